@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.measure import Journey, against
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
-from hven.engines import Execution, Limits, Memory
-from hven.engines._rows import position_keys
-from hven.engines.hats.cluster import Cluster
-from hven.engines.hats.connect import batches
-from hven.engines.hats.far import FarPlan
-from hven.model.errors import Cancelled
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.engines import ExecutionLimits, MemoryRelation, QueryExecution
+from hven.engines._row_preparation import compute_position_keys
+from hven.engines.hats.cluster import SparkCluster
+from hven.engines.hats.cluster_plan import ClusterPlan
+from hven.engines.hats.spark_connect import iterate_batches
+from hven.model.errors import OperationCancelledError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
 
@@ -56,7 +56,7 @@ def write(directory: Path, rows: int) -> list[str]:
     generator = np.random.default_rng(7)
     ra, dec = generator.uniform(0, 360, rows), np.degrees(np.arcsin(generator.uniform(-1, 1, rows)))
     table = pa.table({"id": np.arange(rows), "ra": ra, "dec": dec, "mag": generator.uniform(0, 20, rows), "band": generator.integers(0, 500, rows)})  # fmt: skip
-    table = table.add_column(0, "_healpix_29", pa.array(position_keys(table["ra"], table["dec"]))).sort_by("_healpix_29")  # fmt: skip
+    table = table.add_column(0, "_healpix_29", pa.array(compute_position_keys(table["ra"], table["dec"]))).sort_by("_healpix_29")  # fmt: skip
     paths = []
     for number in range(FILES):
         path = directory / f"Npix={number}.parquet"
@@ -85,7 +85,7 @@ def paired(ours: Callable[[], object], theirs: Callable[[], object], times: int)
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Measure."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from hven.engines.hats.far import _exploded
+    from hven.engines.hats.cluster_plan import _spread_memory_rows
     from spark import cluster
 
     rows = 50_000_000 if big else 4_000_000
@@ -95,24 +95,36 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         chosen = generator.integers(0, rows // FILES, 5_000)
         some = pq.read_table(files["sky.points"][3]).take(pa.array(chosen))
         objects = pa.table({"n": np.arange(5_000), "ra": pa.array(some["ra"].to_numpy() + 1e-5), "dec": some["dec"]})
-        far = Cluster(spark.url)
-        session = far.session()
+        far = SparkCluster(spark.url)
+        session = far.get_session()
         columns = {"_healpix_29": "BIGINT", "id": "BIGINT", "ra": "DOUBLE", "dec": "DOUBLE", "mag": "DOUBLE", "band": "BIGINT"}  # fmt: skip
 
         def asked(text: str, paths: dict[str, list[str]]) -> Callable[[], int]:
-            bound = bind(parse(text), Tables([POINTS, OBJECTS]))
-            plan = FarPlan(far, bound)
-            memory = {"TAP_UPLOAD.objects": Memory(objects)}
-            return lambda: sum(batch.num_rows for batch in plan.execute(bound.slots, memory, Limits(rows=10**6), paths))
+            bound = bind_query(parse_query(text), StaticCatalogue([POINTS, OBJECTS]))
+            plan = ClusterPlan(far, bound)
+            memory = {"TAP_UPLOAD.objects": MemoryRelation(objects)}
+            return lambda: sum(
+                batch.num_rows
+                for batch in plan.execute(bound.literal_values, memory, ExecutionLimits(row_limit=10**6), paths)
+            )
 
         def plain(text: str, paths: list[str]) -> Callable[[], int]:
-            views = {"r": session.files(columns, paths)}
+            views = {"r": session.create_file_relation(columns, paths)}
             if " o " in text:
                 match = next(
-                    iter(FarPlan(far, bind(parse(WORK["match"][0]), Tables([POINTS, OBJECTS]))).text.spreads.values())
+                    iter(
+                        ClusterPlan(
+                            far, bind_query(parse_query(WORK["match"][0]), StaticCatalogue([POINTS, OBJECTS]))
+                        ).spark_query.spread_matches.values()
+                    )
                 )
-                views["o"] = session.rows(_exploded(objects, match, np.full(objects.num_rows, 0.0003)))
-            return lambda: sum(batch.num_rows for batch in batches(session.ask(session.sql(text, {}, views))))
+                views["o"] = session.create_row_relation(
+                    _spread_memory_rows(objects, match, np.full(objects.num_rows, 0.0003))
+                )
+            return lambda: sum(
+                batch.num_rows
+                for batch in iterate_batches(session.execute_relation(session.create_sql_relation(text, {}, views)))
+            )
 
         for work, (adql, sql) in WORK.items():
             if only in f"hats.far.{work}":
@@ -129,28 +141,28 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         far.close()
 
 
-def cancelled(far: Cluster, files: dict[str, list[str]], spark: object) -> Journey:
+def cancelled(far: SparkCluster, files: dict[str, list[str]], spark: object) -> Journey:
     """Measure how long a cancelled query keeps the cluster: until a short one is answered, which alone takes `short`."""
-    bound = bind(parse("SELECT SUM(SQRT(a.mag + b.mag)) AS s FROM sky.points AS a JOIN sky.points AS b ON a.band = b.band"), Tables([POINTS]))  # fmt: skip
-    small = bind(parse("SELECT MAX(mag) AS m FROM sky.points"), Tables([POINTS]))
-    quick = FarPlan(far, small)
+    bound = bind_query(parse_query("SELECT SUM(SQRT(a.mag + b.mag)) AS s FROM sky.points AS a JOIN sky.points AS b ON a.band = b.band"), StaticCatalogue([POINTS]))  # fmt: skip
+    small = bind_query(parse_query("SELECT MAX(mag) AS m FROM sky.points"), StaticCatalogue([POINTS]))
+    quick = ClusterPlan(far, small)
     one = {"sky.points": files["sky.points"][:1]}
-    list(quick.execute(small.slots, {}, Limits(), one))
+    list(quick.execute(small.literal_values, {}, ExecutionLimits(), one))
     begin = time.perf_counter()
-    list(quick.execute(small.slots, {}, Limits(), one))
+    list(quick.execute(small.literal_values, {}, ExecutionLimits(), one))
     short = time.perf_counter() - begin
-    execution = FarPlan(far, bound).execute(bound.slots, {}, Limits(), files)
+    execution = ClusterPlan(far, bound).execute(bound.literal_values, {}, ExecutionLimits(), files)
     thread = threading.Thread(target=lambda: _swallowed(execution))
     thread.start()
     threading.Event().wait(4)
     begin = time.perf_counter()
     execution.cancel()
-    list(quick.execute(small.slots, {}, Limits(), one))
+    list(quick.execute(small.literal_values, {}, ExecutionLimits(), one))
     took = time.perf_counter() - begin - short
     thread.join()
     return against("hats.far.cancel", took, 1.0, 1.0, unit="s", note="until the next query has the cluster for itself")
 
 
-def _swallowed(execution: Execution) -> None:
-    with contextlib.suppress(Cancelled):
+def _swallowed(execution: QueryExecution) -> None:
+    with contextlib.suppress(OperationCancelledError):
         list(execution)

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 from bench.measure import Journey, against
-from hven.sources import Context, elastic
+from hven.sources import SourceContext, elastic
 
 DOCUMENTS, PAGE, PAUSE, ROUNDS = 1_000_000, 1_000, 0.010, 3
 MAPPING = {"obs": "keyword", "freq": "double", "n": "long", "good": "boolean", "time": "date", "pol": "keyword", "file": "keyword"}  # fmt: skip
@@ -37,10 +37,10 @@ def journey() -> Journey:
 
 
 def _ours(url: str) -> float:
-    source = elastic.open(elastic.Options(url=url, index="nrh", page=PAGE), Context(allow_private=True))
-    source.columns()
+    source = elastic.open(elastic.Options(url=url, index="nrh", page=PAGE), SourceContext(allow_private=True))
+    source.list_columns()
     begun, seen = time.monotonic(), 0
-    for batch in source.batches(NAMES):
+    for batch in source.read_batches(NAMES):
         numbers = batch.column(NAMES.index("_source.n"))
         if numbers[0].as_py() != seen or numbers[-1].as_py() != seen + batch.num_rows - 1:
             raise AssertionError(f"out of order at {seen}")

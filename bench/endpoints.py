@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from bench.measure import Journey, Server, against, pairs, served
-from hven.ingest import ingest
-from hven.testing.site import site_with
+from hven.ingest import ingest_collection
+from hven.testing.site import open_site_with_descriptor
 
 EXPOSURES, TARGETS, TIMES, RADIUS, MOST = 1_000_000, 20_000, 200, 120.0, 50.0  # arcsec, ms
 COLUMNS = (
@@ -54,9 +54,9 @@ def journeys() -> Iterator[Journey]:
     chance = np.random.default_rng(1)
     places = np.column_stack([chance.random(TARGETS) * 360, np.degrees(np.arcsin(chance.random(TARGETS) * 1.6 - 0.8))])
     with tempfile.TemporaryDirectory() as place:
-        with site_with(Path(place), LOGS, {}) as site:
+        with open_site_with_descriptor(Path(place), LOGS, {}) as site:
             pa.parquet.write_table(_exposures(places), Path(place) / "collections/logs/d.parquet")
-            ingest(site, "logs")
+            ingest_collection(site, "logs")
         (Path(place) / "hven.toml").write_text('name = "bench"\n')
         with served(Path(place)) as server:
             by_post, by_tap = _Asking(server, places), _Asking(server, places)

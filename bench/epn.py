@@ -286,12 +286,12 @@ def observations() -> Iterator[Journey]:
     from hven.site import Site
 
     observed()
-    with Site(settings.load(OBSERVED), watch=False) as site:
+    with Site(settings.load_settings(OBSERVED), watch_for_changes=False) as site:
 
         def ask(text: str) -> pa.Table:
-            with query.run(text, site=site) as result:
+            with query.run_query(text, site=site) as result:
                 return pa.Table.from_batches(
-                    list(result.batches()), schema=pa.schema([(c.name, c.type.arrow) for c in result.columns])
+                    list(result.iterate_batches()), schema=pa.schema([(c.name, c.type.arrow) for c in result.columns])
                 )
 
         def cone(i: int) -> str:
@@ -367,7 +367,7 @@ def areas(rows: int = 1_000) -> Iterator[Journey]:
         "unions": [f"Union ICRS ({square(x, y)} {square(x + 3, y)})" for x, y in corners],
     }
     (CACHE / "site-areas").mkdir(parents=True, exist_ok=True)
-    with Site(settings.Settings(directory=CACHE / "site-areas"), watch=False) as site:
+    with Site(settings.Settings(directory=CACHE / "site-areas"), watch_for_changes=False) as site:
         for kind, texts in kinds.items():
             upload = {
                 "TAP_UPLOAD.o": (
@@ -377,8 +377,8 @@ def areas(rows: int = 1_000) -> Iterator[Journey]:
             }
 
             def ask(what: str) -> float:
-                with query.run(f"SELECT {what} AS v FROM TAP_UPLOAD.o", site=site, uploads=upload) as result:  # noqa: B023
-                    return float(sum(batch.num_rows for batch in result.batches()))
+                with query.run_query(f"SELECT {what} AS v FROM TAP_UPLOAD.o", site=site, uploads=upload) as result:  # noqa: B023
+                    return float(sum(batch.num_rows for batch in result.iterate_batches()))
 
             plain, value = spent(lambda _: ask("o"), 60), spent(lambda _: ask("AREA(o)"), 60)
             yield against(

@@ -39,33 +39,35 @@ def run(only: str) -> Iterator[Journey]:
     if only and only not in NAME:
         return
     from hven.portal._explore import data_search, word_search
-    from hven.portal._explore.page_queries import Asking
-    from hven.portal._explore.value_index import Index
-    from hven.site.auth._permit import ANONYMOUS, DEFAULT
+    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal._explore.value_index import ValueIndex
+    from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 
     shutil.rmtree(PLACE, ignore_errors=True)
     with _site() as site:
-        holdings = site.current()
-        road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=holdings)
-        catalogue = holdings.catalogue(ANONYMOUS, DEFAULT)
+        holdings = site.get_published_state()
+        road = QueryRunner(
+            site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=holdings
+        )
+        catalogue = holdings.get_catalogue(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES)
         tables = [one for one in catalogue.tables() if one.schema.startswith("c")]
         begun = time.process_time()
-        site.kept(Index).make(tables, road)
+        site.get_or_create(ValueIndex).make(tables, road)
         made = time.process_time() - begun
         begun = time.process_time()
-        Index().make(tables, road)  # as another process does
+        ValueIndex().count_values(tables, road)  # as another process does
         mapped = time.process_time() - begun
         words = itertools.cycle(WORDS)
-        said = word_search.said(catalogue.schemas, holdings.resources)
+        said = word_search.collect_table_texts(catalogue.schemas, holdings.resources)
 
         def search() -> None:
             text = next(words)
-            found = data_search.find(text, tables, road, said, key=0)
-            word_search.find(text, catalogue.schemas, holdings.resources)
+            found = data_search.search_data(text, tables, road, said, cache_key=0)
+            word_search.find_metadata(text, catalogue.schemas, holdings.resources)
             if bool(found.values) == (text == "no such thing") and text != "M 31":
                 raise RuntimeError(f"{text}: {len(found.values)} values")
 
-        values, _ = site.kept(Index).known(tables, road, 60.0)
+        values, _ = site.get_or_create(ValueIndex).known(tables, road, 60.0)
         rows = [
             pa.table(
                 {

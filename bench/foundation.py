@@ -179,18 +179,20 @@ def ready() -> None:
 def words() -> Iterator[Journey]:
     """Parse + bind + write of a typical query, new and of a known shape; DuckDB's own planning of the like is the reference."""
     from hven.model import settings
-    from hven.query import _road as road
+    from hven.query import _pipeline as road
     from hven.site import Site
-    from hven.site.auth import ANONYMOUS, DEFAULT
+    from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 
     ready()
-    with Site(settings.load(SITE)) as site:
+    with Site(settings.load_settings(SITE)) as site:
         text = "SELECT tyc, ra, dec, vt FROM tycho.main WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE({}, 22.0, 0.1)) AND vt < 12.5 ORDER BY vt"
-        holdings = site.current()
-        reach = holdings.reach()
+        holdings = site.get_published_state()
+        reach = holdings.find_access_key()
 
         def prepare(sentence: str) -> None:
-            road._prepare(sentence, ANONYMOUS, site, holdings, reach, None, DEFAULT, None, None)
+            road._prepare_query(
+                sentence, ANONYMOUS_PRINCIPAL, site, holdings, reach, None, DEFAULT_POLICIES, None, None
+            )
 
         numbers = iter(range(10_000_000))
         # another output name makes another shape: nothing is remembered
@@ -233,13 +235,13 @@ def engine_cone() -> float:
     from hven.site import Site
 
     text = f"SELECT {EIGHT} FROM tycho.main WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE({{}}, {{}}, 0.1))"
-    with Site(settings.load(SITE)) as site:
+    with Site(settings.load_settings(SITE)) as site:
         places = iter(cones(500) * 2)
 
         def one() -> None:
             ra, dec = next(places)
-            with query.run(text.format(ra, dec), site=site) as result:
-                list(result.batches())
+            with query.run_query(text.format(ra, dec), site=site) as result:
+                list(result.iterate_batches())
 
         return median(one, 400, warm=50)
 
@@ -441,17 +443,17 @@ def fifty_million() -> Iterator[Journey]:
     ready()
     # equal work: the radius makes equal counts
     radius = 0.1 * (data.TYCHO_ROWS / 50_000_000) ** 0.5
-    with Site(settings.load(SITE)) as small, Site(settings.load(BIG_SITE)) as large:
+    with Site(settings.load_settings(SITE)) as small, Site(settings.load_settings(BIG_SITE)) as large:
 
         def one(site: Site, table: str, columns: str, sr: float, places: Iterator[tuple[float, float]]) -> float:
             ra, dec = next(places)
 
             def call() -> None:
-                with query.run(
+                with query.run_query(
                     f"SELECT {columns} FROM {table} WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, {sr}))",
                     site=site,
                 ) as result:
-                    list(result.batches())
+                    list(result.iterate_batches())
 
             return timed(call)
 

@@ -30,13 +30,13 @@ except ImportError:  # no need of Hven's
     pycdfpp = None
 
 from bench.measure import Journey, against
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.services import series
-from hven.services.faces._hapi_rows import FORMATS
+from hven.services.faces._hapi_rows import OUTPUT_FORMATS
 from hven.site import Site
-from hven.site.auth import ANONYMOUS, DEFAULT
+from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 
 START = int(np.datetime64("2003-10-28T00:00:00.123", "us").astype(np.int64))
 SETS = 1000
@@ -61,7 +61,7 @@ class Around:
     """What the reading of samples asks of a site."""
 
     def __init__(self, site: Site) -> None:
-        self.site, self.policies = site, DEFAULT
+        self.site, self.policies = site, DEFAULT_POLICIES
 
 
 def best(work: Callable[[], object], tries: int = 3) -> float:
@@ -198,19 +198,21 @@ def _samples(directory: Path, only: str, rows: int) -> Iterator[Journey]:
     def by_arrow() -> None:
         pv.write_csv(table, sink, pv.WriteOptions(include_header=False))
 
-    with sink, Site(settings.load(directory), watch=False) as site:
-        ingest(site, "samples")
+    with sink, Site(settings.load_settings(directory), watch_for_changes=False) as site:
+        ingest_collection(site, "samples")
         around: Any = Around(site)
-        holdings = site.current()
-        one = series.data_sets(around, ANONYMOUS, "hapi", holdings)["samples_t0"]
-        span = series.span(around, ANONYMOUS, one, holdings)
+        holdings = site.get_published_state()
+        one = series.list_data_sets(around, ANONYMOUS_PRINCIPAL, "hapi", holdings)["samples_t0"]
+        span = series.find_time_extent(around, ANONYMOUS_PRINCIPAL, one, holdings)
         before, most = private(), 0.0
 
         def ours(kind: str) -> Callable[[Any], None]:
             def write(sink: Any) -> None:
                 nonlocal most
-                batches = series.samples(around, ANONYMOUS, one, NAMES, span.start or 0, span.stop or 0, holdings)
-                for at, piece in enumerate(FORMATS[kind][1](batches, [one.time, *one.parameters], None)):
+                batches = series.read_samples(
+                    around, ANONYMOUS_PRINCIPAL, one, NAMES, span.start or 0, span.stop or 0, holdings
+                )
+                for at, piece in enumerate(OUTPUT_FORMATS[kind][1](batches, [one.time, *one.parameters], None)):
                     sink.write(piece)
                     if not at % 20:
                         most = max(most, private() - before)
@@ -224,7 +226,7 @@ def _samples(directory: Path, only: str, rows: int) -> Iterator[Journey]:
             note = f"{rows:,} samples of 3 doubles; the reference is the CSV writer of Arrow, of arrays in memory"
             yield against("series.hapi-csv", rows / mine / 1e6, rows / best(by_arrow, 1) / 1e6, 0.5, unit="M/s", higher=True, note=note)  # fmt: skip
         if only in "series.hapi-relations":
-            app = create(site)
+            app = create_application(site)
             linked = json.loads(asked(app, "/hapi/info", "dataset=samples_t0"))["x_relations"][-1]
             info = json.loads(asked(app, "/hapi/info", f"dataset={linked['id']}"))
             query = f"dataset={linked['id']}&start={info['startDate']}&stop={info['stopDate']}&format=binary"
@@ -251,9 +253,9 @@ def _documents(directory: Path, only: str) -> Iterator[Journey]:
     pq.write_table(few, folder / "few.parquet")
     parts = (ONE.format(at=at, files="few.parquet") for at in range(SETS))
     (folder / "many.yaml").write_text(TABLE.format(name="many") + "".join(parts))
-    with Site(settings.load(directory), watch=False) as site:
-        ingest(site, "many")
-        app = create(site)
+    with Site(settings.load_settings(directory), watch_for_changes=False) as site:
+        ingest_collection(site, "many")
+        app = create_application(site)
         for name, path, query, most in (
             ("series.hapi-info", "/hapi/info", "dataset=many_t500", 5.0),
             ("series.hapi-catalog", "/hapi/catalog", "", 50.0),

@@ -82,11 +82,11 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     try:
         given = list(batches(rows)) if not big else batches(rows)
         begun = time.perf_counter(), sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-        staging = engine.stage(table(), "a")
+        staging = engine.stage_snapshot(table(), "a")
         for batch in given:
             staging.write(batch)
         snapshot = staging.finish()
-        engine.published(snapshot)
+        engine.note_published(snapshot)
         took = time.perf_counter() - begun[0]
         cpu = sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - begun[1]
         del given
@@ -101,19 +101,21 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
 
 
 def asker(engine: Any, snapshot: Any) -> Callable[..., Any]:
-    from hven.adql import bind, parse
-    from hven.adql.scope import Tables
-    from hven.engines import Limits
+    from hven.adql import bind_query, parse_query
+    from hven.adql.scope import StaticCatalogue
+    from hven.engines import ExecutionLimits
 
     def ask(text: str) -> pa.Table:
-        bound = bind(parse(text), Tables([table()]))
-        plan = engine.prepare(bound)
+        bound = bind_query(parse_query(text), StaticCatalogue([table()]))
+        plan = engine.plan_query(bound)
 
         def call(values: Any = None) -> pa.Table:
-            execution = plan.execute(bound.slots if values is None else values, {"sky.stars": snapshot}, Limits())
+            execution = plan.execute(
+                bound.literal_values if values is None else values, {"sky.stars": snapshot}, ExecutionLimits()
+            )
             return pa.Table.from_batches(execution, execution.schema)
 
-        call.slots = bound.slots  # type: ignore[attr-defined]
+        call.slots = bound.literal_values  # type: ignore[attr-defined]
         call.plan = plan  # type: ignore[attr-defined]
         return call  # type: ignore[return-value]
 
@@ -122,7 +124,7 @@ def asker(engine: Any, snapshot: Any) -> Callable[..., Any]:
 
 def near(engine: Any, snapshot: Any, rows: int) -> Iterator[Journey]:
     """Measure queries that touch few row groups."""
-    from hven.engines import Limits
+    from hven.engines import ExecutionLimits
 
     ask = asker(engine, snapshot)
     cone = ask("SELECT * FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10.0, 20.0, 0.1)) = 1")
@@ -134,7 +136,7 @@ def near(engine: Any, snapshot: Any, rows: int) -> Iterator[Journey]:
         lon, lat = next(turn)
         cone([lon if value == 10.0 else lat if value == 20.0 else value for value in cone.slots])  # type: ignore[attr-defined]
 
-    files = [str(engine.place(snapshot.path) / name) for name, _ in snapshot.parts]
+    files = [str(engine.find_directory(snapshot.path) / name) for name, _ in snapshot.parts]
     found = median(one, 400, 50) * 1e3
     yield against("hats.cone", found, 2.0, 1.0, unit="ms", note="0.1 deg, all columns")
     plainly = _plainly(cone, turn, snapshot)
@@ -157,7 +159,7 @@ def near(engine: Any, snapshot: Any, rows: int) -> Iterator[Journey]:
     yield against("hats.million", median(whole, 9, 2), 0.1, 1.0, unit="s", note=f"10^6 rows of 10 columns; pyarrow takes {plain:.3f} s for files of as many")  # fmt: skip
 
     def first() -> None:
-        execution = whole.plan.execute(whole.slots, {"sky.stars": snapshot}, Limits())  # type: ignore[attr-defined]
+        execution = whole.plan.execute(whole.slots, {"sky.stars": snapshot}, ExecutionLimits())  # type: ignore[attr-defined]
         next(iter(execution))
         execution.close()
 
@@ -248,13 +250,13 @@ def _plainly(cone: Any, turn: Iterator[tuple[float, float]], snapshot: Any) -> C
 
 def scale(home: Path) -> Iterator[Journey]:
     """Measure what a manifest of 10^10 rows costs: the choosing alone, beside one of few row groups."""
-    from hven.adql import bind, parse
-    from hven.adql.scope import Tables
+    from hven.adql import bind_query, parse_query
+    from hven.adql.scope import StaticCatalogue
     from hven.engines.hats import manifest as manifests
-    from hven.engines.hats.choosing import Asked, Choice
+    from hven.engines.hats.row_group_tests import LookupContext, RowGroupChooser
 
-    bound = bind(parse("SELECT * FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10.0, 20.0, 0.1)) = 1"), Tables([table()]))  # fmt: skip
-    choice = Choice(bound)
+    bound = bind_query(parse_query("SELECT * FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10.0, 20.0, 0.1)) = 1"), StaticCatalogue([table()]))  # fmt: skip
+    choice = RowGroupChooser(bound)
     took: dict[int, float] = {}
     for count in (3_000, GROUPS):
         directory = home / f"manifest-{count}"
@@ -268,13 +270,15 @@ def scale(home: Path) -> Iterator[Journey]:
                 **{f"{name}:{side}": pa.array(np.full(count, at), kind) for name, kind in (("id", pa.int64()), ("mag", pa.float64())) for side, at in (("low", 0), ("high", 9))},
             }
         )  # fmt: skip
-        files = tuple(manifests.File(f"dataset/{at}.parquet", 999_424, 36_600_000) for at in range(-(-count // 61)))
-        head = manifests.Head(rows=count * 16_384, files=files, schema=table().arrow.serialize().to_pybytes().hex(), position=("ra", "dec"))  # fmt: skip
-        manifests.write(directory / manifests.NAME, head, groups)
-        manifest = manifests.Manifest(directory)
-        asked = Asked(manifest, None, bound.slots)
-        took[count] = median(lambda asked=asked: choice.groups("sky.stars", asked), 200, 20)  # type: ignore[misc]
-        size = (directory / manifests.NAME).stat().st_size / MB
+        files = tuple(
+            manifests.ManifestFile(f"dataset/{at}.parquet", 999_424, 36_600_000) for at in range(-(-count // 61))
+        )
+        head = manifests.ManifestHead(rows=count * 16_384, files=files, schema=table().arrow.serialize().to_pybytes().hex(), position=("ra", "dec"))  # fmt: skip
+        manifests.write_manifest(directory / manifests.MANIFEST_FILE_NAME, head, groups)
+        manifest = manifests.CatalogueManifest(directory)
+        asked = LookupContext(manifest, None, bound.literal_values)
+        took[count] = median(lambda asked=asked: choice.find_groups("sky.stars", asked), 200, 20)  # type: ignore[misc]
+        size = (directory / manifests.MANIFEST_FILE_NAME).stat().st_size / MB
     yield against("hats.manifest", size, 60.0, 1.0, unit="MB", note=f"{GROUPS:,} row groups")
     yield against("hats.manifest.choosing", 1e3 * (took[GROUPS] - took[3_000]), 1.0, 1.0, unit="ms", note=f"more than with 3,000 row groups: {1e3 * took[GROUPS]:.2f} and {1e3 * took[3_000]:.2f} ms; half of a cone's 2 ms is allowed")  # fmt: skip
 
@@ -287,24 +291,24 @@ def adopting(home: Path, engine: Any) -> Iterator[Journey]:
     count, where = 10_000, home / "catalogue"
     small = pa.Table.from_batches([next(batches(100))])
     for pixel in range(count):
-        low, high = layout.cells_of(5, pixel)
+        low, high = layout.compute_cell_range(5, pixel)
         cells = pa.array(low + np.arange(100) * ((high - low) // 100))
-        rows = small.add_column(0, layout.CELL, cells)
+        rows = small.add_column(0, layout.CELL_COLUMN, cells)
         for name, values in zip(
-            ("ra", "dec"), healpix.center(29, cells), strict=True
+            ("ra", "dec"), healpix.compute_cell_centers(29, cells), strict=True
         ):  # they are compared with the partition
             rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))
-        path = where / layout.partition_path(5, pixel)
+        path = where / layout.format_partition_path(5, pixel)
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(rows, path)
-    (where / layout.PARTITIONS).write_bytes(layout.write_partitions((5, pixel) for pixel in range(count)))
-    (where / layout.PROPERTIES).write_bytes(layout.write_properties("many", rows=100 * count, position=("ra", "dec"), order=5))  # fmt: skip
+    (where / layout.PARTITION_INFO_FILE).write_bytes(layout.write_partition_info((5, pixel) for pixel in range(count)))
+    (where / layout.PROPERTIES_FILE).write_bytes(layout.write_catalogue_properties("many", row_count=100 * count, position=("ra", "dec"), order=5))  # fmt: skip
 
     def adopt() -> None:
-        engine.stage(table(), "adopted").adopt(str(where))
+        engine.stage_snapshot(table(), "adopted").adopt(str(where))
 
     took = timed(adopt)
-    files = [str(where / layout.partition_path(5, pixel)) for pixel in range(0, count, 20)]
+    files = [str(where / layout.format_partition_path(5, pixel)) for pixel in range(0, count, 20)]
     plain = timed(lambda: [pq.read_metadata(name) for name in files]) * 20
     yield against(
         "hats.adopting", took, 15.0, 1.0, unit="s", note=f"{count:,} files; their footers alone take {plain:.1f} s"

@@ -20,8 +20,8 @@ import pyarrow as pa
 from bench.measure import Journey, against
 from hven.model.table import Column
 from hven.model.types import INT64, STRING
-from hven.sources import Context, Pin
-from hven.sources.enriched import STATE, Documents, Enrich
+from hven.sources import InputVersion, SourceContext
+from hven.sources.document_enrichment import STATE_COLUMN, EnrichOptions, RowDocuments
 
 DOCUMENTS, RATE, CARDS, PART = 100_000, 500.0, 400, 0.3
 PAGE = 10_000  # rows of a batch
@@ -45,7 +45,7 @@ class Rows:
             numbers = range(at, at + PAGE)
             yield pa.record_batch({"id": [f"GRAVI.{number:06d}" for number in numbers], "changed": [*numbers]})
 
-    def pins(self) -> list[Pin]:
+    def pins(self) -> list[InputVersion]:
         """Name nothing."""
         return []
 
@@ -94,15 +94,15 @@ def _stored(directory: Path) -> int:
 
 def fetch(url: str, directory: str) -> None:
     """Read all rows with their headers."""
-    context = Context(kept=Path(directory), allow_private=True)
+    context = SourceContext(cache_directory=Path(directory), allow_private=True)
     rows = Rows()
-    said = Enrich.model_validate({**SAID, "url": f"{url}/hdr?id={{id}}"})
-    source = Documents(said, rows.columns(), context).around(rows)  # type: ignore[arg-type]
+    said = EnrichOptions.model_validate({**SAID, "url": f"{url}/hdr?id={{id}}"})
+    source = RowDocuments(said, rows.columns(), context).enrich_source(rows)  # type: ignore[arg-type]
     seen = 0
-    for batch in source.batches(["id", STATE, "pbl", "mode", "lst"]):
+    for batch in source.read_batches(["id", STATE_COLUMN, "pbl", "mode", "lst"]):
         if not batch.num_rows:  # while documents are fetched
             continue
-        assert set(batch.column(STATE).to_pylist()) == {"here"}
+        assert set(batch.column(STATE_COLUMN).to_pylist()) == {"here"}
         assert batch.column("lst")[5].as_py() == seen + 5
         seen += batch.num_rows
     assert seen == DOCUMENTS

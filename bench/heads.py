@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.measure import Journey, against
 from hven.model import plugins
-from hven.sources import Context
+from hven.sources import SourceContext
 
 FILES, CARDS, OIFITS, ROUNDS = 10_000, 60, 1_000, 3
 AIMS = {"sources.heads": 1500, "sources.granules": 100}  # files a second
@@ -55,11 +55,12 @@ def _journey(
 
 def _read(options: dict[str, str], folder: Path, kept: Path | None) -> int:
     kind, said = options["kind"], {key: value for key, value in options.items() if key != "kind"}
-    module = plugins.load("sources", kind)
+    module = plugins.load_plugin("sources", kind)
     source = module.open(
-        module.Options.model_validate({"files": "*.fits", **said}), Context(directory=folder, kept=kept)
+        module.Options.model_validate({"files": "*.fits", **said}),
+        SourceContext(directory=folder, cache_directory=kept),
     )
-    return sum(batch.num_rows for batch in source.batches())
+    return sum(batch.num_rows for batch in source.read_batches())
 
 
 def _images(folder: Path, count: int) -> None:

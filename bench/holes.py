@@ -15,12 +15,12 @@ from mocpy import MOC
 
 from bench.measure import Journey, against
 from hven import query
-from hven.ingest import ingest
-from hven.ingest.sync import sync
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
 from hven.model.sky import Moc
 from hven.site import Site
-from hven.site.auth import OWNER
-from hven.testing.site import site_with
+from hven.site.auth import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 Codes = tuple[list[str], np.ndarray]
 ALL, ROWS, COVERED, CHANGED = 1_153_779, 100_000, 400, 500
@@ -96,13 +96,13 @@ def journeys(only: str, codes: Codes, rings: Callable[[], float], *, big: bool) 
     """Measure them; `rings` gives how many plain rings two processes mend in a second."""
     if any(only in name for name in ("regions.ingest", "regions.day")):
         rows = ALL if big else ROWS
-        with TemporaryDirectory() as home, site_with(Path(home), POLYGONS) as site:
+        with TemporaryDirectory() as home, open_site_with_descriptor(Path(home), POLYGONS) as site:
             base = fill(Path(home) / "collections/holes/holes.sqlite", rows, codes)
-            _, took, spent = timed(ingest, site)
+            _, took, spent = timed(ingest_collection, site)
             note = f"{rows:,} codes from SQLite to a published and indexed table, {1e6 * spent / rows:.0f} microseconds of CPU a row; goal 8,000; the reference mends plain rings in two processes"
             yield against("regions.ingest", rows / took, rings(), 1.22, unit="rows/s", higher=True, note=note)
             new, gone, edited = day(base, rows, CHANGED)
-            report, later, spent = timed(sync, site)
+            report, later, spent = timed(sync_collection, site)
             base.close()
         change = report.changes["holes.epn_core"]
         counts = (change.added, change.removed, change.changed)
@@ -112,12 +112,12 @@ def journeys(only: str, codes: Codes, rings: Callable[[], float], *, big: bool) 
         note = f"{change.mapped} rows of {rows:,} computed: {new} new, {edited} edited, {gone} deleted; {spent:.1f} s of CPU; the reference is the ingest"
         yield against("regions.day", later, took, 0.3, unit="s", note=note)
     if only in "regions.covered":
-        with TemporaryDirectory() as home, site_with(Path(home), MOCS) as site:
+        with TemporaryDirectory() as home, open_site_with_descriptor(Path(home), MOCS) as site:
             fill(Path(home) / "collections/holes/holes.sqlite", COVERED, codes).close()
-            _, took, spent = timed(ingest, site)
-            site.refresh()
-            with query.run("SELECT s_region, coverage FROM holes.epn_core", OWNER, site=site) as result:
-                found = [row for row in result.table().to_pylist() if row["s_region"] is not None]
+            _, took, spent = timed(ingest_collection, site)
+            site.refresh_published_state()
+            with query.run_query("SELECT s_region, coverage FROM holes.epn_core", OWNER_PRINCIPAL, site=site) as result:
+                found = [row for row in result.read_table().to_pylist() if row["s_region"] is not None]
         orders = [Moc.parse(row["coverage"]).order for row in found]
         begun = time.perf_counter()
         for row, order in zip(found, orders, strict=True):

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import sqlalchemy as sa
 
 from bench.measure import CACHE, HVEN, Journey, Server, against, ask, descendants, median, served
-from hven.site.store import Store
+from hven.site.store import StateStore
 from hven.site.store import _database as db
 
 JOBS = 100_000
@@ -83,9 +83,9 @@ def _fill(site: Path) -> None:
                 "holder": None, "beat": 0,
             }
         )  # fmt: skip
-    store = Store(site / "var")
+    store = StateStore(site / "var")
     try:
-        with store._database.writing() as connection:
+        with store._database.begin_write() as connection:
             connection.execute(sa.insert(db.jobs), rows)
     finally:
         store.close()

@@ -103,8 +103,8 @@ def made() -> None:
     """Make the site once."""
     if (SITE / "made-1").exists():
         return
-    from hven.ingest import ingest
-    from hven.model.settings import load
+    from hven.ingest import ingest_collection
+    from hven.model.settings import load_settings
     from hven.site import Site
 
     shutil.rmtree(SITE, ignore_errors=True)
@@ -115,6 +115,6 @@ def made() -> None:
     (place / "places.csv").write_text(
         "id,body,lon,lat\n" + "\n".join(f"{at},Mars,{at * 3},{at - 50}" for at in range(100))
     )
-    with Site(load(SITE, {})) as site:
-        ingest(site, "places")
+    with Site(load_settings(SITE, {})) as site:
+        ingest_collection(site, "places")
     (SITE / "made-1").write_text("")

@@ -28,8 +28,8 @@ import numpy as np
 import pyarrow as pa
 
 from bench.measure import CACHE, Journey, against, served
-from hven.model import clock
-from hven.testing.site import table_of, tiny_site
+from hven.model import deadlines
+from hven.testing.site import describe_table, tiny_site
 
 MOST = 60_000  # requests of one crowd
 LONGEST = 60.0  # seconds that one lasts
@@ -232,7 +232,7 @@ CLIENT_SESSION = -15  # steps of niceness of the sessions of clients
 def _begin_client() -> None:
     """Give a client a session of its own, above others where the account may: a reader's machine is not busy because the server's is."""
     os.setsid()
-    clock.lower_session(CLIENT_SESSION)
+    deadlines.lower_session_priority(CLIENT_SESSION)
 
 
 def _send(port: int, path: Callable[[], str], rate: float, seconds: float) -> Heard:
@@ -433,7 +433,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         }
     )
     meant = {"id": "meta.id;meta.main", "ra": "pos.eq.ra;meta.main", "dec": "pos.eq.dec;meta.main"}
-    table = table_of("big.main", rows)
+    table = describe_table("big.main", rows)
     table = replace(
         table, primary=("id",), columns=tuple(replace(one, ucd=meant.get(one.name)) for one in table.columns)
     )

@@ -352,23 +352,30 @@ class Raw:
 def counted() -> Journey:
     """Count the tree in this process, from nothing."""
     from hven.model import settings
-    from hven.portal._explore.count_trees import Trees
-    from hven.portal._explore.page_queries import Answers, Asking
+    from hven.portal._explore.count_trees import CountTrees
+    from hven.portal._explore.page_queries import AnswerCache, QueryRunner
     from hven.site import Site
-    from hven.site.auth._permit import ANONYMOUS, DEFAULT
+    from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 
-    given = settings.load(SITE)
+    given = settings.load_settings(SITE)
     with Site(given) as site:
-        holdings = site.current()
-        road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=holdings)
+        holdings = site.get_published_state()
+        road = QueryRunner(
+            site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=holdings
+        )
         tables = [
-            table for table in holdings.catalogue(ANONYMOUS, DEFAULT).tables() if table.schema in {"regions", "archive"}
+            table
+            for table in holdings.get_catalogue(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES).iterate_tables()
+            if table.schema in {"regions", "archive"}
         ]
-        road.table(_first(tables))  # the engine is open
+        road.fetch_table(_first(tables))  # the engine is open
 
         def count() -> None:
-            site.kept(Answers)._kept.clear()  # nothing is remembered
-            if Trees().of(road, tables, given.tree.levels, given.tree.branches, "public").rows != ROWS + RECORDS:
+            site.get_or_create(AnswerCache)._entries.clear()  # nothing is remembered
+            if (
+                CountTrees().build_tree(road, tables, given.tree.levels, given.tree.branches, "public").row_count
+                != ROWS + RECORDS
+            ):
                 raise RuntimeError("the tree is not whole")
 
         rows = _arrow(site, next(table for table in tables if table.schema == "archive"))
@@ -396,15 +403,19 @@ def counted() -> Journey:
 def _arrow(site: Any, table: Any) -> Any:
     import pyarrow as pa
 
-    relation = site.current().relation(table)
+    relation = site.get_published_state().find_relation(table)
     return pa.Table.from_batches(site.engines.of(relation).read(relation, ["mission", "instrument", "data_set"]))
 
 
 def _first(tables: list[Any]) -> Any:
-    from hven.adql import tree
+    from hven.adql import syntax_tree
 
-    source = tree.TableRef((tree.Ident(tables[0].schema), tree.Ident(tables[0].name)))
-    return tree.Query(tree.Select((tree.SelectItem(tree.Function("COUNT", star=True), tree.Ident("n")),), source))
+    source = syntax_tree.TableRef((syntax_tree.Ident(tables[0].schema), syntax_tree.Ident(tables[0].name)))
+    return syntax_tree.Query(
+        syntax_tree.Select(
+            (syntax_tree.SelectItem(syntax_tree.FunctionCall("COUNT", star=True), syntax_tree.Ident("n")),), source
+        )
+    )
 
 
 # --- a browser -------------------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from bench.measure import Journey, Server, against, served
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.site import Site
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 
 ROWS, LINES = 100_000, 15
 WORKERS = 2
@@ -49,7 +49,7 @@ def run(only: str) -> Iterator[Journey]:
         return
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        with site_with(place, TEXT) as site:
+        with open_site_with_descriptor(place, TEXT) as site:
             token = _opened(site)
         (place / "hven.toml").write_text('name = "Night"\n')
         with served(place) as server:
@@ -65,8 +65,8 @@ def run(only: str) -> Iterator[Journey]:
 
 
 def _opened(site: Site) -> str:
-    ingest(site, "night")
-    return site.store.users.add("anna")
+    ingest_collection(site, "night")
+    return site.store.users.add_account("anna")
 
 
 def _rows(number: int) -> bytes:

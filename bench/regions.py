@@ -21,7 +21,7 @@ from hven.model.sky import contours
 
 ROWS = 20_000
 CORES = 2
-STEPS = np.array(contours.HELIO)
+STEPS = np.array(contours.HELIO_STEPS)
 
 
 def codes(count: int, seed: int = 18) -> tuple[list[str], np.ndarray]:
@@ -52,9 +52,9 @@ def codes(count: int, seed: int = 18) -> tuple[list[str], np.ndarray]:
 
 def polygons(part: tuple[list[str], np.ndarray]) -> float:
     """Make regions of an image of SOHO's EIT; give the seconds of CPU."""
-    disc = contours.Disc(507.9, 518.3, 2.63, 2.63, 985.9, 100.0, -3.0)
+    disc = contours.DiscImage(507.9, 518.3, 2.63, 2.63, 985.9, 100.0, -3.0)
     begun = time.process_time()
-    contours.chain_codes(part[0], part[1][:, 0], part[1][:, 1], disc)
+    contours.build_regions_from_chain_codes(part[0], part[1][:, 0], part[1][:, 1], disc)
     return time.process_time() - begun
 
 
@@ -85,12 +85,12 @@ def mocs(only: str) -> Iterator[Journey]:
     if only not in name:
         return
     texts, starts = codes(200)
-    disc = contours.Disc(507.9, 518.3, 2.63, 2.63, 985.9, 100.0, -3.0)
-    made = contours.chain_codes(texts, starts[:, 0], starts[:, 1], disc).regions
+    disc = contours.DiscImage(507.9, 518.3, 2.63, 2.63, 985.9, 100.0, -3.0)
+    made = contours.build_regions_from_chain_codes(texts, starts[:, 0], starts[:, 1], disc).regions
     made = made.take((np.diff(made.rows) > 0) & (made.ring_counts == 1))
-    made.take([0]).mocs()  # imports
+    made.take([0]).to_mocs()  # imports
     begun = time.process_time()
-    found, added = made.mocs()
+    found, added = made.to_mocs()
     rate = len(made) / (time.process_time() - begun)
     begun = time.process_time()
     for row, moc in enumerate(found):

@@ -16,7 +16,7 @@ from bench.measure import CACHE, Journey, Server, against, ask, median, pss, ser
 from hven import descriptor
 from hven.model import settings
 from hven.site import Site
-from hven.testing.site import publish
+from hven.testing.site import publish_rows
 
 NAMES = (
     "registry.page",
@@ -166,10 +166,10 @@ def site(number: int) -> Path:
     rng = np.random.default_rng(23)
     for one in range(number):
         _written(place, one, f"Made-up stars, {one}")
-    with Site(settings.load(place)) as opened:
+    with Site(settings.load_settings(place)) as opened:
         for one in range(number):
-            resource = descriptor.load(place / "collections" / f"c{one}" / f"c{one}.yaml", opened.settings)
-            publish(opened, resource.tables[0].table, _rows(rng, one))
+            resource = descriptor.load_descriptor(place / "collections" / f"c{one}" / f"c{one}.yaml", opened.settings)
+            publish_rows(opened, resource.tables[0].table, _rows(rng, one))
     (place / "whole").touch()
     return place
 

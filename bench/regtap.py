@@ -44,8 +44,8 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
             number = itertools.count(1)
 
             def ours(text: str = text, number: Iterator[int] = number, expected: int = expected) -> None:
-                with query.run(text.format(n=next(number) % 90 + 1), site=site) as result:
-                    found = sum(batch.num_rows for batch in result.batches())
+                with query.run_query(text.format(n=next(number) % 90 + 1), site=site) as result:
+                    found = sum(batch.num_rows for batch in result.iterate_batches())
                 if found != expected:
                     raise RuntimeError(f"{found} rows, not {expected}")
 
@@ -109,11 +109,11 @@ def _rows() -> dict[str, pa.Table]:
 
 def _columns() -> dict[str, list[Any]]:
     """Read the columns of the standard."""
-    from hven.descriptor._merging import standards
+    from hven.descriptor._merging import list_standards
     from hven.model.table import Column
     from hven.model.types import parse_type
 
-    tables = yaml.safe_load(standards()["regtap-1.2"].read_text(encoding="utf-8"))["tables"]
+    tables = yaml.safe_load(list_standards()["regtap-1.2"].read_text(encoding="utf-8"))["tables"]
     return {
         name: [
             Column(name=column, type=parse_type(said["type"]), indexed=bool(said.get("indexed")))

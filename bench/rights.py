@@ -143,8 +143,12 @@ def token(directory: Path, name: str = "anna") -> str:
     from hven.model import settings as settings_room
     from hven.site import Site
 
-    with Site(settings_room.load(directory)) as site:
-        return site.store.users.renew(name) if name in dict(site.store.users.all()) else site.store.users.add(name)
+    with Site(settings_room.load_settings(directory)) as site:
+        return (
+            site.store.users.renew_token(name)
+            if name in dict(site.store.users.list_accounts())
+            else site.store.users.add_account(name)
+        )
 
 
 # --- asking -----------------------------------------------------------------------------------------------------
@@ -306,12 +310,12 @@ def tokens(only: str) -> Iterator[Journey]:
     from hven.site.auth import local
 
     given = token(SITE)
-    with Site(settings_room.load(SITE)) as site:
+    with Site(settings_room.load_settings(SITE)) as site:
         provider = local.provider(site.store, site.settings)
         headers = {"authorization": f"Bearer {given}"}
         warm = median(lambda: provider.identify(headers), 2000, 10) * 1e3
         yield against("rights.token", warm, 0.1, 1.0, unit="ms", note="one that was seen before")
-        cold = median(lambda: site.store.users.holds(given), 500, 10) * 1e3
+        cold = median(lambda: site.store.users.verify_token(given), 500, 10) * 1e3
         yield against("rights.token.first", cold, 0.1, 1.0, unit="ms", note="asked of the store")
 
 

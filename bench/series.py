@@ -19,15 +19,15 @@ import pyarrow as pa
 
 from bench import hapi
 from bench.measure import Journey, against
-from hven.ingest import ingest
-from hven.ingest.sync import sync
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
 from hven.model import settings
 from hven.services import _pyramids as pyramids
 from hven.services import _reductions as reductions
 from hven.services import series
-from hven.services.faces._hapi_rows import FORMATS
+from hven.services.faces._hapi_rows import OUTPUT_FORMATS
 from hven.site import Site
-from hven.site.auth import ANONYMOUS, DEFAULT
+from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 
 CHANNELS, SCREEN, SECOND = 400, 1000, 1_000_000
 YEAR = 365 * 86_400 * SECOND
@@ -75,15 +75,19 @@ def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
         widths = [width for width in reductions.WIDTHS if width >= 15 * step * SECOND and width <= YEAR // 500]
         given = list(samples(step))
         begun = perf_counter()
-        pyramids.build(directory, lambda *_: given, ["flux"], widths)
+        pyramids.build_pyramid(directory, lambda *_: given, ["flux"], widths)
         made = perf_counter() - begun
-        width = reductions.width(YEAR // SCREEN, step * SECOND) or 0
-        kept = pyramids.kept(directory)
+        width = reductions.choose_bin_width(YEAR // SCREEN, step * SECOND) or 0
+        kept = pyramids.load_levels(directory)
         level = max(one for one in kept if not width % one)
-        shown = sum(map(len, reductions.coarser(pyramids.pieces(kept[level], level, 0, YEAR), width // level)))
+        shown = sum(
+            map(len, reductions.reduce_bins(pyramids.iterate_bins(kept[level], level, 0, YEAR), width // level))
+        )
 
         def picture() -> None:
-            for _ in reductions.coarser(pyramids.pieces(kept[level], level, 0, YEAR), width // level, ["flux"]):
+            for _ in reductions.reduce_bins(
+                pyramids.iterate_bins(kept[level], level, 0, YEAR), width // level, ["flux"]
+            ):
                 pass
 
         whole, plain = best(picture), best(raw.read_bytes)
@@ -126,18 +130,18 @@ def files(only: str = "", *, big: bool = False) -> Iterator[Journey]:
         rng = np.random.default_rng(4)
         for day in range(1, days + 1):
             _day(home / "data" / f"x_2020010{day}_v01.cdf", day, count, rng)
-        with Site(settings.load(Path(place))) as site:
-            ingest(site, "cdf")
-            around: Any = SimpleNamespace(site=site, policies=DEFAULT)
-            holdings = site.current()
-            one = series.data_sets(around, ANONYMOUS, "hapi", holdings)["cdf_days"]
-            whole = series.span(around, ANONYMOUS, one, holdings)
+        with Site(settings.load_settings(Path(place))) as site:
+            ingest_collection(site, "cdf")
+            around: Any = SimpleNamespace(site=site, policies=DEFAULT_POLICIES)
+            holdings = site.get_published_state()
+            one = series.list_data_sets(around, ANONYMOUS_PRINCIPAL, "hapi", holdings)["cdf_days"]
+            whole = series.find_time_extent(around, ANONYMOUS_PRINCIPAL, one, holdings)
 
             def ours(sink: Any) -> None:
-                batches = series.samples(
-                    around, ANONYMOUS, one, list("abc"), whole.start or 0, whole.stop or 0, holdings
+                batches = series.read_samples(
+                    around, ANONYMOUS_PRINCIPAL, one, list("abc"), whole.start or 0, whole.stop or 0, holdings
                 )
-                for piece in FORMATS["binary"][1](batches, [one.time, *one.parameters], None):
+                for piece in OUTPUT_FORMATS["binary"][1](batches, [one.time, *one.parameters], None):
                     sink.write(piece)
 
             if only in "series.files-pycdfpp":
@@ -162,10 +166,10 @@ def files(only: str = "", *, big: bool = False) -> Iterator[Journey]:
             return perf_counter() - begun, f"{process_time() - spent:.2f} s of CPU"
 
         more(0, many)
-        with Site(settings.load(Path(place))) as site:
-            indexed, own = taken(ingest)
+        with Site(settings.load_settings(Path(place))) as site:
+            indexed, own = taken(ingest_collection)
             more(many, many + 100)
-            arrived, cpu = taken(sync)
+            arrived, cpu = taken(sync_collection)
         yield against("series.arrived", arrived, 5.0, 1.0, unit="s", note=f"of 100 files more beside {many:,}, until they are published; {cpu}")  # fmt: skip
         yield against("series.index", indexed / many * 1000, 6.0, 1.0, unit="ms", note=f"of each of {many:,} files, checksums included; 6 ms are 10,000 files in a minute, 100,000 in ten; {own}")  # fmt: skip
 

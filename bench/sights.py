@@ -119,8 +119,8 @@ def made() -> None:
     """Make the site once."""
     if (SITE / STATE).exists():
         return
-    from hven.ingest import ingest
-    from hven.model.settings import load
+    from hven.ingest import ingest_collection
+    from hven.model.settings import load_settings
     from hven.site import Site
 
     shutil.rmtree(SITE, ignore_errors=True)
@@ -144,8 +144,8 @@ def made() -> None:
     for at in range(SHOTS):
         fits.PrimaryHDU(random.normal(at, 1, (256, 256)).astype("f4")).writeto(place / f"{at}.fits")
     (place / "shots.csv").write_text("\n".join(["file", *(f"{at}.fits" for at in range(SHOTS))]))
-    with Site(load(SITE, {})) as site:
-        ingest(site, "shots")
+    with Site(load_settings(SITE, {})) as site:
+        ingest_collection(site, "shots")
         for number in range(COLLECTIONS):
-            ingest(site, f"c{number}")
+            ingest_collection(site, f"c{number}")
     (SITE / STATE).write_text("")

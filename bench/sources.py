@@ -24,13 +24,13 @@ import yaml
 
 from bench import documents, endpoints, headers, heads, pushes
 from bench.measure import Journey, against, pairs
-from hven.descriptor import check
-from hven.descriptor._merging import STANDARDS
-from hven.descriptor.outcome import Call
-from hven.ingest import ingest
-from hven.sources import Context, sql
+from hven.descriptor import check_descriptor
+from hven.descriptor._merging import STANDARDS_DIRECTORY
+from hven.descriptor.compiled_mapping import PythonCall
+from hven.ingest import ingest_collection
+from hven.sources import SourceContext, sql
 from hven.sources.sql import odbc
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 
 ROWS, ROUNDS = 1_000_000, 3
 CHECKED = 1.0
@@ -80,7 +80,7 @@ def function(kind: str) -> Journey:
     chance = np.random.default_rng(1)
     with (
         tempfile.TemporaryDirectory() as place,
-        site_with(Path(place), TEXT.replace("KIND", kind), {"f.py": CODE}) as site,
+        open_site_with_descriptor(Path(place), TEXT.replace("KIND", kind), {"f.py": CODE}) as site,
     ):
         numbers = np.arange(ROWS)
         values = {
@@ -91,12 +91,12 @@ def function(kind: str) -> Journey:
         texts = {"name": [f"star {n}" for n in numbers], "seen": np.datetime64("2001-01-01T00:00:00") + numbers}
         write = pa.csv.write_csv if kind == "csv" else pa.parquet.write_table
         write(pa.table({"id": numbers, **values, **texts}), Path(place) / f"collections/stars/d.{kind}")
-        ingest(site, "stars")  # files are in memory now
+        ingest_collection(site, "stars")  # files are in memory now
         apart, within = [], []
         for _ in range(ROUNDS):
-            apart.append(_timed(lambda: ingest(site, "stars")))
-            with mock.patch.object(Call, "load", _inside):
-                within.append(_timed(lambda: ingest(site, "stars")))
+            apart.append(_timed(lambda: ingest_collection(site, "stars")))
+            with mock.patch.object(PythonCall, "load_function", _inside):
+                within.append(_timed(lambda: ingest_collection(site, "stars")))
     value, reference = statistics.median(apart), statistics.median(within)
     return against(
         f"sources.function.{kind}",
@@ -163,8 +163,8 @@ def maria() -> Iterator[tuple[str, str]]:
 
 def _against_driver(name: str, address: str, fetch: Callable[[], int], what: str) -> Journey:
     def ours() -> int:
-        source = sql.open(sql.Options(url="$DB", table="big"), Context(secret=lambda _: address))
-        return sum(batch.num_rows for batch in source.batches())
+        source = sql.open(sql.Options(url="$DB", table="big"), SourceContext(resolve_secret=lambda _: address))
+        return sum(batch.num_rows for batch in source.read_batches())
 
     taken: dict[str, list[float]] = {"ours": [], "theirs": []}
     for _ in range(ROUNDS):
@@ -208,7 +208,7 @@ def _arrow_odbc(line: str) -> Callable[[], int]:
             batch_size=32_768,
             max_bytes_per_batch=1 << 24,
             fetch_concurrently=False,
-            map_schema=odbc._mapped,
+            map_schema=odbc._map_schema,
         )
         return sum(batch.num_rows for batch in batches)
 
@@ -219,19 +219,19 @@ def checked() -> Journey:
     """Check a small descriptor and the beginning of its file, as an editor or a generator of descriptors does again and again."""
     columns = "id: {type: int32, ucd: meta.id;meta.main}, ra: {type: float64, unit: deg}, dec: {type: float64, unit: deg}, mag: {type: float32, unit: mag}"
     text = f"collection: stars\ntitle: Stars\ntables:\n  main:\n    source: {{kind: csv, files: d.csv}}\n    position: [ra, dec]\n    columns: {{{columns}}}\n"
-    standard = (STANDARDS / "obscore-1.1.yaml").read_text(encoding="utf-8")
+    standard = (STANDARDS_DIRECTORY / "obscore-1.1.yaml").read_text(encoding="utf-8")
     with (
         tempfile.TemporaryDirectory() as place,
-        site_with(Path(place), text, {"d.csv": "id,ra,dec,mag\n1,10,20,3.5\n2,11,21,4.5\n"}) as site,
+        open_site_with_descriptor(Path(place), text, {"d.csv": "id,ra,dec,mag\n1,10,20,3.5\n2,11,21,4.5\n"}) as site,
     ):
-        path = site.settings.collections / "stars/stars.yaml"
+        path = site.settings.collections_directory / "stars/stars.yaml"
 
         def changed() -> float:
             path.write_text(text.replace("Stars", f"Stars {next(numbers)}"), encoding="utf-8")
-            return _spent(lambda: check(path, site.settings))
+            return _spent(lambda: check_descriptor(path, site.settings))
 
         numbers = itertools.count()
-        faults = check(path, site.settings)
+        faults = check_descriptor(path, site.settings)
         if faults:
             raise AssertionError(faults)
         value, reference, ratio = pairs(changed, lambda: _spent(lambda: yaml.load(standard, yaml.CSafeLoader)), 60)
@@ -248,7 +248,7 @@ def _spent(what: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def _inside(call: Call, _: object = None) -> Callable[..., Any]:
+def _inside(call: PythonCall, _: object = None) -> Callable[..., Any]:
     """Import the file into this process, as a measure."""
     spec = importlib.util.spec_from_file_location("beside", str(call.path))
     if spec is None or spec.loader is None:

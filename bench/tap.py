@@ -91,11 +91,11 @@ class References:
                 f"ORDER BY {service.indexed}"
             ),
         }
-        with Site(settings.load(self._site)) as site:
+        with Site(settings.load_settings(self._site)) as site:
 
             def one(text: str) -> None:
-                with query.run(text, site=site) as result:
-                    list(result.batches())
+                with query.run_query(text, site=site) as result:
+                    list(result.iterate_batches())
 
             for each, text in texts.items():
                 self._found[each] = median_of(lambda: one(text()), 100, 20) * 1e3 + self["health"]  # noqa: B023

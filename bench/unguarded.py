@@ -6,10 +6,11 @@ import itertools
 import sys
 
 from hven.app import _cli as cli
-from hven.engines.duckdb import checking, staging
-from hven.jobs import forks
-from hven.model.clock import Clock
-from hven.query.memory import Ceiling
+from hven.engines import _snapshot_files
+from hven.engines.duckdb import staging
+from hven.jobs import child_processes
+from hven.model.deadlines import Deadline
+from hven.query.memory_watchdog import MemoryWatchdog
 
 _numbers = itertools.count()
 
@@ -19,10 +20,13 @@ def nothing(*_: object) -> None:
 
 
 if "ingest" in sys.argv:  # a server would take what has these for damaged
-    checking.checksum = staging.checksum = lambda path, pace=None: (path.stat().st_size, f"{next(_numbers):032x}")  # type: ignore[attr-defined]
-Clock.check = nothing  # type: ignore[method-assign]
-Ceiling.enter = Ceiling.leave = nothing  # type: ignore[method-assign, assignment]
-forks.Pulse.beat, forks.SILENT = nothing, float("inf")  # type: ignore[method-assign]
+    _snapshot_files.compute_file_checksum = staging.compute_file_checksum = lambda path, report_bytes=None: (  # type: ignore[attr-defined]
+        path.stat().st_size,
+        f"{next(_numbers):032x}",
+    )
+Deadline.check = nothing  # type: ignore[method-assign]
+MemoryWatchdog.watch_query = MemoryWatchdog.unwatch_query = nothing  # type: ignore[method-assign, assignment]
+child_processes.Heartbeat.record_beat, child_processes.HEARTBEAT_TIMEOUT_SECONDS = nothing, float("inf")  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     cli.main()

@@ -1,6 +1,6 @@
 """Writes ADQL at random: from a seed, out of the tables that the grammar and the binder themselves use, over a given catalogue.
 
-Functions, their arguments and results are those of `hven.adql.functions`, types to cast to those of `hven.adql._expressions`: what is added there is
+Functions, their arguments and results are those of `hven.adql.functions`, types to cast to those of `hven.adql._expression_binder`: what is added there is
 written here from then on. Types are respected most of the time, names exist most of the time; values are small, extreme or NULL.
 """
 
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from random import Random
 
-from hven.adql import _terms as terms
-from hven.adql._calls import SIGNATURES
-from hven.adql._expressions import CASTS
-from hven.adql.functions import FRAMED, OVER_GROUPS, QUERY, WINDOWS
-from hven.adql.kinds import kind_of
-from hven.adql.reserved import RESERVED
-from hven.adql.signatures import Entry, Signature
-from hven.adql.vocabularies import vocabularies
+from hven.adql import _expression_parser as terms
+from hven.adql._expression_binder import CAST_TARGET_TYPES
+from hven.adql._function_syntax import ARGUMENT_LETTERS
+from hven.adql.functions import FRAME_FUNCTION_NAMES, QUERY_FUNCTIONS, WINDOW_AGGREGATE_NAMES, WINDOW_FUNCTIONS
+from hven.adql.reserved_words import RESERVED_WORDS
+from hven.adql.signatures import FunctionDefinition, Signature
+from hven.adql.value_kinds import classify_type
+from hven.adql.vocabularies import load_vocabularies
 from hven.model.table import Column, Table
 
 KINDS = ("number", "integer", "text", "time", "boolean", "point", "circle", "polygon", "region", "moc", "numbers")
@@ -47,12 +47,12 @@ SAID = {  # literals that only some words make sense as, by the argument's name
     "coordsys": ["'ICRS'", "''", "'GALACTIC'"], "unit": ["'deg'", "'arcsec'", "'mag'", "'nope'"], "dest_unit": ["'GHz'", "'nm'", "'eV'"], "expr_unit": ["'nm'", "'m'", "'J'"],
     "from_sys": ["'ICRS'", "'FK5'", "'X'"], "to_sys": ["'GALACTIC'", "'FK4'", "'ECLIPTIC'"], "nbins": ["1", "5", "0"], "hpxOrder": ["0", "3", "6", "29", "30"],
     "region": ["'CIRCLE 10 20 1'", "'POLYGON 1 1 2 1 2 2'", "'UNION ICRS (CIRCLE 10 20 1 CIRCLE 30 20 1)'", "'junk'"],
-    "pattern": ["'V.*'", "'(a)(b)?'", "'('"], "n": ["1", "2", "0", "30"], "term": ["'image'", "'#image'", "'nope'"], "vocname": [f"'{name}'" for name in (*vocabularies(), "nope")][-4:] + ["'product-type'"] * 8,
+    "pattern": ["'V.*'", "'(a)(b)?'", "'('"], "n": ["1", "2", "0", "30"], "term": ["'image'", "'#image'", "'nope'"], "vocname": [f"'{name}'" for name in (*load_vocabularies(), "nope")][-4:] + ["'product-type'"] * 8,
 }  # fmt: skip
 TYPES = {
     name: type_
-    for name, type_ in CASTS.items()
-    if name in terms.TYPES or name in {"DOUBLE PRECISION", "CHAR", "VARCHAR"}
+    for name, type_ in CAST_TARGET_TYPES.items()
+    if name in terms.TYPE_NAMES or name in {"DOUBLE PRECISION", "CHAR", "VARCHAR"}
 }
 JOINS = ("JOIN", "INNER JOIN", "LEFT JOIN", "LEFT OUTER JOIN", "RIGHT JOIN", "FULL JOIN", "FULL OUTER JOIN")
 WRONG = 0.01  # of the places where the writer does something else than what fits
@@ -60,7 +60,7 @@ WRONG = 0.01  # of the places where the writer does something else than what fit
 
 def kind(column: Column) -> str:
     """Give the kind of a column in the words of `KINDS`."""
-    found = kind_of(column.type)
+    found = classify_type(column.type)
     return (
         "integer"
         if found == "number" and column.type.is_integer
@@ -75,15 +75,15 @@ def accepted(word: str) -> tuple[str, ...]:
     return CHOICES.get(word) or (WORDS[word],)
 
 
-def functions(wanted: str, *, aggregate: bool) -> list[tuple[Entry, Signature, str]]:
+def functions(wanted: str, *, aggregate: bool) -> list[tuple[FunctionDefinition, Signature, str]]:
     """List the calls that give a kind: function, signature, and the kind of what decides about the result's."""
     found = []
-    for entry in QUERY:
+    for entry in QUERY_FUNCTIONS:
         if entry.aggregate is not aggregate:
             continue
         for signature in entry.signatures:
             if signature.result in {"SAME", "COMMON"}:
-                if wanted in (accepts := accepted(signature.args[0].word)) or (
+                if wanted in (accepts := accepted(signature.parameters[0].type_word)) or (
                     wanted == "integer" and "number" in accepts
                 ):
                     found.append((entry, signature, wanted))
@@ -96,7 +96,7 @@ CALLS = {(wanted, aggregate): functions(wanted, aggregate=aggregate) for wanted 
 NAMES = {
     kind: sorted({entry.name for entry, _, _ in found}) for kind, found in CALLS.items()
 }  # each as often as any other, however many signatures it has
-WINDOWED = sorted({*WINDOWS, *OVER_GROUPS})
+WINDOWED = sorted({*WINDOW_FUNCTIONS, *WINDOW_AGGREGATE_NAMES})
 
 
 class Writer:
@@ -338,7 +338,7 @@ class Writer:
         types = [
             name
             for name, type_ in TYPES.items()
-            if (kind_of(type_) == want or (want == "integer" and type_.is_integer))
+            if (classify_type(type_) == want or (want == "integer" and type_.is_integer))
         ]
         if not types:
             return self.leaf(want, bare=bare)
@@ -381,27 +381,27 @@ class Writer:
         self.scope = kept
         return text
 
-    def called(self, entry: Entry, signature: Signature, same: str, deep: int) -> str:
+    def called(self, entry: FunctionDefinition, signature: Signature, same: str, deep: int) -> str:
         """Write the arguments of a call."""
-        count = self.random.randint(signature.minimum, len(signature.args))
-        if signature.args and signature.args[-1].repeated:
+        count = self.random.randint(signature.min_argument_count, len(signature.parameters))
+        if signature.parameters and signature.parameters[-1].is_repeated:
             count += self.one([0, 1, 2] if entry.name != "POLYGON" else [0, 1])
         if self.often(WRONG):
             count = max(0, count + self.one([-1, 1]))
         args, shared = [], same
-        letters = SIGNATURES.get(entry.name, "").replace("?", "")  # where the grammar itself asks for a literal
-        for number in range(count if signature.args else 0):
-            arg = signature.word(number)
+        letters = ARGUMENT_LETTERS.get(entry.name, "").replace("?", "")  # where the grammar itself asks for a literal
+        for number in range(count if signature.parameters else 0):
+            arg = signature.find_parameter(number)
             if number < len(letters) and letters[number] in "iul" and self.often(1 - WRONG):
-                args.append(self.one(SAID.get(arg.name) or LITERALS[self.one(accepted(arg.word))][:4]))
+                args.append(self.one(SAID.get(arg.name) or LITERALS[self.one(accepted(arg.type_word))][:4]))
             elif signature.result == "COMMON" or (signature.result == "SAME" and number == 0):
-                args.append(self.value(shared or self.one(accepted(arg.word)), deep))
-            elif arg.literal:
-                args.append(self.one(SAID.get(arg.name) or LITERALS[self.one(accepted(arg.word))]))
+                args.append(self.value(shared or self.one(accepted(arg.type_word)), deep))
+            elif arg.must_be_literal:
+                args.append(self.one(SAID.get(arg.name) or LITERALS[self.one(accepted(arg.type_word))]))
             elif arg.name == "delimiter":
                 args.append(self.one(["', '", "''", "LOWER('X')"]) if self.often(0.95) else self.value("text", 1))
             else:
-                args.append(self.value(self.one(accepted(arg.word)), deep))
+                args.append(self.value(self.one(accepted(arg.type_word)), deep))
         distinct = (
             self.one(["DISTINCT ", "DISTINCT ", "ALL "])
             if entry.name in {"COUNT", "SUM", "AVG", "MIN", "MAX"} and self.often(0.2)
@@ -412,16 +412,20 @@ class Writer:
     def window(self, deep: int) -> str:
         """Write a function over a window."""
         name = self.one(WINDOWED)
-        entry = WINDOWS.get(name) or QUERY.get(name)
+        entry = WINDOW_FUNCTIONS.get(name) or QUERY_FUNCTIONS.find_function(name)
         signature = entry.signatures[0]
-        same = self.one(accepted(signature.args[0].word)) if signature.args and signature.result == "SAME" else ""
+        same = (
+            self.one(accepted(signature.parameters[0].type_word))
+            if signature.parameters and signature.result == "SAME"
+            else ""
+        )
         text = self.called(entry, signature, same, 1)
         parts = [f"PARTITION BY {self.value(self.one(['integer', 'text']), 1)}"] if self.often(0.5) else []
         if self.often(0.8):
             parts.append(
                 f"ORDER BY {self.value(self.one(['number', 'integer', 'text', 'time']), min(deep, 1))}{self.one(['', ' DESC'])}"
             )
-        if (name in FRAMED or name in OVER_GROUPS) and self.often(0.4):
+        if (name in FRAME_FUNCTION_NAMES or name in WINDOW_AGGREGATE_NAMES) and self.often(0.4):
             edges = [
                 "UNBOUNDED PRECEDING",
                 "1 PRECEDING",
@@ -491,7 +495,7 @@ class Writer:
 
 def written(name: str) -> str:
     """Write a name as ADQL takes it."""
-    plain = name.isidentifier() and name.islower() and name.upper() not in RESERVED
+    plain = name.isidentifier() and name.islower() and name.upper() not in RESERVED_WORDS
     return name if plain else '"' + name.replace('"', '""') + '"'
 
 

@@ -7,19 +7,19 @@ from functools import lru_cache
 import duckdb
 import pyarrow as pa
 
-from hven.adql import bind, parse
-from hven.adql.functions import MAPPING, QUERY
-from hven.adql.scope import Tables
-from hven.adql.sql import Writer, write
-from hven.engines.duckdb.dialect import MACROS, UDFS, DuckDB
-from hven.engines.duckdb.functions import Functions
+from hven.adql import bind_query, parse_query
+from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS
+from hven.adql.scope import StaticCatalogue
+from hven.adql.sql_writer import SqlWriter, write_sql
+from hven.engines.duckdb.dialect import SQL_MACROS, UDF_SIGNATURES, DuckDBDialect
+from hven.engines.duckdb.udf_registry import UdfRegistry
 from hven.model.table import Table
 
 
 def made() -> duckdb.DuckDBPyConnection:
     """Make a DuckDB with all functions."""
     con = duckdb.connect()
-    Functions(con).define(" ".join([*UDFS, *MACROS]))
+    UdfRegistry(con).define_named_functions(" ".join([*UDF_SIGNATURES, *SQL_MACROS]))
     return con
 
 
@@ -30,17 +30,21 @@ def connection() -> duckdb.DuckDBPyConnection:
 
 def write_expression(expr, dialect) -> str:
     """Write a bound expression over columns of ``t0``, every literal inline."""
-    return Writer(dialect, {}, frozenset()).expr(expr)
+    return SqlWriter(dialect, {}, frozenset()).write_expression(expr)
 
 
 ELSEWHERE: list = []  # a function that runs bound queries in another engine, if its tests said so
 
 
-def run(text, tables: list[tuple[Table, pa.Table]], *, functions=QUERY, lenient=False, catalogue=None) -> pa.Table:
+def run(
+    text, tables: list[tuple[Table, pa.Table]], *, functions=QUERY_FUNCTIONS, lenient=False, catalogue=None
+) -> pa.Table:
     """Give the answer of a query over these tables; its Arrow types are the declared ones, or the test fails."""
     pairs = list(tables)
-    bound = bind(parse(text), catalogue or Tables(table for table, _ in pairs), functions=functions)
-    if ELSEWHERE and not lenient and functions is not MAPPING:
+    bound = bind_query(
+        parse_query(text), catalogue or StaticCatalogue(table for table, _ in pairs), functions=functions
+    )
+    if ELSEWHERE and not lenient and functions is not MAPPING_FUNCTIONS:
         return ELSEWHERE[-1](bound, pairs)
     return embedded(bound, pairs, lenient=lenient)
 
@@ -51,9 +55,9 @@ def embedded(bound, pairs, *, lenient=False) -> pa.Table:
     names = {}
     for number, (table, rows) in enumerate(pairs):
         con.register(f"rows_{number}", rows)
-        names[table.qualified] = f"rows_{number}"
-    written = write(bound, DuckDB(lenient=lenient), names)
-    answer = con.execute(written.sql, [bound.slots[slot] for slot in written.slots]).to_arrow_table()
+        names[table.qualified_name] = f"rows_{number}"
+    written = write_sql(bound, DuckDBDialect(lenient=lenient), names)
+    answer = con.execute(written.sql, [bound.literal_values[slot] for slot in written.parameter_slots]).to_arrow_table()
     assert answer.column_names == [column.name for column in bound.columns]
     for field, column in zip(answer.schema, bound.columns, strict=True):
         wanted = column.type.arrow
@@ -69,5 +73,5 @@ def value(expression, tables=None, **options):
     """Give the one value of an expression over a table of one row."""
     if tables is None:
         tables = [(Table(schema="s", name="one", columns=()), pa.table({"dummy": pa.array([1])}))]
-    answer = run(f"SELECT {expression} AS v FROM {tables[0][0].qualified}", tables, **options)
+    answer = run(f"SELECT {expression} AS v FROM {tables[0][0].qualified_name}", tables, **options)
     return answer.column("v")[0].as_py()

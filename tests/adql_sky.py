@@ -6,7 +6,7 @@ import datetime as dt
 
 import pyarrow as pa
 
-from hven.adql.scope import Tables
+from hven.adql.scope import StaticCatalogue
 from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN, FLOAT32, FLOAT64, INT32, INT64, REGION, STRING, TIMESTAMP, Type
 
@@ -44,8 +44,8 @@ BOTH = (
     Table(schema="sky", name="twin", columns=(Column(name="x"),)),
     Table(schema="lab", name="twin", columns=(Column(name="x"),)),
 )
-CATALOGUE = Tables([STARS, PHOTOMETRY, NAMES, BRIGHT, BROKEN, OUROBOROS, *BOTH])
-FILES = {table.qualified: f'"{table.qualified}"' for table in (STARS, PHOTOMETRY, NAMES, *BOTH)}
+CATALOGUE = StaticCatalogue([STARS, PHOTOMETRY, NAMES, BRIGHT, BROKEN, OUROBOROS, *BOTH])
+FILES = {table.qualified_name: f'"{table.qualified_name}"' for table in (STARS, PHOTOMETRY, NAMES, *BOTH)}
 
 
 def _time(*parts: int) -> dt.datetime:

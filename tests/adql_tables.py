@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 
-from hven.adql.functions import QUERY, Functions
-from hven.adql.scope import Tables
-from hven.adql.signatures import Arg, Entry, Signature
+from hven.adql.functions import QUERY_FUNCTIONS, FunctionSet
+from hven.adql.scope import StaticCatalogue
+from hven.adql.signatures import FunctionDefinition, FunctionParameter, Signature
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, POINT, REGION, STRING, TIMESTAMP, Type, parse_type
 from shared import shared
@@ -30,7 +30,7 @@ def type_of(word: str, default: str = "double") -> Type:
     return parse_type(WORDS.get(bare, WORDS.get(bare.lower(), bare.lower())))
 
 
-def vollt(text: str) -> Tables:
+def vollt(text: str) -> StaticCatalogue:
     """``aschema.foo(colS! VARCHAR, colI INTEGER); ..``: a name without an exclamation mark is its lower-case form there."""
     tables = []
     for schema, name, mark, columns in re.findall(r"(?:(\w+)\.)?(\w+)(!?)\(([^)]*)\)", text):
@@ -44,7 +44,7 @@ def vollt(text: str) -> Tables:
                 )
             )
         tables.append(Table(schema=schema, name=name if mark else name.lower(), columns=tuple(made)))
-    return Tables(tables)
+    return StaticCatalogue(tables)
 
 
 def dachs(name: str, words: str) -> Table:
@@ -73,7 +73,7 @@ def opencadc(name: str, words: str) -> Table:
     return Table(schema=schema, name=table, columns=tuple(columns))
 
 
-def sets() -> dict[str, Tables]:
+def sets() -> dict[str, StaticCatalogue]:
     """All named table sets."""
     raw = json.loads(shared("corpora/adql/schemas.json").read_text())
     querytest = [dachs(name, words) for name, words in raw["dachs-querytest"].items()]
@@ -90,10 +90,10 @@ def sets() -> dict[str, Tables]:
         ),
     )
     return {
-        "dachs-adqltest": Tables([*adqltest, upload, *standard()]),
-        "dachs-querytest": Tables([*querytest, *standard()]),
-        "opencadc-mock": Tables(mock),
-        tap_test: Tables([everything, *standard()]),
+        "dachs-adqltest": StaticCatalogue([*adqltest, upload, *standard()]),
+        "dachs-querytest": StaticCatalogue([*querytest, *standard()]),
+        "opencadc-mock": StaticCatalogue(mock),
+        tap_test: StaticCatalogue([everything, *standard()]),
     }
 
 
@@ -133,18 +133,18 @@ RESULTS = {
 }
 
 
-def declared(texts: list[str]) -> Functions:
+def declared(texts: list[str]) -> FunctionSet:
     """Further functions: ``toto(attr VARCHAR) -> VARCHAR``."""
-    entries: dict[str, Entry] = {}
+    entries: dict[str, FunctionDefinition] = {}
     for text in texts:
         match = re.fullmatch(r"(\w+)\((.*)\)\s*->\s*(\w+)", text.strip())
         assert match, text
         args = tuple(
-            Arg(name, KINDS.get(word.upper(), "ANY"))
+            FunctionParameter(name, KINDS.get(word.upper(), "ANY"))
             for name, word in (item.split() for item in match[2].split(",") if item.strip())
         )
         signature = Signature(args, match[3], text, RESULTS[match[3].upper()])
         name = match[1].upper()
         before = entries[name].signatures if name in entries else ()
-        entries[name] = Entry(name=name, signatures=(*before, signature), doc="", group="udf")
-    return Functions([*(entry for entry in QUERY if entry.name not in entries), *entries.values()])
+        entries[name] = FunctionDefinition(name=name, signatures=(*before, signature), doc="", group="udf")
+    return FunctionSet([*(entry for entry in QUERY_FUNCTIONS if entry.name not in entries), *entries.values()])

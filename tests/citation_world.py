@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hven.ingest import ingest
-from hven.model.settings import load
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
 from hven.site import Site
 from page_world import Asked, PageWorld, Reply
 
@@ -69,8 +69,8 @@ def make(directory: Path, descriptor: str = PSZ2, *, settings: str = "", endpoin
     (directory / "secrets.toml").chmod(0o600)
     (folder / "psz2.yaml").write_text(descriptor)
     (folder / "a.csv").write_text(rows)
-    with Site(load(directory), watch=False) as site:
-        ingest(site, "psz2")
+    with Site(load_settings(directory), watch_for_changes=False) as site:
+        ingest_collection(site, "psz2")
     return directory
 
 

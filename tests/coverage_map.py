@@ -323,9 +323,11 @@ class Selector:
         from hven.model import plugins
 
         module = path.removeprefix("src/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        for group in plugins.GROUPS:
+        for group in plugins.PLUGIN_GROUPS:
             # a plug-in is a module or a folder of the group's room
-            if any(module == own or module.startswith(f"{own}.") for own in plugins._own(group).values()):
+            if any(
+                module == own or module.startswith(f"{own}.") for own in plugins._map_builtin_modules(group).values()
+            ):
                 return group
         return None
 

@@ -179,7 +179,7 @@ def fields(at: str, node: ast.ClassDef) -> list[str]:
     """List the fields of a class of which neither its docstring nor their own lines say what they are."""
     text, lines = ast.get_docstring(node) or "", FILES[at].read_text(encoding="utf-8").splitlines()
     those = [(one, str(getattr(one.target, "id", "_"))) for one in node.body if isinstance(one, ast.AnnAssign)]
-    those = [(one, name) for one, name in those if at != "hven.adql.tree" or name not in OPERANDS]
+    those = [(one, name) for one, name in those if at != "hven.adql.syntax_tree" or name not in OPERANDS]
     below = {
         id(one)
         for one, quoted in pairwise(node.body)

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pytest
 
 import adql_running
-from hven.engines import Limits, Memory
-from hven.engines.hats.cluster import Cluster
-from hven.engines.hats.far import Elsewhere, FarPlan
+from hven.engines import ExecutionLimits, MemoryRelation
+from hven.engines.hats.cluster import SparkCluster
+from hven.engines.hats.cluster_plan import ClusterPlan, UnsupportedBySparkError
 
 THEIRS = (
     "test_arrays", "test_bind_corpus", "test_constructs", "test_functions", "test_generated", "test_recursion", "test_refused_early", "test_vocabularies", "test_windows",
@@ -37,18 +37,18 @@ def suites(run: Callable[[], AbstractContextManager[Any]], most: int) -> dict[st
     elsewhere: Counter[str] = Counter()
 
     @pytest.fixture(scope="module", autouse=True)
-    def far() -> Iterator[Cluster]:
+    def far() -> Iterator[SparkCluster]:
         with run() as running:
-            opened = Cluster(running.url)
-            opened.session()  # whose words are written
+            opened = SparkCluster(running.url)
+            opened.get_session()  # whose words are written
 
             def asked(bound: Any, pairs: Any) -> pa.Table:
-                relations = {table.qualified: Memory(rows) for table, rows in pairs}
+                relations = {table.qualified_name: MemoryRelation(rows) for table, rows in pairs}
                 try:
-                    plan = FarPlan(opened, bound)
-                    execution = plan.execute(bound.slots, relations, Limits(), {})
+                    plan = ClusterPlan(opened, bound)
+                    execution = plan.execute(bound.literal_values, relations, ExecutionLimits(), {})
                     return pa.Table.from_batches(execution, schema=execution.schema)
-                except Elsewhere as reason:
+                except UnsupportedBySparkError as reason:
                     elsewhere[str(reason)] += 1
                     return adql_running.embedded(bound, pairs)
 

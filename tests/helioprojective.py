@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky._disc import ARCSEC, seen
+from hven.model.sky._disc_image import RADIANS_PER_ARCSECOND, project_to_sphere
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -52,10 +52,13 @@ def surface(
         Degrees, longitudes in [0, 360), of the same shape. NaN: that is off the disc.
     """
     x, y, lon, lat, radius = np.broadcast_arrays(*(np.asarray(a, dtype=np.float64) for a in (x, y, lon, lat, radius)))
-    tan = np.tan(radius * ARCSEC)
-    u, v = np.tan(x * ARCSEC) / tan, np.tan(y * ARCSEC) / np.cos(x * ARCSEC) / tan
+    tan = np.tan(radius * RADIANS_PER_ARCSECOND)
+    u, v = (
+        np.tan(x * RADIANS_PER_ARCSECOND) / tan,
+        np.tan(y * RADIANS_PER_ARCSECOND) / np.cos(x * RADIANS_PER_ARCSECOND) / tan,
+    )
     on = u * u + v * v <= 1.0
-    right, up, near = seen(u, v, tan)
+    right, up, near = project_to_sphere(u, v, tan)
     cos, sin = np.cos(np.radians(lat)), np.sin(np.radians(lat))
     out = near * cos - up * sin
     return (
@@ -89,10 +92,10 @@ def direction(
     phi, tilt = np.radians(np.asarray(lat, dtype=np.float64)), np.radians(np.asarray(from_lat, dtype=np.float64))
     right, out, up = np.cos(phi) * np.sin(turn), np.cos(phi) * np.cos(turn), np.sin(phi)
     near, north = out * np.cos(tilt) + up * np.sin(tilt), up * np.cos(tilt) - out * np.sin(tilt)
-    size = np.sin(np.asarray(radius, dtype=np.float64) * ARCSEC)
+    size = np.sin(np.asarray(radius, dtype=np.float64) * RADIANS_PER_ARCSECOND)
     away = 1.0 - near * size  # in distances of the observer
     return (
-        np.arctan2(right * size, away) / ARCSEC,
-        np.arctan2(north * size, np.hypot(right * size, away)) / ARCSEC,
+        np.arctan2(right * size, away) / RADIANS_PER_ARCSECOND,
+        np.arctan2(north * size, np.hypot(right * size, away)) / RADIANS_PER_ARCSECOND,
         near >= size,
     )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from hven.jobs.keeper import Keeper
+from hven.jobs.job_supervisor import JobSupervisor
 from hven.site.store import _database as db
 
 
@@ -38,13 +38,13 @@ def emptied(address: str) -> str:
 @contextlib.contextmanager
 def closing_keepers(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> Iterator[None]:
     """Close the stores of the keepers that tests of a module make."""
-    made: list[Keeper] = []
+    made: list[JobSupervisor] = []
 
-    def kept(*words: Any, **options: Any) -> Keeper:
-        made.append(Keeper(*words, **options))
+    def kept(*words: Any, **options: Any) -> JobSupervisor:
+        made.append(JobSupervisor(*words, **options))
         return made[-1]
 
-    monkeypatch.setattr(module, "Keeper", kept)
+    monkeypatch.setattr(module, "JobSupervisor", kept)
     yield
     for one in made:
         if one._store is not None:

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hven.model.settings import load
+from hven.model.settings import load_settings
 from postgres import server, sphere
 
 EMBEDDED = "duckdb"
@@ -58,7 +58,7 @@ class Keeper:
         """Give what `hven.testing.site.tiny_site` is told, after `tell`."""
         if self.url is None:
             return {}
-        found = load(site, {})
+        found = load_settings(site, {})
         return {"engine": found.engine, "brought": found.brought}
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from needs import need, need_program
@@ -77,9 +77,9 @@ def example(case: str, parent: Path) -> Iterator[Path]:
 
 def ingested(directory: Path) -> None:
     """Publish all collections of a directory by one site, which reads each descriptor once: a verb for each would read all of them each time."""
-    with Site(settings.load(directory)) as site:
+    with Site(settings.load_settings(directory)) as site:
         for path in sorted(directory.glob("collections/*/*.yaml")):
-            ingest(site, path.stem)
+            ingest_collection(site, path.stem)
 
 
 @contextlib.contextmanager

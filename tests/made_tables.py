@@ -40,4 +40,4 @@ MINE_ROWS = pa.table({
 
 PUBLISHED = [*ROWS, (SHAPES, SHAPE_ROWS)]
 UPLOADED = [(MINE, MINE_ROWS)]
-TABLES = {table.qualified: table for table in (STARS, PHOTOMETRY, NAMES, SHAPES, MINE)}
+TABLES = {table.qualified_name: table for table in (STARS, PHOTOMETRY, NAMES, SHAPES, MINE)}

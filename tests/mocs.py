@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 
 def cover_positions(lon: npt.ArrayLike, lat: npt.ArrayLike, order: int) -> Moc:
     """Build the MOC of the cells that hold positions, in degrees; NaN is left out."""
-    return Moc.of_cells(healpix.index(order, lon, lat), order)
+    return Moc.from_cells(healpix.compute_cell_indexes(order, lon, lat), order)

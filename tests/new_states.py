@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hven.site.store import _database
-from hven.site.store._database import Database
+from hven.site.store._database import StateDatabase
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-make_state = Database._open
+make_state = StateDatabase._open_or_create
 
 
-class NewState(Database):
+class NewState(StateDatabase):
     """A state that is made as everywhere."""
 
-    _open = make_state
+    _open_or_create = make_state
 
 
 @cache
@@ -38,11 +38,11 @@ def read_new_state(_format: int) -> bytes:
         return path.read_bytes()
 
 
-def open_state(database: Database) -> None:
+def open_state(database: StateDatabase) -> None:
     """Open a state; where there is none, begin with a copy of a new one."""
     file = database._file
-    if file and database._address not in _database._standing and not Path(file).exists():
-        new = read_new_state(_database.FORMAT)
+    if file and database._state_address not in _database._EXPECTED_ADDRESSES and not Path(file).exists():
+        new = read_new_state(_database.STATE_FORMAT)
         copy = Path(f"{file}.{os.getpid()}-{threading.get_ident()}")
         # whole or not at all, and never over one that somebody has made meanwhile; what cannot be done is told by Hven itself
         with contextlib.suppress(OSError):
@@ -52,10 +52,10 @@ def open_state(database: Database) -> None:
                 os.link(copy, file)
             finally:
                 copy.unlink(missing_ok=True)
-    if database.sqlite and _first:
+    if database.is_sqlite and _first:
         share_statements(database.engine)
     make_state(database)
-    if database.sqlite and not _first:  # it has connected: its dialect knows the database
+    if database.is_sqlite and not _first:  # it has connected: its dialect knows the database
         _first.append((database.engine.dialect, database.engine._compiled_cache))
 
 
@@ -71,7 +71,7 @@ def share_statements(engine: sa.Engine) -> None:
 
 def install() -> None:
     """Make new states cheaply from now on."""
-    Database._open = open_state  # type: ignore[method-assign]
+    StateDatabase._open_or_create = open_state  # type: ignore[method-assign]
 
 
 install()

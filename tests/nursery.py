@@ -124,16 +124,16 @@ def ready() -> None:
     from hven.app._cli import serve, verbs  # noqa: F401
     from hven.app._server import processes
     from hven.model import settings
-    from hven.site.store import Store
+    from hven.site.store import StateStore
 
     with tempfile.TemporaryDirectory() as name:
         site = Path(name)
         (site / "hven.toml").touch()
         (site / "collections/stars").mkdir(parents=True)
         (site / "collections/stars/stars.yaml").write_text(STARS)
-        Store(site / "var").close()
+        StateStore(site / "var").close()
         # ends with a look of the collector for the last time: in forks its marks would copy all these pages
-        processes._preload(settings.load(site))
+        processes._preload_modules(settings.load_settings(site))
 
 
 def main(door: socket.socket) -> None:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from hven.jobs.health import Health
+from hven.jobs.health import SiteHealth
 from hven.portal._explore import count_trees as trees
-from hven.portal._explore import coverage, facets, names, places, plots, rows, search_regions, summary
+from hven.portal._explore import (
+    coverage,
+    facets,
+    map_places,
+    place_names,
+    plots,
+    row_pages,
+    search_regions,
+    table_summary,
+)
 from hven.portal._explore import global_search as everywhere
 from hven.portal._explore import page_queries as asking
 from hven.portal._views import editor, home
@@ -14,14 +23,23 @@ from hven.portal._views import global_search_pages as page
 
 LONG = 100.0  # seconds
 LIMITS = {
-    "PATIENCE": (coverage, facets, home, names, places, plots, search_regions, rows, summary, trees),
-    "SECONDS": (everywhere,),
-    "SOON": (editor,),
-    "QUICK": (page,),
+    "QUERY_TIMEOUT_SECONDS": (coverage, place_names, map_places, plots, search_regions, table_summary),
+    "COUNT_TIMEOUT_SECONDS": (facets, row_pages),
+    "TABLE_TIMEOUT_SECONDS": (trees,),
+    "TREE_WAIT_SECONDS": (home,),
+    "SEARCH_TIMEOUT_SECONDS": (everywhere,),
+    "ANSWER_WAIT_SECONDS": (editor,),
+    "LOCAL_TIMEOUT_SECONDS": (page,),
 }
 CALLS = {
-    "seconds": (rows.count, asking.Asking.run, asking.Asking.table, asking.Asking.sampled, asking.Asking.number),
-    "patience": (Health.picture,),
+    "timeout_seconds": (
+        row_pages.count_rows,
+        asking.QueryRunner.run_query,
+        asking.QueryRunner.fetch_table,
+        asking.QueryRunner.fetch_sample,
+        asking.QueryRunner.fetch_number,
+    ),
+    "wait_seconds": (SiteHealth.get_status,),
 }
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from hven.adql import functions
 from hven.model import plugins
-from hven.portal._pages import pages
-from hven.portal._pages.texts import texts
+from hven.portal._pages import load_templates
+from hven.portal._pages.texts import load_texts
 from shared import ROOT
 
 PLACE = ROOT / "examples/plugins"
@@ -26,9 +26,16 @@ def files(name: str) -> set[str]:
 
 
 def _forget() -> None:
-    for one in (plugins.names, plugins.load, plugins._packages, functions.added, texts, pages):
+    for one in (
+        plugins.list_plugins,
+        plugins.load_plugin,
+        plugins._map_plugin_packages,
+        functions.load_plugin_functions,
+        load_texts,
+        load_templates,
+    ):
         one.cache_clear()
-    for known in (functions.QUERY, functions.MAPPING):
+    for known in (functions.QUERY_FUNCTIONS, functions.MAPPING_FUNCTIONS):
         for name in ("_entries", "names"):
             vars(known).pop(name, None)
 

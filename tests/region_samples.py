@@ -19,12 +19,14 @@ def star(lon: float, lat: float, radius: float, corners: int, seed: int) -> Regi
     tilt = np.radians(90.0 - lat)
     x, z = x * np.cos(tilt) + z * np.sin(tilt), z * np.cos(tilt) - x * np.sin(tilt)
     lons = (np.degrees(np.arctan2(y, x)) + lon) % 360.0
-    return Regions.of([[[list(zip(lons.tolist(), np.degrees(np.arcsin(np.clip(z, -1, 1))).tolist(), strict=True))]]])
+    return Regions.from_lists(
+        [[[list(zip(lons.tolist(), np.degrees(np.arcsin(np.clip(z, -1, 1))).tolist(), strict=True))]]]
+    )
 
 
 STARS = st.builds(star, LON, LAT, st.sampled_from([0.01, 1.0, 20.0, 85.0]), st.integers(5, 12), st.integers(0, 1 << 30))
 RANGES = st.builds(
-    lambda lon, wide, south, high: Regions.ranges(lon, lon + wide, south, min(south + high, 90.0), error=0.01),
+    lambda lon, wide, south, high: Regions.from_ranges(lon, lon + wide, south, min(south + high, 90.0), tolerance_degrees=0.01),
     LON, st.one_of(st.just(360.0), st.floats(0.1, 359)), st.floats(-90, 80), st.floats(0.1, 180),
 )  # fmt: skip
 
@@ -36,7 +38,7 @@ def regions(draw: st.DrawFn) -> Regions:
     for _ in range(draw(st.integers(0, 2))):
         how = draw(st.sampled_from(["union", "difference", "beside", "outside"]))
         if how == "outside":
-            found = Regions.of([[[]]]).difference(found)
+            found = Regions.from_lists([[[]]]).difference(found)
         elif how == "beside":
             found = found.union(draw(STARS))
         else:
@@ -57,7 +59,7 @@ def apart(one: Regions, other: Regions, seed: int = 0, off: float = 1e-3) -> int
         return int(differ.sum())
     lon, lat = lon[differ], lat[differ]
     size = 1e-7
-    points = Regions.of(
+    points = Regions.from_lists(
         [
             [[[(x, y), (x + size, y), (x, min(y + size, 90.0) if y < 89 else y - size)]]]
             for x, y in zip(lon, lat, strict=True)
@@ -65,6 +67,7 @@ def apart(one: Regions, other: Regions, seed: int = 0, off: float = 1e-3) -> int
     )
     rim = one.take(np.zeros(len(lon), np.int64))
     far = np.maximum(
-        points.distance(rim), points.distance(Regions.of([[[]]]).difference(one).take(np.zeros(len(lon), np.int64)))
+        points.compute_distances(rim),
+        points.compute_distances(Regions.from_lists([[[]]]).difference(one).take(np.zeros(len(lon), np.int64))),
     )
     return int((far > off).sum())

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 
-from hven.model.shape_columns import fault_of_text
+from hven.model.shape_columns import explain_invalid_text
 from hven.model.table import Column
 
 
 def is_shape(column: Column, value: object) -> bool:
     """Tell whether a value of a column of shapes is one: what is none comes as missing."""
-    kind = column.type.special.adql if column.type.special is not None else ""
+    kind = column.type.stored_xtype.adql if column.type.stored_xtype is not None else ""
     if kind == "REGION" and isinstance(value, str):
-        return not fault_of_text(value)
+        return not explain_invalid_text(value)
     if kind not in {"CIRCLE", "POLYGON"} or not isinstance(value, list):
         return True
     if any(number is None or not math.isfinite(number) for number in value):

@@ -14,5 +14,5 @@ from hven.site.store._database import sync_state
 def read_sync_states(site: Site, collection: str) -> dict[str, dict[str, Any]]:
     """Read the states of a collection's snapshots, by snapshot."""
     query = sa.select(sync_state.c.snapshot, sync_state.c.state).where(sync_state.c.collection == collection)
-    with site.store.syncs._database.reading() as connection:
+    with site.store.syncs._database.begin_read() as connection:
         return {row.snapshot: json.loads(row.state) for row in connection.execute(query)}

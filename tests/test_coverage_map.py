@@ -117,7 +117,7 @@ def test_a_plug_in_asks_for_the_contracts_of_the_registry(recorded):
 
 def test_what_all_execute_asks_for_the_first_tier(recorded):
     selector = Selector(recorded)
-    for path in ("src/hven/model/timing.py", "src/hven/adql/tree.py", "constraints.txt", "tests/conftest.py"):
+    for path in ("src/hven/model/timing.py", "src/hven/adql/syntax_tree.py", "constraints.txt", "tests/conftest.py"):
         assert any(path in reason for reason in selector.select([(path, path, None)]).whole)
     assert recorded.sources["src/hven/model/plugins.py"].common
 
@@ -261,7 +261,7 @@ def test_the_functions_of_changed_lines(tmp_path):
 
 def test_a_process_is_recorded_though_it_is_killed_and_so_are_its_children(tmp_path):
     coverage_recorder.prepare_folder(tmp_path, ROOT)
-    rest = "import os, subprocess; from hven.model import plugins; pid = os.fork(); pid or (plugins.names('formats'), os.kill(os.getpid(), 9)); os.waitpid(pid, 0)"
+    rest = "import os, subprocess; from hven.model import plugins; pid = os.fork(); pid or (plugins.list_plugins('formats'), os.kill(os.getpid(), 9)); os.waitpid(pid, 0)"
     python(tmp_path, rest, **{coverage_recorder.TEST_MODULE: "tests/some/test_module.py"})
     _, files = coverage_recorder.read_files(tmp_path)
     (name, row), *_ = coverage_recorder.read_maps(tmp_path)
@@ -274,8 +274,8 @@ def test_a_process_is_recorded_though_it_is_killed_and_so_are_its_children(tmp_p
         if row[first + number]
     }
     assert row[first]  # the module
-    assert {"names", "_own"} <= done
-    assert "load" not in done
+    assert {"list_plugins", "_map_builtin_modules"} <= done
+    assert "load_plugin" not in done
     assert count == len(coverage_recorder.list_functions(ROOT / path)) + 1
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from hven.portal._pages import grounds
+from hven.portal._pages import body_maps
 
 MAKER = Path(__file__).parents[1] / "web/grounds.py"
 TOLD = "Mars\n----\n- __Source__: the USGS\n- __Mean radius__: 3 km\n- __Instrument__: Viking\n\nIo\n--\n- __Source__: other\n"
@@ -97,11 +97,11 @@ def test_a_map_begins_with_how_the_body_looks_and_a_site_replaces_one(
     for name in ("Mars-albedo", "Mars-imagery", "Mars-relief", "Marsyas-imagery"):
         (tmp_path / "house" / f"{name}.jpg").write_bytes(b"x")
     (tmp_path / "house/Mars-relief.txt").write_text("theirs")
-    monkeypatch.setattr(grounds, "HERE", tmp_path / "house")
-    assert [one["kind"] for one in grounds.of("mars", tmp_path)] == ["imagery", "relief", "albedo"]
+    monkeypatch.setattr(body_maps, "INSTALLED_DIRECTORY", tmp_path / "house")
+    assert [one["kind"] for one in body_maps.list_base_maps("mars", tmp_path)] == ["imagery", "relief", "albedo"]
     (tmp_path / "grounds/Mars-relief.png").write_bytes(b"y")
     (tmp_path / "grounds/Mars-relief.txt").write_text("ours")
-    found = grounds.of("Mars", tmp_path)
+    found = body_maps.list_base_maps("Mars", tmp_path)
     assert found[0] == {"kind": "relief", "url": "/assets/ground/Mars-relief.png", "notice": "ours"}
     assert [one["kind"] for one in found] == ["relief", "imagery", "albedo"]
 
@@ -138,9 +138,9 @@ def test_a_build_makes_the_pictures_and_asks_for_what_it_needs(
 
 
 def test_a_site_without_pictures_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(grounds, "HERE", tmp_path)
-    assert not grounds.are_installed()
+    monkeypatch.setattr(body_maps, "INSTALLED_DIRECTORY", tmp_path)
+    assert not body_maps.has_installed_maps()
     (tmp_path / "Mars-imagery.txt").write_text("a notice is no picture")
-    assert not grounds.are_installed()
+    assert not body_maps.has_installed_maps()
     (tmp_path / "Mars-imagery.jpg").write_bytes(b"")
-    assert grounds.are_installed()
+    assert body_maps.has_installed_maps()

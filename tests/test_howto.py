@@ -99,8 +99,8 @@ HVEN_0_2 = """
 import sys
 import sqlalchemy as sa
 import hven.site.store, hven.site.store._database as database
-database.UPGRADES[database.FORMAT] = lambda connection: connection.execute(sa.text("ALTER TABLE runs ADD COLUMN weather TEXT"))
-hven.site.store.FORMAT = database.FORMAT = database.FORMAT + 1
+database.UPGRADE_STEPS[database.STATE_FORMAT] = lambda connection: connection.execute(sa.text("ALTER TABLE runs ADD COLUMN weather TEXT"))
+hven.site.store.STATE_FORMAT = database.STATE_FORMAT = database.STATE_FORMAT + 1
 from hven.app import main
 if __name__ == "__main__":
     sys.exit(main())

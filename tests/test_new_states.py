@@ -11,8 +11,8 @@ import pytest
 import new_states
 from hven.model.errors import StorageError
 from hven.site.store import _database
-from hven.site.store._database import Database
-from hven.site.store._state import Store
+from hven.site.store._database import StateDatabase
+from hven.site.store._state_store import StateStore
 
 
 def read_rows(path):
@@ -24,7 +24,7 @@ def read_rows(path):
 def test_a_copied_state_is_like_a_made_one(tmp_path):
     made, copied = tmp_path / "made.sqlite", tmp_path / "copied.sqlite"
     new_states.NewState(f"sqlite:///{made}").close()
-    Database(f"sqlite:///{copied}").close()
+    StateDatabase(f"sqlite:///{copied}").close()
     assert len(read_rows(made)) > 28  # tables
     assert read_rows(copied) == read_rows(made)
     assert copied.stat().st_mode == made.stat().st_mode
@@ -33,33 +33,33 @@ def test_a_copied_state_is_like_a_made_one(tmp_path):
 
 def test_what_is_there_is_opened_as_it_is(tmp_path):
     path = tmp_path / "hven.sqlite"
-    Database(f"sqlite:///{path}").close()
+    StateDatabase(f"sqlite:///{path}").close()
     with closing(sqlite3.connect(path)) as found, found:
         found.execute("UPDATE meta SET value = '7' WHERE key = 'version'")
-    with closing(Database(f"sqlite:///{path}")) as state:
-        assert state.counter("version") == 7
+    with closing(StateDatabase(f"sqlite:///{path}")) as state:
+        assert state.read_counter("version") == 7
     path.write_bytes(b"")
-    with closing(Database(f"sqlite:///{path}")) as state:
-        assert state.counter("version") == 0
+    with closing(StateDatabase(f"sqlite:///{path}")) as state:
+        assert state.read_counter("version") == 0
 
 
 def test_many_threads_open_one_new_state(tmp_path):
     def open_and_turn(_number):
-        with closing(Store(tmp_path, None)) as store, store._database.writing() as connection:
-            _database.turn(connection)
+        with closing(StateStore(tmp_path, None)) as store, store._database.begin_write() as connection:
+            _database.increment_version(connection)
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(open_and_turn, range(16)))
-    with closing(Store(tmp_path, None)) as store:
-        assert store._database.counter("version") == 16
+    with closing(StateStore(tmp_path, None)) as store:
+        assert store._database.read_counter("version") == 16
 
 
 def test_another_format_is_made_with_its_own_number(tmp_path, monkeypatch):
-    monkeypatch.setattr(_database, "FORMAT", _database.FORMAT + 1)
-    with closing(Database(f"sqlite:///{tmp_path / 'hven.sqlite'}")) as state:
-        assert state.counter("version") == 0
+    monkeypatch.setattr(_database, "STATE_FORMAT", _database.STATE_FORMAT + 1)
+    with closing(StateDatabase(f"sqlite:///{tmp_path / 'hven.sqlite'}")) as state:
+        assert state.read_counter("version") == 0
 
 
 def test_where_none_can_be_made_hven_says_so(tmp_path):
     with pytest.raises(StorageError, match="cannot be"):
-        Database(f"sqlite:///{tmp_path / 'nowhere' / 'hven.sqlite'}")
+        StateDatabase(f"sqlite:///{tmp_path / 'nowhere' / 'hven.sqlite'}")

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from hven.model.errors import Forbidden, SourceError, TooLarge, UserError
-from hven.sources import remote
+from hven.model.errors import ForbiddenError, SourceError, TooLargeError, UserError
+from hven.sources import http_client
 
 BODY = b"a,b\n1,2\n" * 1000
 
@@ -70,8 +70,8 @@ def site():
 )
 def test_files_arrive_whole_under_a_harmless_name(tmp_path, site, path, name):
     told = []
-    found = remote.download(
-        site + path, tmp_path / "data", allow_private=True, progress=lambda got, of: told.append((got, of))
+    found = http_client.download_file(
+        site + path, tmp_path / "data", allow_private=True, on_progress=lambda got, of: told.append((got, of))
     )
     assert found == tmp_path / "data" / name
     assert found.read_bytes() == BODY
@@ -89,24 +89,24 @@ def test_files_arrive_whole_under_a_harmless_name(tmp_path, site, path, name):
         ("/around", {}, UserError, "leads on and on"),
         ("/file", {}, UserError, "no http or https address"),
         ("/short", {}, UserError, "broke off"),
-        ("/data/stars.csv", {"limit": 100}, TooLarge, "more than 100"),
+        ("/data/stars.csv", {"byte_limit": 100}, TooLargeError, "more than 100"),
     ],
 )
 def test_faults_leave_nothing_behind(tmp_path, site, path, options, error, message):
     with pytest.raises(error, match=message):
-        remote.download(site + path, tmp_path / "data", allow_private=True, **options)
+        http_client.download_file(site + path, tmp_path / "data", allow_private=True, **options)
     assert not list(tmp_path.glob("data/*"))
     assert not list(tmp_path.glob("data/.*"))
 
 
 def test_private_addresses_are_refused_at_every_step(tmp_path, site, monkeypatch):
-    with pytest.raises(Forbidden, match=r"^127\.0\.0\.1 is not on the public internet"):
-        remote.download(site.replace("localhost", "127.0.0.1") + "/data/stars.csv", tmp_path)
-    with pytest.raises(Forbidden, match=r"^localhost \((127\.0\.0\.1|::1)\) is not on the public internet"):
-        remote.download(site.replace("127.0.0.1", "localhost") + "/data/stars.csv", tmp_path)
-    monkeypatch.setattr(remote, "_public", lambda number: number in {"127.0.0.1", "::1"})
-    with pytest.raises(Forbidden, match=r"169\.254\.169\.254"):
-        remote.download(site + "/inside", tmp_path)
+    with pytest.raises(ForbiddenError, match=r"^127\.0\.0\.1 is not on the public internet"):
+        http_client.download_file(site.replace("localhost", "127.0.0.1") + "/data/stars.csv", tmp_path)
+    with pytest.raises(ForbiddenError, match=r"^localhost \((127\.0\.0\.1|::1)\) is not on the public internet"):
+        http_client.download_file(site.replace("127.0.0.1", "localhost") + "/data/stars.csv", tmp_path)
+    monkeypatch.setattr(http_client, "_is_public", lambda number: number in {"127.0.0.1", "::1"})
+    with pytest.raises(ForbiddenError, match=r"169\.254\.169\.254"):
+        http_client.download_file(site + "/inside", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_private_addresses_are_refused_at_every_step(tmp_path, site, monkeypatch
     ],
 )  # fmt: skip
 def test_addresses_that_are_not_public(address):
-    with pytest.raises(Forbidden):
-        remote.resolve(address)
+    with pytest.raises(ForbiddenError):
+        http_client.resolve_url(address)
 
 
 @pytest.mark.parametrize(
@@ -148,11 +148,11 @@ def test_addresses_that_are_not_public(address):
 )
 def test_addresses_that_are_none(address, message):
     with pytest.raises(UserError, match=message):
-        remote.resolve(address)
+        http_client.resolve_url(address)
 
 
 def test_translated_addresses_of_the_public_internet_are_public():
-    assert [remote._public(number) for number in ("64:ff9b::808:808", "::ffff:8.8.8.8", "2a00:1450::1")] == [
+    assert [http_client._is_public(number) for number in ("64:ff9b::808:808", "::ffff:8.8.8.8", "2a00:1450::1")] == [
         True,
         True,
         True,
@@ -164,84 +164,90 @@ def test_a_host_without_a_proxy_is_looked_up_once(tmp_path, site, monkeypatch):
     looked, ask = [], socket.getaddrinfo
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "localhost")
-    monkeypatch.setattr(remote, "_public", lambda number: number in {"127.0.0.1", "::1"})
+    monkeypatch.setattr(http_client, "_is_public", lambda number: number in {"127.0.0.1", "::1"})
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda host, *more, **options: (looked.append(host), ask(host, *more, **options))[1]
     )
-    assert remote.download(site + "/data/stars.csv", tmp_path).read_bytes() == BODY
-    assert remote.fetch(site + "/data/stars.csv") == BODY
-    assert remote.exchange("GET", site + "/data/stars.csv").body == BODY
+    assert http_client.download_file(site + "/data/stars.csv", tmp_path).read_bytes() == BODY
+    assert http_client.fetch_bytes(site + "/data/stars.csv") == BODY
+    assert http_client.exchange_once("GET", site + "/data/stars.csv").body == BODY
     assert looked.count("localhost") == 3
     monkeypatch.delenv("NO_PROXY")
     with pytest.raises(UserError, match="cannot be reached"):
-        remote.download(site + "/data/stars.csv", tmp_path)
+        http_client.download_file(site + "/data/stars.csv", tmp_path)
 
 
 def test_secrets_in_an_address_are_not_shown(tmp_path, site):
     with pytest.raises(UserError) as caught:
-        remote.download(site + "/none?token=sesame", tmp_path, allow_private=True)
+        http_client.download_file(site + "/none?token=sesame", tmp_path, allow_private=True)
     assert "sesame" not in str(caught.value)
 
 
 def test_broken_answers_are_user_errors(tmp_path):
     assert issubclass(SourceError, UserError)
     with pytest.raises(UserError, match="cannot be reached"):
-        remote.download("http://127.0.0.1:9/", tmp_path, allow_private=True)
+        http_client.download_file("http://127.0.0.1:9/", tmp_path, allow_private=True)
 
 
 def test_streams_tell_every_status_and_follow_if_they_may(site, monkeypatch):
-    with remote.stream("GET", site + "/moved", follow=False, allow_private=True) as answer:
+    with http_client.stream_answer("GET", site + "/moved", follow_redirects=False, allow_private=True) as answer:
         assert (answer.status, answer.location) == (302, site + "/data/stars.csv")
-    with remote.stream("GET", site + "/moved", allow_private=True) as answer:
+    with http_client.stream_answer("GET", site + "/moved", allow_private=True) as answer:
         assert (answer.status, answer.url, b"".join(answer.parts)) == (200, site + "/data/stars.csv", BODY)
-    with remote.stream("GET", site + "/none", allow_private=True) as answer:
+    with http_client.stream_answer("GET", site + "/none", allow_private=True) as answer:
         assert answer.status == 404
-    with pytest.raises(UserError, match="leads on and on"), remote.stream("GET", site + "/around", allow_private=True):
+    with (
+        pytest.raises(UserError, match="leads on and on"),
+        http_client.stream_answer("GET", site + "/around", allow_private=True),
+    ):
         pass
-    with pytest.raises(remote.Private), remote.stream("GET", site + "/moved"):
+    with pytest.raises(http_client.PrivateAddressError), http_client.stream_answer("GET", site + "/moved"):
         pass
-    monkeypatch.setattr(remote, "_public", lambda number: number in {"127.0.0.1", "::1"})
-    with pytest.raises(remote.Private, match=r"169\.254\.169\.254"), remote.stream("GET", site + "/inside"):
+    monkeypatch.setattr(http_client, "_is_public", lambda number: number in {"127.0.0.1", "::1"})
+    with (
+        pytest.raises(http_client.PrivateAddressError, match=r"169\.254\.169\.254"),
+        http_client.stream_answer("GET", site + "/inside"),
+    ):
         pass
-    with pytest.raises(UserError, match="no http or https address"), remote.stream("GET", site + "/file"):
+    with pytest.raises(UserError, match="no http or https address"), http_client.stream_answer("GET", site + "/file"):
         pass
 
 
 def test_streams_that_end_early_may_be_tried_again(site):
     with (
-        remote.stream("GET", site + "/short", allow_private=True) as answer,
-        pytest.raises(remote.Unreachable, match="broke off"),
+        http_client.stream_answer("GET", site + "/short", allow_private=True) as answer,
+        pytest.raises(http_client.UnreachableError, match="broke off"),
     ):
         b"".join(answer.parts)
     with (
-        remote.stream("GET", site + "/packed", allow_private=True) as answer,
+        http_client.stream_answer("GET", site + "/packed", allow_private=True) as answer,
         pytest.raises(SourceError, match="was not asked for"),
     ):
         b"".join(answer.parts)
     with (
-        pytest.raises(remote.Unreachable, match="cannot be reached"),
-        remote.stream("GET", "http://127.0.0.1:9/", allow_private=True),
+        pytest.raises(http_client.UnreachableError, match="cannot be reached"),
+        http_client.stream_answer("GET", "http://127.0.0.1:9/", allow_private=True),
     ):
         pass
 
 
 def test_hven_new_takes_an_address(tmp_path, site):
-    from hven.descriptor.new import create
-    from hven.model.settings import load
+    from hven.descriptor.drafting import create_descriptor
+    from hven.model.settings import load_settings
 
     (tmp_path / "hven.toml").write_text("allow_private = true\n")
-    path = create(load(tmp_path), "stars", f"{site}/data/stars.csv")
+    path = create_descriptor(load_settings(tmp_path), "stars", f"{site}/data/stars.csv")
     assert "source: {kind: csv, files: data/stars.csv}" in path.read_text()
     (tmp_path / "hven.toml").write_text("")
-    with pytest.raises(Forbidden):
-        create(load(tmp_path), "others", f"{site}/data/stars.csv")
+    with pytest.raises(ForbiddenError):
+        create_descriptor(load_settings(tmp_path), "others", f"{site}/data/stars.csv")
     assert not (tmp_path / "collections/others").exists()
 
 
 @pytest.mark.parametrize("path", ["/drip", "/slowly"])
 def test_a_server_that_never_ends_is_given_up(tmp_path, site, path):
     with pytest.raises(UserError, match=r"has not sent everything within 0\.4 s"):
-        remote.download(site + path, tmp_path, allow_private=True, total=0.4)
+        http_client.download_file(site + path, tmp_path, allow_private=True, total_timeout_seconds=0.4)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -257,12 +263,12 @@ def test_time_that_is_over_before_there_is_a_connection_ends_it_too(tmp_path, si
     monkeypatch.setattr(socket, "create_connection", slow)
     begun = len(Pages.seen)
     with pytest.raises(UserError, match=r"has not sent everything within 0\.2 s"):
-        remote.download(site + path, tmp_path, allow_private=True, total=0.2)
+        http_client.download_file(site + path, tmp_path, allow_private=True, total_timeout_seconds=0.2)
     assert len(Pages.seen) == begun, "nothing is asked any more"
 
 
 @pytest.mark.parametrize("path", ["/packed", "/twice"])
 def test_encodings_that_were_not_asked_for_are_not_undone(tmp_path, site, path):
     with pytest.raises(SourceError, match="not asked for"):
-        remote.download(site + path, tmp_path, allow_private=True)
+        http_client.download_file(site + path, tmp_path, allow_private=True)
     assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from hven.adql.tree import Bound
-from hven.engines import Execution, Limits, Live, Memory, Plan, Relation, Snapshot
+from hven.adql.syntax_tree import BoundQuery
+from hven.engines import ExecutionLimits, LiveRelation, MemoryRelation, QueryExecution, QueryPlan, Relation, Snapshot
 from hven.engines.duckdb.engine import DuckEngine
 from hven.model import plugins
 from hven.model.errors import StorageError
@@ -22,14 +22,14 @@ OTHER = "other"
 class Watched:
     """A plan that notes which tables of which engine were asked; it refuses what the engine does not keep."""
 
-    def __init__(self, engine: Other, plan: Plan) -> None:
+    def __init__(self, engine: Other, plan: QueryPlan) -> None:
         self.engine, self.plan, self.small, self.schema = engine, plan, plan.small, plan.schema
 
     def execute(
-        self, values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: Limits
-    ) -> Execution:
+        self, values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: ExecutionLimits
+    ) -> QueryExecution:
         for name, one in relations.items():
-            assert isinstance(one, Memory) or one.engine == OTHER, f"{name} was asked of the wrong engine"
+            assert isinstance(one, MemoryRelation) or one.engine == OTHER, f"{name} was asked of the wrong engine"
         if self.engine.module.away:
             raise StorageError("the other database does not answer")
         self.engine.module.asked.append(sorted(relations))
@@ -48,15 +48,15 @@ class Other(DuckEngine):
         super().__init__(directory, **options)
         self.module = module
 
-    def prepare(self, bound: Bound) -> Watched:  # type: ignore[override]
-        return Watched(self, super().prepare(bound))
+    def plan_query(self, bound_query: BoundQuery) -> Watched:  # type: ignore[override]
+        return Watched(self, super().plan_query(bound_query))
 
-    def drop(self, snapshot: Snapshot) -> None:
+    def remove_snapshot(self, snapshot: Snapshot) -> None:
         if self.module.away:
             raise StorageError("the other database does not answer")
-        super().drop(snapshot)
+        super().remove_snapshot(snapshot)
 
-    def problem(self) -> str | None:
+    def find_outage(self) -> str | None:
         return "the other database does not answer" if self.module.away else None
 
 
@@ -73,13 +73,17 @@ def registered() -> Iterator[Any]:
         return Other(where, module, memory=memory, **options)
 
     module.open = open_
-    names, load = plugins.names, plugins.load
+    names, load = plugins.list_plugins, plugins.load_plugin
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plugins, "names", lambda group: (*names(group), OTHER) if group == "engines" else names(group))
         patch.setattr(
-            plugins, "load", lambda group, name: module if (group, name) == ("engines", OTHER) else load(group, name)
+            plugins, "list_plugins", lambda group: (*names(group), OTHER) if group == "engines" else names(group)
+        )
+        patch.setattr(
+            plugins,
+            "load_plugin",
+            lambda group, name: module if (group, name) == ("engines", OTHER) else load(group, name),
         )
         yield module
 
 
-__all__ = ["OTHER", "Live", "registered"]
+__all__ = ["OTHER", "LiveRelation", "registered"]

@@ -23,21 +23,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.model.sky import Circle, Moc, Polygon, Range, Regions, contours, distance, frames, region_files
+from hven.model.sky import Circle, Moc, Polygon, Range, Regions, compute_distance, contours, frames, region_files
 
 if TYPE_CHECKING:
     import os
 
-Contours, Disc, Chart = contours.Contours, contours.Disc, contours.Chart
-HELIO, FREEMAN = contours.HELIO, contours.FREEMAN
-chain_codes, pixel_lists, masks, boxes = contours.chain_codes, contours.pixel_lists, contours.masks, contours.boxes
-directions, sun = contours.polygons, contours.sun
-from_texts, to_texts = region_files.of_texts, region_files.texts
+Contours, Disc, Chart = contours.ContourRegions, contours.DiscImage, contours.CylindricalMap
+HELIO, FREEMAN = contours.HELIO_STEPS, contours.FREEMAN_STEPS
+chain_codes, pixel_lists, masks, boxes = (
+    contours.build_regions_from_chain_codes,
+    contours.build_regions_from_pixel_lists,
+    contours.build_regions_from_labels,
+    contours.build_regions_from_pixel_boxes,
+)
+directions, sun = contours.build_regions_from_directions, contours.sun
+from_texts, to_texts = region_files.parse_region_texts, region_files.write_region_texts
 from_geojson, to_geojson = region_files.from_geojson, region_files.to_geojson
-read_moc, write_moc = region_files.moc_read, region_files.moc_written
+read_moc, write_moc = region_files.read_moc, region_files.write_moc
 
 
-def read_regions(file: str | os.PathLike[str] | bytes, name: str = "", *, mend: bool = False) -> region_files.Read:
+def read_regions(
+    file: str | os.PathLike[str] | bytes, name: str = "", *, mend: bool = False
+) -> region_files.ParsedRegions:
     """Read a file of regions.
 
     Parameters
@@ -62,12 +69,35 @@ def read_regions(file: str | os.PathLike[str] | bytes, name: str = "", *, mend: 
         DS9 or CRTF without the library for them.
     """
     if isinstance(file, bytes):
-        return region_files.read(file, name, mend=mend)
+        return region_files.read_regions(file, name, make_valid=mend)
     path = Path(file)
-    return region_files.read(path.read_bytes(), name or path.name, mend=mend)
+    return region_files.read_regions(path.read_bytes(), name or path.name, make_valid=mend)
 
 
 __all__ = [
-    "FREEMAN", "HELIO", "Chart", "Circle", "Contours", "Disc", "Moc", "Polygon", "Range", "Regions", "boxes", "chain_codes", "directions", "distance",
-    "frames", "from_geojson", "from_texts", "masks", "pixel_lists", "read_moc", "read_regions", "sun", "to_geojson", "to_texts", "write_moc",
+    "FREEMAN",
+    "HELIO",
+    "Chart",
+    "Circle",
+    "Contours",
+    "Disc",
+    "Moc",
+    "Polygon",
+    "Range",
+    "Regions",
+    "boxes",
+    "chain_codes",
+    "compute_distance",
+    "directions",
+    "frames",
+    "from_geojson",
+    "from_texts",
+    "masks",
+    "pixel_lists",
+    "read_moc",
+    "read_regions",
+    "sun",
+    "to_geojson",
+    "to_texts",
+    "write_moc",
 ]  # fmt: skip

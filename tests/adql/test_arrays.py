@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adql_running import connection, run, write_expression
-from hven.adql import bind, bind_expression, parse, parse_expression
-from hven.adql.scope import Tables
-from hven.adql.text import write
-from hven.engines.duckdb.dialect import DuckDB
+from hven.adql import bind_expression, bind_query, parse_expression, parse_query
+from hven.adql.adql_writer import write_adql
+from hven.adql.scope import StaticCatalogue
+from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, Type
@@ -109,12 +109,12 @@ def asked(expression: str) -> list:
 )
 def test_value(expression, values, said):
     assert asked(expression) == values
-    (column,) = bind(parse(f"SELECT {expression} FROM s.t"), Tables([TABLE])).columns
+    (column,) = bind_query(parse_query(f"SELECT {expression} FROM s.t"), StaticCatalogue([TABLE])).columns
     assert f"{column.type} {column.unit} {column.ucd}" == said
 
 
 def test_the_sum_of_an_empty_array_is_null_and_its_unit_follows():
-    (column,) = bind(parse("SELECT COALESCE(flux, flux)[1] FROM s.t"), Tables([TABLE])).columns
+    (column,) = bind_query(parse_query("SELECT COALESCE(flux, flux)[1] FROM s.t"), StaticCatalogue([TABLE])).columns
     assert column.name == "coalesce_flux_flux_1"
 
 
@@ -165,21 +165,21 @@ def test_elements_stand_everywhere(query, ids):
 )
 def test_refused(query, words):
     with pytest.raises((BindError, ParseError), match=re.escape(words)):
-        bind(parse(query), Tables([TABLE]))
+        bind_query(parse_query(query), StaticCatalogue([TABLE]))
 
 
 def test_expressions_of_descriptors_have_them_too():
     bound = bind_expression(parse_expression("image[2, 3] - flux[1] * 2"), COLUMNS)
     assert str(bound.meta.type) == "float64"
-    assert write(parse_expression("image[2, 3] - flux[1]")) == "image[2, 3] - flux[1]"
-    text = write_expression(bound, DuckDB())
+    assert write_adql(parse_expression("image[2, 3] - flux[1]")) == "image[2, 3] - flux[1]"
+    text = write_expression(bound, DuckDBDialect())
     relation = connection().from_arrow(DATA)
     assert [row[0] for row in relation.set_alias("t0").project(text).fetchall()] == [3.0, None, None, -13.0]
 
 
 def test_adql_20_has_no_elements():
     with pytest.raises(ParseError, match="ask for version"):
-        parse("SELECT a[1] FROM t", "2.0")
+        parse_query("SELECT a[1] FROM t", "2.0")
 
 
 arrays_of = st.lists(st.none() | st.lists(st.none() | st.floats(-1e6, 1e6), max_size=6), min_size=1, max_size=12)

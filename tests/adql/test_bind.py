@@ -8,11 +8,21 @@ from pathlib import Path
 import pytest
 
 from adql_sky import BRIGHT, CATALOGUE, FILES, PHOTOMETRY, STARS
-from hven.adql import bind, bind_condition, bind_expression, parse, parse_condition, parse_expression
-from hven.adql.scope import Tables
-from hven.adql.sql import write
-from hven.adql.tree import ColumnRef, Compare, Function, Ident, Literal, Query, Select, SelectItem, TableRef
-from hven.engines.duckdb.dialect import DuckDB
+from hven.adql import bind_condition, bind_expression, bind_query, parse_condition, parse_expression, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.adql.sql_writer import write_sql
+from hven.adql.syntax_tree import (
+    ColumnRef,
+    Comparison,
+    FunctionCall,
+    Ident,
+    Literal,
+    Query,
+    Select,
+    SelectItem,
+    TableRef,
+)
+from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
@@ -32,7 +42,7 @@ def blocks(name):
 @pytest.mark.parametrize(("query", "expected"), list(blocks("errors.sql")))
 def test_error(query, expected):
     with pytest.raises(BindError) as caught:
-        bind(parse(query), CATALOGUE)
+        bind_query(parse_query(query), CATALOGUE)
     assert str(caught.value) == expected["--!"]
 
 
@@ -42,9 +52,9 @@ def said(columns):
 
 @pytest.mark.parametrize(("query", "expected"), list(blocks("written.sql")))
 def test_written(query, expected):
-    bound = bind(parse(query), CATALOGUE)
+    bound = bind_query(parse_query(query), CATALOGUE)
     assert said(bound.columns) == expected["--="]
-    assert write(bound, DuckDB(), FILES).sql == expected["-->"]
+    assert write_sql(bound, DuckDBDialect(), FILES).sql == expected["-->"]
 
 
 def test_there_are_pairs():
@@ -53,7 +63,7 @@ def test_there_are_pairs():
 
 
 def columns(query, catalogue=CATALOGUE):
-    return bind(parse(query), catalogue).columns
+    return bind_query(parse_query(query), catalogue).columns
 
 
 # --- output columns
@@ -61,9 +71,9 @@ def columns(query, catalogue=CATALOGUE):
 
 def test_a_column_passed_on_keeps_everything():
     (column,) = columns("SELECT ra FROM stars")
-    assert column is STARS.column("ra")
+    assert column is STARS.find_column("ra")
     (renamed,) = columns("SELECT q.x FROM (SELECT ra AS x FROM stars) AS q")
-    assert renamed == STARS.column("ra").having(name="x")
+    assert renamed == STARS.find_column("ra").copy_with(name="x")
 
 
 def test_names_are_unique_and_valid():
@@ -101,17 +111,22 @@ def test_aliases_are_kept_as_written():
 def test_a_star_that_stands_for_nothing_is_refused(query):
     logs = Table(schema="s", name="logs", columns=(Column(name="secret_id", type=INT64, hidden=True),))
     with pytest.raises(BindError, match="stands for no column: all of them are hidden; name the columns") as caught:
-        columns(query, Tables([logs]))
+        columns(query, StaticCatalogue([logs]))
     assert "secret_id" not in str(caught.value)
-    assert [column.name for column in columns("SELECT secret_id FROM logs", Tables([logs]))] == ["secret_id"]
+    assert [column.name for column in columns("SELECT secret_id FROM logs", StaticCatalogue([logs]))] == ["secret_id"]
 
 
 def test_chains_of_a_thousand_links_bind_wherever_they_stand():
     total = " + ".join(f"CASE WHEN rmag > {n} THEN 1 ELSE 0 END" for n in range(1100))
-    bind(parse(f"SELECT SUM({total}) AS x FROM stars"), CATALOGUE)
-    bind(parse(f"SELECT {total} AS x, COUNT(*) AS n FROM stars GROUP BY {total} ORDER BY {total}"), CATALOGUE)
-    bind(parse("SELECT " + " || ".join(["name"] * 1100) + " AS x, COUNT(*) AS n FROM stars GROUP BY name"), CATALOGUE)
-    bind(parse(" UNION ".join(["SELECT rmag FROM stars"] * 1100)), CATALOGUE)
+    bind_query(parse_query(f"SELECT SUM({total}) AS x FROM stars"), CATALOGUE)
+    bind_query(
+        parse_query(f"SELECT {total} AS x, COUNT(*) AS n FROM stars GROUP BY {total} ORDER BY {total}"), CATALOGUE
+    )
+    bind_query(
+        parse_query("SELECT " + " || ".join(["name"] * 1100) + " AS x, COUNT(*) AS n FROM stars GROUP BY name"),
+        CATALOGUE,
+    )
+    bind_query(parse_query(" UNION ".join(["SELECT rmag FROM stars"] * 1100)), CATALOGUE)
 
 
 @pytest.mark.parametrize(
@@ -119,11 +134,11 @@ def test_chains_of_a_thousand_links_bind_wherever_they_stand():
 )
 def test_the_beginning_of_a_chain_may_be_grouped_by(value):
     grouped = "rmag + 1, id, rmag / 2"
-    bind(parse(f"SELECT {value} AS x, COUNT(*) AS n FROM stars GROUP BY {grouped}"), CATALOGUE)
+    bind_query(parse_query(f"SELECT {value} AS x, COUNT(*) AS n FROM stars GROUP BY {grouped}"), CATALOGUE)
     with pytest.raises(BindError, match="neither grouped by"):
-        bind(parse(f"SELECT {value} + rmag AS x, COUNT(*) AS n FROM stars GROUP BY {grouped}"), CATALOGUE)
+        bind_query(parse_query(f"SELECT {value} + rmag AS x, COUNT(*) AS n FROM stars GROUP BY {grouped}"), CATALOGUE)
     with pytest.raises(BindError, match="neither grouped by"):
-        bind(parse(f"SELECT 1 + {value} AS x, COUNT(*) AS n FROM stars GROUP BY rmag + 2, id"), CATALOGUE)
+        bind_query(parse_query(f"SELECT 1 + {value} AS x, COUNT(*) AS n FROM stars GROUP BY rmag + 2, id"), CATALOGUE)
 
 
 def test_star_leaves_hidden_columns_out_but_they_can_be_named():
@@ -177,7 +192,7 @@ def test_union_has_the_words_of_the_left_and_the_types_of_both():
 # --- names
 
 
-NAMED = Tables(
+NAMED = StaticCatalogue(
     [
         Table(schema="My Schema", name="Mixed", columns=(Column(name="RAdeg"), Column(name="plain"))),
         Table(schema="other", name="mixed", columns=(Column(name="a"),)),
@@ -200,20 +215,20 @@ NAMED = Tables(
 )
 def test_case_of_names(query, fine):
     if fine:
-        bind(parse(query), NAMED)
+        bind_query(parse_query(query), NAMED)
     else:
         with pytest.raises(BindError):
-            bind(parse(query), NAMED)
+            bind_query(parse_query(query), NAMED)
 
 
 def test_the_catalogue_decides_what_errors_may_name():
     with pytest.raises(BindError) as caught:
-        bind(parse("SELECT * FROM photometri"), Tables([STARS]))
+        bind_query(parse_query("SELECT * FROM photometri"), StaticCatalogue([STARS]))
     assert "photometry" not in str(caught.value)
 
 
 def test_file_facts_are_single_names_with_a_dot():
-    source = Tables(
+    source = StaticCatalogue(
         [
             Table(
                 schema="",
@@ -222,15 +237,16 @@ def test_file_facts_are_single_names_with_a_dot():
             )
         ]
     )
-    bound = bind(parse("SELECT file.path, source.row, source.a FROM source"), source)
+    bound = bind_query(parse_query("SELECT file.path, source.row, source.a FROM source"), source)
     assert [column.name for column in bound.columns] == ["file.path", "source.row", "a"]
 
 
 def test_bound_lists_the_stored_tables():
-    bound = bind(
-        parse("WITH w AS (SELECT id FROM photometry) SELECT b.id FROM bright AS b JOIN w ON b.id = w.id"), CATALOGUE
+    bound = bind_query(
+        parse_query("WITH w AS (SELECT id FROM photometry) SELECT b.id FROM bright AS b JOIN w ON b.id = w.id"),
+        CATALOGUE,
     )
-    assert {table.qualified for table in bound.tables} == {"sky.stars", "sky.photometry"}
+    assert {table.qualified_name for table in bound.tables} == {"sky.stars", "sky.photometry"}
 
 
 # --- what a plan may reuse
@@ -238,48 +254,57 @@ def test_bound_lists_the_stored_tables():
 
 def test_free_slots_and_the_shape():
     text = "SELECT TOP 5 id, IN_UNIT(ra, 'rad') FROM stars WHERE 1 = CONTAINS(POINT('ICRS', ra, dec), CIRCLE('ICRS', 10, 20, 0.5)) AND variable = 1 AND name = 'x' ORDER BY 2"
-    bound = bind(parse(text), CATALOGUE)
-    assert [value for slot, value in enumerate(bound.slots) if slot in bound.free] == [5, 10, 20, 0.5, "x"]
-    fixed = [value for slot, value in enumerate(bound.slots) if slot not in bound.free]
+    bound = bind_query(parse_query(text), CATALOGUE)
+    assert [value for slot, value in enumerate(bound.literal_values) if slot in bound.free_slots] == [
+        5,
+        10,
+        20,
+        0.5,
+        "x",
+    ]
+    fixed = [value for slot, value in enumerate(bound.literal_values) if slot not in bound.free_slots]
     assert "rad" in fixed
     assert 2 in fixed  # the position in ORDER BY
     assert fixed.count(1) == 2  # of CONTAINS and of the boolean
 
 
 def test_grouping_by_an_expression_fixes_its_literals():
-    bound = bind(parse("SELECT rmag / 2, COUNT(*) FROM stars WHERE id < 7 GROUP BY rmag / 2"), CATALOGUE)
-    assert [bound.slots[slot] for slot in bound.free] == [7]
-    bound = bind(parse("SELECT name, rmag / 2 AS x FROM stars ORDER BY rmag / 2"), CATALOGUE)
-    assert not bound.free
+    bound = bind_query(parse_query("SELECT rmag / 2, COUNT(*) FROM stars WHERE id < 7 GROUP BY rmag / 2"), CATALOGUE)
+    assert [bound.literal_values[slot] for slot in bound.free_slots] == [7]
+    bound = bind_query(parse_query("SELECT name, rmag / 2 AS x FROM stars ORDER BY rmag / 2"), CATALOGUE)
+    assert not bound.free_slots
 
 
 def test_very_many_literals_are_all_part_of_the_shape():
-    bound = bind(parse(f"SELECT TOP 3 id FROM stars WHERE {' OR '.join(f'id = {n}' for n in range(500))}"), CATALOGUE)
-    assert not bound.free
-    assert len(bound.slots) == 501
+    bound = bind_query(
+        parse_query(f"SELECT TOP 3 id FROM stars WHERE {' OR '.join(f'id = {n}' for n in range(500))}"), CATALOGUE
+    )
+    assert not bound.free_slots
+    assert len(bound.literal_values) == 501
 
 
 def test_a_long_list_is_part_of_the_shape_and_what_stands_beside_it_is_free():
-    bound = bind(
-        parse(f"SELECT TOP 3 id FROM stars WHERE id IN ({', '.join(map(str, range(500)))}) AND id > 17"), CATALOGUE
+    bound = bind_query(
+        parse_query(f"SELECT TOP 3 id FROM stars WHERE id IN ({', '.join(map(str, range(500)))}) AND id > 17"),
+        CATALOGUE,
     )
-    assert bound.free == {0, 501}
-    assert (bound.slots[0], bound.slots[501]) == (3, 17)
-    assert all(value is None for value in bound.slots[1:501])
+    assert bound.free_slots == {0, 501}
+    assert (bound.literal_values[0], bound.literal_values[501]) == (3, 17)
+    assert all(value is None for value in bound.literal_values[1:501])
 
 
 def test_literals_of_views_and_of_programs_are_no_slots():
-    bound = bind(parse("SELECT id FROM bright"), CATALOGUE)
-    assert bound.slots == ()
+    bound = bind_query(parse_query("SELECT id FROM bright"), CATALOGUE)
+    assert bound.literal_values == ()
     made = Query(
         Select(
             (SelectItem(ColumnRef(Ident("id"))),),
             TableRef((Ident("stars"),)),
-            Compare("=", ColumnRef(Ident("name")), Literal("it's")),
+            Comparison("=", ColumnRef(Ident("name")), Literal("it's")),
         )
     )
-    bound = bind(made, CATALOGUE)
-    assert write(bound, DuckDB(), FILES).sql.endswith("= 'it''s')")
+    bound = bind_query(made, CATALOGUE)
+    assert write_sql(bound, DuckDBDialect(), FILES).sql.endswith("= 'it''s')")
 
 
 # --- conditions and expressions alone
@@ -297,7 +322,7 @@ def test_expressions_over_plain_columns():
 
 def test_row_filters_are_applied_before_anything_else():
     where = bind_condition(parse_condition("id % 2 = 0 AND name <> 7"), PHOTOMETRY.columns)
-    bound = bind(parse("SELECT s.id FROM stars AS s LEFT JOIN photometry AS p ON s.id = p.id"), CATALOGUE)
+    bound = bind_query(parse_query("SELECT s.id FROM stars AS s LEFT JOIN photometry AS p ON s.id = p.id"), CATALOGUE)
     join = bound.query.body.source
     filtered = replace(
         bound,
@@ -305,7 +330,7 @@ def test_row_filters_are_applied_before_anything_else():
             bound.query, body=replace(bound.query.body, source=replace(join, right=replace(join.right, where=where)))
         ),
     )
-    sql = write(filtered, DuckDB(), FILES).sql
+    sql = write_sql(filtered, DuckDBDialect(), FILES).sql
     condition = """(((t0."id" % nullif(2, 0)) = 0) AND (t0."name" <> 7))"""
     assert (
         f"""LEFT JOIN (SELECT list_extract([COLUMNS(*)], CASE WHEN {condition} THEN 1 END) FROM "sky.photometry" AS t0 WHERE {condition}) AS t2 ON"""
@@ -315,19 +340,19 @@ def test_row_filters_are_applied_before_anything_else():
 
 def test_a_view_lends_its_words():
     column = columns("SELECT rmag FROM bright")[0]
-    assert column.description == BRIGHT.column("rmag").description
+    assert column.description == BRIGHT.find_column("rmag").description
     assert [column.name for column in columns("SELECT bright.* FROM sky.bright")] == ["id", "rmag", "label"]
 
 
 def test_points_are_taken_apart_for_the_engine():
-    bound = bind(
-        parse(
+    bound = bind_query(
+        parse_query(
             "SELECT id FROM stars WHERE 1 = INTERSECTS(CIRCLE('ICRS', POINT('ICRS', 1, 2), 3), POINT('ICRS', ra, dec))"
         ),
         CATALOGUE,
     )
     call = bound.query.body.where.right
-    assert isinstance(call, Function)
+    assert isinstance(call, FunctionCall)
     assert call.name == "CONTAINS"
     assert [arg.name for arg in call.args] == ["POINT", "CIRCLE"]
     assert [len(arg.args) for arg in call.args] == [2, 3]
@@ -336,14 +361,14 @@ def test_points_are_taken_apart_for_the_engine():
 def test_too_deep_is_an_error_not_a_crash():
     expr = ColumnRef(Ident("ra"))
     for _ in range(20_000):
-        expr = Function("ABS", (expr,))
+        expr = FunctionCall("ABS", (expr,))
     with pytest.raises(BindError, match="nested too deeply"):
-        bind(Query(Select((SelectItem(expr),), TableRef((Ident("stars"),)))), CATALOGUE)
+        bind_query(Query(Select((SelectItem(expr),), TableRef((Ident("stars"),)))), CATALOGUE)
 
 
 def test_wide_tables_do_not_confuse():
     wide = Table(schema="w", name="wide", columns=tuple(Column(name=f"c{number}") for number in range(400)))
-    bound = bind(parse("SELECT * FROM wide WHERE c399 > 1"), Tables([wide]))
+    bound = bind_query(parse_query("SELECT * FROM wide WHERE c399 > 1"), StaticCatalogue([wide]))
     assert len(bound.columns) == 400
     assert bound.columns[17] is wide.columns[17]
 
@@ -372,5 +397,5 @@ ODD = (
 )
 def test_the_nearest_name_is_written_as_a_query_must_write_it(query, remedy):
     with pytest.raises(BindError) as caught:
-        bind(parse(query), Tables(ODD))
+        bind_query(parse_query(query), StaticCatalogue(ODD))
     assert caught.value.remedy == remedy

@@ -8,9 +8,9 @@ import pytest
 
 from adql_running import ELSEWHERE, embedded
 from adql_tables import declared, sets, type_of, vollt
-from hven.adql import bind, parse
-from hven.adql.functions import Functions
-from hven.adql.scope import Tables
+from hven.adql import bind_query, parse_query
+from hven.adql.functions import FunctionSet
+from hven.adql.scope import StaticCatalogue
 from hven.model.errors import UserError
 from hven.model.table import Column, Table
 from shared import shared
@@ -62,7 +62,7 @@ DECLARED = {
 NEEDS = {"schema", "types", "udf", "features", "coordsys"}
 
 
-def more() -> Tables:
+def more() -> StaticCatalogue:
     tables = []
     for name, words in MORE.items():
         schema, _, table = name.rpartition(".") if '"' not in name else ("", "", name)
@@ -70,7 +70,7 @@ def more() -> Tables:
             Column(name=item.split()[0], type=type_of(item.partition(" ")[2])) for item in words.split(", ")
         )
         tables.append(Table(schema=schema, name=table, columns=columns))
-    return Tables(tables)
+    return StaticCatalogue(tables)
 
 
 def records():
@@ -99,9 +99,9 @@ def accepted(record, known) -> bool:
     context = record.get("context", {})
     off = {name.upper() for name in context.get("features_switched_off", [])}
     known_to = declared([*context.get("udfs", []), *DECLARED.get(record["id"], [])])
-    functions = Functions(entry for entry in known_to if entry.name not in off)
+    functions = FunctionSet(entry for entry in known_to if entry.name not in off)
     try:
-        bind(parse(record["query"], record["version"]), catalogue(record, known), functions=functions)
+        bind_query(parse_query(record["query"], record["version"]), catalogue(record, known), functions=functions)
     except UserError:
         return False
     return True
@@ -139,10 +139,10 @@ def executed(known) -> int:
     for record in records():
         if record["expected"] != "valid" or record["id"] in EXCEPTIONS or foreign(record):
             continue
-        bound = bind(parse(record["query"], record["version"]), catalogue(record, known))
+        bound = bind_query(parse_query(record["query"], record["version"]), catalogue(record, known))
         if not bound.columns:
             continue  # some records have tables without columns
-        pairs = [(table, table.arrow.empty_table()) for table in bound.tables]
+        pairs = [(table, table.arrow_schema.empty_table()) for table in bound.tables]
         answer = (ELSEWHERE[-1] if ELSEWHERE else embedded)(bound, pairs)
         assert answer.column_names == [column.name for column in bound.columns], record["id"]
         ran += 1

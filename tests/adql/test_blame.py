@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hven.adql import bind, parse, placed
-from hven.adql.scope import Tables
+from hven.adql import bind_query, locate_evaluation_error, parse_query
+from hven.adql.scope import StaticCatalogue
 from hven.model.errors import EvaluationError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, STRING
@@ -23,7 +23,9 @@ FAULT = EvaluationError("'x' cannot be read as INTEGER", remedy="CASE")
 
 
 def blamed(text: str) -> EvaluationError:
-    return placed(FAULT, text, bind(parse(text), Tables((NOTES, VIEW, OUTER, PLAIN))).query)
+    return locate_evaluation_error(
+        FAULT, text, bind_query(parse_query(text), StaticCatalogue((NOTES, VIEW, OUTER, PLAIN))).query
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from hven.adql import parse
-from hven.adql._calls import AGGREGATES, CALLABLE
+from hven.adql import parse_query
+from hven.adql._function_syntax import AGGREGATE_NAMES, STANDARD_FUNCTION_NAMES
 from hven.model.errors import ParseError
 from shared import shared
 
@@ -40,13 +40,13 @@ DISTANCE(POINT(1,2),a,b,c) CONTAINS(p) CONTAINS(1,c) CONTAINS(p,'c') INTERSECTS(
 
 @pytest.mark.parametrize("call", RIGHT.split())
 def test_right_calls(call):
-    assert parse(f"SELECT {call} FROM t")
+    assert parse_query(f"SELECT {call} FROM t")
 
 
 @pytest.mark.parametrize("call", WRONG.split())
 def test_wrong_calls_say_the_form(call):
     with pytest.raises(ParseError) as caught:
-        parse(f"SELECT {call} FROM t")
+        parse_query(f"SELECT {call} FROM t")
     assert caught.value.message
     assert caught.value.line == 1
 
@@ -55,4 +55,4 @@ def test_every_function_of_the_grammar_can_be_called():
     """The rules of the BNF that begin with a name and a parenthesis are our callable words, and no others."""
     grammar = shared("corpora/adql/adql-2.1.bnf").read_text(encoding="utf-8")
     named = set(re.findall(r"\b([A-Z][A-Z0-9_]+)\s*<left_paren>", grammar)) - {"CAST", "USING", "CHAR", "VARCHAR"}
-    assert named | AGGREGATES == CALLABLE
+    assert named | AGGREGATE_NAMES == STANDARD_FUNCTION_NAMES

@@ -12,9 +12,9 @@ import pytest
 
 from adql_running import run
 from adql_sky import CATALOGUE, ROWS
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
-from hven.adql.text import write
+from hven.adql import bind_query, parse_query
+from hven.adql.adql_writer import write_adql
+from hven.adql.scope import StaticCatalogue
 from hven.model.table import Column, Table
 from hven.model.types import INT16, INT64, STRING
 
@@ -165,7 +165,7 @@ def answer(query: str, tables=ROWS, catalogue=CATALOGUE) -> list[tuple]:
 def test_construct(name):
     query, expected = CONSTRUCTS[name]
     assert answer(query) == expected
-    assert answer(write(parse(query))) == expected  # its canonical text means the same
+    assert answer(write_adql(parse_query(query))) == expected  # its canonical text means the same
 
 
 def test_there_are_more_than_67():
@@ -178,10 +178,10 @@ NUMBERS = pa.table({"n": [2**62, 2**62 - 1, None], "small": pa.array([32767, 327
 
 def test_sums_of_whole_numbers_do_not_overflow():
     query = "SELECT SUM(n), SUM(small), SUM(small * small), SUM(n) / 2, AVG(n) FROM s.big"
-    assert answer(query, [(BIG, NUMBERS)], Tables([BIG])) == [
+    assert answer(query, [(BIG, NUMBERS)], StaticCatalogue([BIG])) == [
         (2**63 - 1, 65535, 2 * 32767**2 + 1, 2**62 - 1, (2**63 - 1) / 2)
     ]
-    columns = bind(parse(query), Tables([BIG])).columns
+    columns = bind_query(parse_query(query), StaticCatalogue([BIG])).columns
     assert [str(column.type) for column in columns] == ["int64", "int64", "int64", "int64", "float64"]
 
 
@@ -202,7 +202,7 @@ def test_quoted_names_of_tap_schema():
         'SELECT c."column_name", c."size" FROM "TAP_SCHEMA"."columns" AS c WHERE c."std" = 0',
         'SELECT "TAP_SCHEMA"."columns"."column_name", columns."size" FROM "TAP_SCHEMA"."columns"',
     ):
-        assert answer(query, rows, Tables([schema])) == [("ra", 1)]
+        assert answer(query, rows, StaticCatalogue([schema])) == [("ra", 1)]
 
 
 TEXTS = ["2020-01-01T00:00:00-05:00", "2020-01-01T07:00:00+02:00", "2020-01-01T05:00:00Z", "2020-01-01 10:30:00+05:30"]

@@ -9,12 +9,12 @@ import pytest
 from adql_running import made, write_expression
 from contour_shapes import code, stress
 from hven.adql import bind_expression, parse_expression
-from hven.descriptor._value_trees import Unfit, cast
-from hven.engines.duckdb.dialect import DuckDB
+from hven.descriptor._expression_trees import UnsupportedCastError, cast_to_type
+from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError
 from hven.model.sky import Regions, contours
 from hven.model.table import Column
-from hven.model.types import from_arrow, parse_type
+from hven.model.types import parse_type, type_from_arrow
 from shared import MORE
 
 DISC = "disc(cx, cy, cdelt, cdelt, r, l0, b0)"
@@ -29,10 +29,11 @@ def compute():
     def run(text, **columns):
         table = pa.table(columns or {"nothing": [0]})
         bound = bind_expression(
-            parse_expression(text), [Column(name=field.name, type=from_arrow(field.type)) for field in table.schema]
+            parse_expression(text),
+            [Column(name=field.name, type=type_from_arrow(field.type)) for field in table.schema],
         )
         con.register("t0", table)
-        found = con.execute(f"SELECT {write_expression(bound, DuckDB())} AS v FROM t0").to_arrow_table()
+        found = con.execute(f"SELECT {write_expression(bound, DuckDBDialect())} AS v FROM t0").to_arrow_table()
         return found["v"].combine_chunks()
 
     return run
@@ -54,10 +55,10 @@ def rows():
         "l0": rng.uniform(0, 360, n), "b0": rng.uniform(-7, 7, n),
     }  # fmt: skip
     given = {name: pa.array(column).to_numpy(zero_copy_only=False) for name, column in told.items() if name != "code"}
-    disc = contours.Disc(
+    disc = contours.DiscImage(
         given["cx"], given["cy"], given["cdelt"], given["cdelt"], given["r"], given["l0"], given["b0"], np.zeros(n)
     )
-    return told, contours.chain_codes(told["code"], given["x"], given["y"], disc)
+    return told, contours.build_regions_from_chain_codes(told["code"], given["x"], given["y"], disc)
 
 
 def test_a_column_of_chain_codes(compute, rows):
@@ -65,24 +66,26 @@ def test_a_column_of_chain_codes(compute, rows):
     missing = np.arange(len(told["code"])) == 3  # no contour is no fault of it
     quality = compute(f"contour_quality({HOLE})", **told).to_pylist()
     assert quality == [
-        None if gone or not word else str(word) for gone, word in zip(missing, wanted.quality(), strict=True)
+        None if gone or not word else str(word) for gone, word in zip(missing, wanted.classify_quality(), strict=True)
     ]
     assert {"exact", "clipped_at_limb"} < set(quality)
     faults = {
-        row.row: str(row.message).partition("; ")[0] for row in wanted.faults() if not missing[row.row]
+        row.row: str(row.message).partition("; ")[0] for row in wanted.iterate_faults() if not missing[row.row]
     }  # without the remedy
     assert {
         number: text for number, text in enumerate(compute(f"contour_fault({HOLE})", **told).to_pylist()) if text
     } == faults
     assert {4, 5, 6} <= faults.keys()
     area = compute(f"contour_area({HOLE})", **told).to_numpy(zero_copy_only=False)
-    np.testing.assert_allclose(np.nan_to_num(area), wanted.regions.area() * (180 / np.pi) ** 2, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        np.nan_to_num(area), wanted.regions.compute_areas() * (180 / np.pi) ** 2, rtol=1e-9, atol=1e-12
+    )
     pixels = compute(f"contour_pixels({HOLE})", **told).to_pylist()
     assert pixels == [
         None if gone or fault else int(one)
         for gone, fault, one in zip(missing, wanted.fault, wanted.pixels, strict=True)
     ]
-    for side, bound in zip(("west", "east", "south", "north"), wanted.regions.boxes(), strict=True):
+    for side, bound in zip(("west", "east", "south", "north"), wanted.regions.compute_bounding_boxes(), strict=True):
         got = compute(f"contour_bound({HOLE}, '{side}')", **told).to_numpy(zero_copy_only=False)
         np.testing.assert_allclose(got.astype(float), bound, rtol=1e-9, atol=1e-9)
 
@@ -102,20 +105,22 @@ def test_polygons_are_regions_of_one_ring_or_outlines_of_the_largest_part(comput
     largest = compute(f"contour_polygon({HOLE}, 'largest')", **told).to_pylist()
     assert [polygon is not None for polygon in largest] == (parts > 0).tolist()
     for number in np.flatnonzero(parts > 1)[:5].tolist():
-        pieces, _ = wanted.regions.take([number]).exploded()
-        outlines = Regions.of([[[list(zip(*np.reshape(largest[number], (-1, 2)).T, strict=True))]]])
+        pieces, _ = wanted.regions.take([number]).explode()
+        outlines = Regions.from_lists([[[list(zip(*np.reshape(largest[number], (-1, 2)).T, strict=True))]]])
         shells = [
-            Regions.of([[[list(zip(part.lon[: part.rings[1]], part.lat[: part.rings[1]], strict=True))]]]).area()[0]
+            Regions.from_lists(
+                [[[list(zip(part.lon[: part.rings[1]], part.lat[: part.rings[1]], strict=True))]]]
+            ).compute_areas()[0]
             for part in (pieces.take([at]) for at in range(len(pieces)))
         ]
-        assert any(outlines.area()[0] == pytest.approx(area) for area in shells)
+        assert any(outlines.compute_areas()[0] == pytest.approx(area) for area in shells)
 
 
 def test_mocs_are_hardly_larger(compute, rows):
     told, wanted = rows
     every = 1 if MORE > 1 else 4  # a quarter of the 90 are still of all 15 kinds
     told = {name: pa.array(column)[::every] for name, column in told.items()}
-    area = wanted.regions.area()[::every] * (180 / np.pi) ** 2
+    area = wanted.regions.compute_areas()[::every] * (180 / np.pi) ** 2
     mocs = compute(f"AREA(contour_moc({HOLE}))", **told).to_pylist()
     assert [moc is not None for moc in mocs] == (area > 0).tolist()
     more = np.array([moc for moc in mocs if moc is not None]) / area[area > 0]
@@ -151,5 +156,5 @@ def test_what_cannot_be_is_said_where(compute, text, message):
 def test_a_contour_is_no_value_of_a_column():
     bound = bind_expression(parse_expression("box_contour(0, 0, 9, 4, chart(0, 0, 0.1, 0.1, 30, 0))"), [])
     for kind in ("adql:REGION", "polygon", "string", "float64"):
-        with pytest.raises(Unfit, match="no value of a column"):
-            cast(bound, bound.meta, parse_type(kind))
+        with pytest.raises(UnsupportedCastError, match="no value of a column"):
+            cast_to_type(bound, bound.meta, parse_type(kind))

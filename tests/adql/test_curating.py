@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from adql_running import made, write_expression
 from hven.adql import bind_expression, parse_expression
-from hven.engines.duckdb.dialect import DuckDB
+from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError
 from hven.model.sky import bodies, clocks, footprints
 from hven.model.table import Column
@@ -63,7 +63,7 @@ def compute(con):
         bound = bind_expression(parse_expression(text), known)
         con.register("t0", table)
         return (
-            con.execute(f"SELECT {write_expression(bound, DuckDB())} AS v FROM t0")
+            con.execute(f"SELECT {write_expression(bound, DuckDBDialect())} AS v FROM t0")
             .to_arrow_table()["v"]
             .combine_chunks()
         )
@@ -177,7 +177,7 @@ def test_leap_seconds_are_those_of_erfa():
         for row in erfa.leap_seconds.get()
         if row["year"] >= 1972
     ]
-    assert list(clocks.LEAPS) == known
+    assert list(clocks.LEAP_SECONDS) == known
 
 
 def test_time_scales_as_astropy(compute):
@@ -245,7 +245,7 @@ def test_solar_longitude_of_mars_by_an_ephemeris():
             np.sum(np.cross(equinox.T, sun.T).T * orbit, 0) / np.linalg.norm(orbit, axis=0), np.sum(equinox * sun, 0)
         )
     )
-    off = (clocks.mars_ls(when.jd) - angle + 180) % 360 - 180
+    off = (clocks.compute_mars_ls(when.jd) - angle + 180) % 360 - 180
     assert np.abs(off).max() < 0.02
     assert np.abs(off).mean() < 0.01
 
@@ -276,7 +276,7 @@ def test_west_becomes_east_with_its_bounds_swapped(compute):
 
 @pytest.mark.parametrize("body", ["Earth", "Mars", "Jupiter", "Saturn"])
 def test_planetocentric_latitudes_as_astropy(compute, body):
-    equator, pole = bodies.find(body).radii
+    equator, pole = bodies.find_body(body).radii
 
     shape = {"_equatorial_radius": equator * u.km, "_flattening": (equator - pole) / equator * u.dimensionless_unscaled}
     Graphic = type(f"Graphic{body}", (BaseGeodeticRepresentation,), shape)  # noqa: N806  (classes)
@@ -340,7 +340,7 @@ def test_targets(compute, name, kind, written):
 
 def test_every_class_of_a_body_is_one_of_epn_tap():
     known = {"asteroid", "dwarf_planet", "planet", "satellite", "comet", "star"}
-    assert {word for body in bodies.bodies() for word in body.target_class.split("#")} == known
+    assert {word for body in bodies.iterate_bodies() for word in body.target_class.split("#")} == known
 
 
 @given(st.lists(st.one_of(st.none(), st.text("ab# ", max_size=4)), min_size=1, max_size=5))
@@ -396,7 +396,7 @@ def test_polygons_are_turned_as_asked(compute):
     triangle = [0.0, 10.0, 10.0, 0.0, 0.0, -10.0]
     for text in (triangle, [0.0, -10.0, 10.0, 0.0, 0.0, 10.0]):
         shape = f"POLYGON({', '.join(map(str, text))})"
-        sky, body = (compute(f"oriented({shape}, '{view}')").to_pylist()[0] for view in footprints.VIEWS)
+        sky, body = (compute(f"oriented({shape}, '{view}')").to_pylist()[0] for view in footprints.FOOTPRINT_VIEWS)
         assert sky == triangle
         assert body == [0.0, -10.0, 10.0, 0.0, 0.0, 10.0]
     assert compute("lonlat_box(a, 10, -5, 5, 'sky')", a=[350.0, 10.0, 170.0, None]).to_pylist() == [[350.0, -5.0, 350.0, 5.0, 10.0, 5.0, 10.0, -5.0], None, None, None]  # fmt: skip

@@ -15,17 +15,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adql_running import connection, run, value, write_expression
-from hven.adql import bind, parse, parse_expression
-from hven.adql.bind import bind_expression
-from hven.adql.functions import MAPPING, QUERY, STANDARD, reference
-from hven.adql.scope import Tables
-from hven.engines.duckdb.dialect import DuckDB
+from hven.adql import bind_query, parse_expression, parse_query
+from hven.adql.binder import bind_expression
+from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS, STANDARD_FUNCTIONS, generate_function_reference
+from hven.adql.scope import StaticCatalogue
+from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError, EvaluationError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, INT64, MOC, STRING, TIMESTAMP, Type
 from shared import MORE, ROOT
 
-ONE = Tables([Table(schema="s", name="one", columns=())])
+ONE = StaticCatalogue([Table(schema="s", name="one", columns=())])
 
 
 # --- the table itself
@@ -35,7 +35,7 @@ def test_every_function_of_the_standard_is_there():
     mandatory = "ABS CEILING DEGREES EXP FLOOR LOG LOG10 MOD PI POWER RADIANS SQRT RAND ROUND TRUNCATE ACOS ASIN ATAN ATAN2 COS COT SIN TAN"
     others = "AVG MAX MIN SUM COUNT LOWER UPPER COALESCE IN_UNIT"
     geometry = "AREA BOX CENTROID CIRCLE CONTAINS COORD1 COORD2 COORDSYS DISTANCE INTERSECTS POINT POLYGON REGION"
-    assert {entry.name for entry in STANDARD} == set(f"{mandatory} {others} {geometry}".split())
+    assert {entry.name for entry in STANDARD_FUNCTIONS} == set(f"{mandatory} {others} {geometry}".split())
 
 
 def test_every_function_has_an_sql():
@@ -53,10 +53,14 @@ def test_every_function_has_an_sql():
         "RESOLVING_POWER",
         "WITHOUT_UNIT",
     }  # bound into something else, or a predicate
-    missing = [entry.name for entry in MAPPING if entry.name not in DuckDB.functions and entry.name not in special]
+    missing = [
+        entry.name
+        for entry in MAPPING_FUNCTIONS
+        if entry.name not in DuckDBDialect.functions and entry.name not in special
+    ]
     assert missing == []
-    methods = [text[1:] for text in DuckDB.functions.values() if text.startswith(".")]
-    assert all(callable(getattr(DuckDB, name)) for name in methods)
+    methods = [text[1:] for text in DuckDBDialect.functions.values() if text.startswith(".")]
+    assert all(callable(getattr(DuckDBDialect, name)) for name in methods)
 
 
 _TYPE = r"(SMALLINT|INTEGER|BIGINT|REAL|DOUBLE PRECISION|VARCHAR|TIMESTAMP|POINT|CIRCLE|POLYGON|REGION|MOC|INTEGER\[\]|DOUBLE PRECISION\[\])"
@@ -64,7 +68,7 @@ _TYPE = r"(SMALLINT|INTEGER|BIGINT|REAL|DOUBLE PRECISION|VARCHAR|TIMESTAMP|POINT
 
 def test_declared_forms_follow_tapregext():
     form = re.compile(rf"[a-z][a-z0-9_]*\((\w+ {_TYPE}(, \w+ {_TYPE})*)?\) -> {_TYPE}")
-    forms = [text for entry in QUERY.udfs for text in entry.declared]
+    forms = [text for entry in QUERY_FUNCTIONS.udfs for text in entry.declared_forms]
     assert len(forms) > 25
     assert [text for text in forms if not form.fullmatch(text)] == []
     assert "ivo_healpix_index(hpxOrder INTEGER, long REAL, lat REAL) -> BIGINT" in forms
@@ -78,11 +82,11 @@ SAMPLES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in QUERY])
+@pytest.mark.parametrize("name", [entry.name for entry in QUERY_FUNCTIONS])
 def test_every_declared_form_can_be_called_and_computed(name):
-    entry = QUERY.get(name)
+    entry = QUERY_FUNCTIONS.find_function(name)
     for signature in entry.signatures:
-        words = [SAMPLES[arg.word] for arg in signature.args]
+        words = [SAMPLES[arg.type_word] for arg in signature.parameters]
         if name == "IN_UNIT":
             continue  # its argument needs a unit
         if "coordsys" in signature.text:
@@ -113,8 +117,8 @@ def test_every_declared_form_can_be_called_and_computed(name):
 
 
 def test_volatile_functions_are_known_to_the_plan():
-    assert bind(parse("SELECT RAND() FROM s.one"), ONE).volatile
-    assert not bind(parse("SELECT PI() FROM s.one"), ONE).volatile
+    assert bind_query(parse_query("SELECT RAND() FROM s.one"), ONE).volatile
+    assert not bind_query(parse_query("SELECT PI() FROM s.one"), ONE).volatile
 
 
 DATA = pa.table({"x": [1.0, 1.0, 2.0, 3.0], "name": ["a", "b", "c", "d"], "angle": [0.5] * 4})
@@ -130,14 +134,18 @@ def things():
     connection().register("things", DATA)
 
 
-@pytest.mark.parametrize("name", MAPPING.names)
+@pytest.mark.parametrize("name", MAPPING_FUNCTIONS.names)
 def test_every_example_is_true(name):
     """Over four rows: x is 1, 1, 2, 3; name a, b, c, d; angle 0.5 deg."""
-    call, _, said = MAPPING.get(name).example.partition(" is ")
+    call, _, said = MAPPING_FUNCTIONS.find_function(name).example.partition(" is ")
     assert name in call
-    if MAPPING.get(name).mapping:  # a mapping expression, not a query
+    if MAPPING_FUNCTIONS.find_function(name).mapping:  # a mapping expression, not a query
         bound = bind_expression(parse_expression(call), list(THINGS.columns))
-        got = connection().execute(f"SELECT {write_expression(bound, DuckDB())} FROM things AS t0", []).fetchone()[0]
+        got = (
+            connection()
+            .execute(f"SELECT {write_expression(bound, DuckDBDialect())} FROM things AS t0", [])
+            .fetchone()[0]
+        )
     else:
         got = value(call, [(THINGS, DATA)])
     if not said:
@@ -288,16 +296,16 @@ TIMES = {
 
 @pytest.mark.parametrize("text", TIMES)
 def test_parse_time(text):
-    assert value(f"parse_time('{text}')", functions=MAPPING) == dt.datetime(*TIMES[text])
+    assert value(f"parse_time('{text}')", functions=MAPPING_FUNCTIONS) == dt.datetime(*TIMES[text])
 
 
 def test_parse_time_by_format_and_nonsense():
-    assert value("parse_time('03/02/2004 03:55', '%d/%m/%Y %H:%M')", functions=MAPPING) == dt.datetime(
+    assert value("parse_time('03/02/2004 03:55', '%d/%m/%Y %H:%M')", functions=MAPPING_FUNCTIONS) == dt.datetime(
         2004, 2, 3, 3, 55
     )
-    assert value("parse_time('yesterday')", functions=MAPPING) is None
-    assert value("sexagesimal('12:30:00', 'hour')", functions=MAPPING) == 187.5
-    assert value("sexagesimal('-12:30:00')", functions=MAPPING) == -12.5
+    assert value("parse_time('yesterday')", functions=MAPPING_FUNCTIONS) is None
+    assert value("sexagesimal('12:30:00', 'hour')", functions=MAPPING_FUNCTIONS) == 187.5
+    assert value("sexagesimal('-12:30:00')", functions=MAPPING_FUNCTIONS) == -12.5
 
 
 @pytest.mark.parametrize(
@@ -305,20 +313,20 @@ def test_parse_time_by_format_and_nonsense():
     [("15 12 60", 15 + 13 / 60), ("-15:59:60.00", -16.0), ("15 60", 16.0), ("151260", 15 + 13 / 60), ("15 12 60.5", None), ("15 60 00", None), ("15 61", None), ("15 60.5", None)],
 )  # fmt: skip
 def test_sixty_at_the_end_carries_over(text, degrees):
-    found = [value(f"sexagesimal('{text}')", functions=MAPPING), value(f"ivo_dms_to_degrees('{text}')")]
+    found = [value(f"sexagesimal('{text}')", functions=MAPPING_FUNCTIONS), value(f"ivo_dms_to_degrees('{text}')")]
     hours = value(f"ivo_hms_to_degrees('{text}')")
     assert found == [degrees and pytest.approx(degrees, abs=1e-12)] * 2
     assert hours == (degrees and pytest.approx(15 * degrees, abs=1e-11))
 
 
 def test_a_minute_of_sixty_is_no_time():
-    assert value("parse_time('2016-12-31T23:60:00')", functions=MAPPING) is None
-    assert value("parse_time('2016-12-31T23:59:61')", functions=MAPPING) is None
+    assert value("parse_time('2016-12-31T23:60:00')", functions=MAPPING_FUNCTIONS) is None
+    assert value("parse_time('2016-12-31T23:59:61')", functions=MAPPING_FUNCTIONS) is None
 
 
 def test_mapping_functions_are_not_for_queries():
     with pytest.raises(BindError, match="no function"):
-        bind(parse("SELECT parse_time('2020-01-01') FROM s.one"), ONE)
+        bind_query(parse_query("SELECT parse_time('2020-01-01') FROM s.one"), ONE)
 
 
 def test_header_finds_the_card():
@@ -362,7 +370,9 @@ def test_metadata(expression, type_, unit, ucd):
 
 def test_aggregates_say_what_they_are_in_the_ucd():
     table = Table(schema="s", name="t", columns=tuple(SKY))
-    bound = bind(parse("SELECT COUNT(*), MAX(mag), AVG(ra), SUM(n), MIN(name) FROM t"), Tables([table]))
+    bound = bind_query(
+        parse_query("SELECT COUNT(*), MAX(mag), AVG(ra), SUM(n), MIN(name) FROM t"), StaticCatalogue([table])
+    )
     said = [(column.name, str(column.type), column.unit, column.ucd) for column in bound.columns]
     assert said == [
         ("count_all", "int64", None, "meta.number"),
@@ -375,7 +385,7 @@ def test_aggregates_say_what_they_are_in_the_ucd():
 
 def test_the_first_text_of_the_alphabet_is_no_statistic():
     table = Table(schema="s", name="t", columns=(Column(name="id", type=STRING, ucd="meta.id;src"),))
-    (column,) = bind(parse("SELECT MIN(id) AS least FROM t"), Tables([table])).columns
+    (column,) = bind_query(parse_query("SELECT MIN(id) AS least FROM t"), StaticCatalogue([table])).columns
     assert column.ucd == "meta.id;src"
 
 
@@ -403,7 +413,7 @@ MISUSES = {
 @pytest.mark.parametrize("expression", MISUSES)
 def test_misuse_is_said_with_the_signature(expression):
     with pytest.raises((BindError, ParseError)) as caught:
-        bind(parse(f"SELECT {expression} FROM s.one"), ONE)
+        bind_query(parse_query(f"SELECT {expression} FROM s.one"), ONE)
     if isinstance(caught.value, BindError):
         assert re.search(MISUSES[expression], str(caught.value))
         assert caught.value.line == 1
@@ -418,7 +428,7 @@ def test_infinity_and_nan_are_numbers():
 
 def test_the_reference_lists_every_function_as_it_is():
     text = (ROOT / "docs" / "reference" / "adql.md").read_text(encoding="utf-8")
-    assert text.partition("reference() -->\n\n")[2].rstrip() == reference().rstrip()
+    assert text.partition("reference() -->\n\n")[2].rstrip() == generate_function_reference().rstrip()
 
 
 # --- positions, spectra, MOCs: against astropy and mocpy
@@ -545,7 +555,9 @@ def test_histograms_as_numpy(values, lower, width, bins):
 def test_histograms_say_what_they_need():
     for text, words in {"ivo_histogram(ra, 0, ra, 3)": "same in every row", "ivo_histogram(ra, 0, 1, 0)": "0 bins", "ivo_histogram(ra, 0, 1, 10000000)": "bins"}.items():  # fmt: skip
         with pytest.raises(BindError, match=words):
-            bind(parse(f"SELECT {text} FROM t"), Tables([Table(schema="s", name="t", columns=tuple(SKY))]))
+            bind_query(
+                parse_query(f"SELECT {text} FROM t"), StaticCatalogue([Table(schema="s", name="t", columns=tuple(SKY))])
+            )
 
 
 def test_random_numbers_of_the_normal_distribution():
@@ -557,7 +569,7 @@ def test_random_numbers_of_the_normal_distribution():
     assert abs(got.mean() - 5) < 0.1
     assert abs(got.std() - 2) < 0.1
     assert abs((np.abs(got - 5) < 2).mean() - 0.6827) < 0.03
-    assert bind(parse("SELECT ivo_normal_random(5, 2) FROM s.one"), ONE).volatile
+    assert bind_query(parse_query("SELECT ivo_normal_random(5, 2) FROM s.one"), ONE).volatile
 
 
 @pytest.mark.parametrize("one", ["nm", "Angstrom", "GHz", "keV", "J", "cm**-1", "um"])
@@ -577,7 +589,9 @@ def test_spectra_say_what_they_need():
     assert value("gavo_specconv(0, 'nm', 'Hz')") is None
     for text, words in {"gavo_specconv(3, 'Hz')": "no unit", "gavo_specconv(3, 'kg', 'Hz')": "'kg' is no unit", "gavo_specconv(ra, 'Hz')": "'deg' is no unit"}.items():  # fmt: skip
         with pytest.raises(BindError, match=words):
-            bind(parse(f"SELECT {text} FROM t"), Tables([Table(schema="s", name="t", columns=tuple(SKY))]))
+            bind_query(
+                parse_query(f"SELECT {text} FROM t"), StaticCatalogue([Table(schema="s", name="t", columns=tuple(SKY))])
+            )
 
 
 def test_mocs_as_mocpy():
@@ -655,9 +669,9 @@ def test_what_needs_no_from(query, rows):
 
 def test_a_column_needs_a_from():
     with pytest.raises(BindError, match="no column 'ra'; there is no FROM"):
-        bind(parse("SELECT ra"), ONE)
+        bind_query(parse_query("SELECT ra"), ONE)
     with pytest.raises(ParseError, match="FROM"):
-        parse("SELECT 1", "2.0")
+        parse_query("SELECT 1", "2.0")
 
 
 def test_arrays_are_values():

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from adql_running import ELSEWHERE, embedded, run
 from adql_sky import CATALOGUE, ROWS
-from hven.adql import bind, parse
+from hven.adql import bind_query, parse_query
 from hven.model.errors import BindError, EvaluationError
 from shared import MORE
 
@@ -210,7 +210,7 @@ IMPOSSIBLE = (duckdb.OutOfRangeException, duckdb.ConversionException, duckdb.Inv
 
 def check(query):
     try:
-        bind(parse(query), CATALOGUE)
+        bind_query(parse_query(query), CATALOGUE)
     except BindError as error:
         if re.search(r"the radius of a \w+ is -|the latitude of a \w+ is ", str(error)):  # a constant that no shape has
             return
@@ -218,7 +218,7 @@ def check(query):
     try:
         answer = run(query, ROWS, catalogue=CATALOGUE)  # compares names and types of the answer with what was said
     except IMPOSSIBLE:
-        bind(parse(query), CATALOGUE)
+        bind_query(parse_query(query), CATALOGUE)
     else:
         if ELSEWHERE and "TOP" not in query:
             agree(query, answer)
@@ -228,7 +228,7 @@ def check(query):
 def agree(query, answer):
     """See that both engines found the same rows; what one may refuse to compute is no answer to compare with."""
     try:
-        judge = embedded(bind(parse(query), CATALOGUE), ROWS)
+        judge = embedded(bind_query(parse_query(query), CATALOGUE), ROWS)
     except IMPOSSIBLE:
         return
     assert judge.schema.names == answer.schema.names

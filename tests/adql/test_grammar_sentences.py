@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from hven.adql import parse
-from hven.adql.text import write
+from hven.adql import parse_query
+from hven.adql.adql_writer import write_adql
 from hven.model.errors import ParseError
 from shared import shared
 
@@ -184,8 +184,8 @@ def sentences(grammar):
 def test_sentences_of_the_grammar(grammar):
     lengths = []
     for sentence in sentences(grammar):
-        tree = parse(sentence)
-        assert parse(write(tree)) == tree
+        tree = parse_query(sentence)
+        assert parse_query(write_adql(tree)) == tree
         lengths.append(len(sentence))
     assert sum(lengths) > 50_000
     assert grammar.reached("query_specification") == grammar.said | {"query_specification"}, (
@@ -222,5 +222,5 @@ def test_half_a_sentence_is_refused(grammar):
             }:
                 cuts += 1
                 with pytest.raises(ParseError):
-                    parse(" ".join(words[: n + 1]))
+                    parse_query(" ".join(words[: n + 1]))
     assert cuts > 50

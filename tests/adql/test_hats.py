@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import adql_running
-from hven.engines import Limits, hats
+from hven.engines import ExecutionLimits, hats
 from hven.formats import hats_layout as layout
 
 THEIRS = ("test_constructs", "test_generated", "test_recursion")
@@ -25,21 +25,21 @@ def engine(tmp_path_factory):
 
     def stored(table, rows):
         """Stage the rows of a table once; keys of the harness need not be unique."""
-        key = (table.qualified, id(rows))
+        key = (table.qualified_name, id(rows))
         if key not in known:
-            staging = opened.stage(table.having(primary=()), f"s{len(known)}")
+            staging = opened.stage_snapshot(table.copy_with(primary=()), f"s{len(known)}")
             for batch in rows.to_batches():
                 staging.write(batch)
             known[key] = staging.finish(), rows
         return known[key][0]
 
     def run(bound, pairs):
-        relations = {table.qualified: stored(table, rows) for table, rows in pairs}
-        execution = opened.prepare(bound).execute(bound.slots, relations, Limits())
+        relations = {table.qualified_name: stored(table, rows) for table, rows in pairs}
+        execution = opened.plan_query(bound).execute(bound.literal_values, relations, ExecutionLimits())
         return pa.Table.from_batches(execution, schema=execution.schema)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "GROUP_ROWS", 2)
+        patch.setattr(layout, "ROW_GROUP_ROWS", 2)
         adql_running.ELSEWHERE.append(run)
         yield opened
         adql_running.ELSEWHERE.pop()

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hven.adql import parse
-from hven.adql.lexer import END, NAME, NUMBER, QUOTED, STRING, number, shape, string, tokenize
-from hven.adql.reserved import RESERVED, RESERVED_2_0
-from hven.adql.tree import Literal, Node
+from hven.adql import parse_query
+from hven.adql.lexer import END, NAME, NUMBER, QUOTED, STRING, extract_literals, parse_number, parse_string, tokenize
+from hven.adql.reserved_words import RESERVED_WORDS, RESERVED_WORDS_2_0
+from hven.adql.syntax_tree import Literal, SyntaxNode
 from hven.model.errors import ParseError
 from shared import shared
 
@@ -22,7 +22,7 @@ def literals(node):
     if isinstance(node, Literal):
         if node.slot >= 0:
             yield node
-    elif isinstance(node, Node):
+    elif isinstance(node, SyntaxNode):
         for field in dataclasses.fields(node):
             yield from literals(getattr(node, field.name))
     elif isinstance(node, tuple):
@@ -33,7 +33,7 @@ def literals(node):
 def test_words_and_their_offsets():
     tokens = tokenize("Select a1,\"b c\" --x\n<= 'it''s' != 1.5e-3")
     assert tokens.tags == ["SELECT", NAME, ",", QUOTED, "<=", STRING, "<>", NUMBER, END]
-    assert tokens.ats == [0, 7, 9, 10, 20, 23, 31, 34, 40]
+    assert tokens.text_offsets == [0, 7, 9, 10, 20, 23, 31, 34, 40]
     assert tokens.values[3] == "b c"
     assert tokens.values[5] == Literal("it's")
     assert tokens.values[7] == Literal(0.0015)
@@ -43,8 +43,8 @@ def test_words_and_their_offsets():
 def test_reserved_words_are_those_of_the_standard():
     lines = shared("standards/adql-reserved.txt").read_text().splitlines()
     words = {line.split("\t")[0] for line in lines if line and not line.startswith("#")}
-    assert words - {"END-EXEC"} == RESERVED
-    assert RESERVED_2_0 < RESERVED
+    assert words - {"END-EXEC"} == RESERVED_WORDS
+    assert RESERVED_WORDS_2_0 < RESERVED_WORDS
 
 
 @pytest.mark.parametrize("word", ["select", "SELECT", "Select", "sElEcT"])
@@ -65,13 +65,13 @@ def test_keywords_in_any_case(word):
     ],
 )
 def test_numbers(figures, value):
-    assert number(figures) == value
-    assert type(number(figures)) is type(value)
+    assert parse_number(figures) == value
+    assert type(parse_number(figures)) is type(value)
 
 
 @given(st.floats(min_value=0, allow_nan=False, allow_infinity=False))
 def test_every_double_is_read_exactly(value):
-    assert number(repr(value)) == value
+    assert parse_number(repr(value)) == value
 
 
 @given(
@@ -83,7 +83,7 @@ def test_every_double_is_read_exactly(value):
 )
 def test_strings_and_their_neighbours(parts):
     text = " --gap\n ".join("'" + part.replace("'", "''") + "'" for part in parts)
-    assert string(text) == "".join(parts)
+    assert parse_string(text) == "".join(parts)
     assert tokenize(text).values[0] == Literal("".join(parts))
 
 
@@ -112,8 +112,8 @@ def test_any_text_gives_words_or_a_fault(text):
         assert 0 <= fault.offset <= len(text)
         assert fault.remedy
         return
-    assert len(tokens.tags) == len(tokens.values) == len(tokens.ats)
-    assert tokens.ats == sorted(tokens.ats)
+    assert len(tokens.tags) == len(tokens.values) == len(tokens.text_offsets)
+    assert tokens.text_offsets == sorted(tokens.text_offsets)
 
 
 @given(st.text(alphabet=st.sampled_from("'\"-\n 1a.e_()\u00e9\u0663"), max_size=40))
@@ -123,11 +123,11 @@ def test_any_text_gives_words_or_a_fault(text):
 @example("a --1")
 def test_shape_agrees_with_the_words(text):
     """The two expressions cut alike: same literals in the same slots; a text that has no words shares no key with one that has."""
-    key, values = shape(text)
+    key, values = extract_literals(text)
     try:
         tokens = tokenize(text)
     except ParseError:
-        assert any(piece not in RESERVED and _is_bad(piece) for piece in key)
+        assert any(piece not in RESERVED_WORDS and _is_bad(piece) for piece in key)
         return
     words = [value for value in tokens.values if isinstance(value, Literal)]
     assert [(word.slot, word.value, type(word.value)) for word in words] == [
@@ -151,13 +151,13 @@ def _is_bad(piece):
 def test_shape_does_not_hide_what_the_parser_refuses(bad, where):
     text = "SELECT a FROM t WHERE b = " + where.format(bad)
     with pytest.raises(ParseError):
-        parse(text)
-    assert shape(text)[0] != shape(text.replace(bad, "y"))[0]
+        parse_query(text)
+    assert extract_literals(text)[0] != extract_literals(text.replace(bad, "y"))[0]
 
 
 def test_shape_forgets_values_gaps_and_comments():
-    one = shape("SELECT a FROM t WHERE b = 'x' AND c < 1.5 AND d IN (1, 2)")
-    two = shape("SELECT a -- which?\n\nFROM t WHERE b='it''s' AND c<.25 AND d IN (7,\t8)")
+    one = extract_literals("SELECT a FROM t WHERE b = 'x' AND c < 1.5 AND d IN (1, 2)")
+    two = extract_literals("SELECT a -- which?\n\nFROM t WHERE b='it''s' AND c<.25 AND d IN (7,\t8)")
     assert one[0] == two[0]
     assert one[1] == ("x", 1.5, 1, 2)
     assert two[1] == ("it's", 0.25, 7, 8)
@@ -179,7 +179,7 @@ def test_shape_forgets_values_gaps_and_comments():
     ],
 )
 def test_shape_tells_apart(one, two):
-    assert shape(one)[0] != shape(two)[0]
+    assert extract_literals(one)[0] != extract_literals(two)[0]
 
 
 def test_slots_of_the_corpora_are_those_of_the_shape():
@@ -189,9 +189,9 @@ def test_slots_of_the_corpora_are_those_of_the_shape():
     for path in sorted(shared("corpora/adql").glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
-            key, values = shape(record["query"])
+            key, values = extract_literals(record["query"])
             try:
-                tree = parse(record["query"], record["version"])
+                tree = parse_query(record["query"], record["version"])
             except ParseError:
                 tree = None
             assert verdicts.setdefault((record["version"], key), tree is not None) == (tree is not None), record["id"]

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adql_sky import CATALOGUE
-from hven.adql import bind, parse
-from hven.adql._output_names import LONGEST
-from hven.adql.reserved import RESERVED
+from hven.adql import bind_query, parse_query
+from hven.adql._output_names import MAX_NAME_CHARACTERS
+from hven.adql.reserved_words import RESERVED_WORDS
 from shared import MORE
 
 NAMES = {
@@ -41,7 +41,7 @@ NAMES = {
     "(SELECT MAX(flux) FROM photometry)": "max_flux",
     "(SELECT MAX(flux) AS most FROM photometry)": "most",
     "ROW_NUMBER() OVER (ORDER BY ra)": "row_number",
-    "PI()": "pi_value" if "PI" in RESERVED else "pi",
+    "PI()": "pi_value" if "PI" in RESERVED_WORDS else "pi",
     "RAND()": "rand_value",
     "1": "number_1",
     "2.5": "number_2_5",
@@ -53,7 +53,7 @@ NAMES = {
 
 
 def name_of(expression: str, before: str = "", table: str = "stars AS s") -> str:
-    return bind(parse(f"SELECT {before}{expression} FROM {table}"), CATALOGUE).columns[-1].name
+    return bind_query(parse_query(f"SELECT {before}{expression} FROM {table}"), CATALOGUE).columns[-1].name
 
 
 @pytest.mark.parametrize("expression", NAMES)
@@ -62,25 +62,25 @@ def test_the_name_follows_from_the_expression(expression):
     if "(*)" not in expression and not any(word in expression for word in ("COUNT", "MAX(ra", "AVG")):
         assert name_of(expression, before="s.id AS one, s.name AS two, ") == NAMES[expression]
     nested = f"(SELECT {expression} FROM stars AS s) AS q"
-    assert bind(parse(f"SELECT * FROM {nested}"), CATALOGUE).columns[0].name == NAMES[expression]
-    again = bind(parse(f"SELECT {NAMES[expression]} FROM {nested}"), CATALOGUE)
+    assert bind_query(parse_query(f"SELECT * FROM {nested}"), CATALOGUE).columns[0].name == NAMES[expression]
+    again = bind_query(parse_query(f"SELECT {NAMES[expression]} FROM {nested}"), CATALOGUE)
     assert again.columns[0].name == NAMES[expression]
 
 
 def test_what_stands_twice_is_numbered():
-    bound = bind(parse("SELECT ra + 1, ra + 2, ra + 1, 5, 5, 'a', 'b' FROM stars"), CATALOGUE)
+    bound = bind_query(parse_query("SELECT ra + 1, ra + 2, ra + 1, 5, 5, 'a', 'b' FROM stars"), CATALOGUE)
     names = [column.name for column in bound.columns]
     assert names == ["ra_plus_1", "ra_plus_2", "ra_plus_1_2", "number_5", "number_5_2", "text", "text_2"]
 
 
 def test_a_number_in_a_name_is_part_of_the_plan_and_a_long_one_is_not():
-    assert bind(parse("SELECT ra + 1 FROM stars"), CATALOGUE).free == frozenset()
-    assert bind(parse("SELECT ra + 1 AS x FROM stars"), CATALOGUE).free == {0}
-    assert bind(parse("SELECT ra + 1.23456 FROM stars"), CATALOGUE).free == {0}
+    assert bind_query(parse_query("SELECT ra + 1 FROM stars"), CATALOGUE).free_slots == frozenset()
+    assert bind_query(parse_query("SELECT ra + 1 AS x FROM stars"), CATALOGUE).free_slots == {0}
+    assert bind_query(parse_query("SELECT ra + 1.23456 FROM stars"), CATALOGUE).free_slots == {0}
 
 
 def test_order_by_takes_the_made_name():
-    bound = bind(parse("SELECT ra + 1 FROM stars ORDER BY ra_plus_1"), CATALOGUE)
+    bound = bind_query(parse_query("SELECT ra + 1 FROM stars ORDER BY ra_plus_1"), CATALOGUE)
     assert bound.query.order_by[0].expr.value == 1
 
 
@@ -106,12 +106,12 @@ expressions = st.recursive(
 @settings(max_examples=60 * MORE, deadline=None)
 @given(expressions, expressions)
 def test_names_are_valid_short_and_stable(one, two):
-    columns = bind(parse(f"SELECT {one}, {two}, {one} FROM stars"), CATALOGUE).columns
+    columns = bind_query(parse_query(f"SELECT {one}, {two}, {one} FROM stars"), CATALOGUE).columns
     names = [column.name for column in columns]
     assert len(set(names)) == 3
     for name in names:
         assert name.isidentifier()
         assert name.isascii()
-        assert name.upper() not in RESERVED
-        assert len(name) <= LONGEST + len("number__value_3")
+        assert name.upper() not in RESERVED_WORDS
+        assert len(name) <= MAX_NAME_CHARACTERS + len("number__value_3")
     assert name_of(one) == names[0] == name_of(one.replace(" ", "\n").lower())

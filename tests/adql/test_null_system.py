@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 
 from adql_running import run
-from hven.adql import bind, parse
-from hven.adql.functions import MAPPING, QUERY
-from hven.adql.scope import Tables
+from hven.adql import bind_query, parse_query
+from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS
+from hven.adql.scope import StaticCatalogue
 from hven.model.table import Column, Table
 from hven.model.types import INT32, POINT
 
@@ -54,13 +54,13 @@ def test_a_null_coordinate_stays_one(shape):
     ],
 )  # fmt: skip
 def test_units_of_powers_and_none(expression, unit, value):
-    functions = MAPPING if "without" in expression else QUERY
-    bound = bind(parse(f"SELECT {expression} AS x FROM s.t"), Tables([TABLE]), functions=functions)
+    functions = MAPPING_FUNCTIONS if "without" in expression else QUERY_FUNCTIONS
+    bound = bind_query(parse_query(f"SELECT {expression} AS x FROM s.t"), StaticCatalogue([TABLE]), functions=functions)
     assert bound.columns[0].unit == unit
     assert run(f"SELECT {expression} AS x FROM s.t", [(TABLE, ROWS)], functions=functions)["x"].to_pylist() == [value]
 
 
 def test_an_exponent_is_part_of_the_plan():
-    bound = bind(parse("SELECT power(plx, -2) AS x FROM s.t WHERE angle > 7"), Tables([TABLE]))
+    bound = bind_query(parse_query("SELECT power(plx, -2) AS x FROM s.t WHERE angle > 7"), StaticCatalogue([TABLE]))
     # the plan may be used again with another 7, but not with another 2
-    assert [bound.slots[slot] for slot in bound.free] == [7]
+    assert [bound.literal_values[slot] for slot in bound.free_slots] == [7]

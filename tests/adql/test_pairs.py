@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hven.adql import parse
-from hven.adql.text import write
+from hven.adql import parse_query
+from hven.adql.adql_writer import write_adql
 from hven.model.errors import ParseError
 
 FOLDER = Path(__file__).parent.parent / "corpus" / "adql"
@@ -27,13 +27,13 @@ def test_pair(query, expected):
     mark, _, wanted = expected.partition(" ")
     if mark == "--!":
         with pytest.raises(ParseError) as caught:
-            parse(query)
+            parse_query(query)
         assert str(caught.value) == wanted
     else:
         assert mark == "-->"
-        tree = parse(query)
-        assert write(tree) == wanted
-        assert parse(wanted) == tree
+        tree = parse_query(query)
+        assert write_adql(tree) == wanted
+        assert parse_query(wanted) == tree
 
 
 def test_there_are_pairs():

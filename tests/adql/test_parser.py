@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import pytest
 
-from hven.adql import parse, parse_condition, parse_expression
-from hven.adql.text import write
-from hven.adql.tree import (
-    And,
-    Between,
-    Binary,
+from hven.adql import parse_condition, parse_expression, parse_query
+from hven.adql.adql_writer import write_adql
+from hven.adql.syntax_tree import (
+    BetweenPredicate,
+    BinaryOperation,
     Case,
     Cast,
     ColumnRef,
     CommonTable,
-    Compare,
-    Derived,
-    Exists,
-    Function,
+    Comparison,
+    Conjunction,
+    DerivedTable,
+    Disjunction,
+    ExistsPredicate,
+    FunctionCall,
     Ident,
-    In,
-    IsNull,
+    InPredicate,
     Join,
-    Like,
+    LikePredicate,
     Literal,
-    Not,
-    Or,
+    Negation,
+    NullPredicate,
     OrderItem,
     Query,
     Select,
@@ -34,7 +34,7 @@ from hven.adql.tree import (
     Star,
     Subquery,
     TableRef,
-    Unary,
+    UnaryOperation,
 )
 from hven.model.errors import ParseError, Place
 
@@ -54,16 +54,16 @@ def num(value):
 
 def value(text):
     """The tree of one value, by way of a query."""
-    item = parse(f"SELECT {text} FROM t").body.items[0]
+    item = parse_query(f"SELECT {text} FROM t").body.items[0]
     return item.expr
 
 
 def condition(text):
-    return parse(f"SELECT a FROM t WHERE {text}").body.where
+    return parse_query(f"SELECT a FROM t WHERE {text}").body.where
 
 
 def source(text):
-    return parse(f"SELECT * FROM {text}").body.source
+    return parse_query(f"SELECT * FROM {text}").body.source
 
 
 SIMPLE = Query(Select((SelectItem(col("a")),), table("t")))
@@ -72,14 +72,14 @@ OTHER = Query(Select((SelectItem(col("b")),), table("u")))
 
 def test_every_clause_has_its_field():
     text = "SELECT DISTINCT TOP 5 a, t.b AS x, t.*, * FROM s.t WHERE a = 1 GROUP BY a, b HAVING COUNT(*) > 2 ORDER BY x DESC, 2 OFFSET 7"
-    tree = parse(text)
+    tree = parse_query(text)
     assert tree == Query(
         Select(
             (SelectItem(col("a")), SelectItem(col("t", "b"), Ident("x")), Star((Ident("t"),)), Star()),
             table("s", "t"),
-            Compare("=", col("a"), num(1)),
+            Comparison("=", col("a"), num(1)),
             (col("a"), col("b")),
-            Compare(">", Function("COUNT", star=True), num(2)),
+            Comparison(">", FunctionCall("COUNT", star=True), num(2)),
             distinct=True,
             top=num(5),
         ),
@@ -91,17 +91,20 @@ def test_every_clause_has_its_field():
 
 def test_positions_and_slots():
     text = "SELECT TOP 5 a\nFROM t WHERE (b + 2) * 3 >= 'x' AND c IN (4, 5) OFFSET 6"
-    tree = parse(text)
+    tree = parse_query(text)
     top = tree.body.top
     compare, membership = tree.body.where.parts
-    assert (top.at, top.slot) == (text.index("5"), 0)
-    assert compare.at == text.index("(b")
-    assert compare.left.left.at == text.index("b + 2")
-    assert (compare.right.at, compare.right.slot) == (text.index("'x'"), 3)
-    assert [(choice.slot, choice.at) for choice in membership.choices] == [(4, text.index("4")), (5, text.index("5)"))]
+    assert (top.text_offset, top.slot) == (text.index("5"), 0)
+    assert compare.text_offset == text.index("(b")
+    assert compare.left.left.text_offset == text.index("b + 2")
+    assert (compare.right.text_offset, compare.right.slot) == (text.index("'x'"), 3)
+    assert [(choice.slot, choice.text_offset) for choice in membership.choices] == [
+        (4, text.index("4")),
+        (5, text.index("5)")),
+    ]
     assert tree.offset.slot == 6
-    assert tree.body.source.at == text.index("t WHERE")
-    assert tree.at == tree.body.at == 0
+    assert tree.body.source.text_offset == text.index("t WHERE")
+    assert tree.text_offset == tree.body.text_offset == 0
 
 
 @pytest.mark.parametrize(
@@ -110,20 +113,23 @@ def test_positions_and_slots():
         ("NULL", Literal(None)),
         ("'it''s'", Literal("it's")),
         ('c.s."T".a', ColumnRef(Ident("a"), (Ident("c"), Ident("s"), Ident("T", quoted=True)))),
-        ("a - b - c", Binary("-", Binary("-", col("a"), col("b")), col("c"))),
-        ("a + b * c", Binary("+", col("a"), Binary("*", col("b"), col("c")))),
-        ("(a + b) * c", Binary("*", Binary("+", col("a"), col("b")), col("c"))),
-        ("-a * b", Binary("*", Unary("-", col("a")), col("b"))),
-        ("a | b & c + 1", Binary("|", col("a"), Binary("&", col("b"), Binary("+", col("c"), num(1))))),
-        ("a ^ b & c", Binary("^", col("a"), Binary("&", col("b"), col("c")))),
-        ("~-a", Unary("~", Unary("-", col("a")))),
-        ("a || b || c", Binary("||", Binary("||", col("a"), col("b")), col("c"))),
-        ("COUNT(DISTINCT a)", Function("COUNT", (col("a"),), distinct=True)),
-        ("ivo_hasword(a, 'x')", Function("IVO_HASWORD", (col("a"), Literal("x")))),
+        ("a - b - c", BinaryOperation("-", BinaryOperation("-", col("a"), col("b")), col("c"))),
+        ("a + b * c", BinaryOperation("+", col("a"), BinaryOperation("*", col("b"), col("c")))),
+        ("(a + b) * c", BinaryOperation("*", BinaryOperation("+", col("a"), col("b")), col("c"))),
+        ("-a * b", BinaryOperation("*", UnaryOperation("-", col("a")), col("b"))),
+        (
+            "a | b & c + 1",
+            BinaryOperation("|", col("a"), BinaryOperation("&", col("b"), BinaryOperation("+", col("c"), num(1)))),
+        ),
+        ("a ^ b & c", BinaryOperation("^", col("a"), BinaryOperation("&", col("b"), col("c")))),
+        ("~-a", UnaryOperation("~", UnaryOperation("-", col("a")))),
+        ("a || b || c", BinaryOperation("||", BinaryOperation("||", col("a"), col("b")), col("c"))),
+        ("COUNT(DISTINCT a)", FunctionCall("COUNT", (col("a"),), distinct=True)),
+        ("ivo_hasword(a, 'x')", FunctionCall("IVO_HASWORD", (col("a"), Literal("x")))),
         ("CAST(a AS varchar(8))", Cast(col("a"), "VARCHAR", 8)),
         ("CAST(a AS Double Precision)", Cast(col("a"), "DOUBLE PRECISION")),
         ("CASE a WHEN 1 THEN b END", Case(col("a"), ((num(1), col("b")),), None)),
-        ("CASE WHEN a = 1 THEN b ELSE c END", Case(None, ((Compare("=", col("a"), num(1)), col("b")),), col("c"))),
+        ("CASE WHEN a = 1 THEN b ELSE c END", Case(None, ((Comparison("=", col("a"), num(1)), col("b")),), col("c"))),
         ("(SELECT a FROM t)", Subquery(SIMPLE)),
         ("((SELECT a FROM t) UNION SELECT b FROM u)", Subquery(Query(SetOperation("UNION", SIMPLE.body, OTHER.body)))),
     ],
@@ -135,22 +141,33 @@ def test_values(text, tree):
 @pytest.mark.parametrize(
     ("text", "tree"),
     [
-        ("a != 1", Compare("<>", col("a"), num(1))),
-        ("a = 1 AND b = 2 AND c = 3", And(tuple(Compare("=", col(name), num(n)) for n, name in enumerate("abc", 1)))),
+        ("a != 1", Comparison("<>", col("a"), num(1))),
+        (
+            "a = 1 AND b = 2 AND c = 3",
+            Conjunction(tuple(Comparison("=", col(name), num(n)) for n, name in enumerate("abc", 1))),
+        ),
         (
             "a = 1 OR b = 2 AND c = 3",
-            Or((Compare("=", col("a"), num(1)), And((Compare("=", col("b"), num(2)), Compare("=", col("c"), num(3)))))),
+            Disjunction(
+                (
+                    Comparison("=", col("a"), num(1)),
+                    Conjunction((Comparison("=", col("b"), num(2)), Comparison("=", col("c"), num(3)))),
+                )
+            ),
         ),
-        ("NOT (a = 1 OR b = 2)", Not(Or((Compare("=", col("a"), num(1)), Compare("=", col("b"), num(2)))))),
-        ("a NOT BETWEEN 1 AND 2", Between(col("a"), num(1), num(2), negated=True)),
-        ("a IN (1)", In(col("a"), (num(1),))),
-        ("a NOT IN (SELECT b FROM u)", In(col("a"), Subquery(OTHER), negated=True)),
-        ("a IN ((SELECT b FROM u))", In(col("a"), Subquery(OTHER))),
-        ("a IN ((SELECT b FROM u), 1)", In(col("a"), (Subquery(OTHER), num(1)))),
-        ("a NOT ILIKE 'x%'", Like(col("a"), Literal("x%"), negated=True, ignore_case=True)),
-        ("a IS NOT NULL", IsNull(col("a"), negated=True)),
-        ("EXISTS (SELECT b FROM u)", Exists(OTHER)),
-        ("((a)) IS NULL", IsNull(col("a"))),
+        (
+            "NOT (a = 1 OR b = 2)",
+            Negation(Disjunction((Comparison("=", col("a"), num(1)), Comparison("=", col("b"), num(2))))),
+        ),
+        ("a NOT BETWEEN 1 AND 2", BetweenPredicate(col("a"), num(1), num(2), negated=True)),
+        ("a IN (1)", InPredicate(col("a"), (num(1),))),
+        ("a NOT IN (SELECT b FROM u)", InPredicate(col("a"), Subquery(OTHER), negated=True)),
+        ("a IN ((SELECT b FROM u))", InPredicate(col("a"), Subquery(OTHER))),
+        ("a IN ((SELECT b FROM u), 1)", InPredicate(col("a"), (Subquery(OTHER), num(1)))),
+        ("a NOT ILIKE 'x%'", LikePredicate(col("a"), Literal("x%"), negated=True, ignore_case=True)),
+        ("a IS NOT NULL", NullPredicate(col("a"), negated=True)),
+        ("EXISTS (SELECT b FROM u)", ExistsPredicate(OTHER)),
+        ("((a)) IS NULL", NullPredicate(col("a"))),
     ],
 )
 def test_conditions(text, tree):
@@ -158,8 +175,8 @@ def test_conditions(text, tree):
 
 
 A, B, C = table("a"), table("b"), table("c")
-ON_AB = Compare("=", col("a", "x"), col("b", "x"))
-ON_BC = Compare("=", col("b", "x"), col("c", "x"))
+ON_AB = Comparison("=", col("a", "x"), col("b", "x"))
+ON_BC = Comparison("=", col("b", "x"), col("c", "x"))
 
 
 @pytest.mark.parametrize(
@@ -176,13 +193,13 @@ ON_BC = Compare("=", col("b", "x"), col("c", "x"))
         ("a JOIN (b JOIN c ON b.x = c.x) ON a.x = b.x", Join(A, Join(B, C, on=ON_BC), on=ON_AB)),
         ("a JOIN b JOIN c ON b.x = c.x", Join(Join(A, B), C, on=ON_BC)),
         ("a, b JOIN c ON b.x = c.x", Join(A, Join(B, C, on=ON_BC), "CROSS")),
-        ("(SELECT a FROM t) x", Derived(SIMPLE, Ident("x"))),
-        ("((SELECT a FROM t) AS x CROSS JOIN b)", Join(Derived(SIMPLE, Ident("x")), B, "CROSS")),
+        ("(SELECT a FROM t) x", DerivedTable(SIMPLE, Ident("x"))),
+        ("((SELECT a FROM t) AS x CROSS JOIN b)", Join(DerivedTable(SIMPLE, Ident("x")), B, "CROSS")),
         (
             "((SELECT a FROM t) UNION ALL SELECT b FROM u) AS x",
-            Derived(Query(SetOperation("UNION", SIMPLE.body, OTHER.body, all=True)), Ident("x")),
+            DerivedTable(Query(SetOperation("UNION", SIMPLE.body, OTHER.body, all=True)), Ident("x")),
         ),
-        ("(a NATURAL JOIN b) AS j", Derived(Query(Select((Star(),), Join(A, B, natural=True))), Ident("j"))),
+        ("(a NATURAL JOIN b) AS j", DerivedTable(Query(Select((Star(),), Join(A, B, natural=True))), Ident("j"))),
     ],
 )
 def test_from(text, tree):
@@ -194,7 +211,7 @@ def test_set_operations_bind_as_the_grammar_says():
     texts = [f"SELECT a FROM {name}" for name in "tuv"]
 
     def body(form):
-        return parse(form.format(*texts)).body
+        return parse_query(form.format(*texts)).body
 
     assert body("{} UNION {} EXCEPT {}") == SetOperation("EXCEPT", SetOperation("UNION", one, two), three)
     assert body("{} UNION {} INTERSECT {}") == SetOperation("UNION", one, SetOperation("INTERSECT", two, three))
@@ -205,21 +222,21 @@ def test_set_operations_bind_as_the_grammar_says():
 
 
 def test_order_belongs_to_the_whole_or_to_the_parenthesis():
-    whole = parse("SELECT a FROM t UNION SELECT b FROM u ORDER BY 1")
+    whole = parse_query("SELECT a FROM t UNION SELECT b FROM u ORDER BY 1")
     assert isinstance(whole.body, SetOperation)
     assert len(whole.order_by) == 1
-    part = parse("SELECT a FROM t UNION (SELECT b FROM u ORDER BY 1)")
+    part = parse_query("SELECT a FROM t UNION (SELECT b FROM u ORDER BY 1)")
     assert part.order_by == ()
     assert part.body.right == Query(OTHER.body, (OrderItem(num(1)),))
 
 
 def test_common_tables():
-    tree = parse('WITH x AS (SELECT a FROM t), "Y" AS (SELECT b FROM u) SELECT a FROM x')
+    tree = parse_query('WITH x AS (SELECT a FROM t), "Y" AS (SELECT b FROM u) SELECT a FROM x')
     assert tree.ctes == (CommonTable(Ident("x"), SIMPLE), CommonTable(Ident("Y", quoted=True), OTHER))
 
 
 def test_trees_are_equal_whatever_the_layout():
-    assert parse("select a from t where b=1") == parse("SELECT a\nFROM t -- all of it\nWHERE ((b) = 1);")
+    assert parse_query("select a from t where b=1") == parse_query("SELECT a\nFROM t -- all of it\nWHERE ((b) = 1);")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +250,7 @@ def test_trees_are_equal_whatever_the_layout():
 )
 def test_messages_have_no_control_characters(text):
     with pytest.raises(ParseError) as caught:
-        parse(text)
+        parse_query(text)
     assert str(caught.value).isprintable()
 
 
@@ -259,15 +276,15 @@ def test_messages_have_no_control_characters(text):
     ],
 )
 def test_version_2_0_has_not_what_came_later(text):
-    assert parse(text)
+    assert parse_query(text)
     with pytest.raises(ParseError):
-        parse(text, "2.0")
+        parse_query(text, "2.0")
 
 
 def test_version_2_0_does_not_reserve_what_came_later():
-    assert parse("SELECT bigint, in_unit FROM offset", "2.0").body.source == table("offset")
+    assert parse_query("SELECT bigint, in_unit FROM offset", "2.0").body.source == table("offset")
     with pytest.raises(ParseError, match="reserved word"):
-        parse("SELECT a FROM offset")
+        parse_query("SELECT a FROM offset")
 
 
 # --- mapping expressions --------------------------------------------------------------------------------------
@@ -280,20 +297,20 @@ def test_version_2_0_does_not_reserve_what_came_later():
         ("file.size", col("file", "size")),
         ("target.time_min", col("target", "time_min")),
         ("source.date", col("source", "date")),
-        ("m_u - 0.03", Binary("-", col("m_u"), num(0.03))),
-        ("substring(a, 1, 2)", Function("SUBSTRING", (col("a"), num(1), num(2)))),
-        ("trim(a) || '.fits'", Binary("||", Function("TRIM", (col("a"),)), Literal(".fits"))),
-        ("parse_time(date_obs)", Function("PARSE_TIME", (col("date_obs"),))),
+        ("m_u - 0.03", BinaryOperation("-", col("m_u"), num(0.03))),
+        ("substring(a, 1, 2)", FunctionCall("SUBSTRING", (col("a"), num(1), num(2)))),
+        ("trim(a) || '.fits'", BinaryOperation("||", FunctionCall("TRIM", (col("a"),)), Literal(".fits"))),
+        ("parse_time(date_obs)", FunctionCall("PARSE_TIME", (col("date_obs"),))),
     ],
 )
 def test_mapping_expressions(text, tree):
     assert parse_expression(text) == tree
-    assert parse_expression(write(tree)) == tree
+    assert parse_expression(write_adql(tree)) == tree
 
 
 def test_mapping_conditions():
-    assert parse_condition("quality > 0 AND file.size IS NOT NULL") == And(
-        (Compare(">", col("quality"), num(0)), IsNull(col("file", "size"), negated=True))
+    assert parse_condition("quality > 0 AND file.size IS NOT NULL") == Conjunction(
+        (Comparison(">", col("quality"), num(0)), NullPredicate(col("file", "size"), negated=True))
     )
 
 

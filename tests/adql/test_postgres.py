@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import adql_running
-from hven.engines import Limits, Memory, postgres
+from hven.engines import ExecutionLimits, MemoryRelation, postgres
 from postgres import server, sphere
 
 NOTYET: dict[str, str] = {}  # test -> what PostgreSQL gives instead; strictly: one that passes is a failure
@@ -29,8 +29,10 @@ def engine(tmp_path_factory):
         )
 
         def run(bound, pairs):
-            execution = opened.prepare(bound).execute(
-                bound.slots, {table.qualified: Memory(rows) for table, rows in pairs}, Limits()
+            execution = opened.plan_query(bound).execute(
+                bound.literal_values,
+                {table.qualified_name: MemoryRelation(rows) for table, rows in pairs},
+                ExecutionLimits(),
             )
             return pa.Table.from_batches(execution, schema=execution.schema)
 

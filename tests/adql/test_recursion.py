@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from adql_running import run
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
 from hven.model.errors import BindError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT16, INT32, STRING
@@ -54,11 +54,11 @@ def test_tables_that_read_themselves(query, rows):
 
 
 def test_metadata_of_the_first_part_stands():
-    (column,) = bind(
-        parse(
+    (column,) = bind_query(
+        parse_query(
             "WITH RECURSIVE a AS (SELECT id FROM s.t UNION ALL SELECT parent FROM a JOIN s.t USING (id)) SELECT id FROM a"
         ),
-        Tables([TABLE]),
+        StaticCatalogue([TABLE]),
     ).columns
     assert (column.name, str(column.type), column.ucd) == ("id", "int32", "meta.id")
 
@@ -92,5 +92,5 @@ def test_metadata_of_the_first_part_stands():
 )
 def test_what_is_refused(query, words):
     with pytest.raises((BindError, ParseError), match=re.escape(words)) as caught:
-        bind(parse(query), Tables([TABLE]))
+        bind_query(parse_query(query), StaticCatalogue([TABLE]))
     assert caught.value.column > 1

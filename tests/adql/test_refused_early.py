@@ -6,7 +6,7 @@ import pytest
 
 from adql_running import run
 from adql_sky import CATALOGUE, ROWS
-from hven.adql import bind, parse
+from hven.adql import bind_query, parse_query
 from hven.model.errors import BindError
 
 REFUSED = {
@@ -30,7 +30,7 @@ REFUSED = {
 def test_what_no_engine_takes_is_refused_with_its_place(text):
     words, column = REFUSED[text]
     with pytest.raises(BindError, match=words) as told:
-        bind(parse(text), CATALOGUE)
+        bind_query(parse_query(text), CATALOGUE)
     assert (told.value.line, told.value.column) == (1, column)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from adql_sky import CATALOGUE
-from hven.adql import bind, parse, parse_expression
-from hven.adql._foreign_functions import ELSEWHERE
-from hven.adql.functions import NAMED, QUERY, WINDOWS
+from hven.adql import bind_query, parse_expression, parse_query
+from hven.adql._foreign_functions import FOREIGN_FUNCTION_REMEDIES
+from hven.adql.functions import NAME_RESOLVING_FUNCTIONS, QUERY_FUNCTIONS, WINDOW_FUNCTIONS
 from hven.model.errors import BindError, ParseError
 
 SLIPS = Path(__file__).parent.parent / "corpus" / "adql-bind" / "slips.sql"
@@ -26,7 +26,7 @@ def slips():
 @pytest.mark.parametrize(("query", "said"), list(slips()))
 def test_slip(query, said):
     with pytest.raises((BindError, ParseError)) as caught:
-        bind(parse(query), CATALOGUE)
+        bind_query(parse_query(query), CATALOGUE)
     error = caught.value
     assert str(error) == said
     assert error.message
@@ -41,25 +41,30 @@ def test_there_are_many():
 
 def test_the_position_is_right_behind_line_breaks():
     with pytest.raises(BindError) as caught:
-        bind(parse("SELECT ra,\n  NVL(rmag, 0)\nFROM stars"), CATALOGUE)
+        bind_query(parse_query("SELECT ra,\n  NVL(rmag, 0)\nFROM stars"), CATALOGUE)
     assert str(caught.value) == "line 2, column 3: no function NVL; write COALESCE(a, b)"
 
 
-@pytest.mark.parametrize("name", sorted(ELSEWHERE))
+@pytest.mark.parametrize("name", sorted(FOREIGN_FUNCTION_REMEDIES))
 def test_what_is_said_of_other_functions(name):
     """None of them is a function here, and what the remedy calls is one, or CASE, CAST, IN ..."""
-    assert QUERY.get(name) is None
-    for called in re.findall(r"\b([A-Za-z_][A-Za-z_0-9]*)\(", ELSEWHERE[name]):
-        assert QUERY.get(called.upper()) or called.upper() in {*WINDOWS, *NAMED, "CAST", "CHAR"}, called
+    assert QUERY_FUNCTIONS.find_function(name) is None
+    for called in re.findall(r"\b([A-Za-z_][A-Za-z_0-9]*)\(", FOREIGN_FUNCTION_REMEDIES[name]):
+        assert QUERY_FUNCTIONS.find_function(called.upper()) or called.upper() in {
+            *WINDOW_FUNCTIONS,
+            *NAME_RESOLVING_FUNCTIONS,
+            "CAST",
+            "CHAR",
+        }, called
 
 
 @pytest.mark.parametrize("name", ["IFNULL", "SUBSTR", "YEAR", "LEFT", "Q3C_DIST", "TO_CHAR", "BITAND"])
 def test_their_remedy_is_told(name):
-    with pytest.raises((BindError, ParseError), match=re.escape(ELSEWHERE[name])):
-        bind(parse(f"SELECT {name}(ra, dec) FROM stars"), CATALOGUE)
+    with pytest.raises((BindError, ParseError), match=re.escape(FOREIGN_FUNCTION_REMEDIES[name])):
+        bind_query(parse_query(f"SELECT {name}(ra, dec) FROM stars"), CATALOGUE)
 
 
 def test_a_function_beside_a_descriptor_may_have_such_a_name():
     """The parser leaves names alone whose arguments it can read: the function table decides."""
-    assert parse("SELECT IFNULL(ra, 0) FROM stars")
+    assert parse_query("SELECT IFNULL(ra, 0) FROM stars")
     assert parse_expression("SUBSTRING(a, 1, 2)")

@@ -10,11 +10,21 @@ from hypothesis import strategies as st
 
 from adql_running import connection, run, write_expression
 from adql_sky import CATALOGUE, ROWS, STARS
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
-from hven.adql.sql import write
-from hven.adql.tree import Binary, ColumnRef, Compare, Ident, Literal, Query, Select, SelectItem, TableRef
-from hven.engines.duckdb.dialect import DuckDB
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.adql.sql_writer import write_sql
+from hven.adql.syntax_tree import (
+    BinaryOperation,
+    ColumnRef,
+    Comparison,
+    Ident,
+    Literal,
+    Query,
+    Select,
+    SelectItem,
+    TableRef,
+)
+from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT64, STRING
@@ -136,17 +146,19 @@ def test_a_plan_can_be_used_again(shape, first, second):
     names = {}
     for number, (table, data) in enumerate(SKY):
         con.register(f"again_{number}", data)
-        names[table.qualified] = f"again_{number}"
-    old, new = (bind(parse(shape.format(**decimal(values))), CATALOGUE) for values in (first, second))
-    plan, fresh = write(old, DuckDB(), names), write(new, DuckDB(), names)
+        names[table.qualified_name] = f"again_{number}"
+    old, new = (bind_query(parse_query(shape.format(**decimal(values))), CATALOGUE) for values in (first, second))
+    plan, fresh = write_sql(old, DuckDBDialect(), names), write_sql(new, DuckDBDialect(), names)
     assert plan == fresh
-    assert old.free == new.free
-    assert [old.slots[slot] for slot in range(len(old.slots)) if slot not in old.free] == [
-        new.slots[slot] for slot in range(len(new.slots)) if slot not in new.free
+    assert old.free_slots == new.free_slots
+    assert [old.literal_values[slot] for slot in range(len(old.literal_values)) if slot not in old.free_slots] == [
+        new.literal_values[slot] for slot in range(len(new.literal_values)) if slot not in new.free_slots
     ]
-    inline = write(bind(without_slots(parse(shape.format(**decimal(second)))), CATALOGUE), DuckDB(), names)
-    assert inline.slots == ()
-    got = con.execute(plan.sql, [new.slots[slot] for slot in plan.slots]).fetchall()
+    inline = write_sql(
+        bind_query(without_slots(parse_query(shape.format(**decimal(second)))), CATALOGUE), DuckDBDialect(), names
+    )
+    assert inline.parameter_slots == ()
+    got = con.execute(plan.sql, [new.literal_values[slot] for slot in plan.parameter_slots]).fetchall()
     assert got == con.execute(inline.sql).fetchall()
 
 
@@ -158,7 +170,7 @@ def without_slots(node):
         return tuple(without_slots(item) for item in node)
     if isinstance(node, Literal):
         return replace(node, slot=-1)
-    if hasattr(node, "__dataclass_fields__") and type(node).__module__ == "hven.adql.tree":
+    if hasattr(node, "__dataclass_fields__") and type(node).__module__ == "hven.adql.syntax_tree":
         return replace(
             node, **{item.name: without_slots(getattr(node, item.name)) for item in fields(node) if item.init}
         )
@@ -192,23 +204,25 @@ def test_strings_stay_strings(one, two):
         Select(
             (
                 SelectItem(Literal(one)),
-                SelectItem(Binary("||", Literal(one), Literal(two))),
-                SelectItem(Compare("=", Literal(one), Literal(two))),
+                SelectItem(BinaryOperation("||", Literal(one), Literal(two))),
+                SelectItem(Comparison("=", Literal(one), Literal(two))),
             ),
             TableRef((Ident("t"),)),
         )
     )
-    bound = bind(made, Tables([table]))
-    assert con.execute(write(bound, DuckDB(), names).sql).fetchall() == [(one, one + two, one == two)]
+    bound = bind_query(made, StaticCatalogue([table]))
+    assert con.execute(write_sql(bound, DuckDBDialect(), names).sql).fetchall() == [(one, one + two, one == two)]
     if "\0" in one + two:
         with pytest.raises(ParseError):  # no text may hold NUL
-            parse(f"SELECT {q(one)}, {q(two)} FROM t")
+            parse_query(f"SELECT {q(one)}, {q(two)} FROM t")
         return
-    tree = parse(f"SELECT {q(one)}, LOWER({q(one)}) || {q(two)} AS b FROM t WHERE {q(one)} LIKE {q(one)} OR 1 = 1")
-    bound = bind(tree, Tables([table]))
-    written = write(bound, DuckDB(), names)
+    tree = parse_query(
+        f"SELECT {q(one)}, LOWER({q(one)}) || {q(two)} AS b FROM t WHERE {q(one)} LIKE {q(one)} OR 1 = 1"
+    )
+    bound = bind_query(tree, StaticCatalogue([table]))
+    written = write_sql(bound, DuckDBDialect(), names)
     assert len(one) < 4 or one not in written.sql
-    (got,) = con.execute(written.sql, [bound.slots[slot] for slot in written.slots]).fetchall()
+    (got,) = con.execute(written.sql, [bound.literal_values[slot] for slot in written.parameter_slots]).fetchall()
     assert got[0] == one
     assert con.execute("SELECT x FROM victim").fetchall() == [(1,)]
 
@@ -222,20 +236,20 @@ def test_names_stay_names(name, alias):
     """Stored column names, aliases, table aliases and names of WITH that hold anything."""
     con = VICTIM.cursor()
     table = Table(schema="s", name="t", columns=(Column(name=name, type=STRING),))
-    names = {"s.t": f"(SELECT 'value' AS {DuckDB().quote(name)})"}
+    names = {"s.t": f"(SELECT 'value' AS {DuckDBDialect().quote_identifier(name)})"}
     ident, other = Ident(name, quoted=True), Ident(alias, quoted=True)
     inner = Query(Select((SelectItem(ColumnRef(ident), alias=other),), TableRef((Ident("t"),), alias=other)))
-    from hven.adql.tree import CommonTable, Derived
+    from hven.adql.syntax_tree import CommonTable, DerivedTable
 
     made = Query(
         Select(
             (SelectItem(ColumnRef(other, (other,)), alias=ident),),
-            Derived(Query(Select((SelectItem(ColumnRef(other)),), TableRef((other,)))), other),
+            DerivedTable(Query(Select((SelectItem(ColumnRef(other)),), TableRef((other,)))), other),
         ),
         ctes=(CommonTable(other, inner),),
     )
-    bound = bind(made, Tables([table]))
-    answer = con.execute(write(bound, DuckDB(), names).sql).to_arrow_table()
+    bound = bind_query(made, StaticCatalogue([table]))
+    answer = con.execute(write_sql(bound, DuckDBDialect(), names).sql).to_arrow_table()
     assert answer.column_names == [name]
     assert answer.column(0).to_pylist() == ["value"]
     assert con.execute("SELECT x FROM victim").fetchall() == [(1,)]
@@ -244,7 +258,7 @@ def test_names_stay_names(name, alias):
 @settings(max_examples=200 * MORE, deadline=None)
 @given(st.one_of(st.floats(allow_nan=False), st.integers(-(2**70), 2**70)))
 def test_numbers_are_written_with_every_bit(number):
-    sql = DuckDB().number(number)
+    sql = DuckDBDialect().write_number(number)
     (got,) = duckdb.sql(f"SELECT {sql}").fetchone()
     assert got == number or (isinstance(number, int) and got == float(number))
 
@@ -276,7 +290,7 @@ def test_expressions_alone():
     from hven.adql import bind_expression, parse_expression
 
     assert (
-        write_expression(bind_expression(parse_expression("rmag * 2 - 1.5"), STARS.columns), DuckDB())
+        write_expression(bind_expression(parse_expression("rmag * 2 - 1.5"), STARS.columns), DuckDBDialect())
         == '((CAST(t0."rmag" AS DOUBLE) * 2) - 1.5e0)'
     )
 
@@ -285,7 +299,7 @@ def test_no_text_is_made_to_see_whether_it_is_null():
     from hven.adql import bind_expression, parse_expression
 
     def written(text: str) -> str:
-        return write_expression(bind_expression(parse_expression(text), STARS.columns), DuckDB())
+        return write_expression(bind_expression(parse_expression(text), STARS.columns), DuckDBDialect())
 
     for text in ("name", "'a' || name", "'a' || name || 'b'"):
         assert (

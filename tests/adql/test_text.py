@@ -8,34 +8,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.adql import parse, parse_condition, parse_expression, quote
-from hven.adql._calls import kind
-from hven.adql.reserved import RESERVED
-from hven.adql.text import write
-from hven.adql.tree import (
-    And,
-    Between,
-    Binary,
+from hven.adql import parse_condition, parse_expression, parse_query, quote_name
+from hven.adql._function_syntax import classify_syntax
+from hven.adql.adql_writer import write_adql
+from hven.adql.reserved_words import RESERVED_WORDS
+from hven.adql.syntax_tree import (
+    ArrayElement,
+    BetweenPredicate,
+    BinaryOperation,
     Case,
     Cast,
     ColumnRef,
     CommonTable,
-    Compare,
-    Derived,
-    Edge,
-    Element,
-    Exists,
-    Frame,
-    Function,
+    Comparison,
+    Conjunction,
+    DerivedTable,
+    Disjunction,
+    ExistsPredicate,
+    FrameBound,
+    FunctionCall,
     Ident,
-    In,
-    IsNull,
+    InPredicate,
     Join,
-    Like,
+    LikePredicate,
     Literal,
     NamedWindow,
-    Not,
-    Or,
+    Negation,
+    NullPredicate,
     OrderItem,
     Query,
     Select,
@@ -44,15 +43,18 @@ from hven.adql.tree import (
     Star,
     Subquery,
     TableRef,
-    Unary,
-    Window,
+    UnaryOperation,
+    WindowExpression,
+    WindowFrame,
 )
 from shared import MORE
 
 # --- trees as the parser makes them -----------------------------------------------------------------------------
 
 TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=8)
-PLAIN = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,6}", fullmatch=True).filter(lambda name: name.upper() not in RESERVED)
+PLAIN = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,6}", fullmatch=True).filter(
+    lambda name: name.upper() not in RESERVED_WORDS
+)
 IDENTS = st.builds(Ident, PLAIN) | st.builds(Ident, TEXTS.filter(bool), st.just(value=True))
 COLUMNS = st.builds(ColumnRef, IDENTS, st.lists(IDENTS, max_size=3).map(tuple))
 NUMBERS = st.builds(Literal, st.integers(0, 2**70) | st.floats(min_value=0, allow_nan=False, allow_infinity=False))
@@ -77,19 +79,19 @@ def short(strategy):
 
 def only(*kinds):
     """Keep the values that the grammar lets stand where a number (a string) must."""
-    return lambda node: kind(node) in {"", *kinds}
+    return lambda node: classify_syntax(node) in {"", *kinds}
 
 
 def values(inner, conditions, queries):
     numeric = inner.filter(only("n"))
     calls = st.one_of(
-        st.builds(Function, st.sampled_from(["IVO_HASWORD", "F", "COALESCE"]), lists(inner)),
-        st.builds(Function, st.sampled_from(["AVG", "COUNT", "MAX"]), lists(inner, 1, 1), st.booleans()),
-        st.just(Function("COUNT", star=True)),
-        st.just(Function("PI")),
-        st.builds(Function, st.sampled_from(["ABS", "SIN", "FLOOR"]), lists(numeric, 1, 1)),
-        st.builds(Function, st.sampled_from(["MOD", "POWER", "POINT"]), lists(numeric, 2, 2)),
-        st.builds(Function, st.sampled_from(["LOWER", "UPPER"]), lists(STRINGS | COLUMNS, 1, 1)),
+        st.builds(FunctionCall, st.sampled_from(["IVO_HASWORD", "F", "COALESCE"]), lists(inner)),
+        st.builds(FunctionCall, st.sampled_from(["AVG", "COUNT", "MAX"]), lists(inner, 1, 1), st.booleans()),
+        st.just(FunctionCall("COUNT", star=True)),
+        st.just(FunctionCall("PI")),
+        st.builds(FunctionCall, st.sampled_from(["ABS", "SIN", "FLOOR"]), lists(numeric, 1, 1)),
+        st.builds(FunctionCall, st.sampled_from(["MOD", "POWER", "POINT"]), lists(numeric, 2, 2)),
+        st.builds(FunctionCall, st.sampled_from(["LOWER", "UPPER"]), lists(STRINGS | COLUMNS, 1, 1)),
     )
     casts = st.builds(
         Cast, inner, st.sampled_from(["INTEGER", "DOUBLE PRECISION", "TIMESTAMP", "POLYGON", "CHAR"])
@@ -99,14 +101,14 @@ def values(inner, conditions, queries):
     )
     return short(
         st.one_of(
-            st.builds(Unary, st.sampled_from("+-~"), numeric),
-            st.builds(Binary, st.sampled_from(["+", "-", "*", "/", "%", "|", "&", "^"]), numeric, numeric),
-            st.builds(Binary, st.just("||"), inner, inner),
+            st.builds(UnaryOperation, st.sampled_from("+-~"), numeric),
+            st.builds(BinaryOperation, st.sampled_from(["+", "-", "*", "/", "%", "|", "&", "^"]), numeric, numeric),
+            st.builds(BinaryOperation, st.just("||"), inner, inner),
             calls,
             casts,
             cases,
             st.builds(Subquery, queries),
-            st.builds(Element, inner, lists(inner, 1, 2)),
+            st.builds(ArrayElement, inner, lists(inner, 1, 2)),
         )
     )
 
@@ -121,18 +123,18 @@ def frames(draw):
     numbers = NUMBERS if unit == "RANGE" else WHOLE
     first = draw(st.integers(0, 3))
     last = draw(st.integers(max(first, 1), 4))
-    start, end = (Edge(PLACES[n], draw(numbers) if n in {1, 3} else None) for n in (first, last))
-    return Frame(unit, start, end)
+    start, end = (FrameBound(PLACES[n], draw(numbers) if n in {1, 3} else None) for n in (first, last))
+    return WindowFrame(unit, start, end)
 
 
 def windows(inner):
     """Windows, and names of them; the WINDOW clause may have any."""
-    called = st.builds(Function, st.sampled_from(["RANK", "IVO_F"]), lists(inner, 0, 2)) | st.just(
-        Function("COUNT", star=True)
+    called = st.builds(FunctionCall, st.sampled_from(["RANK", "IVO_F"]), lists(inner, 0, 2)) | st.just(
+        FunctionCall("COUNT", star=True)
     )
     orders = lists(st.builds(OrderItem, inner, st.booleans()), 0, 2)
-    return st.builds(Window, called, lists(inner, 0, 2), orders, st.none() | frames()) | st.builds(
-        Window, called, name=IDENTS
+    return st.builds(WindowExpression, called, lists(inner, 0, 2), orders, st.none() | frames()) | st.builds(
+        WindowExpression, called, name=IDENTS
     )
 
 
@@ -143,21 +145,21 @@ def named_windows(inner):
 
 
 def predicates(inner, queries):
-    text = inner.filter(lambda node: kind(node) != "g")
+    text = inner.filter(lambda node: classify_syntax(node) != "g")
     return short(
         st.one_of(
-            st.builds(Compare, st.sampled_from(["=", "<>", "<", ">", "<=", ">="]), inner, inner),
-            st.builds(Between, inner, inner, inner, st.booleans()),
+            st.builds(Comparison, st.sampled_from(["=", "<>", "<", ">", "<=", ">="]), inner, inner),
+            st.builds(BetweenPredicate, inner, inner, inner, st.booleans()),
             st.builds(
-                In,
+                InPredicate,
                 inner,
                 lists(inner).filter(lambda choices: not (len(choices) == 1 and isinstance(choices[0], Subquery))),
                 st.booleans(),
             ),
-            st.builds(In, inner, st.builds(Subquery, queries), st.booleans()),
-            st.builds(Like, text, text, st.booleans(), st.booleans()),
-            st.builds(IsNull, inner, st.booleans()),
-            st.builds(Exists, queries),
+            st.builds(InPredicate, inner, st.builds(Subquery, queries), st.booleans()),
+            st.builds(LikePredicate, text, text, st.booleans(), st.booleans()),
+            st.builds(NullPredicate, inner, st.booleans()),
+            st.builds(ExistsPredicate, queries),
         )
     )
 
@@ -165,7 +167,9 @@ def predicates(inner, queries):
 def conditions_of(simple):
     return st.recursive(
         simple,
-        lambda part: st.builds(And, lists(part, 2)) | st.builds(Or, lists(part, 2)) | st.builds(Not, part),
+        lambda part: (
+            st.builds(Conjunction, lists(part, 2)) | st.builds(Disjunction, lists(part, 2)) | st.builds(Negation, part)
+        ),
         max_leaves=4,
     )
 
@@ -202,7 +206,7 @@ def joins(left, conditions):
 
 
 def selects(inner, conditions, queries):
-    leaves = TABLES | st.builds(Derived, queries, IDENTS) if queries is not None else TABLES
+    leaves = TABLES | st.builds(DerivedTable, queries, IDENTS) if queries is not None else TABLES
     sources = st.recursive(leaves, lambda part: joins(part, conditions), max_leaves=3)
     return st.builds(
         Select,
@@ -244,26 +248,26 @@ QUERIES = short(queries_over(VALUES, CONDITIONS, SUBQUERIES, CTES))
 
 @given(VALUES)
 def test_values_come_back(tree):
-    assert parse_expression(write(tree)) == tree
+    assert parse_expression(write_adql(tree)) == tree
 
 
 @given(CONDITIONS)
 def test_conditions_come_back(tree):
-    assert parse_condition(write(tree)) == tree
+    assert parse_condition(write_adql(tree)) == tree
 
 
 @settings(max_examples=20 * MORE)  # large trees
 @given(QUERIES)
 def test_queries_come_back(tree):
-    text = write(tree)
-    again = parse(text)
+    text = write_adql(tree)
+    again = parse_query(text)
     assert again == tree
-    assert write(again) == text
+    assert write_adql(again) == text
 
 
 @given(NUMBERS | STRINGS)
 def test_literals_come_back_with_their_type(literal):
-    again = parse_expression(write(literal))
+    again = parse_expression(write_adql(literal))
     assert again.value == literal.value
     assert type(again.value) is type(literal.value)
 
@@ -275,9 +279,9 @@ def test_literals_come_back_with_their_type(literal):
     ("tree", "text"),
     [
         (Literal(-5), "-5"),
-        (Binary("-", Literal(1), Literal(-5)), "1 - -5"),
-        (Unary("-", Literal(-5)), "-(-5)"),
-        (Binary("||", Literal("a"), Literal(-5)), "'a' || (-5)"),
+        (BinaryOperation("-", Literal(1), Literal(-5)), "1 - -5"),
+        (UnaryOperation("-", Literal(-5)), "-(-5)"),
+        (BinaryOperation("||", Literal("a"), Literal(-5)), "'a' || (-5)"),
         (Literal(math.inf), "CAST('Infinity' AS DOUBLE PRECISION)"),
         (Literal(math.nan), "CAST('NaN' AS DOUBLE PRECISION)"),
         (Literal(1e300), "1E+300"),
@@ -286,7 +290,7 @@ def test_literals_come_back_with_their_type(literal):
         (ColumnRef(Ident("a b"), (Ident("T", quoted=True),)), '"T"."a b"'),
         (ColumnRef(Ident('x" OR 1=1 --')), '"x"" OR 1=1 --"'),
         (Literal("'; DROP TABLE t --"), "'''; DROP TABLE t --'"),
-        (And((Compare("=", ColumnRef(Ident("a")), Literal(1)),)), "a = 1"),
+        (Conjunction((Comparison("=", ColumnRef(Ident("a")), Literal(1)),)), "a = 1"),
         (OrderItem(ColumnRef(Ident("a")), descending=True), "a DESC"),
         (SelectItem(Literal(1), Ident("one")), "1 AS one"),
         (Join(TableRef((Ident("a"),)), TableRef((Ident("b"),)), "CROSS"), "a CROSS JOIN b"),
@@ -300,18 +304,18 @@ def test_literals_come_back_with_their_type(literal):
     ],
 )
 def test_trees_of_programs(tree, text):
-    assert write(tree) == text
+    assert write_adql(tree) == text
 
 
 def test_names_after_a_dot_need_quotes_in_queries_only():
     name = ColumnRef(Ident("size"), (Ident("file"),))
-    assert write(name) == "file.size"
-    assert write(Query(Select((SelectItem(name),), TableRef((Ident("file"),))))) == 'SELECT file."size" FROM file'
+    assert write_adql(name) == "file.size"
+    assert write_adql(Query(Select((SelectItem(name),), TableRef((Ident("file"),))))) == 'SELECT file."size" FROM file'
 
 
 def test_what_has_no_text():
     with pytest.raises(TypeError, match="CommonTable"):
-        write(CommonTable(Ident("x"), Query(Select((Star(),)))))
+        write_adql(CommonTable(Ident("x"), Query(Select((Star(),)))))
 
 
 @pytest.mark.parametrize(
@@ -326,5 +330,5 @@ def test_what_has_no_text():
     ],
 )
 def test_quote(name, text):
-    assert quote(name) == text
-    assert parse(f"SELECT * FROM {text}").body.source.parts[0].name == name
+    assert quote_name(name) == text
+    assert parse_query(f"SELECT * FROM {text}").body.source.parts[0].name == name

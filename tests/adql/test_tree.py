@@ -1,4 +1,4 @@
-"""Walks and copies of trees: every node is seen, the one shape of it known to `hven.adql.tree` alone."""
+"""Walks and copies of trees: every node is seen, the one shape of it known to `hven.adql.syntax_tree` alone."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from itertools import chain
 import pytest
 
 from adql_queries import query
-from hven.adql import parse
-from hven.adql.tree import (
-    Binary,
+from hven.adql import parse_query
+from hven.adql.syntax_tree import (
+    BinaryOperation,
     ColumnRef,
     Expr,
     Ident,
     Literal,
-    Node,
     Query,
     Select,
+    SyntaxNode,
     TableRef,
-    children,
-    transform,
-    walk,
+    iterate_children,
+    transform_tree,
+    walk_tree,
 )
 from hven.model.errors import HvenError
 from made_tables import TABLES
@@ -31,7 +31,7 @@ def everything(thing):
     """Give every node, found by looking at all that there is."""
     if isinstance(thing, tuple):
         return list(chain.from_iterable(map(everything, thing)))
-    if not isinstance(thing, Node):
+    if not isinstance(thing, SyntaxNode):
         return []
     return [thing, *chain.from_iterable(everything(getattr(thing, item.name)) for item in fields(thing))]
 
@@ -39,7 +39,7 @@ def everything(thing):
 def parsed():
     for seed in range(150):
         try:
-            yield parse(query(seed, TABLES))
+            yield parse_query(query(seed, TABLES))
         except HvenError:
             continue
 
@@ -49,35 +49,37 @@ def test_every_node_is_walked_and_offered():
     for tree in parsed():
         seen = everything(tree)
         offered = []
-        assert transform(tree, lambda node: offered.append(node) or node) is tree  # noqa: B023  (used at once)
-        assert list(map(id, walk(tree))) == list(map(id, seen))
+        assert transform_tree(tree, lambda node: offered.append(node) or node) is tree  # noqa: B023  (used at once)
+        assert list(map(id, walk_tree(tree))) == list(map(id, seen))
         assert sorted(map(id, offered)) == sorted(map(id, seen))
-        assert 1 + sum(len(list(children(node))) for node in seen) == len(seen)
+        assert 1 + sum(len(list(iterate_children(node))) for node in seen) == len(seen)
         kinds |= set(map(type, seen))
     assert len(kinds) > 25
 
 
 def test_the_row_filter_is_copied_and_not_walked():
-    condition = Binary("+", Literal(1), Literal(2))
+    condition = BinaryOperation("+", Literal(1), Literal(2))
     tree = Query(Select((), TableRef((Ident("t"),), where=condition)))
-    assert condition not in list(walk(tree))
-    copy = transform(tree, lambda node: replace(node, value=7) if isinstance(node, Literal) else node)
-    assert copy.body.source.where == Binary("+", Literal(7), Literal(7))
+    assert condition not in list(walk_tree(tree))
+    copy = transform_tree(tree, lambda node: replace(node, value=7) if isinstance(node, Literal) else node)
+    assert copy.body.source.where == BinaryOperation("+", Literal(7), Literal(7))
 
 
 def test_a_chain_of_thousands_is_not_descended_into():
     tree: Expr = ColumnRef(Ident("a"))
     for _ in range(5_000):
-        tree = Binary("+", tree, Literal(1))
-    assert sum(1 for _ in walk(tree)) == 10_001
-    assert transform(tree, lambda node: node) is tree
+        tree = BinaryOperation("+", tree, Literal(1))
+    assert sum(1 for _ in walk_tree(tree)) == 10_001
+    assert transform_tree(tree, lambda node: node) is tree
     assert (
-        next(walk(transform(tree, lambda node: ColumnRef(Ident("b")) if isinstance(node, ColumnRef) else node))).op
+        next(
+            walk_tree(transform_tree(tree, lambda node: ColumnRef(Ident("b")) if isinstance(node, ColumnRef) else node))
+        ).op
         == "+"
     )
 
 
 @pytest.mark.parametrize("but", [Query, Select])
 def test_nothing_below_is_walked(but):
-    inner = parse("SELECT a FROM t WHERE a IN (SELECT b FROM u)")
-    assert not [node for node in walk(inner.body.where, but=but) if isinstance(node, TableRef)]
+    inner = parse_query("SELECT a FROM t WHERE a IN (SELECT b FROM u)")
+    assert not [node for node in walk_tree(inner.body.where, excluded_class=but) if isinstance(node, TableRef)]

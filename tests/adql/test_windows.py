@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adql_running import run
-from hven.adql import bind, parse
-from hven.adql.functions import OVER_GROUPS, WINDOWS
-from hven.adql.scope import Tables
+from hven.adql import bind_query, parse_query
+from hven.adql.functions import WINDOW_AGGREGATE_NAMES, WINDOW_FUNCTIONS
+from hven.adql.scope import StaticCatalogue
 from hven.model.errors import BindError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, STRING
@@ -154,11 +154,11 @@ def test_named_windows_serve_order_by_and_groups():
 
 
 def test_what_is_known_of_them():
-    columns = bind(
-        parse(
+    columns = bind_query(
+        parse_query(
             "SELECT LAG(id) OVER (ORDER BY id), MAX(x) OVER () AS most, COUNT(*) OVER (), RANK() OVER (ORDER BY x) FROM s.t"
         ),
-        Tables([TABLE]),
+        StaticCatalogue([TABLE]),
     ).columns
     assert [(item.name, str(item.type), item.unit) for item in columns] == [
         ("lag_id", "int64", None), ("most", "int32", "mag"), ("count_all", "int64", None), ("rank", "int64", None),
@@ -206,17 +206,17 @@ def test_what_is_known_of_them():
 )
 def test_what_is_refused(query, words):
     with pytest.raises((BindError, ParseError), match=re.escape(words)) as caught:
-        bind(parse(query), Tables([TABLE]))
+        bind_query(parse_query(query), StaticCatalogue([TABLE]))
     assert caught.value.column > 1
 
 
 def test_adql_20_has_none():
     with pytest.raises(ParseError, match="extension"):
-        parse("SELECT COUNT(*) OVER () FROM t", "2.0")
+        parse_query("SELECT COUNT(*) OVER () FROM t", "2.0")
 
 
 def test_the_reference_names_each():
     page = Path(ROOT / "docs/reference/adql.md").read_text(encoding="utf-8")
-    for name in itertools.chain(WINDOWS, OVER_GROUPS):
+    for name in itertools.chain(WINDOW_FUNCTIONS, WINDOW_AGGREGATE_NAMES):
         assert re.search(rf"\b{name}\b", page), name
-    assert all(entry.doc in page for entry in WINDOWS.values())
+    assert all(entry.doc in page for entry in WINDOW_FUNCTIONS.values())

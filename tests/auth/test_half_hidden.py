@@ -3,9 +3,9 @@
 import pyarrow as pa
 import pytest
 
-from hven.query import run
-from hven.site.auth._permit import ANONYMOUS, OWNER
-from hven.testing.policies import half_hidden
+from hven.query import run_query
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 
 ROWS = 200
@@ -28,9 +28,9 @@ def site(tmp_path_factory):
     made.close()
 
 
-def ask(site, text, who=ANONYMOUS):
-    result = run(text, who, site=site, policies=half_hidden("n"))
-    return [row for batch in result.batches() for row in batch.to_pylist()]
+def ask(site, text, who=ANONYMOUS_PRINCIPAL):
+    result = run_query(text, who, site=site, policies=build_half_hidden_policies("n"))
+    return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 QUERIES = {
@@ -61,7 +61,7 @@ def half(site, tmp_path_factory):
     """A site in which the other half does not exist."""
     tables = {}
     for name, columns in (("sky.stars", "n, ra, dec, g"), ("sky.tags", "n, label")):
-        rows = ask(site, f"SELECT {columns} FROM {name}", OWNER)
+        rows = ask(site, f"SELECT {columns} FROM {name}", OWNER_PRINCIPAL)
         tables[name] = pa.Table.from_pylist([row for row in rows if row["n"] % 2 == 0])
     made = tiny_site(tmp_path_factory.mktemp("rest"), tables)
     yield made
@@ -71,7 +71,7 @@ def half(site, tmp_path_factory):
 @pytest.mark.parametrize("name", QUERIES)
 def test_no_query_tells_of_the_other_half(site, half, name):
     found = ask(site, QUERIES[name])
-    expected = [row for batch in run(QUERIES[name], site=half).batches() for row in batch.to_pylist()]
+    expected = [row for batch in run_query(QUERIES[name], site=half).iterate_batches() for row in batch.to_pylist()]
     if "ORDER" not in QUERIES[name]:
         found, expected = (
             sorted(rows, key=lambda row: sorted((k, str(v)) for k, v in row.items())) for rows in (found, expected)
@@ -84,9 +84,13 @@ def test_answers_do_not_wander_between_readers(site):
     text = "SELECT COUNT(*) AS c FROM sky.stars"
     for _ in range(2):
         assert ask(site, text) == [{"c": ROWS // 2}]
-        assert ask(site, text, OWNER) == [{"c": ROWS}]
-        assert [row for batch in run(text, site=site).batches() for row in batch.to_pylist()] == [{"c": ROWS}]
-    assert run(text, site=site, policies=half_hidden("n")).scope != run(text, site=site).scope
+        assert ask(site, text, OWNER_PRINCIPAL) == [{"c": ROWS}]
+        assert [row for batch in run_query(text, site=site).iterate_batches() for row in batch.to_pylist()] == [
+            {"c": ROWS}
+        ]
+    assert (
+        run_query(text, site=site, policies=build_half_hidden_policies("n")).scope != run_query(text, site=site).scope
+    )
 
 
 def test_a_known_shape_with_other_literals_stays_filtered(site):

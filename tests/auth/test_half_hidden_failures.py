@@ -4,9 +4,9 @@ import pyarrow as pa
 import pytest
 
 from hven.model.errors import BindError, EvaluationError
-from hven.query import run
-from hven.site.auth._permit import ANONYMOUS, OWNER
-from hven.testing.policies import half_hidden
+from hven.query import run_query
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 
 ROWS = 400
@@ -60,14 +60,14 @@ def site(tmp_path_factory):
 
 
 def ask(site, text, who):
-    with run(text, who, site=site, policies=half_hidden("n")) as result:
-        return sum(batch.num_rows for batch in result.batches())
+    with run_query(text, who, site=site, policies=build_half_hidden_policies("n")) as result:
+        return sum(batch.num_rows for batch in result.iterate_batches())
 
 
 @pytest.mark.parametrize("name", FAILING)
 def test_who_sees_all_rows_is_told(site, name):
     with pytest.raises(EvaluationError):
-        ask(site, PLACES["select"].replace("{}", FAILING[name]), OWNER)
+        ask(site, PLACES["select"].replace("{}", FAILING[name]), OWNER_PRINCIPAL)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -75,7 +75,7 @@ def test_nothing_fails_for_a_row_that_is_hidden(site, place):
     answered = 0
     for failing in FAILING.values():
         try:
-            ask(site, PLACES[place].replace("{}", failing), ANONYMOUS)
+            ask(site, PLACES[place].replace("{}", failing), ANONYMOUS_PRINCIPAL)
         except BindError:  # subqueries may not stand everywhere
             continue
         answered += 1

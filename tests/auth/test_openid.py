@@ -16,13 +16,13 @@ import pyarrow as pa
 import pytest
 from joserfc import jwk, jwt
 
-from hven.app._server import create
-from hven.app._server.identity import REMEMBERED
-from hven.model.errors import HvenError, Unauthenticated, Unavailable
-from hven.model.settings import load
+from hven.app._server import create_application
+from hven.app._server.identification import CREDENTIAL_CACHE_SECONDS
+from hven.model.errors import HvenError, StorageUnavailableError, UnauthenticatedError
+from hven.model.settings import load_settings
 from hven.site import Site
-from hven.site.auth import OpenID
-from hven.site.auth.local import Local
+from hven.site.auth import OpenIdProvider
+from hven.site.auth.local import LocalIdentityProvider
 from hven.testing.site import tiny_site
 from needs import find_node, need
 from running import free_port
@@ -69,7 +69,7 @@ def settle(site: Site, tmp_path: Path, issuer: str, more: str = "join = true") -
     place = tmp_path / "said"
     place.mkdir(exist_ok=True)
     (place / "hven.toml").write_text(TOML.format(issuer=issuer, more=more))
-    said = load(place, {})
+    said = load_settings(place, {})
     site.settings = replace(site.settings, identity=said.identity, allow_private=True)
 
 
@@ -77,7 +77,7 @@ class Browser:
     """Goes to and fro between the site, in this process, and the provider."""
 
     def __init__(self, site: Site, who: str) -> None:
-        self.site, self.who, self.cookies = create(site), who, dict[str, str]()
+        self.site, self.who, self.cookies = create_application(site), who, dict[str, str]()
 
     def ask(self, path: str, **headers: str) -> httpx.Response:
         import asyncio
@@ -127,9 +127,11 @@ def test_from_the_page_to_the_page(
     assert "hven_oidc" not in anna.cookies
     assert "/login/oidc/ours/back" in caplog.text
     assert "code=" not in caplog.text
-    (grant,) = site.store.grants.all("identity")
+    (grant,) = site.store.grants.list_grants("identity")
     assert (grant.subject, grant.object, grant.facts["groups"]) == ("anna", f"{issuer[0]} anna", ["spica"])
-    who = Local(site.store, site.settings).identify({"cookie": f"hven_session={anna.cookies['hven_session']}"})
+    who = LocalIdentityProvider(site.store, site.settings).identify(
+        {"cookie": f"hven_session={anna.cookies['hven_session']}"}
+    )
     assert who is not None
     assert who.groups == {"user:anna", "spica"}, "what the site alone gives is not taken from a provider"
     for cookies, status in (
@@ -144,21 +146,21 @@ def test_from_the_page_to_the_page(
     assert anna.ask(back.replace("state=", "state=x")).status_code == 401
     again = Browser(site, "anna")
     again.ask(again.go())
-    assert (again.who_am_i(), len(site.store.users.all())) == ("anna", 1)
+    assert (again.who_am_i(), len(site.store.users.list_accounts())) == ("anna", 1)
     denied = Browser(site, "")
     answer = denied.ask(denied.go())
     assert (answer.status_code, "does not vouch for you: access_denied" in answer.text) == (401, True)
     carla = Browser(site, "carla")
     answer = carla.ask(carla.go())
     assert (answer.status_code, "no list of texts" in answer.text) == (401, True)
-    site.store.users.add("bob")
+    site.store.users.add_account("bob")
     bob = Browser(site, "bob")
     answer = bob.ask(bob.go())
     assert (answer.status_code, "account of somebody else" in answer.text) == (401, True)
-    site.store.users.remove("anna")
+    site.store.users.remove_account("anna")
     assert anna.ask("/tap/tables", accept="*/*").status_code == 401
     site.settings = replace(site.settings, identity=())
-    assert Local(site.store, site.settings).reader("anna").groups == {"user:anna"}
+    assert LocalIdentityProvider(site.store, site.settings).build_principal("anna").groups == {"user:anna"}
 
 
 def test_those_alone_who_are_listed(site: Site, tmp_path: Path, issuer: tuple[str, subprocess.Popen[str]]) -> None:
@@ -211,12 +213,12 @@ KEY, OTHER = jwk.RSAKey.generate_key(2048, {"kid": "one"}), jwk.RSAKey.generate_
 
 
 @pytest.fixture
-def provider(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenID:
+def provider(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenIdProvider:
     settle(site, tmp_path, ISSUER)
     said: dict[str, Any] = {"issuer": ISSUER, "jwks_uri": f"{ISSUER}/keys"}
     keys = {"keys": [KEY.as_dict(private=False), {"kty": "odd"}, "no key"]}
-    found = OpenID(site.settings, 0)
-    monkeypatch.setattr(found, "_asked", lambda _, url: keys if url.endswith("/keys") else said)
+    found = OpenIdProvider(site.settings, 0)
+    monkeypatch.setattr(found, "_request_json", lambda _, url: keys if url.endswith("/keys") else said)
     return found
 
 
@@ -226,9 +228,9 @@ def signed(key: Any = KEY, alg: str = "RS256", **more: Any) -> str:
     return jwt.encode({"alg": alg, "kid": "one"}, {name: one for name, one in claims.items() if one != "gone"}, key)
 
 
-def test_tokens_with_faults(provider: OpenID) -> None:
-    assert provider.claims(signed())["sub"] == "anna"
-    assert provider.claims(signed(aud=["x", "http://vo.example", 3]))["sub"] == "anna"
+def test_tokens_with_faults(provider: OpenIdProvider) -> None:
+    assert provider.verify_token(signed())["sub"] == "anna"
+    assert provider.verify_token(signed(aud=["x", "http://vo.example", 3]))["sub"] == "anna"
     now = time.time()
     for wrong in (
         {"exp": now - 3600},
@@ -254,20 +256,20 @@ def test_tokens_with_faults(provider: OpenID) -> None:
         {"sub": ["anna"]},
         {"key": OTHER},
     ):
-        with pytest.raises(Unauthenticated):
-            provider.claims(signed(**wrong))
+        with pytest.raises(UnauthenticatedError):
+            provider.verify_token(signed(**wrong))
     head, body, seal = signed().split(".")
     none = "eyJhbGciOiJub25lIiwia2lkIjoib25lIn0"  # {"alg":"none","kid":"one"}
     secret = jwk.OctKey.import_key(json.dumps(KEY.as_dict(private=False)))
     for text in (f"{none}.{body}.", f"{none}.{body}.{seal}", f"{head}.{body}.", "a.b.c", "..", "x" * 20_000 + "..", "\u00e9.\u00e9.\u00e9",
                  signed(secret, "HS256")):  # fmt: skip
-        with pytest.raises(Unauthenticated):
-            provider.claims(text)
-    with pytest.raises(Unauthenticated, match="another log-in"):
-        provider.claims(signed(nonce="of before"), nonce="of now")
+        with pytest.raises(UnauthenticatedError):
+            provider.verify_token(text)
+    with pytest.raises(UnauthenticatedError, match="another log-in"):
+        provider.verify_token(signed(nonce="of before"), nonce="of now")
 
 
-def test_claims_with_surprises(provider: OpenID, site: Site) -> None:
+def test_claims_with_surprises(provider: OpenIdProvider, site: Site) -> None:
     store = site.store
     for said, groups in (
         ("spica", {"spica"}),
@@ -275,43 +277,48 @@ def test_claims_with_surprises(provider: OpenID, site: Site) -> None:
         ([], set()),
         ("gone", set()),
     ):
-        assert provider.groups({} if said == "gone" else {"groups": said}) == groups
+        assert provider.list_groups({} if said == "gone" else {"groups": said}) == groups
     for odd in (None, 7, {"spica": True}, [["spica"]], [None], ["x"] * 1001):
-        with pytest.raises(Unauthenticated, match="no list of texts"):
-            provider.groups({"groups": odd})
-    name = provider.account(store, {"sub": "anna", "groups": ["spica"]})
-    assert provider.account(store, {"sub": "anna", "preferred_username": "another name", "groups": []}) == name
-    assert Local(store, site.settings).reader(name).groups == {f"user:{name}", "spica"}, "a token changes nothing kept"
-    provider.account(store, {"sub": "anna", "groups": []}, anew=True)
-    assert Local(store, site.settings).reader(name).groups == {f"user:{name}"}
-    assert provider.account(store, {"sub": "Anna"}) != name
-    store.users.remove(name)
-    assert store.grants.all("identity", subject=name) == []
+        with pytest.raises(UnauthenticatedError, match="no list of texts"):
+            provider.list_groups({"groups": odd})
+    name = provider.find_or_create_account(store, {"sub": "anna", "groups": ["spica"]})
+    assert (
+        provider.find_or_create_account(store, {"sub": "anna", "preferred_username": "another name", "groups": []})
+        == name
+    )
+    assert LocalIdentityProvider(store, site.settings).build_principal(name).groups == {f"user:{name}", "spica"}, (
+        "a token changes nothing kept"
+    )
+    provider.find_or_create_account(store, {"sub": "anna", "groups": []}, update_groups=True)
+    assert LocalIdentityProvider(store, site.settings).build_principal(name).groups == {f"user:{name}"}
+    assert provider.find_or_create_account(store, {"sub": "Anna"}) != name
+    store.users.remove_account(name)
+    assert store.grants.list_grants("identity", subject=name) == []
 
 
-def test_a_provider_is_not_asked_by_everybody(provider: OpenID, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_provider_is_not_asked_by_everybody(provider: OpenIdProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = list[str]()
 
     def away(_: str, url: str) -> dict[str, Any]:
         asked.append(url)
-        raise Unavailable("away")
+        raise StorageUnavailableError("away")
 
-    provider.claims(signed())
-    monkeypatch.setattr(provider, "_asked", away)
+    provider.verify_token(signed())
+    monkeypatch.setattr(provider, "_request_json", away)
     for _ in range(5):
-        with pytest.raises(Unauthenticated):
-            provider.claims(signed(OTHER))
-        provider.claims(signed())
+        with pytest.raises(UnauthenticatedError):
+            provider.verify_token(signed(OTHER))
+        provider.verify_token(signed())
     assert asked == [], "its keys were looked at a moment ago"
-    monkeypatch.setattr(provider, "_looked", time.monotonic() - 40.0)
+    monkeypatch.setattr(provider, "_last_refresh", time.monotonic() - 40.0)
     for _ in range(5):
-        with pytest.raises(Unauthenticated):
-            provider.claims(signed(OTHER))
+        with pytest.raises(UnauthenticatedError):
+            provider.verify_token(signed(OTHER))
     assert len(asked) == 1
-    monkeypatch.setattr(provider, "_keys", None)
-    monkeypatch.setattr(provider, "_looked", -1e9)
+    monkeypatch.setattr(provider, "_key_set", None)
+    monkeypatch.setattr(provider, "_last_refresh", -1e9)
     for _ in range(5):
         with pytest.raises(HvenError):
-            provider.claims(signed())
+            provider.verify_token(signed())
     assert len(asked) == 1, "nor while it was away a moment ago"
-    assert REMEMBERED < 1
+    assert CREDENTIAL_CACHE_SECONDS < 1

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pytest
 from joserfc import jwk, jwt
 
-from hven.model.errors import Unauthenticated
-from hven.model.settings import load
+from hven.model.errors import UnauthenticatedError
+from hven.model.settings import load_settings
 from hven.site import Site
-from hven.site.auth import OpenID
+from hven.site.auth import OpenIdProvider
 from hven.testing.site import tiny_site
 
 ISSUER, OTHER_ISSUER = "https://aai.example.org", "https://evil.example.org"
@@ -43,30 +43,30 @@ join = true
 class Provider:
     """A provider in this process: what it is asked, and the tokens that it gives."""
 
-    def __init__(self, openid: OpenID, issuer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, openid: OpenIdProvider, issuer: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.openid, self.issuer = openid, issuer
         self.asked: list[str] = []
         self.answer: dict[str, Any] = {}
-        monkeypatch.setattr(openid, "_asked", self._asked)
+        monkeypatch.setattr(openid, "_request_json", self._asked)
 
     def _asked(self, _: str, url: str, **more: Any) -> dict[str, Any]:
         self.asked.append(url)
         if url.endswith("/keys"):
             return {"keys": [PUBLIC]}
         if url.endswith("/token"):
-            return {"id_token": self.answer["make"](dict(more["form"]))}
+            return {"id_token": self.answer["make"](dict(more["form_fields"]))}
         return {
             "issuer": self.issuer, "jwks_uri": f"{self.issuer}/keys", "token_endpoint": f"{self.issuer}/token",
             "authorization_endpoint": f"{self.issuer}/authorize",
         }  # fmt: skip
 
     def begin(self) -> tuple[dict[str, str], str]:
-        address, kept = self.openid.begin(BACK)
+        address, kept = self.openid.begin_login(BACK)
         return dict(parse_qsl(urlsplit(address).query)), kept
 
     def finish(self, site: Site, given: dict[str, str], kept: str, token: Any) -> str:
         self.answer["make"] = token if callable(token) else lambda _: token
-        return self.openid.finish(site.store, BACK, given, kept)
+        return self.openid.finish_login(site.store, BACK, given, kept)
 
     @property
     def tokens(self) -> int:
@@ -81,18 +81,18 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     place.mkdir()
     (place / "hven.toml").write_text(TOML.format(ours=ISSUER, other=OTHER_ISSUER))
     with tiny_site(tmp_path / "site", {"stars.main": pa.table({"id": ["a"]})}) as found:
-        found.settings = replace(found.settings, identity=load(place, {}).identity)
+        found.settings = replace(found.settings, identity=load_settings(place, {}).identity)
         yield found
 
 
 @pytest.fixture
 def ours(site: Site, monkeypatch: pytest.MonkeyPatch) -> Provider:
-    return Provider(OpenID(site.settings, 0), ISSUER, monkeypatch)
+    return Provider(OpenIdProvider(site.settings, 0), ISSUER, monkeypatch)
 
 
 @pytest.fixture
 def other(site: Site, monkeypatch: pytest.MonkeyPatch) -> Provider:
-    return Provider(OpenID(site.settings, 1), OTHER_ISSUER, monkeypatch)
+    return Provider(OpenIdProvider(site.settings, 1), OTHER_ISSUER, monkeypatch)
 
 
 def signed(nonce: str, key: Any = KEY, head: dict[str, Any] | None = None, **more: Any) -> str:
@@ -121,10 +121,10 @@ def test_another_state_hands_over_no_code(site: Site, ours: Provider, state: str
     asked, kept = ours.begin()
     further, _ = ours.begin()  # of another browser
     given = {"code": "c"} | ({} if state is None else {"state": further["state"] if state == "other" else state})
-    with pytest.raises(Unauthenticated, match="did not begin"):
+    with pytest.raises(UnauthenticatedError, match="did not begin"):
         ours.finish(site, given, kept, signed(asked["nonce"]))
     for broken in ("", "..", asked["state"], f"{asked['state']}.{asked['nonce']}"):
-        with pytest.raises(Unauthenticated, match="did not begin"):
+        with pytest.raises(UnauthenticatedError, match="did not begin"):
             ours.finish(site, {"code": "c", "state": asked["state"]}, broken, signed(asked["nonce"]))
     assert ours.tokens == 0
 
@@ -135,7 +135,7 @@ def test_another_state_hands_over_no_code(site: Site, ours: Provider, state: str
 def test_an_answer_of_another_provider_hands_over_no_code(site: Site, ours: Provider, given: dict[str, str]) -> None:
     """As RFC 9207 has it: the code of one provider must not be shown to another one."""
     asked, kept = ours.begin()
-    with pytest.raises(Unauthenticated, match="does not vouch"):
+    with pytest.raises(UnauthenticatedError, match="does not vouch"):
         ours.finish(site, {"code": "c", "state": asked["state"], **given}, kept, signed(asked["nonce"]))
     assert ours.tokens == 0
 
@@ -143,10 +143,10 @@ def test_an_answer_of_another_provider_hands_over_no_code(site: Site, ours: Prov
 def test_a_log_in_of_one_provider_does_not_end_at_another(site: Site, ours: Provider, other: Provider) -> None:
     asked, kept = ours.begin()
     with pytest.raises(
-        Unauthenticated
+        UnauthenticatedError
     ):  # the page sends no cookie of one provider to another one; a token of ours is none of theirs
         other.finish(site, {"code": "c", "state": asked["state"]}, kept, signed(asked["nonce"]))
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(UnauthenticatedError):
         other.finish(site, {"code": "c", "state": asked["state"]}, "", signed(asked["nonce"]))
 
 
@@ -174,9 +174,9 @@ def test_a_log_in_of_one_provider_does_not_end_at_another(site: Site, ours: Prov
 )
 def test_a_token_for_others_is_refused(site: Site, ours: Provider, claims: dict[str, Any]) -> None:
     asked, kept = ours.begin()
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(UnauthenticatedError):
         ours.finish(site, {"code": "c", "state": asked["state"]}, kept, signed(**{"nonce": asked["nonce"], **claims}))
-    assert not site.store.grants.all("identity")
+    assert not site.store.grants.list_grants("identity")
 
 
 def part(value: dict[str, Any]) -> str:
@@ -188,7 +188,7 @@ def test_a_token_without_a_signature_is_refused(site: Site, ours: Provider, alg:
     asked, kept = ours.begin()
     body = signed(asked["nonce"]).split(".")[1]
     for seal in ("", "AAAA", signed(asked["nonce"]).split(".")[2]):
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(UnauthenticatedError):
             ours.finish(
                 site, {"code": "c", "state": asked["state"]}, kept, f"{part({'alg': alg, 'kid': 'one'})}.{body}.{seal}"
             )
@@ -212,7 +212,7 @@ def test_the_public_key_is_no_secret(site: Site, ours: Provider, alg: str) -> No
         text = f"{part({'alg': alg, 'kid': 'one'})}.{claims}"
         seal = hmac.new(secret, text.encode(), f"sha{alg[2:]}").digest()
         token = f"{text}.{base64.urlsafe_b64encode(seal).rstrip(b'=').decode()}"
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(UnauthenticatedError):
             ours.finish(site, {"code": "c", "state": asked["state"]}, kept, token)
 
 
@@ -230,6 +230,6 @@ def test_the_public_key_is_no_secret(site: Site, ours: Provider, alg: str) -> No
 def test_a_token_brings_no_key_of_its_own(site: Site, ours: Provider, head: dict[str, Any]) -> None:
     asked, kept = ours.begin()
     token = signed(asked["nonce"], OTHER_KEY, head)
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(UnauthenticatedError):
         ours.finish(site, {"code": "c", "state": asked["state"]}, kept, token)
     assert not any(url.startswith(OTHER_ISSUER) for url in ours.asked)

@@ -7,52 +7,52 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.adql.tree import (
-    And,
-    Bound,
+from hven.adql.syntax_tree import (
+    BoundQuery,
     ColumnRef,
     CommonTable,
-    Compare,
-    Derived,
-    Exists,
+    Comparison,
+    Conjunction,
+    DerivedTable,
+    Disjunction,
+    ExistsPredicate,
     Ident,
-    In,
+    InPredicate,
     Join,
     Literal,
-    Meta,
-    Not,
-    Or,
+    Negation,
     Query,
     Select,
     SelectItem,
     SetOperation,
     Subquery,
     TableRef,
+    ValueMetadata,
 )  # fmt: skip
 from hven.model.errors import ServiceError
 from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN, FLOAT64, INT64
-from hven.site.auth._permit import (
-    ANONYMOUS,
-    DEFAULT,
-    OWNER,
-    PUBLIC,
-    Access,
-    Reader,
-    permit,
-    row_filters,
-    scope_of,
-    spell,
-    visible,
+from hven.site.auth._access_control import (
+    ANONYMOUS_PRINCIPAL,
+    DEFAULT_POLICIES,
+    OWNER_PRINCIPAL,
+    PUBLIC_SCOPE,
+    DescriptorAccessPolicy,
+    Principal,
+    apply_access_control,
+    build_access_scope,
+    collect_row_filters,
+    is_table_visible,
+    serialize_tree,
 )
-from hven.testing.policies import HalfHidden, half_hidden
+from hven.testing.policies import HalfHiddenPolicy, build_half_hidden_policies
 
 N, X = Column(name="n", type=INT64), Column(name="x", type=FLOAT64)
 STARS = Table(schema="sky", name="stars", columns=(N, X))
 PLAIN = Table(schema="sky", name="plain", columns=(X,))
 SECRET = Table(schema="sky", name="secret", columns=(N, X), access="private")
-POLICIES = half_hidden("n")
-HIDDEN = HalfHidden("n").rows(STARS, ANONYMOUS)
+POLICIES = build_half_hidden_policies("n")
+HIDDEN = HalfHiddenPolicy("n").find_row_condition(STARS, ANONYMOUS_PRINCIPAL)
 
 
 def ref(table, number=1, **more):
@@ -64,7 +64,7 @@ def query(source, **more):
 
 
 def bound(tree, *tables):
-    return Bound(tree, (X,), tables)
+    return BoundQuery(tree, (X,), tables)
 
 
 def refs(node):
@@ -73,29 +73,31 @@ def refs(node):
         return [node]
     if isinstance(node, tuple):
         return [found for part in node for found in refs(part)]
-    names = getattr(type(node), "__dataclass_fields__", {}) if type(node).__module__ == "hven.adql.tree" else {}
+    names = getattr(type(node), "__dataclass_fields__", {}) if type(node).__module__ == "hven.adql.syntax_tree" else {}
     return [found for name in names for found in refs(getattr(node, name))]
 
 
 def test_a_plain_reference_is_filtered_and_the_original_stays():
     before = bound(query(ref(STARS)), STARS)
-    after, scope = permit(before, ANONYMOUS, POLICIES)
+    after, scope = apply_access_control(before, ANONYMOUS_PRINCIPAL, POLICIES)
     assert refs(after.query)[0].where == HIDDEN
     assert refs(before.query)[0].where is None
     assert after.columns == before.columns
-    assert not scope.public
+    assert not scope.is_public
 
 
 def test_nothing_is_copied_when_nothing_is_hidden():
     before = bound(query(ref(PLAIN)), PLAIN)
-    after, scope = permit(before, ANONYMOUS, POLICIES)
+    after, scope = apply_access_control(before, ANONYMOUS_PRINCIPAL, POLICIES)
     assert after is before
-    assert scope == PUBLIC
-    assert permit(bound(query(ref(STARS)), STARS), OWNER, POLICIES)[1] == PUBLIC
-    assert permit(bound(query(ref(STARS)), STARS), ANONYMOUS, DEFAULT)[1] == PUBLIC
+    assert scope == PUBLIC_SCOPE
+    assert apply_access_control(bound(query(ref(STARS)), STARS), OWNER_PRINCIPAL, POLICIES)[1] == PUBLIC_SCOPE
+    assert (
+        apply_access_control(bound(query(ref(STARS)), STARS), ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES)[1] == PUBLIC_SCOPE
+    )
 
 
-CONDITION = Compare("<", ColumnRef(Ident("x")), Literal(1))
+CONDITION = Comparison("<", ColumnRef(Ident("x")), Literal(1))
 SOURCES = st.recursive(
     st.sampled_from([STARS, PLAIN]).map(ref),
     lambda inner: st.one_of(
@@ -105,28 +107,35 @@ SOURCES = st.recursive(
             inner,
             st.sampled_from(["INNER", "LEFT", "FULL", "CROSS"]),
         ),
-        inner.map(lambda source: Derived(query(source), Ident("d"))),
-        inner.map(lambda source: Derived(Query(SetOperation("UNION", query(source).body, query(source))), Ident("u"))),
-        st.builds(
-            lambda a, b: Derived(query(a, where=Or((Not(Exists(query(b))), CONDITION))), Ident("e")), inner, inner
+        inner.map(lambda source: DerivedTable(query(source), Ident("d"))),
+        inner.map(
+            lambda source: DerivedTable(Query(SetOperation("UNION", query(source).body, query(source))), Ident("u"))
         ),
         st.builds(
-            lambda a, b: Derived(
-                query(a, where=And((In(ColumnRef(Ident("x")), Subquery(query(b))), CONDITION))), Ident("i")
+            lambda a, b: DerivedTable(
+                query(a, where=Disjunction((Negation(ExistsPredicate(query(b))), CONDITION))), Ident("e")
             ),
             inner,
             inner,
         ),
         st.builds(
-            lambda a, b: Derived(
-                query(a, having=Compare("=", Subquery(query(b)), Literal(2)), group_by=(ColumnRef(Ident("x")),)),
+            lambda a, b: DerivedTable(
+                query(a, where=Conjunction((InPredicate(ColumnRef(Ident("x")), Subquery(query(b))), CONDITION))),
+                Ident("i"),
+            ),
+            inner,
+            inner,
+        ),
+        st.builds(
+            lambda a, b: DerivedTable(
+                query(a, having=Comparison("=", Subquery(query(b)), Literal(2)), group_by=(ColumnRef(Ident("x")),)),
                 Ident("h"),
             ),
             inner,
             inner,
         ),
         st.builds(
-            lambda a, b: Derived(Query(query(a).body, ctes=(CommonTable(Ident("w"), query(b)),)), Ident("c")),
+            lambda a, b: DerivedTable(Query(query(a).body, ctes=(CommonTable(Ident("w"), query(b)),)), Ident("c")),
             inner,
             inner,
         ),
@@ -138,24 +147,28 @@ SOURCES = st.recursive(
 @given(SOURCES)
 def test_every_reference_is_filtered_wherever_it_stands(source):
     before = query(source)
-    after, scope = permit(bound(before, STARS, PLAIN), ANONYMOUS, POLICIES)
+    after, scope = apply_access_control(bound(before, STARS, PLAIN), ANONYMOUS_PRINCIPAL, POLICIES)
     found = refs(after.query)
     assert len(found) == len(refs(before))
     for one in found:
         assert one.where == (HIDDEN if one.table is STARS else None)
     assert after.query == before, "filters are no part of what a tree compares"
-    assert not scope.public
+    assert not scope.is_public
 
 
 def test_names_of_with_are_left_alone_and_unbound_tables_are_refused():
     cte = TableRef((Ident("w"),), number=2, cte=True)
     tree = Query(Select((), Join(ref(STARS), cte)), ctes=(CommonTable(Ident("w"), query(ref(STARS, 3))),))
-    after, _ = permit(bound(tree, STARS), ANONYMOUS, POLICIES)
+    after, _ = apply_access_control(bound(tree, STARS), ANONYMOUS_PRINCIPAL, POLICIES)
     assert [one.where is None for one in refs(after.query)] == [False, True, False]
     with pytest.raises(ServiceError, match=r"sky\.plain"):
-        permit(bound(query(Join(ref(STARS), TableRef((Ident("sky"), Ident("plain"))))), STARS), ANONYMOUS, POLICIES)
+        apply_access_control(
+            bound(query(Join(ref(STARS), TableRef((Ident("sky"), Ident("plain"))))), STARS),
+            ANONYMOUS_PRINCIPAL,
+            POLICIES,
+        )
     with pytest.raises(ServiceError, match=r"sky\.secret"):
-        permit(bound(query(Join(ref(STARS), ref(SECRET))), STARS), ANONYMOUS, POLICIES)
+        apply_access_control(bound(query(Join(ref(STARS), ref(SECRET))), STARS), ANONYMOUS_PRINCIPAL, POLICIES)
 
 
 class Tagged:
@@ -164,47 +177,55 @@ class Tagged:
     def __init__(self, limit):
         self.limit = limit
 
-    def sees(self, table, who):
+    def decide_visibility(self, table, who):
         return None
 
-    def rows(self, table, who):
-        return Compare(
+    def find_row_condition(self, table, who):
+        return Comparison(
             ">",
-            ColumnRef(Ident("x"), column=X, at=7),
-            Literal(self.limit, slot=0, at=9),
-            meta=Meta(BOOLEAN, origins=frozenset({"b", "a", "c"})),
+            ColumnRef(Ident("x"), column=X, text_offset=7),
+            Literal(self.limit, slot=0, text_offset=9),
+            meta=ValueMetadata(BOOLEAN, origins=frozenset({"b", "a", "c"})),
         )
 
 
 def test_a_filters_literals_never_take_the_querys_values():
-    after, _ = permit(bound(query(ref(STARS)), STARS), ANONYMOUS, (Access(), Tagged(5)))
+    after, _ = apply_access_control(
+        bound(query(ref(STARS)), STARS), ANONYMOUS_PRINCIPAL, (DescriptorAccessPolicy(), Tagged(5))
+    )
     assert refs(after.query)[0].where.right.slot == -1
     assert refs(after.query)[0].where.right.value == 5
 
 
 def test_policies_add_up():
-    after, _ = permit(bound(query(ref(STARS)), STARS), ANONYMOUS, (Access(), Tagged(5), HalfHidden("n")))
+    after, _ = apply_access_control(
+        bound(query(ref(STARS)), STARS),
+        ANONYMOUS_PRINCIPAL,
+        (DescriptorAccessPolicy(), Tagged(5), HalfHiddenPolicy("n")),
+    )
     where = refs(after.query)[0].where
-    assert isinstance(where, And)
+    assert isinstance(where, Conjunction)
     assert where.parts[1] == HIDDEN
     assert where.meta is not None
 
 
 def test_scopes_tell_readers_apart_and_nothing_else():
-    one, two = (row_filters([STARS], ANONYMOUS, (Tagged(limit),)) for limit in (5, 6))
-    assert scope_of(one, []) != scope_of(two, [])
-    assert scope_of(one, []) == scope_of(row_filters([STARS], Reader(name="x"), (Tagged(5),)), [])
-    assert scope_of({}, ["sky.secret"]) not in {PUBLIC, scope_of({}, ["sky.other"])}
-    assert scope_of({"a.b": one["sky.stars"]}, []) != scope_of(one, [])
-    assert spell(Literal(1)) != spell(Literal(1.0)) != spell(Literal("1"))
-    assert spell(Literal(1, at=3, slot=2)) == spell(Literal(1))
+    one, two = (collect_row_filters([STARS], ANONYMOUS_PRINCIPAL, (Tagged(limit),)) for limit in (5, 6))
+    assert build_access_scope(one, []) != build_access_scope(two, [])
+    assert build_access_scope(one, []) == build_access_scope(
+        collect_row_filters([STARS], Principal(name="x"), (Tagged(5),)), []
+    )
+    assert build_access_scope({}, ["sky.secret"]) not in {PUBLIC_SCOPE, build_access_scope({}, ["sky.other"])}
+    assert build_access_scope({"a.b": one["sky.stars"]}, []) != build_access_scope(one, [])
+    assert serialize_tree(Literal(1)) != serialize_tree(Literal(1.0)) != serialize_tree(Literal("1"))
+    assert serialize_tree(Literal(1, text_offset=3, slot=2)) == serialize_tree(Literal(1))
 
 
 def test_scopes_are_the_same_in_every_process():
     """Sets come out of ``repr`` in another order in each process; answers' ETags must not."""
     code = (
-        "from hven.adql.tree import *; from hven.site.auth._permit import scope_of; from hven.model.types import BOOLEAN;"
-        "print(scope_of({'a.b': Compare('=', ColumnRef(Ident('x')), Literal(1), meta=Meta(BOOLEAN, origins=frozenset('abcdefgh')))}, []).key)"
+        "from hven.adql.syntax_tree import *; from hven.site.auth._access_control import build_access_scope; from hven.model.types import BOOLEAN;"
+        "print(build_access_scope({'a.b': Comparison('=', ColumnRef(Ident('x')), Literal(1), meta=ValueMetadata(BOOLEAN, origins=frozenset('abcdefgh')))}, []).key)"
     )
     keys = {
         subprocess.run(
@@ -220,23 +241,23 @@ def test_private_tables_need_a_yes_and_no_no():
         def __init__(self, opinion):
             self.opinion = opinion
 
-        def sees(self, table, who):
+        def decide_visibility(self, table, who):
             return self.opinion
 
         def rows(self, table, who):
             return None
 
-    assert visible(STARS, ANONYMOUS)
-    assert not visible(SECRET, ANONYMOUS)
-    assert visible(SECRET, OWNER)
-    assert visible(SECRET, ANONYMOUS, (Access(), Says(True)))
-    assert not visible(STARS, ANONYMOUS, (Access(), Says(False)))
-    assert not visible(SECRET, OWNER, (Access(), Says(False)))
-    assert not visible(STARS, ANONYMOUS, ())
-    assert not visible(STARS, ANONYMOUS, (HalfHidden("n"),)), "no opinion is no yes"
-    assert not permit(bound(query(ref(SECRET)), SECRET), OWNER, DEFAULT)[1].public
-    assert ANONYMOUS.anonymous
-    assert not OWNER.anonymous
+    assert is_table_visible(STARS, ANONYMOUS_PRINCIPAL)
+    assert not is_table_visible(SECRET, ANONYMOUS_PRINCIPAL)
+    assert is_table_visible(SECRET, OWNER_PRINCIPAL)
+    assert is_table_visible(SECRET, ANONYMOUS_PRINCIPAL, (DescriptorAccessPolicy(), Says(True)))
+    assert not is_table_visible(STARS, ANONYMOUS_PRINCIPAL, (DescriptorAccessPolicy(), Says(False)))
+    assert not is_table_visible(SECRET, OWNER_PRINCIPAL, (DescriptorAccessPolicy(), Says(False)))
+    assert not is_table_visible(STARS, ANONYMOUS_PRINCIPAL, ())
+    assert not is_table_visible(STARS, ANONYMOUS_PRINCIPAL, (HalfHiddenPolicy("n"),)), "no opinion is no yes"
+    assert not apply_access_control(bound(query(ref(SECRET)), SECRET), OWNER_PRINCIPAL, DEFAULT_POLICIES)[1].is_public
+    assert ANONYMOUS_PRINCIPAL.is_anonymous
+    assert not OWNER_PRINCIPAL.is_anonymous
 
 
 def test_half_hidden_is_what_the_binder_makes_of_it():
@@ -245,9 +266,9 @@ def test_half_hidden_is_what_the_binder_makes_of_it():
     text = 'MOD("n", 2) = 0'
     theirs = adql.bind_condition(adql.parse_condition(text), STARS.columns)
     assert theirs == HIDDEN
-    assert HalfHidden("n").rows(PLAIN, ANONYMOUS) is None
-    assert HalfHidden("x").rows(STARS, ANONYMOUS) is None, "no whole numbers"
-    assert HalfHidden("n").rows(STARS, OWNER) is None
+    assert HalfHiddenPolicy("n").find_row_condition(PLAIN, ANONYMOUS_PRINCIPAL) is None
+    assert HalfHiddenPolicy("x").find_row_condition(STARS, ANONYMOUS_PRINCIPAL) is None, "no whole numbers"
+    assert HalfHiddenPolicy("n").find_row_condition(STARS, OWNER_PRINCIPAL) is None
 
 
 def test_chains_of_thousands_are_filtered_whole():
@@ -255,7 +276,7 @@ def test_chains_of_thousands_are_filtered_whole():
     tree = one
     for _ in range(3000):
         tree = SetOperation("UNION", tree, one)
-    permitted, _ = permit(bound(Query(tree), STARS), ANONYMOUS, POLICIES)
+    permitted, _ = apply_access_control(bound(Query(tree), STARS), ANONYMOUS_PRINCIPAL, POLICIES)
     found, count = permitted.query.body, 0
     while isinstance(found, SetOperation):
         assert found.right.source.where is not None

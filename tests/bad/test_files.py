@@ -326,7 +326,7 @@ def rows():
 def test_a_second_ingest_while_one_runs_and_a_descriptor_that_changes_meanwhile(
     site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hven.app._cli.publish.PATIENCE", 0.0)
+    monkeypatch.setattr("hven.app._cli.publish.RUN_WAIT_SECONDS", 0.0)
     home = site / "collections/stars"
     (home / "slow.py").write_text(SLOW)
     descriptor = DESCRIPTOR.replace(

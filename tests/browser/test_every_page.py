@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from tabs import Tab
 
-from hven.portal._explore.baskets import Basket, Part
+from hven.portal._explore.baskets import Basket, BasketPart
 
 BASKET = Basket(
     parts=(
-        Part(of="stars/main", lines=(("[1]",), ("[2]",)), searches=("vmag=..3",)),
-        Part(of="no/where", searches=("",)),
+        BasketPart(table_path="stars/main", row_keys=(("[1]",), ("[2]",)), searches=("vmag=..3",)),
+        BasketPart(table_path="no/where", searches=("",)),
     )
 )
 PAGES = {
@@ -29,7 +29,7 @@ PAGES = {
     "/collections/stars/main?vmag=bright": ".fault",
     "/search/epn?target_name=Mars": "h1",
     "/adql?QUERY=SELECT+TOP+5+name,ra,dec,simbad+FROM+sz.clusters": "[data-answer] tbody tr",
-    f"/basket/{BASKET.inline()}": ".part tbody tr",
+    f"/basket/{BASKET.to_inline_token()}": ".part tbody tr",
     "/collections/nothing": "h1",
 }
 

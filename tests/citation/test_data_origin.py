@@ -13,9 +13,9 @@ import pytest
 from astropy.io.votable import parse
 
 from citation_world import PSZ2, make
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.jobs._worker import run_next
-from hven.model.settings import load
+from hven.model.settings import load_settings
 from hven.site import Site
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
@@ -33,13 +33,13 @@ QUERY = "SELECT * FROM psz2.main"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with Site(load(make(tmp_path_factory.mktemp("origin"), PSZ2 + LINKS)), watch=False) as site:
+    with Site(load_settings(make(tmp_path_factory.mktemp("origin"), PSZ2 + LINKS)), watch_for_changes=False) as site:
         yield site
 
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 def infos(body: bytes) -> dict[str, str]:

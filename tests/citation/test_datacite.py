@@ -18,30 +18,32 @@ from lxml import etree
 from citation_world import PSZ2, make
 from hven import descriptor
 from hven.model import settings
-from hven.model.resource import doi, identified, orcid, ror
-from hven.services import citing
-from hven.services.face import Surroundings
+from hven.model.resource import parse_doi, parse_orcid, parse_ror, parse_work_identifier
+from hven.services import citations
+from hven.services.face import ServiceContext
 from hven.site import Site
-from hven.site.auth import ANONYMOUS
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 from needs import ROOT
 
 XSD = os.environ.get("HVEN_DATACITE_SCHEMA")  # directory with metadata.xsd of kernel 4.6
-NS = {"d": citing.KERNEL}
+NS = {"d": citations.DATACITE_NAMESPACE}
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with Site(settings.load(make(tmp_path_factory.mktemp("cited"))), watch=False) as site:
-        site.store.releases.add("R4", ["psz2"], "The fourth list")
-        site.store.releases.add("R6", ["psz2"])
-        site.refresh()
+    with Site(settings.load_settings(make(tmp_path_factory.mktemp("cited"))), watch_for_changes=False) as site:
+        site.store.releases.add_releases("R4", ["psz2"], "The fourth list")
+        site.store.releases.add_releases("R6", ["psz2"])
+        site.refresh_published_state()
         yield site
 
 
-def cited(site: Site, label: str = "") -> citing.Cited:
-    around = Surroundings.of(site, ANONYMOUS)
-    now = site.current()
-    return citing.cited(around, now, now.catalogue(ANONYMOUS, around.policies), "psz2", label)
+def cited(site: Site, label: str = "") -> citations.CitationMetadata:
+    around = ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL)
+    now = site.get_published_state()
+    return citations.collect_citation_metadata(
+        around, now, now.get_catalogue(ANONYMOUS_PRINCIPAL, around.policies), "psz2", label
+    )
 
 
 def judge(made: dict[str, Any]) -> None:
@@ -52,7 +54,7 @@ def judge(made: dict[str, Any]) -> None:
 
 
 def test_a_collection_as_datacite_has_it(site: Site) -> None:
-    made = citing.datacite(cited(site))
+    made = citations.build_datacite_record(cited(site))
     judge({**made, "doi": "10.5072/psz2"})
     assert made["titles"] == [{"title": "Clusters of galaxies & their masses"}]
     assert (made["publicationYear"], made["publisher"]["name"], made["types"]["resourceTypeGeneral"]) == ("2015", "Uraniborg", "Dataset")  # fmt: skip
@@ -77,7 +79,7 @@ def test_a_collection_as_datacite_has_it(site: Site) -> None:
     assert made["rightsList"] == [{"rights": "CC-BY-4.0", "rightsUri": "https://spdx.org/licenses/CC-BY-4.0", "rightsIdentifier": "CC-BY-4.0", "rightsIdentifierScheme": "SPDX", "schemeUri": "https://spdx.org/licenses/"}]  # fmt: skip
     assert made["fundingReferences"] == [{"funderName": "Crown of Denmark", "funderIdentifier": "https://ror.org/02feahw73", "funderIdentifierType": "ROR", "awardNumber": "DK-1576", "awardUri": "https://example.org/dk", "awardTitle": "An island"}]  # fmt: skip
     assert made["sizes"][0] == "main: 10 rows"
-    assert {"subject": "galaxy clusters", **citing.UAT} in made["subjects"]
+    assert {"subject": "galaxy clusters", **citations.UAT_SUBJECT_SCHEME} in made["subjects"]
     assert made["alternateIdentifiers"] == [{"alternateIdentifier": "ivo://uraniborg.example/psz2", "alternateIdentifierType": "IVOID"}]  # fmt: skip
     assert "geoLocations" not in made, "the sky is no place on the Earth"
     assert {"description": "Based on observations made at Uraniborg.", "descriptionType": "Other"} in made["descriptions"]  # fmt: skip
@@ -99,22 +101,22 @@ def test_places_on_the_earth(tmp_path: Path, lons: tuple[int, int], box: tuple[i
         SEAS.replace("    primary: name\n", "    primary: name\n    position: [ra, dec]\n")
         + "      target_name: string\n"
     )
-    with Site(settings.load(make(tmp_path, said, rows=rows)), watch=False) as site:
-        made = {**citing.datacite(cited(site)), "doi": "10.5072/psz2"}
+    with Site(settings.load_settings(make(tmp_path, said, rows=rows)), watch_for_changes=False) as site:
+        made = {**citations.build_datacite_record(cited(site)), "doi": "10.5072/psz2"}
     judge(made)
     assert made["geoLocations"] == [{"geoLocationBox": {"westBoundLongitude": box[0], "eastBoundLongitude": box[1], "southBoundLatitude": -5.0, "northBoundLatitude": 5.0}}]  # fmt: skip
-    assert _plain(etree.fromstring(citing.datacite_xml(made).encode())) == _plain(schema45.dump_etree(made))
+    assert _plain(etree.fromstring(citations.write_datacite_xml(made).encode())) == _plain(schema45.dump_etree(made))
 
 
 def test_releases_know_each_other(site: Site) -> None:
     first, second = cited(site, "r4"), cited(site, "R6")
-    judge({**citing.datacite(first), "doi": "10.5072/psz2.r4"})
+    judge({**citations.build_datacite_record(first), "doi": "10.5072/psz2.r4"})
     related = {one.label: dict(one.relations) for one in (first, second)}
     assert related == {
         "R4": {"IsVersionOf": "http://vo.example/collections/psz2", "IsPreviousVersionOf": "http://vo.example/collections/psz2/releases/R6"},
         "R6": {"IsVersionOf": "http://vo.example/collections/psz2", "IsNewVersionOf": "http://vo.example/collections/psz2/releases/R4"},
     }  # fmt: skip
-    made = citing.datacite(first)
+    made = citations.build_datacite_record(first)
     assert (made["version"], made["titles"][0]["title"]) == ("R4", "Clusters of galaxies & their masses, R4")
     assert made["descriptions"][0]["description"].startswith("The fourth list\n\nThe list")
     assert made["publicationYear"] == first.issued[:4]
@@ -122,8 +124,8 @@ def test_releases_know_each_other(site: Site) -> None:
 
 @pytest.mark.parametrize("label", ["", "R4"])
 def test_the_xml_is_what_another_program_makes_of_the_json(site: Site, label: str) -> None:
-    made = {**citing.datacite(cited(site, label)), "doi": "10.5072/psz2"}
-    own = etree.fromstring(citing.datacite_xml(made).encode())
+    made = {**citations.build_datacite_record(cited(site, label)), "doi": "10.5072/psz2"}
+    own = etree.fromstring(citations.write_datacite_xml(made).encode())
     other = schema45.dump_etree(made)
     assert _plain(own) == _plain(other)
     if XSD:
@@ -142,30 +144,30 @@ def _plain(root: etree._Element) -> list[tuple[object, ...]]:
 
 @pytest.mark.needs("HVEN_DATACITE_SCHEMA")
 def test_the_words_are_those_of_datacites_schema() -> None:
-    from hven.descriptor._citation_keys import RELATIONS, Role
+    from hven.descriptor._citation_keys import DATACITE_RELATIONS, Role
 
     def words(name: str) -> set[str]:
         tree = etree.parse(str(Path(str(XSD)) / f"include/datacite-{name}-v4.xsd"))
         return {str(one) for one in tree.xpath("//*[local-name()='enumeration']/@value")}
 
-    assert set(RELATIONS) == words("relationType")
+    assert set(DATACITE_RELATIONS) == words("relationType")
     assert set(get_args(Role)) <= words("contributorType")
 
 
 def test_identifiers_have_checksums() -> None:
     # of https://support.orcid.org and https://ror.readme.io: known good ones; every digit that is changed is found
     for good in ("0000-0002-1825-0097", "0000-0001-5109-3700", "0000-0002-1694-233X"):
-        assert orcid(f"https://orcid.org/{good}") == good
+        assert parse_orcid(f"https://orcid.org/{good}") == good
         for at, sign in enumerate(good):
             if sign.isdigit():
-                assert orcid(good[:at] + str((int(sign) + 1) % 10) + good[at + 1 :]) is None, (good, at)
+                assert parse_orcid(good[:at] + str((int(sign) + 1) % 10) + good[at + 1 :]) is None, (good, at)
     for good in ("02feahw73", "03yrm5c26", "05dxps055", "02nr0ka47"):
-        assert ror(good) == f"https://ror.org/{good}"
-        assert ror(good[:-1] + str((int(good[-1]) + 1) % 10)) is None
-    assert doi("https://doi.org/10.5072/A") == doi("doi:10.5072/A") == "10.5072/A"
-    assert identified("2016A&A...594A..27P") == ("bibcode", "2016A&A...594A..27P")
-    assert identified("hep-th/9901001") is None
-    assert identified("arXiv:astro-ph/9901001v2") == ("arXiv", "arXiv:astro-ph/9901001v2")
+        assert parse_ror(good) == f"https://ror.org/{good}"
+        assert parse_ror(good[:-1] + str((int(good[-1]) + 1) % 10)) is None
+    assert parse_doi("https://doi.org/10.5072/A") == parse_doi("doi:10.5072/A") == "10.5072/A"
+    assert parse_work_identifier("2016A&A...594A..27P") == ("bibcode", "2016A&A...594A..27P")
+    assert parse_work_identifier("hep-th/9901001") is None
+    assert parse_work_identifier("arXiv:astro-ph/9901001v2") == ("arXiv", "arXiv:astro-ph/9901001v2")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,9 @@ def test_what_is_wrong_is_told_at_its_line(tmp_path: Path, old: str, new: str, t
     folder.mkdir(parents=True)
     (tmp_path / "hven.toml").write_text("")
     (folder / "psz2.yaml").write_text(PSZ2.replace(old, new, 1))
-    resource, faults = descriptor.checked(folder / "psz2.yaml", settings.load(tmp_path), sources=False)
+    resource, faults = descriptor.check_and_read_descriptor(
+        folder / "psz2.yaml", settings.load_settings(tmp_path), check_sources=False
+    )
     severity, place, message = told.split(" ", 2)
     lines = [f"{one.severity} {Path(str(one.place.file)).name}:{one.place.line}: {one.message}" for one in faults]
     assert any(line.startswith(f"{severity} {place} {message}") for line in lines), lines
@@ -196,15 +200,15 @@ def test_what_is_wrong_is_told_at_its_line(tmp_path: Path, old: str, new: str, t
 
 def test_what_a_record_lacks_is_told(tmp_path: Path) -> None:
     bare = "\n".join(line for line in PSZ2.splitlines() if not line.startswith(("licence", "creators", "  - ", "created", "bibcode", "description:")))  # fmt: skip
-    with Site(settings.load(make(tmp_path, bare + "\n")), watch=False) as site:
-        told = list(citing.lacking(cited(site)))
+    with Site(settings.load_settings(make(tmp_path, bare + "\n")), watch_for_changes=False) as site:
+        told = list(citations.list_missing_metadata(cited(site)))
     assert [message.partition(":")[0] for severity, message in told if severity == "error"] == ["it has no creators"]
     assert {"it has no licence", "it has no description"} <= {message.partition(":")[0] for _, message in told}
 
 
 def test_bibtex_is_read_by_another_program(site: Site) -> None:
     one = cited(site, "R4")
-    text = citing.bibtex(one.resource, one.address, label=one.label, doi="10.5072/psz2.r4", year=one.year)
+    text = citations.write_bibtex(one.resource, one.address, label=one.label, doi="10.5072/psz2.r4", year=one.year)
     library = bibtexparser.parse_string(text)
     assert not library.failed_blocks
     (entry,) = library.entries
@@ -213,7 +217,7 @@ def test_bibtex_is_read_by_another_program(site: Site) -> None:
     assert (fields["doi"], fields["version"], fields["year"]) == ("10.5072/psz2.r4", "R4", one.issued[:4])
     assert fields["author"].count(" and ") == 2
     assert r"\&" in fields["title"]
-    assert citing.sentence(one.resource, label="R4", doi="10.5072/psz2.r4", year="2026") == "Brahe, Tycho, Brahe, Sophie, The Uraniborg <team> (2026). Clusters of galaxies & their masses, R4. Uraniborg. https://doi.org/10.5072/psz2.r4"  # fmt: skip
+    assert citations.write_citation_sentence(one.resource, label="R4", doi="10.5072/psz2.r4", year="2026") == "Brahe, Tycho, Brahe, Sophie, The Uraniborg <team> (2026). Clusters of galaxies & their masses, R4. Uraniborg. https://doi.org/10.5072/psz2.r4"  # fmt: skip
 
 
 DESCRIPTORS = [
@@ -228,10 +232,10 @@ def test_datacites_schema_judges_what_all_descriptors_say() -> None:
     """Of every example and of the demo, whatever they lack: by DataCite's JSON Schema, and its XML by DataCite's own writer and schema."""
     judged = 0
     for path in DESCRIPTORS:
-        about = descriptor.load(path, settings.load(path.parents[2], {}))
-        one = citing.Cited(
+        about = descriptor.load_descriptor(path, settings.load_settings(path.parents[2], {}))
+        one = citations.CitationMetadata(
             resource=about,
-            address=citing.page_of("http://vo.example", about.name),
+            address=citations.build_landing_page_url("http://vo.example", about.name),
             doi="10.5072/example",
             publisher=about.publisher or "Uraniborg",
             ivoid=f"ivo://uraniborg.example/{about.name}",
@@ -239,9 +243,9 @@ def test_datacites_schema_judges_what_all_descriptors_say() -> None:
             issued="2026-01-02T03:04:05",
             updated="2026-02-03T04:05:06",
         )
-        made = citing.datacite(one)
+        made = citations.build_datacite_record(one)
         judge(made)
-        own = etree.fromstring(citing.datacite_xml(made).encode())
+        own = etree.fromstring(citations.write_datacite_xml(made).encode())
         assert _plain(own) == _plain(schema45.dump_etree(made)), path
         if XSD:
             etree.XMLSchema(etree.parse(str(Path(XSD) / "metadata.xsd"))).assertValid(own)

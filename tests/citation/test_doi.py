@@ -11,7 +11,7 @@ from datacite import DataCiteRESTClient
 from lxml import etree
 
 from citation_world import PASSWORD, PSZ2, DataCiteWorld, make, told
-from hven.model.settings import load
+from hven.model.settings import load_settings
 from hven.site import Site
 from page_world import Asked, Reply, serving
 from running import hven
@@ -38,8 +38,8 @@ def run(here: Path, *words: str, code: int = 0) -> str:
 
 
 def state(here: Path) -> list[tuple[str, str, str, str]]:
-    with Site(load(here), watch=False) as site:
-        return [(one.collection, one.label, one.doi or "", one.state) for one in site.store.citations.all()]
+    with Site(load_settings(here), watch_for_changes=False) as site:
+        return [(one.collection, one.label, one.doi or "", one.state) for one in site.store.citations.list_citations()]
 
 
 def test_the_fake_is_one_that_datacites_client_takes_for_datacite(world: DataCiteWorld) -> None:

@@ -14,9 +14,9 @@ from datacite import schema45
 from lxml import etree, html
 
 from citation_world import PSZ2, make
-from hven.app._server import create
-from hven.model.settings import load
-from hven.services import citing, minting
+from hven.app._server import create_application
+from hven.model.settings import load_settings
+from hven.services import citations, doi_minting
 from hven.site import Site
 from running import hven
 
@@ -38,8 +38,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reader(here: Path) -> Iterator[Client]:
-    with Site(load(here), watch=False) as site:
-        yield Client(create(site))
+    with Site(load_settings(here), watch_for_changes=False) as site:
+        yield Client(create_application(site))
 
 
 def links(header: str) -> dict[str, list[str]]:
@@ -110,16 +110,20 @@ def test_the_page_of_a_release(reader: Client) -> None:
 
 
 def test_a_doi_shows_at_once(tmp_path: Path) -> None:
-    with Site(load(make(tmp_path)), watch=False) as site:
-        reader = Client(create(site))
+    with Site(load_settings(make(tmp_path)), watch_for_changes=False) as site:
+        reader = Client(create_application(site))
         before = reader.get("/collections/psz2")
         assert "doi.org/10.5072" not in before.text
-        from hven.services.citing import cited
-        from hven.services.face import Surroundings
-        from hven.site.auth import ANONYMOUS
+        from hven.services.citations import collect_citation_metadata
+        from hven.services.face import ServiceContext
+        from hven.site.auth import ANONYMOUS_PRINCIPAL
 
-        around, now = Surroundings.of(site, ANONYMOUS), site.current()
-        minting.recorded(site.store, cited(around, now, now.catalogue(ANONYMOUS, around.policies), "psz2"), "10.5072/x")
+        around, now = ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL), site.get_published_state()
+        doi_minting.record_external_doi(
+            site.store,
+            collect_citation_metadata(around, now, now.get_catalogue(ANONYMOUS_PRINCIPAL, around.policies), "psz2"),
+            "10.5072/x",
+        )
         after = reader.get("/collections/psz2")
         assert "doi.org/10.5072/x" in after.text
         assert after.headers["etag"] != before.headers["etag"]
@@ -130,7 +134,7 @@ def check_negotiation(reader: Client, path: str, doi: str) -> None:
     for accept in ("text/html", "application/json", "*/*", "image/png"):
         assert reader.ask("GET", path, headers={"accept": accept}).status == 410, accept
     linked = reader.get(path).headers["link"]
-    for kind, (media, _) in citing.KINDS.items():
+    for kind, (media, _) in citations.CITATION_KINDS.items():
         answer = reader.ask("GET", path, headers={"accept": f"{media}, text/html;q=0.5"})
         assert (answer.status, answer.headers["location"]) == (303, f"{path.rpartition('/')[2]}/cite/{kind}")
         document = reader.get(f"{path}/cite/{kind}")
@@ -151,14 +155,14 @@ def test_a_tombstone_stays(tmp_path: Path) -> None:
     for more in ([], ["--release", "R4"]):
         hven("doi", "psz2", *more, "--is", f"10.5072/a{len(more)}", "--site", str(here))
     hven("doi", "psz2", "--withdraw", "the masses <are> wrong", "--site", str(here))
-    with Site(load(here), watch=False) as site:
-        page = Client(create(site)).get("/collections/psz2")
+    with Site(load_settings(here), watch_for_changes=False) as site:
+        page = Client(create_application(site)).get("/collections/psz2")
         assert page.status == 200
         assert "the masses &lt;are&gt; wrong" in page.text, "its data are still there, and marked"
     hven("release", "remove", "R4", "--site", str(here))
     hven("remove", "psz2", "--site", str(here))
-    with Site(load(here), watch=False) as site:
-        reader = Client(create(site))
+    with Site(load_settings(here), watch_for_changes=False) as site:
+        reader = Client(create_application(site))
         for path, doi, why in (("psz2", "10.5072/a0", "the masses &lt;are&gt; wrong"), ("psz2/releases/R4", "10.5072/a2", "not here any more")):  # fmt: skip
             page = reader.get(f"/collections/{path}")
             assert page.status == 410, path
@@ -175,8 +179,8 @@ def test_a_collection_whose_descriptor_has_a_doi_leaves_a_tombstone(tmp_path: Pa
     """A DOI that a library registered stands in the descriptor alone; nobody ran `hven doi`."""
     here = make(tmp_path, PSZ2.replace("created:", "doi: 10.5072/library.psz2\ncreated:"))
     hven("remove", "psz2", "--purge", "--site", str(here))
-    with Site(load(here), watch=False) as site:
-        reader = Client(create(site))
+    with Site(load_settings(here), watch_for_changes=False) as site:
+        reader = Client(create_application(site))
         page = reader.get("/collections/psz2")
         assert page.status == 410
         assert "https://doi.org/10.5072/library.psz2" in page.text
@@ -217,5 +221,5 @@ def test_a_landing_page_leads_to_the_document_that_is_asked_for(reader: Client, 
 def test_a_collection_that_nobody_cited_leaves_nothing(tmp_path: Path) -> None:
     here = make(tmp_path)
     hven("remove", "psz2", "--site", str(here))
-    with Site(load(here), watch=False) as site:
-        assert Client(create(site)).get("/collections/psz2").status == 404
+    with Site(load_settings(here), watch_for_changes=False) as site:
+        assert Client(create_application(site)).get("/collections/psz2").status == 404

@@ -11,7 +11,7 @@ import yaml
 from hven import descriptor
 from hven.model import settings
 from hven.model.resource import Person
-from hven.services.citing import _named, datacite
+from hven.services.citations import _describe_person, build_datacite_record
 from hven.site import Site
 from hven.sources._reading import readme
 from running import hven
@@ -70,7 +70,9 @@ def paper(tmp_path: Path) -> Path:
 def test_from_a_readme_of_cds(tmp_path: Path, paper: Path) -> None:
     run(tmp_path, "--from", str(paper / "table1.dat"), "--paper", "10.1051/0004-6361/201834520", "--licence", "CC-BY-4.0")  # fmt: skip
     site = tmp_path / "site"
-    resource, faults = descriptor.checked(site / "collections/diam/diam.yaml", settings.load(site))
+    resource, faults = descriptor.check_and_read_descriptor(
+        site / "collections/diam/diam.yaml", settings.load_settings(site)
+    )
     assert resource is not None
     assert [str(one) for one in faults] == [], "it passes check, what registries want included"
     assert [one.name for one in resource.creators] == ["Brahe, T.", "Kepler, J.", "Brahe, S."]
@@ -84,13 +86,15 @@ def test_from_a_readme_of_cds(tmp_path: Path, paper: Path) -> None:
     assert rows.split() == ["n,d", "9,8.25"]
     files = hven("query", "SELECT path FROM diam.files", "--format", "csv", "--site", str(site)).stdout
     assert "fig1.fits" in files
-    with Site(settings.load(site), watch=False) as opened:
-        from hven.services.citing import cited
-        from hven.services.face import Surroundings
-        from hven.site.auth import ANONYMOUS
+    with Site(settings.load_settings(site), watch_for_changes=False) as opened:
+        from hven.services.citations import collect_citation_metadata
+        from hven.services.face import ServiceContext
+        from hven.site.auth import ANONYMOUS_PRINCIPAL
 
-        around, now = Surroundings.of(opened, ANONYMOUS), opened.current()
-        made = datacite(cited(around, now, now.catalogue(ANONYMOUS, around.policies), "diam"))
+        around, now = ServiceContext.for_principal(opened, ANONYMOUS_PRINCIPAL), opened.get_published_state()
+        made = build_datacite_record(
+            collect_citation_metadata(around, now, now.get_catalogue(ANONYMOUS_PRINCIPAL, around.policies), "diam")
+        )
     assert {one["relatedIdentifier"] for one in made["relatedIdentifiers"]} == {"10.1051/0004-6361/201834520", "2019A&A...622A..60B"}  # fmt: skip
 
 
@@ -109,7 +113,7 @@ def test_each_author_of_a_readme_is_one_person(
     assert (made["bibcode"], made["title"]) == ("2019A&A...622A..60B", "Diameters of made-up stars, measured with an astrolabe.")  # fmt: skip
     assert len(re.findall(r"^(?:# )?(?:creators|bibcode):", path.read_text(), re.MULTILINE)) == 2, "each is said once"
     assert "to fill: who made the data" not in path.read_text()
-    persons = [_named(Person(name=name)) for name in people]
+    persons = [_describe_person(Person(name=name)) for name in people]
     assert [(one["familyName"], one["givenName"]) for one in persons] == [("Rossetti", "E."), ("Ferraro", "F.-R."), ("van der Hulst", "J. M.")]  # fmt: skip
 
 
@@ -133,7 +137,7 @@ def test_from_bibtex_and_a_csv(tmp_path: Path) -> None:
     (folder / "cite.bib").write_text("@article{x,\n  title = {{Two {S}tars}},\n  author = {Brahe, Tycho and Kepler, Johannes},\n  year = 2019,\n}\n")  # fmt: skip
     run(tmp_path, "--from", str(folder), "--paper", "2019A&A...622A..60B")
     text = (tmp_path / "site/collections/diam/diam.yaml").read_text()
-    resource, faults = descriptor.checked(tmp_path / "site/collections/diam/diam.yaml", settings.load(tmp_path / "site"))  # fmt: skip
+    resource, faults = descriptor.check_and_read_descriptor(tmp_path / "site/collections/diam/diam.yaml", settings.load_settings(tmp_path / "site"))  # fmt: skip
     assert resource is not None
     assert not [one for one in faults if one.severity == "error"]
     assert (resource.title, [one.name for one in resource.creators]) == ("Two Stars", ["Brahe, Tycho", "Kepler, Johannes"])  # fmt: skip

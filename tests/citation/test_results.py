@@ -14,9 +14,9 @@ import pytest
 from astropy.io.votable import parse
 
 from citation_world import PSZ2, ROWS, make
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.model.settings import load
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
 from hven.site import Site
 from running import hven
 
@@ -34,13 +34,13 @@ def here(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def site(here: Path) -> Iterator[Site]:
-    with Site(load(here), watch=False) as site:
+    with Site(load_settings(here), watch_for_changes=False) as site:
         yield site
 
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 def cite(client: Client, query: str = QUERY, **more: object) -> Answer:
@@ -63,8 +63,8 @@ def by_shell(text: bytes) -> str:
 
 def changed(here: Path, site: Site, change: Callable[[str], str]) -> None:
     (here / "collections/psz2/a.csv").write_text(change(ROWS))
-    ingest(site, "psz2")
-    site.refresh()
+    ingest_collection(site, "psz2")
+    site.refresh_published_state()
 
 
 def test_the_same_rows_after_the_data_have_changed(here: Path, site: Site, client: Client) -> None:
@@ -93,7 +93,7 @@ def test_what_is_not_kept_is_told(here: Path, site: Site, client: Client) -> Non
     made, whole = cite(client), cite(client, "SELECT name FROM psz2.main WHERE ra < 100")
     changed(here, site, lambda text: text.replace("c5,180", "c5,181"))
     hven("remove", "psz2", "--purge", "--site", str(here))
-    site.refresh()
+    site.refresh_published_state()
     assert client.get(path(made)).status == 404, "its collection is there no more"
     changed(here, site, lambda text: text.replace("c5,180", "c5,181") + "c10,300,5,2010-01-01T00:00:00,2010-01-02T00:00:00\n")  # fmt: skip
     page = client.get(path(made))
@@ -152,9 +152,9 @@ def test_rights_are_as_everywhere(here: Path, site: Site, client: Client) -> Non
     made = path(cite(client))
     descriptor = here / "collections/psz2/psz2.yaml"
     descriptor.write_text(PSZ2.replace("title: Clusters of", "access: private\ntitle: Clusters of"))
-    site.refresh()
-    with Site(load(here), watch=False) as again:
-        reader = Client(create(again))
+    site.refresh_published_state()
+    with Site(load_settings(here), watch_for_changes=False) as again:
+        reader = Client(create_application(again))
         assert reader.get(made).status == 404
         rows = reader.get(f"{made}/rows")
         assert rows.status >= 400
@@ -164,7 +164,7 @@ def test_rights_are_as_everywhere(here: Path, site: Site, client: Client) -> Non
 
 def test_a_release_has_its_own_rows(here: Path, site: Site, client: Client) -> None:
     hven("release", "R4", "psz2", "--site", str(here))
-    site.refresh()
+    site.refresh_published_state()
     made = cite(client, QUERY.replace("psz2.main", "psz2_r4.main"))
     changed(here, site, lambda text: text.replace("c5,180", "c5,181"))
     assert "c5,180" in client.get(f"{path(made)}/rows", RESPONSEFORMAT="csv").text

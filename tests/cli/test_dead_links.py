@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hven.ingest import ingest
-from hven.model.settings import load
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
 from hven.site import Site
 from running import hven
 
@@ -80,8 +80,8 @@ def test_dead_links_are_told(there: str, tmp_path: Path) -> None:
     (folder / "previews.csv").write_text("map,png\na,data/a.png\na,data/a.png\nb,data/a.png\n")
     for name in ("a.fits", "b.fits", "a.png"):
         (folder / "data" / name).write_text("1")
-    with Site(load(tmp_path)) as site:
-        ingest(site, "maps")
+    with Site(load_settings(tmp_path)) as site:
+        ingest_collection(site, "maps")
     (folder / "data/b.fits").unlink()
     done = hven("check", "maps", "--links", "--site", str(tmp_path), code=1)
     place = "collections/maps/maps.yaml"

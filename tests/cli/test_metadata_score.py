@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from hven import descriptor
-from hven.descriptor import GROUPS, Lack, Score, _completeness
-from hven.ingest import ingest
+from hven.descriptor import FAIR_GROUPS, CompletenessScore, MissingMetadata, _completeness
+from hven.ingest import ingest_collection
 from hven.model import settings, units
 from hven.model.resource import Resource
 from hven.site import Site
@@ -67,20 +67,20 @@ def site_of(directory: Path, text: str, *, published: bool = True) -> Path:
     (folder / "rows.csv").write_text(ROWS)
     (folder / "stars.yaml").write_text(text)
     if published:
-        with Site(settings.load(directory), watch=False) as site:
-            ingest(site, "stars")
+        with Site(settings.load_settings(directory), watch_for_changes=False) as site:
+            ingest_collection(site, "stars")
     return folder / "stars.yaml"
 
 
-def judged(site: Site, path: Path, *, sources: bool = True) -> tuple[Score, list[Lack]]:
-    resource, faults = descriptor.checked(path, site.settings, sources=sources)
+def judged(site: Site, path: Path, *, sources: bool = True) -> tuple[CompletenessScore, list[MissingMetadata]]:
+    resource, faults = descriptor.check_and_read_descriptor(path, site.settings, check_sources=sources)
     assert resource is not None
     assert [one for one in faults if one.severity == "error"] == []
-    known = site.current().published
+    known = site.get_published_state().tables_by_name
     tables = [known.get(f"stars.{one.table.name}") or Plain(table=one.table) for one in resource.tables]
     # what is published has the words that the descriptor has now: those are what is scored
-    return descriptor.score(resource, site.settings, [one.table for one in tables]), list(
-        descriptor.lacks(resource, site.settings, tables)
+    return descriptor.score_collection(resource, site.settings, [one.table for one in tables]), list(
+        descriptor.list_missing_metadata(resource, site.settings, tables)
     )
 
 
@@ -92,19 +92,19 @@ def filled(add: str) -> str:
     return add
 
 
-def applied(text: str, lacks: Sequence[Lack]) -> str:
+def applied(text: str, lacks: Sequence[MissingMetadata]) -> str:
     """Write the lines where they are said to go, from the last to the first."""
     lines = text.splitlines()
     for one in sorted(lacks, key=lambda one: (one.fault.place.line or 0, one.fault.place.column or 0), reverse=True):
-        line, column, add = one.fault.place.line or 0, one.fault.place.column or 0, filled(one.add)
-        assert ".." not in add.replace("1602AsIn..........B", ""), one.add
-        if one.how == "below":
+        line, column, add = one.fault.place.line or 0, one.fault.place.column or 0, filled(one.added_text)
+        assert ".." not in add.replace("1602AsIn..........B", ""), one.added_text
+        if one.insertion_mode == "below":
             lines[line:line] = add.splitlines()
-        elif one.how == "inside":
+        elif one.insertion_mode == "inside":
             before, after = lines[line - 1][:column], lines[line - 1][column:]
             assert before.endswith("{")
             lines[line - 1] = f"{before}{add}, {after}"
-        elif one.how == "instead":
+        elif one.insertion_mode == "instead":
             before, after = lines[line - 1][: column - 1], lines[line - 1][column - 1 :]
             lines[line - 1] = before + re.sub(r"^[A-Za-z0-9]+", lambda _, add=add: add, after)
         else:
@@ -117,23 +117,23 @@ def applied(text: str, lacks: Sequence[Lack]) -> str:
 @pytest.fixture
 def site(tmp_path: Path) -> Any:
     site_of(tmp_path, BARE)
-    with Site(settings.load(tmp_path), watch=False) as found:
+    with Site(settings.load_settings(tmp_path), watch_for_changes=False) as found:
         yield found
 
 
 def test_each_line_is_right_and_brings_what_it_says(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "collections/stars/stars.yaml"
     begun, lacks = judged(site, path)
-    assert {one.how for one in lacks} >= {"below", "inside", "instead"}
+    assert {one.insertion_mode for one in lacks} >= {"below", "inside", "instead"}
     assert sum(begun.points.values()) + sum(one.points for one in lacks) == pytest.approx(
         100, abs=8.5
     )  # some units are asked once there are UCDs
     for one in lacks:
         path.write_text(applied(BARE, [one]))
-        site.refresh()
+        site.refresh_published_state()
         now, after = judged(site, path, sources=False)
         gained = sum(now.points.values()) - sum(begun.points.values())
-        if "unit" in one.add or "ucd" in one.add:  # a UCD may say that there must be a unit
+        if "unit" in one.added_text or "ucd" in one.added_text:  # a UCD may say that there must be a unit
             assert gained > 0, one
         else:
             assert gained == pytest.approx(one.points, abs=1e-6), one
@@ -145,15 +145,15 @@ def test_all_lines_together_are_a_hundred(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "collections/stars/stars.yaml"
     text = BARE
     for _ in range(3):  # what a UCD asks for is told once it is there
-        site.refresh()
+        site.refresh_published_state()
         found, lacks = judged(site, path)
         text = applied(text, lacks)
         path.write_text(text)
-    site.refresh()
+    site.refresh_published_state()
     found, lacks = judged(site, path)
     assert [str(one.fault) for one in lacks] == []
     assert found.total == 100
-    assert [found.percent(group) for group in GROUPS] == [100] * 4
+    assert [found.compute_group_percent(group) for group in FAIR_GROUPS] == [100] * 4
     assert hven("check", "--metadata", "--least", "100", "--site", tmp_path).stdout.endswith(
         "stars: 100 of 100 (findable 100 %, accessible 100 %, interoperable 100 %, reusable 100 %)\n1 descriptor: 0 errors, 0 warnings\n"
     )
@@ -162,17 +162,20 @@ def test_all_lines_together_are_a_hundred(site: Site, tmp_path: Path) -> None:
 def test_what_is_proposed_comes_from_names_and_values(site: Site, tmp_path: Path) -> None:
     _, lacks = judged(site, tmp_path / "collections/stars/stars.yaml")
     (follows,) = (one for one in lacks if one.fault.message.startswith("columns of follows"))
-    assert follows.add.splitlines()[:4] == [
+    assert follows.added_text.splitlines()[:4] == [
         "    follow: true", "    columns:", '      id: {ucd: meta.id;meta.main, description: ".."}', '      ra: {ucd: pos.eq.ra;meta.main, unit: deg, description: ".."}',
     ]  # fmt: skip
     said = {one.fault.message.partition(" (")[0]: one for one in lacks}
-    assert said["no primary key of follows"].add == "    primary: id"
+    assert said["no primary key of follows"].added_text == "    primary: id"
     assert (
-        said["no UCD and no unit and no description of declared.vmag"].add
+        said["no UCD and no unit and no description of declared.vmag"].added_text
         == '{type: float64, ucd: phot.mag;em.opt.V, unit: mag, description: ".."}'
     )
-    assert said["no examples"].add == "examples: [{title: The first rows, query: SELECT TOP 10 * FROM stars.follows}]"
-    assert re.fullmatch(r"created: 20\d\d-\d\d-\d\d", said["no created"].add)
+    assert (
+        said["no examples"].added_text
+        == "examples: [{title: The first rows, query: SELECT TOP 10 * FROM stars.follows}]"
+    )
+    assert re.fullmatch(r"created: 20\d\d-\d\d-\d\d", said["no created"].added_text)
     assert (
         said["no UCD and no description of declared.ra"].fault.place.line,
         said["no UCD and no description of declared.ra"].fault.place.column,
@@ -185,12 +188,12 @@ def test_values_speak_against_a_unit(tmp_path: Path) -> None:
         tmp_path, "collection: stars\ntitle: Stars\ntables: {main: {source: rows.csv}}\n", published=False
     ).parent
     (folder / "rows.csv").write_text("ra,dec\n100000,5\n200000,6\n")
-    with Site(settings.load(tmp_path), watch=False) as site:
-        ingest(site, "stars")
+    with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
+        ingest_collection(site, "stars")
         _, lacks = judged(site, folder / "stars.yaml")
     (columns,) = (one for one in lacks if one.fault.message.startswith("columns of main"))
-    assert 'ra: {ucd: pos.eq.ra;meta.main, unit: ".."' in columns.add
-    assert "dec: {ucd: pos.eq.dec;meta.main, unit: deg" in columns.add
+    assert 'ra: {ucd: pos.eq.ra;meta.main, unit: ".."' in columns.added_text
+    assert "dec: {ucd: pos.eq.dec;meta.main, unit: deg" in columns.added_text
 
 
 LOOP = """\
@@ -208,10 +211,10 @@ tables:
 
 def test_columns_of_a_loop_are_told_where_they_are_made(tmp_path: Path) -> None:
     path = site_of(tmp_path, LOOP)
-    with Site(settings.load(tmp_path), watch=False) as site:
+    with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
         _, lacks = judged(site, path)
     (one,) = (one for one in lacks if "of main.mag_a" in one.fault.message)
-    assert (one.fault.place.line, one.how) == (8, "")
+    assert (one.fault.place.line, one.insertion_mode) == (8, "")
 
 
 def test_before_an_ingest_columns_of_sources_are_not_known(tmp_path: Path) -> None:
@@ -232,7 +235,7 @@ def test_exit_codes_and_json(tmp_path: Path) -> None:
     assert told["faults"] == []
     (one,) = told["collections"]
     assert one["collection"] == "stars"
-    assert set(one) == {"collection", "score", "points", "lacks", *GROUPS}
+    assert set(one) == {"collection", "score", "points", "lacks", *FAIR_GROUPS}
     assert set(one["lacks"][0]) == {"file", "line", "column", "message", "add", "how", "points"}
     assert sum(one["points"].values()) == pytest.approx(one["score"], abs=1)
     path.write_text(BARE.replace("title: Stars\n", "titel: Stars\n"))  # with faults there is nothing to score
@@ -250,8 +253,8 @@ def test_weights_are_those_of_the_page() -> None:
             group, sums[name] = name, int(points)
         else:
             told[name] = (group, int(points))
-    assert told == dict(_completeness.WEIGHTS)
-    assert sums == {group: sum(weight for of, weight in told.values() if of == group) for group in GROUPS}
+    assert told == dict(_completeness.CRITERION_WEIGHTS)
+    assert sums == {group: sum(weight for of, weight in told.values() if of == group) for group in FAIR_GROUPS}
     assert sum(sums.values()) == 100
 
 
@@ -260,14 +263,14 @@ def test_weights_are_those_of_the_page() -> None:
     [("phot.mag;em.opt.V", True), ("stat.error;pos.eq.ra", True), ("src.redshift", False), ("meta.id", False), ("stat.probability", False), (None, False), ("arith.ratio;phys.mass", False)],
 )  # fmt: skip
 def test_which_quantities_have_a_unit(ucd: str | None, has: bool) -> None:
-    assert units.measured(ucd) == has
+    assert units.has_unit(ucd) == has
 
 
 def test_half_points() -> None:
     place = Path("x.yaml")
     said: dict[str, Any] = {"name": "c", "title": "c", "path": place}
     found = [
-        descriptor.score(Resource(**said, **more), settings.Settings(directory=Path()), []).points
+        descriptor.score_collection(Resource(**said, **more), settings.Settings(directory=Path()), []).points
         for more in ({"licence": "as you like"}, {"licence": "CC-BY-4.0"}, {"licence": "own", "licence_url": "https://x.example"}, {"citation": "x"})
     ]  # fmt: skip
     assert [one["licence"] for one in found] == [4.5, 9, 9, 0]

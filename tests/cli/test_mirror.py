@@ -12,9 +12,9 @@ import yaml
 from hven.app._cli import mirror
 from hven.descriptor import mirroring
 from hven.model.errors import SourceError
-from hven.model.settings import Settings, load
+from hven.model.settings import Settings, load_settings
 from hven.site import Site
-from hven.sources import remote
+from hven.sources import http_client
 from running import Server, hven, serving, until
 
 STARS = """
@@ -113,14 +113,14 @@ def test_the_same_rows_and_words(origin: Server, copy: Path) -> None:
     assert content(copy) == content(origin.site)
     columns = "SELECT column_name, datatype, arraysize, xtype, unit, ucd, description, principal FROM tap_schema.columns WHERE table_name = 'stars.main' ORDER BY column_index"
     assert content(copy, columns) == content(origin.site, columns)
-    with Site(load(copy, {})) as ours, Site(load(origin.site, {})) as theirs:
-        here, there = ours.current().resources["stars"], theirs.current().resources["stars"]
+    with Site(load_settings(copy, {})) as ours, Site(load_settings(origin.site, {})) as theirs:
+        here, there = ours.get_published_state().resources["stars"], theirs.get_published_state().resources["stars"]
         for name in ("title", "description", "licence", "citation"):
             assert getattr(here, name) == getattr(there, name)
         assert [(one.name, one.orcid, one.email) for one in here.creators] == [
             ("Tycho Brahe", "0000-0001-2345-6789", None)
         ]
-        table, other = (site.current().published["stars.main"].table for site in (ours, theirs))
+        table, other = (site.get_published_state().tables_by_name["stars.main"].table for site in (ours, theirs))
         assert (table.primary, table.position, table.enums, table.frames) == (
             other.primary,
             other.position,
@@ -129,7 +129,7 @@ def test_the_same_rows_and_words(origin: Server, copy: Path) -> None:
         )
         assert table.groups == other.groups
         assert [one for one in other.keys if one.id == "twin"] == list(table.keys)
-        record = ours.store.current()[1]["stars.main"]
+        record = ours.store.read_published_records()[1]["stars.main"]
         assert origin.url in json.dumps(dict(record.provenance), default=str)
 
 
@@ -222,7 +222,7 @@ sync: {every: 1 s}
 
 
 def test_what_is_told_is_copied_and_not_run() -> None:
-    made = yaml.safe_load(mirroring.mirrored(EVIL, "https://other.example", "stars", every=None))
+    made = yaml.safe_load(mirroring.write_mirror_descriptor(EVIL, "https://other.example", "stars", sync_interval=None))
     assert made == {
         "collection": "stars",
         "title": "Stars",
@@ -248,16 +248,16 @@ def test_what_is_told_is_copied_and_not_run() -> None:
 )
 def test_what_is_no_descriptor(text: str) -> None:
     with pytest.raises(SourceError):
-        mirroring.mirrored(text, "https://other.example", "stars", every=None)
+        mirroring.write_mirror_descriptor(text, "https://other.example", "stars", sync_interval=None)
 
 
 def test_files_without_a_checksum_stay_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that were not read, or are on another server: nothing tells whether a copy is whole."""
     lines = "-  https://o.example/collections/stars/files/a.bin  3  a\nab12  https://elsewhere.example/b.bin  3  b\n"
-    answer = remote.Answer(status=200, headers={}, body=lines.encode(), url="")
-    monkeypatch.setattr(remote, "exchange", lambda *_, **__: answer)
+    answer = http_client.HttpAnswer(status=200, headers={}, body=lines.encode(), url="")
+    monkeypatch.setattr(http_client, "exchange_once", lambda *_, **__: answer)
     left: list[str] = []
-    assert list(mirror._files("https://o.example", "stars", tmp_path, Settings(directory=tmp_path), left)) == []
+    assert list(mirror._mirror_files("https://o.example", "stars", tmp_path, Settings(directory=tmp_path), left)) == []
     assert left == [
         "file 'a.bin' has no checksum, or is on another server",
         "file 'https://elsewhere.example/b.bin' has no checksum, or is on another server",

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from hven.descriptor import mirroring
-from hven.model.settings import load
+from hven.model.settings import load_settings
 from hven.site import Site
 from running import Server, hven, serving, until
 
@@ -184,10 +184,13 @@ def test_what_computes_is_told_where_everybody_could_compute_it(origin: Server, 
     assert main["rules"] == {"faint": {"flag": 0, "message": "too faint"}, "odd": {"flag": 3}}
     assert main["indexes"] == [["wave", "mag"]]
     assert said["tables"].keys() == {"main", "bright", "few"}
-    with Site(load(copy, {})) as ours:
-        table = ours.current().published["images.main"].table
+    with Site(load_settings(copy, {})) as ours:
+        table = ours.get_published_state().tables_by_name["images.main"].table
         assert table.indexes == (("wave", "mag"),)
-        assert [one.name for one in ours.current().resources["images"].examples] == ["Bright ones", "All observations"]
+        assert [one.name for one in ours.get_published_state().resources["images"].examples] == [
+            "Bright ones",
+            "All observations",
+        ]
 
 
 def test_flags_come_with_the_rows_and_are_counted(origin: Server, copy: Path) -> None:
@@ -251,7 +254,11 @@ def test_observations_are_computed_of_the_copied_columns_alone(text: str, name: 
             }
         }
     )
-    made = yaml.safe_load(mirroring.mirrored(given, "https://other.example", "stars", every=None, left=left))
+    made = yaml.safe_load(
+        mirroring.write_mirror_descriptor(
+            given, "https://other.example", "stars", sync_interval=None, omission_notes=left
+        )
+    )
     assert made["tables"]["main"]["obscore"] == {
         "converted": True,
         "map": {**WHOLE, "t_min": "n", **({} if name == "of_another_version" else {name: "NULL"})},
@@ -285,7 +292,11 @@ def test_what_is_told_wrong_is_left_out_and_said() -> None:
         },
         examples=[{"title": "T", "query": "SELECT 1", "run": "x"}, {"title": "no query"}, 3],
     )
-    made = yaml.safe_load(mirroring.mirrored(given, "https://other.example", "stars", every=None, left=left))
+    made = yaml.safe_load(
+        mirroring.write_mirror_descriptor(
+            given, "https://other.example", "stars", sync_interval=None, omission_notes=left
+        )
+    )
     main = made["tables"]["main"]
     assert "obscore" not in main
     assert main["flags"] == {"column": "q", "given": True, "by": {"good": "id"}}

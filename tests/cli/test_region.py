@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from hven.app._cli.region import SHOWN
+from hven.app._cli.region import MAX_SHOWN_FAULTS
 from hven.model.sky import region_files
 from running import hven
 
@@ -92,16 +92,16 @@ def test_all_forms_say_the_same(hfc: Path, tmp_path: Path):
         out = tmp_path / f"out.{form}"
         hven("region", hfc, "--to", form, "-o", out)
         areas[form] = (
-            float(region_files.read(out.read_bytes()).regions.area()[0])
+            float(region_files.read_regions(out.read_bytes()).regions.compute_areas()[0])
             if form != "polygon"
-            else float(region_files.of_texts([out.read_text()]).regions.area()[0])
+            else float(region_files.parse_region_texts([out.read_text()]).regions.compute_areas()[0])
         )
     assert areas["moc"] == pytest.approx(areas["polygon"], rel=0.011)
     for form in ("geojson", "stc", "dali"):
         assert areas[form] == pytest.approx(areas["polygon"], rel=1e-4)
     assert json.loads((tmp_path / "out.geojson").read_text())["features"][0]["id"] == "a"
     hven("region", hfc, "--to", "moc", "-o", tmp_path / "all.fits")
-    assert region_files.read((tmp_path / "all.fits").read_bytes()).regions.area()[0] == pytest.approx(
+    assert region_files.read_regions((tmp_path / "all.fits").read_bytes()).regions.compute_areas()[0] == pytest.approx(
         areas["polygon"], rel=0.011
     )
 
@@ -133,7 +133,7 @@ def test_lists_of_pixels_with_names_of_ones_own(tmp_path: Path, name: str):
     found = hven("region", tmp_path / name, "--to", "stc", "--frame", "UNKNOWNFrame", *words).stdout
     assert found.startswith("Polygon UNKNOWNFrame ")
     side = 2.63 * 11 / 985.9
-    assert region_files.of_texts([found]).regions.area()[0] == pytest.approx(side**2, rel=1e-2)
+    assert region_files.parse_region_texts([found]).regions.compute_areas()[0] == pytest.approx(side**2, rel=1e-2)
 
 
 def test_labels_of_an_image(tmp_path: Path):
@@ -193,15 +193,19 @@ def test_what_is_mended_is_told_and_no_fault(tmp_path: Path):
     assert "row 1: the scale or the centre of the image is missing, or 0" in hven("region", tmp_path / "hfc.csv", "--to", "stc", code=1).stderr  # fmt: skip
 
 
-@pytest.mark.parametrize("count", [SHOWN, SHOWN + 1])
+@pytest.mark.parametrize("count", [MAX_SHOWN_FAULTS, MAX_SHOWN_FAULTS + 1])
 def test_how_many_changed_rows_are_not_shown_is_told_only_if_some_are_not(tmp_path: Path, count: int):
     path = tmp_path / "s.csv"
     eights = [f"{number},polygon 0 0 10 10 10 0 0 10" for number in range(count)]
     path.write_text("\n".join(["id,s_region", *eights]) + "\n")
     told = hven("region", path, "--to", "dali").stderr.splitlines()
-    assert sum("it crosses or touches itself" in line for line in told) == SHOWN
-    hidden = [] if count == SHOWN else [f"hven: {path}: {count} rows were changed, {count - SHOWN} of them not shown"]
-    assert told[SHOWN:] == hidden
+    assert sum("it crosses or touches itself" in line for line in told) == MAX_SHOWN_FAULTS
+    hidden = (
+        []
+        if count == MAX_SHOWN_FAULTS
+        else [f"hven: {path}: {count} rows were changed, {count - MAX_SHOWN_FAULTS} of them not shown"]
+    )
+    assert told[MAX_SHOWN_FAULTS:] == hidden
 
 
 @pytest.mark.parametrize(
@@ -255,7 +259,9 @@ def test_an_image_without_labels_is_what_it_covers(tmp_path: Path):
     fits.PrimaryHDU(image, cards).writeto(tmp_path / "sky.fits")
     text = hven("region", tmp_path / "sky.fits", "--to", "stc").stdout
     assert text.startswith("Polygon ICRS ")
-    assert np.degrees(np.degrees(region_files.of_texts([text]).regions.area()[0])) == pytest.approx(1.0, rel=1e-3)
+    assert np.degrees(np.degrees(region_files.parse_region_texts([text]).regions.compute_areas()[0])) == pytest.approx(
+        1.0, rel=1e-3
+    )
     fits.PrimaryHDU(image).writeto(tmp_path / "plain.fits")
     assert "no labels, for its values" in hven("region", tmp_path / "plain.fits", "--to", "stc", code=1).stderr
     for size in (2000, 4000):

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from running import hven
@@ -39,8 +39,8 @@ def test_the_entry_for_the_list_of_hapi_servers(tmp_path: Path) -> None:
     )
     (folder / "goes.yaml").write_text(DESCRIPTOR)
     assert "with samples" in hven("register", "--hapi", "--site", str(tmp_path), code=1).stderr
-    with Site(settings.load(tmp_path), watch=False) as site:
-        ingest(site, "goes")
+    with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
+        ingest_collection(site, "goes")
     entry = json.loads(hven("register", "--hapi", "--site", str(tmp_path)).stdout)
     known = json.loads(shared("corpora/hapi/servers--abouts.json").read_text())
     assert set(entry) <= {key for one in known for key in one}

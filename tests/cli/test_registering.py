@@ -14,16 +14,16 @@ import pytest
 from lxml import etree
 
 from hven.app import _cli as cli
-from hven.app._cli.enrolment import with_lines
-from hven.ingest import ingest
+from hven.app._cli.enrolment import edit_settings_text
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import UserError
-from hven.model.resource import Registered
-from hven.services import registering
-from hven.services._registry import Records, document
-from hven.services.face import Surroundings, known
+from hven.model.resource import RegistryRecord
+from hven.services import registry_validation
+from hven.services._registry_records import PublishingRegistry, write_record
+from hven.services.face import ServiceContext, load_faces
 from hven.site import Site
-from hven.site.auth import ANONYMOUS
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 from running import hven
 
 TOML = """\
@@ -65,8 +65,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "hven.toml").write_text(TOML)
     (folder / "rows.csv").write_text("id,ra,dec\na,10,5\nb,200,-40\n")
     (folder / "stars.yaml").write_text(WHOLE)
-    with Site(settings.load(home), watch=False) as site:
-        ingest(site, "stars")
+    with Site(settings.load_settings(home), watch_for_changes=False) as site:
+        ingest_collection(site, "stars")
     return home
 
 
@@ -80,9 +80,9 @@ def written(directory: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def test_what_is_right_and_nothing_is_told_by_a_look(directory: Path) -> None:
-    def told() -> list[Registered]:
-        with Site(settings.load(directory), watch=False) as site:
-            return site.store.registry.page(0, 100)
+    def told() -> list[RegistryRecord]:
+        with Site(settings.load_settings(directory), watch_for_changes=False) as site:
+            return site.store.registry.list_records(0, 100)
 
     before = told()
     assert re.fullmatch(
@@ -118,7 +118,7 @@ def test_what_a_descriptor_lacks(written: tuple[Path, Path], old: str, new: str,
 def test_five_columns_without_a_description_are_named(count: int, end: str) -> None:
     columns = "".join(f"<column><name>c{number}</name></column>" for number in range(count))
     record = etree.fromstring(f"<r><tableset><schema><table><name>s.t</name><description>T</description>{columns}</table></schema></tableset></r>")  # fmt: skip
-    ((_, message, *_),) = registering._tables(record)
+    ((_, message, *_),) = registry_validation._check_tableset(record)
     assert message == f"columns of s.t without a description ({count}): c0, c1, c2, c3, {end}"
 
 
@@ -141,10 +141,10 @@ def test_what_the_site_lacks(written: tuple[Path, Path], old: str, new: str, sai
 
 
 @pytest.fixture(scope="module")
-def judging(directory: Path) -> Iterator[Surroundings]:
+def judging(directory: Path) -> Iterator[ServiceContext]:
     (directory / "hven.toml").write_text(TOML)
-    with Site(settings.load(directory), watch=False) as site:
-        yield replace(Surroundings.of(site, ANONYMOUS), faces=known())
+    with Site(settings.load_settings(directory), watch_for_changes=False) as site:
+        yield replace(ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces())
 
 
 CONE = "ivo://tycho.example/tycho/stars/main/cone"
@@ -167,52 +167,52 @@ CONE = "ivo://tycho.example/tycho/stars/main/cone"
         ("ivo://tycho.example", "ivo://tycho.example<", "ivo://other.example<", "RI3.1.4c: there is no record of the authority tycho.example"),
     ],
 )  # fmt: skip
-def test_each_code(judging: Surroundings, ivoid: str, old: str, new: str, said: str) -> None:
+def test_each_code(judging: ServiceContext, ivoid: str, old: str, new: str, said: str) -> None:
     """A record that is spoilt in one thing is refused for that, and what is whole for nothing."""
-    records = registering.drafts(judging)
-    assert registering.judge(judging, records) == []
+    records = registry_validation.draft_records(judging)
+    assert registry_validation.check_records(judging, records) == []
 
-    def spoilt(one: Registered) -> Registered:
+    def spoilt(one: RegistryRecord) -> RegistryRecord:
         changed = re.sub(old, new, one.body, flags=re.DOTALL)
         assert changed != one.body
         return replace(one, body=changed)
 
     bad = {part: [spoilt(one) if one.ivoid == ivoid else one for one in found] for part, found in records.items()}
-    told = [fault.message for fault in registering.judge(judging, bad)]
+    told = [fault.message for fault in registry_validation.check_records(judging, bad)]
     assert [one for one in told if re.match(said, one)] if said != "none" else told == [], told
 
 
-def test_the_registry_itself_and_a_kind(judging: Surroundings) -> None:
-    records = registering.drafts(judging)
+def test_the_registry_itself_and_a_kind(judging: ServiceContext) -> None:
+    records = registry_validation.draft_records(judging)
     none = {part: [one for one in found if one.kind != "vg:Registry"] for part, found in records.items()}
-    assert any(one.message.startswith("RI3.1.4a") for one in registering.judge(judging, none))
+    assert any(one.message.startswith("RI3.1.4a") for one in registry_validation.check_records(judging, none))
     other = {part: [replace(one, kind="vs:DataService") if one.ivoid == CONE else one for one in found] for part, found in records.items()}  # fmt: skip
-    assert any(one.message.startswith(f"CS4.0a: {CONE}") for one in registering.judge(judging, other))
+    assert any(one.message.startswith(f"CS4.0a: {CONE}") for one in registry_validation.check_records(judging, other))
 
 
-def test_what_is_shown_is_what_is_told(judging: Surroundings) -> None:
+def test_what_is_shown_is_what_is_told(judging: ServiceContext) -> None:
     around = judging
-    draft = {one.ivoid: one for found in registering.drafts(around).values() for one in found}
-    Records(around).bring()
+    draft = {one.ivoid: one for found in registry_validation.draft_records(around).values() for one in found}
+    PublishingRegistry(around).refresh()
     try:
         for ivoid, one in draft.items():
-            told = around.site.store.registry.one(ivoid)
+            told = around.site.store.registry.find_record(ivoid)
             assert told is not None
             assert (told.kind, told.body) == (one.kind, one.body)
-        again = [one for found in registering.drafts(around).values() for one in found]
-        assert [document(one) for one in again] == [
-            document(around.site.store.registry.one(one.ivoid)) for one in again
+        again = [one for found in registry_validation.draft_records(around).values() for one in found]
+        assert [write_record(one) for one in again] == [
+            write_record(around.site.store.registry.find_record(one.ivoid)) for one in again
         ]  # type: ignore[arg-type]
         assert all(one.changed for one in again)
-        shown = etree.fromstring(registering.written(again[0]))
+        shown = etree.fromstring(registry_validation.format_record(again[0]))
         assert shown.get("created") == again[0].created
     finally:
-        around.site.store.registry.keep(dict.fromkeys(around.site.store.registry.made_of()))
+        around.site.store.registry.replace_records(dict.fromkeys(around.site.store.registry.map_part_digests()))
 
 
 def test_lines_of_keys_are_those_of_their_section() -> None:
     lines = ["x = 1", "[portals.a]", "authority = 'idoc'", "[registry]", "ids = {}"]
-    assert [registering._line(lines, *key) for key in (("x", ""), ("authority", ""), ("ids", "registry"), ("organisation", "registry"))] == [1, 1, 5, 4]  # fmt: skip
+    assert [registry_validation._find_key_line(lines, *key) for key in (("x", ""), ("authority", ""), ("ids", "registry"), ("organisation", "registry"))] == [1, 1, 5, 4]  # fmt: skip
 
 
 # --- the guide ------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ def test_answers_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     out, err = capsys.readouterr()
     assert "says all that registries need" in out
     assert len(re.findall(r"The (authority|registry|organisation)\b", err)) == 3  # questions
-    found = settings.load(toml.parent)
+    found = settings.load_settings(toml.parent)
     assert (found.authority, found.public_url, found.contact_email, found.registry.organisation) == ("idoc", "https://idoc.example", "vo@idoc.example", 'Institut "é"')  # fmt: skip
     assert set(before.splitlines()) - set(toml.read_text().splitlines()) == {'authority = "example.org"          # ivo://example.org/...'}  # fmt: skip
 
@@ -265,12 +265,12 @@ def test_what_is_said_already_is_not_asked_for(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sys, "stdin", Terminal("vo@idoc.example\n"))
     assert cli.main(["register", "--write", "--site", str(toml.parent)]) == 0
     assert "The authority" not in capsys.readouterr().err
-    assert (settings.load(toml.parent).public_url, settings.load(toml.parent).contact_email) == ("https://idoc.example", "vo@idoc.example")  # fmt: skip
+    assert (settings.load_settings(toml.parent).public_url, settings.load_settings(toml.parent).contact_email) == ("https://idoc.example", "vo@idoc.example")  # fmt: skip
     toml.write_text('authority = "idoc"\n[registry]\norganisation = "IAS"\n')
     monkeypatch.setattr(sys, "stdin", Terminal("https://idoc.example\n"))  # half of the answer
     assert cli.main(["register", "--write", "--site", str(toml.parent)]) == 0
     assert "still to be said: contact_email" in capsys.readouterr().err
-    assert settings.load(toml.parent).public_url == "https://idoc.example"
+    assert settings.load_settings(toml.parent).public_url == "https://idoc.example"
 
 
 @pytest.mark.parametrize(
@@ -283,13 +283,13 @@ def test_what_is_said_already_is_not_asked_for(tmp_path: Path, monkeypatch: pyte
     ],
 )
 def test_lines_go_where_they_belong(text: str) -> None:
-    before, after = tomllib.loads(text), tomllib.loads(with_lines(text, {"authority": "new", "registry.organisation": "IAS"}))  # fmt: skip
+    before, after = tomllib.loads(text), tomllib.loads(edit_settings_text(text, {"authority": "new", "registry.organisation": "IAS"}))  # fmt: skip
     assert after == {**before, "authority": "new", "registry": {**before.get("registry", {}), "organisation": "IAS"}}
 
 
 def test_a_file_that_is_written_otherwise_stays() -> None:
     with pytest.raises(UserError, match="line by line"):
-        with_lines("registry = {ids = {}}\n", {"registry.organisation": "IAS"})
+        edit_settings_text("registry = {ids = {}}\n", {"registry.organisation": "IAS"})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hven.model import settings
-from hven.site import Site, Used
+from hven.site import Site, UsageKey
 from running import hven
 
 MONTH = f"{datetime.now(UTC):%Y-%m}"
@@ -25,10 +25,10 @@ def here(tmp_path: Path) -> Path:
         (root / "collections" / name).mkdir(parents=True)
         (root / "collections" / name / f"{name}.yaml").write_text(PLAIN.format(name, more))
     (root / "hven.toml").write_text('name = "used"\ntitle = "Uraniborg"\n')
-    with Site(settings.load(root)) as site:
+    with Site(settings.load_settings(root)) as site:
         for name, requests in {"stars": 3, "hidden": 5}.items():
             for table, service in (("", ""), ("", "tap"), ("main", "tap")):
-                site.store.uses.add({Used(MONTH, name, table, service, "machine"): (2 * requests, requests, 2, 1, 4, 5, 6_000_000)})  # fmt: skip
+                site.store.uses.add_counts({UsageKey(MONTH, name, table, service, "machine"): (2 * requests, requests, 2, 1, 4, 5, 6_000_000)})  # fmt: skip
     return root
 
 

@@ -48,8 +48,8 @@ HEAVY = frozenset(
         "xarray",
     ]
 )
-VERBS = {name: file for name, file in verbs.VERBS.items() if name} | {
-    name: file for name, (file, _) in verbs.GROUPS.items()
+VERBS = {name: file for name, file in verbs.VERB_MODULES.items() if name} | {
+    name: file for name, (file, _) in verbs.VERB_GROUPS.items()
 }
 FILES = {file: name for name, file in VERBS.items()}  # each with one of its verbs
 SITE = frozenset({"numpy", "pyarrow", "sqlalchemy"})
@@ -94,13 +94,13 @@ def test_every_verb_says_what_it_needs() -> None:
 
 
 def test_help_reads_of_each_verb_what_the_parser_of_python_reads() -> None:
-    for place in (*(f"hven.app._cli.{file}:{name}" for name, file in verbs.VERBS.items() if name), *engine_verbs.places().values()):  # fmt: skip
+    for place in (*(f"hven.app._cli.{file}:{name}" for name, file in verbs.VERB_MODULES.items() if name), *engine_verbs.list_verbs().values()):  # fmt: skip
         module, _, name = place.partition(":")
         spec = importlib.util.find_spec(module)
         assert spec is not None
         tree = ast.parse(Path(str(spec.origin)).read_text(encoding="utf-8"))
         [function] = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
-        assert verbs._help(place) == ast.get_docstring(function), place
+        assert verbs._read_help(place) == ast.get_docstring(function), place
 
 
 def test_help_reads_verbs_of_others_however_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,5 +108,5 @@ def test_help_reads_verbs_of_others_however_they_are_written(tmp_path: Path, mon
         "def other(caller):\n    return 1\n\ndef one(caller\n\n):\n    'Do one thing.'\n\ndef two(caller): 'Do two.'\n\ndef none(caller):\n    pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    told = [verbs._help(f"strange_engine:{name}") for name in ("one", "two", "none", "missing")]
+    told = [verbs._read_help(f"strange_engine:{name}") for name in ("one", "two", "none", "missing")]
     assert told == ["Do one thing.", "Do two.", None, None]

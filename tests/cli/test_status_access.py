@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from running import hven
@@ -45,9 +45,9 @@ def test_who_sees_a_table_and_where_it_is(tmp_path: Path) -> None:
     for name, level in TABLES.items():
         write(tmp_path, name, level)
     write(tmp_path, "team", "", "project: hesiod\n")
-    with Site(settings.load(tmp_path)) as site:
+    with Site(settings.load_settings(tmp_path)) as site:
         for name in (*TABLES, "team"):
-            assert ingest(site, name).published
+            assert ingest_collection(site, name).published
     told = {one["table"]: one for one in json.loads(hven("status", "--json", cwd=tmp_path).stdout)["tables"]}
     assert {name: told[name]["access"] for name in WANTED} == WANTED
     assert {one["engine"] for name, one in told.items() if name != "survey.seen"} == {"duckdb"}

@@ -11,17 +11,17 @@ import pytest
 
 from clocks import Moved
 from hven.app._cli import main
-from hven.model.errors import Unauthenticated
-from hven.model.settings import init, load
-from hven.site.auth.local import Local
-from hven.site.store import Store
-from hven.site.store._grants import LOOK
+from hven.model.errors import UnauthenticatedError
+from hven.model.settings import initialize_site, load_settings
+from hven.site.auth.local import LocalIdentityProvider
+from hven.site.store import StateStore
+from hven.site.store._grants import POLL_INTERVAL_SECONDS
 
 
 def test_from_a_token_to_its_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clock: Moved
 ) -> None:
-    init(tmp_path / "site")
+    initialize_site(tmp_path / "site")
 
     def told(*words: str, besides: str = "") -> str:
         code = main([*words, "--site", str(tmp_path / "site")])
@@ -34,25 +34,25 @@ def test_from_a_token_to_its_end(
     token = told("token", "add", "anna", "--days", "2", "--for", "a notebook")
     (one,) = json.loads(told("token", "list", "--json"))
     assert (one["account"], one["scope"], one["purpose"], one["by"]) == ("anna", "read", "a notebook", "owner")
-    settings = load(tmp_path / "site", {})
-    store = Store(settings.var)
-    accounts = Local(store, settings)
-    who = accounts.found("anna", token)
+    settings = load_settings(tmp_path / "site", {})
+    store = StateStore(settings.var_directory)
+    accounts = LocalIdentityProvider(store, settings)
+    who = accounts.verify_credentials("anna", token)
     assert (who.name, "scope:read" in who.groups) == ("anna", True)
     told("token", "end", one["id"])
     assert json.loads(told("token", "list", "anna", "--json")) == []
     monkeypatch.setattr("sys.stdin", io.StringIO("four words are enough\n"))
     assert "new password" in told("user", "password", "anna")
-    clock.move(LOOK)  # another process sees it then
-    assert accounts.found("anna", "four words are enough").name == "anna"
+    clock.move(POLL_INTERVAL_SECONDS)  # another process sees it then
+    assert accounts.verify_credentials("anna", "four words are enough").name == "anna"
     again = told("token", "add", "anna")
     old = told("user", "token", "anna", besides="still open it: hven user token anna --all")
     new = told("user", "token", "anna", "--all", besides=") ended, too")
-    clock.move(LOOK)
+    clock.move(POLL_INTERVAL_SECONDS)
     for word in (again, old, "four words are enough"):
-        with pytest.raises(Unauthenticated):
-            accounts.found("anna", word)
-    assert accounts.found("anna", new).name == "anna"
+        with pytest.raises(UnauthenticatedError):
+            accounts.verify_credentials("anna", word)
+    assert accounts.verify_credentials("anna", new).name == "anna"
     told("token", "add", "anna")
     assert "no password" in told("user", "password", "anna", "--remove")
     store.close()

@@ -148,7 +148,7 @@ def test_a_fault_of_ours_is_3_and_keeps_the_traceback_in_a_file(
     def broken(self: object, *_: object) -> None:
         raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr(holdings.Site, "current", broken)
+    monkeypatch.setattr(holdings.Site, "get_published_state", broken)
     assert cli.main(["status", "--site", str(made)]) == 3
     told = capsys.readouterr()
     assert told.out == ""
@@ -164,19 +164,19 @@ def test_the_machines_faults_are_3_and_ctrl_c_is_130(
 ) -> None:
     from hven import site as holdings
     from hven.app import _cli as cli
-    from hven.model.errors import Cancelled, StorageError
+    from hven.model.errors import OperationCancelledError, StorageError
 
     def fail(error: BaseException) -> int:
         def broken(self: object, *_: object) -> None:
             raise error
 
-        monkeypatch.setattr(holdings.Site, "current", broken)
+        monkeypatch.setattr(holdings.Site, "get_published_state", broken)
         return cli.main(["status", "--site", str(made)])
 
     assert fail(StorageError("the disk is full", remedy="make room")) == 3
     assert capsys.readouterr().err == "hven: the disk is full; make room\n"
     assert fail(KeyboardInterrupt()) == 130
-    assert fail(Cancelled("stopped")) == 130
+    assert fail(OperationCancelledError("stopped")) == 130
     assert capsys.readouterr().err == "hven: stopped\nhven: stopped\n"
 
 
@@ -426,15 +426,15 @@ def test_an_engine_brings_verbs_that_are_mounted_among_ours(tmp_path, monkeypatc
     (tmp_path / "foreign_engine.py").write_text(
         '"""An engine of somebody else."""\n'
         "from typing import Annotated\n"
-        "from hven.engines import Caller, Word\n"
-        "def greet(caller: Caller, name: Annotated[str, Word('NAME', 'Whom.')], loud: Annotated[bool, Word('--loud', 'Shout.')] = False):\n"
+        "from hven.engines import CommandContext, CommandArgument\n"
+        "def greet(caller: CommandContext, name: Annotated[str, CommandArgument('NAME', 'Whom.')], loud: Annotated[bool, CommandArgument('--loud', 'Shout.')] = False):\n"
         '    """Greet somebody."""\n'
-        "    caller.say(f'hello {name}' + '!' * loud)\n"
+        "    caller.print_message(f'hello {name}' + '!' * loud)\n"
         "    return {'name': name, 'here': str(caller.settings().directory), 'site': bool(caller.identity())}, not loud\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(engines, "kinds", lambda: [engines.Kind(verbs=("foreign_engine:greet",))])
-    cli._command.cache_clear()
+    monkeypatch.setattr(engines, "load_engine_records", lambda: [engines.EngineRecord(verbs=("foreign_engine:greet",))])
+    cli._build_command.cache_clear()
     assert cli.main(["--help"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and line.strip()]
     assert names[names.index("restore") + 1 :][:2] == ["greet", "remove"]
@@ -442,14 +442,14 @@ def test_an_engine_brings_verbs_that_are_mounted_among_ours(tmp_path, monkeypatc
     assert capsys.readouterr().out == "hello Vega!\n"
     assert cli.main(["greet", "Vega", "--json", "--site", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out) == {"name": "Vega", "here": str(tmp_path), "site": True}
-    cli._command.cache_clear()
+    cli._build_command.cache_clear()
 
 
 def test_an_ingest_loads_neither_syncs_nor_what_runs_jobs():
     words = [sys.executable, "-c", "import sys, hven.app._cli.publish; print(*sys.modules)"]
     loaded = set(subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
-    assert "hven.ingest._steps" in loaded
-    assert not loaded & {"hven.ingest.sync", "hven.jobs.scheduler", "hven.jobs.keeper", "hven.jobs.desk"}
+    assert "hven.ingest._ingest_pipeline" in loaded
+    assert not loaded & {"hven.ingest.sync", "hven.jobs.scheduler", "hven.jobs.job_supervisor", "hven.jobs.job_service"}
 
 
 def test_only_the_verb_that_is_called_is_loaded():

@@ -15,17 +15,24 @@ from typer.testing import CliRunner
 
 import plugged
 from hven.adql import functions
-from hven.app._cli.verbs import command
-from hven.descriptor import check
+from hven.app._cli.verbs import build_command
+from hven.descriptor import check_descriptor
 from hven.engines import postgres as engine
 from hven.model import plugins
 from hven.model.errors import DescriptorError, ParamError, UserError
-from hven.model.params import Param, Params
-from hven.model.settings import Section, Settings, _validation, docs, load, setting
+from hven.model.params import Param, RequestParams
+from hven.model.settings import (
+    Settings,
+    SettingsSection,
+    _validation,
+    collect_setting_docs,
+    define_setting,
+    load_settings,
+)
 from hven.model.types import BOOLEAN, INT32, INT64, TIMESTAMP
 from hven.portal import panes
-from hven.services.params import value
-from hven.sources import ROW, Context, Reject, filekinds
+from hven.services.params import parse_value
+from hven.sources import ROW_NUMBER_COLUMN, RejectedRow, SourceContext, file_kinds
 from hven.testing.face import FaceContract
 from hven.testing.portal_pane import PaneContract
 from hven.testing.site import tiny_site
@@ -35,14 +42,14 @@ from shared import ROOT
 PAGE = (ROOT / "docs/howto/extend.md").read_text(encoding="utf-8")
 SOURCES = (ROOT / "docs/reference/sources.md").read_text(encoding="utf-8")
 FORMATS = (ROOT / "docs/reference/formats.md").read_text(encoding="utf-8")
-MAKES = "from hven.adql.signatures import function\nFUNCTION = function("
+MAKES = "from hven.adql.signatures import define_function\nFUNCTION = define_function("
 EXAMPLES = {"protocols": "bright", "functions": "airmass", "panes": "counts", "sources": "nights", "formats": "bars"}
 
 
 @pytest.mark.parametrize(("group", "name"), [*EXAMPLES.items(), ("sources", "labels")])
 def test_the_page_says_how_many_files_it_takes_and_shows_them(group: str, name: str) -> None:
     told = {one: int(files) for one, files in re.findall(r"\| `hven\.(\w+)` \| (\d+) \|", PAGE)}
-    assert told.keys() <= plugins.GROUPS.keys()
+    assert told.keys() <= plugins.PLUGIN_GROUPS.keys()
     files = plugged.files(name)
     assert files - {f"test_{name}.py"} == {f"hven_{name}.py", "pyproject.toml"}
     assert told[group] == 1
@@ -63,7 +70,7 @@ def _airmass(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("_airmass")
 class TestFunction(plugged.tests("airmass")):  # type: ignore[misc]
     def test_programs_and_people_find_it(self, tmp_path: Path) -> None:
-        with FaceContract().served(tmp_path / "site") as ask:
+        with FaceContract().serve_site(tmp_path / "site") as ask:
             found = ask(
                 "/tap/sync",
                 {"LANG": "ADQL", "QUERY": "SELECT id, airmass(dec) AS x FROM tiny.stars", "RESPONSEFORMAT": "csv"},
@@ -78,13 +85,15 @@ class TestFunction(plugged.tests("airmass")):  # type: ignore[misc]
                 "did you mean 'AIRMASS'?"
                 in ask("/tap/sync", {"LANG": "ADQL", "QUERY": "SELECT airmas(dec) AS x FROM tiny.stars"}).text
             )
-        assert "| `airmass(altitude)` | DOUBLE |" in functions.reference()
+        assert "| `airmass(altitude)` | DOUBLE |" in functions.generate_function_reference()
 
     def test_its_name_must_be_new(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(plugins.load("functions", "airmass"), "FUNCTION", functions.QUERY.get("SIN"))
-        functions.added.cache_clear()
+        monkeypatch.setattr(
+            plugins.load_plugin("functions", "airmass"), "FUNCTION", functions.QUERY_FUNCTIONS.find_function("SIN")
+        )
+        functions.load_plugin_functions.cache_clear()
         with pytest.raises(UserError, match=r"'airmass' in hven\.functions brings SIN, which is there already"):
-            functions.added()
+            functions.load_plugin_functions()
 
 
 @pytest.mark.usefixtures("_airmass")
@@ -99,11 +108,11 @@ class TestFunctionInPostgres(plugged.tests("airmass")):  # type: ignore[misc]
         return engine.open(directory, memory=1 << 28, threads=1, url=self.url, pool=2, schema="hven")
 
     def test_it_is_computed_there(self, tmp_path: Path) -> None:
-        from hven.adql import bind, parse
-        from hven.adql.scope import Tables
+        from hven.adql import bind_query, parse_query
+        from hven.adql.scope import StaticCatalogue
 
         opened = self.open(tmp_path)
-        plan = opened.prepare(bind(parse("SELECT AIRMASS(30) AS x"), Tables([])))  # type: ignore[attr-defined]
+        plan = opened.plan_query(bind_query(parse_query("SELECT AIRMASS(30) AS x"), StaticCatalogue([])))  # type: ignore[attr-defined]
         assert "elsewhere" not in plan.explain().lower(), plan.explain()
         opened.close()  # type: ignore[attr-defined]
 
@@ -128,27 +137,31 @@ def _labels(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("_labels")
 class TestFileSource(plugged.tests("labels")):  # type: ignore[misc]
     def test_what_is_no_label_is_kept_aside(self, tmp_path: Path) -> None:
-        options = self.make(tmp_path)
+        options = self.write_source_files(tmp_path)
         (tmp_path / "c.lbl").write_text("PRODUCT_ID = c\n")
         (tmp_path / "d.lbl.gz").write_bytes(gzip.compress(b"PRODUCT_ID = d\nEND\n"))
-        refused: list[Reject] = []
-        module = plugins.load("sources", self.kind)
+        refused: list[RejectedRow] = []
+        module = plugins.load_plugin("sources", self.kind)
         source = module.open(
-            module.Options(**options | {"files": "*.lbl*"}), Context(directory=tmp_path, reject=refused.append)
+            module.Options(**options | {"files": "*.lbl*"}), SourceContext(directory=tmp_path, on_reject=refused.append)
         )
-        found = self.table(source, ["PRODUCT_ID", "file.name", ROW])
+        found = self.read_table(source, ["PRODUCT_ID", "file.name", ROW_NUMBER_COLUMN])
         assert found.to_pydict() == {
             "PRODUCT_ID": ["a", "b", "d"],
             "file.name": ["a.lbl", "b.lbl", "d.lbl.gz"],
-            ROW: [1, 1, 1],
+            ROW_NUMBER_COLUMN: [1, 1, 1],
         }
         assert [(one.file, one.reason) for one in refused] == [("c.lbl", "the label has no END")]
-        assert [pin.sha256 is not None for pin in source.pins()] == [True] * 4
+        assert [pin.sha256 is not None for pin in source.list_input_versions()] == [True] * 4
 
     def test_its_files_are_known_by_name_and_content(self, tmp_path: Path) -> None:
-        self.make(tmp_path)
-        assert filekinds.named("data/*.LBL.gz") == filekinds.inside(tmp_path / "a.lbl") == self.kind
-        assert filekinds.begun(b"a,b\n1,2\n") == "csv"
+        self.write_source_files(tmp_path)
+        assert (
+            file_kinds.find_kind_by_name("data/*.LBL.gz")
+            == file_kinds.find_kind_of_file(tmp_path / "a.lbl")
+            == self.kind
+        )
+        assert file_kinds.find_kind_by_content(b"a,b\n1,2\n") == "csv"
 
 
 @pytest.fixture
@@ -160,7 +173,7 @@ def _bars(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("_bars")
 class TestFormat(plugged.tests("bars")):  # type: ignore[misc]
     def test_services_give_it_and_texts_come_back(self, tmp_path: Path) -> None:
-        with FaceContract().served(tmp_path) as ask:
+        with FaceContract().serve_site(tmp_path) as ask:
             query = "SELECT id, mag, 'a|b\\c' AS t FROM tiny.stars ORDER BY id"
             answer = ask("/tap/sync", {"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "bars"})
             assert answer.text == "id|mag|t\na|1|a\\|b\\\\c\nb|2|a\\|b\\\\c\n"
@@ -178,8 +191,8 @@ def _counts(tmp_path: Path) -> Iterator[None]:
 class TestPane(plugged.tests("counts")):  # type: ignore[misc]
     def test_every_pane_that_is_registered_keeps_the_contract(self, tmp_path: Path) -> None:
         promises = [name for name in vars(PaneContract) if name.startswith("test_")]
-        assert [pane.name for pane in panes.known()] == ["counts"]
-        for pane in panes.known():
+        assert [pane.name for pane in panes.list_panes()] == ["counts"]
+        for pane in panes.list_panes():
             contract = type("TestRegistered", (PaneContract,), {"name": pane.name})()
             for promise in promises:
                 method = getattr(contract, promise)
@@ -209,7 +222,7 @@ def test_the_contract_finds_a_pane_that_breaks_it(tmp_path: Path, check: str, wa
 
 
 def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:
-    with plugged.installed("counts", tmp_path / "site-packages"), FaceContract().served(tmp_path / "site") as ask:
+    with plugged.installed("counts", tmp_path / "site-packages"), FaceContract().serve_site(tmp_path / "site") as ask:
         here = "/collections/tiny/stars"
         searched = ask(here, {"mag": "1..1.5", "_cols": "id"}).text
         assert re.search(
@@ -244,11 +257,11 @@ def test_check_tries_panes(tmp_path: Path, caplog: pytest.LogCaptureFixture, was
         (folder / "stars.yaml").write_text(
             "collection: stars\ntitle: Stars\ntables:\n  main:\n    source: {files: stars.csv}\n    columns: {id: string, mag: {type: float64, unit: mag, ucd: phot.mag}}\n"
         )
-        assert CliRunner().invoke(command(), ["--site", str(tmp_path), "ingest", "stars"]).exit_code == 0
-        said = CliRunner().invoke(command(), ["--site", str(tmp_path), "check"])
+        assert CliRunner().invoke(build_command(), ["--site", str(tmp_path), "ingest", "stars"]).exit_code == 0
+        said = CliRunner().invoke(build_command(), ["--site", str(tmp_path), "check"])
         assert f"the pane 'counts' fails for stars.main: {told}" in said.output
         assert said.exit_code == 1
-        with FaceContract().served(tmp_path / "served") as ask:  # its error takes no page with it
+        with FaceContract().serve_site(tmp_path / "served") as ask:  # its error takes no page with it
             assert ask("/collections/tiny/stars").status_code == 200
             assert ("applies" in was) == ("it cannot be tried, in the plugin 'counts' of hven.panes" in caplog.text)
 
@@ -258,11 +271,15 @@ def test_check_has_nothing_to_say_of_a_pane_that_works(tmp_path: Path) -> None:
         plugged.installed("counts", tmp_path / "site-packages"),
         tiny_site(tmp_path / "site", {"tiny.stars": (FaceContract.table, FaceContract.rows)}) as site,
     ):
-        assert [pane.tried(site) for pane in panes.known()] == [[]]
+        assert [pane.check_tables(site) for pane in panes.list_panes()] == [[]]
 
 
 def test_a_setting_is_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: dict[str, object] = {"dataclass": dataclass, "setting": setting, "Section": Section}
+    written: dict[str, object] = {
+        "dataclass": dataclass,
+        "define_setting": define_setting,
+        "SettingsSection": SettingsSection,
+    }
     exec(next(block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "SECTION" in block), written)
     monkeypatch.setattr(engine, "KIND", replace(engine.KIND, settings=(*engine.KIND.settings, written["SECTION"])))
     cached = [
@@ -274,12 +291,15 @@ def test_a_setting_is_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         for one in cached:
             one.cache_clear()
         (tmp_path / "hven.toml").write_text("[echo]\ndepth = 5\n")
-        assert load(tmp_path, {}).brought["echo"].depth == 5
-        assert load(tmp_path, {"HVEN_ECHO_DEPTH": "7"}).brought["echo"].depth == 7
-        assert (docs()["echo"], docs()["echo.depth"]) == ("Echoes.", "how deep it sounds")
+        assert load_settings(tmp_path, {}).brought["echo"].depth == 5
+        assert load_settings(tmp_path, {"HVEN_ECHO_DEPTH": "7"}).brought["echo"].depth == 7
+        assert (collect_setting_docs()["echo"], collect_setting_docs()["echo.depth"]) == (
+            "Echoes.",
+            "how deep it sounds",
+        )
         (tmp_path / "hven.toml").write_text("[echo]\ndepth = 0\n")
         with pytest.raises(DescriptorError, match="depth"):
-            load(tmp_path, {})
+            load_settings(tmp_path, {})
     finally:
         for one in cached:
             one.cache_clear()
@@ -290,8 +310,8 @@ def test_a_setting_is_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     [
         ("import nowhere_at_all", "cannot be loaded: ModuleNotFoundError: No module named 'nowhere_at_all'"),
         ("def f(:", "cannot be loaded: SyntaxError"),
-        ("FUNCTIONS = 1", "has no FUNCTION of the class Entry"),
-        ("FUNCTION = {}", "has no FUNCTION of the class Entry"),
+        ("FUNCTIONS = 1", "has no FUNCTION of the class FunctionDefinition"),
+        ("FUNCTION = {}", "has no FUNCTION of the class FunctionDefinition"),
         (
             f"{MAKES}'udf', 'A', '(x NUMERIC) -> FLOATY', doc='')",
             "cannot be loaded: UserError: A(x NUMERIC) -> FLOATY: 'FLOATY' is no type; known: ",
@@ -310,15 +330,15 @@ def test_one_with_a_fault_is_told_by_its_name(tmp_path: Path, written: str, told
     place = tmp_path / "site-packages"
     with plugged.installed("airmass", place):
         (place / "hven_airmass.py").write_text(written, encoding="utf-8")
-        (error,) = plugins.faults()
+        (error,) = plugins.find_plugin_faults()
         assert error.message.startswith(f"the plugin 'airmass' of hven.functions (hven_airmass) {told}")
         (tmp_path / "hven.toml").write_text('name = "x"\n')
         for verb in (["check"], ["serve", "--port", "1"]):
-            said = CliRunner().invoke(command(), ["--site", str(tmp_path), *verb])
+            said = CliRunner().invoke(build_command(), ["--site", str(tmp_path), *verb])
             assert "the plugin 'airmass' of hven.functions" in said.output + str(said.exception), verb
             assert said.exit_code, verb
             assert "serve" in verb or "0 descriptors: 1 error" in said.output
-    assert list(plugins.faults()) == []
+    assert list(plugins.find_plugin_faults()) == []
 
 
 def test_all_that_have_faults_are_told(tmp_path: Path) -> None:
@@ -328,7 +348,7 @@ def test_all_that_have_faults_are_told(tmp_path: Path) -> None:
         (about / "entry_points.txt").write_text(
             "[hven.functions]\na = hven_a_away\nb = hven_b_away\n[hven.panes]\nc = hven_c_away\n", encoding="utf-8"
         )
-        told = [error.message for error in plugins.faults()]
+        told = [error.message for error in plugins.find_plugin_faults()]
     assert [re.findall(r"plugin '(\w)' of hven\.(\w+)", one) for one in told] == [
         [("a", "functions")],
         [("b", "functions")],
@@ -340,8 +360,8 @@ def test_all_that_have_faults_are_told(tmp_path: Path) -> None:
     ("body", "told", "noted"),
     [
         ("1 / 0", "something went wrong; this is a fault of the service", "ZeroDivisionError in request without id, in the plugin 'bright' of hven.protocols, at hven_bright.py:"),
-        ("return Asked(query='SELECT nowhere FROM tiny.stars')", "bright makes a query that cannot be asked: line 1, column 8: ", "ServiceError"),
-        ("return Asked(query='SELECT')", "bright makes a query that cannot be asked: line 1, column ", "ServiceError"),
+        ("return ServiceQuery(query='SELECT nowhere FROM tiny.stars')", "bright makes a query that cannot be asked: line 1, column 8: ", "ServiceError"),
+        ("return ServiceQuery(query='SELECT')", "bright makes a query that cannot be asked: line 1, column ", "ServiceError"),
     ],
 )  # fmt: skip
 def test_a_face_with_a_fault_is_no_fault_of_its_reader(
@@ -351,7 +371,7 @@ def test_a_face_with_a_fault_is_no_fault_of_its_reader(
     with plugged.installed("bright", place):
         path = place / "hven_bright.py"
         path.write_text(path.read_text().replace('"""Ask for the brightest first."""', body), encoding="utf-8")
-        with FaceContract().served(tmp_path / "site") as ask:
+        with FaceContract().serve_site(tmp_path / "site") as ask:
             answer = ask("/bright/tiny.stars", {"LIMIT": "3"})
     assert answer.status_code == 500
     assert told in answer.text
@@ -363,7 +383,9 @@ def test_a_source_that_fails_is_blamed_with_its_line(tmp_path: Path) -> None:
     with plugged.installed("nights", place):
         path = place / "hven_nights.py"
         path.write_text(
-            path.read_text().replace("        names = columns or", "        1 / 0\n        names = columns or"),
+            path.read_text().replace(
+                "        names = column_names or", "        1 / 0\n        names = column_names or"
+            ),
             encoding="utf-8",
         )
         line = path.read_text().split("1 / 0")[0].count("\n") + 1
@@ -373,10 +395,10 @@ def test_a_source_that_fails_is_blamed_with_its_line(tmp_path: Path) -> None:
         descriptor.write_text(
             'collection: n\ntitle: n\ntables:\n  main:\n    source: {kind: nights, first: "2026-01-01", nights: 3}\n'
         )
-        said = CliRunner().invoke(command(), ["--site", str(tmp_path), "ingest", "n"])
+        said = CliRunner().invoke(build_command(), ["--site", str(tmp_path), "ingest", "n"])
         assert isinstance(said.exception, ZeroDivisionError)
-        assert plugins.blamed(said.exception) == f"the plugin 'nights' of hven.sources, at hven_nights.py:{line}"
-    assert plugins.blamed(ZeroDivisionError()) == "Hven itself"
+        assert plugins.locate_error(said.exception) == f"the plugin 'nights' of hven.sources, at hven_nights.py:{line}"
+    assert plugins.locate_error(ZeroDivisionError()) == "Hven itself"
 
 
 def test_a_group_that_nobody_asks_is_told(tmp_path: Path) -> None:
@@ -384,7 +406,7 @@ def test_a_group_that_nobody_asks_is_told(tmp_path: Path) -> None:
     with plugged.installed("airmass", place):
         (about,) = place.glob("*.dist-info")
         (about / "entry_points.txt").write_text("[hven.function]\nairmass = hven_airmass\n", encoding="utf-8")
-        (error,) = plugins.faults()
+        (error,) = plugins.find_plugin_faults()
         assert str(error).startswith("no group of plugins is called hven.function; did you mean 'functions'?")
 
 
@@ -400,17 +422,17 @@ def test_a_group_that_nobody_asks_is_told(tmp_path: Path) -> None:
 )
 def test_a_parameter_is_checked_as_it_is_declared(param: Param, given: str, told: str) -> None:
     with pytest.raises(ParamError) as caught:
-        value(Params({param.name: (given,)}), param)
+        parse_value(RequestParams({param.name: (given,)}), param)
     assert caught.value.message == told
 
 
 def test_a_parameter_is_read_as_it_is_declared() -> None:
-    given = Params({"K": ("1", "2", "2"), "FLAG": ("1",), "WHEN": ("2026-11-20T10:15:00",), "WORD": ("",)})
-    assert value(given, Param(name="K", type=INT32, many=True)) == (1, 2, 2)
-    assert value(given, Param(name="FLAG", type=BOOLEAN)) is True
-    assert value(given, Param(name="WHEN", type=TIMESTAMP)) == datetime(2026, 11, 20, 10, 15)
-    assert value(given, Param(name="WORD", many=True)) == ()
-    assert value(given, Param(name="OTHER", type=BOOLEAN, default="false")) is False
+    given = RequestParams({"K": ("1", "2", "2"), "FLAG": ("1",), "WHEN": ("2026-11-20T10:15:00",), "WORD": ("",)})
+    assert parse_value(given, Param(name="K", type=INT32, many=True)) == (1, 2, 2)
+    assert parse_value(given, Param(name="FLAG", type=BOOLEAN)) is True
+    assert parse_value(given, Param(name="WHEN", type=TIMESTAMP)) == datetime(2026, 11, 20, 10, 15)
+    assert parse_value(given, Param(name="WORD", many=True)) == ()
+    assert parse_value(given, Param(name="OTHER", type=BOOLEAN, default="false")) is False
 
 
 def test_a_descriptor_names_a_face_of_ones_own(tmp_path: Path) -> None:
@@ -418,9 +440,11 @@ def test_a_descriptor_names_a_face_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     (tmp_path / "c/d.csv").write_text("mag\n1\n")
     (tmp_path / "c/c.yaml").write_text(text)
-    assert "no service is called 'bright'" in str(check(tmp_path / "c/c.yaml", Settings(directory=tmp_path))[0])
+    assert "no service is called 'bright'" in str(
+        check_descriptor(tmp_path / "c/c.yaml", Settings(directory=tmp_path))[0]
+    )
     with plugged.installed("bright", tmp_path / "site-packages"):
-        assert check(tmp_path / "c/c.yaml", Settings(directory=tmp_path)) == []
+        assert check_descriptor(tmp_path / "c/c.yaml", Settings(directory=tmp_path)) == []
 
 
 def test_a_misspelt_option_of_a_source_of_ones_own_is_told(tmp_path: Path) -> None:
@@ -429,5 +453,5 @@ def test_a_misspelt_option_of_a_source_of_ones_own_is_told(tmp_path: Path) -> No
         "collection: c\ntitle: C\ntables:\n  t: {source: {kind: nights, begn: 2026-01-01}, columns: {night: date}}\n"
     )
     with plugged.installed("nights", tmp_path / "site-packages"):
-        told = [str(fault) for fault in check(tmp_path / "c/c.yaml", Settings(directory=tmp_path))]
+        told = [str(fault) for fault in check_descriptor(tmp_path / "c/c.yaml", Settings(directory=tmp_path))]
     assert any("begn" in one for one in told), told

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from hven.model import clock
-from hven.model.errors import Overloaded, Timeout, TooLarge
-from hven.services import bodies
-from hven.services.params import FORM_MOST, read
+from hven.model import deadlines
+from hven.model.errors import OverloadedError, TimeLimitError, TooLargeError
+from hven.services import request_bodies
+from hven.services.params import MAX_FORM_BYTES, read_params
 
 PIECE = b"x" * 65_536
 
@@ -35,36 +35,44 @@ def request(
 def test_parts_without_a_file_name_are_counted_before_they_are_held() -> None:
     """One by one they are small, but all of them are held as text."""
     head = b'--B\r\nContent-Disposition: form-data; name="f%d"\r\n\r\n'
-    pieces = [piece for n in range(2 * FORM_MOST // len(PIECE)) for piece in (head % n, PIECE, b"\r\n")] + [
+    pieces = [piece for n in range(2 * MAX_FORM_BYTES // len(PIECE)) for piece in (head % n, PIECE, b"\r\n")] + [
         b"--B--\r\n"
     ]
     asked = request(pieces, "multipart/form-data; boundary=B")
-    with pytest.raises(TooLarge, match="file name"):
-        asyncio.run(read(asked, 100 * FORM_MOST))
+    with pytest.raises(TooLargeError, match="file name"):
+        asyncio.run(read_params(asked, 100 * MAX_FORM_BYTES))
 
 
 def test_so_many_big_bodies_at_once() -> None:
-    big = [PIECE] * (bodies.BIG // len(PIECE) + 1)
-    scopes = [{bodies.PLACES: 2} for _ in range(3)]
+    big = [PIECE] * (request_bodies.MIN_BIG_BODY_BYTES // len(PIECE) + 1)
+    scopes = [{request_bodies.BODY_SLOTS_SCOPE_KEY: 2} for _ in range(3)]
     asked = [request(big, **scope) for scope in scopes]
     try:
-        assert len(asyncio.run(bodies.whole_body(asked[0], 2 * bodies.BIG))) > bodies.BIG
-        asyncio.run(bodies.whole_body(asked[1], 2 * bodies.BIG))
-        with pytest.raises(Overloaded):
-            asyncio.run(bodies.whole_body(asked[2], 2 * bodies.BIG))
+        assert (
+            len(asyncio.run(request_bodies.read_body(asked[0], 2 * request_bodies.MIN_BIG_BODY_BYTES)))
+            > request_bodies.MIN_BIG_BODY_BYTES
+        )
+        asyncio.run(request_bodies.read_body(asked[1], 2 * request_bodies.MIN_BIG_BODY_BYTES))
+        with pytest.raises(OverloadedError):
+            asyncio.run(request_bodies.read_body(asked[2], 2 * request_bodies.MIN_BIG_BODY_BYTES))
         # small ones need no place
-        assert asyncio.run(bodies.whole_body(request([PIECE], **scopes[2]), 2 * bodies.BIG)) == PIECE
-        bodies.give_back(asked[0].scope)
+        assert (
+            asyncio.run(request_bodies.read_body(request([PIECE], **scopes[2]), 2 * request_bodies.MIN_BIG_BODY_BYTES))
+            == PIECE
+        )
+        request_bodies.release_body_slot(asked[0].scope)
         asked.append(request(big, **scopes[2]))
-        asyncio.run(bodies.whole_body(asked[3], 2 * bodies.BIG))
+        asyncio.run(request_bodies.read_body(asked[3], 2 * request_bodies.MIN_BIG_BODY_BYTES))
     finally:
         for one in asked:
-            bodies.give_back(one.scope)
+            request_bodies.release_body_slot(one.scope)
 
 
 def test_small_pieces_are_given_together() -> None:
     async def given() -> list[bytes]:
-        return [chunk async for chunk in bodies.chunks(request([b"%05d" % n for n in range(30_000)]), 10**6)]
+        return [
+            chunk async for chunk in request_bodies.read_chunks(request([b"%05d" % n for n in range(30_000)]), 10**6)
+        ]
 
     chunks = asyncio.run(given())
     assert b"".join(chunks) == b"".join(b"%05d" % n for n in range(30_000))
@@ -72,17 +80,17 @@ def test_small_pieces_are_given_together() -> None:
 
 
 def test_a_body_that_stops_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "STILL", 0.01)
-    with pytest.raises(Timeout, match="too slowly"):
-        asyncio.run(bodies.whole_body(request([PIECE], forever=True), 10**6))
+    monkeypatch.setattr(request_bodies, "IDLE_TIMEOUT_SECONDS", 0.01)
+    with pytest.raises(TimeLimitError, match="too slowly"):
+        asyncio.run(request_bodies.read_body(request([PIECE], forever=True), 10**6))
 
 
 def test_the_line_takes_nothing_of_the_requests_time() -> None:
     async def slowly() -> float:
-        running = clock.Clock(60)
-        clock.running.set(running)
-        until = running.until
-        await bodies.whole_body(request([PIECE, PIECE]), 10**6)
-        return running.until - until
+        running = deadlines.Deadline(60)
+        deadlines.CURRENT_DEADLINE.set(running)
+        until = running.expiry_time
+        await request_bodies.read_body(request([PIECE, PIECE]), 10**6)
+        return running.expiry_time - until
 
     assert asyncio.run(slowly()) > 0

@@ -10,16 +10,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from hven.model.clock import Clock
-from hven.model.errors import Timeout
-from hven.services._answer import COMPANY, Chunks
-from hven.services._threads import Waiting
+from hven.model.deadlines import Deadline
+from hven.model.errors import TimeLimitError
+from hven.services._responses import MIN_FIRST_CHUNK_BYTES, ResponseChunks
+from hven.services._threads import TurnWaiter
 
-answer = sys.modules["hven.services._answer"]
+answer = sys.modules["hven.services._responses"]
 
 
 def chunks(computed, *parts):
-    return Chunks(iter(parts), SimpleNamespace(computed=computed, clock=None))
+    return ResponseChunks(iter(parts), SimpleNamespace(is_computed=computed, deadline=None))
 
 
 @pytest.mark.parametrize(
@@ -27,44 +27,50 @@ def chunks(computed, *parts):
     [
         (True, [b"a", b"b", b"c"], b"abc", True, []),
         (False, [b"a", b"b"], b"a", False, [b"b"]),  # the second may be long in coming
-        (True, [b"a", b"b" * COMPANY, b"c"], b"a" + b"b" * COMPANY, False, [b"c"]),  # enough to be sent alone
+        (
+            True,
+            [b"a", b"b" * MIN_FIRST_CHUNK_BYTES, b"c"],
+            b"a" + b"b" * MIN_FIRST_CHUNK_BYTES,
+            False,
+            [b"c"],
+        ),  # enough to be sent alone
         (True, [], b"", True, []),
     ],
 )
 def test_the_opening(computed, parts, first, whole, left):
     made = chunks(computed, *parts)
-    assert made.opening() == (first, whole)
-    assert list(iter(made.following, None)) == left
+    assert made.read_opening() == (first, whole)
+    assert list(iter(made.read_next, None)) == left
 
 
 def test_the_clock_runs_while_a_chunk_is_made_and_not_while_the_line_takes_it():
-    counting, until = Clock(60), []
+    counting, until = Deadline(60), []
 
     def parts():
         for part in (b"a", b"b"):
             time.sleep(0.01)
-            until.append(counting.until)
+            until.append(counting.expiry_time)
             yield part
 
-    made = Chunks(parts(), SimpleNamespace(computed=False, clock=counting))
-    begun = counting.until
-    made.following()
+    made = ResponseChunks(parts(), SimpleNamespace(is_computed=False, deadline=counting))
+    begun = counting.expiry_time
+    made.read_next()
     time.sleep(0.02)
-    made.following()
+    made.read_next()
     assert until[0] == begun
     assert until[1] - begun >= 0.02
 
 
 def test_an_engine_that_does_not_end_keeps_nobody_waiting(monkeypatch):
-    monkeypatch.setattr(answer, "LATE", 0.01)
+    monkeypatch.setattr(answer, "CANCEL_GRACE_SECONDS", 0.01)
     ended, told = threading.Event(), []
-    result = SimpleNamespace(computed=False, clock=Clock(0.01), cancel=lambda: told.append("cancel"))
+    result = SimpleNamespace(is_computed=False, deadline=Deadline(0.01), cancel=lambda: told.append("cancel"))
 
     async def asked():
         try:
-            turn = Waiting(lambda _: None, lambda: True)
-            with pytest.raises(Timeout, match="time limit"):
-                await answer._on_time(Chunks(iter(lambda: ended.wait(60) and None, None), result), turn)
+            turn = TurnWaiter(lambda _: None, lambda: True)
+            with pytest.raises(TimeLimitError, match="time limit"):
+                await answer._open_in_time(ResponseChunks(iter(lambda: ended.wait(60) and None, None), result), turn)
             told.append("told")
         finally:
             ended.set()

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from hven.services import Documents, unchanged, whole
-from hven.services._encoding import Encoder, choose
+from hven.services import DocumentCache, answer_with_body, is_unchanged
+from hven.services._encoding import StreamCompressor, choose_encoding
 
 
 def request(method: str = "GET", **headers: str) -> Request:
@@ -20,20 +20,20 @@ def request(method: str = "GET", **headers: str) -> Request:
 
 
 def test_a_document_is_made_once() -> None:
-    kept = Documents()
-    assert kept.get("a", lambda: b"one") == kept.get("a", lambda: b"two") == b"one"
-    assert kept.get("b", lambda: b"two") == b"two"
+    kept = DocumentCache()
+    assert kept.get_or_build("a", lambda: b"one") == kept.get_or_build("a", lambda: b"two") == b"one"
+    assert kept.get_or_build("b", lambda: b"two") == b"two"
 
 
 def test_the_oldest_go_when_the_bytes_are_too_many() -> None:
-    kept = Documents(budget=100)
+    kept = DocumentCache(budget=100)
     for name in "abc":
-        kept.get(name, lambda: b"x" * 40)
-    assert kept.bytes == 80
-    assert kept.get("b", lambda: b"new") == b"x" * 40
-    assert kept.get("a", lambda: b"new") == b"new"
-    assert kept.get("huge", lambda: b"x" * 1000) == b"x" * 1000
-    assert kept.bytes <= 100
+        kept.get_or_build(name, lambda: b"x" * 40)
+    assert kept.total_bytes == 80
+    assert kept.get_or_build("b", lambda: b"new") == b"x" * 40
+    assert kept.get_or_build("a", lambda: b"new") == b"new"
+    assert kept.get_or_build("huge", lambda: b"x" * 1000) == b"x" * 1000
+    assert kept.total_bytes <= 100
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def test_the_oldest_go_when_the_bytes_are_too_many() -> None:
     [('W/"a"', True), ('"a"', True), ('"x", W/"a"', True), ("*", True), ('"b"', False), ("", False), ("a", False)],
 )
 def test_a_tag_is_compared_weakly(known: str, same: bool) -> None:
-    assert unchanged(request(if_none_match=known), 'W/"a"') is same
+    assert is_unchanged(request(if_none_match=known), 'W/"a"') is same
 
 
 def test_only_what_is_safe_is_answered_by_not_modified() -> None:
-    assert unchanged(request("HEAD", if_none_match='"a"'), 'W/"a"')
-    assert not unchanged(request("POST", if_none_match='"a"'), 'W/"a"')
-    assert not unchanged(request(), 'W/"a"')
+    assert is_unchanged(request("HEAD", if_none_match='"a"'), 'W/"a"')
+    assert not is_unchanged(request("POST", if_none_match='"a"'), 'W/"a"')
+    assert not is_unchanged(request(), 'W/"a"')
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_only_what_is_safe_is_answered_by_not_modified() -> None:
     ],
 )  # fmt: skip
 def test_the_encoding_is_what_the_reader_likes_best(accept: str, chosen: str | None) -> None:
-    assert choose(accept) == chosen
+    assert choose_encoding(accept) == chosen
 
 
 @given(st.lists(st.binary(max_size=3000), max_size=20))
@@ -67,8 +67,8 @@ def test_streams_are_read_back_whole(pieces: list[bytes]) -> None:
         ("gzip", gzip.decompress),
         ("zstd", lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data)),
     ):
-        encoder = Encoder(encoding)
-        packed = b"".join(encoder.feed(piece) for piece in pieces) + encoder.finish()
+        encoder = StreamCompressor(encoding)
+        packed = b"".join(encoder.compress(piece) for piece in pieces) + encoder.finish()
         assert unpack(packed) == b"".join(pieces)
 
 
@@ -76,7 +76,7 @@ def test_head_tells_the_length_of_what_get_sends() -> None:
     body = b"a text that is worth packing " * 200
     for accept in ("identity", "gzip"):
         head, get = (
-            whole(request(method, accept_encoding=accept), body, {"content-type": "text/plain"})
+            answer_with_body(request(method, accept_encoding=accept), body, {"content-type": "text/plain"})
             for method in ("HEAD", "GET")
         )
         assert head.body == b""

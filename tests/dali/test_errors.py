@@ -10,7 +10,14 @@ import pytest
 from lxml import etree
 
 from hven.model import errors
-from hven.services.errors import STATUS, cone_error, headers_of, message_of, status_of, votable_error
+from hven.services.errors import (
+    HTTP_STATUS_BY_ERROR,
+    build_error_headers,
+    find_http_status,
+    write_cone_error,
+    write_error_message,
+    write_votable_error,
+)
 
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
 
@@ -18,15 +25,15 @@ V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (errors.NotFound("x"), 404),
-        (errors.Forbidden("x"), 403),
-        (errors.Unauthenticated("x"), 401),
-        (errors.TooLarge("x"), 413),
-        (errors.Conflict("x"), 409),
+        (errors.NotFoundError("x"), 404),
+        (errors.ForbiddenError("x"), 403),
+        (errors.UnauthenticatedError("x"), 401),
+        (errors.TooLargeError("x"), 413),
+        (errors.ConflictError("x"), 409),
         (errors.ParseError("x"), 400),
         (errors.ParamError("x"), 400),
-        (errors.Timeout("x"), 408),
-        (errors.Overloaded("x"), 503),
+        (errors.TimeLimitError("x"), 408),
+        (errors.OverloadedError("x"), 503),
         (errors.StorageError("x"), 503),
         (OSError(errno.ENOSPC, "No space left on device", "/var/x"), 503),
         (OSError(errno.EMFILE, "Too many open files"), 503),
@@ -35,14 +42,14 @@ V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
     ],
 )
 def test_each_class_has_its_status(error: Exception, status: int) -> None:
-    assert status_of(error) == status
+    assert find_http_status(error) == status
 
 
 def test_every_class_of_the_tree_has_a_status_and_children_come_first() -> None:
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.HvenError)]
-    assert all(any(issubclass(kind, known) for known, _ in STATUS) for kind in kinds)
-    for number, (kind, _) in enumerate(STATUS):
-        assert not any(issubclass(kind, earlier) for earlier, _ in STATUS[:number]), (
+    assert all(any(issubclass(kind, known) for known, _ in HTTP_STATUS_BY_ERROR) for kind in kinds)
+    for number, (kind, _) in enumerate(HTTP_STATUS_BY_ERROR):
+        assert not any(issubclass(kind, earlier) for earlier, _ in HTTP_STATUS_BY_ERROR[:number]), (
             f"{kind.__name__} can never be reached"
         )
 
@@ -59,7 +66,7 @@ def test_every_class_of_the_tree_has_a_status_and_children_come_first() -> None:
     ],
 )
 def test_what_the_machine_lacks_is_told_without_a_path(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    told = message_of(error, "abc")
+    told = write_error_message(error, "abc")
     assert "/srv" not in told
     assert "site/" not in told
     assert re.search(
@@ -67,11 +74,11 @@ def test_what_the_machine_lacks_is_told_without_a_path(error: Exception, caplog:
         told,
     )
     assert "/srv/site/var" in caplog.text
-    assert headers_of(error) == {"retry-after": "5"}
+    assert build_error_headers(error) == {"retry-after": "5"}
 
 
 def test_unforeseen_errors_tell_readers_nothing_but_the_id(caplog: pytest.LogCaptureFixture) -> None:
-    text = message_of(ZeroDivisionError("secret /etc/passwd"), "abc")
+    text = write_error_message(ZeroDivisionError("secret /etc/passwd"), "abc")
     assert "secret" not in text
     assert "abc" in text
     assert "secret" in caplog.text
@@ -79,11 +86,11 @@ def test_unforeseen_errors_tell_readers_nothing_but_the_id(caplog: pytest.LogCap
 
 @pytest.mark.parametrize("text", ["plain", "<&>\"'", "nul \x00 bell \x07 lone \ud800", "smart \u2019quotes\u2019"])
 def test_documents_are_well_formed_whatever_the_message(text: str) -> None:
-    tree = etree.fromstring(votable_error(text))
+    tree = etree.fromstring(write_votable_error(text))
     (info,) = tree.xpath("v:RESOURCE[@type='results']/v:INFO[@name='QUERY_STATUS']", namespaces=V)
     assert info.get("value") == "ERROR"
     assert info.text
-    (info,) = etree.fromstring(cone_error(text)).xpath("v:INFO[@name='Error']", namespaces=V)
+    (info,) = etree.fromstring(write_cone_error(text)).xpath("v:INFO[@name='Error']", namespaces=V)
     assert info.get("value")
 
 
@@ -91,5 +98,5 @@ def test_where_things_lie_on_the_disk_is_not_told() -> None:
     error = errors.StorageError(
         "the system state sqlite:////srv/site/var/hven.sqlite cannot be written: database or disk is full"
     )
-    assert "/srv" not in message_of(error)
-    assert "hven.sqlite cannot be written: database or disk is full" in message_of(error)
+    assert "/srv" not in write_error_message(error)
+    assert "hven.sqlite cannot be written: database or disk is full" in write_error_message(error)

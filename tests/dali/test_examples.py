@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from hven.model.resource import Example
-from hven.services._examples import VOCABULARY, document
+from hven.model.resource import ExampleQuery
+from hven.services._examples import VOCABULARY_URI, write_examples_document
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 made = st.builds(
-    Example, name=texts, query=texts, description=st.none() | texts, tables=st.lists(texts, max_size=2).map(tuple)
+    ExampleQuery, name=texts, query=texts, description=st.none() | texts, tables=st.lists(texts, max_size=2).map(tuple)
 )
 
 
 @given(st.lists(made, max_size=5))
 def test_every_example_is_there_and_named_once(examples):
-    tree = etree.fromstring(document(examples))
-    assert [item.get("vocab") for item in tree.iter() if item.get("vocab")] == [VOCABULARY]
+    tree = etree.fromstring(write_examples_document(examples))
+    assert [item.get("vocab") for item in tree.iter() if item.get("vocab")] == [VOCABULARY_URI]
     found = tree.xpath("//*[@typeof='example']")
     ids = [item.get("id") for item in found]
     assert len(found) == len(examples) == len(set(ids))
@@ -34,8 +34,8 @@ def test_every_example_is_there_and_named_once(examples):
 
 def test_text_stays_text():
     tree = etree.fromstring(
-        document(
-            [Example(name="a < b & c", query="SELECT 1 FROM t WHERE x<5 AND s = '&amp;\x00'", tables=('"a b".t',))]
+        write_examples_document(
+            [ExampleQuery(name="a < b & c", query="SELECT 1 FROM t WHERE x<5 AND s = '&amp;\x00'", tables=('"a b".t',))]
         )
     )
     assert tree.xpath("string(//*[@property='query'])") == "SELECT 1 FROM t WHERE x<5 AND s = '&amp;'"

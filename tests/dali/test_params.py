@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from hven.model.errors import ParamError, TooLarge
-from hven.model.params import Param, collect
-from hven.services.params import FORM_MOST, read
+from hven.model.errors import ParamError, TooLargeError
+from hven.model.params import Param, collect_params
+from hven.services.params import MAX_FORM_BYTES, read_params
 
 
 def request(
@@ -27,13 +27,13 @@ def request(
 
 
 def params(**kwargs: Any) -> Any:
-    return asyncio.run(read(request(**kwargs), 10_000))
+    return asyncio.run(read_params(request(**kwargs), 10_000))
 
 
 def test_names_have_no_case_and_values_do() -> None:
     found = params(query=b"query=SELECT+a&Lang=ADQL")
-    assert found.one("QUERY") == "SELECT a"
-    assert found.one("LANG") == "ADQL"
+    assert found.read_one("QUERY") == "SELECT a"
+    assert found.read_one("LANG") == "ADQL"
 
 
 def test_get_and_post_are_the_same() -> None:
@@ -43,7 +43,7 @@ def test_get_and_post_are_the_same() -> None:
 
 def test_post_adds_to_the_address() -> None:
     found = params(method="POST", query=b"LANG=ADQL", body=b"QUERY=x")
-    assert (found.one("LANG"), found.one("QUERY")) == ("ADQL", "x")
+    assert (found.read_one("LANG"), found.read_one("QUERY")) == ("ADQL", "x")
 
 
 def test_multipart_fields_and_files() -> None:
@@ -52,7 +52,7 @@ def test_multipart_fields_and_files() -> None:
         b'--B\r\nContent-Disposition: form-data; name="t1"; filename="t1.vot"\r\nContent-Type: text/xml\r\n\r\n<VOTABLE/>\r\n--B--\r\n'
     )
     found = params(method="POST", body=body, kind="multipart/form-data; boundary=B")
-    assert found.one("QUERY") == "SELECT 1"
+    assert found.read_one("QUERY") == "SELECT 1"
     assert found.files["t1"].content == b"<VOTABLE/>"
 
 
@@ -73,41 +73,41 @@ def test_a_packed_body_is_refused_with_what_may_be_packed() -> None:
     asked = request(method="POST", body=b"\x1f\x8b")
     asked.scope["headers"].append((b"content-encoding", b"gzip"))
     with pytest.raises(ParamError, match=r"packed with 'gzip'.*files may be packed"):
-        asyncio.run(read(asked, 10_000))
+        asyncio.run(read_params(asked, 10_000))
 
 
 def test_a_single_value_given_twice_is_an_error_only_if_it_differs() -> None:
-    assert collect([("MAXREC", "5"), ("maxrec", "5")]).one("MAXREC") == "5"
+    assert collect_params([("MAXREC", "5"), ("maxrec", "5")]).read_one("MAXREC") == "5"
     with pytest.raises(ParamError, match="2 times"):
-        collect([("MAXREC", "5"), ("maxrec", "6")]).one("MAXREC")
+        collect_params([("MAXREC", "5"), ("maxrec", "6")]).read_one("MAXREC")
 
 
 def test_an_empty_value_is_no_value() -> None:
-    assert collect([("MAXREC", "")]).whole("MAXREC") is None
+    assert collect_params([("MAXREC", "")]).read_integer("MAXREC") is None
 
 
 @pytest.mark.parametrize("text", ["ten", "1e3.5", "nan", "inf", "0x10", "1,5", "1_000", "\u0661\u0662", "1e999", "--1"])
 def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(ParamError, match="RA"):
-        collect([("RA", text)]).number("RA")
+        collect_params([("RA", text)]).read_number("RA")
 
 
 @pytest.mark.parametrize(("text", "low", "high"), [("-0.1", 0, 360), ("360.5", 0, 360)])
 def test_bounds_are_said(text: str, low: float, high: float) -> None:
     with pytest.raises(ParamError, match="from 0 to 360"):
-        collect([("RA", text)]).number("RA", minimum=low, maximum=high)
+        collect_params([("RA", text)]).read_number("RA", minimum=low, maximum=high)
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "many", "1_000", "\u0661", "-" + "9" * 5000, "1e3"])
 def test_maxrec_is_a_whole_number(text: str) -> None:
     with pytest.raises(ParamError, match="MAXREC"):
-        collect([("MAXREC", text)]).whole("MAXREC")
+        collect_params([("MAXREC", text)]).read_integer("MAXREC")
 
 
 @pytest.mark.parametrize("text", ["9223372036854775807", "9" * 30, "+" + "9" * 5000, "0" * 200 + "9" * 19])
 def test_a_maxrec_that_means_everything_is_taken_so(text: str) -> None:
     """Clients send the largest number of their language for it."""
-    assert collect([("MAXREC", text)]).whole("MAXREC") == 2**63 - 1
+    assert collect_params([("MAXREC", text)]).read_integer("MAXREC") == 2**63 - 1
 
 
 def test_bytes_that_are_not_utf8_are_named() -> None:
@@ -118,7 +118,7 @@ def test_bytes_that_are_not_utf8_are_named() -> None:
 
 
 def test_too_much_is_refused_before_it_is_read_whole() -> None:
-    with pytest.raises(TooLarge, match="10,000"):
+    with pytest.raises(TooLargeError, match="10,000"):
         params(method="POST", body=b"QUERY=" + b"x" * 20_000)
 
 
@@ -134,27 +134,27 @@ def test_a_broken_multipart_body_is_refused() -> None:
 
 def test_check_knows_required_and_allowed_and_ignores_the_rest() -> None:
     known = [Param(name="LANG", required=True, allowed=("ADQL",))]
-    collect([("LANG", "ADQL"), ("DUMMY", "ignore-me")]).check(known)
+    collect_params([("LANG", "ADQL"), ("DUMMY", "ignore-me")]).check_values(known)
     with pytest.raises(ParamError, match="missing"):
-        collect([]).check(known)
+        collect_params([]).check_values(known)
     with pytest.raises(ParamError, match="allowed: ADQL"):
-        collect([("LANG", "OOBLECK")]).check(known)
+        collect_params([("LANG", "OOBLECK")]).check_values(known)
 
 
 def test_a_long_form_is_read_like_a_short_one() -> None:
     body = b"QUERY=" + b"x" * 200_000 + b"&LANG=ADQL"
-    found = asyncio.run(read(request(method="POST", body=body), 10**6))
-    assert (len(found.one("QUERY") or ""), found.one("LANG")) == (200_000, "ADQL")
+    found = asyncio.run(read_params(request(method="POST", body=body), 10**6))
+    assert (len(found.read_one("QUERY") or ""), found.read_one("LANG")) == (200_000, "ADQL")
 
 
 def test_a_form_without_files_has_its_own_limit() -> None:
-    with pytest.raises(TooLarge, match="16,777,216"):
-        asyncio.run(read(request(method="POST", body=b"QUERY=" + b"x" * FORM_MOST), 10**9))
+    with pytest.raises(TooLargeError, match="16,777,216"):
+        asyncio.run(read_params(request(method="POST", body=b"QUERY=" + b"x" * MAX_FORM_BYTES), 10**9))
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_number_that_a_program_writes_is_read(value: float) -> None:
-    assert collect([("RA", repr(value))]).number("RA") == value
+    assert collect_params([("RA", repr(value))]).read_number("RA") == value
 
 
 @given(st.binary(max_size=200))

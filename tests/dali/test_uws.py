@@ -17,15 +17,15 @@ import pytest
 import sqlalchemy as sa
 from lxml import etree
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.jobs._worker import run_next
-from hven.jobs.desk import stamp
-from hven.jobs.keeper import Keeper
+from hven.jobs.job_service import format_timestamp
+from hven.jobs.job_supervisor import JobSupervisor
 from hven.model.settings._sections import JobLimits
 from hven.services import uws
 from hven.site import Site
 from hven.site.store import _database as db
-from hven.site.store._job_records import _packed
+from hven.site.store._job_records import _encode_json_columns
 from hven.testing.site import tiny_site
 from needs import need_program
 from shared import shared
@@ -52,7 +52,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 def made(client: Client, **params: object) -> str:
@@ -66,8 +66,8 @@ def name(path: str) -> str:
 
 
 def put_into(site: Site, path: str, phase: str) -> None:
-    with site.store._database.writing() as connection:
-        values = {"phase": phase, "ended": db.now() if phase in FINAL else None}
+    with site.store._database.begin_write() as connection:
+        values = {"phase": phase, "ended": db.format_current_time() if phase in FINAL else None}
         connection.execute(sa.update(db.jobs).where(db.jobs.c.id == name(path)).values(**values))
 
 
@@ -180,16 +180,16 @@ def test_too_many_jobs_are_held_then_refused_and_each_says_why(client: Client, s
 
 
 def test_an_archived_job_is_known_by_its_name_alone(client: Client, site: Site) -> None:
-    from hven.jobs.keeper import Keeper
+    from hven.jobs.job_supervisor import JobSupervisor
 
     path, stays = made(client, PHASE="RUN"), made(client)
     run_next(site)
     assert client.get(f"{path}/results/result").status == 200
     client.post(f"{path}/destruction", DESTRUCTION="2020-01-01T00:00:00Z")
-    with site.store._database.writing() as connection:  # archived an hour ago
-        moment = stamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - 3600, UTC))
+    with site.store._database.begin_write() as connection:  # archived an hour ago
+        moment = format_timestamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - 3600, UTC))
         connection.execute(sa.update(db.jobs).where(db.jobs.c.id == name(path)).values(destruction=moment))
-    Keeper(site.settings, workers=1, idle=1.0, parent=None)._sweep()
+    JobSupervisor(site.settings, worker_limit=1, idle_seconds=1.0, parent_pid=None)._delete_expired()
     root = job(client, path)
     assert root.findtext(f"{UWS}phase") == "ARCHIVED"
     assert len(root.find(f"{UWS}results")) == 0
@@ -207,8 +207,10 @@ def test_quote_share_and_place_are_told_alike_everywhere(client: Client, site: S
     for number in range(2):
         path = made(client, QUERY=f"SELECT TOP {number + 3} id FROM stars.main", PHASE="RUN")
         run_next(site)
-    with site.store._database.writing() as connection:  # each took two seconds, on whatever machine
-        begun, ended = (stamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - ago, UTC)) for ago in (62, 60))
+    with site.store._database.begin_write() as connection:  # each took two seconds, on whatever machine
+        begun, ended = (
+            format_timestamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - ago, UTC)) for ago in (62, 60)
+        )
         connection.execute(sa.update(db.jobs).values(started=begun, ended=ended))
     assert told(client, path)["quote"] is None  # it has ended
     assert client.get(f"{path}/quote").text == ""
@@ -216,13 +218,13 @@ def test_quote_share_and_place_are_told_alike_everywhere(client: Client, site: S
     pending = made(client, QUERY="SELECT TOP 7 id FROM stars.main")
     strange = made(client, QUERY="SELECT MAX(id) FROM stars.main")
     running = made(client, QUERY="SELECT MIN(id) FROM stars.main", PHASE="RUN")
-    held = site.store.jobs.claim()
-    site.store.jobs.beat(held, {"rows": 500, "share": 0.25})
-    begun = stamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - 30, UTC))
-    with site.store._database.writing() as connection:
+    held = site.store.jobs.claim_job()
+    site.store.jobs.record_heartbeat(held, {"rows": 500, "share": 0.25})
+    begun = format_timestamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - 30, UTC))
+    with site.store._database.begin_write() as connection:
         connection.execute(sa.update(db.jobs).where(db.jobs.c.id == name(running)).values(started=begun))
     waiting = made(client, QUERY="SELECT TOP 5 id FROM stars.main", PHASE="RUN")
-    now = stamp(datetime.now(UTC))
+    now = format_timestamp(datetime.now(UTC))
     for asked in (pending, running, waiting):
         quote = client.get(f"{asked}/quote").text
         assert quote.endswith("Z")
@@ -288,10 +290,10 @@ MANY = 2_345
 def many(client: Client, site: Site) -> list[str]:
     """Jobs of the one who asks, of which seven always began at one moment; in the order of the list."""
     path = made(client)
-    job = site.store.jobs.one(name(path))
+    job = site.store.jobs.get_job(name(path))
     client.ask("DELETE", path)
     rows = [
-        _packed(
+        _encode_json_columns(
             asdict(
                 replace(
                     job,
@@ -302,7 +304,7 @@ def many(client: Client, site: Site) -> list[str]:
         )
         for number in range(MANY)
     ]
-    with site.store._database.writing() as connection:
+    with site.store._database.begin_write() as connection:
         connection.execute(sa.insert(db.jobs), rows)
     return [
         one["id"]
@@ -330,7 +332,7 @@ def test_a_long_list_comes_in_pages_and_none_is_lost(client: Client, site: Site,
     assert json.loads(first.body)["next"] == re.fullmatch(r'<(.*)>; rel="next"', first.headers["link"])[1]  # type: ignore[index]
     assert pages(client, f"/tap/async?LAST={MANY}") == [many], "who says how many gets them at once"
     assert pages(client, "/tap/async?LAST=3") == [many[:3]]
-    with site.store._database.writing() as connection:
+    with site.store._database.begin_write() as connection:
         connection.execute(sa.update(db.jobs).where(db.jobs.c.id < "j01500").values(phase="COMPLETED"))
     done = [one for one in many if one < "j01500"]
     assert pages(client, "/tap/async?PHASE=COMPLETED") == [done[:1000], done[1000:]]
@@ -348,24 +350,24 @@ def test_a_long_list_comes_in_pages_and_none_is_lost(client: Client, site: Site,
 def test_a_list_that_is_longer_than_any_answer(
     client: Client, many: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uws, "MOST", 900)
+    monkeypatch.setattr(uws, "MAX_LIST_LIMIT", 900)
     assert [len(page) for page in pages(client, "/tap/async?LAST=2000")] == [900, 900, 200]
     assert list(chain.from_iterable(pages(client, "/tap/async?LAST=2000"))) == many[:2000]
 
 
 def test_what_is_due_goes_in_few_transactions_with_its_files(client: Client, site: Site, many: list[str]) -> None:
-    place = site.settings.kept / "jobs" / many[5]
+    place = site.settings.data_directory / "jobs" / many[5]
     place.mkdir(parents=True)
     (place / "result").touch()
-    with site.store._database.writing() as connection:
+    with site.store._database.begin_write() as connection:
         connection.execute(
             sa.update(db.jobs).where(db.jobs.c.id != many[7]).values(destruction="2026-01-01T00:00:00.000000Z")
         )
-    keeper = Keeper(replace(site.settings, jobs=JobLimits()), workers=1, idle=1.0, parent=None)
-    version = site.store.jobs.version()
+    keeper = JobSupervisor(replace(site.settings, jobs=JobLimits()), worker_limit=1, idle_seconds=1.0, parent_pid=None)
+    version = site.store.jobs.get_version()
     for _ in range(3):
-        keeper._sweep()
-    keeper._close()
+        keeper._delete_expired()
+    keeper._close_store()
     assert pages(client, "/tap/async") == [[many[7]]]
-    assert site.store.jobs.version() - version < 30
+    assert site.store.jobs.get_version() - version < 30
     assert not place.exists()

@@ -8,15 +8,15 @@ import pyarrow as pa
 
 from hven.descriptor import mapping as mappings
 from hven.model import plugins
-from hven.sources import ROW, Context
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext
 
 
 def compiled(spec, resource, source=0):
     one = spec.sources[source]
-    module = plugins.load("sources", one.kind)
+    module = plugins.load_plugin("sources", one.kind)
     options = module.Options.model_validate(dict(one.options))
-    context = Context(directory=resource.path.parent)
-    mapping = mappings.compile(spec, module.open(options, context).columns(), resource)
+    context = SourceContext(directory=resource.path.parent)
+    mapping = mappings.compile_mapping(spec, module.open(options, context).list_columns(), resource)
     return mapping, module.open(options, context)
 
 
@@ -24,12 +24,13 @@ def run(engine, mapping, batch):
     """Give one Arrow table per query, in the order of source rows, with the row number last."""
     batch = batch if isinstance(batch, pa.RecordBatch) else batch.combine_chunks().to_batches()[0]
     for call in mapping.calls:
-        arguments = engine.compute(call.args, {"source": batch, **mapping.lookups})
+        arguments = engine.evaluate_query(call.argument_query, {"source": batch, **mapping.lookups})
         batch = batch.append_column(
-            call.output, call.load()(*[column.combine_chunks() for column in arguments.columns])
+            call.output_column, call.load_function()(*[column.combine_chunks() for column in arguments.columns])
         )
     return batch, [
-        engine.compute(query, {"source": batch, **mapping.lookups}).sort_by(ROW) for query in mapping.queries
+        engine.evaluate_query(query, {"source": batch, **mapping.lookups}).sort_by(ROW_NUMBER_COLUMN)
+        for query in mapping.queries
     ]
 
 
@@ -39,9 +40,9 @@ def rows(engine, resource):
     for spec in resource.tables:
         mapping, source = compiled(spec, resource)
         found[spec.table.name] = []
-        for batch in source.batches(mapping.needed):
+        for batch in source.read_batches(mapping.needed_columns):
             for answer in run(engine, mapping, batch)[1]:
-                table = answer.drop_columns([ROW])
+                table = answer.drop_columns([ROW_NUMBER_COLUMN])
                 types = {column.name: column.type for column in mapping.table.columns}
                 assert table.column_names == list(types)
                 found[spec.table.name] += [

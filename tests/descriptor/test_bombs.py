@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hven.adql import scope
-from hven.descriptor import check
+from hven.descriptor import check_descriptor
 from hven.model.settings import Settings
 
 HEAD = "collection: x\ntitle: X\n"
@@ -66,7 +66,7 @@ def test_bombs(text: str, line: int, said: str, tmp_path: Path) -> None:
         (home / f"i{number}.yaml").write_text(f"include: [i{number + 1}.yaml, ./i{number + 1}.yaml]\n")
     (home / "i40.yaml").write_text("licence: x\n")
     (home / "x.yaml").write_text(text, encoding="utf-8")
-    found = check(home / "x.yaml", Settings(directory=tmp_path))
+    found = check_descriptor(home / "x.yaml", Settings(directory=tmp_path))
     assert any(said in fault.message and fault.place.line == line for fault in found), found[:5]
 
 
@@ -75,8 +75,8 @@ def test_what_is_known_of_a_column_is_worked_out_a_few_times_however_many_there_
 ) -> None:
     """It was once for each pair of columns: half a minute for 2,500 of them."""
     asked: list[str] = []
-    made = scope.column_meta
-    monkeypatch.setattr(scope, "column_meta", lambda column: asked.append(column.name) or made(column))
+    made = scope.build_column_meta
+    monkeypatch.setattr(scope, "build_column_meta", lambda column: asked.append(column.name) or made(column))
     names = [f"c{n}" for n in range(100)]
     home = tmp_path / "collections/x"
     home.mkdir(parents=True)
@@ -85,5 +85,5 @@ def test_what_is_known_of_a_column_is_worked_out_a_few_times_however_many_there_
     (home / "x.yaml").write_text(
         f"{HEAD}tables:\n  main:\n    source: {{kind: csv, files: a.csv}}\n    columns: {{{columns}}}\n"
     )
-    assert check(home / "x.yaml", Settings(directory=tmp_path)) == []
+    assert check_descriptor(home / "x.yaml", Settings(directory=tmp_path)) == []
     assert 0 < len(asked) <= 10 * len(names)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from hven import formats, query
-from hven.descriptor import check, load, new
+from hven.descriptor import check_descriptor, drafting, load_descriptor
 from hven.formats import votable
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import units
-from hven.model.settings import load as settings
+from hven.model.settings import load_settings as settings
 from hven.site import Site
 from shared import shared
 
@@ -37,28 +37,36 @@ DOCUMENT = """<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3
 """
 
 
-def answered(directory: Path, file: Path) -> tuple[formats.Head, list[dict], formats.Head, list[dict], list[str]]:
+def answered(
+    directory: Path, file: Path
+) -> tuple[formats.TableMetadata, list[dict], formats.TableMetadata, list[dict], list[str]]:
     """Give head and rows of a VOTable and of `SELECT *` of the table that `hven new` makes of it, and the names of the columns as they are described here."""
     (directory / "hven.toml").write_text("")
     made = settings(directory)
-    path = new.create(made, "c", str(file))
+    path = drafting.create_descriptor(made, "c", str(file))
     with Site(settings(directory)) as site:
-        assert ingest(site, "c").published
-        with query.run("SELECT * FROM c.main", site=site, maxrec=100_000) as result:
+        assert ingest_collection(site, "c").published
+        with query.run_query("SELECT * FROM c.main", site=site, maxrec=100_000) as result:
             out = b"".join(
-                votable.write(query.head(result), result.batches(), result.end, {"serialization": "TABLEDATA"})
+                votable.write_votable(
+                    query.build_result_head(result),
+                    result.iterate_batches(),
+                    result.build_status,
+                    {"serialization": "TABLEDATA"},
+                )
             )
-    (spec,) = load(path, made).tables
+    (spec,) = load_descriptor(path, made).tables
     names = [one.name for one in spec.table.columns]
     data = file.read_bytes()
     there, here = (
-        votable.read(io.BytesIO(text)) for text in (gzip.decompress(data) if file.suffix == ".gz" else data, out)
+        votable.read_votable(io.BytesIO(text))
+        for text in (gzip.decompress(data) if file.suffix == ".gz" else data, out)
     )
     rows = [[row for batch in one.batches for row in batch.to_pylist()] for one in (there, here)]
-    return there.head, rows[0], here.head, rows[1], names
+    return there.metadata, rows[0], here.metadata, rows[1], names
 
 
-def compare(directory: Path, file: Path) -> formats.Head:
+def compare(directory: Path, file: Path) -> formats.TableMetadata:
     """Hold an answer against the document; gives its head."""
     there, theirs, here, ours, mine_named = answered(directory, file)
     names = {one.name: name for one, name in zip(there.columns, mine_named, strict=True)}
@@ -68,11 +76,11 @@ def compare(directory: Path, file: Path) -> formats.Head:
     for one in there.columns:
         column = mine[names[one.name]]
         assert (column.description, column.utype, column.display) == (one.description, one.utype, one.display), one.name
-        assert not one.ucd or column.ucd == (units.modern_ucd(one.ucd) or column.ucd or one.ucd), one.name
+        assert not one.ucd or column.ucd == (units.modernize_ucd(one.ucd) or column.ucd or one.ucd), one.name
         if one.unit in {"h:m:s", "d:m:s"} and column.unit == "deg":  # sexagesimal texts become degrees
             converted.add(one.name)
         else:
-            assert one.unit is None or column.unit == (units.meant(one.unit) or one.unit), one.name
+            assert one.unit is None or column.unit == (units.normalize_unit(one.unit) or one.unit), one.name
             assert column.type.is_string if one.type.is_string else column.type == one.type
         wanted = (
             None
@@ -96,7 +104,7 @@ def compare(directory: Path, file: Path) -> formats.Head:
             (
                 one.name,
                 one.type.datatype,
-                units.meant(one.unit) if one.unit else None,
+                units.normalize_unit(one.unit) if one.unit else None,
                 one.description,
                 head.enums.get(one.enum or ""),
                 value,
@@ -146,9 +154,9 @@ def test_a_link_to_a_column_that_was_not_taken_is_told(tmp_path: Path) -> None:
         "collection: c\ntitle: C\ntables:\n  t:\n    source: {kind: votable, files: stars.vot}\n    columns: {star: string}\n    map: {star: HD}\n"
     )
     with Site(settings(tmp_path)) as site:
-        report = ingest(site, "c")
-        assert "the source's link names its column 'RAdeg'" in report.text()
-        assert site.current().published["c.t"].table.column("star").link is None
+        report = ingest_collection(site, "c")
+        assert "the source's link names its column 'RAdeg'" in report.format_text()
+        assert site.get_published_state().tables_by_name["c.t"].table.find_column("star").link is None
 
 
 def test_ucds_of_the_source_that_are_old_or_none(tmp_path):
@@ -159,17 +167,19 @@ def test_ucds_of_the_source_that_are_old_or_none(tmp_path):
         f'<VOTABLE version="1.4"><RESOURCE><TABLE>{fields}<DATA><TABLEDATA><TR>{"<TD>1</TD>" * 4}</TR></TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>'
     )
     made = settings(tmp_path)
-    path = new.create(made, "s", str(tmp_path / "s.vot"))
+    path = drafting.create_descriptor(made, "s", str(tmp_path / "s.vot"))
     assert "# the source says UCD 'UD_N', which is none" in path.read_text()
     assert [
-        one.severity for one in check(path, made) if "the source's UCDs are none: b (UD_N), c (VIS2)" in one.message
+        one.severity
+        for one in check_descriptor(path, made)
+        if "the source's UCDs are none: b (UD_N), c (VIS2)" in one.message
     ] == ["warning"]
     path.write_text(re.sub(r"(b|c): +\{", r'\1: {ucd: "", ', path.read_text()))
-    assert not [one for one in check(path, made) if "UCD" in one.message]
+    assert not [one for one in check_descriptor(path, made) if "UCD" in one.message]
     with Site(made) as site:
-        assert ingest(site, "s").published
-        with query.run("SELECT * FROM s.main", site=site, maxrec=9) as result:
-            assert [one.ucd or None for one in query.head(result).columns] == [
+        assert ingest_collection(site, "s").published
+        with query.run_query("SELECT * FROM s.main", site=site, maxrec=9) as result:
+            assert [one.ucd or None for one in query.build_result_head(result).columns] == [
                 "pos.eq.ra;meta.main",
                 None,
                 None,

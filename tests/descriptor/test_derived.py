@@ -2,7 +2,7 @@
 
 import pytest
 
-from hven.descriptor import check
+from hven.descriptor import check_descriptor
 from hven.model.settings import Settings
 
 HEAD = "collection: sky\ntitle: Stars\ndescription: Stars of a test\nlicence: CC0-1.0\nsubjects: [stars]\nservices: [tap, obscore]\n"
@@ -24,7 +24,11 @@ def found(place, text, name="sky"):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "stars.csv").write_text("id,ra,dec,mag\n1,10.5,20.5,3.5\n2,11.5,21.5,4.5\n")
     (folder / f"{name}.yaml").write_text(text)
-    return [str(one) for one in check(folder / f"{name}.yaml", Settings(directory=place)) if one.severity == "error"]
+    return [
+        str(one)
+        for one in check_descriptor(folder / f"{name}.yaml", Settings(directory=place))
+        if one.severity == "error"
+    ]
 
 
 @pytest.mark.parametrize(

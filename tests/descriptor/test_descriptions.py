@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from hven import descriptor
-from hven.descriptor.new import create
-from hven.ingest import ingest
+from hven.descriptor.drafting import create_descriptor
+from hven.ingest import ingest_collection
 from hven.model.errors import SourceError, UsageError
-from hven.model.settings import Settings, init, load
-from hven.query import run
+from hven.model.settings import Settings, initialize_site, load_settings
+from hven.query import run_query
 from hven.site import Site
-from hven.site.auth import ANONYMOUS
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 from shared import shared
 
 FELIS = """\
@@ -137,23 +137,23 @@ ERDDAP = """\
 
 @pytest.fixture
 def site(tmp_path: Path) -> Settings:
-    init(tmp_path / "site")
-    return load(tmp_path / "site")
+    initialize_site(tmp_path / "site")
+    return load_settings(tmp_path / "site")
 
 
 def drafted(settings: Settings, source: Path, **more: object) -> dict:
     """Write a first descriptor, and check it."""
-    path = create(settings, "x", str(source), **more)
-    faults = [str(fault) for fault in descriptor.check(path, settings)]
+    path = create_descriptor(settings, "x", str(source), **more)
+    faults = [str(fault) for fault in descriptor.check_descriptor(path, settings)]
     assert not faults, f"{faults}\n{path.read_text()}"
     return yaml.safe_load(path.read_text())
 
 
 def rows(settings: Settings, query: str) -> list[dict]:
     with Site(settings) as opened:
-        ingest(opened, "x")
-        with run(query, ANONYMOUS, site=opened) as result:
-            return result.table().to_pylist()
+        ingest_collection(opened, "x")
+        with run_query(query, ANONYMOUS_PRINCIPAL, site=opened) as result:
+            return result.read_table().to_pylist()
 
 
 # --- Felis -----------------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def test_felis(site, tmp_path):
     assert columns["shape"]["type"] == "float32[3]"
     assert columns["visit"]["indexed"] is True
     assert "thumb" not in columns
-    text = (site.collections / "x/x.yaml").read_text()
+    text = (site.collections_directory / "x/x.yaml").read_text()
     assert "visit leads to id of Visit, which is not described here" in text
     assert "thumb is binary" in text
 
@@ -212,14 +212,14 @@ def test_faults_of_felis_are_told(site, tmp_path, old, new, message):
         drafted(site, tmp_path / "schema.yaml")
         return
     with pytest.raises(SourceError, match=message):
-        create(site, "x", str(tmp_path / "schema.yaml"))
-    assert not (site.collections / "x").exists()
+        create_descriptor(site, "x", str(tmp_path / "schema.yaml"))
+    assert not (site.collections_directory / "x").exists()
 
 
 def test_one_table_of_a_description(site, tmp_path):
     (tmp_path / "schema.yaml").write_text(FELIS)
     with pytest.raises(UsageError, match="describes no table Objekt") as caught:
-        create(site, "x", str(tmp_path / "schema.yaml"), table="Objekt")
+        create_descriptor(site, "x", str(tmp_path / "schema.yaml"), table="Objekt")
     assert "Object" in caught.value.remedy
     assert list(drafted(site, tmp_path / "schema.yaml", table="OB*")["tables"]) == ["object"]
 
@@ -228,7 +228,7 @@ def test_one_table_of_a_description(site, tmp_path):
 
 
 def test_a_readme(site, tmp_path):
-    home = site.collections / "x"
+    home = site.collections_directory / "x"
     home.mkdir()
     (home / "ReadMe").write_text(README)
     (home / "stars.dat").write_text("  1 18 36 +38 99.99\n  2 20 41 +45  1.25\n")
@@ -255,23 +255,23 @@ def test_a_readme(site, tmp_path):
 def test_a_readme_alone(site, tmp_path):
     (tmp_path / "ReadMe").write_text(README)
     with pytest.raises(SourceError, match=r"none of the files .* stands beside it: stars\.dat, names\.dat, lost\.dat"):
-        create(site, "x", str(tmp_path / "ReadMe"))
+        create_descriptor(site, "x", str(tmp_path / "ReadMe"))
 
 
 def test_tycho_2(site):
     """The real one, of four tables: two of their files are here, under names of their own."""
-    home = site.collections / "x"
+    home = site.collections_directory / "x"
     home.mkdir()
     (home / "ReadMe").write_bytes(shared("data/stars/tycho2-ReadMe.txt").read_bytes())
     (home / "tyc2.dat.07.xz").symlink_to(shared("data/stars/tyc2.dat.07.xz"))
     (home / "suppl_1.dat.xz").write_bytes(shared("data/stars/tycho2-suppl_1.dat.xz").read_bytes())
-    path = create(site, "x", str(home / "ReadMe"))
+    path = create_descriptor(site, "x", str(home / "ReadMe"))
     made = yaml.safe_load(path.read_text())
     assert made["title"] == "The Tycho-2 Catalogue of the 2.5 Million Brightest Stars"
     assert made["creators"][0] == {"name": "Hog, E."}
     assert made["tables"]["suppl_1"]["source"]["files"] == "suppl_1.dat.xz"
     print(path.read_text()[:6000])
-    assert [str(fault) for fault in descriptor.check(path, site)] == []
+    assert [str(fault) for fault in descriptor.check_descriptor(path, site)] == []
 
 
 # --- ERDDAP ----------------------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def test_tycho_2(site):
 
 @pytest.fixture
 def buoys(site: Settings) -> Path:
-    data = site.collections / "x/data"
+    data = site.collections_directory / "x/data"
     data.mkdir(parents=True)
     for number in (1, 2):
         text = f"when;lat;lon;Wind Speed;remark\n{86400 * number};48.5;-4.5;{number}.5;d\u00e9but\n"
@@ -292,7 +292,7 @@ def buoys(site: Settings) -> Path:
 
 def test_erddap(site, buoys):
     made = drafted(site, buoys)
-    text = (site.collections / "x/x.yaml").read_text()
+    text = (site.collections_directory / "x/x.yaml").read_text()
     assert list(made["tables"]) == ["buoys", "ships"]
     assert made["tables"]["ships"]["source"] == {"kind": "sql", "url": "$X_DB", "table": "public.ships"}
     assert "jdbc:postgresql:db.example.org:5432/sea" in text
@@ -311,7 +311,7 @@ def test_a_data_set_of_erddap_is_published(site, buoys):
     assert (table["columns"]["latitude"]["unit"], table["columns"]["latitude"]["ucd"]) == ("deg", "pos.earth.lat")
     assert table["columns"]["time_value"]["unit"] == "s"
     assert "since 1970" in table["columns"]["time_value"]["description"]
-    assert "buoy is ***fileName" in (site.collections / "x/x.yaml").read_text()
+    assert "buoy is ***fileName" in (site.collections_directory / "x/x.yaml").read_text()
     found = rows(site, "SELECT time_value, wspd, port FROM x.buoys ORDER BY wspd")
     assert [tuple(row.values()) for row in found] == [(86400, 1.5, "Brest"), (172800, 2.5, "Brest")]
 
@@ -324,15 +324,15 @@ def test_erddap_with_nothing_that_can_be_read(site, tmp_path):
     with pytest.raises(
         SourceError, match="none of its 3 data sets can be read here: buoys is left out: its fileDir /nowhere"
     ):
-        create(site, "x", str(path))
+        create_descriptor(site, "x", str(path))
     path.write_text("<erddapDatasets><dataset>")
     with pytest.raises(SourceError, match="no XML"):
-        create(site, "x", str(path))
+        create_descriptor(site, "x", str(path))
 
 
 def test_erddap_of_netcdf_is_published(site, tmp_path):
     """Values of variables over time, by their own fills; times come as MJD, and other kinds of data sets are told what to do."""
-    data = site.collections / "x/data"
+    data = site.collections_directory / "x/data"
     data.mkdir(parents=True)
     with h5netcdf.File(data / "buoy_1.nc", "w") as file:
         file.dimensions = {"row": 3}
@@ -360,7 +360,7 @@ def test_erddap_of_netcdf_is_published(site, tmp_path):
     ):
         path.write_text(text.replace("EDDTableFromNcFiles", kind))
         with pytest.raises(SourceError, match=f"buoys is left out: data sets of the type {kind} are not read.*{words}|{kind} are {words}"):  # fmt: skip
-            create(site, "y", str(path), table="buoys")
+            create_descriptor(site, "y", str(path), table="buoys")
 
 
 # --- STAC ------------------------------------------------------------------------------------------------------------
@@ -384,7 +384,7 @@ COLLECTION = {
 
 
 def test_a_collection_of_stac(site):
-    home = site.collections / "x"
+    home = site.collections_directory / "x"
     (home / "items").mkdir(parents=True)
     links = []
     for at in range(3):
@@ -418,15 +418,15 @@ def stac_catalogue(home):
 
 @pytest.mark.parametrize("inside", ["collection.json", ""])
 def test_a_collection_of_stac_for_a_standard_has_its_items_as_granules(site, inside):
-    home = site.collections / "x"
+    home = site.collections_directory / "x"
     stac_catalogue(home)
-    path = create(site, "x", str(home / inside), standard="epn-tap")
+    path = create_descriptor(site, "x", str(home / inside), standard="epn-tap")
     (table,) = yaml.safe_load(path.read_text())["tables"].values()
     assert table["source"] == {"kind": "json", "files": "items/*.json", "records": "."}
 
 
 def test_a_folder_with_a_collection_of_stac_has_no_row_of_the_collection(site):
-    home = site.collections / "x"
+    home = site.collections_directory / "x"
     stac_catalogue(home)
     made = drafted(site, home)
     assert made["title"] == "OMEGA cubes"
@@ -445,4 +445,4 @@ def test_a_folder_with_a_collection_of_stac_has_no_row_of_the_collection(site):
 def test_collections_without_items(site, tmp_path, links, message):
     (tmp_path / "collection.json").write_text(json.dumps({**COLLECTION, "links": links}))
     with pytest.raises(SourceError, match=message):
-        create(site, "x", str(tmp_path / "collection.json"))
+        create_descriptor(site, "x", str(tmp_path / "collection.json"))

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from hven.descriptor import load, schema
-from hven.descriptor.value_schema import Keys
-from hven.engines.postgres.settings import Postgres
+from hven.descriptor import build_json_schema, load_descriptor
+from hven.descriptor.value_schema import KeyModel
+from hven.engines.postgres.settings import PostgresSettings
 from hven.model import plugins
-from hven.model.settings import QueryLimits, Settings, docs
+from hven.model.settings import QueryLimits, Settings, collect_setting_docs
 from hven.model.settings._sections import JobLimits, ResolverSettings, TreeSettings
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
@@ -93,26 +93,26 @@ ORDER = [
 
 
 def test_every_key():
-    known = [one for one in Keys.__subclasses__() if one.__module__.endswith("_keys")]
+    known = [one for one in KeyModel.__subclasses__() if one.__module__.endswith("_keys")]
     records = {one.record.name: one.record for one in known}
     assert {*ORDER, "assigned"} == records.keys()
     made = ""
     for record in map(records.__getitem__, ORDER):
         made += f"\n### {record.name.replace('_', ' ')}\n\n{record.doc}"
-        if record.short:
-            made += f". A bare word stands for `{record.short}`"
+        if record.short_key:
+            made += f". A bare word stands for `{record.short_key}`"
         made += ".\n\n| key | meaning |\n|---|---|\n"
         made += "".join(
-            f"| `{key}`{' (required)' if key in record.needed else ''} | {cell(record.docs[key])} |\n"
-            for key in record.keys
+            f"| `{key}`{' (required)' if key in record.required_keys else ''} | {cell(record.key_docs[key])} |\n"
+            for key in record.key_types
         )
     keep("descriptor.md", "keys", made + "\n")
 
 
 def test_every_option_of_every_source():
     made = ""
-    for kind in plugins.names("sources"):
-        module = plugins.load("sources", kind)
+    for kind in plugins.list_plugins("sources"):
+        module = plugins.load_plugin("sources", kind)
         made += f"\n### source: {kind}\n\n{(module.__doc__ or '').strip().splitlines()[0]}\n\n| option | meaning |\n|---|---|\n"
         for name, field in module.Options.model_fields.items():
             assert field.description, f"{kind}.{name} has no description"
@@ -125,7 +125,7 @@ def test_every_setting():
     for group, kind in {
         "limits": QueryLimits,
         "jobs": JobLimits,
-        "postgres": Postgres,
+        "postgres": PostgresSettings,
         "resolver": ResolverSettings,
         "tree": TreeSettings,
     }.items():
@@ -145,13 +145,13 @@ def test_every_setting():
     # limits stand first, then what engines bring, as rows are kept before they are asked for
     first, last = ["", "limits", "postgres"], ["tree", "portals", "alias", "foreign", "remote"]
     rank = {name: number for number, name in enumerate([*first, "python", *last])}
-    told = sorted(docs().items(), key=lambda one: rank.get(one[0].rpartition(".")[0], rank["python"]))
+    told = sorted(collect_setting_docs().items(), key=lambda one: rank.get(one[0].rpartition(".")[0], rank["python"]))
     keep("settings.md", "settings", "".join(f"| `{name}` | {shown(name)} | {cell(doc)} |\n" for name, doc in told))
 
 
 def test_the_schema_for_editors():
     path = REFERENCE / "descriptor.schema.json"
-    made = json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
+    made = json.dumps(build_json_schema(), indent=1, ensure_ascii=False) + "\n"
     if UPDATE:
         path.write_text(made, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == made
@@ -167,13 +167,14 @@ def test_the_pages_examples_are_right(number, tmp_path):
     whole = blocks[0] + (blocks[1] if number else "")
     (home / "brightest.yaml").write_text(whole)
     names = [
-        column.name for column in load(home / "brightest.yaml", Settings(directory=tmp_path)).tables[0].table.columns
+        column.name
+        for column in load_descriptor(home / "brightest.yaml", Settings(directory=tmp_path)).tables[0].table.columns
     ]
     assert names == ["name", "ra", "dec", "vmag", *(["mag_u", "mag_g", "mag_r"] if number else [])]
 
 
 def test_the_settings_example_is_right(tmp_path):
-    from hven.model.settings import load as load_settings
+    from hven.model.settings import load_settings
 
     text = (REFERENCE / "settings.md").read_text(encoding="utf-8")
     (tmp_path / "hven.toml").write_text(re.search(r"```toml\n(.*?)```", text, re.DOTALL)[1])

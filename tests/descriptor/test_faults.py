@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.descriptor import check, load
+from hven.descriptor import check_descriptor, load_descriptor
 from hven.model.errors import DescriptorError
 from hven.model.settings import Settings
 
@@ -29,8 +29,8 @@ def site(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_fault_is_said_at_its_place(case, site):
-    path = site.collections / "x" / f"{case}.yaml"
-    faults = check(path, site)
+    path = site.collections_directory / "x" / f"{case}.yaml"
+    faults = check_descriptor(path, site)
     said = (
         "".join(f"{fault.severity}: {fault}\n" for fault in faults)
         .replace(str(site.directory), "SITE")
@@ -48,13 +48,13 @@ def test_every_fault_is_said_at_its_place(case, site):
 
 @pytest.mark.parametrize("case", CASES)
 def test_load_raises_the_errors_that_need_no_data(case, site):
-    path = site.collections / "x" / f"{case}.yaml"
-    expected = [fault for fault in check(path, site, sources=False) if fault.severity == "error"]
+    path = site.collections_directory / "x" / f"{case}.yaml"
+    expected = [fault for fault in check_descriptor(path, site, check_sources=False) if fault.severity == "error"]
     if not expected:
-        load(path, site)
+        load_descriptor(path, site)
         return
     with pytest.raises(DescriptorError) as caught:
-        load(path, site)
+        load_descriptor(path, site)
     assert list(caught.value.faults) == expected
 
 

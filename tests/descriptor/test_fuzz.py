@@ -1,4 +1,4 @@
-"""Whatever stands in a descriptor, `check` answers with faults, never with a traceback."""
+"""Whatever stands in a descriptor, `check_descriptor` answers with faults, never with a traceback."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.descriptor import check
+from hven.descriptor import check_descriptor
 from hven.model.settings import Settings
 from shared import MORE
 
@@ -80,9 +80,9 @@ def test_changed_at_random(site, name, changes):
     for where, length, piece in changes:
         at = int(where * len(text))
         text = text[:at] + piece + text[at + length :]
-    path = site.collections / "x" / "x.yaml"
+    path = site.collections_directory / "x" / "x.yaml"
     path.write_text(text, encoding="utf-8")
-    for fault in check(path, site):
+    for fault in check_descriptor(path, site):
         assert fault.message
         assert fault.place.file
 
@@ -92,6 +92,6 @@ def test_changed_at_random(site, name, changes):
 def test_lines_lost(site, name, gone, times):
     lines = TEXTS[name].splitlines(keepends=True)
     at = gone % max(len(lines), 1)
-    path = site.collections / "x" / "x.yaml"
+    path = site.collections_directory / "x" / "x.yaml"
     path.write_text("".join(lines[:at] + lines[at + times :]), encoding="utf-8")
-    check(path, site)
+    check_descriptor(path, site)

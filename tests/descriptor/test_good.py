@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.descriptor import check, load
+from hven.descriptor import check_descriptor, load_descriptor
 from hven.engines.duckdb.engine import DuckEngine
 from hven.model.settings import Settings
 
@@ -28,7 +28,7 @@ def engine(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES)
 def test_rows(case, engine):
-    resource = load(CORPUS / f"{case}.yaml", Settings(directory=CORPUS))
+    resource = load_descriptor(CORPUS / f"{case}.yaml", Settings(directory=CORPUS))
     expected = json.loads((CORPUS / f"{case}.json").read_text())
     found = rows(engine, resource)
     assert found.keys() == expected.keys()
@@ -43,7 +43,9 @@ def test_rows(case, engine):
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_to_complain_about(case):
     assert [
-        str(fault) for fault in check(CORPUS / f"{case}.yaml", Settings(directory=CORPUS)) if fault.severity == "error"
+        str(fault)
+        for fault in check_descriptor(CORPUS / f"{case}.yaml", Settings(directory=CORPUS))
+        if fault.severity == "error"
     ] == []
 
 

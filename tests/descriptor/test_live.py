@@ -9,11 +9,18 @@ import psycopg
 import pytest
 
 from hven import descriptor
-from hven.descriptor._databases import split_address
+from hven.descriptor._database_tables import split_address
 from hven.model.errors import Fault
 from hven.model.settings import Settings
-from hven.sources import Context
-from hven.sources.live import Index, Look, Options, hints, position_index, recalled
+from hven.sources import SourceContext
+from hven.sources.live import (
+    IndexInfo,
+    LiveTableInfo,
+    Options,
+    find_position_index,
+    list_index_hints,
+    table_info_from_json,
+)
 from hven.sources.live import open as open_source
 from postgres import server
 
@@ -42,7 +49,7 @@ def faults(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         (place / "ops.yaml").write_text(text)
         for name, content in files.items():
             (place / name.replace("__", ".")).write_text(content)
-        return descriptor.check(place / "ops.yaml", Settings(directory=tmp_path))
+        return descriptor.check_descriptor(place / "ops.yaml", Settings(directory=tmp_path))
 
     return check
 
@@ -106,10 +113,12 @@ def test_a_look_is_remembered_whole(database: str) -> None:
     import json
     from dataclasses import asdict
 
-    look = open_source(Options(url="$X", table="cubes"), Context(secret=lambda _: database)).look()  # type: ignore[attr-defined]
+    look = open_source(
+        Options(url="$X", table="cubes"), SourceContext(resolve_secret=lambda _: database)
+    ).inspect_table()  # type: ignore[attr-defined]
     assert look.primary == ("id",)
-    assert recalled(json.loads(json.dumps(asdict(look), default=str))) == look
-    assert recalled({"name": "of another version"}) is None
+    assert table_info_from_json(json.loads(json.dumps(asdict(look), default=str))) == look
+    assert table_info_from_json({"name": "of another version"}) is None
 
 
 @pytest.mark.parametrize(
@@ -133,11 +142,11 @@ def test_a_look_is_remembered_whole(database: str) -> None:
 def test_which_index_serves_cones(
     method: str, keys: tuple[str, ...], extensions: tuple[str, ...], expected: str
 ) -> None:
-    look = Look(
-        name='"public"."t"', kind="r", columns=(), indexes=(Index(method=method, keys=keys),), extensions=extensions
+    look = LiveTableInfo(
+        name='"public"."t"', kind="r", columns=(), indexes=(IndexInfo(method=method, keys=keys),), extensions=extensions
     )
-    assert position_index(look, "ra", "dec") == expected
-    found = [hint.remedy for hint in hints(look, ("ra", "dec"), {"id": "the key"})]
+    assert find_position_index(look, "ra", "dec") == expected
+    found = [hint.remedy for hint in list_index_hints(look, ("ra", "dec"), {"id": "the key"})]
     assert any('("id")' in text for text in found)
     assert (len(found) == 2) == (expected == "")
     assert all(text.startswith("CREATE INDEX CONCURRENTLY ON") for text in found)

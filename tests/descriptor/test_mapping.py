@@ -12,15 +12,15 @@ from astropy import units as u
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.descriptor import load
+from hven.descriptor import load_descriptor
 from hven.descriptor import mapping as mappings
-from hven.descriptor._compiling import Compiler
+from hven.descriptor._mapping_compiler import MappingCompiler
 from hven.engines.duckdb.engine import DuckEngine
 from hven.model.errors import DescriptorError
 from hven.model.settings import Settings
-from hven.model.table import Column, columns_of
+from hven.model.table import Column, columns_from_arrow
 from hven.model.types import parse_type
-from hven.sources import ROW
+from hven.sources import ROW_NUMBER_COLUMN
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mapped import run
@@ -45,13 +45,15 @@ def directory(tmp_path_factory):
 def descriptor(directory, text):
     path = directory / "c.yaml"
     path.write_text(HEAD + text)
-    return load(path, Settings(directory=directory))
+    return load_descriptor(path, Settings(directory=directory))
 
 
 def mapped(engine, resource, batch, columns=None):
-    batch = batch.append_column(ROW, pa.array(range(1, batch.num_rows + 1), pa.int64()))
-    known = columns or columns_of(batch.schema)
-    mapping = mappings.compile(resource.tables[0], [column for column in known if column.name != ROW], resource)
+    batch = batch.append_column(ROW_NUMBER_COLUMN, pa.array(range(1, batch.num_rows + 1), pa.int64()))
+    known = columns or columns_from_arrow(batch.schema)
+    mapping = mappings.compile_mapping(
+        resource.tables[0], [column for column in known if column.name != ROW_NUMBER_COLUMN], resource
+    )
     return mapping, *run(engine, mapping, batch)
 
 
@@ -111,7 +113,7 @@ def test_units_are_converted_as_astropy_does(engine, directory, here, there):
     ]
     assert mapping.conversions == {"x": "x"}
     assert "x" not in mapping.copies
-    assert mapping.wanted == {}
+    assert mapping.read_types == {}
 
 
 def test_a_unit_that_cannot_be_converted_is_a_fault(directory):
@@ -119,7 +121,7 @@ def test_a_unit_that_cannot_be_converted_is_a_fault(directory):
     with pytest.raises(
         DescriptorError, match=r"c\.yaml:8:7: tables\.main\.columns\.x: a value in deg cannot be converted to kg"
     ):
-        mappings.compile(resource.tables[0], [Column(name="x", unit="deg")], resource)
+        mappings.compile_mapping(resource.tables[0], [Column(name="x", unit="deg")], resource)
 
 
 @pytest.mark.parametrize(
@@ -138,14 +140,14 @@ def test_a_conversion_by_hand_where_the_unit_is_known(directory, expression, tol
     resource = descriptor(
         directory, f"    columns:\n      y: {{type: float64, unit: deg}}\n    map: {{y: {expression!r}}}\n"
     )
-    _, faults = Compiler(resource.tables[0], [Column(name="x", unit="arcsec")], resource).run()
+    _, faults = MappingCompiler(resource.tables[0], [Column(name="x", unit="arcsec")], resource).compile_mapping()
     messages = [fault.message for fault in faults if "by itself" in fault.message]
     assert messages == (
         [f"tables.main.map.y: the value is in arcsec and becomes deg by itself; {told} does it once more"]
         if told
         else []
     )
-    _, faults = Compiler(resource.tables[0], [Column(name="x")], resource).run()
+    _, faults = MappingCompiler(resource.tables[0], [Column(name="x")], resource).compile_mapping()
     assert not [fault for fault in faults if "by itself" in fault.message]
 
 
@@ -172,7 +174,7 @@ def test_a_conversion_by_hand_in_an_argument(directory, expression, told):
     text = f"    columns:\n      y: {{type: float64}}\n    let: {{early: x / 1000}}\n    map: {{y: {expression!r}}}\n"
     resource = descriptor(directory, text)
     columns = [Column(name="x", unit="m"), Column(name="a", unit="rad"), Column(name="bare")]
-    _, faults = Compiler(resource.tables[0], columns, resource).run()
+    _, faults = MappingCompiler(resource.tables[0], columns, resource).compile_mapping()
     assert [fault.severity for fault in faults] == (["warning"] if told else [])
     assert [fault.message for fault in faults] == ([f"tables.main.map.y: {told}"] if told else [])
 
@@ -186,8 +188,8 @@ def test_what_the_source_says_fills_what_the_descriptor_leaves_out(directory):
         Column(name="y", type=parse_type("float64"), unit="mag", ucd="pos.eq.ra"),
     ]
     with pytest.raises(DescriptorError, match="cannot be converted to arcsec"):
-        mappings.compile(resource.tables[0], said, resource)
-    table = mappings.compile(resource.tables[0], [said[0], said[1].having(unit="arcsec")], resource).table
+        mappings.compile_mapping(resource.tables[0], said, resource)
+    table = mappings.compile_mapping(resource.tables[0], [said[0], said[1].copy_with(unit="arcsec")], resource).table
     x, y, s = table.columns
     assert (x.type, x.unit, x.ucd, x.description, x.label) == (parse_type("float32"), "mag", "phot.mag", "Mine", "X!")
     assert (y.unit, y.ucd) == ("arcsec", "pos.eq.ra")
@@ -213,18 +215,21 @@ def test_what_the_reader_may_do_itself(directory):
             ("z", "int64"),
         )
     ]
-    mapping = mappings.compile(resource.tables[0], columns, resource)
-    assert mapping.wanted == {"a": pa.string(), "b": pa.float32(), "a2": pa.int64()}
+    mapping = mappings.compile_mapping(resource.tables[0], columns, resource)
+    assert mapping.read_types == {"a": pa.string(), "b": pa.float32(), "a2": pa.int64()}
     assert mapping.copies == {"a": "a", "b": "b", "c": "c", "e": "a2"}
     assert mapping.conversions == {"d": "d"}
-    assert mapping.needed == ("a", "b", "c", "d", "a2", ROW)
+    assert mapping.needed_columns == ("a", "b", "c", "d", "a2", ROW_NUMBER_COLUMN)
 
 
 def test_skipped_rows_are_those_a_query_leaves_out(engine, directory):
     resource = descriptor(directory, "    columns: {x: int32}\n    where: x > 1 OR x < -1\n")
     mapping, batch, (table,) = mapped(engine, resource, pa.record_batch({"x": pa.array([0, 5, None, -3, 1])}))
-    assert table.column(ROW).to_pylist() == [2, 4]
-    assert engine.compute(mapping.where, {"source": batch}).column(ROW).to_pylist() == [2, 4]
+    assert table.column(ROW_NUMBER_COLUMN).to_pylist() == [2, 4]
+    assert engine.evaluate_query(mapping.row_filter_query, {"source": batch}).column(ROW_NUMBER_COLUMN).to_pylist() == [
+        2,
+        4,
+    ]
 
 
 def test_rules_find_the_rows_that_break_them(engine, directory):
@@ -236,7 +241,7 @@ def test_rules_find_the_rows_that_break_them(engine, directory):
         engine, resource, pa.record_batch({"a": pa.array([1.0, 3.0, None]), "b": pa.array([2.0, 2.0, 200.0])})
     )
     order, far = mapping.checks
-    assert (order.name, order.message, order.severity, order.over, order.columns) == (
+    assert (order.name, order.message, order.severity, order.relation_name, order.columns) == (
         "order",
         "a after b",
         "warning",
@@ -244,8 +249,10 @@ def test_rules_find_the_rows_that_break_them(engine, directory):
         ("a", "b"),
     )
     assert (far.message, far.severity) == ("not target.b < 100", "error")
-    assert engine.compute(order.bound, {"target": table}).column(ROW).to_pylist() == [2]  # a null passes
-    assert engine.compute(far.bound, {"target": table}).column(ROW).to_pylist() == [3]
+    assert engine.evaluate_query(order.bound, {"target": table}).column(ROW_NUMBER_COLUMN).to_pylist() == [
+        2
+    ]  # a null passes
+    assert engine.evaluate_query(far.bound, {"target": table}).column(ROW_NUMBER_COLUMN).to_pylist() == [3]
 
 
 @pytest.mark.parametrize("entries", [3, 500])
@@ -266,8 +273,10 @@ def test_lookups_small_and_large(engine, directory, entries):
     assert table.column("w").to_pylist() == [None] * 6
     assert table.column("s").to_pylist() == ["K1", None, "K2", "nowhere", "K0", "K1"]
     (check,) = mapping.checks
-    assert (check.name, check.over) == ("lookup.v", "source")
-    assert engine.compute(check.bound, {"source": batch, **mapping.lookups}).column(ROW).to_pylist() == [4]
+    assert (check.name, check.relation_name) == ("lookup.v", "source")
+    assert engine.evaluate_query(check.bound, {"source": batch, **mapping.lookups}).column(
+        ROW_NUMBER_COLUMN
+    ).to_pylist() == [4]
     assert resource.hashes.keys() == {"c.yaml", f"big{entries}.csv"}
 
 
@@ -291,7 +300,9 @@ def test_lookups_by_ranges(engine, directory, entries):
     assert table.column("a").to_pylist() == ["T0", "T0", "none", "T1", "T1", "T2", "none", "none", "none", "none"]
     assert table.column("b").to_pylist() == ["T0", "T0", "T0", "T1", "T1", "T2", "T2", f"T{entries - 1}", None, None]
     (check,) = mapping.checks
-    assert engine.compute(check.bound, {"source": batch, **mapping.lookups}).column(ROW).to_pylist() == [9]
+    assert engine.evaluate_query(check.bound, {"source": batch, **mapping.lookups}).column(
+        ROW_NUMBER_COLUMN
+    ).to_pylist() == [9]
 
 
 def test_lookups_by_ranges_of_time(engine, directory):
@@ -344,7 +355,7 @@ def test_faults_of_lookups(directory, said, told):
 
     def compiled():
         resource = descriptor(directory, f"    columns: {{x: int32}}\n    lookup: {{x: {said}}}\n")
-        mappings.compile(resource.tables[0], columns, resource)
+        mappings.compile_mapping(resource.tables[0], columns, resource)
 
     with pytest.raises(DescriptorError, match=re.escape(told)):
         compiled()
@@ -354,14 +365,14 @@ def test_a_lookup_with_a_key_twice_is_refused(directory):
     (directory / "twice.csv").write_text("k,v\na,1\nb,2\na,3\n")
     resource = descriptor(directory, "    columns: {v: int32}\n    lookup: {v: {from: k, table: twice.csv}}\n")
     with pytest.raises(DescriptorError, match="the key 'a' stands there more than once"):
-        mappings.compile(resource.tables[0], [Column(name="k", type=parse_type("string"))], resource)
+        mappings.compile_mapping(resource.tables[0], [Column(name="k", type=parse_type("string"))], resource)
 
 
 def test_let_names_do_not_explode(directory):
     lets = "".join(f"      x{n}: x{n - 1} + x{n - 1}\n" for n in range(1, 30))
     resource = descriptor(directory, f"    columns: {{y: float64}}\n    let:\n      x0: v\n{lets}    map: {{y: x29}}\n")
     with pytest.raises(DescriptorError, match="more than 5,000 parts"):
-        mappings.compile(resource.tables[0], [Column(name="v")], resource)
+        mappings.compile_mapping(resource.tables[0], [Column(name="v")], resource)
 
 
 def test_sql_in_names_and_constants_stays_text(engine, directory):
@@ -379,10 +390,10 @@ def test_a_function_that_cannot_be_imported_says_so(directory):
     (directory / "bad.py").write_text("import nowhere_at_all\n\ndef f(x) -> float:\n    return x\n")
     path = directory / "c.yaml"
     path.write_text(HEAD.replace("let:", "functions: bad.py\nlet:") + "    columns: {y: float64}\n    map: {y: f(v)}\n")
-    resource = load(path, Settings(directory=directory))  # reading a descriptor runs nothing
-    mapping = mappings.compile(resource.tables[0], [Column(name="v")], resource)
+    resource = load_descriptor(path, Settings(directory=directory))  # reading a descriptor runs nothing
+    mapping = mappings.compile_mapping(resource.tables[0], [Column(name="v")], resource)
     with pytest.raises(Exception, match=r"bad\.py cannot be imported: ModuleNotFoundError") as caught:
-        mapping.calls[0].load()
+        mapping.calls[0].load_function()
     assert "c.yaml" in str(caught.value)
 
 
@@ -419,8 +430,8 @@ def test_text_that_cannot_be_read_is_told(engine, directory):
     mapping, batch, (table,) = mapped(engine, resource, batch)
     assert [str(value) for value in table.column("c").to_pylist()[:2]] == ["2026-01-01 00:00:00", "None"]
     found = {
-        (check.name, check.severity, check.columns): engine.compute(check.bound, {"source": batch})
-        .column(ROW)
+        (check.name, check.severity, check.columns): engine.evaluate_query(check.bound, {"source": batch})
+        .column(ROW_NUMBER_COLUMN)
         .to_pylist()
         for check in mapping.checks
     }
@@ -431,7 +442,7 @@ def test_names_that_come_from_the_source_are_looked_at(directory):
     resource = descriptor(directory, "")
     assert [
         str(fault)
-        for fault in mappings.compile(
+        for fault in mappings.compile_mapping(
             resource.tables[0], [Column(name="date"), Column(name="B-V"), Column(name="b")], resource
         ).warnings
     ] == [
@@ -439,4 +450,4 @@ def test_names_that_come_from_the_source_are_looked_at(directory):
         for name in ("date", "B-V")
     ]
     with pytest.raises(DescriptorError, match="the source has columns 'B' and 'b', which differ only in case"):
-        mappings.compile(resource.tables[0], [Column(name="B"), Column(name="b")], resource)
+        mappings.compile_mapping(resource.tables[0], [Column(name="B"), Column(name="b")], resource)

@@ -8,23 +8,23 @@ from typing import Any
 import pytest
 import yaml
 
-from hven.descriptor import _citation_keys, _keys, load, mirroring
+from hven.descriptor import _citation_keys, _keys, load_descriptor, mirroring
 from hven.model.settings import Settings
 
 # why a key does not go along with a mirror; a new key needs a line here, or one in hven.descriptor.mirroring
 MADE_THERE = "how the origin makes its rows: sources, mappings, Python, checks"
 OF_THE_SITE = "decided by the site that serves: rights, addresses, services, schedule, engine"
-COMPUTED = "goes along by hven.descriptor.computed, as far as public columns suffice"
+COMPUTED = "goes along by hven.descriptor.public_metadata, as far as public columns suffice"
 OF_STANDARDS = "of tables that a standard describes; the columns that it made go along"
 LOCAL: dict[type, dict[str, str]] = {
-    _keys.Collection: {
+    _keys.CollectionKeys: {
         **dict.fromkeys(("include", "let", "functions", "for", "prepare", "tests"), MADE_THERE),
         **dict.fromkeys(("access", "project", "services", "sync", "registry", "engine"), OF_THE_SITE),
         "contact": "whoever runs the mirror answers questions about it; creators go along",
         "files": "copied by `hven mirror` itself, with checksums",
         "examples": COMPUTED,
     },
-    _keys.Table: {
+    _keys.TableKeys: {
         **dict.fromkeys(
             (
                 "follow", "source", "view", "where", "max_rejects", "let", "set", "text", "map", "lookup", "for", "granules", "group_by",
@@ -38,38 +38,38 @@ LOCAL: dict[type, dict[str, str]] = {
         "links": "the origin's own DataLink service answers for its rows",
         "series": "files of samples stay at the origin; its HAPI service answers for them",
     },
-    _keys.Column: {
+    _keys.ColumnKeys: {
         "hidden": "a hidden column is not told at all",
         **dict.fromkeys(("types", "optional"), OF_STANDARDS),
         "type": "always told",
     },
-    _keys.Frame: {"crs": "read into the body, which is told as refposition"},
-    _keys.Param: {"type": "always told"},
-    _keys.Group: dict.fromkeys(("value", "error", "lower", "upper", "origin", "confidence", "roles", "columns"), "told as roles"),
-    _keys.Key: dict.fromkeys(("columns", "target", "target_columns"), "always told"),
-    _citation_keys.Person: {"email": "an address for questions about the origin"},
-    _citation_keys.Contributor: {},
-    _citation_keys.Grant: {},
-    _citation_keys.RelatedWork: {},
+    _keys.FrameKeys: {"crs": "read into the body, which is told as refposition"},
+    _keys.ParamKeys: {"type": "always told"},
+    _keys.GroupKeys: dict.fromkeys(("value", "error", "lower", "upper", "origin", "confidence", "roles", "columns"), "told as roles"),
+    _keys.ForeignKeyKeys: dict.fromkeys(("columns", "target", "target_columns"), "always told"),
+    _citation_keys.PersonKeys: {"email": "an address for questions about the origin"},
+    _citation_keys.ContributorKeys: {},
+    _citation_keys.GrantKeys: {},
+    _citation_keys.RelatedWorkKeys: {},
 }  # fmt: skip
 MIRRORED: dict[type, tuple[str, ...]] = {
-    _keys.Collection: ("collection", "tables", *mirroring.ABOUT, *mirroring.RECORDS),
-    _keys.Table: (*mirroring.TABLE, "columns", "keys", "indexes", "groups", "params", "enums", "frames"),
-    _keys.Column: mirroring.COLUMN,
-    _keys.Frame: mirroring.FRAME,
-    _keys.Param: mirroring.PARAM,
-    _keys.Group: mirroring.WORDS,
-    _keys.Key: mirroring.WORDS[:2],
-    _citation_keys.Person: mirroring.RECORDS["creators"],
-    _citation_keys.Contributor: mirroring.RECORDS["contributors"],
-    _citation_keys.Grant: mirroring.RECORDS["funding"],
-    _citation_keys.RelatedWork: mirroring.RECORDS["related"],
+    _keys.CollectionKeys: ("collection", "tables", *mirroring.COLLECTION_KEYS, *mirroring.RECORD_KEYS),
+    _keys.TableKeys: (*mirroring.TABLE_KEYS, "columns", "keys", "indexes", "groups", "params", "enums", "frames"),
+    _keys.ColumnKeys: mirroring.COLUMN_KEYS,
+    _keys.FrameKeys: mirroring.FRAME_KEYS,
+    _keys.ParamKeys: mirroring.PARAM_KEYS,
+    _keys.GroupKeys: mirroring.DESCRIPTION_KEYS,
+    _keys.ForeignKeyKeys: mirroring.DESCRIPTION_KEYS[:2],
+    _citation_keys.PersonKeys: mirroring.RECORD_KEYS["creators"],
+    _citation_keys.ContributorKeys: mirroring.RECORD_KEYS["contributors"],
+    _citation_keys.GrantKeys: mirroring.RECORD_KEYS["funding"],
+    _citation_keys.RelatedWorkKeys: mirroring.RECORD_KEYS["related"],
 }
 
 
 @pytest.mark.parametrize("kind", MIRRORED, ids=lambda kind: kind.__name__)
 def test_each_key_goes_along_or_stays_for_a_reason(kind: Any) -> None:
-    keys = set(kind.record.keys)
+    keys = set(kind.record.key_types)
     assert set(MIRRORED[kind]) | LOCAL[kind].keys() == keys
     assert not set(MIRRORED[kind]) & LOCAL[kind].keys()
 
@@ -146,26 +146,27 @@ def test_what_is_mirrored_is_equal_key_by_key(tmp_path: Path) -> None:
         path = tmp_path / name / "psz2.yaml"
         path.parent.mkdir()
         path.write_text(text)
-        return load(path, settings)
+        return load_descriptor(path, settings)
 
     origin = loaded("origin", ORIGIN)
     tables = [spec.table for spec in origin.tables]
-    told = mirroring.public(origin, tables, url="https://hven.example")
-    text = mirroring.mirrored(told, "https://hven.example", "psz2", every=None)
+    told = mirroring.write_public_descriptor(origin, tables, url="https://hven.example")
+    text = mirroring.write_mirror_descriptor(told, "https://hven.example", "psz2", sync_interval=None)
     copy = loaded("copy", text)
-    for key in (*mirroring.ABOUT, *mirroring.RECORDS):
-        attribute = mirroring.ATTRIBUTES.get(key, key)
+    for key in (*mirroring.COLLECTION_KEYS, *mirroring.RECORD_KEYS):
+        attribute = mirroring.ATTRIBUTE_NAMES_BY_KEY.get(key, key)
         assert getattr(origin, attribute), f"the descriptor of this test does not say {key}"
         assert getattr(copy, attribute) == getattr(origin, attribute), key
     assert copy.title.texts == {"en": "Clusters", "fr": "Amas"}
     for mine, theirs in zip([spec.table for spec in copy.tables], tables, strict=True):
-        for key in (*mirroring.TABLE, "keys", "indexes", "groups", "params", "enums", "frames"):
+        for key in (*mirroring.TABLE_KEYS, "keys", "indexes", "groups", "params", "enums", "frames"):
             assert getattr(mine, key) == getattr(theirs, key), key
         for column, other in zip(mine.columns, theirs.columns, strict=True):
-            for key in ("name", "type", *mirroring.COLUMN):
+            for key in ("name", "type", *mirroring.COLUMN_KEYS):
                 assert getattr(column, key) == getattr(other, key), f"{other.name}.{key}"
     said = yaml.safe_load(ORIGIN)["tables"]["main"]
-    assert {key or "null" for column in said["columns"].values() for key in column} >= {*mirroring.COLUMN, "type"}, (
-        "all keys are tried"
-    )
-    assert {key for frame in said["frames"].values() for key in frame} >= {*mirroring.FRAME} - {"equinox"}
+    assert {key or "null" for column in said["columns"].values() for key in column} >= {
+        *mirroring.COLUMN_KEYS,
+        "type",
+    }, "all keys are tried"
+    assert {key for frame in said["frames"].values() for key in frame} >= {*mirroring.FRAME_KEYS} - {"equinox"}

@@ -8,16 +8,16 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from hven.descriptor import check
-from hven.descriptor.new import create, draft
+from hven.descriptor import check_descriptor
+from hven.descriptor.drafting import create_descriptor, write_table_draft
 from hven.model import units
 from hven.model.settings import Settings
-from hven.sources._reading import headrows
+from hven.sources._reading import header_rows
 
 
 def draft_rows(home, header, rows):
     (home / "a.csv").write_text("\n".join([header, *rows]) + "\n")
-    text = draft("x", "csv", {"files": "a.csv"}, home)
+    text = write_table_draft("x", "csv", {"files": "a.csv"}, home)
     return text, yaml.safe_load(text)["tables"]["main"]
 
 
@@ -90,9 +90,9 @@ def test_each_guess_of_a_draft_is_marked(tmp_path):
 @pytest.mark.parametrize("channel", ["IR", "VIS"])
 def test_channels_of_labels_are_no_units(channel):
     """ISIS writes `ExposureDuration = 640.0 <IR>`: the detector stands where a unit does."""
-    column = headrows._column("ExposureDuration", pa.float64(), f"[{channel}]")
+    column = header_rows._build_column("ExposureDuration", pa.float64(), f"[{channel}]")
     assert (column.unit, column.description) == (None, f"[{channel}]")
-    assert headrows._column("ExposureDuration", pa.float64(), "[ms] Exposure").unit == "ms"
+    assert header_rows._build_column("ExposureDuration", pa.float64(), "[ms] Exposure").unit == "ms"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_channels_of_labels_are_no_units(channel):
     ],
 )
 def test_a_unit_whose_bracket_the_end_of_the_card_cut_off(comment, unit, description):
-    column = headrows._column("RA", pa.string(), comment)
+    column = header_rows._build_column("RA", pa.string(), comment)
     assert (column.unit, column.description) == (unit, description)
 
 
@@ -125,7 +125,7 @@ def test_check_names_suspicious_pairs(tmp_path, pair, told):
         f"collection: a\ntitle: Table\ntables:\n  main:\n    position: [{pair}]\n    columns: {{{columns}}}\n    source: {{kind: csv, files: a.csv}}\n"
     )
     (path.parent / "a.csv").write_text(",".join(names) + "\n1,2\n")
-    faults = [fault for fault in check(path, Settings(directory=tmp_path)) if "position" in fault.message]
+    faults = [fault for fault in check_descriptor(path, Settings(directory=tmp_path)) if "position" in fault.message]
     assert [(fault.severity, fault.place.line, told in fault.message) for fault in faults] == (
         [("warning", 5, True)] if told else []
     )
@@ -140,9 +140,9 @@ def test_check_believes_what_the_columns_say(tmp_path):
         "    columns: {long: {type: float64, unit: deg, ucd: pos.eq.ra}, lat: {type: float64, unit: deg, ucd: pos.eq.dec}}\n"
     )
     (path.parent / "a.csv").write_text("long,lat\n1,2\n")
-    assert [str(fault) for fault in check(path, Settings(directory=tmp_path))] == []
+    assert [str(fault) for fault in check_descriptor(path, Settings(directory=tmp_path))] == []
     path.write_text(path.read_text().replace("pos.eq.dec", "pos.galactic.lat"))
-    faults = [str(fault) for fault in check(path, Settings(directory=tmp_path))]
+    faults = [str(fault) for fault in check_descriptor(path, Settings(directory=tmp_path))]
     assert len(faults) == 1
     assert "pos.eq.ra" in faults[0]
     assert "pos.galactic.lat" in faults[0]
@@ -153,6 +153,6 @@ def test_the_draft_of_a_standard_takes_the_date_of_the_observation(tmp_path):
     (tmp_path / "a.csv").write_text("id,date_rf0,date_obs,date\n" + rows)
     (tmp_path / "collections").mkdir()
     settings = Settings(directory=tmp_path)
-    path = create(settings, "a", str(tmp_path / "a.csv"), standard="epn-tap")
-    assert [str(fault) for fault in check(path, settings) if fault.severity == "error"] == []
+    path = create_descriptor(settings, "a", str(tmp_path / "a.csv"), standard="epn-tap")
+    assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
     assert yaml.safe_load(path.read_text())["tables"]["epn_core"]["map"]["time_min"] == "jd(date_obs)"

@@ -14,13 +14,13 @@ from astropy.time import Time
 from astropy.wcs import WCS
 
 from hven import query
-from hven.descriptor import check
-from hven.descriptor.new import create
-from hven.ingest import ingest
-from hven.ingest._rejects import describe_value
+from hven.descriptor import check_descriptor
+from hven.descriptor.drafting import create_descriptor
+from hven.ingest import ingest_collection
+from hven.ingest._rejects_file import describe_value
 from hven.model.settings import Settings
 from hven.site import Site
-from hven.site.auth._permit import OWNER
+from hven.site.auth._access_control import OWNER_PRINCIPAL
 
 SKY = (
     ("RA---TAN", "DEC--TAN", 83.6, 22.0), ("RA---SIN", "DEC--SIN", 359.99, -40.0), ("GLON-CAR", "GLAT-CAR", 10.0, 0.0),
@@ -52,15 +52,15 @@ def publish(tmp_path, standard=None):
     (tmp_path / "collections").mkdir(exist_ok=True)
     (tmp_path / "hven.toml").write_text("")
     settings = Settings(directory=tmp_path)
-    path = create(settings, "a", str(tmp_path / "images"), standard=standard)
-    assert [str(fault) for fault in check(path, settings) if fault.severity == "error"] == []
+    path = create_descriptor(settings, "a", str(tmp_path / "images"), standard=standard)
+    assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
     text = path.read_text()
     (table,) = yaml.safe_load(text)["tables"].values()
     with Site(settings) as site:
-        report = ingest(site, "a")
+        report = ingest_collection(site, "a")
         (name,) = (found.table for found in report.tables.values())
-        with query.run(f"SELECT * FROM {name}", OWNER, site=site) as result:
-            rows = [row for batch in result.batches() for row in batch.to_pylist()]
+        with query.run_query(f"SELECT * FROM {name}", OWNER_PRINCIPAL, site=site) as result:
+            rows = [row for batch in result.iterate_batches() for row in batch.to_pylist()]
     return text, table, rows
 
 
@@ -123,10 +123,10 @@ def test_a_structure_is_no_value_of_a_message(tmp_path):
     (tmp_path / "collections").mkdir()
     (tmp_path / "hven.toml").write_text("")
     settings = Settings(directory=tmp_path)
-    path = create(settings, "images", str(tmp_path / "images"))
+    path = create_descriptor(settings, "images", str(tmp_path / "images"))
     path.write_text(re.sub(r"(s_region: +{type: polygon)", r"\1, required: true", path.read_text()))
     with Site(settings) as site:
-        report = ingest(site, "images")
+        report = ingest_collection(site, "images")
     kept = Path(report.tables["images.main"].rejects).read_text()
     assert "the header names a projection that is none of FITS" in kept
     assert "fault" not in kept

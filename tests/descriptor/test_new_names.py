@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import yaml
 
-from hven.adql.reserved import RESERVED
-from hven.descriptor import check, load
-from hven.descriptor._guesses import identifier
-from hven.descriptor.new import create
-from hven.formats.votable.head import field
+from hven.adql.reserved_words import RESERVED_WORDS
+from hven.descriptor import check_descriptor, load_descriptor
+from hven.descriptor._column_guesses import to_identifier
+from hven.descriptor.drafting import create_descriptor
+from hven.formats.votable.document import write_field
 from hven.model.settings import Settings
-from hven.portal._explore.column_labels import Labels
+from hven.portal._explore.column_labels import ColumnLabels
 
 
 def draft_file(tmp_path, text, name="rows.csv", **options):
     settings = Settings(directory=tmp_path)
     (tmp_path / name).write_text(text)
-    path = create(settings, "x", str(tmp_path / name), **options)
-    faults = [str(fault) for fault in check(path, settings)]
+    path = create_descriptor(settings, "x", str(tmp_path / name), **options)
+    faults = [str(fault) for fault in check_descriptor(path, settings)]
     return path, yaml.safe_load(path.read_text())["tables"]["main"], faults
 
 
 def test_no_reserved_word_ends_in_an_underscore():
-    names = {word: identifier(word.title()) for word in RESERVED}
-    assert [word for word, name in names.items() if name.endswith("_") or name.upper() in RESERVED] == []
+    names = {word: to_identifier(word.title()) for word in RESERVED_WORDS}
+    assert [word for word, name in names.items() if name.endswith("_") or name.upper() in RESERVED_WORDS] == []
     assert len(set(names.values())) == len(names)
 
 
@@ -32,10 +32,10 @@ def test_reserved_words_keep_their_name_as_the_label(tmp_path):
     assert {name: said.get("label") for name, said in table["columns"].items()} == {"date_value": "Date", "count_value": "Count", "year_value": "year", "mag": None}  # fmt: skip
     assert table["map"] == {"date_value": '"Date"', "count_value": '"Count"', "year_value": '"year"'}
     assert not [fault for fault in faults if "double quotes" in fault or "error" in fault]
-    published = load(path, Settings(directory=tmp_path)).tables[0].table
-    labels = Labels(table=published)
-    assert [labels.column(column) for column in published.columns] == ["Date", "Count", "year", "mag"]
-    assert "<DESCRIPTION>Count</DESCRIPTION>" in field(published.columns[1], "a", "TABLEDATA")
+    published = load_descriptor(path, Settings(directory=tmp_path)).tables[0].table
+    labels = ColumnLabels(table=published)
+    assert [labels.label_column(column) for column in published.columns] == ["Date", "Count", "year", "mag"]
+    assert "<DESCRIPTION>Count</DESCRIPTION>" in write_field(published.columns[1], "a", "TABLEDATA")
 
 
 def test_a_column_keeps_a_name_that_a_reserved_word_would_get(tmp_path):
@@ -48,7 +48,7 @@ def test_descriptions_of_tables_name_columns_by_the_same_rule(tmp_path):
     schema = "name: s\ntables:\n  - name: Order\n    '@id': t\n    columns:\n      - {name: Date, '@id': c, datatype: double}\n      - {name: e_dot, '@id': d, datatype: double}\n"
     settings = Settings(directory=tmp_path)
     (tmp_path / "schema.yaml").write_text(schema)
-    text = create(settings, "x", str(tmp_path / "schema.yaml")).read_text()
+    text = create_descriptor(settings, "x", str(tmp_path / "schema.yaml")).read_text()
     tables = yaml.safe_load(text)["tables"]
     assert list(tables) == ["order_table"]
     assert tables["order_table"]["columns"]["date_value"]["label"] == "Date"

@@ -10,13 +10,13 @@ import yaml
 from astropy.coordinates import SkyCoord
 
 from hven import query
-from hven.descriptor import check
-from hven.descriptor.new import create
-from hven.ingest import ingest
+from hven.descriptor import check_descriptor
+from hven.descriptor.drafting import create_descriptor
+from hven.ingest import ingest_collection
 from hven.model.settings import Settings
 from hven.services.faces import cone
 from hven.site import Site
-from hven.site.auth._permit import OWNER
+from hven.site.auth._access_control import OWNER_PRINCIPAL
 
 RANDOM = np.random.default_rng(2010)
 LON, LAT = RANDOM.uniform(0, 180, 40).round(4), RANDOM.uniform(-80, 80, 40).round(4)
@@ -29,17 +29,17 @@ def draft_pair(tmp_path, lon, lat):
     (tmp_path / "collections").mkdir()
     (tmp_path / "hven.toml").write_text("")
     settings = Settings(directory=tmp_path)
-    path = create(settings, "a", str(tmp_path / "a.csv"))
-    assert [str(fault) for fault in check(path, settings)] == []
+    path = create_descriptor(settings, "a", str(tmp_path / "a.csv"))
+    assert [str(fault) for fault in check_descriptor(path, settings)] == []
     return settings, path
 
 
 def publish(settings):
     with Site(settings) as site:
-        ingest(site, "a")
-        table = site.current().published["a.main"].table
-        with query.run("SELECT * FROM a.main", OWNER, site=site) as result:
-            rows = [row for batch in result.batches() for row in batch.to_pylist()]
+        ingest_collection(site, "a")
+        table = site.get_published_state().tables_by_name["a.main"].table
+        with query.run_query("SELECT * FROM a.main", OWNER_PRINCIPAL, site=site) as result:
+            rows = [row for batch in result.iterate_batches() for row in batch.to_pylist()]
         return table, rows
 
 
@@ -68,7 +68,7 @@ def test_what_the_draft_says_of_a_body_is_right_and_gives_no_cone_search(tmp_pat
     for name, word in (("lon", "pos.bodyrc.lon;meta.main"), ("lat", "pos.bodyrc.lat;meta.main")):
         text = re.sub(rf"(?m)^( +{name}: +{{type: float64).*}}", rf"\1, unit: deg, ucd: {word}, frame: body}}", text)
     path.write_text(text.replace("    source:", f"    {frames}\n    source:"))
-    assert [str(fault) for fault in check(path, settings)] == []
+    assert [str(fault) for fault in check_descriptor(path, settings)] == []
     table, _ = publish(settings)
     assert table.frames[0].refposition == "Mars"
     assert not cone.FACE.applies(table)
@@ -95,8 +95,8 @@ def test_right_ascension_in_hours_is_no_position_in_degrees(tmp_path):
 
 def draft_text(tmp_path, text):
     (tmp_path / "a.csv").write_text(text)
-    path = create(settings := Settings(directory=tmp_path), "a", str(tmp_path / "a.csv"))
-    assert [str(fault) for fault in check(path, settings) if fault.severity == "error"] == []
+    path = create_descriptor(settings := Settings(directory=tmp_path), "a", str(tmp_path / "a.csv"))
+    assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
     return settings, path, yaml.safe_load(path.read_text())["tables"]["main"]
 
 

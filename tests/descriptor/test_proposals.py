@@ -12,13 +12,13 @@ import yaml
 from astropy.time import Time
 
 from hven import query
-from hven.descriptor import check
-from hven.descriptor.new import create
-from hven.ingest import ingest
+from hven.descriptor import check_descriptor
+from hven.descriptor.drafting import create_descriptor
+from hven.ingest import ingest_collection
 from hven.model.errors import UsageError
 from hven.model.settings import Settings
 from hven.site import Site
-from hven.site.auth._permit import OWNER
+from hven.site.auth._access_control import OWNER_PRINCIPAL
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from shared import shared
@@ -56,13 +56,13 @@ def made(tmp_path_factory):
             (directory / "collections").mkdir()
             (directory / "hven.toml").write_text("")
             settings = Settings(directory=directory)
-            path = create(settings, name, source, standard=standard)
-            faults = [fault for fault in check(path, settings) if fault.severity == "error"]
+            path = create_descriptor(settings, name, source, standard=standard)
+            faults = [fault for fault in check_descriptor(path, settings) if fault.severity == "error"]
             with Site(settings) as site:
-                report = ingest(site, name)
+                report = ingest_collection(site, name)
                 (table,) = report.tables.values()
-                with query.run(f"SELECT * FROM {table.table}", OWNER, site=site) as result:
-                    rows = [row for batch in result.batches() for row in batch.to_pylist()]
+                with query.run_query(f"SELECT * FROM {table.table}", OWNER_PRINCIPAL, site=site) as result:
+                    rows = [row for batch in result.iterate_batches() for row in batch.to_pylist()]
             known[name] = path.read_text(), faults, table, rows
         return known[name]
 
@@ -164,7 +164,7 @@ def test_a_standard_that_is_none_is_told(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     (tmp_path / "collections").mkdir()
     with pytest.raises(UsageError, match="no mapping can be guessed for 'epntap'") as caught:
-        create(Settings(directory=tmp_path), "a", str(tmp_path / "a.csv"), standard="epntap")
+        create_descriptor(Settings(directory=tmp_path), "a", str(tmp_path / "a.csv"), standard="epntap")
     assert "epn-tap" in caught.value.remedy
     assert not (tmp_path / "collections" / "a").exists()
 
@@ -176,8 +176,8 @@ def test_what_does_not_fit_is_taken_back_and_told(tmp_path):
     )
     (tmp_path / "collections").mkdir()
     settings = Settings(directory=tmp_path)
-    path = create(settings, "a", str(tmp_path / "a.csv"), standard="epn-tap")
-    assert [fault for fault in check(path, settings) if fault.severity == "error"] == []
+    path = create_descriptor(settings, "a", str(tmp_path / "a.csv"), standard="epn-tap")
+    assert [fault for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
     told = path.read_text()
     assert "time_min" in yaml.safe_load(told)["tables"]["epn_core"]["map"]
     assert "not used: " in told
@@ -189,8 +189,8 @@ def test_sizes_and_orbits_of_bodies(tmp_path):
     )
     (tmp_path / "collections").mkdir()
     settings = Settings(directory=tmp_path)
-    path = create(settings, "a", str(tmp_path / "a.csv"), standard="epn-tap")
-    assert [fault for fault in check(path, settings) if fault.severity == "error"] == []
+    path = create_descriptor(settings, "a", str(tmp_path / "a.csv"), standard="epn-tap")
+    assert [fault for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
     found = yaml.safe_load(path.read_text())["tables"]["epn_core"]["map"]
     assert {name: found[name] for name in ("diameter", "eccentricity", "inclination", "semi_major_axis")} == {
         "diameter": '"Diameter (km)"', "eccentricity": "e", "inclination": '"i (deg)"', "semi_major_axis": '"a (AU)"',
@@ -201,11 +201,11 @@ def test_what_is_left_to_fill_is_warned_of(tmp_path):
     (tmp_path / "a.csv").write_text("id,time_min,url\n1,2453005.5,https://x.org/1\n2,2453006.5,https://x.org/2\n")
     (tmp_path / "collections").mkdir()
     settings = Settings(directory=tmp_path)
-    path = create(settings, "a", str(tmp_path / "a.csv"), standard="epn-tap")
+    path = create_descriptor(settings, "a", str(tmp_path / "a.csv"), standard="epn-tap")
     text = path.read_text()
     told = [
         fault
-        for fault in check(path, settings)
+        for fault in check_descriptor(path, settings)
         if "hven new put there" in fault.message or "still to fill" in fault.message
     ]
     lines = [
@@ -221,7 +221,7 @@ def test_what_is_left_to_fill_is_warned_of(tmp_path):
         for fault in told
     )
     path.write_text(re.sub(r" *#.*to fill.*", "", text))
-    assert not [fault for fault in check(path, settings) if "to fill" in fault.message + fault.remedy]
+    assert not [fault for fault in check_descriptor(path, settings) if "to fill" in fault.message + fault.remedy]
 
 
 def test_a_number_sign_in_a_value_is_no_comment(tmp_path):
@@ -229,7 +229,7 @@ def test_a_number_sign_in_a_value_is_no_comment(tmp_path):
     path = tmp_path / "collections/a/a.yaml"
     path.write_text("collection: a\ntitle: 'Maps#to fill'\ntables: {main: {source: {kind: csv, files: a.csv}}}\n")
     (tmp_path / "collections/a/a.csv").write_text("x\n1\n")
-    assert not [fault for fault in check(path, Settings(directory=tmp_path)) if "to fill" in fault.message]
+    assert not [fault for fault in check_descriptor(path, Settings(directory=tmp_path)) if "to fill" in fault.message]
 
 
 def test_a_column_of_the_same_name_with_other_words_is_another_thing(tmp_path):
@@ -241,7 +241,9 @@ def test_a_column_of_the_same_name_with_other_words_is_another_thing(tmp_path):
     }
     (tmp_path / "a.json").write_text(json.dumps(item))
     (tmp_path / "hven.toml").write_text("")
-    text = create(Settings(directory=tmp_path), "a", str(tmp_path / "a.json"), standard="epn-tap").read_text()
+    text = create_descriptor(
+        Settings(directory=tmp_path), "a", str(tmp_path / "a.json"), standard="epn-tap"
+    ).read_text()
     assert "s_region:" in text
     assert re.search(r"target_class: +planet  # guessed from target_name", text)
     assert "geometry_type" not in text

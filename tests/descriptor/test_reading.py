@@ -6,12 +6,12 @@ import hashlib
 
 import pytest
 
-from hven.descriptor import check, load, load_standard, schema
-from hven.descriptor._keys import Assigned
-from hven.descriptor.value_schema import Keys
+from hven.descriptor import build_json_schema, check_descriptor, load_descriptor, load_standard
+from hven.descriptor._keys import AssignedKeys
+from hven.descriptor.value_schema import KeyModel
 from hven.model.errors import DescriptorError, Place
 from hven.model.settings import Settings
-from hven.model.table import Hole, Key
+from hven.model.table import ForeignKey, TemplateExpression
 
 TAP_SCHEMA = {  # TAP 1.1 section 4, tables 4.1 to 4.5: name -> must have a value
     "schemas": {"schema_name": True, "utype": False, "description": False, "schema_index": False},
@@ -85,7 +85,7 @@ tests:
   - {name: count, query: SELECT COUNT(*) AS n FROM stars.main, expect: {n: 1}}
 """,
     )
-    resource = load(path, Settings(directory=site, public_url="https://vo.example.org/hven"))
+    resource = load_descriptor(path, Settings(directory=site, public_url="https://vo.example.org/hven"))
     assert (resource.name, resource.title, resource.description) == ("stars", "Stars: near and far", "Some stars.")
     assert [person.name for person in resource.creators] == ["Brahe, T.", "Brahe, S."]
     assert (resource.creators[1].affiliation, resource.contact.email) == ("Uraniborg", "vo@example.org")
@@ -97,13 +97,17 @@ tests:
     assert resource.let == {"base": "https://x.example", "n": 3, "f": 0.5, "yes_": True, "none": None, "code": "007"}
     assert resource.site["url"] == "https://vo.example.org/hven"
     main, more = resource.tables
-    assert (main.table.qualified, main.table.position, main.table.primary) == ("stars.main", ("ra", "dec"), ("id",))
-    assert main.columns_declared
-    assert more.follow
+    assert (main.table.qualified_name, main.table.position, main.table.primary) == (
+        "stars.main",
+        ("ra", "dec"),
+        ("id",),
+    )
+    assert main.has_declared_columns
+    assert more.follows_source
     assert (main.table.access, more.table.access) == ("public", "private")
     assert main.table.keys == (
-        Key(id="other", columns=("id",), target="stars.more", target_columns=("id",)),
-        Key(id="self", columns=("ra", "dec"), target="x.y", target_columns=("ra", "dec")),
+        ForeignKey(id="other", columns=("id",), target="stars.more", target_columns=("id",)),
+        ForeignKey(id="self", columns=("ra", "dec"), target="x.y", target_columns=("ra", "dec")),
     )
     assert [(frame.id, frame.kind, frame.epoch) for frame in main.table.frames] == [
         ("icrs", "coosys", "J2000.0"),
@@ -111,18 +115,28 @@ tests:
     ]
     assert main.table.enums == {"kinds": {"1": "star", "2": "galaxy"}}
     assert main.table.groups[0].roles == {"value": "ra", "error": "dec", "other": "id"}
-    assert main.given["dec"] == {"type", "unit", "ucd", "frame", "minimum", "maximum"}
+    assert main.explicit_attributes["dec"] == {"type", "unit", "ucd", "frame", "minimum", "maximum"}
     said = main.sync
-    assert said.page == 50_000  # as people write it, and YAML 1.1 reads it
-    assert (said.watermark[0], said.overlap, said.overlap_number, said.deletions) == ("ra", None, 2.0, "compare")
-    assert (said.full, said.removed, said.changed) == (7 * 86_400.0, 0.05, 0.5)
+    assert said.page_row_count == 50_000  # as people write it, and YAML 1.1 reads it
+    assert (said.watermark[0], said.overlap_seconds, said.overlap_amount, said.deletion_method) == (
+        "ra",
+        None,
+        2.0,
+        "compare",
+    )
+    assert (said.full_interval_seconds, said.max_removed_share, said.max_changed_share) == (7 * 86_400.0, 0.05, 0.5)
     when = resource.schedule
-    assert (when.every, when.cron, when.jitter, when.zone) == (None, "15 3 * * mon-fri", 300.0, "Europe/Vienna")
+    assert (when.interval_seconds, when.cron, when.max_jitter_seconds, when.time_zone) == (
+        None,
+        "15 3 * * mon-fri",
+        300.0,
+        "Europe/Vienna",
+    )
     (link,) = main.table.links
-    assert (link.address, link.type) == (("https://x.example", "/", Hole('target."id"')), ("text/html",))
-    assert (resource.tests[0].expect, resource.tests[0].name) == ({"n": 1}, "count")
+    assert (link.address, link.type) == (("https://x.example", "/", TemplateExpression('target."id"')), ("text/html",))
+    assert (resource.tests[0].expected_values, resource.tests[0].name) == ({"n": 1}, "count")
     assert resource.hashes == {"stars.yaml": hashlib.sha256(path.read_bytes()).hexdigest()}
-    assert [str(fault) for fault in check(path, Settings(directory=site)) if fault.severity == "error"] == []
+    assert [str(fault) for fault in check_descriptor(path, Settings(directory=site)) if fault.severity == "error"] == []
 
 
 def test_every_file_is_hashed_by_its_name_from_the_descriptor(site):
@@ -134,11 +148,14 @@ def test_every_file_is_hashed_by_its_name_from_the_descriptor(site):
         site,
         "collection: stars\ntitle: t\ninclude: ../../common/a.yaml\nfunctions: f.py\ntables: {main: {source: stars.csv}}\n",
     )
-    resource = load(path, Settings(directory=site))
+    resource = load_descriptor(path, Settings(directory=site))
     assert (resource.publisher, resource.licence) == ("A", "CC0-1.0")
     assert resource.hashes.keys() == {"stars.yaml", "../../common/a.yaml", "../../common/b.yaml", "f.py"}
     (site / "common" / "b.yaml").write_text("publisher: B\nlicence: CC-BY-4.0\n")
-    assert load(path, Settings(directory=site)).hashes["../../common/b.yaml"] != resource.hashes["../../common/b.yaml"]
+    assert (
+        load_descriptor(path, Settings(directory=site)).hashes["../../common/b.yaml"]
+        != resource.hashes["../../common/b.yaml"]
+    )
 
 
 def test_defaults_of_the_site_stand_below(site):
@@ -147,7 +164,7 @@ def test_defaults_of_the_site_stand_below(site):
     )
     path = write(site, "collection: stars\ntitle: t\nlicence: CC-BY-4.0\ntables: {main: {source: stars.csv}}\n")
     defaults = {"publisher": "The institute", "licence": "CC0-1.0", "waveband": ["Optical"], "contact": {"name": "A"}}
-    resource = load(path, Settings(directory=site, defaults=defaults))
+    resource = load_descriptor(path, Settings(directory=site, defaults=defaults))
     assert (resource.publisher, resource.licence, resource.waveband, resource.contact.name) == (
         "The institute",
         "CC-BY-4.0",
@@ -155,7 +172,7 @@ def test_defaults_of_the_site_stand_below(site):
         "A",
     )
     with pytest.raises(DescriptorError) as caught:
-        load(path, Settings(directory=site, defaults={**defaults, "contact": {"name": "A", "mail": "b"}}))
+        load_descriptor(path, Settings(directory=site, defaults={**defaults, "contact": {"name": "A", "mail": "b"}}))
     assert caught.value.faults[0].place == Place(file="hven.toml", line=8, column=1)
 
 
@@ -187,15 +204,15 @@ def test_a_table_takes_from_its_standard_what_it_does_not_say(site):
         "collection: stars\ntitle: t\ntables:\n  main:\n    standard: demo-1.0\n    frame: body\n    optional: [note]\n    source: stars.csv\n"
         "    columns: {mine: int32, uid: {description: Mine}}\n    text: {uid: 'x{id}', note: 'n{id}'}\n    map: {lon: ra, mine: id}\n",
     )
-    spec = load(path, Settings(directory=site)).tables[0]
+    spec = load_descriptor(path, Settings(directory=site)).tables[0]
     assert [(column.name, column.std, column.ucd) for column in spec.table.columns] == [
         ("uid", True, None),
         ("lon", True, "pos.bodyrc.lon"),
         ("note", True, None),
         ("mine", False, None),
     ]
-    assert spec.table.column("uid").description == "Mine"
-    assert spec.table.column("uid").required
+    assert spec.table.find_column("uid").description == "Mine"
+    assert spec.table.find_column("uid").required
     assert {setting.column: setting.how for setting in spec.settings} == {
         "uid": "text",
         "note": "text",
@@ -213,7 +230,7 @@ def test_a_standards_words_are_checked(site):
         site,
         "collection: stars\ntitle: t\ntables:\n  main:\n    standard: demo-1.0\n    frame: bodi\n    optional: [nte, uid]\n    source: stars.csv\n    set: {uid: x, lon: 1}\n",
     )
-    found = [str(fault) for fault in check(path, Settings(directory=site), sources=False)]
+    found = [str(fault) for fault in check_descriptor(path, Settings(directory=site), check_sources=False)]
     assert found == [
         "collections/stars/stars.yaml:6:12: frame must be one of celestial, body, not 'bodi'; did you mean 'body'?",
         "collections/stars/stars.yaml:7:16: the standard has no optional column 'nte'; did you mean 'note'?",
@@ -227,12 +244,12 @@ def test_what_a_standard_says_of_optional_columns_comes_with_them(site):
         STANDARD.replace("positive: lon >= 0", "positive: lon >= 0, noted: note <> ''")
     )
     table = "collection: stars\ntitle: t\ntables:\n  main:\n    standard: demo-1.0\n    source: stars.csv\n    map: {lon: ra}\n    text: {uid: '{id}'}\n"
-    without = load(write(site, table), Settings(directory=site)).tables[0]
+    without = load_descriptor(write(site, table), Settings(directory=site)).tables[0]
     assert ([rule.name for rule in without.rules], {setting.column for setting in without.settings}) == (
         ["positive"],
         {"lon", "uid"},
     )
-    having = load(write(site, table + "    optional: note\n"), Settings(directory=site)).tables[0]
+    having = load_descriptor(write(site, table + "    optional: note\n"), Settings(directory=site)).tables[0]
     assert ([rule.name for rule in having.rules], {setting.column for setting in having.settings}) == (
         ["positive", "noted"],
         {"lon", "uid", "note"},
@@ -262,12 +279,14 @@ def test_tap_schema_is_the_standards():
 
 
 def test_the_schema_for_editors_has_every_key_and_resolves():
-    made = schema()
+    made = build_json_schema()
     records = {"collection": made, **made["$defs"]}
     for record in (
-        one.record for one in Keys.__subclasses__() if one.__module__ == Assigned.__module__ and one is not Assigned
+        one.record
+        for one in KeyModel.__subclasses__()
+        if one.__module__ == AssignedKeys.__module__ and one is not AssignedKeys
     ):
-        assert record.keys.keys() == records[record.name]["properties"].keys()
+        assert record.key_types.keys() == records[record.name]["properties"].keys()
         assert all(item["description"] for item in records[record.name]["properties"].values())
         assert records[record.name]["additionalProperties"] is False
 
@@ -292,9 +311,9 @@ def test_the_schema_for_editors_has_every_key_and_resolves():
 
 def test_a_directory_or_missing_file_is_a_fault_too(site):
     settings = Settings(directory=site)
-    assert "is a directory" in str(check(site / "collections", settings)[0])
+    assert "is a directory" in str(check_descriptor(site / "collections", settings)[0])
     with pytest.raises(DescriptorError, match="cannot read the file: No such file"):
-        load(site / "collections" / "none.yaml", settings)
+        load_descriptor(site / "collections" / "none.yaml", settings)
 
 
 def test_a_table_of_250_columns(site):
@@ -304,7 +323,7 @@ def test_a_table_of_250_columns(site):
         f"collection: stars\ntitle: t\ntables:\n  main:\n    source: stars.csv\n    columns:\n{columns}    map:\n"
         + "".join(f"      c{n}: ra + {n}\n" for n in range(250)),
     )
-    assert len(load(path, Settings(directory=site)).tables[0].table.columns) == 250
+    assert len(load_descriptor(path, Settings(directory=site)).tables[0].table.columns) == 250
 
 
 @pytest.mark.parametrize("file", ["../../hven.toml", "../../secrets.toml", "{elsewhere}/below.yaml", "../linked.yaml"])
@@ -318,6 +337,6 @@ def test_only_descriptors_of_the_site_are_included(site, tmp_path_factory, file)
         site,
         f"collection: stars\ntitle: t\ninclude: {file.format(elsewhere=elsewhere)}\ntables: {{main: {{source: stars.csv}}}}\n",
     )
-    said = "\n".join(map(str, check(path, Settings(directory=site))))
+    said = "\n".join(map(str, check_descriptor(path, Settings(directory=site))))
     assert "is no descriptor of this site" in said
     assert "sesame" not in said

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hven.descriptor import check, load, load_standard
-from hven.descriptor._merging import standards
-from hven.descriptor.written import parse, read_page
+from hven.descriptor import check_descriptor, load_descriptor, load_standard
+from hven.descriptor._merging import list_standards
+from hven.descriptor.written_yaml import parse_page, read_page
 from hven.model import units
 from hven.model.settings import Settings
 from shared import shared
@@ -30,7 +30,7 @@ def test_the_reference_page():
     for name in NAMES:
         resource = load_standard(name)
         spec = resource.tables[0]
-        entries = parse(read_page(standards()[name], name, []), [])
+        entries = parse_page(read_page(list_standards()[name], name, []), [])
         table = next(iter(entries["tables"].values()))
         made += f"\n## {name}\n\n{spec.table.description}. Table utype `{spec.table.utype}`.\n\n"
         for family, columns in (table.get("families") or {}).items():
@@ -79,7 +79,7 @@ def test_units_and_ucds_are_right(name):
         if column.ucd is not None:
             assert not units.check_ucd(column.ucd), column.name
         if column.unit is not None and column.unit != "bar":
-            assert units.check(column.unit) == column.unit
+            assert units.validate_unit(column.unit) == column.unit
 
 
 def facts(name):
@@ -107,7 +107,7 @@ def test_epn_tap_is_as_the_facts_have_it():
         "timestamp": ("char",),
     }
     for row in rows:
-        column = spec.table.column(row["name"])
+        column = spec.table.find_column(row["name"])
         assert column.required == (row["value_required"] == "yes")
         assert column.type.datatype in kinds[row["type"]]
         if not row["unit"].startswith("by-"):
@@ -120,7 +120,7 @@ def test_epn_tap_is_as_the_facts_have_it():
 def test_obscore_is_as_the_facts_have_it():
     table = load_standard("obscore-1.1").tables[0].table
     for row in facts("obscore.csv"):
-        column = table.column(row["name"])
+        column = table.find_column(row["name"])
         assert (column.unit or "", column.utype) == (row["unit"], row["utype"])
         # as ObsCore 1.1 and taplint have it
         assert column.ucd == ("meta.bib.bibcode" if row["name"] == "bib_reference" else row["ucd"])
@@ -176,11 +176,11 @@ def described(tmp_path, text):
 )
 def test_frames(frame, expected, tmp_path):
     path, site = described(tmp_path, f"    frame: {frame}\n".replace("none", '"none"'))
-    table = load(path, site).tables[0].table
-    found = [(table.column(f"c{axis}min").unit, table.column(f"c{axis}min").ucd) for axis in (1, 2, 3)]
+    table = load_descriptor(path, site).tables[0].table
+    found = [(table.find_column(f"c{axis}min").unit, table.find_column(f"c{axis}min").ucd) for axis in (1, 2, 3)]
     assert found == expected
     for axis, (unit, word) in enumerate(expected, 1):
-        resolution = table.column(f"c{axis}_resol_max")
+        resolution = table.find_column(f"c{axis}_resol_max")
         assert resolution.unit == unit
         if word is not None:
             assert resolution.ucd == ("pos.angResolution;stat.max" if unit == "deg" else "pos.resolution;stat.max")
@@ -190,7 +190,7 @@ def test_optional_columns_by_name_family_and_stem(tmp_path):
     path, site = described(
         tmp_path, "    frame: body\n    optional: [access_url, particle, local_time, solar_longitude_min, species]\n"
     )
-    names = {column.name for column in load(path, site).tables[0].table.columns} - {
+    names = {column.name for column in load_descriptor(path, site).tables[0].table.columns} - {
         row["name"] for row in facts("epn_core.csv") if row["column_mandatory"] == "yes"
     }
     particle = {row["name"] for row in facts("epn_core.csv") if row["group"] == "ext:particle"}
@@ -203,13 +203,13 @@ def test_optional_columns_of_an_included_file_are_asked_for_too(tmp_path):
     (tmp_path / "below.yaml").write_text("tables: {epn_core: {optional: [thumbnail_url, species]}}\n")
     path, site = described(tmp_path, "    frame: body\n    optional: [species, access_url]\n")
     path.write_text(f"include: {tmp_path / 'below.yaml'}\n" + path.read_text())
-    names = {column.name for column in load(path, site).tables[0].table.columns}
+    names = {column.name for column in load_descriptor(path, site).tables[0].table.columns}
     assert {"thumbnail_url", "species", "access_url", "access_estsize"} <= names
 
 
 def test_an_optional_column_that_is_set_but_not_asked_for_is_told_so(tmp_path):
     path, site = described(tmp_path, "    frame: body\n    set: {file_name: a, thumnail: b}\n")
-    said = [str(fault) for fault in check(path, site, sources=False)]
+    said = [str(fault) for fault in check_descriptor(path, site, check_sources=False)]
     assert any("no column 'file_name'" in one and "epn-tap-2.0 has it: add it to 'optional'" in one for one in said)
     assert any("no column 'thumnail'" in one and "describe it under 'columns'" in one for one in said)
 
@@ -218,7 +218,7 @@ def test_faults_name_what_is_near(tmp_path):
     path, site = described(
         tmp_path, "    frame: bodi\n    optional: [acess, granule_uid]\n    rules: {epn.times: {severity: warning}}\n"
     )
-    said = " ".join(str(fault) for fault in check(path, site, sources=False))
+    said = " ".join(str(fault) for fault in check_descriptor(path, site, check_sources=False))
     assert "did you mean 'body'?" in said
     assert "did you mean 'access'?" in said
     assert "the standard always has it" in said
@@ -228,7 +228,7 @@ def test_faults_name_what_is_near(tmp_path):
 def test_the_table_must_have_its_name(tmp_path):
     path, site = described(tmp_path, "    frame: body\n")
     path.write_text(path.read_text().replace("epn_core:", "granules:"))
-    assert any("epn_core" in str(fault) for fault in check(path, site, sources=False))
+    assert any("epn_core" in str(fault) for fault in check_descriptor(path, site, check_sources=False))
 
 
 @pytest.mark.parametrize("page", ["epn-tap.md", "obscore.md"])
@@ -242,5 +242,5 @@ def test_the_howtos_descriptors_are_right(page, tmp_path):
         "cube,orbit,ut_start,ut_stop,lon_w,lon_e,lat_s,lat_n,bytes\na,1,2004-01-01T00:00:00,2004-01-01T00:01:00,1,2,3,4,2048\n"
     )
     (home / "images.csv").write_text("ident,ra,dec,wave,seeing,file\na,1,2,500,1,a.fits\n")
-    faults = check(home / f"{name}.yaml", Settings(directory=tmp_path))
+    faults = check_descriptor(home / f"{name}.yaml", Settings(directory=tmp_path))
     assert [str(fault) for fault in faults] == []

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from hven.descriptor import check, load
-from hven.model.settings import load as settings_of
-from hven.model.table import Wording, table_from_json, table_to_json, told_in, worded
+from hven.descriptor import check_descriptor, load_descriptor
+from hven.model.settings import load_settings as settings_of
+from hven.model.table import LocalizedText, localize_text, table_from_json, table_to_json, translate_text
 
 TEXT = """\
 collection: cubes
@@ -40,24 +40,24 @@ def written(root: Path, title: str, language: str = "en") -> Path:
 
 def test_a_text_is_that_of_the_site_and_knows_the_others(tmp_path: Path) -> None:
     path = written(tmp_path, "{fr: Cubes de Mars, en: Cubes of Mars}")
-    resource = load(path, settings_of(tmp_path))
+    resource = load_descriptor(path, settings_of(tmp_path))
     table = resource.tables[0].table
-    assert (resource.title, told_in("fr", resource.title)) == ("Cubes of Mars", "Cubes de Mars")
-    assert (resource.description, told_in("fr", resource.description or "")) == ("Made cubes", "Cubes faits")
-    ice = table.column("ice")
-    assert [told_in(one, ice.label or "") for one in ("en", "fr", "de")] == ["Ice", "Glace", "Ice"]
-    assert told_in("fr", ice.description or "") == "Depth"
-    assert [told_in("fr", one) for one in table.enums["levels"].values()] == ["brut", "done", "4"]
+    assert (resource.title, translate_text("fr", resource.title)) == ("Cubes of Mars", "Cubes de Mars")
+    assert (resource.description, translate_text("fr", resource.description or "")) == ("Made cubes", "Cubes faits")
+    ice = table.find_column("ice")
+    assert [translate_text(one, ice.label or "") for one in ("en", "fr", "de")] == ["Ice", "Glace", "Ice"]
+    assert translate_text("fr", ice.description or "") == "Depth"
+    assert [translate_text("fr", one) for one in table.enums["levels"].values()] == ["brut", "done", "4"]
     again = table_from_json(table_to_json(table))
     assert again == table
-    assert told_in("fr", again.title or "") == "Les cubes"
-    assert told_in("fr", again.enums["levels"]["1"]) == "brut"
-    assert told_in("fr", pickle.loads(pickle.dumps(ice)).label) == "Glace"
+    assert translate_text("fr", again.title or "") == "Les cubes"
+    assert translate_text("fr", again.enums["levels"]["1"]) == "brut"
+    assert translate_text("fr", pickle.loads(pickle.dumps(ice)).label) == "Glace"
 
 
 def test_a_site_in_french_tells_programs_in_french(tmp_path: Path) -> None:
     path = written(tmp_path, "{en: Cubes of Mars, fr: Cubes de Mars}", "fr")
-    assert load(path, settings_of(tmp_path)).title == "Cubes de Mars"
+    assert load_descriptor(path, settings_of(tmp_path)).title == "Cubes de Mars"
 
 
 @pytest.mark.parametrize(
@@ -74,23 +74,25 @@ def test_a_site_in_french_tells_programs_in_french(tmp_path: Path) -> None:
 )
 def test_the_check_tells_what_is_wrong(tmp_path: Path, title: str, severity: str, said: str) -> None:
     path = written(tmp_path, title)
-    found = [(one.severity, one.message) for one in check(path, settings_of(tmp_path)) if "title" in one.message]
+    found = [
+        (one.severity, one.message) for one in check_descriptor(path, settings_of(tmp_path)) if "title" in one.message
+    ]
     assert [(level, message[: len(said)]) for level, message in found] == [(severity, said)]
 
 
 def test_one_language_alone_is_that_of_all(tmp_path: Path) -> None:
-    resource = load(written(tmp_path, "{fr: Cubes de Mars}"), settings_of(tmp_path))
-    assert [told_in(one, resource.title) for one in ("en", "fr")] == ["Cubes de Mars"] * 2
+    resource = load_descriptor(written(tmp_path, "{fr: Cubes de Mars}"), settings_of(tmp_path))
+    assert [translate_text(one, resource.title) for one in ("en", "fr")] == ["Cubes de Mars"] * 2
 
 
 def test_an_included_text_is_put_together_by_language(tmp_path: Path) -> None:
     path = written(tmp_path, "{en: Mine}\ninclude: [../below.yaml]")
     (tmp_path / "collections" / "below.yaml").write_text("title: {en: Theirs, fr: Le leur}\n", encoding="utf-8")
-    title: Any = load(path, settings_of(tmp_path)).title
+    title: Any = load_descriptor(path, settings_of(tmp_path)).title
     assert dict(title.texts) == {"en": "Mine", "fr": "Le leur"}
 
 
 def test_a_wording_is_a_text() -> None:
-    one = worded({"en": "<b>", "fr": "é"})
-    assert isinstance(str(one), Wording)
+    one = localize_text({"en": "<b>", "fr": "é"})
+    assert isinstance(str(one), LocalizedText)
     assert (one, f"{one}", one.upper(), {one: 1}["<b>"]) == ("<b>", "<b>", "<B>", 1)

@@ -9,21 +9,30 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hven.descriptor.written import Entries, Items, Page, Written, page_of, parse, retyped, trap
+from hven.descriptor.written_yaml import (
+    WrittenList,
+    WrittenMap,
+    WrittenScalar,
+    YamlPage,
+    decode_page,
+    detect_misleading_retyping,
+    detect_yaml_retyping,
+    parse_page,
+)
 
 
 def read(text):
     faults = []
-    value = parse(Page("x.yaml", text), faults)
+    value = parse_page(YamlPage("x.yaml", text), faults)
     assert faults == []
     return value
 
 
 def plainly(value):
     """The same structure in Python's own types, to compare with PyYAML's."""
-    if isinstance(value, Entries):
+    if isinstance(value, WrittenMap):
         return {str(key): plainly(item) for key, item in value.items()}
-    if isinstance(value, Items):
+    if isinstance(value, WrittenList):
         return [plainly(item) for item in value]
     return str(value)
 
@@ -55,17 +64,17 @@ def test_every_character_is_found_in_the_file(document, flow, style, width):
     lines = text.split("\n")
 
     def look(value):
-        if isinstance(value, Entries):
+        if isinstance(value, WrittenMap):
             for key, item in value.items():
                 look(key)
                 look(item)
-        elif isinstance(value, Items):
+        elif isinstance(value, WrittenList):
             for item in value:
                 look(item)
         else:
             before = (0, 0)
             for offset, character in enumerate(value):
-                place = value.at(offset)
+                place = value.locate_character(offset)
                 here = (place.line, place.column)
                 assert here >= before
                 before = here
@@ -77,12 +86,12 @@ def test_every_character_is_found_in_the_file(document, flow, style, width):
 
 def test_positions_in_every_style():
     value = read("a: é x\nb: 'q''q'\nc: \"a\\tb\\u00e9c\"\nd: |\n  one\n   two\ne: >-\n  x\n  yz\nf: multi\n  line\n")
-    assert [str(value["b"].at(n)) for n in range(3)] == ["x.yaml:2:5", "x.yaml:2:7", "x.yaml:2:8"]
-    assert str(value["a"].at(2)) == "x.yaml:1:6"
-    assert str(value["c"].at(4)) == "x.yaml:3:15"
-    assert str(value["d"].at(5)) == "x.yaml:6:4"
-    assert str(value["e"].at(2)) == "x.yaml:9:3"
-    assert str(value["f"].at(6)) == "x.yaml:11:3"
+    assert [str(value["b"].locate_character(n)) for n in range(3)] == ["x.yaml:2:5", "x.yaml:2:7", "x.yaml:2:8"]
+    assert str(value["a"].locate_character(2)) == "x.yaml:1:6"
+    assert str(value["c"].locate_character(4)) == "x.yaml:3:15"
+    assert str(value["d"].locate_character(5)) == "x.yaml:6:4"
+    assert str(value["e"].locate_character(2)) == "x.yaml:9:3"
+    assert str(value["f"].locate_character(6)) == "x.yaml:11:3"
 
 
 TRAPS = [
@@ -113,7 +122,7 @@ TRAPS = [
 @pytest.mark.parametrize("text", TRAPS)
 def test_a_trap_is_what_yaml_would_retype(text):
     assert not isinstance(yaml.safe_load(text), str) or text == "1e3"  # 1.1 wants a dot there, 1.2 does not
-    assert trap(read(f"k: {text}\n")["k"]) is not None
+    assert detect_yaml_retyping(read(f"k: {text}\n")["k"]) is not None
 
 
 @given(st.text(st.sampled_from("0123456789:-+.eExabf_noyesNOYESTZ"), min_size=1, max_size=12))
@@ -129,9 +138,9 @@ def test_what_yaml_retypes_is_a_trap(text):
         if isinstance(loaded.get("k"), (str, int, float, bool)) or loaded.get("k") is None
         else None
     )
-    if value is None or not isinstance(value, Written) or isinstance(loaded["k"], str) or value.is_null:
+    if value is None or not isinstance(value, WrittenScalar) or isinstance(loaded["k"], str) or value.is_null:
         return
-    found = trap(value)
+    found = detect_yaml_retyping(value)
     assert found is not None, f"YAML reads {text} as {loaded['k']!r}"
     if (
         isinstance(loaded["k"], int)
@@ -140,20 +149,20 @@ def test_what_yaml_retypes_is_a_trap(text):
         and not text.startswith(("0x", "0b", "+0x", "-0x", "+0b", "-0b"))
         and "_" not in text
     ):
-        assert retyped(value) is not None  # it would be another number
+        assert detect_misleading_retyping(value) is not None  # it would be another number
 
 
 @pytest.mark.parametrize("text", ["'no'", '"010"', "word", "12 apples", "v1.2.3", "!!str 010", "a:b"])
 def test_text_is_no_trap(text):
-    assert trap(read(f"k: {text}\n")["k"]) is None
+    assert detect_yaml_retyping(read(f"k: {text}\n")["k"]) is None
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_give_a_value_or_a_fault(data):
     faults = []
-    page = page_of(data, "x.yaml", faults)
+    page = decode_page(data, "x.yaml", faults)
     if page is not None:
-        value = parse(page, faults)
+        value = parse_page(page, faults)
         assert (
             value is not None or faults or not page.text.strip() or page.text.lstrip().startswith(("#", "-", "%", "."))
         )
@@ -163,17 +172,17 @@ def test_any_bytes_give_a_value_or_a_fault(data):
 
 def test_crlf_and_bom_are_nothing_special():
     faults = []
-    page = page_of(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n", "x.yaml", faults)
+    page = decode_page(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n", "x.yaml", faults)
     assert faults == []
-    value = parse(page, faults)
+    value = parse_page(page, faults)
     assert (str(value["b"]), str(value["b"].place)) == ("2", "x.yaml:2:4")
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path):
-    from hven.descriptor.written import LARGEST, read_page
+    from hven.descriptor.written_yaml import MAX_FILE_BYTES, read_page
 
     path = tmp_path / "big.yaml"
-    path.write_bytes(b"# " + b"x" * LARGEST)
+    path.write_bytes(b"# " + b"x" * MAX_FILE_BYTES)
     faults = []
     assert read_page(path, "big.yaml", faults) is None
     assert "a descriptor may have" in faults[0].message

@@ -24,7 +24,7 @@ def relations(engine):
     from relations import Relations
     from rows import LIST, STARS, circles, sky, stage
 
-    from hven.engines import Memory
+    from hven.engines import MemoryRelation
 
     # more than ten thousand rows: then a road through an index is not open to every condition
-    return Relations({"sky.stars": stage(engine, STARS, sky(13_000)), LIST.qualified: Memory(circles(60))})
+    return Relations({"sky.stars": stage(engine, STARS, sky(13_000)), LIST.qualified_name: MemoryRelation(circles(60))})

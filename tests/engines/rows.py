@@ -8,11 +8,11 @@ import math
 import numpy as np
 import pyarrow as pa
 
-from hven.adql import bind, parse
+from hven.adql import bind_query, parse_query
 from hven.adql._parser import parse_condition
-from hven.adql.bind import bind_condition
-from hven.adql.scope import Tables
-from hven.engines import Limits
+from hven.adql.binder import bind_condition
+from hven.adql.scope import StaticCatalogue
+from hven.engines import ExecutionLimits
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, STRING, TIMESTAMP
 
@@ -71,7 +71,7 @@ def sky(rows: int, seed: int = 0) -> pa.Table:
             "seen": pa.array(rng.integers(0, 10**15, rows), mask=rng.random(rows) < 0.1).cast(pa.timestamp("us")),
             "note": pa.array(words[rng.integers(0, len(words), rows)]),
         },
-        schema=STARS.arrow,
+        schema=STARS.arrow_schema,
     )
 
 
@@ -90,27 +90,27 @@ def circles(rows: int, seed: int = 1) -> pa.Table:
             "r": pa.array(radius, mask=rng.random(rows) < 0.1),
             "k": rng.integers(-10, 3000, rows),
         },
-        schema=LIST.arrow,
+        schema=LIST.arrow_schema,
     )
 
 
 def stage(engine, table: Table, rows: pa.Table, step: int = 1000):
     """Write a snapshot."""
-    staging = engine.stage(table, f"test-{next(_count):04d}")
+    staging = engine.stage_snapshot(table, f"test-{next(_count):04d}")
     for batch in rows.to_batches(max_chunksize=step):
         staging.write(batch)
     return staging.finish()
 
 
 def plan(engine, text: str, tables):
-    bound = bind(parse(text), Tables(tables))
-    return bound, engine.prepare(bound)
+    bound = bind_query(parse_query(text), StaticCatalogue(tables))
+    return bound, engine.plan_query(bound)
 
 
-def answer(engine, text: str, relations, tables=(STARS, LIST), limits: Limits | None = None) -> pa.Table:
+def answer(engine, text: str, relations, tables=(STARS, LIST), limits: ExecutionLimits | None = None) -> pa.Table:
     """Run a query."""
     bound, prepared = plan(engine, text, tables)
-    execution = prepared.execute(bound.slots, relations, limits or Limits())
+    execution = prepared.execute(bound.literal_values, relations, limits or ExecutionLimits())
     return pa.Table.from_batches(execution, schema=execution.schema)
 
 
@@ -120,21 +120,21 @@ class Half:
     def __init__(self) -> None:
         self._hidden = bind_condition(parse_condition("field > 10"), STARS.columns)
 
-    def sees(self, table, who):
+    def decide_visibility(self, table, who):
         return True
 
-    def rows(self, table, who):
-        return self._hidden if table.qualified == "sky.stars" else None
+    def find_row_condition(self, table, who):
+        return self._hidden if table.qualified_name == "sky.stars" else None
 
 
 def both(engine, text: str, relations, tables=(STARS, LIST)) -> tuple[list, list]:
     """Run a query with and without indexes."""
     with_them = answer(engine, text, relations, tables)
-    engine.indexes = False
+    engine.uses_indexes = False
     try:
         without = answer(engine, text, relations, tables)
     finally:
-        engine.indexes = True
+        engine.uses_indexes = True
     return plain(with_them), plain(without)
 
 

@@ -24,13 +24,13 @@ from made_queries import CHANCE, LOOSE, asked, same
 from adql_queries import query
 from hven import query as road
 from hven.engines import Snapshot
-from hven.engines.duckdb import computer, computing
+from hven.engines.duckdb import query_process, query_worker
 from hven.engines.duckdb.engine import DuckEngine
-from hven.engines.duckdb.machine import Rows
-from hven.model import clock
-from hven.model.errors import Cancelled, EvaluationError, HvenError, Overloaded, Timeout
+from hven.engines.duckdb.engine_protocol import RelationRows
+from hven.model import deadlines
+from hven.model.errors import EvaluationError, HvenError, OperationCancelledError, OverloadedError, TimeLimitError
 from hven.site import Site
-from hven.testing.site import table_of, tiny_site
+from hven.testing.site import describe_table, tiny_site
 from made_tables import PUBLISHED, TABLES
 from running import is_gone
 
@@ -55,34 +55,38 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "word": pa.array([f"w{number % 97}" for number in range(ROWS)]),
         }
     )
-    tables = {table.qualified: (table, given) for table, given in PUBLISHED}
-    with tiny_site(tmp_path_factory.mktemp("apart"), {**tables, "s.big": (table_of("s.big", rows), rows)}) as made:
+    tables = {table.qualified_name: (table, given) for table, given in PUBLISHED}
+    with tiny_site(
+        tmp_path_factory.mktemp("apart"), {**tables, "s.big": (describe_table("s.big", rows), rows)}
+    ) as made:
         yield made
 
 
 @pytest.fixture
 def engine(site: Site) -> Iterator[DuckEngine]:
-    found = site.engines.embedded
+    found = site.engines.embedded_engine
     assert isinstance(found, DuckEngine)
-    if found._computer is None:
-        found.delegate()
-    assert road.run(GROUPS, site=site).table().num_rows == 97, "while the process begins, queries are computed here"
-    eventually(found.processes)
+    if found._query_process is None:
+        found.delegate_long_queries()
+    assert road.run_query(GROUPS, site=site).read_table().num_rows == 97, (
+        "while the process begins, queries are computed here"
+    )
+    eventually(found.list_helper_processes)
     yield found
-    assert found._computer is not None
-    assert not found._computer._taken, "every channel is given back"
+    assert found._query_process is not None
+    assert not found._query_process._taken_count, "every channel is given back"
 
 
 def rows_of(site: Site, text: str = GROUPS, **more: float) -> list[dict[str, object]]:
-    with road.run(text, site=site, **more) as result:  # type: ignore[arg-type]
-        return result.table().to_pylist()  # type: ignore[no-any-return]
+    with road.run_query(text, site=site, **more) as result:  # type: ignore[arg-type]
+        return result.read_table().to_pylist()  # type: ignore[no-any-return]
 
 
 def test_made_queries_have_the_same_answers_there(
     site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     apart = 0
-    taken = engine._computer.take  # type: ignore[union-attr]
+    taken = engine._query_process.take_channel  # type: ignore[union-attr]
 
     def take() -> object:
         nonlocal apart
@@ -91,15 +95,15 @@ def test_made_queries_have_the_same_answers_there(
         assert found is not None
         return found
 
-    monkeypatch.setattr(engine._computer, "take", take)
+    monkeypatch.setattr(engine._query_process, "take_channel", take)
     kinds = set()
     for seed in range(80):
         text = query(seed, TABLES)
         if CHANCE.search(text):
             continue
-        monkeypatch.setattr("hven.engines.duckdb.engine.dear", lambda sql, relations: False)
+        monkeypatch.setattr("hven.engines.duckdb.engine.is_expensive", lambda sql, relations: False)
         here = asked(site, text)
-        monkeypatch.setattr("hven.engines.duckdb.engine.dear", lambda sql, relations: True)
+        monkeypatch.setattr("hven.engines.duckdb.engine.is_expensive", lambda sql, relations: True)
         there = asked(site, text)
         kinds.add(type(there))
         if isinstance(here, HvenError) or isinstance(there, HvenError):
@@ -112,16 +116,22 @@ def test_made_queries_have_the_same_answers_there(
 
 
 def test_what_is_dear() -> None:
-    small, big = (Rows(pa.table({"x": np.zeros(number)}), keep=False) for number in (2_000, 60_000))
-    assert not computer.dear('SELECT x FROM "a"', {"a": small})
-    assert computer.dear('SELECT x FROM "a"', {"a": big})
-    assert not computer.dear('SELECT 1 FROM "a" AS t, "a" AS u', {"a": small})
-    assert computer.dear('SELECT 1 FROM "a" AS t, "a" AS u, "a" AS w', {"a": small}), "rows times rows"
-    assert computer.dear("SELECT 1 WHERE" + " AND 1 = 1" * 1000, {}), "a long text takes long to be planned"
-    much = pa.table({"x": pa.nulls(computer.MUCH // 8 + 1, pa.float64())})
-    assert not computer.dear('SELECT x FROM "a"', {"a": Rows(much, keep=False)}), "it would have to be sent"
+    small, big = (RelationRows(pa.table({"x": np.zeros(number)}), is_reusable=False) for number in (2_000, 60_000))
+    assert not query_process.is_expensive('SELECT x FROM "a"', {"a": small})
+    assert query_process.is_expensive('SELECT x FROM "a"', {"a": big})
+    assert not query_process.is_expensive('SELECT 1 FROM "a" AS t, "a" AS u', {"a": small})
+    assert query_process.is_expensive('SELECT 1 FROM "a" AS t, "a" AS u, "a" AS w', {"a": small}), "rows times rows"
+    assert query_process.is_expensive("SELECT 1 WHERE" + " AND 1 = 1" * 1000, {}), (
+        "a long text takes long to be planned"
+    )
+    much = pa.table({"x": pa.nulls(query_process.MAX_SENT_BYTES // 8 + 1, pa.float64())})
+    assert not query_process.is_expensive('SELECT x FROM "a"', {"a": RelationRows(much, is_reusable=False)}), (
+        "it would have to be sent"
+    )
     snapshot = Snapshot(id="1", table="s.a", path="s.a/1", rows=much.num_rows)
-    assert computer.dear('SELECT x FROM "a"', {"a": Rows(much, keep=True, source=(snapshot, None))})
+    assert query_process.is_expensive(
+        'SELECT x FROM "a"', {"a": RelationRows(much, is_reusable=True, source=(snapshot, None))}
+    )
 
 
 @pytest.mark.skipif(
@@ -129,10 +139,10 @@ def test_what_is_dear() -> None:
     reason="turns are nobody's to say before Linux 6.12",
 )
 def test_what_computes_there_has_short_turns(engine: DuckEngine) -> None:
-    (process,) = engine.processes()
+    (process,) = engine.list_helper_processes()
     told = {thread.name: (thread / "sched").read_text() for thread in Path(f"/proc/{process}/task").iterdir()}
     turns = {name: found[1] for name, text in told.items() if (found := re.search(r"se\.slice +: +([0-9]+)", text))}
-    short = {name for name, turn in turns.items() if turn == str(computing.TURN)}
+    short = {name for name, turn in turns.items() if turn == str(query_worker.TIME_SLICE_NANOSECONDS)}
     assert str(process) in short
     assert len(short) > 2, "those that it starts later have them as well"
 
@@ -141,48 +151,48 @@ def test_what_computes_there_is_below_who_answers(engine: DuckEngine) -> None:
     own = Path("/proc/self/autogroup")
     if not own.is_file():
         pytest.skip("this machine does not share itself among sessions")
-    (process,) = engine.processes()
-    expected = 0 if clock.is_raised(os.getpid()) else clock.QUERY_SESSION
+    (process,) = engine.list_helper_processes()
+    expected = 0 if deadlines.is_raised(os.getpid()) else deadlines.QUERY_SESSION_NICENESS
     eventually(lambda: Path(f"/proc/{process}/autogroup").read_text().endswith(f" nice {expected}\n"))
 
 
 def test_batches_come_as_they_are_wanted(site: Site, engine: DuckEngine) -> None:
-    with road.run("SELECT n, v, word FROM s.big WHERE v >= 0 ORDER BY v", site=site, maxrec=ROWS) as result:
-        batches = list(result.batches())
+    with road.run_query("SELECT n, v, word FROM s.big WHERE v >= 0 ORDER BY v", site=site, maxrec=ROWS) as result:
+        batches = list(result.iterate_batches())
     assert pa.Table.from_batches(batches)["n"].to_pylist() == list(range(ROWS))
-    with road.run("SELECT n FROM s.big WHERE v >= 0 ORDER BY v", site=site, maxrec=ROWS - 1) as result:
-        assert sum(batch.num_rows for batch in result.batches()) == ROWS - 1
+    with road.run_query("SELECT n FROM s.big WHERE v >= 0 ORDER BY v", site=site, maxrec=ROWS - 1) as result:
+        assert sum(batch.num_rows for batch in result.iterate_batches()) == ROWS - 1
         assert result.overflow
 
 
 def test_a_reader_who_leaves_stops_it(site: Site, engine: DuckEngine) -> None:
-    free = len(engine._computer._free)  # type: ignore[union-attr]
-    result = road.run("SELECT a.n FROM s.big AS a, s.big AS b WHERE a.v + b.v > 0", site=site, maxrec=1_000_000)
-    assert next(result.batches()).num_rows
+    free = len(engine._query_process._free_channels)  # type: ignore[union-attr]
+    result = road.run_query("SELECT a.n FROM s.big AS a, s.big AS b WHERE a.v + b.v > 0", site=site, maxrec=1_000_000)
+    assert next(result.iterate_batches()).num_rows
     result.close()
-    assert len(engine._computer._free) <= free  # type: ignore[union-attr]
+    assert len(engine._query_process._free_channels) <= free  # type: ignore[union-attr]
     assert len(rows_of(site)) == 97
 
 
 def test_time_and_cancelling(site: Site, engine: DuckEngine) -> None:
-    with pytest.raises(Timeout, match=r"time limit of 0\.5 s"):
-        rows_of(site, NEVER, seconds=0.5)
-    result = road.run(NEVER, site=site)
+    with pytest.raises(TimeLimitError, match=r"time limit of 0\.5 s"):
+        rows_of(site, NEVER, timeout_seconds=0.5)
+    result = road.run_query(NEVER, site=site)
     raised: list[BaseException] = []
 
     def read() -> None:
         try:
-            result.table()
+            result.read_table()
         except HvenError as error:
             raised.append(error)
 
     thread = threading.Thread(target=read)
     thread.start()
-    eventually(lambda: engine._computer._taken)  # type: ignore[union-attr]
+    eventually(lambda: engine._query_process._taken_count)  # type: ignore[union-attr]
     result.cancel()
     thread.join(30)
-    assert [type(error) for error in raised] == [Cancelled]
-    (pid,) = engine.processes()
+    assert [type(error) for error in raised] == [OperationCancelledError]
+    (pid,) = engine.list_helper_processes()
     eventually(lambda: idle(pid))
 
 
@@ -200,29 +210,29 @@ def ticks(pid: int) -> int:
 
 
 def test_a_process_that_dies_is_the_fault_of_one_query(site: Site, engine: DuckEngine) -> None:
-    (pid,) = engine.processes()
+    (pid,) = engine.list_helper_processes()
     threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
-    with pytest.raises(Overloaded, match=r"computed the query ended \(SIGKILL\).*ask again"):
+    with pytest.raises(OverloadedError, match=r"computed the query ended \(SIGKILL\).*ask again"):
         rows_of(site, NEVER)
     assert len(rows_of(site)) == 97, "computed here, while another one begins"
-    eventually(engine.processes)
-    assert {*engine.processes()} != {pid}
+    eventually(engine.list_helper_processes)
+    assert {*engine.list_helper_processes()} != {pid}
     assert len(rows_of(site)) == 97
 
 
 def test_what_died_while_nobody_asked_is_replaced(site: Site, engine: DuckEngine) -> None:
-    (pid,) = engine.processes()
+    (pid,) = engine.list_helper_processes()
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not engine.processes())
+    eventually(lambda: not engine.list_helper_processes())
     for _ in range(3):
         assert len(rows_of(site)) == 97
-    eventually(lambda: {*engine.processes()} - {pid})
+    eventually(lambda: {*engine.list_helper_processes()} - {pid})
 
 
 def test_who_is_not_wanted_goes(site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    (pid,) = engine.processes()
-    monkeypatch.setattr(computer, "IDLE", 0.0)
-    engine._computer._look()  # type: ignore[union-attr]
+    (pid,) = engine.list_helper_processes()
+    monkeypatch.setattr(query_process, "IDLE_TIMEOUT_SECONDS", 0.0)
+    engine._query_process._stop_if_idle()  # type: ignore[union-attr]
     eventually(lambda: is_gone(pid))
     assert not list(engine.directory.glob(f".spill-{pid}"))
     assert len(rows_of(site)) == 97
@@ -232,25 +242,29 @@ def test_where_none_can_begin_queries_are_computed_here(
     site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    engine._computer._leave()  # type: ignore[union-attr]
+    engine._query_process._detach_in_thread()  # type: ignore[union-attr]
     for _ in range(3):
         assert len(rows_of(site)) == 97
-    eventually(lambda: engine._computer._later)  # type: ignore[union-attr]
-    assert not engine.processes()
-    engine._computer._later = 0.0  # type: ignore[union-attr]
+    eventually(lambda: engine._query_process._next_start_time)  # type: ignore[union-attr]
+    assert not engine.list_helper_processes()
+    engine._query_process._next_start_time = 0.0  # type: ignore[union-attr]
 
 
 def test_a_snapshot_that_is_gone_is_read_where_it_is_mapped(site: Site, engine: DuckEngine) -> None:
-    waiting = road.run(GROUPS, site=site)
-    stored = engine.stored(
-        next(record.snapshot for record in site.store.current()[1].values() if record.snapshot.table == "s.big")
+    waiting = road.run_query(GROUPS, site=site)
+    stored = engine.open_snapshot(
+        next(
+            record.snapshot
+            for record in site.store.read_published_records()[1].values()
+            if record.snapshot.table == "s.big"
+        )
     )
     place, aside = stored.path, stored.path.with_name("aside")
-    os.kill(*engine.processes(), signal.SIGKILL)  # one that has not mapped it
-    eventually(lambda: not engine.processes())
+    os.kill(*engine.list_helper_processes(), signal.SIGKILL)  # one that has not mapped it
+    eventually(lambda: not engine.list_helper_processes())
     waiting.close()
     rows_of(site)
-    eventually(engine.processes)
+    eventually(engine.list_helper_processes)
     place.rename(aside)
     try:
         assert len(rows_of(site)) == 97
@@ -260,10 +274,10 @@ def test_a_snapshot_that_is_gone_is_read_where_it_is_mapped(site: Site, engine: 
 
 def test_it_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
     rows = pa.table({"n": np.arange(ROWS)})
-    with tiny_site(tmp_path, {"s.big": (table_of("s.big", rows), rows)}) as site:
-        site.engines.embedded.delegate()
+    with tiny_site(tmp_path, {"s.big": (describe_table("s.big", rows), rows)}) as site:
+        site.engines.embedded_engine.delegate_long_queries()
         rows_of(site, "SELECT COUNT(*) AS k FROM s.big WHERE n * 2 > 7")
-        eventually(site.engines.embedded.processes)
-        (pid,) = site.engines.embedded.processes()
+        eventually(site.engines.embedded_engine.list_helper_processes)
+        (pid,) = site.engines.embedded_engine.list_helper_processes()
     eventually(lambda: is_gone(pid))
     assert not list((tmp_path / "var").glob("snapshots/.spill*"))

@@ -7,10 +7,10 @@ import math
 import pytest
 from rows import STARS, both, plan, sky, stage, unordered
 
-from hven.adql import bind, parse
-from hven.adql.kinds import meta
-from hven.adql.scope import Tables
-from hven.engines._bound.constants import constant
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.adql.value_kinds import require_meta
+from hven.engines._query_analysis.constants import compile_constant
 
 WRITTEN = {
     "CONTAINS(POINT(ra, dec), REGION('CIRCLE ICRS 10 20 1')) = 1": "region",
@@ -73,9 +73,9 @@ def test_the_position_index_serves_it(engine, relations, condition):
 def test_few_rows_are_candidates(engine, relations, condition):
     """What explain says is what is done: the look-up gives some of the rows, and not all."""
     _, prepared = plan(engine, f"SELECT id FROM sky.stars WHERE {condition}", (STARS,))
-    (access,) = prepared._candidates.accesses.values()
-    bound = bind(parse(f"SELECT id FROM sky.stars WHERE {condition}"), Tables([STARS]))
-    found = access.look_up(engine.stored(relations["sky.stars"]), bound.slots, 20_000)
+    (access,) = prepared._candidate_finder.index_accesses.values()
+    bound = bind_query(parse_query(f"SELECT id FROM sky.stars WHERE {condition}"), StaticCatalogue([STARS]))
+    found = access.find_candidates(engine.open_snapshot(relations["sky.stars"]), bound.literal_values, 20_000)
     assert found is not None
     assert 0 < found.count < 20_000
 
@@ -104,23 +104,23 @@ NUMBERS = {
 
 @pytest.mark.parametrize("text", NUMBERS)
 def test_numbers_are_those_of_the_engine(engine, relations, text):
-    bound = bind(parse(f"SELECT {text} AS x FROM sky.stars"), Tables([STARS]))
+    bound = bind_query(parse_query(f"SELECT {text} AS x FROM sky.stars"), StaticCatalogue([STARS]))
     expr = bound.query.body.items[0].expr
-    found = constant(expr, bound.free)
+    found = compile_constant(expr, bound.free_slots)
     assert found is not None
-    assert found(bound.slots) == (None if NUMBERS[text] is None else pytest.approx(NUMBERS[text], rel=1e-15))
+    assert found(bound.literal_values) == (None if NUMBERS[text] is None else pytest.approx(NUMBERS[text], rel=1e-15))
     if text != "EXP(1000)":  # infinite in the engine: no coordinate
         ((got,),) = both(engine, f"SELECT TOP 1 {text} AS x FROM sky.stars", relations, (STARS,))[1]
         assert got == (None if NUMBERS[text] is None else pytest.approx(NUMBERS[text], rel=1e-8))
-    assert meta(expr).constant
+    assert require_meta(expr).constant
 
 
 @pytest.mark.parametrize(
     "text", ["9000000000000000000 + 1", "99999999999 * 3", "RAND()", "ra + 1", "(SELECT MAX(ra) FROM sky.stars)"]
 )
 def test_what_is_left_to_the_engine(text):
-    bound = bind(parse(f"SELECT {text} AS x FROM sky.stars"), Tables([STARS]))
-    assert constant(bound.query.body.items[0].expr, bound.free) is None
+    bound = bind_query(parse_query(f"SELECT {text} AS x FROM sky.stars"), StaticCatalogue([STARS]))
+    assert compile_constant(bound.query.body.items[0].expr, bound.free_slots) is None
 
 
 def test_other_literals_are_looked_up_anew(engine, relations):
@@ -129,12 +129,16 @@ def test_other_literals_are_looked_up_anew(engine, relations):
     other = text.replace("CIRCLE(10, 20, 1)", "CIRCLE(200, 40, 30)")
     prepared = plan(engine, text, (STARS,))[1]
     for query in (text, other, text):
-        bound = bind(parse(query), Tables([STARS]))
-        (row,) = [row for batch in prepared.execute(bound.slots, relations, plan_limits()) for row in batch.to_pylist()]
+        bound = bind_query(parse_query(query), StaticCatalogue([STARS]))
+        (row,) = [
+            row
+            for batch in prepared.execute(bound.literal_values, relations, plan_limits())
+            for row in batch.to_pylist()
+        ]
         assert (row["n"],) == both(engine, query, relations, (STARS,))[1][0]
 
 
 def plan_limits():
-    from hven.engines import Limits
+    from hven.engines import ExecutionLimits
 
-    return Limits()
+    return ExecutionLimits()

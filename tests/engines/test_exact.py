@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rows import answer
 
-from hven.engines import Memory
+from hven.engines import MemoryRelation
 from hven.model.errors import EvaluationError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT16, INT32, INT64, STRING
@@ -73,17 +73,17 @@ quick = settings(
 
 
 def found(engine, data, condition, *, indexes=True):
-    held = pa.Table.from_pylist([{**item, "t": str(number)} for number, item in enumerate(data)], NUMBERS.arrow)
-    engine.indexes = indexes
+    held = pa.Table.from_pylist([{**item, "t": str(number)} for number, item in enumerate(data)], NUMBERS.arrow_schema)
+    engine.uses_indexes = indexes
     try:
         return [
             int(text)
-            for text in answer(engine, f"SELECT t FROM s.n WHERE {condition}", {"s.n": Memory(held)}, (NUMBERS,))[
-                "t"
-            ].to_pylist()
+            for text in answer(
+                engine, f"SELECT t FROM s.n WHERE {condition}", {"s.n": MemoryRelation(held)}, (NUMBERS,)
+            )["t"].to_pylist()
         ]
     finally:
-        engine.indexes = True
+        engine.uses_indexes = True
 
 
 @quick
@@ -145,7 +145,7 @@ def test_between_and_in_are_exact(engine, data, one, low, high, negated, indexes
 @quick
 @given(data=st.lists(row, max_size=12), one=side, two=side)
 def test_joins_are_exact(engine, data, one, two):
-    held = {"s.n": Memory(pa.Table.from_pylist(data, NUMBERS.arrow))}
+    held = {"s.n": MemoryRelation(pa.Table.from_pylist(data, NUMBERS.arrow_schema))}
     counted = answer(
         engine, f"SELECT COUNT(*) AS n FROM s.n AS a JOIN s.n AS b ON a.{one} = b.{two}", held, (NUMBERS,)
     )["n"][0].as_py()
@@ -153,7 +153,7 @@ def test_joins_are_exact(engine, data, one, two):
 
 
 def ask(engine, expression, data):
-    held = {"s.n": Memory(pa.Table.from_pylist(data, NUMBERS.arrow))}
+    held = {"s.n": MemoryRelation(pa.Table.from_pylist(data, NUMBERS.arrow_schema))}
     return answer(engine, f"SELECT {expression} AS x FROM s.n", held, (NUMBERS,))["x"].to_pylist()
 
 

@@ -18,19 +18,19 @@ from test_hats_catalogues import nested
 from test_hats_descriptors import directories, renamed
 
 from hven import __version__ as hven_version
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
-from hven.adql.tree import Literal, TableRef, transform
-from hven.engines import Limits, Memory
-from hven.engines._rows import position_keys
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.adql.syntax_tree import Literal, TableRef, transform_tree
+from hven.engines import ExecutionLimits, MemoryRelation
+from hven.engines._row_preparation import compute_position_keys
 from hven.engines.duckdb.engine import DuckEngine
 from hven.engines.hats import open as open_hats
-from hven.engines.hats.cluster import Cluster
-from hven.engines.hats.far import FarPlan
-from hven.model.errors import Cancelled, EvaluationError, StorageError, Unavailable
+from hven.engines.hats.cluster import SparkCluster
+from hven.engines.hats.cluster_plan import ClusterPlan
+from hven.model.errors import EvaluationError, OperationCancelledError, StorageError, StorageUnavailableError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, parse_type
-from hven.testing.engine import STARS, EngineContract, stars
+from hven.testing.engine import STARS_TABLE, EngineContract, make_stars
 from running import hven
 from spark import cluster
 
@@ -49,7 +49,7 @@ def running():
 
 @pytest.fixture(scope="module")
 def far(running):
-    opened = Cluster(running.url)
+    opened = SparkCluster(running.url)
     yield opened
     opened.close()
 
@@ -58,7 +58,7 @@ def written(table, rows, directory, files=3):
     """Write rows as the engine stores them: by cells, which are the first column, in several files."""
     directory.mkdir(parents=True, exist_ok=True)
     if table.position is not None:
-        keys = position_keys(*(rows.column(name) for name in table.position))
+        keys = compute_position_keys(*(rows.column(name) for name in table.position))
         rows = rows.add_column(0, "_healpix_29", pa.array(keys)).sort_by("_healpix_29")
     step = -(-rows.num_rows // files) or 1
     paths = []
@@ -157,7 +157,7 @@ ERRORS = (0.01, 3.0, None, 0.0001, 0.5, float("nan"), 0.0)
 
 def objects():
     """Make an upload: positions, of which each has its own error, beside some of the stars, at the poles, at the meridian, and none."""
-    some = stars().take(pa.array(range(0, 5000, 61)))
+    some = make_stars().take(pa.array(range(0, 5000, 61)))
     ra = [None if value is None else value + 0.003 for value in some["ra"].to_pylist()] + [0.0, 359.9999, 10.0, None]
     dec = [*some["dec"].to_pylist(), 90.0, -89.9999, 20.0, 5.0]
     number = pa.array(range(len(ra)), pa.int64())
@@ -166,7 +166,7 @@ def objects():
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    return {"sky.stars": written(STARS, stars(), tmp_path_factory.mktemp("stars"), 4)}
+    return {"sky.stars": written(STARS_TABLE, make_stars(), tmp_path_factory.mktemp("stars"), 4)}
 
 
 @pytest.fixture(scope="module")
@@ -177,13 +177,13 @@ def embedded(tmp_path_factory):
 
 
 def bound_of(text):
-    return bind(parse(text), Tables([STARS, OBJECTS]))
+    return bind_query(parse_query(text), StaticCatalogue([STARS_TABLE, OBJECTS]))
 
 
 def asked(far, text, files, limits=None):
     bound = bound_of(text)
-    execution = FarPlan(far, bound).execute(
-        bound.slots, {"TAP_UPLOAD.objects": Memory(objects())}, limits or Limits(), files
+    execution = ClusterPlan(far, bound).execute(
+        bound.literal_values, {"TAP_UPLOAD.objects": MemoryRelation(objects())}, limits or ExecutionLimits(), files
     )
     return pa.Table.from_batches(execution, schema=execution.schema)
 
@@ -203,16 +203,16 @@ def comparable(rows, ordered):
 @pytest.mark.parametrize("text", ["SELECT label || 'x' AS t FROM TAP_UPLOAD.objects", "SELECT id, label || name AS t FROM sky.stars AS s LEFT JOIN TAP_UPLOAD.objects AS o ON s.id = o.n WHERE id < 9"])  # fmt: skip
 def test_a_branch_that_no_row_takes_fails_no_query(far, files, text):
     bound = bound_of(text)
-    nothing = {"TAP_UPLOAD.objects": Memory(objects().slice(0, 0))}
-    execution = FarPlan(far, bound).execute(bound.slots, nothing, Limits(), files)
+    nothing = {"TAP_UPLOAD.objects": MemoryRelation(objects().slice(0, 0))}
+    execution = ClusterPlan(far, bound).execute(bound.literal_values, nothing, ExecutionLimits(), files)
     assert sum(batch.num_rows for batch in execution) == (9 if "stars" in text else 0)
 
 
 @pytest.mark.parametrize("text", QUERIES)
 def test_rows_are_those_of_the_embedded_engine(far, embedded, files, text):
     bound = bound_of(text)
-    relations = {"sky.stars": Memory(stars()), "TAP_UPLOAD.objects": Memory(objects())}
-    execution = embedded.prepare(bound).execute(bound.slots, relations, Limits())
+    relations = {"sky.stars": MemoryRelation(make_stars()), "TAP_UPLOAD.objects": MemoryRelation(objects())}
+    execution = embedded.plan_query(bound).execute(bound.literal_values, relations, ExecutionLimits())
     wanted = pa.Table.from_batches(execution, schema=execution.schema)
     found = asked(far, text, files)
     assert found.schema == wanted.schema
@@ -244,23 +244,27 @@ def test_rows_in_memory_may_be_many(far):
     count = 300_000
     rows = pa.table({"n": pa.array(range(count), pa.int64()), "ra": pa.array(np.arange(count) % 360.0), "dec": pa.array([0.0] * count), "label": [f"o {n}" for n in range(count)], "err": pa.nulls(count, pa.float64())})  # fmt: skip
     bound = bound_of("SELECT COUNT(*) AS c, SUM(n) AS s, COUNT(DISTINCT label) AS l FROM TAP_UPLOAD.objects")
-    plan = FarPlan(far, bound)
+    plan = ClusterPlan(far, bound)
     for _ in range(2):
         found = pa.Table.from_batches(
-            list(plan.execute(bound.slots, {"TAP_UPLOAD.objects": Memory(rows)}, Limits(), {}))
+            list(
+                plan.execute(bound.literal_values, {"TAP_UPLOAD.objects": MemoryRelation(rows)}, ExecutionLimits(), {})
+            )
         )
         assert found.to_pylist() == [{"c": count, "s": count * (count - 1) // 2, "l": count}]
 
 
 def test_hidden_rows_tell_nothing(far, files):
     """A condition that fails for a hidden row is not computed for it, wherever the cluster tests it."""
-    filters = bind(
-        parse("SELECT id FROM sky.stars AS s WHERE s.band <> 3 AND s.mag < 9"), Tables([STARS])
+    filters = bind_query(
+        parse_query("SELECT id FROM sky.stars AS s WHERE s.band <> 3 AND s.mag < 9"), StaticCatalogue([STARS_TABLE])
     ).query.body.where
 
     def hide(node):
         return (
-            replace(node, where=transform(filters, own)) if isinstance(node, TableRef) and node.table is STARS else node
+            replace(node, where=transform_tree(filters, own))
+            if isinstance(node, TableRef) and node.table is STARS_TABLE
+            else node
         )
 
     def own(node):
@@ -277,10 +281,10 @@ def test_hidden_rows_tell_nothing(far, files):
             "SELECT COUNT(*) AS n FROM sky.stars WHERE CAST(CASE WHEN band = 3 THEN 'x' ELSE '1' END AS INTEGER) = 1",
             files,
         )
-    hidden = replace(bound, query=transform(bound.query, hide))
-    plan = FarPlan(far, hidden)
-    (row,) = pa.Table.from_batches(list(plan.execute(hidden.slots, {}, Limits(), files))).to_pylist()
-    shown = [row for row in stars().to_pylist() if row["band"] != 3 and row["mag"] is not None and row["mag"] < 9]
+    hidden = replace(bound, query=transform_tree(bound.query, hide))
+    plan = ClusterPlan(far, hidden)
+    (row,) = pa.Table.from_batches(list(plan.execute(hidden.literal_values, {}, ExecutionLimits(), files))).to_pylist()
+    shown = [row for row in make_stars().to_pylist() if row["band"] != 3 and row["mag"] is not None and row["mag"] < 9]
     assert row == {"n": len(shown), "b": 4}
 
 
@@ -303,7 +307,7 @@ def test_the_cluster_tells_of_itself(running, tmp_path):
 
 
 def test_a_file_that_is_cut_off_is_named(far, tmp_path):
-    paths = written(STARS, stars(), tmp_path / "x")
+    paths = written(STARS_TABLE, make_stars(), tmp_path / "x")
     text = "SELECT SUM(mag) AS s FROM sky.stars"
     os.truncate(paths[1], Path(paths[1]).stat().st_size // 2)
     with pytest.raises(StorageError, match=r"cannot read a file of the table: .*Npix=1.parquet"):
@@ -311,7 +315,7 @@ def test_a_file_that_is_cut_off_is_named(far, tmp_path):
 
 
 def test_a_file_that_is_gone_is_named(far, tmp_path):
-    paths = written(STARS, stars(), tmp_path / "x")
+    paths = written(STARS_TABLE, make_stars(), tmp_path / "x")
     Path(paths[1]).unlink()
     with pytest.raises(StorageError, match=r"does not find a file of the table: .*Npix=1.parquet"):
         asked(far, "SELECT SUM(mag) AS s FROM sky.stars", {"sky.stars": paths})
@@ -335,12 +339,14 @@ def test_catalogues_of_others_are_read_as_they_are(running, tmp_path):
     answers, roads = [], []
     for name, options in (("near", {}), ("far", {"spark": running.url, "near_bytes": 0})):
         engine = open_hats(tmp_path / name / "s", memory=1 << 28, roots=[str(tmp_path / name)], **options)
-        snapshot = engine.stage(table, "a").adopt(str(where), names)
+        snapshot = engine.stage_snapshot(table, "a").adopt_catalogue(str(where), names)
         for text in texts:
-            bound = bind(parse(text), Tables((table,)))
-            plan = engine.prepare(bound)
-            roads.append(plan.estimate(bound.slots, {"far.stars": snapshot})[0].split(": ")[1])
-            rows = pa.Table.from_batches(plan.execute(bound.slots, {"far.stars": snapshot}, Limits()), plan.schema)
+            bound = bind_query(parse_query(text), StaticCatalogue((table,)))
+            plan = engine.plan_query(bound)
+            roads.append(plan.estimate_row_counts(bound.literal_values, {"far.stars": snapshot})[0].split(": ")[1])
+            rows = pa.Table.from_batches(
+                plan.execute(bound.literal_values, {"far.stars": snapshot}, ExecutionLimits()), plan.schema
+            )
             answers.append(sorted(map(repr, (tuple(round(value, 9) if isinstance(value, float) else value for value in row.values()) for row in rows.to_pylist()))))  # fmt: skip
         engine.close()
     assert roads == ["near"] * len(texts) + ["far"] * len(texts)
@@ -350,10 +356,10 @@ def test_catalogues_of_others_are_read_as_they_are(running, tmp_path):
 
 def test_no_more_statements_run_at_a_time_than_may(running, files):
     """Who waits for a turn can be stopped there."""
-    narrow = Cluster(running.url, at_once=1)
+    narrow = SparkCluster(running.url, at_once=1)
     bound = bound_of("SELECT id FROM sky.stars")
-    plan = FarPlan(narrow, bound)
-    first, second = (plan.execute(bound.slots, {}, Limits(batch=100), files) for _ in range(2))
+    plan = ClusterPlan(narrow, bound)
+    first, second = (plan.execute(bound.literal_values, {}, ExecutionLimits(batch_rows=100), files) for _ in range(2))
     rows = iter(first)
     next(rows)
     said = []
@@ -361,7 +367,7 @@ def test_no_more_statements_run_at_a_time_than_may(running, files):
     def wait():
         try:
             list(second)
-        except Cancelled as error:
+        except OperationCancelledError as error:
             said.append(error)
 
     thread = threading.Thread(target=wait)
@@ -377,8 +383,10 @@ def test_no_more_statements_run_at_a_time_than_may(running, files):
 
 def test_queries_at_once_read_their_own_rows(far, tmp_path):
     """Spark names the rows of all queries of a session in one place: who asks at the same time must not find another's there."""
-    whole = stars()
-    parts = [written(STARS, whole.slice(0, 400 * number), tmp_path / str(number), files=1) for number in range(1, 5)]
+    whole = make_stars()
+    parts = [
+        written(STARS_TABLE, whole.slice(0, 400 * number), tmp_path / str(number), files=1) for number in range(1, 5)
+    ]
     text = "SELECT COUNT(*) AS n, MAX(b.id) AS m FROM sky.stars AS a JOIN sky.stars AS b ON a.id = b.id"
 
     def ask(turn):
@@ -395,7 +403,7 @@ def test_a_server_that_is_gone_and_back(running, far, files):
     text = "SELECT COUNT(*) AS n FROM sky.stars WHERE CONTAINS(POINT(ra, dec), POLYGON(10, 10, 40, 10, 40, 40, 10, 40)) = 1"
     wanted = asked(far, text, files).to_pylist()
     running.kill("connect")
-    with pytest.raises(Unavailable, match="does not answer"):
+    with pytest.raises(StorageUnavailableError, match="does not answer"):
         asked(far, text, files)
     assert far.problem()
     running.serve()

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.engines import Limits
-from hven.engines import _functions as functions
-from hven.engines._bound.reading import read
-from hven.engines.duckdb.dialect import UDFS
+from hven.engines import ExecutionLimits
+from hven.engines import _sky_functions as functions
+from hven.engines._query_analysis.shape_parsing import parse_shape
+from hven.engines.duckdb.dialect import UDF_SIGNATURES
 from hven.engines.duckdb.engine import DuckEngine
-from hven.engines.duckdb.functions import FUNCTIONS
+from hven.engines.duckdb.udf_registry import UDFS
 from hven.model.sky import contains, from_array, intersects
 from mocs import cover_positions
 from shared import MORE
@@ -47,9 +47,9 @@ def shape(numbers):
 @given(st.lists(st.tuples(shapes(), shapes()), min_size=1, max_size=20))
 def test_pairs_of_shapes(pairs):
     one, two = pa.array([a for a, _ in pairs], LIST), pa.array([b for _, b in pairs], LIST)
-    inside = functions.FUNCTIONS["hven_contains"](one, two).to_pylist()
+    inside = functions.SKY_FUNCTIONS["hven_contains"](one, two).to_pylist()
     assert inside == [contains(shape(b), shape(a)) for a, b in pairs]
-    assert functions.FUNCTIONS["hven_intersects"](one, two).to_pylist() == [
+    assert functions.SKY_FUNCTIONS["hven_intersects"](one, two).to_pylist() == [
         intersects(shape(a), shape(b)) for a, b in pairs
     ]
 
@@ -57,9 +57,9 @@ def test_pairs_of_shapes(pairs):
 def test_what_is_no_shape_holds_nothing():
     odd = pa.array([[1.0], [], [1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]], LIST)
     point = pa.array([[1.0, 2.0]] * 4, LIST)
-    assert functions.FUNCTIONS["hven_contains"](point, odd).to_pylist()[:3] == [False] * 3
-    assert functions.FUNCTIONS["hven_area"](odd).to_pylist()[:3] == [None] * 3
-    assert functions.FUNCTIONS["hven_centroid"](odd).to_pylist()[:3] == [None] * 3
+    assert functions.SKY_FUNCTIONS["hven_contains"](point, odd).to_pylist()[:3] == [False] * 3
+    assert functions.SKY_FUNCTIONS["hven_area"](odd).to_pylist()[:3] == [None] * 3
+    assert functions.SKY_FUNCTIONS["hven_centroid"](odd).to_pylist()[:3] == [None] * 3
 
 
 @pytest.mark.parametrize(
@@ -77,38 +77,38 @@ def test_what_is_no_shape_holds_nothing():
 def test_shapes_as_text(inner, outer, held, touch):
     rows = (pa.array([inner] * 3), pa.array([outer] * 3))
     if not inner.startswith("point"):
-        assert functions.FUNCTIONS["hven_intersects_text"](*rows).to_pylist() == [touch] * 3
-        assert functions.FUNCTIONS["hven_contains_text"](*rows).to_pylist() == [held] * 3
+        assert functions.SKY_FUNCTIONS["hven_intersects_text"](*rows).to_pylist() == [touch] * 3
+        assert functions.SKY_FUNCTIONS["hven_contains_text"](*rows).to_pylist() == [held] * 3
 
 
 def test_areas_and_middles_of_text():
     text = pa.array(["circle 10 20 1", "0/0", "x", "circle 10 20 1"])
-    areas = functions.FUNCTIONS["hven_area_text"](text).to_pylist()
+    areas = functions.SKY_FUNCTIONS["hven_area_text"](text).to_pylist()
     assert areas[0] == areas[3] == pytest.approx(np.pi, rel=1e-3)
     assert areas[1] == pytest.approx(129600 / np.pi / 12)
     assert areas[2] is None
-    middles = functions.FUNCTIONS["hven_centroid_text"](text).to_pylist()
+    middles = functions.SKY_FUNCTIONS["hven_centroid_text"](text).to_pylist()
     assert middles[0] == pytest.approx([10, 20])
     assert middles[1] == pytest.approx([45, 41.8], abs=3)
     assert middles[2] is None
 
 
 def test_boxes_and_cells():
-    box = functions.FUNCTIONS["hven_box"](*(pa.array([value] * 2) for value in (10.0, 0.0, 2.0, 4.0))).to_pylist()
+    box = functions.SKY_FUNCTIONS["hven_box"](*(pa.array([value] * 2) for value in (10.0, 0.0, 2.0, 4.0))).to_pylist()
     assert len(box[0]) == 8
     assert box[0] == box[1]
     order, lon, lat = pa.array([0, 3, 29, 40]), pa.array([45.0] * 4), pa.array([41.0] * 4)
-    cells = functions.FUNCTIONS["hven_healpix"](order, lon, lat).to_pylist()
+    cells = functions.SKY_FUNCTIONS["hven_healpix"](order, lon, lat).to_pylist()
     assert cells[0] == 0
     assert cells[3] is None
     assert cells[1] == cells[2] >> 52
-    centre = functions.FUNCTIONS["hven_healpix_center"](pa.array([29]), pa.array([cells[2]])).to_pylist()[0]
+    centre = functions.SKY_FUNCTIONS["hven_healpix_center"](pa.array([29]), pa.array([cells[2]])).to_pylist()[0]
     assert centre == pytest.approx([45.0, 41.0], abs=1e-6)
 
 
 def test_every_function_of_the_dialect_is_there():
-    assert set(FUNCTIONS) == set(UDFS)
-    assert set(functions.FUNCTIONS) == set(functions.SIGNATURES)
+    assert set(UDFS) == set(UDF_SIGNATURES)
+    assert set(functions.SKY_FUNCTIONS) == set(functions.FUNCTION_SIGNATURES)
 
 
 def test_each_is_defined_by_whoever_names_it_first(tmp_path):
@@ -125,7 +125,7 @@ def test_each_is_defined_by_whoever_names_it_first(tmp_path):
 
     def ask(engine, name, whole):
         sql = f"SELECT CAST({texts[name]} AS VARCHAR) AS found FROM range(20000)"
-        execution = engine.run(sql, [], {}, schema, Limits(batch=500))
+        execution = engine.run_sql(sql, [], {}, schema, ExecutionLimits(batch_rows=500))
         batches = iter(execution)
         rows = next(batches).num_rows
         if whole:
@@ -148,11 +148,11 @@ def test_what_is_written_is_read_back():
         "POLYGON(0, 0, 10, 0, 10, 10)": "polygon 0 0 10 0 10 10",
     }
     numbers = [[1.5, -2.0], [10.0, 20.0, 1.0], [0.0, 0.0, 10.0, 0.0, 10.0, 10.0], None]
-    written = functions.FUNCTIONS["hven_text"](pa.array(numbers, pa.list_(pa.float64())))
+    written = functions.SKY_FUNCTIONS["hven_text"](pa.array(numbers, pa.list_(pa.float64())))
     assert written.to_pylist() == [*shapes.values(), None]
-    middles = functions.FUNCTIONS["hven_centroid_text"](written.drop_null()).to_pylist()
+    middles = functions.SKY_FUNCTIONS["hven_centroid_text"](written.drop_null()).to_pylist()
     assert np.array(middles[:2]) == pytest.approx(np.array([[1.5, -2.0], [10.0, 20.0]]))
-    assert functions.FUNCTIONS["hven_area_text"](written.drop_null()).to_pylist()[0] == 0.0
+    assert functions.SKY_FUNCTIONS["hven_area_text"](written.drop_null()).to_pylist()[0] == 0.0
 
 
 ODD = ["", "nonsense", "circle 10 95 1", "circle 40 10 181", "circle 400 10 1", "circle -320 10 1", "polygon 0 0 90 0 180 0 270 10", "polygon 10 10 190 -10 30 5",
@@ -173,24 +173,24 @@ texts = st.one_of(shapes().map(word), shapes().map(word), st.sampled_from(ODD))
 def test_many_texts_at_once_are_what_each_is_alone(rows):
     one, two = [a for a, *_ in rows], [b for _, b, *_ in rows]
     lon, lat = [40 + x for *_, x, _ in rows], [10 + y for *_, y in rows]
-    times = functions.FEW // len(rows) + 1
+    times = functions.MIN_VECTORIZED_ROWS // len(rows) + 1
     for name, columns in (
         ("hven_intersects_text", (one, two)),
         ("hven_contains_text", (one, two)),
         ("hven_in_text", (lon, lat, one)),
     ):
-        call = functions.FUNCTIONS[name]
+        call = functions.SKY_FUNCTIONS[name]
         alone = call(*(pa.array(column) for column in columns)).to_pylist()
-        assert len(alone) < functions.FEW
+        assert len(alone) < functions.MIN_VECTORIZED_ROWS
         assert call(*(pa.array(column * times) for column in columns)).to_pylist() == alone * times, (name, columns)
 
 
 def test_shapes_at_the_edge_of_what_is_one_are_told_apart_in_crowds():
     column = pa.array(ODD * 3)
     same = pa.array(["circle 40 10 2"] * len(column))
-    crowd = functions.FUNCTIONS["hven_intersects_text"](column, same).to_pylist()
+    crowd = functions.SKY_FUNCTIONS["hven_intersects_text"](column, same).to_pylist()
     single = [
-        functions.FUNCTIONS["hven_intersects_text"](pa.array([text]), pa.array(["circle 40 10 2"])).to_pylist()[0]
+        functions.SKY_FUNCTIONS["hven_intersects_text"](pa.array([text]), pa.array(["circle 40 10 2"])).to_pylist()[0]
         for text in ODD
     ]
     assert crowd == single * 3
@@ -207,10 +207,10 @@ def test_areas_of_unions_are_those_of_one_by_one(unions, dali):
     for parts in unions:
         words = [f"{'Circle' if len(one) == 3 else 'Polygon'} {' '.join(map(str, one))}" for one in parts]
         texts.append(" ".join(words) if dali else f"Union ICRS ({' '.join(words)})")
-    found = functions._area_text(
+    found = functions._compute_text_area(
         pa.array([*texts, "Union ICRS (Circle 1 2)", "Union (Circle 1 2 300)", *texts])
     ).to_pylist()
-    expected = [read(text).area() for text in texts]
+    expected = [parse_shape(text).compute_area() for text in texts]
     assert found == [pytest.approx(area, rel=1e-9) for area in expected] + [None, None] + [
         pytest.approx(area, rel=1e-9) for area in expected
     ]

@@ -17,36 +17,43 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
-from hven.engines import Engine, Limits, Memory, Snapshot, _spool
-from hven.engines._disk import local
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.engines import ExecutionLimits, MemoryRelation, Snapshot, StorageEngine, _file_staging
+from hven.engines._snapshot_files import is_on_local_disk
 from hven.engines.hats import open as open_hats
 from hven.engines.hats import staging
-from hven.engines.hats.choosing import Asked, Choice
-from hven.engines.hats.engine import OWNER, HatsEngine
-from hven.engines.hats.manifest import NAME, Manifest
+from hven.engines.hats.engine import OWNER_FILE_NAME, HatsEngine
+from hven.engines.hats.manifest import MANIFEST_FILE_NAME, CatalogueManifest
+from hven.engines.hats.row_group_tests import LookupContext, RowGroupChooser
 from hven.formats import hats_catalogues as catalogues
 from hven.formats import hats_layout as layout
-from hven.model.clock import Clock
-from hven.model.errors import Cancelled, HvenError, StorageError, Timeout, TooLarge, Unavailable
-from hven.model.sky import distance
+from hven.model.deadlines import Deadline
+from hven.model.errors import (
+    HvenError,
+    OperationCancelledError,
+    StorageError,
+    StorageUnavailableError,
+    TimeLimitError,
+    TooLargeError,
+)
+from hven.model.sky import compute_distance
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP
-from hven.testing.engine import STARS, EngineContract, engine_rows, stars
+from hven.testing.engine import STARS_TABLE, EngineContract, make_stars, read_sorted_rows
 
 PLENTY = 1 << 40
-PLACED = [row for row in stars().to_pylist() if row["ra"] is not None]
+PLACED = [row for row in make_stars().to_pylist() if row["ra"] is not None]
 
 
-def opened(directory: Path, **options: Any) -> Engine:
+def opened(directory: Path, **options: Any) -> StorageEngine:
     return open_hats(directory / "snapshots", memory=1 << 30, roots=[str(directory / "hats")], **options)
 
 
 class TestHats(EngineContract):
     """What every engine must honour."""
 
-    def open(self, directory: Path) -> Engine:
+    def open(self, directory: Path) -> StorageEngine:
         return open_hats(directory, memory=1 << 30, roots=[str(directory.with_name("hats"))])
 
 
@@ -55,29 +62,29 @@ class TestSmallFiles(TestHats):
 
     @pytest.fixture(autouse=True)
     def _small(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(layout, "MOST_ROWS", 1000)
-        monkeypatch.setattr(layout, "GROUP_ROWS", 256)
-        monkeypatch.setattr(_spool, "RUN", 100_000)
+        monkeypatch.setattr(layout, "MAX_PARTITION_ROWS", 1000)
+        monkeypatch.setattr(layout, "ROW_GROUP_ROWS", 256)
+        monkeypatch.setattr(_file_staging, "MAX_WAITING_BYTES", 100_000)
 
 
 def small(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(layout, "MOST_ROWS", 300)
-    patch.setattr(layout, "GROUP_ROWS", 32)
-    patch.setattr(_spool, "RUN", 60_000)
+    patch.setattr(layout, "MAX_PARTITION_ROWS", 300)
+    patch.setattr(layout, "ROW_GROUP_ROWS", 32)
+    patch.setattr(_file_staging, "MAX_WAITING_BYTES", 60_000)
 
 
-def write(engine: Engine, rows: pa.Table, name: str = "a", table: Table = STARS) -> Snapshot:
-    made = engine.stage(table, name)
+def write(engine: StorageEngine, rows: pa.Table, name: str = "a", table: Table = STARS_TABLE) -> Snapshot:
+    made = engine.stage_snapshot(table, name)
     for batch in rows.to_batches(max_chunksize=700):
         made.write(batch)
     found = made.finish()
-    engine.published(found)
+    engine.note_published(found)
     return found
 
 
-def ask(engine: Engine, text: str, relations: dict[str, Any], tables: tuple[Table, ...] = (STARS,), limits: Limits | None = None) -> list[dict[str, Any]]:  # fmt: skip
-    bound = bind(parse(text), Tables(tables))
-    execution = engine.prepare(bound).execute(bound.slots, relations, limits or Limits())
+def ask(engine: StorageEngine, text: str, relations: dict[str, Any], tables: tuple[Table, ...] = (STARS_TABLE,), limits: ExecutionLimits | None = None) -> list[dict[str, Any]]:  # fmt: skip
+    bound = bind_query(parse_query(text), StaticCatalogue(tables))
+    execution = engine.plan_query(bound).execute(bound.literal_values, relations, limits or ExecutionLimits())
     return [row for batch in execution for row in batch.to_pylist()]
 
 
@@ -89,18 +96,20 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
         small(patch)
         engine = opened(directory, near_bytes=PLENTY)
         assert isinstance(engine, HatsEngine)
-        snapshot = write(engine, stars())
-        here = engine.embedded.stage(STARS, "a")
-        for batch in stars().to_batches():
+        snapshot = write(engine, make_stars())
+        here = engine.embedded_engine.stage_snapshot(STARS_TABLE, "a")
+        for batch in make_stars().to_batches():
             here.write(batch)
         yield engine, snapshot, here.finish()
         engine.close()
 
 
-def chosen(engine: HatsEngine, snapshot: Snapshot, text: str) -> tuple[Manifest, np.ndarray]:
-    bound = bind(parse(text), Tables([STARS]))
-    manifest = engine.manifest(snapshot)
-    return manifest, Choice(bound).groups("sky.stars", Asked(manifest, engine.index(snapshot), bound.slots))
+def chosen(engine: HatsEngine, snapshot: Snapshot, text: str) -> tuple[CatalogueManifest, np.ndarray]:
+    bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
+    manifest = engine.open_manifest(snapshot)
+    return manifest, RowGroupChooser(bound).find_groups(
+        "sky.stars", LookupContext(manifest, engine.get_key_index(snapshot), bound.literal_values)
+    )
 
 
 # --- what is on the disk -----------------------------------------------------------------------------------------
@@ -109,50 +118,55 @@ def chosen(engine: HatsEngine, snapshot: Snapshot, text: str) -> tuple[Manifest,
 def test_a_snapshot_is_a_catalogue(world: Any) -> None:
     engine, snapshot, _ = world
     directory = engine.roots[0] / snapshot.path
-    said = catalogues.read_properties((directory / layout.PROPERTIES).read_bytes())
-    placed = sum(row["ra"] is not None for row in stars().to_pylist())
+    said = catalogues.read_catalogue_properties((directory / layout.PROPERTIES_FILE).read_bytes())
+    placed = sum(row["ra"] is not None for row in make_stars().to_pylist())
     assert (said["hats_nrows"], said["hats_col_ra"], said["hats_col_dec"]) == (str(placed), "ra", "dec")
-    partitions = layout.read_partitions((directory / layout.PARTITIONS).read_bytes())
+    partitions = layout.read_partition_info((directory / layout.PARTITION_INFO_FILE).read_bytes())
     found = 0
     for order, pixel in partitions:
-        opened_ = pq.ParquetFile(directory / layout.partition_path(order, pixel))
-        assert opened_.schema_arrow.names[0] == layout.CELL
+        opened_ = pq.ParquetFile(directory / layout.format_partition_path(order, pixel))
+        assert opened_.schema_arrow.names[0] == layout.CELL_COLUMN
         assert opened_.metadata.row_group(0).column(0).has_offset_index
-        cells = opened_.read([layout.CELL]).column(0).to_numpy()
-        low, high = layout.cells_of(order, pixel)
+        cells = opened_.read([layout.CELL_COLUMN]).column(0).to_numpy()
+        low, high = layout.compute_cell_range(order, pixel)
         assert (cells[1:] >= cells[:-1]).all()
         assert low <= cells[0]
         assert cells[-1] < high
         assert len(cells) <= 300
         found += len(cells)
     assert found == placed
-    assert pq.read_metadata(directory / layout.METADATA).num_rows == placed
-    assert pq.read_schema(directory / layout.COMMON).names == [layout.CELL, *STARS.arrow.names]
+    assert pq.read_metadata(directory / layout.METADATA_FILE).num_rows == placed
+    assert pq.read_schema(directory / layout.COMMON_METADATA_FILE).names == [
+        layout.CELL_COLUMN,
+        *STARS_TABLE.arrow_schema.names,
+    ]
     index = pq.read_table(directory / "index/dataset/index/part.0.parquet")
     assert index["id"].to_pylist() == list(range(5000))
     for row in index.slice(0, 20).to_pylist():
         if row["Npix"] >= 0:
-            keys = pq.read_table(directory / layout.partition_path(row["Norder"], row["Npix"]), columns=["id"])["id"]
+            keys = pq.read_table(directory / layout.format_partition_path(row["Norder"], row["Npix"]), columns=["id"])[
+                "id"
+            ]
             assert row["id"] in keys.to_pylist()
 
 
 def test_cells_lie_where_the_manifest_says(world: Any) -> None:
     engine, snapshot, _ = world
-    manifest = engine.manifest(snapshot)
-    rows = pa.Table.from_batches(list(engine.read(snapshot)))
-    starts = np.concatenate([[0], np.cumsum(manifest.array("rows"))])
-    for number in range(manifest.count):
+    manifest = engine.open_manifest(snapshot)
+    rows = pa.Table.from_batches(list(engine.read_rows(snapshot)))
+    starts = np.concatenate([[0], np.cumsum(manifest.get_array("rows"))])
+    for number in range(manifest.group_count):
         part = rows.slice(starts[number], starts[number + 1] - starts[number])
-        assert number in manifest.between("id", None, None)
+        assert number in manifest.find_groups_between("id", None, None)
         for name in ("id", "mag", "name"):
             values = [value for value in part[name].to_pylist() if value is not None]
             for value in values[:3]:
-                assert number in manifest.between(name, value, value)
+                assert number in manifest.find_groups_between(name, value, value)
             if values:
                 least, most = min(values), max(values)
                 outside = (least - 1, least - 1) if name != "name" else ("", "a")
-                assert number not in manifest.between(name, *outside)
-                assert number in manifest.between(name, most, None)
+                assert number not in manifest.find_groups_between(name, *outside)
+                assert number in manifest.find_groups_between(name, most, None)
 
 
 # --- which row groups --------------------------------------------------------------------------------------------
@@ -166,13 +180,15 @@ def test_row_groups_of_a_cone_hold_all_its_rows(world: Any, lon: float, lat: flo
     engine, snapshot, _ = world
     text = f"SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE({lon}, {lat}, {radius})) = 1"
     manifest, groups = chosen(engine, snapshot, text)
-    near = {row["id"] for row in PLACED if float(distance(row["ra"], row["dec"], lon, lat)) <= radius * (1 - 1e-12)}
+    near = {
+        row["id"] for row in PLACED if float(compute_distance(row["ra"], row["dec"], lon, lat)) <= radius * (1 - 1e-12)
+    }
     held: set[int] = set()
-    for path, numbers in manifest.files(groups):
+    for path, numbers in manifest.list_files(groups):
         held |= set(pq.ParquetFile(path).read_row_groups(numbers, columns=["id"])["id"].to_pylist())
     assert near <= held
     if radius < 1:
-        assert len(groups) < manifest.count / 4  # a small cone is not worth half of the sky
+        assert len(groups) < manifest.group_count / 4  # a small cone is not worth half of the sky
     assert near <= {row["id"] for row in ask(engine, text, {"sky.stars": snapshot})}
 
 
@@ -196,14 +212,14 @@ def test_conditions_leave_few_row_groups(world: Any, where: str, most: int) -> N
     text = f"SELECT * FROM sky.stars WHERE {where}"
     assert len(chosen(engine, snapshot, text)[1]) <= most
     by_id = lambda row: row["id"]  # noqa: E731
-    assert sorted(ask(engine, text, {"sky.stars": snapshot}), key=by_id) == sorted(ask(engine.embedded, text, {"sky.stars": here}), key=by_id)  # fmt: skip
+    assert sorted(ask(engine, text, {"sky.stars": snapshot}), key=by_id) == sorted(ask(engine.embedded_engine, text, {"sky.stars": here}), key=by_id)  # fmt: skip
 
 
 @pytest.mark.parametrize("where", ["id <> 3", "NOT id = 3", "id = 3 OR ABS(mag) < 2", "mag IS NULL", "id + 0 = 3", "id NOT IN (1)"])  # fmt: skip
 def test_other_conditions_leave_all(world: Any, where: str) -> None:
     engine, snapshot, _ = world
     manifest, groups = chosen(engine, snapshot, f"SELECT id FROM sky.stars WHERE {where}")
-    assert len(groups) == manifest.count
+    assert len(groups) == manifest.group_count
 
 
 ATOMS = st.one_of(
@@ -242,9 +258,9 @@ def test_answers_do_not_depend_on_the_engine(world: Any, shape: str, where: str)
     engine, snapshot, here = world
     text = shape.format(where)
     mine = sorted(map(repr, ask(engine, text, {"sky.stars": snapshot})))
-    theirs = sorted(map(repr, ask(engine.embedded, text, {"sky.stars": here})))
+    theirs = sorted(map(repr, ask(engine.embedded_engine, text, {"sky.stars": here})))
     if "SUM" in text:  # sums of other orders differ in the last digits
-        for one, two in zip(ask(engine, text, {"sky.stars": snapshot}), ask(engine.embedded, text, {"sky.stars": here}), strict=True):  # fmt: skip
+        for one, two in zip(ask(engine, text, {"sky.stars": snapshot}), ask(engine.embedded_engine, text, {"sky.stars": here}), strict=True):  # fmt: skip
             assert one["n"] == two["n"]
             assert one["m"] == pytest.approx(two["m"], rel=1e-12)
         return
@@ -263,13 +279,13 @@ def test_groups_of_cells_are_those_that_a_look_at_each_finds(data: st.DataObject
     last = first + length
     cuts = np.unique(np.array(data.draw(st.lists(st.integers(0, 1200), max_size=12)), np.int64))
     ranges = cuts[: len(cuts) // 2 * 2].reshape(-1, 2)
-    manifest = object.__new__(Manifest)
-    manifest._table = pa.table({"first": first, "last": last})
+    manifest = object.__new__(CatalogueManifest)
+    manifest._group_table = pa.table({"first": first, "last": last})
     wanted = [
         any(low < b and a <= high for a, b in ranges.tolist())
         for low, high in zip(first.tolist(), last.tolist(), strict=True)
     ]
-    assert manifest.in_cells(ranges).tolist() == [number for number, held in enumerate(wanted) if held]
+    assert manifest.find_groups_in_cells(ranges).tolist() == [number for number, held in enumerate(wanted) if held]
 
 
 # --- streams -----------------------------------------------------------------------------------------------------
@@ -277,17 +293,17 @@ def test_groups_of_cells_are_those_that_a_look_at_each_finds(data: st.DataObject
 
 def test_whole_tables_are_streamed_whatever_their_size(world: Any) -> None:
     engine, snapshot, _ = world
-    bound = bind(parse("SELECT id, mag + 1 AS m FROM sky.stars"), Tables([STARS]))
+    bound = bind_query(parse_query("SELECT id, mag + 1 AS m FROM sky.stars"), StaticCatalogue([STARS_TABLE]))
     before, engine.near_bytes = engine.near_bytes, 0
     try:
-        execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, Limits())
+        execution = engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
         sizes = [batch.num_rows for batch in execution]
         assert sum(sizes) == 5000
         assert max(sizes) < 1000
         assert len(ask(engine, "SELECT TOP 40 id FROM sky.stars", {"sky.stars": snapshot})) == 40
         assert len(ask(engine, "SELECT TOP 0 id FROM sky.stars", {"sky.stars": snapshot})) == 0
         assert ask(engine, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": snapshot}) == [{"n": 5000}]
-        with pytest.raises(TooLarge) as fault:
+        with pytest.raises(TooLargeError) as fault:
             ask(engine, "SELECT id FROM sky.stars WHERE mag < 3", {"sky.stars": snapshot})
         assert "near_bytes" in str(fault.value.remedy)
         assert "spark" in str(fault.value.remedy)
@@ -298,35 +314,37 @@ def test_whole_tables_are_streamed_whatever_their_size(world: Any) -> None:
 
 def test_roads_are_explained(world: Any) -> None:
     engine, snapshot, _ = world
-    bound = bind(parse("SELECT COUNT(*) AS n FROM sky.stars WHERE id = 5"), Tables([STARS]))
-    plan = engine.prepare(bound)
+    bound = bind_query(parse_query("SELECT COUNT(*) AS n FROM sky.stars WHERE id = 5"), StaticCatalogue([STARS_TABLE]))
+    plan = engine.plan_query(bound)
     assert "ranges of id" in plan.explain()
     assert "near, up to" in plan.explain()
-    (line,) = plan.estimate(bound.slots, {"sky.stars": snapshot})
-    manifest = engine.manifest(snapshot)
-    assert f"near: 1 of {len(manifest.head.files)} files, 1 of {manifest.count} row groups" in line
+    (line,) = plan.estimate_row_counts(bound.literal_values, {"sky.stars": snapshot})
+    manifest = engine.open_manifest(snapshot)
+    assert f"near: 1 of {len(manifest.head.files)} files, 1 of {manifest.group_count} row groups" in line
     before, engine.near_bytes = engine.near_bytes, 0
     try:
-        assert "too much without a cluster" in plan.estimate(bound.slots, {"sky.stars": snapshot})[0]
+        assert (
+            "too much without a cluster" in plan.estimate_row_counts(bound.literal_values, {"sky.stars": snapshot})[0]
+        )
     finally:
         engine.near_bytes = before
 
 
 def test_what_is_not_read_is_not_estimated(world: Any) -> None:
     engine, snapshot, _ = world
-    manifest = engine.manifest(snapshot)
-    first = int(manifest.array("rows")[0])
+    manifest = engine.open_manifest(snapshot)
+    first = int(manifest.get_array("rows")[0])
     for text, said in (
         ("SELECT COUNT(*) AS n FROM sky.stars", "none is read"),
         (
             f"SELECT TOP {first} * FROM sky.stars",
-            f"near: 1 of {len(manifest.head.files)} files, 1 of {manifest.count} row groups",
+            f"near: 1 of {len(manifest.head.files)} files, 1 of {manifest.group_count} row groups",
         ),
-        (f"SELECT TOP {first + 1} * FROM sky.stars", f"2 of {manifest.count} row groups"),
-        ("SELECT * FROM sky.stars", f"{manifest.count} of {manifest.count} row groups"),
+        (f"SELECT TOP {first + 1} * FROM sky.stars", f"2 of {manifest.group_count} row groups"),
+        ("SELECT * FROM sky.stars", f"{manifest.group_count} of {manifest.group_count} row groups"),
     ):
-        bound = bind(parse(text), Tables([STARS]))
-        assert said in engine.prepare(bound).estimate(bound.slots, {"sky.stars": snapshot})[0]
+        bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
+        assert said in engine.plan_query(bound).estimate_row_counts(bound.literal_values, {"sky.stars": snapshot})[0]
 
 
 @pytest.mark.parametrize(
@@ -344,16 +362,16 @@ def test_what_is_not_read_is_not_estimated(world: Any) -> None:
 def test_uploads_are_joined_here_and_little_is_read_for_them(world: Any, source: str, narrowed: bool) -> None:
     engine, snapshot, here = world
     upload = Table(schema="up", name="mine", columns=tuple(Column(name=name, type=FLOAT64) for name in ("lon", "lat", "reach")))  # fmt: skip
-    rows = Memory(pa.table({"lon": [10.0, 200.0, None, 359.9], "lat": [20.0, -40.0, 3.0, 0.1], "reach": [3.0, 0.5, 1.0, None]}, schema=upload.arrow))  # fmt: skip
+    rows = MemoryRelation(pa.table({"lon": [10.0, 200.0, None, 359.9], "lat": [20.0, -40.0, 3.0, 0.1], "reach": [3.0, 0.5, 1.0, None]}, schema=upload.arrow_schema))  # fmt: skip
     text = f"SELECT s.id FROM {source} ORDER BY s.id"
-    tables = (STARS, upload)
+    tables = (STARS_TABLE, upload)
     mine = ask(engine, text, {"sky.stars": snapshot, "up.mine": rows}, tables)
-    assert mine == ask(engine.embedded, text, {"sky.stars": here, "up.mine": rows}, tables)
+    assert mine == ask(engine.embedded_engine, text, {"sky.stars": here, "up.mine": rows}, tables)
     assert mine
-    bound = bind(parse(text), Tables(tables))
-    plan = engine.prepare(bound)
-    (wanted,) = plan._wanted(bound.slots, {"sky.stars": snapshot, "up.mine": rows}).values()
-    assert (len(wanted.chosen) * 4 < wanted.manifest.count) is narrowed
+    bound = bind_query(parse_query(text), StaticCatalogue(tables))
+    plan = engine.plan_query(bound)
+    (wanted,) = plan._select_tables(bound.literal_values, {"sky.stars": snapshot, "up.mine": rows}).values()
+    assert (len(wanted.group_numbers) * 4 < wanted.manifest.group_count) is narrowed
     assert ("cells around the positions of up.mine" in plan.explain()) is narrowed
 
 
@@ -361,46 +379,46 @@ def test_uploads_are_joined_here_and_little_is_read_for_them(world: Any, source:
 
 
 def merged(
-    engine: Engine, base: Snapshot, changes: pa.Table, gone: pa.Table | None = None, name: str = "m"
+    engine: StorageEngine, base: Snapshot, changes: pa.Table, gone: pa.Table | None = None, name: str = "m"
 ) -> Snapshot:
-    made = engine.merge(STARS, name, base, gone)
+    made = engine.stage_merge(STARS_TABLE, name, base, gone)
     for batch in changes.to_batches():
         made.write(batch)
     found = made.finish()
-    engine.published(found)
+    engine.note_published(found)
     return found
 
 
 def test_a_merge_rewrites_touched_partitions_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch)
     engine = opened(tmp_path)
-    base = write(engine, stars())
-    one = stars().slice(3000, 1)
-    new = merged(engine, base, one.set_column(3, STARS.arrow.field("mag"), pa.array([77.5])))
+    base = write(engine, make_stars())
+    one = make_stars().slice(3000, 1)
+    new = merged(engine, base, one.set_column(3, STARS_TABLE.arrow_schema.field("mag"), pa.array([77.5])))
     old_files, new_files = ({path.relative_to(tmp_path / "hats" / which.path): path.stat().st_ino for path in (tmp_path / "hats" / which.path).rglob("*.parquet") if "index" not in path.parts} for which in (base, new))  # fmt: skip
     assert old_files.keys() == new_files.keys()
     assert len({name for name in old_files if old_files[name] != new_files[name]}) == 1
-    left, right = (sum(batch.num_rows for batch in side) for side in engine.apart(base, new))
+    left, right = (sum(batch.num_rows for batch in side) for side in engine.read_differing_rows(base, new))
     assert left == right <= 300
     assert ask(engine, "SELECT id FROM sky.stars WHERE mag = 77.5", {"sky.stars": new}) == [{"id": one["id"][0].as_py()}]  # fmt: skip
-    engine.drop(base)
-    assert len(engine_rows(engine, new)) == 5000
-    assert engine.missing(new) is None
+    engine.remove_snapshot(base)
+    assert len(read_sorted_rows(engine, new)) == 5000
+    assert engine.find_missing_file(new) is None
     engine.close()
 
 
 def test_merges_divide_what_grows_and_fill_what_was_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch)
     engine = opened(tmp_path)
-    south = stars().slice(0, 1000)
+    south = make_stars().slice(0, 1000)
     last = write(engine, south)
     for turn in range(1, 5):
-        last = merged(engine, last, stars().slice(turn * 1000, 1000), name=f"m{turn}")
-        manifest = engine.manifest(last)
-        bounds = [layout.cells_of(file.order, file.pixel) for file in manifest.head.files if file.pixel >= 0]
+        last = merged(engine, last, make_stars().slice(turn * 1000, 1000), name=f"m{turn}")
+        manifest = engine.open_manifest(last)
+        bounds = [layout.compute_cell_range(file.order, file.pixel) for file in manifest.head.files if file.pixel >= 0]
         assert all(one[1] <= two[0] for one, two in itertools.pairwise(bounds))
         assert all(file.rows <= 300 for file in manifest.head.files if file.pixel >= 0)
-    assert engine_rows(engine, last) == sorted(stars().to_pylist(), key=lambda row: row["id"])
+    assert read_sorted_rows(engine, last) == sorted(make_stars().to_pylist(), key=lambda row: row["id"])
     assert manifest.head.rows == 5000
     engine.close()
 
@@ -415,7 +433,7 @@ EVENTS = Table(
 
 def events(begin: int, end: int) -> pa.Table:
     number = np.arange(begin, end)
-    return pa.table({"moment": pa.array(number * 1_000_000, pa.timestamp("us")), "n": number, "word": [f"w{one}" for one in number]}, schema=EVENTS.arrow)  # fmt: skip
+    return pa.table({"moment": pa.array(number * 1_000_000, pa.timestamp("us")), "n": number, "word": [f"w{one}" for one in number]}, schema=EVENTS.arrow_schema)  # fmt: skip
 
 
 def test_tables_without_a_position_are_partitioned_by_their_key(
@@ -428,14 +446,21 @@ def test_tables_without_a_position_are_partitioned_by_their_key(
     assert len(base.parts) == 7
     text = "SELECT n FROM s.events WHERE moment >= '1970-01-01T00:10:00' AND moment < '1970-01-01T00:10:03'"
     assert ask(engine, text, {"s.events": base}, (EVENTS,)) == [{"n": 600}, {"n": 601}, {"n": 602}]
-    bound = bind(parse(text), Tables([EVENTS]))
-    assert len(Choice(bound).groups("s.events", Asked(engine.manifest(base), None, bound.slots))) == 1
-    made = engine.merge(EVENTS, "b", base, pa.table({"moment": events(100, 200)["moment"]}))
+    bound = bind_query(parse_query(text), StaticCatalogue([EVENTS]))
+    assert (
+        len(
+            RowGroupChooser(bound).find_groups(
+                "s.events", LookupContext(engine.open_manifest(base), None, bound.literal_values)
+            )
+        )
+        == 1
+    )
+    made = engine.stage_merge(EVENTS, "b", base, pa.table({"moment": events(100, 200)["moment"]}))
     made.write(events(1990, 2600).to_batches()[0])
     new = made.finish()
-    back = pa.Table.from_batches(list(engine.read(new)))
+    back = pa.Table.from_batches(list(engine.read_rows(new)))
     assert back["n"].to_pylist() == [*range(100), *range(200, 2600)]
-    assert not (tmp_path / "hats" / new.path / layout.PROPERTIES).exists()
+    assert not (tmp_path / "hats" / new.path / layout.PROPERTIES_FILE).exists()
     engine.close()
 
 
@@ -444,29 +469,29 @@ def test_tables_without_a_position_are_partitioned_by_their_key(
 
 def test_what_a_crash_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
     engine = opened(tmp_path)
-    known = write(engine, stars(50))
+    known = write(engine, make_stars(50))
     left = tmp_path / "hats" / "sky.stars" / "x.staging"
     shutil.copytree(tmp_path / "hats" / known.path, left)
     theirs = tmp_path / "hats" / "gaia" / "dataset"
     theirs.mkdir(parents=True)
     (theirs / "_metadata").write_text("theirs")
-    living = engine.stage(STARS, "living")
-    assert engine.sweep({known.path}) == ["sky.stars/x.staging"]
+    living = engine.stage_snapshot(STARS_TABLE, "living")
+    assert engine.remove_leftovers({known.path}) == ["sky.stars/x.staging"]
     assert theirs.is_dir()
-    living.write(stars(5).to_batches()[0])
+    living.write(make_stars(5).to_batches()[0])
     assert living.finish().rows == 5
     engine.close()
 
 
 def test_who_reads_is_not_swept_away(tmp_path: Path) -> None:
     engine = opened(tmp_path)
-    known = write(engine, stars(50))
-    handle = os.open(tmp_path / "hats" / known.path / staging.READERS, os.O_RDONLY)
+    known = write(engine, make_stars(50))
+    handle = os.open(tmp_path / "hats" / known.path / staging.READERS_LOCK_NAME, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_SH)
-    engine.drop(known)
-    assert engine.sweep(set()) == []
+    engine.remove_snapshot(known)
+    assert engine.remove_leftovers(set()) == []
     os.close(handle)
-    assert engine.sweep(set()) == [known.path]
+    assert engine.remove_leftovers(set()) == [known.path]
     engine.close()
 
 
@@ -474,24 +499,24 @@ def test_who_reads_is_not_swept_away(tmp_path: Path) -> None:
 def test_a_root_is_one_sites(tmp_path: Path, begun: bool) -> None:
     if begun:
         (tmp_path / "hats").mkdir()
-        (tmp_path / "hats" / OWNER).touch()
+        (tmp_path / "hats" / OWNER_FILE_NAME).touch()
     first = opened(tmp_path, site="one")
-    write(first, stars(5))
+    write(first, make_stars(5))
     second = open_hats(tmp_path / "other", memory=1 << 28, roots=[str(tmp_path / "hats")], site="two")
     with pytest.raises(StorageError, match="is another site's"):
-        second.stage(STARS, "b")
+        second.stage_snapshot(STARS_TABLE, "b")
     with pytest.raises(StorageError, match="is another site's"):
-        second.sweep(set())
-    assert write(opened(tmp_path, site="one"), stars(5), "c").rows == 5
+        second.remove_leftovers(set())
+    assert write(opened(tmp_path, site="one"), make_stars(5), "c").rows == 5
 
 
 @pytest.mark.parametrize("harm", ["gone", "cut", "other"])
 def test_damaged_files_are_told_of(tmp_path: Path, harm: str) -> None:
     engine = opened(tmp_path)
-    known = write(engine, stars())
+    known = write(engine, make_stars())
     path = next((tmp_path / "hats" / known.path / "dataset").rglob("Npix=*.parquet"))
-    assert engine.missing(known) is None
-    assert not engine.verify(known, lambda _: None, {}).faults
+    assert engine.find_missing_file(known) is None
+    assert not engine.verify_snapshot(known, lambda _: None, {}).faults
     data = path.read_bytes()
     path.chmod(0o644)
     path.parent.chmod(0o755)
@@ -500,32 +525,32 @@ def test_damaged_files_are_told_of(tmp_path: Path, harm: str) -> None:
     else:
         path.write_bytes(data[:-100] if harm == "cut" else data[:500] + b"\0" * 100 + data[600:])
     if harm != "other":
-        assert path.name in (engine.missing(known) or "")
+        assert path.name in (engine.find_missing_file(known) or "")
         with pytest.raises(StorageError) as fault:
             ask(engine, "SELECT * FROM sky.stars", {"sky.stars": known})
         assert path.name in str(fault.value)
         assert fault.value.remedy
-    assert path.name in str(engine.verify(known, lambda _: None, {}).faults)
+    assert path.name in str(engine.verify_snapshot(known, lambda _: None, {}).faults)
     engine.close()
 
 
 def test_a_damaged_manifest_is_told_of(tmp_path: Path) -> None:
     engine = opened(tmp_path)
-    known = write(engine, stars(100))
-    path = tmp_path / "hats" / known.path / NAME
+    known = write(engine, make_stars(100))
+    path = tmp_path / "hats" / known.path / MANIFEST_FILE_NAME
     path.chmod(0o644)
     path.write_bytes(b"nothing")
-    with pytest.raises(Unavailable, match=r"sky\.stars"):
+    with pytest.raises(StorageUnavailableError, match=r"sky\.stars"):
         ask(engine, "SELECT * FROM sky.stars", {"sky.stars": known})
-    assert NAME in (engine.missing(known) or "")
-    assert NAME in engine.verify(known, None, {}).faults
+    assert MANIFEST_FILE_NAME in (engine.find_missing_file(known) or "")
+    assert MANIFEST_FILE_NAME in engine.verify_snapshot(known, None, {}).faults
     engine.close()
 
 
 def test_a_mount_that_hangs_does_not_hang_its_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks for anything of a file there waits until the mount is back."""
     engine = opened(tmp_path)
-    known = write(engine, stars())
+    known = write(engine, make_stars())
     path = next((tmp_path / "hats" / known.path / "dataset").rglob("Npix=*.parquet"))
     back, stat = threading.Event(), os.stat
 
@@ -536,12 +561,17 @@ def test_a_mount_that_hangs_does_not_hang_its_readers(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(os, "stat", hanging)
     try:
-        with pytest.raises(Timeout):
-            ask(engine, "SELECT * FROM sky.stars ORDER BY mag", {"sky.stars": known}, limits=Limits(clock=Clock(0.3)))
-        bound = bind(parse("SELECT * FROM sky.stars"), Tables([STARS]))
-        execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": known}, Limits())
+        with pytest.raises(TimeLimitError):
+            ask(
+                engine,
+                "SELECT * FROM sky.stars ORDER BY mag",
+                {"sky.stars": known},
+                limits=ExecutionLimits(deadline=Deadline(0.3)),
+            )
+        bound = bind_query(parse_query("SELECT * FROM sky.stars"), StaticCatalogue([STARS_TABLE]))
+        execution = engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": known}, ExecutionLimits())
         threading.Timer(0.2, execution.cancel).start()
-        with pytest.raises(Cancelled):
+        with pytest.raises(OperationCancelledError):
             list(execution)
     finally:
         back.set()
@@ -567,16 +597,16 @@ def waits_for_nothing(directory: Path) -> bool:
 def test_a_cone_out_of_memory_is_given_at_once_and_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an event loop may read: rows that stand in memory of the machine; where anything is to be waited for, it is not told to."""
     engine = opened(tmp_path)
-    snapshot = write(engine, stars())
-    places = [(row["ra"], row["dec"]) for row in stars().to_pylist()[::531] if row["ra"] is not None]
+    snapshot = write(engine, make_stars())
+    places = [(row["ra"], row["dec"]) for row in make_stars().to_pylist()[::531] if row["ra"] is not None]
 
     def asked() -> tuple[list[bool], list[Any]]:
         small, found = [], []
         for lon, lat in places:
-            bound = bind(parse(CONE.format(lon, lat)), Tables([STARS]))
-            plan = engine.prepare(bound)
+            bound = bind_query(parse_query(CONE.format(lon, lat)), StaticCatalogue([STARS_TABLE]))
+            plan = engine.plan_query(bound)
             assert plan.small
-            execution = plan.execute(bound.slots, {"sky.stars": snapshot}, Limits())
+            execution = plan.execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
             small.append(execution.small)
             found.append(sorted((row for batch in execution for row in batch.to_pylist()), key=lambda row: row["id"]))
             execution.close()
@@ -588,7 +618,11 @@ def test_a_cone_out_of_memory_is_given_at_once_and_is_the_same(tmp_path: Path, m
     now, again = asked()
     assert any(now) == waits_for_nothing(tmp_path)
     assert again == wanted
-    for what, value in (("reading.NOWAIT", -1), ("manifest.Manifest.local", False), ("near.AT_ONCE", 0)):
+    for what, value in (
+        ("row_group_reader.READ_NOWAIT_FLAG", -1),
+        ("manifest.CatalogueManifest.is_local", False),
+        ("local_execution.MAX_DIRECT_GROUPS", 0),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(f"hven.engines.hats.{what}", value)
             now, again = asked()
@@ -603,7 +637,7 @@ def test_a_cone_out_of_memory_is_given_at_once_and_is_the_same(tmp_path: Path, m
 
 def test_a_cone_on_a_mount_that_hangs_can_be_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = opened(tmp_path)
-    snapshot = write(engine, stars())
+    snapshot = write(engine, make_stars())
     back, stat = threading.Event(), os.stat
 
     def hanging(name: Any, *more: Any, **words: Any) -> os.stat_result:
@@ -612,43 +646,43 @@ def test_a_cone_on_a_mount_that_hangs_can_be_left(tmp_path: Path, monkeypatch: p
         return stat(name, *more, **words)
 
     assert ask(engine, CONE.format(90, 1), {"sky.stars": snapshot})
-    monkeypatch.setattr(Manifest, "local", False)
+    monkeypatch.setattr(CatalogueManifest, "is_local", False)
     monkeypatch.setattr(os, "stat", hanging)
     try:
-        with pytest.raises(Timeout):
-            ask(engine, CONE.format(90, 1), {"sky.stars": snapshot}, limits=Limits(clock=Clock(0.3)))
+        with pytest.raises(TimeLimitError):
+            ask(engine, CONE.format(90, 1), {"sky.stars": snapshot}, limits=ExecutionLimits(deadline=Deadline(0.3)))
     finally:
         back.set()
         engine.close()
 
 
 def test_what_is_mounted_where_is_known() -> None:
-    assert not local("/proc/self")
-    assert not local("https://example.org/x")
+    assert not is_on_local_disk("/proc/self")
+    assert not is_on_local_disk("https://example.org/x")
 
 
 def test_roots_that_are_not_there_are_a_matter_of_health(tmp_path: Path) -> None:
     engine = opened(tmp_path)
-    assert engine.problem() is None  # it is made when something is written
+    assert engine.find_outage() is None  # it is made when something is written
     away = open_hats(tmp_path / "s", memory=1 << 28, roots=["/nowhere/at/all"])
-    assert "/nowhere/at/all" in (away.problem() or "")
+    assert "/nowhere/at/all" in (away.find_outage() or "")
     with pytest.raises(HvenError, match="cannot be written"):
-        away.stage(STARS, "a")
+        away.stage_snapshot(STARS_TABLE, "a")
     away.close()
     engine.close()
 
 
 def test_a_column_of_the_name_of_cells_is_refused(tmp_path: Path) -> None:
     engine = opened(tmp_path)
-    table = STARS.having(columns=(*STARS.columns, Column(name=layout.CELL, type=INT64)))
-    with pytest.raises(StorageError, match=layout.CELL):
-        engine.stage(table, "a")
+    table = STARS_TABLE.copy_with(columns=(*STARS_TABLE.columns, Column(name=layout.CELL_COLUMN, type=INT64)))
+    with pytest.raises(StorageError, match=layout.CELL_COLUMN):
+        engine.stage_snapshot(table, "a")
     engine.close()
 
 
 def test_samples_are_from_all_over(world: Any) -> None:
     engine, snapshot, _ = world
-    found = engine.sample(snapshot, 1000, {"dec", "mag"})
+    found = engine.sample_rows(snapshot, 1000, {"dec", "mag"})
     assert found is not None
     assert set(found.rows.schema.names) == {"dec", "mag"}
-    assert engine.sample(snapshot, 1000, set()).rows.num_columns == 1
+    assert engine.sample_rows(snapshot, 1000, set()).rows.num_columns == 1

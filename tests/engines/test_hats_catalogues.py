@@ -18,23 +18,23 @@ import pytest
 
 from file_servers import Files, web
 from hven import query
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
-from hven.engines import Limits
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.engines import ExecutionLimits
 from hven.engines.hats import open as open_hats
-from hven.engines.hats.settings import Hats
+from hven.engines.hats.settings import HatsSettings
 from hven.formats import hats_layout as layout
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import plugins
-from hven.model.errors import HvenError, SourceError, StorageError, TooLarge, Unavailable
+from hven.model.errors import HvenError, SourceError, StorageError, StorageUnavailableError, TooLargeError
 from hven.model.sky import healpix
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, Type
-from hven.site.auth import OWNER
-from hven.sources import Catalogue, Context
+from hven.site.auth import OWNER_PRINCIPAL
+from hven.sources import CatalogueSource, SourceContext
 from hven.sources._stores import web_catalogues
-from hven.sources.stores import WebCatalogues
-from hven.testing.site import site_with
+from hven.sources.remote_stores import WebCatalogueClient
+from hven.testing.site import open_site_with_descriptor
 from hven.testing.source import SourceContract
 
 HVEN = Path(sys.executable).with_name("hven")
@@ -49,16 +49,22 @@ STARS = Table(
 def rows(count: int = 2000) -> pa.Table:
     random = np.random.default_rng(2)
     ra, dec = random.uniform(0, 360, count), np.degrees(np.arcsin(random.uniform(-1, 1, count)))
-    cells = healpix.index(29, ra, dec)
+    cells = healpix.compute_cell_indexes(29, ra, dec)
     order = cells.argsort()
-    columns = {layout.CELL: cells, "id": np.arange(count), "ra": ra, "dec": dec, "mag": random.normal(15, 2, count)}
+    columns = {
+        layout.CELL_COLUMN: cells,
+        "id": np.arange(count),
+        "ra": ra,
+        "dec": dec,
+        "mag": random.normal(15, 2, count),
+    }
     return pa.table({name: values[order] for name, values in columns.items()})
 
 
 def catalogue(directory: Path, order: int = 1, **properties: str) -> Path:
     """Write a catalogue as hats-import does, without any line of ours but the names."""
     every = rows()
-    cells = every[layout.CELL].to_numpy()
+    cells = every[layout.CELL_COLUMN].to_numpy()
     pixels = cells >> 2 * (29 - order)
     for pixel in np.unique(pixels):
         path = directory / f"dataset/Norder={order}/Dir=0/Npix={pixel}.parquet"
@@ -74,12 +80,12 @@ def catalogue(directory: Path, order: int = 1, **properties: str) -> Path:
 
 def adopt(tmp_path: Path, where: Path, table: Table = STARS) -> tuple[Any, Any]:
     engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")])
-    return engine, engine.stage(table, "a").adopt(str(where))
+    return engine, engine.stage_snapshot(table, "a").adopt_catalogue(str(where))
 
 
 def asked(engine: Any, snapshot: Any, text: str) -> list[dict[str, Any]]:
-    bound = bind(parse(text), Tables((STARS,)))
-    execution = engine.prepare(bound).execute(bound.slots, {"far.stars": snapshot}, Limits())
+    bound = bind_query(parse_query(text), StaticCatalogue((STARS,)))
+    execution = engine.plan_query(bound).execute(bound.literal_values, {"far.stars": snapshot}, ExecutionLimits())
     return [row for batch in execution for row in batch.to_pylist()]
 
 
@@ -90,16 +96,18 @@ def test_a_catalogue_is_served_where_it_is(tmp_path: Path) -> None:
     assert not list((tmp_path / "root").rglob("*.parquet"))  # nothing was copied
     known = rows().to_pylist()
     cone = asked(engine, snapshot, "SELECT id FROM far.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 12)) = 1")
-    from hven.model.sky import distance
+    from hven.model.sky import compute_distance
 
-    assert {row["id"] for row in cone} == {row["id"] for row in known if distance(row["ra"], row["dec"], 40, 10) <= 12}
+    assert {row["id"] for row in cone} == {
+        row["id"] for row in known if compute_distance(row["ra"], row["dec"], 40, 10) <= 12
+    }
     bright = asked(engine, snapshot, "SELECT id FROM far.stars WHERE mag < 10")
     assert {row["id"] for row in bright} == {row["id"] for row in known if row["mag"] < 10}
     assert asked(engine, snapshot, "SELECT COUNT(*) AS n FROM far.stars") == [{"n": 2000}]
     assert snapshot.statistics["mag"]["minimum"] == min(row["mag"] for row in known)
-    assert engine.missing(snapshot) is None
-    assert engine.verify(snapshot, None, {}).unknown
-    engine.drop(snapshot)
+    assert engine.find_missing_file(snapshot) is None
+    assert engine.verify_snapshot(snapshot, None, {}).unknown
+    engine.remove_snapshot(snapshot)
     assert len(list(where.rglob("*.parquet"))) == 48  # theirs
     engine.close()
 
@@ -109,13 +117,13 @@ def test_catalogues_without_cells_of_order_29_are_searched_by_partitions(tmp_pat
     where = catalogue(tmp_path / "far", **({"hats_col_healpix_order": "19"} if how == "order" else {"hats_col_healpix": "_hipscat_index"}))  # fmt: skip
     for path in where.rglob("*.parquet"):
         table = pq.read_table(path, partitioning=None)
-        cells = pa.array(table[layout.CELL].to_numpy() >> 20)
-        pq.write_table(table.set_column(0, layout.CELL if how == "order" else "_hipscat_index", cells), path)
+        cells = pa.array(table[layout.CELL_COLUMN].to_numpy() >> 20)
+        pq.write_table(table.set_column(0, layout.CELL_COLUMN if how == "order" else "_hipscat_index", cells), path)
     engine, snapshot = adopt(tmp_path, where)
     text = "SELECT id FROM far.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 12)) = 1"
-    from hven.model.sky import distance
+    from hven.model.sky import compute_distance
 
-    assert {row["id"] for row in asked(engine, snapshot, text)} == {row["id"] for row in rows().to_pylist() if distance(row["ra"], row["dec"], 40, 10) <= 12}  # fmt: skip
+    assert {row["id"] for row in asked(engine, snapshot, text)} == {row["id"] for row in rows().to_pylist() if compute_distance(row["ra"], row["dec"], 40, 10) <= 12}  # fmt: skip
     engine.close()
 
 
@@ -165,7 +173,7 @@ def test_files_that_change_are_told_of_and_not_misread(tmp_path: Path) -> None:
     engine, snapshot = adopt(tmp_path, where)
     path = _first(where)
     os.utime(path, ns=(1, 1))
-    assert path.name in (engine.missing(snapshot) or "")
+    assert path.name in (engine.find_missing_file(snapshot) or "")
     with pytest.raises(StorageError, match="is another one now"):
         asked(engine, snapshot, "SELECT * FROM far.stars")
     path.unlink()
@@ -178,10 +186,10 @@ class TestRows(SourceContract):
     """The kind as a source of rows."""
 
     kind = "hats"
-    rows = rows().drop_columns([layout.CELL]).to_pylist()
+    rows = rows().drop_columns([layout.CELL_COLUMN]).to_pylist()
     has_files = True
 
-    def make(self, directory: Path) -> dict[str, Any]:
+    def write_source_files(self, directory: Path) -> dict[str, Any]:
         catalogue(directory / "far")
         return {"path": "far"}
 
@@ -235,18 +243,18 @@ def there(tmp_path: Path) -> Iterator[Files]:
 
 
 def far(tmp_path: Path, address: str, **options: Any) -> tuple[Any, Any]:
-    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebCatalogues(allow_private=True), **options)  # fmt: skip
-    return engine, engine.stage(STARS, "a").adopt(address)
+    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebCatalogueClient(allow_private=True), **options)  # fmt: skip
+    return engine, engine.stage_snapshot(STARS, "a").adopt_catalogue(address)
 
 
 @pytest.mark.parametrize("place", ["far", "all"])
 def test_a_catalogue_behind_an_address_is_read_by_ranges(tmp_path: Path, there: Files, place: str) -> None:
     engine, snapshot = far(tmp_path, f"{there.address}/{place}")
     assert snapshot.rows == 2000
-    assert engine.missing(snapshot) is None
+    assert engine.find_missing_file(snapshot) is None
     (tmp_path / "local").mkdir()
     local, here = adopt(tmp_path / "local", tmp_path / "far")
-    adopting, engine = engine, open_hats(tmp_path / "other", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebCatalogues(allow_private=True))  # fmt: skip
+    adopting, engine = engine, open_hats(tmp_path / "other", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebCatalogueClient(allow_private=True))  # fmt: skip
     adopting.close()  # and another process reads
     there.asked.clear()
     found = asked(engine, snapshot, CONE)
@@ -259,14 +267,14 @@ def test_a_catalogue_behind_an_address_is_read_by_ranges(tmp_path: Path, there: 
     assert 0 < len(there.asked) < len(first)  # the footers are known
     everything = "SELECT * FROM far.stars ORDER BY id"
     assert asked(engine, snapshot, everything) == asked(local, here, everything)
-    assert engine.verify(snapshot, None, {}).faults == {}
+    assert engine.verify_snapshot(snapshot, None, {}).faults == {}
     for one in (engine, local):
         one.close()
 
 
 def test_a_cluster_does_not_read_addresses(tmp_path: Path, there: Files) -> None:
     engine, snapshot = far(tmp_path, f"{there.address}/far", spark="sc://127.0.0.1:9", near_bytes=10)
-    with pytest.raises(TooLarge) as fault:
+    with pytest.raises(TooLargeError) as fault:
         asked(engine, snapshot, CONE)
     assert f"{there.address}/far" in fault.value.remedy
     assert len(asked(engine, snapshot, "SELECT * FROM far.stars")) == 2000  # streamed whatever its size
@@ -317,53 +325,59 @@ def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Pa
     with pytest.raises(StorageError, match="is another one now") as fault:
         asked(engine, snapshot, CONE)
     assert "ingest the collection anew" in fault.value.remedy
-    assert "another one now" in (engine.missing(snapshot) or "")
-    assert len(engine.verify(snapshot, None, {}).faults) == 12
+    assert "another one now" in (engine.find_missing_file(snapshot) or "")
+    assert len(engine.verify_snapshot(snapshot, None, {}).faults) == 12
     there.tag = '"one"'
     assert asked(engine, snapshot, CONE)
     there.cut = 10
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailableError):
         asked(engine, snapshot, CONE)
     there.cut, there.pause = None, 1.5
-    monkeypatch.setattr(web_catalogues, "SILENT", 0.3)
-    engine.reader.webs._stores.clear()  # who is asked from now on has less patience
-    with pytest.raises(Unavailable, match="does not answer in time"):
+    monkeypatch.setattr(web_catalogues, "IDLE_TIMEOUT_SECONDS", 0.3)
+    engine.reader.web_catalogues._stores.clear()  # who is asked from now on has less patience
+    with pytest.raises(StorageUnavailableError, match="does not answer in time"):
         asked(engine, snapshot, CONE)
     there.pause = 0.0
     monkeypatch.undo()
-    engine.reader.webs._stores.clear()
+    engine.reader.web_catalogues._stores.clear()
     there.files.clear()
-    with pytest.raises(Unavailable, match="has it no more"):
+    with pytest.raises(StorageUnavailableError, match="has it no more"):
         asked(engine, snapshot, CONE)
     engine.close()
 
 
 def test_private_addresses_are_read_where_the_site_allows_it(tmp_path: Path, there: Files) -> None:
-    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebCatalogues(allow_private=False))  # fmt: skip
+    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebCatalogueClient(allow_private=False))  # fmt: skip
     with pytest.raises(SourceError, match="public internet"):
-        engine.stage(STARS, "a").adopt(f"{there.address}/far")
+        engine.stage_snapshot(STARS, "a").adopt_catalogue(f"{there.address}/far")
     engine.close()
 
 
 def test_rows_behind_an_address_are_those_of_the_directory(tmp_path: Path, there: Files) -> None:
-    kind: Any = plugins.load("sources", "hats")
-    here = kind.open(kind.Options(path=str(tmp_path / "far")), Context())
-    source = kind.open(kind.Options(path=f"{there.address}/all/"), Context(allow_private=True))
-    assert source.columns() == here.columns()
-    assert source.size() == here.size() == 2000
-    assert pa.Table.from_batches(source.batches()).equals(pa.Table.from_batches(here.batches()))
-    assert pa.Table.from_batches(source.batches(["mag"], 100)).num_rows >= 100
-    assert len(set(source.listed()["name"].to_pylist())) == len({pin.name for pin in source.pins()}) == 12
-    assert isinstance(source, Catalogue)
-    there.files["/far/dataset/_common_metadata"] = layout.common_metadata(layout.stored(STARS.arrow))
+    kind: Any = plugins.load_plugin("sources", "hats")
+    here = kind.open(kind.Options(path=str(tmp_path / "far")), SourceContext())
+    source = kind.open(kind.Options(path=f"{there.address}/all/"), SourceContext(allow_private=True))
+    assert source.list_columns() == here.list_columns()
+    assert source.estimate_size() == here.estimate_size() == 2000
+    assert pa.Table.from_batches(source.read_batches()).equals(pa.Table.from_batches(here.read_batches()))
+    assert pa.Table.from_batches(source.read_batches(["mag"], 100)).num_rows >= 100
+    assert (
+        len(set(source.list_files()["name"].to_pylist()))
+        == len({pin.name for pin in source.list_input_versions()})
+        == 12
+    )
+    assert isinstance(source, CatalogueSource)
+    there.files["/far/dataset/_common_metadata"] = layout.write_common_metadata(
+        layout.build_partition_schema(STARS.arrow_schema)
+    )
     there.asked.clear()
-    told = kind.open(kind.Options(path=f"{there.address}/far"), Context(allow_private=True))
-    assert [column.name for column in told.columns()] == ["id", "ra", "dec", "mag"]
+    told = kind.open(kind.Options(path=f"{there.address}/far"), SourceContext(allow_private=True))
+    assert [column.name for column in told.list_columns()] == ["id", "ra", "dec", "mag"]
     assert not [
         one for one in there.asked if one.endswith(".parquet")
     ]  # no partition is fetched for the names of columns
-    closed = kind.open(kind.Options(path=f"{there.address}/far", token="$T"), Context(allow_private=True, secret=lambda _: "t"))  # fmt: skip
-    assert not isinstance(closed, Catalogue)  # its rows are read: an engine is let in nowhere
+    closed = kind.open(kind.Options(path=f"{there.address}/far", token="$T"), SourceContext(allow_private=True, resolve_secret=lambda _: "t"))  # fmt: skip
+    assert not isinstance(closed, CatalogueSource)  # its rows are read: an engine is let in nowhere
 
 
 # --- columns within columns, and no numbers -------------------------------------------------------------------------
@@ -388,24 +402,24 @@ def nested(directory: Path) -> tuple[Path, pa.Table]:
 
 def test_columns_of_a_struct_are_served_as_arrays(tmp_path: Path) -> None:
     where, every = nested(tmp_path / "far")
-    kind: Any = plugins.load("sources", "hats")
-    source = kind.open(kind.Options(path=str(where)), Context())
-    kinds = {column.name: column.type for column in source.columns()}
+    kind: Any = plugins.load_plugin("sources", "hats")
+    source = kind.open(kind.Options(path=str(where)), SourceContext())
+    kinds = {column.name: column.type for column in source.list_columns()}
     assert kinds == {"id": INT64, "ra": FLOAT64, "dec": FLOAT64, "mag": FLOAT64, "lc_t": Type("double", "*"), "lc_flux": Type("float", "*")}  # fmt: skip
     rows = {row["id"]: row for row in every.to_pylist()}
-    read = pa.Table.from_batches(source.batches()).to_pylist()
-    table = replace(STARS, columns=tuple(source.columns()))
+    read = pa.Table.from_batches(source.read_batches()).to_pylist()
+    table = replace(STARS, columns=tuple(source.list_columns()))
     engine, snapshot = adopt(tmp_path, where, table)
-    bound = bind(parse("SELECT id, lc_t, lc_flux FROM far.stars"), Tables((table,)))
-    execution = engine.prepare(bound).execute(bound.slots, {"far.stars": snapshot}, Limits())
+    bound = bind_query(parse_query("SELECT id, lc_t, lc_flux FROM far.stars"), StaticCatalogue((table,)))
+    execution = engine.plan_query(bound).execute(bound.literal_values, {"far.stars": snapshot}, ExecutionLimits())
     served = [row for batch in execution for row in batch.to_pylist()]
     for found in (read, served):
         assert len(found) == len(rows)
         for row in found:
             curve = rows[row["id"]]["lc"] or {"t": None, "flux": None}
             assert (row["lc_t"], row["lc_flux"]) == (curve["t"], curve["flux"])
-    bound = bind(parse("SELECT id FROM far.stars WHERE lc_flux[1] > 10"), Tables((table,)))
-    execution = engine.prepare(bound).execute(bound.slots, {"far.stars": snapshot}, Limits())
+    bound = bind_query(parse_query("SELECT id FROM far.stars WHERE lc_flux[1] > 10"), StaticCatalogue((table,)))
+    execution = engine.plan_query(bound).execute(bound.literal_values, {"far.stars": snapshot}, ExecutionLimits())
     bright = {row["id"] for batch in execution for row in batch.to_pylist()}
     assert bright == {ident for ident, row in rows.items() if row["lc"] and row["lc"]["flux"] and row["lc"]["flux"][0] > 10} != set()  # fmt: skip
     engine.close()
@@ -427,15 +441,15 @@ def test_positions_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
 
 def test_a_site_serves_a_catalogue_behind_an_address(tmp_path: Path, there: Files) -> None:
     text = f"collection: far\ntitle: Stars\nengine: hats\ntables:\n  stars:\n    primary: [id]\n    source: {{kind: hats, path: '{there.address}/far'}}\n"
-    brought = {"hats": Hats(roots=("hats",))}
-    with site_with(tmp_path / "open", text, brought=brought, allow_private=True) as site:
-        assert "in_place" in ingest(site, "far").tables["far.stars"].findings
-        site.refresh()
+    brought = {"hats": HatsSettings(roots=("hats",))}
+    with open_site_with_descriptor(tmp_path / "open", text, brought=brought, allow_private=True) as site:
+        assert "in_place" in ingest_collection(site, "far").tables["far.stars"].findings
+        site.refresh_published_state()
         assert not list((tmp_path / "open" / "hats").rglob("*.parquet"))
-        with query.run(CONE, OWNER, site=site) as result:
-            assert result.table().num_rows > 0
+        with query.run_query(CONE, OWNER_PRINCIPAL, site=site) as result:
+            assert result.read_table().num_rows > 0
     with (
-        site_with(tmp_path / "closed", text, brought=brought) as site,
+        open_site_with_descriptor(tmp_path / "closed", text, brought=brought) as site,
         pytest.raises(HvenError, match="public internet"),
     ):
-        ingest(site, "far")
+        ingest_collection(site, "far")

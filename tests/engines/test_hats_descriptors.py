@@ -17,21 +17,21 @@ from test_hats_catalogues import adopt, asked, catalogue, far, nested, rows, run
 
 from file_servers import Files, web
 from hven import descriptor, query
-from hven.descriptor import new
-from hven.descriptor.new import create
-from hven.engines.hats import adopting
-from hven.formats import End, Head, votable
+from hven.descriptor import drafting
+from hven.descriptor.drafting import create_descriptor
+from hven.engines.hats import foreign_catalogues
+from hven.formats import ResultStatus, TableMetadata, votable
 from hven.formats import hats_catalogues as catalogues
 from hven.formats import hats_layout as layout
-from hven.ingest import ingest
-from hven.ingest.sampling import refused
+from hven.ingest import ingest_collection
+from hven.ingest.sampling import find_sample_faults
 from hven.model import plugins, settings
 from hven.model.errors import HvenError, SourceError
 from hven.model.table import Column
 from hven.model.types import FLOAT64, INT64
 from hven.site import Site
-from hven.site.auth import OWNER
-from hven.sources import Context
+from hven.site.auth import OWNER_PRINCIPAL
+from hven.sources import SourceContext
 
 SAID = {
     "obs_title": "Stars of the far side",
@@ -113,21 +113,21 @@ CONE = "SELECT id FROM far.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 1
 
 def answers(site: Path, name: str) -> list[dict[str, Any]]:
     """Ingest a collection, and ask for a cone, in order."""
-    with Site(settings.load(site)) as opened:
-        report = ingest(opened, name)
+    with Site(settings.load_settings(site)) as opened:
+        report = ingest_collection(opened, name)
         assert "in_place" in report.tables[f"{name}.main"].findings
-        opened.refresh()
+        opened.refresh_published_state()
         text = f"SELECT objid, ra, size_value FROM {name}.main WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 12)) = 1 ORDER BY objid"
-        with query.run(text, OWNER, site=opened) as result:
-            found: list[dict[str, Any]] = result.table().to_pylist()
+        with query.run_query(text, OWNER_PRINCIPAL, site=opened) as result:
+            found: list[dict[str, Any]] = result.read_table().to_pylist()
     assert not list((site / "hats").rglob("*.parquet"))  # nothing was copied
     return found
 
 
 def expected() -> list[dict[str, Any]]:
-    from hven.model.sky import distance
+    from hven.model.sky import compute_distance
 
-    found = [{"objid": row["id"], "ra": row["ra"], "size_value": row["mag"]} for row in rows().to_pylist() if distance(row["ra"], row["dec"], 40, 10) <= 12]  # fmt: skip
+    found = [{"objid": row["id"], "ra": row["ra"], "size_value": row["mag"]} for row in rows().to_pylist() if compute_distance(row["ra"], row["dec"], 40, 10) <= 12]  # fmt: skip
     return sorted(found, key=lambda row: int(row["objid"]))
 
 
@@ -137,7 +137,7 @@ def expected() -> list[dict[str, Any]]:
 @pytest.mark.parametrize("place", ["", "stars", "stars/hats.properties", "stars/dataset"])
 def test_a_collection_becomes_a_descriptor_that_works_at_once(tmp_path: Path, site: Path, place: str) -> None:
     where = collection(tmp_path / "out")
-    path = create(settings.load(site), "far", str(where / place))
+    path = create_descriptor(settings.load_settings(site), "far", str(where / place))
     text = path.read_text()
     assert f"source: {{kind: hats, path: {where / place.partition('/')[0]}".rstrip("/") in text
     for line in (
@@ -162,9 +162,9 @@ def test_what_the_metadata_of_a_catalogue_say_of_columns_is_taken(tmp_path: Path
         Column(name="id", type=INT64, ucd="meta.id;meta.main", description="Number in the plate"),
         Column(name="mag", type=FLOAT64, unit="mag", ucd="phot.mag;em.opt.V", description="Magnitude"),
     )
-    told = votable.metadata(Head(columns=columns, name="stars"), End()).encode()
-    (where / layout.COMMON).write_bytes(layout.common_metadata(pq.read_schema(next(where.rglob("Npix=*.parquet"))), told))  # fmt: skip
-    text = create(settings.load(site), "far", str(where)).read_text()
+    told = votable.write_metadata_document(TableMetadata(columns=columns, name="stars"), ResultStatus()).encode()
+    (where / layout.COMMON_METADATA_FILE).write_bytes(layout.write_common_metadata(pq.read_schema(next(where.rglob("Npix=*.parquet"))), told))  # fmt: skip
+    text = create_descriptor(settings.load_settings(site), "far", str(where)).read_text()
     assert "id:  {type: int64, ucd: meta.id;meta.main, description: Number in the plate}" in text
     assert "mag: {type: float64, unit: mag, ucd: phot.mag;em.opt.V, description: Magnitude}" in text
 
@@ -177,14 +177,16 @@ def test_margins_and_indexes_are_refused_with_the_name_of_the_catalogue(
     home = collection(tmp_path / "out")
     there.files = served(home)
     with pytest.raises(SourceError, match=r"whose rows are not those of a table.*: stars, beside it"):
-        create(settings.load(site), "far", str(home / name) if where == "here" else f"{there.address}/far/{name}")
+        create_descriptor(
+            settings.load_settings(site), "far", str(home / name) if where == "here" else f"{there.address}/far/{name}"
+        )
     assert not (site / "collections" / "far").exists()
 
 
 def test_of_a_catalogue_behind_an_address_little_is_fetched(tmp_path: Path, site: Path, there: Files, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(new, "FEWER", 100)
+    monkeypatch.setattr(drafting, "MAX_REMOTE_SAMPLED_ROWS", 100)
     there.files = served(collection(tmp_path / "out"))
-    text = create(settings.load(site), "far", f"{there.address}/far/").read_text()
+    text = create_descriptor(settings.load_settings(site), "far", f"{there.address}/far/").read_text()
     assert f'path: "{there.address}/far"' in text
     assert "# 2,000 rows, as the catalogue says; guessed from the first 101" in text
     assert "primary: [objid]  # guessed: the catalogue has an index of it; nobody looked" in text
@@ -196,7 +198,7 @@ def test_of_a_catalogue_behind_an_address_little_is_fetched(tmp_path: Path, site
 
 def test_a_server_without_ranges_is_asked_for_whole_files(tmp_path: Path, site: Path, there: Files) -> None:
     there.files, there.ranges = served(collection(tmp_path / "out")), False
-    assert "primary: [objid]  # guessed: no value occurs twice" in create(settings.load(site), "far", f"{there.address}/far").read_text()  # fmt: skip
+    assert "primary: [objid]  # guessed: no value occurs twice" in create_descriptor(settings.load_settings(site), "far", f"{there.address}/far").read_text()  # fmt: skip
 
 
 def test_an_index_of_several_rows_is_no_key(tmp_path: Path, site: Path) -> None:
@@ -204,33 +206,33 @@ def test_an_index_of_several_rows_is_no_key(tmp_path: Path, site: Path) -> None:
     for path in where.rglob("Npix=*.parquet"):
         table = pq.read_table(path, partitioning=None)
         pq.write_table(table.set_column(1, "objID", pa.array(np.arange(len(table)) // 2)), path)
-    assert "primary: " not in create(settings.load(site), "far", str(where)).read_text()
+    assert "primary: " not in create_descriptor(settings.load_settings(site), "far", str(where)).read_text()
 
 
 def test_without_a_root_it_is_said_what_would_serve_it(tmp_path: Path, site: Path) -> None:
     (site / "hven.toml").write_text("")
-    text = create(settings.load(site), "far", str(catalogue(tmp_path / "far"))).read_text()
+    text = create_descriptor(settings.load_settings(site), "far", str(catalogue(tmp_path / "far"))).read_text()
     assert "\n# engine: hats " in text
     assert "say roots under [hats]" in text
 
 
 def test_what_is_no_catalogue_is_read_as_ever(tmp_path: Path, site: Path, there: Files) -> None:
     there.files = {"/far": b"id,mag\n1,2\n2,3\n"}
-    assert "kind: csv" in create(settings.load(site), "far", f"{there.address}/far").read_text()
+    assert "kind: csv" in create_descriptor(settings.load_settings(site), "far", f"{there.address}/far").read_text()
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "a.csv").write_text("id,mag\n1,2\n")
-    assert "kind: csv" in create(settings.load(site), "near", str(tmp_path / "dataset")).read_text()
+    assert "kind: csv" in create_descriptor(settings.load_settings(site), "near", str(tmp_path / "dataset")).read_text()
 
 
 def test_light_curves_are_drafted_as_arrays(tmp_path: Path, site: Path) -> None:
     where, every = nested(tmp_path / "far")
-    text = create(settings.load(site), "far", str(where)).read_text()
+    text = create_descriptor(settings.load_settings(site), "far", str(where)).read_text()
     assert 'lc_t:    {type: "float64[*]"}' in text
-    with Site(settings.load(site)) as opened:
-        ingest(opened, "far")
-        opened.refresh()
-        with query.run("SELECT SUM(lc_t[1]) AS s FROM far.main", OWNER, site=opened) as result:
-            (row,) = result.table().to_pylist()
+    with Site(settings.load_settings(site)) as opened:
+        ingest_collection(opened, "far")
+        opened.refresh_published_state()
+        with query.run_query("SELECT SUM(lc_t[1]) AS s FROM far.main", OWNER_PRINCIPAL, site=opened) as result:
+            (row,) = result.read_table().to_pylist()
     assert row["s"] == sum(one["lc"]["t"][0] for one in every.to_pylist() if one["lc"] and one["lc"]["t"])
 
 
@@ -259,26 +261,26 @@ HARM = {
 @pytest.mark.parametrize("harm", HARM)
 def test_a_check_says_what_is_wrong_with_a_catalogue(tmp_path: Path, site: Path, harm: str) -> None:
     where = catalogue(tmp_path / "far")
-    path = create(settings.load(site), "far", str(where))
-    found = settings.load(site)
-    resource, said = descriptor.checked(path, found)
+    path = create_descriptor(settings.load_settings(site), "far", str(where))
+    found = settings.load_settings(site)
+    resource, said = descriptor.check_and_read_descriptor(path, found)
     assert resource is not None
-    assert [*said, *refused(resource, path.parent, found)] == []
+    assert [*said, *find_sample_faults(resource, path.parent, found)] == []
     act, words = HARM[harm]
     act(where)
-    (fault,) = refused(resource, path.parent, found)
+    (fault,) = find_sample_faults(resource, path.parent, found)
     assert words in fault.message
     assert str(where) in fault.message
     assert fault.remedy
     assert fault.place.line
     with Site(found) as opened, pytest.raises(HvenError, match=words.split()[0]):
-        ingest(opened, "far")
+        ingest_collection(opened, "far")
     assert not [one for one in (site / "hats").rglob("*") if one.name == "manifest.arrow"]  # nothing half-adopted
 
 
 def test_a_check_is_told_on_the_command_line(tmp_path: Path, site: Path) -> None:
     where = catalogue(tmp_path / "far")
-    create(settings.load(site), "far", str(where))
+    create_descriptor(settings.load_settings(site), "far", str(where))
     assert json.loads(run(site, "check", "far", "--json")) == []
 
 
@@ -295,16 +297,16 @@ def test_partitions_that_are_directories_are_adopted_counted_and_pruned(tmp_path
     for text in (CONE, "SELECT COUNT(*) AS n FROM far.stars", "SELECT id FROM far.stars WHERE mag < 10", "SELECT * FROM far.stars WHERE id < 400"):  # fmt: skip
         found, known = (asked(*one, text) for one in ((engine, snapshot), (local, plain)))
         assert sorted(map(str, found)) == sorted(map(str, known)) != []
-    manifest = engine.manifest(snapshot)
-    few = manifest.in_cells(np.array([layout.cells_of(1, 5)], np.int64))
-    assert {manifest.head.files[one].pixel for one in manifest.array("file")[few]} == {
+    manifest = engine.open_manifest(snapshot)
+    few = manifest.find_groups_in_cells(np.array([layout.compute_cell_range(1, 5)], np.int64))
+    assert {manifest.head.files[one].pixel for one in manifest.get_array("file")[few]} == {
         5
     }  # both of its files, and no other
-    assert len(np.unique(manifest.array("file")[few])) == 2
-    assert engine.missing(snapshot) is None
-    kind: Any = plugins.load("sources", "hats")
-    source = kind.open(kind.Options(path=str(where)), Context())
-    assert pa.Table.from_batches(source.batches()).num_rows == source.size() == 2000
+    assert len(np.unique(manifest.get_array("file")[few])) == 2
+    assert engine.find_missing_file(snapshot) is None
+    kind: Any = plugins.load_plugin("sources", "hats")
+    source = kind.open(kind.Options(path=str(where)), SourceContext())
+    assert pa.Table.from_batches(source.read_batches()).num_rows == source.estimate_size() == 2000
     for one in (engine, local):
         one.close()
 
@@ -319,9 +321,9 @@ def test_directories_behind_an_address_are_found(tmp_path: Path, there: Files, t
     (tmp_path / "local").mkdir()
     local, here = adopt(tmp_path / "local", where)
     assert asked(engine, snapshot, CONE) == asked(local, here, CONE) != []
-    kind: Any = plugins.load("sources", "hats")
-    source = kind.open(kind.Options(path=f"{there.address}/far"), Context(allow_private=True))
-    assert pa.Table.from_batches(source.batches()).num_rows == 2000
+    kind: Any = plugins.load_plugin("sources", "hats")
+    source = kind.open(kind.Options(path=f"{there.address}/far"), SourceContext(allow_private=True))
+    assert pa.Table.from_batches(source.read_batches()).num_rows == 2000
     for one in (engine, local):
         one.close()
 
@@ -349,10 +351,10 @@ def test_properties_that_name_columns_that_are_not_there_are_told_of(tmp_path: P
     assert list((tmp_path / "root" / "far.stars").iterdir()) == []
 
 
-@pytest.mark.parametrize("read", [adopting.READ, 0])
+@pytest.mark.parametrize("read", [foreign_catalogues.MAX_CHECKED_ROWS, 0])
 def test_positions_that_are_not_of_their_partitions_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: int) -> None:  # fmt: skip
     """All of them are looked at, or of a large catalogue some."""
-    monkeypatch.setattr(adopting, "READ", read)
+    monkeypatch.setattr(foreign_catalogues, "MAX_CHECKED_ROWS", read)
     where = catalogue(tmp_path / "far")
     paths = sorted(where.rglob("Npix=*.parquet"), key=lambda path: path.stat().st_size)
     table = pq.read_table(paths[0], partitioning=None)
@@ -368,8 +370,10 @@ def test_cells_that_no_footer_tells_of_leave_no_row_out(tmp_path: Path) -> None:
     where = catalogue(tmp_path / "far")
     for path in where.rglob("*.parquet"):
         table = pq.read_table(path, partitioning=None)
-        cells = pa.array(table[layout.CELL].to_numpy() >> 20)
-        pq.write_table(table.set_column(0, layout.CELL, cells), path, write_statistics=["id", "ra", "dec", "mag"])
+        cells = pa.array(table[layout.CELL_COLUMN].to_numpy() >> 20)
+        pq.write_table(
+            table.set_column(0, layout.CELL_COLUMN, cells), path, write_statistics=["id", "ra", "dec", "mag"]
+        )
     engine, snapshot = adopt(tmp_path, where)
     assert len(asked(engine, snapshot, CONE)) == len(expected())
     engine.close()
@@ -406,8 +410,8 @@ def test_a_mount_that_hangs_hangs_no_ingest(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(os, "stat", hanging)
     monkeypatch.setattr(Path, "read_bytes", silent)
-    monkeypatch.setattr(catalogues, "PATIENCE", 0.3)
-    kind: Any = plugins.load("sources", "hats")
+    monkeypatch.setattr(catalogues, "MOUNT_TIMEOUT_SECONDS", 0.3)
+    kind: Any = plugins.load_plugin("sources", "hats")
     try:
         with pytest.raises(SourceError, match="does not answer") as fault:
             adopt(tmp_path, where)
@@ -416,21 +420,21 @@ def test_a_mount_that_hangs_hangs_no_ingest(tmp_path: Path, monkeypatch: pytest.
         assert list((tmp_path / "root" / "far.stars").iterdir()) == []
         if what == "properties":
             with pytest.raises(SourceError, match="does not answer"):
-                kind.recognised(str(where), Context())
+                kind.find_catalogue_root(str(where), SourceContext())
     finally:
         back.set()
 
 
 def test_a_token_that_is_wrong_is_told_of(tmp_path: Path, there: Files) -> None:
     there.files, there.token = served(catalogue(tmp_path / "far", 0)), "Bearer right"
-    kind: Any = plugins.load("sources", "hats")
+    kind: Any = plugins.load_plugin("sources", "hats")
     options = kind.Options(path=f"{there.address}/far", token="$T", tries=1)
     for secret, let_in in (("right", True), ("wrong", False)):
-        context = Context(allow_private=True, secret=lambda _, secret=secret: secret)
+        context = SourceContext(allow_private=True, resolve_secret=lambda _, secret=secret: secret)
         if let_in:
             source = kind.open(options, context)
-            assert sum(batch.num_rows for batch in source.batches(None, 50)) == 50
-            assert pa.Table.from_batches(source.batches()).num_rows == 2000
+            assert sum(batch.num_rows for batch in source.read_batches(None, 50)) == 50
+            assert pa.Table.from_batches(source.read_batches()).num_rows == 2000
         else:
             with pytest.raises(SourceError, match="401") as fault:
                 kind.open(options, context)

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hven.engines.hats.plainly import Plain, rows_within
-from hven.engines.hats.reading import Reader
-from hven.formats.hats_layout import CELL
+from hven.engines.hats.plain_pages import PlainValueIndex, read_rows_in_cells
+from hven.engines.hats.row_group_reader import RowGroupReader
+from hven.formats.hats_layout import CELL_COLUMN
 from hven.model.errors import StorageError
 
 ROWS = 5_000
@@ -25,7 +25,7 @@ def stars() -> pa.Table:
     cells = np.sort(random.integers(0, 1000, ROWS))  # many rows in a cell
     return pa.table(
         {
-            CELL: cells,
+            CELL_COLUMN: cells,
             "whole": random.integers(-(2**62), 2**62, ROWS),
             "small": random.integers(-(2**30), 2**30, ROWS).astype(np.int32),
             "single": random.normal(size=ROWS).astype(np.float32),
@@ -46,7 +46,7 @@ def written(path: Path, rows: pa.Table, **more: Any) -> str:
 
 def expected(rows: pa.Table, groups: list[int], ranges: Any, names: list[str]) -> pa.Table:
     at = np.arange(ROWS)
-    cells = np.asarray(rows[CELL])
+    cells = np.asarray(rows[CELL_COLUMN])
     inside = np.isin(at // 1000, groups) & np.any([(cells >= low) & (cells < high) for low, high in ranges], axis=0)
     return rows.filter(pa.array(inside)).select(names)
 
@@ -61,12 +61,12 @@ def test_rows_are_those_that_pyarrow_reads(tmp_path: Path, seed: int) -> None:
     lows = np.sort(random.choice(200, random.integers(1, 9), replace=False)) * 5
     ranges = np.stack([lows, lows + random.integers(0, 3, len(lows))], axis=1)
     schema = pa.schema([rows.schema.field(name) for name in names])
-    found = Reader(None).within(path, groups, schema, (Path(path).stat().st_size, ""), ranges)
+    found = RowGroupReader(None).read_rows_in_cells(path, groups, schema, (Path(path).stat().st_size, ""), ranges)
     assert found is not None
     shown = pa.Table.from_batches([found])
     assert shown.schema == schema
     assert shown.to_pydict().__repr__() == expected(rows, groups, ranges, names).to_pydict().__repr__()  # NaN is NaN
-    plain = rows_within(path, Plain(pq.read_metadata(path)), groups, schema, ranges)
+    plain = read_rows_in_cells(path, PlainValueIndex(pq.read_metadata(path)), groups, schema, ranges)
     assert plain is not None
     assert set(plain.columns) == PLAIN & set(names)
 
@@ -88,11 +88,13 @@ def test_what_does_not_stand_as_it_is_is_decoded(tmp_path: Path, more: dict[str,
     path = written(tmp_path / "a.parquet", rows, **more)
     ranges = np.array([[10, 12], [700, 710]])
     schema = pa.schema([rows.schema.field(name) for name in EVERY])
-    found = Reader(None).within(path, [0, 1, 2, 3, 4], schema, (Path(path).stat().st_size, ""), ranges)
+    found = RowGroupReader(None).read_rows_in_cells(
+        path, [0, 1, 2, 3, 4], schema, (Path(path).stat().st_size, ""), ranges
+    )
     if found is not None:  # cells stand as they are
         shown = pa.Table.from_batches([found])
         assert shown.to_pydict().__repr__() == expected(rows, [0, 1, 2, 3, 4], ranges, list(EVERY)).to_pydict().__repr__()  # fmt: skip
-    plain = rows_within(path, Plain(pq.read_metadata(path)), [0, 1, 2, 3, 4], schema, ranges)
+    plain = read_rows_in_cells(path, PlainValueIndex(pq.read_metadata(path)), [0, 1, 2, 3, 4], schema, ranges)
     assert plain is None or set(plain.columns) < PLAIN
 
 
@@ -100,25 +102,27 @@ def test_most_rows_and_cells_out_of_order_are_read_otherwise(tmp_path: Path) -> 
     rows = stars()
     schema = pa.schema([rows.schema.field("whole")])
     path = written(tmp_path / "a.parquet", rows)
-    assert rows_within(path, Plain(pq.read_metadata(path)), [0], schema, np.array([[0, 1000]])) is None
+    assert read_rows_in_cells(path, PlainValueIndex(pq.read_metadata(path)), [0], schema, np.array([[0, 1000]])) is None
     turned = written(tmp_path / "b.parquet", rows.take(pa.array(np.arange(ROWS)[::-1])))
-    assert rows_within(turned, Plain(pq.read_metadata(turned)), [0], schema, np.array([[0, 1]])) is None
+    assert (
+        read_rows_in_cells(turned, PlainValueIndex(pq.read_metadata(turned)), [0], schema, np.array([[0, 1]])) is None
+    )
 
 
 def test_a_file_that_is_cut_off_or_another_is_told(tmp_path: Path) -> None:
     rows = stars()
     path = tmp_path / "a.parquet"
     written(path, rows)
-    reader, schema = Reader(None), pa.schema([rows.schema.field("whole")])
+    reader, schema = RowGroupReader(None), pa.schema([rows.schema.field("whole")])
     size, ranges = path.stat().st_size, np.array([[900, 902]])
-    assert reader.within(str(path), [4], schema, (size, ""), ranges) is not None
-    known = Plain(pq.read_metadata(path))
-    assert rows_within(str(path), known, [4], schema, ranges) is not None
+    assert reader.read_rows_in_cells(str(path), [4], schema, (size, ""), ranges) is not None
+    known = PlainValueIndex(pq.read_metadata(path))
+    assert read_rows_in_cells(str(path), known, [4], schema, ranges) is not None
     path.write_bytes(path.read_bytes()[: size // 4])
     with pytest.raises(StorageError, match="is another one now"):
-        reader.within(str(path), [4], schema, (size, ""), ranges)
+        reader.read_rows_in_cells(str(path), [4], schema, (size, ""), ranges)
     with pytest.raises(OSError, match="cut off"):  # between the look at its size and the reading
-        rows_within(str(path), known, [4], schema, ranges)
+        read_rows_in_cells(str(path), known, [4], schema, ranges)
     path.unlink()
     with pytest.raises(StorageError, match="not there any more"):
-        reader.within(str(path), [4], schema, (size, ""), ranges)
+        reader.read_rows_in_cells(str(path), [4], schema, (size, ""), ranges)

@@ -8,8 +8,8 @@ import pytest
 from rows import LIST, STARS, answer, plan, unordered
 from rows import plain as comparable
 
-from hven.engines import Limits, Memory
-from hven.engines.duckdb import lists
+from hven.engines import ExecutionLimits, MemoryRelation
+from hven.engines.duckdb import long_lists
 
 
 def make_long_lists() -> dict[str, str]:
@@ -48,12 +48,12 @@ def test_long_lists(engine, relations, monkeypatch, column, name):
     ]
     for text in texts:
         got = answer(engine, text, relations)
-        engine.indexes = False
-        monkeypatch.setattr(lists, "LONG", 10**9)
+        engine.uses_indexes = False
+        monkeypatch.setattr(long_lists, "MAX_INLINE_VALUES", 10**9)
         try:
             wanted = answer(engine, text, relations)
         finally:
-            engine.indexes = True
+            engine.uses_indexes = True
             monkeypatch.undo()
         assert unordered(comparable(got)) == unordered(comparable(wanted)), text
 
@@ -63,22 +63,24 @@ def test_a_plan_serves_lists_of_other_values(engine, relations):
         engine, f"SELECT id FROM sky.stars WHERE id + 0 IN ({', '.join(map(str, range(100)))})", (STARS,)
     )
     for shift in (0, 3000, 6001):
-        values = [value + shift if index else 0 for index, value in enumerate(bound.slots)]
-        found = [row["id"] for batch in prepared.execute(values, relations, Limits()) for row in batch.to_pylist()]
+        values = [value + shift if index else 0 for index, value in enumerate(bound.literal_values)]
+        found = [
+            row["id"] for batch in prepared.execute(values, relations, ExecutionLimits()) for row in batch.to_pylist()
+        ]
         assert sorted(found) == [number for number in range(shift, 100 + shift) if number % 3 == 0]
 
 
 def test_lists_over_rows_in_memory(engine):
-    held = Memory(
+    held = MemoryRelation(
         pa.table(
             {"n": [1, None, 3, 500], "lon": [0.0] * 4, "lat": [0.0] * 4, "r": [0.0] * 4, "k": [1, 2, 3, 4]},
-            schema=LIST.arrow,
+            schema=LIST.arrow_schema,
         )
     )
     among = ", ".join(map(str, range(100)))
     for word, wanted in (("IN", [1, 3]), ("NOT IN", [4])):
         assert (
-            answer(engine, f"SELECT k FROM TAP_UPLOAD.list WHERE n {word} ({among})", {LIST.qualified: held})[
+            answer(engine, f"SELECT k FROM TAP_UPLOAD.list WHERE n {word} ({among})", {LIST.qualified_name: held})[
                 "k"
             ].to_pylist()
             == wanted
@@ -138,12 +140,12 @@ def test_long_chains_of_equalities(engine, relations, monkeypatch, name):
         f"SELECT s.id, u.n FROM sky.stars AS s LEFT JOIN TAP_UPLOAD.list AS u ON s.id = u.k WHERE {chain}",
     ):
         got = answer(engine, text, relations)
-        engine.indexes = False
-        monkeypatch.setattr(lists, "LONG", 10**9)
+        engine.uses_indexes = False
+        monkeypatch.setattr(long_lists, "MAX_INLINE_VALUES", 10**9)
         try:
             wanted = answer(engine, text, relations)
         finally:
-            engine.indexes = True
+            engine.uses_indexes = True
             monkeypatch.undo()
         assert unordered(comparable(got)) == unordered(comparable(wanted)), text
         assert len(wanted) > 0
@@ -151,7 +153,7 @@ def test_long_chains_of_equalities(engine, relations, monkeypatch, name):
 
 def test_a_long_chain_is_a_relation(engine):
     made = plan(engine, f"SELECT id FROM sky.stars WHERE {chains(CHAINS['others'])}", (STARS,))[1]
-    (held,) = made._lists
+    (held,) = made._list_tables
     assert len(held.table.columns) == 2
-    assert held.rows(()).num_rows == 200
+    assert held.build_rows(()).num_rows == 200
     assert made.explain().count(" OR ") == 3

@@ -13,16 +13,16 @@ import pyarrow as pa
 import pytest
 
 from hven import adql, descriptor, query
-from hven.engines import Limits, Live
-from hven.engines.postgres.live_running import HELD, Spool
-from hven.ingest import ingest
-from hven.model.errors import EvaluationError, HvenError, Timeout, Unavailable
+from hven.engines import ExecutionLimits, LiveRelation
+from hven.engines.postgres.live_execution import MAX_MEMORY_BYTES, BatchSpool
+from hven.ingest import ingest_collection
+from hven.model.errors import EvaluationError, HvenError, StorageUnavailableError, TimeLimitError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING
 from hven.site import Site
-from hven.site.auth import ANONYMOUS, DEFAULT
-from hven.testing.policies import half_hidden
-from hven.testing.site import site_with
+from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
+from hven.testing.policies import build_half_hidden_policies
+from hven.testing.site import open_site_with_descriptor
 from postgres import server, sphere
 from running import until
 
@@ -155,14 +155,16 @@ def site(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     (place / "collections" / "copied" / "copied.yaml").write_text(copy)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPS_DB", database)
-        with site_with(place, DESCRIPTOR.format(name="ops", source="live", kind="state") + FAR) as opened:
-            ingest(opened, "copied")
+        with open_site_with_descriptor(
+            place, DESCRIPTOR.format(name="ops", source="live", kind="state") + FAR
+        ) as opened:
+            ingest_collection(opened, "copied")
             yield opened
 
 
 def rows(site: Site, text: str, **options: object) -> list[tuple[object, ...]]:
-    with query.run(text, site=site, maxrec=100_000, **options) as result:  # type: ignore[arg-type]
-        return [tuple(_near(value) for value in row.values()) for row in result.table().to_pylist()]
+    with query.run_query(text, site=site, maxrec=100_000, **options) as result:  # type: ignore[arg-type]
+        return [tuple(_near(value) for value in row.values()) for row in result.read_table().to_pylist()]
 
 
 def _near(value: object) -> object:
@@ -187,7 +189,7 @@ def test_the_order_is_that_of_the_copy(site: Site, text: str) -> None:
 
 @pytest.mark.parametrize("text", QUERIES)
 def test_a_policy_hides_the_same_rows(site: Site, text: str) -> None:
-    policies = half_hidden("cube_id")
+    policies = build_half_hidden_policies("cube_id")
     live = rows(site, text.format(t="ops"), policies=policies)
     assert sorted(live, key=repr) == sorted(rows(site, text.format(t="copied"), policies=policies), key=repr)
 
@@ -195,13 +197,15 @@ def test_a_policy_hides_the_same_rows(site: Site, text: str) -> None:
 @pytest.mark.parametrize("rows_of", ["ops.far", "(SELECT ra, dec FROM ops.far) AS f"])
 def test_only_rows_around_a_polygon_travel(site: Site, rows_of: str) -> None:
     """The database knows no polygons: it is asked for what lies in the circle around one, through a derived table, too."""
-    holdings = site.current()
+    holdings = site.get_published_state()
     text = f"SELECT ra FROM {rows_of} WHERE 1 = CONTAINS(POINT(ra, dec), POLYGON(10, 20, 22, 20, 11, 32))"
-    bound = adql.bind(adql.parse(text), holdings.catalogue(ANONYMOUS, DEFAULT))
-    relation = holdings.relation(bound.tables[0], "public")
-    plan = site.engines.answering(relation.engine).prepare(bound)
-    [(_, reading)] = plan._detour.asks.values()
-    travelled = sum(batch.num_rows for batch in reading.execute(bound.slots, {"ops.far": relation}, Limits()))
+    bound = adql.bind_query(adql.parse_query(text), holdings.get_catalogue(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES))
+    relation = holdings.find_relation(bound.tables[0], "public")
+    plan = site.engines.get_engine_for_users(relation.engine).plan_query(bound)
+    [(_, reading)] = plan._fallback_plan.table_fetches.values()
+    travelled = sum(
+        batch.num_rows for batch in reading.execute(bound.literal_values, {"ops.far": relation}, ExecutionLimits())
+    )
     assert 0 < travelled < 400
 
 
@@ -220,29 +224,29 @@ def test_joins_of_all_three_kinds_of_rows(site: Site) -> None:
     assert sorted(alone, key=repr) == [(14, None, 'q"\\x', "c14"), (3, 1.5, "a'b", "C3"), (77, -2.0, "{,}", "c77")]
     mixed = rows(site, text.format(" JOIN copied.cubes AS c ON c.cube_id = l.cube_id"), uploads=uploads)
     assert [row[:4] for row in sorted(mixed, key=repr)] == sorted(alone, key=repr)
-    told = query.explain(
+    told = query.explain_query(
         "SELECT l.name FROM ops.cubes AS l JOIN copied.cubes AS c ON c.cube_id = l.cube_id WHERE l.cube_id < 9",
         site=site,
     )
     assert "live $OPS_DB" in told
     assert "copied" in told
-    assert "read in place" in query.explain("SELECT name FROM ops.cubes", site=site)
+    assert "read in place" in query.explain_query("SELECT name FROM ops.cubes", site=site)
 
 
 def test_the_indexes_of_the_source_serve_conditions(site: Site, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    from hven.engines.postgres.live_running import LiveExecution
+    from hven.engines.postgres.live_execution import LiveExecution
 
-    whole = LiveExecution._ask
+    whole = LiveExecution._fetch_small_answer
 
     def ask(self: LiveExecution, work: object, most: int) -> object:
-        text = work.asked  # type: ignore[attr-defined]
+        text = work.prepared_sql  # type: ignore[attr-defined]
         for number, value in sorted(enumerate(work.arguments, 1), reverse=True):  # type: ignore[attr-defined]
             text = text.replace(f"${number}::", f"'{value}'::")
         seen.append(text)
         return whole(self, work, most)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(LiveExecution, "_ask", ask)
+    monkeypatch.setattr(LiveExecution, "_fetch_small_answer", ask)
     conditions = {
         "cube_id = 17": "cubes_pkey",
         "name = 'C33'": "cubes_Name_idx",
@@ -310,9 +314,9 @@ def test_position_indexes_of_extensions_serve_cones(
         )
         try:
             with monkeypatch.context() as patch:
-                patch.setattr("hven.site._live_tables.LOOK", 0.0)
-                relation = site.refresh().relation("ops.cubes")
-            assert isinstance(relation, Live)
+                patch.setattr("hven.site._live_tables.INSPECTION_INTERVAL_SECONDS", 0.0)
+                relation = site.refresh_published_state().find_relation("ops.cubes")
+            assert isinstance(relation, LiveRelation)
             assert relation.position == extension
             for text in QUERIES:
                 if "POINT" in text or "DISTANCE" in text:
@@ -323,10 +327,10 @@ def test_position_indexes_of_extensions_serve_cones(
                 "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'sky'"
             ).fetchone()
             rows(site, "SELECT cube_id FROM ops.cubes WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 0.1))")
-            for engine in site.engines.opened():
+            for engine in site.engines.list_open_engines():
                 if engine.name.startswith("live"):  # statistics are sent when a session ends
-                    engine.askers.close()  # type: ignore[attr-defined]
-                    engine.streams.close()  # type: ignore[attr-defined]
+                    engine.query_pool.close()  # type: ignore[attr-defined]
+                    engine.stream_pool.close()  # type: ignore[attr-defined]
                     engine._pools = None  # type: ignore[attr-defined]
             used = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'sky'"
             until(lambda: connection.execute(used).fetchone()[0] > before[0])  # type: ignore[index]
@@ -342,29 +346,29 @@ def test_a_row_of_another_program_is_seen_by_the_next_query(site: Site, database
         try:
             assert rows(site, count)[0][0] == first + 1  # type: ignore[operator]
             assert rows(site, "SELECT worth FROM ops.runs WHERE run = 100001") == [(1.25,)]
-            one, two = (query.run("SELECT run FROM ops.runs", site=site) for _ in range(2))
+            one, two = (query.run_query("SELECT run FROM ops.runs", site=site) for _ in range(2))
             assert one.version != two.version  # an answer's ETag is made of it
             assert one.volatile
-            assert one.total is None
+            assert one.total_row_count is None
             one.close()
             two.close()
         finally:
             connection.execute("DELETE FROM runs WHERE run = 100001")
-    assert site.current().published["ops.runs"].rows is None
+    assert site.get_published_state().tables_by_name["ops.runs"].rows is None
 
 
 def test_sessions_cannot_write_and_leave_no_transaction_open(site: Site, database: str) -> None:
-    engine = next(engine for engine in site.engines.opened() if engine.name == "live $OPS_DB")
-    with engine.askers.borrowed() as connection, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):  # type: ignore[attr-defined]
+    engine = next(engine for engine in site.engines.list_open_engines() if engine.name == "live $OPS_DB")
+    with engine.query_pool.borrow_connection() as connection, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):  # type: ignore[attr-defined]
         connection.execute("CREATE TEMPORARY TABLE x AS SELECT 1")
     # a reader who stops in the middle of a long answer
-    result = query.run(
+    result = query.run_query(
         "SELECT a.cube_id, b.name, b.word FROM ops.cubes AS a CROSS JOIN ops.runs AS c JOIN ops.cubes AS b ON b.cube_id < 60",
         site=site,
         maxrec=600_000,
-        most=600_000,
+        hard_row_limit=600_000,
     )
-    batches = result.batches()
+    batches = result.iterate_batches()
     assert next(batches).num_rows
     with psycopg.connect(database, autocommit=True) as watcher:
         open_ = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hven' AND xact_start IS NOT NULL"
@@ -374,10 +378,10 @@ def test_sessions_cannot_write_and_leave_no_transaction_open(site: Site, databas
 
 
 def test_a_reader_who_leaves_stops_the_query(site: Site, database: str) -> None:
-    result = query.run(
-        "SELECT a.cube_id FROM ops.cubes AS a CROSS JOIN ops.cubes AS b", site=site, maxrec=10**8, most=10**8
+    result = query.run_query(
+        "SELECT a.cube_id FROM ops.cubes AS a CROSS JOIN ops.cubes AS b", site=site, maxrec=10**8, hard_row_limit=10**8
     )
-    assert next(result.batches()).num_rows
+    assert next(result.iterate_batches()).num_rows
     result.close()
     with psycopg.connect(database, autocommit=True) as watcher:
         active = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hven' AND state = 'active'"
@@ -385,14 +389,14 @@ def test_a_reader_who_leaves_stops_the_query(site: Site, database: str) -> None:
 
 
 def test_batches_that_do_not_fit_memory_wait_in_a_file() -> None:
-    batch = pa.record_batch({"x": pa.array(range(HELD // 32))})
-    spool = Spool(batch.schema)
+    batch = pa.record_batch({"x": pa.array(range(MAX_MEMORY_BYTES // 32))})
+    spool = BatchSpool(batch.schema)
     for _ in range(7):
-        spool.put(batch)
-    spool.end()
-    assert spool._size > 0
+        spool.add_batch(batch)
+    spool.mark_end()
+    assert spool._file_bytes > 0
     assert [one.num_rows for one in spool] == [batch.num_rows] * 7
-    assert spool._held == 0
+    assert spool._memory_bytes == 0
     spool.close()
 
 
@@ -419,7 +423,7 @@ def test_what_the_database_cannot_compute_of_a_row(
 ) -> None:
     monkeypatch.setenv("OPS_DB", database)
     text = "collection: ops\ntitle: T\ntables:\n  good:\n    source: {kind: live, url: $OPS_DB, table: good}\n"
-    with site_with(tmp_path, text) as site:
+    with open_site_with_descriptor(tmp_path, text) as site:
         assert len(rows(site, "SELECT ratio FROM ops.good WHERE id < 4000")) == 3999
         with pytest.raises(EvaluationError, match="division by zero"):
             rows(site, "SELECT ratio FROM ops.good")
@@ -441,12 +445,12 @@ def test_changes_of_the_table_are_told_and_followed(
             connection.execute(
                 f'CREATE TABLE "Sales".{name} AS SELECT 1::bigint AS a, \'x\'::text AS b, 2 AS "Mixed Case", 3 AS "select"'
             )
-        with site_with(tmp_path, text) as site:
+        with open_site_with_descriptor(tmp_path, text) as site:
             ask = "SELECT a, b FROM shop.{}"
             for name in ("lost", "gone", "other", "fixed"):
                 assert rows(site, ask.format(name)) == [(1, "x")]
             assert rows(site, 'SELECT "Mixed Case", "select" FROM shop.lost') == [(2, 3)]
-            holdings = site.current()
+            holdings = site.get_published_state()
             connection.execute(
                 'ALTER TABLE "Sales".lost DROP COLUMN b; DROP TABLE "Sales".gone; ALTER TABLE "Sales".fixed DROP COLUMN b'
             )
@@ -454,29 +458,29 @@ def test_changes_of_the_table_are_told_and_followed(
                 'DROP TABLE "Sales".other; CREATE TABLE "Sales".other AS SELECT \'now text\' AS a, 5 AS b'
             )
             for name in ("lost", "gone", "fixed"):
-                with pytest.raises(Unavailable, match="has changed in its database"):
-                    rows(site, ask.format(name), holdings=holdings)
+                with pytest.raises(StorageUnavailableError, match="has changed in its database"):
+                    rows(site, ask.format(name), published_state=holdings)
             with pytest.raises(HvenError):
-                rows(site, ask.format("other"), holdings=holdings)
-            monkeypatch.setattr("hven.site._live_tables.LOOK", 0.0)
-            site.refresh()
+                rows(site, ask.format("other"), published_state=holdings)
+            monkeypatch.setattr("hven.site._live_tables.INSPECTION_INTERVAL_SECONDS", 0.0)
+            site.refresh_published_state()
             # it follows its source, so the column is simply gone
             assert rows(site, "SELECT a FROM shop.lost") == [(1,)]
             assert rows(site, ask.format("other")) == [("now text", 5)]
-            problems = "\n".join(site.current().problems)
+            problems = "\n".join(site.get_published_state().problems)
             assert "shop.gone" in problems
             assert "no table Sales.gone" in problems
             assert "shop.fixed: it does not fit its database any more" in problems
-            with pytest.raises(Unavailable, match="has changed"):
+            with pytest.raises(StorageUnavailableError, match="has changed"):
                 rows(site, ask.format("fixed"))
             assert rows(site, "SELECT a FROM shop.fixed") == [(1,)]
             connection.execute(
                 'CREATE TABLE "Sales".gone AS SELECT 7::bigint AS a, \'y\'::text AS b; ALTER TABLE "Sales".fixed ADD b text'
             )
-            site.refresh()
+            site.refresh_published_state()
             assert rows(site, ask.format("gone")) == [(7, "y")]
             assert rows(site, ask.format("fixed")) == [(1, None)]
-            assert site.current().problems == ()
+            assert site.get_published_state().problems == ()
 
 
 def ops(*tables: str, seconds: float = 60.0) -> str:
@@ -496,24 +500,29 @@ def test_rights_of_the_role(database: str, tmp_path: Path, monkeypatch: pytest.M
             "GRANT SELECT (a) ON half TO reader; GRANT SELECT ON runs TO reader; INSERT INTO half VALUES (1, 2)"
         )
         monkeypatch.setenv("OPS_DB", database.replace("hven@", "reader@"))
-        monkeypatch.setattr("hven.site._live_tables.LOOK", 100.0)  # what changes is met by queries of the state before
-        with site_with(tmp_path, ops("closed", "half", "runs")) as site:
-            problems = "\n".join(site.current().problems)
+        monkeypatch.setattr(
+            "hven.site._live_tables.INSPECTION_INTERVAL_SECONDS", 100.0
+        )  # what changes is met by queries of the state before
+        with open_site_with_descriptor(tmp_path, ops("closed", "half", "runs")) as site:
+            problems = "\n".join(site.get_published_state().problems)
             assert "may not read closed" in problems
             assert 'GRANT SELECT ON "public"."closed" TO "reader"' in problems
             assert rows(site, "SELECT * FROM ops.half") == [(1,)]
-            faults = [str(fault) for fault in descriptor.check(tmp_path / "collections/ops/ops.yaml", site.settings)]
+            faults = [
+                str(fault)
+                for fault in descriptor.check_descriptor(tmp_path / "collections/ops/ops.yaml", site.settings)
+            ]
             assert any(
                 "closed" in fault and "GRANT SELECT" in fault and "ops.yaml:5:13" in fault for fault in faults
             ), faults
             assert any("column secret may not be read" in fault for fault in faults)
             connection.execute("REVOKE SELECT ON runs FROM reader")
-            with pytest.raises(Unavailable, match="may not be read any more"):
+            with pytest.raises(StorageUnavailableError, match="may not be read any more"):
                 rows(site, "SELECT run FROM ops.runs")
             # who alters the table has the whole of it: readers are told soon, and do not queue up
             with connection.transaction():
                 connection.execute("LOCK TABLE half IN ACCESS EXCLUSIVE MODE")
-                with pytest.raises(Unavailable, match="is being altered"):
+                with pytest.raises(StorageUnavailableError, match="is being altered"):
                     rows(site, "SELECT a FROM ops.half")
 
 
@@ -521,8 +530,8 @@ def test_a_limit_of_time(database: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("OPS_DB", database)
     long = "SELECT COUNT(*) AS n FROM ops.cubes AS a JOIN ops.cubes AS b ON a.mag < b.mag JOIN ops.runs AS c ON c.worth < a.mag"
     with (
-        site_with(tmp_path, ops("runs", "cubes", seconds=1.5)) as site,
-        pytest.raises(Timeout, match=r"limit of 1\.5 s"),
+        open_site_with_descriptor(tmp_path, ops("runs", "cubes", seconds=1.5)) as site,
+        pytest.raises(TimeLimitError, match=r"limit of 1\.5 s"),
     ):
         rows(site, long)
 
@@ -546,12 +555,14 @@ def test_text_of_a_database_in_another_encoding(database: str, tmp_path: Path, m
         "collection: ops\ntitle: T\ntables:\n  words: {source: {kind: live, url: $LATIN, table: words}}\n"
         "  plain: {source: {kind: live, url: $BYTES, table: words}}\n  broken: {source: {kind: live, url: $BYTES, table: broken}}\n"
     )
-    with site_with(tmp_path, text) as site:
+    with open_site_with_descriptor(tmp_path, text) as site:
         assert rows(site, "SELECT w FROM ops.words WHERE w = 'Ängström'") == [("Ängström",)]
         assert rows(site, "SELECT w FROM ops.plain") == [("plain",)]
         with pytest.raises(HvenError, match=r"UTF-8|UTF8|encoding"):
             rows(site, "SELECT w FROM ops.broken")
-        warned = [str(fault) for fault in descriptor.check(tmp_path / "collections/ops/ops.yaml", site.settings)]
+        warned = [
+            str(fault) for fault in descriptor.check_descriptor(tmp_path / "collections/ops/ops.yaml", site.settings)
+        ]
         assert any("SQL_ASCII" in fault for fault in warned)
 
 

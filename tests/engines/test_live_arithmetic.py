@@ -13,9 +13,15 @@ import psycopg
 import pytest
 
 from hven.adql import bind_expression, parse_expression
-from hven.engines.postgres.functions import FUNCTIONS
-from hven.engines.postgres.live_text import LivePlaces, LivePostgres, LiveWriter, beyond, written_out
-from hven.engines.postgres.places import Positions
+from hven.engines.postgres.functions import FUNCTION_DEFINITIONS
+from hven.engines.postgres.live_dialect import (
+    LivePostgresDialect,
+    LiveSqlWriter,
+    LiveTableWriter,
+    find_unsupported_function,
+    inline_functions,
+)
+from hven.engines.postgres.position_search import PositionConditions
 from hven.model.errors import HvenError
 from hven.model.table import Column
 from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP, parse_type
@@ -52,14 +58,16 @@ SPECIAL = [
 
 def said(text: str) -> str:
     """Write an expression as a live table's query does."""
-    writer = LiveWriter(LivePostgres(LivePlaces(Positions(), {}, {}, "")), {}, frozenset())
-    return written_out(writer.expr(bind_expression(parse_expression(text), COLUMNS))).replace("t0.", "t.")
+    writer = LiveSqlWriter(LivePostgresDialect(LiveTableWriter(PositionConditions(), {}, {}, "")), {}, frozenset())
+    return inline_functions(writer.write_expression(bind_expression(parse_expression(text), COLUMNS))).replace(
+        "t0.", "t."
+    )
 
 
 @pytest.fixture(scope="module")
 def connection() -> Iterator[psycopg.Connection]:
     with server() as url, psycopg.connect(f"postgresql://{url}", autocommit=True) as made:
-        for text in FUNCTIONS:
+        for text in FUNCTION_DEFINITIONS:
             made.execute(f"CREATE OR REPLACE {text}")
         made.execute("CREATE TABLE t (x double precision, y double precision)")
         chance = random.Random(6)
@@ -151,8 +159,8 @@ def test_times_of_numbers(connection: psycopg.Connection, text: str, value: floa
 
 
 def test_what_two_numbers_say_stays_with_the_embedded_engine() -> None:
-    assert beyond(bind_expression(parse_expression("FROM_JD(x, y)"), COLUMNS)) == "FROM_JD"
-    assert beyond(bind_expression(parse_expression("FROM_JD(x)"), COLUMNS)) == ""
+    assert find_unsupported_function(bind_expression(parse_expression("FROM_JD(x, y)"), COLUMNS)) == "FROM_JD"
+    assert find_unsupported_function(bind_expression(parse_expression("FROM_JD(x)"), COLUMNS)) == ""
 
 
 CALLS = {
@@ -181,7 +189,7 @@ def test_what_mappings_cannot_have_is_listed() -> None:
     wrong = []
     for name, arguments in CALLS.items():
         try:
-            refused = beyond(bind_expression(parse_expression(f"{name}({arguments})"), MORE))
+            refused = find_unsupported_function(bind_expression(parse_expression(f"{name}({arguments})"), MORE))
         except HvenError as error:
             refused = ""
             wrong.append((name, str(error)))
@@ -195,4 +203,4 @@ def test_what_mappings_cannot_have_is_listed() -> None:
 )
 def test_what_mappings_can_have(name: str) -> None:
     argument = {"jd": "t", "length": "s", "mod": "x, 360"}.get(name, "x")
-    assert beyond(bind_expression(parse_expression(f"{name}({argument})"), MORE)) == ""
+    assert find_unsupported_function(bind_expression(parse_expression(f"{name}({argument})"), MORE)) == ""

@@ -5,26 +5,26 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from hven.engines import Live, LiveColumn
-from hven.engines.postgres.dialect import Elsewhere
-from hven.engines.postgres.live_plan import constants
-from hven.engines.postgres.live_text import address, raws, written_out
+from hven.engines import LiveColumn, LiveRelation
+from hven.engines.postgres.dialect import UnsupportedByPostgresError
+from hven.engines.postgres.live_dialect import find_raw_columns, inline_functions, write_live_rows
+from hven.engines.postgres.live_query_plan import write_rows_as_constants
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
 
 COLUMNS = (
-    LiveColumn(name="mag", value="nullif({0}, 'NaN')", raw=True, guard="{0} <> 'NaN'"),
+    LiveColumn(name="mag", value="nullif({0}, 'NaN')", is_comparable=True, guard_condition="{0} <> 'NaN'"),
     LiveColumn(name='odd "name'),
 )
 
 
 def test_only_what_is_needed_is_asked_for() -> None:
-    live = Live("$X", '"public"."t"', "live $X", columns=COLUMNS)
-    assert address(live, {'odd "name'}) == '(SELECT s."odd ""name" AS "odd ""name" FROM "public"."t" AS s)'
-    whole = address(live)
+    live = LiveRelation("$X", '"public"."t"', "live $X", columns=COLUMNS)
+    assert write_live_rows(live, {'odd "name'}) == '(SELECT s."odd ""name" AS "odd ""name" FROM "public"."t" AS s)'
+    whole = write_live_rows(live)
     assert """nullif(s."mag", 'NaN') AS "mag", s."mag" AS "hven:raw:mag\"""" in whole
-    assert address(live, set()) == '(SELECT  FROM "public"."t" AS s)'
-    assert raws(live).guards == {"mag": "{0} <> 'NaN'"}
+    assert write_live_rows(live, set()) == '(SELECT  FROM "public"."t" AS s)'
+    assert find_raw_columns(live).guards == {"mag": "{0} <> 'NaN'"}
 
 
 def test_rows_become_constants_whatever_stands_in_them() -> None:
@@ -32,13 +32,13 @@ def test_rows_become_constants_whatever_stands_in_them() -> None:
         schema="TAP_UPLOAD", name="t", columns=(Column(name="x", type=FLOAT64), Column(name="s", type=STRING))
     )
     rows = pa.table({"x": [1.5, None, float("nan")], "s": ["it's", 'a "b" \\', None]})
-    assert constants(table, rows) == (
+    assert write_rows_as_constants(table, rows) == (
         '(SELECT * FROM unnest(\'{1.5,NULL,nan}\'::double precision[], \'{"it\'\'s","a \\"b\\" \\\\",NULL}\'::text[]) AS r("x", "s"))'
     )
 
 
 def test_functions_are_written_out_but_not_inside_quotes() -> None:
-    text = written_out("SELECT 'hven_distance(1, 2)' AS \"hven_distance(x)\", hven_distance(a, b, f(c, ')'), 4)")
+    text = inline_functions("SELECT 'hven_distance(1, 2)' AS \"hven_distance(x)\", hven_distance(a, b, f(c, ')'), 4)")
     assert text.startswith(
         "SELECT 'hven_distance(1, 2)' AS \"hven_distance(x)\", (CASE WHEN CAST(a AS double precision)"
     )
@@ -48,5 +48,5 @@ def test_functions_are_written_out_but_not_inside_quotes() -> None:
 
 @pytest.mark.parametrize("text", ["hven_in_ring(a, b, c)", "hven_distance(random(), b, c, d)", "hven_nothing(x)"])
 def test_what_is_no_expression_is_computed_elsewhere(text: str) -> None:
-    with pytest.raises(Elsewhere):
-        written_out(text)
+    with pytest.raises(UnsupportedByPostgresError):
+        inline_functions(text)

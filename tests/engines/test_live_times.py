@@ -9,7 +9,7 @@ import pytest
 
 from hven import query
 from hven.site import Site
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 from postgres import server
 
 ODD = """CREATE TABLE odd (n int PRIMARY KEY, d date, t timestamp, z timestamptz);
@@ -38,13 +38,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         with psycopg.connect(f"postgresql://{where}", autocommit=True) as connection:
             connection.execute(ODD)
         patch.setenv("OPS_DB", f"postgresql://{where}")
-        with site_with(tmp_path_factory.mktemp("times"), TEXT) as opened:
+        with open_site_with_descriptor(tmp_path_factory.mktemp("times"), TEXT) as opened:
             yield opened
 
 
 def rows(site: Site, text: str) -> list[tuple[object, ...]]:
-    with query.run(text, site=site) as result:
-        return [tuple(row.values()) for row in result.table().to_pylist()]
+    with query.run_query(text, site=site) as result:
+        return [tuple(row.values()) for row in result.read_table().to_pylist()]
 
 
 @pytest.mark.parametrize("column", ["d", "t", "z"])
@@ -70,8 +70,8 @@ def test_what_is_made_of_an_infinite_time_is_null(site: Site) -> None:
 @pytest.mark.parametrize("narrow", ["WHERE n > 4", ""])
 def test_far_years_are_shown_by_both_ways_of_reading(site: Site, narrow: str) -> None:
     """As the binary value that PostgreSQL has; what a year of five figures or before 1 means is the reader's."""
-    with query.run(f"SELECT n, t FROM ops.odd {narrow}", site=site) as result:
-        found = result.table()
+    with query.run_query(f"SELECT n, t FROM ops.odd {narrow}", site=site) as result:
+        found = result.read_table()
     micro = dict(zip(found.column("n").to_pylist(), found.column("t").cast("int64").to_pylist(), strict=True))
     assert micro[5] == 316516208400 * 10**6
     assert micro[6] == -63517780800 * 10**6

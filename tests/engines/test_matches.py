@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from rows import LIST, STARS, answer, both, circles, plan, sky, stage, unordered
 
-from hven.engines import Limits, Memory
-from hven.engines.duckdb import candidates
-from hven.model.clock import Clock
-from hven.model.errors import Cancelled
-from hven.model.sky import Polygon, distance
+from hven.engines import ExecutionLimits, MemoryRelation
+from hven.engines.duckdb import candidate_search
+from hven.model.deadlines import Deadline
+from hven.model.errors import OperationCancelledError
+from hven.model.sky import Polygon, compute_distance
 from hven.model.table import Column, Table
 from hven.model.types import CIRCLE, INT64, POLYGON
 from shared import MORE
@@ -79,14 +79,14 @@ def regions(rows: int) -> pa.Table:
             )
         areas.append(None if number % 11 == 5 else corners.ravel().tolist())
         around.append(None if number % 7 == 3 else [lon, float(lat), float(size)])
-    return pa.table({"n": np.arange(rows), "patch": areas, "around": around}, schema=REGIONS.arrow)
+    return pa.table({"n": np.arange(rows), "patch": areas, "around": around}, schema=REGIONS.arrow_schema)
 
 
 def relations_of(engine, stars: int) -> dict:
     found = {
         "sky.stars": stage(engine, STARS, sky(stars)),
-        "TAP_UPLOAD.list": Memory(circles(60)),
-        "TAP_UPLOAD.regions": Memory(regions(24)),
+        "TAP_UPLOAD.list": MemoryRelation(circles(60)),
+        "TAP_UPLOAD.regions": MemoryRelation(regions(24)),
     }
     return type("Relations", (dict,), {"__repr__": lambda _: "Relations()"})(found)
 
@@ -106,20 +106,20 @@ def fewer(engine, relations):
 @pytest.mark.parametrize("text", STARS_BY_U)
 def test_every_form_is_matched_by_the_index(engine, relations, fewer, text):
     if "BOX(" in text:
-        relations = {**fewer, "TAP_UPLOAD.list": Memory(circles(60).slice(0, 20))}
+        relations = {**fewer, "TAP_UPLOAD.list": MemoryRelation(circles(60).slice(0, 20))}
     elif "r.patch" in text:
         relations = fewer
     bound, prepared = plan(engine, text, TABLES)
     assert "by the position index" in prepared.explain(), prepared.explain()
-    reduced = prepared._candidates.find(engine, bound.slots, relations, Limits())
-    assert reduced.joins, "the pairs were not looked up"
+    reduced = prepared._candidate_finder.find_candidates(engine, bound.literal_values, relations, ExecutionLimits())
+    assert reduced.replaced_conditions, "the pairs were not looked up"
     indexed, scanned = both(engine, text, relations, TABLES)
     assert unordered(indexed) == unordered(scanned)
     assert len(indexed) > 5 or "COUNT(*) AS c FROM sky" in text or "NOT EXISTS" in text or " IN (SELECT" in text
 
 
 def stars_of(relations, engine):
-    rows = engine.stored(relations["sky.stars"]).table
+    rows = engine.open_snapshot(relations["sky.stars"]).table
     return (np.asarray(rows[name].cast(pa.float64()).to_numpy()) for name in ("id", "ra", "dec"))
 
 
@@ -130,7 +130,7 @@ def test_pairs_are_those_of_numpy(engine, relations):
     for row in drivers.to_pylist():
         if row["lon"] is not None:
             with np.errstate(invalid="ignore"):
-                near = ids[distance(ra, dec, row["lon"], row["lat"]) < 0.5]
+                near = ids[compute_distance(ra, dec, row["lon"], row["lat"]) < 0.5]
             wanted |= {(row["n"], int(star)) for star in near}
         if row["lon"] is None or not len(near):
             lonely.add(row["n"])
@@ -181,13 +181,13 @@ def test_a_hundred_thousand_uploaded_rows(engine):
             "r": np.full(rows, 0.001),
             "k": np.arange(rows),
         },
-        schema=LIST.arrow,
+        schema=LIST.arrow_schema,
     )
     relations = {
         "sky.many": stage(
-            engine, table, pa.table({"id": np.arange(stars), "ra": ra, "dec": dec}, schema=table.arrow), 50_000
+            engine, table, pa.table({"id": np.arange(stars), "ra": ra, "dec": dec}, schema=table.arrow_schema), 50_000
         ),
-        "TAP_UPLOAD.list": Memory(uploaded),
+        "TAP_UPLOAD.list": MemoryRelation(uploaded),
     }
     for text in (
         "SELECT u.n, s.id FROM TAP_UPLOAD.list AS u JOIN sky.many AS s ON DISTANCE(s.ra, s.dec, u.lon, u.lat) < 0.00027777",
@@ -195,7 +195,9 @@ def test_a_hundred_thousand_uploaded_rows(engine):
     ):
         bound, prepared = plan(engine, text, (table, LIST))
         assert BY_INDEX.format("u") in prepared.explain()
-        assert prepared._candidates.find(engine, bound.slots, relations, Limits()).joins
+        assert prepared._candidate_finder.find_candidates(
+            engine, bound.literal_values, relations, ExecutionLimits()
+        ).replaced_conditions
         found = answer(engine, text, relations, (table, LIST))
         partners = dict(zip(found["n"].to_pylist(), found["id"].to_pylist(), strict=True))
         assert sum(partners[n] == chosen[n] for n in range(rows)) > 0.999 * rows
@@ -203,16 +205,18 @@ def test_a_hundred_thousand_uploaded_rows(engine):
 
 def test_many_circles_around_few_stars_are_looked_up_too(engine):
     relations = {
-        "sky.stars": stage(engine, STARS, sky(candidates.WORTH + 20)),
-        "TAP_UPLOAD.list": Memory(circles(30_000)),
+        "sky.stars": stage(engine, STARS, sky(candidate_search.MIN_TARGET_ROWS + 20)),
+        "TAP_UPLOAD.list": MemoryRelation(circles(30_000)),
     }
-    assert 4 * (candidates.WORTH + 20) + candidates.FEW < 30_000
+    assert 4 * (candidate_search.MIN_TARGET_ROWS + 20) + candidate_search.MIN_CANDIDATE_LIMIT < 30_000
     for text in (
         "SELECT u.n, s.id FROM TAP_UPLOAD.list AS u JOIN sky.stars AS s ON 1 = CONTAINS(POINT(s.ra, s.dec), CIRCLE(u.lon, u.lat, u.r / 100))",
         "SELECT u.n, s.id FROM TAP_UPLOAD.list AS u LEFT JOIN sky.stars AS s ON DISTANCE(s.ra, s.dec, u.lon, u.lat) < 0.1",
     ):
         bound, prepared = plan(engine, text, TABLES)
-        assert prepared._candidates.find(engine, bound.slots, relations, Limits()).joins
+        assert prepared._candidate_finder.find_candidates(
+            engine, bound.literal_values, relations, ExecutionLimits()
+        ).replaced_conditions
         found, wanted = both(engine, text, relations)
         assert unordered(found) == unordered(wanted)
 
@@ -221,10 +225,10 @@ def test_what_is_computed_first_can_be_stopped(engine, relations):
     text = f"SELECT COUNT(*) AS c FROM (SELECT a.n, a.lon, b.lat + MAX(c.ra) AS lat FROM TAP_UPLOAD.list AS a, sky.stars AS b, sky.stars AS c WHERE b.dec * c.dec + a.n > 8100 GROUP BY a.n, a.lon, b.lat) AS u JOIN sky.stars AS s ON {NEAR}"
     text = text.replace("b.lat", "b.dec")
     bound, prepared = plan(engine, text, TABLES)
-    execution = prepared.execute(bound.slots, relations, Limits(clock=Clock(60)))
+    execution = prepared.execute(bound.literal_values, relations, ExecutionLimits(deadline=Deadline(60)))
     timer = threading.Timer(0.5, execution.cancel)
     begun = time.monotonic()
     timer.start()
-    with pytest.raises(Cancelled):
+    with pytest.raises(OperationCancelledError):
         list(execution)
     assert time.monotonic() - begun < 20

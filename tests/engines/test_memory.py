@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rows import both, plan
 
-from hven.engines import Limits, Memory
-from hven.engines.duckdb.running import ReadyExecution
+from hven.engines import ExecutionLimits, MemoryRelation
+from hven.engines.duckdb.query_execution import ReadyExecution
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, STRING, TIMESTAMP
 from shared import MORE
@@ -120,7 +120,9 @@ def conditions(draw) -> str:
     lasting=st.booleans(),
 )
 def test_both_roads_agree(engine, data, where, what, order, top, lasting):
-    relations = {WORDY.qualified: Memory(pa.Table.from_pylist(data, WORDY.arrow), lasting=lasting)}
+    relations = {
+        WORDY.qualified_name: MemoryRelation(pa.Table.from_pylist(data, WORDY.arrow_schema), is_reused=lasting)
+    }
     query = f"SELECT {top}{what} FROM TAP_SCHEMA.words"
     if where is not None:
         query += f" WHERE {where}"
@@ -152,11 +154,16 @@ def test_both_roads_agree(engine, data, where, what, order, top, lasting):
 )
 def test_what_clients_ask_of_tap_schema_needs_no_duckdb(engine, query):
     held = pa.Table.from_pylist(
-        [{"plain": word, "ascii": "aB", "n": number, "x": math.nan} for number, word in enumerate(WORDS)], WORDY.arrow
+        [{"plain": word, "ascii": "aB", "n": number, "x": math.nan} for number, word in enumerate(WORDS)],
+        WORDY.arrow_schema,
     )
     bound, prepared = plan(engine, query, (WORDY,))
     assert prepared.small
-    execution = prepared.execute(bound.slots, {WORDY.qualified: Memory(held, lasting=True)}, Limits(rows=100))
+    execution = prepared.execute(
+        bound.literal_values,
+        {WORDY.qualified_name: MemoryRelation(held, is_reused=True)},
+        ExecutionLimits(row_limit=100),
+    )
     assert isinstance(execution, ReadyExecution)
     assert execution.small
     assert sum(batch.num_rows for batch in execution)
@@ -164,13 +171,16 @@ def test_what_clients_ask_of_tap_schema_needs_no_duckdb(engine, query):
 
 def test_what_was_made_of_lasting_rows_goes_with_them(engine):
     gc.collect()  # what other tests left goes now, and not in between
-    before = len(engine._seen)
+    before = len(engine._cleaned_tables)
     held = pa.table({"n": [1.0, math.nan]})
-    first, again = engine.held(Memory(held, lasting=True)), engine.held(Memory(held, lasting=True))
+    first, again = (
+        engine.get_readable_rows(MemoryRelation(held, is_reused=True)),
+        engine.get_readable_rows(MemoryRelation(held, is_reused=True)),
+    )
     assert first is again
     assert first.batches[0].column(0).null_count == 1
-    assert engine.held(Memory(held)) is not engine.held(Memory(held))
-    assert len(engine._seen) == before + 1
+    assert engine.get_readable_rows(MemoryRelation(held)) is not engine.get_readable_rows(MemoryRelation(held))
+    assert len(engine._cleaned_tables) == before + 1
     del held
     gc.collect()
-    assert len(engine._seen) == before
+    assert len(engine._cleaned_tables) == before

@@ -22,11 +22,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from rows import STARS, answer, sky, stage
 
-from hven.engines import _spool, duckdb
-from hven.engines._rows import LAST, position_keys
-from hven.engines.duckdb import merging, renumbering, staging
-from hven.engines.duckdb.layout import MANIFEST
-from hven.ingest._space import occupied
+from hven.engines import _file_staging, duckdb
+from hven.engines._row_preparation import MISSING_KEY, compute_position_keys
+from hven.engines.duckdb import row_renumbering, snapshot_merging, staging
+from hven.engines.duckdb.snapshot_files import MANIFEST_FILE_NAME
+from hven.ingest._disk_space import measure_directory
 from hven.model.errors import DataError, StorageError
 from hven.model.table import Column, Partition, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, STRING, TIMESTAMP, parse_type
@@ -45,22 +45,22 @@ def own(tmp_path_factory):
 def small():
     """Parts of a few rows, entries of indexes rewritten a few at a time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(merging, "MANY", 3)  # both ways to put a part together are taken
-        patch.setattr(staging, "PART", 2000)
-        patch.setattr(staging, "PART_LEAST", 7)
-        patch.setattr(renumbering, "STEP", 13)
+        patch.setattr(snapshot_merging, "MAX_PART_RUNS", 3)  # both ways to put a part together are taken
+        patch.setattr(staging, "MIN_PART_BYTES", 2000)
+        patch.setattr(staging, "MIN_PART_ROWS", 7)
+        patch.setattr(row_renumbering, "BATCH_ENTRIES", 13)
         yield
 
 
 def merge(engine, table, base, rows, gone=None, step=11):
-    begun = engine.merge(table, f"m-{next(_count):05d}", base, gone)
+    begun = engine.stage_merge(table, f"m-{next(_count):05d}", base, gone)
     for batch in rows.to_batches(max_chunksize=step):
         begun.write(batch)
     return begun.finish()
 
 
 def everything(engine, snapshot) -> pa.Table:
-    return pa.Table.from_batches(list(engine.read(snapshot)), engine.stored(snapshot).schema)
+    return pa.Table.from_batches(list(engine.read_rows(snapshot)), engine.open_snapshot(snapshot).schema)
 
 
 # --- the same as staged anew -----------------------------------------------------------------------------------------
@@ -82,12 +82,12 @@ COLUMNS = (
 )
 PLAIN = Table(schema="s", name="t", columns=COLUMNS, primary=("id",))
 TABLES = {
-    "by position": PLAIN.having(position=("ra", "dec")),
-    "by position, textual key": PLAIN.having(position=("ra", "dec"), primary=("word", "n")),
+    "by position": PLAIN.copy_with(position=("ra", "dec")),
+    "by position, textual key": PLAIN.copy_with(position=("ra", "dec"), primary=("word", "n")),
     "by number": PLAIN,
-    "by time": PLAIN.having(partition=Partition(by="time", column="seen", every="30 d")),
-    "as they came": PLAIN.having(primary=("word", "id")),
-    "key of three": PLAIN.having(primary=("word", "n", "id")),
+    "by time": PLAIN.copy_with(partition=Partition(by="time", column="seen", every="30 d")),
+    "as they came": PLAIN.copy_with(primary=("word", "id")),
+    "key of three": PLAIN.copy_with(primary=("word", "n", "id")),
 }
 
 _shapes = st.tuples(
@@ -122,7 +122,7 @@ def _row(draw, key):
 
 def _rows(keys):
     return st.tuples(*(_row(key) for key in keys)).map(
-        lambda rows: pa.Table.from_pylist(list(rows), schema=PLAIN.arrow)
+        lambda rows: pa.Table.from_pylist(list(rows), schema=PLAIN.arrow_schema)
     )
 
 
@@ -159,40 +159,40 @@ def test_a_merge_is_what_staging_all_rows_is(own, table, story):
     for changes, gone in turns:
         all_keys = pa.Table.from_pylist(
             [{"id": key, "word": WORDS[key % len(WORDS)], "n": key // len(WORDS) % 11 - 5} for key in gone],
-            schema=pa.schema([PLAIN.arrow.field(name) for name in ("id", "word", "n")]),
+            schema=pa.schema([PLAIN.arrow_schema.field(name) for name in ("id", "word", "n")]),
         )
         for key in gone:
             known.pop(key, None)
         known |= {row["id"]: row for row in changes.to_pylist()}
         last = merge(own, table, last, changes, all_keys.select(names))
-        wanted = pa.Table.from_pylist(list(known.values()), schema=PLAIN.arrow)
+        wanted = pa.Table.from_pylist(list(known.values()), schema=PLAIN.arrow_schema)
         same(own, table, last, stage(own, table, wanted))
 
 
 def same(own, table, merged, anew) -> None:
     """See that two snapshots have the same rows in an order as it must be, and the same in indexes, statistics and coverage."""
-    one, two = own.stored(merged), own.stored(anew)
+    one, two = own.open_snapshot(merged), own.open_snapshot(anew)
     rows, wanted = everything(own, merged), everything(own, anew)
     assert merged.rows == anew.rows == rows.num_rows
     assert repr(rows.sort_by("id").to_pylist()) == repr(wanted.sort_by("id").to_pylist())
     assert sum(count for _, count in merged.parts) == merged.rows
     if table.position:
-        assert one.healpix.tolist() == two.healpix.tolist()
-        cells = position_keys(rows["ra"], rows["dec"])
-        assert cells.tolist() == [*one.healpix.tolist(), *[LAST] * (merged.rows - len(one.healpix))]
+        assert one.cell_indexes.tolist() == two.cell_indexes.tolist()
+        cells = compute_position_keys(rows["ra"], rows["dec"])
+        assert cells.tolist() == [*one.cell_indexes.tolist(), *[MISSING_KEY] * (merged.rows - len(one.cell_indexes))]
     by = one.manifest.order
     assert by == two.manifest.order
     if by:
         assert rows[by].to_pylist() == wanted[by].to_pylist()
     number = {key: place for place, key in enumerate(rows["id"].to_pylist())}
     for files in two.manifest.keys:
-        left, right = one.key(files.column), two.key(files.column)
+        left, right = one.get_key_index(files.column), two.get_key_index(files.column)
         assert left.count == right.count
         assert (left.rows is None) or sorted(left.rows.tolist()) == sorted(
-            number[key] for key in wanted["id"].take(pa.array(right.at(0, right.count))).to_pylist()
+            number[key] for key in wanted["id"].take(pa.array(right.list_rows(0, right.count))).to_pylist()
         )
         values, others = (
-            found[files.column].take(pa.array(index.at(0, index.count))).to_pylist()
+            found[files.column].take(pa.array(index.list_rows(0, index.count))).to_pylist()
             for found, index in ((rows, left), (wanted, right))
         )
         assert values == others
@@ -200,7 +200,7 @@ def same(own, table, merged, anew) -> None:
             assert left.values.dtype == right.values.dtype
             assert left.values.tolist() == right.values.tolist()
     for files in two.manifest.regions:
-        left, right = one.region(files.column), two.region(files.column)
+        left, right = one.get_region_index(files.column), two.get_region_index(files.column)
         assert left.cells.tolist() == right.cells.tolist()
         pairs = [
             sorted(zip(index.cells.tolist(), found["id"].take(pa.array(index.rows)).to_pylist(), strict=True))
@@ -221,43 +221,45 @@ def same(own, table, merged, anew) -> None:
 
 
 def linked(engine, snapshot) -> set[tuple[int, int]]:
-    return set(engine.stored(snapshot).files)
+    return set(engine.open_snapshot(snapshot).files)
 
 
 def test_parts_that_no_change_touches_are_shared(own):
-    table = PLAIN.having(columns=(COLUMNS[0], COLUMNS[4]))
-    rows = pa.table({"id": np.arange(3000), "x": np.arange(3000) / 7.0}, schema=table.arrow)
+    table = PLAIN.copy_with(columns=(COLUMNS[0], COLUMNS[4]))
+    rows = pa.table({"id": np.arange(3000), "x": np.arange(3000) / 7.0}, schema=table.arrow_schema)
     base = stage(own, table, rows)
-    changes = pa.table({"id": [5, 1500, 9000], "x": [-1.0, -2.0, -3.0]}, schema=table.arrow)
+    changes = pa.table({"id": [5, 1500, 9000], "x": [-1.0, -2.0, -3.0]}, schema=table.arrow_schema)
     merged = merge(own, table, base, changes)
     parts = len(base.parts)
     assert parts > 10
     # the first, one in the middle, and the last, to which is added
     assert len(linked(own, base) & linked(own, merged)) == parts - 3
-    own.drop(base)
+    own.remove_snapshot(base)
     assert everything(own, merged)["x"].to_pylist()[:6] == [0, *(np.arange(1, 5) / 7.0).tolist(), -1.0]
     names = [path for path in (own.directory / merged.path).iterdir() if path.name != ".lock"]
     assert {path.stat().st_mode & 0o777 for path in names} == {0o444}
-    left, right = (list(side) for side in own.apart(merged, merge(own, table, merged, changes.slice(0, 1))))
+    left, right = (
+        list(side) for side in own.read_differing_rows(merged, merge(own, table, merged, changes.slice(0, 1)))
+    )
     assert 0 < sum(batch.num_rows for batch in left) == sum(batch.num_rows for batch in right) < 1000
 
 
 def test_appended_rows_make_parts_of_a_usual_size(own):
-    table = PLAIN.having(columns=COLUMNS[:1])
-    last = stage(own, table, pa.table({"id": np.arange(1000)}, schema=table.arrow))
+    table = PLAIN.copy_with(columns=COLUMNS[:1])
+    last = stage(own, table, pa.table({"id": np.arange(1000)}, schema=table.arrow_schema))
     usual = max(rows for _, rows in last.parts)
     for day in range(30):
-        last = merge(own, table, last, pa.table({"id": np.arange(40) + 1000 + 40 * day}, schema=table.arrow))
+        last = merge(own, table, last, pa.table({"id": np.arange(40) + 1000 + 40 * day}, schema=table.arrow_schema))
         assert max(rows for _, rows in last.parts) < 2 * usual
     assert len(last.parts) < 2 * 2200 / usual
     assert everything(own, last)["id"].to_pylist() == list(range(2200))
-    assert own.stored(last).key("id").rows is None  # the stored order still is that of the key
+    assert own.open_snapshot(last).get_key_index("id").rows is None  # the stored order still is that of the key
 
 
 def test_what_was_removed_makes_no_empty_parts(own):
-    table = PLAIN.having(columns=COLUMNS[:1])
-    last = stage(own, table, pa.table({"id": np.arange(1000)}, schema=table.arrow))
-    last = merge(own, table, last, pa.table({"id": []}, schema=table.arrow), pa.table({"id": np.arange(990)}))
+    table = PLAIN.copy_with(columns=COLUMNS[:1])
+    last = stage(own, table, pa.table({"id": np.arange(1000)}, schema=table.arrow_schema))
+    last = merge(own, table, last, pa.table({"id": []}, schema=table.arrow_schema), pa.table({"id": np.arange(990)}))
     assert [rows for _, rows in last.parts] == [10]
 
 
@@ -265,12 +267,12 @@ def test_changes_beyond_a_run_are_spooled(own, monkeypatch):
     rows = sky(3000)
     base = stage(own, STARS, rows)
     changes = sky(2000, seed=3).set_column(
-        0, STARS.arrow.field("id"), pa.array(np.random.default_rng(4).permutation(2000) * 4)
+        0, STARS.arrow_schema.field("id"), pa.array(np.random.default_rng(4).permutation(2000) * 4)
     )
-    monkeypatch.setattr(_spool, "RUN", 20_000)
+    monkeypatch.setattr(_file_staging, "MAX_WAITING_BYTES", 20_000)
     merged = merge(own, STARS, base, changes, step=100)
     known = {row["id"]: row for row in rows.to_pylist()} | {row["id"]: row for row in changes.to_pylist()}
-    same(own, STARS, merged, stage(own, STARS, pa.Table.from_pylist(list(known.values()), schema=STARS.arrow)))
+    same(own, STARS, merged, stage(own, STARS, pa.Table.from_pylist(list(known.values()), schema=STARS.arrow_schema)))
     assert not list((own.directory / merged.path).glob("run-*"))
 
 
@@ -288,55 +290,56 @@ def test_without_links_parts_are_copied(own, monkeypatch):
 
 @pytest.mark.parametrize(
     "table",
-    [STARS, STARS.having(position=None), STARS.having(position=None, primary=("name", "id"))],
+    [STARS, STARS.copy_with(position=None), STARS.copy_with(position=None, primary=("name", "id"))],
     ids=["position", "key", "none"],
 )
 def test_a_snapshot_of_an_older_version_is_a_base(own, table):
     rows = sky(2000).filter(pc.field("name").is_valid())
     base = stage(own, table, rows)
-    path = own.directory / base.path / MANIFEST
+    path = own.directory / base.path / MANIFEST_FILE_NAME
     said = json.loads(path.read_text())
     del said["primary"], said["order"], said["revised"]
     path.chmod(0o644)
     path.write_text(json.dumps(said))
-    own._stored.clear()
+    own._open_snapshots.clear()
     merged = merge(own, table, base, rows.slice(0, 5))
     same(own, table, merged, stage(own, table, rows))
-    assert own.stored(merged).manifest.primary == table.primary
+    assert own.open_snapshot(merged).manifest.primary == table.primary
     if table.position is None and len(table.primary) == 1:
         with pytest.raises(StorageError, match="another order"):
-            own.merge(table.having(primary=("field",)), "other", base)
+            own.stage_merge(table.copy_with(primary=("field",)), "other", base)
 
 
 def test_a_key_that_was_none_is_proved(own):
     table = Table(
         schema="s", name="loose", columns=(Column(name="id", type=INT64), Column(name="n", type=INT64)), primary=("id",)
     )
-    rows = pa.table({"id": np.arange(100), "n": np.arange(100) // 2}, schema=table.arrow)
+    rows = pa.table({"id": np.arange(100), "n": np.arange(100) // 2}, schema=table.arrow_schema)
     base = stage(own, table, rows)
-    other = table.having(primary=("n",))
+    other = table.copy_with(primary=("n",))
     with pytest.raises(StorageError, match="another order"):
-        own.merge(other, "m-order", base)
+        own.stage_merge(other, "m-order", base)
     texts = [
-        item.having(columns=(Column(name="id", type=STRING), Column(name="n", type=STRING))) for item in (table, other)
+        item.copy_with(columns=(Column(name="id", type=STRING), Column(name="n", type=STRING)))
+        for item in (table, other)
     ]
     base = stage(
         own,
         texts[0],
-        pa.table({"id": rows["id"].cast(pa.string()), "n": rows["n"].cast(pa.string())}, schema=texts[0].arrow),
+        pa.table({"id": rows["id"].cast(pa.string()), "n": rows["n"].cast(pa.string())}, schema=texts[0].arrow_schema),
     )
     with pytest.raises(DataError, match="not unique: 49 keys"):
-        merge(own, texts[1], base, pa.table({"id": ["x"], "n": ["0"]}, schema=texts[0].arrow))
+        merge(own, texts[1], base, pa.table({"id": ["x"], "n": ["0"]}, schema=texts[0].arrow_schema))
 
 
 def test_indexes_follow_the_descriptor(own):
     rows = sky(3000)
     base = stage(own, STARS, rows)
-    other = STARS.having(
-        columns=tuple(column.having(indexed=column.name in {"note", "field"}) for column in STARS.columns)
+    other = STARS.copy_with(
+        columns=tuple(column.copy_with(indexed=column.name in {"note", "field"}) for column in STARS.columns)
     )
     merged = merge(own, other, base, rows.slice(10, 10))
-    assert [files.column for files in own.stored(merged).manifest.keys] == ["id", "field", "note"]
+    assert [files.column for files in own.open_snapshot(merged).manifest.keys] == ["id", "field", "note"]
     same(own, other, merged, stage(own, other, rows))
     assert len(answer(own, "SELECT id FROM sky.stars WHERE note = 'a''b'", {"sky.stars": merged})) == rows[
         "note"
@@ -355,7 +358,7 @@ def test_numbers_of_distinct_values_stay_near_the_truth(own):
         ids = np.arange(first, first + count)
         return pa.table(
             {"id": ids, "few": ids % 7, "many": pa.array([f"w{number // 2}" for number in ids.tolist()])},
-            schema=table.arrow,
+            schema=table.arrow_schema,
         )
 
     last = stage(own, table, of(0, 2000))
@@ -386,14 +389,14 @@ def test_a_full_disk_leaves_the_base(tmp_path):
         base = stage(engine, STARS, sky(20_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-        staging = engine.merge(STARS, "m", base)
+        staging = engine.stage_merge(STARS, "m", base)
         staging.write(sky(10).to_batches()[0])
         try:
             staging.finish()
         except StorageError as error:
             print(error)
-        engine.published(base)
-        print(engine.sweep({{base.path}}), sum(batch.num_rows for batch in engine.read(base)), len(list(Path({str(tmp_path)!r}).glob("*/*"))))
+        engine.note_published(base)
+        print(engine.remove_leftovers({{base.path}}), sum(batch.num_rows for batch in engine.read_rows(base)), len(list(Path({str(tmp_path)!r}).glob("*/*"))))
         """
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
@@ -422,10 +425,10 @@ def test_a_killed_merge_leaves_nothing_but_the_base(own, tmp_path):
         rows = sky(4000, seed=8)
         print("ready", flush=True)
         for turn in range(1000):
-            staging = engine.merge(STARS, f"m{{turn}}", base)
+            staging = engine.stage_merge(STARS, f"m{{turn}}", base)
             for batch in rows.to_batches(max_chunksize=500):
                 staging.write(batch)
-            engine.drop(staging.finish())
+            engine.remove_snapshot(staging.finish())
         """
     )
     rng = random.Random(3)
@@ -436,7 +439,7 @@ def test_a_killed_merge_leaves_nothing_but_the_base(own, tmp_path):
                 process.wait(rng.uniform(0.0, 0.25))
             process.send_signal(signal.SIGKILL)
         engine = duckdb.open(directory, memory=256 * 1024**2, threads=1)
-        engine.sweep({base.path})
+        engine.remove_leftovers({base.path})
         assert [str(path.relative_to(directory)) for path in directory.glob("*/*")] == [base.path]
         assert everything(engine, base).equals(wanted)
         engine.close()
@@ -446,16 +449,16 @@ def test_a_killed_merge_leaves_nothing_but_the_base(own, tmp_path):
 def test_what_snapshots_share_is_counted_once(own):
     rows = sky(2000)
     base = stage(own, STARS, rows)
-    alone = occupied(own.directory)
+    alone = measure_directory(own.directory)
     merged = merge(own, STARS, base, rows.slice(0, 1))
     parts = [(own.directory / merged.path / name).stat().st_blocks * 512 for name, _ in merged.parts]
-    both = occupied(own.directory)
-    own.drop(merged)
-    assert occupied(own.directory) == alone
+    both = measure_directory(own.directory)
+    own.remove_snapshot(merged)
+    assert measure_directory(own.directory) == alone
     # what it would take alone
     assert merged.bytes >= sum((own.directory / base.path / name).stat().st_size for name, _ in base.parts)
     assert alone < both < alone + occupied_by_one(own, base) - sum(parts) / 2
 
 
 def occupied_by_one(engine, snapshot) -> int:
-    return occupied(engine.directory / snapshot.path)
+    return measure_directory(engine.directory / snapshot.path)

@@ -8,7 +8,7 @@ import pytest
 from rows import both, plan, stage, unordered
 from test_reach import asked
 
-from hven.engines import Limits
+from hven.engines import ExecutionLimits
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP
 
@@ -44,7 +44,7 @@ def relations(engine, request):
         "band": pa.array(number.integers(0, 5, count), mask=number.random(count) < 0.1),
         "camera": pa.array(number.choice(["a", "b", None], count).tolist(), pa.string()),
     }
-    return {"sun.images": stage(engine, TIMES, pa.table(columns, schema=TIMES.arrow))}
+    return {"sun.images": stage(engine, TIMES, pa.table(columns, schema=TIMES.arrow_schema))}
 
 
 def pattern(*, time: str = "IVO_TO_MJD(seen)", column: str = "seen", scale: str = "24.0", cut: str = "0.5000001", each: str = "band", where: str = "1 = 1", again: str = "") -> str:  # fmt: skip
@@ -73,7 +73,9 @@ def test_the_index_changes_nothing_but_time(engine, relations, given):
         **({"where": "seen > '2000-01-01'"} | given if given.get("column") != "jd" else {"where": "jd > 0"} | given)
     )
     prepared = plan(engine, text, (TIMES,))[1]
-    found = prepared._candidates.find(engine, plan(engine, text, (TIMES,))[0].slots, relations, Limits())
+    found = prepared._candidate_finder.find_candidates(
+        engine, plan(engine, text, (TIMES,))[0].literal_values, relations, ExecutionLimits()
+    )
     fewer = {number: table.num_rows for number, table in found.tables.items()}
     assert (len(fewer) == 2 and max(fewer.values()) < 8_000) == (given in FOUND), fewer
     with_it, without = both(engine, text, relations, (TIMES,))
@@ -84,16 +86,20 @@ def test_the_index_changes_nothing_but_time(engine, relations, given):
 def test_a_plan_serves_steps_of_other_lengths(engine, relations):
     """Also where two numbers that were the same are so no more."""
     bound, prepared = plan(engine, pattern(where="seen > '2000-01-01'"), (TIMES,))
-    places = [place for place, value in enumerate(bound.slots) if value == 24.0]
+    places = [place for place, value in enumerate(bound.literal_values) if value == 24.0]
     assert len(places) == 3
     for values in ((12.0, 12.0, 12.0), (24.0, 12.0, 12.0), (12.0, 24.0, 12.0), (12.0, 12.0, 24.0)):
-        slots = list(bound.slots)
+        slots = list(bound.literal_values)
         for place, value in zip(places, values, strict=True):
             slots[place] = value
         kept = []
-        for engine.indexes in (False, True):
+        for engine.uses_indexes in (False, True):
             kept.append(
-                sorted(row["id"] for batch in prepared.execute(slots, relations, Limits()) for row in batch.to_pylist())
+                sorted(
+                    row["id"]
+                    for batch in prepared.execute(slots, relations, ExecutionLimits())
+                    for row in batch.to_pylist()
+                )
             )
         assert kept[0] == kept[1]
 
@@ -105,10 +111,10 @@ def test_readers_get_the_nearest_of_the_rows_that_they_see(engine, relations):
     for policy in ("", "camera = 'a'", "camera = 'b'"):
         seen[policy] = asked(engine, TIMES, text, relations, policy)
         alone = pattern(where=f"seen > '2000-01-01' AND {policy}") if policy else text
-        engine.indexes = False
+        engine.uses_indexes = False
         try:
             wanted = asked(engine, TIMES, alone, relations)
         finally:
-            engine.indexes = True
+            engine.uses_indexes = True
         assert unordered(seen[policy]) == unordered(wanted)
     assert len({tuple(sorted(one.column(0).to_pylist())) for one in seen.values()}) == 3

@@ -10,11 +10,11 @@ import pytest
 from rows import LIST, STARS, both, circles, plan, sky, stage, unordered
 
 from hven.adql._parser import parse_condition
-from hven.adql.bind import bind_condition
-from hven.engines import Limits, Memory, duckdb, postgres
-from hven.model.clock import Clock
-from hven.model.errors import Timeout
-from hven.site.auth._permit import Reader, permit
+from hven.adql.binder import bind_condition
+from hven.engines import ExecutionLimits, MemoryRelation, duckdb, postgres
+from hven.model.deadlines import Deadline
+from hven.model.errors import TimeLimitError
+from hven.site.auth._access_control import Principal, apply_access_control
 from postgres import server
 
 FAR = "CIRCLE(200, 30, 1)"
@@ -50,11 +50,11 @@ class Embedded:
 
     @contextlib.contextmanager
     def away(self, snapshot):
-        run, self.engine.run = self.engine.run, None  # who calls it fails
+        run, self.engine.run_sql = self.engine.run_sql, None  # who calls it fails
         try:
             yield
         finally:
-            self.engine.run = run
+            self.engine.run_sql = run
 
     def close(self):
         self.engine.close()
@@ -92,7 +92,7 @@ def world(request, tmp_path_factory):
     some = some.set_column(some.schema.get_field_index("field"), some.schema.field("field"), hidden)
     assert pc.sum(pc.equal(some["field"], -1)).as_py() > 10
     snapshot = stage(found.engine, STARS, some)
-    yield found, {"sky.stars": snapshot, LIST.qualified: Memory(circles(60))}
+    yield found, {"sky.stars": snapshot, LIST.qualified_name: MemoryRelation(circles(60))}
     found.close()
 
 
@@ -101,7 +101,7 @@ def test_what_lies_outside_is_answered_without_the_rows(world, text):
     found, relations = world
     bound, prepared = plan(found.engine, text, (STARS, LIST))
     with found.away(relations["sky.stars"]):
-        execution = prepared.execute(bound.slots, relations, Limits(clock=Clock(20)))
+        execution = prepared.execute(bound.literal_values, relations, ExecutionLimits(deadline=Deadline(20)))
         assert list(execution) == []
         execution.close()
     assert both(found.engine, text, relations) == ([], [])
@@ -119,10 +119,10 @@ def test_what_needs_the_rows_has_them(world, text):
 def test_another_place_for_the_same_plan(world):
     found, relations = world
     bound, prepared = plan(found.engine, STARRED.format(NEAR), (STARS,))
-    (there,) = [slot for slot in bound.free if bound.slots[slot] == 10]
+    (there,) = [slot for slot in bound.free_slots if bound.literal_values[slot] == 10]
     for lon, some in ((10, True), (200, False), (10, True)):
-        values = [lon if slot == there else value for slot, value in enumerate(bound.slots)]
-        assert bool(list(prepared.execute(values, relations, Limits()))) == some
+        values = [lon if slot == there else value for slot, value in enumerate(bound.literal_values)]
+        assert bool(list(prepared.execute(values, relations, ExecutionLimits()))) == some
 
 
 def test_the_coverage_of_hidden_rows_tells_nothing(world):
@@ -131,18 +131,18 @@ def test_the_coverage_of_hidden_rows_tells_nothing(world):
     shown = bind_condition(parse_condition("field > 0"), STARS.columns)
 
     class Half:
-        def sees(self, table, who):
+        def decide_visibility(self, table, who):
             return True
 
-        def rows(self, table, who):
+        def find_row_condition(self, table, who):
             return shown
 
     for place in ("CIRCLE(100, 0, 4)", FAR):
         bound, _ = plan(found.engine, STARRED.format(place), (STARS,))
-        bound, _ = permit(bound, Reader(), [Half()])
-        prepared = found.engine.prepare(bound)
+        bound, _ = apply_access_control(bound, Principal(), [Half()])
+        prepared = found.engine.plan_query(bound)
         assert "outside" not in prepared.explain()
-        assert list(prepared.execute(bound.slots, relations, Limits())) == []
+        assert list(prepared.execute(bound.literal_values, relations, ExecutionLimits())) == []
         if isinstance(found, Database):
-            with found.away(relations["sky.stars"]), pytest.raises(Timeout):
-                list(prepared.execute(bound.slots, relations, Limits(clock=Clock(0.3))))
+            with found.away(relations["sky.stars"]), pytest.raises(TimeLimitError):
+                list(prepared.execute(bound.literal_values, relations, ExecutionLimits(deadline=Deadline(0.3))))

@@ -10,13 +10,13 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
-from hven.engines import Limits, postgres
-from hven.engines.postgres import running
-from hven.engines.postgres.running import LATE, QUICKLY, Pace
-from hven.model.errors import Cancelled, EvaluationError, StorageError
-from hven.testing.engine import STARS, stars
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.engines import ExecutionLimits, postgres
+from hven.engines.postgres import query_execution
+from hven.engines.postgres.query_execution import LATE_ANSWER_SECONDS, MAX_QUICK_SECONDS, AnswerPace
+from hven.model.errors import EvaluationError, OperationCancelledError, StorageError
+from hven.testing.engine import STARS_TABLE, make_stars
 from postgres import cluster
 
 KEY = "SELECT id, name FROM sky.stars WHERE id = 17"
@@ -39,8 +39,8 @@ def engine(machine, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def snapshot(engine):
-    staging = engine.stage(STARS, "once")
-    for batch in stars().to_batches():
+    staging = engine.stage_snapshot(STARS_TABLE, "once")
+    for batch in make_stars().to_batches():
         staging.write(batch)
     return staging.finish()
 
@@ -48,16 +48,16 @@ def snapshot(engine):
 @pytest.fixture
 def patient(monkeypatch):
     """Find no answer late: this machine may be busy."""
-    monkeypatch.setattr(running, "QUICKLY", 60.0)
+    monkeypatch.setattr(query_execution, "MAX_QUICK_SECONDS", 60.0)
 
 
 def waited(execution, seconds=60.0):
     """Wait as an event loop does: look, and wait until something shows; give the execution."""
     until = time.monotonic() + seconds
     while (
-        (socket := getattr(execution, "awaited", None)) is not None
-        and not execution.arrived()
-        and execution.awaited is not None
+        (socket := getattr(execution, "awaited_file_descriptor", None)) is not None
+        and not execution.has_arrived()
+        and execution.awaited_file_descriptor is not None
     ):
         assert time.monotonic() < until
         select.select([socket], [], [], 1.0)
@@ -68,11 +68,11 @@ class Asked:
     """One query with its plan, which may be run again and again."""
 
     def __init__(self, engine, snapshot, text):
-        self.bound = bind(parse(text), Tables([STARS]))
-        self.plan, self.snapshot = engine.prepare(self.bound), snapshot
+        self.bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
+        self.plan, self.snapshot = engine.plan_query(self.bound), snapshot
 
     def run(self, **limits):
-        return self.plan.execute(self.bound.slots, {"sky.stars": self.snapshot}, Limits(**limits))
+        return self.plan.execute(self.bound.literal_values, {"sky.stars": self.snapshot}, ExecutionLimits(**limits))
 
     def rows(self, **limits):
         return [row for batch in self.run(**limits) for row in batch.to_pylist()]
@@ -85,19 +85,19 @@ def test_the_second_answer_needs_no_thread(engine, snapshot, patient):
     assert asked.plan.small
     again = asked.run()
     assert not again.small
-    assert again.awaited is not None
+    assert again.awaited_file_descriptor is not None
     assert waited(again).small
-    assert again.awaited is None
-    assert again.arrived()
+    assert again.awaited_file_descriptor is None
+    assert again.has_arrived()
     assert [row for batch in again for row in batch.to_pylist()] == first
     assert len(first) == 1
-    assert asked.rows(rows=0) == first  # one row more than the limit tells of the overflow
+    assert asked.rows(row_limit=0) == first  # one row more than the limit tells of the overflow
 
 
 def test_a_few_rows_come_without_arrow_as_often_as_they_are_wanted(engine, snapshot, patient):
     every = ", ".join(
         f'"{column.name}"'
-        for column in STARS.columns
+        for column in STARS_TABLE.columns
         if pa.types.is_primitive(column.type.arrow) or column.type.is_string
     )
     kinds = Asked(engine, snapshot, f"SELECT {every} FROM sky.stars WHERE id < 40")
@@ -108,14 +108,18 @@ def test_a_few_rows_come_without_arrow_as_often_as_they_are_wanted(engine, snaps
     ):
         wanted = [tuple(row.values()) for row in asked.rows()]
         found = asked.run()
-        assert found.few() is None  # it has not come
-        rows = waited(found).few()
-        assert rows == found.few()
-        assert (rows is None) == (asked.plan._plain is None)
+        assert found.read_small_answer() is None  # it has not come
+        rows = waited(found).read_small_answer()
+        assert rows == found.read_small_answer()
+        assert (rows is None) == (asked.plan._plain_type_oids is None)
         assert rows is None or rows == wanted
         assert [tuple(row.values()) for batch in found for row in batch.to_pylist()] == wanted
-        assert found.few() is None  # it is used up
-    assert Asked(engine, snapshot, "SELECT id, ra, name FROM sky.stars WHERE id < 40").plan._plain == (20, 701, 25)
+        assert found.read_small_answer() is None  # it is used up
+    assert Asked(engine, snapshot, "SELECT id, ra, name FROM sky.stars WHERE id < 40").plan._plain_type_oids == (
+        20,
+        701,
+        25,
+    )
 
 
 def test_what_was_cancelled_gives_no_rows(engine, snapshot, patient):
@@ -123,8 +127,8 @@ def test_what_was_cancelled_gives_no_rows(engine, snapshot, patient):
     asked.rows()
     found = waited(asked.run())
     found.cancel()
-    assert found.few() is None
-    with pytest.raises(Cancelled):
+    assert found.read_small_answer() is None
+    with pytest.raises(OperationCancelledError):
         list(found)
 
 
@@ -142,7 +146,7 @@ def test_many_rows_are_not_for_the_spot(engine, snapshot, patient):
     found = waited(asked.run())
     assert not found.small
     assert [row for batch in found for row in batch.to_pylist()] == wanted
-    assert len(wanted) > running.FEW
+    assert len(wanted) > query_execution.MAX_INLINE_ROWS
 
 
 def test_arithmetic_that_may_leave_the_range_is_waited_for_alike(engine, snapshot, patient):
@@ -159,15 +163,15 @@ def test_arithmetic_that_may_leave_the_range_is_waited_for_alike(engine, snapsho
 def test_a_late_answer_comes_to_who_iterates(engine, snapshot, patient):
     asked = Asked(engine, snapshot, KEY)
     wanted = asked.rows()
-    with engine.askers.borrowed() as connection:
+    with engine.query_pool.borrow_connection() as connection:
         pid = connection.info.backend_pid
     late = asked.run()
     assert not late.small
     assert [row for batch in late for row in batch.to_pylist()] == wanted
-    with engine.askers.borrowed() as connection:
+    with engine.query_pool.borrow_connection() as connection:
         assert connection.info.backend_pid == pid
     asked.run().close()  # nobody wants it any more: its connection may yet be hit by the cancellation
-    with engine.askers.borrowed() as connection:
+    with engine.query_pool.borrow_connection() as connection:
         assert connection.info.backend_pid != pid
 
 
@@ -179,7 +183,7 @@ def test_a_late_answer_is_cancelled_and_has_its_time_limit(engine, snapshot, mac
         late = asked.run()
         timer = threading.Timer(0.1, late.cancel)
         timer.start()
-        with pytest.raises(Cancelled):
+        with pytest.raises(OperationCancelledError):
             list(late)
         timer.join()
     asked.rows()
@@ -189,7 +193,7 @@ def test_an_error_is_told_by_who_iterates(engine, snapshot, patient):
     asked = Asked(engine, snapshot, BROKEN.format(18))
     assert asked.rows() == [{"x": 18}]
     failing = Asked(engine, snapshot, BROKEN.format("many"))
-    found = waited(asked.plan.execute(failing.bound.slots, {"sky.stars": snapshot}, Limits()))
+    found = waited(asked.plan.execute(failing.bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits()))
     assert not found.small
     with pytest.raises(EvaluationError):
         list(found)
@@ -216,27 +220,27 @@ def test_a_server_that_was_away_is_asked_again_by_who_iterates(engine, snapshot,
 
 
 def test_a_plan_whose_answers_come_late_is_tried_now_and_then():
-    pace = Pace()
-    assert not pace.quick  # what has no answer yet
-    pace.elsewhere()
-    assert pace.quick
-    pace.waited(LATE, 1)
-    assert not pace.quick
+    pace = AnswerPace()
+    assert not pace.is_quick  # what has no answer yet
+    pace.decay()
+    assert pace.is_quick
+    pace.add_answer_time(LATE_ANSWER_SECONDS, 1)
+    assert not pace.is_quick
     tries = 0
     for _ in range(1000):
-        if pace.quick:
+        if pace.is_quick:
             tries += 1
-            pace.waited(LATE, 1)
-        pace.elsewhere()
+            pace.add_answer_time(LATE_ANSWER_SECONDS, 1)
+        pace.decay()
     assert 5 < tries < 50
     for _ in range(200):
-        pace.elsewhere()
+        pace.decay()
     for _ in range(20):
-        pace.waited(QUICKLY / 2, 1)
-    assert pace.quick
+        pace.add_answer_time(MAX_QUICK_SECONDS / 2, 1)
+    assert pace.is_quick
     for _ in range(20):
-        pace.waited(QUICKLY * 4, 8)  # eight at once shared the server: each alone takes half
-    assert pace.quick
+        pace.add_answer_time(MAX_QUICK_SECONDS * 4, 8)  # eight at once shared the server: each alone takes half
+    assert pace.is_quick
 
 
 def test_to_look_never_waits(engine, snapshot, machine):
@@ -245,10 +249,10 @@ def test_to_look_never_waits(engine, snapshot, machine):
     with psycopg.connect(machine.url) as other:
         other.execute(f'LOCK TABLE hven."{snapshot.path}"')
         late = asked.run()
-        assert late.awaited is not None
-        assert not late.arrived()
-        assert late.awaited is not None
+        assert late.awaited_file_descriptor is not None
+        assert not late.has_arrived()
+        assert late.awaited_file_descriptor is not None
         assert not late.small
         late.close()
-        assert late.awaited is None
+        assert late.awaited_file_descriptor is None
     assert len(asked.rows()) == 1

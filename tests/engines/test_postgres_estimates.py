@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 from rows import LIST, STARS, plan, sky, stage
 
-from hven.engines import Memory, postgres
+from hven.engines import MemoryRelation, postgres
 from hven.model.table import Partition
 from postgres import server
 
-YEARS = STARS.having(name="years", partition=Partition(by="time", column="seen", every="5 years"))
+YEARS = STARS.copy_with(name="years", partition=Partition(by="time", column="seen", every="5 years"))
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +33,15 @@ def relations(engine):
     return {
         "sky.stars": stage(engine, STARS, rows),
         "sky.years": stage(engine, YEARS, rows),
-        LIST.qualified: Memory(pa.table({item.name: pa.nulls(2, item.type) for item in LIST.arrow})),
+        LIST.qualified_name: MemoryRelation(
+            pa.table({item.name: pa.nulls(2, item.type) for item in LIST.arrow_schema})
+        ),
     }
 
 
 def told(engine, relations, text):
     bound, prepared = plan(engine, text, (STARS, YEARS, LIST))
-    return prepared.estimate(bound.slots, relations)
+    return prepared.estimate_row_counts(bound.literal_values, relations)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
-from hven.engines import Limits, Memory, postgres
-from hven.model.errors import Cancelled, DataError, HvenError, StorageError
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.engines import ExecutionLimits, MemoryRelation, postgres
+from hven.model.errors import DataError, HvenError, OperationCancelledError, StorageError
 from hven.model.table import Column, Table
 from hven.model.types import STRING
-from hven.testing.engine import ROWS, STARS, stars
+from hven.testing.engine import STAR_COUNT, STARS_TABLE, make_stars
 from postgres import cluster
 from running import soon
 
@@ -33,17 +33,19 @@ def engine(machine, tmp_path):
     opened.close()
 
 
-def write(engine, rows=None, name="a", table=STARS):
-    rows = stars() if rows is None else rows
-    staging = engine.stage(table, f"{name}{time.monotonic_ns()}")
+def write(engine, rows=None, name="a", table=STARS_TABLE):
+    rows = make_stars() if rows is None else rows
+    staging = engine.stage_snapshot(table, f"{name}{time.monotonic_ns()}")
     for batch in rows.to_batches(max_chunksize=1000):
         staging.write(batch)
     return staging.finish()
 
 
 def ask(engine, text, snapshot, limits=None):
-    bound = bind(parse(text), Tables([STARS]))
-    execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, limits or Limits())
+    bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
+    execution = engine.plan_query(bound).execute(
+        bound.literal_values, {"sky.stars": snapshot}, limits or ExecutionLimits()
+    )
     return [row for batch in execution for row in batch.to_pylist()]
 
 
@@ -64,7 +66,7 @@ def said(call) -> str:
 def test_a_server_that_cannot_be_reached_is_named(machine, tmp_path, change, words):
     url = psycopg.conninfo.make_conninfo(machine.url, **change)
     engine = postgres.open(tmp_path, memory=256 * 1024**2, url=url)  # opening asks for nothing
-    text = said(lambda: engine.stage(STARS, "a"))
+    text = said(lambda: engine.stage_snapshot(STARS_TABLE, "a"))
     assert text.startswith("StorageError")
     assert all(word in text for word in words), text
     engine.close()
@@ -73,10 +75,12 @@ def test_a_server_that_cannot_be_reached_is_named(machine, tmp_path, change, wor
 def test_a_restart_ends_queries_cleanly_and_the_pool_recovers(machine, engine):
     snapshot = write(engine)
     for _ in range(3):
-        assert len(ask(engine, "SELECT id FROM sky.stars", snapshot)) == ROWS
-        assert ask(engine, "SELECT COUNT(*) AS n FROM sky.stars", snapshot) == [{"n": ROWS}]
-    bound = bind(parse("SELECT a.id AS x, b.mag AS y FROM sky.stars AS a, sky.stars AS b"), Tables([STARS]))
-    running = iter(engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, Limits()))
+        assert len(ask(engine, "SELECT id FROM sky.stars", snapshot)) == STAR_COUNT
+        assert ask(engine, "SELECT COUNT(*) AS n FROM sky.stars", snapshot) == [{"n": STAR_COUNT}]
+    bound = bind_query(
+        parse_query("SELECT a.id AS x, b.mag AS y FROM sky.stars AS a, sky.stars AS b"), StaticCatalogue([STARS_TABLE])
+    )
+    running = iter(engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits()))
     next(running)
     machine.stop()
     try:
@@ -86,9 +90,9 @@ def test_a_restart_ends_queries_cleanly_and_the_pool_recovers(machine, engine):
         )
     finally:
         machine.start()
-    for text, wanted in (("SELECT COUNT(*) AS n FROM sky.stars", 1), ("SELECT id FROM sky.stars", ROWS)):
+    for text, wanted in (("SELECT COUNT(*) AS n FROM sky.stars", 1), ("SELECT id FROM sky.stars", STAR_COUNT)):
         assert len(ask(engine, text, snapshot)) == wanted
-    assert len(ask(engine, "SELECT id FROM sky.stars", write(engine, name="b"))) == ROWS
+    assert len(ask(engine, "SELECT id FROM sky.stars", write(engine, name="b"))) == STAR_COUNT
 
 
 def test_a_session_that_is_ended_by_an_administrator_is_replaced(machine, engine):
@@ -99,7 +103,7 @@ def test_a_session_that_is_ended_by_an_administrator_is_replaced(machine, engine
         other.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'hven%' AND pid <> pg_backend_pid()"
         )
-    assert ask(engine, text, snapshot) == [{"n": ROWS}]  # nothing had been given yet: asked again
+    assert ask(engine, text, snapshot) == [{"n": STAR_COUNT}]  # nothing had been given yet: asked again
 
 
 def test_queries_cannot_write_and_may_only_read_as_their_role(machine, tmp_path):
@@ -108,7 +112,7 @@ def test_queries_cannot_write_and_may_only_read_as_their_role(machine, tmp_path)
     engine = postgres.open(tmp_path, memory=256 * 1024**2, url=machine.url, role="hven_reader", schema="roles")
     snapshot = write(engine)
     assert len(ask(engine, "SELECT id FROM sky.stars WHERE id < 10", snapshot)) == 10
-    with engine.askers.borrowed() as connection:
+    with engine.query_pool.borrow_connection() as connection:
         assert connection.execute("SELECT current_user, current_setting('transaction_read_only')").fetchone() == (
             "hven_reader",
             "on",
@@ -127,14 +131,17 @@ def test_strings_never_become_sql(engine):
     odd = ["$1", "a'b", 'x"y', "\\", "'; DROP SCHEMA hven CASCADE; --", "%s", "current_setting('hven.p1')", "日本", ""]
     rows = pa.table({"w": odd})
     snapshot = write(engine, rows, table=words)
-    for relation in (snapshot, Memory(rows)):
+    for relation in (snapshot, MemoryRelation(rows)):
         for word in odd:
-            bound = bind(
-                parse(f"SELECT w FROM s.words WHERE w = '{word.replace(chr(39), chr(39) * 2)}'"), Tables([words])
+            bound = bind_query(
+                parse_query(f"SELECT w FROM s.words WHERE w = '{word.replace(chr(39), chr(39) * 2)}'"),
+                StaticCatalogue([words]),
             )
             found = [
                 row["w"]
-                for batch in engine.prepare(bound).execute(bound.slots, {"s.words": relation}, Limits())
+                for batch in engine.plan_query(bound).execute(
+                    bound.literal_values, {"s.words": relation}, ExecutionLimits()
+                )
                 for row in batch.to_pylist()
             ]
             assert found == [word]
@@ -144,17 +151,19 @@ def test_strings_never_become_sql(engine):
 
 def test_cancelling_takes_less_than_a_second(engine):
     snapshot = write(engine)
-    bound = bind(
-        parse("SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.mag * b.mag > c.mag"),
-        Tables([STARS]),
+    bound = bind_query(
+        parse_query(
+            "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.mag * b.mag > c.mag"
+        ),
+        StaticCatalogue([STARS_TABLE]),
     )
 
     def once() -> float:
-        execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, Limits())
+        execution = engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
         ended = []
 
         def read():
-            with pytest.raises(Cancelled):
+            with pytest.raises(OperationCancelledError):
                 list(execution)
             ended.append(time.monotonic())
 
@@ -171,47 +180,47 @@ def test_cancelling_takes_less_than_a_second(engine):
 
 def test_a_relation_that_is_gone_is_said(engine):
     snapshot = write(engine)
-    engine.drop(snapshot)
+    engine.remove_snapshot(snapshot)
     assert "not in the database any more" in said(lambda: ask(engine, "SELECT id FROM sky.stars", snapshot))
     with pytest.raises(StorageError, match="not in the database"):
-        list(engine.read(snapshot))
+        list(engine.read_rows(snapshot))
 
 
 def test_a_merge_makes_a_new_snapshot_and_leaves_the_old_one(engine):
     old = write(engine)
-    rows = stars()
-    changed = rows.slice(0, 50).set_column(3, STARS.arrow.field("mag"), pa.array([99.5] * 50))
+    rows = make_stars()
+    changed = rows.slice(0, 50).set_column(3, STARS_TABLE.arrow_schema.field("mag"), pa.array([99.5] * 50))
     new = (
-        stars(ROWS + 20)
-        .slice(ROWS)
-        .set_column(0, STARS.arrow.field("id"), pa.array(range(100_000, 100_020), pa.int64()))
+        make_stars(STAR_COUNT + 20)
+        .slice(STAR_COUNT)
+        .set_column(0, STARS_TABLE.arrow_schema.field("id"), pa.array(range(100_000, 100_020), pa.int64()))
     )
     deleted = pa.table({"id": rows.column("id").slice(50, 30)})
     changes = pa.concat_tables([changed, new])
-    staging = engine.merge(STARS, f"m{time.monotonic_ns()}", old, deleted)
+    staging = engine.stage_merge(STARS_TABLE, f"m{time.monotonic_ns()}", old, deleted)
     for batch in changes.to_batches(max_chunksize=40):
         staging.write(batch)
     merged = staging.finish()
-    assert merged.rows == ROWS - 30 + 20
+    assert merged.rows == STAR_COUNT - 30 + 20
     assert merged.statistics["mag"]["maximum"] == 99.5
     key = rows.column("id").to_pylist()
     wanted = {row["id"]: row for row in rows.to_pylist()} | {row["id"]: row for row in changes.to_pylist()}
     wanted = {number: row for number, row in wanted.items() if number not in set(key[50:80])}
-    found = pa.Table.from_batches(list(engine.read(merged)))
+    found = pa.Table.from_batches(list(engine.read_rows(merged)))
     assert {row["id"]: row for row in found.to_pylist()} == wanted
-    assert pa.Table.from_batches(list(engine.read(old))).sort_by("seen").to_pylist() == rows.to_pylist()
+    assert pa.Table.from_batches(list(engine.read_rows(old))).sort_by("seen").to_pylist() == rows.to_pylist()
     cone = "SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 8)) = 1"
-    engine.indexes = False
+    engine.uses_indexes = False
     plain = sorted(row["id"] for row in ask(engine, cone, merged))
-    engine.indexes = True
+    engine.uses_indexes = True
     assert sorted(row["id"] for row in ask(engine, cone, merged)) == plain
-    staging = engine.merge(STARS, f"m{time.monotonic_ns()}", old)
+    staging = engine.stage_merge(STARS_TABLE, f"m{time.monotonic_ns()}", old)
     staging.write(pa.concat_tables([changed, changed]).combine_chunks().to_batches()[0])
     with pytest.raises(DataError, match="not unique"):
         staging.finish()
-    swept = engine.sweep(set())  # it is not published yet, and written here
+    swept = engine.remove_leftovers(set())  # it is not published yet, and written here
     assert merged.path not in swept
-    assert len(list(engine.read(merged))) > 0
+    assert len(list(engine.read_rows(merged))) > 0
 
 
 @pytest.mark.parametrize("how", ["stage", "followed", "merge"])
@@ -219,12 +228,12 @@ def test_what_cannot_begin_keeps_no_name(engine, monkeypatch, how):
     from hven.engines.postgres import engine as module
 
     base = write(engine)
-    engine.published(base)
+    engine.note_published(base)
 
     def begin(name):
         if how == "merge":
-            return engine.merge(STARS, name, base)
-        return engine.stage(STARS, name, followed=how == "followed")
+            return engine.stage_merge(STARS_TABLE, name, base)
+        return engine.stage_snapshot(STARS_TABLE, name, expects_merges=how == "followed")
 
     def broken(*_):
         raise DataError("the disk is on fire")
@@ -232,24 +241,26 @@ def test_what_cannot_begin_keeps_no_name(engine, monkeypatch, how):
     with pytest.raises(StorageError, match="cannot be the id of a snapshot"):
         begin("../x")
     with monkeypatch.context() as patch:
-        patch.setattr(module, {"stage": "TableStaging", "followed": "Founding", "merge": "Merge"}[how], broken)
+        patch.setattr(
+            module, {"stage": "TableStaging", "followed": "FirstStateStaging", "merge": "TableMerge"}[how], broken
+        )
         with pytest.raises(DataError, match="on fire"):
             begin(f"burnt-{how}")
-    assert engine._held == {}
+    assert engine._held_names == {}
     begin(f"burnt-{how}").abandon()  # the name is free
-    assert engine._held == {}
+    assert engine._held_names == {}
 
 
 def test_runs_are_ordered_by_the_server(engine, monkeypatch):
     from hven.engines.postgres import staging
 
-    monkeypatch.setattr(staging, "RUN", 100_000)
+    monkeypatch.setattr(staging, "MAX_WAITING_BYTES", 100_000)
     snapshot = write(engine)
-    with engine.writers.borrowed() as connection:
+    with engine.write_pool.borrow_connection() as connection:
         cells = [row[0] for row in connection.execute(f'SELECT "hven:cell" FROM hven."{snapshot.path}"').fetchall()]
     known = [cell for cell in cells if cell is not None]
     assert known == sorted(known)
     assert cells[: len(known)] == known
-    assert len(cells) == ROWS
-    back = pa.Table.from_batches(list(engine.read(snapshot))).sort_by("seen")
-    assert back.to_pylist() == stars().to_pylist()
+    assert len(cells) == STAR_COUNT
+    back = pa.Table.from_batches(list(engine.read_rows(snapshot))).sort_by("seen")
+    assert back.to_pylist() == make_stars().to_pylist()

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from hven import query
-from hven.ingest import ingest
-from hven.model.errors import HvenError, Unavailable
-from hven.model.settings import load
+from hven.ingest import ingest_collection
+from hven.model.errors import HvenError, StorageUnavailableError
+from hven.model.settings import load_settings
 from hven.site import Site
 from postgres import cluster, programs
 from running import hven, until
@@ -112,13 +112,13 @@ def test_it_is_set_up_at_once_and_serves_as_a_source_beside_tables_of_ours(site)
     told = hven("fdw", "--check", "--json", "--site", site).stdout
     assert {item["level"] for item in json.loads(told)} == {"ok"}
     assert "s3cret" not in told
-    with Site(load(site)) as opened:
-        ingest(opened, "mine")
-        with query.run(
+    with Site(load_settings(site)) as opened:
+        ingest_collection(opened, "mine")
+        with query.run_query(
             "SELECT c.id, c.name, n.word FROM mine.cubes AS c JOIN mine.near AS n ON c.id = n.id ORDER BY 1",
             site=opened,
         ) as result:
-            assert result.table().to_pylist() == [
+            assert result.read_table().to_pylist() == [
                 {"id": 3, "name": "cube 3", "word": "x"},
                 {"id": 4, "name": "cube 4", "word": "y"},
             ]
@@ -129,12 +129,12 @@ def test_foreign_tables_are_served_in_place(machines, site):
     hven("fdw", "--apply", "--site", site)
     text = (site / "collections" / "mine" / "mine.yaml").read_text().replace("kind: sql", "kind: live")
     (site / "collections" / "mine" / "mine.yaml").write_text(text)
-    with Site(load(site)) as opened:
-        ingest(opened, "mine")
+    with Site(load_settings(site)) as opened:
+        ingest_collection(opened, "mine")
 
         def ask(text):
-            with query.run(text, site=opened) as result:
-                return result.table().to_pylist()
+            with query.run_query(text, site=opened) as result:
+                return result.read_table().to_pylist()
 
         assert ask("SELECT name FROM mine.cubes WHERE id = 7") == [{"name": "cube 7"}]
         run(theirs.url, "INSERT INTO cubes VALUES (9001, 1, 1, 'new', NULL)")
@@ -155,7 +155,7 @@ def test_foreign_tables_are_served_in_place(machines, site):
             theirs.start()
         assert ask("SELECT name FROM mine.cubes WHERE id = 7") == [{"name": "cube 7"}]
         run(theirs.url, "ALTER TABLE cubes RENAME COLUMN name TO title")
-        with pytest.raises(Unavailable, match="has changed") as caught:
+        with pytest.raises(StorageUnavailableError, match="has changed") as caught:
             ask("SELECT name FROM mine.cubes WHERE id = 7")
         assert "hven check" in str(caught.value.remedy) or "hven fdw" in str(caught.value.remedy)
 

@@ -11,8 +11,8 @@ from test_postgres_roads import Judged
 
 from hven.engines import duckdb, postgres
 from hven.engines.postgres import dialect
-from hven.engines.postgres.dialect import array_of
-from hven.model.errors import EvaluationError, TooLarge
+from hven.engines.postgres.dialect import format_array
+from hven.model.errors import EvaluationError, TooLargeError
 from postgres import server
 
 MANY = 13_000
@@ -75,19 +75,19 @@ def test_a_list_is_one_constant_of_the_plan(engine, relations, column, how):
     bound, prepared = plan(
         engine.engine, f"SELECT id FROM sky.stars WHERE {column} IN ({among(*range(400))})", (STARS,)
     )
-    work = prepared._work(bound.slots, relations)
+    work = prepared._build_work(bound.literal_values, relations)
     assert not work.arguments
-    assert not work.quick  # so no session keeps it
-    with engine.engine.askers.borrowed() as connection:
-        told = connection.execute(f"EXPLAIN (FORMAT JSON) {work.streamed}").fetchone()[0]
+    assert not work.is_quick  # so no session keeps it
+    with engine.engine.query_pool.borrow_connection() as connection:
+        told = connection.execute(f"EXPLAIN (FORMAT JSON) {work.copy_sql}").fetchone()[0]
     assert how in json.dumps(told)
 
 
 def test_arrays_are_written_as_postgresql_reads_them():
-    assert array_of(('a"b', "c\\d", "", "e\0f")) == ("text", '{"a\\"b","c\\\\d","","e\ufffef"}')
-    assert array_of((1, -(2**63))) == ("bigint", "{1,-9223372036854775808}")
-    assert array_of((1, 2**63)) == ("double precision", "{1.0,9.223372036854776e+18}")
-    assert array_of((0.5, 3)) == ("double precision", "{0.5,3.0}")
+    assert format_array(('a"b', "c\\d", "", "e\0f")) == ("text", '{"a\\"b","c\\\\d","","e\ufffef"}')
+    assert format_array((1, -(2**63))) == ("bigint", "{1,-9223372036854775808}")
+    assert format_array((1, 2**63)) == ("double precision", "{1.0,9.223372036854776e+18}")
+    assert format_array((0.5, 3)) == ("double precision", "{0.5,3.0}")
 
 
 LONG, REST = "x" * 20_000, "x" * 12_765
@@ -116,7 +116,7 @@ def test_the_length_of_a_text_is_known_before_it_is_built(engine, relations, tex
         found, wanted = both(engine, text, relations)
         assert unordered(found) == unordered(wanted)
         return
-    for engine.indexes in (False, True):  # the embedded engine and PostgreSQL
+    for engine.uses_indexes in (False, True):  # the embedded engine and PostgreSQL
         with pytest.raises(EvaluationError, match=TEXTS[text]):
             answer(engine, text, relations, (STARS,))
 
@@ -124,6 +124,6 @@ def test_the_length_of_a_text_is_known_before_it_is_built(engine, relations, tex
 def test_texts_of_rows_are_counted_as_they_are_joined(engine, relations, monkeypatch):
     text = "SELECT IVO_STRING_AGG(name, ',') AS t FROM sky.stars"
     assert len(answer(engine, text, relations, (STARS,))["t"][0].as_py()) > 50_000
-    monkeypatch.setattr(dialect, "MOST", 50_000)
-    with pytest.raises(TooLarge, match="more memory"):
+    monkeypatch.setattr(dialect, "MAX_AGGREGATED_TEXT_BYTES", 50_000)
+    with pytest.raises(TooLargeError, match="more memory"):
         answer(engine, text, relations, (STARS,))

@@ -21,16 +21,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rows import STARS, answer, plain, plan, sky, stage
 
-from hven.engines import Limits, postgres
+from hven.engines import ExecutionLimits, postgres
 from hven.engines import _statistics as statistics
-from hven.engines._rows import LAST, position_keys
-from hven.engines._statistics import Statistics, coverage
-from hven.engines.postgres import covering, install, merging, staging
+from hven.engines._row_preparation import MISSING_KEY, compute_position_keys
+from hven.engines._statistics import StatisticsCollector, compute_coverage_moc
+from hven.engines.postgres import coverage_update, schema_installation, snapshot_merging, staging
 from hven.engines.postgres import shared_tables as sharing
-from hven.engines.postgres.partitions import beginning
-from hven.engines.postgres.sessions import named
-from hven.ingest.sync._lines import without_nan
-from hven.model.clock import Clock
+from hven.engines.postgres.connection_pool import build_application_name
+from hven.engines.postgres.partitions import build_partition_prefix
+from hven.ingest.sync._ledger_comparison import replace_nan_with_null
+from hven.model.deadlines import Deadline
 from hven.model.errors import StorageError
 from hven.model.table import Partition
 from postgres import server, sphere
@@ -38,8 +38,8 @@ from running import hven, until
 
 _count = itertools.count()
 FULL = os.environ.get("HVEN_PROOF") == "full"
-YEARS = STARS.having(name="years", partition=Partition(by="time", column="seen", every="10 years"))
-TEXTS = STARS.having(name="texts", primary=("name", "id"), position=None)
+YEARS = STARS.copy_with(name="years", partition=Partition(by="time", column="seen", every="10 years"))
+TEXTS = STARS.copy_with(name="texts", primary=("name", "id"), position=None)
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +69,9 @@ def opened(database, tmp_path):
 
 def merge(engine, table, base, rows, gone=()):
     keys = pa.Table.from_pylist(
-        list(gone), schema=pa.schema([table.arrow.field(name).with_nullable(True) for name in table.primary])
+        list(gone), schema=pa.schema([table.arrow_schema.field(name).with_nullable(True) for name in table.primary])
     )
-    begun = engine.merge(table, f"m-{next(_count):05d}", base, keys)
+    begun = engine.stage_merge(table, f"m-{next(_count):05d}", base, keys)
     for batch in rows.to_batches(max_chunksize=7):
         begun.write(batch)
     return begun.finish()
@@ -82,17 +82,17 @@ def told(table: pa.Table) -> list[str]:
 
 
 def stored(engine, snapshot, table=STARS) -> list[str]:
-    return told(pa.Table.from_batches(list(engine.read(snapshot)), table.arrow))
+    return told(pa.Table.from_batches(list(engine.read_rows(snapshot)), table.arrow_schema))
 
 
 def base_of(engine, snapshot) -> str | None:
-    share = engine._kept(snapshot).share
-    return None if share is None else share.base
+    share = engine._read_table_record(snapshot).share
+    return None if share is None else share.base_table
 
 
 def left(engine) -> list[str]:
     """Name all tables and views of snapshots, their indexes aside."""
-    with engine.writers.borrowed() as connection:
+    with engine.write_pool.borrow_connection() as connection:
         return [
             name
             for (name,) in connection.execute(
@@ -105,7 +105,7 @@ def left(engine) -> list[str]:
 # --- any story of merges, rollbacks and removals -----------------------------------------------------------------------------
 
 START = 120
-POOL = without_nan(sky(400, seed=5)).to_pylist()
+POOL = replace_nan_with_null(sky(400, seed=5)).to_pylist()
 
 
 class Story:
@@ -117,7 +117,10 @@ class Story:
         if table.primary != ("id",):
             rows = [row | {"name": row["name"] or ""} for row in rows]
         self.kept = [
-            (stage(engine, table, pa.Table.from_pylist(rows, schema=table.arrow)), {self.key(row): row for row in rows})
+            (
+                stage(engine, table, pa.Table.from_pylist(rows, schema=table.arrow_schema)),
+                {self.key(row): row for row in rows},
+            )
         ]
         self.now = 0
         self.shared = 0
@@ -138,7 +141,7 @@ class Story:
             come[self.key(row)] = row
         gone = rng.sample(list(known), min(len(known), rng.randrange(size + 1)))
         after = {key: row for key, row in known.items() if key not in gone} | come
-        return snapshot, pa.Table.from_pylist(list(come.values()), schema=self.table.arrow), gone, after
+        return snapshot, pa.Table.from_pylist(list(come.values()), schema=self.table.arrow_schema), gone, after
 
     def merge(self, rng, size) -> None:
         base, rows, gone, after = self.changed(rng, size)
@@ -147,7 +150,7 @@ class Story:
         )
         self.shared += base_of(self.engine, base) == base_of(self.engine, made)
         assert made.rows == len(after)
-        self.engine.published(made)
+        self.engine.note_published(made)
         self.kept.append((made, after))
         self.now = len(self.kept) - 1
 
@@ -157,12 +160,12 @@ class Story:
         made = merge(
             self.engine, self.table, base, rows, [dict(zip(self.table.primary, key, strict=True)) for key in gone]
         )
-        self.engine._release(made.path)  # as the end of the process does
-        assert made.path in self.engine.sweep({snapshot.path for snapshot, _ in self.kept})
+        self.engine._release_name(made.path)  # as the end of the process does
+        assert made.path in self.engine.remove_leftovers({snapshot.path for snapshot, _ in self.kept})
 
     def abandon(self, rng, size) -> None:
         base, rows, _, _ = self.changed(rng, size)
-        begun = self.engine.merge(self.table, f"m-{next(_count):05d}", base)
+        begun = self.engine.stage_merge(self.table, f"m-{next(_count):05d}", base)
         for batch in rows.to_batches():
             begun.write(batch)
         begun.abandon()
@@ -176,22 +179,22 @@ class Story:
             at += at == self.now and (1 if at + 1 < len(self.kept) else -1)
             snapshot, _ = self.kept.pop(at)
             self.now -= at < self.now
-            self.engine.drop(snapshot)
+            self.engine.remove_snapshot(snapshot)
 
     def check(self) -> None:
         for snapshot, known in self.kept:
             assert stored(self.engine, snapshot, self.table) == told(
-                pa.Table.from_pylist(list(known.values()), schema=self.table.arrow)
+                pa.Table.from_pylist(list(known.values()), schema=self.table.arrow_schema)
             )
         snapshot, known = self.kept[self.now]
-        rows = pa.Table.from_pylist(list(known.values()), schema=self.table.arrow)
-        facts = Statistics(self.table)
-        facts.add(rows)
-        for name, fact in facts.result().items():
+        rows = pa.Table.from_pylist(list(known.values()), schema=self.table.arrow_schema)
+        facts = StatisticsCollector(self.table)
+        facts.add_rows(rows)
+        for name, fact in facts.build_statistics().items():
             assert {**snapshot.statistics[name], "distinct": None} == {**fact, "distinct": None}, name
         if self.table.position:
-            cells = np.sort(position_keys(rows["ra"], rows["dec"]))
-            assert snapshot.coverage == coverage(cells[cells != LAST])
+            cells = np.sort(compute_position_keys(rows["ra"], rows["dec"]))
+            assert snapshot.coverage == compute_coverage_moc(cells[cells != MISSING_KEY])
 
     def end(self) -> None:
         """Nothing is there but what the snapshots need, and nothing when they are gone."""
@@ -199,18 +202,18 @@ class Story:
         bases = {base_of(self.engine, snapshot) for snapshot, _ in self.kept} - {None}
         assert {name for name in left(self.engine) if not name.startswith("p_")} == paths | bases
         for base in bases:  # no row that no snapshot shows
-            states = [share.number for share in map(self.share, self.kept) if share.base == base]
+            states = [share.state_number for share in map(self.share, self.kept) if share.base_table == base]
             seen = " OR ".join(f'("hven:born" <= {number} AND "hven:died" > {number})' for number in states)
-            with self.engine.writers.borrowed() as connection:
+            with self.engine.write_pool.borrow_connection() as connection:
                 assert connection.execute(
                     f'SELECT count(*) FROM {self.engine.schema}."{base}" WHERE NOT ({seen})'
                 ).fetchone() == (0,)
         for snapshot, _ in self.kept:
-            self.engine.drop(snapshot)
+            self.engine.remove_snapshot(snapshot)
         assert left(self.engine) == []
 
     def share(self, pair):
-        return self.engine._kept(pair[0]).share or sharing.Share("", 0)
+        return self.engine._read_table_record(pair[0]).share or sharing.SharedState("", 0)
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +274,7 @@ def test_the_first_merge_copies_and_the_next_ones_do_not(two):
     assert base_of(engine, base) is None
     assert base_of(engine, first) == base_of(engine, second) == f"b{first.path[1:]}"
     assert second.bytes >= first.bytes > 0
-    with engine.writers.borrowed() as connection:
+    with engine.write_pool.borrow_connection() as connection:
         kinds = dict(
             connection.execute(
                 "SELECT relname, relkind::text FROM pg_class WHERE relname = ANY($1::text[])",
@@ -284,20 +287,20 @@ def test_the_first_merge_copies_and_the_next_ones_do_not(two):
 @pytest.mark.parametrize("table", [STARS, YEARS, TEXTS], ids=["position", "partitions", "texts"])
 def test_a_table_that_is_followed_is_never_copied(opened, monkeypatch, table):
     """It is staged as one that snapshots share; in several runs, which are put in order."""
-    monkeypatch.setattr(staging, "RUN", 60_000)
+    monkeypatch.setattr(staging, "MAX_WAITING_BYTES", 60_000)
     engine = opened()
     rows = sky(3_000)
     if table is TEXTS:
-        rows = rows.set_column(6, table.arrow.field("name"), rows["name"].fill_null(""))
-    begun = engine.stage(table, "followed", followed=True)
+        rows = rows.set_column(6, table.arrow_schema.field("name"), rows["name"].fill_null(""))
+    begun = engine.stage_snapshot(table, "followed", expects_merges=True)
     for batch in rows.to_batches(max_chunksize=500):
         begun.write(batch)
     first = begun.finish()
-    assert stored(engine, first, table) == told(without_nan(rows))
+    assert stored(engine, first, table) == told(replace_nan_with_null(rows))
     assert first.bytes > 0
     if table is STARS:
-        cells = [row for batch in engine.read(first, ["ra", "dec"]) for row in batch.to_pylist()]
-        found = position_keys(
+        cells = [row for batch in engine.read_rows(first, ["ra", "dec"]) for row in batch.to_pylist()]
+        found = compute_position_keys(
             *(pa.chunked_array([pa.array([row[name] for row in cells], pa.float64())]) for name in ("ra", "dec"))
         )
         # the server may fill up a page
@@ -311,13 +314,13 @@ def test_a_table_that_is_followed_is_never_copied(opened, monkeypatch, table):
     )
     assert base_of(engine, second) == base_of(engine, first) == f"b{first.path[1:]}"
     assert second.rows == 2_999
-    engine.drop(first)
+    engine.remove_snapshot(first)
     assert stored(engine, second, table) == told(
-        without_nan(rows.filter(pa.array([number != 50 for number in range(3_000)])))
+        replace_nan_with_null(rows.filter(pa.array([number != 50 for number in range(3_000)])))
     )
-    engine.drop(second)
+    engine.remove_snapshot(second)
     assert left(engine) == []
-    begun = engine.stage(table, "left", followed=True)
+    begun = engine.stage_snapshot(table, "left", expects_merges=True)
     begun.write(rows.to_batches()[0])
     begun.abandon()
     assert left(engine) == []
@@ -325,14 +328,14 @@ def test_a_table_that_is_followed_is_never_copied(opened, monkeypatch, table):
 
 def test_only_what_changed_is_read_to_compare_two_states(two):
     engine, rows, base, first = two
-    changed = rows.slice(0, 20).set_column(8, STARS.arrow.field("note"), pa.array(["edited"] * 20))
+    changed = rows.slice(0, 20).set_column(8, STARS.arrow_schema.field("note"), pa.array(["edited"] * 20))
     second = merge(engine, STARS, first, changed, [{"id": key} for key in rows["id"].to_pylist()[30:37]])
     third = merge(engine, STARS, second, rows.slice(0, 5))
 
     def apart(one, other):
         return [
             sorted(row["id"] for batch in side for row in batch.to_pylist())
-            for side in engine.apart(one, other, ["id"])
+            for side in engine.read_differing_rows(one, other, ["id"])
         ]
 
     edited, removed = (sorted(rows["id"].to_pylist()[begin:end]) for begin, end in ((0, 20), (30, 37)))
@@ -352,21 +355,25 @@ def test_copied_anew_when_it_must_be(opened, monkeypatch, why):
     if why == "rolled back":
         merge(engine, table, first, rows.slice(0, 3))
     elif why == "indexes":
-        table = table.having(columns=tuple(column.having(indexed=column.name == "note") for column in table.columns))
+        table = table.copy_with(
+            columns=tuple(column.copy_with(indexed=column.name == "note") for column in table.columns)
+        )
     elif why == "many changes":
         changes = sky(600, seed=4)
     elif why == "much is gone":
-        monkeypatch.setattr(merging, "DEAD", 400)
+        monkeypatch.setattr(snapshot_merging, "MIN_ROWS_PER_DEAD_ROW", 400)
         last = merge(engine, table, first, rows.slice(0, 8))
         assert base_of(engine, last) == base_of(engine, first)
     elif why == "disorder":
-        monkeypatch.setattr(merging, "MANY", 0)
-        monkeypatch.setattr(merging, "ORDERED", 1.1)
+        monkeypatch.setattr(snapshot_merging, "MIN_ORDERED_ROWS", 0)
+        monkeypatch.setattr(snapshot_merging, "MIN_CLUSTERING_CORRELATION", 1.1)
     else:  # rows of years that have no partition: they stand in the default one, until there are many
-        monkeypatch.setattr(merging, "DEAD", 200)
+        monkeypatch.setattr(snapshot_merging, "MIN_ROWS_PER_DEAD_ROW", 200)
         late = pa.array([3 * 10**15 + number for number in range(30)], pa.int64()).cast(pa.timestamp("us"))
-        new = rows.slice(0, 30).set_column(0, table.arrow.field("id"), pa.array(range(10**6, 10**6 + 30), pa.int64()))
-        late = new.set_column(rows.schema.get_field_index("seen"), table.arrow.field("seen"), late)
+        new = rows.slice(0, 30).set_column(
+            0, table.arrow_schema.field("id"), pa.array(range(10**6, 10**6 + 30), pa.int64())
+        )
+        late = new.set_column(rows.schema.get_field_index("seen"), table.arrow_schema.field("seen"), late)
         last = merge(engine, table, first, late)
         assert base_of(engine, last) == base_of(engine, first)
         assert not any(name.endswith("2060_01") for name in left(engine))
@@ -379,7 +386,7 @@ def test_copied_anew_when_it_must_be(opened, monkeypatch, why):
     wanted = {row["id"]: row for row in rows.to_pylist()}
     wanted |= {row["id"]: row for row in ([*late.to_pylist()] if why == "partitions" else []) + changes.to_pylist()}
     assert stored(engine, new, table) == told(
-        without_nan(pa.Table.from_pylist(list(wanted.values()), schema=table.arrow))
+        replace_nan_with_null(pa.Table.from_pylist(list(wanted.values()), schema=table.arrow_schema))
     )
 
 
@@ -391,21 +398,21 @@ def test_after_many_changes_the_table_is_looked_after(two, opened, monkeypatch):
     here = f'{engine.schema}."{base_of(engine, first)}"'
 
     def one(text):
-        with engine.writers.borrowed() as connection:
+        with engine.write_pool.borrow_connection() as connection:
             return connection.execute(text, [here]).fetchone()[0]
 
     counts = "SELECT n_mod_since_analyze FROM pg_stat_all_tables WHERE relid = $1::regclass"
     until(lambda: one(counts) >= 50)
     before = one("SELECT vacuum_count FROM pg_stat_all_tables WHERE relid = $1::regclass")
-    monkeypatch.setattr(merging, "FEW", 10)
-    monkeypatch.setattr(merging, "STALE", 1_000)
+    monkeypatch.setattr(snapshot_merging, "MIN_STALE_ROWS", 10)
+    monkeypatch.setattr(snapshot_merging, "MIN_ROWS_PER_STALE_ROW", 1_000)
     merge(engine, STARS, last, rows.slice(0, 2))
     until(lambda: one("SELECT vacuum_count FROM pg_stat_all_tables WHERE relid = $1::regclass") > before)
 
 
 def test_a_foreign_hand_in_the_table_is_noticed(two):
     engine, rows, _, first = two
-    with engine.writers.borrowed() as connection:
+    with engine.write_pool.borrow_connection() as connection:
         connection.execute(
             f'UPDATE {engine.schema}."{base_of(engine, first)}" SET "hven:died" = 2 WHERE id = $1',
             [rows["id"][0].as_py()],
@@ -426,7 +433,7 @@ def test_readers_see_one_state_whatever_is_merged(opened):
     count = rows.num_rows
     table = STARS
     balance = np.where(np.arange(count) % 2 == 0, 1, -1).astype(np.int32)
-    rows = rows.set_column(rows.schema.get_field_index("field"), table.arrow.field("field"), pa.array(balance))
+    rows = rows.set_column(rows.schema.get_field_index("field"), table.arrow_schema.field("field"), pa.array(balance))
     last = merge(engine, table, stage(engine, table, rows), rows.slice(0, 2))
     states, faults, over, seen = [(last, count)], [], threading.Event(), [0, 0]
     question = "SELECT COUNT(*) AS n, SUM(field) AS s FROM sky.stars"
@@ -436,7 +443,7 @@ def test_readers_see_one_state_whatever_is_merged(opened):
             for snapshot, rows_ in states:
                 try:
                     found = answer(
-                        engine, question, {"sky.stars": snapshot}, limits=Limits(clock=Clock(60))
+                        engine, question, {"sky.stars": snapshot}, limits=ExecutionLimits(deadline=Deadline(60))
                     ).to_pylist()
                 except Exception as error:  # noqa: BLE001  (every fault is one)
                     faults.append(repr(error))
@@ -458,7 +465,7 @@ def test_readers_see_one_state_whatever_is_merged(opened):
             ]
             for row in changes:
                 row["field"] = -(row["field"])
-            changes = pa.Table.from_pylist(changes + new, schema=table.arrow)
+            changes = pa.Table.from_pylist(changes + new, schema=table.arrow_schema)
             last = merge(
                 engine,
                 table,
@@ -466,7 +473,7 @@ def test_readers_see_one_state_whatever_is_merged(opened):
                 changes,
                 [{"id": key} for key in rows["id"].to_pylist()[turn * 40 + 20 : turn * 40 + 26]],
             )
-            engine.published(last)
+            engine.note_published(last)
             states.append((last, states[-1][1] - 6 + 4))
         until(lambda: min(seen) > 0 or faults)
     finally:
@@ -481,14 +488,14 @@ def test_nobody_waits(two, database, monkeypatch):
     """A reader in the middle of the old snapshot does not keep a merge waiting, and a merge in the middle of its transaction no reader."""
     engine, rows, _, first = two
     begun, go_on, made = threading.Event(), threading.Event(), []
-    seen = merging.Merge._seen
+    seen = snapshot_merging.TableMerge._write_view_statements
 
     def stop(self, share):
         begun.set()
         assert go_on.wait(120)
         yield from seen(self, share)
 
-    monkeypatch.setattr(merging.Merge, "_seen", stop)
+    monkeypatch.setattr(snapshot_merging.TableMerge, "_write_view_statements", stop)
     with psycopg.connect(database) as reader, reader.cursor("half") as half:
         half.execute(f'SELECT id FROM {engine.schema}."{first.path}"')
         assert len(half.fetchmany(10)) == 10
@@ -499,7 +506,10 @@ def test_nobody_waits(two, database, monkeypatch):
         try:
             assert begun.wait(120)  # rows are marked and added, in a transaction that is open
             found = answer(
-                engine, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": first}, limits=Limits(clock=Clock(60))
+                engine,
+                "SELECT COUNT(*) AS n FROM sky.stars",
+                {"sky.stars": first},
+                limits=ExecutionLimits(deadline=Deadline(60)),
             )
             assert found.to_pylist() == [{"n": 4_000}]
             with psycopg.connect(database) as other:
@@ -528,7 +538,7 @@ def test_readers_need_no_right_to_the_shared_table(opened, database):
         assert answer(engine, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": snapshot}).to_pylist() == [
             {"n": 500}
         ]
-    some = engine.sample(second, 100, ["mag"])
+    some = engine.sample_rows(second, 100, ["mag"])
     assert some is None or 0 < some.rows.num_rows < 500
     with psycopg.connect(database) as connection:
         connection.execute("SET ROLE merge_reader")
@@ -545,31 +555,31 @@ def test_indexes_serve_through_the_view(opened, position, table):
     last = merge(engine, table, last, rows.slice(100, 200))
     key = rows["id"][7].as_py()
     for text in (
-        f"SELECT mag FROM {table.qualified} WHERE id = {key}",
-        f"SELECT id FROM {table.qualified} WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 0.02))",
-        f"SELECT id FROM {table.qualified} WHERE mag = 19.9",
+        f"SELECT mag FROM {table.qualified_name} WHERE id = {key}",
+        f"SELECT id FROM {table.qualified_name} WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 0.02))",
+        f"SELECT id FROM {table.qualified_name} WHERE mag = 19.9",
     ):
         bound, made = plan(engine, text, (table,))
-        work = made._work(bound.slots, {table.qualified: last})
-        with engine.writers.borrowed() as connection, connection.transaction():
-            connection.execute(f"SET LOCAL search_path = {engine.found.path}")
+        work = made._build_work(bound.literal_values, {table.qualified_name: last})
+        with engine.write_pool.borrow_connection() as connection, connection.transaction():
+            connection.execute(f"SET LOCAL search_path = {engine.database_features.search_path}")
             for number, value in enumerate(work.arguments, 1):
                 connection.execute("SELECT set_config($1, $2, true)", [f"hven.p{number}", value])
-            found = connection.execute(f"EXPLAIN (FORMAT JSON) {work.streamed}", prepare=False).fetchone()[0]
+            found = connection.execute(f"EXPLAIN (FORMAT JSON) {work.copy_sql}", prepare=False).fetchone()[0]
         scans = [
             node
             for node in nodes((found if not isinstance(found, str) else json.loads(found))[0]["Plan"])
             if "Relation Name" in node
         ]
-        first = beginning(table.qualified, base_of(engine, last))
+        first = build_partition_prefix(table.qualified_name, base_of(engine, last))
         assert {node["Relation Name"].startswith((first, base_of(engine, last))) for node in scans} == {True}
         big = [node for node in scans if node["Node Type"] == "Seq Scan"]
         assert not big or table is YEARS, text
         assert any("Index" in node["Node Type"] or "Bitmap" in node["Node Type"] for node in scans), text
-        lines = made.estimate(bound.slots, {table.qualified: last})
-        assert lines[0].startswith(f"{table.qualified}: about "), lines
+        lines = made.estimate_row_counts(bound.literal_values, {table.qualified_name: last})
+        assert lines[0].startswith(f"{table.qualified_name}: about "), lines
     assert answer(
-        engine, f"SELECT COUNT(*) AS n FROM {table.qualified}", {table.qualified: last}, (table,)
+        engine, f"SELECT COUNT(*) AS n FROM {table.qualified_name}", {table.qualified_name: last}, (table,)
     ).to_pylist() == [{"n": 13_000}]
 
 
@@ -588,10 +598,12 @@ def test_views_are_adopted_and_swept_with_their_table(database, tmp_path):
     engine.close()
     with psycopg.connect(database, autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
         sessions = "SELECT FROM pg_stat_activity WHERE application_name = $1"  # they end a moment after they are closed
-        until(lambda: connection.execute(sessions, [named("adopted", "gone")]).rowcount == 0)
-        assert sorted(install.adopt(connection, "adopted", "heir", "gone")) == sorted([first.path, second.path])
+        until(lambda: connection.execute(sessions, [build_application_name("adopted", "gone")]).rowcount == 0)
+        assert sorted(schema_installation.adopt_schema(connection, "adopted", "heir", "gone")) == sorted(
+            [first.path, second.path]
+        )
     heir = opening(database, tmp_path, schema="adopted", site="heir")
-    heir.sweep(set())
+    heir.remove_leftovers(set())
     assert left(heir) == []
     heir.close()
 
@@ -602,7 +614,7 @@ def test_the_verb_adopts_a_schema_for_the_site_that_calls_it(database, tmp_path)
     engine.close()
     with psycopg.connect(database, autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
         sessions = "SELECT FROM pg_stat_activity WHERE application_name = $1"
-        until(lambda: connection.execute(sessions, [named("left", "gone")]).rowcount == 0)
+        until(lambda: connection.execute(sessions, [build_application_name("left", "gone")]).rowcount == 0)
     (tmp_path / "hven.toml").write_text(f'[postgres]\nurl = "{database}"\nnamespace = "left"\n')
     assert "belongs to the site gone" in hven("adopt", "other", "--site", tmp_path, code=1).stderr
     told = json.loads(hven("adopt", "gone", "--json", "--site", tmp_path).stdout)
@@ -614,11 +626,11 @@ def test_the_verb_adopts_a_schema_for_the_site_that_calls_it(database, tmp_path)
 # --- killed ---------------------------------------------------------------------------------------------------------------------
 
 WHERE = {
-    "rows are marked and added": "merging.Merge, '_seen'",
-    "it is committed and not published": "merging.Merge, '_look_after'",
-    "rows are copied": "merging.Merge, '_copy_all'",
-    "a copy is being indexed": "merging.Merge, '_index'",
-    "changes were sent": "merging.Merge, '_no_nulls'",
+    "rows are marked and added": "snapshot_merging.TableMerge, '_write_view_statements'",
+    "it is committed and not published": "snapshot_merging.TableMerge, '_vacuum_if_stale'",
+    "rows are copied": "snapshot_merging.TableMerge, '_copy_all_rows'",
+    "a copy is being indexed": "snapshot_merging.TableMerge, '_build_indexes'",
+    "changes were sent": "snapshot_merging.TableMerge, '_check_key_nulls'",
 }
 
 
@@ -634,18 +646,18 @@ def test_killed_in_the_middle_nothing_is_left(two, database, tmp_path, where):
         from pathlib import Path
         from rows import STARS, sky
         from hven.engines import Snapshot, postgres
-        from hven.engines.postgres import merging
+        from hven.engines.postgres import snapshot_merging
         owner, name = {WHERE[where]}
         real = getattr(owner, name)
         def last(*arguments):
             found = real(*arguments)
-            if name == "_seen":  # what it writes is not done
+            if name == "_write_view_statements":  # what it writes is not done
                 os.kill(os.getpid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
         setattr(owner, name, last)
         engine = postgres.open(Path({str(tmp_path)!r}), memory=256 * 1024**2, threads=1, url={database!r}, schema={engine.schema!r}, position="healpix")
         base = Snapshot(id="base", table="sky.stars", path={kept.path!r}, rows=4_000, engine="postgres", statistics={dict(kept.statistics)!r})
-        staging = engine.merge(STARS, "killed", base)
+        staging = engine.stage_merge(STARS, "killed", base)
         for batch in sky(4_000).slice(50, 60).to_batches():
             staging.write(batch)
         staging.finish()
@@ -653,11 +665,11 @@ def test_killed_in_the_middle_nothing_is_left(two, database, tmp_path, where):
     )
     sessions = "SELECT pid FROM pg_stat_activity WHERE application_name = %s"
     with psycopg.connect(database, autocommit=True) as connection:
-        mine = connection.execute(sessions, [named(engine.schema, "")]).fetchall()
+        mine = connection.execute(sessions, [build_application_name(engine.schema, "")]).fetchall()
         done = subprocess.run([sys.executable, "-c", code], timeout=300, capture_output=True, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-        until(lambda: set(connection.execute(sessions, [named(engine.schema, "")])) <= set(mine))
-    engine.sweep({base.path, first.path})
+        until(lambda: set(connection.execute(sessions, [build_application_name(engine.schema, "")])) <= set(mine))
+    engine.remove_leftovers({base.path, first.path})
     assert left(engine) == there
     assert stored(engine, kept) == before
     again = merge(engine, STARS, first, rows.slice(0, 3))
@@ -682,10 +694,10 @@ def test_a_coverage_is_revised_to_what_a_look_at_all_rows_finds(before, come, go
         return np.setdiff1d(cells, after >> 2 * (8 - order))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "CELLS", least)
-        patch.setattr(covering, "CELLS", least)
-        old, wanted = (coverage(cells << 2 * (29 - 8)) for cells in (before, after))
-        found = covering.revised(old, np.unique(before[went]), np.unique(come), empty)
+        patch.setattr(statistics, "MAX_COVERAGE_CELLS", least)
+        patch.setattr(coverage_update, "MAX_COVERAGE_CELLS", least)
+        old, wanted = (compute_coverage_moc(cells << 2 * (29 - 8)) for cells in (before, after))
+        found = coverage_update.update_coverage(old, np.unique(before[went]), np.unique(come), empty)
     assert found in {None, wanted}
     if not went.any() or old.endswith("8/"):
         assert found is not None
@@ -698,13 +710,13 @@ def test_a_sample_has_rows_of_its_own_state_alone(opened, table):
     first = stage(engine, table, rows)
     keys = [{"id": one} for one in rows.column("id").to_pylist()[:1_500]]
     second = merge(engine, table, first, rows.slice(0, 10), keys)
-    assert engine._kept(second).share is not None
+    assert engine._read_table_record(second).share is not None
     known = {snapshot.path: set(stored(engine, snapshot, table)) for snapshot in (first, second)}
     for snapshot in (first, second):
-        some = engine.sample(snapshot, snapshot.rows // 2, [column.name for column in table.columns])
-        found = told(some.rows.cast(table.arrow))
+        some = engine.sample_rows(snapshot, snapshot.rows // 2, [column.name for column in table.columns])
+        found = told(some.rows.cast(table.arrow_schema))
         assert set(found) <= known[snapshot.path]
         assert len(set(found)) == len(found) == pytest.approx(snapshot.rows / 2, rel=0.3)
-        again = engine.sample(snapshot, snapshot.rows // 2, ["mag"])
+        again = engine.sample_rows(snapshot, snapshot.rows // 2, ["mag"])
         assert again.rows.column("mag").to_pylist() == some.rows.column("mag").to_pylist()
-    assert engine.sample(second, 1, ["mag"]) is None or engine.sample(second, 1, ["mag"]).rows.num_rows < 20
+    assert engine.sample_rows(second, 1, ["mag"]) is None or engine.sample_rows(second, 1, ["mag"]).rows.num_rows < 20

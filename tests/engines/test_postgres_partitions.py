@@ -13,17 +13,17 @@ from relations import Relations
 from rows import LIST, STARS, both, circles, plan, sky, stage, unordered
 from test_postgres_roads import Judged
 
-from hven.engines import Memory, duckdb, postgres
+from hven.engines import MemoryRelation, duckdb, postgres
 from hven.engines.postgres import partitions
 from hven.model.errors import DataError, StorageError
 from hven.model.table import Column, Partition, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, TIMESTAMP
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 from postgres import server, sphere
 from running import hven
 
-YEARS = STARS.having(partition=Partition(by="time", column="seen", every="1 year"), indexes=(("field", "name"),))
-CELLS = STARS.having(partition=Partition(by="healpix", order=1))
+YEARS = STARS.copy_with(partition=Partition(by="time", column="seen", every="1 year"), indexes=(("field", "name"),))
+CELLS = STARS.copy_with(partition=Partition(by="healpix", order=1))
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +62,12 @@ def whole():
 
 @pytest.fixture(scope="module")
 def years(engine, whole):
-    return Relations({"sky.stars": stage(engine, YEARS, whole), LIST.qualified: Memory(circles(60))})
+    return Relations({"sky.stars": stage(engine, YEARS, whole), LIST.qualified_name: MemoryRelation(circles(60))})
 
 
 @pytest.fixture(scope="module")
 def cells(engine, whole):
-    return Relations({"sky.stars": stage(engine, CELLS, whole), LIST.qualified: Memory(circles(60))})
+    return Relations({"sky.stars": stage(engine, CELLS, whole), LIST.qualified_name: MemoryRelation(circles(60))})
 
 
 QUERIES = [
@@ -95,7 +95,7 @@ def test_answers_are_those_of_a_table_in_one_piece(engine, request, cut, text):
 
 
 def connection(engine):
-    return engine.engine.writers.borrowed()
+    return engine.engine.write_pool.borrow_connection()
 
 
 def nodes(tree):
@@ -119,15 +119,15 @@ def read(found) -> tuple[set[str], set[str]]:
 def explained(engine, text: str, relations, table: Table, how: str) -> tuple[set[str], set[str]]:
     """Run a query's own SQL as it would be run: streamed, or prepared with one plan for these values or one for all."""
     bound, made = plan(engine.engine, text, (table, LIST))
-    work = made._work(bound.slots, relations)
+    work = made._build_work(bound.literal_values, relations)
     with connection(engine) as con, con.transaction():
-        con.execute(f"SET LOCAL search_path = {engine.engine.found.path}")
+        con.execute(f"SET LOCAL search_path = {engine.engine.database_features.search_path}")
         if how == "streamed":
             for number, value in enumerate(work.arguments, 1):
                 con.execute("SELECT set_config($1, $2, true)", [f"hven.p{number}", value])
-            return read(con.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {work.streamed}").fetchone())
+            return read(con.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {work.copy_sql}").fetchone())
         con.execute(f"SET LOCAL plan_cache_mode = {how}")
-        con.execute(f"PREPARE asked AS {work.asked}")
+        con.execute(f"PREPARE asked AS {work.prepared_sql}")
         values = ", ".join("'" + value.replace("'", "''") + "'" for value in work.arguments)
         try:
             return read(
@@ -215,7 +215,7 @@ def test_an_index_of_several_columns_is_used(engine, years):
 
 
 def test_keys_stay_unique_over_all_partitions(engine):
-    table = YEARS.having(name="twice")
+    table = YEARS.copy_with(name="twice")
     rows = sky(3000).set_column(0, "id", pa.array(np.arange(3000) % 2999))
     with pytest.raises(DataError, match="not unique: 1 key stands in 2 rows; first: id = 0"):
         stage(engine.engine, table, rows)
@@ -227,15 +227,15 @@ def test_keys_stay_unique_over_all_partitions(engine):
 
 
 def test_a_partitioned_table_is_swept_whole_and_dropped_whole(engine, whole):
-    path = stage(engine.engine, YEARS.having(name="crashed"), whole).path
-    engine.engine._release(path)
+    path = stage(engine.engine, YEARS.copy_with(name="crashed"), whole).path
+    engine.engine._release_name(path)
     known = {name for (name,) in _tables(engine) if name != path}
-    assert engine.engine.sweep(known) == [path]
+    assert engine.engine.remove_leftovers(known) == [path]
     assert not [name for (name,) in _tables(engine, "%crashed%")]
-    snapshot = stage(engine.engine, CELLS.having(name="gone"), whole)
-    assert sum(batch.num_rows for batch in engine.engine.read(snapshot)) == whole.num_rows
+    snapshot = stage(engine.engine, CELLS.copy_with(name="gone"), whole)
+    assert sum(batch.num_rows for batch in engine.engine.read_rows(snapshot)) == whole.num_rows
     assert snapshot.bytes > whole.num_rows * 50
-    engine.engine.drop(snapshot)
+    engine.engine.remove_snapshot(snapshot)
     assert not [name for (name,) in _tables(engine, "%gone%")]
 
 
@@ -249,8 +249,8 @@ def _tables(engine, like="%"):
 
 
 def test_runs_that_come_one_after_the_other_are_ordered(engine, whole, monkeypatch):
-    monkeypatch.setattr("hven.engines.postgres.staging.RUN", 300_000)
-    snapshot = stage(engine.engine, YEARS.having(name="runs"), whole)
+    monkeypatch.setattr("hven.engines.postgres.staging.MAX_WAITING_BYTES", 300_000)
+    snapshot = stage(engine.engine, YEARS.copy_with(name="runs"), whole)
     with connection(engine) as con:
         for piece in [name for (name,) in _tables(engine, "p%runs%")][:5]:
             found = [
@@ -263,7 +263,7 @@ def test_runs_that_come_one_after_the_other_are_ordered(engine, whole, monkeypat
 
 
 def test_too_many_partitions_are_refused_with_the_remedy(engine, whole):
-    table = STARS.having(name="many", partition=Partition(by="time", column="seen", every="1 h"))
+    table = STARS.copy_with(name="many", partition=Partition(by="time", column="seen", every="1 h"))
     with pytest.raises(DataError, match="more than 400 partitions by seen") as caught:
         stage(engine.engine, table, whole)
     assert "longer time" in caught.value.remedy
@@ -283,11 +283,11 @@ def test_every_number_lies_between_the_ends_of_its_partition(kind, values, days)
         columns=(Column(name="t", type=kind, unit="d"),),
         partition=Partition(by="time", column="t", every=days),
     )
-    pieces = partitions.of(table, "x", "s_t")
+    pieces = partitions.create_partitions(table, "x", "s_t")
     column = pa.array(values, pa.float32()).cast(kind.arrow, safe=False)
     exact = np.asarray(column).astype(np.float64)
-    for key, value in zip(pieces._keys(pa.table({"t": column}), None).tolist(), exact.tolist(), strict=True):
-        low, high, _ = pieces._bounds(key)
+    for key, value in zip(pieces._compute_keys(pa.table({"t": column}), None).tolist(), exact.tolist(), strict=True):
+        low, high, _ = pieces._write_bounds(key)
         ends = [float(np.asarray(float(end.strip("'"))).astype(np.asarray(column).dtype)) for end in (low, high)]
         assert ends[0] <= value < ends[1]
 
@@ -304,10 +304,10 @@ def test_every_time_lies_between_the_ends_of_its_partition(values, every):
         columns=(Column(name="t", type=TIMESTAMP),),
         partition=Partition(by="time", column="t", every=every),
     )
-    pieces = partitions.of(table, "x", "s_t")
+    pieces = partitions.create_partitions(table, "x", "s_t")
     column = pa.array(values, pa.int64()).cast(pa.timestamp("us"))
-    for key, value in zip(pieces._keys(pa.table({"t": column}), None).tolist(), values, strict=True):
-        low, high, word = pieces._bounds(key)
+    for key, value in zip(pieces._compute_keys(pa.table({"t": column}), None).tolist(), values, strict=True):
+        low, high, word = pieces._write_bounds(key)
         ends = [np.datetime64(end.strip("'").replace(" ", "T"), "us").astype(np.int64) for end in (low, high)]
         assert ends[0] <= value < ends[1]
         assert len(word) <= 14
@@ -316,9 +316,11 @@ def test_every_time_lies_between_the_ends_of_its_partition(values, every):
 def test_the_embedded_engine_searches_by_the_same_declarations(tmp_path, whole):
     engine = duckdb.open(tmp_path, memory=256 * 1024**2, threads=1)
     relations = {
-        "sky.stars": stage(engine, YEARS.having(columns=tuple(c.having(indexed=False) for c in YEARS.columns)), whole)
+        "sky.stars": stage(
+            engine, YEARS.copy_with(columns=tuple(c.copy_with(indexed=False) for c in YEARS.columns)), whole
+        )
     }
-    table = YEARS.having(columns=tuple(c.having(indexed=False) for c in YEARS.columns))
+    table = YEARS.copy_with(columns=tuple(c.copy_with(indexed=False) for c in YEARS.columns))
     for text, index in (
         (
             "SELECT id FROM sky.stars WHERE seen >= CAST('1990-03-01' AS TIMESTAMP) AND seen < CAST('1990-03-20' AS TIMESTAMP)",
@@ -327,7 +329,7 @@ def test_the_embedded_engine_searches_by_the_same_declarations(tmp_path, whole):
         ("SELECT id FROM sky.stars WHERE field = 7 AND name = 'alpha Cen'", "index of field"),
     ):
         assert index in plan(engine, text, (table,))[1].explain()
-        assert index not in plan(engine, text, (table.having(partition=None, indexes=()),))[1].explain()
+        assert index not in plan(engine, text, (table.copy_with(partition=None, indexes=()),))[1].explain()
         mine, wanted = both(engine, text, relations, (table,))
         assert unordered(mine) == unordered(wanted)
         assert mine
@@ -338,7 +340,7 @@ def test_the_embedded_engine_searches_by_the_same_declarations(tmp_path, whole):
         partition=Partition(by="time", column="t"),
     )
     rows = pa.table({"t": whole.column("seen"), "n": pa.array(np.arange(whole.num_rows), pa.int32())})
-    stored = pa.Table.from_batches(engine.read(stage(engine, flat, rows)))
+    stored = pa.Table.from_batches(engine.read_rows(stage(engine, flat, rows)))
     found = (
         [value for value in stored.column("t").to_pylist() if value is not None]
         if False
@@ -351,14 +353,14 @@ def test_the_embedded_engine_searches_by_the_same_declarations(tmp_path, whole):
 @pytest.mark.parametrize("table", [YEARS, CELLS], ids=["time", "healpix"])
 def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(engine, whole, table):
     def rows_in(snapshot):
-        path = engine.engine._kept(snapshot).here(snapshot)
-        with engine.engine.writers.borrowed() as connection:
+        path = engine.engine._read_table_record(snapshot).find_table_name(snapshot)
+        with engine.engine.write_pool.borrow_connection() as connection:
             found = connection.execute(
                 "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1::regclass",
                 [f"{engine.engine.schema}.{path}"],
             ).fetchall()
             schema = engine.engine.schema
-            first = partitions.beginning(table.qualified, path)
+            first = partitions.build_partition_prefix(table.qualified_name, path)
             return {
                 name.removeprefix(first): connection.execute(f'SELECT count(*) FROM {schema}."{name}"').fetchone()[0]
                 for (name,) in found
@@ -373,9 +375,9 @@ def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(
         pa.timestamp("us")
     )
     changes = changes.set_column(at, changes.schema.field(at), pa.array(ids, pa.int64()))
-    changes = changes.set_column(changes.schema.get_field_index("seen"), "seen", later).cast(table.arrow)
+    changes = changes.set_column(changes.schema.get_field_index("seen"), "seen", later).cast(table.arrow_schema)
     gone = pa.table({"id": whole["id"].slice(500, 300)})
-    staging = postgres_.merge(table, f"merged-{table.partition.by}", base, gone)
+    staging = postgres_.stage_merge(table, f"merged-{table.partition.by}", base, gone)
     for batch in changes.to_batches():
         staging.write(batch)
     merged = staging.finish()
@@ -388,9 +390,9 @@ def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(
         assert {**facts, "distinct": 0} == {**merged.statistics[name], "distinct": 0}
     assert merged.coverage == anew.coverage
     with pytest.raises(StorageError, match="other partitions"):
-        postgres_.merge(STARS, "whole", base)
+        postgres_.stage_merge(STARS, "whole", base)
     for snapshot in (base, merged, anew):
-        postgres_.drop(snapshot)
+        postgres_.remove_snapshot(snapshot)
 
 
 @pytest.mark.parametrize(
@@ -405,7 +407,7 @@ def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(
 @pytest.mark.parametrize("columns", ["columns: {id: int32, t: timestamp}", "follow: true\n    columns: {t: timestamp}"])
 def test_a_partition_that_does_not_fit_is_a_fault_and_no_crash(said, words, columns, tmp_path):
     text = f"collection: stars\ntitle: S\ntables:\n  main:\n    source: {{kind: csv, files: a.csv, types: {{id: int32}}}}\n    primary: id\n    partition: {said}\n    {columns}\n"
-    site_with(tmp_path, text, {"a.csv": "id,t\n1,2026-01-01T00:00:00\n"}).close()
+    open_site_with_descriptor(tmp_path, text, {"a.csv": "id,t\n1,2026-01-01T00:00:00\n"}).close()
     (tmp_path / "hven.toml").write_text("")
     told = hven("check", "stars", "--site", tmp_path, code=1)
     assert (told.stdout + told.stderr).count(words) == 1

@@ -8,10 +8,10 @@ from relations import Relations
 from rows import both, plan, stage, unordered
 from test_postgres_roads import Judged
 
-from hven.engines import Limits, duckdb, postgres
-from hven.engines.postgres import running
-from hven.engines.postgres.ranges import may_leave
-from hven.model.clock import Clock
+from hven.engines import ExecutionLimits, duckdb, postgres
+from hven.engines.postgres import query_execution
+from hven.engines.postgres.partition_ranges import may_overflow
+from hven.model.deadlines import Deadline
 from hven.model.errors import EvaluationError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT64
@@ -30,7 +30,7 @@ def rows() -> pa.Table:
     x = [1e-26, 3.0, 1e200, -1e200, 1e-200, 0.0, 5e-324, 1.7e308, float("inf"), float("nan"), None]
     y = [1e-26, 3.0, 1e30, -1e30, 1e-30, 0.0, 1e-45, 3.4e38, float("inf"), float("nan"), None]
     ids = range(MANY + len(x))
-    return pa.table({"id": ids, "x": [1.0] * MANY + x, "y": [1.0] * MANY + y}, schema=FLUX.arrow)
+    return pa.table({"id": ids, "x": [1.0] * MANY + x, "y": [1.0] * MANY + y}, schema=FLUX.arrow_schema)
 
 
 @pytest.fixture(scope="module")
@@ -79,30 +79,38 @@ def test_answers_are_those_of_the_embedded_engine(engine, relations, text):
 
 
 def test_rows_that_were_given_are_not_given_again(engine, relations, monkeypatch):
-    monkeypatch.setattr(running, "REST", 65_536)  # bytes of a batch: with the usual 2 MB little has been given yet
+    monkeypatch.setattr(
+        query_execution, "BATCH_BYTES", 65_536
+    )  # bytes of a batch: with the usual 2 MB little has been given yet
     bound, asked = plan(engine, "SELECT id, x * x AS v FROM sky.stars", (FLUX,))
-    execution = asked.execute(bound.slots, relations, Limits(batch=1000))
+    execution = asked.execute(bound.literal_values, relations, ExecutionLimits(batch_rows=1000))
     with pytest.raises(
         EvaluationError, match=r"out of the range of DOUBLE PRECISION \((over|under)flow\), after rows had been given"
     ) as error:
         assert sum(batch.num_rows for batch in execution) < MANY
     assert "ask again" in error.value.remedy
-    again = list(asked.execute(bound.slots, relations, Limits()))
+    again = list(asked.execute(bound.literal_values, relations, ExecutionLimits()))
     assert sum(batch.num_rows for batch in again) == MANY + 11
 
 
 def test_a_limit_of_time_holds_for_both_ways(engine, relations):
     bound, asked = plan(engine, f"SELECT id, x * x AS v {LAST}", (FLUX,))
-    assert sum(batch.num_rows for batch in asked.execute(bound.slots, relations, Limits(clock=Clock(60.0)))) == 11
+    assert (
+        sum(
+            batch.num_rows
+            for batch in asked.execute(bound.literal_values, relations, ExecutionLimits(deadline=Deadline(60.0)))
+        )
+        == 11
+    )
 
 
 def test_only_arithmetic_is_watched(engine):
     def watched(text):
-        return plan(engine, text, (FLUX,))[1]._ranged is not None
+        return plan(engine, text, (FLUX,))[1]._range_fallback is not None
 
     assert not watched(
         "SELECT id, x FROM sky.stars WHERE x > 3 AND id + 1 > 5 AND DISTANCE(POINT(x, y), POINT(3, 4)) < 0.1"
     )
     assert not watched("SELECT COUNT(*) AS n, MAX(x) AS m FROM sky.stars")
     assert watched("SELECT x - y AS d FROM sky.stars")
-    assert not may_leave(())
+    assert not may_overflow(())

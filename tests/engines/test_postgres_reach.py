@@ -15,13 +15,13 @@ from rows import STARS, sky, stage
 from test_reach import POLICY, QUERIES, answer, unordered
 from test_regions import FIELDS, RINGS, TEXTS
 
-from hven.adql import bind, parse, parse_condition
-from hven.adql.bind import bind_condition
-from hven.adql.scope import Tables
-from hven.adql.tree import TableRef, transform
+from hven.adql import bind_query, parse_condition, parse_query
+from hven.adql.binder import bind_condition
+from hven.adql.scope import StaticCatalogue
+from hven.adql.syntax_tree import TableRef, transform_tree
 from hven.engines import postgres
 from hven.model.table import Table
-from hven.site.auth._permit import settled
+from hven.site.auth._access_control import clear_literal_slots
 from postgres import cluster, sphere
 
 MORE = f"({POLICY}) OR id < 300"  # a superset: what it has more lies beside the copy of the other
@@ -39,7 +39,7 @@ def machine():
 @pytest.fixture(scope="module")
 def engine(machine, tmp_path_factory):
     opened = postgres.open(tmp_path_factory.mktemp("reach"), memory=1 << 28, threads=1, url=machine.url, pool=4)
-    opened.reaches.least = 0
+    opened.accessible_copies.min_rows = 0
     yield opened
     opened.close()
 
@@ -58,12 +58,14 @@ def seen(engine, rows: pa.Table, policy: str) -> pa.Table:
 
 
 def planned(engine, table: Table, text: str, policy: str = ""):
-    bound = bind(parse(text), Tables([table]))
+    bound = bind_query(parse_query(text), StaticCatalogue([table]))
     if policy:
-        where = settled(bind_condition(parse_condition(policy), table.columns))
-        query = transform(bound.query, lambda node: replace(node, where=where) if isinstance(node, TableRef) else node)
+        where = clear_literal_slots(bind_condition(parse_condition(policy), table.columns))
+        query = transform_tree(
+            bound.query, lambda node: replace(node, where=where) if isinstance(node, TableRef) else node
+        )
         bound = replace(bound, query=query)
-    return engine.prepare(bound), bound
+    return engine.plan_query(bound), bound
 
 
 def asked(engine, table: Table, text: str, relations, policy: str = "") -> pa.Table:
@@ -75,7 +77,7 @@ def sent(
     engine, relations, policy: str, text: str = "SELECT id FROM sky.stars WHERE mag > 3", table: Table = STARS
 ) -> str:
     plan, bound = planned(engine, table, text, policy)
-    return plan._work(bound.slots, relations).asked
+    return plan._build_work(bound.literal_values, relations).prepared_sql
 
 
 def copied(engine, relations, *policies: str, table: Table = STARS) -> list[str]:
@@ -83,7 +85,7 @@ def copied(engine, relations, *policies: str, table: Table = STARS) -> list[str]
     found = []
     for policy in policies:
         deadline = time.monotonic() + 60
-        while "r_" not in (text := sent(engine, relations, policy, f"SELECT * FROM {table.qualified}", table)):
+        while "r_" not in (text := sent(engine, relations, policy, f"SELECT * FROM {table.qualified_name}", table)):
             assert time.monotonic() < deadline, text
             time.sleep(0.02)
         found.append(text)
@@ -91,18 +93,18 @@ def copied(engine, relations, *policies: str, table: Table = STARS) -> list[str]
 
 
 def settle(engine) -> None:
-    while engine.reaches._thread is not None:
+    while engine.accessible_copies._thread is not None:
         time.sleep(0.01)
 
 
 @pytest.fixture(params=["copied", "copying"])
 def road(engine, request, monkeypatch):
-    engine.reaches.forget()
+    engine.accessible_copies.forget_copies()
     if request.param == "copying":
-        monkeypatch.setattr(engine.reaches, "_made", lambda *_: None)
+        monkeypatch.setattr(engine.accessible_copies, "_find_or_build", lambda *_: None)
     yield request.param
     settle(engine)
-    engine.reaches.forget()
+    engine.accessible_copies.forget_copies()
 
 
 def tables(machine) -> dict[str, tuple]:
@@ -129,7 +131,7 @@ def test_each_road_answers_as_the_rows_alone(engine, stars, road: str) -> None:
 @pytest.mark.parametrize("mode", ["q3c", "healpix"])
 def test_positions_are_found_in_copies(machine, engine, stars, tmp_path, mode: str) -> None:
     other = postgres.open(tmp_path, memory=1 << 28, threads=1, url=machine.url, pool=4, position=mode)
-    other.reaches.least = 0
+    other.accessible_copies.min_rows = 0
     copied(other, stars[0], POLICY, MORE)
     for query in (one for one in QUERIES if "CIRCLE" in one or "a.id < b.id" in one):
         wanted = asked(engine, STARS, query, stars[1][MORE])
@@ -175,7 +177,7 @@ def test_what_more_is_seen_lies_beside(machine, engine, stars) -> None:
 
 
 def test_regions_are_found_in_copies(engine) -> None:
-    rows = pa.table({"id": range(len(TEXTS)), "s_region": TEXTS, "ring": pa.array(RINGS, FIELDS.column("ring").type.arrow)}).cast(FIELDS.arrow)  # fmt: skip
+    rows = pa.table({"id": range(len(TEXTS)), "s_region": TEXTS, "ring": pa.array(RINGS, FIELDS.find_column("ring").type.arrow)}).cast(FIELDS.arrow_schema)  # fmt: skip
     every = {"sky.fields": stage(engine, FIELDS, rows)}
     alone = {"sky.fields": stage(engine, FIELDS, rows.filter(pc.greater_equal(rows["id"], 40)))}
     copied(engine, every, "id >= 40", table=FIELDS)
@@ -215,19 +217,19 @@ def test_copies_go_with_their_snapshot_and_when_nobody_reads_them(machine, engin
         10,
         300,
     ]  # whole ones stay for a day
-    engine.drop(every["sky.stars"])
+    engine.remove_snapshot(every["sky.stars"])
     assert path not in {one[2] for one in tables(machine).values()}
     known = {path for _, _, path in tables(machine).values()}
     with psycopg.connect(machine.url, autocommit=True) as connection:  # as a writer that was killed leaves it
         connection.execute(f"CREATE TABLE hven.r_{'0' * 40} (id int)")
-    engine.sweep(known)
+    engine.remove_leftovers(known)
     assert path not in {one[2] for one in tables(machine).values()}
 
 
 def test_what_cannot_be_copied_is_tried_in_each_query(engine, stars, monkeypatch, caplog) -> None:
     settle(engine)
     text = "SELECT id FROM sky.stars WHERE id < 300"
-    monkeypatch.setattr(engine.reaches, "room", 10)
+    monkeypatch.setattr(engine.accessible_copies, "max_bytes", 10)
     for policy, rows in ((f"id < 150 AND {POLICY} AND id >= 0", None), ("id < 30 OR CAST(note AS INTEGER) = 3", 10)):
         sent(engine, stars[0], policy)
         settle(engine)
@@ -253,7 +255,7 @@ def test_another_moment_is_another_copy(engine, stars) -> None:
 def test_many_at_once_copy_once(machine, engine, tmp_path) -> None:
     every = {"sky.stars": stage(engine, STARS, sky(3_000))}
     other = postgres.open(tmp_path, memory=1 << 28, threads=1, url=machine.url, pool=4)
-    other.reaches.least = 0
+    other.accessible_copies.min_rows = 0
     text = "SELECT COUNT(*) AS n FROM sky.stars WHERE id < 8000"
     wanted = asked(engine, STARS, f"{text} AND {POLICY}", every)
     found = []
@@ -277,7 +279,7 @@ def test_many_at_once_copy_once(machine, engine, tmp_path) -> None:
 def test_merged_snapshots_are_copied_as_they_were(engine) -> None:
     rows = sky(600)
     base = stage(engine, STARS, rows)
-    staging = engine.merge(STARS, "merged-1", base, pa.table({"id": rows["id"].slice(0, 50)}))
+    staging = engine.stage_merge(STARS, "merged-1", base, pa.table({"id": rows["id"].slice(0, 50)}))
     staging.write(sky(600, seed=4).slice(300, 10).to_batches()[0])
     merged = staging.finish()
     for snapshot in (base, merged):

@@ -9,9 +9,9 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from hven.engines import Limits, postgres
-from hven.engines.postgres.running import AHEAD, Ahead, PostgresExecution, Work
-from hven.engines.postgres.sessions import PREPARED, Server
+from hven.engines import ExecutionLimits, postgres
+from hven.engines.postgres.connection_pool import MAX_PREPARED_STATEMENTS, DatabaseServer
+from hven.engines.postgres.query_execution import MAX_BATCHES_AHEAD, BatchReadAhead, PostgresExecution, QueryWork
 from postgres import cluster
 
 
@@ -24,13 +24,13 @@ def machine():
 @pytest.fixture(params=["main thread", "other thread"])
 def asked(request, machine):
     """Give a session and its `fetched`, called where the parameter says: the two wait in different ways."""
-    session = Server(machine.url, schema="hven", path="pg_catalog").psycopg()
+    session = DatabaseServer(machine.url, schema="hven", path="pg_catalog").open_psycopg_connection()
     with ThreadPoolExecutor(1) as pool:
 
         def call(sql, *arguments):
             if request.param == "main thread":
-                return session.fetched(sql, arguments)
-            return pool.submit(session.fetched, sql, arguments).result(60)
+                return session.fetch_all(sql, arguments)
+            return pool.submit(session.fetch_all, sql, arguments).result(60)
 
         yield session, call
     session.close()
@@ -45,10 +45,10 @@ def test_values_are_those_of_a_cursor(asked):
 
 def test_the_server_keeps_no_more_statements_than_the_session(asked):
     session, call = asked
-    for number in range(PREPARED + 20):
+    for number in range(MAX_PREPARED_STATEMENTS + 20):
         assert call(f"SELECT {number} + $1::int", "1") == [(number + 1,)]
     assert call("SELECT 0 + $1::int", "5") == [(5,)]  # one that was let go of
-    assert session.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (PREPARED,)
+    assert session.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (MAX_PREPARED_STATEMENTS,)
 
 
 def test_errors_have_their_state_and_the_session_goes_on(asked):
@@ -81,11 +81,11 @@ def test_batches_come_in_order_and_only_some_are_read_ahead():
             read.append(number)
             yield batch(number)
 
-    ahead = Ahead(reader())
+    ahead = BatchReadAhead(reader())
     found = []
     for item in ahead:
         found.append(item.column(0)[0].as_py())
-        assert len(read) <= len(found) + AHEAD + 1
+        assert len(read) <= len(found) + MAX_BATCHES_AHEAD + 1
     ahead.close(lambda: None)
     assert found == list(range(20))
 
@@ -95,9 +95,12 @@ def test_a_streamed_answer_begins_with_little(machine, tmp_path):
 
     def first(soon: bool) -> tuple[int, int]:
         sql = "SELECT n::BIGINT AS n FROM generate_series(1, 300000) AS n"
-        work = Work(asked=sql, streamed=sql, arguments=(), soon=soon)
+        work = QueryWork(asked=sql, streamed=sql, arguments=(), soon=soon)
         schema = pa.schema([("n", pa.int64())])
-        sizes = [batch.num_rows for batch in PostgresExecution(engine, schema, lambda: work, Limits(batch=1_000_000))]
+        sizes = [
+            batch.num_rows
+            for batch in PostgresExecution(engine, schema, lambda: work, ExecutionLimits(batch_rows=1_000_000))
+        ]
         assert sum(sizes) == 300_000
         return sizes[0], max(sizes)
 
@@ -112,7 +115,7 @@ def test_an_error_comes_after_what_came_before_it():
         yield from map(batch, range(3))
         raise pa.ArrowInvalid("broke off")
 
-    items = iter(Ahead(reader()))
+    items = iter(BatchReadAhead(reader()))
     assert [next(items).column(0)[0].as_py() for _ in range(3)] == [0, 1, 2]
     with pytest.raises(pa.ArrowInvalid, match="broke off"):
         next(items)
@@ -127,7 +130,7 @@ def test_who_leaves_interrupts_a_read_that_lasts():
         raise pa.ArrowCancelled("interrupted")
 
     before = threading.enumerate()
-    ahead = Ahead(reader())
+    ahead = BatchReadAhead(reader())
     next(iter(ahead))
     ahead.close(over.set)
     assert over.is_set()

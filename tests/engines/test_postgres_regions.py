@@ -22,8 +22,8 @@ from test_regions import (  # noqa: F401  (the same tests, with the engine of th
     test_explain_names_the_index,
 )
 
-from hven.engines import Limits, Memory, Snapshot, duckdb, postgres
-from hven.engines.postgres.regions import asked, cells
+from hven.engines import ExecutionLimits, MemoryRelation, Snapshot, duckdb, postgres
+from hven.engines.postgres.regions import build_cell_lists, write_query_cells
 from hven.model.sky import Circle, Moc, Point, Polygon, healpix
 from hven.model.table import Table
 from postgres import server, sphere
@@ -60,25 +60,27 @@ def engine(request, database, tmp_path_factory):
     ],
 )
 def test_a_query_asks_for_the_cells_of_its_shape_and_for_those_around_them(shape):
-    numbers = set(json.loads(asked(shape).replace("{", "[").replace("}", "]")))
+    numbers = set(json.loads(write_query_cells(shape).replace("{", "[").replace("}", "]")))
     lons, lats = (
         np.random.default_rng(3).uniform(0, 360, 4000),
         np.degrees(np.arcsin(np.random.default_rng(4).uniform(-1, 1, 4000))),
     )
     inside = np.append(shape.contains(lons, lats), not isinstance(shape, Point))
     for lon, lat in zip(
-        np.append(lons, shape.centroid().lon)[inside], np.append(lats, shape.centroid().lat)[inside], strict=True
+        np.append(lons, shape.compute_centroid().lon)[inside],
+        np.append(lats, shape.compute_centroid().lat)[inside],
+        strict=True,
     ):
-        kept = cells(pa.array([[lon, lat, 1e-4]]))[0].as_py()
+        kept = build_cell_lists(pa.array([[lon, lat, 1e-4]]))[0].as_py()
         assert numbers & set(kept)
-    assert asked(Moc.parse("3/10-20")) is None
+    assert write_query_cells(Moc.parse("3/10-20")) is None
 
 
 def test_what_a_row_keeps():
-    kept = cells(pa.array([None, [10.0, 20.0, 1.0], [10.0, 95.0, 1.0], [200.0, -60.0, 120.0]]))
+    kept = build_cell_lists(pa.array([None, [10.0, 20.0, 1.0], [10.0, 95.0, 1.0], [200.0, -60.0, 120.0]]))
     assert len(kept[0]) == 0 == len(kept[2])
     own = [number for number in kept[1].as_py() if number > 0]
-    assert {healpix.ORDER for number in own if number >= 4 ** (healpix.ORDER + 1)} == set()
+    assert {healpix.MAX_ORDER for number in own if number >= 4 ** (healpix.MAX_ORDER + 1)} == set()
     around = {-number for number in kept[1].as_py() if number < 0}
     assert around == {number >> 2 * level for number in own for level in range(1, 30) if number >> 2 * level >= 4}
     assert min(kept[3].as_py()) > -16  # a hemisphere and more is kept in coarse cells
@@ -92,20 +94,22 @@ def test_few_regions_are_looked_at(engine, relation):  # noqa: F811  (the fixtur
             "s_region": TEXTS * 30,
             "ring": pa.array(
                 [None if ring is None else [ring[0], ring[1], min(ring[2], 0.2)] for ring in RINGS * 30],
-                FIELDS.column("ring").type.arrow,
+                FIELDS.find_column("ring").type.arrow,
             ),
         }
     )
-    snapshot = stage(engine.engine, FIELDS, many.cast(FIELDS.arrow))
+    snapshot = stage(engine.engine, FIELDS, many.cast(FIELDS.arrow_schema))
     assert set(snapshot.regions) == {"s_region", "ring"}
     bound, prepared = plan(
         engine.engine, "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 0.01)) = 1", (FIELDS,)
     )
-    work = prepared._work(bound.slots, {"sky.fields": snapshot})
-    with engine.engine.askers.borrowed() as connection:
+    work = prepared._build_work(bound.literal_values, {"sky.fields": snapshot})
+    with engine.engine.query_pool.borrow_connection() as connection:
         shown = "\n".join(
             row[0]
-            for row in connection.execute(f"EXPLAIN (ANALYZE, COSTS OFF) {work.asked}", work.arguments).fetchall()
+            for row in connection.execute(
+                f"EXPLAIN (ANALYZE, COSTS OFF) {work.prepared_sql}", work.arguments
+            ).fetchall()
         )
     assert "hven:cells ring" in shown
     assert "Bitmap Index Scan" in shown
@@ -116,8 +120,8 @@ def test_a_detour_takes_the_regions_that_are_near(engine, relation):  # noqa: F8
     bound, prepared = plan(
         engine.engine, "SELECT id FROM sky.fields WHERE CONTAINS(POINT(10, 20), s_region) = 1", (FIELDS,)
     )
-    [(_, reading)] = prepared._detour.asks.values()
-    travelled = sum(batch.num_rows for batch in reading.execute(bound.slots, relation, Limits()))
+    [(_, reading)] = prepared._fallback_plan.table_fetches.values()
+    travelled = sum(batch.num_rows for batch in reading.execute(bound.literal_values, relation, ExecutionLimits()))
     assert 0 < travelled < len(TEXTS) / 2
 
 
@@ -127,12 +131,12 @@ def test_a_merge_keeps_the_cells(engine, relation):  # noqa: F811  (the fixture)
     base = relation["sky.fields"]
     text = "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(77, 7, 0.5)) = 1"
     changes = pa.table({"id": [3, 9001], "s_region": [None, None], "ring": [[77.0, 7.0, 0.1], [77.2, 7.0, 0.1]]}).cast(
-        FIELDS.arrow
+        FIELDS.arrow_schema
     )
     before = set(answer(engine.engine, text, relation, (FIELDS,)).column("id").to_pylist())
     # one that was written before there were cells
     for number, old in enumerate((base, dataclasses.replace(base, regions=()))):
-        staging = engine.engine.merge(FIELDS, f"merged-{number}", old)
+        staging = engine.engine.stage_merge(FIELDS, f"merged-{number}", old)
         staging.write(changes.to_batches()[0])
         snapshot = staging.finish()
         assert set(snapshot.regions) == set(old.regions)
@@ -170,7 +174,7 @@ def test_a_union_asks_for_the_cells_of_each_member(engine, relation):  # noqa: F
         assert unordered(indexed) == unordered(scanned)
         found += len(indexed)
         bound, prepared = plan(engine, text, (FIELDS,))
-        assert prepared._work(bound.slots, relation).asked.count('"hven:cells ring" &&') == 2
+        assert prepared._build_work(bound.literal_values, relation).prepared_sql.count('"hven:cells ring" &&') == 2
         assert prepared.explain().count("position index of the regions in ring") == 2
     assert found > 10
 
@@ -182,7 +186,7 @@ def test_positions_of_an_upload_find_their_polygons_by_cells(engine):
     rows = rows.take(
         [n for n in range(400) if around[n] is not None and around[n][2] < 50]
     )  # of half spheres each engine may call either side the smaller
-    relations = {"sky.patches": stage(engine, fields, rows), "TAP_UPLOAD.list": Memory(circles(80))}
+    relations = {"sky.patches": stage(engine, fields, rows), "TAP_UPLOAD.list": MemoryRelation(circles(80))}
     tables = (fields, LIST)
     for text in (
         "SELECT u.n, r.n AS m FROM TAP_UPLOAD.list AS u JOIN sky.patches AS r ON 1 = CONTAINS(POINT(u.lon, u.lat), r.patch)",
@@ -193,7 +197,7 @@ def test_positions_of_an_upload_find_their_polygons_by_cells(engine):
         assert unordered(indexed) == unordered(scanned)
         assert len(indexed) > 10
         _, prepared = plan(engine, text, tables)
-        assert "hven_cells_at" in prepared._work((1, 20, 1), relations).asked
+        assert "hven_cells_at" in prepared._build_work((1, 20, 1), relations).prepared_sql
 
 
 def test_circles_and_polygons_find_regions_by_cells(engine):
@@ -201,7 +205,7 @@ def test_circles_and_polygons_find_regions_by_cells(engine):
     rows = patches(90)
     around = rows["around"].to_pylist()
     rows = rows.take([n for n in range(90) if around[n] is not None and around[n][2] < 50])
-    relations = {"sky.patches": stage(engine, fields, rows), "TAP_UPLOAD.list": Memory(circles(16))}
+    relations = {"sky.patches": stage(engine, fields, rows), "TAP_UPLOAD.list": MemoryRelation(circles(16))}
     tables = (fields, LIST)
     circle, near = "CIRCLE(u.lon, u.lat, ABS(u.r))", "CIRCLE(u.lon, u.lat, 9)"
     for text in (
@@ -215,9 +219,11 @@ def test_circles_and_polygons_find_regions_by_cells(engine):
         assert unordered(indexed) == unordered(scanned)
         assert indexed
         bound, prepared = plan(engine, text, tables)
-        assert "hven_cells_around" in prepared._work(bound.slots, relations).asked
+        assert "hven_cells_around" in prepared._build_work(bound.literal_values, relations).prepared_sql
     bound, prepared = plan(engine, "SELECT n FROM sky.patches WHERE INTERSECTS(around, patch) = 1", tables)
-    assert "hven_cells_around" not in prepared._work(bound.slots, relations).asked  # of one row both are at hand
+    assert (
+        "hven_cells_around" not in prepared._build_work(bound.literal_values, relations).prepared_sql
+    )  # of one row both are at hand
 
 
 @pytest.mark.parametrize("lat", [90.0, -89.9999, 41.8103149, 0.0, -66.0])
@@ -226,8 +232,8 @@ def test_cells_around_a_shape_hold_it(engine, lat):
     chance = np.random.default_rng(5)
     shapes = [[lon, lat, 10.0**size] for lon in (0.0, 45.0, 359.99, -10.0, 127.3) for size in (-8, -4, -1, 0.5, 0.95)]
     shapes += [[lon - 1, lat / 2 - 1, lon + 1, lat / 2 - 1, lon, lat / 2 + 2] for lon in (0.0, 90.0, 200.0)]
-    with engine.engine.writers.borrowed() as connection:
-        connection.execute("SELECT set_config('search_path', $1, false)", [engine.engine.found.path])
+    with engine.engine.write_pool.borrow_connection() as connection:
+        connection.execute("SELECT set_config('search_path', $1, false)", [engine.engine.database_features.search_path])
         found = [connection.execute("SELECT hven_cells_around($1::float8[])", [one]).fetchone()[0] for one in shapes]
     for shape, numbers in zip(shapes, found, strict=True):
         lon, lat0, size = shape if len(shape) == 3 else (shape[4], shape[1] + 1, 0.5)
@@ -240,7 +246,7 @@ def test_cells_around_a_shape_hold_it(engine, lat):
         place = np.cos(rim)[:, None] * middle + np.sin(rim)[:, None] * side
         lons = np.degrees(np.arctan2(place[:, 1], place[:, 0])) % 360
         lats = np.degrees(np.arctan2(place[:, 2], np.hypot(place[:, 0], place[:, 1])))
-        kept = healpix.index(29, lons, lats).astype(np.int64) + 4**30
+        kept = healpix.compute_cell_indexes(29, lons, lats).astype(np.int64) + 4**30
         met = np.zeros(300, np.bool_)
         for level in range(30):
             met |= np.isin(-(kept >> 2 * level), numbers)

@@ -21,7 +21,7 @@ from test_roads import (  # noqa: F401  (the same tests, with the engine of this
     test_windows_see_all_rows_of_their_query,
 )
 
-from hven.engines import Memory, Snapshot, duckdb, postgres
+from hven.engines import MemoryRelation, Snapshot, duckdb, postgres
 from postgres import server, sphere
 
 
@@ -30,15 +30,15 @@ class Judged:
 
     def __init__(self, engine, judge):
         self.engine, self.judge = engine, judge
-        self.indexes = True
+        self.uses_indexes = True
         self.twins = {}
 
-    def stage(self, table, snapshot):
-        return Twice(self, self.engine.stage(table, snapshot), table, snapshot)
+    def stage_snapshot(self, table, snapshot):
+        return Twice(self, self.engine.stage_snapshot(table, snapshot), table, snapshot)
 
-    def prepare(self, bound):
-        if self.indexes:
-            return self.engine.prepare(bound)
+    def plan_query(self, bound):
+        if self.uses_indexes:
+            return self.engine.plan_query(bound)
         return Judge(self, bound)
 
 
@@ -60,14 +60,14 @@ class Twice:
 
     @cached_property
     def twin(self):
-        staging = self.judged.judge.stage(self.table, self.name)
+        staging = self.judged.judge.stage_snapshot(self.table, self.name)
         for batch in self.batches:
             staging.write(batch)
         return staging.finish()
 
     @cached_property
     def rows(self):
-        return pa.Table.from_batches(self.batches, self.table.arrow)
+        return pa.Table.from_batches(self.batches, self.table.arrow_schema)
 
 
 class Judge:
@@ -85,13 +85,13 @@ class Judge:
         asked = (
             repr(self.bound),
             repr(values),
-            limits.rows,
+            limits.row_limit,
             *(f"{name} {told(item.rows)}" for name, item in held.items()),
         )
         if asked not in _found:
-            self.judged.judge.indexes = False
+            self.judged.judge.uses_indexes = False
             twins = {name: item.twin if isinstance(item, Twice) else item for name, item in held.items()}
-            execution = self.judged.judge.prepare(self.bound).execute(values, twins, limits)
+            execution = self.judged.judge.plan_query(self.bound).execute(values, twins, limits)
             _found[asked] = pa.Table.from_batches(execution, schema=execution.schema)
         return _found[asked].to_reader()
 
@@ -128,7 +128,7 @@ def engine(request, database, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def relations(engine):
-    return Relations({"sky.stars": stage(engine, STARS, sky(13_000)), LIST.qualified: Memory(circles(60))})
+    return Relations({"sky.stars": stage(engine, STARS, sky(13_000)), LIST.qualified_name: MemoryRelation(circles(60))})
 
 
 def test_what_has_no_value_is_null_in_both(engine, relations):

@@ -13,14 +13,14 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
-from hven.engines import Limits, postgres
-from hven.engines.postgres import install
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.engines import ExecutionLimits, postgres
+from hven.engines.postgres import schema_installation
 from hven.model.errors import StorageError
 from hven.model.table import Column, Partition, Table
 from hven.model.types import INT64, STRING
-from hven.testing.engine import ROWS, STARS, stars
+from hven.testing.engine import STAR_COUNT, STARS_TABLE, make_stars
 from needs import lack, need
 from postgres import cluster, sphere
 from running import until
@@ -42,17 +42,17 @@ def opened(machine, directory, **how):
     )
 
 
-def write(engine, table=STARS, rows=None, name="a"):
-    rows = stars() if rows is None else rows
-    staging = engine.stage(table, f"{name}{time.monotonic_ns()}")
+def write(engine, table=STARS_TABLE, rows=None, name="a"):
+    rows = make_stars() if rows is None else rows
+    staging = engine.stage_snapshot(table, f"{name}{time.monotonic_ns()}")
     for batch in rows.to_batches(max_chunksize=1000):
         staging.write(batch)
     return staging.finish()
 
 
 def ask(engine, text, snapshot):
-    bound = bind(parse(text), Tables([STARS]))
-    execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, Limits())
+    bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
+    execution = engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
     return [row for batch in execution for row in batch.to_pylist()]
 
 
@@ -79,11 +79,11 @@ def test_an_extension_that_disappears(machine, tmp_path, extension, position):
             assert ask(engine, CONE, snapshot) == wanted
             assert ask(engine, match, snapshot) == pairs
         assert ask(engine, CONE, write(engine, name="after")) == wanted
-        assert ask(engine, "SELECT COUNT(*) AS n FROM sky.stars", snapshot) == [{"n": ROWS}]
+        assert ask(engine, "SELECT COUNT(*) AS n FROM sky.stars", snapshot) == [{"n": STAR_COUNT}]
         engine.close()
         engine = opened(machine, tmp_path, schema=f"gone_{position}", position=position)
         with pytest.raises(StorageError, match=f"the database has no {position}") as caught:
-            engine.stage(STARS, "b")
+            engine.stage_snapshot(STARS_TABLE, "b")
         assert "CREATE EXTENSION" in caught.value.remedy
     finally:
         engine.close()
@@ -141,20 +141,20 @@ def test_limits_that_the_server_sets_do_not_touch_our_sessions(machine, tmp_path
         engine = opened(machine, tmp_path, schema="hasty")
         snapshot = write(engine)
         text = "SELECT COUNT(*) AS n FROM sky.stars AS a JOIN sky.stars AS b ON a.band = b.band"
-        assert ask(engine, text, snapshot) == [{"n": 5 * (ROWS // 5) ** 2}]
+        assert ask(engine, text, snapshot) == [{"n": 5 * (STAR_COUNT // 5) ** 2}]
         engine.close()
     finally:
         run(psycopg.conninfo.make_conninfo(machine.url, options="-c statement_timeout=0"), "ALTER ROLE hven RESET ALL")
 
 
 def test_a_statement_that_the_server_ends_is_a_timeout(machine, tmp_path):
-    from hven.engines.postgres import faults
+    from hven.engines.postgres import error_translation
 
     with psycopg.connect(machine.url, autocommit=True) as connection:
         connection.execute("SET statement_timeout = '20ms'")
         with pytest.raises(psycopg.Error) as caught:
             connection.execute("SELECT pg_sleep(2)")
-    assert type(faults.translate(caught.value)).__name__ == "Timeout"
+    assert type(error_translation.translate_error(caught.value)).__name__ == "TimeLimitError"
 
 
 def test_connections_that_are_killed_over_and_over(machine, tmp_path):
@@ -185,7 +185,7 @@ def test_connections_that_are_killed_over_and_over(machine, tmp_path):
         over.set()
         killer.join()
     assert len(bad) <= 2 * len(kills)  # there are two kinds of sessions; most are replaced before anybody sees it
-    assert len(ask(engine, "SELECT id FROM sky.stars", snapshot)) == ROWS
+    assert len(ask(engine, "SELECT id FROM sky.stars", snapshot)) == STAR_COUNT
     engine.close()
 
 
@@ -194,7 +194,7 @@ def test_two_versions_of_hven_in_one_schema(machine, tmp_path, monkeypatch):
     old = opened(machine, tmp_path / "old", schema="both")
     snapshot = write(old)
     wanted = ask(old, CONE, snapshot)
-    monkeypatch.setattr(install, "VERSION", "0123456789abcdef")
+    monkeypatch.setattr(schema_installation, "FUNCTIONS_VERSION", "0123456789abcdef")
     new = opened(machine, tmp_path / "new", schema="both")
     assert ask(new, CONE, snapshot) == wanted
     monkeypatch.undo()
@@ -240,7 +240,7 @@ def small_disk(machine):
 @pytest.mark.parametrize("cut", [False, True])
 def test_a_full_disk_during_copy_keeps_the_old_state(machine, small_disk, tmp_path, cut):
     engine = opened(machine, tmp_path, schema="small", url=small_disk)
-    table = STARS.having(partition=Partition(by="time", column="seen", every="1 year")) if cut else STARS
+    table = STARS_TABLE.copy_with(partition=Partition(by="time", column="seen", every="1 year")) if cut else STARS_TABLE
     before = write(engine, table)
     wanted = ask(engine, CONE, before)
     big = Table(

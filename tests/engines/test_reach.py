@@ -11,15 +11,15 @@ import pytest
 from rows import STARS, sky, stage
 from test_regions import FIELDS, RINGS, TEXTS
 
-from hven.adql import bind, parse, parse_condition
-from hven.adql.bind import bind_condition
-from hven.adql.scope import Tables
-from hven.adql.tree import TableRef, transform
-from hven.engines import Limits
-from hven.engines.duckdb.layout import Stored
-from hven.engines.duckdb.reach import Part, Reach, ReachPlan
+from hven.adql import bind_query, parse_condition, parse_query
+from hven.adql.binder import bind_condition
+from hven.adql.scope import StaticCatalogue
+from hven.adql.syntax_tree import TableRef, transform_tree
+from hven.engines import ExecutionLimits
+from hven.engines.duckdb.accessible_rows import AccessibleRows, AccessPolicyPlan, SnapshotSubset
+from hven.engines.duckdb.snapshot_files import OpenSnapshot
 from hven.model.table import Table
-from hven.site.auth._permit import settled
+from hven.site.auth._access_control import clear_literal_slots
 
 # of five texts and more DuckDB makes a join, which loses the order of rows
 POLICY = "MOD(id, 9) <> 3 AND (name IS NULL OR name IN ('', 'a', 'ab', 'NGC 224', 'zz', 'b', 'c') OR mag < 8)"
@@ -49,7 +49,7 @@ QUERIES = [
 
 
 def answer(plan, bound, relations) -> pa.Table:
-    execution = plan.execute(bound.slots, relations, Limits())
+    execution = plan.execute(bound.literal_values, relations, ExecutionLimits())
     try:
         return pa.Table.from_batches(execution, schema=execution.schema)
     finally:
@@ -62,13 +62,15 @@ def unordered(found: pa.Table) -> pa.Table:
 
 def asked(engine, table: Table, text: str, relations, policy: str = "") -> pa.Table:
     """Ask twice, as plans and what they look at are kept; `policy`: as `auth.permit` would have it asked."""
-    bound = bind(parse(text), Tables([table]))
+    bound = bind_query(parse_query(text), StaticCatalogue([table]))
     if policy:
-        where = settled(bind_condition(parse_condition(policy), table.columns))
-        query = transform(bound.query, lambda node: replace(node, where=where) if isinstance(node, TableRef) else node)
+        where = clear_literal_slots(bind_condition(parse_condition(policy), table.columns))
+        query = transform_tree(
+            bound.query, lambda node: replace(node, where=where) if isinstance(node, TableRef) else node
+        )
         bound = replace(bound, query=query)
-    plan = engine.prepare(bound)
-    assert isinstance(plan, ReachPlan) == bool(policy)
+    plan = engine.plan_query(bound)
+    assert isinstance(plan, AccessPolicyPlan) == bool(policy)
     found = [answer(plan, bound, relations) for _ in range(2 if policy else 1)]
     assert all(unordered(one) == unordered(found[0]) for one in found)
     return found[0]
@@ -77,12 +79,12 @@ def asked(engine, table: Table, text: str, relations, policy: str = "") -> pa.Ta
 @pytest.fixture(params=[None, 0, 300_000], ids=["room", "none", "some"])
 def room(engine, request):
     """What readers reach may take these bytes: where it is more, the condition is tried in each query."""
-    before = engine.room
-    engine.room = before if request.param is None else request.param
-    engine._let_go()
-    yield engine.room
-    engine.room = before
-    engine._let_go()
+    before = engine.access_cache_bytes
+    engine.access_cache_bytes = before if request.param is None else request.param
+    engine._release_cursors()
+    yield engine.access_cache_bytes
+    engine.access_cache_bytes = before
+    engine._release_cursors()
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +108,7 @@ def test_a_reach_answers_as_its_rows_alone(engine, stars, text: str) -> None:
 @pytest.mark.usefixtures("room")
 @pytest.mark.parametrize("shape", ["CIRCLE(10, 0, 20)", "POINT(100, -20)", "CIRCLE(0, 90, 100)"])
 def test_regions_of_a_reach_are_those_of_its_rows(engine, shape: str) -> None:
-    rows = pa.table({"id": range(len(TEXTS)), "s_region": TEXTS, "ring": pa.array(RINGS, FIELDS.column("ring").type.arrow)}).cast(FIELDS.arrow)  # fmt: skip
+    rows = pa.table({"id": range(len(TEXTS)), "s_region": TEXTS, "ring": pa.array(RINGS, FIELDS.find_column("ring").type.arrow)}).cast(FIELDS.arrow_schema)  # fmt: skip
     every = {"sky.fields": stage(engine, FIELDS, rows)}
     alone = {"sky.fields": stage(engine, FIELDS, rows.filter(pc.greater_equal(rows["id"], 40)))}
     for column in ("s_region", "ring"):
@@ -137,17 +139,20 @@ def test_one_condition_is_not_another(engine, stars) -> None:
 def test_nothing_of_the_other_rows_can_be_read(engine, stars) -> None:
     (whole,) = stars[0].values()
     said = {"id": whole.id, "table": whole.table, "path": whole.path, "rows": whole.rows}
-    reach = engine.stored(Part(**said, condition='t0."id" < 30', tested=("id",)))
-    assert isinstance(reach, Reach)
-    assert reach.rows == reach.table.num_rows == reach.having(("mag",)).num_rows == 10
-    assert max(reach.projection(("id",)).take_any(reach.key("id").at(0, 10)).column(0).to_pylist()) == 27
+    reach = engine.open_snapshot(SnapshotSubset(**said, condition='t0."id" < 30', condition_columns=("id",)))
+    assert isinstance(reach, AccessibleRows)
+    assert reach.rows == reach.table.num_rows == reach.select_columns(("mag",)).num_rows == 10
+    assert (
+        max(reach.get_projection(("id",)).take_rows(reach.get_key_index("id").list_rows(0, 10)).column(0).to_pylist())
+        == 27
+    )
     assert not reach.files
-    written = {name for name, one in vars(Stored).items() if not name.startswith("__")}
-    # what is not written anew reads what is, or the files, of which there are none; `nearest` begins empty, and is filled from `key` and `projection`
-    assert written - {*vars(Reach)} == {
-        "_check", "_narrowest", "batches", "files", "look", "nearest", "read", "rows", "sample", "starts",
+    written = {name for name, one in vars(OpenSnapshot).items() if not name.startswith("__")}
+    # what is not written anew reads what is, or the files, of which there are none; `nearest_rows_cache` begins empty, and is filled from `get_key_index` and `get_projection`
+    assert written - {*vars(AccessibleRows)} == {
+        "_check_size", "_narrowest_column", "batches", "check_file_sizes", "files", "nearest_rows_cache", "read_batches", "rows", "sample_rows", "starts",
     }  # fmt: skip
-    assert reach.nearest is not reach.whole.nearest
+    assert reach.nearest_rows_cache is not reach.full_snapshot.nearest_rows_cache
 
 
 def test_many_at_once_find_the_same(engine) -> None:

@@ -10,9 +10,9 @@ from test_matches import REGIONS
 from test_matches import regions as patches
 from test_regions import FIELDS, regions
 
-from hven.engines import Limits, Memory
-from hven.engines.duckdb.pairs import touching_pairs
-from hven.engines.duckdb.regions import RegionIndex
+from hven.engines import ExecutionLimits, MemoryRelation
+from hven.engines.duckdb.position_pairs import find_touching_pairs
+from hven.engines.duckdb.region_index import RegionIndex
 from hven.model.sky import Circle, intersects
 
 TABLES = (FIELDS, LIST, REGIONS)
@@ -37,12 +37,12 @@ def relations(engine):
     texts, rings = regions(160)
     texts = [text if text is None or "/" not in text else None for text in texts]  # of MOCs each pair is dear
     rows = pa.table(
-        {"id": pa.array(range(160)), "s_region": texts, "ring": pa.array(rings, FIELDS.column("ring").type.arrow)}
+        {"id": pa.array(range(160)), "s_region": texts, "ring": pa.array(rings, FIELDS.find_column("ring").type.arrow)}
     )
     return {
-        "sky.fields": stage(engine, FIELDS, rows.cast(FIELDS.arrow)),
-        "TAP_UPLOAD.list": Memory(circles(40)),
-        "TAP_UPLOAD.regions": Memory(patches(16)),
+        "sky.fields": stage(engine, FIELDS, rows.cast(FIELDS.arrow_schema)),
+        "TAP_UPLOAD.list": MemoryRelation(circles(40)),
+        "TAP_UPLOAD.regions": MemoryRelation(patches(16)),
     }
 
 
@@ -51,7 +51,9 @@ def test_every_form_is_matched_by_the_index(engine, relations, text):
     bound, prepared = plan(engine, text, TABLES)
     column = "ring" if "f.ring" in text else "s_region"
     assert f"by the position index of the regions in {column}" in prepared.explain(), prepared.explain()
-    assert prepared._candidates.find(engine, bound.slots, relations, Limits()).joins, "the pairs were not looked up"
+    assert prepared._candidate_finder.find_candidates(
+        engine, bound.literal_values, relations, ExecutionLimits()
+    ).replaced_conditions, "the pairs were not looked up"
     indexed, scanned = both(engine, text, relations, TABLES)
     assert unordered(indexed) == unordered(scanned)
     assert len(indexed) > 2
@@ -60,7 +62,9 @@ def test_every_form_is_matched_by_the_index(engine, relations, text):
 def test_what_must_be_one_may_be_none_the_next_time(engine, relations):
     text = "SELECT u.n, f.id FROM TAP_UPLOAD.list AS u JOIN sky.fields AS f ON 0 = CONTAINS(POINT(u.lon, u.lat), f.s_region)"
     bound, prepared = plan(engine, text, TABLES)
-    assert not prepared._candidates.find(engine, bound.slots, relations, Limits()).joins
+    assert not prepared._candidate_finder.find_candidates(
+        engine, bound.literal_values, relations, ExecutionLimits()
+    ).replaced_conditions
 
 
 @pytest.mark.parametrize(
@@ -71,14 +75,14 @@ def test_pairs_of_columns_need_no_duckdb(engine, condition):
     _, prepared = plan(
         engine, f"SELECT f.id FROM sky.fields AS f, TAP_UPLOAD.list AS u, TAP_UPLOAD.regions AS r WHERE {condition}", TABLES
     )  # fmt: skip
-    (match,) = prepared._candidates.matches
-    asked, _, _ = prepared._candidates.asides.pairs(engine, match.condition)
-    assert asked._direct is not None
+    (match,) = prepared._candidate_finder.position_matches
+    asked, _, _ = prepared._candidate_finder.auxiliary_plans.plan_pair_filter(engine, match.condition)
+    assert asked._arrow_query is not None
 
 
 def test_circles_around_regions_leave_few_pairs_and_none_that_touches_out(engine, relations):
-    stored = engine.stored(relations["sky.fields"])
-    index = stored.region("ring")
+    stored = engine.open_snapshot(relations["sky.fields"])
+    index = stored.get_region_index("ring")
     rings = [None if ring is None else Circle(*ring) for ring in stored.table["ring"].to_pylist()]
     rng = np.random.default_rng(5)
     lon, lat, radius = rng.uniform(0, 360, 300), np.degrees(np.arcsin(rng.uniform(-1, 1, 300))), rng.uniform(0, 2, 300)
@@ -91,10 +95,10 @@ def test_circles_around_regions_leave_few_pairs_and_none_that_touches_out(engine
         for row, ring in enumerate(rings)
         if ring is not None and intersects(one, ring)
     }
-    owner, row = touching_pairs(index, (lon, lat, radius))
+    owner, row = find_touching_pairs(index, (lon, lat, radius))
     found = set(zip(owner.tolist(), row.tolist(), strict=True))
     assert len(found) == len(owner)
     assert touching <= found
     assert len(found) < 1.1 * len(touching) + 20
-    older = touching_pairs(RegionIndex.of(index.cells, index.rows), (lon, lat, radius))
+    older = find_touching_pairs(RegionIndex.from_cells(index.cells, index.rows), (lon, lat, radius))
     assert found < set(zip(*(numbers.tolist() for numbers in older), strict=True))

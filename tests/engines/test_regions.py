@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rows import both, plan, stage, unordered
 
-from hven.engines._bound.reading import read
-from hven.engines._regions import cells_of_column, no_caps
-from hven.engines.duckdb.pairs import touching_pairs
-from hven.engines.duckdb.regions import RegionIndex
+from hven.engines._query_analysis.shape_parsing import parse_shape
+from hven.engines._region_cells import cover_region_column, create_full_sky_caps
+from hven.engines.duckdb.position_pairs import find_touching_pairs
+from hven.engines.duckdb.region_index import RegionIndex
 from hven.model.sky import Circle, Moc, arrays, healpix, intersects, sphere
 from hven.model.table import Column, Table
 from hven.model.types import INT64, parse_type
@@ -58,7 +58,7 @@ def regions(rows: int) -> tuple[list[str | None], list[list[float] | None]]:
 
 
 TEXTS, RINGS = regions(140)
-SHAPES = [None if text is None else read(text) for text in TEXTS]
+SHAPES = [None if text is None else parse_shape(text) for text in TEXTS]
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +67,10 @@ def relation(engine):
         {
             "id": pa.array(range(len(TEXTS))),
             "s_region": TEXTS,
-            "ring": pa.array(RINGS, FIELDS.column("ring").type.arrow),
+            "ring": pa.array(RINGS, FIELDS.find_column("ring").type.arrow),
         }
     )
-    return {"sky.fields": stage(engine, FIELDS, rows.cast(FIELDS.arrow))}
+    return {"sky.fields": stage(engine, FIELDS, rows.cast(FIELDS.arrow_schema))}
 
 
 def asked(engine, relation, condition: str) -> set[int]:
@@ -127,10 +127,10 @@ def test_every_way_of_asking_gives_what_a_look_at_all_rows_gives(engine, relatio
 
 
 def test_a_moc_in_the_column_is_always_looked_at(engine, relation):
-    index = engine.stored(relation["sky.fields"]).region("s_region")
+    index = engine.open_snapshot(relation["sky.fields"]).get_region_index("s_region")
     mocs = {number for number, shape in enumerate(SHAPES) if isinstance(shape, Moc)}
     assert mocs
-    assert mocs <= set(index.touched(Circle(200.0, -50.0, 0.1), 10_000).tolist())
+    assert mocs <= set(index.find_touching_rows(Circle(200.0, -50.0, 0.1), 10_000).tolist())
 
 
 @st.composite
@@ -144,7 +144,7 @@ def mocs(draw) -> str:
         size = ring[2] * draw(st.sampled_from([0.0, 0.99, 1.0, 1.01, 1.1]))
         lat = max(-90.0, min(90.0, ring[1] + size * np.sin(angle)))
         cell = int(
-            healpix.index(
+            healpix.compute_cell_indexes(
                 order, [(ring[0] + size * np.cos(angle) / max(np.cos(np.radians(lat)), 0.01)) % 360.0], [lat]
             )[0]
         )
@@ -169,11 +169,11 @@ def test_a_moc_finds_its_regions_as_a_look_at_all_rows_does(engine, relation, mo
 
 
 def test_a_moc_looks_at_few_rows(engine, relation):
-    index = engine.stored(relation["sky.fields"]).region("ring")
-    small = index.touched(cover_positions([RINGS[1][0]], [RINGS[1][1]], 12), 10_000)
+    index = engine.open_snapshot(relation["sky.fields"]).get_region_index("ring")
+    small = index.find_touching_rows(cover_positions([RINGS[1][0]], [RINGS[1][1]], 12), 10_000)
     assert 1 in small.tolist()
     assert len(small) < len(RINGS) / 2
-    assert index.touched(Moc.parse("0/0-11"), 20) is None
+    assert index.find_touching_rows(Moc.parse("0/0-11"), 20) is None
     _, prepared = plan(engine, "SELECT id FROM sky.fields WHERE INTERSECTS(s_region, MOC('6/7-9')) = 1", (FIELDS,))
     assert "position index of the regions in s_region (moc)" in prepared.explain()
 
@@ -193,16 +193,16 @@ def test_explain_names_the_index(engine):
 def test_shapes_of_constants_need_no_duckdb(engine, relation, shape, column, form):
     condition = f"1 = {form.format(column, shape)}"
     _, prepared = plan(engine, f"SELECT id FROM sky.fields WHERE {condition}", (FIELDS,))
-    assert prepared._direct is not None
+    assert prepared._arrow_query is not None
     assert asked(engine, relation, f"{condition} OR id < 9") >= asked(engine, relation, condition)
     assert asked(engine, relation, f"NOT ({condition}) AND id < 99").isdisjoint(asked(engine, relation, condition))
 
 
 def test_few_regions_are_looked_at(engine, relation):
     _, prepared = plan(engine, "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 0.1)) = 1", (FIELDS,))
-    stored = engine.stored(relation["sky.fields"])
-    index = stored.region("ring")
-    rows = index.touched(Circle(10.0, 20.0, 0.1), 10_000)
+    stored = engine.open_snapshot(relation["sky.fields"])
+    index = stored.get_region_index("ring")
+    rows = index.find_touching_rows(Circle(10.0, 20.0, 0.1), 10_000)
     meeting = {
         number
         for number, ring in enumerate(RINGS)
@@ -210,7 +210,7 @@ def test_few_regions_are_looked_at(engine, relation):
     }
     assert meeting <= set(rows.tolist())
     assert len(rows) < len(RINGS) / 3
-    assert index.touched(Circle(10.0, 20.0, 170.0), 10) is None
+    assert index.find_touching_rows(Circle(10.0, 20.0, 170.0), 10) is None
     assert "ring" in prepared.explain()
 
 
@@ -235,19 +235,19 @@ def test_narrow_regions_have_narrow_covers():
     at = strips(number)
     steps = np.linspace(0, 1, 60)
     corners = at(np.concatenate([steps, steps[::-1]])[None], np.repeat([-1.0, 1.0], 60)[None])
-    lon, lat = sphere.angles(corners)
+    lon, lat = sphere.to_lon_lat(corners)
     column = pa.array(np.stack([lon, lat], axis=2).reshape(number, -1).tolist(), pa.list_(pa.float64()))
-    found = list(cells_of_column(column, no_caps(number)))
+    found = list(cover_region_column(column, create_full_sky_caps(number)))
     rows, cells = (np.concatenate(part) for part in zip(*found, strict=True))
     many = np.bincount(rows, minlength=number)
     assert many.min() >= 1
     assert many.max() <= 2000
-    index = RegionIndex.of(np.sort(cells), rows[np.argsort(cells)].astype(np.int32))
+    index = RegionIndex.from_cells(np.sort(cells), rows[np.argsort(cells)].astype(np.int32))
     # what is inside is found ..
     rng = np.random.default_rng(2)
-    x, y = sphere.angles(at(rng.uniform(0, 1, (number, 40)), rng.uniform(-1, 1, (number, 40))))
-    owner, row = touching_pairs(index, (x.ravel(), y.ravel(), np.zeros(x.size)))
-    inside = arrays.in_polygon(
+    x, y = sphere.to_lon_lat(at(rng.uniform(0, 1, (number, 40)), rng.uniform(-1, 1, (number, 40))))
+    owner, row = find_touching_pairs(index, (x.ravel(), y.ravel(), np.zeros(x.size)))
+    inside = arrays.is_point_in_polygon(
         x.ravel(), y.ravel(), *_repeated(np.stack([lon, lat], axis=2).reshape(number, -1), x.shape[1])
     )
     pairs = set(zip(owner.tolist(), row.tolist(), strict=True))
@@ -255,7 +255,7 @@ def test_narrow_regions_have_narrow_covers():
     assert all((one, one // x.shape[1]) in pairs for one in np.flatnonzero(inside).tolist())
     # .. and what is anywhere else is not, nearly: circles around them find a tenth of all
     x, y = rng.uniform(0, 360, 2000), np.degrees(np.arcsin(rng.uniform(-1, 1, 2000)))
-    owner, _ = touching_pairs(index, (x, y, np.zeros(2000)))
+    owner, _ = find_touching_pairs(index, (x, y, np.zeros(2000)))
     assert len(owner) < 0.01 * number * 2000
 
 
@@ -270,12 +270,12 @@ def test_narrow_regions_that_cross_themselves_are_within_their_cells():
     for _ in range(60):
         lon, lat = rng.uniform(0, 40, 4), rng.uniform(-0.3, 0.3, 4)
         numbers = np.stack([lon, lat], axis=1).ravel()
-        parts = list(cells_of_column(pa.array([numbers.tolist()]), no_caps(1)))
+        parts = list(cover_region_column(pa.array([numbers.tolist()]), create_full_sky_caps(1)))
         cells = np.concatenate([cells for _, cells in parts])
-        index = RegionIndex.of(np.sort(cells), np.zeros(len(cells), np.int32))
+        index = RegionIndex.from_cells(np.sort(cells), np.zeros(len(cells), np.int32))
         x, y = rng.uniform(0, 40, 500), rng.uniform(-0.3, 0.3, 500)
-        inside = np.flatnonzero(arrays.in_polygon(x, y, np.array([0, 8]), numbers))
-        owner, _ = touching_pairs(index, (x, y, np.zeros(500)))
+        inside = np.flatnonzero(arrays.is_point_in_polygon(x, y, np.array([0, 8]), numbers))
+        owner, _ = find_touching_pairs(index, (x, y, np.zeros(500)))
         assert set(inside.tolist()) <= set(owner.tolist())
         found += len(inside)
     assert found > 1000
@@ -292,15 +292,17 @@ def test_polygons_of_half_the_sphere_are_in_the_cells_of_all_their_points():
         if number % 4 == 0:  # there and back, the way back a degree beside
             far = np.concatenate([np.linspace(0, 150, 9), np.linspace(150, 5, 9)])
             turn = np.repeat([40.0, 41.0], 9)
-        lon, lat = sphere.offset(rng.uniform(0, 360), rng.uniform(-90, 90), turn, far)
+        lon, lat = sphere.offset_position(rng.uniform(0, 360), rng.uniform(-90, 90), turn, far)
         corners, ends = np.stack([lon, lat], axis=1).ravel(), np.array([0, 2 * len(lon)])
-        wide += arrays.caps(ends, corners)[2][0] > 60.0
-        found = np.concatenate([cells for _, cells in cells_of_column(pa.array([corners.tolist()]), no_caps(1))])
+        wide += arrays.compute_bounding_circles(ends, corners)[2][0] > 60.0
+        found = np.concatenate(
+            [cells for _, cells in cover_region_column(pa.array([corners.tolist()]), create_full_sky_caps(1))]
+        )
         assert len(found) <= 2000
-        index = RegionIndex.of(np.sort(found), np.zeros(len(found), np.int32))
-        inside = arrays.in_polygon(x, y, ends, corners)
+        index = RegionIndex.from_cells(np.sort(found), np.zeros(len(found), np.int32))
+        inside = arrays.is_point_in_polygon(x, y, ends, corners)
         a, b = np.append(x[inside], lon), np.append(y[inside], lat)
-        assert len(set(touching_pairs(index, (a, b, np.zeros(len(a))))[0].tolist())) == len(a)
+        assert len(set(find_touching_pairs(index, (a, b, np.zeros(len(a))))[0].tolist())) == len(a)
         tested += inside.sum()
     assert wide > 90
     assert tested > 20_000

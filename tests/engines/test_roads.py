@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rows import LIST, STARS, Half, both, plan, sky, stage, unordered
 
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
-from hven.engines import Limits
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.engines import ExecutionLimits
 from hven.model.table import Table
 from shared import MORE
 
@@ -208,7 +208,7 @@ def test_other_forms(engine, relations, text):
 def test_a_row_filter_holds_on_every_road(engine, relations):
     from dataclasses import replace
 
-    from hven.site.auth._permit import PUBLIC, Reader, permit
+    from hven.site.auth._access_control import PUBLIC_SCOPE, Principal, apply_access_control
 
     for text in (
         "SELECT id, field FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 1)) = 1",
@@ -218,18 +218,24 @@ def test_a_row_filter_holds_on_every_road(engine, relations):
         "SELECT s.id, u.n FROM sky.stars AS s JOIN TAP_UPLOAD.list AS u ON DISTANCE(s.ra, s.dec, u.lon, u.lat) < 1",
         "SELECT id, field FROM sky.stars WHERE id IN (3, 6, 9, 12, 15, 18)",
     ):
-        bound, scope = permit(bind(parse(text), Tables([STARS, LIST])), Reader(), [Half()])
-        assert scope != PUBLIC
-        prepared = engine.prepare(bound)
+        bound, scope = apply_access_control(
+            bind_query(parse_query(text), StaticCatalogue([STARS, LIST])), Principal(), [Half()]
+        )
+        assert scope != PUBLIC_SCOPE
+        prepared = engine.plan_query(bound)
         answers = []
         for indexes in (True, False):
-            engine.indexes = indexes
+            engine.uses_indexes = indexes
             try:
                 answers.append(
-                    [row for batch in prepared.execute(bound.slots, relations, Limits()) for row in batch.to_pylist()]
+                    [
+                        row
+                        for batch in prepared.execute(bound.literal_values, relations, ExecutionLimits())
+                        for row in batch.to_pylist()
+                    ]
                 )
             finally:
-                engine.indexes = True
+                engine.uses_indexes = True
         assert unordered(answers[0]) == unordered(answers[1]) or "TOP 5 id, field FROM sky.stars" in text
         assert len(answers[0]) == len(answers[1])
         assert all(row["field"] > 10 for row in answers[0] if "field" in row)
@@ -239,12 +245,12 @@ def test_a_row_filter_holds_on_every_road(engine, relations):
 
 def test_a_plan_serves_other_literals(engine, relations):
     bound, prepared = plan(engine, "SELECT id FROM sky.stars WHERE id = 30", (STARS,))
-    (slot,) = bound.free
+    (slot,) = bound.free_slots
     for value, wanted in ((30, [30]), (31, []), (33, [33])):
-        values = list(bound.slots)
+        values = list(bound.literal_values)
         values[slot] = value
         assert [
-            row["id"] for batch in prepared.execute(values, relations, Limits()) for row in batch.to_pylist()
+            row["id"] for batch in prepared.execute(values, relations, ExecutionLimits()) for row in batch.to_pylist()
         ] == wanted
 
 
@@ -263,19 +269,19 @@ def test_a_plan_serves_other_literals(engine, relations):
 )
 def test_small(engine, relations, text, small):
     bound, prepared = plan(engine, text, (STARS,))
-    execution = prepared.execute(bound.slots, relations, Limits())
+    execution = prepared.execute(bound.literal_values, relations, ExecutionLimits())
     assert (prepared.small and execution.small) is small
     execution.close()
 
 
 def test_large_cones_are_not_small(engine, relations, monkeypatch):
-    from hven.engines.duckdb import plan as roads
+    from hven.engines.duckdb import query_plan as roads
 
-    monkeypatch.setattr(roads, "QUICK", 1000)
+    monkeypatch.setattr(roads, "MAX_QUICK_ROWS", 1000)
     bound, prepared = plan(
         engine, "SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 170)) = 1", (STARS,)
     )
-    execution = prepared.execute(bound.slots, relations, Limits())
+    execution = prepared.execute(bound.literal_values, relations, ExecutionLimits())
     assert prepared.small
     assert not execution.small
     execution.close()

@@ -30,13 +30,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that DuckDB is given."""
     found: list[str] = []
-    real = DuckEngine.run
+    real = DuckEngine.run_sql
 
     def run(self: DuckEngine, sql: str, *more: Any, **named: Any) -> Any:
         found.append(sql)
         return real(self, sql, *more, **named)
 
-    monkeypatch.setattr(DuckEngine, "run", run)
+    monkeypatch.setattr(DuckEngine, "run_sql", run)
     return found
 
 
@@ -44,8 +44,8 @@ def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ("maxrec", "limit"), [(10, 16), (15, 16), (16, 128), (1000, 1024), (7999, 8000), (8000, None), (100_000, None)]
 )
 def test_few_rows_are_asked_for(site: Site, texts: list[str], maxrec: int, limit: int | None) -> None:
-    with query.run(FIRST, site=site, maxrec=maxrec) as result:
-        rows = result.table().num_rows
+    with query.run_query(FIRST, site=site, maxrec=maxrec) as result:
+        rows = result.read_table().num_rows
         assert (rows, result.overflow) == (min(maxrec, ROWS), maxrec < ROWS)
     assert [text.rpartition(" LIMIT ")[2] for text in texts if " LIMIT " in text] == (
         [] if limit is None else [str(limit)]
@@ -66,11 +66,11 @@ def test_few_rows_are_asked_for(site: Site, texts: list[str], maxrec: int, limit
     ],
 )  # fmt: skip
 def test_answers_are_the_first_rows_of_the_whole_ones(site: Site, text: str) -> None:
-    with query.run(text, site=site, maxrec=100_000) as result:
-        whole = result.table()
+    with query.run_query(text, site=site, maxrec=100_000) as result:
+        whole = result.read_table()
     for maxrec in (1, 5, 11, 12, 100):
-        with query.run(text, site=site, maxrec=maxrec) as result:
-            found = result.table()
+        with query.run_query(text, site=site, maxrec=maxrec) as result:
+            found = result.read_table()
             assert result.overflow == (whole.num_rows > maxrec)
         assert found.num_rows == min(maxrec, whole.num_rows)
         if "ORDER BY" in text:

@@ -13,14 +13,21 @@ import pyarrow as pa
 import pytest
 from rows import LIST, STARS, answer, plan, sky, stage
 
-from hven.adql import bind, parse
-from hven.adql.functions import MAPPING
-from hven.adql.scope import Tables
-from hven.engines import Limits, Memory, duckdb
-from hven.engines.duckdb.faults import plain, translate
-from hven.engines.duckdb.running import Watch
-from hven.model.clock import Clock
-from hven.model.errors import Cancelled, EvaluationError, ServiceError, StorageError, Timeout, TooLarge
+from hven.adql import bind_query, parse_query
+from hven.adql.functions import MAPPING_FUNCTIONS
+from hven.adql.scope import StaticCatalogue
+from hven.engines import ExecutionLimits, MemoryRelation, duckdb
+from hven.engines.duckdb.error_translation import phrase_evaluation_error, translate_error
+from hven.engines.duckdb.query_execution import DeadlineWatcher
+from hven.model.deadlines import Deadline
+from hven.model.errors import (
+    EvaluationError,
+    OperationCancelledError,
+    ServiceError,
+    StorageError,
+    TimeLimitError,
+    TooLargeError,
+)
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING
 from running import until
@@ -50,7 +57,7 @@ def test_no_sql_reaches_the_machine(engine, sql):
     """Even if somebody got SQL of their own past the writer."""
     secret_local_variable = pa.table({"x": [1]})
     with pytest.raises((ServiceError, EvaluationError)):
-        list(engine.run(sql, [], {}, secret_local_variable.schema, Limits()))
+        list(engine.run_sql(sql, [], {}, secret_local_variable.schema, ExecutionLimits()))
 
 
 def test_strings_never_become_sql(engine, relations):
@@ -64,7 +71,7 @@ def test_long_chains_run_or_are_refused_with_words(engine, relations):
     """However long a chain is, Python does not descend into it; sums are written flat, other chains DuckDB takes to some hundred links."""
     cases = [f"CASE WHEN id > {number} THEN 1 ELSE 0 END" for number in range(1100)]
     with pytest.raises(
-        TooLarge, match="longer chain of operations than the engine takes; put parentheses around groups"
+        TooLargeError, match="longer chain of operations than the engine takes; put parentheses around groups"
     ) as caught:
         answer(engine, f"SELECT {' & '.join(cases)} AS n FROM sky.stars", relations)
     assert "expression depth" not in str(caught.value)
@@ -84,10 +91,10 @@ def test_long_chains_run_or_are_refused_with_words(engine, relations):
 def test_out_of_memory_is_too_large(tmp_path):
     small = duckdb.open(tmp_path, memory=64 * 1024**2, threads=1)
     table = Table(schema="s", name="t", columns=(Column(name="x", type=INT64), Column(name="s", type=STRING)))
-    rows = Memory(pa.table({"x": range(60_000), "s": ["text " * 40] * 60_000}))
+    rows = MemoryRelation(pa.table({"x": range(60_000), "s": ["text " * 40] * 60_000}))
     text = "SELECT IVO_STRING_AGG(a.s, ',') AS s FROM s.t AS a, s.t AS b"
-    with pytest.raises(TooLarge, match="more memory") as caught:
-        answer(small, text, {"s.t": rows}, (table,), Limits(clock=Clock(300)))
+    with pytest.raises(TooLargeError, match="more memory") as caught:
+        answer(small, text, {"s.t": rows}, (table,), ExecutionLimits(deadline=Deadline(300)))
     assert "fewer" in caught.value.remedy
     small.close()
 
@@ -110,9 +117,9 @@ def test_evaluation_errors_in_plain_words(engine, relations, expression, words):
 
 def test_a_late_error_comes_while_iterating(engine):
     table = Table(schema="s", name="t", columns=(Column(name="w", type=STRING),))
-    rows = Memory(pa.table({"w": ["1"] * 500_000 + ["x"]}))
+    rows = MemoryRelation(pa.table({"w": ["1"] * 500_000 + ["x"]}))
     bound, prepared = plan(engine, "SELECT CAST(w AS INTEGER) AS n FROM s.t", (table,))
-    execution = prepared.execute(bound.slots, {"s.t": rows}, Limits())
+    execution = prepared.execute(bound.literal_values, {"s.t": rows}, ExecutionLimits())
     seen = []
     with pytest.raises(EvaluationError, match="'x'"):
         seen.extend(batch.num_rows for batch in execution)
@@ -123,14 +130,14 @@ def test_an_unread_answer_gives_its_cursor_back(engine, relations):
     """As soon as it has been ended, by a thread of its own."""
     bound, prepared = plan(engine, "SELECT id + 1 AS n FROM sky.stars", (STARS,))
     cursors = engine._cursors
-    until(cursors._broken_off.empty)
-    known = max(len(cursors._free), 1)
+    until(cursors._interrupted_cursors.empty)
+    known = max(len(cursors._free_cursors), 1)
     for _ in range(5):
-        execution = prepared.execute(bound.slots, relations, Limits(batch=100))
+        execution = prepared.execute(bound.literal_values, relations, ExecutionLimits(batch_rows=100))
         next(iter(execution))
         del execution
         gc.collect()
-        until(lambda: len(cursors._free) >= known)  # one that was being ended before may come back only now
+        until(lambda: len(cursors._free_cursors) >= known)  # one that was being ended before may come back only now
 
 
 def test_a_query_that_comes_as_the_engine_is_closed(tmp_path, monkeypatch):
@@ -141,57 +148,57 @@ def test_a_query_that_comes_as_the_engine_is_closed(tmp_path, monkeypatch):
     bound, prepared = plan(engine, "SELECT 1 + 1 AS n", ())
     engine.close()
     with pytest.raises(Exception, match=r"(?i)closed"):
-        prepared.execute(bound.slots, {}, Limits(batch=100))
+        prepared.execute(bound.literal_values, {}, ExecutionLimits(batch_rows=100))
     gc.collect()
     assert not wrong
 
 
 def test_a_late_cancel_hurts_nobody(engine, relations):
     bound, prepared = plan(engine, "SELECT id + 1 AS n FROM sky.stars", (STARS,))
-    first = prepared.execute(bound.slots, relations, Limits())
+    first = prepared.execute(bound.literal_values, relations, ExecutionLimits())
     assert sum(batch.num_rows for batch in first) == 13_000
-    second = prepared.execute(bound.slots, relations, Limits())  # the same cursor
+    second = prepared.execute(bound.literal_values, relations, ExecutionLimits())  # the same cursor
     first.cancel()
     assert sum(batch.num_rows for batch in second) == 13_000
 
 
 def test_small_answers_can_be_cancelled_too(engine, relations):
     bound, prepared = plan(engine, "SELECT id FROM sky.stars WHERE id < 3000", (STARS,))
-    execution = prepared.execute(bound.slots, relations, Limits())
+    execution = prepared.execute(bound.literal_values, relations, ExecutionLimits())
     execution.cancel()
-    with pytest.raises(Cancelled):
+    with pytest.raises(OperationCancelledError):
         list(execution)
 
 
 def test_deadlines_fire_in_order_and_end(engine):
-    watch, fired, done = Watch(), [], threading.Event()
+    watch, fired, done = DeadlineWatcher(), [], threading.Event()
     now = time.monotonic()
     with watch._wake:  # it looks when all three are there, however long that takes
-        watch.at(now + 0.2, lambda: (fired.append("late"), done.set()))
-        watch.at(now + 0.05, lambda: fired.append("early"))
-        watch.at(now + 100, lambda: fired.append("never"))
+        watch.call_at(now + 0.2, lambda: (fired.append("late"), done.set()))
+        watch.call_at(now + 0.05, lambda: fired.append("early"))
+        watch.call_at(now + 100, lambda: fired.append("never"))
     assert done.wait(60)
     watch.close()
     assert fired == ["early", "late"]
 
 
 def test_time_limit_of_a_match(engine, relations):
-    with pytest.raises(Timeout):
+    with pytest.raises(TimeLimitError):
         answer(
             engine,
             "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b WHERE a.mag + b.mag > a.id",
             relations,
-            limits=Limits(clock=Clock(0.01)),
+            limits=ExecutionLimits(deadline=Deadline(0.01)),
         )
 
 
 def test_mapping_expressions_over_batches(engine):
     source = Table(schema="", name="source", columns=(Column(name="w", type=STRING), Column(name="x", type=FLOAT64)))
     text = "SELECT CAST(w AS INTEGER) AS n, SQRT(x) AS r, w || '!' AS t, 10 / CAST(w AS INTEGER) AS q, CASE WHEN x > 0 THEN 'up' ELSE 'down' END AS c FROM source"
-    bound = bind(parse(text), Tables([source]), functions=MAPPING)
+    bound = bind_query(parse_query(text), StaticCatalogue([source]), functions=MAPPING_FUNCTIONS)
     batch = pa.record_batch({"w": ["1", "x", None, "0"], "x": [4.0, -4.0, None, 0.25]})
     for _ in range(2):  # the second time with the plan kept
-        found = engine.compute(bound, {"source": batch})
+        found = engine.evaluate_query(bound, {"source": batch})
         assert found.to_pydict() == {
             "n": [1, None, None, 0],
             "r": [2.0, None, None, 0.5],
@@ -206,13 +213,15 @@ def test_a_batch_is_mapped_by_the_thread_that_asks(tmp_path):
     """Where another thread of DuckDB computes, the one that waits for its rows spins, for as much processor time again."""
     source = Table(schema="", name="source", columns=(Column(name="w", type=STRING),))
     items = ", ".join(f"UPPER(w || '{number}') AS t{number}" for number in range(20))
-    bound = bind(parse(f"SELECT {items} FROM source"), Tables([source]), functions=MAPPING)
+    bound = bind_query(
+        parse_query(f"SELECT {items} FROM source"), StaticCatalogue([source]), functions=MAPPING_FUNCTIONS
+    )
     batch = pa.record_batch({"w": [f"{number:x}" * 20 for number in range(10_000)]})
     engines = [duckdb.open(tmp_path / str(threads), memory=2**29, threads=threads) for threads in (4, 1)]
 
     def measure(engine) -> float:
         begun = time.process_time()
-        found = engine.compute(bound, {"source": batch})
+        found = engine.evaluate_query(bound, {"source": batch})
         spent = time.process_time() - begun
         assert found.column("t7")[9_999].as_py() == "270F" * 20 + "7"
         return spent
@@ -227,12 +236,14 @@ def test_a_batch_is_mapped_by_the_thread_that_asks(tmp_path):
 
 def test_many_rows_of_a_mapping_have_all_threads(tmp_path):
     source = Table(schema="", name="source", columns=(Column(name="x", type=INT64),))
-    bound = bind(parse("SELECT x + 1 AS y FROM source"), Tables([source]), functions=MAPPING)
+    bound = bind_query(
+        parse_query("SELECT x + 1 AS y FROM source"), StaticCatalogue([source]), functions=MAPPING_FUNCTIONS
+    )
     rows = pa.table({"x": range(300_000)})
     engine = duckdb.open(tmp_path, memory=2**29)
     try:
-        assert engine.compute(bound, {"source": rows}).column("y").to_pylist() == list(range(1, 300_001))
-        assert engine._alone is None
+        assert engine.evaluate_query(bound, {"source": rows}).column("y").to_pylist() == list(range(1, 300_001))
+        assert engine._single_thread_cursors is None
     finally:
         engine.close()
 
@@ -244,10 +255,12 @@ def test_a_relation_that_nobody_gave(engine):
 
 def test_many_tables_at_once_keep_their_names_apart(engine):
     tables = [Table(schema="s", name=f"t{i}", columns=(Column(name="x", type=INT64),)) for i in range(12)]
-    relations = {table.qualified: stage(engine, table, pa.table({"x": [i]})) for i, table in enumerate(tables)}
+    relations = {table.qualified_name: stage(engine, table, pa.table({"x": [i]})) for i, table in enumerate(tables)}
     for i, table in enumerate(tables):
-        assert answer(engine, f"SELECT x + 0 AS y FROM {table.qualified}", relations, tables).to_pylist() == [{"y": i}]
-    everything = ", ".join(f"{table.qualified}" for table in tables)
+        assert answer(engine, f"SELECT x + 0 AS y FROM {table.qualified_name}", relations, tables).to_pylist() == [
+            {"y": i}
+        ]
+    everything = ", ".join(f"{table.qualified_name}" for table in tables)
     assert answer(engine, f"SELECT COUNT(*) AS n FROM {everything}", relations, tables).to_pylist() == [{"n": 1}]
 
 
@@ -257,19 +270,19 @@ def test_a_new_snapshot_is_read_by_the_same_plan(engine):
     for snapshot, rows in ((old, 50), (new, 70), (old, 50)):
         assert [
             row["n"]
-            for batch in prepared.execute(bound.slots, {"sky.stars": snapshot}, Limits())
+            for batch in prepared.execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
             for row in batch.to_pylist()
         ] == [rows]
 
 
 def test_words_of_errors():
     assert (
-        plain("Conversion Error: Could not convert string 'ab' to INT32\n\nLINE 1: ...")
+        phrase_evaluation_error("Conversion Error: Could not convert string 'ab' to INT32\n\nLINE 1: ...")
         == "a value cannot be computed: the text 'ab' cannot be read as INTEGER"
     )
-    assert isinstance(translate(OSError("IO Error: No space left on device")), StorageError)
-    assert isinstance(translate(RuntimeError("Catalog Error: no such thing")), ServiceError)
-    assert "12.5 s" in str(translate(InterruptedError("INTERRUPT"), stopped="timeout", seconds=12.5))
+    assert isinstance(translate_error(OSError("IO Error: No space left on device")), StorageError)
+    assert isinstance(translate_error(RuntimeError("Catalog Error: no such thing")), ServiceError)
+    assert "12.5 s" in str(translate_error(InterruptedError("INTERRUPT"), stop_reason="timeout", timeout_seconds=12.5))
 
 
 def test_arrow_takes_arrays_after_the_engine_was_opened_first(tmp_path):
@@ -291,14 +304,14 @@ import sys
 import pyarrow as pa
 from pathlib import Path
 from rows import STARS, answer, plan, sky
-from hven.engines import Limits, Memory, duckdb
+from hven.engines import ExecutionLimits, MemoryRelation, duckdb
 
 engine = duckdb.open(Path(sys.argv[1]), memory=2**30, threads=2)
 rows = pa.Table.from_batches(sky(250_000).to_batches(max_chunksize=20_000))  # several batches: a scan has several tasks
-relations = {STARS.qualified: Memory(rows, lasting=True)}
+relations = {STARS.qualified_name: MemoryRelation(rows, is_reused=True)}
 for number in range(12):
     bound, prepared = plan(engine, "SELECT AREA(CIRCLE(ra, dec, 1)) AS f, ra FROM sky.stars WHERE ra >= 0 AND ABS(dec) < 80", [STARS])
-    first = prepared.execute(bound.slots, relations, Limits(batch=10))
+    first = prepared.execute(bound.literal_values, relations, ExecutionLimits(batch_rows=10))
     found = iter(first)
     assert next(found).num_rows
     if number % 4 == 0:
@@ -309,8 +322,8 @@ for number in range(12):
     elif number % 4 == 2:
         found.close()
     del first, found
-    other = Memory(rows.slice(number), lasting=True)  # which its cursor has not seen yet
-    assert answer(engine, "SELECT id, name FROM sky.stars WHERE mag + colour < 16.5 ORDER BY name", {STARS.qualified: other}).num_rows
+    other = MemoryRelation(rows.slice(number), is_reused=True)  # which its cursor has not seen yet
+    assert answer(engine, "SELECT id, name FROM sky.stars WHERE mag + colour < 16.5 ORDER BY name", {STARS.qualified_name: other}).num_rows
 engine.close()
 print("done")
 """

@@ -15,30 +15,30 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
-from hven.engines import Limits
-from hven.engines.hats import faults
-from hven.engines.hats.checking import doubts
-from hven.engines.hats.cluster import Cluster, Facts
-from hven.engines.hats.connect import Pieces, load
-from hven.engines.hats.far import Elsewhere, FarPlan, fit
-from hven.engines.hats.matches import cells, found, order_of, widest
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.engines import ExecutionLimits
+from hven.engines.hats import error_translation
+from hven.engines.hats.cell_matches import choose_cell_order, find_cell_matches, find_largest_radius, list_circle_cells
+from hven.engines.hats.cluster import ClusterFacts, SparkCluster
+from hven.engines.hats.cluster_checks import list_cluster_problems
+from hven.engines.hats.cluster_plan import ClusterPlan, UnsupportedBySparkError, cast_batch
+from hven.engines.hats.spark_connect import ResponseStream, load_protocol
 from hven.model.errors import (
-    Cancelled,
     EvaluationError,
     HvenError,
+    OperationCancelledError,
     ServiceError,
     StorageError,
-    Timeout,
-    TooLarge,
-    Unavailable,
+    StorageUnavailableError,
+    TimeLimitError,
+    TooLargeError,
     UsageError,
 )
-from hven.model.sky import distance, healpix
+from hven.model.sky import compute_distance, healpix
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, parse_type
-from hven.testing.engine import STARS
+from hven.testing.engine import STARS_TABLE
 from running import hven, until
 
 
@@ -59,45 +59,49 @@ from running import hven, until
         ("[PYTHON_VERSION_MISMATCH] Python in worker has different version: 3.9 than that in driver: 3.11", StorageError, "another Python"),
         ("[FAILED_READ_FILE.FILE_NOT_EXIST] Error while reading file file:///data/hats/x/Npix=1.parquet. File does not exist.", StorageError, "does not find a file of the table: /data/hats/x/Npix=1.parquet"),
         ("[PATH_NOT_FOUND] Path does not exist: file:/data/hats/x. SQLSTATE: 42K03", StorageError, "does not find a file"),
-        ("Total size of serialized results of 9 tasks is bigger than spark.driver.maxResultSize (1024.0 KiB)", TooLarge, "driver"),
-        ("java.lang.OutOfMemoryError: Java heap space", TooLarge, "memory"),
+        ("Total size of serialized results of 9 tasks is bigger than spark.driver.maxResultSize (1024.0 KiB)", TooLargeError, "driver"),
+        ("java.lang.OutOfMemoryError: Java heap space", TooLargeError, "memory"),
         ("java.io.IOException: No space left on device", StorageError, "disk"),
-        ("[OPERATION_CANCELED] Operation has been canceled. SQLSTATE: HY008", Cancelled, "cancelled"),
-        ("[UNSUPPORTED_SUBQUERY_EXPRESSION_CATEGORY.X] no SQLSTATE: 0A000", Elsewhere, "cluster does not know"),
-        ('[INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE] The limit like expression "CAST(1.0E20 AS DOUBLE)" is invalid. SQLSTATE: 42K0E', Elsewhere, "cluster does not know"),
-        ("[AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION] Non-deterministic expression should not appear. SQLSTATE: 42845", Elsewhere, "cluster does not know"),
-        ("[INTERNAL_ERROR] Invalid PythonUDF hven_contains_text(none#1504, none#1477)#-1, requires attributes from more than one child.", Elsewhere, "two tables"),
+        ("[OPERATION_CANCELED] Operation has been canceled. SQLSTATE: HY008", OperationCancelledError, "cancelled"),
+        ("[UNSUPPORTED_SUBQUERY_EXPRESSION_CATEGORY.X] no SQLSTATE: 0A000", UnsupportedBySparkError, "cluster does not know"),
+        ('[INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE] The limit like expression "CAST(1.0E20 AS DOUBLE)" is invalid. SQLSTATE: 42K0E', UnsupportedBySparkError, "cluster does not know"),
+        ("[AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION] Non-deterministic expression should not appear. SQLSTATE: 42845", UnsupportedBySparkError, "cluster does not know"),
+        ("[INTERNAL_ERROR] Invalid PythonUDF hven_contains_text(none#1504, none#1477)#-1, requires attributes from more than one child.", UnsupportedBySparkError, "two tables"),
         ("[SOMETHING_NEW] what is this", ServiceError, r"\[SOMETHING_NEW\] what is this"),
     ],
 )  # fmt: skip
 def test_errors_say_what_helps(text, kind, said):
-    found = faults.translate(RuntimeError(text))
+    found = error_translation.translate_error(RuntimeError(text))
     assert type(found) is kind
     with pytest.raises(kind, match=said):
         raise found
 
 
 def test_what_was_stopped_is_said_so():
-    assert isinstance(faults.translate(RuntimeError("x"), stopped="timeout", seconds=3), Timeout)
-    assert isinstance(faults.translate(RuntimeError("x"), stopped="cancel"), Cancelled)
+    assert isinstance(
+        error_translation.translate_error(RuntimeError("x"), stop_reason="timeout", timeout_seconds=3), TimeLimitError
+    )
+    assert isinstance(
+        error_translation.translate_error(RuntimeError("x"), stop_reason="cancel"), OperationCancelledError
+    )
 
 
 def test_a_plan_needs_no_cluster():
     """It is written and explained without one; nobody is at that address."""
-    cluster = Cluster("sc://127.0.0.1:9")
+    cluster = SparkCluster("sc://127.0.0.1:9")
     text = "SELECT IVO_HEALPIX_INDEX(3, ra, dec) AS c, COUNT(*) AS n FROM sky.stars WHERE name = 'a\\b''c' GROUP BY IVO_HEALPIX_INDEX(3, ra, dec)"
-    plan = FarPlan(cluster, bind(parse(text), Tables([STARS])))
+    plan = ClusterPlan(cluster, bind_query(parse_query(text), StaticCatalogue([STARS_TABLE])))
     told = plan.explain({"sky.stars": [f"/data/Npix={number}.parquet" for number in range(9)]})
     assert "sky.stars: 9 files (Npix=0.parquet, Npix=1.parquet, Npix=2.parquet, ..)" in told
-    assert "`_healpix_29`" in plan.text.sql
-    assert cluster.problem() is None
+    assert "`_healpix_29`" in plan.spark_query.sql
+    assert cluster.find_outage() is None
     cluster.close()
 
 
 @contextmanager
 def server(answer: Callable[[str, Any, Any], Any]) -> Iterator[str]:
     """Serve Spark Connect's protocol: `answer` is given the name of a call, the messages, and the request."""
-    messages = load()
+    messages = load_protocol()
     import grpc
     from pyspark.sql.connect.proto import base_pb2_grpc
 
@@ -137,17 +141,17 @@ def of_version(version: str) -> Callable[[str, Any, Any], Any]:
 @pytest.mark.parametrize("version", ["3.5.6", "5.0.0"])
 def test_a_server_of_another_version_is_refused(version: str) -> None:
     with server(of_version(version)) as url:
-        cluster = Cluster(url)
+        cluster = SparkCluster(url)
         with pytest.raises(StorageError, match=f"is Spark {version}, and 4 is wanted") as fault:
-            cluster.session()
+            cluster.get_session()
         assert "Spark 4" in str(fault.value.remedy)
-        assert f"Spark {version}" in str(cluster.problem())
+        assert f"Spark {version}" in str(cluster.find_outage())
         cluster.close()
 
 
 def test_a_server_that_hangs_is_said_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its machine answers, it does not: health says so within the time in which a server is taken for gone."""
-    monkeypatch.setattr("hven.engines.hats.connect.WAIT", 0.3)
+    monkeypatch.setattr("hven.engines.hats.spark_connect.CONNECT_TIMEOUT_SECONDS", 0.3)
     hangs, goes_on = threading.Event(), threading.Event()
 
     def answer(call: str, messages: Any, request: Any) -> Any:
@@ -156,16 +160,16 @@ def test_a_server_that_hangs_is_said_to_be_away(monkeypatch: pytest.MonkeyPatch)
         return of_version("4.3.0")(call, messages, request)
 
     with server(answer) as url:
-        cluster = Cluster(url)
-        assert cluster.problem() is None  # nobody needed it
-        session = cluster.session()
-        assert cluster.problem() is None
+        cluster = SparkCluster(url)
+        assert cluster.find_outage() is None  # nobody needed it
+        session = cluster.get_session()
+        assert cluster.find_outage() is None
         hangs.set()
-        assert "does not answer" in str(cluster.problem())
+        assert "does not answer" in str(cluster.find_outage())
         hangs.clear()
         goes_on.set()
-        assert cluster.problem() is None
-        assert cluster.session() is session
+        assert cluster.find_outage() is None
+        assert cluster.get_session() is session
         cluster.close()
 
 
@@ -179,7 +183,7 @@ def test_who_waits_for_a_server_that_is_gone_waits_once(monkeypatch: pytest.Monk
             asked.append(1)
             entered.set()
             let.wait(30)
-            raise faults.silent(where)
+            raise error_translation.build_no_answer_error(where)
 
     class Counted:
         def __init__(self) -> None:
@@ -192,15 +196,15 @@ def test_who_waits_for_a_server_that_is_gone_waits_once(monkeypatch: pytest.Monk
         def __exit__(self, *_: object) -> None:
             self.lock.release()
 
-    monkeypatch.setattr("hven.engines.hats.cluster.Session", Silent)
-    cluster: Any = Cluster("sc://127.0.0.1:9")
+    monkeypatch.setattr("hven.engines.hats.cluster.SparkConnectSession", Silent)
+    cluster: Any = SparkCluster("sc://127.0.0.1:9")
     lock = cluster._lock = Counted()
     told: list[HvenError] = []
 
     def ask() -> None:
         try:
-            cluster.session()
-        except Unavailable as error:
+            cluster.get_session()
+        except StorageUnavailableError as error:
             told.append(error)
 
     threads = [threading.Thread(target=ask) for _ in range(5)]
@@ -232,7 +236,7 @@ class Part:
         self.cancelled = True
 
 
-def pieces_of(*parts: Part) -> tuple[Pieces, list[str]]:
+def pieces_of(*parts: Part) -> tuple[ResponseStream, list[str]]:
     asked: list[str] = []
     left = list(parts[1:])
 
@@ -240,12 +244,12 @@ def pieces_of(*parts: Part) -> tuple[Pieces, list[str]]:
         asked.append(last)
         return left.pop(0)
 
-    return Pieces(lambda: parts[0], again), asked
+    return ResponseStream(lambda: parts[0], again), asked
 
 
 def test_an_answer_in_parts_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("hven.engines.hats.connect.time.sleep", pauses.append)
+    monkeypatch.setattr("hven.engines.hats.spark_connect.time.sleep", pauses.append)
     pieces, asked = pieces_of(Part("a", "b"), Part(), Part("c", "complete"))
     assert [piece.response_id for piece in pieces] == ["a", "b", "c"]
     assert asked == ["b", "b"]
@@ -254,12 +258,12 @@ def test_an_answer_in_parts_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_who_does_not_read_on_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the server sends anew is taken from there; if it had sent all and forgotten it, what is here goes on."""
-    monkeypatch.setattr("hven.engines.hats.connect.KEEP", 0.0)
+    monkeypatch.setattr("hven.engines.hats.spark_connect.KEEP_ALIVE_SECONDS", 0.0)
     first, second, third = Part("a", "b"), Part("b"), Part("b", "complete")
     pieces, asked = pieces_of(first, second, third)
     taken = [next(pieces).response_id]
-    pieces.keep()
-    pieces.keep()
+    pieces.keep_alive()
+    pieces.keep_alive()
     taken += [piece.response_id for piece in pieces]
     assert taken == ["a", "b"]
     assert asked == ["a", "a"]
@@ -269,28 +273,28 @@ def test_who_does_not_read_on_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> No
     gone = RuntimeError("[INVALID_HANDLE.OPERATION_NOT_FOUND] The handle is invalid. Operation not found.")
     pieces, asked = pieces_of(Part("a", "b", "complete"), Part(then=gone))
     taken = [next(pieces).response_id]
-    pieces.keep()
+    pieces.keep_alive()
     assert taken + [piece.response_id for piece in pieces] == ["a", "b"]
 
     pieces, asked = pieces_of(Part("a"), Part(then=gone))
     assert next(pieces).response_id == "a"
     with pytest.raises(RuntimeError) as fault:
         next(pieces)
-    assert "has forgotten the query" in str(faults.translate(fault.value))
+    assert "has forgotten the query" in str(error_translation.translate_error(fault.value))
 
 
 def test_what_is_wrong_with_a_cluster_is_told() -> None:
-    facts = Facts(version="4.3.0", pythons={"3.1.4": ["a"]}, hvens={"": ["a"], "9.9": ["b", "c"]}, unseen={"/data": ["the Connect server"]}, fault="no workers")  # fmt: skip
-    said = [f"{text}; {remedy}" for text, remedy in doubts(facts)]
+    facts = ClusterFacts(version="4.3.0", pythons={"3.1.4": ["a"]}, hvens={"": ["a"], "9.9": ["b", "c"]}, unseen={"/data": ["the Connect server"]}, fault="no workers")  # fmt: skip
+    said = [f"{text}; {remedy}" for text, remedy in list_cluster_problems(facts)]
     assert [next(word for word in ("Python 3.1.4", "no Hven", "Hven 9.9", "/data", "no workers") if word in line) for line in said] == [
         "no workers", "Python 3.1.4", "no Hven", "Hven 9.9", "/data",
     ]  # fmt: skip
-    assert not list(doubts(Facts(version="4.3.0")))
+    assert not list(list_cluster_problems(ClusterFacts(version="4.3.0")))
 
 
 def test_a_cluster_that_is_away_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The site is right nevertheless; an address that is none is an error when hven.toml is read."""
-    monkeypatch.setattr("hven.engines.hats.connect.WAIT", 0.2)
+    monkeypatch.setattr("hven.engines.hats.spark_connect.CONNECT_TIMEOUT_SECONDS", 0.2)
     hven("init", site := tmp_path / "site")
     (site / "hven.toml").write_text('[hats]\nroots = ["hats"]\nspark = "sc://127.0.0.1:9"\n')
     told = hven("check", "--site", site).stdout
@@ -304,21 +308,23 @@ def test_what_spark_does_not_compute_is_elsewhere():
         "SELECT COUNT(DISTINCT mag) OVER (PARTITION BY band) AS n FROM sky.stars",
         "SELECT a.id FROM sky.stars AS a LEFT JOIN sky.stars AS b ON INTERSECTS(CIRCLE(a.ra, a.dec, 1), BOX(b.ra, b.dec, 1, 1)) = 1",
     ):
-        with pytest.raises(Elsewhere):
-            FarPlan(Cluster("sc://127.0.0.1:9"), bind(parse(text), Tables([STARS])))
+        with pytest.raises(UnsupportedBySparkError):
+            ClusterPlan(SparkCluster("sc://127.0.0.1:9"), bind_query(parse_query(text), StaticCatalogue([STARS_TABLE])))
 
 
 def test_no_address_is_refused_early():
     with pytest.raises(UsageError, match="no address"):
-        Cluster("http://head:15002")
+        SparkCluster("http://head:15002")
 
 
 def test_a_server_that_is_not_there_is_told():
-    nobody = Cluster("sc://127.0.0.1:9")
-    bound = bind(parse("SELECT 1 AS n FROM sky.stars"), Tables([STARS]))
-    with pytest.raises(Unavailable, match=r"127.0.0.1:9 does not answer"):
-        list(FarPlan(nobody, bound).execute(bound.slots, {}, Limits(), {"sky.stars": ["/nowhere"]}))
-    assert "does not answer" in nobody.problem()
+    nobody = SparkCluster("sc://127.0.0.1:9")
+    bound = bind_query(parse_query("SELECT 1 AS n FROM sky.stars"), StaticCatalogue([STARS_TABLE]))
+    with pytest.raises(StorageUnavailableError, match=r"127.0.0.1:9 does not answer"):
+        list(
+            ClusterPlan(nobody, bound).execute(bound.literal_values, {}, ExecutionLimits(), {"sky.stars": ["/nowhere"]})
+        )
+    assert "does not answer" in nobody.find_outage()
     nobody.close()
 
 
@@ -331,15 +337,15 @@ def test_cells_hold_whatever_a_circle_touches(radius):
     generator = np.random.default_rng(int(radius * 1e7))
     lon, lat = generator.uniform(0, 360, 300), np.degrees(np.arcsin(generator.uniform(-1, 1, 300)))
     lon[:40], lat[:8], lat[8:16], lat[16:24] = np.arange(40) * 45.0, 90, -90, np.degrees(np.arcsin(2 / 3))
-    order = order_of(radius)
-    listed = cells(order, lon, lat, np.full(300, radius))
+    order = choose_cell_order(radius)
+    listed = list_circle_cells(order, lon, lat, np.full(300, radius))
     for angle in np.linspace(0, 2 * np.pi, 17):
         for share in (0, 0.5, 1 - 1e-9):
             near = np.clip(lat + share * radius * np.cos(angle), -90, 90)
             width = np.maximum(np.cos(np.radians(near)), 1e-9)
             there = lon + np.clip(share * radius * np.sin(angle) / width, -180, 180)
-            inside = distance(lon, lat, there, near) <= radius
-            cell = healpix.index(order, there, near)
+            inside = compute_distance(lon, lat, there, near) <= radius
+            cell = healpix.compute_cell_indexes(order, there, near)
             for row in np.flatnonzero(inside).tolist():
                 assert cell[row] in listed[row].as_py()
     if radius < 1:
@@ -364,33 +370,33 @@ UPLOAD = Table(
 )
 def test_each_row_in_memory_may_have_its_own_radius(condition, radius):
     text = f"SELECT a.id FROM sky.stars AS a JOIN TAP_UPLOAD.objects AS b ON {condition}"
-    matches = [*found(bind(parse(text), Tables([STARS, UPLOAD]))).values()]
+    matches = [*find_cell_matches(bind_query(parse_query(text), StaticCatalogue([STARS_TABLE, UPLOAD]))).values()]
     assert [match.radius for match in matches] == ([] if radius is None else [radius])
     if not matches:
         return
     [match] = matches
-    assert match.spread.table.name == "objects"
+    assert match.spread_table.table.name == "objects"
     rows = pa.table({"err": pa.array([0.5, None, -1.0, np.nan, 0.0])})
-    sizes = match.sizes((), rows)
+    sizes = match.compute_row_radii((), rows)
     np.testing.assert_array_equal(sizes, [0.5, np.nan, np.nan, np.nan, 0.0])
-    assert widest(sizes) == 0.5
-    assert np.isnan(widest(match.sizes((), rows.slice(1, 3))))
-    assert np.isnan(match.size(()))
+    assert find_largest_radius(sizes) == 0.5
+    assert np.isnan(find_largest_radius(match.compute_row_radii((), rows.slice(1, 3))))
+    assert np.isnan(match.compute_radius(()))
 
 
 def test_what_is_no_circle_has_no_cells():
     numbers = [
         np.array(column) for column in ((10.0, np.nan, 10.0, 10.0), (95.0, 0.0, 0.0, 0.0), (1.0, 1.0, np.nan, -1.0))
     ]
-    assert cells(3, *numbers).to_pylist() == [None] * 4
+    assert list_circle_cells(3, *numbers).to_pylist() == [None] * 4
 
 
 def test_lists_of_fixed_length_are_made_of_any():
     three = parse_type("float64[3]").arrow
     for rows in ([[1.0, 2.0, 3.0], None, [4.0, 5.0, None]], [None, None], [], [[1.0, 2.0, 3.0]]):
         batch = pa.record_batch([pa.array(rows, pa.list_(pa.float64()))], names=["x"])
-        found = fit(batch.slice(0), pa.schema([("a", three)]))
+        found = cast_batch(batch.slice(0), pa.schema([("a", three)]))
         assert found.to_pydict() == {"a": rows}
-        assert fit(batch.slice(1), pa.schema([("a", three)])).to_pydict() == {"a": rows[1:]}
+        assert cast_batch(batch.slice(1), pa.schema([("a", three)])).to_pydict() == {"a": rows[1:]}
     with pytest.raises(pa.ArrowInvalid, match="2 elements, where 3"):
-        fit(pa.record_batch([pa.array([[1.0, 2.0]])], names=["x"]), pa.schema([("a", three)]))
+        cast_batch(pa.record_batch([pa.array([[1.0, 2.0]])], names=["x"]), pa.schema([("a", three)]))

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows import STARS, answer, sky, stage
 
-from hven.engines import Limits, Memory, _spool, duckdb
+from hven.engines import ExecutionLimits, MemoryRelation, _file_staging, duckdb
 from hven.engines.duckdb import staging
-from hven.engines.duckdb.keys import KeyIndex
-from hven.model.errors import DataError, StorageError, Unavailable
+from hven.engines.duckdb.key_index import KeyIndex
+from hven.model.errors import DataError, StorageError, StorageUnavailableError
 from hven.model.sky import healpix
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP
@@ -45,18 +45,18 @@ def files(engine) -> list[str]:
 @pytest.mark.parametrize("run", [None, 60_000])
 def test_rows_are_stored_in_healpix_order(own, monkeypatch, run):
     if run:  # many runs, many parts: what happens to fifty million rows
-        monkeypatch.setattr(_spool, "RUN", run)
-        monkeypatch.setattr(staging, "PART", 100_000)
+        monkeypatch.setattr(_file_staging, "MAX_WAITING_BYTES", run)
+        monkeypatch.setattr(staging, "MIN_PART_BYTES", 100_000)
     rows = sky(40_000, seed=2)
     snapshot = stage(own, STARS, rows)
-    stored = own.stored(snapshot)
+    stored = own.open_snapshot(snapshot)
     assert snapshot.rows == 40_000
     assert len(snapshot.parts) > (1 if run else 0)
-    back = pa.Table.from_batches(list(own.read(snapshot)))
-    cells = healpix.index(29, back["ra"].to_numpy(), back["dec"].to_numpy())
-    with_position = len(stored.healpix)
-    assert (cells[:with_position] == stored.healpix).all()
-    assert (np.diff(stored.healpix) >= 0).all()
+    back = pa.Table.from_batches(list(own.read_rows(snapshot)))
+    cells = healpix.compute_cell_indexes(29, back["ra"].to_numpy(), back["dec"].to_numpy())
+    with_position = len(stored.cell_indexes)
+    assert (cells[:with_position] == stored.cell_indexes).all()
+    assert (np.diff(stored.cell_indexes) >= 0).all()
     assert (cells[with_position:] == -1).all()
     # nothing is lost or changed, but NaN is null
     mags = [None if value is None or math.isnan(value) else value for value in rows.sort_by("id")["mag"].to_pylist()]
@@ -66,20 +66,20 @@ def test_rows_are_stored_in_healpix_order(own, monkeypatch, run):
 
 
 def test_rows_without_position_are_stored_by_key(own, monkeypatch):
-    monkeypatch.setattr(_spool, "RUN", 10_000)
+    monkeypatch.setattr(_file_staging, "MAX_WAITING_BYTES", 10_000)
     ids = np.random.default_rng(0).permutation(20_000) - 10_000
     snapshot = stage(own, KEYED, pa.table({"id": ids, "x": ids / 7.0}))
-    back = pa.Table.from_batches(list(own.read(snapshot)))
+    back = pa.Table.from_batches(list(own.read_rows(snapshot)))
     assert back["id"].to_pylist() == sorted(ids.tolist())
-    assert own.stored(snapshot).key("id").rows is None  # the stored order is the order of the key
+    assert own.open_snapshot(snapshot).get_key_index("id").rows is None  # the stored order is the order of the key
 
 
 def test_rows_without_any_order_stay_as_they_came(own, monkeypatch):
-    monkeypatch.setattr(_spool, "RUN", 10_000)
+    monkeypatch.setattr(_file_staging, "MAX_WAITING_BYTES", 10_000)
     plain = Table(schema="s", name="plain", columns=KEYED.columns)
     ids = np.random.default_rng(0).permutation(20_000)
     snapshot = stage(own, plain, pa.table({"id": ids, "x": ids / 7.0}))
-    assert pa.Table.from_batches(list(own.read(snapshot)))["id"].to_pylist() == ids.tolist()
+    assert pa.Table.from_batches(list(own.read_rows(snapshot)))["id"].to_pylist() == ids.tolist()
 
 
 def test_duplicates_of_a_compound_or_textual_key(own):
@@ -134,10 +134,10 @@ def test_a_killed_writer_leaves_only_what_sweep_removes(own, tmp_path):
         from pathlib import Path
         from rows import STARS, sky
         from hven.engines import duckdb
-        from hven.engines import _spool
-        _spool.RUN = 100_000
+        from hven.engines import _file_staging
+        _file_staging.MAX_WAITING_BYTES = 100_000
         engine = duckdb.open(Path({str(own.directory)!r}), memory=256 * 1024**2, threads=1)
-        writing = engine.stage(STARS, "killed")
+        writing = engine.stage_snapshot(STARS, "killed")
         for batch in sky(20_000).to_batches(max_chunksize=1000):
             writing.write(batch)
         print("ready", flush=True)
@@ -148,14 +148,14 @@ def test_a_killed_writer_leaves_only_what_sweep_removes(own, tmp_path):
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout.readline().strip() == "ready"
-        assert own.sweep({kept.path}) == []  # it lives
+        assert own.remove_leftovers({kept.path}) == []  # it lives
         child.send_signal(signal.SIGKILL)
         child.wait(60)
     finally:
         child.kill()
         child.communicate()
     assert [name for name in files(own) if "killed" in name]
-    assert own.sweep({kept.path}) == ["sky.stars/killed.staging"]
+    assert own.remove_leftovers({kept.path}) == ["sky.stars/killed.staging"]
     assert not [name for name in files(own) if "killed" in name]
     assert answer(own, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": kept}).to_pylist() == [{"n": 100}]
 
@@ -171,10 +171,10 @@ def test_damage_is_named(own, name, how):
     else:
         os.truncate(path, path.stat().st_size // 2)
     # readers are told in words, the owner which file it is
-    with pytest.raises(Unavailable, match=r"^the rows of sky\.stars are damaged on disk"):
+    with pytest.raises(StorageUnavailableError, match=r"^the rows of sky\.stars are damaged on disk"):
         answer(own, "SELECT * FROM sky.stars WHERE id = 3 OR DISTANCE(ra, dec, 1, 2) < 1", {"sky.stars": snapshot})
-    assert name in own.missing(snapshot)
-    assert name in own.faulty[snapshot.path]
+    assert name in own.find_missing_file(snapshot)
+    assert name in own.file_faults[snapshot.path]
 
 
 def test_names_that_are_no_file_names(own):
@@ -183,7 +183,7 @@ def test_names_that_are_no_file_names(own):
     assert (own.directory / snapshot.path).is_dir()
     assert len(Path(snapshot.path).parts) == 2
     with pytest.raises(StorageError):
-        own.stage(odd, "../x")
+        own.stage_snapshot(odd, "../x")
 
 
 @pytest.mark.slow
@@ -196,12 +196,12 @@ def test_memory_of_writing_is_bounded(tmp_path):
         from pathlib import Path
         import numpy as np, pyarrow as pa
         from hven.engines import duckdb
-        from hven.engines import _spool
+        from hven.engines import _file_staging
         from hven.engines.duckdb import staging
         from hven.model.table import Column, Table
         from hven.model.types import INT64
-        _spool.RUN = 2_000_000
-        staging.PART = 2_000_000
+        _file_staging.MAX_WAITING_BYTES = 2_000_000
+        staging.MIN_PART_BYTES = 2_000_000
         table = Table(schema="s", name="t", columns=(Column(name="ra"), Column(name="dec"), *(Column(name=f"x{{i}}") for i in range(18))), position=("ra", "dec"))
         engine = duckdb.open(Path({str(tmp_path)!r}), memory=256 * 1024**2, threads=1)
         rng = np.random.default_rng(0)
@@ -210,9 +210,9 @@ def test_memory_of_writing_is_bounded(tmp_path):
             return int(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")).split()[1]) // 1024
 
         peak = 0
-        writing = engine.stage(table, "a")
+        writing = engine.stage_snapshot(table, "a")
         for _ in range(70):
-            writing.write(pa.record_batch({{name: rng.uniform(0, 90, 10_000) for name in table.arrow.names}}, schema=table.arrow))
+            writing.write(pa.record_batch({{name: rng.uniform(0, 90, 10_000) for name in table.arrow_schema.names}}, schema=table.arrow_schema))
             peak = max(peak, anonymous())
         start = anonymous()
         snapshot = writing.finish()
@@ -246,14 +246,14 @@ def test_memory_of_writing_is_bounded(tmp_path):
 def test_spans_of_numbers(values, low, high, low_open, high_open, kind):
     array = np.sort(np.array(values)).astype(kind.to_pandas_dtype())
     index = KeyIndex(
-        kind=kind,
+        arrow_type=kind,
         count=len(array),
         values=array,
         rows=None,
-        text=lambda row: None,
-        texts=lambda rows: pa.nulls(len(rows)),
+        get_text=lambda row: None,
+        get_texts=lambda rows: pa.nulls(len(rows)),
     )
-    begin, end = index.span(low, high, low_open=low_open, high_open=high_open)
+    begin, end = index.find_range(low, high, low_open=low_open, high_open=high_open)
 
     def inside(value):
         above = low is None or (value > low if low_open else value >= low)
@@ -271,19 +271,19 @@ def test_spans_of_numbers(values, low, high, low_open, high_open, kind):
 def test_spans_of_text(values, low, low_open):
     ordered = sorted(values, key=lambda text: text.encode())
     index = KeyIndex(
-        kind=pa.string(),
+        arrow_type=pa.string(),
         count=len(ordered),
         values=None,
         rows=None,
-        text=ordered.__getitem__,
-        texts=lambda rows: pa.array([ordered[row] for row in rows]),
+        get_text=ordered.__getitem__,
+        get_texts=lambda rows: pa.array([ordered[row] for row in rows]),
     )
-    begin, end = index.span(low, None, low_open=low_open)
+    begin, end = index.find_range(low, None, low_open=low_open)
     assert ordered[begin:end] == [
         text for text in ordered if text.encode() > low.encode() or (text == low and not low_open)
     ]
     for one in {low, *ordered}:
-        begin, end = index.span(one, one)
+        begin, end = index.find_range(one, one)
         assert ordered[begin:end] == [one] * ordered.count(one)
 
 
@@ -303,5 +303,5 @@ def test_timestamps_are_looked_up_as_text(own):
 def test_memory_relations_have_no_nan_either(own):
     rows = pa.table({"id": [1, 2], "x": [1.0, float("nan")]})
     assert answer(
-        own, "SELECT id FROM s.keyed WHERE x > 0", {"s.keyed": Memory(rows)}, (KEYED,), Limits()
+        own, "SELECT id FROM s.keyed WHERE x > 0", {"s.keyed": MemoryRelation(rows)}, (KEYED,), ExecutionLimits()
     ).to_pylist() == [{"id": 1}]

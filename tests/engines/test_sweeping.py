@@ -20,7 +20,7 @@ def test_a_sweep_while_a_staging_begins(tmp_path, monkeypatch, step) -> None:
     def sweep() -> None:
         if not swept:
             swept.append([])  # what it does itself is not watched
-            swept[0] += other.sweep(set())
+            swept[0] += other.remove_leftovers(set())
 
     def made(path: Path, *words: object, **options: object) -> None:
         mkdir(path, *words, **options)
@@ -36,16 +36,16 @@ def test_a_sweep_while_a_staging_begins(tmp_path, monkeypatch, step) -> None:
         monkeypatch.setattr(Path, "mkdir", made)
     else:
         monkeypatch.setattr(fcntl, "flock", locked)
-    writing = own.stage(STARS, "new")
+    writing = own.stage_snapshot(STARS, "new")
     monkeypatch.undo()
     assert swept == [["sky.stars/new.staging"]]
-    assert other.sweep(set()) == []  # it is locked now
+    assert other.remove_leftovers(set()) == []  # it is locked now
     for batch in sky(100).to_batches():
         writing.write(batch)
     kept = writing.finish()
-    assert other.sweep(set()) == []  # it may not be published yet
+    assert other.remove_leftovers(set()) == []  # it may not be published yet
     assert answer(own, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": kept}).to_pylist() == [{"n": 100}]
-    own.published(kept)
-    assert other.sweep(set()) == ["sky.stars/new"]
+    own.note_published(kept)
+    assert other.remove_leftovers(set()) == ["sky.stars/new"]
     own.close()
     other.close()

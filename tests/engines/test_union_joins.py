@@ -9,13 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rows import LIST, STARS, answer, both, circles, plan, sky, stage, unordered
 
-from hven.engines import Limits, Memory
-from hven.model.sky import distance, healpix
+from hven.engines import ExecutionLimits, MemoryRelation
+from hven.model.sky import compute_distance, healpix
 from hven.model.table import Table
 from shared import MORE
 
-NORTH = STARS.having(name="north")
-SOUTH = STARS.having(name="south", position=None)  # no index of positions
+NORTH = STARS.copy_with(name="north")
+SOUTH = STARS.copy_with(name="south", position=None)  # no index of positions
 PLANETS = Table(schema="sky", name="planets", columns=STARS.columns[:1], primary=("id",))
 TABLES = (STARS, NORTH, SOUTH, PLANETS, LIST)
 ALL = """(SELECT id, ra AS x, dec AS y, mag FROM sky.stars
@@ -43,8 +43,10 @@ def relations(engine):
         "sky.stars": stage(engine, STARS, sky(9_000)),
         "sky.north": stage(engine, NORTH, sky(6_000, 1)),
         "sky.south": stage(engine, SOUTH, sky(3_000, 2)),
-        "sky.planets": stage(engine, PLANETS, pa.table({"id": pa.array(range(8), pa.int64())}, schema=PLANETS.arrow)),
-        "TAP_UPLOAD.list": Memory(circles(60)),
+        "sky.planets": stage(
+            engine, PLANETS, pa.table({"id": pa.array(range(8), pa.int64())}, schema=PLANETS.arrow_schema)
+        ),
+        "TAP_UPLOAD.list": MemoryRelation(circles(60)),
     }
     return type("Relations", (dict,), {"__repr__": lambda _: "Relations()"})(found)
 
@@ -53,13 +55,13 @@ def relations(engine):
 def test_every_form_uses_the_members_indexes(engine, relations, text):
     # without the index each box is computed for each star: of all of them in scripts/proof
     if "BOX(" in text and MORE == 1:
-        relations = {**relations, "TAP_UPLOAD.list": Memory(circles(60).slice(0, 20))}
+        relations = {**relations, "TAP_UPLOAD.list": MemoryRelation(circles(60).slice(0, 20))}
     bound, prepared = plan(engine, text, TABLES)
     assert (
         "o: matched with u by the position index of" in prepared.explain() or "o: matched with a" in prepared.explain()
     )
-    reduced = prepared._candidates.find(engine, bound.slots, relations, Limits())
-    assert any(side.parts for _, side in reduced.sides), "the pairs were not looked up in the members"
+    reduced = prepared._candidate_finder.find_candidates(engine, bound.literal_values, relations, ExecutionLimits())
+    assert any(side.union_members for _, side in reduced.match_sides), "the pairs were not looked up in the members"
     indexed, scanned = both(engine, text, relations, TABLES)
     assert unordered(indexed) == unordered(scanned)
     assert len(indexed) > 5
@@ -67,10 +69,10 @@ def test_every_form_uses_the_members_indexes(engine, relations, text):
 
 def test_circles_are_covered_once_for_all_members(engine, relations, monkeypatch):
     covered = []
-    ranges = healpix.cones_ranges
-    monkeypatch.setattr(healpix, "cones_ranges", lambda lon, *rest: covered.append(len(lon)) or ranges(lon, *rest))
+    ranges = healpix.cover_cones
+    monkeypatch.setattr(healpix, "cover_cones", lambda lon, *rest: covered.append(len(lon)) or ranges(lon, *rest))
     bound, prepared = plan(engine, FORMS[0], TABLES)
-    prepared._candidates.find(engine, bound.slots, relations, Limits())
+    prepared._candidate_finder.find_candidates(engine, bound.literal_values, relations, ExecutionLimits())
     assert covered == [60]
 
 
@@ -85,7 +87,12 @@ def test_circles_are_covered_once_for_all_members(engine, relations, monkeypatch
 )
 def test_what_is_filled_up_grouped_or_made_distinct_is_as_it_was(engine, relations, text):
     bound, prepared = plan(engine, text, TABLES)
-    assert not any(side.parts for _, side in prepared._candidates.find(engine, bound.slots, relations, Limits()).sides)
+    assert not any(
+        side.parts
+        for _, side in prepared._candidate_finder.find_candidates(
+            engine, bound.literal_values, relations, ExecutionLimits()
+        ).match_sides
+    )
     indexed, scanned = both(engine, text, relations, TABLES)
     assert unordered(indexed) == unordered(scanned)
     assert len(indexed) > 5
@@ -94,7 +101,7 @@ def test_what_is_filled_up_grouped_or_made_distinct_is_as_it_was(engine, relatio
 def test_explain_tells_which_rows_are_read(engine, relations):
     text = f"SELECT COUNT(*) AS c FROM sky.stars AS a JOIN {ALL} AS o ON DISTANCE(o.x, o.y, a.ra, a.dec) < 0.01 WHERE DISTANCE(a.ra, a.dec, 40, 10) < 3"
     bound, prepared = plan(engine, text, TABLES)
-    told, told_of = prepared.explain(), prepared.estimate(bound.slots, relations)
+    told, told_of = prepared.explain(), prepared.estimate_row_counts(bound.literal_values, relations)
     assert (
         "o: matched with a by the position index of sky.stars, sky.north; positions of sky.south are computed first, whichever"
         in told
@@ -118,13 +125,13 @@ def test_pairs_are_those_of_numpy(engine, relations, lon, lat, radius, faint):
     found = [tuple(row.values()) for row in answer(engine, text, relations, TABLES).to_pylist()]
 
     def read(name):
-        table = engine.stored(relations[name]).table
+        table = engine.open_snapshot(relations[name]).table
         return [np.asarray(table[column].cast(pa.float64()).to_numpy()) for column in ("id", "ra", "dec", "mag")]
 
     ids, ra, dec, _ = read("sky.north")
     wanted = []
     with np.errstate(invalid="ignore"):
-        drivers = np.flatnonzero(distance(ra, dec, lon, lat) < 4)
+        drivers = np.flatnonzero(compute_distance(ra, dec, lon, lat) < 4)
         for name, sign, more, east, limit in (
             ("sky.stars", 1, 0, 0, faint),
             ("sky.north", -1, 0, 0, min(faint, 12)),
@@ -135,6 +142,6 @@ def test_pairs_are_those_of_numpy(engine, relations, lon, lat, radius, faint):
             band = np.abs(rows[2] - lat) < 4 + radius + 0.1
             other, x, y, mag = (column[band] for column in rows)
             for at in drivers:
-                near = (distance(x + east, y, ra[at], dec[at]) < radius) & (mag < limit)
+                near = (compute_distance(x + east, y, ra[at], dec[at]) < radius) & (mag < limit)
                 wanted += [(int(ids[at]), sign * int(one) + more) for one in other[near]]
     assert sorted(found) == sorted(wanted)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rows import LIST, STARS, Half, both, plan, stage, unordered
 from test_roads import conditions, quick
 
-from hven.engines import Limits
+from hven.engines import ExecutionLimits
 from hven.model.table import Column, Table
 from hven.model.types import STRING, Type
 
@@ -70,7 +70,7 @@ def test_unions(engine, relations, condition, items, top):
 )
 def test_small(engine, relations, text, small):
     bound, prepared = plan(engine, text, (STARS,))
-    execution = prepared.execute(bound.slots, relations, Limits())
+    execution = prepared.execute(bound.literal_values, relations, ExecutionLimits())
     assert (prepared.small and execution.small) is small
     execution.close()
 
@@ -80,14 +80,20 @@ def test_limits_and_windows_cut_a_union(engine, relations):
     bound, prepared = plan(engine, every.format(""), (STARS,))
 
     def count(limit: int | None) -> int:
-        return sum(batch.num_rows for batch in prepared.execute(bound.slots, relations, Limits(rows=limit)))
+        return sum(
+            batch.num_rows
+            for batch in prepared.execute(bound.literal_values, relations, ExecutionLimits(row_limit=limit))
+        )
 
     whole = count(None)
     assert whole == 200
     assert [count(limit) for limit in (0, 1, 150, 1000)] == [1, 2, 151, 200]  # one more tells that there are more
     for top, wanted in ((0, 0), (7, 7), (130, 130), (500, 200)):
         bound, prepared = plan(engine, every.format(f"TOP {top} "), (STARS,))
-        assert sum(batch.num_rows for batch in prepared.execute(bound.slots, relations, Limits())) == wanted
+        assert (
+            sum(batch.num_rows for batch in prepared.execute(bound.literal_values, relations, ExecutionLimits()))
+            == wanted
+        )
 
 
 def test_long_texts_and_odd_numbers_are_left_to_duckdb(engine, tmp_path):
@@ -105,7 +111,7 @@ def test_long_texts_and_odd_numbers_are_left_to_duckdb(engine, tmp_path):
             "text": ["M 31/é&%", "x" * 2000, "", "日本"],
             "c": pa.array([*numbers[:3], None], circle.arrow),
         }
-    ).cast(table.arrow)
+    ).cast(table.arrow_schema)
     relations = {"odd.odd": stage(engine, table, rows)}
     for key in "abcd":
         text = f"SELECT URL_ENCODE(text) AS u, 'Circle ICRS ' || CAST(c AS VARCHAR) AS s, text || id AS t, 1 AS one FROM odd.odd WHERE id = '{key}'"
@@ -136,21 +142,29 @@ def test_places_of_rows_without_a_region(engine):
         view = "(SELECT id, c, ra, dec, 'image' AS kind FROM odd.places) AS v"
         shape = "CIRCLE(10, 20, 0.15)"
         text = f"SELECT id, kind FROM {view} WHERE (1 = INTERSECTS(c, {shape}) OR (c IS NULL AND 1 = CONTAINS(POINT(ra, dec), {shape})))"
-        indexed, scanned = both(engine, text, {"odd.places": stage(engine, table, rows.cast(table.arrow))}, (table,))
+        indexed, scanned = both(
+            engine, text, {"odd.places": stage(engine, table, rows.cast(table.arrow_schema))}, (table,)
+        )
         assert unordered(indexed) == unordered(scanned)
         assert len(indexed) >= 2
 
 
 def test_a_row_filter_holds_in_a_union(engine, relations):
-    from hven.adql import bind, parse
-    from hven.adql.scope import Tables
-    from hven.site.auth._permit import Reader, permit
+    from hven.adql import bind_query, parse_query
+    from hven.adql.scope import StaticCatalogue
+    from hven.site.auth._access_control import Principal, apply_access_control
 
     text = f"SELECT n, kind FROM {UNION} WHERE n BETWEEN 30 AND 600"
-    bound, _ = permit(bind(parse(text), Tables([STARS, LIST])), Reader(), [Half()])
-    prepared = engine.prepare(bound)
+    bound, _ = apply_access_control(
+        bind_query(parse_query(text), StaticCatalogue([STARS, LIST])), Principal(), [Half()]
+    )
+    prepared = engine.plan_query(bound)
     first, second = (  # the second time its rows are known
-        [row["n"] for batch in prepared.execute(bound.slots, relations, Limits()) for row in batch.to_pylist()]
+        [
+            row["n"]
+            for batch in prepared.execute(bound.literal_values, relations, ExecutionLimits())
+            for row in batch.to_pylist()
+        ]
         for _ in range(2)
     )
     whole = [one for one, _ in both(engine, "SELECT id, field FROM sky.stars WHERE id BETWEEN 30 AND 600 AND field > 10", relations)[1]]  # fmt: skip

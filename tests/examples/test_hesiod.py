@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
 from asking import Client
 
-from hven.app._server.app import create
-from hven.descriptor import check
+from hven.app._server.application import create_application
+from hven.descriptor import check_descriptor
 from hven.ingest import run_tests
 from hven.model import settings
 from hven.site import Site
@@ -38,7 +38,7 @@ class Walked:
     """The site after the walk, and what the shell said."""
 
     def __init__(self, told: list[str], site: Site) -> None:
-        self.told, self.site, self.client = told, site, Client(create(site))
+        self.told, self.site, self.client = told, site, Client(create_application(site))
         words = re.findall(r"(?m)^(anna|bob|dora)\.(\S+)$", told[1])
         self.tokens = {name: f"{name}.{secret}" for name, secret in words}
 
@@ -70,7 +70,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walked]:
         )  # fmt: skip
         assert done.returncode == 0, f"{lines}\n{done.stdout}\n{done.stderr}"
         told.append(done.stdout)
-    with Site(settings.load(place)) as site:
+    with Site(settings.load_settings(place)) as site:
         yield Walked(told, site)
 
 
@@ -91,10 +91,10 @@ def test_the_shell_says_what_the_readme_says(walked: Walked) -> None:
 def test_its_descriptors_have_no_fault_and_no_row_is_rejected(walked: Walked) -> None:
     told = "".join(walked.told)
     assert "rejected" not in told.replace(" 0 rejected", ""), told
-    paths = sorted(walked.site.settings.collections.glob("*/*.yaml"))
-    assert {path.stem for path in paths} == {*walked.site.store.published()}
+    paths = sorted(walked.site.settings.collections_directory.glob("*/*.yaml"))
+    assert {path.stem for path in paths} == {*walked.site.store.list_publication_times()}
     for path in paths:
-        assert [str(fault) for fault in check(path, walked.site.settings)] == []
+        assert [str(fault) for fault in check_descriptor(path, walked.site.settings)] == []
         assert [str(fault) for fault in run_tests(walked.site, path.stem)] == []
 
 

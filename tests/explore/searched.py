@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.table import Column, Table, dated
+from hven.model.table import Column, Table, set_column_epochs
 from hven.model.types import FLOAT64, INT32, STRING
 
 NAMES = ["Mars", "Venus, the planet", "Moon", "67P/C-G", "a*b", None, "MARS", "Milky Way"]
@@ -19,7 +19,7 @@ ROWS = [
     }
     for n in range(300)
 ]
-TABLE = dated(
+TABLE = set_column_epochs(
     Table(
         schema="stars",
         name="main",

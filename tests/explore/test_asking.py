@@ -11,15 +11,15 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.model.errors import Cancelled, Timeout
+from hven.model.errors import OperationCancelledError, TimeLimitError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, STRING
 from hven.portal._explore import page_queries as room
-from hven.portal._explore import read
-from hven.portal._explore.page_queries import Answers, Asking
+from hven.portal._explore import parse_search
+from hven.portal._explore.page_queries import AnswerCache, QueryRunner
 from hven.site import Site
-from hven.site.auth._permit import ANONYMOUS, DEFAULT
-from hven.testing.policies import half_hidden
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 
 TABLE = Table(
@@ -34,39 +34,44 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
-def road(site: Site, policies: Any = DEFAULT) -> Asking:
-    return Asking(site=site, who=ANONYMOUS, policies=policies, holdings=site.current())
+def road(site: Site, policies: Any = DEFAULT_POLICIES) -> QueryRunner:
+    return QueryRunner(
+        site=site, principal=ANONYMOUS_PRINCIPAL, policies=policies, published_state=site.get_published_state()
+    )
 
 
 def test_the_same_question_is_computed_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = []
-    run = query.run
-    monkeypatch.setattr(query, "run", lambda *args, **named: ran.append(1) or run(*args, **named))
-    search = read([("id", "..1234")], TABLE)
-    assert [road(site).number(search.count()) for _ in range(3)] == [1235] * 3
+    run = query.run_query
+    monkeypatch.setattr(query, "run_query", lambda *args, **named: ran.append(1) or run(*args, **named))
+    search = parse_search([("id", "..1234")], TABLE)
+    assert [road(site).fetch_number(search.build_count_query()) for _ in range(3)] == [1235] * 3
     assert len(ran) == 1
 
 
 def test_readers_who_see_other_rows_have_other_answers(site: Site) -> None:
-    count = read([("id", "..99")], TABLE).count()
-    assert [road(site, policies).number(count) for policies in (DEFAULT, half_hidden("id"), DEFAULT)] == [100, 50, 100]
+    count = parse_search([("id", "..99")], TABLE).build_count_query()
+    assert [
+        road(site, policies).fetch_number(count)
+        for policies in (DEFAULT_POLICIES, build_half_hidden_policies("id"), DEFAULT_POLICIES)
+    ] == [100, 50, 100]
 
 
 def test_a_sample_is_read_under_the_readers_policies(site: Site) -> None:
-    count = read([], TABLE).count()
-    for policies, rows in ((DEFAULT, 1000), (half_hidden("id"), 500)):
-        found, share = road(site, policies).sampled(count, rows=1000)
+    count = parse_search([], TABLE).build_count_query()
+    for policies, rows in ((DEFAULT_POLICIES, 1000), (build_half_hidden_policies("id"), 500)):
+        found, share = road(site, policies).fetch_sample(count, sample_rows=1000)
         assert found.column(0)[0].as_py() == pytest.approx(rows, rel=0.05)
         assert share == pytest.approx(0.05, rel=0.05)
-    whole, share = road(site).sampled(count, rows=20_000)
+    whole, share = road(site).fetch_sample(count, sample_rows=20_000)
     assert (whole.column(0).to_pylist(), share) == ([20_000], 1.0)
 
 
 def test_a_sample_comes_from_all_over_the_table(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hven.engines.duckdb import layout
+    from hven.engines.duckdb import snapshot_files
 
-    monkeypatch.setattr(layout, "_STRETCH", 10)
-    found, share = road(site).sampled(read([("_cols", "id")], TABLE).query(), rows=100)
+    monkeypatch.setattr(snapshot_files, "_SAMPLE_STRETCH_ROWS", 10)
+    found, share = road(site).fetch_sample(parse_search([("_cols", "id")], TABLE).build_query(), sample_rows=100)
     numbers = found.column("id").to_pylist()
     assert share == 0.005
     assert len(set(numbers)) == 100
@@ -75,7 +80,7 @@ def test_a_sample_comes_from_all_over_the_table(site: Site, monkeypatch: pytest.
 
 
 def test_those_who_ask_at_once_wait_for_one() -> None:
-    answers, begun, going, computed = Answers(), threading.Event(), threading.Event(), []
+    answers, begun, going, computed = AnswerCache(), threading.Event(), threading.Event(), []
 
     def compute() -> room.Answer:
         computed.append(1)
@@ -84,53 +89,53 @@ def test_those_who_ask_at_once_wait_for_one() -> None:
         return pa.table({"a": [1]}), 1.0
 
     with ThreadPoolExecutor(5) as pool:
-        found = [pool.submit(answers.get, "key", compute)]
+        found = [pool.submit(answers.get_or_compute, "key", compute)]
         begun.wait()
-        found += [pool.submit(answers.get, "key", compute) for _ in range(4)]
+        found += [pool.submit(answers.get_or_compute, "key", compute) for _ in range(4)]
         going.set()
         assert [one.result()[0].column(0).to_pylist() for one in found] == [[1]] * 5
     assert computed == [1]
 
 
 def test_if_the_first_fails_the_next_one_computes() -> None:
-    answers, begun, going = Answers(), threading.Event(), threading.Event()
+    answers, begun, going = AnswerCache(), threading.Event(), threading.Event()
 
     def late() -> room.Answer:
         begun.set()
         going.wait()
-        raise Timeout("too late")
+        raise TimeLimitError("too late")
 
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(answers.get, "key", late)
+        first = pool.submit(answers.get_or_compute, "key", late)
         begun.wait()
-        second = pool.submit(answers.get, "key", lambda: (pa.table({"a": [2]}), 1.0))
+        second = pool.submit(answers.get_or_compute, "key", lambda: (pa.table({"a": [2]}), 1.0))
         going.set()
-        with pytest.raises(Timeout):
+        with pytest.raises(TimeLimitError):
             first.result()
         assert second.result()[0].column(0).to_pylist() == [2]
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "BYTES", 50_000)
-    monkeypatch.setattr(room, "BIGGEST", 10_000)
-    answers = Answers()
+    monkeypatch.setattr(room, "MAX_CACHE_BYTES", 50_000)
+    monkeypatch.setattr(room, "MAX_CACHED_ANSWER_BYTES", 10_000)
+    answers = AnswerCache()
     small, big = pa.table({"a": range(500)}), pa.table({"a": range(5000)})
-    answers.get("big", lambda: (big, 1.0))
+    answers.get_or_compute("big", lambda: (big, 1.0))
     assert answers.find("big") is None
     for number in range(20):
-        answers.get(number, lambda: (small, 1.0))
+        answers.get_or_compute(number, lambda: (small, 1.0))
     kept = [number for number in range(20) if answers.find(number) is not None]
     assert kept == list(range(20 - len(kept), 20))
     assert 2 <= len(kept) <= 50_000 // small.nbytes
 
 
 def test_who_leaves_stops_what_was_begun_for_them(site: Site) -> None:
-    count = read([("id", "..777")], TABLE).count()
+    count = parse_search([("id", "..777")], TABLE).build_count_query()
 
-    def leave(result: query.Result) -> query.Result:
+    def leave(result: query.QueryResult) -> query.QueryResult:
         result.cancel()
         return result
 
-    with pytest.raises(Cancelled):
-        road(site).attended(leave).number(count)
-    assert road(site).number(count) == 778, "the next one gets an answer"
+    with pytest.raises(OperationCancelledError):
+        road(site).with_start_callback(leave).fetch_number(count)
+    assert road(site).fetch_number(count) == 778, "the next one gets an answer"

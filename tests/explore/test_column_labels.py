@@ -5,10 +5,15 @@ from __future__ import annotations
 import pytest
 
 from hven.descriptor import load_standard
-from hven.model.table import Column, Table, dated
+from hven.model.table import Column, Table, set_column_epochs
 from hven.model.types import parse_type
-from hven.portal._explore.column_labels import ENDS, Labels, frame, standards
-from hven.portal._pages.texts import languages, texts
+from hven.portal._explore.column_labels import (
+    RANGE_END_LABELS,
+    ColumnLabels,
+    find_coordinate_frame,
+    load_standard_labels,
+)
+from hven.portal._pages.texts import list_languages, load_texts
 
 FRAMES = ("celestial", "body", "cartesian", "spherical", "cylindrical")
 
@@ -19,82 +24,89 @@ def epn(kind: str = "", **columns: Column) -> Table:
     table = loaded.table
     ucds = {"celestial": "pos.eq.ra", "body": "pos.bodyrc.lon", "cartesian": "pos.cartesian.x", "spherical": "pos.spherical.r", "cylindrical": "pos.cylindrical.r"}  # fmt: skip
     framed = [
-        one.having(ucd=f"{ucds[kind]};stat.min") if one.name == "c1min" and kind in ucds else one
+        one.copy_with(ucd=f"{ucds[kind]};stat.min") if one.name == "c1min" and kind in ucds else one
         for one in table.columns
     ]
-    return dated(
+    return set_column_epochs(
         Table(schema="a", name="epn_core", columns=(*framed, *columns.values()), frames=table.frames, utype=table.utype)
     )
 
 
 @pytest.mark.parametrize("name", ["epn-tap-2.0", "obscore-1.1", "obscore-radio-1.0"])
 @pytest.mark.parametrize("kind", ["", *FRAMES, "healpix"])
-@pytest.mark.parametrize("language", languages())
+@pytest.mark.parametrize("language", list_languages())
 def test_every_column_of_a_standard_has_words_in_every_frame_and_language(name: str, kind: str, language: str) -> None:
     table = load_standard(name).tables[0].table
     table = Table(schema="ivoa", name="obscore" if "obscore" in name else "epn_core", columns=table.columns)
-    labels = Labels(table=table, language=language, known=texts(language, "columns"), frame=kind)
-    said = {one.name: labels.column(one) for one in table.columns}
+    labels = ColumnLabels(table=table, language=language, translations=load_texts(language, "columns"), frame=kind)
+    said = {one.name: labels.label_column(one) for one in table.columns}
     assert [name for name, label in said.items() if label == name or "_" in label] == []
     assert len(set(said.values())) == len(said), "two columns are not called alike"
     assert not any("{" in label for label in said.values())
 
 
-@pytest.mark.parametrize("language", languages()[1:])
+@pytest.mark.parametrize("language", list_languages()[1:])
 def test_every_word_is_translated_and_nothing_else(language: str) -> None:
-    wanted = set(ENDS).union(*(one.texts() for one in standards().values()))
-    assert set(texts(language, "columns")) == wanted
+    wanted = set(RANGE_END_LABELS).union(*(one.list_texts() for one in load_standard_labels().values()))
+    assert set(load_texts(language, "columns")) == wanted
 
 
 @pytest.mark.parametrize("kind", FRAMES)
 def test_a_frame_is_told_by_its_first_coordinate(kind: str) -> None:
-    assert frame(epn(kind)) == kind
+    assert find_coordinate_frame(epn(kind)) == kind
 
 
 def test_coordinates_are_called_by_their_frame() -> None:
-    on = {kind: Labels(table=epn(kind)) for kind in FRAMES}
-    assert [on[kind].name("c1") for kind in FRAMES] == ["Right ascension", "Longitude", "x", "Distance", "Distance from the axis"]  # fmt: skip
+    on = {kind: ColumnLabels(table=epn(kind)) for kind in FRAMES}
+    assert [on[kind].label_field("c1") for kind in FRAMES] == ["Right ascension", "Longitude", "x", "Distance", "Distance from the axis"]  # fmt: skip
     body = on["body"]
-    assert [body.name(one) for one in ("c1min", "c1max", "c2min", "time", "time_min", "solar_longitude")] == ["Longitude, west", "Longitude, east", "Latitude, south", "Time", "Start", "Ls"]  # fmt: skip
-    assert [body.name(one) for one in ("phase_min", "phase_max")] == ["Phase angle, min", "Phase angle, max"]
-    assert Labels(table=epn(), frame="healpix").name("c1") == "HEALPix order"
-    assert Labels(table=epn()).name("c1") == "First coordinate"
+    assert [body.label_field(one) for one in ("c1min", "c1max", "c2min", "time", "time_min", "solar_longitude")] == ["Longitude, west", "Longitude, east", "Latitude, south", "Time", "Start", "Ls"]  # fmt: skip
+    assert [body.label_field(one) for one in ("phase_min", "phase_max")] == ["Phase angle, min", "Phase angle, max"]
+    assert ColumnLabels(table=epn(), frame="healpix").label_field("c1") == "HEALPix order"
+    assert ColumnLabels(table=epn()).label_field("c1") == "First coordinate"
 
 
 def test_the_descriptors_word_goes_first_and_other_columns_keep_their_names() -> None:
     table = epn("body", own=Column(name="orbit_number"), said=Column(name="ice", label="Ice <b>index</b>"))
-    labels = Labels(table=table, language="fr", known=texts("fr", "columns"))
-    assert [labels.name(one) for one in ("orbit_number", "ice", "target_name", "nowhere")] == ["orbit_number", "Ice <b>index</b>", "Cible", "nowhere"]  # fmt: skip
-    assert [labels.name(one) for one in ("c1min", "phase_max")] == ["Longitude, ouest", "Angle de phase, max."]
+    labels = ColumnLabels(table=table, language="fr", translations=load_texts("fr", "columns"))
+    assert [labels.label_field(one) for one in ("orbit_number", "ice", "target_name", "nowhere")] == ["orbit_number", "Ice <b>index</b>", "Cible", "nowhere"]  # fmt: skip
+    assert [labels.label_field(one) for one in ("c1min", "phase_max")] == ["Longitude, ouest", "Angle de phase, max."]
 
 
 def test_a_table_of_no_standard_has_its_own_names() -> None:
     table = Table(schema="a", name="b", columns=(Column(name="time_min"), Column(name="s_ra", utype="obscore:x")))
-    labels = Labels(table=table)
-    assert [labels.name(one.name) for one in table.columns] == ["time_min", "Right ascension"]
+    labels = ColumnLabels(table=table)
+    assert [labels.label_field(one.name) for one in table.columns] == ["time_min", "Right ascension"]
 
 
 def test_names_as_queries_write_them() -> None:
-    labels = Labels(table=epn("body", said=Column(name="ice", label="Ice")), raw=True)
-    assert [labels.name(one) for one in ("c1min", "time", "ice")] == ["c1min", "time", "ice"]
-    assert labels.value(labels.table.column("dataproduct_type"), "sc") == "sc"
+    labels = ColumnLabels(table=epn("body", said=Column(name="ice", label="Ice")), is_raw=True)
+    assert [labels.label_field(one) for one in ("c1min", "time", "ice")] == ["c1min", "time", "ice"]
+    assert labels.translate_code(labels.table.find_column("dataproduct_type"), "sc") == "sc"
 
 
 def test_codes_are_words_in_lists_too_and_in_the_plural() -> None:
     table = epn()
-    kind, level = table.column("dataproduct_type"), table.column("processing_level")
-    english, french = Labels(table=table), Labels(table=table, language="fr", known=texts("fr", "columns"))
-    assert [english.value(kind, one) for one in ("sc", "im#sp", "xx", "")] == ["spectral cube", "image, spectrum", "xx", ""]  # fmt: skip
-    assert english.value(kind, "sc", many=True) == "spectral cubes"
-    assert [one.value(level, "3") for one in (english, french)] == ["calibrated", "étalonné"]
+    kind, level = table.find_column("dataproduct_type"), table.find_column("processing_level")
+    english, french = (
+        ColumnLabels(table=table),
+        ColumnLabels(table=table, language="fr", translations=load_texts("fr", "columns")),
+    )
+    assert [english.translate_code(kind, one) for one in ("sc", "im#sp", "xx", "")] == ["spectral cube", "image, spectrum", "xx", ""]  # fmt: skip
+    assert english.translate_code(kind, "sc", is_plural=True) == "spectral cubes"
+    assert [one.translate_code(level, "3") for one in (english, french)] == ["calibrated", "étalonné"]
 
 
 def test_what_is_told_when_one_points_at_a_column() -> None:
     table = epn("body", own=Column(name="orbit", description="Number of the orbit"), bare=Column(name="bare"))
-    labels = Labels(table=table)
-    assert labels.told(table.column("time_min")).startswith("time_min: Begin of")
-    assert [labels.told(table.column(one)) for one in ("orbit", "bare")] == ["Number of the orbit", ""]
-    assert [labels.unit(table.column(one)) for one in ("time_min", "c1_resol_min", "phase_min")] == ["UTC", "", "deg"]
+    labels = ColumnLabels(table=table)
+    assert labels.describe_column(table.find_column("time_min")).startswith("time_min: Begin of")
+    assert [labels.describe_column(table.find_column(one)) for one in ("orbit", "bare")] == ["Number of the orbit", ""]
+    assert [labels.find_unit(table.find_column(one)) for one in ("time_min", "c1_resol_min", "phase_min")] == [
+        "UTC",
+        "",
+        "deg",
+    ]
 
 
 def number(name: str, unit: str | None = None) -> Column:
@@ -119,20 +131,20 @@ def test_a_label_names_no_unit_other_than_the_one_that_is_shown(
     name: str, unit: str, largest: float, label: str
 ) -> None:
     column = number(name, unit)
-    labels = Labels(
+    labels = ColumnLabels(
         table=Table(schema="t", name="t", columns=(column,)),
         statistics={name: {"minimum": largest / 2, "maximum": largest}},
     )
-    assert labels.column(column) == labels.name(name) == label
-    assert Labels(table=labels.table, raw=True).column(column) == name
+    assert labels.label_column(column) == labels.label_field(name) == label
+    assert ColumnLabels(table=labels.table, is_raw=True).label_column(column) == name
 
 
 def test_a_unit_that_the_reader_chose_is_not_contradicted() -> None:
     speed, low, high = number("v_km_s", "km.s-1"), number("freq_hz_min", "Hz"), number("freq_hz_max", "Hz")
-    labels = Labels(table=Table(schema="t", name="t", columns=(speed, low, high)))
-    assert (labels.column(speed), labels.column(speed, "m.s-1")) == ("v_km_s", "v")
-    assert (labels.column(low, "MHz"), labels.name("freq_hz", "MHz")) == ("freq_min", "freq")
-    assert labels.name("freq_hz", "Hz") == "freq_hz"
+    labels = ColumnLabels(table=Table(schema="t", name="t", columns=(speed, low, high)))
+    assert (labels.label_column(speed), labels.label_column(speed, "m.s-1")) == ("v_km_s", "v")
+    assert (labels.label_column(low, "MHz"), labels.label_field("freq_hz", "MHz")) == ("freq_min", "freq")
+    assert labels.label_field("freq_hz", "Hz") == "freq_hz"
 
 
 def test_labels_stay_different() -> None:
@@ -144,8 +156,8 @@ def test_labels_stay_different() -> None:
         number("date_d", "d"),
         number("date_"),
     )
-    labels = Labels(table=Table(schema="t", name="t", columns=columns))
-    assert [labels.column(one, "GHz") for one in columns] == [
+    labels = ColumnLabels(table=Table(schema="t", name="t", columns=columns))
+    assert [labels.label_column(one, "GHz") for one in columns] == [
         "size_kb",
         "size_bytes",
         "rate_hz",
@@ -157,6 +169,6 @@ def test_labels_stay_different() -> None:
 
 def test_a_reserved_word_is_read_without_what_queries_need() -> None:
     columns = (number("date_"), number("size_"), number("x_"), number("order_"), number("order"))
-    labels = Labels(table=Table(schema="t", name="t", columns=columns))
-    assert [labels.column(one) for one in columns] == ["date", "size", "x_", "order_", "order"]
-    assert Labels(table=labels.table, raw=True).column(columns[0]) == "date_"
+    labels = ColumnLabels(table=Table(schema="t", name="t", columns=columns))
+    assert [labels.label_column(one) for one in columns] == ["date", "size", "x_", "order_", "order"]
+    assert ColumnLabels(table=labels.table, is_raw=True).label_column(columns[0]) == "date_"

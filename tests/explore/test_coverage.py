@@ -10,17 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hven.model.table import Column, Table, dated
+from hven.model.table import Column, Table, set_column_epochs
 from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP
 from hven.portal._explore import coverage
-from hven.portal._explore.page_queries import Asking
+from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
-from hven.site.auth._permit import ANONYMOUS, DEFAULT
-from hven.testing.policies import half_hidden
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 
 BOUNDS = (("c1min", "lon", "min"), ("c1max", "lon", "max"), ("c2min", "lat", "min"), ("c2max", "lat", "max"))
-BOXED = dated(
+BOXED = set_column_epochs(
     Table(
         schema="a",
         name="epn_core",
@@ -35,7 +35,7 @@ BOXED = dated(
         ),
     )
 )
-POINTS = dated(
+POINTS = set_column_epochs(
     Table(
         schema="a",
         name="points",
@@ -59,30 +59,40 @@ SPOTS = [(-1.0, 0.0), (359.9, 89.99), (0.0, 90.0), (180.0, -90.0), (725.0, 45.0)
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     rows = [
-        dict(zip(BOXED.arrow.names, (at, "Mars", 2453000.5 + at, *box), strict=True)) for at, box in enumerate(BOXES)
+        dict(zip(BOXED.arrow_schema.names, (at, "Mars", 2453000.5 + at, *box), strict=True))
+        for at, box in enumerate(BOXES)
     ]
     spots = [
-        dict(zip(POINTS.arrow.names, (*spot, datetime(2004, 1, 1 + at)), strict=True)) for at, spot in enumerate(SPOTS)
+        dict(zip(POINTS.arrow_schema.names, (*spot, datetime(2004, 1, 1 + at)), strict=True))
+        for at, spot in enumerate(SPOTS)
     ]
     made = {
-        "a.epn_core": (BOXED, pa.Table.from_pylist(rows, schema=BOXED.arrow)),
-        "a.points": (POINTS, pa.Table.from_pylist(spots, schema=POINTS.arrow)),
+        "a.epn_core": (BOXED, pa.Table.from_pylist(rows, schema=BOXED.arrow_schema)),
+        "a.points": (POINTS, pa.Table.from_pylist(spots, schema=POINTS.arrow_schema)),
     }
     with tiny_site(tmp_path_factory.mktemp("covered"), made) as found:
         yield found
 
 
-def asking(site: Site, **more: object) -> Asking:
-    return Asking(site=site, who=ANONYMOUS, policies=more.get("policies", DEFAULT), holdings=site.current())  # type: ignore[arg-type]
+def asking(site: Site, **more: object) -> QueryRunner:
+    return QueryRunner(
+        site=site,
+        principal=ANONYMOUS_PRINCIPAL,
+        policies=more.get("policies", DEFAULT_POLICIES),
+        published_state=site.get_published_state(),
+    )  # type: ignore[arg-type]
 
 
-def cells(found: coverage.Ground | None) -> set[tuple[int, int]]:
+def cells(found: coverage.GroundCoverage | None) -> set[tuple[int, int]]:
     """Read the south-western corners of the drawn cells, in degrees."""
     assert found is not None
     there: set[tuple[int, int]] = set()
     for path in found.paths:
         for x, y, wide in re.findall(r"M(\d+) (\d+)h(\d+)v5h-\3z", path):
-            new = {(at, 90 - int(y) - coverage.CELL) for at in range(int(x), int(x) + int(wide), coverage.CELL)}
+            new = {
+                (at, 90 - int(y) - coverage.CELL_DEGREES)
+                for at in range(int(x), int(x) + int(wide), coverage.CELL_DEGREES)
+            }
             assert not new & there, "each cell is drawn once"
             there |= new
     return there
@@ -108,41 +118,41 @@ def touched(boxes: list[tuple[float | None, ...]]) -> set[tuple[int, int]]:
 
 
 def test_boxes_are_drawn_cell_by_cell(site: Site) -> None:
-    found = coverage.ground(BOXED, asking(site))
+    found = coverage.draw_ground_coverage(BOXED, asking(site))
     assert found is not None
-    assert (found.body, found.more) == ("Mars", False)
-    assert len(found.paths) == coverage.SHADES
+    assert (found.body, found.is_partial) == ("Mars", False)
+    assert len(found.paths) == coverage.SHADE_COUNT
     assert cells(found) == touched(BOXES)
 
 
 def test_points_are_drawn_where_they_are(site: Site) -> None:
-    found = coverage.ground(POINTS, asking(site))
+    found = coverage.draw_ground_coverage(POINTS, asking(site))
     assert found is not None
     assert found.body == ""
     assert cells(found) == {(355, 0), (355, 85), (0, 85), (180, -90), (5, 45)}
 
 
 def test_what_is_hidden_is_not_drawn(site: Site) -> None:
-    found = coverage.ground(BOXED, asking(site, policies=half_hidden()))
+    found = coverage.draw_ground_coverage(BOXED, asking(site, policies=build_half_hidden_policies()))
     assert cells(found) == touched(BOXES[::2])
-    line = coverage.timeline(BOXED, asking(site, policies=half_hidden()))
+    line = coverage.draw_time_coverage(BOXED, asking(site, policies=build_half_hidden_policies()))
     assert line is not None
     last = datetime.fromisoformat(line.end)
     assert (last - datetime(2003, 12, 27)).days == (len(BOXES) - 1) // 2 * 2
 
 
 def test_times_are_bars_between_two_days(site: Site) -> None:
-    line = coverage.timeline(POINTS, asking(site))
+    line = coverage.draw_time_coverage(POINTS, asking(site))
     assert line is not None
     assert (line.begin, line.end) == ("2004-01-01", "2004-01-06")
     assert line.path.count("M") == len(SPOTS)
     assert re.fullmatch(r"(M\d+ 20v-[\d.]+h\.8v[\d.]+z)+", line.path)
-    boxed = coverage.timeline(BOXED, asking(site))
+    boxed = coverage.draw_time_coverage(BOXED, asking(site))
     assert boxed is not None
     assert boxed.begin == "2003-12-27"
 
 
 def test_a_table_without_places_and_times_has_no_pictures(site: Site) -> None:
     plain = Table(schema="a", name="points", columns=(Column(name="lon", type=FLOAT64),))
-    assert coverage.ground(plain, asking(site)) is None
-    assert coverage.timeline(plain, asking(site)) is None
+    assert coverage.draw_ground_coverage(plain, asking(site)) is None
+    assert coverage.draw_time_coverage(plain, asking(site)) is None

@@ -8,15 +8,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from hven.model.table import Column, Table, worded
+from hven.model.table import Column, Table, localize_text
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.portal._explore import data_search
-from hven.portal._explore.page_queries import Asking
-from hven.portal._explore.value_index import Index, fold
-from hven.portal._pages.texts import texts
+from hven.portal._explore.page_queries import QueryRunner
+from hven.portal._explore.value_index import ValueIndex, fold_text
+from hven.portal._pages.texts import load_texts
 from hven.site import Site
-from hven.site.auth._permit import ANONYMOUS, DEFAULT
-from hven.testing.policies import half_hidden
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 from running import until
 
@@ -70,7 +70,7 @@ EPN = Table(
         Column(name="processing_level", type=INT32, ucd="meta.calibLevel"),
         Column(name="state", type=STRING, enum="states"),
     ),
-    enums={"states": {"a": worded({"en": "archived", "fr": "archivé"}), "p": "pending"}},
+    enums={"states": {"a": localize_text({"en": "archived", "fr": "archivé"}), "p": "pending"}},
 )
 CUBES = [(f"c{n}", ["sc", "sp", "im#sc", "xx"][n % 4], n % 3 + 2, "ap"[n % 2]) for n in range(40)]
 SPECIES = ["Olivine", "olivine", "Pyroxene, high calcium", "Hématite", None]
@@ -82,7 +82,7 @@ SKY = [(1, "M31 nucleus", 10.68, 41.27), (2, "NGC 5", 10.7, 41.0), (3, "PSZ2 G06
 
 
 def rows(table: Table, given: list[Any]) -> tuple[Table, pa.Table]:
-    return table, pa.Table.from_pylist([dict(zip(table.arrow.names, one, strict=True)) for one in given], schema=table.arrow)  # fmt: skip
+    return table, pa.Table.from_pylist([dict(zip(table.arrow_schema.names, one, strict=True)) for one in given], schema=table.arrow_schema)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -97,30 +97,34 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield found
 
 
-def asked(site: Site, words: str, said: dict[str, str] | None = None, policies: Any = DEFAULT) -> data_search.Found:
-    road = Asking(site=site, who=ANONYMOUS, policies=policies, holdings=site.current())
-    tables = tuple(site.current().catalogue(ANONYMOUS, policies).tables())
+def asked(
+    site: Site, words: str, said: dict[str, str] | None = None, policies: Any = DEFAULT_POLICIES
+) -> data_search.DataSearchResult:
+    road = QueryRunner(
+        site=site, principal=ANONYMOUS_PRINCIPAL, policies=policies, published_state=site.get_published_state()
+    )
+    tables = tuple(site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, policies).iterate_tables())
     known = [one for one in tables if one.schema in {"names", "maps", "stars", "cubes", "views"}]
-    site.kept(Index).catalogues = (texts("fr", "columns"),)
-    site.kept(Index).make(known, road)
-    counted: list[data_search.Found] = []
+    site.get_or_create(ValueIndex).catalogues = (load_texts("fr", "columns"),)
+    site.get_or_create(ValueIndex).count_values(known, road)
+    counted: list[data_search.DataSearchResult] = []
 
     def complete() -> bool:
-        counted[:] = [data_search.find(words, known, road, said or {})]
-        told = (*counted[0].values, *(one for _, one in counted[0].around))
-        return all(one.rows is not None for one in told)
+        counted[:] = [data_search.search_data(words, known, road, said or {})]
+        told = (*counted[0].values, *(one for _, one in counted[0].place_matches))
+        return all(one.row_count is not None for one in told)
 
     until(complete)
     return counted[0]
 
 
-def told(found: data_search.Found) -> list[tuple[str, int | None]]:
-    return [(one.text, one.rows) for one in found.values]
+def told(found: data_search.DataSearchResult) -> list[tuple[str, int | None]]:
+    return [(one.text, one.row_count) for one in found.values]
 
 
 def test_a_value_is_found_in_any_spelling_with_what_its_link_finds(site: Site) -> None:
     olivine = asked(site, "OLIVINE")
-    assert [one.rows for one in olivine.values] == [24], "both spellings, for the search takes both; no addresses"
+    assert [one.row_count for one in olivine.values] == [24], "both spellings, for the search takes both; no addresses"
     (one,) = olivine.values
     assert one.conditions[0][0] == "species"
     assert told(asked(site, "hematite")) == [("Hématite", 12)]
@@ -137,18 +141,22 @@ def test_a_value_is_found_in_any_spelling_with_what_its_link_finds(site: Site) -
 def test_codes_are_found_by_their_words_in_all_languages(site: Site) -> None:
     for words in ("spectral cubes", "spectral cube", "cubes spectraux", "CUBE spectral"):
         found = asked(site, words)
-        assert [(one.values, one.conditions, one.rows) for one in found.values][:1] == [(("sc",), (("dataproduct_type", "sc"),), 20)], words  # fmt: skip
+        assert [(one.values, one.conditions, one.row_count) for one in found.values][:1] == [(("sc",), (("dataproduct_type", "sc"),), 20)], words  # fmt: skip
     assert [one.values for one in asked(site, "spectra").values][:1] == [("sp",)]
     assert {one.values for one in asked(site, "xx").values} == {("xx",)}, "a code that nobody knows"
-    assert [(one.values, one.rows) for one in asked(site, "étalonné").values] == [(("3",), 13)]
-    assert [(one.text, one.values, one.rows) for one in asked(site, "archivé").values] == [("archived", ("a",), 20)]
+    assert [(one.values, one.row_count) for one in asked(site, "étalonné").values] == [(("3",), 13)]
+    assert [(one.text, one.values, one.row_count) for one in asked(site, "archivé").values] == [
+        ("archived", ("a",), 20)
+    ]
     both = asked(site, "spectral cubes archived").values
-    assert (both[0].values, both[0].rows) == (("sc", "a"), 20)
+    assert (both[0].values, both[0].row_count) == (("sc", "a"), 20)
 
 
 def test_the_counts_are_those_of_the_links(site: Site) -> None:
-    road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
-    tables = tuple(site.current().catalogue(ANONYMOUS, DEFAULT).tables())
+    road = QueryRunner(
+        site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=site.get_published_state()
+    )
+    tables = tuple(site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES).iterate_tables())
     for words in (
         "olivine",
         "phobos",
@@ -163,44 +171,44 @@ def test_the_counts_are_those_of_the_links(site: Site) -> None:
         "resampled",
     ):
         found = asked(site, words)
-        every = (*found.values, *(one for _, one in found.around))
+        every = (*found.values, *(one for _, one in found.place_matches))
         assert every, words
         for one in every:
-            search = data_search.search_of(one, tables, road)
+            search = data_search.build_match_search(one, tables, road)
             assert search.faults == (), (words, search.faults)
-            assert road.number(search.count()) == one.rows, (words, one.conditions)
+            assert road.fetch_number(search.build_count_query()) == one.row_count, (words, one.conditions)
 
 
 def test_words_of_the_title_and_of_two_columns_count(site: Site) -> None:
-    said = {"maps.main": fold("Mineral maps")}
+    said = {"maps.main": fold_text("Mineral maps")}
     assert told(asked(site, "olivine mineral", said)) == [("olivine", 24)] or told(
         asked(site, "olivine mineral", said)
     ) == [("Olivine", 24)]
     assert asked(site, "olivine mineral").values == ()
     (both,) = asked(site, "olivine crism").values
     expected = sum(1 for row in MAPPED if row[2] == "CRISM" and (row[3] or "").lower() == "olivine")
-    assert (dict(both.conditions)["instrument_name"], both.rows) == ("CRISM", expected)
+    assert (dict(both.conditions)["instrument_name"], both.row_count) == ("CRISM", expected)
     assert asked(site, "olivine raw crism moon maximum").values == ()
 
 
 def test_places_lead_to_the_rows_around_them(site: Site) -> None:
-    (mons,) = asked(site, "olympus mons").around
+    (mons,) = asked(site, "olympus mons").place_matches
     spot, match = mons
-    assert (spot.target, match.table.qualified) == ("Mars", "maps.main")
-    assert match.rows == sum(1 for row in MAPPED[:6] if "Mars" in row[1])
-    (galaxy,) = asked(site, "M 31").around
-    assert (galaxy[0].name, galaxy[1].rows) == ("M 31", 3), "those within its radius; no row of a body"
-    assert asked(site, "Vega").around == (), "where nothing is, nothing is promised"
+    assert (spot.target, match.table.qualified_name) == ("Mars", "maps.main")
+    assert match.row_count == sum(1 for row in MAPPED[:6] if "Mars" in row[1])
+    (galaxy,) = asked(site, "M 31").place_matches
+    assert (galaxy[0].name, galaxy[1].row_count) == ("M 31", 3), "those within its radius; no row of a body"
+    assert asked(site, "Vega").place_matches == (), "where nothing is, nothing is promised"
     assert [one.name for one in asked(site, "Vega").places] == ["Vega"]
 
 
 def test_what_is_hidden_is_neither_found_nor_counted(site: Site) -> None:
-    policies = half_hidden("number")
+    policies = build_half_hidden_policies("number")
     assert asked(site, "psz2", policies=policies).values == ()
     assert told(asked(site, "NGC 5", policies=policies)) == [("NGC 5", 1)]
     assert told(asked(site, "psz2")) == [("PSZ2 G062.94+43.69", 1)]
-    half = half_hidden("id")
+    half = build_half_hidden_policies("id")
     assert asked(site, "crism", policies=half).values == ()
     assert told(asked(site, "olivine", policies=half))[0][1] == 12
-    (around,) = asked(site, "M31", policies=policies).around
-    assert around[1].rows == 2
+    (around,) = asked(site, "M31", policies=policies).place_matches
+    assert around[1].row_count == 2

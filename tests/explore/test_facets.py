@@ -11,14 +11,14 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.engines.duckdb import layout
+from hven.engines.duckdb import snapshot_files
 from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN, FLOAT64, INT32, STRING
-from hven.portal._explore import facets, read
-from hven.portal._explore.page_queries import Asking
+from hven.portal._explore import facets, parse_search
+from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
-from hven.site.auth._permit import ANONYMOUS, DEFAULT
-from hven.testing.policies import half_hidden
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 
 TARGETS = ["Mars", "Mars#Phobos", "Phobos#Mars", "Venus", None, "Mars#Mars", "100% Sun", "a_b"]
@@ -52,14 +52,17 @@ ROWS: list[dict[str, Any]] = [
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with tiny_site(
-        tmp_path_factory.mktemp("facets"), {"epn.epn_core": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}
+        tmp_path_factory.mktemp("facets"),
+        {"epn.epn_core": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema))},
     ) as made:
         yield made
 
 
 @pytest.fixture
-def asking(site: Site) -> Asking:
-    return Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+def asking(site: Site) -> QueryRunner:
+    return QueryRunner(
+        site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=site.get_published_state()
+    )
 
 
 def counted(rows: list[dict[str, Any]], name: str) -> Counter[str | None]:
@@ -71,38 +74,42 @@ def counted(rows: list[dict[str, Any]], name: str) -> Counter[str | None]:
     return found
 
 
-def of(asking: Asking, name: str, *asked: tuple[str, str], **more: Any) -> facets.Facet:
-    search = read(asked, TABLE)
+def of(asking: QueryRunner, name: str, *asked: tuple[str, str], **more: Any) -> facets.Facet:
+    search = parse_search(asked, TABLE)
     assert search.faults == ()
-    found = facets.facet(search, TABLE.column(name), asking, **more)
+    found = facets.count_facet(search, TABLE.find_column(name), asking, **more)
     assert found is not None
     return found
 
 
 @pytest.mark.parametrize("name", ["target_name", "level", "good", "Mixed"])
-def test_all_rows_and_those_of_a_condition(asking: Asking, name: str) -> None:
+def test_all_rows_and_those_of_a_condition(asking: QueryRunner, name: str) -> None:
     for _ in range(2):  # the second time from memory
-        found = of(asking, name, shown=50)
-        assert {one.value: one.rows for one in found.choices} == counted(ROWS, name)
-        assert [one.rows for one in found.choices] == sorted((one.rows for one in found.choices), reverse=True)
-        assert found.exact
-    small = of(asking, name, ("size", "..20"), shown=50)
-    assert {one.value: one.rows for one in small.choices} == counted([row for row in ROWS if row["size"] <= 20], name)
+        found = of(asking, name, shown_count=50)
+        assert {one.value: one.row_count for one in found.choices} == counted(ROWS, name)
+        assert [one.row_count for one in found.choices] == sorted(
+            (one.row_count for one in found.choices), reverse=True
+        )
+        assert found.is_exact
+    small = of(asking, name, ("size", "..20"), shown_count=50)
+    assert {one.value: one.row_count for one in small.choices} == counted(
+        [row for row in ROWS if row["size"] <= 20], name
+    )
 
 
 @pytest.mark.parametrize("name", ["target_name", "level", "good"])
-def test_each_choice_finds_as_many_rows_as_it_says(site: Site, asking: Asking, name: str) -> None:
+def test_each_choice_finds_as_many_rows_as_it_says(site: Site, asking: QueryRunner, name: str) -> None:
     for choice in of(asking, name, ("size", "..20")).choices:
-        search = read([("size", "..20"), (name, facets.written([choice.value]))], TABLE)
+        search = parse_search([("size", "..20"), (name, facets.write_choices([choice.value]))], TABLE)
         assert search.faults == ()
-        with query.run(search.count(), site=site) as result:
-            assert result.table().column(0)[0].as_py() == choice.rows, choice
+        with query.run_query(search.build_count_query(), site=site) as result:
+            assert result.read_table().column(0)[0].as_py() == choice.row_count, choice
 
 
-def test_what_is_chosen_is_marked_and_its_own_condition_left_out(asking: Asking) -> None:
+def test_what_is_chosen_is_marked_and_its_own_condition_left_out(asking: QueryRunner) -> None:
     found = of(asking, "target_name", ("target_name", "mars,null"), ("level", "2"))
-    assert {one.value for one in found.choices if one.chosen} == {"Mars", None}
-    assert {one.value: one.rows for one in found.choices} == counted(
+    assert {one.value for one in found.choices if one.is_chosen} == {"Mars", None}
+    assert {one.value: one.row_count for one in found.choices} == counted(
         [row for row in ROWS if row["level"] == 2], "target_name"
     )
     assert [one.label for one in of(asking, "level").choices] == ["raw", "calibrated", "3"]
@@ -111,58 +118,63 @@ def test_what_is_chosen_is_marked_and_its_own_condition_left_out(asking: Asking)
 @pytest.mark.parametrize(
     ("like", "wanted"), [("MAR", {"Mars"}), ("phob", {"Phobos"}), ("zzz", set()), ("%", {"100% Sun"}), ("w3", set())]
 )
-def test_words_are_looked_for_in_items(asking: Asking, like: str, wanted: set[str]) -> None:
-    found = of(asking, "target_name", like=like)
+def test_words_are_looked_for_in_items(asking: QueryRunner, like: str, wanted: set[str]) -> None:
+    found = of(asking, "target_name", search_text=like)
     if like != "%":
         assert {one.value for one in found.choices} == wanted
-        assert {one.value: one.rows for one in found.choices} == {
+        assert {one.value: one.row_count for one in found.choices} == {
             name: rows for name, rows in counted(ROWS, "target_name").items() if name in wanted
         }
 
 
-def test_long_ones_say_that_there_are_more(asking: Asking) -> None:
-    assert of(asking, "Mixed", shown=12).more
-    assert not of(asking, "Mixed", shown=40).more
-    assert of(asking, "Mixed", like="w3", shown=12).choices[0].value == "w3"
+def test_long_ones_say_that_there_are_more(asking: QueryRunner) -> None:
+    assert of(asking, "Mixed", shown_count=12).has_more
+    assert not of(asking, "Mixed", shown_count=40).has_more
+    assert of(asking, "Mixed", search_text="w3", shown_count=12).choices[0].value == "w3"
 
 
 EVERY = ("size", "-1..1e9")  # a condition that all rows meet
 
 
 def test_big_tables_are_counted_once_and_estimated_under_conditions(
-    asking: Asking, monkeypatch: pytest.MonkeyPatch
+    asking: QueryRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facets, "EXACT", 100)
-    monkeypatch.setattr(facets, "SAMPLE", 600)
-    monkeypatch.setattr(facets, "THIN", 0)
-    columns = [TABLE.column("level"), TABLE.column("good"), TABLE.column("target_name")]
-    for found in (of(asking, "level"), *facets.facets(read([], TABLE), columns, asking)):
-        assert found.exact, "all rows are counted, once for each state of the table"
-        assert {one.value: one.rows for one in found.choices} == counted(ROWS, found.column.name)
-    for found in (of(asking, "level", EVERY), *facets.facets(read([EVERY], TABLE), columns[:2], asking)):
-        assert not found.exact
-        assert sum(one.rows for one in found.choices) == pytest.approx(800, rel=0.1)
-        assert all(one.rows % 10 == 0 for one in found.choices), "a few hundred rows say two digits"
+    monkeypatch.setattr(facets, "MAX_EXACT_ROWS", 100)
+    monkeypatch.setattr(facets, "SAMPLE_ROWS", 600)
+    monkeypatch.setattr(facets, "MIN_SAMPLED_ROWS", 0)
+    columns = [TABLE.find_column("level"), TABLE.find_column("good"), TABLE.find_column("target_name")]
+    for found in (of(asking, "level"), *facets.count_facets(parse_search([], TABLE), columns, asking)):
+        assert found.is_exact, "all rows are counted, once for each state of the table"
+        assert {one.value: one.row_count for one in found.choices} == counted(ROWS, found.column.name)
+    for found in (of(asking, "level", EVERY), *facets.count_facets(parse_search([EVERY], TABLE), columns[:2], asking)):
+        assert not found.is_exact
+        assert sum(one.row_count for one in found.choices) == pytest.approx(800, rel=0.1)
+        assert all(one.row_count % 10 == 0 for one in found.choices), "a few hundred rows say two digits"
     narrow = of(asking, "level", ("size", "..5"))
-    assert narrow.exact, "conditions make it small enough to be counted"
-    assert {one.value: one.rows for one in narrow.choices} == counted(
+    assert narrow.is_exact, "conditions make it small enough to be counted"
+    assert {one.value: one.row_count for one in narrow.choices} == counted(
         [row for row in ROWS if row["size"] <= 5], "level"
     )
 
 
 def test_estimates_count_what_the_reader_sees(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facets, "EXACT", 100)
-    monkeypatch.setattr(facets, "SAMPLE", 400)
-    monkeypatch.setattr(facets, "THIN", 0)
-    asking = Asking(site=site, who=ANONYMOUS, policies=half_hidden("id"), holdings=site.current())
+    monkeypatch.setattr(facets, "MAX_EXACT_ROWS", 100)
+    monkeypatch.setattr(facets, "SAMPLE_ROWS", 400)
+    monkeypatch.setattr(facets, "MIN_SAMPLED_ROWS", 0)
+    asking = QueryRunner(
+        site=site,
+        principal=ANONYMOUS_PRINCIPAL,
+        policies=build_half_hidden_policies("id"),
+        published_state=site.get_published_state(),
+    )
     mine = of(asking, "level", EVERY)
-    assert not mine.exact
-    assert sum(one.rows for one in mine.choices) == pytest.approx(400, rel=0.3)
-    few = of(asking, "Mixed", EVERY, shown=50)
-    assert all(len(str(one.rows).rstrip("0")) == 1 for one in few.choices), (
+    assert not mine.is_exact
+    assert sum(one.row_count for one in mine.choices) == pytest.approx(400, rel=0.3)
+    few = of(asking, "Mixed", EVERY, shown_count=50)
+    assert all(len(str(one.row_count).rstrip("0")) == 1 for one in few.choices), (
         "counts of a few rows would tell how many rows there are in all"
     )
-    assert sum(one.rows for one in of(asking, "level").choices) == 400
+    assert sum(one.row_count for one in of(asking, "level").choices) == 400
 
 
 def test_values_that_stand_together_are_neither_left_out_nor_far_off(
@@ -199,64 +211,82 @@ def test_values_that_stand_together_are_neither_left_out_nor_far_off(
             "good": [n % 7 == 0 for n in range(len(names))],
         }
     )
-    monkeypatch.setattr(facets, "EXACT", 4_000_000 // 200)
-    monkeypatch.setattr(facets, "SAMPLE", 8_000)
-    monkeypatch.setattr(facets, "THIN", 500)
-    monkeypatch.setattr(layout, "_STRETCH", 8)
-    columns = [table.column(name) for name in ("mission", "level", "good")]
-    with tiny_site(tmp_path, {"medoc.records": (table, many.cast(table.arrow))}) as site:
-        asking = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+    monkeypatch.setattr(facets, "MAX_EXACT_ROWS", 4_000_000 // 200)
+    monkeypatch.setattr(facets, "SAMPLE_ROWS", 8_000)
+    monkeypatch.setattr(facets, "MIN_SAMPLED_ROWS", 500)
+    monkeypatch.setattr(snapshot_files, "_SAMPLE_STRETCH_ROWS", 8)
+    columns = [table.find_column(name) for name in ("mission", "level", "good")]
+    with tiny_site(tmp_path, {"medoc.records": (table, many.cast(table.arrow_schema))}) as site:
+        asking = QueryRunner(
+            site=site,
+            principal=ANONYMOUS_PRINCIPAL,
+            policies=DEFAULT_POLICIES,
+            published_state=site.get_published_state(),
+        )
         for asked, share in (((), 1.0), ((("level", "1..4"),), 0.8), ((("good", "false"),), 6 / 7)):
-            for found in facets.facets(read(asked, table), columns, asking):
+            for found in facets.count_facets(parse_search(asked, table), columns, asking):
                 if found.column.name != "mission":
                     continue
-                assert found.exact == (share == 1.0)
-                got = {one.value: one.rows for one in found.choices}
+                assert found.is_exact == (share == 1.0)
+                got = {one.value: one.row_count for one in found.choices}
                 assert set(got) == set(sizes), "no value is left out"
                 for name, number in sizes.items():
                     assert got[name] == pytest.approx(number * share, rel=0.1, abs=0 if share == 1.0 else 1)
 
 
-def test_columns_are_put_together_by_their_combinations(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
-    published = asking.published(TABLE)
-    columns = [TABLE.column(name) for name in ("Mixed", "target_name", "level", "good")]
-    assert [[one.name for one in bundle] for bundle in facets._bundles(columns, published)] == [
+def test_columns_are_put_together_by_their_combinations(asking: QueryRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = asking.find_published_table(TABLE)
+    columns = [TABLE.find_column(name) for name in ("Mixed", "target_name", "level", "good")]
+    assert [[one.name for one in bundle] for bundle in facets._bundle_columns(columns, published)] == [
         ["good", "level", "target_name", "Mixed"]
     ]
-    monkeypatch.setattr(facets, "COMBINATIONS", 50)
-    assert [[one.name for one in bundle] for bundle in facets._bundles(columns, published)] == [
+    monkeypatch.setattr(facets, "MAX_COMBINATIONS", 50)
+    assert [[one.name for one in bundle] for bundle in facets._bundle_columns(columns, published)] == [
         ["good", "level"],
         ["target_name"],
         ["Mixed"],
     ]
 
 
-def test_what_statistics_know_stands_without_counts(site: Site, asking: Asking) -> None:
-    search = read([("level", "2"), ("size", "..20")], TABLE)
-    known = {one.name: facets.known_facet(search, one, asking) for one in TABLE.columns}
+def test_what_statistics_know_stands_without_counts(site: Site, asking: QueryRunner) -> None:
+    search = parse_search([("level", "2"), ("size", "..20")], TABLE)
+    known = {one.name: facets.build_known_facet(search, one, asking) for one in TABLE.columns}
     level, good = known["level"], known["good"]
     assert level is not None
     assert good is not None
-    assert {(one.value, one.label, one.rows, one.chosen) for one in level.choices} == {
+    assert {(one.value, one.label, one.row_count, one.is_chosen) for one in level.choices} == {
         ("1", "raw", None, False),
         ("2", "calibrated", None, True),
         ("3", "3", None, False),
     }
     assert {one.value for one in good.choices} == {"true", "false", None}
-    assert (level.more, good.more) == (False, False)
+    assert (level.has_more, good.has_more) == (False, False)
     assert known["target_name"] is None, "lists are taken apart by looking at the rows"
     assert known["Mixed"] is None, "there are too many"
-    hidden = Asking(site=site, who=ANONYMOUS, policies=half_hidden("id"), holdings=site.current())
-    assert facets.known_facet(search, TABLE.column("level"), hidden) is None
+    hidden = QueryRunner(
+        site=site,
+        principal=ANONYMOUS_PRINCIPAL,
+        policies=build_half_hidden_policies("id"),
+        published_state=site.get_published_state(),
+    )
+    assert facets.build_known_facet(search, TABLE.find_column("level"), hidden) is None
 
 
-def test_hidden_rows_are_not_counted(site: Site, asking: Asking) -> None:
+def test_hidden_rows_are_not_counted(site: Site, asking: QueryRunner) -> None:
     every = of(asking, "level")  # is remembered, and must not be what the other reader gets
-    mine = of(Asking(site=site, who=ANONYMOUS, policies=half_hidden("id"), holdings=site.current()), "level")
-    assert {one.value: one.rows for one in mine.choices} == counted(
+    mine = of(
+        QueryRunner(
+            site=site,
+            principal=ANONYMOUS_PRINCIPAL,
+            policies=build_half_hidden_policies("id"),
+            published_state=site.get_published_state(),
+        ),
+        "level",
+    )
+    assert {one.value: one.row_count for one in mine.choices} == counted(
         [row for row in ROWS if row["id"] % 2 == 0], "level"
     )
-    assert sum(one.rows for one in every.choices) == 800
+    assert sum(one.row_count for one in every.choices) == 800
 
 
 @pytest.mark.parametrize("together", [1, 50, 100_000])
@@ -272,17 +302,17 @@ def test_hidden_rows_are_not_counted(site: Site, asking: Asking) -> None:
     ],
 )
 def test_several_columns_at_once_are_what_each_is_alone(
-    asking: Asking, monkeypatch: pytest.MonkeyPatch, conditions: list[tuple[str, str]], most: int, together: int
+    asking: QueryRunner, monkeypatch: pytest.MonkeyPatch, conditions: list[tuple[str, str]], most: int, together: int
 ) -> None:
-    monkeypatch.setattr(facets, "FETCHED", most)
-    monkeypatch.setattr(facets, "COMBINATIONS", together)
-    search = read(conditions, TABLE)
-    columns = [TABLE.column(name) for name in ("target_name", "level", "good", "Mixed")]
-    alone = [facets.facet(search, column, asking) for column in columns]
-    for one, other in zip(facets.facets(search, columns, asking), alone, strict=True):
+    monkeypatch.setattr(facets, "MAX_FETCHED_ROWS", most)
+    monkeypatch.setattr(facets, "MAX_COMBINATIONS", together)
+    search = parse_search(conditions, TABLE)
+    columns = [TABLE.find_column(name) for name in ("target_name", "level", "good", "Mixed")]
+    alone = [facets.count_facet(search, column, asking) for column in columns]
+    for one, other in zip(facets.count_facets(search, columns, asking), alone, strict=True):
         assert other is not None
         assert {choice.value: choice for choice in one.choices if one.column.name != "Mixed"} == {
             choice.value: choice for choice in other.choices if one.column.name != "Mixed"
         }
-        assert [choice.rows for choice in one.choices] == [choice.rows for choice in other.choices]
-        assert (one.more, one.exact) == (other.more, other.exact)
+        assert [choice.row_count for choice in one.choices] == [choice.row_count for choice in other.choices]
+        assert (one.has_more, one.is_exact) == (other.has_more, other.is_exact)

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from searched import TABLE
 
 from hven import query
-from hven.adql import parse
-from hven.model.table import Column, Table, dated
+from hven.adql import parse_query
+from hven.model.table import Column, Table, set_column_epochs
 from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP, parse_type
-from hven.portal._explore import cadence, fields, read
-from hven.portal._explore.column_labels import Labels
-from hven.portal._explore.fields import Parts
-from hven.portal._views import form as drawn
+from hven.portal._explore import cadence, parse_search, search_fields
+from hven.portal._explore.column_labels import ColumnLabels
+from hven.portal._explore.search_fields import FieldParts
+from hven.portal._views import search_form as drawn
 from hven.site import Site
 from hven.testing.site import tiny_site
 
@@ -29,23 +29,23 @@ from hven.testing.site import tiny_site
 @pytest.mark.parametrize(
     ("parts", "text"),
     [
-        (Parts(), ""),
-        (Parts(low="1", high="2"), "1..2"),
-        (Parts(low="1", high="2", unit="m"), "1..2 m"),
-        (Parts(low="1", unit="m"), "1 m.."),
-        (Parts(high="2", unit="m"), "..2 m"),
-        (Parts(low="3", high="3"), "3"),
-        (Parts(low="2004-01-01T12:00", around="30", unit="min"), "2004-01-01T12:00~30 min"),
+        (FieldParts(), ""),
+        (FieldParts(low="1", high="2"), "1..2"),
+        (FieldParts(low="1", high="2", unit="m"), "1..2 m"),
+        (FieldParts(low="1", unit="m"), "1 m.."),
+        (FieldParts(high="2", unit="m"), "..2 m"),
+        (FieldParts(low="3", high="3"), "3"),
+        (FieldParts(low="2004-01-01T12:00", margin="30", unit="min"), "2004-01-01T12:00~30 min"),
     ],
 )
-def test_parts_and_their_condition(parts: Parts, text: str) -> None:
-    assert fields.written(parts) == text
-    assert fields.taken([text] if text else [], time="~" in text) == parts
+def test_parts_and_their_condition(parts: FieldParts, text: str) -> None:
+    assert search_fields.write_condition(parts) == text
+    assert search_fields.split_condition([text] if text else [], is_time="~" in text) == parts
 
 
 @pytest.mark.parametrize("text", ["..6", "1,2", "!null", "<6", "null", "=5", "bright", '"a, b"', "1..2,5..6"])
 def test_a_whole_condition_in_the_first_part_is_taken_as_it_is(text: str) -> None:
-    assert fields.written(Parts(low=text, unit="km")) == text
+    assert search_fields.write_condition(FieldParts(low=text, unit="km")) == text
 
 
 @given(
@@ -73,22 +73,22 @@ def test_a_whole_condition_in_the_first_part_is_taken_as_it_is(text: str) -> Non
     )
 )
 def test_what_a_form_shows_is_sent_back_the_same(text: str) -> None:
-    first = read([("size", text)], TABLE)
+    first = parse_search([("size", text)], TABLE)
     if first.faults or not first.conditions:
         return
-    parts = fields.taken(first.conditions[0][1])
-    again = read([("size", fields.written(parts))], TABLE)
+    parts = search_fields.split_condition(first.conditions[0][1])
+    again = parse_search([("size", search_fields.write_condition(parts))], TABLE)
     assert again.faults == ()
-    assert again.where() == first.where()
+    assert again.build_condition() == first.build_condition()
 
 
 def test_a_range_with_a_stroke_is_a_range() -> None:
-    assert fields.taken(["350/10"]) == Parts(low="350", high="10")
-    assert fields.taken(["1/2 km"]) == Parts(low="1", high="2", unit="km")
-    assert fields.taken(["2004/2005-06"], time=True) == Parts(low="2004", high="2005-06")
-    assert fields.taken(["10 km/s"]) == Parts(low="10", high="10", unit="km/s")
-    assert fields.written(Parts(low="350/10")) == "350/10", "written into the first part"
-    assert fields.written(Parts(low="10 km/s")) == "10 km/s.."
+    assert search_fields.split_condition(["350/10"]) == FieldParts(low="350", high="10")
+    assert search_fields.split_condition(["1/2 km"]) == FieldParts(low="1", high="2", unit="km")
+    assert search_fields.split_condition(["2004/2005-06"], is_time=True) == FieldParts(low="2004", high="2005-06")
+    assert search_fields.split_condition(["10 km/s"]) == FieldParts(low="10", high="10", unit="km/s")
+    assert search_fields.write_condition(FieldParts(low="350/10")) == "350/10", "written into the first part"
+    assert search_fields.write_condition(FieldParts(low="10 km/s")) == "10 km/s.."
 
 
 @pytest.mark.parametrize("date", ["2012", "2012-09", "2012-09-03"])
@@ -99,15 +99,22 @@ def test_a_date_alone_is_all_of_it(date: str) -> None:
         ((f"{date}..", ""), f"{date}.."),
     ):
         parts = [("seen", sent[0]), ("_to.seen", sent[1]), ("_pm.seen", ""), ("_as.seen", "min")]
-        assert fields.joined(parts) == ([("seen", condition)], True)
-        assert fields.written(fields.taken([condition], time=True), time=True) == condition, "shown and sent again"
-    assert fields.taken([f"{date}.."], time=True) == Parts(low=f"{date}..")
-    assert fields.joined([("size", "2012"), ("_to.size", "")]) == ([("size", "2012..")], True), "a number is none"
-    assert fields.joined([("seen", date), ("_to.seen", "2013"), ("_pm.seen", ""), ("_as.seen", "min")]) == (
+        assert search_fields.join_field_parts(parts) == ([("seen", condition)], True)
+        assert (
+            search_fields.write_condition(search_fields.split_condition([condition], is_time=True), is_time=True)
+            == condition
+        ), "shown and sent again"
+    assert search_fields.split_condition([f"{date}.."], is_time=True) == FieldParts(low=f"{date}..")
+    assert search_fields.join_field_parts([("size", "2012"), ("_to.size", "")]) == ([("size", "2012..")], True), (
+        "a number is none"
+    )
+    assert search_fields.join_field_parts(
+        [("seen", date), ("_to.seen", "2013"), ("_pm.seen", ""), ("_as.seen", "min")]
+    ) == (
         [("seen", f"{date}..2013")],
         True,
     )
-    assert fields.joined([("seen", date), ("_to.seen", ""), ("_pm.seen", "2"), ("_as.seen", "h")]) == (
+    assert search_fields.join_field_parts([("seen", date), ("_to.seen", ""), ("_pm.seen", "2"), ("_as.seen", "h")]) == (
         [("seen", f"{date}~2 h")],
         True,
     )
@@ -116,12 +123,16 @@ def test_a_date_alone_is_all_of_it(date: str) -> None:
 def test_a_pair_is_one_field_in_whatever_order_its_columns_stand() -> None:
     columns = {name: Column(name=name, type=FLOAT64, unit="T") for name in ("field_max", "field_min", "other")}
     for order in (("field_max", "other", "field_min"), ("field_min", "field_max", "other")):
-        table = TABLE.having(columns=tuple(columns[name] for name in order), primary=(), position=None)
-        assert [(one.name, one.column.name, one.pair) for one in fields.form(table)] == [
+        table = TABLE.copy_with(columns=tuple(columns[name] for name in order), primary=(), position=None)
+        assert [(one.name, one.column.name, one.is_pair) for one in search_fields.build_form_fields(table)] == [
             ("field", "field_min", True),
             ("other", "other", False),
         ]
-    assert [one.name for one in fields.form(table, ["field_max"])] == ["field", "field_max", "other"]
+    assert [one.name for one in search_fields.build_form_fields(table, ["field_max"])] == [
+        "field",
+        "field_max",
+        "other",
+    ]
 
 
 def begun(*more: Column, form: tuple[str, ...] = ()) -> list[str]:
@@ -135,7 +146,7 @@ def begun(*more: Column, form: tuple[str, ...] = ()) -> list[str]:
         for name, kind, ucd, section in known
     ]
     table = Table(schema="a", name="epn_core", columns=(*columns, *more), form=form)
-    made = drawn.form(read([], table), None, Labels(table=table))
+    made = drawn.build_form(parse_search([], table), None, ColumnLabels(table=table))
     (first,) = [one for one in made["sections"] if one["name"] == "main"]
     assert first["open"]
     return [one["name"] for one in first["fields"]]
@@ -156,9 +167,9 @@ def test_a_form_with_few_fields_begins_with_light_too() -> None:
 
 def test_a_place_without_a_radius_has_a_degree() -> None:
     def near(text: str) -> tuple[float, float, float, str]:
-        found = read([("_near", text)], TABLE, locate=lambda name: (226.2, 18.6)).near
+        found = parse_search([("_near", text)], TABLE, locate=lambda name: (226.2, 18.6)).near
         assert found is not None, text
-        return (found.lon, found.lat, found.radius, found.name)
+        return (found.longitude, found.latitude, found.radius_degrees, found.name)
 
     assert near("Olympus Mons") == (226.2, 18.6, 1.0, "Olympus Mons")
     assert near("Olympus Mons,0.5") == (226.2, 18.6, 0.5, "Olympus Mons")
@@ -177,18 +188,20 @@ def test_a_form_without_scripts_asks_for_the_same() -> None:
         ("target_name", ""),
         ("_every", ""),
     ]
-    pairs, parted = fields.joined(sent)
+    pairs, parted = search_fields.join_field_parts(sent)
     assert parted
     assert pairs == [("size", "1000..2000 m"), ("_near", "05:31:00 +22:00:00,30 arcmin")]
-    search = read(pairs, TABLE)
+    search = parse_search(pairs, TABLE)
     assert search.faults == ()
     assert search.near is not None
-    assert (search.near.lon, search.near.lat, search.near.radius) == pytest.approx((82.75, 22.0, 0.5))
-    assert fields.joined([("size", "1..2")]) == ([("size", "1..2")], False)
+    assert (search.near.longitude, search.near.latitude, search.near.radius_degrees) == pytest.approx(
+        (82.75, 22.0, 0.5)
+    )
+    assert search_fields.join_field_parts([("size", "1..2")]) == ([("size", "1..2")], False)
 
 
 def test_kinds_and_units() -> None:
-    kinds = {column.name: fields.kind(column, TABLE) for column in TABLE.columns}
+    kinds = {column.name: search_fields.classify_field(column, TABLE) for column in TABLE.columns}
     assert kinds == {
         "id": "range",
         "target_name": "text",
@@ -199,14 +212,19 @@ def test_kinds_and_units() -> None:
         "time_min": "time",
         "time_max": "time",
     }
-    assert fields.offered("km")[:2] == ("km", "m")
-    assert {"um", "nm", "eV"} <= set(fields.offered("Hz"))
-    assert fields.offered(None) == fields.offered("adu") == fields.offered("no such unit") == ()
+    assert search_fields.list_query_units("km")[:2] == ("km", "m")
+    assert {"um", "nm", "eV"} <= set(search_fields.list_query_units("Hz"))
+    assert (
+        search_fields.list_query_units(None)
+        == search_fields.list_query_units("adu")
+        == search_fields.list_query_units("no such unit")
+        == ()
+    )
 
 
 BEGIN = datetime(2012, 6, 5, tzinfo=UTC)
 WAVES = (94, 131, 171, 193, 211, 304, 335, 1600, 1700)
-SDO = dated(
+SDO = set_column_epochs(
     Table(
         schema="sdo",
         name="main",
@@ -246,22 +264,23 @@ def observed() -> list[dict[str, object]]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with tiny_site(
-        tmp_path_factory.mktemp("cadence"), {"sdo.main": (SDO, pa.Table.from_pylist(observed(), schema=SDO.arrow))}
+        tmp_path_factory.mktemp("cadence"),
+        {"sdo.main": (SDO, pa.Table.from_pylist(observed(), schema=SDO.arrow_schema))},
     ) as made:
         yield made
 
 
 @pytest.mark.parametrize("column", ["t", "time_min"])
 def test_a_day_nine_wavelengths_one_hour_are_216_rows(site: Site, column: str) -> None:
-    table = SDO.having(
+    table = SDO.copy_with(
         columns=tuple(one for one in SDO.columns if one.name not in {"t", "time_min"} or one.name == column)
     )
-    search = read([(column, "2012-06-05"), ("_every", "1 h,wavelength")], table)
+    search = parse_search([(column, "2012-06-05"), ("_every", "1 h,wavelength")], table)
     assert search.faults == ()
-    with query.run(search.count(), site=site) as result:
-        assert result.table().column(0)[0].as_py() == 216
-    with query.run(parse(search.adql()), site=site) as result:
-        found = set(result.table().column("id").to_pylist())
+    with query.run_query(search.build_count_query(), site=site) as result:
+        assert result.read_table().column(0)[0].as_py() == 216
+    with query.run_query(parse_query(search.write_adql()), site=site) as result:
+        found = set(result.read_table().column("id").to_pylist())
     assert found == {f"{wave}-{5 * hour:04d}" for wave in WAVES for hour in range(24)}
 
 
@@ -303,15 +322,15 @@ def test_rows_nearest_to_each_step_against_numpy(tmp_path: Path, column: str, be
                 {"id": f"{wave}-{at}", "wavelength": wave, "t": when, "time_min": jd, "t_min": jd - 2400000.5, "ms": ms}
             )
     modified = Column(name="t_min", type=FLOAT64, unit="d", ucd="time.start")
-    whole = dated(SDO.having(columns=(*SDO.columns, modified)))
-    asked = whole.having(columns=tuple(one for one in whole.columns if one.name in {"id", "wavelength", column}))
+    whole = set_column_epochs(SDO.copy_with(columns=(*SDO.columns, modified)))
+    asked = whole.copy_with(columns=tuple(one for one in whole.columns if one.name in {"id", "wavelength", column}))
     unit = {"h": 3_600_000, "min": 60_000}[every.split()[1]] * float(every.split(maxsplit=1)[0])
     pairs = (
         [(column, f"{begins}..2012-06-06T12:00:00"), ("_every", f"{every},wavelength")]
         if begins
         else [("_every", f"{every},wavelength")]
     )
-    search = read(pairs, asked)
+    search = parse_search(pairs, asked)
     assert search.faults == ()
     if begins:
         origin = begin = zero + 450_000.0
@@ -321,15 +340,15 @@ def test_rows_nearest_to_each_step_against_numpy(tmp_path: Path, column: str, be
         begin, end = zero - 1e9, zero + 1e9
     wanted = nearest(rows, origin, begin, end, unit)
     with (
-        tiny_site(tmp_path, {"sdo.main": (whole, pa.Table.from_pylist(rows, schema=whole.arrow))}) as made,
-        query.run(parse(search.adql()), site=made) as result,
+        tiny_site(tmp_path, {"sdo.main": (whole, pa.Table.from_pylist(rows, schema=whole.arrow_schema))}) as made,
+        query.run_query(parse_query(search.write_adql()), site=made) as result,
     ):
-        found = result.table().column("id").to_pylist()
+        found = result.read_table().column("id").to_pylist()
     assert len(found) == len(set(found)) == len(wanted)
     assert set(found) == wanted
 
 
-SPANS = dated(
+SPANS = set_column_epochs(
     Table(
         schema="sdo",
         name="spans",
@@ -353,7 +372,7 @@ def spans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for at, (when, long) in enumerate(EXPOSURES)
     ]
     with tiny_site(
-        tmp_path_factory.mktemp("spans"), {"sdo.spans": (SPANS, pa.Table.from_pylist(rows, schema=SPANS.arrow))}
+        tmp_path_factory.mktemp("spans"), {"sdo.spans": (SPANS, pa.Table.from_pylist(rows, schema=SPANS.arrow_schema))}
     ) as made:
         yield made
 
@@ -384,16 +403,16 @@ def test_steps_begin_at_t0_against_whole_seconds(
     for moment in range(first, min(limit + closed, max(when for when, _ in found) + step), step):
         near = [(abs(when - moment), when, at) for when, at in found if -step < 2 * (when - moment) <= step]
         wanted |= {min(near)[2]} if near else set()
-    search = read([(name, asked), ("_every", f"{step} s")], SPANS)
+    search = parse_search([(name, asked), ("_every", f"{step} s")], SPANS)
     assert search.faults == ()
-    with query.run(parse(search.adql()), site=spans) as result:
-        assert sorted(result.table().column("id").to_pylist()) == sorted(wanted)
+    with query.run_query(parse_query(search.write_adql()), site=spans) as result:
+        assert sorted(result.read_table().column("id").to_pylist()) == sorted(wanted)
     assert 0 < len(wanted) < len(found) or step == 60
 
 
 def test_dates_of_modified_julian_dates_and_whole_days(site: Site) -> None:
-    table = dated(
-        SDO.having(
+    table = set_column_epochs(
+        SDO.copy_with(
             columns=(
                 SDO.columns[0],
                 Column(name="t_min", type=FLOAT64, unit="d", ucd="time.start;obs.exposure"),
@@ -401,23 +420,25 @@ def test_dates_of_modified_julian_dates_and_whole_days(site: Site) -> None:
             )
         )
     )
-    assert "t_max >= 53018.0" in read([("t", "2004-01-14..2004-01-15")], table).adql()
-    assert "t_min < 53020.0" in read([("t", "2004-01-14..2004-01-15")], table).adql()
-    assert "BETWEEN 53000.0 AND 53001.0" in read([("t_min", "53000..53001")], table).adql()
-    assert "CEILING(t_min *" in read([("_every", "1 d")], table).adql()
-    days = read(
+    assert "t_max >= 53018.0" in parse_search([("t", "2004-01-14..2004-01-15")], table).write_adql()
+    assert "t_min < 53020.0" in parse_search([("t", "2004-01-14..2004-01-15")], table).write_adql()
+    assert "BETWEEN 53000.0 AND 53001.0" in parse_search([("t_min", "53000..53001")], table).write_adql()
+    assert "CEILING(t_min *" in parse_search([("_every", "1 d")], table).write_adql()
+    days = parse_search(
         [("time_min", "2012-06-05..2012-06-06"), ("_every", "1 d")],
-        SDO.having(columns=tuple(one for one in SDO.columns if one.name != "t")),
+        SDO.copy_with(columns=tuple(one for one in SDO.columns if one.name != "t")),
     )
-    with query.run(days.count(), site=site) as result:
-        assert result.table().column(0)[0].as_py() == 2, "days begin at midnight, though Julian dates change at noon"
+    with query.run_query(days.build_count_query(), site=site) as result:
+        assert result.read_table().column(0)[0].as_py() == 2, (
+            "days begin at midnight, though Julian dates change at noon"
+        )
 
 
 def test_a_cadence_in_the_address(site: Site) -> None:
-    search = read([("_every", "90 min")], SDO)
-    assert search.pairs() == [("_every", "90 min")]
-    assert cadence.timed(SDO) is not None
+    search = parse_search([("_every", "90 min")], SDO)
+    assert search.list_parameters() == [("_every", "90 min")]
+    assert cadence.find_time_column(SDO) is not None
     for wrong in ("1", "1 km", "0 h", "1 h,foo", "-1 h", "1e9 d", ""):
-        told = read([("_every", wrong)], SDO)
+        told = parse_search([("_every", wrong)], SDO)
         assert (len(told.faults), told.wrong) == ((1, (("_every", wrong),)) if wrong else (0, ()))
-    assert read([("_every", "1 h")], TABLE.having(primary=())).faults[0].field == "_every"
+    assert parse_search([("_every", "1 h")], TABLE.copy_with(primary=())).faults[0].field == "_every"

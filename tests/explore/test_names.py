@@ -11,13 +11,13 @@ import pytest
 from hven.model.errors import UserError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
-from hven.portal._explore import names, read
-from hven.portal._explore.page_queries import Asking
-from hven.portal._explore.search import Search
+from hven.portal._explore import parse_search, place_names
+from hven.portal._explore.page_queries import QueryRunner
+from hven.portal._explore.search import TableSearch
 from hven.site import Site
-from hven.site.auth import Reader
-from hven.site.auth._permit import ANONYMOUS, DEFAULT
-from hven.testing.policies import half_hidden
+from hven.site.auth import Principal
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 
 FEATURES = [
@@ -61,7 +61,7 @@ STARS = Table(
 
 def rows(table: Table, given: list[tuple[object, ...]]) -> tuple[Table, pa.Table]:
     return table, pa.Table.from_pylist(
-        [dict(zip(table.arrow.names, one, strict=True)) for one in given], schema=table.arrow
+        [dict(zip(table.arrow_schema.names, one, strict=True)) for one in given], schema=table.arrow_schema
     )
 
 
@@ -79,17 +79,29 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield found
 
 
-def asking(site: Site, who: Reader = ANONYMOUS, **more: object) -> Asking:
-    return Asking(site=site, who=who, policies=more.get("policies", DEFAULT), holdings=site.current())  # type: ignore[arg-type]
+def asking(site: Site, who: Principal = ANONYMOUS_PRINCIPAL, **more: object) -> QueryRunner:
+    return QueryRunner(
+        site=site,
+        principal=who,
+        policies=more.get("policies", DEFAULT_POLICIES),
+        published_state=site.get_published_state(),
+    )  # type: ignore[arg-type]
 
 
 def every(site: Site) -> tuple[Table, ...]:
-    return tuple(site.current().catalogue(ANONYMOUS, DEFAULT).tables())
+    return tuple(site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES).iterate_tables())
 
 
 def test_the_gazetteer_is_found_by_its_columns(site: Site) -> None:
-    (one,) = names.gazetteers(every(site), asking(site))
-    assert (one.table.qualified, one.name, one.body, one.lon, one.lat, one.size) == (
+    (one,) = place_names.list_gazetteers(every(site), asking(site))
+    assert (
+        one.table.qualified_name,
+        one.name_column,
+        one.body_column,
+        one.longitude_column,
+        one.latitude_column,
+        one.size_column,
+    ) == (
         "names.features",
         "name",
         "body",
@@ -101,73 +113,79 @@ def test_the_gazetteer_is_found_by_its_columns(site: Site) -> None:
 
 def test_places_of_a_body_are_completed(site: Site) -> None:
     road = asking(site)
-    found = names.completed("olymp", CUBES, road, tables=every(site))
+    found = place_names.complete_name("olymp", CUBES, road, tables=every(site))
     assert [one.name for one in found] == ["Olympica Fossae", "Olympus Mons"], (
         "of Mars alone, for the table has Mars alone"
     )
     mons = found[1]
-    assert (mons.lon, mons.lat) == (226.2, 18.65)
-    assert mons.radius == pytest.approx(610.13 / 2 / 3396.19 * 57.2958, rel=0.05)
-    assert mons.radius >= 610.13 / 2 / 3396.19 * 57.2958, "all of it lies within"
+    assert (mons.longitude, mons.latitude) == (226.2, 18.65)
+    assert mons.radius_degrees == pytest.approx(610.13 / 2 / 3396.19 * 57.2958, rel=0.05)
+    assert mons.radius_degrees >= 610.13 / 2 / 3396.19 * 57.2958, "all of it lies within"
     assert "610" in mons.note
-    assert names.completed("o", CUBES, road, tables=every(site)) == [], "one letter is no beginning"
-    assert [one.name for one in names.completed("%", CUBES, road, tables=every(site))] == []
-    assert [one.name for one in names.completed("100%_", CUBES, road, tables=every(site))] == ["100%_odd"]
-    free = names.completed("vieta", GAZETTEER, road, tables=every(site))
+    assert place_names.complete_name("o", CUBES, road, tables=every(site)) == [], "one letter is no beginning"
+    assert [one.name for one in place_names.complete_name("%", CUBES, road, tables=every(site))] == []
+    assert [one.name for one in place_names.complete_name("100%_", CUBES, road, tables=every(site))] == ["100%_odd"]
+    free = place_names.complete_name("vieta", GAZETTEER, road, tables=every(site))
     assert sorted(one.name for one in free) == ["Vieta (Mars)", "Vieta (Moon)"]
     assert [
-        one.name for one in names.completed("lymp", GAZETTEER, road, tables=every(site), pairs=[("body", "Moon")])
+        one.name
+        for one in place_names.complete_name("lymp", GAZETTEER, road, tables=every(site), pairs=[("body", "Moon")])
     ] == ["Mare Olympia"]
 
 
 def test_a_place_becomes_a_position(site: Site) -> None:
     road = asking(site)
-    assert names.place("olympus  MONS", CUBES, road, tables=every(site)) == (226.2, 18.65)
-    assert names.place("Gale", CUBES, road, tables=every(site)) == (pytest.approx(137.8), -5.4), (
+    assert place_names.locate_name("olympus  MONS", CUBES, road, tables=every(site)) == (226.2, 18.65)
+    assert place_names.locate_name("Gale", CUBES, road, tables=every(site)) == (pytest.approx(137.8), -5.4), (
         "longitudes go from 0 to 360"
     )
-    assert names.place("Vieta (Moon)", GAZETTEER, road, tables=every(site)) == (303.5, -29.3)
+    assert place_names.locate_name("Vieta (Moon)", GAZETTEER, road, tables=every(site)) == (303.5, -29.3)
     with pytest.raises(UserError, match=r"2 places are called 'vieta'.*Moon"):
-        names.place("vieta", GAZETTEER, road, tables=every(site))
+        place_names.locate_name("vieta", GAZETTEER, road, tables=every(site))
     with pytest.raises(UserError, match=r"no place on Mars is called 'Mare Olympia'; asked: names\.features"):
-        names.place("Mare Olympia", CUBES, road, tables=every(site))
+        place_names.locate_name("Mare Olympia", CUBES, road, tables=every(site))
     with pytest.raises(UserError, match="no table here has names of places"):
-        names.place("Gale", CUBES, road, tables=(CUBES,))
+        place_names.locate_name("Gale", CUBES, road, tables=(CUBES,))
 
 
 def test_a_search_asks_around_a_place(site: Site) -> None:
     road = asking(site)
-    search = read(
+    search = parse_search(
         [("_near", "Vieta (Mars), 2")],
         GAZETTEER,
-        locate=lambda name: names.place(name, GAZETTEER, road, tables=every(site)),
+        locate=lambda name: place_names.locate_name(name, GAZETTEER, road, tables=every(site)),
     )
     assert search.faults == ()
     assert search.near is not None
-    assert (search.near.lon, search.near.lat, search.near.name) == (10.0, -1.0, "Vieta (Mars)")
-    assert road.number(search.count()) == 1
-    assert "POINT(lon, lat)" in search.adql()
+    assert (search.near.longitude, search.near.latitude, search.near.name) == (10.0, -1.0, "Vieta (Mars)")
+    assert road.fetch_number(search.build_count_query()) == 1
+    assert "POINT(lon, lat)" in search.write_adql()
 
 
 def test_a_radius_may_be_a_length_on_the_ground(site: Site) -> None:
     road = asking(site)
 
-    def near(text: str, table: Table, *more: tuple[str, str]) -> Search:
+    def near(text: str, table: Table, *more: tuple[str, str]) -> TableSearch:
         pairs = [("_near", text), *more]
-        return read(pairs, table, locate=lambda _: (10.0, -1.0), girth=lambda: names.girth(table, pairs, road))
+        return parse_search(
+            pairs,
+            table,
+            locate=lambda _: (10.0, -1.0),
+            find_radius_km=lambda: place_names.find_body_radius_km(table, pairs, road),
+        )
 
     one_degree = math.pi * 3396.19 / 180
     search = near(f"11, 1.5, {one_degree:.6f} km", CUBES)  # the only body of the table
     assert search.near is not None
-    assert search.near.radius == pytest.approx(1.0)
-    assert ("_near", f"11.0,1.5,{one_degree:.6f} km") in search.pairs(), "the address says what was written"
+    assert search.near.radius_degrees == pytest.approx(1.0)
+    assert ("_near", f"11.0,1.5,{one_degree:.6f} km") in search.list_parameters(), "the address says what was written"
     assert near(f"Vieta (Mars), {one_degree * 1000:.3f} km", GAZETTEER).near is None, "farther than half round"
     for found in (
         near(f"Vieta (Mars), {one_degree:.6f}km", GAZETTEER),
         near(f"1, 2, {one_degree} km", GAZETTEER, ("body", "mars")),
     ):
         assert found.near is not None
-        assert found.near.radius == pytest.approx(1.0)
+        assert found.near.radius_degrees == pytest.approx(1.0)
     for text, table in (("1, 2, 200 km", GAZETTEER), ("1, 2, 200 km", STARS), ("1, 2, 200 kHz", CUBES)):
         (fault,) = near(text, table).faults
         assert fault.message == (
@@ -177,27 +195,29 @@ def test_a_radius_may_be_a_length_on_the_ground(site: Site) -> None:
 
 def test_on_the_sky_the_rows_own_names_come_first(site: Site) -> None:
     road = asking(site)
-    assert names.place("sirius", STARS, road) == (101.287, -16.716)
-    offered = names.completed("si", STARS, road)
+    assert place_names.locate_name("sirius", STARS, road) == (101.287, -16.716)
+    offered = place_names.complete_name("si", STARS, road)
     assert offered[0].note == "101.287 -16.716", "the row's own; then what everybody knows, each name once"
     assert [one.name for one in offered].count("Sirius") == 1
-    assert names.place("M 31", STARS, road) == (10.6847, 41.269)
+    assert place_names.locate_name("M 31", STARS, road) == (10.6847, 41.269)
     with pytest.raises(UserError, match="nobody knows the name 'Double'"):
-        names.place("Double", STARS, road)
+        place_names.locate_name("Double", STARS, road)
     with pytest.raises(UserError, match="moves across the sky"):
-        names.place("Mars", STARS, road)
+        place_names.locate_name("Mars", STARS, road)
 
 
 def test_hidden_places_are_neither_offered_nor_found(site: Site) -> None:
-    policies = half_hidden("number")
+    policies = build_half_hidden_policies("number")
     road = asking(site, policies=policies)
-    assert [one.note for one in names.completed("sirius", STARS, road)] == ["star"], "no row's"
-    assert [one.name for one in names.completed("dou", STARS, road)] == ["Double"]
-    assert names.place("Sirius", STARS, road) == (101.2872, -16.7161), "of the list of bright objects, not the row's"
-    assert names.place("Double", STARS, road) == (1.0, 1.0), "of the two only one is seen"
+    assert [one.note for one in place_names.complete_name("sirius", STARS, road)] == ["star"], "no row's"
+    assert [one.name for one in place_names.complete_name("dou", STARS, road)] == ["Double"]
+    assert place_names.locate_name("Sirius", STARS, road) == (101.2872, -16.7161), (
+        "of the list of bright objects, not the row's"
+    )
+    assert place_names.locate_name("Double", STARS, road) == (1.0, 1.0), "of the two only one is seen"
 
 
 def test_planets_and_moons_are_offered() -> None:
-    assert [one.name for one in names.objects("mar")] == ["Mars"]
-    assert "Titan" in {one.name for one in names.objects("tit")}
-    assert names.objects(" ") == []
+    assert [one.name for one in place_names.complete_body_name("mar")] == ["Mars"]
+    assert "Titan" in {one.name for one in place_names.complete_body_name("tit")}
+    assert place_names.complete_body_name(" ") == []

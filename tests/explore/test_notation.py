@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.model.errors import UserError
-from hven.portal._explore.notation import LONGEST, angle, position, shown
+from hven.portal._explore.coordinate_notation import MAX_POSITION_CHARACTERS, format_radius, parse_angle, parse_position
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from hven.portal._explore.notation import LONGEST, angle, position, shown
 )  # fmt: skip
 def test_hours_and_degrees_as_astropy_reads_them(text: str) -> None:
     wanted = SkyCoord(text.replace(",", ""), unit=("hourangle", "deg"))
-    assert position(text) == pytest.approx((wanted.ra.deg, wanted.dec.deg), abs=1e-9)
+    assert parse_position(text) == pytest.approx((wanted.ra.deg, wanted.dec.deg), abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -26,18 +26,18 @@ def test_hours_and_degrees_as_astropy_reads_them(text: str) -> None:
      ("10.5d \u22123d", (10.5, -3.0)), ("J053100.0+220000", (82.75, 22.0)), ("SDSS J053100+220000", (82.75, 22.0))],
 )  # fmt: skip
 def test_degrees_and_packed_names(text: str, wanted: tuple[float, float]) -> None:
-    assert position(text) == pytest.approx(wanted)
+    assert parse_position(text) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("text", ["M 31", "Crab", "NGC 4486", "67P/C-G", "", "HD 10 b", "5", "3C 273", "2MASS"])
 def test_names_are_none(text: str) -> None:
-    assert position(text) is None
+    assert parse_position(text) is None
 
 
 @pytest.mark.parametrize("text", ["1,95", "400 0", "05:61:00 +22:00:00", "05:31:00 +22:70:00", "25:00:00 +10:00:00"])
 def test_what_cannot_be_is_told(text: str) -> None:
     with pytest.raises(UserError) as caught:
-        position(text)
+        parse_position(text)
     assert caught.value.remedy
 
 
@@ -45,10 +45,10 @@ def test_what_cannot_be_is_told(text: str) -> None:
 def test_what_astropy_writes_is_read(lon: float, lat: float) -> None:
     written = SkyCoord(lon, lat, unit="deg")
     for style in ("hmsdms",):
-        found = position(written.to_string(style, precision=6))
+        found = parse_position(written.to_string(style, precision=6))
         assert found is not None
         assert SkyCoord(*found, unit="deg").separation(written).arcsec < 1e-4
-    found = position(written.to_string("hmsdms", sep=":", precision=6))
+    found = parse_position(written.to_string("hmsdms", sep=":", precision=6))
     assert found is not None
     assert SkyCoord(*found, unit="deg").separation(written).arcsec < 1e-4
 
@@ -67,17 +67,17 @@ def test_what_astropy_writes_is_read(lon: float, lat: float) -> None:
     ],
 )
 def test_angles(text: str, wanted: float) -> None:
-    assert angle(text) == pytest.approx(wanted)
-    assert angle(" ".join(shown(wanted))) == pytest.approx(wanted)
+    assert parse_angle(text) == pytest.approx(wanted)
+    assert parse_angle(" ".join(format_radius(wanted))) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("text", ["x", "", "1 km", "-1", "181", "nan", "1 arcminute of fame"])
 def test_angles_that_are_none(text: str) -> None:
     with pytest.raises(UserError):
-        angle(text)
+        parse_angle(text)
 
 
 def test_rows_of_digits_are_no_position() -> None:
     """The form was tried in every way to cut them, for seconds."""
-    assert position("1" * (LONGEST + 1)) is None
-    assert position("-" + "9" * 50_000) is None
+    assert parse_position("1" * (MAX_POSITION_CHARACTERS + 1)) is None
+    assert parse_position("-" + "9" * 50_000) is None

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from hven.model.table import Column, Table, dated
+from hven.model.table import Column, Table, set_column_epochs
 from hven.model.types import FLOAT64, STRING, Type
-from hven.portal._explore.cell_text import Cell, cells, headings
-from hven.portal._explore.column_labels import Labels
-from hven.portal._explore.column_pairs import joined, pairs, places
-from hven.portal._explore.number_text import alone, unit_text, usual, written
-from hven.portal._explore.rows import Page
+from hven.portal._explore.cell_text import TextCell, build_headings, format_cells
+from hven.portal._explore.column_labels import ColumnLabels
+from hven.portal._explore.column_pairs import arrange_columns, find_column_pairs, join_cells
+from hven.portal._explore.number_formatting import choose_usual_scale, format_number, format_numbers, format_unit
+from hven.portal._explore.row_pages import RowPage
 
 
 def column(unit: str, ucd: str = "", **more: Any) -> Column:
@@ -49,17 +49,17 @@ def column(unit: str, ucd: str = "", **more: Any) -> Column:
     ],
 )
 def test_the_unit_is_that_of_the_size_of_numbers(one: Column, low: float, high: float, unit: str) -> None:
-    assert usual(one, {"minimum": low, "maximum": high}).unit == unit
-    assert usual(one, {}).unit == (one.unit or ""), "of nothing known"
+    assert choose_usual_scale(one, {"minimum": low, "maximum": high}).unit == unit
+    assert choose_usual_scale(one, {}).unit == (one.unit or ""), "of nothing known"
 
 
 def test_light_by_its_wavelength_is_what_astropy_says() -> None:
     from astropy import units as u
 
     for one, values in ((column("Hz", "em.freq"), [6e13, 8e14]), (column("Hz", "em.freq"), [1e18, 3e18]), (column("m", "em.wl"), [3e-7, 5e-7])):  # fmt: skip
-        scale = usual(one, {"minimum": values[0], "maximum": values[1]})
+        scale = choose_usual_scale(one, {"minimum": values[0], "maximum": values[1]})
         right = (values * u.Unit(one.unit)).to_value(u.Unit(scale.unit), u.spectral())
-        assert [scale.of(value) for value in values] == pytest.approx(list(right), rel=1e-9)
+        assert [scale.convert(value) for value in values] == pytest.approx(list(right), rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def test_light_by_its_wavelength_is_what_astropy_says() -> None:
     ],
 )
 def test_numbers_have_their_points_below_each_other(values: list[float | None], texts: list[str | None]) -> None:
-    assert written(values) == texts
+    assert format_numbers(values) == texts
 
 
 @settings(max_examples=200, deadline=None)
 @given(some.lists(some.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=8))
 def test_what_is_written_is_the_number_to_three_digits_at_least(values: list[float]) -> None:
     raised = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
-    for value, text in zip(values, written(values), strict=True):
+    for value, text in zip(values, format_numbers(values), strict=True):
         assert text is not None
         mantissa, _, power = text.partition("\u00d710")
         read = float(f"{mantissa}e{power.translate(raised) or 0}")
@@ -100,58 +100,58 @@ def test_what_is_written_is_the_number_to_three_digits_at_least(values: list[flo
     [("10**14.solMass", "10¹⁴ M☉"), ("1e14solMass", "10¹⁴ M☉"), ("km.s-1", "km s⁻¹"), ("W.m**-2.Hz**-1", "W m⁻² Hz⁻¹"), ("um", "µm"), ("deg", "°"), ("Mbyte", "MB"), ("km/s", "km/s"), ("", ""), ("mag", "mag"), ("<b>", "<b>"), ("degree", "degree"), ("Tbyte", "TB")],
 )  # fmt: skip
 def test_units_are_typeset(unit: str, text: str) -> None:
-    assert unit_text(unit) == text
+    assert format_unit(unit) == text
 
 
 def test_one_number_is_written_short() -> None:
-    assert [alone(one) for one in (1 / 3, 123456.7, 1234567.8, 1e9, -58912345678912.3)] == ["0.333333", "123457", "1234568", "1\u00d710⁹", "-5.89123\u00d710¹³"]  # fmt: skip
+    assert [format_number(one) for one in (1 / 3, 123456.7, 1234567.8, 1e9, -58912345678912.3)] == ["0.333333", "123457", "1234568", "1\u00d710⁹", "-5.89123\u00d710¹³"]  # fmt: skip
 
 
-def page(*described: tuple[Column, list[Any]], **labels: Any) -> tuple[Page, Labels]:
-    table = dated(Table(schema="a", name="epn_core", columns=tuple(one for one, _ in described)))
+def page(*described: tuple[Column, list[Any]], **labels: Any) -> tuple[RowPage, ColumnLabels]:
+    table = set_column_epochs(Table(schema="a", name="epn_core", columns=tuple(one for one, _ in described)))
     rows = pa.table({one.name: pa.array(given, one.type.arrow) for one, given in described})
     statistics = {
         one.name: {"minimum": min(given), "maximum": max(given)} for one, given in described if one.type.is_numeric
     }
-    return Page(columns=table.columns, rows=rows, keys=("",) * rows.num_rows, offset=0, more=False), Labels(
-        table=table, statistics=statistics, **labels
-    )
+    return RowPage(
+        columns=table.columns, rows=rows, keys=("",) * rows.num_rows, offset=0, has_more=False
+    ), ColumnLabels(table=table, statistics=statistics, **labels)
 
 
 LOW = Column(name="spectral_range_min", type=FLOAT64, unit="Hz", ucd="em.freq;stat.min")
-HIGH = LOW.having(name="spectral_range_max", ucd="em.freq;stat.max")
+HIGH = LOW.copy_with(name="spectral_range_max", ucd="em.freq;stat.max")
 OTHER = Column(name="granule_uid", type=STRING)
 
 
 def test_frequencies_are_told_as_wavelengths_under_their_name() -> None:
     found, labels = page((OTHER, ["a"]), (LOW, [5.889e13]), (HIGH, [8.226e14]))
-    heads = headings(found, labels.table, labels=labels)
+    heads = build_headings(found, labels.table, labels=labels)
     assert [(one.label, one.unit) for one in heads[1:]] == [("Longest wavelength", "um"), ("Shortest wavelength", "um")]
-    (row,) = cells(found, labels.table, labels=labels)
+    (row,) = format_cells(found, labels.table, labels=labels)
     assert [row[1].text, row[1].title] == ["5.09072", "58890000000000.0 Hz"]  # type: ignore[union-attr]
-    (pair,) = pairs(heads, labels)
-    assert (pair.label, pair.low, pair.high) == ("Wavelength", 2, 1), "from the shortest to the longest"
-    assert places(heads, [pair]) == [0, pair]
+    (pair,) = find_column_pairs(heads, labels)
+    assert (pair.label, pair.low_number, pair.high_number) == ("Wavelength", 2, 1), "from the shortest to the longest"
+    assert arrange_columns(heads, [pair]) == [0, pair]
     wanted = (("spectral_range_min", "GHz"),)
-    heads = headings(found, labels.table, wanted, labels=labels)
+    heads = build_headings(found, labels.table, wanted, labels=labels)
     assert [heads[1].label, heads[1].unit] == ["Lowest frequency", "GHz"]
-    assert pairs(heads, labels) == [], "in two units they are two columns"
-    assert [one.unit for one in headings(found, labels.table)] == ["", "Hz", "Hz"], (
+    assert find_column_pairs(heads, labels) == [], "in two units they are two columns"
+    assert [one.unit for one in build_headings(found, labels.table)] == ["", "Hz", "Hz"], (
         "answers of queries stay as they are"
     )
 
 
 def test_names_as_queries_write_them_keep_units_digits_and_pairs_apart() -> None:
-    found, labels = page((LOW, [5.889123456e13]), (HIGH, [8.226e14]), raw=True)
-    heads = headings(found, labels.table, labels=labels)
+    found, labels = page((LOW, [5.889123456e13]), (HIGH, [8.226e14]), is_raw=True)
+    heads = build_headings(found, labels.table, labels=labels)
     assert [(one.label, one.unit) for one in heads] == [("spectral_range_min", "Hz"), ("spectral_range_max", "Hz")]
-    assert pairs(heads, labels) == []
-    assert cells(found, labels.table, labels=labels)[0][0].title == "5.889123456e+13"  # type: ignore[union-attr]
+    assert find_column_pairs(heads, labels) == []
+    assert format_cells(found, labels.table, labels=labels)[0][0].title == "5.889123456e+13"  # type: ignore[union-attr]
 
 
 def test_two_cells_are_one() -> None:
-    day = Cell(text="2004-01-01 03:55:33"), Cell(text="2004-01-01 04:00:00", title="JD 2")
-    assert [one and (one.text, one.title) for one in (joined(*day), joined(Cell(text="1"), Cell(text="1")), joined(None, Cell(text="1")), joined(Cell(text="1"), None), joined(None, None))] == [
+    day = TextCell(text="2004-01-01 03:55:33"), TextCell(text="2004-01-01 04:00:00", title="JD 2")
+    assert [one and (one.text, one.title) for one in (join_cells(*day), join_cells(TextCell(text="1"), TextCell(text="1")), join_cells(None, TextCell(text="1")), join_cells(TextCell(text="1"), None), join_cells(None, None))] == [
         ("2004-01-01 03:55:33 \u2013 04:00:00", "2004-01-01 03:55:33 \u2013 JD 2"), ("1", ""), ("… \u2013 1", ""), ("1 \u2013 …", ""), None
     ]  # fmt: skip
 
@@ -163,11 +163,11 @@ def test_three_hundred_columns_take_no_time() -> None:
         for end in ("min", "max")
     ]
     found, labels = page(*described)
-    heads = headings(found, labels.table, labels=labels)
-    assert len(places(heads, pairs(heads, labels))) == 150
+    heads = build_headings(found, labels.table, labels=labels)
+    assert len(arrange_columns(heads, find_column_pairs(heads, labels))) == 150
     assert len(labels._scales) == 300
 
 
 def test_single_precision_shows_what_it_has() -> None:
     found, labels = page((Column(name="x", type=Type("float")), [float(np.float32(0.1)), 0.25]))
-    assert [row[0].text for row in cells(found, labels.table, labels=labels)] == ["0.10", "0.25"]  # type: ignore[union-attr]
+    assert [row[0].text for row in format_cells(found, labels.table, labels=labels)] == ["0.10", "0.25"]  # type: ignore[union-attr]

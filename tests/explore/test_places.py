@@ -19,12 +19,12 @@ from hven.model.errors import UserError
 from hven.model.sky import Regions, region_files
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, parse_type
-from hven.portal._explore import map_frames, places, read, search_regions
-from hven.portal._explore.page_queries import Asking
-from hven.portal._explore.search import Search
+from hven.portal._explore import map_frames, map_places, parse_search, search_regions
+from hven.portal._explore.page_queries import QueryRunner
+from hven.portal._explore.search import TableSearch
 from hven.site import Site
-from hven.site.auth._permit import ANONYMOUS, DEFAULT
-from hven.testing.policies import half_hidden
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 
 NUMBER = 6000
@@ -83,18 +83,20 @@ DATA = made()
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     tables = {f"a.{table.name}": (table, DATA[table.name]) for table in (BOXES, SPOTS, DISC)}
-    stars = {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}
+    stars = {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema))}
     with tiny_site(tmp_path_factory.mktemp("places"), {**tables, **stars}) as found:
         yield found
 
 
 @pytest.fixture
-def asking(site: Site) -> Asking:
-    return Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+def asking(site: Site) -> QueryRunner:
+    return QueryRunner(
+        site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=site.get_published_state()
+    )
 
 
 def test_frames_are_found_in_the_columns() -> None:
-    boxes, spots, disc = (map_frames.frame(table) for table in (BOXES, SPOTS, DISC))
+    boxes, spots, disc = (map_frames.find_map_frame(table) for table in (BOXES, SPOTS, DISC))
     assert boxes is not None
     assert (boxes.fields, boxes.bounds) == (("c1", "c2"), ("c1min", "c2min", "c1max", "c2max"))
     assert spots is not None
@@ -102,30 +104,30 @@ def test_frames_are_found_in_the_columns() -> None:
     assert disc is not None
     assert (disc.said, disc.unit) == ("helioprojective", "arcsec")
     assert disc.radius > 900
-    assert map_frames.frame(TABLE) is None
-    assert map_frames.kind(TABLE) == "sky"
+    assert map_frames.find_map_frame(TABLE) is None
+    assert map_frames.classify_map(TABLE) == "sky"
     # a position that is said to be one, on a body
-    assert map_frames.frame(replace(SPOTS, position=("lon", "lat"))) == spots
-    assert map_frames.kind(replace(TABLE, columns=(*TABLE.columns, *SPOTS.columns[1:]))) == "sky"
+    assert map_frames.find_map_frame(replace(SPOTS, position=("lon", "lat"))) == spots
+    assert map_frames.classify_map(replace(TABLE, columns=(*TABLE.columns, *SPOTS.columns[1:]))) == "sky"
 
 
 @pytest.mark.parametrize("table", [BOXES, SPOTS, DISC])
-def test_many_rows_are_counted_in_a_grid(asking: Asking, table: Table) -> None:
-    frame = map_frames.frame(table)
+def test_many_rows_are_counted_in_a_grid(asking: QueryRunner, table: Table) -> None:
+    frame = map_frames.find_map_frame(table)
     assert frame is not None
     rows = {name: np.asarray(DATA[table.name].column(name)) for name in frame.bounds}
     west, south, east, north = (rows[name] for name in frame.bounds)
     lon = west + ((east - west) % 360 if table is BOXES else 0) / 2
     lat = (south + north) / 2
-    side = (frame.box[2] - frame.box[0]) / places.ACROSS
+    side = (frame.box[2] - frame.box[0]) / map_places.GRID_COLUMNS
     across = np.floor((lon - frame.box[0]) / side).astype(int)
-    across = across if frame.radius else across % places.ACROSS
+    across = across if frame.radius else across % map_places.GRID_COLUMNS
     up = np.minimum(np.floor((lat - frame.box[1]) / side).astype(int), round((frame.box[3] - frame.box[1]) / side) - 1)
     wanted: dict[tuple[int, int], int] = {}
     for at in zip(across.tolist(), up.tolist(), strict=True):
         wanted[at] = wanted.get(at, 0) + 1
-    found = places.body(Search(table=table), asking)
-    assert (found.total, sum(found.counts), found.keys) == (NUMBER, NUMBER, ())
+    found = map_places.find_body_places(TableSearch(table=table), asking)
+    assert (found.total_rows, sum(found.counts), found.keys) == (NUMBER, NUMBER, ())
     corners = [tuple(map(float, shape.split()[:2])) for shape in found.shapes if shape is not None]
     got = {
         (round((x - frame.box[0]) / side), round((y - frame.box[1]) / side)): count
@@ -134,9 +136,9 @@ def test_many_rows_are_counted_in_a_grid(asking: Asking, table: Table) -> None:
     assert got == wanted
 
 
-def test_few_rows_are_drawn_themselves(asking: Asking) -> None:
-    found = places.body(read([("id", "..9")], SPOTS), asking)
-    assert (found.total, found.counts) == (10, ())
+def test_few_rows_are_drawn_themselves(asking: QueryRunner) -> None:
+    found = map_places.find_body_places(parse_search([("id", "..9")], SPOTS), asking)
+    assert (found.total_rows, found.counts) == (10, ())
     rows = DATA["spots"].slice(0, 10)
     shapes = {
         key: [float(one) for one in (shape or "").split()] for key, shape in zip(found.keys, found.shapes, strict=True)
@@ -148,7 +150,7 @@ def test_few_rows_are_drawn_themselves(asking: Asking) -> None:
 def test_regions_are_drawn_where_they_are(tmp_path: Path) -> None:
     """Rings on the map from 0 to 360: holes, parts, across 0, poles, cells; of each point GEOS says the same as the regions themselves."""
     box = "polygon {0} {1} {2} {1} {2} {3} {0} {3}".format
-    hole = Regions.ranges(60, 110, -30, 20).difference(Regions.ranges(70, 90, -20, 0))
+    hole = Regions.from_ranges(60, 110, -30, 20).difference(Regions.from_ranges(70, 90, -20, 0))
     given: dict[str, tuple[str | None, str | None]] = {
         "plain": (box(20, 10, 50, 30), None),
         "over": (box(340, -40, 385, -10), None),
@@ -156,7 +158,7 @@ def test_regions_are_drawn_where_they_are(tmp_path: Path) -> None:
         "parts": (f"{box(220, 20, 240, 40)} {box(350, 30, 375, 50)}", None),
         "pole": ("polygon 0 60 90 60 180 60 270 60", None),
         "circle": ("circle 1 -70 15", None),
-        "cells": (box(60, -30, 110, 20), str(hole.mocs()[0][0])),
+        "cells": (box(60, -30, 110, 20), str(hole.to_mocs()[0][0])),
         "none": (None, None),
     }
     table = replace(
@@ -179,8 +181,14 @@ def test_regions_are_drawn_where_they_are(tmp_path: Path) -> None:
         }
     )
     with tiny_site(tmp_path, {"a.boxes": (table, data)}) as site:
-        found = places.body(
-            Search(table=table), Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+        found = map_places.find_body_places(
+            TableSearch(table=table),
+            QueryRunner(
+                site=site,
+                principal=ANONYMOUS_PRINCIPAL,
+                policies=DEFAULT_POLICIES,
+                published_state=site.get_published_state(),
+            ),
         )
     rng = np.random.default_rng(7)
     lon, lat = rng.uniform(0, 360, 4000), np.degrees(np.arcsin(rng.uniform(-1, 1, 4000)))
@@ -196,14 +204,14 @@ def test_regions_are_drawn_where_they_are(tmp_path: Path) -> None:
             assert corners[:, 0].min() >= 0, name
             assert corners[:, 0].max() <= 360, name
             inside ^= shapely.contains_xy(shapely.Polygon(corners), lon, lat)
-        region = region_files.of_texts([text]).regions if cells is None else hole
+        region = region_files.parse_region_texts([text]).regions if cells is None else hole
         wrong = inside != region.take(np.zeros(len(lon), np.int64)).contains(lon, lat)
         assert wrong.sum() <= (60 if cells else 1), name  # cells are as coarse as a map shows
 
 
-def test_a_table_without_places_says_so(asking: Asking) -> None:
+def test_a_table_without_places_says_so(asking: QueryRunner) -> None:
     with pytest.raises(UserError, match="no places on a body"):
-        places.body(Search(table=TABLE), asking)
+        map_places.find_body_places(TableSearch(table=TABLE), asking)
 
 
 def load(data: bytes, directory: Path) -> MOC:
@@ -222,8 +230,8 @@ def load(data: bytes, directory: Path) -> MOC:
     ],
 )
 def test_the_region_of_a_search_is_mocpys(tmp_path: Path, place: tuple[str, str]) -> None:
-    found = search_regions.region(read([place], TABLE))
-    shape = search_regions.asked(read([place], TABLE))
+    found = search_regions.build_region_moc(parse_search([place], TABLE))
+    shape = search_regions.find_search_shape(parse_search([place], TABLE))
     if place[1].startswith("POLYGON"):
         theirs = MOC.from_polygon(Longitude([10, 20, 15], "deg"), Latitude([10, 10, 25], "deg"), max_depth=found.order)
     else:
@@ -231,62 +239,72 @@ def test_the_region_of_a_search_is_mocpys(tmp_path: Path, place: tuple[str, str]
         theirs = MOC.from_cone(
             Longitude(lon, "deg"), Latitude(lat, "deg"), radius=radius * units.deg, max_depth=found.order
         )
-    mine = load(region_files.moc_written(found), tmp_path)
-    assert b"COORDSYS= 'C" in region_files.moc_written(found)
-    assert b"COORDSYS= 'mars" in region_files.moc_written(found, body="Mars")
+    mine = load(region_files.write_moc(found), tmp_path)
+    assert b"COORDSYS= 'C" in region_files.write_moc(found)
+    assert b"COORDSYS= 'mars" in region_files.write_moc(found, body="Mars")
     assert theirs.difference(mine).sky_fraction == 0
     assert mine.difference(theirs).sky_fraction <= 0.1 * theirs.sky_fraction, "cells at the edge alone"
-    assert mine.sky_fraction < 1.5 * shape.area() / 41252.96  # type: ignore[union-attr]
+    assert mine.sky_fraction < 1.5 * shape.compute_area() / 41252.96  # type: ignore[union-attr]
 
 
-def test_what_rows_cover(asking: Asking, site: Site, tmp_path: Path) -> None:
-    few = read([("dec", "0..")], TABLE)
+def test_what_rows_cover(asking: QueryRunner, site: Site, tmp_path: Path) -> None:
+    few = parse_search([("dec", "0..")], TABLE)
     rows = [row for row in ROWS if row["dec"] >= 0]
-    mine = load(region_files.moc_written(search_regions.coverage(few, asking)), tmp_path)
+    mine = load(region_files.write_moc(search_regions.build_rows_moc(few, asking)), tmp_path)
     theirs = MOC.from_lonlat(
         [row["ra"] for row in rows] * units.deg,
         [row["dec"] for row in rows] * units.deg,
-        max_norder=search_regions.ROWS_ORDER,
+        max_norder=search_regions.ROW_COVERAGE_ORDER,
     )
     assert mine == theirs
-    every = load(region_files.moc_written(search_regions.coverage(Search(table=TABLE), asking)), tmp_path)
-    assert theirs.difference(every.degrade_to_order(search_regions.ROWS_ORDER)).sky_fraction == 0
-    half = Asking(site=site, who=ANONYMOUS, policies=half_hidden("id"), holdings=site.current())
-    seen = load(region_files.moc_written(search_regions.coverage(Search(table=TABLE), half)), tmp_path)
+    every = load(region_files.write_moc(search_regions.build_rows_moc(TableSearch(table=TABLE), asking)), tmp_path)
+    assert theirs.difference(every.degrade_to_order(search_regions.ROW_COVERAGE_ORDER)).sky_fraction == 0
+    half = QueryRunner(
+        site=site,
+        principal=ANONYMOUS_PRINCIPAL,
+        policies=build_half_hidden_policies("id"),
+        published_state=site.get_published_state(),
+    )
+    seen = load(region_files.write_moc(search_regions.build_rows_moc(TableSearch(table=TABLE), half)), tmp_path)
     shown = [row for row in ROWS if row["id"] % 2 == 0]
     assert seen == MOC.from_lonlat(
         [row["ra"] for row in shown] * units.deg,
         [row["dec"] for row in shown] * units.deg,
-        max_norder=search_regions.ROWS_ORDER,
+        max_norder=search_regions.ROW_COVERAGE_ORDER,
     ), "cells of hidden rows are not told"
     with pytest.raises(UserError, match="asks for no place"):
-        search_regions.region(few)
+        search_regions.build_region_moc(few)
 
 
 def test_other_ways_to_write_it() -> None:
-    found = search_regions.region(read([("_near", "80,-20,7")], TABLE))
-    assert MOC.from_string(region_files.moc_written(found, "ascii").decode(), "ascii") == MOC.from_string(
-        region_files.moc_written(found, "json").decode(), "json"
+    found = search_regions.build_region_moc(parse_search([("_near", "80,-20,7")], TABLE))
+    assert MOC.from_string(region_files.write_moc(found, "ascii").decode(), "ascii") == MOC.from_string(
+        region_files.write_moc(found, "json").decode(), "json"
     )
 
 
 def test_images_of_whole_discs_are_where_their_observers_stand(tmp_path: Path) -> None:
     """They have no c1 and c2: maps show the point below the observer, and a box on the map searches by it, also across 0."""
     table = whole_discs()
-    framed = map_frames.frame(table)
+    framed = map_frames.find_map_frame(table)
     assert framed is not None
-    assert (framed.bounds, framed.fields, map_frames.kind(table)) == (OBSERVER, ("subobserver_longitude", "subobserver_latitude"), "body")  # fmt: skip
-    covered = map_frames.frame(whole_discs("deg"))
+    assert (framed.bounds, framed.fields, map_frames.classify_map(table)) == (OBSERVER, ("subobserver_longitude", "subobserver_latitude"), "body")  # fmt: skip
+    covered = map_frames.find_map_frame(whole_discs("deg"))
     assert covered is not None
     assert covered.bounds == ("c1min", "c2min", "c1max", "c2max"), "what is covered goes first"
     lons, lats = [350.0, 5.0, 180.0, None], [-7.0, 3.0, 0.0, None]
     rows = {"id": [1, 2, 3, 4], **dict.fromkeys(("c1min", "c1max", "c2min", "c2max"), [None] * 4)}
     rows |= dict(zip(OBSERVER, (lons, lats, lons, lats), strict=True))
-    with tiny_site(tmp_path, {"a.discs": (table, pa.table(rows, schema=table.arrow))}) as site:
-        asking = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
-        found = places.body(Search(table=table), asking)
-        assert found.total == 3
+    with tiny_site(tmp_path, {"a.discs": (table, pa.table(rows, schema=table.arrow_schema))}) as site:
+        asking = QueryRunner(
+            site=site,
+            principal=ANONYMOUS_PRINCIPAL,
+            policies=DEFAULT_POLICIES,
+            published_state=site.get_published_state(),
+        )
+        found = map_places.find_body_places(TableSearch(table=table), asking)
+        assert found.total_rows == 3
         assert sorted(found.shapes) == ["180 0 180 0", "350 -7 350 -7", "5 3 5 3"]
-        near = read([("subobserver_longitude", "340..10")], table)
+        near = parse_search([("subobserver_longitude", "340..10")], table)
         assert near.faults == ()
-        assert asking.number(near.count()) == 2
+        assert asking.fetch_number(near.build_count_query()) == 2

@@ -7,9 +7,9 @@ import pytest
 
 from hven.model.table import Column, Table
 from hven.model.types import STRING
-from hven.portal._explore.cell_text import cells
-from hven.portal._explore.reference_links import reference_links
-from hven.portal._explore.rows import Page
+from hven.portal._explore.cell_text import format_cells
+from hven.portal._explore.reference_links import list_reference_links
+from hven.portal._explore.row_pages import RowPage
 
 
 def column(ucd: str, **more: str) -> Column:
@@ -33,20 +33,20 @@ def column(ucd: str, **more: str) -> Column:
     ],
 )  # fmt: skip
 def test_what_a_value_leads_to(ucd: str, value: str, wanted: list[tuple[str, str]]) -> None:
-    assert [(one.target, one.address) for one in reference_links([(column(ucd), value)])] == wanted
+    assert [(one.target, one.address) for one in list_reference_links([(column(ucd), value)])] == wanted
 
 
 def test_a_link_of_the_descriptor_comes_first() -> None:
-    assert reference_links([(column("meta.id;src", link="https://x.example/${x}"), "M 31")]) == []
-    assert reference_links([(column("meta.id;src"), None)]) == []
+    assert list_reference_links([(column("meta.id;src", link="https://x.example/${x}"), "M 31")]) == []
+    assert list_reference_links([(column("meta.id;src"), None)]) == []
 
 
 def test_bibcodes_are_links_where_they_stand() -> None:
     bib = column("meta.bib.bibcode")
     table = Table(schema="a", name="b", columns=(bib,))
     rows = pa.table({"x": ["1997A&A...323L..49P", "unknown", None]})
-    page = Page(columns=(bib,), rows=rows, keys=("",) * 3, offset=0, more=False)
-    (first,), (second,), (third,) = cells(page, table)
+    page = RowPage(columns=(bib,), rows=rows, keys=("",) * 3, offset=0, has_more=False)
+    (first,), (second,), (third,) = format_cells(page, table)
     assert first is not None
     assert first.text == "1997A&A...323L..49P"
     assert first.href == "https://ui.adsabs.harvard.edu/abs/1997A%26A...323L..49P/abstract"

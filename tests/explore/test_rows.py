@@ -10,25 +10,27 @@ import pyarrow as pa
 import pytest
 from searched import ROWS, TABLE
 
-from hven.portal._explore import read
-from hven.portal._explore.page_queries import Asking
-from hven.portal._explore.rows import count, one, page, place
+from hven.portal._explore import parse_search
+from hven.portal._explore.page_queries import QueryRunner
+from hven.portal._explore.row_pages import count_rows, fetch_page, fetch_row, find_row_number
 from hven.site import Site
-from hven.site.auth._permit import ANONYMOUS, DEFAULT
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.site import tiny_site
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with tiny_site(
-        tmp_path_factory.mktemp("rows"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}
+        tmp_path_factory.mktemp("rows"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema))}
     ) as made:
         yield made
 
 
 @pytest.fixture
-def asking(site: Site) -> Asking:
-    return Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+def asking(site: Site) -> QueryRunner:
+    return QueryRunner(
+        site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=site.get_published_state()
+    )
 
 
 @pytest.mark.parametrize("knows", [True, False])
@@ -44,14 +46,14 @@ def asking(site: Site) -> Asking:
         [("_sort", "solar_longitude,-id")],
     ],
 )
-def test_pages_together_are_the_table(asking: Asking, pairs: list[tuple[str, str]], knows: bool) -> None:
-    search = read([*pairs, ("_cols", "size,target_name,id")], TABLE)
-    total = count(search, asking).rows
+def test_pages_together_are_the_table(asking: QueryRunner, pairs: list[tuple[str, str]], knows: bool) -> None:
+    search = parse_search([*pairs, ("_cols", "size,target_name,id")], TABLE)
+    total = count_rows(search, asking).rows
     assert total is not None
     found: list[dict[str, Any]] = []
     for offset in range(0, total, 37):
-        some = page(search, asking, offset=offset, limit=37, total=total if knows else None)
-        assert some.more == (offset + some.rows.num_rows < total)
+        some = fetch_page(search, asking, offset=offset, limit=37, total_rows=total if knows else None)
+        assert some.has_more == (offset + some.rows.num_rows < total)
         assert [column.name for column in some.columns] == ["size", "target_name", "id"] == some.rows.column_names
         assert [json.loads(key) for key in some.keys] == [[value] for value in some.rows.column("id").to_pylist()]
         found += some.rows.to_pylist()
@@ -64,37 +66,37 @@ def test_pages_together_are_the_table(asking: Asking, pairs: list[tuple[str, str
         assert not gone or gone == list(range(gone[0], gone[0] + len(gone))), (
             "nulls stay together, whichever way one comes"
         )
-    whole = page(search, asking, limit=1000)
+    whole = fetch_page(search, asking, limit=1000)
     assert whole.rows.to_pylist() == found
-    assert not whole.more
+    assert not whole.has_more
 
 
-def test_behind_the_end_there_is_nothing(asking: Asking) -> None:
-    search = read([("_sort", "size")], TABLE)
+def test_behind_the_end_there_is_nothing(asking: QueryRunner) -> None:
+    search = parse_search([("_sort", "size")], TABLE)
     for total in (300, None):
-        some = page(search, asking, offset=300, total=total)
-        assert (some.rows.num_rows, some.more) == (0, False)
+        some = fetch_page(search, asking, offset=300, total_rows=total)
+        assert (some.rows.num_rows, some.has_more) == (0, False)
 
 
-def test_a_row_is_found_by_its_key(asking: Asking) -> None:
-    found = one(read([], TABLE), asking, "[7]")
+def test_a_row_is_found_by_its_key(asking: QueryRunner) -> None:
+    found = fetch_row(parse_search([], TABLE), asking, "[7]")
     assert found.rows.to_pylist() == [ROWS[7]]
 
 
 @pytest.mark.parametrize("key", ["", "7", "[]", "[7,8]", '["7"]', "[true]", "[null]", "{", '["x\' OR 1=1"]', "[99999]"])
-def test_what_is_no_key_finds_nothing(asking: Asking, key: str) -> None:
-    assert one(read([], TABLE), asking, key).rows.num_rows == 0
+def test_what_is_no_key_finds_nothing(asking: QueryRunner, key: str) -> None:
+    assert fetch_row(parse_search([], TABLE), asking, key).rows.num_rows == 0
 
 
 @pytest.mark.parametrize(
     "pairs", [[], [("_sort", "target_name,-size")], [("_sort", "-size"), ("size", "..20")], [("size", "5..9")]]
 )
-def test_the_place_of_a_row_is_where_pages_have_it(asking: Asking, pairs: list[tuple[str, str]]) -> None:
-    search = read(pairs, TABLE)
-    keys = page(search, asking, limit=1000).keys
+def test_the_place_of_a_row_is_where_pages_have_it(asking: QueryRunner, pairs: list[tuple[str, str]]) -> None:
+    search = parse_search(pairs, TABLE)
+    keys = fetch_page(search, asking, limit=1000).keys
     assert len(keys) > 10
     for at in (0, 1, len(keys) // 2, len(keys) - 1):
-        assert place(search, asking, keys[at]) == at
+        assert find_row_number(search, asking, keys[at]) == at
     left_out = {json.dumps([row["id"]]) for row in ROWS} - set(keys)
     for key in (*sorted(left_out)[:3], "[99999]", "7", '["7"]', ""):
-        assert place(search, asking, key) is None
+        assert find_row_number(search, asking, key) is None

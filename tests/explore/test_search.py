@@ -17,8 +17,8 @@ from hven import query
 from hven.model.errors import UserError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, POLYGON
-from hven.portal._condition_words import field, write_value
-from hven.portal._explore import Near, Search, read
+from hven.portal._condition_values import parse_field_values, write_value
+from hven.portal._explore import SearchCircle, TableSearch, parse_search
 from hven.site import Site
 from hven.testing.site import tiny_site
 
@@ -26,23 +26,24 @@ from hven.testing.site import tiny_site
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with tiny_site(
-        tmp_path_factory.mktemp("search"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}
+        tmp_path_factory.mktemp("search"),
+        {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema))},
     ) as made:
         yield made
 
 
-def asked(text: str, **more: Any) -> Search:
-    return read(parse_qsl(text, keep_blank_values=True), TABLE, **more)
+def asked(text: str, **more: Any) -> TableSearch:
+    return parse_search(parse_qsl(text, keep_blank_values=True), TABLE, **more)
 
 
-def found(site: Site, search: Search) -> set[int]:
+def found(site: Site, search: TableSearch) -> set[int]:
     assert search.faults == ()
-    with query.run(search.query(columns=["id"]), site=site) as result:
-        ids = result.table().column("id").to_pylist()
-    with query.run(search.adql(), site=site) as result:  # the text that a page shows is the same question
-        assert sorted(result.table().column("id").to_pylist()) == sorted(ids)
-    with query.run(search.count(), site=site) as result:
-        assert result.table().column(0)[0].as_py() == len(ids)
+    with query.run_query(search.build_query(columns=["id"]), site=site) as result:
+        ids = result.read_table().column("id").to_pylist()
+    with query.run_query(search.write_adql(), site=site) as result:  # the text that a page shows is the same question
+        assert sorted(result.read_table().column("id").to_pylist()) == sorted(ids)
+    with query.run_query(search.build_count_query(), site=site) as result:
+        assert result.read_table().column(0)[0].as_py() == len(ids)
     return set(ids)
 
 
@@ -82,7 +83,7 @@ def test_an_address_finds_the_rows_that_it_means(site: Site, text: str, true: Ca
 
 def test_a_place_is_a_circle_or_a_region(site: Site) -> None:
     near = asked("_near=113.1,-40.1,3")
-    assert near.near == Near(lon=113.1, lat=-40.1, radius=3.0)
+    assert near.near == SearchCircle(longitude=113.1, latitude=-40.1, radius_degrees=3.0)
     assert 3 in found(site, near)
     assert found(site, asked("_in=CIRCLE 113.1 -40.1 3")) == found(site, near)
     assert 3 in found(site, asked("_in=POLYGON 110 -45 116 -45 116 -35 110 -35"))
@@ -99,20 +100,20 @@ def test_rows_whose_footprint_holds_a_point(tmp_path: Path) -> None:
     table = Table(schema="sky", name="maps", columns=columns, position=("ra", "dec"), primary=("id",))
     corners = [[x, -2.0, x + 4, -2.0, x + 4, 2.0, x, 2.0] for x in (0.0, 3.0, 358.0, 90.0)]
     data = {"id": [0, 1, 2, 3], "ra": [200.0] * 4, "dec": [50.0] * 4, "s_region": corners}
-    with tiny_site(tmp_path, {"sky.maps": (table, pa.table(data, schema=table.arrow))}) as site:
+    with tiny_site(tmp_path, {"sky.maps": (table, pa.table(data, schema=table.arrow_schema))}) as site:
         for at, wanted in (("3.5 1", {0, 1}), ("1 0", {0, 2}), ("359.5 -1", {2}), ("50 0", set())):
-            assert found(site, read([("_in", f"POINT {at}")], table)) == wanted
+            assert found(site, parse_search([("_in", f"POINT {at}")], table)) == wanted
     (fault,) = asked("_in=POINT 1 2").faults
     assert fault.message == "rows of this table have no footprints"
-    assert read([("_in", "POINT 1")], table).faults
+    assert parse_search([("_in", "POINT 1")], table).faults
 
 
 def test_a_name_is_located_and_stays_in_the_address() -> None:
     search = asked(
         "_near=Somewhere, far,2", locate=lambda name: (10.0, 20.0) if name == "Somewhere, far" else (0.0, 0.0)
     )
-    assert search.near == Near(lon=10.0, lat=20.0, radius=2.0, name="Somewhere, far")
-    assert ("_near", "Somewhere, far,2.0") in search.pairs()
+    assert search.near == SearchCircle(longitude=10.0, latitude=20.0, radius_degrees=2.0, name="Somewhere, far")
+    assert ("_near", "Somewhere, far,2.0") in search.list_parameters()
 
 
 def test_every_fault_is_told_beside_its_field_and_the_rest_still_runs(site: Site) -> None:
@@ -127,7 +128,7 @@ def test_every_fault_is_told_beside_its_field_and_the_rest_still_runs(site: Site
     assert all(fault.message and fault.remedy for fault in search.faults)
     assert next(fault for fault in search.faults if fault.field == "siez").remedy == "did you mean size?"
     assert search.columns == ("id",)
-    assert found(site, search.having(faults=())) == {row["id"] for row in ROWS if row["target_name"] == "Moon"}
+    assert found(site, search.copy_with(faults=())) == {row["id"] for row in ROWS if row["target_name"] == "Moon"}
 
 
 @pytest.mark.parametrize(
@@ -154,16 +155,16 @@ def test_tampered_states_are_told(text: str) -> None:
 def test_order_columns_and_the_panes_own_words_are_kept(site: Site) -> None:
     search = asked("_sort=-size,id&_cols=id,size&_map=1;2;3&_view=grid&_unit.size=m&_row=7")
     assert search.order == (("size", True), ("id", False))
-    assert [column.name for column in search.shown()] == ["id", "size"]
+    assert [column.name for column in search.list_shown_columns()] == ["id", "size"]
     assert search.rest == (("_map", "1;2;3"), ("_view", "grid"))
-    assert asked(search.address()) == search
-    with query.run(search.query(limit=3), site=site) as result:
-        assert result.table().column("id").to_pylist() == [299, 298, 296]  # 297 is a multiple of 11
+    assert asked(search.write_address()) == search
+    with query.run_query(search.build_query(limit=3), site=site) as result:
+        assert result.read_table().column("id").to_pylist() == [299, 298, 296]  # 297 is a multiple of 11
 
 
 def test_counts_of_choices_leave_their_own_condition_out() -> None:
     search = asked("target_name=Mars&size=1..2")
-    assert search.where(without="target_name") == asked("size=1..2").where()
+    assert search.build_condition(without="target_name") == asked("size=1..2").build_condition()
 
 
 WORD = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=12)
@@ -190,12 +191,12 @@ NAME = st.sampled_from(
 
 @given(st.lists(st.tuples(NAME, VALUE), max_size=8))
 def test_what_was_understood_is_written_so_that_it_reads_the_same(pairs: list[tuple[str, str]]) -> None:
-    first = read(pairs, TABLE)
-    again = read(parse_qsl(first.address(), keep_blank_values=True), TABLE)
+    first = parse_search(pairs, TABLE)
+    again = parse_search(parse_qsl(first.write_address(), keep_blank_values=True), TABLE)
     assert again.faults == ()
     assert again == first
-    assert again.address() == first.address()
-    first.adql()
+    assert again.write_address() == first.write_address()
+    first.write_adql()
 
 
 @given(
@@ -204,5 +205,5 @@ def test_what_was_understood_is_written_so_that_it_reads_the_same(pairs: list[tu
 def test_values_that_are_written_are_read_again(values: list[str | None]) -> None:
     """Choices and branches of the tree are conditions in addresses: each must lead to its own value, whatever that is."""
     if values:
-        words = field(",".join(map(write_value, values)))
+        words = parse_field_values(",".join(map(write_value, values)))
         assert [None if word.is_null else word.text for word in words] == values

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 
 from hven.model import units
-from hven.model.table import Column, Table, dated
+from hven.model.table import Column, Table, set_column_epochs
 from hven.model.types import FLOAT32, FLOAT64, INT32, STRING, TIMESTAMP
-from hven.portal._explore.cell_text import cells, headings
-from hven.portal._explore.fields import FAMILIES, choices
-from hven.portal._explore.rows import Page
+from hven.portal._explore.cell_text import build_headings, format_cells
+from hven.portal._explore.row_pages import RowPage
+from hven.portal._explore.search_fields import DISPLAY_UNIT_GROUPS, list_display_units
 
 
 def shown(
@@ -25,11 +25,11 @@ def shown(
     **table: Any,
 ) -> list[Any]:
     every = {column.name: (column, values), **(more or {})}
-    described = dated(Table(schema="a", name="b", columns=tuple(one for one, _ in every.values()), **table))
+    described = set_column_epochs(Table(schema="a", name="b", columns=tuple(one for one, _ in every.values()), **table))
     rows = pa.table({name: pa.array(given, one.type.arrow) for name, (one, given) in every.items()})
-    page = Page(columns=described.columns, rows=rows, keys=("",) * len(values), offset=0, more=False)
-    assert len(headings(page, described, wanted)) == len(every)
-    return [row[0] for row in cells(page, described, wanted, whole=whole)]
+    page = RowPage(columns=described.columns, rows=rows, keys=("",) * len(values), offset=0, has_more=False)
+    assert len(build_headings(page, described, wanted)) == len(every)
+    return [row[0] for row in format_cells(page, described, wanted, is_full=whole)]
 
 
 def texts(*args: Any, **more: Any) -> list[str | None]:
@@ -142,19 +142,19 @@ def test_units_that_a_reader_chose(column: Column, value: float, unit: str, text
 
 
 def test_units_that_can_be_chosen() -> None:
-    assert choices(RA) == ("deg", "h:m:s", "arcmin", "arcsec", "mas", "rad")
-    assert choices(DEC)[1] == "d:m:s"
-    assert choices(Column(name="x", type=FLOAT64, unit="um"))[:3] == ("um", "m", "mm")
+    assert list_display_units(RA) == ("deg", "h:m:s", "arcmin", "arcsec", "mas", "rad")
+    assert list_display_units(DEC)[1] == "d:m:s"
+    assert list_display_units(Column(name="x", type=FLOAT64, unit="um"))[:3] == ("um", "m", "mm")
     for column in (
         Column(name="x", type=FLOAT64),
         Column(name="x", type=FLOAT64, unit="mag"),
         Column(name="x", type=STRING, unit="km"),
         Column(name="time_min", type=FLOAT64, unit="d", ucd="time.start", epoch=0.0),
     ):
-        assert choices(column) == ()
-    for family in FAMILIES:
+        assert list_display_units(column) == ()
+    for family in DISPLAY_UNIT_GROUPS:
         for unit in family:
-            assert units.convertible(family[0], unit), unit
+            assert units.is_convertible(family[0], unit), unit
 
 
 def test_of_a_long_address_one_reads_the_file_or_whose_service_it_is() -> None:

@@ -13,12 +13,12 @@ from searched import ROWS, TABLE
 
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, STRING, TIMESTAMP
-from hven.portal._explore import read, strip
-from hven.portal._explore.page_queries import Asking
-from hven.portal._explore.strip_bins import Bins, bins, values_of
+from hven.portal._explore import overview_strip, parse_search
+from hven.portal._explore.page_queries import QueryRunner
+from hven.portal._explore.strip_bins import ColumnBins, choose_bins, to_float_values
 from hven.site import Site
-from hven.site.auth._permit import ANONYMOUS, DEFAULT
-from hven.testing.policies import half_hidden
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 
 RANDOM = np.random.default_rng(5)
@@ -46,35 +46,43 @@ def arrow(name: str) -> tuple[Column, pa.Array]:
 
 
 @pytest.fixture(scope="module")
-def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Asking, Table]]:
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[QueryRunner, Table]]:
     columns = {name: replace(column, name=name) for name, (column, _) in VALUES.items()}
     table = Table(schema="s", name="t", columns=tuple(columns.values()))
     rows = pa.table({name: arrow(name)[1] for name in VALUES})
     with tiny_site(tmp_path_factory.mktemp("kinds"), {"s.t": (table, rows)}) as site:
-        yield Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current()), table
+        yield (
+            QueryRunner(
+                site=site,
+                principal=ANONYMOUS_PRINCIPAL,
+                policies=DEFAULT_POLICIES,
+                published_state=site.get_published_state(),
+            ),
+            table,
+        )
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_what_a_bin_counts_its_condition_finds(name: str, kinds: tuple[Asking, Table]) -> None:
+def test_what_a_bin_counts_its_condition_finds(name: str, kinds: tuple[QueryRunner, Table]) -> None:
     """The whole way: bins of all values, and the rows that the condition of each bin finds."""
     road, table = kinds
     column, array = arrow(name)
-    values = values_of(array, column)
-    made = bins(column, values, (float(np.nanmin(values)), float(np.nanmax(values))))
+    values = to_float_values(array, column)
+    made = choose_bins(column, values, (float(np.nanmin(values)), float(np.nanmax(values))))
     assert made is not None
-    counts = made.count(values)
+    counts = made.count_values(values)
     assert counts[0] == 0
     assert counts.sum() == len(values)
     places = [at for at in range(len(made)) if counts[at + 1]]
     for at in [*places[:3], places[len(places) // 2], *places[-3:]]:
-        search = read([(name, f"{made.lows[at]}..{made.highs[at]}")], table)
+        search = parse_search([(name, f"{made.lows[at]}..{made.highs[at]}")], table)
         assert not search.faults
-        assert road.number(search.count()) == counts[at + 1], (made.lows[at], made.highs[at])
+        assert road.fetch_number(search.build_count_query()) == counts[at + 1], (made.lows[at], made.highs[at])
 
 
-def made(name: str, bounds: tuple[float, float] | None = None) -> Bins:
+def made(name: str, bounds: tuple[float, float] | None = None) -> ColumnBins:
     column, array = arrow(name)
-    found = bins(column, values_of(array, column), bounds)
+    found = choose_bins(column, to_float_values(array, column), bounds)
     assert found is not None
     return found
 
@@ -91,7 +99,7 @@ def test_edges_are_round() -> None:
 def test_what_lies_far_out_does_not_press_the_rest_together() -> None:
     found = made("outlier", (-99_999.0, 1.0))
     assert (found.lows[0], found.edges[0]) == ("", 0.0)
-    counts = found.count(values_of(*reversed(arrow("outlier"))))
+    counts = found.count_values(to_float_values(*reversed(arrow("outlier"))))
     assert counts[1:].max() < 1000
     far = made("far", None)
     assert far.edges[-1] < 20_000
@@ -104,15 +112,15 @@ def test_what_lies_far_out_does_not_press_the_rest_together() -> None:
 )  # fmt: skip
 def test_odd_values_have_no_bins_or_whole_ones(values: list[float | None]) -> None:
     array = pa.array(values, pa.float64())
-    found = bins(NUMBER, values_of(array, NUMBER), None)
+    found = choose_bins(NUMBER, to_float_values(array, NUMBER), None)
     if found is not None:
         assert np.all(np.diff(found.edges) > 0)
-        assert found.count(values_of(array, NUMBER)).sum() == len(values)
+        assert found.count_values(to_float_values(array, NUMBER)).sum() == len(values)
 
 
 def test_nulls_and_infinities_are_counted_apart_or_at_the_ends() -> None:
     found = made("spread")
-    counts = found.count(np.array([np.nan, np.inf, -np.inf, 3.0]))
+    counts = found.count_values(np.array([np.nan, np.inf, -np.inf, 3.0]))
     assert (counts[0], counts[1], counts[-1], counts.sum()) == (1, 1, 1, 4)
 
 
@@ -122,51 +130,53 @@ def test_nulls_and_infinities_are_counted_apart_or_at_the_ends() -> None:
 )  # fmt: skip
 def test_a_condition_is_shown_as_a_band(written: str, band: tuple[float, float] | None) -> None:
     values = RANDOM.uniform(0, 1, 999)
-    found = bins(NUMBER, values, (0.0, 1.0))
+    found = choose_bins(NUMBER, values, (0.0, 1.0))
     assert found is not None
-    assert found.band([written]) == (None if band is None else pytest.approx(band))
+    assert found.find_selected_band([written]) == (None if band is None else pytest.approx(band))
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with tiny_site(
-        tmp_path_factory.mktemp("strip"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}
+        tmp_path_factory.mktemp("strip"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema))}
     ) as made_:
         yield made_
 
 
-def asked_of(site: Site) -> Asking:
-    return Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+def asked_of(site: Site) -> QueryRunner:
+    return QueryRunner(
+        site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=site.get_published_state()
+    )
 
 
 @pytest.fixture
-def asking(site: Site) -> Asking:
+def asking(site: Site) -> QueryRunner:
     return asked_of(site)
 
 
-def test_the_strip_has_time_map_and_what_tells_most(asking: Asking) -> None:
-    found = strip.layout(TABLE, asking)
+def test_the_strip_has_time_map_and_what_tells_most(asking: QueryRunner) -> None:
+    found = overview_strip.find_strip_layout(TABLE, asking)
     assert found.time is not None
     assert found.time.column.name == "time_min"
-    assert found.ground is not None
-    assert found.ground.kind == "sky"
+    assert found.overview_map is not None
+    assert found.overview_map.kind == "sky"
     # neither the key, nor the place, nor the end; the size of bodies grows with the time, and says no more than it
-    assert [one.column.name for one in found.parts] == ["solar_longitude"]
+    assert [one.column.name for one in found.histograms] == ["solar_longitude"]
 
 
 @pytest.mark.parametrize("pairs", [[], [("dec", "0..")], [("target_name", "Moon"), ("size", "5..")], [("id", "<0")]])
-def test_counts_are_numpys(asking: Asking, pairs: list[tuple[str, str]]) -> None:
-    chosen = strip.layout(TABLE, asking)
-    search = read(pairs, TABLE)
-    found = strip.counted(search, asking, chosen)
+def test_counts_are_numpys(asking: QueryRunner, pairs: list[tuple[str, str]]) -> None:
+    chosen = overview_strip.find_strip_layout(TABLE, asking)
+    search = parse_search(pairs, TABLE)
+    found = overview_strip.count_strip(search, asking, chosen)
     assert found is not None
     tests = {"dec": lambda row: row["dec"] >= 0, "size": lambda row: (row["size"] or 0) >= 5,
              "target_name": lambda row: row["target_name"] == "Moon", "id": lambda row: row["id"] < 0}  # fmt: skip
     rows = [row for row in ROWS if all(tests[name](row) for name, _ in pairs)]
-    assert found.exact
+    assert found.is_exact
     assert found.rows == len(rows)
     for one, counts in zip(chosen.bins, found.counts, strict=False):
-        zero = 2440587.5 if one.time else 0.0
+        zero = 2440587.5 if one.is_time else 0.0
         values = [row[one.column.name] - zero for row in rows]
         assert counts[1:].tolist() == np.histogram(values, bins=one.edges)[0].tolist()
     cells, _, _ = np.histogram2d(
@@ -176,32 +186,42 @@ def test_counts_are_numpys(asking: Asking, pairs: list[tuple[str, str]]) -> None
 
 
 def test_hidden_rows_are_neither_counted_nor_seen_in_the_choice(site: Site) -> None:
-    theirs = Asking(site=site, who=ANONYMOUS, policies=half_hidden("id"), holdings=site.current())
-    chosen = strip.layout(TABLE, theirs)
-    found = strip.counted(read([], TABLE), theirs, chosen)
+    theirs = QueryRunner(
+        site=site,
+        principal=ANONYMOUS_PRINCIPAL,
+        policies=build_half_hidden_policies("id"),
+        published_state=site.get_published_state(),
+    )
+    chosen = overview_strip.find_strip_layout(TABLE, theirs)
+    found = overview_strip.count_strip(parse_search([], TABLE), theirs, chosen)
     assert found is not None
     assert 0 < found.rows < len(ROWS)
-    assert found.rows == theirs.number(read([], TABLE).count())
+    assert found.rows == theirs.fetch_number(parse_search([], TABLE).build_count_query())
 
 
 def test_who_sees_no_row_is_shown_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
-    odd_rows = pa.Table.from_pylist([row for row in ROWS if row["id"] % 2], schema=TABLE.arrow)
+    odd_rows = pa.Table.from_pylist([row for row in ROWS if row["id"] % 2], schema=TABLE.arrow_schema)
     with tiny_site(tmp_path_factory.mktemp("hidden"), {"stars.main": (TABLE, odd_rows)}) as hidden:
-        theirs = Asking(site=hidden, who=ANONYMOUS, policies=half_hidden("id"), holdings=hidden.current())
-        assert strip.layout(TABLE, theirs) == strip.Layout()
+        theirs = QueryRunner(
+            site=hidden,
+            principal=ANONYMOUS_PRINCIPAL,
+            policies=build_half_hidden_policies("id"),
+            published_state=hidden.get_published_state(),
+        )
+        assert overview_strip.find_strip_layout(TABLE, theirs) == overview_strip.StripLayout()
 
 
-def test_a_large_table_is_counted_by_a_sample_and_says_so(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, number in (("EXACT", 100), ("SAMPLE", 128), ("FEW", 20)):
-        monkeypatch.setattr(strip, name, number)
-    chosen = strip.layout(TABLE, asking)
-    found = strip.counted(read([], TABLE), asking, chosen)
+def test_a_large_table_is_counted_by_a_sample_and_says_so(asking: QueryRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, number in (("MAX_EXACT_ROWS", 100), ("COUNT_SAMPLE_ROWS", 128), ("MAX_RECOUNTED_ROWS", 20)):
+        monkeypatch.setattr(overview_strip, name, number)
+    chosen = overview_strip.find_strip_layout(TABLE, asking)
+    found = overview_strip.count_strip(parse_search([], TABLE), asking, chosen)
     assert found is not None
-    assert not found.exact
+    assert not found.is_exact
     assert found.rows == pytest.approx(300, abs=1)
-    few = strip.counted(read([("id", "5..9")], TABLE), asking, chosen)
+    few = overview_strip.count_strip(parse_search([("id", "5..9")], TABLE), asking, chosen)
     assert few is not None
-    assert (few.exact, few.rows) == (True, 5)
+    assert (few.is_exact, few.rows) == (True, 5)
 
 
 COLUMNS = tuple(Column(name=f"c{at}", type=FLOAT64) for at in range(300))
@@ -219,23 +239,28 @@ ODD = {
 
 
 @pytest.fixture(scope="module")
-def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryRunner]:
     made_ = {}
     for name, (columns, rows) in ODD.items():
         table = Table(schema="odd", name=name, columns=columns)
-        made_[table.qualified] = (table, pa.Table.from_pylist(rows, schema=table.arrow))
+        made_[table.qualified_name] = (table, pa.Table.from_pylist(rows, schema=table.arrow_schema))
     with tiny_site(tmp_path_factory.mktemp("odd"), made_) as site:
-        yield Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+        yield QueryRunner(
+            site=site,
+            principal=ANONYMOUS_PRINCIPAL,
+            policies=DEFAULT_POLICIES,
+            published_state=site.get_published_state(),
+        )
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_odd_tables_have_a_strip_or_none(name: str, odd: Asking) -> None:
-    table = odd.holdings.published[f"odd.{name}"].table
-    chosen = strip.layout(table, odd)
-    assert len(chosen.parts) == {"wide": strip.PARTS, "infinite": 1}.get(name, 0)
+def test_odd_tables_have_a_strip_or_none(name: str, odd: QueryRunner) -> None:
+    table = odd.published_state.tables_by_name[f"odd.{name}"].table
+    chosen = overview_strip.find_strip_layout(table, odd)
+    assert len(chosen.histograms) == {"wide": overview_strip.MAX_HISTOGRAMS, "infinite": 1}.get(name, 0)
     assert (chosen.time is not None) == (name == "far")
-    assert bool(chosen.columns) == (name in {"wide", "infinite", "far"})
-    if chosen.columns:
-        found = strip.counted(read([], table), odd, chosen)
+    assert bool(chosen.column_names) == (name in {"wide", "infinite", "far"})
+    if chosen.column_names:
+        found = overview_strip.count_strip(parse_search([], table), odd, chosen)
         assert found is not None
         assert found.rows == len(ODD[name][1])

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from hven.model.table import Column, Table, dated
+from hven.model.table import Column, Table, set_column_epochs
 from hven.model.types import FLOAT64, STRING
-from hven.portal._explore.column_labels import Labels
-from hven.portal._explore.table_sentence import sentence
+from hven.portal._explore.column_labels import ColumnLabels
+from hven.portal._explore.table_sentence import write_table_sentence
 
 COLUMNS = (
     *(
@@ -20,7 +20,7 @@ COLUMNS = (
     *(Column(name=name, type=FLOAT64, unit="m", ucd="em.wl") for name in ("em_min", "em_max")),
     *(Column(name=name, type=FLOAT64, unit="d", ucd="time.start", frame=None) for name in ("t_min", "t_max")),
 )
-TABLE = dated(Table(schema="a", name="b", standard="obscore-1.1", columns=COLUMNS))
+TABLE = set_column_epochs(Table(schema="a", name="b", standard="obscore-1.1", columns=COLUMNS))
 
 
 def said(value: object, distinct: int = 1) -> dict[str, object]:
@@ -60,9 +60,9 @@ ALL: dict[str, Any] = {
     ],
 )
 def test_the_line_is_made_of_what_all_rows_say(changed: dict[str, Any], line: str) -> None:
-    assert sentence(Labels(table=TABLE, statistics={**ALL, **changed})) == line
+    assert write_table_sentence(ColumnLabels(table=TABLE, statistics={**ALL, **changed})) == line
 
 
 def test_there_is_none_where_nothing_may_be_told_or_names_are_wanted() -> None:
-    assert sentence(Labels(table=TABLE)) == ""
-    assert sentence(Labels(table=TABLE, statistics=ALL, raw=True)) == ""
+    assert write_table_sentence(ColumnLabels(table=TABLE)) == ""
+    assert write_table_sentence(ColumnLabels(table=TABLE, statistics=ALL, is_raw=True)) == ""

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model.settings import Settings
-from hven.portal._explore import fields, plots
+from hven.portal._explore import plots, search_fields
 from hven.portal._explore import plots_json as told
-from hven.portal._explore.coverage import timeline
-from hven.portal._explore.page_queries import Asking
-from hven.portal._explore.search import read
-from hven.portal._explore.summary import bounds, summary
+from hven.portal._explore.coverage import draw_time_coverage
+from hven.portal._explore.page_queries import QueryRunner
+from hven.portal._explore.search import parse_search
+from hven.portal._explore.table_summary import find_time_range, summarize_table
 from hven.site import Site
-from hven.site.auth._permit import ANONYMOUS, DEFAULT
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 
 LOG = """\
 collection: night
@@ -45,27 +45,29 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         (place / path).parent.mkdir(parents=True)
         (place / f"{name}.yaml").write_text(text)
         (place / path).write_text(rows)
-    with Site(Settings(directory=root), watch=False) as found:
-        report = ingest(found, "night").tables["night.main"]
+    with Site(Settings(directory=root), watch_for_changes=False) as found:
+        report = ingest_collection(found, "night").tables["night.main"]
         assert [one.message.split(",")[0] for one in report.findings.values()] == [
             "exp_mjd_end is taken for modified Julian dates (MJD)"
         ]
-        ingest(found, "kept")
-        found.refresh()
+        ingest_collection(found, "kept")
+        found.refresh_published_state()
         yield found
 
 
 def test_days_are_dates_by_metadata(site: Site) -> None:
-    road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
-    table = site.current().published["night.main"].table
-    assert bounds(table, road) == ("2004-01-01", "2005-01-31")
-    counted = summary(table, road, 2)
-    assert [(one.name, one.rows) for one in counted.periods] == [("2004-01", 1), ("2005-01", 1)]
-    drawn = timeline(table, road)
+    road = QueryRunner(
+        site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=site.get_published_state()
+    )
+    table = site.get_published_state().tables_by_name["night.main"].table
+    assert find_time_range(table, road) == ("2004-01-01", "2005-01-31")
+    counted = summarize_table(table, road, 2)
+    assert [(one.name, one.row_count) for one in counted.periods] == [("2004-01", 1), ("2005-01", 1)]
+    drawn = draw_time_coverage(table, road)
     assert drawn is not None
     assert (drawn.begin, drawn.end) == ("2004-01-01", "2005-01-30")
-    assert {fields.kind(one, table) for one in table.columns[1:]} == {"time"}
-    assert "mjd_obs >= 53005.0 AND mjd_obs < 53006.0" in read([("mjd_obs", "2004-01-01")], table).adql()
+    assert {search_fields.classify_field(one, table) for one in table.columns[1:]} == {"time"}
+    assert "mjd_obs >= 53005.0 AND mjd_obs < 53006.0" in parse_search([("mjd_obs", "2004-01-01")], table).write_adql()
 
 
 @pytest.mark.parametrize(
@@ -77,26 +79,34 @@ def test_days_are_dates_by_metadata(site: Site) -> None:
     ],
 )  # fmt: skip
 def test_dates_are_dates_whatever_day_a_column_counts_from(site: Site, given: str, condition: str) -> None:
-    found = read([("mjd_obs", given)], site.current().published["night.main"].table)
+    found = parse_search([("mjd_obs", given)], site.get_published_state().tables_by_name["night.main"].table)
     assert not found.faults
-    assert found.adql().endswith(f"WHERE {condition}")
+    assert found.write_adql().endswith(f"WHERE {condition}")
 
 
 def test_a_word_is_no_date(site: Site) -> None:
     assert [
-        one.message for one in read([("exp_mjd_end", "soon")], site.current().published["night.main"].table).faults
+        one.message
+        for one in parse_search(
+            [("exp_mjd_end", "soon")], site.get_published_state().tables_by_name["night.main"].table
+        ).faults
     ] == ["'soon' is no date"]
 
 
 def test_the_links_of_statistics_find_what_they_count_and_plots_draw_dates(site: Site) -> None:
-    road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
-    table = site.current().published["night.main"].table
-    search = read([("mjd_obs", summary(table, road, 1).periods[0].name)], table)
-    begin, end = table.column("mjd_obs"), table.column("exp_mjd_end")
-    drawn = told.histogram(plots.histogram(search, begin, road), begin)
+    road = QueryRunner(
+        site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=site.get_published_state()
+    )
+    table = site.get_published_state().tables_by_name["night.main"].table
+    search = parse_search([("mjd_obs", summarize_table(table, road, 1).periods[0].name)], table)
+    begin, end = table.find_column("mjd_obs"), table.find_column("exp_mjd_end")
+    drawn = told.histogram_to_json(plots.build_histogram(search, begin, road), begin)
     assert (drawn["low"], sum(drawn["counts"]), drawn["time"]) == (2453005.75, 1, True)
-    assert told.points(plots.points(search, [begin, end], road), 1)["values"] == [[2453005.75], [2453006.0]]
-    assert told.density(plots.density(search, begin, end, road), [begin, end], 1)["density"]["box"] == (
+    assert told.points_to_json(plots.fetch_points(search, [begin, end], road), 1)["values"] == [
+        [2453005.75],
+        [2453006.0],
+    ]
+    assert told.density_to_json(plots.build_density(search, begin, end, road), [begin, end], 1)["density"]["box"] == (
         2453005.75,
         2453005.75,
         2453006.0,
@@ -105,7 +115,11 @@ def test_the_links_of_statistics_find_what_they_count_and_plots_draw_dates(site:
 
 
 def test_when_a_file_was_changed_is_not_when_its_data_are_from(site: Site) -> None:
-    road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
-    tables = [item.table for name, item in site.current().published.items() if name.startswith("kept.")]
+    road = QueryRunner(
+        site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=site.get_published_state()
+    )
+    tables = [
+        item.table for name, item in site.get_published_state().tables_by_name.items() if name.startswith("kept.")
+    ]
     assert tables
-    assert [bounds(table, road) for table in tables] == [None] * len(tables)
+    assert [find_time_range(table, road) for table in tables] == [None] * len(tables)

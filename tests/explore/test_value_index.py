@@ -8,16 +8,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from hven.engines import Live
-from hven.ingest import ingest
+from hven.engines import LiveRelation
+from hven.ingest import ingest_collection
 from hven.portal._explore import data_search, value_index
-from hven.portal._explore.page_queries import Asking
-from hven.portal._explore.value_files import Files
-from hven.portal._explore.value_index import Index
+from hven.portal._explore.page_queries import QueryRunner
+from hven.portal._explore.value_files import ValueFiles
+from hven.portal._explore.value_index import ValueIndex
 from hven.site import Site
-from hven.site.auth._permit import ANONYMOUS, DEFAULT
-from hven.testing.policies import half_hidden
-from hven.testing.site import site_with
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
+from hven.testing.policies import build_half_hidden_policies
+from hven.testing.site import open_site_with_descriptor
 from postgres import server
 from running import until
 
@@ -41,64 +41,72 @@ ROWS = "id,name,kind\n" + "\n".join(f"{n},{'Algol' if n % 2 else 'Castor'},{'dv'
 
 @pytest.fixture
 def site(tmp_path: Path) -> Any:
-    with site_with(tmp_path, STARS, {"stars.csv": ROWS.encode()}) as made:
-        ingest(made, "stars")
-        made.refresh()
+    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS.encode()}) as made:
+        ingest_collection(made, "stars")
+        made.refresh_published_state()
         yield made
 
 
-def road(site: Site, policies: Any = DEFAULT) -> Asking:
-    return Asking(site=site, who=ANONYMOUS, policies=policies, holdings=site.current())
+def road(site: Site, policies: Any = DEFAULT_POLICIES) -> QueryRunner:
+    return QueryRunner(
+        site=site, principal=ANONYMOUS_PRINCIPAL, policies=policies, published_state=site.get_published_state()
+    )
 
 
-def found(site: Site, words: str, policies: Any = DEFAULT) -> set[tuple[str, str, int | None]]:
-    tables = [one for one in site.current().catalogue(ANONYMOUS, policies).tables() if one.schema == "stars"]
-    told: list[data_search.Found] = []
+def found(site: Site, words: str, policies: Any = DEFAULT_POLICIES) -> set[tuple[str, str, int | None]]:
+    tables = [
+        one
+        for one in site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, policies).iterate_tables()
+        if one.schema == "stars"
+    ]
+    told: list[data_search.DataSearchResult] = []
 
     def complete() -> bool:  # views, and rows of others, are counted behind
-        told[:] = [data_search.find(words, tables, road(site, policies), {}, seconds=60)]
-        return not told[0].late
+        told[:] = [data_search.search_data(words, tables, road(site, policies), {}, count_seconds=60)]
+        return not told[0].is_incomplete
 
     until(complete)
-    return {(one.table.name, one.text, one.rows) for one in told[0].values}
+    return {(one.table.name, one.text, one.row_count) for one in told[0].values}
 
 
 def test_values_of_a_view_are_those_of_its_rows(site: Site) -> None:
     assert found(site, "algol") == {("main", "Algol", 10), ("bright", "Algol", 3)}
     assert {one[1:] for one in found(site, "variable star")} == {("variable star", 10)}, "an enumeration's words are its table's"  # fmt: skip
-    assert found(site, "algol", half_hidden("id")) == set(), "of a view, too, nothing is told that is hidden in what it reads"  # fmt: skip
-    assert found(site, "castor", half_hidden("id")) == {("main", "Castor", 10), ("bright", "Castor", 3)}
-    file = site.settings.collections / "stars/stars.csv"
+    assert found(site, "algol", build_half_hidden_policies("id")) == set(), "of a view, too, nothing is told that is hidden in what it reads"  # fmt: skip
+    assert found(site, "castor", build_half_hidden_policies("id")) == {("main", "Castor", 10), ("bright", "Castor", 3)}
+    file = site.settings.collections_directory / "stars/stars.csv"
     file.write_text(ROWS.replace("\n4,Castor", "\n4,Capella"))
-    ingest(site, "stars")
-    site.refresh()
+    ingest_collection(site, "stars")
+    site.refresh_published_state()
     assert found(site, "capella") == {("main", "Capella", 1), ("bright", "Capella", 1)}, "as what it reads is published anew"  # fmt: skip
 
 
 def test_a_view_of_too_many_values_is_left_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(value_index, "MOST", 1)
+    monkeypatch.setattr(value_index, "MAX_COLUMN_VALUES", 1)
     assert {name for name, _, _ in found(site, "algol")} <= {"main"}
 
 
 def test_what_one_process_counts_the_others_map(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     first = found(site, "algol")
-    folder = site.settings.var / "words"
+    folder = site.settings.var_directory / "words"
     kept = sorted(folder.glob("*.arrow"))
     assert len(kept) == 2
     assert folder.stat().st_mode & 0o077 == 0
     with Site(site.settings) as other, monkeypatch.context() as patch:
-        patch.setattr(value_index, "counted", lambda *_: pytest.fail("it is counted twice"))
+        patch.setattr(value_index, "count_table_values", lambda *_: pytest.fail("it is counted twice"))
         assert found(other, "algol") == first
-        (values, *_), _ = other.kept(Index).known([other.current().published["stars.main"].table], road(other), 1)
-        assert (values.mapped, values.bytes) == (True, 2_000)
+        (values, *_), _ = other.get_or_create(ValueIndex).find_values(
+            [other.get_published_state().tables_by_name["stars.main"].table], road(other), 1
+        )
+        assert (values.is_mapped, values.memory_bytes) == (True, 2_000)
     for path in kept:
         path.write_bytes(path.read_bytes()[:100])  # a disk that failed
     with Site(site.settings) as third:
         assert found(third, "algol") == first, "what cannot be read is counted"
-    file = site.settings.collections / "stars/stars.csv"
+    file = site.settings.collections_directory / "stars/stars.csv"
     file.write_text(ROWS.replace("\n4,Castor", "\n4,Capella"))
-    ingest(site, "stars")
-    site.refresh()
+    ingest_collection(site, "stars")
+    site.refresh_published_state()
     found(site, "capella")
     assert len(list(folder.glob("*.arrow"))) == 2, "states of before go"
     assert not set(kept) & set(folder.glob("*.arrow"))
@@ -106,25 +114,25 @@ def test_what_one_process_counts_the_others_map(site: Site, monkeypatch: pytest.
 
 def test_where_nothing_can_be_written_each_counts(tmp_path: Path) -> None:
     (tmp_path / "words").write_text("no directory")
-    files = Files(tmp_path / "words")
-    with files.turn(0.0) as mine:
+    files = ValueFiles(tmp_path / "words")
+    with files.lock_counting(0.0) as mine:
         assert mine
-        files.put("a", "b", (), {})
-        assert files.get("a", "b") is None
+        files.write_arrays("a", "b", (), {})
+        assert files.read_arrays("a", "b") is None
 
 
 def test_one_process_waits_for_another_one(tmp_path: Path) -> None:
-    files = Files(tmp_path / "words")
-    with files.turn(-1) as mine, files.turn(0.05) as other:
+    files = ValueFiles(tmp_path / "words")
+    with files.lock_counting(-1) as mine, files.lock_counting(0.05) as other:
         assert (mine, other) == (True, False)
-    with files.turn(0.0) as mine:
+    with files.lock_counting(0.0) as mine:
         assert mine
 
 
 def test_what_failed_once_is_not_kept_for_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(value_index, "PATIENCE", 0.0)
-        patch.setattr(value_index, "AGAIN", 0.0)
+        patch.setattr(value_index, "COLUMN_TIMEOUT_SECONDS", 0.0)
+        patch.setattr(value_index, "RETRY_SECONDS", 0.0)
         found(site, "algol")
     until(lambda: ("main", "Algol", 10) in found(site, "algol"))
     with Site(site.settings) as other:
@@ -140,18 +148,25 @@ def test_values_of_a_live_table_are_found_and_looked_at_again(tmp_path: Path, mo
             connection.execute("INSERT INTO stars VALUES (1, 'Algol'), (2, 'Castor')")
             monkeypatch.setenv("OPS_DB", url)
             text = "collection: stars\ntitle: Stars\ntables:\n  main:\n    source: {kind: live, url: $OPS_DB, table: stars}\n"
-            with site_with(tmp_path, text) as site:
-                site.refresh()
-                assert isinstance(site.current().published["stars.main"].relation, Live)
+            with open_site_with_descriptor(tmp_path, text) as site:
+                site.refresh_published_state()
+                assert isinstance(site.get_published_state().tables_by_name["stars.main"].relation, LiveRelation)
                 assert found(site, "algol") == {("main", "Algol", None)}, (
                     "their number is that of now: it is on the page"
                 )
-                assert not list((site.settings.var / "words").glob("*.arrow")), "nothing of it is written"
+                assert not list((site.settings.var_directory / "words").glob("*.arrow")), "nothing of it is written"
                 connection.execute("INSERT INTO stars VALUES (3, 'Mira')")
                 assert found(site, "mira") == set()
-                monkeypatch.setattr(value_index, "LIVE", 0.0)
-                site.kept(Index)._kept = type(site.kept(Index)._kept)(value_index.BYTES)
-                site.kept(Index)._tried.clear()
+                monkeypatch.setattr(value_index, "LIVE_CACHE_SECONDS", 0.0)
+                site.get_or_create(ValueIndex)._values = type(site.get_or_create(ValueIndex)._values)(
+                    value_index.MAX_CACHE_BYTES
+                )
+                site.get_or_create(ValueIndex)._tried_states.clear()
                 until(lambda: found(site, "mira") == {("main", "Mira", None)})
-                monkeypatch.setattr(value_index, "LARGE", -1)
-                assert value_index.searched(site.current().published["stars.main"].table, road(site)) == []
+                monkeypatch.setattr(value_index, "MAX_LIVE_ROWS", -1)
+                assert (
+                    value_index.list_searched_columns(
+                        site.get_published_state().tables_by_name["stars.main"].table, road(site)
+                    )
+                    == []
+                )

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.io import fits
 
-from hven.formats.votable import read
+from hven.formats.votable import read_votable
 from hven.model import plugins
 from hven.testing.format import FormatContract
 
@@ -20,8 +20,8 @@ class VOTable(FormatContract):
     name = "votable"
     marks_errors = True
 
-    def rows(self, data):
-        return [row for batch in read(io.BytesIO(data)).batches for row in batch.to_pylist()]
+    def read_rows(self, data):
+        return [row for batch in read_votable(io.BytesIO(data)).batches for row in batch.to_pylist()]
 
 
 class TestBinary2(VOTable):
@@ -39,17 +39,17 @@ class TestTableData(VOTable):
 class TestCsv(FormatContract):
     name = "csv"
 
-    def rows(self, data):
+    def read_rows(self, data):
         return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
 
 
 class TestTsv(FormatContract):
     name = "tsv"
 
-    def rows(self, data):
+    def read_rows(self, data):
         return list(csv.DictReader(io.StringIO(data.decode()), delimiter="\t", quoting=csv.QUOTE_NONE))
 
-    def check(self, data, rows):
+    def check_row_count(self, data, rows):
         lines = data.decode().split("\n")
         assert lines[-1] == ""
         assert len(lines) == rows + 2
@@ -59,7 +59,7 @@ class TestTsv(FormatContract):
 class TestJson(FormatContract):
     name = "json"
 
-    def rows(self, data):
+    def read_rows(self, data):
         told = json.loads(data)
         names = [column["name"] for column in told["metadata"]]
         assert all(len(row) == len(names) for row in told["data"])
@@ -69,7 +69,7 @@ class TestJson(FormatContract):
 class TestGeoJson(FormatContract):
     name = "geojson"
 
-    def rows(self, data):
+    def read_rows(self, data):
         told = json.loads(data)
         assert told["type"] == "FeatureCollection"
         assert all(one["type"] == "Feature" for one in told["features"])
@@ -79,7 +79,7 @@ class TestGeoJson(FormatContract):
 class TestTfcat(FormatContract):
     name = "tfcat"
 
-    def rows(self, data):
+    def read_rows(self, data):
         told = json.loads(data)
         assert told["crs"]["type"] == "local"
         assert all(one["type"] == "Feature" and one["geometry"] for one in told["features"])
@@ -90,7 +90,7 @@ class TestTfcat(FormatContract):
 class TestText(FormatContract):
     name = "text"
 
-    def check(self, data, rows):
+    def check_row_count(self, data, rows):
         lines = data.decode().split("\n")
         assert lines[-1] == ""
         assert len([line for line in lines[:-1] if line != "(there are more rows)"]) == rows + 2
@@ -99,14 +99,14 @@ class TestText(FormatContract):
 class TestParquet(FormatContract):
     name = "parquet"
 
-    def rows(self, data):
+    def read_rows(self, data):
         return pq.ParquetFile(io.BytesIO(data)).read().to_pylist()
 
 
 class TestArrow(FormatContract):
     name = "arrow"
 
-    def rows(self, data):
+    def read_rows(self, data):
         return pa.ipc.open_stream(data).read_all().to_pylist()
 
 
@@ -114,7 +114,7 @@ class TestFits(FormatContract):
     name = "fits"
     widest = 999
 
-    def rows(self, data):
+    def read_rows(self, data):
         assert len(data) % 2880 == 0
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*NULL .undefined. values.*")
@@ -141,4 +141,4 @@ def test_no_format_is_forgotten():
             TestFits,
         )
     }
-    assert set(plugins.names("formats")) == tried
+    assert set(plugins.list_plugins("formats")) == tried

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven import formats
-from hven.formats import End, Head
-from hven.formats._formulas import escape_formula, escape_formulas
+from hven.formats import ResultStatus, TableMetadata
+from hven.formats._spreadsheet_formulas import escape_formula, escape_formulas
 from hven.model.errors import ParamError
 from hven.model.table import Column
 from hven.model.types import parse_type
@@ -22,12 +22,14 @@ TEXTS = ["=HYPERLINK(0)", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "plain", "a=b"
 
 
 def written(responseformat: str, texts: list[str | None]) -> list[list[str]]:
-    fmt, options = formats.select(responseformat)
+    fmt, options = formats.select_format(responseformat)
     columns = [Column(name="=name", type=parse_type("string")), Column(name="x", type=parse_type("float64"))]
     batch = pa.RecordBatch.from_arrays(
         [pa.array(texts, pa.string()), pa.array([-1.5] * len(texts))], names=["=name", "x"]
     )
-    body = b"".join(fmt.write(Head(columns=columns), iter([batch]), lambda: End(rows=len(texts)), options)).decode()
+    body = b"".join(
+        fmt.write(TableMetadata(columns=columns), iter([batch]), lambda: ResultStatus(row_count=len(texts)), options)
+    ).decode()
     given = {"delimiter": "\t", "quoting": csv.QUOTE_NONE, "quotechar": None} if fmt.name == "tsv" else {}
     return list(csv.reader(io.StringIO(body, newline=""), **given))
 
@@ -51,7 +53,7 @@ def test_texts_are_sent_as_they_are_unless_it_is_asked_for(form: str) -> None:
 
 def test_another_value_is_refused() -> None:
     with pytest.raises(ParamError, match="text/csv;escape=html") as told:
-        formats.select("text/csv;escape=html")
+        formats.select_format("text/csv;escape=html")
     assert "escape: NONE, FORMULA" in str(told.value.remedy)
 
 

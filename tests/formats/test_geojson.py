@@ -8,13 +8,13 @@ import pyarrow as pa
 import pytest
 import shapely
 
-from hven.formats import End
+from hven.formats import ResultStatus
 from hven.model.table import Column, FrameRef
 from hven.model.types import parse_type
-from hven.testing.format import document
+from hven.testing.format import write_document
 
 
-def written(kind: str, values: list, *, end: End | None = None, frame: FrameRef | None = None) -> dict:
+def written(kind: str, values: list, *, end: ResultStatus | None = None, frame: FrameRef | None = None) -> dict:
     columns = [
         Column(name="name", type=parse_type("string")),
         Column(name="s_region", type=parse_type(kind), frame=frame and frame.id),
@@ -28,7 +28,7 @@ def written(kind: str, values: list, *, end: End | None = None, frame: FrameRef 
         ],
         names=[column.name for column in columns],
     )
-    return json.loads(document("geojson", columns, [batch], end, {}, frames=[frame] if frame else []))
+    return json.loads(write_document("geojson", columns, [batch], end, {}, frames=[frame] if frame else []))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_positions_are_points_and_an_overflow_is_said():
     batch = pa.RecordBatch.from_arrays(
         [pa.array([350.5, None, 0.0, 10.0]), pa.array([1.0, 2.0, 95.0, -90.0])], names=["lon", "lat"]
     )
-    told = json.loads(document("geojson", columns, [batch], End(overflow=True), {}))
+    told = json.loads(write_document("geojson", columns, [batch], ResultStatus(overflow=True), {}))
     assert told["status"] == "OVERFLOW"
     places = [one["geometry"] and one["geometry"]["coordinates"] for one in told["features"]]
     assert places == [[-9.5, 1], None, None, [10, -90]]

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pytest
 
 from hven import formats
-from hven.formats import End, Info
-from hven.model.table import Column, FrameRef, Group
+from hven.formats import InfoElement, ResultStatus
+from hven.model.table import Column, ColumnGroup, FrameRef
 from hven.model.types import parse_type
-from hven.testing.format import document, every_type
+from hven.testing.format import make_all_types_batch, write_document
 
 TEXTS = [
     ("votable-tabledata.vot", "votable", {"serialization": "TABLEDATA"}),
@@ -24,8 +24,8 @@ TEXTS = [
 
 @pytest.mark.parametrize(("name", "kind", "options"), TEXTS, ids=[name for name, *_ in TEXTS])
 def test_every_type(golden, name, kind, options):
-    columns, batch = every_type()
-    golden(f"formats/{name}", document(kind, columns, [batch], End(rows=3), options, name="sample"))
+    columns, batch = make_all_types_batch()
+    golden(f"formats/{name}", write_document(kind, columns, [batch], ResultStatus(row_count=3), options, name="sample"))
 
 
 def test_a_described_table(golden):
@@ -56,25 +56,25 @@ def test_a_described_table(golden):
         pa.array(["s", "g"]),
         pa.array([0, None], pa.timestamp("us")),
     ]
-    data = document(
+    data = write_document(
         "votable",
         columns,
         [pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns])],
-        End(overflow=True, rows=2),
+        ResultStatus(overflow=True, row_count=2),
         {"serialization": "TABLEDATA"},
         name="stars",
         id="main",
         description="Stars & more",
         infos=[
-            Info(name="QUERY", value="SELECT * FROM stars WHERE ra < 3"),
-            Info(name="citation", value="doi:1", content="A & B", ucd="meta.bib"),
+            InfoElement(name="QUERY", value="SELECT * FROM stars WHERE ra < 3"),
+            InfoElement(name="citation", value="doi:1", content="A & B", ucd="meta.bib"),
         ],
         frames=[
             FrameRef(id="icrs", kind="coosys", system="ICRS", epoch="J2016.0"),
             FrameRef(id="tt", kind="timesys", timescale="TT", refposition="TOPOCENTER"),
         ],
         groups=[
-            Group(
+            ColumnGroup(
                 name="position",
                 roles={"value": "ra", "error": "e_ra"},
                 description="RA with its error",
@@ -84,7 +84,7 @@ def test_a_described_table(golden):
         params=[(Column(name="radius", type=parse_type("float64"), unit="deg", description="Search radius"), 0.1)],
         links=["https://x.example/stars"],
         enums={"kinds": {"s": "star", "g": "galaxy"}},
-        descriptors=[
+        descriptors_xml=[
             '<RESOURCE type="meta" utype="adhoc:service"><PARAM name="accessURL" datatype="char" arraysize="*" value="https://x.example/dl"/></RESOURCE>\n'
         ],
     )
@@ -92,7 +92,7 @@ def test_a_described_table(golden):
 
 
 def test_an_error_document(golden):
-    write_error = formats.load("votable").write_error
+    write_error = formats.load_format("votable").write_error
     assert write_error is not None
     golden(
         "formats/error.vot",

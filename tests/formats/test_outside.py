@@ -11,12 +11,12 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from hven.formats import End, Info
-from hven.formats.votable import read, write
+from hven.formats import InfoElement, ResultStatus
+from hven.formats.votable import read_votable, write_votable
 from hven.model.errors import SourceError
-from hven.model.table import Column, FrameRef, Group
+from hven.model.table import Column, ColumnGroup, FrameRef
 from hven.model.types import parse_type
-from hven.testing.format import document, every_type
+from hven.testing.format import make_all_types_batch, write_document
 from needs import need_program
 from shared import shared
 from stilts import stilts
@@ -36,14 +36,16 @@ ABOUT = {
     "name": "sample",
     "description": "Every type & more",
     "infos": [
-        Info(name="QUERY", value="SELECT * FROM x WHERE a < 1 & b"),
-        Info(name="citation", value="x", content="größer", ucd="meta.bib"),
+        InfoElement(name="QUERY", value="SELECT * FROM x WHERE a < 1 & b"),
+        InfoElement(name="citation", value="x", content="größer", ucd="meta.bib"),
     ],
     "frames": [
         FrameRef(id="icrs", kind="coosys", system="ICRS", epoch="J2016.0"),
         FrameRef(id="tt", kind="timesys", timescale="TT", refposition="TOPOCENTER"),
     ],
-    "groups": [Group(name="g", roles={"value": "twice", "error": "single"}, description="a value with its error")],
+    "groups": [
+        ColumnGroup(name="g", roles={"value": "twice", "error": "single"}, description="a value with its error")
+    ],
     "params": [(Column(name="radius", type=parse_type("float64"), unit="deg", ucd="phys.angSize"), 0.5)],
     "links": ["https://example.org/"],
     "enums": {"sizes": {"1": "small", "3": "big"}},
@@ -57,9 +59,9 @@ ABOUT = {
 
 
 def described(serialization):
-    columns, batch = every_type()
+    columns, batch = make_all_types_batch()
     columns = [
-        column.having(description=f"the <{column.name}> & co", ucd="meta.note", **more)
+        column.copy_with(description=f"the <{column.name}> & co", ucd="meta.note", **more)
         for column in columns
         for more in [
             {
@@ -90,10 +92,17 @@ def validates(data, path):
 @serializations
 def test_schema(tmp_path, serialization):
     columns, batch, options = described(serialization)
-    validates(document("votable", columns, [batch], End(overflow=True, rows=3), options, **ABOUT), tmp_path / "all.vot")
-    validates(document("votable", columns, [], End(overflow=True), options, **ABOUT), tmp_path / "none.vot")
     validates(
-        document("votable", columns, [batch], End(error="too <late> & more", rows=3), options, **ABOUT),
+        write_document("votable", columns, [batch], ResultStatus(overflow=True, row_count=3), options, **ABOUT),
+        tmp_path / "all.vot",
+    )
+    validates(
+        write_document("votable", columns, [], ResultStatus(overflow=True), options, **ABOUT), tmp_path / "none.vot"
+    )
+    validates(
+        write_document(
+            "votable", columns, [batch], ResultStatus(error_message="too <late> & more", row_count=3), options, **ABOUT
+        ),
         tmp_path / "late.vot",
     )
 
@@ -105,7 +114,7 @@ def test_schema_of_times_of_which_their_origin_alone_is_said(tmp_path, version):
         FrameRef(id="u", kind="timesys", timeorigin="2440000.5", timescale="TT"),
     ]
     columns = [Column(name=one.id, frame=one.id, unit="d", ucd="time.start") for one in said]
-    data = document("votable", columns, [], options={"version": version}, frames=said)
+    data = write_document("votable", columns, [], options={"version": version}, frames=said)
     validates(data, tmp_path / "times.vot")
     assert b'timeorigin="MJD-origin" timescale="UNKNOWN" refposition="UNKNOWN"' in data
 
@@ -115,21 +124,27 @@ def test_schema_of_real_tables_written_back(tmp_path):
     for number, path in enumerate(sorted(shared("corpora/votable").glob("*"))):
         try:
             with path.open("rb") as file:
-                found = read(file)
+                found = read_votable(file)
                 batches = list(found.batches)
         except SourceError:
             continue  # test_votable_read says which and why
-        if not found.head.columns:
+        if not found.metadata.columns:
             continue
-        head = replace(found.head, infos=[info for info in found.head.infos if info.name != "QUERY_STATUS"])
+        head = replace(found.metadata, infos=[info for info in found.metadata.infos if info.name != "QUERY_STATUS"])
         target = tmp_path / path.name
         target.write_bytes(
-            b"".join(write(head, iter(batches), End, {"serialization": ("BINARY2", "TABLEDATA", "BINARY")[number % 3]}))
+            b"".join(
+                write_votable(
+                    head, iter(batches), ResultStatus, {"serialization": ("BINARY2", "TABLEDATA", "BINARY")[number % 3]}
+                )
+            )
         )
         with target.open("rb") as file:
-            again = read(file)
+            again = read_votable(file)
             assert sum(batch.num_rows for batch in again.batches) == sum(batch.num_rows for batch in batches)
-            assert [column.name for column in again.head.columns] == [column.name for column in found.head.columns]
+            assert [column.name for column in again.metadata.columns] == [
+                column.name for column in found.metadata.columns
+            ]
         written.append(str(target))
     assert len(written) > 60
     xsd = shared("xsd")
@@ -167,7 +182,14 @@ def test_votlint(tmp_path, serialization):
     rows = batch.filter(pa.array([True, False, True])) if serialization == "TABLEDATA" else batch
     path = tmp_path / "lint.vot"
     path.write_bytes(
-        document("votable", [columns[number] for number in keep], [rows.select(keep)], End(rows=3), options, **ABOUT)
+        write_document(
+            "votable",
+            [columns[number] for number in keep],
+            [rows.select(keep)],
+            ResultStatus(row_count=3),
+            options,
+            **ABOUT,
+        )
     )
     told = stilts("votlint", f"votable={path}", "validate=true", "ucd=true", "unit=true", code=None)
     assert "ERROR" not in told.stdout, told.stdout
@@ -184,7 +206,9 @@ def test_stil_reads_the_same_values(tmp_path, serialization):
     ]
     path = tmp_path / "read.vot"
     path.write_bytes(
-        document("votable", [columns[number] for number in keep], [batch.select(keep)], End(rows=3), options)
+        write_document(
+            "votable", [columns[number] for number in keep], [batch.select(keep)], ResultStatus(row_count=3), options
+        )
     )
     told = stilts("-disk", "tpipe", f"in={path}", "ifmt=votable", "ofmt=csv")
     rows = list(csv.DictReader(io.StringIO(told.stdout)))
@@ -199,9 +223,9 @@ def test_stil_reads_the_same_values(tmp_path, serialization):
 
 
 def test_stil_reads_fits(tmp_path):
-    columns, batch = every_type()
+    columns, batch = make_all_types_batch()
     path = tmp_path / "all.fits"
-    path.write_bytes(document("fits", columns, [batch], name="sample"))
+    path.write_bytes(write_document("fits", columns, [batch], name="sample"))
     told = stilts("tpipe", f"in={path}", "ifmt=fits", "ofmt=csv", "cmd=keepcols 'flag byte short long twice text time'")
     rows = list(csv.DictReader(io.StringIO(told.stdout)))
     assert [row["flag"] for row in rows] == ["true", "", "false"]

@@ -51,9 +51,9 @@ CASES = [
 
 @pytest.mark.parametrize(("asked", "accept", "name", "media_type", "serialization"), CASES)
 def test_select(asked, accept, name, media_type, serialization):
-    found, options = formats.select(asked, accept)
+    found, options = formats.select_format(asked, accept)
     assert found.name == name
-    assert options[formats.MEDIA_TYPE] == media_type
+    assert options[formats.MEDIA_TYPE_OPTION] == media_type
     assert options.get("serialization") == serialization
 
 
@@ -75,7 +75,7 @@ def test_select(asked, accept, name, media_type, serialization):
 )
 def test_what_is_not_known_is_refused_with_what_is(asked):
     with pytest.raises(ParamError, match=r"RESPONSEFORMAT.*known: votable, votable/b2"):
-        formats.select(asked)
+        formats.select_format(asked)
 
 
 def test_a_parameter_that_is_not_known_is_refused_with_those_that_are():
@@ -83,13 +83,13 @@ def test_a_parameter_that_is_not_known_is_refused_with_those_that_are():
         ParamError,
         match=r"'votable;version=1\.3'; votable takes serialization: TABLEDATA, BINARY, BINARY2; version: 1\.4, 1\.5; namespace: 1\.1, 1\.2, 1\.3, 1\.4, 1\.5; strings: array, json; known: votable,",
     ):
-        formats.select("votable;version=1.3")
+        formats.select_format("votable;version=1.3")
 
 
 def test_options_are_the_callers_own():
-    _, options = formats.select("csv")
+    _, options = formats.select_format("csv")
     options["header"] = "absent"
-    assert "header" not in formats.select("csv")[1]
+    assert "header" not in formats.select_format("csv")[1]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_options_are_the_callers_own():
     [("text/csv;header=absent", b"1\r\n"), ("text/csv;header=present", b"n\r\n1\r\n"), ("csv", b"n\r\n1\r\n")],
 )
 def test_header_of_csv(asked, lines):
-    found, options = formats.select(asked)
-    head = formats.Head(columns=[Column(name="n", type=parse_type("int32"))])
+    found, options = formats.select_format(asked)
+    head = formats.TableMetadata(columns=[Column(name="n", type=parse_type("int32"))])
     batch = pa.RecordBatch.from_arrays([pa.array([1], pa.int32())], names=["n"])
-    assert b"".join(found.write(head, iter([batch]), formats.End, options)) == lines
+    assert b"".join(found.write(head, iter([batch]), formats.ResultStatus, options)) == lines

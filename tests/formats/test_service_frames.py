@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from hven.formats.votable import Frame, gap, resource
+from hven.formats.votable import DescriptorTemplate, format_placeholder, write_service_descriptor
 from hven.model.params import Param
-from hven.model.table import Input, Service
+from hven.model.table import ServiceDescriptor, ServiceParameter
 
-FIXED = Input(param=Param(name="POS", description='a "place" & <more>'), example=("CIRCLE 1 2 3",))
+FIXED = ServiceParameter(param=Param(name="POS", description='a "place" & <more>'), example=("CIRCLE 1 2 3",))
 
 
 @pytest.mark.parametrize(
@@ -24,15 +24,21 @@ FIXED = Input(param=Param(name="POS", description='a "place" & <more>'), example
 )
 def test_filled_frames_are_what_would_be_written(description, ident, low):
     def service(value, bound):
-        key = Input(param=Param(name="ID"), value=(value,), low=(bound,))
-        return Service(
+        key = ServiceParameter(param=Param(name="ID"), value=(value,), low=(bound,))
+        return ServiceDescriptor(
             address=("https://a.example/soda?x=1",), inputs=(key, replace(key, param=Param(name="B")), FIXED)
         )
 
     texts = [description, "text/csv", ident, low]
-    gaps = [gap(number) for number in range(4)]
-    frame = Frame(resource(service(gaps[2], gaps[3]), ident="x", name="cut", description=gaps[0], kind=gaps[1]))
-    wanted = resource(service(ident, low), ident="x", name="cut", description=description, kind="text/csv")
-    assert frame.filled(texts) == wanted
+    gaps = [format_placeholder(number) for number in range(4)]
+    frame = DescriptorTemplate(
+        write_service_descriptor(
+            service(gaps[2], gaps[3]), xml_id="x", name="cut", description=gaps[0], content_type=gaps[1]
+        )
+    )
+    wanted = write_service_descriptor(
+        service(ident, low), xml_id="x", name="cut", description=description, content_type="text/csv"
+    )
+    assert frame.fill_placeholders(texts) == wanted
     assert "exampleURL" in wanted
-    assert frame.filled(["", "", "", ""]) != wanted
+    assert frame.fill_placeholders(["", "", "", ""]) != wanted

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from hven import formats
-from hven.formats import End, Head
+from hven.formats import ResultStatus, TableMetadata
 from hven.model.table import Column
 from hven.model.types import FLOAT32, FLOAT64, INT16, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, Type
 
@@ -56,7 +56,7 @@ def held(type_: Type, rest: int) -> pa.Array:
     return pa.Array.from_buffers(arrow, ROWS, [valid, *full.buffers()[1:]])
 
 
-@pytest.mark.parametrize("name", [*(one.name for one in formats.offered()), "votable TABLEDATA", "votable BINARY"])
+@pytest.mark.parametrize("name", [*(one.name for one in formats.load_formats()), "votable TABLEDATA", "votable BINARY"])
 def test_what_lies_under_null_is_not_sent(name: str) -> None:
     name, _, serialization = name.partition(" ")
     options = {"serialization": serialization} if serialization else {}
@@ -67,7 +67,9 @@ def test_what_lies_under_null_is_not_sent(name: str) -> None:
             [held(kind, rest) for kind in KINDS], names=[column.name for column in columns]
         )
         return b"".join(
-            formats.load(name).write(Head(columns=columns, name="t"), iter([batch, batch.slice(4, 3)]), End, options)
+            formats.load_format(name).write(
+                TableMetadata(columns=columns, name="t"), iter([batch, batch.slice(4, 3)]), ResultStatus, options
+            )
         )
 
     assert written(2) == written(7)

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from lxml import etree
 from samples import ASCII, FLOAT64, VALUES, tables
 
-from hven.formats import End, Head
-from hven.formats.votable import at_once, field_ids, read, write
-from hven.formats.votable.binary import FEW, Rows
-from hven.model.errors import SourceError, Timeout, UserError
+from hven.formats import ResultStatus, TableMetadata
+from hven.formats.votable import assign_field_ids, read_votable, write_small_votable, write_votable
+from hven.formats.votable.binary_writer import MAX_SMALL_BATCH_ROWS, BinaryEncoder
+from hven.model.errors import SourceError, TimeLimitError, UserError
 from hven.model.table import Column
 from hven.model.types import Type, parse_type
-from hven.testing.format import document, every_type
+from hven.testing.format import make_all_types_batch, write_document
 
 SERIALIZATIONS = ("TABLEDATA", "BINARY", "BINARY2")
 serializations = pytest.mark.parametrize("serialization", SERIALIZATIONS)
@@ -31,7 +31,9 @@ serializations = pytest.mark.parametrize("serialization", SERIALIZATIONS)
 
 def rows(data, table=None, **knobs):
     return [
-        tuple(row.values()) for batch in read(io.BytesIO(data), table, **knobs).batches for row in batch.to_pylist()
+        tuple(row.values())
+        for batch in read_votable(io.BytesIO(data), table, **knobs).batches
+        for row in batch.to_pylist()
     ]
 
 
@@ -42,7 +44,7 @@ def plain(batch):
 @given(sample=tables(), serialization=st.sampled_from(SERIALIZATIONS))
 def test_what_we_write_we_read(sample, serialization):
     columns, batch = sample
-    data = document("votable", columns, [batch, batch.slice(0, 1)], options={"serialization": serialization})
+    data = write_document("votable", columns, [batch, batch.slice(0, 1)], options={"serialization": serialization})
     assert rows(data) == plain(batch) + plain(batch.slice(0, 1))
 
 
@@ -50,17 +52,17 @@ def test_what_we_write_we_read(sample, serialization):
 SCALARS = ("uint8", "int16", "int32", "int64", "float32", "float64", "string", "unicode")
 
 
-@given(sample=tables(kinds=SCALARS, most_rows=FEW), repeated=st.integers(2, 4))
+@given(sample=tables(kinds=SCALARS, most_rows=MAX_SMALL_BATCH_ROWS), repeated=st.integers(2, 4))
 def test_a_few_rows_have_the_bytes_that_they_have_among_many(sample, repeated):
     columns, batch = sample
     columns = tuple(
-        column.having(type=parse_type("unicode")) if column.type.is_string else column for column in columns
+        column.copy_with(type=parse_type("unicode")) if column.type.is_string else column for column in columns
     )
-    encoder = Rows(columns, "BINARY2")
-    few = b"".join(bytes(piece) for piece in encoder.encode(batch))
-    times = repeated * FEW
+    encoder = BinaryEncoder(columns, "BINARY2")
+    few = b"".join(bytes(piece) for piece in encoder.encode_batch(batch))
+    times = repeated * MAX_SMALL_BATCH_ROWS
     many = pa.Table.from_batches([batch] * times).combine_chunks().to_batches()
-    together = b"".join(bytes(piece) for part in many for piece in encoder.encode(part))
+    together = b"".join(bytes(piece) for part in many for piece in encoder.encode_batch(part))
     assert together == few * times
 
 
@@ -76,8 +78,8 @@ def test_astropy_reads_arrays_of_strings_written_as_json(serialization):
     batch = pa.record_batch({"names": pa.array(LISTS, pa.list_(pa.string())), "n": pa.array([1, 2, 3, 4], pa.int32())})
     options = {"serialization": serialization}
     with pytest.raises(astropy.io.votable.exceptions.E01):
-        astropy.io.votable.parse(io.BytesIO(document("votable", columns, [batch], options=options)))
-    data = document("votable", columns, [batch], options={**options, "strings": "json"})
+        astropy.io.votable.parse(io.BytesIO(write_document("votable", columns, [batch], options=options)))
+    data = write_document("votable", columns, [batch], options={**options, "strings": "json"})
     table = astropy.io.votable.parse(io.BytesIO(data)).get_first_table()
     assert table.get_field_by_id_or_name("names").ucd == "meta.id"
     found = [str(value) for value in table.array["names"].filled("")]
@@ -88,21 +90,23 @@ def test_astropy_reads_arrays_of_strings_written_as_json(serialization):
 def test_strings_as_json_changes_no_other_answer():
     columns = (Column(name="t", type=parse_type("string")), Column(name="n", type=parse_type("float64[3]")))
     batch = pa.record_batch({"t": pa.array(["a"]), "n": pa.array([[1.0, 2.0, 3.0]], pa.list_(pa.float64(), 3))})
-    plain_document = document("votable", columns, [batch])
-    assert document("votable", columns, [batch], options={"strings": "json"}) == plain_document
+    plain_document = write_document("votable", columns, [batch])
+    assert write_document("votable", columns, [batch], options={"strings": "json"}) == plain_document
 
 
 def written_at_once(columns, batch, **knobs):
     """Write rows as tuples, and as a batch: both documents must be the same; gives whether the first way was taken."""
-    head = Head(columns=tuple(columns), **knobs)
+    head = TableMetadata(columns=tuple(columns), **knobs)
     values = list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
-    found = at_once(head, values, {})
+    found = write_small_votable(head, values, {})
     batches = iter([batch] if batch.num_rows else [])
-    assert found is None or found == b"".join(write(head, batches, lambda: End(rows=batch.num_rows), {}))
+    assert found is None or found == b"".join(
+        write_votable(head, batches, lambda: ResultStatus(row_count=batch.num_rows), {})
+    )
     return found is not None
 
 
-@given(sample=tables(kinds=SCALARS, most_rows=FEW))
+@given(sample=tables(kinds=SCALARS, most_rows=MAX_SMALL_BATCH_ROWS))
 def test_plain_rows_written_at_once_are_the_same_document(sample):
     columns, batch = sample
     narrow = [
@@ -115,17 +119,17 @@ def test_plain_rows_written_at_once_are_the_same_document(sample):
 
 @given(sample=tables())
 def test_any_rows_written_at_once_are_the_same_document(sample):
-    written_at_once(*sample, status=False)
+    written_at_once(*sample, includes_query_status=False)
 
 
 def test_what_cannot_be_written_at_once_is_left_to_the_stream():
     columns = (Column(name="n", type=parse_type("int32")),)
-    many = pa.record_batch({"n": pa.array(range(FEW + 1), pa.int32())})
+    many = pa.record_batch({"n": pa.array(range(MAX_SMALL_BATCH_ROWS + 1), pa.int32())})
     assert not written_at_once(columns, many)
     assert written_at_once(columns, many.slice(1))
-    assert written_at_once(columns, many.slice(FEW + 1))
+    assert written_at_once(columns, many.slice(MAX_SMALL_BATCH_ROWS + 1))
     for serialization in ("TABLEDATA", "BINARY"):
-        assert at_once(Head(columns=columns), [(1,)], {"serialization": serialization}) is None
+        assert write_small_votable(TableMetadata(columns=columns), [(1,)], {"serialization": serialization}) is None
 
 
 def test_a_nul_and_what_is_beyond_the_first_plane_are_the_same_among_few_and_many():
@@ -138,10 +142,10 @@ def test_a_nul_and_what_is_beyond_the_first_plane_are_the_same_among_few_and_man
                 "n": pa.array([float("inf"), None, -0.0, 1e-45, 3.0, None][: len(texts)], pa.float32()),
             }
         )
-        encoder = Rows(columns, "BINARY2")
-        few = b"".join(bytes(piece) for piece in encoder.encode(batch))
-        many = pa.Table.from_batches([batch] * FEW).combine_chunks().to_batches()[0]
-        assert b"".join(bytes(piece) for piece in encoder.encode(many)) == few * FEW
+        encoder = BinaryEncoder(columns, "BINARY2")
+        few = b"".join(bytes(piece) for piece in encoder.encode_batch(batch))
+        many = pa.Table.from_batches([batch] * MAX_SMALL_BATCH_ROWS).combine_chunks().to_batches()[0]
+        assert b"".join(bytes(piece) for piece in encoder.encode_batch(many)) == few * MAX_SMALL_BATCH_ROWS
 
 
 # astropy reads no arrays of strings, takes a bit of a variable array for a byte, and counts rows of 2x* instead of items (STIL counts items)
@@ -159,7 +163,7 @@ def _astropy(data):
 @given(sample=tables(kinds=ASTROPY), serialization=st.sampled_from(SERIALIZATIONS))
 def test_astropy_reads_what_we_write(sample, serialization):
     columns, batch = sample
-    found = _astropy(document("votable", columns, [batch], options={"serialization": serialization})).array
+    found = _astropy(write_document("votable", columns, [batch], options={"serialization": serialization})).array
     assert len(found) == batch.num_rows
     for column in columns:
         for number, value in enumerate(batch.column(column.name).to_pylist()):
@@ -185,7 +189,7 @@ def test_astropy_reads_what_we_write(sample, serialization):
 
 def test_blanks_of_a_cell_are_kept():
     columns, batch = [Column(name="c0", type=parse_type("string"))], pa.record_batch({"c0": ["0 ", " 1", "a  b"]})
-    tree = etree.fromstring(document("votable", columns, [batch], options={"serialization": "TABLEDATA"}))
+    tree = etree.fromstring(write_document("votable", columns, [batch], options={"serialization": "TABLEDATA"}))
     assert [cell.text for cell in tree.iter("{*}TD")] == ["0 ", " 1", "a  b"]
 
 
@@ -224,11 +228,15 @@ def test_we_read_what_astropy_writes(texts, numbers, whole, form):
     table["x"].description = "speed & more"
     out = io.BytesIO()
     from_table(table).to_xml(out, tabledata_format=form)
-    found = read(io.BytesIO(out.getvalue()))
-    assert [column.unit for column in found.head.columns] == [None, "km.s**-1", None, None, None] or found.head.columns[
-        1
-    ].unit == "km.s-1"
-    assert found.head.columns[1].description == "speed & more"
+    found = read_votable(io.BytesIO(out.getvalue()))
+    assert [column.unit for column in found.metadata.columns] == [
+        None,
+        "km.s**-1",
+        None,
+        None,
+        None,
+    ] or found.metadata.columns[1].unit == "km.s-1"
+    assert found.metadata.columns[1].description == "speed & more"
     got = pa.Table.from_batches(found.batches).to_pydict()
     assert [value or "" for value in got["s"]] == [text.rstrip("\0") for text in texts]
     assert got["x"] == numbers
@@ -242,17 +250,17 @@ def test_we_read_what_astropy_writes(texts, numbers, whole, form):
 
 @serializations
 def test_a_late_error_leaves_a_valid_document(serialization):
-    columns, batch = every_type()
+    columns, batch = make_all_types_batch()
 
     def batches():
         yield batch
-        raise Timeout("the time limit of 60 s is over")
+        raise TimeLimitError("the time limit of 60 s is over")
 
     data = b"".join(
-        write(
-            Head(columns=columns),
+        write_votable(
+            TableMetadata(columns=columns),
             batches(),
-            lambda: End(error="the time limit of 60 s is over"),
+            lambda: ResultStatus(error_message="the time limit of 60 s is over"),
             {"serialization": serialization},
         )
     )
@@ -268,7 +276,12 @@ def test_a_value_that_cannot_be_written_is_an_error_and_not_another_value(serial
     columns = [Column(name="word", type=parse_type("string[3]"))]
     good, bad = (pa.RecordBatch.from_arrays([pa.array([text])], names=["word"]) for text in ("abc", "abcdef"))
     data = b"".join(
-        write(Head(columns=columns), iter([good, bad]), lambda: End(rows=2), {"serialization": serialization})
+        write_votable(
+            TableMetadata(columns=columns),
+            iter([good, bad]),
+            lambda: ResultStatus(row_count=2),
+            {"serialization": serialization},
+        )
     )
     if serialization == "TABLEDATA":  # text has the room
         assert rows(data) == [("abc",), ("abcdef",)]
@@ -276,44 +289,55 @@ def test_a_value_that_cannot_be_written_is_an_error_and_not_another_value(serial
         with pytest.raises(SourceError, match="'word' is declared with arraysize 3, but a value has 6 characters"):
             rows(data)
     assert rows(
-        b"".join(write(Head(columns=columns), iter([bad]), lambda: End(rows=1), {"serialization": serialization}))
+        b"".join(
+            write_votable(
+                TableMetadata(columns=columns),
+                iter([bad]),
+                lambda: ResultStatus(row_count=1),
+                {"serialization": serialization},
+            )
+        )
     ) == [("abcdef",)]
 
 
 def test_overflow_is_said_after_the_rows():
-    columns, batch = every_type()
-    found = read(io.BytesIO(document("votable", columns, [batch], End(overflow=True, rows=3))))
-    assert [item.value for item in found.head.infos] == ["OK"]
+    columns, batch = make_all_types_batch()
+    found = read_votable(
+        io.BytesIO(write_document("votable", columns, [batch], ResultStatus(overflow=True, row_count=3)))
+    )
+    assert [item.value for item in found.metadata.infos] == ["OK"]
     assert sum(batch.num_rows for batch in found.batches) == 3
-    assert [item.value for item in found.head.infos] == ["OK", "OVERFLOW"]
+    assert [item.value for item in found.metadata.infos] == ["OK", "OVERFLOW"]
 
 
 def test_no_status_for_plain_files():
-    assert b"QUERY_STATUS" not in document("votable", [Column(name="a")], [], status=False)
+    assert b"QUERY_STATUS" not in write_document("votable", [Column(name="a")], [], includes_query_status=False)
 
 
 def test_an_unknown_serialization_is_refused():
     with pytest.raises(UserError, match="TABLEDATA"):
-        next(write(Head(columns=[Column(name="a")]), iter([]), End, {"serialization": "FITS"}))
+        next(
+            write_votable(TableMetadata(columns=[Column(name="a")]), iter([]), ResultStatus, {"serialization": "FITS"})
+        )
 
 
 def test_ids_do_not_clash_with_frames_and_tables():
     from hven.model.table import FrameRef
 
     columns = [Column(name="icrs", frame="icrs"), Column(name="main"), Column(name="main")]
-    data = document("votable", columns, [], id="main", frames=[FrameRef(id="icrs", kind="coosys", system="ICRS")])
+    data = write_document("votable", columns, [], id="main", frames=[FrameRef(id="icrs", kind="coosys", system="ICRS")])
     ids = [element.get("ID") for element in etree.fromstring(data).iter() if element.get("ID")]
     assert ids == ["icrs_2", "main_3", "icrs", "main", "main_2"]
-    assert read(io.BytesIO(data)).head.columns[0].frame == "icrs_2"
+    assert read_votable(io.BytesIO(data)).metadata.columns[0].frame == "icrs_2"
 
 
 def test_without_columns_there_is_no_table():
-    data = document("votable", [], [], params=[(Column(name="p"), 1.0)])
+    data = write_document("votable", [], [], params=[(Column(name="p"), 1.0)])
     assert [child.tag.rpartition("}")[2] for child in etree.fromstring(data)[0]] == ["INFO", "PARAM"]
 
 
 def test_ids_are_xml_names_and_unique():
-    assert field_ids(("ra", "n obs", "1st", "größe", "ra", "", "a.b-c")) == (
+    assert assign_field_ids(("ra", "n obs", "1st", "größe", "ra", "", "a.b-c")) == (
         "ra",
         "n_obs",
         "_1st",
@@ -334,15 +358,18 @@ def test_text_beyond_ascii_makes_unicode_of_char(serialization):
         pa.RecordBatch.from_arrays([pa.array([one]), pa.array([two])], names=["a", "b"])
         for one, two in (("é", "x"), ("é", "€"))
     )
-    data = document("votable", columns, [first, second], options={"serialization": serialization})
-    assert [column.type.datatype for column in read(io.BytesIO(data)).head.columns] == ["unicodeChar", "char"]
+    data = write_document("votable", columns, [first, second], options={"serialization": serialization})
+    assert [column.type.datatype for column in read_votable(io.BytesIO(data)).metadata.columns] == [
+        "unicodeChar",
+        "char",
+    ]
     assert rows(data) == [("é", "x"), ("é", "€")]
 
 
 def test_characters_that_xml_cannot_hold_become_replacement_characters():
     columns = [Column(name="a", type=parse_type("string"))]
     batch = pa.RecordBatch.from_arrays([pa.array(["a\x00b\x1bc\ufffed", "line\r\nend\ttab"])], names=["a"])
-    data = document("votable", columns, [batch], options={"serialization": "TABLEDATA"})
+    data = write_document("votable", columns, [batch], options={"serialization": "TABLEDATA"})
     assert rows(data) == [("a\ufffdb\ufffdc\ufffdd",), ("line\r\nend\ttab",)]
 
 
@@ -354,7 +381,7 @@ def test_special_numbers(serialization):
         pa.array([0.1, 3.4028235e38, 1e-45, None, 16777216.0], pa.float32()),
         pa.array([2**63 - 1, -(2**63) + 1, 0, None, 1]),
     ]
-    data = document(
+    data = write_document(
         "votable",
         columns,
         [pa.RecordBatch.from_arrays(arrays, names=["a", "b", "c"])],
@@ -384,14 +411,14 @@ def test_nulls_of_binary_are_values_that_do_not_occur():
         pa.array([7, None], pa.uint8()),
         pa.array([1, 2], pa.int32()),
     ]
-    data = document(
+    data = write_document(
         "votable",
         columns,
         [pa.RecordBatch.from_arrays(arrays, names=list("abcd"))],
         options={"serialization": "BINARY"},
     )
-    found = read(io.BytesIO(data))
-    assert [(column.type.datatype, column.null) for column in found.head.columns] == [
+    found = read_votable(io.BytesIO(data))
+    assert [(column.type.datatype, column.null) for column in found.metadata.columns] == [
         ("short", "-99"),
         ("short", "-32768"),
         ("unsignedByte", "255"),
@@ -404,7 +431,7 @@ def test_binary_refuses_a_null_that_it_cannot_say():
     columns = [Column(name="d", type=parse_type("int32"), required=True)]
     batch = pa.RecordBatch.from_arrays([pa.array([1, None], pa.int32())], names=["d"])
     with pytest.raises(SourceError, match="'d' has no value to stand for null"):
-        rows(document("votable", columns, [batch], options={"serialization": "BINARY"}))
+        rows(write_document("votable", columns, [batch], options={"serialization": "BINARY"}))
 
 
 @pytest.mark.parametrize("serialization", ["TABLEDATA", "BINARY2"])
@@ -412,7 +439,7 @@ def test_a_null_in_an_array_of_bytes_needs_a_declared_value(serialization):
     batch = pa.RecordBatch.from_arrays([pa.array([[1, None]], pa.list_(pa.uint8()))], names=["v"])
     with pytest.raises(SourceError, match="null"):
         rows(
-            document(
+            write_document(
                 "votable",
                 [Column(name="v", type=parse_type("uint8[*]"))],
                 [batch],
@@ -420,7 +447,7 @@ def test_a_null_in_an_array_of_bytes_needs_a_declared_value(serialization):
             )
         )
     known = [Column(name="v", type=parse_type("uint8[*]"), null="255")]
-    assert rows(document("votable", known, [batch], options={"serialization": serialization})) == [([1, None],)]
+    assert rows(write_document("votable", known, [batch], options={"serialization": serialization})) == [([1, None],)]
 
 
 def test_strings_of_any_length_in_arrays_get_a_width():
@@ -428,16 +455,19 @@ def test_strings_of_any_length_in_arrays_get_a_width():
     first, second = (
         pa.RecordBatch.from_arrays([pa.array([texts])], names=["v"]) for texts in (["a" * 20, "b"], ["c" * 40])
     )
-    assert rows(document("votable", columns, [first])) == [(["a" * 20, "b"],)]
+    assert rows(write_document("votable", columns, [first])) == [(["a" * 20, "b"],)]
     with pytest.raises(SourceError, match="40 characters"):
-        rows(document("votable", columns, [first, second]))
+        rows(write_document("votable", columns, [first, second]))
 
 
 def test_the_first_rows_leave_before_the_second_batch():
-    columns, batch = every_type()
+    columns, batch = make_all_types_batch()
     asked = itertools.count()
-    stream = write(
-        Head(columns=columns), iter(lambda: (next(asked), batch)[1], None), End, {"serialization": "TABLEDATA"}
+    stream = write_votable(
+        TableMetadata(columns=columns),
+        iter(lambda: (next(asked), batch)[1], None),
+        ResultStatus,
+        {"serialization": "TABLEDATA"},
     )
     assert b"<TR>" in next(stream)
     assert next(asked) == 1
@@ -445,18 +475,18 @@ def test_the_first_rows_leave_before_the_second_batch():
 
 def test_a_column_that_does_not_fit_its_type_is_an_error():
     batch = pa.RecordBatch.from_arrays([pa.array([2**40])], names=["a"])
-    data = document("votable", [Column(name="a", type=parse_type("int32"))], [batch])
+    data = write_document("votable", [Column(name="a", type=parse_type("int32"))], [batch])
     with pytest.raises(SourceError, match="not in range"):
         rows(data)
 
 
 def test_gzip_and_sizes_of_batches():
-    columns, batch = every_type()
-    data = gzip.compress(document("votable", columns, [batch] * 4)[:-40]) + gzip.compress(
-        document("votable", columns, [batch] * 4)[-40:]
+    columns, batch = make_all_types_batch()
+    data = gzip.compress(write_document("votable", columns, [batch] * 4)[:-40]) + gzip.compress(
+        write_document("votable", columns, [batch] * 4)[-40:]
     )
     assert rows(data) == plain(batch) * 4
-    assert [part.num_rows for part in read(io.BytesIO(data), batch=5).batches] == [5, 5, 2]
+    assert [part.num_rows for part in read_votable(io.BytesIO(data), batch=5).batches] == [5, 5, 2]
 
 
 @pytest.mark.parametrize(
@@ -473,11 +503,11 @@ def test_how_numbers_are_displayed_is_precision_and_width(display, said, again):
         Column(name="n", type=parse_type("int32"), display=display),
     ]
     batch = pa.record_batch([pa.array([1.23456]), pa.array([1], pa.int32())], names=["x", "n"])
-    text = document("votable", columns, [batch], options={"serialization": "TABLEDATA"})
+    text = write_document("votable", columns, [batch], options={"serialization": "TABLEDATA"})
     assert f'<FIELD name="x" ID="x" datatype="double"{said}/>'.encode() in text
     assert b'<FIELD name="n" ID="n" datatype="int"/>' in text
     assert b"<TD>1.23456</TD>" in text, "values are written whole"
-    assert [column.display for column in read(io.BytesIO(text)).head.columns] == [again, None]
+    assert [column.display for column in read_votable(io.BytesIO(text)).metadata.columns] == [again, None]
 
 
 @pytest.mark.parametrize(
@@ -487,7 +517,7 @@ def test_how_numbers_are_displayed_is_precision_and_width(display, said, again):
 )  # fmt: skip
 def test_precision_as_others_write_it(said, display):
     text = f"<VOTABLE version='1.4'><RESOURCE><TABLE><FIELD name='x' datatype='float' {said}/><DATA><TABLEDATA/></DATA></TABLE></RESOURCE></VOTABLE>"
-    assert read(io.BytesIO(text.encode())).head.columns[0].display == display
+    assert read_votable(io.BytesIO(text.encode())).metadata.columns[0].display == display
 
 
 @pytest.mark.parametrize(
@@ -506,10 +536,10 @@ def test_a_value_is_never_taken_for_null(word, lowest, highest, array):
         )
 
     first = batch(lowest, lowest + 1, highest, None, 0)
-    data = document("votable", [Column(name="n", type=kind)], [first], options=options)
+    data = write_document("votable", [Column(name="n", type=kind)], [first], options=options)
     assert rows(data) == plain(first)
     assert etree.fromstring(data).find(".//{*}VALUES").get("null") == str(lowest + 2)
-    data = document("votable", [Column(name="n", type=kind)], [first, batch(lowest + 2)], options=options)
+    data = write_document("votable", [Column(name="n", type=kind)], [first, batch(lowest + 2)], options=options)
     said = etree.fromstring(data).findall(".//{*}INFO[@name='QUERY_STATUS']")[-1]
     assert (said.get("value"), f"holds the value {lowest + 2}, which stands for null" in said.text) == ("ERROR", True)
     assert len(etree.fromstring(data).findall(".//{*}STREAM")) == 1
@@ -519,7 +549,7 @@ def test_a_byte_array_that_holds_its_declared_null_gets_another():
     kind = parse_type("uint8[2]")
     batch = pa.RecordBatch.from_arrays([pa.array([[0, 255], [1, None]], kind.arrow)], names=["n"])
     for serialization in SERIALIZATIONS:
-        data = document(
+        data = write_document(
             "votable", [Column(name="n", type=kind, null="255")], [batch], options={"serialization": serialization}
         )
         assert rows(data) == plain(batch)

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.formats.votable import read, reader
+from hven.formats.votable import read_votable, reader
 from hven.model.errors import SourceError
 from hven.model.types import Type
-from hven.testing.format import document, every_type
+from hven.testing.format import make_all_types_batch, write_document
 from shared import shared
 
 
@@ -98,15 +98,15 @@ def judge(file, name):
     """Read a file: either all of its rows have the types that its head says, or the error is the one that it must be."""
     if name in REFUSED:
         with pytest.raises(SourceError, match=REFUSED[name]):
-            list(read(file).batches)
+            list(read_votable(file).batches)
         return
-    found = read(file)
+    found = read_votable(file)
     rows = 0
     for batch in found.batches:
         batch.validate(full=True)
-        assert batch.schema.types == [column.type.arrow for column in found.head.columns]
+        assert batch.schema.types == [column.type.arrow for column in found.metadata.columns]
         rows += batch.num_rows
-    assert found.head.columns or rows == 0
+    assert found.metadata.columns or rows == 0
 
 
 def test_the_corpus_is_there():
@@ -129,7 +129,7 @@ def table(
 
 
 def values(data, wanted=None):
-    found = read(io.BytesIO(data), wanted)
+    found = read_votable(io.BytesIO(data), wanted)
     return [tuple(row.values()) for batch in found.batches for row in batch.to_pylist()]
 
 
@@ -194,8 +194,8 @@ def test_other_encodings(encoding):
         .decode()
         .replace('<?xml version="1.0"?>', f'<?xml version="1.0" encoding="{encoding}"?>')
     )
-    found = read(io.BytesIO(text.encode(encoding)))
-    assert found.head.columns[0].name == "größe"
+    found = read_votable(io.BytesIO(text.encode(encoding)))
+    assert found.metadata.columns[0].name == "größe"
     assert [batch.to_pylist() for batch in found.batches] == [[{"größe": "größer"}]]
 
 
@@ -227,7 +227,7 @@ def test_byte_order_mark_and_gzip():
     ],
 )
 def test_types_as_they_are_written(said, kind):
-    assert read(io.BytesIO(table("<TABLEDATA/>", f'<FIELD name="a" {said}/>'))).head.columns[0].type == kind
+    assert read_votable(io.BytesIO(table("<TABLEDATA/>", f'<FIELD name="a" {said}/>'))).metadata.columns[0].type == kind
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_types_as_they_are_written(said, kind):
 )
 def test_types_that_are_none(said):
     with pytest.raises(SourceError, match=r"FIELD 'a' \(line 2\) has"):
-        read(io.BytesIO(table("<TABLEDATA/>", f'<FIELD name="a" {said}/>')))
+        read_votable(io.BytesIO(table("<TABLEDATA/>", f'<FIELD name="a" {said}/>')))
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_metadata():
         '<INFO name="QUERY" value="SELECT"> x </INFO><COOSYS ID="sys" system="ICRS" epoch="J2016.0"/><TIMESYS ID="t" timescale="TT" refposition="GEOCENTER"/>',
         "",
     )
-    head = read(io.BytesIO(table("<TABLEDATA/>", fields, around=around))).head
+    head = read_votable(io.BytesIO(table("<TABLEDATA/>", fields, around=around))).metadata
     ra, kind = head.columns
     assert (ra.name, ra.unit, ra.ucd, ra.utype, ra.frame, ra.null, ra.minimum, ra.maximum) == (
         "ra",
@@ -446,8 +446,8 @@ def test_nothing_is_fetched(said, kind, why):
 
 @given(data=st.data(), serialization=st.sampled_from(["TABLEDATA", "BINARY", "BINARY2"]))
 def test_damage_is_an_error_of_ours_or_harmless(data, serialization):
-    columns, batch = every_type()
-    document_bytes = bytearray(document("votable", columns, [batch], options={"serialization": serialization}))
+    columns, batch = make_all_types_batch()
+    document_bytes = bytearray(write_document("votable", columns, [batch], options={"serialization": serialization}))
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(document_bytes) - 1))
         size = data.draw(st.integers(0, 5))
@@ -455,7 +455,7 @@ def test_damage_is_an_error_of_ours_or_harmless(data, serialization):
             st.binary(max_size=5) | st.sampled_from([b"<", b">", b"&", b"</TD>", b"<TD>", b"<!--", b"]]>", b"=", b'"'])
         )
     with contextlib.suppress(SourceError):  # any other error fails the test
-        for part in read(io.BytesIO(bytes(document_bytes))).batches:
+        for part in read_votable(io.BytesIO(bytes(document_bytes))).batches:
             part.validate(full=True)
 
 
@@ -520,7 +520,7 @@ def test_an_external_dtd_is_not_fetched():
 
 
 def test_metadata_without_end_is_refused(monkeypatch):
-    monkeypatch.setattr(reader, "_METADATA", 1 << 20)
+    monkeypatch.setattr(reader, "_MAX_METADATA_BYTES", 1 << 20)
     info = b'<INFO name="a" value="b"/>\n' * 50_000
     with pytest.raises(SourceError, match="1 MiB beside its rows"):
         values(gzip.compress(b"<VOTABLE><RESOURCE>" + info + table(cells("1")), 1))
@@ -540,22 +540,24 @@ def test_what_has_no_end_is_refused_as_it_comes(start, again, why):
     document = b"<VOTABLE><RESOURCE>" + start + again * ((15 << 20) // len(again))
     file = io.BytesIO(document)
     with pytest.raises(SourceError, match=why):
-        read(file)
+        read_votable(file)
     assert file.tell() < len(document)
 
 
 def test_thousands_of_fields_of_one_name():
-    head = read(io.BytesIO(table("", fields='<FIELD name="a" datatype="int"/>' * 20_000))).head
+    head = read_votable(io.BytesIO(table("", fields='<FIELD name="a" datatype="int"/>' * 20_000))).metadata
     assert (head.columns[1].name, head.columns[-1].name) == ("a_2", "a_20000")
 
 
 def test_rows_beyond_measure_are_looked_at_a_few_times(monkeypatch):
-    monkeypatch.setattr(reader, "_PIECE", 1 << 10)
-    monkeypatch.setattr(reader, "chunks", lambda file: iter(lambda: file.read(1 << 10), b""))
+    monkeypatch.setattr(reader, "_PIECE_BYTES", 1 << 10)
+    monkeypatch.setattr(reader, "read_utf8_chunks", lambda file: iter(lambda: file.read(1 << 10), b""))
     looks = []
-    unpack = reader.unpack.Unpacker.unpack
+    unpack = reader.binary_reader.BinaryDecoder.decode_rows
     monkeypatch.setattr(
-        reader.unpack.Unpacker, "unpack", lambda self, data, first: looks.append(len(data)) or unpack(self, data, first)
+        reader.binary_reader.BinaryDecoder,
+        "decode_rows",
+        lambda self, data, first: looks.append(len(data)) or unpack(self, data, first),
     )
     stream = base64.b64encode(struct.pack(">I", 1 << 20) + bytes(1 << 20)).decode()
     data = f'<BINARY><STREAM encoding="base64">{stream}</STREAM></BINARY>'
@@ -590,7 +592,7 @@ def test_memory_stays_flat():
     def peak(size):
         tracemalloc.start()
         try:
-            rows = sum(batch.num_rows for batch in read(Long(size)).batches)
+            rows = sum(batch.num_rows for batch in read_votable(Long(size)).batches)
             assert rows * len(row) >= size
             return tracemalloc.get_traced_memory()[1]
         finally:

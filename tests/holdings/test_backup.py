@@ -15,14 +15,14 @@ import pytest
 import sqlalchemy as sa
 
 from hven import query
-from hven.ingest import ingest
-from hven.model.errors import Conflict, HvenError, SourceError, StorageError, UserError
-from hven.model.settings import Settings, init, load
+from hven.ingest import ingest_collection
+from hven.model.errors import ConflictError, HvenError, SourceError, StorageError, UserError
+from hven.model.settings import Settings, initialize_site, load_settings
 from hven.site import Site
-from hven.site.archive import HEAD, SUMS, backup
-from hven.site.auth._permit import OWNER
-from hven.site.restoring import restore, verify
-from hven.site.store import Job, Store
+from hven.site.archive import CHECKSUMS_MEMBER, HEADER_MEMBER, write_backup
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.site.restoration import restore_archive, verify_archive
+from hven.site.store import JobRecord, StateStore
 from hven.site.store import _database as db
 from postgres import server
 from running import hven
@@ -53,7 +53,7 @@ def other() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, other: Any) -> Path:
     """A site with two collections in two engines, a release, a job that has ended and one that ran."""
-    directory = init(tmp_path_factory.mktemp("made") / "site", name="Uraniborg")
+    directory = initialize_site(tmp_path_factory.mktemp("made") / "site", name="Uraniborg")
     (directory / "secrets.toml").write_text("SECRET = 'x'\n")
     (directory / "standards").mkdir()
     (directory / "standards" / "notes.txt").write_text("ours")
@@ -62,26 +62,28 @@ def made(tmp_path_factory: pytest.TempPathFactory, other: Any) -> Path:
         place.mkdir(parents=True)
         (place / f"{name}.yaml").write_text(TEXT.format(name=name, more=more))
         (place / "a.csv").write_text(ROWS)
-    with Site(load(directory, {})) as site:
+    with Site(load_settings(directory, {})) as site:
         for name in ("things", "others"):
-            ingest(site, name)
-        site.store.releases.add("dr1", ["things"], "the first")
-        ingest(site, "things")
+            ingest_collection(site, name)
+        site.store.releases.add_releases("dr1", ["things"], "the first")
+        ingest_collection(site, "things")
         for name, phase in (("j1", "COMPLETED"), ("j2", "EXECUTING")):
             results = [{"id": "result", "file": "r.csv", "media_type": "text/csv", "bytes": 3}] if name == "j1" else []
-            site.store.jobs.add(
-                Job(id=name, type="tap", queue="user a", phase=phase, duration=60, destruction="2130", results=results)
+            site.store.jobs.add_job(
+                JobRecord(
+                    id=name, type="tap", queue="user a", phase=phase, duration=60, destruction="2130", results=results
+                )
             )
         (directory / "var" / "jobs" / "j1").mkdir(parents=True)
         (directory / "var" / "jobs" / "j1" / "r.csv").write_text("a\n1")
-        site.store.users.add("tycho") if hasattr(site.store.users, "add") else None
+        site.store.users.add_account("tycho") if hasattr(site.store.users, "add_account") else None
     return directory
 
 
 @pytest.fixture(scope="module")
 def archive(made: Path) -> Path:
-    with Site(load(made, {})) as site:
-        backup(site, made.parent / "whole.tar")
+    with Site(load_settings(made, {})) as site:
+        write_backup(site, made.parent / "whole.tar")
     return made.parent / "whole.tar"
 
 
@@ -92,19 +94,19 @@ def answers(site: Site) -> list[Any]:
         "SELECT a.n, b.name FROM things.main AS a JOIN others.main AS b ON a.n = b.n WHERE 1 = CONTAINS(POINT(b.ra, b.dec), CIRCLE(10, 10, 9)) ORDER BY a.n",
         "SELECT table_name, column_name, datatype, description FROM TAP_SCHEMA.columns ORDER BY 1, 2",
     ):
-        with query.run(text, OWNER, site=site) as result:
-            asked.append(result.table().to_pylist())
+        with query.run_query(text, OWNER_PRINCIPAL, site=site) as result:
+            asked.append(result.read_table().to_pylist())
     return asked
 
 
 def test_what_comes_back_is_what_was_there(made: Path, archive: Path, tmp_path: Path) -> None:
-    told = restore(archive, tmp_path / "again")
+    told = restore_archive(archive, tmp_path / "again")
     assert told["site"] == "Uraniborg"
     assert told["collections"] == []
-    with Site(load(made, {})) as site, Site(load(tmp_path / "again", {})) as again:
+    with Site(load_settings(made, {})) as site, Site(load_settings(tmp_path / "again", {})) as again:
         assert answers(again) == answers(site)
-        for name, record in site.store.current()[1].items():
-            back = again.store.current()[1][name]
+        for name, record in site.store.read_published_records()[1].items():
+            back = again.store.read_published_records()[1][name]
             assert (back.id, back.table, back.provenance, back.created, back.run) == (
                 record.id,
                 record.table,
@@ -113,17 +115,19 @@ def test_what_comes_back_is_what_was_there(made: Path, archive: Path, tmp_path: 
                 record.run,
             )
             assert (back.snapshot.engine, back.snapshot.coverage) == (record.snapshot.engine, record.snapshot.coverage)
-        assert again.store.releases.all("things") == site.store.releases.all("things")
-        assert again.store.history("things") == site.store.history("things")
-        assert again.store.runs.of("things") == site.store.runs.of("things")
-        assert [again.store.jobs.one(name).phase for name in ("j1", "j2")] == ["COMPLETED", "QUEUED"]
+        assert again.store.releases.list_releases("things") == site.store.releases.list_releases("things")
+        assert again.store.list_events("things") == site.store.list_events("things")
+        assert again.store.runs.list_runs("things") == site.store.runs.list_runs("things")
+        assert [again.store.jobs.get_job(name).phase for name in ("j1", "j2")] == ["COMPLETED", "QUEUED"]
         assert (tmp_path / "again" / "var" / "jobs" / "j1" / "r.csv").read_text() == "a\n1"
         assert (
-            again.store.rollback("things")["things.main"]
-            == dict(again.store.releases.all("things")[0].snapshots)["things.main"]
+            again.store.roll_back("things")["things.main"]
+            == dict(again.store.releases.list_releases("things")[0].snapshots)["things.main"]
         )
-        assert [label.label for label in site.store.releases.all("things")] == ["dr1"], "the pin of the backup is gone"
-        ingest(again, "things")
+        assert [label.label for label in site.store.releases.list_releases("things")] == ["dr1"], (
+            "the pin of the backup is gone"
+        )
+        ingest_collection(again, "things")
     assert (tmp_path / "again" / "standards" / "notes.txt").read_text() == "ours"
     assert not (tmp_path / "again" / "secrets.toml").exists()
     assert archive.stat().st_mode & 0o077 == 0, "accounts are in it"
@@ -136,28 +140,28 @@ def test_without_rows_it_says_what_to_ingest(made: Path, tmp_path: Path) -> None
     assert "ingest things" in told
     assert "ingest others" in told
     hven("ingest", "things", "--site", tmp_path / "again")
-    with Site(load(made, {})) as site, Site(load(tmp_path / "again", {})) as again:
+    with Site(load_settings(made, {})) as site, Site(load_settings(tmp_path / "again", {})) as again:
         assert (
-            again.store.current()[1]["things.main"].snapshot.rows
-            == site.store.current()[1]["things.main"].snapshot.rows
+            again.store.read_published_records()[1]["things.main"].snapshot.rows
+            == site.store.read_published_records()[1]["things.main"].snapshot.rows
         )
-        assert len(again.store.runs.of("things")) == len(site.store.runs.of("things")) + 1
+        assert len(again.store.runs.list_runs("things")) == len(site.store.runs.list_runs("things")) + 1
 
 
 def test_all_rows_may_go_to_one_engine(archive: Path, tmp_path: Path) -> None:
-    restore(archive, tmp_path / "again", engine="duckdb")
-    with Site(load(tmp_path / "again", {})) as again:
-        assert {record.snapshot.engine for record in again.store.current()[1].values()} == {"duckdb"}
+    restore_archive(archive, tmp_path / "again", engine="duckdb")
+    with Site(load_settings(tmp_path / "again", {})) as again:
+        assert {record.snapshot.engine for record in again.store.read_published_records()[1].values()} == {"duckdb"}
         assert len(answers(again)[0]) == 3000
 
 
 def test_what_belongs_to_the_place_is_told_and_the_engine_is_true(tmp_path: Path, other: Any) -> None:
-    directory = init(tmp_path / "site")
+    directory = initialize_site(tmp_path / "site")
     (directory / "hven.toml").write_text(
         f'engine = "{OTHER}"   # ours\nport = 9999\n\n[postgres]\nurl = "$NO_SUCH_DB"\n'
     )
-    with Site(load(directory, {})) as site:
-        backup(site, tmp_path / "a.tar")
+    with Site(load_settings(directory, {})) as site:
+        write_backup(site, tmp_path / "a.tar")
     told = hven("restore", tmp_path / "a.tar", tmp_path / "again", "--engine", "duckdb").stdout
     assert "look at: hven.toml says engine = duckdb now; it was other" in told
     assert "look at: hven.toml says port = 9999, as it was there" in told
@@ -168,17 +172,17 @@ def test_secrets_may_be_there_before(archive: Path, tmp_path: Path, monkeypatch:
     place = tmp_path / "again"
     monkeypatch.setenv("HVEN_POSTGRES_URL", "$NO_SUCH_DB")
     with pytest.raises(HvenError) as failed:
-        restore(archive, place, engine="postgres")
+        restore_archive(archive, place, engine="postgres")
     assert f"write NO_SUCH_DB = '...' into {place / 'secrets.toml'}" in str(failed.value)
     assert ".part" not in str(failed.value)
     place.mkdir()
     kept = place.stat().st_ino  # a mount, or below a directory that is not ours: it stays the same one
     (place / "secrets.toml").write_text("NO_SUCH_DB = 'postgresql://nobody@127.0.0.1:9/x'\n")
     with pytest.raises(StorageError, match="127"):
-        restore(archive, place, engine="postgres")
+        restore_archive(archive, place, engine="postgres")
     assert [item.name for item in place.iterdir()] == ["secrets.toml"], "what was there is as it was"
     monkeypatch.delenv("HVEN_POSTGRES_URL")
-    restore(archive, place)
+    restore_archive(archive, place)
     assert (place / "secrets.toml").read_text().startswith("NO_SUCH_DB")
     assert place.stat().st_ino == kept
     assert not list(place.glob(".*.part"))
@@ -190,12 +194,12 @@ def test_a_backup_while_an_ingest_prunes(made: Path, tmp_path: Path, monkeypatch
     with Site(Settings(directory=site_copy, keep_snapshots=1)) as site:
 
         def meanwhile(_: str) -> None:
-            ingest(site, "things")
-            ingest(site, "things")
+            ingest_collection(site, "things")
+            ingest_collection(site, "things")
 
-        backup(site, tmp_path / "x.tar", progress=meanwhile)
-    assert verify(tmp_path / "x.tar")["data"]
-    restore(tmp_path / "x.tar", tmp_path / "again")
+        write_backup(site, tmp_path / "x.tar", on_table=meanwhile)
+    assert verify_archive(tmp_path / "x.tar")["data"]
+    restore_archive(tmp_path / "x.tar", tmp_path / "again")
 
 
 def members(archive: Path) -> list[tuple[str, bytes]]:
@@ -230,11 +234,11 @@ BAD = {
     "end": (lambda found: found[:-1], SourceError, "cut off: its end is missing"),
     "outside": (lambda found: [*found[:-1], ("site/../../x", b""), found[-1]], SourceError, "a member"),
     "behind": (lambda found: [*found, ("site/x", b"")], SourceError, "behind its end"),
-    "newer": (changed(HEAD, said(backup=2, hven="9.0")), UserError, r"was written by Hven 9\.0 .*restore it with Hven 9\.0"),
-    "newer store": (changed(HEAD, said(store=99)), UserError, "system state 99"),
+    "newer": (changed(HEADER_MEMBER, said(backup=2, hven="9.0")), UserError, r"was written by Hven 9\.0 .*restore it with Hven 9\.0"),
+    "newer store": (changed(HEADER_MEMBER, said(store=99)), UserError, "system state 99"),
     "other tar": (lambda found: found[1:], SourceError, "no backup of Hven"),
-    "head": (changed(HEAD, lambda _: b"[]"), SourceError, "altered: hven-backup.json"),
-    "sums": (changed(SUMS, lambda _: b"{"), SourceError, "altered: checksums.json"),
+    "head": (changed(HEADER_MEMBER, lambda _: b"[]"), SourceError, "altered: hven-backup.json"),
+    "sums": (changed(CHECKSUMS_MEMBER, lambda _: b"{"), SourceError, "altered: checksums.json"),
 }  # fmt: skip
 
 
@@ -243,7 +247,7 @@ def test_a_strange_archive_changes_nothing(archive: Path, tmp_path: Path, how: s
     change, kind, match = BAD[how]
     bad = written(tmp_path / "bad.tar", change(members(archive)))  # type: ignore[operator]
     with pytest.raises(kind, match=match):  # type: ignore[call-overload]
-        restore(bad, tmp_path / "again")
+        restore_archive(bad, tmp_path / "again")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.tar"]
 
 
@@ -253,7 +257,7 @@ def test_a_truncated_archive_changes_nothing(archive: Path, tmp_path: Path, shar
     content = len(body.rstrip(b"\0"))  # a tar ends with up to 10 KB of zeros, without which nothing is lost
     (tmp_path / "bad.tar").write_bytes(body[: int(content * share)])
     with pytest.raises(SourceError, match=r"cut off|no backup of Hven"):
-        restore(tmp_path / "bad.tar", tmp_path / "again")
+        restore_archive(tmp_path / "bad.tar", tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
 
@@ -264,7 +268,7 @@ def test_every_byte_counts(archive: Path, tmp_path: Path) -> None:
         bad[place] ^= 0x55
         (tmp_path / "bad.tar").write_bytes(bad)
         try:
-            verify(tmp_path / "bad.tar")
+            verify_archive(tmp_path / "bad.tar")
         except HvenError:
             continue
         # what is between members, and their dates, is nobody's content
@@ -274,10 +278,10 @@ def test_every_byte_counts(archive: Path, tmp_path: Path) -> None:
 def test_what_is_there_is_not_touched(made: Path, archive: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("mine")
-    with pytest.raises(Conflict, match="is not empty"):
-        restore(archive, tmp_path / "full")
-    with Site(load(made, {})) as site, pytest.raises(Conflict, match="exists"):
-        backup(site, archive)
+    with pytest.raises(ConflictError, match="is not empty"):
+        restore_archive(archive, tmp_path / "full")
+    with Site(load_settings(made, {})) as site, pytest.raises(ConflictError, match="exists"):
+        write_backup(site, archive)
     assert "cannot be read" in hven("restore", tmp_path / "nothing.tar", tmp_path / "again", code=1).stderr
     assert "is whole: Uraniborg" in hven("restore", archive, "--check").stdout
     assert hven("restore", archive, code=2).stderr.count("DIR is missing") == 1
@@ -288,8 +292,8 @@ def test_a_full_disk_leaves_no_archive(made: Path, tmp_path: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tarfile.TarFile, "addfile", full)
-    with Site(load(made, {})) as site, pytest.raises(StorageError, match="no space left"):
-        backup(site, tmp_path / "x.tar")
+    with Site(load_settings(made, {})) as site, pytest.raises(StorageError, match="no space left"):
+        write_backup(site, tmp_path / "x.tar")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -297,7 +301,7 @@ def test_rows_that_cannot_be_staged_leave_nothing(archive: Path, tmp_path: Path,
     other.away = True
     try:
         with pytest.raises(StorageError, match="does not answer"):
-            restore(archive, tmp_path / "again")
+            restore_archive(archive, tmp_path / "again")
     finally:
         other.away = False
     assert list(tmp_path.iterdir()) == []
@@ -308,18 +312,18 @@ def test_into_an_empty_database_and_back(archive: Path, tmp_path: Path, monkeypa
     with server() as address:
         url = f"postgresql+psycopg://{address}"
         monkeypatch.setenv("HVEN_STORE", url)
-        restore(archive, tmp_path / "one")
-        with pytest.raises(Conflict, match="the database of the system state is not empty"):
-            restore(archive, tmp_path / "two")
-        with Site(load(tmp_path / "one")) as site:
+        restore_archive(archive, tmp_path / "one")
+        with pytest.raises(ConflictError, match="the database of the system state is not empty"):
+            restore_archive(archive, tmp_path / "two")
+        with Site(load_settings(tmp_path / "one")) as site:
             here = answers(site)
-            assert site.store.history("things")[0].number > 0
-            ingest(site, "things")
-            backup(site, tmp_path / "again.tar")
+            assert site.store.list_events("things")[0].number > 0
+            ingest_collection(site, "things")
+            write_backup(site, tmp_path / "again.tar")
             moved = answers(site)
         monkeypatch.delenv("HVEN_STORE")
-        restore(tmp_path / "again.tar", tmp_path / "back")
-        with Site(load(tmp_path / "back")) as site:
+        restore_archive(tmp_path / "again.tar", tmp_path / "back")
+        with Site(load_settings(tmp_path / "back")) as site:
             assert answers(site) == moved == here
 
         # a restoration that fails leaves the database empty, and it can be used then
@@ -328,12 +332,12 @@ def test_into_an_empty_database_and_back(archive: Path, tmp_path: Path, monkeypa
             db.metadata.drop_all(connection)
         engine.dispose()
         monkeypatch.setenv("HVEN_STORE", url)
-        monkeypatch.setattr(Store, "imported", _broken)
+        monkeypatch.setattr(StateStore, "import_rows", _broken)
         with pytest.raises(StorageError):
-            restore(archive, tmp_path / "three")
+            restore_archive(archive, tmp_path / "three")
         monkeypatch.undo()
         monkeypatch.setenv("HVEN_STORE", url)
-        restore(archive, tmp_path / "three")
+        restore_archive(archive, tmp_path / "three")
 
 
 def _broken(*_: object) -> None:
@@ -346,10 +350,10 @@ def test_large_tables_are_streamed(tmp_path: Path) -> None:
     rows = pa.table({"n": pa.array(range(300_000)), "t": [f"row {number}" for number in range(300_000)]})
     with tiny_site(tmp_path / "a", {"s.t": rows}) as site:
         (tmp_path / "a" / "hven.toml").write_text("")
-        backup(site, tmp_path / "x.tar")
-    restore(tmp_path / "x.tar", tmp_path / "b")
+        write_backup(site, tmp_path / "x.tar")
+    restore_archive(tmp_path / "x.tar", tmp_path / "b")
     with (
-        Site(load(tmp_path / "b")) as again,
-        query.run("SELECT COUNT(*) AS n, SUM(n) AS s FROM s.t", site=again) as result,
+        Site(load_settings(tmp_path / "b")) as again,
+        query.run_query("SELECT COUNT(*) AS n, SUM(n) AS s FROM s.t", site=again) as result,
     ):
-        assert result.table().to_pylist() == [{"n": 300_000, "s": 300_000 * 299_999 // 2}]
+        assert result.read_table().to_pylist() == [{"n": 300_000, "s": 300_000 * 299_999 // 2}]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.adql.tree import Ident
+from hven.adql.syntax_tree import Ident
 from hven.model.table import Column, Schema, Table
 from hven.site import Catalogue
 
@@ -12,7 +12,7 @@ def table(schema: str, name: str) -> Table:
 
 
 CATALOGUE = Catalogue(
-    key="k",
+    access_key="k",
     schemas=(
         Schema(name="cat", tables=(table("cat", "stars"), table("cat", "Stars"), table("cat", "only"))),
         Schema(name="Two", tables=(table("Two", "only"), table("Two", "x.y"))),
@@ -22,7 +22,7 @@ CATALOGUE = Catalogue(
 
 def find(*parts: Ident | str) -> list[str]:
     return [
-        found.qualified
+        found.qualified_name
         for found in CATALOGUE.find([part if isinstance(part, Ident) else Ident(part) for part in parts])
     ]
 
@@ -50,9 +50,9 @@ def test_other_catalogs_and_empty_names_give_nothing():
 
 
 def test_uploads_extend_a_copy():
-    more = CATALOGUE.extended([table("TAP_UPLOAD", "mine"), table("cat", "new")])
-    assert [found.qualified for found in more.find([Ident("tap_upload"), Ident("MINE")])] == ["TAP_UPLOAD.mine"]
-    assert [found.qualified for found in more.find([Ident("new")])] == ["cat.new"]
+    more = CATALOGUE.extend_with_tables([table("TAP_UPLOAD", "mine"), table("cat", "new")])
+    assert [found.qualified_name for found in more.find([Ident("tap_upload"), Ident("MINE")])] == ["TAP_UPLOAD.mine"]
+    assert [found.qualified_name for found in more.find([Ident("new")])] == ["cat.new"]
     assert find("new") == []
-    assert more.key != CATALOGUE.key
+    assert more.access_key != CATALOGUE.access_key
     assert "TAP_UPLOAD.mine" in more.names()

@@ -14,17 +14,17 @@ import psycopg
 import pytest
 
 from hven import query
-from hven.descriptor import check
-from hven.engines.postgres import install
-from hven.engines.postgres.sessions import named
-from hven.engines.postgres.settings import Postgres
-from hven.ingest import ingest, move
-from hven.model.errors import DescriptorError, HvenError, NotFound, StorageError, UserError
-from hven.model.settings import Settings, load
+from hven.descriptor import check_descriptor
+from hven.engines.postgres import schema_installation
+from hven.engines.postgres.connection_pool import build_application_name
+from hven.engines.postgres.settings import PostgresSettings
+from hven.ingest import ingest_collection, move_collection
+from hven.model.errors import DescriptorError, HvenError, NotFoundError, StorageError, UserError
+from hven.model.settings import Settings, load_settings
 from hven.site import Site
-from hven.site import _engines as engines
+from hven.site import _engine_registry as engines
 from hven.site.store import _snapshots as snapshots
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 from postgres import programs, server
 from running import hven, until
 from two_engines import OTHER, registered
@@ -49,16 +49,18 @@ def other() -> Iterator[Any]:
 
 def opened(directory: Path, named: str = "", **settings: Any) -> Site:
     said = f"engine: {named}\n" if named else ""
-    return site_with(directory, TEXT.format(engine=said), {"a.csv": ROWS}, **settings)
+    return open_site_with_descriptor(directory, TEXT.format(engine=said), {"a.csv": ROWS}, **settings)
 
 
 def kept(site: Site) -> dict[str, str]:
-    return {name: record.snapshot.engine for name, record in site.store.current()[1].items()}
+    return {name: record.snapshot.engine for name, record in site.store.read_published_records()[1].items()}
 
 
 def numbers(site: Site) -> list[int]:
-    with query.run("SELECT a.n FROM things.a AS a JOIN things.b AS b ON a.n = b.n ORDER BY a.n", site=site) as result:
-        return list(result.table().column(0).to_pylist())
+    with query.run_query(
+        "SELECT a.n FROM things.a AS a JOIN things.b AS b ON a.n = b.n ORDER BY a.n", site=site
+    ) as result:
+        return list(result.read_table().column(0).to_pylist())
 
 
 @pytest.mark.parametrize("how", ["descriptor", "settings"])
@@ -70,60 +72,60 @@ def test_rows_are_staged_swept_and_dropped_where_they_belong(tmp_path: Path, oth
         keep_snapshots=1,
     ) as site:
         for _ in range(3):
-            ingest(site, "things")
+            ingest_collection(site, "things")
         assert kept(site) == {"things.a": OTHER, "things.b": OTHER}
         assert numbers(site) == [2, 3]
         assert other.asked
         there = sorted(path.name for path in (tmp_path / "var" / f"engine-{OTHER}").glob("*/*"))
-        assert there == sorted(record.id for record in site.store.current()[1].values())
+        assert there == sorted(record.id for record in site.store.read_published_records()[1].values())
         assert list((tmp_path / "var" / "snapshots").glob("*/*")) == []
         left = tmp_path / "var" / f"engine-{OTHER}" / "things.a" / "20000101-0000"
         left.mkdir()
-        ingest(site, "things")
+        ingest_collection(site, "things")
         assert not left.exists(), "what a crashed writer left in another engine is swept"
 
 
 def test_records_of_older_sites_mean_the_embedded_engine(tmp_path: Path) -> None:
     with opened(tmp_path) as site:
-        ingest(site, "things")
-        record = site.store.current()[1]["things.a"]
-        row = snapshots.to_row(record)
+        ingest_collection(site, "things")
+        record = site.store.read_published_records()[1]["things.a"]
+        row = snapshots.record_to_row(record)
         row["record"] = row["record"].replace('"engine": "duckdb", ', "").replace(', "engine": "duckdb"', "")
         assert "engine" not in row["record"]
-        again = snapshots.from_row(type("Row", (), row))
+        again = snapshots.record_from_row(type("Row", (), row))
         assert again == record
 
 
 def test_an_unknown_engine_is_told_with_its_place(tmp_path: Path, other: Any) -> None:
     opened(tmp_path, "postgre").close()
     path = tmp_path / "collections" / "things" / "things.yaml"
-    faults = [fault for fault in check(path, Settings(directory=tmp_path)) if fault.severity == "error"]
+    faults = [fault for fault in check_descriptor(path, Settings(directory=tmp_path)) if fault.severity == "error"]
     assert [(fault.place.line, fault.place.column) for fault in faults] == [(3, 9)]
     assert "no engine is called 'postgre'" in faults[0].message
 
 
 def test_a_collection_moves_and_comes_back(tmp_path: Path, other: Any) -> None:
     with opened(tmp_path) as site:
-        ingest(site, "things")
-        before = site.store.current()[1]
-        version = site.current().version
-        assert len(move(site, "things", OTHER)) == 2
+        ingest_collection(site, "things")
+        before = site.store.read_published_records()[1]
+        version = site.get_published_state().version
+        assert len(move_collection(site, "things", OTHER)) == 2
         assert kept(site) == {"things.a": OTHER, "things.b": OTHER}
         assert numbers(site) == [2, 3]
-        assert site.current().version != version
-        now = site.store.current()[1]["things.a"]
+        assert site.get_published_state().version != version
+        now = site.store.read_published_records()[1]["things.a"]
         assert now.provenance["moved"][0]["from"] == before["things.a"].id
         assert now.created == before["things.a"].created, "the rows are as old as they were"
-        assert move(site, "things", OTHER) == []
-        site.store.rollback("things")
+        assert move_collection(site, "things", OTHER) == []
+        site.store.roll_back("things")
         assert kept(site) == {"things.a": "duckdb", "things.b": "duckdb"}
-        site.refresh()
+        site.refresh_published_state()
         assert numbers(site) == [2, 3]
-        assert [run.kind for run in site.store.runs.of("things")] == ["move", "ingest"]
-        with pytest.raises(NotFound):
-            move(site, "nothing", OTHER)
+        assert [run.kind for run in site.store.runs.list_runs("things")] == ["move", "ingest"]
+        with pytest.raises(NotFoundError):
+            move_collection(site, "nothing", OTHER)
         with pytest.raises(UserError, match="no engine is called 'x'"):
-            move(site, "things", "x")
+            move_collection(site, "things", "x")
 
 
 @pytest.mark.parametrize("where", ["stage", "write", "finish", "publish", "lost"])
@@ -131,15 +133,15 @@ def test_a_move_that_breaks_off_changes_nothing(
     tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     with opened(tmp_path) as site:
-        ingest(site, "things")
-        engine = site.engines.get(OTHER)
-        before = site.store.current()[1]
+        ingest_collection(site, "things")
+        engine = site.engines.get_engine(OTHER)
+        before = site.store.read_published_records()[1]
         calls = 0
 
         def broken(*_: Any, **__: Any) -> Any:
             raise StorageError("the disk is full")
 
-        stage = engine.stage
+        stage = engine.stage_snapshot
 
         def second(table: Any, ident: str) -> Any:
             nonlocal calls
@@ -152,34 +154,37 @@ def test_a_move_that_breaks_off_changes_nothing(
                 monkeypatch.setattr(type(staging), "finish", lambda _: replace(finish(), rows=1))
             return broken() if calls == 2 and where == "stage" else staging
 
-        monkeypatch.setattr(engine, "stage", second)
+        monkeypatch.setattr(engine, "stage_snapshot", second)
         if where == "publish":
-            monkeypatch.setattr(site.store, "publish", broken)
+            monkeypatch.setattr(site.store, "publish_collection", broken)
         with pytest.raises(StorageError, match="of which 1 arrived" if where == "lost" else "full"):
-            move(site, "things", OTHER)
+            move_collection(site, "things", OTHER)
         monkeypatch.undo()
-        assert site.store.current()[1] == before
+        assert site.store.read_published_records()[1] == before
         assert numbers(site) == [2, 3]
         assert not [
             path for path in (tmp_path / "var" / f"engine-{OTHER}").glob("*/*") if not path.name.endswith(".staging")
         ]
-        assert site.store.runs.of("things")[0].phase == "ERROR"
+        assert site.store.runs.list_runs("things")[0].phase == "ERROR"
 
 
 def test_health_tells_of_an_engine_that_is_away(tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hven.site._site.AWAY", 0.05)
+    monkeypatch.setattr("hven.site._site.ENGINE_CHECK_INTERVAL_SECONDS", 0.05)
     with opened(tmp_path, OTHER) as site:
-        ingest(site, "things")
-    with Site(Settings(directory=tmp_path), watch=True) as site:
-        until(lambda: other.opened >= 2 and not site.current().problems)
+        ingest_collection(site, "things")
+    with Site(Settings(directory=tmp_path), watch_for_changes=True) as site:
+        until(lambda: other.opened >= 2 and not site.get_published_state().problems)
         other.away = True
         until(
-            lambda: any("engine other: the other database does not answer" in text for text in site.current().problems)
+            lambda: any(
+                "engine other: the other database does not answer" in text
+                for text in site.get_published_state().problems
+            )
         )
         with pytest.raises(HvenError, match="does not answer"):
             numbers(site)
         other.away = False
-        until(lambda: not site.current().problems)
+        until(lambda: not site.get_published_state().problems)
         assert numbers(site) == [2, 3]
 
 
@@ -187,30 +192,30 @@ def test_an_engine_is_opened_while_those_that_are_open_are_listed(
     tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by another thread, in the middle of it."""
-    real = engines.kind
+    real = engines.load_engine_record
     with opened(tmp_path) as site:
 
         def opening(name: str) -> Any:
-            monkeypatch.setattr(engines, "kind", real)
-            site.engines.get(OTHER)
+            monkeypatch.setattr(engines, "load_engine_record", real)
+            site.engines.get_engine(OTHER)
             return real(name)
 
-        monkeypatch.setattr(engines, "kind", opening)
-        assert site.engines.fixed() == []
-        assert OTHER in site.engines.opened_by_name()
+        monkeypatch.setattr(engines, "load_engine_record", opening)
+        assert site.engines.list_sections_in_use() == []
+        assert OTHER in site.engines.map_open_engines()
 
 
 def test_what_cannot_be_dropped_now_is_swept_later(tmp_path: Path, other: Any) -> None:
     with opened(tmp_path, OTHER) as site:
-        ingest(site, "things")
-        snapshot = site.store.current()[1]["things.a"].snapshot
+        ingest_collection(site, "things")
+        snapshot = site.store.read_published_records()[1]["things.a"].snapshot
         other.away = True
-        assert "cannot be removed now" in site.engines.drop([snapshot])[0]
+        assert "cannot be removed now" in site.engines.drop_snapshots([snapshot])[0]
 
 
 def test_the_engine_postgres_needs_an_address(tmp_path: Path) -> None:
     with Site(Settings(directory=tmp_path)) as site, pytest.raises(StorageError, match="has no database"):
-        site.engines.get("postgres")
+        site.engines.get_engine("postgres")
 
 
 def test_settings_of_the_engines(tmp_path: Path) -> None:
@@ -218,13 +223,13 @@ def test_settings_of_the_engines(tmp_path: Path) -> None:
     file.write_text(
         'engine = "postgres"\ndata = "/srv/hven"\n[postgres]\nurl = "$DB"\nread_role = "reader"\npool = 3\n'
     )
-    found = load(tmp_path, {"HVEN_POSTGRES_POOL": "5"})
+    found = load_settings(tmp_path, {"HVEN_POSTGRES_POOL": "5"})
     database = found.brought["postgres"]
     assert (found.engine, database.url, database.read_role, database.pool) == ("postgres", "$DB", "reader", 5)
-    assert found.kept == Path("/srv/hven")
+    assert found.data_directory == Path("/srv/hven")
     file.write_text('[postgres]\nurl = "postgresql://me:secret@host/db"\nnamespace = "A b"\n')
     with pytest.raises(DescriptorError) as caught:
-        load(tmp_path, {})
+        load_settings(tmp_path, {})
     assert [fault.place.line for fault in caught.value.faults] == [2, 3]
     assert "of a secret where there is a password in it" in str(caught.value)
 
@@ -245,11 +250,11 @@ def test_the_verb(tmp_path: Path, other: Any) -> None:
 @pytest.mark.outside
 def test_postgresql_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A restart of the database: its tables are refused in plain words, the others are served, and all is well again by itself."""
-    monkeypatch.setattr("hven.site._site.AWAY", 0.2)
+    monkeypatch.setattr("hven.site._site.ENGINE_CHECK_INTERVAL_SECONDS", 0.2)
     with server() as address:
-        postgres = Postgres(url=f"postgresql://{address}")
+        postgres = PostgresSettings(url=f"postgresql://{address}")
         with opened(tmp_path, "postgres", brought={"postgres": postgres}) as site:
-            ingest(site, "things")
+            ingest_collection(site, "things")
             assert kept(site) == {"things.a": "postgres", "things.b": "postgres"}
             assert numbers(site) == [2, 3]
         near = tmp_path / "collections" / "near"
@@ -258,27 +263,27 @@ def test_postgresql_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.Monk
             "collection: near\ntitle: Near\ntables:\n  a: {source: {kind: csv, files: a.csv}}\n"
         )
         (near / "a.csv").write_text(ROWS)
-        with Site(Settings(directory=tmp_path, brought={"postgres": postgres}), watch=True) as site:
-            ingest(site, "near")
-            with query.run(
+        with Site(Settings(directory=tmp_path, brought={"postgres": postgres}), watch_for_changes=True) as site:
+            ingest_collection(site, "near")
+            with query.run_query(
                 "SELECT a.n FROM near.a AS a JOIN things.a AS b ON a.n = b.n ORDER BY 1", site=site
             ) as result:
-                assert result.table().column(0).to_pylist() == [1, 2, 3]
+                assert result.read_table().column(0).to_pylist() == [1, 2, 3]
             assert numbers(site) == [2, 3]
             pg_ctl(address, "stop", "-m", "fast")
             try:
                 with pytest.raises(HvenError) as caught:
                     numbers(site)
                 assert "Traceback" not in str(caught.value)
-                with query.run("SELECT n FROM near.a ORDER BY 1", site=site) as result:
-                    assert result.table().column(0).to_pylist() == [1, 2, 3]
-                until(lambda: any("engine postgres" in text for text in site.current().problems))
+                with query.run_query("SELECT n FROM near.a ORDER BY 1", site=site) as result:
+                    assert result.read_table().column(0).to_pylist() == [1, 2, 3]
+                until(lambda: any("engine postgres" in text for text in site.get_published_state().problems))
             finally:
                 pg_ctl(address, "start")
-            until(lambda: not site.current().problems)
+            until(lambda: not site.get_published_state().problems)
             assert numbers(site) == [2, 3]
-            assert len(move(site, "things", "duckdb")) == 2
-            assert len(move(site, "near", "postgres")) == 1
+            assert len(move_collection(site, "things", "duckdb")) == 2
+            assert len(move_collection(site, "near", "postgres")) == 1
             assert numbers(site) == [2, 3]
 
 
@@ -296,20 +301,22 @@ def test_two_sites_do_not_share_a_schema(tmp_path: Path) -> None:
     """The second is refused before it removes anything; with a schema of its own, or when the first is given up, it is served."""
     with server() as address:
         url = f"postgresql://{address}"
-        with opened(tmp_path / "one", "postgres", brought={"postgres": Postgres(url=url)}) as one:
-            ingest(one, "things")
-            with opened(tmp_path / "two", "postgres", brought={"postgres": Postgres(url=url)}) as two:
+        with opened(tmp_path / "one", "postgres", brought={"postgres": PostgresSettings(url=url)}) as one:
+            ingest_collection(one, "things")
+            with opened(tmp_path / "two", "postgres", brought={"postgres": PostgresSettings(url=url)}) as two:
                 with pytest.raises(
                     StorageError, match=r"the schema 'hven' of the database belongs to another site, [0-9a-f]{16}"
                 ) as caught:
-                    ingest(two, "things")
+                    ingest_collection(two, "things")
                 assert "namespace under [postgres]" in str(caught.value.remedy)
             assert numbers(one) == [2, 3]
-            with opened(tmp_path / "two", "postgres", brought={"postgres": Postgres(url=url, namespace="two")}) as two:
-                ingest(two, "things")
+            with opened(
+                tmp_path / "two", "postgres", brought={"postgres": PostgresSettings(url=url, namespace="two")}
+            ) as two:
+                ingest_collection(two, "things")
                 assert numbers(two) == numbers(one) == [2, 3]
         # the same site, opened again
-        with opened(tmp_path / "one", "postgres", brought={"postgres": Postgres(url=url)}) as one:
+        with opened(tmp_path / "one", "postgres", brought={"postgres": PostgresSettings(url=url)}) as one:
             assert numbers(one) == [2, 3]
 
 
@@ -318,22 +325,22 @@ def test_who_only_looks_at_a_database_does_not_take_it(tmp_path: Path) -> None:
     """A server whose tables are embedded looks whether the database answers; the schema is still free for who first writes into it."""
     with server() as address:
         url = f"postgresql://{address}"
-        with opened(tmp_path / "one", "duckdb", brought={"postgres": Postgres(url=url)}) as one:
-            ingest(one, "things")
-            assert one.engines.trouble("postgres") is None
-            assert one.engines.get("postgres").sweep(set()) == []
-            with opened(tmp_path / "two", "postgres", brought={"postgres": Postgres(url=url)}) as two:
-                ingest(two, "things")
+        with opened(tmp_path / "one", "duckdb", brought={"postgres": PostgresSettings(url=url)}) as one:
+            ingest_collection(one, "things")
+            assert one.engines.find_engine_problem("postgres") is None
+            assert one.engines.get_engine("postgres").remove_leftovers(set()) == []
+            with opened(tmp_path / "two", "postgres", brought={"postgres": PostgresSettings(url=url)}) as two:
+                ingest_collection(two, "things")
                 assert numbers(one) == numbers(two) == [2, 3]
             with pytest.raises(StorageError, match="belongs to another site"):
-                one.engines.get("postgres").sweep(set())
+                one.engines.get_engine("postgres").remove_leftovers(set())
 
 
 def sessions(url: str, site: str) -> list[Any]:
     """Give the sessions that a site has in its schema."""
     with psycopg.connect(url) as connection:
         return connection.execute(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = %s", [named("hven", site)]
+            "SELECT pid FROM pg_stat_activity WHERE application_name = %s", [build_application_name("hven", site)]
         ).fetchall()
 
 
@@ -345,14 +352,14 @@ def test_a_schema_whose_site_is_gone_is_adopted(tmp_path: Path) -> None:
 
         def adopt(site: Site, gone: str) -> list[str]:
             with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
-                return install.adopt(connection, "hven", site.store.identity(), gone)
+                return schema_installation.adopt_schema(connection, "hven", site.store.get_site_id(), gone)
 
-        with opened(tmp_path / "two", "postgres", brought={"postgres": Postgres(url=url)}) as two:
-            with opened(tmp_path / "one", "postgres", brought={"postgres": Postgres(url=url)}) as one:
-                ingest(one, "things")
-                gone = one.store.identity()
+        with opened(tmp_path / "two", "postgres", brought={"postgres": PostgresSettings(url=url)}) as two:
+            with opened(tmp_path / "one", "postgres", brought={"postgres": PostgresSettings(url=url)}) as one:
+                ingest_collection(one, "things")
+                gone = one.store.get_site_id()
                 with pytest.raises(StorageError, match=f"belongs to another site, {gone}") as caught:
-                    ingest(two, "things")
+                    ingest_collection(two, "things")
                 assert f"hven adopt {gone}" in str(caught.value.remedy)
                 with pytest.raises(
                     UserError, match=rf"the site {gone} is not gone: it has \d+ sessions? in the schema 'hven'"
@@ -371,13 +378,13 @@ def test_a_schema_whose_site_is_gone_is_adopted(tmp_path: Path) -> None:
             assert told["adopted"] == gone
             assert len(told["tables"]) == 2
             for _ in range(2):  # what is swept is looked for before an ingest, in the engines that are known then
-                ingest(two, "things")
+                ingest_collection(two, "things")
             assert numbers(two) == [2, 3]
             with psycopg.connect(url) as connection:
                 for table in told["tables"]:
                     assert connection.execute("SELECT to_regclass(%s)", [f'hven."{table}"']).fetchone() == (None,)
         with (
-            opened(tmp_path / "one", "postgres", brought={"postgres": Postgres(url=url)}) as one,
+            opened(tmp_path / "one", "postgres", brought={"postgres": PostgresSettings(url=url)}) as one,
             pytest.raises(StorageError, match="another site"),
         ):
-            ingest(one, "things")
+            ingest_collection(one, "things")

@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.ingest import ingest, run_examples
-from hven.site import Site, examples
-from hven.site.auth._permit import ANONYMOUS, OWNER
-from hven.testing.policies import half_hidden
-from hven.testing.site import site_with, table_of, tiny_site
+from hven.ingest import ingest_collection, run_examples
+from hven.site import Site, list_example_queries
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
+from hven.testing.policies import build_half_hidden_policies
+from hven.testing.site import describe_table, open_site_with_descriptor, tiny_site
 
 CAT = """\
 collection: cat
@@ -41,35 +41,39 @@ ROWS = "id,ra,dec\n1,10,-1\n2,20,30\n3,200.5,89.9\n"
 
 @pytest.fixture
 def site(tmp_path):
-    with site_with(tmp_path, CAT, {"stars.csv": ROWS}) as opened:
-        ingest(opened, "cat")
-        opened.refresh()
+    with open_site_with_descriptor(tmp_path, CAT, {"stars.csv": ROWS}) as opened:
+        ingest_collection(opened, "cat")
+        opened.refresh_published_state()
         yield opened
 
 
 def rows(site: Site, text: str) -> int:
-    with query.run(text, OWNER, site=site) as result:
-        return sum(batch.num_rows for batch in result.batches())
+    with query.run_query(text, OWNER_PRINCIPAL, site=site) as result:
+        return sum(batch.num_rows for batch in result.iterate_batches())
 
 
 def test_written_ones_stand_with_their_tables(site):
-    shown = {item.name: item for item in examples(site.current())}
+    shown = {item.name: item for item in list_example_queries(site.get_published_state())}
     assert shown["Northern <stars>"].tables == ("cat.stars",)
     assert shown["Nothing"].tables == ("cat.bright",)
     assert not any("first look" in name for name in shown)  # each table that may be seen has its example
 
 
 def test_nobody_is_shown_what_they_cannot_run(site):
-    assert "Of the hidden" not in {item.name for item in examples(site.current(), ANONYMOUS)}
-    assert "Of the hidden" in {item.name for item in examples(site.current(), OWNER)}
-    assert not any("hidden" in item.query for item in examples(site.current(), ANONYMOUS))
+    assert "Of the hidden" not in {
+        item.name for item in list_example_queries(site.get_published_state(), ANONYMOUS_PRINCIPAL)
+    }
+    assert "Of the hidden" in {item.name for item in list_example_queries(site.get_published_state(), OWNER_PRINCIPAL)}
+    assert not any(
+        "hidden" in item.query for item in list_example_queries(site.get_published_state(), ANONYMOUS_PRINCIPAL)
+    )
 
 
 @pytest.mark.parametrize("place", [(0.0, 0.0), (10.0, 41.8), (359.99, -89.99), (200.0, 66.0), (45.0, 90.0)])
 def test_made_ones_run_and_find_rows(tmp_path, place):
     table = pa.table({"id": [1], "ra": [place[0]], "dec": [place[1]], "select": ["x"], "Weird ä": [1.0]})
     with tiny_site(tmp_path, {"sky.odd": table, "plain.numbers": pa.table({"x": [1, 2]})}) as site:
-        made = examples(site.current())
+        made = list_example_queries(site.get_published_state())
         assert [item.tables[0] for item in made] == ["plain.numbers", "sky.odd", "sky.odd", "TAP_SCHEMA.tables"]
         assert [rows(site, item.query) for item in made[:3]] == [2, 1, 1]
         assert '"select"' in made[1].query
@@ -79,8 +83,13 @@ def test_made_ones_run_and_find_rows(tmp_path, place):
 def test_rows_that_are_hidden_lend_no_place(tmp_path):
     table = pa.table({"number": [1, 3], "ra": [10.0, 10.0], "dec": [10.0, 10.0]})
     with tiny_site(tmp_path, {"sky.stars": table}) as site:
-        assert any("CIRCLE" in item.query for item in examples(site.current()))
-        assert not any("CIRCLE" in item.query for item in examples(site.current(), ANONYMOUS, half_hidden("number")))
+        assert any("CIRCLE" in item.query for item in list_example_queries(site.get_published_state()))
+        assert not any(
+            "CIRCLE" in item.query
+            for item in list_example_queries(
+                site.get_published_state(), ANONYMOUS_PRINCIPAL, build_half_hidden_policies("number")
+            )
+        )
 
 
 def test_they_are_run(site):
@@ -90,9 +99,11 @@ def test_they_are_run(site):
 
 
 def test_one_that_fails_has_its_place(tmp_path):
-    with site_with(tmp_path, CAT.replace("SELECT id, dec FROM", "SELECT id, decc FROM"), {"stars.csv": ROWS}) as site:
-        ingest(site, "cat")
-        site.refresh()
+    with open_site_with_descriptor(
+        tmp_path, CAT.replace("SELECT id, dec FROM", "SELECT id, decc FROM"), {"stars.csv": ROWS}
+    ) as site:
+        ingest_collection(site, "cat")
+        site.refresh_published_state()
         (fault, _) = run_examples(site, "cat")
         assert fault.severity == "error"
         assert "did you mean" in fault.message
@@ -101,12 +112,12 @@ def test_one_that_fails_has_its_place(tmp_path):
 
 def test_a_place_on_a_body_is_in_no_system_of_the_sky(tmp_path):
     rows_ = pa.table({"ra": [10.0], "dec": [10.0]})
-    table = table_of("mars.craters", rows_)
-    table = table.having(
+    table = describe_table("mars.craters", rows_)
+    table = table.copy_with(
         columns=tuple(
-            column.having(ucd=ucd)
+            column.copy_with(ucd=ucd)
             for column, ucd in zip(table.columns, ("pos.bodyrc.lon", "pos.bodyrc.lat"), strict=True)
         )
     )
     with tiny_site(tmp_path, {"mars.craters": (table, rows_)}) as site:
-        assert "POINT('', ra, dec), CIRCLE('', " in examples(site.current())[1].query
+        assert "POINT('', ra, dec), CIRCLE('', " in list_example_queries(site.get_published_state())[1].query

@@ -8,13 +8,13 @@ import pyarrow.csv
 import pytest
 
 from hven import query
-from hven.engines.postgres.settings import Postgres
-from hven.ingest import ingest
+from hven.engines.postgres.settings import PostgresSettings
+from hven.ingest import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
-from hven.site.auth import Reader
-from hven.site.auth._permit import ANONYMOUS
-from hven.testing.policies import half_hidden
+from hven.site.auth import Principal
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
+from hven.testing.policies import build_half_hidden_policies
 from postgres import server
 
 IMAGES = """\
@@ -95,19 +95,19 @@ def site(tmp_path_factory):
         MAPS,
         "cube,t,lon,lat,f1,f2\nc1,2004-01-01T12:00:00,10,20,1e14,2e14\nc2,2004-01-02T00:00:00,11,21,1e14,1e14\n",
     )
-    with Site(Settings(directory=directory, authority="ohp.fr"), watch=False) as found:
+    with Site(Settings(directory=directory, authority="ohp.fr"), watch_for_changes=False) as found:
         for name in ("one", "two", "secret", "maps"):
-            ingest(found, name)
-        found.refresh()
+            ingest_collection(found, name)
+        found.refresh_published_state()
         yield found
 
 
-OWNER = Reader(name="owner", groups=frozenset({"owner"}))
+OWNER = Principal(name="owner", groups=frozenset({"owner"}))
 
 
-def ask(site, text, who=ANONYMOUS, **more):
-    with query.run(text, who, site=site, **more) as result:
-        batches = list(result.batches())
+def ask(site, text, who=ANONYMOUS_PRINCIPAL, **more):
+    with query.run_query(text, who, site=site, **more) as result:
+        batches = list(result.iterate_batches())
     return pa.Table.from_batches(
         batches,
         schema=pa.schema([(column.name, column.type.arrow) for column in result.columns])
@@ -140,7 +140,7 @@ def test_eyes_of_each_reader(site):
 
 
 def test_rows_that_a_policy_hides_are_hidden_here_too(site):
-    policies = half_hidden("n")
+    policies = build_half_hidden_policies("n")
     found = ask(
         site,
         "SELECT obs_collection, COUNT(*) AS n FROM ivoa.obscore GROUP BY obs_collection ORDER BY 1",
@@ -199,7 +199,7 @@ CONE = "SELECT obs_id FROM ivoa.obscore WHERE 1 = CONTAINS(POINT(s_ra, s_dec), C
 
 
 def test_a_cone_uses_the_indexes_of_the_members(site):
-    said = query.explain(CONE, site=site)
+    said = query.explain_query(CONE, site=site)
     assert str(said).count("position index (circle)") == 2
     assert "there is no position" in str(said)
     inside = set(ask(site, CONE).column("obs_id").to_pylist())
@@ -213,10 +213,12 @@ def test_a_cone_uses_the_indexes_of_the_members(site):
 
 def test_a_key_finds_its_row_by_index(site):
     text = "SELECT obs_collection FROM ivoa.obscore WHERE obs_publisher_did = 'ivo://ohp.fr/two?two77'"
-    assert "behind 'ivo://ohp.fr/two?'" in str(query.explain(text, site=site))
+    assert "behind 'ivo://ohp.fr/two?'" in str(query.explain_query(text, site=site))
     assert ask(site, text).to_pylist() == [{"obs_collection": "two"}]
     assert ask(site, text.replace("two77", "one77")).num_rows == 0
-    assert "a constant" in str(query.explain("SELECT * FROM ivoa.obscore WHERE obs_collection = 'one'", site=site))
+    assert "a constant" in str(
+        query.explain_query("SELECT * FROM ivoa.obscore WHERE obs_collection = 'one'", site=site)
+    )
 
 
 def test_regions_are_regions(site):
@@ -235,18 +237,18 @@ def test_it_comes_and_goes_with_its_collections(tmp_path):
         MAPS.replace("    obscore: {}\n", ""),
         "cube,t,lon,lat,f1,f2\nc1,2004-01-01T12:00:00,10,20,1e14,2e14\n",
     )
-    with Site(Settings(directory=tmp_path), watch=False) as site:
-        ingest(site, "maps")
-        assert "ivoa.obscore" not in site.refresh().published
+    with Site(Settings(directory=tmp_path), watch_for_changes=False) as site:
+        ingest_collection(site, "maps")
+        assert "ivoa.obscore" not in site.refresh_published_state().tables_by_name
         (tmp_path / "collections/maps/maps.yaml").write_text(MAPS)
-        before = site.current()
-        after = site.refresh()
-        assert "ivoa.obscore" in after.published  # no ingest is needed, and it is one picture
+        before = site.get_published_state()
+        after = site.refresh_published_state()
+        assert "ivoa.obscore" in after.tables_by_name  # no ingest is needed, and it is one picture
         assert after.version != before.version
         (tmp_path / "collections/maps/maps.yaml").write_text(
             MAPS.replace("obscore: {}", "obscore: {map: {s_fov: nothing}}")
         )
-        assert any("nothing" in problem for problem in site.refresh().problems)
+        assert any("nothing" in problem for problem in site.refresh_published_state().problems)
 
 
 RADIO = """\
@@ -270,9 +272,9 @@ tables:
 
 def test_the_radio_extension_joins_by_the_identifier_alone(tmp_path):
     write(tmp_path, "nda", RADIO, "ident,fmin\na,10\nb,20\n")
-    with Site(Settings(directory=tmp_path), watch=False) as site:
-        ingest(site, "nda")
-        site.refresh()
+    with Site(Settings(directory=tmp_path), watch_for_changes=False) as site:
+        ingest_collection(site, "nda")
+        site.refresh_published_state()
         both = ask(
             site,
             "SELECT obs_id, f_resolution, instr_tel_number, s_fov FROM ivoa.obscore NATURAL JOIN ivoa.obscore_radio ORDER BY obs_id",
@@ -299,8 +301,8 @@ def test_faults_of_observations_are_told_and_refuse_no_row(tmp_path):
         text,
         "ident,ra,dec,wave,start,n,kind,lvl\na,1,2,5,2004-01-01,1,image,2\nb,1,2,5,2004-01-01,2,picture,2\nc,1,2,-5,2004-01-01,3,image,\nd,1,2,5,2004-01-01,4,image,7\n",
     )
-    with Site(Settings(directory=tmp_path), watch=False) as site:
-        report = ingest(site, "one").tables["one.main"]
+    with Site(Settings(directory=tmp_path), watch_for_changes=False) as site:
+        report = ingest_collection(site, "one").tables["one.main"]
         assert (report.published, report.rejected) == (4, 0)
         found = {
             name: (item.severity, [offender.row for offender in item.offenders])
@@ -313,7 +315,7 @@ def test_faults_of_observations_are_told_and_refuse_no_row(tmp_path):
             "obscore: calib_level: required": ("warning", [3]),
             "obscore: obs.calib_level": ("warning", [4]),
         }
-        site.refresh()
+        site.refresh_published_state()
         assert ask(site, "SELECT obs_id FROM ivoa.obscore ORDER BY obs_id").column(0).to_pylist() == ["a", "b", "d"]
 
 
@@ -326,8 +328,8 @@ def test_footprints_of_observations_are_judged_as_those_of_a_table_of_the_standa
     outlines = "ICRS 10 10 10 11 11 11 11 10", "ICRS 10 10 11 10 11 11 10 11", "UNKNOWNFrame 10 10 10 11 11 11 11 10"
     lines = [f"{outline},10,10,5,2004-01-01,1" for outline in outlines]
     write(tmp_path, "one", text, "\n".join(["ident,ra,dec,wave,start,n", *lines, ""]))
-    with Site(Settings(directory=tmp_path), watch=False) as site:
-        report = ingest(site, "one").tables["one.main"]
+    with Site(Settings(directory=tmp_path), watch_for_changes=False) as site:
+        report = ingest_collection(site, "one").tables["one.main"]
     found = {
         name: [offender.row for offender in item.offenders]
         for name, item in report.findings.items()
@@ -344,12 +346,14 @@ def both(tmp_path_factory):
         write(directory, name, f"engine: {engine}\n{text}", rows(name, 2000, number))
     with server() as address:
         settings = Settings(
-            directory=directory, authority="ohp.fr", brought={"postgres": Postgres(url=f"postgresql://{address}")}
+            directory=directory,
+            authority="ohp.fr",
+            brought={"postgres": PostgresSettings(url=f"postgresql://{address}")},
         )
-        with Site(settings, watch=False) as found:
+        with Site(settings, watch_for_changes=False) as found:
             for name in ("one", "two", "three"):
-                ingest(found, name)
-            found.refresh()
+                ingest_collection(found, name)
+            found.refresh_published_state()
             yield found
 
 

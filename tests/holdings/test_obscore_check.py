@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hven.descriptor import check
+from hven.descriptor import check_descriptor
 from hven.model.settings import Settings
 
 DESCRIPTOR = """\
@@ -39,7 +39,9 @@ def test_functions_of_the_ingest(tmp_path, line, told):
     (place / "images.yaml").write_text(DESCRIPTOR.format(line=line))
     (place / "rows.csv").write_text("ident,start\na b,2004-01-01\n")
     (fault,) = [
-        fault for fault in check(place / "images.yaml", Settings(directory=tmp_path)) if fault.severity == "error"
+        fault
+        for fault in check_descriptor(place / "images.yaml", Settings(directory=tmp_path))
+        if fault.severity == "error"
     ]
     assert told in fault.message
     assert fault.place.line == 11
@@ -52,5 +54,7 @@ def test_what_queries_can_compute_passes(tmp_path):
     (place / "images.yaml").write_text(DESCRIPTOR.format(line="target_name: upper(ident)"))
     (place / "rows.csv").write_text("ident,start\na b,2004-01-01\n")
     assert [
-        fault for fault in check(place / "images.yaml", Settings(directory=tmp_path)) if fault.severity == "error"
+        fault
+        for fault in check_descriptor(place / "images.yaml", Settings(directory=tmp_path))
+        if fault.severity == "error"
     ] == []

@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.engines.duckdb.plan import DuckPlan
-from hven.ingest import ingest
+from hven.engines.duckdb.query_plan import DuckPlan
+from hven.ingest import ingest_collection
 from hven.model.settings import Settings
-from hven.model.table import Table, columns_of
+from hven.model.table import Table, columns_from_arrow
 from hven.site import Site
-from hven.site.auth import Reader
-from hven.site.auth._permit import ANONYMOUS
-from hven.testing.policies import half_hidden
+from hven.site.auth import Principal
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
+from hven.testing.policies import build_half_hidden_policies
 from shared import MORE
 
 FIELDS = """\
@@ -99,22 +99,22 @@ def site(tmp_path_factory):
         place.mkdir(parents=True)
         (place / f"{name}.yaml").write_text(text if isinstance(text, str) else FIELDS.format(name=name, **text))
         (place / "rows.csv").write_text(content)
-    with Site(Settings(directory=directory, authority="ohp.fr"), watch=False) as found:
+    with Site(Settings(directory=directory, authority="ohp.fr"), watch_for_changes=False) as found:
         for name in made:
-            ingest(found, name)
-        found.refresh()
+            ingest_collection(found, name)
+        found.refresh_published_state()
         yield found
 
 
 @contextlib.contextmanager
 def looking_at_all(site):
     """Answer without indexes, and so without leaving anything out."""
-    engine = site.engines.get("duckdb")
-    engine.indexes = False
+    engine = site.engines.get_engine("duckdb")
+    engine.uses_indexes = False
     try:
         yield
     finally:
-        engine.indexes = True
+        engine.uses_indexes = True
 
 
 UPLOAD = pa.table(
@@ -124,17 +124,17 @@ UPLOAD = pa.table(
         "name": ["east7", "north3", "west9", "x", None],
     }
 )
-UPLOADED = Table(schema="TAP_UPLOAD", name="mine", columns=tuple(columns_of(UPLOAD.schema)))
+UPLOADED = Table(schema="TAP_UPLOAD", name="mine", columns=tuple(columns_from_arrow(UPLOAD.schema)))
 
 
-def ask(site, text, who=ANONYMOUS, **more):
-    with query.run(text, who, site=site, uploads={"TAP_UPLOAD.mine": (UPLOADED, UPLOAD)}, **more) as result:
-        batches = list(result.batches())
+def ask(site, text, who=ANONYMOUS_PRINCIPAL, **more):
+    with query.run_query(text, who, site=site, uploads={"TAP_UPLOAD.mine": (UPLOADED, UPLOAD)}, **more) as result:
+        batches = list(result.iterate_batches())
         schema = pa.schema([(column.name, column.type.arrow) for column in result.columns])
     return pa.Table.from_batches(batches, schema=batches[0].schema if batches else schema)
 
 
-def alike(site, text, who=ANONYMOUS, **more):
+def alike(site, text, who=ANONYMOUS_PRINCIPAL, **more):
     """Ask both ways and compare; give the rows."""
     found = ask(site, text, who, **more)
     with looking_at_all(site):
@@ -185,8 +185,8 @@ FORMS = [
     "SELECT obs_id FROM ivoa.obscore WHERE {} EXCEPT SELECT ident FROM east.main WHERE n > 50",
     "SELECT ident FROM east.main AS e WHERE n < 20 AND (SELECT COUNT(*) FROM ivoa.obscore WHERE number = e.n AND {}) > 0",
 ]  # fmt: skip
-OWNER = Reader(name="owner", groups=frozenset({"owner"}))
-READERS = [ANONYMOUS, OWNER]
+OWNER = Principal(name="owner", groups=frozenset({"owner"}))
+READERS = [ANONYMOUS_PRINCIPAL, OWNER]
 
 
 @settings(
@@ -199,7 +199,7 @@ READERS = [ANONYMOUS, OWNER]
     form=st.sampled_from(FORMS),
     condition=conditions,
     who=st.sampled_from(READERS),
-    policies=st.sampled_from([None, half_hidden("n")]),
+    policies=st.sampled_from([None, build_half_hidden_policies("n")]),
 )
 @example(  # a filter of a hash join's keys that DuckDB hands down to a scan of Arrow rows, which refuses it
     form="SELECT name FROM TAP_UPLOAD.mine AS m WHERE NOT EXISTS (SELECT 1 FROM ivoa.obscore WHERE obs_id = m.name AND {})",
@@ -214,13 +214,13 @@ def test_leaving_members_out_changes_nothing(site, form, condition, who, policie
 def texts(site, text, monkeypatch):
     """Give the SQL that is run for a query, empty where nothing is."""
     found = []
-    made = DuckPlan._sql
+    made = DuckPlan._get_sql
 
     def seen(plan, reduced):
         found.append(made(plan, reduced))
         return found[-1]
 
-    monkeypatch.setattr(DuckPlan, "_sql", seen)
+    monkeypatch.setattr(DuckPlan, "_get_sql", seen)
     answer = ask(site, text)
     return answer, [item.sql for item in found[-1:]]
 
@@ -240,7 +240,7 @@ def test_two_members_of_four(site, monkeypatch):
     found, (sql,) = texts(site, f"{text} ORDER BY obs_id", monkeypatch)
     assert found.column(0).to_pylist() == ["east3", "west4"]
     assert sql.count("UNION ALL") == 1
-    monkeypatch.setattr(DuckPlan, "long", None)  # without an order, their indexes are enough
+    monkeypatch.setattr(DuckPlan, "execute_long", None)  # without an order, their indexes are enough
     assert sorted(ask(site, text).column(0).to_pylist()) == ["east3", "west4"]
 
 

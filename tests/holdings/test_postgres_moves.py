@@ -12,15 +12,15 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.ingest import move
-from hven.model.settings import init, load
+from hven.ingest import move_collection
+from hven.model.settings import initialize_site, load_settings
 from hven.model.table import Column, Partition, Table
 from hven.model.types import parse_type
 from hven.site import Site
-from hven.site.archive import backup
-from hven.site.auth._permit import OWNER
-from hven.testing.engine import STARS, stars
-from hven.testing.site import publish
+from hven.site.archive import write_backup
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.engine import STARS_TABLE, make_stars
+from hven.testing.site import publish_rows
 from postgres import server
 from running import hven
 
@@ -46,7 +46,7 @@ def odd() -> pa.Table:
             "three": [[1, 2, 3], [-1, 0, 7], None],
             "many": [[], [1.5, -2.5e300], None],
         },
-        schema=ODD.arrow,
+        schema=ODD.arrow_schema,
     )
 
 
@@ -58,24 +58,26 @@ def database() -> Iterator[str]:
 
 @pytest.fixture
 def site(tmp_path: Path, database: str) -> Iterator[Site]:
-    directory = init(tmp_path / "site", name="Uraniborg")
+    directory = initialize_site(tmp_path / "site", name="Uraniborg")
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS moved CASCADE")
     with (directory / "hven.toml").open("a") as file:
         file.write(f'\n[postgres]\nurl = "{database}"\nnamespace = "moved"\n')
-    with Site(load(directory, {})) as made:
-        publish(
+    with Site(load_settings(directory, {})) as made:
+        publish_rows(
             made,
-            STARS.having(partition=Partition(by="time", column="seen", every="2 months"), indexes=(("band", "mag"),)),
-            stars(),
+            STARS_TABLE.copy_with(
+                partition=Partition(by="time", column="seen", every="2 months"), indexes=(("band", "mag"),)
+            ),
+            make_stars(),
         )
-        publish(made, ODD, odd())
-        made.refresh()
+        publish_rows(made, ODD, odd())
+        made.refresh_published_state()
         yield made
 
 
 def answers(site: Site) -> list[Any]:
-    site.refresh()
+    site.refresh_published_state()
     found = []
     for text in (
         "SELECT * FROM sky.stars ORDER BY id",
@@ -83,24 +85,24 @@ def answers(site: Site) -> list[Any]:
         "SELECT id FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(100, 20, 5)) ORDER BY id",
         'SELECT table_name, column_name, datatype, "size", indexed FROM TAP_SCHEMA.columns ORDER BY 1, 2',
     ):
-        with query.run(text, OWNER, site=site) as result:
-            table = result.table()
+        with query.run_query(text, OWNER_PRINCIPAL, site=site) as result:
+            table = result.read_table()
             found.append((table.schema.names, table.to_pylist()))
     return found
 
 
 def homes(site: Site) -> set[str]:
-    return {record.snapshot.engine for record in site.store.current()[1].values()}
+    return {record.snapshot.engine for record in site.store.read_published_records()[1].values()}
 
 
 def test_there_and_back_again(site: Site, database: str) -> None:
     before = answers(site)
-    first = site.store.current()[1]
+    first = site.store.read_published_records()[1]
     for name in ("sky", "odd"):
-        move(site, name, "postgres")
+        move_collection(site, name, "postgres")
     assert homes(site) == {"postgres"}
     assert answers(site) == before
-    there = site.store.current()[1]
+    there = site.store.read_published_records()[1]
     with psycopg.connect(database) as connection:
         parts = connection.execute(
             "SELECT count(*) FROM pg_inherits WHERE inhparent = %s::regclass",
@@ -108,9 +110,9 @@ def test_there_and_back_again(site: Site, database: str) -> None:
         )
         assert parts.fetchone()[0] >= 4  # type: ignore[index]
     for name in ("sky", "odd"):
-        move(site, name, "duckdb")
+        move_collection(site, name, "duckdb")
     assert answers(site) == before
-    back = site.store.current()[1]
+    back = site.store.read_published_records()[1]
     for name, record in back.items():
         assert (record.snapshot.rows, record.snapshot.coverage, record.table) == (
             first[name].snapshot.rows,
@@ -123,9 +125,9 @@ def test_there_and_back_again(site: Site, database: str) -> None:
 def test_a_backup_is_restored_into_an_empty_database(site: Site, database: str, tmp_path: Path, home: str) -> None:
     if home == "postgres":
         for name in ("sky", "odd"):
-            move(site, name, "postgres")
+            move_collection(site, name, "postgres")
     before = answers(site)
-    backup(site, tmp_path / "whole.tar")
+    write_backup(site, tmp_path / "whole.tar")
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS empty_{home}")
         connection.execute(f"CREATE DATABASE empty_{home}")
@@ -136,14 +138,14 @@ def test_a_backup_is_restored_into_an_empty_database(site: Site, database: str, 
         "HVEN_STORE": address.replace("postgresql://", "postgresql+psycopg://"),
     }
     hven("restore", tmp_path / "whole.tar", tmp_path / "again", "--engine", "postgres", **environment)
-    with Site(load(tmp_path / "again", environment)) as again:
+    with Site(load_settings(tmp_path / "again", environment)) as again:
         assert homes(again) == {"postgres"}
         assert answers(again) == before
     assert answers(site) == before
 
 
 def test_a_restoration_without_its_database_leaves_nothing(site: Site, tmp_path: Path) -> None:
-    backup(site, tmp_path / "whole.tar")
+    write_backup(site, tmp_path / "whole.tar")
     told = hven(
         "restore",
         tmp_path / "whole.tar",

@@ -10,7 +10,7 @@ import pytest
 from hven import descriptor
 from hven.model import settings
 from hven.model.resource import Resource
-from hven.site import watch
+from hven.site import descriptor_watch
 
 TEXT = "collection: {name}\ntitle: {title}\ntables:\n  main:\n    source: rows.csv\n    columns: {{id: string}}\n"
 
@@ -26,14 +26,14 @@ def write(site: Path, name: str, title: str = "Stars") -> None:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which descriptors are read, in their order."""
     found: list[str] = []
-    load = descriptor.load
+    load = descriptor.load_descriptor
 
     def noted(path: Path, site: settings.Settings) -> Resource:
         found.append(path.stem)
         return load(path, site)
 
-    monkeypatch.setattr(descriptor, "load", noted)
-    monkeypatch.setattr(watch, "_ahead", None)
+    monkeypatch.setattr(descriptor, "load_descriptor", noted)
+    monkeypatch.setattr(descriptor_watch, "_PREREAD_DESCRIPTORS", None)
     return found
 
 
@@ -41,33 +41,33 @@ def test_what_was_read_ahead_is_not_read_again(tmp_path: Path, read: list[str]) 
     (tmp_path / "hven.toml").touch()
     for name in ("a", "b", "c"):
         write(tmp_path, name)
-    found = settings.load(tmp_path)
-    watch.read_ahead(found)
+    found = settings.load_settings(tmp_path)
+    descriptor_watch.preread_descriptors(found)
     assert read == ["a", "b", "c"]
     read.clear()
-    own = watch.Descriptors(settings.load(tmp_path))  # as a worker loads them
-    assert own.look() is False
+    own = descriptor_watch.DescriptorWatcher(settings.load_settings(tmp_path))  # as a worker loads them
+    assert own.reload_changed() is False
     assert read == []
-    assert {name: seen.resource and seen.resource.title for name, seen in own.seen.items()} == dict.fromkeys(
-        "abc", "Stars"
-    )
+    assert {
+        name: seen.resource and seen.resource.title for name, seen in own.states_by_collection.items()
+    } == dict.fromkeys("abc", "Stars")
     write(tmp_path, "b", "Moons of Saturn")
     (tmp_path / "collections/c/c.yaml").unlink()
-    later = watch.Descriptors(settings.load(tmp_path))  # a worker that is begun anew
-    assert later.look() is True
+    later = descriptor_watch.DescriptorWatcher(settings.load_settings(tmp_path))  # a worker that is begun anew
+    assert later.reload_changed() is True
     assert read == ["b"]
-    assert sorted(later.seen) == ["a", "b"]
-    assert later.seen["b"].resource is not None
-    assert later.seen["b"].resource.title == "Moons of Saturn"
-    assert sorted(own.seen) == ["a", "b", "c"]  # each process has its own picture
+    assert sorted(later.states_by_collection) == ["a", "b"]
+    assert later.states_by_collection["b"].resource is not None
+    assert later.states_by_collection["b"].resource.title == "Moons of Saturn"
+    assert sorted(own.states_by_collection) == ["a", "b", "c"]  # each process has its own picture
 
 
 def test_by_other_settings_all_are_read(tmp_path: Path, read: list[str]) -> None:
     (tmp_path / "hven.toml").touch()
     write(tmp_path, "a")
-    found = settings.load(tmp_path)
-    watch.read_ahead(found)
+    found = settings.load_settings(tmp_path)
+    descriptor_watch.preread_descriptors(found)
     read.clear()
-    other = watch.Descriptors(replace(found, contact_email="vo@tycho.example"))
-    assert other.look() is True
+    other = descriptor_watch.DescriptorWatcher(replace(found, contact_email="vo@tycho.example"))
+    assert other.reload_changed() is True
     assert read == ["a"]

@@ -13,16 +13,16 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from asking import Client
 
-from hven.app._server import create
-from hven.ingest import ingest, move
-from hven.model.errors import Conflict, HvenError, StorageError
-from hven.model.settings import Settled, init, load
+from hven.app._server import create_application
+from hven.ingest import ingest_collection, move_collection
+from hven.model.errors import ConflictError, HvenError, StorageError
+from hven.model.settings import ReloadableSettings, initialize_site, load_settings
 from hven.site import Site
-from hven.site import serving as room
-from hven.site._engines import Engines
-from hven.site.serving import refuse_unread, serving
-from hven.sources import remote
-from hven.sources._turns import Busy
+from hven.site import server_processes as room
+from hven.site._engine_registry import EngineRegistry
+from hven.site.server_processes import check_servers_can_read, list_server_processes
+from hven.sources import http_client
+from hven.sources._rate_limiting import ServiceBusyError
 from running import hven, until
 
 FIRST = 'name = "Uraniborg"\ntitle = "Before"\nport = 18290\n[health]\nopen = true\n'
@@ -30,7 +30,7 @@ FIRST = 'name = "Uraniborg"\ntitle = "Before"\nport = 18290\n[health]\nopen = tr
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    site = init(tmp_path / "site")
+    site = initialize_site(tmp_path / "site")
     (site / "hven.toml").write_text(FIRST)
     path = site / "collections" / "a"
     path.mkdir()
@@ -38,14 +38,14 @@ def place(tmp_path: Path) -> Path:
         "collection: a\ntitle: a\ntables:\n  main:\n    source: rows.csv\n    columns: {n: int32}\n"
     )
     (path / "rows.csv").write_text("n\n1\n2\n")
-    with Site(load(site, {})) as made:
-        ingest(made, "a")
+    with Site(load_settings(site, {})) as made:
+        ingest_collection(made, "a")
     return site
 
 
 @pytest.fixture
 def server(place: Path) -> Iterator[Site]:
-    with Site(load(place, {}), watch=True) as site:
+    with Site(load_settings(place, {}), watch_for_changes=True) as site:
         yield site
 
 
@@ -61,7 +61,7 @@ def check(reader: Client) -> dict[str, str]:
 
 
 def test_what_can_be_is_taken_up_and_the_rest_is_told(place: Path, server: Site) -> None:
-    reader = Client(create(server))
+    reader = Client(create_application(server))
     assert "Before" in reader.ask("GET", "/", headers={"accept": "text/html"}).text
     assert check(reader) == {"state": "ok", "message": ""}
     changed = FIRST.replace("Before", "After").replace("18290", "18291")
@@ -79,10 +79,10 @@ def test_what_can_be_is_taken_up_and_the_rest_is_told(place: Path, server: Site)
     ]
     assert server.settings.port == 18290
     assert check(reader) == {"state": "warning", "message": "restart needed: port changed since the server began"}
-    until(lambda: any(one.waiting == ("port",) for one in serving(server.settings)))
+    until(lambda: any(one.waiting == ("port",) for one in list_server_processes(server.settings)))
     assert "restart needed: port changed in hven.toml since the server" in hven("status", "--site", place).stdout
     says(place, FIRST + "nonsense = 1\n")
-    until(lambda: server.settled.problem is not None)
+    until(lambda: server.reloadable_settings.problem is not None)
     assert "nonsense: there is no such setting" in check(reader)["message"]
     assert server.settings.title == "After"
     says(place, FIRST)
@@ -95,75 +95,81 @@ def test_ceilings_of_hosts_elsewhere_are_taken_up(place: Path, server: Site) -> 
 
     def soon() -> None:
         for _ in range(3):
-            remote._turns.wait("far.example", 0.0)
+            http_client._rate_limiter.wait_for_turn("far.example", 0.0)
 
     soon()
     says(place, FIRST + "[ceilings]\n'far.example' = 0.01\n")
     until(lambda: server.settings.ceilings == {"far.example": 0.01})
-    with pytest.raises(Busy, match=r"far\.example is asked 0\.01 times a second at most"):
+    with pytest.raises(ServiceBusyError, match=r"far\.example is asked 0\.01 times a second at most"):
         soon()
-    assert server.settled.waiting == ()
+    assert server.reloadable_settings.pending_restart == ()
     says(place, FIRST)
     until(lambda: server.settings.ceilings == {})
     soon()
 
 
 def test_settings_of_a_database_that_is_open_wait(place: Path) -> None:
-    settled = Settled(load(place, {}))
+    settled = ReloadableSettings(load_settings(place, {}))
     says(place, FIRST + '[postgres]\nurl = "postgresql://a@one/x"\n[live]\npool = 7\n')
-    assert settled.look()
-    assert (settled.now.brought["postgres"].url, settled.waiting) == ("postgresql://a@one/x", ("live.pool",))
+    assert settled.reload_if_changed()
+    assert (settled.current.brought["postgres"].url, settled.pending_restart) == (
+        "postgresql://a@one/x",
+        ("live.pool",),
+    )
     says(place, FIRST + '[postgres]\nurl = "postgresql://a@other/x"\n')
-    assert not settled.look(["postgres"])
-    assert (settled.now.brought["postgres"].url, settled.waiting) == ("postgresql://a@one/x", ("postgres.url",))
+    assert not settled.reload_if_changed(["postgres"])
+    assert (settled.current.brought["postgres"].url, settled.pending_restart) == (
+        "postgresql://a@one/x",
+        ("postgres.url",),
+    )
 
 
 def test_rows_go_to_no_engine_that_a_server_cannot_read(
     place: Path, server: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "WAIT", 0.0)
-    until(lambda: bool(serving(server.settings)))
-    with Site(load(place)) as site, pytest.raises(HvenError, match=r"^the engine postgres has no database"):
-        move(site, "a", "postgres")  # nor has this command: that is said first, and of itself
+    monkeypatch.setattr(room, "SERVER_WAIT_SECONDS", 0.0)
+    until(lambda: bool(list_server_processes(server.settings)))
+    with Site(load_settings(place)) as site, pytest.raises(HvenError, match=r"^the engine postgres has no database"):
+        move_collection(site, "a", "postgres")  # nor has this command: that is said first, and of itself
     # this command has it, the server has not
     monkeypatch.setenv("HVEN_POSTGRES_URL", "postgresql://nobody@127.0.0.1:9/x")
-    with Site(load(place)) as site:
-        with pytest.raises(Conflict, match="cannot read rows in postgres: the engine postgres has no database"):
-            move(site, "a", "postgres")
-        refuse_unread(site.settings, site.store, "duckdb")
+    with Site(load_settings(place)) as site:
+        with pytest.raises(ConflictError, match="cannot read rows in postgres: the engine postgres has no database"):
+            move_collection(site, "a", "postgres")
+        check_servers_can_read(site.settings, site.store, "duckdb")
         server.close()
-        refuse_unread(site.settings, site.store, "postgres")  # nobody serves
+        check_servers_can_read(site.settings, site.store, "postgres")  # nobody serves
 
 
 @pytest.mark.parametrize("name", ["data", "store"])
 def test_rows_go_nowhere_where_a_server_does_not_look(
     place: Path, server: Site, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    until(lambda: bool(serving(server.settings)))
-    before = server.store.pointers()
+    until(lambda: bool(list_server_processes(server.settings)))
+    before = server.store.read_pointers()
     other = {"data": "elsewhere", "store": f"sqlite:///{place}/other.sqlite"}[name]
     monkeypatch.setenv(f"HVEN_{name.upper()}", other)
     said = hven("ingest", "a", "--site", place, code=1).stderr
     assert f"restart needed: the server (process {os.getpid()} on" in said
     assert f"began with {name} " in said
-    assert server.store.pointers() == before
+    assert server.store.read_pointers() == before
     server.close()
-    with Site(load(place)) as site:
-        refuse_unread(site.settings, site.store, "duckdb")
+    with Site(load_settings(place)) as site:
+        check_servers_can_read(site.settings, site.store, "duckdb")
 
 
 def test_what_a_dead_server_left_counts_for_nothing(place: Path, server: Site) -> None:
-    until(lambda: bool(serving(server.settings)))
+    until(lambda: bool(list_server_processes(server.settings)))
     (left,) = (place / "var" / "run").glob("serving.*.json")
     pid = left.name.split(".")[1]
     other = left.with_name("serving.1.json")
     other.write_text(left.read_text().replace(f" {pid} ", " 999999999 "))
-    assert len(serving(server.settings)) == 1
+    assert len(list_server_processes(server.settings)) == 1
     assert not other.exists()
 
 
 def test_a_published_table_that_cannot_be_read_is_not_ready(place: Path, server: Site) -> None:
-    reader = Client(create(server))
+    reader = Client(create_application(server))
     assert reader.get("/health/ready").status == 200
     snapshot = next((place / "var" / "snapshots").glob("a.main/*"))
     snapshot.rename(snapshot.with_name("away"))
@@ -176,12 +182,12 @@ def test_a_published_table_that_cannot_be_read_is_not_ready(place: Path, server:
 def test_readers_of_an_engine_that_is_not_there_are_told_to_come_back(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lacking(_: Engines, name: str) -> None:
+    def lacking(_: EngineRegistry, name: str) -> None:
         raise StorageError(f"the engine {name} has no database")
 
-    with Site(load(place, {})) as site:
-        reader = Client(create(site))
-        monkeypatch.setattr(Engines, "get", lacking)
+    with Site(load_settings(place, {})) as site:
+        reader = Client(create_application(site))
+        monkeypatch.setattr(EngineRegistry, "get_engine", lacking)
         answer = reader.get("/tap/sync", LANG="ADQL", QUERY="SELECT COUNT(*) FROM a.main")
     assert answer.status == 503
     assert "these rows are in the engine duckdb, which does not answer here; try again later" in answer.text
@@ -189,7 +195,7 @@ def test_readers_of_an_engine_that_is_not_there_are_told_to_come_back(
 
 
 def test_a_service_elsewhere_that_is_added_is_offered(place: Path, server: Site) -> None:
-    reader = Client(create(server))
+    reader = Client(create_application(server))
 
     def page() -> str:
         return reader.ask("GET", "/", headers={"accept": "text/html"}).text

@@ -7,12 +7,12 @@ import re
 import pytest
 
 from hven.engines import Snapshot
-from hven.model.table import Column, Key, Table
+from hven.model.table import Column, ForeignKey, Table
 from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP, parse_type
 from hven.site import _tap_schema as tap_schema
-from hven.site._build import build
-from hven.site.auth._permit import ANONYMOUS, DEFAULT, OWNER, Reader
-from hven.site.store import Record
+from hven.site._state_builder import build_published_state
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES, OWNER_PRINCIPAL, Principal
+from hven.site.store import SnapshotRecord
 
 STARS = Table(
     schema="cat",
@@ -37,37 +37,39 @@ NOTES = Table(
     name="notes",
     access="private",
     columns=(Column(name="star", type=INT64),),
-    keys=(Key(id="star", columns=("star",), target="cat.stars", target_columns=("id",)),),
+    keys=(ForeignKey(id="star", columns=("star",), target="cat.stars", target_columns=("id",)),),
 )
 LINKS = Table(
     schema="other",
     name="order",
     columns=(Column(name="note", type=INT64), Column(name="star", type=INT64)),
     keys=(
-        Key(id="n", columns=("note",), target="cat.notes", target_columns=("star",)),
-        Key(id="s", columns=("star",), target="cat.stars", target_columns=("id",), description="Its star"),
+        ForeignKey(id="n", columns=("note",), target="cat.notes", target_columns=("star",)),
+        ForeignKey(id="s", columns=("star",), target="cat.stars", target_columns=("id",), description="Its star"),
     ),
 )
 
 
-def record(table: Table, **statistics) -> Record:
+def record(table: Table, **statistics) -> SnapshotRecord:
     snapshot = Snapshot(
-        id=f"1-{table.name}", table=table.qualified, path=table.qualified, rows=0, statistics=statistics
+        id=f"1-{table.name}", table=table.qualified_name, path=table.qualified_name, rows=0, statistics=statistics
     )
-    return Record(snapshot=snapshot, table=table, collection=table.schema, run="r", created="2026-01-01T00:00:00Z")
+    return SnapshotRecord(
+        snapshot=snapshot, table=table, collection=table.schema, run="r", created="2026-01-01T00:00:00Z"
+    )
 
 
 @pytest.fixture
 def holdings():
-    return build({table.qualified: record(table) for table in (STARS, NOTES, LINKS)}, {})
+    return build_published_state({table.qualified_name: record(table) for table in (STARS, NOTES, LINKS)}, {})
 
 
 def rows(catalogue, name):
-    return catalogue.memory[f"TAP_SCHEMA.{name}"].rows.to_pylist()
+    return catalogue.memory_relations[f"TAP_SCHEMA.{name}"].rows.to_pylist()
 
 
 def test_it_describes_itself_with_all_columns_of_the_standard(holdings):
-    catalogue = holdings.catalogue()
+    catalogue = holdings.get_catalogue()
     listed = [
         (row["table_name"], row["column_name"])
         for row in rows(catalogue, "columns")
@@ -106,14 +108,14 @@ def test_it_describes_itself_with_all_columns_of_the_standard(holdings):
         ("keys", "tables", "target_table", "table_name"),
         ("key_columns", "keys", "key_id", "key_id"),
     }
-    for table in tap_schema.description().tables:
-        relation = catalogue.memory[table.qualified].rows
+    for table in tap_schema.load_own_schema().tables:
+        relation = catalogue.memory_relations[table.qualified_name].rows
         assert relation.schema.names == [column.name for column in table.columns]
 
 
 def test_every_reference_leads_somewhere_and_nothing_is_an_empty_string(holdings):
-    for who in (ANONYMOUS, OWNER):
-        catalogue = holdings.catalogue(who)
+    for who in (ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL):
+        catalogue = holdings.get_catalogue(who)
         schemas = {row["schema_name"] for row in rows(catalogue, "schemas")}
         tables = {row["table_name"] for row in rows(catalogue, "tables")}
         columns = {(row["table_name"], row["column_name"]) for row in rows(catalogue, "columns")}
@@ -132,7 +134,7 @@ def test_every_reference_leads_somewhere_and_nothing_is_an_empty_string(holdings
             assert all(value != "" for row in rows(catalogue, name) for value in row.values())
             required = [
                 column.name
-                for table in tap_schema.description().tables
+                for table in tap_schema.load_own_schema().tables
                 if table.name == name
                 for column in table.columns
                 if column.required
@@ -142,7 +144,7 @@ def test_every_reference_leads_somewhere_and_nothing_is_an_empty_string(holdings
 
 def test_columns_say_what_the_model_says(holdings):
     found = {
-        row["column_name"]: row for row in rows(holdings.catalogue(), "columns") if row["table_name"] == "cat.stars"
+        row["column_name"]: row for row in rows(holdings.get_catalogue(), "columns") if row["table_name"] == "cat.stars"
     }
     assert "inner" not in found
     assert list(found) == ["id", "ra", "dec", '"size"', "name", "seen", "flux", '"Odd name"']
@@ -166,34 +168,45 @@ def test_columns_say_what_the_model_says(holdings):
 
 
 def test_names_are_written_as_a_query_must_write_them(holdings):
-    names = [row["table_name"] for row in rows(holdings.catalogue(), "tables")]
+    names = [row["table_name"] for row in rows(holdings.get_catalogue(), "tables")]
     assert 'other."order"' in names
     assert all(re.fullmatch(r'([A-Za-z]\w*|"[^"]+")\.([A-Za-z]\w*|"[^"]+")', name) for name in names)
-    assert tap_schema.quoted('a"b') == '"a""b"'
+    assert tap_schema.quote_identifier('a"b') == '"a""b"'
 
 
 def test_a_private_table_is_in_nobody_elses_tap_schema(holdings):
-    public, owner = holdings.catalogue(), holdings.catalogue(OWNER)
+    public, owner = holdings.get_catalogue(), holdings.get_catalogue(OWNER_PRINCIPAL)
     for name in ("schemas", "tables", "columns", "keys", "key_columns"):
         assert "notes" not in str(rows(public, name))
     assert "cat.notes" in str(rows(owner, "tables"))
     assert [row["key_id"] for row in rows(public, "keys") if row["key_id"].startswith("other")] == ["other.order:s"]
     assert len([row for row in rows(owner, "keys") if row["key_id"].startswith("other")]) == 2
-    assert holdings.reach() == holdings.reach(Reader(name="ann")) == "public" != holdings.reach(OWNER)
     assert (
-        holdings.relation("TAP_SCHEMA.tables", holdings.reach(OWNER)).rows.num_rows
-        == holdings.relation("TAP_SCHEMA.tables").rows.num_rows + 1
+        holdings.find_access_key()
+        == holdings.find_access_key(Principal(name="ann"))
+        == "public"
+        != holdings.find_access_key(OWNER_PRINCIPAL)
+    )
+    assert (
+        holdings.find_relation("TAP_SCHEMA.tables", holdings.find_access_key(OWNER_PRINCIPAL)).rows.num_rows
+        == holdings.find_relation("TAP_SCHEMA.tables").rows.num_rows + 1
     )
 
 
 def test_string_columns_with_other_than_ascii_are_unicode():
-    holdings = build({"cat.stars": record(STARS, name={"non_ascii": 3}, **{"Odd name": {"non_ascii": 0}})}, {})
-    assert holdings.published["cat.stars"].table.column("name").type == parse_type("unicode[12*]")
-    assert holdings.published["cat.stars"].table.column("Odd name").type == STRING
+    holdings = build_published_state(
+        {"cat.stars": record(STARS, name={"non_ascii": 3}, **{"Odd name": {"non_ascii": 0}})}, {}
+    )
+    assert holdings.tables_by_name["cat.stars"].table.find_column("name").type == parse_type("unicode[12*]")
+    assert holdings.tables_by_name["cat.stars"].table.find_column("Odd name").type == STRING
     odd = Table(schema="µ", name="t", columns=(Column(name="a", unit="µm"),))
-    catalogue = build({"µ.t": record(odd)}, {}).catalogue()
+    catalogue = build_published_state({"µ.t": record(odd)}, {}).get_catalogue()
     own = {table.name: table for schema in catalogue.schemas for table in schema.tables if schema.name == "TAP_SCHEMA"}
-    assert own["columns"].column("unit").type == own["columns"].column("table_name").type == parse_type("unicode")
+    assert (
+        own["columns"].find_column("unit").type
+        == own["columns"].find_column("table_name").type
+        == parse_type("unicode")
+    )
     told = {(row["table_name"], row["column_name"]): row["datatype"] for row in rows(catalogue, "columns")}
     assert told["TAP_SCHEMA.columns", "unit"] == told["TAP_SCHEMA.schemas", "schema_name"] == "unicodeChar"
     assert told["TAP_SCHEMA.columns", "ucd"] == "char"
@@ -202,25 +215,27 @@ def test_string_columns_with_other_than_ascii_are_unicode():
 class HalfOf:
     """A policy with row filters: readers with other rows have another reach."""
 
-    def sees(self, table, who):
+    def decide_visibility(self, table, who):
         return None
 
-    def rows(self, table, who):
-        from hven.adql import tree
+    def find_row_condition(self, table, who):
+        from hven.adql import syntax_tree
 
         return (
             None
             if who.name is None
-            else tree.Compare("=", tree.ColumnRef(tree.Ident("id")), tree.Literal(len(who.name)))
+            else syntax_tree.Comparison(
+                "=", syntax_tree.ColumnRef(syntax_tree.Ident("id")), syntax_tree.Literal(len(who.name))
+            )
         )
 
 
 def test_readers_with_other_rows_have_another_reach(holdings):
-    policies = (*DEFAULT, HalfOf())
-    names = [holdings.reach(Reader(name=name), policies) for name in (None, "a", "b", "bb")]
+    policies = (*DEFAULT_POLICIES, HalfOf())
+    names = [holdings.find_access_key(Principal(name=name), policies) for name in (None, "a", "b", "bb")]
     assert names[0] == "public"
     assert names[1] == names[2] != names[3]
     assert len(set(names)) == 3
-    first, second = (holdings.catalogue(Reader(name=name), policies) for name in ("a", "bb"))
+    first, second = (holdings.get_catalogue(Principal(name=name), policies) for name in ("a", "bb"))
     assert first is second  # the same tables: one TAP_SCHEMA
-    assert holdings.relation("TAP_SCHEMA.tables", names[3]) is first.memory["TAP_SCHEMA.tables"]
+    assert holdings.find_relation("TAP_SCHEMA.tables", names[3]) is first.memory_relations["TAP_SCHEMA.tables"]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from hven import query
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model.errors import HvenError
 from hven.model.sky import Moc, region_files
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
 SQUARE = "4" * 9 + "6" * 9 + "0" * 9 + "2" * 9  # HELIO's steps: right, up, left, down
@@ -107,15 +107,15 @@ def ingested(tmp_path_factory):
             {**row, "id": name.replace(" ", "_")} for row, name in zip(rows, ["first", *names, "last"], strict=True)
         ]
         text = DESCRIPTOR.replace("OUTLINE", json.dumps(outline)).replace("COVERAGE", json.dumps(coverage))
-        with site_with(
+        with open_site_with_descriptor(
             tmp_path_factory.mktemp(kind),
             text.replace("FRAME", "body").replace("EXTRA", "coverage" if "cells" in coverage else "region"),
             {"rows.json": json.dumps(named)},
         ) as site:
-            report = ingest(site, "spots")
-            site.refresh()
-            with query.run("SELECT * FROM spots.epn_core", OWNER, site=site) as result:
-                found = {row["granule_uid"]: row for row in result.table().to_pylist()}
+            report = ingest_collection(site, "spots")
+            site.refresh_published_state()
+            with query.run_query("SELECT * FROM spots.epn_core", OWNER_PRINCIPAL, site=site) as result:
+                found = {row["granule_uid"]: row for row in result.read_table().to_pylist()}
         made[kind] = report, {name: number for number, name in enumerate(names, 2)}, found
     return made
 
@@ -132,14 +132,14 @@ def test_what_is_wrong_is_named_and_nothing_invalid_is_published(ingested, name)
         if one.rule != "s_region: region exact" and (said in one.message or said in str([str(each) for each in one.offenders])) and remedy in one.message
         and numbers[name] in [each.row for each in one.offenders]
     ]  # fmt: skip
-    assert bool(told) == bool(said or remedy), report.text()
+    assert bool(told) == bool(said or remedy), report.format_text()
     assert (key in found) == (becomes is not ASIDE)
     assert {one.severity for one in told} <= ({"error"} if becomes is ASIDE else {"warning", "info"})
     row = found.get(key)
     if row is None or becomes is NO_REGION:
         assert row is None or row["s_region"] is None
         return
-    assert region_files.of_texts(
+    assert region_files.parse_region_texts(
         [row["s_region"]] if kind == "text" else [f"polygon {' '.join(map(repr, row['s_region']))}"]
     ).faults == [""]
     if row["coverage"]:
@@ -164,15 +164,15 @@ def vulcan(directory, crs):
         .replace("Sun, target_class: star", "Vulcan, target_class: planet")
     )
     text = text.replace("    max_rejects", f"    frames: {{place: {{crs: '{crs}'}}}}\n    max_rejects")
-    return site_with(directory, text, {"rows.json": json.dumps([FINE | {"id": "one"}])})
+    return open_site_with_descriptor(directory, text, {"rows.json": json.dumps([FINE | {"id": "one"}])})
 
 
 def test_a_frame_of_an_unknown_body_is_told_in_the_report(tmp_path):
     wkt = 'GEOGCS["GCS_Vulcan",DATUM["D_Vulcan",SPHEROID["Vulcan",2439700.0,0.0]],PRIMEM["Reference_Meridian",0.0],UNIT["Degree",0.0174532925199433]]'
     with vulcan(tmp_path, wkt) as site:
-        report = ingest(site, "spots")
-    assert "place.crs: nothing is known of a body 'Vulcan'; right if it is a body of your own" in report.text()
-    assert report.rows == 1
+        report = ingest_collection(site, "spots")
+    assert "place.crs: nothing is known of a body 'Vulcan'; right if it is a body of your own" in report.format_text()
+    assert report.row_count == 1
 
 
 @pytest.mark.parametrize("crs", ['GEOGCS["x"]', "IAU_2015:49999"])
@@ -181,7 +181,7 @@ def test_what_is_no_frame_is_refused_where_it_stands(tmp_path, crs):
         vulcan(tmp_path, crs) as site,
         pytest.raises(HvenError, match=r"spots.yaml:8:22: .*crs: .*; give the WKT of a frame"),
     ):
-        ingest(site, "spots")
+        ingest_collection(site, "spots")
 
 
 PLAIN = """\
@@ -210,23 +210,27 @@ ODD = {  # None: set aside; else what stands there
 def test_tables_of_no_standard_publish_nothing_invalid_either(tmp_path):
     """Columns of shapes and cells, whatever they are called: on the sphere, and mended; a rule of the descriptor's own stands instead."""
     rows = [{"id": "fine", **GOOD}, *({"id": name, **GOOD, **change} for name, (change, _, _) in ODD.items())]
-    with site_with(tmp_path / "plain", PLAIN.replace("RULES", ""), {"rows.json": json.dumps(rows)}) as site:
-        report = ingest(site, "fields")
-        site.refresh()
-        with query.run("SELECT * FROM fields.main", OWNER, site=site) as result:
-            found = {row["id"]: row for row in result.table().to_pylist()}
+    with open_site_with_descriptor(
+        tmp_path / "plain", PLAIN.replace("RULES", ""), {"rows.json": json.dumps(rows)}
+    ) as site:
+        report = ingest_collection(site, "fields")
+        site.refresh_published_state()
+        with query.run_query("SELECT * FROM fields.main", OWNER_PRINCIPAL, site=site) as result:
+            found = {row["id"]: row for row in result.read_table().to_pylist()}
     for number, (name, (_, said, becomes)) in enumerate(ODD.items(), 2):
         told = [one for one in report.tables["fields.main"].findings.values() if said in one.message]
-        assert [number] == [each.row for one in told for each in one.offenders][:1], (name, report.text())
+        assert [number] == [each.row for one in told for each in one.offenders][:1], (name, report.format_text())
         assert (name in found) == (becomes is not None)
     assert found["flat"]["outline"] is None
     eight, both = found["eight"]["outline"], found["eights"]["pieces"]
-    assert region_files.of_texts([f"polygon {' '.join(map(repr, eight))}", both]).faults == ["", ""]
+    assert region_files.parse_region_texts([f"polygon {' '.join(map(repr, eight))}", both]).faults == ["", ""]
     assert both.count("polygon") == 2
     assert {row["coverage"] for row in found.values()} == {0.5}
     own = "    rules:\n" + "".join(
         f"      {name}: {{check: {check}, columns: {columns}, severity: 'off'}}\n"
         for name, check, columns in (("on", "region", "[outline, around, pieces]"), ("cells", "moc", "cells"))
     )
-    with site_with(tmp_path / "own", PLAIN.replace("RULES", own), {"rows.json": json.dumps(rows)}) as site:
-        assert ingest(site, "fields").rows == len(rows)
+    with open_site_with_descriptor(
+        tmp_path / "own", PLAIN.replace("RULES", own), {"rows.json": json.dumps(rows)}
+    ) as site:
+        assert ingest_collection(site, "fields").row_count == len(rows)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from hven import query
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model.errors import HvenError
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from running import hven
 
 TABLE = """\
@@ -51,23 +51,25 @@ class Served:
 
     def __init__(self, site, kind):
         self.site, self.kind = site, kind
-        self.home = site.settings.collections / "cat"
-        ingest(site, "cat")
+        self.home = site.settings.collections_directory / "cat"
+        ingest_collection(site, "cat")
 
     def put(self, records, name="data"):
         text = records if isinstance(records, str) else FORMS[self.kind](records)
         (self.home / name).write_text(text)
 
     def rows(self):
-        with query.run("SELECT COUNT(*) AS n, MAX(n) AS high FROM cat.t", OWNER, site=self.site) as result:
-            return result.table().to_pylist()[0]
+        with query.run_query(
+            "SELECT COUNT(*) AS n, MAX(n) AS high FROM cat.t", OWNER_PRINCIPAL, site=self.site
+        ) as result:
+            return result.read_table().to_pylist()[0]
 
     def refused(self):
         """Ingest, which fails; what was served stays."""
-        before = self.site.store.current()[1]["cat.t"].id
+        before = self.site.store.read_published_records()[1]["cat.t"].id
         with pytest.raises(HvenError) as caught:
-            ingest(self.site, "cat")
-        assert self.site.store.current()[1]["cat.t"].id == before
+            ingest_collection(self.site, "cat")
+        assert self.site.store.read_published_records()[1]["cat.t"].id == before
         assert self.rows() == {"n": 200, "high": 199}
         return str(caught.value)
 
@@ -79,7 +81,9 @@ def rejects(report):
 
 @pytest.fixture(params=["csv", "json"])
 def served(request, tmp_path):
-    with site_with(tmp_path, TABLE.replace("KIND", request.param), {"data": FORMS[request.param](GOOD)}) as site:
+    with open_site_with_descriptor(
+        tmp_path, TABLE.replace("KIND", request.param), {"data": FORMS[request.param](GOOD)}
+    ) as site:
         yield Served(site, request.param)
 
 
@@ -94,7 +98,7 @@ def test_a_column_that_vanished(served):
 
 def test_a_type_that_changed_midway(served):
     served.put([{**one, "n": "many" if one["n"] >= 150 else one["n"]} for one in GOOD])
-    report = ingest(served.site, "cat")
+    report = ingest_collection(served.site, "cat")
     table = report.tables["cat.t"]
     assert (table.published, table.rejected) == (150, 50)
     [finding] = table.findings.values()
@@ -111,7 +115,7 @@ def test_most_of_a_type_changed(served):
 
 def test_one_bad_date(served):
     served.put([{**one, "t": "2004-13-45T00:00:00" if one["n"] == 123 else one["t"]} for one in GOOD])
-    report = ingest(served.site, "cat")
+    report = ingest_collection(served.site, "cat")
     assert (report.tables["cat.t"].published, report.tables["cat.t"].rejected) == (199, 1)
     [bad] = rejects(report)
     assert (bad["row"], bad["column"]) == ("124", "t")
@@ -122,7 +126,7 @@ def test_an_object_where_a_number_was(served):
     if served.kind != "json":
         pytest.skip("delimited text has no objects")
     served.put([{**one, "n": {"value": 1} if one["n"] == 7 else one["n"]} for one in GOOD])
-    report = ingest(served.site, "cat")
+    report = ingest_collection(served.site, "cat")
     assert report.tables["cat.t"].published == 199
     assert any("n: it holds objects and single values" in str(one) for one in report.tables["cat.t"].deviations)
     [bad] = rejects(report)
@@ -161,7 +165,7 @@ def test_records_that_are_no_json_are_kept_aside(served):
     lines[30] = lines[30].replace(":", "", 1)
     lines[60] = lines[60][:-3]
     served.put("\n".join(lines) + "\n")
-    report = ingest(served.site, "cat")
+    report = ingest_collection(served.site, "cat")
     assert (report.tables["cat.t"].published, report.tables["cat.t"].rejected) == (198, 2)
     found = rejects(report)
     assert [(bad["row"], bad["reason"]) for bad in found] == [("31", "not JSON"), ("61", "not JSON")]
@@ -196,7 +200,7 @@ def test_a_fits_file_that_is_cut_short(tmp_path):
     rows.write(tmp_path / "whole.fits")
     whole = (tmp_path / "whole.fits").read_bytes()
     text = TABLE.replace("KIND", "fits").replace("      t: {type: timestamp}\n", "")
-    with site_with(tmp_path / "site", text, {"data.fits": whole}) as site:
+    with open_site_with_descriptor(tmp_path / "site", text, {"data.fits": whole}) as site:
         served = Served(site, "fits")
         assert served.rows() == {"n": 200, "high": 199}
         with fits.open(tmp_path / "whole.fits") as there:
@@ -206,7 +210,7 @@ def test_a_fits_file_that_is_cut_short(tmp_path):
             told = served.refused()
             assert "data.fits" in told, size
         (served.home / "data.fits").write_bytes(whole)
-        assert ingest(site, "cat").tables["cat.t"].published == 200
+        assert ingest_collection(site, "cat").tables["cat.t"].published == 200
 
 
 def test_regions_that_are_none_and_words_that_are_no_ucd(tmp_path):
@@ -227,12 +231,12 @@ tables:
     lines = [f"g{n},Polygon UNKNOWNFrame 10 1 20 1 20 2,phot.flux" for n in range(100)]
     lines[41] = "g41,Polygon UNKNOWNFrame 10 1 20,phot.flux"
     lines[57] = "g57,Polygon UNKNOWNFrame 10 1 20 1 20 2,phot.flx"
-    with site_with(tmp_path, text, {"rows.csv": "id,shape,words\n" + "\n".join(lines) + "\n"}) as site:
-        report = ingest(site, "cat").tables["cat.epn_core"]
+    with open_site_with_descriptor(tmp_path, text, {"rows.csv": "id,shape,words\n" + "\n".join(lines) + "\n"}) as site:
+        report = ingest_collection(site, "cat").tables["cat.epn_core"]
         assert (report.published, report.rejected) == (99, 1)
         region, ucd = report.findings["epn.region"], report.findings["epn.measurement_type"]
         assert (region.severity, region.count, region.offenders[0].row) == ("error", 1, 42)
         assert (ucd.severity, ucd.count, ucd.offenders[0].row) == ("warning", 1, 58)
         assert "10 1 20" in str(region.offenders[0].value)
-        with query.run("SELECT COUNT(*) AS n FROM cat.epn_core", OWNER, site=site) as result:
-            assert result.table().to_pylist() == [{"n": 99}]
+        with query.run_query("SELECT COUNT(*) AS n FROM cat.epn_core", OWNER_PRINCIPAL, site=site) as result:
+            assert result.read_table().to_pylist() == [{"n": 99}]

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.ingest import ingest
-from hven.ingest.sync import sync
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError, DescriptorError, SourceError, UserError
 from hven.model.settings import PythonLimits
-from hven.site.auth._permit import OWNER
-from hven.sources.beside import Failure, Python, first_wrong
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.sources.curator_process import CuratorCodeError, PythonProcess, find_first_failing_row
+from hven.testing.site import open_site_with_descriptor
 from running import until
 
 MEMORY = 512 * 1024**2
@@ -54,7 +54,7 @@ BAD = {  # what the function does at a row, and how it is told
 @pytest.fixture
 def loops(monkeypatch):
     """Let the time of an answer begin when the code loops; gives what names the directory that it loops in."""
-    answer, known, where = Python.answer, [0], []
+    answer, known, where = PythonProcess.receive_answer, [0], []
 
     def answer_of_loop(self, seconds):
         def loops_since():
@@ -64,12 +64,12 @@ def loops(monkeypatch):
             until(lambda: loops_since() or self._channel.closed or self._channel.poll(0), 300)
         try:
             return answer(self, seconds)
-        except Failure as failure:
-            if not failure.answered:  # it was stopped: the next loop is another one
+        except CuratorCodeError as failure:
+            if not failure.was_answered:  # it was stopped: the next loop is another one
                 known[0] += loops_since()
             raise
 
-    monkeypatch.setattr(Python, "answer", answer_of_loop)
+    monkeypatch.setattr(PythonProcess, "receive_answer", answer_of_loop)
     return where.append
 
 
@@ -78,8 +78,8 @@ def code(what: str) -> str:
 
 
 def values(site):
-    with query.run("SELECT COUNT(*) AS n, SUM(x) AS s FROM c.main", OWNER, site=site) as result:
-        return result.table().to_pylist()[0]
+    with query.run_query("SELECT COUNT(*) AS n, SUM(x) AS s FROM c.main", OWNER_PRINCIPAL, site=site) as result:
+        return result.read_table().to_pylist()[0]
 
 
 @pytest.fixture(
@@ -87,10 +87,10 @@ def values(site):
 )  # what takes its time on a busy machine is no fault; where time is tried it is short
 def home(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("beside")
-    with site_with(
+    with open_site_with_descriptor(
         directory, TEXT, {"d.csv": ROWS, "f.py": GOOD}, python=PythonLimits(seconds=request.param, memory=MEMORY)
     ) as site:
-        ingest(site, "c")
+        ingest_collection(site, "c")
         yield site, directory / "collections/c/f.py"
 
 
@@ -102,7 +102,7 @@ def test_whatever_a_function_does_is_told_with_its_row(home, what, loops):
     loops(file.parent)
     file.write_text(code(BAD[what][0]))
     with pytest.raises(DataError) as caught:
-        (ingest if len(what) % 2 else sync)(site, "c")
+        (ingest_collection if len(what) % 2 else sync_collection)(site, "c")
     for words in BAD[what][1]:
         assert words in str(caught.value)
     assert str(caught.value).startswith("collections/c/c.yaml:") or "c.yaml" in str(caught.value)
@@ -112,13 +112,13 @@ def test_whatever_a_function_does_is_told_with_its_row(home, what, loops):
 def test_a_sync_calls_the_function_for_what_is_new(home):
     site, file = home
     file.write_text(GOOD)
-    sync(site, "c")
+    sync_collection(site, "c")
     data = file.with_name("d.csv")
     data.write_text(ROWS + "21,0.25\n")
-    assert sync(site, "c").changes["c.main"].mapped == 1
+    assert sync_collection(site, "c").changes["c.main"].mapped == 1
     assert values(site)["n"] == 21
     data.write_text(ROWS)
-    sync(site, "c", accept=True)
+    sync_collection(site, "c", accept_changes=True)
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["child", "with a session of its own"])
@@ -127,11 +127,11 @@ def test_nothing_is_left_running(tmp_path, apart):
         "import os, subprocess, sys\nimport pyarrow as pa\n\ndef f():\n"
         f"    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1e6)'], start_new_session={apart})\n    return pa.array([os.getpid(), child.pid])\n"
     )
-    python = Python()
-    pids = python.call(tmp_path / "f.py", "f", []).to_pylist()
+    python = PythonProcess()
+    pids = python.call_function(tmp_path / "f.py", "f", []).to_pylist()
     assert os.getpid() not in pids
     ends = [os.pidfd_open(pid) for pid in pids]
-    python.stop()
+    python.stop_process()
     for end in ends:
         assert select.select([end], [], [], 60.0)[0], "what it had started is gone, too"
         os.close(end)
@@ -145,29 +145,29 @@ def test_nothing_of_the_servers_environment_is_seen_but_where_things_are(tmp_pat
     (tmp_path / "f.py").write_text(
         "import os, pyarrow as pa\n\ndef f():\n    return pa.array([f'{k}={v}' for k, v in os.environ.items()])\n"
     )
-    python = Python(PythonLimits(environment={"CDF_LIB": "/opt/cdf"}))
-    seen = python.call(tmp_path / "f.py", "f", []).to_pylist()
-    python.stop()
+    python = PythonProcess(PythonLimits(environment={"CDF_LIB": "/opt/cdf"}))
+    seen = python.call_function(tmp_path / "f.py", "f", []).to_pylist()
+    python.stop_process()
     assert {"TZ=UTC", "OMP_NUM_THREADS=2", "CDF_LIB=/opt/cdf", f"PATH={os.environ['PATH']}"} <= {*seen}
     assert not [one for one in seen if "a secret" in one]
 
 
 def test_code_that_closes_the_way_to_its_process_is_stopped(tmp_path):
     (tmp_path / "f.py").write_text("import os, time\n\ndef f():\n    os.closerange(3, 1 << 20)\n    time.sleep(1e6)\n")
-    with pytest.raises(Failure, match="it closed the way to its process, which was stopped"):
-        Python().call(tmp_path / "f.py", "f", [])
+    with pytest.raises(CuratorCodeError, match="it closed the way to its process, which was stopped"):
+        PythonProcess().call_function(tmp_path / "f.py", "f", [])
 
 
 def test_one_process_is_asked_many_times_and_begun_anew_after_its_end(tmp_path):
     (tmp_path / "f.py").write_text(
         "import os\nimport pyarrow as pa\nx = []\n\ndef f(v):\n    x.append(1)\n    if v[0].as_py(): os.kill(os.getpid(), 15)\n    return pa.array([len(x)])\n"
     )
-    python = Python()
-    asked = [python.call(tmp_path / "f.py", "f", [pa.array([0])])[0].as_py() for _ in range(3)]
+    python = PythonProcess()
+    asked = [python.call_function(tmp_path / "f.py", "f", [pa.array([0])])[0].as_py() for _ in range(3)]
     assert asked == [1, 2, 3]
-    with pytest.raises(Failure, match="SIGTERM"):
-        python.call(tmp_path / "f.py", "f", [pa.array([1])])
-    assert python.call(tmp_path / "f.py", "f", [pa.array([0])])[0].as_py() == 1
+    with pytest.raises(CuratorCodeError, match="SIGTERM"):
+        python.call_function(tmp_path / "f.py", "f", [pa.array([1])])
+    assert python.call_function(tmp_path / "f.py", "f", [pa.array([0])])[0].as_py() == 1
     assert signal.SIGTERM == 15
 
 
@@ -179,9 +179,9 @@ def test_the_first_wrong_row_is_found_by_halves(rows, bad):
         asked.append((low, high))
         return low <= bad < high
 
-    assert first_wrong(fails, rows) == bad
+    assert find_first_failing_row(fails, rows) == bad
     assert len(asked) <= rows.bit_length() + 1
-    assert first_wrong(lambda low, high: (low, high) == (0, rows), rows) == (0 if rows == 1 else None), (
+    assert find_first_failing_row(lambda low, high: (low, high) == (0, rows), rows) == (0 if rows == 1 else None), (
         "only all of them together"
     )
 
@@ -204,16 +204,16 @@ def frame(v):
     return pa.array([type(v.to_pandas()).__name__] * len(v))
 """)
     values = pa.array([1.5, float("nan")])
-    apart = Python()
+    apart = PythonProcess()
     try:
-        assert apart.call(tmp_path / "f.py", "plain", [values]).to_pylist() == [False, False]
+        assert apart.call_function(tmp_path / "f.py", "plain", [values]).to_pylist() == [False, False]
         pytest.importorskip("pandas")
         # Arrow takes NaN of data frames alone for null
-        assert apart.call(tmp_path / "f.py", "late", [values]).to_pylist() == [1.5, None]
-        apart.stop()
-        assert apart.call(tmp_path / "f.py", "frame", [values]).to_pylist() == ["Series", "Series"]
+        assert apart.call_function(tmp_path / "f.py", "late", [values]).to_pylist() == [1.5, None]
+        apart.stop_process()
+        assert apart.call_function(tmp_path / "f.py", "frame", [values]).to_pylist() == ["Series", "Series"]
     finally:
-        apart.stop()
+        apart.stop_process()
 
 
 @pytest.mark.parametrize("home", [2.0], indirect=True)
@@ -228,7 +228,7 @@ def test_a_file_that_cannot_be_imported_is_told_at_ingest(home, loops):
     ):
         file.write_text(text)
         with pytest.raises(UserError, match=words.replace(".", r"\.")):
-            ingest(site, "c")
+            ingest_collection(site, "c")
     file.write_text(GOOD)
 
 
@@ -261,15 +261,17 @@ def test_whatever_a_source_does_is_told_with_how_far_it_came(tmp_path, line, wor
     text = f"import ctypes, os, sys\n\ndef rows():\n    for n in range(2500):\n        yield {{'id': n}}\n    {line}\n    yield {{'id': -1}}\n"
     seconds = 2.0 if "within 2 s" in words else 60.0  # what takes its time on a busy machine is not what is tried here
     with (
-        site_with(tmp_path, SOURCE, {"w.py": text}, python=PythonLimits(seconds=seconds, memory=MEMORY)) as site,
+        open_site_with_descriptor(
+            tmp_path, SOURCE, {"w.py": text}, python=PythonLimits(seconds=seconds, memory=MEMORY)
+        ) as site,
         pytest.raises((SourceError, DescriptorError), match=words),
     ):
-        ingest(site, "s")
+        ingest_collection(site, "s")
 
 
 def test_a_slow_source_has_its_time_for_each_row(tmp_path, monkeypatch):
     """The limit is the time without a row, not that of a batch, nor of everything: here it is over behind each row."""
-    begin, allowed = Python._begin, tmp_path / "collections" / "s" / "allowed"
+    begin, allowed = PythonProcess._start_process, tmp_path / "collections" / "s" / "allowed"
     timeouts = []
 
     class Impatient:
@@ -283,10 +285,10 @@ def test_a_slow_source_has_its_time_for_each_row(tmp_path, monkeypatch):
 
         def poll(self, _seconds):
             # whoever waits has counted the rows so far: only now the next row may come, or it would be counted with them
-            rows = self.python.rows
+            rows = self.python.row_count
             allowed.write_text("x" * (rows + 1))
-            until(lambda: self.python.rows > rows or self.channel.poll(0), 300)
-            if self.python.rows == rows:
+            until(lambda: self.python.row_count > rows or self.channel.poll(0), 300)
+            if self.python.row_count == rows:
                 return True
             timeouts.append(rows)
             return False
@@ -295,14 +297,14 @@ def test_a_slow_source_has_its_time_for_each_row(tmp_path, monkeypatch):
         begin(python)
         python._channel = Impatient(python._channel, python)
 
-    monkeypatch.setattr(Python, "_begin", begin_impatiently)
+    monkeypatch.setattr(PythonProcess, "_start_process", begin_impatiently)
     # there are as many looks without an answer as rows; the first row may be there before anybody waits for it
     text = (
         "import os, time\n\nFILE = os.path.join(os.path.dirname(__file__), 'allowed')\n\ndef rows():\n    for n in range(8):\n"
         "        while n >= os.path.getsize(FILE): time.sleep(0.005)\n        yield {'id': n}\n"
     )
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path, SOURCE, {"w.py": text, "allowed": ""}, python=PythonLimits(seconds=2.0, memory=MEMORY)
     ) as site:
-        assert ingest(site, "s").rows == 8
+        assert ingest_collection(site, "s").row_count == 8
     assert len(timeouts) >= 7

@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.ingest._casting import convert
+from hven.ingest._casting import cast_values
 
 INTEGERS = [pa.uint8(), pa.int16(), pa.int32(), pa.int64()]
 numbers = (
@@ -22,7 +22,7 @@ numbers = (
 
 
 def lost_of(values, kind):
-    converted, lost = convert(values, kind)
+    converted, lost = cast_values(values, kind)
     assert converted.type == kind
     assert len(converted) == len(values)
     return converted.to_pylist(), [False] * len(values) if lost is None else [bool(item) for item in lost.to_pylist()]
@@ -89,16 +89,16 @@ def test_text_into_integers(given_values):
 
 
 def test_text_into_times_and_booleans():
-    converted, lost = convert(pa.array(["2026-01-02T03:04:05", "yesterday", None, ""]), pa.timestamp("us"))
+    converted, lost = cast_values(pa.array(["2026-01-02T03:04:05", "yesterday", None, ""]), pa.timestamp("us"))
     assert [str(item) for item in converted.to_pylist()] == ["2026-01-02 03:04:05", "None", "None", "None"]
     assert lost.to_pylist() == [False, True, False, False]
-    converted, lost = convert(pa.array(["true", "maybe", "0"]), pa.bool_())
+    converted, lost = cast_values(pa.array(["true", "maybe", "0"]), pa.bool_())
     assert (converted.to_pylist(), lost.to_pylist()) == ([True, None, False], [False, True, False])
 
 
 def test_dictionaries_and_equal_types():
     values = pa.array(["a", "b", "a"]).dictionary_encode()
-    converted, lost = convert(values, pa.string())
+    converted, lost = cast_values(values, pa.string())
     assert (converted.to_pylist(), lost) == (["a", "b", "a"], None)
     same = pa.array([1, 2])
-    assert convert(same, pa.int64())[0] is same
+    assert cast_values(same, pa.int64())[0] is same

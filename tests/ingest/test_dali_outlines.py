@@ -8,18 +8,18 @@ import pytest
 from astropy.io import votable
 
 from hven import query
-from hven.descriptor import check
-from hven.engines.postgres.settings import Postgres
-from hven.formats.votable import write
-from hven.ingest import ingest
+from hven.descriptor import check_descriptor
+from hven.engines.postgres.settings import PostgresSettings
+from hven.formats.votable import write_votable
+from hven.ingest import ingest_collection
 from hven.model.settings import Settings
-from hven.portal._explore import places
-from hven.portal._explore.page_queries import Asking
-from hven.portal._explore.search import Search
-from hven.query.head import head as heading
+from hven.portal._explore import map_places
+from hven.portal._explore.page_queries import QueryRunner
+from hven.portal._explore.search import TableSearch
+from hven.query.result_head import build_result_head as heading
 from hven.site import Site
-from hven.site.auth._permit import DEFAULT, OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import DEFAULT_POLICIES, OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from postgres import server
 
 DESCRIPTOR = """\
@@ -42,27 +42,29 @@ BOX = "lonlat_box(target.c1min, target.c1max, target.c2min, target.c2max, '{view
 
 def opened(place, region, frame="body", *, columns="", obscore="", head="", rows=ROWS, **settings) -> Site:
     text = DESCRIPTOR.format(name="maps", region=region, frame=frame, columns=columns, obscore=obscore, head=head)
-    return site_with(place, text, {"rows.csv": rows}, **settings)
+    return open_site_with_descriptor(place, text, {"rows.csv": rows}, **settings)
 
 
 def asked(site, adql):
-    with query.run(adql, OWNER, site=site) as result:
-        return result.table().to_pylist()
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        return result.read_table().to_pylist()
 
 
 def answer(site, adql, version="1.5"):
     """The VOTable of a query, and what astropy reads in it."""
-    with query.run(adql, OWNER, site=site) as result:
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
         head = heading(result)
         written = b"".join(
-            write(head, result.batches(), result.end, {"serialization": "TABLEDATA", "version": version})
+            write_votable(
+                head, result.iterate_batches(), result.build_status, {"serialization": "TABLEDATA", "version": version}
+            )
         )
     return written.decode(), votable.parse(io.BytesIO(written), verify="exception")
 
 
 def test_a_box_on_a_body_leaves_as_a_polygon_with_the_frame_of_the_body(tmp_path):
     with opened(tmp_path, BOX.format(view="body"), rows=ROWS.replace("3,0,89", "3,0,88")) as site:
-        assert ingest(site, "maps").tables["maps.epn_core"].findings == {}
+        assert ingest_collection(site, "maps").tables["maps.epn_core"].findings == {}
         text, read = answer(
             site, "SELECT granule_uid, c1min, s_region, time_min FROM maps.epn_core ORDER BY granule_uid"
         )
@@ -109,12 +111,12 @@ def test_the_frame_of_two_bodies_is_that_of_a_body(tmp_path):
     second = DESCRIPTOR.format(
         name="more", region=BOX.format(view="body"), frame="body", columns="", obscore="", head=""
     ).replace("target_name: Mars", "target_name: Venus")
-    with site_with(tmp_path, second, {"rows.csv": ROWS}):
+    with open_site_with_descriptor(tmp_path, second, {"rows.csv": ROWS}):
         pass
     with opened(tmp_path, BOX.format(view="body")) as site:
-        ingest(site, "maps")
-        ingest(site, "more")
-        site.refresh()
+        ingest_collection(site, "maps")
+        ingest_collection(site, "more")
+        site.refresh_published_state()
         _, read = answer(
             site,
             "SELECT a.s_region, b.s_region AS other FROM maps.epn_core AS a JOIN more.epn_core AS b ON a.granule_uid = b.granule_uid",
@@ -140,13 +142,13 @@ def test_both_engines_say_the_same(tmp_path):
         found = []
         for engine, settings in (
             ("duckdb", {}),
-            ("postgres", {"brought": {"postgres": Postgres(url=f"postgresql://{address}")}}),
+            ("postgres", {"brought": {"postgres": PostgresSettings(url=f"postgresql://{address}")}}),
         ):
             with opened(
                 tmp_path / engine, box, "celestial", head=f"{head}engine: {engine}\n", obscore=observed, **settings
             ) as site:
-                ingest(site, "maps")
-                site.refresh()
+                ingest_collection(site, "maps")
+                site.refresh_published_state()
                 found.append([asked(site, one) for one in SAME])
     for one, other in zip(*found, strict=True):
         assert len(one) == len(other) > 0
@@ -171,7 +173,7 @@ def test_both_engines_say_the_same(tmp_path):
 )
 def test_shapes_and_texts_have_their_types(tmp_path, region, xtype, first):
     with opened(tmp_path, region, columns="columns: {s_region: {type: polygon}}" if region == "text" else "") as site:
-        assert ingest(site, "maps").tables["maps.epn_core"].rejected == 0
+        assert ingest_collection(site, "maps").tables["maps.epn_core"].rejected == 0
         _, read = answer(site, "SELECT s_region FROM maps.epn_core ORDER BY granule_uid")
         assert next(iter(read.iter_fields_and_params())).xtype == xtype
         assert read.get_first_table().array["s_region"][0].tolist() == first
@@ -180,7 +182,7 @@ def test_shapes_and_texts_have_their_types(tmp_path, region, xtype, first):
 def test_texts_stay_texts_and_what_is_no_polygon_is_told(tmp_path):
     rows = ROWS.replace("Polygon 10 5 12 5 12 6 10 6", "Circle 10 5 1").replace("polygon 359", "Polygon ICRS 359")
     with opened(tmp_path / "text", "text", rows=rows) as site:
-        ingest(site, "maps")
+        ingest_collection(site, "maps")
         assert [
             row["s_region"] for row in asked(site, "SELECT TOP 1 s_region FROM maps.epn_core ORDER BY granule_uid")
         ] == ["Circle 10 5 1"]
@@ -191,14 +193,14 @@ def test_texts_stay_texts_and_what_is_no_polygon_is_told(tmp_path):
             columns="max_rejects: 1\n    columns: {s_region: {type: polygon}}",
             rows=rows,
         ) as site:
-            table = ingest(site, "maps").tables["maps.epn_core"]
+            table = ingest_collection(site, "maps").tables["maps.epn_core"]
             assert (table.published, table.rejected) == (1, 2)  # a circle, and a place on the sky
             told = next(one for name, one in table.findings.items() if name == "read.s_region")
             assert "this is not one polygon in the column's frame" in told.message
     with opened(
         tmp_path / "kept", BOX.format(view="body"), columns="columns: {s_region: {type: 'adql:REGION'}}"
     ) as site:
-        ingest(site, "maps")
+        ingest_collection(site, "maps")
         assert asked(site, "SELECT TOP 1 s_region FROM maps.epn_core ORDER BY granule_uid") == [
             {"s_region": "Polygon 10.0 5.0 12.0 5.0 12.0 6.0 10.0 6.0"}
         ]
@@ -206,21 +208,23 @@ def test_texts_stay_texts_and_what_is_no_polygon_is_told(tmp_path):
 
 def test_shapes_of_numbers_are_checked_as_texts_are(tmp_path):
     with opened(tmp_path / "way", BOX.format(view="sky")) as site:
-        table = ingest(site, "maps").tables["maps.epn_core"]
+        table = ingest_collection(site, "maps").tables["maps.epn_core"]
         assert [
             (name.partition("(")[0], one.count) for name, one in table.findings.items() if "orientation" in name
         ] == [("footprint.orientation", 3)]
     with opened(
         tmp_path / "off", "POLYGON(west, south + 80, west + 1, south, west + 1, south + 1)", columns="max_rejects: 1"
     ) as site:
-        assert ingest(site, "maps").tables["maps.epn_core"].rejected == 1  # latitude 169
+        assert ingest_collection(site, "maps").tables["maps.epn_core"].rejected == 1  # latitude 169
 
 
 def test_what_is_on_a_body_is_not_in_obscore(tmp_path):
     wrong = "obscore: {map: {s_region: s_region, s_ra: c1min}}"
     with opened(tmp_path / "one", BOX.format(view="body"), obscore=wrong) as site:
-        path = site.settings.collections / "maps" / "maps.yaml"
-        told = [str(one) for one in check(path, Settings(directory=tmp_path / "one")) if one.severity == "error"]
+        path = site.settings.collections_directory / "maps" / "maps.yaml"
+        told = [
+            str(one) for one in check_descriptor(path, Settings(directory=tmp_path / "one")) if one.severity == "error"
+        ]
     assert [
         word in "".join(told)
         for word in ("obscore.s_region: s_region is on a body", "obscore.s_ra: c1min is on a body")
@@ -233,24 +237,24 @@ def test_what_is_on_a_body_is_not_in_obscore(tmp_path):
 @pytest.mark.parametrize(("frame", "system"), [("body", "BODY"), ("celestial", "ICRS")])
 def test_the_system_of_a_column_is_that_of_its_frame(tmp_path, frame, system):
     with opened(tmp_path, BOX.format(view="body"), frame) as site:
-        ingest(site, "maps")
+        ingest_collection(site, "maps")
         assert asked(site, "SELECT TOP 1 COORDSYS(s_region) AS s FROM maps.epn_core AS m") == [{"s": system}]
 
 
 def test_an_unknown_frame_beside_a_known_one_is_told(tmp_path):
     for frame, count in (("celestial", 1), ("body", 0)):
         with opened(tmp_path / frame, "text", frame) as site:
-            found = ingest(site, "maps").tables["maps.epn_core"].findings.values()
+            found = ingest_collection(site, "maps").tables["maps.epn_core"].findings.values()
         told = {one.rule: one.count for one in found if "unknown" in one.rule}
         assert told == ({"footprint.unknown": 1} if count else {})
 
 
 def test_maps_of_the_sky_draw_shapes_of_numbers(tmp_path):
     with opened(tmp_path, BOX.format(view="sky"), "celestial") as site:
-        ingest(site, "maps")
-        site.refresh()
-        holdings = site.current()
-        asking = Asking(site=site, who=OWNER, policies=DEFAULT, holdings=holdings)
-        found = places.sky(Search(table=holdings.published["maps.epn_core"].table), asking)
+        ingest_collection(site, "maps")
+        site.refresh_published_state()
+        holdings = site.get_published_state()
+        asking = QueryRunner(site=site, principal=OWNER_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=holdings)
+        found = map_places.find_sky_places(TableSearch(table=holdings.tables_by_name["maps.epn_core"].table), asking)
         assert found.shapes[0] == "polygon 10 5 10 6 12 6 12 5"
         assert len(found.shapes) == 3

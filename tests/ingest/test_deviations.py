@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from hven import descriptor, query
-from hven.descriptor.new import draft
-from hven.ingest import ingest
-from hven.ingest.sampling import refused
+from hven.descriptor.drafting import write_table_draft
+from hven.ingest import ingest_collection
+from hven.ingest.sampling import find_sample_faults
 from hven.model import Deviation, DeviationKind, add_deviation
 from hven.model._deviations import MAX_DEVIATIONS
 from hven.query import uploads
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 ROWS = 2500
 FINE = [7, 2400]  # rows, from 0, with digits below a microsecond
@@ -47,28 +47,28 @@ def file(tmp_path):
 
 
 def test_the_report_counts_over_all_rows(tmp_path, file):
-    with site_with(tmp_path / "site", TEXT, {"a.parquet": file.read_bytes()}) as site:
-        report = ingest(site, "fine")
+    with open_site_with_descriptor(tmp_path / "site", TEXT, {"a.parquet": file.read_bytes()}) as site:
+        report = ingest_collection(site, "fine")
         (deviation,) = report.tables["fine.t"].deviations
         assert (deviation.kind, deviation.column, deviation.count) == (DeviationKind.PRECISION, "moment", 2)
         assert (deviation.file, deviation.row) == ("a.parquet", 8)
         assert (
             "  warning: moment: digits below a microsecond are left out (2 values, first: a.parquet row 8"
-            in report.text()
+            in report.format_text()
         )
         written = json.loads(json.dumps(report.to_json()))["tables"]["fine.t"]["deviations"]
         assert [(item["kind"], item["column"], item["count"], item["row"]) for item in written] == [
             ("precision", "moment", 2, 8)
         ]
-        assert report.summary()["warnings"] == 1
+        assert report.summarize_counts()["warnings"] == 1
 
 
 def test_check_warns_of_the_first_rows(tmp_path, file):
-    with site_with(tmp_path / "site", TEXT, {"a.parquet": file.read_bytes()}) as site:
-        path = site.settings.collections / "fine" / "fine.yaml"
-        resource, faults = descriptor.checked(path, site.settings)
+    with open_site_with_descriptor(tmp_path / "site", TEXT, {"a.parquet": file.read_bytes()}) as site:
+        path = site.settings.collections_directory / "fine" / "fine.yaml"
+        resource, faults = descriptor.check_and_read_descriptor(path, site.settings)
         assert not faults
-        (warning,) = refused(resource, path.parent, site.settings)
+        (warning,) = find_sample_faults(resource, path.parent, site.settings)
         assert warning.severity == "warning"
         assert (
             "fine.t: moment: digits below a microsecond are left out (1 value, first: a.parquet row 8"
@@ -77,7 +77,7 @@ def test_check_warns_of_the_first_rows(tmp_path, file):
 
 
 def test_the_draft_has_a_comment(file):
-    text = draft("fine", "parquet", {"files": "a.parquet"}, file.parent)
+    text = write_table_draft("fine", "parquet", {"files": "a.parquet"}, file.parent)
     (line,) = [line for line in text.splitlines() if "below a microsecond" in line]
     assert line.lstrip().startswith("#")
     assert "moment: " in line
@@ -85,12 +85,16 @@ def test_the_draft_has_a_comment(file):
 
 
 def test_an_answer_with_the_upload_warns(tmp_path, file):
-    with site_with(tmp_path / "site", TEXT, {"a.parquet": file.read_bytes()}) as site:
-        uploaded = uploads.read([uploads.Pair(name="mine", uri="param:f")], {"f": file}, site.settings)
+    with open_site_with_descriptor(tmp_path / "site", TEXT, {"a.parquet": file.read_bytes()}) as site:
+        uploaded = uploads.read_uploads(
+            [uploads.UploadReference(name="mine", uri="param:f")], {"f": file}, site.settings
+        )
         (info,) = uploads.list_warnings(uploaded)
         assert info.value.startswith("the upload 'mine': moment: digits below a microsecond are left out (2 values")
-        with query.run("SELECT COUNT(*) AS c FROM TAP_UPLOAD.mine", OWNER, site=site, uploads=uploaded) as result:
-            assert next(iter(result.batches())).to_pylist() == [{"c": ROWS}]
+        with query.run_query(
+            "SELECT COUNT(*) AS c FROM TAP_UPLOAD.mine", OWNER_PRINCIPAL, site=site, uploads=uploaded
+        ) as result:
+            assert next(iter(result.iterate_batches())).to_pylist() == [{"c": ROWS}]
 
 
 def test_records_of_one_kind_column_and_sentence_are_added_up():

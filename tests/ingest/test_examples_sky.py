@@ -28,13 +28,13 @@ from astropy.wcs import WCS
 from typer.testing import CliRunner
 
 from hven import query
-from hven.app._cli.verbs import command
-from hven.app._server import create
-from hven.descriptor import new
-from hven.ingest import ingest
-from hven.model.settings import load
+from hven.app._cli.verbs import build_command
+from hven.app._server import create_application
+from hven.descriptor import drafting
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
 from hven.site import Site
-from hven.site.auth._permit import OWNER
+from hven.site.auth._access_control import OWNER_PRINCIPAL
 from made import prepared
 from stilts import tfcat
 
@@ -48,11 +48,12 @@ def made(tmp_path_factory):
         if case not in kept:
             directory = tmp_path_factory.mktemp("example") / case
             shutil.copytree(prepared(case), directory)
-            site = Site(load(directory, {}), watch=False)
+            site = Site(load_settings(directory, {}), watch_for_changes=False)
             reports = {
-                path.stem: ingest(site, path.stem) for path in sorted(site.settings.collections.glob("*/*.yaml"))
+                path.stem: ingest_collection(site, path.stem)
+                for path in sorted(site.settings.collections_directory.glob("*/*.yaml"))
             }
-            site.refresh()
+            site.refresh_published_state()
             kept[case] = site, directory / "collections", reports
         return kept[case]
 
@@ -62,8 +63,8 @@ def made(tmp_path_factory):
 
 
 def rows(site, adql):
-    with query.run(adql, OWNER, site=site) as result:
-        return result.table().to_pylist()
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        return result.read_table().to_pylist()
 
 
 def jd(text):
@@ -122,7 +123,7 @@ def test_hfc(made):
     assert not bursts
     for name in ("epn_core", "skeletons"):
         asked = ["query", f"SELECT * FROM hfc1t3.{name}", "--format", "tfcat", "-o", str(home / f"{name}.tfcat")]
-        assert CliRunner().invoke(command(), ["--site", str(home.parent), *asked]).exit_code == 0
+        assert CliRunner().invoke(build_command(), ["--site", str(home.parent), *asked]).exit_code == 0
         text = (home / f"{name}.tfcat").read_text()
         done = tfcat(home / f"{name}.tfcat")
         assert done.returncode == 0, done.stdout
@@ -164,7 +165,7 @@ def features(site, base, reports):
     across = [row for row in found.values() if row["track"] == 7 and row["region_quality"] == "exact"]
     assert len(across) > 5
     assert all(row["c1min"] > row["c1max"] for row in across)
-    text = reports["hfc1ch"].text()
+    text = reports["hfc1ch"].format_text()
     assert f"{sum(row['region_quality'] == 'exact' for row in found.values())} rows with an exact region" in text
     assert "row 26: contour = character 41 of the chain code is no digit from 0 to 7" in text
     said = r"the contour ends \.\. pixels from where it begins, and does not close; correct .*: 1 row"
@@ -191,11 +192,13 @@ def features(site, base, reports):
 def test_hven_new_finds_the_same_regions_in_the_databases_view(made):
     """As it was proposed, nothing corrected: the descriptor of VIEW_CH_HQI gives the regions of the example's own."""
     site, home, _ = made("09-hfc-features")
-    site.refresh()
+    site.refresh_published_state()
     wanted = {row["granule_uid"]: row for row in rows(site, "SELECT * FROM hfc1ch.epn_core")}
-    new.create(site.settings, "proposed", str(home / "hfc.sqlite"), table="VIEW_CH_HQI", standard="epn-tap")
-    ingest(site, "proposed")
-    site.refresh()
+    drafting.create_descriptor(
+        site.settings, "proposed", str(home / "hfc.sqlite"), table="VIEW_CH_HQI", standard="epn-tap"
+    )
+    ingest_collection(site, "proposed")
+    site.refresh_published_state()
     found = rows(site, "SELECT * FROM proposed.epn_core")
     assert len(found) == len(wanted) == 96
     for row in found:
@@ -208,7 +211,7 @@ def test_hven_new_finds_the_same_regions_in_the_databases_view(made):
 def test_a_hole_leads_to_itself_on_other_days(made):
     """As who has found one with TOPCAT: its list by ``datalink_url``, from there the lists of the other days, which lead back."""
     site, _, _ = made("09-hfc-features")
-    client = Client(create(site))
+    client = Client(create_application(site))
 
     def same(address):
         there = urlsplit(address)
@@ -258,7 +261,7 @@ def test_aia(made):
             assert (start - left).to_value(u.s) == pytest.approx((distance / c).to_value(u.s), abs=2e-6)
         else:
             assert row["target_time_min"] is row["sun_distance_min"] is None
-    assert "1 row without DSUN_OBS: sun_distance_min left empty" in reports["aia"].text()
+    assert "1 row without DSUN_OBS: sun_distance_min left empty" in reports["aia"].format_text()
     frames = rows(site, "SELECT DISTINCT spatial_frame_type, spatial_coordinate_description FROM aia.epn_core")
     assert frames == [{"spatial_frame_type": "celestial", "spatial_coordinate_description": "HPC"}]
 

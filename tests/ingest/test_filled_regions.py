@@ -14,11 +14,11 @@ import shapely
 from astropy.io import fits
 
 from hven import query
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model.errors import HvenError
-from hven.model.sky import Moc, Regions, _directions, contours, region_files
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.model.sky import Moc, Regions, _direction_contours, contours, region_files
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from shared import shared
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -75,19 +75,19 @@ def site_of(directory, rows, contour, **changes):
     text = DESCRIPTOR.replace("CONTOUR", contour)
     for old, new in changes.items():
         text = text.replace(old, new)
-    return site_with(directory, text, {"rows.json": json.dumps(rows)})
+    return open_site_with_descriptor(directory, text, {"rows.json": json.dumps(rows)})
 
 
 def told(site, text="SELECT * FROM spots.epn_core"):
-    with query.run(text, OWNER, site=site) as result:
-        return {row["granule_uid"]: row for row in result.table().to_pylist()}
+    with query.run_query(text, OWNER_PRINCIPAL, site=site) as result:
+        return {row["granule_uid"]: row for row in result.read_table().to_pylist()}
 
 
 def test_each_bad_row_is_named_in_the_report(tmp_path):
     rows = [{"id": name.replace(" ", "_"), **FINE, **changes} for name, (changes, _) in BAD.items()]
     with site_of(tmp_path, rows, f"chain_contour(cc, x, y, {DISC})") as site:
-        report = ingest(site, "spots")
-        site.refresh()
+        report = ingest_collection(site, "spots")
+        site.refresh_published_state()
         found = told(site)
     table = report.tables["spots.epn_core"]
     assert (table.read, table.published, table.rejected) == (len(BAD), len(BAD), 0)
@@ -101,7 +101,7 @@ def test_each_bad_row_is_named_in_the_report(tmp_path):
         rule = "s_region: without a contour" if fault is None else f"s_region: contour {fault}"
         assert number in [one.row for one in table.findings[rule].offenders]
     assert sum(one.count for rule, one in table.findings.items() if rule.startswith("s_region: contour")) == 11
-    text = report.text()
+    text = report.format_text()
     assert "info: 4 rows with an exact region" in text
     assert "rows.json row 7: contour = character 5 of the chain code is no digit from 0 to 7" in text
     assert (
@@ -111,7 +111,7 @@ def test_each_bad_row_is_named_in_the_report(tmp_path):
     assert found["fine"]["s_region"] is not None
     assert shapely.Polygon(np.reshape(found["fine"]["s_region"], (-1, 2))).exterior.is_ccw
     area = [
-        Regions.of([[[np.reshape(found[name]["s_region"], (-1, 2)).tolist()]]]).area()[0]
+        Regions.from_lists([[[np.reshape(found[name]["s_region"], (-1, 2)).tolist()]]]).compute_areas()[0]
         for name in ("fine", "clockwise")
     ]
     assert area[0] == pytest.approx(area[1])
@@ -146,13 +146,13 @@ def test_lists_of_angles(tmp_path, kind):
         for name, (text, _) in chosen.items()
     ]  # fmt: skip
     with site_of(tmp_path, rows, f"list_contour(points, {DISC}, 0, 'arcsec')") as site:
-        report = ingest(site, "spots")
-        site.refresh()
+        report = ingest_collection(site, "spots")
+        site.refresh_published_state()
         found = told(site)
     findings = report.tables["spots.epn_core"].findings
     for number, (name, (_, wanted)) in enumerate(chosen.items(), 1):
         row = found[name.replace(" ", "_")]
-        if wanted in contours.FAULTS:
+        if wanted in contours.FAULT_MESSAGES:
             assert row["s_region"] is row["region_quality"] is None
             assert number in [one.row for one in findings[f"s_region: contour {wanted}"].offenders]
         else:
@@ -163,19 +163,19 @@ def test_lists_of_angles(tmp_path, kind):
 
 def test_a_contour_of_a_million_corners(tmp_path, monkeypatch):
     if not FULL:  # twelve megabytes of text take six seconds
-        monkeypatch.setattr(_directions, "LONGEST", 1_000)
+        monkeypatch.setattr(_direction_contours, "MAX_CONTOUR_PIXELS", 1_000)
     many = "0 0 100 0 100 100 " * (333_334 if FULL else 334)
     rows = [
         {"id": "fine", **FINE, "points": "0 0 9 0 9 9"},
         {"id": "many", **FINE, "points": many},
     ]
     with site_of(tmp_path, rows, f"list_contour(points, {DISC}, 0, 'arcsec')") as site:
-        report = ingest(site, "spots")
-        site.refresh()
+        report = ingest_collection(site, "spots")
+        site.refresh_published_state()
         found = told(site)
     assert found["fine"]["region_quality"] == "exact"
     assert found["many"]["s_region"] is None
-    assert f"the contour has {1_000_002 if FULL else 1_002:,} pixels, or is as wide" in report.text()
+    assert f"the contour has {1_000_002 if FULL else 1_002:,} pixels, or is as wide" in report.format_text()
 
 
 def test_several_parts_as_the_hull_and_as_several_shapes(tmp_path):
@@ -184,19 +184,22 @@ def test_several_parts_as_the_hull_and_as_several_shapes(tmp_path):
     with site_of(
         tmp_path / "hull", rows, contour, **{"s_region: spot": "s_region: \"contour_polygon(spot, 'hull')\""}
     ) as site:
-        report = ingest(site, "spots")
-        site.refresh()
+        report = ingest_collection(site, "spots")
+        site.refresh_published_state()
         hull = told(site)
     assert {name for name, row in hull.items() if row["region_quality"] == "hull"} == {"eight"}
-    assert "1 row whose region has several parts or holes: s_region is their hull (hull)" in report.text()
+    assert "1 row whose region has several parts or holes: s_region is their hull (hull)" in report.format_text()
     corners = np.reshape(hull["eight"]["s_region"], (-1, 2))
     assert shapely.Polygon(corners).exterior.is_ccw
     two = Moc.parse(hull["eight"]["coverage"])
-    assert Regions.of([[[corners.tolist()]]]).area()[0] > 1.5 * two.fraction * 4 * math.pi
+    assert Regions.from_lists([[[corners.tolist()]]]).compute_areas()[0] > 1.5 * two.fraction * 4 * math.pi
     several = {"    map:": "    columns: {s_region: {type: multishape}}\n    map:"}
     with site_of(tmp_path / "shapes", rows, contour, **several) as site:
-        assert "several parts or holes (multi_part): s_region has all parts" in ingest(site, "spots").text()
-        site.refresh()
+        assert (
+            "several parts or holes (multi_part): s_region has all parts"
+            in ingest_collection(site, "spots").format_text()
+        )
+        site.refresh_published_state()
         shapes = told(site)
     assert shapes["eight"]["s_region"].count("polygon") == 2
     assert shapes["square"]["s_region"].count("polygon") == 1
@@ -206,21 +209,21 @@ def test_several_parts_as_the_hull_and_as_several_shapes(tmp_path):
 def test_columns_that_are_set_stay_and_those_that_are_not_asked_for_are_missed(tmp_path):
     changes = {"{s_region: spot}": '{s_region: spot, c1min: "1", region_quality: "\'mine\'"}'}
     with site_of(tmp_path / "set", [{"id": "fine", **FINE}], f"chain_contour(cc, x, y, {DISC})", **changes) as site:
-        report = ingest(site, "spots")
-        site.refresh()
+        report = ingest_collection(site, "spots")
+        site.refresh_published_state()
         row = told(site)["fine"]
     assert (row["c1min"], row["region_quality"]) == (1.0, "mine")
     assert row["c1max"] > 1
-    assert "exact region" not in report.text()
+    assert "exact region" not in report.format_text()
     with site_of(
         tmp_path / "less",
         [{"id": "fine", **FINE}],
         f"chain_contour(cc, x, y, {DISC})",
         **{"    optional: [region]\n": ""},
     ) as site:
-        warned = ingest(site, "spots").warnings
+        warned = ingest_collection(site, "spots").warnings
         assert ["optional: [region] adds coverage" in one for one in warned] == [True]
-        site.refresh()
+        site.refresh_published_state()
         assert told(site)["fine"]["c2max"] is not None
 
 
@@ -235,12 +238,12 @@ def test_the_areas_of_the_cells_of_mocs():
         " s3/ 1 2\n4/55",
     ]
     wrong = ["30/1", "0/12", "3/5-2", "3/99999999", "29/3458764513820540928", "3/1 100/2", "0/0-12", "29/99999999999999999999", "29/18446744073709551615"]  # fmt: skip
-    found = Moc.areas(pa.array(["3/1", *right, *wrong, "6/", "3/7"]).slice(1))
+    found = Moc.compute_text_areas(pa.array(["3/1", *right, *wrong, "6/", "3/7"]).slice(1))
     assert found[: len(right)] == pytest.approx([Moc.parse(text.replace("s", "")).fraction for text in right])
     assert np.isnan(found[len(right) : -2]).all()
     assert found[-2:] == pytest.approx([0.0, 1 / 768])
-    assert Moc.areas(pa.array(["t29/5 s6/1", "6/12"])).tolist() == [0.0, 1 / 49152]
-    assert not len(Moc.areas(pa.array([], pa.string())))
+    assert Moc.compute_text_areas(pa.array(["t29/5 s6/1", "6/12"])).tolist() == [0.0, 1 / 49152]
+    assert not len(Moc.compute_text_areas(pa.array([], pa.string())))
 
 
 MASKS = """\
@@ -271,7 +274,7 @@ def test_masks_are_read_by_their_own_cards(tmp_path):
         "no_name": (None, 1, None),
     }  # fmt: skip
     rows = [{"id": name, "map": file, "label": label} for name, (file, label, _) in cases.items()]
-    with site_with(tmp_path, MASKS, {"rows.json": json.dumps(rows)}) as site:
+    with open_site_with_descriptor(tmp_path, MASKS, {"rows.json": json.dumps(rows)}) as site:
         maps.mkdir()
         fits.PrimaryHDU(image, cards).writeto(maps / "one.fits")
         fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(image, cards)]).writeto(maps / "packed.fits")
@@ -281,20 +284,20 @@ def test_masks_are_read_by_their_own_cards(tmp_path):
             maps / "table.fits"
         )
         (maps / "text.fits").write_text("SIMPLE is nothing here")
-        report = ingest(site, "spots")
-        site.refresh()
+        report = ingest_collection(site, "spots")
+        site.refresh_published_state()
         found = told(site)
     findings = report.tables["spots.epn_core"].findings
     for number, (name, (_, _, wanted)) in enumerate(cases.items(), 1):
-        if wanted in contours.FAULTS:
+        if wanted in contours.FAULT_MESSAGES:
             assert found[name]["s_region"] is None
             assert number in [one.row for one in findings[f"s_region: contour {wanted}"].offenders]
         else:
             assert found[name]["region_quality"] == wanted
     assert found["hole"]["c1min"] > found["hole"]["c1max"] or found["hole"]["c1max"] < 355
-    disc = contours.Disc(99.5, 99.5, 12.0, 12.0, 970.0, 355.0, -7.0)
-    exact = contours.masks(image.astype(np.int64), [7], disc)
-    assert Moc.parse(found["packed"]["coverage"]) == exact.regions.mocs()[0][0]
+    disc = contours.DiscImage(99.5, 99.5, 12.0, 12.0, 970.0, 355.0, -7.0)
+    exact = contours.build_regions_from_labels(image.astype(np.int64), [7], disc)
+    assert Moc.parse(found["packed"]["coverage"]) == exact.regions.to_mocs()[0][0]
     assert found["packed"]["s_region"] == found["hole"]["s_region"]
 
 
@@ -312,17 +315,17 @@ def test_masks_of_spoca_beside_the_chain_codes_of_their_outlines(tmp_path):
     text = text.replace(
         "    max_rejects: 1\n", "    where: COLOR IN (3469, 3473)\n"
     )  # whose cells take less than seconds
-    with site_with(tmp_path, text, {}) as site:
+    with open_site_with_descriptor(tmp_path, text, {}) as site:
         (tmp_path / "collections/spots" / name).write_bytes(path.read_bytes())
-        report = ingest(site, "spots")
-        site.refresh()
+        report = ingest_collection(site, "spots")
+        site.refresh_published_state()
         found = told(site)
     assert {int(key): row["pixels"] for key, row in found.items()} == {
         one: many for one, many in zip(labels, count, strict=True) if one in (3469, 3473)
     }
     assert all(row["s_region"] and row["c2max"] > row["c2min"] for row in found.values())
-    assert "1 row whose region has several parts or holes" in report.text()
-    assert "coverage has over 1 % more than the region" in report.text()
+    assert "1 row whose region has several parts or holes" in report.format_text()
+    assert "coverage has over 1 % more than the region" in report.format_text()
 
 
 def strips(width):
@@ -343,8 +346,8 @@ def test_cells_that_cover_twice_the_region_are_left_out(tmp_path, said):
         "    map: {s_region: spot}": f"    map: {said}",
     }
     with site_of(tmp_path, rows, "geojson_contour(geometry)", **options) as site:
-        report = ingest(site, "spots")
-        site.refresh()
+        report = ingest_collection(site, "spots")
+        site.refresh_published_state()
         found = told(site)
     findings = report.tables["spots.epn_core"].findings
     assert [row["coverage"] is not None for row in (found["w0"], found["w1"], found["w2"])] == [True, True, False]
@@ -352,7 +355,7 @@ def test_cells_that_cover_twice_the_region_are_left_out(tmp_path, said):
     assert [one.row for one in findings["coverage: more"].offenders] == [1, 2]
     left_out = findings["coverage: left out"]
     assert (left_out.count, left_out.severity, [one.row for one in left_out.offenders]) == (1, "warning", [3])
-    assert "coverage is left empty: most of what 10,000 cells" in report.text()
+    assert "coverage is left empty: most of what 10,000 cells" in report.format_text()
 
 
 def test_cells_of_mended_polygons_that_cover_twice_the_region_are_left_out(tmp_path):
@@ -362,9 +365,9 @@ def test_cells_of_mended_polygons_that_cover_twice_the_region_are_left_out(tmp_p
         {"id": "wide", "outline": bow.replace("10.004", "30")},
         {"id": "given", "outline": bow, "cells": "3/1"},
     ]
-    with site_with(tmp_path, GIVEN, {"rows.json": json.dumps(rows)}) as site:
-        report = ingest(site, "spots")
-        site.refresh()
+    with open_site_with_descriptor(tmp_path, GIVEN, {"rows.json": json.dumps(rows)}) as site:
+        report = ingest_collection(site, "spots")
+        site.refresh_published_state()
         found = told(site)
     assert found["bow"]["coverage"] is None
     assert found["wide"]["coverage"] is not None
@@ -377,18 +380,18 @@ def test_directions_of_ones_own(tmp_path):
     rows = [{"id": "fine", **FINE, "cc": SQUARE.translate(turned)}]
     contour = f"chain_contour(cc, x, y, {DISC}, 0, '1,0 1,-1 0,-1 -1,-1 -1,0 -1,1 0,1 1,1')"
     with site_of(tmp_path / "own", rows, contour) as site:
-        ingest(site, "spots")
-        site.refresh()
+        ingest_collection(site, "spots")
+        site.refresh_published_state()
         mine = told(site)["fine"]["s_region"]
     with site_of(tmp_path / "helio", [{"id": "fine", **FINE}], f"chain_contour(cc, x, y, {DISC})") as site:
-        ingest(site, "spots")
-        site.refresh()
+        ingest_collection(site, "spots")
+        site.refresh_published_state()
         assert told(site)["fine"]["s_region"] == mine
     with (
         site_of(tmp_path / "wrong", rows, contour.replace("0,-1 -1,-1", "0,-1 0,-1")) as site,
         pytest.raises(HvenError, match="there is no '1,0"),
     ):
-        ingest(site, "spots")
+        ingest_collection(site, "spots")
 
 
 OUTLINES = {
@@ -426,9 +429,9 @@ def test_outlines_and_mocs_that_are_given_are_looked_at_as_well(tmp_path):
     rows = [
         {"id": name.replace(" ", "_"), "outline": text, "cells": cells} for name, (text, cells, _) in OUTLINES.items()
     ]
-    with site_with(tmp_path, GIVEN, {"rows.json": json.dumps(rows)}) as site:
-        table = ingest(site, "spots").tables["spots.epn_core"]
-        site.refresh()
+    with open_site_with_descriptor(tmp_path, GIVEN, {"rows.json": json.dumps(rows)}) as site:
+        table = ingest_collection(site, "spots").tables["spots.epn_core"]
+        site.refresh_published_state()
         found = told(site)
         everywhere = told(site, "SELECT granule_uid FROM spots.epn_core WHERE 1 = CONTAINS(POINT(200, -80), coverage)")
     for number, (name, (_, _, rule)) in enumerate(OUTLINES.items(), 1):
@@ -439,10 +442,10 @@ def test_outlines_and_mocs_that_are_given_are_looked_at_as_well(tmp_path):
         ]
         assert named == ([rule] if rule else []), name
     assert found["no_area"]["s_region"] is None
-    eight = Regions.of([[[np.reshape(found["crosses_itself"]["s_region"], (-1, 2)).tolist()]]])
-    assert eight.valid().all()
-    assert eight.area() == pytest.approx(
-        Regions.of([[[[(0, 0), (10, 10), (10, 0), (0, 10)]]]]).mended().area() / 2, rel=0.05
+    eight = Regions.from_lists([[[np.reshape(found["crosses_itself"]["s_region"], (-1, 2)).tolist()]]])
+    assert eight.is_valid().all()
+    assert eight.compute_areas() == pytest.approx(
+        Regions.from_lists([[[[(0, 0), (10, 10), (10, 0), (0, 10)]]]]).make_valid().compute_areas() / 2, rel=0.05
     )
     assert found["winds_round"]["s_region"] is not None
     assert [table.findings[f"s_region: {word}"].count for word in ("no area", "several parts", "wound round")] == [
@@ -492,9 +495,9 @@ def test_texts_of_outlines_are_mended_or_named_and_never_published_invalid(tmp_p
     rows += [{"id": name, "outline": text, "word": None} for name, text in many_corners().items()]
     text = GIVEN.replace("optional: [coverage]", "optional: [region]").replace("moc(cells)", "word")
     text = text.replace("\"polygon_of('polygon ' || outline)\"", "outline, region_quality: word")
-    with site_with(tmp_path, text, {"rows.json": json.dumps(rows)}) as site:
-        table = ingest(site, "spots").tables["spots.epn_core"]
-        site.refresh()
+    with open_site_with_descriptor(tmp_path, text, {"rows.json": json.dumps(rows)}) as site:
+        table = ingest_collection(site, "spots").tables["spots.epn_core"]
+        site.refresh_published_state()
         found = told(site)
     for number, (name, (given, rules, pieces)) in enumerate(written.items(), 1):
         said = {key: row.value for key, one in table.findings.items() for row in one.offenders if row.row == number}
@@ -510,11 +513,13 @@ def test_texts_of_outlines_are_mended_or_named_and_never_published_invalid(tmp_p
             assert row["s_region"] is None, name
             continue
         assert (row["s_region"] == given) != mends, name
-        back = region_files.of_texts([row["s_region"]])
+        back = region_files.parse_region_texts([row["s_region"]])
         assert back.faults == [""], name
         assert re.findall("(?i)unknownframe|icrs", row["s_region"]) == re.findall("(?i)unknownframe|icrs", given), name
         assert len(re.findall("(?i)polygon|circle", row["s_region"])) >= pieces, name
-        assert back.regions.area() == pytest.approx(region_files.of_texts([given], mend=True).regions.area()), name
+        assert back.regions.compute_areas() == pytest.approx(
+            region_files.parse_region_texts([given], make_valid=True).regions.compute_areas()
+        ), name
     assert found["wide"]["s_region"] == rows[-2]["outline"]
     assert found["wide_eight"]["region_quality"] == "mended"
 

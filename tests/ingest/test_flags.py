@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.descriptor import check
-from hven.engines.postgres.settings import Postgres
-from hven.ingest import ingest
-from hven.ingest.quality import Quality, from_json, percent
-from hven.ingest.sync import sync
+from hven.descriptor import check_descriptor
+from hven.engines.postgres.settings import PostgresSettings
+from hven.ingest import ingest_collection
+from hven.ingest.quality import FlagStatistics, format_percent, quality_from_json
+from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError, HvenError
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from postgres import cluster
 from running import hven
 
@@ -79,8 +79,8 @@ def write(home, rows):
 
 
 def asked(site, text):
-    with query.run(text, OWNER, site=site) as result:
-        return [tuple(one.values()) for batch in result.batches() for one in batch.to_pylist()]
+    with query.run_query(text, OWNER_PRINCIPAL, site=site) as result:
+        return [tuple(one.values()) for batch in result.iterate_batches() for one in batch.to_pylist()]
 
 
 def agrees(site, report, rows):
@@ -117,12 +117,12 @@ def database():
 def site(request, tmp_path_factory):
     home = tmp_path_factory.mktemp(request.param)
     more = (
-        {"brought": {"postgres": Postgres(url=request.getfixturevalue("database"))}}
+        {"brought": {"postgres": PostgresSettings(url=request.getfixturevalue("database"))}}
         if request.param == "postgres"
         else {}
     )
     files = {"a.csv": ",".join(NAMES) + "\n1,A,50000,H,1,1\n"}
-    with site_with(home, TEXT.format(engine=request.param), files, keep_snapshots=2, **more) as opened:
+    with open_site_with_descriptor(home, TEXT.format(engine=request.param), files, keep_snapshots=2, **more) as opened:
         yield opened, home
 
 
@@ -132,10 +132,10 @@ def test_flags_are_those_that_a_person_would_set(site, first, second):
     opened, home = site
     first, second = {2: ("A", "50000", "H", "1", "1"), **first}, {2: ("A", "50000", "H", "1", "1"), **second}
     write(home, first)
-    agrees(opened, ingest(opened, "obs"), first)
+    agrees(opened, ingest_collection(opened, "obs"), first)
     write(home, second)
-    agrees(opened, sync(opened, "obs", accept=True), second)
-    unchanged = sync(opened, "obs")
+    agrees(opened, sync_collection(opened, "obs", accept_changes=True), second)
+    unchanged = sync_collection(opened, "obs")
     assert not unchanged.published
     agrees(opened, unchanged, second)
 
@@ -144,21 +144,21 @@ def test_a_sync_that_maps_few_rows_counts_all(site):
     opened, home = site
     rows = dict.fromkeys(range(1, 61), ("B", "40000", "x", "9", "1"))
     write(home, rows)
-    ingest(opened, "obs")
+    ingest_collection(opened, "obs")
     rows[5] = ("A", "50000", "H", "1", "1")
     write(home, rows)
-    report = sync(opened, "obs")
+    report = sync_collection(opened, "obs")
     assert report.changes["obs.main"].mapped == 1
     assert report.tables["obs.main"].quality.flagged == 59
     agrees(opened, report, rows)
-    assert f"{1 / 60:.2%}".replace("%", " %") in report.text()
+    assert f"{1 / 60:.2%}".replace("%", " %") in report.format_text()
 
 
 def test_flags_are_searched_and_described(site):
     opened, home = site
     rows = {1: ("A", "", "x", "1", "1"), 2: ("B", "40000", "H", "9", "1"), 3: ("A", "50000", "K", "1", "1")}
     write(home, rows)
-    report = ingest(opened, "obs")
+    report = ingest_collection(opened, "obs")
     assert asked(opened, "SELECT id FROM obs.main WHERE quality_flags & 8 > 0") == [(1,)]
     assert asked(opened, "SELECT id FROM obs.main WHERE quality_flags & 1099511627776 <> 0") == [(2,)]
     assert asked(opened, "SELECT id FROM obs.main WHERE quality_flags = 0") == [(3,)]
@@ -176,7 +176,7 @@ def test_flags_are_searched_and_described(site):
     }  # fmt: skip
     assert report.tables["obs.main"].rejected == 0
     assert (
-        from_json(json.loads(json.dumps(report.tables["obs.main"].quality.to_json())))
+        quality_from_json(json.loads(json.dumps(report.tables["obs.main"].quality.to_json())))
         == report.tables["obs.main"].quality
     )
 
@@ -195,7 +195,7 @@ tables:
 
 
 def small(tmp_path, rules, csv_text="id,x,y\n1,1,1\n2,-1,2\n3,,3\n"):
-    return site_with(tmp_path, SMALL + rules, {"a.csv": csv_text})
+    return open_site_with_descriptor(tmp_path, SMALL + rules, {"a.csv": csv_text})
 
 
 def renamed(tmp_path, rules):
@@ -204,30 +204,30 @@ def renamed(tmp_path, rules):
 
 def test_bits_stay_when_rules_come_go_and_are_renamed(tmp_path):
     with small(tmp_path, "      positive: {if: x > 0, flag: 4}\n") as opened:
-        assert not ingest(opened, "small").warnings
+        assert not ingest_collection(opened, "small").warnings
         flags = "SELECT id, q FROM small.main ORDER BY id"
         assert asked(opened, flags) == [(1, 0), (2, 16), (3, 0)]  # what is not known breaks no rule
         renamed(tmp_path, "      first: {if: y > 1, flag: 0}\n      positive: {if: x > 0, flag: 4}\n")
-        assert not sync(opened, "small", accept=True).warnings
+        assert not sync_collection(opened, "small", accept_changes=True).warnings
         assert asked(opened, flags) == [(1, 1), (2, 16), (3, 0)]
         renamed(tmp_path, "      first: {if: y > 1, flag: 0}\n")  # gone: its bit is nobody's
-        report = sync(opened, "small", accept=True)
+        report = sync_collection(opened, "small", accept_changes=True)
         assert report.tables["small.main"].quality.rules == {"first": 1}
         assert asked(opened, flags) == [(1, 1), (2, 0), (3, 0)]
         renamed(tmp_path, "      first: {if: y > 1, flag: 0}\n      odd: {if: x > 0, flag: 4}\n")
-        warnings = sync(opened, "small", accept=True).warnings
+        warnings = sync_collection(opened, "small", accept_changes=True).warnings
         assert [text.split(":")[0:2] for text in warnings] == [
             ["small.main", " bit 4 of q was positive and is odd now"]
         ]
-        assert not ingest(opened, "small").warnings  # told once
+        assert not ingest_collection(opened, "small").warnings  # told once
 
 
 def test_a_rule_that_cannot_be_evaluated_is_named(tmp_path):
     rules = "      fine: {if: y > 0, flag: 0}\n      product: {if: x * 2000000000 * x * 2000000000 > 0, flag: 1}\n"
     with small(tmp_path, rules, "id,x,y\n1,1,1\n2,-1,2\n") as opened:
-        ingest(opened, "small")
+        ingest_collection(opened, "small")
         (tmp_path / "collections" / "small" / "a.csv").write_text("id,x,y\n1,1,1\n2,-3,2\n")
-        for run in (ingest, sync):
+        for run in (ingest_collection, sync_collection):
             with pytest.raises(DataError, match="the rule product cannot be evaluated") as caught:
                 run(opened, "small")
             assert caught.value.place.line == 11
@@ -235,12 +235,12 @@ def test_a_rule_that_cannot_be_evaluated_is_named(tmp_path):
 
 
 def test_groups_beyond_the_limit_are_put_together(tmp_path, monkeypatch):
-    from hven.ingest import _flagged as flagged
+    from hven.ingest import _flag_counts as flagged
 
-    monkeypatch.setattr(flagged, "GROUPS", 2)
+    monkeypatch.setattr(flagged, "MAX_GROUPS", 2)
     data = "id,x,y\n" + "".join(f"{n},{n % 5},{n}\n" for n in range(20))
     with small(tmp_path, "      few: {if: x < 3 OR y > 15, flag: 0}\n", data) as opened:
-        quality = ingest(opened, "small").tables["small.main"].quality
+        quality = ingest_collection(opened, "small").tables["small.main"].quality
         assert [(group.of, group.flagged) for group in quality.groups] == [(["3"], 3), (["4"], 3)]
         assert (quality.others.rows, quality.others.flagged) == (12, 0)
         assert quality.rows == 20
@@ -256,10 +256,10 @@ def test_what_follows_sees_flags_of_its_own(tmp_path):
         "    flags: flags\n"
         "    rules: {header: {if: of_header = 0, flag: 0}}\n"
     )
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path, text, {"a.csv": "id,x,y\n" + "".join(f"{n},{n % 4 - 1},1\n" for n in range(1, 41))}
     ) as opened:
-        first = ingest(opened, "small")
+        first = ingest_collection(opened, "small")
         assert (
             first.tables["small.parts"].quality.rules
             == {"header": first.tables["small.main"].quality.rules["positive"]}
@@ -267,7 +267,7 @@ def test_what_follows_sees_flags_of_its_own(tmp_path):
         )
         path = tmp_path / "collections" / "small" / "a.csv"
         path.write_text(path.read_text().replace("\n4,-1,", "\n4,7,"))
-        report = sync(opened, "small")
+        report = sync_collection(opened, "small")
         assert report.tables["small.parts"].quality.rules == {"header": 19}
         assert asked(opened, "SELECT COUNT(*) FROM small.parts WHERE flags & 1 = 1") == [(19,)]
 
@@ -275,10 +275,10 @@ def test_what_follows_sees_flags_of_its_own(tmp_path):
 def test_trend(tmp_path):
     hven("init", tmp_path)
     with small(tmp_path, "      positive: {if: x > 0, flag: 4}\n") as opened:
-        ingest(opened, "small")
+        ingest_collection(opened, "small")
         path = tmp_path / "collections" / "small" / "a.csv"
         path.write_text("id,x,y\n1,1,1\n2,-1,2\n3,-7,3\n")
-        sync(opened, "small", accept=True)
+        sync_collection(opened, "small", accept_changes=True)
     shown = hven("--site", tmp_path, "history", "small", "--rules", "--json")
     runs = json.loads(shown.stdout)
     assert [(run["kind"], run["tables"]["small.main"]["rules"]) for run in runs] == [
@@ -317,27 +317,27 @@ def test_faults(tmp_path, change, message):
         path = tmp_path / "collections" / "small" / "small.yaml"
         assert change[0] in SMALL + rules
         path.write_text((SMALL + rules).replace(*change))
-        faults = [fault for fault in check(path, opened.settings) if fault.severity == "error"]
+        faults = [fault for fault in check_descriptor(path, opened.settings) if fault.severity == "error"]
         if not faults:  # it shows when the source's columns are known
             with pytest.raises(HvenError, match=message):
-                ingest(opened, "small")
+                ingest_collection(opened, "small")
         else:
             assert any(message in str(fault) for fault in faults), faults
 
 
 def test_shares_are_never_rounded_to_all_or_none():
-    assert [percent(part, 100_000) for part in (0, 1, 50_000, 99_999, 100_000)] == [
+    assert [format_percent(part, 100_000) for part in (0, 1, 50_000, 99_999, 100_000)] == [
         "0.00 %",
         "0.01 %",
         "50.00 %",
         "99.99 %",
         "100.00 %",
     ]
-    assert percent(98_220, 100_000) == "98.22 %"
-    assert percent(0, 0) == "-"
-    assert from_json({"column": "q"}) is None
-    assert from_json(None) is None
-    assert Quality(column="q", bits={}).text() == "q: - of 0 rows without a flag"
+    assert format_percent(98_220, 100_000) == "98.22 %"
+    assert format_percent(0, 0) == "-"
+    assert quality_from_json({"column": "q"}) is None
+    assert quality_from_json(None) is None
+    assert FlagStatistics(column="q", bits={}).format_text() == "q: - of 0 rows without a flag"
 
 
 GIVEN = """\
@@ -358,17 +358,19 @@ tables:
 
 def test_flags_that_come_with_the_rows_are_told_and_counted(tmp_path) -> None:
     text = GIVEN.format(more="tested: {if: qc < 100, severity: warning}")
-    with site_with(tmp_path, text, {"a.csv": "id,qc\n1,0\n2,1\n3,5\n4,\n5,4\n"}) as site:
-        report = ingest(site, "obs")
+    with open_site_with_descriptor(tmp_path, text, {"a.csv": "id,qc\n1,0\n2,1\n3,5\n4,\n5,4\n"}) as site:
+        report = ingest_collection(site, "obs")
         table = report.tables["obs.main"]
         assert (table.published, table.quality.rules, table.quality.flagged) == (5, {"saturated": 2, "cloudy": 2}, 3)
         assert [(group.of, group.rules) for group in table.quality.groups] == [
             (["0"], {"saturated": 1}),
             (["1"], {"saturated": 1, "cloudy": 2}),
         ]
-        rows = query.run("SELECT id, qc FROM obs.main WHERE qc IS NULL OR qc > 0 ORDER BY id", OWNER, site=site)
-        assert [tuple(row.values()) for row in rows.table().to_pylist()] == [(2, 1), (3, 5), (4, None), (5, 4)]
-        told = site.current().published["obs.main"].table.column("qc").description
+        rows = query.run_query(
+            "SELECT id, qc FROM obs.main WHERE qc IS NULL OR qc > 0 ORDER BY id", OWNER_PRINCIPAL, site=site
+        )
+        assert [tuple(row.values()) for row in rows.read_table().to_pylist()] == [(2, 1), (3, 5), (4, None), (5, 4)]
+        told = site.get_published_state().tables_by_name["obs.main"].table.find_column("qc").description
         assert told == "Quality: 0 if nothing is wrong, else the sum of 1 saturated (a pixel is saturated); 4 cloudy"
 
 
@@ -382,6 +384,8 @@ def test_flags_that_come_with_the_rows_are_told_and_counted(tmp_path) -> None:
 )
 def test_what_flags_cannot_say(given: bool, more: str, said: str, tmp_path) -> None:
     text = GIVEN.format(more=more)
-    with site_with(tmp_path, text if given else text.replace("given: true, ", ""), {"a.csv": "id,qc\n1,0\n"}) as opened:
-        faults = check(opened.settings.collections / "obs" / "obs.yaml", opened.settings)
+    with open_site_with_descriptor(
+        tmp_path, text if given else text.replace("given: true, ", ""), {"a.csv": "id,qc\n1,0\n"}
+    ) as opened:
+        faults = check_descriptor(opened.settings.collections_directory / "obs" / "obs.yaml", opened.settings)
     assert any(said in str(fault) for fault in faults), faults

@@ -7,10 +7,10 @@ import pytest
 from astropy.io import fits
 
 from hven import query
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model.sky import Regions
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from shared import shared
 
 SUN = """\
@@ -37,13 +37,13 @@ tables:
 
 
 def told(site, text):
-    with query.run(text, OWNER, site=site) as result:
-        return result.table().to_pylist()
+    with query.run_query(text, OWNER_PRINCIPAL, site=site) as result:
+        return result.read_table().to_pylist()
 
 
 @pytest.mark.filterwarnings("ignore:Invalid 'BLANK' keyword")
 def test_images_of_the_sun_are_cut_at_the_limb_and_bad_ones_named(tmp_path):
-    with site_with(tmp_path, SUN) as site:
+    with open_site_with_descriptor(tmp_path, SUN) as site:
         there = tmp_path / "collections" / "sun"
         for name in (
             "aia_171_level1",
@@ -63,16 +63,18 @@ def test_images_of_the_sun_are_cut_at_the_limb_and_bad_ones_named(tmp_path):
             header = whole.copy()
             header.update(cards)
             fits.PrimaryHDU(np.zeros((8, 8), np.uint8), header).writeto(there / f"{name}.fits")
-        report = ingest(site, "sun")
+        report = ingest_collection(site, "sun")
         rows = {row["granule_uid"]: row for row in told(site, "SELECT * FROM sun.epn_core")}
     full = rows["aia_171_level1.fits"]
     assert full["region_quality"] == "clipped_at_limb"
     _lon, _lat = np.reshape(full["s_region"], (-1, 2)).T
-    region = Regions.of([[[np.reshape(full["s_region"], (-1, 2)).tolist()]]])
-    assert region.area()[0] == pytest.approx(2 * np.pi * (1 - np.sin(np.radians(whole["RSUN_OBS"] / 3600))), rel=1e-3)
+    region = Regions.from_lists([[[np.reshape(full["s_region"], (-1, 2)).tolist()]]])
+    assert region.compute_areas()[0] == pytest.approx(
+        2 * np.pi * (1 - np.sin(np.radians(whole["RSUN_OBS"] / 3600))), rel=1e-3
+    )
     assert region.contains([whole["CRLN_OBS"]], [whole["CRLT_OBS"]])[0]
     assert rows["iris_l2_20130801_074720_4040000014_SJI_1400_t000.fits"]["region_quality"] == "exact"
-    text = report.text()
+    text = report.format_text()
     for name, words in {
         "singular": "singular", "nan": "CRVALi", "strange": "projection that is none of FITS", "away": "beyond the limb",
     }.items():  # fmt: skip
@@ -81,11 +83,11 @@ def test_images_of_the_sun_are_cut_at_the_limb_and_bad_ones_named(tmp_path):
 
 
 def test_maps_and_the_sky(tmp_path):
-    with site_with(tmp_path, PLAIN) as site:
+    with open_site_with_descriptor(tmp_path, PLAIN) as site:
         there = tmp_path / "collections" / "images"
         for name in ("planetary/maps/mercury_cutout", "images/allsky_rosat", "images/gc_2mass_k"):
             shutil.copy(shared(f"data/{name}.fits"), there)
-        ingest(site, "images")
+        ingest_collection(site, "images")
         rows = {row["name"].partition(".")[0]: row for row in told(site, "SELECT * FROM images.main")}
     assert len(rows["gc_2mass_k"]["s_region"]) == 8
     assert rows["allsky_rosat"]["s_region"] is None

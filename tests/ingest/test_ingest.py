@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from hven import query
-from hven.ingest import Progress, ingest, run_tests
-from hven.model.errors import Conflict, DataError, DescriptorError, NotFound, SourceError, StorageError
+from hven.ingest import IngestProgress, ingest_collection, run_tests
+from hven.model.errors import ConflictError, DataError, DescriptorError, NotFoundError, SourceError, StorageError
 from hven.site import Site
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 STARS = """\
 collection: cat
@@ -33,8 +33,8 @@ ROWS = "id,ra,dec,mag,name\n1,10.5,-20.25,4.5,Alpha\n2,11.5,20,5.5,Beta\n3,359.5
 
 
 def rows(site: Site, adql: str) -> list[dict]:
-    with query.run(adql, OWNER, site=site) as result:
-        return [row for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 def rejects(report, table: str) -> list[dict]:
@@ -43,9 +43,9 @@ def rejects(report, table: str) -> list[dict]:
 
 
 def test_a_file_becomes_a_served_table(tmp_path):
-    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
-        seen: list[Progress] = []
-        report = ingest(site, "cat", progress=seen.append)
+    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        seen: list[IngestProgress] = []
+        report = ingest_collection(site, "cat", progress=seen.append)
         table = report.tables["cat.stars"]
         assert (table.read, table.skipped, table.rejected, table.published) == (3, 0, 0, 3)
         assert report.published
@@ -55,21 +55,21 @@ def test_a_file_becomes_a_served_table(tmp_path):
             {"id": 2, "ra": 11.5, "dec": 20.0, "mag": 5.5, "name": "Beta"},
             {"id": 3, "ra": 359.5, "dec": 89.0, "mag": None, "name": None},
         ]
-        run = site.store.runs.of("cat")[0]
+        run = site.store.runs.list_runs("cat")[0]
         assert (run.phase, run.summary["tables"]["cat.stars"]["published"]) == ("COMPLETED", 3)
         assert json.loads(Path(run.report).read_text())["tables"]["cat.stars"]["read"] == 3
-        assert "3 rows" in report.text()
+        assert "3 rows" in report.format_text()
 
 
 def test_what_is_stored_about_a_snapshot(tmp_path):
     import hashlib
 
-    with site_with(tmp_path, STARS + "    map: {mag: mag + 1}\n", {"stars.csv": ROWS}) as site:
-        report = ingest(site, "cat")
-        record = site.store.current()[1]["cat.stars"]
+    with open_site_with_descriptor(tmp_path, STARS + "    map: {mag: mag + 1}\n", {"stars.csv": ROWS}) as site:
+        report = ingest_collection(site, "cat")
+        record = site.store.read_published_records()[1]["cat.stars"]
         assert (record.run, record.id) == (report.run, report.tables["cat.stars"].snapshot)
         told = record.provenance
-        path = site.settings.collections / "cat" / "cat.yaml"
+        path = site.settings.collections_directory / "cat" / "cat.yaml"
         assert told["hashes"]["cat.yaml"] == hashlib.sha256(path.read_bytes()).hexdigest()
         assert told["pins"][0]["sha256"] == hashlib.sha256(ROWS.encode()).hexdigest()
         assert told["origins"]["mag"] == ["mag"]
@@ -96,8 +96,8 @@ x,10,20,4.5,id
 
 
 def test_bad_rows_are_kept_aside_with_place_value_and_reason(tmp_path):
-    with site_with(tmp_path, STARS, {"stars.csv": BAD}) as site:
-        report = ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": BAD}) as site:
+        report = ingest_collection(site, "cat")
         table = report.tables["cat.stars"]
         assert (table.read, table.rejected, table.published) == (12, 6, 6)
         kept = {row["row"]: row for row in rejects(report, "cat.stars")}
@@ -118,39 +118,39 @@ def test_too_many_rejects_or_no_rows_publish_nothing(tmp_path):
         + "".join(f"{n},10,95,1,a\n" for n in range(6))
         + "".join(f"1{n},10,5,1,a\n" for n in range(4))
     )
-    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
-        ingest(site, "cat")
-        data = site.settings.collections / "cat" / "stars.csv"
+    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        ingest_collection(site, "cat")
+        data = site.settings.collections_directory / "cat" / "stars.csv"
         data.write_text(lines)
         with pytest.raises(
             DataError,
             match=r"6 of 10 rows of cat.stars were rejected, more than 50%; most often: dec is no latitude.*stars.csv row 1: dec = 95",
         ):
-            ingest(site, "cat")
+            ingest_collection(site, "cat")
         data.write_text("id,ra,dec,mag,name\n")
         with pytest.raises(DataError, match="would be empty: the source has no rows"):
-            ingest(site, "cat")
+            ingest_collection(site, "cat")
         assert len(rows(site, "SELECT id FROM cat.stars")) == 3
-        assert [run.phase for run in site.store.runs.of("cat")] == ["ERROR", "ERROR", "COMPLETED"]
-        (site.settings.collections / "cat" / "cat.yaml").write_text(STARS + "    max_rejects: 0.6\n")
+        assert [run.phase for run in site.store.runs.list_runs("cat")] == ["ERROR", "ERROR", "COMPLETED"]
+        (site.settings.collections_directory / "cat" / "cat.yaml").write_text(STARS + "    max_rejects: 0.6\n")
         data.write_text(lines)
-        assert ingest(site, "cat").tables["cat.stars"].published == 4
-        (site.settings.collections / "cat" / "cat.yaml").write_text(STARS + "    max_rejects: 1\n")
+        assert ingest_collection(site, "cat").tables["cat.stars"].published == 4
+        (site.settings.collections_directory / "cat" / "cat.yaml").write_text(STARS + "    max_rejects: 1\n")
         data.write_text("id,ra,dec,mag,name\n")
-        assert ingest(site, "cat").tables["cat.stars"].published == 0
+        assert ingest_collection(site, "cat").tables["cat.stars"].published == 0
         assert rows(site, "SELECT COUNT(*) AS n FROM cat.stars") == [{"n": 0}]
         # nothing of the failed runs is left on the disk
-        kept = {Path(record.snapshot.path).name for record in site.store.snapshots("cat")}
-        assert {path.name for path in (site.settings.var / "snapshots" / "cat.stars").iterdir()} == kept
+        kept = {Path(record.snapshot.path).name for record in site.store.list_snapshots("cat")}
+        assert {path.name for path in (site.settings.var_directory / "snapshots" / "cat.stars").iterdir()} == kept
 
 
 def test_a_duplicate_key_names_the_key_and_publishes_nothing(tmp_path):
-    with site_with(tmp_path, STARS, {"stars.csv": ROWS + "2,1,1,1,x\n"}) as site:
+    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS + "2,1,1,1,x\n"}) as site:
         with pytest.raises(
             DataError, match=r"cat.stars: the primary key \(id\) is not unique.*first: id = 2 \(2 times\)"
         ):
-            ingest(site, "cat")
-        assert site.current().published == {}
+            ingest_collection(site, "cat")
+        assert site.get_published_state().tables_by_name == {}
 
 
 def test_values_that_do_not_fit_their_column(tmp_path):
@@ -163,8 +163,8 @@ tables:
     map: {a: x * 1.5, b: y}
     source: {kind: csv, files: t.csv}
 """
-    with site_with(tmp_path, text, {"t.csv": "x,y\n2,1\n3,1\n4,70000\n6,\n8,5\n10,5\n"}) as site:
-        report = ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, text, {"t.csv": "x,y\n2,1\n3,1\n4,70000\n6,\n8,5\n10,5\n"}) as site:
+        report = ingest_collection(site, "cat")
         assert rows(site, "SELECT a, b FROM cat.t ORDER BY a") == [
             {"a": 3, "b": 1},
             {"a": 12, "b": 5},
@@ -191,8 +191,8 @@ tables:
     source: {kind: csv, files: t.csv}
 """
     data = "a,keep,seen\n2,1,2020-01-01\n3,1,2020-01-02\n4,0,2020-01-03\n500,1,2020-01-04\n6,1,soon\n"
-    with site_with(tmp_path, text, {"t.csv": data}) as site:
-        report = ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, text, {"t.csv": data}) as site:
+        report = ingest_collection(site, "cat")
         table = report.tables["cat.t"]
         assert (table.read, table.skipped, table.rejected, table.published) == (5, 1, 1, 3)
         found = {item.message: item for item in table.findings.values()}
@@ -200,7 +200,7 @@ tables:
         assert [item.severity for item in table.findings.values()].count("warning") == 2
         empty = table.findings["t: empty"]
         assert (empty.count, str(empty.offenders[0])) == (1, "t.csv row 5: seen = soon")
-        assert "warning" in report.text()
+        assert "warning" in report.format_text()
 
 
 def test_a_union_and_granules(tmp_path):
@@ -217,8 +217,8 @@ tables:
       - {kind: csv, files: one.csv}
       - {kind: csv, files: two.csv}
 """
-    with site_with(tmp_path, text, {"one.csv": "n,x\n1,1\n2,2\n", "two.csv": "x,n\n3,3\n"}) as site:
-        report = ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, text, {"one.csv": "n,x\n1,1\n2,2\n", "two.csv": "x,n\n3,3\n"}) as site:
+        report = ingest_collection(site, "cat")
         assert (report.tables["cat.t"].read, report.tables["cat.t"].published) == (3, 5)
         assert [row["id"] for row in rows(site, "SELECT id FROM cat.t ORDER BY id")] == [
             "1_a",
@@ -227,7 +227,7 @@ tables:
             "3_a",
             "3_b",
         ]
-        assert len(site.store.current()[1]["cat.t"].provenance["pins"]) == 2
+        assert len(site.store.read_published_records()[1]["cat.t"].provenance["pins"]) == 2
 
 
 FROM_TABLES = """\
@@ -243,19 +243,22 @@ tables:
 
 def test_tables_made_from_tables_follow_their_inputs(tmp_path):
     text = FROM_TABLES + STARS.partition("tables:\n")[2]
-    with site_with(tmp_path, text, {"stars.csv": ROWS}) as site:
-        ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, text, {"stars.csv": ROWS}) as site:
+        ingest_collection(site, "cat")
         assert rows(site, "SELECT name FROM cat.brightest") == [{"name": "Alpha"}]
-        records = site.store.current()[1]
+        records = site.store.read_published_records()[1]
         assert records["cat.bright"].provenance["inputs"] == {"cat.stars": records["cat.stars"].id}
         assert records["cat.brightest"].provenance["inputs"] == {"cat.bright": records["cat.bright"].id}
-        assert site.current().published["cat.bright"].table.column("mag").unit == "mag"
+        assert site.get_published_state().tables_by_name["cat.bright"].table.find_column("mag").unit == "mag"
 
 
 def test_tables_made_from_each_other_are_refused(tmp_path):
     text = FROM_TABLES.replace("FROM cat.stars", "FROM cat.brightest")
-    with site_with(tmp_path, text, {}) as site, pytest.raises(DescriptorError, match="made from each other"):
-        ingest(site, "cat")
+    with (
+        open_site_with_descriptor(tmp_path, text, {}) as site,
+        pytest.raises(DescriptorError, match="made from each other"),
+    ):
+        ingest_collection(site, "cat")
 
 
 def test_the_descriptors_tests_keep_wrong_data_from_being_published(tmp_path):
@@ -265,15 +268,15 @@ tests:
   - {query: SELECT id FROM cat.stars WHERE ra < 20 ORDER BY id, expect: {rows: 2, id: 1}}
   - {query: SELECT MAX(ra) AS m FROM cat.stars, expect: {minimum: 300, maximum: 360}}
 """
-    with site_with(tmp_path, STARS + tests, {"stars.csv": ROWS}) as site:
-        report = ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, STARS + tests, {"stars.csv": ROWS}) as site:
+        report = ingest_collection(site, "cat")
         assert [test.passed for test in report.tests] == [True, True, True]
-        (site.settings.collections / "cat" / "stars.csv").write_text(ROWS + "4,1,1,1,new\n")
+        (site.settings.collections_directory / "cat" / "stars.csv").write_text(ROWS + "4,1,1,1,new\n")
         with pytest.raises(DataError, match=r"2 of 3 tests of cat failed: SELECT COUNT.* n is 4, expected 3"):
-            ingest(site, "cat")
+            ingest_collection(site, "cat")
         assert len(rows(site, "SELECT id FROM cat.stars")) == 3
         assert run_tests(site, "cat") == []
-        (site.settings.collections / "cat" / "cat.yaml").write_text(
+        (site.settings.collections_directory / "cat" / "cat.yaml").write_text(
             STARS + tests.replace("n: 3", "n: 12").replace("FROM cat.stars WHERE", "FROM cat.nope WHERE")
         )
         first, second = run_tests(site, "cat")
@@ -285,8 +288,8 @@ tests:
 
 def test_a_test_without_a_name_is_called_by_whole_words_of_its_query(tmp_path):
     tests = "tests:\n  - {query: \"SELECT id, ra, dec FROM cat.stars WHERE id <> 17 AND ra BETWEEN 0 AND 360 AND name = 'no such star'\", expect: {rows: 0}}\n"
-    with site_with(tmp_path, STARS + tests, {"stars.csv": ROWS}) as site:
-        (test,) = ingest(site, "cat").tests
+    with open_site_with_descriptor(tmp_path, STARS + tests, {"stars.csv": ROWS}) as site:
+        (test,) = ingest_collection(site, "cat").tests
     assert test.name == "SELECT id, ra, dec FROM cat.stars WHERE id <> 17 AND ra BETWEEN 0 AND 360 AND .."
 
 
@@ -305,9 +308,9 @@ def test_what_a_test_expects_of_all_rows(tmp_path):
     )
     tests += "  - {name: none, query: SELECT id FROM cat.stars WHERE id > 99, expect: {id: []}}\n"
     tests += "  - {name: some, query: SELECT id FROM cat.stars WHERE id > 99, expect: {id: [1]}}\n"
-    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
-        ingest(site, "cat")
-        (site.settings.collections / "cat" / "cat.yaml").write_text(STARS + tests)
+    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        ingest_collection(site, "cat")
+        (site.settings.collections_directory / "cat" / "cat.yaml").write_text(STARS + tests)
         told = {
             str(fault.message).split("the test ")[1].split(" ")[0]: fault.message for fault in run_tests(site, "cat")
         }
@@ -317,78 +320,78 @@ def test_what_a_test_expects_of_all_rows(tmp_path):
 
 
 def test_samples_and_dry_runs(tmp_path):
-    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
-        report = ingest(site, "cat", dry_run=True)
-        assert (report.published, report.rows) == (False, 3)
-        assert site.current().published == {}
-        assert list((site.settings.var / "snapshots").glob("*/*")) == []
-        report = ingest(site, "cat", sample=2)
+    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        report = ingest_collection(site, "cat", dry_run=True)
+        assert (report.published, report.row_count) == (False, 3)
+        assert site.get_published_state().tables_by_name == {}
+        assert list((site.settings.var_directory / "snapshots").glob("*/*")) == []
+        report = ingest_collection(site, "cat", sample_rows=2)
         assert len(rows(site, "SELECT id FROM cat.stars")) == 2
         assert any("first 2 rows" in warning for warning in report.warnings)
-        assert site.store.current()[1]["cat.stars"].provenance["sample"] == 2
+        assert site.store.read_published_records()[1]["cat.stars"].provenance["sample"] == 2
 
 
 def test_history_rollback_and_pruning(tmp_path):
-    with site_with(tmp_path, STARS, {"stars.csv": ROWS}, keep_snapshots=2) as site:
-        data = site.settings.collections / "cat" / "stars.csv"
+    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}, keep_snapshots=2) as site:
+        data = site.settings.collections_directory / "cat" / "stars.csv"
         for count in range(1, 5):
             data.write_text("".join(ROWS.splitlines(keepends=True)[: 1 + min(count, 3)]))
-            ingest(site, "cat")
-        assert len(site.store.snapshots("cat")) == 2
-        assert len(list((site.settings.var / "snapshots").glob("*/*"))) == 2
+            ingest_collection(site, "cat")
+        assert len(site.store.list_snapshots("cat")) == 2
+        assert len(list((site.settings.var_directory / "snapshots").glob("*/*"))) == 2
         data.write_text("".join(ROWS.splitlines(keepends=True)[:2]))
-        ingest(site, "cat")
+        ingest_collection(site, "cat")
         assert len(rows(site, "SELECT id FROM cat.stars")) == 1
-        site.store.rollback("cat")
-        site.refresh()
+        site.store.roll_back("cat")
+        site.refresh_published_state()
         assert len(rows(site, "SELECT id FROM cat.stars")) == 3
 
 
 def test_a_second_ingest_is_told_who_runs(tmp_path):
-    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
         tried: list[str] = []
 
-        def again(_progress: Progress) -> None:
+        def again(_progress: IngestProgress) -> None:
             if not tried:
                 with (
                     Site(site.settings) as other,
                     pytest.raises(
-                        Conflict, match=r"the ingest of cat is being done by process \d+ on .* since 20"
+                        ConflictError, match=r"the ingest of cat is being done by process \d+ on .* since 20"
                     ) as caught,
                 ):
-                    ingest(other, "cat")
+                    ingest_collection(other, "cat")
                 tried.append(str(caught.value))
 
-        ingest(site, "cat", progress=again)
+        ingest_collection(site, "cat", progress=again)
         assert tried
-        ingest(site, "cat")
+        ingest_collection(site, "cat")
 
 
 def test_a_descriptor_that_changes_meanwhile_is_told(tmp_path):
-    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
-        path = site.settings.collections / "cat" / "cat.yaml"
-        report = ingest(site, "cat", progress=lambda _: path.write_text(STARS + "description: new\n"))
+    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        path = site.settings.collections_directory / "cat" / "cat.yaml"
+        report = ingest_collection(site, "cat", progress=lambda _: path.write_text(STARS + "description: new\n"))
         assert any("cat.yaml changed during the ingest" in warning for warning in report.warnings)
-        report = ingest(site, "cat", progress=lambda _: path.write_text(STARS + "nonsense: 1\n"))
+        report = ingest_collection(site, "cat", progress=lambda _: path.write_text(STARS + "nonsense: 1\n"))
         assert any("has faults now" in warning for warning in report.warnings)
         assert report.published
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path):
-    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
-        ingest(site, "cat")
-        before = sorted((site.settings.var / "snapshots").glob("*/*"))
+    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        ingest_collection(site, "cat")
+        before = sorted((site.settings.var_directory / "snapshots").glob("*/*"))
 
-        def stop(progress: Progress) -> None:
+        def stop(progress: IngestProgress) -> None:
             if progress.step == "finish":
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            ingest(site, "cat", progress=stop)
-        assert sorted((site.settings.var / "snapshots").glob("*/*")) == before
-        assert site.store.runs.of("cat")[0].phase == "ABORTED"
+            ingest_collection(site, "cat", progress=stop)
+        assert sorted((site.settings.var_directory / "snapshots").glob("*/*")) == before
+        assert site.store.runs.list_runs("cat")[0].phase == "ABORTED"
         assert len(rows(site, "SELECT id FROM cat.stars")) == 3
-        ingest(site, "cat")
+        ingest_collection(site, "cat")
 
 
 @pytest.mark.parametrize(
@@ -401,18 +404,18 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
     ],
 )
 def test_unreadable_sources_are_told_with_their_place(tmp_path, files, error, match):
-    with site_with(tmp_path, STARS, files) as site:
+    with open_site_with_descriptor(tmp_path, STARS, files) as site:
         with pytest.raises(error, match=match):
-            ingest(site, "cat")
-        assert site.store.runs.of("cat")[0].phase == "ERROR"
+            ingest_collection(site, "cat")
+        assert site.store.runs.list_runs("cat")[0].phase == "ERROR"
 
 
 def test_unknown_collections_and_faulty_descriptors(tmp_path):
-    with site_with(tmp_path, STARS + "nonsense: 1\n", {}) as site:
-        with pytest.raises(NotFound, match="known: cat"):
-            ingest(site, "cot")
+    with open_site_with_descriptor(tmp_path, STARS + "nonsense: 1\n", {}) as site:
+        with pytest.raises(NotFoundError, match="known: cat"):
+            ingest_collection(site, "cot")
         with pytest.raises(DescriptorError, match="nonsense"):
-            ingest(site, "cat")
+            ingest_collection(site, "cat")
 
 
 def test_room_is_asked_for_before_it_is_needed(tmp_path, monkeypatch):
@@ -420,14 +423,14 @@ def test_room_is_asked_for_before_it_is_needed(tmp_path, monkeypatch):
     from types import SimpleNamespace
 
     with (
-        site_with(tmp_path, STARS, {"stars.csv": ROWS}, disk_budget=10) as site,
+        open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}, disk_budget=10) as site,
         pytest.raises(StorageError, match="raise disk_budget"),
     ):
-        ingest(site, "cat")
+        ingest_collection(site, "cat")
     with Site(site.settings.__class__(directory=tmp_path)) as other:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5))
         with pytest.raises(StorageError, match="5 bytes are free"):
-            ingest(other, "cat")
+            ingest_collection(other, "cat")
 
 
 def test_a_row_that_is_unreadable_in_several_columns_is_one_row(tmp_path):
@@ -445,8 +448,8 @@ tables:
         "python, file: t.py": {"t.py": code},
     }
     for number, (kind, files) in enumerate(sources.items()):
-        with site_with(tmp_path / str(number), text.replace("KIND", kind), files) as site:
-            report = ingest(site, "cat")
+        with open_site_with_descriptor(tmp_path / str(number), text.replace("KIND", kind), files) as site:
+            report = ingest_collection(site, "cat")
             table = report.tables["cat.t"]
             assert (table.read, table.rejected, table.published) == (1502, 1, 1501)
             assert {row["row"] for row in rejects(report, "cat.t")} == {"1501"}
@@ -468,8 +471,8 @@ tables:
         "t.csv": "band,g,t\nu,a,2020-01-01\ng,b,2020-01-01\nq,a,2020-01-01\nu,x,2020-01-01\n",
         "bands.csv": "name,nm\nu,365\ng,464\n",
     }
-    with site_with(tmp_path, text, files) as site:
-        report = ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, text, files) as site:
+        report = ingest_collection(site, "cat")
         table = report.tables["cat.t"]
         assert (table.rejected, table.published) == (1, 3)
         assert [(row["file"], row["row"]) for row in rejects(report, "cat.t")] == [("t.csv", "3")]
@@ -481,7 +484,7 @@ tables:
             {"nm": 365.0, "grade": "X"},
             {"nm": 464.0, "grade": "B"},
         ]
-        pinned = site.store.current()[1]["cat.t"].provenance["hashes"]
+        pinned = site.store.read_published_records()[1]["cat.t"].provenance["hashes"]
         assert "bands.csv" in pinned
 
 
@@ -497,15 +500,15 @@ tables:
     source: {kind: csv, files: t.csv}
 """
     good = "import pyarrow.compute as pc\n\ndef twice(x):\n    return pc.multiply(x, 2.0)\n"
-    with site_with(tmp_path, text, {"t.csv": "x\n1\n2\n", "fun.py": good}) as site:
-        ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, text, {"t.csv": "x\n1\n2\n", "fun.py": good}) as site:
+        ingest_collection(site, "cat")
         assert rows(site, "SELECT a FROM cat.t ORDER BY a") == [{"a": 2.0}, {"a": 4.0}]
-        (site.settings.collections / "cat" / "fun.py").write_text("def twice(x):\n    return x[:1]\n")
+        (site.settings.collections_directory / "cat" / "fun.py").write_text("def twice(x):\n    return x[:1]\n")
         with pytest.raises(DataError, match="gave 1 values for 2 rows"):
-            ingest(site, "cat")
-        (site.settings.collections / "cat" / "fun.py").write_text("def twice(x):\n    return 1 / 0\n")
+            ingest_collection(site, "cat")
+        (site.settings.collections_directory / "cat" / "fun.py").write_text("def twice(x):\n    return 1 / 0\n")
         with pytest.raises(DataError, match="the function twice failed: ZeroDivisionError"):
-            ingest(site, "cat")
+            ingest_collection(site, "cat")
 
 
 def test_a_table_made_from_another_collections_tables(tmp_path):
@@ -516,13 +519,13 @@ tables:
   bright:
     source: {kind: query, adql: "SELECT id, mag FROM cat.stars WHERE mag < 5"}
 """
-    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
-        ingest(site, "cat")
-    with site_with(tmp_path, other, {}) as site:
-        ingest(site, "derived")
-        record = site.store.current()[1]["derived.bright"]
-        assert record.provenance["inputs"] == {"cat.stars": site.store.current()[1]["cat.stars"].id}
-        assert record.table.column("mag").unit == "mag"
+    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        ingest_collection(site, "cat")
+    with open_site_with_descriptor(tmp_path, other, {}) as site:
+        ingest_collection(site, "derived")
+        record = site.store.read_published_records()[1]["derived.bright"]
+        assert record.provenance["inputs"] == {"cat.stars": site.store.read_published_records()[1]["cat.stars"].id}
+        assert record.table.find_column("mag").unit == "mag"
         assert rows(site, "SELECT id FROM derived.bright") == [{"id": 1}]
 
 
@@ -535,43 +538,43 @@ tables:
     view: SELECT id, mag FROM cat.stars WHERE mag < 5
 tests: [{query: SELECT COUNT(*) AS n FROM views.bright, expect: {n: 1}}]
 """
-    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
-        ingest(site, "cat")
-    with site_with(tmp_path, views, {}) as site:
+    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        ingest_collection(site, "cat")
+    with open_site_with_descriptor(tmp_path, views, {}) as site:
         assert rows(site, "SELECT id FROM views.bright") == [{"id": 1}]
-        report = ingest(site, "views")
+        report = ingest_collection(site, "views")
         assert (report.published, [test.passed for test in report.tests]) == (True, [True])
         assert rows(site, "SELECT id FROM views.bright") == [{"id": 1}]
 
 
 def test_a_table_taken_out_of_the_descriptor_goes_with_the_next_ingest(tmp_path):
     more = STARS + "  more:\n    source: {kind: csv, files: stars.csv}\n"
-    with site_with(tmp_path, more, {"stars.csv": ROWS}) as site:
-        ingest(site, "cat")
-        (site.settings.collections / "cat" / "cat.yaml").write_text(STARS)
-        assert "cat.more" in site.refresh().published
-        ingest(site, "cat")
-        assert set(site.current().published) == {"cat.stars"}
-        site.store.rollback("cat")
-        assert set(site.refresh().published) == {"cat.stars", "cat.more"}
+    with open_site_with_descriptor(tmp_path, more, {"stars.csv": ROWS}) as site:
+        ingest_collection(site, "cat")
+        (site.settings.collections_directory / "cat" / "cat.yaml").write_text(STARS)
+        assert "cat.more" in site.refresh_published_state().tables_by_name
+        ingest_collection(site, "cat")
+        assert set(site.get_published_state().tables_by_name) == {"cat.stars"}
+        site.store.roll_back("cat")
+        assert set(site.refresh_published_state().tables_by_name) == {"cat.stars", "cat.more"}
 
 
 def test_warnings_of_the_mapping_are_in_the_report(tmp_path):
     text = "collection: cat\ntables:\n  main:\n    source: {kind: csv, files: a.csv}\n"
-    with site_with(tmp_path, text, {"a.csv": "id,B-V\n1,2\n"}) as site:
-        report = ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, text, {"a.csv": "id,B-V\n1,2\n"}) as site:
+        report = ingest_collection(site, "cat")
         assert report.published
         (warning,) = report.warnings
         assert 'cat.yaml:3:3: tables.main: queries must write "B-V" in double quotes' in warning
-        assert f"warning: {warning}" in report.text()
-        assert ingest(site, "cat", dry_run=True).warnings == report.warnings
+        assert f"warning: {warning}" in report.format_text()
+        assert ingest_collection(site, "cat", dry_run=True).warnings == report.warnings
 
 
 @pytest.mark.parametrize("kind", ["fits", "votable", "csv"])
 def test_columns_that_differ_in_case_alone(tmp_path, kind):
     from astropy.io import fits
 
-    from hven.descriptor.new import create
+    from hven.descriptor.drafting import create_descriptor
     from hven.model.settings import Settings
 
     path = tmp_path / f"a.{kind}"
@@ -588,18 +591,18 @@ def test_columns_that_differ_in_case_alone(tmp_path, kind):
         path.write_text(
             f"<VOTABLE version='1.4'><RESOURCE><TABLE>{fields}<DATA><TABLEDATA>{cells}</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>"
         )
-    made = create(Settings(directory=tmp_path), "cat", str(path))
+    made = create_descriptor(Settings(directory=tmp_path), "cat", str(path))
     with Site(Settings(directory=tmp_path)) as site:
-        assert ingest(site, "cat").warnings == []
+        assert ingest_collection(site, "cat").warnings == []
         found = rows(site, "SELECT * FROM cat.main ORDER BY 1")
         assert [list(row.values()) for row in found] == [[1, 10, 100], [2, 11, 101]]
         assert next(iter(found[0])) == "r"
         followed = f"collection: cat\ntables:\n  main:\n    source: {{kind: {kind}, files: ../../a.{kind}}}\n"
         made.write_text(followed)
         if kind == "votable":  # the reader has numbered them already
-            assert ingest(site, "cat").published
+            assert ingest_collection(site, "cat").published
         else:
             with pytest.raises(
                 DescriptorError, match="'R' and 'r', which differ only in case; list the table's columns"
             ):
-                ingest(site, "cat")
+                ingest_collection(site, "cat")

@@ -10,15 +10,15 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from hven import query
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model.errors import DescriptorError
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 
 def rows(site, adql):
-    with query.run(adql, OWNER, site=site) as result:
-        return [row for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 DEM = """\
@@ -52,12 +52,12 @@ def test_rows_without_a_distance_are_counted_and_said(tmp_path):
         """      sun_distance: "in_unit(\\"dsun (km)\\" * 1, 'au')"\n""",
         "      sun_distance: light_time(dsun, 'km') / 499.0047838\n",
     ).replace(", unit: au}", "}")
-    with site_with(tmp_path, text, {"maps.csv": MAPS, "one.fits": b"x" * 2880}) as site:
-        report = ingest(site, "dem")
+    with open_site_with_descriptor(tmp_path, text, {"maps.csv": MAPS, "one.fits": b"x" * 2880}) as site:
+        report = ingest_collection(site, "dem")
         found = report.tables["dem.maps"].findings
         assert (found["sun_distance: without dsun"].count, found["sun_distance: without dsun"].severity) == (2, "info")
         assert (found["target_time: without dsun"].count, found["target_time: without t"].count) == (2, 1)
-        assert "info: 2 rows without dsun: sun_distance left empty" in report.text()
+        assert "info: 2 rows without dsun: sun_distance left empty" in report.format_text()
         assert report.tables["dem.maps"].published == 3
         assert (found["target_class: empty"].count, found["file_size: empty"].count) == (1, 1)
         got = rows(site, "SELECT * FROM dem.maps ORDER BY obs_id")
@@ -72,8 +72,11 @@ def test_rows_without_a_distance_are_counted_and_said(tmp_path):
 
 def test_a_value_without_a_unit_is_refused_with_the_place(tmp_path):
     text = DEM.replace("light_time(dsun, 'km')", "light_time(dsun)")
-    with site_with(tmp_path, text, {"maps.csv": MAPS}) as site, pytest.raises(DescriptorError) as caught:
-        ingest(site, "dem")
+    with (
+        open_site_with_descriptor(tmp_path, text, {"maps.csv": MAPS}) as site,
+        pytest.raises(DescriptorError) as caught,
+    ):
+        ingest_collection(site, "dem")
     fault = next(fault for fault in caught.value.faults if "light_time" in fault.message)
     assert "has no unit" in fault.message
     assert "light_time(.., 'au')" in fault.remedy
@@ -99,10 +102,10 @@ def image(how):
 
 @pytest.mark.parametrize("hows", [("cd",), ("pc",), ("rota",), ("cd", "rota")])
 def test_footprints_from_headers_as_astropy(tmp_path, hows):
-    with site_with(tmp_path, IMAGES) as site:
+    with open_site_with_descriptor(tmp_path, IMAGES) as site:
         for how in hows:
             image(how).writeto(tmp_path / "collections" / "images" / f"{how}.fits")
-        report = ingest(site, "images")
+        report = ingest_collection(site, "images")
         assert not any(finding.severity == "error" for finding in report.tables["images.main"].findings.values())
         for row in rows(site, "SELECT name, s_region FROM images.main"):
             header = image(row["name"].partition(".")[0]).header
@@ -111,10 +114,10 @@ def test_footprints_from_headers_as_astropy(tmp_path, hows):
 
 
 def test_an_image_without_cards_is_refused_with_their_names(tmp_path):
-    with site_with(tmp_path, IMAGES) as site:
+    with open_site_with_descriptor(tmp_path, IMAGES) as site:
         fits.PrimaryHDU(np.zeros((5, 5))).writeto(tmp_path / "collections" / "images" / "a.fits")
         with pytest.raises(DescriptorError, match=r"wcs_footprint\(\) finds no CTYPE1, CTYPE2, CRVAL1"):
-            ingest(site, "images")
+            ingest_collection(site, "images")
 
 
 WRONG = """\
@@ -132,7 +135,9 @@ tables:
 
 
 def test_what_is_wrong_in_obscore_is_shown_with_its_value(tmp_path) -> None:
-    with site_with(tmp_path, WRONG, {"a.csv": "id,path,dec\na,https://x.example/a,1\nb,,2\nc,no address,3\n"}) as site:
-        report = ingest(site, "obs")
+    with open_site_with_descriptor(
+        tmp_path, WRONG, {"a.csv": "id,path,dec\na,https://x.example/a,1\nb,,2\nc,no address,3\n"}
+    ) as site:
+        report = ingest_collection(site, "obs")
     found = next(finding for finding in report.tables["obs.main"].findings.values() if "access_url" in finding.message)
     assert [(one.row, one.column, one.value) for one in found.offenders] == [(3, "access_url", "no address")]

@@ -7,10 +7,10 @@ import threading
 import pytest
 
 from hven import query
-from hven.ingest import ingest, stale
+from hven.ingest import find_stale_tables, ingest_collection
 from hven.model.errors import DescriptorError
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from running import hven
 
 HEADERS = """\
@@ -48,25 +48,25 @@ ROWS = "file,night,target,ok\na,n1,Mars,1\nb,n1,Mars,1\nc,n2,Venus,1\nd,n2,Venus
 
 
 def rows(site, adql):
-    with query.run(adql, OWNER, site=site) as result:
-        return [row for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 @pytest.fixture
 def site(tmp_path):
-    with site_with(tmp_path, HEADERS, {"headers.csv": ROWS}) as opened:
-        home = opened.settings.collections / "summary"
+    with open_site_with_descriptor(tmp_path, HEADERS, {"headers.csv": ROWS}) as opened:
+        home = opened.settings.collections_directory / "summary"
         home.mkdir()
         (home / "summary.yaml").write_text(SUMMARY)
         (home / "names.csv").write_text("target\nMars\nVenus\n")
-        opened.refresh()
-        ingest(opened, "raw")
-        ingest(opened, "summary")
+        opened.refresh_published_state()
+        ingest_collection(opened, "raw")
+        ingest_collection(opened, "summary")
         yield opened
 
 
 def more(site, text):
-    with (site.settings.collections / "raw" / "headers.csv").open("a") as file:
+    with (site.settings.collections_directory / "raw" / "headers.csv").open("a") as file:
         file.write(text)
 
 
@@ -75,27 +75,27 @@ def test_stages_of_one_collection_in_any_order(site):
         {"target": "Mars", "n": 2},
         {"target": "Venus", "n": 1},
     ]
-    held = site.store.current()[1]
+    held = site.store.read_published_records()[1]
     assert held["raw.targets"].provenance["inputs"] == {"raw.observations": held["raw.observations"].id}
     assert held["raw.observations"].provenance["inputs"] == {"raw.headers": held["raw.headers"].id}
     assert len({held[f"raw.{name}"].run for name in ("targets", "observations", "headers")}) == 1
 
 
 def test_followers_elsewhere_are_made_anew_in_the_same_moment(site):
-    names = site.store.current()[1]["summary.seen"].id
+    names = site.store.read_published_records()[1]["summary.seen"].id
     more(site, "e,n3,Venus,1\n")
     wrong, over = [], threading.Event()
 
     def watch():
         while not over.is_set():
-            held = site.store.current()[1]
+            held = site.store.read_published_records()[1]
             if held["summary.bright"].provenance["inputs"]["raw.targets"] != held["raw.targets"].id:
                 wrong.append(held)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        report = ingest(site, "raw")
+        report = ingest_collection(site, "raw")
     finally:
         over.set()
         watcher.join()
@@ -108,19 +108,19 @@ def test_followers_elsewhere_are_made_anew_in_the_same_moment(site):
         "summary.bright": 2,
         "summary.joint": 2,
     }
-    assert "summary.joint: 2 rows, made anew from it" in report.text()
-    held = site.store.current()[1]
+    assert "summary.joint: 2 rows, made anew from it" in report.format_text()
+    held = site.store.read_published_records()[1]
     assert held["summary.seen"].id == names
     assert held["summary.joint"].provenance["inputs"] == {
         "summary.bright": held["summary.bright"].id,
         "summary.seen": names,
     }
-    assert stale(held) == []
+    assert find_stale_tables(held) == []
 
 
 def test_a_follower_that_fails_stays_and_is_stale(site):
     more(site, "".join(f"x{n},n3,Mars,1\n" for n in range(9)))
-    report = ingest(site, "raw")
+    report = ingest_collection(site, "raw")
     assert report.published
     assert any(
         "summary.bright is made from this, and could not be made anew" in text and "tests" in text
@@ -128,7 +128,7 @@ def test_a_follower_that_fails_stays_and_is_stale(site):
     )
     assert rows(site, "SELECT n FROM raw.targets WHERE target = 'Mars'") == [{"n": 11}]
     assert rows(site, "SELECT n FROM summary.bright") == [{"n": 2}]
-    [line] = stale(site.store.current()[1])
+    [line] = find_stale_tables(site.store.read_published_records()[1])
     assert line.startswith("summary.bright was made from raw.targets as it was before ")
     (site.settings.directory / "hven.toml").write_text('name = "test"\n')
     told = hven("status", cwd=site.settings.directory).stdout
@@ -136,16 +136,16 @@ def test_a_follower_that_fails_stays_and_is_stale(site):
 
 
 def test_a_sample_leaves_followers_alone(site):
-    report = ingest(site, "raw", sample=1)
+    report = ingest_collection(site, "raw", sample_rows=1)
     assert not report.followers
-    assert len(stale(site.store.current()[1])) == 1
+    assert len(find_stale_tables(site.store.read_published_records()[1])) == 1
 
 
 def test_circles_are_refused_with_their_place(site):
-    home = site.settings.collections / "raw" / "raw.yaml"
+    home = site.settings.collections_directory / "raw" / "raw.yaml"
     home.write_text(HEADERS.replace("FROM raw.observations GROUP BY target", "FROM summary.joint GROUP BY target"))
     with pytest.raises(DescriptorError) as caught:
-        ingest(site, "raw")
+        ingest_collection(site, "raw")
     [fault] = caught.value.faults
     assert (
         fault.message

@@ -9,15 +9,15 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.engines._functions import _area_text
-from hven.ingest import ingest
+from hven.engines._sky_functions import _compute_text_area
+from hven.ingest import ingest_collection
 from hven.lint import regions
 from hven.model import shape_columns
 from hven.model.settings import Settings
 from hven.model.sky import shape_text
 from hven.site import Site
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from running import hven
 
 DESCRIPTOR = """\
@@ -56,8 +56,8 @@ def test_outlines_on_a_body(tmp_path, outline, astray_rows):
         )
         for name, item in ITEMS.items()
     }
-    with site_with(tmp_path, DESCRIPTOR.replace("OUTLINE", outline), files) as site:
-        report = ingest(site, "scallops")
+    with open_site_with_descriptor(tmp_path, DESCRIPTOR.replace("OUTLINE", outline), files) as site:
+        report = ingest_collection(site, "scallops")
         table = report.tables["scallops.epn_core"]
         assert (table.published, table.rejected) == (3, 0), table
         told = [problem for name, problem in table.findings.items() if name.startswith("footprint.orientation")]
@@ -65,22 +65,23 @@ def test_outlines_on_a_body(tmp_path, outline, astray_rows):
             [(astray_rows, "warning")] if astray_rows else []
         )
         assert all("oriented(x, 'body')" in problem.message for problem in told)
-        with query.run(
-            "SELECT granule_uid, s_region, AREA(s_region) AS a FROM scallops.epn_core", OWNER, site=site
+        with query.run_query(
+            "SELECT granule_uid, s_region, AREA(s_region) AS a FROM scallops.epn_core", OWNER_PRINCIPAL, site=site
         ) as result:
-            rows = {row["granule_uid"]: row for batch in result.batches() for row in batch.to_pylist()}
+            rows = {row["granule_uid"]: row for batch in result.iterate_batches() for row in batch.to_pylist()}
         for row in rows.values():  # the reader of lint says the same
             assert all(
-                regions.turns_wrong(one, outside=True) is bool(astray_rows) for one in regions.shapes(row["s_region"])
+                regions.has_wrong_orientation(one, seen_from_outside=True) is bool(astray_rows)
+                for one in regions.parse_shapes(row["s_region"])
             )
         assert rows["two"]["a"] == pytest.approx(
             2 * rows["one"]["a"] * np.cos(np.radians(43.7)) / np.cos(np.radians(20)), rel=1e-4
         )
-        with query.run(
+        with query.run_query(
             "SELECT granule_uid FROM scallops.epn_core WHERE 1 = CONTAINS(POINT(84.9, 43.7), s_region) OR 1 = CONTAINS(POINT(0.1, -5), s_region)",
-            OWNER, site=site,
+            OWNER_PRINCIPAL, site=site,
         ) as result:  # fmt: skip
-            assert {row for batch in result.batches() for row in batch.column(0).to_pylist()} == {"two", "seam"}
+            assert {row for batch in result.iterate_batches() for row in batch.column(0).to_pylist()} == {"two", "seam"}
     (tmp_path / "hven.toml").write_text('name = "t"\n')
     foretold = hven("--site", tmp_path, "check").stdout  # what the ingest warns of
     assert (
@@ -99,8 +100,8 @@ def test_what_is_no_region_says_why(tmp_path):
     text = text.replace(
         """, c1min: 'lon_360("bbox"[1])', c1max: 'lon_360("bbox"[3])', c2min: '"bbox"[2]', c2max: '"bbox"[4]'""", ""
     )
-    with site_with(tmp_path, text, {"a.csv": lines}) as site:
-        table = ingest(site, "scallops").tables["scallops.epn_core"]
+    with open_site_with_descriptor(tmp_path, text, {"a.csv": lines}) as site:
+        table = ingest_collection(site, "scallops").tables["scallops.epn_core"]
     assert table.rejected == 2
     [problem] = [problem for name, problem in table.findings.items() if name.startswith("epn.region")]
     assert "a polygon needs three pairs of numbers or more, not 7 numbers" in problem.message
@@ -122,9 +123,9 @@ TEXTS = [
 def test_polygons_turn_and_nothing_else_changes():
     given = pa.array(TEXTS, pa.string())
     for outside in (False, True):
-        made = shape_columns.turned(given, outside=outside)
-        assert not shape_columns.read_polygons(made).astray(outside=outside).any()
-        assert shape_columns.read_polygons(made).astray(outside=not outside).tolist() == [
+        made = shape_columns.orient_polygons(given, seen_from_outside=outside)
+        assert not shape_columns.parse_polygons(made).find_misoriented_rows(seen_from_outside=outside).any()
+        assert shape_columns.parse_polygons(made).find_misoriented_rows(seen_from_outside=not outside).tolist() == [
             True,
             True,
             True,
@@ -143,25 +144,32 @@ def test_polygons_turn_and_nothing_else_changes():
                 after.replace("(", " ").replace(")", " ").split()
             )
             if before and len(before) > 15:
-                read = shape_text.stcs if before[0].isupper() else lambda text: shape_text.parse("multishape", text)
+                read = (
+                    shape_text.parse_stcs
+                    if before[0].isupper()
+                    else lambda text: shape_text.parse_shape("multishape", text)
+                )
                 one, two = read(before), read(after)
-                assert (getattr(one, "shape", one).area()) == pytest.approx(
-                    getattr(two, "shape", two).area(), rel=1e-12
+                assert (getattr(one, "shape", one).compute_area()) == pytest.approx(
+                    getattr(two, "shape", two).compute_area(), rel=1e-12
                 )
 
 
 def test_polygons_of_a_column_are_read_alike_by_the_thousand_and_word_by_word():
     texts = pa.array([*TEXTS, "polygon icrs 1 2 3 4 5 6", "polygon 0 0 10 95 10 10", "polygon 0 0 10 10 10 0 0 10", "x polygon 1 1 2 1 2 2"] * 2)  # fmt: skip
-    found, slow = shape_columns.read_polygons(texts), shape_columns._Polygons(texts)
+    found, slow = shape_columns.parse_polygons(texts), shape_columns._PolygonWords(texts)
     order = np.argsort(found.rows, kind="stable")
     assert found.rows[order].tolist() == slow.rows.tolist()
     parts = [found.numbers[found.starts[at] : found.starts[at + 1]].tolist() for at in order]
     assert parts == [slow.numbers[a:b].tolist() for a, b in zip(slow.starts[:-1], slow.starts[1:], strict=True)]
     for row, text in enumerate(texts):  # each row is judged as it is alone
         alone = pa.array([text.as_py()], pa.string())
-        assert shape_columns.read_polygons(alone).crossing()[0] == found.crossing()[row]
-        assert shape_columns.read_polygons(alone).astray(outside=True)[0] == found.astray(outside=True)[row]
-    assert np.flatnonzero(found.crossing())[0] == 11
+        assert shape_columns.parse_polygons(alone).find_self_crossing_rows()[0] == found.find_self_crossing_rows()[row]
+        assert (
+            shape_columns.parse_polygons(alone).find_misoriented_rows(seen_from_outside=True)[0]
+            == found.find_misoriented_rows(seen_from_outside=True)[row]
+        )
+    assert np.flatnonzero(found.find_self_crossing_rows())[0] == 11
 
 
 def excess(corners: list[tuple[float, float]]) -> float:
@@ -199,7 +207,7 @@ def test_areas_of_a_column_are_those_of_its_polygons():
         "polygon " + " ".join(f"{lon!r} {lat!r}" for lon, lat in [(float(a), float(b)) for a, b in one])
         for one in corners
     ]
-    assert _area_text(pa.array(texts)).to_pylist() == pytest.approx([excess(one) for one in corners], rel=1e-7)
+    assert _compute_text_area(pa.array(texts)).to_pylist() == pytest.approx([excess(one) for one in corners], rel=1e-7)
     known = {
         "polygon 0 0 90 0 0 90": 4 * 180 * 180 / np.pi / 8,  # an octant
         "circle 10 20 90": 2 * 180 * 180 / np.pi,
@@ -209,13 +217,13 @@ def test_areas_of_a_column_are_those_of_its_polygons():
         "nothing": None,
     }
     for text, area in known.items():
-        assert _area_text(pa.array([text, text])).to_pylist() == (
+        assert _compute_text_area(pa.array([text, text])).to_pylist() == (
             [None] * 2 if area is None else pytest.approx([area] * 2, rel=5e-3)
         )
 
 
 def test_new_proposes_outline_box_target_and_instruments_of_items(tmp_path):
-    with site_with(tmp_path, "collection: unused\ntitle: none\n", name="unused"):
+    with open_site_with_descriptor(tmp_path, "collection: unused\ntitle: none\n", name="unused"):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     for name, item in ITEMS.items():
         said = {
@@ -235,10 +243,12 @@ def test_new_proposes_outline_box_target_and_instruments_of_items(tmp_path):
     assert "frame: body" in text
     path.write_text(text.replace("    set:\n", "    set:\n      processing_level: 5\n"))
     with Site(Settings(directory=tmp_path)) as site:
-        table = ingest(site, "sites").tables["sites.epn_core"]
+        table = ingest_collection(site, "sites").tables["sites.epn_core"]
         assert (table.published, [name for name in table.findings if "orientation" in name]) == (3, [])
         columns = "c1min, c1max, c2min, c2max, target_name, target_class, instrument_name, instrument_host_name, spatial_frame_type"
-        with query.run(f"SELECT {columns} FROM sites.epn_core ORDER BY granule_uid", OWNER, site=site) as result:
-            rows = [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+        with query.run_query(
+            f"SELECT {columns} FROM sites.epn_core ORDER BY granule_uid", OWNER_PRINCIPAL, site=site
+        ) as result:
+            rows = [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
     rest = ("Mars", "planet", "CRISM#OMEGA", "MRO", "body")
     assert rows == [(359.0, 3.0, 2.0, 4.0, *rest), (0.0, 360.0, 2.0, 4.0, *rest), (359.0, 3.0, 2.0, 4.0, *rest)]

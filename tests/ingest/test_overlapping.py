@@ -10,14 +10,14 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.ingest import _ledger, ingest
-from hven.ingest._transform import Transform
-from hven.ingest._validate import Validation
-from hven.ingest.sync import sync
+from hven.ingest import _ledger, ingest_collection
+from hven.ingest._row_validation import RowValidator
+from hven.ingest._transform import MappingTransform
+from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError
-from hven.site.auth._permit import OWNER
-from hven.sources.sql import rows as source_rows
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.sources.sql import database_rows as source_rows
+from hven.testing.site import open_site_with_descriptor
 
 TEXT = """
 collection: c
@@ -39,7 +39,7 @@ COUNT = 200
 
 @pytest.fixture
 def home(tmp_path):
-    with site_with(tmp_path, TEXT, {"f.py": FUNCTION.replace("BAD", "None")}) as site:
+    with open_site_with_descriptor(tmp_path, TEXT, {"f.py": FUNCTION.replace("BAD", "None")}) as site:
         directory = tmp_path / "collections/c"
         with sqlite3.connect(directory / "d.sqlite") as base:
             base.execute("CREATE TABLE d (id integer, v real, word text)")
@@ -52,18 +52,18 @@ def home(tmp_path):
         yield site, directory
 
 
-def run(site, do=ingest):
+def run(site, do=ingest_collection):
     """Run, and give all that is known of it afterwards."""
     report = do(site, "c").tables["c.main"]
-    with query.run("SELECT * FROM c.main ORDER BY id", OWNER, site=site) as result:
-        published = result.table().to_pylist()
+    with query.run_query("SELECT * FROM c.main ORDER BY id", OWNER_PRINCIPAL, site=site) as result:
+        published = result.read_table().to_pylist()
     found = {
         rule: (one.count, one.severity, one.message, [str(each) for each in one.offenders])
         for rule, one in report.findings.items()
     }
     kept = Path(report.rejects).read_text()
-    state = _ledger.state_of(site, site.store.current()[1]["c.main"].id)
-    lines = _ledger.read(site, "c.main", state.ledger).to_pylist()
+    state = _ledger.load_sync_state(site, site.store.read_published_records()[1]["c.main"].id)
+    lines = _ledger.read_ledger(site, "c.main", state.ledger).to_pylist()
     counts = (report.read, report.skipped, report.rejected, report.published)
     return counts, published, dict(sorted(found.items())), kept, lines
 
@@ -74,7 +74,7 @@ def test_short_batches_give_what_a_long_one_gives(home, monkeypatch, size):
     whole = run(site)
     assert whole[0] == (200, 1, 49, 150), "some of everything"
     assert {"once", "x: range"} <= set(whole[2])
-    monkeypatch.setattr(source_rows, "ROWS", size)
+    monkeypatch.setattr(source_rows, "BATCH_ROWS", size)
     assert run(site) == whole
 
 
@@ -84,22 +84,22 @@ def threads():
 
 def test_what_fails_fails_in_its_turn(home, monkeypatch):
     site, directory = home
-    monkeypatch.setattr(source_rows, "ROWS", 10)
+    monkeypatch.setattr(source_rows, "BATCH_ROWS", 10)
     before = threads()
     (directory / "f.py").write_text(FUNCTION.replace("BAD", "174.0"))
     with pytest.raises(DataError, match=r"the function f failed: AssertionError.*in row 174 of None, with 174\.0"):
-        ingest(site, "c")
+        ingest_collection(site, "c")
     assert threads() <= before
-    (path,) = (site.settings.var).rglob("main.csv")
+    (path,) = (site.settings.var_directory).rglob("main.csv")
     kept = [int(line.split(",")[1]) for line in path.read_text().splitlines()[1:]]
     assert kept == [114, 120, *(n for n in range(151, 171) if n % 17)], "those of all batches before, and none behind"
-    assert "c.main" not in site.store.current()[1]
-    assert not list(site.settings.var.rglob("*.staging"))
+    assert "c.main" not in site.store.read_published_records()[1]
+    assert not list(site.settings.var_directory.rglob("*.staging"))
 
 
 def test_an_interrupted_ingest_leaves_nothing(home, monkeypatch):
     site, _ = home
-    monkeypatch.setattr(source_rows, "ROWS", 10)
+    monkeypatch.setattr(source_rows, "BATCH_ROWS", 10)
     before, seen = threads(), []
 
     def stop(progress):
@@ -108,24 +108,24 @@ def test_an_interrupted_ingest_leaves_nothing(home, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ingest(site, "c", progress=stop)
+        ingest_collection(site, "c", progress=stop)
     assert threads() <= before
     assert seen == sorted(seen)
-    assert not list(site.settings.var.rglob("*.staging"))
-    assert site.store.runs.of("c")[0].phase == "ABORTED"
+    assert not list(site.settings.var_directory.rglob("*.staging"))
+    assert site.store.runs.list_runs("c")[0].phase == "ABORTED"
     assert run(site)[0][3] == 150
 
 
-@pytest.mark.parametrize("do", [ingest, sync])
+@pytest.mark.parametrize("do", [ingest_collection, sync_collection])
 def test_the_next_batch_is_mapped_before_this_one_is_checked_but_where_rows_are_looked_up(home, monkeypatch, do):
     site, directory = home
-    if do is sync:
-        sync(site, "c")
+    if do is sync_collection:
+        sync_collection(site, "c")
         with sqlite3.connect(directory / "d.sqlite") as base:
             base.execute("UPDATE d SET v = v + 0.25")
         base.close()
-    monkeypatch.setattr(source_rows, "ROWS", 100)
-    apply, broken = Transform.apply, Validation.broken
+    monkeypatch.setattr(source_rows, "BATCH_ROWS", 100)
+    apply, broken = MappingTransform.map_batch, RowValidator.find_violations
     mapped, done, order = [], threading.Event(), []
 
     def mapping(self, batch: pa.RecordBatch):
@@ -136,12 +136,12 @@ def test_the_next_batch_is_mapped_before_this_one_is_checked_but_where_rows_are_
             done.set()
 
     def checking(self, *given):
-        if do is ingest:
+        if do is ingest_collection:
             assert done.wait(60), "the second batch waits for the first"
         order.append("checked")
         yield from broken(self, *given)
 
-    monkeypatch.setattr(Transform, "apply", mapping)
-    monkeypatch.setattr(Validation, "broken", checking)
-    do(site, "c", **({"accept": True} if do is sync else {}))
-    assert order == (["mapped"] * 2 + ["checked"] * 2 if do is ingest else ["mapped", "checked"] * 2)
+    monkeypatch.setattr(MappingTransform, "map_batch", mapping)
+    monkeypatch.setattr(RowValidator, "find_violations", checking)
+    do(site, "c", **({"accept_changes": True} if do is sync_collection else {}))
+    assert order == (["mapped"] * 2 + ["checked"] * 2 if do is ingest_collection else ["mapped", "checked"] * 2)

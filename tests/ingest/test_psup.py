@@ -8,9 +8,9 @@ import tarfile
 import pytest
 
 from hven import query
-from hven.ingest import ingest
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.ingest import ingest_collection
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from shared import shared
 
 OMEGA = """\
@@ -74,14 +74,14 @@ def made(tmp_path_factory):
                 kind = {"omega_data_cubes": "cube", "omega_mineral_maps": "map"}.get(parts[1])
                 if kind is not None:
                     found[f"{kind}_{parts[-1]}"] = archive.extractfile(member).read().decode()
-    with site_with(home, OMEGA, found) as site:
-        report = ingest(site, "omega")
+    with open_site_with_descriptor(home, OMEGA, found) as site:
+        report = ingest_collection(site, "omega")
         yield site, report, {name: json.loads(text) for name, text in found.items()}
 
 
 def rows(site, adql):
-    with query.run(adql, OWNER, site=site) as result:
-        return result.table().to_pylist()
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        return result.read_table().to_pylist()
 
 
 def test_two_granules_of_each_cube(made):

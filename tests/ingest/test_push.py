@@ -18,33 +18,33 @@ import pytest
 import sqlalchemy as sa
 
 from hven import query
-from hven.descriptor import check
-from hven.engines.postgres.settings import Postgres
-from hven.ingest import _space as space
-from hven.ingest import ingest, move
+from hven.descriptor import check_descriptor
+from hven.engines.postgres.settings import PostgresSettings
+from hven.ingest import _disk_space as space
+from hven.ingest import ingest_collection, move_collection
 from hven.ingest import push as pushing
-from hven.ingest.push import Refused, Taken, Write, Written
-from hven.ingest.sync import sync
+from hven.ingest.push import KeyTakenError, RowsRefusedError, WriteRequest, WriteResult
+from hven.ingest.sync import sync_collection
 from hven.model.errors import (
-    NotFound,
-    Outdated,
-    Overloaded,
+    NotFoundError,
+    OverloadedError,
+    PreconditionFailedError,
     SourceError,
     StorageError,
-    TooLarge,
-    Unavailable,
+    StorageUnavailableError,
+    TooLargeError,
 )
 from hven.site import Site
-from hven.site.archive import backup
-from hven.site.auth import OWNER, Reader
-from hven.site.restoring import restore
+from hven.site.archive import write_backup
+from hven.site.auth import OWNER_PRINCIPAL, Principal
+from hven.site.restoration import restore_archive
 from hven.site.store import _database as db
-from hven.site.store import lease_name
-from hven.testing.site import site_with
+from hven.site.store import build_lease_name
+from hven.testing.site import open_site_with_descriptor
 from postgres import cluster
 
 KILLS = 60 if os.environ.get("HVEN_PROOF") == "full" else 3
-ANNA = Reader(name="anna")
+ANNA = Principal(name="anna")
 LOG = """
 collection: night
 title: A night log
@@ -72,24 +72,24 @@ tables:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with site_with(tmp_path, LOG) as found:
-        ingest(found, "night")
+    with open_site_with_descriptor(tmp_path, LOG) as found:
+        ingest_collection(found, "night")
         yield found
 
 
 def rows(
     site: Site, text: str = "SELECT id, observer, seeing, note FROM night.lines ORDER BY id"
 ) -> list[tuple[Any, ...]]:
-    with query.run(text, OWNER, site=site) as result:
-        return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(text, OWNER_PRINCIPAL, site=site) as result:
+        return [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
-def send(site: Site, action: str, given: Any = None, *, table: str = "night.lines", **more: Any) -> Written:
+def send(site: Site, action: str, given: Any = None, *, table: str = "night.lines", **more: Any) -> WriteResult:
     body = None
     if given is not None:
         body = site.settings.directory / "body"
         body.write_bytes(given if isinstance(given, bytes) else json.dumps(given).encode())
-    return pushing.push(site, table, Write(action=action, body=body, **more), ANNA)
+    return pushing.execute_write(site, table, WriteRequest(action=action, body=body, **more), ANNA)
 
 
 def test_a_line_is_written_changed_and_deleted(site: Site) -> None:
@@ -101,10 +101,10 @@ def test_a_line_is_written_changed_and_deleted(site: Site) -> None:
     changed = send(site, "PUT", {"note": "clouds", "seeing": ""}, key=("1",))
     assert (changed.ids, changed.rows) == ([1], 1)
     assert rows(site) == [(1, "Tycho", None, "clouds")], "named columns alone; empty is no value"
-    assert send(site, "DELETE", key=("1",)).removed == 1
+    assert send(site, "DELETE", key=("1",)).removed_rows == 1
     assert rows(site) == rows(site, "SELECT * FROM night.nights") == []
     assert send(site, "POST", {"time": "2026-11-23T21:00:00"}).ids == [2], "a number is given once"
-    assert [(one.by, one.action, one.rows, one.removed) for one in site.store.pushes.history("night.lines")] == [
+    assert [(one.by, one.action, one.rows, one.removed) for one in site.store.pushes.list_pushes("night.lines")] == [
         ("anna", "POST", 1, 0), ("anna", "DELETE", 0, 1), ("anna", "PUT", 1, 0), ("anna", "POST", 1, 0)
     ]  # fmt: skip
 
@@ -115,22 +115,22 @@ def test_a_table_of_two_sources(tmp_path: Path) -> None:
     )
     for line in ("columns: {id: int64", "ids: id", "writers:"):
         both = both.replace(f"      {line}", f"        {line}")
-    with site_with(tmp_path, both, {"old.csv": "id,time,observer,seeing,note\n1,1999-01-01,Ole,1,a\n2,1999-01-02,Ole,2,b\n"}) as site:  # fmt: skip
-        ingest(site, "night")
-        place = site.settings.collections / "night" / "old.csv"
+    with open_site_with_descriptor(tmp_path, both, {"old.csv": "id,time,observer,seeing,note\n1,1999-01-01,Ole,1,a\n2,1999-01-02,Ole,2,b\n"}) as site:  # fmt: skip
+        ingest_collection(site, "night")
+        place = site.settings.collections_directory / "night" / "old.csv"
         place.write_text(place.read_text() + "3,1999-01-03,Ole,3,c\n")
         assert send(site, "POST", {"time": "2026-11-23", "observer": "Tycho"}).ids == [3], "behind those of the file"
         assert [one[:2] for one in rows(site)] == [(1, "Ole"), (2, "Ole"), (3, "Tycho")], "other sources are not read"
-        with pytest.raises(NotFound, match="rows of other sources"):
+        with pytest.raises(NotFoundError, match="rows of other sources"):
             send(site, "PUT", {"note": "x"}, key=("1",))
-        with pytest.raises(Refused):
+        with pytest.raises(RowsRefusedError):
             send(site, "POST", {"id": 2, "time": "2026-11-23"})
-        assert len(site.store.pushes.history("night.lines")) == 1
+        assert len(site.store.pushes.list_pushes("night.lines")) == 1
         place.write_text("id,time,observer,seeing,note\n1,1999-01-01,Ole,7,a\n")
-        assert sync(site, "night", accept=True).changes["night.lines"].removed == 1
+        assert sync_collection(site, "night", accept_changes=True).changes["night.lines"].removed == 1
         assert rows(site) == [(1, "Ole", 7.0, "a"), (3, "Tycho", None, None)]
         place.unlink()
-        with pytest.raises(Unavailable, match="cannot be published now"):
+        with pytest.raises(StorageUnavailableError, match="cannot be published now"):
             send(site, "POST", {"time": "2026-11-24"})
 
 
@@ -138,45 +138,45 @@ def test_what_was_pushed_stays_whatever_is_done(site: Site, tmp_path: Path) -> N
     for number in range(6):
         send(site, "POST", {"time": f"2026-11-{number + 1:02}", "observer": f"o{number}"})
     send(site, "DELETE", key=("3",))
-    with site.store._database.reading() as connection:
+    with site.store._database.begin_read() as connection:
         pieces = connection.execute(sa.select(sa.func.count()).select_from(db.pushed)).scalar_one()
-    assert (pieces < 4, len(site.store.pushes.history("night.lines"))) == (True, 7), "small pieces are put together"
+    assert (pieces < 4, len(site.store.pushes.list_pushes("night.lines"))) == (True, 7), "small pieces are put together"
     there = rows(site)
     assert len(there) == 5
     (tmp_path / "hven.toml").write_text("")
-    for again in (ingest, sync):
+    for again in (ingest_collection, sync_collection):
         again(site, "night")
         assert rows(site) == there
     for data in (True, False):
-        backup(site, tmp_path / f"{data}.tar", data=data)
-        restore(tmp_path / f"{data}.tar", tmp_path / f"restored-{data}")
+        write_backup(site, tmp_path / f"{data}.tar", include_rows=data)
+        restore_archive(tmp_path / f"{data}.tar", tmp_path / f"restored-{data}")
         with Site(replace(site.settings, directory=tmp_path / f"restored-{data}")) as other:
             if not data:
-                ingest(other, "night")
+                ingest_collection(other, "night")
             assert rows(other) == there
             assert send(other, "POST", {"time": "2026-12-01"}).ids == [7]
-    site.store.rollback("night")
-    site.refresh()
-    with pytest.raises(Taken, match="held"):
+    site.store.roll_back("night")
+    site.refresh_published_state()
+    with pytest.raises(KeyTakenError, match="held"):
         send(site, "POST", {"time": "2026-12-01"})
 
 
 def test_columns_that_change(site: Site) -> None:
     send(site, "POST", {"time": "2026-11-23", "observer": "7", "note": "x"})
-    place = site.settings.collections / "night" / "night.yaml"
+    place = site.settings.collections_directory / "night" / "night.yaml"
     place.write_text(LOG.replace("note: string}\n      ids", "note: string, moon: float64}\n      ids").replace("      note: {type: string}", "      note: {type: string}\n      moon: {type: float64}"))  # fmt: skip
-    site.refresh()
+    site.refresh_published_state()
     send(site, "PUT", {"moon": 0.5}, key=("1",))
     assert rows(site, "SELECT note, moon FROM night.lines") == [("x", 0.5)]
     place.write_text(LOG.replace("note: string}\n      ids", "note: int32}\n      ids").replace("note: {type: string}", "note: {type: int32}"))  # fmt: skip
-    site.refresh()
+    site.refresh_published_state()
     with pytest.raises(SourceError, match="note was pushed as string"):
-        ingest(site, "night")
+        ingest_collection(site, "night")
 
 
 def test_rows_that_are_left_out_are_kept(tmp_path: Path) -> None:
-    with site_with(tmp_path, LOG.replace("    primary: id\n    columns:\n      id", "    primary: id\n    where: seeing < 5\n    columns:\n      id")) as site:  # fmt: skip
-        ingest(site, "night")
+    with open_site_with_descriptor(tmp_path, LOG.replace("    primary: id\n    columns:\n      id", "    primary: id\n    where: seeing < 5\n    columns:\n      id")) as site:  # fmt: skip
+        ingest_collection(site, "night")
         made = send(site, "POST", {"time": "2026-11-23", "seeing": 9})
         assert (rows(site), made.report.tables["night.lines"].skipped) == ([], 1)
         send(site, "PUT", {"seeing": 2}, key=("1",))
@@ -185,17 +185,17 @@ def test_rows_that_are_left_out_are_kept(tmp_path: Path) -> None:
 
 def test_more_than_the_limits(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.settings = replace(site.settings, limits=replace(site.settings.limits, upload_rows=3))
-    with pytest.raises(TooLarge, match="more than 3 rows"):
-        send(site, "POST", b"time\n" + b"2026-11-23\n" * 4, media="text/csv")
+    with pytest.raises(TooLargeError, match="more than 3 rows"):
+        send(site, "POST", b"time\n" + b"2026-11-23\n" * 4, media_type="text/csv")
 
     def full(*_: object, **__: object) -> None:
         raise StorageError("no space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(space, "check", full)
+        patched.setattr(space, "check_disk_space", full)
         with pytest.raises(StorageError, match="no space"):
             send(site, "POST", {"time": "2026-11-23"})
-    assert (rows(site), site.store.pushes.history("night.lines")) == ([], [])
+    assert (rows(site), site.store.pushes.list_pushes("night.lines")) == ([], [])
     assert send(site, "POST", {"time": "2026-11-23"}).ids == [1]
 
 
@@ -206,7 +206,7 @@ def test_many_at_once(site: Site) -> None:
         for number in range(3):
             body = site.settings.directory / f"{name}{number}"
             body.write_text(json.dumps({"time": "2026-11-23", "observer": name, "seeing": number}))
-            told.append(pushing.push(site, "night.lines", Write(action="POST", body=body), ANNA).ids[0])
+            told.append(pushing.execute_write(site, "night.lines", WriteRequest(action="POST", body=body), ANNA).ids[0])
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
     for one in threads:
@@ -215,16 +215,21 @@ def test_many_at_once(site: Site) -> None:
         one.join()
     assert sorted(map(int, map(str, told))) == list(range(1, 13))
     assert len(rows(site)) == 12
-    _, state = pushing.row(site, "night.lines", ("1",))
+    _, state = pushing.find_pushed_row(site, "night.lines", ("1",))
     ends: list[str] = []
 
     def change(value: int) -> None:
         body = site.settings.directory / f"change{value}"
         body.write_text(json.dumps({"seeing": value}))
         try:
-            pushing.push(site, "night.lines", Write(action="PUT", body=body, key=("1",), match=f'"{state}"'), ANNA)
+            pushing.execute_write(
+                site,
+                "night.lines",
+                WriteRequest(action="PUT", body=body, key=("1",), expected_state=f'"{state}"'),
+                ANNA,
+            )
             ends.append(str(value))
-        except Outdated:
+        except PreconditionFailedError:
             ends.append("outdated")
 
     threads = [threading.Thread(target=change, args=(value,)) for value in (11, 12)]
@@ -237,8 +242,8 @@ def test_many_at_once(site: Site) -> None:
 
 
 def test_who_comes_during_an_ingest_waits(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pushing, "WAIT", 0.0)
-    with site.store.leases.held(lease_name("night")), pytest.raises(Overloaded):
+    monkeypatch.setattr(pushing, "LEASE_TIMEOUT_SECONDS", 0.0)
+    with site.store.leases.hold_lease(build_lease_name("night")), pytest.raises(OverloadedError):
         send(site, "POST", {"time": "2026-11-23"})
     assert send(site, "POST", {"time": "2026-11-23"}).ids == [1]
 
@@ -246,10 +251,10 @@ def test_who_comes_during_an_ingest_waits(site: Site, monkeypatch: pytest.Monkey
 # each child counts the calls of a push, and kills itself at one of them
 CHILDREN = """
 import json, os, pathlib, signal, sys, threading
-from hven.ingest.push import Write, push
+from hven.ingest.push import WriteRequest, execute_write
 from hven.model.settings import Settings
 from hven.site import Site
-from hven.site.auth import Reader
+from hven.site.auth import Principal
 
 def work(order):
     count = [0]
@@ -260,8 +265,8 @@ def work(order):
     with Site(Settings(directory=pathlib.Path(order["site"]))) as site:
         threading.setprofile(hook)
         sys.setprofile(hook)
-        write = Write(action=order.get("action", "POST"), body=pathlib.Path(order["body"]), token=order["token"], key=tuple(order["key"]) if "key" in order else None, dry_run="dry_run" in order)
-        done = push(site, order.get("table", "night.lines"), write, Reader(name="anna"))
+        write = WriteRequest(action=order.get("action", "POST"), body=pathlib.Path(order["body"]), token=order["token"], key=tuple(order["key"]) if "key" in order else None, dry_run="dry_run" in order)
+        done = execute_write(site, order.get("table", "night.lines"), write, Principal(name="anna"))
         sys.setprofile(None)
         threading.setprofile(None)
     return {"calls": count[0], "ids": list(done.ids)}
@@ -299,19 +304,19 @@ def test_killed_anywhere_nothing_is_half_there_and_nothing_answered_is_lost(site
             kill = calls * (KILLS + 2 * number) // (3 * KILLS + 1)
             body.write_text(json.dumps([{"time": "2026-11-02", "observer": f"o{number}"}] * 2))
             assert order(kill, f"k{number}") == {}, "it was killed"
-            site.refresh()
+            site.refresh_published_state()
             shown = rows(site, f"SELECT observer FROM night.lines WHERE observer = 'o{number}'")
-            known = [one for one in site.store.pushes.history("night.lines") if one.token == f"k{number}"]
+            known = [one for one in site.store.pushes.list_pushes("night.lines") if one.token == f"k{number}"]
             assert (len(shown), len(known)) in {(0, 0), (2, 1)}, "both, or neither"
             again = order(0, f"k{number}")
             expected += 2
             assert again["ids"] == [expected - 1, expected]
-            site.refresh()
+            site.refresh_published_state()
             assert len(rows(site)) == expected
             assert rows(site, "SELECT SUM(n) FROM night.nights") == [(expected,)]
         child.stdin.close()
     there = rows(site)
-    sync(site, "night", full=True)
+    sync_collection(site, "night", read_everything=True)
     assert rows(site) == there
 
 
@@ -333,9 +338,9 @@ def test_files_killed_anywhere_are_all_there_or_as_they_were(tmp_path: Path) -> 
     """A file is replaced, and two are sent as an archive; whoever is next at the collection undoes what was not committed."""
     (tmp_path / "hven.toml").write_text("")
     old, new = "n\n1\n", "n\n1\n2\n"
-    with site_with(tmp_path, FILES, {"data/a.csv": old}) as site:
-        ingest(site, "oidb")
-        data, spool = site.settings.collections / "oidb/data", site.settings.var / "spool"
+    with open_site_with_descriptor(tmp_path, FILES, {"data/a.csv": old}) as site:
+        ingest_collection(site, "oidb")
+        data, spool = site.settings.collections_directory / "oidb/data", site.settings.var_directory / "spool"
         single, archive = tmp_path / "single", tmp_path / "archive"
         single.write_text(new)
         with zipfile.ZipFile(archive, "w") as packed:
@@ -350,7 +355,7 @@ def test_files_killed_anywhere_are_all_there_or_as_they_were(tmp_path: Path) -> 
             return {str(path.relative_to(data)): path.read_text() for path in data.rglob("*") if path.is_file()}
 
         def published() -> dict[str, int]:
-            site.refresh()
+            site.refresh_published_state()
             return dict(rows(site, "SELECT path, COUNT(*) FROM oidb.lines GROUP BY path"))
 
         with subprocess.Popen([sys.executable, "-c", textwrap.dedent(CHILDREN)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:  # fmt: skip
@@ -376,7 +381,7 @@ def test_files_killed_anywhere_are_all_there_or_as_they_were(tmp_path: Path) -> 
                         assert order(0, f"last{number}", request)["ids"]
                         assert there() == after
                         assert published() == {f"data/{name}": text.count("\n") - 1 for name, text in after.items()}
-                    sync(site, "oidb")
+                    sync_collection(site, "oidb")
                     state = there()
                     assert state in (before, after)
                     assert published() == {f"data/{name}": text.count("\n") - 1 for name, text in state.items()}
@@ -396,34 +401,34 @@ def database() -> Iterator[str]:
 
 def test_rows_and_state_in_postgresql(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEPT", database)
-    settings = {"brought": {"postgres": Postgres(url="$KEPT")}, "store": database.replace("://", "+psycopg://")}
-    with site_with(tmp_path, LOG.replace("title:", "engine: postgres\ntitle:"), **settings) as site:
-        ingest(site, "night")
+    settings = {"brought": {"postgres": PostgresSettings(url="$KEPT")}, "store": database.replace("://", "+psycopg://")}
+    with open_site_with_descriptor(tmp_path, LOG.replace("title:", "engine: postgres\ntitle:"), **settings) as site:
+        ingest_collection(site, "night")
         assert send(site, "POST", [{"time": "2026-11-23", "observer": name} for name in "ab"]).ids == [1, 2]
         send(site, "PUT", {"seeing": 1.5, "observer": ""}, key=("1",))
         send(site, "DELETE", key=("2",))
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFoundError):
             send(site, "DELETE", key=("2",))
-        with pytest.raises(Taken):
+        with pytest.raises(KeyTakenError):
             send(site, "POST", {"id": 1, "time": "2026-11-23"})
         assert rows(site) == [(1, None, 1.5, None)]
-        assert {record.snapshot.engine for record in site.store.current()[1].values()} == {"postgres"}
-        for again in (ingest, sync):
+        assert {record.snapshot.engine for record in site.store.read_published_records()[1].values()} == {"postgres"}
+        for again in (ingest_collection, sync_collection):
             again(site, "night")
             assert rows(site) == [(1, None, 1.5, None)]
-        place = site.settings.collections / "night" / "night.yaml"
+        place = site.settings.collections_directory / "night" / "night.yaml"
         place.write_text(LOG)
-        move(site, "night", "duckdb")
-        site.refresh()
+        move_collection(site, "night", "duckdb")
+        site.refresh_published_state()
         assert send(site, "POST", {"time": "2026-11-24", "observer": "c"}).ids == [3]
         assert rows(site) == [(1, None, 1.5, None), (3, "c", None, None)]
         assert rows(site, "SELECT observer, n FROM night.nights") == [("c", 1)]
-        assert {record.snapshot.engine for record in site.store.current()[1].values()} == {"duckdb"}
+        assert {record.snapshot.engine for record in site.store.read_published_records()[1].values()} == {"duckdb"}
 
 
 def test_what_check_says_of_a_table_that_takes_rows(tmp_path: Path) -> None:
-    with site_with(tmp_path, LOG) as site:
-        place = site.settings.collections / "night" / "night.yaml"
+    with open_site_with_descriptor(tmp_path, LOG) as site:
+        place = site.settings.collections_directory / "night" / "night.yaml"
 
         def told(*changes: tuple[str, str]) -> str:
             text = LOG
@@ -431,7 +436,7 @@ def test_what_check_says_of_a_table_that_takes_rows(tmp_path: Path) -> None:
                 assert before in text
                 text = text.replace(before, after, 1)
             place.write_text(text)
-            return "\n".join(map(str, check(place, site.settings)))
+            return "\n".join(map(str, check_descriptor(place, site.settings)))
 
         assert "source" not in told()
         assert "with a key alone" in told(("    primary: id\n", ""))

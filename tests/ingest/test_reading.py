@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from hven.ingest._read_ahead import OBJECTS, Ahead, Behind
+from hven.ingest._read_ahead import GC_OBJECT_THRESHOLD, ReadAhead, WriteBehind
 
 
 def come(before):
@@ -26,7 +26,7 @@ def test_ahead_keeps_order_and_bounds_what_waits():
             made.append(number)
             yield number
 
-    with closing(Ahead(source(), size=2)) as ahead:
+    with closing(ReadAhead(source(), size=2)) as ahead:
         for number in ahead:
             assert made[-1] - number <= 4
     assert made == list(range(50))
@@ -40,13 +40,13 @@ def test_the_collector_looks_rarely_while_anybody_reads():
             looked.append(gc.get_threshold()[0])
             yield number
 
-    with closing(Ahead(source(50), size=1)) as one:
+    with closing(ReadAhead(source(50), size=1)) as one:
         assert next(iter(one)) == 0
-        with closing(Ahead(source(3))) as other:
+        with closing(ReadAhead(source(3))) as other:
             assert list(other) == [0, 1, 2]
-        assert gc.get_threshold()[0] >= OBJECTS  # the first one goes on
+        assert gc.get_threshold()[0] >= GC_OBJECT_THRESHOLD  # the first one goes on
     assert gc.get_threshold() == usual
-    assert min(looked) >= OBJECTS
+    assert min(looked) >= GC_OBJECT_THRESHOLD
 
 
 def test_ahead_carries_errors_and_closes_the_source():
@@ -59,7 +59,7 @@ def test_ahead_carries_errors_and_closes_the_source():
         finally:
             closed.set()
 
-    with closing(Ahead(source())) as ahead, pytest.raises(ValueError, match="row 2"):
+    with closing(ReadAhead(source())) as ahead, pytest.raises(ValueError, match="row 2"):
         assert list(ahead) == [1]
     assert closed.is_set()
 
@@ -75,7 +75,7 @@ def test_ahead_stops_when_its_reader_leaves():
             closed.set()
 
     before = threading.enumerate()
-    ahead = Ahead(source())
+    ahead = ReadAhead(source())
     next(iter(ahead))
     ahead.close()
     assert closed.is_set()
@@ -84,10 +84,10 @@ def test_ahead_stops_when_its_reader_leaves():
 
 def test_behind_takes_in_order_and_tells_what_went_wrong():
     taken = []
-    behind = Behind(taken.append)
+    behind = WriteBehind(taken.append)
     for number in range(20):
-        behind.put(number)
-    behind.finish()
+        behind.enqueue(number)
+    behind.wait_until_done()
     assert taken == list(range(20))
 
     def fail(number):
@@ -97,14 +97,14 @@ def test_behind_takes_in_order_and_tells_what_went_wrong():
 
     def give_all():
         for number in range(1000):
-            behind.put(number)
+            behind.enqueue(number)
 
-    behind = Behind(fail)
+    behind = WriteBehind(fail)
     with pytest.raises(OSError, match="disk full"):
         give_all()
     behind.close()
     before = threading.enumerate()
-    behind = Behind(taken.append)
+    behind = WriteBehind(taken.append)
     assert come(before)
     behind.close()
     assert not come(before)

@@ -10,9 +10,9 @@ import pytest
 from astropy.time import Time
 
 from hven import query
-from hven.ingest import ingest
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.ingest import ingest_collection
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from shared import shared
 
 HEAD = """\
@@ -60,15 +60,15 @@ FLYBYS = (
 
 
 def rows(site, adql):
-    with query.run(adql, OWNER, site=site) as result:
-        return result.table().to_pylist()
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        return result.read_table().to_pylist()
 
 
 def collect(tmp_path, text, path):
     name = text.split("\n", 1)[0].split()[1]
     source = shared(f"data/planetary/{path}")
-    site = site_with(tmp_path, text, {source.name: source.read_bytes()})
-    return site, ingest(site, name), source
+    site = open_site_with_descriptor(tmp_path, text, {source.name: source.read_bytes()})
+    return site, ingest_collection(site, name), source
 
 
 def test_asteroids(tmp_path):
@@ -77,8 +77,8 @@ def test_asteroids(tmp_path):
         document = json.loads(gzip.decompress(source.read_bytes()))
         expected = [dict(zip(document["fields"], one, strict=True)) for one in document["data"]]
         table = report.tables["asteroids.epn_core"]
-        assert table.published + table.rejected == len(expected), report.text()
-        assert table.rejected == 0, report.text()
+        assert table.published + table.rejected == len(expected), report.format_text()
+        assert table.rejected == 0, report.format_text()
         found = {row["granule_uid"]: row for row in rows(site, "SELECT * FROM asteroids.epn_core")}
         for one in expected[::101]:
             row = found[one["full_name"].strip()]
@@ -91,7 +91,7 @@ def test_craters_of_ceres(tmp_path):
     site, report, source = collect(tmp_path, CRATERS, "craters/ceres_craters_km.csv")
     with site, source.open() as file:
         lines = list(csv.DictReader(file))
-        assert report.tables["ceres.epn_core"].published == len(lines), report.text()
+        assert report.tables["ceres.epn_core"].published == len(lines), report.format_text()
         found = rows(
             site,
             "SELECT crater_diameter, c1min, c1max, c2min FROM ceres.epn_core ORDER BY c1min, c2min, crater_diameter",
@@ -109,7 +109,7 @@ def test_flybys_of_cassini(tmp_path):
     with site, source.open() as file:
         lines = [{key.strip(): value.strip() for key, value in one.items()} for one in csv.DictReader(file)]
         table = report.tables["cassini.epn_core"]
-        assert table.published == len(lines), report.text()
+        assert table.published == len(lines), report.format_text()
         found = {row["granule_uid"]: row for row in rows(site, "SELECT * FROM cassini.epn_core")}
         for number, one in enumerate(lines, 1):
             row = found[f"{one['Name']}_{number}"]

@@ -13,9 +13,9 @@ from astropy.io import fits, votable
 from astropy.time import Time
 
 from hven import query
-from hven.ingest import ingest
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.ingest import ingest_collection
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from shared import shared
 
 HST = """\
@@ -151,8 +151,8 @@ tests:
 
 
 def rows(site, adql):
-    with query.run(adql, OWNER, site=site) as result:
-        return result.table().to_pylist()
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        return result.read_table().to_pylist()
 
 
 def beside(*names):
@@ -162,11 +162,13 @@ def beside(*names):
 def test_obscore_of_hst(tmp_path):
     path = shared("data/vo/hst_obscore_padc.vot.xml.gz")
     table = votable.parse_single_table(path).to_table(use_names_over_ids=True)
-    with site_with(tmp_path, HST, beside("vo/hst_obscore_padc.vot.xml.gz"), authority="example.org") as site:
-        report = ingest(site, "hst")
+    with open_site_with_descriptor(
+        tmp_path, HST, beside("vo/hst_obscore_padc.vot.xml.gz"), authority="example.org"
+    ) as site:
+        report = ingest_collection(site, "hst")
         distinct = len(set(table["obs_publisher_did"]))
         assert report.tables["hst.main"].published == distinct == len(table) == 4114
-        site.refresh()
+        site.refresh_published_state()
         found = {row["obs_publisher_did"]: row for row in rows(site, "SELECT * FROM ivoa.obscore")}
         assert len(found) == 4114
         for source in table[::97]:
@@ -182,12 +184,12 @@ def test_obscore_of_hst(tmp_path):
 
 
 def test_archive_of_eso(tmp_path):
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path, ESO, beside("vo/eso_raw_sinfoni_sgra.csv", "vo/eso_phase3_vvv_sgra.csv"), authority="example.org"
     ) as site:
-        report = ingest(site, "eso")
-        assert [table.published for table in report.tables.values()] == [50, 50], report.text()
-        site.refresh()
+        report = ingest_collection(site, "eso")
+        assert [table.published for table in report.tables.values()] == [50, 50], report.format_text()
+        site.refresh_published_state()
         found = {row["obs_publisher_did"]: row for row in rows(site, "SELECT * FROM ivoa.obscore")}
         assert len(found) == 100
         with shared("data/vo/eso_raw_sinfoni_sgra.csv").open() as file:
@@ -206,10 +208,10 @@ def test_logs_of_interferometers(tmp_path):
     table = votable.parse_single_table(
         shared("data/interferometry/obsportal/obsportal-output-10.votable.xml")
     ).to_table()
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path, LOGS, beside("interferometry/obsportal/obsportal-output-10.votable.xml"), authority="example.org"
     ) as site:
-        report = ingest(site, "obsportal")
+        report = ingest_collection(site, "obsportal")
         assert {name: one.published for name, one in report.tables.items()} == {
             "obsportal.exposures": len(table),
             "obsportal.observations": len(set(table["obs_id"])),
@@ -217,7 +219,7 @@ def test_logs_of_interferometers(tmp_path):
         }
         [row] = rows(site, "SELECT longest FROM obsportal.exposures WHERE exp_id = 'GRAVI.2019-02-16T04:26:53.206_1'")
         assert row["longest"] == 50.159
-        site.refresh()
+        site.refresh_published_state()
         assert rows(site, "SELECT COUNT(*) AS n FROM ivoa.obscore WHERE t_max > t_min AND s_xel1 IS NULL") == [
             {"n": len(table)}
         ]
@@ -225,8 +227,10 @@ def test_logs_of_interferometers(tmp_path):
 
 def test_oifits_files(tmp_path):
     files = sorted(shared("data/interferometry/oifits").glob("*fits"))
-    with site_with(tmp_path, OIFITS, {path.name: path.read_bytes() for path in files}, authority="example.org") as site:
-        report = ingest(site, "oidb")
+    with open_site_with_descriptor(
+        tmp_path, OIFITS, {path.name: path.read_bytes() for path in files}, authority="example.org"
+    ) as site:
+        report = ingest_collection(site, "oidb")
         expected = {}
         for path in files:
             with warnings.catch_warnings(), fits.open(path) as file:
@@ -245,12 +249,12 @@ def test_oifits_files(tmp_path):
                             float(bands["EFF_WAVE"].max()),
                         )
         found = rows(site, "SELECT * FROM oidb.main")
-        assert len(found) == len(expected) > 12, report.text()
+        assert len(found) == len(expected) > 12, report.format_text()
         for row in found:
             assert (row["b_max"], row["em_min"], row["em_max"]) == pytest.approx(
                 expected[row["target"], row["ra"], row["t_min"]], rel=1e-6
             )
-        site.refresh()
+        site.refresh_published_state()
         assert rows(
             site, "SELECT COUNT(*) AS n FROM ivoa.obscore NATURAL JOIN ivoa.obscore_radio WHERE uv_distance_max > 0"
         ) == [{"n": len(found)}]
@@ -258,11 +262,11 @@ def test_oifits_files(tmp_path):
 
 def test_clusters_of_planck(tmp_path):
     table = fits.getdata(shared("data/images/clusters/HFI_PCCS_SZ-union_R2.08.fits"))
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path, CLUSTERS, beside("images/clusters/HFI_PCCS_SZ-union_R2.08.fits", "images/clusters/DeepPlanck.csv")
     ) as site:
-        report = ingest(site, "psz2")
-        assert [one.published for one in report.tables.values()] == [1653, 1094], report.text()
+        report = ingest_collection(site, "psz2")
+        assert [one.published for one in report.tables.values()] == [1653, 1094], report.format_text()
         found = {row["name"]: row for row in rows(site, "SELECT * FROM psz2.main")}
         for source in table[::13]:
             row = found[source["NAME"]]
@@ -284,8 +288,8 @@ tables:
     columns: {name: string, kind: string, class: string}
     map: {name: object.fullname, kind: target_class(object.fullname), class: object.orbit_class.name}
 """
-    with site_with(tmp_path, text, beside("vo/jplsbdb_apophis.json")) as site:
-        ingest(site, "bodies")
+    with open_site_with_descriptor(tmp_path, text, beside("vo/jplsbdb_apophis.json")) as site:
+        ingest_collection(site, "bodies")
         [row] = rows(site, "SELECT * FROM bodies.apophis")
         assert (row["name"], row["kind"], row["class"]) == (
             document["object"]["fullname"],

@@ -21,11 +21,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from asking import Client
 
 from hven import query
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model.errors import HvenError
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from shared import shared
 
 CHARM = """\
@@ -186,8 +186,8 @@ tables:
 
 
 def rows(site, adql):
-    with query.run(adql, OWNER, site=site) as result:
-        return result.table().to_pylist()
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        return result.read_table().to_pylist()
 
 
 def beside(*patterns):
@@ -203,19 +203,19 @@ def beside(*patterns):
 def test_coronal_holes_of_the_hfc(tmp_path):
     files = beside("helio/hfc/charm/*")
     lines = list(csv.reader(io.StringIO(gzip.decompress(files["ch_results.csv.gz"]).decode()), delimiter=";"))
-    with site_with(tmp_path, CHARM, files) as site:
-        report = ingest(site, "charm")
+    with open_site_with_descriptor(tmp_path, CHARM, files) as site:
+        report = ingest_collection(site, "charm")
         # the headers RUN_DATE and OBS_DATE stand over each other's values: the rule notices it
-        assert "the code ran before the observation: are the two dates swapped?: 1,219 rows" in report.text()
+        assert "the code ran before the observation: are the two dates swapped?: 1,219 rows" in report.format_text()
         assert {name: table.published for name, table in report.tables.items()} == {
             "charm.holes": 1219, "charm.observations": 558, "charm.groups": 831,
         }  # fmt: skip
     swapped = CHARM.replace("run: parse_time(RUN_DATE)", "run: parse_time(OBS_DATE)").replace(
         "observed: parse_time(OBS_DATE)", "observed: parse_time(RUN_DATE)  # the header has them swapped"
     )
-    with site_with(tmp_path, swapped, files) as site:
-        report = ingest(site, "charm")
-        assert "swapped" not in report.text()
+    with open_site_with_descriptor(tmp_path, swapped, files) as site:
+        report = ingest_collection(site, "charm")
+        assert "swapped" not in report.format_text()
         found = {row["ident"]: row for row in rows(site, "SELECT * FROM charm.holes")}
         for line in lines[1:]:
             row = found.pop(int(line[0]))
@@ -238,8 +238,8 @@ def test_spoca_maps_and_log(tmp_path):
     files = beside("helio/spoca/*.fits") | {
         "spoca.sqlite": shared("data/helio/hfc/spoca_hfc_db.ias.sqlite").read_bytes()
     }
-    with site_with(tmp_path, SPOCA, files) as site:
-        report = ingest(site, "spoca")
+    with open_site_with_descriptor(tmp_path, SPOCA, files) as site:
+        report = ingest_collection(site, "spoca")
         assert {name: table.rejected for name, table in report.tables.items() if table.rejected} == {}
         tracked(site)
         found = {row["hekid"]: row for row in rows(site, "SELECT * FROM spoca.regions")}
@@ -264,8 +264,8 @@ def test_spoca_maps_and_log(tmp_path):
 
 def tracked(site):
     """Regions of one map lead to those of the other that they follow, as SPoCA's relations say, and back; what is new leads nowhere."""
-    site.refresh()
-    client = Client(create(site))
+    site.refresh_published_state()
+    client = Client(create_application(site))
 
     def links(ident):
         answer = client.ask("GET", f"/datalink/spoca.regions?ID={ident}&RESPONSEFORMAT=csv")
@@ -296,8 +296,8 @@ def test_event_lists(tmp_path):
     files = beside(
         "helio/hec/*.xml*", "helio/hec/lists/*.txt", "helio/flares/hec_goes*.ecsv", "helio/flares/hessi*.fits"
     )
-    with site_with(tmp_path, EVENTS, files) as site:
-        report = ingest(site, "events")
+    with open_site_with_descriptor(tmp_path, EVENTS, files) as site:
+        report = ingest_collection(site, "events")
         published = {name.partition(".")[2]: table.published for name, table in report.tables.items()}
         assert published["goes"] == 1000
         with warnings.catch_warnings():
@@ -329,8 +329,8 @@ def test_event_lists(tmp_path):
 
 def test_headers_of_images(tmp_path):
     files = beside("helio/images/*.fits", "helio/images/*.fts")
-    with site_with(tmp_path, IMAGES, files) as site:
-        report = ingest(site, "sun")
+    with open_site_with_descriptor(tmp_path, IMAGES, files) as site:
+        report = ingest_collection(site, "sun")
         found = {row["file_name"]: row for row in rows(site, "SELECT * FROM sun.epn_core")}
         assert len(found) == len(files) == report.tables["sun.epn_core"].published
         for path in shared("data/helio/images").glob("*.f*ts"):
@@ -361,11 +361,11 @@ def test_headers_of_images(tmp_path):
 def test_a_rule_may_refuse_what_is_swapped(tmp_path):
     """As an error the same rule keeps everything out, and says where to look."""
     files = beside("helio/hfc/charm/*")
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path, CHARM.replace('severity: warning, message: "the code', 'message: "the code'), files
     ) as site:
         with pytest.raises(HvenError) as caught:
-            ingest(site, "charm")
+            ingest_collection(site, "charm")
         assert "swapped" in str(caught.value)
         with pytest.raises(HvenError, match=r"no table|charm\.holes"):
             rows(site, "SELECT * FROM charm.holes")

@@ -14,12 +14,12 @@ import yaml
 from lxml import etree
 
 from hven import query
-from hven.descriptor._merging import standards
-from hven.ingest import ingest
-from hven.ingest.sync import sync
+from hven.descriptor._merging import list_standards
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
 from hven.model import settings
 from hven.site import Site
-from hven.site.auth import ANONYMOUS
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 from needs import need, need_program
 from oai_world import OaiWorld, resource, service, tables
 from page_world import serving
@@ -77,14 +77,14 @@ def site(world: OaiWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     directory = tmp_path_factory.mktemp("registry")
     with serving(world) as url:
         described(directory, url)
-        with Site(settings.load(directory)) as found:
-            ingest(found, "rr")
+        with Site(settings.load_settings(directory)) as found:
+            ingest_collection(found, "rr")
             yield found
 
 
 def rows(site: Site, adql: str) -> list[tuple[Any, ...]]:
-    found = query.run(adql, ANONYMOUS, site=site)
-    return [tuple(row.values()) for batch in found.batches() for row in batch.to_pylist()]
+    found = query.run_query(adql, ANONYMOUS_PRINCIPAL, site=site)
+    return [tuple(row.values()) for batch in found.iterate_batches() for row in batch.to_pylist()]
 
 
 def test_one_harvest_fills_all_tables(site: Site, world: OaiWorld) -> None:
@@ -144,7 +144,7 @@ def test_names_and_utypes_are_the_standard_s(site: Site) -> None:
 def test_columns_come_from_where_their_utypes_say() -> None:
     """The standard gives most columns the path at which their values stand; the paths by which we read must end there."""
     checked = 0
-    standard = yaml.safe_load(standards()["regtap-1.2"].read_text(encoding="utf-8"))
+    standard = yaml.safe_load(list_standards()["regtap-1.2"].read_text(encoding="utf-8"))
     for name, table in standard["tables"].items():
         for column, said in table["columns"].items() if "source" in table else ():
             assert table["source"]["fields"][column]
@@ -201,8 +201,8 @@ def test_records_of_others_lose_nothing(tmp_path: Path) -> None:
     }  # fmt: skip
     with serving(one) as url:
         described(tmp_path, url)
-        with Site(settings.load(tmp_path)) as found:
-            ingest(found, "rr")
+        with Site(settings.load_settings(tmp_path)) as found:
+            ingest_collection(found, "rr")
             assert len(records) == len(RECORDS)
             assert {ivoid for (ivoid,) in rows(found, "SELECT ivoid FROM rr.resource")} == {
                 ivoid.lower() for ivoid in records
@@ -220,14 +220,16 @@ def test_changes_are_followed_and_nothing_is_published_where_nothing_changed(tmp
         one.put(f"ivo://x.y/r{at}", resource(f"ivo://x.y/r{at}", f"Title {at}", service()))
     with serving(one) as url:
         described(tmp_path, url)
-        with Site(settings.load(tmp_path)) as found:
-            ingest(found, "rr")
-            before = {name: record.snapshot.id for name, record in found.store.current()[1].items()}
-            sync(found, "rr")
-            assert {name: record.snapshot.id for name, record in found.store.current()[1].items()} == before
+        with Site(settings.load_settings(tmp_path)) as found:
+            ingest_collection(found, "rr")
+            before = {name: record.snapshot.id for name, record in found.store.read_published_records()[1].items()}
+            sync_collection(found, "rr")
+            assert {
+                name: record.snapshot.id for name, record in found.store.read_published_records()[1].items()
+            } == before
             one.put("ivo://x.y/r1", None)
             one.put("ivo://x.y/r2", resource("ivo://x.y/r2", "Another title", service() + service(), subject="moons"))
-            sync(found, "rr")
+            sync_collection(found, "rr")
             assert rows(found, "SELECT ivoid, res_title FROM rr.resource ORDER BY ivoid") == [
                 (f"ivo://x.y/r{at}", "Another title" if at == 2 else f"Title {at}") for at in (0, 2, 3, 4, 5)
             ]
@@ -360,13 +362,13 @@ tables:
       dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
 """
     )
-    with Site(settings.load(publisher)) as made:
-        ingest(made, "stars")
+    with Site(settings.load_settings(publisher)) as made:
+        ingest_collection(made, "stars")
     ours = tmp_path / "registry"
     with hven_serving(publisher) as server:
         described(ours, f"{server.url}/oai")
-        with Site(settings.load(ours)) as found:
-            ingest(found, "rr")
+        with Site(settings.load_settings(ours)) as found:
+            ingest_collection(found, "rr")
             services = dict(
                 rows(
                     found,

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model.errors import DataError
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 from running import hven
 
 EPN = """\
@@ -26,7 +26,7 @@ tables:
 
 
 def checked(tmp_path, descriptor, rows):
-    with site_with(tmp_path, descriptor, {"a.csv": rows}):
+    with open_site_with_descriptor(tmp_path, descriptor, {"a.csv": rows}):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     done = hven("--site", tmp_path, "check", "--json", code=1)
     return [fault for fault in json.loads(done.stdout) if "rows would be rejected" in fault["message"]]
@@ -47,7 +47,7 @@ def test_rows_that_no_ingest_will_take(tmp_path):
 
 
 def test_a_file_without_rows_is_told(tmp_path):
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path,
         "collection: a\ntitle: A\ntables: {main: {source: {kind: csv, files: a.csv}, columns: {x: string}}}\n",
         {"a.csv": "x\n"},
@@ -69,7 +69,7 @@ tables:
     rules: {big: {if: ud < 4, severity: warning}, small: {if: ud > 1, flag: 0}, odd: {if: ud <> 3, severity: info}}
     source: {kind: csv, files: a.csv}
 """
-    with site_with(tmp_path, text, {"a.csv": "ud\n1\n2\n3\n4\n5\n"}):
+    with open_site_with_descriptor(tmp_path, text, {"a.csv": "ud\n1\n2\n3\n4\n5\n"}):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     faults = [
         fault for fault in json.loads(hven("--site", tmp_path, "check", "--json").stdout) if "rows" in fault["message"]
@@ -90,8 +90,11 @@ tables:
 tests:
   - {query: SELECT COUNT(*) AS n FROM stars.main, expect: {n: 5}}
 """
-    with site_with(tmp_path, text, {"a.csv": "ud\n1\n2\n-1\n-1\n3\n"}) as site, pytest.raises(DataError) as found:
-        ingest(site, "stars")
+    with (
+        open_site_with_descriptor(tmp_path, text, {"a.csv": "ud\n1\n2\n-1\n-1\n3\n"}) as site,
+        pytest.raises(DataError) as found,
+    ):
+        ingest_collection(site, "stars")
     assert (
         "n is 3, expected 5; 2 of 5 rows of stars.main were rejected: ud is below the minimum 0 (2); they are in"
         in found.value.message
@@ -112,7 +115,7 @@ tables:
 
 def check_and_ingest(tmp_path, text, files, *, refused):
     """Return what the check says; both end with an error, or neither."""
-    with site_with(tmp_path, text, files):
+    with open_site_with_descriptor(tmp_path, text, files):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     done = hven("--site", tmp_path, "check", "--json", code=int(refused))
     hven("--site", tmp_path, "ingest", "stars", code=int(refused))

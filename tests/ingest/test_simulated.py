@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from hven import query
-from hven.descriptor import check
-from hven.ingest import ingest
-from hven.query.head import head
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.descriptor import check_descriptor
+from hven.ingest import ingest_collection
+from hven.query.result_head import build_result_head
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 TEXT = """\
 collection: emission
@@ -25,10 +25,10 @@ OBSCORE = "    obscore: {map: {calib_level: '2'}}\n"
 
 
 def told(site, adql):
-    with query.run(adql, OWNER, site=site) as result:
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
         columns = {one.name: one for one in result.columns}
-        infos = [one.value for one in head(result).infos if one.name == "data_type"]
-        return result.table().to_pylist(), columns, infos
+        infos = [one.value for one in build_result_head(result).infos if one.name == "data_type"]
+        return result.read_table().to_pylist(), columns, infos
 
 
 @pytest.mark.parametrize(
@@ -40,17 +40,19 @@ def told(site, adql):
     ],
 )
 def test_rows_say_whether_they_are_simulated(tmp_path, table):
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path,
         TEXT.format(condition="model IS NOT NULL AND model <> 'vip4'", more="", table=table),
         {"rows.csv": ROWS},
     ) as site:
         assert [
             one
-            for one in check(site.settings.collections / "emission" / "emission.yaml", site.settings)
+            for one in check_descriptor(
+                site.settings.collections_directory / "emission" / "emission.yaml", site.settings
+            )
             if one.severity == "error"
         ] == []
-        ingest(site, "emission")
+        ingest_collection(site, "emission")
         rows, columns, infos = told(site, "SELECT id, data_source FROM emission.main ORDER BY id")
         assert [row["data_source"] for row in rows] == ["observation", "theory", "observation"]
         assert (columns["data_source"].ucd, columns["data_source"].utype) == (
@@ -60,25 +62,25 @@ def test_rows_say_whether_they_are_simulated(tmp_path, table):
         assert columns["data_source"].description.startswith("Ours" if "Ours" in table else "Where the row comes from")
         assert infos == ["emission.main: observation, simulation where data_source is theory"]
         assert told(site, "SELECT ra FROM emission.main")[2] == infos  # who does not ask for the column hears of it
-        assert site.current().published["emission.main"].resource.partly_simulated
+        assert site.get_published_state().tables_by_name["emission.main"].resource.is_partly_simulated
 
 
 def test_what_nobody_knows_is_null_and_all_simulated_is_said_once(tmp_path):
     text = TEXT.format(condition="model LIKE 'j%'", more="type: [Simulation]\n", table="")
-    with site_with(tmp_path, text, {"rows.csv": ROWS}) as site:
-        ingest(site, "emission")
+    with open_site_with_descriptor(tmp_path, text, {"rows.csv": ROWS}) as site:
+        ingest_collection(site, "emission")
         rows, _, infos = told(site, "SELECT data_source FROM emission.main ORDER BY id")
         assert ([row["data_source"] for row in rows], infos) == ([None, "theory", "observation"], ["simulation"])
 
 
 def test_observations_carry_the_mark(tmp_path):
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path,
         TEXT.format(condition="model IS NOT NULL", more="subjects: [jupiter]\n", table=OBSCORE),
         {"rows.csv": ROWS},
     ) as site:
-        ingest(site, "emission")
-        site.refresh()
+        ingest_collection(site, "emission")
+        site.refresh_published_state()
         rows, columns, infos = told(site, "SELECT obs_id, data_source FROM ivoa.obscore ORDER BY obs_id")
         assert [row["data_source"] for row in rows] == ["observation", "theory", "theory"]
         assert columns["data_source"].utype == "http://www.ivoa.net/rdf/data-source"
@@ -87,10 +89,14 @@ def test_observations_carry_the_mark(tmp_path):
 
 @pytest.mark.parametrize(("condition", "words"), [("modell = 'x'", "modell"), ("model IS", "simulated"), ("ra", "")])
 def test_a_wrong_condition_is_told_with_its_place(tmp_path, condition, words):
-    with site_with(tmp_path, TEXT.format(condition=condition, more="", table=""), {"rows.csv": ROWS}) as site:
+    with open_site_with_descriptor(
+        tmp_path, TEXT.format(condition=condition, more="", table=""), {"rows.csv": ROWS}
+    ) as site:
         found = [
             one
-            for one in check(site.settings.collections / "emission" / "emission.yaml", site.settings)
+            for one in check_descriptor(
+                site.settings.collections_directory / "emission" / "emission.yaml", site.settings
+            )
             if one.severity == "error"
         ]
     assert found, "nothing is told"

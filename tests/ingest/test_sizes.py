@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.ingest import _sizes as sizes
-from hven.ingest import ingest
-from hven.ingest.sync import sync
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.ingest import _remote_sizes as sizes
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 TEXT = """\
 collection: files
@@ -68,12 +68,14 @@ def test_sizes_are_asked_once_and_failures_counted(server, tmp_path):
         "".join(f"{number},{base}{name}\n" for number, name in enumerate(names, 1))
         + f"7,beside.dat\n8,\n9,{base}/gone\n"
     )
-    with site_with(tmp_path, TEXT, {"a.csv": "id,name\n" + lines, "beside.dat": "x" * 500}, allow_private=True) as site:
-        report = ingest(site, "files").tables["files.main"]
+    with open_site_with_descriptor(
+        tmp_path, TEXT, {"a.csv": "id,name\n" + lines, "beside.dat": "x" * 500}, allow_private=True
+    ) as site:
+        report = ingest_collection(site, "files").tables["files.main"]
 
         def rows():
-            with query.run("SELECT id, kbytes FROM files.main ORDER BY id", OWNER, site=site) as result:
-                return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+            with query.run_query("SELECT id, kbytes FROM files.main ORDER BY id", OWNER_PRINCIPAL, site=site) as result:
+                return [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
 
         wanted = [(1, 1.0), (2, 1.0), (3, 2.048), (4, None), (5, None), (6, 0.007), (7, 0.5), (8, None), (9, None)]
         assert rows() == wanted
@@ -91,29 +93,29 @@ def test_sizes_are_asked_once_and_failures_counted(server, tmp_path):
         assert max(running.asked.values()) == 1
         before = running.asked.total()
         (tmp_path / "collections" / "files" / "a.csv").write_text("id,name\n" + lines + f"10,{base}/b9\n")
-        sync(site, "files")
+        sync_collection(site, "files")
         assert rows()[-1] == (10, pytest.approx(0.009))
         assert running.asked.total() == before + 1  # known rows are not asked for again
 
 
 def test_addresses_are_checked(server, tmp_path):
     running, base = server
-    asked = sizes.Sizes()
+    asked = sizes.RemoteSizeReader()
     assert asked(pa.array([f"{base}/b1", None, "x/y.fits", "ftp://x/y"])).to_pylist() == [None] * 4
-    assert [count for _, count, _ in asked.told()] == [1]
-    assert "not on the public internet" in next(asked.told())[0]
+    assert [count for _, count, _ in asked.iterate_failures()] == [1]
+    assert "not on the public internet" in next(asked.iterate_failures())[0]
     assert not running.asked
 
 
 def test_a_host_that_is_away_is_left_in_peace(monkeypatch):
-    monkeypatch.setattr(sizes, "ENOUGH", 3)
-    monkeypatch.setattr(sizes, "AT_ONCE", 1)
-    asked = sizes.Sizes(allow_private=True)
+    monkeypatch.setattr(sizes, "MAX_HOST_FAILURES", 3)
+    monkeypatch.setattr(sizes, "MAX_CONCURRENT_REQUESTS", 1)
+    asked = sizes.RemoteSizeReader(allow_private=True)
     with socket.socket() as held:  # nobody listens here, and nobody else gets the port meanwhile
         held.bind(("127.0.0.1", 0))
         base = f"http://127.0.0.1:{held.getsockname()[1]}"
         assert asked(pa.array([f"{base}/b{number}" for number in range(10)])).null_count == 10
-    assert [(why.split(" ", 1)[1], count) for why, count, _ in asked.told()] == [
+    assert [(why.split(" ", 1)[1], count) for why, count, _ in asked.iterate_failures()] == [
         ("was not asked any more", 7),
         ("does not answer", 3),
     ]

@@ -11,7 +11,7 @@ import pytest
 
 from hven import descriptor
 from hven.ingest import source_checks
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 from running import hven
 
 TEXT = """\
@@ -25,7 +25,7 @@ tables:
 
 
 def check_source(tmp_path, source, *, code, secrets=None, mode=0o600):
-    with site_with(tmp_path, TEXT.format(source=source)):
+    with open_site_with_descriptor(tmp_path, TEXT.format(source=source)):
         (tmp_path / "hven.toml").write_text("allow_private = true\n")
     if secrets is not None:
         (tmp_path / "secrets.toml").write_text(secrets)
@@ -102,9 +102,9 @@ def test_servers_that_do_not_answer_are_named(tmp_path, source, named):
 
 def test_a_server_that_says_nothing_holds_the_check_for_a_short_time(tmp_path, monkeypatch):
     monkeypatch.setattr(source_checks, "PROBE_TIMEOUT_SECONDS", 0.2)
-    with site_with(tmp_path, TEXT.format(source="{kind: sql, url: $DB, table: x}")) as site, closing(socket.create_server(("127.0.0.1", 0))) as server:  # fmt: skip
+    with open_site_with_descriptor(tmp_path, TEXT.format(source="{kind: sql, url: $DB, table: x}")) as site, closing(socket.create_server(("127.0.0.1", 0))) as server:  # fmt: skip
         monkeypatch.setenv("DB", f"postgresql://u:p@127.0.0.1:{server.getsockname()[1]}/x")
         path = tmp_path / "collections/stars/stars.yaml"
-        resource, _ = descriptor.checked(path, site.settings)
+        resource, _ = descriptor.check_and_read_descriptor(path, site.settings)
         (fault,) = source_checks.check_sources(resource, path.parent, site.settings)
     assert fault.message == "the database $DB does not answer: no answer within 0.2 s"

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.ingest import ingest
-from hven.ingest._validate_unique import Seen
-from hven.model.literal import hashes
-from hven.testing.site import site_with
+from hven.ingest import ingest_collection
+from hven.ingest._unique_checks import SeenHashes
+from hven.model.literal import hash_rows
+from hven.testing.site import open_site_with_descriptor
 
 HEAD = """\
 collection: maps
@@ -94,8 +94,8 @@ def table(*rows: dict[str, str]) -> str:
 
 
 def report_of(tmp_path, rows, more="", **settings_):
-    with site_with(tmp_path, HEAD + more, {"rows.csv": rows}, **settings_) as site:
-        return ingest(site, "maps").tables["maps.epn_core"]
+    with open_site_with_descriptor(tmp_path, HEAD + more, {"rows.csv": rows}, **settings_) as site:
+        return ingest_collection(site, "maps").tables["maps.epn_core"]
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +137,8 @@ def test_two_files_with_one_granule(tmp_path):
     more = {"granule_uid": "a2", "granule_gid": "cube"}
     files = {"one.csv": table(GOOD), "two.csv": table({**GOOD, **more}, GOOD)}
     text = HEAD.replace("files: rows.csv", "files: ['*.csv']")
-    with site_with(tmp_path, text, files) as site:
-        report = ingest(site, "maps").tables["maps.epn_core"]
+    with open_site_with_descriptor(tmp_path, text, files) as site:
+        report = ingest_collection(site, "maps").tables["maps.epn_core"]
     assert (report.published, report.rejected) == (2, 1)
     offender = report.findings["epn.unique"].offenders[0]
     assert (offender.file, offender.row, offender.value) == ("two.csv", 2, "a1")
@@ -148,8 +148,8 @@ def test_two_sources_with_one_granule(tmp_path):
     text = HEAD.replace(
         "source: {kind: csv, files: rows.csv}", "source: [{kind: csv, files: one.csv}, {kind: csv, files: two.csv}]"
     )
-    with site_with(tmp_path, text, {"one.csv": table(GOOD), "two.csv": table(GOOD)}) as site:
-        report = ingest(site, "maps").tables["maps.epn_core"]
+    with open_site_with_descriptor(tmp_path, text, {"one.csv": table(GOOD), "two.csv": table(GOOD)}) as site:
+        report = ingest_collection(site, "maps").tables["maps.epn_core"]
     assert report.findings["epn.unique"].count == 1
     assert report.published == 1
 
@@ -160,11 +160,15 @@ def test_two_sources_with_one_granule(tmp_path):
 def test_a_row_that_is_set_aside_takes_no_name_from_a_later_one(tmp_path, column, value):
     bad = {**GOOD, column: value}
     text = HEAD.replace("files: rows.csv", "files: ['*.csv']")
-    with site_with(tmp_path / "apart", text, {"one.csv": table(bad), "two.csv": table(GOOD, bad)}) as site:
-        report = ingest(site, "maps").tables["maps.epn_core"]
+    with open_site_with_descriptor(
+        tmp_path / "apart", text, {"one.csv": table(bad), "two.csv": table(GOOD, bad)}
+    ) as site:
+        report = ingest_collection(site, "maps").tables["maps.epn_core"]
     assert (report.published, report.rejected, report.findings.get("epn.unique")) == (1, 2, None)
-    with site_with(tmp_path / "together", text, {"one.csv": table(bad, GOOD, GOOD), "two.csv": table(GOOD)}) as site:
-        report = ingest(site, "maps").tables["maps.epn_core"]
+    with open_site_with_descriptor(
+        tmp_path / "together", text, {"one.csv": table(bad, GOOD, GOOD), "two.csv": table(GOOD)}
+    ) as site:
+        report = ingest_collection(site, "maps").tables["maps.epn_core"]
     assert (report.published, report.rejected, report.findings["epn.unique"].count) == (1, 3, 2)
 
 
@@ -198,11 +202,11 @@ def test_what_is_not_said_follows(tmp_path):
     rows = ",".join(keys) + "\n" + ",".join(GOOD[key] for key in keys) + "\n"
     from hven import query
 
-    with site_with(tmp_path, text, {"rows.csv": rows}) as site:
-        ingest(site, "maps")
-        site.refresh()
-        with query.run("SELECT * FROM maps.epn_core", site=site) as result:
-            (row,) = pa.Table.from_batches(list(result.batches())).to_pylist()
+    with open_site_with_descriptor(tmp_path, text, {"rows.csv": rows}) as site:
+        ingest_collection(site, "maps")
+        site.refresh_published_state()
+        with query.run_query("SELECT * FROM maps.epn_core", site=site) as result:
+            (row,) = pa.Table.from_batches(list(result.iterate_batches())).to_pylist()
     assert (row["service_title"], row["granule_gid"], row["obs_id"], row["spatial_frame_type"]) == (
         "maps",
         "granule",
@@ -221,20 +225,20 @@ def test_what_is_not_said_follows(tmp_path):
     )
 )
 def test_rows_seen_before_are_those_of_a_set(batches):
-    seen, known = Seen(), set()
+    seen, known = SeenHashes(), set()
     for batch in batches:
-        mask, code = hashes([pa.array(batch, pa.string())])
+        mask, code = hash_rows([pa.array(batch, pa.string())])
         expected = []
         for value in batch:
             expected.append(value is not None and value in known)
             known.add(value)
-        assert seen.again(code, mask).tolist() == expected
+        assert seen.find_repeated(code, mask).tolist() == expected
 
 
 def test_hashes_of_slices_and_of_several_columns():
     one, two = pa.array(["x", "ab", "c", "ab"]), pa.array(["y", "c", "ab", "c"])
-    _, whole = hashes([one, two])
-    _, part = hashes([one.slice(1), two.slice(1)])
+    _, whole = hash_rows([one, two])
+    _, part = hash_rows([one.slice(1), two.slice(1)])
     assert np.array_equal(whole[1:], part)
     assert whole[1] != whole[2]
     assert whole[1] == whole[3]

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model.errors import DataError
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 EACH = """\
 collection: cat
@@ -63,8 +63,8 @@ tables:
 
 
 def rows(site, adql):
-    with query.run(adql, OWNER, site=site) as result:
-        return [row for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 def rejects(report):
@@ -84,8 +84,8 @@ def test_elements_become_rows_in_step(tmp_path):
         {"obs": "d", "freq": [9], "flux": [8.5]},
         {"obs": "e", "freq": [4, 5]},
     )
-    with site_with(tmp_path, EACH, {"a.jsonl": text}) as site:
-        report = ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, EACH, {"a.jsonl": text}) as site:
+        report = ingest_collection(site, "cat")
         assert rows(site, "SELECT uid, n, f, flux FROM cat.t ORDER BY uid") == [
             {"uid": "a_1", "n": 1, "f": 2.0, "flux": 0.1},
             {"uid": "a_2", "n": 2, "f": 4.0, "flux": 0.2},
@@ -105,7 +105,7 @@ def test_elements_become_rows_in_step(tmp_path):
             "arrays of different length cannot go in step",
         )
         assert json.loads(bad["text"])["flux"] == [1.0, 2.0]
-        assert site.store.current()[1]["cat.t"].provenance["origins"]["f"] == ["freq"]
+        assert site.store.read_published_records()[1]["cat.t"].provenance["origins"]["f"] == ["freq"]
 
 
 def test_objects_in_an_array_become_rows(tmp_path):
@@ -128,8 +128,8 @@ tables:
       - {gid: zipped, if: "assets.size > 4", text: {href: "{assets.href}.gz"}}
     source: {kind: json, files: a.jsonl}
 """
-    with site_with(tmp_path, descriptor, {"a.jsonl": text}) as site:
-        report = ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, descriptor, {"a.jsonl": text}) as site:
+        report = ingest_collection(site, "cat")
         assert rows(site, "SELECT * FROM cat.t ORDER BY href") == [
             {"id": 1, "href": "a.nc", "bytes": 3, "no": 1},
             {"id": 2, "href": "b.nc", "bytes": 5, "no": 1},
@@ -139,12 +139,12 @@ tables:
 
 
 def test_long_arrays_do_not_stand_in_memory_at_once(tmp_path, monkeypatch):
-    from hven.ingest import _mapped_rows as units
+    from hven.ingest import _row_grouping as units
 
-    monkeypatch.setattr(units, "MOST", 7)
+    monkeypatch.setattr(units, "MAX_BATCH_ELEMENTS", 7)
     text = lines(*({"obs": str(n), "freq": list(range(n)), "flux": [n] * n} for n in range(1, 20)))
-    with site_with(tmp_path, EACH, {"a.jsonl": text}) as site:
-        ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, EACH, {"a.jsonl": text}) as site:
+        ingest_collection(site, "cat")
         assert rows(site, "SELECT COUNT(*) AS n, SUM(f) AS f, SUM(flux) AS x, MAX(n) AS most FROM cat.t") == [
             {
                 "n": 190,
@@ -160,8 +160,8 @@ def test_rows_that_are_alike_become_one(tmp_path):
         "orbit,t,x,name,target,q\n1,2004-01-01T00,5,a,Mars,1\n1,2004-01-01T01,3,b,Mars,1\n1,2004-01-02T00,7,c,,1\n"
         "2,2004-01-01T00,1,d,Mars,1\n2,2004-01-01T00,1,e,Venus,1\n3,2004-01-01T00,1,f,Venus,0\n"
     )
-    with site_with(tmp_path, GROUP, {"g.csv": text}) as site:
-        report = ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, GROUP, {"g.csv": text}) as site:
+        report = ingest_collection(site, "cat")
         first = {
             "orbit": 1,
             "morning": "2004-01-01",
@@ -188,9 +188,9 @@ def test_rows_that_are_alike_become_one(tmp_path):
         [bad] = rejects(report)
         assert (bad["row"], bad["column"], bad["value"]) == ("4", "target", "Mars and Venus")
         assert "several values in one group" in bad["reason"]
-        origins = site.store.current()[1]["cat.t"].provenance["origins"]
+        origins = site.store.read_published_records()[1]["cat.t"].provenance["origins"]
         assert (origins["span"], origins["earliest"], origins["morning"]) == (["x"], ["name", "x"], ["t"])
-        assert not list((site.settings.var / "spool").iterdir())
+        assert not list((site.settings.var_directory / "spool").iterdir())
 
 
 def test_every_aggregate(tmp_path):
@@ -212,8 +212,8 @@ tables:
     source: {kind: csv, files: g.csv}
 """
     text = "k,n,x,word,s\na,3,1.5,x,circle 1 2 3\na,1,2.5,y,circle 4 5 6\na,2,,x,circle 1 2 3\nb,1,1,z,\n"
-    with site_with(tmp_path, descriptor, {"g.csv": text}) as site:
-        ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, descriptor, {"g.csv": text}) as site:
+        ingest_collection(site, "cat")
         a, b = rows(site, "SELECT * FROM cat.t ORDER BY k")
         assert (a["total"], a["mean"], a["kinds"], a["words"], a["ends"], a["xs"]) == (
             6,
@@ -249,34 +249,34 @@ tables:
         wanted.append(
             {"k": key, "n": count, "values": len(xs), "low": min(xs, default=None), "total": sum(xs) if xs else None}
         )
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path_factory.mktemp("site"), descriptor, {"g.jsonl": lines(*({"k": k, "x": x} for k, x in pairs))}
     ) as site:
-        ingest(site, "cat")
+        ingest_collection(site, "cat")
         assert rows(site, "SELECT * FROM cat.t ORDER BY k") == wanted
 
 
 def test_a_group_that_is_wrong_everywhere_leaves_what_was_served(tmp_path):
     good = "orbit,t,x,name,target,q\n1,2004-01-01T00,5,a,Mars,1\n"
-    with site_with(tmp_path, GROUP.replace("    max_rejects: 1\n", ""), {"g.csv": good}) as site:
-        ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, GROUP.replace("    max_rejects: 1\n", ""), {"g.csv": good}) as site:
+        ingest_collection(site, "cat")
         bad = good + "1,2004-01-01T00,5,a,Venus,1\n"
-        (site.settings.collections / "cat" / "g.csv").write_text(bad)
+        (site.settings.collections_directory / "cat" / "g.csv").write_text(bad)
         with pytest.raises(
             DataError,
             match=r"2 of 2 rows of cat.t were rejected.*target has several values.*row 1: target = Mars and Venus",
         ):
-            ingest(site, "cat")
+            ingest_collection(site, "cat")
         assert rows(site, "SELECT target FROM cat.t") == [{"target": "Mars"}]
 
 
 def test_more_rows_than_fit_in_memory_are_grouped_in_parts(tmp_path, monkeypatch):
-    from hven.sources import groups
+    from hven.sources import row_grouping
 
-    monkeypatch.setattr(groups, "AT_ONCE", 50)
+    monkeypatch.setattr(row_grouping, "ROWS_PER_PARTITION", 50)
     text = "orbit,t,x,name,target,q\n" + "".join(f"{n % 60},2004-01-01T00,{n},f{n},Mars,1\n" for n in range(600))
-    with site_with(tmp_path, GROUP, {"g.csv": text}) as site:
-        ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, GROUP, {"g.csv": text}) as site:
+        ingest_collection(site, "cat")
         found = rows(site, "SELECT orbit, n, lo, span, files FROM cat.t ORDER BY orbit")
         assert found == [
             {"orbit": o, "n": 10, "lo": float(o), "span": 540.0, "files": "#".join(f"f{n}" for n in range(o, 600, 60))}
@@ -299,8 +299,8 @@ tables:
     map: {filters: hashlist(filters), bands: hashlist(bands), flux: hashlist(flux)}
     source: {kind: json, files: a.jsonl}
 """
-    with site_with(tmp_path, descriptor, {"a.jsonl": text}) as site:
-        ingest(site, "cat")
-        with query.run("SELECT * FROM cat.t ORDER BY id", OWNER, site=site) as result:
-            rows = [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+    with open_site_with_descriptor(tmp_path, descriptor, {"a.jsonl": text}) as site:
+        ingest_collection(site, "cat")
+        with query.run_query("SELECT * FROM cat.t ORDER BY id", OWNER_PRINCIPAL, site=site) as result:
+            rows = [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
     assert rows == [(1, "U#V#K#L", "3#1", "0.5#1.0"), (2, None, None, "2.5"), (3, "é", "7", None)]

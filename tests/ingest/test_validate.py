@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.ingest import ingest
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.ingest import ingest_collection
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from shared import MORE
 
 TEXT = """\
@@ -83,7 +83,7 @@ def right(row: dict[str, str]) -> dict | None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    with site_with(tmp_path_factory.mktemp("site"), TEXT, {"t.csv": ""}, keep_snapshots=2) as opened:
+    with open_site_with_descriptor(tmp_path_factory.mktemp("site"), TEXT, {"t.csv": ""}, keep_snapshots=2) as opened:
         yield opened
 
 
@@ -98,8 +98,8 @@ def test_each_row_is_published_skipped_or_kept_aside(site, given_rows):
     writer = csv.DictWriter(text, ["n", "ra", "dec", "share", "word", "keep"])
     writer.writeheader()
     writer.writerows(given_rows)
-    (site.settings.collections / "cat" / "t.csv").write_text(text.getvalue())
-    report = ingest(site, "cat")
+    (site.settings.collections_directory / "cat" / "t.csv").write_text(text.getvalue())
+    report = ingest_collection(site, "cat")
     table = report.tables["cat.t"]
     kept = [row for row in given_rows if row["keep"] != "no"]
     expected = [found for row in kept if (found := right(row)) is not None]
@@ -109,8 +109,8 @@ def test_each_row_is_published_skipped_or_kept_aside(site, given_rows):
         len(kept) - len(expected),
         len(expected),
     )
-    with query.run("SELECT n, ra, dec, share, word FROM cat.t", OWNER, site=site) as result:
-        served = [row for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query("SELECT n, ra, dec, share, word FROM cat.t", OWNER_PRINCIPAL, site=site) as result:
+        served = [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
     def key(row: dict) -> str:
         return repr(

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from hven import query
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model.errors import BindError
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from shared import shared
 
 TEXTS = {
@@ -79,8 +79,8 @@ READERS = [as_csv, as_guessed_csv, as_json, as_votable, as_parquet, as_xml]
 
 
 def rows_of(site, adql="SELECT id, t FROM cat.t ORDER BY id"):
-    with query.run(adql, OWNER, site=site) as result:
-        return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        return [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 @pytest.mark.parametrize("write", READERS)
@@ -88,8 +88,8 @@ def rows_of(site, adql="SELECT id, t FROM cat.t ORDER BY id"):
 def test_every_reader_and_mapping(tmp_path, write, mapping):
     texts = [*TEXTS, *BAD]
     source, content = write(texts)
-    with site_with(tmp_path, DESCRIPTOR.format(mapping=mapping, source=source), {"a": content}) as site:
-        report = ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, DESCRIPTOR.format(mapping=mapping, source=source), {"a": content}) as site:
+        report = ingest_collection(site, "cat")
         found = dict(rows_of(site))
         assert {n: found[n] for n in range(len(TEXTS))} == dict(enumerate(TEXTS.values()))
         if "(" in mapping:  # what is no time is NULL there
@@ -106,10 +106,10 @@ def test_times_of_parquet_with_a_zone_and_beyond_the_years(tmp_path):
     stream = io.BytesIO()
     zoned = moments.cast(pa.timestamp("us", "America/New_York"))
     pq.write_table(pa.table({"id": pa.array(range(4), pa.int32()), "t": zoned}), stream)
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path, DESCRIPTOR.format(mapping="", source="{kind: parquet, files: a}"), {"a": stream.getvalue()}
     ) as site:
-        report = ingest(site, "cat")
+        report = ingest_collection(site, "cat")
         assert rows_of(site) == [(0, datetime(1970, 1, 1)), (3, None)]
         assert report.tables["cat.t"].rejected == 2
 
@@ -118,17 +118,17 @@ def test_a_format_with_a_zone_does_not_ask_the_machine_for_its_own(tmp_path, mon
     monkeypatch.setenv("TZ", "Asia/Kolkata")
     mapping = "map: {t: \"parse_time(s, '%Y-%m-%d %H:%M:%S %z')\"}"
     content = "id,s\n1,2020-01-01 00:00:00 -0500\n"
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path, DESCRIPTOR.format(mapping=mapping, source="{kind: csv, files: a, types: {s: string}}"), {"a": content}
     ) as site:
-        ingest(site, "cat")
+        ingest_collection(site, "cat")
         assert rows_of(site) == [(1, datetime(2020, 1, 1, 5))]
 
 
 def test_times_in_queries(tmp_path):
     source, content = as_csv(TEXTS)
-    with site_with(tmp_path, DESCRIPTOR.format(mapping="", source=source), {"a": content}) as site:
-        ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, DESCRIPTOR.format(mapping="", source=source), {"a": content}) as site:
+        ingest_collection(site, "cat")
         for text, n in (
             ("2020-01-01T05:00:00", 0),
             ("2020-01-01T00:00:00-05:00", 0),
@@ -152,10 +152,10 @@ def test_times_in_queries(tmp_path):
 
 def test_the_file_of_the_trial(tmp_path):
     content = shared("trials/cases/B052-zone-offset.csv").read_text()
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path, DESCRIPTOR.format(mapping="map: {t: parse_time(t)}", source="{kind: csv, files: a}"), {"a": content}
     ) as site:
-        ingest(site, "cat")
+        ingest_collection(site, "cat")
         assert rows_of(site) == [
             (1, datetime(2020, 1, 1, 5)),
             (2, datetime(2019, 12, 31, 22)),

@@ -10,4 +10,4 @@ from hven.jobs import _worker as worker
 @pytest.fixture(autouse=True)
 def a_minute_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a job that is told to stop a minute: one that does not stop takes its process with it, and that is the tests' here."""
-    monkeypatch.setattr(worker, "STUBBORN", 60.0)
+    monkeypatch.setattr(worker, "STOP_TIMEOUT_SECONDS", 60.0)

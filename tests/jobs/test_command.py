@@ -15,20 +15,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.jobs._command import Command
+from hven.jobs._command import ProgramRunner
 from hven.jobs._worker import run_next
-from hven.jobs.desk import Asker, Desk
-from hven.model.errors import ParamError, Unauthenticated
-from hven.model.params import Param, Params, Upload, collect
+from hven.jobs.job_service import JobRequester, JobService
+from hven.model.errors import ParamError, UnauthenticatedError
+from hven.model.params import Param, RequestParams, Upload, collect_params
 from hven.model.types import INT32
 from hven.site import Site
-from hven.site.auth import Reader
-from hven.site.store import Job
+from hven.site.auth import Principal
+from hven.site.store import JobRecord
 from hven.testing.site import tiny_site
 from job_programs import ECHO, declared
 from running import soon, until
 
-HERE = Asker(reader=Reader(), address="192.0.2.1")
+HERE = JobRequester(principal=Principal(), address="192.0.2.1")
 
 
 @pytest.fixture
@@ -37,20 +37,20 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield made
 
 
-Run = Callable[..., tuple[Job, dict[str, bytes]]]
+Run = Callable[..., tuple[JobRecord, dict[str, bytes]]]
 
 
 def ran(
     site: Site, kind: str, *pairs: tuple[str, str], files: dict[str, bytes] | None = None
-) -> tuple[Job, dict[str, bytes]]:
+) -> tuple[JobRecord, dict[str, bytes]]:
     """Make a job, run it, give it and its results."""
-    desk = Desk(site, kind)
-    given = collect([*pairs, ("PHASE", "RUN")])
+    desk = JobService(site, kind)
+    given = collect_params([*pairs, ("PHASE", "RUN")])
     parts = {name: Upload(name=name, file=io.BytesIO(body), size=len(body)) for name, body in (files or {}).items()}
-    job = desk.create(Params(given.values, parts), HERE)
+    job = desk.create_job(RequestParams(given.values, parts), HERE)
     assert run_next(site)
-    job = site.store.jobs.one(job.id)
-    return job, {item["id"]: desk.result(job, item["id"])[0].read_bytes() for item in job.results}
+    job = site.store.jobs.get_job(job.id)
+    return job, {item["id"]: desk.find_result(job, item["id"])[0].read_bytes() for item in job.results}
 
 
 def alive(pid: int) -> bool:
@@ -79,7 +79,7 @@ def test_arguments_directory_environment_and_limits(site: Site, monkeypatch: pyt
     assert job.phase == "COMPLETED", job.error
     told = json.loads(results["stdout"])
     assert told["argv"] == ["x y; rm -rf / `id` $(id) *", "é'\"", "--b", "-5", "-c=7", "plain"]
-    place = site.settings.var / "jobs" / job.id
+    place = site.settings.var_directory / "jobs" / job.id
     assert told["cwd"] == str(place / "run-1")
     assert told["environment"] == {
         "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": told["cwd"], "TMPDIR": told["cwd"], "KEY": "k-17", "MODE": "fast",
@@ -105,7 +105,7 @@ def test_a_file_of_the_request_and_files_as_results(site: Site) -> None:
         ("turned", "application/fits", len(body))
     ]
     with pytest.raises(ParamError, match="the file IMAGE is missing"):
-        Desk(site, "turn").create(collect([("PHASE", "RUN")]), HERE)
+        JobService(site, "turn").create_job(collect_params([("PHASE", "RUN")]), HERE)
 
 
 def test_a_result_that_is_a_link_to_elsewhere_is_no_result(site: Site) -> None:
@@ -158,10 +158,10 @@ def test_limits_hold(site: Site, script: str, said: str) -> None:
 
 def test_a_program_that_is_not_there_any_more(site: Site) -> None:
     path = declared(site.settings.directory, "gone", "title: Gone\ncommand: [./gone.py]\n", gone_py="print(1)\n")
-    job = Desk(site, "gone").create(collect([("PHASE", "RUN")]), HERE)
+    job = JobService(site, "gone").create_job(collect_params([("PHASE", "RUN")]), HERE)
     (path.parent / "gone.py").unlink()
     assert run_next(site)
-    found = site.store.jobs.one(job.id)
+    found = site.store.jobs.get_job(job.id)
     assert found.phase == "ERROR"
     assert "127" in str(found.error) or "does not exist" in str(found.error)
 
@@ -202,17 +202,17 @@ def running(site: Site) -> Iterator[Any]:
     threads: list[threading.Thread] = []
     stop = threading.Event()
 
-    def begin(pause: float = 300) -> tuple[Job, str]:
+    def begin(pause: float = 300) -> tuple[JobRecord, str]:
         declared(
             site.settings.directory,
             "family",
             "title: Family\ncommand: [./family.py]\n",
             family_py=FAMILY.format(pause=pause),
         )
-        job = Desk(site, "family").create(collect([("PHASE", "RUN")]), HERE)
+        job = JobService(site, "family").create_job(collect_params([("PHASE", "RUN")]), HERE)
         threads.append(threading.Thread(target=lambda: run_next(site, stop=stop)))
         threads[-1].start()
-        place = str(site.settings.var / "jobs" / job.id / "run-1")
+        place = str(site.settings.var_directory / "jobs" / job.id / "run-1")
         until(lambda: pause < 1 or (len(sleepers(place)) >= 5 and (Path(place) / "ready").exists()))
         return job, place
 
@@ -226,18 +226,18 @@ def running(site: Site) -> Iterator[Any]:
 
 def test_progress_is_told_while_it_runs(site: Site, running: Any) -> None:
     job, _ = running()
-    until(lambda: site.store.jobs.one(job.id).progress.get("share") == 0.4)
-    Desk(site, "family").move(site.store.jobs.one(job.id), "ABORT")
+    until(lambda: site.store.jobs.get_job(job.id).progress.get("share") == 0.4)
+    JobService(site, "family").change_phase(site.store.jobs.get_job(job.id), "ABORT")
     running.join()
 
 
 def test_abort_kills_everything_that_came_of_it_within_a_second(site: Site, running: Any) -> None:
     def once() -> float:
         job, place = running()
-        Desk(site, "family").move(site.store.jobs.one(job.id), "ABORT")
+        JobService(site, "family").change_phase(site.store.jobs.get_job(job.id), "ABORT")
         seconds = until(lambda: not sleepers(place))
         running.join()
-        assert site.store.jobs.one(job.id).phase == "ABORTED"
+        assert site.store.jobs.get_job(job.id).phase == "ABORTED"
         assert not Path(place).exists()
         return seconds
 
@@ -247,10 +247,10 @@ def test_abort_kills_everything_that_came_of_it_within_a_second(site: Site, runn
 def test_destroying_does_so_too(site: Site, running: Any) -> None:
     def once() -> float:
         job, place = running()
-        Desk(site, "family").remove(site.store.jobs.one(job.id))
+        JobService(site, "family").destroy_job(site.store.jobs.get_job(job.id))
         seconds = until(lambda: not sleepers(place))
         running.join()
-        assert not (site.settings.var / "jobs" / job.id).exists()
+        assert not (site.settings.var_directory / "jobs" / job.id).exists()
         return seconds
 
     soon(once, 1, times=20)
@@ -258,10 +258,10 @@ def test_destroying_does_so_too(site: Site, running: Any) -> None:
 
 def test_the_time_limit_does_so_too(site: Site, running: Any) -> None:
     job, place = running()
-    Desk(site, "family").change(site.store.jobs.one(job.id), collect([("EXECUTIONDURATION", "1")]))
+    JobService(site, "family").change_job(site.store.jobs.get_job(job.id), collect_params([("EXECUTIONDURATION", "1")]))
     until(lambda: not sleepers(place))
     running.join()
-    found = site.store.jobs.one(job.id)
+    found = site.store.jobs.get_job(job.id)
     assert found.phase == "ABORTED"
     assert "its time limit" in str(found.error)
 
@@ -269,7 +269,7 @@ def test_the_time_limit_does_so_too(site: Site, running: Any) -> None:
 def test_what_a_program_leaves_behind_dies_at_its_end(site: Site, running: Any) -> None:
     job, place = running(0.3)
     running.join()
-    assert site.store.jobs.one(job.id).phase == "COMPLETED"
+    assert site.store.jobs.get_job(job.id).phase == "COMPLETED"
     assert sleepers(place) == []
 
 
@@ -278,7 +278,7 @@ def test_a_worker_that_goes_home_puts_the_job_back(site: Site, running: Any) -> 
     running.stop.set()
     running.join()
     assert sleepers(place) == []
-    found = site.store.jobs.one(job.id)
+    found = site.store.jobs.get_job(job.id)
     assert (found.phase, found.attempts) == ("QUEUED", 0)
 
 
@@ -292,34 +292,39 @@ def test_quotas_of_a_type(site: Site) -> None:
         "title: E\ncommand: [./echo.py]\nlimits: {running: 1, waiting: 2, seconds: 7}\n",
         echo_py=ECHO,
     )
-    desk = Desk(site, "echo")
-    made = [desk.create(collect([("PHASE", "RUN")]), HERE) for _ in range(3)]
-    assert [site.store.jobs.one(job.id).phase for job in made] == ["QUEUED", "QUEUED", "HELD"]
+    desk = JobService(site, "echo")
+    made = [desk.create_job(collect_params([("PHASE", "RUN")]), HERE) for _ in range(3)]
+    assert [site.store.jobs.get_job(job.id).phase for job in made] == ["QUEUED", "QUEUED", "HELD"]
     assert [job.duration for job in made] == [7, 7, 7]
-    assert desk.create(collect([("EXECUTIONDURATION", "100")]), HERE).duration == 7
-    other = Desk(site, "tap").create(collect([("PHASE", "RUN"), ("QUERY", "SELECT 1 AS a")]), HERE)
-    assert site.store.jobs.one(other.id).phase == "QUEUED"
-    first = site.store.jobs.claim({"echo": 1})
+    assert desk.create_job(collect_params([("EXECUTIONDURATION", "100")]), HERE).duration == 7
+    other = JobService(site, "tap").create_job(collect_params([("PHASE", "RUN"), ("QUERY", "SELECT 1 AS a")]), HERE)
+    assert site.store.jobs.get_job(other.id).phase == "QUEUED"
+    first = site.store.jobs.claim_job({"echo": 1})
     assert first is not None
     assert first.type == "echo"
-    second = site.store.jobs.claim({"echo": 1})
+    second = site.store.jobs.claim_job({"echo": 1})
     assert second is not None
     assert second.id == other.id  # the next of the other type: one of this type runs already
-    assert site.store.jobs.claim({"echo": 1}) is None
-    site.store.jobs.finish(first, "COMPLETED")
-    assert site.store.jobs.claim({"echo": 1}).id == made[1].id  # type: ignore[union-attr]
+    assert site.store.jobs.claim_job({"echo": 1}) is None
+    site.store.jobs.finish_job(first, "COMPLETED")
+    assert site.store.jobs.claim_job({"echo": 1}).id == made[1].id  # type: ignore[union-attr]
 
 
 def test_a_private_type_is_for_those_who_are_logged_in(site: Site) -> None:
     declared(site.settings.directory, "echo", "title: E\naccess: private\ncommand: [./echo.py]\n", echo_py=ECHO)
-    with pytest.raises(Unauthenticated, match="have an account"):
-        Desk(site, "echo").create(collect([]), HERE)
-    assert Desk(site, "echo").create(collect([]), Asker(reader=Reader(name="tycho"), address="")).owner == "tycho"
+    with pytest.raises(UnauthenticatedError, match="have an account"):
+        JobService(site, "echo").create_job(collect_params([]), HERE)
+    assert (
+        JobService(site, "echo")
+        .create_job(collect_params([]), JobRequester(principal=Principal(name="tycho"), address=""))
+        .owner
+        == "tycho"
+    )
 
 
 # --- arguments -----------------------------------------------------------------------------------------------
 
-PROGRAM = Command(
+PROGRAM = ProgramRunner(
     argv=("/p", "{FREE}", ("--n", "{NUMBER}"), "--free={FREE}"),
     params=(Param(name="FREE"), Param(name="NUMBER", type=INT32)),
 )
@@ -328,16 +333,16 @@ PROGRAM = Command(
 @given(st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), min_size=1, max_size=40))
 @settings(max_examples=200)
 def test_a_value_is_one_argument_whatever_it_holds(text: str) -> None:
-    asked = collect([("FREE", text)])
+    asked = collect_params([("FREE", text)])
     if text.startswith("-"):
         with pytest.raises(ParamError, match="would be taken for an option"):
-            PROGRAM.arguments(asked, {})
+            PROGRAM.build_arguments(asked, {})
     else:
-        assert PROGRAM.arguments(asked, {}) == ["/p", text, f"--free={text}"]
+        assert PROGRAM.build_arguments(asked, {}) == ["/p", text, f"--free={text}"]
 
 
 def test_holes_in_values_stay_what_they_are() -> None:
-    assert PROGRAM.arguments(collect([("FREE", "{NUMBER}"), ("NUMBER", "-3")]), {}) == [
+    assert PROGRAM.build_arguments(collect_params([("FREE", "{NUMBER}"), ("NUMBER", "-3")]), {}) == [
         "/p",
         "{NUMBER}",
         "--n",
@@ -349,4 +354,4 @@ def test_holes_in_values_stay_what_they_are() -> None:
 @pytest.mark.parametrize("value", ["a\0b", "x" * 200_000])
 def test_what_no_argument_can_be(value: str) -> None:
     with pytest.raises(ParamError, match="cannot be an argument"):
-        PROGRAM.arguments(collect([("FREE", value)]), {})
+        PROGRAM.build_arguments(collect_params([("FREE", value)]), {})

@@ -12,18 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven.jobs._worker import run_next
-from hven.jobs.desk import Asker, Desk
-from hven.jobs.keeper import Keeper
-from hven.model.errors import Conflict, Forbidden, NotFound, ParamError
-from hven.model.params import collect
+from hven.jobs.job_service import JobRequester, JobService
+from hven.jobs.job_supervisor import JobSupervisor
+from hven.model.errors import ConflictError, ForbiddenError, NotFoundError, ParamError
+from hven.model.params import collect_params
 from hven.site import Site
-from hven.site.auth import Reader
-from hven.site.store import Job
+from hven.site.auth import Principal
+from hven.site.store import JobRecord
 from hven.testing.site import tiny_site
 
-HERE = Asker(reader=Reader(), address="192.0.2.1")
-TYCHO = Asker(reader=Reader(name="tycho"), address="192.0.2.1")
-KEPLER = Asker(reader=Reader(name="kepler"), address="192.0.2.1")
+HERE = JobRequester(principal=Principal(), address="192.0.2.1")
+TYCHO = JobRequester(principal=Principal(name="tycho"), address="192.0.2.1")
+KEPLER = JobRequester(principal=Principal(name="kepler"), address="192.0.2.1")
 GOOD, BAD = "SELECT 1 AS a", "SELECT nonsense FROM nowhere"
 
 
@@ -34,40 +34,42 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def desk(site: Site) -> Desk:
-    return Desk(site, "tap")
+def desk(site: Site) -> JobService:
+    return JobService(site, "tap")
 
 
-def made(desk: Desk, *after: Job, query: str = GOOD, run: bool = True, who: Asker = HERE, **more: str) -> Job:
+def made(
+    desk: JobService, *after: JobRecord, query: str = GOOD, run: bool = True, who: JobRequester = HERE, **more: str
+) -> JobRecord:
     pairs = [("LANG", "ADQL"), ("QUERY", query), *(("DEPENDS_ON", job.id) for job in after), *more.items()]
-    return desk.create(collect([*pairs, ("PHASE", "RUN")] if run else pairs), who)
+    return desk.create_job(collect_params([*pairs, ("PHASE", "RUN")] if run else pairs), who)
 
 
-def now(site: Site, job: Job) -> Job:
-    return site.store.jobs.one(job.id)
+def now(site: Site, job: JobRecord) -> JobRecord:
+    return site.store.jobs.get_job(job.id)
 
 
-def phases(site: Site, *jobs: Job) -> list[str]:
+def phases(site: Site, *jobs: JobRecord) -> list[str]:
     return [now(site, job).phase for job in jobs]
 
 
-def test_a_job_begins_when_those_before_it_are_completed(site: Site, desk: Desk) -> None:
+def test_a_job_begins_when_those_before_it_are_completed(site: Site, desk: JobService) -> None:
     first, second = made(desk, run=False), made(desk, run=False)
     last = made(desk, first, second)
     assert now(site, last).depends_on == (first.id, second.id)
     assert phases(site, last) == ["QUEUED"]
     assert not run_next(site)
-    assert site.store.jobs.waiting() == 0  # no worker is forked for it
-    desk.move(second, "RUN")
+    assert site.store.jobs.count_waiting() == 0  # no worker is forked for it
+    desk.change_phase(second, "RUN")
     assert run_next(site)
     assert not run_next(site)
-    desk.move(first, "RUN")
+    desk.change_phase(first, "RUN")
     assert run_next(site)
     assert run_next(site)
     assert phases(site, first, second, last) == ["COMPLETED"] * 3
 
 
-def test_one_that_others_wait_for_lets_younger_jobs_pass(site: Site, desk: Desk) -> None:
+def test_one_that_others_wait_for_lets_younger_jobs_pass(site: Site, desk: JobService) -> None:
     first = made(desk, run=False)
     waits = made(desk, first)
     free = made(desk)
@@ -75,37 +77,37 @@ def test_one_that_others_wait_for_lets_younger_jobs_pass(site: Site, desk: Desk)
     assert phases(site, waits, free) == ["QUEUED", "COMPLETED"]
 
 
-def test_what_is_completed_already_is_not_waited_for(site: Site, desk: Desk) -> None:
+def test_what_is_completed_already_is_not_waited_for(site: Site, desk: JobService) -> None:
     first = made(desk)
     run_next(site)
     after = made(desk, first)
-    assert site.store.jobs.waiting() == 1
+    assert site.store.jobs.count_waiting() == 1
     assert run_next(site)
     assert phases(site, after) == ["COMPLETED"]
 
 
-def end_in_error(desk: Desk, job: Job) -> None:
-    desk.move(job, "RUN")
+def end_in_error(desk: JobService, job: JobRecord) -> None:
+    desk.change_phase(job, "RUN")
     assert run_next(desk.site)
 
 
-def abort(desk: Desk, job: Job) -> None:
-    desk.move(job, "ABORT")
+def abort(desk: JobService, job: JobRecord) -> None:
+    desk.change_phase(job, "ABORT")
 
 
-def destroy(desk: Desk, job: Job) -> None:
-    desk.remove(job)
+def destroy(desk: JobService, job: JobRecord) -> None:
+    desk.destroy_job(job)
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"), [(end_in_error, "ended in an error"), (abort, "was aborted"), (destroy, "has been destroyed")]
 )
-def test_one_that_fails_takes_those_that_wait_for_it_along(site: Site, desk: Desk, spoil: Any, said: str) -> None:
+def test_one_that_fails_takes_those_that_wait_for_it_along(site: Site, desk: JobService, spoil: Any, said: str) -> None:
     first = made(desk, query=BAD, run=False)
     second = made(desk, first)
     third = made(desk, second)
     spoil(desk, first)
-    assert site.store.jobs.waiting() == 0  # the keeper asks so
+    assert site.store.jobs.count_waiting() == 0  # the keeper asks so
     found = now(site, second)
     assert found.phase == "ERROR"
     assert found.error == {
@@ -116,23 +118,23 @@ def test_one_that_fails_takes_those_that_wait_for_it_along(site: Site, desk: Des
     assert found.ended is not None
 
 
-def test_a_circle_is_refused(site: Site, desk: Desk) -> None:
+def test_a_circle_is_refused(site: Site, desk: JobService) -> None:
     one = made(desk, run=False)
     two = made(desk, one, run=False)
     three = made(desk, two, run=False)
     with pytest.raises(ParamError, match=f"would wait for itself: {one.id} -> {three.id} -> {two.id} -> {one.id}"):
-        desk.change(one, collect([("DEPENDS_ON", three.id)]), HERE)
+        desk.change_job(one, collect_params([("DEPENDS_ON", three.id)]), HERE)
     with pytest.raises(ParamError, match="would wait for itself"):
-        desk.change(one, collect([("DEPENDS_ON", one.id)]), HERE)
+        desk.change_job(one, collect_params([("DEPENDS_ON", one.id)]), HERE)
     assert now(site, one).depends_on == ()
-    desk.change(three, collect([("DEPENDS_ON", one.id)]), HERE)
+    desk.change_job(three, collect_params([("DEPENDS_ON", one.id)]), HERE)
     assert now(site, three).depends_on == (one.id,)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=14))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_whatever_is_asked_for_no_circle_comes_to_be_and_all_end(
-    site: Site, desk: Desk, edges: list[tuple[int, int]]
+    site: Site, desk: JobService, edges: list[tuple[int, int]]
 ) -> None:
     jobs = [made(desk, run=False) for _ in range(6)]
     wanted: dict[int, set[int]] = {number: set() for number in range(6)}
@@ -140,19 +142,21 @@ def test_whatever_is_asked_for_no_circle_comes_to_be_and_all_end(
         tried = {number: set(others) for number, others in wanted.items()}
         tried[one].add(other)
         try:
-            desk.change(jobs[one], collect([("DEPENDS_ON", jobs[number].id) for number in sorted(tried[one])]), HERE)
+            desk.change_job(
+                jobs[one], collect_params([("DEPENDS_ON", jobs[number].id) for number in sorted(tried[one])]), HERE
+            )
             assert not circular(tried)
             wanted = tried
         except ParamError:
             assert circular(tried)
     for job in jobs:
-        desk.move(job, "RUN")
+        desk.change_phase(job, "RUN")
     ran = []
-    while (job := site.store.jobs.claim()) is not None:
+    while (job := site.store.jobs.claim_job()) is not None:
         number = [item.id for item in jobs].index(job.id)
         assert wanted[number] <= set(ran)
         ran.append(number)
-        site.store.jobs.finish(job, "COMPLETED")
+        site.store.jobs.finish_job(job, "COMPLETED")
     assert sorted(ran) == list(range(6))
 
 
@@ -166,9 +170,9 @@ def circular(wanted: dict[int, set[int]]) -> bool:
             del left[number]
 
 
-def test_only_jobs_of_ones_own_can_be_waited_for(site: Site, desk: Desk) -> None:
+def test_only_jobs_of_ones_own_can_be_waited_for(site: Site, desk: JobService) -> None:
     theirs = made(desk, who=KEPLER, run=False)
-    with pytest.raises(Forbidden):
+    with pytest.raises(ForbiddenError):
         made(desk, theirs, who=TYCHO)
     with pytest.raises(ParamError, match="DEPENDS_ON='nothing' is no job"):
         made(desk, DEPENDS_ON="nothing")
@@ -176,54 +180,54 @@ def test_only_jobs_of_ones_own_can_be_waited_for(site: Site, desk: Desk) -> None
         made(desk, PARENT="nothing")
 
 
-def test_it_can_be_changed_while_it_is_pending_only(site: Site, desk: Desk) -> None:
+def test_it_can_be_changed_while_it_is_pending_only(site: Site, desk: JobService) -> None:
     first, job = made(desk, run=False), made(desk)
-    with pytest.raises(Conflict, match="PENDING only"):
-        desk.change(job, collect([("DEPENDS_ON", first.id)]), HERE)
+    with pytest.raises(ConflictError, match="PENDING only"):
+        desk.change_job(job, collect_params([("DEPENDS_ON", first.id)]), HERE)
 
 
 # --- parts ---------------------------------------------------------------------------------------------------
 
 
-def test_parts_are_listed_and_end_with_the_whole(site: Site, desk: Desk) -> None:
+def test_parts_are_listed_and_end_with_the_whole(site: Site, desk: JobService) -> None:
     whole = made(desk, run=False)
     parts = [made(desk, run=False, PARENT=whole.id) for _ in range(3)]
     deeper = made(desk, PARENT=parts[0].id)
     running = made(desk, PARENT=whole.id)
-    assert sorted(desk.children(whole)) == sorted([*(part.id for part in parts), running.id])
+    assert sorted(desk.list_children(whole)) == sorted([*(part.id for part in parts), running.id])
     done = made(desk, PARENT=whole.id)
-    site.store.jobs.change(done.id, among=("QUEUED",), phase="COMPLETED")
-    held = site.store.jobs.claim()
+    site.store.jobs.update_job(done.id, allowed_phases=("QUEUED",), phase="COMPLETED")
+    held = site.store.jobs.claim_job()
     assert held is not None
-    desk.move(whole, "ABORT")
+    desk.change_phase(whole, "ABORT")
     assert phases(site, whole, *parts, deeper, running) == ["ABORTED"] * 6
     assert phases(site, done) == ["COMPLETED"]
     assert f"the job {whole.id}, which this is part of, was aborted" in str(now(site, deeper).error)
-    assert site.store.jobs.mine(held) is None  # its worker stops
-    desk.remove(now(site, whole))
+    assert site.store.jobs.check_ownership(held) is None  # its worker stops
+    desk.destroy_job(now(site, whole))
     for job in (whole, *parts, deeper, running, done):
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFoundError):
             now(site, job)
 
 
-def test_parts_end_when_the_whole_runs_out_of_time(site: Site, desk: Desk) -> None:
+def test_parts_end_when_the_whole_runs_out_of_time(site: Site, desk: JobService) -> None:
     whole = made(desk)
     part = made(desk, run=False, PARENT=whole.id)
-    held = site.store.jobs.claim()
+    held = site.store.jobs.claim_job()
     assert held is not None
-    site.store.jobs.finish(held, "ABORTED")
+    site.store.jobs.finish_job(held, "ABORTED")
     assert phases(site, part) == ["ABORTED"]
 
 
-def test_parts_are_destroyed_when_the_whole_is_due(site: Site, desk: Desk) -> None:
+def test_parts_are_destroyed_when_the_whole_is_due(site: Site, desk: JobService) -> None:
     whole = made(desk)
     part = made(desk, PARENT=whole.id)
     while run_next(site):
         pass
-    place = site.settings.var / "jobs"
+    place = site.settings.var_directory / "jobs"
     assert {path.name for path in place.iterdir()} == {whole.id, part.id}
-    site.store.jobs.change(whole.id, among=("COMPLETED",), destruction="2020-01-01T00:00:00.000000Z")
-    Keeper(site.settings, workers=1, idle=1.0, parent=None)._sweep()
-    with pytest.raises(NotFound):
+    site.store.jobs.update_job(whole.id, allowed_phases=("COMPLETED",), destruction="2020-01-01T00:00:00.000000Z")
+    JobSupervisor(site.settings, worker_limit=1, idle_seconds=1.0, parent_pid=None)._delete_expired()
+    with pytest.raises(NotFoundError):
         now(site, part)
     assert list(place.iterdir()) == []

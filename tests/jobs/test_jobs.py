@@ -21,23 +21,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven.jobs import _worker as worker
-from hven.jobs import forks, keeper, tap
+from hven.jobs import child_processes, job_supervisor, tap
 from hven.jobs._worker import run_next
-from hven.jobs.desk import Asker, Desk, moment, stamp
-from hven.jobs.keeper import Keeper
-from hven.model.errors import Conflict, Forbidden, NotFound, ParamError, StorageError
-from hven.model.params import collect
+from hven.jobs.job_service import JobRequester, JobService, format_timestamp, parse_time
+from hven.jobs.job_supervisor import JobSupervisor
+from hven.model.errors import ConflictError, ForbiddenError, NotFoundError, ParamError, StorageError
+from hven.model.params import collect_params
 from hven.model.settings._sections import JobLimits
 from hven.site import Site
-from hven.site.auth import Reader
-from hven.site.store import Job
+from hven.site.auth import Principal
+from hven.site.store import JobRecord
 from hven.site.store import _database as db
 from hven.testing.site import tiny_site
 from running import until
 
-HERE = Asker(reader=Reader(), address="192.0.2.1")
-THERE = Asker(reader=Reader(), address="192.0.2.2")
-TYCHO = Asker(reader=Reader(name="tycho"), address="192.0.2.1")
+HERE = JobRequester(principal=Principal(), address="192.0.2.1")
+THERE = JobRequester(principal=Principal(), address="192.0.2.2")
+TYCHO = JobRequester(principal=Principal(name="tycho"), address="192.0.2.1")
 SLOW = "SELECT COUNT(*) AS n FROM s.t AS a, s.t AS b, s.t AS c WHERE a.x + b.x * c.x > 1"
 
 
@@ -48,20 +48,24 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def desk(site: Site) -> Desk:
-    return Desk(site, "tap")
+def desk(site: Site) -> JobService:
+    return JobService(site, "tap")
 
 
-def asked(desk: Desk, who: Asker = HERE, query: str = "SELECT TOP 1 x FROM s.t", **params: str) -> Job:
-    return desk.create(collect([("QUERY", query), ("PHASE", "RUN"), *params.items()]), who)
+def asked(
+    desk: JobService, who: JobRequester = HERE, query: str = "SELECT TOP 1 x FROM s.t", **params: str
+) -> JobRecord:
+    return desk.create_job(collect_params([("QUERY", query), ("PHASE", "RUN"), *params.items()]), who)
 
 
-def phase(site: Site, job: Job) -> str:
-    return site.store.jobs.one(job.id).phase
+def phase(site: Site, job: JobRecord) -> str:
+    return site.store.jobs.get_job(job.id).phase
 
 
-def keep(site: Site, **limits: Any) -> Keeper:
-    return Keeper(replace(site.settings, jobs=JobLimits(**limits)), workers=1, idle=1.0, parent=None)
+def keep(site: Site, **limits: Any) -> JobSupervisor:
+    return JobSupervisor(
+        replace(site.settings, jobs=JobLimits(**limits)), worker_limit=1, idle_seconds=1.0, parent_pid=None
+    )
 
 
 # --- the queue -----------------------------------------------------------------------------------------------
@@ -70,38 +74,38 @@ def keep(site: Site, **limits: Any) -> Keeper:
 def order(site: Site) -> list[str]:
     """Run everything; give the queues in the order in which they were served."""
     served = []
-    while (job := site.store.jobs.claim()) is not None:
+    while (job := site.store.jobs.claim_job()) is not None:
         served.append(job.queue.split()[1])
-        site.store.jobs.finish(job, "COMPLETED")
+        site.store.jobs.finish_job(job, "COMPLETED")
     return served
 
 
-def test_askers_take_turns(site: Site, desk: Desk) -> None:
+def test_askers_take_turns(site: Site, desk: JobService) -> None:
     for _ in range(4):
         asked(desk, HERE)
     for _ in range(2):
         asked(desk, THERE)
     late = asked(desk, TYCHO)
-    assert site.store.jobs.place(site.store.jobs.one(late.id)) == 3
+    assert site.store.jobs.estimate_queue_position(site.store.jobs.get_job(late.id)) == 3
     assert order(site) == ["192.0.2.1", "192.0.2.2", "tycho", "192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.1"]
 
 
-def test_who_has_jobs_running_waits_for_who_has_none(site: Site, desk: Desk) -> None:
+def test_who_has_jobs_running_waits_for_who_has_none(site: Site, desk: JobService) -> None:
     first = [asked(desk, HERE) for _ in range(3)]
-    assert site.store.jobs.claim().id == first[0].id
+    assert site.store.jobs.claim_job().id == first[0].id
     other = asked(desk, THERE)
-    assert site.store.jobs.claim().id == other.id
-    assert site.store.jobs.claim().id == first[1].id
+    assert site.store.jobs.claim_job().id == other.id
+    assert site.store.jobs.claim_job().id == first[1].id
 
 
 def test_too_many_are_held_and_may_run_later(tmp_path: Path) -> None:
     with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, jobs=JobLimits(queued=2)) as site:
-        desk = Desk(site, "tap")
+        desk = JobService(site, "tap")
         made = [asked(desk) for _ in range(3)]
         assert [phase(site, job) for job in made] == ["QUEUED", "QUEUED", "HELD"]
         assert phase(site, asked(desk, THERE)) == "QUEUED"
         run_next(site)
-        desk.move(made[2], "RUN")
+        desk.change_phase(made[2], "RUN")
         assert phase(site, made[2]) == "QUEUED"
         while run_next(site):
             pass
@@ -110,13 +114,13 @@ def test_too_many_are_held_and_may_run_later(tmp_path: Path) -> None:
 
 def test_who_keeps_too_many_open_gets_no_more(tmp_path: Path) -> None:
     with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, jobs=JobLimits(open=2)) as site:
-        desk = Desk(site, "tap")
+        desk = JobService(site, "tap")
         first = asked(desk)
-        desk.create(collect([("QUERY", "x")]), HERE)
-        with pytest.raises(Forbidden, match="2 jobs of yours have not ended") as told:
+        desk.create_job(collect_params([("QUERY", "x")]), HERE)
+        with pytest.raises(ForbiddenError, match="2 jobs of yours have not ended") as told:
             asked(desk)
         assert "delete" in told.value.remedy
-        assert len(desk.listed(collect([]), HERE)) == 2
+        assert len(desk.list_jobs(collect_params([]), HERE)) == 2
         asked(desk, THERE)
         while run_next(site):
             pass
@@ -126,15 +130,15 @@ def test_who_keeps_too_many_open_gets_no_more(tmp_path: Path) -> None:
 
 def test_a_held_job_says_why(tmp_path: Path) -> None:
     with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, jobs=JobLimits(queued=1)) as site:
-        desk = Desk(site, "tap")
+        desk = JobService(site, "tap")
         asked(desk)
-        held = site.store.jobs.one(asked(desk).id)
+        held = site.store.jobs.get_job(asked(desk).id)
         assert held.phase == "HELD"
         assert (
-            desk.outlook(held).note
+            desk.estimate_completion(held).note
             == "1 jobs of yours wait or run already; tell this one to RUN when some of them have ended"
         )
-        assert desk.outlook(held).quote is desk.outlook(held).place is None
+        assert desk.estimate_completion(held).quote is desk.estimate_completion(held).place is None
 
 
 @given(
@@ -150,26 +154,29 @@ def test_turns_are_as_the_rule_says_whatever_the_clock_does(
 ) -> None:
     """Against a model that has no clock: the fewest running jobs, then served longest ago, then waiting longest."""
     moments = (
-        stamp(datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(seconds=leap)) for leap in itertools.cycle(leaps)
+        format_timestamp(datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(seconds=leap))
+        for leap in itertools.cycle(leaps)
     )
-    with pytest.MonkeyPatch.context() as patch, site.store._database.writing() as connection:
+    with pytest.MonkeyPatch.context() as patch, site.store._database.begin_write() as connection:
         connection.execute(sa.delete(db.jobs))
         connection.commit()
-        patch.setattr("hven.site.store._job_records.now", lambda: next(moments))
+        patch.setattr("hven.site.store._job_records.format_current_time", lambda: next(moments))
         for number, who in enumerate(arrivals):
-            site.store.jobs.add(Job(id=f"{number:02}", type="tap", queue=f"{who}", duration=9, destruction="9"))
-            site.store.jobs.enqueue(f"{number:02}", among=("PENDING",), most=99)
+            site.store.jobs.add_job(
+                JobRecord(id=f"{number:02}", type="tap", queue=f"{who}", duration=9, destruction="9")
+            )
+            site.store.jobs.enqueue_job(f"{number:02}", allowed_phases=("PENDING",), queue_limit=99)
         waiting = {f"{who}": [f"{n:02}" for n, other in enumerate(arrivals) if other == who] for who in arrivals}
-        running: list[Job] = []
+        running: list[JobRecord] = []
         served: dict[str, int] = {}
         for turn in itertools.count():
-            job = site.store.jobs.claim() if len(running) < lanes else None
+            job = site.store.jobs.claim_job() if len(running) < lanes else None
             if job is None and not running:
                 break
             if job is None:
                 ended = running.pop(0)
-                site.store.jobs.finish(ended, "COMPLETED")
-                done = site.store.jobs.one(ended.id)
+                site.store.jobs.finish_job(ended, "COMPLETED")
+                done = site.store.jobs.get_job(ended.id)
                 assert str(done.started) < str(done.ended)
                 continue
 
@@ -183,7 +190,7 @@ def test_turns_are_as_the_rule_says_whatever_the_clock_does(
         assert not any(waiting.values())
 
 
-def test_many_at_once_all_end_and_once(site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_at_once_all_end_and_once(site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = threading.Lock()
     ran: list[str] = []
 
@@ -192,14 +199,14 @@ def test_many_at_once_all_end_and_once(site: Site, desk: Desk, monkeypatch: pyte
             ran.append(work.job.id)
 
     monkeypatch.setattr(tap, "JOB", replace(tap.JOB, run=note))
-    with site.store._database.writing() as connection:  # so many single transactions would only measure the disk
+    with site.store._database.begin_write() as connection:  # so many single transactions would only measure the disk
         for number in range(300):
-            row = Job(
+            row = JobRecord(
                 id=f"j{number:04}",
                 type="tap",
                 queue=f"address {number % 7}",
                 phase="QUEUED",
-                queued=db.now(),
+                queued=db.format_current_time(),
                 duration=9,
                 destruction="9",
             )
@@ -215,21 +222,21 @@ def test_many_at_once_all_end_and_once(site: Site, desk: Desk, monkeypatch: pyte
     for thread in threads:
         thread.join(300)
     assert sorted(ran) == [f"j{number:04}" for number in range(300)]
-    assert set(site.store.jobs.phases(ran).values()) == {"COMPLETED"}
+    assert set(site.store.jobs.find_phases(ran).values()) == {"COMPLETED"}
 
 
-def _row(job: Job) -> dict[str, Any]:
+def _row(job: JobRecord) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from hven.site.store._job_records import _packed
+    from hven.site.store._job_records import _encode_json_columns
 
-    return _packed(asdict(job))
+    return _encode_json_columns(asdict(job))
 
 
-def test_a_list_of_a_hundred_thousand_jobs_is_read_by_its_index(site: Site, desk: Desk) -> None:
-    with site.store._database.writing() as connection:
+def test_a_list_of_a_hundred_thousand_jobs_is_read_by_its_index(site: Site, desk: JobService) -> None:
+    with site.store._database.begin_write() as connection:
         given = [
-            _row(Job(id=f"j{number:06}", type="tap", queue=f"address {number % 10}", duration=9, destruction="9"))
+            _row(JobRecord(id=f"j{number:06}", type="tap", queue=f"address {number % 10}", duration=9, destruction="9"))
             for number in range(20_000)
         ]
         connection.execute(sa.insert(db.jobs), given)
@@ -241,7 +248,7 @@ def test_a_list_of_a_hundred_thousand_jobs_is_read_by_its_index(site: Site, desk
             )
         )
     assert "ix_jobs_listed" in plan
-    assert len(site.store.jobs.listed("address 1", "tap")) == 2000
+    assert len(site.store.jobs.list_jobs("address 1", "tap")) == 2000
 
 
 # --- stopping ------------------------------------------------------------------------------------------------
@@ -251,51 +258,51 @@ def running(site: Site, stop: threading.Event | None = None) -> threading.Thread
     """Run the next job in a thread, until its engine computes; a job of a second may be over by then."""
     thread = threading.Thread(target=run_next, args=(site,), kwargs={"stop": stop})
     thread.start()
-    until(lambda: site.store.jobs.executing() or not thread.is_alive())
+    until(lambda: site.store.jobs.list_executing() or not thread.is_alive())
     used = time.process_time()
     until(lambda: time.process_time() > used + 0.2 or not thread.is_alive())
     return thread
 
 
 @pytest.mark.parametrize("way", ["abort", "delete", "time", "shorter"])
-def test_a_running_query_is_stopped(site: Site, desk: Desk, way: str) -> None:
+def test_a_running_query_is_stopped(site: Site, desk: JobService, way: str) -> None:
     job = asked(desk, query=SLOW, **({"EXECUTIONDURATION": "1"} if way == "time" else {}))
     thread = running(site)
     begun = time.monotonic()
     if way == "abort":
-        desk.move(job, "ABORT")
+        desk.change_phase(job, "ABORT")
         assert phase(site, job) == "ABORTED"
     elif way == "delete":
-        desk.remove(job)
+        desk.destroy_job(job)
     elif way == "shorter":
-        desk.change(site.store.jobs.one(job.id), collect([("EXECUTIONDURATION", "1")]))
+        desk.change_job(site.store.jobs.get_job(job.id), collect_params([("EXECUTIONDURATION", "1")]))
     thread.join(60)
     assert not thread.is_alive()
     assert time.monotonic() - begun < 30, "the query itself would take minutes"
     if way == "delete":
-        with pytest.raises(NotFound):
-            site.store.jobs.one(job.id)
+        with pytest.raises(NotFoundError):
+            site.store.jobs.get_job(job.id)
     else:
-        ended = site.store.jobs.one(job.id)
+        ended = site.store.jobs.get_job(job.id)
         assert ended.phase == "ABORTED"
         assert ended.ended is not None
         assert (ended.error is not None) == (way in {"time", "shorter"})
-    assert not [path for path in (site.settings.var / "jobs").glob("*/*") if path.is_file()]
+    assert not [path for path in (site.settings.var_directory / "jobs").glob("*/*") if path.is_file()]
 
 
-def test_a_worker_that_is_sent_home_puts_its_job_back_unharmed(site: Site, desk: Desk) -> None:
+def test_a_worker_that_is_sent_home_puts_its_job_back_unharmed(site: Site, desk: JobService) -> None:
     job = asked(desk, query=SLOW)
     stop = threading.Event()
     thread = running(site, stop)
-    assert site.store.jobs.one(job.id).attempts == 1
+    assert site.store.jobs.get_job(job.id).attempts == 1
     stop.set()
     thread.join(60)
-    back = site.store.jobs.one(job.id)
+    back = site.store.jobs.get_job(job.id)
     assert (back.phase, back.attempts, back.holder) == ("QUEUED", 0, None)
 
 
 def test_a_worker_that_cannot_put_its_job_back_ends_all_the_same(
-    site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = asked(desk, query=SLOW)
     stop = threading.Event()
@@ -304,7 +311,7 @@ def test_a_worker_that_cannot_put_its_job_back_ends_all_the_same(
     def broken(*_: Any, **__: Any) -> bool:
         raise StorageError("the disk is gone")
 
-    monkeypatch.setattr(site.store.jobs, "requeue", broken)
+    monkeypatch.setattr(site.store.jobs, "requeue_job", broken)
     stop.set()
     thread.join(60)
     assert not thread.is_alive()
@@ -312,113 +319,115 @@ def test_a_worker_that_cannot_put_its_job_back_ends_all_the_same(
 
 
 def test_who_works_for_a_dead_process_is_to_stop() -> None:
-    assert not worker.Stop(os.getppid()).is_set()
-    assert worker.Stop(os.getppid() + 1).is_set()
-    assert not worker.Stop().is_set()
+    assert not worker.StopEvent(os.getppid()).is_set()
+    assert worker.StopEvent(os.getppid() + 1).is_set()
+    assert not worker.StopEvent().is_set()
 
 
 def test_a_job_that_cannot_be_watched_is_given_up_when_others_may_run_it(
-    site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(worker, "BEAT", 3600.0)  # a sign of life would change what is compared below
+    monkeypatch.setattr(
+        worker, "HEARTBEAT_INTERVAL_SECONDS", 3600.0
+    )  # a sign of life would change what is compared below
     job = asked(desk, query=SLOW)
     thread = running(site)
-    held = site.store.jobs.one(job.id)
+    held = site.store.jobs.get_job(job.id)
 
     def broken(*_: Any) -> int:
         raise StorageError("the network is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(worker, "SILENT", 0.5)
-        patch.setattr(site.store.jobs, "mine", broken)
-        patch.setattr(site.store.jobs, "beat", broken)
-        patch.setattr(site.store.jobs, "finish", broken)
+        patch.setattr(worker, "HEARTBEAT_TIMEOUT_SECONDS", 0.5)
+        patch.setattr(site.store.jobs, "check_ownership", broken)
+        patch.setattr(site.store.jobs, "record_heartbeat", broken)
+        patch.setattr(site.store.jobs, "finish_job", broken)
         thread.join(60)
         assert not thread.is_alive()
     assert "is given up" in caplog.text
-    assert site.store.jobs.one(job.id) == held  # nothing was written: whoever runs it now is not disturbed
-    assert not list((site.settings.var / "jobs").glob("*/result-*"))
+    assert site.store.jobs.get_job(job.id) == held  # nothing was written: whoever runs it now is not disturbed
+    assert not list((site.settings.var_directory / "jobs").glob("*/result-*"))
 
 
 # --- dying ---------------------------------------------------------------------------------------------------
 
 
-def died(site: Site) -> Job:
+def died(site: Site) -> JobRecord:
     """Let the next job be claimed by a process that is no more."""
-    job = site.store.jobs.claim()
+    job = site.store.jobs.claim_job()
     assert job is not None
     host, _, start, machine = str(job.holder).split()
     gone = f"{host} 999999999 {start} {machine}"
-    with site.store._database.writing() as connection:
+    with site.store._database.begin_write() as connection:
         connection.execute(sa.update(db.jobs).where(db.jobs.c.id == job.id).values(holder=gone))
-    return site.store.jobs.one(job.id)
+    return site.store.jobs.get_job(job.id)
 
 
-def test_the_job_of_a_dead_worker_is_run_again_and_not_a_third_time(site: Site, desk: Desk) -> None:
+def test_the_job_of_a_dead_worker_is_run_again_and_not_a_third_time(site: Site, desk: JobService) -> None:
     job = asked(desk)
     held = died(site)
-    keep(site)._reap()
+    keep(site)._requeue_abandoned_jobs()
     assert phase(site, job) == "QUEUED"
-    assert not site.store.jobs.finish(held, "COMPLETED")  # whoever thinks it is still theirs is wrong
-    assert site.store.jobs.beat(held) is None
+    assert not site.store.jobs.finish_job(held, "COMPLETED")  # whoever thinks it is still theirs is wrong
+    assert site.store.jobs.record_heartbeat(held) is None
     died(site)
-    keep(site)._reap()
-    ended = site.store.jobs.one(job.id)
+    keep(site)._requeue_abandoned_jobs()
+    ended = site.store.jobs.get_job(job.id)
     assert ended.phase == "ERROR"
     assert "died, 2 times" in ended.error["message"]
 
 
 def test_a_silent_holder_elsewhere_is_given_up_by_our_own_clock(
-    site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr(keeper.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(job_supervisor.time, "monotonic", lambda: clock[0])
     job = asked(desk)
-    held = site.store.jobs.claim()
-    with site.store._database.writing() as connection:
+    held = site.store.jobs.claim_job()
+    with site.store._database.begin_write() as connection:
         connection.execute(sa.update(db.jobs).values(holder="elsewhere 7 123 abc-1"))
-    held = site.store.jobs.one(job.id)
+    held = site.store.jobs.get_job(job.id)
     watching = keep(site)
-    watching._reap()
-    clock[0] += keeper.SILENT - 1
-    watching._reap()
+    watching._requeue_abandoned_jobs()
+    clock[0] += job_supervisor.HEARTBEAT_TIMEOUT_SECONDS - 1
+    watching._requeue_abandoned_jobs()
     assert phase(site, job) == "EXECUTING"
-    assert site.store.jobs.beat(held) == held.duration  # a sign of life
+    assert site.store.jobs.record_heartbeat(held) == held.duration  # a sign of life
     for _ in range(3):
-        clock[0] += keeper.SILENT / 2
-        watching._reap()
+        clock[0] += job_supervisor.HEARTBEAT_TIMEOUT_SECONDS / 2
+        watching._requeue_abandoned_jobs()
     assert phase(site, job) == "QUEUED"
 
 
-def test_a_living_holder_is_left_alone(site: Site, desk: Desk) -> None:
+def test_a_living_holder_is_left_alone(site: Site, desk: JobService) -> None:
     job = asked(desk)
-    site.store.jobs.claim()
-    keep(site)._reap()
+    site.store.jobs.claim_job()
+    keep(site)._requeue_abandoned_jobs()
     assert phase(site, job) == "EXECUTING"
 
 
 # --- what goes wrong -----------------------------------------------------------------------------------------
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_and_leaves_nothing(site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch) -> None:
     job = asked(desk)
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("hven.jobs._types.os.fsync", full)
+    monkeypatch.setattr("hven.jobs._job_types.os.fsync", full)
     run_next(site)
-    ended = site.store.jobs.one(job.id)
+    ended = site.store.jobs.get_job(job.id)
     assert ended.phase == "ERROR"
     assert ended.error == {
         "kind": "transient",
         "message": "the result cannot be written: no space left on device; try again later, or ask for less",
     }
-    assert not list((site.settings.var / "jobs").iterdir())
+    assert not list((site.settings.var_directory / "jobs").iterdir())
 
 
 def test_what_nobody_foresaw_is_no_traceback(
-    site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = asked(desk)
 
@@ -427,7 +436,7 @@ def test_what_nobody_foresaw_is_no_traceback(
 
     monkeypatch.setattr(tap, "JOB", replace(tap.JOB, run=broken))
     run_next(site)
-    ended = site.store.jobs.one(job.id)
+    ended = site.store.jobs.get_job(job.id)
     assert ended.phase == "ERROR"
     assert "secret" not in ended.error["message"]
     assert job.id in ended.error["message"]
@@ -435,10 +444,10 @@ def test_what_nobody_foresaw_is_no_traceback(
 
 
 def test_an_end_that_cannot_be_written_at_once_is_written_later(
-    site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = asked(desk)
-    finish, failed = site.store.jobs.finish, []
+    finish, failed = site.store.jobs.finish_job, []
 
     def flaky(*args: Any, **values: Any) -> bool:
         if len(failed) < 2:
@@ -446,7 +455,7 @@ def test_an_end_that_cannot_be_written_at_once_is_written_later(
             raise StorageError("the disk is full")
         return finish(*args, **values)
 
-    monkeypatch.setattr(site.store.jobs, "finish", flaky)
+    monkeypatch.setattr(site.store.jobs, "finish_job", flaky)
     monkeypatch.setattr(worker.time, "sleep", lambda _: None)
     run_next(site)
     assert phase(site, job) == "COMPLETED"
@@ -454,65 +463,67 @@ def test_an_end_that_cannot_be_written_at_once_is_written_later(
 
 
 def test_a_job_that_was_aborted_in_the_last_moment_has_no_result(
-    site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = asked(desk)
 
     def late(work: Any) -> None:
-        with work.writing("result", media_type="text/plain", extension=".txt") as file:
+        with work.write_result("result", media_type="text/plain", extension=".txt") as file:
             file.write(b"done")
-        desk.move(job, "ABORT")
+        desk.change_phase(job, "ABORT")
 
     monkeypatch.setattr(tap, "JOB", replace(tap.JOB, run=late))
     run_next(site)
-    ended = site.store.jobs.one(job.id)
+    ended = site.store.jobs.get_job(job.id)
     assert (ended.phase, tuple(ended.results)) == ("ABORTED", ())
-    assert not list((site.settings.var / "jobs").iterdir())
+    assert not list((site.settings.var_directory / "jobs").iterdir())
 
 
 # --- the end -------------------------------------------------------------------------------------------------
 
 
-def due(site: Site, job: Job) -> None:
-    site.store.jobs.change(job.id, among=("COMPLETED",), destruction="2020-01-01T00:00:00.000000Z")
+def due(site: Site, job: JobRecord) -> None:
+    site.store.jobs.update_job(job.id, allowed_phases=("COMPLETED",), destruction="2020-01-01T00:00:00.000000Z")
 
 
-def test_what_is_due_is_destroyed(site: Site, desk: Desk) -> None:
+def test_what_is_due_is_destroyed(site: Site, desk: JobService) -> None:
     gone, stays = asked(desk), asked(desk)
     while run_next(site):
         pass
     due(site, gone)
-    keep(site)._sweep()
-    with pytest.raises(NotFound):
-        site.store.jobs.one(gone.id)
-    assert [path.name for path in (site.settings.var / "jobs").iterdir()] == [stays.id]
+    keep(site)._delete_expired()
+    with pytest.raises(NotFoundError):
+        site.store.jobs.get_job(gone.id)
+    assert [path.name for path in (site.settings.var_directory / "jobs").iterdir()] == [stays.id]
 
 
-def test_what_is_due_is_archived_where_the_site_wants_it(site: Site, desk: Desk) -> None:
+def test_what_is_due_is_archived_where_the_site_wants_it(site: Site, desk: JobService) -> None:
     job = asked(desk)
     run_next(site)
     due(site, job)
-    keep(site, archive_days=36500)._sweep()
-    kept = site.store.jobs.one(job.id)
+    keep(site, archive_days=36500)._delete_expired()
+    kept = site.store.jobs.get_job(job.id)
     assert (kept.phase, tuple(kept.results)) == ("ARCHIVED", ())
-    assert not list((site.settings.var / "jobs").iterdir())
-    assert desk.listed(collect([]), HERE) == []
-    with pytest.raises(Conflict, match="ARCHIVED"):
-        desk.move(kept, "RUN")
-    keep(site, archive_days=1)._sweep()
-    with pytest.raises(NotFound):
-        site.store.jobs.one(job.id)
+    assert not list((site.settings.var_directory / "jobs").iterdir())
+    assert desk.list_jobs(collect_params([]), HERE) == []
+    with pytest.raises(ConflictError, match="ARCHIVED"):
+        desk.change_phase(kept, "RUN")
+    keep(site, archive_days=1)._delete_expired()
+    with pytest.raises(NotFoundError):
+        site.store.jobs.get_job(job.id)
 
 
-def test_files_of_no_job_are_removed_when_they_are_old(site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_no_job_are_removed_when_they_are_old(
+    site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = asked(desk)
     run_next(site)
-    (site.settings.var / "jobs" / "stray").mkdir()
-    keep(site)._sweep()
-    assert (site.settings.var / "jobs" / "stray").exists()
-    monkeypatch.setattr(keeper, "STRAY", -1.0)
-    keep(site)._sweep()
-    assert [path.name for path in (site.settings.var / "jobs").iterdir()] == [job.id]
+    (site.settings.var_directory / "jobs" / "stray").mkdir()
+    keep(site)._delete_expired()
+    assert (site.settings.var_directory / "jobs" / "stray").exists()
+    monkeypatch.setattr(job_supervisor, "STRAY_FILE_SECONDS", -1.0)
+    keep(site)._delete_expired()
+    assert [path.name for path in (site.settings.var_directory / "jobs").iterdir()] == [job.id]
 
 
 # --- times, the format of the store -----------------------------------------------------------------------------
@@ -521,19 +532,19 @@ def test_files_of_no_job_are_removed_when_they_are_old(site: Site, desk: Desk, m
 @given(st.datetimes(timezones=st.timezones()))
 def test_times_are_read_in_any_zone(when: Any) -> None:
     try:
-        expected = stamp(when)
+        expected = format_timestamp(when)
     except OverflowError:
         return
     offset = when.utcoffset()
     if offset is None or offset.total_seconds() % 60:
         return
-    assert stamp(moment(when.isoformat(), "AFTER")) == expected
+    assert format_timestamp(parse_time(when.isoformat(), "AFTER")) == expected
 
 
 @given(st.text(max_size=30))
 def test_no_text_breaks_the_reading_of_times(text: str) -> None:
     try:
-        found = stamp(moment(text, "AFTER"))
+        found = format_timestamp(parse_time(text, "AFTER"))
     except ParamError:
         return
     assert found.endswith("Z")
@@ -542,16 +553,16 @@ def test_no_text_breaks_the_reading_of_times(text: str) -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_worker_that_hangs_is_killed(site, monkeypatch, caplog):
     """Stopped, it gives no sign of life; one that waits for long gives them all the time."""
-    monkeypatch.setattr(forks, "BEAT", 0.05)
-    monkeypatch.setattr(forks, "SILENT", 3.0)
-    kept = Keeper(site.settings, workers=2, idle=1.0, parent=None)
+    monkeypatch.setattr(child_processes, "HEARTBEAT_INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(child_processes, "HEARTBEAT_TIMEOUT_SECONDS", 3.0)
+    kept = JobSupervisor(site.settings, worker_limit=2, idle_seconds=1.0, parent_pid=None)
     for _ in range(2):
-        kept._fork(lambda _: time.sleep(600))
-    hung, well = kept._children
-    until(lambda: all(pulse.silent() >= 0 for pulse in kept._children.values()))
+        kept._fork_worker(lambda _: time.sleep(600))
+    hung, well = kept._heartbeats_by_pid
+    until(lambda: all(pulse.get_silent_seconds() >= 0 for pulse in kept._heartbeats_by_pid.values()))
     os.kill(hung, signal.SIGSTOP)
-    until(kept._gather)
-    assert list(kept._children) == [well]
+    until(kept._reap_workers)
+    assert list(kept._heartbeats_by_pid) == [well]
     assert "no sign of life" in caplog.text
     os.kill(well, signal.SIGKILL)
-    until(kept._gather)
+    until(kept._reap_workers)

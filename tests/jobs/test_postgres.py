@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from hven.jobs.desk import Desk
+from hven.jobs.job_service import JobService
 from hven.site import Site
 from hven.testing.site import tiny_site
 from jobs_again import closing_keepers, emptied, module_of
@@ -53,5 +53,5 @@ def keepers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def desk(site: Site) -> Desk:
-    return Desk(site, "tap")
+def desk(site: Site) -> JobService:
+    return JobService(site, "tap")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.site.store import Job, Store
+from hven.site.store import JobRecord, StateStore
 from running import HVEN, Server, hven, serving, until
 
 pytestmark = pytest.mark.slow
@@ -230,11 +230,11 @@ def test_jobs_survive_the_server(site: Path, how: signal.Signals) -> None:
             assert server.get(f"{one}/results/result")[0] == 200
 
 
-def left(site: Path, path: str) -> Job:
+def left(site: Path, path: str) -> JobRecord:
     """Give a job as it is in the store, while no server runs."""
-    store = Store(site / "var")
+    store = StateStore(site / "var")
     try:
-        return store.jobs.one(path.rpartition("/")[2])
+        return store.jobs.get_job(path.rpartition("/")[2])
     finally:
         store.close()
 

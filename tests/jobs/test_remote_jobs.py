@@ -13,19 +13,19 @@ from urllib.parse import parse_qsl
 import pyarrow as pa
 import pytest
 
-from hven.jobs import _remote as remote
+from hven.jobs import _remote_jobs as remote
 from hven.jobs._worker import run_next
-from hven.jobs.desk import Asker, Desk
+from hven.jobs.job_service import JobRequester, JobService
 from hven.model.errors import ParamError
-from hven.model.params import collect
+from hven.model.params import collect_params
 from hven.site import Site
-from hven.site.auth import Reader
-from hven.site.store import Job
+from hven.site.auth import Principal
+from hven.site.store import JobRecord
 from hven.testing.site import tiny_site
 from job_programs import ECHO, declared
 from running import Server, hven, serving, soon, until
 
-HERE = Asker(reader=Reader(), address="192.0.2.1")
+HERE = JobRequester(principal=Principal(), address="192.0.2.1")
 SLEEP = """import os, sys, time
 print('progress 0.5', flush=True)
 end = time.monotonic() + float(sys.argv[1])
@@ -67,15 +67,15 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield made
 
 
-def job_of(site: Site, kind: str, *pairs: tuple[str, str], who: Asker = HERE) -> Job:
-    return Desk(site, kind).create(collect([*pairs, ("PHASE", "RUN")]), who)
+def job_of(site: Site, kind: str, *pairs: tuple[str, str], who: JobRequester = HERE) -> JobRecord:
+    return JobService(site, kind).create_job(collect_params([*pairs, ("PHASE", "RUN")]), who)
 
 
-def now(site: Site, job: Job) -> Job:
-    return site.store.jobs.one(job.id)
+def now(site: Site, job: JobRecord) -> JobRecord:
+    return site.store.jobs.get_job(job.id)
 
 
-def address(site: Site, job: Job, there: Server) -> str:
+def address(site: Site, job: JobRecord, there: Server) -> str:
     """Give the path of the job over there, as the store knows it."""
     until(lambda: "remote" in now(site, job).progress)
     return str(now(site, job).progress["remote"]).removeprefix(there.url)
@@ -127,7 +127,7 @@ def test_a_query_is_done_elsewhere_and_its_answer_comes_here(site: Site, there: 
     assert run_next(site)
     found = now(site, job)
     assert found.phase == "COMPLETED", found.error
-    path, media_type = Desk(site, "far").result(found, "result")
+    path, media_type = JobService(site, "far").find_result(found, "result")
     assert media_type.startswith("text/csv")
     lines = path.read_text().split()
     assert lines[0] == "id,x"
@@ -157,16 +157,16 @@ def test_a_refusal_is_told(site: Site, there: Server) -> None:
 def test_files_go_there(site: Site, there: Server) -> None:
     import io
 
-    from hven.model.params import Params, Upload
+    from hven.model.params import RequestParams, Upload
 
     declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/echo\n")
-    given = collect([("A", "1"), ("PHASE", "RUN")])
+    given = collect_params([("A", "1"), ("PHASE", "RUN")])
     files = {"IMAGE": Upload(name="IMAGE", file=io.BytesIO(b"pixels"), size=6)}
-    job = Desk(site, "far").create(Params(given.values, files), HERE)
+    job = JobService(site, "far").create_job(RequestParams(given.values, files), HERE)
     assert run_next(site)
     found = now(site, job)
     assert found.phase == "COMPLETED", found.error
-    told = json.loads(Desk(site, "far").result(found, "stdout")[0].read_text())
+    told = json.loads(JobService(site, "far").find_result(found, "stdout")[0].read_text())
     assert told["argv"][0] == "1"
     assert told["argv"][1].endswith("/given-IMAGE")
 
@@ -179,14 +179,14 @@ def test_only_declared_parameters_are_forwarded(site: Site, there: Server) -> No
     job = job_of(site, "far", ("A", "mine"))
     assert run_next(site)
     found = now(site, job)
-    assert json.loads(Desk(site, "far").result(found, "stdout")[0].read_text())["argv"] == ["always"]
+    assert json.loads(JobService(site, "far").find_result(found, "stdout")[0].read_text())["argv"] == ["always"]
 
 
 @pytest.fixture
 def sleeping(site: Site, there: Server, worker: Any) -> Any:
     declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
 
-    def begin(seconds: float, **more: str) -> tuple[Job, str, threading.Event]:
+    def begin(seconds: float, **more: str) -> tuple[JobRecord, str, threading.Event]:
         job = job_of(site, "far", ("SECONDS", str(seconds)), *more.items())
         stop = worker()
         path = address(site, job, there)
@@ -199,10 +199,10 @@ def sleeping(site: Site, there: Server, worker: Any) -> Any:
 def test_an_abort_is_forwarded_within_a_second(site: Site, there: Server, sleeping: Any) -> None:
     def once() -> float:
         job, path, _ = sleeping(200)
-        Desk(site, "far").move(now(site, job), "ABORT")
+        JobService(site, "far").change_phase(now(site, job), "ABORT")
         seconds = until(lambda: phase(there, path) == "ABORTED")
         assert now(site, job).phase == "ABORTED"
-        Desk(site, "far").remove(now(site, job))
+        JobService(site, "far").destroy_job(now(site, job))
         until(lambda: phase(there, path) == "404")
         return seconds
 
@@ -212,7 +212,7 @@ def test_an_abort_is_forwarded_within_a_second(site: Site, there: Server, sleepi
 def test_a_destruction_is_forwarded(site: Site, there: Server, sleeping: Any) -> None:
     def once() -> float:
         job, path, _ = sleeping(200)
-        Desk(site, "far").remove(now(site, job))
+        JobService(site, "far").destroy_job(now(site, job))
         return until(lambda: phase(there, path) == "404")
 
     soon(once, 1, times=20)
@@ -222,7 +222,7 @@ def test_the_time_limit_is_forwarded(site: Site, there: Server, sleeping: Any) -
     job, path, _ = sleeping(200, EXECUTIONDURATION="150")
     status, _, body = there.get(f"{path}/executionduration")
     assert (status, body) == (200, b"150")
-    Desk(site, "far").change(now(site, job), collect([("EXECUTIONDURATION", "1")]))
+    JobService(site, "far").change_job(now(site, job), collect_params([("EXECUTIONDURATION", "1")]))
     until(lambda: now(site, job).phase == "ABORTED")
     until(lambda: phase(there, path) == "ABORTED")
 
@@ -240,7 +240,7 @@ def test_a_worker_that_goes_home_leaves_the_job_there_and_the_next_goes_on_with_
     worker()
     (tmp_path / "bell").touch()
     until(lambda: now(site, job).phase == "COMPLETED")
-    assert Desk(site, "far").result(now(site, job), "out")[0].read_text() == "slept 200"
+    assert JobService(site, "far").find_result(now(site, job), "out")[0].read_text() == "slept 200"
     # one job there did it all, and has gone
     until(lambda: listed(there, "/jobs/sleep") == before - {path.rpartition("/")[2]})
 
@@ -252,12 +252,12 @@ def test_a_worker_that_dies_leaves_it_too(
     job, _, _ = sleeping(200, BELL=str(tmp_path / "bell"))
     held = now(site, job)
     # as the keeper does when the holder is dead; the old worker finds it taken
-    assert site.store.jobs.requeue(held, counts=True)
+    assert site.store.jobs.requeue_job(held, count_attempt=True)
     worker()
     until(lambda: now(site, job).attempts == 2)
     (tmp_path / "bell").touch()
     until(lambda: now(site, job).phase == "COMPLETED")
-    assert Desk(site, "far").result(now(site, job), "out")[0].read_text() == "slept 200"
+    assert JobService(site, "far").find_result(now(site, job), "out")[0].read_text() == "slept 200"
 
 
 def test_a_worker_that_does_not_know_that_it_counts_as_dead_leaves_the_job_there(
@@ -265,30 +265,30 @@ def test_a_worker_that_does_not_know_that_it_counts_as_dead_leaves_the_job_there
 ) -> None:
     job, path, _ = sleeping(200, BELL=str(tmp_path / "bell"))
     with monkeypatch.context() as context:
-        context.setattr(site.store.jobs, "mine", lambda _: 3600)
-        context.setattr(site.store.jobs, "beat", lambda *_: 3600)
-        assert site.store.jobs.requeue(now(site, job), counts=True)
+        context.setattr(site.store.jobs, "check_ownership", lambda _: 3600)
+        context.setattr(site.store.jobs, "record_heartbeat", lambda *_: 3600)
+        assert site.store.jobs.requeue_job(now(site, job), count_attempt=True)
         (tmp_path / "bell").touch()
         worker.join()  # it has fetched the results, and finds that nobody wants them of it
     assert now(site, job).phase == "QUEUED"
     assert phase(there, path) == "COMPLETED"
     worker()
     until(lambda: now(site, job).phase == "COMPLETED")
-    assert Desk(site, "far").result(now(site, job), "out")[0].read_text() == "slept 200"
+    assert JobService(site, "far").find_result(now(site, job), "out")[0].read_text() == "slept 200"
     until(lambda: phase(there, path) == "404")
 
 
 def test_what_was_fetched_is_in_the_store_before_the_job_there_goes(
     site: Site, there: Server, sleeping: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish, seen = site.store.jobs.finish, []
+    finish, seen = site.store.jobs.finish_job, []
 
-    def watched(held: Job, *rest: Any, **more: Any) -> bool:
+    def watched(held: JobRecord, *rest: Any, **more: Any) -> bool:
         seen.append(phase(there, path))
         return finish(held, *rest, **more)
 
     job, path, _ = sleeping(200, BELL=str(tmp_path / "bell"))
-    monkeypatch.setattr(site.store.jobs, "finish", watched)
+    monkeypatch.setattr(site.store.jobs, "finish_job", watched)
     (tmp_path / "bell").touch()
     until(lambda: phase(there, path) == "404")
     assert seen == ["COMPLETED"]
@@ -299,7 +299,7 @@ def test_one_that_waits_for_its_next_worker_is_aborted_there(site: Site, there: 
     job, path, stop = sleeping(200)
     stop.set()
     until(lambda: now(site, job).phase == "QUEUED")
-    Desk(site, "far").move(now(site, job), "ABORT")
+    JobService(site, "far").change_phase(now(site, job), "ABORT")
     until(lambda: phase(there, path) == "ABORTED")
 
 
@@ -308,16 +308,16 @@ def test_one_that_ends_while_its_worker_goes_home_ends_there_too(
     site: Site, there: Server, sleeping: Any, monkeypatch: pytest.MonkeyPatch, way: str, after: str
 ) -> None:
     job, path, stop = sleeping(200)
-    desk, requeue = Desk(site, "far"), site.store.jobs.requeue
+    desk, requeue = JobService(site, "far"), site.store.jobs.requeue_job
 
-    def late(held: Job, *, counts: bool) -> bool:
+    def late(held: JobRecord, *, count_attempt: bool) -> bool:
         if way == "abort":
-            desk.move(now(site, job), "ABORT")
+            desk.change_phase(now(site, job), "ABORT")
         else:
-            desk.remove(now(site, job))
-        return requeue(held, counts=counts)
+            desk.destroy_job(now(site, job))
+        return requeue(held, count_attempt=count_attempt)
 
-    monkeypatch.setattr(site.store.jobs, "requeue", late)
+    monkeypatch.setattr(site.store.jobs, "requeue_job", late)
     stop.set()
     until(lambda: phase(there, path) == after)
 
@@ -331,9 +331,9 @@ def test_one_that_was_put_back_since_it_was_read_ends_there_too(
     stop.set()
     until(lambda: now(site, job).phase == "QUEUED")
     if way == "abort":
-        Desk(site, "far").move(read, "ABORT")
+        JobService(site, "far").change_phase(read, "ABORT")
     else:
-        Desk(site, "far").remove(read)
+        JobService(site, "far").destroy_job(read)
     until(lambda: phase(there, path) == after)
 
 
@@ -382,8 +382,8 @@ class Wrong(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def wrong(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(remote, "SELDOM", 0.1)
-    monkeypatch.setattr(remote, "PATIENCE", 0.5)
+    monkeypatch.setattr(remote, "MAX_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(remote, "UNREACHABLE_LIMIT_SECONDS", 0.5)
     Wrong.asked.clear()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Wrong)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -404,7 +404,7 @@ def job(phase: str, more: str = "") -> tuple[int, dict[str, str], str]:
     return 200, {"Content-Type": "text/xml"}, UWS.format(phase=phase, more=more)
 
 
-def ended(site: Site) -> Job:
+def ended(site: Site) -> JobRecord:
     made = job_of(site, "far", ("X", "1"))
     assert run_next(site)
     return now(site, made)
@@ -452,7 +452,7 @@ def test_what_it_does_wrong_is_told(site: Site, wrong: str, answers: list[Any], 
 
 
 def test_a_service_that_falters_is_waited_for(site: Site, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "PATIENCE", 60.0)
+    monkeypatch.setattr(remote, "UNREACHABLE_LIMIT_SECONDS", 60.0)
     Wrong.script["GET /async/1"] = [job("EXECUTING"), (503, {}, ""), (200, {}, "<ht"), job("COMPLETED")]
     assert ended(site).phase == "COMPLETED"
 
@@ -470,4 +470,4 @@ def test_a_result_without_end_is_given_up(site: Site, wrong: str) -> None:
     Wrong.script |= {"GET /async/1": job("COMPLETED", results), "GET /big": (200, {}, bytes(300_000))}
     found = ended(site)
     assert "more than 102,400" in str(found.error)
-    assert not list((site.settings.var / "jobs").glob(f"{found.id}/*"))
+    assert not list((site.settings.var_directory / "jobs").glob(f"{found.id}/*"))

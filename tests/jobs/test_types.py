@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from hven.jobs import declared
-from hven.jobs._command import Command
-from hven.jobs._remote import Remote
-from hven.model.errors import DescriptorError, NotFound, ParamError
-from hven.model.params import collect
+from hven.jobs import declared_types
+from hven.jobs._command import ProgramRunner
+from hven.jobs._remote_jobs import RemoteJobRunner
+from hven.model.errors import DescriptorError, NotFoundError, ParamError
+from hven.model.params import collect_params
 from hven.model.settings import Settings
 from job_programs import declared as write
 from running import hven
@@ -45,23 +45,32 @@ def test_what_is_declared_is_what_is_offered(tmp_path: Path) -> None:
         "there",
         "title: There\nremote: https://tap.example/async/\nsend: {LANG: ADQL}\nlimits: {disk: 2 GiB}\n",
     )
-    found = declared.offered(settings(tmp_path))
+    found = declared_types.load_all_job_types(settings(tmp_path))
     assert {"tap", "smooth", "there"} <= set(found)
     smooth, there = found["smooth"], found["there"]
     assert (smooth.title, smooth.access, smooth.files) == ("Smooth an image", "private", ("IMAGE",))
-    assert (smooth.quota.running, smooth.quota.waiting, smooth.quota.seconds) == (2, 20, 600)
-    assert isinstance(smooth.run, Command)
-    assert (smooth.run.memory, smooth.run.seconds, smooth.run.disk) == (2 << 30, 500, 1 << 30)
+    assert (smooth.quota.running_limit, smooth.quota.waiting_limit, smooth.quota.duration_limit_seconds) == (2, 20, 600)
+    assert isinstance(smooth.run, ProgramRunner)
+    assert (smooth.run.memory_limit_bytes, smooth.run.cpu_limit_seconds, smooth.run.file_limit_bytes) == (
+        2 << 30,
+        500,
+        1 << 30,
+    )
     assert smooth.run.argv[0] == str(tmp_path / "jobs" / "smooth.py")
-    assert isinstance(there.run, Remote)
-    assert (there.run.url, there.run.fixed, there.run.limit, there.run.params) == (
+    assert isinstance(there.run, RemoteJobRunner)
+    assert (
+        there.run.url,
+        there.run.fixed_parameters,
+        there.run.result_limit_bytes,
+        there.run.forwarded_parameters,
+    ) == (
         "https://tap.example/async",
         {"LANG": "ADQL"},
         2 << 30,
         None,
     )
-    assert declared.bounds(settings(tmp_path)) == {"smooth": 2, "hips": 1, "prepare": 1}
-    assert declared.check(settings(tmp_path)) == []
+    assert declared_types.map_running_limits(settings(tmp_path)) == {"smooth": 2, "hips": 1, "prepare": 1}
+    assert declared_types.find_declaration_faults(settings(tmp_path)) == []
 
 
 @pytest.mark.parametrize(
@@ -78,11 +87,13 @@ def test_what_is_declared_is_what_is_offered(tmp_path: Path) -> None:
 )
 def test_values_are_looked_at_before_anything_runs(tmp_path: Path, pairs: list[tuple[str, str]], said: str) -> None:
     write(tmp_path, "smooth", GOOD, smooth_py="")
-    check = declared.offered(settings(tmp_path))["smooth"].check
+    check = declared_types.load_all_job_types(settings(tmp_path))["smooth"].check
     assert check is not None
-    check(collect([("WIDTH", "3"), ("MODE", "fine"), ("NAME", "ab"), ("NAME", "cd"), ("COUNT", "-4")]), {"IMAGE"})
+    check(
+        collect_params([("WIDTH", "3"), ("MODE", "fine"), ("NAME", "ab"), ("NAME", "cd"), ("COUNT", "-4")]), {"IMAGE"}
+    )
     with pytest.raises(ParamError) as error:
-        check(collect(pairs), {"IMAGE"} if pairs else set())
+        check(collect_params(pairs), {"IMAGE"} if pairs else set())
     assert said in str(error.value)
 
 
@@ -150,12 +161,12 @@ FAULTS = [
 @pytest.mark.parametrize(("text", "said"), FAULTS, ids=range(len(FAULTS)))
 def test_a_fault_is_told_with_its_place(tmp_path: Path, text: str, said: str) -> None:
     write(tmp_path, "bad", text, p_py="")
-    found = [str(fault) for fault in declared.check(settings(tmp_path))]
+    found = [str(fault) for fault in declared_types.find_declaration_faults(settings(tmp_path))]
     assert any(fault.startswith(said) for fault in found), found
     with pytest.raises(DescriptorError):
-        declared.offered(settings(tmp_path))
+        declared_types.load_all_job_types(settings(tmp_path))
     with pytest.raises(DescriptorError):
-        declared.of(settings(tmp_path), "bad")
+        declared_types.find_job_type(settings(tmp_path), "bad")
 
 
 def test_all_faults_at_once_of_all_files(tmp_path: Path) -> None:
@@ -164,7 +175,7 @@ def test_all_faults_at_once_of_all_files(tmp_path: Path) -> None:
     write(tmp_path, "tap", C)
     write(tmp_path, "Big", C)
     with pytest.raises(DescriptorError) as error:
-        declared.offered(settings(tmp_path))
+        declared_types.load_all_job_types(settings(tmp_path))
     told = [str(fault) for fault in error.value.faults]
     assert len(told) == 6
     assert any("jobs/tap.yaml:1:1: there is a type 'tap' already" in fault for fault in told)
@@ -176,16 +187,16 @@ def test_a_program_that_may_not_be_run_is_a_fault_until_it_may(tmp_path: Path) -
     program = tmp_path / "jobs" / "p.py"
     program.chmod(0o644)
     assert "is no program that may be run; looked at jobs/./p.py; chmod +x" in str(
-        declared.check(settings(tmp_path))[0]
+        declared_types.find_declaration_faults(settings(tmp_path))[0]
     )
     program.chmod(0o755)
-    assert declared.check(settings(tmp_path)) == []
+    assert declared_types.find_declaration_faults(settings(tmp_path)) == []
 
 
 @pytest.mark.parametrize("name", ["nothing", "../../etc/passwd", "command", "worker", ""])
 def test_what_is_no_type(tmp_path: Path, name: str) -> None:
-    with pytest.raises(NotFound, match="no type of job is called"):
-        declared.of(settings(tmp_path), name)
+    with pytest.raises(NotFoundError, match="no type of job is called"):
+        declared_types.find_job_type(settings(tmp_path), name)
 
 
 def test_the_verbs_tell_the_faults(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from world import Column, Table, World, schema_tables
 
-from hven.lint.facts import Fact, facts
+from hven.lint.facts import StandardColumn, load_standard_columns
 
 TYPES = {
     "text": "char",
@@ -24,7 +24,7 @@ EXTRA = [
 ]  # fmt: skip
 
 
-def column(fact: Fact, **more: Any) -> Column:
+def column(fact: StandardColumn, **more: Any) -> Column:
     xtype = fact.xtype or ("adql:REGION" if fact.type == "region" else "")
     return Column(
         fact.name,
@@ -40,7 +40,7 @@ def column(fact: Fact, **more: Any) -> Column:
     )
 
 
-def epn_column(fact: Fact) -> Column:
+def epn_column(fact: StandardColumn) -> Column:
     found = column(fact)
     if fact.unit.startswith("by-frame"):
         axis, end = fact.name[:2], fact.name[-3:]
@@ -88,18 +88,22 @@ def observation(number: int) -> dict[str, Any]:
 
 
 def clean() -> World:
-    epncore, core, radio = facts("epncore"), facts("obscore"), facts("obscore_radio")
+    epncore, core, radio = (
+        load_standard_columns("epncore"),
+        load_standard_columns("obscore"),
+        load_standard_columns("obscore_radio"),
+    )
     granules = Table(
-        "demo.epn_core", [epn_column(fact) for fact in epncore.values() if fact.mandatory or fact.name in EXTRA], [granule(n) for n in range(1, 6)],
+        "demo.epn_core", [epn_column(fact) for fact in epncore.values() if fact.is_mandatory or fact.name in EXTRA], [granule(n) for n in range(1, 6)],
         utype="ivo://ivoa.net/std/epntap#table-2.0",
     )  # fmt: skip
     optional = {"data_rights", "o_unit", "obs_release_date"}
     observations = Table(
-        "ivoa.obscore", [column(fact, datatype="double" if fact.type == "double" else TYPES[fact.type]) for fact in core.values() if fact.mandatory or fact.name in optional],
+        "ivoa.obscore", [column(fact, datatype="double" if fact.type == "double" else TYPES[fact.type]) for fact in core.values() if fact.is_mandatory or fact.name in optional],
         [observation(n) for n in range(1, 5)],
     )  # fmt: skip
     in_radio = Table(
-        "ivoa.obscore_radio", [column(fact) for fact in radio.values() if fact.mandatory],
+        "ivoa.obscore_radio", [column(fact) for fact in radio.values() if fact.is_mandatory],
         [{"obs_publisher_did": "ivo://example.org/survey?o1", "s_fov_min": 0.5, "s_fov_max": 1.0, "instr_tel_number": 27, "instr_tel_min_dist": 30.0,
           "instr_tel_max_dist": 36000.0, "uv_distribution_fill": 0.5, "scan_mode": "cross-scan"}],
         utype="ivo://ivoa.net/std/obscore#radio-ext-1.0",

@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from clean import clean
 from world import World
 
-from hven.lint import Limits, Report, lint
-from hven.sources import remote
+from hven.lint import LintLimits, LintReport, validate_service
+from hven.sources import http_client
 
 
 @pytest.fixture
@@ -24,27 +24,29 @@ def world() -> World:
 
 
 @pytest.fixture
-def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Report]:
+def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[..., LintReport]:
     """Judge a world, without a network."""
 
-    def judge(world: World, *only: str, rows: int = 1000) -> Report:
-        def exchange(method: str, url: str, *, form=(), limit=1 << 25, **_: object) -> remote.Answer:
+    def judge(world: World, *only: str, rows: int = 1000) -> LintReport:
+        def exchange(
+            method: str, url: str, *, form_fields=(), byte_limit=1 << 25, **_: object
+        ) -> http_client.HttpAnswer:
             parts = urlsplit(url)
-            given = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **dict(form)}
+            given = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **dict(form_fields)}
             if not parts.path.startswith("/tap/"):
-                return remote.Answer(
+                return http_client.HttpAnswer(
                     status=404, headers={"content-type": "text/html"}, body=b"<html>not here</html>", url=url
                 )
             status, headers, body = world.answer(method, parts.path.removeprefix("/tap/"), given)
-            return remote.Answer(
+            return http_client.HttpAnswer(
                 status=status,
                 headers={name.lower(): value for name, value in headers.items()},
                 body=body.encode(),
                 url=url,
             )
 
-        monkeypatch.setattr(remote, "exchange", exchange)
-        found = lint(world.base, only=only, limits=Limits(rows=rows, pause=0.0))
+        monkeypatch.setattr(http_client, "exchange_once", exchange)
+        found = validate_service(world.base, selected_codes=only, limits=LintLimits(row_limit=rows, pause_seconds=0.0))
         if world.database is not None:
             world.database.close()
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from world import World, served
 
-from hven.lint import Limits, lint
+from hven.lint import LintLimits, validate_service
 
 
 def told(report) -> list[str]:
@@ -14,25 +14,25 @@ def told(report) -> list[str]:
 
 def test_a_clean_service_has_no_finding(world: World, judged) -> None:
     report = judged(world)
-    assert report.judged
+    assert report.is_judged
     assert told(report) == []
     assert report.unjudged == ()
-    assert {one.table for one in report.looked} == {"demo.epn_core", "ivoa.obscore", "ivoa.obscore_radio"}
-    assert report.worst() == ""
+    assert {one.table for one in report.table_coverages} == {"demo.epn_core", "ivoa.obscore", "ivoa.obscore_radio"}
+    assert report.find_worst_severity() == ""
 
 
 def test_a_big_clean_table_is_judged_by_its_own_sql(world: World, judged) -> None:
     report = judged(world, rows=2)
     assert told(report) == []
-    seen = {one.table: one for one in report.looked}["demo.epn_core"]
-    assert (seen.rows, seen.total, seen.aggregates) == (2, 5, True)
+    seen = {one.table: one for one in report.table_coverages}["demo.epn_core"]
+    assert (seen.row_count, seen.total_rows, seen.used_aggregates) == (2, 5, True)
 
 
 @pytest.mark.slow
 def test_over_http_it_is_the_same(world: World) -> None:
     with served(world) as url:
-        report = lint(url, limits=Limits(pause=0.0))
-        site = lint(url.removesuffix("/tap"), only=["vosi"])
+        report = validate_service(url, limits=LintLimits(pause_seconds=0.0))
+        site = validate_service(url.removesuffix("/tap"), selected_codes=["vosi"])
     assert told(report) == []
     assert told(site) == []
     assert site.url == url

@@ -8,7 +8,7 @@ import re
 import pytest
 from world import World
 
-from hven.lint import GROUPS, SEVERITIES
+from hven.lint import CHECK_GROUPS, SEVERITIES
 from shared import ROOT
 
 PAGE = ROOT / "docs/reference/lint.md"
@@ -17,12 +17,12 @@ BEGIN, END = "<!-- checks: written by tests/lint/test_docs.py --update -->\n", "
 
 def tables() -> str:
     found = []
-    for group in GROUPS:
+    for group in CHECK_GROUPS:
         found.append(
             f"### Group {group.name}: {group.title}\n\n| code | severity | what is wrong | remedy | source | taplint |\n|---|---|---|---|---|---|\n"
         )
         for one in group.checks:
-            cells = (f"`{one.code}`", one.severity, one.says, one.remedy, one.source, ", ".join(one.like))
+            cells = (f"`{one.code}`", one.severity, one.summary, one.remedy, one.source, ", ".join(one.taplint_codes))
             found.append("| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |\n")
         found.append("\n")
     return "".join(found)
@@ -48,22 +48,22 @@ def test_every_key_of_the_json_is_on_the_page(world: World, judged) -> None:
 
 
 def test_codes_are_well_made() -> None:
-    codes = [check.code for group in GROUPS for check in group.checks]
+    codes = [check.code for group in CHECK_GROUPS for check in group.checks]
     assert len(codes) == len(set(codes))
-    for group in GROUPS:
+    for group in CHECK_GROUPS:
         for check in group.checks:
             assert re.fullmatch(rf"{group.name}\.[a-z0-9]+(-[a-z]+)*", check.code)
             assert check.severity in SEVERITIES
             assert len(check.source) > 5
             assert len(check.remedy) > 5, check.code
-            assert not check.says.endswith(".")
-            assert all(re.fullmatch(r"[EWIF]_\w{4}", one) for one in check.like), check.code
+            assert not check.summary.endswith(".")
+            assert all(re.fullmatch(r"[EWIF]_\w{4}", one) for one in check.taplint_codes), check.code
 
 
 def test_each_code_is_told_somewhere() -> None:
     """A check that nobody tells of would be a promise without a deed."""
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src/hven/lint/groups").glob("*.py"))
-    for group in GROUPS:
+    for group in CHECK_GROUPS:
         for check in group.checks:
             made = (
                 check.code.endswith(".condition")

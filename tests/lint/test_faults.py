@@ -6,9 +6,9 @@ import pytest
 from faults import FAULTS, Fault
 from world import World
 
-from hven.lint import GROUPS
+from hven.lint import CHECK_GROUPS
 
-CHECKS = {check.code: check for group in GROUPS for check in group.checks}
+CHECKS = {check.code: check for group in CHECK_GROUPS for check in group.checks}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -41,7 +41,7 @@ def test_a_fault_beyond_the_sample_is_found_by_the_services_own_sql(world: World
     found = {one.code: one for one in judged(world, "epn", rows=2).findings}
     assert set(found) == {"epn.negative", "epn.product-type"}
     negative = found["epn.negative"]
-    assert (negative.column, negative.key, negative.value, negative.count, negative.of, negative.sampled) == (
+    assert (negative.column, negative.key, negative.value, negative.count, negative.row_count, negative.sampled) == (
         "time_exp_min", "granule_uid = cube_5", "-1.0", 1, 5, False,
     )  # fmt: skip
     assert found["epn.product-type"].value == "zz"
@@ -50,7 +50,7 @@ def test_a_fault_beyond_the_sample_is_found_by_the_services_own_sql(world: World
 def test_what_only_rows_tell_is_marked_as_sampled(world: World, judged) -> None:
     world.epn.rows[1]["access_md5"] = "abc"
     (one,) = judged(world, "epn.md5", rows=2).findings
-    assert (one.code, one.count, one.of, one.sampled, one.key) == ("epn.md5", 1, 2, True, "granule_uid = cube_2")
+    assert (one.code, one.count, one.row_count, one.sampled, one.key) == ("epn.md5", 1, 2, True, "granule_uid = cube_2")
 
 
 def test_findings_of_one_kind_are_one_finding_with_a_count_and_the_first_example(world: World, judged) -> None:
@@ -58,7 +58,7 @@ def test_findings_of_one_kind_are_one_finding_with_a_count_and_the_first_example
         row["target_class"] = "moon"
     (one,) = judged(world, "epn").findings
     assert (one.code, one.table, one.column) == ("epn.target-class", "demo.epn_core", "target_class")
-    assert (one.count, one.of, one.key, one.value) == (4, 5, "granule_uid = cube_2", "moon")
+    assert (one.count, one.row_count, one.key, one.value) == (4, 5, "granule_uid = cube_2", "moon")
 
 
 def test_forty_faults_at_least_with_codes_of_their_own() -> None:

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from hapi_world import Answer, HapiWorld, serving
-from hven.lint import GROUPS, lint
+from hven.lint import CHECK_GROUPS, validate_service
 
-CODES = {check.code for group in GROUPS if group.name == "hapi" for check in group.checks}
+CODES = {check.code for group in CHECK_GROUPS if group.name == "hapi" for check in group.checks}
 Spoil = Callable[[str, dict[str, str], Answer], object]
 
 
 def judged(world: HapiWorld) -> set[str]:
     with serving(world) as url:
-        report = lint(url)
-    assert report.judged, report.reason
-    assert (report.hapi, report.tap) == (world.version, "")
+        report = validate_service(url)
+    assert report.is_judged, report.reason
+    assert (report.hapi_version, report.tap_version) == (world.version, "")
     return {one.code for one in report.findings}
 
 
@@ -146,6 +146,6 @@ def test_what_is_no_hapi_server_is_not_judged() -> None:
     world = HapiWorld()
     world.spoil = on("capabilities", body(lambda _: b"[]"))
     with serving(world) as url:
-        report = lint(url)
-    assert not report.judged
+        report = validate_service(url)
+    assert not report.is_judged
     assert "no JSON object" in report.reason

@@ -15,20 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mocpy import MOC
 
-from hven.lint import documents, regions, votable
-from hven.lint.facts import facts
+from hven.lint import regions, votable, xml_documents
+from hven.lint.facts import load_standard_columns
 from shared import shared
 
 
 def test_the_shape_of_a_document_is_that_of_its_schema() -> None:
-    empty = documents.parse(b'<t:tableset xmlns:t="http://www.ivoa.net/xml/VOSITables/v1.0"/>')
-    assert [what for _, what in documents.misshaped(empty)] == ["<schema> is missing"]
+    empty = xml_documents.parse_xml(b'<t:tableset xmlns:t="http://www.ivoa.net/xml/VOSITables/v1.0"/>')
+    assert [what for _, what in xml_documents.find_content_faults(empty)] == ["<schema> is missing"]
     uws = (
         '<u:job xmlns:u="http://www.ivoa.net/xml/UWS/v1.0"><u:jobId>1</u:jobId><u:ownerId/><u:phase>PENDING</u:phase>{}<u:startTime/>'
         "<u:endTime/><u:executionDuration>1</u:executionDuration><u:destruction/><u:results/></u:job>"
     )
     for quote in ("", "<u:quote/>"):  # minOccurs is 0
-        assert not list(documents.misshaped(documents.parse(uws.format(quote).encode())))
+        assert not list(xml_documents.find_content_faults(xml_documents.parse_xml(uws.format(quote).encode())))
 
 
 @pytest.mark.parametrize("serialization", ["tabledata", "binary", "binary2"])
@@ -40,8 +40,8 @@ def test_votables_of_astropy_are_read_in_all_serialisations(serialization: str) 
     document = astropy_votable.from_table(table)
     out = io.BytesIO()
     astropy_votable.writeto(document, out, tabledata_format=serialization)
-    found = votable.read(out.getvalue())
-    assert found.odd == []
+    found = votable.parse_votable(out.getvalue())
+    assert found.anomalies == []
     assert [one.name for one in found.fields] == ["name", "n", "big", "x", "v"]
     assert [row[1:] for row in found.rows] == [
         [1, 2**40, 1.5, [1.0, 2.0]], [-2, 0, None, [3.0, 4.0]], [2**31 - 1, -1, -2.25, [5.0, 6.0]]
@@ -62,15 +62,15 @@ def test_votables_of_astropy_are_read_in_all_serialisations(serialization: str) 
 )
 def test_a_cell_of_another_type_is_odd(datatype: str, said: str) -> None:
     text = f'<VOTABLE version="1.4"><RESOURCE type="results"><TABLE><FIELD name="a" datatype="{datatype}"/><DATA><TABLEDATA><TR><TD>{said}</TD></TR></TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>'
-    found = votable.read(text.encode())
-    assert [(kind, column) for kind, column, _ in found.odd] == [("cell", "a")]
+    found = votable.parse_votable(text.encode())
+    assert [(kind, column) for kind, column, _ in found.anomalies] == [("cell", "a")]
     assert found.rows == [[None]]
 
 
 @pytest.mark.parametrize("data", ["AAAA", "!!!", "AAAAAQAA"])
 def test_binary_rows_that_break_off_are_odd(data: str) -> None:
     text = f'<VOTABLE version="1.4"><RESOURCE type="results"><TABLE><FIELD name="a" datatype="char" arraysize="*"/><FIELD name="b" datatype="long"/><DATA><BINARY2><STREAM encoding="base64">{data}</STREAM></BINARY2></DATA></TABLE></RESOURCE></VOTABLE>'
-    assert [kind for kind, _, _ in votable.read(text.encode()).odd] == ["stream"]
+    assert [kind for kind, _, _ in votable.parse_votable(text.encode()).anomalies] == ["stream"]
 
 
 places = st.tuples(st.floats(0, 359.999), st.floats(-80, 80))
@@ -79,7 +79,7 @@ places = st.tuples(st.floats(0, 359.999), st.floats(-80, 80))
 @given(st.lists(st.integers(0, 12 * 4**5 - 1), min_size=1, max_size=40, unique=True))
 def test_mocs_are_read_as_mocpy_writes_them(cells: list[int]) -> None:
     moc = MOC.from_healpix_cells(np.array(cells, np.uint64), np.full(len(cells), 5, np.uint8), 5)
-    found = regions.moc_cells(moc.to_string("ascii"))
+    found = regions.parse_moc_cells(moc.to_string("ascii"))
     again = {
         cell >> 0
         for order, low, high in found
@@ -92,18 +92,24 @@ def test_mocs_are_read_as_mocpy_writes_them(cells: list[int]) -> None:
 @given(places, st.integers(2, 7))
 def test_a_place_is_in_the_moc_of_its_cell(place: tuple[float, float], order: int) -> None:
     moc = MOC.from_lonlat(SkyCoord(*place, unit="deg").ra, SkyCoord(*place, unit="deg").dec, max_norder=order)
-    assert regions.in_moc(regions.moc_cells(moc.to_string("ascii")), [place])
+    assert regions.is_any_in_moc(regions.parse_moc_cells(moc.to_string("ascii")), [place])
 
 
 @pytest.mark.parametrize("said", ["30/1", "3/800", "5", "3/9-4", "x/1", "3/1;4", "3/-4", "POLYGON 1 2 3 4 5 6"])
 def test_what_is_no_moc_is_refused(said: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        regions.moc_cells(said)
+        regions.parse_moc_cells(said)
 
 
 def test_space_of_a_space_time_moc() -> None:
-    assert regions.moc_cells("t61/1 3 5 s3/1-3") == [(3, 1, 3)]
-    assert regions.moc_cells("1/1 2 4 2/12-14 21 8/") == [(1, 1, 1), (1, 2, 2), (1, 4, 4), (2, 12, 14), (2, 21, 21)]
+    assert regions.parse_moc_cells("t61/1 3 5 s3/1-3") == [(3, 1, 3)]
+    assert regions.parse_moc_cells("1/1 2 4 2/12-14 21 8/") == [
+        (1, 1, 1),
+        (1, 2, 2),
+        (1, 4, 4),
+        (2, 12, 14),
+        (2, 21, 21),
+    ]
 
 
 @given(places, st.floats(0.01, 5), st.integers(3, 9), st.booleans())
@@ -115,9 +121,9 @@ def test_the_turn_of_a_polygon(place: tuple[float, float], radius: float, corner
         (angles if clockwise else angles[::-1]) * np.pi / 180 * 1.0 * _radian(), radius * _degree()
     )
     numbers = " ".join(f"{lon:.10f} {lat:.10f}" for lon, lat in zip(ring.ra.deg, ring.dec.deg, strict=True))
-    (shape,) = regions.shapes(f"POLYGON ICRS {numbers}")
-    assert regions.turns_wrong(shape, outside=True) is clockwise
-    assert regions.turns_wrong(shape, outside=False) is (not clockwise)
+    (shape,) = regions.parse_shapes(f"POLYGON ICRS {numbers}")
+    assert regions.has_wrong_orientation(shape, seen_from_outside=True) is clockwise
+    assert regions.has_wrong_orientation(shape, seen_from_outside=False) is (not clockwise)
 
 
 def _radian():
@@ -135,7 +141,7 @@ def _degree():
 @given(places, places)
 def test_separations_are_astropys(a: tuple[float, float], b: tuple[float, float]) -> None:
     wanted = SkyCoord(*a, unit="deg").separation(SkyCoord(*b, unit="deg")).deg
-    assert regions.separation(a, b) == pytest.approx(wanted, abs=1e-9)
+    assert regions.compute_separation(a, b) == pytest.approx(wanted, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +156,7 @@ def test_separations_are_astropys(a: tuple[float, float], b: tuple[float, float]
     ],
 )
 def test_regions_in_all_spellings(said: object, kinds: list[str]) -> None:
-    assert [one.kind for one in regions.shapes(said)] == kinds
+    assert [one.kind for one in regions.parse_shapes(said)] == kinds
 
 
 @pytest.mark.parametrize(
@@ -170,17 +176,17 @@ def test_regions_in_all_spellings(said: object, kinds: list[str]) -> None:
 )
 def test_what_is_no_region_is_refused(said: object) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        regions.shapes(said)
+        regions.parse_shapes(said)
 
 
 def test_facts_are_those_of_taplints_own_stage() -> None:
-    known = facts("epncore")
+    known = load_standard_columns("epncore")
     theirs = json.loads(shared("corpora/epntap/epncore-checks.json").read_text())
     assert {one["name"] for one in theirs["mandatory_columns"]} == {
-        fact.name for fact in known.values() if fact.mandatory
+        fact.name for fact in known.values() if fact.is_mandatory
     }
     assert {one["name"] for one in theirs["mandatory_columns"] if one.get("not_null")} == {
-        fact.name for fact in known.values() if fact.filled
+        fact.name for fact in known.values() if fact.is_filled
     }
     newer = {"shape", "observer_name"}  # renamed, or with another UCD, since the draft that stage was written for
     for one in [*theirs["mandatory_columns"], *theirs["optional_columns"], *theirs["extension_columns"]]:
@@ -199,7 +205,7 @@ def test_facts_are_those_of_taplints_own_stage() -> None:
 )
 def test_facts_have_every_column_of_the_standard(ours: str, theirs: str) -> None:
     rows = list(csv.DictReader(shared(theirs).read_text(encoding="utf-8").splitlines()))
-    known = facts(ours)
+    known = load_standard_columns(ours)
     assert set(known) == {row["name"] for row in rows}
     assert all(known[row["name"]].unit == row["unit"] for row in rows)
     assert all(known[row["name"]].ucd == row["ucd"] for row in rows)

@@ -13,14 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from world import World, served
 
-from hven.lint import Limits, lint
-from hven.lint.client import Client
-from hven.lint.documents import NotXml, parse
+from hven.lint import LintLimits, validate_service
+from hven.lint.client import LintClient
+from hven.lint.xml_documents import NotXmlError, parse_xml
 from hven.model.errors import UsageError, UserError
-from hven.sources import remote
+from hven.sources import http_client
 from running import free_port, hven
 
-LITTLE = Limits(pause=0.0, size=1 << 20)
+LITTLE = LintLimits(pause_seconds=0.0, byte_limit=1 << 20)
 
 
 @contextmanager
@@ -65,8 +65,8 @@ def page(status: int, media: str, body: bytes, location: str = "") -> Iterator[s
 )
 def test_what_is_no_tap_service_is_said_in_words(status: int, media: str, body: bytes, words: str) -> None:
     with page(status, media, body) as url:
-        report = lint(url, limits=LITTLE)
-        assert not report.judged
+        report = validate_service(url, limits=LITTLE)
+        assert not report.is_judged
         assert words in report.reason
         assert "/capabilities" in report.reason
         done = hven("lint", url, code=2)
@@ -102,43 +102,45 @@ def test_broken_tls_is_said() -> None:
 
         thread = threading.Thread(target=once, daemon=True)
         thread.start()
-        report = lint(f"https://127.0.0.1:{port}/tap", limits=LITTLE)
-    assert not report.judged
+        report = validate_service(f"https://127.0.0.1:{port}/tap", limits=LITTLE)
+    assert not report.is_judged
     assert "cannot be reached" in report.reason
 
 
 def test_an_endless_answer_is_cut() -> None:
     with page(200, "text/xml", b"<a>" + b"x" * (2 << 20)) as url:
-        report = lint(url, limits=LITTLE)
-    assert not report.judged
+        report = validate_service(url, limits=LITTLE)
+    assert not report.is_judged
     assert "more than 1,048,576 bytes" in report.reason
 
 
 def test_redirects_without_an_end_are_left() -> None:
     with page(302, "text/plain", b"", "/tap/capabilities") as url:
-        report = lint(url, limits=LITTLE)
-    assert not report.judged
+        report = validate_service(url, limits=LITTLE)
+    assert not report.is_judged
     assert "leads on and on" in report.reason
 
 
 def test_it_is_not_led_to_private_addresses_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def exchange(method: str, url: str, *, allow_private: bool, **_: object) -> remote.Answer:
+    def exchange(method: str, url: str, *, allow_private: bool, **_: object) -> http_client.HttpAnswer:
         asked.append((url, allow_private))
-        return remote.Answer(status=302, headers={"location": "http://10.0.0.1/capabilities"}, body=b"", url=url)
+        return http_client.HttpAnswer(
+            status=302, headers={"location": "http://10.0.0.1/capabilities"}, body=b"", url=url
+        )
 
-    monkeypatch.setattr(remote, "exchange", exchange)
+    monkeypatch.setattr(http_client, "exchange_once", exchange)
     with pytest.raises(UserError, match="leads on and on"):
-        Client("http://127.0.0.1/tap", LITTLE).get("http://127.0.0.1/tap/capabilities")
+        LintClient("http://127.0.0.1/tap", LITTLE).send_get("http://127.0.0.1/tap/capabilities")
     assert asked[0] == ("http://127.0.0.1/tap/capabilities", True)
     assert {private for url, private in asked if "10.0.0.1" in url} == {False}
 
 
 def test_requests_are_counted_and_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with served(world) as url:
-        report = lint(url, limits=Limits(pause=0.0, requests=8))
-    assert report.requests == 8
+        report = validate_service(url, limits=LintLimits(pause_seconds=0.0, request_limit=8))
+    assert report.request_count == 8
     assert any("the limit" in why for _, why in report.unjudged)
 
 
@@ -176,7 +178,7 @@ def test_only_names_groups_and_codes(world: World, judged) -> None:
     assert [one.code for one in report.findings] == ["epn.utype"]
     assert report.groups == ("epn",)
     with pytest.raises(UsageError, match="no such group or code") as told:
-        lint("http://127.0.0.1:9", only=["colour"])
+        validate_service("http://127.0.0.1:9", selected_codes=["colour"])
     assert "footprint" in told.value.remedy
 
 
@@ -186,9 +188,9 @@ def test_bombs_are_not_unfolded() -> None:
         + b"".join(b'<!ENTITY %c "&%c;&%c;">' % (98 + n, 97 + n, 97 + n) for n in range(20))
         + b"]><a>&u;</a>"
     )
-    with pytest.raises(NotXml, match="entities"):
-        parse(bomb)
-    with pytest.raises(NotXml):
-        parse("<!DOCTYPE a [<!ENTITY a 'x'>]><a>&a;</a>".encode("utf-16"))
-    with pytest.raises(NotXml):
-        parse(b"<a>" * 100_000)
+    with pytest.raises(NotXmlError, match="entities"):
+        parse_xml(bomb)
+    with pytest.raises(NotXmlError):
+        parse_xml("<!DOCTYPE a [<!ENTITY a 'x'>]><a>&a;</a>".encode("utf-16"))
+    with pytest.raises(NotXmlError):
+        parse_xml(b"<a>" * 100_000)

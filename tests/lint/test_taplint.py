@@ -8,7 +8,7 @@ import pytest
 from faults import FAULTS
 from world import World, served
 
-from hven.lint import GROUPS, Limits, lint
+from hven.lint import CHECK_GROUPS, LintLimits, validate_service
 from stilts import stilts
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
@@ -25,9 +25,9 @@ OTHERS = {
     "VCEX": "vocabularies are fetched from the net; offline its built-in terms are used",
 }
 LIKE: dict[str, set[str]] = {}
-for group in GROUPS:
+for group in CHECK_GROUPS:
     for check in group.checks:
-        for code in check.like:
+        for code in check.taplint_codes:
             LIKE.setdefault(code, set()).add(check.code)
 
 
@@ -46,14 +46,14 @@ def _matching(code: str, words: str) -> set[str]:
     """Give our codes for one of theirs; what their XML parser says has codes made of its words."""
     if "cvc-" in words:
         documents = {"uws"} if "-UWS-" in words else {"vosi", "cap"}
-        return {check.code for group in GROUPS if group.name in documents for check in group.checks}
+        return {check.code for group in CHECK_GROUPS if group.name in documents for check in group.checks}
     return LIKE.get(code, set())
 
 
 def test_in_the_clean_service_neither_finds_anything(world: World) -> None:
     with served(world) as url:
         assert taplint(url) == {}
-        assert lint(url, limits=Limits(pause=0.0)).findings == ()
+        assert validate_service(url, limits=LintLimits(pause_seconds=0.0)).findings == ()
 
 
 def test_what_taplint_finds_we_find(world: World) -> None:
@@ -63,7 +63,7 @@ def test_what_taplint_finds_we_find(world: World) -> None:
         fault.plant(world)
     with served(world) as url:
         theirs = taplint(url)
-        ours = {one.code for one in lint(url, limits=Limits(pause=0.0)).findings}
+        ours = {one.code for one in validate_service(url, limits=LintLimits(pause_seconds=0.0)).findings}
     assert len(theirs) >= 15, theirs
     missed = {code: words for code, words in theirs.items() if not _matching(code, words) & ours}
     assert missed == {}

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from world import World, served
 
-from hven.testing.site import table_of, tiny_site
+from hven.testing.site import describe_table, tiny_site
 from running import hven, serving
 
 
@@ -74,7 +74,7 @@ def test_scripts_read_json(world: World) -> None:
 @pytest.mark.slow
 def test_hvens_own_server_has_no_finding(tmp_path: Path) -> None:
     rows = pa.table({"name": ["Vega", "Deneb"], "ra": [279.23, 310.36], "dec": [38.78, 45.28]})
-    table = table_of("stars.main", rows)
+    table = describe_table("stars.main", rows)
     columns = tuple(
         replace(one, description=f"the {one.name}", unit="deg" if one.name != "name" else None) for one in table.columns
     )

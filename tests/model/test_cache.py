@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.engines._bound.reading import read
-from hven.model import Cache, cached, literal, units
-from hven.model._cache import SHORT
+from hven.engines._query_analysis.shape_parsing import parse_shape
+from hven.model import Cache, cache_results, literal, units
+from hven.model._cache import MAX_ARGUMENT_LENGTH
 from hven.model.errors import HvenError
 
 
@@ -21,47 +21,47 @@ def test_never_more_than_the_budget(asked: list[tuple[int, int]]) -> None:
     there: Cache[int] = Cache(200, 100)
     last: dict[int, int] = {}
     for key, size in asked:
-        there.keep(key, size, size)
+        there.store(key, size, size)
         if size <= 100:
             last[key] = size
             assert there.find(key) == size
-        assert there.bytes <= 200
+        assert there.total_bytes <= 200
     found = {key: value for key in last if (value := there.find(key)) is not None}
-    assert sum(found.values()) == there.bytes
+    assert sum(found.values()) == there.total_bytes
     assert found.items() <= last.items()
 
 
 def test_what_was_asked_for_last_stays() -> None:
     there: Cache[str] = Cache(30)
     for name in "abc":
-        there.keep(name, name, 10)
+        there.store(name, name, 10)
     there.find("a")
-    there.keep("d", "d", 10)
+    there.store("d", "d", 10)
     assert [name for name in "abcd" if there.find(name)] == ["a", "c", "d"]
 
 
 def test_long_texts_are_not_kept() -> None:
     made: list[int] = []
 
-    @cached(8)
+    @cache_results(8)
     def size(text: str) -> int:
         made.append(len(text))
         return len(text)
 
-    for text in ("a", "a" * SHORT, "a" * (SHORT + 1)):
+    for text in ("a", "a" * MAX_ARGUMENT_LENGTH, "a" * (MAX_ARGUMENT_LENGTH + 1)):
         assert size(text) == size(text) == len(text)
-    assert made == [1, SHORT, SHORT + 1, SHORT + 1]
+    assert made == [1, MAX_ARGUMENT_LENGTH, MAX_ARGUMENT_LENGTH + 1, MAX_ARGUMENT_LENGTH + 1]
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        literal.word,
+        literal.to_string_scalar,
         units.check_ucd,
-        units.parse,
-        read,
-        lambda text: units.factor(text, "m"),
-        lambda text: units.multiply(text, "m"),
+        units.parse_unit,
+        parse_shape,
+        lambda text: units.compute_factor(text, "m"),
+        lambda text: units.multiply_units(text, "m"),
     ],
 )
 def test_what_readers_write_is_not_kept_when_it_is_long(call: Callable[[str], object]) -> None:

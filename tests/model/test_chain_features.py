@@ -17,13 +17,13 @@ from hven.model.sky import contours, region_files
 from shared import MORE
 
 CRS = {"type": "local", "properties": {"name": "Time-Frequency", "time_coords_id": "unix", "spectral_coords": {"type": "frequency", "unit": "MHz"}, "ref_position_id": "GEOCENTER"}}  # fmt: skip
-STEPS = contours.HELIO
+STEPS = contours.HELIO_STEPS
 
 
 def made(codes: list[str | None], *, line: bool, x: float = 100.0, y: float = 10.0, dx: float = 1.0, dy: float = 2.0, table: Any = STEPS) -> list[Any]:  # fmt: skip
     one = np.ones(len(codes))
-    found = contours.chain_features(
-        pa.array(codes, pa.string()), x * one, y * one, (dx * one, dy * one), table, line=line
+    found = contours.write_chain_geometries(
+        pa.array(codes, pa.string()), x * one, y * one, (dx * one, dy * one), table, as_lines=line
     )
     return [None if text is None else json.loads(text) for text in found.to_pylist()]
 
@@ -71,7 +71,7 @@ def enclosed(code: str) -> int:
 def test_areas_are_those_of_the_pixels(walks: list[list[int]], steps: tuple[float, float]) -> None:
     codes = [closed(one) for one in walks]
     dx, dy = steps
-    system, faults = region_files.tfcat.crs(CRS)
+    system, faults = region_files.tfcat.parse_crs(CRS)
     assert not faults
     for code, one in zip(codes, made(codes, line=False, dx=dx, dy=dy), strict=True):
         drawn = shape(one)
@@ -85,10 +85,10 @@ def test_areas_are_those_of_the_pixels(walks: list[list[int]], steps: tuple[floa
         assert alone == pytest.approx(drawn.area)
         path = np.array(walk(code))
         assert drawn.bounds == pytest.approx((*(np.array([100.0, 10.0]) + np.min([path * steps - np.abs(steps) / 2], axis=(0, 1))), *(np.array([100.0, 10.0]) + np.max([path * steps + np.abs(steps) / 2], axis=(0, 1)))))  # fmt: skip
-        feature = region_files.tfcat.feature(
+        feature = region_files.tfcat.read_feature(
             json.dumps({"type": "Feature", "geometry": one, "properties": {}}), system, {}
         )
-        region_files.tfcat.crossings([feature])
+        region_files.tfcat.find_crossings([feature])
         assert not feature.faults
 
 
@@ -112,7 +112,7 @@ def test_what_is_no_chain_has_no_geometry() -> None:
     assert made(["4x", None], line=True) == [None] * 2
     assert made(["460"], line=False, dx=0.0) == made(["460"], line=False, y=np.nan) == [None]
     assert made([], line=False) == []
-    assert made(["444"], line=True, table=contours.FREEMAN)[0]["coordinates"] == [[100, 10], [97, 10]]
+    assert made(["444"], line=True, table=contours.FREEMAN_STEPS)[0]["coordinates"] == [[100, 10], [97, 10]]
 
 
 def test_a_hole_that_nothing_winds_round_is_filled() -> None:

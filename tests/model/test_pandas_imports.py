@@ -21,7 +21,7 @@ print(pa.array(pandas.Series([1.5, float("nan")])).null_count)
 
 
 @pytest.mark.parametrize(
-    "first", ["pa.array(['a'])", "import hven.engines.duckdb.running", "import hven.model.literal"]
+    "first", ["pa.array(['a'])", "import hven.engines.duckdb.query_execution", "import hven.model.literal"]
 )
 def test_arrow_finds_pandas_only_once_it_is_shown(first: str) -> None:
     words = [sys.executable, "-c", PROGRAM.format(first=first)]
@@ -43,7 +43,7 @@ def test_a_plugin_may_use_pandas(tmp_path) -> None:
     (info / "entry_points.txt").write_text("[hven.jobs]\nframes = hven_frames\n")
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\nfrom hven.model import plugins, hide_pandas\nhide_pandas()\n"
-        "try: plugins.load('jobs', 'frames')\nexcept Exception as error: print(error)\n"
+        "try: plugins.load_plugin('jobs', 'frames')\nexcept Exception as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
     assert "has no JOB of the class" in done.stdout  # it was imported, and judged only then

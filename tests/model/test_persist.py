@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.model.table import Column, FrameRef, Group, Key, Table, table_from_json, table_to_json
-from hven.model.types import BY_NAME, BY_XTYPE, Type, parse_type
+from hven.model.table import Column, ColumnGroup, ForeignKey, FrameRef, Table, table_from_json, table_to_json
+from hven.model.types import SCALAR_TYPES_BY_NAME, XTYPES_BY_NAME, Type, parse_type
 
 words = st.text(min_size=1, max_size=8)
 maybe = st.none() | st.text(max_size=8)
-types = st.sampled_from([*BY_NAME, *BY_XTYPE, "string[12]", "int16[3]", "float64[2x*]"]).map(parse_type) | st.just(
-    Type("char", "4x*", "odd")
-)
+types = st.sampled_from([*SCALAR_TYPES_BY_NAME, *XTYPES_BY_NAME, "string[12]", "int16[3]", "float64[2x*]"]).map(
+    parse_type
+) | st.just(Type("char", "4x*", "odd"))
 columns = st.builds(
     Column,
     name=words, type=types, unit=maybe, ucd=maybe, utype=maybe, description=maybe, label=maybe, null=maybe, rank=st.integers(1, 30),
@@ -27,8 +27,8 @@ names = st.lists(words, max_size=2).map(tuple)
 tables = st.builds(
     Table,
     schema=words, name=words, columns=st.lists(columns, max_size=3).map(tuple), description=maybe, title=maybe, utype=maybe, primary=names,
-    keys=st.lists(st.builds(Key, id=words, columns=names, target=words, target_columns=names, description=maybe, utype=maybe), max_size=2).map(tuple),
-    groups=st.lists(st.builds(Group, name=words, roles=st.dictionaries(words, words, max_size=2), description=maybe), max_size=2).map(tuple),
+    keys=st.lists(st.builds(ForeignKey, id=words, columns=names, target=words, target_columns=names, description=maybe, utype=maybe), max_size=2).map(tuple),
+    groups=st.lists(st.builds(ColumnGroup, name=words, roles=st.dictionaries(words, words, max_size=2), description=maybe), max_size=2).map(tuple),
     frames=st.lists(st.builds(FrameRef, id=words, kind=words, system=maybe, epoch=maybe), max_size=2).map(tuple),
     enums=st.dictionaries(words, st.dictionaries(words, words, max_size=2), max_size=2),
     position=st.none() | st.tuples(words, words), view=maybe, access=st.sampled_from(["public", "private"]), index=st.none() | st.integers(0, 99),

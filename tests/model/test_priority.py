@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.model import clock
+from hven.model import deadlines
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere priorities are the process's")
 
@@ -27,14 +27,14 @@ def test_what_is_started_is_lower_and_who_starts_it_is_not() -> None:
         thread.start()
         return thread
 
-    clock.lowered(clock.QUERY, start).join()
-    assert found == [max(before, clock.QUERY)]
+    deadlines.call_with_low_priority(deadlines.QUERY_NICENESS, start).join()
+    assert found == [max(before, deadlines.QUERY_NICENESS)]
     assert mine() == before
 
 
 def test_what_is_raised_is_raised_to_who_asked() -> None:
     with pytest.raises(ZeroDivisionError):
-        clock.lowered(clock.QUERY, lambda: 1 // 0)
+        deadlines.call_with_low_priority(deadlines.QUERY_NICENESS, lambda: 1 // 0)
 
 
 def test_a_session_is_lowered_once_the_machine_hears_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,8 +46,8 @@ def test_a_session_is_lowered_once_the_machine_hears_it(monkeypatch: pytest.Monk
             raise BlockingIOError("another session was, a moment ago")
 
     monkeypatch.setattr(Path, "write_text", write)
-    clock.lower_session(7, 123)
-    clock.lower_session(0)
+    deadlines.lower_session_priority(7, 123)
+    deadlines.lower_session_priority(0)
     assert said == [("/proc/123/autogroup", "7")] * 3
 
 
@@ -61,7 +61,7 @@ def test_a_session_is_raised_where_the_account_may(monkeypatch: pytest.MonkeyPat
         raise PermissionError("this account may not")
 
     monkeypatch.setattr(Path, "write_text", write)
-    clock.lower_session(-7)  # without a word: the server works without
+    deadlines.lower_session_priority(-7)  # without a word: the server works without
     assert said == ["-7", "-7"]
 
 
@@ -83,4 +83,4 @@ def test_whether_a_session_is_raised(text: str | None, *, expected: bool, monkey
         return text
 
     monkeypatch.setattr(Path, "read_text", read)
-    assert clock.is_raised(123) is expected
+    assert deadlines.is_raised(123) is expected

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from hven.model.params import Param
-from hven.model.table import Column, Table, columns_of
+from hven.model.table import Column, Table, columns_from_arrow
 from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP
 
 STARS = Table(
@@ -29,39 +29,39 @@ STARS = Table(
 def test_rank_gives_verb_and_principal(rank, verbosity, principal):
     column = Column(name="x", rank=rank)
     assert column.verbosity == verbosity
-    assert column.principal == principal
+    assert column.is_principal == principal
 
 
 def test_the_arrow_schema_is_the_columns():
-    schema = STARS.arrow
+    schema = STARS.arrow_schema
     assert schema.names == ["id", "RA", "note", "seen"]
     assert schema.types == [pa.int64(), pa.float64(), pa.string(), pa.timestamp("us")]
     assert [field.nullable for field in schema] == [False, True, True, True]
 
 
 def test_columns_are_found_by_exact_name_and_by_ucd():
-    assert STARS.qualified == "sky.stars"
-    assert STARS.column("RA").unit == "deg"
+    assert STARS.qualified_name == "sky.stars"
+    assert STARS.find_column("RA").unit == "deg"
     with pytest.raises(KeyError):
-        STARS.column("ra")
-    assert STARS.by_ucd("POS.EQ.RA;meta.main") is STARS.column("RA")
-    assert STARS.by_ucd("pos.eq.ra") is None
+        STARS.find_column("ra")
+    assert STARS.find_column_by_ucd("POS.EQ.RA;meta.main") is STARS.find_column("RA")
+    assert STARS.find_column_by_ucd("pos.eq.ra") is None
 
 
 def test_copies_differ_and_originals_stay():
-    other = STARS.having(name="others")
-    assert (other.qualified, STARS.qualified) == ("sky.others", "sky.stars")
-    assert STARS.column("RA").having(unit="rad").unit == "rad"
-    assert STARS.column("RA").unit == "deg"
+    other = STARS.copy_with(name="others")
+    assert (other.qualified_name, STARS.qualified_name) == ("sky.others", "sky.stars")
+    assert STARS.find_column("RA").copy_with(unit="rad").unit == "rad"
+    assert STARS.find_column("RA").unit == "deg"
     with pytest.raises(dataclasses.FrozenInstanceError):
         STARS.name = "x"
 
 
 def test_an_arrow_schema_is_described_with_what_is_known():
     schema = pa.schema([("RA", pa.float64()), ("n", pa.int32()), ("t", pa.date32())])
-    columns = columns_of(schema, STARS.columns)
+    columns = columns_from_arrow(schema, STARS.columns)
     assert [column.name for column in columns] == ["RA", "n", "t"]
-    assert columns[0] is STARS.column("RA")
+    assert columns[0] is STARS.find_column("RA")
     assert [str(column.type) for column in columns[1:]] == ["int32", "timestamp"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.model.literal import find_outside_years, is_plain_time, read_times, to_plain_time
+from hven.model.literal import find_times_outside_years, is_plain_time, parse_times, to_plain_time
 
 REFUSED = [
     "0000-01-01", "10000-01-01", "-0001-01-01", "2020-01-01T00:00:00(TAI)", "2020-01-01T00:00:00 TAI", "2020-01-01T00:00:00 TT",
@@ -19,7 +19,7 @@ REFUSED = [
 
 
 def read(*texts):
-    values, bad = read_times(pa.array(texts, pa.string()))
+    values, bad = parse_times(pa.array(texts, pa.string()))
     return values.to_pylist(), [False] * len(texts) if bad is None else bad.to_pylist()
 
 
@@ -87,10 +87,10 @@ def test_years_of_binary_times(unit):
     low, high = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59)
     kind = pa.timestamp(unit)
     edge = pa.array([low, high, None], kind)
-    assert find_outside_years(edge) is None
+    assert find_times_outside_years(edge) is None
     step = {"s": 1, "ms": 1000, "us": 1_000_000}[unit]
     beyond = pa.array([edge[0].value - 1, edge[1].value + step, None, edge[0].value], pa.int64()).cast(kind)
-    assert find_outside_years(beyond).to_pylist() == [True, True, False, False]
+    assert find_times_outside_years(beyond).to_pylist() == [True, True, False, False]
 
 
 @given(st.integers(-15 * 60, 15 * 60))

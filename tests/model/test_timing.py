@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.model.resource import Timing, span
+from hven.model.resource import Recurrence, format_duration
 
 PARIS = ZoneInfo("Europe/Paris")
 
 
 def fires(cron: str, zone: str, start: datetime, count: int) -> list[str]:
-    timing = Timing(cron=cron, zone=zone)
+    timing = Recurrence(cron=cron, time_zone=zone)
     found = []
     for _ in range(count):
-        start = timing.after(start)
+        start = timing.find_next_time(start)
         found.append(start.astimezone(ZoneInfo(zone)).isoformat())
     return found
 
@@ -70,21 +70,21 @@ def test_cron_is_debians(cron: str, start: datetime, expected: list[str]) -> Non
     ("given_", "why"),
     [
         ({}, "one of every and cron"),
-        ({"every": 60.0, "cron": "@daily"}, "one of every and cron"),
-        ({"every": 0.0}, "between a second and a year"),
-        ({"every": 60.0, "jitter": -1.0}, "not negative"),
+        ({"interval_seconds": 60.0, "cron": "@daily"}, "one of every and cron"),
+        ({"interval_seconds": 0.0}, "between a second and a year"),
+        ({"interval_seconds": 60.0, "max_jitter_seconds": -1.0}, "not negative"),
         ({"cron": "* * *"}, "5 fields"),
         ({"cron": "0 * * * * *"}, "5 fields"),
         ({"cron": "61 * * * *"}, "minute"),
         ({"cron": "0 0 30 2 *"}, "day-of-month"),
-        ({"cron": "0 0 * * *", "zone": "Mars/Olympus"}, "no time zone"),
-        ({"cron": "0 0 * * *", "zone": "../etc/passwd"}, "no time zone"),
-        ({"cron": "0 0 * * *", "zone": "Europe"}, "no time zone"),
+        ({"cron": "0 0 * * *", "time_zone": "Mars/Olympus"}, "no time zone"),
+        ({"cron": "0 0 * * *", "time_zone": "../etc/passwd"}, "no time zone"),
+        ({"cron": "0 0 * * *", "time_zone": "Europe"}, "no time zone"),
     ],
 )
 def test_what_cannot_be_is_told_when_it_is_written(given_: dict[str, object], why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        Timing(**given_)  # type: ignore[arg-type]
+        Recurrence(**given_)  # type: ignore[arg-type]
 
 
 # zone, when its clocks change
@@ -138,9 +138,9 @@ def test_no_run_is_lost_or_doubled_where_the_clocks_change(
 ) -> None:
     begin, end = change - timedelta(hours=2), change + timedelta(hours=4)
     expected = sorted(wanted(minutes, hours, zone, begin - timedelta(hours=4), end + timedelta(hours=27)))
-    timing, moment = Timing(cron=line, zone=zone), begin
+    timing, moment = Recurrence(cron=line, time_zone=zone), begin
     while moment < end:  # whenever it is asked
-        assert timing.after(moment) == next(one for one in expected if one > moment), moment
+        assert timing.find_next_time(moment) == next(one for one in expected if one > moment), moment
         moment += timedelta(minutes=17)
 
 
@@ -151,7 +151,7 @@ def test_no_run_is_lost_or_doubled_where_the_clocks_change(
     zone=st.sampled_from(["UTC", "Europe/Paris", "America/St_Johns", "Australia/Lord_Howe", "Asia/Kathmandu"]),
 )
 def test_the_next_time_is_later_and_within_two_days(moment: datetime, minute: int, hour: int, zone: str) -> None:
-    found = Timing(cron=f"{minute} {hour} * * *", zone=zone).after(moment)
+    found = Recurrence(cron=f"{minute} {hour} * * *", time_zone=zone).find_next_time(moment)
     assert moment < found <= moment + timedelta(hours=49)
     local = found.astimezone(ZoneInfo(zone))
     # exactly then, or where the clock goes on after the hours that it skips
@@ -160,10 +160,10 @@ def test_the_next_time_is_later_and_within_two_days(moment: datetime, minute: in
 
 def test_the_rest() -> None:
     now = datetime(2026, 11, 20, tzinfo=UTC)
-    assert Timing(every=90.0).after(now) == now + timedelta(seconds=90)
-    assert str(Timing(every=5400.0)) == "every 1 h 30 min"
-    assert str(Timing(cron="15 3 * * *", zone="Europe/Paris")) == "cron 15 3 * * * (Europe/Paris)"
-    assert [span(seconds) for seconds in (0.5, 60, 3600, 90061, 14 * 86400)] == [
+    assert Recurrence(interval_seconds=90.0).find_next_time(now) == now + timedelta(seconds=90)
+    assert str(Recurrence(interval_seconds=5400.0)) == "every 1 h 30 min"
+    assert str(Recurrence(cron="15 3 * * *", time_zone="Europe/Paris")) == "cron 15 3 * * * (Europe/Paris)"
+    assert [format_duration(seconds) for seconds in (0.5, 60, 3600, 90061, 14 * 86400)] == [
         "0.5 s",
         "60 s",
         "1 h",

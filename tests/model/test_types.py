@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.model import types
-from hven.model.types import BY_XTYPE, LEGACY_XTYPES, SCALARS, Type, from_arrow, parse_type
+from hven.model.types import LEGACY_XTYPE_ALIASES, SCALAR_TYPES, XTYPES_BY_NAME, Type, parse_type, type_from_arrow
 
 SIZES = st.sampled_from([None, "1", "3", "12", "*", "5*", "2x3", "2x*", "2x3x4", "2x3x10*"])
-PLAIN = st.builds(Type, st.sampled_from([row.votable for row in SCALARS]), SIZES)
+PLAIN = st.builds(Type, st.sampled_from([row.votable for row in SCALAR_TYPES]), SIZES)
 SPECIAL = st.sampled_from(
     [Type(row.votable, row.arraysize, row.name) for row in types.XTYPES]
     + [Type("float", "2", "point"), Type("int", "2", "interval"), Type("float", "*", "polygon")]
-    + [parse_type(word) for word in LEGACY_XTYPES]
+    + [parse_type(word) for word in LEGACY_XTYPE_ALIASES]
 )
 TYPES = st.one_of(PLAIN, SPECIAL)
 
@@ -31,7 +31,7 @@ def test_what_is_written_is_read_back(kind):
 @given(TYPES)
 def test_arrow_and_duckdb_keep_rows_in_the_same_shape(kind):
     """An Arrow column of the storage type, through DuckDB cast to its type name, comes back as it was."""
-    if kind.special is not None and kind.special.adql == "TIMESTAMP":
+    if kind.stored_xtype is not None and kind.stored_xtype.adql == "TIMESTAMP":
         return
     empty = pa.table({"v": pa.array([None, None], type=kind.arrow)})
     connection = duckdb.connect()
@@ -41,13 +41,13 @@ def test_arrow_and_duckdb_keep_rows_in_the_same_shape(kind):
     assert there.num_rows == 2
 
 
-@pytest.mark.parametrize("row", SCALARS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", SCALAR_TYPES, ids=lambda row: row.name)
 def test_scalars_are_their_own_words(row):
     kind = parse_type(row.name)
     assert kind.datatype == row.votable
     if row.rank:
         assert kind.is_numeric
-        assert from_arrow(kind.arrow) == kind
+        assert type_from_arrow(kind.arrow) == kind
         assert str(kind) == row.name
 
 
@@ -84,7 +84,7 @@ def test_unknown_words_are_refused(text):
 
 
 def test_every_known_word_is_read():
-    for name in types.type_names():
+    for name in types.list_type_names():
         assert isinstance(parse_type(name), Type)
 
 
@@ -111,7 +111,7 @@ def test_a_type_is_one_kind_of_thing(kind):
         kind.is_string and not kind.is_geometry,
         kind.is_geometry,
     ]
-    if (kind.special is not None and kind.special.adql == "INTERVAL") or (
+    if (kind.stored_xtype is not None and kind.stored_xtype.adql == "INTERVAL") or (
         kind.scalar.rank == 0 and kind.arraysize is None and "omplex" in kind.datatype
     ):
         assert not any(kinds)
@@ -127,7 +127,7 @@ def test_a_type_is_one_kind_of_thing(kind):
     ],
 )  # fmt: skip
 def test_arrow_in_votables_words(arrow, expected):
-    assert from_arrow(arrow) == expected
+    assert type_from_arrow(arrow) == expected
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_arrow_in_votables_words(arrow, expected):
 )
 def test_what_has_no_votable_form_is_refused(arrow):
     with pytest.raises(ValueError, match="no VOTable form"):
-        from_arrow(arrow)
+        type_from_arrow(arrow)
 
 
-@given(st.sampled_from(list(BY_XTYPE)))
+@given(st.sampled_from(list(XTYPES_BY_NAME)))
 def test_geometries_say_so(name):
-    assert Type(BY_XTYPE[name].votable, BY_XTYPE[name].arraysize, name).is_geometry == (
+    assert Type(XTYPES_BY_NAME[name].votable, XTYPES_BY_NAME[name].arraysize, name).is_geometry == (
         name in {"point", "circle", "range", "polygon", "moc", "shape", "multishape", "adql:REGION"}
     )

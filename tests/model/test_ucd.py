@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from hven.model import units
 from hven.model.units import _ucd
-from hven.model.units._ucdwords import FLAGS, REPLACED
+from hven.model.units._ucd_words import UCD_WORD_FLAGS, UCD_WORD_REPLACEMENTS
 from shared import shared
 
 
 def test_the_words_are_those_of_the_standard():
     with shared("standards/vocab/ucd1plus.csv").open() as file:
-        assert {row["word"]: row["flag"] for row in csv.DictReader(file)} == FLAGS
+        assert {row["word"]: row["flag"] for row in csv.DictReader(file)} == UCD_WORD_FLAGS
     with shared("standards/vocab/ucd1plus-deprecated.csv").open() as file:
-        assert {row["deprecated"]: row["replacement"] for row in csv.DictReader(file)} == REPLACED
+        assert {row["deprecated"]: row["replacement"] for row in csv.DictReader(file)} == UCD_WORD_REPLACEMENTS
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def test_bad_ucds_say_why(text, why):
     assert re.search(re.escape(why), " | ".join(problems))
 
 
-@given(st.sampled_from(sorted(FLAGS)), st.lists(st.sampled_from(sorted(FLAGS)), max_size=3))
+@given(st.sampled_from(sorted(UCD_WORD_FLAGS)), st.lists(st.sampled_from(sorted(UCD_WORD_FLAGS)), max_size=3))
 def test_order_follows_the_flags(first, later):
-    good = FLAGS[first] != "S" and all(FLAGS[word] != "P" for word in later)
+    good = UCD_WORD_FLAGS[first] != "S" and all(UCD_WORD_FLAGS[word] != "P" for word in later)
     assert (not units.check_ucd(";".join([first, *later]))) == good
 
 
@@ -64,10 +64,10 @@ def test_any_text_is_judged(text):
 
 
 def test_every_guess_of_the_table_is_valid():
-    for _, guess in _ucd._NAMES:
+    for _, guess in _ucd._UCDS_BY_NAME_PATTERN:
         assert not units.check_ucd(guess.format(band="em.opt.V", band2="em.IR.J")), guess
-    assert all(FLAGS[band] == "S" for band in _ucd._BANDS.values())
-    assert not any(units.check_ucd(guess) for _, guess in (*_ucd._BY_UNIT, *_ucd._MAIN_BY_TEXT))
+    assert all(UCD_WORD_FLAGS[band] == "S" for band in _ucd._BAND_UCDS.values())
+    assert not any(units.check_ucd(guess) for _, guess in (*_ucd._UCDS_BY_UNIT, *_ucd._UCDS_BY_DESCRIPTION))
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_declinations_beside_a_right_ascension():
 
 
 def test_canonical_spelling():
-    assert units.canonical_ucd("POS.EQ.RA; meta.MAIN") == "pos.eq.ra;meta.main"
-    assert units.canonical_ucd("ivoa:phys.sfr;foo:Bar") == "phys.SFR;foo:Bar"
+    assert units.canonicalize_ucd("POS.EQ.RA; meta.MAIN") == "pos.eq.ra;meta.main"
+    assert units.canonicalize_ucd("ivoa:phys.sfr;foo:Bar") == "phys.SFR;foo:Bar"
 
 
 @pytest.mark.parametrize(
@@ -156,11 +156,11 @@ def test_canonical_spelling():
     ],
 )
 def test_old_ucds_are_brought_up_to_date(old, new):
-    assert units.modern_ucd(old) == new
+    assert units.modernize_ucd(old) == new
     assert new is None or units.check_ucd(new) == []
 
 
 def test_every_replacement_that_is_offered_is_valid():
-    for new in _ucd._UCD1.values():
+    for new in _ucd._UCD1_REPLACEMENTS.values():
         assert units.check_ucd(new) == []
     assert "is UCD1" in units.check_ucd("CODE_WHATEVER")[0]

@@ -12,15 +12,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hven.model import units
-from hven.model.units._vounits import KIBI, PREFIXED, PREFIXES, SYMBOLS
+from hven.model.units._vounits import BINARY_PREFIX_EXPONENTS, PREFIXABLE_SYMBOLS, SI_PREFIX_EXPONENTS, UNIT_SYMBOLS
 from shared import shared
 
 
 def test_the_symbols_are_those_of_the_standard():
     with shared("standards/vocab/vounits.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {row["symbol"] for row in rows} == SYMBOLS
-    assert {row["symbol"] for row in rows if row["si_prefixes"] == "yes"} == PREFIXED
+    assert {row["symbol"] for row in rows} == UNIT_SYMBOLS
+    assert {row["symbol"] for row in rows if row["si_prefixes"] == "yes"} == PREFIXABLE_SYMBOLS
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def test_the_symbols_are_those_of_the_standard():
     ],
 )  # fmt: skip
 def test_what_curators_write(written, right):
-    assert units.check(written) == right
-    assert units.check(right) == right, "the right spelling is a fixed point"
+    assert units.validate_unit(written) == right
+    assert units.validate_unit(right) == right, "the right spelling is a fixed point"
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_what_curators_write(written, right):
     ],
 )
 def test_vounits_stay_as_they_are(text):
-    unit = units.parse(text)
-    assert unit.strict
+    unit = units.parse_unit(text)
+    assert unit.is_strict
     assert unit.text == text == str(unit)
 
 
@@ -80,35 +80,35 @@ def test_vounits_stay_as_they_are(text):
 )  # fmt: skip
 def test_what_is_no_unit_says_why(text, why):
     with pytest.raises(ValueError, match=why):
-        units.check(text)
+        units.validate_unit(text)
 
 
 @given(st.text(max_size=30))
 def test_any_text_is_a_unit_or_a_value_error(text):
     try:
-        right = units.check(text)
+        right = units.validate_unit(text)
     except ValueError:
         return
-    assert units.check(right) == right
+    assert units.validate_unit(right) == right
 
 
-SYMBOL = st.sampled_from(sorted(SYMBOLS - {"%"}))
-PREFIX = st.sampled_from(["", *PREFIXES])
+SYMBOL = st.sampled_from(sorted(UNIT_SYMBOLS - {"%"}))
+PREFIX = st.sampled_from(["", *SI_PREFIX_EXPONENTS])
 PART = st.tuples(PREFIX, SYMBOL, st.integers(-3, 3).filter(bool)).map(
-    lambda t: ((t[0] if t[1] in PREFIXED else "") + t[1], t[2])
+    lambda t: ((t[0] if t[1] in PREFIXABLE_SYMBOLS else "") + t[1], t[2])
 )
 
 
 @given(st.lists(PART, min_size=1, max_size=4))
 def test_products_of_all_symbols_are_vounits_and_come_back(parts):
     text = ".".join(symbol if power == 1 else f"{symbol}**{power}" for symbol, power in parts)
-    unit = units.parse(text)
-    assert unit.strict
-    assert units.same(text, units.multiply(text, None))
-    double = units.multiply(text, text)
-    assert units.same(units.divide(double, text) or "", text)
-    assert units.same(units.power(double, 0.5), text)
-    assert units.divide(text, text) is None
+    unit = units.parse_unit(text)
+    assert unit.is_strict
+    assert units.is_same_unit(text, units.multiply_units(text, None))
+    double = units.multiply_units(text, text)
+    assert units.is_same_unit(units.divide_units(double, text) or "", text)
+    assert units.is_same_unit(units.raise_to_power(double, 0.5), text)
+    assert units.divide_units(text, text) is None
 
 
 @given(
@@ -167,7 +167,7 @@ def test_products_of_all_symbols_are_vounits_and_come_back(parts):
     PREFIX,
 )
 def test_factors_are_astropys(symbol, prefix, power, other):
-    prefix, other = (prefix, other) if symbol in PREFIXED else ("", "")
+    prefix, other = (prefix, other) if symbol in PREFIXABLE_SYMBOLS else ("", "")
     a, b = f"{prefix}{symbol}**{power}", f"{other}{symbol}**{power}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -177,7 +177,7 @@ def test_factors_are_astropys(symbol, prefix, power, other):
             )
         except ValueError:
             assume(False)
-    assert units.factor(a, b) == pytest.approx(theirs, rel=1e-12)
+    assert units.compute_factor(a, b) == pytest.approx(theirs, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,9 @@ def test_factors_are_astropys(symbol, prefix, power, other):
     ],
 )  # fmt: skip
 def test_factors(a, b, value):
-    assert units.factor(a, b) == pytest.approx(value, rel=1e-4 if "jup" in (a or "") else 1e-14)
-    assert units.convertible(a, b)
-    assert units.factor(b, a) == pytest.approx(1 / value, rel=1e-4 if "jup" in (a or "") else 1e-14)
+    assert units.compute_factor(a, b) == pytest.approx(value, rel=1e-4 if "jup" in (a or "") else 1e-14)
+    assert units.is_convertible(a, b)
+    assert units.compute_factor(b, a) == pytest.approx(1 / value, rel=1e-4 if "jup" in (a or "") else 1e-14)
 
 
 @pytest.mark.parametrize(
@@ -207,33 +207,33 @@ def test_factors(a, b, value):
 )
 def test_what_cannot_be_converted_says_why(a, b, why):
     with pytest.raises(ValueError, match=why):
-        units.factor(a, b)
-    assert not units.convertible(a, b)
-    assert not units.same(a, b)
+        units.compute_factor(a, b)
+    assert not units.is_convertible(a, b)
+    assert not units.is_same_unit(a, b)
 
 
 def test_units_of_expressions():
-    assert units.multiply("deg", "deg") == "deg**2"
-    assert units.multiply("km/s", "s") == "km"
-    assert units.multiply(None, "m") == units.multiply("m", None) == units.multiply("m", "") == "m"
-    assert units.multiply(None, None) is None
-    assert units.divide("km", "s") == "km/s"
-    assert units.divide(None, "s") == "s**-1"
-    assert units.divide("m", "m") is None
-    assert units.power("m/s**2", 0.5) == "m**(1/2)/s"
-    assert units.power("m", 0) is None
-    assert units.power("m", math.nan) is None
-    assert units.power("m", math.pi) is None
-    assert units.multiply("10**-3m", "10**-3m") == "10**-6m**2"
-    assert units.multiply("no such", "m") is None
+    assert units.multiply_units("deg", "deg") == "deg**2"
+    assert units.multiply_units("km/s", "s") == "km"
+    assert units.multiply_units(None, "m") == units.multiply_units("m", None) == units.multiply_units("m", "") == "m"
+    assert units.multiply_units(None, None) is None
+    assert units.divide_units("km", "s") == "km/s"
+    assert units.divide_units(None, "s") == "s**-1"
+    assert units.divide_units("m", "m") is None
+    assert units.raise_to_power("m/s**2", 0.5) == "m**(1/2)/s"
+    assert units.raise_to_power("m", 0) is None
+    assert units.raise_to_power("m", math.nan) is None
+    assert units.raise_to_power("m", math.pi) is None
+    assert units.multiply_units("10**-3m", "10**-3m") == "10**-6m**2"
+    assert units.multiply_units("no such", "m") is None
 
 
 @pytest.mark.parametrize("text", ["deg", "km.s**-1", "10**-3Jy", "erg/(s.cm**2)", "'hourangle'", "%", "m**(1/2)"])
 def test_astropy_gets_the_same_unit(text):
-    theirs = units.astropy_unit(text)
+    theirs = units.to_astropy_unit(text)
     assert theirs.is_equivalent(theirs)
     with pytest.raises(ValueError, match="foo"):
-        units.astropy_unit("foo")
+        units.to_astropy_unit("foo")
     if text not in {"'hourangle'", "%"}:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -241,9 +241,9 @@ def test_astropy_gets_the_same_unit(text):
 
 
 def test_checking_needs_no_astropy():
-    code = "import sys; from hven.model import units; units.check('erg cm-2 s-1'); units.multiply('km/s', 's'); units.factor('deg', 'deg'); units.factor('km/s', 'km.s**-1'); print('astropy' in sys.modules)"
+    code = "import sys; from hven.model import units; units.validate_unit('erg cm-2 s-1'); units.multiply_units('km/s', 's'); units.compute_factor('deg', 'deg'); units.compute_factor('km/s', 'km.s**-1'); print('astropy' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
         == "False"
     )
-    assert set(KIBI) == {"Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"}
+    assert set(BINARY_PREFIX_EXPONENTS) == {"Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"}

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hven.site import Site
-    from hven.site.store import Store
+    from hven.site.store import StateStore
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from running import until
@@ -101,11 +101,11 @@ class Schedulers:
         self.started.append(self.nursery.start(self.site, lease, machine))
         return self.started[-1]
 
-    def store(self) -> Store:
+    def store(self) -> StateStore:
         from hven.model import settings
-        from hven.site.store import Store
+        from hven.site.store import StateStore
 
-        return Store(self.site / "var", settings.load(self.site).store)
+        return StateStore(self.site / "var", settings.load_settings(self.site).store)
 
     def says(self, name: str, *, sync: str | None) -> None:
         """Write a collection's descriptor; `sync`: its schedule, None: no schedule."""
@@ -123,8 +123,8 @@ class Schedulers:
         store = self.store()
         try:
             for name in names:
-                until(lambda name=name: name in store.schedules.all()[1])
-                store.schedules.change(name, lambda row, now: (row and replace(row, asked=now), ()))
+                until(lambda name=name: name in store.schedules.list_schedules()[1])
+                store.schedules.update_schedule(name, lambda row, now: (row and replace(row, asked=now), ()))
         finally:
             store.close()
 
@@ -188,9 +188,14 @@ def main() -> None:
     from hven.site import Site  # noqa: F401  (imported once, for all)
 
     # a test has less time than an observatory
-    scheduler.PLAN, scheduler.LOOK, scheduler.AGAIN, scheduler.LATE = 0.2, 0.05, 0.3, 0.5
-    scheduler.GRACE = 45.0  # whatever ends before was told to, and was not killed for being late
-    plugins.load("engines", "duckdb")
+    (
+        scheduler.PLAN_INTERVAL_SECONDS,
+        scheduler.POLL_INTERVAL_SECONDS,
+        scheduler.LEADER_RETRY_SECONDS,
+        scheduler.STALE_CHECK_INTERVAL_SECONDS,
+    ) = 0.2, 0.05, 0.3, 0.5
+    scheduler.SHUTDOWN_GRACE_SECONDS = 45.0  # whatever ends before was told to, and was not killed for being late
+    plugins.load_plugin("engines", "duckdb")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
         asked = json.loads(line)
@@ -202,9 +207,9 @@ def main() -> None:
 
 def _be(directory: Path, lease: float, machine: str | None) -> None:
     """Be a scheduler."""
-    from hven.jobs.scheduler import keep_schedule
+    from hven.jobs.scheduler import run_scheduler
     from hven.model import settings
-    from hven.model.errors import Guarded, SourceError
+    from hven.model.errors import ChangeGuardError, SourceError
     from hven.site.store import _leases as leases
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -213,17 +218,17 @@ def _be(directory: Path, lease: float, machine: str | None) -> None:
         os.dup2(log, number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     if machine is not None:
-        leases._machine = lambda: machine
+        leases._identify_machine = lambda: machine
 
     def sync(site: Site, name: str) -> str:
         path = directory / f"{name}.does"
         what, _, value = (path.read_text() if path.exists() else "work 0.05").partition(" ")
         with _alone(directory, name):
-            _note(directory, "begin", name, site.store.schedules.get(name).began)
+            _note(directory, "begin", name, site.store.schedules.get_schedule(name).began)
             if what == "fail":
                 raise SourceError("the source postgresql://reader:opensesame@host/db is away")
             if what == "guard":
-                raise Guarded("9 of 10 rows would be removed")
+                raise ChangeGuardError("9 of 10 rows would be removed")
             if what == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             if what == "hold":
@@ -234,7 +239,7 @@ def _be(directory: Path, lease: float, machine: str | None) -> None:
         return "no change"
 
     logging.basicConfig(level=logging.INFO)
-    keep_schedule(settings.load(directory), lease=lease, sync=sync)
+    run_scheduler(settings.load_settings(directory), lease_seconds=lease, synchronize=sync)
     os._exit(0)
 
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from hven.jobs import _sending as sending
-from hven.jobs._redaction import Hiding
-from hven.model.settings import Settings, init, load
-from hven.site.store import Alert, Store
-from hven.site.store._schedules import alert
+from hven.jobs import _alert_delivery as sending
+from hven.jobs._redaction import SecretRedactor
+from hven.model.settings import Settings, initialize_site, load_settings
+from hven.site.store import Alert, StateStore
+from hven.site.store._schedules import create_alert
 from running import is_gone
 
 SECRET = "s3cr3t-of-the-harbour"
@@ -97,7 +97,7 @@ def mail_server(*, refuses: bool = False) -> Iterator[Heard]:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    made = init(tmp_path / "site", name="Uraniborg")
+    made = initialize_site(tmp_path / "site", name="Uraniborg")
     (made / "secrets.toml").write_text(
         f"SOURCE = 'postgresql://reader:{SECRET}@db.example/stars'\nPLAIN = '{SECRET}'\n"
     )
@@ -109,14 +109,14 @@ def told(directory: Path, lines: str, *, private: bool = True) -> Settings:
     path.write_text(
         f'name = "Uraniborg"\nallow_private = {str(private).lower()}\nvariant = "blue"\n[alerts]\n{lines}\n'
     )
-    return load(directory, {})
+    return load_settings(directory, {})
 
 
-def raised(settings: Settings, message: str = "the sync of stars failed: no answer") -> tuple[Store, Alert]:
-    store = Store(settings.var, settings.store)
-    moment = store.schedules.moment()
-    made = alert("stars", "failed", message, sending.ways_of(settings), moment, failures=1)
-    store.schedules.change("stars", lambda row, _: (row, [made]))
+def raised(settings: Settings, message: str = "the sync of stars failed: no answer") -> tuple[StateStore, Alert]:
+    store = StateStore(settings.var_directory, settings.store)
+    moment = store.schedules.get_current_time()
+    made = create_alert("stars", "failed", message, sending.list_channels(settings), moment, failures=1)
+    store.schedules.update_schedule("stars", lambda row, _: (row, [made]))
     return store, made
 
 
@@ -136,12 +136,12 @@ def test_three_ways(directory: Path) -> None:
             settings,
             f"the sync of stars failed: postgresql://reader:{SECRET}@db.example/stars?key=abcdef is away\r\nBcc: x@y",
         )
-        assert sending.deliver(settings, store) == 1
-        assert sending.deliver(settings, store) == 0
-        (after,) = store.schedules.alerts()
+        assert sending.deliver_alerts(settings, store) == 1
+        assert sending.deliver_alerts(settings, store) == 0
+        (after,) = store.schedules.list_alerts()
         store.close()
     assert after.due is None
-    assert after.undelivered is None
+    assert after.delivery_problem is None
     assert all(facts["attempts"] == 1 and facts["sent"] for facts in after.ways.values())
     body = json.loads(web.messages[0])
     assert web.headers[0]["content-type"].startswith("application/json")
@@ -172,7 +172,7 @@ def test_three_ways(directory: Path) -> None:
 def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "FIRST", 0.01)
+    monkeypatch.setattr(sending, "FIRST_RETRY_SECONDS", 0.01)
     with webhook() as web, mail_server(refuses=True) as post:
         web.status = 503
         settings = told(
@@ -181,23 +181,23 @@ def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
             f'smtp_host = "127.0.0.1"\nsmtp_port = {post.port}\nsmtp_tls = "none"\ncommand = ["true"]',
         )
         store, _ = raised(settings)
-        assert sending.deliver(settings, store) == 0
-        (item,) = store.schedules.alerts()
-        assert item.undelivered is not None
-        assert "webhook: the webhook answers 503" in item.undelivered
-        assert "nobody of that name" in item.undelivered
+        assert sending.deliver_alerts(settings, store) == 0
+        (item,) = store.schedules.list_alerts()
+        assert item.delivery_problem is not None
+        assert "webhook: the webhook answers 503" in item.delivery_problem
+        assert "nobody of that name" in item.delivery_problem
         assert item.ways["command"]["sent"]
         web.status = 204
         time.sleep(0.05)
-        assert sending.deliver(settings, store) == 0
-        (item,) = store.schedules.alerts()
+        assert sending.deliver_alerts(settings, store) == 0
+        (item,) = store.schedules.list_alerts()
         assert item.ways["webhook"]["attempts"] == 2
         assert "sent" in item.ways["webhook"]
         assert item.ways["command"]["attempts"] == 1  # not told twice
-        monkeypatch.setattr(sending, "ATTEMPTS", 3)
+        monkeypatch.setattr(sending, "MAX_ATTEMPTS", 3)
         time.sleep(0.05)
-        sending.deliver(settings, store)
-        (item,) = store.schedules.alerts()
+        sending.deliver_alerts(settings, store)
+        (item,) = store.schedules.list_alerts()
         # it has been tried often enough; status goes on saying so
         assert (item.due, item.ways["mail"]["attempts"]) == (None, 3)
         store.close()
@@ -221,11 +221,11 @@ def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
 def test_what_is_wrong_with_a_way_is_said_in_words(directory: Path, lines: str, private: bool, why: str) -> None:
     settings = told(directory, lines, private=private)
     store, _ = raised(settings)
-    sending.deliver(settings, store)
-    (item,) = store.schedules.alerts()
+    sending.deliver_alerts(settings, store)
+    (item,) = store.schedules.list_alerts()
     store.close()
-    assert why in (item.undelivered or "")
-    assert SECRET not in (item.undelivered or "")
+    assert why in (item.delivery_problem or "")
+    assert SECRET not in (item.delivery_problem or "")
 
 
 def test_redirects_are_not_followed(directory: Path) -> None:
@@ -233,8 +233,8 @@ def test_redirects_are_not_followed(directory: Path) -> None:
         web.status = 302
         settings = told(directory, f'webhook = "http://127.0.0.1:{web.port}/in"')
         store, _ = raised(settings)
-        sending.deliver(settings, store)
-        assert "answers 302" in (store.schedules.alerts()[0].undelivered or "")
+        sending.deliver_alerts(settings, store)
+        assert "answers 302" in (store.schedules.list_alerts()[0].delivery_problem or "")
         store.close()
     assert len(web.messages) == 1
 
@@ -248,10 +248,10 @@ def test_a_program_that_does_not_end_is_killed_with_its_children(
     program.chmod(0o755)
     settings = told(directory, 'command = ["./hang"]')
     for seconds in (2, 60):  # a busy machine may need more until it has begun
-        monkeypatch.setattr(sending, "PROGRAM", float(seconds))
+        monkeypatch.setattr(sending, "PROGRAM_TIMEOUT_SECONDS", float(seconds))
         store, _ = raised(settings)
-        sending.deliver(settings, store)
-        assert f"did not end within {seconds} s" in (store.schedules.alerts()[0].undelivered or "")
+        sending.deliver_alerts(settings, store)
+        assert f"did not end within {seconds} s" in (store.schedules.list_alerts()[0].delivery_problem or "")
         store.close()
         if child.exists():
             break
@@ -262,10 +262,10 @@ def test_two_that_deliver_tell_once(directory: Path) -> None:
     with webhook() as web:
         settings = told(directory, f'webhook = "http://127.0.0.1:{web.port}/in"')
         store, _ = raised(settings)
-        (item,) = store.schedules.pending()
-        assert store.schedules.claim(item, 60)
-        assert not store.schedules.claim(item, 60)
-        assert sending.deliver(settings, store) == 0
+        (item,) = store.schedules.list_due_alerts()
+        assert store.schedules.claim_alert(item, 60)
+        assert not store.schedules.claim_alert(item, 60)
+        assert sending.deliver_alerts(settings, store) == 0
         store.close()
     assert web.messages == []
 
@@ -283,18 +283,18 @@ def test_two_that_deliver_tell_once(directory: Path) -> None:
     ],
 )
 def test_secrets_are_hidden_whatever_they_are_in(directory: Path, text: str) -> None:
-    assert SECRET not in Hiding(directory, {}).text(text.format(SECRET))
+    assert SECRET not in SecretRedactor(directory, {}).redact_text(text.format(SECRET))
 
 
 def test_secrets_of_the_environment_and_of_strangers_are_hidden(directory: Path) -> None:
     (directory / "collections" / "a").mkdir()
     (directory / "collections" / "a" / "a.yaml").write_text("source: {kind: sql, url: $OPS}\n")
-    hiding = Hiding(
+    hiding = SecretRedactor(
         directory, {"OPS": "mysql://u:hidden-word@h/d", "MY_API_KEY": "kkkk-1234", "LANG": "C.UTF-8", "HOME": "/root"}
     )
-    assert hiding.text("mysql://u:hidden-word@h/d hidden-word kkkk-1234 C.UTF-8") == "*** *** *** C.UTF-8"
-    assert hiding.text("ftp://someone:unknown@h/f?sig=abc&a=b") == "ftp://someone:***@h/f?sig=***&a=b"
-    assert hiding.all({"a": ["hidden-word", 1], "b": None}) == {"a": ["***", 1], "b": None}
+    assert hiding.redact_text("mysql://u:hidden-word@h/d hidden-word kkkk-1234 C.UTF-8") == "*** *** *** C.UTF-8"
+    assert hiding.redact_text("ftp://someone:unknown@h/f?sig=abc&a=b") == "ftp://someone:***@h/f?sig=***&a=b"
+    assert hiding.redact_data({"a": ["hidden-word", 1], "b": None}) == {"a": ["***", 1], "b": None}
     plain = "collections/stars/stars.yaml:14:13: no file a.csv; look at the token list"
-    assert hiding.text(plain) == plain
-    assert len(hiding.text("x" * 10_000)) == 2000
+    assert hiding.redact_text(plain) == plain
+    assert len(hiding.redact_text("x" * 10_000)) == 2000

@@ -9,16 +9,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from hven.ingest import ingest, move
-from hven.ingest.sync import sync
-from hven.jobs._following import synchronise
-from hven.jobs.health import FAILING, FRESH, HELD, UNSCHEDULED, Health
-from hven.jobs.operations import counted
-from hven.jobs.planning import BY_HAND
+from hven.ingest import ingest_collection, move_collection
+from hven.ingest.sync import sync_collection
+from hven.jobs._scheduled_run import synchronize_collection
+from hven.jobs.health import FAILING_STATE, FRESH_STATE, HELD_STATE, UNSCHEDULED_STATE, SiteHealth
+from hven.jobs.run_results import run_and_record
+from hven.jobs.schedule_planning import MANUAL_TIMING
 from hven.model import settings
-from hven.model.errors import Conflict, HvenError
+from hven.model.errors import ConflictError, HvenError
 from hven.site import Site
-from hven.site.store._state import lease_name
+from hven.site.store._state_store import build_lease_name
 from running import hven
 from two_engines import OTHER, registered
 
@@ -37,17 +37,17 @@ sync: {{every: 1 h}}
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A site with a collection of rows, one made from it, and a source that has been spoilt since."""
-    site = settings.init(tmp_path / "site")
+    site = settings.initialize_site(tmp_path / "site")
     for name, source in (("base", "rows.csv"), ("made", "{kind: query, adql: 'SELECT id, v + 1 AS v FROM base.main'}")):
         path = site / "collections" / name
         path.mkdir()
         (path / f"{name}.yaml").write_text(BASE.format(name=name, source=source))
     rows(site, 1)
-    with Site(settings.load(site, {})) as opened:
+    with Site(settings.load_settings(site, {})) as opened:
         for name in ("base", "made"):
-            ingest(opened, name)
+            ingest_collection(opened, name)
         rows(site, 999)
-        sync(opened, "base")
+        sync_collection(opened, "base")
     return site
 
 
@@ -56,9 +56,11 @@ def rows(site: Path, value: int) -> None:
 
 
 def values(site: Site, table: str) -> list[int]:
-    record = site.store.current()[1][table]
+    record = site.store.read_published_records()[1][table]
     return sorted(
-        row["v"] for batch in site.engines.of(record.snapshot).read(record.snapshot) for row in batch.to_pylist()
+        row["v"]
+        for batch in site.engines.find_engine(record.snapshot).read_rows(record.snapshot)
+        for row in batch.to_pylist()
     )
 
 
@@ -66,19 +68,21 @@ def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) ->
     told = hven("rollback", "base", "--site", place).stdout
     assert "base is held there: its schedule (every 1 h) rests, until" in told
     assert "schedule resume base" in told
-    with Site(settings.load(place, {})) as site:
-        with pytest.raises(Conflict, match="held as `hven rollback` left it"):
-            synchronise(site, "base", unheld=True)
+    with Site(settings.load_settings(place, {})) as site:
+        with pytest.raises(ConflictError, match="held as `hven rollback` left it"):
+            synchronize_collection(site, "base", unless_held=True)
         assert values(site, "base.main") == [1, 2]
         assert "held" in hven("sync", "base", "--unless-held", "--site", place).stderr
         assert values(site, "base.main") == [1, 2]
-        (found,) = [one for one in Health(site).picture(patience=None).collections if one.collection == "base"]
-        assert (found.state, found.next, found.limit) == (HELD, None, None)
+        (found,) = [
+            one for one in SiteHealth(site).get_status(wait_seconds=None).collections if one.collection == "base"
+        ]
+        assert (found.state, found.next, found.limit) == (HELD_STATE, None, None)
         assert "hven schedule resume base" in str(found.reason)
         assert "held: base" in hven("status", "--site", place).stdout
         assert hven("schedule", "resume", "base", "--site", place).stdout == "base goes on\n"
-        assert site.store.held() == {}
-        synchronise(site, "base", unheld=True)
+        assert site.store.list_held_collections() == {}
+        synchronize_collection(site, "base", unless_held=True)
         assert values(site, "base.main") == [2, 999]
 
 
@@ -86,52 +90,52 @@ def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) ->
 def test_going_back_waits_for_the_run_that_is_under_way(
     place: Path, monkeypatch: pytest.MonkeyPatch, *, again: bool
 ) -> None:
-    with Site(settings.load(place, {})) as site:
-        _, first = site.store.snapshots("base")
-        lease = site.store.leases.acquire(lease_name("base"), what="the sync of base")
+    with Site(settings.load_settings(place, {})) as site:
+        _, first = site.store.list_snapshots("base")
+        lease = site.store.leases.acquire_lease(build_lease_name("base"), description="the sync of base")
 
         def ends(_seconds: float) -> None:
             if again:
-                site.store.publish("base", [first], run="r", lease=lease)
-            site.store.leases.release(lease)
+                site.store.publish_collection("base", [first], run_id="r", lease=lease)
+            site.store.leases.release_lease(lease)
 
         monkeypatch.setattr("hven.app._cli.publish.time", SimpleNamespace(monotonic=monotonic, sleep=ends))
         told = hven("rollback", "base", "--site", place, code=int(again))
         assert "waiting: the sync of base is being done by process" in told.stderr
         assert ("base was published again meanwhile" in told.stderr) is again
-        assert ("base" in site.store.held()) is not again
-        assert site.store.pointers()[1]["base.main"] == first.id
+        assert ("base" in site.store.list_held_collections()) is not again
+        assert site.store.read_pointers()[1]["base.main"] == first.id
 
 
 def test_what_was_removed_is_not_published_again_by_a_run_that_nobody_asked_for(place: Path) -> None:
     """One that had begun when `hven remove` was said, or a crontab's."""
-    with Site(settings.load(place, {})) as site:
-        site.store.remove("base")
-        with pytest.raises(Conflict, match="base is not published"):
-            synchronise(site, "base", unheld=True)
+    with Site(settings.load_settings(place, {})) as site:
+        site.store.unpublish_collection("base")
+        with pytest.raises(ConflictError, match="base is not published"):
+            synchronize_collection(site, "base", unless_held=True)
         assert "base is not published" in hven("sync", "base", "--unless-held", "--site", place).stderr
-        assert "base" not in site.store.published()
+        assert "base" not in site.store.list_publication_times()
         hven("sync", "base", "--site", place)  # a person's word
-        assert "base" in site.store.published()
+        assert "base" in site.store.list_publication_times()
 
 
 def test_a_sync_by_hand_ends_it_also_when_nothing_changed(place: Path) -> None:
-    with Site(settings.load(place, {})) as site:
-        site.store.rollback("base")
+    with Site(settings.load_settings(place, {})) as site:
+        site.store.roll_back("base")
         rows(place, 1)  # the source has been put right
-        assert not sync(site, "base", dry_run=True).changed
-        assert list(site.store.held()) == ["base"]
-        assert not sync(site, "base").changed
-        assert site.store.held() == {}
+        assert not sync_collection(site, "base", dry_run=True).has_changes
+        assert list(site.store.list_held_collections()) == ["base"]
+        assert not sync_collection(site, "base").has_changes
+        assert site.store.list_held_collections() == {}
 
 
 def test_what_is_made_from_others_stays_as_it_was_left(place: Path) -> None:
-    with Site(settings.load(place, {})) as site:
+    with Site(settings.load_settings(place, {})) as site:
         assert values(site, "made.main") == [3, 1000]
-        site.store.rollback("made")
+        site.store.roll_back("made")
         assert values(site, "made.main") == [2, 3]
         rows(place, 5)
-        report = sync(site, "base")
+        report = sync_collection(site, "base")
         assert values(site, "base.main") == [2, 5]
         assert values(site, "made.main") == [2, 3]
         assert any(
@@ -140,23 +144,23 @@ def test_what_is_made_from_others_stays_as_it_was_left(place: Path) -> None:
 
 
 def test_a_move_and_a_backup_keep_it(place: Path, tmp_path: Path) -> None:
-    with registered(), Site(settings.load(place, {})) as site:
-        site.store.rollback("base")
-        move(site, "base", OTHER)
-        assert list(site.store.held()) == ["base"]
-        move(site, "base", "duckdb")
+    with registered(), Site(settings.load_settings(place, {})) as site:
+        site.store.roll_back("base")
+        move_collection(site, "base", OTHER)
+        assert list(site.store.list_held_collections()) == ["base"]
+        move_collection(site, "base", "duckdb")
     hven("schedule", "pause", "made", "--site", place, code=1)  # no server ever planned it
     hven("backup", tmp_path / "all.tar", "--site", place)
     hven("restore", tmp_path / "all.tar", tmp_path / "again")
-    with Site(settings.load(tmp_path / "again", {})) as site:
-        assert list(site.store.held()) == ["base"]
+    with Site(settings.load_settings(tmp_path / "again", {})) as site:
+        assert list(site.store.list_held_collections()) == ["base"]
 
 
 # --- runs that somebody begins by hand, or by cron ------------------------------------------------------------
 
 
 def state(site: Site) -> tuple[str, int]:
-    (found,) = [one for one in Health(site).picture(patience=None).collections if one.collection == "base"]
+    (found,) = [one for one in SiteHealth(site).get_status(wait_seconds=None).collections if one.collection == "base"]
     return found.state, found.failures
 
 
@@ -172,39 +176,39 @@ def test_health_knows_runs_by_hand(place: Path, *, scheduled: bool) -> None:
     tell.chmod(0o755)
     source.rename(source.with_suffix(".away"))
     hven("sync", "base", "--site", place, code=1)
-    with Site(settings.load(place, {})) as site:
-        assert state(site) == (FAILING, 1)
+    with Site(settings.load_settings(place, {})) as site:
+        assert state(site) == (FAILING_STATE, 1)
         assert "failed: base" in hven("status", "--site", place).stdout
         assert '"kind": "failed"' in (place / "told").read_text()
         source.with_suffix(".away").rename(source)
         hven("sync", "base", "--site", place)
         # what is scheduled has no line in the store yet where no server runs, and one that only counts failures goes with them
-        assert state(site) == (UNSCHEDULED, 0)
+        assert state(site) == (UNSCHEDULED_STATE, 0)
         assert '"kind": "recovered"' in (place / "told").read_text()
-        assert "base" not in site.store.schedules.all()[1]
+        assert "base" not in site.store.schedules.list_schedules()[1]
 
 
 def test_a_run_whose_process_was_killed_is_a_failure_until_a_good_one(place: Path) -> None:
-    with Site(settings.load(place, {})) as site:
-        site.store.runs.begin("99991231T000000000-aaaa", "base", "sync")
-        site.store.runs.mark_dead("base")
-        assert state(site) == (FAILING, 1)
-        site.store.runs.forget(["99991231T000000000-aaaa"])
-        assert state(site) == (UNSCHEDULED, 0)
+    with Site(settings.load_settings(place, {})) as site:
+        site.store.runs.begin_run("99991231T000000000-aaaa", "base", "sync")
+        site.store.runs.mark_dead_runs("base")
+        assert state(site) == (FAILING_STATE, 1)
+        site.store.runs.delete_runs(["99991231T000000000-aaaa"])
+        assert state(site) == (UNSCHEDULED_STATE, 0)
 
 
 def test_a_good_run_by_hand_ends_the_failures_of_the_schedule(place: Path) -> None:
-    with Site(settings.load(place, {})) as site:
+    with Site(settings.load_settings(place, {})) as site:
 
         def fail() -> None:
             raise HvenError("no answer")
 
         with pytest.raises(HvenError):
-            counted(site, "base", fail)
-        row = site.store.schedules.get("base")
-        assert (row.failures, row.timing, row.message) == (1, BY_HAND, "no answer")
+            run_and_record(site, "base", fail)
+        row = site.store.schedules.get_schedule("base")
+        assert (row.failures, row.timing, row.message) == (1, MANUAL_TIMING, "no answer")
         planned = replace(row, timing="every 1 h", failures=3)
-        site.store.schedules.change("base", lambda _row, _now: (planned, ()))
-        assert state(site) == (FAILING, 3)
-        counted(site, "base", lambda: None)
-        assert state(site) == (FRESH, 0)
+        site.store.schedules.update_schedule("base", lambda _row, _now: (planned, ()))
+        assert state(site) == (FAILING_STATE, 3)
+        run_and_record(site, "base", lambda: None)
+        assert state(site) == (FRESH_STATE, 0)

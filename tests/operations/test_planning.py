@@ -15,33 +15,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven import descriptor
-from hven.jobs.planning import (
-    BUSY,
-    FAILED,
-    GOOD,
-    GUARD,
-    STALE,
-    STOPPED,
-    Outcome,
-    finished,
+from hven.jobs.schedule_planning import (
+    BUSY_OUTCOME,
+    FAILED_OUTCOME,
+    GOOD_OUTCOME,
+    GUARD_OUTCOME,
+    STALE_ALERT,
+    STOPPED_OUTCOME,
+    RunOutcome,
+    alert_unless_known,
+    build_recurrence,
+    compute_stale_time,
+    finish_run,
     is_due,
-    planned,
-    stale_at,
-    timing_of,
-    told_of,
+    plan_next_run,
 )
 from hven.model.errors import DescriptorError
-from hven.model.resource import Resource, Timing
+from hven.model.resource import Recurrence, Resource
 from hven.model.settings import AlertSettings, ScheduleSettings, Settings
-from hven.site.store import Schedule
+from hven.site.store import SyncScheduleRecord
 
 NOW = 1_795_000_000.0
-HOUR = Timing(every=3600.0)
-NIGHT = Timing(cron="15 3 * * *")
+HOUR = Recurrence(interval_seconds=3600.0)
+NIGHT = Recurrence(cron="15 3 * * *")
 SET = ScheduleSettings()
 TELL = AlertSettings()
-FAIL = Outcome(how=FAILED, phase="ERROR", message="the source is away")
-FINE = Outcome(how=GOOD, phase="COMPLETED", message="no change")
+FAIL = RunOutcome(kind=FAILED_OUTCOME, phase="ERROR", message="the source is away")
+FINE = RunOutcome(kind=GOOD_OUTCOME, phase="COMPLETED", message="no change")
 
 
 TABLE = "collection: c\ntitle: c\ntables:\n  main:\n    source: {kind: csv, files: a.csv}\n    columns: {n: {type: int32}}\n"
@@ -57,7 +57,7 @@ TABLE = "collection: c\ntitle: c\ntables:\n  main:\n    source: {kind: csv, file
     ],
 )
 def test_what_a_descriptor_says_is_a_timing(tmp_path: Path, sync: str, expected: str) -> None:
-    assert str(timing_of(_loaded(tmp_path, sync))) == expected
+    assert str(build_recurrence(_loaded(tmp_path, sync))) == expected
 
 
 @pytest.mark.parametrize(
@@ -72,68 +72,74 @@ def _loaded(tmp_path: Path, sync: str) -> Resource:
     path = tmp_path / "collections" / "c" / "c.yaml"
     path.parent.mkdir(parents=True)
     path.write_text(TABLE + f"sync: {sync}\n")
-    return descriptor.load(path, Settings(directory=tmp_path))
+    return descriptor.load_descriptor(path, Settings(directory=tmp_path))
 
 
 def stamp(moment: float) -> datetime:
     return datetime.fromtimestamp(moment, UTC)
 
 
-def row(**more: Any) -> Schedule:
-    return replace(Schedule(collection="c", timing=str(HOUR), due=NOW), **more)
+def row(**more: Any) -> SyncScheduleRecord:
+    return replace(SyncScheduleRecord(collection="c", timing=str(HOUR), due=NOW), **more)
 
 
-def ended(item: Schedule, outcome: Outcome, now: float, timing: Timing = HOUR) -> tuple[Schedule, list[str]]:
-    after, told = finished(replace(item, holder="me", began=now - 5), timing, now, outcome, SET, TELL, ["mail"])
+def ended(
+    item: SyncScheduleRecord, outcome: RunOutcome, now: float, timing: Recurrence = HOUR
+) -> tuple[SyncScheduleRecord, list[str]]:
+    after, told = finish_run(replace(item, holder="me", began=now - 5), timing, now, outcome, SET, TELL, ["mail"])
     return after, [alert.kind for alert in told]
 
 
 def test_a_new_schedule_goes_on_from_the_last_ingest() -> None:
-    assert planned(None, "c", HOUR, NOW, SET, last=NOW - 600).due == NOW + 3000
-    assert planned(None, "c", HOUR, NOW, SET, last=NOW - 86400).due == NOW  # long overdue: now, once
-    assert planned(None, "c", HOUR, NOW, SET, last=NOW + 86400).due == NOW + 3600  # from a clock that was wrong
-    assert planned(None, "c", NIGHT, NOW, SET, last=NOW - 600).due > NOW
+    assert plan_next_run(None, "c", HOUR, NOW, SET, last_published=NOW - 600).due == NOW + 3000
+    assert plan_next_run(None, "c", HOUR, NOW, SET, last_published=NOW - 86400).due == NOW  # long overdue: now, once
+    assert (
+        plan_next_run(None, "c", HOUR, NOW, SET, last_published=NOW + 86400).due == NOW + 3600
+    )  # from a clock that was wrong
+    assert plan_next_run(None, "c", NIGHT, NOW, SET, last_published=NOW - 600).due > NOW
 
 
 def test_jitter_spreads_but_never_hastens() -> None:
-    timing = Timing(every=3600.0, jitter=600.0)
-    found = {planned(None, "c", timing, NOW, SET, last=NOW - 600).due for _ in range(50)}
+    timing = Recurrence(interval_seconds=3600.0, max_jitter_seconds=600.0)
+    found = {plan_next_run(None, "c", timing, NOW, SET, last_published=NOW - 600).due for _ in range(50)}
     assert len(found) > 40
     assert NOW + 3000 <= min(found) <= max(found) <= NOW + 3600
 
 
 def test_what_was_missed_is_made_up_once() -> None:
     late = row(due=NOW - 10 * 3600)
-    assert is_due(planned(late, "c", HOUR, NOW, SET), NOW)
+    assert is_due(plan_next_run(late, "c", HOUR, NOW, SET), NOW)
     after, _ = ended(late, FINE, NOW)
     assert after.due == NOW - 5 + 3600  # not the nine other times that were missed
     night = row(timing=str(NIGHT), due=NOW - 5 * 86400)
-    assert ended(night, FINE, NOW, NIGHT)[0].due == NIGHT.after(stamp(NOW)).timestamp()
+    assert ended(night, FINE, NOW, NIGHT)[0].due == NIGHT.find_next_time(stamp(NOW)).timestamp()
 
 
 def test_with_a_grace_what_is_too_late_waits_for_its_next_time() -> None:
     settings = ScheduleSettings(grace=3600.0)
     night = row(timing=str(NIGHT), due=NOW - 7200)
-    assert planned(night, "c", NIGHT, NOW, settings).due == NIGHT.after(stamp(NOW)).timestamp()
-    assert planned(replace(night, due=NOW - 1800), "c", NIGHT, NOW, settings).due == NOW - 1800
-    assert planned(replace(night, asked=NOW), "c", NIGHT, NOW, settings).due == NOW - 7200  # somebody wants it now
+    assert plan_next_run(night, "c", NIGHT, NOW, settings).due == NIGHT.find_next_time(stamp(NOW)).timestamp()
+    assert plan_next_run(replace(night, due=NOW - 1800), "c", NIGHT, NOW, settings).due == NOW - 1800
+    assert (
+        plan_next_run(replace(night, asked=NOW), "c", NIGHT, NOW, settings).due == NOW - 7200
+    )  # somebody wants it now
 
 
 @given(leap=st.floats(-1e8, 1e8), failures=st.integers(0, 40), due=st.floats(-1e6, 1e6))
 def test_no_leap_of_the_clock_stops_a_schedule(leap: float, failures: int, due: float) -> None:
     """Whatever the clock does, nothing waits longer than an hour, or the longest pause."""
     now = NOW + leap
-    found = planned(row(due=NOW + due, failures=failures), "c", HOUR, now, SET)
-    assert found.due <= now + max(HOUR.every or 0, SET.retry_most * 1.1 if failures else 0) + 1
+    found = plan_next_run(row(due=NOW + due, failures=failures), "c", HOUR, now, SET)
+    assert found.due <= now + max(HOUR.interval_seconds or 0, SET.retry_most * 1.1 if failures else 0) + 1
 
 
 def test_another_timing_counts_from_now_on_but_not_while_it_fails() -> None:
-    changed = Timing(every=60.0)
-    assert planned(row(due=NOW + 3000, began=NOW - 600), "c", changed, NOW, SET).due == NOW
-    found = planned(row(due=NOW + 50, failures=3), "c", changed, NOW, SET)
+    changed = Recurrence(interval_seconds=60.0)
+    assert plan_next_run(row(due=NOW + 3000, began=NOW - 600), "c", changed, NOW, SET).due == NOW
+    found = plan_next_run(row(due=NOW + 50, failures=3), "c", changed, NOW, SET)
     assert (found.due, found.timing) == (NOW + 50, "every 60 s")
     running = row(holder="me", due=NOW - 5)
-    assert planned(running, "c", changed, NOW, SET) == running
+    assert plan_next_run(running, "c", changed, NOW, SET) == running
 
 
 def test_pauses_after_failures_double_up_to_a_ceiling_and_a_good_run_ends_them() -> None:
@@ -162,33 +168,36 @@ def test_people_are_told_first_then_each_tenth_time_or_once_a_day_and_of_the_rec
 
 
 def test_a_guard_waits_for_the_next_time_and_is_told_as_such() -> None:
-    after, kinds = ended(row(), Outcome(how=GUARD, phase="ERROR", message="too much would go"), NOW)
+    after, kinds = ended(row(), RunOutcome(kind=GUARD_OUTCOME, phase="ERROR", message="too much would go"), NOW)
     assert (after.due, after.failures, kinds) == (NOW - 5 + 3600, 1, ["guard"])
 
 
 def test_being_stopped_or_late_for_another_is_no_failure() -> None:
-    stopped, kinds = ended(row(failures=2), Outcome(how=STOPPED, phase="ABORTED"), NOW)
+    stopped, kinds = ended(row(failures=2), RunOutcome(kind=STOPPED_OUTCOME, phase="ABORTED"), NOW)
     assert (stopped.due, stopped.failures, kinds, stopped.holder) == (NOW, 2, [], None)
-    busy, kinds = ended(row(), Outcome(how=BUSY, phase="ERROR", message="process 7 is at it"), NOW)
+    busy, kinds = ended(row(), RunOutcome(kind=BUSY_OUTCOME, phase="ERROR", message="process 7 is at it"), NOW)
     assert (busy.due, busy.failures, kinds) == (NOW + 60, 0, [])
 
 
 def test_data_are_stale_when_two_times_went_by() -> None:
-    assert stale_at(HOUR, row(), NOW, 2) == NOW + 7200
-    assert stale_at(Timing(every=3600.0, jitter=60.0), row(lasted=100.0), NOW, 2) == NOW + 7360
-    weekdays = Timing(cron="0 8 * * 1-5")  # Friday's data are not old on a Sunday
+    assert compute_stale_time(HOUR, row(), NOW, 2) == NOW + 7200
+    assert (
+        compute_stale_time(Recurrence(interval_seconds=3600.0, max_jitter_seconds=60.0), row(lasted=100.0), NOW, 2)
+        == NOW + 7360
+    )
+    weekdays = Recurrence(cron="0 8 * * 1-5")  # Friday's data are not old on a Sunday
     friday = 1_795_165_200.0  # 2026-11-20T09:00Z
     assert (
-        stale_at(weekdays, row(), friday, 2)
-        == weekdays.after(weekdays.after(stamp(friday))).timestamp()
+        compute_stale_time(weekdays, row(), friday, 2)
+        == weekdays.find_next_time(weekdays.find_next_time(stamp(friday))).timestamp()
         == friday + 4 * 86400 - 3600
     )
-    assert stale_at(HOUR, row(paused=NOW), NOW, 2) is None
-    assert stale_at(HOUR, row(), None, 2) is None
-    item, told = told_of(row(), STALE, "old", NOW, TELL, [])
+    assert compute_stale_time(HOUR, row(paused=NOW), NOW, 2) is None
+    assert compute_stale_time(HOUR, row(), None, 2) is None
+    item, told = alert_unless_known(row(), STALE_ALERT, "old", NOW, TELL, [])
     assert [alert.kind for alert in told] == ["stale"]
-    assert told_of(item, STALE, "old", NOW + 80000, TELL, [])[1] == []
-    assert [alert.kind for alert in told_of(item, STALE, "old", NOW + 86400, TELL, [])[1]] == ["stale"]
+    assert alert_unless_known(item, STALE_ALERT, "old", NOW + 80000, TELL, [])[1] == []
+    assert [alert.kind for alert in alert_unless_known(item, STALE_ALERT, "old", NOW + 86400, TELL, [])[1]] == ["stale"]
 
 
 @pytest.mark.parametrize("lasts", [300.0, 2400.0])
@@ -202,21 +211,21 @@ def test_the_nights_of_the_clocks_have_one_run_each(
     time.tzset()
     try:
         lines = {
-            "local": Timing(cron="30 2 * * *", zone="Europe/Paris"),
-            "utc": Timing(cron="30 2 * * *"),
-            "rhythm": Timing(every=7200.0),
-            "late": Timing(cron="30 2 * * *", zone="Europe/Paris", jitter=900.0),
+            "local": Recurrence(cron="30 2 * * *", time_zone="Europe/Paris"),
+            "utc": Recurrence(cron="30 2 * * *"),
+            "rhythm": Recurrence(interval_seconds=7200.0),
+            "late": Recurrence(cron="30 2 * * *", time_zone="Europe/Paris", max_jitter_seconds=900.0),
         }
         middle = datetime.fromisoformat(f"{night}T12:00").replace(tzinfo=paris).timestamp()
         begun: dict[str, list[float]] = {name: [] for name in lines}
         for name, timing in lines.items():
             now, item = middle - 86400, None
             while now < middle + 86400 / 2:
-                item = planned(item, "c", timing, now, SET)
+                item = plan_next_run(item, "c", timing, now, SET)
                 if is_due(item, now):
                     begun[name].append(now)
                     item, now = replace(item, holder="me", began=now), now + lasts
-                    item, _ = finished(item, timing, now, FINE, SET, TELL, [])
+                    item, _ = finish_run(item, timing, now, FINE, SET, TELL, [])
                 now += 300
     finally:
         monkeypatch.undo()
@@ -238,5 +247,5 @@ def test_paused_schedules_run_only_if_asked() -> None:
 
 def test_a_success_under_a_clock_that_was_ahead_does_not_stay_fresh():
     ahead = row(succeeded=NOW + 13 * 365 * 86400)
-    assert stale_at(HOUR, ahead, NOW - 60, 2, NOW) == NOW - 60 + 7200
-    assert planned(ahead, "c", HOUR, NOW, ScheduleSettings()).succeeded == NOW
+    assert compute_stale_time(HOUR, ahead, NOW - 60, 2, NOW) == NOW - 60 + 7200
+    assert plan_next_run(ahead, "c", HOUR, NOW, ScheduleSettings()).succeeded == NOW

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from scheduling import Line, Nursery, Process, Schedulers, alive, schedulers
 
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from hven.site.store import Schedule
+from hven.site.store import SyncScheduleRecord
 from postgres import server
 from running import hven, until
 
@@ -29,7 +29,7 @@ def nursery() -> Iterator[Nursery]:
 
 
 def begun(directory: Path, *lines: str) -> Path:
-    site = settings.init(directory)
+    site = settings.initialize_site(directory)
     (site / "hven.toml").write_text(
         "\n".join([*lines, 'name = "Uraniborg"', "[schedule]", "retry = 1", "retry_most = 4", "runs = 2"])
     )
@@ -43,12 +43,12 @@ def place(tmp_path: Path, nursery: Nursery) -> Iterator[Schedulers]:
 
 
 @pytest.fixture
-def rows(place: Schedulers) -> Iterator[Callable[[str], Schedule | None]]:
+def rows(place: Schedulers) -> Iterator[Callable[[str], SyncScheduleRecord | None]]:
     """Look at a schedule in the store."""
     store = place.store()
 
-    def look(name: str) -> Schedule | None:
-        return store.schedules.all()[1].get(name)
+    def look(name: str) -> SyncScheduleRecord | None:
+        return store.schedules.list_schedules()[1].get(name)
 
     yield look
     store.close()
@@ -57,9 +57,9 @@ def rows(place: Schedulers) -> Iterator[Callable[[str], Schedule | None]]:
 def published(place: Schedulers, *names: str, sync: str | None) -> None:
     for name in names:
         place.says(name, sync=sync)
-    with Site(settings.load(place.site)) as site:
+    with Site(settings.load_settings(place.site)) as site:
         for name in names:
-            ingest(site, name)
+            ingest_collection(site, name)
 
 
 # seconds from taking a run that is due every second to taking the next; a pause after a failed one may be shorter by a tenth
@@ -95,7 +95,7 @@ def test_a_run_that_is_taken_twice_is_seen() -> None:
 
 
 def test_of_two_schedulers_one_runs_and_the_other_takes_over_when_it_is_killed(
-    place: Schedulers, rows: Callable[[str], Schedule | None]
+    place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
     published(place, "a", "b", sync="{every: 1 s}")
     first, second = place.start(), place.start()
@@ -119,7 +119,9 @@ def test_of_two_schedulers_one_runs_and_the_other_takes_over_when_it_is_killed(
 def _leads(place: Schedulers, pid: int) -> bool:
     store = place.store()
     try:
-        return any(lease.name == "scheduler" and lease.holder.split()[1] == str(pid) for lease in store.leases.all())
+        return any(
+            lease.name == "scheduler" and lease.holder.split()[1] == str(pid) for lease in store.leases.list_leases()
+        )
     finally:
         store.close()
 
@@ -158,13 +160,13 @@ def _sleep(place: Schedulers, process: Process) -> None:
 
 
 def test_a_run_that_is_killed_is_told_waits_and_is_made_up(
-    place: Schedulers, rows: Callable[[str], Schedule | None]
+    place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
     published(place, "a", sync="{every: 1 h}")
     place.does("a", "die")
     place.start()
     place.now("a")
-    seen: list[Schedule] = []
+    seen: list[SyncScheduleRecord] = []
 
     def waits() -> bool:
         row = rows("a")
@@ -183,13 +185,13 @@ def test_a_run_that_is_killed_is_told_waits_and_is_made_up(
     place.does("a", "work 0")
     until(lambda: rows("a").failures == 0)  # type: ignore[union-attr]
     place.stop()
-    with Site(settings.load(place.site)) as site:
-        assert [item.kind for item in site.store.schedules.alerts()] == ["recovered", "failed"]
+    with Site(settings.load_settings(place.site)) as site:
+        assert [item.kind for item in site.store.schedules.list_alerts()] == ["recovered", "failed"]
         assert rows("a").due > time.time() + 3000  # type: ignore[union-attr]
 
 
 def test_a_scheduler_that_is_stopped_ends_its_runs_and_the_next_one_goes_on_with_them(
-    place: Schedulers, rows: Callable[[str], Schedule | None]
+    place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
     published(place, "a", sync="{every: 1 h}")
     place.does("a", "work 600")
@@ -210,7 +212,7 @@ def test_a_scheduler_that_is_stopped_ends_its_runs_and_the_next_one_goes_on_with
 
 
 def test_runs_end_when_their_scheduler_is_killed_and_the_next_one_goes_on(
-    place: Schedulers, rows: Callable[[str], Schedule | None]
+    place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
     published(place, "a", sync="{every: 1 h}")
     place.does("a", "work 600")
@@ -228,7 +230,7 @@ def test_runs_end_when_their_scheduler_is_killed_and_the_next_one_goes_on(
 
 
 def test_descriptors_that_appear_change_and_vanish_change_the_schedule(
-    place: Schedulers, rows: Callable[[str], Schedule | None]
+    place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
     published(place, "a", sync=None)
     place.says("never", sync="{every: 1 s}")
@@ -261,7 +263,7 @@ def test_descriptors_that_appear_change_and_vanish_change_the_schedule(
 
 
 def test_so_many_at_once_and_after_a_restart_only_what_is_due(
-    place: Schedulers, rows: Callable[[str], Schedule | None]
+    place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
     names = [f"c{number}" for number in range(4)]
     published(place, *names, sync="{every: 1 d}")
@@ -282,7 +284,7 @@ def test_so_many_at_once_and_after_a_restart_only_what_is_due(
     assert len(place.runs()) == 4
 
 
-def test_a_failing_source_and_a_guard(place: Schedulers, rows: Callable[[str], Schedule | None]) -> None:
+def test_a_failing_source_and_a_guard(place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]) -> None:
     published(place, "a", "b", sync="{every: 1 h}")
     place.does("a", "fail")
     place.does("b", "guard")
@@ -302,7 +304,7 @@ def test_a_failing_source_and_a_guard(place: Schedulers, rows: Callable[[str], S
 
 
 def test_stale_data_are_told_but_not_when_their_run_is_only_just_due(
-    place: Schedulers, rows: Callable[[str], Schedule | None]
+    place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
     published(place, "a", "b", sync="{every: 1 s}")
     place.does("a", "fail")
@@ -310,12 +312,15 @@ def test_stale_data_are_told_but_not_when_their_run_is_only_just_due(
     place.start()
     store = place.store()
     until(
-        lambda: {(item.collection, item.kind) for item in store.schedules.alerts()} >= {("a", "failed"), ("a", "stale")}
+        lambda: (
+            {(item.collection, item.kind) for item in store.schedules.list_alerts()}
+            >= {("a", "failed"), ("a", "stale")}
+        )
     )
     until(lambda: place.runs("b"))
     place.does("a", "work 0")
-    until(lambda: ("a", "recovered") in {(item.collection, item.kind) for item in store.schedules.alerts()})
-    assert {item.collection for item in store.schedules.alerts()} == {"a"}
+    until(lambda: ("a", "recovered") in {(item.collection, item.kind) for item in store.schedules.list_alerts()})
+    assert {item.collection for item in store.schedules.list_alerts()} == {"a"}
     store.close()
 
 
@@ -348,7 +353,7 @@ def test_machines_that_share_a_store_take_over_when_the_lease_is_over(tmp_path: 
         assert _leads(place, second.pid)
         place.stop()
         store = place.store()
-        assert "failed" in {item.kind for item in store.schedules.alerts() if item.collection == "b"}
+        assert "failed" in {item.kind for item in store.schedules.list_alerts() if item.collection == "b"}
         store.close()
         ended = [run for run in place.runs() if run.ended is not None]
         assert apart(ended)

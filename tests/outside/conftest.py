@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from keepers import EMBEDDED, HATS, USUAL, Database, Keeper, database
@@ -168,9 +168,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper, described: Pa
     hven("init", site)
     keeper.tell(site)
     shutil.copytree(described, site / "collections", dirs_exist_ok=True)
-    with Site(settings.load(site)) as made:  # a verb for each would read all descriptors each time
+    with Site(settings.load_settings(site)) as made:  # a verb for each would read all descriptors each time
         for name in [*DESCRIPTORS, *DRAFTED] if keeper.name in {*USUAL, EMBEDDED} else MATCHED:
-            ingest(made, name)
+            ingest_collection(made, name)
     return site
 
 

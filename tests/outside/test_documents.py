@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from lxml import etree
 
-from hven.testing.format import every_type
-from hven.testing.site import table_of, tiny_site
+from hven.testing.format import make_all_types_batch
+from hven.testing.site import describe_table, tiny_site
 from keepers import EMBEDDED, Keeper, kept_by
 from needs import need_program
 from running import Server, hven, serving, until
@@ -31,12 +31,14 @@ def server(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator
     (directory / "hven.toml").write_text(
         'name = "a <site> & more"\n[limits]\nmaxrec_default = 5\n[jobs]\nqueued = 2\narchive_days = 5\n'
     )
-    columns, batch = every_type()
-    every = table_of("every.main", pa.table({"x": [1]})).having(columns=tuple(columns))
+    columns, batch = make_all_types_batch()
+    every = describe_table("every.main", pa.table({"x": [1]})).copy_with(columns=tuple(columns))
     stars = pa.table({"id": list(range(40)), "ra": [1.0] * 40, "dec": [2.0] * 40})
     ucds = {"id": "meta.id;meta.main", "ra": "pos.eq.ra;meta.main", "dec": "pos.eq.dec;meta.main"}
-    described = table_of("s.t", stars)
-    described = described.having(columns=tuple(column.having(ucd=ucds[column.name]) for column in described.columns))
+    described = describe_table("s.t", stars)
+    described = described.copy_with(
+        columns=tuple(column.copy_with(ucd=ucds[column.name]) for column in described.columns)
+    )
     tables = {"s.t": (described, stars), "every.main": (every, pa.Table.from_batches([batch]))}
     keeper.tell(directory)
     with tiny_site(directory, tables, **keeper.settings(directory)):
@@ -70,7 +72,9 @@ def jobs(server: Server) -> dict[str, str]:
     archived = new("SELECT id FROM s.t", PHASE="RUN")
     phase(archived, "COMPLETED")
     with tiny_site(server.site, {}) as site:  # as the keeper does, which looks every 20 seconds
-        site.store.jobs.change(archived.rpartition("/")[2], among=("COMPLETED",), phase="ARCHIVED", results=[])
+        site.store.jobs.update_job(
+            archived.rpartition("/")[2], allowed_phases=("COMPLETED",), phase="ARCHIVED", results=[]
+        )
     made["ARCHIVED"] = archived
     made["EXECUTING"] = new(ENDLESS, PHASE="RUN", EXECUTIONDURATION="3600")  # longer than all tests together may take
     phase(made["EXECUTING"], "EXECUTING")

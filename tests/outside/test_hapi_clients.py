@@ -16,8 +16,8 @@ import pyvo
 from hapiclient import hapi as read
 
 from das2_streams import parse
-from hven.ingest import ingest
-from hven.lint import lint
+from hven.ingest import ingest_collection
+from hven.lint import validate_service
 from hven.model import settings
 from hven.site import Site
 from running import serving
@@ -79,8 +79,8 @@ def url(tmp_path_factory: pytest.TempPathFactory, source: pa.Table) -> Iterator[
     (directory / "hven.toml").touch()
     pq.write_table(source, folder / "goes.parquet")
     (folder / "goes.yaml").write_text(DESCRIPTOR)
-    with Site(settings.load(directory), watch=False) as site:
-        ingest(site, "goes")
+    with Site(settings.load_settings(directory), watch_for_changes=False) as site:
+        ingest_collection(site, "goes")
     with serving(directory) as server:
         yield f"http://127.0.0.1:{server.port}"
 
@@ -119,10 +119,10 @@ def test_pyvo_follows_a_row_to_its_samples(url: str, source: pa.Table) -> None:
 
 
 def test_lint_has_nothing_to_say(url: str) -> None:
-    report = lint(f"{url}/hapi")
-    assert report.judged
+    report = validate_service(f"{url}/hapi")
+    assert report.is_judged
     assert [(one.code, one.message, one.value) for one in report.findings] == []
-    assert {one.table for one in report.looked} == {"goes_xrs", "goes_xrs_availability"}
+    assert {one.table for one in report.table_coverages} == {"goes_xrs", "goes_xrs_availability"}
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_what_is_referenced_has_the_same_samples(url: str, source: pa.Table, tmp
     (tmp_path / "hven.toml").write_text("allow_private = true\n")
     text = COPY.format(kind=kind, url=f"{url}{at}", dataset=f"{dataset}, reference: true") + "    series: {id: far}\n"
     (folder / f"{kind}_copy.yaml").write_text(text)
-    with Site(settings.load(tmp_path), watch=False) as site:
-        assert ingest(site, f"{kind}_copy").rows == 1
+    with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
+        assert ingest_collection(site, f"{kind}_copy").row_count == 1
     given = {"start": "2003-10-28T00:10Z", "stop": "2003-10-28T00:20Z", "parameters": "short"}
     width = 120_000_000
     tile = f"?PARAMETER=short&WIDTH={width}&TILE={START // (512 * width)}"
@@ -162,9 +162,9 @@ def test_a_copy_has_the_same_samples(
     folder.mkdir(parents=True)
     (tmp_path / "hven.toml").write_text("allow_private = true\n")
     (folder / f"{kind}_copy.yaml").write_text(COPY.format(kind=kind, url=f"{url}{at}", dataset=dataset))
-    with Site(settings.load(tmp_path), watch=False) as site:
-        assert ingest(site, f"{kind}_copy").rows == ROWS
-        found: dict[str, Any] = site.current().published[f"{kind}_copy.xrs"].statistics  # type: ignore[assignment]
+    with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
+        assert ingest_collection(site, f"{kind}_copy").row_count == ROWS
+        found: dict[str, Any] = site.get_published_state().tables_by_name[f"{kind}_copy.xrs"].statistics  # type: ignore[assignment]
     name = "at" if kind == "hapi" else "time"
     assert found[name]["minimum"].startswith("2003-10-28T00:00:00.123")
     assert found["number"]["maximum"] == ROWS - 1

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from hapiclient import hapi as read
 
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from needs import find_node
@@ -132,9 +132,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
             start, stop = limits(version, dataset)
             given = {"url": f"{there}/{version}/hapi", "dataset": dataset, "start": start, "stop": stop}
             (folder / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, **given))
-        with Site(settings.load(directory), watch=False) as site:
+        with Site(settings.load_settings(directory), watch_for_changes=False) as site:
             for name in NAMES:
-                report = ingest(site, name)
+                report = ingest_collection(site, name)
                 assert report.published, report.error
         with serving(directory) as server:
             yield there, f"{server.url}/hapi"

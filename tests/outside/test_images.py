@@ -20,7 +20,7 @@ from astropy.time import Time
 from astropy.wcs import WCS
 from pyvo.dal.adhoc import DatalinkResults
 
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
 from needs import need_program
@@ -74,7 +74,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (directory / "collections/sky/rows.csv").write_text(ROWS)
     (directory / "hven.toml").touch()
     with Site(Settings(directory=directory)) as site:
-        ingest(site, "sky")
+        ingest_collection(site, "sky")
     with serving(directory) as server:
         yield server
 
@@ -244,7 +244,7 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             image(*how).writeto(folder / f"{name}.fits")
     (directory / "hven.toml").touch()
     with Site(Settings(directory=directory)) as site:
-        ingest(site, "pics")
+        ingest_collection(site, "pics")
     with serving(directory) as server:
         yield server
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
 from running import hven, serving
@@ -72,9 +72,9 @@ def server(tmp_path_factory):
         (place / f"{name}.yaml").write_text(text)
         (place / "rows.csv").write_text(ROWS)
     (directory / "hven.toml").write_text('name = "x"\nauthority = "x.org"\n')
-    with Site(Settings(directory=directory, authority="x.org"), watch=False) as site:
+    with Site(Settings(directory=directory, authority="x.org"), watch_for_changes=False) as site:
         for name in ("images", "spectra"):
-            report = ingest(site, name)
+            report = ingest_collection(site, name)
             assert not report.warnings
     with serving(directory) as found:
         yield found

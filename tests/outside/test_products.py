@@ -11,7 +11,7 @@ import cdflib
 import numpy as np
 import pytest
 
-from hven.formats.media import Rows, Selection, as_fits, as_votable, cut, open_product
+from hven.formats.media import Selection, TablePart, cut_product, open_product, write_fits_file, write_votable_file
 from needs import need_program
 from shared import shared
 from stilts import stilts
@@ -25,7 +25,7 @@ REAL = [
 
 
 def saved(made, path: Path) -> Path:
-    path.write_bytes(b"".join(made.chunks()))
+    path.write_bytes(b"".join(made.read_chunks()))
     return path
 
 
@@ -41,10 +41,10 @@ def test_fitsverify_has_nothing_to_say(tmp_path, pattern):
     assert paths
     for path in paths:
         with open_product(path) as product:
-            assert complaints(saved(as_fits(product), tmp_path / "whole.fits")) == "", path.name
+            assert complaints(saved(write_fits_file(product), tmp_path / "whole.fits")) == "", path.name
             for part in product.arrays[:2]:
                 pixels = {number: (1.0, max(1.0, size // 2)) for number, size in enumerate(part.shape, 1)}
-                piece = cut(product, Selection(pixels=pixels), part=str(part.index))
+                piece = cut_product(product, Selection(pixels=pixels), part=str(part.index))
                 if piece is not None:
                     assert complaints(saved(piece, tmp_path / "piece.fits")) == "", (path.name, part.name)
 
@@ -54,10 +54,10 @@ def test_stilts_reads_the_same_numbers(tmp_path):
     path = shared("data/helio/cdf/de2_ion2s_rpa_19830213_v01.cdf")
     names = ["ionTemperature", "ionDensity", "scPotential", "glat", "alt"]
     with open_product(path) as product:
-        part = next(one for one in product.parts if isinstance(one, Rows))
+        part = next(one for one in product.parts if isinstance(one, TablePart))
         files = {
-            "fits": saved(as_fits(product, str(part.index)), tmp_path / "a.fits"),
-            "votable": saved(as_votable(product, str(part.index)), tmp_path / "a.vot"),
+            "fits": saved(write_fits_file(product, str(part.index)), tmp_path / "a.fits"),
+            "votable": saved(write_votable_file(product, str(part.index)), tmp_path / "a.vot"),
         }
     source = cdflib.CDF(str(path))
     wanted = np.stack([source.varget(name).astype(np.float64) for name in names], 1)

@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, given, settings
 
 from hven.model.table import Column, Table
 from hven.model.types import parse_type
-from hven.testing.format import document
+from hven.testing.format import write_document
 from hven.testing.site import tiny_site
 from keepers import EMBEDDED, Keeper, kept_by
 from running import Server, hven, serving
@@ -468,7 +468,7 @@ def test_whatever_is_uploaded_comes_back(
                 ("QUERY", "", b"SELECT * FROM TAP_UPLOAD.t"),
                 ("RESPONSEFORMAT", "", form.encode()),
                 ("UPLOAD", "", b"t,param:f"),
-                ("f", '; filename="f"', document("votable", columns, [batch])),
+                ("f", '; filename="f"', write_document("votable", columns, [batch])),
             )
         )
         + f"--{mark}--\r\n".encode()

@@ -21,7 +21,7 @@ import pyvo
 import requests
 from astropy.table import Table
 
-from hven.model.settings import load as settings_of
+from hven.model.settings import load_settings as settings_of
 from hven.site import Site
 from keepers import Keeper
 from needs import need_program
@@ -334,7 +334,7 @@ def test_a_server_that_is_killed_while_it_loads(place: Place) -> None:
     with place.session(place.anna) as session, Site(settings_of(place.site)) as site:
         assert session.put(f"{url}/user_tables/torn", data="n\n1\n", timeout=30).status_code == 201
         # files are made known under this lease: as long as it is ours, the load cannot be over before it is killed
-        with site.store.leases.held("files", what="a test", wait=60):
+        with site.store.leases.hold_lease("files", description="a test", wait_seconds=60):
             thread = threading.Thread(target=send)
             thread.start()
             until(lambda: _loading(place.server.process.pid, folder) or not thread.is_alive(), 300, pause=0.001)
@@ -356,8 +356,8 @@ def _tidied(site: Site, folder: Path) -> bool:
     """Remove what nobody knows, unless somebody else is at the files at this moment, and tell whether all of it is gone."""
     from hven.query import user_tables as own
 
-    own.tidy(site)
-    return {path.name for path in folder.iterdir()} <= {Path(one).name for one in site.store.known()}
+    own.delete_leftover_files(site)
+    return {path.name for path in folder.iterdir()} <= {Path(one).name for one in site.store.list_known_paths()}
 
 
 def _loading(parent: int, folder: Path) -> list[int]:

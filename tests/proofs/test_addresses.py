@@ -20,7 +20,9 @@ pytestmark = pytest.mark.needs("proof")
 
 def test_every_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """HVEN_SEED says where the random ones begin."""
-    monkeypatch.setattr(session, "LONGEST", 0.0)  # wrong log-ins are answered late: eight seconds for each value
+    monkeypatch.setattr(
+        session, "MAX_DELAY_SECONDS", 0.0
+    )  # wrong log-ins are answered late: eight seconds for each value
     site = make(tmp_path)
     asker = Asker(site)
     try:

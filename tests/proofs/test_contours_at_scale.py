@@ -15,11 +15,11 @@ from bench import holes
 from bench.regions import codes
 
 from hven import query
-from hven.ingest import _transform, ingest
-from hven.ingest.sync import sync
+from hven.ingest import _transform, ingest_collection
+from hven.ingest.sync import sync_collection
 from hven.model.sky import Regions, contours
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
 ROWS = int(os.environ.get("HVEN_ROWS", hfc.ROWS if FULL else 240))
@@ -29,12 +29,12 @@ CHANGED = 1_000 if FULL else 20
 
 def test_all_outlines_of_the_hfc_and_a_day_of_changes(tmp_path, monkeypatch):
     if not FULL:
-        monkeypatch.setattr(_transform, "PIECE", 100)
-    with site_with(tmp_path, holes.DESCRIPTOR) as site:
+        monkeypatch.setattr(_transform, "CONTOUR_PIECE_ROWS", 100)
+    with open_site_with_descriptor(tmp_path, holes.DESCRIPTOR) as site:
         base = holes.fill(tmp_path / "collections/holes/holes.sqlite", ROWS, codes(min(DISTINCT, ROWS)))
         steps = base.execute("SELECT AVG(LENGTH(CC)), MAX(LENGTH(CC)) FROM CORONALHOLES").fetchone()
         begun, spent = time.perf_counter(), time.process_time()
-        report = ingest(site, "holes")
+        report = ingest_collection(site, "holes")
         took = time.perf_counter() - begun, time.process_time() - spent
         table = report.tables["holes.epn_core"]
         counts = {rule.rpartition(" ")[2]: one.count for rule, one in table.findings.items()}
@@ -49,31 +49,33 @@ def test_all_outlines_of_the_hfc_and_a_day_of_changes(tmp_path, monkeypatch):
         # a day: new, edited and deleted rows, and images whose radius was corrected
         new, gone, edited = holes.day(base, ROWS, CHANGED)
         begun, spent = time.perf_counter(), time.process_time()
-        daily = sync(site, "holes")
+        daily = sync_collection(site, "holes")
         took = time.perf_counter() - begun, time.process_time() - spent
         change = daily.changes["holes.epn_core"]
-        print(f"a day: {json.dumps(change.counts())}: {took[0]:.1f} s, {took[1]:.1f} s of CPU; mapped {change.mapped}")
+        print(
+            f"a day: {json.dumps(change.collect_counts())}: {took[0]:.1f} s, {took[1]:.1f} s of CPU; mapped {change.mapped}"
+        )
         assert (change.added, change.removed) == (new, gone)
         assert edited <= change.changed <= edited + 6
         assert change.mapped <= edited + new + 6
-        site.refresh()
+        site.refresh_published_state()
         some = base.execute(
             "SELECT * FROM CORONALHOLES WHERE ID > ? OR ID BETWEEN 55 AND 70 ORDER BY ID", (ROWS,)
         ).fetchall()
-        with query.run(
-            "SELECT granule_uid, s_region, coverage, c1min, c1max FROM holes.epn_core", OWNER, site=site
+        with query.run_query(
+            "SELECT granule_uid, s_region, coverage, c1min, c1max FROM holes.epn_core", OWNER_PRINCIPAL, site=site
         ) as result:
             names = {f"ch_{row[0]}" for row in some}
             served = {
                 row["granule_uid"]: row
-                for batch in result.batches()
+                for batch in result.iterate_batches()
                 for row in batch.to_pylist()
                 if row["granule_uid"] in names
             }
     ids, dates, radius, x, y, code = zip(*some, strict=True)
-    earth = contours.sun.earth(np.array(dates, "datetime64[us]"))
+    earth = contours.sun.compute_solar_ephemeris(np.array(dates, "datetime64[us]"))
     scale = np.full(len(ids), 2.63)
-    disc = contours.Disc(
+    disc = contours.DiscImage(
         np.full(len(ids), 511.5),
         np.full(len(ids), 511.5),
         scale,
@@ -83,8 +85,8 @@ def test_all_outlines_of_the_hfc_and_a_day_of_changes(tmp_path, monkeypatch):
         earth.b0,
         np.zeros(len(ids)),
     )
-    wanted = contours.chain_codes(list(code), x, y, disc)
-    west, east, _, _ = wanted.regions.boxes()
+    wanted = contours.build_regions_from_chain_codes(list(code), x, y, disc)
+    west, east, _, _ = wanted.regions.compute_bounding_boxes()
     for at, number in enumerate(ids):
         row, one = served[f"ch_{number}"], wanted.regions.take([at])
         if not len(one.lon):
@@ -93,6 +95,6 @@ def test_all_outlines_of_the_hfc_and_a_day_of_changes(tmp_path, monkeypatch):
         assert (row["c1min"], row["c1max"]) == pytest.approx((west[at], east[at]))
         assert (row["coverage"] is None) == (one.ring_counts[0] == 1)
         if one.ring_counts[0] == 1:
-            assert Regions.of([[[np.reshape(row["s_region"], (-1, 2)).tolist()]]]).area()[0] == pytest.approx(
-                one.area()[0]
-            )
+            assert Regions.from_lists([[[np.reshape(row["s_region"], (-1, 2)).tolist()]]]).compute_areas()[
+                0
+            ] == pytest.approx(one.compute_areas()[0])

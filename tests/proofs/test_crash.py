@@ -20,13 +20,13 @@ from pathlib import Path
 import pytest
 
 from hven import query
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
-from hven.site.archive import backup
-from hven.site.auth._permit import OWNER
-from hven.site.restoring import verify
-from hven.testing.site import site_with
+from hven.site.archive import write_backup
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.site.restoration import verify_archive
+from hven.testing.site import open_site_with_descriptor
 
 FULL = os.environ.get("HVEN_PROOF") == "full"  # scripts/proof runs the full one: a thousand kills
 KILLS = {
@@ -54,22 +54,22 @@ tables:
 ZYGOTE = """
 import json, os, pathlib, signal, sys, threading
 import hven.engines.duckdb.engine, hven.sources.csv, hven.sources.query, hven.descriptor.mapping
-from hven.ingest import _space as space
-from hven.ingest import ingest
-from hven.ingest.sync import sync
+from hven.ingest import _disk_space
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
 from hven.model.settings import Settings
-from hven.query import user_tables as own
+from hven.query import user_tables
 from hven.site import Site
-from hven.site.archive import backup
-from hven.site.restoring import restore
+from hven.site.archive import write_backup
+from hven.site.restoration import restore_archive
 
 VERBS = {
-    "ingest": lambda site, order: ingest(site, "cat"),
-    "sync": lambda site, order: sync(site, "cat", accept=True),
-    "rollback": lambda site, order: site.store.rollback("cat"),
-    "backup": lambda site, order: backup(site, pathlib.Path(order["archive"])),
-    "restore": lambda site, order: restore(pathlib.Path(order["archive"]), pathlib.Path(order["place"])),
-    "gc": lambda site, order: (own.tidy(site), space.sweep(site)),
+    "ingest": lambda site, order: ingest_collection(site, "cat"),
+    "sync": lambda site, order: sync_collection(site, "cat", accept_changes=True),
+    "rollback": lambda site, order: site.store.roll_back("cat"),
+    "backup": lambda site, order: write_backup(site, pathlib.Path(order["archive"])),
+    "restore": lambda site, order: restore_archive(pathlib.Path(order["archive"]), pathlib.Path(order["place"])),
+    "gc": lambda site, order: (user_tables.delete_expired_tables(site), _disk_space.delete_leftovers(site)),
 }
 
 def work(order):
@@ -138,38 +138,38 @@ def data(version: int, rows: int = 400) -> str:
 
 
 def served(site) -> tuple:
-    site.refresh()
+    site.refresh_published_state()
     answers = []
     for adql in (
         "SELECT COUNT(*) AS n, SUM(v) AS s, MAX(ra) AS m FROM cat.stars",
         "SELECT COUNT(*) AS n, SUM(v) AS s FROM cat.few",
     ):
-        with query.run(adql, OWNER, site=site) as result:
-            answers.append(tuple(row for batch in result.batches() for row in batch.to_pylist()[0].values()))
+        with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+            answers.append(tuple(row for batch in result.iterate_batches() for row in batch.to_pylist()[0].values()))
     return tuple(answers)
 
 
 def on_disk(site) -> set[str]:
-    directory = site.settings.var / "snapshots"
+    directory = site.settings.var_directory / "snapshots"
     return {str(path.relative_to(directory)) for path in directory.glob("*/*")}
 
 
 @pytest.fixture
 def site(tmp_path):
-    with site_with(tmp_path, DESCRIPTOR, {"stars.csv": data(0)}, keep_snapshots=2) as opened:
-        ingest(opened, "cat")
+    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"stars.csv": data(0)}, keep_snapshots=2) as opened:
+        ingest_collection(opened, "cat")
         yield opened
 
 
 def write(site, text: str) -> None:
-    (Path(site.settings.collections) / "cat" / "stars.csv").write_text(text)
+    (Path(site.settings.collections_directory) / "cat" / "stars.csv").write_text(text)
 
 
 @pytest.mark.slow
 def test_killed_anywhere_nothing_is_served_by_halves(site, tmp_path):
     chance = random.Random(20261120)
     (tmp_path / "hven.toml").write_text('name = "crashes"\n')
-    backup(site, tmp_path / "whole.hven")
+    write_backup(site, tmp_path / "whole.hven")
     archived = served(site)
     states = {archived}  # all that were ever whole
     deaths = [verb for verb, count in KILLS.items() for _ in range(count)]
@@ -202,20 +202,20 @@ def test_killed_anywhere_nothing_is_served_by_halves(site, tmp_path):
             else:
                 assert now == before or (verb == "rollback" and now in states)
             if verb == "backup" and target.exists():  # it is there when it is whole
-                verify(target)
+                verify_archive(target)
             if verb == "restore" and (target / "hven.toml").exists():  # with its settings it is a site
                 with Site(Settings(directory=target)) as restored:
                     assert served(restored) == archived
             if chance.random() < 0.5:  # the next ingest is the next child's, or ours
-                assert ingest(site, "cat").published
+                assert ingest_collection(site, "cat").published
                 assert served(site) == new
-                assert on_disk(site) == site.store.known()
+                assert on_disk(site) == site.store.list_known_paths()
             shutil.rmtree(target, ignore_errors=True)
             states.add(before := served(site))
         assert killed >= len(deaths) * 49 // 50 - 2
         write(site, data(0))
-        ingest(site, "cat")
-        assert on_disk(site) == site.store.known()
+        ingest_collection(site, "cat")
+        assert on_disk(site) == site.store.list_known_paths()
 
 
 @pytest.mark.slow
@@ -230,6 +230,6 @@ def test_a_full_disk_is_told_and_changes_nothing(site, size):
     assert "full" in answer["message"] or "cannot be written" in answer["message"]
     assert served(site) == before
     write(site, data(2))
-    assert ingest(site, "cat").published
+    assert ingest_collection(site, "cat").published
     assert served(site)[0][0] == 402
-    assert on_disk(site) == site.store.known()
+    assert on_disk(site) == site.store.list_known_paths()

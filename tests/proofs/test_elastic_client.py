@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.sources import Context, elastic
+from hven.sources import SourceContext, elastic
 from page_world import ElasticWorld, serving
 
 pytestmark = pytest.mark.needs("proof")
@@ -50,9 +50,9 @@ def test_the_official_client_finds_what_we_find(tmp_path: Path) -> None:
         )
         assert not told.returncode, told.stderr
         options = elastic.Options(url=url, index="nrh", page=7, query={"query": QUERY})
-        source = elastic.open(options, Context(allow_private=True))
-        ours = [row for batch in source.batches() for row in batch.to_pylist()]
-        columns = {column.name.split(".")[1] for column in source.columns() if column.name.startswith("_source.")}
+        source = elastic.open(options, SourceContext(allow_private=True))
+        ours = [row for batch in source.read_batches() for row in batch.to_pylist()]
+        columns = {column.name.split(".")[1] for column in source.list_columns() if column.name.startswith("_source.")}
     pit, scrolled, fields = json.loads(told.stdout)
     assert pit == scrolled
     assert len(pit) == 89

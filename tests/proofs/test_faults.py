@@ -22,10 +22,10 @@ import pytest
 
 from hven import query
 from hven.model.errors import HvenError
-from hven.model.settings import load
+from hven.model.settings import load_settings
 from hven.site import Site
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from postgres import server as postgres
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "server"))
@@ -78,21 +78,21 @@ ZYGOTE = """
 import io, json, os, sys, contextlib
 from pathlib import Path
 import hven.app._cli, hven.app._cli.publish, hven.app._cli.backups, hven.app._cli.sync, hven.app._cli.ask, hven.engines.duckdb.engine, hven.sources.csv, hven.sources.query
-import hven.descriptor.mapping, hven.site.archive, hven.site.restoring, hven.app._cli.verify
-from hven.ingest import _space as space
-from hven.ingest import ingest
-from hven.ingest.sync import sync
-from hven.model.settings import load
-from hven.query import user_tables as own
+import hven.descriptor.mapping, hven.site.archive, hven.site.restoration, hven.app._cli.verify
+from hven.ingest import _disk_space
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
+from hven.model.settings import load_settings
+from hven.query import user_tables
 from hven.site import Site
 
 with contextlib.suppress(ImportError):
     import hven.engines.postgres.engine
 
 def gc(place):  # what a server does from time to time, and an ingest at its end
-    with Site(load(Path(place), {})) as site:
-        own.tidy(site)
-        space.sweep(site)
+    with Site(load_settings(Path(place), {})) as site:
+        user_tables.delete_expired_tables(site)
+        _disk_space.delete_leftovers(site)
     return 0
 
 def work(words, gate, answer):
@@ -148,8 +148,8 @@ def together() -> Iterator[Callable[..., list[tuple[object, str]]]]:
 
 def served(place: Path) -> tuple[int, ...] | None:
     """Give how many rows are served and of which versions; None: nothing is published. Both tables must be of one state."""
-    with Site(load(place, {})) as site:
-        if "cat.stars" not in site.current().published:
+    with Site(load_settings(place, {})) as site:
+        if "cat.stars" not in site.get_published_state().tables_by_name:
             return None
         found, few = (
             _row(site, f"SELECT COUNT(*) AS n, MIN(v) AS lo, MAX(v) AS hi FROM cat.{table}")
@@ -160,8 +160,8 @@ def served(place: Path) -> tuple[int, ...] | None:
 
 
 def _row(site: Site, adql: str) -> tuple[int, ...]:
-    with query.run(adql, OWNER, site=site) as result:
-        return next(tuple(row.values()) for batch in result.batches() for row in batch.to_pylist())
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        return next(tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist())
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def prepared(
     together: Callable[..., list[tuple[object, str]]],
 ) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("pairs") / "site"
-    site_with(place, DESCRIPTOR, {"stars.csv": csv(0)}).close()
+    open_site_with_descriptor(place, DESCRIPTOR, {"stars.csv": csv(0)}).close()
     (out := place.parent / "out").mkdir()
     with contextlib.ExitStack() as stack:
         told = 'name = "pairs"\nkeep_snapshots = 3\n'
@@ -248,8 +248,8 @@ def test_two_at_once_end_in_words_and_what_is_served_is_whole(
     if home != "duckdb":
         assert together(["--site", str(prepared), "move", "cat", "--to", home])[0][0] == 0
     stars.write_text(csv(now))
-    with Site(load(prepared, {})) as site:
-        snapshot = site.store.pointers()[1]["cat.stars"]
+    with Site(load_settings(prepared, {})) as site:
+        snapshot = site.store.read_pointers()[1]["cat.stars"]
     reading = Reading(server)
     reading.start()
     try:
@@ -272,11 +272,11 @@ def test_two_at_once_end_in_words_and_what_is_served_is_whole(
         assert together(["restore", str(archive), "--check"])[0][0] == 0
     assert together(line("ingest", 0))[0][0] == 0
     assert served(prepared) == (ROWS, now, now)
-    with Site(load(prepared, {})) as site:  # nothing is left behind, and nothing that is known is gone
-        known = site.store.kept()
+    with Site(load_settings(prepared, {})) as site:  # nothing is left behind, and nothing that is known is gone
+        known = site.store.map_known_paths()
         there = {
-            str(path.relative_to(site.engine.directory))
-            for path in site.engine.directory.glob("*.*/*")
+            str(path.relative_to(site.embedded_engine.directory))
+            for path in site.embedded_engine.directory.glob("*.*/*")
             if path.is_dir()
         }
         assert there >= {path.removeprefix("snapshots/") for path in known["duckdb"]}
@@ -295,5 +295,5 @@ def test_a_verb_that_nobody_wrote_is_an_error(
     (code, said) = together(["--site", str(prepared), "ingest", "nowhere"])[0]
     assert code == 1
     assert "hven: " in said
-    with pytest.raises(HvenError), Site(load(prepared, {})) as site:
-        site.store.record("nowhere")
+    with pytest.raises(HvenError), Site(load_settings(prepared, {})) as site:
+        site.store.get_record("nowhere")

@@ -60,7 +60,7 @@ def s2(regions, row):
 def test_hard_contours_are_valid_regions_of_the_right_size():
     paths, rng = stress(COUNT, 18, SIZE, CENTRE, RADIUS), np.random.default_rng(19)
     scale = rng.choice(SCALES, COUNT)
-    disc = contours.Disc(
+    disc = contours.DiscImage(
         *CENTRE,
         scale,
         scale,
@@ -70,7 +70,9 @@ def test_hard_contours_are_valid_regions_of_the_right_size():
         rng.uniform(0, 360, COUNT),
     )
     begun = time.process_time()
-    found = contours.chain_codes([code(path) for path in paths], *np.array([path[0] for path in paths]).T, disc)
+    found = contours.build_regions_from_chain_codes(
+        [code(path) for path in paths], *np.array([path[0] for path in paths]).T, disc
+    )
     spent = time.process_time() - begun
     of = {one: pixel_areas(SIZE, CENTRE, RADIUS, one, sunpys, *(4, 64 if FULL else 24), within=1e-10) for one in SCALES}
     expected, right = np.zeros(COUNT), 0
@@ -79,8 +81,8 @@ def test_hard_contours_are_valid_regions_of_the_right_size():
         expected[row] = of[scale[row]][squares].sum()
         right += found.pixels[row] in (squares.sum(), 0)
     assert right == COUNT
-    area = found.regions.area()
-    faulty = {fault.row: fault.name for fault in found.faults()}
+    area = found.regions.compute_areas()
+    faulty = {fault.row: fault.name for fault in found.iterate_faults()}
     assert set(faulty.values()) <= {"off_disc"}
     assert (expected[list(faulty)] < 1e-6).all()
     some = expected > 1e-3  # smaller ones are slivers at the limb, which squares of 1/64 pixel do not measure
@@ -89,7 +91,7 @@ def test_hard_contours_are_valid_regions_of_the_right_size():
     reasons = [shapely.is_valid_reason(flat(found.regions, row, disc)) for row in range(COUNT)]
     wrong = [(row, KINDS[row % len(KINDS)], reason) for row, reason in enumerate(reasons) if reason != "Valid Geometry"]
     wrong += [(row, "S2", reason) for row in range(COUNT) if (reason := s2(found.regions, row))]
-    words, counts = np.unique(found.quality(), return_counts=True)
+    words, counts = np.unique(found.classify_quality(), return_counts=True)
     print(
         f"\n{COUNT} contours of {np.mean([len(path) for path in paths]):.0f} pixels in {spent:.2f} s of CPU: {COUNT - len(wrong)} valid; "
         f"off the disc {len(faulty)}; area within {off.max():.2e} ({some.sum()} of them), slivers within {thin.max():.1e} sr; "

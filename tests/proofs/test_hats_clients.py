@@ -22,19 +22,19 @@ import pytest
 from fsspec import filesystem
 
 from hven import query
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
-from hven.descriptor.new import create
-from hven.engines import Limits
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.descriptor.drafting import create_descriptor
+from hven.engines import ExecutionLimits
 from hven.engines.hats import open as open_hats
 from hven.formats import hats_layout as layout
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import plugins, settings
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT64
 from hven.site import Site
-from hven.site.auth import OWNER
-from hven.sources import Context
+from hven.site.auth import OWNER_PRINCIPAL
+from hven.sources import SourceContext
 from running import Server, serving
 from shared import MORE
 
@@ -102,8 +102,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     lon, lat = places(ROWS)
     magnitudes = np.random.default_rng(9).normal(15, 2, ROWS).astype("f4")
     pq.write_table(pa.table({"id": np.arange(ROWS), "ra": lon, "dec": lat, "g": magnitudes, "name": [f"S{at}" for at in range(ROWS)]}), folder / "stars.parquet")  # fmt: skip
-    with Site(settings.load(directory)) as site:
-        ingest(site, "stars")
+    with Site(settings.load_settings(directory)) as site:
+        ingest_collection(site, "stars")
     with serving(directory) as found:
         yield found
 
@@ -185,7 +185,7 @@ def test_what_is_published_is_taken_in_again(server: Server, tmp_path: Path) -> 
         ("two", f"{server.url}/hats/stars/"),
         ("three", state),
     ):
-        text = create(settings.load(tmp_path), name, address).read_text()
+        text = create_descriptor(settings.load_settings(tmp_path), name, address).read_text()
         for line in (
             "title: Stars",
             "creators: [{name: Hypatia}]",
@@ -196,15 +196,15 @@ def test_what_is_published_is_taken_in_again(server: Server, tmp_path: Path) -> 
         ):
             assert line in text, (name, line)
         assert ("primary: [id]" in text) == (name != "three")  # a state by itself has no index
-        with Site(settings.load(tmp_path)) as site:
-            assert ingest(site, name).tables[f"{name}.main"].published == ROWS
-            site.refresh()
-            with query.run(
+        with Site(settings.load_settings(tmp_path)) as site:
+            assert ingest_collection(site, name).tables[f"{name}.main"].published == ROWS
+            site.refresh_published_state()
+            with query.run_query(
                 f"SELECT COUNT(*) AS n, SUM(id) AS s FROM {name}.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(0, 0, 1.5))",
-                OWNER,
+                OWNER_PRINCIPAL,
                 site=site,
             ) as result:
-                (here,) = result.table().to_pylist()
+                (here,) = result.read_table().to_pylist()
         asked = urlencode(
             {
                 "QUERY": "SELECT COUNT(*) AS n, SUM(id) AS s FROM stars.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(0, 0, 1.5))",
@@ -261,8 +261,10 @@ TABLE = Table(
 
 
 def asked(engine: Any, snapshot: Any, text: str, table: Table) -> pa.Table:
-    bound = bind(parse(text), Tables((table,)))
-    execution = engine.prepare(bound).execute(bound.slots, {table.qualified: snapshot}, Limits())
+    bound = bind_query(parse_query(text), StaticCatalogue((table,)))
+    execution = engine.plan_query(bound).execute(
+        bound.literal_values, {table.qualified_name: snapshot}, ExecutionLimits()
+    )
     return pa.Table.from_batches(execution, execution.schema)
 
 
@@ -274,18 +276,20 @@ def program(text: str, *words: str, said: str = "") -> str:
 
 @pytest.mark.needs("HVEN_LSDB")
 def test_lsdb_reads_snapshots_of_the_engine_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "MOST_ROWS", ROWS // 20)
-    monkeypatch.setattr(layout, "GROUP_ROWS", 2048)
+    monkeypatch.setattr(layout, "MAX_PARTITION_ROWS", ROWS // 20)
+    monkeypatch.setattr(layout, "ROW_GROUP_ROWS", 2048)
     engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 30, roots=[str(tmp_path / "root")])
     lon, lat = places(ROWS)
-    rows = pa.table([np.arange(ROWS), lon, lat, np.random.default_rng(9).normal(15, 2, ROWS).astype("f4")], schema=TABLE.arrow)  # fmt: skip
-    staging = engine.stage(TABLE, "a")
+    rows = pa.table([np.arange(ROWS), lon, lat, np.random.default_rng(9).normal(15, 2, ROWS).astype("f4")], schema=TABLE.arrow_schema)  # fmt: skip
+    staging = engine.stage_snapshot(TABLE, "a")
     for batch in rows.to_batches(max_chunksize=50_000):
         staging.write(batch)
     snapshot = staging.finish()
-    engine.published(snapshot)
+    engine.note_published(snapshot)
     wanted = cones()[:50]
-    said = json.loads(program(DISK, str(engine.place(snapshot.path)), said=json.dumps(wanted)).splitlines()[-1])
+    said = json.loads(
+        program(DISK, str(engine.find_directory(snapshot.path)), said=json.dumps(wanted)).splitlines()[-1]
+    )
     assert (said["valid"], said["index"], said["rows"], sorted(said["key"])) == (True, True, ROWS, [7, 4711])
     assert said["partitions"] > 10
     for at, (ra, dec, radius) in enumerate(wanted):
@@ -293,9 +297,10 @@ def test_lsdb_reads_snapshots_of_the_engine_from_disk(tmp_path: Path, monkeypatc
         assert said["cones"][at] == sorted(asked(engine, snapshot, text, TABLE)["id"].to_pylist()), (ra, dec, radius)
     assert said["pairs"] == said["cones"][0] != []
     # what the columns mean is read back from the catalogue
-    kind: Any = plugins.load("sources", "hats")
+    kind: Any = plugins.load_plugin("sources", "hats")
     told = {
-        one.name: one for one in kind.open(kind.Options(path=str(engine.place(snapshot.path))), Context()).columns()
+        one.name: one
+        for one in kind.open(kind.Options(path=str(engine.find_directory(snapshot.path))), SourceContext()).columns()
     }
     assert [told[one.name].unit for one in TABLE.columns] == [one.unit for one in TABLE.columns]
     assert (told["id"].ucd, told["g"].description) == ("meta.id;meta.main", "Magnitude")
@@ -307,15 +312,15 @@ def test_lsdb_reads_snapshots_of_the_engine_from_disk(tmp_path: Path, monkeypatc
 def test_nested_light_curves_that_lsdb_wrote_are_served_as_arrays(tmp_path: Path, way: str) -> None:
     where, flat = tmp_path / "curves", tmp_path / "flat.csv"
     program(CURVES, str(where), str(flat))
-    kind: Any = plugins.load("sources", "hats")
-    source = kind.open(kind.Options(path=str(where)), Context())
-    columns = tuple(source.columns())
+    kind: Any = plugins.load_plugin("sources", "hats")
+    source = kind.open(kind.Options(path=str(where)), SourceContext())
+    columns = tuple(source.list_columns())
     assert {"lc_mjd", "lc_mag", "lc_band"} <= {column.name for column in columns}
     table = Table(schema="far", name="curves", columns=columns, position=("ra", "dec"))
     engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 30, roots=[str(tmp_path / "root")])
-    staging = engine.stage(table, "a")
+    staging = engine.stage_snapshot(table, "a")
     if way == "copied":
-        for batch in source.batches():
+        for batch in source.read_batches():
             staging.write(batch)
         snapshot = staging.finish()
     else:
@@ -329,6 +334,6 @@ def test_nested_light_curves_that_lsdb_wrote_are_served_as_arrays(tmp_path: Path
     assert len(ours) == len(theirs) == sum(at % 7 for at in range(400))
     assert np.array_equal(ours, theirs)
     if way == "copied":  # and LSDB reads what was made of it
-        opened = program("import sys, lsdb; print(len(lsdb.open_catalog(sys.argv[1]).compute()['lc_mag'].dropna()))", str(engine.place(snapshot.path)))  # fmt: skip
+        opened = program("import sys, lsdb; print(len(lsdb.open_catalog(sys.argv[1]).compute()['lc_mag'].dropna()))", str(engine.find_directory(snapshot.path)))  # fmt: skip
         assert int(opened.split()[-1]) in {400, 400 - len([at for at in range(400) if at % 7 == 0])}
     engine.close()

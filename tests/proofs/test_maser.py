@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from running import Server, serving
@@ -87,8 +87,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, P
     (data.parent / "radio.yaml").write_text(DESCRIPTOR)
     (site / "maser_reader.py").write_bytes((ROOT / "examples/readers/maser_reader.py").read_bytes())
     (site / "hven.toml").write_text(f'[readers.maser]\ncommand = ["{PYTHON}", "./maser_reader.py"]\nmemory = "2 GiB"\n')
-    with Site(settings.load(site), watch=False) as opened:
-        report = ingest(opened, "radio")
+    with Site(settings.load_settings(site), watch_for_changes=False) as opened:
+        report = ingest_collection(opened, "radio")
         assert report.published, report.error
         assert all(table.rejected == 0 for table in report.tables.values()), report
     with serving(site) as server:

@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from asking import Client
 from made_queries import agree, judged, sync_and_async
 
-from hven.app._server import create
-from hven.engines.postgres.settings import Postgres
+from hven.app._server import create_application
+from hven.engines.postgres.settings import PostgresSettings
 from hven.site import Site
 from hven.testing.site import tiny_site
 from made_tables import PUBLISHED
@@ -45,13 +45,13 @@ pytestmark = pytest.mark.outside
 
 @contextmanager
 def made(directory: Path, engine: str) -> Iterator[Site]:
-    tables = {table.qualified: (table, rows) for table, rows in PUBLISHED}
+    tables = {table.qualified_name: (table, rows) for table, rows in PUBLISHED}
     with ExitStack() as stack:
         more = {}
         if engine == "postgres":
             address = stack.enter_context(server())
             sphere(f"postgresql://{address}")
-            more = {"engine": "postgres", "brought": {"postgres": Postgres(url=f"postgresql://{address}")}}
+            more = {"engine": "postgres", "brought": {"postgres": PostgresSettings(url=f"postgresql://{address}")}}
         yield stack.enter_context(tiny_site(directory, tables, **more))
 
 
@@ -99,6 +99,6 @@ def test_every_query_is_answered_or_refused_with_its_place(tmp_path: Path, engin
 @pytest.mark.parametrize("engine", ENGINES)
 def test_jobs_end_as_they_are_answered_at_once(tmp_path: Path, engine: str) -> None:
     with made(tmp_path, engine) as site:
-        client = Client(create(site))
+        client = Client(create_application(site))
         kinds = each(f"{engine} jobs", COUNT // 100, lambda seed: [sync_and_async(client, site, seed)])
     assert kinds["COMPLETED"] > kinds["seeds"] / 4 or kinds["seeds"] < 50

@@ -30,14 +30,14 @@ def counted(form: str, region: Regions) -> None:
     SEEN[form] += 1
     SEEN[f"{form}, with holes or all round"] += int((np.diff(region.parts) > 1).any())
     SEEN[f"{form}, of several parts"] += int(np.diff(region.rows)[0] > 1)
-    SEEN[f"{form}, of more than half the sphere"] += int(region.area()[0] > 2 * np.pi)
+    SEEN[f"{form}, of more than half the sphere"] += int(region.compute_areas()[0] > 2 * np.pi)
     SEEN[f"{form}, with a pole"] += int(region.contains([0, 0], [90, -90]).any())
     SEEN[f"{form}, over 180 degrees"] += int(region.contains(np.full(19, 180.0), np.arange(-90, 91, 10.0)).any())
 
 
-def same(region: Regions, back: region_files.Read | region_files.Features) -> None:
+def same(region: Regions, back: region_files.ParsedRegions | region_files.GeoJsonFeatures) -> None:
     assert back.faults == [""]
-    assert back.regions.area() == pytest.approx(region.area(), rel=1e-4, abs=1e-7)
+    assert back.regions.compute_areas() == pytest.approx(region.compute_areas(), rel=1e-4, abs=1e-7)
     assert apart(region, back.regions) == 0
 
 
@@ -59,8 +59,8 @@ def test_geojson(region: Regions):
 @given(regions(), st.sampled_from(["multishape", "stcs"]), st.booleans())
 def test_texts(region: Regions, kind: str, outside: bool):
     counted(kind, region)
-    said = region_files.texts(region, kind, frame="ICRS", outside=outside)
-    same(region, region_files.of_texts(said.to_pylist()))
+    said = region_files.write_region_texts(region, kind, frame="ICRS", from_outside=outside)
+    same(region, region_files.parse_region_texts(said.to_pylist()))
 
 
 @LIMITS
@@ -68,10 +68,10 @@ def test_texts(region: Regions, kind: str, outside: bool):
 def test_mocs(seed: int, order: int, many: int):
     rng = np.random.default_rng(seed)
     first = rng.integers(0, 12 << 2 * order, many)
-    moc = Moc.of_cells(np.concatenate([first + step for step in range(4)]) % (12 << 2 * order) if many else [], order)
+    moc = Moc.from_cells(np.concatenate([first + step for step in range(4)]) % (12 << 2 * order) if many else [], order)
     SEEN["MOC"] += 1
     for form in ("ascii", "json", "fits"):
-        assert region_files.moc_read(region_files.moc_written(moc, form)) == moc
+        assert region_files.read_moc(region_files.write_moc(moc, form)) == moc
 
 
 def test_what_was_tried():

@@ -57,11 +57,11 @@ def test_stress_contours():
     lons, lats = placed(np.concatenate(outlines), [axis[row] for axis in frames])
     rings = Regions(lons, lats, starts, np.arange(COUNT + 1), np.arange(COUNT + 1))
     begin = time.process_time()
-    crossing = np.array(["self-intersection" in fault for fault in rings.faults()])
+    crossing = np.array(["self-intersection" in fault for fault in rings.find_faults()])
     looked, begin = time.process_time() - begin, time.process_time()
-    mended = rings.mended()
+    mended = rings.make_valid()
     took = time.process_time() - begin
-    for text in mended.wkb():
+    for text in mended.to_wkb():
         spherely.from_wkb(text, oriented=True)  # S2 refuses what is not valid, with exact arithmetic
     judged = wrong = 0
     for one in np.flatnonzero(crossing):
@@ -79,6 +79,6 @@ def test_stress_contours():
         f"{COUNT} contours, {crossing.sum()} cross themselves, {len(mended.parts) - 1} parts; told in {looked:.1f} s, mended in {took:.1f} s; "
         f"{judged} points, {wrong} decided otherwise"
     )
-    assert mended.valid().all()
+    assert mended.is_valid().all()
     assert crossing.sum() > COUNT / 2
     assert wrong == 0

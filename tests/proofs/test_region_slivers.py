@@ -83,12 +83,12 @@ def slivers():
     starts = np.concatenate([[0], np.cumsum([len(one) for one in rings])])
     lon, lat = placed(np.concatenate(rings))
     one = np.arange(COUNT + 1)
-    return Regions(lon, lat, starts, one, one).turned()
+    return Regions(lon, lat, starts, one, one).orient_to_smaller_side()
 
 
 def test_slivers_are_valid_and_as_large_as_s2_says(slivers):
     begun = time.process_time()
-    wrong = [(row, KINDS[row % len(KINDS)], fault) for row, fault in enumerate(slivers.faults()) if fault]
+    wrong = [(row, KINDS[row % len(KINDS)], fault) for row, fault in enumerate(slivers.find_faults()) if fault]
     spent = time.process_time() - begun
     area = slivers.area()
     theirs = np.array([sum(spherely.area(part, radius=1.0) for part in s2(slivers, row)) for row in range(COUNT)])
@@ -100,7 +100,7 @@ def test_slivers_are_valid_and_as_large_as_s2_says(slivers):
     some = np.arange(0, COUNT, COUNT // 30)
     few = slivers.take(some)
     lon, lat = few.centroid()
-    half = Regions.circles(lon, lat, np.degrees(np.sqrt(few.area() * ASPECT)) / 4)
+    half = Regions.from_circles(lon, lat, np.degrees(np.sqrt(few.area() * ASPECT)) / 4)
     inner, outer = few.intersection(half), few.difference(half)
     for made in (inner, outer, inner.union(outer), few.hull()):
         assert made.valid().all()
@@ -110,7 +110,7 @@ def test_slivers_are_valid_and_as_large_as_s2_says(slivers):
 def test_cells_of_slivers_leave_nothing_out(slivers):
     rng = np.random.default_rng(6)
     few = slivers.take(np.arange(0, COUNT, COUNT // (10 if FULL else 5)))
-    mocs, added = few.mocs()
+    mocs, added = few.to_mocs()
     for row, moc in enumerate(mocs):
         one = few.take([row])
         xyz = one.outlines.a
@@ -129,11 +129,11 @@ def regions_of_all_kinds(slivers):
     paths = stress(count, 3, 150, (74.3, 75.1), 61.7)
     scale = np.full(count, 15.5)
     seen = rng.uniform(0, 360, count), rng.choice([0, 7.25, 60, -90, 90], count)
-    disc = contours.Disc(74.3, 75.1, scale, scale, 61.7 * scale, *seen)
+    disc = contours.DiscImage(74.3, 75.1, scale, scale, 61.7 * scale, *seen)
     start = np.array([path[0] for path in paths]).T
-    drawn = contours.chain_codes([code(path) for path in paths], *start, disc).regions
-    chart = contours.Chart(0.0, 0.0, 2.4, 1.2, rng.uniform(0, 360, count), np.full(count, -89.4))
-    flat = contours.chain_codes([code(path) for path in paths], *start, chart).regions
+    drawn = contours.build_regions_from_chain_codes([code(path) for path in paths], *start, disc).regions
+    chart = contours.CylindricalMap(0.0, 0.0, 2.4, 1.2, rng.uniform(0, 360, count), np.full(count, -89.4))
+    flat = contours.build_regions_from_chain_codes([code(path) for path in paths], *start, chart).regions
     found = Regions.concat([slivers, drawn.take(np.diff(drawn.rows) > 0), flat.take(np.diff(flat.rows) > 0)])
     return found.take(np.flatnonzero(np.bincount(found.vertex_rows, minlength=len(found)) > 0))
 

@@ -20,7 +20,7 @@ from rights_matrix import LINES, PEOPLE, POSTS, PUTS, ROWS, by_jobs, filled
 from rights_queries import alike, twins
 from rights_sequences import run, world
 
-from hven.engines.postgres.settings import Postgres
+from hven.engines.postgres.settings import PostgresSettings
 from postgres import server, sphere
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -49,10 +49,14 @@ def test_queries_under_policies(tmp_path: Path, engine: str) -> None:
     if engine == "duckdb":
         tried()
     else:
-        least = mock.patch("hven.engines.postgres.reach.LEAST", 0 if engine == "copied" else 5_000)
+        least = mock.patch(
+            "hven.engines.postgres.accessible_copies.MIN_COPIED_ROWS", 0 if engine == "copied" else 5_000
+        )
         with server() as address, least:
             sphere(f"postgresql://{address}")
-            where = {name: Postgres(url=f"postgresql://{address}", namespace=name) for name in ("without", "hiding")}
+            where = {
+                name: PostgresSettings(url=f"postgresql://{address}", namespace=name) for name in ("without", "hiding")
+            }
             tried(engine=lambda _: "postgres", brought=lambda name: {"postgres": where[name]})
     print(f"{engine}: {QUERIES:,} seeds from {FIRST} in {time.monotonic() - begun:.0f} s: {dict(kinds)}, {len(faults)} faults", flush=True)  # fmt: skip
     assert not faults, "\n\n".join(faults[:20])

@@ -19,18 +19,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
-from hven.engines import Limits
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.engines import ExecutionLimits
 from hven.engines.hats import open as open_hats
-from hven.engines.hats.cluster import Cluster
-from hven.engines.hats.far import FarPlan
+from hven.engines.hats.cluster import SparkCluster
+from hven.engines.hats.cluster_plan import ClusterPlan
 from hven.formats import hats_layout as layout
-from hven.model.clock import Clock
-from hven.model.errors import Cancelled, StorageError, Timeout, TooLarge, Unavailable
+from hven.model.deadlines import Deadline
+from hven.model.errors import (
+    OperationCancelledError,
+    StorageError,
+    StorageUnavailableError,
+    TimeLimitError,
+    TooLargeError,
+)
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
-from hven.testing.engine import STARS, stars
+from hven.testing.engine import STARS_TABLE, make_stars
 from needs import lack
 from running import until
 from spark import cluster, worked
@@ -74,8 +80,8 @@ def files(tmp_path_factory):
 
 
 def execution(far, text, files, limits=None):
-    bound = bind(parse(text), Tables([POINTS]))
-    return FarPlan(far, bound).execute(bound.slots, {}, limits or Limits(), files)
+    bound = bind_query(parse_query(text), StaticCatalogue([POINTS]))
+    return ClusterPlan(far, bound).execute(bound.literal_values, {}, limits or ExecutionLimits(), files)
 
 
 def asked(far, text, files, limits=None):
@@ -101,7 +107,7 @@ def after(seconds, call):
 @pytest.fixture(scope="module")
 def spark():
     with cluster(**HUNG) as running:
-        far = Cluster(running.url)
+        far = SparkCluster(running.url)
         yield running, far
         far.close()
 
@@ -190,8 +196,8 @@ def test_both_workers_gone(spark, files, undisturbed, capsys):
     wanted, _ = undisturbed
     running.kill("worker-one")
     running.kill("worker-two")
-    with pytest.raises(Timeout):
-        groups(far, files, Limits(clock=Clock(10)))
+    with pytest.raises(TimeLimitError):
+        groups(far, files, ExecutionLimits(deadline=Deadline(10)))
     running.work("three")
     running.work("four")
     assert groups(far, files) == wanted
@@ -204,24 +210,24 @@ def engine(spark, tmp_path_factory):
     running, _ = spark
     directory = tmp_path_factory.mktemp("engine")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "GROUP_ROWS", 128)
+        patch.setattr(layout, "ROW_GROUP_ROWS", 128)
         opened = open_hats(directory / "snapshots", memory=1 << 28, roots=[str(directory / "hats")], spark=running.url, near_bytes=20_000)  # fmt: skip
         yield opened
         opened.close()
 
 
 def staged(engine, rows, name):
-    writing = engine.stage(STARS, name)
+    writing = engine.stage_snapshot(STARS_TABLE, name)
     for batch in rows.to_batches():
         writing.write(batch)
     found = writing.finish()
-    engine.published(found)
+    engine.note_published(found)
     return found
 
 
 def running_of(engine, text, snapshot, limits=None):
-    bound = bind(parse(text), Tables([STARS]))
-    return engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, limits or Limits())
+    bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
+    return engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, limits or ExecutionLimits())
 
 
 def test_a_server_gone_and_back(spark, engine, capsys):
@@ -229,43 +235,43 @@ def test_a_server_gone_and_back(spark, engine, capsys):
     running, _ = spark
     far = "SELECT band, COUNT(*) AS n, SUM(mag) AS m, MAX(name) AS w, MIN(seen) AS t, MAX(ra) AS r FROM sky.stars GROUP BY band"
     near = "SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 4)) = 1"
-    snapshot = staged(engine, stars(), "gone")
+    snapshot = staged(engine, make_stars(), "gone")
     rows = pa.Table.from_batches(running_of(engine, far, snapshot)).sort_by("band").to_pylist()
     known = [row for batch in running_of(engine, near, snapshot) for row in batch.to_pylist()]
     assert len(rows) == 5
     assert known
-    assert engine.hindered() is None
+    assert engine.find_degradation() is None
     running.kill("connect")
     begin = time.monotonic()
-    with pytest.raises(Unavailable) as fault:
+    with pytest.raises(StorageUnavailableError) as fault:
         list(running_of(engine, far, snapshot))
     took = time.monotonic() - begin
     assert took < 3
     assert "Connect server" in fault.value.remedy
     assert [row for batch in running_of(engine, near, snapshot) for row in batch.to_pylist()] == known
-    assert "does not answer" in engine.hindered()
-    assert engine.problem() is None
+    assert "does not answer" in engine.find_degradation()
+    assert engine.find_outage() is None
     running.serve()
-    assert engine.hindered() is None
+    assert engine.find_degradation() is None
     assert pa.Table.from_batches(running_of(engine, far, snapshot)).sort_by("band").to_pylist() == rows
     told(capsys, f"Connect server killed: error after {took:.2f} s; cones go on; health says it, and that it is back")
 
 
 def test_a_catalogue_replaced_while_it_is_read(engine, capsys):
     """A new snapshot is published, and the old one dropped and swept, while the cluster reads it: it is whole for who began."""
-    rows = stars()
+    rows = make_stars()
     old = staged(engine, rows, "old")
     pairs = "SELECT a.id AS x, b.id AS y FROM sky.stars AS a JOIN sky.stars AS b ON a.band = b.band WHERE a.mag > 5"
     execution_ = running_of(engine, pairs, old)
     batches = iter(execution_)
     first = next(batches)
     new = staged(engine, rows.slice(0, 10), "new")
-    engine.drop(old)
-    assert old.path not in engine.sweep({new.path})
+    engine.remove_snapshot(old)
+    assert old.path not in engine.remove_leftovers({new.path})
     found = first.num_rows + sum(batch.num_rows for batch in batches)
     wanted = sum(row["mag"] is not None and row["mag"] > 5 for row in rows.to_pylist()) * 1000
     assert found == wanted
-    assert old.path in engine.sweep({new.path})
+    assert old.path in engine.remove_leftovers({new.path})
     told(capsys, f"a snapshot dropped after {first.num_rows:,} rows were given: all {found:,} came; then it was swept")
 
 
@@ -278,7 +284,7 @@ MATCH = "SELECT COUNT(*) AS n FROM sky.points AS a JOIN sky.points AS b ON DISTA
 def quick():
     """A cluster with the settings of docs/howto/cluster.md, for what is stopped."""
     with cluster() as running:
-        far = Cluster(running.url)
+        far = SparkCluster(running.url)
         yield running, far
         far.close()
 
@@ -295,7 +301,7 @@ def test_a_cancelled_query_frees_the_cluster(quick, files, text, seconds, capsys
     def read():
         try:
             list(slow)
-        except Cancelled as error:
+        except OperationCancelledError as error:
             faults.append(error)
 
     thread = threading.Thread(target=read)
@@ -317,8 +323,8 @@ def test_a_timeout_frees_the_cluster(quick, files, text, seconds, capsys):
     running, far = quick
     warm(far, files)
     begin = time.monotonic()
-    with pytest.raises(Timeout):
-        asked(far, text, files, Limits(clock=Clock(seconds)))
+    with pytest.raises(TimeLimitError):
+        asked(far, text, files, ExecutionLimits(deadline=Deadline(seconds)))
     answered = time.monotonic() - begin - seconds
     took = freed(running, begin + seconds)
     told(capsys, f"time limit of {seconds} s: told {answered:.2f} s later, the executors have nothing to do {took:.2f} s later")  # fmt: skip
@@ -423,7 +429,7 @@ def test_a_disk_that_is_full(files, tmp_path, capsys):
         lack("mount")
     try:
         with cluster(local=place) as running:
-            far = Cluster(running.url)
+            far = SparkCluster(running.url)
             with pytest.raises(StorageError, match="disk of a worker is full") as error:
                 groups(far, files)
             assert "spark.local.dir" in error.value.remedy
@@ -436,8 +442,8 @@ def test_a_disk_that_is_full(files, tmp_path, capsys):
 
 def test_answers_that_the_driver_does_not_take(files, capsys):
     with cluster(**{"spark.driver.maxResultSize": "1m"}) as running:
-        far = Cluster(running.url)
-        with pytest.raises(TooLarge, match="driver"):
+        far = SparkCluster(running.url)
+        with pytest.raises(TooLargeError, match="driver"):
             asked(far, "SELECT id, mag + 1 AS m FROM sky.points", files)
         assert asked(far, "SELECT COUNT(*) AS n FROM sky.points", files) == [{"n": ROWS}]
         far.close()
@@ -446,7 +452,7 @@ def test_answers_that_the_driver_does_not_take(files, capsys):
 def test_workers_without_our_python(files):
     """Functions fail with the remedy; plain SQL goes on. The system's Python has neither Hven nor Arrow."""
     with cluster(python="/usr/bin/python3") as running:
-        far = Cluster(running.url)
+        far = SparkCluster(running.url)
         assert asked(far, "SELECT COUNT(*) AS n FROM sky.points", files) == [{"n": ROWS}]
         with pytest.raises(StorageError, match="workers of the Spark cluster") as error:
             asked(
@@ -455,13 +461,13 @@ def test_workers_without_our_python(files):
                 files,
             )
         assert "spark.pyspark.python" in error.value.remedy
-        assert far.look().fault
+        assert far.inspect_cluster().fault
         far.close()
 
 
 def test_a_wrong_token(files):
     with cluster(**{"spark.connect.authenticate.token": "right"}) as running:
-        wrong, right = Cluster(f"{running.url}/;token=wrong"), Cluster(f"{running.url}/;token=right")
+        wrong, right = SparkCluster(f"{running.url}/;token=wrong"), SparkCluster(f"{running.url}/;token=right")
         with pytest.raises(StorageError, match="refuses"):
             asked(wrong, "SELECT COUNT(*) AS n FROM sky.points", files)
         assert asked(right, "SELECT COUNT(*) AS n FROM sky.points", files) == [{"n": ROWS}]
@@ -480,7 +486,7 @@ def test_ten_thousand_files(tmp_path, capsys):
         )
     files = {"sky.points": [str(tmp_path / f"Npix={number}.parquet") for number in range(10_000)]}
     with cluster() as running:
-        far = Cluster(running.url)
+        far = SparkCluster(running.url)
         asked(far, "SELECT COUNT(*) AS n FROM sky.points", {"sky.points": files["sky.points"][:10]})
         for turn in ("first", "second"):
             found, took = timed(lambda: asked(far, "SELECT COUNT(*) AS n, MAX(id) AS m FROM sky.points", files))

@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from kept_queries import KEPT
 from made_queries import agree, agree_text, judged, judged_text
 
-from hven.engines.hats.settings import Hats
-from hven.engines.postgres.settings import Postgres
+from hven.engines.hats.settings import HatsSettings
+from hven.engines.postgres.settings import PostgresSettings
 from hven.site import Site
-from hven.testing.site import publish, tiny_site
+from hven.testing.site import publish_rows, tiny_site
 from made_tables import PUBLISHED
 from postgres import server as database
 from postgres import sphere
@@ -41,8 +41,8 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(scope="module", params=["far", "near"])
 def site(request: pytest.FixtureRequest, server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    tables = {table.qualified: (table, rows) for table, rows in PUBLISHED}
-    hats = Hats(roots=("hats",), spark=server, near_bytes=0 if request.param == "far" else RICH)
+    tables = {table.qualified_name: (table, rows) for table, rows in PUBLISHED}
+    hats = HatsSettings(roots=("hats",), spark=server, near_bytes=0 if request.param == "far" else RICH)
     with tiny_site(tmp_path_factory.mktemp(request.param), tables, engine="hats", brought={"hats": hats}) as made:
         yield made
 
@@ -90,13 +90,13 @@ def test_tables_of_two_engines_answer_as_those_of_one(server: str, tmp_path: Pat
         url = f"postgresql://{address}"
         sphere(url)
         brought = {
-            "hats": Hats(roots=("hats",), spark=server, near_bytes=0),
-            "postgres": Postgres(url=url, namespace="two"),
+            "hats": HatsSettings(roots=("hats",), spark=server, near_bytes=0),
+            "postgres": PostgresSettings(url=url, namespace="two"),
         }
         with tiny_site(tmp_path, {}, brought=brought) as site:
             for number, (table, rows) in enumerate(PUBLISHED):
-                publish(site, table, rows, keeper="hats" if number % 2 else other)
-            site.refresh()
+                publish_rows(site, table, rows, engine_name="hats" if number % 2 else other)
+            site.refresh_published_state()
             kinds = each(capsys, f"hats and {other} by turns", site)
     assert kinds["rows"] > COUNT / 3
     assert kinds["compared"] > COUNT / 5

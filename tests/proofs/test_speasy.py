@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from running import serving
@@ -51,8 +51,8 @@ def test_speasy(tmp_path: Path) -> None:
     at = np.datetime64("2003-10-28", "us").astype(np.int64) + np.arange(100) * 4_000_000
     pq.write_table(pa.table({"at": pa.array(at).cast(pa.timestamp("us")), "short": short, "flux": pa.array(list(flux), pa.list_(pa.float32()))}), folder / "goes.parquet")  # fmt: skip
     (folder / "goes.yaml").write_text(DESCRIPTOR)
-    with Site(settings.load(tmp_path / "site"), watch=False) as site:
-        ingest(site, "goes")
+    with Site(settings.load_settings(tmp_path / "site"), watch_for_changes=False) as site:
+        ingest_collection(site, "goes")
     with serving(tmp_path / "site") as server:
         told = subprocess.run([str(python), "-c", READ, f"http://127.0.0.1:{server.port}"], check=True, capture_output=True, text=True)  # fmt: skip
     found = json.loads(told.stdout.splitlines()[-1])

@@ -26,8 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hven.model.settings import load
-from hven.site.store import Store
+from hven.model.settings import load_settings
+from hven.site.store import StateStore
 from postgres import Cluster, cluster
 from running import Server, begin, hven, serving, until
 
@@ -65,9 +65,9 @@ def make_site(
 
 def served(server: Server) -> pa.Table:
     """Give the same rows and columns as `hfc.truth`, as the service answers them; asked of a process of it that has seen the last publication."""
-    settings = load(server.site)
-    store = Store(settings.var, settings.store)
-    state = store.pointers()[1]["hfc1ar.epn_core"]
+    settings = load_settings(server.site)
+    store = StateStore(settings.var_directory, settings.store)
+    state = store.read_pointers()[1]["hfc1ar.epn_core"]
     store.close()
     query = {
         "LANG": "ADQL",

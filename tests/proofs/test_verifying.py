@@ -19,15 +19,15 @@ import pytest
 
 from hven import query
 from hven.engines import Snapshot
-from hven.ingest import ingest
-from hven.ingest.sync import sync
-from hven.jobs import verifying
-from hven.jobs.health import Health
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
+from hven.jobs import snapshot_verification
+from hven.jobs.health import SiteHealth
 from hven.model import settings
-from hven.model.errors import StorageError, Unavailable
+from hven.model.errors import StorageError, StorageUnavailableError
 from hven.query import user_tables as own
 from hven.site import Site
-from hven.site.auth import Reader
+from hven.site.auth import Principal
 from running import until
 from shared import MORE
 
@@ -59,7 +59,7 @@ def write(place: Path, rows: int, others: int = 3) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    site = settings.init(tmp_path / "site")
+    site = settings.initialize_site(tmp_path / "site")
     shutil.rmtree(site / "collections", ignore_errors=True)
     write(site, 1000)
     return site
@@ -67,41 +67,46 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def site(place: Path) -> Iterator[Site]:
-    with Site(settings.load(place)) as made:
-        ingest(made, "a")
-        made.refresh()
+    with Site(settings.load_settings(place)) as made:
+        ingest_collection(made, "a")
+        made.refresh_published_state()
         yield made
 
 
 def test_what_is_removed_while_it_is_verified_is_not_damaged(site: Site) -> None:
-    records = list(site.store.current()[1].values())
+    records = list(site.store.read_published_records()[1].values())
 
     def removed(_: int) -> None:  # by a move, a purge, a prune: the state forgets first, then the files go
-        if (site.engines.embedded.directory / records[0].snapshot.path).exists():
-            site.store.remove("a")
-            site.engines.drop(site.store.purge("a"))
+        if (site.engines.embedded_engine.directory / records[0].snapshot.path).exists():
+            site.store.unpublish_collection("a")
+            site.engines.drop_snapshots(site.store.purge_collection("a"))
 
-    assert verifying.verified(site.settings, site.store, site.engines, records, pace=removed) == []
-    assert not site.store.verifications.damaged()
+    assert (
+        snapshot_verification.verify_snapshots(site.settings, site.store, site.engines, records, limit_rate=removed)
+        == []
+    )
+    assert not site.store.verifications.list_damaged()
 
 
 def rows(site: Site, text: str = SUM) -> list[dict[str, object]]:
-    result = query.run(text, site=site)
+    result = query.run_query(text, site=site)
     try:
-        return [row for batch in result.batches() for row in batch.to_pylist()]
+        return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
     finally:
         result.close()
 
 
 def now(site: Site, table: str = "a.main") -> Snapshot:
-    relation = site.refresh().published[table].relation
+    relation = site.refresh_published_state().tables_by_name[table].relation
     assert isinstance(relation, Snapshot)
     return relation
 
 
 def files(site: Site, snapshot: Snapshot) -> list[Path]:
     return sorted(
-        path for path in (site.settings.kept / "snapshots" / snapshot.path).iterdir() if not path.name.startswith(".")
+        path
+        for path in (site.settings.data_directory / "snapshots" / snapshot.path).iterdir()
+        if not path.name.startswith(".")
     )
 
 
@@ -116,16 +121,18 @@ def flip(path: Path, bit: int) -> None:
 
 def verify(site: Site) -> list[str]:
     """Verify what is kept; give the damaged snapshots."""
-    found = verifying.verified(site.settings, site.store, site.engines, verifying.records_of(site.store))
-    site.refresh()
+    found = snapshot_verification.verify_snapshots(
+        site.settings, site.store, site.engines, snapshot_verification.list_records_to_verify(site.store)
+    )
+    site.refresh_published_state()
     return [one.snapshot for one in found if one.faults]
 
 
 def test_what_is_as_it_was_published_is_told_so(site: Site) -> None:
     assert not verify(site)
-    assert set(site.store.verifications.all()) == {now(site).id, now(site, "a.other").id}
-    assert all(one.bytes > 0 and not one.unknown for one in site.store.verifications.all().values())
-    assert verifying.due(site.settings, site.store) == ([], False)
+    assert set(site.store.verifications.list_verifications()) == {now(site).id, now(site, "a.other").id}
+    assert all(one.bytes > 0 and not one.unknown for one in site.store.verifications.list_verifications().values())
+    assert snapshot_verification.find_due_records(site.settings, site.store) == ([], False)
 
 
 def test_each_flipped_bit_is_found_and_nothing_of_it_served(site: Site) -> None:
@@ -138,7 +145,7 @@ def test_each_flipped_bit_is_found_and_nothing_of_it_served(site: Site) -> None:
         bit = chance.randrange(path.stat().st_size * 8)
         flip(path, bit)
         assert verify(site) == [before.id], (path, bit)
-        with pytest.raises(Unavailable, match=r"the rows of a\.main are damaged"):
+        with pytest.raises(StorageUnavailableError, match=r"the rows of a\.main are damaged"):
             rows(site)
         assert rows(site, "SELECT COUNT(*) AS n FROM a.other") == [{"n": 3}]
         flip(path, bit)
@@ -149,9 +156,9 @@ def test_each_flipped_bit_is_found_and_nothing_of_it_served(site: Site) -> None:
 def test_the_last_good_publication_is_served_whole_and_an_ingest_mends_it(site: Site) -> None:
     old, old_other = now(site), now(site, "a.other")
     write(site.settings.directory, 1200, others=5)
-    ingest(site, "a")
+    ingest_collection(site, "a")
     new = now(site)
-    version = site.current().version
+    version = site.get_published_state().version
     assert rows(site) == [{"n": 1200, "latest": "star 01199"}]
     flip(files(site, new)[0], 12345)
     assert verify(site) == [new.id]
@@ -160,29 +167,31 @@ def test_the_last_good_publication_is_served_whole_and_an_ingest_mends_it(site: 
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
     assert rows(site, "SELECT COUNT(*) AS n FROM a.other") == [{"n": 3}]
     # and what is served instead is read before all else, should it not have been
-    assert verifying.due(site.settings, site.store) == ([], False)
-    site.store.verifications.ask()
-    assert {old.id, new.id} < {record.id for record in verifying.due(site.settings, site.store)[0]}
-    assert site.current().version != version  # what readers keep of before is not taken for this
-    (damage,) = site.current().damages
-    assert (damage.table, damage.snapshot, damage.served) == ("a.main", new.id, old.id)
-    assert f"the snapshot {old.id} is served instead; `hven ingest a`" in damage.told
-    (told,) = site.store.schedules.alerts()
+    assert snapshot_verification.find_due_records(site.settings, site.store) == ([], False)
+    site.store.verifications.request_verification()
+    assert {old.id, new.id} < {
+        record.id for record in snapshot_verification.find_due_records(site.settings, site.store)[0]
+    }
+    assert site.get_published_state().version != version  # what readers keep of before is not taken for this
+    (damage,) = site.get_published_state().damages
+    assert (damage.table, damage.snapshot, damage.served_snapshot) == ("a.main", new.id, old.id)
+    assert f"the snapshot {old.id} is served instead; `hven ingest a`" in damage.owner_message
+    (told,) = site.store.schedules.list_alerts()
     assert (told.kind, told.collection) == ("damaged", "a")
     assert (
         "published rows of a.main are damaged (00000.arrow: its rows are not those that were written)" in told.message
     )
-    health = Health(site)
-    checks = {check.name: check for check in health.checks(health.picture(patience=None))}
+    health = SiteHealth(site)
+    checks = {check.name: check for check in health.run_checks(health.get_status(wait_seconds=None))}
     assert checks["holdings"].state == "warning"
-    assert health.picture(patience=None).collections[0].damaged == ("a.main",)
-    infos = {info.name: info.value for info in query.run(SUM, site=site).origins}
+    assert health.get_status(wait_seconds=None).collections[0].damaged == ("a.main",)
+    infos = {info.name: info.value for info in query.run_query(SUM, site=site).origins}
     assert infos["data_warning"] == f"a.main: newer rows ({new.id}) are damaged; these are the last good ones"
 
     assert not verify_again(site)  # an alert comes once
-    ingest(site, "a")
+    ingest_collection(site, "a")
     assert rows(site) == [{"n": 1200, "latest": "star 01199"}]
-    assert not site.current().damages
+    assert not site.get_published_state().damages
 
 
 DERIVED = """\
@@ -200,10 +209,10 @@ def test_what_was_made_from_it_goes_back_with_it(site: Site) -> None:
     home = site.settings.directory / "collections" / "b"
     home.mkdir()
     (home / "b.yaml").write_text(DERIVED)
-    ingest(site, "b")
+    ingest_collection(site, "b")
     old, old_sums = now(site), now(site, "b.sums")
     write(site.settings.directory, 1200)
-    sync(site, "a")  # and b with it, in one publication
+    sync_collection(site, "a")  # and b with it, in one publication
     new, sums = now(site), now(site, "b.sums")
     assert sums.rows == 1200
     flip(files(site, new)[0], 4321)
@@ -216,66 +225,72 @@ def test_what_was_made_from_it_goes_back_with_it(site: Site) -> None:
 
 
 def test_a_readers_own_table_is_verified_too(site: Site, tmp_path: Path) -> None:
-    site.store.users.add("anna")
-    anna = Reader(name="anna")
+    site.store.users.add_account("anna")
+    anna = Principal(name="anna")
     given = tmp_path / "mine.csv"
     given.write_text("n,word\n1,one\n2,two\n")
-    own.keep(site, anna, "mine", given)
+    own.store_table(site, anna, "mine", given)
 
     def mine() -> list[dict[str, object]]:
-        with contextlib.closing(query.run("SELECT n, word FROM tap_user.mine", who=anna, site=site)) as result:
-            return [row for batch in result.batches() for row in batch.to_pylist()]
+        with contextlib.closing(
+            query.run_query("SELECT n, word FROM tap_user.mine", principal=anna, site=site)
+        ) as result:
+            return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
-    kept = own.found(site, anna, "mine").snapshot
-    assert kept.id in {record.id for record in verifying.due(site.settings, site.store)[0]}
+    kept = own.find_table(site, anna, "mine").snapshot
+    assert kept.id in {record.id for record in snapshot_verification.find_due_records(site.settings, site.store)[0]}
     assert not verify(site)
-    assert kept.id in site.store.verifications.all()
+    assert kept.id in site.store.verifications.list_verifications()
     part = next(path for path in files(site, kept) if path.suffix == ".arrow")
     flip(part, part.stat().st_size * 4)
     assert verify(site) == [kept.id]
-    with pytest.raises(Unavailable, match=r"the rows of tap_user\.mine are damaged"):
+    with pytest.raises(StorageUnavailableError, match=r"the rows of tap_user\.mine are damaged"):
         mine()
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
-    own.keep(site, anna, "mine", given)
+    own.store_table(site, anna, "mine", given)
     assert [row["n"] for row in mine()] == [1, 2]
-    own.drop(site, anna, "mine")
-    assert set(site.store.verifications.all()) == {now(site).id, now(site, "a.other").id}
+    own.delete_table(site, anna, "mine")
+    assert set(site.store.verifications.list_verifications()) == {now(site).id, now(site, "a.other").id}
 
 
 def verify_again(site: Site) -> int:
-    before = len(site.store.schedules.alerts())
+    before = len(site.store.schedules.list_alerts())
     verify(site)
-    return len(site.store.schedules.alerts()) - before
+    return len(site.store.schedules.list_alerts()) - before
 
 
 def test_a_sync_makes_damaged_rows_anew_although_its_source_is_the_same(site: Site) -> None:
-    sync(site, "a")
+    sync_collection(site, "a")
     damaged = now(site)
     flip(files(site, damaged)[-1], 999)
     assert verify(site) == [damaged.id]
-    sync(site, "a")
+    sync_collection(site, "a")
     assert now(site).id != damaged.id
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
 
 
 def test_a_damaged_part_that_snapshots_share_is_served_by_none_of_them(site: Site) -> None:
-    sync(site, "a")
+    sync_collection(site, "a")
     home = site.settings.directory / "collections" / "a"
     (home / "rows.csv").write_text((home / "rows.csv").read_text())
     first = now(site)
-    second = site.engine.merge(site.current().published["a.main"].table, "20990101T000000-0000", first).finish()
-    record = site.store.record(first.id)
-    others = [one for one in site.store.current()[1].values() if one.id != first.id]
-    site.store.publish("a", [replace(record, snapshot=second), *others], run="later")
+    second = site.embedded_engine.stage_merge(
+        site.get_published_state().tables_by_name["a.main"].table, "20990101T000000-0000", first
+    ).finish()
+    record = site.store.get_record(first.id)
+    others = [one for one in site.store.read_published_records()[1].values() if one.id != first.id]
+    site.store.publish_collection("a", [replace(record, snapshot=second), *others], run_id="later")
     assert now(site).id == second.id
     part = files(site, second)[0]
     assert part.stat().st_nlink == 2
     flip(part, 4000)
-    found = verifying.verified(site.settings, site.store, site.engines, [site.store.record(second.id)])
+    found = snapshot_verification.verify_snapshots(
+        site.settings, site.store, site.engines, [site.store.get_record(second.id)]
+    )
     assert [one.snapshot for one in found if one.faults] == [second.id]
-    assert set(site.store.verifications.damaged()) == {first.id, second.id}
-    site.refresh()
-    with pytest.raises(Unavailable, match="are damaged"):
+    assert set(site.store.verifications.list_damaged()) == {first.id, second.id}
+    site.refresh_published_state()
+    with pytest.raises(StorageUnavailableError, match="are damaged"):
         rows(site)
 
 
@@ -283,19 +298,19 @@ def test_nothing_new_is_made_of_what_is_damaged(site: Site) -> None:
     first = now(site)
     part = files(site, first)[0]
     flip(part, part.stat().st_size * 4)
-    table = site.current().published["a.main"].table
-    staging = site.engine.merge(table, "20990101T000000-0000", first)
-    fresh = pa.table({"id": [5], "ra": [1.0], "dec": [2.0], "name": ["new"]}).cast(table.arrow)
+    table = site.get_published_state().tables_by_name["a.main"].table
+    staging = site.embedded_engine.stage_merge(table, "20990101T000000-0000", first)
+    fresh = pa.table({"id": [5], "ra": [1.0], "dec": [2.0], "name": ["new"]}).cast(table.arrow_schema)
     staging.write(fresh.to_batches()[0])
     with pytest.raises(StorageError, match=r"00000\.arrow is damaged"):
         staging.finish()
-    assert len(list((site.settings.kept / "snapshots" / "a.main").iterdir())) == 1
+    assert len(list((site.settings.data_directory / "snapshots" / "a.main").iterdir())) == 1
 
 
 @pytest.mark.parametrize("trouble", [errno.EACCES, errno.EMFILE, errno.ENOMEM])
 def test_what_cannot_be_read_now_is_not_damaged(site: Site, monkeypatch: pytest.MonkeyPatch, trouble: int) -> None:
     """Rights that are lost, no open files left: nothing is said of the rows, and all is well again without a word of anybody."""
-    record = site.store.record(now(site).id)
+    record = site.store.get_record(now(site).id)
     with monkeypatch.context() as patch:
 
         def refusing(usual: Any) -> Any:
@@ -308,13 +323,13 @@ def test_what_cannot_be_read_now_is_not_damaged(site: Site, monkeypatch: pytest.
 
         for name in ("open", "stat", "read_text"):
             patch.setattr(Path, name, refusing(getattr(Path, name)))
-        with pytest.raises(Unavailable, match="cannot be read now"):
-            verifying.verified(site.settings, site.store, site.engines, [record])
-        with pytest.raises(Unavailable, match="cannot be read now"):
-            site.engine.stored(record.snapshot)
-        assert site.engine.missing(record.snapshot) is None
-    assert site.store.verifications.damaged() == {}
-    assert site.engine.faulty == {}
+        with pytest.raises(StorageUnavailableError, match="cannot be read now"):
+            snapshot_verification.verify_snapshots(site.settings, site.store, site.engines, [record])
+        with pytest.raises(StorageUnavailableError, match="cannot be read now"):
+            site.embedded_engine.open_snapshot(record.snapshot)
+        assert site.embedded_engine.find_missing_file(record.snapshot) is None
+    assert site.store.verifications.list_damaged() == {}
+    assert site.embedded_engine.file_faults == {}
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
 
 
@@ -324,7 +339,7 @@ def test_a_file_that_is_cut_off_or_missing_is_noticed_without_reading_and_well_a
 ) -> None:
     old = now(site)
     write(site.settings.directory, 1200)
-    ingest(site, "a")
+    ingest_collection(site, "a")
     new = now(site)
     assert rows(site) == [{"n": 1200, "latest": "star 01199"}]  # it is mapped
     path = files(site, new)[0]
@@ -334,11 +349,11 @@ def test_a_file_that_is_cut_off_or_missing_is_noticed_without_reading_and_well_a
         path.write_bytes(aside.read_bytes()[:4096])
     elif how == "other":
         shutil.copy(files(site, old)[0], path)
-    site.look_at_files()
+    site.check_files()
     assert now(site).id == old.id
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
     aside.replace(path)
-    site.look_at_files()
+    site.check_files()
     assert now(site).id == new.id
     assert rows(site) == [{"n": 1200, "latest": "star 01199"}]
 
@@ -347,7 +362,7 @@ def test_the_part_of_another_snapshot_of_the_same_size_is_found(site: Site) -> N
     old = now(site)
     home = site.settings.directory / "collections" / "a"
     (home / "rows.csv").write_text((home / "rows.csv").read_text().replace("star 00500", "star 0050x"))
-    ingest(site, "a")
+    ingest_collection(site, "a")
     new = now(site)
     (here, there) = files(site, new)[0], files(site, old)[0]
     assert here.stat().st_size == there.stat().st_size
@@ -367,13 +382,13 @@ def test_a_file_that_is_cut_off_is_not_read_by_its_map(site: Site) -> None:
     path.chmod(0o600)
     os.truncate(path, 100)
     until(lambda: refused(site))  # a look at most a quarter of a second old counts
-    assert "100 bytes" in site.engine.faulty[now(site).path]
+    assert "100 bytes" in site.embedded_engine.file_faults[now(site).path]
 
 
 def refused(site: Site) -> bool:
     try:
-        site.engine.stored(now(site))
-    except Unavailable:
+        site.embedded_engine.open_snapshot(now(site))
+    except StorageUnavailableError:
         return True
     return False
 
@@ -387,35 +402,35 @@ def mapped(directory: Path) -> list[str]:
 
 
 def test_snapshots_that_were_removed_are_mapped_no_more(site: Site) -> None:
-    directory = site.settings.kept / "snapshots"
+    directory = site.settings.data_directory / "snapshots"
     for more in range(4):
         write(site.settings.directory, 1001 + more)
-        sync(site, "a")
+        sync_collection(site, "a")
         assert rows(site, "SELECT name FROM a.main WHERE id = 3")
         assert rows(site, "SELECT COUNT(DISTINCT name) AS n FROM a.main") == [{"n": 1001 + more}]
-    for record in site.store.snapshots("a"):
+    for record in site.store.list_snapshots("a"):
         if record.id not in {now(site).id, now(site, "a.other").id}:
             shutil.rmtree(directory / record.snapshot.path)  # as another process does it
     assert len(mapped(directory)) > 2
-    site.look_at_files()
+    site.check_files()
     gc.collect()
     assert not [line for line in mapped(directory) if "deleted" in line]
 
 
 def test_what_is_new_is_due_at_once_the_rest_every_so_many_days_and_all_after_a_crash(site: Site) -> None:
-    records, urgent = verifying.due(site.settings, site.store)
-    assert ({record.table.qualified for record in records}, urgent) == ({"a.main", "a.other"}, False)
+    records, urgent = snapshot_verification.find_due_records(site.settings, site.store)
+    assert ({record.table.qualified_name for record in records}, urgent) == ({"a.main", "a.other"}, False)
     verify(site)
-    assert verifying.due(site.settings, site.store) == ([], False)
+    assert snapshot_verification.find_due_records(site.settings, site.store) == ([], False)
     weekly = replace(site.settings, health=replace(site.settings.health, verify_days=1e-9))
-    assert len(verifying.due(weekly, site.store)[0]) == 2
-    site.store.verifications.ask()
-    records, urgent = verifying.due(site.settings, site.store)
+    assert len(snapshot_verification.find_due_records(weekly, site.store)[0]) == 2
+    site.store.verifications.request_verification()
+    records, urgent = snapshot_verification.find_due_records(site.settings, site.store)
     assert (len(records), urgent) == (2, True)
     verify(site)
-    assert verifying.due(site.settings, site.store) == ([], False)
-    site.store.verifications.ask()  # who dies again and again does not have it all read again and again
-    assert verifying.due(site.settings, site.store) == ([], False)
+    assert snapshot_verification.find_due_records(site.settings, site.store) == ([], False)
+    site.store.verifications.request_verification()  # who dies again and again does not have it all read again and again
+    assert snapshot_verification.find_due_records(site.settings, site.store) == ([], False)
 
 
 def test_a_snapshot_of_an_older_version_is_not_known(site: Site) -> None:
@@ -425,6 +440,6 @@ def test_a_snapshot_of_an_older_version_is_not_known(site: Site) -> None:
     del said["checksums"]
     path.chmod(0o600)
     path.write_text(json.dumps(said))
-    found = site.engine.verify(replace(snapshot, checksum=""), lambda _: None, {})
+    found = site.embedded_engine.verify_snapshot(replace(snapshot, checksum=""), lambda _: None, {})
     assert (found.faults, found.unknown, found.bytes) == ({}, ("00000.arrow",), 0)
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.site import Site
 from hven.testing.site import tiny_site
 
@@ -35,11 +35,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 @pytest.fixture
 def writing_client(tmp_path: Path) -> Iterator[Client]:
     """Give a client of a site like the shared one that the test has for itself."""
     with tiny_site(tmp_path / "site", TABLES) as made:
-        yield Client(create(made))
+        yield Client(create_application(made))

@@ -10,14 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from asking import Client
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.site import Site
 
 
 @contextlib.contextmanager
 def served(site: Site, prefix: str = "/there") -> Iterator[tuple[str, list[str]]]:
     """Serve a site below a path; gives its address, and the bodies that were sent there."""
-    client, seen = Client(create(site)), []
+    client, seen = Client(create_application(site)), []
 
     class Face(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOURCE = Path(__file__).parents[2] / "src/hven"
-ERRORS = frozenset({"HvenError", "UserError", "QueryError", "ParseError", "BindError", "EvaluationError", "ParamError", "NotFound", "Gone", "Forbidden", "Unauthenticated", "TooLarge", "Conflict", "TooOften", "ServiceError", "Timeout", "Overloaded", "Replaced", "StorageError", "Unavailable", "SourceError", "DataError", "Unresolved", "Ambiguous", "Fault", "Told", "ValueError", "Silent"})  # fmt: skip
+ERRORS = frozenset({"HvenError", "UserError", "QueryError", "ParseError", "BindError", "EvaluationError", "ParamError", "NotFoundError", "GoneError", "ForbiddenError", "UnauthenticatedError", "TooLargeError", "ConflictError", "TooManyRequestsError", "ServiceError", "TimeLimitError", "OverloadedError", "RowsReplacedError", "StorageError", "StorageUnavailableError", "SourceError", "DataError", "UnresolvedNameError", "AmbiguousNameError", "Fault", "SearchFault", "FileAccess", "TargetResult", "MessageTranslator", "ValueError", "NoAnswerError"})  # fmt: skip
 HELPERS = frozenset({
-    "fail", "_fail", "refuse", "fault", "_refused", "_garbage", "bounded", "at_most", "expect", "expected", "unexpected", "whole", "need",
+    "raise_bind_error", "build_error", "_raise_parse_error", "raise_parse_error", "find_call_fault", "build_bind_error", "create_error", "_build_upload_error",
+    "_build_access_errors", "_build_login_error", "_build_refusal_error", "_build_answer_error", "check_bounds", "check_limits", "check_count", "expect_token",
+    "raise_unexpected_token", "parse_integer", "require_number", "require_modules",
 })  # fmt: skip
-WORDS = frozenset({"say", "joined", "at_most"})  # what these are given is told even if it is a single word
+WORDS = frozenset(
+    {"format_message", "join_messages", "check_count"}
+)  # what these are given is told even if it is a single word
 NAMES = frozenset({"message", "remedy", "instead"})  # variables that hold such texts
 
 
@@ -64,7 +68,7 @@ def composed(path: Path, returning: frozenset[str]) -> Iterator[int]:
         if any(isinstance(one, str) and re.search(r"[a-z]{2} |[a-z]{2}$| [a-z]{2}", one) for one in pieces):
             yield text.lineno
     for node in nodes(path):
-        if isinstance(node, ast.Call) and _called(node) == "say":
+        if isinstance(node, ast.Call) and _called(node) == "format_message":
             values = [one for value in node.args[1:] for one in _alternatives(value)]
             yield from (one.lineno for one in values if isinstance(one, ast.Constant) and spoken(str(one.value)))
 
@@ -74,7 +78,7 @@ def values_of(path: Path) -> Iterator[tuple[int, str, int]]:
     for node in nodes(path):
         if (
             isinstance(node, ast.Call)
-            and _called(node) == "say"
+            and _called(node) == "format_message"
             and not any(isinstance(one, ast.Starred) for one in node.args)
         ):
             for text in _alternatives(node.args[0]):

@@ -14,11 +14,11 @@ from urllib.parse import quote, urlencode
 import numpy as np
 from asking import Client
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
-from hven.testing.policies import half_hidden
+from hven.testing.policies import build_half_hidden_policies
 
 SEEN = 60
 # as the policy of the application, for strangers
@@ -101,11 +101,19 @@ def twins(directory: Path, *, said: str | None = None) -> Iterator[tuple[Client,
                 else DESCRIPTOR.replace("    title: Main\n", f"    title: Main\n    access: {said}\n")
             )
             (place / "rows.csv").write_text(rows(hidden=name == "with"))
-            site = stack.enter_context(Site(Settings(directory=directory / name, authority="ohp.fr"), watch=False))
-            report = ingest(site, "stars")
+            site = stack.enter_context(
+                Site(Settings(directory=directory / name, authority="ohp.fr"), watch_for_changes=False)
+            )
+            report = ingest_collection(site, "stars")
             assert report.published, report.error
-            site.refresh()
-            clients.append(Client(create(site, policies=half_hidden("n")) if said is None else create(site)))
+            site.refresh_published_state()
+            clients.append(
+                Client(
+                    create_application(site, policies=build_half_hidden_policies("n"))
+                    if said is None
+                    else create_application(site)
+                )
+            )
         yield clients[0], clients[1]
 
 

@@ -17,11 +17,11 @@ from urllib.parse import quote, quote_from_bytes, unquote
 from starlette.datastructures import FormData, QueryParams
 from starlette.routing import Route
 
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.model.params import Param, Params
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.model.params import Param, RequestParams
 from hven.site import Site
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 
 DESCRIPTOR = """\
 collection: odd
@@ -117,9 +117,9 @@ PATIENCE = 30.0  # seconds; only what hangs takes as long
 
 def make(directory: Path) -> Site:
     """Publish a table with a column of each type."""
-    site = site_with(directory, DESCRIPTOR, {"a.csv": LINES})
-    ingest(site, "odd")
-    site.refresh()
+    site = open_site_with_descriptor(directory, DESCRIPTOR, {"a.csv": LINES})
+    ingest_collection(site, "odd")
+    site.refresh_published_state()
     return site
 
 
@@ -142,7 +142,7 @@ class Asker:
     _words: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.app = create(self.site)
+        self.app = create_application(self.site)
         self.loop = asyncio.new_event_loop()
         paths = [route for route in _router(self.app).routes if isinstance(route, Route)]
         self.routes = [route for route in paths if not route.path.endswith("/") or route.path == "/"]
@@ -256,9 +256,9 @@ class Asker:
 
 
 def _router(app: Any) -> Any:
-    inner = app._made
+    inner = app._application
     while not hasattr(inner, "router"):
-        inner = inner._app
+        inner = inner._default_application if hasattr(inner, "_default_application") else inner._app
     return inner.router
 
 
@@ -291,16 +291,16 @@ def _listening(hear: Callable[[str], object]) -> Iterator[None]:
 
         return mock.patch.object(kind, way, asked)
 
-    def checked(self: Params, known: Iterable[Param]) -> None:
+    def checked(self: RequestParams, known: Iterable[Param]) -> None:
         params = list(known)
         for param in params:
             hear(param.name)
         check(self, params)
 
-    check = Params.check
+    check = RequestParams.check_values
     ways = [
-        mock.patch.object(Params, "check", checked),
-        *(heard(Params, way) for way in ("one", "all", "number", "whole")),
+        mock.patch.object(RequestParams, "check_values", checked),
+        *(heard(RequestParams, way) for way in ("read_one", "read_all", "read_number", "read_integer")),
     ]
     ways += [
         heard(kind, way)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hven.ingest import ingest
-from hven.model.settings import load
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
 from hven.site import Site
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>\" onmouseover=\"alert(2) </style></title>]]>"
@@ -132,8 +132,8 @@ def make(directory: Path) -> Site:
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_text(text, encoding="utf-8")
     (directory / "news" / "2023-01-01-outside.md").symlink_to("/etc/hostname")
-    site = Site(load(directory, {}))
+    site = Site(load_settings(directory, {}))
     for name in ("images", "stars"):
-        ingest(site, name)
-    site.refresh()
+        ingest_collection(site, name)
+    site.refresh_published_state()
     return site

@@ -10,5 +10,8 @@ from unittest import mock
 @contextmanager
 def stopped_clock(moment: Callable[[], int]) -> Iterator[None]:
     """Let policies take this for now, in microseconds since 1970."""
-    with mock.patch("hven.adql._row_policy.present", moment), mock.patch("hven.site._picture.present", moment):
+    with (
+        mock.patch("hven.adql._row_policy.current_instant", moment),
+        mock.patch("hven.site._published_state.current_instant", moment),
+    ):
         yield

@@ -22,15 +22,15 @@ from rights_clock import stopped_clock
 from starlette.routing import Route
 
 from hven import formats
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.jobs._worker import run_next
 from hven.model import plugins, settings
-from hven.portal._explore.baskets import Basket, Part
-from hven.services import citing
+from hven.portal._explore.baskets import Basket, BasketPart
+from hven.services import citations
 from hven.site import Site
-from hven.site.auth import OWNER, session
-from hven.site.auth._invitations import COOKIE
+from hven.site.auth import OWNER_PRINCIPAL, session
+from hven.site.auth._referee_invitations import REFEREE_COOKIE
 
 RELEASE = "R4"
 NOW = 1_893_456_000_000_000  # microseconds: 2030-01-01T00:00:00, at which all is asked
@@ -393,7 +393,7 @@ FORM = (("content-type", "application/x-www-form-urlencoded"),)
 def _basket() -> Basket:
     """Fill a basket with every row and a search, as somebody shares it who sees all."""
     lines = tuple((f'["id{row.word}"]',) for row in ROWS)
-    return Basket(parts=(Part(of="obs/main", lines=lines, searches=("note=*zq*",)), Part(of="obs/bright", searches=("",)), Part(of="obs/none", lines=lines[:2])))  # fmt: skip
+    return Basket(parts=(BasketPart(table_path="obs/main", row_keys=lines, searches=("note=*zq*",)), BasketPart(table_path="obs/bright", searches=("",)), BasketPart(table_path="obs/none", row_keys=lines[:2])))  # fmt: skip
 
 
 HOLES = {
@@ -407,7 +407,7 @@ HOLES = {
     "pane": "rows",
     "job": "nothing",
     "id": "obs_main",
-    "token": _basket().inline(),
+    "token": _basket().to_inline_token(),
     "secret": "nothing",
     "label": RELEASE,
     "ident": "nothing", "hips": "nothing", "page": "search", "file": "usage.csv", "key:path": "idzqembargo",
@@ -418,7 +418,7 @@ def addresses(path: str) -> list[str]:
     """Fill the holes of a route."""
     tables = ["main", "bright"] if path.startswith(HERE) else ["obs.main", "ivoa.obscore"]
     if path.endswith("/cite/{kind}"):
-        return [one for kind in citing.KINDS for one in addresses(path.replace("{kind}", kind))]
+        return [one for kind in citations.CITATION_KINDS for one in addresses(path.replace("{kind}", kind))]
     if path.startswith("/hats/"):
         path = path.replace("{path:path}", "collection.properties")
     named = "hesiod" if path.startswith("/projects") else "hello" if path.startswith(("/news", "/help")) else "obs"
@@ -432,10 +432,10 @@ def addresses(path: str) -> list[str]:
 
 def routes(site: Site) -> set[str]:
     """List the paths of the application, without those that only have a slash more."""
-    inner: Any = create(site)
-    inner = inner._made
+    inner: Any = create_application(site)
+    inner = inner._application
     while not hasattr(inner, "router"):
-        inner = inner._app
+        inner = inner._default_application if hasattr(inner, "_default_application") else inner._app
     found = {route.path for route in inner.router.routes if isinstance(route, Route)}
     return {path for path in found if path == "/" or not path.endswith("/")}
 
@@ -450,7 +450,7 @@ def plain_ways() -> dict[str, list[Ask]]:
         ways[f"POST {path}"] = [Ask(one, "POST", body, FORM) for one in addresses(path) for body in bodies]
     for path, body in PUTS.items():
         ways[f"PUT {path}"] = [Ask(one, "PUT", body, (("content-type", "text/csv"),)) for one in addresses(path)]
-    for name in plugins.names("formats"):
+    for name in plugins.list_plugins("formats"):
         ways[f"RESPONSEFORMAT={name}"] = [
             sync(ALL, RESPONSEFORMAT=name),
             sync("SELECT nope FROM obs.main", RESPONSEFORMAT=name),
@@ -500,12 +500,12 @@ class Place:
     def ask(self, who: Person, ask: Ask) -> Answer:
         """Ask as somebody."""
         if who.owner not in self._clients:
-            self._clients[who.owner] = Client(create(self.site, reader=lambda _: OWNER) if who.owner else create(self.site))  # fmt: skip
+            self._clients[who.owner] = Client(create_application(self.site, reader=lambda _: OWNER_PRINCIPAL) if who.owner else create_application(self.site))  # fmt: skip
         headers = dict(ask.headers)
         if who.account:
             headers["authorization"] = f"Bearer {self.tokens[who.account]}"
         if who.invitation:
-            headers["cookie"] = f"{COOKIE}={self.invitations[who.invitation]}"
+            headers["cookie"] = f"{REFEREE_COOKIE}={self.invitations[who.invitation]}"
         address = ask.address.replace("{first}", quote(self.first))
         return self._clients[who.owner].ask(ask.method, address, body=ask.body.encode("latin-1"), headers=headers)
 
@@ -518,34 +518,34 @@ def place(directory: Path, rows: Sequence[Row], access: str) -> Iterator[Place]:
     (directory / "hven.toml").write_text(SETTINGS)
     (folder / "obs.yaml").write_text(DESCRIPTOR.format(access=access))
     (folder / "README.md").write_text("Read me\n")
-    with Site(settings.load(directory), watch=False) as site:
+    with Site(settings.load_settings(directory), watch_for_changes=False) as site:
         for before in (True, False):
             lines = [row.line(NUMBERS.get(row.word, 20 + at), before=before) for at, row in enumerate(rows)]
             (folder / "rows.csv").write_text("\n".join([",".join(HEAD), *lines]) + "\n")
-            report = ingest(site, "obs")
+            report = ingest_collection(site, "obs")
             assert report.published, report.error
-            site.refresh()
+            site.refresh_published_state()
             if before:
-                first = site.store.pointers()[1]["obs.main"]
-                site.store.releases.add(RELEASE, ["obs"])
-                site.refresh()
-        tokens = {one.account: site.store.users.add(one.account) for one in PEOPLE if one.account}
+                first = site.store.read_pointers()[1]["obs.main"]
+                site.store.releases.add_releases(RELEASE, ["obs"])
+                site.refresh_published_state()
+        tokens = {one.account: site.store.users.add_account(one.account) for one in PEOPLE if one.account}
         for one in PEOPLE:
             if one.refused and one.account:
-                site.store.users.renew(one.account)
-        give = site.store.grants.add
-        give("member", subject="hana", object="hesiod", role="reader", by="owner")
-        give("member", subject="ines", object="hesiod", role="curator", by="owner")
-        give("delegation", subject="gerd", object="carl", by="carl", until=NOW / 1e6 + 1)
-        give("delegation", subject="hugo", object="carl", by="carl", until=NOW / 1e6)
-        ended = [give("member", subject="lena", object="hesiod", role="curator", by="owner")[0]]
-        ended.append(give("delegation", subject="kurt", object="carl", by="carl")[0])
+                site.store.users.renew_token(one.account)
+        give = site.store.grants.add_grant
+        give("member", subject="hana", object="hesiod", role="reader", actor="owner")
+        give("member", subject="ines", object="hesiod", role="curator", actor="owner")
+        give("delegation", subject="gerd", object="carl", actor="carl", expiry_time=NOW / 1e6 + 1)
+        give("delegation", subject="hugo", object="carl", actor="carl", expiry_time=NOW / 1e6)
+        ended = [give("member", subject="lena", object="hesiod", role="curator", actor="owner")[0]]
+        ended.append(give("delegation", subject="kurt", object="carl", actor="carl")[0])
         cookies = {}
         for word, until in (("valid", NOW / 1e6 + 1), ("ended", None), ("over", NOW / 1e6)):
-            grant, cookies[word] = give("referee", object="obs", by="owner", secret=True, until=until)
+            grant, cookies[word] = give("referee", object="obs", actor="owner", with_secret=True, expiry_time=until)
             ended += [grant] if word == "ended" else []
         for grant in ended:
-            site.store.grants.end(grant.id, by="owner")
+            site.store.grants.revoke_grant(grant.id, actor="owner")
         yield Place(site, first, tokens, cookies)
 
 
@@ -699,7 +699,7 @@ def filled(directory: Path, *, part: int = 1, people: Sequence[Person] = PEOPLE)
         runner = stack.enter_context(asyncio.Runner())  # one for all requests, with its threads
         stack.enter_context(mock.patch("asking.asyncio.run", runner.run))
         stack.enter_context(stopped_clock(lambda: NOW))
-        stack.enter_context(mock.patch.object(session, "LONGEST", 0.0))  # wrong proof is answered late
+        stack.enter_context(mock.patch.object(session, "MAX_DELAY_SECONDS", 0.0))  # wrong proof is answered late
         whole = stack.enter_context(place(directory / "whole", ROWS, POLICY))
         alike: dict[frozenset[Row], Place] = {}
         for who in people:

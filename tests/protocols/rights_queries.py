@@ -19,15 +19,15 @@ from made_queries import CHANCE, LOOSE, ROWS, UPLOADS, same
 
 from adql_queries import query
 from hven import query as road
-from hven.model.errors import EvaluationError, HvenError, QueryError, Timeout, TooLarge
-from hven.model.table import Column, Levels, Table
+from hven.model.errors import EvaluationError, HvenError, QueryError, TimeLimitError, TooLargeError
+from hven.model.table import Column, RowAccessPolicy, Table
 from hven.model.types import INT16, STRING, TIMESTAMP
-from hven.site import Holdings, Policies, Site
-from hven.site.auth import Reader
+from hven.site import AccessPolicyBinder, PublishedState, Site
+from hven.site.auth import Principal
 from hven.testing.site import tiny_site
 from made_tables import PUBLISHED, TABLES
 
-WHO = Reader(name="anna", groups=frozenset({"p1"}), aliases=frozenset({"A. Berg"}))
+WHO = Principal(name="anna", groups=frozenset({"p1"}), aliases=frozenset({"A. Berg"}))
 POLICY = {
     "sky.stars": "release_date <= now or reader in (pi)",
     "sky.photometry": "hven_k = 0 or 'spica' in groups",
@@ -65,7 +65,7 @@ def _tables(*, hidden: bool) -> dict[str, tuple[Table, pa.Table]]:
     """Give the tables of random queries with the columns that decide; hidden rows lie before, between and behind the others."""
     chance, made = Random(17), {}
     for table, rows in PUBLISHED:
-        full = table.having(columns=(*table.columns, *DECIDING))
+        full = table.copy_with(columns=(*table.columns, *DECIDING))
         lines, decided = [], []
         for number, row in enumerate([*rows.to_pylist(), None]):
             if hidden:
@@ -78,25 +78,25 @@ def _tables(*, hidden: bool) -> dict[str, tuple[Table, pa.Table]]:
         found = pa.Table.from_pylist(lines, schema=rows.schema)
         for place, column in enumerate(DECIDING):
             found = found.append_column(column.name, pa.array([one[place] for one in decided], column.type.arrow))
-        made[table.qualified] = (full, found)
+        made[table.qualified_name] = (full, found)
     return made
 
 
-def _guarded(site: Site) -> Holdings:
+def _guarded(site: Site) -> PublishedState:
     """Give what a site publishes, under the policies."""
-    holdings = site.current()
-    published = {name: replace(item, table=item.table.having(policy=Levels(rows=POLICY[name]) if name in POLICY else None)) for name, item in holdings.published.items()}  # fmt: skip
-    assert Policies(site.engines.of).bound(published) == []
-    return replace(holdings, published=published, version=f"{holdings.version} guarded", _reaches={}, _catalogues={}, _owners={})  # fmt: skip
+    holdings = site.get_published_state()
+    published = {name: replace(item, table=item.table.copy_with(policy=RowAccessPolicy(rows=POLICY[name]) if name in POLICY else None)) for name, item in holdings.tables_by_name.items()}  # fmt: skip
+    assert AccessPolicyBinder(site.engines.find_engine).bind_policies(published) == []
+    return replace(holdings, tables_by_name=published, version=f"{holdings.version} guarded", _access_keys={}, _catalogues={}, _owner_catalogues={})  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Twins:
     """The same tables: as they are without hidden rows, these under the policies, and with hidden rows under the policies."""
 
-    plain: tuple[Site, Holdings]
-    deleted: tuple[Site, Holdings]
-    guarded: tuple[Site, Holdings]
+    plain: tuple[Site, PublishedState]
+    deleted: tuple[Site, PublishedState]
+    guarded: tuple[Site, PublishedState]
 
 
 @contextmanager
@@ -109,16 +109,18 @@ def twins(directory: Path, **settings: Any) -> Iterator[Twins]:
             )
             for name in ("without", "hiding")
         )  # fmt: skip
-        yield Twins((without, without.current()), (without, _guarded(without)), (hiding, _guarded(hiding)))
+        yield Twins((without, without.get_published_state()), (without, _guarded(without)), (hiding, _guarded(hiding)))
 
 
-def asked(at: tuple[Site, Holdings], text: str) -> pa.Table | HvenError:
+def asked(at: tuple[Site, PublishedState], text: str) -> pa.Table | HvenError:
     """Give the answer to the reader, or the error that they are told."""
     try:
-        with road.run(text, WHO, site=at[0], holdings=at[1], uploads=UPLOADS, maxrec=ROWS, seconds=60) as result:
+        with road.run_query(
+            text, WHO, site=at[0], published_state=at[1], uploads=UPLOADS, maxrec=ROWS, timeout_seconds=60
+        ) as result:
             schema = pa.schema([(column.name, column.type.arrow) for column in result.columns])
-            return pa.Table.from_batches(result.batches(), schema=schema)
-    except (QueryError, TooLarge, Timeout) as error:
+            return pa.Table.from_batches(result.iterate_batches(), schema=schema)
+    except (QueryError, TooLargeError, TimeLimitError) as error:
         return error
 
 

@@ -20,11 +20,11 @@ from rights_clock import stopped_clock
 from test_policies_generated import ATOMS, BEGIN, MOMENTS, PEOPLE, PROJECTS, ROWS, Atom, joined, negated
 
 from hven.adql import Delegation
-from hven.app._server import create, identity
-from hven.ingest import ingest
+from hven.app._server import create_application, identification
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from hven.site.auth import ANONYMOUS, Reader, session
+from hven.site.auth import ANONYMOUS_PRINCIPAL, Principal, session
 
 DESCRIPTOR = """\
 collection: night
@@ -106,11 +106,11 @@ class World:
         self.say_people()
         self.say_policy()
         self.say_rows()
-        self.site = Site(settings.load(directory), watch=True)  # else hven.toml is read once
-        assert ingest(self.site, "night").published
-        self.site.refresh()
-        self.client = Client(create(self.site))
-        self.tokens = {name: self.site.store.users.add(name) for name in ACCOUNTS}
+        self.site = Site(settings.load_settings(directory), watch_for_changes=True)  # else hven.toml is read once
+        assert ingest_collection(self.site, "night").published
+        self.site.refresh_published_state()
+        self.client = Client(create_application(self.site))
+        self.tokens = {name: self.site.store.users.add_account(name) for name in ACCOUNTS}
         self.begin()
 
     def begin(self) -> None:
@@ -162,7 +162,7 @@ class World:
         chance, grants = self.chance, self.site.store.grants
         if self.given and chance.random() < 0.4:
             ident, who, what = self.given.pop(chance.randrange(len(self.given)))
-            grants.end(ident, by="carl")
+            grants.revoke_grant(ident, actor="carl")
             return f"delegation ended: {who} {what}"
         until = chance.choice([None, self.now + timedelta(microseconds=chance.randint(1, 900_000))])
         moment = None if until is None else _since(until) / 1e6
@@ -173,7 +173,9 @@ class World:
         )
         who = chance.choice(ACCOUNTS)
         facts = {"column": what.column, "value": what.value} if what.column else {}
-        made, _ = grants.add("delegation", subject=who, object=what.name, until=moment, by="carl", facts=facts)
+        made, _ = grants.add_grant(
+            "delegation", subject=who, object=what.name, expiry_time=moment, actor="carl", facts=facts
+        )
         self.given.append((made.id, who, what))
         return f"delegation: {who} {what}"
 
@@ -181,12 +183,12 @@ class World:
         chance, grants = self.chance, self.site.store.grants
         if self.members and chance.random() < 0.5:
             ident, who, role = self.members.pop(chance.randrange(len(self.members)))
-            grants.end(ident, by="carl")
+            grants.revoke_grant(ident, actor="carl")
             return f"member ended: {who} {role}"
         who, role = chance.choice(ACCOUNTS), chance.choice(ROLES)
         if any(one == who for _, one, _ in self.members):
             return "member: is one"
-        made, _ = grants.add("member", subject=who, object="hesiod", role=role, by="carl")
+        made, _ = grants.add_grant("member", subject=who, object="hesiod", role=role, actor="carl")
         self.members.append((made.id, who, role))
         return f"member: {who} {role}"
 
@@ -196,7 +198,7 @@ class World:
         if self.chance.random() < 0.3 and len(self.rows) > 60:
             self.rows.pop(self.chance.randrange(len(self.rows)))
         self.say_rows()
-        assert ingest(self.site, "night").published
+        assert ingest_collection(self.site, "night").published
         return "publish"
 
     def move_clock(self) -> str:
@@ -207,7 +209,7 @@ class World:
     def renew(self) -> str:
         name = self.chance.choice(ACCOUNTS[:2])
         before = self.browsers[name]
-        self.tokens[name] = self.site.store.users.renew(name)
+        self.tokens[name] = self.site.store.users.renew_token(name)
         for address, status, text in self.told(before):
             assert status == 401, f"a token of {name} that was revoked: {address}: {status} {text[:200]}"
         before.headers = {"authorization": f"Bearer {self.tokens[name]}"}
@@ -218,7 +220,7 @@ class World:
         ended = self.client.ask("POST", "/logout", headers=browser.headers)
         assert ended.status == 303, ended.text
         for address, status, text in self.told(browser):  # the cookie is that of nobody now; the cache is still carl's
-            assert status == 401 or ASKED[address](text) == self.wanted(address, ANONYMOUS), (
+            assert status == 401 or ASKED[address](text) == self.wanted(address, ANONYMOUS_PRINCIPAL), (
                 f"a session that ended: {address}"
             )
         self.log_in()
@@ -226,16 +228,16 @@ class World:
 
     # --- what is so
 
-    def reader(self, name: str) -> Reader:
+    def reader(self, name: str) -> Principal:
         groups = frozenset(group for group, members in self.people["groups"].items() if name in members)
         for _, one, role in self.members:
             if one == name:
                 groups |= {"project:hesiod", *(f"project:hesiod:{low}" for low in ROLES[: ROLES.index(role) + 1])}
         given = frozenset(what for _, one, what in self.given if one == name)
         aliases = frozenset(self.people["aliases"].get(name, ()))
-        return Reader(name=name or None, groups=groups, aliases=aliases, delegations=given)
+        return Principal(name=name or None, groups=groups, aliases=aliases, delegations=given)
 
-    def wanted(self, address: str, who: Reader) -> Any:
+    def wanted(self, address: str, who: Principal) -> Any:
         seen = sorted(row["id"] for row in self.rows if self.policy.means(row, who, self.now) is True)
         return len(seen) if "COUNT" in address or "/count" in address else [one for one in seen if one < 40] if "MAX" in address else seen  # fmt: skip
 
@@ -251,7 +253,7 @@ class World:
         """Change something, let the site look, and ask as everybody."""
         made = self.chance.choice([self.edit_policy, self.edit_policy, self.edit_people, self.publish, self.move_clock, self.move_clock, self.delegate, self.delegate, self.join, self.renew, self.log_out])  # fmt: skip
         said = made()
-        self.site.refresh()
+        self.site.refresh_published_state()
         for name, browser in self.browsers.items():
             who = self.reader(name)
             for address, status, text in self.told(browser):
@@ -267,9 +269,9 @@ def world(directory: Path, seed: int) -> Iterator[World]:
     clock = [_since(BEGIN)]
     with (
         stopped_clock(lambda: clock[0]),
-        mock.patch.object(session, "LONGEST", 0.0),  # wrong proof is answered late
+        mock.patch.object(session, "MAX_DELAY_SECONDS", 0.0),  # wrong proof is answered late
         # tokens are believed for so long in each process; `python -m bench rights` measures it
-        mock.patch.object(identity, "REMEMBERED", 0.0),
+        mock.patch.object(identification, "CREDENTIAL_CACHE_SECONDS", 0.0),
     ):
         made = World(directory, Random(seed), clock)
         with made.site, made.runner:

@@ -17,15 +17,15 @@ from urllib.parse import urlencode
 import pytest
 from asking import Answer, Client
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
-from hven.model.errors import Unavailable
-from hven.services import _packing as packing
-from hven.services import _sums as sums
-from hven.services import filed
-from hven.services._packing import Member, Tar, Zip
-from hven.services._sums import Sums
+from hven.model.errors import StorageUnavailableError
+from hven.services import _archive_layouts as packing
+from hven.services import _checksums as sums
+from hven.services import collection_files
+from hven.services._archive_layouts import ArchiveMember, TarLayout, ZipLayout
+from hven.services._checksums import CrcCache
 from hven.site import Site
 from needs import need_program
 
@@ -97,11 +97,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, di
     for name in ("x.fits", "y.fits"):
         (directory / "collections/night" / name).write_bytes(name.encode())
     (directory / "hven.toml").write_text('name = "archives"\ntitle = "Archives"\n[limits]\narchive_files = 20\n')
-    with Site(settings.load(directory)) as site:
-        ingest(site, "maps")
-        ingest(site, "night")
-        tokens = {name: site.store.users.add(name) for name in ("anna", "bert")}
-        yield Client(create(site)), tokens, site
+    with Site(settings.load_settings(directory)) as site:
+        ingest_collection(site, "maps")
+        ingest_collection(site, "night")
+        tokens = {name: site.store.users.add_account(name) for name in ("anna", "bert")}
+        yield Client(create_application(site)), tokens, site
 
 
 def asked(place: tuple[Client, dict[str, str], Site], query: str = QUERY, *, method: str = "GET", who: str = "", more: dict[str, str] | None = None, **given: str) -> Answer:  # fmt: skip
@@ -183,7 +183,7 @@ def test_what_is_told_beforehand_and_ranges(place: Any, kind: str) -> None:
     tag = whole.headers["etag"]
     assert not tag.startswith("W/")
     size = len(whole.body)
-    known = place[2].kept(Sums, place[2].settings.var / "crc32")
+    known = place[2].get_or_create(CrcCache, place[2].settings.var_directory / "crc32")
     known.__init__()  # nothing is known of what was read before
     for start, stop in [(0, 1), (size - 1, size), (31, 33), (6000, 400_000), (size - 900, size), *((at, at + 700) for at in range(0, size, 50_021))]:  # fmt: skip
         part = asked(place, FORMAT=kind, more={"range": f"bytes={start}-{min(stop, size) - 1}", "if-range": tag})
@@ -208,18 +208,19 @@ def test_other_programs_read_them(place: Any, tmp_path: Path, kind: str, words: 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_large_ones(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """ZIP64, long names and many files, with bounds that a test can reach."""
-    monkeypatch.setattr(packing, "LARGE", 3000)
-    monkeypatch.setattr(packing, "MANY", 5)
+    monkeypatch.setattr(packing, "ZIP64_THRESHOLD", 3000)
+    monkeypatch.setattr(packing, "ZIP64_MEMBER_THRESHOLD", 5)
     made = {f"{'long/' * (at * 9)}{at}é.dat": os.urandom(at * 900) for at in range(7)}
     members = [
-        Member(name, len(body), -1.0 if at == 3 else 1e9 + at, hashlib.sha256(body).hexdigest(), lambda a, b, body=body: iter((body[a:b],)))  # type: ignore[misc]
+        ArchiveMember(name, len(body), -1.0 if at == 3 else 1e9 + at, hashlib.sha256(body).hexdigest(), lambda a, b, body=body: iter((body[a:b],)))  # type: ignore[misc]
         for at, (name, body) in enumerate(made.items())
     ]  # fmt: skip
-    packed = (Zip if kind == "zip" else Tar)(members, Sums())
-    whole = b"".join(filter(None, packed.part(0, packed.size)))
+    packed = (ZipLayout if kind == "zip" else TarLayout)(members, CrcCache())
+    whole = b"".join(filter(None, packed.write_range(0, packed.size)))
     assert len(whole) == packed.size
     assert all(
-        b"".join(filter(None, packed.part(at, at + 333))) == whole[at : at + 333] for at in range(0, packed.size, 333)
+        b"".join(filter(None, packed.write_range(at, at + 333))) == whole[at : at + 333]
+        for at in range(0, packed.size, 333)
     )
     if kind == "zip":
         with zipfile.ZipFile(io.BytesIO(whole)) as opened:
@@ -233,10 +234,10 @@ def test_rows_that_say_another_port_lead_to_the_same_files(place: Any, monkeypat
     """They were written at their ingest; `hven serve --port` is another address."""
     _, _, site = place
     monkeypatch.setenv("HVEN_PORT", "9471")
-    with Site(settings.load(site.settings.directory)) as moved:
-        assert moved.settings.url != site.settings.url
+    with Site(settings.load_settings(site.settings.directory)) as moved:
+        assert moved.settings.site_url != site.settings.site_url
         given = {"QUERY": "SELECT access_url FROM maps.shown ORDER BY obs_id", "FORMAT": "tar"}
-        answer = Client(create(moved)).get("/archive", **given)
+        answer = Client(create_application(moved)).get("/archive", **given)
         with tarfile.open(fileobj=io.BytesIO(answer.body)) as tar:
             sizes = sorted(one.size for one in tar)
     assert {len(body) for body in FILES.values()} <= set(sizes)
@@ -245,40 +246,40 @@ def test_rows_that_say_another_port_lead_to_the_same_files(place: Any, monkeypat
 def test_sums_outlast_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torn lines are none; of a file that is too large the newer half stays; where nothing can be written, a process knows its own."""
     place, names = tmp_path / "crc32", [hashlib.sha256(str(at).encode()).hexdigest() for at in range(40)]
-    one, other = Sums(place), Sums(place)
+    one, other = CrcCache(place), CrcCache(place)
     for at, name in enumerate(names):
-        assert other.find(name) is None
-        one.keep(name, at)
-        assert other.find(name) == at
+        assert other.find_crc(name) is None
+        one.store_crc(name, at)
+        assert other.find_crc(name) == at
     with place.open("ab") as file:
         file.write(b"\0" * 9)
-    one.keep(names[0], 99)
-    assert (Sums(place).find(names[39]), Sums(place).find(names[0])) == (39, 0)
-    monkeypatch.setattr(sums, "MOST", 1000)
-    assert [Sums(place).find(names[at]) for at in (0, 20, 39)] == [None, None, 39]
+    one.store_crc(names[0], 99)
+    assert (CrcCache(place).find_crc(names[39]), CrcCache(place).find_crc(names[0])) == (39, 0)
+    monkeypatch.setattr(sums, "MAX_FILE_BYTES", 1000)
+    assert [CrcCache(place).find_crc(names[at]) for at in (0, 20, 39)] == [None, None, 39]
     assert place.stat().st_size <= 500
-    one.keep(names[1], 7)
-    assert other.find(names[1]) == 1  # as it knew it
-    assert Sums(place).find(names[1]) == 7
-    lost = Sums(tmp_path / "none" / "crc32")
-    lost.keep(names[0], 5)
-    assert (lost.find(names[0]), lost.find(names[1])) == (5, None)
+    one.store_crc(names[1], 7)
+    assert other.find_crc(names[1]) == 1  # as it knew it
+    assert CrcCache(place).find_crc(names[1]) == 7
+    lost = CrcCache(tmp_path / "none" / "crc32")
+    lost.store_crc(names[0], 5)
+    assert (lost.find_crc(names[0]), lost.find_crc(names[1])) == (5, None)
 
 
 def test_files_without_checksums_are_not_taken_for_each_other() -> None:
     """Of the same size and time, which stand for their content."""
     bodies = [b"abc", b"def"]
-    members = [Member(f"{at}.dat", 3, 1e9, "3-0", lambda a, b, body=body: iter((body[a:b],))) for at, body in enumerate(bodies)]  # type: ignore[misc]  # fmt: skip
+    members = [ArchiveMember(f"{at}.dat", 3, 1e9, "3-0", lambda a, b, body=body: iter((body[a:b],))) for at, body in enumerate(bodies)]  # type: ignore[misc]  # fmt: skip
     for _ in range(2):
-        packed = Zip(members, Sums())
-        with zipfile.ZipFile(io.BytesIO(b"".join(filter(None, packed.part(0, packed.size))))) as opened:
+        packed = ZipLayout(members, CrcCache())
+        with zipfile.ZipFile(io.BytesIO(b"".join(filter(None, packed.write_range(0, packed.size))))) as opened:
             assert [opened.read(one) for one in opened.namelist()] == bodies
 
 
 def test_what_is_not_in_it_is_listed(place: Any) -> None:
     """A file of another site, one that is locked, one that there is not, one that was changed, one that a link leads out of the site by."""
-    base = place[2].settings.url
-    folder = place[2].settings.collections / "maps"
+    base = place[2].settings.site_url
+    folder = place[2].settings.collections_directory / "maps"
     (folder / "previews/a.png").write_bytes(b"another")
     wanted = [
         "https://elsewhere.example/x.fits",
@@ -318,7 +319,11 @@ def test_what_is_not_in_it_is_listed(place: Any) -> None:
 
 def test_a_file_that_is_taken_is_on_record(place: Any) -> None:
     def noted() -> list[tuple[str, Any]]:
-        return [(one.by, one.facts["file"]) for one in place[2].store.grants.audit() if one.what == "file taken"]
+        return [
+            (one.by, one.facts["file"])
+            for one in place[2].store.grants.list_audit_entries()
+            if one.what == "file taken"
+        ]
 
     before = noted()
     query = "SELECT * FROM night.main ORDER BY id"
@@ -335,7 +340,7 @@ def test_what_is_not_in_memory_is_waited_for(place: Any) -> None:
         raise BlockingIOError
 
     whole = asked(place, FORMAT="tar").body
-    read = filed.os.pread
+    read = collection_files.os.pread
     threads = set()
 
     def noted(*what: Any) -> bytes:
@@ -343,8 +348,8 @@ def test_what_is_not_in_memory_is_waited_for(place: Any) -> None:
         return read(*what)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(filed.os, "preadv", none)
-        patch.setattr(filed.os, "pread", noted)
+        patch.setattr(collection_files.os, "preadv", none)
+        patch.setattr(collection_files.os, "pread", noted)
         assert asked(place, FORMAT="tar").body == whole
         assert threads
         assert threading.get_ident() not in threads
@@ -352,10 +357,10 @@ def test_what_is_not_in_memory_is_waited_for(place: Any) -> None:
 
 def test_a_file_that_changes_on_its_way_breaks_it_off(place: Any) -> None:
     """What left is no archive; who asks again gets one that says so, and whose tag is another."""
-    path = place[2].settings.collections / "maps/maps/b.fits"
+    path = place[2].settings.collections_directory / "maps/maps/b.fits"
     whole = asked(place)
     stat = path.stat()
-    real = filed.os.preadv
+    real = collection_files.os.preadv
 
     def changing(file: int, room: list[bytearray], at: int, how: int) -> int:
         if at:
@@ -363,8 +368,8 @@ def test_a_file_that_changes_on_its_way_breaks_it_off(place: Any) -> None:
         return real(file, room, at, how)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(filed.os, "preadv", changing)
-        with pytest.raises(Unavailable, match="changed since it was published"):
+        patch.setattr(collection_files.os, "preadv", changing)
+        with pytest.raises(StorageUnavailableError, match="changed since it was published"):
             asked(place)
     again = asked(place, more={"range": "bytes=100-", "if-range": whole.headers["etag"]})
     assert again.status == 200

@@ -6,17 +6,19 @@ import pyarrow as pa
 import pytest
 from asking import Client
 
-from hven.app._server import create
-from hven.testing.site import publish, tiny_site
+from hven.app._server import create_application
+from hven.testing.site import publish_rows, tiny_site
 
 
 @pytest.fixture
 def past(tmp_path):
     with tiny_site(tmp_path, {"a.t": pa.table({"id": pa.array([1], pa.int32())})}) as site:
-        first = site.store.pointers()[1]["a.t"]
-        publish(site, site.current().published["a.t"].table, pa.table({"id": pa.array([1, 2], pa.int32())}))
-        site.refresh()
-        yield Client(create(site)), first
+        first = site.store.read_pointers()[1]["a.t"]
+        publish_rows(
+            site, site.get_published_state().tables_by_name["a.t"].table, pa.table({"id": pa.array([1, 2], pa.int32())})
+        )
+        site.refresh_published_state()
+        yield Client(create_application(site)), first
 
 
 def ask(client, **params):

@@ -20,12 +20,12 @@ from asking import Answer, Client
 from lxml import etree
 from made_stars import HIDDEN, STARS, rows
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.jobs._worker import run_next
-from hven.services.uws import Waiting
+from hven.services.uws import PhaseChangeWaiter
 from hven.site import Site
-from hven.site.auth import Reader
-from hven.testing.policies import half_hidden
+from hven.site.auth import Principal
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 from needs import need_program
 from shared import shared
@@ -45,7 +45,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 def made(client: Client, **params: object) -> str:
@@ -136,7 +136,7 @@ def test_an_error_is_told_as_in_sync(client: Client, site: Site) -> None:
         == error(client.post("/tap/sync", LANG="ADQL", QUERY="SELECT magg FROM stars.main")).partition(" [request")[0]
     )
     assert client.get(f"{path}/results/result").status == 404
-    assert not list((site.settings.var / "jobs").glob("*/*"))
+    assert not list((site.settings.var_directory / "jobs").glob("*/*"))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_what_cannot_be_run_ends_in_error(client: Client, site: Site, params: di
 
 def test_a_query_that_fails_after_many_rows_is_an_error_in_every_format(tmp_path: Path) -> None:
     with tiny_site(tmp_path, {"stars.main": (STARS, rows(200_000))}) as site:
-        client = Client(create(site))
+        client = Client(create_application(site))
         last = client.post(
             "/tap/sync", LANG="ADQL", QUERY="SELECT number FROM stars.main", RESPONSEFORMAT="csv"
         ).text.split()[-1]
@@ -202,7 +202,7 @@ def test_an_upload_is_kept_until_the_job_runs(client: Client, site: Site) -> Non
     found = etree.fromstring(client.get(f"{path}/results/result").body)
     assert found.find(".//{*}INFO[@name='QUERY_STATUS']").get("value") == "OK"
     client.ask("DELETE", path)
-    assert not list((site.settings.var / "jobs").iterdir())
+    assert not list((site.settings.var_directory / "jobs").iterdir())
 
 
 # --- changing -------------------------------------------------------------------------------------------------
@@ -302,13 +302,13 @@ def test_a_job_is_deleted_either_way(client: Client, site: Site) -> None:
     for way in ("DELETE", "POST"):
         path = made(client, PHASE="RUN")
         run_next(site)
-        assert list((site.settings.var / "jobs").glob("*/result-1.*"))
+        assert list((site.settings.var_directory / "jobs").glob("*/result-1.*"))
         answer = client.ask("DELETE", path) if way == "DELETE" else client.post(path, ACTION="DELETE")
         assert (answer.status, answer.headers["location"]) == (303, f"{HOST}/tap/async")
         for part in ("", "/phase", "/results", "/results/result", "/error", "/parameters"):
             assert client.get(path + part).status == 404
         assert client.ask("DELETE", path).status == client.post(f"{path}/phase", PHASE="RUN").status == 404
-        assert not list((site.settings.var / "jobs").iterdir())
+        assert not list((site.settings.var_directory / "jobs").iterdir())
     assert len(etree.fromstring(client.get("/tap/async").body)) == 0
 
 
@@ -332,7 +332,7 @@ def test_what_is_no_way_to_ask_is_refused(client: Client) -> None:
 
 
 def test_the_value_of_a_parameter_is_counted_as_it_comes(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hven.services.uws.FORM_MOST", 1000)
+    monkeypatch.setattr("hven.services.uws.MAX_FORM_BYTES", 1000)
     path = f"{made(client)}/parameters/QUERY"
     before = text(client, path)
     refused = client.ask("PUT", path, body=b"x" * 1001)
@@ -367,7 +367,7 @@ def test_the_list_is_filtered(client: Client, site: Site) -> None:
     assert listed("?PHASE=QUEUED") == ["n1"]
     assert listed("?phase=ABORTED&Phase=QUEUED") == ["n3", "n1"]
     assert listed("?PHASE=PENDING&LAST=1") == ["n4"]
-    site.store.jobs.change(paths[0].rpartition("/")[2], among=("PENDING",), phase="ARCHIVED")
+    site.store.jobs.update_job(paths[0].rpartition("/")[2], allowed_phases=("PENDING",), phase="ARCHIVED")
     assert listed() == ["n4", "n3", "n2", "n1"]
     assert listed("?PHASE=ARCHIVED") == ["n0"]
     for bad in ("PHASE=LOST", "LAST=0", "LAST=-3", "LAST=x", "AFTER=yesterday"):
@@ -472,7 +472,7 @@ def test_wait_ends_when_the_job_is_destroyed(client: Client) -> None:
 
 
 def test_a_hundred_wait_for_one_look(site: Site) -> None:
-    app = create(site)
+    app = create_application(site)
     path = made(Client(app), PHASE="RUN")
 
     async def one() -> bytes:
@@ -499,7 +499,9 @@ def test_a_hundred_wait_for_one_look(site: Site) -> None:
         tasks = [asyncio.create_task(one()) for _ in range(100)]
         await asyncio.sleep(0.5)
         assert not any(task.done() for task in tasks)
-        await asyncio.to_thread(site.store.jobs.change, path.rpartition("/")[2], among=("QUEUED",), phase="ABORTED")
+        await asyncio.to_thread(
+            site.store.jobs.update_job, path.rpartition("/")[2], allowed_phases=("QUEUED",), phase="ABORTED"
+        )
         return await asyncio.wait_for(asyncio.gather(*tasks), 25)
 
     assert all(b"<phase>ABORTED</phase>" in body for body in asyncio.run(all_of_them()))
@@ -507,16 +509,16 @@ def test_a_hundred_wait_for_one_look(site: Site) -> None:
 
 def test_who_comes_with_a_phase_that_was_left_is_told_at_once(site: Site) -> None:
     """Somebody read QUEUED, the job was aborted and those who waited were told: who comes only then may not wait for ever."""
-    jobs = [made(Client(create(site)), PHASE="RUN").rpartition("/")[2] for _ in range(2)]
+    jobs = [made(Client(create_application(site)), PHASE="RUN").rpartition("/")[2] for _ in range(2)]
 
     async def seen() -> None:
-        waiting = Waiting(site, CapacityLimiter(2))
-        other = asyncio.create_task(waiting.changed(jobs[1], "QUEUED"))  # so that the looks go on
-        first = asyncio.create_task(waiting.changed(jobs[0], "QUEUED"))
+        waiting = PhaseChangeWaiter(site, CapacityLimiter(2))
+        other = asyncio.create_task(waiting.wait_for_change(jobs[1], "QUEUED"))  # so that the looks go on
+        first = asyncio.create_task(waiting.wait_for_change(jobs[0], "QUEUED"))
         await asyncio.sleep(0.3)
-        await asyncio.to_thread(site.store.jobs.change, jobs[0], among=("QUEUED",), phase="ABORTED")
+        await asyncio.to_thread(site.store.jobs.update_job, jobs[0], allowed_phases=("QUEUED",), phase="ABORTED")
         await asyncio.wait_for(first, 25)
-        await asyncio.wait_for(waiting.changed(jobs[0], "QUEUED"), 25)
+        await asyncio.wait_for(waiting.wait_for_change(jobs[0], "QUEUED"), 25)
         assert not other.done()
         other.cancel()
 
@@ -528,7 +530,7 @@ def test_who_comes_with_a_phase_that_was_left_is_told_at_once(site: Site) -> Non
 
 def test_a_users_jobs_are_theirs_alone(site: Site) -> None:
     who = {"name": "tycho"}
-    client = Client(create(site, reader=lambda _: Reader(name=who["name"])))
+    client = Client(create_application(site, reader=lambda _: Principal(name=who["name"])))
     path = made(client, PHASE="RUN", RESPONSEFORMAT="csv")
     run_next(site)
     assert job(client, path).findtext(f"{UWS}ownerId") == text(client, f"{path}/owner") == "tycho"
@@ -550,15 +552,15 @@ def test_a_users_jobs_are_theirs_alone(site: Site) -> None:
 
 
 def test_a_job_sees_what_its_owner_may(site: Site) -> None:
-    client = Client(create(site, reader=lambda _: Reader(name="curator", groups=frozenset({"owner"}))))
+    client = Client(create_application(site, reader=lambda _: Principal(name="curator", groups=frozenset({"owner"}))))
     path = made(client, QUERY="SELECT COUNT(*) AS n FROM secret.main", RESPONSEFORMAT="csv", PHASE="RUN")
     run_next(site)
     assert client.get(f"{path}/results/result").text.split() == ["n", "2000"]
 
 
 def test_a_job_runs_under_the_policies_of_the_site(site: Site) -> None:
-    policies = half_hidden("number")
-    client = Client(create(site, policies=policies))
+    policies = build_half_hidden_policies("number")
+    client = Client(create_application(site, policies=policies))
     path = made(client, QUERY="SELECT COUNT(*) AS n FROM stars.main", RESPONSEFORMAT="csv", PHASE="RUN")
     run_next(site, policies=policies)
     assert client.get(f"{path}/results/result").text.split() == ["n", "1000"]

@@ -12,13 +12,13 @@ import pytest
 from asking import Client
 from lxml import etree
 
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.ingest.sync import sync
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
 from hven.site import Site
-from hven.site.auth._permit import OWNER
-from hven.testing.policies import half_hidden
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.policies import build_half_hidden_policies
+from hven.testing.site import open_site_with_descriptor
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 STARS = """
@@ -43,16 +43,16 @@ tables:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Three publications: the first one, one of the open table, one of the private table alone; then the open one is set back."""
     directory = tmp_path_factory.mktemp("news")
-    with site_with(
+    with open_site_with_descriptor(
         directory, STARS, {"a.csv": "id,n\n1,1\n2,2\n3,3\n", "b.csv": "id\n1\n3\n"}, keep_snapshots=5
     ) as made:
         place = directory / "collections" / "stars"
-        ingest(made, "stars")
+        ingest_collection(made, "stars")
         (place / "a.csv").write_text("id,n\n1,2\n3,3\n4,4\n5,5\n")
-        sync(made, "stars")
+        sync_collection(made, "stars")
         (place / "b.csv").write_text("id\n2\n3\n")
-        sync(made, "stars")
-        made.refresh()
+        sync_collection(made, "stars")
+        made.refresh_published_state()
         yield made
 
 
@@ -90,7 +90,7 @@ def judged(feed: etree._Element) -> None:
 
 
 def test_what_everybody_is_told(site: Site) -> None:
-    feed = read(Client(create(site)))
+    feed = read(Client(create_application(site)))
     judged(feed)
     assert entries(feed) == ["main: 2 rows added, 1 changed, 1 removed", "main: 3 rows"]
     assert feed.findtext(f"{ATOM}rights") == "CC-BY-4.0"
@@ -98,7 +98,7 @@ def test_what_everybody_is_told(site: Site) -> None:
 
 
 def test_the_owner_is_told_of_private_tables(site: Site) -> None:
-    feed = read(Client(create(site, reader=lambda _: OWNER)))
+    feed = read(Client(create_application(site, reader=lambda _: OWNER_PRINCIPAL)))
     judged(feed)
     assert entries(feed) == [
         "secret: 1 row added, 0 changed, 1 removed",
@@ -108,11 +108,14 @@ def test_the_owner_is_told_of_private_tables(site: Site) -> None:
 
 
 def test_counts_are_not_told_to_who_sees_some_rows(site: Site) -> None:
-    assert entries(read(Client(create(site, policies=half_hidden("n"))))) == ["main: published", "main: published"]
+    assert entries(read(Client(create_application(site, policies=build_half_hidden_policies("n"))))) == [
+        "main: published",
+        "main: published",
+    ]
 
 
 def test_entries_lead_to_what_changed(site: Site) -> None:
-    client = Client(create(site))
+    client = Client(create_application(site))
     links = [link.get("href") for link in read(client).iter(f"{ATOM}link") if link.get("rel") == "related"]
     assert len(links) == 1
     address = urlsplit(links[0])
@@ -120,9 +123,9 @@ def test_entries_lead_to_what_changed(site: Site) -> None:
 
 
 def test_ids_stay_and_nothing_new_is_not_sent_again(site: Site) -> None:
-    client = Client(create(site))
+    client = Client(create_application(site))
     answer = client.get("/collections/stars/changes.atom")
-    again = Client(create(site)).ask(
+    again = Client(create_application(site)).ask(
         "GET", "/collections/stars/changes.atom", headers={"if-none-match": answer.headers["etag"]}
     )
     assert again.status == 304
@@ -132,7 +135,7 @@ def test_ids_stay_and_nothing_new_is_not_sent_again(site: Site) -> None:
 
 
 def test_the_page_links_it_and_others_have_none(site: Site) -> None:
-    client = Client(create(site))
+    client = Client(create_application(site))
     page = client.ask("GET", "/collections/stars", headers={"accept": "text/html"}).text
     assert '<link rel="alternate" type="application/atom+xml"' in page
     assert "/collections/stars/changes.atom" in page
@@ -140,7 +143,7 @@ def test_the_page_links_it_and_others_have_none(site: Site) -> None:
 
 
 def test_rss_says_the_same(site: Site) -> None:
-    client = Client(create(site))
+    client = Client(create_application(site))
     answer = client.get("/collections/stars/changes.rss")
     assert answer.headers["content-type"] == "application/rss+xml; charset=utf-8"
     channel = etree.fromstring(answer.body).find("channel")
@@ -160,13 +163,15 @@ def test_rss_says_the_same(site: Site) -> None:
 
 
 def test_set_back(tmp_path: Path) -> None:
-    with site_with(tmp_path, STARS, {"a.csv": "id,n\n1,1\n", "b.csv": "id\n1\n"}, keep_snapshots=5) as made:
-        ingest(made, "stars")
+    with open_site_with_descriptor(
+        tmp_path, STARS, {"a.csv": "id,n\n1,1\n", "b.csv": "id\n1\n"}, keep_snapshots=5
+    ) as made:
+        ingest_collection(made, "stars")
         (tmp_path / "collections" / "stars" / "a.csv").write_text("id,n\n1,2\n")
-        sync(made, "stars")
-        made.store.rollback("stars")
-        made.refresh()
-        assert entries(read(Client(create(made)))) == [
+        sync_collection(made, "stars")
+        made.store.roll_back("stars")
+        made.refresh_published_state()
+        assert entries(read(Client(create_application(made)))) == [
             "main: set back",
             "main: 0 rows added, 1 changed, 0 removed",
             "main: 1 row",

@@ -26,20 +26,20 @@ ASK = """
 import json, resource, sys
 from pathlib import Path
 from asking import Client
-from hven.app._server import create
-from hven.formats.pictures import _thinning
-from hven.ingest import ingest
-from hven.model.settings import load
+from hven.app._server import create_application
+from hven.formats.pictures import _downsampling
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
 from hven.site import Site
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-_thinning.READ_SECONDS = 2.0
-with Site(load(Path(sys.argv[1]), {})) as site:
-    ingest(site, "bombs")
-    site.refresh()
-    client = Client(create(site))
+_downsampling.READ_TIMEOUT_SECONDS = 2.0
+with Site(load_settings(Path(sys.argv[1]), {})) as site:
+    ingest_collection(site, "bombs")
+    site.refresh_published_state()
+    client = Client(create_application(site))
     client.get("/collections/bombs/preview/data/plain.png")
     found = {}
     for name in sys.argv[2:]:

@@ -15,8 +15,8 @@ from lxml import etree
 from made_stars import STARS, rows
 
 from clocks import Moved
-from hven.app._server import create
-from hven.app._server.identity import REMEMBERED
+from hven.app._server import create_application
+from hven.app._server.identification import CREDENTIAL_CACHE_SECONDS
 from hven.site import Site
 from hven.testing.site import tiny_site
 
@@ -34,7 +34,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 def basic(name: str, secret: str) -> dict[str, str]:
@@ -56,7 +56,7 @@ def test_where_nobody_has_an_account_nobody_is_asked(client: Client) -> None:
 
 
 def test_capabilities_say_how_to_log_in_and_as_whom_one_is(client: Client, site: Site) -> None:
-    token = site.store.users.add("anna")
+    token = site.store.users.add_account("anna")
     for path in CAPABILITIES:
         for method in ("GET", "HEAD"):
             free, mine = client.ask(method, path), client.ask(method, path, headers=basic("anna", token))
@@ -78,7 +78,7 @@ def test_capabilities_say_how_to_log_in_and_as_whom_one_is(client: Client, site:
 
 def test_the_steps_of_starlink(client: Client, site: Site, clock: Moved) -> None:
     """HEAD of the capabilities, a challenge, its address with name and password, the cookie with each request."""
-    token = site.store.users.add("anna")
+    token = site.store.users.add_account("anna")
     assert PASSWORD in client.ask("HEAD", "/tap/capabilities").headers["www-authenticate"]
     body = urlencode({"username": "anna", "password": token}).encode()
     made = client.ask("POST", "/login", body=body, headers=FORM)
@@ -90,7 +90,7 @@ def test_the_steps_of_starlink(client: Client, site: Site, clock: Moved) -> None
         assert (answer.status, answer.headers["x-vo-authenticated"], answer.text.split()) == (200, "anna", ["n", "2"])
     assert client.ask("HEAD", "/tap/capabilities", headers=cookie).headers["x-vo-authenticated"] == "anna"
     client.ask("POST", "/logout", headers=cookie)
-    clock.move(REMEMBERED)
+    clock.move(CREDENTIAL_CACHE_SECONDS)
     assert count(client, bearer).status == 401, "it was the same session"
     for wrong in ({"username": "anna", "password": "x"}, {"username": "bert", "password": token}, {"username": "anna"}):
         answer = client.ask("POST", "/login", body=urlencode(wrong).encode(), headers=FORM)
@@ -99,7 +99,7 @@ def test_the_steps_of_starlink(client: Client, site: Site, clock: Moved) -> None
 
 
 def test_a_login_by_basic(client: Client, site: Site) -> None:
-    token = site.store.users.add("anna")
+    token = site.store.users.add_account("anna")
     made = client.ask("GET", "/login", headers=basic("anna", token))
     assert (made.status, made.headers["x-vo-authenticated"]) == (200, "anna")
     assert count(client, {"cookie": made.headers["set-cookie"].partition(";")[0]}).status == 200
@@ -109,7 +109,7 @@ def test_a_login_by_basic(client: Client, site: Site) -> None:
 
 
 def test_each_scheme_has_a_switch(client: Client, site: Site) -> None:
-    token = site.store.users.add("anna")
+    token = site.store.users.add_account("anna")
     bearer = {"authorization": f"Bearer {token}"}
     site.settings = replace(site.settings, login=replace(site.settings.login, schemes=("Bearer", "ivoa_cookie")))
     assert client.get("/tap/capabilities").headers["www-authenticate"] == f'Bearer realm="hven", ivoa_cookie {PASSWORD}'
@@ -122,7 +122,7 @@ def test_each_scheme_has_a_switch(client: Client, site: Site) -> None:
 
 def test_a_closed_site(client: Client, site: Site) -> None:
     site.settings = replace(site.settings, login=replace(site.settings.login, required=True))
-    mine = basic("anna", site.store.users.add("anna"))
+    mine = basic("anna", site.store.users.add_account("anna"))
     for path in (*CAPABILITIES, "/tap/availability", "/health/live"):
         assert client.ask("HEAD", path).status == 200, path
         assert client.get(path).status == 200, path
@@ -140,7 +140,7 @@ def test_a_closed_site(client: Client, site: Site) -> None:
 
 
 def test_everything_that_is_told_to_a_reader_names_them_and_is_theirs(client: Client, site: Site) -> None:
-    mine = basic("anna", site.store.users.add("anna"))
+    mine = basic("anna", site.store.users.add_account("anna"))
     for path in (
         "/",
         "/login",

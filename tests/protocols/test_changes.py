@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from asking import Answer, Client
 
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.ingest.sync import sync
-from hven.ingest.sync.changes import sets
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
+from hven.ingest.sync.change_sets import list_change_sets
 from hven.site import Site
-from hven.site.auth._permit import OWNER, Access
-from hven.testing.policies import half_hidden
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL, DescriptorAccessPolicy
+from hven.testing.policies import build_half_hidden_policies
+from hven.testing.site import open_site_with_descriptor
 
 STARS = """
 collection: stars
@@ -80,25 +80,25 @@ class Made:
 
     def __init__(self, site: Site, path: Path) -> None:
         self.site, self.path = site, path
-        self.all = Client(create(site))
-        self.policies = half_hidden("n")
-        self.half = Client(create(site, policies=self.policies))
-        self.owner = Client(create(site, policies=self.policies, reader=lambda _: OWNER))
-        ingest(site, "stars")
-        site.refresh()
+        self.all = Client(create_application(site))
+        self.policies = build_half_hidden_policies("n")
+        self.half = Client(create_application(site, policies=self.policies))
+        self.owner = Client(create_application(site, policies=self.policies, reader=lambda _: OWNER_PRINCIPAL))
+        ingest_collection(site, "stars")
+        site.refresh_published_state()
         self.first, self.first_half = state(self.all), state(self.half)
         path.write_text(text(SECOND))
 
     def second(self, how: object) -> None:
         how(self.site, "stars")  # type: ignore[operator]
-        self.site.refresh()
+        self.site.refresh_published_state()
 
 
-@pytest.fixture(scope="module", params=[sync, ingest], ids=["sync", "ingest"])
+@pytest.fixture(scope="module", params=[sync_collection, ingest_collection], ids=["sync", "ingest"])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     """Both states are kept; a full ingest leaves no change set."""
     directory = tmp_path_factory.mktemp("site")
-    with site_with(directory, STARS, {"a.csv": text(FIRST)}, keep_snapshots=3) as site:
+    with open_site_with_descriptor(directory, STARS, {"a.csv": text(FIRST)}, keep_snapshots=3) as site:
         found = Made(site, directory / "collections" / "stars" / "a.csv")
         found.second(request.param)
         yield found
@@ -145,12 +145,14 @@ def test_a_state_seen_under_other_rules_is_no_beginning(made: Made) -> None:
         assert answer.status == 410
         assert "read the whole table" in answer.text
     # embargoes that end change what a policy says, and with it the name of the state
-    third = Client(create(made.site, policies=(Access(), *half_hidden("id")[1:])))
+    third = Client(
+        create_application(made.site, policies=(DescriptorAccessPolicy(), *build_half_hidden_policies("id")[1:]))
+    )
     assert third.get("/changes/stars.main", since=made.first_half).status == 410
 
 
 def test_times_are_states_too(made: Made) -> None:
-    events = made.site.store.history("stars")
+    events = made.site.store.list_events("stars")
     assert listed(made.half.get("/changes/stars.main", since=events[-1].at, RESPONSEFORMAT="csv")) == HALF
     assert listed(made.all.get("/changes/stars.main", since=events[-1].run, RESPONSEFORMAT="csv")) == EVERYBODY
     assert made.all.get("/changes/stars.main", since="2001-01-01").status == 410
@@ -207,30 +209,30 @@ def test_tables_without_a_feed(made: Made) -> None:
         made.all.get("/changes/stars.secret").text.replace("secret", "none")[:200]
         == made.all.get("/changes/stars.none").text[:200]
     )
-    assert made.owner.get("/changes/stars.secret", since=made.site.store.history("stars")[-1].at).status == 200
+    assert made.owner.get("/changes/stars.secret", since=made.site.store.list_events("stars")[-1].at).status == 200
 
 
 def test_when_snapshots_are_gone(tmp_path: Path) -> None:
     """Who sees all rows needs no old rows; of others it cannot be said what they saw."""
-    with site_with(tmp_path, STARS, {"a.csv": text(FIRST)}, keep_snapshots=1) as site:
+    with open_site_with_descriptor(tmp_path, STARS, {"a.csv": text(FIRST)}, keep_snapshots=1) as site:
         made = Made(site, tmp_path / "collections" / "stars" / "a.csv")
-        made.second(sync)
+        made.second(sync_collection)
         made.path.write_text(text(SECOND).replace("h,x", "H,x"))
-        made.second(sync)
+        made.second(sync_collection)
         made.path.write_text(text(SECOND).replace("h,x", "HH,x"))
-        made.second(sync)
+        made.second(sync_collection)
         assert listed(made.all.get("/changes/stars.main", since=made.first, RESPONSEFORMAT="csv")) == EVERYBODY
         answer = made.half.get("/changes/stars.main", since=made.first_half)
         assert answer.status == 410
         assert "ask without `since`" in answer.text
         for path in (tmp_path / "var").rglob("changes/stars.main/*.arrow"):
             path.unlink()
-        assert Client(create(site)).get("/changes/stars.main", since=made.first).status == 410
+        assert Client(create_application(site)).get("/changes/stars.main", since=made.first).status == 410
 
 
 def test_big_tables_are_not_compared_for_a_reader(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hven.ingest.sync.feed.MOST", 10)
-    kept = bool(sets(made.site, "stars.main"))
-    answer = Client(create(made.site)).get("/changes/stars.main", since=made.first)
+    monkeypatch.setattr("hven.ingest.sync.change_feeds.MAX_COMPARED_ROWS", 10)
+    kept = bool(list_change_sets(made.site, "stars.main"))
+    answer = Client(create_application(made.site)).get("/changes/stars.main", since=made.first)
     assert answer.status == (200 if kept else 410)
     assert kept or "are not compared" in answer.text

@@ -15,7 +15,7 @@ from astropy.io.votable import parse
 from lxml import etree
 from made_stars import STARS, rows
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.engines.duckdb.engine import DuckEngine
 from hven.testing.site import tiny_site
 
@@ -46,7 +46,7 @@ def test_a_cone_where_the_table_has_nothing_is_answered_without_a_look_at_its_ro
     ra, dec = stars["ra"].to_numpy(), stars["dec"].to_numpy()
     north = stars.filter(pa.array((dec > 20) & (ra > 10)))
     with tiny_site(tmp_path, {"stars.main": (STARS, north)}) as site:
-        asked = Client(create(site))
+        asked = Client(create_application(site))
 
         def answers(dec: int) -> list[int]:
             texts = [
@@ -68,7 +68,7 @@ def test_a_cone_where_the_table_has_nothing_is_answered_without_a_look_at_its_ro
             return [one.body.count(b"\n") - 1 for one in texts]
 
         assert min(answers(50)) > 0
-        monkeypatch.setattr(DuckEngine, "run", lambda *_, **__: pytest.fail("DuckDB was asked"))
+        monkeypatch.setattr(DuckEngine, "run_sql", lambda *_, **__: pytest.fail("DuckDB was asked"))
         assert answers(-40) == [0, 0, 0]
 
 
@@ -99,13 +99,13 @@ def test_exactly_one_field_has_each_main_ucd(client: Client) -> None:
 
 
 def test_a_numeric_identifier_is_shown_as_text(tmp_path: Path) -> None:
-    numbered = STARS.having(
+    numbered = STARS.copy_with(
         primary=("number",),
-        columns=tuple(column.having(ucd=None) if column.name == "id" else column for column in STARS.columns),
+        columns=tuple(column.copy_with(ucd=None) if column.name == "id" else column for column in STARS.columns),
     )
     with tiny_site(tmp_path, {"stars.main": (numbered, rows(300))}) as site:
         for params in ({"SR": 60}, {"SR": 0}, {"SR": 180, "MAXREC": 5}, {"SR": 60, "RESPONSEFORMAT": "votable"}):
-            answer = Client(create(site)).get("/cone/stars.main", RA=10, DEC=10, **params)
+            answer = Client(create_application(site)).get("/cone/stars.main", RA=10, DEC=10, **params)
             (field,) = etree.fromstring(answer.body).xpath("//v:FIELD[@ucd='ID_MAIN']", namespaces=V)
             assert (field.get("name"), field.get("datatype"), field.get("arraysize")) == ("number", "char", "*")
             found = parse(io.BytesIO(answer.body)).get_first_table().to_table()

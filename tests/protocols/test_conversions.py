@@ -12,8 +12,8 @@ from asking import Client
 from astropy.io import fits
 from astropy.io.votable import parse
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 
@@ -55,14 +55,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     (folder / "data" / "notes.txt").write_text("nothing")
     (folder / "data" / "broken.fits").write_bytes((folder / "data" / "one.fits").read_bytes()[:3000])
     (directory / "hven.toml").touch()
-    with Site(settings.load(directory)) as made:
-        ingest(made, "night")
+    with Site(settings.load_settings(directory)) as made:
+        ingest_collection(made, "night")
         yield made
 
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 AS = "/collections/night/as"
@@ -147,9 +147,9 @@ def test_what_is_read_with_a_label_must_be_the_reader_s_as_well(tmp_path: Path, 
     for name in ("free.img", "shut.img", "unlisted.dat"):
         (folder / "data" / name).write_bytes(bytes(range(12)))
     (tmp_path / "hven.toml").touch()
-    with Site(settings.load(tmp_path)) as site:
-        ingest(site, "night")
-        client = Client(create(site))
+    with Site(settings.load_settings(tmp_path)) as site:
+        ingest_collection(site, "night")
+        client = Client(create_application(site))
         answer = client.get(f"{AS}/fits/data/label.lbl")
         assert answer.status == status, answer.text
         if status == 200:
@@ -180,24 +180,24 @@ def test_what_is_made_of_a_label_and_its_data_changes_with_both(tmp_path: Path) 
         *(f"/collections/night/{face}/data/{name}" for face in ("as/fits", "preview", "cube") for name in ("free.lbl", "free.img")),
         "/soda/sync?TABLE=night.main&ID=a&PIXELS_1=1+2",
     ]  # fmt: skip
-    with Site(settings.load(tmp_path)) as site:
-        client = Client(create(site))
+    with Site(settings.load_settings(tmp_path)) as site:
+        client = Client(create_application(site))
 
         def tags() -> list[str]:
             answers = [client.get(one) for one in addresses]
             assert {one.status for one in answers} == {200}
             return [one.headers["etag"] for one in answers]
 
-        ingest(site, "night")
+        ingest_collection(site, "night")
         first = tags()
         assert tags() == first
         data.write_bytes(bytes(reversed(range(12))))
         assert {client.get(one).status for one in addresses} == {503}  # not what was published
-        ingest(site, "night")
+        ingest_collection(site, "night")
         second = tags()
         assert not {*first} & {*second}
         drawn = client.ask("GET", addresses[2], headers={"if-none-match": first[2]})
         assert drawn.status == 200
         label.write_text(LABEL.format(file="free.img").replace("UNSIGNED", "SIGNED").replace("\n", "\r\n"))
-        ingest(site, "night")
+        ingest_collection(site, "night")
         assert not {*second} & {*tags()}

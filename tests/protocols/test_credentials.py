@@ -14,13 +14,13 @@ from asking import Answer, Client
 from made_stars import STARS, rows
 
 from clocks import Moved
-from hven.app._server import create
-from hven.app._server.identity import REMEMBERED
-from hven.model.errors import NotFound, UserError
+from hven.app._server import create_application
+from hven.app._server.identification import CREDENTIAL_CACHE_SECONDS
+from hven.model.errors import NotFoundError, UserError
 from hven.site import Site
 from hven.site.auth import change_password
 from hven.site.auth import local as accounts
-from hven.site.store import Store
+from hven.site.store import StateStore
 from hven.testing.site import tiny_site
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -37,12 +37,12 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 @pytest.fixture
 def anna(site: Site) -> str:
-    return site.store.users.add("anna")
+    return site.store.users.add_account("anna")
 
 
 def basic(name: str, secret: str) -> dict[str, str]:
@@ -68,7 +68,7 @@ def test_a_token_from_the_page_to_its_end(client: Client, site: Site, anna: str,
     cookie = {"cookie": send(client, "/login", {}, username="anna", password=anna).headers["set-cookie"]}
     page = send(client, "/login/tokens", cookie, purpose="my <script>", scope="read", days="7")
     assert page.status == 200
-    (grant,) = site.store.grants.all("token")
+    (grant,) = site.store.grants.list_grants("token")
     assert (grant.subject, grant.role, grant.facts) == ("anna", "read", {"purpose": "my <script>"})
     assert grant.until == pytest.approx(time.time() + 7 * 86400, abs=60)
     token = page.text.split("<code>")[2].split("</code>")[0]
@@ -79,17 +79,17 @@ def test_a_token_from_the_page_to_its_end(client: Client, site: Site, anna: str,
     for proof in (bearer(token), basic("anna", token), {"cookie": f"hven_session={token}"}):
         assert (count(client, proof).status, count(client, proof).headers["x-vo-authenticated"]) == (200, "anna")
     assert count(client, basic("bert", token)).status == 401
-    bert = basic("bert", site.store.users.add("bert"))
+    bert = basic("bert", site.store.users.add_account("bert"))
     assert send(client, "/login/tokens/end", {**bert, **JSON}, id=grant.id).status == 404, "it is not his"
     assert send(client, "/login/tokens/end", cookie, id=grant.id).status == 303
-    clock.move(REMEMBERED)
+    clock.move(CREDENTIAL_CACHE_SECONDS)
     for proof in (bearer(token), basic("anna", token), {"cookie": f"hven_session={token}"}):
         assert count(client, proof).status == 401
-    assert token.partition(".")[2] not in repr(site.store.grants.audit())
+    assert token.partition(".")[2] not in repr(site.store.grants.list_audit_entries())
 
 
 def test_a_token_that_may_only_read(client: Client, site: Site, anna: str) -> None:
-    _, token = accounts.give_token(site.store, "anna", "read", 1, by="anna")
+    _, token = accounts.create_personal_token(site.store, "anna", "read", 1, created_by="anna")
     assert send(client, "/login", {}, username="anna", password=token).headers["x-vo-bearer"] == token, (
         "no more than it"
     )
@@ -108,7 +108,7 @@ def test_a_token_that_may_only_read(client: Client, site: Site, anna: str) -> No
         ):
             answer = client.ask(method, path, body=CSV, headers=mine)
             assert (answer.status, "may only read" in answer.text) == (403, True), path
-    _, whole = accounts.give_token(site.store, "anna", "all", 1, by="anna")
+    _, whole = accounts.create_personal_token(site.store, "anna", "all", 1, created_by="anna")
     assert client.ask("PUT", "/tap/user_tables/list", body=CSV, headers=bearer(whole)).status == 201
     assert send(client, "/login/tokens", {**bearer(whole), **JSON}).status == 403, (
         "a token makes none that lasts longer"
@@ -119,8 +119,8 @@ def test_a_token_that_may_only_read(client: Client, site: Site, anna: str) -> No
 
 def test_a_token_that_may_only_read_changes_its_own_jobs_alone(client: Client, site: Site, anna: str) -> None:
     """Not those of nobody, which are for whoever knows their names, nor those that the account began by other proof."""
-    _, token = accounts.give_token(site.store, "anna", "read", 1, by="anna")
-    _, other = accounts.give_token(site.store, "anna", "read", 1, by="anna")
+    _, token = accounts.create_personal_token(site.store, "anna", "read", 1, created_by="anna")
+    _, other = accounts.create_personal_token(site.store, "anna", "read", 1, created_by="anna")
     began = {"nobody": {}, "the account": bearer(anna), "the token": bearer(token)}
     for who, headers in began.items():
         made = send(client, "/tap/async", headers, LANG="ADQL", QUERY="SELECT 1 FROM stars.main")
@@ -146,36 +146,36 @@ def test_a_token_that_may_only_read_changes_its_own_jobs_alone(client: Client, s
 
 
 def test_tokens_that_hold_no_more(client: Client, site: Site, anna: str, clock: Moved) -> None:
-    _, brief = accounts.give_token(site.store, "anna", "all", 0.8 / 86400, by="anna")
+    _, brief = accounts.create_personal_token(site.store, "anna", "all", 0.8 / 86400, created_by="anna")
     assert count(client, bearer(brief)).status == 200
-    clock.move(0.8 + REMEMBERED)
+    clock.move(0.8 + CREDENTIAL_CACHE_SECONDS)
     told = count(client, bearer(brief))
     assert (told.status, "may be over" in told.text) == (401, True)
     page = client.ask("GET", "/", headers={"cookie": f"hven_session={brief}", "accept": "text/html"})
     assert (page.status, "Max-Age=0" in page.headers["set-cookie"]) == (200, True), "a browser sees that it is nobody"
     assert count(client, {"cookie": f"hven_session={brief}"}).status == 401, "a part would pass for all"
     assert send(client, "/login", {"cookie": f"hven_session={brief}"}, username="anna", password=anna).status == 200
-    grant, token = accounts.give_token(site.store, "anna", "all", 1, by="anna")
+    grant, token = accounts.create_personal_token(site.store, "anna", "all", 1, created_by="anna")
     assert count(client, bearer(token)).status == 200
-    site.store.users.remove("anna")
-    clock.move(REMEMBERED)
+    site.store.users.remove_account("anna")
+    clock.move(CREDENTIAL_CACHE_SECONDS)
     assert count(client, bearer(token)).status == count(client, bearer(anna)).status == 401
-    site.store.users.add("anna")
+    site.store.users.add_account("anna")
     assert count(client, bearer(token)).status == 401, "somebody else of the same name"
     for wrong in (grant.id, f"{grant.id}.", f".{token}", f"{grant.id}.{'x' * 43}", "x" * 8000, "\u00e9.\u00e9", ""):
         assert client.ask("GET", "/tap/tables", headers={"authorization": f"Bearer {wrong}"}).status in {401, 429}
 
 
 def test_a_token_ends_in_every_process(site: Site, anna: str, tmp_path: Path, clock: Moved) -> None:
-    here, other = accounts.Local(site.store, site.settings), Store(site.settings.var)
-    there = accounts.Local(other, site.settings)
-    grant, token = accounts.give_token(site.store, "anna", "read", 1, by="anna")
+    here, other = accounts.LocalIdentityProvider(site.store, site.settings), StateStore(site.settings.var_directory)
+    there = accounts.LocalIdentityProvider(other, site.settings)
+    grant, token = accounts.create_personal_token(site.store, "anna", "read", 1, created_by="anna")
     given = bearer(token)
     clock.move(0.3)
     for one in (here, there):
-        assert one.identify(given) == accounts.reader("anna", site.store, site.settings, "scope:read")
-    accounts.end_token(site.store, grant.id, by="owner")
-    clock.move(1 - REMEMBERED)
+        assert one.identify(given) == accounts.build_principal("anna", site.store, site.settings, "scope:read")
+    accounts.revoke_personal_token(site.store, grant.id, revoked_by="owner")
+    clock.move(1 - CREDENTIAL_CACHE_SECONDS)
     for one in (here, there):
         with pytest.raises(Exception, match="not valid"):
             one.identify(given)
@@ -185,25 +185,25 @@ def test_a_token_ends_in_every_process(site: Site, anna: str, tmp_path: Path, cl
 def test_what_cannot_be_given(site: Site, anna: str) -> None:
     for scope, days in (("write", 1.0), ("read", 0.0), ("read", -1.0), ("read", 367.0), ("read", float("nan"))):
         with pytest.raises(UserError):
-            accounts.give_token(site.store, "anna", scope, days, by="owner")
-    with pytest.raises(NotFound):
-        accounts.give_token(site.store, "bert", "read", 1, by="owner")
-    for number in range(accounts.TOKENS):
-        site.store.grants.add("token", subject="anna", role="read", by="owner", facts={"n": number})
+            accounts.create_personal_token(site.store, "anna", scope, days, created_by="owner")
+    with pytest.raises(NotFoundError):
+        accounts.create_personal_token(site.store, "bert", "read", 1, created_by="owner")
+    for number in range(accounts.MAX_TOKENS_PER_ACCOUNT):
+        site.store.grants.add_grant("token", subject="anna", role="read", actor="owner", facts={"n": number})
     with pytest.raises(UserError, match="100 tokens"):
-        accounts.give_token(site.store, "anna", "read", 1, by="owner")
+        accounts.create_personal_token(site.store, "anna", "read", 1, created_by="owner")
 
 
 def test_passwords(client: Client, site: Site, anna: str, clock: Moved) -> None:
     store = site.store
     session = {"cookie": send(client, "/login", {}, username="anna", password=anna).headers["set-cookie"]}
     assert count(client, basic("anna", SECRET)).status == 401
-    change_password(store, "anna", SECRET, by="owner")
+    change_password(store, "anna", SECRET, changed_by="owner")
     assert count(client, session).status == 401, "its sessions end"
-    raw = b"".join(path.read_bytes() for path in site.settings.var.glob("hven.sqlite*"))
+    raw = b"".join(path.read_bytes() for path in site.settings.var_directory.glob("hven.sqlite*"))
     assert SECRET.encode() not in raw
-    assert "argon2" not in repr(store.grants.audit()), "nor is the hash in the log"
-    assert [line.what for line in store.grants.audit()] == ["password given"]
+    assert "argon2" not in repr(store.grants.list_audit_entries()), "nor is the hash in the log"
+    assert [line.what for line in store.grants.list_audit_entries()] == ["password given"]
     for name in ("token", "password"):
         made = send(client, "/login", {}, **{"name" if name == "token" else "username": "anna", name: SECRET})
         assert made.status in {200, 303}
@@ -219,14 +219,14 @@ def test_passwords(client: Client, site: Site, anna: str, clock: Moved) -> None:
     ):
         assert count(client, wrong).status == 401
     assert send(client, "/login", {}, username="anna", password="x" * 1_000_000).status == 413
-    change_password(store, "anna", "another one, longer", by="owner")
-    clock.move(REMEMBERED)
+    change_password(store, "anna", "another one, longer", changed_by="owner")
+    clock.move(CREDENTIAL_CACHE_SECONDS)
     assert count(client, basic("anna", SECRET)).status == 401
     assert count(client, basic("anna", "another one, longer")).status == 200
-    change_password(store, "anna", "", by="owner")
-    assert store.grants.all("password") == []
+    change_password(store, "anna", "", changed_by="owner")
+    assert store.grants.list_grants("password") == []
     for password in ("short", "x" * 1025):
         with pytest.raises(UserError, match="10 to 1024"):
-            change_password(store, "anna", password, by="owner")
-    with pytest.raises(NotFound):
-        change_password(store, "bert", SECRET, by="owner")
+            change_password(store, "anna", password, changed_by="owner")
+    with pytest.raises(NotFoundError):
+        change_password(store, "bert", SECRET, changed_by="owner")

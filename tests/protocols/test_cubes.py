@@ -13,11 +13,11 @@ from asking import Client
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.formats.media import open_product
-from hven.ingest import ingest
-from hven.services._cube import cube_of, cubes
-from hven.testing.site import site_with
+from hven.ingest import ingest_collection
+from hven.services._cube_views import build_cube_view, list_cube_arrays
+from hven.testing.site import open_site_with_descriptor
 from needs import is_there
 from shared import shared
 
@@ -78,9 +78,9 @@ def client(tmp_path_factory):
     )
     for name in ("l1448_13co", "muse_Central_Datacube_bkg") if is_there("shared") else ():
         (folder / f"{name}.fits").write_bytes(shared(f"data/images/{name}.fits").read_bytes())
-    with site_with(directory, PAPER, {}) as site:
-        ingest(site, "maps")
-        found = Client(create(site))
+    with open_site_with_descriptor(directory, PAPER, {}) as site:
+        ingest_collection(site, "maps")
+        found = Client(create_application(site))
         found.folder = folder
         yield found
 
@@ -252,12 +252,16 @@ def test_dynamic_spectra_are_images_of_times_and_frequencies(tmp_path):
     wave = fits.BinTableHDU.from_columns([fits.Column("FREQ", "8D", "MHz", array=waves[None])])
     fits.HDUList([fits.PrimaryHDU(), wave, rows]).writeto(tmp_path / "cells.fits")
     with open_product(tmp_path / "cells.fits") as product:
-        one = cube_of(product, None, None, {})
-        assert [one.array.axes[at].kind for at in (one.through, *one.image)] == ["polarization", "time", "spectral"]
+        one = build_cube_view(product, None, None, {})
+        assert [one.array.axes[at].kind for at in (one.depth_axis, *one.image_axes)] == [
+            "polarization",
+            "time",
+            "spectral",
+        ]
     with open_product(shared("data/radio/ecallisto/BIR_20110607_062400_10.fit")) as product:
-        assert [one.cells for one in cubes(product)] == [0]
-        one = cube_of(product, None, None, {})
-        assert (one.through, [axis.kind for axis in one.array.axes]) == (None, ["spectral", "time"])
+        assert [one.source_part_index for one in list_cube_arrays(product)] == [0]
+        one = build_cube_view(product, None, None, {})
+        assert (one.depth_axis, [axis.kind for axis in one.array.axes]) == (None, ["spectral", "time"])
 
 
 def test_files_with_three_axes_lead_to_their_page_by_themselves(tmp_path):
@@ -276,9 +280,9 @@ def test_files_with_three_axes_lead_to_their_page_by_themselves(tmp_path):
     links:
       - {semantics: this, file: "{target.file}"}
 """
-    with site_with(tmp_path, PAPER + own, {"a.csv": rows}, public_url="http://vo.example") as site:
-        ingest(site, "maps")
-        client = Client(create(site))
+    with open_site_with_descriptor(tmp_path, PAPER + own, {"a.csv": rows}, public_url="http://vo.example") as site:
+        ingest_collection(site, "maps")
+        client = Client(create_application(site))
         names = rows.split()[1:]
         led = {}
         for table in ("main", "~files~"):
@@ -303,9 +307,9 @@ def test_without_scripts_the_page_shows_what_the_server_draws(tmp_path):
     folder = tmp_path / "collections/maps"
     folder.mkdir(parents=True)
     made(folder)
-    with site_with(tmp_path, PAPER, {}, public_url="http://vo.example") as site:
-        ingest(site, "maps")
-        client = Client(create(site))
+    with open_site_with_descriptor(tmp_path, PAPER, {}, public_url="http://vo.example") as site:
+        ingest_collection(site, "maps")
+        client = Client(create_application(site))
         page = client.ask("GET", "/collections/maps/cube/parts.fits?RESPONSEFORMAT=html").text
         still = "".join(re.findall(r"<noscript>(.*?)</noscript>", page, re.DOTALL))
         (source,) = re.findall(r'<img class="still" src="([^"]+)"', still)

@@ -15,14 +15,14 @@ from asking import Client
 
 from das2_site import SECOND, START, make_samples, write_site
 from das2_streams import Stream, Wrong, find_das2c_faults, parse
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.ingest.sync import sync
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
 from hven.model import settings
 from hven.services import _pyramids as pyramids
 from hven.services.faces import _das2_streams
 from hven.site import Site
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 from shared import shared
 
 
@@ -35,15 +35,15 @@ def source() -> pa.Table:
 def site(tmp_path_factory: pytest.TempPathFactory, source: pa.Table) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("das2")
     write_site(directory, source, public_url="https://vo.example")
-    with Site(settings.load(directory)) as made:
+    with Site(settings.load_settings(directory)) as made:
         for name in ("nda", "shut"):
-            ingest(made, name)
+            ingest_collection(made, name)
         yield made
 
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 LH, LINES, SWEPT, STOKES, ALL = (
@@ -157,10 +157,10 @@ def test_doubles_are_written_whole_in_24_characters(version: int) -> None:
     rng = np.random.default_rng(4)
     values = np.vstack([values, rng.normal(size=(500, 1)) * 10.0 ** rng.integers(-300, 300, (500, 1))])
     times = START + np.arange(len(values)) * SECOND
-    plane = _das2_streams.Plane("mag", "mag", (0, 2))
+    plane = _das2_streams.PacketPlane("mag", "mag", (0, 2))
     both = np.hstack([values, values[::-1]])
-    form = _das2_streams.Form(version, text=True)
-    raw = b"".join(_das2_streams.written([([plane._replace(tags=(1.0, 2.0), axis="Channel (MHz)")], [(times, {"mag": both})])], form, "none", str))  # fmt: skip
+    form = _das2_streams.StreamFormat(version, is_text=True)
+    raw = b"".join(_das2_streams.write_stream([([plane._replace(axis_values=(1.0, 2.0), axis_name="Channel (MHz)")], [(times, {"mag": both})])], form, "none", str))  # fmt: skip
     assert find_das2c_faults(raw) == []
     (packet,) = parse(raw).packets
     assert packet.planes[1].type == "ascii24"
@@ -335,25 +335,25 @@ def test_answers_say_what_they_are(client: Client) -> None:
 def test_kept_reductions_say_the_same(
     client: Client, site: Site, source: pa.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pyramids, "SMALL", 100)
-    monkeypatch.setattr(pyramids, "SCREEN", 2)
+    monkeypatch.setattr(pyramids, "MAX_DIRECT_VALUES", 100)
+    monkeypatch.setattr(pyramids, "MIN_LEVEL_BINS", 2)
     given = {"start_time": "2016-12-31T23:10", "end_time": "2017-01-01T01:00", "resolution": 130, "params": "lh"}
     before = data(client, LH, **given)
-    kept = site.kept(pyramids.Pyramids, site.settings.var / "reductions")
-    kept.settle()
-    places = [place for place in (site.settings.var / "reductions").iterdir() if place.is_dir()]
+    kept = site.get_or_create(pyramids.PyramidStore, site.settings.var_directory / "reductions")
+    kept.wait_until_idle()
+    places = [place for place in (site.settings.var_directory / "reductions").iterdir() if place.is_dir()]
     assert len(places) == 1
     assert {place.name for place in places[0].iterdir()} >= {"15000000.bins", "60000000.bins", "levels.json"}
     read = threading.Event()
-    inner = pyramids.pieces
+    inner = pyramids.iterate_bins
 
     def seen(bins: object, width: int, *args: object) -> object:
         assert width == 60 * SECOND
         read.set()
         return inner(bins, width, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pyramids, "pieces", seen)
-    monkeypatch.setattr(pyramids, "samples", None)  # none of them is read
+    monkeypatch.setattr(pyramids, "iterate_bins", seen)
+    monkeypatch.setattr(pyramids, "read_samples", None)  # none of them is read
     after = data(client, LH, **given)
     assert read.is_set()
     (one,), (other,) = before.packets, after.packets
@@ -361,7 +361,7 @@ def test_kept_reductions_say_the_same(
         np.testing.assert_allclose(other.values()[name], values, rtol=1e-6)
     np.testing.assert_array_equal(other.values()["lh.max"], one.values()["lh.max"])
     # what is private is never kept
-    assert not any("shut" in place.name for place in Path(site.settings.var / "reductions").rglob("*"))
+    assert not any("shut" in place.name for place in Path(site.settings.var_directory / "reductions").rglob("*"))
 
 
 GROWING = """\
@@ -378,8 +378,8 @@ tables:
 
 def test_only_what_changed_is_reduced_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples that are added, changed and removed: the levels are those that all of them make, though few are read."""
-    monkeypatch.setattr(pyramids, "SMALL", 100)
-    monkeypatch.setattr(pyramids, "SCREEN", 10)
+    monkeypatch.setattr(pyramids, "MAX_DIRECT_VALUES", 100)
+    monkeypatch.setattr(pyramids, "MIN_LEVEL_BINS", 10)
     rng = np.random.default_rng(3)
     many = 40_000
     at = START // SECOND * SECOND + np.arange(many) * SECOND
@@ -394,7 +394,7 @@ def test_only_what_changed_is_reduced_again(tmp_path: Path, monkeypatch: pytest.
         pq.write_table(pa.table(made), tmp_path / "collections" / "grow" / "a.parquet")
 
     reads: list[int] = []
-    inner = pyramids.samples
+    inner = pyramids.read_samples
 
     def seen(*args: object, **more: object) -> Iterator[pa.RecordBatch]:
         for batch in inner(*args, **more):  # type: ignore[arg-type]
@@ -402,26 +402,26 @@ def test_only_what_changed_is_reduced_again(tmp_path: Path, monkeypatch: pytest.
                 reads.extend(batch.column(0).to_pylist())
             yield batch
 
-    monkeypatch.setattr(pyramids, "samples", seen)
-    with site_with(tmp_path, GROWING, {}) as site:
-        place, client = site.settings.var / "reductions", Client(create(site))
+    monkeypatch.setattr(pyramids, "read_samples", seen)
+    with open_site_with_descriptor(tmp_path, GROWING, {}) as site:
+        place, client = site.settings.var_directory / "reductions", Client(create_application(site))
 
         def kept() -> dict[int, np.ndarray]:
             reads.clear()
             for _ in range(2):  # the second time they are there
                 data(client, "grow/main", start_time="2016", end_time="2018", resolution=60)
-                site.kept(pyramids.Pyramids, place).settle()
+                site.get_or_create(pyramids.PyramidStore, place).wait_until_idle()
             (one,) = [each for each in place.iterdir() if each.is_dir()]
-            return {width: np.array(bins) for width, bins in pyramids.kept(one).items()}
+            return {width: np.array(bins) for width, bins in pyramids.load_levels(one).items()}
 
         write(np.arange(30_000))
-        ingest(site, "grow")
+        ingest_collection(site, "grow")
         first = kept()
         assert len(reads) == 30_000
         mag[100] = 1e6
         keep = np.delete(np.arange(many), [5, 9_000])
         write(keep)
-        sync(site, "grow")
+        sync_collection(site, "grow")
         again = kept()
     assert list(first) == list(again)[: len(first)]  # a wider level is worth it now
     widest = max(again) // SECOND
@@ -429,7 +429,7 @@ def test_only_what_changed_is_reduced_again(tmp_path: Path, monkeypatch: pytest.
     whole = pa.record_batch(
         [pa.array(at[keep]), pa.array(mag[keep]), pa.array(list(field[keep]))], names=["hven_time", "mag", "field"]
     )
-    pyramids.build(tmp_path, lambda *_: [whole], ["mag", "field"], list(again))
-    for width, bins in pyramids.kept(tmp_path).items():
+    pyramids.build_pyramid(tmp_path, lambda *_: [whole], ["mag", "field"], list(again))
+    for width, bins in pyramids.load_levels(tmp_path).items():
         for name in bins.dtype.names or ():
             np.testing.assert_allclose(again[width][name], bins[name], rtol=1e-6 if name[:2] == "m " else 0)

@@ -14,15 +14,15 @@ from asking import Answer, Client
 from astropy.io.votable import parse
 from lxml import etree, html
 
-from hven.app._server import create
-from hven.descriptor import check
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.descriptor import check_descriptor
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.params import Param
-from hven.model.table import SITE, Hole, Input, Link, Service
+from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, ServiceDescriptor, ServiceParameter, TemplateExpression
 from hven.services import datalinks
 from hven.site import Site
-from hven.site.auth import ANONYMOUS, DEFAULT
+from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 
 V = "{http://www.ivoa.net/xml/VOTable/v1.3}"
 DESCRIPTOR = """\
@@ -81,7 +81,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +93,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     (folder / "maps.yaml").write_text(DESCRIPTOR)
     for name, text in FILES.items():
         (folder / name).write_text(text)
-    with Site(settings.load(directory)) as made:
-        ingest(made, "maps")
+    with Site(settings.load_settings(directory)) as made:
+        ingest_collection(made, "maps")
         yield made
 
 
@@ -133,7 +133,7 @@ def test_a_row_leads_to_its_file_to_rows_of_another_table_and_to_pages(client: C
 
 def test_check_reads_what_ingest_reads(client: Client, site: Site) -> None:
     assert client
-    assert check(site.settings.collections / "maps/maps.yaml", site.settings) == []
+    assert check_descriptor(site.settings.collections_directory / "maps/maps.yaml", site.settings) == []
 
 
 def test_values_are_written_as_parts_of_an_address(client: Client) -> None:
@@ -342,7 +342,11 @@ def test_a_file_of_a_collection_without_files_is_refused(tmp_path: Path) -> None
     path.parent.mkdir(parents=True)
     (tmp_path / "hven.toml").touch()
     path.write_text(DESCRIPTOR.replace("files: [data/*]\n", ""))
-    said = [f"{one.message}; {one.remedy}" for one in check(path, settings.load(tmp_path)) if "links" in one.message]
+    said = [
+        f"{one.message}; {one.remedy}"
+        for one in check_descriptor(path, settings.load_settings(tmp_path))
+        if "links" in one.message
+    ]
     wanted = (
         "tables.main.links[1].file: the collection publishes no files; add files: data/*, or write text: and an address"
     )
@@ -362,7 +366,8 @@ def test_what_a_descriptor_has_wrong_is_said_with_its_remedy(link: str, tmp_path
     (path.parent / "data").mkdir()
     (path.parent / "data/a.png").touch()
     said = [
-        fault.message + (f"; {fault.remedy}" if fault.remedy else "") for fault in check(path, settings.load(tmp_path))
+        fault.message + (f"; {fault.remedy}" if fault.remedy else "")
+        for fault in check_descriptor(path, settings.load_settings(tmp_path))
     ]
     assert said == [FAULTS[link]]
 
@@ -370,20 +375,27 @@ def test_what_a_descriptor_has_wrong_is_said_with_its_remedy(link: str, tmp_path
 def test_a_service_of_ours_is_fitted_to_the_file_of_a_row(site: Site) -> None:
     seen: list[str | None] = []
 
-    def narrowed(service: Service, path: str | None, _: dict[str, Any]) -> Service | None:
+    def narrowed(service: ServiceDescriptor, path: str | None, _: dict[str, Any]) -> ServiceDescriptor | None:
         seen.append(path)
-        more = Input(param=Param(name="HDU"), high=("3",))
+        more = ServiceParameter(param=Param(name="HDU"), high=("3",))
         return None if path is None else replace(service, inputs=(*service.inputs, more))
 
-    key = Input(param=Param(name="ID"), value=(Hole('target."obs_id"'),))
-    service = Service(address=(SITE, "/soda"), inputs=(key,))
-    link = Link(semantics="#proc", address=(), service=service, narrowed=narrowed)
-    holdings = site.current()
-    table = holdings.published["maps.main"].table
-    found = datalinks.rows(
-        table, ["m 1", "m4"], who=ANONYMOUS, site=site, policies=DEFAULT, holdings=holdings, base="", more=[link]
+    key = ServiceParameter(param=Param(name="ID"), value=(TemplateExpression('target."obs_id"'),))
+    service = ServiceDescriptor(address=(SITE_URL_EXPRESSION, "/soda"), inputs=(key,))
+    link = LinkTemplate(semantics="#proc", address=(), service=service, adapt_service=narrowed)
+    holdings = site.get_published_state()
+    table = holdings.tables_by_name["maps.main"].table
+    found = datalinks.list_row_links(
+        table,
+        ["m 1", "m4"],
+        principal=ANONYMOUS_PRINCIPAL,
+        site=site,
+        policies=DEFAULT_POLICIES,
+        published_state=holdings,
+        base_url="",
+        face_links=[link],
     )
-    found, (_, resource) = datalinks.described(found)
+    found, (_, resource) = datalinks.extract_descriptors(found)
     (row,) = (one for one in found.to_pylist() if one["semantics"] == "#proc")
     assert (row["ID"], row["service_def"], row["link_auth"], row["link_authorized"]) == (
         "m 1",

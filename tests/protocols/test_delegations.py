@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import UserError
-from hven.site import Site, delegate
+from hven.site import Site, grant_delegation
 from running import hven
 
 if TYPE_CHECKING:
@@ -40,20 +40,20 @@ def here(tmp_path: Path) -> Iterator[Site]:
     (folder / "night.yaml").write_text(DESCRIPTOR)
     (folder / "rows.csv").write_text("id,datapi,progid\n1,Anna Berg,p1\n2,B. Bok,p2\n")
     (folder / "people.csv").write_text("account,name\nanna,Anna Berg\n")
-    with Site(settings.load(tmp_path)) as made:
-        ingest(made, "night")
+    with Site(settings.load_settings(tmp_path)) as made:
+        ingest_collection(made, "night")
         for name in ("anna", "bob", "carl"):
-            made.store.users.add(name)
+            made.store.users.add_account(name)
         yield made
 
 
 def give(here: Site, account: str, name: str, until: str = "2099-12-31", where: str | None = None) -> list[str]:
-    return delegate(here, account, name, where=where, until=until, by="owner")[1]
+    return grant_delegation(here, account, name, row_condition=where, expiry_text=until, granted_by="owner")[1]
 
 
 def test_what_is_kept(here: Site) -> None:
     assert give(here, "carl", "Anna Berg", where="progid = p1") == []
-    (found,) = here.store.grants.all("delegation", subject="carl")
+    (found,) = here.store.grants.list_grants("delegation", subject="carl")
     assert (found.object, found.by, dict(found.facts)) == ("Anna Berg", "owner", {"column": "progid", "value": "p1"})
     assert datetime.fromtimestamp(found.until or 0, UTC).isoformat() == "2099-12-31T23:59:59.999999+00:00"
 
@@ -80,20 +80,20 @@ def test_circles_are_refused(here: Site, given: list[tuple[str, str]], account: 
     with pytest.raises(UserError) as caught:
         give(here, account, name)
     assert str(caught.value).startswith(said)
-    assert len(here.store.grants.all("delegation")) == len(given)
+    assert len(here.store.grants.list_grants("delegation")) == len(given)
 
 
 def test_two_may_stand_in_for_one_and_one_for_two(here: Site) -> None:
     for account, name in (("bob", "anna"), ("carl", "anna"), ("carl", "bob"), ("carl", "anna")):
         give(here, account, name)
-    assert len(here.store.grants.all("delegation", subject="carl")) == 3
+    assert len(here.store.grants.list_grants("delegation", subject="carl")) == 3
 
 
 def test_many_among_many_are_looked_through_once(here: Site) -> None:
     names = [f"w{number}" for number in range(24)]
     for number, one in enumerate(names):
         for other in names[number + 1 :]:  # all paths through them were 2 ** 22
-            here.store.grants.add("delegation", subject=other, object=one, by="owner", until=4e9)
+            here.store.grants.add_grant("delegation", subject=other, object=one, actor="owner", expiry_time=4e9)
     assert give(here, "anna", "w23") == []
     with pytest.raises(UserError, match="w0 for anna for w23 for w0: a circle"):
         give(here, "w0", "anna")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from asking import Answer, Client
 
-from hven.app._server.app import create
+from hven.app._server.application import create_application
 from hven.model import settings
 from hven.portal._views import editable_texts, file_history
 from hven.site import Site
@@ -66,20 +66,20 @@ def here(tmp_path: Path) -> Iterator[Site]:
     (root / "hven.toml").write_text(TOML)
     (root / "home.md").write_text("# Home\n\nOf all.\n")
     (root / "psup.md").write_text("Of PSUP.\n")
-    with Site(settings.load(root)) as made:
+    with Site(settings.load_settings(root)) as made:
         yield made
 
 
 @pytest.fixture
 def people(here: Site) -> dict[str, dict[str, str]]:
     for name, role in (("cleo", "curator"), ("rita", "contributor")):
-        here.store.grants.add("member", subject=name, object="hesiod", role=role, by="olga")
-    return {name: {"authorization": f"Bearer {here.store.users.add(name)}"} for name in PEOPLE} | {"nobody": {}}
+        here.store.grants.add_grant("member", subject=name, object="hesiod", role=role, actor="olga")
+    return {name: {"authorization": f"Bearer {here.store.users.add_account(name)}"} for name in PEOPLE} | {"nobody": {}}
 
 
 @pytest.fixture
 def client(here: Site) -> Client:
-    return Client(create(here))
+    return Client(create_application(here))
 
 
 def opened(client: Client, path: str, who: dict[str, str]) -> dict[str, object]:
@@ -119,7 +119,7 @@ WHO = {
 
 
 def test_who_may_edit_what(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:
-    until(lambda: {"cubes", "sun", "notes"} <= set(here.current().resources))
+    until(lambda: {"cubes", "sun", "notes"} <= set(here.get_published_state().resources))
     allowed = {
         path: {name for name, who in people.items() if client.ask("GET", path, headers=who).status == 200}
         for path in WHO
@@ -153,10 +153,10 @@ def test_what_is_hidden_from_an_administrator_is_not_theirs_to_edit(
     assert (here.settings.directory / "collections" / "notes" / "notes.yaml").read_text() == before
     place = here.settings.directory / "collections" / "cubes" / "cubes.yaml"
     place.write_text(place.read_text() + "access: private\n")
-    here.refresh()
+    here.refresh_published_state()
     assert client.ask("GET", "/psup/edit/collections/cubes", headers=paul).status == 404
     assert client.ask("GET", "/psup/edit/collections/cubes", headers=people["olga"]).status == 200, "operators do"
-    here.store.grants.add("member", subject="paul", object="hesiod", role="reader", by="olga")
+    here.store.grants.add_grant("member", subject="paul", object="hesiod", role="reader", actor="olga")
     until(lambda: client.ask("GET", "/psup/edit/collections/notes", headers=paul).status == 200, seconds=10)
 
 
@@ -185,8 +185,8 @@ def test_a_draft_is_seen_as_it_will_be_and_published(client: Client, here: Site,
     assert answer.headers["location"] == "http://vo.example/edit/home?published=1"
     assert (root / "home.md").read_text() == text + "\n"
     assert (root / "home.fr.md").read_text() == "# Bonjour\n"
-    assert here.store.drafts.all() == []
-    line = here.store.grants.audit(most=1)[0]
+    assert here.store.drafts.list_drafts() == []
+    line = here.store.grants.list_audit_entries(row_limit=1)[0]
     assert (line.by, line.what, line.object, line.facts["files"]) == ("olga", "text published", "home", ["home.fr.md", "home.md"])  # fmt: skip
     kept = (root / "history/home.md.diff").read_text()
     assert re.match(r"=== \S+Z olga\n--- home.md\n\+\+\+ home.md\n", kept)
@@ -198,16 +198,16 @@ def test_a_draft_is_seen_as_it_will_be_and_published(client: Client, here: Site,
     assert not (root / "home.fr.md").exists(), "an empty text is none"
     send(client, "/edit/home", who, "save", text__en="Other")
     assert send(client, "/edit/home", who, "discard").status == 303
-    assert here.store.drafts.all() == []
+    assert here.store.drafts.list_drafts() == []
 
 
 def test_texts_of_a_collection_stand_in_its_descriptor(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:  # fmt: skip
-    file = here.settings.collections / "cubes/cubes.yaml"
+    file = here.settings.collections_directory / "cubes/cubes.yaml"
     answer = send(client, "/psup/edit/collections/cubes", people["paul"], "publish", title__fr="Cubes de Mars", text__en="# Guide\n\nRead.")  # fmt: skip
     assert answer.status == 303, answer.text
     assert file.read_text() == CUBES.replace("Cubes of Mars ", "{en: Cubes of Mars, fr: Cubes de Mars} ")
     assert (file.parent / "help/index.md").read_text() == "# Guide\n\nRead.\n"
-    until(lambda: here.current().resources["cubes"].title != "Cubes of Mars" or "fr" in getattr(here.current().resources["cubes"].title, "texts", {"fr": 1}))  # fmt: skip
+    until(lambda: here.get_published_state().resources["cubes"].title != "Cubes of Mars" or "fr" in getattr(here.get_published_state().resources["cubes"].title, "texts", {"fr": 1}))  # fmt: skip
     assert "=== " in (here.settings.directory / "history/collections/cubes/cubes.yaml.diff").read_text()
     answer = send(client, "/edit/collections/cubes", people["olga"], "publish", tables__main__title__en="Main")
     assert "  main:\n    title: Main\n    view:" in file.read_text()
@@ -237,7 +237,7 @@ def test_two_who_edit_at_once(client: Client, here: Site, people: dict[str, dict
     assert [(root / name).read_text() for name in ("psup.md", "psup.fr.md")] == ["His again.\n", "La sienne.\n"]
     # nor is another line of the same descriptor
     form = opened(client, "/edit/collections/cubes", people["olga"])
-    file = here.settings.collections / "cubes/cubes.yaml"
+    file = here.settings.collections_directory / "cubes/cubes.yaml"
     file.write_text(file.read_text().replace("ask anna", "ask emil"))
     assert send(client, "/edit/collections/cubes", people["olga"], "publish", form, title__en="Cubes").status == 303
     assert file.read_text().startswith("# the cubes: ask emil\ncollection: cubes\ntitle: Cubes   # short\n")
@@ -300,7 +300,7 @@ def test_a_text_of_a_megabyte_and_broken_markup(client: Client, here: Site, peop
 
 
 def test_a_descriptor_that_would_have_faults_is_not_written(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:  # fmt: skip
-    file = here.settings.collections / "sun/sun.yaml"
+    file = here.settings.collections_directory / "sun/sun.yaml"
     path, who = "/medoc/edit/collections/sun", people["mia"]
     form = opened(client, path, who)
     for wrong, message in (
@@ -314,7 +314,7 @@ def test_a_descriptor_that_would_have_faults_is_not_written(client: Client, here
     file.write_text("let: {t: &t The sun}\ncollection: sun\ntitle: *t\n")
     answer = send(client, path, who, "publish", form, title__en="Another")
     assert (answer.status, "cannot be changed by itself" in answer.text) == (400, True)
-    assert [(one[0], one[1]) for one in here.store.drafts.all()] == [("collections/sun", "mia")], "what was written is kept"  # fmt: skip
+    assert [(one[0], one[1]) for one in here.store.drafts.list_drafts()] == [("collections/sun", "mia")], "what was written is kept"  # fmt: skip
     file.write_text(PLAIN.format("sun"))
     assert send(client, path, who, "publish").status == 303
     assert file.read_text() == "collection: sun\ntitle: Another\n"
@@ -336,7 +336,7 @@ def test_files_that_cannot_be_written(client: Client, here: Site, people: dict[s
         answer = send(client, "/edit/home", who, "publish", text__en="New")
     assert (answer.status, "no space left on device" in answer.text) == (503, True)
     with monkeypatch.context() as patch:
-        patch.setattr(file_history, "_placed", lambda *_: full(0))
+        patch.setattr(file_history, "_replace_file", lambda *_: full(0))
         assert send(client, "/edit/home", who, "publish", text__en="New").status == 503
     assert file.read_bytes() == before
     assert not list(file.parent.glob(".home*")), "nothing half written stays"
@@ -347,7 +347,7 @@ def test_files_that_cannot_be_written(client: Client, here: Site, people: dict[s
     file.unlink()
     file.symlink_to(outside)
     form = opened(client, "/edit/home", who)
-    form["parts"][0]["base"] = editable_texts.digest("Far.")  # type: ignore[index]
+    form["parts"][0]["base"] = editable_texts.compute_digest("Far.")  # type: ignore[index]
     answer = send(client, "/edit/home", who, "publish", form, text__en="New")
     assert (answer.status, "lies outside of the site" in answer.text) == (403, True)
     assert outside.read_text() == "Far."

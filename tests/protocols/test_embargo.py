@@ -14,11 +14,11 @@ import pytest
 
 from hven import query
 from hven.adql import Delegation
-from hven.descriptor import check
-from hven.ingest import ingest
+from hven.descriptor import check_descriptor
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from hven.site.auth import ANONYMOUS, OWNER, Reader
+from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
 from made import prepared
 from postgres import cluster
 from running import hven
@@ -118,31 +118,31 @@ def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     text = (folder / "oidb.yaml").read_text().partition("tests:")[0]
     if request.param == "embedded":
         (folder / "oidb.yaml").write_text(text)
-        with Site(settings.load(place)) as made:
+        with Site(settings.load_settings(place)) as made:
             yield made
         return
     with cluster() as found, (place / "hven.toml").open("a") as file:
         file.write(f'[postgres]\nurl = "{found.url}"\n')
         file.flush()
         (folder / "oidb.yaml").write_text(text.replace("collection:", "engine: postgres\ncollection:", 1))
-        with Site(settings.load(place)) as made:
+        with Site(settings.load_settings(place)) as made:
             yield made
 
 
 @pytest.fixture(scope="module")
 def report(here: Site) -> str:
-    return ingest(here, "oidb").text()
+    return ingest_collection(here, "oidb").format_text()
 
 
 @pytest.fixture(scope="module")
 def rows(here: Site, report: str) -> list[dict[str, str]]:
-    with (here.settings.collections / "oidb" / "data" / "granules.csv").open() as file:
+    with (here.settings.collections_directory / "oidb" / "data" / "granules.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def answer(here: Site, text: str, who: Reader = OWNER) -> list[tuple[Any, ...]]:
-    with query.run(text, who, site=here) as result:
-        return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+def answer(here: Site, text: str, who: Principal = OWNER_PRINCIPAL) -> list[tuple[Any, ...]]:
+    with query.run_query(text, who, site=here) as result:
+        return [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 def test_rows_without_date_are_counted(report: str) -> None:
@@ -160,17 +160,17 @@ def test_every_row_has_its_release_date(here: Site, rows: list[dict[str, str]]) 
 def at(now: datetime) -> Iterator[None]:
     moment = (now - datetime(1970, 1, 1)) // timedelta(microseconds=1)
     with (
-        mock.patch("hven.adql._row_policy.present", return_value=moment),
-        mock.patch("hven.site._picture.present", return_value=moment),
+        mock.patch("hven.adql._row_policy.current_instant", return_value=moment),
+        mock.patch("hven.site._published_state.current_instant", return_value=moment),
     ):
         yield
 
 
-def known_as(name: str) -> tuple[Reader, set[str]]:
+def known_as(name: str) -> tuple[Principal, set[str]]:
     if not name:
-        return ANONYMOUS, set()
+        return ANONYMOUS_PRINCIPAL, set()
     handed = frozenset(HANDED if name == "eve" else ())
-    return Reader(name=name, aliases=frozenset(WHO[name]), delegations=handed), WHO[name]
+    return Principal(name=name, aliases=frozenset(WHO[name]), delegations=handed), WHO[name]
 
 
 def test_every_reader_takes_what_the_decision_table_says(here: Site, rows: list[dict[str, str]]) -> None:
@@ -193,9 +193,9 @@ def test_a_file_of_an_open_and_a_locked_row_is_locked(here: Site, rows: list[dic
     both = shut & {row["file_name"] for row in rows if taken(row, names, now) != "proprietary"}
     assert both
     with at(now):
-        rights = here.current().published["oidb.granules"].table.rights
+        rights = here.get_published_state().tables_by_name["oidb.granules"].table.rights
         assert rights is not None
-        why = {one: rights.locked(who, {"file_name": one}) for one in files}
+        why = {one: rights.find_file_restriction(who, {"file_name": one}) for one in files}
     assert {one for one in files if why[one] is not None} == shut
     assert why["data/03.oifits"] == (
         None if name in {"anna", "bourges"} else ("2027-07-01T12:00:00", "oidb@example.org")
@@ -269,11 +269,12 @@ def place(parent: Path, embargo: str) -> Path:
 )
 def test_what_an_embargo_may_say(tmp_path: Path, embargo: str, dates: list[datetime | None]) -> None:
     path = place(tmp_path, embargo)
-    with Site(settings.load(tmp_path)) as here:
+    with Site(settings.load_settings(tmp_path)) as here:
         assert all(
-            fault.severity == "warning" and "embargo without date" in str(fault) for fault in check(path, here.settings)
+            fault.severity == "warning" and "embargo without date" in str(fault)
+            for fault in check_descriptor(path, here.settings)
         )
-        ingest(here, "c")
+        ingest_collection(here, "c")
         column = "free" if "free" in embargo else "obs_release_date"
         assert [one for (one,) in answer(here, f"SELECT {column} FROM c.main ORDER BY id")] == dates
 
@@ -300,6 +301,8 @@ def test_what_an_embargo_may_say(tmp_path: Path, embargo: str, dates: list[datet
 )
 def test_what_an_embargo_may_not_say(tmp_path: Path, embargo: str, said: str) -> None:
     faults = [
-        str(fault) for fault in check(place(tmp_path, embargo), settings.load(tmp_path)) if fault.severity == "error"
+        str(fault)
+        for fault in check_descriptor(place(tmp_path, embargo), settings.load_settings(tmp_path))
+        if fault.severity == "error"
     ]
     assert any(said in fault for fault in faults), faults

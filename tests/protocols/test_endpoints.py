@@ -17,12 +17,12 @@ from asking import Answer, Client
 from astropy.io.votable import parse
 from hostile_asking import VALUES
 
-from hven.app._server import create
-from hven.descriptor import checked, wrong_paths
-from hven.ingest import ingest
-from hven.model.settings import load
+from hven.app._server import create_application
+from hven.descriptor import check_and_read_descriptor, find_path_faults
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
 from hven.site import Site
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 from shared import shared
 
 SPICA = "data/interferometry/obsportal/obsportal-dev-spica.votable.xml"
@@ -115,12 +115,12 @@ CLOSED = LOGS.replace("    follow: true\n", "").replace("    links:", f"{COLUMNS
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     directory = tmp_path_factory.mktemp("logs")
-    with site_with(directory, LOGS, {"spica.xml": shared(SPICA).read_text()}) as made:
+    with open_site_with_descriptor(directory, LOGS, {"spica.xml": shared(SPICA).read_text()}) as made:
         os.utime(directory / "collections/obsportal/spica.xml", (1_588_334_400, 1_588_334_400))
-        assert ingest(made, "obsportal").rows == 3
+        assert ingest_collection(made, "obsportal").row_count == 3
     (directory / "hven.toml").write_text('name = "JMMC"\n')
-    with Site(load(directory, {})) as site:
-        yield Client(create(site))
+    with Site(load_settings(directory, {})) as site:
+        yield Client(create_application(site))
 
 
 def oidb(answer: Answer) -> list[dict[str, str]]:
@@ -262,9 +262,13 @@ def test_the_page_of_the_table_tells_of_them(client: Client) -> None:
 )
 def test_faults_of_descriptors_are_told(tmp_path: Path, was: str, becomes: str, told: str) -> None:
     assert was in CLOSED
-    with site_with(tmp_path, CLOSED.replace(was, becomes), {"spica.xml": shared(SPICA).read_text()}) as site:
-        resource, faults = checked(site.settings.collections / "obsportal/obsportal.yaml", site.settings)
-        faults += wrong_paths([resource] if resource is not None else [])
+    with open_site_with_descriptor(
+        tmp_path, CLOSED.replace(was, becomes), {"spica.xml": shared(SPICA).read_text()}
+    ) as site:
+        resource, faults = check_and_read_descriptor(
+            site.settings.collections_directory / "obsportal/obsportal.yaml", site.settings
+        )
+        faults += find_path_faults([resource] if resource is not None else [])
     assert told in " ".join(fault.message for fault in faults), faults
     assert all(fault.place.line for fault in faults)
 
@@ -290,10 +294,10 @@ def test_nobody_is_told_of_addresses_of_tables_that_they_may_not_know_of(tmp_pat
     for more, status in (("", 200), ("    access: private\n", 404), ("services", 404)):
         text = LOGS.replace("    primary: exp_id\n", f"    primary: exp_id\n{more if more != 'services' else ''}")
         text = text.replace("title: Logs\n", "title: Logs\nservices: [tap]\n") if more == "services" else text
-        with site_with(tmp_path, text, {"spica.xml": shared(SPICA).read_text()}) as site:
-            assert ingest(site, "obsportal").rows == 3
-            site.refresh()
-            client = Client(create(site))
+        with open_site_with_descriptor(tmp_path, text, {"spica.xml": shared(SPICA).read_text()}) as site:
+            assert ingest_collection(site, "obsportal").row_count == 3
+            site.refresh_published_state()
+            client = Client(create_application(site))
             told = json.loads(client.get("/openapi.json").body)["paths"]
             assert ("/search.votable" in told, "obsportal" in json.dumps(told)) == (status == 200, status == 200)
             found, other = client.get("/search.votable"), client.get("/search.votablf")

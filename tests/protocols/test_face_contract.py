@@ -11,9 +11,9 @@ import pytest
 import plugged
 from hven.descriptor import load_standard
 from hven.model import plugins
-from hven.model.table import Column, Hole, Link, Table
+from hven.model.table import Column, LinkTemplate, Table, TemplateExpression
 from hven.model.types import STRING
-from hven.services.face import known
+from hven.services.face import load_faces
 from hven.testing.face import FaceContract
 
 
@@ -42,7 +42,7 @@ FILE = tuple(Column(name=name, type=STRING, hidden=True) for name in ("hven_url"
 
 class TestSia2(FaceContract):
     name = "sia2"
-    table = STANDARD.having(schema="ivoa", name="obscore", columns=(*STANDARD.columns, *FILE))
+    table = STANDARD.copy_with(schema="ivoa", name="obscore", columns=(*STANDARD.columns, *FILE))
     rows = pa.table(
         {
             column.name: pa.array(
@@ -83,7 +83,7 @@ class TestSoda(FaceContract):
         name="maps",
         columns=(Column(name="id", type=STRING, ucd="meta.id;meta.main"), Column(name="file", type=STRING)),
         primary=("id",),
-        links=(Link(semantics="#this", address=(Hole('target."file"'),), file=True),),
+        links=(LinkTemplate(semantics="#this", address=(TemplateExpression('target."file"'),), is_file=True),),
     )
     rows = pa.table({"id": ["a"], "file": ["a.fits"]})
 
@@ -103,11 +103,11 @@ class TestOfAThirdParty(plugged.tests("bright")):  # type: ignore[misc]
     """Its own tests, as its author runs them."""
 
     def test_it_answers(self, tmp_path: Path) -> None:
-        with self.served(tmp_path) as ask:
+        with self.serve_site(tmp_path) as ask:
             assert ask(self.path, {"LIMIT": "1.5", "RESPONSEFORMAT": "csv"}).text.splitlines()[1:] == ["a,83.6,22,1"]
 
 
-@pytest.mark.parametrize("name", plugins.names("protocols"))
+@pytest.mark.parametrize("name", plugins.list_plugins("protocols"))
 def test_every_face_says_what_it_is(name: str) -> None:
     contract = FaceContract()
     contract.name = name  # type: ignore[misc]
@@ -115,7 +115,7 @@ def test_every_face_says_what_it_is(name: str) -> None:
 
 
 def test_every_face_with_parameters_is_tried() -> None:
-    assert {name for name, face in known().items() if face.params} == {
+    assert {name for name, face in load_faces().items() if face.params} == {
         "cone",
         "tap",
         "archive",

@@ -10,18 +10,18 @@ import pyarrow as pa
 import pytest
 from asking import Client
 
-from hven.app._server import create
-from hven.jobs.health import Health
-from hven.model import Failures
+from hven.app._server import create_application
+from hven.jobs.health import SiteHealth
+from hven.model import FailureLog
 from hven.model._failures import FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, STALE_SECONDS
-from hven.model.errors import Timeout
+from hven.model.errors import TimeLimitError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
-from hven.portal._explore import collection_looks, facets, page_queries, read, strip, value_index
-from hven.portal._explore.count_trees import Trees
-from hven.portal._explore.page_queries import Asking
+from hven.portal._explore import collection_overviews, facets, overview_strip, page_queries, parse_search, value_index
+from hven.portal._explore.count_trees import CountTrees
+from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
-from hven.site.auth._permit import ANONYMOUS, DEFAULT
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.site import tiny_site
 
 TABLE = Table(
@@ -65,13 +65,15 @@ def site(tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture
 def clock(site: Site) -> Clock:
     moved = Clock()
-    site.kept(Failures, moved)
+    site.get_or_create(FailureLog, moved)
     return moved
 
 
 @pytest.fixture
-def asking(site: Site) -> Asking:
-    return Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+def asking(site: Site) -> QueryRunner:
+    return QueryRunner(
+        site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=site.get_published_state()
+    )
 
 
 @pytest.fixture
@@ -80,23 +82,23 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     with monkeypatch.context() as patch:
 
         def late(*_: Any, **__: Any) -> None:
-            raise Timeout("too late")
+            raise TimeLimitError("too late")
 
-        patch.setattr(page_queries.Asking, "run", late)
+        patch.setattr(page_queries.QueryRunner, "run_query", late)
         yield patch
 
 
-def tree(trees: Trees, asking: Asking) -> dict[str | None, int | None]:
-    root = trees.of(asking, [TABLE], LEVELS, BRANCHES, REACH)
-    return {node.name: node.rows for node in root.branches.values()}
+def tree(trees: CountTrees, asking: QueryRunner) -> dict[str | None, int | None]:
+    root = trees.build_tree(asking, [TABLE], LEVELS, BRANCHES, REACH)
+    return {node.name: node.row_count for node in root.branches.values()}
 
 
 def test_pauses_grow_up_to_a_limit() -> None:
     clock = Clock()
-    failures = Failures(clock)
+    failures = FailureLog(clock)
     pauses = []
     for attempt in range(1, 12):
-        failure = failures.note("key", "counts", "late")
+        failure = failures.record_failure("key", "counts", "late")
         assert failure.attempts == attempt
         assert failures.is_paused("key")
         pauses.append(failure.due_at - clock.now)
@@ -104,66 +106,66 @@ def test_pauses_grow_up_to_a_limit() -> None:
         assert not failures.is_paused("key")
     assert pauses[:3] == [FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS, 4 * FIRST_PAUSE_SECONDS]
     assert pauses[-1] == MAX_PAUSE_SECONDS
-    assert [one.subject for one in failures.list()] == ["counts"]
-    failures.forget("key")
-    assert failures.list() == []
-    failures.note("other", "counts", "late")
+    assert [one.subject for one in failures.list_failures()] == ["counts"]
+    failures.record_success("key")
+    assert failures.list_failures() == []
+    failures.record_failure("other", "counts", "late")
     clock.now += STALE_SECONDS + 1
-    assert failures.list() == []  # nobody asks for it any more
+    assert failures.list_failures() == []  # nobody asks for it any more
 
 
-def test_a_tree_that_failed_is_counted_again(asking: Asking, clock: Clock, busy: pytest.MonkeyPatch) -> None:
-    trees = Trees()
+def test_a_tree_that_failed_is_counted_again(asking: QueryRunner, clock: Clock, busy: pytest.MonkeyPatch) -> None:
+    trees = CountTrees()
     assert tree(trees, asking) == {}
-    assert trees.count_missing(asking, [TABLE], LEVELS, BRANCHES, REACH) == 1
-    assert trees.ready(asking, [TABLE], LEVELS, BRANCHES, REACH)  # nobody waits for it during the pause
+    assert trees.count_uncounted_tables(asking, [TABLE], LEVELS, BRANCHES, REACH) == 1
+    assert trees.is_ready(asking, [TABLE], LEVELS, BRANCHES, REACH)  # nobody waits for it during the pause
     busy.undo()
     assert tree(trees, asking) == {}
     clock.now += FIRST_PAUSE_SECONDS
-    assert not trees.ready(asking, [TABLE], LEVELS, BRANCHES, REACH)
+    assert not trees.is_ready(asking, [TABLE], LEVELS, BRANCHES, REACH)
     assert tree(trees, asking) == {"CRISM": 20, "OMEGA": 40}
-    assert trees.count_missing(asking, [TABLE], LEVELS, BRANCHES, REACH) == 0
-    assert asking.site.kept(Failures).list() == []
+    assert trees.count_uncounted_tables(asking, [TABLE], LEVELS, BRANCHES, REACH) == 0
+    assert asking.site.get_or_create(FailureLog).list_failures() == []
 
 
-def test_one_process_counts_the_tree_for_all(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = tree(Trees(), asking)
+def test_one_process_counts_the_tree_for_all(asking: QueryRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = tree(CountTrees(), asking)
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("it was counted already")
 
-    monkeypatch.setattr(page_queries.Asking, "run", refuse)
-    assert tree(Trees(), asking) == first == {"CRISM": 20, "OMEGA": 40}  # as another process has it
+    monkeypatch.setattr(page_queries.QueryRunner, "run_query", refuse)
+    assert tree(CountTrees(), asking) == first == {"CRISM": 20, "OMEGA": 40}  # as another process has it
 
 
-def test_health_says_what_could_not_be_counted(asking: Asking, clock: Clock, busy: pytest.MonkeyPatch) -> None:
-    trees = Trees()
+def test_health_says_what_could_not_be_counted(asking: QueryRunner, clock: Clock, busy: pytest.MonkeyPatch) -> None:
+    trees = CountTrees()
     tree(trees, asking)
-    health = Health(asking.site)
-    (check,) = (one for one in health.checks() if one.name == "counts")
+    health = SiteHealth(asking.site)
+    (check,) = (one for one in health.run_checks() if one.name == "counts")
     assert (check.state, check.reason) == ("warning", "some counts of the pages failed and are tried again")
     assert "the tree's counts of obs.main: failed 1 times: too late" in str(check.message)
     busy.undo()
     clock.now += FIRST_PAUSE_SECONDS
     tree(trees, asking)
-    (check,) = (one for one in health.checks() if one.name == "counts")
+    (check,) = (one for one in health.run_checks() if one.name == "counts")
     assert check.state == "ok"
 
 
-def test_choices_that_could_not_be_counted_say_so(asking: Asking, busy: pytest.MonkeyPatch) -> None:
-    columns = facets.offered(TABLE, asking)
-    found = facets.facets(read([], TABLE), columns, asking)
-    assert [(one.column.name, one.counted, one.choices) for one in found] == [("level", False, ())] or not any(
-        one.counted for one in found
+def test_choices_that_could_not_be_counted_say_so(asking: QueryRunner, busy: pytest.MonkeyPatch) -> None:
+    columns = facets.find_facet_columns(TABLE, asking)
+    found = facets.count_facets(parse_search([], TABLE), columns, asking)
+    assert [(one.column.name, one.is_counted, one.choices) for one in found] == [("level", False, ())] or not any(
+        one.is_counted for one in found
     )
     busy.undo()
-    again = facets.facets(read([], TABLE), columns, asking)
+    again = facets.count_facets(parse_search([], TABLE), columns, asking)
     assert again
-    assert all(one.counted and one.choices for one in again)
+    assert all(one.is_counted and one.choices for one in again)
 
 
 def test_an_answer_without_any_choices_is_an_error(site: Site, busy: pytest.MonkeyPatch) -> None:
-    client = Client(create(site))
+    client = Client(create_application(site))
     late = client.get("/collections/obs/main/facets")
     assert late.status == 503
     assert int(late.headers["retry-after"]) >= 1
@@ -174,50 +176,50 @@ def test_an_answer_without_any_choices_is_an_error(site: Site, busy: pytest.Monk
 
 
 def test_counts_of_a_state_that_were_late_are_asked_again(
-    asking: Asking, clock: Clock, busy: pytest.MonkeyPatch
+    asking: QueryRunner, clock: Clock, busy: pytest.MonkeyPatch
 ) -> None:
-    asked = read([], TABLE).count()
-    assert asking.settled(asked, TABLE, seconds=1.0) is None
+    asked = parse_search([], TABLE).build_count_query()
+    assert asking.fetch_lasting(asked, TABLE, timeout_seconds=1.0) is None
     busy.undo()
-    assert asking.settled(asked, TABLE, seconds=1.0) is None
+    assert asking.fetch_lasting(asked, TABLE, timeout_seconds=1.0) is None
     clock.now += FIRST_PAUSE_SECONDS
-    found = asking.settled(asked, TABLE, seconds=1.0)
+    found = asking.fetch_lasting(asked, TABLE, timeout_seconds=1.0)
     assert found is not None
     assert found.column(0).to_pylist() == [60]
 
 
-def test_a_strip_that_was_late_is_laid_out_again(asking: Asking, clock: Clock, busy: pytest.MonkeyPatch) -> None:
-    assert strip.layout(TABLE, asking) == strip.Layout()
+def test_a_strip_that_was_late_is_laid_out_again(asking: QueryRunner, clock: Clock, busy: pytest.MonkeyPatch) -> None:
+    assert overview_strip.find_strip_layout(TABLE, asking) == overview_strip.StripLayout()
     busy.undo()
     clock.now += FIRST_PAUSE_SECONDS
-    assert strip.layout(TABLE, asking) != strip.Layout()
+    assert overview_strip.find_strip_layout(TABLE, asking) != overview_strip.StripLayout()
 
 
 def test_values_that_could_not_be_counted_are_counted_again(
-    asking: Asking, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    asking: QueryRunner, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index = value_index.Index()
+    index = value_index.ValueIndex()
     with monkeypatch.context() as patch:
-        patch.setattr(value_index, "counted", lambda *_: (_ for _ in ()).throw(OSError("no room")))
-        assert index.known([TABLE], asking, 5.0) == ([], False)
+        patch.setattr(value_index, "count_table_values", lambda *_: (_ for _ in ()).throw(OSError("no room")))
+        assert index.find_values([TABLE], asking, 5.0) == ([], False)
     clock.now += FIRST_PAUSE_SECONDS
-    found, _ = index.known([TABLE], asking, 5.0)
+    found, _ = index.find_values([TABLE], asking, 5.0)
     assert [one.table.name for one in found] == ["main"]
 
 
 def test_a_card_that_lacks_something_is_made_again(
-    asking: Asking, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    asking: QueryRunner, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = collection_looks.Looks()
+    looks = collection_overviews.CollectionOverviews()
     years = ("2001-01-01", "2002-01-01")
 
     def late(*_: Any) -> None:
-        raise Timeout("too late")
+        raise TimeLimitError("too late")
 
     with monkeypatch.context() as patch:
-        patch.setattr(collection_looks, "bounds", late)
-        assert looks.of([[TABLE]], asking, REACH, lambda _: True)[0].years is None
-    monkeypatch.setattr(collection_looks, "bounds", lambda *_: years)
-    assert looks.of([[TABLE]], asking, REACH, lambda _: True)[0].years is None
+        patch.setattr(collection_overviews, "find_time_range", late)
+        assert looks.summarize_collections([[TABLE]], asking, REACH, lambda _: True)[0].years is None
+    monkeypatch.setattr(collection_overviews, "find_time_range", lambda *_: years)
+    assert looks.summarize_collections([[TABLE]], asking, REACH, lambda _: True)[0].years is None
     clock.now += FIRST_PAUSE_SECONDS
-    assert looks.of([[TABLE]], asking, REACH, lambda _: True)[0].years == ("2001", "2002")
+    assert looks.summarize_collections([[TABLE]], asking, REACH, lambda _: True)[0].years == ("2001", "2002")

@@ -10,7 +10,7 @@ from asking import Client
 from lxml import etree
 from made_stars import STARS, rows
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.site import Site
 from hven.testing.site import tiny_site
 
@@ -25,8 +25,8 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
         raise ZeroDivisionError(SECRET)
 
     with tiny_site(tmp_path, {"stars.main": (STARS, rows(50))}) as site:
-        monkeypatch.setattr(site.engine, "prepare", prepare)
-        yield Client(create(site))
+        monkeypatch.setattr(site.embedded_engine, "plan_query", prepare)
+        yield Client(create_application(site))
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_a_bug_of_the_engine_while_it_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with tiny_site(tmp_path, {"stars.main": (STARS, rows(50))}) as site:
-        monkeypatch.setattr(site.engine, "run", lambda *_, **__: 1 / 0)
-        answer = Client(create(site)).get(
+        monkeypatch.setattr(site.embedded_engine, "run_sql", lambda *_, **__: 1 / 0)
+        answer = Client(create_application(site)).get(
             "/tap/sync", LANG="ADQL", QUERY="SELECT AVG(mag) AS m FROM stars.main GROUP BY note"
         )
     assert answer.status == 500
@@ -70,8 +70,10 @@ def test_a_page_that_cannot_be_made_says_so(
         def __getattr__(self, name: str) -> object:
             raise KeyError(SECRET)
 
-    client = Client(create(site))
-    monkeypatch.setattr(type(site.current()), "resources", property(lambda _: {"stars": Broken()}), raising=False)
+    client = Client(create_application(site))
+    monkeypatch.setattr(
+        type(site.get_published_state()), "resources", property(lambda _: {"stars": Broken()}), raising=False
+    )
     answer = client.get("/")
     assert answer.status == 500
     assert "password" not in answer.text
@@ -82,8 +84,8 @@ def test_a_page_that_cannot_be_made_says_so(
 def test_metadata_that_cannot_be_written_says_so(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("hven.services._vosi.tables", lambda *_, **__: 1 / 0)
-    answer = Client(create(site)).get("/tap/tables")
+    monkeypatch.setattr("hven.services._vosi.write_tableset", lambda *_, **__: 1 / 0)
+    answer = Client(create_application(site)).get("/tap/tables")
     assert answer.status == 500
     assert answer.headers["x-request-id"] in answer.text
     assert "division" not in answer.text
@@ -104,7 +106,9 @@ def test_other_methods_are_405_with_what_is_allowed(client: Client, method: str,
 )
 def test_head_runs_nothing(client: Client, site: Site, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     get = client.get(path)
-    monkeypatch.setattr("hven.query._result.Result.begin", lambda _: pytest.fail("HEAD ran the query"))
+    monkeypatch.setattr(
+        "hven.query._query_result.QueryResult.begin_execution", lambda _: pytest.fail("HEAD ran the query")
+    )
     head = client.ask("HEAD", path)
     assert (head.status, head.body) == (200, b"")
     for name in ("content-type", "etag", "cache-control"):

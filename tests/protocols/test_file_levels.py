@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 import pytest
 from asking import Client
 
-from hven.app._server.app import create
-from hven.descriptor import check
-from hven.ingest import ingest
+from hven.app._server.application import create_application
+from hven.descriptor import check_descriptor
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 
@@ -70,11 +70,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, di
     (folder / "rows.csv").write_text(ROWS)
     for name in ("open.fits", *SECRETS):
         (folder / name).write_bytes(name.encode() * 10)
-    with Site(settings.load(directory)) as made:
-        ingest(made, "night")
-        tokens = {name: made.store.users.add(name) for name in ("anna", "bert", "carl", "dora")}
-        made.store.grants.add("delegation", subject="dora", object="Bert", by="bert")
-        yield Client(create(made)), tokens
+    with Site(settings.load_settings(directory)) as made:
+        ingest_collection(made, "night")
+        tokens = {name: made.store.users.add_account(name) for name in ("anna", "bert", "carl", "dora")}
+        made.store.grants.add_grant("delegation", subject="dora", object="Bert", actor="bert")
+        yield Client(create_application(made)), tokens
 
 
 def asked(place: tuple[Client, dict[str, str]], who: str | None, path: str, **params: str) -> Any:
@@ -250,7 +250,7 @@ def test_files_that_no_row_names_are_told_by_check(tmp_path):
     (folder / "rows.csv").write_text(ROWS)
     (folder / "open.fits").write_text("")
     (folder / "night.yaml").write_text(DESCRIPTOR.replace("      path: file_name\n", ""))
-    told = [one.message for one in check(folder / "night.yaml", settings.load(tmp_path))]
+    told = [one.message for one in check_descriptor(folder / "night.yaml", settings.load_settings(tmp_path))]
     assert sum("which of the collection's files is a row's" in one for one in told) == 1
 
 
@@ -267,7 +267,11 @@ def test_what_does_not_fit_is_told_by_check(tmp_path):
     }.items():
         assert line in DESCRIPTOR
         (folder / "night.yaml").write_text(DESCRIPTOR.replace(line, wrong))
-        faults = [one for one in check(folder / "night.yaml", settings.load(tmp_path)) if one.severity == "error"]
+        faults = [
+            one
+            for one in check_descriptor(folder / "night.yaml", settings.load_settings(tmp_path))
+            if one.severity == "error"
+        ]
         assert len(faults) == 1, faults
         assert faults[0].place.line, faults
         assert "access" in faults[0].message
@@ -280,9 +284,9 @@ def test_the_feed_of_changes_does_not_tell_of_files(tmp_path):
     (folder / "night.yaml").write_text(DESCRIPTOR)
     (folder / "rows.csv").write_text(ROWS)
     (folder / "open.fits").write_bytes(b"")
-    with Site(settings.load(tmp_path)) as made:
-        ingest(made, "night")
-        place = Client(create(made)), {"carl": made.store.users.add("carl")}
+    with Site(settings.load_settings(tmp_path)) as made:
+        ingest_collection(made, "night")
+        place = Client(create_application(made)), {"carl": made.store.users.add_account("carl")}
         before = {
             who: asked(place, who, "/changes/night.main", RESPONSEFORMAT="csv").headers["hven-snapshot"]
             for who in (None, "carl")
@@ -290,8 +294,8 @@ def test_the_feed_of_changes_does_not_tell_of_files(tmp_path):
         (folder / "rows.csv").write_text(
             ROWS.replace("bert.fits", "better.fits").replace("1,2020-01-01,bert", "1,2020-01-01,bob")
         )
-        ingest(made, "night")
-        made.refresh()
+        ingest_collection(made, "night")
+        made.refresh_published_state()
         told = {
             who: asked(place, who, "/changes/night.main", SINCE=since, RESPONSEFORMAT="csv").body.decode().split()[1:]
             for who, since in before.items()

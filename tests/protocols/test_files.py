@@ -10,13 +10,13 @@ import pytest
 from asking import Client
 
 from hven import query
-from hven.app._server import create
-from hven.descriptor import check
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.descriptor import check_descriptor
+from hven.ingest import ingest_collection
 from hven.model.errors import DataError, DescriptorError, SourceError
 from hven.site import Site
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 PAPER = """\
 collection: paper
@@ -40,20 +40,20 @@ FILES = {
 @pytest.fixture
 def site(tmp_path):
     (tmp_path / "collections" / "paper" / "data").mkdir(parents=True)
-    with site_with(tmp_path, PAPER, FILES) as opened:
-        (opened.settings.collections / "paper" / "model.bin").write_bytes(BODY)
-        ingest(opened, "paper")
+    with open_site_with_descriptor(tmp_path, PAPER, FILES) as opened:
+        (opened.settings.collections_directory / "paper" / "model.bin").write_bytes(BODY)
+        ingest_collection(opened, "paper")
         yield opened
 
 
 @pytest.fixture
 def client(site):
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 def rows(site, adql):
-    with query.run(adql, OWNER, site=site) as result:
-        return [row for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 def test_a_collection_of_files_alone(site):
@@ -68,7 +68,7 @@ def test_a_collection_of_files_alone(site):
     ]
     assert found[2]["url"].endswith("/collections/paper/files/figure%201.svg")
     assert (found[3]["bytes"], found[3]["sha256"]) == (len(BODY), hashlib.sha256(BODY).hexdigest())
-    pins = site.store.current()[1]["paper.files"].provenance["pins"]
+    pins = site.store.read_published_records()[1]["paper.files"].provenance["pins"]
     assert {pin["name"]: pin["sha256"] for pin in pins} == {row["path"]: row["sha256"] for row in found}
 
 
@@ -114,17 +114,17 @@ def test_nothing_else_is_given(client, path):
 
 
 def test_a_file_that_changed_is_not_given(site, client):
-    (site.settings.collections / "paper" / "README.md").write_text("# Another!!\n")
+    (site.settings.collections_directory / "paper" / "README.md").write_text("# Another!!\n")
     answer = client.get("/collections/paper/files/README.md")
     assert (answer.status, "was changed since it was published" in answer.text) == (503, True)
-    (site.settings.collections / "paper" / "README.md").unlink()
+    (site.settings.collections_directory / "paper" / "README.md").unlink()
     assert "is not there now" in client.get("/collections/paper/files/README.md").text
 
 
 def test_files_of_a_private_collection_are_private(site, client):
-    home = site.settings.collections / "paper" / "paper.yaml"
+    home = site.settings.collections_directory / "paper" / "paper.yaml"
     home.write_text(PAPER + "access: private\n")
-    site.refresh()
+    site.refresh_published_state()
     assert client.get("/collections/paper/files/model.bin").status == 404
     assert client.get("/collections/paper/files").status == 404
     assert "paper.files" not in client.get("/tap/tables").text
@@ -132,16 +132,16 @@ def test_files_of_a_private_collection_are_private(site, client):
 
 def test_faults_have_their_place(tmp_path):
     text = "collection: paper\ntitle: x\nfiles:\n  - /etc/passwd\n  - {files: a.csv, titel: x}\n"
-    with site_with(tmp_path, text, {"a.csv": "x\n"}) as site, pytest.raises(DescriptorError) as caught:
-        ingest(site, "paper")
+    with open_site_with_descriptor(tmp_path, text, {"a.csv": "x\n"}) as site, pytest.raises(DescriptorError) as caught:
+        ingest_collection(site, "paper")
     told = [str(fault) for fault in caught.value.faults]
     assert any("paper.yaml:4:5: files: /etc/passwd does not stand below" in line for line in told)
     assert any("has no key 'titel'; did you mean 'title'?" in line for line in told)
     with (
-        site_with(tmp_path / "two", PAPER.replace("README.md", "README.txt"), {}) as site,
+        open_site_with_descriptor(tmp_path / "two", PAPER.replace("README.md", "README.txt"), {}) as site,
         pytest.raises(Exception, match="no file") as error,
     ):
-        ingest(site, "paper")
+        ingest_collection(site, "paper")
     assert not isinstance(error.value, DataError)
 
 
@@ -149,7 +149,7 @@ def test_no_link_leads_out_of_the_site(site, client, tmp_path_factory):
     """Neither one that is found at an ingest, nor one that takes the place of a published file; `roots` names where they may lead."""
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "secret.csv"
     elsewhere.write_text("x\n1\n")  # as long as the published one
-    data = site.settings.collections / "paper" / "data"
+    data = site.settings.collections_directory / "paper" / "data"
     stat = (data / "a.csv").stat()
     (data / "a.csv").unlink()
     (data / "a.csv").symlink_to(elsewhere)
@@ -160,11 +160,11 @@ def test_no_link_leads_out_of_the_site(site, client, tmp_path_factory):
     assert b"leads out of the site" in body
     assert str(elsewhere.parent).encode() not in body
     with pytest.raises(SourceError, match=r"a\.csv is a link that leads out of the collection; .* roots = "):
-        ingest(site, "paper")
-    path = site.settings.collections / "paper" / "paper.yaml"
-    assert "is a link" in "\n".join(map(str, check(path, site.settings)))
+        ingest_collection(site, "paper")
+    path = site.settings.collections_directory / "paper" / "paper.yaml"
+    assert "is a link" in "\n".join(map(str, check_descriptor(path, site.settings)))
     allowed = replace(site.settings, roots=(str(elsewhere.parent),))
-    assert "is a link" not in "\n".join(map(str, check(path, allowed)))
+    assert "is a link" not in "\n".join(map(str, check_descriptor(path, allowed)))
     with Site(allowed) as opened:
-        ingest(opened, "paper")
-        assert Client(create(opened)).get("/collections/paper/files/data/a.csv").body == b"x\n1\n"
+        ingest_collection(opened, "paper")
+        assert Client(create_application(opened)).get("/collections/paper/files/data/a.csv").body == b"x\n1\n"

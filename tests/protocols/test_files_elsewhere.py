@@ -15,9 +15,9 @@ import pytest
 from asking import Client
 
 from file_servers import Files, ftp, web
-from hven.app._server import create
-from hven.descriptor import check
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.descriptor import check_descriptor
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 
@@ -48,9 +48,9 @@ def opened(tmp_path):
             (folder / "rows.csv").write_text(rows)
             said = f'name = "far"\nallow_private = {str(private).lower()}\n{more}'
             (tmp_path / "site" / "hven.toml").write_text(said)
-            site = stack.enter_context(Site(settings.load(tmp_path / "site")))
-            ingest(site, "far")
-            return site, Client(create(site))
+            site = stack.enter_context(Site(settings.load_settings(tmp_path / "site")))
+            ingest_collection(site, "far")
+            return site, Client(create_application(site))
 
         yield open_
 
@@ -163,9 +163,9 @@ def test_readers_are_led_to_a_public_web_server(opened):
     links = client.get("/datalink/far.main?ID=1&RESPONSEFORMAT=csv").text
     assert f",{root}/2020/a%20b.fits," in links.replace("1,", ",", 1)
     assert client.get("/collections/far/files").text.split() == ["-", f"{root}/2020/a%20b.fits", "-", "a", "b.fits"]
-    descriptor = site.settings.collections / "far" / "far.yaml"
+    descriptor = site.settings.collections_directory / "far" / "far.yaml"
     descriptor.write_text(descriptor.read_text() + "access: private\n")
-    site.refresh()
+    site.refresh_published_state()
     assert client.get(PATH).status == 404
 
 
@@ -245,14 +245,14 @@ def test_a_server_that_breaks_off_is_no_whole_file(opened):
             client.get(PATH)
         there.cut = None
         asyncio.run(asyncio.sleep(0))
-        assert not list((client._app._site.settings.var / "files").glob("??/.unfinished*"))
+        assert not list((client._app._site.settings.var_directory / "files").glob("??/.unfinished*"))
 
 
 def test_what_is_kept_has_a_bound(opened):
     with web(Files({"/pub/2020/a b.fits": BODY})) as there:
         more = '[files]\ncache = "64 MiB"\n'
         site, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE, more=more)
-        kept = site.settings.var / "files"
+        kept = site.settings.var_directory / "files"
         (kept / "aa").mkdir(parents=True)
         for number in range(3):
             old = kept / "aa" / f"old-{number}"
@@ -299,7 +299,7 @@ def test_rows_that_name_no_file_are_kept_aside(opened):
     site, client = opened(files("ftp://ftp.example.org/pub") + TABLE, rows=rows)
     listed = client.get("/collections/far/files").text.splitlines()
     assert [line.rpartition(" ")[2] for line in listed] == [f"ok{n}.fits" for n in range(9)]
-    aside = "".join(one.read_text() for one in (site.settings.var / "rejects").rglob("*.csv"))
+    aside = "".join(one.read_text() for one in (site.settings.var_directory / "rejects").rglob("*.csv"))
     assert "no part . or .." in aside
     assert "at most 2,000 bytes" in aside
 
@@ -322,7 +322,7 @@ def test_a_directory_elsewhere_is_one_of_the_roots(opened, tmp_path):
     part = client.ask("GET", PATH, headers={"range": "bytes=9-", "if-range": whole.headers["etag"]})
     assert (part.status, part.body) == (206, BODY[9:])
     assert client.get("/collections/far/files/empty.fits").body == b""
-    pins = site.store.current()[1]["far.files"].provenance["pins"]
+    pins = site.store.read_published_records()[1]["far.files"].provenance["pins"]
     assert [pin["name"] for pin in pins] == ["files"]  # pages show it: not where they lie
     (archive / "2020" / "a b.fits").write_bytes(BODY)  # another time
     assert client.get(PATH).status == 503
@@ -331,7 +331,7 @@ def test_a_directory_elsewhere_is_one_of_the_roots(opened, tmp_path):
     answer = client.get("/collections/far/files/empty.fits")
     assert (answer.status, b"secret" in answer.body, str(tmp_path) in answer.text) == (503, False, False)
     with pytest.raises(Exception, match="is a link that leads out"):
-        ingest(site, "far")
+        ingest_collection(site, "far")
 
 
 def test_rows_name_files_of_a_directory_elsewhere(opened, tmp_path):
@@ -371,9 +371,9 @@ to = "/collections/far/files/*"
         assert client.get("/sitools/datastorage/other/x").status == 404
         links = client.get("/datalink/far.main?ID=1&RESPONSEFORMAT=csv").text.splitlines()
         assert links[2].startswith(f"1,http://vo.example{URL},,,,#preview,application/fits")
-        descriptor = site.settings.collections / "far" / "far.yaml"
+        descriptor = site.settings.collections_directory / "far" / "far.yaml"
         descriptor.write_text(descriptor.read_text() + "access: private\n")
-        site.refresh()
+        site.refresh_published_state()
         assert {client.get(old).status for old in [*olds, PATH]} == {404}
 
 
@@ -399,7 +399,7 @@ def test_rights_of_rows_hold_for_files_elsewhere(opened, root):
         line = f'files: [{{root: {where}, from: main, path: "{{file}}", proxied: {str(not led).lower()}}}]\n'
         more = '[[alias]]\npath = "/old/*"\nto = "/collections/far/files/*"\n'
         site, client = opened(line + LEVELS, rows, more)
-        tokens = {name: site.store.users.add(name) for name in ("anna", "bert")}
+        tokens = {name: site.store.users.add_account(name) for name in ("anna", "bert")}
 
         def told(who: str | None, path: str) -> list[int]:
             headers = {} if who is None else {"authorization": f"Bearer {tokens[who]}"}
@@ -430,7 +430,10 @@ def test_no_list_tells_of_rows_that_are_hidden(opened, access, table_name):
     site, client = opened(
         f'files: [{{root: "ftp://ftp.example.org/x", from: {table_name}, path: "{{file}}"}}]\n' + table, rows
     )
-    told = [fault.message for fault in check(site.settings.collections / "far" / "far.yaml", site.settings)]
+    told = [
+        fault.message
+        for fault in check_descriptor(site.settings.collections_directory / "far" / "far.yaml", site.settings)
+    ]
     assert any("not everybody sees the rows of far.main that name them" in one for one in told)
     assert client.get("/collections/far/files").status == 404
     assert client.get("/collections/far/files/anna.fits").status == 404

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 import plugged
 from hven import formats
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.formats import Format
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import plugins
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ def _foreign_format(tmp_path: Path) -> Iterator[None]:
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: hven-roman\nVersion: 1\n", encoding="utf-8")
     (about / "entry_points.txt").write_text("[hven.formats]\nroman = hven_roman\n", encoding="utf-8")
     module = ModuleType("hven_roman")
-    write = formats.load("csv").write
+    write = formats.load_format("csv").write
     vars(module)["FORMAT"] = Format(
         name="roman", media_types=("text/x-roman",), extension="roman", write=write, title="Roman numbers"
     )
@@ -60,14 +60,16 @@ def _foreign_format(tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
-    with site_with(tmp_path / "site", STARS, {"a.csv": "id\n1\n2\n"}, public_url="http://vo.example") as site:
-        ingest(site, "stars")
-        yield Client(create(site))
+    with open_site_with_descriptor(
+        tmp_path / "site", STARS, {"a.csv": "id\n1\n2\n"}, public_url="http://vo.example"
+    ) as site:
+        ingest_collection(site, "stars")
+        yield Client(create_application(site))
 
 
 @pytest.mark.usefixtures("_foreign_format")
 def test_every_installed_format_is_in_every_menu(client: Client) -> None:
-    labels = dict(formats.menu_entries())
+    labels = dict(formats.list_menu_entries())
     assert labels["roman"] == "Roman numbers"
     assert {"votable", "geojson", "tfcat", "parquet"} <= labels.keys()
     take = json.loads(client.ask("GET", "/collections/stars/main/take").body)
@@ -85,10 +87,10 @@ def test_every_installed_format_is_in_every_menu(client: Client) -> None:
 def test_the_help_of_query_names_every_installed_format(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [one for one in sys.modules if one.startswith("hven.app._cli")]:
         monkeypatch.delitem(sys.modules, name)  # its help is written when it is loaded
-    from hven.app._cli.verbs import command
+    from hven.app._cli.verbs import build_command
 
-    told = CliRunner().invoke(command(), ["query", "--help"], env={"COLUMNS": "200"}).output
-    assert [name for name in plugins.names("formats") if name not in told] == []
+    told = CliRunner().invoke(build_command(), ["query", "--help"], env={"COLUMNS": "200"}).output
+    assert [name for name in plugins.list_plugins("formats") if name not in told] == []
 
 
 def test_collections_have_an_address(client: Client) -> None:

@@ -28,17 +28,23 @@ from referencing.jsonschema import DRAFT4
 from typer.testing import CliRunner
 
 from hven import descriptor
-from hven.app._cli.verbs import command
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._cli.verbs import build_command
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
-from hven.model.errors import FarSilence, Overloaded, Timeout, TooOften, Unavailable
+from hven.model.errors import (
+    OverloadedError,
+    StorageUnavailableError,
+    TimeLimitError,
+    TooManyRequestsError,
+    UpstreamTimeoutError,
+)
 from hven.model.table import Column
 from hven.model.types import FLOAT64
 from hven.services import _pyramids, series
 from hven.site import Site
-from hven.site.auth import ANONYMOUS, Reader
-from hven.testing.site import site_with
+from hven.site.auth import ANONYMOUS_PRINCIPAL, Principal
+from hven.testing.site import open_site_with_descriptor
 from shared import shared
 
 SECOND = 1_000_000
@@ -120,11 +126,11 @@ def test_data_sets_of_one_table_have_spans_of_their_own(tmp_path: Path) -> None:
     at = START // SECOND * SECOND + np.arange(20) * SECOND
     early = pa.array(np.arange(20.0), mask=np.arange(20) >= 10)
     late = pa.array([None if row < 12 else [float(row), 0.1] for row in range(20)], pa.list_(pa.float32()))
-    with site_with(tmp_path, SHARED, {}) as site:
+    with open_site_with_descriptor(tmp_path, SHARED, {}) as site:
         made = {"taken": pa.array(at).cast(pa.timestamp("us")), "early": early, "late": late}
         pq.write_table(pa.table(made), tmp_path / "collections" / "probe" / "a.parquet")
-        ingest(site, "probe")
-        client = Client(create(site))
+        ingest_collection(site, "probe")
+        client = Client(create_application(site))
         spans = {"early": (0, 10), "late": (12, 20), "both": (0, 20), "few": (6, 10)}
         for name, (first, last) in spans.items():
             said = json.loads(client.get("/hapi/info", dataset=name).body)
@@ -144,15 +150,15 @@ def test_single_precision_is_one_double_in_every_format(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     values = np.hstack([rng.normal(size=(499, 2)), np.full((499, 1), 0.1)]).astype("f4")
     values = np.vstack([values, np.array([[1e-30, 16777216, -3.4e38]], "f4")])
-    with site_with(tmp_path, SHARED, {}) as site:
+    with open_site_with_descriptor(tmp_path, SHARED, {}) as site:
         made = {
             "taken": pa.array(at).cast(pa.timestamp("us")),
             "early": pa.array(values[:, 2]),
             "late": pa.array(list(values[:, :2]), pa.list_(pa.float32())),
         }
         pq.write_table(pa.table(made), tmp_path / "collections" / "probe" / "a.parquet")
-        ingest(site, "probe")
-        client = Client(create(site))
+        ingest_collection(site, "probe")
+        client = Client(create_application(site))
         said = json.loads(client.get("/hapi/info", dataset="both").body)
         given = {"dataset": "both", "start": said["startDate"], "stop": said["stopDate"]}
         binary = np.frombuffer(client.get("/hapi/data", format="binary", **given).body, [("t", "S27"), ("v", "<f8", 3)])
@@ -181,9 +187,9 @@ def test_arrays_of_texts_are_parameters_in_every_format(tmp_path: Path) -> None:
     moments = np.datetime64("2020-01-01T00:00:00.000005", "us").astype(int) + np.arange(3) * SECOND
     table = pa.table({"taken": pa.array(moments).cast(pa.timestamp("us")), "marks": [one for one, _ in rows], "grid": [one for _, one in rows], "ragged": [["a"], [], ["b", "c"]]})  # fmt: skip
     pq.write_table(table, tmp_path / "a.parquet")
-    with site_with(tmp_path, TEXTS.replace("a.parquet", f"{tmp_path}/a.parquet")) as site:
-        ingest(site, "probe")
-        client = Client(create(site))
+    with open_site_with_descriptor(tmp_path, TEXTS.replace("a.parquet", f"{tmp_path}/a.parquet")) as site:
+        ingest_collection(site, "probe")
+        client = Client(create_application(site))
         said = json.loads(client.get("/hapi/info", dataset="probe").body)
         marks, grid = said["parameters"][1:]
         assert (marks["type"], marks["length"], marks["size"], marks["fill"]) == ("string", 6, [2], "")
@@ -234,15 +240,15 @@ def site(tmp_path_factory: pytest.TempPathFactory, source: pa.Table) -> Iterator
     (directory / "hven.toml").write_text(
         'public_url = "https://vo.example"\ncontact_email = "a@b.example"\n[portals.sunny]\npath = "/sunny"\ncollections = ["goes"]\n'
     )
-    with Site(settings.load(directory)) as made:
+    with Site(settings.load_settings(directory)) as made:
         for name in ("goes", "shut"):
-            ingest(made, name)
+            ingest_collection(made, name)
         yield made
 
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 def asked(client: Client, path: str, **given: object) -> Any:
@@ -355,7 +361,7 @@ def test_samples_are_those_of_the_source(client: Client, source: pa.Table, kind:
 def test_a_long_answer_is_read_by_windows(client: Client, source: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, object] = {"dataset": "goes_xrs", "start": "2003-10-28T00:00:00.123Z", "stop": "2003-10-28T05:33:20.123Z"}  # fmt: skip
     whole = client.get("/hapi/data", **given)
-    monkeypatch.setattr(series, "CELLS", 3000)
+    monkeypatch.setattr(series, "MAX_WINDOW_CELLS", 3000)
     assert client.get("/hapi/data", **given).body == whole.body
     assert len(whole.text.splitlines()) == MANY
     assert whole.text.splitlines()[-1].startswith(f"{np.datetime64(source['at'][-1].as_py(), 'us')}Z,")
@@ -431,24 +437,26 @@ def test_what_is_wrong_has_its_code(client: Client, path: str, given: dict[str, 
 @pytest.mark.parametrize(
     ("fault", "status", "code"),
     [
-        (Overloaded("wait"), 503, 1500),
-        (Unavailable("away"), 503, 1500),
+        (OverloadedError("wait"), 503, 1500),
+        (StorageUnavailableError("away"), 503, 1500),
         (ValueError("ours"), 500, 1500),
-        (FarSilence("elsewhere"), 500, 1501),
-        (Timeout("long"), 400, 1408),
-        (TooOften("often"), 429, 1400),
+        (UpstreamTimeoutError("elsewhere"), 500, 1501),
+        (TimeLimitError("long"), 400, 1408),
+        (TooManyRequestsError("often"), 429, 1400),
     ],
 )
 def test_what_goes_wrong_here_has_its_code(client: Client, monkeypatch: pytest.MonkeyPatch, fault: Exception, status: int, code: int) -> None:  # fmt: skip
     def failing(*_: Any) -> None:
         raise fault
 
-    monkeypatch.setattr(series, "samples", failing)
+    monkeypatch.setattr(series, "read_samples", failing)
     answer = client.get("/hapi/data", **DATA)
     said = json.loads(answer.body)
     assert (answer.status, said["status"]["code"]) == (status, code)
     assert problems(said, "error") == []
-    assert ("retry-after" in answer.headers) == isinstance(fault, (Overloaded, Unavailable, TooOften))
+    assert ("retry-after" in answer.headers) == isinstance(
+        fault, (OverloadedError, StorageUnavailableError, TooManyRequestsError)
+    )
 
 
 def test_a_parameter_that_stands_twice(client: Client) -> None:
@@ -474,7 +482,7 @@ def test_it_is_below_the_address_of_each_portal_too(client: Client) -> None:
 
 def test_a_head_reads_no_samples(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = client.get("/hapi/data", **DATA)
-    monkeypatch.setattr(series, "samples", None)
+    monkeypatch.setattr(series, "read_samples", None)
     head = client.ask("HEAD", "/hapi/data", b"dataset=goes_xrs&start=2003-10-28T01Z&stop=2003-10-28T02Z")
     assert (head.status, head.body) == (200, b"")
     assert head.headers["etag"] == whole.headers["etag"]
@@ -483,16 +491,19 @@ def test_a_head_reads_no_samples(client: Client, monkeypatch: pytest.MonkeyPatch
 
 def test_lists_of_data_sets_are_kept_for_those_who_see_the_same(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str | None] = []
-    real = series.data_sets
+    real = series.list_data_sets
     monkeypatch.setattr(
-        series, "data_sets", lambda around, who, *more: made.append(who.name) or real(around, who, *more)
+        series, "list_data_sets", lambda around, who, *more: made.append(who.name) or real(around, who, *more)
     )
-    vars(site.kept(series.Lists)).update(vars(series.Lists()))  # forget
-    who = [ANONYMOUS]
-    client = Client(create(site, reader=lambda _: who[0]))
+    vars(site.get_or_create(series.DataSetListCache)).update(vars(series.DataSetListCache()))  # forget
+    who = [ANONYMOUS_PRINCIPAL]
+    client = Client(create_application(site, reader=lambda _: who[0]))
     everybody = {"goes_xrs", "goes_xrs_availability", "nancay_xrs"}
     owner = everybody | {"shut_xrs", "shut_xrs_availability", "quiet"}
-    for reader, sets in ((ANONYMOUS, everybody), (Reader(name="ada", groups=frozenset({"owner"})), owner)) * 2:
+    for reader, sets in (
+        (ANONYMOUS_PRINCIPAL, everybody),
+        (Principal(name="ada", groups=frozenset({"owner"})), owner),
+    ) * 2:
         who[0] = reader
         assert {one["id"] for one in asked(client, "catalog")["catalog"]} == sets
     assert made == [None, "ada"]
@@ -509,11 +520,11 @@ def test_times_below_a_microsecond(client: Client) -> None:
 @pytest.fixture
 def coarse(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """The site, which keeps reductions of little, too."""
-    monkeypatch.setattr(_pyramids, "SMALL", 1000)
-    vars(site.kept(series.Lists)).update(vars(series.Lists()))  # forget
-    yield Client(create(site))
+    monkeypatch.setattr(_pyramids, "MAX_DIRECT_VALUES", 1000)
+    vars(site.get_or_create(series.DataSetListCache)).update(vars(series.DataSetListCache()))  # forget
+    yield Client(create_application(site))
     monkeypatch.undo()
-    vars(site.kept(series.Lists)).update(vars(series.Lists()))
+    vars(site.get_or_create(series.DataSetListCache)).update(vars(series.DataSetListCache()))
 
 
 def test_coarser_data_sets_are_linked_and_are_means(coarse: Client, source: pa.Table) -> None:
@@ -600,9 +611,9 @@ def test_a_fill_is_no_measured_value(tmp_path: Path, kind: str) -> None:
     pq.write_table(pa.table({"at": moments, **columns}), folder / "a.parquet")
     (folder / "ends.yaml").write_text(ENDS)
     (tmp_path / "hven.toml").touch()
-    with Site(settings.load(tmp_path)) as made:
-        ingest(made, "ends")
-        client = Client(create(made))
+    with Site(settings.load_settings(tmp_path)) as made:
+        ingest_collection(made, "ends")
+        client = Client(create_application(made))
         info = asked(client, "info", dataset="ends")
         assert problems(info, "info") == []
         fills = {one["name"]: (one["type"], one["fill"]) for one in info["parameters"][1:]}
@@ -629,9 +640,9 @@ def test_events_have_a_duration(tmp_path: Path) -> None:
     pq.write_table(table, folder / "events.parquet")
     (folder / "events.yaml").write_text(EVENTS)
     (tmp_path / "hven.toml").touch()
-    with Site(settings.load(tmp_path)) as made:
-        ingest(made, "events")
-        client = Client(create(made))
+    with Site(settings.load_settings(tmp_path)) as made:
+        ingest_collection(made, "events")
+        client = Client(create_application(made))
         info = asked(client, "info", dataset="events_bursts")
         assert problems(info, "info") == []
         begin, end, kind = info["parameters"]
@@ -673,9 +684,9 @@ def test_bins_that_fit_no_array_and_names_that_others_have_are_told(tmp_path: Pa
         (tmp_path / "collections" / name).mkdir(parents=True)
         (tmp_path / "collections" / name / f"{name}.yaml").write_text(text)
     (tmp_path / "hven.toml").touch()
-    found = settings.load(tmp_path)
+    found = settings.load_settings(tmp_path)
     path = tmp_path / "collections/x/x.yaml"
-    said = [fault.message for fault in descriptor.check(path, found) if fault.severity == "error"]
+    said = [fault.message for fault in descriptor.check_descriptor(path, found) if fault.severity == "error"]
     assert said == [
         "tables.t.series.bins.short: short is float64, no array",
         "tables.t.series.bins.flux: 3 bins of f, but flux is float32[6]",
@@ -685,22 +696,24 @@ def test_bins_that_fit_no_array_and_names_that_others_have_are_told(tmp_path: Pa
     ]
     path.write_text(BAD.partition("      bins:")[0])
     with Site(found) as made:
-        ingest(made, "goes")
-        (warning,) = [one for one in ingest(made, "x").warnings if "goes_xrs" in one]
+        ingest_collection(made, "goes")
+        (warning,) = [one for one in ingest_collection(made, "x").warnings if "goes_xrs" in one]
     assert "goes.xrs has a data set 'goes_xrs', too" in warning
     assert "x.yaml:" in warning
-    (one,) = descriptor.wrong_ids([descriptor.load(tmp_path / f"collections/{name}/{name}.yaml", found) for name in ("goes", "x")])  # fmt: skip
+    (one,) = descriptor.find_series_id_faults([descriptor.load_descriptor(tmp_path / f"collections/{name}/{name}.yaml", found) for name in ("goes", "x")])  # fmt: skip
     assert (one.place.file, one.message) == ("collections/x/x.yaml", "x.t: goes.xrs has a data set 'goes_xrs', too")
     # of rows that are spans, as rows of EPN-TAP may be
     text = "collection: x\ntitle: Days\ntables:\n  t:\n    source: {kind: parquet, files: ../../goes.parquet}\n    follow: true\n    links:\n      - series: goes_xr\n      - series: goes_xrs\n"
     path.write_text(text)
-    goes, days = (descriptor.load(tmp_path / f"collections/{name}/{name}.yaml", found) for name in ("goes", "x"))
-    (one,) = descriptor.wrong_ids([days], [goes])
+    goes, days = (
+        descriptor.load_descriptor(tmp_path / f"collections/{name}/{name}.yaml", found) for name in ("goes", "x")
+    )
+    (one,) = descriptor.find_series_id_faults([days], [goes])
     assert one.message == "x.t.links: there is no data set 'goes_xr'"
     assert (one.place.file, one.place.line) == ("collections/x/x.yaml", 8)
     assert "goes_xrs" in one.remedy
     for arguments in (["check", "x"], ["check"]):
-        said = CliRunner().invoke(command(), ["--site", str(tmp_path), *arguments])
+        said = CliRunner().invoke(build_command(), ["--site", str(tmp_path), *arguments])
         assert said.output.count("there is no data set") == 1, said.output
 
 
@@ -713,9 +726,9 @@ def test_very_many_parameters(client: Client) -> None:
         assert json.loads(answer.body)["status"]["code"] == code
         assert len(answer.body) < 2000
     columns = [Column(name=f"x{at}", type=FLOAT64) for at in range(100_000)]
-    listed = tuple(series.Parameter(column=one, kind="double") for one in columns)
-    wide: Any = SimpleNamespace(parameters=listed, count=3)
-    assert _pyramids._values(wide) == 300_000
+    listed = tuple(series.SampleParameter(column=one, value_kind="double") for one in columns)
+    wide: Any = SimpleNamespace(parameters=listed, sample_count=3)
+    assert _pyramids._count_values(wide) == 300_000
     assert process_time() - begun < 20  # of 2, and 1,000 or more
 
 
@@ -729,7 +742,7 @@ def test_who_leaves_midway_ends_what_is_read(site: Site, monkeypatch: pytest.Mon
         finally:
             ended.set()
 
-    monkeypatch.setattr(series, "samples", endless)
+    monkeypatch.setattr(series, "read_samples", endless)
     sent: list[bytes] = []
 
     async def left() -> None:
@@ -749,7 +762,7 @@ def test_who_leaves_midway_ends_what_is_read(site: Site, monkeypatch: pytest.Mon
 
         query = urlencode(DATA | {"parameters": "short"}).encode()
         scope = {"type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "path": "/hapi/data", "raw_path": b"/hapi/data", "root_path": "", "query_string": query, "headers": [(b"host", b"vo.example")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80)}  # fmt: skip
-        await asyncio.wait_for(create(site)(scope, receive, send), 60)
+        await asyncio.wait_for(create_application(site)(scope, receive, send), 60)
 
     asyncio.run(left())
     gc.collect()
@@ -765,9 +778,9 @@ def test_data_that_keep_coming_may_be_asked_for_ahead(tmp_path: Path) -> None:
     at = pa.array(START + np.arange(10) * 4 * SECOND).cast(pa.timestamp("us"))
     pq.write_table(pa.table({"at": at, "short": np.arange(10.0)}), folder / "a.parquet")
     (folder / "goes.yaml").write_text("collection: goes\ntitle: X rays\ndescription: Fluxes\ntables:\n  xrs:\n    source: {kind: parquet, files: a.parquet}\n    follow: true\n    columns: {at: {ucd: time.epoch}}\n    series: {cadence: 4 s, ahead: 1 h}\n")  # fmt: skip
-    with Site(settings.load(tmp_path), watch=False) as site:
-        ingest(site, "goes")
-        client = Client(create(site))
+    with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
+        ingest_collection(site, "goes")
+        client = Client(create_application(site))
         said = asked(client, "info", dataset="goes_xrs")
         assert said["stopDate"] == "2003-10-28T01:00:40.123000Z"
         given = {"dataset": "goes_xrs", "start": said["startDate"]}

@@ -29,23 +29,23 @@ from astropy.io import fits
 
 from clocks import Moved
 from hven import query
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.engines import Snapshot
-from hven.engines.hats.settings import Hats
-from hven.engines.postgres.settings import Postgres
+from hven.engines.hats.settings import HatsSettings
+from hven.engines.postgres.settings import PostgresSettings
 from hven.formats import hats_layout as hats
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.services import tilings
 from hven.site import Site
-from hven.site.auth import OWNER, Access
-from hven.testing.policies import half_hidden
-from hven.testing.site import publish, site_with, table_of, tiny_site
+from hven.site.auth import OWNER_PRINCIPAL, DescriptorAccessPolicy
+from hven.testing.policies import build_half_hidden_policies
+from hven.testing.site import describe_table, open_site_with_descriptor, publish_rows, tiny_site
 from postgres import server
 
 ROWS = 6_000
 PARTITION = 500  # rows: small, so that there are many
 RIGHTS = 1_200  # rows of tables that are not seen by all
-CELL = hats.CELL
+CELL = hats.CELL_COLUMN
 
 
 def stars(rows: int = ROWS, seed: int = 1) -> pa.Table:
@@ -73,13 +73,13 @@ def stars(rows: int = ROWS, seed: int = 1) -> pa.Table:
 @pytest.fixture(autouse=True, scope="module")
 def small_partitions() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tilings, "FEWEST", PARTITION)
-        patch.setattr(tilings, "GROUP", 100)
+        patch.setattr(tilings, "MIN_PARTITION_ROWS", PARTITION)
+        patch.setattr(tilings, "ROW_GROUP_ROWS", 100)
         yield
 
 
 def made(directory: Path, rows: pa.Table, *, key: bool = True, **more: Any) -> Site:
-    table = replace(table_of("stars.main", rows), primary=("id",) if key else ())
+    table = replace(describe_table("stars.main", rows), primary=("id",) if key else ())
     return tiny_site(directory, {"stars.main": (table, rows)}, **more)
 
 
@@ -125,7 +125,7 @@ class Catalogue:
 
 @pytest.fixture(scope="module")
 def catalogue(site: Site) -> Catalogue:
-    return Catalogue(Client(create(site)))
+    return Catalogue(Client(create_application(site)))
 
 
 def cells(rows: pa.Table, order: int = 29) -> np.ndarray[Any, Any]:
@@ -140,8 +140,10 @@ def ordered(rows: pa.Table) -> pa.Table:
 def test_every_row_with_a_position_is_in_one_partition(catalogue: Catalogue) -> None:
     there = stars().filter(pc.is_valid(pc.field("ra")))
     found = catalogue.all()
-    assert ordered(found.drop_columns([CELL, tilings.OWN])).equals(ordered(there.drop_columns([CELL])))
-    assert set(found[tilings.OWN].to_pylist()) == {7}  # the table's own column, which has the name of the cells
+    assert ordered(found.drop_columns([CELL, tilings.RENAMED_CELL_COLUMN])).equals(ordered(there.drop_columns([CELL])))
+    assert set(found[tilings.RENAMED_CELL_COLUMN].to_pylist()) == {
+        7
+    }  # the table's own column, which has the name of the cells
     assert len(catalogue.pixels()) > 8
     for order, pixel in catalogue.pixels():
         rows = catalogue.rows((order, pixel))
@@ -220,26 +222,29 @@ def test_ranges_heads_and_conditions(catalogue: Catalogue) -> None:
 @pytest.mark.parametrize("key", [True, False], ids=["with a key", "without a key"])
 def test_whoever_makes_a_file_again_makes_the_same_bytes(tmp_path: Path, key: bool) -> None:
     with made(tmp_path, stars(), key=key) as site:
-        client = Client(create(site))
+        client = Client(create_application(site))
         read = Catalogue(client)
         wanted = [(read.path(one), "") for one in read.pixels()[:4]] + [(read.path(read.pixels()[0]), f"columns=id,ra,dec&filters={CELL}>=5")]  # fmt: skip
         if key:
             wanted.append((f"{read.state}.index/dataset/index.parquet", ""))
         first = [read.ask(one[0], query=one[1]).body for one in wanted]
-        shutil.rmtree(site.settings.var / "tiles")
-        again = [Catalogue(Client(create(site))).ask(one[0], query=one[1]).body for one in wanted]
+        shutil.rmtree(site.settings.var_directory / "tiles")
+        again = [Catalogue(Client(create_application(site))).ask(one[0], query=one[1]).body for one in wanted]
         assert first == again
-        shutil.rmtree(site.settings.var / "tiles")
+        shutil.rmtree(site.settings.var_directory / "tiles")
         with ThreadPoolExecutor(4) as pool:  # whoever else asks for it meanwhile
             assert set(pool.map(lambda _: read.ask(wanted[0][0]).body, range(8))) == {first[0]}
 
 
 def test_postgres_makes_the_same_bytes(tmp_path: Path, catalogue: Catalogue) -> None:
-    table = replace(table_of("stars.main", stars()), primary=("id",))
-    with server() as url, tiny_site(tmp_path, {}, brought={"postgres": Postgres(url=f"postgresql://{url}")}) as site:
-        publish(site, table, stars(), keeper="postgres")
-        site.refresh()
-        read = Catalogue(Client(create(site)))
+    table = replace(describe_table("stars.main", stars()), primary=("id",))
+    with (
+        server() as url,
+        tiny_site(tmp_path, {}, brought={"postgres": PostgresSettings(url=f"postgresql://{url}")}) as site,
+    ):
+        publish_rows(site, table, stars(), engine_name="postgres")
+        site.refresh_published_state()
+        read = Catalogue(Client(create_application(site)))
         assert read.pixels() == catalogue.pixels()
         for one in read.pixels():
             assert read.ask(read.path(one)).body == catalogue.ask(catalogue.path(one)).body
@@ -361,7 +366,7 @@ def test_what_is_not_there_is_said_so(catalogue: Catalogue) -> None:
 
 def test_tables_that_cannot_be_divided(tmp_path: Path) -> None:
     with tiny_site(tmp_path, {"plain.main": pa.table({"id": [1, 2]}), "none.main": stars().slice(0, 0), "lost.main": stars().slice(5, 1)}) as site:  # fmt: skip
-        client = Client(create(site))
+        client = Client(create_application(site))
         refused(client.get("/hats/plain.main/collection.properties"), 404, "no positions", "TAP")
         refused(client.get("/hats/plain/"), 404, "no positions")
         refused(client.get("/hats/TAP_SCHEMA.tables/"), 404)
@@ -399,20 +404,20 @@ def lines(rows: int, shift: float = 0.0) -> str:
 
 
 def test_a_catalogue_is_of_one_state(tmp_path: Path) -> None:
-    with site_with(tmp_path, TWICE, {"a.csv": lines(800)}, keep_snapshots=2) as site:
-        ingest(site, "stars")
-        site.refresh()
-        client = Client(create(site))
+    with open_site_with_descriptor(tmp_path, TWICE, {"a.csv": lines(800)}, keep_snapshots=2) as site:
+        ingest_collection(site, "stars")
+        site.refresh_published_state()
+        client = Client(create_application(site))
         first = Catalogue(client, "stars.places")
         some, before = first.path(first.pixels()[0]), first.all()
         one = first.ask(some).body
         for shift in (0.25, 0.5):
             (tmp_path / "collections" / "stars" / "a.csv").write_text(lines(900, shift))
-            ingest(site, "stars")
-            site.refresh()
+            ingest_collection(site, "stars")
+            site.refresh_published_state()
             if shift == 0.25:
                 assert first.ask(some).body == one  # also where it must be made anew
-                shutil.rmtree(site.settings.var / "tiles")
+                shutil.rmtree(site.settings.var_directory / "tiles")
                 assert first.all().equals(before)
                 second = Catalogue(client, "stars.places")
                 assert second.state != first.state
@@ -423,13 +428,13 @@ def test_a_catalogue_is_of_one_state(tmp_path: Path) -> None:
 
 
 def test_nobody_gets_more_than_they_may_see(tmp_path: Path) -> None:
-    with site_with(tmp_path, TWICE, {"a.csv": lines(RIGHTS)}) as site:
-        ingest(site, "stars")
-        site.refresh()
-        client = Client(create(site))
-        users = {name: {"authorization": f"Bearer {site.store.users.add(name)}"} for name in ("anna", "bob")}
+    with open_site_with_descriptor(tmp_path, TWICE, {"a.csv": lines(RIGHTS)}) as site:
+        ingest_collection(site, "stars")
+        site.refresh_published_state()
+        client = Client(create_application(site))
+        users = {name: {"authorization": f"Bearer {site.store.users.add_account(name)}"} for name in ("anna", "bob")}
         refused(client.get("/hats/stars.secret/collection.properties"), 404, "no table")
-        owner = Client(create(site, reader=lambda _: OWNER))
+        owner = Client(create_application(site, reader=lambda _: OWNER_PRINCIPAL))
         secret = Catalogue(owner, "stars.secret")
         assert len(secret.all()) == RIGHTS
         refused(client.get(f"/hats/stars.secret/{secret.path(secret.pixels()[0])}"), 404, "no table")
@@ -489,10 +494,10 @@ def test_a_row_that_is_released_is_a_new_state(tmp_path: Path, clock: Moved) -> 
     begun = clock.stand()
     dates = [datetime.fromtimestamp(begun + wait, UTC).replace(tzinfo=None).isoformat() for wait in (-9, -9, 2, 3)]
     text = "id,ra,dec,release\n" + "".join(f"{at},{10 + 40 * at},{at},{date}\n" for at, date in enumerate(dates))
-    with site_with(tmp_path, EMBARGOED, {"a.csv": text}) as site:
-        ingest(site, "night")
-        site.refresh()
-        client = Client(create(site))
+    with open_site_with_descriptor(tmp_path, EMBARGOED, {"a.csv": text}) as site:
+        ingest_collection(site, "night")
+        site.refresh_published_state()
+        client = Client(create_application(site))
         states: list[tuple[str, str]] = []
         for wait, ids in ((0.0, [0, 1]), (2 - 1e-6, [0, 1]), (1e-6, [0, 1, 2]), (1.0, [0, 1, 2, 3])):
             clock.move(wait)
@@ -511,11 +516,11 @@ def test_a_row_that_is_released_is_a_new_state(tmp_path: Path, clock: Moved) -> 
 
 
 def test_openapi_tells_of_partitions(site: Site) -> None:
-    told = json.loads(Client(create(site)).get("/openapi.json").body)["paths"]
+    told = json.loads(Client(create_application(site)).get("/openapi.json").body)["paths"]
     (path,) = [one for one in told if "Npix={pixel}" in one]
     given = {one["name"]: one["in"] for one in told[path]["get"]["parameters"]}
     assert given == {"table": "path", "state": "path", "order": "path", "dir": "path", "pixel": "path", "columns": "query", "filters": "query"}  # fmt: skip
-    read = Catalogue(Client(create(site)))
+    read = Catalogue(Client(create_application(site)))
     order, pixel = read.pixels()[0]
     made = path.format(table="stars.main", state=read.state, order=order, dir=0, pixel=pixel)
     assert read.client.get(made).status == 200
@@ -524,54 +529,56 @@ def test_openapi_tells_of_partitions(site: Site) -> None:
 
 
 def test_who_sees_half_of_a_table_reads_half(site: Site) -> None:
-    policies = half_hidden("n")
-    half = Catalogue(Client(create(site, policies=policies)))
+    policies = build_half_hidden_policies("n")
+    half = Catalogue(Client(create_application(site, policies=policies)))
     rows = half.all()
-    with query.run("SELECT id FROM stars.main WHERE ra IS NOT NULL", site=site, policies=policies, maxrec=ROWS) as result:  # fmt: skip
-        assert sorted(rows["id"].to_pylist()) == sorted(result.table()["id"].to_pylist())
+    with query.run_query("SELECT id FROM stars.main WHERE ra IS NOT NULL", site=site, policies=policies, maxrec=ROWS) as result:  # fmt: skip
+        assert sorted(rows["id"].to_pylist()) == sorted(result.read_table()["id"].to_pylist())
     assert not any(value % 2 for value in rows["n"].to_pylist())
-    third = Client(create(site, policies=(Access(), *half_hidden("id")[1:])))
+    third = Client(create_application(site, policies=(DescriptorAccessPolicy(), *build_half_hidden_policies("id")[1:])))
     refused(third.get(f"/hats/stars/{half.state}/hats.properties"), 410)
 
 
 def test_files_of_an_engine_that_keeps_partitions_are_given_as_they_are(tmp_path: Path) -> None:
     rows = stars().drop_columns([CELL])
-    table = replace(table_of("stars.main", rows), primary=("id",))
-    with tiny_site(tmp_path, {}, brought={"hats": Hats(roots=(str(tmp_path / "roots"),))}) as site:
-        publish(site, table, rows, keeper="hats")
-        site.refresh()
-        read = Catalogue(Client(create(site)))
-        (snapshot,) = [one.relation for name, one in site.current().published.items() if name == "stars.main"]
+    table = replace(describe_table("stars.main", rows), primary=("id",))
+    with tiny_site(tmp_path, {}, brought={"hats": HatsSettings(roots=(str(tmp_path / "roots"),))}) as site:
+        publish_rows(site, table, rows, engine_name="hats")
+        site.refresh_published_state()
+        read = Catalogue(Client(create_application(site)))
+        (snapshot,) = [
+            one.relation for name, one in site.get_published_state().tables_by_name.items() if name == "stars.main"
+        ]
         assert isinstance(snapshot, Snapshot)
-        kept = site.engines.of(snapshot).partitions(snapshot)
+        kept = site.engines.find_engine(snapshot).list_partition_files(snapshot)
         assert kept is not None
         assert sorted(kept) == sorted(read.pixels())
         for pixel, place in kept.items():
             assert read.ask(read.path(pixel)).body == place.read_bytes()
             assert len(read.rows(pixel, "columns=id,n")) == len(read.rows(pixel))  # part of it is made
         assert ordered(read.all().drop_columns([CELL])).equals(ordered(rows.filter(pc.is_valid(pc.field("ra")))))
-        half = Catalogue(Client(create(site, policies=half_hidden("n"))))
+        half = Catalogue(Client(create_application(site, policies=build_half_hidden_policies("n"))))
         assert not any(value % 2 for value in half.all()["n"].to_pylist())
-        shown = [one.having(hidden=True) if one.name == "name" else one for one in table.columns]
-        publish(site, table.having(columns=tuple(shown)), rows, keeper="hats")
-        site.refresh()
-        assert "name" not in Catalogue(Client(create(site))).all().column_names
+        shown = [one.copy_with(hidden=True) if one.name == "name" else one for one in table.columns]
+        publish_rows(site, table.copy_with(columns=tuple(shown)), rows, engine_name="hats")
+        site.refresh_published_state()
+        assert "name" not in Catalogue(Client(create_application(site))).all().column_names
 
 
 @pytest.mark.parametrize("small", [True, False])
 def test_a_table_of_which_little_may_be_read_at_once_is_a_catalogue_nevertheless(tmp_path: Path, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     """Where all rows are is asked for in pieces of the sky: else a table larger than near_bytes could not be read as files."""
     if not small:
-        monkeypatch.setattr(tilings, "SMALL", 100)
-    monkeypatch.setattr(hats, "GROUP_ROWS", 64)
+        monkeypatch.setattr(tilings, "MAX_SMALL_TABLE_ROWS", 100)
+    monkeypatch.setattr(hats, "ROW_GROUP_ROWS", 64)
     rows = stars().drop_columns([CELL])
-    table = replace(table_of("stars.main", rows), primary=("id",))
+    table = replace(describe_table("stars.main", rows), primary=("id",))
     layouts = []
     for name, most in (("all", 1 << 30), ("few", 12_000)):
-        with tiny_site(tmp_path / name, {}, brought={"hats": Hats(roots=("roots",), near_bytes=most)}) as site:
-            publish(site, table, rows, keeper="hats")
-            site.refresh()
-            client = Client(create(site))
+        with tiny_site(tmp_path / name, {}, brought={"hats": HatsSettings(roots=("roots",), near_bytes=most)}) as site:
+            publish_rows(site, table, rows, engine_name="hats")
+            site.refresh_published_state()
+            client = Client(create_application(site))
             if name == "few":
                 assert client.get("/tap/sync?LANG=ADQL&QUERY=SELECT+MAX(ra)+AS+n+FROM+stars.main").status != 200
             read = Catalogue(client)

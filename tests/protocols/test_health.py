@@ -20,19 +20,19 @@ from asking import Answer, Client
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.jobs import health
 from hven.model.errors import StorageError
-from hven.model.settings import init, load
+from hven.model.settings import initialize_site, load_settings
 from hven.model.settings._sections import HealthSettings
-from hven.portal._pages.texts import texts
-from hven.site import HINDERED, Site
-from hven.site.counters import FILE, Counters, prepare
-from hven.site.store import Schedule
-from hven.site.store._schedules import alert
-from hven.site.store.runs import ERROR
-from hven.testing.policies import half_hidden
+from hven.portal._pages.texts import load_texts
+from hven.site import HINDERED_MESSAGE, Site
+from hven.site.counters import SHARED_MEMORY_VARIABLE, ProcessCounters, allocate_shared_memory
+from hven.site.store import SyncScheduleRecord
+from hven.site.store._schedules import create_alert
+from hven.site.store.ingest_runs import ERROR_PHASE
+from hven.testing.policies import build_half_hidden_policies
 from running import hven
 
 ADDRESSES = (
@@ -61,16 +61,16 @@ sync: {{every: 1 h}}
 
 def made(directory: Path, **more: Any) -> Site:
     """Open a site with a public collection, seen, and a private one, covert."""
-    init(directory, name="Uraniborg")
+    initialize_site(directory, name="Uraniborg")
     for name, access in (("seen", "public"), ("covert", "private")):
         path = directory / "collections" / name
         path.mkdir()
         (path / f"{name}.yaml").write_text(TABLE.format(name=name, access=access))
         (path / "rows.csv").write_text("n\n1\n2\n3\n")
-    site = Site(replace(load(directory, {}), **more))
+    site = Site(replace(load_settings(directory, {}), **more))
     for name in ("seen", "covert"):
-        ingest(site, name)
-    site.refresh()
+        ingest_collection(site, name)
+    site.refresh_published_state()
     return site
 
 
@@ -89,23 +89,23 @@ def site(kept: Site) -> Iterator[Site]:
     put(kept, "covert")
     yield kept
     for name in ("seen", "covert"):
-        kept.store.schedules.change(name, lambda *_: (None, ()))
+        kept.store.schedules.update_schedule(name, lambda *_: (None, ()))
 
 
 def put(site: Site, name: str, **more: Any) -> None:
     now = time.time()
-    row = Schedule(collection=name, timing="every 1 h", due=now + 3600, succeeded=now, **more)
-    site.store.schedules.change(name, lambda *_: (row, ()))
+    row = SyncScheduleRecord(collection=name, timing="every 1 h", due=now + 3600, succeeded=now, **more)
+    site.store.schedules.update_schedule(name, lambda *_: (row, ()))
 
 
 @pytest.fixture
 def reader(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 @pytest.fixture(scope="module")
 def token(kept: Site) -> str:
-    return kept.store.users.add("prometheus")
+    return kept.store.users.add_account("prometheus")
 
 
 def basic(token: str) -> dict[str, str]:
@@ -210,11 +210,11 @@ def test_the_last_modification_that_was_seen_is_told(tmp_path: Path) -> None:
         )
         path.write_text(text)
         (path.parent / "rows.csv").write_text("n,t\n1,2026-11-01T00:00:00\n2,2026-11-19T12:30:00\n")
-        ingest(site, "seen")
-        site.refresh()
-        (collection,) = told(Client(create(site)).get("/health"))["collections"]
+        ingest_collection(site, "seen")
+        site.refresh_published_state()
+        (collection,) = told(Client(create_application(site)).get("/health"))["collections"]
         assert collection["modified"] == "2026-11-19T12:30:00Z"
-        found = values(Client(create(site)).get("/metrics"))
+        found = values(Client(create_application(site)).get("/metrics"))
         assert found["hven_collection_modified_time_seconds", (("collection", "seen"),)] == 1795091400
         assert "2026-11-19T12:30:00Z" in hven("status", "--site", site.settings.directory).stdout
 
@@ -224,7 +224,7 @@ def test_the_last_modification_that_was_seen_is_told(tmp_path: Path) -> None:
 
 def test_a_failing_source_degrades_freshness_and_nothing_else(site: Site, reader: Client) -> None:
     put(site, "seen", failures=2, phase="ERROR", message="no answer")
-    reader = Client(create(site))
+    reader = Client(create_application(site))
     fresh = reader.get("/health/fresh")
     assert (fresh.status, told(fresh)["status"]) == (200, "degraded")
     assert told(fresh)["collections"][0]["state"] == "failing"
@@ -235,26 +235,26 @@ def test_a_failing_source_degrades_freshness_and_nothing_else(site: Site, reader
 
 
 def test_the_foot_of_a_page_says_what_is_not_well_and_why_to_whom_it_concerns(site: Site, token: str) -> None:
-    assert "all is well" in Client(create(site)).get("/health", format="foot").text
+    assert "all is well" in Client(create_application(site)).get("/health", format="foot").text
     put(site, "covert", failures=2, phase="ERROR", message=SECRET)
-    reader = Client(create(site))
+    reader = Client(create_application(site))
     foot = reader.get("/health", format="foot").text
     assert "covert" not in foot
     operator = reader.ask("GET", "/health?format=foot", headers=basic(token)).text
     assert "covert</a>" in operator
-    assert health.REASONS["failing"] in operator
+    assert health.STATE_REASONS["failing"] in operator
     put(site, "seen", failures=2, phase="ERROR", message=SECRET)
-    foot = Client(create(site)).get("/health", format="foot").text
+    foot = Client(create_application(site)).get("/health", format="foot").text
     assert "seen</a>" in foot
-    assert health.REASONS["failing"] in foot
+    assert health.STATE_REASONS["failing"] in foot
     assert "covert" not in foot
     assert SECRET not in foot + operator
 
 
 def test_stale_data_are_503_for_who_asks_for_freshness_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = site.store.schedules.all
-    monkeypatch.setattr(type(site.store.schedules), "all", lambda _: (real()[0] + 3 * 3600, real()[1]))
-    reader = Client(create(site))
+    real = site.store.schedules.list_schedules
+    monkeypatch.setattr(type(site.store.schedules), "list_schedules", lambda _: (real()[0] + 3 * 3600, real()[1]))
+    reader = Client(create_application(site))
     fresh = reader.get("/health/fresh")
     assert (fresh.status, told(fresh)["status"]) == (503, "stale")
     overview = reader.get("/health")
@@ -262,7 +262,7 @@ def test_stale_data_are_503_for_who_asks_for_freshness_alone(site: Site, monkeyp
     assert values(reader.get("/metrics"))["hven_collection_state", (("collection", "seen"), ("state", "stale"))] == 1
     put(site, "seen", paused=time.time())
     put(site, "covert", paused=time.time())
-    reader = Client(create(site))
+    reader = Client(create_application(site))
     assert reader.get("/health/fresh").status == 200  # somebody wants it so
 
 
@@ -270,8 +270,8 @@ def test_without_its_store_a_server_goes_on(site: Site, monkeypatch: pytest.Monk
     def away(_: object) -> None:
         raise StorageError(f"the system state postgresql://hven:{SECRET}@db/hven does not answer")
 
-    monkeypatch.setattr(type(site.store.schedules), "all", away)
-    reader = Client(create(site))
+    monkeypatch.setattr(type(site.store.schedules), "list_schedules", away)
+    reader = Client(create_application(site))
     ready = reader.get("/health/ready")
     assert (ready.status, told(ready)["status"]) == (200, "degraded")
     assert {check["name"]: check["state"] for check in told(ready)["checks"]}["store"] == "warning"
@@ -281,9 +281,9 @@ def test_without_its_store_a_server_goes_on(site: Site, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("free", "state", "status"), [(10 * 1024**3, "warning", 200), (1024**2, "warning", 200)])
 def test_a_disk_that_fills(site: Site, monkeypatch: pytest.MonkeyPatch, free: int, state: str, status: int) -> None:
-    usage = shutil.disk_usage(site.settings.kept)
+    usage = shutil.disk_usage(site.settings.data_directory)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(total=1000 * 1024**3, free=free))
-    reader = Client(create(site))
+    reader = Client(create_application(site))
     ready = reader.get("/health/ready")
     assert ready.status == status == reader.get("/health").status
     assert {check["name"]: check["state"] for check in told(ready)["checks"]}["disk"] == state
@@ -295,16 +295,16 @@ def test_a_disk_that_fills(site: Site, monkeypatch: pytest.MonkeyPatch, free: in
     [
         ("duckdb", "its tables are not served", "failed", 503),
         ("postgres", "its tables are not served", "warning", 200),
-        ("duckdb", HINDERED, "warning", 200),
+        ("duckdb", HINDERED_MESSAGE, "warning", 200),
     ],
 )
 def test_an_engine_that_is_away(
     site: Site, monkeypatch: pytest.MonkeyPatch, name: str, how: str, state: str, status: int
 ) -> None:
     problem = f"engine {name}: no connection; {how}"
-    holdings = replace(site.current(), problems=(problem,))
-    monkeypatch.setattr(site, "current", lambda: holdings)
-    reader = Client(create(site))
+    holdings = replace(site.get_published_state(), problems=(problem,))
+    monkeypatch.setattr(site, "get_published_state", lambda: holdings)
+    reader = Client(create_application(site))
     ready = reader.get("/health/ready")
     assert ready.status == status
     assert {check["name"]: check["state"] for check in told(ready)["checks"]}["engines"] == state
@@ -313,12 +313,12 @@ def test_an_engine_that_is_away(
 
 
 def test_a_site_that_cannot_be_read_is_alive_and_not_ready(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = create(site)
+    app = create_application(site)
 
     def broken() -> None:
         raise StorageError("the system state is damaged")
 
-    monkeypatch.setattr(site, "current", broken)
+    monkeypatch.setattr(site, "get_published_state", broken)
     reader = Client(app)
     assert reader.get("/health/live").status == 200
     assert reader.get("/health/ready").status == 503
@@ -327,13 +327,13 @@ def test_a_site_that_cannot_be_read_is_alive_and_not_ready(site: Site, monkeypat
 
 
 def test_a_store_that_hangs_keeps_no_watcher_waiting(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = Client(create(site))
+    reader = Client(create_application(site))
     assert reader.get("/health/ready").status == 200
     hangs = threading.Event()
-    monkeypatch.setattr(type(site.store.schedules), "all", lambda _: hangs.wait(60) and (0.0, {}))
-    monkeypatch.setattr(health, "KEPT", 0.0)
-    monkeypatch.setitem(health.Health.picture.__kwdefaults__, "patience", health.PATIENCE)
-    reader = Client(create(site))
+    monkeypatch.setattr(type(site.store.schedules), "list_schedules", lambda _: hangs.wait(60) and (0.0, {}))
+    monkeypatch.setattr(health, "STATUS_LIFETIME_SECONDS", 0.0)
+    monkeypatch.setitem(health.SiteHealth.get_status.__kwdefaults__, "wait_seconds", health.STATUS_WAIT_SECONDS)
+    reader = Client(create_application(site))
     ready = reader.get("/health/ready")  # there is no older look
     assert {check["name"]: check["state"] for check in told(ready)["checks"]}["store"] == "warning"
     assert told(reader.get("/health"))["tables"] == 1
@@ -341,18 +341,20 @@ def test_a_store_that_hangs_keeps_no_watcher_waiting(site: Site, monkeypatch: py
 
 
 def test_every_state_that_is_not_well_has_its_reason_for_everybody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(health.TOLD) | set(health.REASONS.values()) <= set(texts("fr"))
-    usage = shutil.disk_usage(site.settings.kept)
+    assert set(health.PUBLIC_REASONS) | set(health.STATE_REASONS.values()) <= set(load_texts("fr"))
+    usage = shutil.disk_usage(site.settings.data_directory)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(total=1000 * 1024**3, free=1024**2))
-    monkeypatch.setattr(type(site.store.runs), "latest", lambda _: (_ for _ in ()).throw(StorageError("busy")))
-    checks = {check["name"]: check for check in told(Client(create(site)).get("/health"))["checks"]}
+    monkeypatch.setattr(
+        type(site.store.runs), "find_latest_runs", lambda _: (_ for _ in ()).throw(StorageError("busy"))
+    )
+    checks = {check["name"]: check for check in told(Client(create_application(site)).get("/health"))["checks"]}
     assert {name for name, check in checks.items() if check["state"] != "ok"} == {"disk", "store"}
     assert all(("reason" in check) == (check["state"] != "ok") for check in checks.values())
     monkeypatch.undo()
     for row in ({"failures": 1, "ended": time.time() + 60}, {"paused": time.time()}):
         put(site, "seen", **row)
-        (found,) = told(Client(create(site)).get("/health/fresh"))["collections"]
-        assert found["reason"] == health.REASONS[found["state"]].format(collection="seen")
+        (found,) = told(Client(create_application(site)).get("/health/fresh"))["collections"]
+        assert found["reason"] == health.STATE_REASONS[found["state"]].format(collection="seen")
 
 
 def test_a_look_costs_as_many_statements_however_many_files_were_read(site: Site) -> None:
@@ -362,9 +364,9 @@ def test_a_look_costs_as_many_statements_however_many_files_were_read(site: Site
         "watermark": {"0": 7},
         "files": [[f"{number}.fits", 1, 2] for number in range(1000)],
     }
-    record = site.store.current()[1]["seen.main"]
-    site.store.syncs.put(record.id, "seen.main", "seen", state)
-    looker, asked, mine = health.Health(site), list[str](), threading.get_ident()
+    record = site.store.read_published_records()[1]["seen.main"]
+    site.store.syncs.save_state(record.id, "seen.main", "seen", state)
+    looker, asked, mine = health.SiteHealth(site), list[str](), threading.get_ident()
 
     def heard(_connection: object, _cursor: object, text: str, *_: object) -> None:
         # the site's own threads look now and then, too; and how often the version is asked for depends on the time that passes
@@ -372,13 +374,13 @@ def test_a_look_costs_as_many_statements_however_many_files_were_read(site: Site
             asked.append(text)
 
     event.listen(site.store._database.engine, "before_cursor_execute", heard)
-    first, again = (looker._look() and len(asked) for _ in range(2))
+    first, again = (looker._build_status() and len(asked) for _ in range(2))
     assert again - first <= 7
     assert not [text for text in asked[first:] if "sync_state.state" in text or "snapshots.record" in text]
-    assert {item.collection: item.modified for item in looker._look().collections}["seen"] == "7"
-    site.store.syncs.put(record.id, "seen.main", "seen", {**state, "watermark": {"0": 8}})
-    assert {item.collection: item.modified for item in looker._look().collections}["seen"] == "8"
-    site.store.syncs.forget([record.id])
+    assert {item.collection: item.modified for item in looker._build_status().collections}["seen"] == "7"
+    site.store.syncs.save_state(record.id, "seen.main", "seen", {**state, "watermark": {"0": 8}})
+    assert {item.collection: item.modified for item in looker._build_status().collections}["seen"] == "8"
+    site.store.syncs.delete_states([record.id])
 
 
 # --- who sees what --------------------------------------------------------------------------------------------
@@ -386,10 +388,10 @@ def test_a_look_costs_as_many_statements_however_many_files_were_read(site: Site
 
 def test_readers_see_no_private_collection_and_no_words(site: Site, token: str) -> None:
     put(site, "covert", failures=3, phase="ERROR", message="the words of covert")
-    site.store.schedules.change(
-        "covert", lambda row, now: (row, [alert("covert", "failed", "the words of an alert", [], now)])
+    site.store.schedules.update_schedule(
+        "covert", lambda row, now: (row, [create_alert("covert", "failed", "the words of an alert", [], now)])
     )
-    reader = Client(create(site))
+    reader = Client(create_application(site))
     for path in ADDRESSES:
         plain = reader.get(path).text
         assert "covert" not in plain, path
@@ -402,12 +404,12 @@ def test_readers_see_no_private_collection_and_no_words(site: Site, token: str) 
     assert all(word in page.text for word in ("covert", "the words of covert", "the words of an alert"))
     found = values(reader.ask("GET", "/metrics", headers=basic(token)))
     assert found["hven_collection_failures", (("collection", "covert"),)] == 3
-    other = site.store.users.add("somebody")
+    other = site.store.users.add_account("somebody")
     assert "covert" not in reader.ask("GET", "/health", headers={"authorization": f"Bearer {other}"}).text
 
 
 def test_operators_see_how_well_collections_are_described(site: Site, token: str) -> None:
-    reader = Client(create(site))
+    reader = Client(create_application(site))
     seen, covert = (
         next(
             one
@@ -424,7 +426,7 @@ def test_operators_see_how_well_collections_are_described(site: Site, token: str
 
 
 def test_rows_that_a_policy_hides_are_not_counted(site: Site) -> None:
-    reader = Client(create(site, policies=half_hidden("n")))
+    reader = Client(create_application(site, policies=build_half_hidden_policies("n")))
     (collection,) = told(reader.get("/health"))["collections"]
     assert "rows" not in collection
     assert collection["tables"]["seen.main"]["rows"] is None
@@ -433,7 +435,7 @@ def test_rows_that_a_policy_hides_are_not_counted(site: Site) -> None:
 
 def test_open_shows_all_to_everybody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(site, "settings", replace(site.settings, health=HealthSettings(open=True)))
-    assert {item["collection"] for item in told(Client(create(site)).get("/health"))["collections"]} == {
+    assert {item["collection"] for item in told(Client(create_application(site)).get("/health"))["collections"]} == {
         "seen",
         "covert",
     }
@@ -447,16 +449,18 @@ def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
         path = place / "collections" / "seen" / "seen.yaml"
         path.write_text(path.read_text() + f"nonsense: https://h.example/?apikey={SECRET}\n")
         run = "20990101T000000000-aaaa"
-        site.store.runs.begin(run, "seen", "sync")
-        site.store.runs.end(run, ERROR, message=f"could not connect to postgresql://reader:{SECRET}@db.example/x")
+        site.store.runs.begin_run(run, "seen", "sync")
+        site.store.runs.end_run(
+            run, ERROR_PHASE, message=f"could not connect to postgresql://reader:{SECRET}@db.example/x"
+        )
         put(site, "seen", failures=1, message=f"https://h.example/a?token={SECRET} answers 500")
-        item = alert("seen", "failed", f"password={SECRET}", ["webhook"], 0.0)
-        site.store.schedules.change("seen", lambda row, _: (row, [item]))
-        site.store.schedules.delivered(
+        item = create_alert("seen", "failed", f"password={SECRET}", ["webhook"], 0.0)
+        site.store.schedules.update_schedule("seen", lambda row, _: (row, [item]))
+        site.store.schedules.record_delivery(
             item, {"webhook": {"attempts": 1, "error": f"https://u:{SECRET}@hooks.example is away"}}, None
         )
-        site.refresh()
-        client = Client(create(site))
+        site.refresh_published_state()
+        client = Client(create_application(site))
         for address in ADDRESSES:
             answer = client.get(address)
             assert answer.status == 200
@@ -470,34 +474,34 @@ def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_processes_count_together_and_a_row_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(FILE, "")  # `prepare` sets it: afterwards it is as it was
-    prepare()
-    first = Counters.here()
+    monkeypatch.setenv(SHARED_MEMORY_VARIABLE, "")  # `allocate_shared_memory` sets it: afterwards it is as it was
+    allocate_shared_memory()
+    first = ProcessCounters.open_for_process()
     for _ in range(3):
-        _child(lambda: _count(Counters.here()))
-    found = first.counted()
-    assert (found.queries, found.rows, found.errors) == (6, 30, {"Timeout": 3})
-    assert found.requests == {("tap", "2xx"): 3, ("portal", "4xx"): 3, ("cone", "left"): 3}
+        _child(lambda: _count(ProcessCounters.open_for_process()))
+    found = first.sum_processes()
+    assert (found.query_count, found.row_count, found.errors_by_kind) == (6, 30, {"Timeout": 3})
+    assert found.requests_by_status == {("tap", "2xx"): 3, ("portal", "4xx"): 3, ("cone", "left"): 3}
     # of the last child, which died; the row of those before was taken over
-    assert (found.running, found.querying) == (1, 1)
-    assert found.processes == 1
-    assert sum(found.times["tap"]) == 3
-    assert found.bytes["tap"] == 300
-    assert Path(os.environ[FILE]).stat().st_blocks * 512 < 1_000_000
-    monkeypatch.delenv(FILE)
-    assert Counters.here().counted().queries == 0
+    assert (found.running_requests, found.running_queries) == (1, 1)
+    assert found.process_count == 1
+    assert sum(found.time_histograms["tap"]) == 3
+    assert found.bytes_by_service["tap"] == 300
+    assert Path(os.environ[SHARED_MEMORY_VARIABLE]).stat().st_blocks * 512 < 1_000_000
+    monkeypatch.delenv(SHARED_MEMORY_VARIABLE)
+    assert ProcessCounters.open_for_process().sum_processes().query_count == 0
 
 
-def _count(counters: Counters) -> None:
+def _count(counters: ProcessCounters) -> None:
     for path, status in (("/tap/sync", 200), ("/nothing", 404), ("/cone/a", 499)):
-        counters.began()
-        counters.ended(path, status, 0.004, 100)
-    counters.query()
-    counters.queried(10, 0.5, None)
-    counters.query()
-    counters.queried(0, 0.5, "Timeout")
-    counters.began()
-    counters.query()
+        counters.count_request_start()
+        counters.count_request_end(path, status, 0.004, 100)
+    counters.count_query_start()
+    counters.count_query_end(10, 0.5, None)
+    counters.count_query_start()
+    counters.count_query_end(0, 0.5, "Timeout")
+    counters.count_request_start()
+    counters.count_query_start()
 
 
 def _child(do: Any) -> None:

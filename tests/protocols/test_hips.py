@@ -11,8 +11,8 @@ import pytest
 from asking import Client
 from PIL import Image
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from shared import shared
@@ -58,10 +58,10 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         (folder / "maps" / "other" / "properties").write_text("colour = blue\n")
         (folder / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, access=access))
     (directory / "hven.toml").write_text('public_url = "https://vo.example"\n')
-    with Site(settings.load(directory)) as site:
+    with Site(settings.load_settings(directory)) as site:
         for name in ("seen", "shut"):
-            ingest(site, name)
-        found = Client(create(site))
+            ingest_collection(site, name)
+        found = Client(create_application(site))
         found.folder = directory / "collections" / "seen" / "maps"
         yield found
 

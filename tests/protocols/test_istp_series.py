@@ -11,10 +11,10 @@ import pytest
 import yaml
 from asking import Client
 
-from hven.app._server import create
-from hven.descriptor import check
-from hven.descriptor import new as drafts
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.descriptor import check_descriptor
+from hven.descriptor import drafting as drafts
+from hven.ingest import ingest_collection
 from hven.model import units
 from hven.model.settings import Settings
 from hven.model.units import strip_idl_markup
@@ -88,10 +88,10 @@ def test_a_draft_of_istp_passes_check_and_serves_hapi(tmp_path: Path, ending: st
     home = tmp_path / "collections/abc/data"
     home.mkdir(parents=True)
     write(home / f"a.{ending}")
-    path = drafts.create(Settings(directory=tmp_path), "abc", str(home / f"a.{ending}"))
+    path = drafts.create_descriptor(Settings(directory=tmp_path), "abc", str(home / f"a.{ending}"))
     text = path.read_text()
     made = yaml.safe_load(text)
-    assert [str(fault) for fault in check(path, Settings(directory=tmp_path))] == []
+    assert [str(fault) for fault in check_descriptor(path, Settings(directory=tmp_path))] == []
     assert (made["title"], made["description"], made["creators"]) == ("Fields and fluxes", "Made up.", [{"name": "T. Brahe"}])  # fmt: skip
     assert made["acknowledgement"] == "Thank Tycho."
     table = made["tables"]["main"]
@@ -110,8 +110,8 @@ def test_a_draft_of_istp_passes_check_and_serves_hapi(tmp_path: Path, ending: st
     assert "density reaches from -77 to" in text
     assert "CASE WHEN density >= 0 AND density <= 100 THEN density END" in text
     with Site(Settings(directory=tmp_path)) as site:
-        ingest(site, "abc")
-        client = Client(create(site))
+        ingest_collection(site, "abc")
+        client = Client(create_application(site))
         info = json.loads(client.get("/hapi/info", dataset="XX_H0_ABC").body)
         assert info["status"]["code"] == 1200, info
         shown = {one["name"]: one for one in info["parameters"]}
@@ -138,13 +138,13 @@ def test_a_draft_of_istp_passes_check_and_serves_hapi(tmp_path: Path, ending: st
 )  # fmt: skip
 def test_the_markup_of_idl(text: str, plain: str, unit: str | None) -> None:
     assert strip_idl_markup(text) == plain
-    assert units.meant(text) == unit
+    assert units.normalize_unit(text) == unit
 
 
 def test_files_of_archives_pass_check_with_their_series(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").write_text("")
     for number, name in enumerate(("rbspa_rel04_ect-hope-PA-L3_20121201_v0.0.0.cdf", "psp_fld_l2_mag_rtn_1min_20200104_v02.cdf", "ac_h2_sis_20101105_v06.cdf")):  # fmt: skip
         settings = Settings(directory=tmp_path)
-        path = drafts.create(settings, f"c{number}", str(shared(f"data/helio/cdf/{name}")))
+        path = drafts.create_descriptor(settings, f"c{number}", str(shared(f"data/helio/cdf/{name}")))
         assert "series" in yaml.safe_load(path.read_text())["tables"]["main"], name
-        assert [str(fault) for fault in check(path, settings) if fault.severity == "error"] == [], name
+        assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == [], name

@@ -13,11 +13,11 @@ import pytest
 from asking import Answer, Client
 from made_stars import HIDDEN, STARS, rows
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.jobs._worker import run_next
 from hven.portal.faces import _jobs_page
 from hven.site import Site
-from hven.site.auth.session import VISITOR
+from hven.site.auth.session import VISITOR_COOKIE
 from hven.testing.site import tiny_site
 
 QUERY = "SELECT TOP 3 id, mag FROM stars.main ORDER BY mag"
@@ -46,7 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +113,7 @@ def test_the_cookie_cannot_be_read_by_scripts_nor_guessed(client: Client) -> Non
     visitor = Visitor(client)
     answer = visitor.send(QUERY=QUERY)
     said = answer.headers["set-cookie"]
-    assert said.startswith(f"{VISITOR}=")
+    assert said.startswith(f"{VISITOR_COOKIE}=")
     assert "HttpOnly" in said
     assert "SameSite=Lax" in said
     assert len(visitor.cookie) > 40
@@ -141,7 +141,7 @@ def test_nobody_sees_the_jobs_of_others(client: Client) -> None:
     for address in ("/tap/async", "/tap/async?PHASE=QUEUED"):
         listed = json.loads(client.ask("GET", address, headers={**scripted, "cookie": one.cookie}).body)["jobs"]
         assert [job["id"] for job in listed] == [name]
-    forged = {**scripted, "cookie": f"{VISITOR}=' OR 1=1 --"}
+    forged = {**scripted, "cookie": f"{VISITOR_COOKIE}=' OR 1=1 --"}
     listed = json.loads(client.ask("GET", "/tap/async", headers=forged).body)["jobs"]
     assert not {name, theirs} & {job["id"] for job in listed}
 
@@ -184,7 +184,7 @@ def test_abort_and_delete(client: Client, site: Site) -> None:
     assert visitor.send(ACTION="abort", JOB=name).status == 404
     assert visitor.send(ACTION="explode", JOB=name).status == 400
     assert visitor.send(QUERY="").status == 400
-    with site.store._database.reading() as connection:
+    with site.store._database.begin_read() as connection:
         import sqlalchemy as sa
 
         assert connection.execute(sa.text("SELECT COUNT(*) FROM visits WHERE job = :job"), {"job": name}).scalar() == 0
@@ -225,7 +225,7 @@ def test_each_kind_of_jobs_has_a_form(tmp_path: Path) -> None:
         jobs = site.settings.directory / "jobs"
         jobs.mkdir()
         (jobs / "words.yaml").write_text(WORDS)
-        client = Client(create(site))
+        client = Client(create_application(site))
         assert "jobs?new=words" in client.ask("GET", "/jobs", headers={"accept": HTML}).text
         visitor = Visitor(client)
         page = client.ask("GET", "/jobs?new=words", headers={"accept": HTML}).text
@@ -242,7 +242,7 @@ def test_each_kind_of_jobs_has_a_form(tmp_path: Path) -> None:
         assert 'aria-invalid="true"' in answer.text
         begun = visitor.send(TYPE="words", TEXT="so", TIMES="3", HOW="")
         assert begun.status == 303, begun.text
-        job = site.store.jobs.one(begun.headers["location"].partition("job=")[2])
+        job = site.store.jobs.get_job(begun.headers["location"].partition("job=")[2])
         assert (job.type, job.parameters) == ("words", (("TEXT", "so"), ("TIMES", "3")))
         assert client.ask("GET", "/jobs?new=nothing", headers={"accept": HTML}).status == 404
         page = client.ask("GET", "/jobs?new=hips", headers={"accept": HTML}).text
@@ -274,7 +274,7 @@ def test_why_a_job_failed_is_told_in_french(client: Client, site: Site) -> None:
 def test_older_jobs_are_a_page_further_and_none_is_lost(
     client: Client, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_jobs_page, "LISTED", 2)
+    monkeypatch.setattr(_jobs_page, "MAX_LISTED_JOBS", 2)
     visitor = Visitor(client)
     names = [visitor.begin(f"SELECT TOP {number} id FROM stars.main") for number in range(1, 6)][::-1]
     seen, path = [], "/jobs"

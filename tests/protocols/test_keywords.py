@@ -14,9 +14,9 @@ from asking import Client
 from astropy.io import fits
 from astropy.io.votable import parse_single_table
 
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.testing.site import site_with
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.testing.site import open_site_with_descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,18 +36,18 @@ tables:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     directory: Path = tmp_path_factory.mktemp("keywords")
-    with site_with(directory, SUN, {"no.txt": "no FITS"}) as site:
+    with open_site_with_descriptor(directory, SUN, {"no.txt": "no FITS"}) as site:
         first = fits.PrimaryHDU(
             header=fits.Header([("EXPTIME", 2.5, "[s] <exposure>"), ("FLAG", True), ("OBJECT", "a <b>")])
         )
         second = fits.ImageHDU(np.zeros((9, 9)), name="SCI")
         second.header["HISTORY"] = "made & kept"
-        folder = site.settings.collections / "sun"
+        folder = site.settings.collections_directory / "sun"
         fits.HDUList([first, second]).writeto(folder / "a.fits")
         (folder / "empty.fits").write_bytes(b"")
         (folder / "short.fits").write_bytes((folder / "a.fits").read_bytes()[:300])
-        ingest(site, "sun")
-        yield Client(create(site))
+        ingest_collection(site, "sun")
+        yield Client(create_application(site))
 
 
 def test_formats_and_page(client: Client) -> None:

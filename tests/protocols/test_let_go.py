@@ -12,7 +12,7 @@ from asking import Client
 from made_stars import TABLES
 from test_uploads import made, send, votable
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.testing.site import tiny_site
 
 LONG = ",".join(map(str, range(200)))
@@ -64,7 +64,7 @@ def told(one: object) -> str:
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """Give a client of a site that jobs are written to."""
     with tiny_site(tmp_path_factory.mktemp("site"), TABLES) as site:
-        yield Client(create(site))
+        yield Client(create_application(site))
 
 
 @pytest.fixture(scope="module", autouse=True)

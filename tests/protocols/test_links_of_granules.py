@@ -12,10 +12,10 @@ import pytest
 from asking import Client
 from astropy.io import fits
 
-from hven.app._server import create
-from hven.descriptor import check
-from hven.ingest import ingest
-from hven.testing.site import site_with
+from hven.app._server import create_application
+from hven.descriptor import check_descriptor
+from hven.ingest import ingest_collection
+from hven.testing.site import open_site_with_descriptor
 
 HEAD = """\
 collection: maps
@@ -41,9 +41,9 @@ def rows(site_text: str, tmp_path: Path) -> tuple[list[dict[str, str]], Client]:
     writer = csv.DictWriter(file, GOOD)
     writer.writeheader()
     writer.writerows([GOOD, {**GOOD, "granule_uid": "b 2+c"}])
-    site = site_with(tmp_path, site_text, {"rows.csv": file.getvalue()})
-    ingest(site, "maps")
-    client = Client(create(site))
+    site = open_site_with_descriptor(tmp_path, site_text, {"rows.csv": file.getvalue()})
+    ingest_collection(site, "maps")
+    client = Client(create_application(site))
     query = "SELECT granule_uid, datalink_url FROM maps.epn_core ORDER BY granule_uid"
     answer = client.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv").text
     return list(csv.DictReader(io.StringIO(answer))), client
@@ -88,9 +88,9 @@ def test_kinds_of_products_are_those_of_rows(tmp_path: Path) -> None:
     """A row's file, that file as FITS and parts of it are of one kind, which the row says, its link, or at last the file's name."""
     kinds = {"a.cdf": "ts", "b.oifits": "", "c.sav": "im#sp", "d.QUB": "", "e.sav": "", "f.fits": "cube"}
     lines = "".join(f"{name[0]},data/{name},{kind}\n" for name, kind in kinds.items())
-    site = site_with(tmp_path, PRODUCTS, {"rows.csv": "id,file,dataproduct_type\n" + lines, **{f"data/{name}": "nothing" for name in kinds}})  # fmt: skip
-    ingest(site, "shelf")
-    client = Client(create(site))
+    site = open_site_with_descriptor(tmp_path, PRODUCTS, {"rows.csv": "id,file,dataproduct_type\n" + lines, **{f"data/{name}": "nothing" for name in kinds}})  # fmt: skip
+    ingest_collection(site, "shelf")
+    client = Client(create_application(site))
 
     def said(table: str, one: str) -> dict[str, str]:
         found = csv.DictReader(io.StringIO(client.get(f"/datalink/shelf.{table}", ID=one, RESPONSEFORMAT="csv").text))
@@ -101,7 +101,7 @@ def test_kinds_of_products_are_those_of_rows(tmp_path: Path) -> None:
     assert [said("told", "a")[name] for name in ("#this", "fits", "#calibration")] == ["#spectrum", "#spectrum", "#ts"]
     path = tmp_path / "collections/shelf/shelf.yaml"
     path.write_text(PRODUCTS.replace("qualifier: spectrum", "qualifier: spectre"))
-    (fault,) = check(path, site.settings)
+    (fault,) = check_descriptor(path, site.settings)
     assert (fault.message, fault.remedy) == (
         "tables.told.links[1].qualifier: the vocabulary product-type has no 'spectre'",
         "did you mean 'spectrum'?",
@@ -127,13 +127,13 @@ def test_a_row_whose_file_can_be_drawn_leads_to_its_picture(tmp_path: Path) -> N
     writer.writeheader()
     for uid, obs, kind in (("a", "Ö 1", "FITS"), ("b", "b", "txt"), ("c", "c", "")):
         writer.writerow({**good, "granule_uid": uid, "obs_id": obs, "file_name": kind})
-    with site_with(tmp_path, FILED, {"rows.csv": file.getvalue()}) as site:
-        data = site.settings.collections / "maps/data"
+    with open_site_with_descriptor(tmp_path, FILED, {"rows.csv": file.getvalue()}) as site:
+        data = site.settings.collections_directory / "maps/data"
         data.mkdir()
         fits.PrimaryHDU(np.arange(6.0).reshape(2, 3)).writeto(data / "Ö 1_005.FITS")
         (data / "b_005.txt").write_text("nothing")
-        ingest(site, "maps")
-        client = Client(create(site))
+        ingest_collection(site, "maps")
+        client = Client(create_application(site))
         query = "SELECT granule_uid, thumbnail_url, datalink_url FROM maps.epn_core ORDER BY granule_uid"
         answer = client.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv").text
         found = list(csv.DictReader(io.StringIO(answer)))
@@ -191,10 +191,10 @@ def test_what_was_made_of_what(tmp_path: Path, other: bool) -> None:
         rest = rest.replace("t_min:", "began:").replace("t_max:", "ended:")
         rest = rest.replace("within: 10 min", "within: 10 min, time: [began, ended], other_time: [t_min, t_max]")
         text, maps = head + below + rest, MAPS.replace("t_min,t_max", "began,ended")
-    site = site_with(tmp_path, text, {"raw.csv": RAW, "maps.csv": maps})
-    assert check(tmp_path / "collections/levels/levels.yaml", site.settings) == []
-    ingest(site, "levels")
-    client = Client(create(site))
+    site = open_site_with_descriptor(tmp_path, text, {"raw.csv": RAW, "maps.csv": maps})
+    assert check_descriptor(tmp_path / "collections/levels/levels.yaml", site.settings) == []
+    ingest_collection(site, "levels")
+    client = Client(create_application(site))
 
     def led(table: str, one: str) -> list[str]:
         answer = client.get(f"/datalink/levels.{table}", ID=one, RESPONSEFORMAT="csv")
@@ -238,9 +238,9 @@ FAULTS = {
 def test_what_is_wrong_with_derived_links(link: str, tmp_path: Path) -> None:
     before, _, after = LEVELS.partition("    links:")
     text = f"{before}    links: [{link}]\n  maps:{after.partition('  maps:')[2].partition('    links:')[0]}"
-    site = site_with(tmp_path, text, {"raw.csv": RAW, "maps.csv": MAPS})
+    site = open_site_with_descriptor(tmp_path, text, {"raw.csv": RAW, "maps.csv": MAPS})
     said = [
         f"{one.message}{'; ' if one.remedy else ''}{one.remedy}"
-        for one in check(tmp_path / "collections/levels/levels.yaml", site.settings)
+        for one in check_descriptor(tmp_path / "collections/levels/levels.yaml", site.settings)
     ]
     assert said == [f"tables.raw.{FAULTS[link]}"]

@@ -17,12 +17,12 @@ from asking import Answer, Client
 from lxml import html
 from made_stars import STARS, rows
 
-from hven.app._server import create
-from hven.services import _proving as proving
+from hven.app._server import create_application
+from hven.services import _proof_verification as proving
 from hven.site import Site
 from hven.site.auth import change_password, session
-from hven.site.store import Store
-from hven.site.store._database import now
+from hven.site.store import StateStore
+from hven.site.store._database import format_current_time
 from hven.testing.site import tiny_site
 
 CSV = b"id,mine\ns1,10\n"
@@ -38,7 +38,7 @@ def kept(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def token(kept: Site) -> str:
-    return kept.store.users.add("anna")
+    return kept.store.users.add_account("anna")
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def paused(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def client(kept: Site) -> Client:
-    return Client(create(kept))
+    return Client(create_application(kept))
 
 
 def send(client: Client, body: dict[str, str], **headers: str) -> Answer:
@@ -77,7 +77,7 @@ def test_a_session_from_its_beginning_to_its_end(client: Client, token: str) -> 
     assert made.status == 303
     assert made.headers["location"] == "http://vo.example/login"
     assert re.fullmatch(
-        rf"{session.COOKIE}=[\w-]{{43}}\.[0-9a-f]{{64}}; Path=/; Max-Age=1209600; HttpOnly; SameSite=Lax",
+        rf"{session.SESSION_COOKIE}=[\w-]{{43}}\.[0-9a-f]{{64}}; Path=/; Max-Age=1209600; HttpOnly; SameSite=Lax",
         made.headers["set-cookie"],
     )
     mine = {"cookie": made.headers["set-cookie"].partition(";")[0]}
@@ -110,7 +110,7 @@ def test_scripts(client: Client, token: str) -> None:
 
 
 def test_what_is_refused(client: Client, token: str, kept: Site) -> None:
-    bert = kept.store.users.add("bert")
+    bert = kept.store.users.add_account("bert")
     for body in (
         {"name": "bert", "token": token},
         {"name": "anna", "token": bert},
@@ -166,7 +166,7 @@ def test_where_one_is_sent_afterwards(client: Client, token: str, following: str
 )
 def test_the_link_in_the_head_leads_back(kept: Site, token: str, asked: str, there: str) -> None:
     kept.settings = replace(kept.settings, public_url="https://vo.example.org/hven", root_path="/hven")
-    client, browser = Client(create(kept)), {"accept": "text/html"}
+    client, browser = Client(create_application(kept)), {"accept": "text/html"}
 
     def link(**headers: str) -> str:
         page = html.fromstring(client.ask("GET", asked, headers={**browser, **headers}).text)
@@ -217,7 +217,7 @@ def test_behind_https_the_cookie_is_secure_and_named_origins_are_trusted(kept: S
     kept.settings = replace(
         kept.settings, public_url="https://vo.example.org/hven", root_path="/hven", cors=("https://portal.example.org",)
     )
-    client = Client(create(kept))
+    client = Client(create_application(kept))
     said = send(client, {"token": token}).headers["set-cookie"]
     assert said.endswith("; Path=/hven; Max-Age=1209600; HttpOnly; SameSite=Lax; Secure")
     mine = {"cookie": said.partition(";")[0]}
@@ -239,13 +239,13 @@ def test_forwarded_https_makes_it_secure(client: Client, token: str) -> None:
 def test_a_hundred_wrong_ones_are_slowed_down_and_shut_nobody_out(
     client: Client, kept: Site, token: str, paused: list[float]
 ) -> None:
-    berts = kept.store.users.add("bert")
+    berts = kept.store.users.add_account("bert")
     basic = base64.b64encode(b"anna:anna.x").decode()
     for _ in range(50):
         assert send(client, {"name": "anna", "token": "anna.x"}).status == 401
         assert client.ask("GET", "/tap/tables", headers={"authorization": f"Basic {basic}"}).status == 401
-    assert paused[: session.FREE] == [0.0] * session.FREE
-    assert paused[10:] == [session.LONGEST] * 90
+    assert paused[: session.FREE_ACCOUNT_FAILURES] == [0.0] * session.FREE_ACCOUNT_FAILURES
+    assert paused[10:] == [session.MAX_DELAY_SECONDS] * 90
     for right, address in ((token, "192.0.2.7"), (berts, "192.0.2.1"), (token, "192.0.2.1")):
         where = {"x-forwarded-for": address}
         assert send(client, {"token": right}, **where).status == 200
@@ -255,19 +255,19 @@ def test_a_hundred_wrong_ones_are_slowed_down_and_shut_nobody_out(
 
 def test_a_wrong_token_pays_for_no_password(client: Client, kept: Site, token: str, paused: list[float]) -> None:
     """A program with an old token is told so at once, whatever passwords were tried from its address; and its failures slow nobody else down."""
-    for _ in range(session.CROWD + 1):
+    for _ in range(session.FREE_ADDRESS_FAILURES + 1):
         assert send(client, {"name": "anna", "token": "a guess"}).status == 401
     del paused[:]
-    old = {"authorization": f"Bearer {kept.store.users.add('bert')}"}
-    kept.store.users.renew("bert")
-    for _ in range(session.CROWD):
+    old = {"authorization": f"Bearer {kept.store.users.add_account('bert')}"}
+    kept.store.users.renew_token("bert")
+    for _ in range(session.FREE_ADDRESS_FAILURES):
         assert client.ask("GET", "/tap/tables", headers=old).status == 401
-    assert paused == [0.0] * session.CROWD
+    assert paused == [0.0] * session.FREE_ADDRESS_FAILURES
     assert client.ask("GET", "/tap/tables", headers=old).status == 401
-    assert paused[-1] == session.FIRST, "one that goes on and on is slowed down itself"
+    assert paused[-1] == session.FIRST_DELAY_SECONDS, "one that goes on and on is slowed down itself"
     del paused[:]
     there = {"x-forwarded-for": "192.0.2.99"}
-    for _ in range(session.CROWD):
+    for _ in range(session.FREE_ADDRESS_FAILURES):
         assert client.ask("GET", "/tap/tables", headers={**old, **there}).status == 401
         assert send(client, {"token": "carl.x"}, **there).status == 401, "without a name it is a token"
     assert send(client, {"name": "dora", "token": "a guess"}, **there).status == 401
@@ -277,9 +277,9 @@ def test_a_wrong_token_pays_for_no_password(client: Client, kept: Site, token: s
 def test_no_more_passwords_are_looked_at_than_are_answered(client: Client, kept: Site, token: str) -> None:
     """Twenty wrong passwords from an address shut the right token of the same account out from nowhere."""
     address = "192.0.2.1"
-    change_password(kept.store, "anna", "a long password", by="owner")
-    for _ in range(session.HELD):  # as if they were being held back
-        session.attempts_of(kept.store).failed(address, "anna")
+    change_password(kept.store, "anna", "a long password", changed_by="owner")
+    for _ in range(session.MAX_DELAYED_ANSWERS):  # as if they were being held back
+        session.get_login_attempts(kept.store).count_failure(address, "anna")
     here = {"x-forwarded-for": address}
     for word in ("a long password", "another password"):
         late = send(client, {"name": "anna", "token": word}, **here)
@@ -293,17 +293,19 @@ def test_no_more_passwords_are_looked_at_than_are_answered(client: Client, kept:
         assert client.ask("GET", "/tap/tables", headers={"authorization": header, **here}).status == 200, header
     wrong = base64.b64encode(b"anna:another").decode()
     assert client.ask("GET", "/tap/tables", headers={"authorization": f"Basic {wrong}", **here}).status == 429
-    assert send(client, {"token": kept.store.users.add("bert")}, **here).status == 200, "a proxy's crowd is let in"
+    assert send(client, {"token": kept.store.users.add_account("bert")}, **here).status == 200, (
+        "a proxy's crowd is let in"
+    )
     elsewhere = {"x-forwarded-for": "192.0.2.7"}
     assert send(client, {"name": "anna", "token": "a long password"}, **elsewhere).status == 200, "and she, elsewhere"
 
 
 def test_the_store_of_sessions(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.users.add("anna")
-    proof = store.sessions.begin("anna", 100.0)
-    other = Store(tmp_path)
-    assert other.sessions.holder(proof) == "anna", "in every process"
+    store = StateStore(tmp_path)
+    store.users.add_account("anna")
+    proof = store.sessions.begin_session("anna", 100.0)
+    other = StateStore(tmp_path)
+    assert other.sessions.find_session_owner(proof) == "anna", "in every process"
     secret, _, seal = proof.partition(".")
     for wrong in (
         "",
@@ -316,19 +318,19 @@ def test_the_store_of_sessions(tmp_path: Path) -> None:
         f"{secret}.{'0' * 64}",
         "\udcff.é",
     ):
-        assert other.sessions.holder(wrong) is None
+        assert other.sessions.find_session_owner(wrong) is None
     raw = b"".join(path.read_bytes() for path in tmp_path.glob("hven.sqlite*"))
     assert secret.encode() not in raw, "only its digest is kept"
-    assert store.sessions.holder(store.sessions.begin("anna", -1.0)) is None
-    assert store.user_tables.due(now())
-    store.user_tables.expire(now())
-    assert not store.user_tables.due(now())
-    many = [store.sessions.begin("anna", 1000.0 + n) for n in range(101)]
-    assert store.sessions.holder(many[-1]) == "anna"
-    assert [store.sessions.holder(one) for one in (proof, many[0])] == [None, None], (
+    assert store.sessions.find_session_owner(store.sessions.begin_session("anna", -1.0)) is None
+    assert store.user_tables.has_expired(format_current_time())
+    store.user_tables.delete_expired(format_current_time())
+    assert not store.user_tables.has_expired(format_current_time())
+    many = [store.sessions.begin_session("anna", 1000.0 + n) for n in range(101)]
+    assert store.sessions.find_session_owner(many[-1]) == "anna"
+    assert [store.sessions.find_session_owner(one) for one in (proof, many[0])] == [None, None], (
         "an account has so many, the newest"
     )
-    store.users.renew("anna")
-    assert other.sessions.holder(many[-1]) is None
+    store.users.renew_token("anna")
+    assert other.sessions.find_session_owner(many[-1]) is None
     store.close()
     other.close()

@@ -19,18 +19,18 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.formats.pictures import Look
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.jobs._worker import run_next
 from hven.model import settings
-from hven.model.clock import Task
-from hven.model.errors import Cancelled, ParamError, SourceError, TooLarge, UserError
+from hven.model.deadlines import ProgressMonitor
+from hven.model.errors import OperationCancelledError, ParamError, SourceError, TooLargeError, UserError
 from hven.model.sky import healpix, region_files
-from hven.services import registering, surveys
-from hven.services.face import Surroundings, known
+from hven.services import registry_validation, surveys
+from hven.services.face import ServiceContext, load_faces
 from hven.site import Site
-from hven.site.auth import OWNER
+from hven.site.auth import OWNER_PRINCIPAL
 from needs import is_there
 from shared import shared
 
@@ -108,21 +108,23 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             stand_in(one).writeto(folder / f"{one}.fits")
     bad(folder)
     (directory / "hven.toml").write_text(SITE)
-    with Site(settings.load(directory)) as made:
+    with Site(settings.load_settings(directory)) as made:
         for name in ("sky", "shut"):
-            ingest(made, name)
+            ingest_collection(made, name)
         yield made
 
 
 @pytest.fixture(scope="module")
-def around(site: Site) -> Surroundings:
-    return Surroundings.of(site, OWNER)
+def around(site: Site) -> ServiceContext:
+    return ServiceContext.for_principal(site, OWNER_PRINCIPAL)
 
 
 @pytest.fixture(scope="module")
-def mixed(around: Surroundings) -> surveys.Made:
+def mixed(around: ServiceContext) -> surveys.PublishedSurvey:
     told: list[float] = []
-    made = surveys.make(around, OWNER, "sky", "mixed", order=4, task=Task(told.append))
+    made = surveys.create_survey(
+        around, OWNER_PRINCIPAL, "sky", "mixed", order=4, progress=ProgressMonitor(told.append)
+    )
     assert told == sorted(told)
     assert told[0] < 0.2
     assert 0.9 < told[-1] <= 1.0
@@ -130,11 +132,11 @@ def mixed(around: Surroundings) -> surveys.Made:
 
 
 @pytest.fixture(scope="module")
-def client(site: Site, mixed: surveys.Made) -> Client:
-    return Client(create(site))
+def client(site: Site, mixed: surveys.PublishedSurvey) -> Client:
+    return Client(create_application(site))
 
 
-def test_what_cannot_be_in_it_is_named_and_left_out(mixed: surveys.Made) -> None:
+def test_what_cannot_be_in_it_is_named_and_left_out(mixed: surveys.PublishedSurvey) -> None:
     assert mixed.files == tuple(f"images/{one}.fits" for one in ("HorseHead", "gc_2mass_k", "slope", "slope2"))
     why = {path.removeprefix("images/").removesuffix(".fits"): text for path, text in mixed.left_out.items()}
     assert why.keys() == {"nowhere", "mars", "blank", "cut", "empty", "words", "cube", "deep"}
@@ -148,13 +150,13 @@ def test_what_cannot_be_in_it_is_named_and_left_out(mixed: surveys.Made) -> None
 
 def test_pixels_of_tiles_are_where_wcs_says(client: Client) -> None:
     order, seen = 4, 0
-    for tile in np.unique(healpix.index(order, np.linspace(44, 46, 21), np.full(21, 10.0))).tolist():
+    for tile in np.unique(healpix.compute_cell_indexes(order, np.linspace(44, 46, 21), np.full(21, 10.0))).tolist():
         answer = client.get(f"{AT}/Norder{order}/Dir{tile // 10_000 * 10_000}/Npix{tile}.fits")
         assert (answer.status, answer.headers["content-type"]) == (200, "application/fits")
         with fits.open(io.BytesIO(answer.body)) as file:
             values = file[0].data
         # HPX as wcslib has it judges where each pixel is; its centre is that of a cell
-        lon, lat = healpix.center(order + 9, (tile << 18) + np.arange(1 << 18, dtype=np.int64))
+        lon, lat = healpix.compute_cell_centers(order + 9, (tile << 18) + np.arange(1 << 18, dtype=np.int64))
         step = 45.0 / 512 / 2**order
         wcs = WCS(fits.Header({"CTYPE1": "RA---HPX", "CTYPE2": "DEC--HPX", "CD1_1": -step, "CD1_2": -step, "CD2_1": step, "CD2_2": -step, "CRPIX1": 0.5, "CRPIX2": 0.5}))  # fmt: skip
         x, y = (np.rint(one).astype(int) for one in wcs.all_world2pix(lon, lat, 0))
@@ -169,8 +171,10 @@ def test_pixels_of_tiles_are_where_wcs_says(client: Client) -> None:
     assert seen > 20_000
 
 
-def test_levels_above_are_means_and_the_coverage_is_that_of_the_images(client: Client, mixed: surveys.Made) -> None:
-    tile = int(healpix.index(3, [45.0], [10.0])[0])
+def test_levels_above_are_means_and_the_coverage_is_that_of_the_images(
+    client: Client, mixed: surveys.PublishedSurvey
+) -> None:
+    tile = int(healpix.compute_cell_indexes(3, [45.0], [10.0])[0])
     coarse = fits.getdata(mixed.place / "Norder3" / "Dir0" / f"Npix{tile}.fits")
     parts = [mixed.place / "Norder4" / f"Dir{(4 * tile + at) // 10_000 * 10_000}" / f"Npix{4 * tile + at}.fits" for at in range(4)]  # fmt: skip
     fine = [fits.getdata(path) if path.exists() else np.full((512, 512), np.nan) for path in parts]
@@ -180,7 +184,7 @@ def test_levels_above_are_means_and_the_coverage_is_that_of_the_images(client: C
         warnings.simplefilter("ignore", RuntimeWarning)  # of pixels without a value
         assert np.nanmax(np.abs(np.nanmean(whole, (1, 3)) - coarse)) < 1e-2
     assert np.array_equal(np.isfinite(coarse), np.isfinite(whole).any((1, 3)))
-    moc = region_files.moc_read(client.get(f"{AT}/Moc.fits").body)
+    moc = region_files.read_moc(client.get(f"{AT}/Moc.fits").body)
     assert moc.contains([45.0, 83.0, 266.4, 85.27], [10.0, 22.0, -28.93, -2.46]).tolist() == [True, False, True, True]
     allsky = Image.open(io.BytesIO(client.get(f"{AT}/Norder3/Allsky.png").body))
     assert allsky.size == (27 * 64, 29 * 64)
@@ -207,18 +211,18 @@ def test_it_is_listed_said_and_offered_to_maps(client: Client) -> None:
     assert (again.status, tile.headers["cache-control"]) == (304, "public, no-cache")
 
 
-def test_registries_are_told_of_the_list(mixed: surveys.Made, around: Surroundings) -> None:
+def test_registries_are_told_of_the_list(mixed: surveys.PublishedSurvey, around: ServiceContext) -> None:
     assert mixed
-    told = registering.drafts(replace(around, faces=known()))
+    told = registry_validation.draft_records(replace(around, faces=load_faces()))
     (one,) = (one for found in told.values() for one in found if one.ivoid.endswith("/hips"))
     assert one.kind == "vs:DataService"
     assert 'standardID="ivo://ivoa.net/std/hips#hipslist-1.0"' in one.body
     assert "/hipslist</accessURL>" in one.body
 
 
-def test_a_cube_alone_becomes_tiles_of_places_and_frequencies(client: Client, around: Surroundings) -> None:
+def test_a_cube_alone_becomes_tiles_of_places_and_frequencies(client: Client, around: ServiceContext) -> None:
     """Whose values, times and places alike, are those of the cube; each order above is half as fine in both."""
-    made = surveys.make(around, OWNER, "sky", "deep", patterns=["images/deep.fits"])
+    made = surveys.create_survey(around, OWNER_PRINCIPAL, "sky", "deep", patterns=["images/deep.fits"])
     said = made.properties
     assert (said["dataproduct_type"], said["hips_tile_depth"], made.files) == ("spectral-cube", "16", ("images/deep.fits",))  # fmt: skip
     order, fine = int(said["hips_order"]), int(said["hips_order_freq"])
@@ -236,7 +240,7 @@ def test_a_cube_alone_becomes_tiles_of_places_and_frequencies(client: Client, ar
         channels, rows, columns = np.nonzero(np.isfinite(found.data))
         # a tile's first row is its lowest: x of HEALPix goes up in it, y along it
         spread = sum((((63 - rows) >> bit & 1) << 2 * bit) + ((columns >> bit & 1) << 2 * bit + 1) for bit in range(6))
-        lon, lat = healpix.center(order + 6, (tile << 12) + spread)
+        lon, lat = healpix.compute_cell_centers(order + 6, (tile << 12) + spread)
         log = -18 + 56 * (number * 16 + channels + 0.5) / (16 * 2 ** (fine + 1))
         wanted = 100 * lon + lat + 1000 * (10**log / 1e9 - 100)
         inside = (wanted > 0) & (np.abs(lon - 45) < 1.1) & (np.abs(lat - 10) < 0.9) & (10**log > 100.0e9) & (10**log < 100.9e9)  # fmt: skip
@@ -264,16 +268,16 @@ def test_nothing_else_is_given(client: Client, path: str) -> None:
     assert client.get(f"/collections/..%2Fsky/hips/mixed/{path}").status == 404
 
 
-def test_who_may_not_take_the_images_does_not_know_of_it(client: Client, site: Site, around: Surroundings) -> None:
-    surveys.make(around, OWNER, "shut", "dark", order=3)
+def test_who_may_not_take_the_images_does_not_know_of_it(client: Client, site: Site, around: ServiceContext) -> None:
+    surveys.create_survey(around, OWNER_PRINCIPAL, "shut", "dark", order=3)
     at = "/collections/shut/hips/dark/properties"
     assert client.get(at).status == 404
     assert "dark" not in client.get("/hipslist").text
-    assert surveys.visible(around, OWNER, next(surveys.made(site.settings, "shut")))
+    assert surveys.is_visible(around, OWNER_PRINCIPAL, next(surveys.list_surveys(site.settings, "shut")))
 
 
 def test_a_job_of_an_operator_makes_it(client: Client, site: Site) -> None:
-    who = {name: {"authorization": f"Bearer {site.store.users.add(name)}"} for name in ("anna", "olga")}
+    who = {name: {"authorization": f"Bearer {site.store.users.add_account(name)}"} for name in ("anna", "olga")}
     form = {"content-type": "application/x-www-form-urlencoded"}
     body = b"COLLECTION=sky&NAME=job&FILES=images/s*.fits&ORDER=3&PHASE=RUN"
     assert client.ask("POST", "/jobs/hips", body=body, headers=form).status == 401
@@ -289,37 +293,39 @@ def test_a_job_of_an_operator_makes_it(client: Client, site: Site) -> None:
     assert client.get("/collections/sky/hips/job/properties").status == 200
 
 
-def test_one_that_is_stopped_or_fails_leaves_the_old_one(site: Site, around: Surroundings) -> None:
-    home = site.settings.var / "hips" / "sky"
-    old = surveys.make(around, OWNER, "sky", "kept", patterns=["*/slope.fits"], order=3, look=Look(colours="viridis"))
+def test_one_that_is_stopped_or_fails_leaves_the_old_one(site: Site, around: ServiceContext) -> None:
+    home = site.settings.var_directory / "hips" / "sky"
+    old = surveys.create_survey(
+        around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope.fits"], order=3, look=Look(colours="viridis")
+    )
     shares: list[float] = []
-    with pytest.raises(Cancelled):
-        surveys.make(around, OWNER, "sky", "kept", patterns=["*/slope*"], order=3, task=Task(shares.append, lambda: bool(shares) and shares[-1] > 0.3))  # fmt: skip
+    with pytest.raises(OperationCancelledError):
+        surveys.create_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope*"], order=3, progress=ProgressMonitor(shares.append, lambda: bool(shares) and shares[-1] > 0.3))  # fmt: skip
     with pytest.raises(SourceError, match="none of 1"):
-        surveys.make(around, OWNER, "sky", "kept", patterns=["*/blank.fits"], order=3)
-    with pytest.raises(TooLarge):
-        surveys.make(around, OWNER, "sky", "kept", patterns=["*/slope.fits"], order=20)
+        surveys.create_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/blank.fits"], order=3)
+    with pytest.raises(TooLargeError):
+        surveys.create_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope.fits"], order=20)
     for words in ({"name": "../up"}, {"name": ""}, {"name": "kept", "patterns": ["*.png"]}):
         with pytest.raises(ParamError):
-            surveys.make(around, OWNER, "sky", **words)  # type: ignore[arg-type]
+            surveys.create_survey(around, OWNER_PRINCIPAL, "sky", **words)  # type: ignore[arg-type]
     (home / ".999999-dead.0").mkdir()  # of a process that died
-    again = surveys.make(around, OWNER, "sky", "kept", patterns=["*/slope2.fits"], order=3)
+    again = surveys.create_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope2.fits"], order=3)
     assert again.place != old.place
     assert not old.place.exists()
     names = {path.name for path in home.iterdir()}
     assert not any(name.startswith(".") for name in names)
-    surveys.drop(site.settings, "sky", "kept")
+    surveys.delete_survey(site.settings, "sky", "kept")
     assert {path.name for path in home.iterdir()} == {name for name in names if not name.startswith("kept")}
 
 
 @pytest.mark.outside
 @pytest.mark.needs("aladin.jar", "java")
-def test_hipsgen_makes_it_and_tells_nothing_of_this_machine(site: Site, around: Surroundings) -> None:
-    made = surveys.make(
-        around, OWNER, "sky", "gen", patterns=["*/slope.fits", "*/cut.fits"], order=3, program="hipsgen"
+def test_hipsgen_makes_it_and_tells_nothing_of_this_machine(site: Site, around: ServiceContext) -> None:
+    made = surveys.create_survey(
+        around, OWNER_PRINCIPAL, "sky", "gen", patterns=["*/slope.fits", "*/cut.fits"], order=3, program="hipsgen"
     )
     assert (made.files, [*made.left_out]) == (("images/slope.fits",), ["images/cut.fits"])
-    tile = int(healpix.index(3, [45.0], [10.0])[0])
+    tile = int(healpix.compute_cell_indexes(3, [45.0], [10.0])[0])
     assert (made.place / "Norder3" / "Dir0" / f"Npix{tile}.png").is_file()
     assert {path.name for path in made.place.iterdir()} <= {"properties", "made.json", "Moc.fits", *(f"Norder{at}" for at in range(4))}  # fmt: skip
     assert not [key for key in made.properties if key.startswith("hipsgen")]
@@ -328,10 +334,10 @@ def test_hipsgen_makes_it_and_tells_nothing_of_this_machine(site: Site, around: 
 
 @pytest.mark.outside
 @pytest.mark.needs("aladin.jar", "java")
-def test_lint_of_hipsgen_finds_no_error(client: Client, mixed: surveys.Made, tmp_path: Path) -> None:
+def test_lint_of_hipsgen_finds_no_error(client: Client, mixed: surveys.PublishedSurvey, tmp_path: Path) -> None:
     shutil.copytree(mixed.place, tmp_path / "hips")
     (tmp_path / "hips" / "properties").write_text(client.get(f"{AT}/properties").text)
-    java = ["java", "-XX:TieredStopAtLevel=1", "-Xmx300m", "-Djava.awt.headless=true", "-jar", surveys.ALADIN]
+    java = ["java", "-XX:TieredStopAtLevel=1", "-Xmx300m", "-Djava.awt.headless=true", "-jar", surveys.HIPSGEN_JAR]
     done = subprocess.run([*java, "-hipsgen", f"out={tmp_path / 'hips'}", "LINT"], capture_output=True, text=True, check=False)  # fmt: skip
     told = done.stdout + done.stderr
     assert "ERROR" not in told, told
@@ -339,7 +345,7 @@ def test_lint_of_hipsgen_finds_no_error(client: Client, mixed: surveys.Made, tmp
     assert "is not IVOA" not in told
 
 
-def test_hipsgen_that_is_not_there_is_told(around: Surroundings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surveys, "ALADIN", Path(os.devnull) / "aladin.jar")
+def test_hipsgen_that_is_not_there_is_told(around: ServiceContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surveys, "HIPSGEN_JAR", Path(os.devnull) / "aladin.jar")
     with pytest.raises(UserError, match="not installed"):
-        surveys.make(around, OWNER, "sky", "gen", program="hipsgen")
+        surveys.create_survey(around, OWNER_PRINCIPAL, "sky", "gen", program="hipsgen")

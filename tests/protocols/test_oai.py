@@ -22,14 +22,14 @@ from pyvo.io import vosi
 from sickle import Sickle
 from sickle import oaiexceptions as refusals
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
-from hven.services._registry import Records
-from hven.services.face import Capability, Surroundings, known
+from hven.services._registry_records import PublishingRegistry
+from hven.services.face import Capability, ServiceContext, load_faces
 from hven.services.faces import oai
 from hven.site import Site
-from hven.site.auth import ANONYMOUS
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 from needs import need_program
 from shared import shared
 
@@ -165,15 +165,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     (directory / "hven.toml").write_text(TOML)
     for name, text in SITE.items():
         _written(directory, name, text)
-    with Site(settings.load(directory)) as site:
+    with Site(settings.load_settings(directory)) as site:
         for name in SITE:
-            ingest(site, name)
+            ingest_collection(site, name)
         yield site
 
 
 @pytest.fixture(scope="module")
 def harvester(made: Site) -> Client:
-    return Client(create(made))
+    return Client(create_application(made))
 
 
 def asked(client: Client, verb: str, path: str = "/oai", **more: str) -> etree._Element:
@@ -315,14 +315,14 @@ def test_what_services_say(records: dict[str, etree._Element], harvester: Client
 
 def test_a_face_brings_its_own(made: Site) -> None:
     """What a plug-in says of itself stands in the registry as what is built in does."""
-    own = replace(known()["hapi"], name="own", capable=lambda *_: [Capability(standard_id="ivo://x.example/std/own", url="https://x.example/own")])  # fmt: skip
-    around = replace(Surroundings.of(made, ANONYMOUS), faces={**known(), "own": own})
-    Records(around).bring()
-    told = made.store.registry.one("ivo://tycho.example/own")
+    own = replace(load_faces()["hapi"], name="own", list_capabilities=lambda *_: [Capability(standard_id="ivo://x.example/std/own", url="https://x.example/own")])  # fmt: skip
+    around = replace(ServiceContext.for_principal(made, ANONYMOUS_PRINCIPAL), faces={**load_faces(), "own": own})
+    PublishingRegistry(around).refresh()
+    told = made.store.registry.find_record("ivo://tycho.example/own")
     assert told is not None
     assert "ivo://x.example/std/own" in told.body
-    Records(replace(around, faces=known())).bring()
-    gone = made.store.registry.one("IVO://Tycho.example/own")
+    PublishingRegistry(replace(around, faces=load_faces())).refresh()
+    gone = made.store.registry.find_record("IVO://Tycho.example/own")
     assert gone is not None
     assert gone.deleted
 
@@ -331,11 +331,11 @@ def test_a_face_that_fails_takes_no_other_away(made: Site, caplog: pytest.LogCap
     def fails(*_: object) -> list[Capability]:
         raise ZeroDivisionError("never mind")
 
-    bad = replace(known()["hapi"], name="bad", capable=fails)
-    around = replace(Surroundings.of(made, ANONYMOUS), faces={**known(), "bad": bad})
-    before = {one.ivoid for one in made.store.registry.page(0, 1_000) if not one.deleted}
-    Records(around).bring()
-    assert {one.ivoid for one in made.store.registry.page(0, 1_000) if not one.deleted} == before
+    bad = replace(load_faces()["hapi"], name="bad", list_capabilities=fails)
+    around = replace(ServiceContext.for_principal(made, ANONYMOUS_PRINCIPAL), faces={**load_faces(), "bad": bad})
+    before = {one.ivoid for one in made.store.registry.list_records(0, 1_000) if not one.deleted}
+    PublishingRegistry(around).refresh()
+    assert {one.ivoid for one in made.store.registry.list_records(0, 1_000) if not one.deleted} == before
     assert "the face bad does not say what it can do: never mind" in caplog.text
 
 
@@ -421,7 +421,7 @@ def test_errors(harvester: Client, tmp_path: Path, query: str, expected: str) ->
 
 
 def test_lists_are_told_in_parts(harvester: Client, records: dict[str, etree._Element], tmp_path: Path) -> None:
-    with mock.patch.object(oai, "PAGE", 4):
+    with mock.patch.object(oai, "RECORDS_PER_PAGE", 4):
         root, seen, bodies = asked(harvester, "ListRecords", metadataPrefix="ivo_vor"), [], []
         while True:
             bodies.append(etree.tostring(root))
@@ -473,7 +473,7 @@ def test_a_harvester_that_is_not_ours(
     harvester: Client, records: dict[str, etree._Element], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requests.Session, "get_adapter", lambda *_, **__: _Wire(harvester))
-    with mock.patch.object(oai, "PAGE", 5):
+    with mock.patch.object(oai, "RECORDS_PER_PAGE", 5):
         client = Sickle(f"{BASE}/oai")
         assert client.Identify().repositoryName == "Tycho's data"
         assert [one.setSpec for one in client.ListSets()] == ["ivo_managed"]
@@ -509,6 +509,6 @@ def test_pyvo_reads_the_capabilities(records: dict[str, etree._Element]) -> None
 
 def test_a_site_without_contact(tmp_path: Path) -> None:
     with Site(settings.Settings(directory=tmp_path)) as site:
-        answer = Client(create(site)).get("/oai", verb="Identify")
+        answer = Client(create_application(site)).get("/oai", verb="Identify")
     assert answer.status == 404
     assert "contact_email in hven.toml" in answer.text

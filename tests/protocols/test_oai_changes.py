@@ -17,17 +17,17 @@ from lxml import etree
 from test_oai import asked, code, found, valid
 
 from hven import descriptor
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import DescriptorError
 from hven.model.table import Schema
-from hven.services._registry import _Making
-from hven.services.face import Surroundings, known
-from hven.services.faces.oai import HEAD, _record
-from hven.site import Holdings, Published, Site
-from hven.site.auth import ANONYMOUS
-from hven.site.store import _registered
+from hven.services._registry_records import _RecordBuilder
+from hven.services.face import ServiceContext, load_faces
+from hven.services.faces.oai import DOCUMENT_OPENING, _write_record
+from hven.site import PublishedState, PublishedTable, Site
+from hven.site.auth import ANONYMOUS_PRINCIPAL
+from hven.site.store import _registry_records
 from running import until
 from shared import MORE
 
@@ -50,14 +50,14 @@ class World:
 
     def __init__(self, directory: Path, site: Site) -> None:
         self.directory, self.site, self.at = directory, site, 0
-        self.client = Client(create(site))
+        self.client = Client(create_application(site))
 
     def told(self, since: str | None = None) -> dict[str, str]:
         """Harvest, a second later: identifier -> date, with a cross behind those that are gone."""
         self.at += 1
-        with mock.patch.object(_registered, "datetime", wraps=_registered.datetime) as clock:
-            clock.now.return_value = _registered.datetime(2030, 1, 1, 0, 0, self.at, tzinfo=_registered.UTC)
-            self.site.refresh()
+        with mock.patch.object(_registry_records, "datetime", wraps=_registry_records.datetime) as clock:
+            clock.now.return_value = _registry_records.datetime(2030, 1, 1, 0, 0, self.at, tzinfo=_registry_records.UTC)
+            self.site.refresh_published_state()
             more = {"from": since} if since else {}
             root = asked(self.client, "ListRecords", metadataPrefix="oai_dc", **more)
         if found(root, "o:error"):
@@ -76,9 +76,9 @@ def opened(directory: Path, *names: str) -> Iterator[World]:
     (directory / "hven.toml").write_text(TOML)
     for name in names:
         written(directory, name)
-    with Site(settings.load(directory)) as site:
+    with Site(settings.load_settings(directory)) as site:
         for name in names:
-            ingest(site, name)
+            ingest_collection(site, name)
         yield World(directory, site)
 
 
@@ -91,7 +91,7 @@ def test_changes_are_told(tmp_path: Path) -> None:
         written(tmp_path, "one", description="Second")
         assert world.told("2030-01-01T00:00:02Z") == {"one": "03", "tap": "03"}  # TAP's tables are described, too
         assert world.told("2030-01-01T00:00:04Z") == {}
-        world.site.store.remove("two")
+        world.site.store.unpublish_collection("two")
         now = world.told()
         assert now["two"] == "05x"
         assert now["tap"] == "05"
@@ -109,7 +109,7 @@ def test_changes_are_told(tmp_path: Path) -> None:
         assert world.told()["one"] == "07"
         written(tmp_path, "one", "registry: {publish: false}")
         assert world.told()["one"] == "08x"
-    with Site(settings.load(tmp_path)) as site:  # a restart tells nobody
+    with Site(settings.load_settings(tmp_path)) as site:  # a restart tells nobody
         again = World(tmp_path, site)
         again.at = 20
         told = again.told()
@@ -120,13 +120,13 @@ def test_changes_are_told(tmp_path: Path) -> None:
 def test_a_change_is_known_before_somebody_asks(tmp_path: Path) -> None:
     with opened(tmp_path, "one"):
         pass
-    with Site(settings.load(tmp_path), watch=True) as site:
-        client = Client(create(site))
+    with Site(settings.load_settings(tmp_path), watch_for_changes=True) as site:
+        client = Client(create_application(site))
         asked(client, "Identify")  # somebody harvests this site
         written(tmp_path, "one", description="Second")
 
         def second() -> bool:
-            told = site.store.registry.one(f"{HERE}one")
+            told = site.store.registry.find_record(f"{HERE}one")
             return told is not None and "Second" in told.body
 
         until(second)
@@ -137,7 +137,7 @@ def test_what_seems_to_be_away_stays(tmp_path: Path) -> None:
         first = world.told()
         (tmp_path / "collections/one/one.yaml").write_text("collection: one\ntitle: [\n")
         assert world.told() == first
-    with Site(settings.load(tmp_path)) as site:  # nobody has read it before
+    with Site(settings.load_settings(tmp_path)) as site:  # nobody has read it before
         assert World(tmp_path, site).told() == first
 
 
@@ -157,12 +157,12 @@ def test_an_id_that_two_claim(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         now = world.told()
         assert (now["one"], now["two"]) == ("01", "02x")
         assert "another record has the id ivo://a.example/one already" in caplog.text
-        told = world.site.store.registry.one(f"{HERE}one")
+        told = world.site.store.registry.find_record(f"{HERE}one")
         assert told is not None
         assert "<title>one</title>" in told.body
-        world.site.store.remove("one")
+        world.site.store.unpublish_collection("one")
         assert world.told()["one"] == "03"  # it is free
-        told = world.site.store.registry.one(f"{HERE}one")
+        told = world.site.store.registry.find_record(f"{HERE}one")
         assert told is not None
         assert "<title>two</title>" in told.body
 
@@ -171,7 +171,7 @@ def test_an_authority_that_changes(tmp_path: Path) -> None:
     with opened(tmp_path, "one") as world:
         world.told()
     (tmp_path / "hven.toml").write_text(TOML.replace('"a.example"', '"b.example"'))
-    with Site(settings.load(tmp_path)) as site:
+    with Site(settings.load_settings(tmp_path)) as site:
         again = World(tmp_path, site)
         again.at = 20
         now = again.told()
@@ -212,7 +212,7 @@ def test_generated_collections(tmp_path: Path) -> None:
     """Whatever descriptors say that can be read, records are valid."""
     rng = random.Random(23)
     (tmp_path / "hven.toml").write_text(TOML)
-    site = Site(settings.load(tmp_path))
+    site = Site(settings.load_settings(tmp_path))
     with site:
         most = 40 if MORE == 1 else 1_000  # the more in scripts/proof
         assert judged(site, tmp_path, rng, most) >= 0.8 * most  # the others cannot be read
@@ -229,32 +229,32 @@ def judged(site: Site, directory: Path, rng: random.Random, most: int) -> int:
         path = folder / f"{folder.name}.yaml"
         path.write_text(yaml.safe_dump(said, allow_unicode=True, default_style='"', sort_keys=False), encoding="utf-8")
         try:
-            resource = descriptor.load(path, site.settings)
+            resource = descriptor.load_descriptor(path, site.settings)
         except DescriptorError:
             continue
         name = rng.choice(
             ["main", "a.b/c", "..", "é 漢", "".join(rng.choice(WORDS) for _ in range(5))]
         )  # of tables without descriptors
-        tables = tuple(spec.table.having(name=name) for spec in resource.tables)
+        tables = tuple(spec.table.copy_with(name=name) for spec in resource.tables)
         resources[resource.name] = resource
         schemas.append(
             Schema(name=resource.name, title=resource.title, description=resource.description, tables=tables)
         )
         published |= {
-            one.qualified: Published(table=one, relation=None, updated="2026-01-01T00:00:00.000000Z", resource=resource, coverage="6/1 8/", statistics={})
+            one.qualified_name: PublishedTable(table=one, relation=None, updated="2026-01-01T00:00:00.000000Z", resource=resource, coverage="6/1 8/", statistics={})
             for one in tables
         }  # fmt: skip
-    around = replace(Surroundings.of(site, ANONYMOUS), faces=known())
-    now = Holdings(schemas=tuple(schemas), published=published, resources=resources)
-    making = _Making(around, now)
-    assert set(making.parts) == {"", *resources}
-    told = {part: ("x", making.records(part)) for part in making.parts}
-    assert not site.store.registry.keep(told)
+    around = replace(ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces())
+    now = PublishedState(schemas=tuple(schemas), tables_by_name=published, resources=resources)
+    making = _RecordBuilder(around, now)
+    assert set(making.digests_by_part) == {"", *resources}
+    told = {part: ("x", making.build_records(part)) for part in making.digests_by_part}
+    assert not site.store.registry.replace_records(told)
     for prefix in ("ivo_vor", "oai_dc"):
-        rows = site.store.registry.page(0, 100_000)
+        rows = site.store.registry.list_records(0, 100_000)
         assert len(rows) >= 2 * len(resources)
         request = "<responseDate>2026-01-01T00:00:00Z</responseDate><request verb='ListRecords'>https://vo.example/oai</request>"
-        body = f"{HEAD}{request}<ListRecords>{''.join(piece for one in rows for piece in _record(one, prefix))}</ListRecords></OAI-PMH>"
+        body = f"{DOCUMENT_OPENING}{request}<ListRecords>{''.join(piece for one in rows for piece in _write_record(one, prefix))}</ListRecords></OAI-PMH>"
         etree.fromstring(body.encode())
         valid(directory, body.encode())
     return len(resources)

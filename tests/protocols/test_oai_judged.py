@@ -10,9 +10,9 @@ import pytest
 from asking import Client
 
 import rofr
-from hven.adql.vocabularies import vocabularies
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.adql.vocabularies import load_vocabularies
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.services.faces import oai
 from hven.site import Site
@@ -49,7 +49,7 @@ CODES = {
     "RI3.1.6a", "RI3.1.6b", "VR3.1b1", "VR3.1b2", "VR3.1b3", "VRdate", "VR3.1.3a", "SIA7.0a", "SIA7.0b", "CS4.0a", "CS4.0b", "RI4.0a", "RI4.0b", "RI4.0c",
     "RI4.3.2b", "VR3.2.2a", "OAI.Identify",
 }  # fmt: skip
-RELATIONS = set(vocabularies()["voresource/relationship_type"])
+RELATIONS = set(load_vocabularies()["voresource/relationship_type"])
 BASE = "https://vo.example/hven/oai"
 
 
@@ -62,13 +62,13 @@ def harvester(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         folder.mkdir(parents=True)
         (folder / f"{name}.yaml").write_text(STARS.replace("collection: stars", f"collection: {name}"))
         (folder / "rows.csv").write_text("id,ra,dec\na,10,5\nb,200,-40\n")
-    with Site(settings.load(directory)) as site:
+    with Site(settings.load_settings(directory)) as site:
         for name in ("stars", "gone"):
-            ingest(site, name)
-        client = Client(create(site))
+            ingest_collection(site, name)
+        client = Client(create_application(site))
         client.get("/oai", verb="Identify")  # now it is told of both
-        site.store.remove("gone")
-        site.refresh()
+        site.store.unpublish_collection("gone")
+        site.refresh_published_state()
         yield client
 
 
@@ -86,7 +86,7 @@ def judged(client: Client, old: str = "", new: str = "", address: str = BASE) ->
         changed += many
         return body.encode()
 
-    with mock.patch.object(oai, "PAGE", 7):
+    with mock.patch.object(oai, "RECORDS_PER_PAGE", 7):
         told = rofr.judged(ask, address, RELATIONS)
     assert bool(changed) == bool(old)
     return told

@@ -11,11 +11,11 @@ import pytest
 from hven import descriptor
 from hven.model import settings, sky
 from hven.model.table import Schema
-from hven.services._covered import LONG, _union
-from hven.services._registry import _Making
-from hven.services.face import Surroundings, known
-from hven.site import Holdings, Published, Site
-from hven.site.auth import ANONYMOUS
+from hven.services._coverage import MAX_COVERAGE_CHARACTERS, _unite_coverages
+from hven.services._registry_records import _RecordBuilder
+from hven.services.face import ServiceContext, load_faces
+from hven.site import PublishedState, PublishedTable, Site
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 from mocs import cover_positions
 
 TOML = """\
@@ -54,7 +54,7 @@ AUTHORITY = {"herschel": "idoc.ginco", "szcluster": "idoc.ginco", "corot": "idoc
 def test_identifiers_are_kept(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").write_text(TOML)
     resources, published, schemas = {}, {}, []
-    with Site(settings.load(tmp_path)) as site:
+    with Site(settings.load_settings(tmp_path)) as site:
         for name, tables in IDS.items():
             folder = tmp_path / "collections" / name
             folder.mkdir(parents=True)
@@ -63,19 +63,21 @@ def test_identifiers_are_kept(tmp_path: Path) -> None:
             text = "\n".join(f"  {table}: {EPN if '' in faces else STARS.format(more='')}" for table, faces in tables.items())  # fmt: skip
             path = folder / f"{name}.yaml"
             path.write_text(f"collection: {name}\ntitle: {name}\nregistry: {{services: {{{said}}}}}\ntables:\n{text}\n")
-            resource = descriptor.load(path, site.settings)
+            resource = descriptor.load_descriptor(path, site.settings)
             images = {"observed": True, "services": ("tap", "sia", "soda", "cone")}
-            found = tuple(spec.table.having(position=None if "" in tables[spec.table.name] else ("ra", "dec"), **(images if "sia" in tables[spec.table.name] else {})) for spec in resource.tables)  # fmt: skip
+            found = tuple(spec.table.copy_with(position=None if "" in tables[spec.table.name] else ("ra", "dec"), **(images if "sia" in tables[spec.table.name] else {})) for spec in resource.tables)  # fmt: skip
             resources[name] = resource
             schemas.append(Schema(name=name, title=name, tables=found))
-            published |= {one.qualified: Published(table=one, relation=None, updated="2026-01-01T00:00:00Z", resource=resource) for one in found}  # fmt: skip
-        faces = known()
+            published |= {one.qualified_name: PublishedTable(table=one, relation=None, updated="2026-01-01T00:00:00Z", resource=resource) for one in found}  # fmt: skip
+        faces = load_faces()
         cutouts = [
-            replace(one, applies=lambda table: table.observed) for one in faces["sia"].further
+            replace(one, applies=lambda table: table.observed) for one in faces["sia"].additional_faces
         ]  # files are the matter of other tests
-        around = replace(Surroundings.of(site, ANONYMOUS), faces={**faces, "sia": replace(faces["sia"], further=cutouts)})  # fmt: skip
-        making = _Making(around, Holdings(schemas=tuple(schemas), published=published, resources=resources))
-        told = {one.ivoid: one for part in making.parts for one in making.records(part)}
+        around = replace(ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL), faces={**faces, "sia": replace(faces["sia"], additional_faces=cutouts)})  # fmt: skip
+        making = _RecordBuilder(
+            around, PublishedState(schemas=tuple(schemas), tables_by_name=published, resources=resources)
+        )
+        told = {one.ivoid: one for part in making.digests_by_part for one in making.build_records(part)}
     wanted = {f"ivo://{AUTHORITY.get(name, 'idoc')}/{ident}": face for name, tables in IDS.items() for faces in tables.values() for face, ident in faces.items()}  # fmt: skip
     assert len(wanted) == 13
     standards = {"cone": "ConeSearch", "sia": "SIA", "sia-cutouts": "SIA", "": "TAP#aux"}
@@ -89,8 +91,10 @@ def test_identifiers_are_kept(tmp_path: Path) -> None:
 def test_a_coverage_stays_short(number: int) -> None:
     rng = np.random.default_rng(number)
     lon, lat = rng.uniform(0, 360, number), np.degrees(np.arcsin(rng.uniform(-1, 1, number)))
-    told = _union((str(cover_positions(lon[::2], lat[::2], 8)), str(cover_positions(lon[1::2], lat[1::2], 7))))
-    assert len(told) <= LONG
+    told = _unite_coverages(
+        (str(cover_positions(lon[::2], lat[::2], 8)), str(cover_positions(lon[1::2], lat[1::2], 7)))
+    )
+    assert len(told) <= MAX_COVERAGE_CHARACTERS
     moc = sky.Moc.parse(told)
-    assert sky.healpix.within(moc.ranges, sky.healpix.index(sky.healpix.ORDER, lon, lat)).all()
+    assert sky.healpix.is_in_ranges(moc.ranges, sky.healpix.compute_cell_indexes(sky.healpix.MAX_ORDER, lon, lat)).all()
     assert moc.order <= 6

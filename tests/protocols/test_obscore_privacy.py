@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from asking import Client
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.jobs._worker import run_next
 from hven.model.settings import Settings
 from hven.site import Site
-from hven.site.auth._permit import OWNER
-from hven.testing.policies import half_hidden
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.policies import build_half_hidden_policies
 
-POLICIES = half_hidden("n")
+POLICIES = build_half_hidden_policies("n")
 ROWS = 200
 # seen: `n` even, in the northern sky; hidden: odd, in the southern one, with words and numbers that nothing seen has
 DESCRIPTOR = """\
@@ -82,21 +82,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             DESCRIPTOR.format(name=name, access=access, column=column, about=about, title=title)
         )
         (place / "rows.parquet").write_bytes(rows(name))
-    with Site(Settings(directory=directory, authority="ohp.fr"), watch=False) as made:
+    with Site(Settings(directory=directory, authority="ohp.fr"), watch_for_changes=False) as made:
         for name in ("shown", "plugh"):
-            ingest(made, name)
-        made.refresh()
+            ingest_collection(made, name)
+        made.refresh_published_state()
         yield made
 
 
 @pytest.fixture(scope="module")
 def half(site: Site) -> Client:
-    return Client(create(site, policies=POLICIES))
+    return Client(create_application(site, policies=POLICIES))
 
 
 @pytest.fixture(scope="module")
 def owner(site: Site) -> Client:
-    return Client(create(site, policies=POLICIES, reader=lambda _: OWNER))
+    return Client(create_application(site, policies=POLICIES, reader=lambda _: OWNER_PRINCIPAL))
 
 
 def table(client: Client, query: str, path: str = "/tap/sync") -> list[list[object]]:

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from asking import Client
 
-from hven.app._server import create
-from hven.descriptor import check
-from hven.ingest import ingest
-from hven.model.settings import load
+from hven.app._server import create_application
+from hven.descriptor import check_descriptor
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
 from hven.site import Site
 
 CUBES = """\
@@ -122,12 +122,12 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         place = directory / "collections" / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text("\n".join(text))
-    with Site(load(directory, {})) as site:
+    with Site(load_settings(directory, {})) as site:
         for name in ("cubes", "wide", "said"):
-            ingest(site, name)
-        site.store.releases.add("R1", ["cubes"])
-        site.refresh()
-        yield Client(create(site))
+            ingest_collection(site, name)
+        site.store.releases.add_releases("R1", ["cubes"])
+        site.refresh_published_state()
+        yield Client(create_application(site))
 
 
 def keyed() -> list[tuple[object, ...]]:
@@ -236,9 +236,9 @@ def test_what_the_descriptor_says_holds_at_once(tmp_path: Path) -> None:
     )
     file = place / "said.yaml"
     file.write_text(SAID, encoding="utf-8")
-    with Site(load(tmp_path, {})) as site:
-        ingest(site, "said")
-        client = Client(create(site))
+    with Site(load_settings(tmp_path, {})) as site:
+        ingest_collection(site, "said")
+        client = Client(create_application(site))
         assert told(client, "said/keyed/rows")["total"] == 22
         for said, total in (
             ("[]", 40),
@@ -246,7 +246,7 @@ def test_what_the_descriptor_says_holds_at_once(tmp_path: Path) -> None:
             ("[nowhere]", 2),
         ):  # what is wrong leaves the last good one in force
             file.write_text(SAID.replace("[orbit, camera]\n", f"{said}\n    form: [camera]\n"), encoding="utf-8")
-            site.refresh()
+            site.refresh_published_state()
             assert told(client, "said/keyed/rows")["total"] == total
         page = client.ask("GET", "/collections/said/keyed", headers={"accept": "text/html"}).text
         form = page[page.index('id="refine"') : page.index('id="found"')]
@@ -261,7 +261,9 @@ def test_an_observation_needs_its_columns_and_a_key(said: str, fault: str, tmp_p
     (tmp_path / "cubes.yaml").write_text(CUBES.replace("primary: [granule]", said), encoding="utf-8")
     (tmp_path / "a.csv").write_text("granule\n", encoding="utf-8")
     (tmp_path / "hven.toml").write_text('title = "T"\n', encoding="utf-8")
-    assert fault in " ".join(one.message for one in check(tmp_path / "cubes.yaml", load(tmp_path, {})))
+    assert fault in " ".join(
+        one.message for one in check_descriptor(tmp_path / "cubes.yaml", load_settings(tmp_path, {}))
+    )
 
 
 def test_strip_cards_pages_and_tree_count_the_same_lines(client: Client) -> None:

@@ -11,9 +11,9 @@ import pytest
 from asking import Client
 from lxml import html
 
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.model.settings import load
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
 from hven.site import Site
 
 CHOICES = 10_000
@@ -53,9 +53,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             words = ", ".join(f"k{at}: {{en: Kind {at}, fr: Sorte {at}}}" for at in range(CHOICES))
             text += f"    enums: {{kinds: {{{words}}}}}\n"
     (folder / "odd.yaml").write_text(text, encoding="utf-8")
-    with Site(load(root, {})) as site:
-        ingest(site, "odd")
-        yield Client(create(site))
+    with Site(load_settings(root, {})) as site:
+        ingest_collection(site, "odd")
+        yield Client(create_application(site))
 
 
 def page(client: Client, path: str) -> tuple[int, Any]:

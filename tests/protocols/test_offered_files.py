@@ -15,8 +15,8 @@ from asking import Client
 from astropy.io import fits
 from lxml import etree
 
-from hven.app._server.app import create
-from hven.ingest import ingest
+from hven.app._server.application import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 
@@ -113,12 +113,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, di
                 CDELT2=0.01,
             )
             image.writeto(folder / f"{one}.fits")
-    with Site(settings.load(directory)) as made:
+    with Site(settings.load_settings(directory)) as made:
         for name in SITES:
-            ingest(made, name)
-        tokens = {name: made.store.users.add(name) for name in READERS if name}
-        made.store.grants.add("member", subject="anna", object="hesiod", role="reader", by="owner")
-        yield Client(create(made)), tokens
+            ingest_collection(made, name)
+        tokens = {name: made.store.users.add_account(name) for name in READERS if name}
+        made.store.grants.add_grant("member", subject="anna", object="hesiod", role="reader", actor="owner")
+        yield Client(create_application(made)), tokens
 
 
 def ask(place: tuple[Client, dict[str, str]], who: str | None, path: str, **params: str) -> Any:

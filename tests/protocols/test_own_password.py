@@ -13,9 +13,9 @@ import pytest
 from asking import Answer, Client
 from made_stars import STARS, rows
 
-from hven.app._server import create
-from hven.services import _proving as proving
-from hven.site.auth.local import Local, give_token
+from hven.app._server import create_application
+from hven.services import _proof_verification as proving
+from hven.site.auth.local import LocalIdentityProvider, create_personal_token
 from hven.testing.site import tiny_site
 
 if TYPE_CHECKING:
@@ -36,33 +36,33 @@ def here(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def token(here: Site) -> str:
-    return here.store.users.add("anna")
+    return here.store.users.add_account("anna")
 
 
 def session(here: Site) -> dict[str, str]:
-    return {"cookie": f"hven_session={here.store.sessions.begin('anna', 60)}"}
+    return {"cookie": f"hven_session={here.store.sessions.begin_session('anna', 60)}"}
 
 
 def change(here: Site, old: str, new: str = WORDS, again: str | None = None, **headers: str) -> Answer:
     given = {"old": old, "new": new, "again": new if again is None else again}
     body = urlencode(given).encode()
-    return Client(create(here)).ask("POST", "/login/password", body=body, headers={**FORM, **headers})
+    return Client(create_application(here)).ask("POST", "/login/password", body=body, headers={**FORM, **headers})
 
 
 def test_a_password_of_ones_own(here: Site, token: str) -> None:
     mine, elsewhere = session(here), session(here)
     answer = change(here, token, **mine)
     assert (answer.status, "Your password is changed" in answer.text) == (200, True), answer.text
-    accounts = Local(here.store, here.settings)
+    accounts = LocalIdentityProvider(here.store, here.settings)
     now = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
     assert accounts.identify(now).name == "anna"  # type: ignore[union-attr]
-    assert all(accounts.identify(one).anonymous for one in (mine, elsewhere))  # type: ignore[union-attr]
-    assert accounts.found("anna", WORDS).name == "anna"
+    assert all(accounts.identify(one).is_anonymous for one in (mine, elsewhere))  # type: ignore[union-attr]
+    assert accounts.verify_credentials("anna", WORDS).name == "anna"
     assert change(here, WORDS, "another four words", **now).status == 200
-    assert accounts.found("anna", token).name == "anna", "the token stays"
-    lines = [(one.by, one.what, one.object) for one in here.store.grants.audit(most=2)]
+    assert accounts.verify_credentials("anna", token).name == "anna", "the token stays"
+    lines = [(one.by, one.what, one.object) for one in here.store.grants.list_audit_entries(row_limit=2)]
     assert lines == [("anna", "password ended", "anna"), ("anna", "password given", "anna")]
-    script = Client(create(here)).ask(
+    script = Client(create_application(here)).ask(
         "POST", "/login/password", body=json.dumps({"old": token, "new": WORDS}).encode(),
         headers={"content-type": "application/json", "authorization": f"Bearer {token}"},
     )  # fmt: skip
@@ -76,8 +76,8 @@ def test_what_is_refused(here: Site, token: str, monkeypatch: pytest.MonkeyPatch
         pauses.append(seconds)
 
     monkeypatch.setattr(proving, "anyio", SimpleNamespace(sleep=sleep, to_thread=anyio.to_thread))
-    mine, bert = session(here), here.store.users.add("bert")
-    personal = give_token(here.store, "anna", "all", 1, by="anna")[1]
+    mine, bert = session(here), here.store.users.add_account("bert")
+    personal = create_personal_token(here.store, "anna", "all", 1, created_by="anna")[1]
     proof = mine["cookie"].partition("=")[2]
     for old in ("", "wrong", bert, personal, proof):
         answer = change(here, old, **mine)
@@ -91,7 +91,7 @@ def test_what_is_refused(here: Site, token: str, monkeypatch: pytest.MonkeyPatch
     assert change(here, token).status == 401
     assert change(here, token, authorization=f"Bearer {personal}").status == 403
     assert change(here, token, origin="https://evil.example", **mine).status in {401, 403}
-    assert not here.store.grants.all("password")
+    assert not here.store.grants.list_grants("password")
     here.settings = replace(here.settings, login=replace(here.settings.login, own_passwords=False))
     assert change(here, token, **mine).status == 403
-    assert "/login/password" not in Client(create(here)).ask("GET", "/login", headers=mine).text
+    assert "/login/password" not in Client(create_application(here)).ask("GET", "/login", headers=mine).text

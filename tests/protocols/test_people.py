@@ -9,9 +9,9 @@ from unittest import mock
 import pytest
 
 from clocks import Moved
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import settings
-from hven.site import Site, people_of
+from hven.site import Site, find_groups_and_aliases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,56 +51,63 @@ def here(tmp_path: Path) -> Iterator[Site]:
     (folder / "people.yaml").write_text(DESCRIPTOR)
     (folder / "members.csv").write_text(MEMBERS)
     (folder / "programmes.csv").write_text(PROGRAMMES)
-    with Site(settings.load(tmp_path)) as made:
-        ingest(made, "people")
+    with Site(settings.load_settings(tmp_path)) as made:
+        ingest_collection(made, "people")
         yield made
 
 
 def test_a_table_says_groups_and_other_names(here: Site) -> None:
-    assert people_of(here, "anna") == (
+    assert find_groups_and_aliases(here, "anna") == (
         {"spica", "hydra", "098.B-0001"},
         {"berg, a.", "anna berg", "anna@example.org"},
     )
-    assert people_of(here, "ANNA") == people_of(here, "anna")
-    assert people_of(here, "bob") == (set(), {"bob"})  # neither the site's owner nor a member of a project
-    assert people_of(here, "carl") == ({"098.B-0001"}, set())
-    assert people_of(here, "anna.b@example.org")[0] == {"60.A-9237"}
-    assert people_of(here, "") == people_of(here, "nobody") == (set(), set())
+    assert find_groups_and_aliases(here, "ANNA") == find_groups_and_aliases(here, "anna")
+    assert find_groups_and_aliases(here, "bob") == (
+        set(),
+        {"bob"},
+    )  # neither the site's owner nor a member of a project
+    assert find_groups_and_aliases(here, "carl") == ({"098.B-0001"}, set())
+    assert find_groups_and_aliases(here, "anna.b@example.org")[0] == {"60.A-9237"}
+    assert find_groups_and_aliases(here, "") == find_groups_and_aliases(here, "nobody") == (set(), set())
 
 
 def test_what_a_sync_publishes_holds_within_a_second(here: Site, clock: Moved) -> None:
-    assert people_of(here, "dora") == (set(), set())
+    assert find_groups_and_aliases(here, "dora") == (set(), set())
     looked = time.monotonic()
-    (here.settings.collections / "people" / "members.csv").write_text("account,name,email,group\ndora,,,spica\n")
+    (here.settings.collections_directory / "people" / "members.csv").write_text(
+        "account,name,email,group\ndora,,,spica\n"
+    )
     with Site(here.settings) as other:  # as another process
-        ingest(other, "people")
+        ingest_collection(other, "people")
     clock.move(1 - (time.monotonic() - looked))  # a second since it looked, however long the ingest took
-    assert people_of(here, "dora")[0] == {"spica"}
-    assert people_of(here, "anna")[0] == set()
+    assert find_groups_and_aliases(here, "dora")[0] == {"spica"}
+    assert find_groups_and_aliases(here, "anna")[0] == set()
 
 
 def test_it_is_read_once(here: Site) -> None:
-    people_of(here, "anna")
-    with mock.patch("hven.site._people._rows", side_effect=AssertionError):
-        assert people_of(here, "anna")[1]
+    find_groups_and_aliases(here, "anna")
+    with mock.patch("hven.site._people_tables._read_people_rows", side_effect=AssertionError):
+        assert find_groups_and_aliases(here, "anna")[1]
 
 
 def test_what_cannot_be_used_is_told(here: Site) -> None:
-    assert [problem for problem in here.current().problems if "people" in problem] == [
+    assert [problem for problem in here.get_published_state().problems if "people" in problem] == [
         "people.tables in hven.toml: nobody is known by people.none: it is not published"
     ]
-    (here.settings.collections / "people" / "programmes.csv").write_text("progid,group\na,b\n")
-    (here.settings.collections / "people" / "people.yaml").write_text(DESCRIPTOR.replace("access: private\n", ""))
-    ingest(here, "people")
-    told = "\n".join(here.refresh().problems)
+    (here.settings.collections_directory / "people" / "programmes.csv").write_text("progid,group\na,b\n")
+    (here.settings.collections_directory / "people" / "people.yaml").write_text(
+        DESCRIPTOR.replace("access: private\n", "")
+    )
+    ingest_collection(here, "people")
+    told = "\n".join(here.refresh_published_state().problems)
     assert "everybody can read people.members: say `access: private` of it" in told
     assert "people.programmes: it needs the column account, and one of member_of, group, name, alias, email" in told
 
 
 def test_there_is_a_budget(here: Site) -> None:
-    with mock.patch("hven.site._people.MOST", 8):
-        ingest(here, "people")
+    with mock.patch("hven.site._people_tables.MAX_PEOPLE_ROWS", 8):
+        ingest_collection(here, "people")
         assert "nobody is known by people.programmes: with it there are more than 8 rows" in "".join(
-            here.current().problems
+            here.get_published_state().problems
         )
-        assert people_of(here, "anna")[0] == {"spica", "hydra"}
+        assert find_groups_and_aliases(here, "anna")[0] == {"spica", "hydra"}

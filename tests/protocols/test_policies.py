@@ -10,13 +10,13 @@ from asking import Client
 
 from clocks import Moved
 from hven import query
-from hven.app._server.app import create
-from hven.descriptor import check
-from hven.ingest import ingest
+from hven.app._server.application import create_application
+from hven.descriptor import check_descriptor
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import DescriptorError
 from hven.site import Site
-from hven.site.auth import ANONYMOUS, OWNER, Reader
+from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
 from running import hven, until
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def site(place: Path, policy: str = POLICY, rows: str = ROWS) -> Site:
     (place / "hven.toml").write_text('name = "rights"\n')
     (folder / "night.yaml").write_text(DESCRIPTOR.format(policy=policy))
     (folder / "rows.csv").write_text(rows)
-    made = Site(settings.load(place))
-    ingest(made, "night")
+    made = Site(settings.load_settings(place))
+    ingest_collection(made, "night")
     return made
 
 
@@ -75,17 +75,17 @@ def test_a_site_may_be_private_where_nothing_is_said(tmp_path: Path) -> None:
         (folder / "rows.csv").write_text(ROWS)
         text = DESCRIPTOR.format(policy="public").replace("night", "dawn").replace("    access: public\n", "")
         (folder / "dawn.yaml").write_text(text)
-        ingest(here, "dawn")
-        here.refresh()
-        assert {"night.main", "dawn.main"} <= set(here.current().catalogue().names())
+        ingest_collection(here, "dawn")
+        here.refresh_published_state()
+        assert {"night.main", "dawn.main"} <= set(here.get_published_state().get_catalogue().names())
         (tmp_path / "hven.toml").write_text('name = "rights"\naccess = "private"\n')
-    with Site(settings.load(tmp_path)) as here:
-        known = set(here.current().catalogue().names())
+    with Site(settings.load_settings(tmp_path)) as here:
+        known = set(here.get_published_state().get_catalogue().names())
         assert "night.main" in known
         assert "dawn.main" not in known
         (folder / "dawn.yaml").write_text(text.replace("title:", "access: public\ntitle:"))
-        here.refresh()
-        assert "dawn.main" in here.current().catalogue().names()
+        here.refresh_published_state()
+        assert "dawn.main" in here.get_published_state().get_catalogue().names()
 
 
 def test_release_dates_are_those_of_the_policy(tmp_path: Path) -> None:
@@ -99,26 +99,26 @@ def test_release_dates_are_those_of_the_policy(tmp_path: Path) -> None:
             DESCRIPTOR.format(policy="{take: release <= now}").split("      pi:")[0]
             + "      release_date: {type: timestamp}\n"
         )
-        ingest(here, "night")
-        with query.run("SELECT release_date, id FROM night.main ORDER BY id", site=here) as result:
-            rows = [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+        ingest_collection(here, "night")
+        with query.run_query("SELECT release_date, id FROM night.main ORDER BY id", site=here) as result:
+            rows = [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
         told = [f"{when.replace(tzinfo=None).isoformat()},{ident}" for when, ident in rows]
         assert told == text.splitlines()[1:]
 
 
-def seen(here: Site, who: Reader, text: str = "SELECT id FROM night.main ORDER BY id") -> list[Any]:
-    with query.run(text, who, site=here) as result:
-        return [value for batch in result.batches() for value in batch.column(0).to_pylist()]
+def seen(here: Site, who: Principal, text: str = "SELECT id FROM night.main ORDER BY id") -> list[Any]:
+    with query.run_query(text, who, site=here) as result:
+        return [value for batch in result.iterate_batches() for value in batch.column(0).to_pylist()]
 
 
-def reader(name: str, *aliases: str, groups: Sequence[str] = ()) -> Reader:
-    return Reader(name=name, aliases=frozenset(aliases), groups=frozenset(groups))
+def reader(name: str, *aliases: str, groups: Sequence[str] = ()) -> Principal:
+    return Principal(name=name, aliases=frozenset(aliases), groups=frozenset(groups))
 
 
 @pytest.mark.parametrize(
     ("who", "rows"),
     [
-        (ANONYMOUS, [1, 4]),
+        (ANONYMOUS_PRINCIPAL, [1, 4]),
         (reader("nobody"), [1, 4]),
         (reader("ANNA berg"), [1, 2, 3, 4]),
         (reader("bob", "Bob@X.org"), [1, 2, 4]),
@@ -126,10 +126,10 @@ def reader(name: str, *aliases: str, groups: Sequence[str] = ()) -> Reader:
         (reader("carl"), [1, 3, 4]),
         (reader("x", groups=["spica"]), [1, 2, 3, 4, 5, 6]),
         (reader("x", groups=["p2", "p3"]), [1, 3, 4, 5]),
-        (OWNER, [1, 2, 3, 4, 5, 6]),
+        (OWNER_PRINCIPAL, [1, 2, 3, 4, 5, 6]),
     ],
 )
-def test_readers_see_their_rows(here: Site, who: Reader, rows: list[int]) -> None:
+def test_readers_see_their_rows(here: Site, who: Principal, rows: list[int]) -> None:
     assert seen(here, who) == rows
     assert seen(here, who, "SELECT COUNT(*) FROM night.main") == [len(rows)]
 
@@ -137,9 +137,9 @@ def test_readers_see_their_rows(here: Site, who: Reader, rows: list[int]) -> Non
 def test_who_sees_no_row_at_all_has_the_columns_of_the_others(tmp_path: Path) -> None:
     asked = 'SELECT COALESCE(UPPER("pi"), project) AS c, release, id FROM night.main WHERE id > 0 OR "pi" LIKE \'a%\''
     with site(tmp_path, "\"'spica' in groups\"") as here:
-        for who, rows in ((ANONYMOUS, 0), (reader("x", groups=["spica"]), 6)):
-            with query.run(asked, who, site=here) as result:
-                batches = list(result.batches())
+        for who, rows in ((ANONYMOUS_PRINCIPAL, 0), (reader("x", groups=["spica"]), 6)):
+            with query.run_query(asked, who, site=here) as result:
+                batches = list(result.iterate_batches())
                 assert [str(column.type) for column in result.columns] == ["string", "timestamp", "int32"]
                 assert sum(batch.num_rows for batch in batches) == rows
 
@@ -153,23 +153,23 @@ def test_an_embargo_ends_at_its_second(tmp_path: Path, clock: Moved) -> None:
     soon, later = after(2, clock), after(3, clock)
     rows = f"id,release,pi,coi,project,category\n1,{soon.isoformat()},,,,\n2,{later.isoformat()},,,,\n3,,,,,\n"
     with site(tmp_path, "release <= now", rows) as here:
-        begun = here.current()
-        assert seen(here, ANONYMOUS) == []
-        keys = {here.current().reach()}
+        begun = here.get_published_state()
+        assert seen(here, ANONYMOUS_PRINCIPAL) == []
+        keys = {here.get_published_state().find_access_key()}
         for to_it, before, ids in ((2, [], [1]), (1, [1], [1, 2])):
             clock.move(to_it - 1e-6)
-            assert seen(here, ANONYMOUS) == before
+            assert seen(here, ANONYMOUS_PRINCIPAL) == before
             clock.move(1e-6)
-            assert seen(here, ANONYMOUS) == ids
-            keys.add(here.current().reach())
+            assert seen(here, ANONYMOUS_PRINCIPAL) == ids
+            keys.add(here.get_published_state().find_access_key())
         assert len(keys) == 3
-        assert here.current() is begun  # nothing was published, nobody was told
+        assert here.get_published_state() is begun  # nothing was published, nobody was told
 
 
 def test_a_tag_is_good_until_the_next_release(tmp_path: Path, clock: Moved) -> None:
     rows = f"id,release,pi,coi,project,category\n1,{after(3, clock).isoformat()},,,,\n2,,,,,\n"
     with site(tmp_path, "release <= now", rows) as here:
-        client = Client(create(here))
+        client = Client(create_application(here))
         asked = "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+id+FROM+night.main"
         first = client.ask("GET", asked)
         tag = first.headers["etag"]
@@ -236,7 +236,7 @@ def test_check_tells_what_a_policy_means(tmp_path: Path) -> None:
 )
 def test_policies_that_nobody_or_everybody_passes(tmp_path: Path, policy: str, message: str | None) -> None:
     with site(tmp_path, f'"{policy}"'):
-        faults = check(tmp_path / "collections" / "night" / "night.yaml", settings.load(tmp_path))
+        faults = check_descriptor(tmp_path / "collections" / "night" / "night.yaml", settings.load_settings(tmp_path))
     assert [fault.message.partition(": ")[2] for fault in faults if "reserved" not in fault.message] == (
         [message] if message else []
     )
@@ -245,21 +245,21 @@ def test_policies_that_nobody_or_everybody_passes(tmp_path: Path, policy: str, m
 def test_what_a_policy_meant_holds_when_its_descriptor_is_gone(tmp_path: Path) -> None:
     site(tmp_path).close()
     (tmp_path / "collections" / "night" / "night.yaml").unlink()
-    with Site(settings.load(tmp_path)) as here:
-        assert seen(here, ANONYMOUS) == [1, 4]
+    with Site(settings.load_settings(tmp_path)) as here:
+        assert seen(here, ANONYMOUS_PRINCIPAL) == [1, 4]
         assert seen(here, reader("bo")) == [1, 4, 6]
 
 
 def test_the_policy_of_now_holds_for_snapshots_of_then(here: Site, tmp_path: Path) -> None:
-    run = here.current().published["night.main"].run
+    run = here.get_published_state().tables_by_name["night.main"].run_id
     path = tmp_path / "collections" / "night" / "night.yaml"
     path.write_text(DESCRIPTOR.format(policy="category = 'CALIB'"))
     (tmp_path / "collections" / "night" / "rows.csv").write_text(ROWS + "7,,,,,CALIB\n")
-    ingest(here, "night")
-    here.refresh()
-    assert seen(here, ANONYMOUS) == [4, 7]
-    with query.run("SELECT id FROM night.main", ANONYMOUS, site=here, as_of=run) as result:
-        assert [value for batch in result.batches() for value in batch.column(0).to_pylist()] == [4]
+    ingest_collection(here, "night")
+    here.refresh_published_state()
+    assert seen(here, ANONYMOUS_PRINCIPAL) == [4, 7]
+    with query.run_query("SELECT id FROM night.main", ANONYMOUS_PRINCIPAL, site=here, as_of=run) as result:
+        assert [value for batch in result.iterate_batches() for value in batch.column(0).to_pylist()] == [4]
 
 
 def test_who_is_who_stands_in_the_sites_file(tmp_path: Path) -> None:
@@ -267,9 +267,9 @@ def test_who_is_who_stands_in_the_sites_file(tmp_path: Path) -> None:
     toml = tmp_path / "hven.toml"
     toml.write_text('name = "rights"\n[people]\ngroups = {spica = ["dora"]}\naliases = {bob = ["Bob@X.org"]}\n')
     asked = "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+id+FROM+night.main+ORDER+BY+id"
-    with Site(settings.load(tmp_path), watch=True) as here:
-        tokens = {name: here.store.users.add(name) for name in ("bob", "dora")}
-        client = Client(create(here))
+    with Site(settings.load_settings(tmp_path), watch_for_changes=True) as here:
+        tokens = {name: here.store.users.add_account(name) for name in ("bob", "dora")}
+        client = Client(create_application(here))
 
         def rows(name: str) -> list[int]:
             return [
@@ -290,13 +290,13 @@ def test_who_is_who_stands_in_the_sites_file(tmp_path: Path) -> None:
 def test_groups_of_the_house_are_not_given_away(tmp_path: Path, name: str) -> None:
     (tmp_path / "hven.toml").write_text(f'name = "rights"\n[people]\ngroups = {{"{name}" = ["anna"]}}\n')
     with pytest.raises(DescriptorError, match=r"hven.toml:3: people.groups"):
-        settings.load(tmp_path)
+        settings.load_settings(tmp_path)
 
 
 def test_the_shell_asks_as_somebody(tmp_path: Path) -> None:
     with site(tmp_path) as here:
-        here.store.users.add("bo")
-        here.store.users.add("cy")
+        here.store.users.add_account("bo")
+        here.store.users.add_account("cy")
     text = "SELECT COUNT(*) AS n FROM night.main"
     asked = [
         hven("query", text, *more, "-f", "csv", "--site", tmp_path).stdout.split()[-1]

@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 
 from hven import query
 from hven.adql import Delegation
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import settings as settings_room
-from hven.model.errors import Unavailable
-from hven.model.table import Levels
-from hven.site import Policies, Site
-from hven.site.auth import Reader, permit, row_filters
+from hven.model.errors import StorageUnavailableError
+from hven.model.table import RowAccessPolicy
+from hven.site import AccessPolicyBinder, Site
+from hven.site.auth import Principal, apply_access_control, collect_row_filters
 from postgres import cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from hven.engines import Engine, Snapshot
+    from hven.engines import Snapshot, StorageEngine
 
 BEGIN = datetime(2030, 1, 1)
 MOMENTS = [None, *(BEGIN + timedelta(microseconds=number * 250_000) for number in range(8))]
@@ -73,7 +73,7 @@ class Atom:
     """A text of the policy, and what it means for a row, a reader and a moment."""
 
     text: str
-    means: Callable[[dict[str, Any], Reader, datetime], Truth]
+    means: Callable[[dict[str, Any], Principal, datetime], Truth]
 
 
 def people(text: str | None) -> set[str]:
@@ -90,8 +90,8 @@ def compared(op: str, a: Any, b: Any) -> Truth:
     return {"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[op]
 
 
-def named(*columns: str, also: str = "") -> Callable[[dict[str, Any], Reader, datetime], Truth]:
-    def means(row: dict[str, Any], who: Reader, now: datetime) -> Truth:
+def named(*columns: str, also: str = "") -> Callable[[dict[str, Any], Principal, datetime], Truth]:
+    def means(row: dict[str, Any], who: Principal, now: datetime) -> Truth:
         there = set.union(*(people(row[column]) for column in columns))
         given = {
             one.name
@@ -131,7 +131,7 @@ ATOMS = [
 
 
 def negated(one: Atom) -> Atom:
-    def means(row: dict[str, Any], who: Reader, now: datetime) -> Truth:
+    def means(row: dict[str, Any], who: Principal, now: datetime) -> Truth:
         found = one.means(row, who, now)
         return None if found is None else not found
 
@@ -141,7 +141,7 @@ def negated(one: Atom) -> Atom:
 def joined(word: str, parts: list[Atom]) -> Atom:
     ends = word == "OR"
 
-    def means(row: dict[str, Any], who: Reader, now: datetime) -> Truth:
+    def means(row: dict[str, Any], who: Principal, now: datetime) -> Truth:
         found = [part.means(row, who, now) for part in parts]
         return ends if ends in found else None if None in found else not ends
 
@@ -156,7 +156,7 @@ POLICIES = st.recursive(
     max_leaves=6,
 )
 WHO = st.builds(
-    Reader,
+    Principal,
     name=st.sampled_from([None, "anna", "BOB", "B O B", "nobody"]),
     groups=st.sets(st.sampled_from(["spica", "p1", "p2", "p3"])).map(frozenset),
     aliases=st.sets(st.sampled_from(["Carl", "x"])).map(frozenset),
@@ -195,45 +195,51 @@ def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if request.param == "embedded":
         (place / "hven.toml").write_text('name = "rights"\n')
         (folder / "night.yaml").write_text(DESCRIPTOR.format(engine=""))
-        with Site(settings_room.load(place)) as made:
-            ingest(made, "night")
+        with Site(settings_room.load_settings(place)) as made:
+            ingest_collection(made, "night")
             yield made
         return
-    least = mock.patch("hven.engines.postgres.reach.LEAST", 0 if request.param == "copied" else 5_000)
+    least = mock.patch(
+        "hven.engines.postgres.accessible_copies.MIN_COPIED_ROWS", 0 if request.param == "copied" else 5_000
+    )
     with cluster() as found, least:
         (place / "hven.toml").write_text(f'name = "rights"\n[postgres]\nurl = "{found.url}"\n')
         (folder / "night.yaml").write_text(DESCRIPTOR.format(engine="engine: postgres"))
-        with Site(settings_room.load(place)) as made:
-            ingest(made, "night")
+        with Site(settings_room.load_settings(place)) as made:
+            ingest_collection(made, "night")
             yield made
 
 
 @settings(max_examples=60, deadline=None)
 @given(policy=POLICIES, readers=st.lists(WHO, min_size=1, max_size=3), times=TIMES)
 def test_readers_see_what_the_policy_says(
-    here: Site, policy: Atom, readers: list[Reader], times: list[datetime]
+    here: Site, policy: Atom, readers: list[Principal], times: list[datetime]
 ) -> None:
-    item = here.current().published["night.main"]
-    published = {"night.main": replace(item, table=item.table.having(policy=Levels(rows=policy.text)))}
-    assert Policies(here.engines.of).bound(published) == []
+    item = here.get_published_state().tables_by_name["night.main"]
+    published = {"night.main": replace(item, table=item.table.copy_with(policy=RowAccessPolicy(rows=policy.text)))}
+    assert AccessPolicyBinder(here.engines.find_engine).bind_policies(published) == []
     holdings = replace(
-        here.current(),
-        published=published,
-        version=f"{here.current().version}{policy.text}",
-        _reaches={},
+        here.get_published_state(),
+        tables_by_name=published,
+        version=f"{here.get_published_state().version}{policy.text}",
+        _access_keys={},
         _catalogues={},
-        _owners={},
+        _owner_catalogues={},
     )
     for now in times:  # in any order: a clock may go back
         moment = (now - datetime(1970, 1, 1)) // timedelta(microseconds=1)
         with (
-            mock.patch("hven.adql._row_policy.present", lambda moment=moment: moment),
-            mock.patch("hven.site._picture.present", lambda moment=moment: moment),
+            mock.patch("hven.adql._row_policy.current_instant", lambda moment=moment: moment),
+            mock.patch("hven.site._published_state.current_instant", lambda moment=moment: moment),
         ):
             for who in readers:
                 wanted = [row["id"] for row in ROWS if policy.means(row, who, now) is True]
-                with query.run("SELECT id FROM night.main ORDER BY id", who, site=here, holdings=holdings) as result:
-                    assert [value for batch in result.batches() for value in batch.column(0).to_pylist()] == wanted, (
+                with query.run_query(
+                    "SELECT id FROM night.main ORDER BY id", who, site=here, published_state=holdings
+                ) as result:
+                    assert [
+                        value for batch in result.iterate_batches() for value in batch.column(0).to_pylist()
+                    ] == wanted, (
                         policy.text,
                         who,
                         now,
@@ -247,32 +253,32 @@ def test_readers_see_what_the_policy_says(
     times=TIMES,
 )
 def test_levels_of_files(
-    here: Site, levels: tuple[Atom | None, Atom | None, Atom | None], readers: list[Reader], times: list[datetime]
+    here: Site, levels: tuple[Atom | None, Atom | None, Atom | None], readers: list[Principal], times: list[datetime]
 ) -> None:
-    item = here.current().published["night.main"]
+    item = here.get_published_state().tables_by_name["night.main"]
     rows, files, take = (None if one is None else one.text for one in levels)
-    policy = Levels(rows=rows, files=files, take=take, path="path", contact="the observatory")
-    published = {"night.main": replace(item, table=item.table.having(policy=policy))}
-    assert Policies(here.engines.of).bound(published) == []
+    policy = RowAccessPolicy(rows=rows, files=files, take=take, path="path", contact="the observatory")
+    published = {"night.main": replace(item, table=item.table.copy_with(policy=policy))}
+    assert AccessPolicyBinder(here.engines.find_engine).bind_policies(published) == []
     holdings = replace(
-        here.current(),
-        published=published,
-        version=f"{here.current().version}{levels}",
-        _reaches={},
+        here.get_published_state(),
+        tables_by_name=published,
+        version=f"{here.get_published_state().version}{levels}",
+        _access_keys={},
         _catalogues={},
-        _owners={},
+        _owner_catalogues={},
     )
     rights = published["night.main"].table.rights
     assert rights is not None
 
-    def holds(row: dict[str, Any], who: Reader, now: datetime, most: int) -> bool:
+    def holds(row: dict[str, Any], who: Principal, now: datetime, most: int) -> bool:
         return all(one is None or one.means(row, who, now) is True for one in levels[:most])
 
     for now in times:
         moment = moment_of(now)
         with (
-            mock.patch("hven.adql._row_policy.present", lambda moment=moment: moment),
-            mock.patch("hven.site._picture.present", lambda moment=moment: moment),
+            mock.patch("hven.adql._row_policy.current_instant", lambda moment=moment: moment),
+            mock.patch("hven.site._published_state.current_instant", lambda moment=moment: moment),
         ):
             for who in readers:
                 wanted = []
@@ -281,32 +287,41 @@ def test_levels_of_files(
                         known = holds(row, who, now, 2) or files is None
                         data = (
                             "public"
-                            if holds(row, Reader(), now, 3)
+                            if holds(row, Principal(), now, 3)
                             else "secure"
                             if holds(row, who, now, 3)
                             else "proprietary"
                         )
                         wanted.append((row["id"], f"https://x/{row['path']}" if known else None, data))
                 text = "SELECT id, access_url, data_rights FROM night.main ORDER BY id"
-                with query.run(text, who, site=here, holdings=holdings) as result:
-                    found = [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+                with query.run_query(text, who, site=here, published_state=holdings) as result:
+                    found = [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
                 assert found == wanted, (policy, who, now)
                 grouped = "SELECT data_rights, COUNT(access_url) AS n FROM night.main WHERE access_url <> 'x' GROUP BY data_rights"
-                with query.run(grouped, who, site=here, holdings=holdings) as result:
-                    found = sorted(tuple(row.values()) for batch in result.batches() for row in batch.to_pylist())
+                with query.run_query(grouped, who, site=here, published_state=holdings) as result:
+                    found = sorted(
+                        tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()
+                    )
                 assert found == sorted(Counter(data for _, url, data in wanted if url is not None).items())
                 for path in ("0.fits", "7.fits", "35.fits", "none.fits"):
                     shut = [row for row in ROWS if row["path"] == path and not holds(row, who, now, 3)]
-                    locked = rights.locked(who, {"path": path})
+                    locked = rights.find_file_restriction(who, {"path": path})
                     assert (locked is not None) == bool(shut), (policy, who, now, path)
                     assert locked is None or locked.contact == "the observatory"
 
 
 def test_a_release_while_a_query_is_planned_is_in_no_plan_of_before(here: Site) -> None:
-    item = here.current().published["night.main"]
-    published = {"night.main": replace(item, table=item.table.having(policy=Levels(rows="release <= now")))}
-    assert Policies(here.engines.of).bound(published) == []
-    holdings = replace(here.current(), published=published, version="planned", _reaches={}, _catalogues={}, _owners={})
+    item = here.get_published_state().tables_by_name["night.main"]
+    published = {"night.main": replace(item, table=item.table.copy_with(policy=RowAccessPolicy(rows="release <= now")))}
+    assert AccessPolicyBinder(here.engines.find_engine).bind_policies(published) == []
+    holdings = replace(
+        here.get_published_state(),
+        tables_by_name=published,
+        version="planned",
+        _access_keys={},
+        _catalogues={},
+        _owner_catalogues={},
+    )
     before = (BEGIN - datetime(1970, 1, 1)) // timedelta(microseconds=1) - 1
     moment = before
 
@@ -316,14 +331,17 @@ def test_a_release_while_a_query_is_planned_is_in_no_plan_of_before(here: Site) 
     def late(*given: Any) -> Any:  # the first release comes behind the reader's reach, and before the filter
         nonlocal moment
         moment = before + 2
-        return permit(*given)
+        return apply_access_control(*given)
 
     def rows() -> int:
-        with query.run("SELECT id FROM night.main WHERE id >= 0", site=here, holdings=holdings) as result:
-            return sum(batch.num_rows for batch in result.batches())
+        with query.run_query("SELECT id FROM night.main WHERE id >= 0", site=here, published_state=holdings) as result:
+            return sum(batch.num_rows for batch in result.iterate_batches())
 
-    with mock.patch("hven.site._picture.present", clock), mock.patch("hven.adql._row_policy.present", clock):
-        with mock.patch("hven.query._road.permit", late):
+    with (
+        mock.patch("hven.site._published_state.current_instant", clock),
+        mock.patch("hven.adql._row_policy.current_instant", clock),
+    ):
+        with mock.patch("hven.query._pipeline.apply_access_control", late):
             assert rows() == 8
         moment = before  # the clock goes back: what was planned with the rows of later is not found
         assert rows() == 0
@@ -332,15 +350,15 @@ def test_a_release_while_a_query_is_planned_is_in_no_plan_of_before(here: Site) 
 
 
 def test_an_engine_that_is_away_makes_no_table_private(here: Site) -> None:
-    item = here.current().published["night.main"]
+    item = here.get_published_state().tables_by_name["night.main"]
 
-    def away(_: Snapshot) -> Engine:
-        raise Unavailable("the database does not answer")
+    def away(_: Snapshot) -> StorageEngine:
+        raise StorageUnavailableError("the database does not answer")
 
-    levels = Levels(rows="release <= now or reader in (pi)")
-    published = {"night.main": replace(item, table=item.table.having(policy=levels))}
-    assert Policies(away).bound(published) == []
+    levels = RowAccessPolicy(rows="release <= now or reader in (pi)")
+    published = {"night.main": replace(item, table=item.table.copy_with(policy=levels))}
+    assert AccessPolicyBinder(away).bind_policies(published) == []
     table = published["night.main"].table
     assert (table.access, table.policy) == ("public", levels)
-    with pytest.raises(Unavailable):  # and nobody sees a row of it meanwhile
-        row_filters([table], Reader(name="anna"))
+    with pytest.raises(StorageUnavailableError):  # and nobody sees a row of it meanwhile
+        collect_row_filters([table], Principal(name="anna"))

@@ -14,9 +14,9 @@ import pytest
 from asking import Client
 
 import hven
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.model.table import Table
-from hven.portal._views.page_addresses import TAKEN, address
+from hven.portal._views.page_addresses import RESERVED_NAMES, build_table_address
 from hven.testing.site import tiny_site
 
 SOURCE = Path(hven.__file__).parent
@@ -45,13 +45,13 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         for at, name in enumerate(NAMES)
     }
     with tiny_site(tmp_path_factory.mktemp("named"), tables) as site:
-        yield Client(create(site))
+        yield Client(create_application(site))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_table_has_its_page_and_its_panes(named: Client, name: str) -> None:
     # a server hands the path on as it was meant
-    here = unquote(address("", Table(schema="odd", name=name, columns=())))
+    here = unquote(build_table_address("", Table(schema="odd", name=name, columns=())))
     page = named.get(here)
     assert page.status == 200
     assert page.headers["content-type"].startswith("text/html")
@@ -69,4 +69,4 @@ def test_what_stands_below_a_collection_is_known_to_be_taken() -> None:
     for path in (*SOURCE.glob("*/faces/*.py"), *SOURCE.glob("portal/_views/*.py")):
         text = path.read_text(encoding="utf-8")
         found |= set(re.findall(r'(?:[Rr]oute|asking)\(\s*"/collections/\{name\}/([a-z.]+)["/]', text))
-    assert found == TAKEN
+    assert found == RESERVED_NAMES

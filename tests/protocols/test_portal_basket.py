@@ -17,15 +17,15 @@ import pytest
 from asking import Answer, Client
 from typer.testing import CliRunner
 
-from hven.app._cli.verbs import command
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._cli.verbs import build_command
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
-from hven.model.errors import NotFound, ParamError, StorageError
+from hven.model.errors import NotFoundError, ParamError, StorageError
 from hven.portal._explore import baskets
-from hven.portal._explore.baskets import Basket, Part
-from hven.portal._pages import basket_shelf
-from hven.portal._pages.basket_shelf import Shelf, carried
+from hven.portal._explore.baskets import Basket, BasketPart
+from hven.portal._pages import basket_store
+from hven.portal._pages.basket_store import BasketStore, parse_cookie
 from hven.services import scripts
 from hven.site import Site
 
@@ -128,11 +128,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, di
     for name in "abc":
         (directory / f"collections/maps/maps/{name}.fits").write_bytes(name.encode() * 500)
     (directory / "hven.toml").write_text('name = "baskets"\ntitle = "Baskets"\n[limits]\narchive_files = 20\n')
-    with Site(settings.load(directory)) as site:
+    with Site(settings.load_settings(directory)) as site:
         for name in files:
-            ingest(site, name)
-        tokens = {name: site.store.users.add(name) for name in ("anna", "bert")}
-        yield Client(create(site)), tokens, site
+            ingest_collection(site, name)
+        tokens = {name: site.store.users.add_account(name) for name in ("anna", "bert")}
+        yield Client(create_application(site)), tokens, site
 
 
 @pytest.fixture
@@ -380,57 +380,63 @@ def test_others_sites_change_no_basket(anna: Reader) -> None:
 
 
 def test_a_large_basket_is_kept_by_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = Shelf(tmp_path)
-    many = Basket(parts=(Part(of="a/b", lines=tuple((f'["{n * 7919 % 10**6}"]',) for n in range(3000))),))
-    token = shelf.token(many)
-    assert (len(token), shelf.opened(token), shelf.token(many)) == (40, many, token)
-    few = Basket(parts=(Part(of="a/b", lines=(("[1]",),)),))
-    assert shelf.opened(shelf.token(few)) == few
+    shelf = BasketStore(tmp_path)
+    many = Basket(
+        parts=(BasketPart(table_path="a/b", row_keys=tuple((f'["{n * 7919 % 10**6}"]',) for n in range(3000))),)
+    )
+    token = shelf.store_shared(many)
+    assert (len(token), shelf.open_shared(token), shelf.store_shared(many)) == (40, many, token)
+    few = Basket(parts=(BasketPart(table_path="a/b", row_keys=(("[1]",),)),))
+    assert shelf.open_shared(shelf.store_shared(few)) == few
     assert len(list((tmp_path / "shared").iterdir())) == 1
-    monkeypatch.setattr(basket_shelf, "ROOM", 100)
+    monkeypatch.setattr(basket_store, "MAX_SHARED_BYTES", 100)
     with pytest.raises(StorageError, match="no room"):
-        shelf.token(Basket(parts=(Part(of="a/c", lines=many.parts[0].lines),)))
+        shelf.store_shared(Basket(parts=(BasketPart(table_path="a/c", row_keys=many.parts[0].row_keys),)))
     os.utime(tmp_path / "shared" / token, (0, 0))  # nobody read it for years
     with pytest.raises(StorageError, match="no room"):
-        Shelf(tmp_path).token(Basket(parts=(Part(of="a/c", lines=many.parts[0].lines),)))
-    with pytest.raises(NotFound, match="no basket"):
-        shelf.opened(token)
+        BasketStore(tmp_path).store_shared(
+            Basket(parts=(BasketPart(table_path="a/c", row_keys=many.parts[0].row_keys),))
+        )
+    with pytest.raises(NotFoundError, match="no basket"):
+        shelf.open_shared(token)
 
 
 def test_a_file_that_is_no_basket_is_an_empty_one(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path)
-    made = shelf.change("anna", lambda mine: mine.added(Basket(parts=(Part(of="a/b", searches=("x=1",)),))))
-    assert shelf.counted("anna")[0] == made.entries == 1
+    shelf = BasketStore(tmp_path)
+    made = shelf.change_basket(
+        "anna", lambda mine: mine.merge(Basket(parts=(BasketPart(table_path="a/b", searches=("x=1",)),)))
+    )
+    assert shelf.count_entries("anna")[0] == made.entry_count == 1
     (kept,) = (one for one in (tmp_path / "own").iterdir() if not one.name.startswith("."))
     kept.write_text("{")
-    assert (shelf.counted("anna")[0], shelf.own("anna")) == (0, Basket())
-    shelf.forget("anna")
-    assert shelf.counted("anna") == (0, "")
+    assert (shelf.count_entries("anna")[0], shelf.read_account_basket("anna")) == (0, Basket())
+    shelf.remove_basket("anna")
+    assert shelf.count_entries("anna") == (0, "")
 
 
 def test_lines_of_several_files_stay_together() -> None:
-    one = baskets.read('{"parts": [{"of": "a/b", "lines": [["[1]", "[2]"], ["[3]"]]}]}')
-    again = one.added(
-        baskets.read('{"parts": [{"of": "a/b", "lines": [["[2]"], ["[3]", "[4]"]], "searches": ["x=1"]}]}')
+    one = baskets.parse_basket('{"parts": [{"of": "a/b", "lines": [["[1]", "[2]"], ["[3]"]]}]}')
+    again = one.merge(
+        baskets.parse_basket('{"parts": [{"of": "a/b", "lines": [["[2]"], ["[3]", "[4]"]], "searches": ["x=1"]}]}')
     )
-    assert again.parts == (Part(of="a/b", lines=(("[1]", "[2]"), ("[3]", "[4]")), searches=("x=1",)),)
-    less = again.removed(baskets.read('{"parts": [{"of": "a/b", "lines": [["[2]", "[3]", "[4]"]]}]}'))
-    assert less.parts == (Part(of="a/b", lines=(("[1]",),), searches=("x=1",)),)
-    assert baskets.opened(again.inline()) == again
+    assert again.parts == (BasketPart(table_path="a/b", row_keys=(("[1]", "[2]"), ("[3]", "[4]")), searches=("x=1",)),)
+    less = again.subtract(baskets.parse_basket('{"parts": [{"of": "a/b", "lines": [["[2]", "[3]", "[4]"]]}]}'))
+    assert less.parts == (BasketPart(table_path="a/b", row_keys=(("[1]",),), searches=("x=1",)),)
+    assert baskets.open_inline_token(again.to_inline_token()) == again
     with pytest.raises(ParamError):
-        baskets.read('{"parts": [{"of": "a/b", "lines": [[]]}, {}]}')
+        baskets.parse_basket('{"parts": [{"of": "a/b", "lines": [[]]}, {}]}')
 
 
 def test_cookies_of_others() -> None:
-    assert carried("3.~abc") == (3, "~abc")
+    assert parse_cookie("3.~abc") == (3, "~abc")
     for odd in ("", "x", "3", "3.", "-1.~abc", "3.~a b", "9999999.~abc", "٣.~abc", None):
-        assert carried(odd) == (0, "")
+        assert parse_cookie(odd) == (0, "")
 
 
 def test_a_script_has_no_more_files_than_one_may_and_says_so(anna: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     anna.post(SET=text({"maps/main": ["a.fits", "b.fits", "c.fits"], "night/main": [("d", 1)]}))
     assert "There are more files" not in anna.get("/basket/files?_as=curl").text
-    monkeypatch.setattr(scripts, "MOST", 2)
+    monkeypatch.setattr(scripts, "MAX_SCRIPT_FILES", 2)
     script = anna.get("/basket/files?_as=curl").text
     assert script.count("\nget http") == 2
     assert "# There are more files: a script has 2 at most" in script
@@ -438,17 +444,17 @@ def test_a_script_has_no_more_files_than_one_may_and_says_so(anna: Reader, monke
 
 def test_the_basket_of_an_account_goes_with_it(place: tuple[Client, dict[str, str], Site]) -> None:
     client, _, site = place
-    reader = Reader(client, site.store.users.add("carl"))
+    reader = Reader(client, site.store.users.add_account("carl"))
     reader.post(ADD=text({"maps/main": ["a.fits"]}))
     assert reader.twin()["entries"] == 1
-    done = CliRunner().invoke(command(), ["--site", str(site.settings.directory), "user", "remove", "carl"])
+    done = CliRunner().invoke(build_command(), ["--site", str(site.settings.directory), "user", "remove", "carl"])
     assert done.exit_code == 0, done.output
-    assert Reader(client, site.store.users.add("carl")).twin()["entries"] == 0
+    assert Reader(client, site.store.users.add_account("carl")).twin()["entries"] == 0
 
 
 def test_a_portal_shows_of_a_basket_its_own_and_leaves_the_rest(tmp_path: Path) -> None:
     with portal_site.make(tmp_path) as site:
-        reader = Reader(Client(create(site)))
+        reader = Reader(Client(create_application(site)))
         reader.post(SET=json.dumps({"parts": [{"of": "images/main", "lines": [["[3]"], ["[4000]"]]}, {"of": "stars/main", "searches": ["dec=1.."]}]}))  # fmt: skip
         told = reader.twin("/sunny/basket")
         assert ([one["of"] for one in told["parts"]], told["gone"]) == (["images/main"], 1)

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 from asking import Client
 
-from hven.app._server import create
-from hven.model.table import Column, Group, Table
+from hven.app._server import create_application
+from hven.model.table import Column, ColumnGroup, Table
 from hven.model.types import FLOAT64, INT32, STRING, Type
 from hven.site import Site
-from hven.testing.policies import half_hidden
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 
 HERE = "/collections/mars/cubes"
@@ -26,7 +26,7 @@ TABLE = Table(
     schema="mars",
     name="cubes",
     primary=("id",),
-    groups=(Group(name="flux", roles={"value": "flux", "error": "spread"}),),
+    groups=(ColumnGroup(name="flux", roles={"value": "flux", "error": "spread"}),),
     columns=(
         Column(name="id", type=STRING, ucd="meta.id;meta.main", rank=1),
         Column(name="target_name", type=STRING, ucd="meta.id;src", rank=2),
@@ -80,7 +80,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def reader(published: Site) -> Client:
-    return Client(create(published))
+    return Client(create_application(published))
 
 
 def ask(client: Client, path: str) -> Any:
@@ -125,7 +125,7 @@ def test_a_reader_has_the_columns_that_they_choose(reader: Client) -> None:
 
 
 def test_what_is_counted_over_hidden_rows_is_not_told(published: Site) -> None:
-    page = Client(create(published, policies=half_hidden("orbit"))).get(HERE).text
+    page = Client(create_application(published, policies=build_half_hidden_policies("orbit"))).get(HERE).text
     assert "200</b> of 200" in page
     assert said(page) == ""
     assert "target_name" in heads(page)

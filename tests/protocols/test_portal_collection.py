@@ -14,9 +14,9 @@ from lxml import html
 from mocpy import MOC
 from portal_site import HOSTILE, make
 
-from hven.app._server import create
-from hven.portal._explore.summary import sky_path
-from hven.portal._views.facts import bibtex
+from hven.app._server import create_application
+from hven.portal._explore.table_summary import draw_sky_path
+from hven.portal._views.dataset_metadata import write_bibtex
 from hven.site import Site
 
 
@@ -28,7 +28,7 @@ def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def reader(portal: Site) -> Client:
-    return Client(create(portal))
+    return Client(create_application(portal))
 
 
 def test_the_page_says_what_a_reader_needs(reader: Client) -> None:
@@ -129,8 +129,8 @@ def test_bibtex_is_one_entry_whatever_names_hold(portal: Site) -> None:
 
     from hven.model.resource import Person
 
-    resource = portal.current().resources["images"]
-    entry = bibtex(
+    resource = portal.get_published_state().resources["images"]
+    entry = write_bibtex(
         replace(
             resource,
             title="100% of {braces} & \\more_",
@@ -181,7 +181,7 @@ def inside(x: float, y: float, path: str) -> bool:
 def test_the_small_sky_shows_where_a_moc_is() -> None:
     made = np.random.default_rng(1572)
     moc = MOC.from_string("3/25 39 47 100 383 384 8/300000")
-    path = sky_path(moc.to_string("ascii"))
+    path = draw_sky_path(moc.to_string("ascii"))
     from astropy.coordinates import Latitude, Longitude
 
     lon, lat = made.uniform(0, 360, 3000), np.degrees(np.arcsin(made.uniform(-1, 1, 3000)))
@@ -202,6 +202,6 @@ def test_the_small_sky_shows_where_a_moc_is() -> None:
 
 
 def test_the_small_sky_of_everything_and_nothing() -> None:
-    assert sky_path("0/0-11").count("M") > 192
-    assert len(sky_path("0/0-11")) < 60_000
-    assert sky_path("") == ""
+    assert draw_sky_path("0/0-11").count("M") > 192
+    assert len(draw_sky_path("0/0-11")) < 60_000
+    assert draw_sky_path("") == ""

@@ -16,12 +16,12 @@ from asking import Client
 from mocpy import MOC
 
 from hven import formats
-from hven.app._server import create
-from hven.model.errors import Timeout
+from hven.app._server import create_application
+from hven.model.errors import TimeLimitError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.portal._views import editor
-from hven.portal._views.disconnect import Waiting, attended
+from hven.portal._views.disconnect import RunningQueries, run_while_connected
 from hven.testing.site import tiny_site
 
 NUMBER = 1500
@@ -51,7 +51,7 @@ def rows() -> pa.Table:
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     tables = {"stars.main": (TABLE, rows()), "secret.main": (SECRET, rows())}
     with tiny_site(tmp_path_factory.mktemp("site"), tables, surveys=("https://hips.example.org/DSS",)) as site:
-        yield Client(create(site))
+        yield Client(create_application(site))
 
 
 def asked(client: Client, what: str, query: str, **more: str) -> Any:
@@ -67,7 +67,7 @@ def test_the_part_of_the_page_that_is_the_answer(client: Client) -> None:
     assert "<b>1,000</b>" in answer.text
     assert EVIL not in answer.text
     assert "&lt;script&gt;" in answer.text
-    assert answer.text.count('name="RESPONSEFORMAT"') == len(formats.offered())
+    assert answer.text.count('name="RESPONSEFORMAT"') == len(formats.load_formats())
     assert "frame-ancestors" in answer.headers["content-security-policy"]
     wrong = client.get("/adql/answer", QUERY=f"SELECT nothing FROM stars.main WHERE note = '{EVIL}'")
     assert wrong.status == 400
@@ -114,11 +114,11 @@ def test_how_a_query_would_be_run(client: Client) -> None:
 def test_a_page_does_not_wait_for_a_slow_query(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float | None] = []
 
-    def slow(*_: object, seconds: float | None = None, **__: object) -> None:
-        waited.append(seconds)
-        raise Timeout("it took too long", remedy="ask less")
+    def slow(*_: object, timeout_seconds: float | None = None, **__: object) -> None:
+        waited.append(timeout_seconds)
+        raise TimeLimitError("it took too long", remedy="ask less")
 
-    monkeypatch.setattr(editor, "_answer", slow)
+    monkeypatch.setattr(editor, "_run_query", slow)
     query = "SELECT * FROM stars.main"
     page = client.ask("GET", f"/adql?{urlencode({'QUERY': query})}", headers={"accept": "text/html"})
     assert page.status == 200
@@ -127,7 +127,7 @@ def test_a_page_does_not_wait_for_a_slow_query(client: Client, monkeypatch: pyte
     assert query in page.text
     there = client.ask("GET", f"/adql?{urlencode({'QUERY': query, '_wait': '1'})}", headers={"accept": "text/html"})
     assert there.status != 200
-    assert waited == [editor.SOON, None]
+    assert waited == [editor.ANSWER_WAIT_SECONDS, None]
 
 
 def test_who_leaves_stops_what_was_asked() -> None:
@@ -141,15 +141,15 @@ def test_who_leaves_stops_what_was_asked() -> None:
         async def receive(self) -> dict[str, str]:
             return {"type": "http.disconnect"}
 
-    def make(waiting: Waiting) -> bool:
-        waiting.begun(Query())  # type: ignore[arg-type]
+    def make(waiting: RunningQueries) -> bool:
+        waiting.add_query(Query())  # type: ignore[arg-type]
         return cancelled.wait(30)
 
-    assert asyncio.run(attended(Reader(), make))  # type: ignore[arg-type]
-    late = Waiting()
-    late.leave()
+    assert asyncio.run(run_while_connected(Reader(), make))  # type: ignore[arg-type]
+    late = RunningQueries()
+    late.cancel_all()
     cancelled.clear()
-    late.begun(Query())  # type: ignore[arg-type]
+    late.add_query(Query())  # type: ignore[arg-type]
     assert cancelled.is_set(), "what begins when nobody waits any more is stopped at once"
 
 

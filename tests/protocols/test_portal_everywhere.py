@@ -18,7 +18,7 @@ from elsewhere import down, hanging, nonsense, pictures, served
 from PIL import Image
 
 from hven import query
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.model.settings import RemoteService
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
@@ -55,7 +55,7 @@ def rows(made: Table, count: int) -> pa.Table:
          "time_max": 2453006.0 + n, "c1min": 1.0, "c1max": 2.0, "c2min": 3.0, "c2max": 4.0, "spectral_range_min": 1e14, "spectral_range_max": 2e14, "access_url": f"https://x.example/{n}"}
         for n in range(count)
     ]  # fmt: skip
-    return pa.Table.from_pylist(values, schema=made.arrow)
+    return pa.Table.from_pylist(values, schema=made.arrow_schema)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def here(
     one, two, hidden = (
         table("one"),
         table("two", less=("spectral_range_min", "spectral_range_max")),
-        table("hidden").having(access="private"),
+        table("hidden").copy_with(access="private"),
     )
     tables = {
         "one.epn_core": (one, rows(one, 30)),
@@ -108,7 +108,7 @@ def here(
 
 @pytest.fixture(scope="module")
 def reader(here: Site) -> Client:
-    return Client(create(here))
+    return Client(create_application(here))
 
 
 def lines(reader: Client, path: str) -> dict[str, dict[str, object]]:
@@ -152,8 +152,8 @@ def test_all_are_asked_at_once_and_each_says_how_it_went(reader: Client) -> None
 def test_the_counts_are_those_of_a_query(there: Site, here: Site) -> None:
     for site, name, wanted in ((there, "far", 21), (here, "two", 21), (here, "one", 20)):
         text = f"SELECT COUNT(*) FROM {name}.epn_core WHERE (target_name = 'Mars' OR target_name = 'Venus#Mars') AND time_max >= 2453005.5 AND time_min < 2453036.5"
-        with query.run(text, site=site) as result:
-            assert result.table().column(0)[0].as_py() == wanted
+        with query.run_query(text, site=site) as result:
+            assert result.read_table().column(0)[0].as_py() == wanted
 
 
 def test_a_table_without_the_column_says_so(reader: Client) -> None:
@@ -187,8 +187,8 @@ def test_the_page_without_scripts(reader: Client) -> None:
 
 def test_the_query_it_stands_for_runs_and_finds_as_many(here: Site, reader: Client) -> None:
     answer = json.loads(reader.ask("GET", "/search/epn?target_name=Mars", headers={"accept": "application/json"}).body)
-    with query.run(answer["adql"], site=here) as result:
-        found = result.table()
+    with query.run_query(answer["adql"], site=here) as result:
+        found = result.read_table()
     assert found.num_rows == sum(line["rows"] for line in answer["lines"] if "/" not in line["key"])
     assert set(found.column("source_table").to_pylist()) == {"one.epn_core", "two.epn_core"}
 
@@ -220,7 +220,7 @@ def test_a_private_address_is_not_asked_unless_the_site_allows_it(
     one = table("one")
     with tiny_site(tmp_path, {"one.epn_core": (one, rows(one, 3))}, remote=services[0][:1]) as site:  # type: ignore[arg-type]
         services[1].clear()
-        found = lines(Client(create(site)), "/search/epn?target_name=Mars&_wait=1")
+        found = lines(Client(create_application(site)), "/search/epn?target_name=Mars&_wait=1")
         assert found["good/far.epn_core"]["status"] == "failed"
         assert services[1] == []
 
@@ -283,7 +283,7 @@ def sights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, l
 
         def site(name: str, folder: str, **more: object) -> Site:
             made = table(name)
-            made = made.having(columns=(*made.columns, Column(name="thumbnail_url", type=STRING)))
+            made = made.copy_with(columns=(*made.columns, Column(name="thumbnail_url", type=STRING)))
             values = rows(table(name), 6).append_column("thumbnail_url", pa.array([f"{base}/{one}" for one in names]))
             empty = table("none")
             tables = {f"{name}.epn_core": (made, values), "none.epn_core": (empty, rows(empty, 6).slice(0, 0))}
@@ -293,7 +293,7 @@ def sights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, l
         other = RemoteService(
             name="other", title="Other", url=address, tables=("far.epn_core", "none.epn_core"), seconds=60.0
         )
-        yield Client(create(site("near", "sights", remote=(other,)))), seen, base
+        yield Client(create_application(site("near", "sights", remote=(other,)))), seen, base
 
 
 def test_rows_of_all_come_together_with_pictures_by_way_of_the_site(sights: tuple[Client, list[str], str]) -> None:

@@ -15,22 +15,43 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polib import pofile
 
-from hven.model.errors import ParamError, ParseError, Place, Said, UserError, joined, nearest, recorded, say
-from hven.model.units import factor
-from hven.portal._pages.texts import HERE, languages, texts
-from hven.portal._pages.translation import faults_in
+from hven.model.errors import (
+    ParamError,
+    ParseError,
+    Place,
+    TranslatableMessage,
+    UserError,
+    format_message,
+    join_messages,
+    message_from_json,
+    suggest_spelling,
+)
+from hven.model.units import compute_factor
+from hven.portal._pages.texts import CATALOGUE_DIRECTORY, list_languages, load_texts
+from hven.portal._pages.translation import get_message_translator
 
-OTHERS = languages()[1:]
+OTHERS = list_languages()[1:]
 ROOMS = (
-    "model/errors.py", "portal/_explore", "portal/conditions.py", "portal/_condition_words.py", "portal/_views", "portal/faces/portal.py",
-    "portal/faces/_jobs_page.py", "portal/faces/login.py", "adql", "query", "jobs/desk.py", "site/auth/_kept_rights.py", "site/past.py", "model/units/_vounits.py",
-    "model/units/_conversion.py", "services/errors.py",
+    "model/errors.py", "portal/_explore", "portal/conditions.py", "portal/_condition_values.py", "portal/_views", "portal/faces/portal.py",
+    "portal/faces/_jobs_page.py", "portal/faces/login.py", "adql", "query", "jobs/job_service.py", "site/auth/_recorded_rights.py", "site/history.py", "model/units/_vounits.py",
+    "model/units/_unit_conversion.py", "services/errors.py",
 )  # fmt: skip
 TABLES = frozenset({
-    "FOREIGN", "PAIRS", "BRACKETS", "_STRANGE", "_SMART", "_WANTED", "_SHAPE", "_REMEDIES", "ELSEWHERE", "REMEDY", "_OTHERS", "_NAMES", "WORDS",
-    "_TIME", "_DIFFERENCE", "_PART", "_CONE", "_TEXT", "_CASE", "_FIRST", "_CUT", "_ALL", "_BITS", "OURS",
+    "ACTION_WORDS", "BRACKET_FAULT", "CADENCE_REMEDY", "EPOCH_LABELS", "EXCEPTION_TYPES", "FILE_WORD_COLUMNS", "FOREIGN_FUNCTION_REMEDIES",
+    "FOREIGN_KEYWORDS", "FOREIGN_OPERATORS", "INTERNAL_ERROR_MESSAGE", "KIND_PHRASES", "MAX_QUERY_TOKENS", "MAX_REQUEST_CHARACTERS",
+    "NON_EQUATORIAL_UCDS", "OVERLOAD_REMEDY", "POLICY_WORDS", "RECOMMENDED_KEYS", "SPECTRAL_COLUMN_PAIRS", "STATUS_ELSEWHERE", "WORDS_PARAMETER",
+    "_AGGREGATION_REMEDY", "_ALL_EDGES", "_BITWISE_REMEDY", "_CASE_REMEDY", "_COALESCE_REMEDY", "_CONE_REMEDY", "_CONNECTED_SIBLINGS",
+    "_DIFFERENCE_REMEDY", "_FIELD_NAMES", "_FIRST_WORD_PATTERN", "_FOREIGN_CHARACTERS", "_IDENTIFIER_PATTERN", "_LETTER_NAMES", "_LONGITUDE_PATTERN",
+    "_MIN_TIME_MICROSECONDS", "_NAME_LIST_PATTERN", "_NAME_PART_PATTERN", "_NON_NAME_CHARACTERS", "_OTHERS", "_PROGRESS_PATTERN",
+    "_QUOTED_TEXT_PATTERN", "_REMEDIES_BY_EXPECTED", "_REMEDIES_BY_TOKEN", "_SHAPE_REMEDY", "_SPLITMIX_FACTOR_1", "_SUBSTRING_REMEDY",
+    "_TEXT_CAST_REMEDY", "_TIME_PART_REMEDY", "_TIME_PATTERN", "_TIME_REMEDY", "_TYPOGRAPHIC_CHARACTERS", "_UCDS_BY_NAME_PATTERN",
+    "_UPLOAD_PART_PATTERN", "_WANTED_PATHS_TABLE",
 })  # fmt: skip
-RETURNING = frozenset({"as_text", "fault", "_remedy", "_shape_fault", "_polygon_fault", "nearest", "nearest_name"})
+RETURNING = frozenset({
+    "_find_polygon_fault", "_find_shape_fault", "_suggest_remedy", "add_fault", "build_bind_error", "find_call_fault", "find_nearest_keyword",
+    "find_nearest_unit", "find_recent_failure", "suggest_nearest_name", "suggest_parameters", "suggest_spelling", "suggest_text_cast",
+    "translate_fault",
+})  # fmt: skip
 UNTRANSLATED = {
     '{"name": "anna", "token": "..."}': "an example of JSON",
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?))?(Z|[+-]\d\d:?\d\d)?": "a pattern, in a variable of that name",
@@ -64,20 +85,20 @@ def told_here() -> dict[str, str]:
 def test_every_message_has_a_translation(told_here: dict[str, str], language: str) -> None:
     assert len(told_here) > 900
     assert set(UNTRANSLATED) <= set(told_here), "an exception that is not needed"
-    known = texts(language, "faults")
+    known = load_texts(language, "faults")
     assert [where for text, where in told_here.items() if text not in known and text not in UNTRANSLATED] == []
 
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_every_translation_belongs_to_a_message(language: str) -> None:
     written = set().union(*map(constants, SOURCE.rglob("*.py")))
-    assert set(texts(language, "faults")) - written == set()
+    assert set(load_texts(language, "faults")) - written == set()
 
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_a_catalogue_is_whole(language: str) -> None:
     """What gettext's tools would warn of: nothing stands twice, nothing is empty or to be looked at, and whoever translates is told of values."""
-    catalogue = pofile(str(HERE / f"{language}.po"), check_for_duplicates=True)
+    catalogue = pofile(str(CATALOGUE_DIRECTORY / f"{language}.po"), check_for_duplicates=True)
     assert catalogue.percent_translated() == 100
     assert {one.msgctxt for one in catalogue} == {"pages", "browser", "columns", "faults"}
     assert [
@@ -90,7 +111,7 @@ def test_a_catalogue_is_whole(language: str) -> None:
 @pytest.mark.parametrize("language", OTHERS)
 def test_values_are_the_same(told_here: dict[str, str], language: str) -> None:
     templates = {text for path in files(ROOMS) for _, text, count in values_of(path) if count}
-    for english, other in texts(language, "faults").items():
+    for english, other in load_texts(language, "faults").items():
         if english in templates:
             assert fields(english) == fields(other), english
 
@@ -118,71 +139,73 @@ anything = st.text(max_size=60) | st.sampled_from([
 
 @given(value=anything, other=anything)
 def test_whatever_a_value_is_it_comes_through(value: str, other: str) -> None:
-    words = faults_in("fr")
+    words = get_message_translator("fr")
     plain = f"no column {value!r} in {other}"
-    message = say("no column {name!r} in {tables}", value, other)
+    message = format_message("no column {name!r} in {tables}", value, other)
     assert message == plain
     assert words(message) == f"il n'y a pas de colonne {value!r} dans {other}"
-    inside = say("in the view {table}: {message}", value, message)
+    inside = format_message("in the view {table}: {message}", value, message)
     assert (inside, words(inside)) == (f"in the view {value}: {plain}", f"dans la vue {value} : {words(message)}")
     assert words(UserError(message, remedy=value).message) == words(message)
 
 
 @given(value=anything, number=st.integers() | st.floats(allow_nan=False))
 def test_it_is_kept_in_other_processes_and_in_stores(value: str, number: float) -> None:
-    message = say("in the view {table}: {message}", value, say("{value!r} rows", number))
+    message = format_message("in the view {table}: {message}", value, format_message("{value!r} rows", number))
     error = pickle.loads(pickle.dumps(ParseError(message, text=value, offset=1, remedy="write it flatter")))
     for again in (
         pickle.loads(pickle.dumps(message)),
         error.message,
-        recorded(json.loads(json.dumps(message.record()))),
+        message_from_json(json.loads(json.dumps(message.to_json()))),
         str(ValueError(message)),
     ):
-        assert isinstance(again, Said)
-        assert (again, again.code, again.values) == (message, message.code, message.values)
-    assert faults_in("fr")(str(error)).endswith(f"dans la vue {value} : {number!r} lignes ; écrivez-la plus à plat")
+        assert isinstance(again, TranslatableMessage)
+        assert (again, again.template, again.values) == (message, message.template, message.values)
+    assert get_message_translator("fr")(str(error)).endswith(
+        f"dans la vue {value} : {number!r} lignes ; écrivez-la plus à plat"
+    )
 
 
 def test_what_it_is_made_of() -> None:
-    message = say("{place} could not be asked: {message}", "{x}", UserError("ask again"))
-    assert (message.code, message.values) == (
+    message = format_message("{place} could not be asked: {message}", "{x}", UserError("ask again"))
+    assert (message.template, message.values) == (
         "{place} could not be asked: {message}",
         {"place": "{x}", "message": "ask again"},
     )
-    assert isinstance(message.values["message"], Said)
+    assert isinstance(message.values["message"], TranslatableMessage)
     assert type(f"{message}.") is str
-    assert say(message) is message
-    assert (say("{braces}"), say("{braces}").values) == ("{braces}", {})
-    assert say("add {name} to {name}", "x") == "add x to x"
+    assert format_message(message) is message
+    assert (format_message("{braces}"), format_message("{braces}").values) == ("{braces}", {})
+    assert format_message("add {name} to {name}", "x") == "add x to x"
     with pytest.raises(ValueError, match="zip"):
-        say("{one} and {other}", "x")
+        format_message("{one} and {other}", "x")
     with pytest.raises(ValueError, match="zip"):
-        say("nothing", "x")
+        format_message("nothing", "x")
 
 
 @given(st.lists(st.text(max_size=5), max_size=40))
 def test_texts_are_joined(several: list[str]) -> None:
-    assert joined("{one}; {other}", several) == "; ".join(several)
+    assert join_messages("{one}; {other}", several) == "; ".join(several)
 
 
 @pytest.mark.parametrize(
     ("english", "french"),
     [
-        (say("{text!r} is no length of time", "3 parsecs"), "'3 parsecs' n'est pas une durée"),
+        (format_message("{text!r} is no length of time", "3 parsecs"), "'3 parsecs' n'est pas une durée"),
         (
-            say("{message} [request {request}]", str(ParseError(say("no column {name!r} in {tables}", "rra", "a.b"), text="SELECT rra", offset=7, remedy=nearest("rra", ["ra"]))), "ab-1"),
+            format_message("{message} [request {request}]", str(ParseError(format_message("no column {name!r} in {tables}", "rra", "a.b"), text="SELECT rra", offset=7, remedy=suggest_spelling("rra", ["ra"]))), "ab-1"),
             "ligne 1, colonne 8 : il n'y a pas de colonne 'rra' dans a.b ; vouliez-vous dire 'ra' ? [demande ab-1]",
         ),
-        (say("expected {expected}, found {found}", say("a comma or FROM"), say("the number {raw}", 5)), "attendu : une virgule ou FROM ; trouvé : le nombre 5"),
-        (say("expected {expected}, found {found}", say("WHEN"), "'x'"), "attendu : WHEN ; trouvé : 'x'"),
-        (joined("{one}; {other}", [say("{name}: {message}", name, say("{text!r} is no number", "x")) for name in ("ra", "dec", "z")]), "ra : 'x' n'est pas un nombre ; dec : 'x' n'est pas un nombre ; z : 'x' n'est pas un nombre"),
+        (format_message("expected {expected}, found {found}", format_message("a comma or FROM"), format_message("the number {raw}", 5)), "attendu : une virgule ou FROM ; trouvé : le nombre 5"),
+        (format_message("expected {expected}, found {found}", format_message("WHEN"), "'x'"), "attendu : WHEN ; trouvé : 'x'"),
+        (join_messages("{one}; {other}", [format_message("{name}: {message}", name, format_message("{text!r} is no number", "x")) for name in ("ra", "dec", "z")]), "ra : 'x' n'est pas un nombre ; dec : 'x' n'est pas un nombre ; z : 'x' n'est pas un nombre"),
         (UserError("there is no query", place=Place(file="q.adql", line=2)), "q.adql:2 : il n'y a pas de requête"),
         ("there is no query", "il n'y a pas de requête"),
     ],
 )  # fmt: skip
 def test_messages_in_messages(english: str | UserError, french: str) -> None:
-    assert faults_in("fr")(str(english)) == french
-    assert faults_in("en")(str(english)) == str(english)
+    assert get_message_translator("fr")(str(english)) == french
+    assert get_message_translator("en")(str(english)) == str(english)
 
 
 @pytest.mark.parametrize(
@@ -191,34 +214,38 @@ def test_messages_in_messages(english: str | UserError, french: str) -> None:
         "",
         "nobody has translated this",
         "no column 'rra' in a.b",  # finished: nothing matches it backwards
-        joined(
-            "{one}; {other}", [say("no column {name!r} in {tables}", "rra", "a.b"), say("nobody has translated this")]
+        join_messages(
+            "{one}; {other}",
+            [
+                format_message("no column {name!r} in {tables}", "rra", "a.b"),
+                format_message("nobody has translated this"),
+            ],
         ),
-        say(
+        format_message(
             "the upload {name!r} cannot be read: {message}",
             "x",
-            say("the reader of this format says that it is no table"),
+            format_message("the reader of this format says that it is no table"),
         ),
-        say("expected {expected}, found {found}", say("something else"), "x"),
-        say("nobody has translated {this}", say("a table")),
+        format_message("expected {expected}, found {found}", format_message("something else"), "x"),
+        format_message("nobody has translated {this}", format_message("a table")),
     ],
 )
 def test_what_is_not_known_whole_stays_english(message: str) -> None:
-    assert faults_in("fr")(message) == message
+    assert get_message_translator("fr")(message) == message
 
 
 def test_errors_of_libraries_keep_what_was_said() -> None:
     with pytest.raises(ValueError, match="is no unit") as caught:
-        factor("kmm", "m")
-    assert faults_in("fr")(say("{name}: {message}", "IN_UNIT", caught.value)) == (
+        compute_factor("kmm", "m")
+    assert get_message_translator("fr")(format_message("{name}: {message}", "IN_UNIT", caught.value)) == (
         "IN_UNIT : 'kmm' n'est pas une unité : unité inconnue 'kmm', vouliez-vous dire 'um' ? (caractère 1)"
     )
 
 
 def test_a_message_costs_nothing_that_counts() -> None:
-    words = faults_in("fr")
+    words = get_message_translator("fr")
     words("warm")
-    many = joined("{one}; {other}", [say("no column {name!r} in {tables}", "rra", "a.b")] * 5000)
+    many = join_messages("{one}; {other}", [format_message("no column {name!r} in {tables}", "rra", "a.b")] * 5000)
     begun = time.process_time()
     words(many)
     assert time.process_time() - begun < 0.5
@@ -272,9 +299,9 @@ def test_programs_read_english(client: Client) -> None:
 
 def test_an_error_keeps_its_own_words() -> None:
     error = ParamError("there is no query", remedy="write one, or begin with an example")
-    assert faults_in("fr").fault(error) == {
+    assert get_message_translator("fr").translate_fault(error) == {
         "message": "il n'y a pas de requête",
         "remedy": "écrivez-en une, ou partez d'un exemple",
     }
     assert str(error) == "there is no query; write one, or begin with an example"
-    assert faults_in("en").fault(UserError("x")) == {"message": "x", "remedy": ""}
+    assert get_message_translator("en").translate_fault(UserError("x")) == {"message": "x", "remedy": ""}

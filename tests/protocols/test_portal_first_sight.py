@@ -11,9 +11,9 @@ import pytest
 from asking import Client
 from lxml import html
 
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.model.settings import load
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
 from hven.site import Site
 
 HERE = "/collections/cubes/epn_core"
@@ -91,10 +91,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         folder.mkdir(parents=True)
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
         (folder / "a.csv").write_text("\n".join(lines), encoding="utf-8")
-    with Site(load(root)) as site:
+    with Site(load_settings(root)) as site:
         for name in ("cubes", "plain"):
-            ingest(site, name)
-        yield Client(create(site))
+            ingest_collection(site, name)
+        yield Client(create_application(site))
 
 
 def ask(client: Client, path: str) -> Any:

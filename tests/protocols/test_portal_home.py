@@ -14,13 +14,13 @@ from asking import Client
 from lxml import etree
 from portal_site import make
 
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.model.settings import load
-from hven.portal._pages.brand import NIGHT, PAPER, contrast, readable
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
+from hven.portal._pages.brand import DAY_BACKGROUND, NIGHT_BACKGROUND, adjust_contrast, compute_contrast
 from hven.site import Site
-from hven.site.auth._permit import Reader
-from hven.testing.policies import half_hidden
+from hven.site.auth._access_control import Principal
+from hven.testing.policies import build_half_hidden_policies
 from running import until
 
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -50,7 +50,7 @@ def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def reader(portal: Site) -> Client:
-    return Client(create(portal))
+    return Client(create_application(portal))
 
 
 def data(client: Client, path: str, **headers: str) -> dict:
@@ -103,9 +103,9 @@ def test_the_tree_has_no_level_in_which_no_row_has_a_value(tmp_path: Path) -> No
     images = ["B,cam,", "B,cam,", "B,,", ",,"]
     for name, rows in (("orbits", orbits), ("images", images)):
         (place / f"{name}.csv").write_text("\n".join(["mission,instrument,mode", *rows, ""]))
-    with Site(load(tmp_path, {})) as site:
-        ingest(site, "mixed")
-        client = Client(create(site))
+    with Site(load_settings(tmp_path, {})) as site:
+        ingest_collection(site, "mixed")
+        client = Client(create_application(site))
         branches = data(client, "/tree")["branches"]
         found = flat(branches)
         assert {path: rows for path, (rows, _) in found.items()} == {
@@ -150,11 +150,11 @@ def test_first_looks_order_and_tree(tmp_path: Path) -> None:
             for at in range(number)
         ]
         (place / "a.csv").write_text("\n".join(["id,mission,target_name,seen,thumb,obs_id,access_url", *rows]))
-    with Site(load(tmp_path, {})) as site:
+    with Site(load_settings(tmp_path, {})) as site:
         for name in kinds:
-            ingest(site, name)
-        site.refresh()
-        client = Client(create(site))
+            ingest_collection(site, name)
+        site.refresh_published_state()
+        client = Client(create_application(site))
         page = client.ask("GET", "/", headers={"accept": "text/html"}).text
         assert re.findall(r'<li id="(\w+)">', page) == ["chosen", "large", "small"]
         assert page.count("Mars &middot; 2004\u20132006") == 3
@@ -188,12 +188,14 @@ def test_private_tables_are_nowhere(reader: Client) -> None:
 
 
 def test_the_owner_finds_private_tables(portal: Site) -> None:
-    owner = Client(create(portal, reader=lambda request: Reader(name="owner", groups=frozenset({"owner"}))))
+    owner = Client(
+        create_application(portal, reader=lambda request: Principal(name="owner", groups=frozenset({"owner"})))
+    )
     assert data(owner, "/search?q=zweihaender")["hits"][0]["name"] == "images.letters.word"
 
 
 def test_hidden_rows_are_never_counted(portal: Site) -> None:
-    half = Client(create(portal, policies=half_hidden("id")))
+    half = Client(create_application(portal, policies=build_half_hidden_policies("id")))
     assert data(half, "/tree")["rows"] == 203
     assert flat(data(half, "/tree")["branches"])[("SDO",)][0] == 100, "its numbers are even"
     assert flat(data(half, "/tree")["branches"])[("SOHO",)][0] == 100
@@ -212,7 +214,7 @@ def test_hidden_rows_are_never_counted(portal: Site) -> None:
 def test_what_is_new_is_counted_anew(portal: Site, tmp_path) -> None:
     import pyarrow as pa
 
-    from hven.testing.site import publish, table_of, tiny_site
+    from hven.testing.site import describe_table, publish_rows, tiny_site
 
     del portal
     descriptor = tmp_path / "collections/a/a.yaml"
@@ -220,13 +222,13 @@ def test_what_is_new_is_counted_anew(portal: Site, tmp_path) -> None:
     descriptor.write_text("collection: a\ntitle: A\ntables:\n  t: {source: {kind: csv, files: x.csv}}\n")
     (descriptor.parent / "x.csv").write_text("instrument\nx\n")
     with tiny_site(tmp_path, {"a.t": pa.table({"instrument": ["x", "x", "y"]})}) as site:
-        client = Client(create(site))
+        client = Client(create_application(site))
         assert flat(data(client, "/tree")["branches"]) | {} != {}
         assert data(client, "/tree")["rows"] == 3
         first = client.get("/").headers["etag"]
         rows = pa.table({"instrument": ["x", "z", "z", "z"]})
-        publish(site, table_of("a.t", rows), rows)
-        site.refresh()
+        publish_rows(site, describe_table("a.t", rows), rows)
+        site.refresh_published_state()
         assert data(client, "/tree")["rows"] == 4
         assert {path[0] for path in flat(data(client, "/tree")["branches"])} == {"x", "z"}
         assert client.get("/").headers["etag"] != first
@@ -354,7 +356,7 @@ def test_feeds_are_xml_that_readers_take(reader: Client) -> None:
 def test_new_files_are_seen_without_a_restart(portal: Site, reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     from hven.portal._views import notes
 
-    monkeypatch.setattr(notes, "LOOK", 0.0)
+    monkeypatch.setattr(notes, "MIN_CHECK_INTERVAL_SECONDS", 0.0)
     before = reader.get("/").headers["etag"]
     file = portal.settings.directory / "news" / "2026-11-21-later.md"
     file.write_text("# Later still\n")
@@ -405,7 +407,7 @@ def test_cards_say_what_they_have_at_their_feet(reader: Client) -> None:
 
 
 def test_each_portal_has_its_colours(reader: Client) -> None:
-    for path, wanted in (("/", readable("#ffe000", PAPER)), ("/sunny/", "#102030")):
+    for path, wanted in (("/", adjust_contrast("#ffe000", DAY_BACKGROUND)), ("/sunny/", "#102030")):
         sheet = next(
             str(attributes["href"])
             for tag, attributes in Parts(reader.get(path).text).elements
@@ -418,9 +420,9 @@ def test_each_portal_has_its_colours(reader: Client) -> None:
 
 @pytest.mark.parametrize("colour", ["#ffe000", "#102030", "#ffffff", "#000000", "#808080", "#0b5cad"])
 def test_colours_can_be_read_on_paper(colour: str) -> None:
-    for paper in (PAPER, NIGHT):
-        found = readable(colour, paper)
-        assert contrast(tuple(int(found[place : place + 2], 16) for place in (1, 3, 5)), paper) >= 4.5
+    for paper in (DAY_BACKGROUND, NIGHT_BACKGROUND):
+        found = adjust_contrast(colour, paper)
+        assert compute_contrast(tuple(int(found[place : place + 2], 16) for place in (1, 3, 5)), paper) >= 4.5
 
 
 def test_the_logo_is_a_picture_in_which_nothing_runs(reader: Client) -> None:
@@ -443,15 +445,15 @@ def test_what_readers_switch_is_kept(reader: Client) -> None:
 
 
 def test_the_head_says_who_is_logged_in(portal: Site) -> None:
-    named = Client(create(portal, reader=lambda request: Reader(name="Sophie <b>")))
+    named = Client(create_application(portal, reader=lambda request: Principal(name="Sophie <b>")))
     assert "Sophie &lt;b&gt;" in named.get("/").text
-    assert "Sophie" not in Client(create(portal)).get("/").text
+    assert "Sophie" not in Client(create_application(portal)).get("/").text
 
 
 def test_a_thumbnail_is_on_the_card(portal: Site, reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     from hven.portal._views import notes
 
-    monkeypatch.setattr(notes, "LOOK", 0.0)
+    monkeypatch.setattr(notes, "MIN_CHECK_INTERVAL_SECONDS", 0.0)
     file = portal.settings.directory / "collections/images/help/thumbnail.png"
     file.write_bytes(b"\x89PNG\r\n\x1a\n")
     try:
@@ -466,19 +468,19 @@ def test_the_tree_is_counted_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     from hven.portal._explore import count_trees as trees
 
     counted: list[tuple[Site, str]] = []  # other sites of this process may just be counted, too
-    real = trees._counted
+    real = trees._count_table
 
     def count(table: Any, asking: Any, *rest: Any) -> Any:
         found = real(table, asking, *rest)
-        counted.append((asking.site, table.qualified))
+        counted.append((asking.site, table.qualified_name))
         return found
 
-    monkeypatch.setattr(trees, "_counted", count)
+    monkeypatch.setattr(trees, "_count_table", count)
     directory = tmp_path / "site"
     directory.mkdir()
     make(directory).close()
-    with Site(load(directory, {}), watch=True) as site:
-        client = Client(create(site))
+    with Site(load_settings(directory, {}), watch_for_changes=True) as site:
+        client = Client(create_application(site))
 
         def names() -> list[str]:
             return sorted(name for one, name in counted if one is site)

@@ -17,16 +17,16 @@ from asking import Answer, Client
 from lxml import html
 
 from evil import descriptor
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import HvenError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.portal._explore import search
-from hven.site.auth._permit import OWNER
-from hven.testing.policies import half_hidden
-from hven.testing.site import site_with, tiny_site
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.policies import build_half_hidden_policies
+from hven.testing.site import open_site_with_descriptor, tiny_site
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}</textarea></title></script><!--"
 BIG = 10_000_000  # characters of one cell
@@ -100,14 +100,14 @@ def parquet(rows: pa.Table) -> bytes:
 @pytest.fixture(scope="module")
 def evil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     heavy = pa.table({"id": pa.array([1, 2, 3], pa.int32()), "big": ["<i>1", "<i>2", "<b>" + "x" * BIG]})
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path_factory.mktemp("evil"),
         DESCRIPTOR,
         {"rows.parquet": parquet(hostile_rows()), "heavy.parquet": parquet(heavy)},
     ) as site:
-        ingest(site, "evil")
-        site.refresh()
-        yield Client(decoded(create(site)))
+        ingest_collection(site, "evil")
+        site.refresh_published_state()
+        yield Client(decoded(create_application(site)))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             pa.array([float(n % 5) for n in range(50)]) if at % 2 else pa.array([f"v{n % 5}" for n in range(50)])
         )
     with tiny_site(tmp_path_factory.mktemp("odd"), {"cat.odd": (table, pa.table(given))}) as site:
-        yield Client(decoded(create(site)))
+        yield Client(decoded(create_application(site)))
 
 
 def harmless(answer: Answer) -> html.HtmlElement:
@@ -256,10 +256,12 @@ def test_a_table_of_any_name_has_a_page_whose_links_lead_back_to_it(odd: Client)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_column_of_any_name_is_searched_sorted_and_chosen(odd: Client, name: str) -> None:
     value = "1" if NAMES.index(name) % 2 else "v1"
-    told = json.loads(odd.get(at(ODD, "rows"), **{f'"{name}"' if name in search.PORTALS else name: value}).body)
+    told = json.loads(
+        odd.get(at(ODD, "rows"), **{f'"{name}"' if name in search.PORTAL_PARAMETERS else name: value}).body
+    )
     assert told["faults"] == []
     assert told["total"] == 10
-    listed = search.listed(name)
+    listed = search.quote_listed_name(name)
     for state in ({"_sort": listed}, {"_sort": f"-{listed}"}, {"_cols": f"id,{listed}"}):
         answer = odd.get(at(ODD, "rows"), **state)
         told = json.loads(answer.body)
@@ -359,8 +361,11 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, 
     with tiny_site(
         tmp_path_factory.mktemp("half"), {f"{name}.main": (table, half_rows()) for name, table in names.items()}
     ) as site:
-        half = half_hidden("number")
-        yield Client(create(site, policies=half)), Client(create(site, policies=half, reader=lambda _: OWNER))
+        half = build_half_hidden_policies("number")
+        yield (
+            Client(create_application(site, policies=half)),
+            Client(create_application(site, policies=half, reader=lambda _: OWNER_PRINCIPAL)),
+        )
 
 
 LEAKS = re.compile(r"only\d|\bodd\b|1000\d\d|100[,\u202f]0\d\d|inmost|\b100\b(?! ?%)")
@@ -467,7 +472,7 @@ def test_pages_ask_nobody_but_whom_the_site_file_names(tmp_path: Path) -> None:
     rows = pa.table({"n": pa.array([1], pa.int32())})
     for given in ((), ("https://img.example.org",)):
         with tiny_site(tmp_path / str(len(given)), {"cat.some": rows}, origins=given) as site:
-            policy = Client(create(site)).get("/collections/cat/some").headers["content-security-policy"]
+            policy = Client(create_application(site)).get("/collections/cat/some").headers["content-security-policy"]
             found = {one for part in policy.split(";") for one in part.split() if "://" in one} - {
                 "http://localhost:21012"
             }  # the reader's own hub
@@ -481,4 +486,4 @@ def test_pages_ask_nobody_but_whom_the_site_file_names(tmp_path: Path) -> None:
 def test_no_setting_opens_the_policy_further(tmp_path: Path, origin: str) -> None:
     (tmp_path / "hven.toml").write_text(f'origins = ["{origin}"]\n')
     with pytest.raises(HvenError):
-        settings.load(tmp_path)
+        settings.load_settings(tmp_path)

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 from asking import Client
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.model.table import Column, Table
 from hven.model.types import INT32
 from hven.site import Site
-from hven.testing.site import publish, tiny_site
+from hven.testing.site import publish_rows, tiny_site
 
 TABLE = Table(
     schema="a",
@@ -35,8 +35,8 @@ def rows(*ids: int) -> pa.Table:
 
 def later(site: Site, turn: int) -> None:
     """Publish rows before, between and behind those that there were, and leave some out."""
-    publish(site, TABLE, rows(*range(-3 * turn, 0), *range(turn, 90 + turn)))
-    site.refresh()
+    publish_rows(site, TABLE, rows(*range(-3 * turn, 0), *range(turn, 90 + turn)))
+    site.refresh_published_state()
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def ask(client: Client, **params: str) -> Any:
 
 @pytest.mark.parametrize("order", SORTED)
 def test_pages_are_of_the_state_that_they_began_with(site: Site, order: str) -> None:
-    client = Client(create(site))
+    client = Client(create_application(site))
     first = ask(client, _size="10", _sort=order)
     assert (first["total"], first["lost"]) == (90, False)
     found = [row[0] for row in first["rows"]]
@@ -70,7 +70,7 @@ def test_pages_are_of_the_state_that_they_began_with(site: Site, order: str) -> 
 
 @pytest.mark.parametrize("order", SORTED)
 def test_pages_without_scripts_too_and_when_the_state_is_swept(site: Site, order: str) -> None:
-    client = Client(create(site))
+    client = Client(create_application(site))
     address, found, lost = f"?_size=10&_sort={order}", [], []
     for turn in range(1, 20):
         page = client.ask("GET", f"{HERE}{address}", headers={"accept": "text/html"}).text
@@ -84,8 +84,8 @@ def test_pages_without_scripts_too_and_when_the_state_is_swept(site: Site, order
         if turn <= 4:
             later(site, turn)
         if turn == 4:
-            site.store.prune("a", 1)
-            site.refresh()
+            site.store.prune_snapshots("a", 1)
+            site.refresh_published_state()
     assert lost == [False] * 4 + [True] + [False] * (len(lost) - 5), "it is said once"
     stable = set(range(4, 90))
     assert stable <= set(found), "rows of both states"
@@ -93,7 +93,7 @@ def test_pages_without_scripts_too_and_when_the_state_is_swept(site: Site, order
 
 
 def test_a_state_of_nobody_is_none(site: Site) -> None:
-    client = Client(create(site))
+    client = Client(create_application(site))
     for wrong in ("yesterday", "20000101T000000-000001", "1999-12-31", "~", "x" * 5000, "%", "' OR 1=1"):
         page = ask(client, _asof=wrong, _from="10")
         assert (page["lost"], page["from"], page["total"], page["faults"]) == (True, 10, 90, [])

@@ -14,14 +14,14 @@ from asking import Client
 from elsewhere import down, nonsense, served
 from test_portal_everywhere import rows, table
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.model.settings import RemoteService
-from hven.model.settings._sections import EverywhereSettings
+from hven.model.settings._sections import FederatedSearchSettings
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, MOC, STRING
-from hven.portal._explore import read
-from hven.portal._explore.global_search import standard
-from hven.portal._explore.service_list import Lists, _listed, _ranges
+from hven.portal._explore import parse_search
+from hven.portal._explore.global_search import load_standard_table
+from hven.portal._explore.service_list import ServiceLists, _extract_search_ranges, _parse_registered_tables
 from hven.site import Site
 from hven.testing.site import tiny_site
 from running import until
@@ -49,14 +49,14 @@ def registry(url: str) -> dict[str, tuple[Table, pa.Table]]:
     for name, lines in known.items():
         columns = tuple(Column(name=column, type=kind) for column, kind in COLUMNS[name].items())
         one = Table(schema="rr", name=name, columns=columns)
-        made[f"rr.{name}"] = one, pa.Table.from_pylist([dict(zip(COLUMNS[name], line, strict=True)) for line in lines], schema=one.arrow)  # fmt: skip
+        made[f"rr.{name}"] = one, pa.Table.from_pylist([dict(zip(COLUMNS[name], line, strict=True)) for line in lines], schema=one.arrow_schema)  # fmt: skip
     return made
 
 
 def lines(site: Site, path: str, wanted: str = "far.epn_core") -> dict[str, dict[str, Any]]:
     """Ask as often as a busy machine needs."""
     told: list[dict[str, Any]] = []
-    reader = Client(create(site))
+    reader = Client(create_application(site))
 
     def complete() -> bool:
         told.append(json.loads(reader.ask("GET", path, headers={"accept": "application/json"}).body))
@@ -88,7 +88,7 @@ def asking(folder: Path, said: str, *, tables: Any = None, **more: Any) -> Itera
     own = table("own")
     there = {"own.epn_core": (own, rows(own, 3)), **(tables or {})}
     with tiny_site(
-        folder, there, allow_private=True, everywhere=EverywhereSettings(registry=said, seconds=60.0), **more
+        folder, there, allow_private=True, everywhere=FederatedSearchSettings(registry=said, seconds=60.0), **more
     ) as site:
         yield site
 
@@ -110,9 +110,9 @@ def test_what_a_registry_lists_is_asked_if_it_may_have_it(
         assert set(lines(site, "/search/obscore?target_name=M31&_wait=1", "ivoa.obscore")) >= {"ivoa.obscore"}
     listing[1].clear()
     with asking(tmp_path / "again", listing[0]) as site:
-        (site.settings.var / "services").mkdir(parents=True)
+        (site.settings.var_directory / "services").mkdir(parents=True)
         for file in (tmp_path / "var/services").iterdir():
-            (site.settings.var / "services" / file.name).write_bytes(file.read_bytes())
+            (site.settings.var_directory / "services" / file.name).write_bytes(file.read_bytes())
         assert "far.epn_core" in lines(site, "/search/epn?target_name=Mars&_wait=1")
         assert listing[1] == [], "another process, or another start, knows it from the disk"
 
@@ -127,46 +127,51 @@ def test_what_hven_toml_names_is_not_asked_twice(
 ) -> None:
     named = RemoteService(name="mine", title="Mine", url=far[0], tables=("far.epn_core",), seconds=60.0)
     with asking(tmp_path, listing[0], remote=(named,)) as site:
-        page = json.loads(Client(create(site)).ask("GET", "/search/epn", headers={"accept": "application/json"}).body)
+        page = json.loads(
+            Client(create_application(site)).ask("GET", "/search/epn", headers={"accept": "application/json"}).body
+        )
         assert [line["title"] for line in page["lines"] if line["table"] == "far.epn_core"] == ["Mine"]
 
 
 @pytest.mark.parametrize("kind", [nonsense, down])
 def test_a_registry_that_answers_rubbish_is_told_and_what_was_known_stays(tmp_path: Path, kind: Any) -> None:
     with kind() as url, asking(tmp_path, url) as site:
-        page = Client(create(site)).get("/search/epn", target_name="Mars")
+        page = Client(create_application(site)).get("/search/epn", target_name="Mars")
         assert page.status == 200
         assert "the registry could not be asked" in page.text
-        known = Lists(file=tmp_path / "kept")
-        known.found["epn"] = (0.0, ("known",))  # type: ignore[assignment]
+        known = ServiceLists(file=tmp_path / "kept")
+        known.tables_by_kind["epn"] = (0.0, ("known",))  # type: ignore[assignment]
 
         def broken(_: str) -> list[dict[str, Any]]:
             raise ValueError("no")
 
-        assert known.of("epn", broken, seconds=1, most=5) == ("known",)
+        assert known.list_tables("epn", broken, max_age_seconds=1, max_tables=5) == ("known",)
         until(lambda: known.fault)
 
 
 def test_coverage_is_compared_in_the_registry_s_units() -> None:
     def asked(kind: str, *pairs: tuple[str, str]) -> dict[str, tuple[float, float]]:
-        return {axis: (low, high) for axis, low, high in _ranges(read(pairs, standard(kind)))}
+        return {
+            axis: (low, high)
+            for axis, low, high in _extract_search_ranges(parse_search(pairs, load_standard_table(kind)))
+        }
 
     assert asked("epn", ("time", "2004-01-02..2004-01-03"))["times"] == (53006.0, 53008.0)
     assert asked("epn", ("spectral_range", "1..2 um"))["energies"] == pytest.approx((9.93e-20, 1.986e-19), rel=1e-3)
     assert asked("obscore", ("em", "1..2 um"))["energies"] == pytest.approx((9.93e-20, 1.986e-19), rel=1e-3)
     assert asked("obscore", ("t", "..2004-01-02"))["times"][0] == float("-inf")
     said = {"tables": [{"ivoid": "a", "access_url": "http://x.y/tap", "table_name": "ivoa.obscore", "res_title": "", "standard_id": ""}], "times": [], "energies": [["a", 1e-19, 1.5e-19]], "places": [["a", "6/20000-20010"]]}  # fmt: skip
-    (one,) = _listed(said, "obscore")
+    (one,) = _parse_registered_tables(said, "obscore")
     lon, lat = _centre(20005)
     for pairs, may in (
         ([("em", "1..2 um")], True), ([("em", "3..4 um")], False), ([("_near", f"{lon} {lat},0.1")], True), ([("_near", f"{(lon + 1.2) % 360} {lat},1.5")], True),
         ([("_near", f"{(lon + 40) % 360} {lat},1")], False), ([("_near", f"{(lon + 40) % 360} {lat},80")], True), ([], True),
     ):  # fmt: skip
-        assert one.may_have(read(pairs, standard("obscore"))) == may, pairs
+        assert one.may_have_rows(parse_search(pairs, load_standard_table("obscore"))) == may, pairs
 
 
 def _centre(cell: int) -> tuple[float, float]:
     from hven.model.sky import healpix
 
-    lon, lat = healpix.center(6, [cell])
+    lon, lat = healpix.compute_cell_centers(6, [cell])
     return float(lon[0]), float(lat[0])

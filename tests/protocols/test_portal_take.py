@@ -17,7 +17,7 @@ from asking import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, STRING
 from hven.services import scripts
@@ -114,7 +114,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             "cat.linked": (LINKED, linked),
         },
     ) as site:
-        yield Client(create(site))
+        yield Client(create_application(site))
 
 
 def fetched(script: bytes, directory: Path, program: str) -> list[list[str]]:
@@ -148,7 +148,7 @@ def test_a_script_fetches_hostile_addresses_and_nothing_else(client: Client, tmp
     assert "attachment" in answer.headers["content-disposition"]
     calls = fetched(answer.body, tmp_path, program)
     asked = [next(word for word in call if word.startswith("http")) for call in calls]
-    assert asked == [scripts.address(text) for text in HOSTILE] + [
+    assert asked == [scripts.escape_address(text) for text in HOSTILE] + [
         "https://example.org/dir/plain.fits",
         "https://example.org/other/plain.fits",
     ]
@@ -173,18 +173,18 @@ def test_a_script_is_run_again_without_fetching_twice(client: Client, tmp_path: 
 
 @given(st.text(max_size=60))
 def test_any_name_becomes_a_plain_one(text: str) -> None:
-    found = scripts.plain(text)
+    found = scripts.make_safe_name(text)
     assert found
     assert not set(found) & set("/\0\n")
     assert not found.startswith((".", "-"))
     assert len(found.encode()) <= 255
-    done = scripts.Names()
-    assert len({done.of(found).casefold() for _ in range(5)}) == 5
+    done = scripts.UniqueNames()
+    assert len({done.make_unique(found).casefold() for _ in range(5)}) == 5
 
 
 @given(st.text(max_size=80))
 def test_any_address_is_plain_ascii_of_one_word(text: str) -> None:
-    found = scripts.address(f"https://example.org/{text}")
+    found = scripts.escape_address(f"https://example.org/{text}")
     assert found.isascii()
     assert not set(found) & set(" \t\n\r'\"\\`<>^{|}")
 
@@ -243,7 +243,7 @@ def test_what_there_is_to_take(client: Client) -> None:
         "files": number - 1,
         "bytes": 10_000_000,
         "sized": 10,
-        "most": scripts.MOST,
+        "most": scripts.MAX_SCRIPT_FILES,
     }
     assert [one["name"] for one in told["links"]] == ["access_url", "thumbnail_url"]
     told = json.loads(client.get("/collections/cat/numbers/take").body)

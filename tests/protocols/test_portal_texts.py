@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asking import Client
 
-from hven.portal._pages.texts import HERE, languages, texts
+from hven.portal._pages.texts import CATALOGUE_DIRECTORY, list_languages, load_texts
 
 ROOT = Path(__file__).parents[2]
 WORD = r'"((?:[^"\\]|\\.)*)"'
@@ -20,20 +20,20 @@ def used(files: list[Path], call: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("language", languages()[1:])
+@pytest.mark.parametrize("language", list_languages()[1:])
 def test_no_text_lacks_a_translation(language: str) -> None:
-    pages = used(list((HERE.parent / "pages").glob("*.html")), r"(?<![\w.])_")
+    pages = used(list((CATALOGUE_DIRECTORY.parent / "pages").glob("*.html")), r"(?<![\w.])_")
     scripts = used(list((ROOT / "web" / "src").glob("*.js")), r"(?<!\w)t")
     assert len(pages) > 30
     assert len(scripts) > 100
-    assert pages - set(texts(language)) == set(), "texts of templates"
-    assert scripts - set(texts(language, "browser")) == set(), "texts of scripts"
+    assert pages - set(load_texts(language)) == set(), "texts of templates"
+    assert scripts - set(load_texts(language, "browser")) == set(), "texts of scripts"
 
 
 @pytest.mark.parametrize("section", ["pages", "browser"])
-@pytest.mark.parametrize("language", languages()[1:])
+@pytest.mark.parametrize("language", list_languages()[1:])
 def test_holes_are_the_same(language: str, section: str) -> None:
-    for english, other in texts(language, section).items():
+    for english, other in load_texts(language, section).items():
         assert sorted(re.findall(r"\{\w+\}", english)) == sorted(re.findall(r"\{\w+\}", other)), english
 
 

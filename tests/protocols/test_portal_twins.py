@@ -13,8 +13,8 @@ from asking import Answer, Client
 from lxml import etree
 from portal_site import make
 
-from hven.app._server import create
-from hven.portal._pages.texts import HERE, texts
+from hven.app._server import create_application
+from hven.portal._pages.texts import CATALOGUE_DIRECTORY, load_texts
 
 BEGIN = (
     "/",
@@ -97,7 +97,7 @@ def asked(client: Client, path: str, language: str = "en") -> Answer:
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with make(tmp_path_factory.mktemp("twins")) as site:
-        yield Client(create(site))
+        yield Client(create_application(site))
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_each_page_is_json_by_its_address_and_by_accept(reader: Client, pages: d
 
 
 def test_a_page_that_speaks_french_says_nothing_of_ours_in_english(reader: Client, pages: dict[str, Parts]) -> None:
-    ours = {english: french for english, french in texts("fr").items() if english != french and "{" not in english}
+    ours = {english: french for english, french in load_texts("fr").items() if english != french and "{" not in english}
     for path, page in pages.items():
         french = Parts(asked(reader, path, "fr").text)
         assert french.language == "fr", path
@@ -197,7 +197,7 @@ def test_templates_have_no_words_of_their_own() -> None:
         "metrics",
         "health",
     }
-    for path in (HERE.parent / "pages").glob("*.html"):
+    for path in (CATALOGUE_DIRECTORY.parent / "pages").glob("*.html"):
         text = re.sub(
             r"\{% (?:block body|macro wrong.*?|set facts) -?%\}.*?\{%-? end(?:block|macro|set) %\}",  # attributes of fields
             " ",

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from asking import Client
 
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.model.settings import load
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
 from hven.site import Site
-from hven.testing.policies import half_hidden
+from hven.testing.policies import build_half_hidden_policies
 
 TEXT = """collection: logs
 title: Logs
@@ -38,14 +38,14 @@ def test_validity_is_counted_by_rule_and_instrument_over_published_runs(tmp_path
             "id,instrument,height\n" + "".join(f"{n},{'AB'[n % 2]},{height}\n" for n, height in enumerate(heights))
         )
 
-    with Site(load(tmp_path)) as site:
+    with Site(load_settings(tmp_path)) as site:
         written(1, 2, 3, -4)
-        assert ingest(site, "logs").published
+        assert ingest_collection(site, "logs").published
         written(-1, -2, -3, -4)
-        ingest(site, "logs", dry_run=True)  # not published: no part of the trend
+        ingest_collection(site, "logs", dry_run=True)  # not published: no part of the trend
         written(1, 2, -3, 95)
-        assert ingest(site, "logs").published
-        (table,) = json.loads(Client(create(site)).get("/statistics/logs.json").body)["tables"]
+        assert ingest_collection(site, "logs").published
+        (table,) = json.loads(Client(create_application(site)).get("/statistics/logs.json").body)["tables"]
         found = table["validity"]
         assert (found["rows"], found["valid"], found["share"]) == (4, 2, "50.00 %")
         assert next((one["name"], one["severity"], one["message"], one["rows"]) for one in found["rules"]) == (
@@ -59,10 +59,12 @@ def test_validity_is_counted_by_rule_and_instrument_over_published_runs(tmp_path
             (["A"], "50.00 %", {"high": 1, "low": 0}), (["B"], "50.00 %", {"high": 0, "low": 1}),
         ]  # fmt: skip
         assert [one["share"] for one in found["trend"]] == ["50.00 %", "75.00 %"]
-        page = Client(create(site)).get("/statistics/logs").text
+        page = Client(create_application(site)).get("/statistics/logs").text
         assert "below the horizon" in page
         assert "75.00 %" in page
-        (narrowed,) = json.loads(Client(create(site, policies=half_hidden("id"))).get("/statistics/logs.json").body)[
-            "tables"
-        ]
+        (narrowed,) = json.loads(
+            Client(create_application(site, policies=build_half_hidden_policies("id")))
+            .get("/statistics/logs.json")
+            .body
+        )["tables"]
         assert narrowed["validity"] is None  # the counts are of rows that this reader does not see

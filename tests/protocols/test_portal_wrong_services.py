@@ -12,11 +12,11 @@ import pytest
 from asking import Client
 from test_portal_everywhere import rows, table
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.model.errors import StorageError
 from hven.model.settings import RemoteService
 from hven.portal._explore import global_search as everywhere
-from hven.portal._explore.page_queries import Asking
+from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
 from hven.testing.site import tiny_site
 
@@ -29,7 +29,7 @@ COLUMNS = [
     (column.name, "VARCHAR(*)" if column.type.is_string else "DOUBLE", column.unit or "")
     for column in table("far").columns
 ]
-SHOWN = everywhere.SHOWN["epn"]
+SHOWN = everywhere.SHOWN_COLUMNS["epn"]
 
 
 def votable(fields: str, *cells: tuple[object, ...], info: str = OK) -> bytes:
@@ -146,9 +146,9 @@ def wrong_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def asked(wrong_site: Site, monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setattr(everywhere, "SECONDS", 100.0)
-    monkeypatch.setattr(everywhere, "LARGEST", 300_000)
-    return Client(create(wrong_site))
+    monkeypatch.setattr(everywhere, "SEARCH_TIMEOUT_SECONDS", 100.0)
+    monkeypatch.setattr(everywhere, "MAX_RESPONSE_BYTES", 300_000)
+    return Client(create_application(wrong_site))
 
 
 def test_each_wrong_service_has_its_own_line_and_the_others_answer(asked: Client) -> None:
@@ -165,7 +165,7 @@ def test_each_wrong_service_has_its_own_line_and_the_others_answer(asked: Client
     assert lines["one.epn_core"]["rows"] == 20
     seen = [row["from"] for row in told["answer"]["rows"]]
     assert {"good", *ODD, "one.epn_core", "two.epn_core"} == set(seen), "and their rows are shown"
-    assert seen.count("many") == everywhere.SHARE
+    assert seen.count("many") == everywhere.MAX_SHARED_TABLE_ROWS
     page = asked.ask("GET", "/search/epn?target_name=Mars&_wait=1&_of=*")
     assert page.status == 200
     assert "<i>x" not in page.text
@@ -175,18 +175,18 @@ def test_a_fault_that_nobody_thought_of_is_a_line_too(
     asked: Client, wrong_site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of a service elsewhere, and of a table here."""
-    well = everywhere._remote
+    well = everywhere._query_service
     monkeypatch.setattr(
-        everywhere, "_remote", lambda service, *rest: {}["x"] if service.name == "good" else well(service, *rest)
+        everywhere, "_query_service", lambda service, *rest: {}["x"] if service.name == "good" else well(service, *rest)
     )
-    count = Asking.number
+    count = QueryRunner.fetch_number
 
-    def number(self: Asking, query: object, **rest: float) -> int:
-        if "one" in everywhere.write(query):  # type: ignore[arg-type]
+    def number(self: QueryRunner, query: object, **rest: float) -> int:
+        if "one" in everywhere.write_adql(query):  # type: ignore[arg-type]
             raise ZeroDivisionError
         return count(self, query, **rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Asking, "number", number)
+    monkeypatch.setattr(QueryRunner, "fetch_number", number)
     answer = asked.ask("GET", "/search/epn?target_name=Moon&_wait=1", headers={"accept": "application/json"})
     lines = {line["key"].partition("/")[0]: line for line in json.loads(answer.body)["lines"]}
     for name, kind in (("good", "KeyError"), ("one.epn_core", "ZeroDivisionError")):
@@ -197,13 +197,13 @@ def test_a_fault_that_nobody_thought_of_is_a_line_too(
 
 
 def test_a_field_is_completed_from_the_tables_that_answer(asked: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    well = everywhere.facets.facet
+    well = everywhere.facets.count_facet
 
-    def facet(search: everywhere.Search, *rest: object, **options: object) -> object:
+    def facet(search: everywhere.TableSearch, *rest: object, **options: object) -> object:
         if search.table.schema == "one":
             raise StorageError("its file is gone")
         return well(search, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(everywhere.facets, "facet", facet)
+    monkeypatch.setattr(everywhere.facets, "count_facet", facet)
     found = json.loads(asked.ask("GET", "/search/epn/facets?_of=target_name&_like=mars").body)["facets"][0]["choices"]
     assert found[0] == {"value": "Mars", "label": "Mars", "rows": 20}

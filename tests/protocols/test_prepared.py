@@ -15,17 +15,17 @@ import pytest
 from asking import Client
 from astropy.io import fits
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.formats.media import open_product, rotated
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.jobs._worker import run_next
 from hven.model import settings
-from hven.model.clock import Task
-from hven.model.errors import Cancelled, DescriptorError, NotFound, StorageError
-from hven.services import preparing, rotations
-from hven.services.face import Surroundings
+from hven.model.deadlines import ProgressMonitor
+from hven.model.errors import DescriptorError, NotFoundError, OperationCancelledError, StorageError
+from hven.services import file_preparation, rotations
+from hven.services.face import ServiceContext
 from hven.site import Site
-from hven.site.auth import OWNER
+from hven.site.auth import OWNER_PRINCIPAL
 
 PAPER = """\
 collection: cubes
@@ -80,8 +80,8 @@ def begun(directory: Path, prepare: str = "", *, more: str = "") -> Site:
     (folder / "rows.csv").write_text("id,file\n" + "".join(f"{one},{one}.fits\n" for one in NAMES))
     (folder / "cubes.yaml").write_text(PAPER.format(prepare=prepare))
     (directory / "hven.toml").write_text(f'name = "cubes"\n{more}\n[health]\noperators = ["olga"]\n')
-    site = Site(settings.load(directory))
-    ingest(site, "cubes")
+    site = Site(settings.load_settings(directory))
+    ingest_collection(site, "cubes")
     return site
 
 
@@ -112,18 +112,18 @@ def looked(client: Client) -> dict[str, bytes]:
 
 def test_values_are_those_of_the_file_bit_for_bit(site: Site) -> None:
     """With copies and without; and the copies are what is read: one with another value gives it."""
-    client, around = Client(create(site)), Surroundings.of(site, OWNER)
+    client, around = Client(create_application(site)), ServiceContext.for_principal(site, OWNER_PRINCIPAL)
     before = looked(client)
     for path in ("parts.fits", "whole.fits", "packed.fits", "maps.nc"):
-        with open_product(site.settings.collections / "cubes" / path) as product:
-            arrays, _ = rotations.wanted(product)
-            size = sum(rotated.size(one) for one in arrays)
-        made = rotations.make(around, OWNER, "cubes", path)
+        with open_product(site.settings.collections_directory / "cubes" / path) as product:
+            arrays, _ = rotations.choose_arrays(product)
+            size = sum(rotated.estimate_copy_bytes(one) for one in arrays)
+        made = rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "cubes", path)
         assert made.bytes == size
-        assert rotations.make(around, OWNER, "cubes", path).bytes == 0
-    copies = sorted((site.settings.var / "cubes" / "cubes").glob("*/*.npy"))
+        assert rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "cubes", path).bytes == 0
+    copies = sorted((site.settings.var_directory / "cubes" / "cubes").glob("*/*.npy"))
     assert sorted(one.name for one in copies) == ["0-0.npy", "0-1.npy", "1-0.npy", "1-0.npy", "2-0.npy", "3-0.npy"]
-    with fits.open(site.settings.collections / "cubes" / "parts.fits") as file:
+    with fits.open(site.settings.collections_directory / "cubes" / "parts.fits") as file:
         first = next(one for one in copies if one.with_name("3-0.npy").exists() and one.name == "1-0.npy")
         assert np.load(first).tobytes() == np.ascontiguousarray(np.moveaxis(file[1].data, 0, -1)).tobytes()
         assert first.stat().st_size <= 1.001 * file[1].data.nbytes
@@ -144,21 +144,21 @@ def test_values_are_those_of_the_file_bit_for_bit(site: Site) -> None:
 def test_blocks_are_bounded_and_what_is_stopped_or_has_no_room_leaves_nothing(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = site.settings.collections / "cubes"
-    monkeypatch.setattr(rotated, "AT_ONCE", 5000)  # smaller than a row of the copy
+    source = site.settings.collections_directory / "cubes"
+    monkeypatch.setattr(rotated, "BLOCK_BYTES", 5000)  # smaller than a row of the copy
     for name in ("parts.fits", "packed.fits"):
         with open_product(source / name) as product:
-            array = product.part("SCI")
+            array = product.find_part("SCI")
             shares: list[float] = []
-            rotated.write(array, 0, tmp_path / "one.npy", Task(shares.append))
+            rotated.write_rotated_copy(array, 0, tmp_path / "one.npy", ProgressMonitor(shares.append))
             assert shares == sorted(shares)
             assert len(shares) > 30
-            whole = array.raw(tuple(slice(0, size) for size in array.shape))
+            whole = array.read_raw(tuple(slice(0, size) for size in array.shape))
             assert np.load(tmp_path / "one.npy").tobytes() == np.ascontiguousarray(np.moveaxis(whole, 0, -1)).tobytes()
             (tmp_path / "one.npy").unlink()
-            half = Task(shares.append, lambda shares=shares: shares[-1] > 0.7)  # type: ignore[misc]
-            with pytest.raises(Cancelled):
-                rotated.write(array, 0, tmp_path / "one.npy", half)
+            half = ProgressMonitor(shares.append, lambda shares=shares: shares[-1] > 0.7)  # type: ignore[misc]
+            with pytest.raises(OperationCancelledError):
+                rotated.write_rotated_copy(array, 0, tmp_path / "one.npy", half)
             assert not list(tmp_path.iterdir())
             shares.clear()
 
@@ -168,24 +168,26 @@ def test_blocks_are_bounded_and_what_is_stopped_or_has_no_room_leaves_nothing(
             with monkeypatch.context() as patch:
                 patch.setattr(os, "posix_fallocate", full)
                 with pytest.raises(StorageError, match="no space left"):
-                    rotated.write(array, 0, tmp_path / "one.npy")
+                    rotated.write_rotated_copy(array, 0, tmp_path / "one.npy")
             assert not list(tmp_path.iterdir())
 
 
 def test_the_budget_of_the_disk_is_told_before(tmp_path: Path) -> None:
     with begun(tmp_path, more='disk_budget = "4 MB"') as site:
-        (site.settings.var / "more").write_bytes(bytes(3_500_000))
+        (site.settings.var_directory / "more").write_bytes(bytes(3_500_000))
         with pytest.raises(StorageError, match=r"parts\.fits needs about 720 KB, and"):
-            rotations.make(Surroundings.of(site, OWNER), OWNER, "cubes", "parts.fits")
-        assert not list((site.settings.var / "cubes").rglob("*.npy"))
+            rotations.create_rotated_copies(
+                ServiceContext.for_principal(site, OWNER_PRINCIPAL), OWNER_PRINCIPAL, "cubes", "parts.fits"
+            )
+        assert not list((site.settings.var_directory / "cubes").rglob("*.npy"))
 
 
 def test_a_copy_goes_with_the_state_of_its_file(tmp_path: Path) -> None:
     with begun(tmp_path) as site:
-        client, around = Client(create(site)), Surroundings.of(site, OWNER)
-        rotations.make(around, OWNER, "cubes", "parts.fits")
-        rotations.make(around, OWNER, "cubes", "maps.nc")
-        home = site.settings.var / "cubes" / "cubes"
+        client, around = Client(create_application(site)), ServiceContext.for_principal(site, OWNER_PRINCIPAL)
+        rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "cubes", "parts.fits")
+        rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "cubes", "maps.nc")
+        home = site.settings.var_directory / "cubes" / "cubes"
         (old,) = (one.parent for one in home.glob("*/of") if one.read_text() == "parts.fits")
         (old / ".999999-dead").touch()
         data = np.arange(60 * 30 * 40, dtype="f4").reshape(60, 30, 40)
@@ -194,7 +196,7 @@ def test_a_copy_goes_with_the_state_of_its_file(tmp_path: Path) -> None:
             client.get(f"{CUBE}/parts.fits", spectrum="6 5").status == 503
         )  # it was changed, and nothing stands for it
         (tmp_path / "collections/cubes/maps.nc").rename(tmp_path / "collections/cubes/other.nc")
-        ingest(site, "cubes")
+        ingest_collection(site, "cubes")
         found = orjson.loads(asked(client, f"{CUBE}/parts.fits", spectrum="6 5"))["parts"][0]["values"]
         assert found == data[:, 4, 5].tolist()
         assert run_next(site)  # of the site's owner, since there are copies
@@ -203,59 +205,67 @@ def test_a_copy_goes_with_the_state_of_its_file(tmp_path: Path) -> None:
 
 def test_pictures_are_made_of_what_is_new_and_what_failed_is_named(tmp_path: Path) -> None:
     with begun(tmp_path, "prepare: [previews, spectra]") as site:
-        client = Client(create(site))
-        ingest(site, "cubes")  # what waits already is asked for once
-        assert site.store.jobs.waiting() == 1
+        client = Client(create_application(site))
+        ingest_collection(site, "cubes")  # what waits already is asked for once
+        assert site.store.jobs.count_waiting() == 1
 
         def ran() -> dict[str, object]:
             assert run_next(site)
             assert not run_next(site)
-            (job,) = site.store.jobs.listed("user owner", "prepare", last=1)
-            found = site.store.jobs.one(job.id)
+            (job,) = site.store.jobs.list_jobs("user owner", "prepare", row_limit=1)
+            found = site.store.jobs.get_job(job.id)
             assert found.phase == "COMPLETED", found.error
-            place = site.settings.kept / "jobs" / job.id / found.results[0]["file"]
+            place = site.settings.data_directory / "jobs" / job.id / found.results[0]["file"]
             return dict(orjson.loads(place.read_bytes()))
 
         told = ran()
         assert (told["files"], told["pictures"], told["copies"], [*told["failed"]]) == (6, 10, 4, ["table.fits"])
         assert told["bytes"] == sum(
-            one.stat().st_size for one in (site.settings.var / "previews").rglob("*.png")
-        ) + sum(np.load(one).nbytes for one in (site.settings.var / "cubes").rglob("*.npy"))
-        before = {one: one.stat().st_ino for one in (site.settings.var / "previews").rglob("*.png")}
+            one.stat().st_size for one in (site.settings.var_directory / "previews").rglob("*.png")
+        ) + sum(np.load(one).nbytes for one in (site.settings.var_directory / "cubes").rglob("*.npy"))
+        before = {one: one.stat().st_ino for one in (site.settings.var_directory / "previews").rglob("*.png")}
         for query in ({"size": "200"}, {}):  # as rows lead to them
             assert asked(client, "/collections/cubes/preview/plain.fits", **query)[:4] == b"\x89PNG"
-        assert {one: one.stat().st_ino for one in (site.settings.var / "previews").rglob("*.png")} == before
+        assert {one: one.stat().st_ino for one in (site.settings.var_directory / "previews").rglob("*.png")} == before
         fits.PrimaryHDU(np.ones((9, 9), "f4")).writeto(tmp_path / "collections/cubes/new.fits")
-        ingest(site, "cubes")
+        ingest_collection(site, "cubes")
         told = ran()
         assert (told["files"], told["pictures"], told["failed"]) == (1, 2, {})
-        ingest(site, "cubes")
+        ingest_collection(site, "cubes")
         assert ran()["files"] == 0
-        again = preparing.prepare(Surroundings.of(site, OWNER), OWNER, "cubes", ["previews"], again=True)
+        again = file_preparation.prepare_files(
+            ServiceContext.for_principal(site, OWNER_PRINCIPAL), OWNER_PRINCIPAL, "cubes", ["previews"], redo=True
+        )
         assert (again.files, again.pictures, [*again.failed]) == (7, 0, ["table.fits"])
 
 
 def test_a_job_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     with begun(tmp_path) as site:
-        around, shares = Surroundings.of(site, OWNER), list[float]()
-        with pytest.raises(Cancelled):
-            preparing.prepare(around, OWNER, "cubes", ["previews"], task=Task(shares.append, lambda: len(shares) > 2))
-        kept = len(list((site.settings.var / "previews").rglob("*.png")))
+        around, shares = ServiceContext.for_principal(site, OWNER_PRINCIPAL), list[float]()
+        with pytest.raises(OperationCancelledError):
+            file_preparation.prepare_files(
+                around,
+                OWNER_PRINCIPAL,
+                "cubes",
+                ["previews"],
+                progress=ProgressMonitor(shares.append, lambda: len(shares) > 2),
+            )
+        kept = len(list((site.settings.var_directory / "previews").rglob("*.png")))
         assert kept > 0
         limit = site.settings.files.pictures
         object.__setattr__(site.settings.files, "pictures", 1)  # there is room for the first one alone
-        full = preparing.prepare(around, OWNER, "cubes", ["previews"])
+        full = file_preparation.prepare_files(around, OWNER_PRINCIPAL, "cubes", ["previews"])
         assert (full.pictures, full.left) == (2, full.files - 1)
         object.__setattr__(site.settings.files, "pictures", limit)
-        kept = len(list((site.settings.var / "previews").rglob("*.png")))
-        rest = preparing.prepare(around, OWNER, "cubes", ["previews"])
+        kept = len(list((site.settings.var_directory / "previews").rglob("*.png")))
+        rest = file_preparation.prepare_files(around, OWNER_PRINCIPAL, "cubes", ["previews"])
         assert rest.files == full.left
-        assert len(list((site.settings.var / "previews").rglob("*.png"))) == kept + rest.pictures == 10
+        assert len(list((site.settings.var_directory / "previews").rglob("*.png"))) == kept + rest.pictures == 10
 
 
 def test_operators_alone_ask_for_it(site: Site) -> None:
-    client = Client(create(site))
-    who = {name: {"authorization": f"Bearer {site.store.users.add(name)}"} for name in ("anna", "olga")}
+    client = Client(create_application(site))
+    who = {name: {"authorization": f"Bearer {site.store.users.add_account(name)}"} for name in ("anna", "olga")}
     form = {"content-type": "application/x-www-form-urlencoded"}
     body = b"COLLECTION=cubes&WHAT=spectra&FILES=parts.fits&PHASE=RUN"
     assert client.ask("POST", "/jobs/prepare", body=body, headers=form).status == 401
@@ -270,8 +280,8 @@ def test_operators_alone_ask_for_it(site: Site) -> None:
 
 def test_the_page_of_a_cube_offers_it_to_operators(tmp_path: Path) -> None:
     with begun(tmp_path) as site:
-        client = Client(create(site))
-        token = {"authorization": f"Bearer {site.store.users.add('olga')}", "accept": HTML}
+        client = Client(create_application(site))
+        token = {"authorization": f"Bearer {site.store.users.add_account('olga')}", "accept": HTML}
         shown = {name: client.ask("GET", f"{CUBE}/{name}.fits", headers=token).text for name in ("parts", "plain")}
         assert ['value="parts.fits"' in shown["parts"], "prepare" in shown["plain"]] == [True, False]
         assert "720" in shown["parts"]
@@ -287,13 +297,13 @@ def test_the_page_of_a_cube_offers_it_to_operators(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["..", "../hips", ".", "", "nowhere", "cubes/..", "cubes/../../jobs"])
 def test_what_is_no_collection_is_not_prepared(site: Site, name: str) -> None:
-    kept = site.settings.var / "hips" / ("0" * 64)
+    kept = site.settings.var_directory / "hips" / ("0" * 64)
     kept.mkdir(parents=True, exist_ok=True)
-    before = sorted(one for one in site.settings.var.rglob("*") if "previews" not in one.parts)
-    with pytest.raises(NotFound):
-        preparing.prepare(Surroundings.of(site, OWNER), OWNER, name)
-    rotations.sweep(Surroundings.of(site, OWNER), "../spool")
-    assert sorted(one for one in site.settings.var.rglob("*") if "previews" not in one.parts) == before
+    before = sorted(one for one in site.settings.var_directory.rglob("*") if "previews" not in one.parts)
+    with pytest.raises(NotFoundError):
+        file_preparation.prepare_files(ServiceContext.for_principal(site, OWNER_PRINCIPAL), OWNER_PRINCIPAL, name)
+    rotations.remove_stale_copies(ServiceContext.for_principal(site, OWNER_PRINCIPAL), "../spool")
+    assert sorted(one for one in site.settings.var_directory.rglob("*") if "previews" not in one.parts) == before
 
 
 def test_prepare_without_files_is_a_fault(tmp_path: Path) -> None:
@@ -303,5 +313,5 @@ def test_prepare_without_files_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "collections/cubes/rows.csv").write_text("id,file\n1,x\n")
     for line, words in (("prepare: [previews]", "has no files"), ("prepare: [dreams]", "dreams")):
         (tmp_path / "collections/cubes/cubes.yaml").write_text(text.format(prepare=line))
-        with Site(settings.load(tmp_path)) as site, pytest.raises(DescriptorError, match=words):
-            ingest(site, "cubes")
+        with Site(settings.load_settings(tmp_path)) as site, pytest.raises(DescriptorError, match=words):
+            ingest_collection(site, "cubes")

@@ -13,11 +13,11 @@ from asking import Client
 from astropy.io import fits
 from PIL import Image
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 
 DESCRIPTOR = """\
 collection: maps
@@ -62,14 +62,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     (folder / "d.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
     Image.new("L", (8, 8)).save(folder / "e.GIF")
     rows = "obs_id,name\na,a.fits\nb,b.fits\nc,c.txt\nd,d.mp4\ne,e.GIF\n"
-    with site_with(directory, DESCRIPTOR, {"maps.csv": rows}) as opened:
-        ingest(opened, "maps")
+    with open_site_with_descriptor(directory, DESCRIPTOR, {"maps.csv": rows}) as opened:
+        ingest_collection(opened, "maps")
         yield opened
 
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 def seen(answer) -> np.ndarray:
@@ -99,7 +99,7 @@ def test_it_says_what_it_shows_and_whose_it_is(client):
 
 def test_it_is_drawn_once(client, site):
     first = ask(client, "data/a.fits", "size=77")
-    kept = [*(site.settings.var / "previews").rglob("*.png")]
+    kept = [*(site.settings.var_directory / "previews").rglob("*.png")]
     assert any(one.read_bytes() == first.body for one in kept)
     assert ask(client, "data/a.fits", "size=77").body == first.body
     again = ask(client, "data/a.fits", "size=77", **{"if-none-match": first.headers["etag"]})
@@ -210,10 +210,10 @@ def test_who_may_take_a_file_sees_its_picture_and_nobody_else(tmp_path):
     )
     for name in ("open.fits", "anna.fits"):
         fits.PrimaryHDU(np.eye(9)).writeto(folder / name)
-    with Site(settings.load(tmp_path)) as made:
-        ingest(made, "night")
-        tokens = {name: made.store.users.add(name) for name in ("anna", "bert", "carl")}
-        client = Client(create(made))
+    with Site(settings.load_settings(tmp_path)) as made:
+        ingest_collection(made, "night")
+        tokens = {name: made.store.users.add_account(name) for name in ("anna", "bert", "carl")}
+        client = Client(create_application(made))
         found = {}
         for who in ("", *tokens):
             head = {"authorization": f"Bearer {tokens[who]}"} if who else {}

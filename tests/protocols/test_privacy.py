@@ -13,12 +13,12 @@ import pytest
 from asking import Client
 from made_stars import STARS, rows
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.site import Site
-from hven.site.auth._permit import OWNER
-from hven.testing.policies import half_hidden
-from hven.testing.site import publish, site_with, tiny_site
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.policies import build_half_hidden_policies
+from hven.testing.site import open_site_with_descriptor, publish_rows, tiny_site
 
 EVERYTHING = [
     "/",
@@ -42,12 +42,14 @@ def asked(client: Client, query: str) -> list[list[object]]:
 
 @pytest.fixture(scope="module")
 def halved(site: Site) -> Client:
-    return Client(create(site, policies=half_hidden("number")))
+    return Client(create_application(site, policies=build_half_hidden_policies("number")))
 
 
 @pytest.fixture(scope="module")
 def owner(site: Site) -> Client:
-    return Client(create(site, policies=half_hidden("number"), reader=lambda _: OWNER))
+    return Client(
+        create_application(site, policies=build_half_hidden_policies("number"), reader=lambda _: OWNER_PRINCIPAL)
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,14 +141,16 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client,
     )
     file = io.BytesIO()
     pq.write_table(rows(), file)
-    with site_with(tmp_path_factory.mktemp("pages"), descriptor, {"stars.parquet": file.getvalue()}) as site:
-        ingest(site, "stars")
-        site.refresh()
-        half = half_hidden("number")
+    with open_site_with_descriptor(
+        tmp_path_factory.mktemp("pages"), descriptor, {"stars.parquet": file.getvalue()}
+    ) as site:
+        ingest_collection(site, "stars")
+        site.refresh_published_state()
+        half = build_half_hidden_policies("number")
         yield (
-            Client(create(site)),
-            Client(create(site, policies=half)),
-            Client(create(site, policies=half, reader=lambda _: OWNER)),
+            Client(create_application(site)),
+            Client(create_application(site, policies=half)),
+            Client(create_application(site, policies=half, reader=lambda _: OWNER_PRINCIPAL)),
         )
 
 
@@ -186,9 +190,9 @@ def test_no_error_tells_that_a_private_table_exists(client: Client) -> None:
 
 def test_what_becomes_private_is_gone_at_once(tmp_path: Path) -> None:
     with tiny_site(tmp_path, {"stars.main": (STARS, rows(100))}) as site:
-        client = Client(create(site))
+        client = Client(create_application(site))
         assert client.get("/tap/tables/stars.main").status == 200
-        publish(site, STARS.having(access="private"), rows(100))
-        site.refresh()
+        publish_rows(site, STARS.copy_with(access="private"), rows(100))
+        site.refresh_published_state()
         assert client.get("/tap/tables/stars.main").status == 404
         assert client.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM stars.main").status == 400

@@ -28,13 +28,13 @@ from test_privacy import (  # noqa: F401  (the same tests, over the sites of thi
 )
 from test_uploads import send
 
-from hven.app._server import create
-from hven.engines.postgres.settings import Postgres
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.engines.postgres.settings import PostgresSettings
+from hven.ingest import ingest_collection
 from hven.jobs._worker import run_next
 from hven.site import Site
-from hven.testing.policies import half_hidden
-from hven.testing.site import site_with
+from hven.testing.policies import build_half_hidden_policies
+from hven.testing.site import open_site_with_descriptor
 from postgres import server, sphere
 
 pytestmark = pytest.mark.outside
@@ -76,23 +76,25 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     (other / "secret.yaml").write_text(descriptor("secret", source, "private"))
     (other / "stars.parquet").write_bytes(file.getvalue())
     kept = (
-        {"engine": "postgres", "brought": {"postgres": Postgres(url=database)}} if request.param == "postgres" else {}
+        {"engine": "postgres", "brought": {"postgres": PostgresSettings(url=database)}}
+        if request.param == "postgres"
+        else {}
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPS_DB", database)
-        with site_with(
+        with open_site_with_descriptor(
             place, descriptor("stars", source, "public"), {"stars.parquet": file.getvalue()}, **kept
         ) as opened:
             if kept:
-                ingest(opened, "stars")
-                ingest(opened, "secret")
-            opened.refresh()
+                ingest_collection(opened, "stars")
+                ingest_collection(opened, "secret")
+            opened.refresh_published_state()
             yield opened
 
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 def test_a_job_sees_the_rows_that_its_owner_may(site: Site, halved: Client) -> None:  # noqa: F811  (the fixture)
@@ -101,10 +103,10 @@ def test_a_job_sees_the_rows_that_its_owner_may(site: Site, halved: Client) -> N
         ("SELECT COUNT(*) AS n FROM stars.main WHERE number = 7", "0"),
     ):
         path = made(halved, QUERY=query, RESPONSEFORMAT="csv", PHASE="RUN")
-        run_next(site, policies=half_hidden("number"))
+        run_next(site, policies=build_half_hidden_policies("number"))
         assert halved.get(f"{path}/results/result").text.split() == ["n", found]
     path = made(halved, QUERY="SELECT COUNT(*) AS n FROM secret.main", RESPONSEFORMAT="csv", PHASE="RUN")
-    run_next(site, policies=half_hidden("number"))
+    run_next(site, policies=build_half_hidden_policies("number"))
     assert halved.get(f"{path}/phase").text == "ERROR"
     assert "no table 'secret.main'" in halved.get(f"{path}/error").text
 

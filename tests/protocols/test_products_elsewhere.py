@@ -19,19 +19,19 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from file_servers import Files, bucket, ftp, web
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
-from hven.model.errors import FarFault, UserError
+from hven.model.errors import UpstreamError, UserError
 from hven.model.sky import healpix
-from hven.model.table import Root
+from hven.model.table import FileRoot
 from hven.services import rotations, surveys
-from hven.services.face import Surroundings
+from hven.services.face import ServiceContext
 from hven.site import Site
-from hven.site.auth import OWNER
-from hven.sources import stores
-from hven.sources._stores import s3
-from hven.sources.stores import store
+from hven.site.auth import OWNER_PRINCIPAL
+from hven.sources import remote_stores
+from hven.sources._stores import s3_store
+from hven.sources.remote_stores import open_store
 
 TABLE = """\
 tables:
@@ -103,9 +103,9 @@ def opened(tmp_path):
             (folder / "rows.csv").write_text("id,name\n" + "".join(f"{one.partition('.')[0]},{one}\n" for one in names))
             (tmp_path / "site" / "secrets.toml").write_text(f'STORE = "{secret}"\n')
             (tmp_path / "site" / "hven.toml").write_text(f'name = "far"\nallow_private = true\n{more}')
-            site = stack.enter_context(Site(settings.load(tmp_path / "site")))
-            ingest(site, "far")
-            client = Client(create(site))
+            site = stack.enter_context(Site(settings.load_settings(tmp_path / "site")))
+            ingest_collection(site, "far")
+            client = Client(create_application(site))
             client.site = site
             return client
 
@@ -181,17 +181,17 @@ def test_surveys_and_cuts_of_sia_are_made_of_them(opened, kept, monkeypatch):
     """A HiPS of images elsewhere has the values of the image; SIA 1.0 lists their cuts; what is no image is left out, a server that is away ends it."""
     said, there = kept
     client = opened(**said, names=("image.fits", "text.fits", "cube.fits"), table=OBSERVED)
-    around = Surroundings.of(client.site, OWNER)
+    around = ServiceContext.for_principal(client.site, OWNER_PRINCIPAL)
     spectrum = client.get("/collections/far/cube/cube.fits", SPECTRUM="4 7").body
-    assert rotations.make(around, OWNER, "far", "cube.fits").bytes == CUBE.nbytes
-    (copy,) = (client.site.settings.var / "cubes/far").glob("*/*.npy")
+    assert rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "far", "cube.fits").bytes == CUBE.nbytes
+    (copy,) = (client.site.settings.var_directory / "cubes/far").glob("*/*.npy")
     assert np.array_equal(np.load(copy), np.moveaxis(CUBE, 0, -1))
     assert client.get("/collections/far/cube/cube.fits", SPECTRUM="4 7").body == spectrum
-    made = surveys.make(around, OWNER, "far", "sky", order=3)
+    made = surveys.create_survey(around, OWNER_PRINCIPAL, "far", "sky", order=3)
     assert (made.files, sorted(made.left_out)) == (("image.fits",), ["cube.fits", "text.fits"])
     wcs = WCS(fits.Header.fromstring(FILES["image.fits"][:2880]))
-    (cell,) = healpix.index(3 + 9, np.array([10.1]), np.array([20.1]))
-    x, y = wcs.all_world2pix(np.transpose(healpix.center(3 + 9, np.array([cell]))), 0)[0]
+    (cell,) = healpix.compute_cell_indexes(3 + 9, np.array([10.1]), np.array([20.1]))
+    x, y = wcs.all_world2pix(np.transpose(healpix.compute_cell_centers(3 + 9, np.array([cell]))), 0)[0]
     tile = fits.getdata(made.place / f"Norder3/Dir0/Npix{cell >> 18}.fits")
     assert np.nanmin(np.abs(tile - (2000 * y + x))) < 1  # values are linear, so that any interpolation is exact
     text = client.get("/sia/far.main/cutouts", POS="10,20", SIZE="0.1", RESPONSEFORMAT="csv").text
@@ -200,10 +200,14 @@ def test_surveys_and_cuts_of_sia_are_made_of_them(opened, kept, monkeypatch):
     whole = client.get("/" + row["url"].split("/", 3)[3])
     assert fits.open(io.BytesIO(whole.body))[0].data.shape == tuple(map(int, row["naxis"].split()))[::-1]
     if there is not None:
-        monkeypatch.setattr(surveys.elsewhere, "far_file", lambda *_, **__: (_ for _ in ()).throw(stores.slow()))
-        with pytest.raises(FarFault):
-            surveys.make(around, OWNER, "far", "sky", order=3)
-        assert surveys.one(client.site.settings, "far", "sky").place == made.place
+        monkeypatch.setattr(
+            surveys.remote_files,
+            "request_file_state",
+            lambda *_, **__: (_ for _ in ()).throw(remote_stores.build_timeout_error()),
+        )
+        with pytest.raises(UpstreamError):
+            surveys.create_survey(around, OWNER_PRINCIPAL, "far", "sky", order=3)
+        assert surveys.find_survey(client.site.settings, "far", "sky").place == made.place
         assert "does not answer in time" in client.get("/sia/far.main/cutouts", POS="10,20", SIZE="0.1").text
 
 
@@ -325,7 +329,7 @@ def test_a_server_that_fails_is_told_as_one(opened, fault):
 
 def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(opened, monkeypatch, caplog):
     """Signatures are judged by moto; a wrong key is told without a word of it; long lists come in pages."""
-    monkeypatch.setattr(s3, "PAGE", 7)
+    monkeypatch.setattr(s3_store, "FILES_PER_LIST_PAGE", 7)
     with bucket(
         {"a/image+ü.fits": LABEL, "a/open.txt": b"open", **{f"many/{n:02d}.txt": b"%d" % n for n in range(20)}}
     ) as (
@@ -333,27 +337,29 @@ def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(opened, monkeyp
         key,
         secret,
     ):
-        root = Root(address="s3://observatory", options={"endpoint_url": address, "key": key, "secret": "$S"})
+        root = FileRoot(address="s3://observatory", options={"endpoint_url": address, "key": key, "secret": "$S"})
 
         def asked(**options):
             said = {**root.options, **options}
-            return store(replace(root, options=said), secret=lambda _: secret, allow_private=True, seconds=5.0)
+            return open_store(
+                replace(root, options=said), resolve_secret=lambda _: secret, allow_private=True, timeout_seconds=5.0
+            )
 
-        fact = asked().fact("a/image+ü.fits")
-        assert b"".join(asked().read("a/image+ü.fits", 5, 20, fact)) == LABEL[5:20]
-        listed = list(asked().listed(["many/*.txt", "**/*.fits"], ["01.txt"]))
+        fact = asked().fetch_facts("a/image+ü.fits")
+        assert b"".join(asked().read_range("a/image+ü.fits", 5, 20, fact)) == LABEL[5:20]
+        listed = list(asked().list_files(["many/*.txt", "**/*.fits"], ["01.txt"]))
         assert (len(listed), listed[0]) == (20, ("a/image+ü.fits", fact))
-        with pytest.raises(FarFault, match="it was changed while it was read"):
-            list(asked().read("a/image+ü.fits", 5, 20, replace(fact, tag='"other"')))
-        with pytest.raises(FarFault, match="has it no more"):
-            asked().fact("a/never.fits")
+        with pytest.raises(UpstreamError, match="it was changed while it was read"):
+            list(asked().read_range("a/image+ü.fits", 5, 20, replace(fact, tag='"other"')))
+        with pytest.raises(UpstreamError, match="has it no more"):
+            asked().fetch_facts("a/never.fits")
         for wrong in ({"secret": "WRONG"}, {"key": "WRONG"}, {"anon": "true"}, {"token": "WRONG"}):
-            with pytest.raises(FarFault, match=r"does not give it: it answers 40[03]; tell its owner"):
-                asked(**wrong).fact("a/image+ü.fits")
+            with pytest.raises(UpstreamError, match=r"does not give it: it answers 40[03]; tell its owner"):
+                asked(**wrong).fetch_facts("a/image+ü.fits")
             if "anon" in wrong:  # of which moto makes a fault of its own
                 continue
-            with pytest.raises(FarFault, match=r"does not give it: it answers 40[03]; tell its owner"):
-                list(asked(**wrong).listed(["**/*.fits"], []))
+            with pytest.raises(UpstreamError, match=r"does not give it: it answers 40[03]; tell its owner"):
+                list(asked(**wrong).list_files(["**/*.fits"], []))
         with pytest.raises(UserError, match="no option 'acl' of S3"):
             asked(acl="x")
         options = f", options: {{endpoint_url: '{address}', key: {key}, secret: $STORE}}"
@@ -365,9 +371,9 @@ def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(opened, monkeyp
         from moto import settings as moto_settings
 
         moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = float("inf")  # everybody may read what is public
-        assert asked(anon="true").fact("a/open.txt").bytes == 4
-        with pytest.raises(FarFault, match="it answers 403"):
-            asked(anon="true").fact("a/image+ü.fits")
+        assert asked(anon="true").fetch_facts("a/open.txt").bytes == 4
+        with pytest.raises(UpstreamError, match="it answers 403"):
+            asked(anon="true").fetch_facts("a/image+ü.fits")
 
 
 def test_where_a_bucket_is_asked():
@@ -378,14 +384,19 @@ def test_where_a_bucket_is_asked():
         ("s3://maps/x y/", {"endpoint_url": "https://s3.obs.example/"}, "https://s3.obs.example/maps/x%20y"),
     ):
         assert (
-            store(Root(address=address, options=options), secret=None, allow_private=False, seconds=1.0)._address
+            open_store(
+                FileRoot(address=address, options=options),
+                resolve_secret=None,
+                allow_private=False,
+                timeout_seconds=1.0,
+            )._address
             == host
         )
-    there = store(
-        Root(address="s3://maps", options={"endpoint_url": "http://169.254.169.254"}),
-        secret=None,
+    there = open_store(
+        FileRoot(address="s3://maps", options={"endpoint_url": "http://169.254.169.254"}),
+        resolve_secret=None,
         allow_private=False,
-        seconds=1.0,
+        timeout_seconds=1.0,
     )
-    with pytest.raises(FarFault, match="cannot be reached"):
-        there.fact("x")
+    with pytest.raises(UpstreamError, match="cannot be reached"):
+        there.fetch_facts("x")

@@ -12,12 +12,12 @@ from asking import Client
 from hidden_twins import crawled, told
 from test_releases import ids, write
 
-from hven.app._server.app import create
-from hven.ingest import ingest
+from hven.app._server.application import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import BindError, DescriptorError, ParamError
 from hven.site import Site
-from hven.site.auth import ANONYMOUS, OWNER, Reader
+from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
 from running import hven, until
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HESIOD = '[projects.hesiod]\ntitle = "HESIOD"\ndescription = "Galaxies in clusters"\ncontact = "anna@example.org"\nnews = "hesiod"\n'
-MEMBER = Reader(name="anna", groups=frozenset({"project:hesiod", "project:hesiod:reader"}))
+MEMBER = Principal(name="anna", groups=frozenset({"project:hesiod", "project:hesiod:reader"}))
 
 
 @contextmanager
@@ -37,11 +37,11 @@ def site(place: Path, more: str = "", *, access: str = "public", watch: bool = F
     for name, text in (("public/2026-01-01-a.md", "# For all"), ("2026-01-02-b.md", "# For members")):
         (place / "hesiod" / name).parent.mkdir(parents=True, exist_ok=True)
         (place / "hesiod" / name).write_text(f"{text}\n\nNews.")
-    with Site(settings.load(place), watch=watch) as made:
+    with Site(settings.load_settings(place), watch_for_changes=watch) as made:
         for name in ("stars", "psz2"):
-            ingest(made, name)
-        made.store.releases.add("R4", ["psz2"])
-        made.refresh()
+            ingest_collection(made, name)
+        made.store.releases.add_releases("R4", ["psz2"])
+        made.refresh_published_state()
         yield made
 
 
@@ -49,8 +49,8 @@ def site(place: Path, more: str = "", *, access: str = "public", watch: bool = F
 def test_who_sees_the_tables_of_a_project(tmp_path: Path, more: str, everybody: bool) -> None:
     with site(tmp_path, more) as here:
         for table, as_of in (("psz2.main", None), ("psz2_r4.main", None), ("psz2.main", "R4")):
-            assert ids(here, table, MEMBER, as_of) == ids(here, table, OWNER, as_of) == [1, 2, 3]
-            for who in (ANONYMOUS, Reader(name="bob", groups=frozenset({"project:other", "hesiod"}))):
+            assert ids(here, table, MEMBER, as_of) == ids(here, table, OWNER_PRINCIPAL, as_of) == [1, 2, 3]
+            for who in (ANONYMOUS_PRINCIPAL, Principal(name="bob", groups=frozenset({"project:other", "hesiod"}))):
                 if everybody:
                     assert ids(here, table, who, as_of) == [1, 2, 3]
                 else:
@@ -75,13 +75,13 @@ def test_a_policy_of_rows_holds_for_members(tmp_path: Path) -> None:
     with site(tmp_path, access="\"team = 'open' or team in groups\"") as here:
         for table in ("psz2.main", "psz2_r4.main"):
             assert ids(here, table, MEMBER) == [1]
-            assert ids(here, table, Reader(name="x", groups=MEMBER.groups | {"a"})) == [1, 2]
+            assert ids(here, table, Principal(name="x", groups=MEMBER.groups | {"a"})) == [1, 2]
             with pytest.raises(BindError):
                 ids(here, table)
         write(tmp_path, "psz2", access='"nothing = 1"', more="project: hesiod")
         path = tmp_path / "collections" / "psz2" / "psz2.yaml"
         path.write_text(path.read_text().replace("nothing", "team"))  # a number and a text: it cannot be bound
-        here.refresh()
+        here.refresh_published_state()
         with pytest.raises(BindError):
             ids(here, "psz2.main")
 
@@ -93,11 +93,11 @@ def test_a_descriptor_that_is_gone_or_cannot_be_read_opens_nothing(tmp_path: Pat
     text = path.read_text()
     for change in (lambda: path.write_text(f"{text}nonsense: 1\n"), path.unlink):
         change()
-        with Site(settings.load(tmp_path)) as here, pytest.raises(BindError):
+        with Site(settings.load_settings(tmp_path)) as here, pytest.raises(BindError):
             ids(here, "psz2.main")
     path.write_text(text)
     (tmp_path / "hven.toml").write_text("[projects.hesoid]\nopen = true\n")
-    with Site(settings.load(tmp_path)) as here, pytest.raises(BindError):
+    with Site(settings.load_settings(tmp_path)) as here, pytest.raises(BindError):
         ids(here, "psz2.main")
     assert (
         "psz2.yaml:3:10: there is no project 'hesiod'; did you mean 'hesoid'?"
@@ -108,16 +108,16 @@ def test_a_descriptor_that_is_gone_or_cannot_be_read_opens_nothing(tmp_path: Pat
 def test_members_without_a_project_are_a_fault(tmp_path: Path) -> None:
     write(tmp_path, access="members")
     with (
-        Site(settings.load(tmp_path)) as here,
+        Site(settings.load_settings(tmp_path)) as here,
         pytest.raises(DescriptorError, match="the collection has no project whose members"),
     ):
-        ingest(here, "psz2")
+        ingest_collection(here, "psz2")
 
 
 def test_members_come_and_go_with_their_grants(tmp_path: Path) -> None:
     with site(tmp_path, "listed = true") as here:
-        tokens = {name: here.store.users.add(name) for name in ("anna", "bob", "eve")}
-        client = Client(create(here))
+        tokens = {name: here.store.users.add_account(name) for name in ("anna", "bob", "eve")}
+        client = Client(create_application(here))
 
         def ask(name: str | None, path: str = "/projects/hesiod.json", method: str = "GET", **form: str):
             headers = {} if name is None else {"authorization": f"Bearer {tokens[name]}"}
@@ -186,13 +186,13 @@ def test_a_site_with_a_hidden_project_answers_as_one_without(tmp_path: Path) -> 
             place = tmp_path / name
             if name == "with":
                 here = stack.enter_context(site(place))
-                here.store.grants.add("member", subject="anna", object="hesiod", role="owner", by="owner")
+                here.store.grants.add_grant("member", subject="anna", object="hesiod", role="owner", actor="owner")
             else:
                 write(place, "stars")
-                here = stack.enter_context(Site(settings.load(place)))
-                ingest(here, "stars")
-            here.refresh()
-            both.append(Client(create(here)))
+                here = stack.enter_context(Site(settings.load_settings(place)))
+                ingest_collection(here, "stars")
+            here.refresh_published_state()
+            both.append(Client(create_application(here)))
             assert "/projects" not in both[-1].get("/").text
         answered, unlike = crawled((both[0], both[1]), part=3)
         assert not unlike

@@ -10,9 +10,9 @@ import pytest
 from asking import Client
 from made_stars import STARS, rows
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.model.errors import DescriptorError
-from hven.model.settings import load
+from hven.model.settings import load_settings
 from hven.site import Site
 from hven.testing.site import tiny_site
 
@@ -28,7 +28,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def client(site: Site, *proxies: str) -> Client:
     login = replace(site.settings.login, proxy_header="X-Remote-User", proxies=proxies)
     site.settings = replace(site.settings, login=login)
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 def test_its_own_proxy_is_believed(site: Site) -> None:
@@ -37,14 +37,14 @@ def test_its_own_proxy_is_believed(site: Site) -> None:
     answer = told.ask("GET", "/tap/tables", headers=mine)
     assert (answer.status, answer.headers["x-vo-authenticated"]) == (200, "anna")
     assert "private" in answer.headers["cache-control"]
-    assert [name for name, _ in site.store.users.all()] == ["anna"]
+    assert [name for name, _ in site.store.users.list_accounts()] == ["anna"]
     assert told.ask("PUT", "/tap/user_tables/list", body=CSV, headers=mine).status == 201
     evil = {**mine, "origin": "https://evil.example", "sec-fetch-site": "cross-site"}
     assert told.ask("DELETE", "/tap/user_tables/list", headers=evil).status == 401, "a foreign page makes a browser ask"
     assert "x-vo-authenticated" not in told.ask("GET", "/tap/tables", headers={"x-remote-user": " "}).headers
     for said in ("anna", "proxy anna", "Anna"):  # what was believed of the proxy a moment ago
         assert told.ask("GET", "/tap/tables", headers={"authorization": said}).status == 401, said
-    other = {"authorization": f"Bearer {site.store.users.add('bob')}"}
+    other = {"authorization": f"Bearer {site.store.users.add_account('bob')}"}
     assert told.ask("GET", "/tap/tables", headers={**mine, **other}).headers["x-vo-authenticated"] == "anna"
     assert told.ask("GET", "/tap/tables", headers=other).headers["x-vo-authenticated"] == "bob"
     for name in ("owner", "anonymous", "anna, bob", "a" * 100, "\u00e9", "anna@example.org"):
@@ -59,9 +59,12 @@ def test_others_are_not(site: Site, caplog: pytest.LogCaptureFixture) -> None:
             assert (answer.status, "only the site's proxy" in answer.text) == (401, True)
         assert told.get("/tap/tables").status == 200
     assert "is not believed" in caplog.text
-    assert site.store.users.all() == []
+    assert site.store.users.list_accounts() == []
     site.settings = replace(site.settings, login=replace(site.settings.login, proxy_header=None))
-    assert "x-vo-authenticated" not in Client(create(site)).ask("GET", "/", headers={"x-remote-user": "anna"}).headers
+    assert (
+        "x-vo-authenticated"
+        not in Client(create_application(site)).ask("GET", "/", headers={"x-remote-user": "anna"}).headers
+    )
 
 
 def test_a_header_that_is_sent_twice(site: Site) -> None:
@@ -84,4 +87,4 @@ def test_settings_that_cannot_be_meant(tmp_path: Path) -> None:
     ):
         (tmp_path / "hven.toml").write_text(f"[login]\n{line}\n")
         with pytest.raises(DescriptorError, match=why):
-            load(tmp_path, {})
+            load_settings(tmp_path, {})

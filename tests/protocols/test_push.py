@@ -17,13 +17,13 @@ import pytest
 from asking import Answer, Client
 from astropy.io import fits
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import DataError
 from hven.site import Site
-from hven.site.auth.local import give_token
-from hven.testing.site import site_with
+from hven.site.auth.local import create_personal_token
+from hven.testing.site import open_site_with_descriptor
 from made import prepared
 from shared import ROOT, shared
 
@@ -52,10 +52,10 @@ LINE = {"time": "2026-11-23T20:00:00", "observer": "Tycho", "seeing": 1.5}
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with site_with(tmp_path, NIGHT, {"other.csv": "n\n1\n"}) as found:
-        ingest(found, "night")
+    with open_site_with_descriptor(tmp_path, NIGHT, {"other.csv": "n\n1\n"}) as found:
+        ingest_collection(found, "night")
         for name in ("anna", "bob"):
-            found.store.users.add(name)
+            found.store.users.add_account(name)
         yield found
 
 
@@ -63,8 +63,12 @@ class Writer:
     """A client with a token."""
 
     def __init__(self, site: Site, name: str, scope: str = "all") -> None:
-        self.client = Client(create(site))
-        self.proof = {"authorization": f"Bearer {give_token(site.store, name, scope, 1, by=name)[1]}"} if name else {}
+        self.client = Client(create_application(site))
+        self.proof = (
+            {"authorization": f"Bearer {create_personal_token(site.store, name, scope, 1, created_by=name)[1]}"}
+            if name
+            else {}
+        )
 
     def __call__(self, method: str, path: str, given: Any = None, **headers: str) -> Answer:
         body = b"" if given is None else given if isinstance(given, bytes) else json.dumps(given).encode()
@@ -136,9 +140,9 @@ def test_who_may_write(site: Site, anna: Writer) -> None:
             assert (reading(method, path, given).status, count(anna)) == (403, 0)
         assert anna(method, path.replace("lines", "other"), given).status == 404
         assert bob(method, path.replace("night.lines", "no.such"), given).status == 404
-    place = site.settings.collections / "night" / "night.yaml"
+    place = site.settings.collections_directory / "night" / "night.yaml"
     place.write_text(NIGHT.replace("title: A night log", "title: A night log\naccess: private"))
-    site.look_at_files(), site.refresh()
+    site.check_files(), site.refresh_published_state()
     assert bob("POST", "/push/night.lines", LINE).status == 404, "there is no such table for him"
     assert anna("POST", "/push/night.lines", LINE).status == 201
 
@@ -155,9 +159,9 @@ def test_the_same_request_again(site: Site, anna: Writer) -> None:
     assert anna("DELETE", "/push/night.lines/2").status == 204
     fresh = anna("POST", "/push/night.lines", LINE)
     assert (json.loads(fresh.body)["ids"], count(anna)) == ([3], 2), "what was deleted meanwhile is written anew"
-    place = site.settings.collections / "night" / "night.yaml"
+    place = site.settings.collections_directory / "night" / "night.yaml"
     place.write_text(NIGHT.replace("[anna]", "[anna, bob]"))
-    site.look_at_files(), site.refresh()
+    site.check_files(), site.refresh_published_state()
     other = Writer(site, "bob")("POST", "/push/night.lines", LINE, idempotency_key="k1")
     assert (other.status, "ids" in other.text) == (409, False), "nobody is told what another one wrote"
     assert anna("PUT", "/push/night.lines/1", {"seeing": 7}, idempotency_key="p").status == 204
@@ -167,7 +171,7 @@ def test_the_same_request_again(site: Site, anna: Writer) -> None:
 
 
 def test_a_dry_run_writes_nothing(site: Site, anna: Writer) -> None:
-    before = site.store.pointers()
+    before = site.store.read_pointers()
     tried = anna("POST", "/push/night.lines?dry_run=true", LINE)
     told = json.loads(tried.body)
     assert (tried.status, told["report"]["dry_run"], told["report"]["changes"]["night.lines"]["added"]) == (
@@ -176,7 +180,7 @@ def test_a_dry_run_writes_nothing(site: Site, anna: Writer) -> None:
         1,
     )
     assert anna("POST", "/push/night.lines?dry_run=true", {**LINE, "seeing": 99}).status == 400
-    assert (site.store.pointers(), site.store.pushes.history("night.lines")) == (before, [])
+    assert (site.store.read_pointers(), site.store.pushes.list_pushes("night.lines")) == (before, [])
     assert anna("POST", "/push/night.lines?dry_run=perhaps", LINE).status == 400
 
 
@@ -262,12 +266,12 @@ GRANULES = b"""<?xml version="1.0"?>
 
 
 def test_calls_of_oidb(tmp_path: Path) -> None:
-    with site_with(tmp_path, OIDB) as first:
-        ingest(first, "oidb")
-        first.store.users.add("anna")
+    with open_site_with_descriptor(tmp_path, OIDB) as first:
+        ingest_collection(first, "oidb")
+        first.store.users.add_account("anna")
     told = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/howto/push.md").read_text(), re.DOTALL)
     (tmp_path / "hven.toml").write_text("\n".join(told))
-    with Site(settings.load(tmp_path)) as site:
+    with Site(settings.load_settings(tmp_path)) as site:
         anna, xml = Writer(site, "anna"), {"content_type": "application/xml", "accept": "application/xml"}
 
         def obscore() -> list[str]:
@@ -318,9 +322,9 @@ def test_calls_of_oidb(tmp_path: Path) -> None:
 def test_the_night_log_of_the_examples(tmp_path: Path) -> None:
     place = tmp_path / "site"
     shutil.copytree(prepared("23-night-log"), place)
-    with Site(settings.load(place)) as site:
-        ingest(site, "night")
-        site.store.users.add("tycho")
+    with Site(settings.load_settings(place)) as site:
+        ingest_collection(site, "night")
+        site.store.users.add_account("tycho")
         tycho = Writer(site, "tycho")
         given = re.findall(r"--json '(.*?)'", (place / "README.md").read_text())
         assert json.loads(tycho("POST", "/push/night.lines", given[0].encode()).body)["ids"] == [5]
@@ -379,25 +383,25 @@ tables:
 
 
 def test_tables_made_from_a_pushed_one_are_opened_empty_too(tmp_path: Path) -> None:
-    with site_with(tmp_path, LOG, {}) as site:
-        assert ingest(site, "night").rows == 0
+    with open_site_with_descriptor(tmp_path, LOG, {}) as site:
+        assert ingest_collection(site, "night").row_count == 0
         (tmp_path / "collections/later").mkdir()
         (tmp_path / "collections/later/later.yaml").write_text(DERIVED)
-        site.refresh()
-        assert ingest(site, "later").rows == 0
+        site.refresh_published_state()
+        assert ingest_collection(site, "later").row_count == 0
         (tmp_path / "collections/later/later.yaml").write_text(DERIVED.replace("night.observers", "tap_schema.tables WHERE 1 = 0").replace("observer", "table_name"))  # fmt: skip
-        site.refresh()
+        site.refresh_published_state()
         with pytest.raises(DataError, match="would be empty"):
-            ingest(site, "later")
+            ingest_collection(site, "later")
 
 
 def test_files_are_sent_to_their_place(tmp_path: Path) -> None:
     first, second, *_ = sorted(path for path in shared("data/interferometry/oifits").glob("*.fits") if oi_target(path))
-    with site_with(tmp_path, ARCHIVE, {"data/first.fits": first.read_bytes()}) as site:
-        ingest(site, "oidb")
-        site.store.users.add("anna")
+    with open_site_with_descriptor(tmp_path, ARCHIVE, {"data/first.fits": first.read_bytes()}) as site:
+        ingest_collection(site, "oidb")
+        site.store.users.add_account("anna")
         anna = Writer(site, "anna")
-        there = site.settings.collections / "oidb" / "data"
+        there = site.settings.collections_directory / "oidb" / "data"
 
         def counts() -> dict[str, int]:
             text = anna.client.get("/tap/sync", LANG="ADQL", QUERY="SELECT path, n FROM oidb.counts ORDER BY path", RESPONSEFORMAT="csv").text  # fmt: skip
@@ -438,7 +442,7 @@ def test_files_are_sent_to_their_place(tmp_path: Path) -> None:
             "2026/second.fits",
             "first.fits",
         ]
-        assert list((site.settings.var / "spool").iterdir()) == []
+        assert list((site.settings.var_directory / "spool").iterdir()) == []
         posted = anna("POST", "/push/oidb.files?filename=third.fits", first.read_bytes(), accept="application/xml")
         assert (posted.status, "<id>data/third.fits</id>" in posted.text) == (201, True)
         assert anna("POST", "/push/oidb.files?filename=third.fits", second.read_bytes()).status == 409, (
@@ -468,11 +472,11 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 def test_an_archive_is_its_files_or_nothing(tmp_path: Path) -> None:
     first, second, *_ = sorted(path for path in shared("data/interferometry/oifits").glob("*.fits") if oi_target(path))
-    with site_with(tmp_path, ARCHIVE, {"data/first.fits": first.read_bytes()}) as site:
-        ingest(site, "oidb")
-        site.store.users.add("anna")
+    with open_site_with_descriptor(tmp_path, ARCHIVE, {"data/first.fits": first.read_bytes()}) as site:
+        ingest_collection(site, "oidb")
+        site.store.users.add_account("anna")
         anna = Writer(site, "anna")
-        there = site.settings.collections / "oidb" / "data"
+        there = site.settings.collections_directory / "oidb" / "data"
         good = {"2026/b.fits": second.read_bytes(), "a.fits": first.read_bytes(), "__MACOSX/x": b"x", ".DS_Store": b"x"}
         name = "/push/oidb.files?filename=night.zip"
         made = anna("POST", name, zipped(good), content_type="application/zip", accept="application/xml")
@@ -504,7 +508,7 @@ def test_an_archive_is_its_files_or_nothing(tmp_path: Path) -> None:
         assert len(bomb) < 100_000
         assert anna("POST", name, bomb, content_type="application/zip").status == 413
         assert sorted(str(path) for path in there.rglob("*")) == before
-        assert list((site.settings.var / "spool").iterdir()) == []
+        assert list((site.settings.var_directory / "spool").iterdir()) == []
         history = json.loads(anna("GET", "/push/oidb.files").body)["history"]
         assert [one["rows"] for one in history] == [2, 2]
 
@@ -532,10 +536,10 @@ tables:
 
 
 def test_reports_tell_of_no_table_that_a_writer_may_not_know(site: Site, anna: Writer) -> None:
-    place = site.settings.collections / "secret"
+    place = site.settings.collections_directory / "secret"
     place.mkdir()
     (place / "secret.yaml").write_text(FOLLOWER)
-    ingest(site, "secret")
+    ingest_collection(site, "secret")
     made = anna("POST", "/push/night.lines", LINE)
     assert (made.status, [*json.loads(made.body)["report"]["changes"]]) == (201, ["night.lines", "night.other"])
     assert "secret" not in made.text
@@ -543,7 +547,7 @@ def test_reports_tell_of_no_table_that_a_writer_may_not_know(site: Site, anna: W
     assert (without.status, "secret" not in without.text) == (201, True), (
         "it keeps a row aside, which is its owner's to know"
     )
-    assert site.store.current()[1]["secret.counts"].snapshot.rows == 1
+    assert site.store.read_published_records()[1]["secret.counts"].snapshot.rows == 1
 
 
 def test_the_addresses_are_described(anna: Writer) -> None:

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import das2_streams
-from hven.services._pyramids import build, kept, pieces
-from hven.services._reductions import WIDTHS, binned, coarser, width
+from hven.services._pyramids import build_pyramid, iterate_bins, load_levels
+from hven.services._reductions import WIDTHS, choose_bin_width, reduce_bins, reduce_samples
 from shared import MORE, shared
 
 SECOND = 1_000_000
@@ -47,7 +47,7 @@ def test_a_bin_that_a_batch_begins_alone_has_its_mean() -> None:
     """The first batch has one sample of the bin, the next has the others, each of float32."""
     times = np.array([10, 11, 12, 13])
     spectra = np.array([[1.5, np.nan, -2.0], [2.5, np.nan, -1.0], [3.5, 8.0, np.nan], [4.5, np.nan, -3.0]], np.float32)
-    made = np.concatenate(list(binned(batches(times, {"spectra": spectra}, [1]), 10, ["spectra"])))
+    made = np.concatenate(list(reduce_samples(batches(times, {"spectra": spectra}, [1]), 10, ["spectra"])))
     np.testing.assert_array_equal(made["m spectra"], [[3.0, 8.0, -2.0]])
 
 
@@ -62,7 +62,7 @@ def test_bins_are_those_of_a_plain_loop(data: Any) -> None:
     step = data.draw(some.sampled_from([1, 2, 3, 10, 500]))
     cuts = data.draw(some.lists(some.integers(0, len(gaps)), max_size=4))
     made = np.concatenate(
-        list(binned(batches(times, {"line": line, "spectra": spectra}, cuts), step, ["line", "spectra"]))
+        list(reduce_samples(batches(times, {"line": line, "spectra": spectra}, cuts), step, ["line", "spectra"]))
     )
     for values, name, at in [(line, "line", 0), *((spectra[:, at], "spectra", at) for at in range(3))]:
         wanted = plain(times, values, step)
@@ -75,8 +75,8 @@ def test_bins_are_those_of_a_plain_loop(data: Any) -> None:
         if values is line:
             np.testing.assert_array_equal(made["l line"][:, at], low)
     for factor in (2, 5):
-        again = np.concatenate(list(coarser([made[:1], made[1:3], made[3:]], factor)))
-        direct = np.concatenate(list(binned(batches(times, {"line": line}, []), step * factor, ["line"])))
+        again = np.concatenate(list(reduce_bins([made[:1], made[1:3], made[3:]], factor)))
+        direct = np.concatenate(list(reduce_samples(batches(times, {"line": line}, []), step * factor, ["line"])))
         for name in ("number", "h line", "l line", "n line"):
             np.testing.assert_array_equal(again[name], direct[name])
 
@@ -85,7 +85,7 @@ def test_bins_are_those_of_a_plain_loop(data: Any) -> None:
     (5, 1.0, 5), (1, 1.0, None), (0, 1.0, None), (14.9, 1.0, 14.9), (47, 1.0, 45), (61, 1.0, 60), (3599, 1.0, 2700), (86_400 * 9, 1.0, 86_400 * 5), (29, 2.0, 29), (95, 2.0, 60),
 ])  # fmt: skip
 def test_widths_are_multiples_of_what_is_kept(asked: float, native: float, found: float | None) -> None:
-    made = width(int(asked * SECOND), native * SECOND)
+    made = choose_bin_width(int(asked * SECOND), native * SECOND)
     assert made == (None if found is None else found * SECOND)
     assert all(not high % low for low, high in pairwise(WIDTHS))
 
@@ -99,20 +99,20 @@ def test_peaks_of_windows_are_those_of_the_samples(tmp_path: Path) -> None:
     line[rng.random(many) < 0.01] = np.nan
     given = batches(times, {"line": line, "spectra": spectra}, list(range(0, many, 7001)))
     widths = [each for each in WIDTHS if 15 * SECOND <= each <= 86_400 * SECOND]
-    build(tmp_path, lambda *_: given, ["line", "spectra"], widths)
-    levels = kept(tmp_path)
+    build_pyramid(tmp_path, lambda *_: given, ["line", "spectra"], widths)
+    levels = load_levels(tmp_path)
     assert list(levels) == widths
     missed = 0
     for _ in range(2_000 if MORE == 1 else 100_000):
         first, last = np.sort(rng.integers(times[0], times[-1], 2))
         asked = int((last - first) // rng.integers(1, 1200))
-        step = width(asked, float(SECOND)) or 0
+        step = choose_bin_width(asked, float(SECOND)) or 0
         level = max((one for one in levels if step and not step % one), default=0)
         if not level:
             missed += 1
             continue
         low, high = first // step * step, -(-last // step) * step
-        shown = list(coarser(pieces(levels[level], level, int(low), int(high)), step // level))
+        shown = list(reduce_bins(iterate_bins(levels[level], level, int(low), int(high)), step // level))
         inside = slice(*np.searchsorted(times, (low, high)))
         if inside.start == inside.stop:
             assert not shown
@@ -134,7 +134,7 @@ def test_samples_are_reduced_as_das2c_does() -> None:
     given = batches(
         times - times[0], {name: each.astype(np.float32) for name, each in values.items()}, [97, 1000, 1001]
     )
-    bins = np.concatenate(list(binned(given, 10 * SECOND, list(values))))
+    bins = np.concatenate(list(reduce_samples(given, 10 * SECOND, list(values))))
     shown = np.column_stack([bins[f"m {name}"] for name in ("x", "y", "z", "mag")])
     assert len(bins) == 30
     assert (
@@ -147,8 +147,8 @@ def test_samples_are_reduced_as_das2c_does() -> None:
 
 
 def test_nothing_is_no_bin() -> None:
-    assert list(binned([], 10, ["line"])) == []
-    assert list(coarser([], 10)) == []
+    assert list(reduce_samples([], 10, ["line"])) == []
+    assert list(reduce_bins([], 10)) == []
     empty = batches(np.empty(0, np.int64), {"line": np.empty(0)}, [])
-    assert list(binned(empty, 10, ["line"])) == []
-    assert len(next(binned(batches(np.array([5]), {"line": np.array([1.0])}, []), 10, ["line"]))) == 1
+    assert list(reduce_samples(empty, 10, ["line"])) == []
+    assert len(next(reduce_samples(batches(np.array([5]), {"line": np.array([1.0])}, []), 10, ["line"]))) == 1

@@ -11,11 +11,11 @@ import pytest
 from asking import Client
 
 from clocks import Moved
-from hven.app._server.app import create
-from hven.ingest import ingest
+from hven.app._server.application import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from hven.site.store._grants import LOOK
+from hven.site.store._grants import POLL_INTERVAL_SECONDS
 from running import hven
 
 if TYPE_CHECKING:
@@ -57,25 +57,25 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, access=access))
         (folder / "rows.csv").write_text("id\n1\n2\n")
         (folder / "a.txt").write_text(f"words of {name}\n")
-    with Site(settings.load(place)) as made:
+    with Site(settings.load_settings(place)) as made:
         for name in ACCESS:
-            ingest(made, name)
+            ingest_collection(made, name)
     return place
 
 
 @pytest.fixture
 def here(place: Path) -> Iterator[Site]:
-    with Site(settings.load(place)) as made:
+    with Site(settings.load_settings(place)) as made:
         yield made
 
 
 @pytest.fixture
 def client(here: Site) -> Client:
-    return Client(create(here))
+    return Client(create_application(here))
 
 
 def come(client: Client, here: Site, name: str, **more: object) -> dict[str, str]:
-    _, secret = here.store.grants.add("referee", object=name, by="owner", secret=True, **more)  # type: ignore[arg-type]
+    _, secret = here.store.grants.add_grant("referee", object=name, actor="owner", with_secret=True, **more)  # type: ignore[arg-type]
     answer = client.ask("GET", f"/referee/{secret}")
     assert answer.status == 303
     assert answer.headers["location"] == f"http://vo.example/collections/{name}"
@@ -113,7 +113,7 @@ def test_one_collection_and_no_other(here: Site, client: Client, name: str) -> N
 
 
 def test_it_ends_at_its_second_and_when_it_is_taken_back(here: Site, client: Client, clock: Moved) -> None:
-    headers = come(client, here, "night", until=clock.stand() + 1.5)
+    headers = come(client, here, "night", expiry_time=clock.stand() + 1.5)
     clock.move(1.499)
     assert rows(client, "night.main", headers).split() == ["id", "1", "2"]
     clock.move(0.001)
@@ -121,7 +121,7 @@ def test_it_ends_at_its_second_and_when_it_is_taken_back(here: Site, client: Cli
     assert "1" not in rows(client, "night.main", headers).split()
     headers = come(client, here, "night")
     assert rows(client, "night.main", headers).split() == ["id", "1", "2"]
-    here.store.grants.end(headers["cookie"].partition("=")[2].partition(".")[0], by="owner")
+    here.store.grants.revoke_grant(headers["cookie"].partition("=")[2].partition(".")[0], actor="owner")
     assert "1" not in rows(client, "night.main", headers).split()
     for secret in ("x", "abc.def", headers["cookie"].partition("=")[2]):
         answer = client.ask("GET", f"/referee/{secret}")
@@ -166,7 +166,7 @@ def test_anonymised(
 def test_from_the_shell(place: Path, here: Site, client: Client, clock: Moved) -> None:
     soon = (datetime.now(UTC) + timedelta(days=2)).strftime("%Y-%m-%d")
     address = hven("referee", "add", "--site", place, "night", "--until", soon, "--anonymous").stdout.strip()
-    path = address.removeprefix(here.settings.url)
+    path = address.removeprefix(here.settings.site_url)
     assert path.startswith("/referee/")
     assert client.ask("GET", path).status == 303
     (listed,) = [
@@ -176,7 +176,7 @@ def test_from_the_shell(place: Path, here: Site, client: Client, clock: Moved) -
     assert listed["anonymous"] == "yes"
     assert path.rpartition(".")[2] not in hven("referee", "list", "--site", place).stdout
     assert "is none any more" in hven("referee", "end", "--site", place, listed["id"]).stdout
-    clock.move(LOOK)  # another process sees it then
+    clock.move(POLL_INTERVAL_SECONDS)  # another process sees it then
     assert client.ask("GET", path).status == 404
     told = json.loads(hven("audit", "--site", place, "--object", "night", "--most", 2, "--json").stdout)
     assert [one["what"] for one in told] == ["referee ended", "referee given"]

@@ -14,11 +14,11 @@ import pytest
 from asking import Client
 
 from hapi_world import Answer, HapiWorld, serving
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from hven.sources import _turns
+from hven.sources import _rate_limiting
 
 DESCRIPTOR = """\
 collection: far
@@ -41,16 +41,16 @@ def world() -> HapiWorld:
 
 @pytest.fixture
 def client(world: HapiWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    monkeypatch.setattr(_turns, "PAUSE", 0.0)
+    monkeypatch.setattr(_rate_limiting, "FIRST_PAUSE_SECONDS", 0.0)
     with serving(world) as url:
         folder = tmp_path / "collections/far"
         folder.mkdir(parents=True)
         (tmp_path / "hven.toml").write_text("allow_private = true\n")
         (folder / "far.yaml").write_text(DESCRIPTOR.format(url=url))
-        with Site(settings.load(tmp_path), watch=False) as site:
-            assert ingest(site, "far").rows == 1
+        with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
+            assert ingest_collection(site, "far").row_count == 1
             assert not [endpoint for endpoint, _ in world.asked if endpoint == "data"]
-            yield Client(create(site))
+            yield Client(create_application(site))
 
 
 def test_its_samples_are_those_that_the_server_has_now(client: Client, world: HapiWorld) -> None:

@@ -10,13 +10,13 @@ import pytest
 from asking import Client
 
 from hven import query
-from hven.app._server.app import create
-from hven.ingest import ingest
+from hven.app._server.application import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
-from hven.model.errors import BindError, Conflict, NotFound, ParamError, UsageError
+from hven.model.errors import BindError, ConflictError, NotFoundError, ParamError, UsageError
 from hven.site import Site
-from hven.site.auth import ANONYMOUS, OWNER, Reader
-from hven.site.store import Store
+from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
+from hven.site.store import StateStore
 from running import hven
 
 if TYPE_CHECKING:
@@ -58,19 +58,19 @@ def site(place: Path, **said: str) -> Iterator[Site]:
     """A site whose two collections have a release R4, and psz2 newer rows."""
     for name in ("psz2", "szcat"):
         write(place, name, **said)
-    with Site(settings.load(place)) as made:
+    with Site(settings.load_settings(place)) as made:
         for name in ("psz2", "szcat"):
-            ingest(made, name)
-        made.store.releases.add("R4", ["psz2", "szcat"], "the fourth")
+            ingest_collection(made, name)
+        made.store.releases.add_releases("R4", ["psz2", "szcat"], "the fourth")
         write(place, rows=ROWS + "4,open\n", **said)
-        ingest(made, "psz2")
-        made.refresh()
+        ingest_collection(made, "psz2")
+        made.refresh_published_state()
         yield made
 
 
-def ids(here: Site, table: str, who: Reader = ANONYMOUS, as_of: str | None = None) -> list[Any]:
-    with query.run(f"SELECT id FROM {table} ORDER BY id", who, site=here, as_of=as_of) as result:
-        return [value for batch in result.batches() for value in batch.column(0).to_pylist()]
+def ids(here: Site, table: str, who: Principal = ANONYMOUS_PRINCIPAL, as_of: str | None = None) -> list[Any]:
+    with query.run_query(f"SELECT id FROM {table} ORDER BY id", who, site=here, as_of=as_of) as result:
+        return [value for batch in result.iterate_batches() for value in batch.column(0).to_pylist()]
 
 
 def test_a_release_is_a_schema_and_a_moment(tmp_path: Path) -> None:
@@ -79,32 +79,32 @@ def test_a_release_is_a_schema_and_a_moment(tmp_path: Path) -> None:
         assert ids(here, "psz2_r4.main") == [1, 2, 3]
         assert ids(here, "psz2.main", as_of="R4") == ids(here, "psz2.main", as_of="latest") == [1, 2, 3]
         assert ids(here, "szcat_r4.main", as_of=None) == [1, 2, 3]
-        here.store.releases.add("R6.1", ["psz2"])
-        here.refresh()
+        here.store.releases.add_releases("R6.1", ["psz2"])
+        here.refresh_published_state()
         assert ids(here, "psz2_r6_1.main") == ids(here, "psz2.main", as_of="latest") == [1, 2, 3, 4]
         joined = "psz2_r4.main AS a RIGHT JOIN psz2.main AS b USING (id)"
         assert ids(here, joined) == [1, 2, 3, 4]
         tables = "TAP_SCHEMA.tables WHERE schema_name LIKE 'psz2%'"
-        with query.run(f"SELECT table_name FROM {tables}", site=here) as result:
-            names = {row["table_name"] for batch in result.batches() for row in batch.to_pylist()}
+        with query.run_query(f"SELECT table_name FROM {tables}", site=here) as result:
+            names = {row["table_name"] for batch in result.iterate_batches() for row in batch.to_pylist()}
         assert names == {
             f"{schema}.{table}" for schema in ("psz2", "psz2_r4", "psz2_r6_1") for table in ("main", "seen")
         }
-        with query.run(
+        with query.run_query(
             "SELECT target_table FROM TAP_SCHEMA.keys WHERE from_table = 'psz2_r4.seen'", site=here
         ) as result:
-            assert result.table().to_pylist() == [{"target_table": "psz2_r4.main"}]
+            assert result.read_table().to_pylist() == [{"target_table": "psz2_r4.main"}]
         with pytest.raises(ParamError, match=r"szcat\.main is no part of the release R6\.1; ask it without ASOF"):
             ids(here, "szcat.main", as_of="R6.1")
-        client = Client(create(here))
+        client = Client(create_application(here))
         assert "psz2_r4.main" in client.get("/tap/tables").text
         assert client.get("/changes/psz2_r4.main").status == client.get("/cone/psz2_r4.main").status == 404
 
 
 def test_a_name_without_a_schema_is_that_of_now(tmp_path: Path) -> None:
     with site(tmp_path) as here:
-        here.store.remove("szcat")
-        here.refresh()
+        here.store.unpublish_collection("szcat")
+        here.refresh_published_state()
         assert ids(here, "main") == [1, 2, 3, 4]
         with pytest.raises(BindError):  # who took the collection away meant its releases, too
             ids(here, "szcat_r4.main")
@@ -114,13 +114,13 @@ def test_the_rows_of_a_release_stay(tmp_path: Path) -> None:
     with site(tmp_path) as here:
         for number in range(5, 9):
             write(tmp_path, rows=f"{ROWS}{number},x\n")
-            ingest(here, "psz2")
-        here.engines.drop(here.store.prune("psz2", 1))
-        here.refresh()
+            ingest_collection(here, "psz2")
+        here.engines.drop_snapshots(here.store.prune_snapshots("psz2", 1))
+        here.refresh_published_state()
         assert ids(here, "psz2_r4.main") == [1, 2, 3]
-        here.store.releases.remove("R4", ["psz2"])
-        here.engines.drop(here.store.prune("psz2", 1))
-        here.refresh()
+        here.store.releases.remove_label("R4", ["psz2"])
+        here.engines.drop_snapshots(here.store.prune_snapshots("psz2", 1))
+        here.refresh_published_state()
         with pytest.raises(BindError):
             ids(here, "psz2_r4.main")
         assert ids(here, "szcat_r4.main") == [1, 2, 3]
@@ -128,65 +128,66 @@ def test_the_rows_of_a_release_stay(tmp_path: Path) -> None:
 
 def test_policies_of_now_hold_for_releases(tmp_path: Path) -> None:
     with site(tmp_path, access="\"team = 'open' or team in groups\"") as here:
-        anna = Reader(name="anna", groups=frozenset({"a"}))
+        anna = Principal(name="anna", groups=frozenset({"a"}))
         for table, as_of in (("psz2_r4.main", None), ("psz2.main", "R4")):
             assert ids(here, table, as_of=as_of) == [1]
             assert ids(here, table, anna, as_of=as_of) == [1, 2]
-            assert ids(here, table, OWNER, as_of=as_of) == [1, 2, 3]
+            assert ids(here, table, OWNER_PRINCIPAL, as_of=as_of) == [1, 2, 3]
         write(tmp_path, access="\"team = 'b'\"")
-        here.refresh()
+        here.refresh_published_state()
         assert ids(here, "psz2_r4.main") == ids(here, "psz2.main", as_of="R4") == [3]
         write(tmp_path, access="private")
-        here.refresh()
+        here.refresh_published_state()
         for table, as_of in (("psz2_r4.main", None), ("psz2.main", "R4")):
             with pytest.raises(BindError, match=r"no table"):
                 ids(here, table, as_of=as_of)
-            assert ids(here, table, OWNER, as_of=as_of) == [1, 2, 3]
+            assert ids(here, table, OWNER_PRINCIPAL, as_of=as_of) == [1, 2, 3]
 
 
 def test_a_release_of_what_a_reader_does_not_see_is_none(tmp_path: Path) -> None:
     with site(tmp_path) as here:
-        here.store.releases.add("secret", ["szcat"])
+        here.store.releases.add_releases("secret", ["szcat"])
         text = (tmp_path / "collections" / "szcat" / "szcat.yaml").read_text()
         (tmp_path / "collections" / "szcat" / "szcat.yaml").write_text(
             text.replace("access: public", "access: private").replace(
                 "title: Clusters", "title: Clusters\naccess: private"
             )
         )
-        here.refresh()
+        here.refresh_published_state()
         with pytest.raises(ParamError, match="'secret' is no time, and no snapshot"):
             ids(here, "psz2.main", as_of="secret")
         with pytest.raises(BindError):
             ids(here, "szcat.main", as_of="R4")
-        assert ids(here, "szcat.main", OWNER, as_of="secret") == [1, 2, 3]
+        assert ids(here, "szcat.main", OWNER_PRINCIPAL, as_of="secret") == [1, 2, 3]
 
 
 def test_labels(tmp_path: Path) -> None:
-    with closing(Store(tmp_path)) as store:
+    with closing(StateStore(tmp_path)) as store:
         for label in ("latest", "", "a b", "a/b", "x" * 41, "list", "\u00fc"):
             with pytest.raises(UsageError, match="is no label of a release; at most 40 letters"):
-                store.releases.add(label, ["psz2"])
+                store.releases.add_releases(label, ["psz2"])
 
 
 def test_a_release_never_changes(tmp_path: Path) -> None:
     with site(tmp_path) as here:
-        with pytest.raises(Conflict, match="psz2 has a release 'R4' already"):
-            here.store.releases.add("r4", ["psz2"])
-        with pytest.raises(NotFound, match="nothing of 'none' is published"):
-            here.store.releases.add("R5", ["psz2", "none"])
-        assert [one.label for one in here.store.releases.all("psz2")] == ["R4"]
-        with pytest.raises(NotFound, match="psz2 has no release 'R5'"):
-            here.store.releases.remove("R5", ["psz2"])
+        with pytest.raises(ConflictError, match="psz2 has a release 'R4' already"):
+            here.store.releases.add_releases("r4", ["psz2"])
+        with pytest.raises(NotFoundError, match="nothing of 'none' is published"):
+            here.store.releases.add_releases("R5", ["psz2", "none"])
+        assert [one.label for one in here.store.releases.list_releases("psz2")] == ["R4"]
+        with pytest.raises(NotFoundError, match="psz2 has no release 'R5'"):
+            here.store.releases.remove_label("R5", ["psz2"])
 
 
 def test_a_collection_of_the_name_of_a_release_goes_first(tmp_path: Path) -> None:
     with site(tmp_path) as here:
         write(tmp_path, "psz2_r4", rows="id,team\n9,x\n")
-        ingest(here, "psz2_r4")
+        ingest_collection(here, "psz2_r4")
         assert ids(here, "psz2_r4.main") == [9]
         assert ids(here, "psz2.main", as_of="R4") == [1, 2, 3]
         assert (
-            "release R4 of psz2 is asked by ASOF=R4 alone: there is another schema psz2_r4" in here.current().problems
+            "release R4 of psz2 is asked by ASOF=R4 alone: there is another schema psz2_r4"
+            in here.get_published_state().problems
         )
 
 
@@ -221,14 +222,14 @@ def test_files_of_a_release_stay_at_their_addresses(tmp_path: Path) -> None:
     folder = tmp_path / "collections" / "psz2"
     for name in ("same", "old", "new"):
         (folder / f"{name}.txt").write_text(name)
-    with Site(settings.load(tmp_path)) as here:
-        ingest(here, "psz2")
-        here.store.releases.add("R4", ["psz2"])
+    with Site(settings.load_settings(tmp_path)) as here:
+        ingest_collection(here, "psz2")
+        here.store.releases.add_releases("R4", ["psz2"])
         (folder / "psz2.yaml").write_text((folder / "psz2.yaml").read_text().replace("*.txt", "[sn]*.txt"))
         (folder / "new.txt").write_text("newer")
-        ingest(here, "psz2")
-        here.refresh()
-        client = Client(create(here))
+        ingest_collection(here, "psz2")
+        here.refresh_published_state()
+        client = Client(create_application(here))
         for path in ("psz2/files/old.txt", "psz2_r4/files/old.txt"):  # published no more, but a release has it
             answer = client.get(f"/collections/{path}")
             assert (answer.status, answer.text) == (200, "old")
@@ -244,9 +245,9 @@ def test_files_of_a_release_stay_at_their_addresses(tmp_path: Path) -> None:
 
 def test_the_page_of_a_table_lists_its_releases(tmp_path: Path) -> None:
     with site(tmp_path) as here:
-        here.store.releases.add("R6", ["psz2"])
-        here.refresh()
-        client = Client(create(here))
+        here.store.releases.add_releases("R6", ["psz2"])
+        here.refresh_published_state()
+        client = Client(create_application(here))
         now, old, new = (client.get(f"/collections/{name}/main").text for name in ("psz2", "psz2_r4", "psz2_r6"))
         assert "/collections/psz2_r4/main" in now
         assert "/collections/psz2_r6/main" in now
@@ -256,5 +257,5 @@ def test_the_page_of_a_table_lists_its_releases(tmp_path: Path) -> None:
         (tmp_path / "collections" / "psz2" / "psz2.yaml").write_text(
             DESCRIPTOR.format(name="psz2", access="private", more="access: private")
         )
-        here.refresh()
+        here.refresh_published_state()
         assert {client.get(f"/collections/{name}/main").status for name in ("psz2", "psz2_r4", "psz2_r6")} == {404}

@@ -20,13 +20,13 @@ from astropy.io import fits
 from rights_matrix import routes
 
 from clocks import Moved
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.jobs import declared
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.jobs import declared_types
 from hven.jobs._worker import run_next
-from hven.jobs.keeper import Keeper
+from hven.jobs.job_supervisor import JobSupervisor
 from hven.model import settings
-from hven.portal._explore.baskets import Basket, Part
+from hven.portal._explore.baskets import Basket, BasketPart
 from hven.site import Site
 from hven.site.auth import session
 from hven.site.store._database import metadata
@@ -104,7 +104,9 @@ class World:
         return {"authorization": f"Bearer {self.tokens[name]}"}
 
     def invite(self, collection: str, until: float | None = None) -> dict[str, str]:
-        _, secret = self.site.store.grants.add("referee", object=collection, by="owner", secret=True, until=until)
+        _, secret = self.site.store.grants.add_grant(
+            "referee", object=collection, actor="owner", with_secret=True, expiry_time=until
+        )
         came = self.client.ask("GET", f"/referee/{secret}")
         assert came.status == 303
         return {"cookie": came.headers["set-cookie"].partition(";")[0]}
@@ -152,15 +154,15 @@ class Loser:
 
 def _take(kind: str, subject: str) -> Callable[[World, Mapping[str, str]], object]:
     def lose(world: World, _: Mapping[str, str]) -> None:
-        for one in world.site.store.grants.all(kind, subject=subject):
-            world.site.store.grants.end(one.id, by="owner")
+        for one in world.site.store.grants.list_grants(kind, subject=subject):
+            world.site.store.grants.revoke_grant(one.id, actor="owner")
 
     return lose
 
 
 def _give(kind: str, subject: str, **more: object) -> Callable[[World], dict[str, str]]:
     def begin(world: World) -> dict[str, str]:
-        world.site.store.grants.add(kind, subject=subject, by="owner", **more)  # type: ignore[arg-type]
+        world.site.store.grants.add_grant(kind, subject=subject, actor="owner", **more)  # type: ignore[arg-type]
         return world.account(subject)
 
     return begin
@@ -174,7 +176,7 @@ def _leave_group(world: World, _: Mapping[str, str]) -> None:
 LOSERS = (
     Loser(
         "a referee whose invitation was ended", "zqpriv", lambda world: world.invite("zqpriv"),
-        lambda world, headers: world.site.store.grants.end(ending(headers), by="owner"),
+        lambda world, headers: world.site.store.grants.revoke_grant(ending(headers), actor="owner"),
     ),
     Loser(
         "a referee of a project's collection whose time is over", "zqteam",
@@ -182,11 +184,11 @@ LOSERS = (
     ),
     Loser(
         "a referee of rows with a policy", "zqnight", lambda world: world.invite("zqnight"),
-        lambda world, headers: world.site.store.grants.end(ending(headers), by="owner"),
+        lambda world, headers: world.site.store.grants.revoke_grant(ending(headers), actor="owner"),
     ),
     Loser(
         "a referee who is logged in, too", "zqpriv", lambda world: {**world.invite("zqpriv"), **world.account("karl")},
-        lambda world, headers: world.site.store.grants.end(ending(headers), by="owner"), "karl",
+        lambda world, headers: world.site.store.grants.revoke_grant(ending(headers), actor="owner"), "karl",
     ),
     Loser(
         "a member who left the project", "zqteam", _give("member", "hana", object="hesiod", role="reader"), _take("member", "hana"), "hana",
@@ -197,11 +199,11 @@ LOSERS = (
     ),
     Loser(
         "an account that was removed", "zqnight", lambda world: world.account("mia"),
-        lambda world, _: world.site.store.users.remove("mia"), "mia",
+        lambda world, _: world.site.store.users.remove_account("mia"), "mia",
     ),
     Loser(
         "an account whose token was renewed", "zqnight", lambda world: world.account("mia"),
-        lambda world, _: world.site.store.users.renew("mia"), "mia",
+        lambda world, _: world.site.store.users.renew_token("mia"), "mia",
     ),
 )  # fmt: skip
 
@@ -302,24 +304,24 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         header = fits.Header({"CTYPE1": "RA---TAN", "CRVAL1": 10.0, "CRPIX1": 4.0, "CDELT1": -0.01, "CTYPE2": "DEC--TAN", "CRVAL2": 20.0, "CRPIX2": 4.0, "CDELT2": 0.01, "OBJECT": f"sesame {name}"})  # fmt: skip
         for word in ("one", "two"):
             fits.PrimaryHDU(np.ones((8, 8), "f4"), header).writeto(folder / "data" / f"{word}.fits")
-    with Site(settings.load(directory), watch=False) as site:
+    with Site(settings.load_settings(directory), watch_for_changes=False) as site:
         for name in ACCESS:
-            report = ingest(site, name)
+            report = ingest_collection(site, name)
             assert report.published, report.error
     return directory
 
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "LONGEST", 0.0)  # wrong proof is answered late
+    monkeypatch.setattr(session, "MAX_DELAY_SECONDS", 0.0)  # wrong proof is answered late
 
 
 @pytest.fixture
 def world(filled: Path, tmp_path: Path, clock: Moved) -> Iterator[World]:
     shutil.copytree(filled, tmp_path / "site", symlinks=True)
-    with Site(settings.load(tmp_path / "site"), watch=True) as site:
-        tokens = {name: site.store.users.add(name) for name in ("karl", "hana", "mia", "gerd", "sven", "olga")}
-        made = World(site, Client(create(site)), clock, tokens)
+    with Site(settings.load_settings(tmp_path / "site"), watch_for_changes=True) as site:
+        tokens = {name: site.store.users.add_account(name) for name in ("karl", "hana", "mia", "gerd", "sven", "olga")}
+        made = World(site, Client(create_application(site)), clock, tokens)
         made.strangers = {
             "nobody": {},
             "an account without rights": made.account("sven"),
@@ -336,7 +338,7 @@ def shown(answer: Answer, word: str) -> str:
 
 def of_job(world: World, line: Line, ident: str) -> list[str]:
     """List all addresses of a job: the routes of the application, filled with all that it has."""
-    job = world.site.store.jobs.one(ident)
+    job = world.site.store.jobs.get_job(ident)
     holes = {"parameters": [name for name, _ in job.parameters] or ["QUERY"], "results": [one["id"] for one in job.results] or ["result"]}  # fmt: skip
     found = []
     for path in sorted(routes(world.site)):
@@ -348,7 +350,7 @@ def of_job(world: World, line: Line, ident: str) -> list[str]:
 
 
 def test_every_kind_has_a_line(world: World) -> None:
-    assert set(declared.offered(world.site.settings)) == set(JOBS), "a job type without a line in JOBS"
+    assert set(declared_types.load_all_job_types(world.site.settings)) == set(JOBS), "a job type without a line in JOBS"
     assert set(metadata.tables) == set(STORE), "a table of the store without a line in STORE"
     paths = {path.partition("/{job}")[0] for path in routes(world.site) if "{job}" in path}
     assert paths == {line.path for line in JOBS.values()}, "a list of jobs without a line in JOBS"
@@ -383,7 +385,7 @@ def test_a_job_ends_with_the_right_by_which_it_was_made(world: World, loser: Los
     world.run_jobs()
     jobs = [Made(kind, ident, of_job(world, JOBS[kind], ident)) for kind, ident in idents]
     for one in jobs:
-        line, job = JOBS[one.kind], world.site.store.jobs.one(one.ident)
+        line, job = JOBS[one.kind], world.site.store.jobs.get_job(one.ident)
         assert job.owner == (loser.account or f"invitation:{ending(headers)}")
         assert world.ask(f"{line.path}/{one.ident}", headers).status == 200
         assert one.ident in world.ask(line.path, headers).text
@@ -418,11 +420,11 @@ def test_a_job_ends_with_the_right_by_which_it_was_made(world: World, loser: Los
             assert one.ident not in page.text or own, who
     for one in jobs:
         if not loser.account:
-            Keeper(world.site.settings, workers=0, idle=1.0, parent=None)._sweep()
-            assert not (world.site.settings.kept / "jobs" / one.ident).exists()
+            JobSupervisor(world.site.settings, worker_limit=0, idle_seconds=1.0, parent_pid=None)._delete_expired()
+            assert not (world.site.settings.data_directory / "jobs" / one.ident).exists()
         elif not (gone or renewed):
             assert world.ask(f"{JOBS[one.kind].path}/{one.ident}", headers, "DELETE").status == 303, "its owner may"
-        assert world.site.store.jobs.known([one.ident]) == (set() if not renewed else {one.ident})
+        assert world.site.store.jobs.select_existing([one.ident]) == (set() if not renewed else {one.ident})
 
 
 @pytest.mark.parametrize("loser", [one for one in LOSERS if "removed" not in one.name and "renewed" not in one.name], ids=lambda one: one.name)  # fmt: skip
@@ -432,8 +434,8 @@ def test_a_job_that_waits_runs_with_the_rights_of_then(world: World, loser: Lose
     world.lose(loser, headers)
     world.run_jobs()
     for kind, ident in jobs.items():
-        job = world.site.store.jobs.one(ident)
-        files = [path for path in (world.site.settings.kept / "jobs" / ident).glob("**/*") if path.is_file()]
+        job = world.site.store.jobs.get_job(ident)
+        files = [path for path in (world.site.settings.data_directory / "jobs" / ident).glob("**/*") if path.is_file()]
         shows = [path for path in files if f"sesame {loser.collection}".encode() in path.read_bytes()]
         assert not shows or kind == "echo"
         if not loser.account and kind != "echo":
@@ -442,7 +444,7 @@ def test_a_job_that_waits_runs_with_the_rights_of_then(world: World, loser: Lose
 
 
 def test_what_the_owner_needs_no_right_for_stays_theirs(world: World) -> None:
-    world.site.store.grants.add("member", subject="hana", object="hesiod", role="reader", by="owner")
+    world.site.store.grants.add_grant("member", subject="hana", object="hesiod", role="reader", actor="owner")
     headers = world.account("hana")
     for line, params in ((JOBS["tap"], _query("free")), (JOBS["soda"], {"TABLE": "free.main", "ID": "one", "CIRCLE": "10 20 1"})):  # fmt: skip
         made = world.ask(line.path, headers, "POST", urlencode({**params, "PHASE": "RUN"}))
@@ -465,13 +467,13 @@ def test_a_job_of_nobody_closes_with_its_table(world: World, kind: str, access: 
     place = world.site.settings.directory / "collections" / "free" / "free.yaml"
     before = place.read_text()
     place.write_text(DESCRIPTOR.format(name="free", access=access, level=""))
-    world.site.refresh()
+    world.site.refresh_published_state()
     for address in (there, f"{line.path}/{ident}", f"/jobs/shown/download?job={ident}"):
         answer = world.ask(address, {})
         assert answer.status == 403, address
         assert not shown(answer, "free")
     place.write_text(before)
-    world.site.refresh()
+    world.site.refresh_published_state()
     assert shown(world.ask(there, {}), "free"), "it is open again"
 
 
@@ -485,7 +487,7 @@ def test_a_persistent_address_closes_with_its_table(world: World) -> None:
     place = world.site.settings.directory / "collections" / "free" / "free.yaml"
     for access in ("access: private", "access: \"'spica' in groups\""):
         place.write_text(DESCRIPTOR.format(name="free", access=access, level=""))
-        world.site.refresh()
+        world.site.refresh_published_state()
         for rest in ("", ".json", "/rows"):
             answer = world.ask(f"{address}{rest}", {})
             if (rest, access) == ("/rows", "access: \"'spica' in groups\""):
@@ -522,10 +524,10 @@ def test_own_tables_are_their_owners(world: World) -> None:
     for who in world.strangers.values():
         for asked in ("/tap/user_tables/mine", f"/tap/sync?{urlencode({**query, 'QUERY': 'SELECT * FROM tap_user.mine'})}"):  # fmt: skip
             assert "mine alone" not in world.ask(asked, who).text
-    world.site.store.users.remove("hana")
+    world.site.store.users.remove_account("hana")
     world.clock.move(1.0)
     assert world.ask(address, hana).status == 401
-    assert world.site.store.user_tables.of("hana") == []
+    assert world.site.store.user_tables.list_owner_tables("hana") == []
     referee = world.invite("zqpriv")
     refused = world.ask("/tap/user_tables/mine", referee, "PUT", "id\none\n", content_type="text/csv")
     assert refused.status == 401, "tables are kept for accounts"
@@ -534,8 +536,12 @@ def test_own_tables_are_their_owners(world: World) -> None:
 @pytest.mark.parametrize("loser", LOSERS[:7], ids=lambda one: one.name)
 def test_a_basket_shows_what_its_reader_may_see(world: World, loser: Loser) -> None:
     headers = loser.begin(world)
-    basket = Basket(parts=(Part(of=f"{loser.collection}/main", lines=(('["one"]',),), searches=("note=*sesame*",)),))
-    addresses = [f"/basket/{basket.inline()}", *(f"/basket/{basket.inline()}/{rest}" for rest in ("files?_as=links", f"table?_of={quote(loser.collection)}/main&_as=csv"))]  # fmt: skip
+    basket = Basket(
+        parts=(
+            BasketPart(table_path=f"{loser.collection}/main", row_keys=(('["one"]',),), searches=("note=*sesame*",)),
+        )
+    )
+    addresses = [f"/basket/{basket.to_inline_token()}", *(f"/basket/{basket.to_inline_token()}/{rest}" for rest in ("files?_as=links", f"table?_of={quote(loser.collection)}/main&_as=csv"))]  # fmt: skip
     assert shown(world.ask(addresses[-1], headers), loser.collection)
     world.lose(loser, headers)
     for who, these in {"themself": headers, **world.strangers}.items():
@@ -580,7 +586,7 @@ def test_every_directory_of_kept_things_has_a_line(world: World) -> None:
         world.ask(line.path, headers, "POST", urlencode({**line.params(world, "zqnight", headers), "PHASE": "RUN"}))
     world.run_jobs()
     world.ask("/collections/zqnight/preview/data/one.fits", headers)
-    world.ask("/basket", headers, "POST", urlencode({"ADD": Basket(parts=(Part(of="free/main", lines=(('["one"]',),)),)).text()}))  # fmt: skip
-    places = {world.site.settings.kept, world.site.settings.var}
+    world.ask("/basket", headers, "POST", urlencode({"ADD": Basket(parts=(BasketPart(table_path="free/main", row_keys=(('["one"]',),)),)).to_text()}))  # fmt: skip
+    places = {world.site.settings.data_directory, world.site.settings.var_directory}
     found = {path.name for place in places for path in place.iterdir()} - {place.name for place in places}
     assert found <= set(KEPT), f"directories without a line in KEPT: {sorted(found - set(KEPT))}"

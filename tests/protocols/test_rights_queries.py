@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 from rights_queries import alike, twins
 
-from hven.engines.postgres.settings import Postgres
+from hven.engines.postgres.settings import PostgresSettings
 from postgres import server, sphere
 
 # other queries each time at home, the same in CI; HVEN_SEED repeats those of a run
@@ -29,9 +29,11 @@ def test_tables_with_hidden_rows_answer_as_without_them(tmp_path: Path) -> None:
 @pytest.mark.outside
 def test_the_same_of_postgres(tmp_path: Path) -> None:
     # small tables, too: the first queries are before a copy is there, the others behind
-    with server() as address, mock.patch("hven.engines.postgres.reach.LEAST", 0):
+    with server() as address, mock.patch("hven.engines.postgres.accessible_copies.MIN_COPIED_ROWS", 0):
         sphere(f"postgresql://{address}")
-        where = {name: Postgres(url=f"postgresql://{address}", namespace=name) for name in ("without", "hiding")}
+        where = {
+            name: PostgresSettings(url=f"postgresql://{address}", namespace=name) for name in ("without", "hiding")
+        }
         with twins(tmp_path, engine=lambda _: "postgres", brought=lambda name: {"postgres": where[name]}) as sites:
             kinds = Counter(alike(sites, seed) for seed in range(FIRST, FIRST + 60))
     assert kinds["rows"] > 8, kinds

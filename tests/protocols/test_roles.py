@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 import pytest
 from asking import Client
 
-from hven.app._server.app import create
-from hven.ingest import ingest
+from hven.app._server.application import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from made import prepared
@@ -30,10 +30,14 @@ Served = tuple[Site, Client, dict[str, str]]
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     place = tmp_path_factory.mktemp("roles") / "site"
     shutil.copytree(prepared("17-roles"), place)
-    with Site(settings.load(place)) as made:
+    with Site(settings.load_settings(place)) as made:
         for name in ("people", "spica"):
-            ingest(made, name)
-        yield made, Client(create(made)), {name: made.store.users.add(name) for name in TARGETS if name}
+            ingest_collection(made, name)
+        yield (
+            made,
+            Client(create_application(made)),
+            {name: made.store.users.add_account(name) for name in TARGETS if name},
+        )
 
 
 def seen(here: Served, name: str, text: str = "SELECT name FROM spica.targets ORDER BY name") -> list[str]:
@@ -52,9 +56,9 @@ def test_who_sees_what(here: Served, name: str) -> None:
 
 def test_a_role_that_is_taken_away_is_gone_with_the_sync(here: Served) -> None:
     site = here[0]
-    file = site.settings.collections / "people" / "members.csv"
+    file = site.settings.collections_directory / "people" / "members.csv"
     file.write_text(file.read_text().replace("bob,,p1.wp2\n", "eve,,p1.wp2\n"))
     with Site(site.settings) as other:  # as another process
-        ingest(other, "people")
+        ingest_collection(other, "people")
     until(lambda: seen(here, "bob") == ["HD 3", "HD 5"])
     until(lambda: seen(here, "eve") == ["HD 2", "HD 3", "HD 5"])

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from hven.ingest import ingest
-from hven.model.table import FILES
-from hven.portal._explore import read, rows
-from hven.portal._explore.page_queries import Asking
+from hven.ingest import ingest_collection
+from hven.model.table import FILES_UTYPE
+from hven.portal._explore import parse_search, row_pages
+from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._views import row_header
 from hven.site import Site
-from hven.site.auth._permit import ANONYMOUS, DEFAULT
-from hven.sources.cards import headers as cards_of
-from hven.testing.site import site_with
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
+from hven.sources.fits_headers import read_headers as cards_of
+from hven.testing.site import open_site_with_descriptor
 
 SUN = """\
 collection: sun
@@ -74,21 +74,25 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "data/c.fits.gz": gzip.compress(image(3, extension=True)),
         "data/axx.fits": b"no FITS at all",
     }
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path_factory.mktemp("headed"), SUN, {"rows.csv": ROWS, **made}, public_url="http://vo.example"
     ) as found:
-        place = found.settings.collections / "sun" / "rows.csv"
+        place = found.settings.collections_directory / "sun" / "rows.csv"
         place.write_text(ROWS.replace("ADDRESS", "http://vo.example"))
-        ingest(found, "sun")
-        found.refresh()
+        ingest_collection(found, "sun")
+        found.refresh_published_state()
         yield found
 
 
-def behind(site: Site, name: str) -> row_header.Behind | None:
-    road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
-    tables = tuple(site.current().catalogue(ANONYMOUS, DEFAULT).tables())
-    table = next(one for one in tables if one.qualified == "sun.images")
-    return row_header.behind(rows.one(read([], table), road, json.dumps([name])), table, road, tables)
+def behind(site: Site, name: str) -> row_header.RowFileHeader | None:
+    road = QueryRunner(
+        site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=site.get_published_state()
+    )
+    tables = tuple(site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES).iterate_tables())
+    table = next(one for one in tables if one.qualified_name == "sun.images")
+    return row_header.read_row_header(
+        row_pages.fetch_row(parse_search([], table), road, json.dumps([name])), table, road, tables
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,7 @@ def test_the_header_is_that_of_the_rows_file(site: Site, name: str, file: str) -
     assert found is not None
     assert found.path == file
     assert found.address.startswith("http")
-    with fits.open(site.settings.collections / "sun" / file) as told:
+    with fits.open(site.settings.collections_directory / "sun" / file) as told:
         assert len(found.headers) == len(told)
         for mine, theirs in zip(found.headers, told, strict=True):
             wanted = {
@@ -107,11 +111,11 @@ def test_the_header_is_that_of_the_rows_file(site: Site, name: str, file: str) -
                 for card in theirs.header.cards
                 if card.keyword not in {"COMMENT", "HISTORY", ""}
             }
-            assert {key.removeprefix("HIERARCH "): value for key, value in mine.values.items()} == wanted
-            assert {key: mine.comments[key] for key in mine.values} == {
+            assert {key.removeprefix("HIERARCH "): value for key, value in mine.card_values.items()} == wanted
+            assert {key: mine.comments[key] for key in mine.card_values} == {
                 key: theirs.header.comments[key] for key in wanted
             }
-            assert [text for key, text in mine.notes if key == "COMMENT"] == list(theirs.header.get("COMMENT", []))
+            assert [text for key, text in mine.commentary if key == "COMMENT"] == list(theirs.header.get("COMMENT", []))
 
 
 @pytest.mark.parametrize("name", ["elsewhere", "nothing", "alike", "text", "no such row"])
@@ -120,7 +124,7 @@ def test_other_rows_have_none(site: Site, name: str) -> None:
 
 
 def test_a_file_that_was_changed_is_not_read(site: Site) -> None:
-    place = site.settings.collections / "sun" / "data" / "a_1.fits"
+    place = site.settings.collections_directory / "sun" / "data" / "a_1.fits"
     old = place.read_bytes()
     try:
         place.write_bytes(old + b"\0" * 2880)
@@ -157,17 +161,24 @@ tables:
 def test_the_header_of_a_file_is_for_who_may_take_the_file(tmp_path: Path) -> None:
     rows_of = "name,owner,file\nfree,open,data/a.fits\nlocked,anna,data/b.fits\n"
     files = {"rows.csv": rows_of, "data/a.fits": image(1), "data/b.fits": image(2)}
-    with site_with(tmp_path, HELD, files, public_url="http://vo.example") as site:
-        ingest(site, "held")
-        site.refresh()
-        tables = tuple(site.current().catalogue(ANONYMOUS, DEFAULT).tables())
-        (table,) = [one for one in tables if one.qualified == "held.images"]
+    with open_site_with_descriptor(tmp_path, HELD, files, public_url="http://vo.example") as site:
+        ingest_collection(site, "held")
+        site.refresh_published_state()
+        tables = tuple(site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES).iterate_tables())
+        (table,) = [one for one in tables if one.qualified_name == "held.images"]
         assert not [
-            one for one in tables if one.schema == "held" and one.utype == FILES
+            one for one in tables if one.schema == "held" and one.utype == FILES_UTYPE
         ]  # the list of all files is private
-        road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+        road = QueryRunner(
+            site=site,
+            principal=ANONYMOUS_PRINCIPAL,
+            policies=DEFAULT_POLICIES,
+            published_state=site.get_published_state(),
+        )
         free, locked = (
-            row_header.behind(rows.one(read([], table), road, json.dumps([name])), table, road, tables)
+            row_header.read_row_header(
+                row_pages.fetch_row(parse_search([], table), road, json.dumps([name])), table, road, tables
+            )
             for name in ("free", "locked")
         )
         assert free is not None

@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from asking import Client
 
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.model.errors import Overloaded
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.model.errors import OverloadedError
 from hven.model.settings import QueryLimits
 from hven.services import _sample_streams, series
-from hven.services._sample_streams import MIN_CELLS, SampleStreams, sample_streams
+from hven.services._sample_streams import MIN_CELLS, SampleStreamLimiter, get_stream_limiter
 from hven.site import Site
-from hven.site.auth._permit import ANONYMOUS, DEFAULT
-from hven.testing.site import site_with
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
+from hven.testing.site import open_site_with_descriptor
 
 ROWS, READERS, MEBIBYTE = 400_000, 26, 1024**2
 DESCRIPTOR = """\
@@ -45,33 +45,33 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     moments = np.datetime64("2003-10-28", "us").astype(int) + np.arange(ROWS) * 1_000_000
     values = np.arange(ROWS, dtype=np.float64)
     rows = pa.table({"at": pa.array(moments).cast(pa.timestamp("us")), "short": values, "long": -values})
-    with site_with(directory, DESCRIPTOR, limits=QueryLimits(memory=64 * MEBIBYTE)) as made:
-        pq.write_table(rows, made.settings.collections / "goes" / "goes.parquet")
-        ingest(made, "goes")
-        made.refresh()
+    with open_site_with_descriptor(directory, DESCRIPTOR, limits=QueryLimits(memory=64 * MEBIBYTE)) as made:
+        pq.write_table(rows, made.settings.collections_directory / "goes" / "goes.parquet")
+        ingest_collection(made, "goes")
+        made.refresh_published_state()
         yield made
 
 
 def opened(site: Site) -> Iterator[pa.RecordBatch]:
-    around: Any = SimpleNamespace(site=site, policies=DEFAULT, faces={}, collections=frozenset())
-    holdings = site.current()
-    one = series.data_sets(around, ANONYMOUS, "hapi", holdings)["goes_xrs"]
+    around: Any = SimpleNamespace(site=site, policies=DEFAULT_POLICIES, faces={}, collections=frozenset())
+    holdings = site.get_published_state()
+    one = series.list_data_sets(around, ANONYMOUS_PRINCIPAL, "hapi", holdings)["goes_xrs"]
     low, high = (int(np.datetime64(text, "us").astype(int)) for text in ("2003-10-28", "2003-11-02"))
-    return series.samples(around, ANONYMOUS, one, ["short", "long"], low, high, holdings)
+    return series.read_samples(around, ANONYMOUS_PRINCIPAL, one, ["short", "long"], low, high, holdings)
 
 
 def test_slow_readers_hold_one_budget(site: Site) -> None:
     budget = site.settings.limits.memory // _sample_streams.BUDGET_SHARE
-    readers = [opened(site) for _ in range(min(READERS, sample_streams(site)._most))]
+    readers = [opened(site) for _ in range(min(READERS, get_stream_limiter(site)._max_streams))]
     held = 0
     for reader in readers:
         held += next(reader).nbytes
-    assert sample_streams(site)._active == len(readers)
+    assert get_stream_limiter(site)._active_count == len(readers)
     assert held < 2 * budget  # those that came first took more
     assert sum(next(reader).nbytes for reader in readers) < budget
     for reader in readers:
         reader.close()  # type: ignore[attr-defined]
-    assert sample_streams(site)._active == 0
+    assert get_stream_limiter(site)._active_count == 0
 
 
 def test_windows_have_all_samples_whatever_their_size(site: Site) -> None:
@@ -87,9 +87,9 @@ def test_windows_have_all_samples_whatever_their_size(site: Site) -> None:
 
 
 def test_a_reader_too_many_is_told_to_come_again(site: Site) -> None:
-    client = Client(create(site))
-    streams = sample_streams(site)
-    crowd = [opened(site) for _ in range(streams._most)]
+    client = Client(create_application(site))
+    streams = get_stream_limiter(site)
+    crowd = [opened(site) for _ in range(streams._max_streams)]
     for reader in crowd:
         next(reader)
     answer = client.get("/hapi/data", **DATA)
@@ -99,16 +99,16 @@ def test_a_reader_too_many_is_told_to_come_again(site: Site) -> None:
     for reader in crowd:
         reader.close()  # type: ignore[attr-defined]
     assert client.get("/hapi/data", **DATA).status == 200
-    assert streams._active == 0
+    assert streams._active_count == 0
 
 
 def test_shares_of_the_budget() -> None:
-    streams = SampleStreams(2 * 1024**3)
+    streams = SampleStreamLimiter(2 * 1024**3)
     whole = streams.window_cells
-    with streams.stream(), streams.stream(), streams.stream():
+    with streams.count_stream(), streams.count_stream(), streams.count_stream():
         assert streams.window_cells == whole // 3
     assert streams.window_cells == whole
-    small = SampleStreams(1)
-    with small.stream(), pytest.raises(Overloaded), small.stream():
+    small = SampleStreamLimiter(1)
+    with small.count_stream(), pytest.raises(OverloadedError), small.count_stream():
         pass
     assert small.window_cells == MIN_CELLS

@@ -17,8 +17,8 @@ from rights_matrix import LINES, NOW, PEOPLE, POLICY, addresses, told
 from rights_matrix import ROWS as ROWS_OF_MATRIX
 from rights_matrix import place as matrix_place
 
-from hven.app._server.app import create
-from hven.ingest import ingest
+from hven.app._server.application import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.settings._sections import HealthSettings
 from hven.site import Site
@@ -73,31 +73,31 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, access=access, more=more))
         (folder / "rows.csv").write_text(ROWS)
         (folder / "a.txt").write_text("words\n")
-    with Site(settings.load(place)) as made:
+    with Site(settings.load_settings(place)) as made:
         for name in ("night", "psz"):
-            ingest(made, name)
+            ingest_collection(made, name)
     return place
 
 
 @pytest.fixture
 def here(place: Path) -> Iterator[Site]:
-    with Site(settings.load(place), watch=False) as made:
+    with Site(settings.load_settings(place), watch_for_changes=False) as made:
         for name in NAMES:
-            made.store.users.add(name)
+            made.store.users.add_account(name)
         for name, role in (("rena", "reader"), ("ines", "curator")):
-            made.store.grants.add("member", subject=name, object="hesiod", role=role, by="owner")
+            made.store.grants.add_grant("member", subject=name, object="hesiod", role=role, actor="owner")
         yield made
         for name in NAMES:
-            made.store.users.remove(name)
+            made.store.users.remove_account(name)
 
 
 @pytest.fixture
 def client(here: Site) -> Client:
-    return Client(create(here))
+    return Client(create_application(here))
 
 
 def session(here: Site, name: str, seconds: float = 60) -> dict[str, str]:
-    return {"cookie": f"hven_session={here.store.sessions.begin(name, seconds)}"}
+    return {"cookie": f"hven_session={here.store.sessions.begin_session(name, seconds)}"}
 
 
 def look(client: Client, who: dict[str, str], whom: str, **more: str) -> Answer:
@@ -144,7 +144,7 @@ def test_an_operator_sees_what_another_sees_and_nothing_mixes(here: Site, client
     page = client.ask("GET", "/access", headers=mine)
     assert '<td class="code">night.main</td><td class="n">2</td>' in page.text
     assert "Log of rights" not in page.text
-    lines = here.store.grants.audit(by="olga", object="anna")
+    lines = here.store.grants.list_audit_entries(by="olga", object="anna")
     assert lines
     assert lines[0].what == "sees as"
     assert lines[0].facts["until"].endswith(" UTC")
@@ -161,8 +161,8 @@ def test_every_way_out_answers_as_to_the_other(tmp_path: Path) -> None:
         matrix_place(tmp_path, ROWS_OF_MATRIX, POLICY) as at,
     ):
         at.site.settings = replace(at.site.settings, health=HealthSettings(operators=("otto",), see_as=True))
-        at.site.store.users.add("otto")
-        client = Client(create(at.site))
+        at.site.store.users.add_account("otto")
+        client = Client(create_application(at.site))
         otto = session(at.site, "otto", 1e6)
         for who in [one for one in PEOPLE if one.account in {"anna", "ines", "gerd"}]:
             mine = seen(client, otto, str(who.account))
@@ -236,7 +236,7 @@ def test_nobody_gets_more_than_they_have(here: Site, client: Client) -> None:
         assert look(client, olga, whom).status == 403, whom
     evil = look(client, olga, "anna", origin="https://evil.example")
     assert evil.status in {401, 403}
-    token = here.store.users.renew("olga")
+    token = here.store.users.renew_token("olga")
     assert look(client, {"authorization": f"Bearer {token}"}, "anna").status == 303
     given = client.ask("POST", "/login/tokens", body=b"scope=all", headers={**FORM, "authorization": f"Bearer {token}", "accept": "application/json"})  # fmt: skip
     personal = {"authorization": f"Bearer {json.loads(given.body)['token']}"}
@@ -256,11 +256,11 @@ def test_the_cookie_is_good_for_its_account_and_its_hour(here: Site, client: Cli
     assert ids(client, {"cookie": f"{olga['cookie']}; hven_as={proof.replace(b'anna'.hex(), b'carl'.hex())}"}) == []
     for wrong in ("x", "..", f"{proof}0", proof.partition(".")[2], "1.zz.3"):
         assert ids(client, {"cookie": f"{olga['cookie']}; hven_as={wrong}"}) == [], wrong
-    past = looks.begin(here.store, "olga", "anna", int(time.time()) - 1)
+    past = looks.sign_impersonation_cookie(here.store, "olga", "anna", int(time.time()) - 1)
     assert ids(client, {"cookie": f"{olga['cookie']}; hven_as={past}"}) == []
     anonymous = client.ask("GET", "/", headers={"cookie": f"hven_as={proof}"})
     assert "You see this site" not in anonymous.text
-    here.store.users.renew("olga")
+    here.store.users.renew_token("olga")
     assert ids(client, {"cookie": f"{session(here, 'olga')['cookie']}; hven_as={proof}"}) == []
 
 
@@ -268,8 +268,8 @@ def test_operators_see_nobodys_rows_unless_the_owner_says_so(place: Path, here: 
     text = SETTINGS.replace("see_as = true\n", "")
     try:
         (place / "hven.toml").write_text(text)
-        with Site(settings.load(place), watch=False) as closed:
-            client, olga = Client(create(closed)), session(closed, "olga")
+        with Site(settings.load_settings(place), watch_for_changes=False) as closed:
+            client, olga = Client(create_application(closed)), session(closed, "olga")
             assert look(client, olga, "anna").status == 403
             assert "see_as" in look(client, olga, "group:spica").text
             assert ids(client, seen(client, olga, "anonymous")) == []
@@ -279,7 +279,7 @@ def test_operators_see_nobodys_rows_unless_the_owner_says_so(place: Path, here: 
 
 def test_a_closed_site_shows_nobody_anything_but_the_way_back(here: Site) -> None:
     here.settings = replace(here.settings, login=replace(here.settings.login, required=True))
-    client = Client(create(here))
+    client = Client(create_application(here))
     mine = {**seen(client, session(here, "olga"), "anonymous"), "accept": "text/html"}
     away = client.ask("GET", "/collections/night", headers=mine)
     assert (away.status, "/login?next=" in away.headers["location"]) == (303, True)
@@ -290,9 +290,9 @@ def test_a_closed_site_shows_nobody_anything_but_the_way_back(here: Site) -> Non
 
 
 def test_files_are_looked_at_on_record(here: Site, client: Client) -> None:
-    before = len(here.store.grants.audit())
+    before = len(here.store.grants.list_audit_entries())
     mine = seen(client, session(here, "olga"), "rena")
     assert client.ask("GET", "/collections/psz/files/a.txt", headers=mine).text == "words\n"
-    told = [(one.by, one.what, one.object, one.facts) for one in here.store.grants.audit(most=1)]
+    told = [(one.by, one.what, one.object, one.facts) for one in here.store.grants.list_audit_entries(row_limit=1)]
     assert told == [("olga", "file taken", "psz", {"file": "a.txt", "as": "as rena"})]
-    assert len(here.store.grants.audit()) == before + 2
+    assert len(here.store.grants.list_audit_entries()) == before + 2

@@ -27,13 +27,13 @@ from test_spans import read
 
 from das2_streams import parse
 from file_servers import Files, web
-from hven.app._server import create
-from hven.formats.media import Samples, open_product
-from hven.ingest import ingest
-from hven.ingest.sync import sync
+from hven.app._server import create_application
+from hven.formats.media import FileSamples, open_product
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
 from hven.model import settings
 from hven.services import _pyramids as pyramids
-from hven.services.reducing import reduce
+from hven.services.pyramid_building import build_missing_pyramids
 from hven.site import Site
 from hven.sources import granules
 from shared import shared
@@ -90,10 +90,10 @@ def made(directory: Path, series: str, *, source: str = "{kind: granules, files:
 
 
 def opened(directory: Path) -> tuple[Site, Client]:
-    site = Site(settings.load(directory))
-    report = ingest(site, "nda")
+    site = Site(settings.load_settings(directory))
+    report = ingest_collection(site, "nda")
     assert report.published, report.error
-    return site, Client(create(site))
+    return site, Client(create_application(site))
 
 
 def info(client: Client, name: str = "nda_days") -> Any:
@@ -303,7 +303,7 @@ def test_every_real_file_has_the_samples_that_others_read(tmp_path: Path) -> Non
         for at, path in enumerate(paths):
             said = info(client, f"t{at}")
             if path.name.startswith(("ac_h0_mfi_00000000", "solo_L1")):  # a skeleton, and one without records
-                assert site.current().published[f"nda.t{at}"].rows == 1
+                assert site.get_published_state().tables_by_name[f"nda.t{at}"].rows == 1
                 assert client.get("/hapi/data", dataset=f"t{at}", start="2000-01-01", stop="2001-01-01").body == b""
                 continue
             names = [one["name"] for one in said["parameters"]]
@@ -422,8 +422,8 @@ def test_times_of_a_file_are_read_once_for_as_long_as_it_is_the_same(
     site, client = opened(tmp_path)
     with site:
         read: list[str] = []
-        ordered = Samples._ordered
-        monkeypatch.setattr(Samples, "_ordered", lambda self: read.append(self._name) or ordered(self))  # type: ignore[func-returns-value]
+        ordered = FileSamples._order_times
+        monkeypatch.setattr(FileSamples, "_order_times", lambda self: read.append(self._name) or ordered(self))  # type: ignore[func-returns-value]
         first = rows(client, parameters="LL", start="2020-01-01T00:10Z", stop="2020-01-01T00:20Z")
         assert read[-1:] == ["x_20200101_V1.cdf"]
         read.clear()
@@ -432,7 +432,7 @@ def test_times_of_a_file_are_read_once_for_as_long_as_it_is_the_same(
         assert first[5][0] == again[0][0] == "2020-01-01T00:15:00.123456789Z"
         assert read == []
         cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01T00:00:30", 500), [1, 2], 1)
-        sync(site, "nda")
+        sync_collection(site, "nda")
         moved = rows(client, parameters="LL", start="2020-01-01T00:15Z", stop="2020-01-01T00:25Z")
         assert moved[0][0] == "2020-01-01T00:15:30.123456789Z"
 
@@ -448,12 +448,12 @@ def test_files_that_cannot_be_read_are_told_and_never_half_sent(tmp_path: Path) 
     whole = (data / "x_20200102_V1.cdf").read_bytes()
     (data / "x_20200102_V1.cdf").write_bytes(whole[: len(whole) // 2])
     (data / "x_empty_V1.cdf").write_bytes(b"")
-    site = Site(settings.load(tmp_path))
+    site = Site(settings.load_settings(tmp_path))
     with site:
-        report = ingest(site, "nda")
+        report = ingest_collection(site, "nda")
         table = report.tables["nda.days"]
         assert (table.published, table.rejected) == (1, 3)
-        client = Client(create(site))
+        client = Client(create_application(site))
         assert [row[0][:10] for row in rows(client)] == ["2020-01-01"] * 500
         # changed since: nothing of it is sent, and it is said which file it was
         first = data / "x_20200101_V1.cdf"
@@ -478,7 +478,7 @@ def test_units_of_files_are_converted_or_told(tmp_path: Path) -> None:
         expected = np.concatenate([own[0] * scale[0], own[1] * scale[1], own[2]])
         assert np.allclose(np.nan_to_num(values, nan=-1)[1::2], expected[1::2], rtol=1e-12)
         cdf(data / "x_20200104_V1.cdf", minutes("2020-01-04", 2), [1], 4, unit="nT")
-        ingest(site, "nda")
+        ingest_collection(site, "nda")
         assert client.get("/hapi/data", dataset="nda_days", start="2020-01-04", stop="2020-01-04T00:01Z").status == 200
         answer = client.get("/hapi/data", dataset="nda_days", start="2020-01-01T00:00:30Z", stop="2020-01-01T00:02Z")
         assert answer.status >= 500
@@ -506,7 +506,7 @@ def test_who_may_not_take_a_file_has_none_of_its_samples(tmp_path: Path) -> None
         file.write('[people]\ngroups = {survey = ["carl"]}\n')
     site, client = opened(tmp_path)
     with site:
-        tokens = {name: site.store.users.add(name) for name in ("anna", "carl")}
+        tokens = {name: site.store.users.add_account(name) for name in ("anna", "carl")}
 
         def asked(who: str | None, path: str, **given: str) -> Any:
             headers = {"authorization": f"Bearer {tokens[who]}"} if who else {}
@@ -532,20 +532,20 @@ def test_a_file_that_arrives_is_on_every_face(tmp_path: Path, monkeypatch: pytes
         assert len(rows(client)) == 3
         cdf(data / "x_20200102_V1.cdf", minutes("2020-01-02", 2), [1], 2)
         seen.clear()
-        report = sync(site, "nda")
+        report = sync_collection(site, "nda")
         assert report.published, report.error
         assert seen == ["x_20200102_V1.cdf"]
-        site.current()
+        site.get_published_state()
         assert [row[0][:10] for row in rows(client)] == ["2020-01-01"] * 3 + ["2020-01-02"] * 2
         stream = client.get("/das2/server", server="dataset", dataset="nda/days", start_time="2020-01-02", end_time="2020-01-03", ascii="1")  # fmt: skip
         assert stream.body.count(b":01:2020-01-02T00:0") == 2
         # corrected in place
         cdf(data / "x_20200102_V1.cdf", minutes("2020-01-02", 1), [1], 7)
-        sync(site, "nda")
+        sync_collection(site, "nda")
         assert seen == ["x_20200102_V1.cdf"] * 2
         assert [row[1] for row in rows(client, parameters="STATUS")] == ["1000", "1001", "1002", "7000"]
         (data / "x_20200101_V1.cdf").unlink()
-        sync(site, "nda", accept=True)
+        sync_collection(site, "nda", accept_changes=True)
         assert len(seen) == 2
         assert [row[1] for row in rows(client, parameters="STATUS")] == ["7000"]
 
@@ -581,7 +581,7 @@ def test_parquet_and_delimited_text_are_read_where_they_lie(tmp_path: Path) -> N
 
 
 def test_reductions_of_files_are_kept_with_the_state_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(pyramids, "SMALL", 0)
+    monkeypatch.setattr(pyramids, "MAX_DIRECT_VALUES", 0)
     data = made(tmp_path, ROUTINE)
     cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01"), [1, 2], 1)
     site, client = opened(tmp_path)
@@ -591,23 +591,23 @@ def test_reductions_of_files_are_kept_with_the_state_of_the_files(tmp_path: Path
 
     with site:
         first = year()
-        own = site.kept(pyramids.Pyramids, site.settings.var / "reductions")
-        own.settle()
-        assert len([*(site.settings.var / "reductions").glob("*/levels.json")]) == 1
+        own = site.get_or_create(pyramids.PyramidStore, site.settings.var_directory / "reductions")
+        own.wait_until_idle()
+        assert len([*(site.settings.var_directory / "reductions").glob("*/levels.json")]) == 1
         lines = [[line.split()[1:] for line in body.splitlines() if line.startswith(b":01:")] for body in (first, year())]  # fmt: skip
         assert np.allclose(*(np.array(one, "f8") for one in lines), rtol=1e-6)  # sums of sums are rounded otherwise
         assert len(lines[0]) == 24
         cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01", 300), [1, 2], 2)  # corrected
-        ingest(site, "nda")
-        site.current()
+        ingest_collection(site, "nda")
+        site.get_published_state()
         assert year().count(b"\n:01:2020-01-01T") == 5
-        own.settle()
+        own.wait_until_idle()
         assert year().count(b"\n:01:2020-01-01T") == 5
 
 
 def test_a_day_that_arrives_is_reduced_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bins of the days before are those that are kept; what they say is what samples say."""
-    monkeypatch.setattr(pyramids, "SMALL", 0)
+    monkeypatch.setattr(pyramids, "MAX_DIRECT_VALUES", 0)
     data = made(tmp_path, ROUTINE)
     for day in (1, 2, 4):
         cdf(data / f"x_2020010{day}_V1.cdf", minutes(f"2020-01-0{day}"), [1, 2], day)
@@ -619,7 +619,7 @@ def test_a_day_that_arrives_is_reduced_alone(tmp_path: Path, monkeypatch: pytest
         return [line.split()[1:] for line in body.splitlines() if line.startswith(b":01:")]
 
     read: list[tuple[int, int]] = []
-    known = pyramids.samples
+    known = pyramids.read_samples
 
     def samples(*given: Any, **more: Any) -> Any:
         if more:  # what is made to be kept
@@ -628,42 +628,42 @@ def test_a_day_that_arrives_is_reduced_alone(tmp_path: Path, monkeypatch: pytest
 
     with site:
         hours()
-        own = site.kept(pyramids.Pyramids, site.settings.var / "reductions")
-        own.settle()
-        monkeypatch.setattr(pyramids, "samples", samples)
+        own = site.get_or_create(pyramids.PyramidStore, site.settings.var_directory / "reductions")
+        own.wait_until_idle()
+        monkeypatch.setattr(pyramids, "read_samples", samples)
         cdf(data / "x_20200103_V1.cdf", minutes("2020-01-03"), [1, 2], 3)
-        assert sync(site, "nda").published
-        site.current()
+        assert sync_collection(site, "nda").published
+        site.get_published_state()
         first = hours()  # of the samples
-        own.settle()
+        own.wait_until_idle()
         third = int(np.datetime64("2020-01-03", "us").astype(np.int64))
         day = 86_400_000_000
         assert read
         assert all(third - day <= low and high <= third + 2 * day for low, high in read), read
         assert len(first) == 24 * 4
         assert np.allclose(np.array(first, "f8"), np.array(hours(), "f8"), rtol=1e-6)
-        assert len([*(site.settings.var / "reductions").glob("*/levels.json")]) == 1
+        assert len([*(site.settings.var_directory / "reductions").glob("*/levels.json")]) == 1
         # a file that is another one now: all is made anew, for nobody knows which times it had
         read.clear()
         cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01", 300), [1, 2], 2)
-        assert sync(site, "nda").published
-        site.current()
+        assert sync_collection(site, "nda").published
+        site.get_published_state()
         assert len(hours()) == 24 * 3 + 5
-        own.settle()
+        own.wait_until_idle()
         assert len(hours()) == 24 * 3 + 5
 
 
 @pytest.mark.parametrize(("free", "there"), [(20_000, 0), (300_000, 1)])  # a bin for each sample would take 690,000
 def test_campaigns_far_apart_need_little_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, there: int) -> None:  # fmt: skip
-    monkeypatch.setattr(pyramids, "SMALL", 0)
+    monkeypatch.setattr(pyramids, "MAX_DIRECT_VALUES", 0)
     data = made(tmp_path, ROUTINE)
     for year in (2001, 2021):
         cdf(data / f"x_{year}0101_V1.cdf", minutes(f"{year}-01-01"), [1, 2], 1)
     site, _ = opened(tmp_path)
     with site:
         monkeypatch.setattr(pyramids.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-        reduce(site, "nda")
-        assert len([*(site.settings.var / "reductions").glob("*/levels.json")]) == there
+        build_missing_pyramids(site, "nda")
+        assert len([*(site.settings.var_directory / "reductions").glob("*/levels.json")]) == there
 
 
 def test_rows_with_times_of_their_own_lead_to_files_of_another_server(tmp_path: Path) -> None:
@@ -793,11 +793,11 @@ def test_data_sets_of_one_table_have_their_own_files_and_spans(tmp_path: Path) -
             file.write_var({"Variable": name, "Data_Type": 33 if name == "Epoch" else 45, "Num_Elements": 1, "Rec_Vary": True, "Dim_Sizes": []}, facts, array)  # fmt: skip
         file.close()
     (data / "other_v01.cdf").write_bytes(b"no file of samples")
-    site = Site(settings.load(tmp_path))
+    site = Site(settings.load_settings(tmp_path))
     with site:
-        report = ingest(site, "nda")
+        report = ingest_collection(site, "nda")
         assert report.tables["nda.days"].rejected == 1  # the last one
-        client = Client(create(site))
+        client = Client(create_application(site))
         spans = {"left": ("2020-01-01T00:00:00", "2020-01-02T00:20:00", 40), "house": ("2020-02-01T00:00:00", "2020-02-02T00:20:00", 40), "late": ("2020-01-01T00:10:00", "2020-01-02T00:15:00", 10), "every": ("2020-01-01T00:00:00", "2020-02-02T00:20:00", 80)}  # fmt: skip
         for name, (start, stop, count) in spans.items():
             found = info(client, name)
@@ -852,12 +852,12 @@ def test_what_is_the_same_in_all_records_is_no_sample(tmp_path: Path) -> None:
     data = made(tmp_path, ROUTINE)
     cdf(data / "x_20200101_v01.cdf", minutes("2020-01-01", 3), [1, 2], 1, GAIN=(np.array([5.0]), {}))
     with opened(tmp_path)[0] as site:
-        client = Client(create(site))
+        client = Client(create_application(site))
         assert [one["name"] for one in info(client)["parameters"]] == ["Epoch", "LL", "RR", "STATUS"]
         assert len(rows(client)) == 3
     made(tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, GAIN]}')
     with opened(tmp_path)[0] as site:
-        client = Client(create(site))
+        client = Client(create_application(site))
         assert [one["name"] for one in info(client)["parameters"]] == ["Epoch", "LL"]
         assert "GAIN is in no file" in info(client)["note"]
 
@@ -870,9 +870,9 @@ def test_nanoseconds_are_those_of_the_files(tmp_path: Path) -> None:
     cdf(data / "fine_b_v01.cdf", step[5:], [10, 20], 1)
     cdf(data / "plain_v01.cdf", minutes("2016-12-31", 3) - 789, [10, 20], 2)
     assert step[4] // 1000 == step[5] // 1000  # of both
-    with Site(settings.load(tmp_path), watch=False) as site:
-        assert not [one for one in warnings_of(ingest(site, "nda")) if "digits" in one]
-        client = Client(create(site))
+    with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
+        assert not [one for one in warnings_of(ingest_collection(site, "nda")) if "digits" in one]
+        client = Client(create_application(site))
         said = info(client)
         whole = [f"{one}Z" for one in cdflib.cdfepoch.encode(step)]
         expected = [f"2016-12-31T00:0{at}:00.123456000Z" for at in range(3)] + whole
@@ -903,25 +903,27 @@ def test_digits_that_are_not_kept_are_told(tmp_path: Path) -> None:
         "old": ["1582-10-15T00:00:00.1234569"],
     }.items():
         pq.write_table(pa.table({"T": times, "flux": [1.0]}), data / f"{name}.parquet")
-    with Site(settings.load(tmp_path), watch=False) as site:
-        (told,) = [one for one in warnings_of(ingest(site, "nda")) if "digits" in one]
+    with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
+        (told,) = [one for one in warnings_of(ingest_collection(site, "nda")) if "digits" in one]
         assert [name in told for name in ("fine", "plain", "old")] == [True, False, True]
-        client = Client(create(site))
+        client = Client(create_application(site))
         assert "2261" in info(client)["note"][0]
         (data / "old.parquet").unlink()
-        ingest(site, "nda")
+        ingest_collection(site, "nda")
         fine = [f"2017-01-01T00:0{at}:00.123456789Z" for at in range(2)]
         assert [row[0] for row in rows(client)] == fine
         pq.write_table(pa.table({"T": ["1582-10-15T00:00:00.1234569"], "flux": [1.0]}), data / "old.parquet")
-        ingest(site, "nda")
+        ingest_collection(site, "nda")
         assert [row[0] for row in rows(client)] == ["1582-10-15T00:00:00.123456Z", *(f"{one[:-4]}Z" for one in fine)]
 
 
 def test_samples_that_are_left_out_are_told(tmp_path: Path) -> None:
     data = made(tmp_path, ROUTINE)
     cdf(data / "x_20200101_v01.cdf", minutes("2020-01-01", 3)[[0, 1, 1]], [10, 20], 0)
-    with Site(settings.load(tmp_path), watch=False) as site:
-        assert any("x_20200101_v01.cdf" in one and "left out" in one for one in warnings_of(ingest(site, "nda")))
+    with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
+        assert any(
+            "x_20200101_v01.cdf" in one and "left out" in one for one in warnings_of(ingest_collection(site, "nda"))
+        )
 
 
 @pytest.mark.parametrize(
@@ -936,7 +938,7 @@ def test_samples_that_are_left_out_are_told(tmp_path: Path) -> None:
 def test_nanoseconds_of_texts_and_numbers(tmp_path: Path, values: list[Any], series: str) -> None:
     data = made(tmp_path, series)
     pq.write_table(pa.table({"T": values, "flux": [1.0, 2.0]}), data / "x.parquet")
-    with Site(settings.load(tmp_path), watch=False) as site:
-        assert not any("digits" in one for one in warnings_of(ingest(site, "nda")))
-        found = rows(Client(create(site)))
+    with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
+        assert not any("digits" in one for one in warnings_of(ingest_collection(site, "nda")))
+        found = rows(Client(create_application(site)))
     assert [row[0] for row in found] == ["2020-01-01T00:00:00.123456789Z", "2020-01-01T00:00:01.123456789Z"]

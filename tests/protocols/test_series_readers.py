@@ -18,14 +18,14 @@ import pytest
 from asking import Client
 from test_series_files import info, rows
 
-from hven.app._server import create
-from hven.descriptor import check
-from hven.ingest import ingest
-from hven.ingest.sync import sync
+from hven.app._server import create_application
+from hven.descriptor import check_descriptor
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
 from hven.model import settings
 from hven.model.errors import DataError
 from hven.site import Site
-from hven.sources import readers
+from hven.sources import file_readers
 from running import until
 from shared import ROOT
 
@@ -112,10 +112,10 @@ def made(directory: Path, reader: str = "spectra", more: str = "", *, series: st
 
 
 def opened(directory: Path) -> tuple[Site, Client]:
-    site = Site(settings.load(directory))
-    report = ingest(site, "nda")
+    site = Site(settings.load_settings(directory))
+    report = ingest_collection(site, "nda")
     assert report.published, report.error
-    return site, Client(create(site))
+    return site, Client(create_application(site))
 
 
 def sent(found: npt.NDArray[Any]) -> list[list[object]]:
@@ -133,7 +133,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Pa
     site, client = opened(directory)
     with site:
         yield client, directory
-    readers.stop_readers()
+    file_readers.stop_readers()
 
 
 def test_samples_are_those_of_the_file(world: tuple[Client, Path]) -> None:
@@ -208,7 +208,7 @@ def test_a_fault_behind_the_first_samples_cuts_no_line(world: tuple[Client, Path
 
 def test_it_sees_nothing_of_the_server(world: tuple[Client, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     client, directory = world
-    readers.stop_readers()
+    file_readers.stop_readers()
     monkeypatch.setenv("HVEN_SECRET_OF_TESTS", "x")
     (directory / "mode").write_text("environment x_1")
     answer = client.get("/hapi/data", dataset="nda_days", start="2020-01-02T00:10Z", stop="2020-01-02T00:20Z")
@@ -225,8 +225,8 @@ def test_one_that_hangs_is_ended_with_all_that_it_began(tmp_path: Path) -> None:
     text = (tmp_path / "hven.toml").read_text()
     (tmp_path / "hven.toml").write_text(text + "seconds = 6\n")
     (tmp_path / "mode").write_text("hangs x_")
-    with Site(settings.load(tmp_path)) as site:
-        client = Client(create(site))
+    with Site(settings.load_settings(tmp_path)) as site:
+        client = Client(create_application(site))
         answer = client.get("/hapi/data", dataset="nda_days", start="2020-01-01T00:10Z", stop="2020-01-01T00:20Z")
         assert json.loads(answer.body)["status"]["code"] == 1500
         # the others of the catalog are there, and nobody waits once more
@@ -246,13 +246,13 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path, command: str, words
     opened(tmp_path)[0].close()
     text = (tmp_path / "hven.toml").read_text()
     (tmp_path / "hven.toml").write_text(re.sub("command = .*", f'command = ["{command}"]', text))
-    with Site(settings.load(tmp_path)) as site:
-        answer = Client(create(site)).get("/hapi/info", dataset="nda_days")
+    with Site(settings.load_settings(tmp_path)) as site:
+        answer = Client(create_application(site)).get("/hapi/info", dataset="nda_days")
         assert (answer.status, json.loads(answer.body)["status"]["code"]) == (503, 1500)
         assert words in answer.text
         spectra(home / "data/x_0.npy", 5)
         with pytest.raises(DataError, match=re.escape(words)):
-            sync(site, "nda")
+            sync_collection(site, "nda")
 
 
 def test_many_at_once_and_a_process_of_many_files(world: tuple[Client, Path]) -> None:
@@ -261,7 +261,7 @@ def test_many_at_once_and_a_process_of_many_files(world: tuple[Client, Path]) ->
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]  # numbers of files that `select` does not know
-    readers.stop_readers()
+    file_readers.stop_readers()
     try:
         with ThreadPoolExecutor(6) as threads:
             found = list(threads.map(lambda _: numbers(rows(client, "2020-01-02", "2020-01-02T01:00Z")), range(12)))
@@ -287,17 +287,18 @@ def test_times_that_run_back_are_put_in_order_and_files_that_cannot_be_read_are_
     there = spectra(home / "data/a.npy", 0)
     np.save(home / "data/a.npy", there[::-1])
     (home / "data/b.npy").write_bytes(b"rubbish")
-    site = Site(settings.load(tmp_path))
+    site = Site(settings.load_settings(tmp_path))
     with site:
-        report = ingest(site, "nda")
+        report = ingest_collection(site, "nda")
         table = report.tables["nda.days"]
         assert (table.published, table.rejected) == (1, 1)
         assert (
-            "the reader spectra cannot read b.npy" in (Path(site.settings.var) / str(table.rejects)).read_text()
+            "the reader spectra cannot read b.npy"
+            in (Path(site.settings.var_directory) / str(table.rejects)).read_text()
             if table.rejects
             else ""
         )
-        assert numbers(rows(Client(create(site)))) == sent(there)
+        assert numbers(rows(Client(create_application(site)))) == sent(there)
 
 
 FUNCTION = """\
@@ -323,7 +324,7 @@ def test_a_function_beside_the_descriptor(tmp_path: Path) -> None:
         # another function reads other things, of all files
         (home / "own.py").write_text(FUNCTION.replace("FACTOR", "2"))
         spectra(home / "data/x_2.npy", 2)
-        assert sync(site, "nda").published
+        assert sync_collection(site, "nda").published
         whole["flux"] *= 2
         assert numbers(rows(client, stop="2020-01-02")) == sent(whole)
         assert len(rows(client, "2020-01-03", "2020-01-03T05:00Z")) == 300
@@ -331,7 +332,7 @@ def test_a_function_beside_the_descriptor(tmp_path: Path) -> None:
         with pytest.raises(
             DataError, match=r"cannot read x_0.npy: own.py, line 7: TypeError: object of type 'int' has no len"
         ):
-            sync(site, "nda")
+            sync_collection(site, "nda")
 
 
 @pytest.mark.parametrize(
@@ -347,7 +348,9 @@ def test_check_names_a_reader_that_is_not_there(tmp_path: Path, reader: str, wor
     home = made(tmp_path, reader, days=1)
     (home / "own.py").write_text(FUNCTION)
     (home / "bad.py").write_text("def read(path:\n")
-    faults = [one for one in check(home / "nda.yaml", settings.load(tmp_path)) if one.severity == "error"]
+    faults = [
+        one for one in check_descriptor(home / "nda.yaml", settings.load_settings(tmp_path)) if one.severity == "error"
+    ]
     assert [one for one in faults if words in one.message], faults
     assert all(one.place.line for one in faults)
 
@@ -356,4 +359,4 @@ def test_a_reader_needs_files(tmp_path: Path) -> None:
     home = made(tmp_path, days=1)
     text = (home / "nda.yaml").read_text()
     (home / "nda.yaml").write_text(text.replace("file: '{target.path}', ", ""))
-    assert any("series.reader: the samples are the table's rows" in one.message for one in check(home / "nda.yaml", settings.load(tmp_path)))  # fmt: skip
+    assert any("series.reader: the samples are the table's rows" in one.message for one in check_descriptor(home / "nda.yaml", settings.load_settings(tmp_path)))  # fmt: skip

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from asking import Client
 
-from hven.app._server import create
-from hven.descriptor import check
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.descriptor import check_descriptor
+from hven.ingest import ingest_collection
 from hven.model.errors import DescriptorError
-from hven.model.settings import load
+from hven.model.settings import load_settings
 from hven.site import Site
 
 ROWS = "id,ra,dec,t_exptime\na,10,20,1\nb,11,21,2\n"
@@ -38,10 +38,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         (place / f"{name}.yaml").write_text(
             f"collection: {name}\ntitle: {name}\n" + (f"services: {services}\n" if services else "") + TABLE
         )
-    with Site(load(directory)) as site:
+    with Site(load_settings(directory)) as site:
         for name in OFFERED:
-            assert ingest(site, name).published
-        yield Client(create(site))
+            assert ingest_collection(site, name).published
+        yield Client(create_application(site))
 
 
 def asked(client: Client, text: str) -> list[str]:
@@ -81,7 +81,9 @@ def told(directory: Path, text: str) -> list[str]:
     place.mkdir(parents=True)
     (place / "t.csv").write_text(ROWS)
     (place / "c.yaml").write_text(f"collection: c\ntitle: C\n{text}")
-    return [f"{fault.severity}: {fault.message}" for fault in check(place / "c.yaml", load(directory))]
+    return [
+        f"{fault.severity}: {fault.message}" for fault in check_descriptor(place / "c.yaml", load_settings(directory))
+    ]
 
 
 def test_what_is_not_served_yet_is_told_by_name(tmp_path: Path) -> None:
@@ -117,8 +119,11 @@ LONE = "tables: {t: {source: {kind: csv, files: t.csv}, primary: [id], columns: 
 def test_a_service_that_no_table_is_for_is_refused(tmp_path: Path, service: str) -> None:
     (found,) = [fault for fault in told(tmp_path, f"services: [tap, {service}]\n{LONE}") if "services" in fault]
     assert found.startswith(f"error: services: {service} has nothing to answer with: no table of c has ")
-    with Site(load(tmp_path)) as site, pytest.raises(DescriptorError, match=f"services: {service} has nothing"):
-        ingest(site, "c")
+    with (
+        Site(load_settings(tmp_path)) as site,
+        pytest.raises(DescriptorError, match=f"services: {service} has nothing"),
+    ):
+        ingest_collection(site, "c")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from astropy.io import fits
 
 from hven.formats.pictures import Look
-from hven.services import _tiles, drawings
-from hven.services._shelf import Shelf
+from hven.services import _tile_files, drawings
+from hven.services._derived_files import DerivedFileStore
 
 SMALL = Look(size=32, axes=False)
 
@@ -30,38 +30,38 @@ def files(shelf: Path) -> set[str]:
 
 
 def test_what_nobody_asked_for_longest_goes_first(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, 2500, reads=600.0)
-    places = [shelf.made(f"{at:02}", lambda file: file.write_bytes(bytes(1000))) for at in range(4)]
+    shelf = DerivedFileStore(tmp_path, 2500, reads=600.0)
+    places = [shelf.get_or_write(f"{at:02}", lambda file: file.write_bytes(bytes(1000))) for at in range(4)]
     for at, place in enumerate(places):
         os.utime(place, (1000 + at, 1000 + at))
-    assert shelf.made("00", full) == places[0]  # it is there
-    assert shelf.found("77") is None
-    shelf.tidied()
+    assert shelf.get_or_write("00", full) == places[0]  # it is there
+    assert shelf.find_file("77") is None
+    shelf.remove_old_files()
     assert [place.exists() for place in places] == [True, False, False, True]
-    assert list(_tiles.read(places[0], 990, 1000))[-1] == bytes(10)
+    assert list(_tile_files.read_tile_range(places[0], 990, 1000))[-1] == bytes(10)
     with pytest.raises(OSError, match="No space"):
-        shelf.made("99", full)
+        shelf.get_or_write("99", full)
     assert files(tmp_path) == {"00", "03"}
 
 
 def test_who_may_be_reading_one_does_not_lose_it(tmp_path: Path) -> None:
-    kept, given = (Shelf(tmp_path / str(reads), 2500, reads=reads) for reads in (600.0, 0.0))
+    kept, given = (DerivedFileStore(tmp_path / str(reads), 2500, reads=reads) for reads in (600.0, 0.0))
     for shelf in (kept, given):
         for at in range(4):
-            shelf.made(f"{at:02}", lambda file: file.write_bytes(bytes(1000)))
+            shelf.get_or_write(f"{at:02}", lambda file: file.write_bytes(bytes(1000)))
     left, old = tmp_path / "600.0" / "00" / ".left", tmp_path / "600.0" / "00" / ".old"
     for part in (left, old):
         part.write_bytes(b"half")
     os.utime(old, (1000, 1000))
-    kept.tidied()
-    given.tidied()
+    kept.remove_old_files()
+    given.remove_old_files()
     # one that is being written stays, one that was left behind goes
     assert files(tmp_path / "600.0") == {"00", "01", "02", "03", ".left"}
     assert files(tmp_path / "0.0") == {"02", "03"}
 
 
 def test_it_is_made_once(tmp_path: Path) -> None:
-    shelf, begun, go, written = Shelf(tmp_path, 1000), threading.Event(), threading.Event(), []
+    shelf, begun, go, written = DerivedFileStore(tmp_path, 1000), threading.Event(), threading.Event(), []
 
     def write(part: Path) -> None:
         begun.set()
@@ -69,7 +69,7 @@ def test_it_is_made_once(tmp_path: Path) -> None:
         written.append(part)
         part.write_bytes(b"it")
 
-    askers = [threading.Thread(target=shelf.made, args=("it", write)) for _ in range(4)]
+    askers = [threading.Thread(target=shelf.get_or_write, args=("it", write)) for _ in range(4)]
     for asker in askers:
         asker.start()
     begun.wait(10)
@@ -81,20 +81,20 @@ def test_it_is_made_once(tmp_path: Path) -> None:
 
 
 def test_pictures_that_are_asked_for_are_kept(tmp_path: Path, picture: list[tuple[Path, str]]) -> None:
-    shelf = Shelf(tmp_path / "shelf", 3000)
-    body = drawings.drawn(shelf, "aa1", picture, SMALL)
-    assert drawings.find(shelf, "aa1") == body
-    assert drawings.find(shelf, "aa2") is None
+    shelf = DerivedFileStore(tmp_path / "shelf", 3000)
+    body = drawings.get_or_draw_picture(shelf, "aa1", picture, SMALL)
+    assert drawings.find_picture(shelf, "aa1") == body
+    assert drawings.find_picture(shelf, "aa2") is None
     for at in range(30):
-        drawings.drawn(shelf, f"b{at:02}", picture, SMALL)
-        drawings.find(shelf, "aa1")
-    shelf.tidied()
+        drawings.get_or_draw_picture(shelf, f"b{at:02}", picture, SMALL)
+        drawings.find_picture(shelf, "aa1")
+    shelf.remove_old_files()
     assert sum(one.stat().st_size for one in (tmp_path / "shelf").rglob("*.png")) <= 3000
-    assert drawings.find(shelf, "aa1") == body
+    assert drawings.find_picture(shelf, "aa1") == body
 
 
 def test_a_picture_is_given_though_the_disk_is_full(tmp_path: Path, picture: list[tuple[Path, str]]) -> None:
     (tmp_path / "shelf").write_bytes(b"no folder can be made here")
-    shelf = Shelf(tmp_path / "shelf", 3000)
-    assert drawings.drawn(shelf, "aa1", picture, SMALL).startswith(b"\x89PNG")
-    assert drawings.find(shelf, "aa1") is None
+    shelf = DerivedFileStore(tmp_path / "shelf", 3000)
+    assert drawings.get_or_draw_picture(shelf, "aa1", picture, SMALL).startswith(b"\x89PNG")
+    assert drawings.find_picture(shelf, "aa1") is None

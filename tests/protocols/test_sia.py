@@ -13,8 +13,8 @@ from asking import Client
 from astropy.io.votable import parse
 from lxml import etree
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 
@@ -71,10 +71,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
                 [ROWS[name], *zip(*(column.tolist() for column in ROWS[name].values()), strict=True)]
             )
     (directory / "hven.toml").write_text('public_url = "https://vo.example"\n')
-    with Site(settings.load(directory)) as made:
+    with Site(settings.load_settings(directory)) as made:
         for name in ("one", "two"):
-            ingest(made, name)
-        yield Client(create(made))
+            ingest_collection(made, name)
+        yield Client(create_application(made))
 
 
 def asked(client: Client, *pairs: str, path: str = "/sia/ivoa.obscore") -> bytes:

@@ -13,8 +13,8 @@ from asking import Client
 from astropy.coordinates import angular_separation
 
 from hven import query
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 
@@ -73,15 +73,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         with (folder / "rows.csv").open("w") as file:
             csv.writer(file).writerows([given, *zip(*(column.tolist() for column in given.values()), strict=True)])
     (directory / "hven.toml").touch()
-    with Site(settings.load(directory)) as made:
+    with Site(settings.load_settings(directory)) as made:
         for name in ("one", "two"):
-            ingest(made, name)
+            ingest_collection(made, name)
         yield made
 
 
 def found(site: Site, *pairs: str) -> set[str]:
     line = "&".join(["RESPONSEFORMAT=csv", "MAXREC=100000", *(quote(pair, safe="=") for pair in pairs)])
-    answer = Client(create(site)).ask("GET", "/sia2/ivoa.obscore", line.encode())
+    answer = Client(create_application(site)).ask("GET", "/sia2/ivoa.obscore", line.encode())
     assert answer.status == 200, answer.text
     return {row["obs_id"] for row in csv.DictReader(io.StringIO(answer.text))}
 
@@ -161,10 +161,10 @@ def test_what_is_not_known_matches_nothing(site: Site) -> None:
     ],
 )
 def test_faults_begin_with_their_word(site: Site, pair: str, words: str) -> None:
-    answer = Client(create(site)).ask("GET", "/sia2/ivoa.obscore", quote(pair, safe="=").encode())
+    answer = Client(create_application(site)).ask("GET", "/sia2/ivoa.obscore", quote(pair, safe="=").encode())
     assert answer.status == 400
     assert words.replace("'", "&apos;") in answer.text.replace("'", "&apos;")
-    assert Client(create(site)).get("/sia2/one.main").status == 404
+    assert Client(create_application(site)).get("/sia2/one.main").status == 404
 
 
 def test_outlines_are_found_by_their_index_through_the_view(site: Site) -> None:
@@ -172,6 +172,6 @@ def test_outlines_are_found_by_their_index_through_the_view(site: Site) -> None:
         "SELECT obs_id FROM ivoa.obscore WHERE 1 = INTERSECTS(s_region, CIRCLE(10, 10, 1))",
         "SELECT obs_id FROM ivoa.obscore WHERE 1 = CONTAINS(POINT(10, 10), s_region)",
     ):
-        told = query.explain(text, site=site)
+        told = query.explain_query(text, site=site)
         assert "of 4,000 rows are read" in told
         assert "about 4,000 of 4,000 rows" not in told.split("one.main")[-1].splitlines()[0], told

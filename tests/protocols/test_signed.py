@@ -13,13 +13,13 @@ from urllib.parse import quote, urlencode
 import pytest
 from asking import Answer, Client
 
-from hven.app._server.app import create
-from hven.ingest import ingest
+from hven.app._server.application import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
-from hven.model.settings._sections import IdentityProvider, People
+from hven.model.settings._sections import IdentityProvider, PeopleSettings
 from hven.site import Site
-from hven.site.auth import _signed as signed
-from hven.site.auth._signed import without
+from hven.site.auth import _signed_addresses as signed
+from hven.site.auth._signed_addresses import remove_signature
 from hven.testing.site import tiny_site
 
 if TYPE_CHECKING:
@@ -64,19 +64,19 @@ def here(tmp_path: Path) -> Iterator[Site]:
     (tmp_path / "hven.toml").write_text(f'name = "signed"\n{PEOPLE}')
     for name, text in {"night.yaml": DESCRIPTOR, **FILES}.items():
         (folder / name).write_text(text)
-    with Site(settings.load(tmp_path)) as made:
-        ingest(made, "night")
+    with Site(settings.load_settings(tmp_path)) as made:
+        ingest_collection(made, "night")
         yield made
 
 
 @pytest.fixture
 def client(here: Site) -> Client:
-    return Client(create(here))
+    return Client(create_application(here))
 
 
 @pytest.fixture
 def token(here: Site) -> str:
-    return here.store.users.add("anna")
+    return here.store.users.add_account("anna")
 
 
 def asked(client: Client, url: str, token: str = "", **headers: str) -> Answer:
@@ -117,11 +117,11 @@ def test_one_address_for_one_reader(client: Client, token: str) -> None:
 
 def test_groups_of_a_provider_count_as_in_the_session(here: Site) -> None:
     ours = IdentityProvider(name="ours", issuer="x", client_id="y")
-    here.settings = replace(here.settings, identity=(ours,), people=People())
+    here.settings = replace(here.settings, identity=(ours,), people=PeopleSettings())
     facts = {"provider": "ours", "groups": ["spica"], "seen": time.time()}
-    token = here.store.users.add("bob")
-    here.store.grants.add("identity", subject="bob", object="x bob", by="ours", facts=facts)
-    client = Client(create(here))
+    token = here.store.users.add_account("bob")
+    here.store.grants.add_grant("identity", subject="bob", object="x bob", actor="ours", facts=facts)
+    client = Client(create_application(here))
     assert client.ask("GET", made(client, QUERY, token)).text.split() == ["id", "1", "2"]
 
 
@@ -169,26 +169,26 @@ def test_it_dies_with_the_right(here: Site, client: Client, token: str) -> None:
     address = made(client, QUERY, token)
     assert client.ask("GET", address).text.split() == ["id", "1", "2"]
     (here.settings.directory / "hven.toml").write_text('name = "signed"\n')
-    with Site(settings.load(here.settings.directory)) as later:
-        assert Client(create(later)).ask("GET", address).text.split() == ["id", "1"]
+    with Site(settings.load_settings(here.settings.directory)) as later:
+        assert Client(create_application(later)).ask("GET", address).text.split() == ["id", "1"]
 
 
 @pytest.mark.parametrize("end", ["renew", "remove", "anew"])
 def test_it_dies_with_the_account(here: Site, client: Client, token: str, end: str) -> None:
     address = made(client, FILE, token)
     if end == "renew":
-        here.store.users.renew("anna")
+        here.store.users.renew_token("anna")
     else:
-        here.store.users.remove("anna")
+        here.store.users.remove_account("anna")
         if end == "anew":
-            here.store.users.add("anna")
+            here.store.users.add_account("anna")
     assert client.ask("GET", address).status == 403
 
 
 def test_another_site_signs_nothing_for_this_one(client: Client, token: str, tmp_path: Path) -> None:
     with tiny_site(tmp_path / "other", {}) as other:
-        foreign = Client(create(other))
-        address = made(foreign, FILE, other.store.users.add("anna"))
+        foreign = Client(create_application(other))
+        address = made(foreign, FILE, other.store.users.add_account("anna"))
     assert client.ask("GET", address).status == 403
 
 
@@ -253,7 +253,7 @@ def test_the_query_without_its_signature() -> None:
         (b"a=hven-signed", b"a=hven-signed", None),
         (b"HVEN-SIGNED=a&hven-signed=b", b"", "a"),
     ):
-        assert without(query) == (rest, found)
+        assert remove_signature(query) == (rest, found)
 
 
 def test_lists_of_files_have_signed_lines(here: Site, client: Client, token: str) -> None:
@@ -261,8 +261,8 @@ def test_lists_of_files_have_signed_lines(here: Site, client: Client, token: str
     listed = client.ask("GET", "/collections/night/files", headers=mine)
     assert listed.headers["cache-control"] == "private, no-store"
     line = listed.text.split()
-    assert line[1].startswith(f"{here.settings.url}{FILE}?hven-signed=")
-    assert client.ask("GET", line[1].removeprefix(here.settings.url)).text == "hidden words\n"
+    assert line[1].startswith(f"{here.settings.site_url}{FILE}?hven-signed=")
+    assert client.ask("GET", line[1].removeprefix(here.settings.site_url)).text == "hidden words\n"
     for kind in ("wget", "curl", "aria2", "links"):
         script = client.ask("GET", f"/collections/night/images/script?_as={kind}", headers=mine)
         assert script.headers["cache-control"] == "private, no-store"
@@ -277,11 +277,11 @@ def test_lists_of_files_have_signed_lines(here: Site, client: Client, token: str
 
 
 def test_what_everybody_may_have_is_not_signed(here: Site, token: str) -> None:
-    place = here.settings.collections / "night" / "night.yaml"
+    place = here.settings.collections_directory / "night" / "night.yaml"
     place.write_text(DESCRIPTOR.replace("access: \"'spica' in groups\"\n", "", 1))
     mine = {"authorization": f"Bearer {token}"}
-    with Site(settings.load(here.settings.directory)) as later:
-        changed = Client(create(later))
+    with Site(settings.load_settings(here.settings.directory)) as later:
+        changed = Client(create_application(later))
         assert changed.ask("GET", FILE).status == 200
         for url in ("/collections/night/files", "/collections/night/images/script?_as=wget"):
             assert "hven-signed" not in changed.ask("GET", url, headers=mine).text

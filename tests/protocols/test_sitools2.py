@@ -17,11 +17,11 @@ import pytest
 from asking import Client
 from hostile_asking import VALUES
 
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.model.settings import load
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
 from hven.site import Site
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 
 SDO = """
 collection: sdo
@@ -97,12 +97,12 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     data.mkdir(parents=True)
     for number in range(8):
         (data / f"{1000 + number}.fits").write_bytes(b"image %d" % number)
-    with site_with(directory, SDO, {"rows.csv": ROWS, "dem.csv": DEM}):
+    with open_site_with_descriptor(directory, SDO, {"rows.csv": ROWS, "dem.csv": DEM}):
         pass
-    with Site(load(directory, {})) as site:
-        assert ingest(site, "sdo").rows == 610
-        site.refresh()
-        yield Client(create(site))
+    with Site(load_settings(directory, {})) as site:
+        assert ingest_collection(site, "sdo").row_count == 610
+        site.refresh_published_state()
+        yield Client(create_application(site))
 
 
 def asked(client: Client, path: str, **given: object) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from asking import Client
 
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.model.settings import load
-from hven.model.settings._site_file import strangers
-from hven.services.face import Surroundings
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
+from hven.model.settings._site_file import find_missing_portal_items
+from hven.services.face import ServiceContext
 from hven.site import Site
-from hven.site.auth import Reader
+from hven.site.auth import Principal
 
 PRIVATE = {"medoc": "eit_raw", "psup": "omega_raw"}
 COLLECTIONS = ("omega", "crism", "eit", "aia", "gaia_dem", "clusters", "spire")
@@ -68,15 +68,15 @@ def written(directory: Path) -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("six")
     written(directory)
-    with Site(load(directory)) as opened:
+    with Site(load_settings(directory)) as opened:
         for name in (*COLLECTIONS, *PRIVATE.values()):
-            ingest(opened, name)
+            ingest_collection(opened, name)
         yield opened
 
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 def asked(client: Client, portal: str, path: str, **headers: str) -> str:
@@ -153,7 +153,7 @@ def test_a_host_that_no_portal_has_is_the_site(client: Client) -> None:
 
 
 def test_one_log_in_is_for_all_hosts_below_one_domain(site: Site, client: Client) -> None:
-    body = json.dumps({"name": "bea", "token": site.store.users.add("bea")}).encode()
+    body = json.dumps({"name": "bea", "token": site.store.users.add_account("bea")}).encode()
 
     def begun(host: str) -> str:
         headers = {"host": host, "content-type": "application/json"}
@@ -178,19 +178,19 @@ def test_administrators_see_their_own_portal_alone(site: Site, client: Client) -
 
     assert seen() == {*COLLECTIONS}
     for name, private in PRIVATE.items():
-        token = site.store.users.add(f"{name}_admin")
+        token = site.store.users.add_account(f"{name}_admin")
         assert seen(authorization=f"Bearer {token}") == {*COLLECTIONS, private}
 
 
 def test_administrators_prepare_files_of_their_own_portal_alone(site: Site) -> None:
-    around = Surroundings.of(site, Reader(name="medoc_admin"))
-    operated = {name for name in COLLECTIONS if around.operates(around.reader(None), name)}  # type: ignore[arg-type]
+    around = ServiceContext.for_principal(site, Principal(name="medoc_admin"))
+    operated = {name for name in COLLECTIONS if around.is_operator(around.identify_principal(None), name)}  # type: ignore[arg-type]
     assert operated == {*PORTALS["medoc"][1]}
-    assert not around.operates(Reader(name="medoc_admin"))
+    assert not around.is_operator(Principal(name="medoc_admin"))
 
 
 def test_all_portals_are_checked_at_once(site: Site) -> None:
-    assert [str(one) for one in strangers(site.settings)] == []
+    assert [str(one) for one in find_missing_portal_items(site.settings)] == []
     text = (site.settings.directory / "hven.toml").read_text(encoding="utf-8")
     (site.settings.directory / "hven.toml").write_text(text.replace("help-dem", "helf-dem"), encoding="utf-8")
-    assert "helf-dem" in str(strangers(load(site.settings.directory))[0])
+    assert "helf-dem" in str(find_missing_portal_items(load_settings(site.settings.directory))[0])

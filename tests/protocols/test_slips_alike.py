@@ -11,7 +11,7 @@ from asking import Client
 from lxml import etree
 from made_stars import STARS, rows
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.jobs._worker import run_next
 from hven.site import Site
 from hven.testing.site import tiny_site
@@ -26,7 +26,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 def said(body: bytes) -> str:

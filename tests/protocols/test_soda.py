@@ -15,11 +15,11 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from lxml import etree
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.jobs._worker import run_next
 from hven.model import settings
-from hven.model.table import Input
+from hven.model.table import ServiceParameter
 from hven.services import cutouts
 from hven.site import Site
 
@@ -112,15 +112,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         folder / "data" / "table.fits"
     )
     (directory / "hven.toml").touch()
-    with Site(settings.load(directory)) as made:
-        ingest(made, "cubes")
+    with Site(settings.load_settings(directory)) as made:
+        ingest_collection(made, "cubes")
         (folder / "data" / "gone.fits").unlink()
         yield made
 
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 def cut(client: Client, **params: object) -> Answer:
@@ -384,13 +384,13 @@ def test_capabilities_tell_both(client: Client) -> None:
 
 
 def test_what_is_known_of_a_file_is_that_of_its_state(tmp_path: Path) -> None:
-    path, known = tmp_path / "one.fits", cutouts.Fits()
-    inputs = [Input(param=param) for param in cutouts.PARAMS]
+    path, known = tmp_path / "one.fits", cutouts.CutoutParameterCache()
+    inputs = [ServiceParameter(param=param) for param in cutouts.CUTOUT_PARAMS]
     cube().writeto(path)
-    found = cutouts.fitted(inputs, path, known)
+    found = cutouts.fit_parameters(inputs, path, known)
     assert (found["PIXELS_1"].high, found["PIXELS_2"].high, "BAND" in found) == (("100",), ("80",), True)
-    assert cutouts.fitted(inputs, path, known) is found
+    assert cutouts.fit_parameters(inputs, path, known) is found
     fits.PrimaryHDU(np.zeros((7, 9), "f4")).writeto(path, overwrite=True)
-    assert cutouts.fitted(inputs, path, known)["PIXELS_1"].high == ("9",)
+    assert cutouts.fit_parameters(inputs, path, known)["PIXELS_1"].high == ("9",)
     path.write_text("no image")
-    assert cutouts.fitted(inputs, path, known) == {}
+    assert cutouts.fit_parameters(inputs, path, known) == {}

@@ -13,8 +13,8 @@ import pytest
 from asking import Client
 
 from das2_streams import parse
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import DescriptorError
 from hven.site import Site
@@ -61,9 +61,9 @@ def client(tmp_path_factory: pytest.TempPathFactory, source: pa.Table) -> Iterat
     pq.write_table(source, directory / "goes.parquet")
     site_of(directory, "goes")
     (directory / "hven.toml").write_text('public_url = "https://vo.example"\n')
-    with Site(settings.load(directory)) as made:
-        ingest(made, "goes")
-        yield Client(create(made))
+    with Site(settings.load_settings(directory)) as made:
+        ingest_collection(made, "goes")
+        yield Client(create_application(made))
 
 
 def asked(client: Client, url: str, **given: object) -> bytes:
@@ -134,5 +134,5 @@ def test_what_goes_with_a_series_is_refused(tmp_path, source: pa.Table, more: st
     pq.write_table(source, tmp_path / "goes.parquet")
     site_of(tmp_path, "goes", more)
     (tmp_path / "hven.toml").write_text("")
-    with Site(settings.load(tmp_path)) as made, pytest.raises(DescriptorError, match=words):
-        ingest(made, "goes")
+    with Site(settings.load_settings(tmp_path)) as made, pytest.raises(DescriptorError, match=words):
+        ingest_collection(made, "goes")

@@ -12,10 +12,10 @@ from asking import Client
 from astropy.time import Time
 from lxml import etree
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
-from hven.services.faces.ssa import _times
+from hven.services.faces.ssa import _parse_time_range
 from hven.site import Site
 
 V = "{http://www.ivoa.net/xml/VOTable/v1.3}"
@@ -49,9 +49,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     (directory / "hven.toml").touch()
     (folder / "spectra.yaml").write_text(DESCRIPTOR)
     (folder / "rows.csv").write_text(ROWS)
-    with Site(settings.load(directory)) as made:
-        ingest(made, "spectra")
-        yield Client(create(made))
+    with Site(settings.load_settings(directory)) as made:
+        ingest_collection(made, "spectra")
+        yield Client(create_application(made))
 
 
 def found(client: Client, *pairs: str) -> str:
@@ -108,7 +108,9 @@ def test_parameters(client: Client, pairs: list[str], rows: str) -> None:
 )
 def test_times_last_as_long_as_they_are_written(text: str, begin: str, end: str) -> None:
     # days of 86,400 seconds, as modified Julian dates of UTC have them but for those with a leap second
-    assert _times(text) == pytest.approx((Time(begin, scale="tai").mjd, Time(end, scale="tai").mjd), abs=1e-9)
+    assert _parse_time_range(text) == pytest.approx(
+        (Time(begin, scale="tai").mjd, Time(end, scale="tai").mjd), abs=1e-9
+    )
 
 
 @pytest.mark.parametrize(

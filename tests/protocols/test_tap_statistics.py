@@ -17,16 +17,16 @@ from lxml import etree
 from pyvo.io import vosi
 from pyvo.utils.xml.exceptions import UnknownElementWarning
 
-from hven.app._server import create
-from hven.engines._revising import revised
-from hven.engines._statistics import FEW, Statistics
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.engines._statistics import MAX_TOP_VALUES, StatisticsCollector
+from hven.engines._statistics_update import update_statistics
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.table import Column, Table
 from hven.model.types import parse_type
 from hven.site import Site
-from hven.site.auth._permit import OWNER
-from hven.testing.policies import half_hidden
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.policies import build_half_hidden_policies
 from needs import need_program
 from shared import shared
 
@@ -72,8 +72,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         folder.mkdir(parents=True)
         (folder / f"{name}.yaml").write_text(text)
         (folder / "rows.csv").write_text(ROWS)
-    with Site(settings.load(directory)) as site:
-        ingest(site, "stars")
+    with Site(settings.load_settings(directory)) as site:
+        ingest_collection(site, "stars")
         yield site
 
 
@@ -93,7 +93,7 @@ def options(stats: etree._Element) -> dict[str | None, float]:
 
 
 def test_it_is_what_the_rows_have(made: Site) -> None:
-    main = told(Client(create(made)))["stars.main"]
+    main = told(Client(create_application(made)))["stars.main"]
     assert main.findtext("nrows") == "8"
     found = columns(main)
     band, mag, number = found["band"], found["mag"], found["number"]
@@ -117,7 +117,7 @@ def test_it_is_what_the_rows_have(made: Site) -> None:
 
 
 def test_one_table_and_other_details(made: Site) -> None:
-    client = Client(create(made))
+    client = Client(create_application(made))
     assert columns(told(client, "/tap/tables/stars.main?detail=stats")["stars.main"])["band"] is not None
     for path in ("/tap/tables", "/tap/tables?detail=max", "/tap/tables/stars.main"):
         table = told(client, path)["stars.main"]
@@ -130,7 +130,10 @@ def test_one_table_and_other_details(made: Site) -> None:
 
 
 def test_of_rows_that_somebody_does_not_see_nothing_is_told(made: Site) -> None:
-    everybody, owner = Client(create(made)), Client(create(made, reader=lambda _: OWNER))
+    everybody, owner = (
+        Client(create_application(made)),
+        Client(create_application(made, reader=lambda _: OWNER_PRINCIPAL)),
+    )
     for path in ("/tap/tables?detail=stats", "/tap/tables", "/tap/tables?detail=min"):
         few = told(everybody, path)["stars.few"]
         assert few.find("nrows") is None
@@ -139,16 +142,16 @@ def test_of_rows_that_somebody_does_not_see_nothing_is_told(made: Site) -> None:
     assert told(owner)["stars.few"].findtext("nrows") == "8"
     assert told(owner)["stars.closed"].findtext("nrows") == "8"
     assert list(told(owner)["stars.few"].iter("stats"))
-    halved = told(Client(create(made, policies=half_hidden("number"))))["stars.main"]
+    halved = told(Client(create_application(made, policies=build_half_hidden_policies("number"))))["stars.main"]
     assert halved.find("nrows") is None
     assert not list(halved.iter("stats"))
-    records = Client(create(made)).get("/oai", verb="ListRecords", metadataPrefix="ivo_vor").text
+    records = Client(create_application(made)).get("/oai", verb="ListRecords", metadataPrefix="ivo_vor").text
     assert "<name>stars.main</name>" not in records or "<nrows>8</nrows>" in records
 
 
 def test_it_is_valid(made: Site, tmp_path: Path) -> None:
     """The usual document by the recommendation, and the one with statistics by the draft, in which alone they are."""
-    client, schemas = Client(create(made)), shared("xsd/all.xsd")
+    client, schemas = Client(create_application(made)), shared("xsd/all.xsd")
     given = schemas.with_name("catalog.xml").read_text(encoding="utf-8").replace('uri="', f'uri="{schemas.parent}/')
     drafted = given.replace("VODataService-v1.2.xsd", "VODataService-v1.3-draft.xsd")
     for catalogue, queries, valid in (
@@ -167,7 +170,7 @@ def test_it_is_valid(made: Site, tmp_path: Path) -> None:
 
 def test_pyvo_reads_past_it(made: Site) -> None:
     """With a warning: it is no element of the recommendation, which is why it must be asked for."""
-    body = Client(create(made)).get("/tap/tables?detail=stats").body
+    body = Client(create_application(made)).get("/tap/tables?detail=stats").body
     with pytest.warns(UnknownElementWarning, match="Unknown element"):
         found = {one.name: one for one in vosi.parse_tables(io.BytesIO(body)).iter_tables()}
     assert {one.name for one in found["stars.main"].columns} == {"id", "band", "mag", "number", "t", "flag"}
@@ -182,10 +185,10 @@ def column(kind: str) -> Table:
 
 
 def counted(kind: str, *parts: list[Any]) -> Any:
-    gathered = Statistics(column(kind))
+    gathered = StatisticsCollector(column(kind))
     for part in parts:
-        gathered.add(pa.table({"x": pa.array(part, parse_type(kind).arrow)}))
-    return gathered.result()["x"].get("top")
+        gathered.add_rows(pa.table({"x": pa.array(part, parse_type(kind).arrow)}))
+    return gathered.build_statistics()["x"].get("top")
 
 
 @pytest.mark.parametrize(
@@ -196,7 +199,7 @@ def counted(kind: str, *parts: list[Any]) -> Any:
         ("float64", [[1.5, 1.5, 2]], [[1.5, 2], [2.0, 1]]),
         ("float64", [[1.5, float("nan")]], None),
         ("string", [["x" * 101, "y"]], None),
-        ("string", [[str(at) for at in range(FEW + 1)]], None),
+        ("string", [[str(at) for at in range(MAX_TOP_VALUES + 1)]], None),
         ("string", [[None]], None),
         ("string", [[]], None),
         ("string", [["a"] * 100_000 + ["b"] * 300_000], [["b", 300_000], ["a", 100_000]]),
@@ -216,9 +219,9 @@ def test_values_of_columns_of_few(kind: str, parts: list[list[Any]], top: Any) -
     [
         (["a", "b", "b"], ["b"], ["c", "a"], [["a", 2], ["b", 1], ["c", 1]]),
         (["a", "b"], ["b"], [], [["a", 1]]),
-        (["a"], [], [str(at) for at in range(FEW + 1)], None),
-        ([str(at) for at in range(FEW + 1)], [], ["a"], None),
-        ([str(at) for at in range(FEW)], [], ["a"], None),
+        (["a"], [], [str(at) for at in range(MAX_TOP_VALUES + 1)], None),
+        ([str(at) for at in range(MAX_TOP_VALUES + 1)], [], ["a"], None),
+        ([str(at) for at in range(MAX_TOP_VALUES)], [], ["a"], None),
         (["a", None], [None], ["b"], [["a", 1], ["b", 1]]),
     ],
 )
@@ -226,12 +229,12 @@ def test_a_sync_counts_on(old: list[Any], gone: list[Any], come: list[Any], top:
     table = column("string")
 
     def found(values: list[Any]) -> Any:
-        gathered = Statistics(table)
-        gathered.add(pa.table({"x": pa.array(values, pa.string())}))
-        return gathered.result()
+        gathered = StatisticsCollector(table)
+        gathered.add_rows(pa.table({"x": pa.array(values, pa.string())}))
+        return gathered.build_statistics()
 
     left = [*old]
     for one in gone:
         left.remove(one)
-    after = revised(table, found(old), found(gone), found(come), (len(old), len(gone), len(come)), lambda _: iter([pa.array([*left, *come], pa.string())]))  # fmt: skip
+    after = update_statistics(table, found(old), found(gone), found(come), (len(old), len(gone), len(come)), lambda _: iter([pa.array([*left, *come], pa.string())]))  # fmt: skip
     assert after["x"].get("top") == top

@@ -13,10 +13,10 @@ from asking import Answer, Client
 from astropy.io import fits
 from PIL import Image
 
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.portal._views import first_looks
-from hven.testing.site import site_with
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.portal._views import overview_pictures
+from hven.testing.site import open_site_with_descriptor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,14 +67,14 @@ def strip_of(client: Client, path: str) -> list[str]:
 def test_strips_show_what_can_be_drawn_and_shows_something(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float
 ) -> None:
-    monkeypatch.setattr(first_looks, "PATIENCE_SECONDS", patience)
+    monkeypatch.setattr(overview_pictures, "OVERVIEW_WAIT_SECONDS", patience)
     write_files(tmp_path / "collections/maps/data")
     names = [*(f"broken{at}" for at in range(2)), *(f"black{at}" for at in range(3)), *(f"good{at}" for at in range(6))]
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path, DESCRIPTOR, {"maps.csv": "\n".join(["obs_id", *names])}, public_url="http://vo.example"
     ) as site:
-        ingest(site, "maps")
-        client = Client(create(site))
+        ingest_collection(site, "maps")
+        client = Client(create_application(site))
         for path in ("/", "/collections/maps"):
             assert sorted(strip_of(client, path)) == [f"good{at}" for at in range(6)]
         home = client.ask("GET", "/", headers=HTML).text
@@ -89,17 +89,17 @@ def test_strips_show_what_can_be_drawn_and_shows_something(
 def test_a_first_page_without_its_pictures_asks_for_them_until_they_are_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(first_looks, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(overview_pictures, "OVERVIEW_WAIT_SECONDS", 0.2)
     write_files(tmp_path / "collections/maps/data")
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path,
         DESCRIPTOR,
         {"maps.csv": "\n".join(["obs_id", *(f"good{at}" for at in range(6))])},
         public_url="http://vo.example",
     ) as site:
-        ingest(site, "maps")
-        client = Client(create(site))
-        with first_looks._one_drawing:  # as if another picture took long
+        ingest_collection(site, "maps")
+        client = Client(create_application(site))
+        with overview_pictures._one_drawing:  # as if another picture took long
             first = client.ask("GET", "/", headers=HTML).text
         assert '<ul class="cards" data-pane="late_pictures" data-now>' in first
         assert 'class="thumbnail"' not in first
@@ -124,9 +124,9 @@ def is_sign(body: bytes) -> bool:
 def test_pages_get_a_sign_for_what_shows_nothing_and_programs_the_picture(tmp_path: Path) -> None:
     """Wherever a page shows thumbnails of rows: tables, cards, baskets, panels; one that is opened by itself is shown as it is."""
     write_files(tmp_path / "collections/maps/data")
-    with site_with(tmp_path, DESCRIPTOR, {"maps.csv": "obs_id\ngood0\nblack0\nbroken0"}) as site:
-        ingest(site, "maps")
-        client = Client(create(site))
+    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"maps.csv": "obs_id\ngood0\nblack0\nbroken0"}) as site:
+        ingest_collection(site, "maps")
+        client = Client(create_application(site))
 
         def picture(name: str, accept: str, query: bytes = b"size=200", **headers: str) -> Answer:
             path = f"/collections/maps/preview/data/{name}.fits"
@@ -154,11 +154,11 @@ def test_a_fault_of_the_service_is_no_picture_of_its_id(tmp_path: Path, monkeypa
     def fail(*_: object) -> bytes:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr("hven.services.drawings.drawn", fail)
+    monkeypatch.setattr("hven.services.drawings.get_or_draw_picture", fail)
     write_files(tmp_path / "collections/maps/data")
-    with site_with(tmp_path, DESCRIPTOR, {"maps.csv": "obs_id\ngood0"}) as site:
-        ingest(site, "maps")
-        answer = Client(create(site)).ask(
+    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"maps.csv": "obs_id\ngood0"}) as site:
+        ingest_collection(site, "maps")
+        answer = Client(create_application(site)).ask(
             "GET", "/collections/maps/preview/data/good0.fits", b"size=800", headers={"accept": PAGE_IMAGE}
         )
     assert answer.status == 500

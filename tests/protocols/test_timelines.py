@@ -24,16 +24,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
-from hven.model.params import Params
+from hven.model.params import RequestParams
 from hven.model.table import Column
 from hven.model.types import parse_type
 from hven.services import series
-from hven.services._channels import placed
+from hven.services._channels import resample_spectra
 from hven.services.faces import timelines
-from hven.services.faces.timelines import BINS, CHANNELS, coded
+from hven.services.faces.timelines import BINS_PER_TILE, MAX_TILE_ROWS, encode_values
 from hven.site import Site
 
 SECOND = 1_000_000
@@ -131,9 +131,9 @@ def client(tmp_path_factory: pytest.TempPathFactory, source: dict[str, Any]) -> 
     ranges = ", ".join(f"[{low}, {low + 1}]" for low in range(WIDE))
     (root / "collections" / "sun" / "sun.yaml").write_text(DESCRIPTOR.format(ranges=ranges))
     (root / "hven.toml").write_text('name = "sun"\n')
-    with Site(settings.load(root)) as site:
-        ingest(site, "sun")
-        yield Client(create(site))
+    with Site(settings.load_settings(root)) as site:
+        ingest_collection(site, "sun")
+        yield Client(create_application(site))
 
 
 def tile(client: Client, **given: object) -> tuple[Any, Any]:
@@ -144,9 +144,9 @@ def tile(client: Client, **given: object) -> tuple[Any, Any]:
 
 def binned(source: dict[str, Any], values: Any, width: int, number: int) -> tuple[Any, Any, Any]:
     """Reduce with numpy: lowest, mean and highest value of each bin, shape (elements, bins)."""
-    place = (source["moment"] - number * BINS * width) // width
-    found = np.full((3, values.shape[1], BINS), np.nan)
-    for at in range(BINS):
+    place = (source["moment"] - number * BINS_PER_TILE * width) // width
+    found = np.full((3, values.shape[1], BINS_PER_TILE), np.nan)
+    for at in range(BINS_PER_TILE):
         inside = values[place == at].astype("f8")
         for element in range(values.shape[1]):
             known = inside[:, element][~np.isnan(inside[:, element])]
@@ -157,7 +157,7 @@ def binned(source: dict[str, Any], values: Any, width: int, number: int) -> tupl
 
 @pytest.mark.parametrize("width", [SECOND, 5 * SECOND, 60 * SECOND, 1800 * SECOND])
 def test_lines_are_what_numpy_says(client: Client, source: dict[str, Any], width: int) -> None:
-    number = (START + 20_000 * SECOND) // (BINS * width)
+    number = (START + 20_000 * SECOND) // (BINS_PER_TILE * width)
     found, _ = tile(client, parameter="total", width=width, tile=number)
     low, mean, high = binned(source, source["total"][:, None], width, number)
     assert found.dtype == np.float32
@@ -165,7 +165,7 @@ def test_lines_are_what_numpy_says(client: Client, source: dict[str, Any], width
     assert np.allclose(found, np.concatenate([low, mean, high]), rtol=1e-6, equal_nan=True)
     found, _ = tile(client, parameter="field", width=width, tile=number)
     _, mean, _ = binned(source, source["field"], width, number)
-    assert np.allclose(found.reshape(3, 3, BINS), mean[:, None], rtol=1e-5, atol=1e-6, equal_nan=True)
+    assert np.allclose(found.reshape(3, 3, BINS_PER_TILE), mean[:, None], rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
 def values_of(codes: Any, headers: Any) -> Any:
@@ -177,7 +177,7 @@ def values_of(codes: Any, headers: Any) -> Any:
 @pytest.mark.parametrize(("show", "rows"), [("mean", 256), ("peak", 256), ("mean", 7), ("peak", 7)])
 def test_spectra_are_what_numpy_says(client: Client, source: dict[str, Any], show: str, rows: int) -> None:
     width = 60 * SECOND
-    number = (START + 20_000 * SECOND) // (BINS * width)
+    number = (START + 20_000 * SECOND) // (BINS_PER_TILE * width)
     codes, headers = tile(client, parameter="flux", width=width, tile=number, show=show, rows=rows)
     together = int(headers["x-together"])
     assert together == -(-WIDE // rows)
@@ -189,7 +189,7 @@ def test_spectra_are_what_numpy_says(client: Client, source: dict[str, Any], sho
         wanted = np.stack([(np.nanmean if show == "mean" else np.nanmax)(part, axis=0) for part in parts])
     found = values_of(codes, headers)
     assert np.array_equal(np.isnan(found), np.isnan(wanted))
-    there = np.isin(np.arange(BINS), source["moment"] // width - number * BINS)
+    there = np.isin(np.arange(BINS_PER_TILE), source["moment"] // width - number * BINS_PER_TILE)
     assert (codes[:, ~there] == 0).all()  # a gap is not what has no value
     assert (codes[:, there] > 0).all()
     zero, scale, bend = (float(headers[f"x-{name}"]) for name in ("zero", "scale", "bend"))
@@ -200,12 +200,12 @@ def test_spectra_are_what_numpy_says(client: Client, source: dict[str, Any], sho
 
 def test_what_has_no_value_is_no_gap(client: Client, source: dict[str, Any]) -> None:
     width = 10 * SECOND
-    number = START // (BINS * width)
+    number = START // (BINS_PER_TILE * width)
     found, _ = tile(client, parameter="total", width=width, tile=number)
-    place = START // width - number * BINS
+    place = START // width - number * BINS_PER_TILE
     assert np.isinf(found[:, place + 17]).all()
     assert np.isnan(found[:, :place]).all()
-    blank = np.isnan(source["flux"][: BINS - place]).T
+    blank = np.isnan(source["flux"][: BINS_PER_TILE - place]).T
     codes, _ = tile(client, parameter="flux", width=width, tile=number)
     assert blank.any()
     assert np.array_equal(codes[:, place:] == 1, blank)
@@ -219,7 +219,7 @@ def test_channels_that_change_stand_where_they_are() -> None:
     centers[4:, :4] = [20, 16, 12, 8]  # falling, fewer, wider
     values = centers * 100
     values[0, 3] = np.nan
-    picture, axis, changes = placed(values, centers, 64, peak=False)
+    picture, axis, changes = resample_spectra(values, centers, 64, use_peaks=False)
     assert (axis, changes) == ((6.0, 22.0, False), [4])
     low, high = 6, 22
     edges = np.linspace(low, high, len(picture) + 1)
@@ -235,11 +235,11 @@ def test_channels_that_change_stand_where_they_are() -> None:
                 assert np.array_equal(picture[row, number], wanted, equal_nan=True)
     rng = np.random.default_rng(1)
     spectra, channels = rng.random((20, 1000)), np.tile(np.geomspace(1, 1000, 1000), (20, 1))
-    picture, axis, changes = placed(spectra, channels * (1 + 1e-9 * rng.random((20, 1))), 50, peak=True)
+    picture, axis, changes = resample_spectra(spectra, channels * (1 + 1e-9 * rng.random((20, 1))), 50, use_peaks=True)
     assert axis is not None
     assert (axis[2], changes, picture.shape) == (True, [], (50, 20))
     assert np.allclose(picture.max(axis=0), spectra.max(axis=1))
-    picture, axis, _ = placed(np.ones((3, 4)), np.full((3, 4), np.nan), 50, peak=True)
+    picture, axis, _ = resample_spectra(np.ones((3, 4)), np.full((3, 4), np.nan), 50, use_peaks=True)
     assert axis is None
     assert np.isnan(picture).all()
 
@@ -250,7 +250,7 @@ def test_channels_that_change_stand_where_they_are() -> None:
     )
 )
 def test_bytes_are_numbers(picture: Any) -> None:
-    codes, headers = coded(picture)
+    codes, headers = encode_values(picture)
     known = np.isfinite(picture)
     assert np.array_equal(codes == 0, ~known)
     assert not (codes == 1).any()
@@ -272,7 +272,7 @@ def test_what_has_no_samples_is_empty_and_what_is_wrong_is_told(client: Client) 
     assert not codes.any()
     bad = [
         {"TILE": 1}, {"TILE": 1, "PARAMETER": "total"}, {"TILE": 1, "PARAMETER": "picture", "WIDTH": 5}, {"TILE": "x", "PARAMETER": "total", "WIDTH": 5},
-        {"TILE": 1, "PARAMETER": "total", "WIDTH": 0}, {"TILE": 1, "PARAMETER": "flux", "WIDTH": 5, "ROWS": CHANNELS + 1}, {"TILE": 1, "PARAMETER": "flux", "WIDTH": 5, "SHOW": "all"},
+        {"TILE": 1, "PARAMETER": "total", "WIDTH": 0}, {"TILE": 1, "PARAMETER": "flux", "WIDTH": 5, "ROWS": MAX_TILE_ROWS + 1}, {"TILE": 1, "PARAMETER": "flux", "WIDTH": 5, "SHOW": "all"},
     ]  # fmt: skip
     for given_ in bad:
         answer = client.get("/series/spectra", **given_)
@@ -361,15 +361,15 @@ def test_services_elsewhere_are_asked_each_by_itself(tmp_path: Path) -> None:
     (here / "collections" / "sun").mkdir(parents=True)
     (here / "collections" / "sun" / "sun.yaml").write_text(NEAR)
     (here / "line.csv").write_text("moment,total\n2003-10-28T00:00:00,1\n2003-10-29T00:00:00,2\n")
-    with Site(settings.load(there)) as far, elsewhere.hanging() as silent:
-        ingest(far, "far")
+    with Site(settings.load_settings(there)) as far, elsewhere.hanging() as silent:
+        ingest_collection(far, "far")
         with elsewhere.served(far) as (address, _):
             remote = f'[[remote]]\nname = "far"\nurl = "{address}"\ntables = ["far.epn_core"]\ntitle = "Far"\n'
             remote += f'[[remote]]\nname = "silent"\nurl = "{silent}/tap"\ntables = ["x.epn_core"]\nseconds = 0.3\n'
             (here / "hven.toml").write_text(f'name = "here"\nallow_private = true\n{remote}')
-            with Site(settings.load(here)) as site:
-                ingest(site, "sun")
-                client = Client(create(site))
+            with Site(settings.load_settings(here)) as site:
+                ingest_collection(site, "sun")
+                client = Client(create_application(site))
                 page = client.ask("GET", "/series/sun_line", b"", headers=BROWSER).text
                 assert 'data-elsewhere="far/far.epn_core silent/x.epn_core"' in page
                 span = {"_from": "2003-10-28T00:00", "_to": "2003-10-28T12:00"}
@@ -414,16 +414,21 @@ def test_a_tile_of_very_many_channels_takes_little_memory(monkeypatch: pytest.Mo
     kind = np.dtype([("number", "i8"), ("m flux", "f4", (count,)), ("h flux", "f4", (count,))])
     part = np.zeros(bins, kind)
     part["number"], part["m flux"] = np.arange(bins), np.arange(count)
-    parameter = series.Parameter(column=Column(name="flux", type=parse_type(f"float32[{count}]")), kind="double", size=(count,))  # fmt: skip
+    parameter = series.SampleParameter(column=Column(name="flux", type=parse_type(f"float32[{count}]")), value_kind="double", dimensions=(count,))  # fmt: skip
     one = SimpleNamespace(parameters=(parameter,))
-    asked = SimpleNamespace(around=None, who=None, holdings=None, span=lambda _: series.Span(start=0, stop=3, rows=3))
-    monkeypatch.setattr(timelines.pyramids, "reduced", lambda *_: iter([part]))
+    asked = SimpleNamespace(
+        context=None,
+        principal=None,
+        published_state=None,
+        find_time_extent=lambda _: series.TimeExtent(start=0, stop=3, row_count=3),
+    )
+    monkeypatch.setattr(timelines.pyramids, "read_bins", lambda *_: iter([part]))
     given = {"PARAMETER": ("flux",), "WIDTH": ("1",), "TILE": ("0",), "ROWS": ("200",)}
     tracemalloc.start()
-    body, headers = timelines._tile(asked, one, Params(given))  # type: ignore[arg-type]
+    body, headers = timelines._build_tile(asked, one, RequestParams(given))  # type: ignore[arg-type]
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert np.load(io.BytesIO(body)).shape == (200, BINS)
+    assert np.load(io.BytesIO(body)).shape == (200, BINS_PER_TILE)
     assert headers["x-together"] == "100"
     assert most < 20_000_000  # a grid of all channels has 82 MB
 
@@ -456,9 +461,9 @@ def stretches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         )
     text = f"collection: sun\ntitle: Sun\ndescription: Made up\ntables:\n{''.join(tables)}"
     (root / "collections" / "sun" / "sun.yaml").write_text(text)
-    with Site(settings.load(root)) as site:
-        ingest(site, "sun")
-        yield Client(create(site))
+    with Site(settings.load_settings(root)) as site:
+        ingest_collection(site, "sun")
+        yield Client(create_application(site))
 
 
 @pytest.mark.parametrize(
@@ -480,4 +485,4 @@ def test_a_series_opens_behind_its_last_large_gap(stretches: Client, name: str, 
     assert tiles
     for one in tiles:
         width, number = (int(re.search(rf"{word}=(\d+)", one)[1]) for word in ("WIDTH", "TILE"))  # type: ignore[index]
-        assert (number + 1) * BINS * width > low - (high - low) // 50, "what is shown first is fetched ahead"
+        assert (number + 1) * BINS_PER_TILE * width > low - (high - low) // 50, "what is shown first is fetched ahead"

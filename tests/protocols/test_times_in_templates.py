@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from asking import Client
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.model.table import format_time
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,9 +50,9 @@ id,seen,jd,mjd
 
 
 def test_columns_and_links_write_times_in_short(tmp_path: Path) -> None:
-    with site_with(tmp_path, SUN, {"a.csv": ROWS}, public_url="http://vo.example") as site:
-        ingest(site, "sun")
-        client = Client(create(site))
+    with open_site_with_descriptor(tmp_path, SUN, {"a.csv": ROWS}, public_url="http://vo.example") as site:
+        ingest_collection(site, "sun")
+        client = Client(create_application(site))
         rows = client.ask("GET", "/collections/sun/main/download?_as=csv&_all=1").text
         assert [line.split(",")[4:] for line in rows.splitlines()[1:]] == [
             ["https://helioviewer.org/?date=2012-09-03T10:00:00Z", "2012/09/03/100000.fits", "00.000000"],
@@ -98,13 +98,13 @@ def test_what_is_a_time(value: Any, spec: str, text: str | None) -> None:
 def test_a_format_that_nobody_knows_is_a_fault(tmp_path: Path, was: str, now: str, fault: str) -> None:
     from typer.testing import CliRunner
 
-    from hven.app._cli.verbs import command
+    from hven.app._cli.verbs import build_command
 
     (tmp_path / "hven.toml").write_text('title = "T"\n')
     place = tmp_path / "collections/sun"
     place.mkdir(parents=True)
     (place / "sun.yaml").write_text(SUN.replace(was, now, 1))
     (place / "a.csv").write_text(ROWS)
-    told = CliRunner().invoke(command(), ["--site", str(tmp_path), "check", "sun"], env={"COLUMNS": "400"})
+    told = CliRunner().invoke(build_command(), ["--site", str(tmp_path), "check", "sun"], env={"COLUMNS": "400"})
     assert fault in told.output
     assert "sun.yaml:" in told.output

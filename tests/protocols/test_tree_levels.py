@@ -13,16 +13,16 @@ import pyarrow as pa
 import pytest
 from asking import Client
 
-from hven.app._server import create
-from hven.model import Failures
+from hven.app._server import create_application
+from hven.model import FailureLog
 from hven.model._failures import FIRST_PAUSE_SECONDS
-from hven.model.errors import Timeout
+from hven.model.errors import TimeLimitError
 from hven.model.settings import Settings
 from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN, FLOAT32, INT32, INT64, STRING, TIMESTAMP
 from hven.portal._explore import page_queries
-from hven.testing.policies import half_hidden
-from hven.testing.site import publish, tiny_site
+from hven.testing.policies import build_half_hidden_policies
+from hven.testing.site import publish_rows, tiny_site
 from shared import MORE
 
 if TYPE_CHECKING:
@@ -136,14 +136,14 @@ FILES = replace(
 def test_each_level_has_the_rows_to_which_it_leads(tmp_path: Path, seed: int) -> None:
     made = np.random.default_rng(seed)
     with make_site(tmp_path, made) as (site, tables):
-        client = Client(create(site))
-        half = Client(create(site, policies=half_hidden("id")))
+        client = Client(create_application(site))
+        half = Client(create_application(site, policies=build_half_hidden_policies("id")))
         for _ in range(3):
             check_tree(client, count_lines(tables))
             check_tree(half, None)
             tables["b.main"] = (make_table("b"), make_rows(made, int(made.integers(1, 60))))  # a sync
-            publish(site, *tables["b.main"])
-            site.refresh()
+            publish_rows(site, *tables["b.main"])
+            site.refresh_published_state()
 
 
 @pytest.mark.parametrize("seed", range(4 * MORE))
@@ -154,18 +154,18 @@ def test_a_number_that_is_shown_while_counts_fail_is_right(
     made = np.random.default_rng(seed)
     now = [1000.0]
     with make_site(tmp_path, made) as (site, tables):
-        site.kept(Failures, lambda: now[0])
-        real = page_queries.Asking.run
+        site.get_or_create(FailureLog, lambda: now[0])
+        real = page_queries.QueryRunner.run_query
         failing = made.choice(np.array(["a", "b", "c"]))
 
         def fail(self: Any, query: Any, *args: Any, **more: Any) -> Any:
             if f"ident(name='{failing}'" in repr(query).lower():
-                raise Timeout("too late")
+                raise TimeLimitError("too late")
             return real(self, query, *args, **more)
 
         with monkeypatch.context() as patch:
-            patch.setattr(page_queries.Asking, "run", fail)
-            client = Client(create(site))  # which begins to count
+            patch.setattr(page_queries.QueryRunner, "run_query", fail)
+            client = Client(create_application(site))  # which begins to count
             tree = read_json(client, "/tree")
         assert tree["least"] == (failing == "c"), "of tables of rows the whole is known"
         for branch in walk(tree["branches"]):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from asking import Answer, Client
 
-from hven.app._server.app import create
+from hven.app._server.application import create_application
 from hven.model import settings
-from hven.portal._explore.trial_worker import tried
+from hven.portal._explore.trial_worker import draft_descriptor
 from hven.portal._views import trial_page as trial
 from hven.site import Site
 
@@ -25,18 +25,21 @@ STARS = b"id,RAJ2000 (deg),DEJ2000 (deg),Vmag\nHD1,10.5,20.25,5.1\nHD2,11.5,-20.
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))  # others may try files at the same time
-    monkeypatch.setattr(trial, "SECONDS", 600.0)  # a machine may have much else to do
+    monkeypatch.setattr(trial, "TRIAL_TIMEOUT_SECONDS", 600.0)  # a machine may have much else to do
     (tmp_path / "hven.toml").write_text(TOML)
     (tmp_path / "collections").mkdir()
-    with Site(settings.load(tmp_path)) as made:
+    with Site(settings.load_settings(tmp_path)) as made:
         yield made
 
 
 @pytest.fixture
 def people(here: Site) -> dict[str, dict[str, str]]:
     for name, role in (("cleo", "curator"), ("rita", "contributor")):
-        here.store.grants.add("member", subject=name, object="hesiod", role=role, by="olga")
-    told = {name: {"authorization": f"Bearer {here.store.users.add(name)}"} for name in ("olga", "cleo", "rita", "bob")}
+        here.store.grants.add_grant("member", subject=name, object="hesiod", role=role, actor="olga")
+    told = {
+        name: {"authorization": f"Bearer {here.store.users.add_account(name)}"}
+        for name in ("olga", "cleo", "rita", "bob")
+    }
     return {**told, "nobody": {}}
 
 
@@ -46,7 +49,7 @@ def give(client: Client, content: bytes, name: str, headers: dict[str, str], fie
 
 
 def test_curators_alone_are_asked_for_a_file(here: Site, people: dict[str, dict[str, str]]) -> None:
-    client = Client(create(here))
+    client = Client(create_application(here))
     statuses = {name: client.ask("GET", "/trial", headers=headers).status for name, headers in people.items()}
     assert statuses == {"olga": 200, "cleo": 200, "rita": 403, "bob": 403, "nobody": 401}
     for name, status in (("rita", 403), ("bob", 403), ("nobody", 401)):
@@ -61,7 +64,7 @@ def test_curators_alone_are_asked_for_a_file(here: Site, people: dict[str, dict[
 
 
 def test_what_each_face_would_make_of_it(here: Site, people: dict[str, dict[str, str]]) -> None:
-    client = Client(create(here))
+    client = Client(create_application(here))
     answer = give(client, STARS, "../../stars.csv", {**people["cleo"], "accept": "application/json"})
     assert (answer.status, answer.headers["cache-control"]) == (200, "private, no-store")
     said = json.loads(answer.text)
@@ -81,7 +84,7 @@ def test_what_each_face_would_make_of_it(here: Site, people: dict[str, dict[str,
     assert "ne peut pas : il manque à la table" in page
     without = give(client, b"n,word\n1,a\n2,b\n", "a.csv", {**people["cleo"], "accept": "application/json"})
     assert not next(one for one in json.loads(without.text)["told"]["tables"][0]["faces"] if one["name"] == "cone")["serves"]  # fmt: skip
-    assert not list(here.settings.collections.iterdir()), "nothing of it is kept"
+    assert not list(here.settings.collections_directory.iterdir()), "nothing of it is kept"
     assert not list(Path(tempfile.gettempdir()).glob("hven-trial-*"))
 
 
@@ -94,7 +97,7 @@ def test_what_each_face_would_make_of_it(here: Site, people: dict[str, dict[str,
     ],
 )
 def test_what_is_no_table_is_told(here: Site, people: dict[str, dict[str, str]], content: bytes, name: str, message: str) -> None:  # fmt: skip
-    answer = give(Client(create(here)), content, name, {**people["olga"], "accept": "application/json"})
+    answer = give(Client(create_application(here)), content, name, {**people["olga"], "accept": "application/json"})
     said = json.loads(answer.text)
     assert "hven-trial-" not in answer.text
     if message:
@@ -106,13 +109,13 @@ def test_what_is_no_table_is_told(here: Site, people: dict[str, dict[str, str]],
 def test_a_file_has_little_time_and_room(
     here: Site, people: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = Client(create(here))
-    monkeypatch.setattr(trial, "SECONDS", 0.05)
+    client = Client(create_application(here))
+    monkeypatch.setattr(trial, "TRIAL_TIMEOUT_SECONDS", 0.05)
     answer = give(client, STARS, "a.csv", {**people["olga"], "accept": "application/json"})
     assert "takes more than 0.05 s" in json.loads(answer.text)["message"]
     assert not list(Path(tempfile.gettempdir()).glob("hven-trial-*"))
-    monkeypatch.setattr(trial, "SECONDS", 600.0)
-    monkeypatch.setattr(trial, "LIMITS", {**trial.LIMITS, "RLIMIT_AS": 64 << 20})
+    monkeypatch.setattr(trial, "TRIAL_TIMEOUT_SECONDS", 600.0)
+    monkeypatch.setattr(trial, "PROCESS_LIMITS", {**trial.PROCESS_LIMITS, "RLIMIT_AS": 64 << 20})
     answer = give(client, STARS, "a.csv", {**people["olga"], "accept": "application/json"})
     assert "within the limits" in json.loads(answer.text)["message"]
 
@@ -121,12 +124,12 @@ def test_a_file_that_names_others_reads_none_of_them(tmp_path: Path) -> None:
     """A description leads elsewhere: what a browser sent must not choose what this machine reads."""
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret/a.csv").write_text("password\nsesame\n")
-    settings.init(tmp_path / "site")
+    settings.initialize_site(tmp_path / "site")
     place = tmp_path / "site/collections/trial/data"
     place.mkdir(parents=True)
     (place / "a.xml").write_text(
         f'<erddapDatasets><dataset type="EDDTableFromAsciiFiles" datasetID="x"><fileDir>{tmp_path}/secret</fileDir><fileNameRegex>.*</fileNameRegex>'
         "<dataVariable><sourceName>password</sourceName><destinationName>p</destinationName><dataType>String</dataType></dataVariable></dataset></erddapDatasets>"
     )
-    told = tried(tmp_path / "site", "a.xml")
+    told = draft_descriptor(tmp_path / "site", "a.xml")
     assert "secret" not in json.dumps({**told, "text": told.get("text", "").replace("secret</fileDir>", "")})

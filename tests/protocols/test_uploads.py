@@ -26,12 +26,12 @@ from astropy.table import MaskedColumn, Table
 from lxml import etree
 from made_stars import STARS, rows
 
-from hven.app._server import create
-from hven.model.errors import Overloaded
-from hven.model.params import Upload, collect
+from hven.app._server import create_application
+from hven.model.errors import OverloadedError
+from hven.model.params import Upload, collect_params
 from hven.model.settings import QueryLimits
-from hven.query import memory
-from hven.services._uploads import Uploads
+from hven.query import memory_watchdog
+from hven.services._uploads import UploadReader
 from hven.site import Site
 from hven.testing.site import tiny_site
 
@@ -69,8 +69,8 @@ def test_memory_is_given_back_after_an_upload(
     content: bytes, status: int, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trimmed: SimpleQueue[int] = SimpleQueue()
-    monkeypatch.setattr(memory, "TIDY", 0.0)
-    monkeypatch.setattr(memory, "_trim", trimmed.put)
+    monkeypatch.setattr(memory_watchdog, "TRIM_DELAY_SECONDS", 0.0)
+    monkeypatch.setattr(memory_watchdog, "_malloc_trim", trimmed.put)
     assert send(client, ONE, {"t": content}).status == status
     assert trimmed.get(timeout=60) == 0
 
@@ -321,7 +321,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def small(narrow: Site) -> Client:
-    return Client(create(narrow))
+    return Client(create_application(narrow))
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_the_capabilities_say_what_is_enforced(small: Client) -> None:
 
 def test_a_site_may_offer_none(tmp_path: Path) -> None:
     with tiny_site(tmp_path, {"stars.main": (STARS, rows())}, limits=QueryLimits(upload=0)) as site:
-        client = Client(create(site))
+        client = Client(create_application(site))
         assert b"upload" not in client.get("/tap/capabilities").body
         answer = send(client, ALL, {"t": b"a\n1\n"})
         assert answer.status == 400
@@ -454,7 +454,7 @@ def test_addresses_that_give_no_table(small: Client, far: str, path: str, status
 def test_an_address_that_drips_is_given_up(tmp_path: Path, far: str) -> None:
     limits = QueryLimits(upload=200_000, upload_rows=500, seconds=2)
     with tiny_site(tmp_path, {"stars.main": (STARS, rows())}, limits=limits, allow_private=True) as site:
-        answer = fetch(Client(create(site)), f"{far}/drip")
+        answer = fetch(Client(create_application(site)), f"{far}/drip")
     assert answer.status == 400
     assert "within" in told(answer)
 
@@ -499,7 +499,7 @@ def test_a_redirect_to_no_address_is_told(tmp_path: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Leading) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with tiny_site(tmp_path, {"stars.main": (STARS, rows())}, allow_private=True) as site:
-            answer = fetch(Client(create(site)), f"http://127.0.0.1:{server.server_port}/")
+            answer = fetch(Client(create_application(site)), f"http://127.0.0.1:{server.server_port}/")
         server.shutdown()
     assert answer.status == 400
     assert "no" in told(answer)
@@ -531,7 +531,7 @@ def test_a_reader_that_breaks_is_the_fault_of_the_file(client: Client, monkeypat
     def broken(*_: object) -> None:
         raise RuntimeError("/secret/path")
 
-    monkeypatch.setattr(uploads, "table_in", broken)
+    monkeypatch.setattr(uploads, "open_table_file", broken)
     answer = send(client, ALL, {"t": b"a\n1\n"})
     assert answer.status == 400
     assert "its reader failed (RuntimeError)" in told(answer)
@@ -578,15 +578,17 @@ def test_a_positional_match_agrees_with_astropy(client: Client) -> None:
 
 
 def test_memory_for_uploads_is_counted_and_given_back(site: Site) -> None:
-    uploads = Uploads(replace(site.settings, limits=QueryLimits(memory=64_000, upload=8_000)))
+    uploads = UploadReader(replace(site.settings, limits=QueryLimits(memory=64_000, upload=8_000)))
 
     def read() -> dict[str, tuple[object, pa.Table]]:
         body = b"a\n" + b"123456\n" * 1000
-        params = collect([("UPLOAD", "t,param:t")], {"t": Upload(name="t", file=io.BytesIO(body), size=len(body))})
-        return asyncio.run(uploads.read(params))
+        params = collect_params(
+            [("UPLOAD", "t,param:t")], {"t": Upload(name="t", file=io.BytesIO(body), size=len(body))}
+        )
+        return asyncio.run(uploads.read_uploads(params))
 
     held = [read() for _ in range(8)]
-    with pytest.raises(Overloaded):
+    with pytest.raises(OverloadedError):
         read()
     held.clear()
     assert read()["TAP_UPLOAD.t"][1].num_rows == 1000

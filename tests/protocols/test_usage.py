@@ -18,16 +18,16 @@ import pytest
 import sqlalchemy as sa
 from asking import Client
 
-from hven.app._server.app import create
-from hven.ingest import ingest
+from hven.app._server.application import create_application
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import ParamError, StorageError
-from hven.services import usage
-from hven.services.face import Surroundings, known
-from hven.site import COUNTS, Noted, Site, Tally, Use, Used
-from hven.site._tally import access_of
-from hven.site._visits import CLICKS, Visits
-from hven.site.auth import OWNER
+from hven.services import usage_reports
+from hven.services.face import ServiceContext, load_faces
+from hven.site import COUNT_COLUMNS, AnsweredRequest, RequestUsage, Site, UsageCounter, UsageKey
+from hven.site._usage_sessions import MAX_CLICKS, UsageSessions
+from hven.site._usage_statistics import classify_user_agent
+from hven.site.auth import OWNER_PRINCIPAL
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 PYVO = "pyVO/1.7 python-requests/2.32"
@@ -84,23 +84,23 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (made / "collections" / name / "a.csv").write_text(ROWS)
         (made / "collections" / name / "one.txt").write_text("12345")
     (made / "hven.toml").write_text(TOML)
-    with Site(settings.load(made)) as site:
+    with Site(settings.load_settings(made)) as site:
         for name in ("stars", "secret"):
-            ingest(site, name)
+            ingest_collection(site, name)
     return made
 
 
 @pytest.fixture
 def site(root: Path) -> Iterator[Site]:
-    with Site(settings.load(root)) as made:
-        with made.store._database.writing() as connection:
+    with Site(settings.load_settings(root)) as made:
+        with made.store._database.begin_write() as connection:
             connection.execute(sa.text("DELETE FROM uses"))
         yield made
 
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 def asked(client: Client, path: str, agent: str = FIREFOX, method: str = "GET", body: bytes = b"", **headers: str) -> int:  # fmt: skip
@@ -116,17 +116,20 @@ def tap(query: str) -> str:
 
 def sums(site: Site) -> dict[tuple[str, ...], dict[str, int]]:
     """Return what was counted, without the month."""
-    site.tally.gather()
-    site.tally.write()
-    return {tuple(one[1:]): dict(zip(COUNTS, values, strict=True)) for one, values in site.store.uses.all().items()}
+    site.usage_counter.count_pending_requests()
+    site.usage_counter.write_sums()
+    return {
+        tuple(one[1:]): dict(zip(COUNT_COLUMNS, values, strict=True))
+        for one, values in site.store.uses.sum_months().items()
+    }
 
 
-def report(site: Site, *args: str, **more: object) -> usage.Report:
-    return usage.read(around(site), *args, **more)  # type: ignore[arg-type]
+def report(site: Site, *args: str, **more: object) -> usage_reports.UsageReport:
+    return usage_reports.read_report(around(site), *args, **more)  # type: ignore[arg-type]
 
 
-def around(site: Site) -> Surroundings:
-    return replace(Surroundings.of(site, OWNER), faces=known())
+def around(site: Site) -> ServiceContext:
+    return replace(ServiceContext.for_principal(site, OWNER_PRINCIPAL), faces=load_faces())
 
 
 def test_rows_are_counted_by_table_service_and_kind_of_user(site: Site, client: Client) -> None:
@@ -166,37 +169,37 @@ def test_files_are_counted_with_their_bytes(site: Site, client: Client) -> None:
     query = quote("SELECT url FROM stars.files")
     assert asked(client, f"/archive?LANG=ADQL&QUERY={query}&COLUMN=url", "TOPCAT/4.10") == 200
     found = sums(site)
-    assert found["stars", "", "files", "regular"] | {"bytes": 5} == {**dict.fromkeys(COUNTS, 0), "investigations": 1, "requests": 1, "files": 1, "bytes": 5}  # fmt: skip
+    assert found["stars", "", "files", "regular"] | {"bytes": 5} == {**dict.fromkeys(COUNT_COLUMNS, 0), "investigations": 1, "requests": 1, "files": 1, "bytes": 5}  # fmt: skip
     assert found["stars", "", "files", "machine"]["bytes"] == 2
     assert found["stars", "", "archive", "machine"]["files"] == 1
 
 
 def test_two_clicks_within_thirty_seconds_are_one(site: Site) -> None:
-    use = Use(face="files", files={"stars": 1})
+    use = RequestUsage(face="files", files_by_collection={"stars": 1})
     times = [0.0, 20.0, 45.0, 80.0]  # each within 30 s of the one before, but for the last
     for now in times:
-        site.tally.note(_noted(use, now))
-    site.tally.note(_noted(use, 81.0, user="address 5.6.7.8"))  # somebody else
-    site.tally.note(_noted(use, 82.0, target="/collections/stars/files/two.txt?"))  # something else
+        site.usage_counter.record_request(_noted(use, now))
+    site.usage_counter.record_request(_noted(use, 81.0, user="address 5.6.7.8"))  # somebody else
+    site.usage_counter.record_request(_noted(use, 82.0, target="/collections/stars/files/two.txt?"))  # something else
     whole = sums(site)["stars", "", "", "regular"]
     assert (whole["requests"], whole["unique_requests"], whole["files"]) == (4, 2, 6)
 
 
 def test_a_session_is_an_hour_and_a_clock_that_goes_back_counts_on(site: Site) -> None:
-    use = Use(face="files", files={"stars": 1})
+    use = RequestUsage(face="files", files_by_collection={"stars": 1})
     begin = 1_767_225_600.0  # 2026-01-01
     for at, now in ((begin, 0.0), (begin + 1800, 1800.0), (begin + 3600, 3600.0), (begin - 3600, 3700.0)):
-        site.tally.note(_noted(use, now, at=at))
-    site.tally.gather()
-    site.tally.write()
-    found = {one.month: values for one, values in site.store.uses.all().items() if not one.service}
-    names = COUNTS.index("unique_requests"), COUNTS.index("requests")
+        site.usage_counter.record_request(_noted(use, now, at=at))
+    site.usage_counter.count_pending_requests()
+    site.usage_counter.write_sums()
+    found = {one.month: values for one, values in site.store.uses.sum_months().items() if not one.service}
+    names = COUNT_COLUMNS.index("unique_requests"), COUNT_COLUMNS.index("requests")
     assert tuple(found["2026-01"][one] for one in names) == (2, 3)
     assert tuple(found["2025-12"][one] for one in names) == (1, 1)
 
 
-def _noted(use: Use, now: float, *, at: float = 1_767_225_600.0, user: str = "address 1.2.3.4", target: str = "/collections/stars/files/one.txt?") -> Noted:  # fmt: skip
-    return Noted(use, at, 1e6 + now, "GET", target, 200, 5, lambda: user, FIREFOX, "")
+def _noted(use: RequestUsage, now: float, *, at: float = 1_767_225_600.0, user: str = "address 1.2.3.4", target: str = "/collections/stars/files/one.txt?") -> AnsweredRequest:  # fmt: skip
+    return AnsweredRequest(use, at, 1e6 + now, "GET", target, 200, 5, lambda: user, FIREFOX, "")
 
 
 @pytest.mark.parametrize(
@@ -216,14 +219,14 @@ def _noted(use: Use, now: float, *, at: float = 1_767_225_600.0, user: str = "ad
     ],
 )
 def test_agents(agent: str, kind: str) -> None:
-    assert access_of(agent) == kind
+    assert classify_user_agent(agent) == kind
 
 
 def test_robots_are_apart_and_in_no_report_of_counter(site: Site, client: Client) -> None:
     assert asked(client, "/collections/stars", "Mozilla/5.0 (compatible; Googlebot/2.1)") == 200
     assert asked(client, "/collections/stars/files/one.txt", "Mozilla/5.0 (compatible; Googlebot/2.1)") == 200
     assert sums(site)["stars", "", "", "robot"]["investigations"] == 2
-    assert usage.counter(report(site), around(site))["report-datasets"] == []
+    assert usage_reports.build_counter_report(report(site), around(site))["report-datasets"] == []
 
 
 def test_what_is_nothing_of_a_collection_makes_no_lines(site: Site, client: Client) -> None:
@@ -245,54 +248,54 @@ def test_what_is_nothing_of_a_collection_makes_no_lines(site: Site, client: Clie
 
 
 def test_readers_tables_are_nobodys_business(site: Site, client: Client) -> None:
-    token = site.store.users.add("olga")
+    token = site.store.users.add_account("olga")
     try:
         head = {"authorization": f"Bearer {token}", "content-type": "text/csv"}
         assert client.ask("PUT", "/tap/user_tables/mine", body=b"a\n1\n", headers=head).status in {200, 201}
         assert asked(client, tap("SELECT a FROM tap_user.mine"), authorization=f"Bearer {token}") == 200
         assert not any("mine" in key or "user" in key[0] for key in sums(site))
     finally:
-        site.store.users.remove("olga")
+        site.store.users.remove_account("olga")
 
 
 def test_nothing_of_anybody_is_kept(site: Site, client: Client, caplog: pytest.LogCaptureFixture) -> None:
     asked(client, tap("SELECT id FROM stars.main WHERE id = 2"), x_forwarded_for="198.51.100.77")
     sums(site)
-    with site.store._database.reading() as connection:
+    with site.store._database.begin_read() as connection:
         every = [str(row) for row in connection.execute(sa.text("SELECT * FROM uses"))]
     assert every
     assert not any(word in row for row in every for word in ("198.51", "127.0.0.1", "Firefox", "WHERE"))
-    assert not site.tally._noted
+    assert not site.usage_counter._pending_requests
     # what stands for a user in memory changes with the hour, and with the server: nobody finds the address by trying all
-    visits = Visits()
-    assert visits.user("address 1.2.3.4", 5) == visits.user("address 1.2.3.4", 5)
-    before = visits.user("address 1.2.3.4", 5)
-    assert visits.user("address 1.2.3.4", 6) != before
-    assert visits.user("address 1.2.3.4", 5) != before, "the salt of an hour is thrown away"
-    assert Visits().user("address 1.2.3.4", 5) != visits.user("address 1.2.3.4", 5)
+    visits = UsageSessions()
+    assert visits.hash_user("address 1.2.3.4", 5) == visits.hash_user("address 1.2.3.4", 5)
+    before = visits.hash_user("address 1.2.3.4", 5)
+    assert visits.hash_user("address 1.2.3.4", 6) != before
+    assert visits.hash_user("address 1.2.3.4", 5) != before, "the salt of an hour is thrown away"
+    assert UsageSessions().hash_user("address 1.2.3.4", 5) != visits.hash_user("address 1.2.3.4", 5)
 
 
 def test_memory_of_visits_is_bounded() -> None:
-    visits = Visits()
-    user = visits.user("a", 1)
-    for number in range(2 * CLICKS):
-        visits.again(user, str(number), float(number) / 1000)
-        visits.first(user, str(number))
-    assert visits.again(user, str(2 * CLICKS - 1), 2 * CLICKS / 1000), "what came last is remembered"
+    visits = UsageSessions()
+    user = visits.hash_user("a", 1)
+    for number in range(2 * MAX_CLICKS):
+        visits.is_double_click(user, str(number), float(number) / 1000)
+        visits.is_first_in_session(user, str(number))
+    assert visits.is_double_click(user, str(2 * MAX_CLICKS - 1), 2 * MAX_CLICKS / 1000), "what came last is remembered"
 
 
 def test_processes_of_a_server_know_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HVEN_SERVER_VISITS", "")
-    Tally.prepare()
-    one, other = Visits(), Visits()
-    user = one.user("a", 3)
-    assert other.user("a", 3) == user
-    assert one.first(user, "x")
-    assert not other.first(user, "x")
-    assert not one.again(user, "/a", 1.0)
-    assert other.again(user, "/a", 20.0)
+    UsageCounter.allocate_shared_memory()
+    one, other = UsageSessions(), UsageSessions()
+    user = one.hash_user("a", 3)
+    assert other.hash_user("a", 3) == user
+    assert one.is_first_in_session(user, "x")
+    assert not other.is_first_in_session(user, "x")
+    assert not one.is_double_click(user, "/a", 1.0)
+    assert other.is_double_click(user, "/a", 20.0)
     monkeypatch.setenv("HVEN_SERVER_VISITS", "/nowhere/at/all")
-    assert Visits().first(1, "x")
+    assert UsageSessions().is_first_in_session(1, "x")
     _, _, file = os.environ.get("HVEN_SERVER_VISITS", "").rpartition("/")
     assert file == "all"
 
@@ -301,14 +304,14 @@ def test_sums_are_added_and_kept_while_the_state_cannot_be_written(
     site: Site, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked(client, "/collections/stars")
-    add, failing = site.store.uses.add, [True]
+    add, failing = site.store.uses.add_counts, [True]
 
     def added(given: object) -> None:
         if failing[0]:
             raise StorageError("the disk is full")
         add(given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(site.store.uses, "add", added)
+    monkeypatch.setattr(site.store.uses, "add_counts", added)
     with caplog.at_level(logging.WARNING):
         assert sums(site) == {}
         assert sums(site) == {}
@@ -321,7 +324,7 @@ def test_sums_are_added_and_kept_while_the_state_cannot_be_written(
 
 
 def _put(site: Site, month: str, collection: str = "stars", access: str = "regular", requests: int = 3) -> None:
-    site.store.uses.add({Used(month, collection, "", service, access): (2 * requests, requests, 2, 1, 4, 5, 6_000_000) for service in ("", "tap")})  # fmt: skip
+    site.store.uses.add_counts({UsageKey(month, collection, "", service, access): (2 * requests, requests, 2, 1, 4, 5, 6_000_000) for service in ("", "tap")})  # fmt: skip
 
 
 def test_months_missing_ahead_and_before_are_told(site: Site) -> None:
@@ -329,25 +332,25 @@ def test_months_missing_ahead_and_before_are_told(site: Site) -> None:
         _put(site, month)
     found = report(site, "2026-01", "2026-04", today=date(2026, 5, 6))
     assert found.months == ["2026-01", "2026-02", "2026-03", "2026-04"]
-    assert found.by("month")[("2026-02",)]["requests"] == 3
+    assert found.sum_by("month")[("2026-02",)]["requests"] == 3
     told = " ".join(found.notes)
     assert "2031-01 lie ahead" in told
     assert "counting began in 2026-02" in told
     assert "nothing was counted in 2026-03" in told
-    assert "2031" not in json.dumps(usage.as_json(found)["collections"])
+    assert "2031" not in json.dumps(usage_reports.to_json(found)["collections"])
 
 
 @pytest.mark.parametrize(("since", "until"), [("2026-13", None), ("26-01", None), ("2026-05", "2026-04"), ("x' OR 1", None), (None, "2026-00")])  # fmt: skip
 def test_wrong_months(site: Site, since: str | None, until: str | None) -> None:
     with pytest.raises(ParamError):
-        usage.read(around(site), since, until)
+        usage_reports.read_report(around(site), since, until)
 
 
 def test_a_collection_that_is_gone_or_renamed_keeps_what_was_counted(site: Site) -> None:
     _put(site, "2026-02", "planets")
     found = report(site, "2026-01", "2026-03", today=date(2026, 4, 1))
     assert any("planets: published no more" in note for note in found.notes)
-    dataset = usage.counter(found, around(site))["report-datasets"][0]
+    dataset = usage_reports.build_counter_report(found, around(site))["report-datasets"][0]
     assert dataset["dataset-title"] == "planets"
     assert dataset["dataset-id"] == [{"type": "proprietary", "value": "planets"}]
     assert "uri" not in dataset
@@ -357,16 +360,18 @@ def test_months_beyond_ten_years_go_and_a_wrong_clock_takes_none(site: Site) -> 
     for year in range(2010, 2021):
         for month in range(1, 13):
             _put(site, f"{year}-{month:02d}")
-    assert len({one.month for one in site.store.uses.all()}) == 120
+    assert len({one.month for one in site.store.uses.sum_months()}) == 120
     _put(site, "2099-01")
-    assert {one.month for one in site.store.uses.all()} >= {"2020-12", "2011-02", "2099-01"}
+    assert {one.month for one in site.store.uses.sum_months()} >= {"2020-12", "2011-02", "2099-01"}
 
 
 def test_the_report_of_counter(site: Site) -> None:
     _put(site, "2026-02")
     _put(site, "2026-03", access="machine", requests=7)
     _put(site, "2026-03", access="robot", requests=900)
-    found = usage.counter(report(site, "2026-02", "2026-03", today=date(2026, 3, 20)), around(site))
+    found = usage_reports.build_counter_report(
+        report(site, "2026-02", "2026-03", today=date(2026, 3, 20)), around(site)
+    )
     head = found["report-header"]
     assert (head["report-name"], head["report-id"], head["release"]) == ("dataset report", "DSR", "rd1")
     assert head["reporting-period"] == {"begin-date": "2026-02-01", "end-date": "2026-03-20"}, (
@@ -386,7 +391,7 @@ def test_the_report_of_counter(site: Site) -> None:
 
 def test_the_report_of_counter_as_text(site: Site) -> None:
     _put(site, "2026-02")
-    rows = list(csv.reader(io.StringIO(usage.tabular(report(site, "2026-01", "2026-03", today=date(2026, 4, 2)), around(site))), delimiter="\t"))  # fmt: skip
+    rows = list(csv.reader(io.StringIO(usage_reports.write_counter_table(report(site, "2026-01", "2026-03", today=date(2026, 4, 2)), around(site))), delimiter="\t"))  # fmt: skip
     assert [row[0] for row in rows[:10]] == ["Report_Name", "Report_ID", "Release", "Metric_Types", "Report_Filters", "Report_Attributes", "Exceptions", "Reporting_Period", "Created", "Created_By"]  # fmt: skip
     assert rows[0][1] == "Dataset Master Report"
     assert rows[6][1].startswith("3040: Partial Data Returned (")
@@ -400,7 +405,7 @@ def test_the_report_of_counter_as_text(site: Site) -> None:
 
 
 def test_an_empty_report_says_so(site: Site) -> None:
-    found = usage.counter(report(site, "2026-01", "2026-02", today=date(2026, 4, 2)), around(site))
+    found = usage_reports.build_counter_report(report(site, "2026-01", "2026-02", today=date(2026, 4, 2)), around(site))
     assert found["report-header"]["exceptions"][0]["code"] == 3030
 
 
@@ -408,8 +413,8 @@ def test_who_sees_what(site: Site, client: Client) -> None:
     _put(site, f"{date.today():%Y-%m}")  # noqa: DTZ011  (the page says this year)
     _put(site, f"{date.today():%Y-%m}", "secret", requests=77)  # noqa: DTZ011
     _put(site, f"{date.today():%Y-%m}", "gone", requests=55)  # noqa: DTZ011
-    tokens = {name: f"Bearer {site.store.users.add(name)}" for name in ("olga", "paul", "cleo", "bob")}
-    site.store.grants.add("member", subject="cleo", object="hesiod", role="curator", by="olga")
+    tokens = {name: f"Bearer {site.store.users.add_account(name)}" for name in ("olga", "paul", "cleo", "bob")}
+    site.store.grants.add_grant("member", subject="cleo", object="hesiod", role="curator", actor="olga")
     try:
         seen = {}
         for name, token in tokens.items():
@@ -433,4 +438,4 @@ def test_who_sees_what(site: Site, client: Client) -> None:
             assert client.ask("GET", f"/usage/{name}", headers={"authorization": tokens["olga"]}).status == 200
     finally:
         for name in tokens:
-            site.store.users.remove(name)
+            site.store.users.remove_account(name)

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 import pytest
 from asking import Answer, Client
 
-from hven.app._server import create
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
 from hven.jobs._worker import run_next
 from hven.model import settings
 from hven.services._user_content import guard_media_type
@@ -41,9 +41,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
     (tmp_path / "hven.toml").write_text('name = "docs"\n')
     for name, kind in (("script", "text/javascript"), ("page", "text/html")):
         declared(tmp_path, name, TYPE.format(kind), writes_py=WRITES)
-    with Site(settings.load(tmp_path)) as made:
-        ingest(made, "docs")
-        made.refresh()
+    with Site(settings.load_settings(tmp_path)) as made:
+        ingest_collection(made, "docs")
+        made.refresh_published_state()
         yield made
 
 
@@ -60,7 +60,7 @@ def check(answer: Answer, kind: str, *, loaded: bool) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_is_a_script_or_a_style(site: Site, name: str) -> None:
-    client, path = Client(create(site)), f"/collections/docs/files/data/{name}"
+    client, path = Client(create_application(site)), f"/collections/docs/files/data/{name}"
     kind, loaded = FILES[name]
     assert mimetypes.guess_type(name)[0] == kind or name in {"x.wasm", "x.mjs"}
     for method, headers in (("GET", {}), ("HEAD", {}), ("GET", {"range": "bytes=0-2"})):
@@ -72,7 +72,7 @@ def test_no_file_is_a_script_or_a_style(site: Site, name: str) -> None:
 
 @pytest.mark.parametrize(("name", "kind", "loaded"), [("script", "text/javascript", True), ("page", "text/html", False)])  # fmt: skip
 def test_no_result_of_a_program_runs_here(site: Site, name: str, kind: str, loaded: bool) -> None:
-    client = Client(create(site))
+    client = Client(create_application(site))
     made = client.ask("POST", f"/jobs/{name}", body=urlencode({"PHASE": "RUN"}).encode(), headers={"content-type": "application/x-www-form-urlencoded"})  # fmt: skip
     while run_next(site):
         pass

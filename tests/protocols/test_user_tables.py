@@ -12,11 +12,11 @@ import pytest
 from asking import Answer, Client
 from made_stars import STARS, rows
 
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.model.settings import QueryLimits
 from hven.query import user_tables as own
 from hven.site import Site
-from hven.testing.policies import half_hidden
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 
 CSV = b"id,mine\ns1,10\ns2,20\ns3,30\n"
@@ -52,8 +52,8 @@ def kept(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def people(kept: Site) -> tuple[Person, Person, Person]:
-    client = Client(create(kept))
-    anna, bert = (Person(client, kept.store.users.add(name)) for name in ("anna", "bert"))
+    client = Client(create_application(kept))
+    anna, bert = (Person(client, kept.store.users.add_account(name)) for name in ("anna", "bert"))
     assert anna.ask("PUT", "/tap/user_tables/list", CSV).status == 201
     return anna, bert, Person(client, None)
 
@@ -134,8 +134,8 @@ def test_nobody_else_learns_of_it(people: tuple[Person, Person, Person], who: st
 
 
 def test_policies_of_the_site_do_not_open_it_and_hold_beside_it(kept: Site) -> None:
-    client = Client(create(kept, policies=half_hidden("number")))
-    anna, bert = (Person(client, kept.store.users.add(name)) for name in ("anna", "bert"))
+    client = Client(create_application(kept, policies=build_half_hidden_policies("number")))
+    anna, bert = (Person(client, kept.store.users.add_account(name)) for name in ("anna", "bert"))
     assert anna.ask("PUT", "/tap/user_tables/list", CSV).status == 201
     assert anna.rows("SELECT number FROM stars.main AS s JOIN tap_user.list AS l ON s.id = l.id") == [[2]]
     assert bert.query("SELECT * FROM tap_user.list").status == 400
@@ -163,7 +163,8 @@ def test_bad_credentials_are_refused_and_none_are_fine(people: tuple[Person, Per
     assert nobody.ask("GET", "/tap/tables").status == 200
     assert nobody.ask("PUT", "/tap/user_tables/x", CSV).status == 401
     assert not any(
-        token.partition(".")[2].encode() in path.read_bytes() for path in (kept.settings.var).glob("hven.sqlite*")
+        token.partition(".")[2].encode() in path.read_bytes()
+        for path in (kept.settings.var_directory).glob("hven.sqlite*")
     )
 
 
@@ -182,22 +183,22 @@ def test_quota_and_names(people: tuple[Person, Person, Person], kept: Site) -> N
         assert anna.ask("PUT", "/tap/user_tables/b", body).status == 400
     assert anna.ask("POST", "/tap/load/b", b"id,strange\n1,2\n").status == 400
     assert anna.rows("SELECT COUNT(*) FROM tap_user.b") == [[3]]
-    assert len(kept.store.known()) == 6, (
+    assert len(kept.store.list_known_paths()) == 6, (
         "one snapshot for each table, the site's, and the one before the present one of what was replaced"
     )
-    assert kept.engine.sweep(kept.store.known()) == []
+    assert kept.embedded_engine.remove_leftovers(kept.store.list_known_paths()) == []
 
 
 def test_it_goes_when_its_time_is_over(people: tuple[Person, Person, Person], kept: Site) -> None:
     anna, _, _ = people
-    ((record, expires),) = kept.store.user_tables.of("anna")
+    ((record, expires),) = kept.store.user_tables.list_owner_tables("anna")
     wanted = datetime.now(UTC) + timedelta(days=30)
     assert abs(datetime.fromisoformat(expires) - wanted) < timedelta(minutes=1)
-    kept.store.user_tables.keep_until("anna", record.table.name, "2026-01-01T00:00:00Z")
-    kept._own.clear()
+    kept.store.user_tables.set_expiry("anna", record.table.name, "2026-01-01T00:00:00Z")
+    kept._own_tables_by_owner.clear()
     assert anna.query("SELECT * FROM tap_user.list").status == 400
-    assert own.sweep(kept) == 1
-    assert kept.store.user_tables.all() == []
+    assert own.delete_expired_tables(kept) == 1
+    assert kept.store.user_tables.list_user_tables() == []
 
 
 def test_a_vosi_table_is_made_without_rows_and_then_loaded(people: tuple[Person, Person, Person]) -> None:
@@ -228,6 +229,6 @@ def test_a_job_over_it_is_its_owners(people: tuple[Person, Person, Person]) -> N
 
 
 def test_an_answer_comes_when_every_process_knows() -> None:
-    from hven.site._site import LOOK
+    from hven.site._site import REFRESH_INTERVAL_SECONDS
 
-    assert own.KNOWN > LOOK
+    assert own.PROPAGATION_SECONDS > REFRESH_INTERVAL_SECONDS

@@ -28,14 +28,14 @@ from made_stars import STARS, rows
 from pyarrow import feather
 
 from hven import descriptor
-from hven.app._server import create
+from hven.app._server import create_application
 from hven.engines.duckdb.staging import DiskStaging
 from hven.model.errors import DescriptorError, StorageError
 from hven.model.settings import QueryLimits, Settings
 from hven.query import user_tables as own
 from hven.site import Site
 from hven.site import _site as holdings_site
-from hven.site.auth import Reader
+from hven.site.auth import Principal
 from hven.site.store import _user_table_records as user_tables
 from hven.testing.site import tiny_site
 
@@ -50,15 +50,15 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     limits = QueryLimits(user_tables=40, user_rows=50_000, user_bytes=20_000_000, upload=4_000_000)
     # there is one process here, which looks often: nobody waits for others to know
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(holdings_site, "LOOK", 0.01)
-        patch.setattr(own, "KNOWN", 0.02)
+        patch.setattr(holdings_site, "REFRESH_INTERVAL_SECONDS", 0.01)
+        patch.setattr(own, "PROPAGATION_SECONDS", 0.02)
         with tiny_site(tmp_path_factory.mktemp("site"), {"stars.main": (STARS, rows(500))}, limits=limits) as site:
             yield site
 
 
 @pytest.fixture(scope="module")
 def client(kept: Site) -> Client:
-    return Client(create(kept))
+    return Client(create_application(kept))
 
 
 class Person:
@@ -85,12 +85,12 @@ class Person:
 
 @pytest.fixture(scope="module")
 def anna(client: Client, kept: Site) -> Person:
-    return Person(client, kept.store.users.add("anna"))
+    return Person(client, kept.store.users.add_account("anna"))
 
 
 @pytest.fixture(scope="module")
 def bert(client: Client, kept: Site) -> Person:
-    return Person(client, kept.store.users.add("bert"))
+    return Person(client, kept.store.users.add_account("bert"))
 
 
 def described() -> AstropyTable:
@@ -205,7 +205,7 @@ def test_statistics_and_coverage_are_those_of_the_rows(anna: Person, kept: Site)
     from mocpy import MOC
 
     assert anna.ask("PUT", "/tap/user_tables/sky", parquet()).status == 201
-    found = own.found(kept, Reader(name="anna"), "sky").snapshot
+    found = own.find_table(kept, Principal(name="anna"), "sky").snapshot
     assert found.statistics["ra"]["minimum"] == RA.min()
     assert found.statistics["dec"]["maximum"] == DEC.max()
     assert MOC.from_string(found.coverage).contains_lonlat(RA * units.deg, DEC * units.deg).all()
@@ -270,7 +270,7 @@ def test_what_is_no_table_changes_nothing(anna: Person, what: str, how: str, kep
     new = anna.ask("PUT", "/tap/user_tables/never", body)
     assert new.status == status
     assert anna.ask("GET", "/tap/user_tables/never").status == 404
-    assert not list((kept.settings.var / "snapshots").glob("tap_user.never/*")), "no files stay"
+    assert not list((kept.settings.var_directory / "snapshots").glob("tap_user.never/*")), "no files stay"
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_no_collection_has_a_name_that_is_taken(tmp_path: Path, name: str) -> No
     with pytest.raises(
         DescriptorError, match=rf"{name}\.yaml:2:13: the name {name} belongs to .*; choose another name"
     ):
-        descriptor.load(place, Settings(directory=tmp_path))
+        descriptor.load_descriptor(place, Settings(directory=tmp_path))
 
 
 def test_no_tables_at_all_where_the_site_wants_none(kept: Site, anna: Person) -> None:
@@ -413,7 +413,7 @@ def test_another_users_name_is_as_no_name(anna: Person, bert: Person) -> None:
 
 def test_one_writer_at_a_time(anna: Person, kept: Site) -> None:
     assert anna.ask("PUT", "/tap/user_tables/busy", b"n\n1\n").status == 201
-    with kept.store.leases.held("table of anna: busy", what="a change"):
+    with kept.store.leases.hold_lease("table of anna: busy", description="a change"):
         for method, path in (("PUT", "user_tables"), ("DELETE", "user_tables"), ("POST", "load")):
             told = anna.ask(method, f"/tap/{path}/busy", b"n\n2\n")
             assert told.status == 409
@@ -426,7 +426,7 @@ def test_one_writer_at_a_time(anna: Person, kept: Site) -> None:
 
 def test_a_full_disk(anna: Person, kept: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     assert anna.ask("PUT", "/tap/user_tables/brim", b"n\n1\n").status == 201
-    before = kept.store.known()
+    before = kept.store.list_known_paths()
 
     def finish(_: DiskStaging) -> None:
         raise StorageError("the disk is full")
@@ -437,38 +437,40 @@ def test_a_full_disk(anna: Person, kept: Site, monkeypatch: pytest.MonkeyPatch) 
             told = anna.ask(method, f"/tap/{path}/brim", b"n\n2\n")
             assert told.status == 503
             assert "the disk is full" in told.text
-    assert kept.store.known() == before
-    assert not list((kept.settings.var / "snapshots").glob("tap_user.brim/*.staging"))
+    assert kept.store.list_known_paths() == before
+    assert not list((kept.settings.var_directory / "snapshots").glob("tap_user.brim/*.staging"))
     assert anna.rows("SELECT n FROM tap_user.brim") == [[1]]
     assert anna.ask("POST", "/tap/load/brim", b"n\n2\n").status == 200
 
 
 def test_a_query_that_began_before_a_change_ends_with_what_it_saw(anna: Person, kept: Site) -> None:
     from hven import query
-    from hven.site.auth.local import reader
+    from hven.site.auth.local import build_principal
 
     body = b"n\n" + b"".join(b"%d\n" % n for n in range(20_000))
     assert anna.ask("PUT", "/tap/user_tables/long", body).status == 201
-    with query.run("SELECT n FROM tap_user.long", reader("anna", kept.store, kept.settings), site=kept) as waiting:
+    with query.run_query(
+        "SELECT n FROM tap_user.long", build_principal("anna", kept.store, kept.settings), site=kept
+    ) as waiting:
         assert anna.ask("PUT", "/tap/user_tables/long", b"n\n1\n").status == 201
         assert anna.ask("DELETE", "/tap/user_tables/long").status == 200
-        assert sum(batch.num_rows for batch in waiting.batches()) == 20_000
+        assert sum(batch.num_rows for batch in waiting.iterate_batches()) == 20_000
     assert anna.query("SELECT n FROM tap_user.long").status == 400
 
 
 def test_files_go_when_nobody_can_begin_to_read_them(anna: Person, kept: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = kept.settings.var / "snapshots" / "tap_user.gone"
+    folder = kept.settings.var_directory / "snapshots" / "tap_user.gone"
     assert anna.ask("PUT", "/tap/user_tables/gone", b"n\n1\n").status == 201
     for _ in range(3):
         assert anna.ask("POST", "/tap/load/gone", b"n\n1\n").status == 200
     assert len(list(folder.iterdir())) == 2, "the present state and the one before"
-    assert kept.engine.sweep(kept.store.known()) == [], "an ingest's sweep leaves both"
-    monkeypatch.setattr(user_tables, "GRACE", 0.0)
+    assert kept.embedded_engine.remove_leftovers(kept.store.list_known_paths()) == [], "an ingest's sweep leaves both"
+    monkeypatch.setattr(user_tables, "RETIREMENT_SECONDS", 0.0)
     assert anna.ask("DELETE", "/tap/user_tables/gone").status == 200
-    own.sweep(kept)
+    own.delete_expired_tables(kept)
     assert len(list(folder.iterdir())) == 1
-    (row,) = [path for path in kept.store.known() if path.startswith("tap_user.gone/")]
-    assert (kept.settings.var / "snapshots" / row).is_dir()
+    (row,) = [path for path in kept.store.list_known_paths() if path.startswith("tap_user.gone/")]
+    assert (kept.settings.var_directory / "snapshots" / row).is_dir()
 
 
 def test_an_upload_that_is_published_while_others_sweep(anna: Person, kept: Site) -> None:
@@ -477,7 +479,7 @@ def test_an_upload_that_is_published_while_others_sweep(anna: Person, kept: Site
 
     def sweep() -> None:
         while not over.is_set():
-            own.tidy(kept)
+            own.delete_leftover_files(kept)
             time.sleep(0.01)
 
     thread = threading.Thread(target=sweep)
@@ -543,5 +545,5 @@ def test_a_reader_who_leaves_in_the_middle(kept: Site, anna: Person) -> None:
         "headers": [(b"host", b"vo.example"), (b"authorization", anna.headers["authorization"].encode())],
     }  # fmt: skip
     with contextlib.suppress(Exception):
-        asyncio.run(create(kept)(scope, receive, send))
+        asyncio.run(create_application(kept)(scope, receive, send))
     assert anna.ask("GET", "/tap/user_tables/half").status == 404

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from asking import Client
 
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.model.settings import load
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
 from hven.portal._explore import global_search
 from hven.site import Site
 
@@ -84,16 +84,16 @@ def site(tmp_path_factory: pytest.TempPathFactory, rows: dict[str, dict[str, np.
         lines = [",".join(["id", *rows[name]])]
         lines += [",".join(map(str, (at, *one))) for at, one in enumerate(zip(*rows[name].values(), strict=True))]
         (place / "a.csv").write_text("\n".join(lines))
-    with Site(load(directory, {})) as made_site:
+    with Site(load_settings(directory, {})) as made_site:
         for name in TABLES:
-            ingest(made_site, name)
-        made_site.refresh()
+            ingest_collection(made_site, name)
+        made_site.refresh_published_state()
         yield made_site
 
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create(site))
+    return Client(create_application(site))
 
 
 def told(client: Client, table: str, key: int, **more: str) -> dict[str, Any]:
@@ -162,14 +162,14 @@ def test_what_lies_at_other_times_and_what_is_hidden_is_not_asked(client: Client
 
 
 def test_who_is_late_is_told_to_be_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    released, ask = threading.Event(), global_search.ask
+    released, ask = threading.Event(), global_search.query_target
 
     def slowly(target: Any, *given: Any, **more: Any) -> Any:
         if target.name == "bursts.main":
             released.wait(20)
         return ask(target, *given, **more)
 
-    monkeypatch.setattr(global_search, "ask", slowly)
+    monkeypatch.setattr(global_search, "query_target", slowly)
     try:
         late = [one["key"] for one in told(client, "frames", 5)["lines"] if one["late"]]
     finally:

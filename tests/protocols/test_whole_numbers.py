@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven import formats
-from hven.app._server import create
-from hven.ingest import ingest
-from hven.testing.site import site_with
+from hven.app._server import create_application
+from hven.ingest import ingest_collection
+from hven.testing.site import open_site_with_descriptor
 from shared import MORE
 
 LOW, HIGH, BEYOND = -(2**63) + 1, 2**63 - 1, 2**53 + 1
@@ -60,7 +60,7 @@ def of_table(table: pa.Table) -> list[tuple[int | None, ...]]:
 
 
 def of_votable(body: bytes) -> list[tuple[int | None, ...]]:
-    read = formats.load("votable").read(io.BytesIO(body))
+    read = formats.load_format("votable").read(io.BytesIO(body))
     return [row for batch in read.batches for row in of_table(pa.Table.from_batches([batch]))]
 
 
@@ -92,7 +92,7 @@ READERS = {
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path_factory.mktemp("whole"), DESCRIPTOR, {"a.csv": "id,free,below\n", "a.json": "[]"}, keep_snapshots=2
     ) as made:
         yield made
@@ -105,7 +105,7 @@ def site(tmp_path_factory):
 )
 @given(rows)
 def test_through_ingest_and_out_of_tap(site, given_rows):
-    place = site.settings.collections / "whole"
+    place = site.settings.collections_directory / "whole"
     (place / "a.csv").write_text(
         "id,free,below\n"
         + "".join(",".join("" if cell is None else str(cell) for cell in row) + "\n" for row in given_rows)
@@ -113,8 +113,8 @@ def test_through_ingest_and_out_of_tap(site, given_rows):
     (place / "a.json").write_text(
         json.dumps([dict(zip(("id", "free", "below"), row, strict=True)) for row in given_rows])
     )
-    report = ingest(site, "whole")
-    client = Client(create(site))
+    report = ingest_collection(site, "whole")
+    client = Client(create_application(site))
     for kind in ("csv", "json"):
         nulled = [
             tuple(None if cell == BEYOND and (kind == "json" or at == 1) else cell for at, cell in enumerate(row))
@@ -127,7 +127,9 @@ def test_through_ingest_and_out_of_tap(site, given_rows):
         ]
         assert report.tables[f"whole.{kind}"].published == len(right)
         known = (
-            {record.table.name: record.snapshot for record in site.store.current()[1].values()}[kind].statistics
+            {record.table.name: record.snapshot for record in site.store.read_published_records()[1].values()}[
+                kind
+            ].statistics
             if right
             else {}
         )

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from asking import Client
 
-from hven.app._server import create
-from hven.ingest import _steps as steps
-from hven.ingest import ingest
+from hven.app._server import create_application
+from hven.ingest import _ingest_pipeline as steps
+from hven.ingest import ingest_collection
 from hven.portal._views import page_formats as answers
 from hven.site import Site
 from hven.site.store import _database as database
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 
 TRUE = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DESCRIPTOR = """\
@@ -66,19 +66,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
 
 
 def publish(site: Site, value: int) -> None:
-    place = site.settings.collections / "cat"
+    place = site.settings.collections_directory / "cat"
     for name, text in (("stars.csv", f"id,ra,dec,v\n1,10,10,{value}\n"), ("notes.txt", f"note {value}\n")):
         (place / name).write_text(text)
         os.utime(place / name, (FILED.timestamp(), FILED.timestamp()))
-    assert ingest(site, "cat").published
-    site.refresh()
+    assert ingest_collection(site, "cat").published
+    site.refresh_published_state()
 
 
 def test_nobody_is_told_that_rows_are_the_same_which_are_not(
     tmp_path: Path, clock: Callable[[timedelta], None]
 ) -> None:
-    with site_with(tmp_path, DESCRIPTOR, {"stars.csv": "", "notes.txt": ""}) as site:
-        client = Client(create(site))
+    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"stars.csv": "", "notes.txt": ""}) as site:
+        client = Client(create_application(site))
         known: dict[str, dict[str, bytes]] = {address: {} for address in ADDRESSES}
         dates = [format_datetime(moment, usegmt=True) for moment in (FILED, TRUE - DAY, TRUE, TRUE + 365 * DAY)]
         for value, off in enumerate([0 * DAY, -DAY, DAY, 0 * DAY]):  # the last stands where the first stood
@@ -96,14 +96,14 @@ def test_nobody_is_told_that_rows_are_the_same_which_are_not(
                 )
         assert client.get(QUERY).body == b"v\r\n3\r\n"
         clock(-DAY)
-        site.store.rollback("cat")
-        site.refresh()
+        site.store.roll_back("cat")
+        site.refresh_published_state()
         assert client.ask("GET", QUERY, headers={"if-none-match": next(reversed(known[QUERY]))}).body == b"v\r\n2\r\n"
 
 
 def test_no_part_of_a_file_is_put_to_another_of_the_same_date(tmp_path: Path) -> None:
-    with site_with(tmp_path, DESCRIPTOR, {"stars.csv": "", "notes.txt": ""}) as site:
-        client = Client(create(site))
+    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"stars.csv": "", "notes.txt": ""}) as site:
+        client = Client(create_application(site))
         publish(site, 1)
         first = client.get("/collections/cat/files/notes.txt")
         publish(site, 2)

@@ -14,11 +14,11 @@ from made_queries import LOOSE, ROWS, asked, same
 from adql_queries import query
 from hven.model.errors import HvenError
 from hven.site import Site
-from hven.testing.policies import half_hidden
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 from made_tables import PUBLISHED, TABLES
 
-POLICIES = half_hidden("id")  # every table has that column
+POLICIES = build_half_hidden_policies("id")  # every table has that column
 
 
 def _seen(rows: pa.Table) -> pa.Table:
@@ -37,7 +37,7 @@ def twins(directory: Path, **settings: Any) -> Iterator[tuple[Site, Site]]:
     with ExitStack() as stack:
         sites = []
         for name, chosen in (("without", _seen), ("with", _all)):
-            tables = {table.qualified: (table, chosen(rows)) for table, rows in PUBLISHED}
+            tables = {table.qualified_name: (table, chosen(rows)) for table, rows in PUBLISHED}
             more = {key: made(name) for key, made in settings.items()}
             sites.append(stack.enter_context(tiny_site(directory / name, tables, **more)))
         yield sites[0], sites[1]

@@ -13,16 +13,16 @@ from asking import Client
 from adql_queries import query
 from adql_running import embedded
 from hven import query as road
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
 from hven.jobs._worker import run_next
-from hven.model.errors import EvaluationError, HvenError, QueryError, Timeout, TooLarge
+from hven.model.errors import EvaluationError, HvenError, QueryError, TimeLimitError, TooLargeError
 from hven.site import Site
-from hven.site.auth import Policy
-from hven.site.auth._permit import DEFAULT
+from hven.site.auth import AccessPolicy
+from hven.site.auth._access_control import DEFAULT_POLICIES
 from made_tables import PUBLISHED, TABLES, UPLOADED
 
-UPLOADS = {table.qualified: (table, rows) for table, rows in UPLOADED}
+UPLOADS = {table.qualified_name: (table, rows) for table, rows in UPLOADED}
 ROWS = 2_000
 # what may differ from one run to the next: chances, the order of equal rows, the rows that a limit leaves; and from one engine to the next: the
 # rounding that a spread of equal numbers is made of, and whether the double beside BIGINT's largest is equal to that
@@ -33,15 +33,17 @@ LOOSE = re.compile(
 )
 
 
-def asked(site: Site, text: str, policies: Sequence[Policy] = DEFAULT) -> pa.Table | HvenError:
+def asked(site: Site, text: str, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES) -> pa.Table | HvenError:
     """Give the answer to a query, or the error that a reader is told."""
     try:
-        with road.run(text, site=site, uploads=UPLOADS, maxrec=ROWS, seconds=60, policies=policies) as result:
+        with road.run_query(
+            text, site=site, uploads=UPLOADS, maxrec=ROWS, timeout_seconds=60, policies=policies
+        ) as result:
             columns = result.columns
             answer = pa.Table.from_batches(
-                result.batches(), schema=pa.schema([(column.name, column.type.arrow) for column in columns])
+                result.iterate_batches(), schema=pa.schema([(column.name, column.type.arrow) for column in columns])
             )
-    except (QueryError, TooLarge, Timeout) as error:
+    except (QueryError, TooLargeError, TimeLimitError) as error:
         return error
     assert len({name.lower() for name in answer.column_names}) == len(columns)
     return answer
@@ -96,7 +98,7 @@ def agree_text(text: str, answer: pa.Table, name: str) -> bool:
         return False
     pairs = [*PUBLISHED, *UPLOADED]
     try:
-        plain = embedded(bind(parse(text), Tables(table for table, _ in pairs)), pairs)
+        plain = embedded(bind_query(parse_query(text), StaticCatalogue(table for table, _ in pairs)), pairs)
     except Exception:  # noqa: BLE001  (rows that no condition leaves may be computed, or not)
         return False
     same(name, text, plain, answer)

@@ -1,43 +1,43 @@
-"""Which clauses and functions a query has, and all that there are: by the classes of `hven.adql.tree` and their fields, so that what is added there is asked for here."""
+"""Which clauses and functions a query has, and all that there are: by the classes of `hven.adql.syntax_tree` and their fields, so that what is added there is asked for here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 
-from hven.adql import _from_clause as from_clause
-from hven.adql import _terms as terms
-from hven.adql import _windows as windows
-from hven.adql import parse, tree
-from hven.adql.functions import QUERY, WINDOWS
-from hven.adql.tree import walk
+from hven.adql import _expression_parser as terms
+from hven.adql import _from_parser as from_clause
+from hven.adql import _window_parser as windows
+from hven.adql import parse_query, syntax_tree
+from hven.adql.functions import QUERY_FUNCTIONS, WINDOW_FUNCTIONS
+from hven.adql.syntax_tree import walk_tree
 from hven.model.errors import HvenError
 
 WORDS = {
-    ("Join", "kind"): from_clause.JOIN_WORDS - {"JOIN", "NATURAL"},
-    ("SetOperation", "op"): from_clause.SET_WORDS,
-    ("Compare", "op"): terms._COMPARE,
-    ("Binary", "op"): frozenset(terms._BINDS),
-    ("Unary", "op"): frozenset("-+~"),
-    ("Frame", "unit"): frozenset(windows._UNITS),
-    ("Edge", "side"): frozenset(windows._PLACES),
-    ("Cast", "target"): terms.TYPES | {"DOUBLE PRECISION", "CHAR", "VARCHAR"},
-    ("Function", "name"): frozenset({*(entry.name for entry in QUERY), *WINDOWS}),
+    ("Join", "kind"): from_clause.JOIN_KEYWORDS - {"JOIN", "NATURAL"},
+    ("SetOperation", "op"): from_clause.SET_KEYWORDS,
+    ("Comparison", "op"): terms._COMPARISON_OPERATORS,
+    ("BinaryOperation", "op"): frozenset(terms._OPERATOR_PRECEDENCE),
+    ("UnaryOperation", "op"): frozenset("-+~"),
+    ("WindowFrame", "unit"): frozenset(windows._FRAME_UNITS),
+    ("FrameBound", "side"): frozenset(windows._FRAME_BOUND_ORDER),
+    ("Cast", "target"): terms.TYPE_NAMES | {"DOUBLE PRECISION", "CHAR", "VARCHAR"},
+    ("FunctionCall", "name"): frozenset({*(entry.name for entry in QUERY_FUNCTIONS), *WINDOW_FUNCTIONS}),
 }
 
 
-def _nodes(kind: type[tree.Node]) -> Iterator[type[tree.Node]]:
+def _nodes(kind: type[syntax_tree.SyntaxNode]) -> Iterator[type[syntax_tree.SyntaxNode]]:
     for child in kind.__subclasses__():
         yield from _nodes(child)
         # slots leave an empty class behind
-        if not child.__subclasses__() and getattr(tree, child.__name__, None) is child:
+        if not child.__subclasses__() and getattr(syntax_tree, child.__name__, None) is child:
             yield child
 
 
 def everything() -> set[str]:
-    """List all that a query may have: ``Join``, ``Join.kind FULL``, ``In.negated``, ``Select.top``, ``Window no frame`` ..."""
+    """List all that a query may have: ``Join``, ``Join.kind FULL``, ``InPredicate.negated``, ``Select.top``, ``WindowExpression no frame`` ..."""
     found = {f"{kind}.{name} {word}" for (kind, name), words in WORDS.items() for word in words}
-    for kind in set(_nodes(tree.Node)):
+    for kind in set(_nodes(syntax_tree.SyntaxNode)):
         found.add(kind.__name__)
         for item in fields(kind):
             # what is given by name alone are the binder's marks
@@ -54,18 +54,18 @@ def everything() -> set[str]:
 def reached(text: str) -> set[str]:
     """List what a query has; nothing if it is none."""
     try:
-        query = parse(text)
+        query = parse_query(text)
     except HvenError:
         return set()
     found = set()
-    for node in walk(query):
+    for node in walk_tree(query):
         kind = type(node).__name__
         found.add(kind)
         for item in fields(node):
             value = getattr(node, item.name)
             if (kind, item.name) in WORDS:
                 found.add(f"{kind}.{item.name} {value.upper()}")
-            elif isinstance(value, tree.LiteralList):
+            elif isinstance(value, syntax_tree.LiteralList):
                 found.add("LiteralList")
             found.add(f"{kind}.{item.name}" if value else f"{kind} no {item.name}")
     return found

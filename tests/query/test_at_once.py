@@ -5,19 +5,19 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from hven.engines import Execution
+from hven.engines import QueryExecution
 from hven.model.table import Column
 from hven.model.types import parse_type
-from hven.query._result import Result
-from hven.query.turns import InTurn, Turns
-from hven.site.auth import Scope
-from hven.site.counters import Counters
+from hven.query._query_result import QueryResult
+from hven.query.query_queue import QueryQueue, QueuedExecution
+from hven.site.auth import AccessScope
+from hven.site.counters import ProcessCounters
 
 COLUMNS = (Column(name="n", type=parse_type("int32")),)
 BATCH = pa.record_batch({"n": pa.array([1, 2, 3], pa.int32())})
 
 
-class Near(Execution):
+class Near(QueryExecution):
     """An execution of an engine that gives record batches only."""
 
     schema, small = BATCH.schema, True
@@ -29,7 +29,7 @@ class Near(Execution):
         pass
 
 
-class Here(Execution):
+class Here(QueryExecution):
     """An execution whose rows have come."""
 
     schema = BATCH.schema
@@ -38,10 +38,10 @@ class Here(Execution):
     def __init__(self):
         self.closed = self.cancelled = False
 
-    def arrived(self):
+    def has_arrived(self):
         return True
 
-    def few(self):
+    def read_small_answer(self):
         return [(1,), (2,), (3,)]
 
     def __iter__(self):
@@ -55,17 +55,17 @@ class Here(Execution):
 
 
 def made(execution, limit=10, counters=None):
-    result = Result(
+    result = QueryResult(
         columns=COLUMNS,
         tables=(),
-        scope=Scope("public"),
+        scope=AccessScope("public"),
         version="1",
-        limit=limit,
+        row_limit=limit,
         small=True,
-        _begin=lambda: execution,
+        _start_execution=lambda: execution,
         _counters=counters,
     )
-    result.begin()
+    result.begin_execution()
     return result
 
 
@@ -76,14 +76,14 @@ def said(rows):
 @pytest.mark.parametrize("turn", [False, True])
 def test_rows_that_are_here_are_written_counted_and_closed(turn, monkeypatch):
     here = Here()
-    counters = Counters()
+    counters = ProcessCounters()
     told = []
-    monkeypatch.setattr(counters, "queried", lambda rows, seconds, error: told.append((rows, error)))
-    result = made(InTurn(Turns(1), here.schema, lambda: here, here) if turn else here, counters=counters)
-    assert not turn or result.arrived()
-    assert result.at_once(said) == b"[(1,), (2,), (3,)]"
+    monkeypatch.setattr(counters, "count_query_end", lambda rows, seconds, error: told.append((rows, error)))
+    result = made(QueuedExecution(QueryQueue(1), here.schema, lambda: here, here) if turn else here, counters=counters)
+    assert not turn or result.has_arrived()
+    assert result.write_small_answer(said) == b"[(1,), (2,), (3,)]"
     assert here.closed
-    assert (result.rows, result.end().overflow, result.end().error) == (3, False, None)
+    assert (result.row_count, result.build_status().overflow, result.build_status().error_message) == (3, False, None)
     assert told == [(3, None)]
 
 
@@ -94,15 +94,15 @@ def test_what_is_not_written_at_once_is_still_there(why):
     here = Near() if why == "no such engine" else Here()
     result = made(here, limit=2 if why == "too many" else 10)
     if why == "another form":
-        result.present((Column(name="n", type=parse_type("int64")),))
+        result.present_columns((Column(name="n", type=parse_type("int64")),))
     if why == "cancelled":
         result.cancel()
     if why == "not here":
         result.small = False
-    assert result.at_once(lambda rows: None if why == "written otherwise" else said(rows)) is None
+    assert result.write_small_answer(lambda rows: None if why == "written otherwise" else said(rows)) is None
     if isinstance(here, Here):
         assert not here.closed
-        assert [row for batch in result.batches() for row in batch.to_pylist()] == [
-            {"n": n + 1} for n in range(result.limit)
+        assert [row for batch in result.iterate_batches() for row in batch.to_pylist()] == [
+            {"n": n + 1} for n in range(result.row_limit)
         ][:3]
         assert result.overflow == (why == "too many")

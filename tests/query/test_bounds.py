@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 from hven import adql, query
-from hven.adql import _bounds as bounds
-from hven.model import clock
-from hven.model.errors import HvenError, Timeout, TooLarge
-from hven.query import memory
-from hven.services import status_of
+from hven.adql import _query_limits as bounds
+from hven.model import deadlines
+from hven.model.errors import HvenError, TimeLimitError, TooLargeError
+from hven.query import memory_watchdog
+from hven.services import find_http_status
 from hven.site import Site
 from hven.testing.site import tiny_site
 
@@ -28,8 +28,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def ask(site: Site, text: str) -> list[dict[str, object]]:
-    with query.run(text, site=site) as result:
-        return result.table().to_pylist()
+    with query.run_query(text, site=site) as result:
+        return result.read_table().to_pylist()
 
 
 def joins(number: int) -> str:
@@ -107,40 +107,42 @@ def test_the_place_is_where_it_becomes_too_much(site: Site) -> None:
 
 
 def test_a_wide_table_is_asked_whole(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["hven.adql.bind"], "COLUMNS", 1)
+    monkeypatch.setattr(sys.modules["hven.adql.binder"], "MAX_SELECT_COLUMNS", 1)
     assert ask(site, "SELECT TOP 1 * FROM s.t") == [{"n": 0, "word": "w0"}]
     with pytest.raises(HvenError, match="columns"):
         ask(site, "SELECT TOP 1 *, n FROM s.t")
 
 
 def test_the_clock_of_a_request_counts_what_happens_before_the_engine(site: Site) -> None:
-    spent = clock.Clock(5)
-    spent.until -= 6
-    token = clock.running.set(spent)
+    spent = deadlines.Deadline(5)
+    spent.expiry_time -= 6
+    token = deadlines.CURRENT_DEADLINE.set(spent)
     try:
-        with pytest.raises(Timeout, match="5 s"):  # while names are bound
+        with pytest.raises(TimeLimitError, match="5 s"):  # while names are bound
             ask(site, f"SELECT {'+'.join(['n'] * 300)} AS s FROM s.t")
-        with pytest.raises(Timeout, match="5 s"):  # while the text is cut into words, and read
-            adql.parse(f"SELECT {'+'.join(['n'] * 300)} AS s FROM s.t")
-        with pytest.raises(Timeout, match="5 s"):  # before the engine begins
+        with pytest.raises(TimeLimitError, match="5 s"):  # while the text is cut into words, and read
+            adql.parse_query(f"SELECT {'+'.join(['n'] * 300)} AS s FROM s.t")
+        with pytest.raises(TimeLimitError, match="5 s"):  # before the engine begins
             ask(site, "SELECT TOP 1 n FROM s.t WHERE n > 17")
         # one that has its own
-        assert query.run("SELECT n FROM s.t WHERE n > 18", site=site, seconds=60).table().num_rows > 0
+        assert (
+            query.run_query("SELECT n FROM s.t WHERE n > 18", site=site, timeout_seconds=60).read_table().num_rows > 0
+        )
     finally:
-        clock.running.reset(token)
+        deadlines.CURRENT_DEADLINE.reset(token)
 
 
 def test_what_is_just_short_enough_is_answered(site: Site) -> None:
-    assert bounds.TABLES >= 20
+    assert bounds.MAX_FROM_TABLES >= 20
     assert ask(site, joins(20)) is not None
     assert len(ask(site, f"SELECT TOP 2 n FROM s.t WHERE {' OR '.join(f'n = {n}' for n in range(5000))}")) == 2
 
 
 def test_a_query_by_which_the_process_holds_too_much_is_ended(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([0])
-    monkeypatch.setattr(memory, "used", lambda: next(looks, 1 << 50))
-    with pytest.raises(TooLarge, match="the service holds more memory") as fault:
+    monkeypatch.setattr(memory_watchdog, "measure_process_bytes", lambda: next(looks, 1 << 50))
+    with pytest.raises(TooLargeError, match="the service holds more memory") as fault:
         ask(site, "SELECT COUNT(*) AS c FROM s.t AS a, s.t AS b, s.t AS c WHERE a.n + b.n < c.n - 9000")
-    assert status_of(fault.value) == 413
+    assert find_http_status(fault.value) == 413
     monkeypatch.undo()
     assert ask(site, "SELECT COUNT(*) AS c FROM s.t") == [{"c": 3000}]

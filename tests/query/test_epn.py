@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.adql import parse
-from hven.adql.text import write
-from hven.model.errors import NotFound, ParseError
-from hven.model.table import Column, Table, dated
+from hven.adql import parse_query
+from hven.adql.adql_writer import write_adql
+from hven.model.errors import NotFoundError, ParseError
+from hven.model.table import Column, Table, set_column_epochs
 from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP
 from hven.portal import conditions as epn
-from hven.site.auth._permit import ANONYMOUS, OWNER
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
 from hven.testing.site import tiny_site
 
 NUMBERS = {"time_min": "d", "time_max": "d", "c1min": "deg", "c1max": "deg", "c2min": "deg", "c2max": "deg", "spectral_range_min": "Hz", "spectral_range_max": "Hz", "incidence_min": "deg", "incidence_max": "deg"}  # fmt: skip
@@ -31,7 +31,7 @@ def table(schema, *, less=()):
     columns = [Column(name=name, type=STRING) for name in WORDS]
     columns += [Column(name=name, type=FLOAT64, unit=unit, ucd=UCDS.get(name)) for name, unit in NUMBERS.items()]
     columns += [Column(name="processing_level", type=INT32), Column(name="creation_date", type=TIMESTAMP)]
-    return dated(
+    return set_column_epochs(
         Table(
             schema=schema,
             name="epn_core",
@@ -62,7 +62,7 @@ ROWS = [
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     one, two, hidden = table("omega"), table("venus", less=("incidence_min", "incidence_max")), table("secret")
-    hidden = hidden.having(access="private")
+    hidden = hidden.copy_with(access="private")
     with tiny_site(
         tmp_path_factory.mktemp("epn"),
         {
@@ -76,16 +76,18 @@ def site(tmp_path_factory):
 
 @pytest.fixture
 def find(site):
-    def run(text, who=ANONYMOUS, **options):
+    def run(text, who=ANONYMOUS_PRINCIPAL, **options):
         def ask(adql):
-            with query.run(adql, who, site=site) as result:
-                return [row for batch in result.batches() for row in batch.to_pylist()]
+            with query.run_query(adql, who, site=site) as result:
+                return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
-        asked = epn.translate(text, epn.find_tables(ask), **options)
-        assert parse(write(asked.query)) == asked.query  # the tree is the text that --show prints
+        asked = epn.translate_parameters(text, epn.find_tables(ask), **options)
+        assert parse_query(write_adql(asked.query)) == asked.query  # the tree is the text that --show prints
         run.notes = asked.notes
-        with query.run(asked.query, who, site=site) as result:
-            return "".join(sorted(row["granule_uid"] for batch in result.batches() for row in batch.to_pylist()))
+        with query.run_query(asked.query, who, site=site) as result:
+            return "".join(
+                sorted(row["granule_uid"] for batch in result.iterate_batches() for row in batch.to_pylist())
+            )
 
     return run
 
@@ -115,12 +117,12 @@ def test_what_is_left_out_is_said(find):
         "a row whose incidence is not known is left out",
     )
     assert find("c1=200/340") == ""
-    assert find("c1=200/340", unknown=True) == "c"
+    assert find("c1=200/340", include_unknown=True) == "c"
     assert not any("left out" in note for note in find.notes)
 
 
 def test_a_private_table_is_no_part_of_an_answer_to_a_stranger(find):
-    assert find("target_name=Mars", OWNER) == "abx"
+    assert find("target_name=Mars", OWNER_PRINCIPAL) == "abx"
     assert "x" not in find("target_name=Mars")
 
 
@@ -135,14 +137,14 @@ def test_a_private_table_is_no_part_of_an_answer_to_a_stranger(find):
 )  # fmt: skip
 def test_faults_say_where_and_what_to_do(text, column, message, remedy):
     with pytest.raises(ParseError) as caught:
-        epn.translate(text, [table("omega")])
+        epn.translate_parameters(text, [table("omega")])
     assert (caught.value.line, caught.value.column) == (1, column)
     assert message in caught.value.message
     assert remedy in caught.value.remedy
 
 
 def test_a_service_without_tables_says_so():
-    with pytest.raises(NotFound, match="no EPN-TAP table"):
+    with pytest.raises(NotFoundError, match="no EPN-TAP table"):
         epn.find_tables(lambda _: [])
 
 
@@ -162,7 +164,7 @@ def test_longitudes_that_go_across_zero_by_sampling_the_circle(rows, asked, tmp_
         return {number % 720 for number in range(int(2 * low), int(2 * (high if high >= low else high + 360)) + 1)}
 
     own = table("omega")
-    condition = epn.translate(f"c1={asked[0]}/{asked[1]}", [own]).query.body.where
+    condition = epn.translate_parameters(f"c1={asked[0]}/{asked[1]}", [own]).query.body.where
     wanted = [bool(samples(*row) & samples(*asked)) for row in rows]
     assert [_holds(condition, {"c1min": low, "c1max": high}) for low, high in rows] == wanted
 
@@ -170,9 +172,9 @@ def test_longitudes_that_go_across_zero_by_sampling_the_circle(rows, asked, tmp_
 def _holds(condition, row):
     """Evaluate a condition of comparisons by Python."""
     kind = type(condition).__name__
-    if kind in {"And", "Or"}:
-        return (all if kind == "And" else any)(_holds(part, row) for part in condition.parts)
-    if kind == "IsNull":
+    if kind in {"Conjunction", "Disjunction"}:
+        return (all if kind == "Conjunction" else any)(_holds(part, row) for part in condition.parts)
+    if kind == "NullPredicate":
         return condition.negated
     left, right = (
         row[side.name.name] if type(side).__name__ == "ColumnRef" else side.value
@@ -186,7 +188,9 @@ def _holds(condition, row):
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0.01, 1e4), st.floats(1.0, 10.0), st.sampled_from(["nm", "um", "mm", "cm**-1", "eV", "GHz"]))
 def test_spectral_ranges_as_astropy(low, factor, unit):
-    condition = epn.translate(f"spectral_range={low!r}..{low * factor!r}{unit}", [table("omega")]).query.body.where
+    condition = epn.translate_parameters(
+        f"spectral_range={low!r}..{low * factor!r}{unit}", [table("omega")]
+    ).query.body.where
     got = sorted(part.right.value for part in condition.parts)
     wanted = sorted(
         (value * u.Unit(unit.replace("**", ""))).to_value(u.Hz, u.spectral()) for value in (low, low * factor)
@@ -204,11 +208,12 @@ def test_spectral_ranges_as_astropy(low, factor, unit):
     ],
 )
 def test_a_moment_and_what_is_around_it(value, first, last):
-    found = write(epn.condition(table("omega"), "creation_date", "=", value))
+    found = write_adql(epn.build_condition(table("omega"), "creation_date", "=", value))
     assert f">= '{first}'" in found or f"BETWEEN '{first}'" in found
     assert last in found
     low, high = (
-        float(word) for word in re.findall(r"\d+\.\d+", write(epn.condition(table("omega"), "time", "=", value)))
+        float(word)
+        for word in re.findall(r"\d+\.\d+", write_adql(epn.build_condition(table("omega"), "time", "=", value)))
     )
     assert low == pytest.approx(jd(first), abs=1e-8)
     assert high == pytest.approx(jd(last), abs=1e-8)
@@ -228,7 +233,7 @@ def test_a_moment_and_what_is_around_it(value, first, last):
 )
 def test_lengths_of_time_that_are_none(value):
     with pytest.raises(ParseError) as caught:
-        epn.condition(table("omega"), "time", "=", value)
+        epn.build_condition(table("omega"), "time", "=", value)
     assert caught.value.remedy
 
 
@@ -246,7 +251,7 @@ def test_whole_numbers_keep_their_digits(text, where):
     one = Table(
         schema="a", name="b", columns=(Column(name="source_id", type=INT64, unit="ms" if "ms" in text else None),)
     )
-    assert write(epn.condition(one, "source_id", "=", text)) == where
+    assert write_adql(epn.build_condition(one, "source_id", "=", text)) == where
 
 
 @pytest.mark.parametrize(
@@ -259,5 +264,7 @@ def test_whole_numbers_keep_their_digits(text, where):
 )
 @pytest.mark.parametrize("name", ["creation_date", "time"])
 def test_times_with_an_offset_and_at_the_edges_of_a_day(name, text, plain):
-    found, wanted = (write(epn.translate(f"{name}>={value}", [table("omega")]).query) for value in (text, plain))
+    found, wanted = (
+        write_adql(epn.translate_parameters(f"{name}>={value}", [table("omega")]).query) for value in (text, plain)
+    )
     assert found == wanted

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hven.query import explain
-from hven.testing.policies import half_hidden
+from hven.query import explain_query
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 
 
@@ -29,7 +29,7 @@ def site(tmp_path_factory):
     ],
 )  # fmt: skip
 def test_rows_are_estimated(site, text, said):
-    assert f"estimate: big.main: {said} rows are read" in explain(text, site=site)
+    assert f"estimate: big.main: {said} rows are read" in explain_query(text, site=site)
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,11 @@ def test_rows_are_estimated(site, text, said):
     ],
 )
 def test_rows_of_the_answer_are_told_where_they_are_known(site, text, said):
-    told = explain(text, site=site)
+    told = explain_query(text, site=site)
     assert "the answer has" not in told if said is None else f"estimate: {said}" in told
 
 
 def test_what_is_hidden_is_not_counted(site):
-    assert "estimate" not in explain("SELECT AVG(x) AS m FROM big.main", site=site, policies=half_hidden("id"))
+    assert "estimate" not in explain_query(
+        "SELECT AVG(x) AS m FROM big.main", site=site, policies=build_half_hidden_policies("id")
+    )

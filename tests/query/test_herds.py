@@ -12,15 +12,15 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.engines.duckdb import reach
-from hven.model.errors import Overloaded
+from hven.engines.duckdb import accessible_rows
+from hven.model.errors import OverloadedError
 from hven.model.settings import QueryLimits
-from hven.query import _road, turns
+from hven.query import _pipeline, query_queue
 from hven.query._plan_cache import PlanCache
-from hven.query.turns import Turn, Turns
+from hven.query.query_queue import QueryQueue, QueryTurn
 from hven.site import Site
-from hven.site.auth import Reader
-from hven.testing.site import publish, site_with, table_of
+from hven.site.auth import Principal
+from hven.testing.site import describe_table, open_site_with_descriptor, publish_rows
 
 HERD = 16
 DESCRIPTOR = """\
@@ -58,9 +58,11 @@ def eventually(true: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with site_with(tmp_path, DESCRIPTOR, {"stars.csv": "id,tag\n1,open\n"}, limits=QueryLimits(concurrent=1)) as made:
-        publish(made, table_of("cat.stars", ROWS), ROWS)
-        made.refresh()
+    with open_site_with_descriptor(
+        tmp_path, DESCRIPTOR, {"stars.csv": "id,tag\n1,open\n"}, limits=QueryLimits(concurrent=1)
+    ) as made:
+        publish_rows(made, describe_table("cat.stars", ROWS), ROWS)
+        made.refresh_published_state()
         yield made
 
 
@@ -70,14 +72,14 @@ class Held:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun = 0
         self.go_on = threading.Event()
-        real = reach.Reach
+        real = accessible_rows.AccessibleRows
 
-        def build(*args: Any) -> reach.Reach:
+        def build(*args: Any) -> accessible_rows.AccessibleRows:
             self.begun += 1
             assert self.go_on.wait(120)
             return real(*args)
 
-        monkeypatch.setattr(reach, "Reach", build)
+        monkeypatch.setattr(accessible_rows, "AccessibleRows", build)
 
 
 def ask_all(site: Site, number: int, text: str = COUNT) -> tuple[list[threading.Thread], list[Any]]:
@@ -86,8 +88,8 @@ def ask_all(site: Site, number: int, text: str = COUNT) -> tuple[list[threading.
 
     def ask() -> None:
         try:
-            with query.run(text, Reader(), site=site) as result:
-                found.append(result.table().column(0)[0].as_py())
+            with query.run_query(text, Principal(), site=site) as result:
+                found.append(result.read_table().column(0)[0].as_py())
         except Exception as error:  # noqa: BLE001  (the test looks at it)
             found.append(error)
 
@@ -98,16 +100,16 @@ def ask_all(site: Site, number: int, text: str = COUNT) -> tuple[list[threading.
 
 
 def change_policy(site: Site) -> int:
-    path = site.settings.collections / "cat" / "cat.yaml"
+    path = site.settings.collections_directory / "cat" / "cat.yaml"
     path.write_text(DESCRIPTOR.replace("tag = 'open'", "tag <> 'open'"))
-    site.refresh()
+    site.refresh_published_state()
     return 500
 
 
 def publish_more(site: Site) -> int:
     more = pa.table({"id": range(4000), "tag": ["open"] * 4000})
-    publish(site, table_of("cat.stars", more), more)
-    site.refresh()
+    publish_rows(site, describe_table("cat.stars", more), more)
+    site.refresh_published_state()
     return 1500
 
 
@@ -120,7 +122,7 @@ def test_a_herd_is_answered_after_a_change(
     assert found == [1000]
     wanted = change(site)
     held = Held(monkeypatch)
-    of = site.kept(_road._turns, site)
+    of = site.get_or_create(_pipeline._build_query_queue, site)
     threads, found = ask_all(site, HERD)
     eventually(lambda: (len(of._followers) == HERD - 1 and held.begun == 1) or bool(found))
     assert held.begun == 1
@@ -132,25 +134,25 @@ def test_a_herd_is_answered_after_a_change(
         thread.join(60)
     assert found == [wanted] * HERD
     assert held.begun == 1
-    assert (of.running, of._queue, dict(of._followers), of._leaders) == (0, [], {}, {})
+    assert (of.running_count, of._waiting_turns, dict(of._followers), of._leaders) == (0, [], {}, {})
 
 
 def test_a_herd_plans_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = []
-    real = _road.adql.bind
+    real = _pipeline.adql.bind_query
 
     def bind(*args: Any, **more: Any) -> Any:
         planned.append(args)
         time.sleep(0.05)  # the others come meanwhile
         return real(*args, **more)
 
-    monkeypatch.setattr(_road.adql, "bind", bind)
+    monkeypatch.setattr(_pipeline.adql, "bind_query", bind)
     threads, found = ask_all(site, HERD)
     for thread in threads:
         thread.join(60)
     assert found == [1000] * HERD
     assert len(planned) == 1
-    assert not site.kept(PlanCache)._making
+    assert not site.get_or_create(PlanCache)._planning_locks
 
 
 def test_followers_take_no_places_and_are_not_refused_when_their_leader_ends() -> None:
@@ -159,66 +161,66 @@ def test_followers_take_no_places_and_are_not_refused_when_their_leader_ends() -
     def prerequisite() -> str | None:
         return next(iter(lacking), None)
 
-    of = Turns(1, clock, places=2)
-    leader = Turn("a", prerequisite)
-    of.take(leader, lambda: False)
-    followers = [Turn("b", prerequisite) for _ in range(30)]
+    of = QueryQueue(1, clock, places=2)
+    leader = QueryTurn("a", prerequisite)
+    of.wait_for_turn(leader, lambda: False)
+    followers = [QueryTurn("b", prerequisite) for _ in range(30)]
     for turn in followers:
-        of.enter(turn, lambda: None)
-    assert (len(of._followers), of._queue) == (30, [])
-    assert not any(of.ready(turn) for turn in followers)
-    clock.now += turns.FOLLOW_SECONDS - 1
-    assert not any(of.ready(turn) for turn in followers)
+        of.enter_queue(turn, lambda: None)
+    assert (len(of._followers), of._waiting_turns) == (30, [])
+    assert not any(of.try_take_turn(turn) for turn in followers)
+    clock.now += query_queue.FOLLOWER_TIMEOUT_SECONDS - 1
+    assert not any(of.try_take_turn(turn) for turn in followers)
     lacking.clear()
-    of.give_back(leader)
+    of.end_turn(leader)
     for turn in followers:
-        assert of.ready(turn)
-        of.give_back(turn)
-    assert (of.running, of._queue, of._usual) == (0, [], turns.USUAL * 0)
+        assert of.try_take_turn(turn)
+        of.end_turn(turn)
+    assert (of.running_count, of._waiting_turns, of._mean_turn_seconds) == (0, [], query_queue.INITIAL_TURN_SECONDS * 0)
 
 
 def test_followers_go_on_as_soon_as_what_they_wait_for_is_there() -> None:
     clock, lacking = Clock(), {"rows"}
-    of = Turns(2, clock)
-    leader, follower = (Turn(who, lambda: next(iter(lacking), None)) for who in "ab")
-    of.take(leader, lambda: False)
-    of.enter(follower, lambda: None)
-    assert not of.ready(follower)
+    of = QueryQueue(2, clock)
+    leader, follower = (QueryTurn(who, lambda: next(iter(lacking), None)) for who in "ab")
+    of.wait_for_turn(leader, lambda: False)
+    of.enter_queue(follower, lambda: None)
+    assert not of.try_take_turn(follower)
     lacking.clear()  # the leader goes on computing something dear
-    assert of.ready(follower)
+    assert of.try_take_turn(follower)
 
 
 def test_followers_of_a_leader_that_takes_too_long_are_refused() -> None:
     clock = Clock()
-    of = Turns(2, clock)
-    leader, follower = (Turn(who, lambda: "rows") for who in "ab")
-    of.take(leader, lambda: False)
-    of.enter(follower, lambda: None)
-    clock.now += turns.FOLLOW_SECONDS + 1
-    with pytest.raises(Overloaded):
-        of.ready(follower)
+    of = QueryQueue(2, clock)
+    leader, follower = (QueryTurn(who, lambda: "rows") for who in "ab")
+    of.wait_for_turn(leader, lambda: False)
+    of.enter_queue(follower, lambda: None)
+    clock.now += query_queue.FOLLOWER_TIMEOUT_SECONDS + 1
+    with pytest.raises(OverloadedError):
+        of.try_take_turn(follower)
     assert not of._followers
 
 
 def test_a_leader_that_never_ran_hands_over() -> None:
-    of = Turns(1, Clock())
-    running = Turn()
-    of.take(running, lambda: False)
-    leader, *followers = (Turn(who, lambda: "rows") for who in "abcd")
+    of = QueryQueue(1, Clock())
+    running = QueryTurn()
+    of.wait_for_turn(running, lambda: False)
+    leader, *followers = (QueryTurn(who, lambda: "rows") for who in "abcd")
     for turn in (leader, *followers):
-        of.enter(turn, lambda: None)
-    of.give_back(leader)  # its reader left
+        of.enter_queue(turn, lambda: None)
+    of.end_turn(leader)  # its reader left
     assert of._leaders == {"rows": followers[0]}
     assert list(of._followers) == followers[1:]
 
 
 def test_what_cannot_be_kept_is_waited_for_once() -> None:
-    of = Turns(3, Clock())
-    leader, follower, later, last = (Turn(who, lambda: "rows") for who in "abcd")
-    of.take(leader, lambda: False)
-    of.enter(follower, lambda: None)
-    of.give_back(leader)
-    assert of.ready(follower)
+    of = QueryQueue(3, Clock())
+    leader, follower, later, last = (QueryTurn(who, lambda: "rows") for who in "abcd")
+    of.wait_for_turn(leader, lambda: False)
+    of.enter_queue(follower, lambda: None)
+    of.end_turn(leader)
+    assert of.try_take_turn(follower)
     for turn in (later, last):
-        of.enter(turn, lambda: None)
-        assert of.ready(turn)  # side by side
+        of.enter_queue(turn, lambda: None)
+        assert of.try_take_turn(turn)  # side by side

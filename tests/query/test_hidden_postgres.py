@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.engines.postgres.settings import Postgres
+from hven.engines.postgres.settings import PostgresSettings
 from hven.model.errors import EvaluationError
 from hven.site import Site
-from hven.testing.policies import half_hidden
-from hven.testing.site import table_of, tiny_site
+from hven.testing.policies import build_half_hidden_policies
+from hven.testing.site import describe_table, tiny_site
 from postgres import server, sphere
 
 pytestmark = pytest.mark.outside
@@ -47,11 +47,11 @@ def database() -> Iterator[str]:
 @pytest.fixture(scope="module", params=["pgsphere", "healpix"])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Site]:
     rows = road.made()
-    described = table_of("s.t", rows)
-    described = described.having(
-        columns=tuple(column.having(indexed=column.name == "n") for column in described.columns)
+    described = describe_table("s.t", rows)
+    described = described.copy_with(
+        columns=tuple(column.copy_with(indexed=column.name == "n") for column in described.columns)
     )
-    where = Postgres(url=database, namespace=request.param, position=request.param)
+    where = PostgresSettings(url=database, namespace=request.param, position=request.param)
     with tiny_site(
         tmp_path_factory.mktemp("hidden"), {"s.t": (described, rows)}, engine="postgres", brought={"postgres": where}
     ) as made:
@@ -59,8 +59,8 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def ask(site: Site, text: str, **how: Any) -> list[dict[str, Any]]:
-    with query.run(text, site=site, **how) as result:
-        return list(result.table().to_pylist())
+    with query.run_query(text, site=site, **how) as result:
+        return list(result.read_table().to_pylist())
 
 
 # word is '12' in rows that may be seen, and 'hidden3' in the others
@@ -85,7 +85,7 @@ TRIES = [
 
 @pytest.mark.parametrize("text", TRIES)
 def test_no_shape_of_query_is_an_oracle(site: Site, text: str) -> None:
-    ask(site, text, policies=half_hidden("n"))
+    ask(site, text, policies=build_half_hidden_policies("n"))
     if "n = 3" not in text:
         with pytest.raises(EvaluationError):
             ask(site, text)
@@ -100,19 +100,23 @@ def test_no_shape_of_query_is_an_oracle(site: Site, text: str) -> None:
     ],
 )
 def test_a_filter_leaves_the_indexes_in_use(site: Site, text: str, wanted: int | None) -> None:
-    from hven.adql import bind, parse
-    from hven.adql.scope import Tables
-    from hven.site.auth._permit import ANONYMOUS, permit
+    from hven.adql import bind_query, parse_query
+    from hven.adql.scope import StaticCatalogue
+    from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, apply_access_control
 
-    found = ask(site, text, policies=half_hidden("n"))
+    found = ask(site, text, policies=build_half_hidden_policies("n"))
     assert wanted is None or len(found) == wanted
-    engine: Any = site.engines.get("postgres")
-    record = site.store.current()[1]["s.t"]
-    bound, _ = permit(bind(parse(text), Tables([record.table])), ANONYMOUS, half_hidden("n"))
-    work = engine.prepare(bound)._work(bound.slots, {"s.t": record.snapshot})
-    with engine.writers.borrowed() as connection:
-        connection.execute("SELECT set_config('search_path', $1, false)", [engine.found.path])
-        connection.execute(f"PREPARE tried AS {work.asked}")
+    engine: Any = site.engines.get_engine("postgres")
+    record = site.store.read_published_records()[1]["s.t"]
+    bound, _ = apply_access_control(
+        bind_query(parse_query(text), StaticCatalogue([record.table])),
+        ANONYMOUS_PRINCIPAL,
+        build_half_hidden_policies("n"),
+    )
+    work = engine.plan_query(bound)._build_work(bound.literal_values, {"s.t": record.snapshot})
+    with engine.write_pool.borrow_connection() as connection:
+        connection.execute("SELECT set_config('search_path', $1, false)", [engine.database_features.search_path])
+        connection.execute(f"PREPARE tried AS {work.prepared_sql}")
         values = ", ".join(f"'{value}'" for value in work.arguments)
         lines = [
             row[0] for row in connection.execute(f"EXPLAIN (ANALYZE, COSTS OFF) EXECUTE tried({values})").fetchall()
@@ -120,4 +124,4 @@ def test_a_filter_leaves_the_indexes_in_use(site: Site, text: str, wanted: int |
         connection.execute("DEALLOCATE tried")
     assert not any("Seq Scan" in line for line in lines), lines
     assert len({row["n"] for row in found if "n" in row} & set(np.arange(1, 100_000, 2).tolist())) == 0
-    assert isinstance(record.table.arrow, pa.Schema)
+    assert isinstance(record.table.arrow_schema, pa.Schema)

@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hven.formats import End, Head, load
+from hven.formats import ResultStatus, TableMetadata, load_format
 from hven.model import literal
-from hven.model.clock import Clock
-from hven.model.errors import SourceError, Timeout, TooLarge
+from hven.model.deadlines import Deadline
+from hven.model.errors import SourceError, TimeLimitError, TooLargeError
 from hven.model.table import Column
-from hven.model.types import from_arrow
-from hven.query import _content as content
-from hven.query._content import table_in
+from hven.model.types import type_from_arrow
+from hven.query import _table_files as content
+from hven.query._table_files import open_table_file
 from hven.sources._reading import delimited
 
 
@@ -49,7 +49,7 @@ def _fits(*cards: str) -> bytes:
 )
 def test_heads_that_promise_too_much(data: bytes, why: str, tmp_path: Path) -> None:
     (tmp_path / "mine").write_bytes(data)
-    with pytest.raises(SourceError, match=why), table_in(tmp_path / "mine") as (_, rows):
+    with pytest.raises(SourceError, match=why), open_table_file(tmp_path / "mine") as (_, rows):
         list(rows)
 
 
@@ -64,7 +64,7 @@ def test_one_long_text_in_every_row_is_spelt_out_a_few_rows_at_a_time(form: str,
     else:
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
             stream.write_table(table)
-    with table_in(path) as (_, rows):
+    with open_table_file(path) as (_, rows):
         sizes = [next(rows).nbytes for _ in range(3)]
     assert max(sizes) < 48 << 20
 
@@ -78,7 +78,7 @@ def test_a_list_of_one_long_text_is_refused_before_it_is_spelt_out(form: str, tm
     _write(form, tmp_path / "mine", pa.table({"a": pa.ListArray.from_arrays([0, 400], LONG)}))
     with (
         pytest.raises(SourceError, match="the texts of one row take 419,430,400 bytes"),
-        table_in(tmp_path / "mine") as (_, rows),
+        open_table_file(tmp_path / "mine") as (_, rows),
     ):
         list(rows)
 
@@ -90,8 +90,8 @@ def test_views_of_one_long_text_are_counted() -> None:
     views = pa.Array.from_buffers(pa.string_view(), 100, [None, pa.py_buffer(view), pa.py_buffer(text.encode())])
     views.validate(full=True)
     batch = pa.record_batch({"a": views})
-    assert max(piece.num_rows for piece in literal.unfolding(batch)) == 32
-    assert [piece.column(0).to_pylist() for piece in literal.unfolding(batch.slice(99))] == [[text]]
+    assert max(piece.num_rows for piece in literal.split_by_expanded_size(batch)) == 32
+    assert [piece.column(0).to_pylist() for piece in literal.split_by_expanded_size(batch.slice(99))] == [[text]]
 
 
 def test_bytes_are_spelt_out_a_few_rows_at_a_time(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_bytes_are_spelt_out_a_few_rows_at_a_time(tmp_path: Path) -> None:
         tmp_path / "mine",
         pa.table({"a": pa.DictionaryArray.from_arrays(LONG.indices, LONG.dictionary.cast(pa.binary()))}),
     )
-    with table_in(tmp_path / "mine") as (_, rows):
+    with open_table_file(tmp_path / "mine") as (_, rows):
         assert max(next(rows).nbytes for _ in range(3)) < 48 << 20
 
 
@@ -120,11 +120,11 @@ def test_what_is_packed_is_counted_by_the_heads(form: str, what: str, tmp_path: 
     _write(form, tmp_path / "mine", MUCH[what], use_dictionary=False)
     assert (tmp_path / "mine").stat().st_size < 2_000_000
     with (
-        pytest.raises(TooLarge, match=r"take 32,0\d\d,\d{3} bytes unpacked; the limit is 20,000,000"),
-        table_in(tmp_path / "mine", (), 20_000_000),
+        pytest.raises(TooLargeError, match=r"take 32,0\d\d,\d{3} bytes unpacked; the limit is 20,000,000"),
+        open_table_file(tmp_path / "mine", (), 20_000_000),
     ):
         pass
-    with table_in(tmp_path / "mine", (), 33_000_000) as (_, rows):
+    with open_table_file(tmp_path / "mine", (), 33_000_000) as (_, rows):
         assert sum(batch.nbytes for batch in rows) > 31_000_000
 
 
@@ -136,7 +136,7 @@ def test_a_footer_that_lies_is_not_believed(tmp_path: Path) -> None:
     assert _long(said) in data
     path.write_bytes(data.replace(_long(said), _long(said % 128 | 1 << 21)))
     assert pq.read_metadata(path).row_group(0).total_byte_size < 3_000_000
-    with pytest.raises(TooLarge, match="32,0"), table_in(path, (), 20_000_000):
+    with pytest.raises(TooLargeError, match="32,0"), open_table_file(path, (), 20_000_000):
         pass
 
 
@@ -172,7 +172,7 @@ def _write(form: str, path: Path, table: pa.Table, **options: Any) -> None:
 )
 def test_text_that_is_nearly_something_else(text: str, kind: pa.DataType, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text(text)
-    with table_in(tmp_path / "mine") as (table, rows):
+    with open_table_file(tmp_path / "mine") as (table, rows):
         assert {column.type.arrow for column in table.columns} == {kind}
         list(rows)
 
@@ -184,9 +184,9 @@ SEED = pa.table(
 
 
 def _written(form: str) -> bytes:
-    columns = [Column(name=item.name, type=from_arrow(item.type)) for item in SEED.schema]
-    head = Head(columns=columns, name="seed", description=None)
-    return b"".join(load(form).write(head, iter(SEED.to_batches()), End, {}))
+    columns = [Column(name=item.name, type=type_from_arrow(item.type)) for item in SEED.schema]
+    head = TableMetadata(columns=columns, name="seed", description=None)
+    return b"".join(load_format(form).write(head, iter(SEED.to_batches()), ResultStatus, {}))
 
 
 def _changed(data: bytes, chance: random.Random) -> bytes:
@@ -223,7 +223,7 @@ def changed_bytes(form: str, place: Path, rounds: Iterable[int]) -> None:
         data = _changed(seed, random.Random(f"{form} {number}"))
         path.write_bytes(data)
         try:
-            with contextlib.suppress(SourceError, TooLarge), table_in(path) as (_, rows):
+            with contextlib.suppress(SourceError, TooLargeError), open_table_file(path) as (_, rows):
                 for batch in rows:
                     batch.validate(full=True)
         except Exception as error:
@@ -234,15 +234,17 @@ def changed_bytes(form: str, place: Path, rounds: Iterable[int]) -> None:
 def test_rows_at_fault_are_not_all_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Arrow's parser asks Python about each row of too few fields, and nobody else has the interpreter meanwhile."""
     asked: list[int] = []
-    enough, noted = delimited._enough, content._note
-    monkeypatch.setattr(delimited, "_enough", lambda ragged, shape: asked.append(1) or enough(ragged, shape))
+    enough, noted = delimited._has_enough_rejects, content._note_misfit
+    monkeypatch.setattr(
+        delimited, "_has_enough_rejects", lambda ragged, shape: asked.append(1) or enough(ragged, shape)
+    )
     (tmp_path / "mine").write_bytes(b"a,b\n1,2\n" + b"1\n" * 200_000)
-    with pytest.raises(SourceError, match="row 2: 1 fields where 2 are expected"), table_in(tmp_path / "mine"):
+    with pytest.raises(SourceError, match="row 2: 1 fields where 2 are expected"), open_table_file(tmp_path / "mine"):
         pass
     assert len(asked) < 1_000
-    monkeypatch.setattr(content, "_note", lambda wrong, reject: asked.append(1) or noted(wrong, reject))
+    monkeypatch.setattr(content, "_note_misfit", lambda wrong, reject: asked.append(1) or noted(wrong, reject))
     (tmp_path / "mine").write_bytes(b"a,b\n" + b"1,2\n" * 2_000 + b"x,0.5\n" * 200_000)
-    with table_in(tmp_path / "mine") as (table, rows):
+    with open_table_file(tmp_path / "mine") as (table, rows):
         assert sum(batch.num_rows for batch in rows) == 202_000
     assert [str(column.type) for column in table.columns] == ["string", "float64"]
     assert len(asked) < 5_000
@@ -252,7 +254,7 @@ def test_the_head_of_a_votable_is_read_by_the_clock(tmp_path: Path) -> None:
     (tmp_path / "mine").write_bytes(
         b'<VOTABLE><RESOURCE><TABLE><FIELD name="a" datatype="int"/></TABLE></RESOURCE></VOTABLE>'
     )
-    with Clock(5).counting() as spent:
-        spent.until -= 6
-        with pytest.raises(Timeout, match="5 s"), table_in(tmp_path / "mine"):
+    with Deadline(5).activate() as spent:
+        spent.expiry_time -= 6
+        with pytest.raises(TimeLimitError, match="5 s"), open_table_file(tmp_path / "mine"):
             pass

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hven.engines.duckdb.dialect import MANY
-from hven.query import explain, run
+from hven.engines.duckdb.dialect import MAX_SEPARATE_CONDITIONS
+from hven.query import explain_query, run_query
 from hven.testing.site import tiny_site
 
 
@@ -19,8 +19,8 @@ def site(tmp_path_factory):
 
 
 def asked(site, text):
-    with run(text, site=site) as result:
-        return sorted(row for batch in result.batches() for row in batch.column(0).to_pylist())
+    with run_query(text, site=site) as result:
+        return sorted(row for batch in result.iterate_batches() for row in batch.column(0).to_pylist())
 
 
 @pytest.mark.parametrize("sign", ["", "-"])
@@ -37,4 +37,4 @@ def test_many_conditions_mean_what_few_do(site, number):
     text = f"SELECT id FROM big.main WHERE {' AND '.join(f'id <> {value}' for value in range(number))} AND CASE WHEN x <> 3 THEN x END > 1"
     assert asked(site, text) == [n for n in range(-498, 500) if n != -497 and not 0 <= n < number]
     # DuckDB would part them, which takes seconds for thousands, and hand each to Arrow through Python
-    assert ("COALESCE((" in explain(text, site=site)) is (number > MANY)
+    assert ("COALESCE((" in explain_query(text, site=site)) is (number > MAX_SEPARATE_CONDITIONS)

@@ -18,9 +18,9 @@ from kept_queries import KEPT
 from made_queries import agree, agree_text, judged, judged_text
 from test_made_queries import FIRST
 
-from hven.engines.postgres.settings import Postgres
+from hven.engines.postgres.settings import PostgresSettings
 from hven.site import Site
-from hven.testing.site import publish, tiny_site
+from hven.testing.site import publish_rows, tiny_site
 from made_tables import PUBLISHED
 from postgres import server, sphere
 
@@ -36,9 +36,9 @@ def database() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Site]:
-    tables = {table.qualified: (table, rows) for table, rows in PUBLISHED}
+    tables = {table.qualified_name: (table, rows) for table, rows in PUBLISHED}
     with tiny_site(
-        tmp_path_factory.mktemp("made"), tables, engine="postgres", brought={"postgres": Postgres(url=database)}
+        tmp_path_factory.mktemp("made"), tables, engine="postgres", brought={"postgres": PostgresSettings(url=database)}
     ) as made:
         yield made
 
@@ -64,7 +64,9 @@ def test_every_query_is_answered_or_refused_with_its_place(site: Site) -> None:
 
 def test_no_query_tells_of_hidden_rows(tmp_path: Path, database: str) -> None:
     with twins(
-        tmp_path, engine=lambda _: "postgres", brought=lambda name: {"postgres": Postgres(url=database, namespace=name)}
+        tmp_path,
+        engine=lambda _: "postgres",
+        brought=lambda name: {"postgres": PostgresSettings(url=database, namespace=name)},
     ) as sites:
         kinds = Counter(alike(sites, seed) for seed in range(FIRST, FIRST + 100))
     print(f"seeds {FIRST} to {FIRST + 99}: {dict(kinds)}")
@@ -73,10 +75,10 @@ def test_no_query_tells_of_hidden_rows(tmp_path: Path, database: str) -> None:
 
 def test_tables_of_two_engines_answer_as_those_of_one(tmp_path: Path, database: str) -> None:
     kinds: Counter[str] = Counter()
-    with tiny_site(tmp_path, {}, brought={"postgres": Postgres(url=database, namespace="mixed")}) as site:
+    with tiny_site(tmp_path, {}, brought={"postgres": PostgresSettings(url=database, namespace="mixed")}) as site:
         for number, (table, rows) in enumerate(PUBLISHED):
-            publish(site, table, rows, keeper="postgres" if number % 2 else None)
-        site.refresh()
+            publish_rows(site, table, rows, engine_name="postgres" if number % 2 else None)
+        site.refresh_published_state()
         for seed in range(FIRST, FIRST + 100):
             answer = judged(site, seed)
             if isinstance(answer, pa.Table):

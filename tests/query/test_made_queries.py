@@ -21,8 +21,8 @@ from made_queries import agree, agree_text, asked, judged, judged_text, sync_and
 from reached import everything, reached
 
 from adql_queries import Writer, query
-from hven.adql.functions import QUERY, WINDOWS
-from hven.app._server import create
+from hven.adql.functions import QUERY_FUNCTIONS, WINDOW_FUNCTIONS
+from hven.app._server import create_application
 from hven.model.errors import QueryError
 from hven.site import Site
 from hven.testing.site import tiny_site
@@ -37,7 +37,7 @@ MANY = 1000  # scripts/proof queries judges a million
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with tiny_site(
-        tmp_path_factory.mktemp("made"), {table.qualified: (table, rows) for table, rows in PUBLISHED}
+        tmp_path_factory.mktemp("made"), {table.qualified_name: (table, rows) for table, rows in PUBLISHED}
     ) as made:
         yield made
 
@@ -71,10 +71,10 @@ def test_what_once_was_a_fault_is_none(site: Site, number: int) -> None:
         agree_text(KEPT[number], answer, f"kept query {number}")
 
 
-@pytest.mark.parametrize("name", sorted({*(entry.name for entry in QUERY), *WINDOWS}))
+@pytest.mark.parametrize("name", sorted({*(entry.name for entry in QUERY_FUNCTIONS), *WINDOW_FUNCTIONS}))
 def test_every_function_is_written_and_answered(site: Site, name: str) -> None:
-    window = name in WINDOWS
-    entry = WINDOWS[name] if window else QUERY.get(name)
+    window = name in WINDOW_FUNCTIONS
+    entry = WINDOW_FUNCTIONS[name] if window else QUERY_FUNCTIONS.find_function(name)
     assert entry is not None
     for seed in range(300):
         writer = Writer(seed, TABLES)
@@ -89,7 +89,7 @@ def test_every_function_is_written_and_answered(site: Site, name: str) -> None:
 
 
 def test_sync_and_async_say_the_same(site: Site) -> None:
-    client = Client(create(site))
+    client = Client(create_application(site))
     told = 0
     for seed in range(FIRST, FIRST + 10_000):
         told += bool(sync_and_async(client, site, seed))

@@ -11,16 +11,16 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.engines.postgres.settings import Postgres
-from hven.model.errors import HvenError, StorageError, TooLarge
+from hven.engines.postgres.settings import PostgresSettings
+from hven.model.errors import HvenError, StorageError, TooLargeError
 from hven.model.settings import QueryLimits, Settings
-from hven.model.table import Table, columns_of
-from hven.query import _road
-from hven.query._mixed import MixedPlan
+from hven.model.table import Table, columns_from_arrow
+from hven.query import _pipeline
+from hven.query._federated_plan import FederatedPlan
 from hven.site import Site
-from hven.site.auth._permit import ANONYMOUS
-from hven.testing.policies import half_hidden
-from hven.testing.site import publish, table_of
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
+from hven.testing.policies import build_half_hidden_policies
+from hven.testing.site import describe_table, publish_rows
 from postgres import server
 from two_engines import OTHER, registered
 
@@ -62,17 +62,19 @@ def site_of(directory: Path, homes: dict[str, str], postgres: str | None = None,
         Settings(
             directory=directory,
             limits=QueryLimits(**limits),
-            brought={"postgres": Postgres(url=postgres, namespace=f"x{len(homes)}{min(homes, default='')[:3]}")},
+            brought={
+                "postgres": PostgresSettings(url=postgres, namespace=f"x{len(homes)}{min(homes, default='')[:3]}")
+            },
         )
     )
     for name, rows in TABLES.items():
-        described = table_of(name, rows)
+        described = describe_table(name, rows)
         keyed = tuple(
-            column.having(indexed=column.name in {"star", "entry"})
-            for column in (described.columns if described else columns_of(rows.schema))
+            column.copy_with(indexed=column.name in {"star", "entry"})
+            for column in (described.columns if described else columns_from_arrow(rows.schema))
         )
-        publish(site, described.having(columns=keyed), rows, keeper=homes.get(name, "duckdb"))
-    site.refresh()
+        publish_rows(site, described.copy_with(columns=keyed), rows, engine_name=homes.get(name, "duckdb"))
+    site.refresh_published_state()
     return site
 
 
@@ -118,8 +120,8 @@ def mixed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def rows(site: Site, text: str, **how: Any) -> list[tuple[Any, ...]]:
-    with query.run(text, site=site, **how) as result:
-        table = result.table()
+    with query.run_query(text, site=site, **how) as result:
+        table = result.read_table()
         assert len(set(table.column_names)) == len(table.column_names)
         values = (
             [round(value, 9) if isinstance(value, float) else value for value in row.values()]
@@ -167,14 +169,26 @@ def test_the_answer_is_that_of_one_engine(alone: Site, mixed: Site, text: str) -
 
 @pytest.mark.parametrize("text", QUERIES[:4])
 def test_rows_that_a_policy_hides_are_not_copied(alone: Site, mixed: Site, text: str) -> None:
-    policies = half_hidden("star")
+    policies = build_half_hidden_policies("star")
     expected = rows(alone, text, policies=policies)
     assert rows(mixed, text, policies=policies) == expected
     # what a reader is told is the plan without the policy; what is copied is in the plan that runs
-    assert query.explain(text, ANONYMOUS, site=mixed, policies=policies).startswith("rows that you may not see")
-    now = mixed.current()
-    asked = (text, ANONYMOUS, mixed, now, now.reach(ANONYMOUS, policies), None, policies, None, None)
-    told = _road._prepare(*asked)[0].plan.explain()
+    assert query.explain_query(text, ANONYMOUS_PRINCIPAL, site=mixed, policies=policies).startswith(
+        "rows that you may not see"
+    )
+    now = mixed.get_published_state()
+    asked = (
+        text,
+        ANONYMOUS_PRINCIPAL,
+        mixed,
+        now,
+        now.find_access_key(ANONYMOUS_PRINCIPAL, policies),
+        None,
+        policies,
+        None,
+        None,
+    )
+    told = _pipeline._prepare_query(*asked)[0].plan.explain()
     filtered = "after the filter of the rows that the reader may see" in told
     assert filtered == any(f": {name} (" in told for name in ("sky.stars", "obs.logs"))
 
@@ -182,13 +196,13 @@ def test_rows_that_a_policy_hides_are_not_copied(alone: Site, mixed: Site, text:
 def test_a_plan_is_used_again_with_other_values(alone: Site, mixed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"SELECT s.star, l.night, g.granule FROM {ALL} WHERE 1 = CONTAINS(POINT(s.ra, s.dec), CIRCLE({{}}, {{}}, 15)) AND g.bulk > {{}}"
     first = rows(mixed, text.format(40, 0, 2))
-    monkeypatch.setattr(MixedPlan, "__init__", None)  # nothing is planned any more
+    monkeypatch.setattr(FederatedPlan, "__init__", None)  # nothing is planned any more
     assert rows(mixed, text.format(200, 30, 1)) == rows(alone, text.format(200, 30, 1)) != first
 
 
 def test_uploads_join_tables_of_both_engines(alone: Site, mixed: Site) -> None:
     mine = pa.table({"id": pa.array([5, 80, 1200, 3], pa.int64())})
-    described = Table(schema="TAP_UPLOAD", name="mine", columns=tuple(columns_of(mine.schema)))
+    described = Table(schema="TAP_UPLOAD", name="mine", columns=tuple(columns_from_arrow(mine.schema)))
     text = "SELECT m.id, s.mag, l.night FROM TAP_UPLOAD.mine AS m JOIN sky.stars AS s ON s.star = m.id LEFT JOIN obs.logs AS l ON l.star = s.star JOIN data.granules AS g ON g.entry = l.entry"
     uploads = {"TAP_UPLOAD.mine": (described, mine)}
     assert rows(mixed, text, uploads=uploads) == rows(alone, text, uploads=uploads)
@@ -198,12 +212,12 @@ def test_keys_of_few_rows_narrow_what_is_copied(tmp_path: Path, other: Any) -> N
     text = f"SELECT s.star, l.night FROM {JOIN} WHERE {CONE}"
     with site_of(tmp_path, {"obs.logs": OTHER}, copy_rows=400) as site, site_of(tmp_path / "x", {}) as whole:
         assert rows(site, text) == rows(whole, text)
-        told = query.explain(text, site=site)
+        told = query.explain_query(text, site=site)
         assert "duckdb computes the answer" in told
         assert "copied to duckdb from other: obs.logs (star, night)" in told
         assert "keys sky.stars.star" in told
         with pytest.raises(
-            TooLarge, match=r"more than 400 rows or .* of obs\.logs would have to be copied from other to duckdb"
+            TooLargeError, match=r"more than 400 rows or .* of obs\.logs would have to be copied from other to duckdb"
         ):
             rows(site, f"SELECT s.star, l.night FROM {JOIN}")
 
@@ -215,14 +229,17 @@ def test_more_keys_than_allowed_are_not_sent(tmp_path: Path, other: Any) -> None
 
 
 def test_bytes_are_limited_too(tmp_path: Path, other: Any) -> None:
-    with site_of(tmp_path, {"obs.logs": OTHER}, copy_bytes=1000) as site, pytest.raises(TooLarge, match="1,000 bytes"):
+    with (
+        site_of(tmp_path, {"obs.logs": OTHER}, copy_bytes=1000) as site,
+        pytest.raises(TooLargeError, match="1,000 bytes"),
+    ):
         rows(site, f"SELECT s.star, l.night FROM {JOIN}")
 
 
 def test_an_engine_that_is_away_stops_its_own_tables_only(
     tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hven.site._engines.PAUSE", 600.0)
+    monkeypatch.setattr("hven.site._engine_registry.REOPEN_DELAY_SECONDS", 600.0)
     with site_of(tmp_path, {"obs.logs": OTHER}):
         pass
     other.away = True
@@ -242,13 +259,13 @@ def test_an_engine_that_is_away_stops_its_own_tables_only(
 
 
 def test_a_mixed_query_can_be_stopped(mixed: Site) -> None:
-    result = query.run(QUERIES[0], site=mixed)
-    execution = result.begin()
+    result = query.run_query(QUERIES[0], site=mixed)
+    execution = result.begin_execution()
     execution.cancel()
     with pytest.raises(HvenError):
-        list(result.batches())
+        list(result.iterate_batches())
 
 
 def test_a_time_limit_is_that_of_the_whole(mixed: Site) -> None:
     with pytest.raises(HvenError, match="time limit of"):
-        rows(mixed, QUERIES[0], seconds=1e-9)
+        rows(mixed, QUERIES[0], timeout_seconds=1e-9)

@@ -9,10 +9,10 @@ import pytest
 
 from hven import query
 from hven.formats import votable
-from hven.ingest import ingest
-from hven.model.settings import load
+from hven.ingest import ingest_collection
+from hven.model.settings import load_settings
 from hven.site import Site
-from hven.site.auth._permit import ANONYMOUS, OWNER
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
 
 ABOUT = """collection: {name}
 title: Title of {name}
@@ -44,29 +44,31 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         place.mkdir(parents=True)
         (place / "t.csv").write_text("id\n1\n2\n")
         (place / f"{name}.yaml").write_text(ABOUT.format(name=name, more=more))
-    with Site(load(directory)) as opened:
+    with Site(load_settings(directory)) as opened:
         for name in ("seen", "model", "closed"):
-            assert ingest(opened, name).published
+            assert ingest_collection(opened, name).published
         yield opened
 
 
-def told(site: Site, text: str, who: object = ANONYMOUS) -> list[tuple[str, str]]:
+def told(site: Site, text: str, who: object = ANONYMOUS_PRINCIPAL) -> list[tuple[str, str]]:
     """Give the INFOs of an answer, as a reader of VOTables sees them."""
-    with query.run(text, who, site=site) as result:  # type: ignore[arg-type]
-        document = b"".join(votable.write(query.head(result), result.batches(), result.end, {}))
-    read = votable.read(io.BytesIO(document))
+    with query.run_query(text, who, site=site) as result:  # type: ignore[arg-type]
+        document = b"".join(
+            votable.write_votable(query.build_result_head(result), result.iterate_batches(), result.build_status, {})
+        )
+    read = votable.read_votable(io.BytesIO(document))
     list(read.batches)
-    return [(info.name, info.value) for info in read.head.infos]
+    return [(info.name, info.value) for info in read.metadata.infos]
 
 
 def test_an_answer_carries_the_origin_of_its_rows(site: Site) -> None:
     found = told(site, "SELECT * FROM seen.t")
-    item = site.current().published["seen.t"]
+    item = site.get_published_state().tables_by_name["seen.t"]
     assert found[2:] == [
         ("publisher", "Observatory of seen"), ("contact", "desk@obs.example"), ("data_ivoid", "ivo://obs.example/seen"), ("title", "Title of seen"),
         ("creator", "Brahe, T."), ("creator", "Kepler, J."), ("citation", "https://doi.org/10.1234/seen"), ("article", "1602bib.seen"),
         ("reference_url", "https://x.example/seen"), ("rights", "CC-BY-4.0"), ("rights_uri", "https://creativecommons.org/licenses/by/4.0/"),
-        ("resource_version", f"seen.t {item.run}"), ("last_update_date", item.updated),
+        ("resource_version", f"seen.t {item.run_id}"), ("last_update_date", item.updated),
     ]  # fmt: skip
     assert found[1][0] == "server_software"
     assert told(site, "SELECT * FROM seen.t WHERE id = 1") == found  # nothing in it depends on the moment
@@ -86,4 +88,4 @@ def test_a_join_carries_that_of_each(site: Site) -> None:
 def test_nothing_is_told_of_what_is_not_read(site: Site) -> None:
     assert "closed" not in str(told(site, "SELECT * FROM seen.t"))
     assert "seen" not in str(told(site, "SELECT COUNT(*) AS n FROM TAP_SCHEMA.tables"))
-    assert ("rights", "CC-BY-4.0") in told(site, "SELECT * FROM closed.t", OWNER)
+    assert ("rights", "CC-BY-4.0") in told(site, "SELECT * FROM closed.t", OWNER_PRINCIPAL)

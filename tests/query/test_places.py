@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from hven.model.errors import BindError, EvaluationError
-from hven.query import run
+from hven.query import run_query
 from hven.testing.site import tiny_site
 
 
@@ -18,9 +18,9 @@ def site(tmp_path_factory):
 
 
 def failure(site, text: str) -> EvaluationError:
-    with run(text, site=site) as result, pytest.raises(EvaluationError) as caught:
-        list(result.batches())
-    assert result.end().error == str(caught.value)
+    with run_query(text, site=site) as result, pytest.raises(EvaluationError) as caught:
+        list(result.iterate_batches())
+    assert result.build_status().error_message == str(caught.value)
     return caught.value
 
 
@@ -76,22 +76,24 @@ def test_a_remembered_plan_says_the_place_in_the_text_that_was_sent(site):
 )
 def test_constants_that_are_no_shape_are_refused_where_they_stand(site, shape, at, why):
     with pytest.raises(BindError) as caught:
-        run(f"SELECT {shape} AS s FROM big.main", site=site)
+        run_query(f"SELECT {shape} AS s FROM big.main", site=site)
     assert caught.value.column == 7 + at
     assert why in str(caught.value)
 
 
 def test_a_remembered_plan_takes_no_such_constant(site):
     good = "SELECT id FROM big.main WHERE CONTAINS(POINT(x, x), CIRCLE(1.5, {}, 1)) = 1"
-    assert run(good.format("1.5"), site=site).table().num_rows == 1
-    assert run(good.format("80.0"), site=site).table().num_rows == 0
+    assert run_query(good.format("1.5"), site=site).read_table().num_rows == 1
+    assert run_query(good.format("80.0"), site=site).read_table().num_rows == 0
     with pytest.raises(BindError, match="the latitude of a CIRCLE is 95"):
-        run(good.format("95.0"), site=site)
-    assert run(good.format("1.5"), site=site).table().num_rows == 1
+        run_query(good.format("95.0"), site=site)
+    assert run_query(good.format("1.5"), site=site).read_table().num_rows == 1
 
 
 def test_circles_of_rows_with_a_negative_radius_hold_nothing(site):
-    inside = run("SELECT id FROM big.main WHERE CONTAINS(POINT(0, 0), CIRCLE(0, 0, x)) = 1", site=site).table()
+    inside = run_query(
+        "SELECT id FROM big.main WHERE CONTAINS(POINT(0, 0), CIRCLE(0, 0, x)) = 1", site=site
+    ).read_table()
     assert sorted(inside["id"].to_pylist()) == [1, 3]
 
 
@@ -107,7 +109,7 @@ def test_circles_of_rows_with_a_negative_radius_hold_nothing(site):
 )  # fmt: skip
 def test_remedies(site, text, said):
     with pytest.raises(BindError) as caught:
-        run(text, site=site)
+        run_query(text, site=site)
     assert said in str(caught.value)
 
 
@@ -116,7 +118,7 @@ def test_uploads_that_came_are_named(site):
     from hven.model.types import INT64
 
     table = Table(schema="TAP_UPLOAD", name="mine", columns=(Column(name="n", type=INT64),))
-    uploads = {"TAP_UPLOAD.mine": (table, pa.table({"n": [1]}, schema=table.arrow))}
+    uploads = {"TAP_UPLOAD.mine": (table, pa.table({"n": [1]}, schema=table.arrow_schema))}
     with pytest.raises(BindError) as caught:
-        run("SELECT * FROM TAP_UPLOAD.other", site=site, uploads=uploads)
+        run_query("SELECT * FROM TAP_UPLOAD.other", site=site, uploads=uploads)
     assert "no table 'TAP_UPLOAD.other': this request uploads TAP_UPLOAD.mine; " in str(caught.value)

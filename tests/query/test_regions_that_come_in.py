@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from hven import query
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import DeviationKind, shape_columns
 from hven.model.errors import SourceError, UserError
 from hven.model.types import parse_type
 from hven.query import uploads, user_tables
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 TEXTS = {
     "CIRCLE ICRS 10 20 0.5": True,
@@ -87,7 +87,9 @@ def table():
 def site(tmp_path):
     made, _ = table()
     pq.write_table(made, tmp_path / "a.parquet")
-    with site_with(tmp_path / "site", COLLECTION, {"a.parquet": (tmp_path / "a.parquet").read_bytes()}) as opened:
+    with open_site_with_descriptor(
+        tmp_path / "site", COLLECTION, {"a.parquet": (tmp_path / "a.parquet").read_bytes()}
+    ) as opened:
         yield opened
 
 
@@ -103,10 +105,10 @@ def votable(path, kind, cells):
 
 
 def test_ingest_rejects_them(site):
-    report = ingest(site, "r")
+    report = ingest_collection(site, "r")
     _, good = table()
-    with query.run("SELECT id FROM r.t ORDER BY id", OWNER, site=site) as result:
-        rows = [row["id"] for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query("SELECT id FROM r.t ORDER BY id", OWNER_PRINCIPAL, site=site) as result:
+        rows = [row["id"] for batch in result.iterate_batches() for row in batch.to_pylist()]
     assert rows == [at for at, right in enumerate(good) if right]
     assert report.tables["r.t"].rejected == len(good) - sum(good)
 
@@ -122,7 +124,7 @@ def test_ingest_rejects_them(site):
 )
 def test_uploads_make_them_null_and_say_so(site, tmp_path, kind, cases):
     path = votable(tmp_path / "u.vot", kind, [cell for cell, _ in cases])
-    uploaded = uploads.read([uploads.Pair(name="u", uri="param:f")], {"f": path}, site.settings)
+    uploaded = uploads.read_uploads([uploads.UploadReference(name="u", uri="param:f")], {"f": path}, site.settings)
     ((_, rows),) = uploaded.values()
     assert [cell is not None for cell in rows.column("r").to_pylist()] == [right for _, right in cases]
     deviations = uploaded.deviations["u"]
@@ -130,16 +132,16 @@ def test_uploads_make_them_null_and_say_so(site, tmp_path, kind, cases):
     assert sum(item.count for item in deviations) == sum(not right for _, right in cases)
     assert min(item.row for item in deviations) == 1 + [right for _, right in cases].index(False)
     assert len(uploads.list_warnings(uploaded)) == len(deviations)
-    with query.run(
-        "SELECT COUNT(*) AS n FROM TAP_UPLOAD.u WHERE r IS NULL", OWNER, site=site, uploads=uploaded
+    with query.run_query(
+        "SELECT COUNT(*) AS n FROM TAP_UPLOAD.u WHERE r IS NULL", OWNER_PRINCIPAL, site=site, uploads=uploaded
     ) as result:
-        assert next(iter(result.batches())).to_pylist() == [{"n": sum(not right for _, right in cases)}]
+        assert next(iter(result.iterate_batches())).to_pylist() == [{"n": sum(not right for _, right in cases)}]
 
 
 def test_tables_of_users_are_refused_with_them(site, tmp_path):
     path = votable(tmp_path / "u.vot", "polygon", ["1 1 2 1 2 2", "1 2 3 4"])
     with pytest.raises(SourceError, match=r"cannot be kept as it is: r: a polygon is three corners or more.*row 2"):
-        user_tables._read(site, "u", path)
+        user_tables._read_file(site, "u", path)
 
 
 MOCS = {"6/23510-23520": True, "0/0-11 3/": True, "6/x": False}
@@ -147,21 +149,21 @@ MOCS = {"6/23510-23520": True, "0/0-11 3/": True, "6/x": False}
 
 @pytest.mark.parametrize(("text", "right"), [*TEXTS.items(), *MOCS.items()])
 def test_literals_are_refused(site, text, right):
-    ingest(site, "r")
+    ingest_collection(site, "r")
     asked = "SELECT REGION('{}') AS r FROM r.t"
-    with query.run(asked.format("CIRCLE 1 2 3"), OWNER, site=site) as result:  # its plan is kept
-        assert list(result.batches())
+    with query.run_query(asked.format("CIRCLE 1 2 3"), OWNER_PRINCIPAL, site=site) as result:  # its plan is kept
+        assert list(result.iterate_batches())
     if right:
-        with query.run(asked.format(text), OWNER, site=site) as result:
-            assert next(iter(result.batches())).to_pylist()[0]["r"] is not None
+        with query.run_query(asked.format(text), OWNER_PRINCIPAL, site=site) as result:
+            assert next(iter(result.iterate_batches())).to_pylist()[0]["r"] is not None
         return
     with pytest.raises(UserError, match="is no region"):
-        query.run(asked.format(text), OWNER, site=site)
+        query.run_query(asked.format(text), OWNER_PRINCIPAL, site=site)
 
 
 def test_the_check_takes_columns_of_any_kind():
     """Columns without shapes have no faults; empty ones neither."""
     for kind in ("circle", "polygon", "adql:REGION", "shape", "multishape", "string", "point", "int32"):
         words = parse_type(kind)
-        assert list(shape_columns.find_faults(pa.array([None, None], words.arrow), words)) == []
-        assert list(shape_columns.find_faults(pa.array([], words.arrow), words)) == []
+        assert list(shape_columns.find_invalid_shapes(pa.array([None, None], words.arrow), words)) == []
+        assert list(shape_columns.find_invalid_shapes(pa.array([], words.arrow), words)) == []

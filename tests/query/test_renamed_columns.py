@@ -7,10 +7,10 @@ import io
 import pytest
 
 from hven import query
-from hven.formats.votable import FORMAT, read
-from hven.ingest import ingest
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.formats.votable import FORMAT, read_votable
+from hven.ingest import ingest_collection
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 DESCRIPTOR = """\
 collection: cat
@@ -29,10 +29,10 @@ tables:
 
 
 def answer(site, adql):
-    with query.run(adql, OWNER, site=site) as result:
-        batches = list(result.batches())
-        text = b"".join(FORMAT.write(query.head(result), iter(batches), result.end, {}))
-    head = read(io.BytesIO(text)).head
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        batches = list(result.iterate_batches())
+        text = b"".join(FORMAT.write(query.build_result_head(result), iter(batches), result.build_status, {}))
+    head = read_votable(io.BytesIO(text)).metadata
     return {column.name: column.link for column in head.columns}, [group.roles for group in head.groups]
 
 
@@ -49,8 +49,8 @@ def answer(site, adql):
     ],
 )
 def test_links_and_groups_of_an_answer(tmp_path, select, links, groups):
-    with site_with(tmp_path, DESCRIPTOR, {"a.csv": "hd,tyc1,tyc2,mag\n1,2,3,4.5\n"}) as site:
-        ingest(site, "cat")
+    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"a.csv": "hd,tyc1,tyc2,mag\n1,2,3,4.5\n"}) as site:
+        ingest_collection(site, "cat")
         tables = "cat.t AS t, cat.t AS u" if "u." in select else "cat.t"
         assert answer(site, f"SELECT {select} FROM {tables}") == (links, groups)
         if "u." not in select:

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from hven.query import memory
+from hven.query import memory_watchdog
 
 
 def test_what_is_over_while_memory_is_given_back_is_given_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,16 +19,16 @@ def test_what_is_over_while_memory_is_given_back_is_given_back_too(monkeypatch: 
         goes_on.wait(60)
         return 1
 
-    monkeypatch.setattr(memory, "_trim", trim)
-    monkeypatch.setattr(memory, "TIDY", 0.0)
-    memory.tidy()
+    monkeypatch.setattr(memory_watchdog, "_malloc_trim", trim)
+    monkeypatch.setattr(memory_watchdog, "TRIM_DELAY_SECONDS", 0.0)
+    memory_watchdog.schedule_memory_trim()
     assert trimmed.get(timeout=60) == "hven-tidy"
-    later = memory._later
+    later = memory_watchdog._trim_thread
     for _ in range(5):
-        memory.tidy()
+        memory_watchdog.schedule_memory_trim()
     goes_on.set()
     assert trimmed.get(timeout=60) == "hven-tidy"
     assert later is not None
     later.join(60)
     assert trimmed.empty()
-    assert memory._later is None
+    assert memory_watchdog._trim_thread is None

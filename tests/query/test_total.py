@@ -12,7 +12,7 @@ from hven.model.settings import QueryLimits
 from hven.model.table import Column, Table
 from hven.model.types import INT64
 from hven.site import Site
-from hven.testing.policies import half_hidden
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 
 KNOWN = {
@@ -52,9 +52,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.mark.parametrize("text", KNOWN)
 @pytest.mark.parametrize("most", [900, 5, 5000])
 def test_what_is_told_is_what_comes(site: Site, text: str, most: int) -> None:
-    with query.run(text, site=site, maxrec=10_000, most=most) as result:
-        told = result.total
-        rows = sum(batch.num_rows for batch in result.batches())
+    with query.run_query(text, site=site, maxrec=10_000, hard_row_limit=most) as result:
+        told = result.total_row_count
+        rows = sum(batch.num_rows for batch in result.iterate_batches())
     expected = KNOWN[text]
     assert told == (None if expected is None else min(expected, most))
     assert told in {None, rows}
@@ -62,13 +62,13 @@ def test_what_is_told_is_what_comes(site: Site, text: str, most: int) -> None:
 
 def test_uploads_are_counted_and_maxrec_0_is_not(site: Site) -> None:
     mine = Table(schema="TAP_UPLOAD", name="u", columns=(Column(name="k", type=INT64),))
-    uploads = {mine.qualified: (mine, pa.table({"k": pa.array([1, 2, 3], pa.int64())}))}
-    with query.run("SELECT k FROM TAP_UPLOAD.u AS u", site=site, uploads=uploads) as result:
-        assert result.total == 3
-    with query.run("SELECT x FROM s.t", site=site, maxrec=0) as result:
-        assert result.total is None
+    uploads = {mine.qualified_name: (mine, pa.table({"k": pa.array([1, 2, 3], pa.int64())}))}
+    with query.run_query("SELECT k FROM TAP_UPLOAD.u AS u", site=site, uploads=uploads) as result:
+        assert result.total_row_count == 3
+    with query.run_query("SELECT x FROM s.t", site=site, maxrec=0) as result:
+        assert result.total_row_count is None
 
 
 def test_hidden_rows_are_not_told_of(site: Site) -> None:
-    with query.run("SELECT x FROM s.t", site=site, policies=half_hidden("x")) as result:
-        assert result.total is None
+    with query.run_query("SELECT x FROM s.t", site=site, policies=build_half_hidden_policies("x")) as result:
+        assert result.total_row_count is None

@@ -10,9 +10,9 @@ from queue import SimpleQueue
 import pyarrow as pa
 import pytest
 
-from hven.model.errors import Cancelled, Overloaded
-from hven.query import memory, turns
-from hven.query.turns import InTurn, Turn, Turns
+from hven.model.errors import OperationCancelledError, OverloadedError
+from hven.query import memory_watchdog, query_queue
+from hven.query.query_queue import QueryQueue, QueryTurn, QueuedExecution
 
 SCHEMA = pa.schema([("n", pa.int64())])
 
@@ -43,8 +43,8 @@ class Steps:
         self.closed = True
 
 
-def query(of: Turns, steps: Steps) -> InTurn:
-    return InTurn(of, SCHEMA, lambda: steps)
+def query(of: QueryQueue, steps: Steps) -> QueuedExecution:
+    return QueuedExecution(of, SCHEMA, lambda: steps)
 
 
 def eventually(true: Callable[[], bool]) -> None:
@@ -57,83 +57,83 @@ def eventually(true: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "LOOK", 0.01)
+    monkeypatch.setattr(query_queue, "CANCEL_CHECK_INTERVAL_SECONDS", 0.01)
 
 
 def test_an_idle_reader_stands_aside_and_misses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "IDLE", 0.05)
-    one = Turns(1)
+    monkeypatch.setattr(query_queue, "MAX_IDLE_SECONDS", 0.05)
+    one = QueryQueue(1)
     slow = iter(query(one, Steps()))
     next(slow)  # and takes its time
-    assert one.running == 1
+    assert one.running_count == 1
     other = Steps()
     other_reader = iter(query(one, other))
     assert next(other_reader)["n"].to_pylist() == [0]
-    assert one.running == 1
+    assert one.running_count == 1
     rest: list[int] = []
     other.go_on.clear()
     computing = threading.Thread(target=lambda: list(other_reader))
     computing.start()
-    eventually(lambda: not one._idle)  # it computes: its turn is not to be had
+    eventually(lambda: not one._idle_turns)  # it computes: its turn is not to be had
     coming_back = threading.Thread(target=lambda: rest.extend(batch["n"][0].as_py() for batch in slow))
     coming_back.start()
-    eventually(lambda: one._returning == 1)
-    monkeypatch.setattr(turns, "WAIT", 0.05)
-    with pytest.raises(Overloaded):  # who is new waits behind those who come back
+    eventually(lambda: one._returning_count == 1)
+    monkeypatch.setattr(query_queue, "QUEUE_TIMEOUT_SECONDS", 0.05)
+    with pytest.raises(OverloadedError):  # who is new waits behind those who come back
         next(iter(query(one, Steps())))
     assert rest == []
     other.go_on.set()
     computing.join(60)
     coming_back.join(60)
     assert rest == [1, 2]
-    assert (one.running, one._aside, one._returning, len(one._idle)) == (0, 0, 0, 0)
+    assert (one.running_count, one._suspended_count, one._returning_count, len(one._idle_turns)) == (0, 0, 0, 0)
 
 
 def test_a_reader_who_is_quick_keeps_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "IDLE", 60.0)
-    monkeypatch.setattr(turns, "WAIT", 0.1)
-    one = Turns(1)
+    monkeypatch.setattr(query_queue, "MAX_IDLE_SECONDS", 60.0)
+    monkeypatch.setattr(query_queue, "QUEUE_TIMEOUT_SECONDS", 0.1)
+    one = QueryQueue(1)
     reader = iter(query(one, Steps()))
     next(reader)
-    with pytest.raises(Overloaded, match="try again"):
+    with pytest.raises(OverloadedError, match="try again"):
         next(iter(query(one, Steps())))
     assert len(list(reader)) == 2
-    assert one.running == 0
+    assert one.running_count == 0
 
 
 def test_so_many_stand_aside_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "IDLE", 0.0)
-    monkeypatch.setattr(turns, "WAIT", 0.05)
-    one = Turns(1)
-    readers = [iter(query(one, Steps())) for _ in range(turns.ASIDE + 1)]
+    monkeypatch.setattr(query_queue, "MAX_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(query_queue, "QUEUE_TIMEOUT_SECONDS", 0.05)
+    one = QueryQueue(1)
+    readers = [iter(query(one, Steps())) for _ in range(query_queue.MAX_SUSPENDED_PER_SLOT + 1)]
     for reader in readers:
         next(reader)
-    with pytest.raises(Overloaded):
+    with pytest.raises(OverloadedError):
         next(iter(query(one, Steps())))
     readers[0].close()  # one who stood aside leaves: there is room
     next(iter(query(one, Steps())))
     for reader in readers:
         reader.close()
-    assert (one.running, one._aside, len(one._idle)) == (0, 0, 0)
+    assert (one.running_count, one._suspended_count, len(one._idle_turns)) == (0, 0, 0)
 
 
 def test_slow_readers_take_turns_among_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody who comes back waits for a reader who takes nothing, even if as many stand aside as may."""
-    monkeypatch.setattr(turns, "IDLE", 0.0)
-    one = Turns(1)
-    readers = [iter(query(one, Steps(20))) for _ in range(turns.ASIDE + 1)]
+    monkeypatch.setattr(query_queue, "MAX_IDLE_SECONDS", 0.0)
+    one = QueryQueue(1)
+    readers = [iter(query(one, Steps(20))) for _ in range(query_queue.MAX_SUSPENDED_PER_SLOT + 1)]
     for step in range(20):
         assert [next(reader)["n"].to_pylist() for reader in readers] == [[step]] * len(readers)
-    assert one._aside == turns.ASIDE
+    assert one._suspended_count == query_queue.MAX_SUSPENDED_PER_SLOT
     for reader in readers:
         assert list(reader) == []
-    assert (one.running, one._aside, one._returning, len(one._idle)) == (0, 0, 0, 0)
+    assert (one.running_count, one._suspended_count, one._returning_count, len(one._idle_turns)) == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("stop", ["cancel", "close"])
 def test_who_comes_back_can_be_stopped(monkeypatch: pytest.MonkeyPatch, stop: str) -> None:
-    monkeypatch.setattr(turns, "IDLE", 0.0)
-    one = Turns(1)
+    monkeypatch.setattr(query_queue, "MAX_IDLE_SECONDS", 0.0)
+    one = QueryQueue(1)
     aside = query(one, Steps())
     reader = iter(aside)
     next(reader)
@@ -143,41 +143,41 @@ def test_who_comes_back_can_be_stopped(monkeypatch: pytest.MonkeyPatch, stop: st
     busy.go_on.clear()
     computing = threading.Thread(target=lambda: next(busy_reader))
     computing.start()
-    eventually(lambda: not one._idle)
+    eventually(lambda: not one._idle_turns)
     raised: list[Exception] = []
 
     def come_back() -> None:
         try:
             next(reader)
-        except Cancelled as error:
+        except OperationCancelledError as error:
             raised.append(error)
 
     coming = threading.Thread(target=come_back)
     coming.start()
-    eventually(lambda: one._returning == 1)
+    eventually(lambda: one._returning_count == 1)
     getattr(aside, stop)()
     coming.join(60)
     assert len(raised) == 1
     busy.go_on.set()
     computing.join(60)
     busy_reader.close()
-    assert (one.running, one._aside, one._returning, len(one._idle)) == (0, 0, 0, 0)
+    assert (one.running_count, one._suspended_count, one._returning_count, len(one._idle_turns)) == (0, 0, 0, 0)
 
 
 def test_what_was_begun_is_closed_though_its_turn_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "WAIT", 0.05)
-    of = Turns(1)
+    monkeypatch.setattr(query_queue, "QUEUE_TIMEOUT_SECONDS", 0.05)
+    of = QueryQueue(1)
     first = Steps()
-    holding = iter(InTurn(of, SCHEMA, lambda: first))
+    holding = iter(QueuedExecution(of, SCHEMA, lambda: first))
     next(holding)
     second = Steps()
-    waiting = InTurn(of, SCHEMA, lambda: second, second)
-    with pytest.raises(Overloaded):
+    waiting = QueuedExecution(of, SCHEMA, lambda: second, second)
+    with pytest.raises(OverloadedError):
         list(waiting)
     assert second.closed
     assert second.computed == 0
     third = Steps()
-    InTurn(of, SCHEMA, lambda: third, third).close()
+    QueuedExecution(of, SCHEMA, lambda: third, third).close()
     assert third.closed
 
 
@@ -189,161 +189,161 @@ class Clock:
         return self.now
 
 
-def taken(of: Turns, who: str = "") -> Turn:
-    turn = Turn(who)
-    of.take(turn, lambda: False)
+def taken(of: QueryQueue, who: str = "") -> QueryTurn:
+    turn = QueryTurn(who)
+    of.wait_for_turn(turn, lambda: False)
     return turn
 
 
-def waits(of: Turns, who: str) -> tuple[Turn, threading.Thread, list[Exception]]:
+def waits(of: QueryQueue, who: str) -> tuple[QueryTurn, threading.Thread, list[Exception]]:
     """Wait for a turn in a thread."""
-    turn, told = Turn(who), []
+    turn, told = QueryTurn(who), []
 
     def wait() -> None:
         try:
-            of.take(turn, lambda: False)
-        except Overloaded as error:
+            of.wait_for_turn(turn, lambda: False)
+        except OverloadedError as error:
             told.append(error)
 
     thread = threading.Thread(target=wait)
     thread.start()
-    eventually(lambda: turn in of._queue or not thread.is_alive())
+    eventually(lambda: turn in of._waiting_turns or not thread.is_alive())
     return turn, thread, told
 
 
 def test_who_would_wait_in_vain_is_refused_at_once() -> None:
     clock = Clock()
-    one = Turns(2, clock)
+    one = QueryQueue(2, clock)
     for _ in range(20):  # turns are held for 8 s
         running = [taken(one), taken(one)]
         clock.now += 8
         for turn in running:
-            one.give_back(turn)
+            one.end_turn(turn)
     running = [taken(one), taken(one)]
     waiting = waits(one, "")[1:]  # one ends every 4 s: the first who waits will have its turn ..
-    with pytest.raises(Overloaded, match="try again") as told:  # .. and the second would not within WAIT
+    with pytest.raises(OverloadedError, match="try again") as told:  # .. and the second would not within WAIT
         taken(one)
-    assert 7 < told.value.seconds < 14
+    assert 7 < told.value.retry_after_seconds < 14
     assert waiting[0].is_alive()
     clock.now += 60  # they do not end, so that the one who waits is told as well, without a notice
     waiting[0].join(60)
     assert len(waiting[1]) == 1
     for turn in running:
-        one.give_back(turn)
-    assert (one.running, one._queue) == (0, [])
+        one.end_turn(turn)
+    assert (one.running_count, one._waiting_turns) == (0, [])
 
 
 def test_turns_that_are_short_are_waited_for() -> None:
     clock = Clock()
-    one = Turns(4, clock)
+    one = QueryQueue(4, clock)
     running = [taken(one) for _ in range(4)]
     clock.now += 1
     waiting = [waits(one, "") for _ in range(4)]
     assert all(thread.is_alive() for _, thread, _ in waiting)
     for turn in running:
-        one.give_back(turn)
+        one.end_turn(turn)
     for turn, thread, told in waiting:
         thread.join(60)
         assert not told
-        one.give_back(turn)
-    assert one.running == 0
+        one.end_turn(turn)
+    assert one.running_count == 0
 
 
 def test_nobody_takes_all_turns_from_others() -> None:
     clock = Clock()
-    one = Turns(4, clock)
+    one = QueryQueue(4, clock)
     alone = [taken(one, "greedy") for _ in range(4)]  # nobody else is there
     crowd = [waits(one, "greedy") for _ in range(4)]
     other = waits(one, "other")  # the last one of the crowd makes room
     crowd[3][1].join(60)
     assert len(crowd[3][2]) == 1
-    one.give_back(alone.pop())
+    one.end_turn(alone.pop())
     other[1].join(60)  # it came last and goes first
     assert not other[2]
-    assert other[0].held
-    one.give_back(other[0])
-    assert one.running == 3  # the fourth turn is kept for others
+    assert other[0].is_held
+    one.end_turn(other[0])
+    assert one.running_count == 3  # the fourth turn is kept for others
     late = taken(one, "other")
-    one.give_back(late)
-    clock.now += 2 * turns.ALONE  # those who wait are told, and nobody else is there any more
+    one.end_turn(late)
+    clock.now += 2 * query_queue.REQUESTER_MEMORY_SECONDS  # those who wait are told, and nobody else is there any more
     for _, thread, _ in crowd:
         thread.join(60)
     for turn in alone:
-        one.give_back(turn)
+        one.end_turn(turn)
     assert len([taken(one, "greedy") for _ in range(4)]) == 4
 
 
 def test_who_asks_little_has_half_of_the_turns_beside_one_who_asks_much() -> None:
     clock = Clock()
-    one = Turns(3, clock, places=100)
+    one = QueryQueue(3, clock, places=100)
     waiting = []
     for who in ("much", "much", "much", "much", "little", "little") * 10:
-        turn = Turn(who)
-        one.enter(turn, lambda: None)
+        turn = QueryTurn(who)
+        one.enter_queue(turn, lambda: None)
         waiting.append(turn)
     had = []
     running = []
     while len(had) < 30:
-        begun = [turn for turn in waiting if one.ready(turn)]
+        begun = [turn for turn in waiting if one.try_take_turn(turn)]
         running += begun
         waiting = [turn for turn in waiting if turn not in begun]
-        had += [turn.who for turn in begun]
+        had += [turn.requester for turn in begun]
         clock.now += 0.001
-        one.give_back(running.pop(0))
+        one.end_turn(running.pop(0))
     assert 13 <= had.count("little") <= 17
 
 
 def test_a_place_is_taken_without_waiting_and_given_back() -> None:
-    one = Turns(1, Clock())
+    one = QueryQueue(1, Clock())
     holding = taken(one)
     placed = query(one, Steps())
-    placed.enter(lambda: None)
-    with pytest.raises(Overloaded):  # no thread is needed to tell
-        query(one, Steps()).enter(lambda: None)
+    placed.enter_queue(lambda: None)
+    with pytest.raises(OverloadedError):  # no thread is needed to tell
+        query(one, Steps()).enter_queue(lambda: None)
     placed.close()
-    assert one._queue == []
+    assert one._waiting_turns == []
     later = query(one, Steps())
-    later.enter(lambda: None)
-    one.give_back(holding)
+    later.enter_queue(lambda: None)
+    one.end_turn(holding)
     assert len(list(later)) == 3
-    assert (one.running, one._queue) == (0, [])
+    assert (one.running_count, one._waiting_turns) == (0, [])
 
 
 def test_who_is_next_is_told_and_nobody_else() -> None:
-    one = Turns(1, Clock(), places=8)
+    one = QueryQueue(1, Clock(), places=8)
     running = taken(one)
     told: list[int] = []
-    waiting = [Turn(str(number)) for number in range(4)]
+    waiting = [QueryTurn(str(number)) for number in range(4)]
     for number, turn in enumerate(waiting):
-        one.enter(turn, lambda number=number: told.append(number))  # type: ignore[misc]
+        one.enter_queue(turn, lambda number=number: told.append(number))  # type: ignore[misc]
     assert told == []
-    one.give_back(waiting[3])  # who leaves makes no turn free
+    one.end_turn(waiting[3])  # who leaves makes no turn free
     assert told == []
     for number, turn in enumerate(waiting[:3]):
-        one.give_back(running)
+        one.end_turn(running)
         assert told == list(range(number + 1))
-        assert [one.ready(each) for each in waiting[number:3]] == [True] + [False] * (2 - number)
+        assert [one.try_take_turn(each) for each in waiting[number:3]] == [True] + [False] * (2 - number)
         running = turn
-    one.give_back(running)
-    assert (one.running, one._queue) == (0, [])
+    one.end_turn(running)
+    assert (one.running_count, one._waiting_turns) == (0, [])
 
 
 def test_a_short_queue_has_places_for_many_and_is_judged_by_time() -> None:
     clock = Clock()
-    one = Turns(1, clock, places=32)
+    one = QueryQueue(1, clock, places=32)
     running = taken(one)
     for _ in range(32):
-        one.enter(Turn(), lambda: None)
-    with pytest.raises(Overloaded):  # there is no place
-        one.enter(Turn(), lambda: None)
-    one = Turns(1, clock, places=32)
+        one.enter_queue(QueryTurn(), lambda: None)
+    with pytest.raises(OverloadedError):  # there is no place
+        one.enter_queue(QueryTurn(), lambda: None)
+    one = QueryQueue(1, clock, places=32)
     running = taken(one)
     clock.now += 1  # what runs takes long: less than five of its kind would be through within WAIT
     for _ in range(4):
-        one.enter(Turn(), lambda: None)
-    with pytest.raises(Overloaded, match="try again"):
-        one.enter(Turn(), lambda: None)
-    one.give_back(running)
+        one.enter_queue(QueryTurn(), lambda: None)
+    with pytest.raises(OverloadedError, match="try again"):
+        one.enter_queue(QueryTurn(), lambda: None)
+    one.end_turn(running)
 
 
 @pytest.fixture
@@ -353,7 +353,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def watchers() -> list[threading.Thread]:
         return [one for one in threading.enumerate() if one.name == "hven-ceiling"]
 
-    monkeypatch.setattr(memory, "LOOK", 0.001)
+    monkeypatch.setattr(memory_watchdog, "CHECK_INTERVAL_SECONDS", 0.001)
     eventually(lambda: not watchers())
     yield
     eventually(lambda: not watchers())
@@ -362,15 +362,15 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("watched")
 def test_the_query_that_began_last_is_ended_when_the_process_holds_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     held = [0]
-    monkeypatch.setattr(memory, "used", lambda: held[0])
-    monkeypatch.setattr(memory, "AGAIN", 0.01)
-    ceiling = memory.Ceiling(1000)
+    monkeypatch.setattr(memory_watchdog, "measure_process_bytes", lambda: held[0])
+    monkeypatch.setattr(memory_watchdog, "RELEASE_WAIT_SECONDS", 0.01)
+    ceiling = memory_watchdog.MemoryWatchdog(1000)
     ended: SimpleQueue[str] = SimpleQueue()
-    ceiling.enter("first", lambda: ended.put("first"))
-    ceiling.enter("last", lambda: ended.put("last"))
+    ceiling.watch_query("first", lambda: ended.put("first"))
+    ceiling.watch_query("last", lambda: ended.put("last"))
     held[0] = 1100
-    ceiling.enter("gone", lambda: ended.put("gone"))
-    ceiling.leave("gone")
+    ceiling.watch_query("gone", lambda: ended.put("gone"))
+    ceiling.unwatch_query("gone")
     held[0] = 1200
     assert [ended.get(timeout=60), ended.get(timeout=60)] == ["last", "first"]
 
@@ -383,11 +383,11 @@ def test_what_the_process_beside_it_holds_counts(monkeypatch: pytest.MonkeyPatch
         looked.add(process)
         return held[process]
 
-    monkeypatch.setattr(memory, "used", used)
+    monkeypatch.setattr(memory_watchdog, "measure_process_bytes", used)
     beside: dict[int, int] = {}
-    ceiling = memory.Ceiling(1000, lambda: beside)
+    ceiling = memory_watchdog.MemoryWatchdog(1000, lambda: beside)
     ended: SimpleQueue[float] = SimpleQueue()
-    ceiling.enter("one", lambda: ended.put(held[7]))
+    ceiling.watch_query("one", lambda: ended.put(held[7]))
     beside[7] = 500  # begun since; what it holds at first is not the query's
     eventually(lambda: 7 in looked)
     held[7] = 1700
@@ -400,34 +400,34 @@ def test_what_the_process_beside_it_holds_counts(monkeypatch: pytest.MonkeyPatch
 def test_a_process_that_holds_too_much_whatever_is_ended_gives_way(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0]
     gone: SimpleQueue[int] = SimpleQueue()
-    monkeypatch.setattr(memory, "used", lambda: now[0])
-    monkeypatch.setattr(memory, "STUBBORN", 0.01 if held < 2000 else 1e9)
-    monkeypatch.setattr(memory, "last_resort", gone.put)
-    ceiling = memory.Ceiling(1000)
-    ceiling.enter("one", lambda: None)
+    monkeypatch.setattr(memory_watchdog, "measure_process_bytes", lambda: now[0])
+    monkeypatch.setattr(memory_watchdog, "MAX_OVERRUN_SECONDS", 0.01 if held < 2000 else 1e9)
+    monkeypatch.setattr(memory_watchdog, "end_process", gone.put)
+    ceiling = memory_watchdog.MemoryWatchdog(1000)
+    ceiling.watch_query("one", lambda: None)
     now[0] = held
     assert gone.get(timeout=60) == held
     now[0] = 0
-    ceiling.leave("one")
+    ceiling.unwatch_query("one")
 
 
 def test_who_waits_is_judged_again_when_queries_become_slower() -> None:
     clock = Clock()
-    one = Turns(1, clock, places=32)
+    one = QueryQueue(1, clock, places=32)
     running = taken(one, "a")
-    waiting = [Turn(f"w{number}") for number in range(12)]
+    waiting = [QueryTurn(f"w{number}") for number in range(12)]
     for turn in waiting:
-        one.enter(turn, lambda: None)
-    clock.now += turns.JUDGED_AGAIN / 2
-    assert not any(one.ready(turn) for turn in waiting)
+        one.enter_queue(turn, lambda: None)
+    clock.now += query_queue.REASSESSMENT_DELAY_SECONDS / 2
+    assert not any(one.try_take_turn(turn) for turn in waiting)
     clock.now += 3.0  # the one that runs takes thirty times as long as was usual
     refused = []
     for turn in reversed(waiting):
         try:
-            assert not one.ready(turn)
-        except Overloaded:
+            assert not one.try_take_turn(turn)
+        except OverloadedError:
             refused.append(turn)
     assert 8 <= len(refused) < 12
     assert waiting[0] not in refused  # whose turn comes in time
-    one.give_back(running)
-    assert one.ready(waiting[0])
+    one.end_turn(running)
+    assert one.try_take_turn(waiting[0])

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from pyarrow import feather
 
 from hven import formats, query
-from hven.formats import End, Head
-from hven.model import clock
-from hven.model.errors import ParamError, SourceError, Timeout, TooLarge, UserError
+from hven.formats import ResultStatus, TableMetadata
+from hven.model import deadlines
+from hven.model.errors import ParamError, SourceError, TimeLimitError, TooLargeError, UserError
 from hven.model.params import Upload
 from hven.model.settings import QueryLimits, Settings
 from hven.model.table import Column, Table
@@ -42,13 +42,17 @@ SETTINGS = Settings(directory=Path())
 
 def read(content: bytes, settings_: Settings = SETTINGS) -> tuple[Table, pa.Table]:
     given_file = Upload(name="x", file=io.BytesIO(content), size=len(content))
-    return uploads.read(uploads.pairs(["t,param:x"]), {"x": given_file}, settings_)["TAP_UPLOAD.t"]
+    return uploads.read_uploads(uploads.parse_upload_references(["t,param:x"]), {"x": given_file}, settings_)[
+        "TAP_UPLOAD.t"
+    ]
 
 
 def written(form: str, columns: list[Column], batches: list[pa.RecordBatch], **head: object) -> bytes:
-    fmt, options = formats.select(form)
+    fmt, options = formats.select_format(form)
     rows = sum(batch.num_rows for batch in batches)
-    return b"".join(fmt.write(Head(columns=columns, **head), iter(batches), lambda: End(rows=rows), options))
+    return b"".join(
+        fmt.write(TableMetadata(columns=columns, **head), iter(batches), lambda: ResultStatus(row_count=rows), options)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +62,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def asked(site: Site, text: str, uploaded: Mapping[str, tuple[Table, pa.Table]]) -> tuple[list[Column], pa.Table]:
-    with query.run(text, site=site, uploads=uploaded) as result:
-        batches = list(result.batches())
+    with query.run_query(text, site=site, uploads=uploaded) as result:
+        batches = list(result.iterate_batches())
         assert result.error is None
     schema = pa.schema([pa.field(column.name, column.type.arrow) for column in result.columns])
     return list(result.columns), pa.Table.from_batches(batches, schema)
@@ -82,27 +86,29 @@ def asked(site: Site, text: str, uploaded: Mapping[str, tuple[Table, pa.Table]])
     ],
 )
 def test_pairs(values: list[str], expected: list[tuple[str, str]]) -> None:
-    assert [(pair.name, pair.uri) for pair in uploads.pairs(values)] == expected
+    assert [(pair.name, pair.uri) for pair in uploads.parse_upload_references(values)] == expected
 
 
 def test_parts_are_found_without_case_if_that_is_clear() -> None:
     def file(text: bytes) -> Upload:
         return Upload(name="", file=io.BytesIO(text), size=len(text))
 
-    (pair,) = uploads.pairs(["t,param:Mine"])
-    assert uploads.read([pair], {"MINE": file(b"a\n1\n")}, SETTINGS)["TAP_UPLOAD.t"][1]["a"].to_pylist() == [1]
-    assert uploads.read([pair], {"MINE": file(b"a\n1\n"), "Mine": file(b"a\n2\n")}, SETTINGS)["TAP_UPLOAD.t"][1][
-        "a"
-    ].to_pylist() == [2]
+    (pair,) = uploads.parse_upload_references(["t,param:Mine"])
+    assert uploads.read_uploads([pair], {"MINE": file(b"a\n1\n")}, SETTINGS)["TAP_UPLOAD.t"][1]["a"].to_pylist() == [1]
+    assert uploads.read_uploads([pair], {"MINE": file(b"a\n1\n"), "Mine": file(b"a\n2\n")}, SETTINGS)["TAP_UPLOAD.t"][
+        1
+    ]["a"].to_pylist() == [2]
     with pytest.raises(ParamError, match="no file 'Mine'"):
-        uploads.read([pair], {"MINE": file(b"a\n1\n"), "mine": file(b"a\n2\n")}, SETTINGS)
+        uploads.read_uploads([pair], {"MINE": file(b"a\n1\n"), "mine": file(b"a\n2\n")}, SETTINGS)
 
 
 def test_a_file_that_a_job_keeps_is_left_alone(tmp_path: Path) -> None:
     for content in (b"a\n1\n", gzip.compress(b"a\n1\n")):
         kept = tmp_path / "kept"
         kept.write_bytes(content)
-        (_, rows) = uploads.read(uploads.pairs(["t,param:x"]), {"x": kept}, SETTINGS)["TAP_UPLOAD.t"]
+        (_, rows) = uploads.read_uploads(uploads.parse_upload_references(["t,param:x"]), {"x": kept}, SETTINGS)[
+            "TAP_UPLOAD.t"
+        ]
         assert rows["a"].to_pylist() == [1]
         assert kept.read_bytes() == content
         assert list(tmp_path.iterdir()) == [kept]
@@ -142,7 +148,7 @@ def test_metadata_come_back(site: Site) -> None:
         table, rows = read(written(form, columns, [batch], description="A list"))
         got = [(one.name, one.unit, one.ucd, one.utype, one.description, one.type) for one in table.columns]
         assert got == [(one.name, one.unit, one.ucd, one.utype, one.description, one.type) for one in columns]
-        found, _ = asked(site, 'SELECT "Größe", "a b" FROM TAP_UPLOAD.t', {table.qualified: (table, rows)})
+        found, _ = asked(site, 'SELECT "Größe", "a b" FROM TAP_UPLOAD.t', {table.qualified_name: (table, rows)})
         assert [one.ucd for one in found] == ["phys.size", "meta.id"]
 
 
@@ -176,7 +182,7 @@ def test_files_of_pyarrow_and_astropy() -> None:
             "1970-01-02 00:00:00",
             "None",
         ]
-        assert table.column("day").type.is_timestamp
+        assert table.find_column("day").type.is_timestamp
     out = io.BytesIO()
     fits.BinTableHDU.from_columns(
         [
@@ -187,7 +193,7 @@ def test_files_of_pyarrow_and_astropy() -> None:
     ).writeto(out)
     table, found = read(out.getvalue())
     assert found.to_pylist() == [{"RA": 1.5, "ID": "one", "V": [1, 2, 3]}, {"RA": 2.5, "ID": "two", "V": [4, 5, 6]}]
-    assert table.column("RA").unit == "deg"
+    assert table.find_column("RA").unit == "deg"
 
 
 def _ipc_stream(rows: pa.Table, out: io.BytesIO) -> None:
@@ -219,7 +225,7 @@ def test_compressed_text(pack: object) -> None:
     with pytest.raises(SourceError, match="breaks off"):
         read(cut)
     small = Settings(directory=Path(), limits=QueryLimits(upload=100_000))
-    with pytest.raises(TooLarge, match="100,000 bytes"):
+    with pytest.raises(TooLargeError, match="100,000 bytes"):
         read(pack(text), small)
 
 
@@ -340,7 +346,7 @@ def test_names_that_only_quotes_can_say(site: Site) -> None:
     ):
         table, rows = read((shared("corpora/votable") / f"tap--ColumnName{name}.xml").read_bytes())
         quoted = table.columns[0].name.replace('"', '""')
-        found, _ = asked(site, f'SELECT t."{quoted}" FROM TAP_UPLOAD.t AS t', {table.qualified: (table, rows)})
+        found, _ = asked(site, f'SELECT t."{quoted}" FROM TAP_UPLOAD.t AS t', {table.qualified_name: (table, rows)})
         assert [column.name for column in found] == [table.columns[0].name]
 
 
@@ -355,14 +361,14 @@ def texts(draw: st.DrawFn) -> str:
 @given(values=st.lists(texts(), max_size=4))
 def test_any_text_is_pairs_or_refused(values: list[str]) -> None:
     try:
-        found = uploads.pairs(values)
+        found = uploads.parse_upload_references(values)
     except ParamError:
         found = []
     assert all(pair.name.isidentifier() and pair.uri for pair in found)
 
 
 def test_the_clock_of_the_request_counts_while_uploads_are_read() -> None:
-    with clock.Clock(5).counting() as spent:
-        spent.until -= 6
-        with pytest.raises(Timeout, match="5 s"):
+    with deadlines.Deadline(5).activate() as spent:
+        spent.expiry_time -= 6
+        with pytest.raises(TimeLimitError, match="5 s"):
             read(b"a,b\n1,2\n")

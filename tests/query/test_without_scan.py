@@ -11,12 +11,12 @@ import pytest
 
 from hven import query
 from hven.engines.duckdb.engine import DuckEngine
-from hven.engines.duckdb.layout import Projection
-from hven.model.table import Table, columns_of
-from hven.query import _road
+from hven.engines.duckdb.snapshot_files import Projection
+from hven.model.table import Table, columns_from_arrow
+from hven.query import _pipeline
 from hven.site import Site
-from hven.site.auth._permit import ANONYMOUS, DEFAULT
-from hven.testing.policies import half_hidden
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
+from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import tiny_site
 
 ROWS = 200_000
@@ -29,7 +29,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     rows = pa.table(
         {"n": np.arange(ROWS), "mag": pa.array(mag, mask=rng.random(ROWS) < 0.1), "other": rng.random(ROWS)}
     )
-    columns = tuple(replace(column, indexed=column.name == "mag") for column in columns_of(rows.schema))
+    columns = tuple(replace(column, indexed=column.name == "mag") for column in columns_from_arrow(rows.schema))
     with tiny_site(
         tmp_path_factory.mktemp("scan"), {"s.t": (Table(schema="s", name="t", columns=columns), rows)}
     ) as opened:
@@ -46,7 +46,7 @@ class Looked:
 @pytest.fixture
 def looked(monkeypatch: pytest.MonkeyPatch) -> Looked:
     found = Looked()
-    take, span, run = Projection.take, Projection.span, DuckEngine.run
+    take, span, run = Projection.take_ascending, Projection.iterate_range, DuckEngine.run_sql
 
     def taken(self: Projection, rows: np.ndarray) -> pa.RecordBatch:
         found.rows += len(rows)
@@ -60,23 +60,38 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> Looked:
         found.queries += 1
         return run(self, *given, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Projection, "take", taken)
-    monkeypatch.setattr(Projection, "span", spanned)
-    monkeypatch.setattr(DuckEngine, "run", ran)
+    monkeypatch.setattr(Projection, "take_ascending", taken)
+    monkeypatch.setattr(Projection, "iterate_range", spanned)
+    monkeypatch.setattr(DuckEngine, "run_sql", ran)
     return found
 
 
 def ask(site: Site, text: str, *, half: bool) -> list[dict[str, object]]:
-    with query.run(text, site=site, policies=half_hidden("n") if half else DEFAULT) as result:
-        return [row for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(
+        text, site=site, policies=build_half_hidden_policies("n") if half else DEFAULT_POLICIES
+    ) as result:
+        return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 def said(site: Site, text: str, *, half: bool) -> str:
     if not half:
-        return query.explain(text, ANONYMOUS, site=site)
-    policies, now = half_hidden("n"), site.current()  # a reader is told the plan without the policy: this one runs
-    asked = (text, ANONYMOUS, site, now, now.reach(ANONYMOUS, policies), None, policies, None, None)
-    return _road._prepare(*asked)[0].plan.explain()
+        return query.explain_query(text, ANONYMOUS_PRINCIPAL, site=site)
+    policies, now = (
+        build_half_hidden_policies("n"),
+        site.get_published_state(),
+    )  # a reader is told the plan without the policy: this one runs
+    asked = (
+        text,
+        ANONYMOUS_PRINCIPAL,
+        site,
+        now,
+        now.find_access_key(ANONYMOUS_PRINCIPAL, policies),
+        None,
+        policies,
+        None,
+        None,
+    )
+    return _pipeline._prepare_query(*asked)[0].plan.explain()
 
 
 COUNT = "SELECT COUNT(*) AS c FROM s.t"
@@ -108,11 +123,11 @@ def test_the_top_by_an_index_reads_few_rows(
     assert said(site, text, half=half).startswith(
         "without DuckDB: rows in the order of the index of mag, until there are enough\n"
     )
-    site.engine.indexes = False  # type: ignore[attr-defined]
+    site.embedded_engine.uses_indexes = False  # type: ignore[attr-defined]
     try:
         assert found == ask(site, text, half=half)
     finally:
-        site.engine.indexes = True  # type: ignore[attr-defined]
+        site.embedded_engine.uses_indexes = True  # type: ignore[attr-defined]
     assert looked.queries == 1
     assert len(found) == 10
     assert not half or all(row["n"] % 2 == 0 for row in found)  # type: ignore[operator]

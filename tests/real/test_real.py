@@ -15,9 +15,9 @@ import pytest
 from astropy import constants, units
 from astropy.coordinates import angular_separation
 
-from hven.descriptor import check
-from hven.ingest import Report, ingest
-from hven.model.settings import load
+from hven.descriptor import check_descriptor
+from hven.ingest import IngestReport, ingest_collection
+from hven.model.settings import load_settings
 from hven.site import Site
 from running import hven
 from shared import MORE, shared
@@ -30,7 +30,7 @@ PSUP = {
 }  # fmt: skip
 
 
-def published(name: str, directory: Path, every: int = 1) -> tuple[Path, Report]:
+def published(name: str, directory: Path, every: int = 1) -> tuple[Path, IngestReport]:
     """Make a site of one collection, with the data unpacked beside its descriptor: all items, or one of so many."""
     place = directory / "collections" / name
     shutil.copytree(HERE / name, place)
@@ -50,10 +50,10 @@ def published(name: str, directory: Path, every: int = 1) -> tuple[Path, Report]
     else:
         shutil.copy(shared("data/vo/epntap/maser_epncore.csv"), place / "data")
     (directory / "hven.toml").write_text('name = "x"\nauthority = "x.org"\n')
-    settings = load(directory, {})
-    assert [str(fault) for fault in check(place / f"{name}.yaml", settings)] == []
+    settings = load_settings(directory, {})
+    assert [str(fault) for fault in check_descriptor(place / f"{name}.yaml", settings)] == []
     with Site(settings) as site:
-        return place, ingest(site, name)
+        return place, ingest_collection(site, name)
 
 
 def rows(place: Path, query: str) -> list[dict[str, str]]:
@@ -69,7 +69,7 @@ def items(place: Path) -> Iterator[dict[str, object]]:
 
 def test_omega_cubes(tmp_path: Path) -> None:
     place, report = published("psup_cubes", tmp_path)
-    assert "beyond the horizon (90 degrees): 10 rows" in report.text()  # cubes of the night
+    assert "beyond the horizon (90 degrees): 10 rows" in report.format_text()  # cubes of the night
     there = {row["granule_uid"]: row for row in rows(place, "SELECT * FROM psup_cubes.epn_core")}
     assert len(there) == 20
     for item in items(place):
@@ -102,7 +102,7 @@ def test_omega_cubes(tmp_path: Path) -> None:
 
 def test_omega_maps(tmp_path: Path) -> None:
     place, report = published("psup_maps", tmp_path)
-    assert re.search(r"there must be access_format and access_estsize; [^\n]*: 10 rows\n", report.text())
+    assert re.search(r"there must be access_format and access_estsize; [^\n]*: 10 rows\n", report.format_text())
     there = {row["granule_uid"]: row for row in rows(place, "SELECT * FROM psup_maps.epn_core")}
     assert len(there) == 10
     for item in items(place):
@@ -114,7 +114,7 @@ def test_omega_maps(tmp_path: Path) -> None:
 
 def test_craters(tmp_path: Path) -> None:
     place, report = published("psup_craters", tmp_path)
-    assert "warning" not in report.text()
+    assert "warning" not in report.format_text()
     there = {
         row["granule_uid"]: row
         for row in rows(
@@ -134,7 +134,7 @@ def test_craters(tmp_path: Path) -> None:
 def test_hydrated_sites(tmp_path: Path) -> None:
     """All 17,445 in scripts/proof; one of five, from all over Mars, in scripts/test."""
     place, report = published("psup_hydrated", tmp_path, every=1 if MORE > 1 else 5)
-    assert "polygons have holes" in report.text()
+    assert "polygons have holes" in report.format_text()
     all_rows = "SELECT granule_uid, c1min, c1max, c2min, c2max, shape_area FROM psup_hydrated.epn_core"
     there = {row["granule_uid"]: row for row in rows(place, all_rows)}
     assert len(there) == (17_445 if MORE > 1 else 3_489)
@@ -166,7 +166,7 @@ def test_rows_of_maser(tmp_path: Path) -> None:
         given = {row["granule_uid"]: row for row in csv.DictReader(file) if row["granule_uid"] != "__skip__"}
     whole = {name for name, row in given.items() if row["target_class"]}
     assert (len(given), len(whole)) == (12, 8)
-    told = report.text()
+    told = report.format_text()
     assert "8 rows (142 left out by where, 4 rejected of 154 read)" in told
     assert "target_class is required, and there is no value: 4 rows" in told
     # lists of features, as of targets, are what they do there, and no fault

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from hven import query
-from hven.ingest import ingest
-from hven.ingest.sync import sync
-from hven.model.settings import load
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
+from hven.model.settings import load_settings
 from hven.site import Site
-from hven.site.auth._permit import OWNER
+from hven.site.auth._access_control import OWNER_PRINCIPAL
 from shared import shared
 
 pytestmark = pytest.mark.slow
@@ -64,8 +64,8 @@ def put(
 
 
 def rows(site: Site, text: str) -> list[dict[str, object]]:
-    with query.run(text, OWNER, site=site) as result:
-        return [row for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(text, OWNER_PRINCIPAL, site=site) as result:
+        return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 def first(records: list[list[str]]) -> dict[str, list[str]]:
@@ -91,13 +91,13 @@ def test_exoplanets_of_three_years(tmp_path: Path, how: str) -> None:
         return [line if line.startswith("#") else ",".join(_cut(line)) for line in lines if line.strip()]
 
     counts = []
-    with Site(load(tmp_path, {})) as site:
+    with Site(load_settings(tmp_path, {})) as site:
         before = first(put(place, "planets.csv", files[0], narrow))
-        ingest(site, "planets")
+        ingest_collection(site, "planets")
         assert len(before) == 2105
         for file in files[1:]:
             after = first(put(place, "planets.csv", file, narrow))
-            report = sync(site, "planets", full="watermark" in how, accept=True)
+            report = sync_collection(site, "planets", read_everything="watermark" in how, accept_changes=True)
             change = report.changes["planets.main"]
             added, removed = after.keys() - before.keys(), before.keys() - after.keys()
             changed = {name for name in after.keys() & before.keys() if after[name] != before[name]}
@@ -111,7 +111,7 @@ def test_exoplanets_of_three_years(tmp_path: Path, how: str) -> None:
                 for row in rows(site, f"SELECT {listed} FROM planets.main")
             }
             assert served == after
-            assert not sync(site, "planets").published
+            assert not sync_collection(site, "planets").published
             before = after
     # as the description of the data counts them: 28 and 123 changes under an unchanged date (122 if of three repeated names the first counts)
     assert counts[0][1:] == (18, 109, 28)
@@ -143,13 +143,13 @@ tables:
     place = opened(tmp_path, "tiles", text)
     files = sorted(shared("data/sync/desi-tiles").glob("*.ecsv.gz"))
     wanted = [None, (15, 0, 17_041), (2, 0, 2)]
-    with Site(load(tmp_path, {})) as site:
+    with Site(load_settings(tmp_path, {})) as site:
         for number, file in enumerate(files):
             records = put(place, "tiles.ecsv", file)
             if number == 0:
-                ingest(site, "tiles")
+                ingest_collection(site, "tiles")
                 continue
-            change = sync(site, "tiles").changes["tiles.main"]
+            change = sync_collection(site, "tiles").changes["tiles.main"]
             assert (change.added, change.removed, change.changed) == wanted[number]
             if number == 2:
                 assert change.mapped <= 20, "what did not change is not mapped again"
@@ -191,22 +191,22 @@ tables:
         records = ([*line.split("\t"), "", "", ""][:4] for line in kept)
         return len({tuple(value.strip() for value in record) for record in records if record[2].strip()})
 
-    with Site(load(tmp_path, {})) as site:
+    with Site(load_settings(tmp_path, {})) as site:
         for path in files[:3]:
             lines += copy(path)
-        ingest(site, "bursts")
+        ingest_collection(site, "bursts")
         hows = set()
         for month in range(3, 9):
             more = copy(files[month])
             lines += more
-            change = sync(site, "bursts").changes["bursts.main"]
+            change = sync_collection(site, "bursts").changes["bursts.main"]
             assert (change.added, change.removed, change.changed) == (more, 0, 0)
             hows.add(change.how if change.why is None else "everything")
         assert any("1 of" in how for how in hows), (
             "files that are as they were are not read, unless a row has what another has"
         )
         (place / files[0].name).unlink()  # a list that is withdrawn
-        gone = sync(site, "bursts", accept=True).changes["bursts.main"]
+        gone = sync_collection(site, "bursts", accept_changes=True).changes["bursts.main"]
         assert gone.added == gone.changed == 0
         assert gone.removed > 0
         (count,) = rows(site, "SELECT COUNT(*) AS n FROM bursts.main")
@@ -231,14 +231,14 @@ tables:
 """
     place = opened(tmp_path, "jmdc", text)
     old, new = (shared(f"data/interferometry/jmdc/JMDC_{day}.fits.gz") for day in ("2016-08-31", "2017-03-28"))
-    with Site(load(tmp_path, {})) as site:
+    with Site(load_settings(tmp_path, {})) as site:
         (place / "jmdc.fits").write_bytes(gzip.decompress(old.read_bytes()))
-        ingest(site, "jmdc")
-        before = site.current().published["jmdc.main"].table
+        ingest_collection(site, "jmdc")
+        before = site.get_published_state().tables_by_name["jmdc.main"].table
         (place / "jmdc.fits").write_bytes(gzip.decompress(new.read_bytes()))
-        report = sync(site, "jmdc", accept=True)
-        site.refresh()
-        after = site.current().published["jmdc.main"]
+        report = sync_collection(site, "jmdc", accept_changes=True)
+        site.refresh_published_state()
+        after = site.get_published_state().tables_by_name["jmdc.main"]
         assert (report.changes["jmdc.main"].rows, after.rows) == (1239, 1239)
         assert len(before.columns) < len(after.table.columns)
         assert report.changes["jmdc.main"].why, "a run that had to read everything says why"

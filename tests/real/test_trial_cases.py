@@ -16,14 +16,14 @@ import pytest
 import yaml
 
 from hven import query
-from hven.app._server import create as create_app
-from hven.descriptor.new import create
+from hven.app._server import create_application as create_app
+from hven.descriptor.drafting import create_descriptor
 from hven.formats.media import open_product
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model.errors import UserError
-from hven.model.settings import load
+from hven.model.settings import load_settings
 from hven.site import Site
-from hven.site.auth._permit import OWNER
+from hven.site.auth._access_control import OWNER_PRINCIPAL
 from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
@@ -157,8 +157,8 @@ BESIDE_A_LABEL = {"s2.img": "B064-s2.xml"}  # a file that is opened through anot
 
 def rows_of(site: Site, name: str, columns: dict[str, str]) -> list[tuple[Any, ...]]:
     names = ", ".join(f'"{column}"' for column in columns)
-    with query.run(f"SELECT {names} FROM {name}.main", OWNER, site=site) as result:
-        return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(f"SELECT {names} FROM {name}.main", OWNER_PRINCIPAL, site=site) as result:
+        return [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 def check_reported(said: list[str], expected: Expectation) -> None:
@@ -172,8 +172,8 @@ def check_case(path: Path, expected: Expectation, directory: Path) -> None:
     """Open a file as a newcomer does, publish it, and compare what readers get."""
     directory.mkdir()
     (directory / "hven.toml").write_text('name = "Cases"\n')
-    settings, name = load(directory), re.sub(r"\W", "_", path.stem).lower()
-    descriptor = create(settings, name, str(path))
+    settings, name = load_settings(directory), re.sub(r"\W", "_", path.stem).lower()
+    descriptor = create_descriptor(settings, name, str(path))
     draft = descriptor.read_text()
     columns = yaml.safe_load(draft)["tables"]["main"]["columns"]
     assert {column: about["type"] for column, about in columns.items()} == expected.columns
@@ -181,9 +181,9 @@ def check_case(path: Path, expected: Expectation, directory: Path) -> None:
     with Site(settings) as site:
         if expected.rejected:
             with pytest.raises(UserError, match="were rejected, more than"):
-                ingest(site, name)
+                ingest_collection(site, name)
             descriptor.write_text(re.sub(r"^  main:\n", "  main:\n    max_rejects: 1\n", draft, flags=re.MULTILINE))
-        (table,) = ingest(site, name).tables.values()
+        (table,) = ingest_collection(site, name).tables.values()
         check_reported([str(one) for one in table.deviations], expected)
         published = rows_of(site, name, expected.columns)
         assert sorted(map(repr, published)) == sorted(map(repr, expected.rows))
@@ -220,13 +220,13 @@ def test_marks_of_missing_pixels_are_no_measurements() -> None:
 
 def test_no_measured_value_is_the_fill_of_hapi(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").write_text('name = "Cases"\n')
-    settings = load(tmp_path)
-    descriptor = create(settings, "ends", str(shared(CASES) / "B102-both-ends.parquet"))
+    settings = load_settings(tmp_path)
+    descriptor = create_descriptor(settings, "ends", str(shared(CASES) / "B102-both-ends.parquet"))
     draft = descriptor.read_text()
     assert "i reaches -2147483648: if that stands for no value, map it" in draft
     descriptor.write_text(draft.replace("  main:\n", "  main:\n    series: {time: time_value}\n", 1))
     with Site(settings) as site:
-        ingest(site, "ends")
+        ingest_collection(site, "ends")
         client = Client(create_app(site))
         (dataset,) = json.loads(client.get("/hapi/catalog").text)["catalog"]
         info = json.loads(client.get(f"/hapi/info?dataset={dataset['id']}").text)

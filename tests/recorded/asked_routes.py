@@ -29,18 +29,26 @@ from rights_clock import stopped_clock
 from rights_matrix import HERE, HOLES, LINES, POSTS, PUTS, Ask, Person, Place, by_jobs
 from starlette.routing import Route
 
-from hven.app._server.app import create
+from hven.app._server.application import create_application
 from hven.model import plugins
 from hven.site import Site
 from hven.site.auth import session
 
 MAX_ROWS = 12
 PAGE_LIMITS = {
-    "PATIENCE",
-    "QUICK",
-    "SOON",
-    "WHOLE",
-    "WAIT",
+    "ANSWER_WAIT_SECONDS",
+    "COLUMN_TIMEOUT_SECONDS",
+    "COUNT_TIMEOUT_SECONDS",
+    "COUNT_WAIT_SECONDS",
+    "FULL_COUNT_TIMEOUT_SECONDS",
+    "LAYOUT_TIMEOUT_SECONDS",
+    "LEASE_TIMEOUT_SECONDS",
+    "LOCAL_TIMEOUT_SECONDS",
+    "OVERVIEW_WAIT_SECONDS",
+    "QUERY_TIMEOUT_SECONDS",
+    "QUICK_TIMEOUT_SECONDS",
+    "TABLE_TIMEOUT_SECONDS",
+    "TREE_WAIT_SECONDS",
 }  # constants of hven.portal: seconds that a page waits for numbers
 MIN_PAGE_LIMITS = 18
 NUMERIC = ("short", "int", "long", "float", "double")
@@ -76,7 +84,7 @@ class Recorder:
     replaced: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.client = Client(create(self.site))
+        self.client = Client(create_application(self.site))
         self.replaced = {str(self.directory): "DIRECTORY", **self.replaced}
 
     def ask(self, address: str, method: str = "GET", body: bytes = b"") -> Answer:
@@ -110,16 +118,16 @@ def quick_requests() -> Iterator[None]:
             stack.enter_context(mock.patch.object(module, name, 60 * seconds))
         runner = stack.enter_context(asyncio.Runner())
         stack.enter_context(mock.patch("asking.asyncio.run", runner.run))
-        stack.enter_context(mock.patch.object(session, "LONGEST", 0.0))  # wrong proof is answered late
+        stack.enter_context(mock.patch.object(session, "MAX_DELAY_SECONDS", 0.0))  # wrong proof is answered late
         yield
 
 
 def list_routes(site: Site) -> dict[str, set[str]]:
     """List the paths of the application with their methods, without those that only have a slash more."""
-    inner: Any = create(site)
-    inner = inner._made
+    inner: Any = create_application(site)
+    inner = inner._application
     while not hasattr(inner, "router"):
-        inner = inner._app
+        inner = inner._default_application if hasattr(inner, "_default_application") else inner._app
     found: dict[str, set[str]] = {}
     for route in inner.router.routes:
         if isinstance(route, Route) and (route.path == "/" or not route.path.endswith("/")):
@@ -149,7 +157,7 @@ def record_rights(directory: Path) -> dict[str, list[str]]:
                 keep_ask(recorder, place, nobody, Ask(other))
             line = LINES.get(path, [""])[0]
             plain = place.ask(nobody, Ask(f"{address}?{line}"))
-            for name in plugins.names("formats") if plain.status == 200 and "RESPONSEFORMAT" not in line else ():
+            for name in plugins.list_plugins("formats") if plain.status == 200 and "RESPONSEFORMAT" not in line else ():
                 keep_ask(recorder, place, nobody, Ask(f"{address}?{f'{line}&' if line else ''}RESPONSEFORMAT={name}"))
         for reader, query in ((nobody, rights_matrix.ALL), (owner, rights_matrix.ALL), (named, "SELECT nope FROM obs.main")):  # fmt: skip
             for ask, answer in rights_matrix.job(place, reader, query):
@@ -186,13 +194,16 @@ def record_site(site: Site, directory: Path) -> dict[str, list[str]]:
     """Record what a site answers of all its collections and tables."""
     with quick_requests(), stopped_clock(lambda: INSTANT_SECONDS * 1_000_000):
         recorder = Recorder(site, directory)
-        tables = {name: find_values(recorder, item.table) for name, item in sorted(site.current().published.items())}
+        tables = {
+            name: find_values(recorder, item.table)
+            for name, item in sorted(site.get_published_state().tables_by_name.items())
+        }
         for path in sorted(list_routes(site)):
             for address in fill_route(recorder, path, tables):
                 recorder.ask(address)
         for values in tables.values():
             query = f"SELECT TOP {MAX_ROWS} * FROM {values['from']}{values['order']}"
-            for kind in plugins.names("formats"):
+            for kind in plugins.list_plugins("formats"):
                 recorder.ask("/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": kind, "QUERY": query}))
             recorder.ask("/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": f"SELECT COUNT(*) AS n FROM {values['from']}"}))  # fmt: skip
         for path in sorted(directory.glob("collections/*/*.yaml")):
@@ -263,7 +274,7 @@ def fill_route(recorder: Recorder, path: str, tables: dict[str, dict[str, str]])
     elif re.search(r"\{table(:path)?\}", path):
         holes = [{"table": name, "table:path": name} for name in tables]
     elif "/collections/{name}" in path:
-        holes = [{"name": name} for name in sorted(site.current().resources)]
+        holes = [{"name": name} for name in sorted(site.get_published_state().resources)]
     else:
         return  # of the house, not of what is published: the site of rights has them
     for values in holes:

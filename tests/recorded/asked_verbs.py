@@ -14,7 +14,7 @@ from fixed_time import INSTANT_SECONDS
 from normal_form import describe_value, mask_text, shorten
 from typer.main import get_command
 
-from hven.app._cli.verbs import command
+from hven.app._cli.verbs import build_command
 from made import prepared
 from running import _here
 
@@ -64,7 +64,7 @@ OF_THE_RUN = (
 
 def list_verbs() -> Iterator[tuple[str, Any]]:
     """Yield the verbs of the command line, those of groups by both words."""
-    waiting = [("", get_command(command(None)))]
+    waiting = [("", get_command(build_command(None)))]
     while waiting:
         name, verb = waiting.pop()
         inner = getattr(verb, "commands", None)

@@ -27,9 +27,9 @@ from asked_routes import quick_requests
 from asking import Answer, Client
 from fixed_time import INSTANT_SECONDS, fixed_time
 
-from hven.app._server.app import create
-from hven.ingest import ingest
-from hven.ingest.sync import sync
+from hven.app._server.application import create_application
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
 from hven.jobs._worker import run_next
 from hven.model import settings
 from hven.site import Site
@@ -48,8 +48,8 @@ COLLECTIONS = ("psz2", "followup", "lowz", STARS)
 @contextmanager
 def open_site(directory: Path) -> Iterator[tuple[Site, Client]]:
     """Open a site and a client of its application."""
-    with quick_requests(), Site(settings.load(directory)) as site:
-        yield site, Client(create(site))
+    with quick_requests(), Site(settings.load_settings(directory)) as site:
+        yield site, Client(create_application(site))
 
 
 def make_site(directory: Path) -> dict[str, str]:
@@ -66,24 +66,24 @@ def make_site(directory: Path) -> dict[str, str]:
     psz2 = directory / "collections/psz2/psz2.yaml"
     with open_site(directory) as (site, _):
         for name in COLLECTIONS:
-            report = ingest(site, name)
+            report = ingest_collection(site, name)
             assert report.published, report.error
-        site.store.releases.add("R4", ["psz2", "followup"], "The first one")
+        site.store.releases.add_releases("R4", ["psz2", "followup"], "The first one")
         psz2.write_text(psz2.read_text(encoding="utf-8").replace("R4", "R6"), encoding="utf-8")
         set_times(directory, hours=12)  # a descriptor of the same time and length is taken for the same
-        site.refresh()
+        site.refresh_published_state()
         for name in ("psz2", "followup"):
-            report = ingest(site, name)
+            report = ingest_collection(site, name)
             assert report.published, report.error
-        site.store.releases.add("R6", ["psz2"], "The second one")
+        site.store.releases.add_releases("R6", ["psz2"], "The second one")
         for name in COLLECTIONS:  # afterwards their sources are known file by file
-            assert sync(site, name).error is None
+            assert sync_collection(site, name).error is None
     with open_site(directory) as (site, client):
-        token = site.store.users.add("anna")
-        site.store.users.add("bob")
-        give = site.store.grants.add
-        give("member", subject="anna", object="hesiod", role="curator", by="owner")
-        give("delegation", subject="bob", object="anna", by="anna", until=INSTANT_SECONDS + 9e8)
+        token = site.store.users.add_account("anna")
+        site.store.users.add_account("bob")
+        give = site.store.grants.add_grant
+        give("member", subject="anna", object="hesiod", role="curator", actor="owner")
+        give("delegation", subject="bob", object="anna", actor="anna", expiry_time=INSTANT_SECONDS + 9e8)
         as_anna = {"authorization": f"Bearer {token}"}
         kept = client.ask(
             "PUT", "/tap/user_tables/mine", body=OWN_ROWS, headers={**as_anna, "content-type": "text/csv"}

@@ -14,7 +14,7 @@ from asked_verbs import record_verbs
 from demo_data import make_demo
 from fixed_time import INSTANT_SECONDS, fixed_time
 
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from made import EXAMPLES, prepared
@@ -52,7 +52,7 @@ def record_stored_site(directory: Path) -> dict[str, list[str]]:
     stored.unpack_site(site_directory)
     facts = json.loads(stored.FACTS.read_text(encoding="utf-8"))
     with stored.open_site(site_directory) as (site, client):
-        token = site.store.users.renew("anna")
+        token = site.store.users.renew_token("anna")
         answers = record_site(site, site_directory)
         recorder = Recorder(site, site_directory, answers, {facts["result"]: "/results/RESULT", token: "TOKEN"})
         for key, answer in stored.ask_stored(client, facts, token):
@@ -80,9 +80,9 @@ def record_directory(directory: Path) -> dict[str, list[str]]:
     """Publish all collections of a directory, and record what the site answers."""
     for path in sorted(directory.rglob("*")):
         os.utime(path, (INSTANT_SECONDS - 86_400, INSTANT_SECONDS - 86_400))
-    with Site(settings.load(directory)) as site:
+    with Site(settings.load_settings(directory)) as site:
         for path in sorted(directory.glob("collections/*/*.yaml")):
-            report = ingest(site, path.stem)
+            report = ingest_collection(site, path.stem)
             assert report.published, f"{path.stem}: {report.error}"
-        site.refresh()
+        site.refresh_published_state()
         return record_site(site, directory)

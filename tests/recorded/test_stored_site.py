@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fixed_time import fixed_time
 from make_stored_site import COLLECTIONS, open_site, unpack_site
 
-from hven.ingest.sync import sync
+from hven.ingest.sync import sync_collection
 from hven.site import Site
 
 pytestmark = pytest.mark.slow
@@ -45,18 +45,18 @@ def list_states(directory: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_it_opens_with_all_that_it_holds(site: Site) -> None:
-    now = site.current()
+    now = site.get_published_state()
     assert now.problems == ()
     assert now.damages == ()
-    served = {name for name, item in now.published.items() if item.release is None}
+    served = {name for name, item in now.tables_by_name.items() if item.release is None}
     assert served >= STATES
-    assert {name for items in now.releases.values() for name in (item.table.qualified for item in items)} == {
+    assert {name for items in now.tables_by_release.values() for name in (item.table.qualified_name for item in items)} == {
         "psz2_r4.main", "psz2_r4.files", "followup_r4.targets", "psz2_r6.main", "psz2_r6.files",
     }  # fmt: skip
     for name, engine in (("psz2.main", "duckdb"), ("brightest.main", "hats")):
-        relation = now.published[name].relation
+        relation = now.tables_by_name[name].relation
         assert relation is not None
-        assert site.engines.of(relation) is site.engines.get(engine)
+        assert site.engines.find_engine(relation) is site.engines.get_engine(engine)
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def calls(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note when an engine computes rows, merges changes or begins to write a state."""
     noted: list[str] = []
     for name in ("duckdb", "hats"):
-        kind = type(site.engines.get(name))
-        for method in ("stage", "merge", "compute"):
+        kind = type(site.engines.get_engine(name))
+        for method in ("stage_snapshot", "stage_merge", "evaluate_query"):
             monkeypatch.setattr(kind, method, note_call(getattr(kind, method), noted))
     return noted
 
@@ -83,17 +83,17 @@ def note_call(function: Callable[..., Any], calls: list[str]) -> Callable[..., A
 def test_following_its_sources_finds_no_change_and_computes_nothing(
     site: Site, directory: Path, calls: list[str]
 ) -> None:
-    pointers, before = site.store.pointers(), list_states(directory)
+    pointers, before = site.store.read_pointers(), list_states(directory)
     assert len(before) > 20
     for name in COLLECTIONS:
-        report = sync(site, name)
+        report = sync_collection(site, name)
         assert report.error is None, report.error
-        assert not report.changed, f"{name} has changed"
+        assert not report.has_changes, f"{name} has changed"
         for table, change in report.changes.items():
             assert (change.added, change.changed, change.removed) == (0, 0, 0), table
             assert change.how.startswith("0 of "), f"{table}: {change.how}"
     assert calls == []
-    assert site.store.pointers()[1] == pointers[1]
+    assert site.store.read_pointers()[1] == pointers[1]
     assert list_states(directory) == before
 
 
@@ -102,7 +102,7 @@ def test_a_change_of_a_source_is_found(site: Site, directory: Path, calls: list[
     path = directory / "collections/lowz/data/masses.csv"
     head, first, *rest = path.read_text().splitlines()
     path.write_text("\n".join([head, *rest, first.replace(first.split(",")[0], "MADE UP"), first]) + "\n")
-    report = sync(site, "lowz")
+    report = sync_collection(site, "lowz")
     assert report.error is None, report.error
     assert [(change.added, change.removed) for change in report.changes.values()] == [(1, 0)]
     assert calls

@@ -13,16 +13,16 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.ingest import ingest
-from hven.model.errors import Overloaded, ParamError
+from hven.ingest import ingest_collection
+from hven.model.errors import OverloadedError, ParamError
 from hven.model.settings._sections import ResolverSettings
 from hven.model.table import Column, FrameRef, Table
 from hven.model.types import STRING
 from hven.query import resolver
-from hven.query.resolver._contract import keys
+from hven.query.resolver._contract import normalize_names
 from hven.site import Site
-from hven.testing.policies import half_hidden
-from hven.testing.site import publish, site_with, tiny_site
+from hven.testing.policies import build_half_hidden_policies
+from hven.testing.site import open_site_with_descriptor, publish_rows, tiny_site
 from running import hven
 
 # sexagesimal, as SIMBAD's pages show them
@@ -56,24 +56,26 @@ CATALOGUE = {
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("names")
     rows = "".join(f"{name},{','.join(facts)}\n" for name, facts in CATALOGUE.items())
-    with site_with(place, DESCRIPTOR, {"objects.csv": f"designation,others,ra,dec,mu_ra,mu_dec,sort\n{rows}"}) as site:
-        ingest(site, "sky")
+    with open_site_with_descriptor(
+        place, DESCRIPTOR, {"objects.csv": f"designation,others,ra,dec,mu_ra,mu_dec,sort\n{rows}"}
+    ) as site:
+        ingest_collection(site, "sky")
     (place / "hven.toml").write_text('[resolver]\ntable = "sky.objects"\n')
     return place
 
 
 @pytest.fixture(scope="module")
 def site(directory: Path) -> Any:
-    from hven.model.settings import load
+    from hven.model.settings import load_settings
 
-    with Site(load(directory, {})) as made:
+    with Site(load_settings(directory, {})) as made:
         yield made
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_positions_are_those_of_the_catalogue(site: Site, name: str) -> None:
     others, ra, dec, mu_ra, mu_dec, kind = CATALOGUE[name]
-    found = resolver.resolve(name, site=site)
+    found = resolver.resolve_name(name, site=site)
     there = SkyCoord(ra, dec, unit=(u.hourangle, u.deg))
     assert found.position is not None
     assert SkyCoord(*found.position, unit="deg").separation(there).arcsec < 1e-6
@@ -83,7 +85,7 @@ def test_positions_are_those_of_the_catalogue(site: Site, name: str) -> None:
     wanted = None if mu_ra == "" else pytest.approx((float(mu_ra) * 1000, float(mu_dec) * 1000))
     assert found.proper_motion == wanted
     for other in others.replace("|", "#").replace(";", "#").split("#"):
-        again = resolver.resolve(other, site=site)
+        again = resolver.resolve_name(other, site=site)
         assert (again.position, again.confidence) == (found.position, 0.9)
         assert other in again.ids
 
@@ -96,17 +98,17 @@ def test_case_and_blanks_do_not_count(site: Site, data: st.DataObject) -> None:
         data.draw(st.sampled_from(["", " ", "  ", "\u00a0"])) + data.draw(st.sampled_from([c.upper(), c.lower()]))
         for c in bare
     )
-    assert resolver.resolve(spelt.replace("\u00a0", " "), site=site).name == name
+    assert resolver.resolve_name(spelt.replace("\u00a0", " "), site=site).name == name
 
 
 @given(st.lists(st.text(max_size=30), min_size=1))
 def test_a_column_of_names_is_spelt_as_each_of_them(names: list[str]) -> None:
-    assert keys(pa.array(names)).to_pylist() == [resolver.key(name) for name in names]
+    assert normalize_names(pa.array(names)).to_pylist() == [resolver.normalize_name(name) for name in names]
 
 
 def test_an_unknown_name_says_who_was_asked_and_what_could_be_done(site: Site) -> None:
-    with pytest.raises(resolver.Unresolved) as error:
-        resolver.resolve("NGC 99999", site=site)
+    with pytest.raises(resolver.UnresolvedNameError) as error:
+        resolver.resolve_name("NGC 99999", site=site)
     told = str(error.value)
     assert "'NGC 99999'" in told
     assert "asked: the table sky.objects, the bodies of the Solar System" in told
@@ -116,17 +118,17 @@ def test_an_unknown_name_says_who_was_asked_and_what_could_be_done(site: Site) -
 @pytest.mark.parametrize("name", ["", "   ", "M\x0031", "x" * 300])
 def test_what_cannot_be_a_name(site: Site, name: str) -> None:
     with pytest.raises(ParamError):
-        resolver.resolve(name, site=site)
+        resolver.resolve_name(name, site=site)
 
 
 def test_what_moves_has_no_position(site: Site) -> None:
-    mars = resolver.resolve("MARS", site=site)
+    mars = resolver.resolve_name("MARS", site=site)
     assert (mars.name, mars.kind, mars.position, list(mars.ids)) == ("Mars", "planet", None, ["NAIF 499"])
-    assert resolver.resolve("jupiter ii", site=site).name == "Europa"
-    assert resolver.resolve("(4) Vesta", site=site).kind == "asteroid"
-    assert resolver.resolve("67P", site=site).name == "67P/Churyumov-Gerasimenko"
-    with pytest.raises(resolver.Unresolved, match=r"moves across the sky.*ephemeris"):
-        resolver.position("Mars", site=site)
+    assert resolver.resolve_name("jupiter ii", site=site).name == "Europa"
+    assert resolver.resolve_name("(4) Vesta", site=site).kind == "asteroid"
+    assert resolver.resolve_name("67P", site=site).name == "67P/Churyumov-Gerasimenko"
+    with pytest.raises(resolver.UnresolvedNameError, match=r"moves across the sky.*ephemeris"):
+        resolver.resolve_position("Mars", site=site)
 
 
 def test_the_verb(directory: Path) -> None:
@@ -156,10 +158,10 @@ def test_an_array_of_names_and_names_that_are_nothing(tmp_path: Path) -> None:
         "aliases": ["x#y", "only alias# #", None],
     })  # fmt: skip
     with small(tmp_path, rows) as site:
-        assert resolver.position("ONLYALIAS", site=site) == (2.0, 2.0)
-        assert resolver.resolve("y", site=site).ids == ("x", "y")
-        with pytest.raises(resolver.Unresolved):
-            resolver.position("C1", site=site)
+        assert resolver.resolve_position("ONLYALIAS", site=site) == (2.0, 2.0)
+        assert resolver.resolve_name("y", site=site).ids == ("x", "y")
+        with pytest.raises(resolver.UnresolvedNameError):
+            resolver.resolve_position("C1", site=site)
 
 
 def test_a_name_of_several_is_ambiguous_and_an_own_name_wins(tmp_path: Path) -> None:
@@ -170,19 +172,19 @@ def test_a_name_of_several_is_ambiguous_and_an_own_name_wins(tmp_path: Path) -> 
     })  # fmt: skip
     with small(tmp_path, rows) as site:
         with pytest.raises(
-            resolver.Ambiguous, match=r"the name of 2 objects: Twin at 1.00000 \+0.00000; Twin at 2.00000"
+            resolver.AmbiguousNameError, match=r"the name of 2 objects: Twin at 1.00000 \+0.00000; Twin at 2.00000"
         ):
-            resolver.resolve("twin", site=site)
-        assert resolver.position("same", site=site) == (5.0, 0.0)
-        assert resolver.position("own", site=site) == (8.0, 0.0)
+            resolver.resolve_name("twin", site=site)
+        assert resolver.resolve_position("same", site=site) == (5.0, 0.0)
+        assert resolver.resolve_position("own", site=site) == (8.0, 0.0)
 
 
 def test_a_new_snapshot_is_in_force_at_once(tmp_path: Path) -> None:
     with small(tmp_path, objects()) as site:
-        assert resolver.position("a1", site=site) == (10.0, -5.0)
-        publish(site, local_table(), objects(ra=[11.0, 21.0]))
-        site.refresh()
-        assert resolver.position("a1", site=site) == (11.0, -5.0)
+        assert resolver.resolve_position("a1", site=site) == (10.0, -5.0)
+        publish_rows(site, local_table(), objects(ra=[11.0, 21.0]))
+        site.refresh_published_state()
+        assert resolver.resolve_position("a1", site=site) == (11.0, -5.0)
 
 
 def local_table(**more: Any) -> Table:
@@ -193,9 +195,9 @@ def local_table(**more: Any) -> Table:
 def test_a_private_table_gives_nothing_away(tmp_path: Path) -> None:
     with (
         small(tmp_path, (local_table(access="private"), objects())) as site,
-        pytest.raises(Overloaded, match=r"no public table sky.objects"),
+        pytest.raises(OverloadedError, match=r"no public table sky.objects"),
     ):
-        resolver.resolve("a1", site=site)
+        resolver.resolve_name("a1", site=site)
 
 
 def test_hidden_rows_are_not_found_whoever_asks(tmp_path: Path) -> None:
@@ -203,15 +205,15 @@ def test_hidden_rows_are_not_found_whoever_asks(tmp_path: Path) -> None:
         {"name": [f"A {n}" for n in range(20)], "id": range(20), "ra": [float(n) for n in range(20)], "dec": [0.0] * 20}
     )
     with small(tmp_path, rows) as site:
-        policies = half_hidden("id")
+        policies = build_half_hidden_policies("id")
         known = []
         for number in range(20):
             try:
-                known.append(resolver.position(f"a{number}", site=site, policies=policies)[0])
-            except resolver.Unresolved:
+                known.append(resolver.resolve_position(f"a{number}", site=site, policies=policies)[0])
+            except resolver.UnresolvedNameError:
                 continue
         assert known == [float(n) for n in range(20) if n % 2 == 0]
-        assert resolver.position("a3", site=site) == (3.0, 0.0)  # who asks without that policy has the whole
+        assert resolver.resolve_position("a3", site=site) == (3.0, 0.0)  # who asks without that policy has the whole
 
 
 def test_positions_in_another_frame_are_refused(tmp_path: Path) -> None:
@@ -221,8 +223,11 @@ def test_positions_in_another_frame_are_refused(tmp_path: Path) -> None:
         Column(name="dec", unit="deg", frame="g"),
     )
     given = local_table(columns=columns, frames=(FrameRef(id="g", kind="coosys", system="GALACTIC"),))
-    with small(tmp_path, (given, objects())) as site, pytest.raises(Overloaded, match="its positions are GALACTIC"):
-        resolver.resolve("a1", site=site)
+    with (
+        small(tmp_path, (given, objects())) as site,
+        pytest.raises(OverloadedError, match="its positions are GALACTIC"),
+    ):
+        resolver.resolve_name("a1", site=site)
 
 
 def test_the_epoch_of_the_frame_is_that_of_the_position(tmp_path: Path) -> None:
@@ -233,12 +238,15 @@ def test_the_epoch_of_the_frame_is_that_of_the_position(tmp_path: Path) -> None:
     )
     given = local_table(columns=columns, frames=(FrameRef(id="g", kind="coosys", system="ICRS", epoch="J2016.0"),))
     with small(tmp_path, (given, objects())) as site:
-        assert resolver.resolve("a1", site=site).epoch == 2016.0
+        assert resolver.resolve_name("a1", site=site).epoch == 2016.0
 
 
 @pytest.mark.parametrize(
     ("table", "said"), [("sky.nothing", "no public table sky.nothing"), ("sky.objects", "no column for name")]
 )
 def test_a_setting_that_names_no_table_of_names(tmp_path: Path, table: str, said: str) -> None:
-    with small(tmp_path, pa.table({"ra": [1.0], "dec": [1.0]}), table) as site, pytest.raises(Overloaded, match=said):
-        resolver.resolve("a1", site=site)
+    with (
+        small(tmp_path, pa.table({"ra": [1.0], "dec": [1.0]}), table) as site,
+        pytest.raises(OverloadedError, match=said),
+    ):
+        resolver.resolve_name("a1", site=site)

@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
-from hven.model.errors import BindError, Overloaded
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.model.errors import BindError, OverloadedError
 from hven.model.settings import Settings
 from hven.model.settings._sections import ResolverSettings
 from hven.model.table import Column, Table
 from hven.query import resolver
-from hven.services.faces._tapregext import table_access
+from hven.services.faces._tapregext import write_table_access
 from hven.site import Site
-from hven.testing.site import publish, table_of, tiny_site
+from hven.testing.site import describe_table, publish_rows, tiny_site
 
 M31 = SkyCoord("00h42m44.330s +41d16m07.50s")
 M33 = SkyCoord("01h33m50.8965749232s +30d39m36.630403128s")
@@ -58,8 +58,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, stars: pa.Table) -> Iterator[
 
 
 def ask(site: Site, text: str) -> list[Any]:
-    with query.run(text, site=site) as result:
-        return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(text, site=site) as result:
+        return [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 @given(
@@ -78,8 +78,8 @@ def test_cones_around_names_are_those_of_astropy(site: Site, stars: pa.Table, co
 
 
 def test_the_position_index_serves_a_cone_around_a_name(site: Site) -> None:
-    assert "candidates from the position index" in query.explain(CONE.format("M 31", 1), site=site)
-    assert "simbadpoint" not in query.explain(CONE.format("M 31", 1), site=site).lower()
+    assert "candidates from the position index" in query.explain_query(CONE.format("M 31", 1), site=site)
+    assert "simbadpoint" not in query.explain_query(CONE.format("M 31", 1), site=site).lower()
 
 
 def test_it_is_a_point_like_any_other(site: Site) -> None:
@@ -100,8 +100,8 @@ def test_a_plan_that_is_kept_follows_a_name_that_moves(tmp_path: Path) -> None:
     ) as site:
         text = "SELECT COORD1(ivo_simbadpoint('a')) AS x"
         assert ask(site, text) == ask(site, text) == [(pytest.approx(M31.ra.deg),)]
-        publish(site, table_of("sky.objects", known(("A", M33))), known(("A", M33)))
-        site.refresh()
+        publish_rows(site, describe_table("sky.objects", known(("A", M33))), known(("A", M33)))
+        site.refresh_published_state()
         assert ask(site, text) == [(pytest.approx(M33.ra.deg),)]
 
 
@@ -113,7 +113,7 @@ def test_a_kept_plan_follows_a_far_name_too(site: Site, monkeypatch: pytest.Monk
         asked.append(name)
         return next(places)
 
-    monkeypatch.setattr(resolver, "position", position)
+    monkeypatch.setattr(resolver, "resolve_position", position)
     text = "SELECT COORD1(ivo_simbadpoint('far away')) AS x"
     assert ask(site, text) == [(1.0,)]  # asked for the key and for the plan
     assert ask(site, text) == [(2.0,)]
@@ -141,18 +141,18 @@ def test_refusals_have_their_place(site: Site, text: str, said: str, column: int
 
 def test_a_service_that_cannot_be_reached_is_no_fault_of_the_query(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def position(*_: Any, **__: Any) -> tuple[float, float]:
-        raise Overloaded("not known here, and Sesame could not be asked")
+        raise OverloadedError("not known here, and Sesame could not be asked")
 
-    monkeypatch.setattr(resolver, "position", position)
-    with pytest.raises(Overloaded):
+    monkeypatch.setattr(resolver, "resolve_position", position)
+    with pytest.raises(OverloadedError):
         ask(site, "SELECT ivo_simbadpoint('x')")
 
 
 def test_it_is_declared_where_names_can_be_resolved(tmp_path: Path) -> None:
     form = "<form>ivo_simbadpoint(identifier VARCHAR) -&gt; POINT</form>"
-    assert form not in table_access(Settings(directory=tmp_path))
-    assert form in table_access(Settings(directory=tmp_path, resolver=ResolverSettings(remote=True)))
-    assert form in table_access(Settings(directory=tmp_path, resolver=ResolverSettings(table="sky.objects")))
+    assert form not in write_table_access(Settings(directory=tmp_path))
+    assert form in write_table_access(Settings(directory=tmp_path, resolver=ResolverSettings(remote=True)))
+    assert form in write_table_access(Settings(directory=tmp_path, resolver=ResolverSettings(table="sky.objects")))
 
 
 def test_where_it_is_not_declared_it_is_refused(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_where_it_is_not_declared_it_is_refused(tmp_path: Path) -> None:
     ):
         ask(site, "SELECT ivo_simbadpoint('M31') FROM s.t")
     with pytest.raises(BindError, match="names of objects are not resolved here"):  # as a view is checked
-        bind(
-            parse("SELECT ivo_simbadpoint('M31') FROM s.t"),
-            Tables([Table(schema="s", name="t", columns=(Column(name="x"),))]),
+        bind_query(
+            parse_query("SELECT ivo_simbadpoint('M31') FROM s.t"),
+            StaticCatalogue([Table(schema="s", name="t", columns=(Column(name="x"),))]),
         )

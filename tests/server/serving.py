@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
-from hven.app._server.workers import WORKER_NAME
+from hven.app._server.worker_server import WORKER_NAME
 from nursery import Process
 from running import HVEN, begin, free_port, hven, until
 

@@ -12,32 +12,32 @@ import pytest
 from serving import Serving, hven, serving
 
 from hven.engines.duckdb.engine import DuckEngine
-from hven.model.errors import StorageError, Unavailable
-from hven.site.store import Store, stand
+from hven.model.errors import StorageError, StorageUnavailableError
+from hven.site.store import StateStore, expect_state
 from hven.testing.site import tiny_site
 from running import until
 
 
 def test_a_state_that_a_server_found_is_waited_for_and_not_made_anew(tmp_path: Path) -> None:
     var, elsewhere = tmp_path / "site" / "var", tmp_path / "elsewhere"
-    store = Store(var).stand()
-    before = store.identity()
+    store = StateStore(var).expect_state()
+    before = store.get_site_id()
     var.parent.rename(elsewhere)
-    for ask in (store.version, store.identity, lambda: Store(var)):
-        with pytest.raises(Unavailable, match=r"is not there: no such file.*mount its disk again"):
+    for ask in (store.get_version, store.get_site_id, lambda: StateStore(var)):
+        with pytest.raises(StorageUnavailableError, match=r"is not there: no such file.*mount its disk again"):
             ask()
     var.mkdir(parents=True)  # as an empty mount point is
-    with pytest.raises(Unavailable, match="is not there"):
-        Store(var)
+    with pytest.raises(StorageUnavailableError, match="is not there"):
+        StateStore(var)
     assert not list(var.iterdir())
     var.rmdir()
     var.parent.rmdir()
     elsewhere.rename(var.parent)
-    assert store.identity() == before
+    assert store.get_site_id() == before
     store.close()
-    stand(tmp_path / "fresh", None)
-    with pytest.raises(Unavailable):
-        Store(tmp_path / "fresh")
+    expect_state(tmp_path / "fresh", None)
+    with pytest.raises(StorageUnavailableError):
+        StateStore(tmp_path / "fresh")
 
 
 def test_an_engine_that_is_begun_while_its_site_is_renamed_makes_no_site(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from serving import Serving, hven, serving, star_site
 
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from running import until
@@ -27,8 +27,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     for number in (2000, 3000):
         lines = [f"s{n},{n * 7.31 % 360:.5f},{n * 3.7 % 180 - 90:.5f},{n % 20}" for n in range(number)]
         (site / "collections" / "stars" / "stars.csv").write_text("id,ra,dec,mag\n" + "\n".join(lines) + "\n")
-        with Site(settings.load(site)) as here:
-            ingest(here, "stars")
+        with Site(settings.load_settings(site)) as here:
+            ingest_collection(here, "stars")
     (site / "hven.toml").write_text((site / "hven.toml").read_text() + "\n[health]\nopen = true\n")
     with serving(site, workers=2) as made:
         yield made
@@ -99,7 +99,7 @@ def test_damage_under_a_running_server(server: Serving) -> None:
     assert len(found["snapshots"]) == 3
     assert [one["served"] for one in found["served"]] == [None]
 
-    with Site(settings.load(server.log.parent)) as here:
-        ingest(here, "stars")
+    with Site(settings.load_settings(server.log.parent)) as here:
+        ingest_collection(here, "stars")
     until(lambda: all(rows(server) == 3000 for _ in range(10)))
     assert health(server)["state"] == "ok"

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pytest
 from serving import HVEN, Serving, hven, serving
 
-from hven.testing.site import site_with, tiny_site
+from hven.testing.site import open_site_with_descriptor, tiny_site
 from needs import lack, need
 from running import free_port, until
 
@@ -59,7 +59,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def server(disk: Path) -> Iterator[Serving]:
     hven("init", site := disk / "site")
-    with site_with(site, DESCRIPTOR, {"stars.csv": "id\n1\n2\n3\n"}):
+    with open_site_with_descriptor(site, DESCRIPTOR, {"stars.csv": "id\n1\n2\n3\n"}):
         pass
     hven("ingest", "stars", "--site", site)
     with serving(site, workers=1) as made:
@@ -286,7 +286,7 @@ def test_a_disk_that_becomes_read_only_under_a_server(tmp_path: Path) -> None:
     site = tmp_path / "site"
     need("root", "chattr")
     hven("init", site)
-    with site_with(site, DESCRIPTOR, {"stars.csv": "id\n1\n2\n3\n"}):
+    with open_site_with_descriptor(site, DESCRIPTOR, {"stars.csv": "id\n1\n2\n3\n"}):
         pass
     hven("ingest", "stars", "--site", site)
     with serving(site, workers=1) as server:
@@ -330,8 +330,8 @@ def test_a_disk_that_becomes_read_only_under_a_server(tmp_path: Path) -> None:
 def test_an_index_for_which_there_is_no_room_is_told(disk: Path) -> None:
     """What is mapped would kill the process instead."""
     line = (
-        "import errno, sys, numpy; from pathlib import Path; from hven.engines.duckdb import indexing\n"
-        "try: indexing._write_gathered(Path(sys.argv[1]), None, numpy.arange(200_000))\n"
+        "import errno, sys, numpy; from pathlib import Path; from hven.engines.duckdb import index_building\n"
+        "try: index_building._write_ordered(Path(sys.argv[1]), None, numpy.arange(200_000))\n"
         "except OSError as error: sys.exit(7 if error.errno == errno.ENOSPC else 1)"
     )
     with filled(disk):

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from hven.app._server import door
-from hven.app._server.door import Door
-from hven.app._server.edge import Edge
+from hven.app._server import load_shedder
+from hven.app._server.load_shedder import LoadShedder
+from hven.app._server.request_middleware import RequestMiddleware
 from hven.model.settings import Settings
-from hven.site.store import Store
+from hven.site.store import StateStore
 
 COST = 0.01  # seconds of each request that is answered
 
@@ -29,9 +29,9 @@ class Loop:
     def __init__(self) -> None:
         self.now = self.round = 1000.0
         self.waited: list[float] = []
-        self.door = Door(lambda: self.now, lambda: self.round)
+        self.door = LoadShedder(lambda: self.now, lambda: self.round)
         settings = Settings(directory=Path())
-        self._edge = Edge(self._app, settings, Store(settings.var), door=self.door)
+        self._edge = RequestMiddleware(self._app, settings, StateStore(settings.var_directory), door=self.door)
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         self.waited.append(self.now - self.round)
@@ -68,25 +68,25 @@ def test_a_queue_that_stands_is_told_at_once_when_to_come_again() -> None:
     loop = Loop()
     crowd = ("192.0.2.1", "192.0.2.2") * 6
     # long, but it may become empty
-    assert {status for _, status, _ in loop.rounds(int(door.STANDING / COST / 12), crowd)} == {200}
+    assert {status for _, status, _ in loop.rounds(int(load_shedder.MIN_STANDING_SECONDS / COST / 12), crowd)} == {200}
     loop.rounds(3, crowd)
     loop.waited.clear()
     told = loop.rounds(20, crowd)
     refused = [headers for _, status, headers in told if status == 503]
     assert len(refused) > len(told) / 2
-    assert {headers[b"retry-after"] for headers in refused} == {door.AFTER}
-    assert max(loop.waited) <= door.LONGEST
+    assert {headers[b"retry-after"] for headers in refused} == {load_shedder.RETRY_AFTER_SECONDS}
+    assert max(loop.waited) <= load_shedder.MAX_WAIT_SECONDS
     # whether it lives, it says all the same
-    assert {status for _, status, _ in loop.rounds(1, crowd, door.ALWAYS)} == {200}
-    loop.now += 2 * door.PAUSE  # nothing to do for a moment: the queue was empty
+    assert {status for _, status, _ in loop.rounds(1, crowd, load_shedder.ALWAYS_SERVED_PATH)} == {200}
+    loop.now += 2 * load_shedder.MIN_IDLE_SECONDS  # nothing to do for a moment: the queue was empty
     assert {status for _, status, _ in loop.rounds(1, crowd)} == {200}
 
 
 def test_a_few_long_requests_are_no_queue_that_stands() -> None:
     loop = Loop()
     loop.rounds(1, ("192.0.2.1",))
-    loop.now += 10 * door.STANDING  # one that held up the loop for long
-    loop.door._busy = loop.now
+    loop.now += 10 * load_shedder.MIN_STANDING_SECONDS  # one that held up the loop for long
+    loop.door._last_busy = loop.now
     assert {status for _, status, _ in loop.rounds(1, ("192.0.2.1",) * 6)} == {200}
 
 
@@ -109,9 +109,9 @@ def test_a_loop_that_is_kept_from_running_does_not_pause() -> None:
         told = []
         for _ in range(20):
             loop.now += 0.2  # more than any pause
-            if loop.door._due is not None:
-                loop.door._due = loop.now - probe_seconds
-            loop.door.note_look()
+            if loop.door._next_probe is not None:
+                loop.door._next_probe = loop.now - probe_seconds
+            loop.door.record_probe()
             told += loop.rounds(1, crowd)
         return sum(status == 503 for _, status, _ in told)
 
@@ -121,10 +121,10 @@ def test_a_loop_that_is_kept_from_running_does_not_pause() -> None:
 
 def test_a_look_that_is_in_time_says_nothing() -> None:
     loop = Loop()
-    loop.door.note_look()
-    loop.now += door.PROBE_SECONDS
-    loop.door.note_look()
-    assert not loop.door.late
-    loop.now += door.PROBE_SECONDS + 2 * door.LATE_SECONDS
-    loop.door.note_look()
-    assert loop.door.late
+    loop.door.record_probe()
+    loop.now += load_shedder.PROBE_SECONDS
+    loop.door.record_probe()
+    assert not loop.door.is_late
+    loop.now += load_shedder.PROBE_SECONDS + 2 * load_shedder.MAX_PROBE_DELAY_SECONDS
+    loop.door.record_probe()
+    assert loop.door.is_late

@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
-from hven.app._server.edge import Edge
-from hven.app._server.log import GULP, MOST, Gathering
-from hven.model.settings import Alias, Settings
-from hven.query.turns import asker
-from hven.services import read
-from hven.site.store import Store
+from hven.app._server.logging_setup import FLUSH_DELAY_SECONDS, MAX_BUFFERED_LINES, BufferedHandler
+from hven.app._server.request_middleware import RequestMiddleware
+from hven.model.settings import AddressAlias, Settings
+from hven.query.query_queue import current_requester
+from hven.services import read_params
+from hven.site.store import StateStore
 
 
 def ask(
@@ -81,8 +81,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def edge(inside: Any, settings: Settings) -> Edge:
-    return Edge(inside, settings, Store(settings.var))
+def edge(inside: Any, settings: Settings) -> RequestMiddleware:
+    return RequestMiddleware(inside, settings, StateStore(settings.var_directory))
 
 
 def application(**settings: Any) -> Any:
@@ -132,13 +132,13 @@ def test_preflight_is_answered_at_the_edge() -> None:
 
 
 def test_an_alias_renames_and_fixes_parameters() -> None:
-    old = Alias(path="/cgi-bin/scs", to="/cone/stars.main", rename={"radius": "SR"}, set={"VERB": "3"})
+    old = AddressAlias(path="/cgi-bin/scs", to="/cone/stars.main", rename={"radius": "SR"}, set={"VERB": "3"})
     _, _, body = ask(application(alias=(old,)), "/cgi-bin/scs", b"RA=1&DEC=2&RADIUS=0.5")
     assert json.loads(body) == {"path": "/cone/stars.main", "query": {"RA": "1", "DEC": "2", "SR": "0.5", "VERB": "3"}}
 
 
 def test_an_alias_yields_to_what_the_reader_says() -> None:
-    old = Alias(path="/old", to="/new", set={"VERB": "3"})
+    old = AddressAlias(path="/old", to="/new", set={"VERB": "3"})
     _, _, body = ask(application(alias=(old,)), "/old", b"verb=1")
     assert json.loads(body)["query"] == {"verb": "1"}
 
@@ -152,11 +152,11 @@ def test_the_root_path_is_taken_off(path: str, seen: str) -> None:
 
 
 async def parameters(request: Request) -> JSONResponse:
-    found = await read(request, 10_000)
+    found = await read_params(request, 10_000)
     return JSONResponse({name: list(values) for name, values in found.values.items()})
 
 
-SEARCH = Alias(
+SEARCH = AddressAlias(
     path="/search.votable",
     to="/tap/sync",
     rename={"max": "MAXREC"},
@@ -203,7 +203,7 @@ def test_an_alias_makes_a_query_of_parameters(asked: bytes, where: str) -> None:
 
 
 def test_an_alias_holds_for_the_body_of_a_post_too() -> None:
-    old = Alias(path="/old", to="/new", rename={"radius": "SR"}, set={"VERB": "3"})
+    old = AddressAlias(path="/old", to="/new", rename={"radius": "SR"}, set={"VERB": "3"})
     made = Settings(directory=Path(), alias=(old,))
     app = edge(Starlette(routes=[Route("/new", parameters, methods=["POST"])]), made)
     _, _, body = ask(
@@ -263,7 +263,7 @@ def test_log_lines_are_gathered_and_none_is_lost() -> None:
             return super().write(text)
 
     stream = Counting()
-    handler = Gathering(stream)
+    handler = BufferedHandler(stream)
 
     def line(number: int) -> logging.LogRecord:
         return logging.LogRecord("x", logging.INFO, "", 0, str(number), None, None)
@@ -272,24 +272,24 @@ def test_log_lines_are_gathered_and_none_is_lost() -> None:
         for number in range(100):
             handler.emit(line(number))
         assert stream.writes == 0
-        await asyncio.sleep(2 * GULP)
+        await asyncio.sleep(2 * FLUSH_DELAY_SECONDS)
         assert stream.writes == 1
-        for number in range(100, 100 + MOST):
+        for number in range(100, 100 + MAX_BUFFERED_LINES):
             handler.emit(line(number))
         assert stream.writes == 2, "too many wait for nobody"
 
     asyncio.run(busy())
-    handler.emit(line(100 + MOST))  # no event loop: at once
-    assert [int(text) for text in stream.getvalue().split()] == list(range(101 + MOST))
+    handler.emit(line(100 + MAX_BUFFERED_LINES))  # no event loop: at once
+    assert [int(text) for text in stream.getvalue().split()] == list(range(101 + MAX_BUFFERED_LINES))
 
 
 def test_queries_are_counted_for_an_account_else_for_an_address(tmp_path: Path) -> None:
     async def tell(_: Request) -> PlainTextResponse:
-        return PlainTextResponse(asker.get()())
+        return PlainTextResponse(current_requester.get()())
 
-    store = Store(tmp_path)
-    token = store.users.add("anna")
-    app = Edge(Starlette(routes=[Route("/", tell)]), Settings(directory=tmp_path), store)
+    store = StateStore(tmp_path)
+    token = store.users.add_account("anna")
+    app = RequestMiddleware(Starlette(routes=[Route("/", tell)]), Settings(directory=tmp_path), store)
     assert ask(app, "/")[2] == b"127.0.0.1"
     assert ask(app, "/", x_forwarded_for="192.0.2.7")[2] == b"192.0.2.7", "a proxy on this machine is believed"
     assert ask(app, "/", x_forwarded_for="2001:db8::7:1")[2] == b"2001:db8::/64"

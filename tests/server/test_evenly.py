@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from serving import Serving, serving, star_site, until
 
-from hven.app._server.edge import Edge
-from hven.app._server.evenly import LIVE, Shares
+from hven.app._server.connection_balancing import MAX_SILENCE_SECONDS, ConnectionShares
+from hven.app._server.request_middleware import RequestMiddleware
 from hven.model.settings import Settings
-from hven.site.store import Store
+from hven.site.store import StateStore
 
 
 class Time:
@@ -37,8 +37,8 @@ class Time:
 def balanced(counts: list[int], *, busy: float = 0.9, back: float = 0.5, seconds: int = 10) -> list[int]:
     """Let workers be asked on so many connections, again and again; of those that are closed, a part comes back to who closed them."""
     time = Time(busy)
-    shares = Shares(len(counts), time.clock, time.spent)
-    workers = [shares.of(number) for number in range(len(counts))]
+    shares = ConnectionShares(len(counts), time.clock, time.spent)
+    workers = [shares.share_of_worker(number) for number in range(len(counts))]
     held = [{(number, port) for port in range(count)} for number, count in enumerate(counts)]
     port = 1000
     for _ in range(seconds):
@@ -46,12 +46,12 @@ def balanced(counts: list[int], *, busy: float = 0.9, back: float = 0.5, seconds
         for number, worker in enumerate(workers):
             for _again in range(3):
                 for client in sorted(held[number]):
-                    if worker.leaves(client):
+                    if worker.should_close(client):
                         held[number].remove(client)
                         port += 1
                         whose = number if (port * 0.618) % 1 < back else (number + 1) % len(counts)
                         held[whose].add((whose, port))
-            worker.beat()
+            worker.report_and_rebalance()
     return [len(one) for one in held]
 
 
@@ -73,25 +73,28 @@ def test_who_has_time_or_little_over_its_share_closes_none() -> None:
 
 def test_nothing_is_left_to_workers_that_say_nothing() -> None:
     time = Time(0.9)
-    shares = Shares(2, time.clock, time.spent)
-    one, other = shares.of(0), shares.of(1)
-    other.beat()
-    time.now += LIVE + 0.5
+    shares = ConnectionShares(2, time.clock, time.spent)
+    one, other = shares.share_of_worker(0), shares.share_of_worker(1)
+    other.report_and_rebalance()
+    time.now += MAX_SILENCE_SECONDS + 0.5
     for port in range(32):
-        one.leaves(port)
-    one.beat()
-    assert not one.leaves(0), "the other one hangs, or is dead"
+        one.should_close(port)
+    one.report_and_rebalance()
+    assert not one.should_close(0), "the other one hangs, or is dead"
 
 
 def test_an_answer_says_that_its_connection_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr("hven.app._server.evenly.leaves", lambda client: asked.append(client) or client[1] == 2)
+    monkeypatch.setattr(
+        "hven.app._server.connection_balancing.should_close_connection",
+        lambda client: asked.append(client) or client[1] == 2,
+    )
     settings = Settings(directory=tmp_path)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    edge = Edge(app, settings, Store(settings.var))
+    edge = RequestMiddleware(app, settings, StateStore(settings.var_directory))
 
     def headers(port: int) -> dict[bytes, bytes]:
         said: list[Any] = []

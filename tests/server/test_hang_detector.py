@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from hven.app._server import workers
-from hven.app._server.workers import Workers
-from hven.jobs import forks
+from hven.app._server import worker_server
+from hven.app._server.worker_server import WorkerServer
+from hven.jobs import child_processes
 from hven.jobs.hang_detector import (
     MAX_LOAD_FACTOR,
     HangDetector,
@@ -29,13 +29,13 @@ class Process:
 
     def __init__(self, load: float = 1.0) -> None:
         self.now, self.usage = 1000.0, ThreadUsage("S", 0.0)
-        self.pulse = SimpleNamespace(beat_at=1000.0, thread=7, silent=lambda: 1.0)
+        self.pulse = SimpleNamespace(last_beat_time=1000.0, thread_id=7, get_silent_seconds=lambda: 1.0)
         self.detector = HangDetector(
             self.pulse,  # type: ignore[arg-type]
             5,
-            clock=lambda: self.now,
-            usage=lambda pid, thread: self.usage,
-            load=lambda: load,
+            get_time=lambda: self.now,
+            read_usage=lambda pid, thread: self.usage,
+            compute_load=lambda: load,
         )
         assert not self.detector.is_hung()
 
@@ -43,7 +43,7 @@ class Process:
         """Let time pass without a beat; give the seconds after which it counts as hung."""
         for step in range(1, int(seconds / LOOK_SECONDS) + 1):
             self.now += LOOK_SECONDS
-            self.usage = ThreadUsage(state, self.usage.seconds + share * LOOK_SECONDS)
+            self.usage = ThreadUsage(state, self.usage.cpu_seconds + share * LOOK_SECONDS)
             if self.detector.is_hung():
                 return step * LOOK_SECONDS
         return None
@@ -55,24 +55,28 @@ def test_a_thread_that_gets_no_processor_is_slow() -> None:
 
 
 def test_a_thread_that_computes_without_a_beat_hangs() -> None:
-    assert Process().run(600, state="R", share=1.0) == pytest.approx(forks.SILENT, abs=1.0)
-    assert Process().run(600, state="R", share=0.1) == pytest.approx(10 * forks.SILENT, abs=5.0)
+    assert Process().run(600, state="R", share=1.0) == pytest.approx(child_processes.HEARTBEAT_TIMEOUT_SECONDS, abs=1.0)
+    assert Process().run(600, state="R", share=0.1) == pytest.approx(
+        10 * child_processes.HEARTBEAT_TIMEOUT_SECONDS, abs=5.0
+    )
 
 
 def test_a_thread_that_waits_hangs_later_on_a_loaded_machine() -> None:
-    assert Process().run(600, state="S") == pytest.approx(forks.SILENT, abs=1.0)
-    assert Process(load=6.0).run(600, state="S") == pytest.approx(6 * forks.SILENT, abs=1.0)
+    assert Process().run(600, state="S") == pytest.approx(child_processes.HEARTBEAT_TIMEOUT_SECONDS, abs=1.0)
+    assert Process(load=6.0).run(600, state="S") == pytest.approx(
+        6 * child_processes.HEARTBEAT_TIMEOUT_SECONDS, abs=1.0
+    )
 
 
 def test_a_stopped_process_hangs_on_any_machine() -> None:
-    assert Process(load=6.0).run(600, state="T") == pytest.approx(forks.SILENT, abs=1.0)
+    assert Process(load=6.0).run(600, state="T") == pytest.approx(child_processes.HEARTBEAT_TIMEOUT_SECONDS, abs=1.0)
 
 
 def test_a_beat_begins_anew() -> None:
     process = Process()
-    assert process.run(forks.SILENT - 1, state="S") is None
-    process.pulse.beat_at += 1
-    assert process.run(forks.SILENT - 1, state="S") is None
+    assert process.run(child_processes.HEARTBEAT_TIMEOUT_SECONDS - 1, state="S") is None
+    process.pulse.last_beat_time += 1
+    assert process.run(child_processes.HEARTBEAT_TIMEOUT_SECONDS - 1, state="S") is None
 
 
 def test_a_watcher_that_was_stopped_itself_cannot_tell() -> None:
@@ -84,7 +88,7 @@ def test_a_watcher_that_was_stopped_itself_cannot_tell() -> None:
 def test_the_system_tells_what_a_thread_uses() -> None:
     mine = read_thread_usage(os.getpid(), os.getpid())
     assert mine is not None
-    assert mine.seconds > 0
+    assert mine.cpu_seconds > 0
     assert read_thread_usage(os.getpid(), 0) is None
     code = "import time\nwhile time.process_time() < 0.2: pass\nprint('x', flush=True)\ntime.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
@@ -93,7 +97,7 @@ def test_the_system_tells_what_a_thread_uses() -> None:
         other = read_thread_usage(child.pid, child.pid)
         child.kill()
     assert other is not None
-    assert other.seconds >= 0.15
+    assert other.cpu_seconds >= 0.15
 
 
 def test_the_load_of_the_machine_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,19 +109,19 @@ def test_the_load_of_the_machine_has_bounds(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_workers_are_killed_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[int] = []
-    monkeypatch.setattr(forks, "tell", lambda pid, number: killed.append(pid))
-    monkeypatch.setattr(workers, "HangDetector", lambda pulse, pid: SimpleNamespace(is_hung=lambda: True))
-    server: Any = Workers.__new__(Workers)
+    monkeypatch.setattr(child_processes, "send_signal", lambda pid, number: killed.append(pid))
+    monkeypatch.setattr(worker_server, "HangDetector", lambda pulse, pid: SimpleNamespace(is_hung=lambda: True))
+    server: Any = WorkerServer.__new__(WorkerServer)
     server.wrks = [
         SimpleNamespace(idx=idx, inner=SimpleNamespace(pid=100 + idx), is_alive=lambda: True) for idx in range(3)
     ]
-    server._pulses = {idx: forks.Pulse() for idx in range(3)}
-    server._pulses[1].expect(-30.0)  # the longest silent
-    server._detectors, server._due = {}, {}
+    server._pulses = {idx: child_processes.Heartbeat() for idx in range(3)}
+    server._pulses[1].allow_time(-30.0)  # the longest silent
+    server._detectors, server._restart_times = {}, {}
     for _ in range(5):
-        server._kill_hung()
+        server._kill_hung_workers()
     assert killed == [101]
-    server._pulses[1] = forks.Pulse()  # it is replaced
-    server._pulses[2].expect(-20.0)
-    server._kill_hung()
+    server._pulses[1] = child_processes.Heartbeat()  # it is replaced
+    server._pulses[2].allow_time(-20.0)
+    server._kill_hung_workers()
     assert killed == [101, 102]

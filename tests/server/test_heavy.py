@@ -28,18 +28,18 @@ def obey():
     held = []
     while not any(one.name == "hven-ceiling" for one in threading.enumerate()):
         time.sleep(0.02)
-    memory = sys.modules["hven.query.memory"]
-    memory.STUBBORN = 1e9
-    used = memory.used
+    memory = sys.modules["hven.query.memory_watchdog"]
+    memory.MAX_OVERRUN_SECONDS = 1e9
+    used = memory.measure_process_bytes
     while True:
         if file.exists():
             word, _, number = file.read_text().rpartition(" ")
             if word == "take":
                 held.append(b"x" * int(number))
             elif word == "at once":
-                memory.used = lambda process="self": used(process) + int(number)
+                memory.measure_process_bytes = lambda process="self": used(process) + int(number)
             elif word == "stubborn":
-                memory.STUBBORN = float(number)
+                memory.MAX_OVERRUN_SECONDS = float(number)
             file.unlink()
         time.sleep(0.02)
 

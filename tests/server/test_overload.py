@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import pytest
 from serving import Serving, serving, star_site
 
-from hven.model import clock
+from hven.model import deadlines
 from running import is_gone, until
 
 CROWD = 40
@@ -63,7 +63,7 @@ def may_raise() -> bool:
     """Whether the account may raise a session above others."""
     fields = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
     most_raised = 20 - resource.getrlimit(resource.RLIMIT_NICE)[0]  # getrlimit(2)
-    return bool(int(fields["CapEff"], 16) >> CAP_SYS_NICE & 1) or most_raised <= clock.ANSWER_SESSION
+    return bool(int(fields["CapEff"], 16) >> CAP_SYS_NICE & 1) or most_raised <= deadlines.ANSWER_SESSION
 
 
 def below(pid: int) -> dict[int, str]:
@@ -76,13 +76,13 @@ def below(pid: int) -> dict[int, str]:
 
 def test_who_answers_goes_before_what_computes(server: Serving) -> None:
     (worker,) = server.workers()
-    query_session = 0 if may_raise() else clock.QUERY_SESSION
+    query_session = 0 if may_raise() else deadlines.QUERY_SESSION_NICENESS
     with asking(server, ENDLESS):
         until(lambda: query_session in {low(pid) for pid in below(worker)})
     assert {low(pid) for pid, name in below(server.process.pid).items() if name in {"hven-jobs", "hven-schedule"}} == {
-        clock.SESSION
+        deadlines.SESSION_NICENESS
     }
-    assert low(worker) == (clock.ANSWER_SESSION if may_raise() else 0)
+    assert low(worker) == (deadlines.ANSWER_SESSION if may_raise() else 0)
     assert low(worker) < query_session
 
 
@@ -129,9 +129,9 @@ def test_each_worker_has_a_share_of_the_processors_and_ends_with_its_server(tmp_
 
 STARTING_WORKER = """
 import os, signal, sys, time
-from hven.app._server import workers
+from hven.app._server import worker_server
 signal.signal(signal.SIGTERM, lambda *_: None)  # as the server has it, whose fork a worker is
-workers._begin_session(int(sys.argv[1]))
+worker_server._begin_session(int(sys.argv[1]))
 print("begun", flush=True)
 time.sleep(60)
 """
@@ -155,8 +155,8 @@ if sys.argv[2:]:  # without the capability: what is begun from here on cannot ha
     ctypes.CDLL(None).prctl(int(sys.argv[3]), int(sys.argv[2]), 0, 0, 0)
     os.execv(sys.executable, [sys.executable, "-c", sys.orig_argv[2], sys.argv[1]])
 from pathlib import Path
-from hven.app._server import workers
-workers._begin_session(int(sys.argv[1]))
+from hven.app._server import worker_server
+worker_server._begin_session(int(sys.argv[1]))
 print(Path("/proc/self/autogroup").read_text())
 """
 
@@ -169,4 +169,4 @@ def test_a_worker_takes_a_greater_share_only_where_the_account_may(*, allowed: b
     withheld = [] if allowed else [str(CAP_SYS_NICE), str(PR_CAPBSET_DROP)]
     command = [sys.executable, "-c", RAISING_WORKER, str(os.getpid()), *withheld]
     told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    assert int(told.rpartition(" ")[2]) == (clock.ANSWER_SESSION if allowed else 0)
+    assert int(told.rpartition(" ")[2]) == (deadlines.ANSWER_SESSION if allowed else 0)

@@ -12,15 +12,15 @@ from pathlib import Path
 from hven.app._server import processes
 from hven.model import settings
 from hven.site import Site
-from hven.site.store import Store
-found = settings.load(Path(sys.argv[1]))
-Store(found.var, found.store).close()  # as `serve` looks whether it can be opened
-processes._preload(found)
+from hven.site.store import StateStore
+found = settings.load_settings(Path(sys.argv[1]))
+StateStore(found.var_directory, found.store).close()  # as `serve` looks whether it can be opened
+processes._preload_modules(found)
 before = set(sys.modules)
 with Site(found) as site:
-    site.current()
-    for name in site.engines.opened_by_name():
-        site.engines.trouble(name)
+    site.get_published_state()
+    for name in site.engines.map_open_engines():
+        site.engines.find_engine_problem(name)
 print(*sorted(set(sys.modules) - before - {"encodings.ascii"}))
 print(*sorted(name for name in sys.modules if "dialects.postgresql" in name))
 """

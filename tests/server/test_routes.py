@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import Scope
 
-from hven.app._server.routes import Routes
+from hven.app._server.routing import CachingRouter
 
 
 def say(word: str) -> object:
@@ -62,7 +62,7 @@ def asked(router: Router, method: str, path: str, root: str = "") -> tuple[objec
 
 @pytest.mark.parametrize("root", ["", "/hven"])
 def test_every_path_leads_where_starlette_says(root: str) -> None:
-    plain, ours = (kind(routes=routes(), redirect_slashes=False) for kind in (Router, Routes))
+    plain, ours = (kind(routes=routes(), redirect_slashes=False) for kind in (Router, CachingRouter))
     paths = ["/a/x", "/a/fixed", "/a/y", "/b", "/c/", "/c/d/e", "/d", "/d/", "/nothing", "/a/x/y"]
     for path in paths * 2:  # looked for, and remembered
         for method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "BREW"):
@@ -70,13 +70,13 @@ def test_every_path_leads_where_starlette_says(root: str) -> None:
 
 
 def test_only_fixed_paths_are_remembered() -> None:
-    router = Routes(routes=routes(), redirect_slashes=False)
+    router = CachingRouter(routes=routes(), redirect_slashes=False)
     for number in range(50):
         for kind in ("a", "c", "nothing"):
             asked(router, "GET", f"/{kind}/{number}")
     for method, path in [("GET", "/b"), ("POST", "/b"), ("DELETE", "/b"), ("GET", "/d")] * 2:
         asked(router, method, path)
-    assert set(router._known) == {("GET", "/b"), ("POST", "/b"), ("GET", "/d")}
+    assert set(router._cached_routes) == {("GET", "/b"), ("POST", "/b"), ("GET", "/d")}
 
 
 def test_old_paths_are_looked_for_where_no_route_has_them() -> None:
@@ -86,7 +86,7 @@ def test_old_paths_are_looked_for_where_no_route_has_them() -> None:
     def named(scope: Scope) -> Scope | None:
         return {**scope, "path": now[scope["path"]]} if scope["path"] in now else None
 
-    router = Routes(routes=routes(), redirect_slashes=False, named=named)
+    router = CachingRouter(routes=routes(), redirect_slashes=False, named=named)
     for _ in range(2):
         assert asked(router, "GET", "/old")[:2] == (200, b"any [('name', '1')] /a/1")
     assert asked(router, "GET", "/b")[1] == b"read [] /b", "none takes a path of ours"

@@ -18,8 +18,8 @@ from urllib.parse import quote
 import pytest
 from serving import DESCRIPTOR, Serving, hven, serving, star_site
 
-from hven.model.settings import load
-from hven.site import COUNTS, Site
+from hven.model.settings import load_settings
+from hven.site import COUNT_COLUMNS, Site
 from running import free_port, until
 
 pytestmark = pytest.mark.slow
@@ -200,11 +200,11 @@ def test_what_was_used_is_kept_over_a_restart(tmp_path: Path) -> None:
         with serving(site, workers=2) as server:
             for number in range(asked):
                 assert server.ask(f"SELECT COUNT(*) AS n FROM stars.main WHERE 1 = {asked}{number}") == [[0]]
-    with Site(load(site)) as opened:
-        found = {one: values for one, values in opened.store.uses.all().items() if one.collection == "stars"}
-    whole = [values[COUNTS.index("requests")] for one, values in found.items() if not one.service]
+    with Site(load_settings(site)) as opened:
+        found = {one: values for one, values in opened.store.uses.sum_months().items() if one.collection == "stars"}
+    whole = [values[COUNT_COLUMNS.index("requests")] for one, values in found.items() if not one.service]
     assert whole == [3]
-    [sessions] = [values[COUNTS.index("unique_requests")] for one, values in found.items() if not one.service]
+    [sessions] = [values[COUNT_COLUMNS.index("unique_requests")] for one, values in found.items() if not one.service]
     assert sessions == 2, "of each server one, whichever of its processes answered"
 
 
@@ -250,7 +250,7 @@ def test_arrow_keeps_nothing(verb: str, tmp_path: Path) -> None:
         import sys
         import hven.model.settings
         from hven.app import _cli
-        hven.model.settings.load = lambda directory: sys.exit(__import__("pyarrow").default_memory_pool().backend_name)
+        hven.model.settings.load_settings = lambda directory: sys.exit(__import__("pyarrow").default_memory_pool().backend_name)
         _cli.main(sys.argv[1:])
     """
     (tmp_path / "hven.toml").touch()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from serving import Serving, hven, serving
 
-from hven.testing.site import site_with
+from hven.testing.site import open_site_with_descriptor
 from running import until
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def test_two_servers_share_a_site(tmp_path: Path) -> None:
     site = tmp_path / "site"
     hven("init", site)
     stars = site / "collections" / "cat" / "stars.csv"
-    with site_with(site, DESCRIPTOR, {"stars.csv": csv(0)}):
+    with open_site_with_descriptor(site, DESCRIPTOR, {"stars.csv": csv(0)}):
         pass
     hven("ingest", "cat", "--site", site)
     with serving(site, workers=1, log="one.log") as one:

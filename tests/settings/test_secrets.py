@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import stat
 
-from hven.model.settings import SECRETS, exposed
-from hven.site.store import Store
+from hven.model.settings import SECRETS_FILE, find_exposed_files
+from hven.site.store import StateStore
 
 
 def test_what_other_accounts_can_read_is_told(tmp_path):
-    secrets, var = tmp_path / SECRETS, tmp_path / "var"
-    Store(var).close()
+    secrets, var = tmp_path / SECRETS_FILE, tmp_path / "var"
+    StateStore(var).close()
     assert stat.S_IMODE(var.stat().st_mode) == 0o700
     secrets.write_text("A = 'b'\n")
     secrets.chmod(0o640)
-    assert exposed(tmp_path, var, var, tmp_path / "none") == []
+    assert find_exposed_files(tmp_path, var, var, tmp_path / "none") == []
     secrets.chmod(0o644)
     var.chmod(0o755)
-    assert [(fault.place.file, fault.severity) for fault in exposed(tmp_path, var)] == [
+    assert [(fault.place.file, fault.severity) for fault in find_exposed_files(tmp_path, var)] == [
         (str(secrets), "warning"),
         (str(var), "warning"),
     ]

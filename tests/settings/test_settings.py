@@ -1,4 +1,4 @@
-"""hven.toml and HVEN_*: every fault at once, with its line; `init` makes a site that loads."""
+"""hven.toml and HVEN_*: every fault at once, with its line; `initialize_site` makes a site that loads."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from types import SimpleNamespace
 
 import pytest
 
-from hven.engines import Kind
-from hven.engines.hats.settings import Hats
-from hven.engines.postgres.settings import Postgres
+from hven.engines import EngineRecord
+from hven.engines.hats.settings import HatsSettings
+from hven.engines.postgres.settings import PostgresSettings
 from hven.model import plugins
 from hven.model.errors import DescriptorError, UserError
 from hven.model.settings import (
-    Alias,
+    AddressAlias,
     Portal,
     QueryLimits,
+    ReloadableSettings,
     RemoteService,
-    Section,
     Settings,
-    Settled,
+    SettingsSection,
     _validation,
-    docs,
-    init,
-    load,
-    said,
-    setting,
-    strangers,
+    collect_setting_docs,
+    define_setting,
+    describe_setting,
+    find_missing_portal_items,
+    initialize_site,
+    load_settings,
 )  # fmt: skip
 
 
@@ -38,13 +38,13 @@ def site(tmp_path, text):
 
 def faults(tmp_path, text, environment=None):
     with pytest.raises(DescriptorError) as caught:
-        load(site(tmp_path, text), environment or {})
+        load_settings(site(tmp_path, text), environment or {})
     return [str(fault) for fault in caught.value.faults]
 
 
 def test_an_empty_file_gives_the_defaults(tmp_path):
-    assert load(site(tmp_path, ""), {}) == Settings(
-        directory=tmp_path, brought={"hats": Hats(), "postgres": Postgres(), "foreign": ()}
+    assert load_settings(site(tmp_path, ""), {}) == Settings(
+        directory=tmp_path, brought={"hats": HatsSettings(), "postgres": PostgresSettings(), "foreign": ()}
     )
 
 
@@ -71,7 +71,7 @@ publisher = "Uraniborg"
 [defaults.contact]
 name = "Tycho"
 """
-    found = load(
+    found = load_settings(
         site(tmp_path, text),
         {
             "HVEN_PORT": "9001",
@@ -86,7 +86,7 @@ name = "Tycho"
     assert found.limits == QueryLimits(seconds=7.5, memory=512 * 1024**2, maxrec_default=10)
     assert found.cors == ("https://a.example", "https://b.example")
     assert found.alias == (
-        Alias(path="/cs/scs.xml", to="/cone/stars.main", rename={"cat": "TABLE"}, set={"VERB": "2"}),
+        AddressAlias(path="/cs/scs.xml", to="/cone/stars.main", rename={"cat": "TABLE"}, set={"VERB": "2"}),
     )
     assert found.defaults == {"publisher": "Uraniborg", "contact": {"name": "Tycho"}}
 
@@ -158,33 +158,33 @@ def test_bad_toml(tmp_path, text, said):
 def test_bad_bytes(tmp_path):
     (tmp_path / "hven.toml").write_bytes(b'name = "x"\ntitle = "caf\xe9"\n')
     with pytest.raises(DescriptorError, match=r"hven\.toml:2: not UTF-8"):
-        load(tmp_path, {})
+        load_settings(tmp_path, {})
 
 
 def test_no_site(tmp_path):
     with pytest.raises(UserError, match=r"is no site: it has no hven\.toml; hven init"):
-        load(tmp_path, {})
+        load_settings(tmp_path, {})
     with pytest.raises(UserError, match="there is no such directory"):
-        load(tmp_path / "nowhere", {})
+        load_settings(tmp_path / "nowhere", {})
 
 
 def test_init_makes_a_site_and_never_overwrites(tmp_path):
-    made = init(
+    made = initialize_site(
         tmp_path / "a" / "b", name='The "best" site \\ ever', contact_name="T. Brahe", contact_email="t@example.org"
     )
-    found = load(made, {})
+    found = load_settings(made, {})
     assert (found.name, found.contact_name, found.contact_email) == (
         'The "best" site \\ ever',
         "T. Brahe",
         "t@example.org",
     )
-    assert found.collections.is_dir()
+    assert found.collections_directory.is_dir()
     with pytest.raises(UserError, match="is a site already"):
-        init(made)
+        initialize_site(made)
 
 
 def test_the_commented_settings_of_the_template_are_right(tmp_path):
-    made = init(tmp_path / "x")
+    made = initialize_site(tmp_path / "x")
     file = made / "hven.toml"
     bare = [
         line.removeprefix("# ")
@@ -192,44 +192,57 @@ def test_the_commented_settings_of_the_template_are_right(tmp_path):
         if " = " in line or line.startswith(("# [", "["))
     ]
     file.write_text("\n".join(bare))
-    assert load(made, {}).alias[0].path == "/old/scs.xml"
+    assert load_settings(made, {}).alias[0].path == "/old/scs.xml"
 
 
 def test_every_setting_has_a_key_and_a_word():
     ours = {field.name for field in fields(Settings)} - {"directory", "brought"} | {
-        one.name for one in _validation.brought()
+        one.name for one in _validation.list_engine_sections()
     }
-    ours |= {f"{name}.{field.name}" for name, one in _validation.sections().items() for field in fields(one.kind)}
-    assert ours == set(docs())
-    assert all(docs().values())
+    ours |= {
+        f"{name}.{field.name}"
+        for name, one in _validation.collect_sections().items()
+        for field in fields(one.settings_class)
+    }
+    assert ours == set(collect_setting_docs())
+    assert all(collect_setting_docs().values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Far:
-    url: str | None = setting(None, "where it is", pattern="^far://", example="an address such as 'far://x'")
-    memory: int = setting(1024, "bytes that it may use", ge=1, size=True)
-    tags: tuple[str, ...] = setting((), "words")
+    url: str | None = define_setting(None, "where it is", pattern="^far://", example="an address such as 'far://x'")
+    memory: int = define_setting(1024, "bytes that it may use", ge=1, size=True)
+    tags: tuple[str, ...] = define_setting((), "words")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    name: str = field(metadata=said("its name"))
+    name: str = field(metadata=describe_setting("its name"))
 
 
 @pytest.fixture
 def engine(monkeypatch):
     """Install an engine that brings two sections."""
-    kind = Kind(
+    kind = EngineRecord(
         settings=(
-            Section(name="far", kind=Far, doc="the engine far", after="data", first="# [far]\n"),
-            Section(name="node", kind=Node, doc="its machines", many=True, after="far"),
+            SettingsSection(
+                name="far", settings_class=Far, doc="the engine far", previous_setting="data", template_text="# [far]\n"
+            ),
+            SettingsSection(
+                name="node", settings_class=Node, doc="its machines", is_repeated=True, previous_setting="far"
+            ),
         )
     )
-    views = (_validation.brought, _validation.sections, _validation.keys, _validation.checked)
+    views = (
+        _validation.list_engine_sections,
+        _validation.collect_sections,
+        _validation.collect_setting_metadata,
+        _validation.build_file_model,
+    )
     for view in views:
         view.cache_clear()
-    monkeypatch.setattr(plugins, "names", lambda _: ("far",))
-    monkeypatch.setattr(plugins, "load", lambda *_: SimpleNamespace(KIND=kind))
+    monkeypatch.setattr(plugins, "list_plugins", lambda _: ("far",))
+    monkeypatch.setattr(plugins, "load_plugin", lambda *_: SimpleNamespace(KIND=kind))
     yield
     for view in views:
         view.cache_clear()
@@ -237,21 +250,21 @@ def engine(monkeypatch):
 
 @pytest.mark.usefixtures("engine")
 def test_an_engine_brings_its_settings(tmp_path):
-    file = init(tmp_path) / "hven.toml"
+    file = initialize_site(tmp_path) / "hven.toml"
     assert "# [far]\n" in file.read_text()
-    assert "postgres" not in docs()
-    assert docs()["far.url"] == "where it is"
-    assert load(tmp_path, {}).brought == {"far": Far(), "node": ()}
+    assert "postgres" not in collect_setting_docs()
+    assert collect_setting_docs()["far.url"] == "where it is"
+    assert load_settings(tmp_path, {}).brought == {"far": Far(), "node": ()}
     file.write_text('[far]\nurl = "far://a"\nmemory = "2k"\n[[node]]\nname = "one"\n[[node]]\nname = "two"\n')
-    found = load(tmp_path, {"HVEN_FAR_URL": "far://b", "HVEN_FAR_TAGS": "x,y"})
+    found = load_settings(tmp_path, {"HVEN_FAR_URL": "far://b", "HVEN_FAR_TAGS": "x,y"})
     assert found.brought == {
         "far": Far(url="far://b", memory=2048, tags=("x", "y")),
         "node": (Node(name="one"), Node(name="two")),
     }
-    now = Settled(found)
+    now = ReloadableSettings(found)
     os.utime(file, (1, 1))
-    assert not now.look(["far"])
-    assert (now.waiting, now.now.brought["far"]) == (("far.url", "far.tags"), found.brought["far"])
+    assert not now.reload_if_changed(["far"])
+    assert (now.pending_restart, now.current.brought["far"]) == (("far.url", "far.tags"), found.brought["far"])
     said = faults(tmp_path, '[far]\nurl = "x"\nurls = 1\n[postgres]\nurl = "postgresql://h/d"\n[[node]]\nid = 1\n')
     assert "hven.toml:2: far.url: 'x' does not look right; expected an address such as 'far://x'" in said
     assert "hven.toml:3: far.urls: there is no such setting; did you mean 'url'?" in said
@@ -273,7 +286,7 @@ def test_services_elsewhere_are_named_with_their_tables(tmp_path):
     file.write_text(
         '[[remote]]\nname = "amda"\nurl = "https://amda.example.org/tap"\ntables = ["amdadb.epn_core"]\n[[remote]]\nname = "eso"\nurl = "https://eso.example.org/tap"\nkind = "obscore"\n'
     )
-    assert load(tmp_path, {}).remote == (
+    assert load_settings(tmp_path, {}).remote == (
         RemoteService(name="amda", url="https://amda.example.org/tap", tables=("amdadb.epn_core",)),
         RemoteService(name="eso", url="https://eso.example.org/tap", kind="obscore", tables=("ivoa.obscore",)),
     )
@@ -282,7 +295,7 @@ def test_services_elsewhere_are_named_with_their_tables(tmp_path):
         '[[remote]]\nname = "a"\nurl = "ftp://x.example.org"\ntables = ["x.y; DROP"]\n[[remote]]\nname = "B c"\nurl = "https://x.example.org"\nkind = "ssa"\n'
     )
     with pytest.raises(DescriptorError) as caught:
-        load(tmp_path, {})
+        load_settings(tmp_path, {})
     told = " ".join(f"{fault.place.line}:{fault.message}" for fault in caught.value.faults)
     for word in (
         "2:remote.0.tables: is missing",
@@ -304,7 +317,7 @@ levels = ["mission"]
 host = "psup.example.org"
 """
     (tmp_path / "hven.toml").write_text(text)
-    found = load(tmp_path, {}).portals
+    found = load_settings(tmp_path, {}).portals
     assert found == (
         Portal(name="medoc", path="/medoc", collections=("soho",), levels=("mission",)),
         Portal(name="psup", host="psup.example.org"),
@@ -345,7 +358,7 @@ def test_what_portals_name_must_be_there(tmp_path):
     (tmp_path / "hven.toml").write_text(
         'logo = "logo.svg"\n[portals.sun]\npath = "/sun"\nlogo = "no.png"\ncollections = ["soho", "sohoo"]\n'
     )
-    found = strangers(load(tmp_path, {}))
+    found = find_missing_portal_items(load_settings(tmp_path, {}))
     assert [str(fault) for fault in found] == [
         "hven.toml:5: portals.sun.collections: there is no collection 'sohoo'; did you mean 'soho'?",
         "hven.toml:4: portals.sun.logo: there is no file no.png beside hven.toml; write it, or leave the setting out",

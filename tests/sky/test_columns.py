@@ -36,7 +36,7 @@ def _alone(text: str | None) -> list[float] | None:
     if text is None or "unit" in text or "(" in text:
         return None
     try:
-        shape = shape_text.stcs(text).shape
+        shape = shape_text.parse_stcs(text).shape
     except shape_text.ShapeError:
         return None
     if isinstance(shape, Circle):
@@ -51,7 +51,7 @@ def _alone(text: str | None) -> list[float] | None:
 @example(["Circle 1 2 3", None, "", "polygon 1 2 3 4 5 6", "circle +1 +2 3", "Circle 1 2 1e999", "Circle 1 2 +-3"])
 @example(["Circle 1 2 +3", "Polygon ICRS 1 1.2.3 3 4 5 6"])
 def test_outlines_are_those_of_each_text(texts):
-    found = shape_columns.outlines(pa.array(texts, pa.string()))
+    found = shape_columns.parse_simple_shapes(pa.array(texts, pa.string()))
     starts = found.starts.tolist()
     many = {
         row: found.numbers[start : start + length].tolist()
@@ -65,16 +65,16 @@ def test_outlines_are_those_of_each_text(texts):
             words = (text or "").split()
             assert many[row] == [float(word) for word in words if not word[0].isalpha()]
             assert all(math.isfinite(number) for number in many[row])
-            assert found.circle[found.rows.tolist().index(row)] == words[0].lower().startswith("circle")
+            assert found.is_circle[found.rows.tolist().index(row)] == words[0].lower().startswith("circle")
             assert len(many[row]) == 3 if words[0].lower() == "circle" else len(many[row]) >= 6
 
 
 def test_a_slice_and_some_rows():
     texts = pa.array(["x", "Circle 1 2 3", None, "Polygon 1 2 3 4 5 6", "circle 7 8 9"])
-    found = shape_columns.outlines(texts.slice(1))
+    found = shape_columns.parse_simple_shapes(texts.slice(1))
     assert found.rows.tolist() == [0, 2, 3]
     assert found.numbers.tolist() == [1, 2, 3, 1, 2, 3, 4, 5, 6, 7, 8, 9]
-    circles = found.some(found.circle)
+    circles = found.select_rows(found.is_circle)
     assert (circles.rows.tolist(), circles.numbers.tolist(), circles.starts.tolist()) == (
         [0, 3],
         [1, 2, 3, 7, 8, 9],

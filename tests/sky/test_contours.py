@@ -10,10 +10,10 @@ import shapely
 
 from contour_shapes import KINDS, code, flat, pixel_areas, pixels, stress, traced
 from helioprojective import direction, surface
-from hven.model.sky import contours, distance
+from hven.model.sky import compute_distance, contours
 from shared import shared
 
-Chart, Disc, sun = contours.Chart, contours.Disc, contours.sun
+Chart, Disc, sun = contours.CylindricalMap, contours.DiscImage, contours.sun
 SIZE, CENTRE, RADIUS = 150, (74.3, 75.1), 61.7
 
 
@@ -55,18 +55,20 @@ def charm():
         high[at] = min(range(int(ideal) - 2, int(ideal) + 3), key=off)
     grid = Chart(0.0, 0.0, 160 / wide, 2 * np.sin(np.radians(80)) / high, -80.0, -80.0, equal=True)
     start = numbers(rows, "CC_PIX_XY", int)
-    found = contours.chain_codes(found_codes(rows), *start.T, grid)
+    found = contours.build_regions_from_chain_codes(found_codes(rows), *start.T, grid)
     return rows, image, box, degrees, grid, found
 
 
 def test_pixels_of_coronal_holes_are_the_catalogues(charm):
     rows, _, box, _, _, found = charm
-    assert list(found.faults()) == []
+    assert list(found.iterate_faults()) == []
     ratio = found.pixels / numbers(rows, "CH_NPIX")[:, 0]
     assert (ratio == 1.0).sum() == 1218  # a contour round one pixel too many is the catalogue's
     assert ratio.max() < 1.0002
     small = Chart(0, 0, 1e-3, 1e-3, 100, 0)  # a thousandth of a degree for each pixel
-    boxes = contours.chain_codes(found_codes(rows), *numbers(rows, "CC_PIX_XY", int).T, small).regions.boxes()
+    boxes = contours.build_regions_from_chain_codes(
+        found_codes(rows), *numbers(rows, "CC_PIX_XY", int).T, small
+    ).regions.compute_bounding_boxes()
     corners = np.stack([boxes[0] - 100, boxes[2], boxes[1] - 100, boxes[3]], axis=1) * 1000 + [0.5, 0.5, -0.5, -0.5]
     assert np.abs(corners - box).max() < 0.03
     assert (np.rint(corners) == box).all(axis=1).sum() == 1219
@@ -80,10 +82,10 @@ def test_places_of_coronal_holes_are_the_catalogues(charm):
     rows, image, box, degrees, grid, found = charm
     row = np.arange(len(rows))
     for side in (0, 2):
-        lon, sine = grid.flat(row, box[:, side], box[:, side + 1])
+        lon, sine = grid.to_plane(row, box[:, side], box[:, side + 1])
         assert np.abs(np.degrees(lon) - degrees[:, side]).max() < 1e-4  # as written
         assert np.abs(np.degrees(np.arcsin(sine)) - degrees[:, side + 1]).max() < 0.502  # whole degrees
-    west, east, south, north = found.regions.boxes()
+    west, east, south, north = found.regions.compute_bounding_boxes()
     half = 80.0 / (160 / grid.step_x)
     assert np.abs((west + half - degrees[:, 0] + 180) % 360 - 180).max() < 1e-4
     assert np.abs((east - half - degrees[:, 2] + 180) % 360 - 180).max() < 1e-4
@@ -91,7 +93,7 @@ def test_places_of_coronal_holes_are_the_catalogues(charm):
     assert (north > degrees[:, 3] - 0.51).all()
     # the corners in arcseconds are those of the Earth's Sun (959.63 at 1 au), in parallel projection
     time = np.array([row["DATE_OBS"] for row in image], "datetime64[us]")
-    there = sun.earth(time)
+    there = sun.compute_solar_ephemeris(time)
     far = 1e-3
     radius = 959.63 / there.distance
     arcsec = numbers(rows, "CH_BR_ARC")
@@ -100,17 +102,19 @@ def test_places_of_coronal_holes_are_the_catalogues(charm):
         assert np.abs(x / far * radius - arcsec[:, at]).max() < 0.01
         assert np.abs(y / far * radius - arcsec[:, at + 1]).max() < 0.01
     turns = np.array([float(row["C_ROTATION"]) for row in image])
-    assert not sun.contradicts(turns, time).any()
-    assert sun.contradicts(turns + 1, time).all()
+    assert not sun.is_rotation_mismatch(turns, time).any()
+    assert sun.is_rotation_mismatch(turns + 1, time).all()
 
 
 def test_centres_of_coronal_holes_are_the_catalogues(charm):
     """The mean of the pixels; but the catalogue unwinds its row not as it does the boxes' rows, and many a centre lies outside of its own box."""
     rows, _, _, degrees, grid, _ = charm
     small = Chart(0, 0, 1e-3, 1e-3, 100, 0)  # flat: a mean of places is one of pixels
-    x, y = contours.chain_codes(found_codes(rows), *numbers(rows, "CC_PIX_XY", int).T, small).regions.centroid()
+    x, y = contours.build_regions_from_chain_codes(
+        found_codes(rows), *numbers(rows, "CC_PIX_XY", int).T, small
+    ).regions.compute_centroids()
     x, y = (x - 100) * 1000, y * 1000
-    lon, sine = grid.flat(np.arange(len(rows)), x, y)
+    lon, sine = grid.to_plane(np.arange(len(rows)), x, y)
     high = 2 * np.sin(np.radians(80)) / grid.step_y
     lat = np.degrees(np.arcsin(2 * y / high - 1)) * 80 / 90  # not the arc sine of what the map's rows are the sine of
     given = numbers(rows, "CHC_DEG")
@@ -127,8 +131,8 @@ def test_centres_of_coronal_holes_are_the_catalogues(charm):
 def test_areas_of_coronal_holes_are_their_pixels(charm):
     *_, grid, found = charm
     exact = found.pixels * np.radians(grid.step_x) * grid.step_y
-    assert np.abs(found.regions.area() / exact - 1).max() < 0.001
-    quality, counts = np.unique(found.quality(), return_counts=True)
+    assert np.abs(found.regions.compute_areas() / exact - 1).max() < 0.001
+    quality, counts = np.unique(found.classify_quality(), return_counts=True)
     assert dict(zip(quality.tolist(), counts.tolist(), strict=True)) == {
         "exact": 1032,
         "multi_part": 187,
@@ -148,7 +152,9 @@ def hard(count, seed):
     return (
         paths,
         disc,
-        contours.chain_codes([code(path) for path in paths], *np.array([path[0] for path in paths]).T, disc),
+        contours.build_regions_from_chain_codes(
+            [code(path) for path in paths], *np.array([path[0] for path in paths]).T, disc
+        ),
     )
 
 
@@ -156,13 +162,13 @@ def test_hard_contours():
     paths, disc, found = hard(300, 18)
     sets = [pixels(path, SIZE) for path in paths]
     assert found.pixels[found.fault == 0].tolist() == [there.sum() for there in np.array(sets)[found.fault == 0]]
-    assert {fault.name for fault in found.faults()} == {"off_disc"}
+    assert {fault.name for fault in found.iterate_faults()} == {"off_disc"}
     one = {
         scale: pixel_areas(SIZE, CENTRE, RADIUS, scale, lambda *a: surface(*a[:2], 0, 0, a[2]))
         for scale in (0.01, 15.0, 160.0)
     }
     expected = np.array([one[scale][there].sum() for scale, there in zip(disc.scale_x, sets, strict=True)])
-    area = found.regions.area()
+    area = found.regions.compute_areas()
     some = expected > 1e-4  # thinner ones at the limb are beyond what small squares tell
     assert np.abs(area[some] / expected[some] - 1).max() < 0.001
     assert (area[expected < 1e-9] == 0).all()
@@ -175,31 +181,35 @@ def test_hard_contours():
 
 def test_the_whole_disc_is_half_the_sphere_less_what_the_distance_hides():
     radius = 960.0
-    found = contours.boxes([0], [0], [2100], [2100], Disc(1000.0, 1000.0, 1.0, 1.0, radius, 40.0, 7.25))
-    assert found.quality().tolist() == ["clipped_at_limb"]
+    found = contours.build_regions_from_pixel_boxes(
+        [0], [0], [2100], [2100], Disc(1000.0, 1000.0, 1.0, 1.0, radius, 40.0, 7.25)
+    )
+    assert found.classify_quality().tolist() == ["clipped_at_limb"]
     assert found.clipped[0] == pytest.approx(1 - np.pi * radius**2 / 2101**2)
     hidden = 1 - np.sin(np.radians(radius / 3600))
-    assert found.regions.area()[0] == pytest.approx(2 * np.pi * hidden, rel=0.0005)
+    assert found.regions.compute_areas()[0] == pytest.approx(2 * np.pi * hidden, rel=0.0005)
 
 
 def test_code_list_and_mask_of_one_region_are_one():
     y, x = np.mgrid[:SIZE, :SIZE]
     image = np.where((x - 60) ** 2 + (y - 80) ** 2 < 500, 7, 0) + np.where((x - 70) ** 2 + (y - 30) ** 2 < 90, 9, 0)
     disc = Disc(*CENTRE, 15.0, 15.0, RADIUS * 15.0, 350.0, -7.0)
-    masks = contours.masks(image, [9, 7, 3], disc)
-    assert [fault.name for fault in masks.faults()] == ["no_contour"]
+    masks = contours.build_regions_from_labels(image, [9, 7, 3], disc)
+    assert [fault.name for fault in masks.iterate_faults()] == ["no_contour"]
     paths = [traced(image == 9), traced(image == 7)]
     start = np.array([path[0] for path in paths])
-    codes = contours.chain_codes([code(path) for path in paths], *start.T, disc)
+    codes = contours.build_regions_from_chain_codes([code(path) for path in paths], *start.T, disc)
     offsets = np.cumsum([0, *(len(path) for path in paths)])
-    lists = contours.pixel_lists(offsets, *(np.concatenate(paths) + 1).T, disc, origin=1)
+    lists = contours.build_regions_from_pixel_lists(offsets, *(np.concatenate(paths) + 1).T, disc, origin=1)
     for other in (lists, masks):
         assert other.pixels[:2].tolist() == codes.pixels.tolist() == [(image == 9).sum(), (image == 7).sum()]
         assert other.regions.take([0, 1]) == codes.regions
     # other tables, starts in arcseconds, a slice of an array
     freeman = pa.array(["x", *("".join(str((int(digit) + 4) % 8) for digit in code(path)) for path in paths)]).slice(1)
     arcsec = (start - CENTRE) * 15.0
-    again = contours.chain_codes(freeman, *arcsec.T, disc, table=contours.FREEMAN, arcsec=True)
+    again = contours.build_regions_from_chain_codes(
+        freeman, *arcsec.T, disc, step_table=contours.FREEMAN_STEPS, arcsec=True
+    )
     assert again.regions == codes.regions
 
 
@@ -225,7 +235,7 @@ def test_spoca_regions_by_their_own_numbers():
             head["CRLN_OBS"],
             float(head["HGLT_OBS"]),
         )
-        masks = contours.masks(image, regions["COLOR"], disc)
+        masks = contours.build_regions_from_labels(image, regions["COLOR"], disc)
         by_id = dict(zip(numbers_["ID"], numbers_["NUMBER_PIXELS"], strict=True))
         assert masks.pixels.tolist() == [by_id[number] for number in regions["ID"]]
         for k, colour in enumerate(regions["COLOR"]):
@@ -239,26 +249,30 @@ def test_spoca_regions_by_their_own_numbers():
             ]
             piece = image[y.min() : y.max() + 1, x.min() : x.max() + 1] == colour
             path = traced(np.pad(piece, 1)[:, :])
-            one = contours.chain_codes([code(path)], [path[0][0] + x.min() - 1], [path[0][1] + y.min() - 1], disc)
+            one = contours.build_regions_from_chain_codes(
+                [code(path)], [path[0][0] + x.min() - 1], [path[0][1] + y.min() - 1], disc
+            )
             filled = pixels(path, max(piece.shape) + 3)[: piece.shape[0] + 2, : piece.shape[1] + 2]
             assert one.pixels[0] == filled.sum()
         listed = [np.stack([lists[f"{axis}{k:07d}"] for axis in "XY"]) for k in range(len(regions))]
         listed = [points[:, (points != 0).any(axis=0)] for points in listed]
-        drawn = contours.pixel_lists(
+        drawn = contours.build_regions_from_pixel_lists(
             np.cumsum([0, *(points.shape[1] for points in listed)]), *np.concatenate(listed, axis=1), disc, origin=1
         )
-        assert list(drawn.faults()) == []
+        assert list(drawn.iterate_faults()) == []
 
 
 def test_maps_round_a_pole_and_over_their_seam():
     grid = Chart(0.0, 0.0, 1.0, 1.0, 0.5, -89.5)
-    found = contours.boxes([350, 0, 10], [170, 170, 0], [369, 359, 19], [179, 179, 179], grid)
-    assert list(found.faults()) == []
-    area = found.regions.area()
+    found = contours.build_regions_from_pixel_boxes([350, 0, 10], [170, 170, 0], [369, 359, 19], [179, 179, 179], grid)
+    assert list(found.iterate_faults()) == []
+    area = found.regions.compute_areas()
     assert area[1] == pytest.approx(2 * np.pi * (1 - np.sin(np.radians(80))), rel=4e-4)
     assert area[0] == pytest.approx(np.radians(20) * (1 - np.sin(np.radians(80))), rel=3e-4)
     assert area[2] == pytest.approx(np.radians(10) * 2, rel=3e-4)
-    assert [fault.name for fault in contours.boxes([0], [100], [5], [180], grid).faults()] == ["latitude"]
+    assert [
+        fault.name for fault in contours.build_regions_from_pixel_boxes([0], [100], [5], [180], grid).iterate_faults()
+    ] == ["latitude"]
 
 
 BAD = {
@@ -282,35 +296,42 @@ def test_bad_contours_are_named(name):
     disc = Disc(
         512.0, 512.0, 2.0, [2.0, said["scale_y"], 2.0], [960.0, said["radius"], 960.0], 0.0, [7.0, said["lat"], 7.0]
     )
-    found = contours.chain_codes(*rows, disc)
-    (fault,) = found.faults()
+    found = contours.build_regions_from_chain_codes(*rows, disc)
+    (fault,) = found.iterate_faults()
     assert (fault.row, fault.name) == (1, name)
     assert fault.message
     assert np.diff(found.regions.rows).tolist() == [1, 0, 1]
-    assert found.quality().tolist() == ["exact", "", "exact"]
+    assert found.classify_quality().tolist() == ["exact", "", "exact"]
 
 
 def test_a_million_steps_are_too_many_and_fewer_are_not():
     disc = Disc(300_000.0, 0.0, 0.001, 0.001, 960.0, 0.0, 0.0)
     there = "4" * 499_000
-    found = contours.chain_codes([there + "0" * 499_000, "40" * 500_000], [50_000, 0], [0, 0], disc)
-    assert [fault.name for fault in found.faults()] == ["too_long"]
+    found = contours.build_regions_from_chain_codes([there + "0" * 499_000, "40" * 500_000], [50_000, 0], [0, 0], disc)
+    assert [fault.name for fault in found.iterate_faults()] == ["too_long"]
     assert found.pixels.tolist() == [499_001, 0]
-    assert list(contours.chain_codes([], [], [], disc).faults()) == []
+    assert list(contours.build_regions_from_chain_codes([], [], [], disc).iterate_faults()) == []
 
 
 @pytest.mark.parametrize(("across", "up"), [(-1, 1), (1, -1), (-1, -1)])
 def test_mirrored_images(across, up):
     paths = stress(60, 5, SIZE, CENTRE, RADIUS)
     codes, start = [code(path) for path in paths], np.array([path[0] for path in paths])
-    plain = contours.chain_codes(codes, *start.T, Disc(*CENTRE, 15.0, 15.0, RADIUS * 15.0, 0.0, 0.0))
-    found = contours.chain_codes(codes, *start.T, Disc(*CENTRE, 15.0 * across, 15.0 * up, RADIUS * 15.0, 0.0, 0.0))
-    assert found.regions.area() == pytest.approx(plain.regions.area(), rel=1e-6)  # digits go at the limb
-    assert found.regions.valid().all()
+    plain = contours.build_regions_from_chain_codes(codes, *start.T, Disc(*CENTRE, 15.0, 15.0, RADIUS * 15.0, 0.0, 0.0))
+    found = contours.build_regions_from_chain_codes(
+        codes, *start.T, Disc(*CENTRE, 15.0 * across, 15.0 * up, RADIUS * 15.0, 0.0, 0.0)
+    )
+    assert found.regions.compute_areas() == pytest.approx(
+        plain.regions.compute_areas(), rel=1e-6
+    )  # digits go at the limb
+    assert found.regions.is_valid().all()
     assert np.diff(found.regions.rows).tolist() == np.diff(plain.regions.rows).tolist()
-    maps = [contours.chain_codes(codes, *start.T, Chart(75.0, 75.0, x, y, 0.0, 0.0)) for x, y in ((1, 1), (across, up))]
-    assert maps[0].regions.area() == pytest.approx(maps[1].regions.area(), rel=1e-9)
-    assert maps[1].regions.valid().all()
+    maps = [
+        contours.build_regions_from_chain_codes(codes, *start.T, Chart(75.0, 75.0, x, y, 0.0, 0.0))
+        for x, y in ((1, 1), (across, up))
+    ]
+    assert maps[0].regions.compute_areas() == pytest.approx(maps[1].regions.compute_areas(), rel=1e-9)
+    assert maps[1].regions.is_valid().all()
 
 
 def test_what_touches_at_a_corner_is_two_parts_and_a_hole_that_does_is_a_hole():
@@ -319,22 +340,22 @@ def test_what_touches_at_a_corner_is_two_parts_and_a_hole_that_does_is_a_hole():
     image[1, 1] = image[2, 2] = 1
     image[4:8, 4:8] = 2
     image[5, 5] = image[6, 6] = 0  # two holes that touch
-    found = contours.masks(image, [1, 2], disc)
+    found = contours.build_regions_from_labels(image, [1, 2], disc)
     assert np.diff(found.regions.rows).tolist() == [2, 1]
     assert np.diff(found.regions.parts).tolist() == [1, 1, 3]
-    assert found.quality().tolist() == ["multi_part", "multi_part"]  # no polygon has holes
+    assert found.classify_quality().tolist() == ["multi_part", "multi_part"]  # no polygon has holes
     lon, lat = found.regions.lon, found.regions.lat
-    assert distance(lon, lat, 0, 0).max() < 1
+    assert compute_distance(lon, lat, 0, 0).max() < 1
 
 
 def test_dates_that_lack_and_rotations_that_contradict_them():
     date = np.array(["2009-01-01T00:00:08", "NaT", "2009-01-01T00:00:08"], "datetime64[us]")
-    there, check = sun.earth(date), contours.Check(3)
-    check.mark("rotation", sun.contradicts([2078.53, 2078.53, 2085.2], date))
+    there, check = sun.compute_solar_ephemeris(date), contours.FaultRecorder(3)
+    check.mark_rows("rotation", sun.is_rotation_mismatch([2078.53, 2078.53, 2085.2], date))
     disc = Disc(512.0, 512.0, 2.0, 2.0, 985.9, there.l0, there.b0)
-    found = contours.chain_codes(["6420"] * 3, [500] * 3, [500] * 3, disc, check=check)
-    assert [(fault.row, fault.name) for fault in found.faults()] == [(1, "no_observer"), (2, "rotation")]
+    found = contours.build_regions_from_chain_codes(["6420"] * 3, [500] * 3, [500] * 3, disc, recorder=check)
+    assert [(fault.row, fault.name) for fault in found.iterate_faults()] == [(1, "no_observer"), (2, "rotation")]
     lon, lat = surface(-23.0, -23.0, there.l0[0], there.b0[0], 985.9)  # between the four pixels
-    west, east, south, north = (edge[0] for edge in found.regions.boxes())
+    west, east, south, north = (edge[0] for edge in found.regions.compute_bounding_boxes())
     assert west < lon < east
     assert south < lat < north

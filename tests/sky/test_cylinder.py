@@ -10,7 +10,7 @@ import spherely
 from contour_shapes import code, traced
 from hven.model.sky import contours
 
-Chart = contours.Chart
+Chart = contours.CylindricalMap
 COUNT = 400 if os.environ.get("HVEN_PROOF") == "full" else 16
 
 
@@ -82,13 +82,13 @@ def test_every_pixel_of_a_map_that_goes_all_round(step_x, step_y, height, equal,
         sine = np.array([0 * y, 0 * y + abs(step_y)])
     cell = np.radians(abs(step_x)) * (sine[1] - sine[0])
     for number, mask in enumerate(masks(rng, COUNT, height, width)):
-        found = contours.masks(mask.astype(int), [1], chart)
-        assert list(found.faults()) == []
+        found = contours.build_regions_from_labels(mask.astype(int), [1], chart)
+        assert list(found.iterate_faults()) == []
         regions = found.regions
         assert s2(regions) == []
-        assert number % 8 or regions.valid().all()
+        assert number % 8 or regions.is_valid().all()
         assert found.pixels[0] == mask.sum()
-        assert regions.area()[0] == pytest.approx(cell[mask].sum(), rel=4e-4)
+        assert regions.compute_areas()[0] == pytest.approx(cell[mask].sum(), rel=4e-4)
         inside = regions.contains(lon.ravel(), lat.ravel()).reshape(mask.shape)
         assert (inside == mask).all()
         assert len(regions.parts) - 1 == pieces(mask)
@@ -108,13 +108,13 @@ def test_contours_round_a_pole_are_closed_by_way_of_it():
                 mask[(slice(0, y + 1) if south else slice(y, None)), x % 180] = 1
             assert np.abs(np.diff(high, append=high[0])).max() <= 1
             steps = "".join(str({(1, 0): 4, (1, 1): 5, (1, -1): 3}[1, b[1] - a[1]]) for a, b in pairwise(path))
-            found = contours.chain_codes([steps], [170], [path[0][1]], chart)
-            assert list(found.faults()) == []
+            found = contours.build_regions_from_chain_codes([steps], [170], [path[0][1]], chart)
+            assert list(found.iterate_faults()) == []
             assert found.pixels[0] == mask.sum()
-            assert found.regions == contours.masks(mask, [1], chart).regions
+            assert found.regions == contours.build_regions_from_labels(mask, [1], chart).regions
             # the same as a list of pixels, whose numbers begin again at the edge
             x, y = np.array(path).T
-            listed = contours.pixel_lists([0, 180], x % 180, y, chart)
+            listed = contours.build_regions_from_pixel_lists([0, 180], x % 180, y, chart)
             assert listed.regions == found.regions
 
 
@@ -123,44 +123,49 @@ def test_contours_over_the_edge_are_those_in_the_middle():
     y, x = np.mgrid[:40, :40]
     blob[(x - 20) ** 2 + (y - 18) ** 2 < 150] = True
     path = np.array(traced(blob))
-    middle = contours.chain_codes([code(path.tolist())], [path[0][0] + 100], [path[0][1] + 60], chart)
+    middle = contours.build_regions_from_chain_codes(
+        [code(path.tolist())], [path[0][0] + 100], [path[0][1] + 60], chart
+    )
     for listed in (False, True):
         x, y = path[:, 0] + 345, path[:, 1] + 60
         found = (
-            contours.pixel_lists([0, len(path)], x % 360, y, chart)
+            contours.build_regions_from_pixel_lists([0, len(path)], x % 360, y, chart)
             if listed
-            else contours.chain_codes([code(path.tolist())], [x[0]], [y[0]], chart)
+            else contours.build_regions_from_chain_codes([code(path.tolist())], [x[0]], [y[0]], chart)
         )
         assert found.pixels[0] == middle.pixels[0] == blob.sum()
-        assert found.regions.area()[0] == pytest.approx(middle.regions.area()[0], rel=1e-12)
+        assert found.regions.compute_areas()[0] == pytest.approx(middle.regions.compute_areas()[0], rel=1e-12)
         assert np.abs((found.regions.lon - middle.regions.lon - 245 + 180) % 360 - 180).max() < 1e-9
     image = np.zeros((180, 360), int)
     image[(path[:, 1] + 60), (path[:, 0] + 345) % 360] = 1
     image[60:100] = np.roll(np.pad(blob, ((0, 0), (0, 320))), 345, 1)
-    seen = contours.masks(image, [1], chart)
+    seen = contours.build_regions_from_labels(image, [1], chart)
     assert seen.pixels[0] == blob.sum()
-    assert seen.regions.area()[0] == pytest.approx(middle.regions.area()[0], rel=1e-12)
-    assert seen.quality().tolist() == ["exact"]
+    assert seen.regions.compute_areas()[0] == pytest.approx(middle.regions.compute_areas()[0], rel=1e-12)
+    assert seen.classify_quality().tolist() == ["exact"]
 
 
 def test_what_does_not_fit_a_turn_is_named():
     chart = Chart(0.0, 0.0, 0.7, 0.7, 0.0, 0.0)
-    found = contours.boxes([0, 0], [0, 0], [600, 20], [5, 5], chart)
-    assert [(fault.row, fault.name) for fault in found.faults()] == [(0, "round")]
+    found = contours.build_regions_from_pixel_boxes([0, 0], [0, 0], [600, 20], [5, 5], chart)
+    assert [(fault.row, fault.name) for fault in found.iterate_faults()] == [(0, "round")]
     # open ones are still open
-    assert [one.name for one in contours.chain_codes(["4" * 100], [0], [90], Chart(0, 0, 1, 1, 0, -90)).faults()] == [
-        "open"
-    ]
+    assert [
+        one.name
+        for one in contours.build_regions_from_chain_codes(
+            ["4" * 100], [0], [90], Chart(0, 0, 1, 1, 0, -90)
+        ).iterate_faults()
+    ] == ["open"]
 
 
 def test_the_whole_body_and_all_but_a_pixel():
     chart, image = Chart(0.0, 0.0, 10.0, 10.0, 5.0, -85.0), np.ones((18, 36), int)
-    whole = contours.masks(image, [1], chart).regions
-    assert whole.area()[0] == pytest.approx(4 * np.pi)
+    whole = contours.build_regions_from_labels(image, [1], chart).regions
+    assert whole.compute_areas()[0] == pytest.approx(4 * np.pi)
     for hole in ((5, 5), (17, 3), (0, 35)):
         image[:] = 1
         image[hole] = 0
-        found = contours.masks(image, [1], chart).regions
+        found = contours.build_regions_from_labels(image, [1], chart).regions
         assert s2(found) == []
         assert not found.contains([5 + 10 * hole[1]], [-85 + 10 * hole[0]])[0]
         assert found.contains([200.0], [33.0])[0]

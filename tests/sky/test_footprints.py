@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hven.model.sky import contours, distance, footprints, frames
+from hven.model.sky import compute_distance, contours, footprints, frames
 
 BASE = {"NAXIS": 2, "NAXIS1": 200, "NAXIS2": 120, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 30.0, "CRVAL2": -45.0, "CRPIX1": 90.0, "CRPIX2": 70.0, "CDELT1": -0.01, "CDELT2": 0.01}  # fmt: skip
 SIP = {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 3, "B_ORDER": 3, "A_2_0": 2e-4, "A_1_1": -1e-4, "A_0_3": 1e-6, "B_0_2": -2e-4, "B_2_1": 1e-6}  # fmt: skip
@@ -53,7 +53,7 @@ def truth(cards):
 
     def places(x, y):
         lon, lat = wcs.all_pix2world(x, y, 1)
-        return (lon, lat) if frame == "ICRS" else frames.turned(lon, lat, frame, "ICRS")
+        return (lon, lat) if frame == "ICRS" else frames.rotate_positions(lon, lat, frame, "ICRS")
 
     return places
 
@@ -62,17 +62,19 @@ def truth(cards):
 @pytest.mark.parametrize("name", IMAGES)
 def test_edges_follow_the_image(name):
     cards = BASE | IMAGES[name]
-    found = footprints.of_headers([cards])
-    assert list(found.faults()) == []
-    assert found.quality().tolist() == ["exact"]
+    found = footprints.build_regions_from_headers([cards])
+    assert list(found.iterate_faults()) == []
+    assert found.classify_quality().tolist() == ["exact"]
     region, places = found.regions, truth(cards)
-    assert region.faults() == [""]
+    assert region.find_faults() == [""]
     share = np.linspace(0, 1, 301)
     edge = np.concatenate([np.stack([0.5 + 200 * share, 0 * share + y], 1) for y in (0.5, 120.5)] + [np.stack([0 * share + x, 0.5 + 120 * share], 1) for x in (0.5, 200.5)])  # fmt: skip
     scale = abs(cards.get("CD1_1", cards["CDELT1"])) / (60 if name == "minutes of arc" else 1)
     gap = region.outlines
     lon, lat = places(*edge.T)
-    off = [gap.gap(*np.full((2, 1), [[one], [two]]))[0] for one, two in zip(lon, lat, strict=True)]
+    off = [
+        gap.compute_boundary_distances(*np.full((2, 1), [[one], [two]]))[0] for one, two in zip(lon, lat, strict=True)
+    ]
     assert max(off) < 0.15 * scale  # the error is measured at every fourth of a piece
     rng = np.random.default_rng(3)
     for inset, wanted in ((0.7, True), (-0.7, False)):
@@ -88,7 +90,7 @@ def test_edges_follow_the_image(name):
 @pytest.mark.filterwarnings("ignore")
 def test_polynomials_are_of_degrees_however_the_scale_is_said():
     steps = {name: value for name, value in TPV.items() if name[:2] != "CD"}
-    found = footprints.of_headers([BASE | TPV, BASE | steps, BASE | {**steps, "PC1_1": 1.0}]).regions
+    found = footprints.build_regions_from_headers([BASE | TPV, BASE | steps, BASE | {**steps, "PC1_1": 1.0}]).regions
     assert np.abs(found.lon.reshape(3, -1) - found.lon[: len(found.lon) // 3]).max() < 1e-12
 
 
@@ -96,27 +98,36 @@ def test_whole_bodies_belts_and_caps():
     planet = BASE | ctypes("CAR", "MALN", "MALT") | {"NAXIS1": 360, "NAXIS2": 180, "CDELT1": 1.0, "CDELT2": 1.0, "CRVAL1": 180.0, "CRVAL2": 0.0, "CRPIX1": 180.5, "CRPIX2": 90.5}  # fmt: skip
     belt = planet | {"NAXIS2": 60, "CRPIX2": 30.5}
     cap = planet | {"NAXIS2": 30, "CRPIX2": -59.5}
-    found = footprints.of_headers([planet, belt, cap, BASE | ctypes("AIT", "GLON", "GLAT") | {"NAXIS1": 480, "NAXIS2": 240, "CRPIX1": 240.5, "CRPIX2": 120.5, "CDELT1": -0.675, "CDELT2": 0.675, "CRVAL1": 0.0, "CRVAL2": 0.0}])  # fmt: skip
-    assert list(found.faults()) == []
-    assert found.regions.valid().all()
+    found = footprints.build_regions_from_headers([planet, belt, cap, BASE | ctypes("AIT", "GLON", "GLAT") | {"NAXIS1": 480, "NAXIS2": 240, "CRPIX1": 240.5, "CRPIX2": 120.5, "CDELT1": -0.675, "CDELT2": 0.675, "CRVAL1": 0.0, "CRVAL2": 0.0}])  # fmt: skip
+    assert list(found.iterate_faults()) == []
+    assert found.regions.is_valid().all()
     half = 2 * np.pi
-    assert found.regions.area() == pytest.approx([2 * half, half, half * 0.5 * (2 - np.sqrt(3)), 2 * half], rel=2e-3)
+    assert found.regions.compute_areas() == pytest.approx(
+        [2 * half, half, half * 0.5 * (2 - np.sqrt(3)), 2 * half], rel=2e-3
+    )
     assert found.regions.contains(np.full(4, 77.0), [0.0, 29.9, 61.0, 3.0]).tolist() == [True] * 4
     assert not found.regions.take([1, 2]).contains([77.0, 77.0], [30.2, 59.5]).any()
 
 
 def test_west_longitudes_graphic_latitudes_and_cubes():
     planet = BASE | ctypes("CAR", "MALN", "MALT") | {"CRVAL2": 0.0, "CRPIX2": -2000.0}
-    plain, west = (footprints.of_headers([planet], west=west).regions for west in (False, True))
-    assert plain.area() == pytest.approx(west.area())
-    assert (plain.boxes()[0] + west.boxes()[1]) % 360 == pytest.approx(0, abs=1e-9)
-    assert west.faults() == [""]
+    plain, west = (
+        footprints.build_regions_from_headers([planet], west_positive=west).regions for west in (False, True)
+    )
+    assert plain.compute_areas() == pytest.approx(west.compute_areas())
+    assert (plain.compute_bounding_boxes()[0] + west.compute_bounding_boxes()[1]) % 360 == pytest.approx(0, abs=1e-9)
+    assert west.find_faults() == [""]
     mars = planet | {"WCSNAME": "Planetographic", "A_RADIUS": 3396190.0, "C_RADIUS": 3376200.0}
-    low = plain.boxes()[2] - footprints.of_headers([mars]).regions.boxes()[2]
+    low = (
+        plain.compute_bounding_boxes()[2]
+        - footprints.build_regions_from_headers([mars]).regions.compute_bounding_boxes()[2]
+    )
     assert low == pytest.approx(np.degrees(0.5 * (1 - (3376.2 / 3396.19) ** 2)) * np.sin(np.radians(40.0)), rel=0.01)
     cube = {key.replace("1", "2") if key[-1] == "1" else key.replace("2", "3") if key[-1] == "2" else key: value for key, value in BASE.items()}  # fmt: skip
     cube |= {"NAXIS": 3, "NAXIS1": 5, "CTYPE1": "WAVE", "CRVAL1": 5e-7, "CRPIX1": 1.0, "CDELT1": 0.0, "CUNIT1": "m"}
-    assert footprints.of_headers([cube]).regions == footprints.of_headers([BASE]).regions
+    assert (
+        footprints.build_regions_from_headers([cube]).regions == footprints.build_regions_from_headers([BASE]).regions
+    )
 
 
 BAD = {
@@ -131,10 +142,12 @@ BAD = {
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", BAD)
 def test_bad_headers_are_named(name):
-    found = footprints.of_headers([BASE, *(BASE | cards for cards in BAD[name]), BASE])
-    assert [fault.name for fault in found.faults()] == [name] * len(BAD[name])
+    found = footprints.build_regions_from_headers([BASE, *(BASE | cards for cards in BAD[name]), BASE])
+    assert [fault.name for fault in found.iterate_faults()] == [name] * len(BAD[name])
     assert np.diff(found.regions.rows).tolist() == [1, *[0] * len(BAD[name]), 1]
-    assert footprints.of_headers([]).regions == footprints.of_headers([BASE]).regions.take([])
+    assert footprints.build_regions_from_headers([]).regions == footprints.build_regions_from_headers(
+        [BASE]
+    ).regions.take([])
 
 
 WORDS = (None, "", 0, -1, 1, 1e300, -1e300, float("nan"), float("inf"), "x", "TAN", True, 1e-300, 90, -90, 360, 10**10, 2**62, -(2**62), "arcsec", "furlong", 1e-8, 3.7)  # fmt: skip
@@ -151,8 +164,8 @@ def test_changed_headers_are_regions_that_are_valid_or_faults():
         for _ in range(rng.integers(1, 3)):
             header[names[rng.integers(len(names))]] = WORDS[rng.integers(len(WORDS))]
         headers.append(header)
-    found = footprints.of_headers(headers)
-    assert not any(found.regions.faults())
+    found = footprints.build_regions_from_headers(headers)
+    assert not any(found.regions.find_faults())
     assert ((np.diff(found.regions.rows) > 0) == (found.fault == 0)).all()
 
 
@@ -165,7 +178,7 @@ def test_images_of_the_sun_as_sunpy():
     from astropy.utils.iers import conf
     from sunpy.coordinates import HeliographicStonyhurst, Helioprojective
 
-    found = footprints.of_headers([AIA], stonyhurst=True).regions
+    found = footprints.build_regions_from_headers([AIA], stonyhurst=True).regions
     wcs = WCS(fits.Header({key: AIA[key] for key in AIA if key[:2] in {"CT", "CU", "CR", "CD"} and "OBS" not in key}))
     pixels = np.concatenate([np.linspace(a, b, 50)[:-1] for a, b in zip([(0.5, 0.5), (200.5, 0.5), (200.5, 120.5), (0.5, 120.5)], [(200.5, 0.5), (200.5, 120.5), (0.5, 120.5), (0.5, 0.5)], strict=True)])  # fmt: skip
     x, y = wcs.wcs_pix2world(pixels, 1).T
@@ -174,11 +187,14 @@ def test_images_of_the_sun_as_sunpy():
         seen = SkyCoord(x * u.deg, y * u.deg, frame=Helioprojective(observer=there, obstime="2011-02-15", rsun=696000 * u.km))  # fmt: skip
         place = seen.transform_to(HeliographicStonyhurst(obstime="2011-02-15"))
     lon, lat = place.lon.deg, place.lat.deg
-    gaps = [found.outlines.gap(np.array([a]), np.array([b]))[0] for a, b in zip(lon, lat, strict=True)]
+    gaps = [
+        found.outlines.compute_boundary_distances(np.array([a]), np.array([b]))[0]
+        for a, b in zip(lon, lat, strict=True)
+    ]
     assert max(gaps) < np.degrees(0.3 * 3.0 / 960.0)  # less than a third of a pixel at the centre of the disc
-    corner = distance(lon[0], lat[0], found.lon, found.lat)
+    corner = compute_distance(lon[0], lat[0], found.lon, found.lat)
     assert corner.min() < 1e-4
-    turned = footprints.of_headers([AIA]).regions
+    turned = footprints.build_regions_from_headers([AIA]).regions
     assert np.abs((turned.lon - found.lon - (22.814522 - 0.5) + 180) % 360 - 180).max() < 1e-9
 
 
@@ -186,12 +202,14 @@ def test_who_looks_at_the_sun_is_asked_of_the_header_and_else_of_the_date():
     plain = {key: value for key, value in AIA.items() if "OBS" not in key or key == "DATE-OBS"} | {"CROTA2": 0.0}
     whole = plain | {"CRVAL1": 0.0, "CRVAL2": 0.0, "CDELT1": 15.0, "CDELT2": 25.0, "CRPIX1": 100.5, "CRPIX2": 60.5}
     old = whole | {"CTYPE1": "solar-x", "CTYPE2": "SOLARY", "CUNIT1": None, "CUNIT2": None}
-    found = footprints.of_headers([whole, old])
-    assert found.quality().tolist() == ["clipped_at_limb"] * 2
-    lon, lat = found.regions.centroid()
-    assert distance(lon, lat, 22.81, -6.82).max() < 0.1  # the Earth, and SDO near it
+    found = footprints.build_regions_from_headers([whole, old])
+    assert found.classify_quality().tolist() == ["clipped_at_limb"] * 2
+    lon, lat = found.regions.compute_centroids()
+    assert compute_distance(lon, lat, 22.81, -6.82).max() < 0.1  # the Earth, and SDO near it
     bad = [{"DATE-OBS": None}, {"DATE-OBS": "soon"}, {"RSUN_OBS": -3.0}, {"CRLT_OBS": 95.0}, {"CRVAL1": 4000.0}]
-    names = [fault.name for fault in footprints.of_headers([whole | cards for cards in bad]).faults()]
+    names = [
+        fault.name for fault in footprints.build_regions_from_headers([whole | cards for cards in bad]).iterate_faults()
+    ]
     assert names == ["no_observer", "no_observer", "no_radius", "latitude", "off_disc"]
 
 
@@ -213,10 +231,10 @@ def test_discs_of_headers_lie_where_their_wcs_says(name, unit):
     by = 3600.0 if unit == "deg" else 1.0
     steps = {key: value / (1.0 if key.startswith(("PC", "CROTA")) else by) for key, value in STEPS[name].items()}
     cards = {"CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CUNIT1": unit, "CUNIT2": unit, "CRPIX1": 210.5, "CRPIX2": 190.0, "CRVAL1": 40.0 / by, "CRVAL2": -60.0 / by, **steps, "RSUN_OBS": 960.0, "CRLN_OBS": 120.0, "HGLT_OBS": 5.0}  # fmt: skip
-    disc = contours.disc(cards)
+    disc = contours.build_disc_image(cards)
     assert (disc.radius[0], disc.lon[0], disc.lat[0]) == (960.0, 120.0, 5.0)
     pixel = np.random.default_rng(1).uniform(0, 400, (50, 2))
-    u, v = disc.flat(np.zeros(50, np.int64), *pixel.T)
+    u, v = disc.to_plane(np.zeros(50, np.int64), *pixel.T)
     lon, lat = np.radians(WCS(fits.Header(cards)).wcs_pix2world(pixel, 0)).T
     there = np.stack([np.tan(lon), np.tan(lat) / np.cos(lon)]) * 180 / np.pi * 3600
     assert np.abs(np.stack([u, v]) * 960.0 - there).max() < 0.05
@@ -224,19 +242,19 @@ def test_discs_of_headers_lie_where_their_wcs_says(name, unit):
 
 def test_the_observer_of_a_disc():
     cards = {"CRPIX1": 1.0, "CRPIX2": 1.0, "CDELT1": 2.0, "CDELT2": 2.0, "DATE-OBS": "2010-01-01T00:00:00"}
-    earth = contours.sun.earth(np.datetime64("2010-01-01T00:00:00"))
-    seen = contours.disc({**cards, "DSUN_OBS": 1.45e11, "HGLN_OBS": 30.0, "HGLT_OBS": 6.0, "RSUN": 980.0})
-    assert seen.radius[0] == pytest.approx(contours.sun.apparent_radius(1.45e8), rel=1e-3)
+    earth = contours.sun.compute_solar_ephemeris(np.datetime64("2010-01-01T00:00:00"))
+    seen = contours.build_disc_image({**cards, "DSUN_OBS": 1.45e11, "HGLN_OBS": 30.0, "HGLT_OBS": 6.0, "RSUN": 980.0})
+    assert seen.radius[0] == pytest.approx(contours.sun.compute_apparent_radius(1.45e8), rel=1e-3)
     assert (seen.lon[0], seen.lat[0]) == pytest.approx((30.0 + float(earth.l0), 6.0))
-    assert contours.disc({**cards, "HGLN_OBS": 30.0}, stonyhurst=True).lon[0] == 30.0
-    assert contours.disc({**cards, "R_SUN": 480}).radius[0] == 960.0
-    assert np.isnan(contours.disc(cards).radius[0]), "a disc's radius is its observation's own"
+    assert contours.build_disc_image({**cards, "HGLN_OBS": 30.0}, stonyhurst=True).lon[0] == 30.0
+    assert contours.build_disc_image({**cards, "R_SUN": 480}).radius[0] == 960.0
+    assert np.isnan(contours.build_disc_image(cards).radius[0]), "a disc's radius is its observation's own"
 
 
 def test_gls_is_sanson_flamsteed_about_the_reference():
     """AIPS's GLS: the latitude is that of the line, and a degree of longitude shrinks with its cosine (Calabretta & Greisen 2002, section 6.1.4)."""
     cards = BASE | ctypes("GLS") | {"CDELT1": -0.1, "CDELT2": 0.1, "CRVAL1": 120.0, "CRVAL2": 30.0}
-    region = footprints.of_headers([cards]).regions
+    region = footprints.build_regions_from_headers([cards]).regions
     lon, lat = np.asarray(region.lon), np.asarray(region.lat)
     x, y = (np.array([0.5, 200.5]) - cards["CRPIX1"]) * -0.1, (np.array([0.5, 120.5]) - cards["CRPIX2"]) * 0.1
     assert (lat.min(), lat.max()) == (pytest.approx(30 + y[0], abs=1e-6), pytest.approx(30 + y[1], abs=1e-6))

@@ -18,7 +18,7 @@ SQUARE = [(0, 0), (10, 0), (10, 10), (0, 10)]
 HOLE = [(4, 4), (4, 6), (6, 6), (6, 4)]
 CAP = [(0, 60), (90, 60), (180, 60), (270, 60)]
 BELT = [[(0, -10), (120, -10), (240, -10)], [(240, 10), (120, 10), (0, 10)]]
-ROWS = Regions.of(
+ROWS = Regions.from_lists(
     [
         [[SQUARE, HOLE]], [], [[CAP]], [[SQUARE], [CAP]], [BELT], [[]], [[CAP[::-1]]], [[SQUARE[::-1]]],
         [[[(170, -5), (190, -5), (190, 5), (170, 5)]]], [[[(350, 80), (200, 90), (30, 80)]]], [[[(0, 80), (180, 80), (270, 80)]]],
@@ -51,13 +51,15 @@ def test_regions_become_features_and_come_back():
     lawful(text)
     found = geojson.from_geojson(text)
     assert not any(found.faults)
-    assert not found.turned.any()
+    assert not found.is_reversed.any()
     assert found.crs is None
     assert found.ids[3] == "r3"
     assert found.properties[3] == {"n": 3}
-    assert found.regions.area() == pytest.approx(ROWS.area(), rel=1e-9)
-    assert not any(found.regions.faults())
-    assert np.array(found.regions.boxes()) == pytest.approx(np.array(ROWS.boxes()), abs=1e-3, nan_ok=True)
+    assert found.regions.compute_areas() == pytest.approx(ROWS.compute_areas(), rel=1e-9)
+    assert not any(found.regions.find_faults())
+    assert np.array(found.regions.compute_bounding_boxes()) == pytest.approx(
+        np.array(ROWS.compute_bounding_boxes()), abs=1e-3, nan_ok=True
+    )
 
 
 def test_a_body_says_its_frame():
@@ -73,7 +75,7 @@ def test_any_region_comes_back(region: Regions):
     lawful(text)
     found = geojson.from_geojson(text)
     assert found.faults == [""]
-    assert found.regions.area() == pytest.approx(region.area(), rel=1e-4, abs=1e-7)
+    assert found.regions.compute_areas() == pytest.approx(region.compute_areas(), rel=1e-4, abs=1e-7)
     assert apart(region, found.regions) == 0
 
 
@@ -96,14 +98,14 @@ def polygon(*rings: list[tuple[float, float]]) -> dict:
 def test_longitudes_as_people_write_them(geometry, box):
     found = geojson.from_geojson(geometry)
     assert found.faults == [""]
-    lon1, lon2, _, _ = found.regions.boxes()
+    lon1, lon2, _, _ = found.regions.compute_bounding_boxes()
     assert (lon1[0], lon2[0]) == pytest.approx(box)
 
 
 def test_the_other_hand_is_turned_and_told():
     found = geojson.from_geojson({"type": "Feature", "geometry": polygon(SQUARE[::-1])})
-    assert found.turned.tolist() == [True]
-    assert found.regions.area() == pytest.approx(Regions.of([[[SQUARE]]]).area(), rel=1e-2)
+    assert found.is_reversed.tolist() == [True]
+    assert found.regions.compute_areas() == pytest.approx(Regions.from_lists([[[SQUARE]]]).compute_areas(), rel=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_what_is_no_region_is_said_by_row(geometry, fault):
     )
     assert found.faults[0] == ""
     assert found.faults[1].startswith(fault)
-    assert (found.regions.area() > 0).tolist() == [True, False]
+    assert (found.regions.compute_areas() > 0).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -171,8 +173,11 @@ def test_the_frame_that_is_written_has_longitudes_to_the_east():
         document = {"type": "Polygon", "coordinates": [[*ring, ring[0]]], "crs": f"urn:ogc:def:crs:IAU:2015:{body}01"}
         found = geojson.from_geojson(document)
         assert (found.faults, found.crs) == ([""], f"urn:ogc:def:crs:IAU:2015:{body}00")
-        assert np.ravel(found.regions.boxes()) == pytest.approx([170, 190, -60, 50], abs=1e-3), (graphic.name, west)
-        assert found.regions.area()[0] == pytest.approx(
+        assert np.ravel(found.regions.compute_bounding_boxes()) == pytest.approx([170, 190, -60, 50], abs=1e-3), (
+            graphic.name,
+            west,
+        )
+        assert found.regions.compute_areas()[0] == pytest.approx(
             np.radians(20) * (np.sin(np.radians(50)) + np.sin(np.radians(60))), rel=1e-3
         )
         text = geojson.to_geojson(found.regions, crs=found.crs)
@@ -191,15 +196,16 @@ def test_west_longitudes_are_read_by_their_frame(crs):
     ring = [[30, -10], [40, -10], [40, 10], [30, 10], [30, -10]]
     found = geojson.from_geojson({"type": "Polygon", "coordinates": [ring], "crs": named})
     assert found.crs == crs[:-2] + "00"
-    assert np.ravel(found.regions.boxes())[:2] == pytest.approx([320, 330])
-    assert not found.turned.any()
-    plain = geojson.from_geojson({"type": "Polygon", "coordinates": [ring]}, west=True)
-    assert np.ravel(plain.regions.boxes())[:2] == pytest.approx([320, 330])
+    assert np.ravel(found.regions.compute_bounding_boxes())[:2] == pytest.approx([320, 330])
+    assert not found.is_reversed.any()
+    plain = geojson.from_geojson({"type": "Polygon", "coordinates": [ring]}, west_positive=True)
+    assert np.ravel(plain.regions.compute_bounding_boxes())[:2] == pytest.approx([320, 330])
     over = [[[-10, 0], [10, 0], [10, 5], [-10, 5], [-10, 0]], [[-5, 1], [-5, 2], [5, 2], [5, 1], [-5, 1]]]
     west, east = (
-        geojson.from_geojson({"type": "Polygon", "coordinates": over}, west=west).regions for west in (True, False)
+        geojson.from_geojson({"type": "Polygon", "coordinates": over}, west_positive=west).regions
+        for west in (True, False)
     )
-    assert west.area() == pytest.approx(east.area())
+    assert west.compute_areas() == pytest.approx(east.compute_areas())
     assert west.contains([7.0], [1.5]).tolist() == [True]
     assert west.contains([0.0], [1.5]).tolist() == [False]
 
@@ -207,9 +213,9 @@ def test_west_longitudes_are_read_by_their_frame(crs):
 def test_a_vertex_a_rounding_from_180_cuts_the_map_all_the_same():
     """Halves of edges come to lie at 179.99999999999997: the cap was left out, without a word."""
     lon = [0.0, 60.0, 120.0, 178.18181818181816, 181.81818181818178, 240.0, 300.0]
-    cap = Regions.of([[[[(one, 21.869985838848894) for one in lon]]]])
+    cap = Regions.from_lists([[[[(one, 21.869985838848894) for one in lon]]]])
     back = geojson.from_geojson(geojson.to_geojson(cap))
-    assert back.regions.area() == pytest.approx(cap.area(), rel=1e-6)
+    assert back.regions.compute_areas() == pytest.approx(cap.compute_areas(), rel=1e-6)
 
 
 def test_edges_have_as_many_corners_as_keep_place_and_area():
@@ -221,9 +227,9 @@ def test_edges_have_as_many_corners_as_keep_place_and_area():
         found = geojson.from_geojson({"type": "Polygon", "coordinates": [ring]}).regions
         fine = geojson.from_geojson({"type": "Polygon", "coordinates": [ring]}, 1e-9).regions
         assert len(found.lon) <= corners
-        assert found.area() == pytest.approx(fine.area(), rel=3e-4)
+        assert found.compute_areas() == pytest.approx(fine.compute_areas(), rel=3e-4)
         points = fine.lon[::20], fine.lat[::20]
-        gap = found.outlines.take(np.zeros(len(points[0]), np.int64)).gap(*points)
+        gap = found.outlines.take(np.zeros(len(points[0]), np.int64)).compute_boundary_distances(*points)
         assert gap.max() < 1e-4
         back = geojson.to_geojson(found)
-        assert geojson.from_geojson(back).regions.area() == pytest.approx(found.area(), rel=3e-4)
+        assert geojson.from_geojson(back).regions.compute_areas() == pytest.approx(found.compute_areas(), rel=3e-4)

@@ -14,11 +14,11 @@ import shapely
 import spherely
 
 from hven import query
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model.sky import Regions, contours
 from hven.model.sky import _geojson as geojson
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from shared import shared
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -37,10 +37,10 @@ def sites():
 
 
 def test_sites_of_mars(sites):
-    found = contours.of_geometries([json.dumps(one["geometry"]) for one in sites])
-    assert list(found.faults()) == []
+    found = contours.build_regions_from_geojson([json.dumps(one["geometry"]) for one in sites])
+    assert list(found.iterate_faults()) == []
     regions = found.regions
-    assert regions.valid().all()
+    assert regions.is_valid().all()
     for part in range(len(regions.parts) - 1):
         bounds = regions.rings[regions.parts[part] : regions.parts[part + 1] + 1]
         shell, *holes = (np.stack([regions.lon[a:b], regions.lat[a:b]], axis=1).tolist() for a, b in pairwise(bounds))
@@ -49,9 +49,9 @@ def test_sites_of_mars(sites):
     simple = shapely.is_valid(shapes)
     sphere, fine = pyproj.Geod(a=1.0, b=1.0), shapely.segmentize(shapely.orient_polygons(shapes), 0.02)
     area = np.array([sphere.geometry_area_perimeter(one)[0] for one in fine])
-    off = np.abs(regions.area() / area - 1)[simple]
+    off = np.abs(regions.compute_areas() / area - 1)[simple]
     assert found.mended.tolist() == (~simple).tolist()
-    words, counts = np.unique(found.quality(), return_counts=True)
+    words, counts = np.unique(found.classify_quality(), return_counts=True)
     print(f"{len(sites)} sites, {(~simple).sum()} cross themselves: {dict(zip(words.tolist(), counts.tolist(), strict=True))}; area within {off.max():.1e} of PROJ's")  # fmt: skip
     assert off.max() < 3e-4
     # the catalogue's own number: square degrees of the map, six digits; what crosses itself touches itself alone
@@ -59,7 +59,7 @@ def test_sites_of_mars(sites):
     flat = shapely.area(shapely.make_valid(shapes, method="structure"))
     assert np.abs(flat - said).max() < 1e-6
     lat = np.array([shapely.centroid(one).y for one in shapes])
-    there = np.degrees(np.degrees(regions.area())) / np.cos(np.radians(lat))
+    there = np.degrees(np.degrees(regions.compute_areas())) / np.cos(np.radians(lat))
     assert np.abs(there / np.maximum(said, 1e-3) - 1)[said > 1e-3].max() < 0.05
 
 
@@ -95,10 +95,10 @@ GEOMETRIES = {
 
 def test_geometries_through_an_ingest(tmp_path):
     rows = [{"id": name, "geometry": geometry} for name, geometry in GEOMETRIES.items()]
-    with site_with(tmp_path, SITES, {"sites.json": json.dumps(rows)}) as site:
-        report = ingest(site, "sites").text()
-        with query.run("SELECT * FROM sites.epn_core", OWNER, site=site) as result:
-            found = {row["granule_uid"]: row for row in result.table().to_pylist()}
+    with open_site_with_descriptor(tmp_path, SITES, {"sites.json": json.dumps(rows)}) as site:
+        report = ingest_collection(site, "sites").format_text()
+        with query.run_query("SELECT * FROM sites.epn_core", OWNER_PRINCIPAL, site=site) as result:
+            found = {row["granule_uid"]: row for row in result.read_table().to_pylist()}
     words = {name: row["region_quality"] for name, row in found.items()}
     assert {name: word for name, word in words.items() if word} == {
         "plain": "exact", "hole": "multi_part", "over": "exact", "two": "multi_part", "eight": "mended",
@@ -113,26 +113,31 @@ def test_geometries_through_an_ingest(tmp_path):
 
 def test_mended_geometries_are_told_of_without_a_column_for_it(tmp_path):
     rows = [{"id": name, "geometry": GEOMETRIES[name]} for name in ("plain", "eight")]
-    with site_with(tmp_path, SITES.replace("    optional: [region]\n", ""), {"sites.json": json.dumps(rows)}) as site:
-        table = ingest(site, "sites").tables["sites.epn_core"]
+    with open_site_with_descriptor(
+        tmp_path, SITES.replace("    optional: [region]\n", ""), {"sites.json": json.dumps(rows)}
+    ) as site:
+        table = ingest_collection(site, "sites").tables["sites.epn_core"]
     assert [(one.count, one.offenders[0].row) for rule, one in table.findings.items() if "mended" in rule] == [(1, 2)]
 
 
 def test_the_outline_of_a_belt_holds_it():
-    belt = Regions.ranges(0, 360, -80, -70)
-    shown = belt.largest()
+    belt = Regions.from_ranges(0, 360, -80, -70)
+    shown = belt.take_largest_outlines()
     assert shown.ring_counts.tolist() == [1]
     assert shown.contains([5.0], [-75.0])[0]
-    assert shown.area()[0] == pytest.approx(2 * np.pi * (1 - np.sin(np.radians(70))), rel=1e-3)
+    assert shown.compute_areas()[0] == pytest.approx(2 * np.pi * (1 - np.sin(np.radians(70))), rel=1e-3)
 
 
 def test_west_longitudes_are_turned_and_rings_too():
     text = json.dumps(GEOMETRIES["hole"])
-    east, west = contours.of_geometries([text]).regions, contours.of_geometries([text], west=True).regions
-    assert west.area() == pytest.approx(east.area(), rel=1e-12)
-    assert west.faults() == [""]
+    east, west = (
+        contours.build_regions_from_geojson([text]).regions,
+        contours.build_regions_from_geojson([text], west_positive=True).regions,
+    )
+    assert west.compute_areas() == pytest.approx(east.compute_areas(), rel=1e-12)
+    assert west.find_faults() == [""]
     assert west.contains([360 - 12.0], [5.0])[0]
-    assert [edge[0] for edge in west.boxes()[:2]] == pytest.approx([340, 350])
+    assert [edge[0] for edge in west.compute_bounding_boxes()[:2]] == pytest.approx([340, 350])
 
 
 def test_times_and_frequencies_are_no_places():
@@ -143,7 +148,7 @@ def test_times_and_frequencies_are_no_places():
     rings = [np.column_stack([one["x"] + one["x"][:1], one["y"] + one["y"][:1]]) for one in drawn]
     thin = [one["id"] for one, ring in zip(drawn, rings, strict=True) if len(np.unique(ring, axis=0)) < 3]
     drawn_shapes = [shapely.Polygon(ring) for ring in rings if len(ring) > 3]
-    shapes = [one if shapely.is_valid(one) else geojson._mended(one) for one in drawn_shapes]
+    shapes = [one if shapely.is_valid(one) else geojson._make_valid(one) for one in drawn_shapes]
     assert shapely.is_valid(shapes).all()
     assert (shapely.area(shapes) > 0).sum() >= len(drawn) - len(thin) - 5
     simple = [shapely.Polygon(ring) for ring in rings if len(ring) > 3]

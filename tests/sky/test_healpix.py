@@ -22,38 +22,40 @@ LON, LAT = (
     ("order", "lon", "lat", "cell"), [(0, 1, 1, 4), (17, 1, 1, 81609757711), (17, 359, -1, 73009064944)]
 )
 def test_ivo_healpix_index_examples(order, lon, lat, cell):
-    assert healpix.index(order, lon, lat).tolist() == [cell]
+    assert healpix.compute_cell_indexes(order, lon, lat).tolist() == [cell]
 
 
 @given(st.integers(0, 29), st.lists(st.tuples(LON, LAT), min_size=1, max_size=20))
 def test_index_is_that_of_the_public_interface(order, points):
     lon, lat = np.array(points).T
     theirs = cdshealpix.lonlat_to_healpix(Longitude(lon * u.deg), Latitude(lat * u.deg), order)
-    assert healpix.index(order, lon, lat).tolist() == theirs.astype(np.int64).tolist()
-    back = healpix.center(order, healpix.index(order, lon, lat))
-    assert healpix.index(order, *back).tolist() == theirs.tolist()
+    assert healpix.compute_cell_indexes(order, lon, lat).tolist() == theirs.astype(np.int64).tolist()
+    back = healpix.compute_cell_centers(order, healpix.compute_cell_indexes(order, lon, lat))
+    assert healpix.compute_cell_indexes(order, *back).tolist() == theirs.tolist()
 
 
 def test_what_is_no_position_has_no_cell():
-    assert healpix.index(5, [np.nan, 0, np.inf, 0, 10], [0, np.nan, 0, 90.001, 0]).tolist()[:4] == [-1] * 4
-    assert healpix.index(5, [-350.0], [1.0]) == healpix.index(5, [10.0], [1.0])
-    lon, lat = healpix.center(2, [0, -1, 12 * 16])
+    assert (
+        healpix.compute_cell_indexes(5, [np.nan, 0, np.inf, 0, 10], [0, np.nan, 0, 90.001, 0]).tolist()[:4] == [-1] * 4
+    )
+    assert healpix.compute_cell_indexes(5, [-350.0], [1.0]) == healpix.compute_cell_indexes(5, [10.0], [1.0])
+    lon, lat = healpix.compute_cell_centers(2, [0, -1, 12 * 16])
     assert np.isfinite(lon[0])
     assert np.isnan(lon[1:]).all()
     assert np.isnan(lat[1:]).all()
     with pytest.raises(ValueError, match="order 30"):
-        healpix.index(30, [0.0], [0.0])
+        healpix.compute_cell_indexes(30, [0.0], [0.0])
 
 
 def _sane(ranges):
     assert ranges.dtype == np.int64
     assert (ranges[:, 0] < ranges[:, 1]).all()
     assert (ranges[1:, 0] > ranges[:-1, 1]).all()
-    assert not len(ranges) or (ranges[0, 0] >= 0 and ranges[-1, 1] <= healpix.CELLS)
+    assert not len(ranges) or (ranges[0, 0] >= 0 and ranges[-1, 1] <= healpix.MAX_ORDER_CELL_COUNT)
 
 
 def _share(ranges):
-    return (ranges[:, 1] - ranges[:, 0]).sum() / healpix.CELLS * sphere.SKY
+    return (ranges[:, 1] - ranges[:, 0]).sum() / healpix.MAX_ORDER_CELL_COUNT * sphere.SKY_AREA_SQUARE_DEGREES
 
 
 @settings(max_examples=200 * MORE)
@@ -65,12 +67,12 @@ def _share(ranges):
 )
 def test_a_cone_cover_holds_the_cone(lon, lat, radius, inside):
     towards, part = np.array(inside).T
-    lons, lats = sphere.offset(lon, lat, towards, radius * np.sqrt(part))
-    ranges = healpix.cone_ranges(lon, lat, radius)
+    lons, lats = sphere.offset_position(lon, lat, towards, radius * np.sqrt(part))
+    ranges = healpix.cover_cone(lon, lat, radius)
     _sane(ranges)
-    assert healpix.within(ranges, healpix.index(29, lons, lats)).all()
-    which, many = healpix.cones_ranges([lon], [lat], radius)
-    assert healpix.within(healpix.merge(many), healpix.index(29, lons, lats)).all()
+    assert healpix.is_in_ranges(ranges, healpix.compute_cell_indexes(29, lons, lats)).all()
+    which, many = healpix.cover_cones([lon], [lat], radius)
+    assert healpix.is_in_ranges(healpix.merge_ranges(many), healpix.compute_cell_indexes(29, lons, lats)).all()
     assert (which == 0).all()
 
 
@@ -78,16 +80,16 @@ def test_a_cone_cover_holds_the_cone(lon, lat, radius, inside):
 def test_a_cone_cover_is_not_much_larger_than_the_cone(radius):
     rng = np.random.default_rng(5)
     for lon, lat in zip(rng.uniform(0, 360, 50), rng.uniform(-90, 90, 50), strict=True):
-        ranges = healpix.cone_ranges(lon, lat, radius)
-        assert _share(ranges) < 3.5 * Circle(lon, lat, radius).area()
+        ranges = healpix.cover_cone(lon, lat, radius)
+        assert _share(ranges) < 3.5 * Circle(lon, lat, radius).compute_area()
         assert len(ranges) < 60
 
 
 def test_cones_that_are_none_cover_nothing():
     for bad in ((0, 0, -1), (0, 0, float("nan")), (float("nan"), 0, 1), (0, 91, 1)):
-        assert len(healpix.cone_ranges(*bad)) == 0
-        assert len(healpix.cones_ranges([bad[0]], [bad[1]], bad[2])[0]) == 0
-    assert healpix.cone_ranges(0, 0, 180).tolist() == [[0, healpix.CELLS]]
+        assert len(healpix.cover_cone(*bad)) == 0
+        assert len(healpix.cover_cones([bad[0]], [bad[1]], bad[2])[0]) == 0
+    assert healpix.cover_cone(0, 0, 180).tolist() == [[0, healpix.MAX_ORDER_CELL_COUNT]]
 
 
 @settings(max_examples=60 * MORE)
@@ -95,15 +97,15 @@ def test_cones_that_are_none_cover_nothing():
 def test_many_cones_are_as_good_as_each(centres, power):
     radius = 10.0**power
     lon, lat = np.array(centres).T
-    which, ranges = healpix.cones_ranges(lon, lat, radius)
+    which, ranges = healpix.cover_cones(lon, lat, radius)
     assert (np.diff(which) >= 0).all()
     rng = np.random.default_rng(3)
     for row in range(len(lon)):
         mine = ranges[which == row]
         _sane(mine)
         towards, part = rng.uniform(0, 360, 30), rng.uniform(0, 1, 30)
-        there = sphere.offset(lon[row], lat[row], towards, radius * np.sqrt(part))
-        assert healpix.within(mine, healpix.index(29, *there)).all()
+        there = sphere.offset_position(lon[row], lat[row], towards, radius * np.sqrt(part))
+        assert healpix.is_in_ranges(mine, healpix.compute_cell_indexes(29, *there)).all()
         if radius < 38:
             assert len(mine) <= 9
 
@@ -118,11 +120,13 @@ def test_cells_of_many_cones_hold_them(count):
     towards, part = rng.uniform(0, 360, (count, 40)), np.sqrt(rng.uniform(0, 1, (count, 40)))
     part[:, 0] = 1.0
     several = np.zeros(count, int)
-    for order, which, cells in healpix.cones_cells(lon, lat, radius):
+    for order, which, cells in healpix.iterate_cone_cells(lon, lat, radius):
         assert (np.diff(which) >= 0).all()
         several += np.bincount(which, minlength=count)
         for row in np.unique(which)[:200]:
-            there = healpix.index(order, *sphere.offset(lon[row], lat[row], towards[row], radius[row] * part[row]))
+            there = healpix.compute_cell_indexes(
+                order, *sphere.offset_position(lon[row], lat[row], towards[row], radius[row] * part[row])
+            )
             mine = cells[which == row]
             assert len(set(mine.tolist())) == len(mine)
             held[row] = np.isin(there, mine)
@@ -134,7 +138,7 @@ def test_cells_of_many_cones_hold_them(count):
 
 def test_cones_that_are_none_have_no_cells():
     bad = ([0.0, 0.0, np.nan, 0.0, 10.0], [0.0, 0.0, 0.0, 91.0, 20.0], [-1.0, np.nan, 1.0, 1.0, 5.0])
-    assert [set(which.tolist()) for _, which, _ in healpix.cones_cells(*bad)] == [{4}]
+    assert [set(which.tolist()) for _, which, _ in healpix.iterate_cone_cells(*bad)] == [{4}]
 
 
 def test_neighbouring_cells_reach_as_far_as_promised():
@@ -143,18 +147,18 @@ def test_neighbouring_cells_reach_as_far_as_promised():
     for order in (0, 1, 2, 3, 5, 8, 13, 20):
         cells = np.arange(12 << 2 * order) if order < 5 else rng.integers(0, 12 << 2 * order, 3000)
         lon, lat = cdshealpix.vertices(cells, order, 8)
-        mid = healpix.center(order, cells)
-        corner = sphere.distance(lon.deg, lat.deg, mid[0][:, None], mid[1][:, None]).max()
-        assert np.radians(corner) * 2**order < healpix._REACH
+        mid = healpix.compute_cell_centers(order, cells)
+        corner = sphere.compute_distance(lon.deg, lat.deg, mid[0][:, None], mid[1][:, None]).max()
+        assert np.radians(corner) * 2**order < healpix._MAX_CELL_RADIUS_RADIANS
         towards = rng.uniform(0, 360, 20)
         near = cdshealpix.neighbours(cells[:300], order)
         for row in range(min(len(cells), 300)):
             on_rim = np.array([lon.deg[row], lat.deg[row]]).T
             at = on_rim[rng.integers(0, len(on_rim))]
-            reach = np.degrees(healpix._WIDTH / 2**order) * 0.999
-            there = healpix.index(order, *sphere.offset(*at, towards, reach))
+            reach = np.degrees(healpix._MIN_CELL_WIDTH_RADIANS / 2**order) * 0.999
+            there = healpix.compute_cell_indexes(order, *sphere.offset_position(*at, towards, reach))
             # a point of the rim belongs to this cell or to one beside it: whichever it is, its neighbours hold the disc
-            own = healpix.index(order, *at)[0]
+            own = healpix.compute_cell_indexes(order, *at)[0]
             allowed = (
                 set(near[row].tolist()) if own == cells[row] else set(cdshealpix.neighbours([own], order)[0].tolist())
             )
@@ -172,7 +176,7 @@ def test_a_range_cover_holds_the_range(lon1, lon2, lat1, lat2, order):
     ranges = shape.cover(order)
     _sane(ranges)
     assert shape.contains(lon, lat).all()
-    assert healpix.within(ranges, healpix.index(29, lon, lat)).all()
+    assert healpix.is_in_ranges(ranges, healpix.compute_cell_indexes(29, lon, lat)).all()
 
 
 @settings(max_examples=100 * MORE)
@@ -187,45 +191,53 @@ def test_a_polygon_cover_holds_the_polygon(lon, lat, spokes, power, order):
     spokes = sorted(spokes)
     assume(all((b[0] - a[0]) % 360 < 170 for a, b in zip(spokes, [*spokes[1:], spokes[0]], strict=True)))
     towards, part = np.array(spokes).T
-    lons, lats = sphere.offset(lon, lat, towards, part * 10.0**power)
+    lons, lats = sphere.offset_position(lon, lat, towards, part * 10.0**power)
     shape = Polygon(tuple(lons.tolist()), tuple(lats.tolist()))
     rng = np.random.default_rng(4)
-    there = sphere.offset(lon, lat, rng.uniform(0, 360, 200), 10.0**power * rng.uniform(0, 1, 200))
+    there = sphere.offset_position(lon, lat, rng.uniform(0, 360, 200), 10.0**power * rng.uniform(0, 1, 200))
     inside = shape.contains(*there)
     order = min(order + max(0, round(-power * 3.3)), 29)
     ranges = shape.cover(order)
     _sane(ranges)
-    assert healpix.within(ranges, healpix.index(29, there[0][inside], there[1][inside])).all()
+    assert healpix.is_in_ranges(ranges, healpix.compute_cell_indexes(29, there[0][inside], there[1][inside])).all()
 
 
 def test_set_arithmetic_is_mocpys():
     rng = np.random.default_rng(1)
     for _ in range(20):
         cells = [np.unique(rng.integers(0, 12 << 10, 200)) for _ in range(2)]
-        ours = [healpix.merge(np.stack([c << 48, (c + 1) << 48], axis=1)) for c in cells]
+        ours = [healpix.merge_ranges(np.stack([c << 48, (c + 1) << 48], axis=1)) for c in cells]
         theirs = [
             MOC.from_healpix_cells(c.astype(np.uint64), np.full(len(c), 5, dtype=np.uint8), max_depth=5) for c in cells
         ]
         assert (
-            healpix.merge(np.concatenate(ours)).tolist()
+            healpix.merge_ranges(np.concatenate(ours)).tolist()
             == (theirs[0] | theirs[1]).to_depth29_ranges.astype(np.int64).tolist()
         )
-        assert healpix.intersect(*ours).tolist() == (theirs[0] & theirs[1]).to_depth29_ranges.astype(np.int64).tolist()
-        assert healpix.invert(ours[0]).tolist() == theirs[0].complement().to_depth29_ranges.astype(np.int64).tolist()
         assert (
-            healpix.degrade(ours[0], 3).tolist()
+            healpix.intersect_ranges(*ours).tolist()
+            == (theirs[0] & theirs[1]).to_depth29_ranges.astype(np.int64).tolist()
+        )
+        assert (
+            healpix.complement_ranges(ours[0]).tolist()
+            == theirs[0].complement().to_depth29_ranges.astype(np.int64).tolist()
+        )
+        assert (
+            healpix.degrade_ranges(ours[0], 3).tolist()
             == theirs[0].degrade_to_order(3).to_depth29_ranges.astype(np.int64).tolist()
         )
 
 
 def test_a_small_polygon_in_large_cells_is_covered():
-    lons, lats = sphere.offset(0.0, 0.0, np.array([0.0, 1.0, 19.0, 217.0]), np.array([1.0, 0.25, 1.0, 0.5]))
+    lons, lats = sphere.offset_position(0.0, 0.0, np.array([0.0, 1.0, 19.0, 217.0]), np.array([1.0, 0.25, 1.0, 0.5]))
     shape = Polygon(tuple(lons.tolist()), tuple(lats.tolist()))
     rng = np.random.default_rng(4)
-    there = sphere.offset(0.0, 0.0, rng.uniform(0, 360, 500), rng.uniform(0, 1, 500))
+    there = sphere.offset_position(0.0, 0.0, rng.uniform(0, 360, 500), rng.uniform(0, 1, 500))
     inside = shape.contains(*there)
     for order in range(12):
-        assert healpix.within(shape.cover(order), healpix.index(29, there[0][inside], there[1][inside])).all()
+        assert healpix.is_in_ranges(
+            shape.cover(order), healpix.compute_cell_indexes(29, there[0][inside], there[1][inside])
+        ).all()
 
 
 @pytest.mark.parametrize("order", [0, 2, 7, 13])
@@ -233,14 +245,14 @@ def test_a_neighbourhood_holds_all_that_is_near(order):
     made = np.random.default_rng(order)
     lon, lat = made.uniform(0, 360, 40), np.degrees(np.arcsin(made.uniform(-1, 1, 40)))
     lat[:4] = [90.0, -90.0, 89.999, 41.8103]
-    cells = np.unique(healpix.index(order, lon, lat))
-    shift = 2 * (healpix.ORDER - order)
-    wide = healpix.neighbourhood(np.stack([cells << shift, (cells + 1) << shift], axis=1), order)
+    cells = np.unique(healpix.compute_cell_indexes(order, lon, lat))
+    shift = 2 * (healpix.MAX_ORDER - order)
+    wide = healpix.add_neighbours(np.stack([cells << shift, (cells + 1) << shift], axis=1), order)
     reach = np.degrees(0.689 / 2**order)
     for turn in np.linspace(0.0, 360.0, 24):
         x, y = arrays_moved(lon, lat, turn, reach * made.uniform(0, 1, len(lon)))
-        assert healpix.within(wide, healpix.index(healpix.ORDER, x, y)).all()
-    assert len(healpix.neighbourhood(np.empty((0, 2), np.int64), order)) == 0
+        assert healpix.is_in_ranges(wide, healpix.compute_cell_indexes(healpix.MAX_ORDER, x, y)).all()
+    assert len(healpix.add_neighbours(np.empty((0, 2), np.int64), order)) == 0
 
 
 def arrays_moved(lon, lat, turn, far):

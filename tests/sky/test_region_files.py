@@ -16,50 +16,61 @@ from region_samples import apart, regions
 SQUARE = [(0, 0), (10, 0), (10, 10), (0, 10)]
 HOLE = [(4, 4), (4, 6), (6, 6), (6, 4)]
 CAP = [(0, 60), (90, 60), (180, 60), (270, 60)]
-ROWS = Regions.of([[[SQUARE, HOLE]], [], [[CAP]], [[SQUARE], [CAP]], [[]], [[CAP[::-1]]], [[SQUARE[::-1]]]])
+ROWS = Regions.from_lists([[[SQUARE, HOLE]], [], [[CAP]], [[SQUARE], [CAP]], [[]], [[CAP[::-1]]], [[SQUARE[::-1]]]])
 
 
 def test_texts_of_regions():
     wanted = ROWS.take([1, 2, 3])
-    assert region_files.texts(wanted, "polygon").to_pylist() == [None, "270 60 180 60 90 60 0 60", None]
-    assert region_files.texts(wanted, "shape", outside=True).to_pylist()[1] == "polygon 0 60 90 60 180 60 270 60"
-    both = region_files.texts(wanted, "multishape").to_pylist()[2]
+    assert region_files.write_region_texts(wanted, "polygon").to_pylist() == [None, "270 60 180 60 90 60 0 60", None]
+    assert (
+        region_files.write_region_texts(wanted, "shape", from_outside=True).to_pylist()[1]
+        == "polygon 0 60 90 60 180 60 270 60"
+    )
+    both = region_files.write_region_texts(wanted, "multishape").to_pylist()[2]
     assert both == "polygon 0 10 10 10 10 0 0 0 polygon 270 60 180 60 90 60 0 60"
-    said = region_files.texts(wanted, "stcs", frame="ICRS").to_pylist()
+    said = region_files.write_region_texts(wanted, "stcs", frame="ICRS").to_pylist()
     assert said[1] == "Polygon ICRS 270 60 180 60 90 60 0 60"
     assert said[2] == "Union ICRS (Polygon 0 10 10 10 10 0 0 0 Polygon 270 60 180 60 90 60 0 60)"
-    assert region_files.texts(wanted, "stcs").to_pylist()[1].startswith("Polygon 270 60")
+    assert region_files.write_region_texts(wanted, "stcs").to_pylist()[1].startswith("Polygon 270 60")
     with pytest.raises(ValueError, match="no text of regions is called 'x': polygon, shape"):
-        region_files.texts(wanted, "x")
+        region_files.write_region_texts(wanted, "x")
 
 
 @pytest.mark.parametrize("kind", ["multishape", "stcs"])
 def test_holes_and_more_than_half_a_sphere_become_pieces(kind):
-    said = region_files.texts(ROWS, kind, frame="ICRS").to_pylist()
-    for text, area in zip(said, ROWS.area(), strict=True):
+    said = region_files.write_region_texts(ROWS, kind, frame="ICRS").to_pylist()
+    for text, area in zip(said, ROWS.compute_areas(), strict=True):
         if text is not None:  # the parts of the shapes touch, and do not overlap
-            shape = shape_text.parse("multishape", text) if kind == "multishape" else shape_text.stcs(text).shape
+            shape = (
+                shape_text.parse_shape("multishape", text)
+                if kind == "multishape"
+                else shape_text.parse_stcs(text).shape
+            )
             parts = getattr(shape, "parts", (shape,))
-            assert np.radians(np.radians(sum(part.area() for part in parts))) == pytest.approx(area, rel=1e-8)
-    back = region_files.of_texts(said)
+            assert np.radians(np.radians(sum(part.compute_area() for part in parts))) == pytest.approx(area, rel=1e-8)
+    back = region_files.parse_region_texts(said)
     assert not any(back.faults)
-    assert back.regions.area() == pytest.approx(ROWS.area(), rel=1e-8)
+    assert back.regions.compute_areas() == pytest.approx(ROWS.compute_areas(), rel=1e-8)
 
 
 @settings(max_examples=12, deadline=None)
 @given(regions(), st.sampled_from(["multishape", "stcs"]), st.booleans())
 def test_any_region_comes_back_from_its_text(region: Regions, kind: str, outside: bool):
-    back = region_files.of_texts(region_files.texts(region, kind, outside=outside).to_pylist())
+    back = region_files.parse_region_texts(
+        region_files.write_region_texts(region, kind, from_outside=outside).to_pylist()
+    )
     assert back.faults == [""]
-    assert back.regions.area() == pytest.approx(region.area(), rel=1e-4, abs=1e-7)
+    assert back.regions.compute_areas() == pytest.approx(region.compute_areas(), rel=1e-4, abs=1e-7)
     assert apart(region, back.regions) == 0
 
 
 def test_frames_of_the_sky_are_turned():
-    found = region_files.of_texts(["Circle GALACTIC 0 0 1", "Circle ICRS 266.4049882865447 -28.936177761791473 1"])
+    found = region_files.parse_region_texts(
+        ["Circle GALACTIC 0 0 1", "Circle ICRS 266.4049882865447 -28.936177761791473 1"]
+    )
     assert found.frame == "ICRS"
-    assert found.regions.take([0]).intersection(found.regions.take([1])).area() == pytest.approx(
-        found.regions.area()[0], rel=1e-3
+    assert found.regions.take([0]).intersection(found.regions.take([1])).compute_areas() == pytest.approx(
+        found.regions.compute_areas()[0], rel=1e-3
     )
 
 
@@ -76,14 +87,14 @@ def test_frames_of_the_sky_are_turned():
     ],
 )  # fmt: skip
 def test_texts_that_are_no_region(text, fault):
-    found = region_files.of_texts(["circle 1 2 3", text, "0/0-11 29/"])
+    found = region_files.parse_region_texts(["circle 1 2 3", text, "0/0-11 29/"])
     assert found.faults[0] == found.faults[2] == ""
     assert found.faults[1].startswith(fault)
-    assert (found.regions.area() > 0).tolist() == [True, False, True]
+    assert (found.regions.compute_areas() > 0).tolist() == [True, False, True]
 
 
 MOCS = st.builds(
-    lambda seed, order, many: Moc.of_cells(np.random.default_rng(seed).integers(0, 12 << 2 * order, many), order),
+    lambda seed, order, many: Moc.from_cells(np.random.default_rng(seed).integers(0, 12 << 2 * order, many), order),
     st.integers(0, 1000), st.integers(0, 29), st.sampled_from([0, 1, 30, 300]),
 )  # fmt: skip
 
@@ -92,8 +103,8 @@ MOCS = st.builds(
 @given(MOCS)
 def test_any_moc_comes_back_and_mocpy_reads_it(moc: Moc):
     for form in ("ascii", "json", "fits"):
-        assert region_files.moc_read(region_files.moc_written(moc, form)) == moc
-    theirs = MOC.from_str(region_files.moc_written(moc, "ascii").decode())
+        assert region_files.read_moc(region_files.write_moc(moc, form)) == moc
+    theirs = MOC.from_str(region_files.write_moc(moc, "ascii").decode())
     assert np.array_equal(np.asarray(theirs.to_depth29_ranges, np.int64).reshape(-1, 2), moc.ranges)
 
 
@@ -102,12 +113,12 @@ def test_mocs_of_mocpy(tmp_path):
     for number, old in enumerate((False, True)):
         file = tmp_path / f"{number}.fits"
         theirs.save(file, format="fits", v1_compatible=old)
-        assert str(region_files.moc_read(file.read_bytes())) == "3/5 7 6/1-4 9/"
-    assert str(region_files.moc_read(json.dumps(theirs.serialize("json")).encode())).startswith("3/5 7 6/1-4")
-    (tmp_path / "mine.fits").write_bytes(region_files.moc_written(Moc.parse("3/5 9/"), "fits"))
+        assert str(region_files.read_moc(file.read_bytes())) == "3/5 7 6/1-4 9/"
+    assert str(region_files.read_moc(json.dumps(theirs.serialize("json")).encode())).startswith("3/5 7 6/1-4")
+    (tmp_path / "mine.fits").write_bytes(region_files.write_moc(Moc.parse("3/5 9/"), "fits"))
     assert MOC.load(tmp_path / "mine.fits", "fits").max_order == 9
-    mars = region_files.moc_written(Moc.parse("3/5 9/"), "fits", body="Mars")
-    assert (b"COORDSYS= 'mars" in mars, str(region_files.moc_read(mars))) == (True, "3/5 9/")
+    mars = region_files.write_moc(Moc.parse("3/5 9/"), "fits", body="Mars")
+    assert (b"COORDSYS= 'mars" in mars, str(region_files.read_moc(mars))) == (True, "3/5 9/")
 
 
 def test_what_is_no_moc():
@@ -116,13 +127,13 @@ def test_what_is_no_moc():
         (b'{"30": [1]}', "order 30 is above 29"),
         (b"SIMPLE  =   x", "the FITS file has no table"),
         (
-            region_files.moc_written(Moc.parse("1/1")).replace(b"COORDSYS= 'C", b"COORDSYS= 'G"),
+            region_files.write_moc(Moc.parse("1/1")).replace(b"COORDSYS= 'C", b"COORDSYS= 'G"),
             "the MOC is in the frame 'G'",
         ),
-        (region_files.moc_written(Moc.parse("1/1")).replace(b"'SPACE", b"'TIME "), "no MOC of space"),
+        (region_files.write_moc(Moc.parse("1/1")).replace(b"'SPACE", b"'TIME "), "no MOC of space"),
     ):
         with pytest.raises(ValueError, match=said):
-            region_files.moc_read(data)
+            region_files.read_moc(data)
 
 
 DS9 = b"""# Region file format: DS9 version 4.1
@@ -142,7 +153,7 @@ CRTF = b"#CRTFv0\nglobal coord=J2000, color=blue\ncircle[[10deg, 20deg], 1deg]\n
 
 def test_ds9_and_casa():
     pytest.importorskip("regions")
-    found = region_files.read(DS9, "x.reg")
+    found = region_files.read_regions(DS9, "x.reg")
     assert found.names[0] == "a"
     assert [fault[:12] for fault in found.faults] == [
         "",
@@ -154,13 +165,15 @@ def test_ds9_and_casa():
         "it is drawn ",
         '"foo" frame ',
     ]
-    area = np.degrees(np.degrees(found.regions.area()))
+    area = np.degrees(np.degrees(found.regions.compute_areas()))
     assert area[:4] == pytest.approx([7.06, 0.4699, 2.0, 9.41], rel=1e-2)
     for kind, name in (("ds9", "y.reg"), ("crtf", "y.crtf")):
-        back = region_files.read(region_files.written(found.regions.take(range(4)), kind).encode(), name)
+        back = region_files.read_regions(
+            region_files.write_region_file(found.regions.take(range(4)), kind).encode(), name
+        )
         assert not any(back.faults)
-        assert back.regions.area().sum() == pytest.approx(found.regions.area().sum(), rel=1e-8)
-    assert region_files.read(CRTF).faults == ["", ""]
+        assert back.regions.compute_areas().sum() == pytest.approx(found.regions.compute_areas().sum(), rel=1e-8)
+    assert region_files.read_regions(CRTF).faults == ["", ""]
 
 
 @pytest.mark.parametrize(
@@ -174,16 +187,16 @@ def test_ds9_and_casa():
 )
 def test_files_that_are_none(data, said):
     with pytest.raises(ValueError, match=said):
-        region_files.read(data, "some.file")
+        region_files.read_regions(data, "some.file")
 
 
 def test_files_are_known_by_what_is_in_them():
-    assert region_files.read(b"Circle ICRS 1 2 3\n\npolygon 1 2 3 4 5 6\n").faults == ["", ""]
-    assert region_files.read(b"6/1-4\n7/30").regions.area()[0] == pytest.approx(
+    assert region_files.read_regions(b"Circle ICRS 1 2 3\n\npolygon 1 2 3 4 5 6\n").faults == ["", ""]
+    assert region_files.read_regions(b"6/1-4\n7/30").regions.compute_areas()[0] == pytest.approx(
         Moc.parse("6/1-4 7/30").fraction * 4 * np.pi, rel=1e-3
     )
-    assert region_files.read(b'{"6": [1]}').faults == [""]
-    assert region_files.form(b"fk5\ncircle(1,2,3)") == "ds9"
+    assert region_files.read_regions(b'{"6": [1]}').faults == [""]
+    assert region_files.detect_format(b"fk5\ncircle(1,2,3)") == "ds9"
 
 
 def test_pieces_that_touch_but_for_rounding_are_joined():
@@ -198,10 +211,10 @@ def test_pieces_that_touch_but_for_rounding_are_joined():
         0.558427828,
         3.47017406e-15,
     ]
-    star = Regions.of([[[list(zip(lon, lat, strict=True))]]])  # clockwise: all else
-    back = region_files.of_texts(region_files.texts(star, "multishape").to_pylist())
+    star = Regions.from_lists([[[list(zip(lon, lat, strict=True))]]])  # clockwise: all else
+    back = region_files.parse_region_texts(region_files.write_region_texts(star, "multishape").to_pylist())
     assert back.faults == [""]
-    assert back.regions.area() == pytest.approx(star.area(), rel=1e-9)
+    assert back.regions.compute_areas() == pytest.approx(star.compute_areas(), rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["multishape", "stcs"])
@@ -209,7 +222,7 @@ def test_corners_next_to_longitude_0_are_corners_there(kind: str):
     """The least number of all is a longitude, too; what is warned of is an error in tests."""
     cap = [(3.5, 68.9), (np.finfo(float).tiny, 68.9), (60.9, 90), (60.8, 68.9), (30, 68.9)]
     belt = [[(0, -69), (120, -69), (240, -69)], [(0, 10), (240, 10), (120, 10)]]
-    region = Regions.of([[[cap], belt]]).mended()
-    back = region_files.of_texts(region_files.texts(region, kind, frame="ICRS").to_pylist())
+    region = Regions.from_lists([[[cap], belt]]).make_valid()
+    back = region_files.parse_region_texts(region_files.write_region_texts(region, kind, frame="ICRS").to_pylist())
     assert back.faults == [""]
-    assert back.regions.area() == pytest.approx(region.area(), rel=1e-6)
+    assert back.regions.compute_areas() == pytest.approx(region.compute_areas(), rel=1e-6)

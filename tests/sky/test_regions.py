@@ -9,45 +9,47 @@ import pyarrow as pa
 import pytest
 
 from contour_shapes import code, stress
-from hven.model.sky import Regions, _planes, _seams, contours
+from hven.model.sky import Regions, _antimeridian, _projection_planes, contours
 
 SQUARE = [(0, 0), (10, 0), (10, 10), (0, 10)]
 HOLE = [(4, 4), (4, 6), (6, 6), (6, 4)]
 CAP = [(0, 60), (90, 60), (180, 60), (270, 60)]
 BELT = [[(0, -10), (120, -10), (240, -10)], [(240, 10), (120, 10), (0, 10)]]
-ROWS = Regions.of([[[SQUARE, HOLE]], [], [[CAP]], [[SQUARE], [CAP]], [BELT], [[]], [[CAP[::-1]]]])
+ROWS = Regions.from_lists([[[SQUARE, HOLE]], [], [[CAP]], [[SQUARE], [CAP]], [BELT], [[]], [[CAP[::-1]]]])
 
 
 def test_forms_hold_what_was_put_in():
     plain = ROWS.take([0, 1, 2, 3, 4, 6])
-    assert Regions.from_geoarrow(ROWS.geoarrow()) == ROWS
-    assert Regions.from_geoarrow(pa.chunked_array([ROWS.geoarrow()])) == ROWS
-    assert Regions.from_wkb(plain.wkb()) == plain
-    assert Regions.from_wkb([None, *plain.wkb()]) == Regions.concat([Regions.empty(1), plain])
-    alone, row = ROWS.exploded()
+    assert Regions.from_geoarrow(ROWS.to_geoarrow()) == ROWS
+    assert Regions.from_geoarrow(pa.chunked_array([ROWS.to_geoarrow()])) == ROWS
+    assert Regions.from_wkb(plain.to_wkb()) == plain
+    assert Regions.from_wkb([None, *plain.to_wkb()]) == Regions.concat([Regions.create_empty(1), plain])
+    alone, row = ROWS.explode()
     assert row.tolist() == [0, 2, 3, 3, 4, 5, 6]
-    assert alone.grouped(ROWS.rows) == ROWS
+    assert alone.group_rows(ROWS.rows) == ROWS
     assert ROWS.take(np.arange(7) > 3) == ROWS.take([4, 5, 6])
     pairs = pa.array([[[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]], None])
-    assert Regions.from_geoarrow(pairs) == Regions.of([[[[(0, 0), (1, 0), (1, 1)]]], []])
+    assert Regions.from_geoarrow(pairs) == Regions.from_lists([[[[(0, 0), (1, 0), (1, 1)]]], []])
 
 
 def test_polygons_of_texts_have_the_smaller_side_inside():
-    found = Regions.polygons([0, 8, 8, 16], [0, 0, 0, 10, 10, 10, 10, 0, 0, 60, 90, 60, 180, 60, 270, 60])
-    assert found.area() == pytest.approx([*(ROWS.area()[:1] + Regions.of([[[HOLE[::-1]]]]).area()), *ROWS.area()[1:3]])
+    found = Regions.from_polygons([0, 8, 8, 16], [0, 0, 0, 10, 10, 10, 10, 0, 0, 60, 90, 60, 180, 60, 270, 60])
+    assert found.compute_areas() == pytest.approx(
+        [*(ROWS.compute_areas()[:1] + Regions.from_lists([[[HOLE[::-1]]]]).compute_areas()), *ROWS.compute_areas()[1:3]]
+    )
 
 
 def test_areas_count_the_orientation():
-    area = ROWS.area()
+    area = ROWS.compute_areas()
     assert area[1] == 0.0
     assert area[5] == pytest.approx(4 * math.pi)
     assert area[2] + area[6] == pytest.approx(4 * math.pi)
-    assert area[3] == pytest.approx(area[2] + Regions.of([[[SQUARE]]]).area()[0])
+    assert area[3] == pytest.approx(area[2] + Regions.from_lists([[[SQUARE]]]).compute_areas()[0])
     assert 0.1 * 4 * math.pi < area[4] < 0.4 * 4 * math.pi
 
 
 def box(*rings):
-    return [round(float(value[0]), 6) for value in Regions.of([[list(rings)]]).boxes()]
+    return [round(float(value[0]), 6) for value in Regions.from_lists([[list(rings)]]).compute_bounding_boxes()]
 
 
 def test_boxes():
@@ -59,9 +61,9 @@ def test_boxes():
     assert box(*BELT)[:2] == [0, 360]
     assert box([(30, 80), (200, 90), (350, 80)]) == [350, 30, 80, 90]  # a corner at the pole
     assert box([(0, 80), (180, 80), (270, 80)])[:2] == [180, 0]  # an edge over the pole
-    assert all(np.isnan(value[0]) for value in Regions.empty(1).boxes())
-    assert [value[5] for value in ROWS.boxes()] == [0, 360, -90, 90]
-    two = Regions.of([[[SQUARE], [[(200, 0), (201, 0), (201, 1)]]]]).boxes()
+    assert all(np.isnan(value[0]) for value in Regions.create_empty(1).compute_bounding_boxes())
+    assert [value[5] for value in ROWS.compute_bounding_boxes()] == [0, 360, -90, 90]
+    two = Regions.from_lists([[[SQUARE], [[(200, 0), (201, 0), (201, 1)]]]]).compute_bounding_boxes()
     assert (two[0][0], two[1][0]) == (200, 10)
 
 
@@ -78,26 +80,33 @@ def test_a_corner_at_a_pole_has_any_longitude(pole):
         # the longest edge has its middle, but for rounding, above the edge that ends at the pole
         ring = [(10, 70), (10, 30), (half, 30), (-half, 30), (-10, 30), (-10, 60), (0, 60), (0, 75)]
         corners = [(0.0, pole), *((start + lon, side * lat) for lon, lat in ring)]
-        region = Regions.of([[[corners[::-1] if side > 0 else corners]]])
+        region = Regions.from_lists([[[corners[::-1] if side > 0 else corners]]])
         found = region.contains((start + np.array([5, -5, 5, -5, 180])) % 360, side * np.array([80, 80, 50, 50, 10]))
         assert found.tolist() == [True, False, True, True, False]
 
 
 def test_boxes_of_small_regions_are_those_of_any():
     paths, rng = stress(150, 4), np.random.default_rng(4)
-    disc = contours.Disc(
+    disc = contours.DiscImage(
         *(np.full(150, one) for one in (74.3, 75.1, 15.0, 15.0, 61.7 * 15)),
         rng.uniform(0, 360, 150),
         rng.uniform(-90, 90, 150),
     )
-    found = contours.chain_codes([code(path) for path in paths], *np.array([path[0] for path in paths]).T, disc)
-    regions = Regions.concat(
-        [Regions.empty(2), found.regions, found.regions.take([3])._reversed(np.array([True])), Regions.empty(1)]
+    found = contours.build_regions_from_chain_codes(
+        [code(path) for path in paths], *np.array([path[0] for path in paths]).T, disc
     )
-    small, _ = regions._small_boxes()
+    regions = Regions.concat(
+        [
+            Regions.create_empty(2),
+            found.regions,
+            found.regions.take([3])._reverse_selected_rings(np.array([True])),
+            Regions.create_empty(1),
+        ]
+    )
+    small, _ = regions._compute_small_boxes()
     assert 100 < small.sum() < 140
     some = np.flatnonzero(np.diff(regions.rows) > 0)
-    off = np.abs(np.stack(regions.boxes())[:, some] - regions.take(some)._any_boxes())
+    off = np.abs(np.stack(regions.compute_bounding_boxes())[:, some] - regions.take(some)._compute_general_boxes())
     off[:2] = np.minimum(off[:2], 360 - off[:2])
     assert off.max() < 1e-11
 
@@ -113,14 +122,14 @@ def test_convex_polygons_are_those_that_geos_finds_valid(corners: int, monkeypat
         places[::50, 1] = places[::50, 0]  # a corner twice
         places[1::50, 2] = 2.0 * places[1::50, 1] - places[1::50, 0]  # three in a line
         places[..., 1] = np.clip(places[..., 1], -90.0, 90.0)
-        found = Regions.polygons(np.arange(rows + 1) * 2 * corners, places.reshape(-1))
+        found = Regions.from_polygons(np.arange(rows + 1) * 2 * corners, places.reshape(-1))
         with monkeypatch.context() as without:
-            without.setattr(_planes, "convex", lambda given: np.zeros(len(given), np.bool_))
-            expected, crossing = found.valid(), found.crossing()
-        assert (found.valid() == expected).all()
-        assert (found.crossing() == crossing).all()
-        assert not (_planes.convex(found) & ~expected).any()
-        certain += int(_planes.convex(found).sum())
+            without.setattr(_projection_planes, "is_convex", lambda given: np.zeros(len(given), np.bool_))
+            expected, crossing = found.is_valid(), found.is_self_crossing()
+        assert (found.is_valid() == expected).all()
+        assert (found.is_self_crossing() == crossing).all()
+        assert not (_projection_planes.is_convex(found) & ~expected).any()
+        certain += int(_projection_planes.is_convex(found).sum())
     assert certain > rows  # most are large enough, though half of the quadrilaterals cross themselves
 
 
@@ -130,7 +139,7 @@ def test_vertices_a_rounding_apart_on_the_map_are_one():
     square = [(10, 10), (20, 10), (20, 20), (10, 20)]
     apart = [*square[:2], (20, 10 + 1e-14), *square[2:]]
     assert apart[1] != apart[2]
-    regions = _seams.raised([shapely.Polygon(square), shapely.Polygon(apart)], 1.0)
-    assert not dict(_planes.flaws(regions))[_planes.TWICE].any()
+    regions = _antimeridian.from_map_polygons([shapely.Polygon(square), shapely.Polygon(apart)], 1.0)
+    assert not dict(_projection_planes.find_vertex_faults(regions))[_projection_planes.REPEATED_VERTEX].any()
     assert np.bincount(regions.vertex_rows).tolist() == [4, 4]
-    assert regions.area()[1] == pytest.approx(regions.area()[0], rel=1e-9)
+    assert regions.compute_areas()[1] == pytest.approx(regions.compute_areas()[0], rel=1e-9)

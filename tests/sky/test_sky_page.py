@@ -35,7 +35,7 @@ def test_its_shell_lines_run_in_an_empty_directory(tmp_path: Path):
     read = sky.read_regions(place / "holes.json")
     assert repr(read.regions) == "<Regions: 3 rows, 1 parts, 10 corners>"
     covered = sky.read_regions((place / "holes.moc.fits").read_bytes()).regions
-    assert read.regions.area()[0] < covered.area()[0] < 1.011 * read.regions.area()[0]
+    assert read.regions.compute_areas()[0] < covered.compute_areas()[0] < 1.011 * read.regions.compute_areas()[0]
 
 
 SHORT = {  # what people write who have one of something
@@ -43,13 +43,13 @@ SHORT = {  # what people write who have one of something
     "sky.chain_codes('44660022', 500, 500, DISC).regions": 1,
     "sky.boxes(0, 0, 1, 1, DISC).regions": 1,
     "sky.masks([[0, 7], [7, 7]], 7, sky.Disc(0.5, 0.5, 2.0, 2.0, 944.0, 0, 0)).regions": 1,
-    "sky.sun.earth(['2009-01-01', '2009-01-02T12:00:00']).l0": 2,
-    "sky.Regions.circles([10, 20], 20, 1)": 2,
+    "sky.sun.compute_solar_ephemeris(['2009-01-01', '2009-01-02T12:00:00']).l0": 2,
+    "sky.Regions.from_circles([10, 20], 20, 1)": 2,
 }
 WRONG = {
-    "sky.Regions.circles(10, 95, 1)": "a latitude is beyond 90 degrees: 95",
-    "sky.Regions.of([[(0, 0), (10, 10), (10, 0)]])": "lists of rows of parts of rings",
-    "sky.Regions.of([(0, 0), (10, 10), (10, 0)])": "lists of rows of parts of rings",
+    "sky.Regions.from_circles(10, 95, 1)": "a latitude is beyond 90 degrees: 95",
+    "sky.Regions.from_lists([[(0, 0), (10, 10), (10, 0)]])": "lists of rows of parts of rings",
+    "sky.Regions.from_lists([(0, 0), (10, 10), (10, 0)])": "lists of rows of parts of rings",
     "sky.write_moc(sky.Moc.parse('3/1'), 'fit')": "no 'fit' file: fits, json, ascii",
 }
 NAMES = {"sky": sky, "DISC": sky.Disc(512, 512, 2.63, 2.63, 944.0, 0, 0)}
@@ -59,7 +59,7 @@ NAMES = {"sky": sky, "DISC": sky.Disc(512, 512, 2.63, 2.63, 944.0, 0, 0)}
 def test_one_of_something_need_not_be_a_column(text: str):
     found = eval(text, NAMES)
     assert len(found) == SHORT[text]
-    assert not hasattr(found, "valid") or found.valid().all()
+    assert not hasattr(found, "is_valid") or found.is_valid().all()
 
 
 @pytest.mark.parametrize("text", WRONG)
@@ -73,7 +73,7 @@ def test_the_page_runs(number: int, capsys: pytest.CaptureFixture[str]):
     exec(compile(BLOCKS[number], f"regions.md, block {number + 1}", "exec"), {})
     told = capsys.readouterr().out
     if number == 0:
-        assert "[16  0] ['exact' ''] [Fault(row=1, name='open'" in told
+        assert "[16  0] ['exact' ''] [ContourFault(row=1, name='open'" in told
         assert "bytes" in told
     else:
         assert "is not between -90 and 90 degrees" in told

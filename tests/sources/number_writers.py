@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from astropy.io import fits
 from astropy.table import Table as AstropyTable
 
-from hven.formats import End, Head, load
+from hven.formats import ResultStatus, TableMetadata, load_format
 from hven.model.table import Column
 from hven.model.types import parse_type
 
@@ -59,8 +59,11 @@ def parquet(directory, values):
 def votable(directory, values, serialization="TABLEDATA"):
     column = Column(name="v", type=parse_type(kind_of(values)))
     batch = pa.RecordBatch.from_arrays([arrow(values)], names=["v"])
-    written = load("votable").write(
-        Head(columns=[column]), iter([batch]), lambda: End(rows=len(values)), {"serialization": serialization}
+    written = load_format("votable").write(
+        TableMetadata(columns=[column]),
+        iter([batch]),
+        lambda: ResultStatus(row_count=len(values)),
+        {"serialization": serialization},
     )
     (directory / "v.vot").write_bytes(b"".join(written))
     return {"files": "v.vot"}

@@ -12,19 +12,19 @@ from astropy.io import fits
 
 from hven.model import plugins
 from hven.model.errors import HvenError
-from hven.sources import Context, filekinds
+from hven.sources import SourceContext, file_kinds
 from shared import shared
 
 
 def read(path, kind, **options):
     """Read all of it, with what the contract says of batches."""
-    module = plugins.load("sources", kind)
+    module = plugins.load_plugin("sources", kind)
     refused = []
-    context = Context(directory=path.parent, reject=refused.append, batch=100)
+    context = SourceContext(directory=path.parent, on_reject=refused.append, batch_row_limit=100)
     source = module.open(module.Options.model_validate({"files": path.name, **options}), context)
-    said = {column.name: column.type.arrow for column in source.columns()}
+    said = {column.name: column.type.arrow for column in source.list_columns()}
     rows = 0
-    for batch in source.batches():
+    for batch in source.read_batches():
         batch.validate(full=True)
         assert {item.name: item.type for item in batch.schema} == said
         rows += batch.num_rows
@@ -38,7 +38,7 @@ def test_all_real_files_are_read_or_refused_with_a_reason(room):
     for path in sorted(
         item for item in shared(f"data/{room}").rglob("*") if item.is_file() and item.stat().st_size < 800_000
     ):
-        kind = filekinds.inside(path)
+        kind = file_kinds.find_kind_of_file(path)
         if kind is None or kind == "sql":
             continue
         try:

@@ -14,18 +14,18 @@ from astropy.io import ascii as astropy_ascii
 from astropy.table import MaskedColumn, Table
 
 from hven.model.errors import SourceError
-from hven.sources import Context, csv
-from hven.sources._reading.text import BLOCK
+from hven.sources import SourceContext, csv
+from hven.sources._reading.text_blocks import BLOCK_BYTES
 
 ASTROPY_FILES = Path(astropy.__file__).parent / "io/ascii/tests/data"
 
 
 def open_table(path, **options):
-    return csv.open(csv.Options.model_validate({"files": path.name, **options}), Context(directory=path.parent))
+    return csv.open(csv.Options.model_validate({"files": path.name, **options}), SourceContext(directory=path.parent))
 
 
 def read_rows(path, **options):
-    return pa.Table.from_batches(list(open_table(path, **options).batches())).to_pylist()
+    return pa.Table.from_batches(list(open_table(path, **options).read_batches())).to_pylist()
 
 
 def equal(ours, theirs):
@@ -98,7 +98,7 @@ def test_tab_separated_values_of_vizier(tmp_path, columns):
     path = tmp_path / "asu.tsv"
     path.write_text(vizier_text(table))
     check_against(path, table)
-    described = {column.name: column for column in open_table(path).columns()}
+    described = {column.name: column for column in open_table(path).list_columns()}
     for name in table.colnames:
         assert described[name].unit == (str(table[name].unit) if table[name].unit else None)
         assert (described[name].description, described[name].ucd) == (f"Text of {name}", "meta.code")
@@ -115,7 +115,7 @@ def test_two_tables_in_one_answer_of_vizier_are_refused(tmp_path):
     one = vizier_text(made_table(1, columns=2))
     path.write_text(one + one)
     with pytest.raises(SourceError, match=r"asu.tsv:\d+: another table begins here"):
-        open_table(path).columns()
+        open_table(path).list_columns()
 
 
 # -- bars, IPAC, ruled lines ------------------------------------------------------------------
@@ -133,10 +133,10 @@ def test_what_astropy_writes_is_read_back(tmp_path, form):
         table.write(path, format=f"ascii.{form}")
     check_against(path, table)
     if form in {"ipac", "mrt", "ecsv"}:
-        units = {column.name: column.unit for column in open_table(path).columns()}
+        units = {column.name: column.unit for column in open_table(path).list_columns()}
         assert units == {name: str(table[name].unit) if table[name].unit else None for name in table.colnames}
     if form == "rdb":
-        assert not any(column.unit for column in open_table(path).columns()), "formats are no units"
+        assert not any(column.unit for column in open_table(path).list_columns()), "formats are no units"
 
 
 @pytest.mark.parametrize("quoted", [False, True])
@@ -163,12 +163,12 @@ def test_the_header_of_ipac(tmp_path):
     head = "\\fixlen = T\n\\ a remark\n|  id |    ra    | note    |\n|char | double   | c       |\n|     |   deg    |         |\n|null |  null    | -99     |\n"
     path.write_text(head + "  007  187.2779   é ü     \n  12       null   -99     \n")
     assert read_rows(path) == [{"id": "007", "ra": 187.2779, "note": "é ü"}, {"id": "12", "ra": None, "note": None}]
-    assert {column.name: column.unit for column in open_table(path).columns()}["ra"] == "deg"
+    assert {column.name: column.unit for column in open_table(path).list_columns()}["ra"] == "deg"
     path.write_text(head + "  007  187.2779   x       \n  123456787.2779   x       \n")
     with pytest.raises(SourceError, match=r"a.tbl:8: a value stands under the bar at character 7"):
-        open_table(path).columns()
+        open_table(path).list_columns()
     path.write_text(head)
-    assert [column.name for column in open_table(path).columns()] == ["id", "ra", "note"]
+    assert [column.name for column in open_table(path).list_columns()] == ["id", "ra", "note"]
 
 
 # -- SExtractor and DAOPHOT -------------------------------------------------------------------
@@ -178,7 +178,7 @@ def test_the_header_of_ipac(tmp_path):
 def test_sextractor_as_astropy_reads_it(name):
     theirs = astropy_ascii.read(ASTROPY_FILES / name, format="sextractor")
     check_against(ASTROPY_FILES / name, theirs)
-    ours = {column.name: column for column in open_table(ASTROPY_FILES / name).columns()}
+    ours = {column.name: column for column in open_table(ASTROPY_FILES / name).list_columns()}
     for column in theirs.columns.values():
         assert (ours[column.name].unit is None) == (column.unit is None)
         assert (ours[column.name].description or None) == (column.description or None)
@@ -197,27 +197,27 @@ def test_a_generated_catalogue_of_sextractor(tmp_path, width):
     assert [list(row.values()) for row in ours] == values.tolist()
     assert list(ours[0])[-3:] == ["MAG_APER", "MAG_APER_1", "MAG_APER_2"]
     assert theirs is None or theirs.colnames[:width] == list(ours[0])[:width]
-    assert {column.unit for column in open_table(path).columns()[-3:]} == {"mag"}
+    assert {column.unit for column in open_table(path).list_columns()[-3:]} == {"mag"}
 
 
 @pytest.mark.parametrize("name", ["daophot.dat", "daophot.dat.gz", "daophot2.dat", "daophot3.dat", "daophot4.dat"])
 def test_daophot_as_astropy_reads_it(name):
     theirs = astropy_ascii.read(ASTROPY_FILES / name, format="daophot")
     check_against(ASTROPY_FILES / name, theirs)
-    units = {column.name: column.unit for column in open_table(ASTROPY_FILES / name).columns()}
+    units = {column.name: column.unit for column in open_table(ASTROPY_FILES / name).list_columns()}
     for column in theirs.columns.values():
         assert (units[column.name] is None) == (column.unit is None)
 
 
 def test_records_of_daophot_go_on_across_blocks(tmp_path):
     head = "#N ID    XCENTER   \\\n#F %-9d  %-10.3f   \\\n#N         CHI      PERROR\n#F         %-23.3f  %-13s\n"
-    count = BLOCK // 160 + 2000
+    count = BLOCK_BYTES // 160 + 2000
     path = tmp_path / "a.als"
     with path.open("w") as file:
         file.write(head)
         for number in range(count):
             file.write(f"{number:<9}{number / 8:<70.3f}\\\n           {number / 4:<12.3f}No_error{'':40}\n")
-    table = pa.Table.from_batches(list(open_table(path).batches()))
+    table = pa.Table.from_batches(list(open_table(path).read_batches()))
     assert table.column("ID").to_pylist() == list(range(count))
     assert table.column("CHI").to_pylist() == [number / 4 for number in range(count)]
     assert set(table.column("PERROR").to_pylist()) == {"No_error"}
@@ -252,16 +252,16 @@ def test_what_is_not_read_is_called_by_its_name(tmp_path, form, said):
         warnings.simplefilter("ignore")
         made_table(3).write(path, format=f"ascii.{form}")
     with pytest.raises(SourceError, match=said):
-        open_table(path).columns()
+        open_table(path).list_columns()
 
 
 def test_names_of_the_descriptor_replace_those_of_a_header(tmp_path):
     path = tmp_path / "a.cat"
     path.write_text("# 1 NUMBER  Number\n# 2 FLUX  Flux [count]\n1 2.5\n2 3.5\n")
     assert read_rows(path, names=["n", "f"])[0] == {"n": 1, "f": 2.5}
-    assert open_table(path, names=["n", "f"]).columns()[1].unit == "count"
+    assert open_table(path, names=["n", "f"]).list_columns()[1].unit == "count"
     with pytest.raises(SourceError, match="`names` has 3 names, but the header has 2 fields"):
-        open_table(path, names=["a", "b", "c"]).columns()
+        open_table(path, names=["a", "b", "c"]).list_columns()
 
 
 NASA = """# This file was produced by the NASA Exoplanet Archive
@@ -281,7 +281,7 @@ pl_name,pl_orbper,pl_rade,rastr,ra,st_met
 
 def test_comments_of_the_exoplanet_archive_describe_the_columns(tmp_path):
     (tmp_path / "a.csv").write_text(NASA)
-    found = {column.name: (column.unit, column.description) for column in open_table(tmp_path / "a.csv").columns()}
+    found = {column.name: (column.unit, column.description) for column in open_table(tmp_path / "a.csv").list_columns()}
     assert found == {
         "pl_name": (None, "Planet Name"), "pl_orbper": ("d", "Orbital Period"), "pl_rade": ("'earthRad'", "Planet Radius"),
         "rastr": (None, "RA [sexagesimal]"), "ra": ("deg", "RA"), "st_met": ("'dex'", "Stellar Metallicity, as given"),

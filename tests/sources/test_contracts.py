@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 
-from hven.sources import Context
+from hven.sources import SourceContext
 from hven.testing.source import SourceContract
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -37,11 +37,11 @@ class TestCsv(SourceContract):
     kind = "csv"
     rows = ROWS
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         (directory / "stars.csv").write_text("name,ra,n\nVega,279.23,1\nDeneb,310.36,2\n,,3\n")
         return {"files": "stars.csv"}
 
-    def make_numbers(self, directory, values):
+    def write_number_files(self, directory, values):
         return write_numbers("csv", directory, values)
 
 
@@ -49,11 +49,11 @@ class TestFixed(SourceContract):
     kind = "fixed"
     rows = ROWS
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         (directory / "stars.dat").write_text("Vega  279.23 1\nDeneb 310.36 2\n             3\n")
         return {"files": "stars.dat", "fields": {"name": "1-5", "ra": "7-12", "n": 14}}
 
-    def make_numbers(self, directory, values):
+    def write_number_files(self, directory, values):
         return write_numbers("fixed", directory, values)
 
 
@@ -61,13 +61,13 @@ class TestJsonLines(SourceContract):
     kind = "json"
     rows = ROWS
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         (directory / "stars.jsonl").write_text(
             '{"name": "Vega", "ra": 279.23, "n": 1}\n{"n": 2, "ra": 310.36, "name": "Deneb"}\n\n{"n": 3, "ra": null}\n'
         )
         return {"files": "stars.jsonl"}
 
-    def make_numbers(self, directory, values):
+    def write_number_files(self, directory, values):
         return write_numbers("json", directory, values)
 
 
@@ -79,7 +79,7 @@ class TestJsonList(SourceContract):
         {"id": 3, "a.b": "y]", "a.list": []},
     ]
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         text = '{"took": [1], "hits": {"hits": [\n {"id": 1, "a": {"b": "x", "list": [1.5, 2]}},\n {"id": 2},\n {"id": 3, "a": {"b": "y]", "list": []}}\n]}}'
         (directory / "hits.json").write_text(text)
         return {"files": "hits.json"}
@@ -99,7 +99,7 @@ class TestTfcat(SourceContract):
         )
     ]  # fmt: skip
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         features = ",\n".join(
             f'{{"type": "Feature", "id": "{row["id"]}", "geometry": {row["geometry"]}, "properties": {{"quality": {row["quality"] or "null"}}}}}'
             for row in self.rows
@@ -122,7 +122,7 @@ class TestFiles(SourceContract):
         for name, quoted, text in (("a b.csv", "a%20b.csv", "x\n"), ("c.csv", "c.csv", "x\n1\n"))
     ]  # fmt: skip
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         moment = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC).timestamp()
         for name, text in (("a b.csv", "x\n"), ("c.csv", "x\n1\n")):
             (directory / name).write_text(text)
@@ -134,11 +134,11 @@ class TestParquet(SourceContract):
     kind = "parquet"
     rows = ROWS
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         pq.write_table(pa.Table.from_pylist(ROWS), directory / "stars.parquet")
         return {"files": "stars.parquet"}
 
-    def make_numbers(self, directory, values):
+    def write_number_files(self, directory, values):
         return write_numbers("parquet", directory, values)
 
 
@@ -146,7 +146,7 @@ class TestVotable(SourceContract):
     kind = "votable"
     rows = ROWS
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         cells = "".join(
             f"<TR><TD>{row['name'] or ''}</TD><TD>{'NaN' if row['ra'] is None else row['ra']}</TD><TD>{row['n']}</TD></TR>"
             for row in ROWS
@@ -158,7 +158,7 @@ class TestVotable(SourceContract):
         )
         return {"files": "stars.vot"}
 
-    def make_numbers(self, directory, values):
+    def write_number_files(self, directory, values):
         return write_numbers("votable-td", directory, values)
 
 
@@ -166,7 +166,7 @@ class TestFitsTable(SourceContract):
     kind = "fits"
     rows = ROWS
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         columns = [
             fits.Column("name", "6A", array=["Vega", "Deneb", ""]),
             fits.Column("ra", "D", unit="deg", array=[279.23, 310.36, np.nan]),
@@ -175,7 +175,7 @@ class TestFitsTable(SourceContract):
         fits.BinTableHDU.from_columns(columns).writeto(directory / "stars.fits", overwrite=True)
         return {"files": "stars.fits"}
 
-    def make_numbers(self, directory, values):
+    def write_number_files(self, directory, values):
         return write_numbers("fits", directory, values)
 
 
@@ -187,7 +187,7 @@ class TestFitsHeader(SourceContract):
         {"OBJECT": None, "EXPTIME": None, "NAXIS": 0},
     ]
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         for number, row in enumerate(self.rows):
             header = fits.Header({key: value for key, value in row.items() if value is not None and key != "NAXIS"})
             fits.PrimaryHDU(header=header).writeto(directory / f"{number}.fits", overwrite=True)
@@ -195,11 +195,11 @@ class TestFitsHeader(SourceContract):
 
     def test_pins_say_what_was_read(self, tmp_path):
         """Only headers are read, so there is no checksum, and the pin says so."""
-        source = self.source(tmp_path)
-        self.table(source)
-        files = source.listed().num_rows
-        assert [pin.detail for pin in source.pins()] == ["header only"] * files
-        assert (source.size(), source.done()) == (files, files)
+        source = self.open_source(tmp_path)
+        self.read_table(source)
+        files = source.list_files().num_rows
+        assert [pin.detail for pin in source.list_input_versions()] == ["header only"] * files
+        assert (source.estimate_size(), source.count_bytes_read()) == (files, files)
 
 
 def _sample_cdf(place, number, title):
@@ -218,7 +218,7 @@ class TestProductHeader(SourceContract):
     kind = "product"
     rows = [{"TITLE": "field of 1", "Version": "1"}, {"TITLE": "field of 2", "Version": "2"}]
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         for number in (1, 2):
             _sample_cdf(directory / f"{number}.cdf", number, f"field of {number}")
         return {"files": "*.cdf"}
@@ -233,8 +233,8 @@ class TestProductVariables(TestProductHeader):
         for name, kind, unit, epoch in (("Epoch", "CDF_EPOCH", "ms", None), ("B", "CDF_FLOAT", "nT", "Epoch"))
     ]
 
-    def make(self, directory):
-        return super().make(directory) | {"mode": "variables"}
+    def write_source_files(self, directory):
+        return super().write_source_files(directory) | {"mode": "variables"}
 
 
 class TestProductTable(TestProductHeader):
@@ -243,8 +243,8 @@ class TestProductTable(TestProductHeader):
     ]  # fmt: skip
     test_pins_say_what_was_read = SourceContract.test_pins_say_what_was_read
 
-    def make(self, directory):
-        return super().make(directory) | {"part": "Epoch"}
+    def write_source_files(self, directory):
+        return super().write_source_files(directory) | {"part": "Epoch"}
 
 
 class TestOifits(SourceContract):
@@ -260,7 +260,7 @@ class TestOifits(SourceContract):
         for name, number, night, first, last in (("HD 1", 1, "2023-01-01", 59945.9, 59946.1), ("HD 1", 1, "2023-01-02", 59947.1, 59947.2), ("HD 2", 2, "2023-01-01", 59946.1, 59946.2))
     ]  # fmt: skip
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         times = {(1, 0): [59945.9, 59946.1], (1, 1): [59947.1, 59947.2], (2, 0): [59946.1, 59946.2]}
         lines = [(number, time) for (number, _), both in times.items() for time in both]
         count = len(lines)
@@ -290,7 +290,7 @@ class TestSqlite(SourceContract):
     key = ["n"]
     has_files = False
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         (directory / "stars.db").unlink(missing_ok=True)
         with sqlite3.connect(directory / "stars.db") as connection:
             connection.execute("CREATE TABLE stars (name TEXT, ra REAL, n INTEGER)")
@@ -298,7 +298,7 @@ class TestSqlite(SourceContract):
         connection.close()
         return {"file": "stars.db", "table": "stars"}
 
-    def make_numbers(self, directory, values):
+    def write_number_files(self, directory, values):
         return write_numbers("sqlite", directory, values)
 
 
@@ -329,10 +329,10 @@ class TestPostgres(SourceContract):
     def _at(self, database):
         self.url = database
 
-    def context(self, directory):
-        return Context(directory=directory, secret=lambda _name: self.url)
+    def build_context(self, directory):
+        return SourceContext(directory=directory, resolve_secret=lambda _name: self.url)
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(
                 "DROP TABLE IF EXISTS stars; CREATE TABLE stars (name text, ra double precision, n integer, day date, seen timestamptz)"
@@ -349,7 +349,7 @@ class TestPython(SourceContract):
     rows = ROWS
     has_files = False
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         (directory / "walk.py").write_text(f"def rows():\n    yield from {ROWS!r}\n")
         return {"file": "walk.py"}
 
@@ -359,13 +359,13 @@ class TestQuery(SourceContract):
     rows = ROWS
     has_files = False
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         return {"adql": "SELECT name, ra, n FROM stars"}
 
-    def context(self, directory):
+    def build_context(self, directory):
         return replace(
-            super().context(directory),
-            query=lambda adql: iter(pa.Table.from_pylist(ROWS).to_batches()) if adql else iter(()),
+            super().build_context(directory),
+            run_query=lambda adql: iter(pa.Table.from_pylist(ROWS).to_batches()) if adql else iter(()),
         )
 
 
@@ -386,10 +386,10 @@ class TestMariadb(SourceContract):
     def _at(self, maria):
         self.server = maria
 
-    def context(self, directory):
-        return Context(directory=directory, secret=lambda _name: self.server.url)
+    def build_context(self, directory):
+        return SourceContext(directory=directory, resolve_secret=lambda _name: self.server.url)
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         self.server.do(
             "DROP TABLE IF EXISTS stars",
             "CREATE TABLE stars (name varchar(20), ra double, n integer, day date, seen timestamp(6) NULL)",
@@ -416,26 +416,26 @@ class TestMariadb(SourceContract):
 @pytest.mark.xdist_group("mariadb")
 @pytest.mark.needs("odbc")
 class TestMariadbByOdbc(TestMariadb):
-    def context(self, directory):
-        return Context(directory=directory, secret=lambda _name: mariadb.odbc(self.server))
+    def build_context(self, directory):
+        return SourceContext(directory=directory, resolve_secret=lambda _name: mariadb.odbc(self.server))
 
 
 @pytest.mark.outside
 @pytest.mark.needs("odbc")
 class TestPostgresByOdbc(TestPostgres):
-    def context(self, directory):
+    def build_context(self, directory):
         home = self.url.partition("host=")[2]
         line = f"DRIVER={{PostgreSQL Unicode}};SERVER={home};DATABASE=postgres;UID=hven;PWD=sesame"
-        return Context(directory=directory, secret=lambda _name: line)
+        return SourceContext(directory=directory, resolve_secret=lambda _name: line)
 
 
 @pytest.mark.outside
 @pytest.mark.needs("odbc")
 class TestSqliteByOdbc(TestSqlite):
-    def make(self, directory):
-        super().make(directory)
+    def write_source_files(self, directory):
+        super().write_source_files(directory)
         return {"url": f"odbc:DRIVER={{SQLite3}};Database={directory}/stars.db", "table": "stars"}
 
     def test_blocks_are_summed_up(self, tmp_path):
         """It has no hash for that, and says so."""
-        assert self.source(tmp_path).blocks(["n"], ["name"]) is None
+        assert self.open_source(tmp_path).compute_block_checksums(["n"], ["name"]) is None

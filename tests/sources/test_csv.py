@@ -18,24 +18,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hven.model.errors import SourceError
-from hven.sources import ROW, Context, csv
-from hven.sources._reading import text
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext, csv
+from hven.sources._reading import text_blocks
 from shared import MORE, shared
 
 
 def opened(path, rejects=None, wanted=None, batch=131_072, **options):
-    context = Context(
-        directory=path.parent, reject=rejects.append if rejects is not None else None, wanted=wanted or {}, batch=batch
+    context = SourceContext(
+        directory=path.parent,
+        on_reject=rejects.append if rejects is not None else None,
+        target_types=wanted or {},
+        batch_row_limit=batch,
     )
     return csv.open(csv.Options.model_validate({"files": path.name, **options}), context)
 
 
 def rows(path, columns=None, **options):
-    return pa.Table.from_batches(list(opened(path, **options).batches(columns))).to_pylist()
+    return pa.Table.from_batches(list(opened(path, **options).read_batches(columns))).to_pylist()
 
 
 def types(path, **options):
-    return {column.name: str(column.type) for column in opened(path, **options).columns()}
+    return {column.name: str(column.type) for column in opened(path, **options).list_columns()}
 
 
 @pytest.fixture
@@ -93,17 +96,17 @@ def test_heads_of_tables_are_no_rows(write, content, names, first):
 def test_a_record_of_units_below_the_names(write):
     path = write('ID,Name,"Vmag",flag\n\n,"",[mag],\n1,"a\nb",9.5,x\n2,c,-,y\n3,d,10,z\n')
     source = opened(path)
-    assert {column.name: (str(column.type), column.unit) for column in source.columns()} == {
+    assert {column.name: (str(column.type), column.unit) for column in source.list_columns()} == {
         "ID": ("int64", None), "Name": ("string", None), "Vmag": ("float64", "mag"), "flag": ("string", None),
     }  # fmt: skip
-    assert rows(path, columns=["ID", "Vmag", ROW]) == [
-        {"ID": n, "Vmag": v, ROW: n} for n, v in ((1, 9.5), (2, None), (3, 10.0))
+    assert rows(path, columns=["ID", "Vmag", ROW_NUMBER_COLUMN]) == [
+        {"ID": n, "Vmag": v, ROW_NUMBER_COLUMN: n} for n, v in ((1, 9.5), (2, None), (3, 10.0))
     ]
-    assert source.guessed() == {"units": True}
-    assert opened(path, units=True).guessed() == {}
+    assert source.list_guessed_options() == {"units": True}
+    assert opened(path, units=True).list_guessed_options() == {}
     assert types(path, units=False)["Vmag"] == "string"
     for no_units in ("a,b\nm,x\n1,y\n2,m\n", "a,b\nx,s\n1,y\n2,z\n", "a,b\n,\n1,2\n", "a,b\n-,1\n1,2\n"):
-        assert opened(write(no_units, "b.csv")).guessed() == (
+        assert opened(write(no_units, "b.csv")).list_guessed_options() == (
             {"units": True} if no_units.startswith("a,b\nm,x") else {}
         )
 
@@ -113,11 +116,11 @@ def test_units_that_are_none_are_units_below_names_all_the_same(write):
         "src\tteff\tlogg\tflux\tt\n\t[K]\t[cgs]\t[10-14erg/s/cm2]\t°C\naa\t5777\t4.44\t3.2\t1\nbb\t6000\t4.1\t4.4\t2\n"
     )
     source = opened(write(content, "a.tsv"))
-    assert [(str(column.type), column.unit) for column in source.columns()][1:] == [
+    assert [(str(column.type), column.unit) for column in source.list_columns()][1:] == [
         ("int64", "K"), ("float64", "cgs"), ("float64", "10**-14erg.s**-1.cm**-2"), ("int64", "°C"),
     ]  # fmt: skip
-    assert opened(write("a,b\nsfu,W\n1,2\n2,3\n")).guessed() == {"units": True}
-    assert opened(write("a,b\nalpha,beta\n1,2\n2,3\n")).guessed() == {}
+    assert opened(write("a,b\nsfu,W\n1,2\n2,3\n")).list_guessed_options() == {"units": True}
+    assert opened(write("a,b\nalpha,beta\n1,2\n2,3\n")).list_guessed_options() == {}
 
 
 def test_quotes_within_words_quote_nothing(write):
@@ -136,7 +139,7 @@ def test_each_file_has_its_own_record_of_units(write):
     first = write("id,flux\n,Jy\n1,2.5\n", "a1.csv")
     write("id,flux\n11,2.5\n12,3.5\n", "a2.csv")
     source = opened(first.parent / "a?.csv")
-    assert source.guessed() == {}, "a row of the second file would be taken for its units"
+    assert source.list_guessed_options() == {}, "a row of the second file would be taken for its units"
     assert [row["id"] for row in rows(first.parent / "a?.csv")] == [1, 11, 12]
     with pytest.raises(SourceError, match="record below the names holds '11', and `units: true`"):
         rows(first.parent / "a?.csv", units=True)
@@ -165,7 +168,9 @@ def test_each_file_has_its_own_record_of_units(write):
 )
 def test_texts_that_are_nearly_numbers_or_dates_are_doubted(write, values, options, said):
     other = options.get("pointed", "w")
-    found = opened(write("name;v;o\n" + "".join(f"s{n};{value};{other}\n" for n, value in enumerate(values)))).doubts()
+    found = opened(
+        write("name;v;o\n" + "".join(f"s{n};{value};{other}\n" for n, value in enumerate(values)))
+    ).list_type_doubts()
     assert list(found) == (["v"] if said else [])
     assert said is None or said in "; ".join(found["v"])
 
@@ -228,7 +233,7 @@ def test_types_are_guessed_and_names_stay_text(write):
 def test_wanted_types_are_read_at_once(write):
     path = write("id,x,flag,when\n1,2,1,2020-01-01T00:00:00Z\n2,3.0,0,2020-01-02T00:00:00.1234567Z\n")
     wanted = {"id": pa.string(), "x": pa.int32(), "flag": pa.bool_(), "when": pa.timestamp("us")}
-    batch = next(opened(path, wanted=wanted).batches())
+    batch = next(opened(path, wanted=wanted).read_batches())
     assert {item.name: item.type for item in batch.schema} == wanted
     assert batch.to_pylist()[1] == {"id": "2", "x": 3, "flag": False, "when": datetime(2020, 1, 2, 0, 0, 0, 123456)}
 
@@ -239,7 +244,7 @@ def test_ecsv_gives_names_types_units_descriptions(write):
         "# - {name: n, datatype: int32}\n# meta: {description: A small table}\nra,n\n1,2\n",
         "a.ecsv",
     )
-    ra, n = opened(path).columns()
+    ra, n = opened(path).list_columns()
     assert (ra.unit, ra.description, str(ra.type), str(n.type)) == ("deg", "Right ascension, mean", "float64", "int32")
     assert rows(path) == [{"ra": 1.0, "n": 2}]
 
@@ -262,9 +267,9 @@ def test_a_value_that_does_not_fit_is_kept_aside_with_its_row(write):
     lines[110_000] = "5,6,7\n"
     path = write("id,x\n# no comment sign here\n".replace("# no comment sign here\n", "") + "".join(lines))
     rejects = []
-    found = pa.Table.from_batches(list(opened(path, rejects).batches(["id", ROW])))
+    found = pa.Table.from_batches(list(opened(path, rejects).read_batches(["id", ROW_NUMBER_COLUMN])))
     assert found.num_rows == 119_998
-    numbers = found.column(ROW).to_pylist()
+    numbers = found.column(ROW_NUMBER_COLUMN).to_pylist()
     assert found.column("id").to_pylist() == numbers, "row numbers stay true after rejects"
     assert [(item.row, item.column, item.value, item.text) for item in rejects] == [
         (100_000, "id", "abc", "abc,1"),
@@ -283,7 +288,7 @@ def test_without_anybody_to_take_rejects_the_first_is_an_error(write):
 def test_wanted_types_make_plain_rejects(write):
     path = write("n\n1\n300000\n7\n")
     rejects = []
-    found = pa.Table.from_batches(list(opened(path, rejects, wanted={"n": pa.int16()}).batches()))
+    found = pa.Table.from_batches(list(opened(path, rejects, wanted={"n": pa.int16()}).read_batches()))
     assert found.column("n").to_pylist() == [1, 7]
     assert [(item.row, item.value, item.reason) for item in rejects] == [
         (2, "300000", "not a whole number that fits int16")
@@ -294,10 +299,13 @@ def test_rows_are_counted_over_quoted_line_ends(write):
     path = write('a,b\n1,"two\nlines"\n2,"say ""hi"", then\n\nleave"\nx,y\n' + "3,z\n" * 3)
     rejects = []
     found = pa.Table.from_batches(
-        list(opened(path, rejects, types={"a": "int32"}).batches(["a", "b", ROW]))
+        list(opened(path, rejects, types={"a": "int32"}).read_batches(["a", "b", ROW_NUMBER_COLUMN]))
     ).to_pylist()
-    assert found[:2] == [{"a": 1, "b": "two\nlines", ROW: 1}, {"a": 2, "b": 'say "hi", then\n\nleave', ROW: 2}]
-    assert [row[ROW] for row in found] == [1, 2, 4, 5, 6]
+    assert found[:2] == [
+        {"a": 1, "b": "two\nlines", ROW_NUMBER_COLUMN: 1},
+        {"a": 2, "b": 'say "hi", then\n\nleave', ROW_NUMBER_COLUMN: 2},
+    ]
+    assert [row[ROW_NUMBER_COLUMN] for row in found] == [1, 2, 4, 5, 6]
     assert [(item.row, item.value) for item in rejects] == [(3, "x")]
 
 
@@ -334,7 +342,7 @@ def test_rows_are_counted_over_quoted_line_ends(write):
     ],
 )  # fmt: skip
 def test_faults_of_a_file_are_told_with_place_and_remedy(write, monkeypatch, content, options, message):
-    monkeypatch.setattr(text, "LONGEST", 1 << 20)
+    monkeypatch.setattr(text_blocks, "MAX_RECORD_BYTES", 1 << 20)
     path = write(content)
     with pytest.raises(SourceError, match=message):
         rows(path, **options)
@@ -350,13 +358,13 @@ def test_a_resource_descriptor_of_dachs_is_known_by_its_name(tmp_path):
 def test_a_header_alone_is_an_empty_table(write):
     path = write("a,b\n")
     assert types(path) == {"a": "string", "b": "string"}
-    assert list(opened(path).batches()) == []
+    assert list(opened(path).read_batches()) == []
 
 
 def test_nul_bytes_in_a_row_reject_that_row(write):
     path = write(b"a,b\n" + b"1,x\n" * 2000 + b"2,y\0z\n3,w\n")
     rejects = []
-    assert sum(batch.num_rows for batch in opened(path, rejects).batches()) == 2001
+    assert sum(batch.num_rows for batch in opened(path, rejects).read_batches()) == 2001
     assert [(item.row, item.column, item.reason) for item in rejects] == [(2001, "b", "holds a NUL byte")]
 
 
@@ -380,25 +388,28 @@ def test_files_are_read_in_order_each_with_its_facts(tmp_path):
     for name, content in (("b/2.csv", "x,y\n3,c\n"), ("a/1.csv", "y,x\na,1\nb,2\n"), ("a/1_old.csv", "x,y\n9,z\n")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
-    source = csv.open(csv.Options(files=["**/*.csv"], ignore=["*_old*"]), Context(directory=tmp_path))
+    source = csv.open(csv.Options(files=["**/*.csv"], ignore=["*_old*"]), SourceContext(directory=tmp_path))
     found = pa.Table.from_batches(
-        list(source.batches(["x", "y", ROW, "file.path", "file.stem", "file.size", "file.md5"]))
+        list(source.read_batches(["x", "y", ROW_NUMBER_COLUMN, "file.path", "file.stem", "file.size", "file.md5"]))
     ).to_pylist()
-    assert [(row["x"], row["y"], row[ROW], row["file.path"], row["file.stem"], row["file.size"]) for row in found] == [
+    assert [
+        (row["x"], row["y"], row[ROW_NUMBER_COLUMN], row["file.path"], row["file.stem"], row["file.size"])
+        for row in found
+    ] == [
         (1, "a", 1, "a/1.csv", "1", 12),
         (2, "b", 2, "a/1.csv", "1", 12),
         (3, "c", 1, "b/2.csv", "2", 8),
     ]
     assert found[2]["file.md5"] == hashlib.md5(b"x,y\n3,c\n").hexdigest()
-    assert source.done() == source.size() == 20
+    assert source.count_bytes_read() == source.estimate_size() == 20
 
 
 def test_a_file_without_a_column_is_told(tmp_path):
     (tmp_path / "1.csv").write_text("x,y\n1,2\n")
     (tmp_path / "2.csv").write_text("x,z\n1,2\n")
-    source = csv.open(csv.Options(files=["*.csv"]), Context(directory=tmp_path))
+    source = csv.open(csv.Options(files=["*.csv"]), SourceContext(directory=tmp_path))
     with pytest.raises(SourceError, match=r"2\.csv: no column 'y', which 1\.csv has"):
-        list(source.batches())
+        list(source.read_batches())
 
 
 # -- against another reader -----------------------------------------------------------------
@@ -419,13 +430,13 @@ def test_what_pythons_writer_wrote_is_read_back(tmp_path_factory, table, size):
     writer.writerow(["a", "b", "n"])
     writer.writerows(table)
     path.write_text(out.getvalue(), newline="")
-    before = text.BLOCK
-    text.BLOCK = size
+    before = text_blocks.BLOCK_BYTES
+    text_blocks.BLOCK_BYTES = size
     try:
         source = opened(path, header=True, delimiter=",", types={"a": "string", "b": "string", "n": "int64"})
-        found = [tuple(row.values()) for row in pa.Table.from_batches(list(source.batches())).to_pylist()]
+        found = [tuple(row.values()) for row in pa.Table.from_batches(list(source.read_batches())).to_pylist()]
     finally:
-        text.BLOCK = before
+        text_blocks.BLOCK_BYTES = before
     assert found == [(a.strip(" \t\n") or None, b.strip(" \t\n") or None, n) for a, b, n in table]
 
 
@@ -453,12 +464,16 @@ def test_real_files_need_no_options(name, count, width):
     path = shared(f"data/{name}")
     rejects = []
     source = opened(path, rejects)
-    assert (sum(batch.num_rows for batch in source.batches()), len(source.columns()), rejects) == (count, width, [])
+    assert (sum(batch.num_rows for batch in source.read_batches()), len(source.list_columns()), rejects) == (
+        count,
+        width,
+        [],
+    )
 
 
 def test_tycho_with_bars_and_blanks():
     source = opened(shared("data/stars/tyc2.dat.07.xz"), [], null={"column_22": 999})
-    found = pa.Table.from_batches(list(source.batches(["column_3", "column_4", "column_18", "column_22"])))
+    found = pa.Table.from_batches(list(source.read_batches(["column_3", "column_4", "column_18", "column_22"])))
     assert found.num_rows == 127_000
     assert [str(kind) for kind in found.schema.types] == ["double", "double", "double", "int64"]
     blank = found.column("column_3").null_count
@@ -468,7 +483,7 @@ def test_tycho_with_bars_and_blanks():
 
 
 def test_numbered_comments_describe_the_columns():
-    columns = opened(shared("data/sync/exoplanets/open_exoplanet_catalogue_2020-08-06.csv.gz")).columns()
+    columns = opened(shared("data/sync/exoplanets/open_exoplanet_catalogue_2020-08-06.csv.gz")).list_columns()
     assert columns[2].description == "Planetary mass [Jupiter masses]"
 
 
@@ -481,7 +496,7 @@ def test_memory_stays_flat(tmp_path):
             file.write("1,2.5,some text that takes room\n" * 20_000)
     before = pa.total_allocated_bytes()
     most = 0
-    for batch in opened(path).batches():
+    for batch in opened(path).read_batches():
         most = max(most, pa.total_allocated_bytes() - before)
         del batch
     assert most < 30 * (1 << 20) < path.stat().st_size

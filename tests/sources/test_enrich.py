@@ -14,15 +14,15 @@ import pytest
 
 from hven import query
 from hven.app._cli import progress
-from hven.ingest import Progress, ingest
-from hven.ingest.sync import sync
+from hven.ingest import IngestProgress, ingest_collection
+from hven.ingest.sync import sync_collection
 from hven.model.errors import DescriptorError, SourceError
-from hven.site.auth._permit import OWNER
-from hven.sources import Context, FileWise, Since, _turns, csv
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.sources import FileListSource, IncrementalSource, SourceContext, _rate_limiting, csv
 from hven.sources._documents import document_fetch
-from hven.sources._documents.document_values import Wrong, take
-from hven.sources.enriched import Documents, Enrich
-from hven.testing.site import site_with
+from hven.sources._documents.document_values import InvalidDocumentError, extract_values
+from hven.sources.document_enrichment import EnrichOptions, RowDocuments
+from hven.testing.site import open_site_with_descriptor
 from shared import shared
 
 COLUMNS = {
@@ -70,7 +70,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_header_is_read_in_whatever_form_it_comes(form):
-    assert tuple(take(FORMS[form], "header", TAKEN)[0]) == GOOD
+    assert tuple(extract_values(FORMS[form], "header", TAKEN)[0]) == GOOD
 
 
 @pytest.mark.parametrize(
@@ -86,35 +86,40 @@ def test_a_header_is_read_in_whatever_form_it_comes(form):
     ],
 )
 def test_what_is_no_header_is_told(body, why):
-    with pytest.raises(Wrong, match=why):
-        take(body, "header", TAKEN)
+    with pytest.raises(InvalidDocumentError, match=why):
+        extract_values(body, "header", TAKEN)
 
 
 def test_records_and_labels():
     want = [(["a.b.1"], "int", False), (["t"], "text", False), (["f"], "bool", False), (["n"], "float", False)]
-    values, doubt = take(b'{"a": {"b": [1, 2]}, "t": {"x": 1}, "f": true, "n": NaN}', "json", want)
+    values, doubt = extract_values(b'{"a": {"b": [1, 2]}, "t": {"x": 1}, "f": true, "n": NaN}', "json", want)
     assert values == [2, '{"x": 1}', True, None]
     assert doubt == "n is 'nan', no number"
     for body in (b"[1]", b"{", b"<html>", b"[" * 100_000):
-        with pytest.raises(Wrong):
-            take(body, "json", want)
+        with pytest.raises(InvalidDocumentError):
+            extract_values(body, "json", want)
     label = b"PDS_VERSION_ID = PDS3\nSTART_TIME = 2004-01-01T00:00:00\nEXPOSURE = 2.5 <s>\nEND\n"
-    assert take(label, "label", [(["START_TIME"], "text", False), (["EXPOSURE"], "float", False)])[0][1] == 2.5
+    assert (
+        extract_values(label, "label", [(["START_TIME"], "text", False), (["EXPOSURE"], "float", False)])[0][1] == 2.5
+    )
     for body in (label[:40], b"<html>", b"{"):
-        with pytest.raises(Wrong):
-            take(body, "label", want)
+        with pytest.raises(InvalidDocumentError):
+            extract_values(body, "label", want)
     xml = b'<p:Product xmlns:p="urn:x"><p:Time zone="Z"><p:start>2004</p:start></p:Time></p:Product>'
-    assert take(xml, "xml", [(["Time/start"], "int", False), (["Time@zone"], "text", False)])[0] == [2004, "Z"]
+    assert extract_values(xml, "xml", [(["Time/start"], "int", False), (["Time@zone"], "text", False)])[0] == [
+        2004,
+        "Z",
+    ]
     bomb = b'<!DOCTYPE a [<!ENTITY b "x"><!ENTITY c "&b;&b;">]><a><t>&c;</t></a>'
-    assert take(bomb, "xml", [(["t"], "text", False)])[0] in ([None], [""])
-    with pytest.raises(Wrong):
-        take(b"<html><p></html>", "xml", want)
+    assert extract_values(bomb, "xml", [(["t"], "text", False)])[0] in ([None], [""])
+    with pytest.raises(InvalidDocumentError):
+        extract_values(b"<html><p></html>", "xml", want)
 
 
 def test_real_headers_are_read():
     folder = shared("data/interferometry/oifits")
     for path in (*folder.glob("GRAVI*.fits"), *folder.glob("MATISSE*.fits")):
-        values, doubt = take(path.read_bytes(), "header", TAKEN)
+        values, doubt = extract_values(path.read_bytes(), "header", TAKEN)
         assert all(one is not None for one in values)
         assert all(20 < one < 200 for one in values[0])
         assert not doubt
@@ -147,7 +152,7 @@ class Archive(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def archive(monkeypatch):
-    monkeypatch.setattr(_turns, "PAUSE", 0.001)
+    monkeypatch.setattr(_rate_limiting, "FIRST_PAUSE_SECONDS", 0.001)
     Archive.world = SimpleNamespace(asked=[], answers={})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Archive)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -193,20 +198,24 @@ def listed(*rows):
 
 
 def table(site):
-    with query.run("SELECT dp_id, header, pbl, mode, quality_flags FROM eso.main", OWNER, site=site) as result:
-        return {row["dp_id"]: row for batch in result.batches() for row in batch.to_pylist()}
+    with query.run_query(
+        "SELECT dp_id, header, pbl, mode, quality_flags FROM eso.main", OWNER_PRINCIPAL, site=site
+    ) as result:
+        return {row["dp_id"]: row for batch in result.iterate_batches() for row in batch.to_pylist()}
 
 
 def kept(site):
-    (path,) = (site.settings.kept / "documents" / "eso").glob("*.sqlite")
+    (path,) = (site.settings.data_directory / "documents" / "eso").glob("*.sqlite")
     return path
 
 
 def test_rows_get_the_columns_of_their_headers_newest_first(tmp_path, archive):
     rows = [("A", "2024-01-01"), ("BB", "2025-01-01"), ("C:1", "2026-01-01"), ("DDD", "2023-01-01")]
     archive.answers["DDD"] = (404, b"no")
-    with site_with(tmp_path, described(archive), {"rows.csv": listed(*rows)}, allow_private=True) as site:
-        report = ingest(site, "eso")
+    with open_site_with_descriptor(
+        tmp_path, described(archive), {"rows.csv": listed(*rows)}, allow_private=True
+    ) as site:
+        report = ingest_collection(site, "eso")
         assert archive.asked == [f"/hdr?id={name}" for name in ("C:1", "BB", "A", "DDD")]
         found = table(site)
         assert {name: row["header"] for name, row in found.items()} == {
@@ -223,16 +232,18 @@ def test_rows_get_the_columns_of_their_headers_newest_first(tmp_path, archive):
             (body,) = file.execute("SELECT body FROM documents WHERE id = 'A'").fetchone()
             assert zlib.decompress(body) == page(header(1))
         archive.asked.clear()
-        ingest(site, "eso")  # nothing is fetched twice, nor asked for again so soon
+        ingest_collection(site, "eso")  # nothing is fetched twice, nor asked for again so soon
         assert archive.asked == []
         assert table(site) == found
 
 
 def test_a_run_goes_on_where_another_stopped_and_foretells_the_end(tmp_path, archive, monkeypatch):
     rows = [(f"E{number:03}", f"2025-{1 + number // 28:02}-{1 + number % 28:02}") for number in range(60)]
-    monkeypatch.setattr(document_fetch, "MANY", 1)
+    monkeypatch.setattr(document_fetch, "SAVE_BATCH_SIZE", 1)
     clock = SimpleNamespace(now=0.0)
-    with site_with(tmp_path, described(archive, "total: 50"), {"rows.csv": listed(*rows)}, allow_private=True) as site:
+    with open_site_with_descriptor(
+        tmp_path, described(archive, "total: 50"), {"rows.csv": listed(*rows)}, allow_private=True
+    ) as site:
         real = document_fetch.time
 
         def monotonic():
@@ -240,8 +251,8 @@ def test_a_run_goes_on_where_another_stopped_and_foretells_the_end(tmp_path, arc
             return clock.now
 
         monkeypatch.setattr(document_fetch, "time", SimpleNamespace(monotonic=monotonic, time=real.time))
-        seen: list[Progress] = []
-        first = ingest(site, "eso", progress=seen.append)
+        seen: list[IngestProgress] = []
+        first = ingest_collection(site, "eso", progress=seen.append)
         some = len(archive.asked)
         shown = [(one.done, one.total) for one in seen if one.step == "fetch"]
         assert shown == [(number, 60) for number in range(1, some + 1)], "meanwhile it says how far it is"
@@ -256,64 +267,64 @@ def test_a_run_goes_on_where_another_stopped_and_foretells_the_end(tmp_path, arc
         assert "UTC if it went on without a pause" in told
         archive.asked.clear()
         for _ in range(5):
-            change = sync(site, "eso").changes["eso.main"]  # of a file that is as it was
+            change = sync_collection(site, "eso").changes["eso.main"]  # of a file that is as it was
             if all(row["header"] == "here" for row in table(site).values()):
                 break
         assert len(archive.asked) == 60 - some
         assert change.changed
-        assert sync(site, "eso").changes["eso.main"].how == "0 of 1 file"
+        assert sync_collection(site, "eso").changes["eso.main"].how == "0 of 1 file"
 
 
 def test_people_see_how_far_the_documents_are(monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with progress.Progress() as bar:
-        bar(Progress(table="eso.main", step="fetch", done=1200, total=15_000))
+    with progress.ProgressBar() as bar:
+        bar(IngestProgress(table="eso.main", step="fetch", done=1200, total=15_000))
         (task,) = bar._bar.tasks
         assert (task.description, task.fields["shown"], task.completed) == (
             "eso.main fetch",
             "1,200 of 15,000 documents",
             1200,
         )
-        bar(Progress(table="eso.main", step="read", rows=15_000, total=None))
+        bar(IngestProgress(table="eso.main", step="read", rows=15_000, total=None))
         assert (task.description, task.fields["shown"]) == ("eso.main", "15,000 rows")
 
 
 def test_who_does_not_read_on_ends_the_fetching_and_keeps_what_came(tmp_path, archive, monkeypatch):
-    monkeypatch.setattr(document_fetch, "MANY", 5)
+    monkeypatch.setattr(document_fetch, "SAVE_BATCH_SIZE", 5)
     (tmp_path / "rows.csv").write_text(listed(*((f"E{number:03}", "1") for number in range(200))))
-    context = Context(directory=tmp_path, kept=tmp_path / "kept", allow_private=True)
+    context = SourceContext(directory=tmp_path, cache_directory=tmp_path / "kept", allow_private=True)
     source = csv.open(csv.Options(files="rows.csv"), context)
-    said = Enrich.model_validate(
+    said = EnrichOptions.model_validate(
         {"url": f"{archive.url}/hdr?id={{dp_id}}", "id": "dp_id", "at_once": 1, "columns": COLUMNS}
     )
 
     def around():
-        return Documents(said, source.columns(), context).around(source)
+        return RowDocuments(said, source.list_columns(), context).enrich_source(source)
 
-    reading = around().batches()
+    reading = around().read_batches()
     assert next(reading).num_rows == 0
     reading.close()
     some = len(archive.asked)
-    assert 5 <= some <= 10 + document_fetch.AHEAD
-    assert sum(batch.num_rows for batch in around().batches()) == 200
-    assert len(archive.asked) <= 200 + document_fetch.AHEAD  # what was under way, and nothing else, twice
+    assert 5 <= some <= 10 + document_fetch.PREFETCH_FACTOR
+    assert sum(batch.num_rows for batch in around().read_batches()) == 200
+    assert len(archive.asked) <= 200 + document_fetch.PREFETCH_FACTOR  # what was under way, and nothing else, twice
 
 
 def test_a_newer_document_is_fetched_again_and_the_old_one_stays_until_then(tmp_path, archive):
-    with site_with(
+    with open_site_with_descriptor(
         tmp_path, described(archive), {"rows.csv": listed(("A", "1"), ("B", "1"))}, allow_private=True
     ) as site:
-        ingest(site, "eso")
+        ingest_collection(site, "eso")
         archive.answers |= {"A": (200, page(header(5))), "B": (500, b"oops")}
         (tmp_path / "collections/eso/rows.csv").write_text(listed(("A", "2"), ("B", "2")))
         archive.asked.clear()
-        sync(site, "eso")
+        sync_collection(site, "eso")
         assert sorted(set(archive.asked)) == ["/hdr?id=A", "/hdr?id=B"]
         found = table(site)
         assert found["A"]["pbl"][0] == pytest.approx(29.166)
         assert (found["B"]["header"], found["B"]["pbl"][0]) == ("old", pytest.approx(25.166))
         del archive.answers["B"]
-        sync(site, "eso")  # the server is well again: the row did not change, its document did
+        sync_collection(site, "eso")  # the server is well again: the row did not change, its document did
         assert table(site)["B"]["header"] == "here"
 
 
@@ -322,21 +333,21 @@ def test_a_watermark_holds_again_when_nothing_waits(tmp_path, archive):
         "kind: csv\n      files: rows.csv", "kind: sql\n      file: raw.sqlite\n      table: raw"
     )
     text = text.replace("sync: {}", "sync: {watermark: changed, deletions: none}")
-    with site_with(tmp_path, text, allow_private=True) as site:
+    with open_site_with_descriptor(tmp_path, text, allow_private=True) as site:
         with sqlite3.connect(tmp_path / "collections/eso/raw.sqlite") as file:
             file.execute("CREATE TABLE raw (dp_id TEXT PRIMARY KEY, changed TEXT NOT NULL)")
             file.executemany("INSERT INTO raw VALUES (?, ?)", [("A", "2024"), ("B", "2025"), ("C", "2026")])
         archive.answers["A"] = (500, b"")
-        ingest(site, "eso")
+        ingest_collection(site, "eso")
         archive.answers.clear()
         with sqlite3.connect(tmp_path / "collections/eso/raw.sqlite") as file:
             file.execute("INSERT INTO raw VALUES ('D', '2027')")
-        change = sync(site, "eso").changes["eso.main"]  # A is older than the watermark
+        change = sync_collection(site, "eso").changes["eso.main"]  # A is older than the watermark
         assert (change.how, change.added, change.changed) == ("everything", 1, 1)
         archive.asked.clear()
         with sqlite3.connect(tmp_path / "collections/eso/raw.sqlite") as file:
             file.execute("INSERT INTO raw VALUES ('E', '2028')")
-        change = sync(site, "eso").changes["eso.main"]
+        change = sync_collection(site, "eso").changes["eso.main"]
         assert (change.how, change.added, change.changed) == ("since 2027", 1, 0)
         assert archive.asked == ["/hdr?id=E"]
         assert {row["header"] for row in table(site).values()} == {"here"}
@@ -360,8 +371,10 @@ def test_whatever_a_server_sends_flags_its_row_alone(tmp_path, archive):
     archive.answers |= {name: told for name, (told, _) in BAD.items()}
     tricks = ["..", "../../etc/passwd", "a?b=c&d", "%2e%2e", "x#y", "http://evil.example/"]
     rows = [*((name, "1") for name in BAD), *((trick, "1") for trick in tricks), ("FINE", "1")]
-    with site_with(tmp_path, described(archive), {"rows.csv": listed(*rows)}, allow_private=True) as site:
-        report = ingest(site, "eso")
+    with open_site_with_descriptor(
+        tmp_path, described(archive), {"rows.csv": listed(*rows)}, allow_private=True
+    ) as site:
+        report = ingest_collection(site, "eso")
         found = table(site)
         assert {name: found[name]["header"] for name in BAD} == {name: state for name, (_, state) in BAD.items()}
         assert found["FINE"]["header"] == "here"
@@ -373,24 +386,26 @@ def test_whatever_a_server_sends_flags_its_row_alone(tmp_path, archive):
 
 
 def test_a_server_that_is_down_is_left_in_peace(tmp_path, archive, monkeypatch):
-    monkeypatch.setattr(document_fetch, "ENOUGH", 3)
+    monkeypatch.setattr(document_fetch, "MAX_CONSECUTIVE_FAILURES", 3)
     rows = [(f"E{number}", "1") for number in range(40)]
     archive.answers |= dict.fromkeys((name for name, _ in rows), (503, b"maintenance"))
-    with site_with(tmp_path, described(archive), {"rows.csv": listed(*rows)}, allow_private=True) as site:
-        report = ingest(site, "eso")
+    with open_site_with_descriptor(
+        tmp_path, described(archive), {"rows.csv": listed(*rows)}, allow_private=True
+    ) as site:
+        report = ingest_collection(site, "eso")
         assert len(archive.asked) <= 2 * (3 + 8)
         assert any("left in peace" in text and "maintenance" in text for text in report.warnings)
         archive.answers.clear()
-        sync(site, "eso")
+        sync_collection(site, "eso")
         assert {row["header"] for row in table(site).values()} == {"here"}
 
 
 def test_an_address_that_is_not_public_is_refused(tmp_path, archive):
     with (
-        site_with(tmp_path, described(archive), {"rows.csv": listed(("A", "1"))}) as site,
+        open_site_with_descriptor(tmp_path, described(archive), {"rows.csv": listed(("A", "1"))}) as site,
         pytest.raises(Exception, match="not on the public internet"),
     ):
-        ingest(site, "eso")
+        ingest_collection(site, "eso")
     assert not archive.asked
 
 
@@ -408,15 +423,15 @@ tables:
 def test_documents_of_the_disk_stay_below_the_descriptor(tmp_path):
     (tmp_path / "secret.hdr").write_bytes(BLOCKS)
     names = ["A", "sub/B", "../../../secret", "/etc/passwd", "link", "none"]
-    with site_with(tmp_path, LOCAL, {"rows.csv": "dp_id\n" + "\n".join(names)}) as site:
+    with open_site_with_descriptor(tmp_path, LOCAL, {"rows.csv": "dp_id\n" + "\n".join(names)}) as site:
         place = tmp_path / "collections/eso/headers"
         (place / "sub").mkdir(parents=True)
         for name in ("A.hdr", "sub/B.hdr"):
             (place / name).write_bytes(FORMS["lines"])
         (place / "link.hdr").symlink_to("/etc/hostname")
-        ingest(site, "eso")
-        with query.run("SELECT dp_id, state, lst, text FROM eso.main", OWNER, site=site) as result:
-            found = {row["dp_id"]: row for batch in result.batches() for row in batch.to_pylist()}
+        ingest_collection(site, "eso")
+        with query.run_query("SELECT dp_id, state, lst, text FROM eso.main", OWNER_PRINCIPAL, site=site) as result:
+            found = {row["dp_id"]: row for batch in result.iterate_batches() for row in batch.to_pylist()}
     assert {name: row["state"] for name, row in found.items()} == {
         "A": "here", "sub/B": "here", "../../../secret": "missing", "/etc/passwd": "missing", "link": "refused", "none": "missing",
     }  # fmt: skip
@@ -425,34 +440,44 @@ def test_documents_of_the_disk_stay_below_the_descriptor(tmp_path):
 
 
 def test_what_is_taken_may_change_without_fetching(tmp_path, archive):
-    with site_with(tmp_path, described(archive), {"rows.csv": listed(("A", "1"))}, allow_private=True) as site:
-        ingest(site, "eso")
+    with open_site_with_descriptor(
+        tmp_path, described(archive), {"rows.csv": listed(("A", "1"))}, allow_private=True
+    ) as site:
+        ingest_collection(site, "eso")
         archive.asked.clear()
         path = tmp_path / "collections/eso/eso.yaml"
         path.write_text(path.read_text().replace('"ESO INS MODE"', '"MJD-OBS"'))
-        ingest(site, "eso")
+        ingest_collection(site, "eso")
         assert (table(site)["A"]["mode"], archive.asked) == ("57562.1", [])
 
 
 def test_a_source_keeps_its_abilities_and_gains_columns(tmp_path):
     (tmp_path / "rows.csv").write_text("dp_id,n\nA,1\n")
-    context = Context(directory=tmp_path)
+    context = SourceContext(directory=tmp_path)
     source = csv.open(csv.Options(files="rows.csv"), context)
-    said = Enrich.model_validate({"file": "{dp_id}", "id": "dp_id", "columns": COLUMNS})
-    around = Documents(said, source.columns(), context).around(source)
-    assert isinstance(around, FileWise)
-    assert not isinstance(around, Since)
-    kinds = {column.name: column.type.arrow for column in around.columns()}
-    batch = next(batch for batch in around.batches() if batch.num_rows)
+    said = EnrichOptions.model_validate({"file": "{dp_id}", "id": "dp_id", "columns": COLUMNS})
+    around = RowDocuments(said, source.list_columns(), context).enrich_source(source)
+    assert isinstance(around, FileListSource)
+    assert not isinstance(around, IncrementalSource)
+    kinds = {column.name: column.type.arrow for column in around.list_columns()}
+    batch = next(batch for batch in around.read_batches() if batch.num_rows)
     assert {name: kinds[name] for name in batch.schema.names} == dict(
         zip(batch.schema.names, batch.schema.types, strict=True)
     )
     assert str(kinds["pbl"]) == "fixed_size_list<item: double>[2]"
-    assert next(iter(around.batches(["n"]))).schema.names == ["n"]
+    assert next(iter(around.read_batches(["n"]))).schema.names == ["n"]
     with pytest.raises(SourceError, match="no column 'dp'"):
-        Documents(Enrich.model_validate({"file": "{dp}", "id": "dp", "columns": COLUMNS}), source.columns(), context)
+        RowDocuments(
+            EnrichOptions.model_validate({"file": "{dp}", "id": "dp", "columns": COLUMNS}),
+            source.list_columns(),
+            context,
+        )
     with pytest.raises(SourceError, match="a column 'n' already"):
-        Documents(Enrich.model_validate({"file": "{n}", "id": "n", "columns": {"n": "N"}}), source.columns(), context)
+        RowDocuments(
+            EnrichOptions.model_validate({"file": "{n}", "id": "n", "columns": {"n": "N"}}),
+            source.list_columns(),
+            context,
+        )
 
 
 @pytest.mark.parametrize(
@@ -471,8 +496,8 @@ def test_a_source_keeps_its_abilities_and_gains_columns(tmp_path):
 def test_what_is_said_wrong_is_told_with_its_place(tmp_path, wrong, why):
     text = f"collection: eso\ntables:\n  main:\n    source:\n      kind: csv\n      files: rows.csv\n      enrich: {wrong}\n"
     with (
-        site_with(tmp_path, text, {"rows.csv": "dp_id\nA\n"}) as site,
+        open_site_with_descriptor(tmp_path, text, {"rows.csv": "dp_id\nA\n"}) as site,
         pytest.raises(DescriptorError, match=why) as caught,
     ):
-        ingest(site, "eso")
+        ingest_collection(site, "eso")
     assert "eso.yaml:7" in str(caught.value)

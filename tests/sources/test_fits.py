@@ -11,17 +11,19 @@ import pytest
 from astropy.io import fits as theirs
 
 from hven.model.errors import SourceError
-from hven.sources import ROW, Context, fits
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext, fits
 from shared import shared
 
 
 def opened(path, rejects=None, batch=131_072, **options):
-    context = Context(directory=path.parent, reject=rejects.append if rejects is not None else None, batch=batch)
+    context = SourceContext(
+        directory=path.parent, on_reject=rejects.append if rejects is not None else None, batch_row_limit=batch
+    )
     return fits.open(fits.Options.model_validate({"files": path.name, **options}), context)
 
 
 def table(source, columns=None, limit=None):
-    return pa.Table.from_batches(list(source.batches(columns, limit)))
+    return pa.Table.from_batches(list(source.read_batches(columns, limit)))
 
 
 def same(ours, value, null):
@@ -95,13 +97,13 @@ def test_every_kind_of_column_is_read_as_astropy_reads_it(tmp_path, batch):
     )
     found = table(opened(path, batch=batch))
     assert differences(path, 1, found) == []
-    kinds = {column.name: str(column.type) for column in opened(path).columns()}
+    kinds = {column.name: str(column.type) for column in opened(path).list_columns()}
     assert kinds == {
         "logical": "bool", "bits": "bit[11]", "byte": "uint8", "short": "int16", "word": "int32", "long": "int64", "unsigned": "int64", "signed_byte": "int16",
         "real": "float32", "double": "float64", "complex": "complex64", "vector": "float64[3]", "matrix": "int16[3x2]", "text": "string[8*]",
         "words": "string[4x3]", "ragged": "int32[*]", "reals": "float64[*]",
     }  # fmt: skip
-    assert {column.unit for column in opened(path).columns()} == {None, "d", "mag"}
+    assert {column.unit for column in opened(path).list_columns()} == {None, "d", "mag"}
 
 
 def test_scaled_columns_are_numbers(tmp_path):
@@ -133,7 +135,7 @@ def test_metadata_come_from_the_cards(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         hdu.writeto(path, output_verify="silentfix")
-    ra, flux = opened(path).columns()
+    ra, flux = opened(path).list_columns()
     assert (ra.unit, ra.ucd, ra.description, ra.utype, ra.display) == (
         "deg",
         "pos.eq.ra",
@@ -161,8 +163,13 @@ def test_ascii_tables(tmp_path):
     data = path.read_bytes()
     path.write_bytes(data.replace(b"2.250", b"2.2x0"))
     rejects = []
-    assert table(opened(path, rejects), ["n", ROW]).num_rows == 3, "a column that nobody wants harms nobody"
-    assert table(opened(path, rejects), ["x", ROW]).to_pylist() == [{"x": 1.5, ROW: 1}, {"x": -3.125, ROW: 3}]
+    assert table(opened(path, rejects), ["n", ROW_NUMBER_COLUMN]).num_rows == 3, (
+        "a column that nobody wants harms nobody"
+    )
+    assert table(opened(path, rejects), ["x", ROW_NUMBER_COLUMN]).to_pylist() == [
+        {"x": 1.5, ROW_NUMBER_COLUMN: 1},
+        {"x": -3.125, ROW_NUMBER_COLUMN: 3},
+    ]
     assert [(item.row, item.column, item.value) for item in rejects] == [(2, "x", "2.2x0")]
 
 
@@ -180,7 +187,7 @@ def test_tables_are_chosen_by_number_or_name(tmp_path):
         [{"x": 2}],
     ]
     with pytest.raises(SourceError, match=r"a\.fits: no table HDU 'three' among 4 HDUs; its tables are 2 ONE, 3 TWO"):
-        opened(path, hdu="three").columns()
+        opened(path, hdu="three").list_columns()
 
 
 def test_broken_files_are_told(tmp_path):
@@ -191,10 +198,10 @@ def test_broken_files_are_told(tmp_path):
         table(opened(path))
     path.write_text("hello")
     with pytest.raises(SourceError, match="not FITS"):
-        opened(path).columns()
+        opened(path).list_columns()
     theirs.PrimaryHDU(np.zeros(3)).writeto(path, overwrite=True)
     with pytest.raises(SourceError, match="no table among 1 HDU; `mode: header`"):
-        opened(path).columns()
+        opened(path).list_columns()
 
 
 REAL = [
@@ -212,10 +219,10 @@ REAL = [
 def test_real_tables_are_read_as_astropy_reads_them(name, hdu, number, width):
     path = shared(f"data/{name}")
     source = opened(path, **({} if hdu is None else {"hdu": hdu}))
-    assert len(source.columns()) == width
+    assert len(source.list_columns()) == width
     found = table(source)
     assert differences(path, number, found) == []
-    assert source.pins()[0].sha256
+    assert source.list_input_versions()[0].sha256
 
 
 # -- header rows ----------------------------------------------------------------------------
@@ -268,7 +275,7 @@ def test_cards_of_some_hdus_and_keywords(tmp_path):
     source = opened(tmp_path / "*.fits", rejects, mode="cards", hdu="sci", cards=["A", "HISTORY"])
     rows = [
         tuple(row.values())
-        for row in table(source, ["hdu", "extension", "keyword", "value", "number", ROW]).to_pylist()
+        for row in table(source, ["hdu", "extension", "keyword", "value", "number", ROW_NUMBER_COLUMN]).to_pylist()
     ]
     assert rows == [(1, "SCI", "A", "99", 99.0, 1), (1, "SCI", "HISTORY", "made", None, 2)]
     assert [reject.file for reject in rejects] == ["b.fits"]
@@ -293,7 +300,7 @@ def test_long_strings_units_and_hierarchs(tmp_path):
     header["FLAG"] = True
     theirs.PrimaryHDU(header=header).writeto(tmp_path / "a.fits")
     source = opened(tmp_path / "a.fits", mode="header", cards=["LONG", "EXPTIME", "ESO DET DIT", "FLAG", "NONE"])
-    described = {column.name: column for column in source.columns()}
+    described = {column.name: column for column in source.list_columns()}
     assert (described["EXPTIME"].unit, described["EXPTIME"].description) == ("s", "exposure time")
     assert table(source).to_pylist() == [
         {"LONG": header["LONG"], "EXPTIME": 1.5, "ESO DET DIT": 3, "FLAG": True, "NONE": None}
@@ -305,9 +312,11 @@ def test_bad_files_among_good_ones_are_kept_aside(tmp_path):
     (tmp_path / "2.fits").write_text("not FITS at all")
     theirs.PrimaryHDU(header=theirs.Header({"A": 3})).writeto(tmp_path / "3.fits")
     rejects = []
-    assert table(opened(tmp_path / "*.fits", rejects, mode="header", cards=["A"]), ["A", ROW]).to_pylist() == [
-        {"A": 1, ROW: 1},
-        {"A": 3, ROW: 3},
+    assert table(
+        opened(tmp_path / "*.fits", rejects, mode="header", cards=["A"]), ["A", ROW_NUMBER_COLUMN]
+    ).to_pylist() == [
+        {"A": 1, ROW_NUMBER_COLUMN: 1},
+        {"A": 3, ROW_NUMBER_COLUMN: 3},
     ]
     assert [(item.file, item.row) for item in rejects] == [("2.fits", 2)]
     with pytest.raises(SourceError, match=r"2\.fits: not FITS"):
@@ -326,7 +335,7 @@ def test_the_votable_of_a_fits_plus_file_describes_the_columns(tmp_path):
         [theirs.Column("ra", "D", array=[1.0]), theirs.Column("n", "J", unit="ct", array=[2])]
     )
     theirs.HDUList([primary, rows]).writeto(tmp_path / "a.fits")
-    ra, n = opened(tmp_path / "a.fits").columns()
+    ra, n = opened(tmp_path / "a.fits").list_columns()
     assert (ra.unit, ra.ucd, ra.description) == ("deg", "pos.eq.ra", "Right ascension")
     assert (n.unit, n.ucd) == ("ct", "meta.number"), "the card's own word counts first"
     assert table(opened(tmp_path / "a.fits")).to_pylist() == [{"ra": 1.0, "n": 2}]
@@ -359,7 +368,7 @@ def test_decimal_points_that_tform_places(tmp_path):
         return float(number.scaleb(int(exponent or 0)))
 
     told = []
-    context = Context(directory=tmp_path, tell=told.append)
+    context = SourceContext(directory=tmp_path, on_notice=told.append)
     found = table(fits.open(fits.Options.model_validate({"files": "a.fits"}), context))
     for form, column in texts.items():
         assert found.column(form).to_pylist() == [meant(text, form) for text in column], form

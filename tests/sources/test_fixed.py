@@ -11,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hven.model.errors import SourceError
-from hven.sources import ROW, Context, fixed
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext, fixed
 from hven.sources._reading import readme
-from hven.sources.fixed import UNIT, cutter
+from hven.sources.fixed import UNIT_SEPARATOR, build_splitter
 from shared import shared
 
 
 def opened(path, rejects=None, **options):
-    context = Context(directory=path.parent, reject=rejects.append if rejects is not None else None)
+    context = SourceContext(directory=path.parent, on_reject=rejects.append if rejects is not None else None)
     return fixed.open(fixed.Options.model_validate({"files": path.name, **options}), context)
 
 
 def table(source, columns=None):
-    return pa.Table.from_batches(list(source.batches(columns)))
+    return pa.Table.from_batches(list(source.read_batches(columns)))
 
 
 def test_tycho_is_read_by_its_readme_as_astropy_reads_it():
@@ -44,24 +44,24 @@ def test_tycho_is_read_by_its_readme_as_astropy_reads_it():
         values = [None if masked else value for value, masked in zip(expected[name].tolist(), masks, strict=True)]
         ours = found.column(name).slice(0, 300).to_pylist()
         assert [value.strip() or None if isinstance(value, str) else value for value in values] == ours, name
-    described = {column.name: column for column in source.columns()}
+    described = {column.name: column for column in source.list_columns()}
     assert (described["RAmdeg"].unit, described["pmRA"].unit, described["pmRA"].description) == (
         "deg",
         "mas/yr",
         "Proper motion in RA*cos(dec)",
     )
     assert (described["TYC1"].minimum, described["TYC1"].maximum) == (1, 9537)
-    title, abstract = source.about()
+    title, abstract = source.read_title_and_description()
     assert title == "The Tycho-2 Catalogue of the 2.5 Million Brightest Stars"
     assert abstract.startswith("The Tycho-2 Catalogue is an astrometric reference catalogue")
 
 
 def test_null_words_of_a_readme():
-    found = readme.read(shared("data/interferometry/jmdc/ReadMe-JSDC-II_346.txt"))
-    fields = {item.column.name: item for item in found.tables["jsdc_v2.dat"]}
+    found = readme.read_readme(shared("data/interferometry/jmdc/ReadMe-JSDC-II_346.txt"))
+    fields = {item.column.name: item for item in found.fields_by_table["jsdc_v2.dat"]}
     assert (fields["Bmag"].null, fields["LDD"].null, fields["RAh"].null) == ("-", "-1", None)
     assert (fields["DE-"].start, fields["DE-"].end, fields["CalFlag"].column.maximum) == (49, 50, 7)
-    assert len(found.tables) == 2
+    assert len(found.fields_by_table) == 2
     assert found.bibcode == "2014ASPC..485..223B"
 
 
@@ -77,15 +77,18 @@ def test_columns_said_by_hand(tmp_path):
         {"id": "002", "name": "Deneb", "mag": 1.25},
         {"id": "003", "name": None, "mag": None},
     ]
-    assert [column.unit for column in source.columns()] == [None, None, "mag"]
+    assert [column.unit for column in source.list_columns()] == [None, None, "mag"]
 
 
 def test_values_that_do_not_fit_are_kept_aside(tmp_path):
     (tmp_path / "a.dat").write_text("1 1.0\n2 x.0\n3 3.0\n")
     rejects = []
     source = opened(tmp_path / "a.dat", rejects, fields={"n": "1", "x": {"bytes": "3-5", "type": "float64"}})
-    assert table(source, ["n", ROW]).to_pylist() == [{"n": n, ROW: n} for n in (1, 2, 3)]
-    assert table(source, ["n", "x", ROW]).to_pylist() == [{"n": 1, "x": 1.0, ROW: 1}, {"n": 3, "x": 3.0, ROW: 3}]
+    assert table(source, ["n", ROW_NUMBER_COLUMN]).to_pylist() == [{"n": n, ROW_NUMBER_COLUMN: n} for n in (1, 2, 3)]
+    assert table(source, ["n", "x", ROW_NUMBER_COLUMN]).to_pylist() == [
+        {"n": 1, "x": 1.0, ROW_NUMBER_COLUMN: 1},
+        {"n": 3, "x": 3.0, ROW_NUMBER_COLUMN: 3},
+    ]
     assert [(item.row, item.column, item.value, item.reason) for item in rejects] == [(2, "x", "x.0", "not a number")]
 
 
@@ -111,7 +114,7 @@ def test_faults(tmp_path, options, message):
         f"Byte-by-byte Description of file: b.dat\n{rule}\n   Bytes Format Units Label Explanations\n{rule}\n   1-  4  I4      ---     n     number\n{rule}\n"
     )
     with pytest.raises(SourceError, match=message):
-        opened(tmp_path / "a.dat", **options).columns()
+        opened(tmp_path / "a.dat", **options).list_columns()
 
 
 line = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)
@@ -126,8 +129,8 @@ def test_cutting_is_slicing(lines, edges):
     """Lines of any length, long and short: each piece is what a slice would give, padded with blanks."""
     edges = sorted(edges)
     ranges = list(itertools.pairwise(edges))
-    cut = cutter(ranges, characters=False)("\n".join(lines).encode()).decode()
-    assert cut.split("\n")[:-1] == [UNIT.join(text[a:b].ljust(b - a) for a, b in ranges) for text in lines]
+    cut = build_splitter(ranges, by_characters=False)("\n".join(lines).encode()).decode()
+    assert cut.split("\n")[:-1] == [UNIT_SEPARATOR.join(text[a:b].ljust(b - a) for a, b in ranges) for text in lines]
 
 
 def test_a_header_and_units_above_the_columns_name_them(tmp_path):
@@ -140,7 +143,7 @@ def test_a_header_and_units_above_the_columns_name_them(tmp_path):
         "Canopus    95.988  -0.62",
     ]
     (tmp_path / "a.txt").write_text("\n".join(lines) + "\n")
-    context = Context(directory=tmp_path)
+    context = SourceContext(directory=tmp_path)
     said = fixed.guessed({"files": "a.txt"}, context)
     assert said["skip"] == 4
     assert said["fields"] == {
@@ -184,9 +187,9 @@ def test_a_run_of_the_null_sign_is_null_whatever_its_length(tmp_path):
     (tmp_path / "ReadMe").write_text(README.format(count=4))
     (tmp_path / "table1.dat").write_text(ROWS)
     told, rejects = [], []
-    context = Context(directory=tmp_path, reject=rejects.append, tell=told.append)
+    context = SourceContext(directory=tmp_path, on_reject=rejects.append, on_notice=told.append)
     source = fixed.open(fixed.Options(files=["table1.dat"], readme="ReadMe"), context)
-    found = pa.Table.from_batches(list(source.batches())).to_pydict()
+    found = pa.Table.from_batches(list(source.read_batches())).to_pydict()
     assert rejects == []
     assert told == []
     assert found["Vmag"] == [9.5, None, None, None]
@@ -201,9 +204,9 @@ def test_the_records_that_a_readme_counts_are_compared(tmp_path, limit, reports)
     (tmp_path / "table1.dat").write_text(ROWS)
     told = []
     source = fixed.open(
-        fixed.Options(files=["table1.dat"], readme="ReadMe"), Context(directory=tmp_path, tell=told.append)
+        fixed.Options(files=["table1.dat"], readme="ReadMe"), SourceContext(directory=tmp_path, on_notice=told.append)
     )
-    assert sum(batch.num_rows for batch in source.batches(limit=limit)) == (limit or 4)
+    assert sum(batch.num_rows for batch in source.read_batches(row_limit=limit)) == (limit or 4)
     assert len(told) == reports
     if reports:
         assert "ReadMe says that table1.dat has 5,265 records, but 4 were read" in str(told[0])
@@ -214,8 +217,9 @@ def test_a_type_that_a_readme_says_is_not_called_guessed(tmp_path):
     (tmp_path / "table1.dat").write_text(ROWS.replace(" 9.5", "****"))
     rejects = []
     source = fixed.open(
-        fixed.Options(files=["table1.dat"], readme="ReadMe"), Context(directory=tmp_path, reject=rejects.append)
+        fixed.Options(files=["table1.dat"], readme="ReadMe"),
+        SourceContext(directory=tmp_path, on_reject=rejects.append),
     )
-    assert sum(batch.num_rows for batch in source.batches()) == 3
+    assert sum(batch.num_rows for batch in source.read_batches()) == 3
     assert "guessed" not in rejects[0].reason
     assert "string" not in rejects[0].reason

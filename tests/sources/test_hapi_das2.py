@@ -18,16 +18,16 @@ import pytest
 
 import das2_streams
 from hapi_world import Answer, HapiWorld, serving
-from hven.model.errors import SourceError, TooLarge
+from hven.model.errors import SourceError, TooLargeError
 from hven.services.faces import _das2_streams
-from hven.sources import Context, _turns, das2, hapi
-from hven.sources._reading import das2packets
-from hven.sources._reading.windows import micros
+from hven.sources import SourceContext, _rate_limiting, das2, hapi
+from hven.sources._reading import das2_packets
+from hven.sources._reading.time_windows import parse_instants
 from hven.testing.source import SourceContract
 from shared import shared
 
 ROWS = 12
-OPEN = Context(allow_private=True)
+OPEN = SourceContext(allow_private=True)
 
 
 def moment(at: int) -> dt.datetime:
@@ -46,7 +46,7 @@ def world() -> HapiWorld:
 
 @pytest.fixture
 def url(world: HapiWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(_turns, "PAUSE", 0.0)
+    monkeypatch.setattr(_rate_limiting, "FIRST_PAUSE_SECONDS", 0.0)
     with serving(world) as found:
         yield found
 
@@ -61,25 +61,25 @@ class TestHapi(SourceContract):
     def _served(self, url: str) -> None:
         self.url = url
 
-    def make(self, directory: Path) -> dict[str, Any]:
+    def write_source_files(self, directory: Path) -> dict[str, Any]:
         return {"url": self.url, "dataset": "rays"}
 
-    def context(self, directory: Path) -> Context:
-        return Context(directory=directory, allow_private=True)
+    def build_context(self, directory: Path) -> SourceContext:
+        return SourceContext(directory=directory, allow_private=True)
 
 
-def opened(url: str, context: Context = OPEN, **options: Any) -> Any:
+def opened(url: str, context: SourceContext = OPEN, **options: Any) -> Any:
     return hapi.open(hapi.Options.model_validate({"url": url, "dataset": "rays", "tries": 2, **options}), context)
 
 
 def rows_of(source: Any, columns: list[str] | None = None) -> list[dict[str, Any]]:
-    return [row for batch in source.batches(columns) for row in batch.to_pylist()]
+    return [row for batch in source.read_batches(columns) for row in batch.to_pylist()]
 
 
 @pytest.mark.parametrize("options", [{"format": "csv"}, {"format": "binary"}])
 def test_samples_in_each_format(url: str, world: HapiWorld, options: dict[str, str]) -> None:
     source = opened(url, **options)
-    assert [(one.name, str(one.type), one.unit) for one in source.columns()] == [
+    assert [(one.name, str(one.type), one.unit) for one in source.list_columns()] == [
         ("Time", "timestamp", None), ("flux", "float64", "W"), ("spectrum", "float64[3]", None), ("flag", "string", None), ("count", "int32", None),
     ]  # fmt: skip
     assert rows_of(source) == [expected(at) if at else {**expected(at), "flux": None} for at in range(ROWS)]
@@ -97,10 +97,10 @@ def test_what_hapis_test_data_says_of_itself_is_understood(url: str, world: Hapi
     said = json.loads(shared(f"corpora/hapi/data-specification-schema--TestData{name}.json").read_text())
     told: list[str] = []
     world.info = {"startDate": "1970-01-01Z", "stopDate": "1970-01-02Z", **said}
-    source = opened(url, replace(OPEN, tell=told.append))
-    columns = {one.name: one for one in source.columns()}
+    source = opened(url, replace(OPEN, on_notice=told.append))
+    columns = {one.name: one for one in source.list_columns()}
     assert list(columns) == [one["name"] for one in said["parameters"]]
-    bins = source.bins()
+    bins = source.read_bins()
     for one in said["parameters"]:
         if one.get("size") and one["type"] in {"double", "integer"}:
             assert columns[one["name"]].type.shape == tuple(reversed(one["size"]))
@@ -125,8 +125,8 @@ def test_arrays_of_texts_and_times_keep_all_elements(url: str, world: HapiWorld,
     ]
     world.samples = [[world.time(at), grid[at], times[at], at] for at in range(ROWS)]
     told: list[Any] = []
-    source = opened(url, replace(OPEN, tell=told.append), format=format_)
-    columns = {one.name: one.type for one in source.columns()}
+    source = opened(url, replace(OPEN, on_notice=told.append), format=format_)
+    columns = {one.name: one.type for one in source.list_columns()}
     assert (columns["grid"].shape, columns["times"].shape) == ((4, 2, 3), (24, 2))
     rows = rows_of(source)
     assert [row["grid"] for row in rows] == [[None if text == "none" else text for text in row] for row in grid]
@@ -147,10 +147,10 @@ def test_a_number_that_is_too_large_for_a_double_is_told(url: str, world: HapiWo
 
 def test_what_is_new_is_asked_for_alone(url: str, world: HapiWorld) -> None:
     source = opened(url)
-    assert source.narrow("Time")
-    assert not source.narrow("count")
+    assert source.can_filter_by("Time")
+    assert not source.can_filter_by("count")
     world.asked.clear()
-    assert [row["count"] for row in rows_of(source.since("Time", moment(9)))] == [9, 10, 11]
+    assert [row["count"] for row in rows_of(source.select_since("Time", moment(9)))] == [9, 10, 11]
     assert min(given["start"] for name, given in world.asked if name == "data") >= "2003-10-28T00:00:36"
 
 
@@ -159,14 +159,15 @@ def test_a_coarser_data_set_is_followed(url: str, world: HapiWorld) -> None:
     world.info["x_relations"] = links
     world.spoil = lambda endpoint, given, answer: None
     for cadence, name in ((3, "rays"), (60, "rays_PT1M"), (5000, "rays_PT1H"), (1e6, "rays_P1D")):
-        assert opened(url, cadence=cadence)._dataset == name
+        assert opened(url, cadence=cadence)._dataset_id == name
 
 
 def test_windows_grow_shorter_where_a_server_wants_that(url: str, world: HapiWorld) -> None:
     def few(endpoint: str, given: dict[str, str], answer: Answer) -> None:
         if (
             endpoint == "data"
-            and micros(np.array([given["stop"].encode()])) - micros(np.array([given["start"].encode()])) > 9_000_000
+            and parse_instants(np.array([given["stop"].encode()])) - parse_instants(np.array([given["start"].encode()]))
+            > 9_000_000
         ):
             answer.status, answer.body = 400, b'{"HAPI": "3.3", "status": {"code": 1408, "message": "too much"}}'
 
@@ -208,7 +209,7 @@ def test_bad_answers_are_told(
     url: str, world: HapiWorld, format_: str, change: Callable[[Answer], None], words: str
 ) -> None:
     source = opened(url, format=format_)
-    source.columns()
+    source.list_columns()
     world.spoil = spoiled(change)
     with pytest.raises(SourceError, match=words):
         rows_of(source)
@@ -217,7 +218,7 @@ def test_bad_answers_are_told(
 def test_lines_of_another_length_can_be_kept_aside(url: str, world: HapiWorld) -> None:
     world.spoil = spoiled(set_to(body=lambda raw: raw.replace(b",11\n", b"\n")))
     refused: list[Any] = []
-    source = opened(url, Context(allow_private=True, reject=refused.append), format="csv")
+    source = opened(url, SourceContext(allow_private=True, on_reject=refused.append), format="csv")
     assert len(rows_of(source)) == ROWS - 1
     assert refused[0].reason == "6 values, not 7"
 
@@ -233,14 +234,14 @@ def test_samples_that_were_not_asked_for_are_left_out(url: str, world: HapiWorld
             answer.body = b"".join(world._record(row, listed) for row in everything)
 
     world.spoil = all_of_them
-    source = opened(url, Context(allow_private=True, tell=told.append), stop="2003-10-28T00:00:20Z")
+    source = opened(url, SourceContext(allow_private=True, on_notice=told.append), stop="2003-10-28T00:00:20Z")
     assert [row["count"] for row in rows_of(source)] == [0, 1, 2, 3, 4]
     assert [one for one in told if "outside" in str(one)]
     assert [one for one in told if "not in the order" in str(one)]
 
 
 def test_budgets(url: str) -> None:
-    with pytest.raises(TooLarge, match="more than 100 bytes"):
+    with pytest.raises(TooLargeError, match="more than 100 bytes"):
         rows_of(opened(url, bytes=100))
     with pytest.raises(SourceError, match="not read within"):
         rows_of(opened(url, total=1e-9))
@@ -255,13 +256,13 @@ def test_budgets(url: str) -> None:
     ],
 )  # fmt: skip
 def test_times(text: bytes, iso: str) -> None:
-    assert micros(np.array([text])).tolist() == [np.datetime64(iso, "us").astype(np.int64)]
+    assert parse_instants(np.array([text])).tolist() == [np.datetime64(iso, "us").astype(np.int64)]
 
 
 @pytest.mark.parametrize("text", [b"2003-367T00Z", b"2003-000", b"x", b"2003-02-30", b"2003-10-28T25:00Z"])
 def test_what_is_no_time(text: bytes) -> None:
     with pytest.raises(ValueError):
-        micros(np.array([text]))
+        parse_instants(np.array([text]))
 
 
 # --- das2 --------------------------------------------------------------------------------------------------------
@@ -278,7 +279,7 @@ STREAMS = [
 @pytest.mark.parametrize("name", STREAMS)
 def test_streams_are_read_as_the_judge_reads_them(name: str) -> None:
     raw = shared(f"corpora/das2/das2C--{name}").read_bytes()
-    mine, judge = das2packets.parse(raw).segments, [one for one in das2_streams.parse(raw).packets if len(one)]
+    mine, judge = das2_packets.parse_stream(raw).segments, [one for one in das2_streams.parse(raw).packets if len(one)]
     assert len(mine) == len(judge) > 0
     for one, other in zip(mine, judge, strict=True):
         wanted = other.values()
@@ -291,14 +292,14 @@ def test_streams_are_read_as_the_judge_reads_them(name: str) -> None:
 def test_a_stream_that_breaks_off_is_told(cut: int) -> None:
     raw = shared("corpora/das2/das2C--das2_bin_avgsec_input2.d2s").read_bytes()[:cut]
     with pytest.raises(SourceError, match=r"breaks off|no stream|no XML"):
-        das2packets.parse(raw)
+        das2_packets.parse_stream(raw)
 
 
 def test_a_wrong_length_is_told() -> None:
     raw = shared("corpora/das2/das2C--das2_bin_avgsec_input2.d2s").read_bytes()
     at = raw.index(b":01:") + 4
     with pytest.raises(SourceError, match=r"a length is wrong|does not describe|breaks off"):
-        das2packets.parse(raw[:at] + b"x" + raw[at:])
+        das2_packets.parse_stream(raw[:at] + b"x" + raw[at:])
 
 
 def test_variables_of_packets_of_their_own_are_one_row() -> None:
@@ -309,30 +310,32 @@ def test_variables_of_packets_of_their_own_are_one_row() -> None:
     def segments() -> Iterator[_das2_streams.Segment]:
         for first, last, low, lowest in ((0, 3, 1.0, 7.0), (3, 5, 2.0, 7.0), (5, 9, 2.0, 8.0)):
             planes = [
-                _das2_streams.Plane("line", "line", (0, 1)),
-                _das2_streams.Plane("ll", "ll", (0, 2), "V", (low, 5.0), "frequency", "MHz"),
-                _das2_streams.Plane("rr", "rr", (0, 3), "V", (lowest, 9.0, 10.0), "frequency", "MHz"),
+                _das2_streams.PacketPlane("line", "line", (0, 1)),
+                _das2_streams.PacketPlane("ll", "ll", (0, 2), "V", (low, 5.0), "frequency", "MHz"),
+                _das2_streams.PacketPlane("rr", "rr", (0, 3), "V", (lowest, 9.0, 10.0), "frequency", "MHz"),
             ]
             rows = slice(first, last)
             yield planes, [(times[rows], {"line": line[rows], "ll": ll[rows], "rr": rr[rows]})]
 
-    raw = b"".join(_das2_streams.written(segments(), _das2_streams.Form(2), "none", str))
-    found = das2packets.parse(raw).segments
+    raw = b"".join(_das2_streams.write_stream(segments(), _das2_streams.StreamFormat(2), "none", str))
+    found = das2_packets.parse_stream(raw).segments
     found.sort(key=lambda one: int(one.times[0]))
     assert [one.times.tolist() for one in found] == [times[:3].tolist(), times[3:5].tolist(), times[5:].tolist()]
     for name, values in (("line", line), ("ll", ll), ("rr", rr)):
         parts = [part for one in found for plane, part in zip(one.planes[1:], one.values, strict=True) if plane.name == name]  # fmt: skip
         np.testing.assert_array_equal(np.concatenate(parts), values)
-    tags = [{plane.name: plane.tags[:1] for plane in one.planes[1:]} for one in found]
+    tags = [{plane.name: plane.item_values[:1] for plane in one.planes[1:]} for one in found]
     assert [(one["ll"], one["rr"]) for one in tags] == [((1.0,), (7.0,)), ((2.0,), (7.0,)), ((2.0,), (8.0,))]
 
 
 @pytest.mark.parametrize("spelling", ['<stream xmlns="das-basic-stream"', '<d:stream xmlns:d="das-basic-stream"'])
 def test_headers_may_have_a_namespace(spelling: str) -> None:
     times = np.arange(5, dtype=np.int64) * 60_000_000 + 1_577_836_800_000_000
-    form = _das2_streams.Form(2, properties={"title": "Rays", "double:yFill": "-1e31"})
-    plane = _das2_streams.Plane("flux", "flux", (0, 1), "W")
-    raw = b"".join(_das2_streams.written([([plane], [(times, {"flux": np.arange(5.0)[:, None]})])], form, "none", str))
+    form = _das2_streams.StreamFormat(2, properties={"title": "Rays", "double:yFill": "-1e31"})
+    plane = _das2_streams.PacketPlane("flux", "flux", (0, 1), "W")
+    raw = b"".join(
+        _das2_streams.write_stream([([plane], [(times, {"flux": np.arange(5.0)[:, None]})])], form, "none", str)
+    )
     size = raw.index(b">\n", raw.index(b"</stream")) + 2
     begin = raw.index(b"<stream")
     body = raw[begin:size].decode()
@@ -350,7 +353,7 @@ def test_headers_may_have_a_namespace(spelling: str) -> None:
             packet = rest[len(old) : len(old) + length].decode().replace(plain, spaced, 1)
             rest = number.format(len(packet)).encode() + packet.encode() + rest[len(old) + length :]
             break
-    stream = das2packets.parse(head.encode() + said.encode() + rest)
+    stream = das2_packets.parse_stream(head.encode() + said.encode() + rest)
     assert stream.properties["title"] == "Rays"
     (one,) = stream.segments
     assert one.times.tolist() == times.tolist()
@@ -408,22 +411,22 @@ def das2_url() -> Iterator[str]:
 def test_a_das2_server_is_mirrored(das2_url: str) -> None:
     options = {"url": das2_url, "dataset": "a/rays"}
     source = das2.open(das2.Options.model_validate(options), OPEN)
-    assert [(one.name, str(one.type), one.unit) for one in source.columns()] == [("time", "timestamp", None), ("flux", "float32", "W"), ("psd", "float32[3]", "V")]  # fmt: skip
+    assert [(one.name, str(one.type), one.unit) for one in source.list_columns()] == [("time", "timestamp", None), ("flux", "float32", "W"), ("psd", "float32[3]", "V")]  # fmt: skip
     rows = rows_of(source)
     assert [row["flux"] for row in rows] == [*range(60), *range(120, 180)]
     assert rows[61] == {"time": dt.datetime(2020, 1, 1, 2, 1), "flux": 121, "psd": [None, 2, 3]}
-    assert source.about()[0] == "Rays"
+    assert source.read_title_and_description()[0] == "Rays"
     Das2Server.asked.clear()
     late = dt.datetime(2020, 1, 1, 2, 50)
-    assert [row["flux"] for row in rows_of(source.since("time", late))] == [*range(170, 180)]  # type: ignore[attr-defined]
+    assert [row["flux"] for row in rows_of(source.select_since("time", late))] == [*range(170, 180)]  # type: ignore[attr-defined]
     assert all(given["start_time"] >= "2020-01-01T02:50" for given in Das2Server.asked)
     tagged = das2.open(das2.Options.model_validate({**options, "tags": True, "resolution": 60}), OPEN)
     assert rows_of(tagged)[0]["psd_tags"] == [1, 2, 4]
     assert Das2Server.asked[-1]["resolution"] == "60"
-    assert pa.Table.from_batches(list(tagged.batches())).schema.field("psd").type == pa.list_(pa.float32())
+    assert pa.Table.from_batches(list(tagged.read_batches())).schema.field("psd").type == pa.list_(pa.float32())
 
 
 def test_a_stream_of_das_3_is_refused(das2_url: str) -> None:
     source = das2.open(das2.Options.model_validate({"url": das2_url, "dataset": "third"}), OPEN)
     with pytest.raises(SourceError, match=r"a stream of das 3\.0.*only das2 2\.2 is read"):
-        source.columns()
+        source.list_columns()

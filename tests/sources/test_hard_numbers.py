@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hven.formats import load
+from hven.formats import load_format
 from hven.model import Deviation, plugins
 from hven.model.errors import SourceError
-from hven.sources import ROW, Context
-from hven.testing._hard_values import is_exact, unexplained
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext
+from hven.testing.exactness import is_exact, list_unexplained_changes
 
 sys.path.insert(0, str(Path(__file__).parent))
 from number_writers import CARRIERS, arrow_document, kind_of, write_numbers
@@ -44,11 +44,16 @@ COLUMNS = st.one_of(
 
 def read(kind, options, directory):
     told, rejects = [], []
-    module = plugins.load("sources", kind)
+    module = plugins.load_plugin("sources", kind)
     source = module.open(
-        module.Options.model_validate(options), Context(directory=directory, tell=told.append, reject=rejects.append)
+        module.Options.model_validate(options),
+        SourceContext(directory=directory, on_notice=told.append, on_reject=rejects.append),
     )
-    served = {row[ROW]: row["v"] for batch in source.batches(["v", ROW]) for row in batch.to_pylist()}
+    served = {
+        row[ROW_NUMBER_COLUMN]: row["v"]
+        for batch in source.read_batches(["v", ROW_NUMBER_COLUMN])
+        for row in batch.to_pylist()
+    }
     return served, told, rejects
 
 
@@ -67,7 +72,7 @@ def test_numbers_are_exact_or_reported(name, values):
             if kind_of(values) in {"int64", "float64"}:
                 raise AssertionError(error) from error
             return
-        assert unexplained(values, served, told, rejects, "v") == []
+        assert list_unexplained_changes(values, served, told, rejects, "v") == []
         if kind_of(values) in {"int64", "float64"} and not any(isinstance(one, Deviation) for one in told):
             assert not rejects
             assert all(is_exact(value, served[row]) for row, value in enumerate(values, 1))
@@ -79,10 +84,10 @@ def test_numbers_of_arrow_streams(values):
     if kind_of(values) == "object":
         return
     try:
-        found = load("arrow").read(io.BytesIO(arrow_document(values)))
+        found = load_format("arrow").read(io.BytesIO(arrow_document(values)))
         cells = [cell for batch in found.batches for cell in batch.column(0).to_pylist()]
     except SourceError:
         if kind_of(values) != "uint64":
             raise
         return
-    assert unexplained(values, dict(enumerate(cells, 1)), found.deviations, (), "v") == []
+    assert list_unexplained_changes(values, dict(enumerate(cells, 1)), found.deviations, (), "v") == []

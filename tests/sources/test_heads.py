@@ -19,34 +19,36 @@ from astropy.io import fits
 
 import file_servers
 from hven import query
-from hven.descriptor import check
-from hven.descriptor.new import create
-from hven.ingest import ingest
-from hven.ingest.sync import sync
+from hven.descriptor import check_descriptor
+from hven.descriptor.drafting import create_descriptor
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
 from hven.model import plugins
-from hven.model.errors import Guarded, SourceError
+from hven.model.errors import ChangeGuardError, SourceError
 from hven.model.settings import Settings
-from hven.site.auth._permit import OWNER
-from hven.sources import Context, filekinds
-from hven.sources._reading import keptheads
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.sources import SourceContext, file_kinds
+from hven.sources._reading import header_cache
+from hven.testing.site import open_site_with_descriptor
 from shared import MORE, shared
 
 
 def opened(kind, directory, rejects=None, *, kept=None, **options):
-    module = plugins.load("sources", kind)
-    context = Context(directory=directory, reject=rejects.append if rejects is not None else None, kept=kept)
+    module = plugins.load_plugin("sources", kind)
+    context = SourceContext(
+        directory=directory, on_reject=rejects.append if rejects is not None else None, cache_directory=kept
+    )
     return module.open(module.Options.model_validate(options), context)
 
 
 def read(source, columns=None):
-    batches = list(source.batches(columns))
+    batches = list(source.read_batches(columns))
     return pa.Table.from_batches(batches).to_pylist() if batches else []
 
 
 def rows(site, adql):
-    with query.run(adql, OWNER, site=site) as result:
-        return result.table().to_pylist()
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        return result.read_table().to_pylist()
 
 
 def header(path, **cards):
@@ -59,8 +61,8 @@ def header(path, **cards):
 def counted(source, monkeypatch):
     """Have the names of files that are opened."""
     names = []
-    heads = source.heads
-    monkeypatch.setattr(source, "heads", lambda file: names.append(file.name) or heads(file))
+    heads = source.read_header
+    monkeypatch.setattr(source, "read_header", lambda file: names.append(file.name) or heads(file))
     return names
 
 
@@ -93,8 +95,8 @@ def test_a_file_that_changes_while_it_is_read_is_kept_aside(tmp_path, monkeypatc
         header(tmp_path / f"{number}.fits", N=number)
     rejects = []
     source = opened("fits", tmp_path, rejects, files="*.fits", mode="header", cards=["N"])
-    source.columns()
-    heads = source.heads
+    source.list_columns()
+    heads = source.read_header
 
     def growing(file):
         found = heads(file)
@@ -103,7 +105,7 @@ def test_a_file_that_changes_while_it_is_read_is_kept_aside(tmp_path, monkeypatc
                 more.write(b"x")
         return found
 
-    monkeypatch.setattr(source, "heads", growing)
+    monkeypatch.setattr(source, "read_header", growing)
     assert read(source) == [{"N": 0}, {"N": 2}]
     assert [(one.file, one.reason) for one in rejects] == [("1.fits", "was changed while it was read")]
 
@@ -142,10 +144,14 @@ def test_files_that_one_waits_for_are_read_side_by_side_and_stay_in_order(tmp_pa
     for number in range(60):
         header(tmp_path / f"{number:02}.fits", N=number)
     source = opened("fits", tmp_path, files="*.fits", mode="header", cards=["N"], at_once=4)
-    source.columns()
-    heads, lock, state = source.heads, threading.Lock(), {"now": 0, "most": 0}
+    source.list_columns()
+    heads, lock, state = source.read_header, threading.Lock(), {"now": 0, "most": 0}
     four = threading.Barrier(4)
-    monkeypatch.setattr(keptheads._Pace, "waits", property(lambda pace: pace.count >= keptheads.LOOK))
+    monkeypatch.setattr(
+        header_cache._AdaptiveReader,
+        "is_io_bound",
+        property(lambda pace: pace.file_count >= header_cache.FILES_BEFORE_DECISION),
+    )
 
     def waiting(file):
         if threading.current_thread() is threading.main_thread():
@@ -158,7 +164,7 @@ def test_files_that_one_waits_for_are_read_side_by_side_and_stay_in_order(tmp_pa
             state["now"] -= 1
         return heads(file)
 
-    monkeypatch.setattr(source, "heads", waiting)
+    monkeypatch.setattr(source, "read_header", waiting)
     assert [row["N"] for row in read(source)] == [*range(60)]
     assert state["most"] == 4
 
@@ -177,24 +183,24 @@ tables:
 
 
 def test_a_disk_that_is_gone_is_no_deletion(tmp_path):
-    with site_with(tmp_path, SITE) as site:
-        data = site.settings.collections / "frames/data"
+    with open_site_with_descriptor(tmp_path, SITE) as site:
+        data = site.settings.collections_directory / "frames/data"
         data.mkdir()
         for number in range(40):
             header(data / f"{number:02}.fits", N=number)
-        sync(site, "frames")
+        sync_collection(site, "frames")
         (first, *_) = rows(site, "SELECT * FROM frames.main ORDER BY n")
         assert (first["kind"], len(first["checksum"])) == ("application/fits", 64)
         away = data.rename(data.with_name("away"))
         data.mkdir()  # where it was mounted
         with pytest.raises(SourceError, match="no file matches"):
-            sync(site, "frames")
+            sync_collection(site, "frames")
         for number in range(3):  # a part of it came back
             (away / f"{number:02}.fits").rename(data / f"{number:02}.fits")
-        with pytest.raises(Guarded, match=r"37 of 40 rows .* would be removed"):
-            sync(site, "frames")
+        with pytest.raises(ChangeGuardError, match=r"37 of 40 rows .* would be removed"):
+            sync_collection(site, "frames")
         assert rows(site, "SELECT COUNT(*) AS n FROM frames.main") == [{"n": 40}]
-        sync(site, "frames", accept=True)
+        sync_collection(site, "frames", accept_changes=True)
         assert rows(site, "SELECT COUNT(*) AS n FROM frames.main") == [{"n": 3}]
 
 
@@ -297,12 +303,12 @@ tables:
     columns: {name: string, target: string, s_region: {type: polygon}, pixels: int64}
     map: {name: file.stem, target: TARGET_NAME, s_region: wcs_footprint(), pixels: width * height}
 """
-    with site_with(tmp_path, text.replace("    frame: body\n", "")) as site:
-        data = site.settings.collections / "maps/data"
+    with open_site_with_descriptor(tmp_path, text.replace("    frame: body\n", "")) as site:
+        data = site.settings.collections_directory / "maps/data"
         data.mkdir()
         (data / "map.lbl").write_text("\r\n".join(lines))
         (data / "map.img").write_bytes(bytes(800))
-        ingest(site, "maps")
+        ingest_collection(site, "maps")
         (row,) = rows(site, "SELECT * FROM maps.main")
         assert (row["target"], row["pixels"]) == ("MARS", 800)
         numbers = np.array(row["s_region"].replace(",", " ").strip("()").split() if isinstance(row["s_region"], str) else row["s_region"], float).reshape(-1, 2)  # fmt: skip
@@ -455,10 +461,10 @@ def test_an_idl_save_file_tells_its_variables_without_values(tmp_path):
 )  # fmt: skip
 def test_new_writes_a_descriptor_that_is_right(tmp_path, source, kind, column):
     settings = Settings(directory=tmp_path)
-    text = (path := create(settings, "mine", str(shared(source)))).read_text()
+    text = (path := create_descriptor(settings, "mine", str(shared(source)))).read_text()
     assert f"kind: {kind}" in text
     assert f"      {column}:" in text
-    assert [str(fault) for fault in check(path, settings) if fault.severity == "error"] == []
+    assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
 
 
 # --- OIFITS ---------------------------------------------------------------------------------------------------
@@ -472,10 +478,10 @@ def test_new_of_archives(tmp_path):
     with zipfile.ZipFile(tmp_path / "volumes/a.zip", "w") as archive:
         archive.write(shared("data/planetary/cubes/v1477479472_1.qub"), "data/a.qub")
         archive.writestr("readme.txt", "no image")
-    path = create(settings, "mine", str(tmp_path / "volumes"))
+    path = create_descriptor(settings, "mine", str(tmp_path / "volumes"))
     assert "../../volumes/*.zip" in path.read_text()
     assert "mode: images" in path.read_text()
-    assert [str(fault) for fault in check(path, settings) if fault.severity == "error"] == []
+    assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
 
 
 def test_granules_add_up_to_what_astropy_reads_of_the_files():
@@ -571,10 +577,12 @@ def test_headers_of_another_server_are_read_by_small_ranges(tmp_path):
         options = {"files": names, "root": there.address, "mode": "header", "cards": ["N", "NAXIS1"]}
 
         def again(rejects, **more):
-            module = plugins.load("sources", "fits")
-            context = Context(directory=tmp_path, reject=rejects.append, allow_private=True, kept=tmp_path / "kept")
+            module = plugins.load_plugin("sources", "fits")
+            context = SourceContext(
+                directory=tmp_path, on_reject=rejects.append, allow_private=True, cache_directory=tmp_path / "kept"
+            )
             source = module.open(module.Options.model_validate(options | more), context)
-            source.columns()
+            source.list_columns()
             there.asked.clear()
             return read(source, ["N", "NAXIS1", "file.size", "file.url"]), [*there.asked]
 
@@ -595,8 +603,8 @@ def test_headers_of_another_server_are_read_by_small_ranges(tmp_path):
 
 
 def opened_far(directory, address, names, rejects):
-    module = plugins.load("sources", "fits")
-    context = Context(directory=directory, reject=rejects.append, allow_private=True)
+    module = plugins.load_plugin("sources", "fits")
+    context = SourceContext(directory=directory, on_reject=rejects.append, allow_private=True)
     return module.open(module.Options.model_validate({"files": names, "root": address, "mode": "header", "cards": ["N"]}), context)  # fmt: skip
 
 
@@ -611,15 +619,15 @@ def test_a_server_that_lists_its_files_is_asked_for_those_that_changed(tmp_path)
     with file_servers.ftp(file_servers.Files(bodies)) as there:
 
         def far(kind, files, **more):
-            module = plugins.load("sources", kind)
-            context = Context(directory=tmp_path, allow_private=True, kept=tmp_path / "kept")
+            module = plugins.load_plugin("sources", kind)
+            context = SourceContext(directory=tmp_path, allow_private=True, cache_directory=tmp_path / "kept")
             return module.open(module.Options.model_validate({"files": files, "root": there.address, **more}), context)
 
         source = far("fits", "**/*.fits", mode="header", cards=["N"], ignore="4.fits")
         assert read(source, ["N", "file.path"]) == [
             {"N": number, "file.path": f"night/{number}.fits"} for number in range(4)
         ]
-        assert {(one["modified"], one["bytes"]) for one in source.listed().to_pylist()} == {("2026-01-02T03:04:05.000000000Z", 2880)}  # fmt: skip
+        assert {(one["modified"], one["bytes"]) for one in source.list_files().to_pylist()} == {("2026-01-02T03:04:05.000000000Z", 2880)}  # fmt: skip
         there.asked.clear()
         assert read(far("fits", "**/*.fits", mode="header", cards=["N"], ignore="4.fits"), ["N"]) == [
             {"N": number} for number in range(4)
@@ -647,12 +655,14 @@ def test_heads_in_a_bucket(tmp_path, monkeypatch):
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("in/1.fits", bodies["night/1.fits"])
     bodies["packed.zip"] = packed.getvalue()
-    monkeypatch.setattr(keptheads, "RACY", -2.0)  # they were put there just now
+    monkeypatch.setattr(header_cache, "RECENT_CHANGE_SECONDS", -2.0)  # they were put there just now
     with file_servers.bucket(bodies) as (address, key, secret):
 
         def far(kind, files, said=secret, **more):
-            module = plugins.load("sources", kind)
-            context = Context(directory=tmp_path, allow_private=True, kept=tmp_path / "kept", secret=lambda _: said)
+            module = plugins.load_plugin("sources", kind)
+            context = SourceContext(
+                directory=tmp_path, allow_private=True, cache_directory=tmp_path / "kept", resolve_secret=lambda _: said
+            )
             options = {"endpoint_url": address, "key": key, "secret": "$S3"}
             return module.open(
                 module.Options.model_validate({"files": files, "root": "s3://observatory", "options": options, **more}),
@@ -732,7 +742,7 @@ def test_members_of_archives_are_files(tmp_path, ending, monkeypatch):
     found = read(source, ["N", "file.path", "file.size", "file.media_type"])
     assert [(row["N"], row["file.path"]) for row in found] == [(1, f"a.{ending}/night/1.fits"), (2, f"a.{ending}/2.fits")]  # fmt: skip
     assert {(row["file.size"], row["file.media_type"]) for row in found} == {(2880, "application/fits")}
-    assert source.listed().column("name").to_pylist() == [f"a.{ending}/night/1.fits", f"a.{ending}/2.fits"]
+    assert source.list_files().column("name").to_pylist() == [f"a.{ending}/night/1.fits", f"a.{ending}/2.fits"]
     (label,) = read(opened("product", data, files=f"*.{ending}", members="pds/*.xml", cards=["title"]))
     assert label == {"title": "Properties of Comet Nuclei - Colors"}
     if ending == "zip":
@@ -756,9 +766,9 @@ def test_oifits_behind_a_long_header_is_known(tmp_path):
         for number in range(1000):
             file[0].header[f"HIERARCH ESO DET KEY{number}"] = number
         file.writeto(tmp_path / "a.fits")
-    assert filekinds.inside(tmp_path / "a.fits") == "oifits"
+    assert file_kinds.find_kind_of_file(tmp_path / "a.fits") == "oifits"
     header(tmp_path / "b.fits", N=1)
-    assert filekinds.inside(tmp_path / "b.fits") == "fits"
+    assert file_kinds.find_kind_of_file(tmp_path / "b.fits") == "fits"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import io
 import pytest
 
 import mariadb
-from hven.sources import Context, sql
+from hven.sources import SourceContext, sql
 from running import hven
 from shared import shared
 
@@ -98,12 +98,12 @@ def test_a_view_joined_with_its_table(charm, road):
     """Each hole has its own chain code, both columns of one name are there, and no digit of a date is lost."""
     maria, holes = charm
     url = maria.url if road == "protocol" else mariadb.odbc(maria)
-    source = sql.open(sql.Options(url="$HFC", query=JOIN), Context(secret=lambda _: url))
-    names = [column.name for column in source.columns()]
+    source = sql.open(sql.Options(url="$HFC", query=JOIN), SourceContext(resolve_secret=lambda _: url))
+    names = [column.name for column in source.list_columns()]
     assert [name for name in names if name.endswith("_2")] == [
         "ID_CORONALHOLES_2", "FEAT_AREA_PIX_2", "FEAT_MEAN_BZ_2", "CC_X_PIX_2",
     ]  # fmt: skip
-    found = {row["ID_CORONALHOLES"]: row for batch in source.batches() for row in batch.to_pylist()}
+    found = {row["ID_CORONALHOLES"]: row for batch in source.read_batches() for row in batch.to_pylist()}
     assert len(found) == len(holes) > 1000
     for hole, image in holes:
         row = found[int(hole["ID"])]
@@ -112,7 +112,7 @@ def test_a_view_joined_with_its_table(charm, road):
         assert (row["JDINT"], row["JDFRAC"]) == (int(float(image["JDINT"])), float(image["JDFRAC"]))
         assert row["FEAT_MEAN_BZ_2"] == float(hole["CH_MEAN_BZ"])
     if road == "protocol":
-        assert {column.name: column.description for column in source.columns()}["CC"] == "Chain code"
+        assert {column.name: column.description for column in source.list_columns()}["CC"] == "Chain code"
 
 
 def test_it_is_published(charm, tmp_path):

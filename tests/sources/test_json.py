@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from hven.model.errors import SourceError
 from hven.model.sky import contours
 from hven.model.sky import shape_text as shapes
-from hven.sources import ROW, Context
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext
 from hven.sources import json as kind
-from hven.sources._reading import geojson, jsonrows, jsontext
-from hven.sources._reading.jsoncells import Reader
+from hven.sources._reading import geojson_regions, json_records, json_rows
+from hven.sources._reading.json_cells import JsonRecordReader
 from shared import shared
 
 
@@ -33,16 +33,16 @@ class Read:
 
     def __init__(self, directory, files, columns=None, *, batch=131_072, wanted=None, **options):
         self.rejects, self.notes = [], []
-        context = Context(
+        context = SourceContext(
             directory=directory,
-            reject=self.rejects.append,
-            tell=lambda told: self.notes.append(str(told)),
-            batch=batch,
-            wanted=wanted or {},
+            on_reject=self.rejects.append,
+            on_notice=lambda told: self.notes.append(str(told)),
+            batch_row_limit=batch,
+            target_types=wanted or {},
         )
         self.source = kind.open(kind.Options.model_validate({"files": files, **options}), context)
-        self.types = {column.name: str(column.type) for column in self.source.columns()}
-        self.batches = list(self.source.batches(columns))
+        self.types = {column.name: str(column.type) for column in self.source.list_columns()}
+        self.batches = list(self.source.read_batches(columns))
         self.rows = [row for one in self.batches for row in one.to_pylist()]
 
 
@@ -101,10 +101,10 @@ def test_the_list_at_a_path(tmp_path):
 def test_small_files_share_batches(tmp_path):
     for number in range(300):
         put(tmp_path, json.dumps({"id": number, "x": [number]}, indent=1), f"{number:03}.json")
-    read = Read(tmp_path, "*.json", ["id", ROW, "file.name", "file.stem"])
+    read = Read(tmp_path, "*.json", ["id", ROW_NUMBER_COLUMN, "file.name", "file.stem"])
     assert len(read.batches) == 1
     assert read.rows[299] == {"id": 299, "source.row": 1, "file.name": "299.json", "file.stem": "299"}
-    assert all(len(pin.sha256) == 64 for pin in read.source.pins())
+    assert all(len(pin.sha256) == 64 for pin in read.source.list_input_versions())
 
 
 # --- values ------------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def test_kinds_that_differ_are_widened_and_told(tmp_path):
 
 
 def test_what_does_not_fit_is_kept_aside(tmp_path, monkeypatch):
-    monkeypatch.setattr(jsonrows, "SAMPLE", 40)
+    monkeypatch.setattr(json_rows, "SAMPLE_BYTES", 40)
     lines = [{"n": 1, "l": [1]}] * 5 + [
         {"n": {"a": 1}, "l": [1]},
         {"n": "x", "l": [1]},
@@ -175,7 +175,9 @@ def test_what_does_not_fit_is_kept_aside(tmp_path, monkeypatch):
         {"n": 2**70, "l": []},
         {"n": 4.0},
     ]
-    read = Read(tmp_path, put(tmp_path, "".join(json.dumps(line) + "\n" for line in lines)), ["n", "l", ROW])
+    read = Read(
+        tmp_path, put(tmp_path, "".join(json.dumps(line) + "\n" for line in lines)), ["n", "l", ROW_NUMBER_COLUMN]
+    )
     assert [row["source.row"] for row in read.rows] == [1, 2, 3, 4, 5, 10]
     assert [(bad.row, bad.column, bad.value) for bad in read.rejects] == [
         (6, "n", 'line 6: {"a":1}'),
@@ -190,7 +192,7 @@ def test_what_does_not_fit_is_kept_aside(tmp_path, monkeypatch):
 
 
 def test_keys_after_the_sample_are_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(jsonrows, "SAMPLE", 40)
+    monkeypatch.setattr(json_rows, "SAMPLE_BYTES", 40)
     name = put(tmp_path, '{"a": 1}\n' * 30 + '{"a": 1, "late": {"x": 2.5}}\n' * 30)
     read = Read(tmp_path, name)
     assert read.notes == ["late.x: the key was not in the sample, and is not read (first: a.json)"]
@@ -202,14 +204,14 @@ def test_keys_after_the_sample_are_told(tmp_path, monkeypatch):
 
 def test_a_broken_record_among_good_ones(tmp_path):
     text = '{"a": 1}\n{"a": }\n\n{"a" 2}\n{"a": 3}\n{"a": "\\x"}\n'
-    read = Read(tmp_path, put(tmp_path, text), ["a", ROW])
+    read = Read(tmp_path, put(tmp_path, text), ["a", ROW_NUMBER_COLUMN])
     assert read.rows == [{"a": 1, "source.row": 1}, {"a": 3, "source.row": 4}]
     assert [(bad.row, bad.reason, bad.value.partition(":")[0], bad.text) for bad in read.rejects] == [
         (2, "not JSON", "line 2", '{"a": }'),
         (3, "not JSON", "line 4", '{"a" 2}'),
         (5, "not JSON", "line 6", '{"a": "\\x"}'),
     ]
-    read = Read(tmp_path, put(tmp_path, '[\n{"a": 1},\n{"a": },\n\n {"a": 3}]'), ["a", ROW])
+    read = Read(tmp_path, put(tmp_path, '[\n{"a": 1},\n{"a": },\n\n {"a": 3}]'), ["a", ROW_NUMBER_COLUMN])
     assert [row["source.row"] for row in read.rows] == [1, 3]
     assert read.rejects[0].value.startswith("line 3: ")
     read = Read(tmp_path, put(tmp_path, b'{"a": "x"}\n{"a": "\xe9"}\n{"a": "z"}\n'), ["a"])
@@ -227,8 +229,8 @@ def test_a_key_that_is_there_twice(tmp_path):
     ]
     for text, name in (("\n".join(lines), "a.jsonl"), (f"[{','.join(lines)}]", "a.json")):
         (tmp_path / name).write_text(text)
-        found = Read(tmp_path, name, ["n", "at.ra", ROW])
-        assert [(row["n"], row["at.ra"], row[ROW]) for row in found.rows] == [
+        found = Read(tmp_path, name, ["n", "at.ra", ROW_NUMBER_COLUMN])
+        assert [(row["n"], row["at.ra"], row[ROW_NUMBER_COLUMN]) for row in found.rows] == [
             (1, 1.5, 1),
             (5, None, 4),
             (6, math.inf, 5),
@@ -259,8 +261,8 @@ def test_files_that_stop_midway_or_are_no_json(text, message, tmp_path):
 
 
 def test_a_quote_that_never_closes_has_an_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(jsontext, "LONGEST", 1000)
-    monkeypatch.setattr(jsontext, "BLOCK", 200)
+    monkeypatch.setattr(json_records, "MAX_RECORD_BYTES", 1000)
+    monkeypatch.setattr(json_records, "BLOCK_BYTES", 200)
     with pytest.raises(SourceError, match=r"a.json:2: record 2 is longer than .*a bracket or a quote is not closed"):
         Read(tmp_path, put(tmp_path, '[{"a": 1},\n{"a": "2},\n' + '{"a": 3},\n' * 500 + "]"))
 
@@ -288,16 +290,16 @@ def test_records_are_cut_right_wherever_blocks_end(tmp_path_factory, wanted, siz
         "stream": "\n".join(json.dumps(one, indent=1) for one in wanted),
     }[form]
     how = {
-        "lines": jsontext.Form(jsontext.LINES),
-        "path": jsontext.Form(jsontext.LIST, ("rows",)),
-        "stream": jsontext.Form(jsontext.WHOLE),
-    }.get(form, jsontext.Form(jsontext.LIST))
-    cutter = jsontext._Cutter(type("File", (), {"name": "a.json"})(), how)
+        "lines": json_records.RecordForm(json_records.FORM_LINES),
+        "path": json_records.RecordForm(json_records.FORM_LIST, ("rows",)),
+        "stream": json_records.RecordForm(json_records.FORM_WHOLE),
+    }.get(form, json_records.RecordForm(json_records.FORM_LIST))
+    cutter = json_records._RecordCutter(type("File", (), {"name": "a.json"})(), how)
     data = text.encode()
     found = []
     for at in range(0, len(data) + size, size):
-        found += [one for part in cutter.cut(data[at : at + size]) for one in part.texts.to_pylist()]
-        if cutter.over:
+        found += [one for part in cutter.cut_records(data[at : at + size]) for one in part.texts.to_pylist()]
+        if cutter.is_over:
             break
     assert [json.loads(one) for one in found] == wanted
 
@@ -309,7 +311,7 @@ CONNECTION = duckdb.connect()
 
 
 def region(geometry):
-    found, bad, holes = geojson.regions(
+    found, bad, holes = geojson_regions.geometries_to_regions(
         pa.array([None if geometry is None else json.dumps(geometry)], pa.string()), CONNECTION
     )
     return found[0].as_py(), bad is not None, holes
@@ -351,7 +353,7 @@ def ring(*pairs):
 def test_geometries_become_regions(geometry, wanted):
     assert region(geometry) == (wanted, False, 0)
     if wanted:
-        shapes.parse("multishape", wanted)
+        shapes.parse_shape("multishape", wanted)
 
 
 @pytest.mark.parametrize(
@@ -386,9 +388,9 @@ def test_polygons_cover_what_they_covered(lon, lat, radii, turned):
     corners = corners[::-1] if turned else corners
     found, bad, _ = region(ring(*corners, corners[0]))
     assert not bad
-    smaller, dali = shapes.parse("multishape", found), shapes.parse("multishape", found, side="dali")
+    smaller, dali = shapes.parse_shape("multishape", found), shapes.parse_shape("multishape", found, side="dali")
     # the way round says the same side as the smaller area
-    assert smaller.area() == pytest.approx(dali.area(), rel=1e-9)
+    assert smaller.compute_area() == pytest.approx(dali.compute_area(), rel=1e-9)
 
 
 def test_boxes_stand_for_geometries_that_are_not_there(tmp_path):
@@ -455,9 +457,11 @@ def test_a_document_says_the_frame_of_its_geometries(behind, tmp_path):
     assert ["49901" in note for note in found.notes if note.startswith("geometry:")] == [True]
     # as text, for geojson_contour, it goes with each geometry, once
     text = Read(tmp_path, "a.json", whole=["geometry"]).rows[0]["geometry"]
-    east = contours.of_geometries([text], west=False).regions
-    assert east.boxes() == pytest.approx(np.array([[340.0], [350.0], [centric(20)], [centric(30)]]), abs=0.2)
-    assert contours.of_geometries([text], west=True).regions == east
+    east = contours.build_regions_from_geojson([text], west_positive=False).regions
+    assert east.compute_bounding_boxes() == pytest.approx(
+        np.array([[340.0], [350.0], [centric(20)], [centric(30)]]), abs=0.2
+    )
+    assert contours.build_regions_from_geojson([text], west_positive=True).regions == east
     assert "crs" not in Read(tmp_path, "a.json", whole=["geometry"]).rows[3]["geometry"][:9]
 
 
@@ -480,7 +484,7 @@ def test_omega_cubes_of_psup(tmp_path):
         assert row["properties.solar_longitude"] == item["properties"]["solar_longitude"]
         assert row["assets.nc.href"] == item["assets"]["nc"]["href"]
         assert row["links.rel"] == [link["rel"] for link in item["links"]]
-        shape = shapes.parse("multishape", row["geometry"])
+        shape = shapes.parse_shape("multishape", row["geometry"])
         middle = [sum(values) / 2 for values in (item["bbox"][::2], item["bbox"][1::2])]
         assert shape.contains([middle[0]], [middle[1]]).all()
 
@@ -491,7 +495,7 @@ def test_craters_of_psup(tmp_path):
     assert len(read.rows) == 256
     assert read.rejects == []
     for row in read.rows:
-        [point] = shapes.parse("multishape", row["geometry"]).parts
+        [point] = shapes.parse_shape("multishape", row["geometry"]).parts
         assert (point.lon, point.lat) == (
             pytest.approx(row["properties.lon_earth"] % 360, abs=1e-9),
             row["properties.lat"],
@@ -528,8 +532,8 @@ def test_who_leaves_early_waits_for_what_is_being_read(tmp_path, monkeypatch):
     """DuckDB waits for ever where a connection is closed while one of its threads asks."""
     for n in range(9):
         put(tmp_path, f'{{"a": {n}}}', f"{n}.json")
-    source = kind.open(kind.Options(files="*.json"), Context(directory=tmp_path, batch=1))
-    parse, leave = Reader.parse, Reader.__exit__
+    source = kind.open(kind.Options(files="*.json"), SourceContext(directory=tmp_path, batch_row_limit=1))
+    parse, leave = JsonRecordReader.parse_records, JsonRecordReader.__exit__
     begun, left = threading.Event(), threading.Event()
     started, done, early = [], [], []
 
@@ -547,9 +551,9 @@ def test_who_leaves_early_waits_for_what_is_being_read(tmp_path, monkeypatch):
         left.set()
         return leave(self, *given)
 
-    monkeypatch.setattr(Reader, "parse", slowly)
-    monkeypatch.setattr(Reader, "__exit__", leaves)
-    rows = source.batches()
+    monkeypatch.setattr(JsonRecordReader, "parse_records", slowly)
+    monkeypatch.setattr(JsonRecordReader, "__exit__", leaves)
+    rows = source.read_batches()
     assert next(rows).to_pylist() == [{"a": 0}]
     assert begun.wait(10)
     rows.close()

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from hven.model import DeviationKind
-from hven.sources import Context, csv
+from hven.sources import SourceContext, csv
 from hven.sources import json as json_source
 
 ROWS = [
@@ -22,15 +22,15 @@ NUMBERS = {"mass": "int64", "recl": "float64", "gap": "int64", "mixed": "float64
 def open_rows(tmp_path, rows, tell=None, **options):
     (tmp_path / "a.json").write_text(json.dumps(rows))
     options = json_source.Options.model_validate({"files": "a.json", **options})
-    return json_source.open(options, Context(directory=tmp_path, tell=tell))
+    return json_source.open(options, SourceContext(directory=tmp_path, on_notice=tell))
 
 
 def test_texts_that_are_all_numbers_are_numbers(tmp_path):
     told = []
     source = open_rows(tmp_path, ROWS, told.append)
-    kinds = {column.name: str(column.type) for column in source.columns()}
+    kinds = {column.name: str(column.type) for column in source.list_columns()}
     assert kinds == {name: NUMBERS.get(name, "string") for name in ROWS[0]}
-    found = pa.Table.from_batches(list(source.batches())).to_pydict()
+    found = pa.Table.from_batches(list(source.read_batches())).to_pydict()
     assert found["mass"] == [21, 720, 3]
     assert found["recl"] == [6.08333, -25.0, 1.0]
     assert found["gap"] == [7, None, None]
@@ -46,15 +46,15 @@ def test_the_same_rows_as_delimited_text_have_the_same_types(tmp_path):
     names = ["mass", "recl", "id", "big", "year", "name", "gap"]
     lines = [",".join(names), *(",".join(row[name] or "" for name in names) for row in ROWS)]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
-    theirs = csv.open(csv.Options(files=["a.csv"]), Context(directory=tmp_path)).columns()
-    ours = open_rows(tmp_path, ROWS).columns()
+    theirs = csv.open(csv.Options(files=["a.csv"]), SourceContext(directory=tmp_path)).list_columns()
+    ours = open_rows(tmp_path, ROWS).list_columns()
     assert {one.name: str(one.type) for one in ours if one.name in names} == {one.name: str(one.type) for one in theirs}
 
 
 def test_what_is_said_to_be_text_stays_text(tmp_path):
     told = []
     source = open_rows(tmp_path, ROWS, told.append, types={"mass": "string"})
-    assert pa.Table.from_batches(list(source.batches(["mass"]))).to_pydict()["mass"] == ["21", "720", "+3"]
+    assert pa.Table.from_batches(list(source.read_batches(["mass"]))).to_pydict()["mass"] == ["21", "720", "+3"]
     assert "mass" not in {one.column for one in told}
 
 
@@ -64,10 +64,10 @@ def test_a_later_text_that_is_no_number_rejects_its_row_with_a_hint(tmp_path, va
     rows[-1]["mass"] = value
     (tmp_path / "a.json").write_text(json.dumps(rows))
     rejects = []
-    context = Context(directory=tmp_path, reject=rejects.append)
+    context = SourceContext(directory=tmp_path, on_reject=rejects.append)
     source = json_source.open(json_source.Options(files=["a.json"]), context)
-    if str(source.columns()[1].type) == "int64":  # the sample did not reach it
-        assert sum(batch.num_rows for batch in source.batches()) == 59_999
+    if str(source.list_columns()[1].type) == "int64":  # the sample did not reach it
+        assert sum(batch.num_rows for batch in source.read_batches()) == 59_999
         assert "say types: {mass: string}" in rejects[0].reason
     else:
-        assert sum(batch.num_rows for batch in source.batches()) == 60_000
+        assert sum(batch.num_rows for batch in source.read_batches()) == 60_000

@@ -12,16 +12,16 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pytest
 
-from hven.descriptor.new import create, draft
+from hven.descriptor.drafting import create_descriptor, write_table_draft
 from hven.model import plugins
-from hven.model.errors import SourceError, TooLarge
+from hven.model.errors import SourceError, TooLargeError
 from hven.model.settings import Settings
-from hven.sources import Context, _turns, filekinds
-from hven.sources._reading import service
+from hven.sources import SourceContext, _rate_limiting, file_kinds
+from hven.sources._reading import service_client
 from hven.testing.source import SourceContract
 from page_world import Asked, ElasticWorld, Reply, RestWorld, StacWorld, basic, serving
 
-OPEN = Context(allow_private=True)
+OPEN = SourceContext(allow_private=True)
 MAPPING = {
     "obs": {"type": "keyword"}, "freq": {"type": "double"}, "n": {"type": "long"}, "good": {"type": "boolean"},
     "time": {"type": "date"}, "where": {"properties": {"site": {"type": "text"}}}, "late": {"type": "float"},
@@ -56,7 +56,7 @@ def item_row(at: int) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_turns, "PAUSE", 0.0)
+    monkeypatch.setattr(_rate_limiting, "FIRST_PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture(params=["8.15.0", "7.10.2"])
@@ -70,13 +70,13 @@ def url(world: ElasticWorld) -> Iterator[str]:
         yield found
 
 
-def opened(kind: str, url: str, context: Context = OPEN, **options: Any) -> Any:
-    module = plugins.load("sources", kind)
+def opened(kind: str, url: str, context: SourceContext = OPEN, **options: Any) -> Any:
+    module = plugins.load_plugin("sources", kind)
     return module.open(module.Options.model_validate({"url": url, "tries": 2, **options}), context)
 
 
 def read(source: Any, *names: str) -> list[Any]:
-    found = [one for batch in source.batches(list(names)) for one in batch.to_pylist()]
+    found = [one for batch in source.read_batches(list(names)) for one in batch.to_pylist()]
     return [one[names[0]] for one in found] if len(names) == 1 else found
 
 
@@ -91,11 +91,11 @@ class TestElastic(SourceContract):
         with serving(ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING)) as self.url:
             yield
 
-    def make(self, directory: Path) -> dict[str, Any]:
+    def write_source_files(self, directory: Path) -> dict[str, Any]:
         return {"url": self.url, "index": "nrh", "page": 2}
 
-    def context(self, directory: Path) -> Context:
-        return Context(directory=directory, allow_private=True)
+    def build_context(self, directory: Path) -> SourceContext:
+        return SourceContext(directory=directory, allow_private=True)
 
 
 class TestStac(SourceContract):
@@ -109,11 +109,11 @@ class TestStac(SourceContract):
         with serving(StacWorld(items=[item(at) for at in range(5)]), "/stac") as self.url:
             yield
 
-    def make(self, directory: Path) -> dict[str, Any]:
+    def write_source_files(self, directory: Path) -> dict[str, Any]:
         return {"url": self.url, "collections": "omega", "page": 2}
 
-    def context(self, directory: Path) -> Context:
-        return Context(directory=directory, allow_private=True)
+    def build_context(self, directory: Path) -> SourceContext:
+        return SourceContext(directory=directory, allow_private=True)
 
 
 class TestRest(SourceContract):
@@ -127,7 +127,7 @@ class TestRest(SourceContract):
         with serving(RestWorld(rows=[dict(one) for one in self.rows], way="cursor")) as self.url:
             yield
 
-    def make(self, directory: Path) -> dict[str, Any]:
+    def write_source_files(self, directory: Path) -> dict[str, Any]:
         return {
             "url": self.url,
             "records": "data.items",
@@ -136,8 +136,8 @@ class TestRest(SourceContract):
             "newer": {"n": "since"},
         }
 
-    def context(self, directory: Path) -> Context:
-        return Context(directory=directory, allow_private=True)
+    def build_context(self, directory: Path) -> SourceContext:
+        return SourceContext(directory=directory, allow_private=True)
 
 
 # --- Elasticsearch and OpenSearch ------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def test_each_version_gives_every_document_once_and_is_let_go(number: str):
 
 
 def test_types_are_those_of_the_mapping(url: str):
-    kinds = {column.name: str(column.type) for column in opened("elastic", url, index="nrh").columns()}
+    kinds = {column.name: str(column.type) for column in opened("elastic", url, index="nrh").list_columns()}
     assert kinds["_source.freq"] == "float64"
     assert kinds["_source.late"] == "float64"  # no document has it yet
     assert kinds["_source.n"] == "int64"
@@ -172,7 +172,7 @@ def test_a_mapping_that_one_may_not_see_is_told(world: ElasticWorld, url: str):
             reply.status, reply.body = 403, b'{"error": {"type": "security_exception", "reason": "not for you"}}'
 
     world.spoil, told = spoil, []
-    source = opened("elastic", url, Context(allow_private=True, tell=told.append), index="nrh")
+    source = opened("elastic", url, SourceContext(allow_private=True, on_notice=told.append), index="nrh")
     assert read(source, "_source.n") == list(range(7))
     assert any("does not show its mapping" in one for one in told)
 
@@ -181,7 +181,7 @@ def test_a_query_file_is_taken_as_it_is_but_for_its_pages(url: str, world: Elast
     query = {"size": 10_000, "aggs": {"a": {}}, "query": {"bool": {"filter": {"term": {"good": True}}}}}
     (tmp_path / "query.json").write_text(json.dumps(query))
     told: list[str] = []
-    context = Context(directory=tmp_path, allow_private=True, tell=told.append)
+    context = SourceContext(directory=tmp_path, allow_private=True, on_notice=told.append)
     assert read(opened("elastic", url, context, index="nrh", query="query.json"), "_source.n") == [0, 3, 6]
     assert sum("left out" in one for one in told) == 2
     (tmp_path / "wrong.json").write_text('{\n "query": {"term": }\n}')
@@ -209,7 +209,7 @@ def test_a_file_with_an_address_beside_its_search_is_a_query_too(url: str, world
         said = {"query_data": data} | ({"query_url": address} if address else {})
         (tmp_path / f"query{at}.json").write_text(json.dumps(said))
         told: list[str] = []
-        context = Context(directory=tmp_path, allow_private=True, tell=told.append)
+        context = SourceContext(directory=tmp_path, allow_private=True, on_notice=told.append)
         source = opened("elastic", url, context, index="nrh", query=f"query{at}.json")
         assert read(source, "_source.n") == [0, 3, 6]
         assert len([one for one in told if "left out" in one or "is not asked" in one]) == words, told
@@ -226,27 +226,27 @@ def test_a_file_with_an_address_beside_its_search_is_a_query_too(url: str, world
 def test_only_what_is_new_is_asked_for(url: str, world: ElasticWorld):
     del world.documents[1]["n"]  # unknown: it counts as new
     source = opened("elastic", url, index="nrh", query={"query": {"term": {"where": {"site": "Nançay"}}}})
-    assert source.narrow("_source.n")
-    assert not source.narrow("_source.n + 1")
-    assert read(source.since("_source.n", 5), "_source.n") == [None, 5, 6]
-    assert read(source.since("_source.time", "2012-01-11T08:00:06Z"), "_source.n") == [6]
-    assert len(read(source.since("_source.n", None), "_source.n")) == 7
+    assert source.can_filter_by("_source.n")
+    assert not source.can_filter_by("_source.n + 1")
+    assert read(source.select_since("_source.n", 5), "_source.n") == [None, 5, 6]
+    assert read(source.select_since("_source.time", "2012-01-11T08:00:06Z"), "_source.n") == [6]
+    assert len(read(source.select_since("_source.n", None), "_source.n")) == 7
 
 
 def test_who_was_stopped_goes_on_behind_the_last_page(url: str, world: ElasticWorld):
     if world.version["number"] == "7.10.2":
-        assert not next(iter(opened("elastic", url, index="nrh", page=2).pages(["_source.n"])))[1]
+        assert not next(iter(opened("elastic", url, index="nrh", page=2).read_pages(["_source.n"])))[1]
         return
     source = opened("elastic", url, index="nrh", page=2, order="obs")
-    first = next(iter(source.pages(["_source.n"])))
+    first = next(iter(source.read_pages(["_source.n"])))
     again = opened("elastic", url, index="nrh", page=2, order="obs")
-    rest = [one["_source.n"] for batch, _ in again.pages(["_source.n"], first[1]) for one in batch.to_pylist()]
+    rest = [one["_source.n"] for batch, _ in again.read_pages(["_source.n"], first[1]) for one in batch.to_pylist()]
     assert [one["_source.n"] for one in first[0].to_pylist()] + rest == list(range(7))
 
 
 def test_log_ins(url: str, world: ElasticWorld):
     secrets = {"$KEY": "aWQ6a2V5", "$LOGIN": "nrh:geheim"}
-    context = Context(allow_private=True, secret=secrets.__getitem__)
+    context = SourceContext(allow_private=True, resolve_secret=secrets.__getitem__)
     world.login = "ApiKey aWQ6a2V5"
     assert len(read(opened("elastic", url, context, index="nrh", api_key="$KEY"), "_id")) == 7
     world.login = basic("nrh:geheim")
@@ -304,7 +304,7 @@ LOST = b'{"error": {"type": "search_phase_execution_exception", "reason": "x", "
 )  # fmt: skip
 def test_bad_pages_end_it(url: str, world: ElasticWorld, change: Any, words: str):
     source = opened("elastic", url, index="nrh", page=2)
-    assert source.columns()
+    assert source.list_columns()
     world.spoil = after(2, change)
     with pytest.raises(SourceError, match=words):
         read(source, "_id")
@@ -315,7 +315,7 @@ def test_what_a_pause_mends_is_asked_for_again(change: Any):
     # a scroll has moved on when its answer is lost: only a point in time can be asked again
     with serving(world := ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING)) as url:
         source = opened("elastic", url, index="nrh", page=2)
-        assert source.columns()
+        assert source.list_columns()
         world.spoil = after(2, change)
         assert read(source, "_source.n") == list(range(7))
 
@@ -327,18 +327,18 @@ def test_a_page_is_read_while_others_wait(resting: bool, monkeypatch: pytest.Mon
     world = ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING)
     with serving(world) as url:
         source = opened("elastic", url, index="nrh", page=2, **({"rate": 1} if resting else {}))
-        monkeypatch.setattr("hven.sources._reading.service.time.sleep", lambda _: None)
-        assert source.columns()
+        monkeypatch.setattr("hven.sources._reading.service_client.time.sleep", lambda _: None)
+        assert source.list_columns()
         seen, waited = threading.Event(), []
         if resting:
             monkeypatch.setattr(
-                "hven.sources._reading.service.time.sleep",
+                "hven.sources._reading.service_client.time.sleep",
                 lambda _: waited.append(seen.wait(30 if searches(world) > before else 0)),
             )
         else:
             world.spoil = after(2, lambda _: waited.append(seen.wait(30)))
         before = searches(world)
-        for batch, _ in source.pages(["_source.n"]):
+        for batch, _ in source.read_pages(["_source.n"]):
             assert batch.num_rows
             seen.set()
         assert waited[-1], "the page was kept until the next had come"
@@ -352,7 +352,7 @@ def test_a_scroll_whose_page_was_lost_is_no_whole():
     world = ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING, version={"number": "7.10.2"})
     with serving(world) as url:
         source = opened("elastic", url, index="nrh", page=2)
-        assert source.columns()
+        assert source.list_columns()
         world.spoil = after(2, replaced(cut=40))
         with pytest.raises(SourceError, match="says that there are 7 records, and gave 5"):
             read(source, "_source.n")
@@ -376,7 +376,7 @@ def test_a_page_that_repeats_ends_it(url: str, world: ElasticWorld):
 def test_what_a_value_may_be_is_kept_aside_where_it_changes(url: str, world: ElasticWorld):
     world.documents[5]["n"] = "many"
     rejects: list[Any] = []
-    source = opened("elastic", url, Context(allow_private=True, reject=rejects.append), index="nrh", page=2)
+    source = opened("elastic", url, SourceContext(allow_private=True, on_reject=rejects.append), index="nrh", page=2)
     assert read(source, "_source.n") == [0, 1, 2, 3, 4, 6]
     assert [(one.row, one.column) for one in rejects] == [(6, "_source.n")]
 
@@ -391,14 +391,14 @@ def test_what_is_no_elasticsearch_or_no_index():
 
 
 def test_budgets(url: str):
-    with pytest.raises(TooLarge, match="more than 900 bytes"):
+    with pytest.raises(TooLargeError, match="more than 900 bytes"):
         read(opened("elastic", url, index="nrh", bytes=900, page=1), "_id")
 
 
 def test_a_page_that_does_not_end_is_not_held_in_memory(url: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(service, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(service_client, "MAX_ANSWER_BYTES", 1000)
     assert len(read(opened("elastic", url, index="nrh", page=1, types={"_source.n": "int64"}), "_id")) == 7
-    with pytest.raises(TooLarge, match="more than 1,000 bytes at once") as caught:
+    with pytest.raises(TooLargeError, match="more than 1,000 bytes at once") as caught:
         read(opened("elastic", url, index="nrh", page=7), "_id")
     assert "page" in str(caught.value.remedy)
 
@@ -426,19 +426,19 @@ def test_items_come_by_links_and_what_is_new_by_a_filter(posts: bool):
     with serving(world, "/stac") as url:
         source = opened("stac", url, collections="omega", page=2)
         assert read(source, "id") == [f"cube{at}" for at in range(5)]
-        assert source.about() == ("OMEGA", "Cubes of Mars")
-        assert source.narrow("properties.updated")
-        newer = source.since("properties.updated", "2020-01-04T00:00:00Z")
+        assert source.read_title_and_description() == ("OMEGA", "Cubes of Mars")
+        assert source.can_filter_by("properties.updated")
+        newer = source.select_since("properties.updated", "2020-01-04T00:00:00Z")
         assert read(newer, "id") == ["cube3", "cube4"]
         searches = [one for one in world.asked if one.path.endswith("search")]
         assert {one.method for one in searches} == ({"POST"} if posts else {"GET"})
-        kinds = {column.name: column.type for column in source.columns()}
+        kinds = {column.name: column.type for column in source.list_columns()}
         assert str(kinds["geometry"].xtype) == "multishape"
 
 
 def test_what_an_api_does_not_have_is_told():
     with serving(StacWorld(items=[item(0)], filters=False), "/stac") as url:
-        assert not opened("stac", url).narrow("properties.updated")
+        assert not opened("stac", url).can_filter_by("properties.updated")
         with pytest.raises(SourceError, match="takes no filters"):
             read(opened("stac", url, filter="eo:cloud_cover < 10"), "id")
         with pytest.raises(SourceError, match="no collection omgea") as caught:
@@ -484,9 +484,9 @@ def test_every_record_comes_once_whatever_leads_on(way: str, count: dict[str, st
         more = {"body": {"q": 1}} if posts else {"params": {"q": 1}}
         source = opened("rest", url, records="data.items", **WAYS[way], **count, **more)
         assert read(source, "n") == list(range(5))
-        pages = list(source.pages())
+        pages = list(source.read_pages())
         place = pages[0][1]
-        rest = [one["n"] for batch, _ in source.pages(["n"], place) for one in batch.to_pylist()]
+        rest = [one["n"] for batch, _ in source.read_pages(["n"], place) for one in batch.to_pylist()]
         assert rest == [2, 3, 4]
         assert all(
             (one.body or {}).get("q") == 1 if posts else one.given.get("q") == "1" or way in {"link", "header"}
@@ -530,7 +530,7 @@ def test_an_offset_that_is_not_heard_ends_it():
     ],
 )  # fmt: skip
 def test_addresses_tell_their_kind(address: str, kind: str | None, options: dict[str, str]):
-    assert filekinds.addressed(address) == ((kind, options) if kind else None)
+    assert file_kinds.find_kind_by_url(address) == ((kind, options) if kind else None)
 
 
 def test_new_drafts_a_descriptor_of_each_that_can_be_ingested(tmp_path: Path):
@@ -541,32 +541,32 @@ def test_new_drafts_a_descriptor_of_each_that_can_be_ingested(tmp_path: Path):
     )
     rest = RestWorld(rows=[{"n": at} for at in range(5)], way="header")
     with serving(elastic) as one, serving(stac, "/stac") as two, serving(rest) as three:
-        text = create(settings, "nrh", one, kind="elastic").read_text()
+        text = create_descriptor(settings, "nrh", one, kind="elastic").read_text()
         assert "index: nrh" in text  # the only one
         assert "primary: [id]" in text
         assert "obs: " in text
         assert "# 7 rows" in text
-        text = create(settings, "cubes", two).read_text()
+        text = create_descriptor(settings, "cubes", two).read_text()
         assert "kind: stac" in text
         assert "collections: omega" in text
         with pytest.raises(SourceError, match="no list"):
-            create(settings, "broken", three, kind="rest")
+            create_descriptor(settings, "broken", three, kind="rest")
 
 
 def test_new_asks_for_each_page_once(tmp_path: Path):
     rest = RestWorld(rows=[{"n": at, "name": f"a{at}"} for at in range(5)], way="link")
     with serving(rest) as url:
-        draft("plain", "rest", {"url": url, "records": "data.items"}, tmp_path, private=True)
+        write_table_draft("plain", "rest", {"url": url, "records": "data.items"}, tmp_path, allow_private=True)
         asked = [one.given.get("from") for one in rest.asked]
         assert asked == [None, "2", "4"], "it is looked at for its columns, its rows, its key"
-        draft("plain", "rest", {"url": url, "records": "data.items"}, tmp_path, private=True)
+        write_table_draft("plain", "rest", {"url": url, "records": "data.items"}, tmp_path, allow_private=True)
         assert len(rest.asked) == 6, "who looks again later asks again"
 
 
 def test_rows_are_arrow_of_the_types_that_are_told(url: str):
     source = opened("elastic", url, index="nrh")
-    kinds = {column.name: column.type.arrow for column in source.columns()}
-    batch = next(iter(source.batches()))
+    kinds = {column.name: column.type.arrow for column in source.list_columns()}
+    batch = next(iter(source.read_batches()))
     assert isinstance(batch, pa.RecordBatch)
     assert {name: kinds[name] for name in batch.schema.names} == dict(
         zip(batch.schema.names, batch.schema.types, strict=True)

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from hven.ingest import ingest, sync
+from hven.ingest import ingest_collection, sync
 from hven.model import settings
 from hven.model.errors import HvenError, SourceError
 from hven.site import Site
-from hven.site._people import people_of
-from hven.sources import Context, ldap
+from hven.site._people_tables import find_groups_and_aliases
+from hven.sources import SourceContext, ldap
 from hven.testing.source import SourceContract
 from ldap_server import PASSWORD, SUFFIX, Directory, directory
 
@@ -86,14 +86,16 @@ def people(slapd: Directory, **more: Any) -> dict[str, Any]:
     return slapd.options(**{**said, **more})
 
 
-def opened(options: dict[str, Any], **around: Any) -> ldap.LdapRows:
-    found = ldap.open(ldap.Options.model_validate(options), Context(**{"secret": lambda _: PASSWORD, **around}))
-    assert isinstance(found, ldap.LdapRows)
+def opened(options: dict[str, Any], **around: Any) -> ldap.LdapSource:
+    found = ldap.open(
+        ldap.Options.model_validate(options), SourceContext(**{"resolve_secret": lambda _: PASSWORD, **around})
+    )
+    assert isinstance(found, ldap.LdapSource)
     return found
 
 
 def rows(options: dict[str, Any], **around: Any) -> list[dict[str, Any]]:
-    found = list(opened(options, **around).batches())
+    found = list(opened(options, **around).read_batches())
     return pa.Table.from_batches(found).to_pylist() if found else []
 
 
@@ -108,11 +110,11 @@ class TestLdap(SourceContract):
     def _running(self, slapd: Directory) -> None:
         self.slapd = slapd
 
-    def make(self, directory: Path) -> dict[str, Any]:
+    def write_source_files(self, directory: Path) -> dict[str, Any]:
         return people(self.slapd)
 
-    def context(self, directory: Path) -> Context:
-        return Context(directory=directory, secret=lambda _: PASSWORD)
+    def build_context(self, directory: Path) -> SourceContext:
+        return SourceContext(directory=directory, resolve_secret=lambda _: PASSWORD)
 
 
 def test_members_of_groups(slapd: Directory) -> None:
@@ -134,7 +136,7 @@ def test_members_of_groups(slapd: Directory) -> None:
 @pytest.mark.parametrize("page", [1, 100, 500])
 def test_pages(slapd: Directory, page: int) -> None:
     size = {"base": f"ou=many,{SUFFIX}", "filter": "(cn=*)" if page > 1 else "(cn=1*)", "columns": {"cn": "cn"}}
-    found = [row["cn"] for row in rows(slapd.options(**size), page=page)]
+    found = [row["cn"] for row in rows(slapd.options(**size), page_row_limit=page)]
     assert sorted(found) == sorted(str(number) for number in range(MANY) if page > 1 or str(number).startswith("1"))
 
 
@@ -153,7 +155,7 @@ def test_budgets(slapd: Directory) -> None:
         with pytest.raises(SourceError, match=told):
             rows(
                 slapd.options(**{**many, **{name: one for name, one in said.items() if name != "page"}}),
-                page=said.get("page"),
+                page_row_limit=said.get("page"),
             )
 
 
@@ -179,12 +181,12 @@ def test_who_may_not(slapd: Directory) -> None:
         SourceError,
         match=r"127\.0\.0\.1 does not let cn=reader,dc=example,dc=org in: the name or the password is wrong",
     ) as told:
-        rows(people(slapd), secret=lambda _: "another secret")
+        rows(people(slapd), resolve_secret=lambda _: "another secret")
     assert "another secret" not in str(told.value)
     with pytest.raises(SourceError, match=r"has no ou=people,dc=example,dc=org, or does not show it to everybody"):
         rows(people(slapd, bind=None, password=None))
     with pytest.raises(SourceError, match=r"can't be resolved here"):
-        rows(people(slapd), secret=None)
+        rows(people(slapd), resolve_secret=None)
 
 
 def test_what_is_elsewhere(slapd: Directory) -> None:
@@ -193,7 +195,7 @@ def test_what_is_elsewhere(slapd: Directory) -> None:
     with pytest.raises(SourceError, match=r"does not give all of dc=example,dc=net: ldap://elsewhere\.example\.net"):
         rows(people(slapd, base="dc=example,dc=net"))
     told: list[str] = []
-    assert rows(people(slapd, base=f"ou=other,{SUFFIX}"), tell=told.append) == []
+    assert rows(people(slapd, base=f"ou=other,{SUFFIX}"), on_notice=told.append) == []
     assert [one.split(" for ")[0] for one in told] == ["127.0.0.1 leads to ldap://other.example.net/ou=part??sub"]
     with pytest.raises(SourceError, match=r"cannot be asked for '\(uid='"):
         rows(people(slapd, filter="(uid="))
@@ -320,26 +322,26 @@ def test_people_by_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     place.parent.mkdir(parents=True)
     with directory(entries()) as running:
         place.write_text(DESCRIPTOR.format(url=running.url, ca=running.place / "ca.pem"))
-        with Site(settings.load(tmp_path)) as site:
+        with Site(settings.load_settings(tmp_path)) as site:
 
             def known(name: str) -> tuple[list[str], list[str]]:
-                site.refresh()
-                groups, names = people_of(site, name)
+                site.refresh_published_state()
+                groups, names = find_groups_and_aliases(site, name)
                 return sorted(groups), sorted(names)
 
-            ingest(site, "people")
+            ingest_collection(site, "people")
             assert known("anna") == (["p1, wp2", "spica"], ["a.berg@example.org", "anna berg", "anna@example.org"])
             assert known("zoé müller-łącka") == ([], [])  # an account is asked by its name
             assert known("zoe") == (["spica"], ["zoe@example.org", "zoé müller-łącka"])
             running.change(
                 f"cn=spica,ou=groups,{SUFFIX}\ndelete member uid=anna,ou=people,{SUFFIX}\nadd member uid=eve,ou=people,{SUFFIX}"
             )
-            report = sync.sync(site, "people")
-            assert "1 added, 1 changed" in report.text() or "added" in report.text(), report.text()
+            report = sync.sync_collection(site, "people")
+            assert "1 added, 1 changed" in report.format_text() or "added" in report.format_text(), report.format_text()
             assert known("anna")[0] == ["p1, wp2"]
             assert known("eve")[0] == ["spica"]
             running.process.kill()
             running.process.wait()
             with pytest.raises(HvenError, match=r"no directory answers as it should: 127\.0\.0\.1"):
-                sync.sync(site, "people")
+                sync.sync_collection(site, "people")
             assert known("eve")[0] == ["spica"]  # what was published stays

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from hven.model.errors import SourceError
-from hven.sources import Context, csv
+from hven.sources import SourceContext, csv
 
 
 def read(directory, files, *roots):
-    opened = csv.open(csv.Options(files=files), Context(directory=directory, roots=roots))
-    return sum(batch.num_rows for batch in opened.batches())
+    opened = csv.open(csv.Options(files=files), SourceContext(directory=directory, allowed_roots=roots))
+    return sum(batch.num_rows for batch in opened.read_batches())
 
 
 def test_links_that_a_pattern_meets_lead_nowhere_else(tmp_path):

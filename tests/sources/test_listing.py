@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from hven import query
-from hven.ingest import ingest
-from hven.ingest.sync import sync
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
 from hven.model.errors import SourceError
 from hven.site import Site
-from hven.site.auth._permit import OWNER
-from hven.sources import Context, files
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.sources import SourceContext, files
+from hven.testing.site import open_site_with_descriptor
 
 SITE = """\
 collection: days
@@ -32,8 +32,8 @@ tables:
 
 
 def rows(site: Site, adql: str) -> list[dict[str, Any]]:
-    with query.run(adql, OWNER, site=site) as result:
-        return result.table().to_pylist()
+    with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
+        return result.read_table().to_pylist()
 
 
 def day(data: Path, name: str, *numbers: int) -> None:
@@ -51,17 +51,17 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_tables_of_a_run_look_once_and_read_what_is_new(tmp_path: Path, looks: list[str]) -> None:
-    with site_with(tmp_path, SITE) as site:
-        data = site.settings.collections / "days/data"
+    with open_site_with_descriptor(tmp_path, SITE) as site:
+        data = site.settings.collections_directory / "days/data"
         data.mkdir()
         for number in range(20):
             day(data, f"{number:02}.csv", number)
-        ingest(site, "days")
+        ingest_collection(site, "days")
         day(data, "20.csv", 20)
         day(data, "03.csv", 3, 33)
         (data / "07.csv").unlink()
         looks.clear()
-        sync(site, "days", accept=True)
+        sync_collection(site, "days", accept_changes=True)
         assert looks.count(f"{data}/") == 1
         named = {Path(one).name for one in looks if one.startswith(f"{data}/") and one[-1] not in "/*"}
         assert named == {"03.csv", "20.csv"}
@@ -70,32 +70,32 @@ def test_tables_of_a_run_look_once_and_read_what_is_new(tmp_path: Path, looks: l
         there = [row["path"] for row in rows(site, "SELECT path FROM days.files ORDER BY path")]
         assert there == [f"data/{number:02}.csv" for number in range(21) if number != 7]
         looks.clear()
-        assert not sync(site, "days").published
+        assert not sync_collection(site, "days").published
         assert {one for one in looks if one.startswith(f"{data}/")} <= {f"{data}/", f"{data}/*"}  # which may be a file
 
 
 def test_what_changes_behind_the_look_is_read_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the first table of a run and the second one a file is written again, and another one goes."""
-    with site_with(tmp_path, SITE) as site:
-        data = site.settings.collections / "days/data"
+    with open_site_with_descriptor(tmp_path, SITE) as site:
+        data = site.settings.collections_directory / "days/data"
         data.mkdir()
         for number in range(3):
             day(data, f"{number}.csv", number)
-        sync(site, "days")
+        sync_collection(site, "days")
         day(data, "3.csv", 3)
         opened, meanwhile = files.open, [True]
 
-        def later(options: files.Options, context: Context) -> Any:
-            if meanwhile and context.run:
+        def later(options: files.Options, context: SourceContext) -> Any:
+            if meanwhile and context.run_name:
                 meanwhile.clear()
                 day(data, "3.csv", 3, 30)
                 day(data, "1.csv", 1, 10)
             return opened(options, context)
 
         monkeypatch.setattr(files, "open", later)
-        sync(site, "days")
+        sync_collection(site, "days")
         assert not meanwhile
-        sync(site, "days")
+        sync_collection(site, "days")
         assert [row["n"] for row in rows(site, "SELECT n FROM days.main ORDER BY n")] == [0, 1, 2, 3, 10, 30]
         sizes = {row["path"]: row["bytes"] for row in rows(site, "SELECT path, bytes FROM days.files")}
         assert sizes == {f"data/{number}.csv": (data / f"{number}.csv").stat().st_size for number in range(4)}
@@ -109,15 +109,15 @@ def test_links_and_folders_of_a_listing(tmp_path: Path) -> None:
         (directory / "data" / "a.csv").write_text("x")
     options = files.Options.model_validate({"files": "data/*"})
     (inside / "data" / "b.csv").symlink_to(inside / "data" / "a.csv")
-    assert files.open(options, Context(directory=inside)).listed().column("name").to_pylist() == ["data/a.csv", "data/b.csv"]  # type: ignore[attr-defined]  # fmt: skip
+    assert files.open(options, SourceContext(directory=inside)).list_files().column("name").to_pylist() == ["data/a.csv", "data/b.csv"]  # type: ignore[attr-defined]  # fmt: skip
     (inside / "data" / "c.csv").symlink_to(outside / "data" / "a.csv")
     with pytest.raises(SourceError, match=r"c\.csv is a link that leads out of the collection"):
-        files.open(options, Context(directory=inside))
+        files.open(options, SourceContext(directory=inside))
     (inside / "data" / "c.csv").unlink()
     (inside / "far").symlink_to(outside / "data")
     with pytest.raises(SourceError, match=r"far/a\.csv is a link that leads out"):
-        files.open(files.Options.model_validate({"files": "far/*"}), Context(directory=inside))
-    source = files.open(options, Context(directory=inside))
+        files.open(files.Options.model_validate({"files": "far/*"}), SourceContext(directory=inside))
+    source = files.open(options, SourceContext(directory=inside))
     (inside / "data" / "b.csv").unlink()
     with pytest.raises(SourceError, match=r"^data/b\.csv cannot be read"):
-        source.listed()  # type: ignore[attr-defined]
+        source.list_files()  # type: ignore[attr-defined]

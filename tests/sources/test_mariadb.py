@@ -15,8 +15,8 @@ import pytest
 
 import mariadb
 from hven.model.errors import SourceError
-from hven.sources import ROW, Context, sql
-from hven.sources.sql import mysqlrows
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext, sql
+from hven.sources.sql import mysql_rows
 from running import free_port, hven, until
 
 pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("mariadb")]
@@ -49,12 +49,14 @@ def maria():
 
 def opened(maria, road="protocol", *, url=None, key=(), page=None, reject=None, tell=None, **options):
     address = url or (maria.url if road == "protocol" else mariadb.odbc(maria))
-    context = Context(secret=lambda _: address, key=key, page=page, reject=reject, tell=tell)
+    context = SourceContext(
+        resolve_secret=lambda _: address, key_columns=key, page_row_limit=page, on_reject=reject, on_notice=tell
+    )
     return sql.open(sql.Options(url="$DB", **(options or {"table": "regions"})), context)
 
 
 def rows(source, columns=None):
-    return [row for batch in source.batches(columns) for row in batch.to_pylist()]
+    return [row for batch in source.read_batches(columns) for row in batch.to_pylist()]
 
 
 def numbers(source):
@@ -65,7 +67,7 @@ def numbers(source):
 def test_types_and_values(maria, road):
     told, refused = [], []
     source = opened(maria, road, tell=told.append, reject=refused.append, table="kinds", longest=100_000)
-    types = {column.name: str(column.type) for column in source.columns()}
+    types = {column.name: str(column.type) for column in source.list_columns()}
     whole = "int32" if road == "protocol" else "int64"
     assert types == {
         "n": whole, "name": "string", "tiny": types["tiny"], "word": types["word"], "middle": whole, "big": "int64", "single": types["single"], "wide": "float64",
@@ -73,7 +75,7 @@ def test_types_and_values(maria, road):
         "year": types["year"], "bits": types["bits"], "chosen": "string", "several": "string", "note": "string", "chain": "string", "bytes": "string",
         "place": "string",
     }  # fmt: skip
-    assert {column.name: column.description for column in source.columns()}["name"] == "Who it is"
+    assert {column.name: column.description for column in source.list_columns()}["name"] == "Who it is"
     (second,) = rows(source)
     assert [(one.row, one.column, one.value) for one in refused] == [(1, "big", "18446744073709551615")]
     assert second["big"] == 9223372036854775807
@@ -116,7 +118,7 @@ def test_columns_of_one_name_are_named_apart(maria, road):
     told = []
     join = "SELECT * FROM kinds JOIN other ON kinds.n = other.n -- HFC's own habit"
     source = opened(maria, road, tell=told.append, query=join)
-    columns = {column.name: column.description for column in source.columns()}
+    columns = {column.name: column.description for column in source.list_columns()}
     assert list(columns)[-3:] == ["n_2", "name_2", "a`b"]
     if road == "protocol":
         assert (columns["name"], columns["name_2"]) == ("Who it is", "Something else")
@@ -125,9 +127,9 @@ def test_columns_of_one_name_are_named_apart(maria, road):
         f"{name}: several columns have this name: the next one is read as {name}_2 (first: the query)"
         for name in ("n", "name")
     ]
-    assert numbers(source.since("n_2", 1)) == [1]
-    assert numbers(source.since("n_2", 2)) == []
-    assert numbers(source.pick(["name_2"], pa.table({"name_2": ["x"]}))) == [1]
+    assert numbers(source.select_since("n_2", 1)) == [1]
+    assert numbers(source.select_since("n_2", 2)) == []
+    assert numbers(source.select_keys(["name_2"], pa.table({"name_2": ["x"]}))) == [1]
     odd = opened(maria, road, query="SELECT 1 AS a, 2 AS A, 3 AS a_2, 4 AS a")
     assert rows(odd) == [{"a": 1, "A_3": 2, "a_2": 3, "a_4": 4}]
 
@@ -141,9 +143,12 @@ def test_views_and_their_definers(maria, road):
         database="test",
     )
     assert numbers(opened(maria, road, table="seen_by")) == [1, 2]
-    offers = {str(item.choice): item for item in sql.tables({"url": "$DB"}, Context(secret=lambda _: maria.url))}
-    assert offers["seen_by"].view
-    assert not offers["kinds"].view
+    offers = {
+        str(item.option_value): item
+        for item in sql.tables({"url": "$DB"}, SourceContext(resolve_secret=lambda _: maria.url))
+    }
+    assert offers["seen_by"].is_view
+    assert not offers["kinds"].is_view
     with pytest.raises(SourceError, match=r"table orphan: .*Access denied") as caught:
         numbers(opened(maria, road, table="orphan"))
     if road == "protocol":
@@ -167,19 +172,19 @@ def test_views_and_their_definers(maria, road):
 def test_watermarks(maria, road, expression, value, wanted):
     for options in ({"table": "regions"}, {"query": "SELECT * FROM regions # all of them\n;"}):
         source = opened(maria, road, **options)
-        assert source.narrow(expression)
-        assert numbers(source.since(expression, value)) == sorted(wanted)
+        assert source.can_filter_by(expression)
+        assert numbers(source.select_since(expression, value)) == sorted(wanted)
 
 
 @pytest.mark.parametrize("columns", [["n"], ["name", "n"], ["chain"], ["seen", "day"], ["price", "flux"], ["big"]])
 @pytest.mark.parametrize("road", ROADS)
 def test_keys_of_all_types(maria, road, columns):
     source = opened(maria, road)
-    whole = pa.Table.from_batches(list(source.batches(list(dict.fromkeys([*columns, "n"])))))
+    whole = pa.Table.from_batches(list(source.read_batches(list(dict.fromkeys([*columns, "n"])))))
     keys = whole.filter(pa.compute.is_in(whole["n"], pa.array([3, 4, 77, 78, 400])))
     alike = {tuple(row.values()) for row in keys.select(columns).to_pylist()}
     wanted = {row["n"] for row in whole.to_pylist() if tuple(row[name] for name in columns) in alike}
-    found = set(numbers(source.pick(columns, keys)))
+    found = set(numbers(source.select_keys(columns, keys)))
     assert wanted <= found
     assert len(found) <= len(wanted) + 40  # letters' case counts for nothing there
 
@@ -187,14 +192,14 @@ def test_keys_of_all_types(maria, road, columns):
 @pytest.mark.parametrize("key", [["n"], ["name", "n"], ["jdint", "jdfraction"], ["chain"], ["big"], ["seen"]])
 def test_pages(maria, key):
     source = opened(maria, key=key, page=64)
-    pages = [(batch.to_pylist(), place) for batch, place in source.pages(["n", ROW])]
+    pages = [(batch.to_pylist(), place) for batch, place in source.read_pages(["n", ROW_NUMBER_COLUMN])]
     assert sorted(row["n"] for found, _ in pages for row in found) == list(range(1, 501))
     places = [(number, place) for number, (_, place) in enumerate(pages) if place]
     assert len(places) >= 4
     for number, place in places[::2]:
         rest = [
             row
-            for batch, _ in opened(maria, key=key, page=50).pages(["n", ROW], after=place)
+            for batch, _ in opened(maria, key=key, page=50).read_pages(["n", ROW_NUMBER_COLUMN], resume_token=place)
             for row in batch.to_pylist()
         ]
         assert sorted(row["n"] for row in rest) == sorted(row["n"] for found, _ in pages[number + 1 :] for row in found)
@@ -205,12 +210,12 @@ def test_pages(maria, key):
 def test_blocks_tell_which_rows_changed(maria, road, key):
     maria.do("CREATE OR REPLACE TABLE summed AS SELECT * FROM regions", database="test")
     source = opened(maria, road, table="summed")
-    columns = [column.name for column in source.columns()]
+    columns = [column.name for column in source.list_columns()]
 
     def looked():
         return {
             row["block"]: (row["rows"], row["checksum"])
-            for row in opened(maria, road, table="summed").blocks(key, columns).to_pylist()
+            for row in opened(maria, road, table="summed").compute_block_checksums(key, columns).to_pylist()
         }
 
     before = looked()
@@ -227,9 +232,9 @@ def test_blocks_tell_which_rows_changed(maria, road, key):
         other = [block for block in now if before.get(block) != now[block]]
         assert other or set(before) - set(now)
         assert len(other) <= max(1, len(touched))
-        assert set(touched) <= set(numbers(source.block(key, other)))
+        assert set(touched) <= set(numbers(source.select_blocks(key, other)))
         before = now
-    assert numbers(source.block(key, list(before))) == sorted({*range(1, 503)} - {9})
+    assert numbers(source.select_blocks(key, list(before))) == sorted({*range(1, 503)} - {9})
 
 
 def test_texts_that_are_in_truth_of_another_encoding(maria):
@@ -243,7 +248,9 @@ def test_texts_that_are_in_truth_of_another_encoding(maria):
     source = opened(maria, reject=refused.append, table="old", encoding="utf-8")
     assert rows(source) == [{"n": 1, "name": "Véga"}, {"n": 3, "name": "Deneb"}]
     assert [(one.row, one.column) for one in refused] == [(2, "name")]
-    assert numbers(opened(maria, query="SELECT * FROM old WHERE n <> 2", encoding="utf-8").since("name", "V")) == [1]
+    assert numbers(
+        opened(maria, query="SELECT * FROM old WHERE n <> 2", encoding="utf-8").select_since("name", "V")
+    ) == [1]
     assert [row["name"] for row in rows(opened(maria, table="old", encoding="cp1250"))][1] == "Véga"
     with pytest.raises(SourceError, match="Unknown character set: 'klingon'") as caught:
         rows(opened(maria, table="old", encoding="klingon"))
@@ -252,18 +259,22 @@ def test_texts_that_are_in_truth_of_another_encoding(maria):
 
 def test_one_reading_sees_one_state(maria, monkeypatch):
     maria.do("CREATE OR REPLACE TABLE moving AS SELECT n FROM regions", database="test")
-    monkeypatch.setattr(sql.arrowrows, "KEYS", 50)
-    stream = opened(maria, table="moving").pick(["n"], pa.table({"n": range(1, 501)})).batches(["n", ROW])
+    monkeypatch.setattr(sql.arrow_rows, "KEYS_PER_STATEMENT", 50)
+    stream = (
+        opened(maria, table="moving")
+        .select_keys(["n"], pa.table({"n": range(1, 501)}))
+        .read_batches(["n", ROW_NUMBER_COLUMN])
+    )
     seen = next(stream).to_pylist()
     maria.do("DELETE FROM moving WHERE n > 100", database="test")
     seen += [row for batch in stream for row in batch.to_pylist()]
-    assert [row[ROW] for row in seen] == list(range(1, 501))
+    assert [row[ROW_NUMBER_COLUMN] for row in seen] == list(range(1, 501))
 
 
 def test_rows_come_as_they_are_taken(maria):
     """The server still has most of them when the first are here, and ends its work when nobody wants the rest."""
     many = "SELECT a.n, REPEAT('x', 1000) AS text FROM regions a, regions b, regions c"
-    stream = opened(maria, query=many).batches()
+    stream = opened(maria, query=many).read_batches()
     first = next(stream)
     assert first.num_rows < 10_000
     stream.close()
@@ -299,7 +310,9 @@ def through(maria, most):
 def test_a_connection_that_is_lost_midway(maria):
     url, listening = through(maria, 20_000_000)
     with listening:
-        stream = opened(maria, url=url, query="SELECT a.n, REPEAT('x', 1000) AS s FROM regions a, regions b").batches()
+        stream = opened(
+            maria, url=url, query="SELECT a.n, REPEAT('x', 1000) AS s FROM regions a, regions b"
+        ).read_batches()
         with pytest.raises(SourceError, match=r"the query: after [\d,]+ rows: .*lost") as caught:
             for _ in stream:
                 pass
@@ -346,7 +359,7 @@ def test_a_type_that_changes_midway(maria, road):
     maria.do("CREATE OR REPLACE TABLE changing (n int, x int)", "INSERT INTO changing VALUES (1, 5)", database="test")
     refused = []
     source = opened(maria, road, reject=refused.append, table="changing")
-    assert [str(column.type) for column in source.columns()] == ["int32" if road == "protocol" else "int64"] * 2
+    assert [str(column.type) for column in source.list_columns()] == ["int32" if road == "protocol" else "int64"] * 2
     maria.do("ALTER TABLE changing MODIFY x varchar(10)", "INSERT INTO changing VALUES (2, 'many')", database="test")
     assert rows(source) == [{"n": 1, "x": 5}]
     assert [(one.row, one.column, one.value) for one in refused] == [(2, "x", "many")]
@@ -373,11 +386,11 @@ def test_a_row_that_is_none_of_the_protocol():
     import io
 
     good = b"\x05\x00\x00\x01\x00\x00\x02ab" + b"\x05\x00\x00\x02\xfe\x00\x00\x02\x00"
-    (batch,) = mysqlrows.batches(io.BytesIO(good), [(253, 0)], 1000)
+    (batch,) = mysql_rows.read_packet_rows(io.BytesIO(good), [(253, 0)], 1000)
     assert batch.column(0).to_pylist() == ["ab"]
     for bad in (good.replace(b"\x02ab", b"\x09ab"), good.replace(b"\x02ab", b"\x01ab"), good[:7], good[:-9]):
-        with pytest.raises(mysqlrows.BrokenError):
-            list(mysqlrows.batches(io.BytesIO(bad), [(253, 0)], 1000))
+        with pytest.raises(mysql_rows.ConnectionLostError):
+            list(mysql_rows.read_packet_rows(io.BytesIO(bad), [(253, 0)], 1000))
 
 
 def test_what_pymysql_reads_is_the_same(maria):
@@ -387,7 +400,7 @@ def test_what_pymysql_reads_is_the_same(maria):
     with pymysql.connect(**address) as link, link.cursor() as cursor:
         cursor.execute(text)
         wanted = cursor.fetchall()
-    found = pa.Table.from_batches(list(opened(maria, query=text).batches()))
+    found = pa.Table.from_batches(list(opened(maria, query=text).read_batches()))
     assert found.num_rows == 20_000
     assert [tuple(row.values())[:3] for row in found.to_pylist()] == [row[:3] for row in wanted]
     assert found.column("s").to_pylist() == [row[4] for row in wanted]

@@ -10,7 +10,7 @@ import pytest
 import mariadb
 import mysql8
 from hven.model.errors import SourceError
-from hven.sources import Context, sql
+from hven.sources import SourceContext, sql
 from needs import find_program, lack
 
 pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("mariadb")]
@@ -23,10 +23,12 @@ def maria():
 
 
 def read(url, directory=None, tell=None, **options):
-    context = Context(secret=lambda _: url, tell=tell, **({} if directory is None else {"directory": directory}))
+    context = SourceContext(
+        resolve_secret=lambda _: url, on_notice=tell, **({} if directory is None else {"directory": directory})
+    )
     source = sql.open(sql.Options(url="$DB", **options), context)
-    types = {column.name: str(column.type) for column in source.columns()}
-    return types, [row for batch in source.batches() for row in batch.to_pylist()]
+    types = {column.name: str(column.type) for column in source.list_columns()}
+    return types, [row for batch in source.read_batches() for row in batch.to_pylist()]
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -63,14 +65,18 @@ def test_days_that_are_none_under_strict_modes(maria):
     maria.do("SET GLOBAL sql_mode = 'STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO'")
     try:
         told = []
-        context = Context(secret=lambda _: maria.url, tell=told.append)
+        context = SourceContext(resolve_secret=lambda _: maria.url, on_notice=told.append)
         source = sql.open(sql.Options(url="$DB", table="strict_days"), context)
-        assert [row["day"] is None for batch in source.batches() for row in batch.to_pylist()] == [False, True, True]
+        assert [row["day"] is None for batch in source.read_batches() for row in batch.to_pylist()] == [
+            False,
+            True,
+            True,
+        ]
         assert [str(one) for one in told] == [
             "day: the database holds 0000-00-00, which is no day: read as missing (1 value, first: table strict_days)"
         ]
-        newer = source.since("day", dt.datetime(2026, 3, 1))
-        assert sorted(row["n"] for batch in newer.batches(["n"]) for row in batch.to_pylist()) == [2, 3]
+        newer = source.select_since("day", dt.datetime(2026, 3, 1))
+        assert sorted(row["n"] for batch in newer.read_batches(["n"]) for row in batch.to_pylist()) == [2, 3]
         (mode,) = read(maria.url, query="SELECT @@sql_mode AS mode")[1]
         assert ("ZERO_DATE" in mode["mode"], "STRICT_TRANS_TABLES" in mode["mode"]) == (False, True)
     finally:
@@ -104,7 +110,7 @@ def test_without_a_certificate_nothing_is_sent_to_another_machine(maria, monkeyp
     """To a host that is not this one a connection is encrypted and checked, whatever the address does not say."""
     from hven.sources.sql import mariadb as source
 
-    monkeypatch.setattr(source, "_is_here", lambda host: False)
+    monkeypatch.setattr(source, "_is_local_host", lambda host: False)
     with mysql8.server() as there:
         with pytest.raises(SourceError, match="SSL is required but the server doesn't support it") as caught:
             read(there.url, query="SELECT 1 AS n")

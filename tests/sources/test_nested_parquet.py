@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hven.model import DeviationKind
-from hven.sources import Context, parquet
+from hven.sources import SourceContext, parquet
 
 NESTED = {
     "curve": pa.array([[{"mjd": 1.0, "mag": 2.0}], [], None], pa.list_(pa.struct([("mjd", pa.float64()), ("mag", pa.float32())]))),
@@ -25,10 +25,11 @@ def read(directory, table, **more):
     pq.write_table(table, directory / "a.parquet", **more)
     told, rejects = [], []
     source = parquet.open(
-        parquet.Options(files=["a.parquet"]), Context(directory=directory, tell=told.append, reject=rejects.append)
+        parquet.Options(files=["a.parquet"]),
+        SourceContext(directory=directory, on_notice=told.append, on_reject=rejects.append),
     )
-    columns = {column.name: column for column in source.columns()}
-    return columns, pa.Table.from_batches(list(source.batches())), told, rejects
+    columns = {column.name: column for column in source.list_columns()}
+    return columns, pa.Table.from_batches(list(source.read_batches())), told, rejects
 
 
 def test_nested_types_are_reported(tmp_path):

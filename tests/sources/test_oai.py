@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from hven.model.errors import SourceError, TooLarge, UserError
-from hven.sources import Context, _turns, oai
-from hven.sources._reading import harvest
+from hven.model.errors import SourceError, TooLargeError, UserError
+from hven.sources import SourceContext, _rate_limiting, oai
+from hven.sources._reading import oai_harvest
 from hven.testing.source import SourceContract
 from oai_world import OaiWorld, resource, service, tables
 from page_world import Asked, Reply, serving
@@ -21,7 +21,7 @@ FIELDS = {"id": "Resource/identifier", "title": "Resource/title", "subjects": "R
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_turns, "PAUSE", 0.0)
+    monkeypatch.setattr(_rate_limiting, "FIRST_PAUSE_SECONDS", 0.0)
 
 
 def world(many: int = 5, **more: Any) -> OaiWorld:
@@ -40,13 +40,13 @@ class Follower:
 
     def source(self, *, again: bool = False) -> Any:
         self.run += not again
-        context = Context(
-            directory=self.directory, kept=self.directory / "kept", run=f"run{self.run}", allow_private=True, tell=self.told.append,
+        context = SourceContext(
+            directory=self.directory, cache_directory=self.directory / "kept", run_name=f"run{self.run}", allow_private=True, on_notice=self.told.append,
         )  # fmt: skip
         return oai.open(oai.Options.model_validate(self.options), context)
 
     def read(self, name: str = "id") -> list[Any]:
-        return sorted(row[name] for batch in self.source().batches() for row in batch.to_pylist())
+        return sorted(row[name] for batch in self.source().read_batches() for row in batch.to_pylist())
 
 
 class TestOai(SourceContract):
@@ -58,15 +58,15 @@ class TestOai(SourceContract):
 
     @pytest.fixture(autouse=True)
     def _served(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        monkeypatch.setattr(harvest, "VOLUMES", 3)
+        monkeypatch.setattr(oai_harvest, "VOLUME_COUNT", 3)
         with serving(world()) as self.url:
             yield
 
-    def make(self, directory: Path) -> dict[str, Any]:
+    def write_source_files(self, directory: Path) -> dict[str, Any]:
         return {"url": self.url, "fields": FIELDS, "joined": {"subjects": "; "}}
 
-    def context(self, directory: Path) -> Context:
-        return Context(directory=directory, kept=directory, run="a run", allow_private=True)
+    def build_context(self, directory: Path) -> SourceContext:
+        return SourceContext(directory=directory, cache_directory=directory, run_name="a run", allow_private=True)
 
 
 def test_records_come_page_by_page_and_once_in_a_run(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_records_come_page_by_page_and_once_in_a_run(tmp_path: Path) -> None:
         assert one.verbs() == ["Identify", "ListRecords", "ListRecords", "ListRecords"]
         assert [one.asked[1].given.get(name) for name in ("metadataPrefix", "set")] == ["ivo_vor", None]
         again = follower.source(again=True)  # another table of the same run
-        assert sum(batch.num_rows for batch in again.batches()) == 5
+        assert sum(batch.num_rows for batch in again.read_batches()) == 5
         assert len(one.asked) == 4
 
 
@@ -86,7 +86,7 @@ def test_what_changed_alone_is_asked_for(tmp_path: Path) -> None:
     with serving(one) as url:
         follower = Follower(tmp_path, url=url, overlap=3600)
         assert len(follower.read()) == 40
-        before = {one["name"]: one["modified"] for one in follower.source().listed().to_pylist()}
+        before = {one["name"]: one["modified"] for one in follower.source().list_files().to_pylist()}
         one.put(
             "ivo://example/R7", resource("ivo://Example/r7", "Another title"), "2026-01-20T00:00:00Z"
         )  # in another case
@@ -100,7 +100,7 @@ def test_what_changed_alone_is_asked_for(tmp_path: Path) -> None:
         assert len(titles) == 39
         assert {"Another title", "New"} < set(titles)
         assert not {"Résumé 7 & more", "Résumé 8 & more", "Résumé 9 & more", "Off"} & set(titles)
-        after = {one["name"]: one["modified"] for one in follower.source().listed().to_pylist()}
+        after = {one["name"]: one["modified"] for one in follower.source().list_files().to_pylist()}
         touched = {name for name in after.keys() | before.keys() if after.get(name) != before.get(name)}
         assert 0 < len(touched) <= 4  # the others are not read again
 
@@ -206,8 +206,8 @@ def test_rubbish_is_told_and_never_half_taken(tmp_path: Path, what: str) -> None
         assert "nothing of this harvest was taken" in (caught.value.remedy or "")
         assert not list(tmp_path.rglob("incoming"))
         kept = follower.source(again=True)
-        kept._harvest._update = lambda _state: None  # what there is, without asking
-        assert sorted(row["title"] for batch in kept.batches() for row in batch.to_pylist()) == known
+        kept._harvest._update_repositories = lambda _state: None  # what there is, without asking
+        assert sorted(row["title"] for batch in kept.read_batches() for row in batch.to_pylist()) == known
 
 
 def test_a_forgotten_token_begins_the_list_anew_once(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_records_that_hold_nothing_or_lie_are_left_out_and_counted(tmp_path: Pat
         ]
 
 
-@pytest.mark.parametrize(("budget", "error"), [({"bytes": 3000}, TooLarge), ({"total": 1e-6}, SourceError)])
+@pytest.mark.parametrize(("budget", "error"), [({"bytes": 3000}, TooLargeError), ({"total": 1e-6}, SourceError)])
 def test_a_harvest_has_a_budget(tmp_path: Path, budget: dict[str, float], error: type[UserError]) -> None:
     with serving(world(9)) as url, pytest.raises(error):
         Follower(tmp_path, url=url, **budget).read()
@@ -249,7 +249,7 @@ def test_an_answer_that_unpacks_to_much_is_no_way_round_the_budget(tmp_path: Pat
         reply.headers["Content-Encoding"] = "gzip"
 
     one.spoil = spoil
-    with serving(one) as url, pytest.raises(TooLarge):
+    with serving(one) as url, pytest.raises(TooLargeError):
         Follower(tmp_path, url=url, bytes=1_000_000).read()
 
 
@@ -259,7 +259,9 @@ def test_what_a_record_has_several_of_has_numbers_and_types_canonical_prefixes(t
     one.put("ivo://x.y/z", resource("ivo://x.y/z", "Z", more).replace("vs:", "own:").replace("xmlns:vs", "xmlns:own"))
     with serving(one) as url:
         each = {"each": "Resource//*[@number]", "fields": {"what": "concat(local-name(), @number)", "type": "@*[local-name() = 'type']", "where": "$path"}}  # fmt: skip
-        found = [row for batch in Follower(tmp_path, url=url, **each).source().batches() for row in batch.to_pylist()]
+        found = [
+            row for batch in Follower(tmp_path, url=url, **each).source().read_batches() for row in batch.to_pylist()
+        ]
         assert [row["what"] for row in found] == ["capability1", "interface1", "capability2", "interface2", "schema1", "table1", "table2"]  # fmt: skip
         assert found[1] == {"what": "interface1", "type": "vs:ParamHTTP", "where": "/Resource/capability/interface"}
 
@@ -268,9 +270,9 @@ def test_columns_of_fields_need_no_harvest_and_a_first_look_one_answer(tmp_path:
     one = world(9)
     with serving(one) as url:
         options = oai.Options.model_validate({"url": url, "fields": FIELDS})
-        looked = oai.open(options, Context(directory=tmp_path, allow_private=True))
-        assert [column.name for column in looked.columns()] == list(FIELDS)
+        looked = oai.open(options, SourceContext(directory=tmp_path, allow_private=True))
+        assert [column.name for column in looked.list_columns()] == list(FIELDS)
         assert one.asked == []
-        assert sum(batch.num_rows for batch in looked.batches(["id"])) == 2
+        assert sum(batch.num_rows for batch in looked.read_batches(["id"])) == 2
         assert one.verbs() == ["Identify", "ListRecords"]
     assert list(tmp_path.iterdir()) == []

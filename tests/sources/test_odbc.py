@@ -8,12 +8,12 @@ import sqlite3
 import pytest
 
 from hven.model.errors import SourceError
-from hven.sources import Context, sql
-from hven.sources.sql.rows import apart
+from hven.sources import SourceContext, sql
+from hven.sources.sql.database_rows import deduplicate_column_names
 
 
 def opened(line, **options):
-    return sql.open(sql.Options(url="$DB", **(options or {"table": "t"})), Context(secret=lambda _: line))
+    return sql.open(sql.Options(url="$DB", **(options or {"table": "t"})), SourceContext(resolve_secret=lambda _: line))
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,13 @@ def opened(line, **options):
     ],
 )
 def test_lines_are_told_from_addresses(text, line):
-    assert sql.line_of(text) == line
+    assert sql.find_connection_line(text) == line
 
 
 def test_columns_of_one_name():
-    assert apart(["a", "b", "A", "a_2", "a"]) == ["a", "b", "A_3", "a_2", "a_4"]
-    assert apart(["a", "A", "a"], str) == ["a", "A", "a_2"]
-    assert apart(["n", "n", "n"]) == ["n", "n_2", "n_3"]
+    assert deduplicate_column_names(["a", "b", "A", "a_2", "a"]) == ["a", "b", "A_3", "a_2", "a_4"]
+    assert deduplicate_column_names(["a", "A", "a"], str) == ["a", "A", "a_2"]
+    assert deduplicate_column_names(["n", "n", "n"]) == ["n", "n_2", "n_3"]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_what_is_not_installed_is_named(monkeypatch, line, module, extra):
 )
 def test_faults_of_lines(line, message):
     with pytest.raises(SourceError, match=message) as caught:
-        opened(line).columns()
+        opened(line).list_columns()
     assert "ses" not in f"{caught.value}".replace("processes", "")
 
 
@@ -73,8 +73,8 @@ def test_texts_longer_than_said_are_an_error(tmp_path):
     connection.close()
     line = f"DRIVER={{SQLite3}};Database={tmp_path}/a.db"
     with pytest.raises(SourceError, match=r"table t: .*") as caught:
-        list(opened(line, table="t", longest=100).batches())
+        list(opened(line, table="t", longest=100).read_batches())
     assert "`longest`" in caught.value.remedy
-    (batch,) = opened(line, table="t", longest=10_000).batches()
+    (batch,) = opened(line, table="t", longest=10_000).read_batches()
     assert batch.column("s").to_pylist() == ["x" * 5000]
-    assert [str(item) for item in sql.tables({"url": "$DB"}, Context(secret=lambda _: line))] == ["t"]
+    assert [str(item) for item in sql.tables({"url": "$DB"}, SourceContext(resolve_secret=lambda _: line))] == ["t"]

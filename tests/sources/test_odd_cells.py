@@ -10,24 +10,24 @@ import pyarrow as pa
 import pytest
 from astropy.table import Table
 
-from hven.descriptor import check
-from hven.descriptor.new import create
+from hven.descriptor import check_descriptor
+from hven.descriptor.drafting import create_descriptor
 from hven.model import DeviationKind
 from hven.model.errors import SourceError
 from hven.model.settings import Settings
-from hven.sources import Context, csv, fixed
-from hven.sources._reading.array_cells import read_arrays
-from hven.sources._reading.repeated_names import number_names
+from hven.sources import SourceContext, csv, fixed
+from hven.sources._reading.array_cells import parse_arrays
+from hven.sources._reading.repeated_names import deduplicate_names
 
 
 def open_text(tmp_path, text, told=None, **options):
     (tmp_path / "a.csv").write_text(text, encoding="utf-8")
-    context = Context(directory=tmp_path, tell=(told if told is not None else []).append)
+    context = SourceContext(directory=tmp_path, on_notice=(told if told is not None else []).append)
     return csv.open(csv.Options.model_validate({"files": "a.csv", **options}), context)
 
 
 def read_rows(source):
-    return [row for batch in source.batches() for row in batch.to_pylist()]
+    return [row for batch in source.read_batches() for row in batch.to_pylist()]
 
 
 # -- numbers ------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ def read_rows(source):
 def test_unicode_minus_and_fortran_exponents_are_numbers_that_are_counted(tmp_path):
     told = []
     source = open_text(tmp_path, "id,a,b,c\n1,\u22121.5,1.5D+03,\u22127\n2,2.5,2.5d-3,8\nx3,\u2212.5,7,-9\n", told)
-    assert [str(column.type) for column in source.columns()] == ["string", "float64", "float64", "int64"]
+    assert [str(column.type) for column in source.list_columns()] == ["string", "float64", "float64", "int64"]
     assert [tuple(row.values())[1:] for row in read_rows(source)] == [(-1.5, 1500.0, -7), (2.5, 0.0025, 8), (-0.5, 7.0, -9)]  # fmt: skip
     found = {one.column: (one.kind, one.count, one.row, one.value) for one in told}
     assert found == {
@@ -49,9 +49,9 @@ def test_unicode_minus_and_fortran_exponents_are_numbers_that_are_counted(tmp_pa
 def test_numbers_whose_type_is_declared_are_no_guess(tmp_path):
     told, rejects = [], []
     (tmp_path / "a.csv").write_text("a\n1\n" * 3 + "x\n" + "1\n" * 200 + "1D0\n" * 2)
-    context = Context(directory=tmp_path, tell=told.append, reject=rejects.append)
+    context = SourceContext(directory=tmp_path, on_notice=told.append, on_reject=rejects.append)
     source = csv.open(csv.Options.model_validate({"files": "a.csv", "types": {"a": "float64"}, "skip": 4}), context)
-    assert sum(batch.num_rows for batch in source.batches()) > 0
+    assert sum(batch.num_rows for batch in source.read_batches()) > 0
     assert told == [], "the descriptor says that they are numbers"
 
 
@@ -59,7 +59,7 @@ def test_fields_of_a_readme_are_numbers_in_fortran_by_its_word(tmp_path):
     told = []
     (tmp_path / "a.dat").write_text(" 1.5D+03\n 2.5D-03\n")
     options = fixed.Options.model_validate({"files": "a.dat", "fields": {"v": {"bytes": "1-8", "type": "float64"}}})
-    source = fixed.open(options, Context(directory=tmp_path, tell=told.append))
+    source = fixed.open(options, SourceContext(directory=tmp_path, on_notice=told.append))
     assert [row["v"] for row in read_rows(source)] == [1500.0, 0.0025]
     assert told == []
 
@@ -74,8 +74,8 @@ def test_fields_of_a_readme_are_numbers_in_fortran_by_its_word(tmp_path):
 )  # fmt: skip
 def test_columns_that_stay_text_are_warned_of(tmp_path, cells, said):
     source = open_text(tmp_path, "id\tx\n" + "".join(f"n{number}\t{cell}\n" for number, cell in enumerate(cells)))
-    assert str(source.columns()[1].type) == "string"
-    doubt = source.doubts().get("x")
+    assert str(source.list_columns()[1].type) == "string"
+    doubt = source.list_type_doubts().get("x")
     assert (doubt is None) is (said is None)
     assert said is None or said in doubt[0]
 
@@ -91,23 +91,23 @@ def test_the_expressions_of_the_warning_are_right(tmp_path, cells, map_, expecte
     import re
 
     from hven import query
-    from hven.ingest import ingest
+    from hven.ingest import ingest_collection
     from hven.site import Site
-    from hven.site.auth._permit import OWNER
+    from hven.site.auth._access_control import OWNER_PRINCIPAL
 
     (tmp_path / "hven.toml").write_text("")
     (tmp_path / "a.tsv").write_text("id\tx\n" + "".join(f"{number}\t{cell}\n" for number, cell in enumerate(cells)))
     settings = Settings(directory=tmp_path)
-    path = create(settings, "odd", str(tmp_path / "a.tsv"))
+    path = create_descriptor(settings, "odd", str(tmp_path / "a.tsv"))
     calls = re.findall(r"(?:CAST\(regexp_extract\(x, '[^']*'\) AS DOUBLE PRECISION\)|regexp_extract\(x, '[^']*'\))", path.read_text())  # fmt: skip
     text = re.sub(r"      x: .*", "      x: {type: float64}", path.read_text()) + f'    map: {{x: "{calls[0]}"}}\n'
     path.write_text(text)
-    assert [str(fault) for fault in check(path, settings) if fault.severity == "error"] == []
+    assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
     assert len(calls) == len(map_)
     with Site(settings) as site:
-        ingest(site, "odd")
-        with query.run("SELECT x FROM odd.main ORDER BY id", OWNER, site=site) as result:
-            assert [row["x"] for batch in result.batches() for row in batch.to_pylist()] == expected
+        ingest_collection(site, "odd")
+        with query.run_query("SELECT x FROM odd.main ORDER BY id", OWNER_PRINCIPAL, site=site) as result:
+            assert [row["x"] for batch in result.iterate_batches() for row in batch.to_pylist()] == expected
 
 
 # -- names --------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_the_expressions_of_the_warning_are_right(tmp_path, cells, map_, expecte
     ],
 )  # fmt: skip
 def test_names_that_occur_again_get_numbers(names, expected):
-    assert number_names(names) == expected
+    assert deduplicate_names(names) == expected
 
 
 @pytest.mark.parametrize(
@@ -136,20 +136,20 @@ def test_names_that_occur_again_get_numbers(names, expected):
 def test_one_name_twice_in_a_header_is_counted_and_said(tmp_path, text):
     told = []
     source = open_text(tmp_path, text, told)
-    assert [column.name for column in source.columns()] == ["id", "flux", "flux_2", "x"]
+    assert [column.name for column in source.list_columns()] == ["id", "flux", "flux_2", "x"]
     assert [tuple(row.values()) for row in read_rows(source)] == [(1, 2, 3, 4), (2, 3, 4, 5)]
     assert {(one.kind, one.column) for one in told} == {(DeviationKind.DUPLICATE_NAME, "flux")}
     settings = Settings(directory=tmp_path)
-    path = create(settings, "x", str(tmp_path / "a.csv"))
+    path = create_descriptor(settings, "x", str(tmp_path / "a.csv"))
     assert "flux: several columns have this name: the next one is read as flux_2" in path.read_text()
-    assert [str(fault) for fault in check(path, settings) if fault.severity == "error"] == []
+    assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
 
 
 def test_units_belong_to_each_of_two_columns_of_a_name(tmp_path):
     source = open_text(
         tmp_path, "|id |v   |v   |\n|int|int |int |\n|   |km  |s   |\n 1   2    3    \n 2   3    4    \n"
     )
-    assert [column.unit for column in source.columns()] == [None, "km", "s"]
+    assert [column.unit for column in source.list_columns()] == [None, "km", "s"]
 
 
 # -- arrays -------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def test_columns_of_ecsv_with_a_shape_are_arrays(tmp_path):
     text = io.StringIO()
     table.write(text, format="ascii.ecsv")
     source = open_text(tmp_path, text.getvalue())
-    assert {column.name: (str(column.type), column.unit) for column in source.columns()} == {
+    assert {column.name: (str(column.type), column.unit) for column in source.list_columns()} == {
         "id": ("int64", None), "v": ("float64[2]", "m"), "m": ("int64[2x2]", None), "s": ("string[*x*]", None), "o": ("float64[*]", None), "b": ("bool[2]", None),
     }  # fmt: skip
     found = read_rows(source)
@@ -181,7 +181,7 @@ def test_an_array_of_another_size_rejects_its_row(tmp_path):
     rejects = []
     (tmp_path / "a.ecsv").write_text(head + '1 [1,2]\n2 [1,2,3]\n3 [1,x]\n4 ""\n5 none\n6 [5,6]\n')
     options = csv.Options.model_validate({"files": "a.ecsv"})
-    source = csv.open(options, Context(directory=tmp_path, reject=rejects.append))
+    source = csv.open(options, SourceContext(directory=tmp_path, on_reject=rejects.append))
     assert [(row["id"], row["v"]) for row in read_rows(source)] == [(1, [1.0, 2.0]), (4, None), (6, [5.0, 6.0])]
     assert [(one.row, one.column) for one in rejects] == [(2, "v"), (3, "v"), (5, "v")]
     assert "no JSON array of float64[2]" in rejects[0].reason
@@ -197,7 +197,7 @@ def test_an_array_of_another_size_rejects_its_row(tmp_path):
     ],
 )
 def test_arrays_of_text(cells, kind, expected, wrong):
-    values, bad = read_arrays(pa.array(cells, pa.string()), kind)
+    values, bad = parse_arrays(pa.array(cells, pa.string()), kind)
     values.validate(full=True)
     assert values.to_pylist() == expected
     assert ([] if bad is None else np.flatnonzero(np.asarray(bad)).tolist()) == wrong
@@ -211,9 +211,9 @@ def test_a_workbook_is_refused_with_a_recipe(tmp_path):
         archive.writestr("[Content_Types].xml", "<Types/>")
         archive.writestr("xl/workbook.xml", "<workbook/>")
     with pytest.raises(SourceError, match="an Excel workbook") as caught:
-        create(Settings(directory=tmp_path), "x", str(tmp_path / "mine.xlsx"))
+        create_descriptor(Settings(directory=tmp_path), "x", str(tmp_path / "mine.xlsx"))
     assert "pandas.read_excel('mine.xlsx'" in caught.value.remedy
     assert "CSV UTF-8" in caught.value.remedy
     (tmp_path / "old.xls").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600))
     with pytest.raises(SourceError, match=r"an old Excel workbook \(\.xls\)"):
-        create(Settings(directory=tmp_path), "y", str(tmp_path / "old.xls"))
+        create_descriptor(Settings(directory=tmp_path), "y", str(tmp_path / "old.xls"))

@@ -15,18 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from hven.model.errors import SourceError, UserError
-from hven.sources import Context, _turns, remote
-from hven.sources._reading.bearer import challenges
-from hven.sources._reading.service import Service
+from hven.sources import SourceContext, _rate_limiting, http_client
+from hven.sources._reading.bearer_challenges import parse_challenges
+from hven.sources._reading.service_client import ServiceClient
 from needs import need_program
 
 PROCESS = """
 import sys
 from pathlib import Path
-from hven.sources._turns import Turns
-turns = Turns({"far.example": 50}, Path(sys.argv[1]))
+from hven.sources._rate_limiting import HostRateLimiter
+turns = HostRateLimiter({"far.example": 50}, Path(sys.argv[1]))
 for _ in range(10):
-    turns.wait("far.example", 60)
+    turns.wait_for_turn("far.example", 60)
 """
 
 
@@ -54,8 +54,8 @@ class Fake(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.setattr(_turns, "PAUSE", 0.01)
-    monkeypatch.setattr(remote, "_turns", _turns.Turns())
+    monkeypatch.setattr(_rate_limiting, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(http_client, "_rate_limiter", _rate_limiting.HostRateLimiter())
     Fake.asked, Fake.answers = [], {}
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Fake)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -80,33 +80,33 @@ class Hands:
 
 def test_simbad_and_ned_are_asked_as_often_as_they_bear(monkeypatch):
     hands = Hands()
-    monkeypatch.setattr(_turns, "time", hands)
-    turns = _turns.Turns({"Own.example": 2})
+    monkeypatch.setattr(_rate_limiting, "time", hands)
+    turns = _rate_limiting.HostRateLimiter({"Own.example": 2})
     for host, rate in (("simbad.cds.unistra.fr", 8), ("NED.ipac.caltech.edu", 1), ("own.example", 2)):
         begin = hands.now
         for _ in range(9):
-            turns.wait(host, 60)
+            turns.wait_for_turn(host, 60)
         assert hands.now - begin == pytest.approx(8 / rate)
         begin = hands.now
         hands.now += 100  # who was away does not catch up
         for _ in range(2):
-            turns.wait(host, 60)
+            turns.wait_for_turn(host, 60)
         assert hands.now - begin == pytest.approx(100 + 1 / rate)
     begin = hands.now
-    turns.wait("anybody.example", 60)
-    turns.wait("anybody.example", 60)
+    turns.wait_for_turn("anybody.example", 60)
+    turns.wait_for_turn("anybody.example", 60)
     assert hands.now == begin
 
 
 def test_who_would_wait_too_long_is_told_and_takes_nobodys_turn(monkeypatch):
     hands = Hands()
-    monkeypatch.setattr(_turns, "time", hands)
-    turns = _turns.Turns({"slow.example": 0.1})
-    turns.wait("slow.example", 60)
+    monkeypatch.setattr(_rate_limiting, "time", hands)
+    turns = _rate_limiting.HostRateLimiter({"slow.example": 0.1})
+    turns.wait_for_turn("slow.example", 60)
     for _ in range(3):
-        with pytest.raises(_turns.Busy, match=r"asked 0\.1 times a second at most.*10 s"):
-            turns.wait("slow.example", 5)
-    turns.wait("slow.example", 60)
+        with pytest.raises(_rate_limiting.ServiceBusyError, match=r"asked 0\.1 times a second at most.*10 s"):
+            turns.wait_for_turn("slow.example", 5)
+    turns.wait_for_turn("slow.example", 60)
     assert hands.now == pytest.approx(1_000_010)
 
 
@@ -122,20 +122,22 @@ def test_processes_share_their_turns(tmp_path):
 def test_a_turn_that_a_wrong_clock_wrote_is_not_waited_for(tmp_path):
     (tmp_path / "far.example").write_bytes(b"%020.6f" % (time.time() + 1e6))
     (tmp_path / "near.example").write_bytes(b"rubbish")
-    turns = _turns.Turns({"far.example": 1000, "near.example": 1000}, tmp_path)
-    turns.wait("far.example", 0.0)
-    turns.wait("near.example", 0.0)
+    turns = _rate_limiting.HostRateLimiter({"far.example": 1000, "near.example": 1000}, tmp_path)
+    turns.wait_for_turn("far.example", 0.0)
+    turns.wait_for_turn("near.example", 0.0)
 
 
 def test_threads_of_everything_that_asks_share_the_ceiling(fake, tmp_path):
     Fake.answers["/a"] = [(200, {}, b"yes")]
-    remote.ceilings({"localhost": 50}, tmp_path / "turns")
-    service = Service(fake, Context(allow_private=True), seconds=20, tries=1, rate=None)
+    http_client.set_host_rates({"localhost": 50}, tmp_path / "turns")
+    service = ServiceClient(
+        fake, SourceContext(allow_private=True), timeout_seconds=20, max_attempts=1, requests_per_second=None
+    )
 
     def ask(number):
         if number % 2:
-            return remote.fetch(f"{fake}/a", allow_private=True)
-        with service.asked("GET", f"{fake}/a") as answer:
+            return http_client.fetch_bytes(f"{fake}/a", allow_private=True)
+        with service.request("GET", f"{fake}/a") as answer:
             return b"".join(answer.parts)
 
     begin = time.monotonic()
@@ -146,17 +148,17 @@ def test_threads_of_everything_that_asks_share_the_ceiling(fake, tmp_path):
 
 def test_a_busy_server_is_asked_again_when_it_says(fake, tmp_path):
     Fake.answers["/a"] = [(429, {"Retry-After": "0"}, b""), (503, {}, b""), (200, {}, b"yes")]
-    assert remote.fetch(f"{fake}/a", allow_private=True) == b"yes"
+    assert http_client.fetch_bytes(f"{fake}/a", allow_private=True) == b"yes"
     assert len(Fake.asked) == 3
     Fake.answers["/b"] = [(503, {"Retry-After": "90"}, b"")]
     begin = time.monotonic()
     with pytest.raises(UserError, match="answers 503"):  # nobody waits longer than they have time
-        remote.fetch(f"{fake}/b", allow_private=True, total=30)
+        http_client.fetch_bytes(f"{fake}/b", allow_private=True, total_timeout_seconds=30)
     assert time.monotonic() - begin < 20
     assert len(Fake.asked) == 4
     Fake.answers["/c"] = [(404, {}, b"")]
     with pytest.raises(UserError, match="answers 404"):
-        remote.download(f"{fake}/c", tmp_path, allow_private=True)
+        http_client.download_file(f"{fake}/c", tmp_path, allow_private=True)
     assert len(Fake.asked) == 5
 
 
@@ -164,7 +166,7 @@ CADC = 'Bearer, ivoa_bearer standard_id="ivo://ivoa.net/sso#OpenID", access_url=
 
 
 def _asked(fake, service):
-    with contextlib.closing(remote.Connections(20)), service.asked("GET", f"{fake}/tap") as answer:
+    with contextlib.closing(http_client.HttpConnections(20)), service.request("GET", f"{fake}/tap") as answer:
         return answer.status, b"".join(answer.parts)
 
 
@@ -173,7 +175,14 @@ def test_a_challenge_for_a_token_is_answered(fake):
     challenge = (401, {"WWW-Authenticate": CADC.format(fake)}, b"who?")
     Fake.answers["/tap"] = [challenge, (200, {}, b"rows"), (200, {}, b"rows"), challenge, (200, {}, b"rows")]
     Fake.answers["/login"] = [(200, {"X-VO-Bearer": "first"}, b""), (200, {"X-VO-Bearer": "second"}, b"")]
-    service = Service(fake, Context(allow_private=True), seconds=20, tries=1, rate=None, secret=f"Basic {login}")
+    service = ServiceClient(
+        fake,
+        SourceContext(allow_private=True),
+        timeout_seconds=20,
+        max_attempts=1,
+        requests_per_second=None,
+        authorization=f"Basic {login}",
+    )
     assert [_asked(fake, service) for _ in range(3)] == [(200, b"rows")] * 3
     assert [(path, secret) for _, path, secret, _ in Fake.asked] == [
         ("/tap", f"Basic {login}"), ("/login", ""), ("/tap", "Bearer first"), ("/tap", "Bearer first"),
@@ -185,39 +194,55 @@ def test_a_challenge_for_a_token_is_answered(fake):
 def test_a_password_is_refused_or_would_be_read_by_all(fake):
     Fake.answers["/tap"] = [(401, {"WWW-Authenticate": CADC.format(fake)}, b"who?")]
     Fake.answers["/login"] = [(401, {}, b"")]
-    service = Service(fake, Context(allow_private=True), seconds=20, tries=1, rate=None, secret="Basic YTpi")
+    service = ServiceClient(
+        fake,
+        SourceContext(allow_private=True),
+        timeout_seconds=20,
+        max_attempts=1,
+        requests_per_second=None,
+        authorization="Basic YTpi",
+    )
     with pytest.raises(SourceError, match="gives no token: it answers 401"):
         _asked(fake, service)
-    service._private = False
+    service._allow_private = False
     with pytest.raises(SourceError, match="over http, where all can read"):
-        service._let_in(
-            remote.Streamed(status=401, headers={"www-authenticate": CADC.format(fake)}, url="", parts=iter(()))
+        service._request_token(
+            http_client.StreamedAnswer(
+                status=401, headers={"www-authenticate": CADC.format(fake)}, url="", parts=iter(())
+            )
         )
-    bearer = Service(fake, Context(allow_private=True), seconds=20, tries=1, rate=None, secret="Bearer x")
+    bearer = ServiceClient(
+        fake,
+        SourceContext(allow_private=True),
+        timeout_seconds=20,
+        max_attempts=1,
+        requests_per_second=None,
+        authorization="Bearer x",
+    )
     assert _asked(fake, bearer)[0] == 401
 
 
 def test_challenges_as_they_are_written():
-    assert list(challenges(CADC.format("https://b.example"))) == [
+    assert list(parse_challenges(CADC.format("https://b.example"))) == [
         ("ivo://ivoa.net/sso#OpenID", "https://a.example/"),
         ("ivo://ivoa.net/sso#tls-with-password", "https://b.example/login"),
     ]
-    assert not list(challenges("Basic realm=ivoa_bearer"))
+    assert not list(parse_challenges("Basic realm=ivoa_bearer"))
 
 
 def test_hosts_that_were_found_are_forgotten_and_their_queries_never_kept(monkeypatch):
     found = []
-    monkeypatch.setattr(remote, "resolve", lambda url, **_: (found.append(url), ("host", "192.0.2.1"))[1])
-    monkeypatch.setattr(remote, "HOSTS", 3)
-    with contextlib.closing(remote.Connections(20)) as way:
+    monkeypatch.setattr(http_client, "resolve_url", lambda url, **_: (found.append(url), ("host", "192.0.2.1"))[1])
+    monkeypatch.setattr(http_client, "MAX_RESOLVED_HOSTS", 3)
+    with contextlib.closing(http_client.HttpConnections(20)) as way:
         for number in range(5):
-            way._resolved(f"http://host?x={number}", True)
-            way._resolved(f"http://host/{number}#y", True)
+            way._resolve_cached(f"http://host?x={number}", True)
+            way._resolve_cached(f"http://host/{number}#y", True)
         assert len(found) == 1
         for number in range(5):
-            way._resolved(f"http://host{number}/", True)
-        assert len(way._found) == 3
-        way._resolved("http://host/", True)
+            way._resolve_cached(f"http://host{number}/", True)
+        assert len(way._resolved_hosts) == 3
+        way._resolve_cached("http://host/", True)
         assert len(found) == 7
 
 
@@ -245,14 +270,14 @@ def certified(tmp_path):
 def test_certificates_are_checked(certified, monkeypatch):
     """One that nobody vouches for, and one of another name, are refused before anything is sent; an institute's own is trusted where SSL_CERT_FILE names it."""
     port, pem = certified
-    remote._trusted.cache_clear()
+    http_client._load_certificates.cache_clear()
     with pytest.raises(UserError, match="certificate") as caught:
-        remote.fetch(f"https://localhost:{port}/a", allow_private=True)
+        http_client.fetch_bytes(f"https://localhost:{port}/a", allow_private=True)
     assert "SSL_CERT_FILE" in caught.value.remedy
     assert Fake.asked == []
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
-    remote._trusted.cache_clear()
-    assert remote.fetch(f"https://localhost:{port}/a", allow_private=True) == b"yes"
+    http_client._load_certificates.cache_clear()
+    assert http_client.fetch_bytes(f"https://localhost:{port}/a", allow_private=True) == b"yes"
     with pytest.raises(UserError, match="certificate"):
-        remote.fetch(f"https://127.0.0.1:{port}/a", allow_private=True)
-    remote._trusted.cache_clear()
+        http_client.fetch_bytes(f"https://127.0.0.1:{port}/a", allow_private=True)
+    http_client._load_certificates.cache_clear()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from hven.model.errors import SourceError
-from hven.sources import GONE, Context, push
+from hven.sources import DELETED_COLUMN, SourceContext, push
 from hven.testing.source import SourceContract
 
 COLUMNS = {"id": "int64", "time": "timestamp", "note": "string"}
@@ -23,12 +23,14 @@ class Lying:
 
     def __init__(self, *pieces: list[dict[str, Any]]) -> None:
         schema = push.Options(columns=COLUMNS).schema
-        self._pieces = [pa.Table.from_pylist([{GONE: False, **row} for row in rows], schema) for rows in pieces]
+        self._pieces = [
+            pa.Table.from_pylist([{DELETED_COLUMN: False, **row} for row in rows], schema) for rows in pieces
+        ]
 
-    def state(self) -> str:
+    def read_state_name(self) -> str:
         return str(len(self._pieces))
 
-    def pieces(self, since: str | None = None) -> Sequence[pa.Table] | None:
+    def list_pieces(self, since: str | None = None) -> Sequence[pa.Table] | None:
         return None if since == "unknown" else self._pieces[int(since or 0) :]
 
 
@@ -36,7 +38,7 @@ TIME = dt.datetime(2026, 11, 23, 20)
 JOURNAL = Lying(
     [{"id": 2, "time": TIME, "note": "a"}, {"id": 1, "time": TIME, "note": "b"}, {"id": 3, "time": TIME, "note": "c"}],
     [{"id": 2, "time": None, "note": "again"}, {"id": 4, "time": None, "note": "é"}],
-    [{"id": 1, GONE: True}],
+    [{"id": 1, DELETED_COLUMN: True}],
 )
 
 
@@ -50,32 +52,34 @@ class TestPushed(SourceContract):
         {"id": 4, "time": None, "note": "é"},
     ]
 
-    def make(self, directory: Path) -> dict[str, Any]:
+    def write_source_files(self, directory: Path) -> dict[str, Any]:
         return {"columns": COLUMNS}
 
-    def context(self, directory: Path) -> Context:
-        return Context(directory=directory, journal=JOURNAL, key=self.key)
+    def build_context(self, directory: Path) -> SourceContext:
+        return SourceContext(directory=directory, journal=JOURNAL, key_columns=self.key)
 
 
-def opened(**changes: Any) -> push.PushedRows:
-    return push.PushedRows(push.Options(columns=COLUMNS), replace(Context(journal=JOURNAL, key=["id"]), **changes))
+def opened(**changes: Any) -> push.PushedRowSource:
+    return push.PushedRowSource(
+        push.Options(columns=COLUMNS), replace(SourceContext(journal=JOURNAL, key_columns=["id"]), **changes)
+    )
 
 
 def test_what_came_since_a_state() -> None:
-    found = opened().changes("1")
+    found = opened().list_changes("1")
     assert found is not None
-    assert (found.state, found.key) == ("3", ("id",))
-    assert found.touched.to_pylist() == [{"id": 2}, {"id": 4}]
-    assert found.removed.to_pylist() == [{"id": 1}]
-    assert [row["note"] for batch in found.rows.batches() for row in batch.to_pylist()] == ["again", "é"]
-    assert opened().changes("unknown") is None
+    assert (found.state, found.key_columns) == ("3", ("id",))
+    assert found.changed_keys.to_pylist() == [{"id": 2}, {"id": 4}]
+    assert found.removed_keys.to_pylist() == [{"id": 1}]
+    assert [row["note"] for batch in found.rows.read_batches() for row in batch.to_pylist()] == ["again", "é"]
+    assert opened().list_changes("unknown") is None
 
 
 def test_no_key_no_journal_no_type() -> None:
     with pytest.raises(SourceError, match="with a key alone"):
-        opened(key=()).within(Context())
-    assert list(opened(journal=None).batches()) == []
-    assert opened(journal=None).state() is None
+        opened(key_columns=()).with_context(SourceContext())
+    assert list(opened(journal=None).read_batches()) == []
+    assert opened(journal=None).read_state_name() is None
     for said in ({"columns": {"id": "int46"}}, {"columns": COLUMNS, "ids": "idd"}, {"columns": COLUMNS, "ids": "time"}, {"columns": {"file.path": "string"}}):  # fmt: skip
         with pytest.raises(ValueError, match=r"columns|column|given"):
             push.Options(**said)

@@ -9,23 +9,23 @@ import pyarrow as pa
 import pytest
 
 from hven.model.errors import SourceError
-from hven.sources import ROW, Context, python
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext, python
 
 
 def opened(directory, code, rejects=None, **options):
     (directory / "walk.py").write_text(code)
-    context = Context(directory=directory, reject=rejects.append if rejects is not None else None)
+    context = SourceContext(directory=directory, on_reject=rejects.append if rejects is not None else None)
     return python.open(python.Options.model_validate({"file": "walk.py", **options}), context)
 
 
 def table(source, columns=None):
-    return pa.Table.from_batches(list(source.batches(columns)))
+    return pa.Table.from_batches(list(source.read_batches(columns)))
 
 
 def test_dictionaries_and_the_types_of_the_first_rows(tmp_path):
     code = "from datetime import datetime\ndef rows(n):\n    for k in range(n):\n        yield {'n': k, 'x': k / 2 if k else None, 't': datetime(2020, 1, 1), 's': [k, k]}\n"
     source = opened(tmp_path, code, arguments={"n": 3000})
-    assert [str(column.type) for column in source.columns()] == ["int64", "float64", "timestamp", "int64[*]"]
+    assert [str(column.type) for column in source.list_columns()] == ["int64", "float64", "timestamp", "int64[*]"]
     found = table(source)
     assert found.num_rows == 3000
     assert found.slice(2999).to_pylist() == [{"n": 2999, "x": 1499.5, "t": datetime(2020, 1, 1), "s": [2999, 2999]}]
@@ -42,14 +42,16 @@ def test_tuples_batches_and_tables(tmp_path):
     arrow = (
         "import pyarrow as pa\ndef rows():\n    yield pa.table({'a': [1, 2]})\n    yield pa.record_batch({'a': [3]})\n"
     )
-    assert table(opened(tmp_path, arrow), ["a", ROW]).to_pylist() == [{"a": k, ROW: k} for k in (1, 2, 3)]
+    assert table(opened(tmp_path, arrow), ["a", ROW_NUMBER_COLUMN]).to_pylist() == [
+        {"a": k, ROW_NUMBER_COLUMN: k} for k in (1, 2, 3)
+    ]
 
 
 def test_later_rows_that_differ_are_kept_aside(tmp_path):
     code = "def rows():\n    for k in range(1500):\n        yield {'n': k}\n    yield {'n': 'many'}\n    yield {'n': 1, 'm': 2}\n    yield {}\n    yield {'n': 7.0}\n"
     rejects = []
-    found = table(opened(tmp_path, code, rejects), ["n", ROW])
-    assert found.slice(1500).to_pylist() == [{"n": None, ROW: 1503}, {"n": 7, ROW: 1504}]
+    found = table(opened(tmp_path, code, rejects), ["n", ROW_NUMBER_COLUMN])
+    assert found.slice(1500).to_pylist() == [{"n": None, ROW_NUMBER_COLUMN: 1503}, {"n": 7, ROW_NUMBER_COLUMN: 1504}]
     assert sorted((item.row, item.column, item.reason) for item in rejects) == [
         (1501, "n", "not int64"),
         (1502, None, "unknown column 'm': the first rows have none of that name"),
@@ -80,7 +82,7 @@ def test_later_rows_that_differ_are_kept_aside(tmp_path):
 )
 def test_faults_stand_at_the_users_line(tmp_path, code, options, message):
     with pytest.raises(SourceError, match=message):
-        list(opened(tmp_path, code, **options).batches())
+        list(opened(tmp_path, code, **options).read_batches())
 
 
 def test_the_file_is_imported_anew_and_leaves_nothing_behind(tmp_path):

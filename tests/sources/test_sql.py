@@ -13,8 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from hven.model.errors import SourceError
-from hven.sources import ROW, Context, sql
-from hven.sources.sql.other import _any_type
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext, sql
+from hven.sources.sql.sqlalchemy_rows import _guess_type
 from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -22,14 +22,17 @@ from postgres_server import server
 
 
 def opened(directory, rejects=None, secret=None, wanted=None, **options):
-    context = Context(
-        directory=directory, reject=rejects.append if rejects is not None else None, secret=secret, wanted=wanted or {}
+    context = SourceContext(
+        directory=directory,
+        on_reject=rejects.append if rejects is not None else None,
+        resolve_secret=secret,
+        target_types=wanted or {},
     )
     return sql.open(sql.Options.model_validate(options), context)
 
 
 def table(source, columns=None, limit=None):
-    return pa.Table.from_batches(list(source.batches(columns, limit)))
+    return pa.Table.from_batches(list(source.read_batches(columns, limit)))
 
 
 # -- SQLite ---------------------------------------------------------------------------------
@@ -38,14 +41,14 @@ def table(source, columns=None, limit=None):
 def test_a_real_catalogue():
     path = shared("data/stars")
     source = opened(path, file="OpenNGC.kscat.sqlite", table="cat")
-    found = table(source, ["name", "ra", "dec", "type", ROW])
+    found = table(source, ["name", "ra", "dec", "type", ROW_NUMBER_COLUMN])
     with sqlite3.connect(path / "OpenNGC.kscat.sqlite") as connection:
         expected = connection.execute("SELECT name, ra, dec, type FROM cat").fetchall()
     connection.close()
     assert [tuple(row.values())[:4] for row in found.to_pylist()] == expected
-    assert found.column(ROW).to_pylist() == list(range(1, 13_961))
-    assert source.pins()[0].sha256
-    assert source.pins()[0].detail == 'SELECT * FROM "cat"'
+    assert found.column(ROW_NUMBER_COLUMN).to_pylist() == list(range(1, 13_961))
+    assert source.list_input_versions()[0].sha256
+    assert source.list_input_versions()[0].detail == 'SELECT * FROM "cat"'
 
 
 def test_values_of_other_types_are_kept_aside(tmp_path):
@@ -58,7 +61,7 @@ def test_values_of_other_types_are_kept_aside(tmp_path):
     connection.close()
     rejects = []
     source = opened(tmp_path, rejects, file="a.db", table="t")
-    assert [str(column.type) for column in source.columns()] == ["int64", "float64", "string", "bool", "int64"]
+    assert [str(column.type) for column in source.list_columns()] == ["int64", "float64", "string", "bool", "int64"]
     assert table(source).num_rows == 6000
     assert [(item.row, item.column, item.value) for item in rejects] == [(6001, "n", "many")]
     with pytest.raises(SourceError, match="table t, row 6001, column n: 'many' is not int64"):
@@ -87,7 +90,7 @@ def test_the_file_is_not_written_to(tmp_path):
 def test_faults_never_show_the_password(tmp_path, options, message):
     (tmp_path / "text.db").write_text("hello " * 1000)
     with pytest.raises(SourceError, match=message) as caught:
-        opened(tmp_path, **options).columns()
+        opened(tmp_path, **options).list_columns()
     assert "sesame" not in str(caught.value)
 
 
@@ -106,10 +109,10 @@ def test_sqlalchemys_road(tmp_path):
         connection.executemany("INSERT INTO t VALUES (?, ?)", [(k, f"a:{k}") for k in range(5)])
     connection.close()
     options = sql.Options(url="$DB", query="SELECT n, s FROM t WHERE s <> 'b:c' ORDER BY n")
-    source = sql.AnyRows(options, f"sqlite:///{tmp_path}/a.db", Context(directory=tmp_path))
+    source = sql.SqlalchemySource(options, f"sqlite:///{tmp_path}/a.db", SourceContext(directory=tmp_path))
     try:
         assert table(source, limit=3).to_pylist() == [{"n": k, "s": f"a:{k}"} for k in range(3)]
-        assert table(source, [ROW, "s"]).column(ROW).to_pylist() == [1, 2, 3, 4, 5]
+        assert table(source, [ROW_NUMBER_COLUMN, "s"]).column(ROW_NUMBER_COLUMN).to_pylist() == [1, 2, 3, 4, 5]
     finally:
         source.engine.dispose()
 
@@ -141,11 +144,11 @@ def postgres():
 @pytest.mark.outside
 def test_types_values_and_comments_of_postgresql(tmp_path, postgres):
     source = opened(tmp_path, secret=lambda name: {"$PG": postgres}[name], url="$PG", table="hfc.Flares")
-    assert {column.name: str(column.type) for column in source.columns()} == {
+    assert {column.name: str(column.type) for column in source.list_columns()} == {
         "id": "int64", "Class": "string", "peak": "timestamp", "seen": "timestamp", "flux": "float32", "area": "float64", "n": "int16", "ok": "bool",
         "price": "float64", "code": "int64", "box": "float32[*]", "day": "timestamp", "note": "string", "empty": "string",
     }  # fmt: skip
-    assert [column.description for column in source.columns() if column.name == "flux"] == ["Peak flux, 1-8 A"]
+    assert [column.description for column in source.list_columns() if column.name == "flux"] == ["Peak flux, 1-8 A"]
     first, second = table(source).to_pylist()
     assert first == {
         "id": 1, "Class": "X1.2", "peak": datetime(2011, 2, 15, 1, 44, 0, 250_000), "seen": datetime(2011, 2, 14, 23, 44), "flux": pytest.approx(1.5e-4),
@@ -158,8 +161,8 @@ def test_types_values_and_comments_of_postgresql(tmp_path, postgres):
         False,
         None,
     )
-    assert source.pins()[0].name == "$PG"
-    assert "sesame" not in repr(source.pins())
+    assert source.list_input_versions()[0].name == "$PG"
+    assert "sesame" not in repr(source.list_input_versions())
 
 
 @pytest.mark.outside
@@ -179,7 +182,7 @@ def test_types_values_and_comments_of_postgresql(tmp_path, postgres):
 )  # fmt: skip
 def test_a_value_of_postgresql_is_read(tmp_path, postgres, value, kind, read):
     source = opened(tmp_path, url=postgres, query=f"SELECT {value} AS x UNION ALL SELECT NULL ORDER BY 1")
-    assert [str(column.type) for column in source.columns()] == [kind]
+    assert [str(column.type) for column in source.list_columns()] == [kind]
     assert table(source).column("x").to_pylist() == [read, None]
 
 
@@ -195,8 +198,11 @@ def test_times_of_postgresql_that_nothing_here_holds_are_kept_aside(tmp_path, po
     days = "('infinity'), ('2001-02-03'), ('5000000-01-01'), (NULL), ('0044-03-15 BC'), ('-infinity')"
     refused = []
     options = sql.Options(url=postgres, query=f"SELECT d::date AS day FROM (VALUES {days}) v(d)")
-    source = sql.open(options, Context(directory=tmp_path, reject=refused.append))
-    assert table(source, [ROW, "day"]).to_pylist() == [{ROW: 2, "day": datetime(2001, 2, 3)}, {ROW: 4, "day": None}]
+    source = sql.open(options, SourceContext(directory=tmp_path, on_reject=refused.append))
+    assert table(source, [ROW_NUMBER_COLUMN, "day"]).to_pylist() == [
+        {ROW_NUMBER_COLUMN: 2, "day": datetime(2001, 2, 3)},
+        {ROW_NUMBER_COLUMN: 4, "day": None},
+    ]
     assert [(one.row, one.value) for one in refused] == [
         (1, "infinity"),
         (3, "5000000-01-01"),
@@ -211,14 +217,14 @@ def test_times_of_postgresql_that_nothing_here_holds_are_kept_aside(tmp_path, po
 @pytest.mark.outside
 def test_rows_of_postgresql_are_streamed(tmp_path, postgres):
     source = opened(tmp_path, url=postgres, query="SELECT * FROM many ORDER BY n;")
-    batches = list(source.batches(["s", ROW, "x"]))
+    batches = list(source.read_batches(["s", ROW_NUMBER_COLUMN, "x"]))
     assert len(batches) > 1 or batches[0].num_rows == 200_000
     found = pa.Table.from_batches(batches)
-    assert found.column(ROW).to_pylist() == list(range(1, 200_001))
+    assert found.column(ROW_NUMBER_COLUMN).to_pylist() == list(range(1, 200_001))
     assert found.column("s")[199_999].as_py() == "row 200000"
     assert found.column("x")[6].as_py() == 1.0
     assert table(source, limit=10).num_rows == 10
-    stream = source.batches()
+    stream = source.read_batches()
     next(stream)
     stream.close()
 
@@ -227,14 +233,14 @@ def test_rows_of_postgresql_are_streamed(tmp_path, postgres):
 def test_columns_of_one_name_are_named_apart(tmp_path, postgres):
     told = []
     query = 'SELECT a.n, b.n, a.s AS n_2, b.n AS "N" FROM many a JOIN many b ON a.n = b.n + 1 WHERE a.n < 5 -- a join'
-    source = sql.open(sql.Options(url=postgres, query=query), Context(directory=tmp_path, tell=told.append))
-    assert [column.name for column in source.columns()] == ["n", "n_3", "n_2", "N"]  # another name there
+    source = sql.open(sql.Options(url=postgres, query=query), SourceContext(directory=tmp_path, on_notice=told.append))
+    assert [column.name for column in source.list_columns()] == ["n", "n_3", "n_2", "N"]  # another name there
     assert [str(one) for one in told] == [
         "n: several columns have this name: the next one is read as n_3 (first: the query)"
     ]
-    found = table(source.since("n_3", 3)).to_pylist()
+    found = table(source.select_since("n_3", 3)).to_pylist()
     assert found == [{"n": 4, "n_3": 3, "n_2": "row 4", "N": 3}]
-    assert sum(source.blocks(["n"], ["n_3"])["rows"].to_pylist()) == 3
+    assert sum(source.compute_block_checksums(["n"], ["n_3"])["rows"].to_pylist()) == 3
 
 
 @pytest.mark.outside
@@ -256,7 +262,7 @@ def test_faults_of_postgresql(tmp_path, postgres, options, message):
 
 @pytest.mark.parametrize(("scale", "kind"), [(0, "int64"), (2, "double"), (None, "double")])
 def test_decimals_without_decimals_keep_their_digits(scale, kind):
-    assert str(_any_type([Decimal(9007199254740993), None], scale)) == kind
+    assert str(_guess_type([Decimal(9007199254740993), None], scale)) == kind
 
 
 def test_the_tables_of_a_sqlite_file_are_listed(tmp_path, monkeypatch):
@@ -266,18 +272,18 @@ def test_the_tables_of_a_sqlite_file_are_listed(tmp_path, monkeypatch):
         connection.execute("CREATE TABLE sqliteless (x)")
         connection.execute("CREATE VIEW broken AS SELECT * FROM nowhere")
     connection.close()
-    monkeypatch.setattr(sql.sqlite, "COUNTING", 60.0)
-    found = sql.tables({"file": "a.db"}, Context(directory=tmp_path))
+    monkeypatch.setattr(sql.sqlite, "COUNT_TIMEOUT_SECONDS", 60.0)
+    found = sql.tables({"file": "a.db"}, SourceContext(directory=tmp_path))
     assert [str(item) for item in found] == ['"b.c" (2 rows)', "broken (view)", "sqliteless (0 rows)"]
-    assert table(opened(tmp_path, file="a.db", table=str(found[0].choice))).num_rows == 2
-    monkeypatch.setattr(sql.sqlite, "COUNTING", -1.0)
+    assert table(opened(tmp_path, file="a.db", table=str(found[0].option_value))).num_rows == 2
+    monkeypatch.setattr(sql.sqlite, "COUNT_TIMEOUT_SECONDS", -1.0)
     with sqlite3.connect(tmp_path / "a.db") as connection:
         connection.execute(
             "WITH RECURSIVE n(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM n LIMIT 30000) INSERT INTO sqliteless SELECT x FROM n"
         )
         connection.execute("CREATE VIEW slow AS SELECT a.x FROM sqliteless AS a, sqliteless AS b WHERE a.x < b.x")
     connection.close()
-    found = sql.tables({"file": "a.db"}, Context(directory=tmp_path))
+    found = sql.tables({"file": "a.db"}, SourceContext(directory=tmp_path))
     assert "slow (view)" in [str(item) for item in found], "nobody waits for what takes long to count"
 
 
@@ -287,18 +293,18 @@ def test_the_tables_of_sqlalchemys_road_are_listed(tmp_path):
         connection.execute("CREATE VIEW v AS SELECT * FROM t")
     connection.close()
     options = sql.Options.model_validate({"url": "sqlite://", "query": "SELECT 1"})
-    source = sql.AnyRows(options, f"sqlite:///{tmp_path}/a.db", Context(directory=tmp_path))
+    source = sql.SqlalchemySource(options, f"sqlite:///{tmp_path}/a.db", SourceContext(directory=tmp_path))
     try:
-        assert [str(item) for item in source.offers()] == ["t", "v (view)"]
+        assert [str(item) for item in source.list_available_tables()] == ["t", "v (view)"]
     finally:
         source.engine.dispose()
 
 
 @pytest.mark.outside
 def test_the_tables_of_postgresql_are_listed(tmp_path, postgres):
-    found = sql.tables({"url": "$PG"}, Context(directory=tmp_path, secret=lambda _name: postgres))
-    named = {str(item.choice): item for item in found}
+    found = sql.tables({"url": "$PG"}, SourceContext(directory=tmp_path, resolve_secret=lambda _name: postgres))
+    named = {str(item.option_value): item for item in found}
     assert {"hfc.Flares", "many"} <= set(named)
     assert not any(name.startswith(("pg_", "information_schema")) for name in named)
     for item in found:
-        assert opened(tmp_path, url=postgres, table=str(item.choice)).columns()
+        assert opened(tmp_path, url=postgres, table=str(item.option_value)).list_columns()

@@ -12,14 +12,22 @@ import pyarrow as pa
 import pytest
 
 from hven.model.errors import SourceError
-from hven.sources import ROW, Blocks, Context, Pages, Picks, Since, sql
+from hven.sources import (
+    ROW_NUMBER_COLUMN,
+    BlockChecksumSource,
+    IncrementalSource,
+    KeyLookupSource,
+    PagedSource,
+    SourceContext,
+    sql,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 from postgres_server import server
 
 
 def rows(source, columns=None):
-    return [row for batch in source.batches(columns) for row in batch.to_pylist()]
+    return [row for batch in source.read_batches(columns) for row in batch.to_pylist()]
 
 
 def numbers(source):
@@ -58,7 +66,10 @@ def postgres(cluster):
 
 def opened(cluster, *, key=(), page=None, **options):
     options = options or {"table": "regions"}
-    return sql.open(sql.Options(url="$DB", **options), Context(secret=lambda _: cluster, key=key, page=page))
+    return sql.open(
+        sql.Options(url="$DB", **options),
+        SourceContext(resolve_secret=lambda _: cluster, key_columns=key, page_row_limit=page),
+    )
 
 
 @pytest.mark.outside
@@ -83,8 +94,8 @@ def opened(cluster, *, key=(), page=None, **options):
 def test_watermarks_of_postgresql(cluster, postgres, expression, value, wanted):
     for options in ({"table": "regions"}, {"query": "SELECT * FROM regions -- all of them\n;"}):
         source = opened(cluster, **options)
-        assert source.narrow(expression)
-        assert numbers(source.since(expression, value)) == sorted(wanted)
+        assert source.can_filter_by(expression)
+        assert numbers(source.select_since(expression, value)) == sorted(wanted)
 
 
 @pytest.mark.outside
@@ -95,8 +106,8 @@ def test_texts_are_compared_byte_by_byte(cluster, postgres):
         """UPDATE regions SET "Class name" = CASE n WHEN 1 THEN 'a' WHEN 2 THEN 'B' WHEN 3 THEN 'b' ELSE 'A' END"""
     )
     source = opened(cluster)
-    assert numbers(source.since("Class name", "a")) == [1, 3]
-    assert numbers(source.since("Class name", "B")) == [1, 2, 3]
+    assert numbers(source.select_since("Class name", "a")) == [1, 3]
+    assert numbers(source.select_since("Class name", "B")) == [1, 2, 3]
 
 
 @pytest.mark.outside
@@ -106,11 +117,11 @@ def test_texts_are_compared_byte_by_byte(cluster, postgres):
 )
 def test_keys_of_all_types(cluster, postgres, columns):
     source = opened(cluster)
-    whole = pa.Table.from_batches(list(source.batches(list(dict.fromkeys([*columns, "n"])))))
+    whole = pa.Table.from_batches(list(source.read_batches(list(dict.fromkeys([*columns, "n"])))))
     keys = whole.filter(pa.compute.is_in(whole["n"], pa.array([3, 4, 77, 78, 400])))
     alike = {tuple(row.values()) for row in keys.select(columns).to_pylist()}
     wanted = sorted(row["n"] for row in whole.to_pylist() if tuple(row[name] for name in columns) in alike)
-    found = numbers(source.pick(columns, keys))
+    found = numbers(source.select_keys(columns, keys))
     assert [n for n in found if n != 78] == [n for n in wanted if n != 78]  # NaN is null here, and a value there
     assert set(found) <= set(wanted)
 
@@ -121,27 +132,33 @@ def test_blanks_around_texts_and_empty_ones_are_as_they_are_read(cluster, postgr
         """UPDATE regions SET chain = CASE n WHEN 1 THEN '  m' WHEN 2 THEN 'm ' WHEN 3 THEN '' WHEN 4 THEN ' ' WHEN 5 THEN 'n' ELSE 'a' || n END"""
     )
     source = opened(cluster, key=["chain"], page=3)
-    assert numbers(source.since("chain", "m")) == [1, 2, 3, 4, 5]
-    assert numbers(source.pick(["chain"], pa.table({"chain": ["m"]}))) == [1, 2]
-    assert numbers(source.pick(["chain"], pa.table({"chain": pa.array([None], pa.string())}))) == [3, 4]
-    pages = list(source.pages(["n", "chain"]))
+    assert numbers(source.select_since("chain", "m")) == [1, 2, 3, 4, 5]
+    assert numbers(source.select_keys(["chain"], pa.table({"chain": ["m"]}))) == [1, 2]
+    assert numbers(source.select_keys(["chain"], pa.table({"chain": pa.array([None], pa.string())}))) == [3, 4]
+    pages = list(source.read_pages(["n", "chain"]))
     assert [batch["n"].to_pylist() for batch, _ in pages][-2:] == [[5], [3, 4]]
     assert sum(batch.num_rows for batch, _ in pages) == 500
     _, place = pages[-4]
     assert place
-    assert [row["n"] for batch, _ in source.pages(["n"], after=place) for row in batch.to_pylist()][-3:] == [5, 3, 4]
+    assert [row["n"] for batch, _ in source.read_pages(["n"], resume_token=place) for row in batch.to_pylist()][
+        -3:
+    ] == [
+        5,
+        3,
+        4,
+    ]
 
 
 @pytest.mark.outside
 def test_many_keys_go_in_portions_that_see_one_state(cluster, postgres, monkeypatch):
-    monkeypatch.setattr(sql.postgres, "KEYS", 50)
+    monkeypatch.setattr(sql.postgres, "KEYS_PER_STATEMENT", 50)
     source = opened(cluster)
-    stream = source.pick(["n"], pa.table({"n": range(1, 501)})).batches(["n", ROW])
+    stream = source.select_keys(["n"], pa.table({"n": range(1, 501)})).read_batches(["n", ROW_NUMBER_COLUMN])
     seen = next(stream).to_pylist()
     postgres.execute("DELETE FROM regions WHERE n > 100")
     seen += [row for batch in stream for row in batch.to_pylist()]
     assert sorted(row["n"] for row in seen) == list(range(1, 501))
-    assert [row[ROW] for row in seen] == list(range(1, 501))
+    assert [row[ROW_NUMBER_COLUMN] for row in seen] == list(range(1, 501))
 
 
 @pytest.mark.outside
@@ -150,34 +167,38 @@ def test_many_keys_go_in_portions_that_see_one_state(cluster, postgres, monkeypa
 )
 def test_pages_by_keys_of_all_types(cluster, postgres, key):
     source = opened(cluster, key=key, page=64)
-    pages = [(batch.to_pylist(), place) for batch, place in source.pages(["n", ROW])]
+    pages = [(batch.to_pylist(), place) for batch, place in source.read_pages(["n", ROW_NUMBER_COLUMN])]
     assert sorted(row["n"] for found, _ in pages for row in found) == list(range(1, 501))
-    assert [row[ROW] for found, _ in pages for row in found] == list(range(1, 501))
+    assert [row[ROW_NUMBER_COLUMN] for found, _ in pages for row in found] == list(range(1, 501))
     places = [(number, place) for number, (_, place) in enumerate(pages) if place]
     assert len(places) >= 4
     for number, place in places:
         again = opened(cluster, key=key, page=7)
-        rest = [row for batch, _ in again.pages(["n", ROW], after=place) for row in batch.to_pylist()]
+        rest = [
+            row
+            for batch, _ in again.read_pages(["n", ROW_NUMBER_COLUMN], resume_token=place)
+            for row in batch.to_pylist()
+        ]
         expected = [row for found, _ in pages[number + 1 :] for row in found]
         # rows of one key are in any order
         assert sorted(row["n"] for row in rest) == sorted(row["n"] for row in expected)
-        assert [row[ROW] for row in rest] == [row[ROW] for row in expected]
+        assert [row[ROW_NUMBER_COLUMN] for row in rest] == [row[ROW_NUMBER_COLUMN] for row in expected]
 
 
 @pytest.mark.outside
 def test_without_a_key_pages_cannot_be_gone_on_with(cluster, postgres):
     for key in ((), ("box",), ("nowhere",)):
-        assert {place for _, place in opened(cluster, key=key).pages()} == {""}
+        assert {place for _, place in opened(cluster, key=key).read_pages()} == {""}
 
 
 @pytest.mark.outside
 @pytest.mark.parametrize("key", [["n"], ["big"], ["uid"], ["Class name", "n"], ["seen"]])
 def test_blocks_tell_which_rows_changed(cluster, postgres, key):
     source = opened(cluster)
-    columns = [column.name for column in source.columns()]
+    columns = [column.name for column in source.list_columns()]
 
     def looked():
-        found = opened(cluster).blocks(key, columns)
+        found = opened(cluster).compute_block_checksums(key, columns)
         assert sum(found["rows"].to_pylist()) == postgres.execute("SELECT count(*) FROM regions").fetchone()[0]
         return {row["block"]: (row["rows"], row["checksum"]) for row in found.to_pylist()}
 
@@ -202,21 +223,23 @@ def test_blocks_tell_which_rows_changed(cluster, postgres, key):
         gone = [block for block in before if block not in now]
         assert other or gone
         assert len(other) <= max(1, len(touched))
-        assert set(touched) <= set(numbers(source.block(key, other)))
+        assert set(touched) <= set(numbers(source.select_blocks(key, other)))
         before = now
-    assert numbers(source.block(key, list(before))) == sorted({*range(1, 503)} - {9})
+    assert numbers(source.select_blocks(key, list(before))) == sorted({*range(1, 503)} - {9})
 
 
 @pytest.mark.outside
 def test_blocks_of_some_columns_do_not_see_the_others(cluster, postgres):
     source = opened(cluster)
-    before = source.blocks(["n"], ["chain"])
+    before = source.compute_block_checksums(["n"], ["chain"])
     postgres.execute("UPDATE regions SET flux = 0")
-    assert sorted(source.blocks(["n"], ["chain"]).to_pylist(), key=str) == sorted(before.to_pylist(), key=str)
-    assert source.blocks(["n"], ["nowhere"]) is None
+    assert sorted(source.compute_block_checksums(["n"], ["chain"]).to_pylist(), key=str) == sorted(
+        before.to_pylist(), key=str
+    )
+    assert source.compute_block_checksums(["n"], ["nowhere"]) is None
     with pytest.raises(SourceError, match="'x:1' is no block of this source"):
-        source.block(["n"], ["x:1"])
-    older = source.since("n", 400).blocks(["n"], ["chain"])
+        source.select_blocks(["n"], ["x:1"])
+    older = source.select_since("n", 400).compute_block_checksums(["n"], ["chain"])
     assert sum(older["rows"].to_pylist()) == 101
 
 
@@ -224,18 +247,18 @@ def test_blocks_of_some_columns_do_not_see_the_others(cluster, postgres):
 def test_keys_that_lie_far_apart_are_hashed(cluster, postgres):
     postgres.execute("UPDATE regions SET big = big * 1000000")
     source = opened(cluster)
-    found = source.blocks(["big"], ["chain"])
+    found = source.compute_block_checksums(["big"], ["chain"])
     assert all(name.startswith("h:") for name in found["block"].to_pylist())
-    assert numbers(source.block(["big"], found["block"].to_pylist()[:20])) == numbers(
-        source.block(["big"], found["block"].to_pylist()[19::-1])
+    assert numbers(source.select_blocks(["big"], found["block"].to_pylist()[:20])) == numbers(
+        source.select_blocks(["big"], found["block"].to_pylist()[19::-1])
     )
 
 
 @pytest.mark.outside
 def test_few_blocks_are_found_by_the_index(cluster, postgres):
-    names = opened(cluster).blocks(["n"], ["chain"])["block"].to_pylist()
+    names = opened(cluster).compute_block_checksums(["n"], ["chain"])["block"].to_pylist()
     wanted = [name for name in names if name in {"6:1", "6:2", "6:4"}]
-    assert numbers(opened(cluster).block(["n"], wanted)) == [*range(64, 192), *range(256, 320)]
+    assert numbers(opened(cluster).select_blocks(["n"], wanted)) == [*range(64, 192), *range(256, 320)]
 
 
 # -- SQLite, and SQLAlchemy's road ----------------------------------------------------------
@@ -258,16 +281,16 @@ def sqlite(tmp_path):
 
 
 def test_what_sqlite_stores_as_it_likes_is_compared_as_it_is_read(sqlite):
-    source = sql.open(sql.Options(file="a.db", table="t"), Context(directory=sqlite))
+    source = sql.open(sql.Options(file="a.db", table="t"), SourceContext(directory=sqlite))
     whole = rows(source)
     assert {type(row["mixed"]) for row in whole} == {str, type(None)}
     for row in whole[::37]:
         for name in ("mixed", "name", "day", "jd"):
             if row[name] is not None:
                 wanted = [one["n"] for one in whole if one[name] is None or one[name] >= row[name]]
-                assert numbers(source.since(name, row[name])) == wanted, (name, row[name])
+                assert numbers(source.select_since(name, row[name])) == wanted, (name, row[name])
             keys = pa.table({name: [row[name]]})
-            found = set(numbers(source.pick([name], keys)))
+            found = set(numbers(source.select_keys([name], keys)))
             exact = {one["n"] for one in whole if one[name] == row[name]}
             assert exact <= found
             assert name == "name" or found == exact
@@ -277,29 +300,34 @@ def test_what_sqlite_stores_as_it_likes_is_compared_as_it_is_read(sqlite):
 def test_pages_of_sqlite(sqlite, key):
     def source(page):
         return sql.open(
-            sql.Options(file="a.db", query="SELECT * FROM t"), Context(directory=sqlite, key=key, page=page)
+            sql.Options(file="a.db", query="SELECT * FROM t"),
+            SourceContext(directory=sqlite, key_columns=key, page_row_limit=page),
         )
 
-    pages = [(batch.to_pylist(), place) for batch, place in source(20).pages(["n"])]
+    pages = [(batch.to_pylist(), place) for batch, place in source(20).read_pages(["n"])]
     assert sorted(row["n"] for found, _ in pages for row in found) == list(range(1, 301))
     for number, (_, place) in enumerate(pages):
         if place:
-            rest = [row["n"] for batch, _ in source(9).pages(["n"], after=place) for row in batch.to_pylist()]
+            rest = [
+                row["n"] for batch, _ in source(9).read_pages(["n"], resume_token=place) for row in batch.to_pylist()
+            ]
             assert sorted(rest) == sorted(row["n"] for found, _ in pages[number + 1 :] for row in found)
 
 
 def test_sqlalchemys_road_narrows_and_picks(sqlite):
-    source = sql.AnyRows(sql.Options(url="$DB", table="t"), f"sqlite:///{sqlite}/a.db", Context(directory=sqlite))
+    source = sql.SqlalchemySource(
+        sql.Options(url="$DB", table="t"), f"sqlite:///{sqlite}/a.db", SourceContext(directory=sqlite)
+    )
     try:
-        assert isinstance(source, Since)
-        assert isinstance(source, Picks)
-        assert not isinstance(source, (Blocks, Pages))
-        assert numbers(source.since("jd", 2459025.0)) == list(range(250, 301))
-        assert numbers(source.since("n * 2", 590)) == list(range(295, 301))
-        assert numbers(source.pick(["n"], pa.table({"n": range(1, 1200, 3)}))) == list(range(1, 301, 3))
+        assert isinstance(source, IncrementalSource)
+        assert isinstance(source, KeyLookupSource)
+        assert not isinstance(source, (BlockChecksumSource, PagedSource))
+        assert numbers(source.select_since("jd", 2459025.0)) == list(range(250, 301))
+        assert numbers(source.select_since("n * 2", 590)) == list(range(295, 301))
+        assert numbers(source.select_keys(["n"], pa.table({"n": range(1, 1200, 3)}))) == list(range(1, 301, 3))
         both = pa.table({"n": [1, 2, 50], "mixed": pa.array([None, None, None], pa.string())})
-        assert numbers(source.pick(["n", "mixed"], both)) == [50]
-        part = source.since("n", 100).pick(["n"], pa.table({"n": [99, 100, 101]}))
+        assert numbers(source.select_keys(["n", "mixed"], both)) == [50]
+        part = source.select_since("n", 100).select_keys(["n"], pa.table({"n": [99, 100, 101]}))
         assert numbers(part) == [100, 101]
         assert numbers(source) == list(range(1, 301))  # the whole is as it was
     finally:

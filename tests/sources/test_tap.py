@@ -14,12 +14,12 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from hven.ingest import ingest
-from hven.model.errors import Forbidden, SourceError, UserError
-from hven.sources import ROW, Context, Feeds, _turns, tap
+from hven.ingest import ingest_collection
+from hven.model.errors import ForbiddenError, SourceError, UserError
+from hven.sources import ROW_NUMBER_COLUMN, ChangeFeedSource, SourceContext, _rate_limiting, tap
 from hven.sources import hven as hven_kind
-from hven.sources._reading import tapservice
-from hven.testing.site import site_with
+from hven.sources._reading import tap_client
+from hven.testing.site import open_site_with_descriptor
 from hven.testing.source import SourceContract
 from running import hven, serving
 
@@ -102,8 +102,8 @@ def proxy(server):
 
 @pytest.fixture(autouse=True)
 def _quick(request, monkeypatch):
-    monkeypatch.setattr(_turns, "PAUSE", 0.01)
-    monkeypatch.setattr(tapservice, "LOOK", 0.02)
+    monkeypatch.setattr(_rate_limiting, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(tap_client, "FIRST_POLL_SECONDS", 0.02)
     if "proxy" in request.fixturenames:
         between = request.getfixturevalue("proxy")
         for one in (between.asked, between.headers, between.next):
@@ -112,12 +112,19 @@ def _quick(request, monkeypatch):
 
 
 def opened(url, *, key=(), secret=None, tell=None, page=None, rate=None, allow_private=True, **options):
-    context = Context(secret=secret, tell=tell, key=key, page=page, rate=rate, allow_private=allow_private)
+    context = SourceContext(
+        resolve_secret=secret,
+        on_notice=tell,
+        key_columns=key,
+        page_row_limit=page,
+        requests_per_second=rate,
+        allow_private=allow_private,
+    )
     return tap.open(tap.Options.model_validate({"url": url, **options}), context)
 
 
 def rows(source, columns=None):
-    return [row for batch in source.batches(columns) for row in batch.to_pylist()]
+    return [row for batch in source.read_batches(columns) for row in batch.to_pylist()]
 
 
 def ids(source):
@@ -135,22 +142,22 @@ class TestTap(SourceContract):
     def _at(self, server):
         self.url = f"{server.url}/tap"
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         return {"url": self.url, "table": "far.stars", "key": "n"}
 
-    def context(self, directory):
-        return Context(directory=directory, allow_private=True)
+    def build_context(self, directory):
+        return SourceContext(directory=directory, allow_private=True)
 
 
 @pytest.mark.outside
 class TestHven(TestTap):
     kind = "hven"
 
-    def make(self, directory):
+    def write_source_files(self, directory):
         return {"url": self.url.removesuffix("/tap"), "table": "far.stars"}
 
-    def context(self, directory):
-        return Context(directory=directory, allow_private=True, key=["n"])
+    def build_context(self, directory):
+        return SourceContext(directory=directory, allow_private=True, key_columns=["n"])
 
 
 EXPECTED = sorted(many()["id"].to_pylist())
@@ -161,7 +168,7 @@ EXPECTED = sorted(many()["id"].to_pylist())
 
 def test_types_units_ucds_and_descriptions_are_taken_over(server):
     source = opened(f"{server.url}/tap/", table="far.stars")
-    found = {column.name: column for column in source.columns()}
+    found = {column.name: column for column in source.list_columns()}
     assert [(column.name, str(column.type)) for column in found.values()] == [
         ("name", "string"),
         ("ra", "float64"),
@@ -172,10 +179,12 @@ def test_types_units_ucds_and_descriptions_are_taken_over(server):
         "pos.eq.ra;meta.main",
         "Right ascension",
     )
-    assert source.about() == (None, "Three stars.")
-    assert source.size() == 3
-    assert source.pins()[0].detail == "SELECT * FROM far.stars"
-    assert [offer.choice for offer in tap.tables({"url": f"{server.url}/tap/sync"}, Context(allow_private=True))] == [
+    assert source.read_title_and_description() == (None, "Three stars.")
+    assert source.estimate_size() == 3
+    assert source.list_input_versions()[0].detail == "SELECT * FROM far.stars"
+    assert [
+        offer.option_value for offer in tap.tables({"url": f"{server.url}/tap/sync"}, SourceContext(allow_private=True))
+    ] == [
         "far.many",
         "far.stars",
     ]
@@ -192,9 +201,11 @@ def test_a_table_beyond_the_services_limit_comes_page_by_page(proxy):
 
 def test_in_another_context_nothing_is_asked_anew(proxy):
     source = opened(proxy.url, table="far.many")
-    columns, asked = source.columns(), len(proxy.asked)
-    later = source.within(Context(key=["number"], page=400, rate=1000, allow_private=True))
-    assert later.columns() == columns
+    columns, asked = source.list_columns(), len(proxy.asked)
+    later = source.with_context(
+        SourceContext(key_columns=["number"], page_row_limit=400, requests_per_second=1000, allow_private=True)
+    )
+    assert later.list_columns() == columns
     assert len(proxy.asked) == asked
     assert ids(later) == many()["id"].to_pylist()
     assert sum(query.startswith("SELECT TOP 400 ") and "ORDER BY number" in query for query in proxy.queries) == 6
@@ -202,8 +213,8 @@ def test_in_another_context_nothing_is_asked_anew(proxy):
 
 def test_an_ingest_asks_once_for_columns(proxy, tmp_path):
     text = f"collection: near\ntitle: Near\ntables: {{stars: {{primary: n, source: {{kind: tap, url: '{proxy.url}', table: far.stars}}}}}}\n"
-    with site_with(tmp_path, text, allow_private=True) as site:
-        assert ingest(site, "near").rows == 3
+    with open_site_with_descriptor(tmp_path, text, allow_private=True) as site:
+        assert ingest_collection(site, "near").row_count == 3
     assert sum(query.startswith("SELECT TOP 1 *") for query in proxy.queries) == 1
     assert sum("TAP_SCHEMA.columns" in query for query in proxy.queries) == 1
 
@@ -216,10 +227,10 @@ def test_more_is_asked_than_the_service_gives(server):
 @pytest.mark.parametrize("page", [70, 100, 400])
 def test_keys_that_occur_often_lose_nothing(server, page):
     source = opened(f"{server.url}/tap", table="far.many", key=["sector"], page=page)
-    found = rows(source, ["id", "sector", ROW])
+    found = rows(source, ["id", "sector", ROW_NUMBER_COLUMN])
     assert sorted(row["id"] for row in found) == EXPECTED
     assert [row["sector"] for row in found] == sorted(row["sector"] for row in found)
-    assert [row[ROW] for row in found] == list(range(1, MANY + 1))
+    assert [row[ROW_NUMBER_COLUMN] for row in found] == list(range(1, MANY + 1))
 
 
 def test_a_key_with_more_rows_than_the_limit_is_refused(server):
@@ -237,16 +248,18 @@ def test_a_key_with_nulls_loses_nothing(server):
 
 def test_keys_of_several_columns_and_pages_to_go_on_from(server):
     source = opened(f"{server.url}/tap", table="far.many", key=["sector", "modified"], page=300)
-    whole = list(source.pages(["id", ROW]))
+    whole = list(source.read_pages(["id", ROW_NUMBER_COLUMN]))
     expected = [row for batch, _ in whole for row in batch.to_pylist()]
     assert sorted(row["id"] for row in expected) == EXPECTED
     place = whole[3][1]
     again = opened(f"{server.url}/tap", table="far.many", key=["sector", "modified"], page=170)
-    rest = [row for batch, _ in again.pages(["id", ROW], after=place) for row in batch.to_pylist()]
+    rest = [
+        row for batch, _ in again.read_pages(["id", ROW_NUMBER_COLUMN], resume_token=place) for row in batch.to_pylist()
+    ]
     before = sum(batch.num_rows for batch, _ in whole[:4])
     assert rest == expected[before:]
     with pytest.raises(SourceError, match="of another key"):
-        list(opened(f"{server.url}/tap", table="far.many", key=["id"]).pages(after=place))
+        list(opened(f"{server.url}/tap", table="far.many", key=["id"]).read_pages(resume_token=place))
 
 
 def test_without_a_key_a_table_must_fit_into_one_answer(server):
@@ -259,17 +272,17 @@ def test_without_a_key_a_table_must_fit_into_one_answer(server):
 
 def test_a_limit_takes_a_few(proxy):
     source = opened(proxy.url, table="far.many")
-    source.columns()
-    assert [batch.num_rows for batch in source.batches(["id"], limit=7)] == [7]
+    source.list_columns()
+    assert [batch.num_rows for batch in source.read_batches(["id"], row_limit=7)] == [7]
     assert proxy.queries[-1].startswith("SELECT TOP 7 id FROM far.many")
 
 
 def test_columns_of_the_option_are_all_there_is(server):
     source = opened(f"{server.url}/tap", table="far.many", columns=["size", "id"])
-    assert [column.name for column in source.columns()] == ["size", "id"]
-    assert [column.unit for column in source.columns()] == ["arcsec", None]
+    assert [column.name for column in source.list_columns()] == ["size", "id"]
+    assert [column.unit for column in source.list_columns()] == ["arcsec", None]
     with pytest.raises(SourceError, match="has no column 'sise'; did you mean 'size'"):
-        opened(f"{server.url}/tap", table="far.many", columns=["sise"]).columns()
+        opened(f"{server.url}/tap", table="far.many", columns=["sise"]).list_columns()
 
 
 # -- parts of it ----------------------------------------------------------------------------
@@ -297,26 +310,26 @@ def test_columns_of_the_option_are_all_there_is(server):
 )
 def test_watermarks(server, expression, value, newer):
     source = opened(f"{server.url}/tap", table="far.many", page=450)
-    assert source.narrow(expression)
-    part = source.since(expression, value)
+    assert source.can_filter_by(expression)
+    part = source.select_since(expression, value)
     assert sorted(ids(part)) == sorted(row["id"] for row in many().to_pylist() if newer(row))
-    assert part.size() == len(ids(part))
+    assert part.estimate_size() == len(ids(part))
 
 
 def test_keys_are_asked_for_in_portions(proxy):
     source = opened(proxy.url, table="far.many")
     wanted = EXPECTED[::3]
-    assert sorted(ids(source.pick(["id"], pa.table({"id": wanted})))) == wanted
+    assert sorted(ids(source.select_keys(["id"], pa.table({"id": wanted})))) == wanted
     assert sum(" IN (" in query for query in proxy.queries) == 3  # TAP_SCHEMA's, and two portions
     twice = pa.table({"sector": pa.array([5, 6, 7, 8, 9, 10, 11, 12], pa.int32())})  # 584 rows: more than the limit
-    assert len(ids(source.pick(["sector"], twice))) == 584
+    assert len(ids(source.select_keys(["sector"], twice))) == 584
     both = pa.table(
         {
             "sector": pa.array([0, 0, 1], pa.int32()),
             "modified": pa.array([dt.datetime(2026, 1, 1, 0, 0, 5), None, dt.datetime(2026, 1, 1)]),
         }
     )
-    assert rows(source.pick(["sector", "modified"], both), ["number"]) == [{"number": 5}, {"number": 7}]
+    assert rows(source.select_keys(["sector", "modified"], both), ["number"]) == [{"number": 5}, {"number": 7}]
 
 
 # -- what goes wrong ------------------------------------------------------------------------
@@ -341,17 +354,17 @@ def test_keys_are_asked_for_in_portions(proxy):
 )
 def test_what_a_pause_mends_is_asked_again(proxy, trouble):
     source = opened(proxy.url, table="far.many", page=480)
-    source.columns()
+    source.list_columns()
     proxy.next += [None, None, trouble, None, trouble, trouble]
     assert ids(source) == EXPECTED
 
 
 def test_a_service_that_is_down_midway_ends_it_with_its_words(proxy):
     source = opened(proxy.url, table="far.many", page=400, tries=3)
-    source.columns()
+    source.list_columns()
     proxy.next += [None, None, None]
     proxy.always = busy()
-    got = source.batches(["id"])
+    got = source.read_batches(["id"])
     assert next(got).num_rows == 399  # a page that was there; nobody publishes it
     with pytest.raises(
         SourceError, match=r"127\.0\.0\.1: answers 503: Service Unavailable come back later, after 3 tries"
@@ -366,25 +379,25 @@ def test_the_pause_that_a_service_asks_for_is_kept(proxy):
     source = opened(proxy.url, table="far.stars", tries=2)
     proxy.next += [busy(Retry_After="1")]
     begun = time.monotonic()
-    source.columns()
+    source.list_columns()
     assert time.monotonic() - begun >= 1
     proxy.next += [busy(Retry_After="86400")]
     with pytest.raises(SourceError, match="asks to be left alone for 86400 s"):
-        opened(proxy.url, table="far.stars").columns()
+        opened(proxy.url, table="far.stars").list_columns()
 
 
 def test_pauses_are_seconds_or_dates():
     moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=90)
-    assert _turns.after("120") == 120
-    assert _turns.after(moment.strftime("%a, %d %b %Y %H:%M:%S GMT")) == pytest.approx(90, abs=30)
-    assert _turns.after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert _turns.after("soon") is None
-    assert _turns.after(None) is None
+    assert _rate_limiting.parse_retry_after("120") == 120
+    assert _rate_limiting.parse_retry_after(moment.strftime("%a, %d %b %Y %H:%M:%S GMT")) == pytest.approx(90, abs=30)
+    assert _rate_limiting.parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert _rate_limiting.parse_retry_after("soon") is None
+    assert _rate_limiting.parse_retry_after(None) is None
 
 
 def test_errors_are_the_services_own_words(proxy):
     with pytest.raises(SourceError, match=r"127\.0\.0\.1 says: .*nosuch"):
-        opened(proxy.url, table="far.nosuch").columns()
+        opened(proxy.url, table="far.nosuch").list_columns()
     assert len(proxy.asked) == 1  # it is no use to ask again
     late_error = (
         '<VOTABLE xmlns="http://www.ivoa.net/xml/VOTable/v1.3" version="1.4"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/><TABLE>'
@@ -393,15 +406,15 @@ def test_errors_are_the_services_own_words(proxy):
     )
     proxy.next += [saying(late_error)]
     with pytest.raises(SourceError, match="says: disk on fire"):
-        opened(proxy.url, table="far.stars").columns()
+        opened(proxy.url, table="far.stars").list_columns()
     proxy.next += [saying("<html><body>Welcome!</body></html>", media="text/html")]
     with pytest.raises(SourceError, match="gives no table: the document is no VOTable"):
-        opened(proxy.url, table="far.stars").columns()
+        opened(proxy.url, table="far.stars").list_columns()
     proxy.next += [saying("no entry", status=401)]
     with pytest.raises(SourceError, match=r"lets nobody in like this \(401\); say `token`"):
-        opened(proxy.url, table="far.stars").columns()
+        opened(proxy.url, table="far.stars").list_columns()
     with pytest.raises(SourceError, match=r"no TAP service at .*/somewhere \(404\)"):
-        opened(proxy.url.replace("/tap", "/somewhere"), table="far.stars").columns()
+        opened(proxy.url.replace("/tap", "/somewhere"), table="far.stars").list_columns()
 
 
 def test_a_service_that_cuts_without_a_word_is_found_out(proxy):
@@ -411,7 +424,7 @@ def test_a_service_that_cuts_without_a_word_is_found_out(proxy):
         return type(answer)(answer.status, answer.headers, answer.body.replace(b'value="OVERFLOW"', b'value="OK"'))
 
     source = opened(proxy.url, table="far.many", page=100_000)
-    source.columns()
+    source.list_columns()
     proxy.always = unflagged
     assert ids(source) == EXPECTED  # 500 rows: such limits are round, so there is a next page
 
@@ -435,12 +448,12 @@ def test_redirects(proxy, server):
     assert len(rows(source)) == 3
     proxy.always = moved(f"{proxy.url}/sync")
     with pytest.raises(UserError, match="leads on and on"):
-        opened(proxy.url, table="far.stars").columns()
+        opened(proxy.url, table="far.stars").list_columns()
 
 
 def test_addresses_inside_are_not_asked(server):
-    with pytest.raises(Forbidden, match="not on the public internet"):
-        opened(f"{server.url}/tap", table="far.stars", allow_private=False).columns()
+    with pytest.raises(ForbiddenError, match="not on the public internet"):
+        opened(f"{server.url}/tap", table="far.stars", allow_private=False).list_columns()
 
 
 def test_what_takes_too_long_becomes_a_job(proxy):
@@ -449,13 +462,13 @@ def test_what_takes_too_long_becomes_a_job(proxy):
         '<INFO name="QUERY_STATUS" value="ERROR">Query timed out (limit 60 s)</INFO></RESOURCE></VOTABLE>'
     )
     source = opened(proxy.url, table="far.stars")
-    source.columns()
+    source.list_columns()
     over = threading.Event()
     for trouble, seconds in ((saying(slow, status=400), 300.0), (late(120, over), 3.0)):  # it says so, or says nothing
         proxy.asked.clear()
-        source.tap.service.seconds = seconds
+        source.tap.service.timeout_seconds = seconds
         proxy.next += [trouble]
-        assert rows(source.since("n", 2)) == ROWS[1:]
+        assert rows(source.select_since("n", 2)) == ROWS[1:]
         methods = [(method, path.partition("?")[0]) for method, path, _ in proxy.asked]
         assert ("POST", "/tap/async") in methods
         assert methods[-1][0] == "DELETE"
@@ -473,26 +486,26 @@ def test_a_slow_service_without_jobs_is_not_taken_for_none(proxy, status):
         '<INFO name="QUERY_STATUS" value="ERROR">Query timed out (limit 60 s)</INFO></RESOURCE></VOTABLE>'
     )
     source = opened(proxy.url, table="far.stars")
-    source.columns()
+    source.list_columns()
     proxy.next += [saying(slow, status=400), saying("no such address", status=status)]
     with pytest.raises(SourceError, match=rf"runs no jobs \(.*/async answers {status}\), and its /sync takes too long"):
-        rows(source.since("n", 2))
+        rows(source.select_since("n", 2))
     proxy.next += [saying("no such address", status=status)]
     with pytest.raises(SourceError, match="`mode: async` needs it; ask for less at a time"):
-        opened(proxy.url, table="far.stars", mode="async").columns()
+        opened(proxy.url, table="far.stars", mode="async").list_columns()
 
 
 def test_jobs_are_followed_through_trouble_and_taken_away(proxy):
     source = opened(proxy.url, table="far.stars", mode="async")
-    source.columns()
+    source.list_columns()
     proxy.asked.clear()
     proxy.next += [None, gone, busy()]  # the job is made; then two looks at it fail
-    assert rows(source.since("n", 2)) == ROWS[1:]
+    assert rows(source.select_since("n", 2)) == ROWS[1:]
     made = [path for method, path, _ in proxy.asked if (method, path) == ("POST", "/tap/async")]
     assert len(made) == 1
     assert proxy.asked[-1][0] == "DELETE"
     with pytest.raises(SourceError, match=r"the job ended as ERROR: .*nosuch"):
-        opened(proxy.url, adql="SELECT * FROM far.nosuch", mode="async").columns()
+        opened(proxy.url, adql="SELECT * FROM far.nosuch", mode="async").list_columns()
 
 
 @pytest.mark.parametrize(
@@ -507,15 +520,15 @@ def test_jobs_are_followed_through_trouble_and_taken_away(proxy):
 def test_jobs_stay_with_https(url, place, found):
     source = opened(url, table="t")
     if found is not None:
-        assert source.tap._secure(place) == found
+        assert source.tap._require_https(place) == found
         return
-    with pytest.raises(Forbidden, match="makes a job at elsewhere, without https"):
-        source.tap._secure(place)
+    with pytest.raises(ForbiddenError, match="makes a job at elsewhere, without https"):
+        source.tap._require_https(place)
 
 
 def test_requests_keep_their_rate(proxy):
     source = opened(proxy.url, table="far.many", page=500, rate=20)
-    source.columns()
+    source.list_columns()
     proxy.asked.clear()
     begun = time.monotonic()
     ids(source)
@@ -527,19 +540,19 @@ def test_secrets_go_to_the_service_and_nowhere_else(proxy, server):
     source = opened(proxy.url, table="far.stars", token="$KEY", secret=secret)
     proxy.next += [busy(), saying("no", status=401)]
     with pytest.raises(SourceError, match="lets nobody in") as caught:
-        source.columns()
+        source.list_columns()
     assert [headers["authorization"] for headers in proxy.headers] == ["Bearer sesame"] * 2
     assert "sesame" not in str(caught.value)
     with disturbed(server.port) as other:
         proxy.next += [moved(f"{other.url}/sync", 307)]
-        opened(proxy.url, table="far.stars", login="$LOGIN", secret=secret).columns()
+        opened(proxy.url, table="far.stars", login="$LOGIN", secret=secret).list_columns()
         assert proxy.headers[-1]["authorization"] == "Basic dHljaG86c2VzYW1l"
         assert "authorization" not in other.headers[0]
         asked = len(proxy.headers)
         other.headers.clear()
         proxy.next += [moved(f"{other.url}/async/none", 303)]  # a job that is said to be elsewhere
         with pytest.raises(SourceError):
-            opened(proxy.url, table="far.stars", login="$LOGIN", secret=secret, mode="async", tries=1).columns()
+            opened(proxy.url, table="far.stars", login="$LOGIN", secret=secret, mode="async", tries=1).list_columns()
         assert "authorization" in proxy.headers[asked]
         assert other.headers
         assert all("authorization" not in headers for headers in other.headers)
@@ -580,35 +593,39 @@ def fed(snapshot, *changes, key='<FIELD name="n" datatype="long"/>'):
 def follower(proxy, **options):
     return hven_kind.open(
         hven_kind.Options.model_validate({"url": proxy.url.removesuffix("/tap"), "table": "far.stars", **options}),
-        Context(allow_private=True),
+        SourceContext(allow_private=True),
     )
 
 
 def test_what_changed_is_asked_for_by_its_key(proxy):
     source = follower(proxy)
-    assert isinstance(source, Feeds)
-    source.columns()
+    assert isinstance(source, ChangeFeedSource)
+    source.list_columns()
     proxy.next += [fed("S1")]
-    assert source.state() == "S1"
+    assert source.read_state_name() == "S1"
     assert proxy.asked[-1][:2] == ("GET", "/changes/far.stars?RESPONSEFORMAT=votable")
     proxy.asked.clear()
     proxy.next += [fed("S2", (2, "changed"), (3, "added"), (9, "removed"), (77, "changed"))]
-    found = source.changes("S1 &")
+    found = source.list_changes("S1 &")
     assert proxy.asked[0][1] == "/changes/far.stars?RESPONSEFORMAT=votable&since=S1+%26"
-    assert (found.state, found.key, found.removed.to_pylist()) == ("S2", ("n",), [{"n": 9}])
-    assert found.touched.to_pylist() == [{"n": 2}, {"n": 3}, {"n": 77}]
+    assert (found.state, found.key_columns, found.removed_keys.to_pylist()) == ("S2", ("n",), [{"n": 9}])
+    assert found.changed_keys.to_pylist() == [{"n": 2}, {"n": 3}, {"n": 77}]
     assert rows(found.rows) == ROWS[1:]  # 77 went meanwhile
     assert "IN (2, 3, 77)" in proxy.queries[-1]
     proxy.next += [fed("S2")]
-    nothing = source.changes("S2")
-    assert (nothing.touched.num_rows, nothing.removed.num_rows, list(nothing.rows.batches())) == (0, 0, [])
+    nothing = source.list_changes("S2")
+    assert (nothing.changed_keys.num_rows, nothing.removed_keys.num_rows, list(nothing.rows.read_batches())) == (
+        0,
+        0,
+        [],
+    )
 
 
 def test_without_a_feed_rows_come_by_tap(proxy):
     source = follower(proxy)
     proxy.next += [saying("no such page", status=404), saying("not kept any more", status=410)]
-    assert source.state() is None
-    assert source.changes("S1") is None
+    assert source.read_state_name() is None
+    assert source.list_changes("S1") is None
     assert sorted(rows(source), key=lambda row: row["n"]) == ROWS
 
 
@@ -621,20 +638,20 @@ def overflowing(answer):
 def test_a_list_of_tables_that_was_cut_off_is_refused(proxy):
     proxy.next += [overflowing]
     with pytest.raises(SourceError, match=r"127\.0\.0\.1.* cut its answer off"):
-        tap.tables({"url": proxy.url}, Context(allow_private=True))
+        tap.tables({"url": proxy.url}, SourceContext(allow_private=True))
 
 
 def test_metadata_of_columns_that_were_cut_off_are_missed(proxy):
     told = []
     source = opened(proxy.url, table="far.stars", tell=told.append)
-    assert {column.name: column.unit for column in source.columns()}["ra"] == "deg"
+    assert {column.name: column.unit for column in source.list_columns()}["ra"] == "deg"
     source = opened(proxy.url, table="far.stars", tell=told.append)
 
     def only_schema(answer):
         return overflowing(answer) if "TAP_SCHEMA.columns" in proxy.queries[-1] else answer
 
     proxy.always = only_schema
-    assert [column.name for column in source.columns()] == ["name", "ra", "n"]
+    assert [column.name for column in source.list_columns()] == ["name", "ra", "n"]
     assert any("columns have no metadata of TAP_SCHEMA" in str(one) for one in told)
 
 
@@ -643,7 +660,7 @@ def test_a_feed_that_was_cut_is_no_feed(proxy):
     whole = fed("S2", (2, "changed"))(None)
     cut_off = whole.body.decode().replace("</TABLE></RES", '</TABLE><INFO name="QUERY_STATUS" value="OVERFLOW"/></RES')
     proxy.next += [saying(cut_off)]
-    assert source.changes("S1") is None
+    assert source.list_changes("S1") is None
 
 
 @pytest.mark.parametrize(
@@ -661,10 +678,10 @@ def test_a_feed_that_was_cut_is_no_feed(proxy):
 )
 def test_feeds_that_are_none(proxy, answer, message):
     source = follower(proxy, tries=2)
-    source.columns()
+    source.list_columns()
     proxy.next += [answer, answer]
     with pytest.raises(SourceError, match=message):
-        source.changes("S1")
+        source.list_changes("S1")
 
 
 # -- a first descriptor ---------------------------------------------------------------------

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hven.model.errors import SourceError
-from hven.sources import Context, csv
-from hven.sources._reading.text import TextFile
+from hven.sources import SourceContext, csv
+from hven.sources._reading.text_blocks import TextFile
 
 
 class Passes:
@@ -51,12 +51,12 @@ class Passes:
 def test_long_rows_of_quotes_and_comments_are_gone_over_in_pieces(tmp_path: Path, data: bytes) -> None:
     """One pass over 40 MB of quotes took half a minute, and nothing else could run meanwhile."""
     (tmp_path / "a.csv").write_bytes(data)
-    source = csv.open(csv.Options(files=["a.csv"]), Context(directory=tmp_path))
+    source = csv.open(csv.Options(files=["a.csv"]), SourceContext(directory=tmp_path))
     text = TextFile(source.files[0], quote='"', comment="#")
-    passes = [Passes(text.opening), Passes(text.run), Passes(text.comment)]
-    text.opening, text.run, text.comment = passes
+    passes = [Passes(text.opening_quote_pattern), Passes(text.quote_run_pattern), Passes(text.comment)]
+    text.opening_quote_pattern, text.quote_run_pattern, text.comment = passes
     with contextlib.suppress(SourceError):
-        for _ in text.blocks():
+        for _ in text.read_blocks():
             pass
     assert 0 < max(one.longest for one in passes) < 200_000
 
@@ -68,10 +68,13 @@ def test_where_quoted_values_end_does_not_depend_on_the_pieces(written: str) -> 
     data = written.encode()
     whole = re.compile(rb'(?:\A|[\n,])[ ]*"(?:[^"]+|"")*("|\Z)')
     text = object.__new__(TextFile)
-    with mock.patch("hven.sources._reading.text.WINDOW", 16), mock.patch("hven.sources._reading.text._BLANKS", 6):
-        text.set(quote='"', comment=None, delimiter=",")
-        text.rest = data
+    with (
+        mock.patch("hven.sources._reading.text_blocks.REGEX_WINDOW_BYTES", 16),
+        mock.patch("hven.sources._reading.text_blocks._MAX_BLANKS_BEFORE_QUOTE", 6),
+    ):
+        text.set_dialect(quote='"', comment=None, delimiter=",")
+        text.remainder = data
         # blanks before a quote beyond the bound are a value's
-        assert "       " in written or list(text._values()) == [
+        assert "       " in written or list(text._find_quoted_values()) == [
             (*found.span(), found[1] != b"") for found in whole.finditer(data)
         ]

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import stilts
-from hven.app._cli.verbs import command
+from hven.app._cli.verbs import build_command
 from hven.model.errors import SourceError
 from hven.model.sky import contours, region_files
-from hven.query._content import table_in
-from hven.sources import Context, filekinds, tfcat
-from hven.testing.format import document
+from hven.query._table_files import open_table_file
+from hven.sources import SourceContext, file_kinds, tfcat
+from hven.testing.format import write_document
 from shared import MORE, shared
 
 facts = region_files.tfcat
@@ -63,15 +63,15 @@ def source(path, text, reject=None, **options):
     path.write_text(text if isinstance(text, str) else json.dumps(text))
     return tfcat.open(
         tfcat.Options(files=path.name, **options),
-        Context(directory=path.parent, reject=None if reject is None else reject.append),
+        SourceContext(directory=path.parent, on_reject=None if reject is None else reject.append),
     )
 
 
 def served(rows):
     """Write all rows of a source as they would be served."""
-    head = rows.head()
+    head = rows.read_metadata()
     about = {"params": head.params, "enums": head.enums, "frames": head.frames}
-    return document("tfcat", rows.columns(), list(rows.batches()), **about)
+    return write_document("tfcat", rows.list_columns(), list(rows.read_batches()), **about)
 
 
 def exact(text):
@@ -80,16 +80,16 @@ def exact(text):
 
 def test_a_real_catalogue_comes_back_as_it_was(tmp_path):
     path = shared("data/radio/tfcat/cassini_rpws_fr_patches.tfcat.json")
-    assert filekinds.inside(path) == "tfcat"
+    assert file_kinds.find_kind_of_file(path) == "tfcat"
     rows = source(tmp_path / "a.json", path.read_text())
-    (batch,) = rows.batches()
+    (batch,) = rows.read_batches()
     assert batch.num_rows == 16
     told, given = exact(served(rows)), exact(path.read_text())
     assert [one["geometry"] for one in told["features"]] == [one["geometry"] for one in given["features"]]
     assert [one["properties"] for one in told["features"]] == [one["properties"] for one in given["features"]]
     assert [one["id"] for one in told["features"]] == list(range(16))
     assert (told["crs"], told["fields"], told["properties"]) == (given["crs"], given["fields"], given["properties"])
-    assert rows.about()[0].startswith("Catalogue of Faraday Rotation")
+    assert rows.read_title_and_description()[0].startswith("Catalogue of Faraday Rotation")
     # Julian dates are those of the catalogue's own bbox, correctly rounded
     boxes = np.array([one["bbox"] for one in json.loads(path.read_text())["features"]])
     for name, column in (("time_min", 0), ("time_max", 2)):
@@ -100,10 +100,10 @@ def test_a_real_catalogue_comes_back_as_it_was(tmp_path):
 
 def test_the_validator_of_stilts_takes_what_is_served_and_refuses_what_is_refused_here(tmp_path):
     """As do we: of the corpus' own documents, and of shapes that were drawn here."""
-    drawn = contours.chain_features(
-        pa.array(["4444666600002222", "2460", "55", ""]), *np.full((2, 4), 100.0), (np.ones(4), -np.ones(4)), contours.HELIO, line=False
+    drawn = contours.write_chain_geometries(
+        pa.array(["4444666600002222", "2460", "55", ""]), *np.full((2, 4), 100.0), (np.ones(4), -np.ones(4)), contours.HELIO_STEPS, as_lines=False
     )  # fmt: skip
-    lines = contours.chain_features(pa.array(["4465", ""]), *np.full((2, 2), 100.0), (np.ones(2), np.ones(2)), contours.HELIO, line=True)  # fmt: skip
+    lines = contours.write_chain_geometries(pa.array(["4465", ""]), *np.full((2, 2), 100.0), (np.ones(2), np.ones(2)), contours.HELIO_STEPS, as_lines=True)  # fmt: skip
     shapes = [json.loads(one) for one in [*drawn.to_pylist(), *lines.to_pylist()] if one] + [NOWHERE]
     good = source(
         tmp_path / "a.json", catalogue(*(feature(one, {"quality": 1}, id=at) for at, one in enumerate(shapes)))
@@ -119,10 +119,10 @@ def test_the_validator_of_stilts_takes_what_is_served_and_refuses_what_is_refuse
         (tmp_path / "open.tfcat", 1),
         (shared("corpora/tfcat/tfcat--jupiter-obs.tfcat"), 1),
     ):
-        done = CliRunner().invoke(command(), ["lint", str(path)])
+        done = CliRunner().invoke(build_command(), ["lint", str(path)])
         assert done.exit_code == code, done.output
         assert ("0 of 6 features are wrong" in done.output) == (code == 0)
-    said = json.loads(CliRunner().invoke(command(), ["lint", "--json", str(tmp_path / "open.tfcat")]).output)
+    said = json.loads(CliRunner().invoke(build_command(), ["lint", "--json", str(tmp_path / "open.tfcat")]).output)
     assert (said["features"], len(said["faults"])) == (1, 1)
     assert "does not close" in said["faults"][0]["fault"]
 
@@ -160,7 +160,7 @@ def test_every_jovian_polygon_is_a_row_or_a_reject(tmp_path):
 def test_what_is_wrong_with_real_documents(tmp_path, file, line, words):
     text = shared(f"data/radio/tfcat/{file}").read_text()
     with pytest.raises(SourceError) as told:
-        source(tmp_path / "a.tfcat", text).columns()
+        source(tmp_path / "a.tfcat", text).list_columns()
     assert told.value.place.line == line
     assert all(word in told.value.message for word in words)
     assert told.value.remedy
@@ -182,9 +182,9 @@ def test_what_is_wrong_with_real_documents(tmp_path, file, line, words):
     ],
 )
 def test_times_by_every_name(name, value, scale, jd):
-    system, faults = facts.crs({**CRS, "properties": {**CRS["properties"], "time_coords_id": name}})
+    system, faults = facts.parse_crs({**CRS, "properties": {**CRS["properties"], "time_coords_id": name}})
     assert not faults
-    found = facts.julian(system.utc([facts.moment(value) if name == "iso" else value]))[0]
+    found = facts.to_julian_dates(system.to_utc([facts.parse_time(value) if name == "iso" else value]))[0]
     day, part = jd
     if scale == "tt":
         day, part = erfa.taiutc(*erfa.tttai(float(day), float(part)))
@@ -198,7 +198,7 @@ def test_times_of_other_scales_become_utc(scale):
     """ERFA's scales, from 1973 to 2023: to the microsecond, TDB and TCB to 30."""
     crs = {**CRS, "properties": {**CRS["properties"], "time_coords": {"name": "t", "unit": "s", "time_origin": "2000-01-01T00:00:00", "time_scale": scale}}}  # fmt: skip
     del crs["properties"]["time_coords_id"]
-    system, faults = facts.crs(crs)
+    system, faults = facts.parse_crs(crs)
     assert not faults
     seconds = np.linspace(-8.5e8, 7.5e8, 500).round(3)
     part = seconds / 86400.0
@@ -211,7 +211,7 @@ def test_times_of_other_scales_become_utc(scale):
         part = part + 19 / 86400
     day, part = erfa.taiutc(day, part) if scale in {"TAI", "GPS"} else erfa.taiutc(*erfa.tttai(day, part))
     wanted = (day - 2440587.5) * 86400e6 + part * 86400e6
-    assert np.abs(system.utc(seconds.tolist()) - wanted).max() < (40.0 if scale in {"TDB", "TCB"} else 2.0)
+    assert np.abs(system.to_utc(seconds.tolist()) - wanted).max() < (40.0 if scale in {"TDB", "TCB"} else 2.0)
 
 
 def test_times_that_nobody_can_tell(tmp_path):
@@ -223,7 +223,7 @@ def test_times_that_nobody_can_tell(tmp_path):
         rejects = []
         crs = {**CRS, "properties": {**properties, "time_coords": {**coords, "time_scale": scale}}}
         found = source(tmp_path / "a.tfcat", catalogue(given, crs=crs), rejects)
-        batches = list(found.batches())
+        batches = list(found.read_batches())
         assert sum(batch.num_rows for batch in batches) == rows
         assert len(rejects) == 1 - rows
     assert batches[0].column("time_min").to_pylist() == [None]
@@ -242,7 +242,7 @@ def test_times_that_nobody_can_tell(tmp_path):
 def test_spectra_become_frequencies(tmp_path, kind, unit, places, hertz):
     crs = {**CRS, "properties": {**CRS["properties"], "spectral_coords": {"type": kind, "unit": unit}}}
     given = feature({"type": "MultiPoint", "coordinates": [[0, places[1]], [1, places[0]]]})
-    (batch,) = source(tmp_path / "a.tfcat", catalogue(given, crs=crs)).batches()
+    (batch,) = source(tmp_path / "a.tfcat", catalogue(given, crs=crs)).read_batches()
     found = [batch.column(f"spectral_range_{end}")[0].as_py() for end in ("min", "max")]
     assert found == pytest.approx(list(hertz), rel=1e-9)
 
@@ -251,7 +251,7 @@ def test_a_feature_without_a_place_comes_back(tmp_path):
     """As a collection without geometries, by which rows without a place are written, too."""
     rejects = []
     rows = source(tmp_path / "a.tfcat", catalogue(feature(NOWHERE), feature(polygon(SQUARE))), rejects)
-    (batch,) = rows.batches()
+    (batch,) = rows.read_batches()
     assert not rejects
     for name in ("time_min", "time_max", "spectral_range_min", "spectral_range_max"):
         first, second = batch.column(name).to_pylist()
@@ -260,7 +260,9 @@ def test_a_feature_without_a_place_comes_back(tmp_path):
     told = served(rows)
     assert [one["geometry"]["type"] for one in json.loads(told)["features"]] == ["GeometryCollection", "Polygon"]
     again = source(tmp_path / "b.tfcat", told.decode() if isinstance(told, bytes) else told, rejects)
-    assert [part.column("geometry").to_pylist() for part in again.batches()] == [batch.column("geometry").to_pylist()]
+    assert [part.column("geometry").to_pylist() for part in again.read_batches()] == [
+        batch.column("geometry").to_pylist()
+    ]
     assert not rejects
 
 
@@ -315,7 +317,7 @@ def test_what_is_wrong_with_features(tmp_path, given, where, words):
     good = feature(polygon(SQUARE, HOLE), {"name": "good"})
     rejects = []
     rows = source(tmp_path / "a.tfcat", catalogue(good, given, good), rejects)
-    assert sum(batch.num_rows for batch in rows.batches()) == 2
+    assert sum(batch.num_rows for batch in rows.read_batches()) == 2
     (one,) = rejects
     assert (one.row, one.column) == (2, where)
     assert words in one.reason
@@ -337,7 +339,7 @@ def test_texts_that_are_no_features(tmp_path, cut, words):
     text = json.dumps(catalogue()).replace('"features": []', f'"features": [{{"type":"Feature",{cut}}}]')
     rejects = []
     rows = source(tmp_path / "a.tfcat", text, rejects)
-    assert not list(rows.batches())
+    assert not list(rows.read_batches())
     assert words in rejects[0].reason
 
 
@@ -361,7 +363,7 @@ def test_texts_that_are_no_features(tmp_path, cut, words):
 )  # fmt: skip
 def test_what_is_wrong_with_documents(tmp_path, change, words):
     with pytest.raises(SourceError) as told:
-        source(tmp_path / "a.tfcat", {**catalogue(feature(polygon(SQUARE))), **change}).columns()
+        source(tmp_path / "a.tfcat", {**catalogue(feature(polygon(SQUARE))), **change}).list_columns()
     assert all(word in told.value.message for word in words)
     assert told.value.remedy
 
@@ -369,18 +371,18 @@ def test_what_is_wrong_with_documents(tmp_path, change, words):
 def test_a_file_that_breaks_off_is_an_error_with_its_line(tmp_path):
     text = json.dumps(catalogue(*[feature(polygon(SQUARE))] * 3), indent=1)
     with pytest.raises(SourceError, match="ends within its list"):
-        source(tmp_path / "a.tfcat", text[: len(text) // 2]).columns()
+        source(tmp_path / "a.tfcat", text[: len(text) // 2]).list_columns()
 
 
 def test_files_of_one_table_agree(tmp_path):
     source(tmp_path / "a.tfcat", catalogue(feature(polygon(SQUARE), {"quality": 1})))
     source(tmp_path / "b.tfcat", catalogue(feature(polygon(SQUARE), {"size": 2}), fields={"size": {"info": "", "datatype": "int", "ucd": ""}}))  # fmt: skip
-    both = tfcat.open(tfcat.Options(files="*.tfcat"), Context(directory=tmp_path))
-    assert [batch.column("size").to_pylist() for batch in both.batches()] == [[None], [2]]
+    both = tfcat.open(tfcat.Options(files="*.tfcat"), SourceContext(directory=tmp_path))
+    assert [batch.column("size").to_pylist() for batch in both.read_batches()] == [[None], [2]]
     other = {**CRS, "properties": {**CRS["properties"], "time_coords_id": "jd"}}
     source(tmp_path / "b.tfcat", catalogue(crs=other))
     with pytest.raises(SourceError, match=r"another crs than in a\.tfcat"):
-        tfcat.open(tfcat.Options(files="*.tfcat"), Context(directory=tmp_path)).columns()
+        tfcat.open(tfcat.Options(files="*.tfcat"), SourceContext(directory=tmp_path)).list_columns()
 
 
 def test_properties_keep_their_names_and_ids_their_type(tmp_path):
@@ -389,7 +391,7 @@ def test_properties_keep_their_names_and_ids_their_type(tmp_path):
         feature(polygon(SQUARE), {"time_min": "early", "geometry": {"a": [1, 2.50]}}, id=name) for name in (1, "b", 2.5)
     ]
     rows = source(tmp_path / "a.tfcat", catalogue(*given, fields=fields))
-    (batch,) = rows.batches()
+    (batch,) = rows.read_batches()
     assert batch.column("tfcat_time_min")[0].as_py() == 2440587.5
     assert batch.column("geometry").to_pylist() == ['{"a":[1,2.5]}'] * 3
     assert batch.column("id").to_pylist() == ["1", "b", "2.5"]
@@ -397,16 +399,16 @@ def test_properties_keep_their_names_and_ids_their_type(tmp_path):
 
 
 def test_one_feature_may_be_the_document(tmp_path):
-    (batch,) = source(tmp_path / "a.tfcat", feature(polygon(SQUARE), crs=CRS)).batches()
+    (batch,) = source(tmp_path / "a.tfcat", feature(polygon(SQUARE), crs=CRS)).read_batches()
     assert batch.column("geometry_type").to_pylist() == ["Polygon"]
 
 
 def test_a_catalogue_is_known_by_its_end(tmp_path):
     given = catalogue(*[feature(polygon(SQUARE))] * 200)
     (tmp_path / "a.json").write_text(json.dumps(given))
-    assert filekinds.inside(tmp_path / "a.json") == "tfcat"
+    assert file_kinds.find_kind_of_file(tmp_path / "a.json") == "tfcat"
     (tmp_path / "b.json").write_text(json.dumps({"type": "FeatureCollection", "features": given["features"]}))
-    assert filekinds.inside(tmp_path / "b.json") == "json"
+    assert file_kinds.find_kind_of_file(tmp_path / "b.json") == "json"
 
 
 # --- round trips ------------------------------------------------------------------------------------------------
@@ -471,12 +473,12 @@ def test_what_is_read_is_served_again(tmp_path_factory, features, about):
 def test_a_catalogue_may_be_uploaded(tmp_path):
     """As a table to join: its rows are those of a collection; a wrong feature is told, and none is left out."""
     real = shared("corpora/tfcat/das2py--cassini_skr_faraday_rotation.tfcat.json")
-    with table_in(real) as (about, rows):
+    with open_table_file(real) as (about, rows):
         found = pa.Table.from_batches(rows)
-    whole = tfcat.open(tfcat.Options(files=str(real)), Context())
-    assert [one.name for one in about.columns] == [one.name for one in whole.columns()]
-    assert found.equals(pa.Table.from_batches(whole.batches(found.column_names)))
+    whole = tfcat.open(tfcat.Options(files=str(real)), SourceContext())
+    assert [one.name for one in about.columns] == [one.name for one in whole.list_columns()]
+    assert found.equals(pa.Table.from_batches(whole.read_batches(found.column_names)))
     wrong = catalogue(feature(polygon([[0, 0], [1, 1], [2, 0], [0, 1]]), {"quality": 1}))
     (tmp_path / "wrong").write_text(json.dumps(wrong))
-    with pytest.raises(SourceError, match="does not close"), table_in(tmp_path / "wrong") as (_, rows):
+    with pytest.raises(SourceError, match="does not close"), open_table_file(tmp_path / "wrong") as (_, rows):
         list(rows)

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from hven.model import plugins
 from hven.model.errors import HvenError
-from hven.sources import Context, _turns, files, stores
+from hven.sources import SourceContext, _rate_limiting, files, remote_stores
 
 HOST = "127.0.0.1"
 MEBIBYTE = 1 << 20
@@ -64,7 +64,7 @@ ADDRESS_OPTIONS = ("url", "path", "root")
 
 def address_option(kind: str) -> str | None:
     """Name the option of a kind that may be an address; None: it has none."""
-    fields = plugins.load("sources", kind).Options.model_fields
+    fields = plugins.load_plugin("sources", kind).Options.model_fields
     return next((name for name in ADDRESS_OPTIONS if name in fields), None)
 
 
@@ -113,9 +113,9 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_turns, "PAUSE", 0.01)
-    for module in (stores, files):
-        monkeypatch.setattr(module, "SECONDS", 0.3)
+    monkeypatch.setattr(_rate_limiting, "FIRST_PAUSE_SECONDS", 0.01)
+    for module in (remote_stores, files):
+        monkeypatch.setattr(module, "IDLE_TIMEOUT_SECONDS", 0.3)
 
 
 def begin(handler: Any, **headers: str) -> None:
@@ -174,23 +174,23 @@ def explode(kind: str) -> Callable[[Any, Server], None]:
 
 def read_source(kind: str, there: Server, directory: Path, **options: object) -> None:
     """Open a source of a kind and read it to its end."""
-    module, name = plugins.load("sources", kind), address_option(kind)
+    module, name = plugins.load_plugin("sources", kind), address_option(kind)
     given = {
         **OPTIONS.get(kind, {}),
         **({} if name is None else {name: [there.address] if kind == "oai" else there.address}),
         **{key: value for key, value in options.items() if key in module.Options.model_fields},
     }
     rejected: list[Any] = []
-    context = Context(
+    context = SourceContext(
         directory=directory,
         allow_private=True,
-        kept=directory / "kept",
-        reject=rejected.append,
-        query=lambda _: iter([pa.record_batch({"path": ["a.fits"]})]),
+        cache_directory=directory / "kept",
+        on_reject=rejected.append,
+        run_query=lambda _: iter([pa.record_batch({"path": ["a.fits"]})]),
     )
     source = module.open(module.Options.model_validate(given), context)
-    source.columns()
-    list(source.batches())
+    source.list_columns()
+    list(source.read_batches())
     if rejected:  # files are told as rows that cannot be read
         raise HvenError("; ".join(f"{one.file}: {one.reason}" for one in rejected))
 
@@ -206,7 +206,7 @@ def read_all(kind: str, there: Server, directory: Path, **options: object) -> st
 def test_every_kind_over_http_is_tried(server: Server, tmp_path: Path) -> None:
     """A new kind of source that asks a server fails here until it says what it needs: then all that follows is tried with it."""
     asked: set[str] = set()
-    for kind in plugins.names("sources"):
+    for kind in plugins.list_plugins("sources"):
         if address_option(kind) is not None:
 
             def refuse(handler: Any, _: Server, kind: str = kind) -> None:

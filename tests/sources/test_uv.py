@@ -19,11 +19,11 @@ from astropy.io.votable import parse_single_table
 
 import file_servers
 from hven import query
-from hven.ingest import ingest
+from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from made import EXAMPLES, example, ingested
 from running import serving
 from shared import shared
@@ -36,8 +36,8 @@ REAL = {"GRAVITY": ("GRAVI.2016*.fits", 0.05, 0.08), "MATISSE": ("MATISSE*.fits"
 
 
 def rows(site: Site, text: str) -> list[dict[str, Any]]:
-    with query.run(text, OWNER, site=site) as result:
-        return [row for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(text, OWNER_PRINCIPAL, site=site) as result:
+        return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 def turned(vector: np.ndarray, axis: np.ndarray, angle: float) -> np.ndarray:
@@ -91,11 +91,13 @@ def real(tmp_path_factory) -> tuple[dict[str, Any], Callable[[str], list[dict[st
     text = re.sub(r"      kind: query.*\n      adql: .*\n", "      kind: csv\n      files: raw.csv\n", TEXT, count=1)
     text = re.sub(r"file: data/headers/\{dp_id\}\.html.*", "file: data/{dp_id}.fits", text)
     stations = (EXAMPLES / "24-obsportal/collections/obsportal/stations.csv").read_text()
-    with site_with(place, text, {"raw.csv": "\n".join(lines), "modes.csv": MODES, "stations.csv": stations}) as site:
+    with open_site_with_descriptor(
+        place, text, {"raw.csv": "\n".join(lines), "modes.csv": MODES, "stations.csv": stations}
+    ) as site:
         (place / "collections/obsportal/data").mkdir()
         for name, body in files.items():
             (place / "collections/obsportal" / name).write_bytes(body)
-        ingest(site, "obsportal")
+        ingest_collection(site, "obsportal")
         yield facts, lambda text: rows(site, text)
 
 
@@ -201,7 +203,7 @@ def test_the_example_from_a_tap_service_and_pages_of_headers(tmp_path: Path) -> 
             f"/hdr?DpId={path.stem}": path.read_bytes()
             for path in (directory / "collections/obsportal/data/headers").iterdir()
         }
-        archive = settings.init(tmp_path / "archive")
+        archive = settings.initialize_site(tmp_path / "archive")
         shutil.copytree(directory / "collections/eso", archive / "collections/eso")
         described = archive / "collections/eso/eso.yaml"
         described.write_text(re.sub(r"access: private.*", "", described.read_text()))
@@ -217,12 +219,12 @@ def test_the_example_from_a_tap_service_and_pages_of_headers(tmp_path: Path) -> 
             )
             text = re.sub(r"file: data/headers/.*", f'url: "{hdr.address}/hdr?DpId={{dp_id}}"', text)
             (directory / "collections/obsportal/obsportal.yaml").write_text(text)
-            with Site(settings.load(directory)) as site:
-                ingest(site, "obsportal")
+            with Site(settings.load_settings(directory)) as site:
+                ingest_collection(site, "obsportal")
                 as_it_should_be(site)
                 assert len({line.split()[1] for line in hdr.asked}) == 60
                 hdr.asked.clear()
-                ingest(site, "obsportal")
+                ingest_collection(site, "obsportal")
                 as_it_should_be(site)
                 assert hdr.asked == []
 
@@ -231,7 +233,7 @@ def test_the_example_from_a_tap_service_and_pages_of_headers(tmp_path: Path) -> 
 def test_the_example_finds_what_is_wrong_with_its_headers(tmp_path: Path) -> None:
     with example("24-obsportal", tmp_path) as directory:
         ingested(directory)
-        with Site(settings.load(directory)) as site:
+        with Site(settings.load_settings(directory)) as site:
             as_it_should_be(site)
             wave = rows(
                 site,

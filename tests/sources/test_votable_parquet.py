@@ -19,17 +19,19 @@ from pydantic import ValidationError
 from file_servers import Files, web
 from hven.model import Deviation
 from hven.model.errors import SourceError, UserError
-from hven.sources import ROW, Context, _turns, fits, parquet, query, votable
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext, _rate_limiting, fits, parquet, query, votable
 from running import hven
 from shared import shared
 
 
 def table(source, columns=None, limit=None):
-    return pa.Table.from_batches(list(source.batches(columns, limit)))
+    return pa.Table.from_batches(list(source.read_batches(columns, limit)))
 
 
 def vot(path, **options):
-    return votable.open(votable.Options.model_validate({"files": path.name, **options}), Context(directory=path.parent))
+    return votable.open(
+        votable.Options.model_validate({"files": path.name, **options}), SourceContext(directory=path.parent)
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,10 +48,10 @@ def vot(path, **options):
 def test_real_votables_have_the_columns_that_astropy_sees(name, rows, width):
     path = shared(name)
     source = vot(path)
-    columns = source.columns()
+    columns = source.list_columns()
     assert len(columns) == width
     assert len({column.name for column in columns}) == width, "names are made distinct"
-    assert sum(batch.num_rows for batch in source.batches()) == rows
+    assert sum(batch.num_rows for batch in source.read_batches()) == rows
     data = path.read_bytes()
     theirs = parse_single_table(io.BytesIO(gzip.decompress(data) if path.suffix == ".gz" else data), verify="ignore")
     assert [column.ucd for column in columns] == [field.ucd for field in theirs.fields]
@@ -58,7 +60,7 @@ def test_real_votables_have_the_columns_that_astropy_sees(name, rows, width):
 def test_a_file_that_is_none_is_told_by_name(tmp_path):
     (tmp_path / "a.vot").write_text("<html><body>Not found</body></html>")
     with pytest.raises(SourceError, match=r"a\.vot"):
-        vot(tmp_path / "a.vot").columns()
+        vot(tmp_path / "a.vot").list_columns()
 
 
 def test_types_that_tables_do_not_have(tmp_path):
@@ -78,11 +80,11 @@ def test_types_that_tables_do_not_have(tmp_path):
         ),
         path,
     )
-    source = parquet.open(parquet.Options(files=["a.parquet"]), Context(directory=tmp_path))
-    assert [(column.name, str(column.type)) for column in source.columns()] == [
+    source = parquet.open(parquet.Options(files=["a.parquet"]), SourceContext(directory=tmp_path))
+    assert [(column.name, str(column.type)) for column in source.list_columns()] == [
         ("u", "int64"), ("d", "timestamp"), ("t", "timestamp"), ("c", "string"), ("b", "uint8[*]"), ("f", "float64"), ("l", "float32[*]"), ("s_a", "int64"),
     ]  # fmt: skip
-    found = table(source, ["u", "d", "t", "c", "b", "f", "l", "s_a", ROW]).to_pylist()
+    found = table(source, ["u", "d", "t", "c", "b", "f", "l", "s_a", ROW_NUMBER_COLUMN]).to_pylist()
     assert list(found[0].values()) == [
         1,
         datetime(2020, 1, 1),
@@ -95,7 +97,7 @@ def test_types_that_tables_do_not_have(tmp_path):
         1,
     ]
     assert list(found[1].values()) == [2**40, None, datetime(2020, 1, 1, 12), "y", None, 1.0, None, None, 2]
-    assert (source.size(), source.done()) == (2, 2)
+    assert (source.estimate_size(), source.count_bytes_read()) == (2, 2)
 
 
 def test_metadata_in_the_footer(tmp_path):
@@ -107,14 +109,14 @@ def test_metadata_in_the_footer(tmp_path):
         {"IVOA.VOTable-Parquet.version": "1.0", "IVOA.VOTable-Parquet.content": text}
     )
     pq.write_table(rows, tmp_path / "a.parquet")
-    (column,) = parquet.open(parquet.Options(files=["a.parquet"]), Context(directory=tmp_path)).columns()
+    (column,) = parquet.open(parquet.Options(files=["a.parquet"]), SourceContext(directory=tmp_path)).list_columns()
     assert (column.unit, column.ucd, column.description) == ("deg", "pos.eq.ra", "Right ascension")
 
 
 def test_what_is_no_parquet(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 nonsense PAR1")
     with pytest.raises(SourceError, match=r"a\.parquet: no readable Parquet file"):
-        parquet.open(parquet.Options(files=["a.parquet"]), Context(directory=tmp_path)).columns()
+        parquet.open(parquet.Options(files=["a.parquet"]), SourceContext(directory=tmp_path)).list_columns()
 
 
 def test_a_query_runs_once_for_columns_and_rows(tmp_path):
@@ -124,12 +126,14 @@ def test_a_query_runs_once_for_columns_and_rows(tmp_path):
         asked.append(adql)
         return iter(pa.table({"n": [1, 2, 3]}).to_batches())
 
-    source = query.open(query.Options(adql="SELECT n FROM a.b"), replace(Context(directory=tmp_path), query=answer))
-    assert [str(column.type) for column in source.columns()] == ["int64"]
-    assert table(source, ["n", ROW]).to_pylist() == [{"n": k, ROW: k} for k in (1, 2, 3)]
+    source = query.open(
+        query.Options(adql="SELECT n FROM a.b"), replace(SourceContext(directory=tmp_path), run_query=answer)
+    )
+    assert [str(column.type) for column in source.list_columns()] == ["int64"]
+    assert table(source, ["n", ROW_NUMBER_COLUMN]).to_pylist() == [{"n": k, ROW_NUMBER_COLUMN: k} for k in (1, 2, 3)]
     assert asked == ["SELECT n FROM a.b"]
     with pytest.raises(SourceError, match="needs a site"):
-        query.open(query.Options(adql="SELECT 1"), Context(directory=tmp_path))
+        query.open(query.Options(adql="SELECT 1"), SourceContext(directory=tmp_path))
 
 
 @pytest.mark.parametrize("kind", [fits, votable, parquet])
@@ -145,7 +149,7 @@ def test_files_in_other_units_than_the_first_are_refused(tmp_path, kind):
             one["flux"].unit = unit
             one.write(tmp_path / name, format=kind.__name__.rpartition(".")[2], overwrite=True)
 
-    source = lambda: kind.open(kind.Options.model_validate({"files": "*.x"}), Context(directory=tmp_path))  # noqa: E731
+    source = lambda: kind.open(kind.Options.model_validate({"files": "*.x"}), SourceContext(directory=tmp_path))  # noqa: E731
     made("a.x", "W / m2")
     made("b.x", "W m**-2")
     assert table(source()).num_rows == 2, "one unit, spelt in two ways"
@@ -162,8 +166,8 @@ def test_digits_below_a_microsecond_are_told(tmp_path: Path) -> None:
         pa.table({"fine": moments, "plain": moments.astype("M8[us]").astype("M8[ns]")}), tmp_path / "a.parquet"
     )
     told: list[str | Deviation] = []
-    found = parquet.open(parquet.Options.model_validate({"files": "a.parquet"}), Context(directory=tmp_path, tell=told.append))  # fmt: skip
-    (batch,) = found.batches()
+    found = parquet.open(parquet.Options.model_validate({"files": "a.parquet"}), SourceContext(directory=tmp_path, on_notice=told.append))  # fmt: skip
+    (batch,) = found.read_batches()
     assert batch.column(0).to_pylist() == batch.column(1).to_pylist()
     (deviation,) = told
     assert (deviation.kind, deviation.column, deviation.count, deviation.row) == ("precision", "fine", 1, 2)
@@ -181,32 +185,32 @@ def document(*values):
 
 def opened_far(there, path="/a.vot", private=True, **options):
     said = votable.Options.model_validate({"url": f"{there.address}{path}", "tries": 2, **options})
-    return votable.open(said, Context(allow_private=private))
+    return votable.open(said, SourceContext(allow_private=private))
 
 
 @pytest.fixture
 def far(monkeypatch):
-    monkeypatch.setattr(_turns, "PAUSE", 0.0)
+    monkeypatch.setattr(_rate_limiting, "FIRST_PAUSE_SECONDS", 0.0)
     with web(Files({"/a.vot": document(1, 2, 3), "/a.vot.gz": gzip.compress(document(*range(5000)))})) as there:
         yield there
 
 
 def test_a_votable_behind_an_address(far):
     source = opened_far(far)
-    assert [(column.name, column.unit) for column in source.columns()] == [("n", None), ("half", "mag")]
-    assert table(source, ["n", "file.path", "file.name", "file.size", ROW]).to_pylist() == [
-        {"n": n, "file.path": f"{far.address}/a.vot", "file.name": "a.vot", "file.size": len(document(1, 2, 3)), ROW: n} for n in (1, 2, 3)
+    assert [(column.name, column.unit) for column in source.list_columns()] == [("n", None), ("half", "mag")]
+    assert table(source, ["n", "file.path", "file.name", "file.size", ROW_NUMBER_COLUMN]).to_pylist() == [
+        {"n": n, "file.path": f"{far.address}/a.vot", "file.name": "a.vot", "file.size": len(document(1, 2, 3)), ROW_NUMBER_COLUMN: n} for n in (1, 2, 3)
     ]  # fmt: skip
-    (pin,) = source.pins()
+    (pin,) = source.list_input_versions()
     assert (pin.name, pin.sha256, pin.detail) == (f"{far.address}/a.vot", hashlib.sha256(document(1, 2, 3)).hexdigest(), far.tag)  # fmt: skip
     assert pin.modified == "2026-01-02T03:04:05+00:00"
     assert far.asked == ["GET /a.vot", "GET /a.vot"]  # its head, and all of it
     assert table(opened_far(far, "/a.vot.gz"), ["n"]).column("n").to_pylist() == list(range(5000))
-    assert [str(one) for one in votable.tables({"url": f"{far.address}/a.vot"}, Context(allow_private=True))] == ["0"]  # fmt: skip
+    assert [str(one) for one in votable.tables({"url": f"{far.address}/a.vot"}, SourceContext(allow_private=True))] == ["0"]  # fmt: skip
 
 
 def test_what_it_says_before_it_is_read_is_asked_by_head(far):
-    (said,) = opened_far(far).listed().to_pylist()
+    (said,) = opened_far(far).list_files().to_pylist()
     assert far.asked == ["HEAD /a.vot"]
     assert said == {"name": f"{far.address}/a.vot", "bytes": len(document(1, 2, 3)), "modified": "2026-01-02T03:04:05+00:00", "sha256": None, "detail": far.tag}  # fmt: skip
 

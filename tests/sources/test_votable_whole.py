@@ -9,16 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hven.formats import End, Head, parquet
-from hven.formats.votable import read, tables
+from hven.formats import ResultStatus, TableMetadata, parquet
+from hven.formats.votable import list_tables, read_votable
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import INT32, Type
-from hven.query._content import table_in
+from hven.query._table_files import open_table_file
 from hven.query.resolver import sesame
-from hven.sources import Context, votable, xml
+from hven.sources import SourceContext, votable, xml
 from hven.sources import parquet as parquet_source
-from hven.sources._documents.document_values import Wrong, take
+from hven.sources._documents.document_values import InvalidDocumentError, extract_values
 from shared import shared
 
 OVERFLOW = '<INFO name="QUERY_STATUS" value="OVERFLOW"/>'
@@ -36,8 +36,12 @@ def document(*parts, kind="results"):
 
 def source_rows(tmp_path, text, **options):
     (tmp_path / "a.vot").write_text(text)
-    source = votable.open(votable.Options.model_validate({"files": "a.vot", **options}), Context(directory=tmp_path))
-    return pa.Table.from_batches(list(source.batches([column.name for column in source.columns()]))).to_pylist()
+    source = votable.open(
+        votable.Options.model_validate({"files": "a.vot", **options}), SourceContext(directory=tmp_path)
+    )
+    return pa.Table.from_batches(
+        list(source.read_batches([column.name for column in source.list_columns()]))
+    ).to_pylist()
 
 
 @pytest.mark.parametrize("parts", [(table([(1, 2)]), OVERFLOW), (OVERFLOW, table([(1, 2)])), (OVERFLOW, table([]))])
@@ -53,7 +57,7 @@ def test_a_status_of_ok_is_none(tmp_path):
 
 
 def test_who_asks_page_by_page_reads_what_there_is():
-    found = read(io.BytesIO(document(table([(1, 2)]), OVERFLOW).encode()))
+    found = read_votable(io.BytesIO(document(table([(1, 2)]), OVERFLOW).encode()))
     assert sum(batch.num_rows for batch in found.batches) == 1
     assert found.is_truncated
 
@@ -90,14 +94,17 @@ def test_rows_that_go_on_in_a_second_table_are_not_missed(tmp_path):
 def test_the_first_table_with_rows_is_read(tmp_path, empty):
     text = f'<VOTABLE version="1.4"><RESOURCE><TABLE name="x"><FIELD name="a" datatype="int"/>{empty}</TABLE></RESOURCE><RESOURCE>{table([(7,)], fields=("b",), name="y")}</RESOURCE></VOTABLE>'
     assert source_rows(tmp_path, text) == [{"b": 7}]
-    assert [item.data for item in tables(io.BytesIO(text.encode()))] == [False, True]
-    assert [offer.default for offer in votable.tables({"files": "a.vot"}, Context(directory=tmp_path))] == [False, True]
+    assert [item.has_data for item in list_tables(io.BytesIO(text.encode()))] == [False, True]
+    assert [offer.is_default for offer in votable.tables({"files": "a.vot"}, SourceContext(directory=tmp_path))] == [
+        False,
+        True,
+    ]
 
 
 def test_an_empty_answer_stays_empty(tmp_path):
     text = f'<VOTABLE version="1.4"><RESOURCE type="results">{table([])}</RESOURCE><RESOURCE>{table([(7,)], fields=("b",))}</RESOURCE></VOTABLE>'
-    found = read(io.BytesIO(text.encode()))
-    assert [column.name for column in found.head.columns] == ["id", "v"]
+    found = read_votable(io.BytesIO(text.encode()))
+    assert [column.name for column in found.metadata.columns] == ["id", "v"]
     assert sum(batch.num_rows for batch in found.batches) == 0
 
 
@@ -133,8 +140,8 @@ def test_types_that_votable_does_not_have(tmp_path, datatype, code, values, kind
     text = foreign_table(datatype, packed, values)
     assert source_rows(tmp_path, text) == [{"x": value} for value in values[:-1]] + [{"x": None}]
     (tmp_path / "a.vot").write_text(text)
-    source = votable.open(votable.Options(files=["a.vot"]), Context(directory=tmp_path))
-    assert str(source.columns()[0].type) == kind
+    source = votable.open(votable.Options(files=["a.vot"]), SourceContext(directory=tmp_path))
+    assert str(source.list_columns()[0].type) == kind
     if binary:
         pair = foreign_table(datatype, packed, [*values[:-1], -77 if code == ">i1" else 3], ' arraysize="2"')
         assert source_rows(tmp_path, pair) == [{"x": values[:2]}, {"x": values[2:]}]
@@ -151,22 +158,22 @@ def test_text_that_is_longer_than_its_field_says_is_written_with_a_field_that_fi
     said = f' arraysize="{size}"' if size else ""
     text = f'<VOTABLE version="1.4"><RESOURCE><TABLE><FIELD name="s" datatype="char"{said}/><DATA><TABLEDATA><TR><TD>abc</TD></TR></TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>'
     (tmp_path / "a.vot").write_text(text)
-    source = votable.open(votable.Options(files=["a.vot"]), Context(directory=tmp_path))
-    assert source.columns()[0].type == Type("char", "*")
-    with table_in(tmp_path / "a.vot") as (about, batches):
+    source = votable.open(votable.Options(files=["a.vot"]), SourceContext(directory=tmp_path))
+    assert source.list_columns()[0].type == Type("char", "*")
+    with open_table_file(tmp_path / "a.vot") as (about, batches):
         assert about.columns[0].type == Type("char", "*")
         assert [row["s"] for batch in batches for row in batch.to_pylist()] == ["abc"]
 
 
 def test_documents_of_rows_that_were_cut_off_are_broken():
     want = [(["RESOURCE/TABLE/DATA/TABLEDATA/TR/TD"], "int", False)]
-    assert take(document(table([(1, 2)])).encode(), "xml", want)[0] == [1]
-    with pytest.raises(Wrong, match="cut off"):
-        take(document(table([(1, 2)]), OVERFLOW).encode(), "xml", want)
-    with pytest.raises(Wrong, match="an error: too busy"):
-        take(document('<INFO name="QUERY_STATUS" value="ERROR">too busy</INFO>').encode(), "xml", want)
+    assert extract_values(document(table([(1, 2)])).encode(), "xml", want)[0] == [1]
+    with pytest.raises(InvalidDocumentError, match="cut off"):
+        extract_values(document(table([(1, 2)]), OVERFLOW).encode(), "xml", want)
+    with pytest.raises(InvalidDocumentError, match="an error: too busy"):
+        extract_values(document('<INFO name="QUERY_STATUS" value="ERROR">too busy</INFO>').encode(), "xml", want)
     other = OVERFLOW.join(("<a><t>1</t>", "</a>")).encode()
-    assert take(other, "xml", [(["t"], "int", False)])[0] == [1], "no VOTable"
+    assert extract_values(other, "xml", [(["t"], "int", False)])[0] == [1], "no VOTable"
 
 
 @pytest.mark.parametrize("at_end", [True, False])
@@ -174,7 +181,11 @@ def test_the_kind_xml_does_not_read_a_part_of_a_votable(tmp_path, at_end):
     def rows(text):
         (tmp_path / "a.xml").write_text(text)
         options = xml.Options.model_validate({"files": "a.xml", "record": "TR", "fields": {"v": "*[1]"}})
-        return [row for batch in xml.open(options, Context(directory=tmp_path)).batches() for row in batch.to_pylist()]
+        return [
+            row
+            for batch in xml.open(options, SourceContext(directory=tmp_path)).read_batches()
+            for row in batch.to_pylist()
+        ]
 
     assert rows(document('<INFO name="QUERY_STATUS" value="OK"/>', table([(1, 2), (3, 4)]))) == [{"v": 1}, {"v": 3}]
     parts = (table([(1, 2)]), OVERFLOW)
@@ -186,19 +197,21 @@ def test_the_kind_xml_does_not_read_a_part_of_a_votable(tmp_path, at_end):
 def test_a_parquet_file_says_in_its_footer_that_it_was_cut_off(tmp_path, overflow):
     column = Column(name="id", type=INT32)
     batch = pa.RecordBatch.from_pydict({"id": pa.array([1, 2], pa.int32())})
-    written = parquet.write(Head(columns=[column]), iter([batch]), lambda: End(overflow=overflow, rows=2), {})
+    written = parquet.write_parquet(
+        TableMetadata(columns=[column]), iter([batch]), lambda: ResultStatus(overflow=overflow, row_count=2), {}
+    )
     (tmp_path / "a.parquet").write_bytes(b"".join(written))
     options = parquet_source.Options.model_validate({"files": "a.parquet"})
-    source = parquet_source.open(options, Context(directory=tmp_path))
+    source = parquet_source.open(options, SourceContext(directory=tmp_path))
     if overflow:
         with pytest.raises(SourceError, match="the table was cut off when it was written"):
-            source.columns()
+            source.list_columns()
     else:
-        assert [row["id"] for batch in source.batches() for row in batch.to_pylist()] == [1, 2]
+        assert [row["id"] for batch in source.read_batches() for row in batch.to_pylist()] == [1, 2]
 
 
 @pytest.mark.parametrize("status", ["", OVERFLOW])
 def test_the_resolver_takes_no_votable_for_an_answer(status):
     """No name is resolved by a VOTable: Sesame's own documents are read, and nothing else."""
     with pytest.raises(SourceError, match="VOTABLE"):
-        sesame.read(document(table([(1, 2)]), status).encode(), "Vega")
+        sesame.parse_answer(document(table([(1, 2)]), status).encode(), "Vega")

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from hven.model.errors import SourceError
 from hven.model.table import Column
-from hven.model.types import from_arrow, parse_type
-from hven.sources import Context, sql
-from hven.sources._reading.adqlwords import AdqlWords, table_name
-from hven.sources._reading.watermark import watermark
+from hven.model.types import parse_type, type_from_arrow
+from hven.sources import SourceContext, sql
+from hven.sources._reading.adql_conditions import AdqlConditionWriter, write_table_name
+from hven.sources._reading.watermarks import parse_watermark
 
 COLUMNS = [
     Column(name="a", type=parse_type("int64")),
@@ -24,8 +24,8 @@ COLUMNS = [
     Column(name="x", type=parse_type("float64")),
     Column(name="Y z", type=parse_type("float64")),
     Column(name="f", type=parse_type("float32")),
-    Column(name="t", type=from_arrow(pa.timestamp("us"))),
-    Column(name="u", type=from_arrow(pa.timestamp("us"))),
+    Column(name="t", type=type_from_arrow(pa.timestamp("us"))),
+    Column(name="u", type=type_from_arrow(pa.timestamp("us"))),
     Column(name="s", type=parse_type("string")),
     Column(name="ok", type=parse_type("bool")),
     Column(name="list", type=parse_type("float64[*]")),
@@ -92,7 +92,7 @@ def database(tmp_path_factory):
             "INSERT INTO t VALUES (?, ?, ?, ?)", [(number, *row.values()) for number, row in enumerate(ROWS)]
         )
     connection.close()
-    return sql.open(sql.Options(file="a.db", table="t"), Context(directory=directory))
+    return sql.open(sql.Options(file="a.db", table="t"), SourceContext(directory=directory))
 
 
 @settings(max_examples=300)
@@ -102,9 +102,11 @@ def test_rows_that_are_newer_or_unknown(database, choice, at):
     last = value(at)
     if not any(name in text for name in ("a", "x", "Y")) or last is None:
         return
-    assert database.narrow(text)
+    assert database.can_filter_by(text)
     found = {
-        number for batch in database.since(text, last).batches(["number"]) for number in batch.column(0).to_pylist()
+        number
+        for batch in database.select_since(text, last).read_batches(["number"])
+        for number in batch.column(0).to_pylist()
     }
     kinds = [value(row) for row in ROWS]
     wanted = {number for number, one in enumerate(kinds) if one is None or one >= last}
@@ -123,7 +125,7 @@ def test_rows_that_are_newer_or_unknown(database, choice, at):
     ],
 )  # fmt: skip
 def test_what_cannot_be_sent(expression):
-    assert watermark(expression, COLUMNS) is None
+    assert parse_watermark(expression, COLUMNS) is None
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_what_cannot_be_sent(expression):
     ],
 )  # fmt: skip
 def test_adql_that_every_service_understands(expression, value, condition):
-    assert watermark(expression, COLUMNS).condition(value, AdqlWords({})) == condition
+    assert parse_watermark(expression, COLUMNS).write_condition(value, AdqlConditionWriter({})) == condition
 
 
 @pytest.mark.parametrize(
@@ -161,10 +163,10 @@ def test_adql_that_every_service_understands(expression, value, condition):
 )
 def test_values_of_another_kind_are_refused(expression, value):
     with pytest.raises(SourceError, match=f"the watermark {expression} is a"):
-        watermark(expression, COLUMNS).condition(value, AdqlWords({}))
+        parse_watermark(expression, COLUMNS).write_condition(value, AdqlConditionWriter({}))
 
 
 def test_names_of_tables_elsewhere():
-    assert [table_name(name) for name in ("ivoa.obscore", "J/A+A/1/2", '"a b".c', "2mass.main")] == [
+    assert [write_table_name(name) for name in ("ivoa.obscore", "J/A+A/1/2", '"a b".c', "2mass.main")] == [
         "ivoa.obscore", '"J/A+A/1/2"', '"a b".c', '"2mass.main"',
     ]  # fmt: skip

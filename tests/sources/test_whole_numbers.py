@@ -11,7 +11,7 @@ from astropy.table import Table as AstropyTable
 
 from hven.model import DeviationKind, plugins
 from hven.model.errors import SourceError
-from hven.sources import Context
+from hven.sources import SourceContext
 
 SMALL = [0, 7, 2**53, 2**53 + 1, 2**63 - 1]
 LARGE = [7, 2**53 + 1, 2**63, 2**64 - 1]
@@ -34,12 +34,12 @@ WRITERS = [("fits", write_fits), ("parquet", write_parquet), ("parquet", write_p
 
 def read(kind, path, *, reject=None):
     told = []
-    module = plugins.load("sources", kind)
+    module = plugins.load_plugin("sources", kind)
     source = module.open(
-        module.Options(files=[path.name]), Context(directory=path.parent, tell=told.append, reject=reject)
+        module.Options(files=[path.name]), SourceContext(directory=path.parent, on_notice=told.append, on_reject=reject)
     )
-    (column,) = source.columns()
-    return column, [value for batch in source.batches() for value in batch.column("n").to_pylist()], told
+    (column,) = source.list_columns()
+    return column, [value for batch in source.read_batches() for value in batch.column("n").to_pylist()], told
 
 
 @pytest.mark.parametrize(("kind", "write"), WRITERS)
@@ -63,16 +63,16 @@ def test_a_later_file_with_larger_numbers_rejects_its_rows(tmp_path, kind, write
     write(tmp_path / "a", SMALL)
     write(tmp_path / "b", LARGE)
     rejects = []
-    module = plugins.load("sources", kind)
-    source = module.open(module.Options(files=["a", "b"]), Context(directory=tmp_path, reject=rejects.append))
-    values = [value for batch in source.batches() for value in batch.column("n").to_pylist()]
+    module = plugins.load_plugin("sources", kind)
+    source = module.open(module.Options(files=["a", "b"]), SourceContext(directory=tmp_path, on_reject=rejects.append))
+    values = [value for batch in source.read_batches() for value in batch.column("n").to_pylist()]
     assert values == [*SMALL, *LARGE[:2]]
     assert [(item.file, item.row, item.column, item.value) for item in rejects] == [
         ("b", row, "n", str(value)) for row, value in ((3, LARGE[2]), (4, LARGE[3]))
     ]
-    source = module.open(module.Options(files=["a", "b"]), Context(directory=tmp_path))
+    source = module.open(module.Options(files=["a", "b"]), SourceContext(directory=tmp_path))
     with pytest.raises(SourceError, match="9223372036854775808"):
-        list(source.batches())
+        list(source.read_batches())
 
 
 def test_fits_arrays_and_heaps(tmp_path):
@@ -83,12 +83,12 @@ def test_fits_arrays_and_heaps(tmp_path):
             astropy_fits.Column("small", "2K", array=fixed % 2**60, bzero=2**63),
         ]
     ).writeto(tmp_path / "a.fits")
-    module = plugins.load("sources", "fits")
-    source = module.open(module.Options(files=["a.fits"]), Context(directory=tmp_path))
-    (batch,) = source.batches()
+    module = plugins.load_plugin("sources", "fits")
+    source = module.open(module.Options(files=["a.fits"]), SourceContext(directory=tmp_path))
+    (batch,) = source.read_batches()
     assert batch.column("fixed").to_pylist() == [[str(value) for value in row] for row in fixed.tolist()]
     assert batch.column("small").to_pylist() == (fixed % 2**60).tolist()
-    assert [column.type.arrow for column in source.columns()] == [pa.list_(pa.string()), pa.list_(pa.int64(), 2)]
+    assert [column.type.arrow for column in source.list_columns()] == [pa.list_(pa.string()), pa.list_(pa.int64(), 2)]
 
 
 def test_fits_tnull_of_unsigned_numbers(tmp_path):
@@ -96,8 +96,8 @@ def test_fits_tnull_of_unsigned_numbers(tmp_path):
     hdu = astropy_fits.BinTableHDU.from_columns([astropy_fits.Column("n", "K", array=stored)])
     hdu.header["TZERO1"], hdu.header["TNULL1"] = 2**63, -(2**63)
     hdu.writeto(tmp_path / "a.fits")
-    module = plugins.load("sources", "fits")
-    (batch,) = module.open(module.Options(files=["a.fits"]), Context(directory=tmp_path)).batches()
+    module = plugins.load_plugin("sources", "fits")
+    (batch,) = module.open(module.Options(files=["a.fits"]), SourceContext(directory=tmp_path)).read_batches()
     assert batch.column("n").to_pylist() == [7, 2**53 + 1, None]
 
 
@@ -123,10 +123,10 @@ OPTIONS = {
 def read_text(kind, directory, texts):
     (directory / "a").write_text(TEXT_WRITERS[kind](texts))
     told, rejects = [], []
-    module = plugins.load("sources", kind)
+    module = plugins.load_plugin("sources", kind)
     options = module.Options.model_validate({"files": "a", **OPTIONS.get(kind, {})})
-    source = module.open(options, Context(directory=directory, tell=told.append, reject=rejects.append))
-    return [value for batch in source.batches() for value in batch.column("x").to_pylist()], told, rejects
+    source = module.open(options, SourceContext(directory=directory, on_notice=told.append, on_reject=rejects.append))
+    return [value for batch in source.read_batches() for value in batch.column("x").to_pylist()], told, rejects
 
 
 @pytest.mark.parametrize("kind", TEXT_WRITERS)

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from hven.descriptor.new import create
+from hven.descriptor.drafting import create_descriptor
 from hven.model.errors import SourceError
 from hven.model.settings import Settings
-from hven.sources import Context, xml
+from hven.sources import SourceContext, xml
 from hven.testing.source import SourceContract
 
 TEXT = """<?xml version="1.0" encoding="ISO-8859-1"?>
@@ -23,14 +23,14 @@ TEXT = """<?xml version="1.0" encoding="ISO-8859-1"?>
 """.encode("latin-1")
 
 
-def opened(directory: Path, text: bytes | str = TEXT, context: Context | None = None, **options: Any) -> Any:
+def opened(directory: Path, text: bytes | str = TEXT, context: SourceContext | None = None, **options: Any) -> Any:
     (directory / "log.xml").write_bytes(text if isinstance(text, bytes) else text.encode())
     said = xml.Options.model_validate({"files": "log.xml", **options})
-    return xml.open(said, context or Context(directory=directory))
+    return xml.open(said, context or SourceContext(directory=directory))
 
 
 def rows(source: Any) -> list[dict[str, Any]]:
-    return [row for batch in source.batches() for row in batch.to_pylist()]
+    return [row for batch in source.read_batches() for row in batch.to_pylist()]
 
 
 class TestXml(SourceContract):
@@ -40,7 +40,7 @@ class TestXml(SourceContract):
         {"@id": "00043", "name": "Étoile", "pos.ra": 12.0, "pos.dec": None, "band": ["R"], "good": None, "note.@kind": "sky", "note.#text": "cirrus & wind"},
     ]  # fmt: skip
 
-    def make(self, directory: Path) -> dict[str, Any]:
+    def write_source_files(self, directory: Path) -> dict[str, Any]:
         (directory / "log.xml").write_bytes(TEXT)
         return {"files": "log.xml", "record": "obs"}
 
@@ -49,7 +49,7 @@ def test_records_are_found_and_chosen(tmp_path: Path):
     assert rows(opened(tmp_path)) == TestXml.rows
     assert rows(opened(tmp_path, record="/log/obs")) == TestXml.rows
     with pytest.raises(SourceError, match="no records"):
-        opened(tmp_path, record="night/obs").columns()
+        opened(tmp_path, record="night/obs").list_columns()
 
 
 def test_paths_say_what_columns_are(tmp_path: Path):
@@ -92,7 +92,7 @@ def test_a_prefix_that_is_never_declared_is_a_fault_with_its_line(tmp_path: Path
     with pytest.raises(SourceError, match=r"log\.xml:2:\d+: no XML: Namespace prefix v .* is not defined"):
         rows(opened(tmp_path, UNDECLARED, **options))
     with pytest.raises(SourceError, match="no XML: Namespace prefix v"):
-        xml.flat(UNDECLARED.encode())
+        xml.parse_flat_records(UNDECLARED.encode())
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_bad_files_are_told_with_their_lines(tmp_path: Path, text: bytes, words:
 
 def test_values_that_do_not_fit_are_kept_aside_with_their_lines(tmp_path: Path):
     rejects: list[Any] = []
-    context = Context(directory=tmp_path, reject=rejects.append)
+    context = SourceContext(directory=tmp_path, on_reject=rejects.append)
     found = rows(opened(tmp_path, TEXT.replace(b">12<", b">noon<"), context, record="obs", types={"pos.ra": "float64"}))
     assert [row["@id"] for row in found] == ["00042"]
     assert [(one.row, one.column, one.value) for one in rejects] == [(2, "pos.ra", "line 6: noon")]
@@ -127,12 +127,12 @@ def test_nothing_is_fetched_and_no_bomb_goes_off(tmp_path: Path):
 def test_a_million_elements_are_let_go(tmp_path: Path):
     many = b"<r>" + b"<o><x>1</x></o>" * 50_000 + b"</r>"
     source = opened(tmp_path, many)
-    assert sum(batch.num_rows for batch in source.batches()) == 50_000
-    assert sum(batch.num_rows for batch in source.batches(limit=7)) == 7
+    assert sum(batch.num_rows for batch in source.read_batches()) == 50_000
+    assert sum(batch.num_rows for batch in source.read_batches(row_limit=7)) == 7
 
 
 def test_new_drafts_a_descriptor(tmp_path: Path):
     (tmp_path / "log.xml").write_bytes(TEXT)
-    text = create(Settings(directory=tmp_path), "night", str(tmp_path / "log.xml")).read_text()
+    text = create_descriptor(Settings(directory=tmp_path), "night", str(tmp_path / "log.xml")).read_text()
     assert "kind: xml" in text
     assert "name: " in text or "name " in text

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 import new_states
-from hven.site.store._database import Database
+from hven.site.store._database import StateDatabase
 
 
 @pytest.fixture(autouse=True)
 def states_made_as_everywhere(monkeypatch):
     """Open each state with the code of Hven alone."""
-    monkeypatch.setattr(Database, "_open", new_states.make_state)
+    monkeypatch.setattr(StateDatabase, "_open_or_create", new_states.make_state)

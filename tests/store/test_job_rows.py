@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from hven.model.errors import NotFound
-from hven.site.store import Job, Store
+from hven.model.errors import NotFoundError
+from hven.site.store import JobRecord, StateStore
 from hven.site.store import _database as db
-from hven.site.store._leases import holder
+from hven.site.store._leases import get_process_holder
 from postgres import server
 
 
@@ -24,7 +24,7 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.outside)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StateStore]:
     url = None
     if request.param == "postgres":
         url = request.getfixturevalue("address")
@@ -32,19 +32,21 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         with engine.begin() as connection:
             db.metadata.drop_all(connection)
         engine.dispose()
-    opened = Store(tmp_path, url)
+    opened = StateStore(tmp_path, url)
     yield opened
     opened.close()
 
 
-def job(name: str, queue: str = "user a", **values: object) -> Job:
+def job(name: str, queue: str = "user a", **values: object) -> JobRecord:
     return replace(
-        Job(id=name, type="tap", queue=queue, duration=60, destruction="2030", created=f"2026-01-01T00:00:00.{name}"),
+        JobRecord(
+            id=name, type="tap", queue=queue, duration=60, destruction="2030", created=f"2026-01-01T00:00:00.{name}"
+        ),
         **values,
     )
 
 
-def test_what_is_kept_comes_back(store: Store) -> None:
+def test_what_is_kept_comes_back(store: StateStore) -> None:
     made = job(
         "1",
         owner="é",
@@ -54,55 +56,55 @@ def test_what_is_kept_comes_back(store: Store) -> None:
         depends_on=("q",),
         parameters=(("QUERY", "a'\"\\\n☉"), ("UPLOAD", "t"), ("UPLOAD", "u")),
     )
-    store.jobs.add(made)
-    assert store.jobs.one("1") == made
-    with pytest.raises(NotFound):
-        store.jobs.one("2")
+    store.jobs.add_job(made)
+    assert store.jobs.get_job("1") == made
+    with pytest.raises(NotFoundError):
+        store.jobs.get_job("2")
 
 
-def test_every_change_of_a_phase_is_counted(store: Store) -> None:
-    seen = [store.jobs.version()]
-    store.jobs.add(job("1"))
-    seen.append(store.jobs.version())
-    assert store.jobs.enqueue("1", among=("PENDING",), most=1) == "QUEUED"
-    seen.append(store.jobs.version())
-    claimed = store.jobs.claim()
+def test_every_change_of_a_phase_is_counted(store: StateStore) -> None:
+    seen = [store.jobs.get_version()]
+    store.jobs.add_job(job("1"))
+    seen.append(store.jobs.get_version())
+    assert store.jobs.enqueue_job("1", allowed_phases=("PENDING",), queue_limit=1) == "QUEUED"
+    seen.append(store.jobs.get_version())
+    claimed = store.jobs.claim_job()
     assert claimed is not None
-    seen.append(store.jobs.version())
-    assert store.jobs.finish(claimed, "COMPLETED", results=[{"id": "result", "bytes": 10**12}])
-    seen.append(store.jobs.version())
-    store.jobs.remove("1")
-    seen.append(store.jobs.version())
+    seen.append(store.jobs.get_version())
+    assert store.jobs.finish_job(claimed, "COMPLETED", results=[{"id": "result", "bytes": 10**12}])
+    seen.append(store.jobs.get_version())
+    store.jobs.delete_jobs("1")
+    seen.append(store.jobs.get_version())
     assert seen == sorted(set(seen))
-    assert not store.jobs.change("1", among=("COMPLETED",), phase="ERROR")
-    assert store.jobs.version() == seen[-1]
+    assert not store.jobs.update_job("1", allowed_phases=("COMPLETED",), phase="ERROR")
+    assert store.jobs.get_version() == seen[-1]
 
 
-def test_only_the_holder_of_this_attempt_ends_a_job(store: Store) -> None:
-    store.jobs.add(job("1", phase="QUEUED", queued="1"))
-    first = store.jobs.claim()
+def test_only_the_holder_of_this_attempt_ends_a_job(store: StateStore) -> None:
+    store.jobs.add_job(job("1", phase="QUEUED", queued="1"))
+    first = store.jobs.claim_job()
     assert first is not None
-    assert (first.phase, first.holder, first.attempts) == ("EXECUTING", holder(), 1)
-    assert store.jobs.mine(first) == store.jobs.beat(first, {"rows": 5}) == 60
-    assert store.jobs.one("1").progress == {"rows": 5}
-    assert store.jobs.requeue(first, counts=True)
-    second = store.jobs.claim()
+    assert (first.phase, first.holder, first.attempts) == ("EXECUTING", get_process_holder(), 1)
+    assert store.jobs.check_ownership(first) == store.jobs.record_heartbeat(first, {"rows": 5}) == 60
+    assert store.jobs.get_job("1").progress == {"rows": 5}
+    assert store.jobs.requeue_job(first, count_attempt=True)
+    second = store.jobs.claim_job()
     assert second is not None
     assert second.attempts == 2
-    assert not store.jobs.finish(first, "COMPLETED")
-    assert store.jobs.mine(first) is store.jobs.beat(first) is None
-    assert store.jobs.finish(second, "ERROR", error={"kind": "fatal", "message": "x"})
-    assert not store.jobs.requeue(second, counts=True)
-    assert store.jobs.one("1").phase == "ERROR"
+    assert not store.jobs.finish_job(first, "COMPLETED")
+    assert store.jobs.check_ownership(first) is store.jobs.record_heartbeat(first) is None
+    assert store.jobs.finish_job(second, "ERROR", error={"kind": "fatal", "message": "x"})
+    assert not store.jobs.requeue_job(second, count_attempt=True)
+    assert store.jobs.get_job("1").phase == "ERROR"
 
 
-def test_a_job_is_claimed_once_by_many(store: Store) -> None:
+def test_a_job_is_claimed_once_by_many(store: StateStore) -> None:
     for number in range(40):
-        store.jobs.add(job(f"{number:02}", queue=f"user {number % 3}", phase="QUEUED", queued=f"{number:02}"))
+        store.jobs.add_job(job(f"{number:02}", queue=f"user {number % 3}", phase="QUEUED", queued=f"{number:02}"))
     claimed: list[str] = []
 
     def take() -> None:
-        while (found := store.jobs.claim()) is not None:
+        while (found := store.jobs.claim_job()) is not None:
             claimed.append(found.id)
 
     threads = [threading.Thread(target=take) for _ in range(4)]
@@ -111,41 +113,47 @@ def test_a_job_is_claimed_once_by_many(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert sorted(claimed) == [f"{number:02}" for number in range(40)]
-    assert store.jobs.waiting() == 0
-    assert len(store.jobs.executing()) == 40
+    assert store.jobs.count_waiting() == 0
+    assert len(store.jobs.list_executing()) == 40
 
 
-def test_lists_and_dues(store: Store) -> None:
+def test_lists_and_dues(store: StateStore) -> None:
     for number in range(6):
-        store.jobs.add(job(f"{number}", phase=("PENDING", "ERROR", "ARCHIVED")[number % 3], destruction=f"202{number}"))
-    store.jobs.add(job("9", queue="user b"))
+        store.jobs.add_job(
+            job(f"{number}", phase=("PENDING", "ERROR", "ARCHIVED")[number % 3], destruction=f"202{number}")
+        )
+    store.jobs.add_job(job("9", queue="user b"))
 
     def ids(**filters: object) -> str:
-        return "".join(ref.id for ref in store.jobs.listed("user a", "tap", **filters))  # type: ignore[arg-type]
+        return "".join(ref.id for ref in store.jobs.list_jobs("user a", "tap", **filters))  # type: ignore[arg-type]
 
     assert ids() == "543210"
-    assert ids(hidden=("ARCHIVED",)) == "4310"
-    assert ids(phases=("ARCHIVED", "ERROR"), last=3) == "542"
-    assert ids(after="2026-01-01T00:00:00.3") == "54"
+    assert ids(hidden_phases=("ARCHIVED",)) == "4310"
+    assert ids(phases=("ARCHIVED", "ERROR"), row_limit=3) == "542"
+    assert ids(created_after="2026-01-01T00:00:00.3") == "54"
     assert ids(phases=("PENDING",)) == ids(phases=("PENDING", "HELD", "PENDING")) == "30"
-    assert ids(phases=("PENDING", "QUEUED"), last=1) == ids(phases=("PENDING",), after="2026-01-01T00:00:00.1") == "3"
-    assert store.jobs.listed("user a", "other") == store.jobs.listed("user a", "other", phases=("PENDING",)) == []
-    assert [found.id for found in store.jobs.due("2023", hidden=("ARCHIVED",))] == ["0", "1", "3"]
-    assert store.jobs.known(["0", "x", "9"]) == {"0", "9"}
+    assert (
+        ids(phases=("PENDING", "QUEUED"), row_limit=1)
+        == ids(phases=("PENDING",), created_after="2026-01-01T00:00:00.1")
+        == "3"
+    )
+    assert store.jobs.list_jobs("user a", "other") == store.jobs.list_jobs("user a", "other", phases=("PENDING",)) == []
+    assert [found.id for found in store.jobs.list_expired("2023", hidden_phases=("ARCHIVED",))] == ["0", "1", "3"]
+    assert store.jobs.select_existing(["0", "x", "9"]) == {"0", "9"}
 
 
-def test_the_place_in_the_queue_counts_turns(store: Store) -> None:
+def test_the_place_in_the_queue_counts_turns(store: StateStore) -> None:
     for number in range(5):
-        store.jobs.add(job(f"a{number}", phase="QUEUED", queued=f"{number}"))
-    store.jobs.add(job("b0", queue="user b", phase="QUEUED", queued="7"))
-    places = {name: store.jobs.place(store.jobs.one(name)) for name in ("a0", "a1", "a4", "b0")}
+        store.jobs.add_job(job(f"a{number}", phase="QUEUED", queued=f"{number}"))
+    store.jobs.add_job(job("b0", queue="user b", phase="QUEUED", queued="7"))
+    places = {name: store.jobs.estimate_queue_position(store.jobs.get_job(name)) for name in ("a0", "a1", "a4", "b0")}
     assert places == {"a0": 2, "a1": 3, "a4": 6, "b0": 2}
 
 
-def test_what_waits_for_many_begins_when_the_last_of_them_is_done(store: Store) -> None:
+def test_what_waits_for_many_begins_when_the_last_of_them_is_done(store: StateStore) -> None:
     """For more than one statement takes values; those that wait for the same begin together, and what one failed for ends."""
     many = tuple(f"m{number:04d}" for number in range(1_200))
-    with store.jobs._database.writing() as connection:
+    with store.jobs._database.begin_write() as connection:
         row = {column.name: None for column in db.jobs.columns}
         row |= {
             "type": "tap",
@@ -159,35 +167,37 @@ def test_what_waits_for_many_begins_when_the_last_of_them_is_done(store: Store) 
         }
         row |= {"results": "[]", "progress": "{}", "attempts": 0, "beat": 0}
         connection.execute(sa.insert(db.jobs), [row | {"id": name, "phase": "COMPLETED"} for name in many])
-    store.jobs.change(many[700], among=("COMPLETED",), phase="EXECUTING")
+    store.jobs.update_job(many[700], allowed_phases=("COMPLETED",), phase="EXECUTING")
     for name in ("w1", "w2"):
-        store.jobs.add(job(name, depends_on=many))
-        assert store.jobs.enqueue(name, among=("PENDING",), most=9_999) == "QUEUED"
-    store.jobs.add(job("after", depends_on=("w1", "w2")))
-    store.jobs.enqueue("after", among=("PENDING",), most=9_999)
-    assert store.jobs.waiting() == 0
-    store.jobs.change(many[700], among=("EXECUTING",), phase="COMPLETED")
-    assert store.jobs.waiting() == 2
-    store.jobs.change("w2", among=("QUEUED",), phase="ABORTED", ended="3")
-    assert store.jobs.waiting() == 1
-    ended = store.jobs.one("after")
+        store.jobs.add_job(job(name, depends_on=many))
+        assert store.jobs.enqueue_job(name, allowed_phases=("PENDING",), queue_limit=9_999) == "QUEUED"
+    store.jobs.add_job(job("after", depends_on=("w1", "w2")))
+    store.jobs.enqueue_job("after", allowed_phases=("PENDING",), queue_limit=9_999)
+    assert store.jobs.count_waiting() == 0
+    store.jobs.update_job(many[700], allowed_phases=("EXECUTING",), phase="COMPLETED")
+    assert store.jobs.count_waiting() == 2
+    store.jobs.update_job("w2", allowed_phases=("QUEUED",), phase="ABORTED", ended="3")
+    assert store.jobs.count_waiting() == 1
+    ended = store.jobs.get_job("after")
     assert ended.phase == "ERROR"
     assert ended.error is not None
     assert "w2, which was aborted" in ended.error["message"]
 
 
-def test_an_index_finds_what_waits_for_others(store: Store) -> None:
+def test_an_index_finds_what_waits_for_others(store: StateStore) -> None:
     """However many jobs wait for their turn, those that wait for others are found without looking at them."""
     from hven.site.store import _job_relations as kin
 
-    with store.jobs._database.reading() as connection:
+    with store.jobs._database.begin_read() as connection:
         if connection.dialect.name == "sqlite":
             told = connection.execute(
-                sa.text(f"EXPLAIN QUERY PLAN SELECT DISTINCT depends_on FROM jobs WHERE {kin.BOUND}")
+                sa.text(f"EXPLAIN QUERY PLAN SELECT DISTINCT depends_on FROM jobs WHERE {kin.WAITING_JOBS_CONDITION}")
             ).all()
             assert any("ix_jobs_bound" in str(row) for row in told)
         else:
             connection.execute(sa.text("SET enable_seqscan = off"))
-            told = connection.execute(sa.text(f"EXPLAIN SELECT DISTINCT depends_on FROM jobs WHERE {kin.BOUND}")).all()
+            told = connection.execute(
+                sa.text(f"EXPLAIN SELECT DISTINCT depends_on FROM jobs WHERE {kin.WAITING_JOBS_CONDITION}")
+            ).all()
             connection.execute(sa.text("RESET enable_seqscan"))
             assert any("ix_jobs_bound" in str(row) for row in told)

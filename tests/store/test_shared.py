@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from hven.model.errors import Conflict, HvenError, StorageError
+from hven.model.errors import ConflictError, HvenError, StorageError
 from hven.model.settings import Settings
 from hven.site import Site
-from hven.site.store import Store
+from hven.site.store import StateStore
 from hven.site.store import _database as db
-from hven.site.store._database import FORMAT
+from hven.site.store._database import STATE_FORMAT
 from postgres import programs, server
 from running import Server, hven, serving, until
 
@@ -61,37 +61,42 @@ def pg_ctl(url: str, *words: str) -> None:
 
 
 def test_a_restart_is_survived_and_told_in_plain_words(tmp_path: Path, url: str) -> None:
-    store = Store(tmp_path, url)
-    version = store.version()
-    lease = store.leases.acquire("x")
+    store = StateStore(tmp_path, url)
+    version = store.get_version()
+    lease = store.leases.acquire_lease("x")
     pg_ctl(url, "stop", "-m", "fast")
     try:
-        for ask in (store.version, store.current, lambda: store.leases.renew(lease), store.jobs.claim):
+        for ask in (
+            store.get_version,
+            store.read_published_records,
+            lambda: store.leases.renew_lease(lease),
+            store.jobs.claim_job,
+        ):
             with pytest.raises(StorageError, match=r"does not answer: .*start PostgreSQL; Hven goes on by itself"):
                 ask()
         with pytest.raises(StorageError, match="does not answer"):
-            Store(tmp_path, url)
+            StateStore(tmp_path, url)
     finally:
         pg_ctl(url, "start")
-    assert store.version() == version
-    assert store.leases.renew(lease).name == "x"
+    assert store.get_version() == version
+    assert store.leases.renew_lease(lease).name == "x"
     store.close()
 
 
 def test_leases_are_timed_by_the_clock_of_the_database(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = Store(tmp_path, url), Store(tmp_path, url)
+    one, two = StateStore(tmp_path, url), StateStore(tmp_path, url)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 7200)  # the clock of this machine is two hours ahead
-    one.leases.acquire("x", seconds=60)
+    one.leases.acquire_lease("x", duration_seconds=60)
     monkeypatch.setattr(time, "time", lambda: real() - 7200)
-    with pytest.raises(Conflict):
-        two.leases.acquire("x")
-    assert [lease.name for lease in two.leases.all()] == ["x"]
-    with one._database.writing() as connection:
-        connection.execute(sa.update(db.leases).values(expires=db.clock(connection) - 1))
-    two.leases.acquire("x")
+    with pytest.raises(ConflictError):
+        two.leases.acquire_lease("x")
+    assert [lease.name for lease in two.leases.list_leases()] == ["x"]
+    with one._database.begin_write() as connection:
+        connection.execute(sa.update(db.leases).values(expires=db.read_shared_clock(connection) - 1))
+    two.leases.acquire_lease("x")
     one.close()
     two.close()
 
@@ -99,14 +104,16 @@ def test_leases_are_timed_by_the_clock_of_the_database(
 def test_who_stalls_in_a_transaction_does_not_stop_the_others(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "BUSY", 0.5)
-    monkeypatch.setitem(db.POSTGRES, "options", "-c lock_timeout=300 -c idle_in_transaction_session_timeout=1000")
-    one, two = Store(tmp_path, url), Store(tmp_path, url)
+    monkeypatch.setattr(db, "LOCK_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setitem(
+        db.POSTGRES_OPTIONS, "options", "-c lock_timeout=300 -c idle_in_transaction_session_timeout=1000"
+    )
+    one, two = StateStore(tmp_path, url), StateStore(tmp_path, url)
     with one._database.engine.connect() as stalled:
         stalled.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))  # it stalls as long as this takes
-        stalled.execute(sa.text(f"SELECT pg_advisory_xact_lock({db.ONE_WRITER}, hashtext(current_schema()))"))
+        stalled.execute(sa.text(f"SELECT pg_advisory_xact_lock({db.WRITER_LOCK_KEY}, hashtext(current_schema()))"))
         with pytest.raises(HvenError, match="has been busy"):
-            two.leases.acquire("x")
+            two.leases.acquire_lease("x")
         stalled.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout TO DEFAULT"))
         until(lambda: _taken(two))
         stalled.invalidate()
@@ -114,29 +121,33 @@ def test_who_stalls_in_a_transaction_does_not_stop_the_others(
     two.close()
 
 
-def _taken(store: Store) -> bool:
+def _taken(store: StateStore) -> bool:
     try:
-        store.leases.release(store.leases.acquire("x"))
+        store.leases.release_lease(store.leases.acquire_lease("x"))
     except HvenError:
         return False
     return True
 
 
 def test_a_process_of_another_version_writes_nothing_more(tmp_path: Path, url: str) -> None:
-    for store in (Store(tmp_path, url), Store(tmp_path)):
-        version = store.version()
-        lease = store.leases.acquire("x")
+    for store in (StateStore(tmp_path, url), StateStore(tmp_path)):
+        version = store.get_version()
+        lease = store.leases.acquire_lease("x")
         with store._database.engine.begin() as connection:  # a newer Hven upgrades what this one uses
-            connection.execute(sa.update(db.meta).where(db.meta.c.key == "format").values(value=str(FORMAT + 1)))
-        for ask in (store.version, store.jobs.version, lambda store=store, lease=lease: store.leases.release(lease)):
+            connection.execute(sa.update(db.meta).where(db.meta.c.key == "format").values(value=str(STATE_FORMAT + 1)))
+        for ask in (
+            store.get_version,
+            store.jobs.get_version,
+            lambda store=store, lease=lease: store.leases.release_lease(lease),
+        ):
             with pytest.raises(
                 StorageError,
-                match=f"{FORMAT + 1}; this process knows {FORMAT}; let all machines and processes run the same",
+                match=f"{STATE_FORMAT + 1}; this process knows {STATE_FORMAT}; let all machines and processes run the same",
             ):
                 ask()
         with store._database.engine.begin() as connection:
-            connection.execute(sa.update(db.meta).where(db.meta.c.key == "format").values(value=str(FORMAT)))
-        assert store.version() == version
+            connection.execute(sa.update(db.meta).where(db.meta.c.key == "format").values(value=str(STATE_FORMAT)))
+        assert store.get_version() == version
         store.close()
 
 
@@ -206,10 +217,10 @@ def test_two_servers_share_jobs_leases_and_holdings(machines: tuple[Path, Path],
             for there in (first, second):
                 status, _, body = there.get(f"{job}/results/result")
                 assert (status, json.loads(body)["data"]) == (200, [[20000 - number - 1]])
-        store = Store(one / "var", url)
-        assert {store.jobs.one(job.rpartition("/")[2]).attempts for job in jobs} == {1}
+        store = StateStore(one / "var", url)
+        assert {store.jobs.get_job(job.rpartition("/")[2]).attempts for job in jobs} == {1}
 
-        with store.leases.held("ingest stars", what="the ingest of stars"):
+        with store.leases.hold_lease("ingest stars", description="the ingest of stars"):
             assert "is being done by process" in hven("ingest", "stars", "--site", two, code=1).stderr
         hven("ingest", "stars", "--site", two)
         assert first.rows("SELECT COUNT(*) AS n FROM stars.main") == [[20000]]

@@ -9,12 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.ingest import ingest
-from hven.ingest._report import Change
-from hven.ingest.sync import changes, sync
-from hven.ingest.sync._differing import CHANGE, COLUMNS, Differences, paired, tell
-from hven.model.errors import NotFound
-from hven.testing.site import site_with
+from hven.ingest import ingest_collection
+from hven.ingest._report import TableChange
+from hven.ingest.sync import change_sets, sync_collection
+from hven.ingest.sync._row_differences import (
+    CHANGE_COLUMN,
+    CHANGED_COLUMNS_COLUMN,
+    RowDifferences,
+    build_change_set,
+    pair_rows,
+)
+from hven.model.errors import NotFoundError
+from hven.testing.site import open_site_with_descriptor
 
 STARS = """
 collection: stars
@@ -28,45 +34,47 @@ tables:
 
 
 def listed(rows):
-    return sorted((row["id"], row[CHANGE], row[COLUMNS]) for row in rows.to_pylist())
+    return sorted((row["id"], row[CHANGE_COLUMN], row[CHANGED_COLUMNS_COLUMN]) for row in rows.to_pylist())
 
 
 def test_each_publication_leaves_one(tmp_path):
-    with site_with(tmp_path, STARS, {"a.csv": "id,name,mag\n1,a,1\n2,b,2\n3,c,3\n"}, keep_snapshots=2) as site:
+    with open_site_with_descriptor(
+        tmp_path, STARS, {"a.csv": "id,name,mag\n1,a,1\n2,b,2\n3,c,3\n"}, keep_snapshots=2
+    ) as site:
         path = tmp_path / "collections" / "stars" / "a.csv"
-        ingest(site, "stars")
-        first = site.store.pointers()[1]["stars.main"]
+        ingest_collection(site, "stars")
+        first = site.store.read_pointers()[1]["stars.main"]
         ids = [first]
         for text in ("1,a,9\n2,b,2\n3,c,3\n4,d,4", "1,z,9\n3,c,3\n4,d,5", "1,z,1\n2,b,2\n3,c,3\n5,e,5"):
             path.write_text(f"id,name,mag\n{text}\n")
-            sync(site, "stars")
-            ids.append(site.store.pointers()[1]["stars.main"])
-        assert [one.after for one in changes.sets(site, "stars.main")] == ids[:0:-1]
-        assert listed(changes.between(site, "stars.main", ids[2])) == [
+            sync_collection(site, "stars")
+            ids.append(site.store.read_pointers()[1]["stars.main"])
+        assert [one.after for one in change_sets.list_change_sets(site, "stars.main")] == ids[:0:-1]
+        assert listed(change_sets.find_changes_between(site, "stars.main", ids[2])) == [
             (1, "changed", ["mag"]),
             (2, "added", []),
             (4, "removed", []),
             (5, "added", []),
         ]
         # the snapshots are pruned, the change sets lead back all the same; row 2 went and came back
-        whole = changes.between(site, "stars.main", first)
+        whole = change_sets.find_changes_between(site, "stars.main", first)
         assert listed(whole.filter(pa.compute.not_equal(whole["id"], 2))) == [
             (1, "changed", ["mag", "name"]),
             (5, "added", []),
         ]
         assert whole.filter(pa.compute.equal(whole["id"], 2)).to_pylist() == [
-            {"id": 2, CHANGE: "changed", COLUMNS: None}
+            {"id": 2, CHANGE_COLUMN: "changed", CHANGED_COLUMNS_COLUMN: None}
         ]
-        assert changes.between(site, "stars.main", ids[3]).num_rows == 0
-        site.store.rollback("stars")
-        assert listed(changes.between(site, "stars.main", ids[3])) == [
+        assert change_sets.find_changes_between(site, "stars.main", ids[3]).num_rows == 0
+        site.store.roll_back("stars")
+        assert listed(change_sets.find_changes_between(site, "stars.main", ids[3])) == [
             (1, "changed", ["mag"]),
             (2, "removed", []),
             (4, "added", []),
             (5, "removed", []),
         ]
-        with pytest.raises(NotFound, match="since gone is not kept any more"):
-            changes.between(site, "stars.main", "gone")
+        with pytest.raises(NotFoundError, match="since gone is not kept any more"):
+            change_sets.find_changes_between(site, "stars.main", "gone")
 
 
 tables = st.dictionaries(
@@ -85,10 +93,13 @@ def table(state):
 def test_several_become_one(states):
     steps = []
     for old, new in itertools.pairwise(states):
-        found = paired(table(old), table(new), ["id"])
-        assert isinstance(found, Differences)
-        steps.append(tell(found, Change(table="t"), ["id"]))
-    made = {row["id"]: (row[CHANGE], row[COLUMNS]) for row in changes.joined(steps).to_pylist()}
+        found = pair_rows(table(old), table(new), ["id"])
+        assert isinstance(found, RowDifferences)
+        steps.append(build_change_set(found, TableChange(table="t"), ["id"]))
+    made = {
+        row["id"]: (row[CHANGE_COLUMN], row[CHANGED_COLUMNS_COLUMN])
+        for row in change_sets.join_change_sets(steps).to_pylist()
+    }
     first, last = states[0], states[-1]
     for key in range(7):
         before, after = first.get(key), last.get(key)

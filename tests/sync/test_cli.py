@@ -9,8 +9,8 @@ from contextlib import closing
 import pytest
 from typer.testing import CliRunner
 
-from hven.app._cli.verbs import command
-from hven.testing.site import site_with
+from hven.app._cli.verbs import build_command
+from hven.testing.site import open_site_with_descriptor
 from running import hven
 
 STARS = """
@@ -26,13 +26,13 @@ tables:
 
 @pytest.fixture
 def home(tmp_path):
-    site_with(tmp_path, STARS, {"a.csv": "id,name,mag\n1,a,1.5\n2,b,2.5\n3,c,3.5\n"}).close()
+    open_site_with_descriptor(tmp_path, STARS, {"a.csv": "id,name,mag\n1,a,1.5\n2,b,2.5\n3,c,3.5\n"}).close()
     (tmp_path / "hven.toml").write_text("")
     return tmp_path
 
 
 def said(home, *words, code=0):
-    done = CliRunner().invoke(command(), ["--site", str(home), *words])
+    done = CliRunner().invoke(build_command(), ["--site", str(home), *words])
     assert done.exit_code == code, (done.output, done.exception)
     return done.stdout
 

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.ingest import ingest
-from hven.ingest.sync import sync
-from hven.ingest.sync._changed_rows import Reading
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
+from hven.ingest.sync._incremental_reading import IncrementalReader
 from hven.model.errors import DataError
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 EXAMPLES = 150 if os.environ.get("HVEN_PROOF") == "full" else 4
 
@@ -46,8 +46,8 @@ def database(home, name):
 
 
 def rows(site, name, what="*"):
-    with query.run(f"SELECT {what} FROM {name}.main ORDER BY 1", OWNER, site=site) as result:
-        return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(f"SELECT {what} FROM {name}.main ORDER BY 1", OWNER_PRINCIPAL, site=site) as result:
+        return [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def opened(tmp_path):
     made = []
 
     def begin(sync_, more=""):
-        site = site_with(tmp_path, text("s", sync_, more))
+        site = open_site_with_descriptor(tmp_path, text("s", sync_, more))
         with sqlite3.connect(tmp_path / "collections" / "s" / "s.db") as new:
             new.execute(BEGIN)
         new.close()
@@ -67,7 +67,7 @@ def opened(tmp_path):
         )
         connection.execute("COMMIT")
         made.extend((site, connection))
-        ingest(site, "s")
+        ingest_collection(site, "s")
         return site, connection
 
     yield begin
@@ -85,78 +85,78 @@ def test_since_the_watermark(opened):
     database.execute("INSERT INTO t VALUES (2000, 'new', 1, 'ok', 1002)")
     database.execute("DELETE FROM t WHERE id = 7")
     database.execute("INSERT INTO t VALUES (3000, 'late', 1, 'ok', 3)")
-    done = change(sync(site, "s"))
+    done = change(sync_collection(site, "s"))
     assert (done.added, done.removed, done.changed, done.how) == (2, 1, 1, "since 990.0")
     assert (done.read, done.mapped) == (14, 3)
     assert rows(site, "s", "COUNT(*), SUM(mag)") == [(1001, 1002.0)]
-    done = change(sync(site, "s"))
-    assert (done.any, done.how) == (False, "since 992.0")
+    done = change(sync_collection(site, "s"))
+    assert (done.has_changes, done.how) == (False, "since 992.0")
 
 
 def test_a_row_that_was_edited_behind_the_watermark_is_found_by_a_full_reading(opened):
     site, database = opened("{watermark: t, full: 7 d}")
     database.execute("UPDATE t SET mag = 2 WHERE id = 5")
-    assert not sync(site, "s").changed
-    assert change(sync(site, "s", full=True)).changed == 1
+    assert not sync_collection(site, "s").has_changes
+    assert change(sync_collection(site, "s", read_everything=True)).changed == 1
 
 
 def test_deletions_none_leaves_them(opened):
     site, database = opened("{watermark: t, deletions: none}")
     database.execute("DELETE FROM t WHERE id = 7")
     database.execute("UPDATE t SET id = 8000, t = 2000 WHERE id = 9")
-    done = change(sync(site, "s"))
+    done = change(sync_collection(site, "s"))
     assert (done.added, done.removed) == (1, 0)
-    assert change(sync(site, "s", full=True)).removed == 2
+    assert change(sync_collection(site, "s", read_everything=True)).removed == 2
 
 
 def test_tombstones(opened):
     site, database = opened("""{watermark: t, deletions: {column: "status = 'deleted'"}}""")
     database.execute("UPDATE t SET status = 'deleted', t = 2000 WHERE id = 9")
-    done = change(sync(site, "s"))
+    done = change(sync_collection(site, "s"))
     assert (done.removed, done.changed, done.added) == (1, 0, 0)
     assert (9,) not in rows(site, "s", "id")
-    assert ingest(site, "s").tables["s.main"].published == 999
+    assert ingest_collection(site, "s").tables["s.main"].published == 999
 
 
 @pytest.mark.parametrize("deletions", ["none", "compare"])
 def test_several_rows_of_one_key_of_which_one_is_published(opened, deletions):
     site, database = opened(f"{{watermark: t, deletions: {deletions}}}")
     database.execute("INSERT INTO t SELECT id, 'skip', 1, 'old', -1 FROM t WHERE id < 4")
-    sync(site, "s", full=True)
+    sync_collection(site, "s", read_everything=True)
     database.execute(
         "UPDATE t SET status = 'older', mag = 5, t = 2000 WHERE id = 2 AND name = 'skip'"
     )  # another version, which is left out
-    assert not sync(site, "s").changed
+    assert not sync_collection(site, "s").has_changes
     assert len(rows(site, "s")) == 1000
     database.execute("UPDATE t SET mag = 7, t = 3000 WHERE id = 2 AND name <> 'skip'")
-    assert change(sync(site, "s")).changed == 1
+    assert change(sync_collection(site, "s")).changed == 1
     assert len(rows(site, "s")) == 1000
 
 
 def test_a_watermark_that_goes_backwards(opened):
     site, database = opened("{watermark: t}")
     database.execute("UPDATE t SET t = t - 500, mag = 3 WHERE id > 990")
-    report = sync(site, "s")
+    report = sync_collection(site, "s")
     assert change(report).changed == 10
     assert any(
         "the watermark went backwards, from 1000.0 to nothing: everything was read" in one for one in report.warnings
     )
-    assert not sync(site, "s").changed
+    assert not sync_collection(site, "s").has_changes
 
 
 def test_rows_without_a_watermark_are_always_read(opened):
     site, database = opened("{watermark: t}")
     database.execute("UPDATE t SET t = NULL, mag = 3 WHERE id = 4")
-    assert change(sync(site, "s")).changed == 1
+    assert change(sync_collection(site, "s")).changed == 1
     database.execute("UPDATE t SET mag = 4 WHERE id = 4")
-    assert change(sync(site, "s")).changed == 1
+    assert change(sync_collection(site, "s")).changed == 1
 
 
 def test_what_is_written_between_two_questions_is_found_by_the_next_run(opened, monkeypatch):
     """A row that came meanwhile is seen among the keys, and does not hide an edit that was written before it."""
     site, database = opened("{watermark: t}")
     sifted, edits = (
-        Reading._sifted,
+        IncrementalReader._sift_rows,
         ["UPDATE t SET mag = 2, t = 1001 WHERE id = 5", "INSERT INTO t VALUES (2000, 'new', 1, 'ok', 1002)"],
     )
 
@@ -166,12 +166,12 @@ def test_what_is_written_between_two_questions_is_found_by_the_next_run(opened, 
             database.execute(edits.pop(0))
         return found
 
-    monkeypatch.setattr(Reading, "_sifted", meanwhile)
-    done = change(sync(site, "s"))
+    monkeypatch.setattr(IncrementalReader, "_sift_rows", meanwhile)
+    done = change(sync_collection(site, "s"))
     assert (done.added, done.changed) == (1, 0)
-    done = change(sync(site, "s"))
+    done = change(sync_collection(site, "s"))
     assert (done.added, done.changed, done.how) == (0, 1, "since 1000.0")
-    assert change(sync(site, "s")).how == "since 1002.0"
+    assert change(sync_collection(site, "s")).how == "since 1002.0"
 
 
 def test_a_time_that_is_still_to_come_is_not_believed(opened):
@@ -179,9 +179,9 @@ def test_a_time_that_is_still_to_come_is_not_believed(opened):
     database.execute("UPDATE t SET status = '2026-01-01T00:00:00Z'")
     database.execute("UPDATE t SET status = '2026-03-01T12:00:00Z' WHERE id = 4")
     database.execute("UPDATE t SET status = '2999-01-01T00:00:00Z' WHERE id = 9")
-    sync(site, "s", full=True)
+    sync_collection(site, "s", read_everything=True)
     database.execute("UPDATE t SET status = '2026-02-28T13:00:00Z', mag = 3 WHERE id = 5")
-    report = sync(site, "s")
+    report = sync_collection(site, "s")
     assert (change(report).how, change(report).read, change(report).changed) == ("since 2026-02-28T12:00:00Z", 3, 1)
     assert any("1 row has a watermark that is still to come" in one for one in report.warnings)
 
@@ -190,21 +190,21 @@ def test_a_source_that_is_empty_by_mistake(opened):
     site, database = opened("{watermark: t}")
     database.execute("DELETE FROM t")
     with pytest.raises(DataError, match=r"1,000 of 1,000 rows of s\.main would be removed"):
-        sync(site, "s")
+        sync_collection(site, "s")
     database.execute("INSERT INTO t VALUES (1, 'n1', 1, 'ok', 1)")
     with pytest.raises(DataError, match=r"999 of 1,000 rows of s\.main would be removed"):
-        sync(site, "s")
+        sync_collection(site, "s")
     assert len(rows(site, "s")) == 1000
 
 
 def test_another_column_in_the_source(opened):
     site, database = opened("{watermark: t}")
     database.execute("ALTER TABLE t ADD COLUMN extra TEXT")
-    report = sync(site, "s")
-    assert (report.changed, change(report).why) == (False, "the source has other columns: with extra")
+    report = sync_collection(site, "s")
+    assert (report.has_changes, change(report).why) == (False, "the source has other columns: with extra")
     database.execute("ALTER TABLE t RENAME COLUMN mag TO magnitude")
     with pytest.raises(Exception, match="mag"):
-        sync(site, "s")
+        sync_collection(site, "s")
     assert len(rows(site, "s")) == 1000
 
 
@@ -212,7 +212,7 @@ def test_a_key_that_is_there_twice(opened):
     site, database = opened("{watermark: t}")
     database.execute("INSERT INTO t VALUES (5, 'again', 1, 'ok', 5000)")
     with pytest.raises(DataError, match="primary key"):
-        sync(site, "s")
+        sync_collection(site, "s")
     assert len(rows(site, "s")) == 1000
 
 
@@ -229,7 +229,7 @@ edit = st.one_of(
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     homes = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
-    sites = [site_with(home, text("s", "{watermark: t, overlap: 1}")) for home in homes]
+    sites = [open_site_with_descriptor(home, text("s", "{watermark: t, overlap: 1}")) for home in homes]
     bases = []
     for home in homes:
         sqlite3.connect(home / "collections" / "s" / "s.db").close()
@@ -252,7 +252,7 @@ def test_same_rows_as_an_ingest(pair, days):
             for step, (sql, id_, name, mag) in enumerate(day):
                 base.execute(sql, {"id": id_, "name": name, "mag": mag, "now": moment + step})
             try:
-                (ingest(site, "s") if number else sync(site, "s", accept=True))
+                (ingest_collection(site, "s") if number else sync_collection(site, "s", accept_changes=True))
                 ended.append("")
             except DataError as error:
                 ended.append(error.message)

@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 
 from hven import query
-from hven.engines.postgres.settings import Postgres
-from hven.ingest import ingest
-from hven.ingest.sync import changes, sync
-from hven.site.auth._permit import OWNER
-from hven.sources import remote
-from hven.testing.site import site_with
+from hven.engines.postgres.settings import PostgresSettings
+from hven.ingest import ingest_collection
+from hven.ingest.sync import change_sets, sync_collection
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.sources import http_client
+from hven.testing.site import open_site_with_descriptor
 from postgres import cluster
 from running import serving, until
 from sync_states import read_sync_states
@@ -52,13 +52,15 @@ def database():
 
 
 def rows(site, text):
-    with query.run(text, OWNER, site=site) as result:
-        return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(text, OWNER_PRINCIPAL, site=site) as result:
+        return [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 def write(site, facts):
     lines = [f"{n},p{n % 3},{ra},{name},2025-11-{n % 28 + 1:02}T00:00:00" for n, (ra, name) in sorted(facts.items())]
-    (site.settings.collections / "stars" / "a.csv").write_text("id,part,ra,name,seen\n" + "\n".join(lines) + "\n")
+    (site.settings.collections_directory / "stars" / "a.csv").write_text(
+        "id,part,ra,name,seen\n" + "\n".join(lines) + "\n"
+    )
 
 
 @pytest.mark.slow
@@ -68,14 +70,18 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
     dice = random.Random(7)
     facts = {n: (n * 15.0 % 360, f"n{n}") for n in range(ROWS)}
     kept = (
-        {"brought": {"postgres": Postgres(url="$KEPT", namespace=f"there_{there}_{here}")}}
+        {"brought": {"postgres": PostgresSettings(url="$KEPT", namespace=f"there_{there}_{here}")}}
         if there == "postgres"
         else {}
     )
     ours = (
-        {"brought": {"postgres": Postgres(url="$KEPT", namespace=f"here_{there}_{here}")}} if here == "postgres" else {}
+        {"brought": {"postgres": PostgresSettings(url="$KEPT", namespace=f"here_{there}_{here}")}}
+        if here == "postgres"
+        else {}
     )
-    with site_with(tmp_path / "there", THERE.format(engine=there), {"a.csv": ""}, keep_snapshots=2, **kept) as source:
+    with open_site_with_descriptor(
+        tmp_path / "there", THERE.format(engine=there), {"a.csv": ""}, keep_snapshots=2, **kept
+    ) as source:
         toml = (
             f'keep_snapshots = 2\n[postgres]\nurl = "$KEPT"\nnamespace = "there_{there}_{here}"\n'
             if kept
@@ -83,7 +89,7 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
         )
         (tmp_path / "there" / "hven.toml").write_text(toml)
         write(source, facts)
-        ingest(source, "stars")
+        ingest_collection(source, "stars")
         with serving(tmp_path / "there") as server:
 
             def publish(how):
@@ -99,10 +105,10 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
             text = HERE.format(
                 engine=here, url=server.url, sync="sync: {overlap: 1 d, watermark: seen}" if here == there else ""
             )
-            with site_with(tmp_path / "here", text, allow_private=True, **ours) as site:
-                sync(site, "copy")
+            with open_site_with_descriptor(tmp_path / "here", text, allow_private=True, **ours) as site:
+                sync_collection(site, "copy")
                 same(site)
-                for how in (sync, ingest, sync):
+                for how in (sync_collection, ingest_collection, sync_collection):
                     gone, new, other = (
                         dice.sample(sorted(facts), 7),
                         dice.sample(range(2000, 9000), 11),
@@ -111,43 +117,43 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
                     facts |= {n: (dice.random() * 360, f"edited {n}") for n in (*other, *new)}
                     facts = {n: fact for n, fact in facts.items() if n not in gone}
                     publish(how)
-                    change = sync(site, "copy").changes["copy.main"]
+                    change = sync_collection(site, "copy").changes["copy.main"]
                     same(site)
                     assert change.how.endswith("by the source's own word")
                     assert change.removed == 7
                     assert change.read == change.added + change.changed
                 # set back: the feed tells the way back
                 before = {n: facts[n] for n in facts}
-                source.store.rollback("stars")
+                source.store.roll_back("stars")
                 facts = {n: (ra, name) for n, _, ra, name in rows_of(source)}
                 assert facts != before
                 until(
                     lambda: (
                         server.get("/changes/stars.main")[1]["hven-snapshot"]
-                        == source.store.pointers()[1]["stars.main"]
+                        == source.store.read_pointers()[1]["stars.main"]
                     )
                 )
-                sync(site, "copy")
+                sync_collection(site, "copy")
                 same(site)
                 # two publications behind, and nothing is kept of how they came to be: everything is read
                 for _ in range(3):
                     facts |= {n: (dice.random() * 360, "again") for n in dice.sample(sorted(facts), 5)}
-                    publish(ingest)
-                for one in changes.sets(source, "stars.main"):
+                    publish(ingest_collection)
+                for one in change_sets.list_change_sets(source, "stars.main"):
                     one.path.unlink()
-                (state,) = read_sync_states(site, "copy")[site.store.pointers()[1]["copy.main"]]["fed"].values()
+                (state,) = read_sync_states(site, "copy")[site.store.read_pointers()[1]["copy.main"]]["fed"].values()
                 assert server.get("/changes/stars.main", since=state)[0] == 410
                 # the edits did not move the watermark: whoever was told of edits must not miss them now
-                assert sync(site, "copy").changes["copy.main"].how == "everything"
+                assert sync_collection(site, "copy").changes["copy.main"].how == "everything"
                 same(site)
-                assert not sync(site, "copy").changed
-                assert sync(site, "copy").changes["copy.main"].how == "nothing: the source is as it was"
+                assert not sync_collection(site, "copy").has_changes
+                assert sync_collection(site, "copy").changes["copy.main"].how == "nothing: the source is as it was"
 
 
 @contextmanager
 def received(monkeypatch):
     """Count the bytes of answers of services."""
-    stream, sizes = remote.stream, []
+    stream, sizes = http_client.stream_answer, []
 
     def counted(parts):
         for part in parts:
@@ -160,7 +166,7 @@ def received(monkeypatch):
             yield replace(answer, parts=counted(answer.parts))
 
     with monkeypatch.context() as patched:
-        patched.setattr(remote, "stream", listening)
+        patched.setattr(http_client, "stream_answer", listening)
         yield sizes
 
 
@@ -169,41 +175,41 @@ def test_what_travels_is_in_proportion_to_what_changed(tmp_path, monkeypatch):
     """A few per mille of the rows changed; by `HVEN_PROOF=full` of a big table."""
     many, few = (1_000_000, 1000) if os.environ.get("HVEN_PROOF") == "full" else (30_000, 60)
     facts = {n: (n * 15.0 % 360, f"n{n}") for n in range(many)}
-    with site_with(tmp_path / "there", THERE.format(engine="duckdb"), {"a.csv": ""}) as source:
+    with open_site_with_descriptor(tmp_path / "there", THERE.format(engine="duckdb"), {"a.csv": ""}) as source:
         (tmp_path / "there" / "hven.toml").write_text("")
         write(source, facts)
-        ingest(source, "stars")
+        ingest_collection(source, "stars")
         with serving(tmp_path / "there") as server:
             before = server.get("/changes/stars.main")[1]["hven-snapshot"]
-            with site_with(
+            with open_site_with_descriptor(
                 tmp_path / "here", HERE.format(engine="duckdb", url=server.url, sync=""), allow_private=True
             ) as site:
                 with received(monkeypatch) as all_of_it:
-                    sync(site, "copy")
+                    sync_collection(site, "copy")
                 facts |= {n: (1.5, f"edited {n}") for n in random.Random(1).sample(range(many), few)}
                 write(source, facts)
-                sync(source, "stars")
+                sync_collection(source, "stars")
                 until(lambda: server.get("/changes/stars.main")[1]["hven-snapshot"] != before)
                 with received(monkeypatch) as some:
-                    change = sync(site, "copy").changes["copy.main"]
+                    change = sync_collection(site, "copy").changes["copy.main"]
                 assert (change.changed, change.read, change.mapped) == (few, few, few)
                 assert sum(some) < 10 * sum(all_of_it) * few / many + 60_000
                 with received(monkeypatch) as nothing:
-                    assert not sync(site, "copy").changed
+                    assert not sync_collection(site, "copy").has_changes
                 assert sum(nothing) < 30_000
                 # more than half of the rows: they are not asked for one by one
                 facts |= {n: (2.5, name) for n, (_, name) in facts.items() if n % 3}
                 write(source, facts)
-                sync(source, "stars", accept=True)
+                sync_collection(source, "stars", accept_changes=True)
                 until(
                     lambda: (
                         server.get("/changes/stars.main")[1]["hven-snapshot"]
-                        == source.store.pointers()[1]["stars.main"]
+                        == source.store.read_pointers()[1]["stars.main"]
                     )
                 )
-                assert sync(site, "copy", accept=True).changes["copy.main"].how == "everything"
+                assert sync_collection(site, "copy", accept_changes=True).changes["copy.main"].how == "everything"
 
 
 def rows_of(source):
-    source.refresh()
+    source.refresh_published_state()
     return rows(source, "SELECT id, part, ra, name FROM stars.main")

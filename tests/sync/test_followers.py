@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.ingest import ingest
-from hven.ingest.sync import sync
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 EXAMPLES = 120 if os.environ.get("HVEN_PROOF") == "full" else 3
 
@@ -58,8 +58,8 @@ TABLES = ("obs.headers", "obs.exposures", "obs.targets", "obs.latest", "elsewher
 
 
 def opened(home):
-    site_with(home, ELSEWHERE).close()
-    return site_with(
+    open_site_with_descriptor(home, ELSEWHERE).close()
+    return open_site_with_descriptor(
         home,
         HEADERS,
         {"headers.csv": "file,exposure,target,t\n1,1,a,1\n2,1,a,2\n", "names.csv": "target,title\na,Alpha\n"},
@@ -75,8 +75,8 @@ def write(home, headers, names):
 
 
 def rows(site, name):
-    with query.run(f"SELECT * FROM {name}", OWNER, site=site) as result:
-        return sorted(str(row) for batch in result.batches() for row in batch.to_pylist())
+    with query.run_query(f"SELECT * FROM {name}", OWNER_PRINCIPAL, site=site) as result:
+        return sorted(str(row) for batch in result.iterate_batches() for row in batch.to_pylist())
 
 
 BEGIN = {n: (n // 4, "abcdefgh"[n % 8], float(n)) for n in range(1, 200)}
@@ -86,25 +86,27 @@ NAMES = {"a": "Alpha", "b": "Beta"}
 def test_only_keys_that_are_touched_are_computed(tmp_path):
     with opened(tmp_path) as site:
         write(tmp_path, BEGIN, NAMES)
-        ingest(site, "obs")
-        ingest(site, "elsewhere")
+        ingest_collection(site, "obs")
+        ingest_collection(site, "elsewhere")
         write(tmp_path, {**BEGIN, 40: (10, "z", 500.0), 300: (70, "a", 3.0), 301: (70, "a", 3.0)}, NAMES)
-        report = sync(site, "obs")
+        report = sync_collection(site, "obs")
         how = {name: change.how for name, change in report.changes.items()}
         assert how["obs.exposures"] == "2 keys"
         assert how["obs.targets"] == "2 keys"  # of the exposures 10 and 70
         assert how["elsewhere.pairs"] == "2 keys"
         assert how["obs.latest"] == "everything"
-        events = [(event.action, event.run) for name in ("obs", "elsewhere") for event in site.store.history(name)[:1]]
+        events = [
+            (event.action, event.run) for name in ("obs", "elsewhere") for event in site.store.list_events(name)[:1]
+        ]
         assert events == [("publish", report.run), ("publish", report.run)]
         write(
             tmp_path, {**BEGIN, 40: (10, "z", 500.0), 300: (70, "a", 3.0), 301: (70, "a", 3.0)}, {**NAMES, "a": "Other"}
         )
-        report = sync(site, "obs")
+        report = sync_collection(site, "obs")
         assert report.changes["obs.targets"].how == "1 key"
         assert report.changes["obs.exposures"].how == "nothing"
         assert "elsewhere.pairs" not in report.changes
-        assert len(site.store.history("elsewhere")) == 2
+        assert len(site.store.list_events("elsewhere")) == 2
 
 
 def test_tables_made_from_the_lists_of_tables_are_made_anew(tmp_path):
@@ -121,9 +123,9 @@ def test_tables_made_from_the_lists_of_tables_are_made_anew(tmp_path):
         "titles.csv": "",
         "names.csv": "target,title\na,Alpha\n",
     }
-    with site_with(tmp_path, text, files) as site:
-        ingest(site, "obs")
-        how = {name: change.how for name, change in sync(site, "obs").changes.items()}
+    with open_site_with_descriptor(tmp_path, text, files) as site:
+        ingest_collection(site, "obs")
+        how = {name: change.how for name, change in sync_collection(site, "obs").changes.items()}
         assert (how["obs.about"], how["obs.exposures"]) == ("everything", "nothing")
 
 
@@ -150,16 +152,16 @@ def pair(tmp_path_factory):
 def test_same_rows_as_an_ingest(pair, days):
     for number, (site, home) in enumerate(pair):
         write(home, BEGIN, NAMES)
-        ingest(site, "obs")
-        if number or not site.store.history("elsewhere"):
-            ingest(site, "elsewhere")
+        ingest_collection(site, "obs")
+        if number or not site.store.list_events("elsewhere"):
+            ingest_collection(site, "elsewhere")
     for day in days:
         for number, (site, home) in enumerate(pair):
             write(home, *day)
             if number:
-                ingest(site, "obs")  # what is made from it elsewhere follows
+                ingest_collection(site, "obs")  # what is made from it elsewhere follows
             else:
-                report = sync(site, "obs", accept=True)
+                report = sync_collection(site, "obs", accept_changes=True)
                 assert not [one for one in report.warnings if "could not be made anew" in one]
         for name in TABLES:
             assert rows(pair[0][0], name) == rows(pair[1][0], name), name

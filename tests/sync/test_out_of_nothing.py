@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from hven import query
-from hven.ingest import ingest, stale
-from hven.ingest.sync import sync
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.ingest import find_stale_tables, ingest_collection
+from hven.ingest.sync import sync_collection
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 TEXT = """
 collection: c
@@ -48,49 +48,49 @@ def how(report):
 
 
 def lines(site):
-    return stale(site.store.current()[1])
+    return find_stale_tables(site.store.read_published_records()[1])
 
 
 def test_a_table_that_stays_is_not_stale_after_its_input_changed(tmp_path):
-    site_with(tmp_path, ELSEWHERE).close()
-    with site_with(tmp_path, TEXT, FILES) as site:
-        ingest(site, "c")
-        ingest(site, "e")
-        made = site.store.current()[1]["c.byg"].id, site.store.current()[1]["e.groups"].id
+    open_site_with_descriptor(tmp_path, ELSEWHERE).close()
+    with open_site_with_descriptor(tmp_path, TEXT, FILES) as site:
+        ingest_collection(site, "c")
+        ingest_collection(site, "e")
+        made = site.store.read_published_records()[1]["c.byg"].id, site.store.read_published_records()[1]["e.groups"].id
         edit(tmp_path, "3,b,3", "3,b,9")
-        said = how(sync(site, "c"))
+        said = how(sync_collection(site, "c"))
         assert (said["c.byg"], said.get("e.groups", ("1 key", None))) == (("1 key", None), ("1 key", None))
         assert lines(site) == []
-        version = site.store.version()
-        report = sync(site, "c")
+        version = site.store.get_version()
+        report = sync_collection(site, "c")
         assert {name: said[0] for name, said in how(report).items() if name != "c.base"} == {"c.byg": "nothing"}
-        assert (report.published, site.store.version()) == (False, version), "nothing is written"
-        now = site.store.current()[1]
+        assert (report.published, site.store.get_version()) == (False, version), "nothing is written"
+        now = site.store.read_published_records()[1]
         assert made == (now["c.byg"].id, now["e.groups"].id), "and no new rows were published of what stays"
-        site.store.rollback("c")
+        site.store.roll_back("c")
         assert lines(site) == [], "its rows come out of the rows before, too"
 
 
 def test_what_an_older_run_left_stale_is_put_right_without_rows(tmp_path):
-    with site_with(tmp_path, TEXT, FILES) as site:
-        ingest(site, "c")
-        record = site.store.current()[1]["c.byg"]
-        site.store.amend([replace(record, provenance={**record.provenance, "inputs": {"c.base": "older"}})])
+    with open_site_with_descriptor(tmp_path, TEXT, FILES) as site:
+        ingest_collection(site, "c")
+        record = site.store.read_published_records()[1]["c.byg"]
+        site.store.update_records([replace(record, provenance={**record.provenance, "inputs": {"c.base": "older"}})])
         assert len(lines(site)) == 1
-        sync(site, "c", dry_run=True)
+        sync_collection(site, "c", dry_run=True)
         assert len(lines(site)) == 1, "a dry run writes nothing"
-        assert not sync(site, "c").published
+        assert not sync_collection(site, "c").published
         assert lines(site) == []
-        assert len(site.store.history("c")) == 1
+        assert len(site.store.list_events("c")) == 1
 
 
 def test_a_descriptor_that_says_the_same_of_a_table_is_known_afterwards(tmp_path):
-    with site_with(tmp_path, TEXT, FILES) as site:
-        ingest(site, "c")
+    with open_site_with_descriptor(tmp_path, TEXT, FILES) as site:
+        ingest_collection(site, "c")
         path = tmp_path / "collections/c/c.yaml"
         path.write_text(path.read_text().replace("title: C", "title: Other"))
-        site.refresh()
-        first, second = (how(sync(site, "c")) for _ in range(2))
+        site.refresh_published_state()
+        first, second = (how(sync_collection(site, "c")) for _ in range(2))
         assert first["c.byg"][0] == "everything"
         assert (second["c.byg"], second["c.base"][1]) == (("nothing", None), None)
 
@@ -136,33 +136,33 @@ def floats(seed=None):
 
 
 def values(site, name):
-    with query.run(f"SELECT * FROM {name} ORDER BY 1", OWNER, site=site) as result:
-        return [row for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(f"SELECT * FROM {name} ORDER BY 1", OWNER_PRINCIPAL, site=site) as result:
+        return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_sums_do_not_hang_on_the_order_of_rows(tmp_path, seed):
-    with site_with(tmp_path, SUMS, {"d.csv": floats()}) as site:
-        ingest(site, "s")
+    with open_site_with_descriptor(tmp_path, SUMS, {"d.csv": floats()}) as site:
+        ingest_collection(site, "s")
         before = values(site, "s.byg"), values(site, "s.grouped"), values(site, "s.over")
         (tmp_path / "collections/s/d.csv").write_text(floats(seed))
-        report = sync(site, "s", full=True)
-        assert not report.changes["s.byg"].any
-        assert not report.changes["s.grouped"].any
-        assert not report.changes["s.over"].any
-        ingest(site, "s")
+        report = sync_collection(site, "s", read_everything=True)
+        assert not report.changes["s.byg"].has_changes
+        assert not report.changes["s.grouped"].has_changes
+        assert not report.changes["s.over"].has_changes
+        ingest_collection(site, "s")
         assert (values(site, "s.byg"), values(site, "s.grouped"), values(site, "s.over")) == before, (
             "and an ingest gives the same bits"
         )
 
 
 def test_sums_of_all_queries_but_those_are_as_quick_as_before(tmp_path):
-    with site_with(tmp_path, SUMS, {"d.csv": floats()}) as site:
-        ingest(site, "s")
+    with open_site_with_descriptor(tmp_path, SUMS, {"d.csv": floats()}) as site:
+        ingest_collection(site, "s")
         text = "SELECT SUM(v) AS x, AVG(w) AS y FROM s.base"
-        assert "list_sort" not in query.explain(text, OWNER, site=site)
-        with query.run(text, OWNER, site=site, steady=True) as result:
-            found = result.table().to_pylist()[0]
+        assert "list_sort" not in query.explain_query(text, OWNER_PRINCIPAL, site=site)
+        with query.run_query(text, OWNER_PRINCIPAL, site=site, order_independent=True) as result:
+            found = result.read_table().to_pylist()[0]
         ordered = sorted(row["v"] for batch in [values(site, "s.base")] for row in batch)
         assert found["x"] == sum(ordered)
 
@@ -184,12 +184,12 @@ tables:
 
 
 def test_an_edit_of_the_site_file_counts_where_rows_are_made_with_it(tmp_path):
-    with site_with(tmp_path, SITE, FILES, authority="one.example") as site:
-        ingest(site, "w")
-        sync(site, "w")
-    with site_with(tmp_path, SITE, FILES, authority="two.example", title="Another title") as site:
-        report = sync(site, "w", accept=True)
+    with open_site_with_descriptor(tmp_path, SITE, FILES, authority="one.example") as site:
+        ingest_collection(site, "w")
+        sync_collection(site, "w")
+    with open_site_with_descriptor(tmp_path, SITE, FILES, authority="two.example", title="Another title") as site:
+        report = sync_collection(site, "w", accept_changes=True)
         assert how(report)["w.main"][1] is None
         assert how(report)["w.linked"] == ("everything", "hven.toml says another authority")
-        assert (report.changes["w.main"].any, report.changes["w.linked"].changed) == (False, 3)
-        assert [why for _, why in how(sync(site, "w")).values()] == [None, None]
+        assert (report.changes["w.main"].has_changes, report.changes["w.linked"].changed) == (False, 3)
+        assert [why for _, why in how(sync_collection(site, "w")).values()] == [None, None]

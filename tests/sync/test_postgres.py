@@ -7,13 +7,13 @@ import pytest
 
 from hven import query
 from hven.engines.postgres.engine import PostgresEngine
-from hven.engines.postgres.places import CELL
-from hven.engines.postgres.settings import Postgres
-from hven.ingest import ingest
-from hven.ingest.sync import sync
-from hven.ingest.sync._diffing import diff
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.engines.postgres.position_search import CELL_COLUMN
+from hven.engines.postgres.settings import PostgresSettings
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
+from hven.ingest.sync._state_comparison import compare_states
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from postgres import cluster
 
 TEXT = """
@@ -61,8 +61,10 @@ def opened(database, tmp_path, monkeypatch):
             f"INSERT INTO {name} SELECT n, 'p' || n % 3, n % 350, n % 80, 'n' || n, CASE WHEN n % 5 = 0 THEN 'NaN' ELSE n / 7.0 END::real,"
             f" timestamp '2026-01-01' + n * interval '1 second', n FROM generate_series(1, 3000) n"
         )
-        site = site_with(
-            tmp_path, TEXT.format(name=name, engine=engine, sync=how), brought={"postgres": Postgres(url="$KEPT")}
+        site = open_site_with_descriptor(
+            tmp_path,
+            TEXT.format(name=name, engine=engine, sync=how),
+            brought={"postgres": PostgresSettings(url="$KEPT")},
         )
         made.extend((connection, site))
         return site, connection
@@ -73,13 +75,13 @@ def opened(database, tmp_path, monkeypatch):
 
 
 def rows(site, name, as_of=None):
-    with query.run(
+    with query.run_query(
         f"SELECT id, part, ra, name, mag, outline, seen FROM {name}.main ORDER BY id, part",
-        OWNER,
+        OWNER_PRINCIPAL,
         site=site,
         as_of=as_of,
     ) as result:
-        return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+        return [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 EDITS = (
@@ -95,19 +97,19 @@ EDITS = (
 def test_same_rows_as_an_ingest(opened, engine, how):
     name = "r" + "".join(letter for letter in how if letter.isalpha())[:9] + engine
     site, connection = opened(name, engine, how)
-    ingest(site, name)
-    sync(site, name)
+    ingest_collection(site, name)
+    sync_collection(site, name)
     for edit in EDITS:
         connection.execute(edit.format(name=name))
-    report = sync(site, name)
+    report = sync_collection(site, name)
     change = report.changes[f"{name}.main"]
     assert (change.added, change.changed, change.removed, change.why) == (3, 1, 3, None)
     if how != "{}":
         assert change.read < 2000
         assert ("since" in change.how) == ("watermark" in how)
     found = rows(site, name)
-    assert not sync(site, name).changed
-    ingest(site, name)
+    assert not sync_collection(site, name).has_changes
+    ingest_collection(site, name)
     assert found == rows(site, name)
     assert len(found) == 3000
 
@@ -115,20 +117,20 @@ def test_same_rows_as_an_ingest(opened, engine, how):
 def test_a_snapshot_without_cells_is_computed_anew(opened, monkeypatch):
     """An older version kept none: nothing can be merged into it, which is told, and mended by the run."""
     site, connection = opened("old", "postgres", "{}")
-    real = PostgresEngine.stage
+    real = PostgresEngine.stage_snapshot
     with monkeypatch.context() as patch:  # each snapshot was a table of its own
-        patch.setattr(PostgresEngine, "stage", lambda self, table, snapshot, **_: real(self, table, snapshot))
-        ingest(site, "old")
-    site.refresh()
-    snapshot = site.store.current()[1]["old.main"].snapshot
-    connection.execute(f'ALTER TABLE hven."{snapshot.path}" DROP COLUMN "{CELL}"')
+        patch.setattr(PostgresEngine, "stage_snapshot", lambda self, table, snapshot, **_: real(self, table, snapshot))
+        ingest_collection(site, "old")
+    site.refresh_published_state()
+    snapshot = site.store.read_published_records()[1]["old.main"].snapshot
+    connection.execute(f'ALTER TABLE hven."{snapshot.path}" DROP COLUMN "{CELL_COLUMN}"')
     for edit in EDITS:
         connection.execute(edit.format(name="old"))
-    change = sync(site, "old").changes["old.main"]
+    change = sync_collection(site, "old").changes["old.main"]
     assert (change.added, change.changed, change.removed) == (3, 1, 3)
     assert "other indexes than its snapshot" in change.why
     connection.execute("UPDATE old SET mag = 2 WHERE id = 23")
-    change = sync(site, "old").changes["old.main"]
+    change = sync_collection(site, "old").changes["old.main"]
     assert (change.changed, change.why, change.mapped) == (1, None, 1)
 
 
@@ -142,40 +144,42 @@ def test_states_of_one_table_are_followed_pruned_and_rolled_back(opened):
         )
         return sorted(name for (name,) in found)
 
-    ingest(site, "days")
+    ingest_collection(site, "days")
     states = []
 
     def follow(day):
         connection.execute(f"UPDATE days SET mag = {day}, name = 'day {day}' WHERE id % 500 = {day}")
         connection.execute(f"DELETE FROM days WHERE id % 1000 = {100 + day}")
         connection.execute(f"INSERT INTO days VALUES ({10_000 + day}, 'p', 10, 20, 'new', 3, NULL, 7)")
-        change = sync(site, "days").changes["days.main"]
+        change = sync_collection(site, "days").changes["days.main"]
         assert (change.added, change.changed, change.removed) == (1, 6, 3)
-        site.refresh()
-        states.append((site.store.pointers()[1]["days.main"], rows(site, "days")))
+        site.refresh_published_state()
+        states.append((site.store.read_pointers()[1]["days.main"], rows(site, "days")))
 
     for day in range(1, 7):
         follow(day)
         for ident, wanted in states[-site.settings.keep_snapshots :]:
             assert rows(site, "days", ident) == wanted
     assert len(bases()) == 1, "the table that was staged is pruned, and all states are of one other"
-    [found] = diff(site, "days", states[-3][0])
+    [found] = compare_states(site, "days", states[-3][0])
     assert (found.added, found.changed, found.removed) == (2, 12, 6)
     [(dead,)] = connection.execute(f'SELECT count(*) FROM hven."{bases()[0]}" WHERE "hven:died" <= 2147483646')
     assert dead == 2 * 9, "of three states"
-    site.store.rollback("days", states[-2][0])
-    site.refresh()
+    site.store.roll_back("days", states[-2][0])
+    site.refresh_published_state()
     assert rows(site, "days") == states[-2][1]
-    change = sync(site, "days").changes["days.main"]  # from the state before the last: into a table of its own
+    change = sync_collection(site, "days").changes[
+        "days.main"
+    ]  # from the state before the last: into a table of its own
     assert (change.added, change.changed, change.removed, change.why) == (1, 6, 3, None)
-    site.refresh()
+    site.refresh_published_state()
     assert rows(site, "days") == states[-1][1] == rows(site, "days", states[-1][0])
     assert len(bases()) == 2
     for day in range(7, 11):
         follow(day)
     assert len(bases()) == 1
-    ingest(site, "days")
-    site.refresh()
+    ingest_collection(site, "days")
+    site.refresh_published_state()
     assert rows(site, "days") == states[-1][1]
 
 
@@ -205,18 +209,18 @@ def test_sums_in_the_database_do_not_hang_on_the_order_of_rows(database, monkeyp
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS hven CASCADE")  # of the site of an earlier test
     text = SUMS + TOTAL.format(name="up", order="ASC") + TOTAL.format(name="down", order="DESC")
-    with site_with(
-        tmp_path, text, {"d.csv": "id,v\n" + "".join(rows)}, brought={"postgres": Postgres(url="$KEPT")}
+    with open_site_with_descriptor(
+        tmp_path, text, {"d.csv": "id,v\n" + "".join(rows)}, brought={"postgres": PostgresSettings(url="$KEPT")}
     ) as site:
-        ingest(site, "sums")
+        ingest_collection(site, "sums")
         found = []
         for name in ("up", "down"):
-            with query.run(f"SELECT * FROM sums.{name}", OWNER, site=site) as result:
-                found.append(result.table().to_pylist())
+            with query.run_query(f"SELECT * FROM sums.{name}", OWNER_PRINCIPAL, site=site) as result:
+                found.append(result.read_table().to_pylist())
         assert found[0] == found[1]
-        with query.run(
-            "SELECT SUM(v) AS s FROM (SELECT TOP 72 v FROM sums.base ORDER BY id DESC) AS b", OWNER, site=site
+        with query.run_query(
+            "SELECT SUM(v) AS s FROM (SELECT TOP 72 v FROM sums.base ORDER BY id DESC) AS b", OWNER_PRINCIPAL, site=site
         ) as result:
-            assert result.table().column(0)[0].as_py() != found[0][0]["s"], (
+            assert result.read_table().column(0)[0].as_py() != found[0][0]["s"], (
                 "and these values do have another sum in another order"
             )

@@ -11,10 +11,10 @@ import time
 import pytest
 
 from hven import query
-from hven.ingest import ingest
-from hven.ingest.sync import sync
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from running import begin
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -43,8 +43,8 @@ def fill(directory, rows):
 
 
 def total(site):
-    with query.run("SELECT COUNT(*) AS n, SUM(mag) AS s FROM s.main", OWNER, site=site) as result:
-        return next(iter(result.batches())).to_pylist()[0]
+    with query.run_query("SELECT COUNT(*) AS n, SUM(mag) AS s FROM s.main", OWNER_PRINCIPAL, site=site) as result:
+        return next(iter(result.iterate_batches())).to_pylist()[0]
 
 
 class Died(BaseException):
@@ -54,12 +54,12 @@ class Died(BaseException):
 @pytest.mark.parametrize("first", [True, False])
 def test_a_killed_run_goes_on_behind_its_last_page(tmp_path, monkeypatch, first):
     asked = []
-    with site_with(tmp_path, TEXT) as site:
+    with open_site_with_descriptor(tmp_path, TEXT) as site:
         database = fill(tmp_path, [(n, 1.0, float(n)) for n in range(1, 4001)])
         if not first:
-            ingest(site, "s")
+            ingest_collection(site, "s")
             database.execute("UPDATE t SET mag = 2, t = t + 10000")
-        whole = type(database_source(site)).pages
+        whole = type(database_source(site)).read_pages
 
         def pages(self, columns=None, after=None):
             asked.append(after)
@@ -68,18 +68,20 @@ def test_a_killed_run_goes_on_behind_its_last_page(tmp_path, monkeypatch, first)
                     raise Died
                 yield pair
 
-        monkeypatch.setattr(type(database_source(site)), "pages", pages)
+        monkeypatch.setattr(type(database_source(site)), "read_pages", pages)
         with pytest.raises(Died):
-            sync(site, "s", accept=True)
+            sync_collection(site, "s", accept_changes=True)
         assert sorted(path.stem for path in (tmp_path / "var/sync/pages/s.main/0").glob("*.arrow")) == [
             "000000",
             "000001",
             "000002",
         ]
-        (told,) = [text for text in sync(site, "s", accept=True).warnings if "run that was stopped" in text]
+        (told,) = [
+            text for text in sync_collection(site, "s", accept_changes=True).warnings if "run that was stopped" in text
+        ]
         assert told.startswith("s.main: 1,500 rows are as a run that was stopped read them, from 20")
         assert told.endswith(" UTC on: what changed there since is found by the next run")
-        assert not any("stopped" in text for text in sync(site, "s").warnings)
+        assert not any("stopped" in text for text in sync_collection(site, "s").warnings)
         assert asked[0] is None
         assert asked[1]  # behind the third page
         assert total(site) == {"n": 4000, "s": 4000.0 if first else 8000.0}
@@ -89,17 +91,19 @@ def test_a_killed_run_goes_on_behind_its_last_page(tmp_path, monkeypatch, first)
 
 def database_source(site):
     from hven.model import plugins
-    from hven.sources import Context
+    from hven.sources import SourceContext
 
-    module = plugins.load("sources", "sql")
-    return module.open(module.Options(file="s.db", table="t"), Context(directory=site.settings.collections / "s"))
+    module = plugins.load_plugin("sources", "sql")
+    return module.open(
+        module.Options(file="s.db", table="t"), SourceContext(directory=site.settings.collections_directory / "s")
+    )
 
 
 def test_killed_at_any_moment(tmp_path):
-    with site_with(tmp_path, TEXT) as site:
+    with open_site_with_descriptor(tmp_path, TEXT) as site:
         (tmp_path / "hven.toml").write_text("")
         database = fill(tmp_path, [(n, 1.0, float(n)) for n in range(1, 20_001)])
-        ingest(site, "s")
+        ingest_collection(site, "s")
         before = total(site)
         database.execute("UPDATE t SET mag = 2, t = t + 50000 WHERE id % 4 = 0")
         after = {"n": 20_000, "s": 25_000.0}
@@ -110,8 +114,8 @@ def test_killed_at_any_moment(tmp_path):
             process.send_signal(signal.SIGKILL)
             process.wait()
             assert total(site) in (before, after)
-        sync(site, "s")
+        sync_collection(site, "s")
         assert total(site) == after
-        assert not sync(site, "s").changed
-        assert site.store.runs.of("s")[0].phase == "COMPLETED"
+        assert not sync_collection(site, "s").has_changes
+        assert site.store.runs.list_runs("s")[0].phase == "COMPLETED"
         database.close()

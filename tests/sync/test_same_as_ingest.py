@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.ingest import ingest
-from hven.ingest.sync import sync
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 
 EXAMPLES = 150 if os.environ.get("HVEN_PROOF") == "full" else 3
 
@@ -95,7 +95,9 @@ def pair(tmp_path_factory, request):
     for home in homes:
         for name, body in TABLES.items():
             sites.append(
-                site_with(home, f"collection: {name}\ntitle: C\ntables:\n  main:{body}    max_rejects: 1\n", files)
+                open_site_with_descriptor(
+                    home, f"collection: {name}\ntitle: C\ntables:\n  main:{body}    max_rejects: 1\n", files
+                )
             )
             if name != list(TABLES)[-1]:
                 sites.pop().close()
@@ -142,8 +144,8 @@ def write(home, name, tables):
 
 def rows(site, name):
     try:
-        with query.run(f"SELECT * FROM {name}.main", OWNER, site=site) as result:
-            return sorted(str(row) for batch in result.batches() for row in batch.to_pylist())
+        with query.run_query(f"SELECT * FROM {name}.main", OWNER_PRINCIPAL, site=site) as result:
+            return sorted(str(row) for batch in result.iterate_batches() for row in batch.to_pylist())
     except Exception as error:  # noqa: BLE001  (nothing is published yet)
         return type(error).__name__
 
@@ -155,7 +157,7 @@ def test_same_rows(pair, name, states):
     (one, here), (two, there) = pair
     for state in states:
         ended = []
-        for home, run, options in ((here, sync, {"accept": True}), (there, ingest, {})):
+        for home, run, options in ((here, sync_collection, {"accept_changes": True}), (there, ingest_collection, {})):
             write(home, name, state)
             try:
                 run(one if home is here else two, name, **options)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hven import query
-from hven.ingest import ingest
-from hven.ingest.sync import sync
-from hven.site.auth._permit import OWNER
-from hven.testing.site import site_with
+from hven.ingest import ingest_collection
+from hven.ingest.sync import sync_collection
+from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.testing.site import open_site_with_descriptor
 from running import serving, until
 
 THERE = """
@@ -32,8 +32,8 @@ tables:
 
 
 def rows(site, table):
-    with query.run(f"SELECT * FROM {table} ORDER BY dp_id", OWNER, site=site) as result:
-        return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+    with query.run_query(f"SELECT * FROM {table} ORDER BY dp_id", OWNER_PRINCIPAL, site=site) as result:
+        return [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
 def write(home, headers):
@@ -47,25 +47,27 @@ def write(home, headers):
 def test_a_tap_service_is_followed(tmp_path):
     there, here = tmp_path / "there", tmp_path / "here"
     headers = {n: (f"t{n % 7}", 1.5, 60_000 + n / 1000) for n in range(2000)}
-    with site_with(there, THERE, {"a.csv": ""}) as source:
+    with open_site_with_descriptor(there, THERE, {"a.csv": ""}) as source:
         (there / "hven.toml").write_text("")
         write(there, headers)
-        ingest(source, "headers")
+        ingest_collection(source, "headers")
         with (
             serving(there) as server,
-            site_with(here, HERE.format(url=f"http://127.0.0.1:{server.port}"), allow_private=True) as site,
+            open_site_with_descriptor(
+                here, HERE.format(url=f"http://127.0.0.1:{server.port}"), allow_private=True
+            ) as site,
         ):
-            sync(site, "mirror")
+            sync_collection(site, "mirror")
             assert rows(site, "mirror.main") == rows(source, "headers.main")
             headers |= {5: ("edited", 2.5, 60_010.0), 9000: ("new", 1.5, 60_011.0), 9001: ("late", 1.5, 60_000.0005)}
             del headers[77]
             write(there, headers)
-            ingest(source, "headers")
+            ingest_collection(source, "headers")
             # all of its processes
             until(lambda: server.rows("SELECT target FROM headers.main WHERE dp_id = 'HD.00005'") == [["edited"]])
-            change = sync(site, "mirror").changes["mirror.main"]
+            change = sync_collection(site, "mirror").changes["mirror.main"]
             assert (change.added, change.changed, change.removed, change.mapped) == (2, 1, 1, 3)
             assert change.how.startswith("since 60001.999")
-            source.refresh()
+            source.refresh_published_state()
             assert rows(site, "mirror.main") == rows(source, "headers.main")
-            assert not sync(site, "mirror").changed
+            assert not sync_collection(site, "mirror").has_changes

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hven.ingest.sync._tracing import trace
+from hven.ingest.sync._key_tracing import trace_key
 from hven.model.errors import Place
-from hven.model.resource import Setting, SourceSpec, TableSpec
+from hven.model.resource import ColumnMapping, SourceSpec, TableSpec
 from hven.model.table import Column, Table
 from hven.model.types import parse_type
 
@@ -23,23 +23,23 @@ TABLES = (
     table("a", "k", "x", "b_k"),
     table("b", "k", "y", "c_k"),
     table("c", "k", "z"),
-    table("v", "k").having(view="SELECT k FROM s.a"),
+    table("v", "k").copy_with(view="SELECT k FROM s.a"),
 )
 
 
 def followed(adql, changed, primary=("k",), settings=()):
-    target = table("t", "k", "n", "x").having(primary=primary)
+    target = table("t", "k", "n", "x").copy_with(primary=primary)
     spec = TableSpec(
         table=target,
         sources=(SourceSpec(kind="query", options={"adql": adql}, place=PLACE),),
-        settings=tuple(Setting(column=name, how=how, value=value, place=PLACE) for name, how, value in settings),
+        settings=tuple(ColumnMapping(column=name, how=how, value=value, place=PLACE) for name, how, value in settings),
         place=PLACE,
     )
-    found = trace(spec, target, TABLES, {f"s.{name}" for name in changed})
+    found = trace_key(spec, target, TABLES, {f"s.{name}" for name in changed})
     return (
         None
         if found is None
-        else {key: {name[2:]: column for name, column in by.items()} for key, by in found.columns.items()}
+        else {key: {name[2:]: column for name, column in by.items()} for key, by in found.input_columns.items()}
     )
 
 

@@ -1,10 +1,10 @@
 """AIRMASS(altitude): a function of ADQL of one's own, whole in this file."""
 
-from hven.adql.signatures import function
+from hven.adql.signatures import define_function
 
 _SQL = "CASE WHEN {0} BETWEEN 0 AND 90 THEN 1 / (sin(radians({0})) + 0.50572 * power({0} + 6.07995, -1.6364)) END"
 
-FUNCTION = function(
+FUNCTION = define_function(
     "udf",
     "AIRMASS",
     "(altitude NUMERIC) -> DOUBLE",

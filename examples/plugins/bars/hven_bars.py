@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.formats import End, Head
+    from hven.formats import ResultStatus, TableMetadata
     from hven.model.types import Type
 
 ESCAPES = {"\\": "\\\\", "|": "\\|", "\n": "\\n", "\r": "\\r"}
 
 
 def write(
-    head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], _options: Mapping[str, str]
+    head: TableMetadata, batches: Iterator[pa.RecordBatch], end: Callable[[], ResultStatus], _options: Mapping[str, str]
 ) -> Iterator[bytes]:
     """Write the names of the columns, then the rows: null and the empty string look alike."""
     start = "|".join(column.name.translate(str.maketrans(ESCAPES)) for column in head.columns) + "\n"
     kinds = [column.type for column in head.columns]
     for batch in batches:
         cells = [write_cells(values, kind) for values, kind in zip(batch.columns, kinds, strict=True)]
-        lines = literal.joined(literal.joined(*cells, between="|"), "\n")
-        yield start.encode() + bytes(literal.characters(lines))
+        lines = literal.join_columns(literal.join_columns(*cells, separator="|"), "\n")
+        yield start.encode() + bytes(literal.view_bytes(lines))
         start = ""
     yield start.encode()
     end()
@@ -37,7 +37,7 @@ def write(
 
 def write_cells(values: pa.Array, kind: Type) -> pa.Array:
     """Write the values of a column as DALI has them, by the whole column."""
-    texts = literal.filled(literal.text(literal.storage(values, kind), kind, null="null"))
+    texts = literal.fill_nulls(literal.format_column(literal.cast_to_storage(values, kind), kind, null_text="null"))
     for character, escape in ESCAPES.items():
         texts = pc.replace_substring(texts, character, escape)
     return texts
@@ -49,5 +49,5 @@ FORMAT = Format(
     media_types=("text/x-bars",),
     extension="txt",
     write=write,
-    mute=True,
+    cannot_signal_overflow=True,
 )

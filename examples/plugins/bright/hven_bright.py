@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.adql import quote
+from hven.adql import quote_name
 from hven.model.params import Param
 from hven.model.types import FLOAT64
-from hven.services.face import Asked, Face
+from hven.services.face import Face, ServiceQuery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,11 +20,11 @@ def magnitudes(table: Table) -> list[str]:
     return [column.name for column in table.columns if (column.ucd or "").startswith("phot.mag")]
 
 
-def ask(table: Table, given: Mapping[str, Any]) -> Asked:
+def ask(table: Table, given: Mapping[str, Any]) -> ServiceQuery:
     """Ask for the brightest first."""
-    name = quote(magnitudes(table)[0])
-    return Asked(
-        query=f"SELECT * FROM {quote(table.schema)}.{quote(table.name)} WHERE {name} <= {given['LIMIT']} ORDER BY {name}"
+    name = quote_name(magnitudes(table)[0])
+    return ServiceQuery(
+        query=f"SELECT * FROM {quote_name(table.schema)}.{quote_name(table.name)} WHERE {name} <= {given['LIMIT']} ORDER BY {name}"
     )
 
 
@@ -44,8 +44,8 @@ FACE = Face(
         ),
     ),
     applies=lambda table: bool(magnitudes(table)),
-    lacking="magnitudes (a column with the UCD phot.mag)",
-    ask=ask,
+    missing_requirement="magnitudes (a column with the UCD phot.mag)",
+    build_query=ask,
     path="/bright/{table}",
     example="LIMIT=6.5",
 )

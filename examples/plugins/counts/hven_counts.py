@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.adql import quote
+from hven.adql import quote_name
 from hven.portal.panes import Pane
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ def magnitudes(table: Table) -> list[str]:
 
 def ask(table: Table, found: str) -> str:
     """Count by whole magnitudes."""
-    return f"SELECT FLOOR({quote(magnitudes(table)[0])}) AS mag, COUNT(*) AS stars FROM {found} GROUP BY 1 ORDER BY 1"
+    return (
+        f"SELECT FLOOR({quote_name(magnitudes(table)[0])}) AS mag, COUNT(*) AS stars FROM {found} GROUP BY 1 ORDER BY 1"
+    )
 
 
 PANE = Pane(

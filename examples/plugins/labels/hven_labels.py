@@ -10,14 +10,14 @@ from pydantic import Field
 
 from hven.model.table import Column
 from hven.model.types import STRING
-from hven.sources import Context, FileKind, Reject
-from hven.sources.whole_files import DataFile, FileOptions, WholeFiles
+from hven.sources import FileSignature, RejectedRow, SourceContext
+from hven.sources.whole_files import DataFile, FileOptions, WholeFileSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LARGEST = 1 << 20  # bytes of a label
-FILES = FileKind(endings=("lbl",), begins=rb"[A-Z_]+ *=")
+FILES = FileSignature(extensions=("lbl",), leading_pattern=rb"[A-Z_]+ *=")
 
 
 class Options(FileOptions):
@@ -26,26 +26,26 @@ class Options(FileOptions):
     keys: list[str] = Field(description="The keys that become columns.", min_length=1)
 
 
-class Labels(WholeFiles):
+class Labels(WholeFileSource):
     """The rows."""
 
-    def __init__(self, options: Options, context: Context) -> None:
+    def __init__(self, options: Options, context: SourceContext) -> None:
         super().__init__(options, context)
         self.keys = options.keys
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """Say what is there."""
         return [Column(name=key, type=STRING) for key in self.keys]
 
-    def rows(self, file: DataFile) -> Iterator[pa.RecordBatch]:
+    def read_file_batches(self, file: DataFile) -> Iterator[pa.RecordBatch]:
         """Read one label."""
-        with closing(file.open()) as stream:
+        with closing(file.open_stream()) as stream:
             text = stream.read(LARGEST).decode(errors="replace")
         label, end, _ = text.partition("\nEND")
         if not end:
-            if self.context.reject is not None:
-                self.context.reject(
-                    Reject(
+            if self.context.on_reject is not None:
+                self.context.on_reject(
+                    RejectedRow(
                         file=file.name,
                         row=None,
                         column=None,
@@ -62,6 +62,6 @@ class Labels(WholeFiles):
         yield pa.record_batch({key: pa.array([found.get(key)], pa.string()) for key in self.keys})
 
 
-def open(options: Options, context: Context) -> Labels:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Labels:  # noqa: A001  (the contract's word)
     """Open them."""
     return Labels(options, context)

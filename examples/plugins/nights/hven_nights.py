@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import INT32, TIMESTAMP
-from hven.sources import FILE_FACTS, ROW, Context, Pin
+from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, SourceContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,39 +32,41 @@ class Options(BaseModel):
 class Nights:
     """The rows."""
 
-    def __init__(self, options: Options, context: Context) -> None:
+    def __init__(self, options: Options, context: SourceContext) -> None:
         self.options, self.context = options, context
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """Say what is there."""
         return COLUMNS
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield rows, a batch at a time."""
-        names = columns or [column.name for column in COLUMNS]
-        if unknown := set(names) - {"night", "noon", ROW, *FILE_FACTS}:
+        names = column_names or [column.name for column in COLUMNS]
+        if unknown := set(names) - {"night", "noon", ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}:
             raise SourceError(f"nights have no column {unknown.pop()}", remedy="night, noon")
         begin = dt.datetime.combine(self.options.first, dt.time(12))
-        end = self.options.nights if limit is None else min(limit, self.options.nights)
-        for start in range(0, end, self.context.batch):
-            numbers = range(start, min(start + self.context.batch, end))
+        end = self.options.nights if row_limit is None else min(row_limit, self.options.nights)
+        for start in range(0, end, self.context.batch_row_limit):
+            numbers = range(start, min(start + self.context.batch_row_limit, end))
             made = {
                 "night": pa.array(numbers, pa.int32()),
                 "noon": pa.array([begin + dt.timedelta(days=number) for number in numbers], pa.timestamp("us")),
-                ROW: pa.array([number + 1 for number in numbers], pa.int64()),
+                ROW_NUMBER_COLUMN: pa.array([number + 1 for number in numbers], pa.int64()),
             }
             # it has no files: their facts are null
             yield pa.record_batch({name: made.get(name, pa.nulls(len(numbers))) for name in names})
 
-    def pins(self) -> list[Pin]:
+    def list_input_versions(self) -> list[InputVersion]:
         """Say what was read."""
-        return [Pin(name="nights", detail=f"{self.options.nights} from {self.options.first}")]
+        return [InputVersion(name="nights", detail=f"{self.options.nights} from {self.options.first}")]
 
-    def size(self) -> int | None:
+    def estimate_size(self) -> int | None:
         """Count the rows to come."""
         return self.options.nights
 
 
-def open(options: Options, context: Context) -> Nights:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Nights:  # noqa: A001  (the contract's word)
     """Open it."""
     return Nights(options, context)

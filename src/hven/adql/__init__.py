@@ -1,45 +1,45 @@
-"""ADQL 2.1: text -> tree -> bound tree -> SQL. Pure."""
+"""ADQL 2.1 without I/O: parse a query, bind its names to columns, and write it as SQL."""
 
-from hven.adql._blame import placed
-from hven.adql._parser import parse, parse_condition, parse_expression
+from hven.adql._error_locations import locate_evaluation_error
+from hven.adql._parser import parse_condition, parse_expression, parse_query
 from hven.adql._row_policy import (
-    AHEAD,
-    EPOCH,
-    PEOPLE,
+    MAX_PERSON_TEXTS,
+    MAX_UPCOMING_INSTANTS,
+    UNIX_EPOCH,
     Delegation,
-    Facts,
+    RowFacts,
     RowPolicy,
+    build_instant_literal,
     check_policy,
-    instant,
-    names_in,
-    normal,
-    present,
-    sees_all,
-    told,
+    current_instant,
+    decide_for_everybody,
+    describe_policy,
+    normalize_name,
+    parse_person_names,
 )
-from hven.adql.bind import bind, bind_condition, bind_expression
-from hven.adql.text import quote
+from hven.adql.adql_writer import quote_name
+from hven.adql.binder import bind_condition, bind_expression, bind_query
 
 __all__ = [
-    "AHEAD",
-    "EPOCH",
-    "PEOPLE",
+    "MAX_PERSON_TEXTS",
+    "MAX_UPCOMING_INSTANTS",
+    "UNIX_EPOCH",
     "Delegation",
-    "Facts",
+    "RowFacts",
     "RowPolicy",
-    "bind",
     "bind_condition",
     "bind_expression",
+    "bind_query",
+    "build_instant_literal",
     "check_policy",
-    "instant",
-    "names_in",
-    "normal",
-    "parse",
+    "current_instant",
+    "decide_for_everybody",
+    "describe_policy",
+    "locate_evaluation_error",
+    "normalize_name",
     "parse_condition",
     "parse_expression",
-    "placed",
-    "present",
-    "quote",
-    "sees_all",
-    "told",
+    "parse_person_names",
+    "parse_query",
+    "quote_name",
 ]

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from typing import Final
 
-_TIME: Final = "write the time as a string: '2026-11-20T10:15:00'"
-_DIFFERENCE: Final = "subtract days: ivo_to_mjd(t2) - ivo_to_mjd(t1)"
-_PART: Final = "cut it out of the text: CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER) is the year"
-_CONE: Final = "write DISTANCE(POINT(ra, dec), POINT(lon, lat)) < r, which uses the position index"
-_TEXT: Final = "write CAST(x AS VARCHAR)"
-_CASE: Final = "write CASE WHEN condition THEN a ELSE b END"
-_FIRST: Final = "write COALESCE(a, b)"
-_CUT: Final = (
+_TIME_REMEDY: Final = "write the time as a string: '2026-11-20T10:15:00'"
+_DIFFERENCE_REMEDY: Final = "subtract days: ivo_to_mjd(t2) - ivo_to_mjd(t1)"
+_TIME_PART_REMEDY: Final = "cut it out of the text: CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER) is the year"
+_CONE_REMEDY: Final = "write DISTANCE(POINT(ra, dec), POINT(lon, lat)) < r, which uses the position index"
+_TEXT_CAST_REMEDY: Final = "write CAST(x AS VARCHAR)"
+_CASE_REMEDY: Final = "write CASE WHEN condition THEN a ELSE b END"
+_COALESCE_REMEDY: Final = "write COALESCE(a, b)"
+_SUBSTRING_REMEDY: Final = (
     "write REGEXP_EXTRACT(s, '^.{4}(.{3})', 1) for three characters behind the fourth, or SPLIT_PART(s, separator, n)"
 )
-_ALL: Final = "write IVO_STRING_AGG(s, ', ') for text, IVO_HISTOGRAM for numbers"
-_BITS: Final = "write the operator: a & b, a | b, a ^ b, ~a"
+_AGGREGATION_REMEDY: Final = "write IVO_STRING_AGG(s, ', ') for text, IVO_HISTOGRAM for numbers"
+_BITWISE_REMEDY: Final = "write the operator: a & b, a | b, a ^ b, ~a"
 
 #: Name in upper case -> remedy.
-ELSEWHERE: Final[dict[str, str]] = {
+FOREIGN_FUNCTION_REMEDIES: Final[dict[str, str]] = {
     # PostgreSQL, Oracle, SQL Server, MySQL, SQLite
-    **dict.fromkeys(("NVL", "IFNULL", "ISNULL", "ZEROIFNULL"), _FIRST),
-    **dict.fromkeys(("IF", "IIF", "DECODE", "NVL2", "CHOOSE"), _CASE),
+    **dict.fromkeys(("NVL", "IFNULL", "ISNULL", "ZEROIFNULL"), _COALESCE_REMEDY),
+    **dict.fromkeys(("IF", "IIF", "DECODE", "NVL2", "CHOOSE"), _CASE_REMEDY),
     "NULLIF": "write CASE WHEN a <> b THEN a END",
-    **dict.fromkeys(("TO_CHAR", "STR", "FORMAT", "CHR"), _TEXT),
+    **dict.fromkeys(("TO_CHAR", "STR", "FORMAT", "CHR"), _TEXT_CAST_REMEDY),
     **dict.fromkeys(("TO_NUMBER", "TRY_CAST", "CONVERT", "TRY_CONVERT", "INT", "FLOAT"), "write CAST(x AS DOUBLE PRECISION), or another type"),
     **dict.fromkeys(("TO_DATE", "TO_TIMESTAMP", "STR_TO_DATE", "STRPTIME", "DATE", "DATETIME", "TIMESTAMP"), "write CAST('2026-11-20T10:15:00' AS TIMESTAMP)"),
-    **dict.fromkeys(("NOW", "GETDATE", "SYSDATE", "CURDATE", "GETUTCDATE", "CLOCK_TIMESTAMP"), _TIME),
-    **dict.fromkeys(("DATEDIFF", "AGE", "TIMESTAMPDIFF", "DATE_DIFF", "JULIANDAY"), _DIFFERENCE),
+    **dict.fromkeys(("NOW", "GETDATE", "SYSDATE", "CURDATE", "GETUTCDATE", "CLOCK_TIMESTAMP"), _TIME_REMEDY),
+    **dict.fromkeys(("DATEDIFF", "AGE", "TIMESTAMPDIFF", "DATE_DIFF", "JULIANDAY"), _DIFFERENCE_REMEDY),
     **dict.fromkeys(("DATEADD", "DATE_ADD", "DATE_SUB"), "compute with days: ISO(ivo_to_jd(t) + 1); add_months(t, n) is right for months"),
-    **dict.fromkeys(("EXTRACT", "DATE_PART", "DATEPART", "YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "DATE_TRUNC", "STRFTIME"), _PART),
-    **dict.fromkeys(("SUBSTR", "SUBSTRING", "LEFT", "RIGHT", "MID"), _CUT),
+    **dict.fromkeys(("EXTRACT", "DATE_PART", "DATEPART", "YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "DATE_TRUNC", "STRFTIME"), _TIME_PART_REMEDY),
+    **dict.fromkeys(("SUBSTR", "SUBSTRING", "LEFT", "RIGHT", "MID"), _SUBSTRING_REMEDY),
     **dict.fromkeys(("LEN", "CHAR_LENGTH", "CHARACTER_LENGTH", "OCTET_LENGTH", "DATALENGTH"), "write LENGTH(s)"),
     **dict.fromkeys(("CONCAT", "CONCAT_WS", "STRCAT"), "join strings with ||: a || ' ' || b"),
     **dict.fromkeys(("TRIM", "LTRIM", "RTRIM", "BTRIM"), "write REGEXP_REPLACE(s, '^ +| +$', '')"),
@@ -53,7 +53,7 @@ ELSEWHERE: Final[dict[str, str]] = {
     **dict.fromkeys(("SIND", "COSD", "TAND"), "angles are radians: SIN(RADIANS(x))"),
     **dict.fromkeys(("ASIND", "ACOSD", "ATAND"), "angles are radians: DEGREES(ASIN(x))"),
     **dict.fromkeys(("DIV", "QUOTIENT"), "write a / b, which is cut towards zero for whole numbers"),
-    **dict.fromkeys(("BITAND", "BITOR", "BITXOR", "BITNOT", "BIT_AND", "BIT_OR"), _BITS),
+    **dict.fromkeys(("BITAND", "BITOR", "BITXOR", "BITNOT", "BIT_AND", "BIT_OR"), _BITWISE_REMEDY),
     **dict.fromkeys(("STDDEV_SAMP", "STDEV", "STD"), "write STDDEV(x)"),
     **dict.fromkeys(("STDDEV_POP", "STDEVP"), "write SQRT(AVG(x * x) - AVG(x) * AVG(x)); STDDEV(x) is that of the sample"),
     **dict.fromkeys(("VAR_SAMP", "VAR"), "write VARIANCE(x)"),
@@ -63,13 +63,13 @@ ELSEWHERE: Final[dict[str, str]] = {
     "MODE": "count: GROUP BY x ORDER BY COUNT(*) DESC",
     "ANY_VALUE": "write MIN(x)",
     **dict.fromkeys(("STRING_AGG", "GROUP_CONCAT", "LISTAGG"), "write IVO_STRING_AGG(s, ', ')"),
-    **dict.fromkeys(("ARRAY_AGG", "COLLECT_LIST", "JSON_AGG"), _ALL),
+    **dict.fromkeys(("ARRAY_AGG", "COLLECT_LIST", "JSON_AGG"), _AGGREGATION_REMEDY),
     **dict.fromkeys(("BOOL_AND", "EVERY"), "write MIN(CASE WHEN condition THEN 1 ELSE 0 END)"),
     "BOOL_OR": "write MAX(CASE WHEN condition THEN 1 ELSE 0 END)",
     **dict.fromkeys(("UNNEST", "GENERATE_SERIES", "EXPLODE"), "rows are not made of arrays here; a[n] is an element"),
     **dict.fromkeys(("ARRAY_LENGTH", "CARDINALITY", "ARRAY_SIZE"), "write ARR_LENGTH(a)"),
     # astronomers' databases and services
-    **dict.fromkeys(("Q3C_RADIAL_QUERY", "Q3C_JOIN", "Q3C_DIST", "Q3C_ELLIPSE_QUERY", "CONE", "FGETNEARBYOBJEQ", "SPHERE_DIST"), _CONE),
+    **dict.fromkeys(("Q3C_RADIAL_QUERY", "Q3C_JOIN", "Q3C_DIST", "Q3C_ELLIPSE_QUERY", "CONE", "FGETNEARBYOBJEQ", "SPHERE_DIST"), _CONE_REMEDY),
     "Q3C_POLY_QUERY": "write 1 = CONTAINS(POINT(ra, dec), POLYGON(...)), which uses the position index",
     **dict.fromkeys(("Q3C_ANG2IPIX", "HEALPIX_ANG2IPIX_NEST", "GAIA_HEALPIX_INDEX", "ESDC_HEALPIX_INDEX", "HEALPIX_NEST"), "write IVO_HEALPIX_INDEX(order, lon, lat)"),
     "GAIA_HEALPIX_INDEX": "write IVO_HEALPIX_INDEX(order, lon, lat), or source_id / 34359738368 for order 12",

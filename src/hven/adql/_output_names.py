@@ -5,34 +5,36 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hven.adql.kinds import meta
-from hven.adql.reserved import RESERVED
-from hven.adql.tree import (
-    Binary,
+from hven.adql.reserved_words import RESERVED_WORDS
+from hven.adql.syntax_tree import (
+    ArrayElement,
+    BinaryOperation,
     Case,
     Cast,
     ColumnRef,
-    Element,
     Expr,
-    Function,
+    FunctionCall,
     Literal,
     Query,
     Select,
     SelectItem,
     SetOperation,
     Subquery,
-    Unary,
-    Window,
-    chain,
-    walk,
+    UnaryOperation,
+    WindowExpression,
+    split_chain,
+    walk_tree,
 )
+from hven.adql.value_kinds import require_meta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LONGEST = 40  # characters
-_SHORT = 4  # figures of a number that belongs to a name; longer ones (positions, epochs) vary from query to query
-_OPERATORS = {
+MAX_NAME_CHARACTERS = 40  # characters
+_MAX_NAMED_DIGITS = (
+    4  # figures of a number that belongs to a name; longer ones (positions, epochs) vary from query to query
+)
+_OPERATOR_WORDS = {
     "+": "plus",
     "-": "minus",
     "*": "times",
@@ -42,15 +44,15 @@ _OPERATORS = {
     "|": "bitor",
     "^": "bitxor",
 }
-_SIGNS = {"-": "minus", "~": "bitnot"}
-_STRANGE = re.compile(r"[^A-Za-z0-9]+")
+_SIGN_WORDS = {"-": "minus", "~": "bitnot"}
+_NON_NAME_CHARACTERS = re.compile(r"[^A-Za-z0-9]+")
 
 
-def made_name(expr: Expr) -> tuple[str, list[Literal]]:
+def build_output_name(expr: Expr) -> tuple[str, list[Literal]]:
     """Make a name for an unnamed expression: ``ra_plus_1``, ``count_all``, ``max_ra``, ``ra`` of ``CAST(ra AS REAL)``.
 
     It follows from the expression alone, wherever it stands and however it is written, is a regular identifier, and has at most
-    `LONGEST` characters.
+    `MAX_NAME_CHARACTERS` characters.
 
     Returns
     -------
@@ -61,105 +63,107 @@ def made_name(expr: Expr) -> tuple[str, list[Literal]]:
     while isinstance(inner, Cast):
         inner = inner.operand
     if isinstance(inner, ColumnRef):
-        return _column(inner), []
-    told: list[Literal] = []
+        return _column_name(inner), []
+    named_literals: list[Literal] = []
     name = ""
-    for word in _words(inner, told, within=False):
-        longer = f"{name}_{word}" if name else word
-        if len(longer) > LONGEST:
-            name = name or longer[:LONGEST].rstrip("_")
+    for word in _iterate_words(inner, named_literals, in_arguments=False):
+        extended_name = f"{name}_{word}" if name else word
+        if len(extended_name) > MAX_NAME_CHARACTERS:
+            name = name or extended_name[:MAX_NAME_CHARACTERS].rstrip("_")
             break
-        name = longer
+        name = extended_name
     if not name:
-        return "text" if isinstance(inner, Literal) and isinstance(inner.value, str) else "number", told
+        return "text" if isinstance(inner, Literal) and isinstance(inner.value, str) else "number", named_literals
     if not name[0].isalpha():
         name = f"number_{name}"
-    return (f"{name}_value" if name.upper() in RESERVED else name), told
+    return (f"{name}_value" if name.upper() in RESERVED_WORDS else name), named_literals
 
 
-def _column(node: ColumnRef) -> str:
+def _column_name(node: ColumnRef) -> str:
     return node.column.name if node.column is not None else node.name.name
 
 
-def _clean(text: str) -> Iterator[str]:
-    found = _STRANGE.sub("_", text).strip("_")
-    if found:
-        yield found
+def _clean_name(text: str) -> Iterator[str]:
+    cleaned = _NON_NAME_CHARACTERS.sub("_", text).strip("_")
+    if cleaned:
+        yield cleaned
 
 
-def _words(node: Expr, told: list[Literal], *, within: bool) -> Iterator[str]:
-    """Yield the words of an expression from left to right; `within` the arguments of a function, long numbers are left out."""
+def _iterate_words(node: Expr, named_literals: list[Literal], *, in_arguments: bool) -> Iterator[str]:
+    """Yield the words of an expression from left to right; `in_arguments` the arguments of a function, long numbers are left out."""
     if isinstance(node, ColumnRef):
-        yield from _clean(_column(node))
+        yield from _clean_name(_column_name(node))
     elif isinstance(node, Literal):
-        yield from _literal(node, told, within=within)
+        yield from _iterate_literal_words(node, named_literals, in_arguments=in_arguments)
     elif isinstance(node, Cast):
-        yield from _words(node.operand, told, within=within)
-    elif isinstance(node, Unary):
-        if node.op in _SIGNS:
-            yield _SIGNS[node.op]
-        yield from _words(node.operand, told, within=within)
-    elif isinstance(node, Binary):
-        yield from _operation(node, told, within=within)
-    elif isinstance(node, Window):
-        yield from _words(node.function, told, within=within)
-    elif isinstance(node, Function):
+        yield from _iterate_words(node.operand, named_literals, in_arguments=in_arguments)
+    elif isinstance(node, UnaryOperation):
+        if node.op in _SIGN_WORDS:
+            yield _SIGN_WORDS[node.op]
+        yield from _iterate_words(node.operand, named_literals, in_arguments=in_arguments)
+    elif isinstance(node, BinaryOperation):
+        yield from _iterate_operation_words(node, named_literals, in_arguments=in_arguments)
+    elif isinstance(node, WindowExpression):
+        yield from _iterate_words(node.function, named_literals, in_arguments=in_arguments)
+    elif isinstance(node, FunctionCall):
         yield node.name.lower()
         if node.star:
             yield "all"
         for arg in node.args:
-            yield from _words(arg, told, within=True)
-    elif isinstance(node, Element):
+            yield from _iterate_words(arg, named_literals, in_arguments=True)
+    elif isinstance(node, ArrayElement):
         for item in (node.operand, *node.indexes):
-            yield from _words(item, told, within=True)
+            yield from _iterate_words(item, named_literals, in_arguments=True)
     elif isinstance(node, Case):
         yield "case"
-        yield from dict.fromkeys(_column(item) for item in _columns(node))
+        yield from dict.fromkeys(_column_name(item) for item in _iterate_condition_columns(node))
     elif isinstance(node, Subquery):
-        yield from _output(node.query, told)
+        yield from _iterate_subquery_words(node.query, named_literals)
     else:
         yield "condition"
 
 
-def _literal(node: Literal, told: list[Literal], *, within: bool) -> Iterator[str]:
+def _iterate_literal_words(node: Literal, named_literals: list[Literal], *, in_arguments: bool) -> Iterator[str]:
     if node.value is None:
         yield "null"
     elif isinstance(node.value, bool):
         yield str(node.value).lower()
     elif not isinstance(node.value, str):
         figures = repr(node.value)
-        if len(figures.replace(".", "")) <= _SHORT:
-            told.append(node)
+        if len(figures.replace(".", "")) <= _MAX_NAMED_DIGITS:
+            named_literals.append(node)
             yield figures.replace(".", "_")
-        elif not within:
+        elif not in_arguments:
             yield "number"
 
 
-def _operation(node: Binary, told: list[Literal], *, within: bool) -> Iterator[str]:
-    if node.at >= 0 and isinstance(node.right, Literal) and node.right.at < 0:  # IN_UNIT's factor
-        yield from _words(node.left, told, within=within)
+def _iterate_operation_words(
+    node: BinaryOperation, named_literals: list[Literal], *, in_arguments: bool
+) -> Iterator[str]:
+    if node.text_offset >= 0 and isinstance(node.right, Literal) and node.right.text_offset < 0:  # IN_UNIT's factor
+        yield from _iterate_words(node.left, named_literals, in_arguments=in_arguments)
         yield "in"
-        yield from _clean(meta(node).unit or "unit")
+        yield from _clean_name(require_meta(node).unit or "unit")
         return
-    first, links = chain(node, Binary)
-    if isinstance(first, Literal) and first.at < 0 <= node.at:  # GAVO_SPECCONV's quotient
-        yield from _words(node.right, told, within=within)
+    first, links = split_chain(node, BinaryOperation)
+    if isinstance(first, Literal) and first.text_offset < 0 <= node.text_offset:  # GAVO_SPECCONV's quotient
+        yield from _iterate_words(node.right, named_literals, in_arguments=in_arguments)
         yield "in"
-        yield from _clean(meta(node).unit or "unit")
+        yield from _clean_name(require_meta(node).unit or "unit")
         return
-    yield from _words(first, told, within=within)
+    yield from _iterate_words(first, named_literals, in_arguments=in_arguments)
     for link in links:
-        if link.op in _OPERATORS:
-            yield _OPERATORS[link.op]
-        yield from _words(link.right, told, within=within)
+        if link.op in _OPERATOR_WORDS:
+            yield _OPERATOR_WORDS[link.op]
+        yield from _iterate_words(link.right, named_literals, in_arguments=in_arguments)
 
 
-def _columns(node: Case) -> Iterator[ColumnRef]:
+def _iterate_condition_columns(node: Case) -> Iterator[ColumnRef]:
     for when, _ in node.whens:
-        yield from (item for item in walk(when) if isinstance(item, ColumnRef))
+        yield from (item for item in walk_tree(when) if isinstance(item, ColumnRef))
 
 
-def _output(query: Query, told: list[Literal]) -> Iterator[str]:
+def _iterate_subquery_words(query: Query, named_literals: list[Literal]) -> Iterator[str]:
     """Name a scalar subquery as its column."""
     body: Select | SetOperation | Query = query
     while not isinstance(body, Select):
@@ -167,6 +171,6 @@ def _output(query: Query, told: list[Literal]) -> Iterator[str]:
     item = body.items[0]
     if isinstance(item, SelectItem):
         if item.alias is not None or isinstance(item.expr, ColumnRef):
-            yield from _clean(item.column.name if item.column is not None else "")
+            yield from _clean_name(item.column.name if item.column is not None else "")
         else:
-            yield from _words(item.expr, told, within=True)
+            yield from _iterate_words(item.expr, named_literals, in_arguments=True)

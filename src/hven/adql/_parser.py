@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final, NoReturn
 from typing import Literal as OneOf
 
-from hven.adql._from_clause import JOIN_WORDS, SET_WORDS, FromParser
-from hven.adql._syntax_faults import is_statement, nearest
-from hven.adql._terms import CONDITIONS
-from hven.adql._token_stream import DEEPEST
+from hven.adql._expression_parser import CONDITION_NODES
+from hven.adql._from_parser import JOIN_KEYWORDS, SET_KEYWORDS, FromParser
+from hven.adql._syntax_errors import find_nearest_keyword, is_statement
+from hven.adql._token_stream import MAX_NESTING_DEPTH
 from hven.adql.lexer import END, NAME, NUMBER, QUOTED
-from hven.adql.tree import (
+from hven.adql.syntax_tree import (
     ColumnRef,
     CommonTable,
     Expr,
@@ -22,15 +22,15 @@ from hven.adql.tree import (
     SetOperation,
     Star,
 )
-from hven.model.errors import ParseError, Place, say
+from hven.model.errors import ParseError, Place, format_message
 
 Body = Select | SetOperation | Query
 
-_ENDS: Final = frozenset((END, ")", ";", "ORDER", "OFFSET", *SET_WORDS))
-_AFTER_FROM: Final = (
+_SELECT_END_TOKENS: Final = frozenset((END, ")", ";", "ORDER", "OFFSET", *SET_KEYWORDS))
+_KEYWORDS_AFTER_FROM: Final = (
     "WHERE", "GROUP", "HAVING", "ORDER", "OFFSET", "UNION", "EXCEPT", "INTERSECT", "JOIN", "INNER", "LEFT", "RIGHT", "FULL", "NATURAL", "AS", "ON", "USING",
 )  # fmt: skip
-_CLAUSES: Final = ("WHERE", "GROUP", "HAVING", "ORDER", "OFFSET")
+_CLAUSE_KEYWORDS: Final = ("WHERE", "GROUP", "HAVING", "ORDER", "OFFSET")
 
 
 class QueryParser(FromParser):
@@ -38,251 +38,273 @@ class QueryParser(FromParser):
 
     __slots__ = ()
 
-    def query(self) -> Query:
+    def parse_query(self) -> Query:
         """Read the whole text as one query."""
         tags = self.tags
-        at = self.ats[0]
+        text_offset = self.text_offsets[0]
         if tags[0] == END:
-            self.refuse("the query is empty", "write SELECT ... FROM ...", at=0)
+            self.raise_parse_error("the query is empty", "write SELECT ... FROM ...", text_offset=0)
         ctes: tuple[CommonTable, ...] = ()
-        if tags[0] == "WITH" and not self.old:
-            ctes = self.common_tables()
-        query = self.select_expression(None)
-        if tags[self.i] == ";":
-            self.i += 1
-        if tags[self.i] != END:
-            self.after_query()
-        return Query(query.body, query.order_by, query.offset, ctes, text=self.text, at=at)
+        if tags[0] == "WITH" and not self.is_adql_2_0:
+            ctes = self.parse_common_tables()
+        query = self.parse_select_expression(None)
+        if tags[self.token_index] == ";":
+            self.token_index += 1
+        if tags[self.token_index] != END:
+            self.raise_after_query()
+        return Query(query.body, query.order_by, query.offset, ctes, text=self.text, text_offset=text_offset)
 
-    def after_query(self) -> NoReturn:
+    def raise_after_query(self) -> NoReturn:
         """Refuse what follows a whole query."""
-        tag = self.tags[self.i]
-        if tag in _CLAUSES or tag in JOIN_WORDS:
-            self.refuse(
-                say("{word} cannot stand here", tag),
+        tag = self.tags[self.token_index]
+        if tag in _CLAUSE_KEYWORDS or tag in JOIN_KEYWORDS:
+            self.raise_parse_error(
+                format_message("{word} cannot stand here", tag),
                 "the order is: SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, OFFSET",
             )
         if tag == "WITH":
-            self.refuse("WITH cannot stand here", "it begins the query")
-        self.unexpected("the end of the query", "AND", "OR", *_AFTER_FROM, "ASC", "DESC")
+            self.raise_parse_error("WITH cannot stand here", "it begins the query")
+        self.raise_unexpected_token("the end of the query", "AND", "OR", *_KEYWORDS_AFTER_FROM, "ASC", "DESC")
 
-    def common_tables(self) -> tuple[CommonTable, ...]:
+    def parse_common_tables(self) -> tuple[CommonTable, ...]:
         """Read ``WITH name AS (SELECT ..), ..``."""
         tables: list[CommonTable] = []
-        self.i += 1
-        recursive = str(self.values[self.i]).upper() == "RECURSIVE" and self.tags[self.i + 1] in {NAME, QUOTED}
-        self.i += recursive
+        self.token_index += 1
+        recursive = str(self.values[self.token_index]).upper() == "RECURSIVE" and self.tags[self.token_index + 1] in {
+            NAME,
+            QUOTED,
+        }
+        self.token_index += recursive
         while True:
-            at = self.ats[self.i]
-            name = self.ident("a name after WITH")
-            if self.tags[self.i] == "(":
-                self.refuse("ADQL's WITH has no list of column names", "name the columns inside, with AS")
-            self.expect("AS", "AS (SELECT ...)")
-            if self.tags[self.i] != "(":
-                self.unexpected("an opening parenthesis and SELECT")
-            tables.append(CommonTable(name, self.subquery("WITH"), recursive, at=at))
-            if self.tags[self.i] != ",":
+            text_offset = self.text_offsets[self.token_index]
+            name = self.parse_identifier("a name after WITH")
+            if self.tags[self.token_index] == "(":
+                self.raise_parse_error("ADQL's WITH has no list of column names", "name the columns inside, with AS")
+            self.expect_token("AS", "AS (SELECT ...)")
+            if self.tags[self.token_index] != "(":
+                self.raise_unexpected_token("an opening parenthesis and SELECT")
+            tables.append(CommonTable(name, self.parse_subquery("WITH"), recursive, text_offset=text_offset))
+            if self.tags[self.token_index] != ",":
                 return tuple(tables)
-            self.i += 1
+            self.token_index += 1
 
     # --- set operations --------------------------------------------------------------------------------------
 
-    def select_expression(self, first: Body | None) -> Query:
-        """Read ``set [ORDER BY ..] [OFFSET n]``; `first` is the first operand, if it was read already."""
+    def parse_select_expression(self, first_operand: Body | None) -> Query:
+        """Read ``set [ORDER BY ..] [OFFSET n]``; `first_operand` is the first operand, if it was read already."""
         tags = self.tags
-        at = self.ats[self.i]
-        body = self.set_expression(first)
+        text_offset = self.text_offsets[self.token_index]
+        body = self.parse_set_expression(first_operand)
         order_by: list[OrderItem] = []
         offset = None
-        if tags[self.i] == "ORDER":
-            self.i += 1
-            self.expect("BY", "BY after ORDER")
-            order_by.append(self.order_item())
-            while tags[self.i] == ",":
-                self.i += 1
-                order_by.append(self.order_item())
-        if tags[self.i] == "OFFSET" and not self.old:
-            self.i += 1
-            offset = self.whole_literal("OFFSET")
-        if tags[self.i] in SET_WORDS and (order_by or offset):
-            self.refuse(
-                say("ORDER BY and OFFSET cannot stand before {word}", tags[self.i]),
+        if tags[self.token_index] == "ORDER":
+            self.token_index += 1
+            self.expect_token("BY", "BY after ORDER")
+            order_by.append(self.parse_order_item())
+            while tags[self.token_index] == ",":
+                self.token_index += 1
+                order_by.append(self.parse_order_item())
+        if tags[self.token_index] == "OFFSET" and not self.is_adql_2_0:
+            self.token_index += 1
+            offset = self.parse_integer_literal("OFFSET")
+        if tags[self.token_index] in SET_KEYWORDS and (order_by or offset):
+            self.raise_parse_error(
+                format_message("ORDER BY and OFFSET cannot stand before {word}", tags[self.token_index]),
                 "put them at the end, or that query into parentheses",
             )
         if not order_by and offset is None and isinstance(body, Query):
             return body
-        return Query(body, tuple(order_by), offset, at=at)
+        return Query(body, tuple(order_by), offset, text_offset=text_offset)
 
-    def set_expression(self, first: Body | None) -> Body:
+    def parse_set_expression(self, first_operand: Body | None) -> Body:
         """Read operands joined by UNION and EXCEPT; INTERSECT binds tighter."""
-        at = self.ats[self.i] if first is None else first.at
-        left = self.set_term(first)
-        while (op := self.tags[self.i]) in {"UNION", "EXCEPT"}:
-            repeat = self.set_all()
-            left = SetOperation(op, left, self.set_term(None), repeat, at=at)
-        return left
-
-    def set_term(self, first: Body | None) -> Body:
-        """Read operands joined by INTERSECT."""
-        at = self.ats[self.i] if first is None else first.at
-        left = self.set_primary() if first is None else first
-        while self.tags[self.i] == "INTERSECT":
-            repeat = self.set_all()
-            left = SetOperation("INTERSECT", left, self.set_primary(), repeat, at=at)
-        return left
-
-    def set_all(self) -> bool:
-        """Read a set operator and its ALL."""
-        op = self.tags[self.i]
-        if self.old:
-            self.refuse(say("ADQL 2.0 has no {op}", op), "ask for version 2.1")
-        self.i += 1
-        if self.tags[self.i] == "DISTINCT":
-            self.refuse(
-                say("ADQL has no {op} DISTINCT", op), "leave DISTINCT out: duplicates are removed unless ALL is written"
+        text_offset = self.text_offsets[self.token_index] if first_operand is None else first_operand.text_offset
+        left_body = self.parse_set_term(first_operand)
+        while (op := self.tags[self.token_index]) in {"UNION", "EXCEPT"}:
+            keeps_duplicates = self.parse_set_operator()
+            left_body = SetOperation(
+                op, left_body, self.parse_set_term(None), keeps_duplicates, text_offset=text_offset
             )
-        if self.tags[self.i] == "ALL":
-            self.i += 1
+        return left_body
+
+    def parse_set_term(self, first_operand: Body | None) -> Body:
+        """Read operands joined by INTERSECT."""
+        text_offset = self.text_offsets[self.token_index] if first_operand is None else first_operand.text_offset
+        left_body = self.parse_set_primary() if first_operand is None else first_operand
+        while self.tags[self.token_index] == "INTERSECT":
+            keeps_duplicates = self.parse_set_operator()
+            left_body = SetOperation(
+                "INTERSECT", left_body, self.parse_set_primary(), keeps_duplicates, text_offset=text_offset
+            )
+        return left_body
+
+    def parse_set_operator(self) -> bool:
+        """Read a set operator and its ALL."""
+        op = self.tags[self.token_index]
+        if self.is_adql_2_0:
+            self.raise_parse_error(format_message("ADQL 2.0 has no {op}", op), "ask for version 2.1")
+        self.token_index += 1
+        if self.tags[self.token_index] == "DISTINCT":
+            self.raise_parse_error(
+                format_message("ADQL has no {op} DISTINCT", op),
+                "leave DISTINCT out: duplicates are removed unless ALL is written",
+            )
+        if self.tags[self.token_index] == "ALL":
+            self.token_index += 1
             return True
         return False
 
-    def set_primary(self) -> Body:
+    def parse_set_primary(self) -> Body:
         """Read a SELECT, or a query in parentheses."""
-        tag = self.tags[self.i]
+        tag = self.tags[self.token_index]
         if tag == "SELECT":
-            return self.select()
+            return self.parse_select()
         if tag == "(":
-            self.deeper(2)
-            self.i += 1
-            if self.tags[self.i] == "WITH":
-                self.with_inside()
-            query = self.select_expression(None)
-            self.expect(")", "a closing parenthesis")
+            self.increase_depth(2)
+            self.token_index += 1
+            if self.tags[self.token_index] == "WITH":
+                self.raise_nested_with()
+            query = self.parse_select_expression(None)
+            self.expect_token(")", "a closing parenthesis")
             self.depth -= 2
-            return bare(query)
-        word = str(self.values[self.i])
+            return remove_parentheses(query)
+        word = str(self.values[self.token_index])
         if is_statement(word):
-            self.refuse(
-                say("{word} cannot be sent: only queries can", word.upper()), "ADQL has SELECT and no other statement"
+            self.raise_parse_error(
+                format_message("{word} cannot be sent: only queries can", word.upper()),
+                "ADQL has SELECT and no other statement",
             )
         if tag == "WITH":
-            self.with_inside()
-        if tag == NAME and (near := nearest(word, ("SELECT", "WITH"))):
-            self.refuse(say("expected SELECT, found '{word}'", word), say("did you mean {word}?", near))
-        return self.unexpected("SELECT", "SELECT", "WITH")
+            self.raise_nested_with()
+        if tag == NAME and (near := find_nearest_keyword(word, ("SELECT", "WITH"))):
+            self.raise_parse_error(
+                format_message("expected SELECT, found '{word}'", word), format_message("did you mean {word}?", near)
+            )
+        return self.raise_unexpected_token("SELECT", "SELECT", "WITH")
 
-    def with_inside(self) -> NoReturn:
+    def raise_nested_with(self) -> NoReturn:
         """Refuse WITH in a subquery."""
-        if self.old:
-            self.refuse("ADQL 2.0 has no WITH", "ask for version 2.1")
-        self.refuse(
+        if self.is_adql_2_0:
+            self.raise_parse_error("ADQL 2.0 has no WITH", "ask for version 2.1")
+        self.raise_parse_error(
             "WITH can only stand at the beginning of the whole query",
             "move it there; its tables can be used in every subquery",
         )
 
-    def subquery(self, what: str) -> Query:
+    def parse_subquery(self, keyword: str) -> Query:
         """Read a subquery in parentheses."""
-        if self.tags[self.i] != "(":
-            self.unexpected(say("a subquery in parentheses after {what}", say(what)))
-        after = self.tags[self.i + 1]
+        if self.tags[self.token_index] != "(":
+            self.raise_unexpected_token(
+                format_message("a subquery in parentheses after {what}", format_message(keyword))
+            )
+        after = self.tags[self.token_index + 1]
         if (
-            what == "EXISTS"
+            keyword == "EXISTS"
             and after != "SELECT"
-            and not (after == NAME and nearest(str(self.values[self.i + 1]), ("SELECT",)))
+            and not (after == NAME and find_nearest_keyword(str(self.values[self.token_index + 1]), ("SELECT",)))
         ):
-            return self.joined_query()
-        self.deeper()
-        self.i += 1
-        query = self.nested_query(None)
-        self.expect(")", "a closing parenthesis")
+            return self.parse_joined_query()
+        self.increase_depth()
+        self.token_index += 1
+        query = self.parse_nested_query(None)
+        self.expect_token(")", "a closing parenthesis")
         self.depth -= 1
         return query
 
-    def nested_query(self, first: Query | None) -> Query:
-        """Read a subquery up to its closing parenthesis; `first` is its first operand, if it was read already."""
-        self.deeper(2)
-        if self.tags[self.i] == "WITH":
-            self.with_inside()
-        query = self.select_expression(None if first is None else bare(first))
+    def parse_nested_query(self, first_operand: Query | None) -> Query:
+        """Read a subquery up to its closing parenthesis; `first_operand` is its first operand, if it was read already."""
+        self.increase_depth(2)
+        if self.tags[self.token_index] == "WITH":
+            self.raise_nested_with()
+        query = self.parse_select_expression(None if first_operand is None else remove_parentheses(first_operand))
         self.depth -= 2
         return query
 
     # --- SELECT ----------------------------------------------------------------------------------------------
 
-    def select(self) -> Select:
+    def parse_select(self) -> Select:
         """Read one SELECT with its clauses."""
         tags = self.tags
-        at = self.ats[self.i]
-        self.i += 1
-        distinct = tags[self.i] == "DISTINCT"
-        if distinct or tags[self.i] == "ALL":
-            self.i += 1
-            if tags[self.i] == "ON":
-                self.refuse("ADQL has no DISTINCT ON", "use GROUP BY")
+        text_offset = self.text_offsets[self.token_index]
+        self.token_index += 1
+        distinct = tags[self.token_index] == "DISTINCT"
+        if distinct or tags[self.token_index] == "ALL":
+            self.token_index += 1
+            if tags[self.token_index] == "ON":
+                self.raise_parse_error("ADQL has no DISTINCT ON", "use GROUP BY")
         top = None
-        if tags[self.i] == "TOP":
-            self.i += 1
-            if tags[self.i] == "(" and tags[self.i + 1] == NUMBER and tags[self.i + 2] == ")":
-                self.refuse(
-                    "TOP takes a number without parentheses",
-                    say("write TOP {found}", self.found(self.i + 1).split()[-1]),
-                )
-            top = self.whole_literal("TOP")
+        if tags[self.token_index] == "TOP":
+            self.token_index += 1
             if (
-                str(self.values[self.i]).upper() == "PERCENT"
-                and tags[self.i] == NAME
-                and tags[self.i + 1] in {NAME, QUOTED, "*"}
+                tags[self.token_index] == "("
+                and tags[self.token_index + 1] == NUMBER
+                and tags[self.token_index + 2] == ")"
             ):
-                self.refuse("ADQL has no TOP n PERCENT", "write the number of rows")
-            if tags[self.i] in {"DISTINCT", "ALL"}:
-                self.refuse(
-                    say("{word} stands before TOP", tags[self.i]),
-                    say("write SELECT {word} TOP {value}", tags[self.i], top.value),
+                self.raise_parse_error(
+                    "TOP takes a number without parentheses",
+                    format_message("write TOP {found}", self.describe_token(self.token_index + 1).split()[-1]),
                 )
-            if tags[self.i] == ",":
-                self.refuse(
-                    "there is no comma after TOP and its number", say("write TOP {value} and the columns", top.value)
+            top = self.parse_integer_literal("TOP")
+            if (
+                str(self.values[self.token_index]).upper() == "PERCENT"
+                and tags[self.token_index] == NAME
+                and tags[self.token_index + 1] in {NAME, QUOTED, "*"}
+            ):
+                self.raise_parse_error("ADQL has no TOP n PERCENT", "write the number of rows")
+            if tags[self.token_index] in {"DISTINCT", "ALL"}:
+                self.raise_parse_error(
+                    format_message("{word} stands before TOP", tags[self.token_index]),
+                    format_message("write SELECT {word} TOP {value}", tags[self.token_index], top.value),
                 )
-        items = [self.select_item()]
-        while tags[self.i] == ",":
-            self.i += 1
-            items.append(self.select_item())
-        if tags[self.i] == "INTO":
-            self.refuse("ADQL has no SELECT INTO", "upload tables and read results through TAP")
+            if tags[self.token_index] == ",":
+                self.raise_parse_error(
+                    "there is no comma after TOP and its number",
+                    format_message("write TOP {value} and the columns", top.value),
+                )
+        items = [self.parse_select_item()]
+        while tags[self.token_index] == ",":
+            self.token_index += 1
+            items.append(self.parse_select_item())
+        if tags[self.token_index] == "INTO":
+            self.raise_parse_error("ADQL has no SELECT INTO", "upload tables and read results through TAP")
         source = None
-        if tags[self.i] == "FROM":
-            self.i += 1
-            source = self.from_list()
+        if tags[self.token_index] == "FROM":
+            self.token_index += 1
+            source = self.parse_from_list()
         elif (
-            self.old or tags[self.i] not in _ENDS or any(isinstance(item, Star) for item in items)
+            self.is_adql_2_0
+            or tags[self.token_index] not in _SELECT_END_TOKENS
+            or any(isinstance(item, Star) for item in items)
         ):  # a query of constants needs no table: an extension
-            self.unexpected("a comma or FROM", "FROM", "AS")
+            self.raise_unexpected_token("a comma or FROM", "FROM", "AS")
         where = having = None
         group_by: list[Expr] = []
-        if tags[self.i] == "WHERE":
-            self.i += 1
-            where = self.condition()
-        if tags[self.i] == "GROUP":
-            self.i += 1
-            self.expect("BY", "BY after GROUP")
-            group_by.append(self.group_item())
-            while tags[self.i] == ",":
-                self.i += 1
-                group_by.append(self.group_item())
-        if tags[self.i] == "HAVING":
-            self.i += 1
-            having = self.condition()
-        windows = self.windows() if tags[self.i] == NAME else ()
-        if tags[self.i] not in _ENDS:
-            self.after_clause(where is not None, bool(group_by), having is not None)
-        return Select(tuple(items), source, where, tuple(group_by), having, distinct, top, windows, at=at)
+        if tags[self.token_index] == "WHERE":
+            self.token_index += 1
+            where = self.parse_condition()
+        if tags[self.token_index] == "GROUP":
+            self.token_index += 1
+            self.expect_token("BY", "BY after GROUP")
+            group_by.append(self.parse_group_item())
+            while tags[self.token_index] == ",":
+                self.token_index += 1
+                group_by.append(self.parse_group_item())
+        if tags[self.token_index] == "HAVING":
+            self.token_index += 1
+            having = self.parse_condition()
+        windows = self.parse_window_clause() if tags[self.token_index] == NAME else ()
+        if tags[self.token_index] not in _SELECT_END_TOKENS:
+            self.raise_after_clause(where is not None, bool(group_by), having is not None)
+        return Select(
+            tuple(items), source, where, tuple(group_by), having, distinct, top, windows, text_offset=text_offset
+        )
 
-    def after_clause(self, where: bool, group_by: bool, having: bool) -> NoReturn:
+    def raise_after_clause(self, has_where: bool, has_group_by: bool, has_having: bool) -> NoReturn:
         """Refuse what follows the clauses of a SELECT."""
-        if self.tags[self.i] in _CLAUSES or self.tags[self.i] in JOIN_WORDS:
-            self.after_query()
-        if having or (where and not group_by):
-            self.unexpected(
+        if self.tags[self.token_index] in _CLAUSE_KEYWORDS or self.tags[self.token_index] in JOIN_KEYWORDS:
+            self.raise_after_query()
+        if has_having or (has_where and not has_group_by):
+            self.raise_unexpected_token(
                 "an operator, AND, OR or the next clause",
                 "AND",
                 "OR",
@@ -294,77 +316,85 @@ class QueryParser(FromParser):
                 "LIKE",
                 "ILIKE",
             )
-        if group_by:
-            self.unexpected("a comma, HAVING or ORDER BY", "HAVING", "ORDER", "OFFSET", "UNION")
-        self.unexpected("a comma, JOIN, WHERE, GROUP BY, ORDER BY or the end", *_AFTER_FROM)
+        if has_group_by:
+            self.raise_unexpected_token("a comma, HAVING or ORDER BY", "HAVING", "ORDER", "OFFSET", "UNION")
+        self.raise_unexpected_token("a comma, JOIN, WHERE, GROUP BY, ORDER BY or the end", *_KEYWORDS_AFTER_FROM)
 
-    def select_item(self) -> SelectItem | Star:
+    def parse_select_item(self) -> SelectItem | Star:
         """Read ``*``, ``table.*`` or ``value [[AS] name]``."""
         tags = self.tags
-        i = self.i
-        at = self.ats[i]
+        i = self.token_index
+        text_offset = self.text_offsets[i]
         tag = tags[i]
         if tag == "*":
-            self.i = i + 1
-            return Star(at=at)
+            self.token_index = i + 1
+            return Star(text_offset=text_offset)
         if tag in {NAME, QUOTED} and tags[i + 1] == ".":
             j = i + 2
             while tags[j] in {NAME, QUOTED} and tags[j + 1] == ".":
                 j += 2
             if tags[j] == "*":
-                parts = tuple(self.names())
-                self.i += 2
+                parts = tuple(self.parse_dotted_name())
+                self.token_index += 2
                 if len(parts) > 3:
-                    self.refuse("a table name has at most three parts", "write [[catalog.]schema.]table.*", at=at)
-                return Star(parts, at=at)
-        expr = self.expression()
-        self.no_conditions(expr, i)
-        tag = tags[self.i]
+                    self.raise_parse_error(
+                        "a table name has at most three parts",
+                        "write [[catalog.]schema.]table.*",
+                        text_offset=text_offset,
+                    )
+                return Star(parts, text_offset=text_offset)
+        expr = self.parse_expression()
+        self.check_is_value(expr, i)
+        tag = tags[self.token_index]
         alias = None
         if tag == "AS":
-            self.i += 1
-            alias = self.ident("a name after AS")
-        elif tag in {NAME, QUOTED} and not self.at_windows():
-            alias = self.ident()
-        return SelectItem(expr, alias, at=at)
+            self.token_index += 1
+            alias = self.parse_identifier("a name after AS")
+        elif tag in {NAME, QUOTED} and not self.is_window_clause():
+            alias = self.parse_identifier()
+        return SelectItem(expr, alias, text_offset=text_offset)
 
-    def group_item(self) -> Expr:
+    def parse_group_item(self) -> Expr:
         """Read one term of GROUP BY."""
-        i = self.i
-        expr = self.operand()
-        if self.old and not isinstance(expr, ColumnRef):
-            self.refuse("GROUP BY takes only columns in ADQL 2.0", "ask for version 2.1", at=self.ats[i])
+        i = self.token_index
+        expr = self.parse_operand()
+        if self.is_adql_2_0 and not isinstance(expr, ColumnRef):
+            self.raise_parse_error(
+                "GROUP BY takes only columns in ADQL 2.0", "ask for version 2.1", text_offset=self.text_offsets[i]
+            )
         return expr
 
-    def order_item(self) -> OrderItem:
+    def parse_order_item(self) -> OrderItem:
         """Read one term of ORDER BY."""
         tags = self.tags
-        i = self.i
-        at = self.ats[i]
-        expr = self.operand()
+        i = self.token_index
+        at = self.text_offsets[i]
+        expr = self.parse_operand()
         if (
-            self.old
+            self.is_adql_2_0
             and not (isinstance(expr, ColumnRef) and not expr.qualifier)
             and not (isinstance(expr, Literal) and isinstance(expr.value, int))
         ):
-            self.refuse("ORDER BY takes only column names and positions in ADQL 2.0", "ask for version 2.1", at=at)
-        descending = tags[self.i] == "DESC"
-        if descending or tags[self.i] == "ASC":
-            self.i += 1
-        return OrderItem(expr, descending, at=at)
+            self.raise_parse_error(
+                "ORDER BY takes only column names and positions in ADQL 2.0", "ask for version 2.1", text_offset=at
+            )
+        descending = tags[self.token_index] == "DESC"
+        if descending or tags[self.token_index] == "ASC":
+            self.token_index += 1
+        return OrderItem(expr, descending, text_offset=at)
 
 
-def bare(query: Query) -> Body:
+def remove_parentheses(query: Query) -> Body:
     """Remove the parentheses where they mean nothing."""
     return query if query.order_by or query.offset is not None else query.body
 
 
-def parse(text: str, version: OneOf["2.0", "2.1"] = "2.1") -> Query:
+def parse_query(query_text: str, version: OneOf["2.0", "2.1"] = "2.1") -> Query:
     """Read a query.
 
     Parameters
     ----------
-    text
+    query_text
         ADQL, as one statement; one semicolon at its end is ignored.
     version
         ``2.1``: the whole SELECT of ADQL 2.1 and the declared extensions; ``2.0``: that standard's grammar without them.
@@ -380,17 +410,17 @@ def parse(text: str, version: OneOf["2.0", "2.1"] = "2.1") -> Query:
         The text is not in the grammar; with `line`, `column` and a remedy.
     """
     try:
-        return QueryParser(text, version=version).query()
+        return QueryParser(query_text, version=version).parse_query()
     except RecursionError:
-        raise _too_deep(text, None) from None
+        raise _build_depth_error(query_text, None) from None
 
 
-def parse_expression(text: str, place: Place | None = None) -> Expr:
+def parse_expression(expression_text: str, place: Place | None = None) -> Expr:
     """Parse a value expression of a descriptor: the same grammar; after a dot any word is a name (``file.size``).
 
     Parameters
     ----------
-    text
+    expression_text
         One value; a condition is refused.
     place
         Where the text begins in the descriptor; the error's place is then that of the character at fault.
@@ -405,15 +435,15 @@ def parse_expression(text: str, place: Place | None = None) -> Expr:
     ParseError
         The text is not a value expression.
     """
-    return _parse_part(text, place, condition=False)
+    return _parse_part(expression_text, place, is_condition=False)
 
 
-def parse_condition(text: str, place: Place | None = None) -> Expr:
+def parse_condition(condition_text: str, place: Place | None = None) -> Expr:
     """Parse a search condition of a descriptor: as `parse_expression`, but comparisons, AND, OR, NOT.
 
     Parameters
     ----------
-    text
+    condition_text
         One condition; a value is refused.
     place
         Where the text begins in the descriptor; the error's place is then that of the character at fault.
@@ -428,47 +458,51 @@ def parse_condition(text: str, place: Place | None = None) -> Expr:
     ParseError
         The text is not a search condition.
     """
-    return _parse_part(text, place, condition=True)
+    return _parse_part(condition_text, place, is_condition=True)
 
 
-def _parse_part(text: str, place: Place | None, *, condition: bool) -> Expr:
+def _parse_part(expression_text: str, place: Place | None, *, is_condition: bool) -> Expr:
     try:
-        parser = QueryParser(text, mapping=True)
+        parser = QueryParser(expression_text, mapping=True)
         if parser.tags[0] == END:
-            parser.refuse("the expression is empty", "write a value, for instance NULL")
-        node = parser.condition() if condition else parser.expression()
-        parser.finish()
-        if not condition and isinstance(node, CONDITIONS):
-            parser.refuse(
+            parser.raise_parse_error("the expression is empty", "write a value, for instance NULL")
+        node = parser.parse_condition() if is_condition else parser.parse_expression()
+        parser.expect_end()
+        if not is_condition and isinstance(node, CONDITION_NODES):
+            parser.raise_parse_error(
                 "expected a value, found a condition",
                 "write CASE WHEN condition THEN value ELSE value END",
-                at=parser.ats[0],
+                text_offset=parser.text_offsets[0],
             )
     except RecursionError:
-        raise _too_deep(text, place) from None
-    except ParseError as fault:
+        raise _build_depth_error(expression_text, place) from None
+    except ParseError as error:
         if place is None:
             raise
         raise ParseError(
-            fault.message, text=text, offset=fault.offset, remedy=fault.remedy, place=moved(fault, place)
+            error.message,
+            text=expression_text,
+            offset=error.offset,
+            remedy=error.remedy,
+            place=shift_place(error, place),
         ) from None
     return node
 
 
-def moved(fault: ParseError, start: Place) -> Place:
-    """Return the place in a descriptor of a fault in an expression that begins at `start`."""
-    if start.line is None:
-        return start
-    if fault.line > 1:
-        return Place(file=start.file, line=start.line + fault.line - 1, column=fault.column)
-    column = None if start.column is None else start.column + fault.column - 1
-    return Place(file=start.file, line=start.line, column=column)
+def shift_place(error: ParseError, start_place: Place) -> Place:
+    """Return the place in a descriptor of a fault in an expression that begins at `start_place`."""
+    if start_place.line is None:
+        return start_place
+    if error.line > 1:
+        return Place(file=start_place.file, line=start_place.line + error.line - 1, column=error.column)
+    column = None if start_place.column is None else start_place.column + error.column - 1
+    return Place(file=start_place.file, line=start_place.line, column=column)
 
 
-def _too_deep(text: str, place: Place | None) -> ParseError:
+def _build_depth_error(query_text: str, place: Place | None) -> ParseError:
     return ParseError(
-        say("nested too deeply: more than {most} levels of parentheses", DEEPEST),
-        text=text,
+        format_message("nested too deeply: more than {most} levels of parentheses", MAX_NESTING_DEPTH),
+        text=query_text,
         place=place,
         remedy="write it flatter",
     )

@@ -17,40 +17,40 @@ from itertools import chain, combinations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hven.adql._parser import parse_condition, parse_expression
-from hven.adql.bind import bind_condition
-from hven.adql.functions import QUERY
-from hven.adql.text import write
-from hven.adql.tree import (
-    And,
-    Between,
+from hven.adql.adql_writer import write_adql
+from hven.adql.binder import bind_condition
+from hven.adql.functions import QUERY_FUNCTIONS
+from hven.adql.syntax_tree import (
+    BetweenPredicate,
     Cast,
     ColumnRef,
-    Compare,
+    Comparison,
+    Conjunction,
+    Disjunction,
     Expr,
-    In,
-    IsNull,
+    InPredicate,
     Literal,
-    Not,
-    Or,
+    Negation,
+    NullPredicate,
     Subquery,
-    ref,
-    walk,
+    build_column_ref,
+    walk_tree,
 )
-from hven.model.errors import BindError, UserError, say
+from hven.model.errors import BindError, UserError, format_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from hven.model.table import Column
 
-NOW, READER, GROUPS = WORDS = ("now", "reader", "groups")
-SEPARATORS: Final = "/;|\n"  # between several people in one text
-TURNED: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-READERS = 4096  # whose conditions are remembered
-AHEAD = 1000  # moments to come that are asked for at once
-MOST = 10  # people and groups of a policy that are tried in all their combinations
-PEOPLE = 1_000_000  # different texts of a column in which people are looked for
-SOMEBODY: Final = ("somebody",)
+NOW_WORD, READER_WORD, GROUPS_WORD = POLICY_WORDS = ("now", "reader", "groups")
+PERSON_SEPARATORS: Final = "/;|\n"  # between several people in one text
+MIRRORED_OPERATORS: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+MAX_CACHED_SUBJECTS = 4096  # whose conditions are remembered
+MAX_UPCOMING_INSTANTS = 1000  # moments to come that are asked for at once
+MAX_COMBINED_SUBJECTS = 10  # people and groups of a policy that are tried in all their combinations
+MAX_PERSON_TEXTS = 1_000_000  # different texts of a column in which people are looked for
+PLACEHOLDER_NAMES: Final = ("somebody",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Delegation:
     Attributes
     ----------
     name
-        Who stands in the rows, as `normal` writes it.
+        Who stands in the rows, as `normalize_name` writes it.
     column, value
         Of these rows alone: those that have this value there; empty: of all.
     until
@@ -73,12 +73,12 @@ class Delegation:
     until: float = math.inf
 
 
-class Reader(Protocol):
+class PolicySubject(Protocol):
     """Who asks."""
 
     @property
     def names(self) -> frozenset[str]:
-        """All their names, as `normal` writes them."""
+        """All their names, as `normalize_name` writes them."""
 
     @property
     def groups(self) -> frozenset[str]:
@@ -89,12 +89,12 @@ class Reader(Protocol):
         """Whose rows they have besides."""
 
 
-def present() -> int:
+def current_instant() -> int:
     """Return the moment that policies call now: microseconds since 1970, as the machine's clock has it."""
     return time.time_ns() // 1000
 
 
-def names_in(text: str) -> frozenset[str]:
+def parse_person_names(text: str) -> frozenset[str]:
     """Return the people that a text names: split at ``/``, ``;``, ``|`` and ends of lines, without case, blanks evened.
 
     Parameters
@@ -102,12 +102,12 @@ def names_in(text: str) -> frozenset[str]:
     text
         Of a row: a name, an e-mail address, or several.
     """
-    for sign in SEPARATORS[1:]:
-        text = text.replace(sign, SEPARATORS[0])
-    return frozenset(name for part in text.split(SEPARATORS[0]) if (name := normal(part)))
+    for separator in PERSON_SEPARATORS[1:]:
+        text = text.replace(separator, PERSON_SEPARATORS[0])
+    return frozenset(name for part in text.split(PERSON_SEPARATORS[0]) if (name := normalize_name(part)))
 
 
-def normal(name: str) -> str:
+def normalize_name(name: str) -> str:
     """Write a name without case, with single blanks.
 
     Parameters
@@ -123,7 +123,7 @@ def normal(name: str) -> str:
     return " ".join(name.casefold().split())
 
 
-class Facts:
+class RowFacts:
     """What policies must know of the rows of a snapshot; asked of it once, or anew when it is no longer so.
 
     Parameters
@@ -131,7 +131,7 @@ class Facts:
     people
         Given a column, the distinct texts in it.
     moments
-        Given an expression and a moment, the last value of it up to then (None: there is none), and the next ones, in order, `AHEAD` at most.
+        Given an expression and a moment, the last value of it up to then (None: there is none), and the next ones, in order, `MAX_UPCOMING_INSTANTS` at most.
         Moments are microseconds since 1970.
     """
 
@@ -140,19 +140,19 @@ class Facts:
         people: Callable[[ColumnRef], Iterable[str]],
         moments: Callable[[Expr, int], tuple[int | None, Sequence[int]]],
     ) -> None:
-        self._ask, self._moments = people, moments
-        self._people: dict[str, dict[str, list[str]]] = {}
-        self._known: dict[Expr, tuple[int, list[int], float]] = {}
+        self._list_texts, self._find_instants = people, moments
+        self._texts_by_person: dict[str, dict[str, list[str]]] = {}
+        self._known_instants: dict[Expr, tuple[int, list[int], float]] = {}
 
-    def written(self, column: ColumnRef, names: Iterable[str]) -> list[str]:
+    def find_texts(self, column: ColumnRef, person_names: Iterable[str]) -> list[str]:
         """List the texts of a column in which one of these names stands.
 
         Parameters
         ----------
         column
             Of the table.
-        names
-            As `normal` writes them.
+        person_names
+            As `normalize_name` writes them.
 
         Returns
         -------
@@ -164,26 +164,28 @@ class Facts:
         UserError
             There are too many different ones in the column.
         """
-        known = self._people.get(column.name.name)
-        if known is None:
-            known = {}
-            for number, text in enumerate(self._ask(column)):
-                if number == PEOPLE:
-                    message = say("{column} has more than {count:,} different texts", column.name.name, PEOPLE)
+        texts_by_name = self._texts_by_person.get(column.name.name)
+        if texts_by_name is None:
+            texts_by_name = {}
+            for number, text in enumerate(self._list_texts(column)):
+                if number == MAX_PERSON_TEXTS:
+                    message = format_message(
+                        "{column} has more than {count:,} different texts", column.name.name, MAX_PERSON_TEXTS
+                    )
                     raise UserError(message, remedy="name people in a column of accounts, or by a group")
-                for name in names_in(text):
-                    known.setdefault(name, []).append(text)
-            self._people[column.name.name] = known
-        return sorted(set(chain.from_iterable(known.get(name, ()) for name in names)))
+                for name in parse_person_names(text):
+                    texts_by_name.setdefault(name, []).append(text)
+            self._texts_by_person[column.name.name] = texts_by_name
+        return sorted(set(chain.from_iterable(texts_by_name.get(name, ()) for name in person_names)))
 
-    def around(self, expr: Expr, now: int) -> tuple[int | None, float]:
+    def find_validity(self, expr: Expr, instant: int) -> tuple[int | None, float]:
         """Return the last moment that an expression takes up to now, and when the next one comes.
 
         Parameters
         ----------
         expr
             Over the table: a time.
-        now
+        instant
             Microseconds since 1970.
 
         Returns
@@ -193,17 +195,17 @@ class Facts:
         until
             Likewise; infinite if none will be.
         """
-        begun, times, until = self._known.get(expr, (0, [], -math.inf))
-        if not begun <= now < until:  # more than is known has passed, or the clock went back
-            last, coming = self._moments(expr, now)
-            begun, times = now if last is None else last, [*(() if last is None else (last,)), *coming]
-            until = times[-1] if len(coming) == AHEAD else math.inf
-            self._known[expr] = begun, times, until
-        at = bisect_right(times, now)
-        return (times[at - 1] if at else None), (times[at] if at < len(times) else math.inf)
+        known_since, times, until = self._known_instants.get(expr, (0, [], -math.inf))
+        if not known_since <= instant < until:  # more than is known has passed, or the clock went back
+            last, upcoming = self._find_instants(expr, instant)
+            known_since, times = instant if last is None else last, [*(() if last is None else (last,)), *upcoming]
+            until = times[-1] if len(upcoming) == MAX_UPCOMING_INSTANTS else math.inf
+            self._known_instants[expr] = known_since, times, until
+        position = bisect_right(times, instant)
+        return (times[position - 1] if position else None), (times[position] if position < len(times) else math.inf)
 
 
-ANY: Final = Facts(lambda _: SOMEBODY, lambda _, now: (now, ()))  # whatever rows have
+ANY_FACTS: Final = RowFacts(lambda _: PLACEHOLDER_NAMES, lambda _, now: (now, ()))  # whatever rows have
 
 
 class RowPolicy:
@@ -224,32 +226,36 @@ class RowPolicy:
         It does not fit the table.
     """
 
-    def __init__(self, text: str, columns: Sequence[Column], facts: Facts) -> None:
+    def __init__(self, text: str, columns: Sequence[Column], facts: RowFacts) -> None:
         self._columns = tuple(columns)
-        self._facts = facts
+        self._row_facts = facts
         tree = parse_condition(text)
         check_policy(tree, self._columns, text)
-        self._tree = simple(tree)
+        self._tree = normalize_policy(tree)
         self._lock = threading.Lock()
-        self._known: dict[
+        self._conditions: dict[
             tuple[frozenset[str], frozenset[str], frozenset[Delegation]], tuple[int, float, Expr | None]
         ] = {}
 
     @property
-    def opens(self) -> Expr | None:
+    def release_time(self) -> Expr | None:
         """The time from which everybody passes, over the table, not bound; None: no row has one."""
-        ways = self._tree.parts if isinstance(self._tree, Or) else (self._tree,)
+        alternatives = self._tree.parts if isinstance(self._tree, Disjunction) else (self._tree,)
         times = [
-            one.left for one in ways if isinstance(one, Compare) and word(one.right) == NOW and one.op in {"<", "<="}
+            alternative.left
+            for alternative in alternatives
+            if isinstance(alternative, Comparison)
+            and find_policy_word(alternative.right) == NOW_WORD
+            and alternative.op in {"<", "<="}
         ]
         return times[0] if times else None
 
-    def condition(self, who: Reader) -> tuple[Expr | None, int, float]:
+    def build_condition(self, subject: PolicySubject) -> tuple[Expr | None, int, float]:
         """Return the condition that a reader's rows meet, bound, and from when until when it is that.
 
         Parameters
         ----------
-        who
+        subject
             The reader.
 
         Returns
@@ -259,103 +265,130 @@ class RowPolicy:
         since, until
             Microseconds since 1970; the second may be infinite.
         """
-        moment = present()
-        key = (who.names, who.groups, who.delegations)
+        instant = current_instant()
+        key = (subject.names, subject.groups, subject.delegations)
         with self._lock:
-            known = self._known.get(key)
-            if known is None or not known[0] <= moment < known[1]:
-                if len(self._known) >= READERS:
-                    self._known.clear()
-                asked = _Asked(who.names, who.groups, moment, self._facts, who.delegations, self._columns)
-                left = asked.left(self._tree)
-                until = asked.until
+            cached = self._conditions.get(key)
+            if cached is None or not cached[0] <= instant < cached[1]:
+                if len(self._conditions) >= MAX_CACHED_SUBJECTS:
+                    self._conditions.clear()
+                evaluation = _PolicyEvaluation(
+                    subject.names, subject.groups, instant, self._row_facts, subject.delegations, self._columns
+                )
+                reduced = evaluation.reduce_condition(self._tree)
+                until = evaluation.valid_until
                 bound = (
                     None
-                    if left is True
-                    else bind_condition(left if isinstance(left, Expr) else NEVER, self._columns, functions=QUERY)
+                    if reduced is True
+                    else bind_condition(
+                        reduced if isinstance(reduced, Expr) else NEVER_CONDITION,
+                        self._columns,
+                        functions=QUERY_FUNCTIONS,
+                    )
                 )
-                known = self._known[key] = moment, until, bound
-        return known[2], known[0], known[1]
+                cached = self._conditions[key] = instant, until, bound
+        return cached[2], cached[0], cached[1]
 
 
-USES: Final = {
-    NOW: "compare it with a time: release_date <= now",
-    READER: "write reader in (pi, coi), reader = 'anna'",
-    GROUPS: "write 'spica' in groups, project in groups",
+WORD_USES: Final = {
+    NOW_WORD: "compare it with a time: release_date <= now",
+    READER_WORD: "write reader in (pi, coi), reader = 'anna'",
+    GROUPS_WORD: "write 'spica' in groups, project in groups",
 }
-EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  (times of tables have no zone: they are UTC)
-BEFORE: Final = -62_135_596_800_000_000  # the year 1, before any release
-NEVER: Final = Compare("=", Literal(1), Literal(0))
+UNIX_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  (times of tables have no zone: they are UTC)
+YEAR_ONE_MICROSECONDS: Final = -62_135_596_800_000_000  # the year 1, before any release
+NEVER_CONDITION: Final = Comparison("=", Literal(1), Literal(0))
 
 
 @dataclass
-class _Asked:
+class _PolicyEvaluation:
     """One reader at one moment."""
 
-    names: frozenset[str]
-    groups: frozenset[str]
+    subject_names: frozenset[str]
+    subject_groups: frozenset[str]
     now: int
-    facts: Facts
+    row_facts: RowFacts
     delegations: frozenset[Delegation] = frozenset()
     columns: Sequence[Column] = ()
-    until: float = math.inf
+    valid_until: float = math.inf
 
-    def left(self, node: Expr) -> Expr | bool:
-        """Return what is left of a `simple` condition: true, false, or a condition of the table alone."""
-        if isinstance(node, And | Or):
-            ends = isinstance(node, Or)  # what one true part makes true
-            parts = [self.left(part) for part in node.parts]
-            if ends in parts:
-                return ends
-            rest = tuple(part for part in parts if isinstance(part, Expr))
-            return not ends if not rest else rest[0] if len(rest) == 1 else replace(node, parts=rest)
-        if isinstance(node, Not):
-            inner = self.left(node.operand)
-            return not inner if isinstance(inner, bool) else replace(node, operand=inner)
-        if isinstance(node, Compare) and word(node.right) == NOW:
+    def reduce_condition(self, node: Expr) -> Expr | bool:
+        """Return what is left of a `normalize_policy` condition: true, false, or a condition of the table alone."""
+        if isinstance(node, Conjunction | Disjunction):
+            absorbing_value = isinstance(node, Disjunction)  # what one true part makes true
+            parts = [self.reduce_condition(part) for part in node.parts]
+            if absorbing_value in parts:
+                return absorbing_value
+            undecided_parts = tuple(part for part in parts if isinstance(part, Expr))
+            return (
+                not absorbing_value
+                if not undecided_parts
+                else undecided_parts[0]
+                if len(undecided_parts) == 1
+                else replace(node, parts=undecided_parts)
+            )
+        if isinstance(node, Negation):
+            reduced_operand = self.reduce_condition(node.operand)
+            return not reduced_operand if isinstance(reduced_operand, bool) else replace(node, operand=reduced_operand)
+        if isinstance(node, Comparison) and find_policy_word(node.right) == NOW_WORD:
             # before now is what was up to the microsecond before; whatever lies between two moments of the rows is the same as the first of them
-            strict, past = node.op in {"<", ">="}, node.op in {"<", "<="}
-            last, until = self.facts.around(node.left, self.now - strict)
-            self.until = min(self.until, until + strict)
-            return Compare("<=" if past else ">", node.left, instant(BEFORE if last is None else last), at=node.at)
-        if isinstance(node, In) and word(node.operand) == READER:
-            return self._named(node)
-        if isinstance(node, In) and any(word(one) == GROUPS for one in listed(node)):
+            is_strict, is_past = node.op in {"<", ">="}, node.op in {"<", "<="}
+            last, until = self.row_facts.find_validity(node.left, self.now - is_strict)
+            self.valid_until = min(self.valid_until, until + is_strict)
+            return Comparison(
+                "<=" if is_past else ">",
+                node.left,
+                build_instant_literal(YEAR_ONE_MICROSECONDS if last is None else last),
+                text_offset=node.text_offset,
+            )
+        if isinstance(node, InPredicate) and find_policy_word(node.operand) == READER_WORD:
+            return self._reduce_reader_test(node)
+        if isinstance(node, InPredicate) and any(
+            find_policy_word(value) == GROUPS_WORD for value in list_in_values(node)
+        ):
             if isinstance(node.operand, Literal):
-                return str(node.operand.value) in self.groups
-            found = _one_of(node.operand, sorted(self.groups))
-            return found[0] if found else False
+                return str(node.operand.value) in self.subject_groups
+            group_conditions = _build_in_condition(node.operand, sorted(self.subject_groups))
+            return group_conditions[0] if group_conditions else False
         return node
 
-    def _named(self, node: In) -> Expr | bool:
+    def _reduce_reader_test(self, node: InPredicate) -> Expr | bool:
         """Tell whether the reader is among them: that is never unknown, so NOT turns it about for rows without a name, too."""
         parts: list[Expr] = []
-        for one in listed(node):
-            if isinstance(one, Literal) and normal(str(one.value)) in self.names:
+        for value in list_in_values(node):
+            if isinstance(value, Literal) and normalize_name(str(value.value)) in self.subject_names:
                 return True
-            if not isinstance(one, ColumnRef):
+            if not isinstance(value, ColumnRef):
                 continue
-            if self.names:
-                parts += _one_of(one, self.facts.written(one, self.names))
-            for given in self.delegations:
-                parts += self._given(given, one)
-        return False if not parts else parts[0] if len(parts) == 1 else Or(tuple(parts), at=node.at)
+            if self.subject_names:
+                parts += _build_in_condition(value, self.row_facts.find_texts(value, self.subject_names))
+            for delegation in self.delegations:
+                parts += self._find_delegated_rows(delegation, value)
+        return (
+            False
+            if not parts
+            else parts[0]
+            if len(parts) == 1
+            else Disjunction(tuple(parts), text_offset=node.text_offset)
+        )
 
-    def _given(self, given: Delegation, column: ColumnRef) -> Sequence[Expr]:
+    def _find_delegated_rows(self, delegation: Delegation, column: ColumnRef) -> Sequence[Expr]:
         """Return the rows of somebody else that the reader has for a while, if this table has what tells which."""
-        within = next((one for one in self.columns if one.name.lower() == given.column.lower()), None)
-        if self.now >= given.until or (given.column and within is None):
+        delegation_column = next(
+            (candidate for candidate in self.columns if candidate.name.lower() == delegation.column.lower()), None
+        )
+        if self.now >= delegation.until or (delegation.column and delegation_column is None):
             return ()
-        self.until = min(self.until, given.until)
-        rows = _one_of(column, self.facts.written(column, {given.name}))
-        if within is None or not rows:
+        self.valid_until = min(self.valid_until, delegation.until)
+        rows = _build_in_condition(column, self.row_facts.find_texts(column, {delegation.name}))
+        if delegation_column is None or not rows:
             return rows
         # whatever its type: compared as people write it
-        text = Cast(ref(within.name), "VARCHAR")
-        return [And((*rows, *_one_of(text, (given.value,))))]
+        text = Cast(build_column_ref(delegation_column.name), "VARCHAR")
+        return [Conjunction((*rows, *_build_in_condition(text, (delegation.value,))))]
 
 
-def simple(node: Expr) -> Expr:
+def normalize_policy(node: Expr) -> Expr:
     """Write a policy with its words in three forms alone: ``time op now``, ``reader IN (..)``, ``value IN (groups)``.
 
     Parameters
@@ -363,49 +396,72 @@ def simple(node: Expr) -> Expr:
     node
         As it was parsed; what is wrong in it stays as it is.
     """
-    if isinstance(node, And | Or):
-        return replace(node, parts=tuple(simple(part) for part in node.parts))
-    if isinstance(node, Not):
-        return replace(node, operand=simple(node.operand))
-    if isinstance(node, Between) and NOW in map(word, (node.operand, node.low, node.high)):
-        ends = (Compare(">=", node.operand, node.low, at=node.at), Compare("<=", node.operand, node.high, at=node.at))
-        both: Expr = And(tuple(simple(end) for end in ends), at=node.at)
-        return Not(both, at=node.at) if node.negated else both
-    if isinstance(node, Compare) and word(node.left) == NOW and node.op in TURNED:
-        return Compare(TURNED[node.op], node.right, node.left, at=node.at)
-    if isinstance(node, Compare) and READER in map(word, (node.left, node.right)) and node.op in {"=", "<>"}:
-        who, other = (node.left, node.right) if word(node.left) == READER else (node.right, node.left)
-        found: Expr = In(who, (other,), at=node.at)
-        return Not(found, at=node.at) if node.op == "<>" else found
-    if isinstance(node, In) and node.negated and {READER, GROUPS} & {word(node.operand), *map(word, listed(node))}:
-        return Not(replace(node, negated=False), at=node.at)
+    if isinstance(node, Conjunction | Disjunction):
+        return replace(node, parts=tuple(normalize_policy(part) for part in node.parts))
+    if isinstance(node, Negation):
+        return replace(node, operand=normalize_policy(node.operand))
+    if isinstance(node, BetweenPredicate) and NOW_WORD in map(find_policy_word, (node.operand, node.low, node.high)):
+        bounds = (
+            Comparison(">=", node.operand, node.low, text_offset=node.text_offset),
+            Comparison("<=", node.operand, node.high, text_offset=node.text_offset),
+        )
+        range_condition: Expr = Conjunction(
+            tuple(normalize_policy(bound) for bound in bounds), text_offset=node.text_offset
+        )
+        return Negation(range_condition, text_offset=node.text_offset) if node.negated else range_condition
+    if isinstance(node, Comparison) and find_policy_word(node.left) == NOW_WORD and node.op in MIRRORED_OPERATORS:
+        return Comparison(MIRRORED_OPERATORS[node.op], node.right, node.left, text_offset=node.text_offset)
+    if (
+        isinstance(node, Comparison)
+        and READER_WORD in map(find_policy_word, (node.left, node.right))
+        and node.op in {"=", "<>"}
+    ):
+        reader_word, compared_value = (
+            (node.left, node.right) if find_policy_word(node.left) == READER_WORD else (node.right, node.left)
+        )
+        membership: Expr = InPredicate(reader_word, (compared_value,), text_offset=node.text_offset)
+        return Negation(membership, text_offset=node.text_offset) if node.op == "<>" else membership
+    if (
+        isinstance(node, InPredicate)
+        and node.negated
+        and {READER_WORD, GROUPS_WORD} & {find_policy_word(node.operand), *map(find_policy_word, list_in_values(node))}
+    ):
+        return Negation(replace(node, negated=False), text_offset=node.text_offset)
     return node
 
 
-def _one_of(expr: Expr, texts: Sequence[str]) -> list[Expr]:
+def _build_in_condition(expr: Expr, texts: Sequence[str]) -> list[Expr]:
     if not texts:
         return []
     return [
-        And(
-            (Not(IsNull(expr, at=expr.at), at=expr.at), In(expr, tuple(Literal(text) for text in texts), at=expr.at)),
-            at=expr.at,
+        Conjunction(
+            (
+                Negation(NullPredicate(expr, text_offset=expr.text_offset), text_offset=expr.text_offset),
+                InPredicate(expr, tuple(Literal(text) for text in texts), text_offset=expr.text_offset),
+            ),
+            text_offset=expr.text_offset,
         )
     ]
 
 
-def word(node: object) -> str | None:
+def find_policy_word(node: object) -> str | None:
     """Return the word of policies that a node is, if it is one."""
-    if isinstance(node, ColumnRef) and not node.qualifier and not node.name.quoted and node.name.name.lower() in WORDS:
+    if (
+        isinstance(node, ColumnRef)
+        and not node.qualifier
+        and not node.name.quoted
+        and node.name.name.lower() in POLICY_WORDS
+    ):
         return node.name.name.lower()
     return None
 
 
-def listed(node: In) -> Sequence[Expr]:
+def list_in_values(node: InPredicate) -> Sequence[Expr]:
     """Return the values of IN; a subquery has none."""
     return () if isinstance(node.choices, Subquery) else tuple(node.choices)
 
 
-def check_policy(tree: Expr, columns: Sequence[Column] | None, text: str) -> None:
+def check_policy(tree: Expr, columns: Sequence[Column] | None, policy_text: str) -> None:
     """Refuse a policy that does not fit a table, or has one of its words where it means nothing.
 
     Parameters
@@ -414,7 +470,7 @@ def check_policy(tree: Expr, columns: Sequence[Column] | None, text: str) -> Non
         As it was parsed.
     columns
         Of the table; None: they are not known yet.
-    text
+    policy_text
         The policy, for line and column of errors.
 
     Raises
@@ -422,51 +478,67 @@ def check_policy(tree: Expr, columns: Sequence[Column] | None, text: str) -> Non
     BindError
         With the place in the text.
     """
-    made = simple(tree)
-    placed: set[int] = set()
-    for node in walk(made):
-        if isinstance(node, Compare) and NOW in (word(node.left), word(node.right)):
-            if node.op not in TURNED or word(node.left) == NOW:
+    normalized = normalize_policy(tree)
+    allowed_ids: set[int] = set()
+    for node in walk_tree(normalized):
+        if isinstance(node, Comparison) and NOW_WORD in (find_policy_word(node.left), find_policy_word(node.right)):
+            if node.op not in MIRRORED_OPERATORS or find_policy_word(node.left) == NOW_WORD:
                 raise BindError(
                     "now is no moment that a row could have",
-                    text=text,
-                    offset=node.at,
+                    text=policy_text,
+                    offset=node.text_offset,
                     remedy="write a time <= now, or a time > now",
                 )
-            placed.add(id(node.right))
-        elif isinstance(node, In) and word(node.operand) == READER:
-            _named(listed(node) or (node.operand,), text)
-            placed.add(id(node.operand))
-        elif isinstance(node, In) and [word(one) for one in listed(node)] == [GROUPS]:
-            placed |= {id(one) for one in listed(node)}
-    for node in walk(made):
-        said = word(node)
-        if said is not None and id(node) not in placed:
+            allowed_ids.add(id(node.right))
+        elif isinstance(node, InPredicate) and find_policy_word(node.operand) == READER_WORD:
+            _check_reader_values(list_in_values(node) or (node.operand,), policy_text)
+            allowed_ids.add(id(node.operand))
+        elif isinstance(node, InPredicate) and [find_policy_word(value) for value in list_in_values(node)] == [
+            GROUPS_WORD
+        ]:
+            allowed_ids |= {id(value) for value in list_in_values(node)}
+    for node in walk_tree(normalized):
+        policy_word = find_policy_word(node)
+        if policy_word is not None and id(node) not in allowed_ids:
             raise BindError(
-                say("{word} does not stand here in a policy", said), text=text, offset=node.at, remedy=USES[said]
+                format_message("{word} does not stand here in a policy", policy_word),
+                text=policy_text,
+                offset=node.text_offset,
+                remedy=WORD_USES[policy_word],
             )
     if columns is None:
         return
-    left = _Asked(frozenset(SOMEBODY), frozenset(SOMEBODY), 0, ANY).left(made)
-    if isinstance(left, Expr):
-        bind_condition(left, columns, functions=QUERY, text=text)
-    known = {column.name.lower() for column in columns}
-    for node in walk(tree):  # what is folded away is bound, too
-        if isinstance(node, ColumnRef) and word(node) is None and node.name.name.lower() not in known:
-            bind_condition(IsNull(node, at=node.at), columns, functions=QUERY, text=text)
-
-
-def _named(values: Sequence[Expr], text: str) -> None:
-    for one in values:
-        if not (isinstance(one, ColumnRef) and word(one) is None) and not (
-            isinstance(one, Literal) and isinstance(one.value, str)
+    reduced = _PolicyEvaluation(
+        frozenset(PLACEHOLDER_NAMES), frozenset(PLACEHOLDER_NAMES), 0, ANY_FACTS
+    ).reduce_condition(normalized)
+    if isinstance(reduced, Expr):
+        bind_condition(reduced, columns, functions=QUERY_FUNCTIONS, text=policy_text)
+    column_names = {column.name.lower() for column in columns}
+    for node in walk_tree(tree):  # what is folded away is bound, too
+        if (
+            isinstance(node, ColumnRef)
+            and find_policy_word(node) is None
+            and node.name.name.lower() not in column_names
         ):
-            raise BindError(
-                "the reader is looked for in columns and texts", text=text, offset=one.at, remedy=USES[READER]
+            bind_condition(
+                NullPredicate(node, text_offset=node.text_offset), columns, functions=QUERY_FUNCTIONS, text=policy_text
             )
 
 
-def told(tree: Expr) -> list[str]:
+def _check_reader_values(values: Sequence[Expr], policy_text: str) -> None:
+    for value in values:
+        if not (isinstance(value, ColumnRef) and find_policy_word(value) is None) and not (
+            isinstance(value, Literal) and isinstance(value.value, str)
+        ):
+            raise BindError(
+                "the reader is looked for in columns and texts",
+                text=policy_text,
+                offset=value.text_offset,
+                remedy=WORD_USES[READER_WORD],
+            )
+
+
+def describe_policy(tree: Expr) -> list[str]:
     """Tell in words who passes a policy.
 
     Parameters
@@ -479,28 +551,37 @@ def told(tree: Expr) -> list[str]:
     ways
         One line for each.
     """
-    made = simple(tree)
-    return [_told(way) for way in (made.parts if isinstance(made, Or) else (made,))]
+    normalized = normalize_policy(tree)
+    return [
+        _describe_alternative(alternative)
+        for alternative in (normalized.parts if isinstance(normalized, Disjunction) else (normalized,))
+    ]
 
 
-def _told(way: Expr) -> str:
-    who, when, where = [], [], []
-    for part in way.parts if isinstance(way, And) else (way,):
-        if isinstance(part, In) and word(part.operand) == READER:
-            who.append(f"whoever is named in {' or '.join(map(write, listed(part)))}")
-        elif isinstance(part, In) and any(word(one) == GROUPS for one in listed(part)):
-            said = part.operand
-            named = str(said.value) if isinstance(said, Literal) else f"that {write(said)} names"
-            who.append(f"members of the group {named}")
-        elif isinstance(part, Compare) and word(part.right) == NOW:
-            past = part.op in {"<", "<="}
-            when.append(f"{'once' if past else 'as long as'} {write(part.left)} has {'' if past else 'not '}come")
+def _describe_alternative(alternative: Expr) -> str:
+    reader_phrases, time_phrases, row_phrases = [], [], []
+    for part in alternative.parts if isinstance(alternative, Conjunction) else (alternative,):
+        if isinstance(part, InPredicate) and find_policy_word(part.operand) == READER_WORD:
+            reader_phrases.append(f"whoever is named in {' or '.join(map(write_adql, list_in_values(part)))}")
+        elif isinstance(part, InPredicate) and any(
+            find_policy_word(value) == GROUPS_WORD for value in list_in_values(part)
+        ):
+            group_value = part.operand
+            group_phrase = (
+                str(group_value.value) if isinstance(group_value, Literal) else f"that {write_adql(group_value)} names"
+            )
+            reader_phrases.append(f"members of the group {group_phrase}")
+        elif isinstance(part, Comparison) and find_policy_word(part.right) == NOW_WORD:
+            is_past = part.op in {"<", "<="}
+            time_phrases.append(
+                f"{'once' if is_past else 'as long as'} {write_adql(part.left)} has {'' if is_past else 'not '}come"
+            )
         else:
-            where.append(f"where {write(part)}")
-    return ", ".join([" who is also ".join(who) or "everybody", *when, *where])
+            row_phrases.append(f"where {write_adql(part)}")
+    return ", ".join([" who is also ".join(reader_phrases) or "everybody", *time_phrases, *row_phrases])
 
 
-def sees_all(tree: Expr) -> bool | None:
+def decide_for_everybody(tree: Expr) -> bool | None:
     """Return whether everybody passes a policy, or nobody, whatever is in the rows; None: neither.
 
     Parameters
@@ -508,35 +589,42 @@ def sees_all(tree: Expr) -> bool | None:
     tree
         As it was parsed.
     """
-    made = simple(tree)
-    people, groups = set(SOMEBODY), set(SOMEBODY)
-    for node in walk(made):
-        if isinstance(node, In) and word(node.operand) == READER:
-            people |= {normal(str(one.value)) for one in listed(node) if isinstance(one, Literal)}
-        elif isinstance(node, In) and isinstance(node.operand, Literal):
+    normalized = normalize_policy(tree)
+    people, groups = set(PLACEHOLDER_NAMES), set(PLACEHOLDER_NAMES)
+    for node in walk_tree(normalized):
+        if isinstance(node, InPredicate) and find_policy_word(node.operand) == READER_WORD:
+            people |= {normalize_name(str(value.value)) for value in list_in_values(node) if isinstance(value, Literal)}
+        elif isinstance(node, InPredicate) and isinstance(node.operand, Literal):
             groups.add(str(node.operand.value))
-    if len(people) + len(groups) > MOST:
+    if len(people) + len(groups) > MAX_COMBINED_SUBJECTS:
         return None
-    found = {
-        left if isinstance(left := _Asked(frozenset(names), frozenset(those), 0, ANY).left(made), bool) else None
-        for names in _some(people)
-        for those in _some(groups)
+    outcomes = {
+        reduced
+        if isinstance(
+            reduced := _PolicyEvaluation(frozenset(names), frozenset(group_names), 0, ANY_FACTS).reduce_condition(
+                normalized
+            ),
+            bool,
+        )
+        else None
+        for names in _iterate_subsets(people)
+        for group_names in _iterate_subsets(groups)
     }
-    return found.pop() if len(found) == 1 else None
+    return outcomes.pop() if len(outcomes) == 1 else None
 
 
-def _some(texts: Iterable[str]) -> Iterable[tuple[str, ...]]:
+def _iterate_subsets(texts: Iterable[str]) -> Iterable[tuple[str, ...]]:
     """Yield some of them, none, or all."""
-    known = sorted(texts)
-    return chain.from_iterable(combinations(known, number) for number in range(len(known) + 1))
+    sorted_texts = sorted(texts)
+    return chain.from_iterable(combinations(sorted_texts, number) for number in range(len(sorted_texts) + 1))
 
 
-def instant(moment: int) -> Expr:
+def build_instant_literal(microseconds: int) -> Expr:
     """Write a moment as a literal of ADQL.
 
     Parameters
     ----------
-    moment
+    microseconds
         Microseconds since 1970.
 
     Returns
@@ -545,22 +633,22 @@ def instant(moment: int) -> Expr:
         Not bound.
     """
     return parse_expression(
-        f"CAST('{(EPOCH + timedelta(microseconds=moment)).isoformat(timespec='microseconds')}' AS TIMESTAMP)"
+        f"CAST('{(UNIX_EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec='microseconds')}' AS TIMESTAMP)"
     )
 
 
 __all__ = [
-    "AHEAD",
-    "EPOCH",
-    "PEOPLE",
+    "MAX_PERSON_TEXTS",
+    "MAX_UPCOMING_INSTANTS",
+    "UNIX_EPOCH",
     "Delegation",
-    "Facts",
+    "RowFacts",
     "RowPolicy",
+    "build_instant_literal",
     "check_policy",
-    "instant",
-    "names_in",
-    "normal",
-    "present",
-    "sees_all",
-    "told",
+    "current_instant",
+    "decide_for_everybody",
+    "describe_policy",
+    "normalize_name",
+    "parse_person_names",
 ]

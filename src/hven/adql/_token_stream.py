@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from typing import Final, NoReturn
 
-from hven.adql._bounds import LOOK
-from hven.adql._foreign_functions import ELSEWHERE
-from hven.adql._syntax_faults import BRACKETS, FOREIGN, PAIRS, is_reserved, is_statement, nearest, shorten
+from hven.adql._foreign_functions import FOREIGN_FUNCTION_REMEDIES
+from hven.adql._query_limits import CLOCK_CHECK_INTERVAL
+from hven.adql._syntax_errors import (
+    BRACKET_FAULT,
+    FOREIGN_KEYWORDS,
+    FOREIGN_OPERATORS,
+    find_nearest_keyword,
+    is_reserved,
+    is_statement,
+    shorten_quoted,
+)
 from hven.adql.lexer import END, NAME, NUMBER, QUOTED, STRING, Tokens, tokenize
-from hven.adql.reserved import RESERVED
-from hven.adql.tree import Expr, Ident, Literal
-from hven.model.clock import check
-from hven.model.errors import ParseError, Place, say
+from hven.adql.reserved_words import RESERVED_WORDS
+from hven.adql.syntax_tree import Expr, Ident, Literal
+from hven.model.deadlines import check_deadline
+from hven.model.errors import ParseError, Place, format_message
 
 #: So deep may the text nest. A parenthesis, function, sign or NOT counts one, CASE two, a subquery three: at most five
 #: Python frames each, so that half of the usual stack is left to the caller.
-DEEPEST: Final = 100
+MAX_NESTING_DEPTH: Final = 100
 
-_WANTED: Final = {
+_REMEDIES_BY_EXPECTED: Final = {
     "AND and the upper limit of BETWEEN": "write BETWEEN low AND high",
     "AND and the other end of the frame": "write ROWS BETWEEN 1 PRECEDING AND CURRENT ROW, or ROWS 1 PRECEDING",
     "AS and a type": "write CAST(x AS type)",
@@ -26,17 +34,17 @@ _WANTED: Final = {
     "a closing bracket": "a bracket stands open: a[1]",
     "a list in parentheses or a subquery after IN": "write IN (1, 2, 3)",
 }
-_SHAPE: Final = {"a list in parentheses or a subquery after IN": "write CONTAINS(point, shape) = 1"}
-_REMEDIES: Final[dict[str, dict[str, str]]] = {
+_SHAPE_REMEDY: Final = {"a list in parentheses or a subquery after IN": "write CONTAINS(point, shape) = 1"}
+_REMEDIES_BY_TOKEN: Final[dict[str, dict[str, str]]] = {
     "TOP": {"": "TOP stands behind SELECT: SELECT TOP 10 ..."},
     "WITH": {"a comma, JOIN, WHERE, GROUP BY, ORDER BY or the end": "leave it out: ADQL has no hints for tables"},
     "EXCEPT": {"a comma or FROM": "ADQL has no * EXCEPT: name the columns that are wanted"},
-    **dict.fromkeys(("CIRCLE", "POLYGON", "BOX", "REGION"), _SHAPE),
+    **dict.fromkeys(("CIRCLE", "POLYGON", "BOX", "REGION"), _SHAPE_REMEDY),
 }
-_FOREIGN_RESERVED: Final = frozenset(FOREIGN) & RESERVED
+_FOREIGN_RESERVED: Final = frozenset(FOREIGN_KEYWORDS) & RESERVED_WORDS
 
 
-class Words:
+class TokenStream:
     """The words of one text, and the place among them.
 
     Parameters
@@ -45,127 +53,157 @@ class Words:
         The whole text.
     version
         ``2.1`` with the declared extensions, or ``2.0`` as that standard has it.
-    mapping
+    is_mapping
         A mapping expression of a descriptor: after a dot any word is a name (``file.size``, ``source.date``), and
         SQL-92's function names may be called.
     place
         Where the text begins in a descriptor.
     """
 
-    __slots__ = ("ats", "depth", "i", "look", "mapping", "old", "place", "tags", "text", "values", "wrapped")
+    __slots__ = (
+        "depth",
+        "is_adql_2_0",
+        "is_mapping",
+        "last_parenthesized",
+        "next_clock_check",
+        "place",
+        "tags",
+        "text",
+        "text_offsets",
+        "token_index",
+        "values",
+    )
 
     def __init__(self, text: str, *, version: str = "2.1", mapping: bool = False, place: Place | None = None) -> None:
         self.text = text
         tokens: Tokens = tokenize(text, version=version)
         self.tags = tokens.tags
         self.values = tokens.values
-        self.ats = tokens.ats
-        self.i = 0
-        self.look = LOOK  # the word at which the clock is looked at
+        self.text_offsets = tokens.text_offsets
+        self.token_index = 0
+        self.next_clock_check = CLOCK_CHECK_INTERVAL  # the word at which the clock is looked at
         self.depth = 0
-        self.old = version == "2.0"
-        self.mapping = mapping
+        self.is_adql_2_0 = version == "2.0"
+        self.is_mapping = mapping
         self.place = place
-        self.wrapped: Expr | None = None  # the value that the last parenthesis closed
+        self.last_parenthesized: Expr | None = None  # the value that the last parenthesis closed
 
     # --- faults ----------------------------------------------------------------------------------------------
 
-    def refuse(self, message: str, remedy: str = "", *, at: int | None = None) -> NoReturn:
+    def raise_parse_error(self, message: str, remedy: str = "", *, text_offset: int | None = None) -> NoReturn:
         """Raise a ParseError at an offset (default: the current word)."""
-        raise ParseError(message, text=self.text, offset=self.ats[self.i] if at is None else at, remedy=remedy)
+        raise ParseError(
+            message,
+            text=self.text,
+            offset=self.text_offsets[self.token_index] if text_offset is None else text_offset,
+            remedy=remedy,
+        )
 
-    def found(self, i: int) -> str:
-        """Describe the word at index `i` as a message names it."""
-        tag = self.tags[i]
+    def describe_token(self, index: int) -> str:
+        """Describe the word at index `index` as a message names it."""
+        tag = self.tags[index]
         if tag == END:
-            return say("the end of the text")
-        end = self.ats[i + 1] if i + 1 < len(self.ats) else len(self.text)
-        raw = (
-            shorten(self.text[self.ats[i] : end].split("--", 1)[0].strip())
+            return format_message("the end of the text")
+        end = self.text_offsets[index + 1] if index + 1 < len(self.text_offsets) else len(self.text)
+        token_text = (
+            shorten_quoted(self.text[self.text_offsets[index] : end].split("--", 1)[0].strip())
             if tag in {NUMBER, STRING, QUOTED}
-            else str(self.values[i])
+            else str(self.values[index])
         )
         if tag == NUMBER:
-            return say("the number {raw}", raw)
+            return format_message("the number {raw}", token_text)
         if tag == STRING:
-            return say("the string {raw}", raw)
+            return format_message("the string {raw}", token_text)
         if tag == QUOTED:
-            return say("the name {raw}", raw)
-        return shorten(raw) if tag in RESERVED else f"'{shorten(raw)}'"
+            return format_message("the name {raw}", token_text)
+        return shorten_quoted(token_text) if tag in RESERVED_WORDS else f"'{shorten_quoted(token_text)}'"
 
-    def unexpected(self, expected: str, *keywords: str) -> NoReturn:
+    def raise_unexpected_token(self, expected: str, *keywords: str) -> NoReturn:
         """Refuse the current word: say what was expected, and what was probably meant."""
-        self.foreign_call()
-        self.mistyped(expected, keywords)
-        self.refuse(*self.advice(expected))
+        self.check_foreign_call()
+        self.check_mistyped_keyword(expected, keywords)
+        self.raise_parse_error(*self.suggest_correction(expected))
 
-    def foreign_call(self) -> None:
+    def check_foreign_call(self) -> None:
         """Refuse a function of another database, whose arguments are the reason why the current word cannot be read."""
-        if self.mapping:
+        if self.is_mapping:
             return
         depth = 0
-        for i in range(self.i - 1, 0, -1):
+        for i in range(self.token_index - 1, 0, -1):
             tag = self.tags[i]
             depth += (tag == ")") - (tag == "(")
             if depth < 0:
                 name = str(self.values[i - 1]).upper()
-                if self.tags[i - 1] == NAME and name in ELSEWHERE:
-                    self.refuse(say("no function {name}", name), ELSEWHERE[name], at=self.ats[i - 1])
+                if self.tags[i - 1] == NAME and name in FOREIGN_FUNCTION_REMEDIES:
+                    self.raise_parse_error(
+                        format_message("no function {name}", name),
+                        FOREIGN_FUNCTION_REMEDIES[name],
+                        text_offset=self.text_offsets[i - 1],
+                    )
                 return
 
-    def mistyped(self, expected: str, keywords: tuple[str, ...]) -> None:
+    def check_mistyped_keyword(self, expected: str, keywords: tuple[str, ...]) -> None:
         """Refuse a foreign or mistyped keyword: the current word, or the one before, which was perhaps just read as an alias."""
-        i = self.i
+        i = self.token_index
         for j in (i, i - 1):
             if j < 0 or self.tags[j] not in {NAME, *_FOREIGN_RESERVED}:
                 continue
             word = str(self.values[j]).upper()
             if j < i and i >= 2 and self.tags[j - 1] in {"AS", "."}:
                 continue
-            if word in FOREIGN:
-                self.refuse(*FOREIGN[word], at=self.ats[j])
-            near = nearest(word, keywords)
+            if word in FOREIGN_KEYWORDS:
+                self.raise_parse_error(*FOREIGN_KEYWORDS[word], text_offset=self.text_offsets[j])
+            near = find_nearest_keyword(word, keywords)
             if near and near != word:
-                self.refuse(
-                    say("expected {expected}, found {found}", say(expected), self.found(j)),
-                    say("did you mean {word}?", near),
-                    at=self.ats[j],
+                self.raise_parse_error(
+                    format_message(
+                        "expected {expected}, found {found}", format_message(expected), self.describe_token(j)
+                    ),
+                    format_message("did you mean {word}?", near),
+                    text_offset=self.text_offsets[j],
                 )
 
-    def advice(self, expected: str) -> tuple[str, str]:
+    def suggest_correction(self, expected: str) -> tuple[str, str]:
         """Return message and remedy for the current word, which should be something else."""
-        i = self.i
+        i = self.token_index
         tag, value = self.tags[i], self.values[i]
         before = self.tags[i - 1] if i else ""
-        message: str = say("expected {expected}, found {found}", say(expected), self.found(i))
+        message: str = format_message(
+            "expected {expected}, found {found}", format_message(expected), self.describe_token(i)
+        )
         remedy = ""
-        if (before, tag) in PAIRS and self.ats[i] == self.ats[i - 1] + 1:
-            message, remedy = say("ADQL has no {before}{sign} operator", before, tag), PAIRS[before, tag]
+        if (before, tag) in FOREIGN_OPERATORS and self.text_offsets[i] == self.text_offsets[i - 1] + 1:
+            message, remedy = (
+                format_message("ADQL has no {before}{sign} operator", before, tag),
+                FOREIGN_OPERATORS[before, tag],
+            )
         elif (tag == "*" and before == "/") or (tag == "/" and self.tags[i + 1] == "*"):
             message, remedy = (
                 "ADQL has no /* comments */",
                 "comments begin with two hyphens and go to the end of the line: --",
             )
         elif tag in {"[", "]"}:
-            message, remedy = BRACKETS
+            message, remedy = BRACKET_FAULT
         elif tag == ";" or (before == ";" and i):
             message, remedy = "only one query at a time", "send each query by itself"
         elif before == "," and tag in {"FROM", "WHERE", "GROUP", "ORDER", "HAVING", ")", END, "UNION"}:
-            remedy = say("leave the comma before {found} out, or write what should follow it", self.found(i))
+            remedy = format_message(
+                "leave the comma before {found} out, or write what should follow it", self.describe_token(i)
+            )
         elif tag == "," and before == ",":
             remedy = "leave one comma out"
         elif (
             tag == ","
             and before == NUMBER
             and self.tags[i + 1] == NUMBER
-            and self.ats[i + 1] == self.ats[i] + 1
+            and self.text_offsets[i + 1] == self.text_offsets[i] + 1
             and "BETWEEN" not in expected
         ):
             remedy = "decimals take a point: 1.5"
-        elif tag in _REMEDIES and (expected in _REMEDIES[tag] or "" in _REMEDIES[tag]):
-            remedy = _REMEDIES[tag].get(expected) or _REMEDIES[tag][""]
-        elif expected in _WANTED:
-            remedy = _WANTED[expected]
+        elif tag in _REMEDIES_BY_TOKEN and (expected in _REMEDIES_BY_TOKEN[tag] or "" in _REMEDIES_BY_TOKEN[tag]):
+            remedy = _REMEDIES_BY_TOKEN[tag].get(expected) or _REMEDIES_BY_TOKEN[tag][""]
+        elif expected in _REMEDIES_BY_EXPECTED:
+            remedy = _REMEDIES_BY_EXPECTED[expected]
         elif expected == "a comma or FROM" and tag in {NAME, QUOTED, NUMBER, STRING}:
             remedy = "separate columns with commas"
         elif expected == "a comma or FROM" and tag == END:
@@ -175,96 +213,104 @@ class Words:
         elif tag == END:
             remedy = "complete the text"
         elif expected.startswith("BY after"):
-            remedy = say("write {before} BY", before)
+            remedy = format_message("write {before} BY", before)
         elif expected.startswith("NULL or NOT NULL"):
             remedy = "write IS NULL or IS NOT NULL; other values are compared with ="
         elif tag == ")" and expected.startswith("the end"):
             remedy = "there is no opening parenthesis for it"
-        elif expected.startswith("a name") and tag in RESERVED:
-            message = say("{value} is a reserved word of ADQL and cannot be a name", value)
-            remedy = say('write it in double quotes: "{value}"', value)
-        elif tag in RESERVED and tag in {"DATE", "TIMESTAMP", "TIME", "INTERVAL"} and self.tags[i + 1] == STRING:
-            instead = (
+        elif expected.startswith("a name") and tag in RESERVED_WORDS:
+            message = format_message("{value} is a reserved word of ADQL and cannot be a name", value)
+            remedy = format_message('write it in double quotes: "{value}"', value)
+        elif tag in RESERVED_WORDS and tag in {"DATE", "TIMESTAMP", "TIME", "INTERVAL"} and self.tags[i + 1] == STRING:
+            suggestion = (
                 "compute with numbers of days or seconds"
                 if tag == "INTERVAL"
                 else "write CAST('...' AS TIMESTAMP), or the string alone"
             )
-            message, remedy = say("ADQL has no {word} '...' literals", tag), instead
-        elif tag in RESERVED and "value" in expected:
+            message, remedy = format_message("ADQL has no {word} '...' literals", tag), suggestion
+        elif tag in RESERVED_WORDS and "value" in expected:
             if self.tags[i + 1] == "(":
-                message = say("ADQL has no function {value}", value)
-                remedy = ELSEWHERE.get(str(value).upper(), "see the functions of this service in /tap/capabilities")
+                message = format_message("ADQL has no function {value}", value)
+                remedy = FOREIGN_FUNCTION_REMEDIES.get(
+                    str(value).upper(), "see the functions of this service in /tap/capabilities"
+                )
             else:
-                remedy = say('{value} is a reserved word: as a name, write it in double quotes: "{value}"', value)
+                remedy = format_message(
+                    '{value} is a reserved word: as a name, write it in double quotes: "{value}"', value
+                )
         elif tag == STRING and ("name" in expected or expected == "a table"):
             remedy = "names take double quotes, or none; single quotes make a string"
         elif tag == QUOTED and ("string" in expected or "number" in expected):
             remedy = "strings take single quotes; double quotes make a name"
         return message, remedy
 
-    def expect(self, tag: str, expected: str = "") -> None:
+    def expect_token(self, tag: str, expected: str = "") -> None:
         """Skip a word that must stand here."""
-        if self.tags[self.i] != tag:
-            self.unexpected(expected or tag, *((tag,) if tag.isalpha() else ()))
-        self.i += 1
+        if self.tags[self.token_index] != tag:
+            self.raise_unexpected_token(expected or tag, *((tag,) if tag.isalpha() else ()))
+        self.token_index += 1
 
-    def on_time(self) -> None:
-        """Look at the clock; called where the next word lies behind `look`."""
-        self.look = self.i + LOOK
-        check()
+    def check_clock(self) -> None:
+        """Look at the clock; called where the next word lies behind `next_clock_check`."""
+        self.next_clock_check = self.token_index + CLOCK_CHECK_INTERVAL
+        check_deadline()
 
-    def deeper(self, levels: int = 1) -> None:
+    def increase_depth(self, levels: int = 1) -> None:
         """Count a level of nesting."""
         self.depth += levels
-        if self.depth > DEEPEST:
-            self.refuse(
-                say("nested too deeply: more than {most} levels of parentheses", DEEPEST),
+        if self.depth > MAX_NESTING_DEPTH:
+            self.raise_parse_error(
+                format_message("nested too deeply: more than {most} levels of parentheses", MAX_NESTING_DEPTH),
                 "write the query flatter, for instance with WITH",
             )
 
-    def names(self) -> list[Ident]:
+    def parse_dotted_name(self) -> list[Ident]:
         """Read names separated by dots."""
-        parts = [self.ident()]
-        while self.tags[self.i] == "." and self.tags[self.i + 1] != "*":
-            self.i += 1
-            if self.mapping and self.tags[self.i] in RESERVED:
-                parts.append(Ident(str(self.values[self.i])))
-                self.i += 1
+        parts = [self.parse_identifier()]
+        while self.tags[self.token_index] == "." and self.tags[self.token_index + 1] != "*":
+            self.token_index += 1
+            if self.is_mapping and self.tags[self.token_index] in RESERVED_WORDS:
+                parts.append(Ident(str(self.values[self.token_index])))
+                self.token_index += 1
             else:
-                parts.append(self.ident())
+                parts.append(self.parse_identifier())
         return parts
 
-    def ident(self, what: str = "a name") -> Ident:
+    def parse_identifier(self, expected: str = "a name") -> Ident:
         """Read one identifier."""
-        i = self.i
-        if i > self.look:
-            self.on_time()
+        i = self.token_index
+        if i > self.next_clock_check:
+            self.check_clock()
         tag = self.tags[i]
         if tag not in {NAME, QUOTED}:
-            self.unexpected(what)
-        self.i = i + 1
+            self.raise_unexpected_token(expected)
+        self.token_index = i + 1
         return Ident(str(self.values[i]), tag == QUOTED)
 
-    def whole(self, what: str) -> int:
+    def parse_integer(self, expected: str) -> int:
         """Read an unsigned whole number."""
-        value = self.whole_literal(what).value
+        value = self.parse_integer_literal(expected).value
         return value if isinstance(value, int) else 0
 
-    def whole_literal(self, what: str) -> Literal:
+    def parse_integer_literal(self, expected: str) -> Literal:
         """Read an unsigned whole number as a Literal."""
-        literal = self.values[self.i]
+        literal = self.values[self.token_index]
         if not isinstance(literal, Literal) or not isinstance(literal.value, int):
-            self.refuse(
-                say("{what} must be a whole number without a sign, found {found}", say(what), self.found(self.i)),
+            self.raise_parse_error(
+                format_message(
+                    "{what} must be a whole number without a sign, found {found}",
+                    format_message(expected),
+                    self.describe_token(self.token_index),
+                ),
                 "write a number such as 100",
             )
-        self.i += 1
+        self.token_index += 1
         return literal
 
-    def finish(self) -> None:
+    def expect_end(self) -> None:
         """Check that the text ends here."""
-        if self.tags[self.i] == END:
+        if self.tags[self.token_index] == END:
             return
-        if is_statement(str(self.values[self.i])) and not is_reserved(str(self.values[self.i])):
-            self.refuse("only queries can be sent", "ADQL has SELECT and no other statement")
-        self.unexpected("the end of the text", "AND", "OR")
+        if is_statement(str(self.values[self.token_index])) and not is_reserved(str(self.values[self.token_index])):
+            self.raise_parse_error("only queries can be sent", "ADQL has SELECT and no other statement")
+        self.raise_unexpected_token("the end of the text", "AND", "OR")

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.functions import MAPPING
-from hven.adql.tree import (
-    Between,
-    Binary,
+from hven.adql.functions import MAPPING_FUNCTIONS
+from hven.adql.syntax_tree import (
+    BetweenPredicate,
+    BinaryOperation,
     ColumnRef,
-    Compare,
+    Comparison,
     Expr,
-    Function,
-    In,
-    Like,
+    FunctionCall,
+    InPredicate,
+    LikePredicate,
     Literal,
-    Node,
     Query,
     Select,
     SelectItem,
-    Window,
-    chain,
-    children,
-    walk,
+    SyntaxNode,
+    WindowExpression,
+    iterate_children,
+    split_chain,
+    walk_tree,
 )
-from hven.model.errors import BindError, say
+from hven.model.errors import BindError, format_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hven.adql.functions import Functions
-    from hven.adql.scope import View
+    from hven.adql.functions import FunctionSet
+    from hven.adql.scope import VisibleColumns
 
 
-def key(node: Any) -> object:
+def build_expression_key(node: Any) -> object:
     """Return a key that is equal for expressions that mean the same columns and values.
 
     Parameters
@@ -46,17 +46,21 @@ def key(node: Any) -> object:
     if isinstance(node, Literal):
         return ("literal", type(node.value).__name__, node.value)
     if isinstance(node, tuple):
-        return tuple([key(item) for item in node])
-    if isinstance(node, Binary):  # a chain of a thousand is one flat key
-        first, links = chain(node, Binary)
-        return ("chain", key(first), *[part for link in links for part in (link.op, key(link.right))])
-    if isinstance(node, Node):
+        return tuple([build_expression_key(item) for item in node])
+    if isinstance(node, BinaryOperation):  # a chain of a thousand is one flat key
+        first, links = split_chain(node, BinaryOperation)
+        return (
+            "chain",
+            build_expression_key(first),
+            *[part for link in links for part in (link.op, build_expression_key(link.right))],
+        )
+    if isinstance(node, SyntaxNode):
         names: tuple[str, ...] = node.__match_args__  # what is not compared is given by its name alone
-        return (type(node).__name__, *[key(getattr(node, name)) for name in names])
+        return (type(node).__name__, *[build_expression_key(getattr(node, name)) for name in names])
     return node
 
 
-def literals(node: Any) -> Iterator[Literal]:
+def iterate_literals(node: Any) -> Iterator[Literal]:
     """Yield the literals of an expression.
 
     Parameters
@@ -64,7 +68,7 @@ def literals(node: Any) -> Iterator[Literal]:
     node
         Bound or not.
     """
-    return (item for item in walk(node) if isinstance(item, Literal))
+    return (item for item in walk_tree(node) if isinstance(item, Literal))
 
 
 def has_window(node: Expr) -> bool:
@@ -75,10 +79,10 @@ def has_window(node: Expr) -> bool:
     node
         Bound or not.
     """
-    return any(isinstance(item, Window) for item in walk(node, but=Query))
+    return any(isinstance(item, WindowExpression) for item in walk_tree(node, excluded_class=Query))
 
 
-def of_its_row(node: Expr) -> bool:
+def depends_on_own_row(node: Expr) -> bool:
     """Return whether an expression is computed from its own row alone: it asks no other rows, and nothing is drawn by lot.
 
     Parameters
@@ -86,28 +90,30 @@ def of_its_row(node: Expr) -> bool:
     node
         Bound.
     """
-    for item in walk(node):
-        if isinstance(item, Query | Window):
+    for item in walk_tree(node):
+        if isinstance(item, Query | WindowExpression):
             return False
-        entry = MAPPING.get(item.name) if isinstance(item, Function) else None
+        entry = MAPPING_FUNCTIONS.find_function(item.name) if isinstance(item, FunctionCall) else None
         if entry is not None and entry.volatile:
             return False
     return True
 
 
-def false_for_null(part: Expr) -> bool:
+def is_false_for_null(condition: Expr) -> bool:
     """Return whether a condition is never true where its table's columns are null: a plain column is compared with constants.
 
     Parameters
     ----------
-    part
+    condition
         Bound.
     """
-    if isinstance(part, Compare):
-        return any(isinstance(side, ColumnRef) for side in (part.left, part.right)) and any(
-            isinstance(side, Literal) for side in (part.left, part.right)
+    if isinstance(condition, Comparison):
+        return any(isinstance(side, ColumnRef) for side in (condition.left, condition.right)) and any(
+            isinstance(side, Literal) for side in (condition.left, condition.right)
         )
-    return isinstance(part, (Between, In, Like)) and isinstance(part.operand, ColumnRef)
+    return isinstance(condition, (BetweenPredicate, InPredicate, LikePredicate)) and isinstance(
+        condition.operand, ColumnRef
+    )
 
 
 def has_local_aggregate(items: Sequence[SelectItem]) -> bool:
@@ -121,18 +127,20 @@ def has_local_aggregate(items: Sequence[SelectItem]) -> bool:
     return any(item.expr.meta is not None and item.expr.meta.aggregate for item in items)
 
 
-def check_groups(select: Select, more: Sequence[Expr], view: View, text: str) -> None:
+def check_grouping(
+    select: Select, order_expressions: Sequence[Expr], visible_columns: VisibleColumns, query_text: str
+) -> None:
     """Check that what stands outside aggregates is grouped by.
 
     Parameters
     ----------
     select
         Bound.
-    more
+    order_expressions
         Expressions of ORDER BY; if there are any, they alone are looked at.
-    view
+    visible_columns
         The columns of its FROM.
-    text
+    query_text
         The query's, for line and column of errors.
 
     Raises
@@ -140,80 +148,90 @@ def check_groups(select: Select, more: Sequence[Expr], view: View, text: str) ->
     BindError
         A column is neither grouped by nor inside an aggregate function.
     """
-    keys = _Keys(select.group_by)
-    local = {source.number for source in view.sources}
-    exprs = [item.expr for item in select.items if isinstance(item, SelectItem)] if not more else []
-    if select.having is not None and not more:
+    keys = _GroupKeys(select.group_by)
+    local = {source.number for source in visible_columns.sources}
+    exprs = [item.expr for item in select.items if isinstance(item, SelectItem)] if not order_expressions else []
+    if select.having is not None and not order_expressions:
         exprs.append(select.having)
-    for expr in (*exprs, *more):
-        _check(expr, keys, local, text, grouped=bool(select.group_by))
+    for expr in (*exprs, *order_expressions):
+        _check_node(expr, keys, local, query_text, has_group_by=bool(select.group_by))
 
 
-class _Keys:
+class _GroupKeys:
     """What is grouped by."""
 
     def __init__(self, exprs: Sequence[Expr]) -> None:
-        self.keys = {key(item) for item in exprs}
-        self.chains = {len(found) for found in self.keys if isinstance(found, tuple) and found[0] == "chain"}
+        self.keys = {build_expression_key(item) for item in exprs}
+        self.chain_lengths = {
+            len(group_key) for group_key in self.keys if isinstance(group_key, tuple) and group_key[0] == "chain"
+        }
 
-    def has(self, node: Expr) -> bool:
+    def contains(self, node: Expr) -> bool:
         """Return whether this expression is grouped by."""
-        return bool(self.keys) and key(node) in self.keys
+        return bool(self.keys) and build_expression_key(node) in self.keys
 
-    def rest(self, node: Binary) -> list[Expr]:
+    def list_ungrouped_operands(self, node: BinaryOperation) -> list[Expr]:
         """Return the operands of a chain that are not grouped by; ``a + b`` may be, in ``a + b + c``."""
-        first, links = chain(node, Binary)
+        first, links = split_chain(node, BinaryOperation)
         operands = [first, *[link.right for link in links]]
-        for size in sorted(self.chains, reverse=True):
+        for size in sorted(self.chain_lengths, reverse=True):
             terms = size // 2  # "chain", first, op, right, op, right ...
-            if terms - 1 <= len(links) and self.has(links[terms - 2]):
+            if terms - 1 <= len(links) and self.contains(links[terms - 2]):
                 return operands[terms:]
         return operands
 
 
-def _check(node: Any, keys: _Keys, local: set[int], text: str, *, grouped: bool) -> None:
+def _check_node(
+    node: Any, group_keys: _GroupKeys, local_sources: set[int], query_text: str, *, has_group_by: bool
+) -> None:
     if isinstance(node, tuple):
         for item in node:
-            _check(item, keys, local, text, grouped=grouped)
+            _check_node(item, group_keys, local_sources, query_text, has_group_by=has_group_by)
         return
-    if not isinstance(node, Node) or isinstance(node, Literal):
+    if not isinstance(node, SyntaxNode) or isinstance(node, Literal):
         return
-    if isinstance(node, Binary):
-        for item in keys.rest(node):
-            _check(item, keys, local, text, grouped=grouped)
+    if isinstance(node, BinaryOperation):
+        for item in group_keys.list_ungrouped_operands(node):
+            _check_node(item, group_keys, local_sources, query_text, has_group_by=has_group_by)
         return
-    if isinstance(node, Expr) and keys.has(node):
+    if isinstance(node, Expr) and group_keys.contains(node):
         return
-    if isinstance(node, Window):  # computed over the groups: its function's name makes no group
-        _check((node.function.args, node.partition, node.order_by), keys, local, text, grouped=grouped)
+    if isinstance(node, WindowExpression):  # computed over the groups: its function's name makes no group
+        _check_node(
+            (node.function.args, node.partition, node.order_by),
+            group_keys,
+            local_sources,
+            query_text,
+            has_group_by=has_group_by,
+        )
         return
-    if isinstance(node, Function) and (node.star or _is_aggregate(node)):
+    if isinstance(node, FunctionCall) and (node.star or _is_aggregate(node)):
         return
     if isinstance(node, ColumnRef):
-        if node.source in local:
+        if node.source in local_sources:
             name = node.name.name
-            if grouped:
+            if has_group_by:
                 message, remedy = (
-                    say("column {name!r} is neither grouped by nor inside an aggregate", name),
-                    say("add {name} to GROUP BY, or write MIN({name})", name),
+                    format_message("column {name!r} is neither grouped by nor inside an aggregate", name),
+                    format_message("add {name} to GROUP BY, or write MIN({name})", name),
                 )
             else:
                 message, remedy = (
-                    say("column {name!r} stands beside an aggregate", name),
-                    say("add GROUP BY {name}, or write MIN({name})", name),
+                    format_message("column {name!r} stands beside an aggregate", name),
+                    format_message("add GROUP BY {name}, or write MIN({name})", name),
                 )
-            raise BindError(message, text=text, offset=node.at, remedy=remedy)
+            raise BindError(message, text=query_text, offset=node.text_offset, remedy=remedy)
         return
-    for part in children(node):
-        _check(part, keys, local, text, grouped=grouped)
+    for part in iterate_children(node):
+        _check_node(part, group_keys, local_sources, query_text, has_group_by=has_group_by)
 
 
-def _is_aggregate(node: Function) -> bool:
-    entry = MAPPING.get(node.name)
+def _is_aggregate(node: FunctionCall) -> bool:
+    entry = MAPPING_FUNCTIONS.find_function(node.name)
     return entry is not None and entry.aggregate
 
 
-def aggregates(functions: Functions) -> frozenset[str]:
+def list_aggregate_names(functions: FunctionSet) -> frozenset[str]:
     """List the names of all aggregate functions of a table.
 
     Parameters

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from hven.adql._syntax_faults import FOREIGN
-from hven.adql.text import quote
-from hven.adql.tree import ColumnRef, Expr, Ident, Meta, NamedWindow
-from hven.model.errors import BindError, meant, nearest, say
+from hven.adql._syntax_errors import FOREIGN_KEYWORDS
+from hven.adql.adql_writer import quote_name
+from hven.adql.syntax_tree import ColumnRef, Expr, Ident, NamedWindow, ValueMetadata
+from hven.model.errors import BindError, find_close_match, format_message, suggest_spelling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
 
 
-MOST = 12  # columns that an error names
+MAX_NAMED_COLUMNS = 12  # columns that an error names
 
 
-class Catalogue(Protocol):
+class TableCatalogue(Protocol):
     """The tables that a query may know of."""
 
     def find(self, parts: Sequence[Ident]) -> list[Table]:
@@ -41,7 +41,7 @@ class Catalogue(Protocol):
         """
 
 
-def same(ident: Ident, name: str) -> bool:
+def names_match(ident: Ident, name: str) -> bool:
     """Return whether an identifier means a stored name (ADQL 2.1, 2.1.2).
 
     A regular identifier is compared without case, a delimited one as it is written.
@@ -56,7 +56,7 @@ def same(ident: Ident, name: str) -> bool:
     return ident.name == name or (not ident.quoted and ident.name.lower() == name.lower())
 
 
-class Tables:
+class StaticCatalogue:
     """A ready-made catalogue over a list of tables; an unqualified name is looked up in every schema."""
 
     def __init__(self, tables: Iterable[Table]) -> None:
@@ -80,46 +80,50 @@ class Tables:
         """
         if not 1 <= len(parts) <= 2:
             return []
-        found = [table for table in self._by_name.get(parts[-1].name.lower(), ()) if same(parts[-1], table.name)]
+        matches = [
+            table for table in self._by_name.get(parts[-1].name.lower(), ()) if names_match(parts[-1], table.name)
+        ]
         if len(parts) == 2:
-            found = [table for table in found if same(parts[0], table.schema)]
-        return found
+            matches = [table for table in matches if names_match(parts[0], table.schema)]
+        return matches
 
     def names(self) -> list[str]:
         """List the qualified names of all tables."""
-        return [table.qualified for table in self._tables]
+        return [table.qualified_name for table in self._tables]
 
 
 # --- what FROM puts into view ----------------------------------------------------------------------------------
 
 
-class Names:
+class ColumnLookup:
     """Columns by name: made once per table and kept, because a query should not pay for the width of a table."""
 
-    __slots__ = ("_lower", "columns", "metas")
+    __slots__ = ("_indexes_by_name", "columns", "metas")
 
-    def __init__(self, columns: Sequence[Column], names: Sequence[str] = (), metas: Sequence[Meta] = ()) -> None:
+    def __init__(
+        self, columns: Sequence[Column], names: Sequence[str] = (), metas: Sequence[ValueMetadata] = ()
+    ) -> None:
         self.columns = tuple(columns)
-        self.metas = list(metas) or [column_meta(column) for column in self.columns]
-        self._lower: dict[str, list[tuple[str, int]]] = {}
+        self.metas = list(metas) or [build_column_meta(column) for column in self.columns]
+        self._indexes_by_name: dict[str, list[tuple[str, int]]] = {}
         for index, name in enumerate(names or [column.name for column in self.columns]):
-            self._lower.setdefault(name.lower(), []).append((name, index))
+            self._indexes_by_name.setdefault(name.lower(), []).append((name, index))
 
-    def find(self, ident: Ident) -> list[int]:
+    def find_indexes(self, identifier: Ident) -> list[int]:
         """Return the positions of the columns that an identifier may mean.
 
         Parameters
         ----------
-        ident
+        identifier
             Of a query.
         """
-        found = self._lower.get(ident.name.lower())
-        if found is None:
+        entries = self._indexes_by_name.get(identifier.name.lower())
+        if entries is None:
             return []
-        return [index for name, index in found if not ident.quoted or name == ident.name]
+        return [index for name, index in entries if not identifier.quoted or name == identifier.name]
 
 
-def column_meta(column: Column) -> Meta:
+def build_column_meta(column: Column) -> ValueMetadata:
     """Describe a column's value.
 
     Parameters
@@ -132,65 +136,65 @@ def column_meta(column: Column) -> Meta:
     meta
         Nullable unless the column is required.
     """
-    return Meta(
+    return ValueMetadata(
         column.type, column.unit, column.ucd, column.utype, column.description,
         column, not column.required, origins=frozenset((column.name,)),
     )  # fmt: skip
 
 
-_KEPT: dict[int, tuple[Table, Names]] = {}
+_LOOKUP_CACHE: dict[int, tuple[Table, ColumnLookup]] = {}
 
 
-def names_of(table: Table) -> Names:
-    """Return the `Names` of a table, kept by the table's identity.
+def build_column_lookup(table: Table) -> ColumnLookup:
+    """Return the `ColumnLookup` of a table, kept by the table's identity.
 
     Parameters
     ----------
     table
         Any.
     """
-    kept = _KEPT.get(id(table))
-    if kept is not None and kept[0] is table:
-        return kept[1]
-    names = Names(table.columns)
-    if len(_KEPT) > 2048:
-        _KEPT.clear()
-    _KEPT[id(table)] = (table, names)
+    cached = _LOOKUP_CACHE.get(id(table))
+    if cached is not None and cached[0] is table:
+        return cached[1]
+    names = ColumnLookup(table.columns)
+    if len(_LOOKUP_CACHE) > 2048:
+        _LOOKUP_CACHE.clear()
+    _LOOKUP_CACHE[id(table)] = (table, names)
     return names
 
 
 @dataclass(slots=True)
-class Source:
+class FromSource:
     """One item of FROM: a table reference, a CTE or a derived table.
 
     Attributes
     ----------
     number
         As `ColumnRef.source` has it, from 1.
-    names
+    column_lookup
         Its columns.
     alias
         The name that hides the table's own, or None.
     path
         The table's own name: schema and table (or the CTE's name).
-    optional
+    is_optional
         True on the side of an outer join whose rows may be missing.
     """
 
     number: int
-    names: Names
+    column_lookup: ColumnLookup
     alias: Ident | None
     path: tuple[Ident, ...]
-    optional: bool = False
+    is_optional: bool = False
 
-    def ref(self, index: int, at: int) -> ColumnRef:
+    def build_column_ref(self, index: int, text_offset: int) -> ColumnRef:
         """Refer to a column by its position.
 
         Parameters
         ----------
         index
             From 0.
-        at
+        text_offset
             Offset of the reference in the query, in characters.
 
         Returns
@@ -198,13 +202,15 @@ class Source:
         reference
             Bound.
         """
-        column = self.names.columns[index]
-        known = self.names.metas[index]
-        if self.optional and not known.nullable:
-            known = replace(known, nullable=True)
-        return ColumnRef(Ident(column.name, quoted=True), at=at, meta=known, source=self.number, column=column)
+        column = self.column_lookup.columns[index]
+        value_meta = self.column_lookup.metas[index]
+        if self.is_optional and not value_meta.nullable:
+            value_meta = replace(value_meta, nullable=True)
+        return ColumnRef(
+            Ident(column.name, quoted=True), text_offset=text_offset, meta=value_meta, source=self.number, column=column
+        )
 
-    def exposed(self, qualifier: Sequence[Ident]) -> bool:
+    def is_exposed_as(self, qualifier: Sequence[Ident]) -> bool:
         """Return whether a qualifier means this item by the name that FROM gave it.
 
         Parameters
@@ -213,10 +219,10 @@ class Source:
             The identifiers before the column's.
         """
         if self.alias is not None:
-            return len(qualifier) == 1 and _alias_is(qualifier[0], self.alias)
-        return self.hidden(qualifier)
+            return len(qualifier) == 1 and _matches_alias(qualifier[0], self.alias)
+        return self.is_hidden_as(qualifier)
 
-    def hidden(self, qualifier: Sequence[Ident]) -> bool:
+    def is_hidden_as(self, qualifier: Sequence[Ident]) -> bool:
         """Return whether a qualifier means this item by the table's own name, although an alias hides it.
 
         Parameters
@@ -226,10 +232,13 @@ class Source:
         """
         if not self.path or len(qualifier) > len(self.path):
             return False
-        return all(same(ident, own.name) for ident, own in zip(reversed(qualifier), reversed(self.path), strict=False))
+        return all(
+            names_match(ident, path_identifier.name)
+            for ident, path_identifier in zip(reversed(qualifier), reversed(self.path), strict=False)
+        )
 
 
-def _alias_is(ident: Ident, alias: Ident) -> bool:
+def _matches_alias(ident: Ident, alias: Ident) -> bool:
     """Compare a name with an alias: a regular alias is known by its lower-case form (SQL-92 5.2, with PostgreSQL's case)."""
     if not ident.quoted:
         return ident.name.lower() == alias.name.lower()
@@ -237,7 +246,7 @@ def _alias_is(ident: Ident, alias: Ident) -> bool:
 
 
 @dataclass(slots=True)
-class Item:
+class VisibleColumn:
     """A column in view without a qualifier: of one source, or merged by USING and NATURAL (then `expr` says how).
 
     Attributes
@@ -249,40 +258,40 @@ class Item:
     """
 
     name: str
-    source: Source
+    source: FromSource
     index: int
     expr: Expr | None = None  # COALESCE(left, right) of a FULL JOIN
 
-    def read(self, at: int) -> Expr:
+    def build_expression(self, text_offset: int) -> Expr:
         """Return the expression that a reference to this item becomes.
 
         Parameters
         ----------
-        at
+        text_offset
             Offset of the reference in the query, in characters.
         """
-        return self.expr if self.expr is not None else self.source.ref(self.index, at)
+        return self.expr if self.expr is not None else self.source.build_column_ref(self.index, text_offset)
 
 
 @dataclass(slots=True)
-class View:
+class VisibleColumns:
     """What FROM (or a part of it) puts into view.
 
     Attributes
     ----------
     sources
         In the order of FROM.
-    merged
+    merged_columns
         Columns merged by USING or NATURAL, by lower-case name.
-    shadowed
+    shadowed_columns
         (source number, column position) that unqualified names no longer see, because they were merged.
     """
 
-    sources: list[Source] = field(default_factory=list)
-    merged: dict[str, Item] = field(default_factory=dict)
-    shadowed: set[tuple[int, int]] = field(default_factory=set)
+    sources: list[FromSource] = field(default_factory=list)
+    merged_columns: dict[str, VisibleColumn] = field(default_factory=dict)
+    shadowed_columns: set[tuple[int, int]] = field(default_factory=set)
 
-    def find(self, ident: Ident) -> list[Item]:
+    def find_columns(self, ident: Ident) -> list[VisibleColumn]:
         """Return all columns that an unqualified name may mean.
 
         Parameters
@@ -290,21 +299,21 @@ class View:
         ident
             Of a query.
         """
-        if self.merged:
-            item = self.merged.get(ident.name.lower())
-            if item is not None and same(ident, item.name):
-                return [item, *self._plain(ident)]
-        return self._plain(ident)
+        if self.merged_columns:
+            item = self.merged_columns.get(ident.name.lower())
+            if item is not None and names_match(ident, item.name):
+                return [item, *self._find_unmerged(ident)]
+        return self._find_unmerged(ident)
 
-    def _plain(self, ident: Ident) -> list[Item]:
+    def _find_unmerged(self, ident: Ident) -> list[VisibleColumn]:
         return [
-            Item(ident.name, source, index)
+            VisibleColumn(ident.name, source, index)
             for source in self.sources
-            for index in source.names.find(ident)
-            if not self.shadowed or (source.number, index) not in self.shadowed
+            for index in source.column_lookup.find_indexes(ident)
+            if not self.shadowed_columns or (source.number, index) not in self.shadowed_columns
         ]
 
-    def star(self) -> list[Item]:
+    def list_star_columns(self) -> list[VisibleColumn]:
         """List the columns of ``*``, in order: merged ones first (SQL-92, 7.5).
 
         Returns
@@ -312,22 +321,24 @@ class View:
         items
             Without hidden columns.
         """
-        items = list(self.merged.values())
+        items = list(self.merged_columns.values())
         for source in self.sources:
-            for index, column in enumerate(source.names.columns):
-                if (source.number, index) not in self.shadowed and not column.hidden:
-                    items.append(Item(column.name, source, index))
+            for index, column in enumerate(source.column_lookup.columns):
+                if (source.number, index) not in self.shadowed_columns and not column.hidden:
+                    items.append(VisibleColumn(column.name, source, index))
         return items
 
 
 @dataclass(slots=True)
-class Scope:
+class NameScope:
     """A SELECT's view, with those of the queries around it (correlated subqueries look there).
 
     Attributes
     ----------
-    outer
-        Of the query around; None: there is none.
+    visible_columns
+        The columns that its FROM clause shows, in order.
+    outer_scope
+        The view of the enclosing query, or None.
     windows
         Of the WINDOW clause.
 
@@ -335,21 +346,21 @@ class Scope:
     ------
     qualifier
         The identifiers before the column's.
-    ref
+    column_ref
         What names the column, not bound.
-    text
+    query_text
         The query's, for line and column of errors.
     returns : Expr
         What the name stands for, bound.
     """
 
-    view: View
-    outer: Scope | None = None
+    visible_columns: VisibleColumns
+    outer_scope: NameScope | None = None
     aliases: Sequence[tuple[Ident, Expr]] = ()  # of the select list: HAVING and ORDER BY find them after FROM's columns
-    later: Sequence[Ident] = ()  # aliases that are not there yet: for the remedy in WHERE
+    pending_aliases: Sequence[Ident] = ()  # aliases that are not there yet: for the remedy in WHERE
     windows: Sequence[NamedWindow] = ()
 
-    def resolve(self, ref: ColumnRef, text: str) -> Expr:
+    def resolve_column(self, column_ref: ColumnRef, query_text: str) -> Expr:
         """Resolve a column reference, here or in the queries around.
 
         Raises
@@ -357,15 +368,19 @@ class Scope:
         BindError
             No such column or table, or several; names the candidates or the nearest.
         """
-        scope: Scope | None = self
+        scope: NameScope | None = self
         while scope is not None:
-            found = scope.qualified_column(ref, text) if ref.qualifier else scope.plain_column(ref, text)
-            if found is not None:
-                return found
-            scope = scope.outer
-        raise self._missing(ref, text)
+            expression = (
+                scope.find_qualified_column(column_ref, query_text)
+                if column_ref.qualifier
+                else scope.find_unqualified_column(column_ref, query_text)
+            )
+            if expression is not None:
+                return expression
+            scope = scope.outer_scope
+        raise self._build_missing_column_error(column_ref, query_text)
 
-    def plain_column(self, ref: ColumnRef, text: str) -> Expr | None:
+    def find_unqualified_column(self, column_ref: ColumnRef, query_text: str) -> Expr | None:
         """Find an unqualified column here, then among the aliases of the select list.
 
         Returns
@@ -373,15 +388,17 @@ class Scope:
         expr
             Bound; None: it is not here.
         """
-        items = self.view.find(ref.name)
+        items = self.visible_columns.find_columns(column_ref.name)
         if not items:
-            found = self.alias(ref.name) if self.aliases else []
-            return found[0] if len(found) == 1 else None
+            aliased = self.find_aliased_expressions(column_ref.name) if self.aliases else []
+            return aliased[0] if len(aliased) == 1 else None
         if len(items) > 1:
-            raise _ambiguous(ref, [f"{label(item.source)}.{item.name}" for item in items], text)
-        return items[0].read(ref.at)
+            raise _build_ambiguity_error(
+                column_ref, [f"{format_source_name(item.source)}.{item.name}" for item in items], query_text
+            )
+        return items[0].build_expression(column_ref.text_offset)
 
-    def qualified_column(self, ref: ColumnRef, text: str) -> Expr | None:
+    def find_qualified_column(self, column_ref: ColumnRef, query_text: str) -> Expr | None:
         """Find a qualified column here.
 
         Returns
@@ -394,44 +411,51 @@ class Scope:
         BindError
             The table has no such column, or several have the name.
         """
-        sources = self.qualified(ref.qualifier)
-        found = [(source, index) for source in sources for index in source.names.find(ref.name)]
-        if not found:
+        sources = self.find_sources(column_ref.qualifier)
+        matches = [
+            (source, index) for source in sources for index in source.column_lookup.find_indexes(column_ref.name)
+        ]
+        if not matches:
             # the facts of a source's file are single names with a dot: file.path, source.row
-            items = self.view.find(
-                Ident(".".join([part.name for part in ref.qualifier] + [ref.name.name]), quoted=True)
+            items = self.visible_columns.find_columns(
+                Ident(".".join([part.name for part in column_ref.qualifier] + [column_ref.name.name]), quoted=True)
             )
             if len(items) == 1:
-                return items[0].read(ref.at)
+                return items[0].build_expression(column_ref.text_offset)
         if not sources:
             return None
-        if len(found) > 1:
-            raise _ambiguous(
-                ref, [f"{label(source)}.{source.names.columns[index].name}" for source, index in found], text
+        if len(matches) > 1:
+            raise _build_ambiguity_error(
+                column_ref,
+                [
+                    f"{format_source_name(source)}.{source.column_lookup.columns[index].name}"
+                    for source, index in matches
+                ],
+                query_text,
             )
-        if not found:
-            near = nearest_name(
-                ref.name.name,
-                [column.name for source in sources for column in source.names.columns if not column.hidden],
+        if not matches:
+            near = suggest_nearest_name(
+                column_ref.name.name,
+                [column.name for source in sources for column in source.column_lookup.columns if not column.hidden],
             )
             raise BindError(
-                say("no column {name!r} in {tables}", ref.name.name, label(sources[0])),
-                text=text,
-                offset=ref.at,
+                format_message("no column {name!r} in {tables}", column_ref.name.name, format_source_name(sources[0])),
+                text=query_text,
+                offset=column_ref.text_offset,
                 remedy=near,
             )
-        return found[0][0].ref(found[0][1], ref.at)
+        return matches[0][0].build_column_ref(matches[0][1], column_ref.text_offset)
 
-    def qualified(self, qualifier: Sequence[Ident]) -> list[Source]:
+    def find_sources(self, qualifier: Sequence[Ident]) -> list[FromSource]:
         """Return the FROM items that a qualifier means: by alias, else by the name that an alias hides.
 
         SQL-92 6.3 would refuse the second; services accept it widely.
         """
-        return [source for source in self.view.sources if source.exposed(qualifier)] or [
-            source for source in self.view.sources if source.hidden(qualifier)
+        return [source for source in self.visible_columns.sources if source.is_exposed_as(qualifier)] or [
+            source for source in self.visible_columns.sources if source.is_hidden_as(qualifier)
         ]
 
-    def alias(self, ident: Ident) -> list[Expr]:
+    def find_aliased_expressions(self, ident: Ident) -> list[Expr]:
         """Return the outputs with an alias.
 
         Parameters
@@ -439,22 +463,22 @@ class Scope:
         ident
             The alias as it is referred to.
         """
-        return [expr for alias, expr in self.aliases if same(ident, alias.name) or _alias_is(ident, alias)]
+        return [expr for alias, expr in self.aliases if names_match(ident, alias.name) or _matches_alias(ident, alias)]
 
-    def _sources(self) -> list[Source]:
-        scope: Scope | None = self
-        sources: list[Source] = []
+    def _list_sources(self) -> list[FromSource]:
+        scope: NameScope | None = self
+        sources: list[FromSource] = []
         while scope is not None:
-            sources.extend(scope.view.sources)
-            scope = scope.outer
+            sources.extend(scope.visible_columns.sources)
+            scope = scope.outer_scope
         return sources
 
-    def missing_table(self, qualifier: Sequence[Ident], at: int, text: str) -> BindError:
+    def build_missing_table_error(self, qualifier: Sequence[Ident], text_offset: int, query_text: str) -> BindError:
         """Make the error that FROM has no such table.
 
         Parameters
         ----------
-        at
+        text_offset
             Their offset in the query, in characters.
 
         Returns
@@ -463,46 +487,58 @@ class Scope:
             With the nearest name as remedy.
         """
         name = ".".join(part.name for part in qualifier)
-        known = [label(source) for source in self._sources()]
-        remedy = nearest(name, known) or (say("FROM has {known}", ", ".join(known)) if known else "there is no FROM")
-        return BindError(say("no table {name!r} in FROM", name), text=text, offset=at, remedy=remedy)
-
-    def _missing(self, ref: ColumnRef, text: str) -> BindError:
-        if ref.qualifier:
-            return self.missing_table(ref.qualifier, ref.at, text)
-        sources = self._sources()
-        names = list(
-            dict.fromkeys(column.name for source in sources for column in source.names.columns if not column.hidden)
+        source_names = [format_source_name(source) for source in self._list_sources()]
+        remedy = suggest_spelling(name, source_names) or (
+            format_message("FROM has {known}", ", ".join(source_names)) if source_names else "there is no FROM"
         )
-        labels = ", ".join(label(source) for source in sources)
-        exact = [name for name in names if name.lower() == ref.name.name.lower()]
+        return BindError(
+            format_message("no table {name!r} in FROM", name), text=query_text, offset=text_offset, remedy=remedy
+        )
+
+    def _build_missing_column_error(self, column_ref: ColumnRef, query_text: str) -> BindError:
+        if column_ref.qualifier:
+            return self.build_missing_table_error(column_ref.qualifier, column_ref.text_offset, query_text)
+        sources = self._list_sources()
+        names = list(
+            dict.fromkeys(
+                column.name for source in sources for column in source.column_lookup.columns if not column.hidden
+            )
+        )
+        labels = ", ".join(format_source_name(source) for source in sources)
+        exact_names = [name for name in names if name.lower() == column_ref.name.name.lower()]
         remedy = (
-            say('delimited names are compared with case: write "{name}" or {name}', exact[0])
-            if exact
-            else nearest_name(ref.name.name, names)
+            format_message('delimited names are compared with case: write "{name}" or {name}', exact_names[0])
+            if exact_names
+            else suggest_nearest_name(column_ref.name.name, names)
         )
         if not sources:
             remedy = "there is no FROM: add FROM and a table"
         elif not remedy and len(sources) == 1 and names:
-            remedy = say("it has {names} .." if len(names) > MOST else "it has {names}", ", ".join(names[:MOST]))
-        if ref.name.name.upper() in FOREIGN and not ref.name.quoted and not exact:
-            message, remedy = FOREIGN[ref.name.name.upper()]
-            return BindError(message, text=text, offset=ref.at, remedy=remedy)
-        if ref.name.quoted and not exact and not nearest(ref.name.name, names):
-            remedy = say("double quotes are for names, strings take single quotes: {name}", string(ref.name.name))
-        if any(_alias_is(ref.name, alias) for alias in self.later):
-            remedy = say(
-                "{name} is named in the select list, which comes after WHERE: write its expression here", ref.name.name
+            remedy = format_message(
+                "it has {names} .." if len(names) > MAX_NAMED_COLUMNS else "it has {names}",
+                ", ".join(names[:MAX_NAMED_COLUMNS]),
+            )
+        if column_ref.name.name.upper() in FOREIGN_KEYWORDS and not column_ref.name.quoted and not exact_names:
+            message, remedy = FOREIGN_KEYWORDS[column_ref.name.name.upper()]
+            return BindError(message, text=query_text, offset=column_ref.text_offset, remedy=remedy)
+        if column_ref.name.quoted and not exact_names and not suggest_spelling(column_ref.name.name, names):
+            remedy = format_message(
+                "double quotes are for names, strings take single quotes: {name}", quote_string(column_ref.name.name)
+            )
+        if any(_matches_alias(column_ref.name, alias) for alias in self.pending_aliases):
+            remedy = format_message(
+                "{name} is named in the select list, which comes after WHERE: write its expression here",
+                column_ref.name.name,
             )
         message = (
-            say("no column {name!r} in {tables}", ref.name.name, labels)
+            format_message("no column {name!r} in {tables}", column_ref.name.name, labels)
             if labels
-            else say("no column {name!r}", ref.name.name)
+            else format_message("no column {name!r}", column_ref.name.name)
         )
-        return BindError(message, text=text, offset=ref.at, remedy=remedy)
+        return BindError(message, text=query_text, offset=column_ref.text_offset, remedy=remedy)
 
 
-def string(text: str) -> str:
+def quote_string(text: str) -> str:
     """Quote a string as an ADQL literal.
 
     Parameters
@@ -518,7 +554,7 @@ def string(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def label(source: Source) -> str:
+def format_source_name(source: FromSource) -> str:
     """Return the name of a FROM item for people.
 
     Parameters
@@ -531,16 +567,16 @@ def label(source: Source) -> str:
     return ".".join(part.name for part in source.path)
 
 
-def nearest_name(word: str, known: Iterable[str], *, dotted: bool = False) -> str:
+def suggest_nearest_name(word: str, known_names: Iterable[str], *, is_dotted: bool = False) -> str:
     """Phrase the remedy ``did you mean x?`` for names of tables and columns: as a query must write them, with quotes where they need some.
 
     Parameters
     ----------
     word
         As it was written.
-    known
+    known_names
         The names that there are.
-    dotted
+    is_dotted
         They are ``schema.table``.
 
     Returns
@@ -548,18 +584,18 @@ def nearest_name(word: str, known: Iterable[str], *, dotted: bool = False) -> st
     remedy
         Empty if none is like it.
     """
-    close = meant(word, known)
-    return "" if close is None else suggested(close, dotted=dotted)
+    closest = find_close_match(word, known_names)
+    return "" if closest is None else format_suggestion(closest, is_dotted=is_dotted)
 
 
-def suggested(name: str, *, dotted: bool = False) -> str:
+def format_suggestion(name: str, *, is_dotted: bool = False) -> str:
     """Phrase that a name may be meant: with quotes, as it is written in a query.
 
     Parameters
     ----------
     name
         Of a column or table.
-    dotted
+    is_dotted
         It is ``schema.table``.
 
     Returns
@@ -567,11 +603,11 @@ def suggested(name: str, *, dotted: bool = False) -> str:
     remedy
         ``did you mean x?``, the name between quotes of one or the other kind.
     """
-    made = dotted_name(name) if dotted else quote(name)
-    return say("did you mean {name}?" if '"' in made else "did you mean {name!r}?", made)
+    quoted_name = quote_dotted_name(name) if is_dotted else quote_name(name)
+    return format_message("did you mean {name}?" if '"' in quoted_name else "did you mean {name!r}?", quoted_name)
 
 
-def dotted_name(name: str) -> str:
+def quote_dotted_name(name: str) -> str:
     """Quote the parts of ``schema.table``, where they need it.
 
     Parameters
@@ -584,19 +620,19 @@ def dotted_name(name: str) -> str:
     name
         As it is written in a query.
     """
-    return ".".join(map(quote, name.split(".")))
+    return ".".join(map(quote_name, name.split(".")))
 
 
-def _ambiguous(ref: ColumnRef, candidates: list[str], text: str) -> BindError:
+def _build_ambiguity_error(column_ref: ColumnRef, candidates: list[str], query_text: str) -> BindError:
     names = list(dict.fromkeys(candidates))
     several = (
         ", ".join(names)
         if len(names) > 1
-        else say("{count} columns of {table}", len(candidates), names[0].rpartition(".")[0])
+        else format_message("{count} columns of {table}", len(candidates), names[0].rpartition(".")[0])
     )
     return BindError(
-        say("column {name!r} is ambiguous: {several}", ref.name.name, several),
-        text=text,
-        offset=ref.at,
+        format_message("column {name!r} is ambiguous: {several}", column_ref.name.name, several),
+        text=query_text,
+        offset=column_ref.text_offset,
         remedy="qualify it, or give an alias to each table",
     )

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.model.errors import UserError, joined, nearest, say
+from hven.model.errors import UserError, format_message, join_messages, suggest_spelling
 from hven.model.types import (
     BOOLEAN,
     CIRCLE,
@@ -26,8 +26,8 @@ from hven.model.types import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# What a signature's argument words accept, as kinds of `hven.adql.kinds`
-ACCEPTS: dict[str, frozenset[str]] = {
+# What a signature's argument words accept, as kinds of `hven.adql.value_kinds`
+ACCEPTED_KINDS: dict[str, frozenset[str]] = {
     "NUMERIC": frozenset({"number"}),
     "REAL": frozenset({"number"}),
     "INTEGER": frozenset({"integer"}),
@@ -47,41 +47,52 @@ ACCEPTS: dict[str, frozenset[str]] = {
     "LIST": frozenset({"array"}),
     "ANY": frozenset({"any"}),
 }
-NUMBERS = frozenset({"array", "interval"})  # kinds that are an array of numbers, if their elements are
-RESULTS: dict[str, Type] = {
+NUMBER_ARRAY_KINDS = frozenset({"array", "interval"})  # kinds that are an array of numbers, if their elements are
+RESULT_TYPES: dict[str, Type] = {
     "DOUBLE": FLOAT64, "INTEGER": INT32, "BIGINT": INT64, "TEXT": STRING, "TIMESTAMP": TIMESTAMP, "BOOLEAN": BOOLEAN,
     "POINT": POINT, "CIRCLE": CIRCLE, "POLYGON": POLYGON, "REGION": REGION, "MOC": MOC,
     "CONTOUR": CONTOUR, "INTEGER[]": Type("int", "*"), "DOUBLE[]": Type("double", "*"),
 }  # fmt: skip
-OF_THE_CALL = ("SAME", "COMMON", "SUM", "ELEMENT", "TOTAL")
-GROUPS = ("math", "trigonometry", "aggregate", "geometry", "string", "conditional", "unit", "window", "udf", "mapping")
+CALL_DEPENDENT_RESULTS = ("SAME", "COMMON", "SUM", "ELEMENT", "TOTAL")
+FUNCTION_GROUPS = (
+    "math",
+    "trigonometry",
+    "aggregate",
+    "geometry",
+    "string",
+    "conditional",
+    "unit",
+    "window",
+    "udf",
+    "mapping",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Arg:
+class FunctionParameter:
     """One argument of a signature.
 
     Attributes
     ----------
     name
         For the documentation.
-    word
-        A key of `ACCEPTS`.
-    optional
+    type_word
+        A key of `ACCEPTED_KINDS`.
+    is_optional
         It may be left out, and all after it.
-    literal
+    must_be_literal
         True if the value must be written in the query: it is part of the query's shape.
-    repeated
+    is_repeated
         True for the last argument of a list of any length.
     unit
         The unit that the value is converted to, ``{km}`` in a signature; with ? behind it one without a unit is taken as it is.
     """
 
     name: str
-    word: str
-    optional: bool = False
-    literal: bool = False
-    repeated: bool = False
+    type_word: str
+    is_optional: bool = False
+    must_be_literal: bool = False
+    is_repeated: bool = False
     unit: str = ""
 
 
@@ -89,32 +100,32 @@ class Arg:
 class Signature:
     """One way to call a function.
 
-    `result` is a key of `RESULTS`, SAME (type of the first argument), COMMON (of all), SUM, or of an array's elements ELEMENT and TOTAL (of their sum).
+    `result` is a key of `RESULT_TYPES`, SAME (type of the first argument), COMMON (of all), SUM, or of an array's elements ELEMENT and TOTAL (of their sum).
 
     Attributes
     ----------
-    args
+    parameters
         In their order.
     text
         As it is shown: ``POWER(x NUMERIC, y NUMERIC) -> DOUBLE``.
     """
 
-    args: tuple[Arg, ...]
+    parameters: tuple[FunctionParameter, ...]
     result: str
     text: str
     type: Type | None = None
 
     @property
-    def minimum(self) -> int:
+    def min_argument_count(self) -> int:
         """The smallest number of arguments."""
-        return sum(not arg.optional for arg in self.args)
+        return sum(not arg.is_optional for arg in self.parameters)
 
     @property
-    def maximum(self) -> int | None:
+    def max_argument_count(self) -> int | None:
         """The largest number of arguments, None = any."""
-        return None if self.args and self.args[-1].repeated else len(self.args)
+        return None if self.parameters and self.parameters[-1].is_repeated else len(self.parameters)
 
-    def word(self, index: int) -> Arg:
+    def find_parameter(self, index: int) -> FunctionParameter:
         """Return the argument at a position, the last one again and again if it is repeated.
 
         Parameters
@@ -122,11 +133,11 @@ class Signature:
         index
             From 0.
         """
-        return self.args[min(index, len(self.args) - 1)]
+        return self.parameters[min(index, len(self.parameters) - 1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class FunctionDefinition:
     """One function.
 
     Attributes
@@ -138,7 +149,7 @@ class Entry:
     doc
         What it returns, in a sentence.
     group
-        One of `GROUPS`; ``mapping``: only mapping expressions of a descriptor may call it.
+        One of `FUNCTION_GROUPS`; ``mapping``: only mapping expressions of a descriptor may call it.
     unit
         A unit, "" (none), or ``same`` (that of the first argument).
     ucd
@@ -148,7 +159,7 @@ class Entry:
     example
         A call and what it gives: ``LENGTH('été') is 3``, as SQL writes it; ``~`` before it: to nine digits; nothing: it is another one each time.
     sql
-        Name of an engine -> template, as in `hven.adql.sql.Dialect.functions`; an engine's own dialect comes first.
+        Name of an engine -> template, as in `hven.adql.sql_writer.SqlDialect.functions`; an engine's own dialect comes first.
     texts
         Language -> English -> what pages say in it.
     """
@@ -175,15 +186,15 @@ class Entry:
         return self.group == "mapping"
 
     @property
-    def declared(self) -> tuple[str, ...]:
+    def declared_forms(self) -> tuple[str, ...]:
         """The forms that TAPRegExt's features-udf wants, one per signature without optional arguments."""
-        return tuple(form for signature in self.signatures for form in _forms(self.name, signature))
+        return tuple(form for signature in self.signatures for form in _iterate_declared_forms(self.name, signature))
 
 
-_ARG = re.compile(r"(\w+)\s+(\w+)(?:\{([^}]+)\})?(\s+LITERAL)?(\s*\.\.\.)?")
+_PARAMETER_REGEX = re.compile(r"(\w+)\s+(\w+)(?:\{([^}]+)\})?(\s+LITERAL)?(\s*\.\.\.)?")
 
 
-def signature(name: str, text: str) -> Signature:
+def parse_signature(name: str, text: str) -> Signature:
     """Parse ``(x NUMERIC [, n INTEGER]) -> DOUBLE``.
 
     Parameters
@@ -191,7 +202,7 @@ def signature(name: str, text: str) -> Signature:
     name
         Of the function.
     text
-        Arguments in the words of `ACCEPTS`, the result in those of `RESULTS`.
+        Arguments in the words of `ACCEPTED_KINDS`, the result in those of `RESULT_TYPES`.
 
     Returns
     -------
@@ -203,49 +214,68 @@ def signature(name: str, text: str) -> Signature:
     UserError
         A word is no type.
     """
-    inside, _, result = text.rpartition("->")
-    inside = inside.strip()[1:-1]
-    required, _, optional = inside.partition("[")
+    parameter_text, _, result = text.rpartition("->")
+    parameter_text = parameter_text.strip()[1:-1]
+    required, _, optional = parameter_text.partition("[")
     args = [
-        Arg(m[1], m[2], optional=part is optional, literal=bool(m[4]), repeated=bool(m[5]), unit=m[3] or "")
+        FunctionParameter(
+            m[1],
+            m[2],
+            is_optional=part is optional,
+            must_be_literal=bool(m[4]),
+            is_repeated=bool(m[5]),
+            unit=m[3] or "",
+        )
         for part in (required, optional)
-        for m in _ARG.finditer(part)
+        for m in _PARAMETER_REGEX.finditer(part)
     ]
     result = result.strip()
-    for word, known in [*((arg.word, ACCEPTS) for arg in args), (result, (*RESULTS, *OF_THE_CALL))]:
-        if word not in known:
+    for word, allowed_words in [
+        *((arg.type_word, ACCEPTED_KINDS) for arg in args),
+        (result, (*RESULT_TYPES, *CALL_DEPENDENT_RESULTS)),
+    ]:
+        if word not in allowed_words:
             raise UserError(
-                say("{name}{form}: {word!r} is no type", name, text, word),
-                remedy=joined(
-                    "{one} {other}", filter(None, (nearest(word, known), say("known: {names}", ", ".join(known))))
+                format_message("{name}{form}: {word!r} is no type", name, text, word),
+                remedy=join_messages(
+                    "{one} {other}",
+                    filter(
+                        None,
+                        (
+                            suggest_spelling(word, allowed_words),
+                            format_message("known: {names}", ", ".join(allowed_words)),
+                        ),
+                    ),
                 ),
             )
-    return Signature(tuple(args), result, f"{name}{text}", RESULTS.get(result))
+    return Signature(tuple(args), result, f"{name}{text}", RESULT_TYPES.get(result))
 
 
-_UDF_WORDS = {"NUMERIC": "DOUBLE PRECISION", "TEXT": "VARCHAR", "DOUBLE": "DOUBLE PRECISION", "GEOMETRY": "REGION", "SAME": "DOUBLE PRECISION",
+_UDF_TYPE_NAMES = {"NUMERIC": "DOUBLE PRECISION", "TEXT": "VARCHAR", "DOUBLE": "DOUBLE PRECISION", "GEOMETRY": "REGION", "SAME": "DOUBLE PRECISION",
               "ORDERED": "DOUBLE PRECISION", "COMMON": "DOUBLE PRECISION", "ANY": "VARCHAR", "ARRAY": "DOUBLE PRECISION[]", "ELEMENT": "DOUBLE PRECISION", "TOTAL": "DOUBLE PRECISION"}  # fmt: skip
 
 
-def _forms(name: str, form: Signature) -> Iterator[str]:
-    for count in range(form.minimum, len(form.args) + 1):
-        args = ", ".join(f"{arg.name} {_UDF_WORDS.get(arg.word, arg.word)}" for arg in form.args[:count])
-        yield f"{name.lower()}({args}) -> {_UDF_WORDS.get(form.result, form.result)}"
+def _iterate_declared_forms(name: str, signature: Signature) -> Iterator[str]:
+    for count in range(signature.min_argument_count, len(signature.parameters) + 1):
+        args = ", ".join(
+            f"{arg.name} {_UDF_TYPE_NAMES.get(arg.type_word, arg.type_word)}" for arg in signature.parameters[:count]
+        )
+        yield f"{name.lower()}({args}) -> {_UDF_TYPE_NAMES.get(signature.result, signature.result)}"
 
 
-def function(group: str, name: str, *signatures: str, **facts: Any) -> Entry:
+def define_function(group: str, name: str, *signatures: str, **facts: Any) -> FunctionDefinition:
     """Make the entry of a function, for the table or for a plug-in.
 
     Parameters
     ----------
     group
-        A key of `GROUPS`: ``udf``, ``aggregate``, ``mapping`` ...
+        A key of `FUNCTION_GROUPS`: ``udf``, ``aggregate``, ``mapping`` ...
     name
         In upper case.
     signatures
-        Each is one way to call it, ``(x NUMERIC [, n INTEGER LITERAL]) -> DOUBLE``, in the words of `ACCEPTS` and `Signature`.
+        Each is one way to call it, ``(x NUMERIC [, n INTEGER LITERAL]) -> DOUBLE``, in the words of `ACCEPTED_KINDS` and `Signature`.
     facts
-        Further attributes of `Entry`: ``doc``, ``example``, ``sql``, ``unit``, ``ucd`` ...
+        Further attributes of `FunctionDefinition`: ``doc``, ``example``, ``sql``, ``unit``, ``ucd`` ...
 
     Returns
     -------
@@ -257,9 +287,11 @@ def function(group: str, name: str, *signatures: str, **facts: Any) -> Entry:
     UserError
         A word is not known.
     """
-    if group not in GROUPS:
+    if group not in FUNCTION_GROUPS:
         raise UserError(
-            say("{name}: there is no group {group!r} of functions", name, group),
-            remedy=say("known: {names}", ", ".join(GROUPS)),
+            format_message("{name}: there is no group {group!r} of functions", name, group),
+            remedy=format_message("known: {names}", ", ".join(FUNCTION_GROUPS)),
         )
-    return Entry(name=name, signatures=tuple(signature(name, text) for text in signatures), group=group, **facts)
+    return FunctionDefinition(
+        name=name, signatures=tuple(parse_signature(name, text) for text in signatures), group=group, **facts
+    )

@@ -1,4 +1,4 @@
-"""Terms of the IVOA's vocabularies and which are narrower than which: `vocabularies.csv` (ivoa-std/Vocabularies, March 2026, CC0 1.0)."""
+"""Terms of the IVOA's vocabularies and which are narrower than which: `load_vocabularies.csv` (ivoa-std/Vocabularies, March 2026, CC0 1.0)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.resources import files
 
 
 @lru_cache(maxsize=1)
-def vocabularies() -> dict[str, dict[str, tuple[str, ...]]]:
+def load_vocabularies() -> dict[str, dict[str, tuple[str, ...]]]:
     """Load the vocabularies.
 
     Returns
@@ -16,14 +16,14 @@ def vocabularies() -> dict[str, dict[str, tuple[str, ...]]]:
     terms
         Vocabulary -> term -> the terms right above it.
     """
-    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    terms: dict[str, dict[str, tuple[str, ...]]] = {}
     text = files("hven.adql").joinpath("vocabularies.csv").read_text(encoding="utf-8")
     for row in csv.DictReader(text.splitlines()):
-        found.setdefault(row["vocabulary"], {})[row["term"]] = tuple(row["broader"].split())
-    return found
+        terms.setdefault(row["vocabulary"], {})[row["term"]] = tuple(row["broader"].split())
+    return terms
 
 
-def narrower(vocabulary: str, term: str) -> list[str]:
+def list_narrower_terms(vocabulary: str, term: str) -> list[str]:
     """Return a term and all that are narrower, directly or not.
 
     Parameters
@@ -38,18 +38,18 @@ def narrower(vocabulary: str, term: str) -> list[str]:
     KeyError
         There is no such vocabulary, or no such term in it.
     """
-    terms = vocabularies()[vocabulary]
+    terms = load_vocabularies()[vocabulary]
     if term not in terms:
         raise KeyError(term)
-    below: dict[str, list[str]] = {}
-    for other, broader in terms.items():
-        for above in broader:
-            below.setdefault(above, []).append(other)
-    found = {term: None}
-    waiting = [term]
-    while waiting:
-        for other in below.get(waiting.pop(), ()):
-            if other not in found:
-                found[other] = None
-                waiting.append(other)
-    return list(found)
+    narrower_terms: dict[str, list[str]] = {}
+    for term_name, broader in terms.items():
+        for broader_term in broader:
+            narrower_terms.setdefault(broader_term, []).append(term_name)
+    visited = {term: None}
+    pending = [term]
+    while pending:
+        for term_name in narrower_terms.get(pending.pop(), ()):
+            if term_name not in visited:
+                visited[term_name] = None
+                pending.append(term_name)
+    return list(visited)

@@ -1,4 +1,4 @@
-"""The roof: the commands (`_cli`) and the server (`_server`); nothing below knows them."""
+"""Command line (`_cli`) and server (`_server`); no other package imports this one."""
 
 from __future__ import annotations
 

@@ -1,37 +1,44 @@
-"""The file a curator writes -> a Resource, all mistakes at once with file:line:column."""
+"""Descriptors: read the YAML that a curator writes, and report all its faults at once with file, line and column."""
 
-from hven.descriptor._completeness import GROUPS, Lack, Score, Shown, lacks, score
-from hven.descriptor._data_sets import wrong_ids
+from hven.descriptor._completeness import (
+    FAIR_GROUPS,
+    CompletenessScore,
+    MissingMetadata,
+    PublishedTableInfo,
+    list_missing_metadata,
+    score_collection,
+)
+from hven.descriptor._endpoint_loading import find_path_faults
 from hven.descriptor._file_contents import PARSED_SUFFIXES, FileContents, FileState
-from hven.descriptor._loading import check, checked, load, load_standard
-from hven.descriptor._old_queries import wrong_paths
-from hven.descriptor._registry_keys import claimed
-from hven.descriptor._schema import schema
-from hven.descriptor._subject_terms import Terms, read_terms, term, unknown_subjects
-from hven.descriptor._text_editing import read_texts, with_texts
+from hven.descriptor._loading import check_and_read_descriptor, check_descriptor, load_descriptor, load_standard
+from hven.descriptor._registry_keys import find_identifier_faults
+from hven.descriptor._schema import build_json_schema
+from hven.descriptor._subject_terms import TermList, find_subject_faults, normalize_term, read_terms
+from hven.descriptor._text_editing import read_texts, replace_texts
+from hven.descriptor._time_series_loading import find_series_id_faults
 
 __all__ = [
-    "GROUPS",
+    "FAIR_GROUPS",
     "PARSED_SUFFIXES",
+    "CompletenessScore",
     "FileContents",
     "FileState",
-    "Lack",
-    "Score",
-    "Shown",
-    "Terms",
-    "check",
-    "checked",
-    "claimed",
-    "lacks",
-    "load",
+    "MissingMetadata",
+    "PublishedTableInfo",
+    "TermList",
+    "build_json_schema",
+    "check_and_read_descriptor",
+    "check_descriptor",
+    "find_identifier_faults",
+    "find_path_faults",
+    "find_series_id_faults",
+    "find_subject_faults",
+    "list_missing_metadata",
+    "load_descriptor",
     "load_standard",
+    "normalize_term",
     "read_terms",
     "read_texts",
-    "schema",
-    "score",
-    "term",
-    "unknown_subjects",
-    "with_texts",
-    "wrong_ids",
-    "wrong_paths",
+    "replace_texts",
+    "score_collection",
 ]

@@ -2,12 +2,12 @@
 
 from typing import Any, Literal
 
-from hven.descriptor.value_schema import Faults, Fields, Keys, Needed, Text
+from hven.descriptor.value_schema import FaultCollector, KeyModel, KeyValues, Needed, Text
 from hven.model import resource as known
-from hven.model.errors import nearest
-from hven.model.resource import Funding, Work, doi, identified, orcid, ror
+from hven.model.errors import suggest_spelling
+from hven.model.resource import Funding, RelatedIdentifier, parse_doi, parse_orcid, parse_ror, parse_work_identifier
 
-RELATIONS = (  # of DataCite 4.6
+DATACITE_RELATIONS = (  # of DataCite 4.6
     "IsCitedBy", "Cites", "IsCollectedBy", "Collects", "IsSupplementTo", "IsSupplementedBy", "IsContinuedBy", "Continues", "IsDescribedBy", "Describes",
     "HasMetadata", "IsMetadataFor", "HasVersion", "IsVersionOf", "IsNewVersionOf", "IsPreviousVersionOf", "IsPartOf", "HasPart", "IsPublishedIn",
     "IsReferencedBy", "References", "IsDocumentedBy", "Documents", "IsCompiledBy", "Compiles", "IsVariantFormOf", "IsOriginalFormOf", "IsIdenticalTo",
@@ -20,7 +20,7 @@ Role = Literal[
 ]  # fmt: skip
 
 
-class Person(Keys, short="name"):
+class PersonKeys(KeyModel, short="name"):
     """A person or an institute."""
 
     name: Needed[Text]
@@ -37,7 +37,7 @@ class Person(Keys, short="name"):
     "home page"
 
 
-class Contributor(Keys, short="name", hints={"type": "role"}):
+class ContributorKeys(KeyModel, short="name", hints={"type": "role"}):
     """A person or an institute that helped, and is no creator."""
 
     name: Needed[Text]
@@ -52,7 +52,7 @@ class Contributor(Keys, short="name", hints={"type": "role"}):
     "identifier of the institute in the Research Organization Registry"
 
 
-class Grant(Keys, short="funder", hints={"name": "funder", "number": "award"}):
+class GrantKeys(KeyModel, short="funder", hints={"name": "funder", "number": "award"}):
     """Who gave money."""
 
     funder: Needed[Text]
@@ -67,7 +67,7 @@ class Grant(Keys, short="funder", hints={"name": "funder", "number": "award"}):
     "page of the grant"
 
 
-class RelatedWork(Keys, short="id", hints={"type": "relation", "doi": "id", "bibcode": "id"}):
+class RelatedWorkKeys(KeyModel, short="id", hints={"type": "relation", "doi": "id", "bibcode": "id"}):
     """A paper, a catalogue, a program that belongs to the collection."""
 
     id: Needed[Text]
@@ -76,37 +76,37 @@ class RelatedWork(Keys, short="id", hints={"type": "relation", "doi": "id", "bib
     "what the collection is to it, in DataCite's words: IsSupplementTo, IsDocumentedBy, IsDerivedFrom, Cites ...; default: IsSupplementTo"
 
 
-def person(fields: Fields, what: str, faults: Faults) -> known.Person:
+def read_person(fields: KeyValues, key_path: str, faults: FaultCollector) -> known.Person:
     """Read a person. An identifier that cannot be one is left out, so that nobody else is named.
 
     Parameters
     ----------
     fields
         Of the person.
-    what
+    key_path
         Where that stands.
     faults
         Where warnings go.
     """
-    said: dict[str, Any] = {"name": "", **{key: str(value) for key, value in fields.items()}}
-    name = said.pop("role", None)
-    return known.Person(**{**said, **_identifiers(fields, what, faults)}, role=name)
+    values: dict[str, Any] = {"name": "", **{key: str(value) for key, value in fields.items()}}
+    name = values.pop("role", None)
+    return known.Person(**{**values, **_read_identifiers(fields, key_path, faults)}, role=name)
 
 
-def _identifiers(fields: Fields, what: str, faults: Faults) -> dict[str, str | None]:
-    found = {}
-    for key, read, remedy in (
-        ("orcid", orcid, "sixteen digits, of which the last one is a checksum: 0000-0002-1825-0097; look it up at orcid.org"),
-        ("ror", ror, "as https://ror.org/02feahw73, its last two digits a checksum; look it up at ror.org"),
+def _read_identifiers(fields: KeyValues, key_path: str, faults: FaultCollector) -> dict[str, str | None]:
+    identifiers = {}
+    for key, parse_identifier, remedy in (
+        ("orcid", parse_orcid, "sixteen digits, of which the last one is a checksum: 0000-0002-1825-0097; look it up at orcid.org"),
+        ("ror", parse_ror, "as https://ror.org/02feahw73, its last two digits a checksum; look it up at ror.org"),
     ):  # fmt: skip
         if key in fields:
-            found[key] = read(fields[key])
-            if found[key] is None:
-                faults.warning(f"{what}: {key} is left out, for {str(fields[key])!r:.60} is none", fields.places[key], remedy)  # fmt: skip
-    return found
+            identifiers[key] = parse_identifier(fields[key])
+            if identifiers[key] is None:
+                faults.add_warning(f"{key_path}: {key} is left out, for {str(fields[key])!r:.60} is none", fields.places[key], remedy)  # fmt: skip
+    return identifiers
 
 
-def cited(fields: Fields, faults: Faults) -> dict[str, Any]:
+def read_citation_fields(fields: KeyValues, faults: FaultCollector) -> dict[str, Any]:
     """Read how a collection is cited.
 
     Parameters
@@ -121,35 +121,43 @@ def cited(fields: Fields, faults: Faults) -> dict[str, Any]:
     values
         Of `Resource`.
     """
-    found: dict[str, Any] = {
-        "contributors": tuple(person(one, "contributors", faults) for one in fields.get("contributors", ())),
+    citation_values: dict[str, Any] = {
+        "contributors": tuple(read_person(entry_fields, "contributors", faults) for entry_fields in fields.get("contributors", ())),
         "funding": tuple(
-            Funding(**{**{key: str(value) for key, value in one.items()}, **_identifiers(one, "funding", faults)})  # type: ignore[arg-type]
-            for one in fields.get("funding", ()) if "funder" in one
+            Funding(**{**{key: str(value) for key, value in entry_fields.items()}, **_read_identifiers(entry_fields, "funding", faults)})  # type: ignore[arg-type]
+            for entry_fields in fields.get("funding", ()) if "funder" in entry_fields
         ),
-        "works": tuple(work for one in fields.get("related", ()) if "id" in one and (work := _work(one, faults))),
+        "works": tuple(work for entry_fields in fields.get("related", ()) if "id" in entry_fields and (work := _read_related_work(entry_fields, faults))),
     }  # fmt: skip
     if "acknowledgement" in fields:
-        found["acknowledgement"] = " ".join(str(fields["acknowledgement"]).split())
+        citation_values["acknowledgement"] = " ".join(str(fields["acknowledgement"]).split())
     if "publisher_ror" in fields:
-        found["publisher_ror"] = ror(fields["publisher_ror"])
-        if found["publisher_ror"] is None:
-            faults.warning(f"publisher_ror is left out, for {str(fields['publisher_ror'])!r:.60} is none", fields.places["publisher_ror"], "as https://ror.org/02feahw73; look it up at ror.org")  # fmt: skip
-    if "doi" in fields and doi(fields["doi"]) is None:
-        faults.warning(f"doi: {str(fields['doi'])!r:.60} is no DOI", fields.places["doi"], "write 10.xxxx/..")
-    return found
+        citation_values["publisher_ror"] = parse_ror(fields["publisher_ror"])
+        if citation_values["publisher_ror"] is None:
+            faults.add_warning(f"publisher_ror is left out, for {str(fields['publisher_ror'])!r:.60} is none", fields.places["publisher_ror"], "as https://ror.org/02feahw73; look it up at ror.org")  # fmt: skip
+    if "doi" in fields and parse_doi(fields["doi"]) is None:
+        faults.add_warning(f"doi: {str(fields['doi'])!r:.60} is no DOI", fields.places["doi"], "write 10.xxxx/..")
+    return citation_values
 
 
-def _work(one: Fields, faults: Faults) -> Work | None:
-    relation = str(one.get("relation", "IsSupplementTo"))
-    if relation not in RELATIONS:
-        faults.error(f"related: {relation!r} is no relation of DataCite", one.places["relation"], nearest(relation, RELATIONS) or "such as IsSupplementTo, IsDocumentedBy, IsDerivedFrom")  # fmt: skip
+def _read_related_work(work_fields: KeyValues, faults: FaultCollector) -> RelatedIdentifier | None:
+    relation = str(work_fields.get("relation", "IsSupplementTo"))
+    if relation not in DATACITE_RELATIONS:
+        faults.add_error(f"related: {relation!r} is no relation of DataCite", work_fields.places["relation"], suggest_spelling(relation, DATACITE_RELATIONS) or "such as IsSupplementTo, IsDocumentedBy, IsDerivedFrom")  # fmt: skip
         return None
-    found = identified(one["id"])
-    if found is None:
-        faults.error(f"related: {str(one['id'])!r:.80} is no identifier of a work", one.places["id"], "a DOI (10.xxxx/..), a bibcode (2019A&A...622A..60C), arXiv:1811.01234, or an address")  # fmt: skip
+    identifier = parse_work_identifier(work_fields["id"])
+    if identifier is None:
+        faults.add_error(f"related: {str(work_fields['id'])!r:.80} is no identifier of a work", work_fields.places["id"], "a DOI (10.xxxx/..), a bibcode (2019A&A...622A..60C), arXiv:1811.01234, or an address")  # fmt: skip
         return None
-    return Work(relation=relation, scheme=found[0], id=found[1])
+    return RelatedIdentifier(relation=relation, scheme=identifier[0], id=identifier[1])
 
 
-__all__ = ["RELATIONS", "Contributor", "Grant", "Person", "RelatedWork", "cited", "person"]
+__all__ = [
+    "DATACITE_RELATIONS",
+    "ContributorKeys",
+    "GrantKeys",
+    "PersonKeys",
+    "RelatedWorkKeys",
+    "read_citation_fields",
+    "read_person",
+]

@@ -7,48 +7,50 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven.adql import parse_condition, parse_expression
-from hven.adql.tree import ColumnRef, Expr, Function, Ident, Node, children, walk
+from hven.adql.syntax_tree import ColumnRef, Expr, FunctionCall, Ident, SyntaxNode, iterate_children, walk_tree
 from hven.model.errors import ParseError
-from hven.model.table import TIME_PARTS, unknown_time_parts
+from hven.model.table import TIME_PART_POSITIONS, list_unknown_time_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hven.descriptor.value_schema import Faults
-    from hven.descriptor.written import Written
+    from hven.descriptor.value_schema import FaultCollector
+    from hven.descriptor.written_yaml import WrittenScalar
 
-PREFIXES = ("target", "file", "site", "source")  # what may stand before a dot in a name
-_NAME = re.compile(r"[^\W\d][\w-]*(?:\.[\w-]+)?")
-_SPEC = re.compile(r":\s*(0?\d+d|\.\d+f|0\d+\.\d+f|iso|date|%[^{}]*)\s*$")
+NAME_PREFIXES = ("target", "file", "site", "source")  # what may stand before a dot in a name
+_COLUMN_NAME_PATTERN = re.compile(r"[^\W\d][\w-]*(?:\.[\w-]+)?")
+_FORMAT_SPEC_PATTERN = re.compile(r":\s*(0?\d+d|\.\d+f|0\d+\.\d+f|iso|date|%[^{}]*)\s*$")
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
+class TemplatePlaceholder:
     """``{name}``, ``{expression}``, ``{name:05d}`` or ``{name:iso}`` in a template, and where it stands in the text."""
 
-    text: str
+    expression_text: str
     offset: int
-    spec: str = ""
+    format_spec: str = ""
 
     @property
     def name(self) -> str | None:
         """The name, if that is all there is: ``orbit``, ``file.path``, ``target.obs_id``, ``DATE-OBS``."""
-        return self.text if _NAME.fullmatch(self.text) else None
+        return self.expression_text if _COLUMN_NAME_PATTERN.fullmatch(self.expression_text) else None
 
 
-DEEPEST = 200
+MAX_EXPRESSION_DEPTH = 200
 
 
-def expression(value: Written, what: str, faults: Faults, *, condition: bool = False) -> Expr | None:
+def parse_written_expression(
+    value: WrittenScalar, key_path: str, faults: FaultCollector, *, condition: bool = False
+) -> Expr | None:
     """Parse a written expression or condition; None after a fault."""
     try:
-        return parsed(str(value), condition=condition)
+        return parse_bounded_expression(str(value), condition=condition)
     except ParseError as error:
-        faults.error(f"{what}: {error.message}", value.at(error.offset), error.remedy)
+        faults.add_error(f"{key_path}: {error.message}", value.locate_character(error.offset), error.remedy)
         return None
 
 
-def parsed(text: str, *, condition: bool = False) -> Expr:
+def parse_bounded_expression(text: str, *, condition: bool = False) -> Expr:
     """Parse an expression or condition that does not nest without end, as sums of thousands of terms do.
 
     Raises
@@ -57,9 +59,9 @@ def parsed(text: str, *, condition: bool = False) -> Expr:
         It is none.
     """
     tree = parse_condition(text) if condition else parse_expression(text)
-    if _deeper(tree, DEEPEST):
+    if _is_deeper_than(tree, MAX_EXPRESSION_DEPTH):
         raise ParseError(
-            f"more than {DEEPEST} operations within each other",
+            f"more than {MAX_EXPRESSION_DEPTH} operations within each other",
             text=text,
             offset=0,
             remedy="give parts of it names under `let`",
@@ -67,20 +69,20 @@ def parsed(text: str, *, condition: bool = False) -> Expr:
     return tree
 
 
-def _deeper(tree: Expr, most: int) -> bool:
-    """Check whether more than `most` nodes stand within each other; `a + b + c` is two."""
-    left: list[tuple[Node, int]] = [(tree, 0)]
-    while left:
-        node, depth = left.pop()
-        if depth >= most:
+def _is_deeper_than(tree: Expr, max_depth: int) -> bool:
+    """Check whether more than `max_depth` nodes stand within each other; `a + b + c` is two."""
+    pending_nodes: list[tuple[SyntaxNode, int]] = [(tree, 0)]
+    while pending_nodes:
+        node, depth = pending_nodes.pop()
+        if depth >= max_depth:
             return True
-        left += [(part, depth + 1) for part in children(node)]
+        pending_nodes += [(part, depth + 1) for part in iterate_children(node)]
     return False
 
 
-def holes(template: Written, what: str, faults: Faults) -> list[str | Hole]:
+def split_template(template: WrittenScalar, key_path: str, faults: FaultCollector) -> list[str | TemplatePlaceholder]:
     """Cut a template into literal text and holes; ``{{`` and ``}}`` are braces."""
-    parts: list[str | Hole] = []
+    parts: list[str | TemplatePlaceholder] = []
     literal = ""
     position = 0
     text = str(template)
@@ -90,31 +92,41 @@ def holes(template: Written, what: str, faults: Faults) -> list[str | Hole]:
             literal += character
             position += 2
         elif character == "}":
-            faults.error(f"{what}: a '}}' too many", template.at(position), "write }} for a brace")
+            faults.add_error(
+                f"{key_path}: a '}}' too many", template.locate_character(position), "write }} for a brace"
+            )
             return []
         elif character == "{":
             end = text.find("}", position)
             inner = text[position + 1 : end]
             if end < 0 or "{" in inner:
-                faults.error(f"{what}: a '{{' is not closed", template.at(position), "write {{ for a brace")
+                faults.add_error(
+                    f"{key_path}: a '{{' is not closed", template.locate_character(position), "write {{ for a brace"
+                )
                 return []
-            spec = _SPEC.search(inner)
+            spec = _FORMAT_SPEC_PATTERN.search(inner)
             name = (inner[: spec.start()] if spec else inner).strip()
             if not name:
-                faults.error(f"{what}: {{}} is empty", template.at(position), "name a column of the source")
+                faults.add_error(
+                    f"{key_path}: {{}} is empty", template.locate_character(position), "name a column of the source"
+                )
                 return []
-            if unknown := unknown_time_parts(spec.group(1)) if spec else []:
-                known = ", ".join(f"%{letter}" for letter in TIME_PARTS)
-                faults.error(
-                    f"{what}: no part of a time is called {unknown[0]}",
-                    template.at(position),
-                    f"known: iso, date, {known}",
+            if unknown := list_unknown_time_parts(spec.group(1)) if spec else []:
+                known_directives = ", ".join(f"%{letter}" for letter in TIME_PART_POSITIONS)
+                faults.add_error(
+                    f"{key_path}: no part of a time is called {unknown[0]}",
+                    template.locate_character(position),
+                    f"known: iso, date, {known_directives}",
                 )
                 return []
             if literal:
                 parts.append(literal)
                 literal = ""
-            parts.append(Hole(name, position + 1 + len(inner) - len(inner.lstrip()), spec.group(1) if spec else ""))
+            parts.append(
+                TemplatePlaceholder(
+                    name, position + 1 + len(inner) - len(inner.lstrip()), spec.group(1) if spec else ""
+                )
+            )
             position = end + 1
         else:
             literal += character
@@ -124,28 +136,36 @@ def holes(template: Written, what: str, faults: Faults) -> list[str | Hole]:
     return parts
 
 
-def references(tree: Expr) -> Iterator[tuple[str, str, ColumnRef]]:
-    """Yield every column name in an expression as (prefix, name, node); prefix is '' or one of `PREFIXES`, lower case."""
-    for node in walk(tree):
+def iterate_column_references(tree: Expr) -> Iterator[tuple[str, str, ColumnRef]]:
+    """Yield every column name in an expression as (prefix, name, node); prefix is '' or one of `NAME_PREFIXES`, lower case."""
+    for node in walk_tree(tree):
         if isinstance(node, ColumnRef):
             prefix = ".".join(part.name for part in node.qualifier)
-            yield (prefix.lower() if prefix.lower() in PREFIXES else prefix), node.name.name, node
+            yield (prefix.lower() if prefix.lower() in NAME_PREFIXES else prefix), node.name.name, node
 
 
-def calls(tree: Expr) -> Iterator[Function]:
+def iterate_function_calls(tree: Expr) -> Iterator[FunctionCall]:
     """Yield every function call in an expression."""
-    for node in walk(tree):
-        if isinstance(node, Function):
+    for node in walk_tree(tree):
+        if isinstance(node, FunctionCall):
             yield node
 
 
-def inner(template: Written, hole: Hole, what: str, faults: Faults) -> Expr | None:
+def parse_placeholder(
+    template: WrittenScalar, placeholder: TemplatePlaceholder, key_path: str, faults: FaultCollector
+) -> Expr | None:
     """Parse what stands in a hole: a name as it is, even a reserved word; anything else as an expression."""
-    if hole.name is not None:
-        prefix, dot, rest = hole.name.partition(".")
-        return ColumnRef(Ident(rest, quoted=True), (Ident(prefix),), at=0) if dot else ColumnRef(Ident(hole.name), at=0)
+    if placeholder.name is not None:
+        prefix, dot, column_name = placeholder.name.partition(".")
+        return (
+            ColumnRef(Ident(column_name, quoted=True), (Ident(prefix),), text_offset=0)
+            if dot
+            else ColumnRef(Ident(placeholder.name), text_offset=0)
+        )
     try:
-        return parse_expression(hole.text)
+        return parse_expression(placeholder.expression_text)
     except ParseError as error:
-        faults.error(f"{what}: {error.message}", template.at(hole.offset + error.offset), error.remedy)
+        faults.add_error(
+            f"{key_path}: {error.message}", template.locate_character(placeholder.offset + error.offset), error.remedy
+        )
         return None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hven.descriptor._guesses import Seen, guess_columns
-from hven.descriptor._merging import shown
-from hven.descriptor._yaml_text import flow, scalar
-from hven.descriptor.written import Entries, Written, parse, read_page
+from hven.descriptor._column_guesses import ColumnSample, guess_columns
+from hven.descriptor._merging import format_site_path
+from hven.descriptor._yaml_text import format_flow_value, format_scalar
+from hven.descriptor.written_yaml import WrittenMap, WrittenScalar, parse_page, read_page
 from hven.model import units
 from hven.model.errors import Fault, Place
-from hven.model.resource import SPDX
+from hven.model.resource import SPDX_LICENCE_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,18 +20,21 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.model.table import Column, Table
 
-GROUPS = ("findable", "accessible", "interoperable", "reusable")
+FAIR_GROUPS = ("findable", "accessible", "interoperable", "reusable")
 # what is looked at -> its group, and how much of the 100 it is worth (docs/howto/metadata.md says why)
-WEIGHTS: Mapping[str, tuple[str, int]] = {
+CRITERION_WEIGHTS: Mapping[str, tuple[str, int]] = {
     "title": ("findable", 4), "description": ("findable", 8), "subjects": ("findable", 6), "doi": ("findable", 3), "coverage": ("findable", 4),
     "contact": ("accessible", 8), "examples": ("accessible", 7), "key": ("accessible", 5),
     "ucds": ("interoperable", 12), "units": ("interoperable", 8), "columns": ("interoperable", 8), "tables": ("interoperable", 2),
     "licence": ("reusable", 9), "creators": ("reusable", 6), "bibcode": ("reusable", 4), "instrument": ("reusable", 3), "created": ("reusable", 3),
 }  # fmt: skip
-TITLE, DESCRIPTION = (10, 120), 100  # characters of a title, least and most; of a description, at least
+TITLE_LENGTH_CHARACTERS, MIN_DESCRIPTION_CHARACTERS = (
+    (10, 120),
+    100,
+)  # characters of a title, least and most; of a description, at least
 
 
-class Shown(Protocol):
+class PublishedTableInfo(Protocol):
     """A table as it is published."""
 
     @property
@@ -52,16 +55,16 @@ class Shown(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lack:
+class MissingMetadata:
     """A thing that a descriptor does not say.
 
     Attributes
     ----------
     fault
         What, why, where, and what to do about it, for people.
-    add
+    added_text
         Exact text of the line; ``..`` stands where only its curator knows.
-    how
+    insertion_mode
         ``below``: as a line of its own below `place` of the fault; ``inside``: behind the brace there; ``instead`` of the value there; empty:
         there is no line that would be right everywhere.
     points
@@ -69,13 +72,13 @@ class Lack:
     """
 
     fault: Fault
-    add: str
-    how: str
+    added_text: str
+    insertion_mode: str
     points: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
+class CompletenessScore:
     """How well a collection is described.
 
     Attributes
@@ -94,19 +97,23 @@ class Score:
         """Points of 100."""
         return int(sum(self.points.values()) + 1e-6)
 
-    def percent(self, group: str) -> int:
+    def compute_group_percent(self, group: str) -> int:
         """Return the share of a group's points, in percent.
 
         Parameters
         ----------
         group
-            One of `GROUPS`.
+            One of `FAIR_GROUPS`.
         """
-        own = [(self.points[name], weight) for name, (of, weight) in WEIGHTS.items() if of == group]
-        return int(100 * sum(got for got, _ in own) / sum(weight for _, weight in own) + 1e-6)
+        group_points = [
+            (self.points[name], weight)
+            for name, (weight_group, weight) in CRITERION_WEIGHTS.items()
+            if weight_group == group
+        ]
+        return int(100 * sum(points for points, _ in group_points) / sum(weight for _, weight in group_points) + 1e-6)
 
 
-def score(resource: Resource, settings: Settings, tables: Sequence[Table]) -> Score:
+def score_collection(resource: Resource, settings: Settings, tables: Sequence[Table]) -> CompletenessScore:
     """Score a collection. Nothing is read for it.
 
     Parameters
@@ -123,11 +130,13 @@ def score(resource: Resource, settings: Settings, tables: Sequence[Table]) -> Sc
     score
         Of 100.
     """
-    shares = _shares(resource, settings, tables)
-    return Score(collection=resource.name, points={name: weight * shares[name] for name, (_, weight) in WEIGHTS.items()})  # fmt: skip
+    shares = _compute_criterion_shares(resource, settings, tables)
+    return CompletenessScore(collection=resource.name, points={name: weight * shares[name] for name, (_, weight) in CRITERION_WEIGHTS.items()})  # fmt: skip
 
 
-def lacks(resource: Resource, settings: Settings, published: Sequence[Shown]) -> Iterator[Lack]:
+def list_missing_metadata(
+    resource: Resource, settings: Settings, published: Sequence[PublishedTableInfo]
+) -> Iterator[MissingMetadata]:
     """List what a descriptor does not say, in the order of what it is worth within each group.
 
     Parameters
@@ -144,81 +153,95 @@ def lacks(resource: Resource, settings: Settings, published: Sequence[Shown]) ->
     lacks
         Each at its place in the file.
     """
-    return _Look(resource, settings, published).lacks()
+    return _MissingMetadataFinder(resource, settings, published).iterate_missing()
 
 
-def _shares(resource: Resource, settings: Settings, tables: Sequence[Table]) -> dict[str, float]:
+def _compute_criterion_shares(resource: Resource, settings: Settings, tables: Sequence[Table]) -> dict[str, float]:
     """Return how much of each thing there is: from 0 to 1."""
     columns = [column for table in tables for column in table.columns if not column.hidden]
-    measured = [one for one in columns if _measured(one)]
-    people = resource.creators
+    measured_columns = [described_item for described_item in columns if _requires_unit(described_item)]
+    creators = resource.creators
     return {
-        "title": float(TITLE[0] <= len(resource.title) <= TITLE[1] and resource.title != resource.name),
-        "description": min(len(resource.description or "") / DESCRIPTION, 1.0),
+        "title": float(
+            TITLE_LENGTH_CHARACTERS[0] <= len(resource.title) <= TITLE_LENGTH_CHARACTERS[1]
+            and resource.title != resource.name
+        ),
+        "description": min(len(resource.description or "") / MIN_DESCRIPTION_CHARACTERS, 1.0),
         "subjects": float(bool(resource.subjects)),
         "doi": float(bool(resource.doi)),
-        "coverage": float(bool(resource.waveband) or any(map(_covers, tables))),
+        "coverage": float(bool(resource.waveband) or any(map(_has_coverage, tables))),
         "contact": float(bool((resource.contact and resource.contact.email) or settings.contact_email)),
         "examples": float(bool(resource.examples)),
-        "key": _share([_keyed(one, resource) for one in tables]),
-        "ucds": _share([bool(one.ucd) for one in columns]),
-        "units": _share([bool(one.unit) for one in measured]) if measured else float(bool(columns)),
-        "columns": _share([bool(one.description) for one in columns]),
-        "tables": _share([bool(one.description) for one in tables]),
-        "licence": (0.5 + 0.5 * _addressed(resource)) * bool(resource.licence or resource.licence_url),
-        "creators": (1 + _share([bool(one.orcid) for one in people])) / 2 if people else 0.0,
+        "key": _compute_true_share([_has_row_key(described_item, resource) for described_item in tables]),
+        "ucds": _compute_true_share([bool(described_item.ucd) for described_item in columns]),
+        "units": _compute_true_share([bool(described_item.unit) for described_item in measured_columns])
+        if measured_columns
+        else float(bool(columns)),
+        "columns": _compute_true_share([bool(described_item.description) for described_item in columns]),
+        "tables": _compute_true_share([bool(described_item.description) for described_item in tables]),
+        "licence": (0.5 + 0.5 * _has_licence_address(resource)) * bool(resource.licence or resource.licence_url),
+        "creators": (1 + _compute_true_share([bool(described_item.orcid) for described_item in creators])) / 2
+        if creators
+        else 0.0,
         "bibcode": 1.0 if resource.bibcode else 0.5 * bool(resource.citation),
-        "instrument": float(bool(resource.instrument or resource.facility) or resource.simulated),
+        "instrument": float(bool(resource.instrument or resource.facility) or resource.is_simulated),
         "created": float(bool(resource.created)),
     }
 
 
-def _share(found: Sequence[bool]) -> float:
-    return sum(found) / len(found) if found else 0.0
+def _compute_true_share(flags: Sequence[bool]) -> float:
+    return sum(flags) / len(flags) if flags else 0.0
 
 
-def _measured(column: Column) -> bool:
+def _requires_unit(column: Column) -> bool:
     """Return whether values of a column are of a quantity that has a unit in any case."""
-    return column.type.is_numeric and units.measured(column.ucd)
+    return column.type.is_numeric and units.has_unit(column.ucd)
 
 
-def _keyed(table: Table, resource: Resource) -> bool:
+def _has_row_key(table: Table, resource: Resource) -> bool:
     """Return whether rows have a key: the descriptor may say one that the rows get when they are next published."""
     return bool(
         table.primary
         or table.view
-        or any(one.table.name == table.name and one.table.primary for one in resource.tables)
+        or any(spec.table.name == table.name and spec.table.primary for spec in resource.tables)
     )
 
 
-def _covers(table: Table) -> bool:
+def _has_coverage(table: Table) -> bool:
     """Return whether a table tells where, when or at which wavelength it has something."""
-    return table.position is not None or any((one.ucd or "").startswith(("time.", "em.", "pos.")) for one in table.columns)  # fmt: skip
+    return table.position is not None or any((column.ucd or "").startswith(("time.", "em.", "pos.")) for column in table.columns)  # fmt: skip
 
 
-def _addressed(resource: Resource) -> bool:
-    return bool(resource.licence_url or SPDX.fullmatch(resource.licence or ""))
+def _has_licence_address(resource: Resource) -> bool:
+    return bool(resource.licence_url or SPDX_LICENCE_PATTERN.fullmatch(resource.licence or ""))
 
 
-class _Look:
+class _MissingMetadataFinder:
     """Looks for what lacks in one descriptor, and where it is to be written."""
 
-    def __init__(self, resource: Resource, settings: Settings, published: Sequence[Shown]) -> None:
-        self._resource, self._published = resource, published
-        self._shares = _shares(resource, settings, [one.table for one in published])
-        self._tree = tree_of(resource, settings)
-        self._file = shown(resource.path, settings)
-
-    def lacks(self) -> Iterator[Lack]:
-        day = min((one.updated[:10] for one in self._published if one.updated), default="YYYY-MM-DD")
-        first = next((one.table for one in self._published), None)
-        sample = f"SELECT TOP 10 * FROM {first.schema}.{first.name}" if first is not None else ".."
-        example = (
-            flow([{"title": "The first rows", "query": sample}]) if first is not None else "[{title: .., query: ..}]"
+    def __init__(self, resource: Resource, settings: Settings, published_tables: Sequence[PublishedTableInfo]) -> None:
+        self._resource, self._published_tables = resource, published_tables
+        self._shares = _compute_criterion_shares(
+            resource, settings, [published_table.table for published_table in published_tables]
         )
-        for name, key, add, why in (
-            ("title", "title", "title: ..", f"it is the first thing that people read: {TITLE[0]} to {TITLE[1]} characters, more than its name"),
-            ("description", "description", "description: ..", f"nobody learns what was measured, by whom, and what for: at least {DESCRIPTION} characters"),
+        self._tree = parse_descriptor_tree(resource, settings)
+        self._file = format_site_path(resource.path, settings)
+
+    def iterate_missing(self) -> Iterator[MissingMetadata]:
+        first_publication_date = min(
+            (published_table.updated[:10] for published_table in self._published_tables if published_table.updated),
+            default="YYYY-MM-DD",
+        )
+        first_table = next((published_table.table for published_table in self._published_tables), None)
+        sample = f"SELECT TOP 10 * FROM {first_table.schema}.{first_table.name}" if first_table is not None else ".."
+        example = (
+            format_flow_value([{"title": "The first rows", "query": sample}])
+            if first_table is not None
+            else "[{title: .., query: ..}]"
+        )
+        for name, key, added_text, reason in (
+            ("title", "title", "title: ..", f"it is the first thing that people read: {TITLE_LENGTH_CHARACTERS[0]} to {TITLE_LENGTH_CHARACTERS[1]} characters, more than its name"),
+            ("description", "description", "description: ..", f"nobody learns what was measured, by whom, and what for: at least {MIN_DESCRIPTION_CHARACTERS} characters"),
             ("subjects", "subjects", "subjects: [..]", "nobody finds it by its subject; words of the Unified Astronomy Thesaurus"),
             ("coverage", "waveband", "waveband: [..]", "nothing says where, when or at which wavelength it has something: Optical, Infrared, Radio .."),
             ("doi", "doi", "doi: 10..", "it cannot be cited for ever"),
@@ -228,175 +251,240 @@ class _Look:
             ("creators", "creators", "creators: [{name: .., orcid: ..}]", "nobody is named who made it"),
             ("bibcode", "bibcode", "bibcode: ..", "ADS does not count who uses it"),
             ("instrument", "instrument", "instrument: [..]", "nobody finds it by instrument or facility"),
-            ("created", "created", f"created: {day}", "nobody knows how old it is"),
+            ("created", "created", f"created: {first_publication_date}", "nobody knows how old it is"),
         ):  # fmt: skip
-            short = 1 - self._shares[name]
-            if short > 0:
-                yield self._of_collection(name, key, add, why, WEIGHTS[name][1] * short)
-        for one in self._published:
-            yield from self._of_table(one)
+            missing_share = 1 - self._shares[name]
+            if missing_share > 0:
+                yield self._describe_collection_key(
+                    name, key, added_text, reason, CRITERION_WEIGHTS[name][1] * missing_share
+                )
+        for published_table in self._published_tables:
+            yield from self._iterate_missing_of_table(published_table)
 
-    def _of_collection(self, name: str, key: str, add: str, why: str, points: float) -> Lack:
+    def _describe_collection_key(
+        self, name: str, key: str, added_text: str, reason: str, points: float
+    ) -> MissingMetadata:
         """Tell of a key of the collection: one that is there says too little."""
         resource = self._resource
-        written = self._key((key,))
+        written = self._find_key((key,))
         if written is None:
-            place, how, what = self._place(self._key(("collection",)) or self._key(("title",))), "below", f"no {key}"
+            place, how, message = (
+                self._locate_key(self._find_key(("collection",)) or self._find_key(("title",))),
+                "below",
+                f"no {key}",
+            )
         else:
-            place, how, what = self._place(written), "", f"{key} says too little"
+            place, how, message = self._locate_key(written), "", f"{key} says too little"
             if name == "licence" and not resource.licence_url:
-                add, how, why = "licence_url: https://..", "below" if _flat(self._node((key,))) else "", "programs know licences by their address"  # fmt: skip
+                added_text, how, reason = "licence_url: https://..", "below" if _is_single_line(self._find_node((key,))) else "", "programs know licences by their address"  # fmt: skip
             elif name == "creators":
-                add, why = "orcid: ..", "people are known by their ORCID: " + ", ".join(one.name for one in resource.creators if not one.orcid)  # fmt: skip
-        return self._lack(what, why, place, add, how, points)
+                added_text, reason = "orcid: ..", "people are known by their ORCID: " + ", ".join(creator.name for creator in resource.creators if not creator.orcid)  # fmt: skip
+        return self._build_missing(message, reason, place, added_text, how, points)
 
-    def _lack(self, what: str, why: str, place: Place, add: str, how: str, points: float) -> Lack:
-        word = {"below": "add below", "inside": "add within the braces", "instead": "write instead"}.get(how, "write")
-        fault = Fault(message=f"{what} (-{points:.1f}): {why}", place=place, remedy=f"{word}: {add.strip()}", severity="warning")  # fmt: skip
-        return Lack(fault=fault, add=add, how=how, points=points)
+    def _build_missing(
+        self, message: str, reason: str, place: Place, added_text: str, insertion_mode: str, points: float
+    ) -> MissingMetadata:
+        instruction = {"below": "add below", "inside": "add within the braces", "instead": "write instead"}.get(
+            insertion_mode, "write"
+        )
+        fault = Fault(message=f"{message} (-{points:.1f}): {reason}", place=place, remedy=f"{instruction}: {added_text.strip()}", severity="warning")  # fmt: skip
+        return MissingMetadata(fault=fault, added_text=added_text, insertion_mode=insertion_mode, points=points)
 
     # --- tables ---------------------------------------------------------------------------------------------------
 
-    def _of_table(self, one: Shown) -> Iterator[Lack]:
-        table, many = one.table, len(self._published)
+    def _iterate_missing_of_table(self, published_table: PublishedTableInfo) -> Iterator[MissingMetadata]:
+        table, table_count = published_table.table, len(self._published_tables)
         spec = next((spec for spec in self._resource.tables if spec.table.name == table.name), None)
-        at = ("tables", table.name)
-        place = self._place(self._key(at)) if self._key(at) is not None else spec.place if spec is not None else Place(file=self._file)  # fmt: skip
-        node = self._node(at)
-        how = "below" if isinstance(node, Entries) and not node.flow else "inside" if isinstance(node, Entries) else ""
-        inside = node.place if how == "inside" else place
-        indent = " " * (self._column(node) - 1) if how == "below" else ""
+        table_path = ("tables", table.name)
+        place = self._locate_key(self._find_key(table_path)) if self._find_key(table_path) is not None else spec.place if spec is not None else Place(file=self._file)  # fmt: skip
+        node = self._find_node(table_path)
+        insertion_mode = (
+            "below"
+            if isinstance(node, WrittenMap) and not node.is_flow
+            else "inside"
+            if isinstance(node, WrittenMap)
+            else ""
+        )
+        inner_place = node.place if insertion_mode == "inside" else place
+        indent = " " * (self._find_key_column(node) - 1) if insertion_mode == "below" else ""
         if not table.description:
-            add = f"{indent}description: .."
-            yield self._lack(f"no description of {table.name}", "nobody learns what a row is", inside, add, how, WEIGHTS["tables"][1] / many)  # fmt: skip
-        if not _keyed(table, self._resource):
-            key = _names_rows(one)
-            add, why = f"{indent}primary: {key or '..'}", "rows cannot be named, linked or followed"
-            yield self._lack(f"no primary key of {table.name}", why, inside, add, how, WEIGHTS["key"][1] / many)
-        yield from self._of_columns(one, spec, place, indent if how == "below" else None)
+            added_text = f"{indent}description: .."
+            yield self._build_missing(f"no description of {table.name}", "nobody learns what a row is", inner_place, added_text, insertion_mode, CRITERION_WEIGHTS["tables"][1] / table_count)  # fmt: skip
+        if not _has_row_key(table, self._resource):
+            key = _find_unique_column(published_table)
+            added_text, reason = f"{indent}primary: {key or '..'}", "rows cannot be named, linked or followed"
+            yield self._build_missing(
+                f"no primary key of {table.name}",
+                reason,
+                inner_place,
+                added_text,
+                insertion_mode,
+                CRITERION_WEIGHTS["key"][1] / table_count,
+            )
+        yield from self._iterate_missing_of_columns(
+            published_table, spec, place, indent if insertion_mode == "below" else None
+        )
 
-    def _of_columns(self, one: Shown, spec: TableSpec | None, place: Place, indent: str | None) -> Iterator[Lack]:
-        table = one.table
+    def _iterate_missing_of_columns(
+        self, published_table: PublishedTableInfo, spec: TableSpec | None, place: Place, indent: str | None
+    ) -> Iterator[MissingMetadata]:
+        table = published_table.table
         visible = [column for column in table.columns if not column.hidden]
         if not visible:
-            points = sum(WEIGHTS[name][1] for name in ("ucds", "units", "columns")) / len(self._published)
-            yield self._lack(f"the columns of {table.name} are not known", "they are those of its source", place, f"hven ingest {self._resource.name}", "", points)  # fmt: skip
+            points = sum(CRITERION_WEIGHTS[name][1] for name in ("ucds", "units", "columns")) / len(
+                self._published_tables
+            )
+            yield self._build_missing(f"the columns of {table.name} are not known", "they are those of its source", place, f"hven ingest {self._resource.name}", "", points)  # fmt: skip
             return
-        worth = self._worth()
+        points_by_attribute = self._compute_column_points()
         undeclared: dict[str, dict[str, str]] = {}
         points = 0.0
-        for column, said in zip(visible, _proposed(visible, one), strict=True):
-            if not said:
+        for column, missing_values in zip(visible, _propose_attributes(visible, published_table), strict=True):
+            if not missing_values:
                 continue
-            lost = sum(worth[key] for key in said if key != "unit" or _measured(column))
-            at = ("tables", table.name, "columns", column.name)
-            node, above = self._node(at), self._node(at[:-1])
-            what = f"no {' and no '.join(_WORDS[key] for key in said)} of {table.name}.{column.name}"
-            inside = flow(said)[1:-1]
-            if isinstance(node, Entries):
-                how = "inside" if node.flow else "below"
-                spaces = "" if node.flow else " " * (self._column(node) - 1)
-                text = inside if node.flow else "\n".join(f"{spaces}{key}: {scalar(value)}" for key, value in said.items())  # fmt: skip
-                where = node.place if node.flow else self._place(self._key(at))
-                yield self._lack(what, _why(said), where, text, how, lost)
-            elif isinstance(node, Written) and not node.is_null:
-                text = flow({"type": str(node), **said})
-                yield self._lack(what, _why(said), node.place, text, "instead", lost)
-            elif spec is not None and column.name in spec.places:  # in a loop, or in another file
-                yield self._lack(what, _why(said), spec.places[column.name], inside, "", lost)
-            elif isinstance(above, Entries):
-                spaces = "" if above.flow else " " * (self._column(above) - 1)
-                text, how = f"{spaces}{scalar(column.name)}: {flow(said)}", "inside" if above.flow else "below"
-                where = above.place if above.flow else self._place(self._key(at[:-1]))
-                yield self._lack(what, _why(said), where, text, how, lost)
+            lost_points = sum(
+                points_by_attribute[key] for key in missing_values if key != "unit" or _requires_unit(column)
+            )
+            column_path = ("tables", table.name, "columns", column.name)
+            node, columns_node = self._find_node(column_path), self._find_node(column_path[:-1])
+            message = (
+                f"no {' and no '.join(_ATTRIBUTE_LABELS[key] for key in missing_values)} of {table.name}.{column.name}"
+            )
+            flow_text = format_flow_value(missing_values)[1:-1]
+            if isinstance(node, WrittenMap):
+                insertion_mode = "inside" if node.is_flow else "below"
+                spaces = "" if node.is_flow else " " * (self._find_key_column(node) - 1)
+                text = flow_text if node.is_flow else "\n".join(f"{spaces}{key}: {format_scalar(value)}" for key, value in missing_values.items())  # fmt: skip
+                insertion_place = node.place if node.is_flow else self._locate_key(self._find_key(column_path))
+                yield self._build_missing(
+                    message, _explain_missing(missing_values), insertion_place, text, insertion_mode, lost_points
+                )
+            elif isinstance(node, WrittenScalar) and not node.is_null:
+                text = format_flow_value({"type": str(node), **missing_values})
+                yield self._build_missing(
+                    message, _explain_missing(missing_values), node.place, text, "instead", lost_points
+                )
+            elif spec is not None and column.name in spec.column_places:  # in a loop, or in another file
+                yield self._build_missing(
+                    message,
+                    _explain_missing(missing_values),
+                    spec.column_places[column.name],
+                    flow_text,
+                    "",
+                    lost_points,
+                )
+            elif isinstance(columns_node, WrittenMap):
+                spaces = "" if columns_node.is_flow else " " * (self._find_key_column(columns_node) - 1)
+                text, insertion_mode = (
+                    f"{spaces}{format_scalar(column.name)}: {format_flow_value(missing_values)}",
+                    "inside" if columns_node.is_flow else "below",
+                )
+                insertion_place = (
+                    columns_node.place if columns_node.is_flow else self._locate_key(self._find_key(column_path[:-1]))
+                )
+                yield self._build_missing(
+                    message, _explain_missing(missing_values), insertion_place, text, insertion_mode, lost_points
+                )
             else:
-                undeclared[column.name] = said
-                points += lost
+                undeclared[column.name] = missing_values
+                points += lost_points
         if undeclared:  # all at once: the key stands once
-            said_all = "".join(f"\n{indent or ''}  {scalar(name)}: {flow(said)}" for name, said in undeclared.items())
-            text = f"{indent or ''}columns:{said_all}"
-            if spec is not None and spec.follow:  # as it does without columns
+            column_lines = "".join(
+                f"\n{indent or ''}  {format_scalar(name)}: {format_flow_value(missing_values)}"
+                for name, missing_values in undeclared.items()
+            )
+            text = f"{indent or ''}columns:{column_lines}"
+            if spec is not None and spec.follows_source:  # as it does without columns
                 text = f"{indent or ''}follow: true\n{text}"
             names = ", ".join(undeclared)
-            yield self._lack(f"columns of {table.name} are not described: {names}", "nobody knows what they mean", place, text, "below" if indent is not None else "", points)  # fmt: skip
+            yield self._build_missing(f"columns of {table.name} are not described: {names}", "nobody knows what they mean", place, text, "below" if indent is not None else "", points)  # fmt: skip
 
-    def _worth(self) -> dict[str, float]:
+    def _compute_column_points(self) -> dict[str, float]:
         """Return the points that a UCD, a unit, a description of one column bring."""
-        columns = [column for one in self._published for column in one.table.columns if not column.hidden]
-        measured = sum(map(_measured, columns))
-        return {"ucd": WEIGHTS["ucds"][1] / len(columns), "unit": WEIGHTS["units"][1] / max(measured, 1), "description": WEIGHTS["columns"][1] / len(columns)}  # fmt: skip
+        columns = [
+            column
+            for published_table in self._published_tables
+            for column in published_table.table.columns
+            if not column.hidden
+        ]
+        measured_count = sum(map(_requires_unit, columns))
+        return {"ucd": CRITERION_WEIGHTS["ucds"][1] / len(columns), "unit": CRITERION_WEIGHTS["units"][1] / max(measured_count, 1), "description": CRITERION_WEIGHTS["columns"][1] / len(columns)}  # fmt: skip
 
     # --- places ---------------------------------------------------------------------------------------------------
 
-    def _node(self, path: Sequence[str]) -> Any:
+    def _find_node(self, path: Sequence[str]) -> Any:
         node: Any = self._tree
         for key in path:
-            node = node.get(key) if isinstance(node, Entries) else None  # type: ignore[call-overload]
+            node = node.get(key) if isinstance(node, WrittenMap) else None  # type: ignore[call-overload]
         return node
 
-    def _key(self, path: Sequence[str]) -> Written | None:
-        above = self._node(path[:-1])
-        return above.key(path[-1]) if isinstance(above, Entries) and path[-1] in above else None
+    def _find_key(self, path: Sequence[str]) -> WrittenScalar | None:
+        parent_node = self._find_node(path[:-1])
+        return (
+            parent_node.find_key(path[-1]) if isinstance(parent_node, WrittenMap) and path[-1] in parent_node else None
+        )
 
-    def _place(self, key: Written | None) -> Place:
+    def _locate_key(self, key: WrittenScalar | None) -> Place:
         return key.place if key is not None else Place(file=self._file, line=1, column=1)
 
-    def _column(self, node: Entries) -> int:
+    def _find_key_column(self, node: WrittenMap) -> int:
         """Return the column in which the keys of a map stand."""
         return next((key.place.column or 1 for key in node), node.place.column or 1)
 
 
-def tree_of(resource: Resource, settings: Settings) -> Entries | None:
+def parse_descriptor_tree(resource: Resource, settings: Settings) -> WrittenMap | None:
     """Read a descriptor once more as it is written: with the place of each word."""
     faults: list[Fault] = []
-    page = read_page(resource.path, shown(resource.path, settings), faults)
-    tree = parse(page, faults) if page is not None else None
-    return tree if isinstance(tree, Entries) else None
+    page = read_page(resource.path, format_site_path(resource.path, settings), faults)
+    tree = parse_page(page, faults) if page is not None else None
+    return tree if isinstance(tree, WrittenMap) else None
 
 
-_WORDS = {"ucd": "UCD", "unit": "unit", "description": "description"}
+_ATTRIBUTE_LABELS = {"ucd": "UCD", "unit": "unit", "description": "description"}
 
 
-def _why(said: Mapping[str, str]) -> str:
-    if "ucd" in said:
+def _explain_missing(missing_values: Mapping[str, str]) -> str:
+    if "ucd" in missing_values:
         return "programs do not know what it is"
-    return "its numbers have no meaning" if "unit" in said else "people do not know what it is"
+    return "its numbers have no meaning" if "unit" in missing_values else "people do not know what it is"
 
 
-def _flat(node: Any) -> bool:
+def _is_single_line(node: Any) -> bool:
     """Return whether a value ends on the line of its key."""
-    return isinstance(node, Written) and node.style not in {"|", ">"} and "\n" not in node.page.text[node.start : node.end]  # fmt: skip
+    return isinstance(node, WrittenScalar) and node.style not in {"|", ">"} and "\n" not in node.page.text[node.start : node.end]  # fmt: skip
 
 
-def _proposed(columns: Sequence[Column], one: Shown) -> list[dict[str, str]]:
+def _propose_attributes(columns: Sequence[Column], published_table: PublishedTableInfo) -> list[dict[str, str]]:
     """Return what each column lacks, with what it may be; ``..`` where nobody can guess."""
-    seen = {
-        name: Seen(rows=one.rows or 0, nulls=int(str(known.get("nulls", 0))), minimum=known.get("minimum"), maximum=known.get("maximum"))
-        for name, known in one.statistics.items()
-        if isinstance(known.get("minimum", 0), int | float)
+    statistics_by_column = {
+        name: ColumnSample(rows=published_table.rows or 0, nulls=int(str(column_statistics.get("nulls", 0))), minimum=column_statistics.get("minimum"), maximum=column_statistics.get("maximum"))
+        for name, column_statistics in published_table.statistics.items()
+        if isinstance(column_statistics.get("minimum", 0), int | float)
     }  # fmt: skip
-    found = []
-    for column, guess in zip(columns, guess_columns(columns, seen, complete=False, narrow=False), strict=True):
-        said: dict[str, str] = {}
-        guessed = guess.column
+    proposals = []
+    for column, guess in zip(
+        columns, guess_columns(columns, statistics_by_column, is_complete=False, may_narrow=False), strict=True
+    ):
+        missing_values: dict[str, str] = {}
+        guessed_column = guess.column
         if not column.ucd:
-            said["ucd"] = guessed.ucd or ".."
-        meant = column.ucd or guessed.ucd or ""
-        if not column.unit and column.type.is_numeric and units.measured(meant):
-            said["unit"] = guessed.unit or ("mag" if meant.startswith("phot.mag") else "..")
+            missing_values["ucd"] = guessed_column.ucd or ".."
+        effective_ucd = column.ucd or guessed_column.ucd or ""
+        if not column.unit and column.type.is_numeric and units.has_unit(effective_ucd):
+            missing_values["unit"] = guessed_column.unit or ("mag" if effective_ucd.startswith("phot.mag") else "..")
         if not column.description:
-            said["description"] = ".."
-        found.append(said)
-    return found
+            missing_values["description"] = ".."
+        proposals.append(missing_values)
+    return proposals
 
 
-def _names_rows(one: Shown) -> str | None:
+def _find_unique_column(published_table: PublishedTableInfo) -> str | None:
     """Return the column whose values are all different and all there, if its type can be a key's."""
     return next(
         (
-            column.name for column in one.table.columns
-            if (column.type.is_string or column.type.is_integer) and not column.type.is_array and one.rows
-            and one.statistics.get(column.name, {}).get("distinct") == one.rows and not one.statistics[column.name].get("nulls")
+            column.name for column in published_table.table.columns
+            if (column.type.is_string or column.type.is_integer) and not column.type.is_array and published_table.rows
+            and published_table.statistics.get(column.name, {}).get("distinct") == published_table.rows and not published_table.statistics[column.name].get("nulls")
         ),
         None,
     )  # fmt: skip

@@ -4,110 +4,151 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.adql.text import quote
-from hven.descriptor._expression_names import written
-from hven.descriptor.value_schema import Fields
-from hven.model.errors import nearest
+from hven.adql.adql_writer import quote_name
+from hven.descriptor._name_resolution import place_text
+from hven.descriptor.value_schema import KeyValues
+from hven.model.errors import suggest_spelling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hven.descriptor._inherited import Inherited
-    from hven.descriptor.value_schema import Faults
+    from hven.descriptor._collection_context import CollectionContext
+    from hven.descriptor.value_schema import FaultCollector
 
-TIMES = (("t_min", "t_max"), ("time_min", "time_max"))  # of ObsCore and EPN-TAP, in days
-LEVELS = ("calib_level", "processing_level")
-TARGETS = {"target_name", "target", "object", "alt_target_name", "target_class"}  # what many observations share
-DAY = 86_400.0
+TIME_COLUMN_PAIRS = (("t_min", "t_max"), ("time_min", "time_max"))  # of ObsCore and EPN-TAP, in days
+CALIBRATION_LEVEL_COLUMNS = ("calib_level", "processing_level")
+TARGET_NAME_COLUMNS = {
+    "target_name",
+    "target",
+    "object",
+    "alt_target_name",
+    "target_class",
+}  # what many observations share
+DAY_SECONDS = 86_400.0
 
 
-def derived(
-    where: str, name: str, item: Fields, names: Sequence[str] | None, around: Inherited, faults: Faults
-) -> Iterator[Fields]:
+def expand_derived_link(
+    key_path: str,
+    name: str,
+    link_fields: KeyValues,
+    column_names: Sequence[str] | None,
+    collection_context: CollectionContext,
+    faults: FaultCollector,
+) -> Iterator[KeyValues]:
     """Write a link with ``derived`` as two: to what the row was made from, and to what was made of it."""
-    said, place = item["derived"], item.places["derived"]
+    derived_fields, place = link_fields["derived"], link_fields.places["derived"]
     for key in ("semantics", "from", "where"):
-        if key in item:
-            faults.error(f"{where}.{key}: derived says it", item.places[key], "leave one of them out")
+        if key in link_fields:
+            faults.add_error(f"{key_path}.{key}: derived says it", link_fields.places[key], "leave one of them out")
             return
-    by = [str(one) for one in said["by"]]
-    begin, end, level = _columns(f"{where}.derived", by, said, names, faults)
+    shared_columns = [str(column_name) for column_name in derived_fields["by"]]
+    begin, end, level = _find_link_columns(f"{key_path}.derived", shared_columns, derived_fields, column_names, faults)
     if not begin or not level:
         return
-    source = str(said.get("in", f"{around.schema}.{name}"))
+    source = str(derived_fields.get("in", f"{collection_context.schema}.{name}"))
     alias = source.rpartition(".")[2]
 
-    def both(column: str) -> tuple[str, str]:
-        return f"{quote(alias)}.{quote(column)}", f"target.{quote(column)}"
+    def quote_both_columns(column: str) -> tuple[str, str]:
+        return f"{quote_name(alias)}.{quote_name(column)}", f"target.{quote_name(column)}"
 
-    order = ""
-    parts = [f"{theirs} = {mine}" for theirs, mine in map(both, by)]
-    if "within" in said:
-        days = said["within"] / DAY
-        (their_begin, my_begin), (their_end, my_end) = both(begin), both(end)
-        if "other_time" in said:
-            their_begin, their_end = (both(str(column))[0] for column in said["other_time"])
-        order = their_begin
-        parts += [f"{their_begin} <= {my_end} + {days!r}", f"{their_end} >= {my_begin} - {days!r}"]
-    theirs, mine = both(level)
-    parts.append(f"{theirs} <> {mine}")
+    order_expression = ""
+    conditions = [
+        f"{other_column} = {own_column}" for other_column, own_column in map(quote_both_columns, shared_columns)
+    ]
+    if "within" in derived_fields:
+        days = derived_fields["within"] / DAY_SECONDS
+        (their_begin, my_begin), (their_end, my_end) = quote_both_columns(begin), quote_both_columns(end)
+        if "other_time" in derived_fields:
+            their_begin, their_end = (quote_both_columns(str(column))[0] for column in derived_fields["other_time"])
+        order_expression = their_begin
+        conditions += [f"{their_begin} <= {my_end} + {days!r}", f"{their_end} >= {my_begin} - {days!r}"]
+    other_column, own_column = quote_both_columns(level)
+    conditions.append(f"{other_column} <> {own_column}")
     for semantics, sign in (("progenitor", "<"), ("derivation", ">")):
-        made = Fields(
-            item.place,
+        expanded_fields = KeyValues(
+            link_fields.place,
             {
-                **item.places,
+                **link_fields.places,
                 "semantics": place,
                 "from": place,
                 "where": place,
                 "if": place,
-                "order": item.places.get("order", place),
+                "order": link_fields.places.get("order", place),
             },
         )
-        made.update({key: value for key, value in item.items() if key != "derived"})
-        condition = f"{theirs} {sign} {mine}" + (f" AND ({item['if']})" if "if" in item else "")
-        texts = {"semantics": semantics, "from": source, "where": " AND ".join(parts), "if": condition}
-        texts |= {"order": order} if order and "order" not in item else {}
-        made.update({key: written(text, place) for key, text in texts.items()})
-        yield made
+        expanded_fields.update({key: value for key, value in link_fields.items() if key != "derived"})
+        condition = f"{other_column} {sign} {own_column}" + (
+            f" AND ({link_fields['if']})" if "if" in link_fields else ""
+        )
+        texts = {"semantics": semantics, "from": source, "where": " AND ".join(conditions), "if": condition}
+        texts |= {"order": order_expression} if order_expression and "order" not in link_fields else {}
+        expanded_fields.update({key: place_text(text, place) for key, text in texts.items()})
+        yield expanded_fields
 
 
-def _columns(
-    what: str, by: list[str], said: Fields, names: Sequence[str] | None, faults: Faults
+def _find_link_columns(
+    key_path: str,
+    shared_columns: list[str],
+    derived_fields: KeyValues,
+    column_names: Sequence[str] | None,
+    faults: FaultCollector,
 ) -> tuple[str, str, str]:
     """Find the columns of times and levels that the table has; empty: a fault was told."""
-    known = None if names is None else {one.lower(): one for one in names}
-    wanted = [*by, *([str(said["level"])] if "level" in said else ()), *map(str, said.get("time", ()))]
-    for one in wanted if known is not None else ():
-        if one.lower() not in (known or {}):
-            faults.error(f"{what}: the table has no column {one!r}", said.place, nearest(one, names or ()))
+    names_by_lower_case = (
+        None if column_names is None else {column_name.lower(): column_name for column_name in column_names}
+    )
+    required_columns = [
+        *shared_columns,
+        *([str(derived_fields["level"])] if "level" in derived_fields else ()),
+        *map(str, derived_fields.get("time", ())),
+    ]
+    for column_name in required_columns if names_by_lower_case is not None else ():
+        if column_name.lower() not in (names_by_lower_case or {}):
+            faults.add_error(
+                f"{key_path}: the table has no column {column_name!r}",
+                derived_fields.place,
+                suggest_spelling(column_name, column_names or ()),
+            )
             return "", "", ""
-    if {one.lower() for one in by} <= TARGETS and "within" not in said:
+    if {
+        column_name.lower() for column_name in shared_columns
+    } <= TARGET_NAME_COLUMNS and "within" not in derived_fields:
         remedy = "add obs_id or the programme to `by`, or say within: 10 min"
-        faults.error(
-            f"{what}.by: who observes the same target makes nothing of each other's data", said.places["by"], remedy
+        faults.add_error(
+            f"{key_path}.by: who observes the same target makes nothing of each other's data",
+            derived_fields.places["by"],
+            remedy,
         )
         return "", "", ""
-    level = str(said["level"]) if "level" in said else _first(LEVELS, known)
+    level = (
+        str(derived_fields["level"])
+        if "level" in derived_fields
+        else _find_first_known(CALIBRATION_LEVEL_COLUMNS, names_by_lower_case)
+    )
     if not level:
-        remedy = f"level: a column that is larger in what was made of it; by themselves: {', '.join(LEVELS)}"
-        faults.error(f"{what}: nothing says which was made from which", said.place, remedy)
-    times = [str(one) for one in said.get("time", ())] or [
-        _first([pair[end] for pair in TIMES], known) for end in (0, 1)
+        remedy = f"level: a column that is larger in what was made of it; by themselves: {', '.join(CALIBRATION_LEVEL_COLUMNS)}"
+        faults.add_error(f"{key_path}: nothing says which was made from which", derived_fields.place, remedy)
+    times = [str(column_name) for column_name in derived_fields.get("time", ())] or [
+        _find_first_known([pair[end] for pair in TIME_COLUMN_PAIRS], names_by_lower_case) for end in (0, 1)
     ]
-    if "within" in said and (len(times) != 2 or not all(times)):
+    if "within" in derived_fields and (len(times) != 2 or not all(times)):
         remedy = "time: [start, stop], columns of both tables, in days; other_time: [..] where the other table calls them otherwise"
-        faults.error(f"{what}.within: it is not said when a row begins and ends", said.places["within"], remedy)
+        faults.add_error(
+            f"{key_path}.within: it is not said when a row begins and ends", derived_fields.places["within"], remedy
+        )
         return "", "", ""
-    if "other_time" in said and ("within" not in said or "in" not in said or len(said["other_time"]) != 2):
+    if "other_time" in derived_fields and (
+        "within" not in derived_fields or "in" not in derived_fields or len(derived_fields["other_time"]) != 2
+    ):
         remedy = "in: the other table, within: 10 min, other_time: [start, stop]"
-        faults.error(
-            f"{what}.other_time: the columns of another table where its rows begin and end",
-            said.places["other_time"],
+        faults.add_error(
+            f"{key_path}.other_time: the columns of another table where its rows begin and end",
+            derived_fields.places["other_time"],
             remedy,
         )
         return "", "", ""
     return times[0] or "-", times[-1] or "-", level
 
 
-def _first(wanted: Sequence[str], known: dict[str, str] | None) -> str:
-    return next((one for one in wanted if known is None or one in known), "")
+def _find_first_known(candidates: Sequence[str], known_names: dict[str, str] | None) -> str:
+    return next((candidate for candidate in candidates if known_names is None or candidate in known_names), "")

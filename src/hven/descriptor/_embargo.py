@@ -7,146 +7,202 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from hven.adql.tree import Case, Cast, Compare, Expr, Function, IsNull, Literal, Meta
-from hven.descriptor import _value_trees as trees
-from hven.descriptor._column_expressions import expression
-from hven.descriptor.outcome import Broken
-from hven.model.resource import Embargo, Rule, Term
+from hven.adql.syntax_tree import Case, Cast, Comparison, Expr, FunctionCall, Literal, NullPredicate, ValueMetadata
+from hven.descriptor import _expression_trees as trees
+from hven.descriptor._column_expressions import parse_written_expression
+from hven.descriptor.compiled_mapping import FaultReportedError
+from hven.model.resource import EmbargoPolicy, EmbargoTerm, ValidationRule
 from hven.model.table import Column
 from hven.model.types import TIMESTAMP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.descriptor._expression_names import Names, Targets
-    from hven.descriptor.value_schema import Faults, Fields
-    from hven.descriptor.written import Written
+    from hven.descriptor._name_resolution import ExpressionNames, TargetColumns
+    from hven.descriptor.value_schema import FaultCollector, KeyValues
+    from hven.descriptor.written_yaml import WrittenScalar
 
-COLUMN = "obs_release_date"
-SAID = frozenset({"type", "description", "ucd"})
+RELEASE_DATE_COLUMN = "obs_release_date"
+DEFAULT_COLUMN_KEYS = frozenset({"type", "description", "ucd"})
 
 
-def embargo(
-    what: str, fields: Fields, made: Sequence[Column], given: Mapping[str, frozenset[str]], faults: Faults
-) -> tuple[Embargo | None, Column | None]:
+def read_embargo(
+    key_path: str,
+    fields: KeyValues,
+    table_columns: Sequence[Column],
+    given_attributes: Mapping[str, frozenset[str]],
+    faults: FaultCollector,
+) -> tuple[EmbargoPolicy | None, Column | None]:
     """Read ``embargo:`` of a table; return it and the column of release dates."""
-    said: Fields | None = fields.get("embargo")
-    if said is None or not {"from", "months"} <= said.keys():
+    embargo_fields: KeyValues | None = fields.get("embargo")
+    if embargo_fields is None or not {"from", "months"} <= embargo_fields.keys():
         return None, None
-    where = f"{what}.embargo"
+    where = f"{key_path}.embargo"
     for key in ("from", "exempt", "delivered"):
-        if key in said:
-            expression(said[key], f"{where}.{key}", faults, condition=key != "from")
-    name = str(said.get("column", COLUMN))
-    column = next((one for one in made if one.name == name), Column(name=name))
-    if "type" not in given.get(name, ()):
-        column = column.having(type=TIMESTAMP)
+        if key in embargo_fields:
+            parse_written_expression(embargo_fields[key], f"{where}.{key}", faults, condition=key != "from")
+    name = str(embargo_fields.get("column", RELEASE_DATE_COLUMN))
+    column = next((table_column for table_column in table_columns if table_column.name == name), Column(name=name))
+    if "type" not in given_attributes.get(name, ()):
+        column = column.copy_with(type=TIMESTAMP)
     elif not column.type.is_timestamp:
-        faults.error(f"{where}: {name} is no time, but {column.type}", said.place, "type: timestamp")
-    found = Embargo(
+        faults.add_error(f"{where}: {name} is no time, but {column.type}", embargo_fields.place, "type: timestamp")
+    policy = EmbargoPolicy(
         column=name,
-        begins=said["from"],
-        months=_term(said["months"], f"{where}.months", _months, "a whole number of months", faults),
-        not_before=_term(said["not_before"], f"{where}.not_before", _end, "a date: 2027-01-31", faults)
-        if "not_before" in said
+        start_expression=embargo_fields["from"],
+        duration_months=_read_embargo_term(
+            embargo_fields["months"], f"{where}.months", _parse_month_count, "a whole number of months", faults
+        ),
+        not_before=_read_embargo_term(
+            embargo_fields["not_before"], f"{where}.not_before", _parse_end_instant, "a date: 2027-01-31", faults
+        )
+        if "not_before" in embargo_fields
         else None,
-        exempt=said.get("exempt"),
-        delivered=said.get("delivered"),
-        place=said.place,
+        exempt_condition=embargo_fields.get("exempt"),
+        delivered_condition=embargo_fields.get("delivered"),
+        place=embargo_fields.place,
     )
-    told = f"When the row is released: {found.words()}"
-    return found, column.having(description=column.description or told, ucd=column.ucd or "time.release")
+    release_description = f"When the row is released: {policy.describe()}"
+    return policy, column.copy_with(
+        description=column.description or release_description, ucd=column.ucd or "time.release"
+    )
 
 
-def _term(said: Fields, where: str, read: Callable[[str], int | str], wanted: str, faults: Faults) -> Term:
-    def one(value: Written) -> int | str | None:
+def _read_embargo_term(
+    term_fields: KeyValues,
+    key_path: str,
+    parse_value: Callable[[str], int | str],
+    expected_form: str,
+    faults: FaultCollector,
+) -> EmbargoTerm:
+    def parse_written_value(value: WrittenScalar) -> int | str | None:
         with suppress(ValueError):
-            return read(str(value))
-        faults.error(f"{where}: {str(value)!r} is not {wanted}", value.place)
+            return parse_value(str(value))
+        faults.add_error(f"{key_path}: {str(value)!r} is not {expected_form}", value.place)
         return None
 
-    values = {str(key): made for key, value in said.get("values", {}).items() if (made := one(value)) is not None}
-    if ("from" in said) != ("values" in said):
-        faults.error(f"{where}: 'from' and 'values' belong together", said.place, "{from: column, values: {a: 12}}")
-    elif not said:
-        faults.error(f"{where} says nothing", said.place, wanted)
-    elif "from" in said:
-        expression(said["from"], f"{where}.from", faults)
-    return Term(by=said.get("from"), values=values, default=one(said["default"]) if "default" in said else None)
+    values = {
+        str(key): parsed_value
+        for key, value in term_fields.get("values", {}).items()
+        if (parsed_value := parse_written_value(value)) is not None
+    }
+    if ("from" in term_fields) != ("values" in term_fields):
+        faults.add_error(
+            f"{key_path}: 'from' and 'values' belong together", term_fields.place, "{from: column, values: {a: 12}}"
+        )
+    elif not term_fields:
+        faults.add_error(f"{key_path} says nothing", term_fields.place, expected_form)
+    elif "from" in term_fields:
+        parse_written_expression(term_fields["from"], f"{key_path}.from", faults)
+    return EmbargoTerm(
+        expression=term_fields.get("from"),
+        values=values,
+        default=parse_written_value(term_fields["default"]) if "default" in term_fields else None,
+    )
 
 
-def _months(text: str) -> int:
+def _parse_month_count(text: str) -> int:
     if not text.isdecimal() or len(text) > 4:
         raise ValueError
     return int(text)
 
 
-def _end(text: str) -> str:
+def _parse_end_instant(text: str) -> str:
     """Read a moment, in UTC; a bare date counts to its end."""
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return (moment if ":" in text else moment + timedelta(hours=23, minutes=59, seconds=59)).isoformat()
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is not None:
+        instant = instant.astimezone(UTC).replace(tzinfo=None)
+    return (instant if ":" in text else instant + timedelta(hours=23, minutes=59, seconds=59)).isoformat()
 
 
-def undated(said: Embargo) -> Rule:
+def build_undated_rule(policy: EmbargoPolicy) -> ValidationRule:
     """Return the rule that counts rows whose release nobody can tell: they stay closed."""
-    return Rule(
+    return ValidationRule(
         name="embargo",
-        condition=f'"{said.column}" IS NOT NULL',
+        condition=f'"{policy.column}" IS NOT NULL',
         severity="warning",
-        message=f"embargo without date: neither its own {said.column} nor {said.begins} says when it ends, so that the row stays closed",
-        place=said.place,
+        message=f"embargo without date: neither its own {policy.column} nor {policy.start_expression} says when it ends, so that the row stays closed",
+        place=policy.place,
     )
 
 
-def released(said: Embargo, names: Names, targets: Targets, tree: Expr, meta: Meta) -> tuple[Expr, Meta]:
+def build_release_expression(
+    policy: EmbargoPolicy, expression_names: ExpressionNames, targets: TargetColumns, tree: Expr, meta: ValueMetadata
+) -> tuple[Expr, ValueMetadata]:
     """Make the release date of a row; `tree` is that which it has itself.
 
     What cannot be read, and a length that is not known, make no date: nothing is opened by a slip.
     """
-    what = f"{names.what}.embargo"
-    months = _value(said.months, f"{what}.months", names, targets)
-    if said.exempt is not None:
-        months = Case(None, ((_condition(said.exempt, f"{what}.exempt", names, targets), Literal(0)),), months)
-    begins = names.bound(said.begins, f"{what}.from", targets)
-    date: Expr = Function("ADD_MONTHS", (_moment(*begins, said.begins, f"{what}.from", names), months))
-    own = _moment(tree, meta, said.begins, f"{what}.column", names)
-    date = Case(None, ((IsNull(tree), date),), own)
-    if said.not_before is not None:
-        bound = Cast(_value(said.not_before, f"{what}.not_before", names, targets), "TIMESTAMP")
-        date = Case(None, ((Compare(">", bound, date), bound),), date)
-    if said.delivered is not None:
-        date = Case(None, ((_condition(said.delivered, f"{what}.delivered", names, targets), own),), date)
-    return date, replace(names.typed(date, said.begins, what), column=None)
+    key_path = f"{expression_names.key_path}.embargo"
+    months = _build_term_value(policy.duration_months, f"{key_path}.months", expression_names, targets)
+    if policy.exempt_condition is not None:
+        months = Case(
+            None,
+            ((_bind_condition(policy.exempt_condition, f"{key_path}.exempt", expression_names, targets), Literal(0)),),
+            months,
+        )
+    embargo_start = expression_names.bind_expression_text(policy.start_expression, f"{key_path}.from", targets)
+    date: Expr = FunctionCall(
+        "ADD_MONTHS",
+        (_convert_to_time(*embargo_start, policy.start_expression, f"{key_path}.from", expression_names), months),
+    )
+    own_date = _convert_to_time(tree, meta, policy.start_expression, f"{key_path}.column", expression_names)
+    date = Case(None, ((NullPredicate(tree), date),), own_date)
+    if policy.not_before is not None:
+        bound = Cast(
+            _build_term_value(policy.not_before, f"{key_path}.not_before", expression_names, targets), "TIMESTAMP"
+        )
+        date = Case(None, ((Comparison(">", bound, date), bound),), date)
+    if policy.delivered_condition is not None:
+        date = Case(
+            None,
+            (
+                (
+                    _bind_condition(policy.delivered_condition, f"{key_path}.delivered", expression_names, targets),
+                    own_date,
+                ),
+            ),
+            date,
+        )
+    return date, replace(expression_names.derive_expression_meta(date, policy.start_expression, key_path), column=None)
 
 
-def _value(term: Term, what: str, names: Names, targets: Targets) -> Expr:
-    otherwise = trees.NULL if term.default is None else Literal(term.default)
-    if term.by is None:
-        return otherwise
-    by = trees.text(*names.bound(term.by, f"{what}.from", targets))
-    word = Function("LOWER", (Function("TRIM", (by,)),))
+def _build_term_value(
+    term: EmbargoTerm, key_path: str, expression_names: ExpressionNames, targets: TargetColumns
+) -> Expr:
+    default_literal = trees.NULL_LITERAL if term.default is None else Literal(term.default)
+    if term.expression is None:
+        return default_literal
+    term_column = trees.convert_to_text(
+        *expression_names.bind_expression_text(term.expression, f"{key_path}.from", targets)
+    )
+    word = FunctionCall("LOWER", (FunctionCall("TRIM", (term_column,)),))
     return Case(
-        word, tuple((Literal(key.strip().lower()), Literal(value)) for key, value in term.values.items()), otherwise
+        word,
+        tuple((Literal(key.strip().lower()), Literal(value)) for key, value in term.values.items()),
+        default_literal,
     )
 
 
-def _condition(said: Written, what: str, names: Names, targets: Targets) -> Expr:
-    found = names.condition(said, said.place, what, targets)
-    if found is None:
-        raise Broken
-    return found
+def _bind_condition(
+    condition_text: WrittenScalar, key_path: str, expression_names: ExpressionNames, targets: TargetColumns
+) -> Expr:
+    condition = expression_names.bind_condition_text(condition_text, condition_text.place, key_path, targets)
+    if condition is None:
+        raise FaultReportedError
+    return condition
 
 
-def _moment(tree: Expr, meta: Meta, said: Written, what: str, names: Names) -> Expr:
-    if meta.type.is_numeric and tree is not trees.NULL:  # a modified Julian date
-        return Function("ADD_MONTHS", (tree, Literal(0)))
+def _convert_to_time(
+    tree: Expr, meta: ValueMetadata, source_text: WrittenScalar, key_path: str, expression_names: ExpressionNames
+) -> Expr:
+    if meta.type.is_numeric and tree is not trees.NULL_LITERAL:  # a modified Julian date
+        return FunctionCall("ADD_MONTHS", (tree, Literal(0)))
     try:
-        return trees.cast(tree, meta, TIMESTAMP)
-    except trees.Unfit as error:
-        names.faults.error(f"{what}: {error.message}", said.place, error.remedy)
-        raise Broken from None
+        return trees.cast_to_type(tree, meta, TIMESTAMP)
+    except trees.UnsupportedCastError as error:
+        expression_names.faults.add_error(f"{key_path}: {error.message}", source_text.place, error.remedy)
+        raise FaultReportedError from None
 
 
-__all__ = ["SAID", "embargo", "released", "undated"]
+__all__ = ["DEFAULT_COLUMN_KEYS", "build_release_expression", "build_undated_rule", "read_embargo"]

@@ -4,10 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hven.descriptor.value_schema import Condition, Expression, Keys, Loose, Many, Text
+from hven.descriptor.value_schema import Condition, Expression, KeyModel, Loose, Many, Text
 
 
-class Parameter(Keys, short="type", hints={"if": "where", "condition": "where", "enum": "values", "options": "values"}):
+class ParameterKeys(
+    KeyModel, short="type", hints={"if": "where", "condition": "where", "enum": "values", "options": "values"}
+):
     """A parameter of an old address; expressions of the address call its value param.NAME."""
 
     type: Text
@@ -36,8 +38,8 @@ class Parameter(Keys, short="type", hints={"if": "where", "condition": "where", 
     'columns of the answer by its value: {"false": [exp_id, target_ra]}'
 
 
-class Shape(
-    Keys,
+class ShapeKeys(
+    KeyModel,
     empty=True,
     hints={"xmlns": "namespace", "encoding": "serialization", "serialisation": "serialization", "media_type": "type"},
 ):
@@ -55,8 +57,8 @@ class Shape(
     "PARAMs of the answer: {status: OK, last_mod_date: '{updated}'}; {updated} is when the table was published, {source_updated} when the newest file of its source was written"
 
 
-class Endpoint(
-    Keys,
+class EndpointKeys(
+    KeyModel,
     hints={
         "url": "path",
         "address": "path",
@@ -75,7 +77,7 @@ class Endpoint(
     "heading"
     description: Text
     "what it was, who asks it"
-    params: dict[str, Parameter]
+    params: dict[str, ParameterKeys]
     "its parameters, compared without case"
     columns: Many[Text]
     "columns of the answer: names, or expressions with a name: exp_mjd AS mjd; default: all that are shown"
@@ -87,7 +89,7 @@ class Endpoint(
     "rows where a request does not say MAXREC; default: as many as the site gives"
     format: Text
     "what is answered where a request does not say RESPONSEFORMAT: csv; default: votable"
-    votable: Shape
+    votable: ShapeKeys
     "how its VOTables are written: {namespace: '1.4', serialization: TABLEDATA}"
     cadence: dict[str, Condition]
     "of sitools2: filter CADENCE -> rows that it leaves, with the step as param.seconds: {mask_cadence: 'MOD(t_rec_index, param.seconds / 12) = 0'}"

@@ -43,7 +43,7 @@ class FileContents:
     states: Mapping[Path, FileState] = field(default_factory=dict)
 
     @classmethod
-    def replacing(cls, path: Path, data: bytes) -> FileContents:
+    def with_replaced_file(cls, path: Path, data: bytes) -> FileContents:
         """Return the files of the disk with other bytes in the place of one of them.
 
         Parameters
@@ -55,7 +55,7 @@ class FileContents:
         """
         return cls({_normalize(path): FileState(hashlib.sha256(data).hexdigest(), data)})
 
-    def find(self, path: Path) -> FileState | None:
+    def find_state(self, path: Path) -> FileState | None:
         """Return the state that replaces a file; None: the disk has it.
 
         Parameters
@@ -73,7 +73,7 @@ class FileContents:
         path
             Of the file.
         """
-        return self.find(path) is not None or os.path.isfile(path)  # noqa: PTH113  (a name too long, or with a NUL, is none)
+        return self.find_state(path) is not None or os.path.isfile(path)  # noqa: PTH113  (a name too long, or with a NUL, is none)
 
     def read_bytes(self, path: Path) -> bytes:
         """Read a file.
@@ -93,7 +93,7 @@ class FileContents:
         OSError
             It cannot be read.
         """
-        state = self.find(path)
+        state = self.find_state(path)
         return path.read_bytes() if state is None or state.data is None else state.data
 
     def compute_sha256(self, path: Path) -> str:
@@ -114,7 +114,7 @@ class FileContents:
         OSError
             It cannot be read.
         """
-        state = self.find(path)
+        state = self.find_state(path)
         return hashlib.sha256(path.read_bytes()).hexdigest() if state is None else state.sha256
 
 

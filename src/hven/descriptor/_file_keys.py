@@ -1,9 +1,9 @@
 """Keys of files that are published as they are, and of where they lie."""
 
-from hven.descriptor.value_schema import Expression, Keys, Many, Text
+from hven.descriptor.value_schema import Expression, KeyModel, Many, Text
 
 
-class File(Keys, short="files", hints={"file": "files", "name": "title", "media_type": "type", "mime": "type"}):
+class FileKeys(KeyModel, short="files", hints={"file": "files", "name": "title", "media_type": "type", "mime": "type"}):
     """Files that are published as they are: a row of the table `files`, and an address, for each."""
 
     files: Many[Text]

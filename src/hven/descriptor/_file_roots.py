@@ -1,4 +1,4 @@
-"""Where published files lie: `root`, `at`, `from` of an entry of `files`, checked and written for the source of the kind `files`."""
+"""Where published files lie: `read_file_root`, `at`, `from` of an entry of `files`, checked and written for the source of the kind `files`."""
 
 from __future__ import annotations
 
@@ -6,114 +6,158 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from hven.adql.text import literal, write
-from hven.descriptor._column_expressions import expression, holes, inner
-from hven.model.table import Root
-from hven.sources.stores import SCHEMES, speaks
+from hven.adql.adql_writer import write_adql, write_literal
+from hven.descriptor._column_expressions import parse_placeholder, parse_written_expression, split_template
+from hven.model.table import FileRoot
+from hven.sources.remote_stores import REMOTE_SCHEMES, can_open_scheme
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.descriptor._inherited import Inherited
-    from hven.descriptor.value_schema import Faults, Fields
-    from hven.descriptor.written import Written
+    from hven.descriptor._collection_context import CollectionContext
+    from hven.descriptor.value_schema import FaultCollector, KeyValues
+    from hven.descriptor.written_yaml import WrittenScalar
 
-WEB = ("http", "https")
+WEB_SCHEMES = ("http", "https")
 
 
-def root(item: Fields, around: Inherited, grounds: Sequence[Path], faults: Faults, *, guarded: bool) -> Root | None:
-    """Read where the files of an entry lie; None after a fault. `guarded`: not everybody may have them."""
-    said: Written | None = item.get("root")
-    at = PurePosixPath(str(item.get("at", "")))
-    if at.is_absolute() or {"..", "~"} & {*at.parts} or not all(map(str.isprintable, at.parts)):
-        faults.error(f"files.at: {at} is no path within the collection", item.places["at"], "at: raw, or raw/2020")
-        return None
-    if said is None:
-        for key in ("options", "proxied"):
-            if key in item:
-                faults.error(
-                    f"files.{key}: it goes with 'root', an address", item.places[key], "root: https://host/path"
-                )
-                return None
-        return Root(at=str(at) if at.parts else "")
-    options = {key: str(value) for key, value in item.get("options", {}).items()}
-    found = Root(at=str(at) if at.parts else "", address=str(said).rstrip("/"), options=options)
-    if found.scheme is None:
-        place = (around.directory / Path(found.address).expanduser()).resolve()
-        if not any(place.is_relative_to(one.resolve()) for one in grounds):
-            message = f"files.root: {said} is outside the site, and not in `roots` of hven.toml"
-            faults.error(message, said.place, f'the owner of the site says roots = ["{place}"] there')
-            return None
-        return found
-    if (fault := _address(found)) is not None:
-        faults.error(f"files.root: {fault[0]}", said.place, fault[1])
-        return None
-    direct = not bool(item["proxied"]) if "proxied" in item else found.scheme in WEB and not guarded and not options
-    if direct and found.scheme not in (*WEB, "ftp"):
-        faults.error(
-            f"files.proxied: readers cannot open {found.scheme}://", item.places["proxied"], "leave proxied out"
+def read_file_root(
+    file_fields: KeyValues,
+    collection_context: CollectionContext,
+    allowed_directories: Sequence[Path],
+    faults: FaultCollector,
+    *,
+    is_restricted: bool,
+) -> FileRoot | None:
+    """Read where the files of an entry lie; None after a fault. `is_restricted`: not everybody may have them."""
+    root_text: WrittenScalar | None = file_fields.get("root")
+    path_prefix = PurePosixPath(str(file_fields.get("at", "")))
+    if (
+        path_prefix.is_absolute()
+        or {"..", "~"} & {*path_prefix.parts}
+        or not all(map(str.isprintable, path_prefix.parts))
+    ):
+        faults.add_error(
+            f"files.at: {path_prefix} is no path within the collection",
+            file_fields.places["at"],
+            "at: raw, or raw/2020",
         )
         return None
-    return Root(at=found.at, address=found.address, options=options, direct=direct)
+    if root_text is None:
+        for key in ("options", "proxied"):
+            if key in file_fields:
+                faults.add_error(
+                    f"files.{key}: it goes with 'root', an address", file_fields.places[key], "root: https://host/path"
+                )
+                return None
+        return FileRoot(path_prefix=str(path_prefix) if path_prefix.parts else "")
+    options = {key: str(value) for key, value in file_fields.get("options", {}).items()}
+    file_root = FileRoot(
+        path_prefix=str(path_prefix) if path_prefix.parts else "", address=str(root_text).rstrip("/"), options=options
+    )
+    if file_root.scheme is None:
+        place = (collection_context.directory / Path(file_root.address).expanduser()).resolve()
+        if not any(place.is_relative_to(directory.resolve()) for directory in allowed_directories):
+            message = f"files.root: {root_text} is outside the site, and not in `roots` of hven.toml"
+            faults.add_error(message, root_text.place, f'the owner of the site says roots = ["{place}"] there')
+            return None
+        return file_root
+    if (fault := _find_address_problem(file_root)) is not None:
+        faults.add_error(f"files.root: {fault[0]}", root_text.place, fault[1])
+        return None
+    redirects_clients = (
+        not bool(file_fields["proxied"])
+        if "proxied" in file_fields
+        else file_root.scheme in WEB_SCHEMES and not is_restricted and not options
+    )
+    if redirects_clients and file_root.scheme not in (*WEB_SCHEMES, "ftp"):
+        faults.add_error(
+            f"files.proxied: readers cannot open {file_root.scheme}://",
+            file_fields.places["proxied"],
+            "leave proxied out",
+        )
+        return None
+    return FileRoot(
+        path_prefix=file_root.path_prefix,
+        address=file_root.address,
+        options=options,
+        redirects_clients=redirects_clients,
+    )
 
 
-def _address(found: Root) -> tuple[str, str] | None:
+def _find_address_problem(file_root: FileRoot) -> tuple[str, str] | None:
     """Find what is wrong with an address, and what helps."""
     try:
-        parts = urlsplit(found.address)
+        parts = urlsplit(file_root.address)
         parts.port  # noqa: B018  (it raises)
     except ValueError as error:
-        return f"{found.address[:80]!r} is no address: {error}", "https://host/path"
-    if "@" in parts.netloc or parts.query or parts.fragment or "::" in found.address:
+        return f"{file_root.address[:80]!r} is no address: {error}", "https://host/path"
+    if "@" in parts.netloc or parts.query or parts.fragment or "::" in file_root.address:
         return (
             "an address of files has no password, ? or #",
             "options: {user: .., password: $NAME}, and NAME in secrets.toml",
         )
-    if {"..", "."} & {*parts.path.split("/")} or not found.address.isprintable() or " " in found.address:
+    if {"..", "."} & {*parts.path.split("/")} or not file_root.address.isprintable() or " " in file_root.address:
         return "the address leads somewhere else than it seems to", "write it without .. and blanks"
-    if not speaks(str(found.scheme)):
-        return f"nobody here speaks {found.scheme}://", f"known: {', '.join(SCHEMES)}"
+    if not can_open_scheme(str(file_root.scheme)):
+        return f"nobody here speaks {file_root.scheme}://", f"known: {', '.join(REMOTE_SCHEMES)}"
     return None
 
 
-def query(item: Fields, around: Inherited, faults: Faults) -> str | None:
+def write_file_query(
+    file_fields: KeyValues, collection_context: CollectionContext, faults: FaultCollector
+) -> str | None:
     """Write the query whose rows name files: columns path, bytes, sha256; None after a fault."""
-    schema, _, name = str(item["from"]).rpartition(".")
-    if "path" not in item:
-        faults.error(
-            "files.from: it is not said what the files are called", item.places["from"], "path: '{year}/{name}.fits'"
+    schema, _, name = str(file_fields["from"]).rpartition(".")
+    if "path" not in file_fields:
+        faults.add_error(
+            "files.from: it is not said what the files are called",
+            file_fields.places["from"],
+            "path: '{year}/{name}.fits'",
         )
         return None
     parts = []
-    for part in holes(item["path"], "files.path", faults):
+    for part in split_template(file_fields["path"], "files.path", faults):
         if isinstance(part, str):
-            parts.append(literal(part))
+            parts.append(write_literal(part))
             continue
-        if part.spec:
-            faults.error(
-                "files.path: a number's form cannot be said here", item["path"].at(part.offset), "make it a column"
+        if part.format_spec:
+            faults.add_error(
+                "files.path: a number's form cannot be said here",
+                file_fields["path"].locate_character(part.offset),
+                "make it a column",
             )
             return None
-        constant = around.constants.get(part.text)
-        tree = inner(item["path"], part, "files.path", faults) if constant is None else None
+        constant = collection_context.constants.get(part.expression_text)
+        tree = parse_placeholder(file_fields["path"], part, "files.path", faults) if constant is None else None
         if constant is None and tree is None:
             return None
-        parts.append(literal(str(constant)) if tree is None else f"CAST({write(tree)} AS VARCHAR)")
-    items = [f"{' || '.join(parts)} AS path"] if parts else []
+        parts.append(write_literal(str(constant)) if tree is None else f"CAST({write_adql(tree)} AS VARCHAR)")
+    select_items = [f"{' || '.join(parts)} AS path"] if parts else []
     for key, column in (("size", "bytes"), ("sha256", "sha256")):
-        if key in item:
-            tree = expression(item[key], f"files.{key}", faults)
-            items += [] if tree is None else [f"{write(tree)} AS {column}"]
+        if key in file_fields:
+            tree = parse_written_expression(file_fields[key], f"files.{key}", faults)
+            select_items += [] if tree is None else [f"{write_adql(tree)} AS {column}"]
     if not parts:
         return None
-    return f'SELECT DISTINCT {", ".join(items)} FROM "{schema or around.schema}"."{name}" AS target'
+    return f'SELECT DISTINCT {", ".join(select_items)} FROM "{schema or collection_context.schema}"."{name}" AS target'
 
 
-def options(item: Fields, where: Root, text: str | None) -> dict[str, Any]:
+def build_source_options(file_fields: KeyValues, file_root: FileRoot, adql: str | None) -> dict[str, Any]:
     """Write the options of the source."""
-    found: dict[str, Any] = {key: str(item[key]) for key in ("title", "description", "type") if key in item}
-    found |= {key: [str(one) for one in item[key]] for key in ("files", "ignore", "writers") if key in item}
-    found |= {key: value for key, value in (("root", where.address), ("at", where.at), ("adql", text)) if value}
-    found |= {"options": dict(where.options)} if where.options else {}
-    found |= {"direct": True} if where.direct else {}
-    return found | ({"checksums": bool(item["checksums"])} if "checksums" in item else {})
+    source_options: dict[str, Any] = {
+        key: str(file_fields[key]) for key in ("title", "description", "type") if key in file_fields
+    }
+    source_options |= {
+        key: [str(text_value) for text_value in file_fields[key]]
+        for key in ("files", "ignore", "writers")
+        if key in file_fields
+    }
+    source_options |= {
+        key: value
+        for key, value in (("root", file_root.address), ("at", file_root.path_prefix), ("adql", adql))
+        if value
+    }
+    source_options |= {"options": dict(file_root.options)} if file_root.options else {}
+    source_options |= {"direct": True} if file_root.redirects_clients else {}
+    return source_options | ({"checksums": bool(file_fields["checksums"])} if "checksums" in file_fields else {})

@@ -5,22 +5,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from hven.descriptor._citation_keys import Contributor, Grant, Person, RelatedWork
-from hven.descriptor._endpoint_keys import Endpoint
-from hven.descriptor._file_keys import File
-from hven.descriptor._flags import HIGHEST
-from hven.descriptor._link_keys import Derived
-from hven.descriptor._registry_keys import Registry
-from hven.descriptor._series_keys import Series
-from hven.descriptor._syncing import Duration, Full, Overlap, Share
+from hven.descriptor._citation_keys import ContributorKeys, GrantKeys, PersonKeys, RelatedWorkKeys
+from hven.descriptor._endpoint_keys import EndpointKeys
+from hven.descriptor._file_keys import FileKeys
+from hven.descriptor._link_keys import DerivedKeys
+from hven.descriptor._quality_flags import MAX_FLAG_BIT
+from hven.descriptor._registry_keys import RegistryKeys
+from hven.descriptor._series_keys import SeriesKeys
+from hven.descriptor._sync_policies import Duration, Full, Overlap, Share
 from hven.descriptor.value_schema import (
     Condition,
     Constant,
     Expression,
-    Faults,
-    Fields,
+    FaultCollector,
     Free,
-    Keys,
+    KeyModel,
+    KeyValues,
     Loose,
     LooseWords,
     Many,
@@ -28,38 +28,38 @@ from hven.descriptor.value_schema import (
     Query,
     Text,
     Words,
-    free,
-    reader,
+    choose_value_reader,
+    read_free_map,
 )
-from hven.descriptor.written import Entries
+from hven.descriptor.written_yaml import WrittenMap
 
 DeletionWord = Literal["compare", "blocks", "none"]
-Source = Annotated[str | dict[str, Any], partial(free, short=True)]
+Source = Annotated[str | dict[str, Any], partial(read_free_map, allow_text=True)]
 
 
-def _rule(value: Any, what: str, faults: Faults) -> Fields | None:
+def _read_rule(value: Any, key_path: str, faults: FaultCollector) -> KeyValues | None:
     """Refuse a rule that has neither condition nor check, and no flag: one with a flag may say what a bit means that the rows come with."""
-    fields = Rule.record.read(value, what, faults)
+    fields = RuleKeys.record.read_map(value, key_path, faults)
     if fields is not None and not {"if", "check", "flag"} & fields.places.keys():
-        faults.error(f"{what} lacks the key 'if'", value.place, Rule.record.docs["if"])
+        faults.add_error(f"{key_path} lacks the key 'if'", value.place, RuleKeys.record.key_docs["if"])
     return fields
 
 
-def _observed(value: Any, what: str, faults: Faults) -> Fields | None:
+def _read_observation_table(value: Any, key_path: str, faults: FaultCollector) -> KeyValues | None:
     """Read what has become a table of the standard; what editors are told is what is written."""
-    return Table.record.read(value, what, faults) if isinstance(value, Entries) else None
+    return TableKeys.record.read_map(value, key_path, faults) if isinstance(value, WrittenMap) else None
 
 
-def _deletions(value: Any, what: str, faults: Faults) -> Any:
-    """Read a word, or `Fields` with ``column``."""
+def _read_deletions(value: Any, key_path: str, faults: FaultCollector) -> Any:
+    """Read a word, or `KeyValues` with ``column``."""
     return (
-        Deletions.record.read(value, what, faults)
-        if isinstance(value, Entries)
-        else reader(DeletionWord)(value, what, faults)
+        DeletionsKeys.record.read_map(value, key_path, faults)
+        if isinstance(value, WrittenMap)
+        else choose_value_reader(DeletionWord)(value, key_path, faults)
     )
 
 
-class Lookup(Keys):
+class LookupKeys(KeyModel):
     """A value found in a table by a key."""
 
     from_: Needed[Many[Expression]]
@@ -82,7 +82,7 @@ class Lookup(Keys):
     "the value for a key that is not there, and for none"
 
 
-class Assigned(Keys):
+class AssignedKeys(KeyModel):
     """How columns get their values."""
 
     set: dict[str, Constant]
@@ -91,15 +91,15 @@ class Assigned(Keys):
     "templates: column: '{orbit}_{cube}'; names as in expressions, also {file.path}, {site.url}, {target.x}; {{ and }} for braces"
     map: dict[str, Expression]
     "expressions: column: ADQL over the source's columns, 'let' names, and target.x"
-    lookup: dict[str, Lookup]
+    lookup: dict[str, LookupKeys]
     "column: a value found in a table"
 
 
-ASSIGNMENTS = tuple(Assigned.record.keys)
+ASSIGNMENT_KEYS = tuple(AssignedKeys.record.key_types)
 
 
-class Column(
-    Keys,
+class ColumnKeys(
+    KeyModel,
     short="type",
     empty=True,
     hints={
@@ -166,36 +166,36 @@ class Column(
     "in a standard: only there if a table asks for it under 'optional'"
 
 
-class Functions(Keys, short="file"):
+class FunctionsKeys(KeyModel, short="file"):
     """Python functions beside the descriptor."""
 
     file: Needed[Text]
     "the .py file"
-    names: dict[str, Column]
+    names: dict[str, ColumnKeys]
     "function: type of its result; default: what the functions' annotations say"
 
 
-class Loop(Keys):
+class LoopKeys(KeyModel):
     """Similar columns made by a loop: {b} in names and values is replaced."""
 
     each: Needed[Free]
     "{b: [u, g, r]}: the values that {b} takes; several lists go in step, all of one length"
-    columns: dict[str, Column]
+    columns: dict[str, ColumnKeys]
     "columns to add"
-    _: Assigned
+    _: AssignedKeys
 
 
-class Granule(Keys):
+class GranuleKeys(KeyModel):
     """One of several rows made from one source row."""
 
     gid: Needed[Text]
     "its name; fills the column granule_gid if the table has it"
     if_: Condition
     "made only from source rows that meet this"
-    _: Assigned
+    _: AssignedKeys
 
 
-class Rule(Keys, short="if", hints={"bit": "flag", "condition": "if"}):
+class RuleKeys(KeyModel, short="if", hints={"bit": "flag", "condition": "if"}):
     """What rows must meet."""
 
     if_: Condition
@@ -234,14 +234,16 @@ class Rule(Keys, short="if", hints={"bit": "flag", "condition": "if"}):
     "for between: largest value that is right"
     severity: Literal["error", "warning", "info", "off"]
     "error (default): the row is refused; warning, info: it is counted; off: not looked at"
-    flag: Annotated[int, Field(ge=0, le=HIGHEST)]
+    flag: Annotated[int, Field(ge=0, le=MAX_FLAG_BIT)]
     "bit of the table's 'flags' that is set in rows that break the rule; they are published and counted (severity: warning, or info). Once given, a bit keeps its meaning"
     message: Text
     "what to tell"
 
 
-class Flags(
-    Keys, short="column", hints={"name": "column", "group": "by", "groups": "by", "group_by": "by", "count_by": "by"}
+class FlagsKeys(
+    KeyModel,
+    short="column",
+    hints={"name": "column", "group": "by", "groups": "by", "group_by": "by", "count_by": "by"},
 ):
     """The column that says which rules a row breaks."""
 
@@ -253,7 +255,7 @@ class Flags(
     "true: the rows come with their flags; rules say what the bits mean ({flag: 0, message: ...}, without 'if')"
 
 
-class Input(Keys, short="value"):
+class InputKeys(KeyModel, short="value"):
     """A parameter of a service that rows lead to."""
 
     value: Loose
@@ -266,11 +268,11 @@ class Input(Keys, short="value"):
     "the only values that may be asked"
     example: Loose
     "a value that works, as a template"
-    _: Annotated[Column, "type unit ucd utype description"]
+    _: Annotated[ColumnKeys, "type unit ucd utype description"]
 
 
-class Service(
-    Keys,
+class ServiceKeys(
+    KeyModel,
     hints={
         "accessURL": "url",
         "access_url": "url",
@@ -283,7 +285,7 @@ class Service(
 
     url: Needed[Text]
     "where it is asked, as a template: '{site.url}/cut' or 'https://das.example.org/hapi/data'"
-    params: dict[str, Input]
+    params: dict[str, InputKeys]
     "its parameters: those that are always sent, {id: '{target.dataset}'}, and those that people fill in, {BAND: {type: interval, unit: m}}"
     standard: Text
     "IVOID of the standard that it keeps: ivo://ivoa.net/std/SODA#sync-1.0"
@@ -291,12 +293,12 @@ class Service(
     "IVOID under which it is registered"
 
 
-class Link(Keys, hints={"url": "text", "path": "file", "table": "from"}):
+class LinkKeys(KeyModel, hints={"url": "text", "path": "file", "table": "from"}):
     """What each row leads to: rows of DataLink."""
 
     semantics: Text
     "what it is to the row, in DataLink's words: this, preview, thumbnail, progenitor, derivation, calibration, documentation ..."
-    derived: Derived
+    derived: DerivedKeys
     "instead of semantics, from and where: rows that this one was made from (progenitor), or that were made of it (derivation)"
     series: Text
     "instead of all else: the id of a data set of HAPI and das2, of which a row is a span: its samples from the row's begin to its end"
@@ -304,7 +306,7 @@ class Link(Keys, hints={"url": "text", "path": "file", "table": "from"}):
     "its address, as a template over the row: '{base}/{target.obs_id}.png'; values become parts of an address (behind a ? of its query), but where one begins it"
     file: Text
     "instead of text: the path of a file of the collection ('files'), as a template: '{target.file_name}'"
-    service: Service
+    service: ServiceKeys
     "instead of text: a service that is asked with values of the row; programs and pages make a form of it"
     type: Text
     "media type; a template as well; that of a file is known"
@@ -326,7 +328,7 @@ class Link(Keys, hints={"url": "text", "path": "file", "table": "from"}):
     "in which order: previews.frequency"
 
 
-class Term(Keys, short="default"):
+class TermKeys(KeyModel, short="default"):
     """A number of months, or a date, that may be another one by collection or kind: {from: obs_collection, values: {suv: 24}, default: 0}."""
 
     from_: Expression
@@ -337,16 +339,16 @@ class Term(Keys, short="default"):
     "for values that are not listed; without it, such rows have no release date, or no date before which they stay closed"
 
 
-class Embargo(Keys):
+class EmbargoKeys(KeyModel):
     """When rows become public: each gets its release date, that `access` compares with `now`."""
 
     from_: Needed[Expression]
     "the moment from which months are counted: t_max (a time, ISO text, or a modified Julian date)"
-    months: Needed[Term]
+    months: Needed[TermKeys]
     "calendar months: 12, or by collection"
     exempt: Condition
     "condition over the source on rows without months: calibrators"
-    not_before: Term
+    not_before: TermKeys
     "the collection's own date, for all rows; a bare date counts to 23:59:59"
     delivered: Condition
     "condition over the source on rows whose own release date is left as it is, or missing"
@@ -354,14 +356,14 @@ class Embargo(Keys):
     "column of release dates, default: obs_release_date; a row that has one itself, of the source or of map, keeps it instead of the months"
 
 
-class Deletions(Keys):
+class DeletionsKeys(KeyModel):
     """Rows that say themselves that they are deleted."""
 
     column: Needed[Condition]
     "condition over source columns that is true for rows that are deleted: \"status = 'deleted'\""
 
 
-class Guard(Keys):
+class GuardKeys(KeyModel):
     """What stops a sync until somebody says --accept."""
 
     removed: Share
@@ -370,8 +372,8 @@ class Guard(Keys):
     "more than this share of the published rows would change; default: 50 %"
 
 
-class Sync(
-    Keys,
+class SyncKeys(
+    KeyModel,
     empty=True,
     hints={
         "key": "primary of the table",
@@ -387,7 +389,7 @@ class Sync(
     "source column, or expression over source columns, that is larger in rows that were written later"
     overlap: Overlap
     "how far to look back behind the last watermark: 2 d, or a number in the watermark's own unit"
-    deletions: Annotated[DeletionWord | Deletions, _deletions]
+    deletions: Annotated[DeletionWord | DeletionsKeys, _read_deletions]
     "how rows that went away are found: compare (default), blocks, none, {column: condition}"
     full: Full
     "as often, everything is read whatever the watermark says: 7 d; never: every write moves the watermark"
@@ -395,11 +397,11 @@ class Sync(
     "rows asked of the source at a time, where it is asked in pages"
     rate: Annotated[float, Field(ge=0.001)]
     "requests to the source a second, at most"
-    guard: Guard
+    guard: GuardKeys
     "how much may go or change before a sync stops and asks: {removed: 10 %, changed: 50 %}"
 
 
-class Key(Keys, short="target"):
+class ForeignKeyKeys(KeyModel, short="target", name="key"):
     """A foreign key: columns whose values are found in another table."""
 
     columns: Many[Text]
@@ -414,8 +416,8 @@ class Key(Keys, short="target"):
     "utype"
 
 
-class Partition(
-    Keys,
+class PartitionKeys(
+    KeyModel,
     hints={"interval": "every", "step": "every", "level": "order", "nside": "order", "on": "column", "range": "by"},
 ):
     """How the rows of a big table are cut into pieces."""
@@ -430,7 +432,7 @@ class Partition(
     "for healpix: 12, 48 or 192 pieces; default 1"
 
 
-class Group(Keys):
+class GroupKeys(KeyModel):
     """Columns that belong together."""
 
     value: Text
@@ -457,15 +459,15 @@ class Group(Keys):
     "UCD"
 
 
-class Param(Keys, short="value"):
+class ParamKeys(KeyModel, short="value"):
     """What holds for all rows."""
 
     value: Needed[Loose]
     "the value"
-    _: Annotated[Column, "type unit ucd utype description enum"]
+    _: Annotated[ColumnKeys, "type unit ucd utype description enum"]
 
 
-class Frame(Keys, short="system"):
+class FrameKeys(KeyModel, short="system"):
     """A coordinate or time system."""
 
     kind: Literal["coosys", "timesys"]
@@ -486,13 +488,13 @@ class Frame(Keys, short="system"):
     "JD of time 0, or MJD-origin, JD-origin; columns in d are dates by it, without one by their range"
 
 
-class Obscore(Keys, empty=True):
+class ObscoreKeys(KeyModel, empty=True):
     """What ivoa.obscore has of this table, over the table's own columns."""
 
-    _: Annotated[Assigned, "set text map"]
+    _: Annotated[AssignedKeys, "set text map"]
     optional: Many[Text]
     "optional columns of ObsCore to have, or families of them"
-    columns: dict[str, Column]
+    columns: dict[str, ColumnKeys]
     "further columns, which only this table has"
     converted: bool
     "true: the expressions give ObsCore's own units, and nothing is converted by itself (mirrors have it so)"
@@ -500,7 +502,7 @@ class Obscore(Keys, empty=True):
     "set, text, map: what ivoa.obscore_radio has of this table"
 
 
-class Vocabulary(Keys, short="values"):
+class VocabularyKeys(KeyModel, short="values"):
     """Words that a column may have."""
 
     values: Needed[Many[Loose]]
@@ -509,7 +511,7 @@ class Vocabulary(Keys, short="values"):
     "where they are from, and of when"
 
 
-class Access(Keys, short="rows"):
+class AccessKeys(KeyModel, short="rows"):
     """Who sees rows, knows of their files, and may take these."""
 
     rows: Text
@@ -526,8 +528,8 @@ class Access(Keys, short="rows"):
     "whom to ask for what is locked; default: the collection's contact"
 
 
-class Table(
-    Keys,
+class TableKeys(
+    KeyModel,
     hints={
         "key": "primary",
         "primary_key": "primary",
@@ -553,7 +555,7 @@ class Table(
     "optional columns of the standard to have"
     frame: Text
     "variant of the standard: for epn-tap the spatial_frame_type, from which units follow"
-    columns: dict[str, Column]
+    columns: dict[str, ColumnKeys]
     "the columns; left out: those of the source"
     follow: bool
     "true: the source's columns are taken too, and 'columns' refines them or adds some (default if there are no columns and no standard)"
@@ -567,34 +569,34 @@ class Table(
     "share of the rows that may be rejected before nothing is published; default 0.5; 1: publish even an empty table"
     let: dict[str, Expression]
     "names for intermediate expressions"
-    _: Assigned
-    for_: Many[Loop]
+    _: AssignedKeys
+    for_: Many[LoopKeys]
     "loops that make similar columns"
-    granules: Many[Granule]
+    granules: Many[GranuleKeys]
     "several rows from one source row"
     group_by: Many[Text]
     "source columns, 'let' names or expressions: rows in which these are alike become one; other values stand in aggregates, or are one in each group"
     for_each: Many[Text]
     "array columns of the source, in step: each element becomes a row; each.index is its number"
-    rules: dict[str, Annotated[Rule, _rule]]
+    rules: dict[str, Annotated[RuleKeys, _read_rule]]
     "what rows must meet, beyond types, nulls, bounds and the standard's rules"
     simulated: Condition
     "condition, as in `map`, on the rows that are computed and not observed; a column data_source says of each row which it is: theory, observation. Where all are: type: [Simulation]"
-    flags: Flags
+    flags: FlagsKeys
     "column whose bits say which rules a row breaks: quality_flags; with 'by', such rows are counted by instrument, year ..."
-    embargo: Embargo
+    embargo: EmbargoKeys
     "when rows become public: {from: t_max, months: 12} makes their release dates"
-    links: Many[Link]
+    links: Many[LinkKeys]
     "what its rows lead to: files, previews, what they were made from (DataLink)"
-    series: Many[Series]
+    series: Many[SeriesKeys]
     "its rows are samples in time: data sets of HAPI and das2"
-    endpoints: dict[str, Endpoint]
+    endpoints: dict[str, EndpointKeys]
     "addresses that it had on another server, by names of your own, each with its parameters: scripts and programs go on asking them"
-    sync: Sync
+    sync: SyncKeys
     "how changes of the source are followed"
     primary: Many[Text]
     "columns of the primary key"
-    keys: dict[str, Key]
+    keys: dict[str, ForeignKeyKeys]
     "foreign keys: name: target"
     form: Many[Text]
     "fields that the form of its page begins with, in this order: [time, target_name, orbit]; a pair x_min, x_max is x. Default: time, target, place and season of a standard, and columns of your own"
@@ -602,29 +604,29 @@ class Table(
     "columns that make the key of an observation: [obs_id, time_min]; on pages rows that are alike in them are one line, with its files. []: each row is a line. Default: obs_id, with its time and instrument, where they repeat"
     indexes: Many[Many[Text]]
     "columns that are searched together: [[target, time]]; one alone is marked 'indexed'"
-    partition: Partition
+    partition: PartitionKeys
     "how a big table is cut into pieces: {by: time, column: t, every: 1 month}, {by: healpix, order: 2}"
     position: Many[Text]
     "[longitude, latitude]: columns of the position index; default: by UCD"
-    groups: dict[str, Group]
+    groups: dict[str, GroupKeys]
     "columns that belong together: value, error, origin ..."
-    params: dict[str, Param]
+    params: dict[str, ParamKeys]
     "what holds for all rows: name: value; results carry it, groups may name it"
     enums: dict[str, dict[str, LooseWords]]
     "named lists of codes and what they mean"
-    frames: dict[str, Frame]
+    frames: dict[str, FrameKeys]
     "coordinate and time systems that columns refer to"
-    access: Access
+    access: AccessKeys
     "public; private; members; a condition; or {rows: .., files: .., take: ..}: who sees which rows, knows of their files, may take them"
     index: int
     "place among the tables in lists"
     variants: Free
     "in a standard: value of 'frame' -> what it changes"
-    obscore: Annotated[Obscore, _observed]
+    obscore: Annotated[ObscoreKeys, _read_observation_table]
     "the table's rows are observations in ivoa.obscore: its columns as expressions over this table's; {} if all follows from its standard"
-    obscore_radio: Annotated[Obscore, _observed]
+    obscore_radio: Annotated[ObscoreKeys, _read_observation_table]
     "made from the 'radio' of 'obscore'"
-    vocabularies: dict[str, Vocabulary]
+    vocabularies: dict[str, VocabularyKeys]
     "words for rules with 'check: words'"
     default: dict[str, Expression]
     "expressions for columns that nothing else gives a value: no setting, and no column of the source"
@@ -638,17 +640,17 @@ class Table(
     "under 'obscore': its expressions give ObsCore's own units"
 
 
-class TablesLoop(Keys):
+class TablesLoopKeys(KeyModel):
     """Similar tables made by a loop: {b} in names and values is replaced."""
 
     each: Needed[Free]
     "the values that {b} takes"
-    tables: Needed[dict[str, Table]]
+    tables: Needed[dict[str, TableKeys]]
     "tables to add"
 
 
-class Schedule(
-    Keys, short="every", hints={"timezone": "zone", "time_zone": "zone", "schedule": "cron", "interval": "every"}
+class ScheduleKeys(
+    KeyModel, short="every", hints={"timezone": "zone", "time_zone": "zone", "schedule": "cron", "interval": "every"}
 ):
     """When the collection is synchronised by itself."""
 
@@ -662,7 +664,7 @@ class Schedule(
     "time zone of cron: Europe/Vienna; default: UTC"
 
 
-class Test(Keys):
+class TestKeys(KeyModel):
     """A query with what it must answer."""
 
     query: Needed[Query]
@@ -673,7 +675,7 @@ class Test(Keys):
     "what is tested"
 
 
-class Example(Keys, hints={"name": "title", "adql": "query"}):
+class ExampleKeys(KeyModel, hints={"name": "title", "adql": "query"}):
     """A query for readers to begin with, shown at /tap/examples."""
 
     title: Needed[Text]
@@ -684,8 +686,8 @@ class Example(Keys, hints={"name": "title", "adql": "query"}):
     "what to look at, how to go on"
 
 
-class Collection(
-    Keys,
+class CollectionKeys(
+    KeyModel,
     hints={
         "subject": "subjects",
         "creator": "creators",
@@ -715,39 +717,39 @@ class Collection(
     "files whose keys stand below this one's; this file wins"
     let: dict[str, Constant]
     "constants for templates and expressions"
-    access: Access
+    access: AccessKeys
     "for all tables that do not say it themselves"
     project: Text
     "name of a project of hven.toml: its tables are its members', and everybody's if the project is open"
-    functions: Many[Functions]
+    functions: Many[FunctionsKeys]
     "Python files whose functions expressions may call"
-    tables: dict[str, Table]
+    tables: dict[str, TableKeys]
     "the tables"
-    files: Many[File]
+    files: Many[FileKeys]
     "files that are published as they are, with or without tables: the table `files`, with sizes and checksums, and an address for each"
     prepare: Many[Literal["previews", "spectra"]]
     "what is made of its files in the background, after each ingest, of those that are new: previews (thumbnails and quicklooks), spectra (copies of cubes with the spectral axis fastest: as much disk again)"
-    for_: Many[TablesLoop]
+    for_: Many[TablesLoopKeys]
     "loops that make similar tables"
     services: Many[Text]
     "faces that answer for its tables, and no others: tap, cone, portal, files, endpoints, epn-tap, obscore (these two with tap); each must have a table that it is for; default: all that apply"
-    sync: Schedule
+    sync: ScheduleKeys
     "how often it follows its sources by itself: {every: 1 h}"
-    tests: Many[Test]
+    tests: Many[TestKeys]
     "queries run after each ingest"
-    examples: Many[Example]
+    examples: Many[ExampleKeys]
     "queries for readers to begin with; default: some are made for each table that none reads"
     short_name: Text
     "at most 16 characters, for lists"
     subjects: Many[Text]
     "words of the Unified Astronomy Thesaurus"
-    creators: Many[Person]
+    creators: Many[PersonKeys]
     "who made the data, in the order of citation"
-    contact: Person
+    contact: PersonKeys
     "who answers questions"
-    contributors: Many[Contributor]
+    contributors: Many[ContributorKeys]
     "who helped, and is no creator"
-    funding: Many[Grant]
+    funding: Many[GrantKeys]
     "who gave money"
     publisher: Text
     "institute that publishes"
@@ -763,7 +765,7 @@ class Collection(
     "ADS bibcode of the paper"
     doi: Text
     "10.xxxx/..."
-    related: Many[RelatedWork]
+    related: Many[RelatedWorkKeys]
     "papers, catalogues and programs that belong to it, by DOI, bibcode, arXiv number or address"
     acknowledgement: Text
     "what whoever uses the data shall say in a paper: shown on its page, in results and in archives of files"
@@ -783,7 +785,7 @@ class Collection(
     "Catalog, Survey, Archive, Simulation ...; Simulation marks the rows as computed, on pages and in results"
     created: Loose
     "date of creation: 2026-11-20; without it, rows that say when they came (EPN-TAP) keep the time of the run that first published them"
-    registry: Registry
+    registry: RegistryKeys
     "how it stands in the registries of the Virtual Observatory; default: everything that everybody sees does, under ids made of the names"
     engine: Text
     "where its rows are kept: duckdb (embedded), postgres; default: what hven.toml says"

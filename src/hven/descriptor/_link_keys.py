@@ -1,10 +1,10 @@
 """Keys of links that follow from what rows share."""
 
-from hven.descriptor._syncing import Duration
-from hven.descriptor.value_schema import Keys, Many, Needed, Text
+from hven.descriptor._sync_policies import Duration
+from hven.descriptor.value_schema import KeyModel, Many, Needed, Text
 
 
-class Derived(Keys, short="by", hints={"from": "in", "table": "in", "times": "time"}):
+class DerivedKeys(KeyModel, short="by", hints={"from": "in", "table": "in", "times": "time"}):
     """Rows that were made of each other."""
 
     by: Needed[Many[Text]]

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.descriptor._guesses import Guess, convert_sexagesimal, quoted
+from hven.descriptor._column_guesses import ColumnGuess, convert_sexagesimal, quote_source_name
 from hven.descriptor._position_names import belong_together
 from hven.model.table import Column
 from hven.model.types import FLOAT64
@@ -14,44 +14,44 @@ from hven.model.types import FLOAT64
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from hven.descriptor._guesses import Seen
+    from hven.descriptor._column_guesses import ColumnSample
 
-_EQUATORIAL = (("pos.eq.ra;meta.main", "pos.eq.dec;meta.main"), ("pos.eq.ra", "pos.eq.dec"))
+_EQUATORIAL_UCDS = (("pos.eq.ra;meta.main", "pos.eq.dec;meta.main"), ("pos.eq.ra", "pos.eq.dec"))
 # frame as `ivo_geom_transform` calls it -> UCDs of longitude and latitude
-_OTHER_SKY_FRAMES = {
+_OTHER_SKY_FRAME_UCDS = {
     "GALACTIC": ("pos.galactic.lon", "pos.galactic.lat"),
     "ECLIPTIC": ("pos.ecliptic.lon", "pos.ecliptic.lat"),
 }
-_ON_BODY = (("pos.bodyrc.lon", "pos.bodyrc.lat"), ("pos.earth.lon", "pos.earth.lat"))
+_BODY_UCDS = (("pos.bodyrc.lon", "pos.bodyrc.lat"), ("pos.earth.lon", "pos.earth.lat"))
 # times and durations are written like right ascensions
-_TIME_NAME = re.compile(
+_TIME_NAME_PATTERN = re.compile(
     r"(^|_)(time|date|ut|utc|ut1|start|stop|end|begin|beg|lst|gst|hour|duration|dur|exposure|length|rise|set|transit)(_|$)"
 )
-_LONGITUDE = re.compile(r"(?P<stem>(?:\w+_|rec)?)(?P<word>long?|longitude)(?P<end>_(?:deg|e|east))?")
+_LONGITUDE_NAME_PATTERN = re.compile(r"(?P<stem>(?:\w+_|rec)?)(?P<word>long?|longitude)(?P<end>_(?:deg|e|east))?")
 
 
-def find_sky_position(guesses: Sequence[Guess]) -> tuple[str, str] | None:
+def find_sky_position(guesses: Sequence[ColumnGuess]) -> tuple[str, str] | None:
     """Find right ascension and declination in degrees, by their UCDs: the main ones first.
 
     Columns that are merely called longitude and latitude are no position on the sky: they may lie on a planet, on the Earth or
     along an orbit.
     """
-    return next((pair for words in _EQUATORIAL if (pair := _find_pair(guesses, words)) is not None), None)
+    return next((pair for words in _EQUATORIAL_UCDS if (pair := _find_pair(guesses, words)) is not None), None)
 
 
-def find_body_position(guesses: Sequence[Guess]) -> tuple[str, str] | None:
+def find_body_position(guesses: Sequence[ColumnGuess]) -> tuple[str, str] | None:
     """Find longitude and latitude on a body: by their UCDs, else by names that say longitude and latitude."""
-    found = next((pair for words in _ON_BODY if (pair := _find_pair(guesses, words)) is not None), None)
-    if found is not None:
-        return found
-    numeric = {item.column.name for item in guesses if item.column.type.is_numeric and _is_angle(item.column)}
-    for name in sorted(numeric, key=len):
-        match = _LONGITUDE.fullmatch(name)
+    ucd_pair = next((pair for words in _BODY_UCDS if (pair := _find_pair(guesses, words)) is not None), None)
+    if ucd_pair is not None:
+        return ucd_pair
+    angle_columns = {item.column.name for item in guesses if item.column.type.is_numeric and _is_angle(item.column)}
+    for name in sorted(angle_columns, key=len):
+        match = _LONGITUDE_NAME_PATTERN.fullmatch(name)
         if match is None:
             continue
         word = "latitude" if match["word"] == "longitude" else "lat"
         end = {"_e": "_n", "_east": "_north"}.get(match["end"] or "", match["end"] or "")
-        if (latitude := f"{match['stem']}{word}{end}") in numeric:
+        if (latitude := f"{match['stem']}{word}{end}") in angle_columns:
             return name, latitude
     return None
 
@@ -66,25 +66,27 @@ def describe_body_position(pair: tuple[str, str]) -> str:
     )
 
 
-def convert_positions(guesses: Sequence[Guess]) -> list[Guess]:
+def convert_positions(guesses: Sequence[ColumnGuess]) -> list[ColumnGuess]:
     """Make columns of right ascension and declination where a source has them in pieces, or in another frame of the sky."""
-    taken = {item.column.name for item in guesses}
-    if {"ra", "dec"} & taken or find_sky_position(guesses):
+    used_names = {item.column.name for item in guesses}
+    if {"ra", "dec"} & used_names or find_sky_position(guesses):
         return []
-    parts = sexagesimal_parts(item.source for item in guesses)
-    if parts is not None:
-        return _make_position(parts, "")
-    for frame, words in _OTHER_SKY_FRAMES.items():
+    part_expressions = build_sexagesimal_expressions(item.source for item in guesses)
+    if part_expressions is not None:
+        return _make_position(part_expressions, "")
+    for frame, words in _OTHER_SKY_FRAME_UCDS.items():
         pair = _find_pair(guesses, (f"{words[0]};meta.main", f"{words[1]};meta.main")) or _find_pair(guesses, words)
         if pair is None:
             continue
-        lon, lat = (_expression_of(guesses, name) for name in pair)
+        lon, lat = (_find_expression(guesses, name) for name in pair)
         point = f"ivo_geom_transform('{frame}', 'ICRS', POINT({lon}, {lat}))"
         return _make_position((f"coord1({point})", f"coord2({point})"), f"guessed: from {frame.lower()} coordinates")
     return []
 
 
-def convert_sexagesimal_pairs(guesses: Sequence[Guess], seen: Mapping[str, Seen]) -> list[Guess]:
+def convert_sexagesimal_pairs(
+    guesses: Sequence[ColumnGuess], samples_by_name: Mapping[str, ColumnSample]
+) -> list[ColumnGuess]:
     """Convert right ascensions and declinations that only their values tell: hours, and beside them degrees with signs.
 
     A column alone stays text, as ``12:30:00`` may be a time of day, and so does a pair beside a position in degrees, which is mostly the
@@ -93,78 +95,93 @@ def convert_sexagesimal_pairs(guesses: Sequence[Guess], seen: Mapping[str, Seen]
     texts = [
         item
         for item in guesses
-        if item.expression in {None, quoted(item.source)} and item.column.type.is_string and seen[item.source].is_sexagesimal
+        if item.expression in {None, quote_source_name(item.source)} and item.column.type.is_string and samples_by_name[item.source].is_sexagesimal
     ]  # fmt: skip
     has_position = find_sky_position(guesses) is not None
-    changed: dict[str, Guess] = {}
+    converted_columns: dict[str, ColumnGuess] = {}
     for lon in texts:
-        lat = _find_declination(lon, texts, seen, changed)
+        lat = _find_declination(lon, texts, samples_by_name, converted_columns)
         if lat is None or has_position:
             continue
-        main = "" if changed else ";meta.main"
-        changed[lon.source] = convert_sexagesimal(lon, hours=True, ucd=f"pos.eq.ra{main}")
-        changed[lat.source] = convert_sexagesimal(lat, hours=False, ucd=f"pos.eq.dec{main}")
-    return [changed.get(item.source) or (_hint_at_notation(item, seen) if item in texts else item) for item in guesses]
+        main_suffix = "" if converted_columns else ";meta.main"
+        converted_columns[lon.source] = convert_sexagesimal(lon, is_hours=True, ucd=f"pos.eq.ra{main_suffix}")
+        converted_columns[lat.source] = convert_sexagesimal(lat, is_hours=False, ucd=f"pos.eq.dec{main_suffix}")
+    return [
+        converted_columns.get(item.source) or (_add_notation_remark(item, samples_by_name) if item in texts else item)
+        for item in guesses
+    ]
 
 
 def _find_declination(
-    lon: Guess, texts: Sequence[Guess], seen: Mapping[str, Seen], taken: Mapping[str, Guess]
-) -> Guess | None:
+    lon: ColumnGuess,
+    texts: Sequence[ColumnGuess],
+    samples_by_name: Mapping[str, ColumnSample],
+    converted_columns: Mapping[str, ColumnGuess],
+) -> ColumnGuess | None:
     """Find the next column of declinations behind one of right ascensions."""
-    if lon.source in taken or not seen[lon.source].sexagesimal.may_be_right_ascension or not _may_be_angle(lon):
+    if (
+        lon.source in converted_columns
+        or not samples_by_name[lon.source].sexagesimal_count.can_be_right_ascension
+        or not _can_be_angle(lon)
+    ):
         return None
-    behind = texts[texts.index(lon) + 1 :]
+    following_columns = texts[texts.index(lon) + 1 :]
     return next(
         (
             item
-            for item in behind
-            if item.source not in taken
-            and seen[item.source].sexagesimal.may_be_declination
-            and (seen[item.source].sexagesimal.colons > 0) is (seen[lon.source].sexagesimal.colons > 0)
-            and _may_be_angle(item)
+            for item in following_columns
+            if item.source not in converted_columns
+            and samples_by_name[item.source].sexagesimal_count.can_be_declination
+            and (samples_by_name[item.source].sexagesimal_count.colon_count > 0)
+            is (samples_by_name[lon.source].sexagesimal_count.colon_count > 0)
+            and _can_be_angle(item)
         ),
         None,
     )
 
 
-def _may_be_angle(item: Guess) -> bool:
+def _can_be_angle(guess: ColumnGuess) -> bool:
     """Check that nothing says that a column is something else, such as a time."""
-    return not _TIME_NAME.search(item.column.name) and (
-        item.column.ucd is None or item.column.ucd.startswith("pos.eq.")
+    return not _TIME_NAME_PATTERN.search(guess.column.name) and (
+        guess.column.ucd is None or guess.column.ucd.startswith("pos.eq.")
     )
 
 
-def _hint_at_notation(item: Guess, seen: Mapping[str, Seen]) -> Guess:
-    count = seen[item.source].sexagesimal
-    if item.doubt is not None or _TIME_NAME.search(item.column.name) or not (count.hours or count.may_be_declination):
-        return item  # a time of day, perhaps
-    kind = ", 'hour'" if count.hours else ""
+def _add_notation_remark(guess: ColumnGuess, samples_by_name: Mapping[str, ColumnSample]) -> ColumnGuess:
+    count = samples_by_name[guess.source].sexagesimal_count
+    if (
+        guess.remark is not None
+        or _TIME_NAME_PATTERN.search(guess.column.name)
+        or not (count.hour_count or count.can_be_declination)
+    ):
+        return guess  # a time of day, perhaps
+    unit_argument = ", 'hour'" if count.hour_count else ""
     return replace(
-        item,
-        doubt=f"sexagesimal text: `{item.column.name}: sexagesimal({quoted(item.source)}{kind})` under `map` makes degrees of it",
+        guess,
+        remark=f"sexagesimal text: `{guess.column.name}: sexagesimal({quote_source_name(guess.source)}{unit_argument})` under `map` makes degrees of it",
     )
 
 
-def sexagesimal_parts(names: Iterable[str]) -> tuple[str, str] | None:
+def build_sexagesimal_expressions(names: Iterable[str]) -> tuple[str, str] | None:
     """Write expressions for right ascension and declination in degrees, if they stand in pieces as in CDS catalogues (RAh RAm RAs DE- ..)."""
-    there = set(names)
-    if not {"RAh", "RAm", "DE-", "DEd"} <= there:
+    available_names = set(names)
+    if not {"RAh", "RAm", "DE-", "DEd"} <= available_names:
         return None
-    ra = "RAh + RAm / 60.0" + (" + coalesce(RAs, 0) / 3600.0" if "RAs" in there else "")
+    ra = "RAh + RAm / 60.0" + (" + coalesce(RAs, 0) / 3600.0" if "RAs" in available_names else "")
     dec = (
         "DEd"
-        + (" + coalesce(DEm, 0) / 60.0" if "DEm" in there else "")
-        + (" + coalesce(DEs, 0) / 3600.0" if "DEs" in there else "")
+        + (" + coalesce(DEm, 0) / 60.0" if "DEm" in available_names else "")
+        + (" + coalesce(DEs, 0) / 3600.0" if "DEs" in available_names else "")
     )
     return f"15 * ({ra})", f"CASE WHEN \"DE-\" = '-' THEN -1 ELSE 1 END * ({dec})"
 
 
-def _find_pair(guesses: Sequence[Guess], words: tuple[str, str]) -> tuple[str, str] | None:
+def _find_pair(guesses: Sequence[ColumnGuess], ucds: tuple[str, str]) -> tuple[str, str] | None:
     """Find the first two columns with these UCDs that belong together: where a UCD is guessed, their names say so."""
-    lons, lats = ([item for item in guesses if item.column.ucd == word and _is_position(item.column)] for word in words)
+    lons, lats = ([item for item in guesses if item.column.ucd == word and _is_position(item.column)] for word in ucds)
     for lon in lons:
         for lat in lats:
-            is_said = "ucd" not in (*lon.guessed, *lat.guessed)
+            is_said = "ucd" not in (*lon.guessed_attributes, *lat.guessed_attributes)
             if is_said or belong_together(lon.column.name, lat.column.name) is not False:
                 return lon.column.name, lat.column.name
     return None
@@ -178,18 +195,18 @@ def _is_angle(column: Column) -> bool:
     return column.unit in {None, "deg"}
 
 
-def _expression_of(guesses: Sequence[Guess], name: str) -> str:
+def _find_expression(guesses: Sequence[ColumnGuess], name: str) -> str:
     item = next(item for item in guesses if item.column.name == name)
-    return item.expression or quoted(item.source)
+    return item.expression or quote_source_name(item.source)
 
 
-def _make_position(expressions: tuple[str, str], doubt: str) -> list[Guess]:
+def _make_position(expressions: tuple[str, str], remark: str) -> list[ColumnGuess]:
     return [
-        Guess(
+        ColumnGuess(
             source="",
             expression=text,
             column=Column(name=name, type=FLOAT64, unit="deg", ucd=f"pos.eq.{name};meta.main", description=about),
-            doubt=doubt or None,
+            remark=remark or None,
         )
         for name, text, about in (
             ("ra", expressions[0], "Right ascension"),

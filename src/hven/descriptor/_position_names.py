@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hven.descriptor.value_schema import Faults
-    from hven.descriptor.written import Written
+    from hven.descriptor.value_schema import FaultCollector
+    from hven.descriptor.written_yaml import WrittenScalar
     from hven.model.table import Column
 
-_LONLAT = (("longitude", "long", "lon"), ("latitude", "lat"))
+_LONGITUDE_LATITUDE_WORDS = (("longitude", "long", "lon"), ("latitude", "lat"))
 # words for the two axes of a position; what stands around them in a name is the same for both
-_AXES = (
+_AXIS_WORDS = (
     (("right_ascension", "rightascension", "alpha", "ra"), ("declination", "decl", "dec", "delta", "de")),
-    _LONLAT,
+    _LONGITUDE_LATITUDE_WORDS,
     (("crval1",), ("crval2",)),
 )
-_FRAME = re.compile(r"pos\.(eq|galactic|ecliptic|bodyrc|earth|az)\b")
-_SKY_STEM = re.compile(r"_?(g|gal|galactic|e|ecl|ecliptic|elon|sgal|supergalactic)_?(deg|mean|icrs)?", re.IGNORECASE)
+_FRAME_UCD_PATTERN = re.compile(r"pos\.(eq|galactic|ecliptic|bodyrc|earth|az)\b")
+_SKY_STEM_PATTERN = re.compile(
+    r"_?(g|gal|galactic|e|ecl|ecliptic|elon|sgal|supergalactic)_?(deg|mean|icrs)?", re.IGNORECASE
+)
 
 
 def belong_together(lon: str, lat: str) -> bool | None:
@@ -31,45 +33,47 @@ def belong_together(lon: str, lat: str) -> bool | None:
     together
         None: a name says nothing of positions.
     """
-    stems = [(_find_stems(words[0], lon), _find_stems(words[1], lat)) for words in _AXES]
+    stems = [(_find_stems(words[0], lon), _find_stems(words[1], lat)) for words in _AXIS_WORDS]
     if any(lons & lats for lons, lats in stems):
         return True
     says_both = any(lons for lons, _ in stems) and any(lats for _, lats in stems)
     return False if says_both else None
 
 
-def may_lie_on_body(lon: str, lat: str) -> bool:
+def can_lie_on_body(lon: str, lat: str) -> bool:
     """Check whether two names say longitude and latitude, and no frame of the sky."""
-    stems = _find_stems(_LONLAT[0], lon) & _find_stems(_LONLAT[1], lat)
-    return bool(stems) and not any(_SKY_STEM.fullmatch(stem) for stem in stems)
+    stems = _find_stems(_LONGITUDE_LATITUDE_WORDS[0], lon) & _find_stems(_LONGITUDE_LATITUDE_WORDS[1], lat)
+    return bool(stems) and not any(_SKY_STEM_PATTERN.fullmatch(stem) for stem in stems)
 
 
 def warn_of_position(
-    what: str, pair: tuple[str, str], columns: Sequence[Column], place: Written, faults: Faults
+    key_path: str, pair: tuple[str, str], columns: Sequence[Column], place: WrittenScalar, faults: FaultCollector
 ) -> None:
     """Warn of a position whose two columns are hardly one: of different frames, of different families, or on a body."""
-    named = {column.name: column for column in columns}
-    lon, lat = (named.get(name) for name in pair)
+    columns_by_name = {column.name: column for column in columns}
+    lon, lat = (columns_by_name.get(name) for name in pair)
     if lon is None or lat is None:
         return
-    frames = [match[1] if (match := _FRAME.search((column.ucd or "").lower())) else None for column in (lon, lat)]
+    frames = [
+        match[1] if (match := _FRAME_UCD_PATTERN.search((column.ucd or "").lower())) else None for column in (lon, lat)
+    ]
     if None not in frames:
         if frames[0] != frames[1]:
-            faults.warning(
-                f"{what}.position: {lon.name} is {lon.ucd}, and {lat.name} is {lat.ucd}: they are of two frames",
+            faults.add_warning(
+                f"{key_path}.position: {lon.name} is {lon.ucd}, and {lat.name} is {lat.ucd}: they are of two frames",
                 place.place,
                 "name the longitude and the latitude of one frame, or correct their UCDs",
             )
         return
     if belong_together(*pair) is False:
-        faults.warning(
-            f"{what}.position: {lon.name} and {lat.name} do not belong together, as their names say",
+        faults.add_warning(
+            f"{key_path}.position: {lon.name} and {lat.name} do not belong together, as their names say",
             place.place,
             "name the longitude and the latitude of one position; UCDs of both columns (pos.eq.ra, pos.eq.dec) say that they are right",
         )
-    elif may_lie_on_body(*pair) and lon.frame is None:
-        faults.warning(
-            f"{what}.position: {lon.name} and {lat.name} may lie on a body, and are searched as positions on the sky",
+    elif can_lie_on_body(*pair) and lon.frame is None:
+        faults.add_warning(
+            f"{key_path}.position: {lon.name} and {lat.name} may lie on a body, and are searched as positions on the sky",
             place.place,
             "say which they are by UCDs of both columns: pos.eq.ra, pos.eq.dec; of a body pos.bodyrc.lon, pos.bodyrc.lat",
         )

@@ -6,10 +6,10 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
-from hven.adql.functions import MAPPING
-from hven.adql.reserved import RESERVED
-from hven.descriptor.written import Page, Written, page_of
-from hven.model.errors import Place, nearest
+from hven.adql.functions import MAPPING_FUNCTIONS
+from hven.adql.reserved_words import RESERVED_WORDS
+from hven.descriptor.written_yaml import WrittenScalar, YamlPage, decode_page
+from hven.model.errors import Place, suggest_spelling
 from hven.model.resource import PythonFunction
 from hven.model.types import Type, parse_type
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from hven.descriptor._merging import Gathered
-    from hven.descriptor.value_schema import Faults, Fields
+    from hven.descriptor._merging import DescriptorSources
+    from hven.descriptor.value_schema import FaultCollector, KeyValues
 
-PLAIN = {
+TYPES_BY_ANNOTATION = {
     "float": "float64",
     "int": "int64",
     "str": "string",
@@ -28,92 +28,104 @@ PLAIN = {
     "datetime": "timestamp",
     "datetime.datetime": "timestamp",
 }
-_WITH_UNIT = re.compile(r"\s*(?P<type>[^\s{]+)\s*(?:\{(?P<unit>[^}]*)\})?\s*")
+_ANNOTATION_PATTERN = re.compile(r"\s*(?P<type>[^\s{]+)\s*(?:\{(?P<unit>[^}]*)\})?\s*")
 
 
-def functions(
-    entries: Iterable[Fields], directory: Path, result: Gathered, faults: Faults
+def read_functions(
+    entries: Iterable[KeyValues], directory: Path, sources: DescriptorSources, faults: FaultCollector
 ) -> tuple[PythonFunction, ...]:
     """Read the ``functions`` of a collection; the files are parsed, never run here."""
-    made: dict[str, PythonFunction] = {}
+    functions_by_name: dict[str, PythonFunction] = {}
     for entry in entries:
         if "file" not in entry:
             continue
-        for function in _of_file(entry, directory, result, faults):
-            if MAPPING.get(function.name) is not None or function.name.upper() in RESERVED:
-                faults.error(
+        for function in _read_function_file(entry, directory, sources, faults):
+            if MAPPING_FUNCTIONS.find_function(function.name) is not None or function.name.upper() in RESERVED_WORDS:
+                faults.add_error(
                     f"functions: {function.name} is a word of ADQL already",
                     function.place,
                     "give the function another name",
                 )
-            if function.name.lower() in made:
-                faults.error(f"functions: {function.name} stands in two files", function.place)
-            made[function.name.lower()] = function
-    return tuple(made.values())
+            if function.name.lower() in functions_by_name:
+                faults.add_error(f"functions: {function.name} stands in two files", function.place)
+            functions_by_name[function.name.lower()] = function
+    return tuple(functions_by_name.values())
 
 
-def _of_file(entry: Fields, directory: Path, result: Gathered, faults: Faults) -> list[PythonFunction]:
-    file: Written = entry["file"]
+def _read_function_file(
+    entry: KeyValues, directory: Path, sources: DescriptorSources, faults: FaultCollector
+) -> list[PythonFunction]:
+    file: WrittenScalar = entry["file"]
     path = directory / str(file)
-    if not result.contents.is_file(path):
-        there = [item.name for item in directory.iterdir() if item.suffix == ".py"]
-        faults.error(f"functions: there is no file {file} beside the descriptor", file.place, nearest(file, there))
+    if not sources.contents.is_file(path):
+        python_files = [item.name for item in directory.iterdir() if item.suffix == ".py"]
+        faults.add_error(
+            f"functions: there is no file {file} beside the descriptor",
+            file.place,
+            suggest_spelling(file, python_files),
+        )
         return []
-    data = result.contents.read_bytes(path)
-    result.hashes[str(file)] = result.contents.compute_sha256(path)
-    page = page_of(data, str(file), faults.found)
+    data = sources.contents.read_bytes(path)
+    sources.hashes[str(file)] = sources.contents.compute_sha256(path)
+    page = decode_page(data, str(file), faults.faults)
     if page is None:
         return []
     try:
         module = ast.parse(page.text)
     except SyntaxError as error:
-        faults.error(f"functions: {error.msg}", Place(file=str(file), line=error.lineno, column=error.offset))
+        faults.add_error(f"functions: {error.msg}", Place(file=str(file), line=error.lineno, column=error.offset))
         return []
     defined = {
         node.name: node for node in module.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
     }
-    named = entry.get("names")
-    if named is None:
-        found = [_annotated(node, path, page, faults) for node in defined.values() if node.returns is not None]
-        typed = [function for function in found if function is not None]
-        if not typed:
-            faults.error(
+    declared_names = entry.get("names")
+    if declared_names is None:
+        annotated_functions = [
+            _read_annotated_function(node, path, page, faults) for node in defined.values() if node.returns is not None
+        ]
+        typed_functions = [function for function in annotated_functions if function is not None]
+        if not typed_functions:
+            faults.add_error(
                 f"functions: {file} has no function with a type for its result",
                 file.place,
                 'annotate it, -> "float64", or say names: {function: float64}',
             )
-        return typed
-    made = []
-    for name, fields in named.items():
+        return typed_functions
+    declared_functions = []
+    for name, fields in declared_names.items():
         if str(name) not in defined:
-            faults.error(f"functions: {file} has no function {str(name)!r}", name.place, nearest(name, defined))
+            faults.add_error(
+                f"functions: {file} has no function {str(name)!r}", name.place, suggest_spelling(name, defined)
+            )
         elif "type" not in fields:
-            faults.error(f"functions.{name} lacks the type of its result", name.place, "float64, string ...")
+            faults.add_error(f"functions.{name} lacks the type of its result", name.place, "float64, string ...")
         else:
             try:
-                kind = parse_type(fields["type"])
+                result_type = parse_type(fields["type"])
             except ValueError as error:
-                faults.error(f"functions.{name}: {error}", fields["type"].place)
+                faults.add_error(f"functions.{name}: {error}", fields["type"].place)
                 continue
             unit = str(fields["unit"]) if "unit" in fields else None
             ucd = str(fields["ucd"]) if "ucd" in fields else None
-            made.append(
+            declared_functions.append(
                 PythonFunction(
                     name=str(name),
                     path=path,
-                    type=kind,
+                    type=result_type,
                     unit=unit,
                     ucd=ucd,
-                    arguments=_count(defined[str(name)]),
+                    argument_count=_count_arguments(defined[str(name)]),
                     place=name.place,
                 )
             )
-    return made
+    return declared_functions
 
 
-def _annotated(node: ast.FunctionDef, path: Path, page: Page, faults: Faults) -> PythonFunction | None:
+def _read_annotated_function(
+    node: ast.FunctionDef, path: Path, page: YamlPage, faults: FaultCollector
+) -> PythonFunction | None:
     returns = node.returns
-    word = (
+    annotation_text = (
         returns.value
         if isinstance(returns, ast.Constant) and isinstance(returns.value, str)
         else ast.unparse(returns)
@@ -121,24 +133,31 @@ def _annotated(node: ast.FunctionDef, path: Path, page: Page, faults: Faults) ->
         else ""
     )
     place = Place(file=page.name, line=node.lineno, column=node.col_offset + 1)
-    match = _WITH_UNIT.fullmatch(PLAIN.get(word, word))
-    kind: Type | None = None
+    match = _ANNOTATION_PATTERN.fullmatch(TYPES_BY_ANNOTATION.get(annotation_text, annotation_text))
+    result_type: Type | None = None
     if match is not None:
         try:
-            kind = parse_type(match["type"])
+            result_type = parse_type(match["type"])
         except ValueError:
-            kind = None
-    if match is None or kind is None:
-        faults.error(
-            f"the result of {node.name} has no type known here: {word}",
+            result_type = None
+    if match is None or result_type is None:
+        faults.add_error(
+            f"the result of {node.name} has no type known here: {annotation_text}",
             place,
             'write -> "float64", "string", "timestamp" or "float64 {deg}"',
         )
         return None
-    return PythonFunction(name=node.name, path=path, type=kind, unit=match["unit"], arguments=_count(node), place=place)
+    return PythonFunction(
+        name=node.name,
+        path=path,
+        type=result_type,
+        unit=match["unit"],
+        argument_count=_count_arguments(node),
+        place=place,
+    )
 
 
-def _count(node: ast.FunctionDef) -> int | None:
+def _count_arguments(node: ast.FunctionDef) -> int | None:
     if node.args.vararg is not None or node.args.defaults:
         return None
     return len(node.args.posonlyargs) + len(node.args.args)

@@ -3,33 +3,43 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from hven.descriptor.value_schema import Faults, Fields, Keys, Many, Needed, Text
-from hven.descriptor.written import Written
+from hven.descriptor.value_schema import FaultCollector, KeyModel, KeyValues, Many, Needed, Text
+from hven.descriptor.written_yaml import WrittenScalar
 from hven.model import plugins
-from hven.model.errors import Fault, Place, nearest
-from hven.model.resource import Entry, Registration, Related, Resource, TableSpec
+from hven.model.errors import Fault, Place, suggest_spelling
+from hven.model.resource import Registration, RelatedResource, Resource, ServiceRegistration, TableSpec
 from hven.model.settings import Settings
 
-SIGNS = r"[A-Za-z0-9.\-_!~*'()+=]"
-PATH = re.compile(rf"{SIGNS}+(/{SIGNS}+)*")  # what may stand behind the authority (VOResource 1.1, section 2.2.1)
-URL = re.compile(r"https?://[^\s/?#]+[^\s]*")
-RELATIONS = (  # of VOResource's vocabulary
+PATH_CHARACTERS = r"[A-Za-z0-9.\-_!~*'()+=]"
+IVOID_PATH_PATTERN = re.compile(
+    rf"{PATH_CHARACTERS}+(/{PATH_CHARACTERS}+)*"
+)  # what may stand behind the authority (VOResource 1.1, section 2.2.1)
+URL_PATTERN = re.compile(r"https?://[^\s/?#]+[^\s]*")
+VORESOURCE_RELATIONS = (  # of VOResource's vocabulary
     "Cites", "IsSupplementTo", "IsSupplementedBy", "IsContinuedBy", "Continues", "IsNewVersionOf", "IsPreviousVersionOf", "IsPartOf", "HasPart",
     "IsSourceOf", "IsDerivedFrom", "IsIdenticalTo", "IsServiceFor", "IsServedBy",
 )  # fmt: skip
-OLD = {
+OLD_RELATION_NAMES = {
     "mirror-of": "IsIdenticalTo",
     "service-for": "IsServiceFor",
     "served-by": "IsServedBy",
     "derived-from": "IsDerivedFrom",
 }
-OF_SITE = ("registry", "organisation", "tap", "soda", "hapi", "das2", "hips")  # records that are of no collection
-FORMS = {  # key -> how it must look to stand in a record
+SITE_RECORD_NAMES = (
+    "registry",
+    "organisation",
+    "tap",
+    "soda",
+    "hapi",
+    "das2",
+    "hips",
+)  # records that are of no collection
+VALUE_PATTERNS = {  # key -> how it must look to stand in a record
     "doi": r"(https?://(dx\.)?doi\.org/|doi:)?10\.\d{4,9}/\S+",
     "reference_url": r"https?://[a-z0-9._~-]+(:\d{1,5})?([/?#]\S*)?",
     "licence_url": r"https?://[a-z0-9._~-]+(:\d{1,5})?([/?#]\S*)?",
 }
-WANTED = {  # key -> what its lack means
+MISSING_KEY_REASONS = {  # key -> what its lack means
     "description": "nobody learns what it is",
     "subjects": "nobody finds it by its subject",
     "creators": "nobody is named who made it",
@@ -37,8 +47,8 @@ WANTED = {  # key -> what its lack means
 }
 
 
-class RegistryService(
-    Keys, short="id", hints={"ivoid": "id", "identifier": "id", "mirror": "mirrors", "query": "test"}
+class RegistryServiceKeys(
+    KeyModel, short="id", hints={"ivoid": "id", "identifier": "id", "mirror": "mirrors", "query": "test"}
 ):
     """What is said of the record of one service."""
 
@@ -50,7 +60,7 @@ class RegistryService(
     "parameters that find rows, for those who try whether it is well: RA=83.6&DEC=22&SR=0.1; default: a place that has some"
 
 
-class RegistryRelation(Keys, hints={"kind": "type", "relation": "type", "ivoid": "id", "name": "title"}):
+class RegistryRelationKeys(KeyModel, hints={"kind": "type", "relation": "type", "ivoid": "id", "name": "title"}):
     """Another resource of the Virtual Observatory."""
 
     type: Needed[Text]
@@ -61,8 +71,8 @@ class RegistryRelation(Keys, hints={"kind": "type", "relation": "type", "ivoid":
     "its identifier: ivo://cds.vizier/i/239"
 
 
-class Registry(
-    Keys,
+class RegistryKeys(
+    KeyModel,
     hints={
         "ivoid": "id",
         "identifier": "id",
@@ -77,15 +87,17 @@ class Registry(
     "false: registries are not told of it, though everybody sees it"
     id: Text
     "its identifier, such as it had before: ivo://example.org/stars, or what stands behind the authority; default: its name"
-    services: dict[str, RegistryService]
+    services: dict[str, RegistryServiceKeys]
     "records of its own services, by TABLE.FACE, and of its EPN-TAP table by TABLE: {main.cone: ivo://example.org/stars/q/scs}"
     also: Many[Text]
     "further identifiers: those that it had in other registries, DOIs (doi:10.xxxx/..)"
-    related: Many[RegistryRelation]
+    related: Many[RegistryRelationKeys]
     "other resources: what it was made from, what it belongs to"
 
 
-def registration(fields: Fields, specs: Sequence[TableSpec], settings: Settings, faults: Faults) -> Registration | None:
+def read_registration(
+    fields: KeyValues, specs: Sequence[TableSpec], settings: Settings, faults: FaultCollector
+) -> Registration | None:
     """Read ``registry`` of a collection.
 
     Parameters
@@ -104,13 +116,13 @@ def registration(fields: Fields, specs: Sequence[TableSpec], settings: Settings,
     registration
         None: nothing is said.
     """
-    said: Fields | None = fields.get("registry")
-    if said is None:
+    registry_fields: KeyValues | None = fields.get("registry")
+    if registry_fields is None:
         return None
-    authority = settings.authority_of(str(fields.get("collection")))
+    authority = settings.find_authority(str(fields.get("collection")))
 
-    def ivoid(given: Written, what: str) -> str:
-        text = str(given)
+    def read_ivoid(written_identifier: WrittenScalar, key_path: str) -> str:
+        text = str(written_identifier)
         known = settings.authorities
         if not text.lower().startswith("ivo:"):
             path, own = text, authority
@@ -122,95 +134,115 @@ def registration(fields: Fields, specs: Sequence[TableSpec], settings: Settings,
                     if own
                     else "write ivo://AUTHORITY/PATH"
                 )
-                faults.error(
-                    f"{what}: {own or text!r} is no authority of this site", given.place, nearest(own, known) or remedy
+                faults.add_error(
+                    f"{key_path}: {own or text!r} is no authority of this site",
+                    written_identifier.place,
+                    suggest_spelling(own, known) or remedy,
                 )
                 return ""
-        if not PATH.fullmatch(path):
-            wrong = sorted({sign for sign in re.sub(SIGNS, "", path) if sign != "/"})
+        if not IVOID_PATH_PATTERN.fullmatch(path):
+            wrong = sorted({sign for sign in re.sub(PATH_CHARACTERS, "", path) if sign != "/"})
             why = f"has {' '.join(map(repr, wrong))}" if wrong else "has an empty part"
             remedy = "letters, digits and . - _ ! ~ * ' ( ) + = stand there, with single slashes between"
-            faults.error(f"{what}: {text!r} is no identifier of a resource: it {why}", given.place, remedy)
+            faults.add_error(
+                f"{key_path}: {text!r} is no identifier of a resource: it {why}", written_identifier.place, remedy
+            )
             return ""
         return f"ivo://{own}/{path}"
 
-    services: dict[str, Entry] = {}
-    for key, one in said.get("services", {}).items():
-        _known(key, specs, faults)
-        for url in one.get("mirrors", ()):
-            if not URL.fullmatch(url):
-                faults.error(
+    services: dict[str, ServiceRegistration] = {}
+    for key, service_fields in registry_fields.get("services", {}).items():
+        _check_service_key(key, specs, faults)
+        for url in service_fields.get("mirrors", ()):
+            if not URL_PATTERN.fullmatch(url):
+                faults.add_error(
                     f"registry.services.{key}.mirrors: {str(url)!r} is no address",
                     url.place,
                     "write http://.. or https://..",
                 )
-        ident = ivoid(one["id"], f"registry.services.{key}.id") if "id" in one else ""
-        mirrors, test = tuple(map(str, one.get("mirrors", ()))), one.get("test")
-        services[str(key)] = Entry(id=ident or None, mirrors=mirrors, test=None if test is None else str(test))
-    own_id = (ivoid(said["id"], "registry.id") if "id" in said else "") or None
-    found = [one.lower() for one in (own_id, *(entry.id for entry in services.values())) if one]
-    for ident in dict.fromkeys(one for one in found if found.count(one) > 1):
-        faults.error(f"registry: two records have the id {ident}", fields.places["registry"], "give each its own")
-    if said.get("publish", True):
-        _lacking(fields, settings, faults)
+        ivoid_text = read_ivoid(service_fields["id"], f"registry.services.{key}.id") if "id" in service_fields else ""
+        mirrors, test = tuple(map(str, service_fields.get("mirrors", ()))), service_fields.get("test")
+        services[str(key)] = ServiceRegistration(
+            id=ivoid_text or None, mirrors=mirrors, test=None if test is None else str(test)
+        )
+    collection_ivoid = (read_ivoid(registry_fields["id"], "registry.id") if "id" in registry_fields else "") or None
+    identifiers = [
+        service_fields.lower()
+        for service_fields in (collection_ivoid, *(entry.id for entry in services.values()))
+        if service_fields
+    ]
+    for ivoid_text in dict.fromkeys(
+        service_fields for service_fields in identifiers if identifiers.count(service_fields) > 1
+    ):
+        faults.add_error(
+            f"registry: two records have the id {ivoid_text}", fields.places["registry"], "give each its own"
+        )
+    if registry_fields.get("publish", True):
+        _warn_missing_metadata(fields, settings, faults)
     return Registration(
-        publish=bool(said.get("publish", True)), id=own_id, services=services, also=_also(said, faults),
-        related=tuple(_related(one, faults) for one in said.get("related", ()) if "type" in one), place=fields.places["registry"],
+        publish=bool(registry_fields.get("publish", True)), id=collection_ivoid, services=services, also=_read_alternate_identifiers(registry_fields, faults),
+        related=tuple(_read_relation(service_fields, faults) for service_fields in registry_fields.get("related", ()) if "type" in service_fields), place=fields.places["registry"],
     )  # fmt: skip
 
 
-def _known(key: Written, specs: Sequence[TableSpec], faults: Faults) -> None:
+def _check_service_key(key: WrittenScalar, specs: Sequence[TableSpec], faults: FaultCollector) -> None:
     """Check that a record is that of a table, and of a face if it names one."""
     names = [spec.table.name for spec in specs]
-    faces = [*plugins.names("protocols")]
+    face_names = [*plugins.list_plugins("protocols")]
     table, face = (str(key), "") if str(key) in names else str(key).rpartition(".")[::2]
     if table not in names:
-        faults.error(f"registry.services: there is no table {table or str(key)!r}", key.place, nearest(table, names) or f"write TABLE.FACE; tables: {', '.join(names)}")  # fmt: skip
-    elif face and face not in faces and (base := face.partition("-")[0]) in faces:
-        faces += [one.name for one in plugins.load("protocols", base).FACE.further]
-    if table in names and face and face not in faces:
-        faults.error(f"registry.services: no face is called {face!r}", key.place, nearest(face, faces) or "such as cone, sia, sia2, ssa")  # fmt: skip
+        faults.add_error(f"registry.services: there is no table {table or str(key)!r}", key.place, suggest_spelling(table, names) or f"write TABLE.FACE; tables: {', '.join(names)}")  # fmt: skip
+    elif face and face not in face_names and (base := face.partition("-")[0]) in face_names:
+        face_names += [
+            further_face.name for further_face in plugins.load_plugin("protocols", base).FACE.additional_faces
+        ]
+    if table in names and face and face not in face_names:
+        faults.add_error(f"registry.services: no face is called {face!r}", key.place, suggest_spelling(face, face_names) or "such as cone, sia, sia2, ssa")  # fmt: skip
 
 
-def _also(said: Fields, faults: Faults) -> tuple[str, ...]:
-    found = []
-    for one in said.get("also", ()):
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+", one):
+def _read_alternate_identifiers(registry_fields: KeyValues, faults: FaultCollector) -> tuple[str, ...]:
+    identifiers = []
+    for identifier in registry_fields.get("also", ()):
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+", identifier):
             remedy = "identifiers are URIs: ivo://.., doi:10.xxxx/.., https://.."
-            faults.error(f"registry.also: {str(one)!r} is no URI", one.place, remedy)
+            faults.add_error(f"registry.also: {str(identifier)!r} is no URI", identifier.place, remedy)
         else:
-            found.append(str(one))
-    return tuple(found)
+            identifiers.append(str(identifier))
+    return tuple(identifiers)
 
 
-def _related(one: Fields, faults: Faults) -> Related:
-    kind = OLD.get(one["type"], str(one["type"]))
-    if kind not in RELATIONS:
-        remedy = nearest(kind, RELATIONS) or f"known: {', '.join(RELATIONS)}"
-        faults.error(f"registry.related: {kind!r} is no relation", one["type"].place, remedy)
-    if "id" in one and not re.fullmatch(rf"ivo://{SIGNS}{{3,}}(/{SIGNS}+)*", one["id"]):
-        faults.error(f"registry.related: {str(one['id'])!r} is no identifier", one["id"].place, "write ivo://AUTHORITY/PATH")  # fmt: skip
-    ident = str(one["id"]) if "id" in one else None
-    return Related(kind=kind, title=str(one.get("title", ident or "")), id=ident)
+def _read_relation(relation_fields: KeyValues, faults: FaultCollector) -> RelatedResource:
+    relation = OLD_RELATION_NAMES.get(relation_fields["type"], str(relation_fields["type"]))
+    if relation not in VORESOURCE_RELATIONS:
+        remedy = suggest_spelling(relation, VORESOURCE_RELATIONS) or f"known: {', '.join(VORESOURCE_RELATIONS)}"
+        faults.add_error(f"registry.related: {relation!r} is no relation", relation_fields["type"].place, remedy)
+    if "id" in relation_fields and not re.fullmatch(
+        rf"ivo://{PATH_CHARACTERS}{{3,}}(/{PATH_CHARACTERS}+)*", relation_fields["id"]
+    ):
+        faults.add_error(f"registry.related: {str(relation_fields['id'])!r} is no identifier", relation_fields["id"].place, "write ivo://AUTHORITY/PATH")  # fmt: skip
+    ident = str(relation_fields["id"]) if "id" in relation_fields else None
+    return RelatedResource(kind=relation, title=str(relation_fields.get("title", ident or "")), id=ident)
 
 
-def _lacking(fields: Fields, settings: Settings, faults: Faults) -> None:
+def _warn_missing_metadata(fields: KeyValues, settings: Settings, faults: FaultCollector) -> None:
     """Tell what records need that the descriptor does not say; whoever says nothing of registries is not bothered with it."""
     place = fields.places["registry"]
-    for key, why in WANTED.items():
+    for key, reason in MISSING_KEY_REASONS.items():
         if key not in fields.places:
-            faults.warning(f"registry: the collection has no {key}: {why}", place, f"add '{key}'")
-    for key, form in FORMS.items():
+            faults.add_warning(f"registry: the collection has no {key}: {reason}", place, f"add '{key}'")
+    for key, form in VALUE_PATTERNS.items():
         if key in fields and not re.fullmatch(form, fields[key].strip(), re.IGNORECASE):
-            faults.warning(f"registry: {key} is left out, for {str(fields[key])!r:.60} is none", fields.places[key], "write 10.xxxx/.." if key == "doi" else "write https://..")  # fmt: skip
+            faults.add_warning(f"registry: {key} is left out, for {str(fields[key])!r:.60} is none", fields.places[key], "write 10.xxxx/.." if key == "doi" else "write https://..")  # fmt: skip
     contact = fields.get("contact")
     if contact is not None and "email" not in contact and not settings.contact_email:
-        faults.warning("registry: nobody can write to the contact: it has no email", fields.places["contact"], "add 'email'")  # fmt: skip
+        faults.add_warning("registry: nobody can write to the contact: it has no email", fields.places["contact"], "add 'email'")  # fmt: skip
     elif contact is None and not settings.contact_email:
-        faults.warning("registry: nobody answers questions: there is no contact", place, "add 'contact', or contact_name and contact_email to hven.toml")  # fmt: skip
+        faults.add_warning("registry: nobody answers questions: there is no contact", place, "add 'contact', or contact_name and contact_email to hven.toml")  # fmt: skip
 
 
-def claimed(resources: Iterable[Resource], settings: Settings, others: Sequence[Resource] = ()) -> Iterator[Fault]:
+def find_identifier_faults(
+    resources: Iterable[Resource], settings: Settings, earlier_resources: Sequence[Resource] = ()
+) -> Iterator[Fault]:
     """Find identifiers that two records have, of which the later one would be left out.
 
     Parameters
@@ -219,7 +251,7 @@ def claimed(resources: Iterable[Resource], settings: Settings, others: Sequence[
         Collections of a site.
     settings
         Of the site.
-    others
+    earlier_resources
         Collections before these, of which nothing is told.
 
     Yields
@@ -227,17 +259,27 @@ def claimed(resources: Iterable[Resource], settings: Settings, others: Sequence[
     faults
         At the `registry` of the later one.
     """
-    own = {name: settings.registry.ids.get(name, f"ivo://{settings.authority}/{name}") for name in OF_SITE}  # fmt: skip
-    known = {ident.lower(): f"the site's record {name}" for name, ident in own.items()}
-    for resource in (*others, *resources):
-        said = resource.registration
-        ids = [(said and said.id) or f"ivo://{settings.authority_of(resource.name)}/{resource.name}"]
-        for ident in (*ids, *(one.id for one in (said.services.values() if said else ()) if one.id)):
-            other = known.setdefault(ident.lower(), f"the collection {resource.name}")
-            if other != f"the collection {resource.name}" and resource not in others:
-                place = said.place if said else Place(file=str(resource.path))
-                message = f"registry: {ident} is the id of {other}, too: registries are told of the first one alone"
+    site_identifiers = {name: settings.registry.ids.get(name, f"ivo://{settings.authority}/{name}") for name in SITE_RECORD_NAMES}  # fmt: skip
+    owners_by_identifier = {ident.lower(): f"the site's record {name}" for name, ident in site_identifiers.items()}
+    for resource in (*earlier_resources, *resources):
+        registration_record = resource.registration
+        ids = [
+            (registration_record and registration_record.id)
+            or f"ivo://{settings.find_authority(resource.name)}/{resource.name}"
+        ]
+        for ident in (
+            *ids,
+            *(
+                service_record.id
+                for service_record in (registration_record.services.values() if registration_record else ())
+                if service_record.id
+            ),
+        ):
+            identifier_owner = owners_by_identifier.setdefault(ident.lower(), f"the collection {resource.name}")
+            if identifier_owner != f"the collection {resource.name}" and resource not in earlier_resources:
+                place = registration_record.place if registration_record else Place(file=str(resource.path))
+                message = f"registry: {ident} is the id of {identifier_owner}, too: registries are told of the first one alone"
                 yield Fault(message=message, place=place, remedy="registry: {id: ..} gives it another one")
 
 
-__all__ = ["Registry", "claimed", "registration"]
+__all__ = ["RegistryKeys", "find_identifier_faults", "read_registration"]

@@ -7,163 +7,186 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from hven.adql.bind import bind
-from hven.adql.functions import MAPPING
-from hven.adql.scope import Tables
-from hven.adql.tree import (
+from hven.adql.binder import bind_query
+from hven.adql.functions import MAPPING_FUNCTIONS
+from hven.adql.scope import StaticCatalogue
+from hven.adql.syntax_tree import (
     ColumnRef,
     Expr,
-    Function,
+    FunctionCall,
     Ident,
     Literal,
-    Meta,
     Query,
     Select,
     SelectItem,
     TableRef,
-    transform,
-    walk,
+    ValueMetadata,
+    transform_tree,
+    walk_tree,
 )
-from hven.descriptor import _value_trees as trees
-from hven.descriptor.outcome import SOURCE, Aggregate, Broken, Groups
+from hven.descriptor import _expression_trees as trees
+from hven.descriptor.compiled_mapping import SOURCE_RELATION, FaultReportedError, GroupAggregate, GroupPlan
 from hven.model.table import Column, Table
-from hven.model.types import FLOAT64, INT64, STRING, Type, from_arrow, parse_type
-from hven.sources import ROW
+from hven.model.types import FLOAT64, INT64, STRING, Type, parse_type, type_from_arrow
+from hven.sources import ROW_NUMBER_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hven.descriptor.value_schema import Faults
-    from hven.descriptor.written import Written
+    from hven.descriptor.value_schema import FaultCollector
+    from hven.descriptor.written_yaml import WrittenScalar
 
 # name -> most arguments; all take DISTINCT or not as SQL has it
-AGGREGATES = {
+MAX_ARGUMENTS_BY_AGGREGATE = {
     "MIN": 1, "MAX": 1, "SUM": 1, "AVG": 1, "COUNT": 1, "STRING_AGG": 3, "IVO_STRING_AGG": 3, "FIRST_OF": 2, "LAST_OF": 2, "ARRAY_AGG": 2, "UNION_OF": 1,
 }  # fmt: skip
-OWN = frozenset(AGGREGATES) - set(MAPPING.names)  # those that queries do not have
+MAPPING_AGGREGATES = frozenset(MAX_ARGUMENTS_BY_AGGREGATE) - set(
+    MAPPING_FUNCTIONS.names
+)  # those that queries do not have
 
 
-class Expressions(Protocol):
-    """What is needed of the names of a table: `hven.descriptor._expression_names.Names`."""
+class ExpressionResolver(Protocol):
+    """What is needed of the names of a table: `hven.descriptor._name_resolution.ExpressionNames`."""
 
-    faults: Faults
+    faults: FaultCollector
     columns: list[Column]
     call_origins: dict[str, frozenset[str]]
     used: set[str]
 
-    def bound(self, text: Written, what: str, targets: Any) -> tuple[Expr, Meta]:
+    def bind_expression_text(self, text: WrittenScalar, key_path: str, targets: Any) -> tuple[Expr, ValueMetadata]:
         """Parse an expression, replace its names, type it."""
 
-    def expanded(self, tree: Expr, text: Written, what: str, targets: Any, offset: int = 0) -> Expr:
+    def expand_names(self, tree: Expr, text: WrittenScalar, key_path: str, targets: Any, offset: int = 0) -> Expr:
         """Replace names by what they stand for."""
 
-    def typed(self, tree: Expr, text: Written, what: str, offset: int = 0) -> Meta:
+    def derive_expression_meta(self, tree: Expr, text: WrittenScalar, key_path: str, offset: int = 0) -> ValueMetadata:
         """Infer type, unit and origins."""
 
-    def origins(self, meta: Meta) -> frozenset[str]:
+    def find_source_origins(self, meta: ValueMetadata) -> frozenset[str]:
         """Find the source columns behind a value."""
 
 
-class Grouping:
+class RowGrouping:
     """The keys of a table's groups and the aggregates in its expressions, as they are found."""
 
-    def __init__(self, names: Expressions) -> None:
-        self.names = names
-        self.keys: dict[Expr, str] = {}
-        self.simple: list[str] = []
-        self.aggregates: dict[Function, Aggregate] = {}
-        self.arguments: dict[Expr, str] = {}
-        self.inside = False
+    def __init__(self, expression_resolver: ExpressionResolver) -> None:
+        self.expression_resolver = expression_resolver
+        self.key_columns: dict[Expr, str] = {}
+        self.simple_key_columns: list[str] = []
+        self.aggregates: dict[FunctionCall, GroupAggregate] = {}
+        self.argument_columns: dict[Expr, str] = {}
+        self.is_inside_rows = False
 
     @contextmanager
-    def rows(self) -> Iterator[None]:
+    def treat_as_single_rows(self) -> Iterator[None]:
         """Treat expressions within as about single rows: aggregates are faults there."""
-        before, self.inside = self.inside, True
+        was_inside, self.is_inside_rows = self.is_inside_rows, True
         try:
             yield
         finally:
-            self.inside = before
+            self.is_inside_rows = was_inside
 
-    def key(self, text: Written, what: str) -> None:
+    def add_key(self, text: WrittenScalar, key_path: str) -> None:
         """Add an entry of ``group_by``: a column of the source, a ``let`` name, an expression."""
-        with self.rows():
+        with self.treat_as_single_rows():
             try:
-                tree, meta = self.names.bound(text, what, None)
-            except Broken:
+                tree, meta = self.expression_resolver.bind_expression_text(text, key_path, None)
+            except FaultReportedError:
                 return
-        if self._made(tree):
-            self.names.faults.error(f"{what}: groups cannot be made by what only groups have", text.place)
+        if self._has_computed_column(tree):
+            self.expression_resolver.faults.add_error(
+                f"{key_path}: groups cannot be made by what only groups have", text.place
+            )
         elif isinstance(tree, ColumnRef):
-            self.simple.append(tree.name.name)
+            self.simple_key_columns.append(tree.name.name)
         else:
-            self.keys[tree] = self._column(f"key.{len(self.keys) + 1}", meta.type, meta, self.names.origins(meta))
+            self.key_columns[tree] = self._add_column(
+                f"key.{len(self.key_columns) + 1}", meta.type, meta, self.expression_resolver.find_source_origins(meta)
+            )
 
-    def keyed(self, tree: Expr) -> Expr:
+    def replace_keys(self, tree: Expr) -> Expr:
         """Replace expressions that are keys by the keys."""
-        if self.inside or not self.keys:
+        if self.is_inside_rows or not self.key_columns:
             return tree
-        return transform(tree, lambda node: trees.name(self.keys[node], node.at) if node in self.keys else node)
+        return transform_tree(
+            tree,
+            lambda node: (
+                trees.build_column_ref(self.key_columns[node], node.text_offset) if node in self.key_columns else node
+            ),
+        )
 
-    def aggregate(self, node: Function, text: Written, what: str, offset: int) -> Expr:
+    def replace_aggregate(self, node: FunctionCall, text: WrittenScalar, key_path: str, offset: int) -> Expr:
         """Replace an aggregate by the column that holds its result."""
-        faults, place = self.names.faults, text.at(node.at + offset)
+        faults, place = self.expression_resolver.faults, text.locate_character(node.text_offset + offset)
         name = node.name.lower()
-        if self.inside:
-            faults.error(f"{what}: {name} cannot stand here, where single rows are meant", place)
-            raise Broken
-        least = 0 if node.star else 2 if "STRING_AGG" in node.name else 1
-        if not least <= len(node.args) <= AGGREGATES[node.name]:
-            wanted = (
+        if self.is_inside_rows:
+            faults.add_error(f"{key_path}: {name} cannot stand here, where single rows are meant", place)
+            raise FaultReportedError
+        min_argument_count = 0 if node.star else 2 if "STRING_AGG" in node.name else 1
+        if not min_argument_count <= len(node.args) <= MAX_ARGUMENTS_BY_AGGREGATE[node.name]:
+            argument_help = (
                 "name, separator [, order]"
-                if least == 2
+                if min_argument_count == 2
                 else "value [, order]"
-                if AGGREGATES[node.name] == 2
+                if MAX_ARGUMENTS_BY_AGGREGATE[node.name] == 2
                 else "value"
             )
-            faults.error(f"{what}: {name} is written {name}({wanted})", place)
-            raise Broken
+            faults.add_error(f"{key_path}: {name} is written {name}({argument_help})", place)
+            raise FaultReportedError
         separator = None
         args = list(node.args)
-        if least == 2:
-            said = args.pop(1)
-            if not isinstance(said, Literal) or not isinstance(said.value, str):
-                faults.error(f"{what}: the separator of {name} is a text: {name}(x, '#')", place)
-                raise Broken
-            separator = said.value
-        with self.rows():
-            expanded = [self.names.expanded(arg, text, what, None, offset) for arg in args]
-        key = Function(node.name, (*expanded, Literal(separator)), distinct=node.distinct, star=node.star)
+        if min_argument_count == 2:
+            separator_literal = args.pop(1)
+            if not isinstance(separator_literal, Literal) or not isinstance(separator_literal.value, str):
+                faults.add_error(f"{key_path}: the separator of {name} is a text: {name}(x, '#')", place)
+                raise FaultReportedError
+            separator = separator_literal.value
+        with self.treat_as_single_rows():
+            expanded = [self.expression_resolver.expand_names(arg, text, key_path, None, offset) for arg in args]
+        key = FunctionCall(node.name, (*expanded, Literal(separator)), distinct=node.distinct, star=node.star)
         if key not in self.aggregates:
-            metas = [self.names.typed(arg, text, what, offset) for arg in expanded]
-            if any(self._made(arg) for arg in expanded):
-                faults.error(
-                    f"{what}: {name} cannot hold what only groups have, nor a Python function's result",
+            metas = [self.expression_resolver.derive_expression_meta(arg, text, key_path, offset) for arg in expanded]
+            if any(self._has_computed_column(arg) for arg in expanded):
+                faults.add_error(
+                    f"{key_path}: {name} cannot hold what only groups have, nor a Python function's result",
                     place,
                     "make it in a source of its own",
                 )
-                raise Broken
-            origins: set[str] = set().union(*(self.names.origins(meta) for meta in metas)) if metas else set()
-            kind = _kind(node.name, metas)
-            unit = metas[0] if metas and node.name not in {"COUNT", "STRING_AGG", "IVO_STRING_AGG"} else None
-            output = self._column(f"group.{len(self.aggregates) + 1}", kind, unit, frozenset(origins))
-            names = tuple(self.arguments.setdefault(arg, f"arg.{len(self.arguments) + 1}") for arg in expanded)
-            self.aggregates[key] = Aggregate(
-                output=output, function=node.name, args=names, distinct=node.distinct, separator=separator, type=kind
+                raise FaultReportedError
+            origins: set[str] = (
+                set().union(*(self.expression_resolver.find_source_origins(meta) for meta in metas)) if metas else set()
             )
-        return trees.name(self.aggregates[key].output, node.at)
+            result_type = _derive_aggregate_type(node.name, metas)
+            unit = metas[0] if metas and node.name not in {"COUNT", "STRING_AGG", "IVO_STRING_AGG"} else None
+            output = self._add_column(f"group.{len(self.aggregates) + 1}", result_type, unit, frozenset(origins))
+            names = tuple(
+                self.argument_columns.setdefault(arg, f"arg.{len(self.argument_columns) + 1}") for arg in expanded
+            )
+            self.aggregates[key] = GroupAggregate(
+                output=output,
+                function=node.name,
+                argument_columns=names,
+                is_distinct=node.distinct,
+                separator=separator,
+                type=result_type,
+            )
+        return trees.build_column_ref(self.aggregates[key].output, node.text_offset)
 
-    def _made(self, tree: Expr) -> bool:
-        return any(isinstance(node, ColumnRef) and node.name.name in self.names.call_origins for node in walk(tree))
-
-    def _column(self, name: str, kind: Type, meta: Meta | None, origins: frozenset[str]) -> str:
-        self.names.call_origins[name] = origins
-        self.names.columns.append(
-            Column(name=name, type=kind, unit=meta.unit if meta else None, ucd=meta.ucd if meta else None)
+    def _has_computed_column(self, tree: Expr) -> bool:
+        return any(
+            isinstance(node, ColumnRef) and node.name.name in self.expression_resolver.call_origins
+            for node in walk_tree(tree)
         )
-        self.names.used |= origins
+
+    def _add_column(self, name: str, column_type: Type, meta: ValueMetadata | None, origins: frozenset[str]) -> str:
+        self.expression_resolver.call_origins[name] = origins
+        self.expression_resolver.columns.append(
+            Column(name=name, type=column_type, unit=meta.unit if meta else None, ucd=meta.ucd if meta else None)
+        )
+        self.expression_resolver.used |= origins
         return name
 
-    def plan(self, source: Table, where: Expr | None, plain: tuple[str, ...]) -> Groups:
+    def build_group_plan(self, source: Table, where: Expr | None, plain_columns: tuple[str, ...]) -> GroupPlan:
         """Plan what is computed for each row, before rows are grouped.
 
         Raises
@@ -172,34 +195,41 @@ class Grouping:
             Of the condition or of an argument.
         """
         items = [
-            SelectItem(tree, Ident(name, quoted=True)) for tree, name in (*self.keys.items(), *self.arguments.items())
+            SelectItem(tree, Ident(name, quoted=True))
+            for tree, name in (*self.key_columns.items(), *self.argument_columns.items())
         ]
-        items.append(SelectItem(trees.name(ROW), Ident(ROW, quoted=True)))
-        own = source.having(
-            columns=tuple(column for column in source.columns if column.name not in self.names.call_origins)
+        items.append(SelectItem(trees.build_column_ref(ROW_NUMBER_COLUMN), Ident(ROW_NUMBER_COLUMN, quoted=True)))
+        source_table = source.copy_with(
+            columns=tuple(
+                column for column in source.columns if column.name not in self.expression_resolver.call_origins
+            )
         )
-        bound = bind(
-            Query(Select(tuple(items), TableRef((Ident(SOURCE),)), where=where)), Tables([own]), functions=MAPPING
+        bound = bind_query(
+            Query(Select(tuple(items), TableRef((Ident(SOURCE_RELATION),)), where=where)),
+            StaticCatalogue([source_table]),
+            functions=MAPPING_FUNCTIONS,
         )
-        return Groups(
+        return GroupPlan(
             bound=bound,
-            keys=tuple(self.keys.values()),
-            simple=tuple(dict.fromkeys(self.simple)),
+            key_columns=tuple(self.key_columns.values()),
+            simple_key_columns=tuple(dict.fromkeys(self.simple_key_columns)),
             aggregates=tuple(self.aggregates.values()),
-            plain=tuple(name for name in plain if name not in self.simple and name != ROW),
+            plain_columns=tuple(
+                name for name in plain_columns if name not in self.simple_key_columns and name != ROW_NUMBER_COLUMN
+            ),
         )
 
 
-def _kind(function: str, metas: list[Meta]) -> Type:
+def _derive_aggregate_type(function: str, metas: list[ValueMetadata]) -> Type:
     if function == "COUNT":
         return INT64
     if function in {"STRING_AGG", "IVO_STRING_AGG"}:
         return STRING
     if function == "UNION_OF":
         return parse_type("multishape")
-    kind = metas[0].type
+    argument_type = metas[0].type
     if function == "AVG":
         return FLOAT64
     if function == "SUM":
-        return INT64 if kind.is_integer else FLOAT64
-    return from_arrow(pa.list_(kind.arrow)) if function == "ARRAY_AGG" else kind
+        return INT64 if argument_type.is_integer else FLOAT64
+    return type_from_arrow(pa.list_(argument_type.arrow)) if function == "ARRAY_AGG" else argument_type

@@ -7,294 +7,395 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as quoted
 
 from hven.adql import parse_expression
-from hven.adql.reserved import RESERVED
-from hven.adql.text import literal, quote, write
-from hven.adql.tree import Cast, ColumnRef, Ident, transform
-from hven.adql.vocabularies import vocabularies
-from hven.descriptor._column_expressions import Hole, expression, holes, inner, references
-from hven.descriptor._columns import param
-from hven.descriptor._derived_links import derived
-from hven.descriptor._expression_names import written
-from hven.descriptor._value_trees import formatted
-from hven.descriptor.written import Written
-from hven.model.errors import nearest
+from hven.adql.adql_writer import quote_name, write_adql, write_literal
+from hven.adql.reserved_words import RESERVED_WORDS
+from hven.adql.syntax_tree import Cast, ColumnRef, Ident, transform_tree
+from hven.adql.vocabularies import load_vocabularies
+from hven.descriptor._column_expressions import (
+    TemplatePlaceholder,
+    iterate_column_references,
+    parse_placeholder,
+    parse_written_expression,
+    split_template,
+)
+from hven.descriptor._columns import build_constant
+from hven.descriptor._derived_links import expand_derived_link
+from hven.descriptor._expression_trees import format_number
+from hven.descriptor._name_resolution import place_text
+from hven.descriptor.written_yaml import WrittenScalar
+from hven.model.errors import suggest_spelling
 from hven.model.params import Param
-from hven.model.resource import Setting
-from hven.model.table import SITE as SITE_URL
-from hven.model.table import TARGET, Input, Link, Service, drawn
-from hven.model.table import Hole as Value
+from hven.model.resource import ColumnMapping
+from hven.model.table import SITE_URL_EXPRESSION as SITE_URL
+from hven.model.table import (
+    TARGET_ALIAS,
+    LinkTemplate,
+    ServiceDescriptor,
+    ServiceParameter,
+    TemplateExpression,
+    list_drawable_extensions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.adql.tree import Expr
-    from hven.descriptor._inherited import Inherited
-    from hven.descriptor.value_schema import Faults, Fields
+    from hven.adql.syntax_tree import Expr
+    from hven.descriptor._collection_context import CollectionContext
+    from hven.descriptor.value_schema import FaultCollector, KeyValues
     from hven.model.errors import Place
     from hven.model.table import Table, Template
 
-SITE = ("url", "name", "title", "authority")
+SITE_KEYS = ("url", "name", "title", "authority")
 
 
-def links(what: str, fields: Fields, names: Sequence[str] | None, around: Inherited, faults: Faults) -> Iterator[Link]:
+def read_links(
+    key_path: str,
+    fields: KeyValues,
+    column_names: Sequence[str] | None,
+    collection_context: CollectionContext,
+    faults: FaultCollector,
+) -> Iterator[LinkTemplate]:
     """Read ``links`` of a table, whose columns may not be known yet (None); what has a fault is left out."""
     for number, item in enumerate(fields.get("links", ()), 1):
-        where = f"{what}.links[{number}]"
+        where = f"{key_path}.links[{number}]"
         if sum(key in item for key in ("semantics", "derived", "series")) != 1:
             remedy = (
                 "semantics: preview; derived: {by: [obs_id]} for what rows were made from; series: the id of a data set"
             )
             message = f"{where}: one of semantics, derived and series says what it is to the row"
-            faults.error(message, item.place, remedy)
+            faults.add_error(message, item.place, remedy)
             continue
         if "series" in item:  # which their faces lead to
             for key in item.keys() - {"series"}:
-                faults.error(f"{where}.{key}: series says it", item.places[key], "leave one of them out")
+                faults.add_error(f"{where}.{key}: series says it", item.places[key], "leave one of them out")
             continue
-        name = what.partition(".")[2]
-        every = derived(where, name, item, names, around, faults) if "derived" in item else [item]
-        for one in every:
-            made = _link(where, one, names, around, faults)
-            if made is not None:
-                yield made
+        name = key_path.partition(".")[2]
+        link_entries = (
+            expand_derived_link(where, name, item, column_names, collection_context, faults)
+            if "derived" in item
+            else [item]
+        )
+        for link_fields in link_entries:
+            link = _read_link(where, link_fields, column_names, collection_context, faults)
+            if link is not None:
+                yield link
 
 
-def leading(table: Table, around: Inherited, place: Place) -> dict[str, Setting]:
+def build_link_defaults(table: Table, collection_context: CollectionContext, place: Place) -> dict[str, ColumnMapping]:
     """Fill EPN-TAP's ``datalink_url`` and ``thumbnail_url``, where nothing else does: with the address of a row's links, and of the picture of its file."""
-    key, base, made = table.identifier, around.site["url"], {}
-    wanted = {one.name for one in table.columns} if table.links else set()
-    if key is not None and "datalink_url" in wanted:
-        value = f"CAST({TARGET}.{quote(key.name)} AS VARCHAR)"
-        made["datalink_url"] = f"'{base}/datalink/{table.qualified}?ID=' || URL_ENCODE({value})"
-    own = next(iter(table.own_files), None)
-    if own is not None and "thumbnail_url" in wanted:
-        made["thumbnail_url"] = _picture(own, f"{base}/collections/{quoted(table.schema)}/preview/")
+    identifier_column, site_url, expressions = table.identifier_column, collection_context.site["url"], {}
+    column_names = {column.name for column in table.columns} if table.links else set()
+    if identifier_column is not None and "datalink_url" in column_names:
+        value = f"CAST({TARGET_ALIAS}.{quote_name(identifier_column.name)} AS VARCHAR)"
+        expressions["datalink_url"] = f"'{site_url}/datalink/{table.qualified_name}?ID=' || URL_ENCODE({value})"
+    file_link = next(iter(table.row_file_links), None)
+    if file_link is not None and "thumbnail_url" in column_names:
+        expressions["thumbnail_url"] = _write_preview_expression(
+            file_link, f"{site_url}/collections/{quoted(table.schema)}/preview/"
+        )
     return {
-        name: Setting(column=name, how="map", value=written(text, place), place=place) for name, text in made.items()
+        name: ColumnMapping(column=name, how="map", value=place_text(text, place), place=place)
+        for name, text in expressions.items()
     }
 
 
-def _picture(link: Link, begin: str) -> str:
+def _write_preview_expression(link: LinkTemplate, url_prefix: str) -> str:
     """Write the address of the picture of a file, for those whose names say that they can be drawn."""
 
-    def text(part: str | Value) -> str:
+    def write_template_part(part: str | TemplateExpression) -> str:
         if isinstance(part, str):
-            return literal(part)
-        tree = parse_expression(part.text)
-        return write(formatted(tree, part.spec) if part.spec else Cast(tree, "VARCHAR"))
+            return write_literal(part)
+        tree = parse_expression(part.expression)
+        return write_adql(format_number(tree, part.format_spec) if part.format_spec else Cast(tree, "VARCHAR"))
 
-    path = " || ".join(map(text, link.address))
-    known = "|".join(map(re.escape, drawn()))
-    shown = f"REGEXP_REPLACE(LOWER({path}), '^.*({known})$', '') = '' AND ({link.condition or '1 = 1'})"
-    return f"CASE WHEN {shown} THEN {literal(begin)} || URL_PATH({path}) || '?size=200' END"
+    path = " || ".join(map(write_template_part, link.address))
+    drawable_pattern = "|".join(map(re.escape, list_drawable_extensions()))
+    can_be_drawn = (
+        f"REGEXP_REPLACE(LOWER({path}), '^.*({drawable_pattern})$', '') = '' AND ({link.condition or '1 = 1'})"
+    )
+    return f"CASE WHEN {can_be_drawn} THEN {write_literal(url_prefix)} || URL_PATH({path}) || '?size=200' END"
 
 
-def only_targets(value: Written, tree: Any, where: str, names: Sequence[str], faults: Faults) -> None:
+def check_target_columns(
+    value: WrittenScalar, tree: Any, key_path: str, column_names: Sequence[str], faults: FaultCollector
+) -> None:
     """Refuse names in a condition that the table itself has not."""
-    folded = {name.lower() for name in names}
-    for prefix, name, node in references(tree):
-        if prefix not in {"", TARGET} or name.lower() not in folded:
-            hint = nearest(name, names) or "conditions here see the table's own columns"
-            faults.error(f"{where}: the table has no column {name!r}", value.at(node.at), hint)
+    lower_case_names = {name.lower() for name in column_names}
+    for prefix, name, node in iterate_column_references(tree):
+        if prefix not in {"", TARGET_ALIAS} or name.lower() not in lower_case_names:
+            hint = suggest_spelling(name, column_names) or "conditions here see the table's own columns"
+            faults.add_error(
+                f"{key_path}: the table has no column {name!r}", value.locate_character(node.text_offset), hint
+            )
 
 
-def _link(where: str, item: Fields, names: Sequence[str] | None, around: Inherited, faults: Faults) -> Link | None:
-    before = len(faults.found)
-    over = Over(names, item.get("from"), around)
-    if sum(key in item for key in ("text", "file", "service")) != 1:
-        faults.error(
-            f"{where}: one of text, file and service says where it leads to",
-            item.place,
+def _read_link(
+    key_path: str,
+    link_fields: KeyValues,
+    column_names: Sequence[str] | None,
+    collection_context: CollectionContext,
+    faults: FaultCollector,
+) -> LinkTemplate | None:
+    fault_count = len(faults.faults)
+    link_expressions = LinkExpressions(column_names, link_fields.get("from"), collection_context)
+    if sum(key in link_fields for key in ("text", "file", "service")) != 1:
+        faults.add_error(
+            f"{key_path}: one of text, file and service says where it leads to",
+            link_fields.place,
             "text: an address; file: the path of a file of the collection; service: one that takes values of the row",
         )
-    if "file" in item and not around.files:
+    if "file" in link_fields and not collection_context.publishes_files:
         remedy = "add files: data/*, or write text: and an address"
-        faults.error(f"{where}.file: the collection publishes no files", item.places["file"], remedy)
+        faults.add_error(f"{key_path}.file: the collection publishes no files", link_fields.places["file"], remedy)
     for key in ("where", "order"):
-        if over.alias is None and key in item:
+        if link_expressions.alias is None and key in link_fields:
             remedy = "name the other table: from: previews"
-            faults.error(f"{where}.{key}: it goes with 'from'", item.places[key], remedy)
+            faults.add_error(f"{key_path}.{key}: it goes with 'from'", link_fields.places[key], remedy)
             return None
-    if over.alias is not None and "where" not in item:
-        faults.error(
-            f"{where}.from: it is not said which of its rows go with a row",
-            item.places["from"],
-            f"where: {over.alias}.obs_id = target.obs_id",
+    if link_expressions.alias is not None and "where" not in link_fields:
+        faults.add_error(
+            f"{key_path}.from: it is not said which of its rows go with a row",
+            link_fields.places["from"],
+            f"where: {link_expressions.alias}.obs_id = target.obs_id",
         )
-    said = {
-        key: over.template(item[key], f"{where}.{key}", faults)
+    templates = {
+        key: link_expressions.parse_template(link_fields[key], f"{key_path}.{key}", faults)
         for key in ("text", "file", "type", "size", "description", "qualifier", "local")
-        if key in item
+        if key in link_fields
     }
-    service = _service(item["service"], f"{where}.service", over, faults) if "service" in item else None
+    service = (
+        _read_service_descriptor(link_fields["service"], f"{key_path}.service", link_expressions, faults)
+        if "service" in link_fields
+        else None
+    )
     conditions = {
-        key: over.expression(item[key], f"{where}.{key}", faults, condition=key != "order")
+        key: link_expressions.parse_expression_text(
+            link_fields[key], f"{key_path}.{key}", faults, condition=key != "order"
+        )
         for key in ("if", "where", "order")
-        if key in item
+        if key in link_fields
     }
-    semantics = _semantics(item["semantics"], f"{where}.semantics", faults) if "semantics" in item else ""
-    if said.get("qualifier"):
-        said["qualifier"] = _qualifier(said["qualifier"], item["qualifier"], f"{where}.qualifier", faults)
-    if len(faults.found) > before or not semantics:
+    semantics = (
+        _read_semantics(link_fields["semantics"], f"{key_path}.semantics", faults) if "semantics" in link_fields else ""
+    )
+    if templates.get("qualifier"):
+        templates["qualifier"] = _read_content_qualifier(
+            templates["qualifier"], link_fields["qualifier"], f"{key_path}.qualifier", faults
+        )
+    if len(faults.faults) > fault_count or not semantics:
         return None
-    return Link(
+    return LinkTemplate(
         semantics=semantics,
-        address=said.get("text", said.get("file", ())),
-        file="file" in item,
-        type=said.get("type", ()),
-        size=said.get("size", ()),
-        description=said.get("description", ()),
-        qualifier=said.get("qualifier", ()),
-        local=said.get("local", ()),
+        address=templates.get("text", templates.get("file", ())),
+        is_file="file" in link_fields,
+        type=templates.get("type", ()),
+        size=templates.get("size", ()),
+        description=templates.get("description", ()),
+        content_qualifier=templates.get("qualifier", ()),
+        local_semantics=templates.get("local", ()),
         condition=conditions.get("if"),
-        source=over.source,
-        alias=over.alias,
+        source=link_expressions.source,
+        alias=link_expressions.alias,
         where=conditions.get("where"),
         order=conditions.get("order"),
         service=service,
-        places=dict(item.places),
+        places=dict(link_fields.places),
     )
 
 
-def _service(said: Fields, where: str, over: Over, faults: Faults) -> Service:
+def _read_service_descriptor(
+    service_fields: KeyValues, key_path: str, link_expressions: LinkExpressions, faults: FaultCollector
+) -> ServiceDescriptor:
     """Read a service: its address, what is always sent to it, and what people fill in."""
 
-    def filled(fields: Fields, key: str, what: str) -> Template:
-        return over.template(fields[key], f"{what}.{key}", faults) if key in fields else ()
+    def read_template(fields: KeyValues, key: str, key_path: str) -> Template:
+        return link_expressions.parse_template(fields[key], f"{key_path}.{key}", faults) if key in fields else ()
 
     inputs = []
-    for name, one in said.get("params", {}).items():
-        what = f"{where}.params.{name}"
-        if "value" in one and not {"minimum", "maximum", "values", "example"}.isdisjoint(one):
+    for name, parameter_fields in service_fields.get("params", {}).items():
+        parameter_key_path = f"{key_path}.params.{name}"
+        if "value" in parameter_fields and not {"minimum", "maximum", "values", "example"}.isdisjoint(parameter_fields):
             remedy = "leave out value, or the bounds, values and examples of what people fill in"
-            faults.error(f"{what}: a value that is always sent has no bounds", one.places["value"], remedy)
-        words = {key: one[key] for key in ("type", "unit", "ucd", "utype", "description") if key in one}
-        made = param(str(name), words, what, faults)  # type: ignore[arg-type]
+            faults.add_error(
+                f"{parameter_key_path}: a value that is always sent has no bounds",
+                parameter_fields.places["value"],
+                remedy,
+            )
+        attributes = {
+            key: parameter_fields[key]
+            for key in ("type", "unit", "ucd", "utype", "description")
+            if key in parameter_fields
+        }
+        parameter_column = build_constant(str(name), attributes, parameter_key_path, faults)  # type: ignore[arg-type]
         inputs.append(
-            Input(
+            ServiceParameter(
                 param=Param(
-                    name=made.name,
-                    type=made.type,
-                    unit=made.unit,
-                    ucd=made.ucd,
-                    utype=made.utype,
-                    description=made.description,
-                    allowed=tuple(map(str, one.get("values", ()))),
+                    name=parameter_column.name,
+                    type=parameter_column.type,
+                    unit=parameter_column.unit,
+                    ucd=parameter_column.ucd,
+                    utype=parameter_column.utype,
+                    description=parameter_column.description,
+                    allowed=tuple(map(str, parameter_fields.get("values", ()))),
                 ),
-                value=filled(one, "value", what),
-                low=filled(one, "minimum", what),
-                high=filled(one, "maximum", what),
-                example=filled(one, "example", what),
+                value=read_template(parameter_fields, "value", parameter_key_path),
+                low=read_template(parameter_fields, "minimum", parameter_key_path),
+                high=read_template(parameter_fields, "maximum", parameter_key_path),
+                example=read_template(parameter_fields, "example", parameter_key_path),
             )
         )
-    return Service(
-        address=filled(said, "url", where),
+    return ServiceDescriptor(
+        address=read_template(service_fields, "url", key_path),
         inputs=tuple(inputs),
-        standard=str(said["standard"]) if "standard" in said else None,
-        registered=str(said["registered"]) if "registered" in said else None,
+        standard_id=str(service_fields["standard"]) if "standard" in service_fields else None,
+        ivoid=str(service_fields["registered"]) if "registered" in service_fields else None,
     )
 
 
-def _semantics(said: Written, where: str, faults: Faults) -> str:
-    return _word(said, "datalink/core", f"{where}: DataLink's vocabulary has no", faults)
+def _read_semantics(term: WrittenScalar, key_path: str, faults: FaultCollector) -> str:
+    return _read_vocabulary_term(term, "datalink/core", f"{key_path}: DataLink's vocabulary has no", faults)
 
 
-def _qualifier(made: Template, said: Written, where: str, faults: Faults) -> Template:
+def _read_content_qualifier(template: Template, term: WrittenScalar, key_path: str, faults: FaultCollector) -> Template:
     """Read a word of the vocabulary of kinds of products; one that a row says is known when it is read."""
-    whole = all(isinstance(part, str) for part in made)
-    return (_word(said, "product-type", f"{where}: the vocabulary product-type has no", faults),) if whole else made
+    has_only_text = all(isinstance(part, str) for part in template)
+    return (
+        (_read_vocabulary_term(term, "product-type", f"{key_path}: the vocabulary product-type has no", faults),)
+        if has_only_text
+        else template
+    )
 
 
-def _word(said: Written, vocabulary: str, wrong: str, faults: Faults) -> str:
+def _read_vocabulary_term(term: WrittenScalar, vocabulary: str, message_start: str, faults: FaultCollector) -> str:
     """Read a word of a vocabulary, with or without its ``#``, or the address of a word of another one."""
-    text = str(said)
+    text = str(term)
     if "://" in text:
         return text
-    terms = vocabularies()[vocabulary]
+    terms = load_vocabularies()[vocabulary]
     word = text.removeprefix("#")
     if word not in terms:
         hint = (
-            nearest(word, terms) or f"known: {', '.join(terms)}; or the whole address of a word of another vocabulary"
+            suggest_spelling(word, terms)
+            or f"known: {', '.join(terms)}; or the whole address of a word of another vocabulary"
         )
-        faults.error(f"{wrong} {text!r}", said.place, hint)
+        faults.add_error(f"{message_start} {text!r}", term.place, hint)
     return f"#{word}"
 
 
-class Over:
+class LinkExpressions:
     """What expressions of a link may name: the row, and one of another table."""
 
-    def __init__(self, names: Sequence[str] | None, source: Written | None, around: Inherited) -> None:
-        self._names, self._around = names, around
+    def __init__(
+        self, column_names: Sequence[str] | None, source: WrittenScalar | None, collection_context: CollectionContext
+    ) -> None:
+        self._column_names, self._collection_context = column_names, collection_context
         schema, _, name = ("", "", None) if source is None else str(source).rpartition(".")
         self.alias = name
-        self.source = None if name is None else f"{schema or around.schema}.{name}"
+        self.source = None if name is None else f"{schema or collection_context.schema}.{name}"
 
-    def template(self, said: Written, where: str, faults: Faults) -> Template:
+    def parse_template(self, template: WrittenScalar, key_path: str, faults: FaultCollector) -> Template:
         """Cut a template into texts and expressions; constants become text."""
-        parts: list[str | Value] = []
-        for part in holes(said, where, faults):
+        parts: list[str | TemplateExpression] = []
+        for part in split_template(template, key_path, faults):
             if isinstance(part, str):
                 parts.append(part)
                 continue
-            prefix, _, rest = part.text.partition(".")
-            if part.name is not None and prefix == "site" and rest:
-                if rest not in SITE:
-                    hint = f"known: {', '.join('site.' + key for key in SITE)}"
-                    faults.error(f"{where}: no {part.text}", said.at(part.offset), hint)
+            prefix, _, site_key = part.expression_text.partition(".")
+            if part.name is not None and prefix == "site" and site_key:
+                if site_key not in SITE_KEYS:
+                    hint = f"known: {', '.join('site.' + key for key in SITE_KEYS)}"
+                    faults.add_error(
+                        f"{key_path}: no {part.expression_text}", template.locate_character(part.offset), hint
+                    )
                 # the address of the site is that at which it is asked
-                parts.append(SITE_URL if rest == "url" else self._around.site.get(rest, ""))
-            elif part.text in self._around.constants:
-                parts.append(str(self._around.constants[part.text]))
-            elif (tree := self._hole(said, part, where, faults)) is not None:
-                parts.append(Value(write(tree), part.spec))
+                parts.append(SITE_URL if site_key == "url" else self._collection_context.site.get(site_key, ""))
+            elif part.expression_text in self._collection_context.constants:
+                parts.append(str(self._collection_context.constants[part.expression_text]))
+            elif (tree := self._parse_placeholder(template, part, key_path, faults)) is not None:
+                parts.append(TemplateExpression(write_adql(tree), part.format_spec))
         return tuple(parts)
 
-    def _hole(self, said: Written, hole: Hole, where: str, faults: Faults) -> Expr | None:
-        if hole.name is not None and "." not in hole.name:
-            known = [*self._around.constants, *(f"{TARGET}.{name}" for name in self._names or ())]
-            hint = f"write {{target.{hole.text}}}" if hole.text in (self._names or ()) else nearest(hole.text, known)
-            also = "" if self.alias is None else f", {{{self.alias}.column}}"
-            faults.error(
-                f"{where}: no {hole.text!r} here; links know {{target.column}}{also}, {{site.url}} and constants",
-                said.at(hole.offset),
+    def _parse_placeholder(
+        self, template: WrittenScalar, placeholder: TemplatePlaceholder, key_path: str, faults: FaultCollector
+    ) -> Expr | None:
+        if placeholder.name is not None and "." not in placeholder.name:
+            known_names = [
+                *self._collection_context.constants,
+                *(f"{TARGET_ALIAS}.{name}" for name in self._column_names or ()),
+            ]
+            hint = (
+                f"write {{target.{placeholder.expression_text}}}"
+                if placeholder.expression_text in (self._column_names or ())
+                else suggest_spelling(placeholder.expression_text, known_names)
+            )
+            other_table_hint = "" if self.alias is None else f", {{{self.alias}.column}}"
+            faults.add_error(
+                f"{key_path}: no {placeholder.expression_text!r} here; links know {{target.column}}{other_table_hint}, {{site.url}} and constants",
+                template.locate_character(placeholder.offset),
                 hint,
             )
             return None
-        tree = inner(said, hole, where, faults)
-        return None if tree is None else self._checked(tree, said, where, faults, hole.offset)
+        tree = parse_placeholder(template, placeholder, key_path, faults)
+        return None if tree is None else self._check_names(tree, template, key_path, faults, placeholder.offset)
 
-    def expression(self, said: Written, where: str, faults: Faults, *, condition: bool) -> str | None:
+    def parse_expression_text(
+        self, expression_text: WrittenScalar, key_path: str, faults: FaultCollector, *, condition: bool
+    ) -> str | None:
         """Check an expression, and write it as it stands in a query over both tables."""
-        way = "" if condition else next((word for word in (" DESC", " ASC") if said.upper().endswith(word)), "")
-        text = Written(said[: len(said) - len(way)], said.page, said.start, said.end, said.style)
-        tree = expression(text, where, faults, condition=condition)
-        tree = None if tree is None else self._checked(tree, text, where, faults)
-        return None if tree is None else write(tree) + way
+        sort_direction = (
+            ""
+            if condition
+            else next((word for word in (" DESC", " ASC") if expression_text.upper().endswith(word)), "")
+        )
+        text = WrittenScalar(
+            expression_text[: len(expression_text) - len(sort_direction)],
+            expression_text.page,
+            expression_text.start,
+            expression_text.end,
+            expression_text.style,
+        )
+        tree = parse_written_expression(text, key_path, faults, condition=condition)
+        tree = None if tree is None else self._check_names(tree, text, key_path, faults)
+        return None if tree is None else write_adql(tree) + sort_direction
 
-    def _checked(self, tree: Expr, said: Written, where: str, faults: Faults, offset: int = 0) -> Expr | None:
-        folded: Mapping[str, str] = {name.lower(): name for name in self._names or ()}
-        wrong = False
-        for prefix, name, node in references(tree):
+    def _check_names(
+        self, tree: Expr, expression_text: WrittenScalar, key_path: str, faults: FaultCollector, offset: int = 0
+    ) -> Expr | None:
+        names_by_lower_case: Mapping[str, str] = {name.lower(): name for name in self._column_names or ()}
+        has_faults = False
+        for prefix, name, node in iterate_column_references(tree):
             if prefix in {self.alias, self.source} - {None}:
                 continue
-            if prefix not in {"", TARGET}:
-                known = [TARGET] if self.alias is None else [TARGET, self.alias]
-                message = f"{where}: no {prefix!r} here; there is {' and '.join(known)}"
-                faults.error(message, said.at(offset + node.at), nearest(prefix, known))
-            elif self._names is not None and name.lower() not in folded:
-                hint = nearest(name, self._names) or "links see the table's own columns"
-                faults.error(f"{where}: the table has no column {name!r}", said.at(offset + node.at), hint)
+            if prefix not in {"", TARGET_ALIAS}:
+                known_prefixes = [TARGET_ALIAS] if self.alias is None else [TARGET_ALIAS, self.alias]
+                message = f"{key_path}: no {prefix!r} here; there is {' and '.join(known_prefixes)}"
+                faults.add_error(
+                    message,
+                    expression_text.locate_character(offset + node.text_offset),
+                    suggest_spelling(prefix, known_prefixes),
+                )
+            elif self._column_names is not None and name.lower() not in names_by_lower_case:
+                hint = suggest_spelling(name, self._column_names) or "links see the table's own columns"
+                faults.add_error(
+                    f"{key_path}: the table has no column {name!r}",
+                    expression_text.locate_character(offset + node.text_offset),
+                    hint,
+                )
             else:
                 continue
-            wrong = True
-        return None if wrong else transform(tree, self._qualified)
+            has_faults = True
+        return None if has_faults else transform_tree(tree, self._qualify_column)
 
-    def _qualified(self, node: Any) -> Any:
+    def _qualify_column(self, node: Any) -> Any:
         if not isinstance(node, ColumnRef):
             return node
         prefix = ".".join(part.name for part in node.qualifier)
         # in queries, other than here, a reserved word after a dot is quoted
-        name = Ident(node.name.name, quoted=node.name.quoted or node.name.name.upper() in RESERVED)
+        name = Ident(node.name.name, quoted=node.name.quoted or node.name.name.upper() in RESERVED_WORDS)
         if prefix and prefix != self.source:
-            return ColumnRef(name, node.qualifier, at=node.at)
-        return ColumnRef(name, (Ident(self.alias if prefix and self.alias else TARGET, quoted=True),), at=node.at)
+            return ColumnRef(name, node.qualifier, text_offset=node.text_offset)
+        return ColumnRef(
+            name,
+            (Ident(self.alias if prefix and self.alias else TARGET_ALIAS, quoted=True),),
+            text_offset=node.text_offset,
+        )

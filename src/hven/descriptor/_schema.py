@@ -6,15 +6,15 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from hven.descriptor._keys import Collection
+from hven.descriptor._keys import CollectionKeys
 from hven.model import plugins
 from hven.model.errors import UserError
-from hven.sources.enriched import Enrich
+from hven.sources.document_enrichment import EnrichOptions
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
+JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-class _Plain(GenerateJsonSchema):
+class _PlainSchemaGenerator(GenerateJsonSchema):
     """Keys without titles made of their names, and without defaults: what is not there says nothing."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
@@ -24,7 +24,7 @@ class _Plain(GenerateJsonSchema):
         return self.generate_inner(schema["schema"])
 
 
-def schema() -> dict[str, Any]:
+def build_json_schema() -> dict[str, Any]:
     """Generate the schema (draft 2020-12); options of sources come from the kinds that are installed.
 
     Returns
@@ -32,17 +32,17 @@ def schema() -> dict[str, Any]:
     schema
         JSON.
     """
-    made = Collection.record.form.model_json_schema(schema_generator=_Plain)
-    definitions = made["$defs"]
-    source = _source(definitions)
+    collection_schema = CollectionKeys.record.pydantic_form.model_json_schema(schema_generator=_PlainSchemaGenerator)
+    definitions = collection_schema["$defs"]
+    source = _build_source_schema(definitions)
     table = definitions["table"]["properties"]
     table["source"] = {
         "description": table["source"]["description"],
         "anyOf": [source, {"type": "array", "items": source}],
     }
     return {
-        "$schema": DIALECT,
-        **made,
+        "$schema": JSON_SCHEMA_DIALECT,
+        **collection_schema,
         "title": "Descriptor of a collection",
         # an include may say the rest, so nothing but the shape is required here
         "required": [],
@@ -50,20 +50,20 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _source(definitions: dict[str, Any]) -> dict[str, Any]:
+def _build_source_schema(definitions: dict[str, Any]) -> dict[str, Any]:
     """Build a definition per kind; ``kind`` may be left out where the files' names tell it."""
-    enrich = Enrich.model_json_schema(ref_template="#/$defs/enrich/$defs/{model}")
-    enrich["properties"] = {name: _relaxed(item) for name, item in enrich["properties"].items()}
+    enrich = EnrichOptions.model_json_schema(ref_template="#/$defs/enrich/$defs/{model}")
+    enrich["properties"] = {name: _relax_schema(item) for name, item in enrich["properties"].items()}
     enrich["description"] = "documents that belong to the rows, one each: FITS headers, labels, records"
     definitions["enrich"] = enrich
     choices: list[dict[str, Any]] = [{"type": "string", "description": "a file or pattern whose name tells the kind"}]
-    for kind in plugins.names("sources"):
+    for kind in plugins.list_plugins("sources"):
         try:
-            module = plugins.load("sources", kind)
+            module = plugins.load_plugin("sources", kind)
         except UserError:  # a kind whose extra is not installed
             continue
         options = module.Options.model_json_schema(ref_template=f"#/$defs/source_{kind}/$defs/{{model}}")
-        options["properties"] = {name: _relaxed(item) for name, item in options.get("properties", {}).items()}
+        options["properties"] = {name: _relax_schema(item) for name, item in options.get("properties", {}).items()}
         options["properties"] = {
             "kind": {"const": kind, "description": f"a source of kind {kind}"},
             **options["properties"],
@@ -77,18 +77,20 @@ def _source(definitions: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": choices}
 
 
-def _relaxed(said: dict[str, Any]) -> dict[str, Any]:
+def _relax_schema(json_schema: dict[str, Any]) -> dict[str, Any]:
     """Relax a JSON Schema to what is accepted: one value for a list, one list for all columns, a number where text is wanted."""
-    if "anyOf" in said:
-        return {**said, "anyOf": [_relaxed(item) for item in said["anyOf"]]}
-    about: dict[str, Any] = {key: said[key] for key in ("description", "default", "title") if key in said}
-    kind = said.get("type")
-    if kind == "array":
-        one = _relaxed(said.get("items", {}))
-        return {**about, "anyOf": [one, {"type": "array", "items": one}]}
-    if kind == "object" and isinstance(said.get("additionalProperties"), dict):
-        one = _relaxed(said["additionalProperties"])
-        return {**about, "anyOf": [one, {"type": "object", "additionalProperties": one}]}
-    if kind == "string" and not {"enum", "const", "pattern"} & said.keys():
-        return {**said, "type": ["string", "number"]}
-    return said
+    if "anyOf" in json_schema:
+        return {**json_schema, "anyOf": [_relax_schema(item) for item in json_schema["anyOf"]]}
+    annotations: dict[str, Any] = {
+        key: json_schema[key] for key in ("description", "default", "title") if key in json_schema
+    }
+    json_type = json_schema.get("type")
+    if json_type == "array":
+        item_schema = _relax_schema(json_schema.get("items", {}))
+        return {**annotations, "anyOf": [item_schema, {"type": "array", "items": item_schema}]}
+    if json_type == "object" and isinstance(json_schema.get("additionalProperties"), dict):
+        item_schema = _relax_schema(json_schema["additionalProperties"])
+        return {**annotations, "anyOf": [item_schema, {"type": "object", "additionalProperties": item_schema}]}
+    if json_type == "string" and not {"enum", "const", "pattern"} & json_schema.keys():
+        return {**json_schema, "type": ["string", "number"]}
+    return json_schema

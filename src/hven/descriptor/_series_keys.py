@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from hven.descriptor._syncing import Duration
-from hven.descriptor.value_schema import Condition, Keys, Loose, Many, Needed, Text
+from hven.descriptor._sync_policies import Duration
+from hven.descriptor.value_schema import Condition, KeyModel, Loose, Many, Needed, Text
 
 
-class Bins(Keys, hints={"centres": "centers", "units": "unit", "min_max": "ranges"}):
+class BinsKeys(KeyModel, hints={"centres": "centers", "units": "unit", "min_max": "ranges"}):
     """What the elements of an array stand for: channels of frequency, of energy."""
 
     name: Needed[Text]
@@ -23,7 +23,7 @@ class Bins(Keys, hints={"centres": "centers", "units": "unit", "min_max": "range
     "for people"
 
 
-class Part(Keys, short="of"):
+class PartKeys(KeyModel, short="of"):
     """A variable of a file that is added to its times."""
 
     of: Needed[Text]
@@ -32,8 +32,8 @@ class Part(Keys, short="of"):
     "its unit: d, h, min, s, ms, us, ns"
 
 
-class Time(
-    Keys, short="of", hints={"column": "of", "variable": "of", "from": "since", "epoch": "since", "zero": "since"}
+class TimeKeys(
+    KeyModel, short="of", hints={"column": "of", "variable": "of", "from": "since", "epoch": "since", "zero": "since"}
 ):
     """When samples were taken."""
 
@@ -45,12 +45,12 @@ class Time(
     "of files: when the numbers are 0: a date, JD, MJD; what the file's name has: orf%Y%m%d; cards of its header: DATE-OBS TIME-OBS"
     scale: Literal["UTC", "TAI", "TT", "TDB", "GPS"]
     "of files: the clock that they show; default: what the file says (FITS: TIMESYS; the end of since: 1993-01-01 TAI), else UTC"
-    plus: Part
+    plus: PartKeys
     "of files: a variable that is added: the fraction of a Julian day, milliseconds of the day"
 
 
-class Variable(
-    Keys, short="of", hints={"from": "of", "columns": "of", "units": "unit", "clock": "time", "index": "element"}
+class VariableKeys(
+    KeyModel, short="of", hints={"from": "of", "columns": "of", "units": "unit", "clock": "time", "index": "element"}
 ):
     """What of a file is a parameter."""
 
@@ -70,7 +70,7 @@ class Variable(
     "a value that stands for none, if the file does not say it"
 
 
-class Vector(Keys, short="system", hints={"frame": "system", "coordinates": "system", "axes": "components"}):
+class VectorKeys(KeyModel, short="system", hints={"frame": "system", "coordinates": "system", "axes": "components"}):
     """Which coordinates a vector has, or one of them."""
 
     system: Needed[Text]
@@ -81,8 +81,10 @@ class Vector(Keys, short="system", hints={"frame": "system", "coordinates": "sys
     "what its elements are, in their order; default: x, y, z of three"
 
 
-class Series(
-    Keys, short="time", hints={"dataset": "id", "columns": "parameters", "variables": "parameters", "filter": "where"}
+class SeriesKeys(
+    KeyModel,
+    short="time",
+    hints={"dataset": "id", "columns": "parameters", "variables": "parameters", "filter": "where"},
 ):
     """A data set of HAPI and das2: samples in time."""
 
@@ -100,11 +102,11 @@ class Series(
     "of files that Hven cannot read: the program that does, by its name in hven.toml ([readers.maser]: maser); or a Python file beside the descriptor, and its function: nda.py:read"
     part: Loose
     "of files: name or number of the table or array that has the samples; default: the first that has the time"
-    time: Time
+    time: TimeKeys
     "the column, or the file's variable, that says when a sample was taken; default: by UCD"
     parameters: Many[Text]
     "the columns, or the file's variables, it has, in order; default: all that can be one"
-    variables: dict[str, Variable]
+    variables: dict[str, VariableKeys]
     "of files: what is not plainly a variable of the file: {stokesi: {of: [STOKESI_B1, STOKESI_B2], time: [TIME_B1, TIME_B2]}}"
     version: Text
     "of files: the column whose higher value holds where two files have the same time; default: the number behind _v in their names"
@@ -116,9 +118,9 @@ class Series(
     "of data that keep coming: how far behind the last sample HAPI may be asked (its stopDate lies so far ahead): 1 d"
     stamp: Literal["begin", "center", "end", "other"]
     "what of a sample its time is; default: center"
-    bins: dict[str, Many[Bins]]
+    bins: dict[str, Many[BinsKeys]]
     "of columns that are arrays, what their elements stand for, a map for each dimension: {flux: {name: frequency, unit: MHz, centers: [..]}}"
     colors: dict[str, dict[str, Text]]
     "of columns that are texts, the colors of what they say, by regular expressions: {quality: {good: green, 'bad.*': '#FF0000'}}"
-    vectors: dict[str, Vector]
+    vectors: dict[str, VectorKeys]
     "of parameters that are vectors, or one of their coordinates: {b: GSE, lat: {system: HGI, components: latitude}}"

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 # what `sexagesimal()` of expressions reads, with three numbers
-_TEXT = r"^\s*(?P<sign>[+-]?)\s*(?P<first>\d{1,3})\s*(?P<mark>[:hHdD°\s])\s*\d{1,2}\s*[:mM'′\s]\s*\d{1,2}(?:\.\d*)?\s*[sS\"″]?\s*$"  # noqa: RUF001  (the signs of minutes and seconds)
-_HOURS, _DEGREES = pa.array(["h", "H"]), pa.array(["d", "D", "°"])
-_ENOUGH = 0.98  # the share of values that have the notation
+_SEXAGESIMAL_PATTERN = r"^\s*(?P<sign>[+-]?)\s*(?P<first>\d{1,3})\s*(?P<mark>[:hHdD°\s])\s*\d{1,2}\s*[:mM'′\s]\s*\d{1,2}(?:\.\d*)?\s*[sS\"″]?\s*$"  # noqa: RUF001  (the signs of minutes and seconds)
+_HOUR_MARKS, _DEGREE_MARKS = pa.array(["h", "H"]), pa.array(["d", "D", "°"])
+_MIN_SEXAGESIMAL_SHARE = 0.98  # the share of values that have the notation
 
 
 @dataclass(slots=True)
@@ -19,48 +19,48 @@ class SexagesimalCount:
 
     Attributes
     ----------
-    texts
+    text_count
         Those like ``12 34 56.7``, ``-12:34:56`` or ``19h19m43.4s``.
-    hours, degrees
+    hour_count, degree_count
         Those that a letter marks: ``19h..``, ``+40d..``.
-    colons
+    colon_count
         Those like ``12:34:56``.
-    signs
+    sign_count
         Those that begin with a sign.
-    largest
+    max_first_number
         The largest number in front.
     """
 
-    texts: int = 0
-    hours: int = 0
-    degrees: int = 0
-    colons: int = 0
-    signs: int = 0
-    largest: int = 0
+    text_count: int = 0
+    hour_count: int = 0
+    degree_count: int = 0
+    colon_count: int = 0
+    sign_count: int = 0
+    max_first_number: int = 0
 
-    def add(self, values: pa.Array) -> None:
+    def count_texts(self, values: pa.Array) -> None:
         """Count the texts of a batch."""
-        parts = pc.extract_regex(values, _TEXT).drop_null()
+        parts = pc.extract_regex(values, _SEXAGESIMAL_PATTERN).drop_null()
         if not len(parts):
             return
         sign, first, mark = (pc.struct_field(parts, name) for name in ("sign", "first", "mark"))
-        self.texts += len(parts)
-        self.hours += pc.sum(pc.is_in(mark, value_set=_HOURS)).as_py() or 0
-        self.degrees += pc.sum(pc.is_in(mark, value_set=_DEGREES)).as_py() or 0
-        self.colons += pc.sum(pc.equal(mark, ":")).as_py() or 0
-        self.signs += pc.sum(pc.not_equal(sign, "")).as_py() or 0
-        self.largest = max(self.largest, pc.max(first.cast(pa.int64())).as_py())
+        self.text_count += len(parts)
+        self.hour_count += pc.sum(pc.is_in(mark, value_set=_HOUR_MARKS)).as_py() or 0
+        self.degree_count += pc.sum(pc.is_in(mark, value_set=_DEGREE_MARKS)).as_py() or 0
+        self.colon_count += pc.sum(pc.equal(mark, ":")).as_py() or 0
+        self.sign_count += pc.sum(pc.not_equal(sign, "")).as_py() or 0
+        self.max_first_number = max(self.max_first_number, pc.max(first.cast(pa.int64())).as_py())
 
-    def covers(self, filled: int) -> bool:
+    def is_mostly_sexagesimal(self, text_total: int) -> bool:
         """Check whether nearly all of so many texts are sexagesimal."""
-        return filled > 0 and self.texts >= _ENOUGH * filled
+        return text_total > 0 and self.text_count >= _MIN_SEXAGESIMAL_SHARE * text_total
 
     @property
-    def may_be_right_ascension(self) -> bool:
+    def can_be_right_ascension(self) -> bool:
         """Whether these may be hours of right ascension."""
-        return self.largest < 24 and not self.signs and not self.degrees
+        return self.max_first_number < 24 and not self.sign_count and not self.degree_count
 
     @property
-    def may_be_declination(self) -> bool:
+    def can_be_declination(self) -> bool:
         """Whether these may be degrees of declination: marked as degrees, or with signs."""
-        return self.largest <= 90 and not self.hours and (self.degrees > 0 or self.signs > 0)
+        return self.max_first_number <= 90 and not self.hour_count and (self.degree_count > 0 or self.sign_count > 0)

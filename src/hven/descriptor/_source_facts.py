@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.descriptor._guesses import quoted
-from hven.model.literal import ISO, form_of
+from hven.descriptor._column_guesses import quote_source_name
+from hven.model.literal import ISO_TIME_PATTERN, detect_date_format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.descriptor._guesses import Guess
+    from hven.descriptor._column_guesses import ColumnGuess
 
-SAMPLE = 5_000  # rows whose values are looked at
-_ZERO_POINT = re.compile(r"(jd|mjd|time|date|epoch)_?(ref(_?[if])?|zero|0|off(set)?|orig(in)?|sys)$|^(jd|mjd)_?ref")
+SAMPLE_ROWS = 5_000  # rows whose values are looked at
+_TIME_ORIGIN_NAME_PATTERN = re.compile(
+    r"(jd|mjd|time|date|epoch)_?(ref(_?[if])?|zero|0|off(set)?|orig(in)?|sys)$|^(jd|mjd)_?ref"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fact:
+class SourceColumn:
     """A source column: its name, what it says of itself, and its first values."""
 
     source: str
@@ -32,12 +34,12 @@ class Fact:
     ucd: str
     sample: pa.Array
     expression: str | None = None
-    called: str = ""  # the name that the table's column would have: the heading without its unit
+    target_name: str = ""  # the name that the table's column would have: the heading without its unit
 
     @property
     def sql(self) -> str:
         """How an expression names it."""
-        return quoted(self.source)
+        return quote_source_name(self.source)
 
     @property
     def is_number(self) -> bool:
@@ -50,69 +52,71 @@ class Fact:
         return bool(pa.types.is_string(self.sample.type) or pa.types.is_large_string(self.sample.type))
 
     @cached_property
-    def filled(self) -> pa.Array:
+    def filled_values(self) -> pa.Array:
         """Values that are there."""
-        there = self.sample.drop_null()
-        return there.filter(pc.not_equal(there, "")) if self.is_text else there
+        nonnull_values = self.sample.drop_null()
+        return nonnull_values.filter(pc.not_equal(nonnull_values, "")) if self.is_text else nonnull_values
 
     @property
-    def gaps(self) -> int:
+    def missing_tenths(self) -> int:
         """Tenths of the first rows that have no value."""
-        return 10 - 10 * len(self.filled) // max(len(self.sample), 1)
+        return 10 - 10 * len(self.filled_values) // max(len(self.sample), 1)
 
     @cached_property
-    def bounds(self) -> tuple[float, float] | None:
+    def value_bounds(self) -> tuple[float, float] | None:
         """Least and greatest number."""
-        if not self.is_number or not len(self.filled):
+        if not self.is_number or not len(self.filled_values):
             return None
-        found = pc.min_max(self.filled)
-        return float(found["min"].as_py()), float(found["max"].as_py())
+        min_and_max = pc.min_max(self.filled_values)
+        return float(min_and_max["min"].as_py()), float(min_and_max["max"].as_py())
 
-    def within(self, low: float, high: float) -> bool:
+    def is_within(self, low: float, high: float) -> bool:
         """Check whether all numbers lie there."""
-        return self.bounds is not None and low <= self.bounds[0] and self.bounds[1] <= high
+        return self.value_bounds is not None and low <= self.value_bounds[0] and self.value_bounds[1] <= high
 
-    def mostly(self, pattern: str) -> bool:
+    def matches_mostly(self, pattern: str) -> bool:
         """Check whether nearly all texts match."""
-        if not self.is_text or not len(self.filled):
+        if not self.is_text or not len(self.filled_values):
             return False
-        return (pc.sum(pc.match_substring_regex(self.filled, pattern)).as_py() or 0) >= 0.97 * len(self.filled)
+        return (pc.sum(pc.match_substring_regex(self.filled_values, pattern)).as_py() or 0) >= 0.97 * len(
+            self.filled_values
+        )
 
-    def distinct(self, most: int = 300) -> list[str]:
+    def list_distinct_texts(self, max_count: int = 300) -> list[str]:
         """List the distinct texts, if they are few."""
         if not self.is_text:
             return []
-        found = pc.unique(self.filled).to_pylist()
-        return found if len(found) <= most else []
+        distinct_texts = pc.unique(self.filled_values).to_pylist()
+        return distinct_texts if len(distinct_texts) <= max_count else []
 
-    def date_format(self) -> str | None:
+    def find_date_format(self) -> str | None:
         """Find the form that nearly all of the first texts have."""
-        return form_of([word.strip() for word in pc.unique(self.filled).to_pylist()[:200]])
+        return detect_date_format([word.strip() for word in pc.unique(self.filled_values).to_pylist()[:200]])
 
-    def time(self) -> tuple[str, str] | None:
+    def recognize_time(self) -> tuple[str, str] | None:
         """Recognise times: their kind (stamp, jd, mjd, year), and an expression for them."""
-        if _ZERO_POINT.search(self.name):
+        if _TIME_ORIGIN_NAME_PATTERN.search(self.name):
             return None  # what other times count from
         if pa.types.is_timestamp(self.sample.type):
             return "stamp", self.sql
-        if self.mostly(ISO):
+        if self.matches_mostly(ISO_TIME_PATTERN):
             return "stamp", f"parse_time({self.sql})"
-        if self.is_text and self.mostly(r"\d") and (form := self.date_format()) is not None:
-            text = f"parse_time({self.sql}, '{form}')"
-            return "stamp", f"tai_to_utc({text})" if form.endswith("_TAI") else text
+        if self.is_text and self.matches_mostly(r"\d") and (date_format := self.find_date_format()) is not None:
+            text = f"parse_time({self.sql}, '{date_format}')"
+            return "stamp", f"tai_to_utc({text})" if date_format.endswith("_TAI") else text
         if not self.is_number:
             return None
         # values far outside stand for nothing; one look at the rest is enough
-        if self.within(2_086_000, 2_817_000) and not re.search(r"int$|frac", self.name):
+        if self.is_within(2_086_000, 2_817_000) and not re.search(r"int$|frac", self.name):
             return "jd", self.sql
-        if self.within(15_000, 88_000) and (
+        if self.is_within(15_000, 88_000) and (
             "mjd" in self.name or (self.ucd.startswith("time") and self.unit in {None, "d"})
         ):
             return "mjd", self.sql
-        if self.within(3e8, 4e9) and re.search(r"unix|epoch|timestamp", self.name):
+        if self.is_within(3e8, 4e9) and re.search(r"unix|epoch|timestamp", self.name):
             return "stamp", f"from_unix({self.sql})"
         if (
-            self.within(17_000_101, 21_000_101)
+            self.is_within(17_000_101, 21_000_101)
             and re.search(r"date|day", self.name)
             and pa.types.is_integer(self.sample.type)
         ):
@@ -122,18 +126,20 @@ class Fact:
         return None
 
 
-def facts_of(guesses: Sequence[Guess], sample: Mapping[str, pa.Array], *, lists: bool = False) -> list[Fact]:
+def collect_source_columns(
+    guesses: Sequence[ColumnGuess], sample: Mapping[str, pa.Array], *, select_lists: bool = False
+) -> list[SourceColumn]:
     """Collect what is known of the source's columns: those of single values, or of lists."""
     return [
-        Fact(
+        SourceColumn(
             source=item.source,
             name=re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", item.source).lower()).strip("_"),
             unit=item.column.unit,
             ucd=(item.column.ucd or "").lower(),
             sample=sample[item.source],
             expression=item.expression,
-            called=item.column.name,
+            target_name=item.column.name,
         )
         for item in guesses
-        if item.source and item.source in sample and pa.types.is_nested(sample[item.source].type) is lists
+        if item.source and item.source in sample and pa.types.is_nested(sample[item.source].type) is select_lists
     ]

@@ -6,9 +6,9 @@ import json
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from hven.descriptor._completeness import tree_of
-from hven.descriptor.written import Written
-from hven.model.errors import Fault, Place, UsageError, nearest
+from hven.descriptor._completeness import parse_descriptor_tree
+from hven.descriptor.written_yaml import WrittenScalar
+from hven.model.errors import Fault, Place, UsageError, suggest_spelling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from hven.model.resource import Resource
     from hven.model.settings import Settings
 
-LARGEST = 32 << 20  # bytes of a list; the UAT has 2,300 terms in less than one
-REMEDY = "the UAT's list: curl -H 'Accept: application/x-desise+json' -L https://www.ivoa.net/rdf/uat -o uat.json; or a text file with a term on each line"
+MAX_LIST_BYTES = 32 << 20  # bytes of a list; the UAT has 2,300 terms in less than one
+TERM_LIST_REMEDY = "the UAT's list: curl -H 'Accept: application/x-desise+json' -L https://www.ivoa.net/rdf/uat -o uat.json; or a text file with a term on each line"
 
 
-class Terms(NamedTuple):
+class TermList(NamedTuple):
     """A list of terms.
 
     Attributes
     ----------
     name
         Of the file.
-    known
+    replacement_hints
         Term -> what is said of it where it is not to be used any more; None: it is fine.
     """
 
     name: str
-    known: Mapping[str, str | None]
+    replacement_hints: Mapping[str, str | None]
 
 
-def term(subject: str) -> str:
+def normalize_term(subject: str) -> str:
     """Write a subject as the UAT's vocabulary at the IVOA does: of ``Solar physics`` ``solar-physics``.
 
     Parameters
@@ -52,7 +52,7 @@ def term(subject: str) -> str:
     return re.sub(r"[\s_]+", "-", subject.strip().lower())
 
 
-def read_terms(path: Path) -> Terms:
+def read_terms(path: Path) -> TermList:
     """Read a list of terms: desise, the JSON in which the IVOA publishes its vocabularies, or a text with a term or a label on each line.
 
     Parameters
@@ -71,37 +71,45 @@ def read_terms(path: Path) -> Terms:
         It cannot be read, or is something else.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise UsageError(f"{path} is no list of terms: it has more than {LARGEST >> 20} MB", remedy=REMEDY)
+        if path.stat().st_size > MAX_LIST_BYTES:
+            raise UsageError(
+                f"{path} is no list of terms: it has more than {MAX_LIST_BYTES >> 20} MB", remedy=TERM_LIST_REMEDY
+            )
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}", remedy=REMEDY) from None
+        raise UsageError(
+            f"{path} cannot be read: {(error.strerror or str(error)).lower()}", remedy=TERM_LIST_REMEDY
+        ) from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is no list of terms: it is no text", remedy=REMEDY) from None
+        raise UsageError(f"{path} is no list of terms: it is no text", remedy=TERM_LIST_REMEDY) from None
     if not text.lstrip().startswith(("{", "[", "<")):
         lines = (line.partition("#")[0].strip() for line in text.splitlines())
-        known: dict[str, str | None] = {term(line): None for line in lines if line}
+        replacement_hints: dict[str, str | None] = {normalize_term(line): None for line in lines if line}
     else:
         try:
-            listed = json.loads(text)["terms"]
-            known = {term(word): _retired(said) for word, said in listed.items()}
+            term_records = json.loads(text)["terms"]
+            replacement_hints = {
+                normalize_term(word): _suggest_replacement(term_record) for word, term_record in term_records.items()
+            }
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise UsageError(f"{path} is no list of terms in the IVOA's JSON (desise)", remedy=REMEDY) from None
-    if not known:
-        raise UsageError(f"{path} has no terms", remedy=REMEDY)
-    return Terms(path.name, known)
+            raise UsageError(
+                f"{path} is no list of terms in the IVOA's JSON (desise)", remedy=TERM_LIST_REMEDY
+            ) from None
+    if not replacement_hints:
+        raise UsageError(f"{path} has no terms", remedy=TERM_LIST_REMEDY)
+    return TermList(path.name, replacement_hints)
 
 
-def _retired(said: Mapping[str, object]) -> str | None:
+def _suggest_replacement(term_record: Mapping[str, object]) -> str | None:
     """Return what to say of a term that is deprecated."""
-    if "deprecated" not in said:
+    if "deprecated" not in term_record:
         return None
-    instead = said.get("useInstead") or ()
-    words = [instead] if isinstance(instead, str) else [str(one) for one in instead if one] if isinstance(instead, list) else []  # fmt: skip
+    replacement_terms = term_record.get("useInstead") or ()
+    words = [replacement_terms] if isinstance(replacement_terms, str) else [str(word) for word in replacement_terms if word] if isinstance(replacement_terms, list) else []  # fmt: skip
     return f"write {' or '.join(words)}" if words else "choose another one"
 
 
-def unknown_subjects(resource: Resource, settings: Settings, terms: Terms) -> list[Fault]:
+def find_subject_faults(resource: Resource, settings: Settings, terms: TermList) -> list[Fault]:
     """Look the subjects of a collection up in a list.
 
     Parameters
@@ -118,21 +126,27 @@ def unknown_subjects(resource: Resource, settings: Settings, terms: Terms) -> li
     faults
         A warning for each that is not in it, or is there as one of former times: at its place, with the term that is like it.
     """
-    tree = tree_of(resource, settings)
+    tree = parse_descriptor_tree(resource, settings)
     written = tree.get("subjects") if tree is not None else None  # type: ignore[call-overload]
     nodes = written if isinstance(written, list | tuple) else [written]
-    places = {str(node): node.place for node in nodes if isinstance(node, Written)}
+    places = {str(node): node.place for node in nodes if isinstance(node, WrittenScalar)}
     first = next(iter(places.values()), Place(file=str(resource.path), line=1))
-    found = []
+    faults = []
     for word in resource.subjects:
-        retired = terms.known.get(term(word), "")
-        if retired is None:
+        replacement_hint = terms.replacement_hints.get(normalize_term(word), "")
+        if replacement_hint is None:
             continue
-        said = f"is not used any more in {terms.name}" if retired else f"is no term of {terms.name}"
-        remedy = retired or nearest(term(word), terms.known) or "look for it at https://astrothesaurus.org"
+        message_end = f"is not used any more in {terms.name}" if replacement_hint else f"is no term of {terms.name}"
+        remedy = (
+            replacement_hint
+            or suggest_spelling(normalize_term(word), terms.replacement_hints)
+            or "look for it at https://astrothesaurus.org"
+        )
         place = places.get(word, first)
-        found.append(Fault(message=f"subjects: {word!r} {said}", place=place, remedy=remedy, severity="warning"))
-    return found
+        faults.append(
+            Fault(message=f"subjects: {word!r} {message_end}", place=place, remedy=remedy, severity="warning")
+        )
+    return faults
 
 
-__all__ = ["Terms", "read_terms", "term", "unknown_subjects"]
+__all__ = ["TermList", "find_subject_faults", "normalize_term", "read_terms"]

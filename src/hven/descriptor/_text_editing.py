@@ -6,19 +6,19 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor._yaml_text import scalar
-from hven.descriptor.written import Entries, Items, Page, Written, page_of, parse
-from hven.model.errors import DescriptorError, UserError, say
+from hven.descriptor._yaml_text import format_scalar
+from hven.descriptor.written_yaml import WrittenList, WrittenMap, WrittenScalar, YamlPage, decode_page, parse_page
+from hven.model.errors import DescriptorError, UserError, format_message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.model.errors import Fault
 
-SHORT = 90  # signs of a text that stays on the line of its key
-WIDE = 100  # of a line of a long one
-_HEADER = re.compile(r"[|>][-+0-9]*([ \t]+#[^\n]*)?")
-_BETWEEN = re.compile(r"\s*:\s*(?:#[^\n]*\n\s*)*")  # a key and its own value: no alias, no anchor
+MAX_INLINE_CHARACTERS = 90  # signs of a text that stays on the line of its key
+MAX_LINE_CHARACTERS = 100  # of a line of a long one
+_BLOCK_HEADER_PATTERN = re.compile(r"[|>][-+0-9]*([ \t]+#[^\n]*)?")
+_KEY_VALUE_SEPARATOR_PATTERN = re.compile(r"\s*:\s*(?:#[^\n]*\n\s*)*")  # a key and its own value: no alias, no anchor
 Path = tuple[str, ...]  # keys, from the top: ("tables", "cubes", "title")
 
 
@@ -44,17 +44,19 @@ def read_texts(data: bytes, name: str, language: str) -> dict[Path, dict[str, st
     DescriptorError
         It cannot be read.
     """
-    root = _tree(_page(data, name))
+    root = _parse_tree(_decode_page(data, name))
     tables = root.get("tables")  # type: ignore[call-overload]
-    above: list[Path] = [()]
-    if isinstance(tables, Entries):
-        above += [("tables", str(key)) for key, table in tables.items() if isinstance(table, Entries)]
+    parent_paths: list[Path] = [()]
+    if isinstance(tables, WrittenMap):
+        parent_paths += [("tables", str(key)) for key, table in tables.items() if isinstance(table, WrittenMap)]
     return {
-        (*path, key): _said(_at(root, path).get(key), language) for path in above for key in ("title", "description")
+        (*path, key): _read_language_texts(_find_value(root, path).get(key), language)
+        for path in parent_paths
+        for key in ("title", "description")
     }
 
 
-def with_texts(data: bytes, name: str, texts: Mapping[Path, Mapping[str, str]], language: str) -> bytes:
+def replace_texts(data: bytes, name: str, texts: Mapping[Path, Mapping[str, str]], language: str) -> bytes:
     """Write other texts into a descriptor's file.
 
     Parameters
@@ -80,212 +82,235 @@ def with_texts(data: bytes, name: str, texts: Mapping[Path, Mapping[str, str]], 
     DescriptorError
         The file cannot be read.
     """
-    page = _page(data, name)
-    for path, wanted in texts.items():
-        told = {one: text.strip() for one, text in wanted.items() if text.strip()}
-        before = _tree(page)
-        if _said(_at(before, path), language) == told:
+    page = _decode_page(data, name)
+    for path, new_texts in texts.items():
+        nonempty_texts = {text_language: text.strip() for text_language, text in new_texts.items() if text.strip()}
+        original_tree = _parse_tree(page)
+        if _read_language_texts(_find_value(original_tree, path), language) == nonempty_texts:
             continue
-        for folds in (True, False):
-            text = _changed(page, before, path, told, language, folds=folds)
-            if text is not None and _as_wanted(before, Page(page.name, text), path, told, language):
-                page = Page(page.name, text)
+        for may_fold in (True, False):
+            text = _write_changed_text(page, original_tree, path, nonempty_texts, language, may_fold=may_fold)
+            if text is not None and _is_expected_change(
+                original_tree, YamlPage(page.name, text), path, nonempty_texts, language
+            ):
+                page = YamlPage(page.name, text)
                 break
         else:
             raise UserError(
-                say("{key} of {file} cannot be changed by itself: it is written together with something else", ".".join(path), name),
+                format_message("{key} of {file} cannot be changed by itself: it is written together with something else", ".".join(path), name),
                 remedy="change the file itself",
             )  # fmt: skip
-    ends = b"\r\n" if data.count(b"\r\n") == data.count(b"\n") and b"\r\n" in data else b"\n"
-    mark = b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b""
-    return mark + page.text.encode().replace(b"\n", ends)
+    line_ending = b"\r\n" if data.count(b"\r\n") == data.count(b"\n") and b"\r\n" in data else b"\n"
+    byte_order_mark = b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b""
+    return byte_order_mark + page.text.encode().replace(b"\n", line_ending)
 
 
-def _page(data: bytes, name: str) -> Page:
+def _decode_page(data: bytes, name: str) -> YamlPage:
     faults: list[Fault] = []
-    page = page_of(data, name, faults)
+    page = decode_page(data, name, faults)
     if page is None:
         raise DescriptorError(faults)
     return page
 
 
-def _tree(page: Page) -> Entries:
+def _parse_tree(page: YamlPage) -> WrittenMap:
     faults: list[Fault] = []
-    tree = parse(page, faults)
+    tree = parse_page(page, faults)
     if faults:
         raise DescriptorError(faults)
-    if not isinstance(tree, Entries):
-        raise UserError(say("{file} is no descriptor: it has no keys", page.name))
+    if not isinstance(tree, WrittenMap):
+        raise UserError(format_message("{file} is no descriptor: it has no keys", page.name))
     return tree
 
 
-def _at(tree: Any, path: Sequence[str]) -> Any:
+def _find_value(tree: Any, path: Sequence[str]) -> Any:
     for key in path:
-        tree = tree.get(key) if isinstance(tree, Entries) else None  # type: ignore[call-overload]
+        tree = tree.get(key) if isinstance(tree, WrittenMap) else None  # type: ignore[call-overload]
     return tree
 
 
-def _said(value: Any, language: str) -> dict[str, str]:
+def _read_language_texts(value: Any, language: str) -> dict[str, str]:
     """Return what a value says, by language."""
-    if isinstance(value, Entries):
-        return {str(key): str(one).strip() for key, one in value.items() if isinstance(one, Written)}
-    return {language: str(value).strip()} if isinstance(value, Written) and not value.is_null else {}
+    if isinstance(value, WrittenMap):
+        return {
+            str(key): str(language_text).strip()
+            for key, language_text in value.items()
+            if isinstance(language_text, WrittenScalar)
+        }
+    return {language: str(value).strip()} if isinstance(value, WrittenScalar) and not value.is_null else {}
 
 
-def _plain(value: Any) -> Any:
+def _to_comparable(value: Any) -> Any:
     """Return what a tree says, to be compared: two that are equal are read alike."""
-    if isinstance(value, Entries):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, Items):
-        return [_plain(one) for one in value]
-    return (str(value), value.plain)
+    if isinstance(value, WrittenMap):
+        return {str(key): _to_comparable(inner_value) for key, inner_value in value.items()}
+    if isinstance(value, WrittenList):
+        return [_to_comparable(inner_value) for inner_value in value]
+    return (str(value), value.is_plain)
 
 
-def _as_wanted(before: Entries, page: Page, path: Path, told: Mapping[str, str], language: str) -> bool:
+def _is_expected_change(
+    original_tree: WrittenMap, page: YamlPage, path: Path, new_texts: Mapping[str, str], language: str
+) -> bool:
     """Check that a changed file says the text, and else what it said before."""
     faults: list[Fault] = []
-    after = parse(page, faults)
-    if faults or not isinstance(after, Entries) or _said(_at(after, path), language) != dict(told):
+    changed_tree = parse_page(page, faults)
+    if (
+        faults
+        or not isinstance(changed_tree, WrittenMap)
+        or _read_language_texts(_find_value(changed_tree, path), language) != dict(new_texts)
+    ):
         return False
-    said = [_plain(tree) for tree in (before, after)]
-    for one in said:
+    comparable_trees = [_to_comparable(tree) for tree in (original_tree, changed_tree)]
+    for comparable_tree in comparable_trees:
         for key in path[:-1]:
-            one = one[key]  # noqa: PLW2901
-        one.pop(path[-1], None)
-    return bool(said[0] == said[1])
+            comparable_tree = comparable_tree[key]  # noqa: PLW2901
+        comparable_tree.pop(path[-1], None)
+    return bool(comparable_trees[0] == comparable_trees[1])
 
 
-def _changed(page: Page, tree: Entries, path: Path, told: Mapping[str, str], language: str, *, folds: bool) -> str | None:  # fmt: skip
+def _write_changed_text(page: YamlPage, tree: WrittenMap, path: Path, new_texts: Mapping[str, str], language: str, *, may_fold: bool) -> str | None:  # fmt: skip
     """Write a text in its place; None: it has none there."""
-    above, key = _at(tree, path[:-1]), path[-1]
-    if not isinstance(above, Entries) or not above:
+    parent_entries, key = _find_value(tree, path[:-1]), path[-1]
+    if not isinstance(parent_entries, WrittenMap) or not parent_entries:
         return None
-    pen = _Pen(page.text, folds and not above.flow)
-    old = above.get(key)  # type: ignore[call-overload]
-    if old is None:
-        return pen.inserted(above, key, told, language) if told else page.text
-    name = above.key(key)
-    if isinstance(old, Entries) and old:
-        first = min(old, key=lambda one: one.start)
-        pen = _Pen(page.text, folds and not old.flow)
-        return pen.languages(old, told) if told and first.start > name.end else None
-    if not isinstance(old, Written) or not _BETWEEN.fullmatch(page.text[name.end : old.start]):
+    editor = _YamlEditor(page.text, may_fold and not parent_entries.is_flow)
+    old_value = parent_entries.get(key)  # type: ignore[call-overload]
+    if old_value is None:
+        return editor.insert_key(parent_entries, key, new_texts, language) if new_texts else page.text
+    name = parent_entries.find_key(key)
+    if isinstance(old_value, WrittenMap) and old_value:
+        first_language_key = min(old_value, key=lambda one: one.start)
+        editor = _YamlEditor(page.text, may_fold and not old_value.is_flow)
+        return (
+            editor.replace_language_texts(old_value, new_texts)
+            if new_texts and first_language_key.start > name.end
+            else None
+        )
+    if not isinstance(old_value, WrittenScalar) or not _KEY_VALUE_SEPARATOR_PATTERN.fullmatch(
+        page.text[name.end : old_value.start]
+    ):
         return None
-    if not told:
-        return None if above.flow or len(above) == 1 else pen.without(name, old)
-    return pen.replaced(old, _indent(name), told, language)
+    if not new_texts:
+        return None if parent_entries.is_flow or len(parent_entries) == 1 else editor.remove_key(name, old_value)
+    return editor.replace_value(old_value, _find_indent(name), new_texts, language)
 
 
-def _indent(key: Written) -> int:
+def _find_indent(key: WrittenScalar) -> int:
     return (key.place.column or 1) - 1
 
 
-class _Pen:
-    """Changes to one text of YAML, by the places of what stands in it; `folds`: long texts take lines of their own."""
+class _YamlEditor:
+    """Changes to one text of YAML, by the places of what stands in it; `may_fold`: long texts take lines of their own."""
 
-    def __init__(self, text: str, folds: bool) -> None:
-        self.text, self.folds = text, folds
+    def __init__(self, text: str, may_fold: bool) -> None:
+        self.text, self.may_fold = text, may_fold
 
-    def line_end(self, index: int) -> int:
+    def find_line_end(self, index: int) -> int:
         """Find the end of the line."""
-        found = self.text.find("\n", index)
-        return len(self.text) if found < 0 else found
+        newline_index = self.text.find("\n", index)
+        return len(self.text) if newline_index < 0 else newline_index
 
-    def end(self, value: Any) -> int:
+    def find_value_end(self, value: Any) -> int:
         """Find where a value ends, without the blank lines behind it."""
-        if isinstance(value, Written):
+        if isinstance(value, WrittenScalar):
             return value.start + len(self.text[value.start : value.end].rstrip())
-        inner = [self.end(one) for one in (value.values() if isinstance(value, Entries) else value)]
-        last = max(inner, default=0)
-        return self.text.find("}", last) + 1 if isinstance(value, Entries) and value.flow else last
+        inner_ends = [
+            self.find_value_end(inner_value)
+            for inner_value in (value.values() if isinstance(value, WrittenMap) else value)
+        ]
+        last = max(inner_ends, default=0)
+        return self.text.find("}", last) + 1 if isinstance(value, WrittenMap) and value.is_flow else last
 
-    def written(self, text: str, indent: int) -> tuple[str, list[str]]:
+    def format_text(self, text: str, indent: int) -> tuple[str, list[str]]:
         """Write a text: what stands on its first line, and the lines behind."""
-        plain = text.replace("\n", "").isprintable() and not text.startswith((" ", "\t"))
-        if not self.folds or not plain or (len(text) <= SHORT and "\n" not in text):
-            return scalar(text), []
+        is_plain = text.replace("\n", "").isprintable() and not text.startswith((" ", "\t"))
+        if not self.may_fold or not is_plain or (len(text) <= MAX_INLINE_CHARACTERS and "\n" not in text):
+            return format_scalar(text), []
         pad = " " * (indent + 2)
         if "\n" in text:
             return "|-", [pad + line if line else "" for line in text.split("\n")]
         if "  " in text:
-            return scalar(text), []
-        return ">-", textwrap.wrap(text, WIDE, initial_indent=pad, subsequent_indent=pad, break_long_words=False, break_on_hyphens=False)  # fmt: skip
+            return format_scalar(text), []
+        return ">-", textwrap.wrap(text, MAX_LINE_CHARACTERS, initial_indent=pad, subsequent_indent=pad, break_long_words=False, break_on_hyphens=False)  # fmt: skip
 
-    def value(self, told: Mapping[str, str], language: str, indent: int) -> tuple[str, list[str]]:
+    def format_texts(self, new_texts: Mapping[str, str], language: str, indent: int) -> tuple[str, list[str]]:
         """Write a text in one language or several."""
-        if set(told) == {language}:
-            return self.written(told[language], indent)
-        line = "{" + ", ".join(f"{key}: {scalar(text)}" for key, text in told.items()) + "}"
-        if not self.folds or (len(line) <= SHORT and "\n" not in line):
+        if set(new_texts) == {language}:
+            return self.format_text(new_texts[language], indent)
+        line = "{" + ", ".join(f"{key}: {format_scalar(text)}" for key, text in new_texts.items()) + "}"
+        if not self.may_fold or (len(line) <= MAX_INLINE_CHARACTERS and "\n" not in line):
             return line, []
         lines: list[str] = []
-        for key, text in told.items():
-            first, more = self.written(text, indent + 2)
-            lines += [f"{' ' * (indent + 2)}{key}: {first}", *more]
+        for key, text in new_texts.items():
+            first_line, further_lines = self.format_text(text, indent + 2)
+            lines += [f"{' ' * (indent + 2)}{key}: {first_line}", *further_lines]
         return "", lines
 
-    def replaced(self, old: Written, indent: int, told: Mapping[str, str], language: str) -> str:
+    def replace_value(self, old_value: WrittenScalar, indent: int, new_texts: Mapping[str, str], language: str) -> str:
         """Write another value in the place of one; what is said behind it stays on its line."""
-        first, lines = self.value(told, language, indent)
-        start, end = old.start, self.end(old)
-        if old.style in {"|", ">"}:
-            header = _HEADER.match(self.text, start)
+        first_line, lines = self.format_texts(new_texts, language, indent)
+        start, end = old_value.start, self.find_value_end(old_value)
+        if old_value.style in {"|", ">"}:
+            header = _BLOCK_HEADER_PATTERN.match(self.text, start)
             comment = header[1] or "" if header else ""
-            rest = end
+            rest_start = end
         else:
-            rest = self.line_end(end) if lines else end
-            comment = self.text[end:rest]
-        gap = " " if first and self.text[start - 1] not in " \n\t" else ""
-        head = self.text[:start] if first else self.text[:start].rstrip(" ")
-        return "\n".join([f"{head}{gap}{first}{comment}", *lines]) + self.text[rest:]
+            rest_start = self.find_line_end(end) if lines else end
+            comment = self.text[end:rest_start]
+        gap = " " if first_line and self.text[start - 1] not in " \n\t" else ""
+        head = self.text[:start] if first_line else self.text[:start].rstrip(" ")
+        return "\n".join([f"{head}{gap}{first_line}{comment}", *lines]) + self.text[rest_start:]
 
-    def without(self, key: Written, value: Any) -> str:
+    def remove_key(self, key: WrittenScalar, value: Any) -> str:
         """Take a key out, with its lines."""
         start = self.text.rfind("\n", 0, key.start) + 1
-        return self.text[:start] + self.text[min(self.line_end(self.end(value)) + 1, len(self.text)) :]
+        return self.text[:start] + self.text[min(self.find_line_end(self.find_value_end(value)) + 1, len(self.text)) :]
 
-    def inserted(self, above: Entries, key: str, told: Mapping[str, str], language: str) -> str:
+    def insert_key(self, parent_entries: WrittenMap, key: str, new_texts: Mapping[str, str], language: str) -> str:
         """Write a key that is not there yet: behind the title or the name, or first of all."""
-        order = sorted(above, key=lambda one: one.start)
-        indent = _indent(order[0])
-        first, lines = self.value(told, language, indent)
-        said = f"{key}: {first}".rstrip()
-        if above.flow:
-            return f"{self.text[: order[0].start]}{said}, {self.text[order[0].start :]}"
-        made = "\n".join([" " * indent + said, *lines])
-        before = next((one for one in (*(["title"] if key == "description" else []), "collection") if one in above), None)  # fmt: skip
-        if before is None:
+        order = sorted(parent_entries, key=lambda key_candidate: key_candidate.start)
+        indent = _find_indent(order[0])
+        first_line, lines = self.format_texts(new_texts, language, indent)
+        key_line = f"{key}: {first_line}".rstrip()
+        if parent_entries.is_flow:
+            return f"{self.text[: order[0].start]}{key_line}, {self.text[order[0].start :]}"
+        inserted_text = "\n".join([" " * indent + key_line, *lines])
+        preceding_key = next((key_candidate for key_candidate in (*(["title"] if key == "description" else []), "collection") if key_candidate in parent_entries), None)  # fmt: skip
+        if preceding_key is None:
             start = self.text.rfind("\n", 0, order[0].start) + 1
-            return f"{self.text[:start]}{made}\n{self.text[start:]}"
-        end = self.line_end(self.end(above[above.key(before)]))
-        return f"{self.text[:end]}\n{made}{self.text[end:]}"
+            return f"{self.text[:start]}{inserted_text}\n{self.text[start:]}"
+        end = self.find_line_end(self.find_value_end(parent_entries[parent_entries.find_key(preceding_key)]))
+        return f"{self.text[:end]}\n{inserted_text}{self.text[end:]}"
 
-    def languages(self, old: Entries, told: Mapping[str, str]) -> str:
+    def replace_language_texts(self, old_texts: WrittenMap, new_texts: Mapping[str, str]) -> str:
         """Change a text that is said in several languages, each where it stands."""
         text = self.text
-        order = sorted(old, key=lambda one: one.start)
-        indent = _indent(order[0])
-        new = [one for one in told if one not in old]
+        order = sorted(old_texts, key=lambda language_code: language_code.start)
+        indent = _find_indent(order[0])
+        new_languages = [language_code for language_code in new_texts if language_code not in old_texts]
         # from the last to the first: what stands before keeps its place
-        at = self.end(old[order[-1]])
-        for language in reversed(new):
-            first, lines = self.written(told[language], indent)
-            if old.flow:
-                text = f"{text[:at]}, {language}: {first}{text[at:]}"
+        insertion_index = self.find_value_end(old_texts[order[-1]])
+        for language in reversed(new_languages):
+            first_line, lines = self.format_text(new_texts[language], indent)
+            if old_texts.is_flow:
+                text = f"{text[:insertion_index]}, {language}: {first_line}{text[insertion_index:]}"
             else:
-                end = self.line_end(at)
-                text = f"{text[:end]}\n" + "\n".join([f"{' ' * indent}{language}: {first}", *lines]) + text[end:]
+                end = self.find_line_end(insertion_index)
+                text = f"{text[:end]}\n" + "\n".join([f"{' ' * indent}{language}: {first_line}", *lines]) + text[end:]
         for number, key in reversed(list(enumerate(order))):
-            value = old[key]
-            pen = _Pen(text, self.folds)
-            if str(key) not in told:
-                if not old.flow:
-                    text = pen.without(key, value)
+            value = old_texts[key]
+            editor = _YamlEditor(text, self.may_fold)
+            if str(key) not in new_texts:
+                if not old_texts.is_flow:
+                    text = editor.remove_key(key, value)
                 elif number:
-                    text = text[: self.end(old[order[number - 1]])] + text[self.end(value) :]
+                    text = (
+                        text[: self.find_value_end(old_texts[order[number - 1]])] + text[self.find_value_end(value) :]
+                    )
                 else:
-                    follows = order[1].start if len(order) > 1 else text.index(",", self.end(value)) + 1
-                    text = text[: key.start] + text[follows:].lstrip(" ")
-            elif str(value).strip() != told[str(key)] and isinstance(value, Written):
-                text = pen.replaced(value, indent, {"": told[str(key)]}, "")
+                    next_start = order[1].start if len(order) > 1 else text.index(",", self.find_value_end(value)) + 1
+                    text = text[: key.start] + text[next_start:].lstrip(" ")
+            elif str(value).strip() != new_texts[str(key)] and isinstance(value, WrittenScalar):
+                text = editor.replace_value(value, indent, {"": new_texts[str(key)]}, "")
         return text

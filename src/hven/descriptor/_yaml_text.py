@@ -6,11 +6,11 @@ import re
 import textwrap
 from typing import Any
 
-_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9 ._;/*+-]*[A-Za-z0-9_*]|[A-Za-z]")
-_TRAPS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "none"}
+_PLAIN_SCALAR_PATTERN = re.compile(r"[A-Za-z/][A-Za-z0-9 ._;/*+-]*[A-Za-z0-9_*]|[A-Za-z]")
+_RESERVED_YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "none"}
 
 
-def scalar(value: object) -> str:
+def format_scalar(value: object) -> str:
     """Serialize a scalar so that it reads back as it is: plain where nothing can go wrong, else in quotes.
 
     Parameters
@@ -28,25 +28,32 @@ def scalar(value: object) -> str:
     if isinstance(value, (int, float)):
         return repr(value)
     text = str(value)
-    if _PLAIN.fullmatch(text) and text.lower() not in _TRAPS and "  " not in text and " -" not in text:
+    if (
+        _PLAIN_SCALAR_PATTERN.fullmatch(text)
+        and text.lower() not in _RESERVED_YAML_WORDS
+        and "  " not in text
+        and " -" not in text
+    ):
         return text
     if '"' in text and "'" not in text and text.isprintable():
         return f"'{text}'"
-    out = []
+    escaped_parts = []
     for sign in text:
         if sign in '"\\':
-            out.append("\\" + sign)
+            escaped_parts.append("\\" + sign)
         elif sign == "\n":
-            out.append("\\n")
+            escaped_parts.append("\\n")
         elif sign.isprintable() and sign != "\ufeff":
-            out.append(sign)
+            escaped_parts.append(sign)
         else:
             code = ord(sign)
-            out.append(f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}")
-    return '"' + "".join(out) + '"'
+            escaped_parts.append(
+                f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+            )
+    return '"' + "".join(escaped_parts) + '"'
 
 
-def flow(value: Any) -> str:
+def format_flow_value(value: Any) -> str:
     """Serialize a value on one line.
 
     Parameters
@@ -60,22 +67,22 @@ def flow(value: Any) -> str:
         YAML.
     """
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{scalar(key)}: {flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{format_scalar(key)}: {format_flow_value(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(flow(item) for item in value) + "]"
-    return scalar(value)
+        return "[" + ", ".join(format_flow_value(item) for item in value) + "]"
+    return format_scalar(value)
 
 
-def comment(text: str) -> str:
+def format_comment(text: str) -> str:
     """Make text fit for a comment: one line, nothing that ends it."""
     return "".join(sign if sign.isprintable() else " " for sign in text)[:600]
 
 
-def folded(key: str, text: str) -> list[str]:
+def format_folded_text(key: str, text: str) -> list[str]:
     """Write a long text over several lines."""
     paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
     if not paragraphs or not all(part.isprintable() for part in paragraphs) or len(text) < 90:
-        return [f"{key}: {scalar(' '.join(text.split()))}"]
+        return [f"{key}: {format_scalar(' '.join(text.split()))}"]
     lines = [f"{key}: >-"]
     for number, part in enumerate(paragraphs):
         lines += [""] * bool(number)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.descriptor._compiling import Compiler
-from hven.descriptor.observations import OBSCORE, RADIO, member
-from hven.descriptor.outcome import SOURCE, TARGET, Call, Check, Mapping
+from hven.descriptor._mapping_compiler import MappingCompiler
+from hven.descriptor.compiled_mapping import SOURCE_RELATION, TARGET_RELATION, CompiledMapping, PythonCall, RowCheck
+from hven.descriptor.observations import OBSCORE_RADIO_VIEW, OBSCORE_VIEW, compile_view_member
 from hven.model.errors import DescriptorError, Fault
-from hven.sources import Doubts
+from hven.sources import DoubtfulTypesSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hven.sources import Source
 
 
-def compile(spec: TableSpec, source_columns: Sequence[Column], resource: Resource) -> Mapping:  # noqa: A001  (what it does)
+def compile_mapping(spec: TableSpec, source_columns: Sequence[Column], resource: Resource) -> CompiledMapping:
     """Compile the settings of a table into bound queries over its source.
 
     Parameters
@@ -27,7 +27,7 @@ def compile(spec: TableSpec, source_columns: Sequence[Column], resource: Resourc
     spec
         The table; one with several sources is compiled for each.
     source_columns
-        What `Source.columns` gave.
+        What `Source.list_columns` gave.
     resource
         The collection: constants, Python functions, ``{site.url}``.
 
@@ -41,14 +41,18 @@ def compile(spec: TableSpec, source_columns: Sequence[Column], resource: Resourc
     DescriptorError
         Every fault that shows only when the source's columns are known: unknown names, types, units that cannot be converted.
     """
-    mapping, faults = Compiler(spec, source_columns, resource).run()
+    mapping, faults = MappingCompiler(spec, source_columns, resource).compile_mapping()
     if mapping is None:
         raise DescriptorError([fault for fault in faults if fault.severity == "error"])
-    observed = [member(spec, mapping.table, resource, kind) for kind in (OBSCORE, RADIO)]
-    return replace(mapping, observations=tuple(one.mapping for one in observed if one is not None))
+    view_members = [
+        compile_view_member(spec, mapping.table, resource, kind) for kind in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW)
+    ]
+    return replace(
+        mapping, observations=tuple(view_member.mapping for view_member in view_members if view_member is not None)
+    )
 
 
-def doubted(mapping: Mapping, source: Source, one: SourceSpec) -> Mapping:
+def add_doubt_warnings(mapping: CompiledMapping, source: Source, source_spec: SourceSpec) -> CompiledMapping:
     """Add what the source doubts of columns that are copied as text (`doubts`), as warnings.
 
     Parameters
@@ -57,7 +61,7 @@ def doubted(mapping: Mapping, source: Source, one: SourceSpec) -> Mapping:
         As it was compiled.
     source
         An open one.
-    one
+    source_spec
         As its descriptor has it, for the place.
 
     Returns
@@ -65,19 +69,27 @@ def doubted(mapping: Mapping, source: Source, one: SourceSpec) -> Mapping:
     mapping
         With these warnings.
     """
-    doubts = source.doubts() if isinstance(source, Doubts) else {}
+    doubts = source.list_type_doubts() if isinstance(source, DoubtfulTypesSource) else {}
     types = {column.name: column.type for column in mapping.table.columns}
-    found = tuple(
+    warnings = tuple(
         Fault(
             message=f"{name} is read as text: {doubts[name][0]}",
             remedy=doubts[name][1],
-            place=one.place,
+            place=source_spec.place,
             severity="warning",
         )
         for target, name in mapping.copies.items()
         if name in doubts and types[target].is_string
     )
-    return replace(mapping, warnings=(*mapping.warnings, *found))
+    return replace(mapping, warnings=(*mapping.warnings, *warnings))
 
 
-__all__ = ["SOURCE", "TARGET", "Call", "Check", "Mapping", "compile", "doubted"]
+__all__ = [
+    "SOURCE_RELATION",
+    "TARGET_RELATION",
+    "CompiledMapping",
+    "PythonCall",
+    "RowCheck",
+    "add_doubt_warnings",
+    "compile_mapping",
+]

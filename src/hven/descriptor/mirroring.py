@@ -1,7 +1,7 @@
 """A collection as others may reproduce it: what is public of it as a descriptor of kind ``hven``, and such a descriptor read from elsewhere.
 
 Nothing in it says how a site makes its rows: no sources, paths, secrets, mappings or private tables; only what everybody could compute of the public
-columns (`computed`). What comes from elsewhere is copied key by key, and of expressions nothing but those: another site's text must not choose what ours reads.
+columns (`public_metadata`). What comes from elsewhere is copied key by key, and of expressions nothing but those: another site's text must not choose what ours reads.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hven.descriptor import computed
+from hven.descriptor import public_metadata
 from hven.model.errors import SourceError
-from hven.model.table import FILES, Column, Table, Wording
+from hven.model.table import FILES_UTYPE, Column, LocalizedText, Table
 from hven.model.types import parse_type
 
 if TYPE_CHECKING:
@@ -22,39 +22,41 @@ if TYPE_CHECKING:
 
     from hven.model.resource import Resource
 
-KIND = "hven"
-MARK = "# A mirror of "  # first line of a descriptor that we wrote, and may write again
+HVEN_SOURCE_KIND = "hven"
+MIRROR_FILE_MARK = "# A mirror of "  # first line of a descriptor that we wrote, and may write again
 # keys that a mirror copies; tests/descriptor/test_mirroring.py says of each other key why it stays at its site
-ABOUT = (
+COLLECTION_KEYS = (
     "title", "description", "short_name", "subjects", "publisher", "publisher_ror", "licence", "licence_url", "citation", "bibcode", "doi",
     "acknowledgement", "utype", "reference_url", "facility", "instrument", "waveband", "content_level", "type", "created", "index",
 )  # fmt: skip
-RECORDS = {  # keys of a collection that hold a list of records -> keys of such a record
+RECORD_KEYS = {  # keys of a collection that hold a list of records -> keys of such a record
     "creators": ("name", "orcid", "affiliation", "ror", "url"),
     "contributors": ("name", "role", "orcid", "affiliation", "ror"),
     "funding": ("funder", "ror", "award", "title", "url"),
     "related": ("id", "relation"),
 }
-ATTRIBUTES = {"related": "works"}  # keys whose value has another name in `Resource`
-TABLE = ("title", "description", "utype", "primary", "position", "form", "observation", "index")
-COLUMN = (
+ATTRIBUTE_NAMES_BY_KEY = {"related": "works"}  # keys whose value has another name in `Resource`
+TABLE_KEYS = ("title", "description", "utype", "primary", "position", "form", "observation", "index")
+COLUMN_KEYS = (
     "unit", "ucd", "utype", "description", "label", "null", "rank", "required", "indexed", "unique", "std", "section", "display", "frame",
     "link", "enum", "minimum", "maximum",
 )  # fmt: skip
-FRAME = ("kind", "system", "epoch", "equinox", "refposition", "timescale", "timeorigin")
-WORDS = ("description", "utype", "ucd")
-PARAM = ("value", "unit", "ucd", "utype", "description", "enum")
-USUAL = {"rank": 10}
-LONGEST = 100_000  # characters of one text
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_LANGUAGE = re.compile(r"[a-z]{2}")
+FRAME_KEYS = ("kind", "system", "epoch", "equinox", "refposition", "timescale", "timeorigin")
+DESCRIPTION_KEYS = ("description", "utype", "ucd")
+PARAM_KEYS = ("value", "unit", "ucd", "utype", "description", "enum")
+DEFAULT_VALUES = {"rank": 10}
+MAX_TEXT_CHARACTERS = 100_000  # characters of one text
+_COLLECTION_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_LANGUAGE_PATTERN = re.compile(r"[a-z]{2}")
 
 
-class Nothing(SourceError):
+class NothingToMirrorError(SourceError):
     """A collection has nothing that can be copied: views of others' tables alone, say."""
 
 
-def public(resource: Resource, tables: Iterable[Table], *, url: str, also: computed.Computed | None = None) -> str:
+def write_public_descriptor(
+    resource: Resource, tables: Iterable[Table], *, url: str, metadata: public_metadata.PublicMetadata | None = None
+) -> str:
     """Generate the descriptor with which another Hven reproduces a collection.
 
     Parameters
@@ -65,7 +67,7 @@ def public(resource: Resource, tables: Iterable[Table], *, url: str, also: compu
         Those of it that everybody may know of; and those of other schemas, which examples may read.
     url
         Address of this site.
-    also
+    metadata
         What is computed of their columns.
 
     Returns
@@ -73,39 +75,53 @@ def public(resource: Resource, tables: Iterable[Table], *, url: str, also: compu
     text
         YAML.
     """
-    also = also or computed.Computed()
-    seen = [_open(table) for table in tables]
-    mine = [table for table in seen if table.schema == resource.name]
-    said = {name: value for name in ABOUT if (value := getattr(resource, name)) not in (None, ())}
-    said.setdefault("reference_url", f"{url}/collections/{resource.name}")
-    body: dict[str, Any] = {"collection": resource.name, **{name: _plain(value) for name, value in said.items()}}
-    for key, inside in RECORDS.items():
-        if records := getattr(resource, ATTRIBUTES.get(key, key)):
-            body[key] = [_chosen(record, inside) for record in records]
-    shown = {table.qualified: table for table in mine if table.view is None and table.utype != FILES}
-    made = {
-        table.name: {**_table(table, url, shown), **computed.told(table, also, _column)} for table in shown.values()
+    metadata = metadata or public_metadata.PublicMetadata()
+    visible_tables = [_remove_hidden_columns(table) for table in tables]
+    own_tables = [table for table in visible_tables if table.schema == resource.name]
+    collection_values = {
+        name: value for name in COLLECTION_KEYS if (value := getattr(resource, name)) not in (None, ())
     }
-    made |= {
-        name: {**_chosen(next(table for table in mine if table.name == name), ("title", "description")), **view}
-        for name, view in computed.views(mine, shown.values(), _column)
+    collection_values.setdefault("reference_url", f"{url}/collections/{resource.name}")
+    body: dict[str, Any] = {
+        "collection": resource.name,
+        **{name: _to_yaml_value(value) for name, value in collection_values.items()},
     }
-    if made:
-        body["tables"] = made
-    examples = computed.examples(also.examples, seen, resource.name)
-    if examples and made:
+    for key, record_keys in RECORD_KEYS.items():
+        if records := getattr(resource, ATTRIBUTE_NAMES_BY_KEY.get(key, key)):
+            body[key] = [_select_attributes(record, record_keys) for record in records]
+    stored_tables = {
+        table.qualified_name: table for table in own_tables if table.view is None and table.utype != FILES_UTYPE
+    }
+    table_descriptions = {
+        table.name: {
+            **_describe_table(table, url, stored_tables),
+            **public_metadata.describe_table(table, metadata, _describe_column),
+        }
+        for table in stored_tables.values()
+    }
+    table_descriptions |= {
+        name: {
+            **_select_attributes(next(table for table in own_tables if table.name == name), ("title", "description")),
+            **view,
+        }
+        for name, view in public_metadata.iterate_public_views(own_tables, stored_tables.values(), _describe_column)
+    }
+    if table_descriptions:
+        body["tables"] = table_descriptions
+    examples = public_metadata.select_examples(metadata.examples, visible_tables, resource.name)
+    if examples and table_descriptions:
         body["examples"] = examples
-    return f"{MARK}{url}/collections/{resource.name}\n{_dumped(body)}"
+    return f"{MIRROR_FILE_MARK}{url}/collections/{resource.name}\n{_dump_yaml(body)}"
 
 
-def mirrored(
+def write_mirror_descriptor(
     text: str,
     url: str,
     name: str,
     *,
-    every: str | None,
+    sync_interval: str | None,
     files: Sequence[Mapping[str, str]] = (),
-    left: list[str] | None = None,
+    omission_notes: list[str] | None = None,
 ) -> str:
     """Generate our descriptor of another site's collection.
 
@@ -117,11 +133,11 @@ def mirrored(
         Its address, as we ask it.
     name
         What it is called here.
-    every
+    sync_interval
         How often it is followed; None: only when it is asked for.
     files
         ``files``, ``title`` of the files that go with it.
-    left
+    omission_notes
         Takes what is said there and is not taken over, with the reason.
 
     Returns
@@ -133,54 +149,73 @@ def mirrored(
     ------
     SourceError
         It is no descriptor, or of another collection.
-    Nothing
+    NothingToMirrorError
         It has neither tables nor files.
     """
     try:
         # references of YAML may make much of little text; ours has none
-        given = None if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)) else yaml.safe_load(text)
+        foreign_document = (
+            None if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)) else yaml.safe_load(text)
+        )
     except yaml.YAMLError as error:
         raise SourceError(f"{url} gives a descriptor of {name} that is no YAML", remedy="is that a Hven?") from error
-    if not isinstance(given, dict) or given.get("collection") != name or not _NAME.fullmatch(name):
+    if (
+        not isinstance(foreign_document, dict)
+        or foreign_document.get("collection") != name
+        or not _COLLECTION_NAME_PATTERN.fullmatch(name)
+    ):
         raise SourceError(f"{url} gives no descriptor of {name!r}", remedy="is that a Hven?")
-    body: dict[str, Any] = {"collection": name, **{key: _plain(given[key]) for key in ABOUT if key in given}}
-    for key, inside in RECORDS.items():
-        if isinstance(given.get(key), list):
-            body[key] = [_said(record, inside) for record in given[key] if isinstance(record, dict)]
-    found = given.get("tables")
-    taken = computed.Taken(name, _said_column, [] if left is None else left)
-    tables = {str(key): value for key, value in (found if isinstance(found, dict) else {}).items()}
+    body: dict[str, Any] = {
+        "collection": name,
+        **{key: _to_yaml_value(foreign_document[key]) for key in COLLECTION_KEYS if key in foreign_document},
+    }
+    for key, record_keys in RECORD_KEYS.items():
+        if isinstance(foreign_document.get(key), list):
+            body[key] = [
+                _copy_keys(record, record_keys) for record in foreign_document[key] if isinstance(record, dict)
+            ]
+    tables_value = foreign_document.get("tables")
+    foreign_reader = public_metadata.ForeignDescriptorReader(
+        name, _copy_column_keys, [] if omission_notes is None else omission_notes
+    )
+    tables = {str(key): value for key, value in (tables_value if isinstance(tables_value, dict) else {}).items()}
     views = {
         key: value
         for key, value in tables.items()
         if isinstance(value, dict) and "view" in value and "source" not in value
     }
-    kept = {key: _taken(value, url, f"{name}.{key}") for key, value in tables.items() if key not in views}
-    known = {key: _known(name, key, value) for key, value in kept.items()}
-    for key, value in kept.items():
-        value.update(taken.beside(known[key], tables[key]))
-    there = list(known.values())
-    for key, value in views.items() if there else ():
-        view = taken.view(key, value, there)
+    table_descriptions = {
+        key: _copy_table_description(value, url, f"{name}.{key}") for key, value in tables.items() if key not in views
+    }
+    known_tables = {key: _build_known_table(name, key, value) for key, value in table_descriptions.items()}
+    for key, value in table_descriptions.items():
+        value.update(foreign_reader.read_table_keys(known_tables[key], tables[key]))
+    readable_tables = list(known_tables.values())
+    for key, value in views.items() if readable_tables else ():
+        view = foreign_reader.read_view(key, value, readable_tables)
         if view is not None:
-            kept[key] = {**_said(value, ("title", "description")), **view}
-    if kept:
-        body["tables"] = kept
-        body |= {"examples": examples} if (examples := taken.examples(given.get("examples"))) else {}
+            table_descriptions[key] = {**_copy_keys(value, ("title", "description")), **view}
+    if table_descriptions:
+        body["tables"] = table_descriptions
+        body |= (
+            {"examples": examples}
+            if (examples := foreign_reader.read_examples(foreign_document.get("examples")))
+            else {}
+        )
     if files:
-        body["files"] = [dict(one) for one in files]
-    if not kept and not files:
-        raise Nothing(
+        body["files"] = [dict(file_entry) for file_entry in files]
+    if not table_descriptions and not files:
+        raise NothingToMirrorError(
             f"{name} of {url} has no tables and files that can be copied",
             remedy="views over tables of other collections are made here, over what is copied",
         )
-    if every is not None:
-        body["sync"] = {"every": every}
-    head = f"{MARK}{url}/collections/{name}\n# `hven mirror` writes this file; edit it, and take this first line away, to keep it as it is.\n"
-    return head + _dumped(body)
+    if sync_interval is not None:
+        body["sync"] = {"every": sync_interval}
+    head = f"{MIRROR_FILE_MARK}{url}/collections/{name}\n# `hven mirror` writes this file; edit it, and take this first line away, to keep it as it is.\n"
+    return head + _dump_yaml(body)
 
 
-def origins(resource: Resource) -> tuple[str, ...]:
+def list_mirrored_sites(resource: Resource) -> tuple[str, ...]:
     """List the sites that a collection reproduces.
 
     Parameters
@@ -193,48 +228,52 @@ def origins(resource: Resource) -> tuple[str, ...]:
     urls
         Addresses of its sources of kind ``hven`` that have the same table.
     """
-    found = {
+    urls = {
         str(source.options.get("url", "")).rstrip("/")
         for spec in resource.tables
         for source in spec.sources
-        if source.kind == KIND and source.options.get("table") == spec.table.qualified
+        if source.kind == HVEN_SOURCE_KIND and source.options.get("table") == spec.table.qualified_name
     }
-    return tuple(sorted(found - {""}))
+    return tuple(sorted(urls - {""}))
 
 
-def _table(table: Table, url: str, tables: Mapping[str, Table]) -> dict[str, Any]:
-    frames = {frame.id: _chosen(frame, FRAME) for frame in table.frames}
+def _describe_table(table: Table, url: str, tables: Mapping[str, Table]) -> dict[str, Any]:
+    frames = {frame.id: _select_attributes(frame, FRAME_KEYS) for frame in table.frames}
     used = {column.enum for column in (*table.columns, *table.params) if column.enum and not column.hidden}
-    shown = {column.name for column in table.columns if not column.hidden}
-    made: dict[str, Any] = {
-        key: _plain(value)
-        for key in TABLE
+    visible_columns = {column.name for column in table.columns if not column.hidden}
+    description: dict[str, Any] = {
+        key: _to_yaml_value(value)
+        for key in TABLE_KEYS
         if (value := getattr(table, key)) is not None
         and (value != () or key == "observation")  # [] says there that each row is a line
-        and (key not in {"primary", "observation"} or shown >= {*value})
+        and (key not in {"primary", "observation"} or visible_columns >= {*value})
     }
-    if "form" in made:  # `time` stands for time_min and time_max
-        made["form"] = [name for name in made["form"] if shown & {name, f"{name}min", f"{name}_min"}]
-    made["source"] = {"kind": KIND, "url": url, "table": table.qualified}
-    params = {one.name: {"type": str(one.type), **_chosen(one, PARAM)} for one in table.params}
+    if "form" in description:  # `time` stands for time_min and time_max
+        description["form"] = [
+            name for name in description["form"] if visible_columns & {name, f"{name}min", f"{name}_min"}
+        ]
+    description["source"] = {"kind": HVEN_SOURCE_KIND, "url": url, "table": table.qualified_name}
+    params = {entry.name: {"type": str(entry.type), **_select_attributes(entry, PARAM_KEYS)} for entry in table.params}
     enums = {key: dict(words) for key, words in table.enums.items() if key in used}
     groups = {
-        one.name: {"roles": dict(one.roles), **_chosen(one, WORDS)}
-        for one in table.groups
-        if shown | {*params} >= {*one.roles.values()}
+        entry.name: {"roles": dict(entry.roles), **_select_attributes(entry, DESCRIPTION_KEYS)}
+        for entry in table.groups
+        if visible_columns | {*params} >= {*entry.roles.values()}
     }
     keys = {
-        one.id: {
-            "columns": [*one.columns],
-            "target": one.target,
-            "target_columns": [*one.target_columns],
-            **_chosen(one, WORDS[:2]),
+        entry.id: {
+            "columns": [*entry.columns],
+            "target": entry.target,
+            "target_columns": [*entry.target_columns],
+            **_select_attributes(entry, DESCRIPTION_KEYS[:2]),
         }
-        for one in table.keys
-        if shown >= {*one.columns} and one.target in tables and not _hidden(tables[one.target], one.target_columns)
+        for entry in table.keys
+        if visible_columns >= {*entry.columns}
+        and entry.target in tables
+        and not _has_hidden_column(tables[entry.target], entry.target_columns)
     }
-    indexes = [[*names] for names in table.indexes if shown >= {*names}]
-    beside = (
+    indexes = [[*names] for names in table.indexes if visible_columns >= {*names}]
+    optional_sections = (
         ("frames", frames),
         ("params", params),
         ("enums", enums),
@@ -242,105 +281,126 @@ def _table(table: Table, url: str, tables: Mapping[str, Table]) -> dict[str, Any
         ("keys", keys),
         ("indexes", indexes),
     )
-    made |= {key: value for key, value in beside if value}
-    made["columns"] = {column.name: _column(column) for column in table.columns if not column.hidden}
-    return made
+    description |= {key: value for key, value in optional_sections if value}
+    description["columns"] = {column.name: _describe_column(column) for column in table.columns if not column.hidden}
+    return description
 
 
-def _open(table: Table) -> Table:
+def _remove_hidden_columns(table: Table) -> Table:
     """Drop a table's hidden columns."""
-    return table.having(columns=tuple(column for column in table.columns if not column.hidden))
+    return table.copy_with(columns=tuple(column for column in table.columns if not column.hidden))
 
 
-def _known(schema: str, name: str, taken: Mapping[str, Any]) -> Table:
+def _build_known_table(schema: str, name: str, description: Mapping[str, Any]) -> Table:
     """Build a table as far as expressions over it must know it."""
     columns = []
-    for key, said in taken["columns"].items():
+    for key, column_keys in description["columns"].items():
         try:
-            kind = parse_type(str(said.get("type")))
+            column_type = parse_type(str(column_keys.get("type")))
         except ValueError:  # the descriptor has this fault then, with its place
             continue
-        columns.append(Column(name=key, type=kind, unit=said.get("unit"), ucd=said.get("ucd")))
+        columns.append(Column(name=key, type=column_type, unit=column_keys.get("unit"), ucd=column_keys.get("ucd")))
     return Table(schema=schema, name=name, columns=tuple(columns))
 
 
-def _hidden(table: Table, names: Iterable[str]) -> bool:
-    return any(column is None or column.hidden for name in names for column in (table.column(name),))
+def _has_hidden_column(table: Table, names: Iterable[str]) -> bool:
+    return any(column is None or column.hidden for name in names for column in (table.find_column(name),))
 
 
-def _column(column: Column) -> dict[str, Any]:
-    return {"type": str(column.type), **_chosen(column, COLUMN)}
+def _describe_column(column: Column) -> dict[str, Any]:
+    return {"type": str(column.type), **_select_attributes(column, COLUMN_KEYS)}
 
 
-def _chosen(thing: object, keys: Iterable[str]) -> dict[str, Any]:
-    found = {key: getattr(thing, key) for key in keys}
+def _select_attributes(source_object: object, keys: Iterable[str]) -> dict[str, Any]:
+    attributes = {key: getattr(source_object, key) for key in keys}
     return {
-        key: _plain(value)
-        for key, value in found.items()
+        key: _to_yaml_value(value)
+        for key, value in attributes.items()
         if value is not None  # 0 is a value, and so is the `false` of a parameter
         and (value is not False or key == "value")
         and value != ()
-        and value != USUAL.get(key)
+        and value != DEFAULT_VALUES.get(key)
     }
 
 
-def _taken(given: Any, url: str, table: str) -> dict[str, Any]:
+def _copy_table_description(foreign_table: Any, url: str, table: str) -> dict[str, Any]:
     """Copy what another site says of a table; from where its rows come is said by us."""
-    if not isinstance(given, dict) or not isinstance(given.get("columns"), dict):
+    if not isinstance(foreign_table, dict) or not isinstance(foreign_table.get("columns"), dict):
         raise SourceError(f"{url} does not say the columns of {table}", remedy="that site may have another version")
-    made: dict[str, Any] = {key: _plain(given[key]) for key in TABLE if key in given}
-    made["source"] = {"kind": KIND, "url": url, "table": table}
-    for key, inside in (("frames", FRAME), ("params", ("type", *PARAM)), ("enums", None)):
-        if isinstance(given.get(key), dict):
-            made[key] = {
-                str(name): {str(word): _plain(text) for word, text in value.items() if inside is None or word in inside}
-                for name, value in given[key].items()
+    description: dict[str, Any] = {
+        key: _to_yaml_value(foreign_table[key]) for key in TABLE_KEYS if key in foreign_table
+    }
+    description["source"] = {"kind": HVEN_SOURCE_KIND, "url": url, "table": table}
+    for key, allowed_keys in (("frames", FRAME_KEYS), ("params", ("type", *PARAM_KEYS)), ("enums", None)):
+        if isinstance(foreign_table.get(key), dict):
+            description[key] = {
+                str(name): {
+                    str(word): _to_yaml_value(text)
+                    for word, text in value.items()
+                    if allowed_keys is None or word in allowed_keys
+                }
+                for name, value in foreign_table[key].items()
                 if isinstance(value, dict)
             }
-    groups = given.get("groups")
-    made["groups"] = {
-        str(name): {"roles": {str(role): _plain(column) for role, column in one["roles"].items()}, **_said(one, WORDS)}
-        for name, one in (groups if isinstance(groups, dict) else {}).items()
-        if isinstance(one, dict) and isinstance(one.get("roles"), dict)
+    groups = foreign_table.get("groups")
+    description["groups"] = {
+        str(name): {
+            "roles": {str(role): _to_yaml_value(column) for role, column in entry["roles"].items()},
+            **_copy_keys(entry, DESCRIPTION_KEYS),
+        }
+        for name, entry in (groups if isinstance(groups, dict) else {}).items()
+        if isinstance(entry, dict) and isinstance(entry.get("roles"), dict)
     }
-    keys = given.get("keys")
-    made["keys"] = {
-        str(name): _said(one, ("columns", "target", "target_columns", *WORDS[:2]))
-        for name, one in (keys if isinstance(keys, dict) else {}).items()
-        if isinstance(one, dict) and str(one.get("target", "")).startswith(f"{table.partition('.')[0]}.")
+    keys = foreign_table.get("keys")
+    description["keys"] = {
+        str(name): _copy_keys(entry, ("columns", "target", "target_columns", *DESCRIPTION_KEYS[:2]))
+        for name, entry in (keys if isinstance(keys, dict) else {}).items()
+        if isinstance(entry, dict) and str(entry.get("target", "")).startswith(f"{table.partition('.')[0]}.")
     }
-    indexes = given.get("indexes")
-    made["indexes"] = [_plain(one) for one in indexes if isinstance(one, list)] if isinstance(indexes, list) else []
-    made = {key: value for key, value in made.items() if value or key not in {"groups", "keys", "indexes"}}
-    made["columns"] = {
-        str(name): _said_column(value) for name, value in given["columns"].items() if isinstance(value, dict)
+    indexes = foreign_table.get("indexes")
+    description["indexes"] = (
+        [_to_yaml_value(entry) for entry in indexes if isinstance(entry, list)] if isinstance(indexes, list) else []
+    )
+    description = {
+        key: value for key, value in description.items() if value or key not in {"groups", "keys", "indexes"}
     }
-    return made
+    description["columns"] = {
+        str(name): _copy_column_keys(value)
+        for name, value in foreign_table["columns"].items()
+        if isinstance(value, dict)
+    }
+    return description
 
 
-def _said_column(given: Any) -> dict[str, Any]:
-    return _said(given, ("type", *COLUMN)) if isinstance(given, dict) else {}
+def _copy_column_keys(foreign_column: Any) -> dict[str, Any]:
+    return _copy_keys(foreign_column, ("type", *COLUMN_KEYS)) if isinstance(foreign_column, dict) else {}
 
 
-def _said(given: Mapping[Any, Any], keys: Iterable[str]) -> dict[str, Any]:
-    return {key: _plain(given[key]) for key in keys if key in given}
+def _copy_keys(foreign_keys: Mapping[Any, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: _to_yaml_value(foreign_keys[key]) for key in keys if key in foreign_keys}
 
 
-def _plain(value: Any) -> Any:
+def _to_yaml_value(value: Any) -> Any:
     """Convert a value to what YAML has: texts, numbers, lists of them, a text in several languages."""
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, Wording):
+        return [_to_yaml_value(item) for item in value]
+    if isinstance(value, LocalizedText):
         value = value.texts
-    if isinstance(value, Mapping) and value and all(_LANGUAGE.fullmatch(str(key)) for key in value):
-        return {str(language): str(text)[:LONGEST] for language, text in value.items()}
+    if isinstance(value, Mapping) and value and all(_LANGUAGE_PATTERN.fullmatch(str(key)) for key in value):
+        return {str(language): str(text)[:MAX_TEXT_CHARACTERS] for language, text in value.items()}
     if isinstance(value, bool | int | float) or value is None:
         return value
-    return str(value)[:LONGEST]
+    return str(value)[:MAX_TEXT_CHARACTERS]
 
 
-def _dumped(body: Mapping[str, Any]) -> str:
+def _dump_yaml(body: Mapping[str, Any]) -> str:
     return str(yaml.safe_dump(dict(body), sort_keys=False, allow_unicode=True, width=120))
 
 
-__all__ = ["MARK", "Nothing", "mirrored", "origins", "public"]
+__all__ = [
+    "MIRROR_FILE_MARK",
+    "NothingToMirrorError",
+    "list_mirrored_sites",
+    "write_mirror_descriptor",
+    "write_public_descriptor",
+]

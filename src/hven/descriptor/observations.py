@@ -5,46 +5,49 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.functions import MAPPING
-from hven.adql.kinds import is_null
-from hven.adql.text import name, write
-from hven.adql.tree import ColumnRef, Function, Ident, Select, SelectItem, walk
-from hven.descriptor._compiling import Compiler
-from hven.descriptor._expression_names import written
-from hven.descriptor._keys import Obscore
-from hven.descriptor._merging import merge
-from hven.descriptor._simulated import column as mark
-from hven.descriptor._value_trees import CASTS
-from hven.descriptor.written import Entries, Written
-from hven.model.errors import DescriptorError, Fault, nearest
-from hven.model.resource import Setting
+from hven.adql.adql_writer import quote_identifier, write_adql
+from hven.adql.functions import MAPPING_FUNCTIONS
+from hven.adql.syntax_tree import ColumnRef, FunctionCall, Ident, Select, SelectItem, walk_tree
+from hven.adql.value_kinds import is_null
+from hven.descriptor._expression_trees import CAST_TYPES
+from hven.descriptor._keys import ObscoreKeys
+from hven.descriptor._mapping_compiler import MappingCompiler
+from hven.descriptor._merging import merge_entries
+from hven.descriptor._name_resolution import place_text
+from hven.descriptor._simulated_rows import build_data_source_column as mark
+from hven.descriptor.written_yaml import WrittenMap, WrittenScalar
+from hven.model.errors import DescriptorError, Fault, suggest_spelling
+from hven.model.resource import ColumnMapping
 from hven.model.sky import frames
-from hven.sources import FILE_FACTS, ROW
+from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.adql.tree import Expr
-    from hven.descriptor import outcome as mappings
-    from hven.descriptor.value_schema import Faults
+    from hven.adql.syntax_tree import Expr
+    from hven.descriptor import compiled_mapping as mappings
+    from hven.descriptor.value_schema import FaultCollector
     from hven.model.errors import Place
     from hven.model.resource import Resource, TableSpec
     from hven.model.table import Column, Table
 
-OBSCORE, RADIO = "obscore", "obscore_radio"  # in the schema ivoa
-STANDARDS = {OBSCORE: "obscore-1.1", RADIO: "obscore-radio-1.0"}
+OBSCORE_VIEW, OBSCORE_RADIO_VIEW = "obscore", "obscore_radio"  # in the schema ivoa
+STANDARDS_BY_VIEW = {OBSCORE_VIEW: "obscore-1.1", OBSCORE_RADIO_VIEW: "obscore-radio-1.0"}
 # variants of the standard: what follows from the columns of another one
-KNOWN = ("epn-tap-2.0 celestial", "epn-tap-2.0")
-_KEYS = {OBSCORE: tuple(Obscore.record.keys), RADIO: ("set", "text", "map", "converted")}
+EPN_TAP_VARIANTS = ("epn-tap-2.0 celestial", "epn-tap-2.0")
+_KEYS_BY_VIEW = {
+    OBSCORE_VIEW: tuple(ObscoreKeys.record.key_types),
+    OBSCORE_RADIO_VIEW: ("set", "text", "map", "converted"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class ObservationViewMember:
     """What one table gives to ivoa.obscore (or to ivoa.obscore_radio).
 
     Attributes
     ----------
-    items
+    column_expressions
         Column -> ADQL over the table's columns.
     source
         ADQL from FROM on.
@@ -55,12 +58,12 @@ class Member:
     """
 
     table: str
-    items: Mapping[str, str]
+    column_expressions: Mapping[str, str]
     source: str
     columns: tuple[Column, ...]
-    mapping: mappings.Mapping
+    mapping: mappings.CompiledMapping
 
-    def select(self, columns: Sequence[Column]) -> str:
+    def write_query(self, columns: Sequence[Column]) -> str:
         """Generate the query for some columns of the standard; those that the table does not have are null.
 
         Parameters
@@ -73,14 +76,16 @@ class Member:
         query
             ADQL.
         """
-        items = ", ".join(
-            f"{self.items.get(column.name) or _nothing(column)} AS {name(Ident(column.name, quoted=True))}"
+        select_items = ", ".join(
+            f"{self.column_expressions.get(column.name) or _write_typed_null(column)} AS {quote_identifier(Ident(column.name, quoted=True))}"
             for column in columns
         )
-        return f"SELECT {items} {self.source}"
+        return f"SELECT {select_items} {self.source}"
 
 
-def described(value: Any, table: Entries, kind: str, faults: Faults) -> Entries | None:
+def rewrite_as_standard_table(
+    value: Any, table: WrittenMap, view_name: str, faults: FaultCollector
+) -> WrittenMap | None:
     """Rewrite ``obscore:`` (or its ``radio:``) as a table of the standard, to be read as any other.
 
     Parameters
@@ -89,7 +94,7 @@ def described(value: Any, table: Entries, kind: str, faults: Faults) -> Entries 
         What stands there.
     table
         The map that it stands in.
-    kind
+    view_name
         ``obscore`` or ``radio``.
     faults
         Where faults go.
@@ -99,42 +104,44 @@ def described(value: Any, table: Entries, kind: str, faults: Faults) -> Entries 
     table
         None after a fault.
     """
-    if isinstance(value, Written) and value.is_null:
-        value = Entries({}, table.place)
-    if not isinstance(value, Entries):
-        faults.error(
-            f"{kind} must be a map (set, text, map ...)",
+    if isinstance(value, WrittenScalar) and value.is_null:
+        value = WrittenMap({}, table.place)
+    if not isinstance(value, WrittenMap):
+        faults.add_error(
+            f"{view_name} must be a map (set, text, map ...)",
             value.place,
             "write obscore: {} if everything follows from the columns",
         )
         return None
     for key in value:
-        if key not in _KEYS[kind]:
-            faults.error(
-                f"{kind} has no key {str(key)!r}",
+        if key not in _KEYS_BY_VIEW[view_name]:
+            faults.add_error(
+                f"{view_name} has no key {str(key)!r}",
                 key.place,
-                nearest(key, _KEYS[kind]) or f"known: {', '.join(_KEYS[kind])}",
+                suggest_spelling(key, _KEYS_BY_VIEW[view_name]) or f"known: {', '.join(_KEYS_BY_VIEW[view_name])}",
             )
-    made: dict[Written, Any] = {key: item for key, item in value.items() if key != "radio"}
-    made[written("standard", table.place)] = written(STANDARDS[kind], value.place)
-    if kind == OBSCORE and "simulated" in table:
-        own = made.get("columns")  # type: ignore[call-overload]
-        made[written("columns", table.place)] = (
-            merge(mark(value.place), own) if isinstance(own, Entries) else mark(value.place)
+    table_entries: dict[WrittenScalar, Any] = {key: item for key, item in value.items() if key != "radio"}
+    table_entries[place_text("standard", table.place)] = place_text(STANDARDS_BY_VIEW[view_name], value.place)
+    if view_name == OBSCORE_VIEW and "simulated" in table:
+        own_columns = table_entries.get("columns")  # type: ignore[call-overload]
+        table_entries[place_text("columns", table.place)] = (
+            merge_entries(mark(value.place), own_columns) if isinstance(own_columns, WrittenMap) else mark(value.place)
         )
-    variant = _variant(table)
-    if variant is not None and kind == OBSCORE:
-        made[written("frame", table.place)] = written(variant, value.place)
-    return Entries(made, value.place)
+    variant = _find_variant(table)
+    if variant is not None and view_name == OBSCORE_VIEW:
+        table_entries[place_text("frame", table.place)] = place_text(variant, value.place)
+    return WrittenMap(table_entries, value.place)
 
 
-def _variant(table: Entries) -> str | None:
+def _find_variant(table: WrittenMap) -> str | None:
     standard, frame = table.get("standard"), table.get("frame")  # type: ignore[call-overload]
     words = f"{standard} {frame}"
-    return next((name for name in KNOWN if words == name or words.startswith(f"{name} ")), None)
+    return next((name for name in EPN_TAP_VARIANTS if words == name or words.startswith(f"{name} ")), None)
 
 
-def member(spec: TableSpec, table: Table, resource: Resource, kind: str = OBSCORE) -> Member | None:
+def compile_view_member(
+    spec: TableSpec, table: Table, resource: Resource, view_name: str = OBSCORE_VIEW
+) -> ObservationViewMember | None:
     """Compile what a table gives to ivoa.obscore.
 
     Parameters
@@ -145,7 +152,7 @@ def member(spec: TableSpec, table: Table, resource: Resource, kind: str = OBSCOR
         With all its columns, as it is published.
     resource
         Its collection.
-    kind
+    view_name
         ``obscore`` or ``radio``.
 
     Returns
@@ -158,27 +165,29 @@ def member(spec: TableSpec, table: Table, resource: Resource, kind: str = OBSCOR
     DescriptorError
         An expression does not fit the table's columns.
     """
-    said = spec.obscore if kind == OBSCORE else spec.radio
-    if said is None:
+    view_spec = spec.obscore if view_name == OBSCORE_VIEW else spec.obscore_radio
+    if view_spec is None:
         return None
-    said = replace(said, defaults={**_defaults(table, said, resource), **said.defaults})
+    view_spec = replace(view_spec, defaults={**_build_view_defaults(table, view_spec, resource), **view_spec.defaults})
     # without units there is nothing to convert from
-    columns = [column.having(unit=None) for column in table.columns] if said.converted else table.columns
-    mapping, faults = Compiler(said, columns, resource).run()
+    columns = (
+        [column.copy_with(unit=None) for column in table.columns] if view_spec.uses_standard_units else table.columns
+    )
+    mapping, faults = MappingCompiler(view_spec, columns, resource).compile_mapping()
     errors = [fault for fault in faults if fault.severity == "error"]
     if mapping is None:
         raise DescriptorError(errors)
-    facts = [
+    file_fact_names = [
         item.name.name
-        for item in walk(mapping.queries[0])
-        if isinstance(item, ColumnRef) and item.name.name in FILE_FACTS
+        for item in walk_tree(mapping.queries[0])
+        if isinstance(item, ColumnRef) and item.name.name in FILE_FACT_COLUMNS
     ]
-    if facts:
+    if file_fact_names:
         raise DescriptorError(
             [
                 Fault(
-                    message=f"{kind}: {facts[0]} is not known here",
-                    place=said.place,
+                    message=f"{view_name}: {file_fact_names[0]} is not known here",
+                    place=view_spec.place,
                     remedy="keep it in a column of the table",
                 )
             ]
@@ -186,75 +195,85 @@ def member(spec: TableSpec, table: Table, resource: Resource, kind: str = OBSCOR
     body = mapping.queries[0].query.body
     items = body.items if isinstance(body, Select) else ()
     trees = {item.alias.name: item.expr for item in items if isinstance(item, SelectItem) and item.alias is not None}
-    trees.pop(ROW)
-    needed = [trees[column.name] for column in mapping.table.columns if column.required]
-    present = [
-        f"{write(tree)} IS NOT NULL"
-        for tree in needed
+    trees.pop(ROW_NUMBER_COLUMN)
+    required_expressions = [trees[column.name] for column in mapping.table.columns if column.required]
+    not_null_conditions = [
+        f"{write_adql(tree)} IS NOT NULL"
+        for tree in required_expressions
         if tree.meta is None or (tree.meta.nullable and not tree.meta.constant)
     ]
-    _on_the_sky(said, trees, table, kind)
-    _asked(
-        said,
-        {column: tree for column, tree in trees.items() if column in {one.name for one in mapping.table.columns}},
-        kind,
+    _check_sky_positions(view_spec, trees, table, view_name)
+    _check_query_functions(
+        view_spec,
+        {
+            column: tree
+            for column, tree in trees.items()
+            if column in {mapped_column.name for mapped_column in mapping.table.columns}
+        },
+        view_name,
     )
-    own = ".".join(name(Ident(part, quoted=True)) for part in (table.schema, table.name))
-    return Member(
-        table=table.qualified,
-        items={
-            column.name: _of_type(trees[column.name], column)
+    table_name = ".".join(quote_identifier(Ident(part, quoted=True)) for part in (table.schema, table.name))
+    return ObservationViewMember(
+        table=table.qualified_name,
+        column_expressions={
+            column.name: _write_typed_expression(trees[column.name], column)
             for column in mapping.table.columns
             if column.name in trees
         },
-        source=f"FROM {own}" + (f" WHERE {' AND '.join(present)}" if present else ""),
-        columns=tuple(column.having(origins=()) for column in mapping.table.columns),
+        source=f"FROM {table_name}" + (f" WHERE {' AND '.join(not_null_conditions)}" if not_null_conditions else ""),
+        columns=tuple(column.copy_with(origins=()) for column in mapping.table.columns),
         mapping=mapping,
     )
 
 
-def _on_the_sky(said: TableSpec, trees: Mapping[str, Expr], table: Table, kind: str) -> None:
+def _check_sky_positions(view_spec: TableSpec, trees: Mapping[str, Expr], table: Table, view_name: str) -> None:
     """Refuse longitudes, latitudes and outlines on a body: the view's are on the sky."""
-    bodies = {frame.id for frame in table.frames if frame.system == frames.BODY}
-    placed = {column.name for column in table.columns if column.frame in bodies}
+    bodies = {frame.id for frame in table.frames if frame.system == frames.BODY_FRAME_NAME}
+    body_columns = {column.name for column in table.columns if column.frame in bodies}
     faults = []
-    for column in said.table.columns:
-        found = sorted(
-            {node.name.name for node in walk(trees.get(column.name)) if isinstance(node, ColumnRef)} & placed
+    for column in view_spec.table.columns:
+        misplaced_columns = sorted(
+            {node.name.name for node in walk_tree(trees.get(column.name)) if isinstance(node, ColumnRef)} & body_columns
             if column.frame == "sky"
             else ()
         )
-        if found:
+        if misplaced_columns:
             faults.append(
                 Fault(
-                    message=f"{kind}.{column.name}: {found[0]} is on a body, and {kind} has places on the sky (ICRS)",
-                    place=_set_at(said, column.name),
-                    remedy=f"leave {column.name} out; who looks for places on bodies asks {table.qualified}",
+                    message=f"{view_name}.{column.name}: {misplaced_columns[0]} is on a body, and {view_name} has places on the sky (ICRS)",
+                    place=_locate_setting(view_spec, column.name),
+                    remedy=f"leave {column.name} out; who looks for places on bodies asks {table.qualified_name}",
                 )
             )
     if faults:
         raise DescriptorError(faults)
 
 
-def _asked(said: TableSpec, trees: Mapping[str, Expr], kind: str) -> None:
+def _check_query_functions(view_spec: TableSpec, trees: Mapping[str, Expr], view_name: str) -> None:
     """Refuse what is computed at ingest alone: the view is computed when it is asked."""
     faults = []
     for column, tree in trees.items():
-        wrong = sorted(
+        ingest_only_functions = sorted(
             {
                 node.name
-                for node in walk(tree)
-                if isinstance(node, Function) and (entry := MAPPING.get(node.name)) and entry.mapping
+                for node in walk_tree(tree)
+                if isinstance(node, FunctionCall)
+                and (entry := MAPPING_FUNCTIONS.find_function(node.name))
+                and entry.mapping
             }
         )
-        wrong += sorted(
-            {node.name.lower() for node in walk(tree) if isinstance(node, Function) and MAPPING.get(node.name) is None}
+        ingest_only_functions += sorted(
+            {
+                node.name.lower()
+                for node in walk_tree(tree)
+                if isinstance(node, FunctionCall) and MAPPING_FUNCTIONS.find_function(node.name) is None
+            }
         )
-        if wrong:
+        if ingest_only_functions:
             faults.append(
                 Fault(
-                    message=f"{kind}.{column}: {wrong[0].lower()} works at ingest alone, and {kind} is computed when it is asked",
-                    place=_set_at(said, column),
+                    message=f"{view_name}.{column}: {ingest_only_functions[0].lower()} works at ingest alone, and {view_name} is computed when it is asked",
+                    place=_locate_setting(view_spec, column),
                     remedy=f"compute it in a column of the table, and name that column here: {column}: my_column",
                 )
             )
@@ -262,46 +281,52 @@ def _asked(said: TableSpec, trees: Mapping[str, Expr], kind: str) -> None:
         raise DescriptorError(faults)
 
 
-def _set_at(said: TableSpec, column: str) -> Place:
-    return next((item.place for item in said.settings if item.column == column), said.place)
+def _locate_setting(view_spec: TableSpec, column: str) -> Place:
+    return next((item.place for item in view_spec.settings if item.column == column), view_spec.place)
 
 
-def _of_type(tree: Expr, column: Column) -> str:
+def _write_typed_expression(tree: Expr, column: Column) -> str:
     """Write an expression so that it has the column's own type: a union takes the widest of its members otherwise."""
     if is_null(tree):
-        return _nothing(column)
-    text = write(tree)
+        return _write_typed_null(column)
+    text = write_adql(tree)
     if tree.meta is None or not (column.type.is_numeric and tree.meta.type.is_numeric) or tree.meta.type == column.type:
         return text
-    return f"CAST({text} AS {CASTS[column.type.datatype]})"
+    return f"CAST({text} AS {CAST_TYPES[column.type.datatype]})"
 
 
-def _nothing(column: Column) -> str:
+def _write_typed_null(column: Column) -> str:
     """Write NULL with the column's type: without one, a condition on it compares text with a number."""
     if column.type.is_numeric:
-        return f"CAST(NULL AS {CASTS[column.type.datatype]})"
+        return f"CAST(NULL AS {CAST_TYPES[column.type.datatype]})"
     target = "VARCHAR" if column.type.is_string else "TIMESTAMP" if column.type.is_timestamp else ""
     return f"CAST(NULL AS {target})" if target else "NULL"
 
 
-def _defaults(table: Table, said: TableSpec, resource: Resource) -> dict[str, Setting]:
+def _build_view_defaults(table: Table, view_spec: TableSpec, resource: Resource) -> dict[str, ColumnMapping]:
     """Derive what follows from any table: an identifier by its key, the position by the one it is indexed by."""
-    made: dict[str, str] = {}
+    default_expressions: dict[str, str] = {}
     key = table.primary[0] if len(table.primary) == 1 else "obs_id"
-    plain = any(column.name == key and column.type.is_string for column in table.columns)
-    ident = f'"{key}"' if plain else f'CAST("{key}" AS VARCHAR)'
-    made["obs_publisher_did"] = f"'ivo://{resource.site['authority']}/{resource.name}?' || {ident}"
-    made["obs_collection"] = "collection.name"
+    is_string_key = any(column.name == key and column.type.is_string for column in table.columns)
+    ident = f'"{key}"' if is_string_key else f'CAST("{key}" AS VARCHAR)'
+    default_expressions["obs_publisher_did"] = f"'ivo://{resource.site['authority']}/{resource.name}?' || {ident}"
+    default_expressions["obs_collection"] = "collection.name"
     if len(table.primary) == 1:
-        made["obs_id"] = ident
-    if table.position is not None and (table.column(table.position[0]).ucd or "").startswith("pos.eq.ra"):
-        made |= {"s_ra": f'"{table.position[0]}"', "s_dec": f'"{table.position[1]}"'}
-    names = {column.name for column in said.table.columns}
+        default_expressions["obs_id"] = ident
+    if table.position is not None and (table.find_column(table.position[0]).ucd or "").startswith("pos.eq.ra"):
+        default_expressions |= {"s_ra": f'"{table.position[0]}"', "s_dec": f'"{table.position[1]}"'}
+    names = {column.name for column in view_spec.table.columns}
     return {
-        column: Setting(column=column, how="map", value=written(text, said.place), place=said.place)
-        for column, text in made.items()
+        column: ColumnMapping(column=column, how="map", value=place_text(text, view_spec.place), place=view_spec.place)
+        for column, text in default_expressions.items()
         if column in names
     }
 
 
-__all__ = ["OBSCORE", "RADIO", "Member", "described", "member"]
+__all__ = [
+    "OBSCORE_RADIO_VIEW",
+    "OBSCORE_VIEW",
+    "ObservationViewMember",
+    "compile_view_member",
+    "rewrite_as_standard_table",
+]

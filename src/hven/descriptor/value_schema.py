@@ -6,15 +6,15 @@ Common
 ------
 value
     As written: text, a list or a map, with its place.
-what
+key_path
     Names the key, for messages.
 faults
     Takes what is wrong, with its place and the remedy.
-one
+read_item
     Reads each item.
-name, words
+name, value_label, choices
     What is wanted, for messages; the words that may stand there.
-whole, loose, short
+must_be_integer, allow_retyped, short, allow_text
     True: a whole number; text that YAML readers would take for something else, too; text instead of a map, too.
 ge, le
     Bounds, in the unit of the key; None: there is none.
@@ -36,10 +36,18 @@ from pydantic import ConfigDict, Field, WithJsonSchema, create_model
 from pydantic.alias_generators import to_snake
 from pydantic.fields import FieldInfo
 
-from hven.descriptor.written import DECIMAL, WHOLE, Entries, Items, Written, retyped, trap
+from hven.descriptor.written_yaml import (
+    DECIMAL_PATTERN,
+    INTEGER_PATTERN,
+    WrittenList,
+    WrittenMap,
+    WrittenScalar,
+    detect_misleading_retyping,
+    detect_yaml_retyping,
+)
 from hven.model import literal
-from hven.model.errors import Fault, Place, nearest
-from hven.model.table import worded
+from hven.model.errors import Fault, Place, suggest_spelling
+from hven.model.table import localize_text
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -49,22 +57,22 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Faults:
+class FaultCollector:
     """Collects what is wrong.
 
     Attributes
     ----------
-    found
+    faults
         In the order in which they were found.
     language
         The site's: texts in several languages stand for that one where nobody asks.
     """
 
-    found: list[Fault] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
     language: str = "en"
-    made: int = 0  # by loops
+    loop_value_count: int = 0  # by loops
 
-    def error(self, message: str, place: Place, remedy: str = "") -> None:
+    def add_error(self, message: str, place: Place, remedy: str = "") -> None:
         """Add an error.
 
         Parameters
@@ -76,9 +84,9 @@ class Faults:
         remedy
             What to do about it.
         """
-        self.found.append(Fault(message=message, place=place, remedy=remedy))
+        self.faults.append(Fault(message=message, place=place, remedy=remedy))
 
-    def warning(self, message: str, place: Place, remedy: str = "") -> None:
+    def add_warning(self, message: str, place: Place, remedy: str = "") -> None:
         """Add a warning.
 
         Parameters
@@ -90,14 +98,14 @@ class Faults:
         remedy
             What to do about it.
         """
-        self.found.append(Fault(message=message, place=place, remedy=remedy, severity="warning"))
+        self.faults.append(Fault(message=message, place=place, remedy=remedy, severity="warning"))
 
-    def sorted(self) -> list[Fault]:
+    def list_sorted(self) -> list[Fault]:
         """List all faults in the order of the files' lines, each once."""
-        return sorted(dict.fromkeys(self.found), key=in_order)
+        return sorted(dict.fromkeys(self.faults), key=build_fault_sort_key)
 
 
-def in_order(fault: Fault) -> tuple[str, int, int]:
+def build_fault_sort_key(fault: Fault) -> tuple[str, int, int]:
     """Return the key by which faults are sorted: file, line and column.
 
     Parameters
@@ -108,7 +116,7 @@ def in_order(fault: Fault) -> tuple[str, int, int]:
     return fault.place.file or "", fault.place.line or 0, fault.place.column or 0
 
 
-def kind(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """Name the kind of what was written, for messages.
 
     Parameters
@@ -121,155 +129,175 @@ def kind(value: Any) -> str:
     words
         ``a map``, ``a list``, ``nothing``, or the text.
     """
-    if isinstance(value, Entries):
+    if isinstance(value, WrittenMap):
         return "a map"
-    if isinstance(value, Items):
+    if isinstance(value, WrittenList):
         return "a list"
-    if isinstance(value, Written) and value.is_null:
+    if isinstance(value, WrittenScalar) and value.is_null:
         return "nothing"
     text = str(value)
     return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
-Reader = Callable[[Any, str, Faults], Any]
+Reader = Callable[[Any, str, FaultCollector], Any]
 """Checks and converts a value; None after a fault. The text names the key for messages."""
 
 
-def text(value: Any, what: str, faults: Faults, *, loose: bool = False) -> Written | None:
-    """Return text as written. What YAML readers would turn into something else must stand in quotes, but for dates, epochs, versions (`loose`)."""
-    if not isinstance(value, Written):
+def read_text(
+    value: Any, key_path: str, faults: FaultCollector, *, allow_retyped: bool = False
+) -> WrittenScalar | None:
+    """Return text as written. What YAML readers would turn into something else must stand in quotes, but for dates, epochs, versions (`allow_retyped`)."""
+    if not isinstance(value, WrittenScalar):
         remedy = (
             "put it in quotes: '{...}'"
-            if isinstance(value, Entries) and value.flow
+            if isinstance(value, WrittenMap) and value.is_flow
             else "quote text that begins with [ or {"
         )
-        faults.error(f"{what} must be text, not {kind(value)}", value.place, remedy)
+        faults.add_error(f"{key_path} must be text, not {describe_value(value)}", value.place, remedy)
         return None
     if value.is_null:
-        faults.error(f"{what} is empty", value.place, "say something, or remove the key")
+        faults.add_error(f"{key_path} is empty", value.place, "say something, or remove the key")
         return None
-    found = None if loose else trap(value)
-    if found is not None:
-        faults.error(
-            f"{what} must be text, but YAML reads {value!s} as {found}", value.place, f'write "{value}" in quotes'
+    yaml_reading = None if allow_retyped else detect_yaml_retyping(value)
+    if yaml_reading is not None:
+        faults.add_error(
+            f"{key_path} must be text, but YAML reads {value!s} as {yaml_reading}",
+            value.place,
+            f'write "{value}" in quotes',
         )
         return None
     return value
 
 
-LANGUAGES = ("en", "fr")  # of the pages
+PAGE_LANGUAGES = ("en", "fr")  # of the pages
 
 
-def words(value: Any, what: str, faults: Faults, *, loose: bool = False) -> str | None:
-    """Return text for people: as written, or a map of languages, ``{en: .., fr: ..}``, as a `Wording`."""
-    if not isinstance(value, Entries):
-        return text(value, what, faults, loose=loose)
+def read_localized_text(
+    value: Any, key_path: str, faults: FaultCollector, *, allow_retyped: bool = False
+) -> str | None:
+    """Return text for people: as written, or a map of languages, ``{en: .., fr: ..}``, as a `LocalizedText`."""
+    if not isinstance(value, WrittenMap):
+        return read_text(value, key_path, faults, allow_retyped=allow_retyped)
     if not value:
-        faults.error(f"{what} is empty", value.place, "write text, or {en: .., fr: ..}")
+        faults.add_error(f"{key_path} is empty", value.place, "write text, or {en: .., fr: ..}")
         return None
-    found = {}
+    texts_by_language = {}
     for key, item in value.items():
-        if key not in LANGUAGES:
-            faults.error(
-                f"{what}: {str(key)!r} is no language of the pages", key.place, f"known: {', '.join(LANGUAGES)}"
+        if key not in PAGE_LANGUAGES:
+            faults.add_error(
+                f"{key_path}: {str(key)!r} is no language of the pages",
+                key.place,
+                f"known: {', '.join(PAGE_LANGUAGES)}",
             )
-        elif (one := text(item, f"{what}.{key}", faults)) is not None:
-            found[str(key)] = one.strip()
-    if not found:
+        elif (language_text := read_text(item, f"{key_path}.{key}", faults)) is not None:
+            texts_by_language[str(key)] = language_text.strip()
+    if not texts_by_language:
         return None
-    if faults.language not in found:
-        faults.warning(
-            f"{what} has no text in {faults.language!r}, the language of the site",
+    if faults.language not in texts_by_language:
+        faults.add_warning(
+            f"{key_path} has no text in {faults.language!r}, the language of the site",
             value.place,
-            f"programs and other readers get that in {next(iter(found))!r}; add '{faults.language}:'",
+            f"programs and other readers get that in {next(iter(texts_by_language))!r}; add '{faults.language}:'",
         )
-    return worded(found, faults.language)
+    return localize_text(texts_by_language, faults.language)
 
 
-def constant(value: Any, what: str, faults: Faults) -> Written | None:
+def read_constant(value: Any, key_path: str, faults: FaultCollector) -> WrittenScalar | None:
     """Return a constant as the text that stands there, typed later by its column; null is a value."""
-    if isinstance(value, Written):
+    if isinstance(value, WrittenScalar):
         return value
-    faults.error(
-        f"{what} must be one constant, not {kind(value)}",
+    faults.add_error(
+        f"{key_path} must be one constant, not {describe_value(value)}",
         value.place,
         "templates go under 'text', expressions under 'map'",
     )
     return None
 
 
-def flag(value: Any, what: str, faults: Faults) -> bool | None:
+def read_boolean(value: Any, key_path: str, faults: FaultCollector) -> bool | None:
     """Return ``true`` or ``false``, in no other words."""
-    if isinstance(value, Written) and value.plain and str(value) in {"true", "false"}:
+    if isinstance(value, WrittenScalar) and value.is_plain and str(value) in {"true", "false"}:
         return str(value) == "true"
-    faults.error(f"{what} must be true or false, not {kind(value)}", value.place)
+    faults.add_error(f"{key_path} must be true or false, not {describe_value(value)}", value.place)
     return None
 
 
-GROUPED = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:_[0-9]{3})+")  # 50_000
+GROUPED_INTEGER_PATTERN = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:_[0-9]{3})+")  # 50_000
 
 
-def number(
-    value: Any, what: str, faults: Faults, *, whole: bool, ge: float | None = None, le: float | None = None
+def read_number(
+    value: Any,
+    key_path: str,
+    faults: FaultCollector,
+    *,
+    must_be_integer: bool,
+    ge: float | None = None,
+    le: float | None = None,
 ) -> float | None:
     """Return an int or a float in the unit of its key, perhaps within bounds."""
-    name = "a whole number" if whole else "a number"
-    if not isinstance(value, Written):
-        faults.error(f"{what} must be {name}, not {kind(value)}", value.place)
+    name = "a whole number" if must_be_integer else "a number"
+    if not isinstance(value, WrittenScalar):
+        faults.add_error(f"{key_path} must be {name}, not {describe_value(value)}", value.place)
         return None
-    found = retyped(value)
-    if found is not None:
+    yaml_reading = detect_misleading_retyping(value)
+    if yaml_reading is not None:
         remedy = f"write {int(value)}" if str(value).lstrip("+-").isdigit() else ""
-        faults.error(f"{what} must be {name}, but YAML reads {value!s} as {found}", value.place, remedy)
+        faults.add_error(f"{key_path} must be {name}, but YAML reads {value!s} as {yaml_reading}", value.place, remedy)
         return None
-    said = value.replace("_", "") if whole and GROUPED.fullmatch(value) else str(value)
-    if not (WHOLE if whole else DECIMAL).fullmatch(said):
-        faults.error(f"{what} must be {name}, not {kind(value)}", value.place)
+    digits = value.replace("_", "") if must_be_integer and GROUPED_INTEGER_PATTERN.fullmatch(value) else str(value)
+    if not (INTEGER_PATTERN if must_be_integer else DECIMAL_PATTERN).fullmatch(digits):
+        faults.add_error(f"{key_path} must be {name}, not {describe_value(value)}", value.place)
         return None
-    made = literal.number(said)
-    if (ge is not None and made < ge) or (le is not None and made > le):
-        low = "" if ge is None else f" from {literal.figure(ge)}"
-        high = "" if le is None else f" to {literal.figure(le)}"
-        faults.error(f"{what} must be {name}{low}{high}, not {value}", value.place)
+    parsed_number = literal.parse_number(digits)
+    if (ge is not None and parsed_number < ge) or (le is not None and parsed_number > le):
+        low = "" if ge is None else f" from {literal.format_number(ge)}"
+        high = "" if le is None else f" to {literal.format_number(le)}"
+        faults.add_error(f"{key_path} must be {name}{low}{high}, not {value}", value.place)
         return None
-    return made
+    return parsed_number
 
 
-def choice(value: Any, what: str, faults: Faults, *, words: tuple[str, ...]) -> str | None:
+def read_choice(value: Any, key_path: str, faults: FaultCollector, *, choices: tuple[str, ...]) -> str | None:
     """Return one of a few words."""
-    if isinstance(value, Written) and str(value) in words:
+    if isinstance(value, WrittenScalar) and str(value) in choices:
         return str(value)
-    hint = nearest(str(value), words) if isinstance(value, Written) else ""
-    faults.error(f"{what} must be one of {', '.join(words)}, not {kind(value)}", value.place, hint)
+    hint = suggest_spelling(str(value), choices) if isinstance(value, WrittenScalar) else ""
+    faults.add_error(f"{key_path} must be one of {', '.join(choices)}, not {describe_value(value)}", value.place, hint)
     return None
 
 
-def expression(value: Any, what: str, faults: Faults, *, name: str = "an expression") -> Written | None:
+def read_expression_text(
+    value: Any, key_path: str, faults: FaultCollector, *, value_label: str = "an expression"
+) -> WrittenScalar | None:
     """Return ADQL as written: whole, not cut by a comma or a comment. It is parsed later, with the position of every character."""
-    if not isinstance(value, Written):
-        remedy = "put it in quotes" if isinstance(value, Entries | Items) and value.flow else ""
-        faults.error(f"{what} must be {name}, not {kind(value)}", value.place, remedy)
+    if not isinstance(value, WrittenScalar):
+        remedy = "put it in quotes" if isinstance(value, WrittenMap | WrittenList) and value.is_flow else ""
+        faults.add_error(f"{key_path} must be {value_label}, not {describe_value(value)}", value.place, remedy)
         return None
     if value.is_null and str(value) in {"", "~"}:
-        faults.error(f"{what} is empty", value.place, "give an expression, or NULL")
+        faults.add_error(f"{key_path} is empty", value.place, "give an expression, or NULL")
         return None
-    broken = unbalanced(value)
-    if broken:
-        faults.error(f"{what}: {broken} in {kind(value)}", value.place, cut(value) or "close it")
+    open_bracket_fault = find_unbalanced_bracket(value)
+    if open_bracket_fault:
+        faults.add_error(
+            f"{key_path}: {open_bracket_fault} in {describe_value(value)}",
+            value.place,
+            find_early_end(value) or "close it",
+        )
         return None
-    found = retyped(value)
-    if found is not None:
-        plain = (
+    yaml_reading = detect_misleading_retyping(value)
+    if yaml_reading is not None:
+        retyping_remedy = (
             f"write {int(value)}"
             if str(value).lstrip("+-").isdigit()
             else "text stands in quotes within quotes: \"'...'\""
         )
-        faults.error(f"{what}: YAML reads {value!s} as {found}", value.place, plain)
+        faults.add_error(f"{key_path}: YAML reads {value!s} as {yaml_reading}", value.place, retyping_remedy)
         return None
     return value
 
 
-def unbalanced(text: str) -> str:
+def find_unbalanced_bracket(text: str) -> str:
     """Find which parenthesis or quote of an ADQL text is left open.
 
     Parameters
@@ -300,7 +328,7 @@ def unbalanced(text: str) -> str:
     return "a '(' is not closed" if depth > 0 else ""
 
 
-def cut(value: Written) -> str:
+def find_early_end(value: WrittenScalar) -> str:
     """Detect whether YAML ended an unquoted value early.
 
     Parameters
@@ -313,63 +341,69 @@ def cut(value: Written) -> str:
     remedy
         By what it was ended, and the cure; empty if it was not.
     """
-    if not value.plain:
+    if not value.is_plain:
         return ""
-    rest = value.page.text[value.end :].partition("\n")[0]
-    if rest.lstrip().startswith("#") and rest[:1] in {" ", "\t"}:
+    rest_of_line = value.page.text[value.end :].partition("\n")[0]
+    if rest_of_line.lstrip().startswith("#") and rest_of_line[:1] in {" ", "\t"}:
         return "the ' #' began a comment: put the whole value in double quotes"
-    if rest.lstrip()[:1] in {",", "}", "]"}:
-        mark = rest.lstrip()[0]
-        name = "comma" if mark == "," else repr(mark)
+    if rest_of_line.lstrip()[:1] in {",", "}", "]"}:
+        end_character = rest_of_line.lstrip()[0]
+        name = "comma" if end_character == "," else repr(end_character)
         return f"the {name} ended the value: put it in double quotes, or write the map over several lines"
     return ""
 
 
-def free(value: Any, what: str, faults: Faults, *, short: bool = False) -> Any:
-    """Return a map (or, if there is a `short` form, text) as it is: options of a source by its kind, what a test expects. Checked elsewhere."""
-    if isinstance(value, Entries) or (short and isinstance(value, Written) and not value.is_null):
+def read_free_map(value: Any, key_path: str, faults: FaultCollector, *, allow_text: bool = False) -> Any:
+    """Return a map (or, if there is a `allow_text` form, text) as it is: options of a source by its kind, what a test expects. Checked elsewhere."""
+    if isinstance(value, WrittenMap) or (allow_text and isinstance(value, WrittenScalar) and not value.is_null):
         return value
-    faults.error(f"{what} must be a map, not {kind(value)}", value.place)
+    faults.add_error(f"{key_path} must be a map, not {describe_value(value)}", value.place)
     return None
 
 
-def many(value: Any, what: str, faults: Faults, *, one: Reader) -> tuple[Any, ...] | None:
+def read_many(value: Any, key_path: str, faults: FaultCollector, *, read_item: Reader) -> tuple[Any, ...] | None:
     """Return a tuple of a list, or of a single value without one; faulty items are left out."""
-    items = value if isinstance(value, Items) else (value,)
-    read = tuple(found for item in items if (found := one(item, what, faults)) is not None)
-    return read if read or isinstance(value, Items) else None
+    items = value if isinstance(value, WrittenList) else (value,)
+    values = tuple(item_value for item in items if (item_value := read_item(item, key_path, faults)) is not None)
+    return values if values or isinstance(value, WrittenList) else None
 
 
-def entries(value: Any, what: str, faults: Faults, *, one: Reader) -> dict[Written, Any] | None:
+def read_entries(
+    value: Any, key_path: str, faults: FaultCollector, *, read_item: Reader
+) -> dict[WrittenScalar, Any] | None:
     """Return a dict of names of the curator's own; faulty entries are left out."""
-    if not isinstance(value, Entries):
-        faults.error(f"{what} must be a map (name: value), not {kind(value)}", value.place)
+    if not isinstance(value, WrittenMap):
+        faults.add_error(f"{key_path} must be a map (name: value), not {describe_value(value)}", value.place)
         return None
-    result: dict[Written, Any] = {}
-    broken = ""
+    result: dict[WrittenScalar, Any] = {}
+    unbalanced_text = ""
     for key, item in value.items():
         # an expression cut by a comma leaves stray keys behind
-        if broken and isinstance(item, Written) and item.is_null:
-            broken = unbalanced(broken + "," + key)
+        if unbalanced_text and isinstance(item, WrittenScalar) and item.is_null:
+            unbalanced_text = find_unbalanced_bracket(unbalanced_text + "," + key)
             continue
-        broken = (
+        unbalanced_text = (
             str(item)
-            if one is expression and isinstance(item, Written) and item.plain and unbalanced(item) and value.flow
+            if read_item is read_expression_text
+            and isinstance(item, WrittenScalar)
+            and item.is_plain
+            and find_unbalanced_bracket(item)
+            and value.is_flow
             else ""
         )
-        read = one(item, f"{what}.{key}", faults)
-        if read is not None:
-            result[key] = read
+        entry_value = read_item(item, f"{key_path}.{key}", faults)
+        if entry_value is not None:
+            result[key] = entry_value
     return result
 
 
 # --- types, as keys are said in: what an editor may offer, and what reads it -------------------------------------
 
-Text = Annotated[str, text]
-Words = Annotated[str | dict[Literal["en", "fr"], str], words]
+Text = Annotated[str, read_text]
+Words = Annotated[str | dict[Literal["en", "fr"], str], read_localized_text]
 LooseWords = Annotated[
     str | dict[Literal["en", "fr"], str],
-    partial(words, loose=True),
+    partial(read_localized_text, allow_retyped=True),
     WithJsonSchema(
         {
             "anyOf": [
@@ -379,45 +413,56 @@ LooseWords = Annotated[
         }
     ),
 ]
-Loose = Annotated[str, partial(text, loose=True), WithJsonSchema({"type": ["string", "number", "integer"]})]
-Constant = Annotated[str, constant, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
-Expression = Annotated[str, expression, WithJsonSchema({"type": ["string", "number", "null"]})]
-Condition = Annotated[Expression, partial(expression, name="a condition")]
-Query = Annotated[Expression, partial(expression, name="a query")]
-Free = Annotated[dict[str, Any], free]
+Loose = Annotated[
+    str, partial(read_text, allow_retyped=True), WithJsonSchema({"type": ["string", "number", "integer"]})
+]
+Constant = Annotated[str, read_constant, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
+Expression = Annotated[str, read_expression_text, WithJsonSchema({"type": ["string", "number", "null"]})]
+Condition = Annotated[Expression, partial(read_expression_text, value_label="a condition")]
+Query = Annotated[Expression, partial(read_expression_text, value_label="a query")]
+Free = Annotated[dict[str, Any], read_free_map]
 Many: TypeAlias = T | tuple[T, ...]
 Needed = Annotated[T, "needed"]
 
 
-def reader(hint: Any) -> Reader:
+def choose_value_reader(key_type: Any) -> Reader:
     """Return what reads a type: the function that it has with it, or the one that goes with it.
 
     Parameters
     ----------
-    hint
+    key_type
         A type as keys are said in.
     """
-    origin, inner = get_origin(hint), get_args(hint)
+    origin, inner = get_origin(key_type), get_args(key_type)
     if origin is Annotated:
-        own = [one for one in inner[1:] if callable(one)]
-        bounds = [bound for one in inner[1:] if isinstance(one, FieldInfo) for bound in one.metadata]
+        attached_readers = [annotation for annotation in inner[1:] if callable(annotation)]
+        bounds = [
+            bound for annotation in inner[1:] if isinstance(annotation, FieldInfo) for bound in annotation.metadata
+        ]
         return (
-            own[-1]
-            if own
-            else partial(reader(inner[0]), **{key: value for bound in bounds for key, value in asdict(bound).items()})
+            attached_readers[-1]
+            if attached_readers
+            else partial(
+                choose_value_reader(inner[0]),
+                **{key: value for bound in bounds for key, value in asdict(bound).items()},
+            )
         )
     if origin is Literal:
-        return partial(choice, words=inner)
+        return partial(read_choice, choices=inner)
     if origin is dict:
-        return partial(entries, one=reader(inner[1]))
+        return partial(read_entries, read_item=choose_value_reader(inner[1]))
     if inner:  # Many
-        return partial(many, one=reader(get_args(inner[-1])[0]))
-    if hint is bool:
-        return flag
-    return hint.record.read if hint not in {int, float} else partial(number, whole=hint is int)
+        return partial(read_many, read_item=choose_value_reader(get_args(inner[-1])[0]))
+    if key_type is bool:
+        return read_boolean
+    return (
+        key_type.record.read_map
+        if key_type not in {int, float}
+        else partial(read_number, must_be_integer=key_type is int)
+    )
 
 
-class Fields(dict[str, Any]):
+class KeyValues(dict[str, Any]):
     """What a record says: key -> value read; knows where it stands and where each key stands."""
 
     __slots__ = ("place", "places")
@@ -427,41 +472,45 @@ class Fields(dict[str, Any]):
         self.place, self.places = place, places
 
 
-class Keys:
+class KeyModel:
     """A map with known keys: each with its type and, in quotes below, what it means; ``_`` stands for those of another one, or some of them.
 
-    `short`: the key that a bare word stands for; `empty`: may be left without any; `hints`: words of other languages -> ours.
+    `short`: the key that a bare word stands for; `empty`: may be left without any; `hints`: words of other languages -> ours; `name`: the record's, if the
+    class is not called by it.
     """
 
-    record: ClassVar[Record]  # made of the class
+    record: ClassVar[KeyRecord]  # made of the class
 
-    def __init_subclass__(cls, *, short: str = "", empty: bool = False, hints: Mapping[str, str] | None = None) -> None:
-        cls.record = Record(cls, short, hints or {}, empty=empty)
+    def __init_subclass__(
+        cls, *, short: str = "", empty: bool = False, hints: Mapping[str, str] | None = None, name: str = ""
+    ) -> None:
+        name = name or to_snake(cls.__name__.removesuffix("Keys"))
+        cls.record = KeyRecord(cls, name, short, hints or {}, may_be_empty=empty)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return handler.generate_schema(cls.record.form)
+        return handler.generate_schema(cls.record.pydantic_form)
 
 
 @cache
-def _docs(module: str) -> dict[str, dict[str, str]]:
+def _read_key_docs(module: str) -> dict[str, dict[str, str]]:
     """Read what stands in quotes below the keys of a module's classes."""
     classes = [
         node for node in ast.parse(inspect.getsource(sys.modules[module])).body if isinstance(node, ast.ClassDef)
     ]
     return {
-        one.name: {
+        class_node.name: {
             key.target.id.rstrip("_"): doc.value.value  # type: ignore[attr-defined, union-attr]
-            for key, doc in pairwise(one.body)
+            for key, doc in pairwise(class_node.body)
             if isinstance(key, ast.AnnAssign) and isinstance(doc, ast.Expr)
         }
-        for one in classes
+        for class_node in classes
     }
 
 
 @dataclass(eq=False)
-class Record:
-    """A map with known keys. `short`: the key that a bare word stands for; `empty`: may be left without any.
+class KeyRecord:
+    """A map with known keys. `short_key`: the key that a bare word stands for; `may_be_empty`: may be left without any.
 
     Attributes
     ----------
@@ -471,98 +520,108 @@ class Record:
         Its line of documentation.
     """
 
-    kind: type[Keys]  # the class that says the keys
-    short: str
-    hints: Mapping[str, str]  # words of other languages -> ours
-    empty: bool
-
-    @property
-    def name(self) -> str:
-        """The record's name in the schema and on the page of keys."""
-        return to_snake(self.kind.__name__)
+    model_class: type[KeyModel]  # the class that says the keys
+    name: str  # in the schema and on the page of keys
+    short_key: str
+    key_hints: Mapping[str, str]  # words of other languages -> ours
+    may_be_empty: bool
 
     @property
     def doc(self) -> str:
         """What it is, in one line."""
-        return (self.kind.__doc__ or "").rstrip(".")
+        return (self.model_class.__doc__ or "").rstrip(".")
 
     @cached_property
-    def keys(self) -> dict[str, Any]:
+    def key_types(self) -> dict[str, Any]:
         """Key -> its type."""
-        found: dict[str, Any] = {}
-        for name, hint in self.kind.__annotations__.items():
+        types_by_key: dict[str, Any] = {}
+        for name, hint in self.model_class.__annotations__.items():
             if name == "_":
-                of, *only = get_args(hint) or (hint,)
-                found |= {key: one for key, one in of.record.keys.items() if not only or key in only[0].split()}
+                base_model, *only = get_args(hint) or (hint,)
+                types_by_key |= {
+                    key: key_type
+                    for key, key_type in base_model.record.key_types.items()
+                    if not only or key in only[0].split()
+                }
             else:
-                found[name.rstrip("_")] = hint  # for_, if_
-        return found
+                types_by_key[name.rstrip("_")] = hint  # for_, if_
+        return types_by_key
 
     @cached_property
-    def needed(self) -> list[str]:
+    def required_keys(self) -> list[str]:
         """Keys that must be there."""
-        return [key for key, hint in self.keys.items() if "needed" in get_args(hint)]
+        return [key for key, hint in self.key_types.items() if "needed" in get_args(hint)]
 
     @cached_property
-    def docs(self) -> Mapping[str, str]:
+    def key_docs(self) -> Mapping[str, str]:
         """Key -> what it means."""
-        own, of = _docs(self.kind.__module__)[self.kind.__name__], self.kind.__annotations__.get("_")
-        return own if of is None else {**(get_args(of) or (of,))[0].record.docs, **own}
+        own_docs, of = (
+            _read_key_docs(self.model_class.__module__)[self.model_class.__name__],
+            self.model_class.__annotations__.get("_"),
+        )
+        return own_docs if of is None else {**(get_args(of) or (of,))[0].record.key_docs, **own_docs}
 
     @cached_property
-    def readers(self) -> Mapping[str, Reader]:
+    def value_readers(self) -> Mapping[str, Reader]:
         """Key -> what reads its value."""
-        return {key: reader(hint) for key, hint in self.keys.items()}
+        return {key: choose_value_reader(hint) for key, hint in self.key_types.items()}
 
-    def read(self, value: Any, what: str, faults: Faults) -> Fields | None:
-        """Return `Fields`; unknown keys are refused with the nearest known one.
+    def read_map(self, value: Any, key_path: str, faults: FaultCollector) -> KeyValues | None:
+        """Return `KeyValues`; unknown keys are refused with the nearest known one.
 
         Parameters
         ----------
         value
             As written.
-        what
+        key_path
             Names the map, for messages.
         faults
             Takes what is wrong.
         """
-        known = self.readers
-        if isinstance(value, Written) and value.is_null and self.empty:
-            return Fields(value.place, {})
-        if isinstance(value, Written) and self.short and not value.is_null:
-            fields = Fields(value.place, {self.short: value.place})
-            read = known[self.short](value, what, faults)
-            if read is None:
+        value_readers = self.value_readers
+        if isinstance(value, WrittenScalar) and value.is_null and self.may_be_empty:
+            return KeyValues(value.place, {})
+        if isinstance(value, WrittenScalar) and self.short_key and not value.is_null:
+            fields = KeyValues(value.place, {self.short_key: value.place})
+            key_value = value_readers[self.short_key](value, key_path, faults)
+            if key_value is None:
                 return None
-            fields[self.short] = read
+            fields[self.short_key] = key_value
             return fields
-        if not isinstance(value, Entries):
-            faults.error(f"{what} must be a map ({', '.join([*known][:6])} ...), not {kind(value)}", value.place)
+        if not isinstance(value, WrittenMap):
+            faults.add_error(
+                f"{key_path} must be a map ({', '.join([*value_readers][:6])} ...), not {describe_value(value)}",
+                value.place,
+            )
             return None
-        name = what or "the descriptor"
-        fields = Fields(value.place, {str(key): key.place for key in value})
+        name = key_path or "the descriptor"
+        fields = KeyValues(value.place, {str(key): key.place for key in value})
         for key, item in value.items():
-            if key not in known:
+            if key not in value_readers:
                 hint = (
-                    f"did you mean {self.hints[key.lower()]!r}?" if key.lower() in self.hints else nearest(key, known)
+                    f"did you mean {self.key_hints[key.lower()]!r}?"
+                    if key.lower() in self.key_hints
+                    else suggest_spelling(key, value_readers)
                 )
-                faults.error(f"{name} has no key {str(key)!r}", key.place, hint or f"known: {', '.join(known)}")
+                faults.add_error(
+                    f"{name} has no key {str(key)!r}", key.place, hint or f"known: {', '.join(value_readers)}"
+                )
                 continue
-            read = known[key](item, f"{what}.{key}" if what else str(key), faults)
-            if read is not None:
-                fields[str(key)] = read
-        for lacking in self.needed:
-            if lacking not in fields.places:
-                faults.error(f"{name} lacks the key {lacking!r}", value.place, self.docs[lacking])
+            key_value = value_readers[key](item, f"{key_path}.{key}" if key_path else str(key), faults)
+            if key_value is not None:
+                fields[str(key)] = key_value
+        for missing_key in self.required_keys:
+            if missing_key not in fields.places:
+                faults.add_error(f"{name} lacks the key {missing_key!r}", value.place, self.key_docs[missing_key])
         return fields
 
     @cached_property
-    def form(self) -> Any:
+    def pydantic_form(self) -> Any:
         """What may be written, as pydantic says it in JSON Schema."""
         keys: dict[str, Any] = {
-            key: (hint, Field(... if key in self.needed else None, description=self.docs[key]))
-            for key, hint in self.keys.items()
+            key: (hint, Field(... if key in self.required_keys else None, description=self.key_docs[key]))
+            for key, hint in self.key_types.items()
         }
-        made: Any = create_model(self.name, __config__=ConfigDict(extra="forbid"), __doc__=self.doc, **keys)
-        made = made | self.keys[self.short] if self.short else made
-        return made | None if self.empty else made
+        model: Any = create_model(self.name, __config__=ConfigDict(extra="forbid"), __doc__=self.doc, **keys)
+        model = model | self.key_types[self.short_key] if self.short_key else model
+        return model | None if self.may_be_empty else model

@@ -1,7 +1,7 @@
-"""Where rows are stored and queries are computed: the Engine contract. One file or folder per engine.
+"""Engines store rows and execute queries: the engine contract, and one module or package for each engine.
 
-A snapshot is immutable. Writing goes through `Engine.stage` -> `Staging.write` -> `Staging.finish`; nothing that a reader
-can see changes until somebody (ingest) publishes the `Snapshot`. Reading goes through `prepare` and `Plan.execute`.
+A snapshot is immutable. Writing goes through `StorageEngine.stage_snapshot` -> `SnapshotStaging.write` -> `SnapshotStaging.finish`; nothing that a reader
+sees changes until a run publishes the `Snapshot`. Reading goes through `StorageEngine.plan_query` and `QueryPlan.execute`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.adql.tree import Bound
-    from hven.model.clock import Clock
-    from hven.model.settings import Section, Settings
+    from hven.adql.syntax_tree import BoundQuery
+    from hven.model.deadlines import Deadline
+    from hven.model.settings import Settings, SettingsSection
     from hven.model.table import Table
 
 
@@ -68,7 +68,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
+class VerificationResult:
     """What a verification of a snapshot found.
 
     Attributes
@@ -88,20 +88,20 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class MemoryRelation:
     """Rows held in memory: TAP_SCHEMA, uploads.
 
     Attributes
     ----------
-    lasting
+    is_reused
         True if many queries read the same `rows` (TAP_SCHEMA): an engine may keep what it made of them.
-    stored
+    is_stored
         True if they are rows of a snapshot: there is no NaN in them.
     """
 
     rows: pa.Table
-    lasting: bool = False
-    stored: bool = False
+    is_reused: bool = False
+    is_stored: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,20 +114,20 @@ class LiveColumn:
         Of the column there.
     value
         SQL of the value as queries see it; ``{0}`` is the column itself.
-    raw
+    is_comparable
         True if the column itself compares like that value, so that the source's own index serves a condition.
-    guard
+    guard_condition
         SQL condition that must stand beside such a comparison (NaN is no number here, but the largest one there); ``{0}`` as above.
     """
 
     name: str
     value: str = "{0}"
-    raw: bool = False
-    guard: str = ""
+    is_comparable: bool = False
+    guard_condition: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class LiveRelation:
     """A table or view that is read in place from an operational database: nothing about its rows may be remembered.
 
     Attributes
@@ -140,9 +140,9 @@ class Live:
         Name of the engine that reads it: one for each `url`.
     columns
         Those of the source that can be served.
-    mapping
+    mapping_queries
         Bound SELECTs over the pseudo table ``source`` that make the published columns; their rows together are the table's.
-    copies
+    copied_columns
         Published column -> column of the source that it is, unchanged.
     position
         What finds positions in the source: ``q3c``, ``pgsphere``, or empty.
@@ -156,52 +156,52 @@ class Live:
     table: str
     engine: str = "postgres"
     columns: tuple[LiveColumn, ...] = field(default=(), kw_only=True)
-    mapping: tuple[Bound, ...] = field(default=(), kw_only=True, compare=False, repr=False)
-    copies: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
+    mapping_queries: tuple[BoundQuery, ...] = field(default=(), kw_only=True, compare=False, repr=False)
+    copied_columns: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
     position: str = field(default="", kw_only=True)
     rows: int | None = field(default=None, kw_only=True, compare=False)
     stamp: str = field(default="", kw_only=True)
 
 
-Relation = Snapshot | Memory | Live
+Relation = Snapshot | MemoryRelation | LiveRelation
 
 
-CELLS = 4_194_304  # of a batch, about
+MAX_BATCH_CELLS = 4_194_304  # of a batch, about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ExecutionLimits:
     """What one query may use.
 
     Attributes
     ----------
-    rows
+    row_limit
         Rows wanted at most; the engine yields one more if there are more, so that overflow is known.
-    clock
+    deadline
         What counts its time, None = nothing does.
-    memory
+    byte_limit
         Bytes, None = the engine's setting.
-    batch
-        Rows per batch, about; fewer where there are many columns (`step`).
+    batch_rows
+        Rows per batch, about; fewer where there are many columns (`compute_batch_rows`).
     """
 
-    rows: int | None = None
-    clock: Clock | None = None
-    memory: int | None = None
-    batch: int = 65_536
+    row_limit: int | None = None
+    deadline: Deadline | None = None
+    byte_limit: int | None = None
+    batch_rows: int = 65_536
 
-    def step(self, columns: int) -> int:
+    def compute_batch_rows(self, column_count: int) -> int:
         """Return the rows of a batch of so many columns: none takes long, and before each the clock is looked at.
 
         Parameters
         ----------
-        columns
+        column_count
             Their number.
         """
-        return max(1, min(self.batch, CELLS // max(columns, 1)))
+        return max(1, min(self.batch_rows, MAX_BATCH_CELLS // max(column_count, 1)))
 
 
-class Execution(Protocol):
+class QueryExecution(Protocol):
     """A running query: iterate for Arrow batches in output order; always close it.
 
     Attributes
@@ -218,111 +218,115 @@ class Execution(Protocol):
     """True if the answer is ready, or nearly: it may be read on the event loop. Never true if `Plan.small` is false."""
 
     @property
-    def computed(self) -> bool:
+    def is_computed(self) -> bool:
         """True once every row is in memory, whoever has taken it."""
         return False
 
     @property
-    def awaited(self) -> int | None:
+    def awaited_file_descriptor(self) -> int | None:
         """A file descriptor at which the answer will show: who has an event loop may wait there for a moment. Whoever iterates waits by itself."""
         return None
 
-    def arrived(self) -> bool:
-        """Check whether what is `awaited` has come, without waiting; return what `small` says then."""
+    def has_arrived(self) -> bool:
+        """Check whether what is `awaited_file_descriptor` has come, without waiting; return what `small` says then."""
         return False
 
-    def few(self) -> list[tuple[Any, ...]] | None:
+    def read_small_answer(self) -> list[tuple[Any, ...]] | None:
         """Return all rows of an answer that is `small`, with the values that `to_pylist` would return; whoever iterates afterwards gets the same rows."""
         return None
 
-    def enter(self, came: Callable[[], object]) -> None:  # noqa: ARG002
+    def enter_queue(self, notify: Callable[[], object]) -> None:  # noqa: ARG002
         """Queue for a turn.
 
         Parameters
         ----------
-        came
+        notify
             Called when it is worth a look.
 
         Raises
         ------
-        Overloaded
+        OverloadedError
             The turn would not come in time.
         """
         return
 
-    def ready(self) -> bool:
-        """Check whether the turn has come, which `enter` asked for: a thread that iterates then need not wait for it."""
+    def is_ready(self) -> bool:
+        """Check whether the turn has come, which `enter_queue` asked for: a thread that iterates then need not wait for it."""
         return True
 
     def __iter__(self) -> Iterator[pa.RecordBatch]: ...
 
     def cancel(self) -> None:
-        """Stop soon, from any thread; the iteration then raises `Cancelled`. May be called twice."""
+        """Stop soon, from any thread; the iteration then raises `OperationCancelledError`. May be called twice."""
 
     def close(self) -> None:
         """Free everything; may be called twice."""
 
 
-class Relay(Execution):
+class RelayExecution(QueryExecution):
     """A query that others compute for it, one after the other: whoever cancels or closes it meets the one that runs now."""
 
-    def __init__(self, schema: pa.Schema, now: Execution | None = None) -> None:
+    def __init__(self, schema: pa.Schema, now: QueryExecution | None = None) -> None:
         self.schema = schema
         self._lock = threading.Lock()
-        self._now = now
+        self._current = now
         self._cancelled = False
         self._closed = False
 
-    def _begin(self, execution: Execution) -> Execution:
+    def _begin_execution(self, execution: QueryExecution) -> QueryExecution:
         """Set the current run, and return it."""
-        self._runs(execution)
+        self._set_current(execution)
         return execution
 
-    def _runs(self, execution: Execution | None) -> None:
+    def _set_current(self, execution: QueryExecution | None) -> None:
         """Note which one runs now; who cancelled or closed while it began did not see it."""
         with self._lock:
-            self._now = execution
-        if execution is not None and self._stopped():
+            self._current = execution
+        if execution is not None and self._is_stopped():
             execution.cancel()
 
-    def _stopped(self) -> bool:
+    def _is_stopped(self) -> bool:
         return self._cancelled or self._closed
 
     @property
-    def computed(self) -> bool:
+    def is_computed(self) -> bool:
         """As the one that runs now."""
-        return self._now is not None and self._now.computed
+        return self._current is not None and self._current.is_computed
 
     @property
-    def awaited(self) -> int | None:
+    def awaited_file_descriptor(self) -> int | None:
         """As the one that runs now."""
-        return None if self._now is None else self._now.awaited
+        return None if self._current is None else self._current.awaited_file_descriptor
 
-    def arrived(self) -> bool:
+    def has_arrived(self) -> bool:
         """Answer as the one that runs now."""
-        self.small = self._now is not None and self._now.arrived()
+        self.small = self._current is not None and self._current.has_arrived()
         return self.small
 
-    def few(self) -> list[tuple[Any, ...]] | None:
+    def read_small_answer(self) -> list[tuple[Any, ...]] | None:
         """Answer as the one that runs now."""
-        return self._now.few() if self._now is not None and self.small and not self._stopped() else None
+        return (
+            self._current.read_small_answer()
+            if self._current is not None and self.small and not self._is_stopped()
+            else None
+        )
 
     def cancel(self) -> None:
         """Stop soon, whichever runs."""
         with self._lock:
-            self._cancelled, now = True, self._now
+            self._cancelled, now = True, self._current
         if now is not None:
             now.cancel()
 
     def close(self) -> None:
         """Free everything."""
         with self._lock:
-            self._closed, now, self._now = True, self._now, None
+            self._closed, now, self._current = True, self._current, None
         if now is not None:
             now.close()
 
 
-class Plan(Protocol):
+class QueryPlan(Protocol):
     """A prepared query, free of literal values in its slots: immutable, shared by threads, worth caching.
 
     Attributes
@@ -335,16 +339,16 @@ class Plan(Protocol):
 
     @property
     def small(self) -> bool:
-        """True if the answer is probably quick (an index, rows in memory): `execute` may be called on the event loop; then `Execution.small` says whether it is."""
+        """True if the answer is probably quick (an index, rows in memory): `execute` may be called on the event loop; then `QueryExecution.small` says whether it is."""
 
     def execute(
-        self, values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: Limits
-    ) -> Execution:
+        self, literal_values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: ExecutionLimits
+    ) -> QueryExecution:
         """Run with these literal values (by `Literal.slot`) over these relations (by qualified table name).
 
         Parameters
         ----------
-        values
+        literal_values
             By `Literal.slot`; numbers are dimensionless, times are texts.
         relations
             Snapshots or rows in memory, by qualified table name.
@@ -358,7 +362,7 @@ class Plan(Protocol):
 
         Raises
         ------
-        EvaluationError, Timeout, Cancelled, TooLarge, StorageError
+        EvaluationError, TimeLimitError, OperationCancelledError, TooLargeError, StorageError
             Also while iterating.
         """
 
@@ -371,12 +375,16 @@ class Plan(Protocol):
             Of several lines.
         """
 
-    def estimate(self, values: Sequence[float | str | None], relations: Mapping[str, Relation]) -> list[str]:  # noqa: ARG002
+    def estimate_row_counts(
+        self,
+        literal_values: Sequence[float | str | None],  # noqa: ARG002
+        relations: Mapping[str, Relation],  # noqa: ARG002
+    ) -> list[str]:
         """Estimate how many rows of which tables will be read, as far as that is known.
 
         Parameters
         ----------
-        values
+        literal_values
             By `Literal.slot`; numbers are dimensionless.
         relations
             As for `execute`.
@@ -389,7 +397,7 @@ class Plan(Protocol):
         return []
 
 
-class Staging(Protocol):
+class SnapshotStaging(Protocol):
     """A snapshot that is being written; nobody sees it before it is published."""
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -422,17 +430,17 @@ class Staging(Protocol):
 
 
 @runtime_checkable
-class Adopts(Protocol):
+class CatalogueAdopter(Protocol):
     """A staging that may take files of others instead of rows."""
 
-    def adopt(self, directory: str, columns: Mapping[str, str] | None = None) -> Snapshot:
+    def adopt_catalogue(self, directory: str, column_names: Mapping[str, str] | None = None) -> Snapshot:
         """Make a snapshot of a catalogue whose files stay where they are.
 
         Parameters
         ----------
         directory
             Of the catalogue (HATS), or its address.
-        columns
+        column_names
             What columns of the table are called there; None: as here.
 
         Returns
@@ -447,47 +455,47 @@ class Adopts(Protocol):
         """
 
 
-class Engine(Protocol):
+class StorageEngine(Protocol):
     """The contract. Thread-safe; one per process and site. An engine is a subclass: what it leaves out does nothing, as said here.
 
     Attributes
     ----------
     name
         Of its module or entry point.
-    faulty
+    file_faults
         `Snapshot.path` -> which file is missing or cut off, as this process found it.
 
     Common
     ------
-    snapshot
+    snapshot, snapshot_id
         One that this engine wrote.
     table
         Its structure.
     """
 
     name: str
-    faulty: Mapping[str, str] = {}
+    file_faults: Mapping[str, str] = {}
 
-    def problem(self) -> str | None:
+    def find_outage(self) -> str | None:
         """Return what keeps an engine whose rows are elsewhere from answering now, for the health page."""
         return None
 
-    def hindered(self) -> str | None:
+    def find_degradation(self) -> str | None:
         """Return what keeps an engine whose rows can be read from answering some queries, for the health page."""
         return None
 
-    def connections(self) -> dict[str, int]:
+    def count_connections(self) -> dict[str, int]:
         """Return the numbers of connections of an engine whose rows are elsewhere: ``size``, ``used`` and ``kept``."""
         return {}
 
-    def sample(self, snapshot: Snapshot, rows: int, columns: Collection[str]) -> Memory | None:  # noqa: ARG002
+    def sample_rows(self, snapshot: Snapshot, row_count: int, column_names: Collection[str]) -> MemoryRelation | None:  # noqa: ARG002
         """Read some rows from all over a snapshot.
 
         Parameters
         ----------
-        rows
+        row_count
             How many, about.
-        columns
+        column_names
             Names of those that it must have at least.
 
         Returns
@@ -497,7 +505,7 @@ class Engine(Protocol):
         """
         return None
 
-    def partitions(self, snapshot: Snapshot) -> Mapping[tuple[int, int], Path] | None:  # noqa: ARG002
+    def list_partition_files(self, snapshot: Snapshot) -> Mapping[tuple[int, int], Path] | None:  # noqa: ARG002
         """List the files of a snapshot that are partitions of HATS, as they lie there: they never change, and have the cells and all columns of the table.
 
         Returns
@@ -507,7 +515,7 @@ class Engine(Protocol):
         """
         return None
 
-    def missing(self, snapshot: Snapshot) -> str | None:  # noqa: ARG002
+    def find_missing_file(self, snapshot: Snapshot) -> str | None:  # noqa: ARG002
         """Check that the files of a snapshot are there, and of the size that was written.
 
         Returns
@@ -517,19 +525,19 @@ class Engine(Protocol):
         """
         return None
 
-    def verify(
+    def verify_snapshot(
         self,
         snapshot: Snapshot,  # noqa: ARG002
-        pace: Callable[[int], object] | None,  # noqa: ARG002
-        known: dict[Any, Any],  # noqa: ARG002
-    ) -> Verified | None:
+        report_bytes: Callable[[int], object] | None,  # noqa: ARG002
+        known_checksums: dict[Any, Any],  # noqa: ARG002
+    ) -> VerificationResult | None:
         """Check whether the files of a snapshot are what was written, by their checksums.
 
         Parameters
         ----------
-        pace
+        report_bytes
             Called with the number of bytes after each piece that is read; None: nothing is read.
-        known
+        known_checksums
             Keeps what was read, for the next call: snapshots share files.
 
         Returns
@@ -539,34 +547,34 @@ class Engine(Protocol):
         """
         return None
 
-    def refuse(self, paths: Mapping[str, str]) -> None:  # noqa: ARG002
-        """Answer no query from now on that reads the snapshots with these paths, but say why (`Unavailable`).
+    def refuse_snapshots(self, reasons_by_path: Mapping[str, str]) -> None:  # noqa: ARG002
+        """Answer no query from now on that reads the snapshots with these paths, but say why (`StorageUnavailableError`).
 
         Parameters
         ----------
-        paths
+        reasons_by_path
             `Snapshot.path` -> the reason.
         """
         return
 
-    def tidy(self) -> None:
+    def release_removed(self) -> None:
         """Release snapshots that were removed."""
         return
 
-    def delegate(self) -> None:
+    def delegate_long_queries(self) -> None:
         """Compute what takes long in another process from now on: the one that answers keeps its lock and its memory for that."""
         return
 
-    def processes(self) -> Mapping[int, int]:
+    def list_helper_processes(self) -> Mapping[int, int]:
         """List the other processes that compute for this one, and the bytes that each held before its first query."""
         return {}
 
-    def prepare(self, bound: Bound) -> Plan:
+    def plan_query(self, bound_query: BoundQuery) -> QueryPlan:
         """Plan a bound query. Needs no data; may be cached as long as the tables' metadata stay the same.
 
         Parameters
         ----------
-        bound
+        bound_query
             With its row filters.
 
         Returns
@@ -575,7 +583,7 @@ class Engine(Protocol):
             Without its literals.
         """
 
-    def compute(self, bound: Bound, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
+    def evaluate_query(self, bound_query: BoundQuery, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
         """Evaluate a bound query over rows in memory (mapping, rules, lookups) - same language, same functions.
 
         A value that cannot be computed is null here; callers find such rows by comparing with the input.
@@ -583,7 +591,7 @@ class Engine(Protocol):
 
         Parameters
         ----------
-        bound
+        bound_query
             Over the tables of `inputs`.
         inputs
             Rows by qualified table name.
@@ -591,17 +599,17 @@ class Engine(Protocol):
         Returns
         -------
         rows
-            Of the columns of `bound`.
+            Of the columns of `bound_query`.
         """
 
-    def stage(self, table: Table, snapshot: str, *, followed: bool = False) -> Staging:
+    def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> SnapshotStaging:
         """Begin a new snapshot of a table.
 
         Parameters
         ----------
-        snapshot
+        snapshot_id
             Id of the new one.
-        followed
+        expects_merges
             Others will be merged from it, and an engine may prepare for that.
 
         Returns
@@ -610,21 +618,23 @@ class Engine(Protocol):
             To be finished or abandoned.
         """
 
-    def merge(self, table: Table, snapshot: str, base: Snapshot, gone: pa.Table | None = None) -> Staging:
+    def stage_merge(
+        self, table: Table, snapshot_id: str, base_snapshot: Snapshot, deleted_keys: pa.Table | None = None
+    ) -> SnapshotStaging:
         """Begin a new snapshot that has the rows of another one, except for some: replaced, gone or added.
 
-        Rows that are written replace those of the same key, or are added; those whose primary key is in `gone` are left out. The base stays as it
+        Rows that are written replace those of the same key, or are added; those whose primary key is in `deleted_keys` are left out. The base stays as it
         is, and must stay until the staging is finished.
 
         Parameters
         ----------
         table
             Its structure; it must have a primary key.
-        snapshot
+        snapshot_id
             Id of the new one.
-        base
+        base_snapshot
             A snapshot of this engine, with the columns of `table`.
-        gone
+        deleted_keys
             Primary keys, columns by name. Keys that are not in the base do not matter; one that is written, too, stays.
 
         Returns
@@ -634,7 +644,7 @@ class Engine(Protocol):
 
         Raises
         ------
-        Unmergeable
+        UnmergeableSnapshotError
             The table has no primary key, or the base has other columns, another order or other partitions: stage all rows instead.
         StorageError
             The base cannot be read; disk full.
@@ -642,12 +652,12 @@ class Engine(Protocol):
             From `finish`: a key was written twice, or is null.
         """
 
-    def read(self, snapshot: Snapshot, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def read_rows(self, snapshot: Snapshot, column_names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Read all rows in stored order (for rebuilds, comparisons, exports).
 
         Parameters
         ----------
-        columns
+        column_names
             Names, in the wanted order; None: all.
 
         Yields
@@ -656,16 +666,16 @@ class Engine(Protocol):
             In Arrow's storage types.
         """
 
-    def apart(
-        self, old: Snapshot, new: Snapshot, columns: Sequence[str] | None = None
+    def read_differing_rows(
+        self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
-        """Read what may differ between two snapshots of a table: as `read`, but for rows in storage that both share.
+        """Read what may differ between two snapshots of a table: as `read_rows`, but for rows in storage that both share.
 
         Parameters
         ----------
-        old, new
+        old_snapshot, new_snapshot
             Of this engine, of one table.
-        columns
+        column_names
             Names; None: all.
 
         Returns
@@ -674,18 +684,18 @@ class Engine(Protocol):
             Batches of the old one, and of the new one.
         """
 
-    def drop(self, snapshot: Snapshot) -> None:
+    def remove_snapshot(self, snapshot: Snapshot) -> None:
         """Remove a snapshot's files; readers that have it open go on undisturbed."""
 
-    def published(self, snapshot: Snapshot) -> None:
+    def note_published(self, snapshot: Snapshot) -> None:
         """Note that a snapshot written here is published: until then nobody may sweep it."""
 
-    def sweep(self, known: set[str]) -> list[str]:
+    def remove_leftovers(self, known_paths: set[str]) -> list[str]:
         """Remove what crashed writers left: all but known snapshots and those being written.
 
         Parameters
         ----------
-        known
+        known_paths
             `Snapshot.path` of those that the store knows.
 
         Returns
@@ -699,7 +709,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class EngineRecord:
     """What the module of an engine brings beside ``open(directory, memory=..., **options) -> Engine``, as ``KIND``.
 
     What few need is named, and loaded when it is needed.
@@ -709,7 +719,7 @@ class Kind:
     section
         The section of hven.toml that it is opened with. An engine without one is always at hand.
     settings
-        The sections of hven.toml that it brings, `section` among them; what they say is in `Settings.brought`.
+        The sections of hven.toml that it brings, `section` among them; what they say is in `Settings.list_engine_sections`.
     options
         ``options(settings, identity) -> dict`` for `open`; raises what keeps it from being opened.
     lacks
@@ -719,18 +729,18 @@ class Kind:
         seconds=...) -> Engine``, and ``beyond(expression) -> str | None``, what of a mapping cannot be said in the SQL of such a database.
     verbs
         Of the command line, ``module:name``: ``verb(caller, ...) -> (value as JSON, True if all is well)``, its parameters annotated by
-        `Word`, named and described as it is.
+        `CommandArgument`, named and described as it is.
     check
         For ``hven check``, ``module:name``: ``check(settings) -> Iterator[Fault | str]``, what is wrong with what they name; texts say what it is.
     adoptable
-        For ``hven check``, ``module:name``: ``adoptable(table, place, columns)``, which looks at a catalogue of others as `Adopts.adopt` does, writes nothing, and raises
+        For ``hven check``, ``module:name``: ``adoptable(table, place, columns)``, which looks at a catalogue of others as `CatalogueAdopter.adopt_catalogue` does, writes nothing, and raises
         what is wrong.
     webs
-        Its files may be behind addresses: `open` is given ``webs``, by which they are asked for (`hven.sources.stores.WebCatalogues`).
+        Its files may be behind addresses: `open` is given ``webs``, by which they are asked for (`hven.sources.remote_stores.WebCatalogueClient`).
     """
 
     section: str = ""
-    settings: tuple[Section, ...] = ()
+    settings: tuple[SettingsSection, ...] = ()
     options: Callable[[Settings, Callable[[], str]], Mapping[str, Any]] = lambda *_: {}
     lacks: Callable[[Settings], str | None] = lambda _: None
     live: str = ""
@@ -741,7 +751,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class CommandArgument:
     """An argument (``NAME``) or option (``--name``) of a verb.
 
     Attributes
@@ -755,20 +765,20 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who gave a verb: the settings and the identity of the site, and `say`, which prints for people."""
+class CommandContext:
+    """Who gave a verb: the settings and the identity of the site, and `print_message`, which prints for people."""
 
     settings: Callable[[], Settings]
     identity: Callable[[], str]
-    say: Callable[..., None]
+    print_message: Callable[..., None]
 
 
-def kind(name: str) -> Kind:
+def load_engine_record(engine_name: str) -> EngineRecord:
     """Load what an engine brings.
 
     Parameters
     ----------
-    name
+    engine_name
         Of the engine.
 
     Returns
@@ -776,21 +786,40 @@ def kind(name: str) -> Kind:
     kind
         An empty one if it brings nothing.
     """
-    found: Kind = vars(plugins.load("engines", name)).get("KIND") or Kind()
-    return found
+    record: EngineRecord = vars(plugins.load_plugin("engines", engine_name)).get("KIND") or EngineRecord()
+    return record
 
 
-def kinds() -> list[Kind]:
+def load_engine_records() -> list[EngineRecord]:
     """Return what each engine brings."""
-    return [kind(name) for name in plugins.names("engines")]
+    return [load_engine_record(name) for name in plugins.list_plugins("engines")]
 
 
-def live() -> Any:
+def load_live_module() -> Any:
     """Return the module that reads databases in place."""
-    return plugins.imported(next(one.live for one in kinds() if one.live), "what reads databases in place")
+    return plugins.import_hven_module(
+        next(record.live for record in load_engine_records() if record.live), "what reads databases in place"
+    )
 
 
 __all__ = [
-    "Adopts", "Caller", "Engine", "Execution", "Kind", "Limits", "Live", "LiveColumn", "Memory", "Plan", "Relation", "Relay", "Snapshot", "Staging",
-    "Verified", "Word", "kind", "kinds", "live",
+    "CatalogueAdopter",
+    "CommandArgument",
+    "CommandContext",
+    "EngineRecord",
+    "ExecutionLimits",
+    "LiveColumn",
+    "LiveRelation",
+    "MemoryRelation",
+    "QueryExecution",
+    "QueryPlan",
+    "Relation",
+    "RelayExecution",
+    "Snapshot",
+    "SnapshotStaging",
+    "StorageEngine",
+    "VerificationResult",
+    "load_engine_record",
+    "load_engine_records",
+    "load_live_module",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """EngineDialect: what the SQL of our engines says alike. ADQL means the same in both, and both keep a shape as a list of its numbers.
 
-`hven.adql.sql.Dialect` is SQL as standards have it; here is what ADQL wants beside that, and the names of the functions that both
+`hven.adql.sql_writer.SqlDialect` is SQL as standards have it; here is what ADQL wants beside that, and the names of the functions that both
 engines are given (``hven_..``). An engine's own dialect says the words in which its database differs.
 """
 
@@ -9,306 +9,335 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
-from hven.adql import kinds
-from hven.adql.kinds import meta
-from hven.adql.sql import Dialect
-from hven.adql.tree import Function, Literal
+from hven.adql import value_kinds
+from hven.adql.sql_writer import SqlDialect
+from hven.adql.syntax_tree import FunctionCall, Literal
+from hven.adql.value_kinds import require_meta
 from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:
-    from hven.adql.sql import Writer
-    from hven.adql.tree import Binary, Cast, Expr
+    from hven.adql.sql_writer import SqlWriter
+    from hven.adql.syntax_tree import BinaryOperation, Cast, Expr
     from hven.model.types import Type
 
-TOLERANCE = "2.8e-13"  # degrees: hven.model.sky.sphere.TOLERANCE, so that all roads draw the same rim
-SPACE = "' ' || chr(9) || chr(10) || chr(13)"
-_NORMAL = "({0} + {1} * sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random()))"  # Box and Muller
-_OVER = frozenset({"SUM", "AVG", "STDDEV", "VARIANCE", "MIN", "MAX"})  # whose methods can write a window
-_ORDERED = {
+TOLERANCE_DEGREES = "2.8e-13"  # degrees: hven.model.sky.sphere.TOLERANCE_DEGREES, so that all roads draw the same rim
+WHITESPACE_SQL = "' ' || chr(9) || chr(10) || chr(13)"
+_NORMAL_RANDOM_TEMPLATE = "({0} + {1} * sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random()))"  # Box and Muller
+_WINDOW_AGGREGATES = frozenset({"SUM", "AVG", "STDDEV", "VARIANCE", "MIN", "MAX"})  # whose methods can write a window
+_ORDER_DEPENDENT_AGGREGATES = {
     "SUM": "sum",
     "AVG": "avg",
     "STDDEV": "stddev_samp",
     "VARIANCE": "var_samp",
 }  # of floats: each order of rows has its own last bits
-MJD = "-678575 AND 2973483"  # the years 1 to 9999
-_SHAPES = frozenset({"POINT", "CIRCLE", "POLYGON"})
+MJD_RANGE_SQL = "-678575 AND 2973483"  # the years 1 to 9999
+_SHAPE_CONSTRUCTORS = frozenset({"POINT", "CIRCLE", "POLYGON"})
 
-FUNCTIONS: dict[str, str] = {
-    "ABS": "abs({0})", "CEILING": "ceil({0})", "DEGREES": "degrees({0})", "FLOOR": "floor({0})", "MOD": ".remainder", "PI": "pi()",
+FUNCTION_TEMPLATES: dict[str, str] = {
+    "ABS": "abs({0})", "CEILING": "ceil({0})", "DEGREES": "degrees({0})", "FLOOR": "floor({0})", "MOD": ".write_remainder", "PI": "pi()",
     "LOG": "CASE WHEN {0} > 0 THEN ln({0}) END", "LOG10": "CASE WHEN {0} > 0 THEN log10({0}) END", "SQRT": "CASE WHEN {0} >= 0 THEN sqrt({0}) END",
-    "RADIANS": "radians({0})", "RAND": ".random", "ROUND": ".rounded", "TRUNCATE": ".rounded", "SIGN": "CAST(sign({0}) AS INTEGER)",
+    "RADIANS": "radians({0})", "RAND": ".write_random", "ROUND": ".write_round", "TRUNCATE": ".write_round", "SIGN": "CAST(sign({0}) AS INTEGER)",
     "ACOS": "CASE WHEN {0} BETWEEN -1 AND 1 THEN acos({0}) END", "ASIN": "CASE WHEN {0} BETWEEN -1 AND 1 THEN asin({0}) END",
     "ATAN": "atan({0})", "ATAN2": "atan2({0}, {1})", "COS": "cos({0})", "COT": "(cos({0}) / nullif(sin({0}), 0))", "SIN": "sin({0})", "TAN": "tan({0})",
-    "COUNT": "count({0})", "SUM": ".total", "STDDEV": ".spread", "VARIANCE": ".spread",
-    "COALESCE": ".coalesced", "GREATEST": ".coalesced", "LEAST": ".coalesced", "NULLIF": "nullif({0}, {1})",
-    "POINT": ".shape", "CIRCLE": ".shape", "POLYGON": ".shape", "BOX": ".box", "REGION": "{0}", "AREA": ".area", "CENTROID": ".centroid", "MOC": ".moc",
-    "COORD1": "({0})[1]", "COORD2": "({0})[2]", "DISTANCE": ".distance", "IVO_HEALPIX_INDEX": ".healpix",
-    "IVO_STRING_AGG": ".together", "ADD_MONTHS": ".later",
+    "COUNT": "count({0})", "SUM": ".write_sum", "STDDEV": ".write_deviation", "VARIANCE": ".write_deviation",
+    "COALESCE": ".write_coalesce", "GREATEST": ".write_coalesce", "LEAST": ".write_coalesce", "NULLIF": "nullif({0}, {1})",
+    "POINT": ".write_shape", "CIRCLE": ".write_shape", "POLYGON": ".write_shape", "BOX": ".write_box", "REGION": "{0}", "AREA": ".write_area", "CENTROID": ".write_centroid", "MOC": ".write_moc",
+    "COORD1": "({0})[1]", "COORD2": "({0})[2]", "DISTANCE": ".write_distance", "IVO_HEALPIX_INDEX": ".write_healpix_index",
+    "IVO_STRING_AGG": ".write_string_aggregate", "ADD_MONTHS": ".write_add_months",
     "IVO_INTERVAL_OVERLAPS": "CAST(({0} <= {1} AND {2} <= {3} AND {0} <= {3} AND {2} <= {1}) AS INTEGER)",
     "IVO_HMS_TO_DEGREES": "(15 * hven_sexagesimal({0}))", "IVO_DMS_TO_DEGREES": "hven_sexagesimal({0})",
-    "IVO_HISTOGRAM": ".histogram", "GAVO_HISTOGRAM": ".histogram", "IVO_NORMAL_RANDOM": _NORMAL, "GAVO_NORMAL_RANDOM": _NORMAL,
-    "SUBSTRING": "substring({*})", "TRIM": "trim({0}, " + SPACE + ")", "REPLACE": "replace({*})", "LENGTH": "length({0})", "CONCAT": ".concatenated",
+    "IVO_HISTOGRAM": ".write_histogram", "GAVO_HISTOGRAM": ".write_histogram", "IVO_NORMAL_RANDOM": _NORMAL_RANDOM_TEMPLATE, "GAVO_NORMAL_RANDOM": _NORMAL_RANDOM_TEMPLATE,
+    "SUBSTRING": "substring({*})", "TRIM": "trim({0}, " + WHITESPACE_SQL + ")", "REPLACE": "replace({*})", "LENGTH": "length({0})", "CONCAT": ".write_concat",
     "REGEXP_REPLACE": "regexp_replace({0}, {1}, {2}, 'g')",
 }  # fmt: skip
 
 
-class EngineDialect(Dialect):
+class EngineDialect(SqlDialect):
     """How our engines write ADQL; each says its own words.
 
     Attributes
     ----------
-    text
+    text_type
         The type of texts.
-    whole_division
+    integer_division_operator
         The operator that divides whole numbers and cuts towards zero.
-    exclusive_or
+    exclusive_or_template
         Template of ``x ^ y``.
     """
 
-    text: ClassVar[str] = "VARCHAR"
-    whole_division: ClassVar[str] = "/"
-    exclusive_or: ClassVar[str] = "({0} # {1})"
+    text_type: ClassVar[str] = "VARCHAR"
+    integer_division_operator: ClassVar[str] = "/"
+    exclusive_or_template: ClassVar[str] = "({0} # {1})"
 
     # --- operators
 
-    def operation(self, op: str, left: str, right: str) -> str:
+    def write_operation(self, operator: str, left_sql: str, right_sql: str) -> str:
         """Write an operation; ``||`` joins text, ``^`` is exclusive or."""
-        if op == "||":  # a bare NULL would have no type, or that of a number
-            return f"({left if left != 'NULL' else f'CAST(NULL AS {self.text})'} || {right})"
-        return self.exclusive_or.format(left, right) if op == "^" else super().operation(op, left, right)
+        if operator == "||":  # a bare NULL would have no type, or that of a number
+            return f"({left_sql if left_sql != 'NULL' else f'CAST(NULL AS {self.text_type})'} || {right_sql})"
+        return (
+            self.exclusive_or_template.format(left_sql, right_sql)
+            if operator == "^"
+            else super().write_operation(operator, left_sql, right_sql)
+        )
 
-    def modulo(self, left: str, right: str, *, whole: bool) -> str:  # noqa: ARG002  (dialects look at it)
+    def write_modulo(self, left_sql: str, right_sql: str, *, is_integer: bool) -> str:  # noqa: ARG002  (dialects look at it)
         """Write a remainder with the sign of the first; by zero it is NULL."""
-        return f"({left} % nullif({right}, 0))"
+        return f"({left_sql} % nullif({right_sql}, 0))"
 
-    def arithmetic(self, node: Binary, left: str, right: str) -> str:
+    def write_arithmetic(self, node: BinaryOperation, left_sql: str, right_sql: str) -> str:
         """Write an operation on numbers that is no division."""
         if node.op == "%":
-            return self.modulo(left, right, whole=meta(node).type.is_integer)
-        return self.operation(node.op, left, right)
+            return self.write_modulo(left_sql, right_sql, is_integer=require_meta(node).type.is_integer)
+        return self.write_operation(node.op, left_sql, right_sql)
 
-    def remainder(self, writer: Writer, node: Function) -> str:
+    def write_remainder(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write MOD."""
-        left, right = (writer.expr(arg) for arg in node.args)
-        return self.modulo(left, right, whole=all(meta(arg).type.is_integer for arg in node.args))
+        left_sql, right_sql = (writer.write_expression(arg) for arg in node.args)
+        return self.write_modulo(
+            left_sql, right_sql, is_integer=all(require_meta(arg).type.is_integer for arg in node.args)
+        )
 
-    def quotient(self, node: Binary, left: str, right: str) -> str:
+    def write_division(self, node: BinaryOperation, left_sql: str, right_sql: str) -> str:
         """Divide: whole numbers are cut towards zero; by zero gives NULL."""
-        type_ = meta(node).type
+        type_ = require_meta(node).type
         if type_.is_integer:
-            return f"({self.cast(left, type_)} {self.whole_division} nullif({right}, 0))"
+            return f"({self.write_cast(left_sql, type_)} {self.integer_division_operator} nullif({right_sql}, 0))"
         if type_ == FLOAT64:
-            left = self.double(left, node.left)
-        return f"({left} / nullif({right}, 0))"
+            left_sql = self.write_double(left_sql, node.left)
+        return f"({left_sql} / nullif({right_sql}, 0))"
 
     # --- conversions
 
-    def double(self, text: str, node: Expr) -> str:
+    def write_double(self, sql: str, node: Expr) -> str:
         """Write a number as DOUBLE PRECISION."""
         return (
-            text
-            if meta(node).type == FLOAT64 and not isinstance(node, Literal)
-            else f"CAST({text} AS {self.type_name(FLOAT64)})"
+            sql
+            if require_meta(node).type == FLOAT64 and not isinstance(node, Literal)
+            else f"CAST({sql} AS {self.write_type_name(FLOAT64)})"
         )
 
-    def doubles(self, writer: Writer, nodes: tuple[Expr, ...]) -> list[str]:
+    def write_doubles(self, writer: SqlWriter, nodes: tuple[Expr, ...]) -> list[str]:
         """Write numbers as DOUBLE PRECISION."""
-        return [self.double(writer.expr(node), node) for node in nodes]
+        return [self.write_double(writer.write_expression(node), node) for node in nodes]
 
-    def converted(self, writer: Writer, node: Cast) -> str:
+    def write_adql_cast(self, writer: SqlWriter, node: Cast) -> str:
         """Write ADQL's CAST: CHAR(n) is filled up, timestamps are ISO text, shapes are read from DALI text."""
-        text = writer.expr(node.operand)
-        type_ = meta(node).type
-        have, wanted = kinds.kind_of(meta(node.operand).type), kinds.kind_of(type_)
+        text = writer.write_expression(node.operand)
+        type_ = require_meta(node).type
+        have, wanted = value_kinds.classify_type(require_meta(node.operand).type), value_kinds.classify_type(type_)
         if wanted == "text":
-            text = self.shown(writer, text, node.operand)
+            text = self.write_dali_text(writer, text, node.operand)
             if node.length is None:
                 return text
             return (
                 f"rpad({text}, {node.length}, ' ')" if node.target.upper() == "CHAR" else f"left({text}, {node.length})"
             )
         if have == "text" and wanted in {"point", "circle", "polygon"}:
-            return self.shape_of(f"regexp_split_to_array(trim({text}, {SPACE}), '[\\s,]+')", type_)
-        return self.changed(text, have, type_)
+            return self.write_shape_from_texts(
+                f"regexp_split_to_array(trim({text}, {WHITESPACE_SQL}), '[\\s,]+')", type_
+            )
+        return self.write_conversion(text, have, type_)
 
-    def changed(self, text: str, have: str, type_: Type) -> str:  # noqa: ARG002  (dialects look at it)
-        """Convert a value of the kind `have` (`kinds.kind_of`) to a type that is no text."""
-        return self.cast(text, type_)
+    def write_conversion(self, sql: str, value_kind: str, type_: Type) -> str:  # noqa: ARG002  (dialects look at it)
+        """Convert a value of the kind `value_kind` (`value_kinds.classify_type`) to a type that is no text."""
+        return self.write_cast(sql, type_)
 
     @abstractmethod
-    def shape_of(self, numbers: str, type_: Type) -> str:
+    def write_shape_from_texts(self, numbers_sql: str, type_: Type) -> str:
         """Make a shape of an array of texts, which are its numbers."""
 
     # --- text
 
-    def as_text(self, text: str, node: Expr) -> str:
+    def write_as_text(self, sql: str, node: Expr) -> str:
         """Write a value as text."""
-        type_ = meta(node).type
-        kind = kinds.kind_of(type_)
+        type_ = require_meta(node).type
+        kind = value_kinds.classify_type(type_)
         if kind == "time":
-            return f"replace(CAST({text} AS {self.text}), ' ', 'T')"
+            return f"replace(CAST({sql} AS {self.text_type}), ' ', 'T')"
         if kind == "number" and not type_.is_integer:
-            return self.float_text(text, type_)
-        return text if kind == "text" and not isinstance(node, Literal) else f"CAST({text} AS {self.text})"
+            return self.write_float_text(sql, type_)
+        return sql if kind == "text" and not isinstance(node, Literal) else f"CAST({sql} AS {self.text_type})"
 
-    def float_text(self, text: str, type_: Type) -> str:  # noqa: ARG002  (dialects look at it)
+    def write_float_text(self, sql: str, type_: Type) -> str:  # noqa: ARG002  (dialects look at it)
         """Write a floating-point number as text."""
-        return f"CAST({text} AS {self.text})"
+        return f"CAST({sql} AS {self.text_type})"
 
-    def shown(self, writer: Writer, text: str, node: Expr) -> str:
+    def write_dali_text(self, writer: SqlWriter, sql: str, node: Expr) -> str:
         """Write any value as text; shapes and arrays as their numbers (DALI 1.1 section 3.3)."""
-        kind = kinds.kind_of(meta(node).type)
+        kind = value_kinds.classify_type(require_meta(node).type)
         if kind in {"region", "moc"}:
-            return text
-        if kind in kinds.GEOMETRY:
-            return self.joined(self.numbers(writer, node), meta(node).type)
-        return self.joined(text, meta(node).type) if kind in {"array", "interval"} else self.as_text(text, node)
+            return sql
+        if kind in value_kinds.GEOMETRY_KINDS:
+            return self.write_joined_numbers(self.write_shape_numbers(writer, node), require_meta(node).type)
+        return (
+            self.write_joined_numbers(sql, require_meta(node).type)
+            if kind in {"array", "interval"}
+            else self.write_as_text(sql, node)
+        )
 
     @abstractmethod
-    def joined(self, numbers: str, type_: Type) -> str:
+    def write_joined_numbers(self, array_sql: str, type_: Type) -> str:
         """Write an array as text, with spaces between its elements; `type_` is that of the whole."""
 
-    def concatenated(self, writer: Writer, node: Function) -> str:
+    def write_concat(self, writer: SqlWriter, node: FunctionCall) -> str:
         """CONCAT: everything as text."""
-        return f"concat({', '.join(self.as_text(writer.expr(arg), arg) for arg in node.args)})"
+        return f"concat({', '.join(self.write_as_text(writer.write_expression(arg), arg) for arg in node.args)})"
 
     # --- functions
 
-    def random(self, writer: Writer, node: Function) -> str:  # noqa: ARG002  (one signature for all)
+    def write_random(self, writer: SqlWriter, node: FunctionCall) -> str:  # noqa: ARG002  (one signature for all)
         """RAND: the seed has no defined meaning."""
         return "random()"
 
-    def coalesced(self, writer: Writer, node: Function) -> str:
+    def write_coalesce(self, writer: SqlWriter, node: FunctionCall) -> str:
         """COALESCE, GREATEST, LEAST."""
-        return f"{node.name.lower()}({', '.join(self.branch(writer, arg, meta(node).type) for arg in node.args)})"
+        return f"{node.name.lower()}({', '.join(self.write_branch(writer, arg, require_meta(node).type) for arg in node.args)})"
 
-    def total(self, writer: Writer, node: Function, window: str = "") -> str:
+    def write_sum(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
         """SUM: whole numbers in 64 bits, floats in double."""
-        text = writer.expr(node.args[0])
+        text = writer.write_expression(node.args[0])
         distinct = "DISTINCT " if node.distinct else ""
-        if meta(node).type.is_integer:
-            return self.cast(f"sum({distinct}{text}) {window}".rstrip(), meta(node).type)
-        return f"sum({distinct}{self.double(text, node.args[0])}) {window}".rstrip()
+        if require_meta(node).type.is_integer:
+            return self.write_cast(f"sum({distinct}{text}) {over_clause}".rstrip(), require_meta(node).type)
+        return f"sum({distinct}{self.write_double(text, node.args[0])}) {over_clause}".rstrip()
 
-    def spread(self, writer: Writer, node: Function, window: str = "") -> str:
+    def write_deviation(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
         """STDDEV and VARIANCE of a sample, in double."""
         name = "stddev_samp" if node.name == "STDDEV" else "var_samp"
-        return f"{name}({'DISTINCT ' if node.distinct else ''}{self.double(writer.expr(node.args[0]), node.args[0])}) {window}".rstrip()
+        return f"{name}({'DISTINCT ' if node.distinct else ''}{self.write_double(writer.write_expression(node.args[0]), node.args[0])}) {over_clause}".rstrip()
 
-    def steadied(self, writer: Writer, node: Function) -> str | None:
+    def write_order_independent(self, writer: SqlWriter, node: FunctionCall) -> str | None:
         """Write sums and means of floats, and joined texts, over values in their order: equal values may stand in any."""
-        name = _ORDERED.get(node.name)
+        name = _ORDER_DEPENDENT_AGGREGATES.get(node.name)
         distinct = "DISTINCT " if node.distinct else ""
         if node.name == "IVO_STRING_AGG":
-            return self.together(writer, node, " ORDER BY ")
-        if name is None or (name == "sum" and meta(node).type.is_integer):
+            return self.write_string_aggregate(writer, node, " ORDER BY ")
+        if name is None or (name == "sum" and require_meta(node).type.is_integer):
             return None
-        return self.in_order(name, distinct, self.double(writer.expr(node.args[0]), node.args[0]))
+        return self.write_ordered_aggregate(
+            name, distinct, self.write_double(writer.write_expression(node.args[0]), node.args[0])
+        )
 
-    def together(self, writer: Writer, node: Function, order: str = "") -> str:
-        """IVO_STRING_AGG, the texts in their own order if `order` asks for it."""
-        text, delimiter = (writer.expr(arg) for arg in node.args)
-        return f"string_agg({'DISTINCT ' if node.distinct else ''}{text}, {delimiter}{order and order + text})"
+    def write_string_aggregate(self, writer: SqlWriter, node: FunctionCall, order_clause: str = "") -> str:
+        """IVO_STRING_AGG, the texts in their own order if `order_clause` asks for it."""
+        text, delimiter = (writer.write_expression(arg) for arg in node.args)
+        return f"string_agg({'DISTINCT ' if node.distinct else ''}{text}, {delimiter}{order_clause and order_clause + text})"
 
-    def in_order(self, name: str, distinct: str, text: str) -> str:
+    def write_ordered_aggregate(self, aggregate_name: str, distinct: str, value_sql: str) -> str:
         """Write an aggregate of numbers over them in order."""
-        return f"{name}({distinct}{text} ORDER BY {text})"
+        return f"{aggregate_name}({distinct}{value_sql} ORDER BY {value_sql})"
 
-    def over(self, writer: Writer, node: Function, window: str) -> str:
+    def write_window(self, writer: SqlWriter, node: FunctionCall, over_clause: str) -> str:
         """Write a function over a window: sums and means as without one."""
         template = self.functions.get(node.name) or ""
-        if node.name in _OVER and template.startswith("."):
-            made: str = getattr(self, template[1:])(writer, node, window)
+        if node.name in _WINDOW_AGGREGATES and template.startswith("."):
+            made: str = getattr(self, template[1:])(writer, node, over_clause)
             return made
-        return super().over(writer, node, window)
+        return super().write_window(writer, node, over_clause)
 
     # --- shapes
 
-    def coordinate(self, shape: str, place: int) -> str:
+    def write_coordinate(self, shape_sql: str, number: int) -> str:
         """Write one number of a shape."""
-        return f"({shape})[{place}]"
+        return f"({shape_sql})[{number}]"
 
     @abstractmethod
-    def listing(self, numbers: str) -> str:
-        """Write a list of doubles; `numbers` has commas between them."""
+    def write_number_list(self, numbers_sql: str) -> str:
+        """Write a list of doubles; `numbers_sql` has commas between them."""
 
     @abstractmethod
-    def numbers(self, writer: Writer, node: Expr) -> str:
+    def write_shape_numbers(self, writer: SqlWriter, node: Expr) -> str:
         """Write a shape as the list of its numbers."""
 
-    def coordinates(self, writer: Writer, node: Expr) -> tuple[str, str]:
+    def write_point_coordinates(self, writer: SqlWriter, node: Expr) -> tuple[str, str]:
         """Write longitude and latitude of a point."""
-        if isinstance(node, Function) and node.name == "POINT":
-            lon, lat = self.doubles(writer, node.args)
+        if isinstance(node, FunctionCall) and node.name == "POINT":
+            lon, lat = self.write_doubles(writer, node.args)
             return lon, lat
-        text = writer.expr(node)
-        return self.coordinate(text, 1), self.coordinate(text, 2)
+        text = writer.write_expression(node)
+        return self.write_coordinate(text, 1), self.write_coordinate(text, 2)
 
-    def circle(self, writer: Writer, node: Expr) -> tuple[str, str, str]:
+    def write_circle_numbers(self, writer: SqlWriter, node: Expr) -> tuple[str, str, str]:
         """Write longitude, latitude and radius of a circle."""
-        if isinstance(node, Function) and node.name == "CIRCLE":
+        if isinstance(node, FunctionCall) and node.name == "CIRCLE":
             if len(node.args) == 3:
-                lon, lat, radius = self.doubles(writer, node.args)
+                lon, lat, radius = self.write_doubles(writer, node.args)
                 return lon, lat, radius
-            return *self.coordinates(writer, node.args[0]), self.double(writer.expr(node.args[1]), node.args[1])
-        text = writer.expr(node)
-        return self.coordinate(text, 1), self.coordinate(text, 2), self.coordinate(text, 3)
+            return *self.write_point_coordinates(writer, node.args[0]), self.write_double(
+                writer.write_expression(node.args[1]), node.args[1]
+            )
+        text = writer.write_expression(node)
+        return self.write_coordinate(text, 1), self.write_coordinate(text, 2), self.write_coordinate(text, 3)
 
-    def listed(self, writer: Writer, node: Function) -> str:
+    def write_nullable_list(self, writer: SqlWriter, node: FunctionCall) -> str:
         """POINT, CIRCLE, POLYGON as a list of numbers, NULL if one of them is."""
-        numbers = self._arguments(writer, node)
-        known: list[bool] = []
+        numbers = self._write_shape_arguments(writer, node)
+        are_constants: list[bool] = []
         for arg in node.args:
-            inner = arg.args if isinstance(arg, Function) and arg.name == "POINT" else (arg,)
-            if kinds.kind_of(meta(arg).type) == "point" and len(inner) != 2:
+            inner = arg.args if isinstance(arg, FunctionCall) and arg.name == "POINT" else (arg,)
+            if value_kinds.classify_type(require_meta(arg).type) == "point" and len(inner) != 2:
                 inner = (arg, arg)
-            known.extend(isinstance(item, Literal) and item.value is not None for item in inner)
-        made = self.listing(", ".join(numbers))
-        tests = [f"{text} IS NULL" for text, sure in zip(numbers, known, strict=True) if not sure]
-        return f"CASE WHEN {' OR '.join(tests)} THEN NULL ELSE {made} END" if tests else made
+            are_constants.extend(isinstance(item, Literal) and item.value is not None for item in inner)
+        list_sql = self.write_number_list(", ".join(numbers))
+        tests = [f"{text} IS NULL" for text, is_constant in zip(numbers, are_constants, strict=True) if not is_constant]
+        return f"CASE WHEN {' OR '.join(tests)} THEN NULL ELSE {list_sql} END" if tests else list_sql
 
-    def _arguments(self, writer: Writer, node: Function) -> list[str]:
+    def _write_shape_arguments(self, writer: SqlWriter, node: FunctionCall) -> list[str]:
         """Write the numbers of a shape that is made of numbers and points."""
         numbers: list[str] = []
         for arg in node.args:
-            point = kinds.kind_of(meta(arg).type) == "point"
-            numbers.extend(self.coordinates(writer, arg) if point else [self.double(writer.expr(arg), arg)])
+            point = value_kinds.classify_type(require_meta(arg).type) == "point"
+            numbers.extend(
+                self.write_point_coordinates(writer, arg)
+                if point
+                else [self.write_double(writer.write_expression(arg), arg)]
+            )
         return numbers
 
-    def shape(self, writer: Writer, node: Function) -> str:
+    def write_shape(self, writer: SqlWriter, node: FunctionCall) -> str:
         """POINT, CIRCLE, POLYGON as they are stored."""
-        return self.listed(writer, node)
+        return self.write_nullable_list(writer, node)
 
-    def box(self, writer: Writer, node: Function) -> str:
+    def write_box(self, writer: SqlWriter, node: FunctionCall) -> str:
         """BOX: a polygon."""
-        return f"hven_box({', '.join(self._arguments(writer, node))})"
+        return f"hven_box({', '.join(self._write_shape_arguments(writer, node))})"
 
-    def made(self, writer: Writer, node: Expr) -> str | None:
+    def write_constructed_shape(self, writer: SqlWriter, node: Expr) -> str | None:
         """Write a shape that is made in the query as the list of its numbers; None if it is not."""
-        return self.listed(writer, node) if isinstance(node, Function) and node.name in _SHAPES else None
+        return (
+            self.write_nullable_list(writer, node)
+            if isinstance(node, FunctionCall) and node.name in _SHAPE_CONSTRUCTORS
+            else None
+        )
 
-    def distance(self, writer: Writer, node: Function) -> str:
+    def write_distance(self, writer: SqlWriter, node: FunctionCall) -> str:
         """DISTANCE in degrees."""
         if len(node.args) == 4:
-            return f"hven_distance({', '.join(self.doubles(writer, node.args))})"
-        numbers = [*self.coordinates(writer, node.args[0]), *self.coordinates(writer, node.args[1])]
+            return f"hven_distance({', '.join(self.write_doubles(writer, node.args))})"
+        numbers = [
+            *self.write_point_coordinates(writer, node.args[0]),
+            *self.write_point_coordinates(writer, node.args[1]),
+        ]
         return f"hven_distance({', '.join(numbers)})"
 
-    def later(self, writer: Writer, node: Function) -> str:
+    def write_add_months(self, writer: SqlWriter, node: FunctionCall) -> str:
         """ADD_MONTHS: the same day of another month, or its last one; a modified Julian date is right to tenths of a millisecond, as FROM_MJD."""
-        time, months = (writer.expr(arg) for arg in node.args)
-        if meta(node.args[0]).type.is_numeric:
-            days = self.double(time, node.args[0])
+        time, months = (writer.write_expression(arg) for arg in node.args)
+        if require_meta(node.args[0]).type.is_numeric:
+            days = self.write_double(time, node.args[0])
             tenths = f"CAST(round(({days} - floor({days})) * 864000000) AS INTEGER) * INTERVAL '100 microseconds'"
-            time = f"CASE WHEN {days} BETWEEN {MJD} THEN TIMESTAMP '1858-11-17' + CAST(floor({days}) AS INTEGER) * INTERVAL '1 day' + {tenths} END"
+            time = f"CASE WHEN {days} BETWEEN {MJD_RANGE_SQL} THEN TIMESTAMP '1858-11-17' + CAST(floor({days}) AS INTEGER) * INTERVAL '1 day' + {tenths} END"
         return f"CASE WHEN {months} BETWEEN -12000 AND 12000 THEN ({time}) + CAST({months} AS INTEGER) * INTERVAL '1 month' END"
 
-    def healpix(self, writer: Writer, node: Function) -> str:
+    def write_healpix_index(self, writer: SqlWriter, node: FunctionCall) -> str:
         """IVO_HEALPIX_INDEX of two numbers or a point."""
         lon, lat = (
-            self.doubles(writer, node.args[1:]) if len(node.args) == 3 else self.coordinates(writer, node.args[1])
+            self.write_doubles(writer, node.args[1:])
+            if len(node.args) == 3
+            else self.write_point_coordinates(writer, node.args[1])
         )
-        return f"hven_healpix(CAST({writer.expr(node.args[0])} AS INTEGER), {lon}, {lat})"
+        return f"hven_healpix(CAST({writer.write_expression(node.args[0])} AS INTEGER), {lon}, {lat})"
 
 
-__all__ = ["FUNCTIONS", "SPACE", "TOLERANCE", "EngineDialect"]
+__all__ = ["FUNCTION_TEMPLATES", "TOLERANCE_DEGREES", "WHITESPACE_SQL", "EngineDialect"]

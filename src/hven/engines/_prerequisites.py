@@ -20,7 +20,7 @@ class PlanWithPrerequisite(Protocol):
         Parameters
         ----------
         relations
-            As for `hven.engines.Plan.execute`.
+            As for `hven.engines.QueryPlan.execute`.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""How rows look as bytes: the Format contract. One file per format; the file's name is its short name.
+"""Table formats: the Format contract, and one module for each format, which its short name names.
 
 A format module has `FORMAT`, a :class:`Format`. Writers are generators that never hold more than a batch.
 """
@@ -9,8 +9,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.model import Deviation, cached, plugins
-from hven.model.errors import ParamError, SourceError, say
+from hven.model import Deviation, cache_results, plugins
+from hven.model.errors import ParamError, SourceError, format_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.model.table import Column, FrameRef, Group
+    from hven.model.table import Column, ColumnGroup, FrameRef
 
 
-class Refused(SourceError):
+class ErrorDocumentError(SourceError):
     """The document is a service's error answer, or says after its rows that the service broke off; it holds the service's words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Info:
+class InfoElement:
     """A VOTable INFO, or the nearest thing another format has.
 
     Attributes
@@ -48,30 +48,30 @@ class Info:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class End:
+class ResultStatus:
     """How it ended, known after the last batch.
 
     Attributes
     ----------
     overflow
         There were more rows than MAXREC.
-    error
+    error_message
         What broke the rows off, for readers; None: nothing.
-    rows
+    row_count
         How many were written.
     """
 
     overflow: bool = False
-    error: str | None = None
-    rows: int = 0
+    error_message: str | None = None
+    row_count: int = 0
 
 
 # what the request that is being answered was: set where requests are read, told by each head that is made meanwhile
-ASKED: ContextVar[Sequence[Info]] = ContextVar("asked", default=())
+CURRENT_REQUEST_INFOS: ContextVar[Sequence[InfoElement]] = ContextVar("asked", default=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class TableMetadata:
     """Everything about the table but its rows.
 
     Attributes
@@ -88,13 +88,13 @@ class Head:
         What holds for all rows, with its value; groups may refer to it.
     links
         Addresses about the whole table.
-    descriptors
+    descriptors_xml
         Service descriptors and other RESOURCEs, as finished XML, for VOTable.
-    status
+    includes_query_status
         False leaves QUERY_STATUS out (cone search 1.03, plain files).
     enums
         `Table.enums` of the columns' tables: name -> {code: label}.
-    asked
+    request_infos
         Which request it answers, for formats that say it (VOTable); default: the one that is being answered.
     """
 
@@ -102,24 +102,24 @@ class Head:
     name: str | None = None
     id: str | None = None
     description: str | None = None
-    infos: Sequence[Info] = ()
+    infos: Sequence[InfoElement] = ()
     frames: Sequence[FrameRef] = ()
-    groups: Sequence[Group] = ()
+    groups: Sequence[ColumnGroup] = ()
     params: Sequence[tuple[Column, object]] = ()
     links: Sequence[str] = ()
-    descriptors: Sequence[str] = ()
-    status: bool = True
+    descriptors_xml: Sequence[str] = ()
+    includes_query_status: bool = True
     enums: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    asked: Sequence[Info] = field(default_factory=ASKED.get)
+    request_infos: Sequence[InfoElement] = field(default_factory=CURRENT_REQUEST_INFOS.get)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
+class TableStream:
     """A table that was read: what `Format.read` gives.
 
     Attributes
     ----------
-    head
+    metadata
         With its columns.
     batches
         The rows, read as they are asked for.
@@ -127,16 +127,18 @@ class Read:
         What the reader narrows, drops or reinterprets. The list grows while `batches` is read (`hven.model.add_deviation`).
     """
 
-    head: Head
+    metadata: TableMetadata
     batches: Iterator[pa.RecordBatch]
     deviations: list[Deviation] = field(default_factory=list)
 
     @property
     def is_truncated(self) -> bool:
         """Whether the service says that there are more rows (QUERY_STATUS=OVERFLOW, DALI 1.1 section 4.4.1); known when all rows were read."""
-        return any(info.name.upper() == "QUERY_STATUS" and info.value.upper() == "OVERFLOW" for info in self.head.infos)
+        return any(
+            info.name.upper() == "QUERY_STATUS" and info.value.upper() == "OVERFLOW" for info in self.metadata.infos
+        )
 
-    def whole_batches(self) -> Iterator[pa.RecordBatch]:
+    def read_complete_batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows, which must be all that there are.
 
         Raises
@@ -144,15 +146,17 @@ class Read:
         SourceError
             The service cut them off, before the first row or at the end.
         """
-        number = 0
+        row_count = 0
         if not self.is_truncated:
             for batch in self.batches:
-                number += batch.num_rows
+                row_count += batch.num_rows
                 yield batch
         if self.is_truncated:
             raise SourceError(
-                say("the answer was cut off (QUERY_STATUS=OVERFLOW) after {number:,} rows: there are more", number)
-                if number
+                format_message(
+                    "the answer was cut off (QUERY_STATUS=OVERFLOW) after {number:,} rows: there are more", row_count
+                )
+                if row_count
                 else "the answer was cut off (QUERY_STATUS=OVERFLOW): there are more rows than it holds",
                 remedy="ask for more rows (MAXREC), or for less at once; `kind: tap` asks page by page",
             )
@@ -175,26 +179,26 @@ class Format:
         one (VOTable; it must then call ``end()``, whose `error` is set), else to let through: behind a mark for people, if it likes.
     aliases
         Further short names.
-    at_once
+    write_small_table
         ``at_once(head, rows, options) -> bytes | None``: the whole document with all its rows as tuples of Python values, byte for byte what
         `write` gives of them as a batch; None where only `write` can do it. For a few rows Arrow takes longer to get ready than they do.
     write_error
         ``write_error(message) -> bytes``, or None if errors go out as VOTable.
     read
         ``read(file, table=None, batch=...) -> Read``, or None.
-    promised
+    count_unpacked_bytes
         ``promised(file) -> int``: bytes that the values take in memory, counted by the heads of what is packed before any is unpacked.
-    files
+    is_format_of
         ``files(file) -> bool``: whether an open file is of this format, or None.
     ivoids
         Media types, with parameters -> IVOID for TAPRegExt ``outputFormat``.
-    by_alias, by_media_type
+    alias_options, media_type_options
         Options that go with an alias or with a media type: ``{"votable/td": {"serialization": "TABLEDATA"}}``.
-    choices
+    option_choices
         Options with a closed list of values, in upper case; a media type that asks for another is not ours.
     content_type
         What a request by short name is answered with, if it is not the first media type.
-    mute
+    cannot_signal_overflow
         It cannot say that rows were cut off: the headers of the response do.
     title
         What menus call it; empty: its name in capitals.
@@ -205,19 +209,23 @@ class Format:
     name: str
     media_types: Sequence[str]
     extension: str
-    write: Callable[[Head, Iterator[pa.RecordBatch], Callable[[], End], Mapping[str, str]], Iterator[bytes]]
+    write: Callable[
+        [TableMetadata, Iterator[pa.RecordBatch], Callable[[], ResultStatus], Mapping[str, str]], Iterator[bytes]
+    ]
     aliases: Sequence[str] = ()
-    at_once: Callable[[Head, Sequence[tuple[Any, ...]], Mapping[str, str]], bytes | None] | None = None
+    write_small_table: Callable[[TableMetadata, Sequence[tuple[Any, ...]], Mapping[str, str]], bytes | None] | None = (
+        None
+    )
     write_error: Callable[[str], bytes] | None = None
-    read: Callable[..., Read] | None = None
-    promised: Callable[[BinaryIO], int] | None = None
-    files: Callable[[BinaryIO], bool] | None = None
+    read: Callable[..., TableStream] | None = None
+    count_unpacked_bytes: Callable[[BinaryIO], int] | None = None
+    is_format_of: Callable[[BinaryIO], bool] | None = None
     ivoids: Mapping[str, str] = field(default_factory=dict)
-    by_alias: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    by_media_type: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    alias_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    media_type_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    option_choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
     content_type: str | None = None
-    mute: bool = False
+    cannot_signal_overflow: bool = False
     title: str = ""
     menu_rank: int = 100
 
@@ -227,12 +235,12 @@ class Format:
         return self.title or self.name.upper()
 
 
-DEFAULT = "votable"
-_LONGEST = 200  # characters of a media type with its parameters
-MEDIA_TYPE = "media_type"  # the option under which `select` leaves the Content-Type
+DEFAULT_FORMAT = "votable"
+_MAX_MEDIA_TYPE_CHARACTERS = 200  # characters of a media type with its parameters
+MEDIA_TYPE_OPTION = "media_type"  # the option under which `select_format` leaves the Content-Type
 
 
-def select(responseformat: str | None = None, accept: str | None = None) -> tuple[Format, dict[str, str]]:
+def select_format(responseformat: str | None = None, accept: str | None = None) -> tuple[Format, dict[str, str]]:
     """Find the format that a request wants, and the options for its writer (DALI 1.1 section 3.4.3).
 
     Parameters
@@ -252,25 +260,29 @@ def select(responseformat: str | None = None, accept: str | None = None) -> tupl
     ParamError
         No format is called so, or it is not written so.
     """
-    wanted = (responseformat or "").strip()
-    if wanted:
-        found = _find(wanted)
-        if found is None:
-            message = f"no RESPONSEFORMAT is called {wanted!r}"
-            remedy = f"known: {', '.join(_known())}"
-            if (plain := _find(wanted.partition(";")[0])) is not None and plain[0].choices:
-                said = "; ".join(f"{name}: {', '.join(values)}" for name, values in plain[0].choices.items())
-                remedy = f"{plain[0].name} takes {said}; {remedy}"
+    requested_format = (responseformat or "").strip()
+    if requested_format:
+        match = _find_format(requested_format)
+        if match is None:
+            message = f"no RESPONSEFORMAT is called {requested_format!r}"
+            remedy = f"known: {', '.join(_list_format_names())}"
+            if (
+                match_without_options := _find_format(requested_format.partition(";")[0])
+            ) is not None and match_without_options[0].option_choices:
+                choices_text = "; ".join(
+                    f"{name}: {', '.join(values)}" for name, values in match_without_options[0].option_choices.items()
+                )
+                remedy = f"{match_without_options[0].name} takes {choices_text}; {remedy}"
             raise ParamError(message, name="RESPONSEFORMAT", remedy=remedy)
-        return found[0], dict(found[1])
-    for asked in list_accepted(accept or ""):
-        found = _find(asked)
-        if found is not None:
-            return found[0], dict(found[1])
-    return select(DEFAULT)
+        return match[0], dict(match[1])
+    for media_type in list_accepted_media_types(accept or ""):
+        match = _find_format(media_type)
+        if match is not None:
+            return match[0], dict(match[1])
+    return select_format(DEFAULT_FORMAT)
 
 
-def load(name: str) -> Format:
+def load_format(name: str) -> Format:
     """Load a format by its name (not by an alias).
 
     Parameters
@@ -288,11 +300,11 @@ def load(name: str) -> Format:
     UserError
         No format is called so; the message lists those that are.
     """
-    found: Format = plugins.load("formats", name).FORMAT
-    return found
+    loaded_format: Format = plugins.load_plugin("formats", name).FORMAT
+    return loaded_format
 
 
-def offered() -> list[Format]:
+def load_formats() -> list[Format]:
     """Load all formats.
 
     Returns
@@ -300,11 +312,11 @@ def offered() -> list[Format]:
     formats
         The default first.
     """
-    names = plugins.names("formats")
-    return [load(name) for name in sorted(names, key=lambda name: name != DEFAULT)]
+    names = plugins.list_plugins("formats")
+    return [load_format(name) for name in sorted(names, key=lambda name: name != DEFAULT_FORMAT)]
 
 
-def menu_entries() -> list[tuple[str, str]]:
+def list_menu_entries() -> list[tuple[str, str]]:
     """List the names of all formats, each with what menus call it, in the order of menus.
 
     Returns
@@ -312,50 +324,64 @@ def menu_entries() -> list[tuple[str, str]]:
     entries
         Name and label.
     """
-    return [(one.name, one.label) for one in sorted(offered(), key=lambda one: (one.menu_rank, one.name))]
+    return [
+        (table_format.name, table_format.label)
+        for table_format in sorted(load_formats(), key=lambda table_format: (table_format.menu_rank, table_format.name))
+    ]
 
 
-def _known() -> list[str]:
-    return [name for one in offered() for name in (one.name, *one.aliases)]
+def _list_format_names() -> list[str]:
+    return [name for table_format in load_formats() for name in (table_format.name, *table_format.aliases)]
 
 
-@cached(512)
-def _find(asked: str) -> tuple[Format, tuple[tuple[str, str], ...]] | None:
+@cache_results(512)
+def _find_format(requested_format: str) -> tuple[Format, tuple[tuple[str, str], ...]] | None:
     """Look a short name or media type up."""
-    main, *rest = (part.strip() for part in asked.split(";"))
+    main, *parameter_parts = (part.strip() for part in requested_format.split(";"))
     if "/" in main:
         main = main.replace(" ", "+")  # an address where the + of `x-votable+xml` was not escaped
-        asked = ";".join([main, *(part for part in asked.split(";")[1:] if not part.strip().lower().startswith("q="))])
-    if len(asked) > _LONGEST or not asked.isascii() or not asked.isprintable():
+        requested_format = ";".join(
+            [main, *(part for part in requested_format.split(";")[1:] if not part.strip().lower().startswith("q="))]
+        )
+    if (
+        len(requested_format) > _MAX_MEDIA_TYPE_CHARACTERS
+        or not requested_format.isascii()
+        or not requested_format.isprintable()
+    ):
         return None  # it becomes a header
     parameters = {}
-    for part in rest:
+    for part in parameter_parts:
         name, _, value = part.partition("=")
         if name.strip().lower() not in {"q", ""}:
             parameters[name.strip().lower()] = value.strip().strip('"')
     main = main.lower()
-    for one in offered():
-        if main in one.media_types:
-            chosen = {**one.by_media_type.get(main, {}), **parameters}
-            if not _supported(one, chosen):
+    for table_format in load_formats():
+        if main in table_format.media_types:
+            options = {**table_format.media_type_options.get(main, {}), **parameters}
+            if not _has_supported_options(table_format, options):
                 return None
-            return one, (*chosen.items(), (MEDIA_TYPE, asked))
-        if main in (one.name, *one.aliases):
-            chosen = {**one.by_alias.get(main, {}), **parameters}
-            if not _supported(one, chosen):
+            return table_format, (*options.items(), (MEDIA_TYPE_OPTION, requested_format))
+        if main in (table_format.name, *table_format.aliases):
+            options = {**table_format.alias_options.get(main, {}), **parameters}
+            if not _has_supported_options(table_format, options):
                 return None
-            said = one.content_type or one.media_types[0]
+            content_type = table_format.content_type or table_format.media_types[0]
             if parameters:
-                said = ";".join([one.media_types[0], *(f"{name}={value}" for name, value in parameters.items())])
-            return one, (*chosen.items(), (MEDIA_TYPE, said))
+                content_type = ";".join(
+                    [table_format.media_types[0], *(f"{name}={value}" for name, value in parameters.items())]
+                )
+            return table_format, (*options.items(), (MEDIA_TYPE_OPTION, content_type))
     return None
 
 
-def _supported(one: Format, chosen: Mapping[str, str]) -> bool:
-    return all(name not in one.choices or value.upper() in one.choices[name] for name, value in chosen.items())
+def _has_supported_options(table_format: Format, options: Mapping[str, str]) -> bool:
+    return all(
+        name not in table_format.option_choices or value.upper() in table_format.option_choices[name]
+        for name, value in options.items()
+    )
 
 
-def list_accepted(accept: str) -> list[str]:
+def list_accepted_media_types(accept: str) -> list[str]:
     """List the media types of an Accept header, the most wanted first (RFC 9110 section 12.5.1).
 
     Parameters
@@ -368,22 +394,33 @@ def list_accepted(accept: str) -> list[str]:
     types
         With their parameters but ``q``; wildcards and types that are refused (``q=0``) are left out.
     """
-    asked = []
+    ranked_types = []
     for number, item in enumerate(accept.split(",")):
-        name, *rest = (part.strip() for part in item.split(";"))
+        name, *parameter_parts = (part.strip() for part in item.split(";"))
         quality = 1.0
-        kept = [name]
-        for part in rest:
+        type_parts = [name]
+        for part in parameter_parts:
             if part.lower().startswith("q="):
                 try:
                     quality = float(part[2:])
                 except ValueError:
                     quality = 0.0
             else:
-                kept.append(part)
+                type_parts.append(part)
         if name and "*" not in name and quality > 0:
-            asked.append((-quality, number, ";".join(kept)))
-    return [item for _, _, item in sorted(asked)]
+            ranked_types.append((-quality, number, ";".join(type_parts)))
+    return [item for _, _, item in sorted(ranked_types)]
 
 
-__all__ = ["End", "Format", "Head", "Info", "Read", "Refused", "list_accepted", "load", "offered", "select"]
+__all__ = [
+    "ErrorDocumentError",
+    "Format",
+    "InfoElement",
+    "ResultStatus",
+    "TableMetadata",
+    "TableStream",
+    "list_accepted_media_types",
+    "load_format",
+    "load_formats",
+    "select_format",
+]

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from hven.formats import Format, Head, Read
-from hven.formats._arrow_heads import unpacked
+from hven.formats import Format, TableMetadata, TableStream
+from hven.formats._arrow_sizes import count_unpacked_bytes
 from hven.model import literal
 from hven.model.errors import SourceError
 from hven.model.table import Column
-from hven.model.types import BY_VOTABLE, Type, from_arrow
+from hven.model.types import SCALAR_TYPES_BY_DATATYPE, Type, type_from_arrow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from hven.formats import End
+    from hven.formats import ResultStatus
 
 
-_BROKEN = (
+_READ_ERRORS = (
     pa.ArrowException,
     ValueError,
     OverflowError,
@@ -30,7 +30,7 @@ _BROKEN = (
 )  # what pyarrow makes of a damaged file; names may be no UTF-8
 
 
-class _Pipe:
+class _MemoryPipe:
     """A file that only remembers what was written until somebody takes it."""
 
     closed = False
@@ -45,15 +45,15 @@ class _Pipe:
     def flush(self) -> None:
         """Do nothing: nothing is held back."""
 
-    def take(self) -> bytes:
+    def take_bytes(self) -> bytes:
         data, self._parts = b"".join(self._parts), []
         return data
 
 
-def write(
-    head: Head,
+def write_arrow(
+    metadata: TableMetadata,
     batches: Iterator[pa.RecordBatch],
-    end: Callable[[], End],
+    finish: Callable[[], ResultStatus],
     options: Mapping[str, str],  # noqa: ARG001
 ) -> Iterator[bytes]:
     """Write an Arrow IPC stream; the fields carry datatype, arraysize, xtype, unit, ucd, utype and description.
@@ -62,23 +62,24 @@ def write(
     then lacks its end mark, which readers notice.
     """
     schema = pa.schema(
-        [_field(column) for column in head.columns],
-        metadata=_words({"name": head.name, "description": head.description}),
+        [_create_field(column) for column in metadata.columns],
+        metadata=_encode_metadata({"name": metadata.name, "description": metadata.description}),
     )
-    pipe = _Pipe()
+    pipe = _MemoryPipe()
     with pa.ipc.new_stream(pa.PythonFile(pipe, "w"), schema) as stream:
         for batch in batches:
             arrays = [
-                _clean(literal.storage(batch.column(number), column.type)) for number, column in enumerate(head.columns)
+                _copy_without_hidden_values(literal.cast_to_storage(batch.column(number), column.type))
+                for number, column in enumerate(metadata.columns)
             ]
             stream.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
-            yield pipe.take()
-        if end().overflow:
+            yield pipe.take_bytes()
+        if finish().overflow:
             stream.write_batch(pa.RecordBatch.from_pylist([], schema=schema), custom_metadata={"status": "OVERFLOW"})
-    yield pipe.take()
+    yield pipe.take_bytes()
 
 
-def _clean(values: pa.Array) -> pa.Array:
+def _copy_without_hidden_values(values: pa.Array) -> pa.Array:
     """Copy values that have nulls: what lies in memory under a null, maybe of rows that the reader may not see, stays here."""
     return (
         values.take(pa.array(np.arange(len(values))))
@@ -87,9 +88,9 @@ def _clean(values: pa.Array) -> pa.Array:
     )
 
 
-def _field(column: Column) -> pa.Field:
+def _create_field(column: Column) -> pa.Field:
     kind = column.type
-    said = {
+    field_metadata = {
         "datatype": kind.datatype,
         "arraysize": kind.arraysize,
         "xtype": kind.xtype,
@@ -98,14 +99,14 @@ def _field(column: Column) -> pa.Field:
         "utype": column.utype,
         "description": column.description,
     }
-    return pa.field(column.name, kind.arrow, metadata=_words(said))
+    return pa.field(column.name, kind.arrow, metadata=_encode_metadata(field_metadata))
 
 
-def _words(said: Mapping[str, str | None]) -> dict[bytes, bytes]:
-    return {name.encode(): value.encode() for name, value in said.items() if value}
+def _encode_metadata(texts: Mapping[str, str | None]) -> dict[bytes, bytes]:
+    return {name.encode(): value.encode() for name, value in texts.items() if value}
 
 
-def read(file: BinaryIO, table: int | str | None = None, batch: int = 65_536) -> Read:  # noqa: ARG001  (one table)
+def read_arrow(file: BinaryIO, table: int | str | None = None, batch: int = 65_536) -> TableStream:  # noqa: ARG001  (one table)
     """Read an Arrow IPC stream or file; columns that no table can hold (structs, maps) are refused.
 
     Everything is validated: an IPC file may say that a value lies outside its buffers.
@@ -119,67 +120,72 @@ def read(file: BinaryIO, table: int | str | None = None, batch: int = 65_536) ->
         start = file.read(6)
         file.seek(0)
         if start == b"ARROW1":
-            opened = pa.ipc.open_file(file)
-            parts = (opened.get_batch(number) for number in range(opened.num_record_batches))
+            ipc_reader = pa.ipc.open_file(file)
+            parts = (ipc_reader.get_batch(number) for number in range(ipc_reader.num_record_batches))
         else:
-            opened = pa.ipc.open_stream(file)
-            parts = iter(opened)
-        said = _said(opened.schema.metadata)
-        columns = [_column(item) for item in opened.schema]
-    except _BROKEN as error:
+            ipc_reader = pa.ipc.open_stream(file)
+            parts = iter(ipc_reader)
+        schema_metadata = _decode_metadata(ipc_reader.schema.metadata)
+        columns = [_create_column(item) for item in ipc_reader.schema]
+    except _READ_ERRORS as error:
         message = f"no readable Arrow data: {error}"
         raise SourceError(message) from error
-    head = Head(columns=columns, name=said.get("name"), description=said.get("description"))
-    return Read(head=head, batches=_rows(parts, columns, batch))
+    metadata = TableMetadata(
+        columns=columns, name=schema_metadata.get("name"), description=schema_metadata.get("description")
+    )
+    return TableStream(metadata=metadata, batches=_read_rows(parts, columns, batch))
 
 
-def _said(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
+def _decode_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
     return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in (metadata or {}).items()}
 
 
-def _column(item: pa.Field) -> Column:
-    said = _said(item.metadata)
+def _create_column(arrow_field: pa.Field) -> Column:
+    field_metadata = _decode_metadata(arrow_field.metadata)
     return Column(
-        name=item.name,
-        type=_type(item, said),
-        unit=said.get("unit"),
-        ucd=said.get("ucd"),
-        utype=said.get("utype"),
-        description=said.get("description"),
+        name=arrow_field.name,
+        type=_choose_type(arrow_field, field_metadata),
+        unit=field_metadata.get("unit"),
+        ucd=field_metadata.get("ucd"),
+        utype=field_metadata.get("utype"),
+        description=field_metadata.get("description"),
     )
 
 
-def _type(item: pa.Field, said: Mapping[str, str]) -> Type:
+def _choose_type(arrow_field: pa.Field, field_metadata: Mapping[str, str]) -> Type:
     """Choose the type that our own writer says, if the values are of it; else the nearest to Arrow's."""
-    if said.get("datatype") in BY_VOTABLE:
+    if field_metadata.get("datatype") in SCALAR_TYPES_BY_DATATYPE:
         with suppress(ValueError):  # an arraysize that is none
-            kind = Type(said["datatype"], said.get("arraysize"), said.get("xtype"))
-            if kind.arrow == item.type:
+            kind = Type(field_metadata["datatype"], field_metadata.get("arraysize"), field_metadata.get("xtype"))
+            if kind.arrow == arrow_field.type:
                 return kind
     try:
-        return from_arrow(item.type)
+        return type_from_arrow(arrow_field.type)
     except ValueError as error:
-        message = f"column {item.name!r} is {item.type}, which a table cannot hold"
+        message = f"column {arrow_field.name!r} is {arrow_field.type}, which a table cannot hold"
         raise SourceError(message, remedy="leave it out, or take it apart") from error
 
 
-def _rows(parts: Iterator[pa.RecordBatch], columns: list[Column], most: int) -> Iterator[pa.RecordBatch]:
-    schema = pa.schema([column.arrow for column in columns])
+def _read_rows(parts: Iterator[pa.RecordBatch], columns: list[Column], row_limit: int) -> Iterator[pa.RecordBatch]:
+    schema = pa.schema([column.arrow_field for column in columns])
     try:
         for part in parts:
             part.validate(full=True)
             for piece in (
-                piece for start in range(0, part.num_rows, most) for piece in literal.unfolding(part.slice(start, most))
+                piece
+                for start in range(0, part.num_rows, row_limit)
+                for piece in literal.split_by_expanded_size(part.slice(start, row_limit))
             ):
                 yield pa.RecordBatch.from_arrays(
-                    [_stored(piece.column(number), column) for number, column in enumerate(columns)], schema=schema
+                    [_convert_to_storage(piece.column(number), column) for number, column in enumerate(columns)],
+                    schema=schema,
                 )
-    except _BROKEN as error:
+    except _READ_ERRORS as error:
         message = f"the Arrow data cannot be read: {error}"
         raise SourceError(message) from error
 
 
-def _stored(values: pa.Array, column: Column) -> pa.Array:
+def _convert_to_storage(values: pa.Array, column: Column) -> pa.Array:
     if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
         values = values.cast(pa.binary())
         ends = pa.Array.from_buffers(pa.int32(), len(values) + 1, [None, values.buffers()[1]], offset=values.offset)
@@ -188,7 +194,7 @@ def _stored(values: pa.Array, column: Column) -> pa.Array:
             pa.Array.from_buffers(pa.uint8(), last, [None, values.buffers()[2]]) if last else pa.array([], pa.uint8())
         )
         return pa.ListArray.from_arrays(ends, items, mask=values.is_null())
-    return literal.storage(values, column.type)
+    return literal.cast_to_storage(values, column.type)
 
 
 FORMAT = Format(
@@ -197,7 +203,7 @@ FORMAT = Format(
     menu_rank=6,
     media_types=("application/vnd.apache.arrow.stream",),
     extension="arrows",
-    write=write,
-    read=read,
-    promised=unpacked,
+    write=write_arrow,
+    read=read_arrow,
+    count_unpacked_bytes=count_unpacked_bytes,
 )

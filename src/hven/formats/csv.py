@@ -10,20 +10,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.formats import Format
-from hven.formats._formulas import CHOICES, escape_formula, escape_formulas
+from hven.formats._spreadsheet_formulas import ESCAPE_CHOICES, escape_formula, escape_formulas
 from hven.model import literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from hven.formats import End, Head
+    from hven.formats import ResultStatus, TableMetadata
     from hven.model.types import Type
 
-_CARE = re.compile(rb'[",\r\n]')
+_QUOTED_BYTES = re.compile(rb'[",\r\n]')
 
 
-def write(
-    head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]
+def write_csv(
+    metadata: TableMetadata,
+    batches: Iterator[pa.RecordBatch],
+    finish: Callable[[], ResultStatus],
+    options: Mapping[str, str],
 ) -> Iterator[bytes]:
     """Write a header line, then a line per row.
 
@@ -33,14 +36,14 @@ def write(
     Parameters
     ----------
     options
-        ``header=absent`` leaves the header line out; ``escape=formula`` keeps texts from being formulas of a spreadsheet (`hven.formats._formulas`).
+        ``header=absent`` leaves the header line out; ``escape=formula`` keeps texts from being formulas of a spreadsheet (`hven.formats._spreadsheet_formulas`).
     """
     escaped = options.get("escape", "none").lower() == "formula"
-    names = [escape_formula(column.name) if escaped else column.name for column in head.columns]
-    start = b"" if options.get("header", "present").lower() == "absent" else _header(names)
-    kinds = [column.type for column in head.columns]
-    for batch in literal.early(batches):
-        for piece in _pieces(batch, kinds, escaped=escaped):
+    names = [escape_formula(column.name) if escaped else column.name for column in metadata.columns]
+    start = b"" if options.get("header", "present").lower() == "absent" else _write_header(names)
+    kinds = [column.type for column in metadata.columns]
+    for batch in literal.split_first_batch(batches):
+        for piece in _write_pieces(batch, kinds, escapes_formulas=escaped):
             yield start + piece if start else piece
             start = b""
         if start:
@@ -48,14 +51,14 @@ def write(
             start = b""
     if start:
         yield start
-    end()
+    finish()
 
 
-def _header(names: list[str]) -> bytes:
-    return (",".join(_quote(name) for name in names) + "\r\n").encode()
+def _write_header(names: list[str]) -> bytes:
+    return (",".join(_quote_name(name) for name in names) + "\r\n").encode()
 
 
-def _quote(text: str) -> str:
+def _quote_name(text: str) -> str:
     return (
         '"' + text.replace('"', '""') + '"'
         if not text or any(mark in text for mark in '",\r\n') or text != text.strip()
@@ -63,40 +66,45 @@ def _quote(text: str) -> str:
     )
 
 
-def _pieces(batch: pa.RecordBatch, kinds: list[Type], *, escaped: bool) -> Iterator[bytes]:
+def _write_pieces(batch: pa.RecordBatch, kinds: list[Type], *, escapes_formulas: bool) -> Iterator[bytes]:
     if not kinds:
         return
-    for part in literal.pieces(batch, 4 * len(kinds)):
+    for part in literal.split_batch(batch, 4 * len(kinds)):
         ends = pa.array(["\r\n"] * part.num_rows)
-        cells = [_cells(part.column(number), kind, escaped=escaped) for number, kind in enumerate(kinds)]
-        cells[-1] = literal.joined(cells[-1], ends)
-        yield literal.characters(literal.joined(*cells, between=",")).tobytes()
+        cells = [
+            _write_cells(part.column(number), kind, escapes_formulas=escapes_formulas)
+            for number, kind in enumerate(kinds)
+        ]
+        cells[-1] = literal.join_columns(cells[-1], ends)
+        yield literal.view_bytes(literal.join_columns(*cells, separator=",")).tobytes()
 
 
-def _cells(array: pa.Array, kind: Type, *, escaped: bool) -> pa.Array | str:
+def _write_cells(array: pa.Array, column_type: Type, *, escapes_formulas: bool) -> pa.Array | str:
     if array.null_count == len(array):  # half of the columns of ObsCore are
         return ""
-    array = literal.storage(array, kind)
-    shown = literal.text(array, kind, null="null")
-    if pa.types.is_string(array.type) or (kind.datatype in {"char", "unicodeChar"} and not kind.is_timestamp):
-        shown = _quoted(escape_formulas(shown) if escaped else shown)
-    return literal.filled(shown)
+    array = literal.cast_to_storage(array, column_type)
+    cell_texts = literal.format_column(array, column_type, null_text="null")
+    if pa.types.is_string(array.type) or (
+        column_type.datatype in {"char", "unicodeChar"} and not column_type.is_timestamp
+    ):
+        cell_texts = _quote_cells(escape_formulas(cell_texts) if escapes_formulas else cell_texts)
+    return literal.fill_nulls(cell_texts)
 
 
-def _quoted(array: pa.Array) -> pa.Array:
+def _quote_cells(array: pa.Array) -> pa.Array:
     """Quote values where a reader needs it."""
     lengths = (
         np.diff(np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, 4 * array.offset))
         if len(array)
         else np.zeros(0)
     )
-    odd = pa.array(lengths == 0)  # null keeps its place: quotes around null are null
-    if _CARE.search(literal.characters(array)):
+    needs_quotes = pa.array(lengths == 0)  # null keeps its place: quotes around null are null
+    if _QUOTED_BYTES.search(literal.view_bytes(array)):
         for mark in '",\r\n':
-            odd = pc.or_(odd, pc.match_substring(array, mark))
-    if not pc.any(odd).as_py():
+            needs_quotes = pc.or_(needs_quotes, pc.match_substring(array, mark))
+    if not pc.any(needs_quotes).as_py():
         return array
-    return pc.if_else(odd, literal.joined('"', pc.replace_substring(array, '"', '""'), '"'), array)
+    return pc.if_else(needs_quotes, literal.join_columns('"', pc.replace_substring(array, '"', '""'), '"'), array)
 
 
 FORMAT = Format(
@@ -104,8 +112,8 @@ FORMAT = Format(
     menu_rank=2,
     media_types=("text/csv",),
     extension="csv",
-    write=write,
+    write=write_csv,
     content_type="text/csv;header=present",
-    choices={"header": ("PRESENT", "ABSENT"), "escape": CHOICES},
-    mute=True,
+    option_choices={"header": ("PRESENT", "ABSENT"), "escape": ESCAPE_CHOICES},
+    cannot_signal_overflow=True,
 )

@@ -20,32 +20,42 @@ import pyarrow.compute as pc
 
 from hven.formats import Format
 from hven.model import literal
-from hven.model.clock import check
-from hven.model.errors import TooLarge
+from hven.model.deadlines import check_deadline
+from hven.model.errors import TooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.formats import End, Head
+    from hven.formats import ResultStatus, TableMetadata
     from hven.model.table import Column
 
     Array = np.ndarray[Any, Any]
 
-BLOCK = 2880
-_MEMORY = 32 << 20
-_MOST = 999  # FITS 4.0 section 7.3.1: TFIELDS
-_LIMITS = {"B": (0, 255), "I": (-(2**15), 2**15 - 1), "J": (-(2**31), 2**31 - 1), "K": (-(2**63), 2**63 - 1)}
-_WIDER = {"B": "I", "I": "J", "J": "K"}
-_DTYPES = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8", "C": ">f4", "M": ">f8"}
-_CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
-_NOT_PLAIN = bytes([*range(0x20), *range(0x7F, 0x100)])
-_TRIED = 4096  # numbers that are tried for TNULL where both ends of the range are values
-_LETTERS = 64  # different characters that are looked up one by one; beyond them all become "?"
-_HEAP_FROM = 256  # strings whose longest has more bytes than this go to the heap
+BLOCK_BYTES = 2880
+_MAX_SPOOL_MEMORY_BYTES = 32 << 20
+_MAX_COLUMNS = 999  # FITS 4.0 section 7.3.1: TFIELDS
+_INTEGER_LIMITS = {"B": (0, 255), "I": (-(2**15), 2**15 - 1), "J": (-(2**31), 2**31 - 1), "K": (-(2**63), 2**63 - 1)}
+_WIDER_LETTERS = {"B": "I", "I": "J", "J": "K"}
+_NUMPY_TYPES = {
+    "L": "u1",
+    "B": "u1",
+    "I": ">i2",
+    "J": ">i4",
+    "K": ">i8",
+    "E": ">f4",
+    "D": ">f8",
+    "C": ">f4",
+    "M": ">f8",
+}
+_CONTROL_BYTES = re.compile(rb"[\x00-\x1f\x7f]")
+_NON_PRINTABLE_BYTES = bytes([*range(0x20), *range(0x7F, 0x100)])
+_MAX_NULL_CANDIDATES = 4096  # numbers that are tried for TNULL where both ends of the range are values
+_MAX_REPLACED_LETTERS = 64  # different characters that are looked up one by one; beyond them all become "?"
+_MAX_INLINE_STRING_BYTES = 256  # strings whose longest has more bytes than this go to the heap
 
 
 @dataclass(slots=True)
-class _Plan:
+class _ColumnLayout:
     """What is noted about a column while its batches pass, and then how it is laid out."""
 
     column: Column
@@ -54,19 +64,19 @@ class _Plan:
     items: int = 0  # strings of an array of strings
     lowest: int | None = None
     highest: int | None = None
-    nulls: bool = False
-    replaced: int = 0
-    null: int | None = None
-    heap: bool = False
+    has_nulls: bool = False
+    replaced_count: int = 0
+    null_value: int | None = None
+    is_in_heap: bool = False
     dtype: Any = None
-    form: str = ""
-    dim: str = ""
+    tform: str = ""
+    tdim: str = ""
 
 
-def write(
-    head: Head,
+def write_fits(
+    metadata: TableMetadata,
     batches: Iterator[pa.RecordBatch],
-    end: Callable[[], End],
+    finish: Callable[[], ResultStatus],
     options: Mapping[str, str],  # noqa: ARG001
 ) -> Iterator[bytes]:
     """Write a primary HDU and one binary table.
@@ -78,52 +88,52 @@ def write(
 
     Raises
     ------
-    TooLarge
+    TooLargeError
         More than 999 columns.
     """
-    if len(head.columns) > _MOST:
-        message = f"FITS holds at most {_MOST} columns, the table has {len(head.columns)}"
-        raise TooLarge(message, remedy="ask for fewer columns, or for another format")
-    schema = pa.schema([pa.field(column.name, column.type.arrow) for column in head.columns])
-    plans = [_Plan(column, column.type.scalar.fits) for column in head.columns]
-    with tempfile.SpooledTemporaryFile(max_size=_MEMORY) as spool:
+    if len(metadata.columns) > _MAX_COLUMNS:
+        message = f"FITS holds at most {_MAX_COLUMNS} columns, the table has {len(metadata.columns)}"
+        raise TooLargeError(message, remedy="ask for fewer columns, or for another format")
+    schema = pa.schema([pa.field(column.name, column.type.arrow) for column in metadata.columns])
+    plans = [_ColumnLayout(column, column.type.scalar.fits) for column in metadata.columns]
+    with tempfile.SpooledTemporaryFile(max_size=_MAX_SPOOL_MEMORY_BYTES) as spool:
         rows = 0
-        started = False
+        has_started = False
         stream = pa.ipc.new_stream(pa.PythonFile(spool, "w"), schema)
         for batch in batches:
-            if not started:
-                yield _primary()
-                started = True
-            arrays = [_ready(batch.column(number), plan) for number, plan in enumerate(plans)]
+            if not has_started:
+                yield _write_primary_header()
+                has_started = True
+            arrays = [_cast_and_measure_column(batch.column(number), plan) for number, plan in enumerate(plans)]
             stream.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
             rows += batch.num_rows
         stream.close()
-        if not started:
-            yield _primary()
-        overflow = end().overflow
+        if not has_started:
+            yield _write_primary_header()
+        overflow = finish().overflow
         for number, plan in enumerate(plans):
-            _settle(plan, partial(_unused, spool, number))
-        yield from _table(head, plans, rows, overflow=overflow, spool=spool)
+            _settle_layout(plan, partial(_find_unused_number, spool, number))
+        yield from _write_table(metadata, plans, rows, overflow=overflow, spool=spool)
 
 
-def _ready(array: pa.Array, plan: _Plan) -> pa.Array:
+def _cast_and_measure_column(array: pa.Array, plan: _ColumnLayout) -> pa.Array:
     """Convert a column to storage form and note what the header will have to say."""
     kind = plan.column.type
-    array = literal.storage(array, kind)
+    array = literal.cast_to_storage(array, kind)
     if None not in kind.shape:  # in the heap a null cell has no elements; astropy.table cannot read TNULL there
-        plan.nulls = plan.nulls or array.null_count > 0
+        plan.has_nulls = plan.has_nulls or array.null_count > 0
     if kind.is_timestamp:
         plan.longest = 26 if len(array) else plan.longest
         return array
     values = array
     if pa.types.is_nested(array.type):
-        offsets, values = literal.flat(literal.variable(array))
+        offsets, values = literal.flatten_lists(literal.to_variable_lists(array))
         lengths = np.diff(offsets)
         plan.items = max(plan.items, int(lengths.max()) if len(lengths) else 0)
-        plan.nulls = plan.nulls or values.null_count > 0
+        plan.has_nulls = plan.has_nulls or values.null_count > 0
     if pa.types.is_string(values.type):
-        ascii_text, replaced = _ascii(values)
-        plan.replaced += replaced
+        ascii_text, replaced = _convert_to_ascii(values)
+        plan.replaced_count += replaced
         longest = pc.max(pc.binary_length(ascii_text)).as_py() or 0
         plan.longest = max(plan.longest, longest)
         return array if pa.types.is_nested(array.type) else ascii_text
@@ -134,99 +144,99 @@ def _ready(array: pa.Array, plan: _Plan) -> pa.Array:
     return array
 
 
-def _ascii(array: pa.Array) -> tuple[pa.Array, int]:
+def _convert_to_ascii(array: pa.Array) -> tuple[pa.Array, int]:
     """Write text in ASCII; return the number of characters that had to be replaced."""
-    data = bytes(literal.characters(array))
-    if data.isascii() and not _CONTROLS.search(data):
+    data = bytes(literal.view_bytes(array))
+    if data.isascii() and not _CONTROL_BYTES.search(data):
         return array, 0
     text = data.decode()
-    replaced = len(text) - len(data.translate(None, _NOT_PLAIN))
+    replaced = len(text) - len(data.translate(None, _NON_PRINTABLE_BYTES))
     array = pc.replace_substring_regex(array, r"[\t\r\n]", " ")
-    odd = sorted({mark for mark in text if mark > "~"})
-    for mark in odd if len(odd) <= _LETTERS else ():
-        array = pc.replace_substring(array, mark, _letter(mark))
+    other_characters = sorted({mark for mark in text if mark > "~"})
+    for mark in other_characters if len(other_characters) <= _MAX_REPLACED_LETTERS else ():
+        array = pc.replace_substring(array, mark, _find_plain_letter(mark))
     return pc.replace_substring_regex(array, r"[^ -~]", "?"), replaced
 
 
-def _letter(mark: str) -> str:
+def _find_plain_letter(mark: str) -> str:
     """Replace an accented letter by its plain one, else ``?``."""
     return "".join(part for part in unicodedata.normalize("NFKD", mark) if part.isascii()) or "?"
 
 
-def _settle(plan: _Plan, unused: Callable[[], int | None]) -> None:
-    """Decide on TFORM, TDIM, TNULL and the numpy form of a column; `unused` finds a number that its rows do not hold."""
+def _settle_layout(plan: _ColumnLayout, find_unused: Callable[[], int | None]) -> None:
+    """Decide on TFORM, TDIM, TNULL and the numpy form of a column; `find_unused` finds a number that its rows do not hold."""
     kind = plan.column.type
     size = int(np.prod([length or 1 for length in kind.shape])) if kind.arraysize is not None else 1
     if kind.datatype in {"char", "unicodeChar"} and "x" in (kind.arraysize or ""):
         width, count = max(plan.longest, kind.shape[0] or 1), max(plan.items, 1)
-        plan.form, plan.dim, plan.dtype = f"{width * count}A", f"({width},{count})", (f"S{width}", (count,))
+        plan.tform, plan.tdim, plan.dtype = f"{width * count}A", f"({width},{count})", (f"S{width}", (count,))
     elif kind.datatype in {"char", "unicodeChar"}:
         declared = kind.shape[0] if kind.shape and not kind.is_timestamp else None
         width = max(plan.longest, declared or 1)
-        plan.heap = width > _HEAP_FROM and declared is None
-        plan.form, plan.dtype = ("1QA", (">i8", (2,))) if plan.heap else (f"{width}A", (f"S{width}", ()))
-    elif kind.datatype == "bit" and not plan.nulls and None not in kind.shape:
-        plan.form, plan.dtype = f"{size}X", ("u1", ((size + 7) // 8,))
+        plan.is_in_heap = width > _MAX_INLINE_STRING_BYTES and declared is None
+        plan.tform, plan.dtype = ("1QA", (">i8", (2,))) if plan.is_in_heap else (f"{width}A", (f"S{width}", ()))
+    elif kind.datatype == "bit" and not plan.has_nulls and None not in kind.shape:
+        plan.tform, plan.dtype = f"{size}X", ("u1", ((size + 7) // 8,))
     else:
         letter = "L" if plan.letter == "X" else plan.letter
-        plan.letter = letter = _choose_null(plan, letter, unused)
+        plan.letter = letter = _choose_tnull(plan, letter, find_unused)
         per = 2 if letter in {"C", "M"} else 1
         if None in kind.shape:
-            plan.heap = True
-            plan.form, plan.dtype = f"1Q{letter}", (">i8", (2,))
+            plan.is_in_heap = True
+            plan.tform, plan.dtype = f"1Q{letter}", (">i8", (2,))
         else:
-            plan.form, plan.dtype = f"{size}{letter}", (_DTYPES[letter], (size * per,))
+            plan.tform, plan.dtype = f"{size}{letter}", (_NUMPY_TYPES[letter], (size * per,))
             if len(kind.shape) > 1:
-                plan.dim = f"({','.join(str(length) for length in kind.shape)})"
+                plan.tdim = f"({','.join(str(length) for length in kind.shape)})"
 
 
-def _choose_null(plan: _Plan, letter: str, unused: Callable[[], int | None]) -> str:
+def _choose_tnull(plan: _ColumnLayout, letter: str, find_unused: Callable[[], int | None]) -> str:
     """Find a whole number that does not occur; widen the column if its type has none left."""
-    if not plan.nulls or letter not in _LIMITS:
+    if not plan.has_nulls or letter not in _INTEGER_LIMITS:
         return letter
-    lowest, highest = _LIMITS[letter]
+    lowest, highest = _INTEGER_LIMITS[letter]
     low = highest if plan.lowest is None else plan.lowest
     high = lowest if plan.highest is None else plan.highest
-    said = plan.column.null
+    declared_null = plan.column.null
     if (
-        said is not None
-        and said.lstrip("-").isdigit()
-        and lowest <= int(said) <= highest
-        and not low <= int(said) <= high
+        declared_null is not None
+        and declared_null.lstrip("-").isdigit()
+        and lowest <= int(declared_null) <= highest
+        and not low <= int(declared_null) <= high
     ):
-        plan.null = int(said)
+        plan.null_value = int(declared_null)
     elif low > lowest:
-        plan.null = lowest
+        plan.null_value = lowest
     elif high < highest:
-        plan.null = highest
-    elif letter in _WIDER:
-        return _choose_null(plan, _WIDER[letter], unused)
+        plan.null_value = highest
+    elif letter in _WIDER_LETTERS:
+        return _choose_tnull(plan, _WIDER_LETTERS[letter], find_unused)
     else:
-        plan.null = unused()
-        if plan.null is None:
+        plan.null_value = find_unused()
+        if plan.null_value is None:
             message = f"column {plan.column.name!r} holds nulls, and so many values of the 64-bit range that none was found for TNULL"
-            raise TooLarge(message, remedy="ask for another format")
+            raise TooLargeError(message, remedy="ask for another format")
     return letter
 
 
-def _unused(spool: Any, number: int) -> int | None:
+def _find_unused_number(spool: Any, number: int) -> int | None:
     """Find a 64-bit number that a column does not hold, among some near the lowest."""
-    left = _LIMITS["K"][0] + 1 + np.arange(_TRIED)
-    for batch in _again(spool):
+    unused_numbers = _INTEGER_LIMITS["K"][0] + 1 + np.arange(_MAX_NULL_CANDIDATES)
+    for batch in _reread_batches(spool):
         array = batch.column(number)
-        values = literal.flat(array)[1] if pa.types.is_nested(array.type) else array
-        left = np.setdiff1d(left, values.drop_null().to_numpy(zero_copy_only=False))
-    return int(left[0]) if len(left) else None
+        values = literal.flatten_lists(array)[1] if pa.types.is_nested(array.type) else array
+        unused_numbers = np.setdiff1d(unused_numbers, values.drop_null().to_numpy(zero_copy_only=False))
+    return int(unused_numbers[0]) if len(unused_numbers) else None
 
 
 # -- bytes
 
 
-def _primary() -> bytes:
-    return _header([("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
+def _write_primary_header() -> bytes:
+    return _write_header([("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
 
 
-def _header(cards: Sequence[tuple[str, object]]) -> bytes:
+def _write_header(cards: Sequence[tuple[str, object]]) -> bytes:
     from astropy.io.fits import Card, Header  # noqa: PLC0415  (a second to load, asked by few)
 
     header = Header()
@@ -235,18 +245,22 @@ def _header(cards: Sequence[tuple[str, object]]) -> bytes:
     return bytes(header.tostring(sep="", endcard=True, padding=True).encode("ascii"))
 
 
-def _plain(text: str) -> str:
-    shown = text if text.isascii() else "".join(mark if mark.isascii() else _letter(mark) for mark in text)
-    return "".join(mark if " " <= mark <= "~" else " " for mark in shown)
+def _replace_non_ascii(text: str) -> str:
+    ascii_text = (
+        text if text.isascii() else "".join(mark if mark.isascii() else _find_plain_letter(mark) for mark in text)
+    )
+    return "".join(mark if " " <= mark <= "~" else " " for mark in ascii_text)
 
 
-def _table(head: Head, plans: Sequence[_Plan], rows: int, *, overflow: bool, spool: Any) -> Iterator[bytes]:
+def _write_table(
+    metadata: TableMetadata, plans: Sequence[_ColumnLayout], rows: int, *, overflow: bool, spool: Any
+) -> Iterator[bytes]:
     record = np.dtype([(f"c{number}", *plan.dtype) for number, plan in enumerate(plans)])
     heap_size = 0
-    if any(plan.heap for plan in plans):
-        for batch in _again(spool):
+    if any(plan.is_in_heap for plan in plans):
+        for batch in _reread_batches(spool):
             heap_size += sum(
-                len(_heap(batch.column(number), plan)[0]) for number, plan in enumerate(plans) if plan.heap
+                len(_encode_heap(batch.column(number), plan)[0]) for number, plan in enumerate(plans) if plan.is_in_heap
             )
     cards: list[tuple[str, object]] = [
         ("XTENSION", "BINTABLE"),
@@ -258,123 +272,129 @@ def _table(head: Head, plans: Sequence[_Plan], rows: int, *, overflow: bool, spo
         ("GCOUNT", 1),
         ("TFIELDS", len(plans)),
     ]
-    if head.name:
-        cards.append(("EXTNAME", _plain(head.name)))
+    if metadata.name:
+        cards.append(("EXTNAME", _replace_non_ascii(metadata.name)))
     for number, plan in enumerate(plans, 1):
-        cards += _column_cards(plan, number)
+        cards += _list_column_cards(plan, number)
     if overflow:
         cards.append(("COMMENT", "QUERY_STATUS=OVERFLOW: there are more rows than these"))
-    cards += [("COMMENT", _plain(f"{item.name}: {item.value}")) for item in head.infos]
+    cards += [("COMMENT", _replace_non_ascii(f"{item.name}: {item.value}")) for item in metadata.infos]
     cards += [
-        ("COMMENT", f"{plan.column.name}: {plan.replaced} characters that FITS text cannot hold were replaced")
+        ("COMMENT", f"{plan.column.name}: {plan.replaced_count} characters that FITS text cannot hold were replaced")
         for plan in plans
-        if plan.replaced
+        if plan.replaced_count
     ]
-    yield _header([(name, _plain(value) if isinstance(value, str) else value) for name, value in cards])
-    written = heap_at = 0
-    for batch in _again(spool):
+    yield _write_header(
+        [(name, _replace_non_ascii(value) if isinstance(value, str) else value) for name, value in cards]
+    )
+    written_bytes = heap_offset = 0
+    for batch in _reread_batches(spool):
         if not batch.num_rows:
             continue
-        out = np.zeros(batch.num_rows, record)
+        records = np.zeros(batch.num_rows, record)
         for number, plan in enumerate(plans):
-            heap_at = _fill(out[f"c{number}"], batch.column(number), plan, heap_at)
-        written += out.nbytes
-        yield out.tobytes()
+            heap_offset = _fill_cells(records[f"c{number}"], batch.column(number), plan, heap_offset)
+        written_bytes += records.nbytes
+        yield records.tobytes()
     if heap_size:
-        for batch in _again(spool):
+        for batch in _reread_batches(spool):
             for number, plan in enumerate(plans):
-                if plan.heap:
-                    data = _heap(batch.column(number), plan)[0]
-                    written += len(data)
+                if plan.is_in_heap:
+                    data = _encode_heap(batch.column(number), plan)[0]
+                    written_bytes += len(data)
                     yield data
-    yield b"\0" * (-written % BLOCK)
+    yield b"\0" * (-written_bytes % BLOCK_BYTES)
 
 
-def _again(spool: Any) -> Iterator[pa.RecordBatch]:
+def _reread_batches(spool: Any) -> Iterator[pa.RecordBatch]:
     spool.seek(0)
     for batch in pa.ipc.open_stream(pa.PythonFile(spool, "r")):
-        check()
+        check_deadline()
         yield batch
 
 
-def _column_cards(plan: _Plan, number: int) -> list[tuple[str, object]]:
+def _list_column_cards(plan: _ColumnLayout, number: int) -> list[tuple[str, object]]:
     column = plan.column
-    said: list[tuple[str, object]] = [
+    card_values: list[tuple[str, object]] = [
         ("TTYPE", column.name),
-        ("TFORM", plan.form),
-        ("TDIM", plan.dim),
+        ("TFORM", plan.tform),
+        ("TDIM", plan.tdim),
         ("TUNIT", column.unit),
-        ("TNULL", plan.null),
+        ("TNULL", plan.null_value),
         ("TUCD", column.ucd),
         ("TUTYP", column.utype),
         ("TXTYP", column.type.xtype),
         ("TCOMM", column.description),
     ]
-    return [(f"{name}{number}", value) for name, value in said if value is not None and value != ""]
+    return [(f"{name}{number}", value) for name, value in card_values if value is not None and value != ""]
 
 
-def _fill(target: Array, array: pa.Array, plan: _Plan, heap_at: int) -> int:
+def _fill_cells(target: Array, array: pa.Array, plan: _ColumnLayout, heap_offset: int) -> int:
     """Write one column's cells; return the heap's next free byte."""
     kind = plan.column.type
-    if plan.heap:
-        data, counts, sizes = _heap(array, plan)
+    if plan.is_in_heap:
+        data, counts, sizes = _encode_heap(array, plan)
         target[:, 0] = counts
-        target[:, 1] = heap_at + np.concatenate([[0], np.cumsum(sizes)[:-1]]) if len(sizes) else 0
-        return heap_at + len(data)
+        target[:, 1] = heap_offset + np.concatenate([[0], np.cumsum(sizes)[:-1]]) if len(sizes) else 0
+        return heap_offset + len(data)
     if kind.datatype in {"char", "unicodeChar"}:
         if pa.types.is_nested(array.type):
-            offsets, values = literal.flat(array)
-            cells = _padded(_ascii(values)[0], target.dtype.itemsize)
+            offsets, values = literal.flatten_lists(array)
+            cells = _pad_strings(_convert_to_ascii(values)[0], target.dtype.itemsize)
             counts = np.diff(offsets)
-            at = np.arange(len(values)) - np.repeat(offsets[:-1], counts)
-            target[np.repeat(np.arange(len(array)), counts), at] = cells
+            positions = np.arange(len(values)) - np.repeat(offsets[:-1], counts)
+            target[np.repeat(np.arange(len(array)), counts), positions] = cells
         else:
-            target[...] = _padded(literal.timestamps(array) if kind.is_timestamp else array, target.dtype.itemsize)
-        return heap_at
+            target[...] = _pad_strings(
+                literal.format_timestamps(array) if kind.is_timestamp else array, target.dtype.itemsize
+            )
+        return heap_offset
     null = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
-    values = literal.flat(array)[1] if pa.types.is_nested(array.type) else array
-    items = _items(values, plan)
-    if plan.form.endswith("X"):
+    values = literal.flatten_lists(array)[1] if pa.types.is_nested(array.type) else array
+    items = _flatten_items(values, plan)
+    if plan.tform.endswith("X"):
         target[...] = np.packbits(items.reshape(len(array), -1).astype(bool), axis=1)
-        return heap_at
+        return heap_offset
     target[...] = items.reshape(target.shape)
     if null is not None:
-        target[null] = np.nan if plan.letter in "EDCM" else 0 if plan.letter == "L" else plan.null
-    return heap_at
+        target[null] = np.nan if plan.letter in "EDCM" else 0 if plan.letter == "L" else plan.null_value
+    return heap_offset
 
 
-def _items(values: pa.Array, plan: _Plan) -> Array:
+def _flatten_items(values: pa.Array, plan: _ColumnLayout) -> Array:
     """Flatten values, with nulls filled: TNULL, NaN, a zero byte for booleans."""
     if pa.types.is_boolean(values.type):
-        truth = pc.fill_null(values, pa.scalar(False, pa.bool_())).to_numpy(zero_copy_only=False)
-        if plan.form.endswith("X"):
-            return np.asarray(truth)
-        shown = np.where(truth, np.uint8(ord("T")), np.uint8(ord("F")))
-        shown[values.is_null().to_numpy(zero_copy_only=False)] = 0
-        return shown
+        boolean_values = pc.fill_null(values, pa.scalar(False, pa.bool_())).to_numpy(zero_copy_only=False)
+        if plan.tform.endswith("X"):
+            return np.asarray(boolean_values)
+        letters = np.where(boolean_values, np.uint8(ord("T")), np.uint8(ord("F")))
+        letters[values.is_null().to_numpy(zero_copy_only=False)] = 0
+        return letters
     if values.null_count and pa.types.is_integer(values.type):
-        wide = values.cast(pa.int64()) if plan.letter != "B" else values
-        values = pc.fill_null(wide, pa.scalar(plan.null or 0, wide.type))
-    return np.asarray(values.to_numpy(zero_copy_only=False)).astype(_DTYPES[plan.letter], copy=False)
+        wide_values = values.cast(pa.int64()) if plan.letter != "B" else values
+        values = pc.fill_null(wide_values, pa.scalar(plan.null_value or 0, wide_values.type))
+    return np.asarray(values.to_numpy(zero_copy_only=False)).astype(_NUMPY_TYPES[plan.letter], copy=False)
 
 
-def _heap(array: pa.Array, plan: _Plan) -> tuple[bytes, Array, Array]:
+def _encode_heap(array: pa.Array, plan: _ColumnLayout) -> tuple[bytes, Array, Array]:
     """Encode a column's cells for the heap: their bytes, the number of items of each, the number of bytes of each."""
     if pa.types.is_string(array.type):
-        text = literal.filled(array)
+        text = literal.fill_nulls(array)
         lengths = np.asarray(pc.binary_length(text).to_numpy(zero_copy_only=False), np.int64)
-        return bytes(literal.characters(text)), lengths, lengths
-    offsets, values = literal.flat(array)
-    items = _items(values, plan)
+        return bytes(literal.view_bytes(text)), lengths, lengths
+    offsets, values = literal.flatten_lists(array)
+    items = _flatten_items(values, plan)
     per = 2 if plan.letter in {"C", "M"} else 1
     counts = np.diff(offsets)
     return items.tobytes(), counts // per, counts * items.dtype.itemsize
 
 
-def _padded(array: pa.Array, width: int) -> Array:
+def _pad_strings(array: pa.Array, width: int) -> Array:
     """Write ASCII strings into NUL-padded cells."""
-    text = pc.ascii_rpad(literal.filled(array), width=width, padding="\0")
-    return np.frombuffer(bytes(literal.characters(text)), f"S{width}")
+    text = pc.ascii_rpad(literal.fill_nulls(array), width=width, padding="\0")
+    return np.frombuffer(bytes(literal.view_bytes(text)), f"S{width}")
 
 
-FORMAT = Format(name="fits", menu_rank=3, media_types=("application/fits", "image/fits"), extension="fits", write=write)
+FORMAT = Format(
+    name="fits", menu_rank=3, media_types=("application/fits", "image/fits"), extension="fits", write=write_fits
+)

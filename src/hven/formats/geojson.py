@@ -10,18 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.formats import Format
-from hven.formats._json_cells import cells, document
+from hven.formats._json_cells import write_document, write_json_cells
 from hven.model import literal, shape_columns
 from hven.model.sky import bodies, region_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.formats import End, Head
+    from hven.formats import ResultStatus, TableMetadata
     from hven.model.table import Column
 
-_REGIONS = {"polygon", "circle", "shape", "multishape", "moc", "adql:region"}
-_PAIRS = (
+_REGION_XTYPES = {"polygon", "circle", "shape", "multishape", "moc", "adql:region"}
+_POSITION_UCDS = (
     ("pos.eq.ra", "pos.eq.dec"),
     ("pos.bodyrc.lon", "pos.bodyrc.lat"),
     ("pos.galactic.lon", "pos.galactic.lat"),
@@ -29,10 +29,10 @@ _PAIRS = (
 )
 
 
-def write(
-    head: Head,
+def write_geojson(
+    metadata: TableMetadata,
     batches: Iterator[pa.RecordBatch],
-    end: Callable[[], End],
+    finish: Callable[[], ResultStatus],
     options: Mapping[str, str],  # noqa: ARG001
 ) -> Iterator[bytes]:
     """Write ``{"type": "FeatureCollection", ... "features": [...], "status": "OK"}``.
@@ -40,73 +40,90 @@ def write(
     The first column of regions is the geometry (right-hand rule, cut at 180 degrees); without one, the position is; a row without either has the
     geometry null. ``crs`` names the frame, if it is not the Earth's. ``status`` is as in JSON.
     """
-    place, pair = _place(head.columns)
-    start = region_files.opening(_crs(head, place if place is not None else pair[0] if pair else None)).encode()
-    columns = head.columns
-    yield from document(
-        start, batches, len(columns), lambda part: _features(part, columns, place, pair), end, between=2
+    region_column, position_columns = _find_geometry_columns(metadata.columns)
+    start = region_files.write_collection_opening(
+        _find_crs(
+            metadata, region_column if region_column is not None else position_columns[0] if position_columns else None
+        )
+    ).encode()
+    columns = metadata.columns
+    yield from write_document(
+        start,
+        batches,
+        len(columns),
+        lambda part: _write_features(part, columns, region_column, position_columns),
+        finish,
+        separator_bytes=2,
     )
 
 
-def _place(columns: Sequence[Column]) -> tuple[int | None, tuple[int, int] | None]:
+def _find_geometry_columns(columns: Sequence[Column]) -> tuple[int | None, tuple[int, int] | None]:
     """Find the column of regions, or those of a position."""
     kinds = [(column.type.xtype or "").lower() for column in columns]
-    named = [
+    region_columns = [
         number
         for number, column in enumerate(columns)
-        if column.name.lower() == "s_region" or kinds[number] in _REGIONS
+        if column.name.lower() == "s_region" or kinds[number] in _REGION_XTYPES
     ]
-    if named:
-        return min(named, key=lambda number: (columns[number].name.lower() != "s_region", number)), None
+    if region_columns:
+        return min(region_columns, key=lambda number: (columns[number].name.lower() != "s_region", number)), None
     words = [(column.ucd or "").lower() for column in columns]
-    for pair in _PAIRS:
-        found = [
-            sorted((";meta.main" not in word, at) for at, word in enumerate(words) if word.partition(";")[0] == one)
-            for one in pair
+    for pair in _POSITION_UCDS:
+        candidates = [
+            sorted(
+                (";meta.main" not in word, position)
+                for position, word in enumerate(words)
+                if word.partition(";")[0] == ucd
+            )
+            for ucd in pair
         ]
-        if all(found):
-            return None, (found[0][0][1], found[1][0][1])
+        if all(candidates):
+            return None, (candidates[0][0][1], candidates[1][0][1])
     return None, None
 
 
-def _crs(head: Head, column: int | None) -> str | None:
-    name = None if column is None else head.columns[column].frame
-    frame = next((one for one in head.frames if one.id == name), None)
+def _find_crs(metadata: TableMetadata, column: int | None) -> str | None:
+    name = None if column is None else metadata.columns[column].frame
+    frame = next((table_frame for table_frame in metadata.frames if table_frame.id == name), None)
     if frame is None or frame.system is None:
         return None
-    body = bodies.find(frame.refposition or "")
+    body = bodies.find_body(frame.refposition or "")
     if frame.system.upper() != "BODY" or body is None:
         return frame.system
     return None if body.name == "Earth" else f"urn:ogc:def:crs:IAU:2015:{100 * int(body.ids[-1].split()[1])}"
 
 
-def _features(
-    part: pa.RecordBatch, columns: Sequence[Column], place: int | None, pair: tuple[int, int] | None
+def _write_features(
+    part: pa.RecordBatch, columns: Sequence[Column], region_column: int | None, position_columns: tuple[int, int] | None
 ) -> pa.Array:
-    said: list[pa.Array | str] = []
+    property_texts: list[pa.Array | str] = []
     for number, column in enumerate(columns):
-        if number != place:
-            shown = cells(literal.storage(part.column(number), column.type), column.type)
-            said.append(literal.joined(json.dumps(column.name, ensure_ascii=False) + ":", shown))
-    if place is not None:
-        geometry = region_files.geometries(shape_columns.regions(part.column(place), columns[place].type))
-    elif pair is not None:
-        geometry = _points(*(part.column(number) for number in pair))
+        if number != region_column:
+            cell_texts = write_json_cells(literal.cast_to_storage(part.column(number), column.type), column.type)
+            property_texts.append(literal.join_columns(json.dumps(column.name, ensure_ascii=False) + ":", cell_texts))
+    if region_column is not None:
+        geometry = region_files.to_geojson_geometries(
+            shape_columns.parse_regions(part.column(region_column), columns[region_column].type)
+        )
+    elif position_columns is not None:
+        geometry = _write_points(*(part.column(number) for number in position_columns))
     else:
         geometry = pa.nulls(part.num_rows, pa.string())
-    properties = literal.joined(*said, between=",") if said else pa.array([""] * part.num_rows)
-    return literal.joined(
-        ',\n{"type":"Feature","properties":{', properties, '},"geometry":', literal.filled(geometry, "null"), "}"
+    properties = (
+        literal.join_columns(*property_texts, separator=",") if property_texts else pa.array([""] * part.num_rows)
+    )
+    return literal.join_columns(
+        ',\n{"type":"Feature","properties":{', properties, '},"geometry":', literal.fill_nulls(geometry, "null"), "}"
     )
 
 
-def _points(lon: pa.Array, lat: pa.Array) -> pa.Array:
-    x, y = (np.asarray(one.cast(pa.float64()).fill_null(np.nan), np.float64) for one in (lon, lat))
+def _write_points(lon: pa.Array, lat: pa.Array) -> pa.Array:
+    x, y = (np.asarray(coordinates.cast(pa.float64()).fill_null(np.nan), np.float64) for coordinates in (lon, lat))
     x = np.where(x % 360.0 > 180.0, x % 360.0 - 360.0, x % 360.0)
-    shown = literal.joined(
+    point_texts = literal.join_columns(
         '{"type":"Point","coordinates":[', pa.array(x).cast(pa.string()), ",", pa.array(y).cast(pa.string()), "]}"
     )
-    return pc.if_else(pa.array(np.isfinite(x + y) & (np.abs(y) <= 90.0)), shown, literal.NULL)
+    return pc.if_else(pa.array(np.isfinite(x + y) & (np.abs(y) <= 90.0)), point_texts, literal.NULL_STRING)
 
 
 def write_error(message: str) -> bytes:
@@ -120,6 +137,6 @@ FORMAT = Format(
     menu_rank=9,
     media_types=("application/geo+json",),
     extension="geojson",
-    write=write,
+    write=write_geojson,
     write_error=write_error,
 )

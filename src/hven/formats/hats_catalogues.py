@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote
 
 from hven.formats import hats_layout as layout
-from hven.model.errors import Place, SourceError, say
+from hven.model.errors import Place, SourceError, format_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
-PATIENCE = 20.0  # seconds without any answer after which a directory's mount hangs
-READERS = 8  # threads that look at files
-MARKS: Final = (layout.PROPERTIES, layout.COLLECTION, layout.PARTITIONS)
+MOUNT_TIMEOUT_SECONDS = 20.0  # seconds without any answer after which a directory's mount hangs
+MAX_READER_THREADS = 8  # threads that look at files
+CATALOGUE_FILE_NAMES: Final = (layout.PROPERTIES_FILE, layout.COLLECTION_FILE, layout.PARTITION_INFO_FILE)
 """Files that stand in the directory of a catalogue or of a collection of them."""
-_PARQUET = (".parquet", ".parq", ".pq")
-_ESCAPE = re.compile(r"\\(.)")
-_LINK = re.compile(rb"""\bhref\s*=\s*(?:"([^"?#]*)"|'([^'?#]*)'|([^\s"'>?#]+))""", re.IGNORECASE)
-_ROWS = {"object", "source", "nested"}
-_OLD: Final = {
+_PARQUET_EXTENSIONS = (".parquet", ".parq", ".pq")
+_ESCAPE_PATTERN = re.compile(r"\\(.)")
+_LINK_PATTERN = re.compile(rb"""\bhref\s*=\s*(?:"([^"?#]*)"|'([^'?#]*)'|([^\s"'>?#]+))""", re.IGNORECASE)
+_TABLE_PRODUCT_TYPES = {"object", "source", "nested"}
+_OLD_PROPERTY_NAMES: Final = {
     "catalog_name": "obs_collection",
     "catalog_type": "dataproduct_type",
     "total_rows": "hats_nrows",
@@ -35,13 +35,13 @@ _OLD: Final = {
     "primary_catalog": "hats_primary_table_url",
     "indexing_column": "hats_index_column",
 }
-_UNREAD = "a catalogue cannot be read: {why}"
+_UNREADABLE_MESSAGE = "a catalogue cannot be read: {why}"
 
 
 # --- properties ----------------------------------------------------------------------------------------------
 
 
-def read_properties(data: bytes, name: str = layout.PROPERTIES) -> dict[str, str]:
+def read_catalogue_properties(data: bytes, name: str = layout.PROPERTIES_FILE) -> dict[str, str]:
     """Read ``hats.properties``, or ``properties`` of older catalogues.
 
     Parameters
@@ -61,15 +61,17 @@ def read_properties(data: bytes, name: str = layout.PROPERTIES) -> dict[str, str
     SourceError
         It is none; its type of catalogue is not said.
     """
-    found = read_lines(data)
-    if "dataproduct_type" not in found:
+    properties = read_property_lines(data)
+    if "dataproduct_type" not in properties:
         raise SourceError(
-            say("no HATS catalogue: dataproduct_type is not said"), place=Place(file=name), remedy=layout.READ
+            format_message("no HATS catalogue: dataproduct_type is not said"),
+            place=Place(file=name),
+            remedy=layout.READ_NOTE_REMEDY,
         )
-    return found
+    return properties
 
 
-def read_lines(data: bytes) -> dict[str, str]:
+def read_property_lines(data: bytes) -> dict[str, str]:
     """Read lines ``name=value``, of a catalogue or of a collection.
 
     Parameters
@@ -82,26 +84,26 @@ def read_lines(data: bytes) -> dict[str, str]:
     properties
         By the names that they have now.
     """
-    found: dict[str, str] = {}
+    properties: dict[str, str] = {}
     text = re.sub(r"\\\r?\n[ \t]*", "", data.decode("utf-8", "replace"))
     for line in text.splitlines():
         stripped = line.strip()
         if not stripped or stripped[0] in "#!":
             continue
         key, _, value = stripped.partition("=")
-        found[_OLD.get(key.strip(), key.strip())] = _ESCAPE.sub(
-            lambda one: "\n" if one[1] == "n" else one[1], value.strip()
+        properties[_OLD_PROPERTY_NAMES.get(key.strip(), key.strip())] = _ESCAPE_PATTERN.sub(
+            lambda escape_match: "\n" if escape_match[1] == "n" else escape_match[1], value.strip()
         )
-    return found
+    return properties
 
 
 # --- where a catalogue is ------------------------------------------------------------------------------------
 
 
-class Folder(Protocol):
-    """Where a catalogue is, as `opened` asks it: a directory, or an address."""
+class CatalogueFolder(Protocol):
+    """Where a catalogue is, as `open_catalogue` asks it: a directory, or an address."""
 
-    def read(self, name: str) -> bytes | None:
+    def read_file(self, name: str) -> bytes | None:
         """Read a small file.
 
         Parameters
@@ -120,7 +122,7 @@ class Folder(Protocol):
             It cannot be read.
         """
 
-    def has(self, name: str) -> bool:
+    def has_file(self, name: str) -> bool:
         """Return whether there is a file; True where nobody can tell without asking for each.
 
         Parameters
@@ -129,7 +131,7 @@ class Folder(Protocol):
             Below the place.
         """
 
-    def files(self, name: str) -> list[str]:
+    def list_files(self, name: str) -> list[str]:
         """List the Parquet files of a partition that is a directory; none: there is no such directory.
 
         Parameters
@@ -150,8 +152,8 @@ class Folder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Directory:
-    """A directory of this machine (`Folder`).
+class LocalCatalogueFolder:
+    """A directory of this machine (`CatalogueFolder`).
 
     Attributes
     ----------
@@ -161,8 +163,8 @@ class Directory:
 
     path: Path
 
-    def read(self, name: str) -> bytes | None:
-        """Read a small file; see `Folder.read`.
+    def read_file(self, name: str) -> bytes | None:
+        """Read a small file; see `CatalogueFolder.read_file`.
 
         Raises
         ------
@@ -175,27 +177,33 @@ class Directory:
             return None
         except OSError as error:
             raise SourceError(
-                say(_UNREAD, error.strerror or str(error)), place=Place(file=str(self.path / name)), remedy=layout.ANEW
+                format_message(_UNREADABLE_MESSAGE, error.strerror or str(error)),
+                place=Place(file=str(self.path / name)),
+                remedy=layout.REWRITE_REMEDY,
             ) from error
 
-    def has(self, name: str) -> bool:
-        """See `Folder.has`."""
+    def has_file(self, name: str) -> bool:
+        """See `CatalogueFolder.has_file`."""
         return (self.path / name).is_file()
 
-    def files(self, name: str) -> list[str]:
-        """See `Folder.files`; those below are in it, too."""
-        found = []
-        for here, inner, names in os.walk(self.path / name):
-            inner[:] = [one for one in inner if one[0] not in "._"]
-            found += [os.path.join(here, one)[len(str(self.path)) + 1 :] for one in names if _parquet(one)]  # noqa: PTH118  (of many files)
-        return sorted(found)
+    def list_files(self, name: str) -> list[str]:
+        """See `CatalogueFolder.list_files`; those below are in it, too."""
+        file_names = []
+        for directory, inner, names in os.walk(self.path / name):
+            inner[:] = [file_name for file_name in inner if file_name[0] not in "._"]
+            file_names += [
+                os.path.join(directory, file_name)[len(str(self.path)) + 1 :]  # noqa: PTH118  (of many files)
+                for file_name in names
+                if _is_parquet_name(file_name)
+            ]
+        return sorted(file_names)
 
 
-def _parquet(name: str) -> bool:
-    return name[0] not in "._" and name.endswith(_PARQUET)
+def _is_parquet_name(name: str) -> bool:
+    return name[0] not in "._" and name.endswith(_PARQUET_EXTENSIONS)
 
 
-def linked(page: bytes, directory: str) -> list[str]:
+def list_linked_files(page: bytes, directory: str) -> list[str]:
     """List the Parquet files of a directory by the links of its page, as web servers write it.
 
     Parameters
@@ -210,24 +218,24 @@ def linked(page: bytes, directory: str) -> list[str]:
     names
         With the directory before each, sorted.
     """
-    found = set()
-    for pieces in _LINK.findall(page):
+    file_names = set()
+    for pieces in _LINK_PATTERN.findall(page):
         link = unquote(b"".join(pieces).decode("utf-8", "replace")).removeprefix("./")
-        before, slash, name = link.rpartition("/")
-        if name and _parquet(name) and (not slash or before.endswith(f"/{directory.strip('/')}")):
-            found.add(f"{directory}/{name}")
-    return sorted(found)
+        directory_part, slash, name = link.rpartition("/")
+        if name and _is_parquet_name(name) and (not slash or directory_part.endswith(f"/{directory.strip('/')}")):
+            file_names.add(f"{directory}/{name}")
+    return sorted(file_names)
 
 
 # --- opening -------------------------------------------------------------------------------------------------
 
 
-class Opened(NamedTuple):
+class CatalogueDescription(NamedTuple):
     """What a catalogue says of itself.
 
     Attributes
     ----------
-    said
+    properties
         Properties, by their names of today.
     base
         What names in it begin with, below the place that was asked: empty, or the main catalogue of a collection, with a slash behind it.
@@ -237,12 +245,12 @@ class Opened(NamedTuple):
         Properties of the collection; none: it was asked for by itself.
     """
 
-    said: dict[str, str]
+    properties: dict[str, str]
     base: str
     partitions: list[tuple[int, int, str]]
     collection: dict[str, str]
 
-    def key(self, folder: Folder) -> str | None:
+    def find_index_column(self, folder: CatalogueFolder) -> str | None:
         """Name the column that the catalogue has an index of.
 
         Parameters
@@ -255,19 +263,19 @@ class Opened(NamedTuple):
         name
             As the collection, or the index within the catalogue, says it; None: there is no index.
         """
-        listed = re.split(r"[;,\s]+", self.collection.get("all_indexes", ""))
-        if found := self.collection.get("default_index") or listed[0]:
-            return found
-        index = folder.read(f"{self.base}index/{layout.PROPERTIES}")  # where Hven itself has it
-        return None if index is None else read_lines(index).get("hats_index_column")
+        index_names = re.split(r"[;,\s]+", self.collection.get("all_indexes", ""))
+        if index_name := self.collection.get("default_index") or index_names[0]:
+            return index_name
+        index = folder.read_file(f"{self.base}index/{layout.PROPERTIES_FILE}")  # where Hven itself has it
+        return None if index is None else read_property_lines(index).get("hats_index_column")
 
 
-def recognised(place: str, folder: Folder) -> bool:
+def is_catalogue(location: str, folder: CatalogueFolder) -> bool:
     """Return whether there is a catalogue, or a collection of them, by what stands in its directory: it may lack something, or be no table's.
 
     Parameters
     ----------
-    place
+    location
         Directory or address, as errors call it.
     folder
         What is there.
@@ -277,21 +285,21 @@ def recognised(place: str, folder: Folder) -> bool:
     SourceError
         It cannot be read.
     """
-    wanted = {
-        layout.PROPERTIES: "dataproduct_type",
-        layout.COLLECTION: "hats_primary_table_url",
-        layout.PARTITIONS: "Norder,",
+    marker_texts = {
+        layout.PROPERTIES_FILE: "dataproduct_type",
+        layout.COLLECTION_FILE: "hats_primary_table_url",
+        layout.PARTITION_INFO_FILE: "Norder,",
     }
-    read = _Asked(place, folder).read
-    return any(word.encode() in (read(name) or b"") for name, word in wanted.items())
+    read = _TimedFolder(location, folder).read_file
+    return any(word.encode() in (read(name) or b"") for name, word in marker_texts.items())
 
 
-def opened(place: str, folder: Folder) -> Opened:
+def open_catalogue(location: str, folder: CatalogueFolder) -> CatalogueDescription:
     """Read what a catalogue says of itself; of a collection, its main catalogue.
 
     Parameters
     ----------
-    place
+    location
         Directory or address, as errors call it.
     folder
         What is there.
@@ -307,192 +315,215 @@ def opened(place: str, folder: Folder) -> Opened:
         No catalogue; one whose rows are not those of a table (a margin, an index); a partition without a file; a directory whose mount hangs.
     """
     base, collection = "", {}
-    read = _Asked(place, folder).read
-    found = _first(read, base)
-    if found is None and (data := read(layout.COLLECTION)) is not None:
-        collection = read_lines(data)
-        main = collection.get("hats_primary_table_url", "").strip("/")
-        if not main or ".." in main.split("/") or "://" in main:
+    read = _TimedFolder(location, folder).read_file
+    properties_file = _read_properties_file(read, base)
+    if properties_file is None and (data := read(layout.COLLECTION_FILE)) is not None:
+        collection = read_property_lines(data)
+        main_catalogue = collection.get("hats_primary_table_url", "").strip("/")
+        if not main_catalogue or ".." in main_catalogue.split("/") or "://" in main_catalogue:
             raise SourceError(
-                say("{name} does not say which catalogue below it is the main one", layout.COLLECTION),
-                place=Place(file=f"{place}/{layout.COLLECTION}"),
+                format_message("{name} does not say which catalogue below it is the main one", layout.COLLECTION_FILE),
+                place=Place(file=f"{location}/{layout.COLLECTION_FILE}"),
                 remedy="name the directory of the catalogue itself",
             )
-        base = f"{main}/"
-        found = _first(read, base)
-    if found is None:
+        base = f"{main_catalogue}/"
+        properties_file = _read_properties_file(read, base)
+    if properties_file is None:
         raise SourceError(
-            say("{directory} is no HATS catalogue: there is no hats.properties", f"{place}/{base}".rstrip("/")),
+            format_message(
+                "{directory} is no HATS catalogue: there is no hats.properties", f"{location}/{base}".rstrip("/")
+            ),
             remedy="name the directory that has hats.properties and dataset/ in it",
         )
-    name, data = found
-    said = read_properties(data, f"{place}/{name}")
-    if said["dataproduct_type"] not in _ROWS:
-        main = said.get("hats_primary_table_url", "").rstrip("/").rpartition("/")[2].strip(".")
+    name, data = properties_file
+    properties = read_catalogue_properties(data, f"{location}/{name}")
+    if properties["dataproduct_type"] not in _TABLE_PRODUCT_TYPES:
+        main_catalogue = properties.get("hats_primary_table_url", "").rstrip("/").rpartition("/")[2].strip(".")
         raise SourceError(
-            say("the catalogue is of the type {type!r}, whose rows are not those of a table", said["dataproduct_type"]),
-            place=Place(file=f"{place}/{name}"),
-            remedy=f"name the catalogue of objects or sources itself{f': {main}, ' if main else '; it lies '}beside it",
+            format_message(
+                "the catalogue is of the type {type!r}, whose rows are not those of a table",
+                properties["dataproduct_type"],
+            ),
+            place=Place(file=f"{location}/{name}"),
+            remedy=f"name the catalogue of objects or sources itself{f': {main_catalogue}, ' if main_catalogue else '; it lies '}beside it",
         )
-    listed = read(base + layout.PARTITIONS)
-    if listed is None:
+    partition_info = read(base + layout.PARTITION_INFO_FILE)
+    if partition_info is None:
         raise SourceError(
-            say(_UNREAD, "it is not there"), place=Place(file=f"{place}/{base}{layout.PARTITIONS}"), remedy=layout.ANEW
+            format_message(_UNREADABLE_MESSAGE, "it is not there"),
+            place=Place(file=f"{location}/{base}{layout.PARTITION_INFO_FILE}"),
+            remedy=layout.REWRITE_REMEDY,
         )
-    pixels = layout.read_partitions(listed, f"{place}/{base}{layout.PARTITIONS}")
-    return Opened(said, base, _files(place, folder, base, said, pixels), collection)
+    pixels = layout.read_partition_info(partition_info, f"{location}/{base}{layout.PARTITION_INFO_FILE}")
+    return CatalogueDescription(
+        properties, base, _list_partition_files(location, folder, base, properties, pixels), collection
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _TimedFolder:
     """A folder that answers in time, or not at all."""
 
-    place: str
-    folder: Folder
+    location: str
+    folder: CatalogueFolder
 
-    def read(self, name: str) -> bytes | None:
-        return abreast(self.folder.read, [name], f"{self.place}/{{}}".format)[0]
+    def read_file(self, name: str) -> bytes | None:
+        return call_in_threads(self.folder.read_file, [name], f"{self.location}/{{}}".format)[0]
 
 
-def _first(read: Callable[[str], bytes | None], base: str) -> tuple[str, bytes] | None:
+def _read_properties_file(read: Callable[[str], bytes | None], base: str) -> tuple[str, bytes] | None:
     """Read the properties, by the name of today or that of older catalogues."""
-    names = (base + layout.PROPERTIES, base + layout.PROPERTIES_TOO)
+    names = (base + layout.PROPERTIES_FILE, base + layout.OLD_PROPERTIES_FILE)
     return next(((name, data) for name in names if (data := read(name)) is not None), None)
 
 
-def _files(
-    place: str, folder: Folder, base: str, said: Mapping[str, str], pixels: Sequence[tuple[int, int]]
+def _list_partition_files(
+    location: str, folder: CatalogueFolder, base: str, properties: Mapping[str, str], pixels: Sequence[tuple[int, int]]
 ) -> list[tuple[int, int, str]]:
     """Name the files of partitions."""
-    suffix = said.get("hats_npix_suffix", ".parquet")
+    suffix = properties.get("hats_npix_suffix", ".parquet")
     directories = suffix in {"/", "\\"}
-    paths = [base + layout.partition_path(*one).removesuffix(".parquet") + suffix.rstrip("/\\") for one in pixels]
-    called = f"{place}/{{}}".format
+    paths = [
+        base + layout.format_partition_path(*pixel_address).removesuffix(".parquet") + suffix.rstrip("/\\")
+        for pixel_address in pixels
+    ]
+    format_place = f"{location}/{{}}".format
     if directories:
-        known = _in_metadata(folder, base) if layout.on_web(place) else None
-        names = abreast(folder.files, paths, called) if known is None else [known.get(path, []) for path in paths]
+        files_by_directory = _list_files_in_metadata(folder, base) if layout.is_web_address(location) else None
+        names = (
+            call_in_threads(folder.list_files, paths, format_place)
+            if files_by_directory is None
+            else [files_by_directory.get(path, []) for path in paths]
+        )
     else:
-        there = abreast(folder.has, paths, called)
-        names = [[path] if has else folder.files(path) for path, has in zip(paths, there, strict=True)]
-    for (order, pixel), path, some in zip(pixels, paths, names, strict=True):
-        if not some:
+        file_exists = call_in_threads(folder.has_file, paths, format_place)
+        names = [[path] if exists else folder.list_files(path) for path, exists in zip(paths, file_exists, strict=True)]
+    for (order, pixel), path, file_names in zip(pixels, paths, names, strict=True):
+        if not file_names:
             raise SourceError(
-                say("the partition Norder={order} Npix={pixel} has no file", order, pixel),
-                place=Place(file=called(path)),
-                remedy=layout.ANEW,
+                format_message("the partition Norder={order} Npix={pixel} has no file", order, pixel),
+                place=Place(file=format_place(path)),
+                remedy=layout.REWRITE_REMEDY,
             )
-    return [(order, pixel, name) for (order, pixel), some in zip(pixels, names, strict=True) for name in some]
+    return [
+        (order, pixel, name) for (order, pixel), file_names in zip(pixels, names, strict=True) for name in file_names
+    ]
 
 
-def _in_metadata(folder: Folder, base: str) -> dict[str, list[str]] | None:
+def _list_files_in_metadata(folder: CatalogueFolder, base: str) -> dict[str, list[str]] | None:
     """List files by the metadata of all of them, which a server need not list then; None: there are none, or they are too many."""
     import pyarrow as pa  # noqa: PLC0415  (few catalogues are read so)
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        data = folder.read(base + layout.METADATA)
+        data = folder.read_file(base + layout.METADATA_FILE)
         footer: Any = None if data is None else pq.read_metadata(io.BytesIO(data))
     except (SourceError, pa.ArrowException):
         return None
     if footer is None or not footer.num_row_groups:
         return None
-    found: dict[str, dict[str, None]] = {}
+    files_by_directory: dict[str, dict[str, None]] = {}
     for number in range(footer.num_row_groups):
         name = footer.row_group(number).column(0).file_path
         if not name or ".." in name.split("/"):
             return None
-        path = f"{base}{layout.DATASET}/{name}"
-        found.setdefault(path.rpartition("/")[0], {})[path] = None
-    return {path: sorted(names) for path, names in found.items()}
+        path = f"{base}{layout.DATASET_DIRECTORY}/{name}"
+        files_by_directory.setdefault(path.rpartition("/")[0], {})[path] = None
+    return {path: sorted(names) for path, names in files_by_directory.items()}
 
 
 # --- what may hang -------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
-class _Work:
+class _ThreadedCalls:
     """Calls that threads take one by one, and what came of them."""
 
-    left: list[tuple[int, Any]]
-    done: dict[int, Any] = field(default_factory=dict)
-    under_way: dict[int, Any] = field(default_factory=dict)
-    fault: BaseException | None = None
-    changed: threading.Condition = field(default_factory=threading.Condition)
+    waiting: list[tuple[int, Any]]
+    results: dict[int, Any] = field(default_factory=dict)
+    running: dict[int, Any] = field(default_factory=dict)
+    error: BaseException | None = None
+    condition: threading.Condition = field(default_factory=threading.Condition)
 
 
-def abreast(
-    call: Callable[[Any], T], given: Sequence[Any], called: Callable[[Any], str], threads: int = READERS
+def call_in_threads(
+    function: Callable[[Any], T],
+    arguments: Sequence[Any],
+    format_place: Callable[[Any], str],
+    thread_limit: int = MAX_READER_THREADS,
 ) -> list[T]:
     """Call a function with each of some values, in threads that nobody waits for: on a mount that hangs they never return.
 
     Parameters
     ----------
-    call
+    function
         Looks at a file; what is behind an address has its own patience.
-    given
+    arguments
         What it is called with.
-    called
+    format_place
         Names the file, of what it is called with.
-    threads
+    thread_limit
         At most; few, where more is computed than waited for.
 
     Returns
     -------
     found
-        In the order of `given`.
+        In the order of `arguments`.
 
     Raises
     ------
     SourceError
-        For `PATIENCE` none of them returned.
+        For `MOUNT_TIMEOUT_SECONDS` none of them returned.
     """
-    work = _Work(list(enumerate(given))[::-1])
+    work = _ThreadedCalls(list(enumerate(arguments))[::-1])
 
-    def run() -> None:
+    def run_calls() -> None:
         while True:
-            with work.changed:
-                if not work.left or work.fault is not None:
+            with work.condition:
+                if not work.waiting or work.error is not None:
                     return
-                number, one = work.left.pop()
-                work.under_way[number] = one
+                number, argument = work.waiting.pop()
+                work.running[number] = argument
             try:
-                found, fault = call(one), None
+                call_result, fault = function(argument), None
             except BaseException as error:  # noqa: BLE001  (raised again in the caller's thread)
-                found, fault = None, error
-            with work.changed:
-                del work.under_way[number]
-                work.done[number] = found
-                work.fault = work.fault or fault
-                if work.fault is not None or len(work.done) == len(given):  # who waits is not woken for each file
-                    work.changed.notify()
+                call_result, fault = None, error
+            with work.condition:
+                del work.running[number]
+                work.results[number] = call_result
+                work.error = work.error or fault
+                if work.error is not None or len(work.results) == len(
+                    arguments
+                ):  # who waits is not woken for each file
+                    work.condition.notify()
 
-    patience = None if given and layout.on_web(called(given[0])) else PATIENCE
-    for _ in range(min(threads, len(given))):
-        threading.Thread(target=run, name="hats-look", daemon=True).start()
-    with work.changed:
-        while len(work.done) < len(given) and work.fault is None:
-            known = len(work.done)
-            if not work.changed.wait(patience) and len(work.done) == known:
-                work.left.clear()
+    timeout_seconds = None if arguments and layout.is_web_address(format_place(arguments[0])) else MOUNT_TIMEOUT_SECONDS
+    for _ in range(min(thread_limit, len(arguments))):
+        threading.Thread(target=run_calls, name="hats-look", daemon=True).start()
+    with work.condition:
+        while len(work.results) < len(arguments) and work.error is None:
+            result_count = len(work.results)
+            if not work.condition.wait(timeout_seconds) and len(work.results) == result_count:
+                work.waiting.clear()
                 raise SourceError(
-                    say("its file system does not answer for {seconds:g} s", PATIENCE),
-                    place=Place(file=called(next(iter(work.under_way.values()), given[0]))),
+                    format_message("its file system does not answer for {seconds:g} s", MOUNT_TIMEOUT_SECONDS),
+                    place=Place(file=format_place(next(iter(work.running.values()), arguments[0]))),
                     remedy="look at the mount, then try again",
                 )
-        if work.fault is not None:
-            raise work.fault
-    return [work.done[number] for number in range(len(given))]
+        if work.error is not None:
+            raise work.error
+    return [work.results[number] for number in range(len(arguments))]
 
 
 __all__ = [
-    "MARKS",
-    "Directory",
-    "Folder",
-    "Opened",
-    "abreast",
-    "linked",
-    "opened",
-    "read_lines",
-    "read_properties",
-    "recognised",
+    "CATALOGUE_FILE_NAMES",
+    "CatalogueDescription",
+    "CatalogueFolder",
+    "LocalCatalogueFolder",
+    "call_in_threads",
+    "is_catalogue",
+    "list_linked_files",
+    "open_catalogue",
+    "read_catalogue_properties",
+    "read_property_lines",
 ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from hven.model.errors import Place, SourceError, say
+from hven.model.errors import Place, SourceError, format_message
 from hven.model.sky import healpix
 
 if TYPE_CHECKING:
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
     Pixels = npt.NDArray[np.int64]
 
-CELL: Final = "_healpix_29"
+CELL_COLUMN: Final = "_healpix_29"
 """The column of HEALPix indexes of order 29 (nested), by which rows are sorted."""
-PROPERTIES: Final = "hats.properties"
-PROPERTIES_TOO: Final = "properties"
+PROPERTIES_FILE: Final = "hats.properties"
+OLD_PROPERTIES_FILE: Final = "properties"
 """What readers of older versions look for."""
-COLLECTION: Final = "collection.properties"
+COLLECTION_FILE: Final = "collection.properties"
 """What names the main catalogue of several that belong together."""
-PARTITIONS: Final = "partition_info.csv"
-DATASET: Final = "dataset"
-COMMON: Final = f"{DATASET}/_common_metadata"
-METADATA: Final = f"{DATASET}/_metadata"
-SKYMAP: Final = "skymap.fits"
-MOST_ROWS: Final = 1_000_000
+PARTITION_INFO_FILE: Final = "partition_info.csv"
+DATASET_DIRECTORY: Final = "dataset"
+COMMON_METADATA_FILE: Final = f"{DATASET_DIRECTORY}/_common_metadata"
+METADATA_FILE: Final = f"{DATASET_DIRECTORY}/_metadata"
+SKYMAP_FILE: Final = "skymap.fits"
+MAX_PARTITION_ROWS: Final = 1_000_000
 """Of a partition."""
-GROUP_ROWS: Final = 16_384
+ROW_GROUP_ROWS: Final = 16_384
 """Of a row group: so much is read for a small cone."""
-SAMPLE: Final = 4_096
+SAMPLE_ROWS: Final = 4_096
 """Rows by which it is decided how columns are written."""
 SKYMAP_ORDER: Final = 6
-WRITING: Final[Mapping[str, Any]] = {
+PARQUET_WRITER_OPTIONS: Final[Mapping[str, Any]] = {
     "compression": "zstd",
     "write_page_index": True,
     "store_schema": True,
@@ -48,17 +48,19 @@ WRITING: Final[Mapping[str, Any]] = {
 }
 """Of `pyarrow.parquet.ParquetWriter`, for partitions."""
 
-_PIXEL = re.compile(r"(?:^|.*/)Norder=(\d{1,2})/Dir=(\d{1,20})/Npix=(\d{1,20})(\.[\w.]+|/.*)?$")
-ANEW: Final = "get the catalogue anew, or write it anew with hats-import"
+_PARTITION_PATH_PATTERN = re.compile(r"(?:^|.*/)Norder=(\d{1,2})/Dir=(\d{1,20})/Npix=(\d{1,20})(\.[\w.]+|/.*)?$")
+REWRITE_REMEDY: Final = "get the catalogue anew, or write it anew with hats-import"
 """What helps where one is damaged."""
-READ: Final = "read https://www.ivoa.net/documents/HATS for what a catalogue has, or write it anew with hats-import"
+READ_NOTE_REMEDY: Final = (
+    "read https://www.ivoa.net/documents/HATS for what a catalogue has, or write it anew with hats-import"
+)
 """What helps who does not know what a catalogue has."""
 
 
 # --- names ---------------------------------------------------------------------------------------------------
 
 
-def partition_path(order: int, pixel: int) -> str:
+def format_partition_path(order: int, pixel: int) -> str:
     """Name the file of a partition, below the directory of the catalogue.
 
     Parameters
@@ -71,10 +73,10 @@ def partition_path(order: int, pixel: int) -> str:
     path
         ``dataset/Norder=1/Dir=0/Npix=44.parquet``.
     """
-    return f"{DATASET}/Norder={order}/Dir={pixel // 10_000 * 10_000}/Npix={pixel}.parquet"
+    return f"{DATASET_DIRECTORY}/Norder={order}/Dir={pixel // 10_000 * 10_000}/Npix={pixel}.parquet"
 
 
-def partition_of(path: str) -> tuple[int, int] | None:
+def parse_partition_path(path: str) -> tuple[int, int] | None:
     """Return the order and the pixel that the name of a file says.
 
     Parameters
@@ -87,14 +89,14 @@ def partition_of(path: str) -> tuple[int, int] | None:
     pixel
         None: it is the name of no partition.
     """
-    found = _PIXEL.match(path)
-    if found is None:
+    match = _PARTITION_PATH_PATTERN.match(path)
+    if match is None:
         return None
-    order, pixel = int(found[1]), int(found[3])
-    return (order, pixel) if order <= healpix.ORDER and pixel < 12 << 2 * order else None
+    order, pixel = int(match[1]), int(match[3])
+    return (order, pixel) if order <= healpix.MAX_ORDER and pixel < 12 << 2 * order else None
 
 
-def cells_of(order: int, pixel: int) -> tuple[int, int]:
+def compute_cell_range(order: int, pixel: int) -> tuple[int, int]:
     """Return the cells of order 29 within a pixel.
 
     Parameters
@@ -107,34 +109,34 @@ def cells_of(order: int, pixel: int) -> tuple[int, int]:
     cells
         The first, and the one past the last.
     """
-    shift = 2 * (healpix.ORDER - order)
+    shift = 2 * (healpix.MAX_ORDER - order)
     return pixel << shift, (pixel + 1) << shift
 
 
 # --- partitions ----------------------------------------------------------------------------------------------
 
 
-def divided(
-    count: Callable[[Pixels], npt.NDArray[np.int64]],
-    most: int = MOST_ROWS,
-    finest: int = 20,
+def divide_into_partitions(
+    count_rows_before: Callable[[Pixels], npt.NDArray[np.int64]],
+    row_limit: int = MAX_PARTITION_ROWS,
+    max_order: int = 20,
     *,
-    begin: tuple[int, int] | None = None,
-    kept: Sequence[tuple[int, int]] = (),
+    start_pixel: tuple[int, int] | None = None,
+    reserved_cells: Sequence[tuple[int, int]] = (),
 ) -> list[tuple[int, int, int]]:
     """Divide the sky into pixels of at most so many rows each, as large as may be. Those without rows are left out.
 
     Parameters
     ----------
-    count
+    count_rows_before
         Counts rows: of cells of order 29, ascending, shape (c,), how many rows lie in cells before each, shape (c,).
-    most
+    row_limit
         Rows of a pixel, unless it is of the finest order.
-    finest
+    max_order
         That order.
-    begin
+    start_pixel
         Order and pixel that is divided; None: the whole sky.
-    kept
+    reserved_cells
         Cells of other partitions, half-open and ascending, which none of these may overlap.
 
     Returns
@@ -142,24 +144,30 @@ def divided(
     pixels
         Order, pixel and rows of each, in the order of their cells.
     """
-    found: list[tuple[int, int, int]] = []
-    order, pixels = (0, np.arange(12, dtype=np.int64)) if begin is None else (begin[0], np.array([begin[1]], np.int64))
-    others = np.array(kept, np.int64).reshape(-1, 2)
+    partitions: list[tuple[int, int, int]] = []
+    order, pixels = (
+        (0, np.arange(12, dtype=np.int64))
+        if start_pixel is None
+        else (start_pixel[0], np.array([start_pixel[1]], np.int64))
+    )
+    reserved_ranges = np.array(reserved_cells, np.int64).reshape(-1, 2)
     while len(pixels):
-        shift = 2 * (healpix.ORDER - order)
-        rows = count((pixels + 1) << shift) - count(pixels << shift)
-        free = others[:, 0].searchsorted((pixels + 1) << shift) == others[:, 1].searchsorted(
+        shift = 2 * (healpix.MAX_ORDER - order)
+        rows = count_rows_before((pixels + 1) << shift) - count_rows_before(pixels << shift)
+        is_free = reserved_ranges[:, 0].searchsorted((pixels + 1) << shift) == reserved_ranges[:, 1].searchsorted(
             pixels << shift, side="right"
         )
-        whole = (rows > 0) & free & ((rows <= most) | (order >= finest))
-        found += zip([order] * int(whole.sum()), pixels[whole].tolist(), rows[whole].tolist(), strict=True)
-        parts = pixels[(rows > 0) & ~whole]
-        order, pixels = order + 1, (parts[:, None] * 4 + np.arange(4)).ravel()
-    return sorted(found, key=lambda one: cells_of(one[0], one[1])[0])
+        is_partition = (rows > 0) & is_free & ((rows <= row_limit) | (order >= max_order))
+        partitions += zip(
+            [order] * int(is_partition.sum()), pixels[is_partition].tolist(), rows[is_partition].tolist(), strict=True
+        )
+        divided_pixels = pixels[(rows > 0) & ~is_partition]
+        order, pixels = order + 1, (divided_pixels[:, None] * 4 + np.arange(4)).ravel()
+    return sorted(partitions, key=lambda partition: compute_cell_range(partition[0], partition[1])[0])
 
 
-def counting(*cells: npt.NDArray[np.int64]) -> Callable[[Pixels], npt.NDArray[np.int64]]:
-    """Make what counts rows for `divided`.
+def create_row_counter(*cells: npt.NDArray[np.int64]) -> Callable[[Pixels], npt.NDArray[np.int64]]:
+    """Make what counts rows for `divide_into_partitions`.
 
     Parameters
     ----------
@@ -172,16 +180,16 @@ def counting(*cells: npt.NDArray[np.int64]) -> Callable[[Pixels], npt.NDArray[np
         Of cells, shape (c,), how many rows lie before each, shape (c,).
     """
 
-    def count(before: Pixels) -> npt.NDArray[np.int64]:
-        found = np.zeros(len(before), np.int64)
-        for one in cells:
-            found += one.searchsorted(before)
-        return found
+    def count_rows_before(end_cells: Pixels) -> npt.NDArray[np.int64]:
+        row_counts = np.zeros(len(end_cells), np.int64)
+        for sorted_cells in cells:
+            row_counts += sorted_cells.searchsorted(end_cells)
+        return row_counts
 
-    return count
+    return count_rows_before
 
 
-def write_partitions(pixels: Iterable[tuple[int, int]]) -> bytes:
+def write_partition_info(pixels: Iterable[tuple[int, int]]) -> bytes:
     """Write ``partition_info.csv``.
 
     Parameters
@@ -197,7 +205,7 @@ def write_partitions(pixels: Iterable[tuple[int, int]]) -> bytes:
     return ("Norder,Npix\n" + "".join(f"{order},{pixel}\n" for order, pixel in pixels)).encode()
 
 
-def read_partitions(data: bytes, name: str = PARTITIONS) -> list[tuple[int, int]]:
+def read_partition_info(data: bytes, name: str = PARTITION_INFO_FILE) -> list[tuple[int, int]]:
     """Read ``partition_info.csv``.
 
     Parameters
@@ -218,58 +226,60 @@ def read_partitions(data: bytes, name: str = PARTITIONS) -> list[tuple[int, int]
         No such table; an order or a pixel that there is not; partitions that overlap. With the line.
     """
     rows = csv.reader(io.StringIO(data.decode("utf-8", "replace")))
-    head = [word.strip() for word in next(rows, [])]
-    if "Norder" not in head or "Npix" not in head:
+    column_names = [word.strip() for word in next(rows, [])]
+    if "Norder" not in column_names or "Npix" not in column_names:
         raise SourceError(
-            say("the columns Norder and Npix are not in its first line"), place=Place(file=name), remedy=READ
+            format_message("the columns Norder and Npix are not in its first line"),
+            place=Place(file=name),
+            remedy=READ_NOTE_REMEDY,
         )
-    at = head.index("Norder"), head.index("Npix")
-    found: list[tuple[int, int, int, int]] = []
+    column_numbers = column_names.index("Norder"), column_names.index("Npix")
+    partitions: list[tuple[int, int, int, int]] = []
     for row in rows:
         if not row:
             continue
         try:
-            order, pixel = (int(row[number]) for number in at)
+            order, pixel = (int(row[number]) for number in column_numbers)
         except (ValueError, IndexError):
             order = pixel = -1
-        if not 0 <= order <= healpix.ORDER or not 0 <= pixel < 12 << 2 * order:
+        if not 0 <= order <= healpix.MAX_ORDER or not 0 <= pixel < 12 << 2 * order:
             raise SourceError(
-                say("{line!r} is no HEALPix order and pixel", ",".join(row)),
+                format_message("{line!r} is no HEALPix order and pixel", ",".join(row)),
                 place=Place(file=name, line=rows.line_num),
-                remedy=READ,
+                remedy=READ_NOTE_REMEDY,
             )
-        found.append((*cells_of(order, pixel), order, pixel))
-    if len(set(found)) < len(found):  # older catalogues have a line for each piece of a partition
-        found = list(set(found))
-    found.sort()
-    for one, two in itertools.pairwise(found):
-        if two[0] < one[1]:
+        partitions.append((*compute_cell_range(order, pixel), order, pixel))
+    if len(set(partitions)) < len(partitions):  # older catalogues have a line for each piece of a partition
+        partitions = list(set(partitions))
+    partitions.sort()
+    for previous, following in itertools.pairwise(partitions):
+        if following[0] < previous[1]:
             raise SourceError(
-                say(
+                format_message(
                     "the partitions Norder={order} Npix={pixel} and Norder={finer} Npix={inner} overlap",
-                    *one[2:],
-                    *two[2:],
+                    *previous[2:],
+                    *following[2:],
                 ),
                 place=Place(file=name),
-                remedy=READ,
+                remedy=READ_NOTE_REMEDY,
             )
-    return [(order, pixel) for _, _, order, pixel in found]
+    return [(order, pixel) for _, _, order, pixel in partitions]
 
 
 # --- properties ----------------------------------------------------------------------------------------------
 
 
-def write_properties(
+def write_catalogue_properties(
     name: str,
     *,
-    rows: int,
+    row_count: int,
     position: tuple[str, str],
     order: int,
     columns: Sequence[str] = (),
-    sky: float | None = None,
-    size: int | None = None,
-    made: str = "",
-    more: Mapping[str, str | None] | None = None,
+    sky_fraction: float | None = None,
+    byte_count: int | None = None,
+    creation_time: str = "",
+    further_properties: Mapping[str, str | None] | None = None,
 ) -> bytes:
     """Write ``hats.properties``.
 
@@ -277,7 +287,7 @@ def write_properties(
     ----------
     name
         Of the catalogue: letters, digits, ``-`` and ``_`` stay, all else becomes ``_``.
-    rows
+    row_count
         Of all partitions.
     position
         Columns of longitude and latitude.
@@ -285,13 +295,13 @@ def write_properties(
         The finest order of a partition.
     columns
         Those that are read where nothing is said; none: all.
-    sky
+    sky_fraction
         Share of the sky that the partitions take, 0 to 1.
-    size
+    byte_count
         Of all files, bytes.
-    made
+    creation_time
         When, as ISO 8601 with minutes.
-    more
+    further_properties
         Further properties: ``obs_title``, ``creator_did`` ...; those that are None are left out.
 
     Returns
@@ -299,50 +309,50 @@ def write_properties(
     text
         Lines ``name=value``.
     """
-    said = {
+    properties = {
         "obs_collection": re.sub(r"[^A-Za-z0-9_-]+", "_", name),
         "dataproduct_type": "object",
-        "hats_nrows": str(rows),
+        "hats_nrows": str(row_count),
         "hats_col_ra": position[0],
         "hats_col_dec": position[1],
         "hats_cols_default": " ".join(columns) or None,
-        "hats_col_healpix": CELL,
-        "hats_col_healpix_order": str(healpix.ORDER),
+        "hats_col_healpix": CELL_COLUMN,
+        "hats_col_healpix_order": str(healpix.MAX_ORDER),
         "hats_npix_suffix": ".parquet",
         "hats_order": str(order),
         "hats_skymap_order": str(SKYMAP_ORDER),
-        "hats_max_rows": str(MOST_ROWS),
-        "moc_sky_fraction": None if sky is None else f"{sky:.6g}",
-        "hats_estsize": None if size is None else str(-(-size // 1024)),
-        "hats_creation_date": made or None,
+        "hats_max_rows": str(MAX_PARTITION_ROWS),
+        "moc_sky_fraction": None if sky_fraction is None else f"{sky_fraction:.6g}",
+        "hats_estsize": None if byte_count is None else str(-(-byte_count // 1024)),
+        "hats_creation_date": creation_time or None,
         "hats_builder": "Hven",
         "hats_version": "v1.0",
         "hats_release_date": "2025-08-22",
-        **(more or {}),
+        **(further_properties or {}),
     }
-    lines = [f"{key}={_escaped(value)}" for key, value in said.items() if value]
+    lines = [f"{key}={_escape_value(value)}" for key, value in properties.items() if value]
     return "\n".join(["#HATS catalog", *lines, ""]).encode()
 
 
-def _escaped(value: str) -> str:
+def _escape_value(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\r", "").replace("\n", "\\n")
 
 
-def on_web(place: str) -> bool:
+def is_web_address(location: str) -> bool:
     """Return whether a place is an address.
 
     Parameters
     ----------
-    place
+    location
         Of a catalogue or of one of its files.
     """
-    return place.startswith(("http://", "https://"))
+    return location.startswith(("http://", "https://"))
 
 
 # --- Parquet -------------------------------------------------------------------------------------------------
 
 
-def stored(schema: pa.Schema) -> pa.Schema:
+def build_partition_schema(schema: pa.Schema) -> pa.Schema:
     """Return the schema of partitions: the cells come first.
 
     Parameters
@@ -353,12 +363,12 @@ def stored(schema: pa.Schema) -> pa.Schema:
     Returns
     -------
     schema
-        With `CELL`, whatever it was before.
+        With `CELL_COLUMN`, whatever it was before.
     """
-    return pa.schema([pa.field(CELL, pa.int64()), *(item for item in schema if item.name != CELL)])
+    return pa.schema([pa.field(CELL_COLUMN, pa.int64()), *(item for item in schema if item.name != CELL_COLUMN)])
 
 
-def writing(rows: pa.Table) -> dict[str, Any]:
+def choose_writer_options(rows: pa.Table) -> dict[str, Any]:
     """Choose how each column of a partition is written, so that row groups are read quickly.
 
     A dictionary where it makes a column a tenth smaller, and LZ4 unless zstd saves a third: it is decoded five times as fast, and few rows of a catalogue
@@ -367,7 +377,7 @@ def writing(rows: pa.Table) -> dict[str, Any]:
     Parameters
     ----------
     rows
-        Of the partition, some or all: the first `SAMPLE` are tried.
+        Of the partition, some or all: the first `SAMPLE_ROWS` are tried.
 
     Returns
     -------
@@ -376,33 +386,34 @@ def writing(rows: pa.Table) -> dict[str, Any]:
     """
     import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, asked by few)
 
-    def tried(codec: str, *, dictionary: bool) -> dict[str, int]:
+    def measure_column_sizes(codec: str, *, dictionary: bool) -> dict[str, int]:
         footers: list[Any] = []
         options = {"compression": codec, "use_dictionary": dictionary, "write_statistics": False}
         with pq.ParquetWriter(pa.BufferOutputStream(), rows.schema, metadata_collector=footers, **options) as writer:
-            writer.write_table(rows.slice(0, SAMPLE))
+            writer.write_table(rows.slice(0, SAMPLE_ROWS))
         groups = [footers[0].row_group(number) for number in range(footers[0].num_row_groups)]
         leaves = [group.column(number) for group in groups for number in range(group.num_columns)]
         return {leaf.path_in_schema: leaf.total_compressed_size for leaf in leaves}
 
-    sizes = {(codec, some): tried(codec, dictionary=some) for codec in ("zstd", "lz4", "none") for some in (False, True)}  # fmt: skip
-    words = {
+    sizes = {(codec, has_dictionary): measure_column_sizes(codec, dictionary=has_dictionary) for codec in ("zstd", "lz4", "none") for has_dictionary in (False, True)}  # fmt: skip
+    dictionary_columns = {
         name
         for name, size in sizes["zstd", True].items()
-        if 10 * size < 9 * sizes["zstd", False][name] and name != CELL
+        if 10 * size < 9 * sizes["zstd", False][name] and name != CELL_COLUMN
     }
     codecs = {
         name: "none"
-        if name == CELL or (name not in words and 4 * sizes["lz4", False][name] > 3 * sizes["none", False][name])
+        if name == CELL_COLUMN
+        or (name not in dictionary_columns and 4 * sizes["lz4", False][name] > 3 * sizes["none", False][name])
         else "lz4"
-        if 2 * sizes["lz4", name in words][name] <= 3 * sizes["zstd", name in words][name]
+        if 2 * sizes["lz4", name in dictionary_columns][name] <= 3 * sizes["zstd", name in dictionary_columns][name]
         else "zstd"
         for name in sizes["zstd", True]
     }
-    return {**WRITING, "compression": codecs or "zstd", "use_dictionary": sorted(words)}
+    return {**PARQUET_WRITER_OPTIONS, "compression": codecs or "zstd", "use_dictionary": sorted(dictionary_columns)}
 
 
-def common_metadata(schema: pa.Schema, votable: bytes | None = None) -> bytes:
+def write_common_metadata(schema: pa.Schema, votable: bytes | None = None) -> bytes:
     """Write ``dataset/_common_metadata``: a Parquet file without rows.
 
     Parameters
@@ -421,14 +432,14 @@ def common_metadata(schema: pa.Schema, votable: bytes | None = None) -> bytes:
 
     sink = io.BytesIO()
     if votable is not None:
-        known = {"IVOA.VOTable-Parquet.version": "1.0", "IVOA.VOTable-Parquet.content": votable}
-        schema = schema.with_metadata({**(schema.metadata or {}), **known})
+        votable_metadata = {"IVOA.VOTable-Parquet.version": "1.0", "IVOA.VOTable-Parquet.content": votable}
+        schema = schema.with_metadata({**(schema.metadata or {}), **votable_metadata})
     with pq.ParquetWriter(sink, schema, store_schema=True):
         pass
     return sink.getvalue()
 
 
-def skymap(counts: npt.NDArray[np.int64]) -> bytes:
+def write_skymap(counts: npt.NDArray[np.int64]) -> bytes:
     """Write how many rows lie in each pixel of the sky, as a FITS file of HEALPix (nested, implicit).
 
     Parameters
@@ -442,7 +453,7 @@ def skymap(counts: npt.NDArray[np.int64]) -> bytes:
         Its bytes.
     """
     side = round((len(counts) / 12) ** 0.5)
-    head = [
+    cards = [
         ("XTENSION", "'BINTABLE'"),
         ("BITPIX", 8),
         ("NAXIS", 2),
@@ -464,11 +475,11 @@ def skymap(counts: npt.NDArray[np.int64]) -> bytes:
         ("COORDSYS", "'C       '"),
     ]
     data = counts.astype(">i8").tobytes()
-    primary = _cards([("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", "T")])
-    return primary + _cards(head) + data + bytes(-len(data) % 2880)
+    primary = _write_cards([("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", "T")])
+    return primary + _write_cards(cards) + data + bytes(-len(data) % 2880)
 
 
-def sparse_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
+def write_sparse_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
     """Write where there are rows, as a FITS file of HEALPix (nested, explicit): ``point_map.fits``, of which clients make a MOC.
 
     Parameters
@@ -483,7 +494,7 @@ def sparse_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
     file
         Its bytes.
     """
-    head = [
+    cards = [
         ("XTENSION", "'BINTABLE'"),
         ("BITPIX", 8),
         ("NAXIS", 2),
@@ -506,11 +517,11 @@ def sparse_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
     rows = np.ones(len(cells), [("pixel", ">i8"), ("value", "u1")])
     rows["pixel"] = cells
     data = rows.tobytes()
-    primary = _cards([("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", "T")])
-    return primary + _cards(head) + data + bytes(-len(data) % 2880)
+    primary = _write_cards([("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", "T")])
+    return primary + _write_cards(cards) + data + bytes(-len(data) % 2880)
 
 
-def _cards(cards: Sequence[tuple[str, object]]) -> bytes:
+def _write_cards(cards: Sequence[tuple[str, object]]) -> bytes:
     lines = [
         f"{name:<8}= {value:<20}" if isinstance(value, str) and value[0] == "'" else f"{name:<8}= {value:>20}"
         for name, value in cards
@@ -520,33 +531,33 @@ def _cards(cards: Sequence[tuple[str, object]]) -> bytes:
 
 
 __all__ = [
-    "ANEW",
-    "CELL",
-    "COLLECTION",
-    "COMMON",
-    "DATASET",
-    "GROUP_ROWS",
-    "METADATA",
-    "MOST_ROWS",
-    "PARTITIONS",
-    "PROPERTIES",
-    "PROPERTIES_TOO",
-    "READ",
-    "SKYMAP",
+    "CELL_COLUMN",
+    "COLLECTION_FILE",
+    "COMMON_METADATA_FILE",
+    "DATASET_DIRECTORY",
+    "MAX_PARTITION_ROWS",
+    "METADATA_FILE",
+    "OLD_PROPERTIES_FILE",
+    "PARQUET_WRITER_OPTIONS",
+    "PARTITION_INFO_FILE",
+    "PROPERTIES_FILE",
+    "READ_NOTE_REMEDY",
+    "REWRITE_REMEDY",
+    "ROW_GROUP_ROWS",
+    "SKYMAP_FILE",
     "SKYMAP_ORDER",
-    "WRITING",
-    "cells_of",
-    "common_metadata",
-    "counting",
-    "divided",
-    "on_web",
-    "partition_of",
-    "partition_path",
-    "read_partitions",
-    "skymap",
-    "sparse_map",
-    "stored",
-    "write_partitions",
-    "write_properties",
-    "writing",
+    "build_partition_schema",
+    "choose_writer_options",
+    "compute_cell_range",
+    "create_row_counter",
+    "divide_into_partitions",
+    "format_partition_path",
+    "is_web_address",
+    "parse_partition_path",
+    "read_partition_info",
+    "write_catalogue_properties",
+    "write_common_metadata",
+    "write_partition_info",
+    "write_skymap",
+    "write_sparse_map",
 ]

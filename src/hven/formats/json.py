@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from hven.formats import Format
-from hven.formats._json_cells import cells, document
+from hven.formats._json_cells import write_document, write_json_cells
 from hven.model import literal
 
 if TYPE_CHECKING:
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.formats import End, Head
+    from hven.formats import ResultStatus, TableMetadata
     from hven.model.table import Column
     from hven.model.types import Type
 
 
-def write(
-    head: Head,
+def write_json(
+    metadata: TableMetadata,
     batches: Iterator[pa.RecordBatch],
-    end: Callable[[], End],
+    finish: Callable[[], ResultStatus],
     options: Mapping[str, str],  # noqa: ARG001
 ) -> Iterator[bytes]:
     """Write ``{"metadata": [...], "data": [[...], ...], "status": "OK"}``.
@@ -31,28 +31,30 @@ def write(
     Rows that MAXREC cut off make ``"status": "OVERFLOW"``. A late error makes ``"status": "ERROR"`` with its ``"message"``, for people,
     and is raised then: whoever sends the document must not end it as if it were whole.
     """
-    kinds = [column.type for column in head.columns]
-    yield from document(_start(head), batches, len(kinds), lambda part: _rows(part, kinds), end, between=1)
+    kinds = [column.type for column in metadata.columns]
+    yield from write_document(
+        _write_start(metadata), batches, len(kinds), lambda part: _write_rows(part, kinds), finish, separator_bytes=1
+    )
 
 
-def _start(head: Head) -> bytes:
-    about: dict[str, Any] = {}
-    if head.name:
-        about["name"] = head.name
-    if head.description:
-        about["description"] = head.description
-    if head.infos:
-        about["info"] = [
+def _write_start(metadata: TableMetadata) -> bytes:
+    members: dict[str, Any] = {}
+    if metadata.name:
+        members["name"] = metadata.name
+    if metadata.description:
+        members["description"] = metadata.description
+    if metadata.infos:
+        members["info"] = [
             {"name": item.name, "value": item.value, **({"content": item.content} if item.content else {})}
-            for item in head.infos
+            for item in metadata.infos
         ]
-    about["metadata"] = [_column(column) for column in head.columns]
-    return json.dumps(about, ensure_ascii=False)[:-1].encode() + b',\n"data": ['
+    members["metadata"] = [_describe_column(column) for column in metadata.columns]
+    return json.dumps(members, ensure_ascii=False)[:-1].encode() + b',\n"data": ['
 
 
-def _column(column: Column) -> dict[str, str]:
+def _describe_column(column: Column) -> dict[str, str]:
     kind = column.type
-    said = {
+    column_properties = {
         "name": column.name,
         "datatype": kind.datatype,
         "arraysize": kind.arraysize,
@@ -62,12 +64,14 @@ def _column(column: Column) -> dict[str, str]:
         "utype": column.utype,
         "description": column.description,
     }
-    return {name: value for name, value in said.items() if value}
+    return {name: value for name, value in column_properties.items() if value}
 
 
-def _rows(part: pa.RecordBatch, kinds: list[Type]) -> pa.Array:
-    shown = [cells(literal.storage(part.column(number), kind), kind) for number, kind in enumerate(kinds)]
-    return literal.joined(",\n[", literal.joined(*shown, between=","), "]")
+def _write_rows(part: pa.RecordBatch, kinds: list[Type]) -> pa.Array:
+    cell_texts = [
+        write_json_cells(literal.cast_to_storage(part.column(number), kind), kind) for number, kind in enumerate(kinds)
+    ]
+    return literal.join_columns(",\n[", literal.join_columns(*cell_texts, separator=","), "]")
 
 
 def write_error(message: str) -> bytes:
@@ -76,5 +80,10 @@ def write_error(message: str) -> bytes:
 
 
 FORMAT = Format(
-    name="json", menu_rank=5, media_types=("application/json",), extension="json", write=write, write_error=write_error
+    name="json",
+    menu_rank=5,
+    media_types=("application/json",),
+    extension="json",
+    write=write_json,
+    write_error=write_error,
 )

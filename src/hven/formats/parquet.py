@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from hven.formats import Format, votable
-from hven.formats._parquet_heads import unpacked
+from hven.formats._parquet_sizes import count_unpacked_bytes
 from hven.model import literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from hven.formats import End, Head
+    from hven.formats import ResultStatus, TableMetadata
 
-CONTENT, VERSION = "IVOA.VOTable-Parquet.content", "IVOA.VOTable-Parquet.version"
-_GROUP, _HELD = 131_072, 128 << 20  # rows per row group, unless fewer have so many bytes
+VOTABLE_CONTENT_KEY, VOTABLE_VERSION_KEY = "IVOA.VOTable-Parquet.content", "IVOA.VOTable-Parquet.version"
+_ROW_GROUP_ROWS, _ROW_GROUP_BYTES = 131_072, 128 << 20  # rows per row group, unless fewer have so many bytes
 
 
-class _Pipe:
+class _MemoryPipe:
     """A file that only remembers what was written until somebody takes it."""
 
     closed = False
@@ -39,15 +39,15 @@ class _Pipe:
     def flush(self) -> None:
         """Do nothing: nothing is held back."""
 
-    def take(self) -> bytes:
+    def take_bytes(self) -> bytes:
         data, self._parts = b"".join(self._parts), []
         return data
 
 
-def write(
-    head: Head,
+def write_parquet(
+    metadata: TableMetadata,
     batches: Iterator[pa.RecordBatch],
-    end: Callable[[], End],
+    finish: Callable[[], ResultStatus],
     options: Mapping[str, str],  # noqa: ARG001
 ) -> Iterator[bytes]:
     """Write a Parquet file row group by row group, compressed with zstd.
@@ -57,30 +57,35 @@ def write(
     """
     import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, asked by few)
 
-    schema = pa.schema([pa.field(column.name, column.type.arrow) for column in head.columns])
-    pipe = _Pipe()
+    schema = pa.schema([pa.field(column.name, column.type.arrow) for column in metadata.columns])
+    pipe = _MemoryPipe()
     batches = iter(batches)
-    following = next(batches, None)
+    next_batch = next(batches, None)
     with pq.ParquetWriter(pa.PythonFile(pipe, "w"), schema, compression="zstd", store_schema=True) as writer:
         waiting: list[pa.RecordBatch] = []
-        rows = held = 0
-        if start := pipe.take():
+        rows = waiting_bytes = 0
+        if start := pipe.take_bytes():
             yield start
-        while following is not None:
-            batch, following = following, None
-            arrays = [literal.storage(batch.column(number), column.type) for number, column in enumerate(head.columns)]
+        while next_batch is not None:
+            batch, next_batch = next_batch, None
+            arrays = [
+                literal.cast_to_storage(batch.column(number), column.type)
+                for number, column in enumerate(metadata.columns)
+            ]
             waiting.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
             rows += batch.num_rows
-            held += waiting[-1].nbytes
-            if rows >= _GROUP or held >= _HELD:
+            waiting_bytes += waiting[-1].nbytes
+            if rows >= _ROW_GROUP_ROWS or waiting_bytes >= _ROW_GROUP_BYTES:
                 writer.write_table(pa.Table.from_batches(waiting, schema))
-                waiting, rows, held = [], 0, 0
-                yield pipe.take()
-            following = next(batches, None)
+                waiting, rows, waiting_bytes = [], 0, 0
+                yield pipe.take_bytes()
+            next_batch = next(batches, None)
         if rows:
             writer.write_table(pa.Table.from_batches(waiting, schema))
-        writer.add_key_value_metadata({VERSION: "1.0", CONTENT: votable.metadata(head, end())})
-    yield pipe.take()
+        writer.add_key_value_metadata(
+            {VOTABLE_VERSION_KEY: "1.0", VOTABLE_CONTENT_KEY: votable.write_metadata_document(metadata, finish())}
+        )
+    yield pipe.take_bytes()
 
 
 FORMAT = Format(
@@ -89,6 +94,6 @@ FORMAT = Format(
     menu_rank=4,
     media_types=("application/vnd.apache.parquet", "application/x-parquet", "application/parquet"),
     extension="parquet",
-    promised=unpacked,
-    write=write,
+    count_unpacked_bytes=count_unpacked_bytes,
+    write=write_parquet,
 )

@@ -15,17 +15,17 @@ from hven.model.errors import HvenError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from hven.formats import End, Head
+    from hven.formats import ResultStatus, TableMetadata
     from hven.model.types import Type
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_WIDEST = 60  # characters that a column is widened to at most; longer values push the rest of their line
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_MAX_COLUMN_CHARACTERS = 60  # characters that a column is widened to at most; longer values push the rest of their line
 
 
-def write(
-    head: Head,
+def write_text(
+    metadata: TableMetadata,
     batches: Iterator[pa.RecordBatch],
-    end: Callable[[], End],
+    finish: Callable[[], ResultStatus],
     options: Mapping[str, str],  # noqa: ARG001
 ) -> Iterator[bytes]:
     """Write a heading, a rule and a line per row; numbers stand right.
@@ -35,60 +35,63 @@ def write(
     """
     batches = iter(batches)
     batch = next(batches, None)
-    kinds = [column.type for column in head.columns]
-    names = [_CONTROLS.sub(" ", column.name) for column in head.columns]
+    kinds = [column.type for column in metadata.columns]
+    names = [_CONTROL_CHARACTERS.sub(" ", column.name) for column in metadata.columns]
     failure: Exception | None = None
-    cells = _cells(batch, kinds) if batch is not None else [pa.array([], pa.string()) for _ in kinds]
-    widths = [_width(name, cell) for name, cell in zip(names, cells, strict=True)]
-    right = [kind.is_numeric for kind in kinds]
+    cells = _format_cells(batch, kinds) if batch is not None else [pa.array([], pa.string()) for _ in kinds]
+    widths = [_measure_width(name, cell) for name, cell in zip(names, cells, strict=True)]
+    right_aligned = [kind.is_numeric for kind in kinds]
     heading = "  ".join(
-        name.rjust(width) if at else name.ljust(width) for name, width, at in zip(names, widths, right, strict=True)
+        name.rjust(width) if is_right_aligned else name.ljust(width)
+        for name, width, is_right_aligned in zip(names, widths, right_aligned, strict=True)
     )
     rule = "  ".join("-" * width for width in widths)
-    yield f"{heading.rstrip()}\n{rule}\n".encode() + _lines(cells, widths, right)
+    yield f"{heading.rstrip()}\n{rule}\n".encode() + _write_lines(cells, widths, right_aligned)
     try:
         for following in batches:
-            yield _lines(_cells(following, kinds), widths, right)
+            yield _write_lines(_format_cells(following, kinds), widths, right_aligned)
     except (HvenError, pa.ArrowException, ValueError, OSError, MemoryError) as error:
         failure = error
-    ended = end()
-    if failure is not None or ended.error is not None:
-        yield f"ERROR: {ended.error or failure}\n".encode()
-    elif ended.overflow:
+    result_status = finish()
+    if failure is not None or result_status.error_message is not None:
+        yield f"ERROR: {result_status.error_message or failure}\n".encode()
+    elif result_status.overflow:
         yield b"(there are more rows)\n"
     if failure is not None:
         raise failure
 
 
-def _cells(batch: pa.RecordBatch, kinds: list[Type]) -> list[pa.Array]:
+def _format_cells(batch: pa.RecordBatch, kinds: list[Type]) -> list[pa.Array]:
     cells = []
     for number, kind in enumerate(kinds):
-        shown = literal.filled(literal.text(literal.storage(batch.column(number), kind), kind, null="-"))
+        cell_texts = literal.fill_nulls(
+            literal.format_column(literal.cast_to_storage(batch.column(number), kind), kind, null_text="-")
+        )
         if kind.datatype in {"char", "unicodeChar"}:
-            shown = pc.replace_substring_regex(shown, r"[\x00-\x1f\x7f-\x{9f}]", " ")
-        cells.append(shown)
+            cell_texts = pc.replace_substring_regex(cell_texts, r"[\x00-\x1f\x7f-\x{9f}]", " ")
+        cells.append(cell_texts)
     return cells
 
 
-def _width(name: str, cell: pa.Array) -> int:
+def _measure_width(name: str, cell: pa.Array) -> int:
     longest = pc.max(pc.utf8_length(cell)).as_py() or 0
-    return max(len(name), min(longest, _WIDEST), 1)
+    return max(len(name), min(longest, _MAX_COLUMN_CHARACTERS), 1)
 
 
-def _lines(cells: list[pa.Array], widths: list[int], right: list[bool]) -> bytes:
+def _write_lines(cells: list[pa.Array], widths: list[int], right_aligned: list[bool]) -> bytes:
     if not cells or not len(cells[0]):
         return b""
     padded = [
-        (pc.utf8_lpad if at else pc.utf8_rpad)(cell, width=width)
-        for cell, width, at in zip(cells, widths, right, strict=True)
+        (pc.utf8_lpad if is_right_aligned else pc.utf8_rpad)(cell, width=width)
+        for cell, width, is_right_aligned in zip(cells, widths, right_aligned, strict=True)
     ]
-    lines = pc.utf8_rtrim(literal.joined(*padded, between="  "), characters=" ")
-    return literal.characters(literal.joined(lines, "\n")).tobytes()
+    lines = pc.utf8_rtrim(literal.join_columns(*padded, separator="  "), characters=" ")
+    return literal.view_bytes(literal.join_columns(lines, "\n")).tobytes()
 
 
 def write_error(message: str) -> bytes:
     """Write an error."""
-    return f"ERROR: {_CONTROLS.sub(' ', message)}\n".encode()
+    return f"ERROR: {_CONTROL_CHARACTERS.sub(' ', message)}\n".encode()
 
 
 FORMAT = Format(
@@ -97,6 +100,6 @@ FORMAT = Format(
     menu_rank=8,
     media_types=("text/plain",),
     extension="txt",
-    write=write,
+    write=write_text,
     write_error=write_error,
 )

@@ -10,28 +10,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.formats import Format
-from hven.formats._json_cells import cells, document
+from hven.formats._json_cells import write_document, write_json_cells
 from hven.model import literal
 from hven.model.sky import region_files
-from hven.model.table import JD, MJD
+from hven.model.table import JD_EPOCH, MJD_EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.formats import End, Head
+    from hven.formats import ResultStatus, TableMetadata
     from hven.model.table import Column
 
 tfcat = region_files.tfcat
 
-_RANGES = (
+_RANGE_COLUMNS = (
     ("time_min", "time_max", "spectral_range_min", "spectral_range_max"),
     ("t_min", "t_max", "em_min", "em_max"),
 )  # of EPN-TAP, and of ObsCore
-_SPECTRA = {"Hz": "frequency", "m": "wavelength"}
-_NOWHERE = '{"type":"GeometryCollection","geometries":[]}'
+_SPECTRAL_TYPES = {"Hz": "frequency", "m": "wavelength"}
+_EMPTY_GEOMETRY = '{"type":"GeometryCollection","geometries":[]}'
 
 
-class _Place(NamedTuple):
+class _GeometrySource(NamedTuple):
     """Where features get their geometries from: one column, or four, or none; and the crs of these."""
 
     geometry: int | None
@@ -39,10 +39,10 @@ class _Place(NamedTuple):
     crs: Mapping[str, Any]
 
 
-def write(
-    head: Head,
+def write_tfcat(
+    metadata: TableMetadata,
     batches: Iterator[pa.RecordBatch],
-    end: Callable[[], End],
+    finish: Callable[[], ResultStatus],
     options: Mapping[str, str],  # noqa: ARG001
 ) -> Iterator[bytes]:
     """Write ``{"type": "FeatureCollection", "crs": .., "fields": .., "features": [...], "properties": ..}``.
@@ -50,83 +50,99 @@ def write(
     The geometry is the column that the table's source or descriptor names as such (utype ``tfcat:geometry``), in the numbers that it has; without
     one, the box of times and frequencies of EPN-TAP or ObsCore; of a row without either an empty collection of geometries. A status that is not OK stands among the properties.
     """
-    columns = head.columns
-    place = _place(head)
-    named = next((number for number, column in enumerate(columns) if column.utype == tfcat.ID), None)
-    shown = [
+    columns = metadata.columns
+    geometry_source = _find_geometry_source(metadata)
+    id_column = next((number for number, column in enumerate(columns) if column.utype == tfcat.ID_UTYPE), None)
+    property_columns = [
         number
         for number, column in enumerate(columns)
-        if number not in {named, place.geometry} and column.utype not in {tfcat.DERIVED, tfcat.GEOMETRY, tfcat.ID}
+        if number not in {id_column, geometry_source.geometry}
+        and column.utype not in {tfcat.DERIVED_UTYPE, tfcat.GEOMETRY_UTYPE, tfcat.ID_UTYPE}
     ]
-    said = _constant(head, tfcat.PROPERTIES) or {}
+    table_properties = _read_constant(metadata, tfcat.PROPERTIES_UTYPE) or {}
     start = {
         "type": "FeatureCollection",
-        "$schema": tfcat.SCHEMA,
-        "crs": place.crs,
-        "fields": {columns[number].name: _field(columns[number], head.enums) for number in shown},
+        "$schema": tfcat.SCHEMA_URL,
+        "crs": geometry_source.crs,
+        "fields": {
+            columns[number].name: _describe_field(columns[number], metadata.enums) for number in property_columns
+        },
     }
-    yield from document(
+    yield from write_document(
         json.dumps(start, ensure_ascii=False)[:-1].encode() + b',"features":[',
         batches,
         len(columns),
-        lambda part: _features(part, columns, shown, named, place),
-        end,
-        between=2,
-        closing=lambda status: {"properties": said if status == {"status": "OK"} else {**said, **status}},
+        lambda part: _write_features(part, columns, property_columns, id_column, geometry_source),
+        finish,
+        separator_bytes=2,
+        build_closing_members=lambda status: {
+            "properties": table_properties if status == {"status": "OK"} else {**table_properties, **status}
+        },
     )
 
 
-def _constant(head: Head, utype: str) -> dict[str, Any] | None:
+def _read_constant(metadata: TableMetadata, utype: str) -> dict[str, Any] | None:
     """Read a constant of the table that is an object."""
-    for one, value in head.params:
-        if one.utype == utype and isinstance(value, str):
+    for constant, value in metadata.params:
+        if constant.utype == utype and isinstance(value, str):
             try:
-                found = json.loads(value)
+                constant_object = json.loads(value)
             except ValueError:
                 continue
-            return found if isinstance(found, dict) else None
+            return constant_object if isinstance(constant_object, dict) else None
     return None
 
 
-def _place(head: Head) -> _Place:
+def _find_geometry_source(metadata: TableMetadata) -> _GeometrySource:
     """Find the column of geometries, or those of ranges."""
-    geometry = next((number for number, one in enumerate(head.columns) if one.utype == tfcat.GEOMETRY), None)
-    crs = _constant(head, tfcat.CRS)
+    geometry = next(
+        (
+            number
+            for number, column_or_frame in enumerate(metadata.columns)
+            if column_or_frame.utype == tfcat.GEOMETRY_UTYPE
+        ),
+        None,
+    )
+    crs = _read_constant(metadata, tfcat.CRS_UTYPE)
     if geometry is not None and crs is not None:
-        return _Place(geometry, None, crs)
-    names = [column.name.lower() for column in head.columns]
-    for four in _RANGES:
-        if set(four) <= set(names):
-            start, stop, low, high = (names.index(name) for name in four)
+        return _GeometrySource(geometry, None, crs)
+    names = [column.name.lower() for column in metadata.columns]
+    for range_names in _RANGE_COLUMNS:
+        if set(range_names) <= set(names):
+            start, stop, low, high = (names.index(name) for name in range_names)
             box = start, stop, low, high
-            time, spectrum = head.columns[box[0]], head.columns[box[2]]
-            scale = {JD: "jd", MJD: "mjd"}.get(time.epoch) if time.epoch is not None else None
-            if scale is not None and spectrum.unit in _SPECTRA:
-                frame = next((one for one in head.frames if one.id == time.frame), None)
-                return _Place(None, box, _crs(scale, spectrum.unit, frame.refposition if frame is not None else None))
-    return _Place(None, None, _crs("jd", "Hz", None))
+            time, spectrum = metadata.columns[box[0]], metadata.columns[box[2]]
+            scale = {JD_EPOCH: "jd", MJD_EPOCH: "mjd"}.get(time.epoch) if time.epoch is not None else None
+            if scale is not None and spectrum.unit in _SPECTRAL_TYPES:
+                frame = next(
+                    (column_or_frame for column_or_frame in metadata.frames if column_or_frame.id == time.frame), None
+                )
+                return _GeometrySource(
+                    None, box, _build_crs(scale, spectrum.unit, frame.refposition if frame is not None else None)
+                )
+    return _GeometrySource(None, None, _build_crs("jd", "Hz", None))
 
 
-def _crs(times: str, unit: str, position: str | None) -> dict[str, Any]:
-    spectrum = {"type": _SPECTRA[unit], "unit": unit}
-    said = {"name": "Time-Frequency", "time_coords_id": times, "spectral_coords": spectrum}
-    return {"type": "local", "properties": {**said, "ref_position_id": position or "GEOCENTER"}}
+def _build_crs(times: str, unit: str, position: str | None) -> dict[str, Any]:
+    spectrum = {"type": _SPECTRAL_TYPES[unit], "unit": unit}
+    time_frequency_properties = {"name": "Time-Frequency", "time_coords_id": times, "spectral_coords": spectrum}
+    return {"type": "local", "properties": {**time_frequency_properties, "ref_position_id": position or "GEOCENTER"}}
 
 
-def _field(column: Column, enums: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    said: dict[str, Any] = {
+def _describe_field(column: Column, enums: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    field_properties: dict[str, Any] = {
         "info": column.description or "",
-        "datatype": _datatype(column),
+        "datatype": _name_datatype(column),
         "ucd": column.ucd or "",
     }
     if column.unit:
-        said["unit"] = column.unit
+        field_properties["unit"] = column.unit
     if column.enum is not None and column.enum in enums:
-        said["values"] = dict(enums[column.enum])
-    return said
+        field_properties["values"] = dict(enums[column.enum])
+    return field_properties
 
 
-def _datatype(column: Column) -> str:
+def _name_datatype(column: Column) -> str:
     storage = column.type.arrow
     if column.type.is_timestamp or column.type.datatype == "bit":
         return "str" if column.type.is_timestamp else "int"
@@ -137,47 +153,57 @@ def _datatype(column: Column) -> str:
     return "float" if pa.types.is_floating(storage) else "str"
 
 
-def _features(
-    part: pa.RecordBatch, columns: Sequence[Column], shown: Sequence[int], named: int | None, place: _Place
+def _write_features(
+    part: pa.RecordBatch,
+    columns: Sequence[Column],
+    property_columns: Sequence[int],
+    id_column: int | None,
+    geometry_source: _GeometrySource,
 ) -> pa.Array:
-    said: list[pa.Array | str] = []
-    for number in shown:
+    property_texts: list[pa.Array | str] = []
+    for number in property_columns:
         column = columns[number]
-        value = cells(literal.storage(part.column(number), column.type), column.type)
+        value = write_json_cells(literal.cast_to_storage(part.column(number), column.type), column.type)
         if pa.types.is_nested(column.type.arrow):  # a list is a text, for there are no others
-            value = pc.if_else(pc.equal(value, "null"), value, literal.json_strings(value))
-        said.append(literal.joined(json.dumps(column.name, ensure_ascii=False) + ":", value))
-    properties = literal.joined(*said, between=",") if said else pa.array([""] * part.num_rows)
-    if place.geometry is not None:
-        geometry = part.column(place.geometry).cast(pa.string())
-    elif place.box is not None:
-        geometry = _boxes(*(_numbers(part.column(number)) for number in place.box))
+            value = pc.if_else(pc.equal(value, "null"), value, literal.quote_json_strings(value))
+        property_texts.append(literal.join_columns(json.dumps(column.name, ensure_ascii=False) + ":", value))
+    properties = (
+        literal.join_columns(*property_texts, separator=",") if property_texts else pa.array([""] * part.num_rows)
+    )
+    if geometry_source.geometry is not None:
+        geometry = part.column(geometry_source.geometry).cast(pa.string())
+    elif geometry_source.box is not None:
+        geometry = _write_boxes(*(_convert_finite_numbers(part.column(number)) for number in geometry_source.box))
     else:
         geometry = pa.nulls(part.num_rows, pa.string())
     names = pa.array([""] * part.num_rows)
-    if named is not None:
-        names = literal.joined(
-            '"id":', cells(literal.storage(part.column(named), columns[named].type), columns[named].type), ","
+    if id_column is not None:
+        names = literal.join_columns(
+            '"id":',
+            write_json_cells(
+                literal.cast_to_storage(part.column(id_column), columns[id_column].type), columns[id_column].type
+            ),
+            ",",
         )
-        names = pc.if_else(part.column(named).is_valid(), names, "")
-    return literal.joined(
-        ',\n{"type":"Feature",', names, '"geometry":', literal.filled(geometry, _NOWHERE), ',"properties":{', properties, "}}"
+        names = pc.if_else(part.column(id_column).is_valid(), names, "")
+    return literal.join_columns(
+        ',\n{"type":"Feature",', names, '"geometry":', literal.fill_nulls(geometry, _EMPTY_GEOMETRY), ',"properties":{', properties, "}}"
     )  # fmt: skip
 
 
-def _numbers(array: pa.Array) -> pa.Array:
+def _convert_finite_numbers(array: pa.Array) -> pa.Array:
     values = array.cast(pa.float64())
     return pc.if_else(pc.is_finite(values), values, pa.scalar(None, pa.float64()))
 
 
-def _boxes(start: pa.Array, stop: pa.Array, low: pa.Array, high: pa.Array) -> pa.Array:
+def _write_boxes(start: pa.Array, stop: pa.Array, low: pa.Array, high: pa.Array) -> pa.Array:
     """Draw ranges: boxes, lines where one of them has no width, points; null without one."""
     stop, high = pc.coalesce(stop, start), pc.coalesce(high, low)
     start, low = pc.coalesce(start, stop), pc.coalesce(low, high)
-    t, u, f, g = (one.cast(pa.string()) for one in (start, stop, low, high))
-    point = literal.joined('{"type":"Point","coordinates":[', t, ",", f, "]}")
-    line = literal.joined('{"type":"LineString","coordinates":[[', t, ",", f, "],[", u, ",", g, "]]}")
-    box = literal.joined(
+    t, u, f, g = (bounds.cast(pa.string()) for bounds in (start, stop, low, high))
+    point = literal.join_columns('{"type":"Point","coordinates":[', t, ",", f, "]}")
+    line = literal.join_columns('{"type":"LineString","coordinates":[[', t, ",", f, "],[", u, ",", g, "]]}")
+    box = literal.join_columns(
         '{"type":"Polygon","coordinates":[[[', t, ",", f, "],[", u, ",", f, "],[", u, ",", g, "],[", t, ",", g, "],[", t, ",", f, "]]]}"
     )  # fmt: skip
     flat = [np.asarray(pc.fill_null(pc.equal(a, b), fill_value=True)) for a, b in ((start, stop), (low, high))]
@@ -196,6 +222,6 @@ FORMAT = Format(
     media_types=("application/x-tfcat+json",),
     extension="tfcat",
     content_type="application/json",
-    write=write,
+    write=write_tfcat,
     write_error=write_error,
 )

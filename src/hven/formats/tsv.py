@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from hven.formats import Format
-from hven.formats._formulas import CHOICES, escape_formula, escape_formulas
+from hven.formats._spreadsheet_formulas import ESCAPE_CHOICES, escape_formula, escape_formulas
 from hven.model import literal
 
 if TYPE_CHECKING:
@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.formats import End, Head
+    from hven.formats import ResultStatus, TableMetadata
     from hven.model.types import Type
 
-_CARE = re.compile(rb"[\t\r\n]")
+_REPLACED_BYTES = re.compile(rb"[\t\r\n]")
 
 
-def write(
-    head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]
+def write_tsv(
+    metadata: TableMetadata,
+    batches: Iterator[pa.RecordBatch],
+    finish: Callable[[], ResultStatus],
+    options: Mapping[str, str],
 ) -> Iterator[bytes]:
     """Write a header line, then a line per row (IANA text/tab-separated-values).
 
@@ -35,35 +38,37 @@ def write(
         ``header=absent`` leaves the header line out; ``escape=formula`` as of CSV.
     """
     escaped = options.get("escape", "none").lower() == "formula"
-    named = [re.sub(r"[\t\r\n]", " ", column.name) for column in head.columns]
-    names = "\t".join(escape_formula(name) if escaped else name for name in named)
+    plain_names = [re.sub(r"[\t\r\n]", " ", column.name) for column in metadata.columns]
+    names = "\t".join(escape_formula(name) if escaped else name for name in plain_names)
     start = b"" if options.get("header", "present").lower() == "absent" else f"{names}\n".encode()
-    kinds = [column.type for column in head.columns]
-    for batch in literal.early(batches):
-        for part in literal.pieces(batch, 4 * len(kinds)) if kinds else ():
-            yield start + _lines(part, kinds, escaped=escaped)
+    kinds = [column.type for column in metadata.columns]
+    for batch in literal.split_first_batch(batches):
+        for part in literal.split_batch(batch, 4 * len(kinds)) if kinds else ():
+            yield start + _write_lines(part, kinds, escapes_formulas=escaped)
             start = b""
         if start:
             yield start
             start = b""
     if start:
         yield start
-    end()
+    finish()
 
 
-def _lines(part: pa.RecordBatch, kinds: list[Type], *, escaped: bool) -> bytes:
-    cells = [_cells(part.column(number), kind, escaped=escaped) for number, kind in enumerate(kinds)]
-    cells[-1] = literal.joined(cells[-1], "\n")
-    return literal.characters(literal.joined(*cells, between="\t")).tobytes()
+def _write_lines(part: pa.RecordBatch, kinds: list[Type], *, escapes_formulas: bool) -> bytes:
+    cells = [
+        _write_cells(part.column(number), kind, escapes_formulas=escapes_formulas) for number, kind in enumerate(kinds)
+    ]
+    cells[-1] = literal.join_columns(cells[-1], "\n")
+    return literal.view_bytes(literal.join_columns(*cells, separator="\t")).tobytes()
 
 
-def _cells(array: pa.Array, kind: Type, *, escaped: bool) -> pa.Array:
-    shown = literal.text(literal.storage(array, kind), kind, null="null")
-    if kind.datatype in {"char", "unicodeChar"} and _CARE.search(literal.characters(shown)):
-        shown = pc.replace_substring_regex(shown, r"\r\n|[\t\r\n]", " ")
-    if escaped and kind.datatype in {"char", "unicodeChar"} and not kind.is_timestamp:
-        shown = escape_formulas(shown)
-    return literal.filled(shown)
+def _write_cells(array: pa.Array, column_type: Type, *, escapes_formulas: bool) -> pa.Array:
+    cell_texts = literal.format_column(literal.cast_to_storage(array, column_type), column_type, null_text="null")
+    if column_type.datatype in {"char", "unicodeChar"} and _REPLACED_BYTES.search(literal.view_bytes(cell_texts)):
+        cell_texts = pc.replace_substring_regex(cell_texts, r"\r\n|[\t\r\n]", " ")
+    if escapes_formulas and column_type.datatype in {"char", "unicodeChar"} and not column_type.is_timestamp:
+        cell_texts = escape_formulas(cell_texts)
+    return literal.fill_nulls(cell_texts)
 
 
 FORMAT = Format(
@@ -71,7 +76,7 @@ FORMAT = Format(
     menu_rank=7,
     media_types=("text/tab-separated-values",),
     extension="tsv",
-    write=write,
-    choices={"header": ("PRESENT", "ABSENT"), "escape": CHOICES},
-    mute=True,
+    write=write_tsv,
+    option_choices={"header": ("PRESENT", "ABSENT"), "escape": ESCAPE_CHOICES},
+    cannot_signal_overflow=True,
 )

@@ -1,27 +1,27 @@
-"""Read, map, validate, stage, swap: from a source to a served snapshot."""
+"""From a source to a published snapshot: read, map, validate, stage, publish."""
 
 from __future__ import annotations
 
-from hven.ingest._filling import Progress
-from hven.ingest._moving import move
-from hven.ingest._order import stale
-from hven.ingest._report import Finding, Offender, Report, TableReport
-from hven.ingest._space import check as room
-from hven.ingest._space import forget
-from hven.ingest._steps import ingest
-from hven.ingest._trial import run_examples, run_tests
+from hven.ingest._dependencies import find_stale_tables
+from hven.ingest._disk_space import check_disk_space as room
+from hven.ingest._disk_space import delete_sync_data
+from hven.ingest._ingest_pipeline import ingest_collection
+from hven.ingest._moving import move_collection
+from hven.ingest._report import IngestReport, Offender, RuleFinding, TableReport
+from hven.ingest._staged_site import run_examples, run_tests
+from hven.ingest._table_loader import IngestProgress
 
 __all__ = [
-    "Finding",
+    "IngestProgress",
+    "IngestReport",
     "Offender",
-    "Progress",
-    "Report",
+    "RuleFinding",
     "TableReport",
-    "forget",
-    "ingest",
-    "move",
+    "delete_sync_data",
+    "find_stale_tables",
+    "ingest_collection",
+    "move_collection",
     "room",
     "run_examples",
     "run_tests",
-    "stale",
 ]

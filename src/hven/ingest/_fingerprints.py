@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
     Words = npt.NDArray[np.uint64]
 
-METHOD = "hven-1"  # written into ledgers: those of another method know no row
+FINGERPRINT_METHOD = "hven-1"  # written into ledgers: those of another method know no row
 
 # odd numbers of equally many ones and zeros (splitmix64, xxHash); nothing here is secret
-_K1, _K2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_P1, _P2 = np.uint64(0x9E3779B185EBCA87), np.uint64(0xC2B2AE3D27D4EB4F)
-_NULL, _SEED = np.uint64(0x165667B19E3779F9), np.uint64(0x27D4EB2F165667C5)
-_TURN = np.uint64(0xD6E8FEB86659FD93)
-_30, _27, _31, _29 = (np.uint64(bits) for bits in (30, 27, 31, 29))
+_MIX_MULTIPLIER_1, _MIX_MULTIPLIER_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_FOLD_MULTIPLIER_1, _FOLD_MULTIPLIER_2 = np.uint64(0x9E3779B185EBCA87), np.uint64(0xC2B2AE3D27D4EB4F)
+_NULL_WORD, _SEED = np.uint64(0x165667B19E3779F9), np.uint64(0x27D4EB2F165667C5)
+_POSITION_MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
+_SHIFT_30, _SHIFT_27, _SHIFT_31, _SHIFT_29 = (np.uint64(bits) for bits in (30, 27, 31, 29))
 # bytes of a word that belong to the value
-_TAIL = np.array([(1 << (8 * size)) - 1 for size in range(8)] + [2**64 - 1], np.uint64)
-LONG = 512  # bytes; longer texts are hashed one by one: their bytes weigh more than the calls
+_TAIL_MASKS = np.array([(1 << (8 * size)) - 1 for size in range(8)] + [2**64 - 1], np.uint64)
+MAX_VECTORISED_TEXT_BYTES = 512  # bytes; longer texts are hashed one by one: their bytes weigh more than the calls
 
 
-def fingerprints(columns: Sequence[pa.Array], rows: int) -> tuple[Words, Words]:
+def compute_fingerprints(columns: Sequence[pa.Array], row_count: int) -> tuple[Words, Words]:
     """Hash rows over some columns.
 
     Parameters
@@ -42,74 +42,78 @@ def fingerprints(columns: Sequence[pa.Array], rows: int) -> tuple[Words, Words]:
     first, second
         Two independent words for each row. Two different rows among n have the same ones with a chance of about n**2 / 7e38.
     """
-    first: Words = np.full(rows, _SEED, np.uint64)
-    second: Words = np.full(rows, ~_SEED, np.uint64)
+    first: Words = np.full(row_count, _SEED, np.uint64)
+    second: Words = np.full(row_count, ~_SEED, np.uint64)
     for values in columns:
-        for word in _words(values):
-            _fold(first, second, word)
-    return _mixed(first), _mixed(second)
+        for word in _encode_values(values):
+            _fold_word(first, second, word)
+    return _mix_words(first), _mix_words(second)
 
 
-def _fold(first: Words, second: Words, word: Words) -> None:
+def _fold_word(first: Words, second: Words, word: Words) -> None:
     """Fold one more word into both sums."""
     first ^= word
-    first *= _P1
-    first ^= first >> _31
+    first *= _FOLD_MULTIPLIER_1
+    first ^= first >> _SHIFT_31
     second += word
-    second *= _P2
-    second ^= second >> _29
+    second *= _FOLD_MULTIPLIER_2
+    second ^= second >> _SHIFT_29
 
 
-def _mixed(words: Words) -> Words:
+def _mix_words(words: Words) -> Words:
     """Spread every bit over the word; no two words become one."""
-    found = words ^ (words >> _30)
-    found *= _K1
-    found ^= found >> _27
-    found *= _K2
-    found ^= found >> _31
-    return found
+    mixed = words ^ (words >> _SHIFT_30)
+    mixed *= _MIX_MULTIPLIER_1
+    mixed ^= mixed >> _SHIFT_27
+    mixed *= _MIX_MULTIPLIER_2
+    mixed ^= mixed >> _SHIFT_31
+    return mixed
 
 
-def _words(values: Any) -> list[Words]:
+def _encode_values(values: Any) -> list[Words]:
     """Encode each value as one or several words; null is a word of its own."""
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
-    kind = values.type
+    value_type = values.type
     if isinstance(values, pa.ExtensionArray):
-        return _words(values.storage)
-    if pa.types.is_dictionary(kind):
-        return _words(values.dictionary_decode())
-    if pa.types.is_null(kind):
-        return [np.full(len(values), _NULL, np.uint64)]
-    if pa.types.is_boolean(kind):
-        return _words(pc.cast(values, pa.uint8()))
-    if pa.types.is_string(kind) or pa.types.is_binary(kind):
-        words = _texts(values, np.int32)
-    elif pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
-        words = _texts(values, np.int64)
-    elif pa.types.is_struct(kind):
-        words = list(fingerprints(values.flatten(), len(values)))
+        return _encode_values(values.storage)
+    if pa.types.is_dictionary(value_type):
+        return _encode_values(values.dictionary_decode())
+    if pa.types.is_null(value_type):
+        return [np.full(len(values), _NULL_WORD, np.uint64)]
+    if pa.types.is_boolean(value_type):
+        return _encode_values(pc.cast(values, pa.uint8()))
+    if pa.types.is_string(value_type) or pa.types.is_binary(value_type):
+        words = _encode_texts(values, np.int32)
+    elif pa.types.is_large_string(value_type) or pa.types.is_large_binary(value_type):
+        words = _encode_texts(values, np.int64)
+    elif pa.types.is_struct(value_type):
+        words = list(compute_fingerprints(values.flatten(), len(values)))
     elif (
-        pa.types.is_list(kind)
-        or pa.types.is_large_list(kind)
-        or pa.types.is_fixed_size_list(kind)
-        or pa.types.is_map(kind)
+        pa.types.is_list(value_type)
+        or pa.types.is_large_list(value_type)
+        or pa.types.is_fixed_size_list(value_type)
+        or pa.types.is_map(value_type)
     ):
-        words = _lists(values)
-    elif pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_fixed_size_binary(kind):
-        words = _numbers(values)
-    elif pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-        return _words(pc.cast(values, pa.large_binary()))
+        words = _encode_lists(values)
+    elif (
+        pa.types.is_primitive(value_type)
+        or pa.types.is_decimal(value_type)
+        or pa.types.is_fixed_size_binary(value_type)
+    ):
+        words = _encode_fixed_width(values)
+    elif pa.types.is_string_view(value_type) or pa.types.is_binary_view(value_type):
+        return _encode_values(pc.cast(values, pa.large_binary()))
     else:
-        return _words(pc.cast(values, pa.large_string()))
+        return _encode_values(pc.cast(values, pa.large_string()))
     if values.null_count:
-        null = np.asarray(pc.is_null(values))
+        null_mask = np.asarray(pc.is_null(values))
         for word in words:
-            word[null] = _NULL
+            word[null_mask] = _NULL_WORD
     return words
 
 
-def _numbers(values: Any) -> list[Words]:
+def _encode_fixed_width(values: Any) -> list[Words]:
     """Read values as they stand in memory, eight bytes at a time."""
     size = values.type.byte_width
     count = len(values)
@@ -117,15 +121,15 @@ def _numbers(values: Any) -> list[Words]:
     if not count or data is None:
         return [np.zeros(count, np.uint64)]
     if size in {1, 2, 4, 8}:
-        plain = np.frombuffer(data, f"<u{size}", count, values.offset * size)
-        return [_mixed(plain.astype(np.uint64))]
+        unsigned_values = np.frombuffer(data, f"<u{size}", count, values.offset * size)
+        return [_mix_words(unsigned_values.astype(np.uint64))]
     raw = np.frombuffer(data, np.uint8, count * size, values.offset * size).reshape(count, size)
     padded = np.zeros((count, -(-size // 8) * 8), np.uint8)
     padded[:, :size] = raw
-    return [_mixed(np.ascontiguousarray(column)) for column in padded.view("<u8").T]
+    return [_mix_words(np.ascontiguousarray(column)) for column in padded.view("<u8").T]
 
 
-def _texts(values: Any, width: Any) -> list[Words]:
+def _encode_texts(values: Any, width: Any) -> list[Words]:
     count = len(values)
     _, offsets, data = values.buffers()
     first: Words = np.zeros(count, np.uint64)
@@ -134,7 +138,7 @@ def _texts(values: Any, width: Any) -> list[Words]:
         return [first, second]
     ends = np.frombuffer(offsets, width, count + 1, values.offset * np.dtype(width).itemsize).astype(np.int64)
     lengths = np.diff(ends)
-    _fold(first, second, _mixed(lengths.astype(np.uint64)))
+    _fold_word(first, second, _mix_words(lengths.astype(np.uint64)))
     begin, end = int(ends[0]), int(ends[-1])
     if data is None or begin == end:
         return [first, second]
@@ -142,54 +146,58 @@ def _texts(values: Any, width: Any) -> list[Words]:
     raw[:-8] = np.frombuffer(data, np.uint8, end - begin, begin)
     words = np.ndarray((len(raw) - 7,), "<u8", buffer=raw, strides=(1,))
     starts = ends[:-1] - begin
-    long = lengths > LONG
-    if long.any():
-        for at in np.flatnonzero(long):
-            digest = hashlib.blake2b(raw[starts[at] : starts[at] + lengths[at]].data, digest_size=16).digest()
-            first[at], second[at] = np.frombuffer(digest, "<u8")
-        lengths = np.where(long, 0, lengths)
+    long_texts = lengths > MAX_VECTORISED_TEXT_BYTES
+    if long_texts.any():
+        for row_number in np.flatnonzero(long_texts):
+            digest = hashlib.blake2b(
+                raw[starts[row_number] : starts[row_number] + lengths[row_number]].data, digest_size=16
+            ).digest()
+            first[row_number], second[row_number] = np.frombuffer(digest, "<u8")
+        lengths = np.where(long_texts, 0, lengths)
     active: Any = slice(None)
     step = 0
     while True:
-        rest = lengths[active] - 8 * step
-        there = rest > 0
-        if not there.all():
+        remaining_bytes = lengths[active] - 8 * step
+        has_remaining = remaining_bytes > 0
+        if not has_remaining.all():
             active = np.flatnonzero(lengths > 8 * step)
             if not len(active):
                 return [first, second]
-            rest = lengths[active] - 8 * step
-        found = words[starts[active] + 8 * step]
-        if int(rest.min()) < 8:
-            found = found & _TAIL[np.minimum(rest, 8)]
-        one, two = first[active], second[active]  # views, if all values are that long
-        _fold(one, two, _mixed(found))
+            remaining_bytes = lengths[active] - 8 * step
+        text_words = words[starts[active] + 8 * step]
+        if int(remaining_bytes.min()) < 8:
+            text_words = text_words & _TAIL_MASKS[np.minimum(remaining_bytes, 8)]
+        first_sums, second_sums = first[active], second[active]  # views, if all values are that long
+        _fold_word(first_sums, second_sums, _mix_words(text_words))
         if not isinstance(active, slice):
-            first[active], second[active] = one, two
+            first[active], second[active] = first_sums, second_sums
         step += 1
 
 
-def _lists(values: Any) -> list[Words]:
+def _encode_lists(values: Any) -> list[Words]:
     """Sum up the elements, each turned by its place."""
-    kind = values.type
+    list_type = values.type
     count = len(values)
-    if pa.types.is_fixed_size_list(kind):
-        size = kind.list_size
+    if pa.types.is_fixed_size_list(list_type):
+        size = list_type.list_size
         elements = values.values.slice(values.offset * size, count * size)
         ends = np.arange(count + 1, dtype=np.int64) * size
     else:
         ends = np.asarray(values.offsets).astype(np.int64)
         inner = (
             pa.StructArray.from_arrays([values.keys, values.items], ["key", "value"])
-            if pa.types.is_map(kind)
+            if pa.types.is_map(list_type)
             else values.values
         )
         elements = inner.slice(int(ends[0]), int(ends[-1] - ends[0]))
         ends = ends - ends[0]
     lengths = np.diff(ends)
-    place = (np.arange(len(elements), dtype=np.int64) - np.repeat(ends[:-1], lengths)).astype(np.uint64)
-    found = []
-    for word in fingerprints([elements], len(elements)):
-        turned = _mixed(word + place * _TURN)
-        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(turned, dtype=np.uint64)])
-        found.append(_mixed(sums[ends[1:]] - sums[ends[:-1]] + lengths.astype(np.uint64) * _TURN))
-    return found
+    element_positions = (np.arange(len(elements), dtype=np.int64) - np.repeat(ends[:-1], lengths)).astype(np.uint64)
+    list_words = []
+    for word in compute_fingerprints([elements], len(elements)):
+        mixed_words = _mix_words(word + element_positions * _POSITION_MULTIPLIER)
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed_words, dtype=np.uint64)])
+        list_words.append(
+            _mix_words(sums[ends[1:]] - sums[ends[:-1]] + lengths.astype(np.uint64) * _POSITION_MULTIPLIER)
+        )
+    return list_words

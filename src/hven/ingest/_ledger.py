@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import hven
-from hven.descriptor.elements import INDEX
-from hven.ingest._fingerprints import METHOD, fingerprints
-from hven.ingest._transform import uses_row
+from hven.descriptor.unrolled_arrays import ELEMENT_INDEX_COLUMN
+from hven.ingest._fingerprints import FINGERPRINT_METHOD, compute_fingerprints
+from hven.ingest._transform import uses_row_number
 from hven.model.errors import Place, StorageError
-from hven.sources import ROW, listing
+from hven.sources import ROW_NUMBER_COLUMN, build_file_list
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,100 +34,102 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.site import Site
     from hven.sources import Source
-    from hven.sources.enriched import Documents
+    from hven.sources.document_enrichment import RowDocuments
 
     Places = npt.NDArray[np.int64]
 
-FILE = "file.path"
-PLACE = "hven.place"  # number of a source row in its batch, where its elements are what is mapped
-KEYS = "keys"
-WORDS = ("first", "second", "identity")  # the fingerprint in two words
-SKIPPED, PUBLISHED, REJECTED = 0, 1, 2
-UNIQUE = "unique"
+FILE_PATH_COLUMN = "file.path"
+BATCH_POSITION_COLUMN = "hven.place"  # number of a source row in its batch, where its elements are what is mapped
+KEYS_COLUMN = "keys"
+FINGERPRINT_COLUMNS = ("first", "second", "identity")  # the fingerprint in two words
+SKIPPED_ROW_STATE, PUBLISHED_ROW_STATE, REJECTED_ROW_STATE = 0, 1, 2
+UNIQUE_CHECK = "unique"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class SourceEntry:
     """One ``source:`` of a table: its columns and its mapping; nothing is read yet."""
 
     spec: SourceSpec
     source: Source
     columns: tuple[Column, ...]
-    mapping: mappings.Mapping
-    documents: Documents | None = None
+    mapping: mappings.CompiledMapping
+    documents: RowDocuments | None = None
 
 
-def schema(table: Table) -> pa.Schema:
+def build_ledger_schema(table: Table) -> pa.Schema:
     """Return the columns of a table's ledger."""
     key = pa.struct(
         [pa.field(column.name, column.type.arrow) for column in table.columns if column.name in table.primary]
     )
     return pa.schema(
         [
-            *((name, pa.uint64()) for name in WORDS),
+            *((name, pa.uint64()) for name in FINGERPRINT_COLUMNS),
             ("file", pa.int32()),
             ("state", pa.int8()),
-            (KEYS, pa.list_(pa.field("item", key))),
+            (KEYS_COLUMN, pa.list_(pa.field("item", key))),
         ]
     )
 
 
-def obstacle(table: Table, entries: Sequence[Entry]) -> str | None:
+def find_ledger_obstacle(table: Table, entries: Sequence[SourceEntry]) -> str | None:
     """Return why the rows of a table cannot be followed one by one: then everything is computed, and compared."""
     if not table.primary:
         return "the table has no primary key"
     for entry in entries:
         mapping = entry.mapping
-        if mapping.groups is not None:
+        if mapping.group_plan is not None:
             return "its rows are groups of source rows (group_by)"
         if entry.spec.kind == "query":
             return "it is made from other tables"
-        if uses_row(mapping):
+        if uses_row_number(mapping):
             return "the mapping uses the number of a row"
         if any(bound.volatile for bound in mapping.queries):
             return "the mapping gives another value each time"
     return None
 
 
-def hashed(entry: Entry) -> list[str]:
+def list_hashed_columns(entry: SourceEntry) -> list[str]:
     """Return the source columns that decide what becomes of a row."""
-    return sorted(name for name in entry.mapping.needed if name != ROW)
+    return sorted(name for name in entry.mapping.needed_columns if name != ROW_NUMBER_COLUMN)
 
 
-def identity(entry: Entry, table: Table) -> list[str]:
+def list_identity_columns(entry: SourceEntry, table: Table) -> list[str]:
     """Return the source columns from which the primary key is made; empty if it does not come from the source."""
-    made = {column.name: column.origins for column in entry.mapping.table.columns}
-    found = {name for key in table.primary for name in made.get(key, ())} - {INDEX}
-    return sorted(found) if found and found <= set(hashed(entry)) else []
+    origins_by_column = {column.name: column.origins for column in entry.mapping.table.columns}
+    identity_columns = {name for key in table.primary for name in origins_by_column.get(key, ())} - {
+        ELEMENT_INDEX_COLUMN
+    }
+    return sorted(identity_columns) if identity_columns and identity_columns <= set(list_hashed_columns(entry)) else []
 
 
-def signature(resource: Resource, spec: TableSpec, entries: Sequence[Entry], table: Table) -> str:
+def compute_ledger_signature(resource: Resource, spec: TableSpec, entries: Sequence[SourceEntry], table: Table) -> str:
     """Sum up all that decides what a source row becomes, but for the row itself."""
-    said = {
-        "method": METHOD,
+    signed_values = {
+        "method": FINGERPRINT_METHOD,
         "software": hven.__version__,
         "hashes": dict(resource.hashes),
-        "site": of_site(resource, spec),
-        "table": spec.table.qualified,
+        "site": select_site_values(resource, spec),
+        "table": spec.table.qualified_name,
         "columns": [(column.name, str(column.type)) for column in table.columns],
         "primary": table.primary,
-        "settings": [_said(getattr(spec, name)) for name in SETTINGS],
+        "settings": [_to_comparable(getattr(spec, name)) for name in DIGESTED_SETTINGS],
         "sources": [
             [(column.name, str(column.type), str(column.unit), column.null) for column in entry.columns]
             for entry in entries
         ],
     }
-    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(signed_values, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def of_site(resource: Resource, spec: TableSpec) -> dict[str, str]:
+def select_site_values(resource: Resource, spec: TableSpec) -> dict[str, str]:
     """Return the words of hven.toml (`site.url` ..) that the rows of a table are made with."""
-    text = json.dumps([_said(getattr(spec, name)) for name in SETTINGS])
+    text = json.dumps([_to_comparable(getattr(spec, name)) for name in DIGESTED_SETTINGS])
     return {word: value for word, value in resource.site.items() if re.search(rf"site\W+{word}\b", text, re.IGNORECASE)}
 
 
 # what hven.toml may say below or beside a descriptor counts as well
-SETTINGS = (
+DIGESTED_SETTINGS = (
     "sources",
     "settings",
     "let",
@@ -141,23 +143,23 @@ SETTINGS = (
 )
 
 
-def _said(value: Any) -> Any:
+def _to_comparable(value: Any) -> Any:
     """Write a part of a descriptor without its places."""
     if isinstance(value, Place):
         return None
     if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: _said(getattr(value, item.name)) for item in fields(value)}
+        return {item.name: _to_comparable(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _said(item) for key, item in value.items()}
+        return {str(key): _to_comparable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_said(item) for item in value]
+        return [_to_comparable(item) for item in value]
     if isinstance(value, (set, frozenset)):
         return sorted(str(item) for item in value)
     return str(value)
 
 
 @dataclass(slots=True, kw_only=True)
-class State:
+class SyncState:
     """What the store keeps with a snapshot for the next sync (`Store.syncs`).
 
     Attributes
@@ -167,7 +169,7 @@ class State:
     files
         ``[entry, name]`` of what the lines' `file` counts.
     listed
-        Entry number -> files as they were, of sources that read file by file (`FileWise.listed`); written as Arrow's IPC, packed, for there may be very many.
+        Entry number -> files as they were, of sources that read file by file (`FileListSource.listed`); written as Arrow's IPC, packed, for there may be very many.
     contended
         Rows that were rejected because another one had their key.
     lines, rejected
@@ -202,110 +204,121 @@ class State:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        listed = {number: _packed(files) for number, files in self.listed.items()}
-        return {one.name: getattr(self, one.name) for one in fields(self)} | {"listed": listed}
+        listed = {number: _pack_table(files) for number, files in self.listed.items()}
+        return {state_field.name: getattr(self, state_field.name) for state_field in fields(self)} | {"listed": listed}
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> State:
+    def from_json(cls, document: Mapping[str, Any]) -> SyncState:
         """Read what `to_json` gave; raise TypeError or ValueError if another Hven did."""
-        return cls(**{**said, "listed": {number: _unpacked(text) for number, text in said["listed"].items()}})
+        return cls(
+            **{**document, "listed": {number: _unpack_table(text) for number, text in document["listed"].items()}}
+        )
 
 
-def _packed(table: pa.Table) -> str:
+def _pack_table(table: pa.Table) -> str:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_table(table)
     return base64.b64encode(sink.getvalue()).decode()
 
 
-def _unpacked(text: str) -> pa.Table:
+def _unpack_table(text: str) -> pa.Table:
     return pa.ipc.open_stream(base64.b64decode(text)).read_all()
 
 
-def state_of(site: Site, snapshot: str) -> State | None:
+def load_sync_state(site: Site, snapshot: str) -> SyncState | None:
     """Read what was kept with a snapshot; None if nothing was, or another Hven wrote it."""
-    found = site.store.syncs.get(snapshot)
+    document = site.store.syncs.load_state(snapshot)
     try:
-        return None if found is None else State.from_json(found)
+        return None if document is None else SyncState.from_json(document)
     except (KeyError, TypeError, ValueError):  # ArrowInvalid is a ValueError
         return None
 
 
 @runtime_checkable
-class Remembers(Protocol):
+class InputListSource(Protocol):
     """A source that is read in part: of the rest, what was said of it before holds."""
 
-    def said(self) -> list[dict[str, Any]]:
+    def list_read_files(self) -> list[dict[str, Any]]:
         """List what all was read, as provenance has it."""
 
 
-def pinned(source: Source) -> list[dict[str, Any]]:
+def list_read_inputs(source: Source) -> list[dict[str, Any]]:
     """List what was read of a source, as provenance has it."""
-    return source.said() if isinstance(source, Remembers) else listing(source.pins()).to_pylist()
+    return (
+        source.list_read_files()
+        if isinstance(source, InputListSource)
+        else build_file_list(source.list_input_versions()).to_pylist()
+    )
 
 
-class Notes:
-    """A ledger that is being written. Call `begin` for each batch of source rows; then `finish`, or `abandon`."""
+class LedgerWriter:
+    """A ledger that is being written. Call `begin_batch` for each batch of source rows; then `finish_ledger`, or `abandon_ledger`."""
 
-    def __init__(self, directory: Path, table: Table, entries: Sequence[Entry]) -> None:
+    def __init__(self, directory: Path, table: Table, entries: Sequence[SourceEntry]) -> None:
         self.directory = directory
         self.table = table
-        self.schema = schema(table)
-        self.columns = [hashed(entry) for entry in entries]
-        self.identities = [identity(entry, table) for entry in entries]
+        self.schema = build_ledger_schema(table)
+        self.hashed_columns = [list_hashed_columns(entry) for entry in entries]
+        self.identity_columns = [list_identity_columns(entry, table) for entry in entries]
         self.files: dict[tuple[int, str | None], int] = {}
-        self.contended = self.lines = self.rejected = 0
+        self.contended_count = self.line_count = self.rejected_count = 0
         self._path = directory / f"{os.getpid()}.writing"
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._file: Any = pa.OSFile(str(self._path), "wb")
         except OSError as error:
-            raise _full(self._path, error) from error
+            raise _build_write_error(self._path, error) from error
         self._writer: Any = pa.ipc.new_file(self._file, self.schema)
 
-    def words(self, entry: int, batch: pa.RecordBatch) -> tuple[Any, Any]:
+    def compute_fingerprints(self, entry: int, batch: pa.RecordBatch) -> tuple[Any, Any]:
         """Return the fingerprints of source rows; rows of different entries have different ones."""
-        return words(batch, entry, self.columns[entry])
+        return compute_row_words(batch, entry, self.hashed_columns[entry])
 
-    def begin(self, entry: int, batch: pa.RecordBatch) -> Note:
+    def begin_batch(self, entry: int, batch: pa.RecordBatch) -> LedgerBatch:
         """Begin the lines of a batch."""
-        first, second = self.words(entry, batch)
-        return Note(self, batch.num_rows, [first, second, self.identity(entry, batch)], self.numbers(entry, batch))
+        first, second = self.compute_fingerprints(entry, batch)
+        return LedgerBatch(
+            self,
+            batch.num_rows,
+            [first, second, self.compute_identities(entry, batch)],
+            self.number_files(entry, batch),
+        )
 
-    def identity(self, entry: int, batch: pa.RecordBatch) -> Any:
+    def compute_identities(self, entry: int, batch: pa.RecordBatch) -> Any:
         """Return the identities of source rows: one word, for two rows that share it by chance are only looked at more closely."""
-        return words(batch, entry, self.identities[entry])[0]
+        return compute_row_words(batch, entry, self.identity_columns[entry])[0]
 
-    def numbers(self, entry: int, batch: pa.RecordBatch) -> Any:
+    def number_files(self, entry: int, batch: pa.RecordBatch) -> Any:
         """Return the number of the file of each row."""
-        if FILE not in batch.schema.names:
-            return np.full(batch.num_rows, self.number(entry, None), np.int32)
-        names = pc.dictionary_encode(batch.column(FILE), null_encoding="encode")
-        known = np.array([self.number(entry, name) for name in names.dictionary.to_pylist()], np.int32)
-        return known[np.asarray(names.indices)] if len(known) else np.zeros(batch.num_rows, np.int32)
+        if FILE_PATH_COLUMN not in batch.schema.names:
+            return np.full(batch.num_rows, self.number_file(entry, None), np.int32)
+        names = pc.dictionary_encode(batch.column(FILE_PATH_COLUMN), null_encoding="encode")
+        file_numbers = np.array([self.number_file(entry, name) for name in names.dictionary.to_pylist()], np.int32)
+        return file_numbers[np.asarray(names.indices)] if len(file_numbers) else np.zeros(batch.num_rows, np.int32)
 
-    def number(self, entry: int, name: str | None) -> int:
+    def number_file(self, entry: int, name: str | None) -> int:
         """Return the number of a file."""
         return self.files.setdefault((entry, name), len(self.files))
 
-    def numbered(self, files: Sequence[tuple[Any, ...]]) -> Sequence[int]:
+    def number_many_files(self, files: Sequence[tuple[Any, ...]]) -> Sequence[int]:
         """Return the numbers of many files, none twice: entry and name of each."""
         if self.files.keys().isdisjoint(files):
-            new = range(len(self.files), len(self.files) + len(files))
-            self.files.update(zip(files, new, strict=True))
-            return new
-        return [self.number(*one) for one in files]
+            new_numbers = range(len(self.files), len(self.files) + len(files))
+            self.files.update(zip(files, new_numbers, strict=True))
+            return new_numbers
+        return [self.number_file(*file_key) for file_key in files]
 
-    def add(self, lines: pa.RecordBatch) -> None:
+    def write_lines(self, lines: pa.RecordBatch) -> None:
         """Write lines."""
-        self.lines += lines.num_rows
-        self.rejected += int(np.count_nonzero(np.asarray(lines.column("state")) == REJECTED))
+        self.line_count += lines.num_rows
+        self.rejected_count += int(np.count_nonzero(np.asarray(lines.column("state")) == REJECTED_ROW_STATE))
         try:
             self._writer.write_batch(lines)
         except OSError as error:
-            raise _full(self._path, error) from error
+            raise _build_write_error(self._path, error) from error
 
-    def finish(self, name: str) -> str:
+    def finish_ledger(self, name: str) -> str:
         """Make the file durable under a name, which is given back with its ending."""
         target = self.directory / f"{name}.arrow"
         try:
@@ -315,11 +328,11 @@ class Notes:
                 os.fsync(file.fileno())
             self._path.replace(target)
         except OSError as error:
-            raise _full(self._path, error) from error
+            raise _build_write_error(self._path, error) from error
         return target.name
 
-    def abandon(self) -> None:
-        """Remove what was written; may be called twice, and after `finish`."""
+    def abandon_ledger(self) -> None:
+        """Remove what was written; may be called twice, and after `finish_ledger`."""
         with contextlib.suppress(OSError, pa.ArrowInvalid):
             self._writer.close()
         with contextlib.suppress(OSError):
@@ -328,63 +341,67 @@ class Notes:
             self._path.unlink(missing_ok=True)
 
 
-class Note:
+class LedgerBatch:
     """The lines of one batch of source rows."""
 
-    def __init__(self, notes: Notes, rows: int, hashes: list[Any], files: Any) -> None:
-        self._notes, self._rows, self._hashes, self._files = notes, rows, hashes, files
-        self._state = np.full(rows, SKIPPED, np.int8)
-        self._at: list[Places] = []
+    def __init__(self, ledger_writer: LedgerWriter, row_count: int, hashes: list[Any], files: Any) -> None:
+        self._ledger_writer, self._row_count, self._hashes, self._files = ledger_writer, row_count, hashes, files
+        self._state = np.full(row_count, SKIPPED_ROW_STATE, np.int8)
+        self._source_positions: list[Places] = []
         self._keys: list[pa.StructArray] = []
 
-    def made(self, at: Places, rows: pa.RecordBatch) -> None:
-        """Record published rows; `at` says from which source row each came."""
-        self._at.append(np.asarray(at, np.int64))
-        kind = self._notes.schema.field(KEYS).type.value_type
+    def record_published(self, source_positions: Places, rows: pa.RecordBatch) -> None:
+        """Record published rows; `source_positions` says from which source row each came."""
+        self._source_positions.append(np.asarray(source_positions, np.int64))
+        key_type = self._ledger_writer.schema.field(KEYS_COLUMN).type.value_type
         self._keys.append(
-            pa.StructArray.from_arrays([rows.column(item.name).cast(item.type) for item in kind], fields=list(kind))
+            pa.StructArray.from_arrays(
+                [rows.column(item.name).cast(item.type) for item in key_type], fields=list(key_type)
+            )
         )
-        self._state[at[self._state[at] != REJECTED]] = PUBLISHED
+        self._state[source_positions[self._state[source_positions] != REJECTED_ROW_STATE]] = PUBLISHED_ROW_STATE
 
-    def thrown(self, at: Places) -> None:
+    def record_rejected(self, source_positions: Places) -> None:
         """Record source rows of which something was rejected."""
-        self._state[at] = REJECTED
+        self._state[source_positions] = REJECTED_ROW_STATE
 
-    def close(self) -> None:
+    def write_lines(self) -> None:
         """Write the lines."""
-        at = np.concatenate([np.zeros(0, np.int64), *self._at])
+        source_positions = np.concatenate([np.zeros(0, np.int64), *self._source_positions])
         keys = (
-            pa.concat_arrays(self._keys) if self._keys else pa.array([], self._notes.schema.field(KEYS).type.value_type)
+            pa.concat_arrays(self._keys)
+            if self._keys
+            else pa.array([], self._ledger_writer.schema.field(KEYS_COLUMN).type.value_type)
         )
-        if len(at) and np.any(at[1:] < at[:-1]):
-            order = np.argsort(at, kind="stable")
-            at, keys = at[order], keys.take(pa.array(order))
-        counts = np.bincount(at, minlength=self._rows)
+        if len(source_positions) and np.any(source_positions[1:] < source_positions[:-1]):
+            order = np.argsort(source_positions, kind="stable")
+            source_positions, keys = source_positions[order], keys.take(pa.array(order))
+        counts = np.bincount(source_positions, minlength=self._row_count)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         lists = pa.ListArray.from_arrays(pa.array(offsets), keys)
         arrays = [
-            *(pa.array(one) for one in self._hashes),
+            *(pa.array(hash_words) for hash_words in self._hashes),
             pa.array(self._files),
             pa.array(self._state),
-            lists.cast(self._notes.schema.field(KEYS).type),
+            lists.cast(self._ledger_writer.schema.field(KEYS_COLUMN).type),
         ]
-        self._notes.add(pa.RecordBatch.from_arrays(arrays, schema=self._notes.schema))
+        self._ledger_writer.write_lines(pa.RecordBatch.from_arrays(arrays, schema=self._ledger_writer.schema))
 
 
-def words(batch: pa.RecordBatch, entry: int, columns: Sequence[str]) -> tuple[Any, Any]:
+def compute_row_words(batch: pa.RecordBatch, entry: int, columns: Sequence[str]) -> tuple[Any, Any]:
     """Hash rows of one entry over some columns; without columns all have the same words."""
     number = pa.array(np.full(batch.num_rows, entry, np.int16))
-    return fingerprints([number, *(batch.column(name) for name in columns)], batch.num_rows)
+    return compute_fingerprints([number, *(batch.column(name) for name in columns)], batch.num_rows)
 
 
-def directory(site: Site, table: str) -> Path:
+def find_ledger_directory(site: Site, table: str) -> Path:
     """Return where the ledgers of a table lie: beside the rows, for all machines that share them."""
-    return site.settings.kept / "sync" / "ledgers" / table
+    return site.settings.data_directory / "sync" / "ledgers" / table
 
 
-def read(site: Site, table: str, name: str) -> pa.Table | None:
+def read_ledger(site: Site, table: str, name: str) -> pa.Table | None:
     """Map a ledger's lines; None if the file is lost or damaged."""
-    path = directory(site, table) / name
+    path = find_ledger_directory(site, table) / name
     try:
         with pa.memory_map(str(path)) as source:
             return pa.ipc.open_file(source).read_all()
@@ -392,32 +409,32 @@ def read(site: Site, table: str, name: str) -> pa.Table | None:
         return None
 
 
-def size(site: Site, table: str, name: str) -> int | None:
+def measure_ledger(site: Site, table: str, name: str) -> int | None:
     """Return the bytes of a ledger; None if the file is lost."""
     try:
-        return (directory(site, table) / name).stat().st_size
+        return (find_ledger_directory(site, table) / name).stat().st_size
     except OSError:
         return None
 
 
-def sweep(site: Site, collection: str) -> None:
+def delete_unused_ledgers(site: Site, collection: str) -> None:
     """Remove ledgers whose snapshots are gone; called by who holds the collection's lease."""
-    ledgers = site.store.syncs.ledgers(collection)
-    kept = site.store.ids(collection) if ledgers else set()
-    if gone := ledgers.keys() - kept:
-        site.store.syncs.forget(gone)
-    names = {ledger for snapshot, ledger in ledgers.items() if snapshot in kept}
-    top = site.settings.kept / "sync" / "ledgers"
-    for place in top.glob(f"{collection}.*") if top.is_dir() else ():
-        for path in place.iterdir():
+    ledgers = site.store.syncs.map_ledgers(collection)
+    kept_snapshots = site.store.list_snapshot_ids(collection) if ledgers else set()
+    if deleted_snapshots := ledgers.keys() - kept_snapshots:
+        site.store.syncs.delete_states(deleted_snapshots)
+    names = {ledger for snapshot, ledger in ledgers.items() if snapshot in kept_snapshots}
+    ledgers_directory = site.settings.data_directory / "sync" / "ledgers"
+    for table_directory in ledgers_directory.glob(f"{collection}.*") if ledgers_directory.is_dir() else ():
+        for path in table_directory.iterdir():
             if path.name not in names:
                 with contextlib.suppress(OSError):
                     path.unlink()
         with contextlib.suppress(OSError):
-            place.rmdir()  # if it is empty
+            table_directory.rmdir()  # if it is empty
 
 
-def _full(path: Path, error: OSError) -> StorageError:
+def _build_write_error(path: Path, error: OSError) -> StorageError:
     return StorageError(
         f"the ledger {path} cannot be written: {error.strerror or error}", remedy="make room on the disk of var/"
     )

@@ -1,28 +1,30 @@
-"""`move`: a collection's rows from one engine to another; the pointers change when everything is there, all at once."""
+"""`move_collection`: a collection's rows from one engine to another; the pointers change when everything is there, all at once."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.ingest import _space as space
-from hven.ingest._filling import Progress
-from hven.ingest._steps import WAIT, new_id
+from hven.ingest import _disk_space as space
+from hven.ingest._ingest_pipeline import SWEEP_TIMEOUT_SECONDS, create_run_id
+from hven.ingest._table_loader import IngestProgress
 from hven.model import plugins
-from hven.model.errors import HvenError, NotFound, StorageError, UserError
-from hven.site.serving import refuse_unread
-from hven.site.store import lease_name
-from hven.site.store.runs import ABORTED, COMPLETED, ERROR
+from hven.model.errors import HvenError, NotFoundError, StorageError, UserError
+from hven.site.server_processes import check_servers_can_read
+from hven.site.store import build_lease_name
+from hven.site.store.ingest_runs import ABORTED_PHASE, COMPLETED_PHASE, ERROR_PHASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hven.engines import Engine, Snapshot
+    from hven.engines import Snapshot, StorageEngine
     from hven.site import Site
-    from hven.site.store import Lease, Record
+    from hven.site.store import Lease, SnapshotRecord
 
 
-def move(site: Site, name: str, to: str, *, progress: Callable[[Progress], None] | None = None) -> list[Record]:
+def move_collection(
+    site: Site, name: str, engine_name: str, *, progress: Callable[[IngestProgress], None] | None = None
+) -> list[SnapshotRecord]:
     """Move what is published of a collection to another engine. What it was in before stays for a rollback, as after an ingest.
 
     Parameters
@@ -31,7 +33,7 @@ def move(site: Site, name: str, to: str, *, progress: Callable[[Progress], None]
         Where.
     name
         Of the collection.
-    to
+    engine_name
         Name of an engine.
     progress
         Called after each batch, from this thread.
@@ -43,95 +45,108 @@ def move(site: Site, name: str, to: str, *, progress: Callable[[Progress], None]
 
     Raises
     ------
-    NotFound
+    NotFoundError
         Nothing of the collection is published.
     UserError
         No engine is called so.
-    Conflict
+    ConflictError
         The collection is being ingested, or a running server cannot read that engine.
     StorageError
         One of the engines fails; what was published stays.
     """
-    if to not in plugins.names("engines"):
-        raise UserError(f"no engine is called {to!r}", remedy=f"known: {', '.join(plugins.names('engines'))}")
-    target = site.engines.get(to)  # what this command itself lacks is said first
-    refuse_unread(site.settings, site.store, to)
-    run = new_id()
-    with site.store.leases.held(lease_name(name), what=f"the move of {name}") as lease:
-        records = [record for record in site.store.current()[1].values() if record.collection == name]
+    if engine_name not in plugins.list_plugins("engines"):
+        raise UserError(
+            f"no engine is called {engine_name!r}", remedy=f"known: {', '.join(plugins.list_plugins('engines'))}"
+        )
+    target = site.engines.get_engine(engine_name)  # what this command itself lacks is said first
+    check_servers_can_read(site.settings, site.store, engine_name)
+    run = create_run_id()
+    with site.store.leases.hold_lease(build_lease_name(name), description=f"the move of {name}") as lease:
+        records = [record for record in site.store.read_published_records()[1].values() if record.collection == name]
         if not records:
-            raise NotFound(f"nothing of {name!r} is published", remedy="hven status lists what is")
-        if all(record.snapshot.engine == to for record in records):
+            raise NotFoundError(f"nothing of {name!r} is published", remedy="hven status lists what is")
+        if all(record.snapshot.engine == engine_name for record in records):
             return []
-        site.store.runs.mark_dead(name)
-        space.sweep(site)
-        site.store.runs.begin(run, name, "move")
-        phase, message = ERROR, None
+        site.store.runs.mark_dead_runs(name)
+        space.delete_leftovers(site)
+        site.store.runs.begin_run(run, name, "move")
+        phase, message = ERROR_PHASE, None
         try:
-            moved = _moved(site, name, records, target, run, lease, progress)
-            phase = COMPLETED
+            moved_records = _move_records(site, name, records, target, run, lease, progress)
+            phase = COMPLETED_PHASE
         except HvenError as error:
             message = str(error)
             raise
         except BaseException as error:
-            phase, message = ABORTED, f"stopped: {type(error).__name__}"
+            phase, message = ABORTED_PHASE, f"stopped: {type(error).__name__}"
             raise
         finally:
-            site.store.runs.end(run, phase, message=message, summary={"to": to})
-    space.prune(site, name)
-    return moved
+            site.store.runs.end_run(run, phase, message=message, summary={"to": engine_name})
+    space.prune_collection(site, name)
+    return moved_records
 
 
-def _moved(
+def _move_records(
     site: Site,
     name: str,
-    records: list[Record],
-    target: Engine,
+    records: list[SnapshotRecord],
+    target: StorageEngine,
     run: str,
     lease: Lease,
-    progress: Callable[[Progress], None] | None,
-) -> list[Record]:
-    made: list[Record] = []
+    progress: Callable[[IngestProgress], None] | None,
+) -> list[SnapshotRecord]:
+    new_records: list[SnapshotRecord] = []
     published = False
     try:
         for record in records:
             if record.snapshot.engine != target.name:
-                snapshot = _copied(site.engines.of(record.snapshot), target, record, progress)
+                snapshot = _copy_snapshot(site.engines.find_engine(record.snapshot), target, record, progress)
                 moves = [
                     *record.provenance.get("moved", ()),
                     {"from": record.id, "engine": record.snapshot.engine, "run": run},
                 ]
-                made.append(
+                new_records.append(
                     replace(record, snapshot=snapshot, run=run, provenance={**record.provenance, "moved": moves})
                 )
-        names = {record.table.qualified for record in made}
-        stay = [record for record in records if record.table.qualified not in names]
-        with space.files_lease(site, wait=WAIT):
-            site.store.publish(name, [*made, *stay], run=run, lease=lease, same=True)
+        names = {record.table.qualified_name for record in new_records}
+        unmoved_records = [record for record in records if record.table.qualified_name not in names]
+        with space.acquire_files_lease(site, wait_seconds=SWEEP_TIMEOUT_SECONDS):
+            site.store.publish_collection(
+                name, [*new_records, *unmoved_records], run_id=run, lease=lease, keep_hold=True
+            )
             published = True
-            for record in made:
-                target.published(record.snapshot)
+            for record in new_records:
+                target.note_published(record.snapshot)
     except BaseException:
         if not published:
-            site.engines.drop(record.snapshot for record in made)
+            site.engines.drop_snapshots(record.snapshot for record in new_records)
         raise
-    site.refresh()
-    return made
+    site.refresh_published_state()
+    return new_records
 
 
-def _copied(source: Engine, target: Engine, record: Record, progress: Callable[[Progress], None] | None) -> Snapshot:
+def _copy_snapshot(
+    source: StorageEngine,
+    target: StorageEngine,
+    record: SnapshotRecord,
+    progress: Callable[[IngestProgress], None] | None,
+) -> Snapshot:
     """Stage the rows of a snapshot in another engine; every row must arrive."""
-    schema = record.table.arrow
-    staging = target.stage(record.table, new_id())
+    schema = record.table.arrow_schema
+    staging = target.stage_snapshot(record.table, create_run_id())
     try:
-        done = 0
-        for batch in source.read(record.snapshot):
+        copied_rows = 0
+        for batch in source.read_rows(record.snapshot):
             staging.write(batch.select(schema.names).cast(schema))
-            done += batch.num_rows
+            copied_rows += batch.num_rows
             if progress is not None:
                 progress(
-                    Progress(
-                        table=record.table.qualified, step="move", rows=done, done=done, total=record.snapshot.rows
+                    IngestProgress(
+                        table=record.table.qualified_name,
+                        step="move",
+                        rows=copied_rows,
+                        done=copied_rows,
+                        total=record.snapshot.rows,
                     )
                 )
         snapshot = replace(staging.finish(), engine=target.name)
@@ -139,9 +154,9 @@ def _copied(source: Engine, target: Engine, record: Record, progress: Callable[[
         staging.abandon()
         raise
     if snapshot.rows != record.snapshot.rows:
-        target.drop(snapshot)
+        target.remove_snapshot(snapshot)
         raise StorageError(
-            f"{record.table.qualified} has {record.snapshot.rows:,} rows, of which {snapshot.rows:,} arrived in {target.name}",
+            f"{record.table.qualified_name} has {record.snapshot.rows:,} rows, of which {snapshot.rows:,} arrived in {target.name}",
             remedy="nothing was changed; look for a fault of the disk, and report it",
         )
     return snapshot

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.ingest._fingerprints import fingerprints
-from hven.ingest._picking import rows_of, without_nan
+from hven.ingest._fingerprints import compute_fingerprints
+from hven.ingest._key_lookup import find_rows_by_key, replace_nan_with_null
 from hven.model.errors import HvenError
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.descriptor.outcome import Mapping
-    from hven.engines import Engine
+    from hven.descriptor.compiled_mapping import CompiledMapping
+    from hven.engines import StorageEngine
     from hven.model.table import Table
-    from hven.site.store import Record
+    from hven.site.store import SnapshotRecord
 
     Words = npt.NDArray[np.uint64]
 
-MAX_ASKED_ROWS = 100_000  # rows that are asked for by key; if there are more, all are read
-ASKED_SHARE = 20  # or one published row in so many
+MAX_LOOKUP_ROWS = 100_000  # rows that are asked for by key; if there are more, all are read
+MAX_LOOKUP_FRACTION = 20  # or one published row in so many
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,16 +39,16 @@ class _PublishedRows:
     """Some published rows, to be found by the hash of their keys: 16 bytes for each, and 4 for each column of dates."""
 
     keys: Words  # sorted
-    order: npt.NDArray[np.int64]  # place of each of `keys` in the arrays below
-    contents: Words | None  # hash of all other columns
-    dates: dict[str, pa.Array]  # with dictionaries: a run gives all its rows one time
+    row_positions: npt.NDArray[np.int64]  # place of each of `keys` in the arrays below
+    content_hashes: Words | None  # hash of all other columns
+    dates_by_column: dict[str, pa.Array]  # with dictionaries: a run gives all its rows one time
 
-    def find(self, keys: Words) -> npt.NDArray[np.int64]:
+    def find_positions(self, keys: Words) -> npt.NDArray[np.int64]:
         """Return the place of each row, -1 for rows that are not there."""
         if not len(self.keys):
             return np.full(len(keys), -1, np.int64)
-        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[at] == keys, self.order[at], -1)
+        sorted_positions = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[sorted_positions] == keys, self.row_positions[sorted_positions], -1)
 
 
 class PublishedDates:
@@ -62,28 +62,38 @@ class PublishedDates:
         What is published.
     table
         What is being made.
-    names
+    date_column_names
         Columns that keep their values, of all sources of the table.
     warn
         Is told if what is published cannot be read: then all rows are new.
     """
 
     def __init__(
-        self, engine: Engine, record: Record, table: Table, names: Iterable[str], warn: Callable[[str], None]
+        self,
+        engine: StorageEngine,
+        record: SnapshotRecord,
+        table: Table,
+        date_column_names: Iterable[str],
+        warn: Callable[[str], None],
     ) -> None:
         self._engine, self._record, self._warn = engine, record, warn
         self._primary = list(table.primary)
-        before, after = ({column.name: column.type.arrow for column in one.columns} for one in (record.table, table))
-        self._names = [name for name in names if before.get(name) == after.get(name)]
+        before, after = (
+            {column.name: column.type.arrow for column in compared_table.columns}
+            for compared_table in (record.table, table)
+        )
+        self._date_column_names = [name for name in date_column_names if before.get(name) == after.get(name)]
         alike = table.primary and record.table.primary == table.primary
         if not alike or any(before.get(name) != after.get(name) for name in self._primary):
-            self._names = []
-        rest = sorted(after.keys() - {*self._names})
-        self._contents = rest if before == after else None  # with other columns, every row is another one
-        self._asked = 0
-        self._whole: _PublishedRows | None = None
+            self._date_column_names = []
+        content_names = sorted(after.keys() - {*self._date_column_names})
+        self._content_columns = (
+            content_names if before == after else None
+        )  # with other columns, every row is another one
+        self._requested_rows = 0
+        self._full_index: _PublishedRows | None = None
 
-    def keep(self, rows: pa.RecordBatch, mapping: Mapping) -> pa.RecordBatch:
+    def restore_dates(self, rows: pa.RecordBatch, mapping: CompiledMapping) -> pa.RecordBatch:
         """Replace the dates of rows whose keys are published already.
 
         Parameters
@@ -93,83 +103,93 @@ class PublishedDates:
         mapping
             By which they were made: `first_dates` and `change_dates` name columns.
         """
-        first, changed = ([name for name in self._names if name in some] for some in (mapping.first_dates, mapping.change_dates))  # fmt: skip
-        if not rows.num_rows or not (first or changed):
+        first_date_columns, change_date_columns = ([name for name in self._date_column_names if name in some] for some in (mapping.first_date_columns, mapping.change_date_columns))  # fmt: skip
+        if not rows.num_rows or not (first_date_columns or change_date_columns):
             return rows
-        table = without_nan(pa.Table.from_batches([rows]))
-        keys = _hash(table, self._primary)
+        table = replace_nan_with_null(pa.Table.from_batches([rows]))
+        keys = _hash_columns(table, self._primary)
         try:
-            published = self._published(table, keys)
+            published = self._look_up_published(table, keys)
         except HvenError as error:
-            self._names = []
+            self._date_column_names = []
             self._warn(
-                f"{self._record.table.qualified}: what is published cannot be read, so its rows begin anew with the dates of this run: {error}"
+                f"{self._record.table.qualified_name}: what is published cannot be read, so its rows begin anew with the dates of this run: {error}"
             )
             return rows
-        at = published.find(keys)
-        there = at >= 0
-        same = np.zeros(len(at), np.bool_)
-        if changed and published.contents is not None and self._contents is not None:
-            same[there] = published.contents[at[there]] == _hash(table, self._contents)[there]
-        for names, known in ((first, there), (changed, same)):
-            for name in names if known.any() else ():
+        positions = published.find_positions(keys)
+        is_published = positions >= 0
+        is_unchanged = np.zeros(len(positions), np.bool_)
+        if change_date_columns and published.content_hashes is not None and self._content_columns is not None:
+            is_unchanged[is_published] = (
+                published.content_hashes[positions[is_published]]
+                == _hash_columns(table, self._content_columns)[is_published]
+            )
+        for names, keeps_date in ((first_date_columns, is_published), (change_date_columns, is_unchanged)):
+            for name in names if keeps_date.any() else ():
                 number = rows.schema.get_field_index(name)
-                values = published.dates[name].take(pa.array(at, mask=~known)).dictionary_decode()
+                values = published.dates_by_column[name].take(pa.array(positions, mask=~keeps_date)).dictionary_decode()
                 values = pc.coalesce(values, rows.column(number))
                 rows = rows.set_column(number, rows.schema.field(number), values)
         return rows
 
-    def _published(self, rows: pa.Table, keys: Words) -> _PublishedRows:
+    def _look_up_published(self, rows: pa.Table, keys: Words) -> _PublishedRows:
         """Look rows up: a few by key, so that a small change costs little; many in an index of all that is published."""
-        if self._whole is not None:
-            return self._whole
-        self._asked += rows.num_rows
+        if self._full_index is not None:
+            return self._full_index
+        self._requested_rows += rows.num_rows
         snapshot = self._record.snapshot
-        if self._asked <= max(MAX_ASKED_ROWS, snapshot.rows // ASKED_SHARE) and rows.num_rows < snapshot.rows:
-            unique = np.unique(keys, return_index=True)[1]
-            wanted = rows.select(self._primary).take(pa.array(unique))
-            found = rows_of(self._engine, self._record.table, snapshot, wanted, self._columns)
-            return self._index(found.to_batches())
-        self._whole = self._index(self._engine.read(snapshot, self._columns))
-        return self._whole
+        if (
+            self._requested_rows <= max(MAX_LOOKUP_ROWS, snapshot.rows // MAX_LOOKUP_FRACTION)
+            and rows.num_rows < snapshot.rows
+        ):
+            unique_positions = np.unique(keys, return_index=True)[1]
+            wanted_keys = rows.select(self._primary).take(pa.array(unique_positions))
+            published_rows = find_rows_by_key(
+                self._engine, self._record.table, snapshot, wanted_keys, self._read_columns
+            )
+            return self._index_rows(published_rows.to_batches())
+        self._full_index = self._index_rows(self._engine.read_rows(snapshot, self._read_columns))
+        return self._full_index
 
     @property
-    def _columns(self) -> list[str]:
+    def _read_columns(self) -> list[str]:
         """Columns that are read of the published rows."""
-        return [*dict.fromkeys([*self._primary, *self._names, *(self._contents or ())])]
+        return [*dict.fromkeys([*self._primary, *self._date_column_names, *(self._content_columns or ())])]
 
-    def _index(self, batches: Iterable[pa.RecordBatch]) -> _PublishedRows:
+    def _index_rows(self, batches: Iterable[pa.RecordBatch]) -> _PublishedRows:
         keys: list[Words] = [np.zeros(0, np.uint64)]
         contents: list[Words] = [np.zeros(0, np.uint64)]
-        dates: dict[str, list[pa.Array]] = {name: [] for name in self._names}
-        kinds = {name: self._record.table.column(name).type.arrow for name in self._names}
+        dates: dict[str, list[pa.Array]] = {name: [] for name in self._date_column_names}
+        date_types = {name: self._record.table.find_column(name).type.arrow for name in self._date_column_names}
         for batch in batches:
             table = pa.Table.from_batches([batch])
-            keys.append(_hash(table, self._primary))
-            if self._contents is not None:
-                contents.append(_hash(table, self._contents))
+            keys.append(_hash_columns(table, self._primary))
+            if self._content_columns is not None:
+                contents.append(_hash_columns(table, self._content_columns))
             for name, parts in dates.items():
-                parts.append(batch.column(name).cast(kinds[name]).dictionary_encode())
-        order = np.argsort(whole := np.concatenate(keys), kind="stable")
+                parts.append(batch.column(name).cast(date_types[name]).dictionary_encode())
+        order = np.argsort(all_keys := np.concatenate(keys), kind="stable")
         return _PublishedRows(
-            keys=whole[order],
-            order=order,
-            contents=None if self._contents is None else np.concatenate(contents),
-            dates={name: _joined(parts, kinds[name]) for name, parts in dates.items()},
+            keys=all_keys[order],
+            row_positions=order,
+            content_hashes=None if self._content_columns is None else np.concatenate(contents),
+            dates_by_column={name: _unify_dictionaries(parts, date_types[name]) for name, parts in dates.items()},
         )
 
 
-def _joined(parts: Sequence[pa.Array], kind: pa.DataType) -> pa.Array:
+def _unify_dictionaries(parts: Sequence[pa.Array], value_type: pa.DataType) -> pa.Array:
     """Make one array with one dictionary of several."""
-    chunks = pa.chunked_array(list(parts), type=pa.dictionary(pa.int32(), kind)).unify_dictionaries()
+    chunks = pa.chunked_array(list(parts), type=pa.dictionary(pa.int32(), value_type)).unify_dictionaries()
     return chunks.combine_chunks()
 
 
-def _hash(rows: Any, names: Sequence[str]) -> Words:
-    return fingerprints([rows.column(name) for name in names], rows.num_rows)[0]
+def _hash_columns(rows: Any, names: Sequence[str]) -> Words:
+    return compute_fingerprints([rows.column(name) for name in names], rows.num_rows)[0]
 
 
-def of_table(table: Table, entries: Iterable[Any]) -> list[str]:
+def list_date_columns(table: Table, entries: Iterable[Any]) -> list[str]:
     """List the columns of a table that keep what is published, by the mappings of its sources."""
-    some = {name for entry in entries for name in (*entry.mapping.first_dates, *entry.mapping.change_dates)}
-    return [column.name for column in table.columns if column.name in some]
+    date_column_names = {
+        name for entry in entries for name in (*entry.mapping.first_date_columns, *entry.mapping.change_date_columns)
+    }
+    return [column.name for column in table.columns if column.name in date_column_names]

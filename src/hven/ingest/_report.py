@@ -1,4 +1,4 @@
-"""`Report`: what an ingest or a sync read, left out, found wrong, changed and published - for people, for scripts, and for the system state."""
+"""`IngestReport`: what an ingest or a sync read, left out, found wrong, changed and published - for people, for scripts, and for the system state."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.ingest.quality import percent
+from hven.ingest.quality import format_percent
 from hven.model import add_deviation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from hven.ingest.quality import Quality
+    from hven.ingest.quality import FlagStatistics
     from hven.model import Deviation
 
-OFFENDERS = 10  # first offenders of each rule that the report shows; the rejects file has them all
+MAX_OFFENDERS = 10  # first offenders of each rule that the report shows; the rejects file has them all
 
-REASONS = 3  # why rows were rejected, in one sentence
+MAX_REASONS = 3  # why rows were rejected, in one sentence
 
-WORST = 5  # groups that are shown
+MAX_SHOWN_GROUPS = 5  # groups that are shown
 
-RULES = 500  # different rules that are counted one by one
+MAX_COUNTED_RULES = 500  # different rules that are counted one by one
 
-SAMPLES = 5  # changed rows of each kind that are shown
+MAX_SAMPLES = 5  # changed rows of each kind that are shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +49,12 @@ class Offender:
         row = f"row {self.row:,}" if self.row is not None else ""  # of the data: a header and comments are not counted
         where = " ".join(part for part in (self.file, row) if part) or "?"
         value = " ".join(str(self.value).split())[:80] if self.value is not None else None  # on one line
-        what = f": {self.column} = {value}" if self.column else f": {value}" if value else ""
-        return where + what
+        value_text = f": {self.column} = {value}" if self.column else f": {value}" if value else ""
+        return where + value_text
 
 
 @dataclass(slots=True, kw_only=True)
-class Finding:
+class RuleFinding:
     """How often a rule was broken, and by whom first. Severity ``error``: the rows were kept aside; ``warning``, ``info``: published all the same.
 
     Attributes
@@ -105,15 +105,15 @@ class TableReport:
     skipped: int = 0
     rejected: int = 0
     published: int = 0
-    findings: dict[str, Finding] = field(default_factory=dict)
+    findings: dict[str, RuleFinding] = field(default_factory=dict)
     deviations: list[Deviation] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     snapshot: str | None = None
     bytes: int = 0
     rejects: str | None = None
-    quality: Quality | None = None
+    quality: FlagStatistics | None = None
 
-    def find(self, rule: str, message: str, severity: str, count: int, offenders: list[Offender]) -> None:
+    def add_finding(self, rule: str, message: str, severity: str, count: int, offenders: list[Offender]) -> None:
         """Count rows that break a rule; the first few are kept.
 
         Parameters
@@ -129,20 +129,20 @@ class TableReport:
         offenders
             Some of them.
         """
-        if rule not in self.findings and len(self.findings) >= RULES:
+        if rule not in self.findings and len(self.findings) >= MAX_COUNTED_RULES:
             rule, message = f"other {severity}s", f"other {severity}s"
-        known = self.findings.setdefault(rule, Finding(rule=rule, message=message, severity=severity))
-        known.count += count
-        known.offenders.extend(offenders[: OFFENDERS - len(known.offenders)])
+        finding = self.findings.setdefault(rule, RuleFinding(rule=rule, message=message, severity=severity))
+        finding.count += count
+        finding.offenders.extend(offenders[: MAX_OFFENDERS - len(finding.offenders)])
 
-    def spend(self, step: str, since: float) -> float:
+    def add_step_time(self, step: str, start_time: float) -> float:
         """Add the time since a moment to what a step took.
 
         Parameters
         ----------
         step
             Its name.
-        since
+        start_time
             Seconds, as `time.perf_counter` has them.
 
         Returns
@@ -150,11 +150,11 @@ class TableReport:
         now
             Seconds of the same clock, for the next step.
         """
-        now = time.perf_counter()
-        self.seconds[step] = self.seconds.get(step, 0.0) + now - since
-        return now
+        current_time = time.perf_counter()
+        self.seconds[step] = self.seconds.get(step, 0.0) + current_time - start_time
+        return current_time
 
-    def kept_aside(self) -> str:
+    def summarize_rejects(self) -> str:
         """Summarize how many rows were rejected, why, and where they are.
 
         Returns
@@ -164,13 +164,13 @@ class TableReport:
         """
         if not self.rejected:
             return ""
-        worst = sorted(
+        most_frequent = sorted(
             (item for item in self.findings.values() if item.severity == "error"), key=lambda item: -item.count
         )
-        why = ", ".join(f"{item.message} ({item.count:,})" for item in worst[:REASONS]) + (
-            ", ..." if len(worst) > REASONS else ""
+        reasons = ", ".join(f"{item.message} ({item.count:,})" for item in most_frequent[:MAX_REASONS]) + (
+            ", ..." if len(most_frequent) > MAX_REASONS else ""
         )
-        return f"{self.rejected:,} of {self.read:,} rows of {self.table} were rejected: {why}" + (
+        return f"{self.rejected:,} of {self.read:,} rows of {self.table} were rejected: {reasons}" + (
             f"; they are in {self.rejects}" if self.rejects else ""
         )
 
@@ -188,7 +188,7 @@ class TableReport:
         """Format the deviations for a person, one line each."""
         return [f"  warning: {item}" + (f"; {item.remedy}" if item.remedy else "") for item in self.deviations]
 
-    def judged(self) -> list[str]:
+    def summarize_quality(self) -> list[str]:
         """Summarize what the flags say, and where rejects are.
 
         Returns
@@ -196,18 +196,20 @@ class TableReport:
         lines
             One for all rows, one for each of the groups with the largest share of flagged rows.
         """
-        aside = [f"  kept aside in {self.rejects}"] if self.rejects else []
+        reject_lines = [f"  kept aside in {self.rejects}"] if self.rejects else []
         quality = self.quality
         if quality is None:
-            return aside
-        worst = sorted((one for one in quality.groups if one.flagged), key=lambda one: -one.flagged / one.rows)[:WORST]
+            return reject_lines
+        worst_groups = sorted(
+            (group for group in quality.groups if group.flagged), key=lambda group: -group.flagged / group.rows
+        )[:MAX_SHOWN_GROUPS]
         return [
-            f"  {quality.text()}",
+            f"  {quality.format_text()}",
             *(
-                f"    {', '.join(value or 'NULL' for value in one.of)}: {percent(one.rows - one.flagged, one.rows)} of {one.rows:,}"
-                for one in worst
+                f"    {', '.join(value or 'NULL' for value in group.of)}: {format_percent(group.rows - group.flagged, group.rows)} of {group.rows:,}"
+                for group in worst_groups
             ),
-            *aside,
+            *reject_lines,
         ]
 
 
@@ -221,7 +223,7 @@ class TestResult:
 
 
 @dataclass(slots=True, kw_only=True)
-class Change:
+class TableChange:
     """What changed in one table.
 
     Attributes
@@ -264,18 +266,18 @@ class Change:
     watermark: str | None = None
 
     @property
-    def any(self) -> bool:
+    def has_changes(self) -> bool:
         """True if the table is another one than before."""
         return self.new or self.described or bool(self.added or self.removed or self.changed)
 
-    def counts(self) -> dict[str, Any]:
+    def collect_counts(self) -> dict[str, Any]:
         """Return the counts alone."""
         return {
             key: getattr(self, key)
             for key in ("how", "read", "mapped", "rows", "added", "removed", "changed", "columns", "new", "watermark")
         }
 
-    def summary(self) -> str:
+    def format_summary(self) -> str:
         """Summarize what changed in one line.
 
         Returns
@@ -289,13 +291,13 @@ class Change:
         counts = [f"{count:,} {word}" for count, word in pairs if count]
         return f"{self.table}: {', '.join(counts) or 'no change'}, {self.rows:,} rows"
 
-    def text(self) -> str:
+    def format_text(self) -> str:
         """Summarize it in one line, with what was read."""
-        return f"{self.summary()} ({self.how} read)"
+        return f"{self.format_summary()} ({self.how} read)"
 
 
 @dataclass(slots=True, kw_only=True)
-class Report:
+class IngestReport:
     """What an ingest or a sync of a collection did.
 
     Attributes
@@ -348,21 +350,21 @@ class Report:
     error: str | None = None
     path: str | None = None
     kind: str = "ingest"
-    changes: dict[str, Change] = field(default_factory=dict)
+    changes: dict[str, TableChange] = field(default_factory=dict)
     accepted: bool = False
     by: str | None = None
 
     @property
-    def merges(self) -> bool:
+    def merges_changes(self) -> bool:
         """True if what changed is merged into what is published."""
         return self.kind in {"sync", "push"}
 
     @property
-    def changed(self) -> bool:
+    def has_changes(self) -> bool:
         """True if a sync made any table another one than before."""
-        return any(change.any for change in self.changes.values())
+        return any(change.has_changes for change in self.changes.values())
 
-    def table(self, name: str) -> Change:
+    def get_or_create_change(self, name: str) -> TableChange:
         """Return what is told of a table's changes; begin to if nothing is.
 
         Parameters
@@ -370,21 +372,25 @@ class Report:
         name
             ``schema.table``.
         """
-        return self.changes.setdefault(name, Change(table=name))
+        return self.changes.setdefault(name, TableChange(table=name))
 
     @property
-    def rows(self) -> int:
+    def row_count(self) -> int:
         """Rows of all tables."""
         return sum(table.published for table in self.tables.values())
 
     def to_json(self) -> dict[str, Any]:
         """Return the whole report as a JSON object."""
-        said = asdict(self)
-        left = {"kind", *(() if self.merges else ("changes", "accepted")), *(() if self.by else ("by",))}
-        kept = {key: value for key, value in said.items() if key not in left}
-        return {**kept, "changed": self.changed} if self.merges else kept
+        document = asdict(self)
+        omitted_keys = {
+            "kind",
+            *(() if self.merges_changes else ("changes", "accepted")),
+            *(() if self.by else ("by",)),
+        }
+        kept_items = {key: value for key, value in document.items() if key not in omitted_keys}
+        return {**kept_items, "changed": self.has_changes} if self.merges_changes else kept_items
 
-    def summary(self) -> dict[str, Any]:
+    def summarize_counts(self) -> dict[str, Any]:
         """Return the counts alone, for the system state."""
         keys = ("read", "skipped", "rejected", "published", "snapshot")
         tables = {
@@ -394,7 +400,7 @@ class Report:
         }
         changes = {
             "published": self.published,
-            "changes": {name: change.counts() for name, change in self.changes.items()},
+            "changes": {name: change.collect_counts() for name, change in self.changes.items()},
         }
         return {
             "tables": tables,
@@ -402,11 +408,11 @@ class Report:
             "warnings": len(self.warnings) + sum(len(table.deviations) for table in self.tables.values()),
             "sample": self.sample,
             "dry_run": self.dry_run,
-            **(changes if self.merges else {}),
+            **(changes if self.merges_changes else {}),
             **({"by": self.by} if self.by else {}),
         }
 
-    def write(self, directory: Path) -> None:
+    def write_report(self, directory: Path) -> None:
         """Write the report beside the rejects of its run.
 
         Parameters
@@ -419,7 +425,7 @@ class Report:
         self.path = str(target)
         target.write_text(json.dumps(self.to_json(), indent=1, default=str), encoding="utf-8")
 
-    def text(self) -> str:
+    def format_text(self) -> str:
         """Format the report for a person.
 
         Returns
@@ -427,41 +433,51 @@ class Report:
         text
             Of several lines.
         """
-        sync = self.merges
-        nothing = (
+        sync = self.merges_changes
+        unpublished_text = (
             "nothing was published (dry run)"
             if self.dry_run
             else "nothing to publish"
             if sync
             else "nothing was published"
         )
-        how, took = "published" if self.published else nothing, f"{self.seconds:.1f} s"
-        end = f"{how}, {took}" if sync else f"{self.rows:,} rows in {took}, {how}"
-        return "\n".join([*(self._changed() if sync else self._filled()), *self._beside(), f"{self.collection}: {end}"])
+        outcome, duration_text = "published" if self.published else unpublished_text, f"{self.seconds:.1f} s"
+        closing_text = (
+            f"{outcome}, {duration_text}" if sync else f"{self.row_count:,} rows in {duration_text}, {outcome}"
+        )
+        return "\n".join(
+            [
+                *(self._format_changes() if sync else self._format_tables()),
+                *self._format_general_notes(),
+                f"{self.collection}: {closing_text}",
+            ]
+        )
 
-    def _filled(self) -> Iterator[str]:
+    def _format_tables(self) -> Iterator[str]:
         for name, table in self.tables.items():
-            rest = [
+            row_notes = [
                 f"{count:,} {word}"
                 for count, word in ((table.skipped, "left out by where"), (table.rejected, "rejected"))
                 if count
             ]
-            yield f"{name}: {table.published:,} rows" + (f" ({', '.join(rest)} of {table.read:,} read)" if rest else "")
-            for found in table.findings.values():
-                count = f"{found.count:,} {'row' if found.count == 1 else 'rows'}"
-                if found.rule.partition(": ")[2].startswith(
+            yield f"{name}: {table.published:,} rows" + (
+                f" ({', '.join(row_notes)} of {table.read:,} read)" if row_notes else ""
+            )
+            for finding in table.findings.values():
+                count = f"{finding.count:,} {'row' if finding.count == 1 else 'rows'}"
+                if finding.rule.partition(": ")[2].startswith(
                     ("without ", "region ")
                 ):  # nothing is wrong with these rows
-                    yield f"  {found.severity}: {count} {found.message}"
+                    yield f"  {finding.severity}: {count} {finding.message}"
                     continue
-                yield f"  {found.severity}: {found.message}: {count}"
-                yield from (f"    {offender}" for offender in found.offenders[:3])
+                yield f"  {finding.severity}: {finding.message}: {count}"
+                yield from (f"    {offender}" for offender in finding.offenders[:3])
             yield from table.format_deviations()
-            yield from table.judged()
+            yield from table.summarize_quality()
 
-    def _changed(self) -> Iterator[str]:
+    def _format_changes(self) -> Iterator[str]:
         for name, change in self.changes.items():
-            yield change.text()
+            yield change.format_text()
             if change.why:
                 yield f"  everything was computed anew: {change.why}"
             if change.columns:
@@ -470,16 +486,16 @@ class Report:
                 )
             if (table := self.tables.get(name)) is None:
                 continue
-            for found in table.findings.values():
-                if found.severity == "info":
+            for finding in table.findings.values():
+                if finding.severity == "info":
                     continue
-                rows = "row" if found.count == 1 else "rows"
-                yield f"  {found.severity}: {found.message}: {found.count:,} {rows} of those that were read anew"
-                yield from (f"    {offender}" for offender in found.offenders[:3])
+                rows = "row" if finding.count == 1 else "rows"
+                yield f"  {finding.severity}: {finding.message}: {finding.count:,} {rows} of those that were read anew"
+                yield from (f"    {offender}" for offender in finding.offenders[:3])
             yield from table.format_deviations()
-            yield from table.judged()
+            yield from table.summarize_quality()
 
-    def _beside(self) -> Iterator[str]:
+    def _format_general_notes(self) -> Iterator[str]:
         """List what is not of one table: what follows it, warnings, tests."""
         yield from (f"{name}: {table.published:,} rows, made anew from it" for name, table in self.followers.items())
         yield from (f"warning: {warning}" for warning in self.warnings)

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ERROR, WARNING, INFO = "error", "warning", "info"
+ERROR_SEVERITY, WARNING_SEVERITY, INFO_SEVERITY = "error", "warning", "info"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Broken:
+class RuleViolation:
     """Rows of one batch that break one rule.
 
     Attributes
     ----------
-    rows
+    row_mask
         Booleans over the mapped rows, no nulls.
     column
         The column whose value is shown with the offender, or None.
-    source
+    is_source_column
         True: `column` is a source column.
     flag
         Bit of the column of flags that it sets.
@@ -32,8 +32,8 @@ class Broken:
     rule: str
     message: str
     severity: str
-    rows: pa.Array
+    row_mask: pa.Array
     column: str | None = None
-    source: bool = False
+    is_source_column: bool = False
     flag: int | None = None
     values: pa.Array | None = None

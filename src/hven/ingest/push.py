@@ -1,20 +1,37 @@
-"""`push`: rows that a client sends, by the road of every sync: the same mapping, checks, tests, followers and publication; and a journal that keeps them."""
+"""`execute_write`: rows that a client sends, by the road of every sync: the same mapping, checks, tests, followers and publication; and a journal that keeps them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor.tables import LISTS, PUSH
-from hven.ingest._kept_rows import Kept, Taken, row_state, shown
-from hven.ingest._sent_files import Sending, entry_of, path_of, place_of
-from hven.ingest._sent_rows import Unfit, completed, read
-from hven.ingest._steps import new_id
-from hven.ingest._trial import load
-from hven.ingest._writing import DELETE, POST, PUT, Refused, Write, Writing, Written, matches, replayed
+from hven.descriptor.tables import FILES_SOURCE_KIND, PUSH_SOURCE_KIND
+from hven.ingest._client_writes import (
+    DELETE_ACTION,
+    POST_ACTION,
+    PUT_ACTION,
+    ClientWrite,
+    RowsRefusedError,
+    WriteRequest,
+    WriteResult,
+    build_replayed_result,
+    matches_if_match,
+)
+from hven.ingest._file_writes import FileWrite, choose_file_path, find_file_entry, find_file_target
+from hven.ingest._ingest_pipeline import create_run_id
+from hven.ingest._pushed_rows import KeyTakenError, PushedRows, compute_row_state, format_first_key
+from hven.ingest._staged_site import load_current_descriptor
+from hven.ingest._uploaded_rows import InvalidRowsError, add_address_values, read_uploaded_rows
 from hven.model import plugins
-from hven.model.errors import Conflict, NotFound, Outdated, Overloaded, ParamError, say
-from hven.site.store import Push, lease_name, now
-from hven.sources import GONE
+from hven.model.errors import (
+    ConflictError,
+    NotFoundError,
+    OverloadedError,
+    ParamError,
+    PreconditionFailedError,
+    format_message,
+)
+from hven.site.store import ClientPush, build_lease_name, format_current_time
+from hven.sources import DELETED_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,14 +40,14 @@ if TYPE_CHECKING:
 
     from hven.model.resource import Resource, SourceSpec, TableSpec
     from hven.site import Site
-    from hven.site.auth import Reader
+    from hven.site.auth import Principal
     from hven.site.store import Lease
 
-WAIT = 20.0  # seconds to wait for another write, or an ingest
-UNFOLDED = 5  # times the bytes of a body: what its values may take in memory
+LEASE_TIMEOUT_SECONDS = 20.0  # seconds to wait for another write, or an ingest
+MEMORY_EXPANSION_FACTOR = 5  # times the bytes of a body: what its values may take in memory
 
 
-def target(site: Site, name: str, path: str = "") -> tuple[Resource, TableSpec, SourceSpec] | None:
+def find_push_target(site: Site, name: str, path: str = "") -> tuple[Resource, TableSpec, SourceSpec] | None:
     """Find a table that rows, or files, can be pushed into.
 
     Parameters
@@ -47,15 +64,17 @@ def target(site: Site, name: str, path: str = "") -> tuple[Resource, TableSpec, 
     found
         Its collection, itself and its source that takes them; None: there is none.
     """
-    for resource in site.current().resources.values():
+    for resource in site.get_published_state().resources.values():
         for spec in resource.tables:
-            if spec.table.qualified.lower() == name.lower():
-                source = next((one for one in spec.sources if one.kind == PUSH), None) or entry_of(spec, path)
+            if spec.table.qualified_name.lower() == name.lower():
+                source = next(
+                    (push_source for push_source in spec.sources if push_source.kind == PUSH_SOURCE_KIND), None
+                ) or find_file_entry(spec, path)
                 return None if source is None else (resource, spec, source)
     return None
 
 
-def may(resource: Resource, source: SourceSpec, who: Reader) -> bool:
+def can_push(resource: Resource, source: SourceSpec, principal: Principal) -> bool:
     """Check whether somebody may write into a table: by name, by group, or as contributor of its project.
 
     Parameters
@@ -63,8 +82,8 @@ def may(resource: Resource, source: SourceSpec, who: Reader) -> bool:
     resource
         The collection.
     source
-        Of the table, as `target` found it.
-    who
+        Of the table, as `find_push_target` found it.
+    principal
         Who asks.
 
     Returns
@@ -72,14 +91,16 @@ def may(resource: Resource, source: SourceSpec, who: Reader) -> bool:
     bool
         Who has no account never may.
     """
-    said = source.options.get("writers") or ()
-    writers = {said} if isinstance(said, str) else {*said}
+    writers_value = source.options.get("writers") or ()
+    writers = {writers_value} if isinstance(writers_value, str) else {*writers_value}
     if not writers and resource.project is not None:
         writers = {f"project:{resource.project}:contributor"}
-    return who.name is not None and ("owner" in who.groups or who.name in writers or bool(writers & who.groups))
+    return principal.name is not None and (
+        "owner" in principal.groups or principal.name in writers or bool(writers & principal.groups)
+    )
 
 
-def filed(site: Site, name: str, file: str) -> str:
+def choose_upload_path(site: Site, name: str, file: str) -> str:
     """Return the path that a file gets of which a name alone is known.
 
     Parameters
@@ -96,11 +117,15 @@ def filed(site: Site, name: str, file: str) -> str:
     path
         In the directory that the pattern of ``files:`` names; of tables that take rows, and of archives: nothing.
     """
-    found = target(site, name)
-    return path_of(found[1], file) if found is not None and found[2].kind == LISTS else ""
+    push_target = find_push_target(site, name)
+    return (
+        choose_file_path(push_target[1], file)
+        if push_target is not None and push_target[2].kind == FILES_SOURCE_KIND
+        else ""
+    )
 
 
-def push(site: Site, name: str, write: Write, who: Reader) -> Written:
+def execute_write(site: Site, name: str, request: WriteRequest, principal: Principal) -> WriteResult:
     """Write into a table, and publish it.
 
     Parameters
@@ -109,10 +134,10 @@ def push(site: Site, name: str, write: Write, who: Reader) -> Written:
         Where.
     name
         ``schema.table``.
-    write
+    request
         What is wanted.
-    who
-        Who wants it, and may (`may`).
+    principal
+        Who wants it, and may (`can_push`).
 
     Returns
     -------
@@ -121,171 +146,207 @@ def push(site: Site, name: str, write: Write, who: Reader) -> Written:
 
     Raises
     ------
-    NotFound
+    NotFoundError
         No such table, or no such row.
-    SourceError, DataError, TooLarge
-        What was sent; nothing was written. `Refused` has the report, `Unfit` the faults.
-    Conflict
+    SourceError, DataError, TooLargeError
+        What was sent; nothing was written. `RowsRefusedError` has the report, `InvalidRowsError` the faults.
+    ConflictError
         A row of that key is there; the Idempotency-Key was used for something else; the collection is held.
-    Outdated
+    PreconditionFailedError
         The state is another one than If-Match says.
-    Overloaded, Unavailable, StorageError
+    OverloadedError, StorageUnavailableError, StorageError
         Somebody else is at it for long; another source, a database or the disk is not there.
     """
-    found = target(site, name, "/".join(write.key or ()))
-    if found is None or who.name is None:
-        raise NotFound(say("there is no table {name!r:.120} to write to", name))
-    kind = _Pushing if found[2].kind == PUSH else Sending
-    one = kind(site, found[1], found[0].name, write, who.name)
-    one.receive(found[2])
+    push_target = find_push_target(site, name, "/".join(request.key or ()))
+    if push_target is None or principal.name is None:
+        raise NotFoundError(format_message("there is no table {name!r:.120} to write to", name))
+    write_class = _RowWrite if push_target[2].kind == PUSH_SOURCE_KIND else FileWrite
+    client_write = write_class(site, push_target[1], push_target[0].name, request, principal.name)
+    client_write.read_body(push_target[2])
     try:
-        with site.store.leases.held(lease_name(found[0].name), what=f"a push into {one.table}", wait=WAIT) as lease:
-            return one.under(lease)
-    except Conflict as error:
-        if isinstance(error, (Taken, Outdated)):
+        with site.store.leases.hold_lease(
+            build_lease_name(push_target[0].name),
+            description=f"a push into {client_write.table}",
+            wait_seconds=LEASE_TIMEOUT_SECONDS,
+        ) as lease:
+            return client_write.write_under_lease(lease)
+    except ConflictError as error:
+        if isinstance(error, (KeyTakenError, PreconditionFailedError)):
             raise
-        raise Overloaded(error.message, remedy="try again later") from error
+        raise OverloadedError(error.message, remedy="try again later") from error
 
 
-class _Pushing(Writing):
+class _RowWrite(ClientWrite):
     """Rows, from what was sent to what is published."""
 
-    sent: pa.Table | None = None
+    sent_rows: pa.Table | None = None
 
-    def receive(self, source: SourceSpec) -> None:
+    def read_body(self, source: SourceSpec) -> None:
         """Read what was sent: before anybody has to wait for it."""
-        write, limits = self.write, self.site.settings.limits
+        write, limits = self.request, self.site.settings.limits
         if write.body is None:
-            if write.action != DELETE or write.key is None:
+            if write.action != DELETE_ACTION or write.key is None:
                 raise ParamError("nothing was sent", remedy="send rows as JSON, CSV, VOTable, FITS or Parquet")
             return
-        schema = plugins.load("sources", PUSH).Options.model_validate(dict(source.options)).schema
-        columns = {item.name: item.type for item in schema if item.name != GONE}
-        most, size = limits.upload_rows, limits.upload * UNFOLDED
-        self.sent = read(write.body, write.media, columns, most=most, size=size, alike=write.action == PUT)
-        self.sent = completed(self.sent, write.given, columns)
-        if not self.sent.num_rows:
+        schema = plugins.load_plugin("sources", PUSH_SOURCE_KIND).Options.model_validate(dict(source.options)).schema
+        columns = {item.name: item.type for item in schema if item.name != DELETED_COLUMN}
+        row_limit, byte_limit = limits.upload_rows, limits.upload * MEMORY_EXPANSION_FACTOR
+        self.sent_rows = read_uploaded_rows(
+            write.body,
+            write.media_type,
+            columns,
+            row_limit=row_limit,
+            byte_limit=byte_limit,
+            same_columns=write.action == PUT_ACTION,
+        )
+        self.sent_rows = add_address_values(self.sent_rows, write.address_values, columns)
+        if not self.sent_rows.num_rows:
             raise ParamError("there are no rows in what was sent", remedy="send at least one")
-        if write.key is not None and self.sent.num_rows != 1:
+        if write.key is not None and self.sent_rows.num_rows != 1:
             raise ParamError(
-                say("one row is meant, and {count:,} were sent", self.sent.num_rows),
+                format_message("one row is meant, and {count:,} were sent", self.sent_rows.num_rows),
                 remedy="send one, or leave the key out",
             )
 
     # --- under the collection's lease -----------------------------------------------------------------------------
 
-    def under(self, lease: Lease) -> Written:
+    def write_under_lease(self, lease: Lease) -> WriteResult:
         """Do it, while nobody else writes."""
         site = self.site
-        resource = load(site, self.collection)
-        kept = _kept(site, resource, self.table)
-        if (before := self._before(kept)) is not None:
-            return before
-        self.free()
-        record = site.store.current()[1].get(self.table)
+        resource = load_current_descriptor(site, self.collection)
+        pushed_rows = _open_pushed_rows(site, resource, self.table)
+        if (earlier_result := self._find_earlier_result(pushed_rows)) is not None:
+            return earlier_result
+        self.check_not_held()
+        record = site.store.read_published_records()[1].get(self.table)
         if record is None:
-            raise NotFound(say("{table} is not published yet", self.table), remedy="its owner does that: hven ingest")
-        made = self._push(kept, record.snapshot.statistics)
-        report = self.report(made.run)
-        self.publish(resource, report, made, lease)
-        if not self.write.dry_run:
+            raise NotFoundError(
+                format_message("{table} is not published yet", self.table), remedy="its owner does that: hven ingest"
+            )
+        push = self._build_push(pushed_rows, record.snapshot.statistics)
+        report = self.create_report(push.run)
+        self.publish_push(resource, report, push, lease)
+        if not self.request.dry_run:
             if not report.published:  # what is published shows nothing of it, but it was said
-                site.store.pushes.add(made, lease)
-            site.store.pushes.compact(self.table, kept.folded, lease)
-        told = made.answer
-        return Written(
-            run=made.run, ids=told["ids"], rows=made.rows, removed=made.removed, state=told["state"], report=report
+                site.store.pushes.commit_push(push, lease)
+            site.store.pushes.compact_pieces(self.table, pushed_rows.fold_pieces, lease)
+        answer = push.answer
+        return WriteResult(
+            run=push.run,
+            ids=answer["ids"],
+            rows=push.rows,
+            removed_rows=push.removed,
+            state=answer["state"],
+            report=report,
         )
 
     # --- what was there, and what is to be there ----------------------------------------------------------------------
 
-    def _before(self, kept: Kept) -> Written | None:
+    def _find_earlier_result(self, pushed_rows: PushedRows) -> WriteResult | None:
         """Find out whether this was written before."""
-        write = self.write
-        found = self.site.store.pushes.found(self.table, token=write.token, digest=self.digest)
-        if write.token or found is None or write.action != POST:
-            return self.again(found)
-        return replayed(found) if self._still(kept, found.answer["ids"]) else None
+        write = self.request
+        earlier_push = self.site.store.pushes.find_push(self.table, token=write.idempotency_key, digest=self.digest)
+        if write.idempotency_key or earlier_push is None or write.action != POST_ACTION:
+            return self.replay_if_repeated(earlier_push)
+        return (
+            build_replayed_result(earlier_push) if self._is_unchanged(pushed_rows, earlier_push.answer["ids"]) else None
+        )
 
-    def _still(self, kept: Kept, ids: Sequence[Any]) -> bool:
+    def _is_unchanged(self, pushed_rows: PushedRows, ids: Sequence[Any]) -> bool:
         """Check whether the rows of an earlier push are as they are sent now."""
-        there, missing = kept.there(kept.listed(ids))
-        if self.sent is None or missing.any():
+        existing_rows, missing_mask = pushed_rows.find_rows(pushed_rows.build_keys(ids))
+        if self.sent_rows is None or missing_mask.any():
             return False
-        names = [name for name in self.sent.column_names if name != kept.ids]
-        return bool(there.select(names).equals(self.sent.select(names)))
+        names = [name for name in self.sent_rows.column_names if name != pushed_rows.generated_id_column]
+        return bool(existing_rows.select(names).equals(self.sent_rows.select(names)))
 
-    def _push(self, kept: Kept, statistics: Mapping[str, Mapping[str, object]]) -> Push:
+    def _build_push(self, pushed_rows: PushedRows, statistics: Mapping[str, Mapping[str, object]]) -> ClientPush:
         """Make the push: its piece, and what is told of it."""
-        write = self.write
+        write = self.request
         if write.key is not None:
-            keys = kept.addressed(write.key)
-            for name in set(kept.key).intersection(self.sent.column_names if self.sent is not None else ()):
-                if self.sent is not None and self.sent.column(name).to_pylist() != keys.column(name).to_pylist():
+            keys = pushed_rows.parse_key(write.key)
+            for name in set(pushed_rows.key).intersection(
+                self.sent_rows.column_names if self.sent_rows is not None else ()
+            ):
+                if (
+                    self.sent_rows is not None
+                    and self.sent_rows.column(name).to_pylist() != keys.column(name).to_pylist()
+                ):
                     raise ParamError(
-                        say("{name} cannot be changed: it names the row", name),
+                        format_message("{name} cannot be changed: it names the row", name),
                         remedy="delete the row, and send another one",
                     )
         else:
-            assert self.sent is not None  # noqa: S101  (`receive` saw to it)
-            largest = statistics.get(kept.ids or "", {}).get("maximum")
-            keys = kept.named(self.sent, largest=largest, fresh=write.action == POST)
-        there, missing = kept.there(keys)
-        self._match(there, missing)
-        if write.action == POST and not missing.all():
-            raise Taken(say("there is a row {key} already", shown(keys, ~missing)), remedy="PUT changes it")
-        if write.action != POST and missing.any():
-            raise NotFound(
-                say("there is no row {key} that was pushed", shown(keys, missing)),
+            assert self.sent_rows is not None  # noqa: S101  (`read_body` saw to it)
+            largest = statistics.get(pushed_rows.generated_id_column or "", {}).get("maximum")
+            keys = pushed_rows.read_keys(self.sent_rows, largest=largest, generate_missing=write.action == POST_ACTION)
+        existing_rows, missing_mask = pushed_rows.find_rows(keys)
+        self._check_if_match(existing_rows, missing_mask)
+        if write.action == POST_ACTION and not missing_mask.all():
+            raise KeyTakenError(
+                format_message("there is a row {key} already", format_first_key(keys, ~missing_mask)),
+                remedy="PUT changes it",
+            )
+        if write.action != POST_ACTION and missing_mask.any():
+            raise NotFoundError(
+                format_message("there is no row {key} that was pushed", format_first_key(keys, missing_mask)),
                 remedy="rows of other sources are theirs to change",
             )
-        gone = write.action == DELETE
-        piece = kept.without(there) if gone else kept.whole(keys, self.sent, None if write.action == POST else there)
-        run, count = new_id(), piece.num_rows
-        names = keys.column(0).to_pylist() if len(kept.key) == 1 else [list(row.values()) for row in keys.to_pylist()]
-        state = row_state(piece) if count == 1 and not gone else run
-        return Push(
+        is_deletion = write.action == DELETE_ACTION
+        piece = (
+            pushed_rows.mark_as_deleted(existing_rows)
+            if is_deletion
+            else pushed_rows.complete_rows(keys, self.sent_rows, None if write.action == POST_ACTION else existing_rows)
+        )
+        run, count = create_run_id(), piece.num_rows
+        names = (
+            keys.column(0).to_pylist()
+            if len(pushed_rows.key) == 1
+            else [list(row.values()) for row in keys.to_pylist()]
+        )
+        state = compute_row_state(piece) if count == 1 and not is_deletion else run
+        return ClientPush(
             run=run,
             table=self.table,
             collection=self.collection,
-            at=now(),
-            by=self.by,
+            at=format_current_time(),
+            by=self.account_name,
             action=write.action,
-            rows=0 if gone else count,
-            removed=count if gone else 0,
-            token=write.token,
+            rows=0 if is_deletion else count,
+            removed=count if is_deletion else 0,
+            token=write.idempotency_key,
             digest=self.digest,
-            top=kept.top,
+            top=pushed_rows.largest_id,
             answer={"ids": names, "state": state},
             piece=piece,
         )
 
-    def _match(self, there: pa.Table, missing: Any) -> None:
+    def _check_if_match(self, existing_rows: pa.Table, missing_mask: Any) -> None:
         """Compare what is there with what the client believes (RFC 9110, 13.1.1)."""
-        match = self.write.match
+        match = self.request.expected_state
         if match is None:
             return
-        if self.write.key is not None:
-            state = "" if missing.any() else row_state(there)
+        if self.request.key is not None:
+            state = "" if missing_mask.any() else compute_row_state(existing_rows)
         else:
-            state = self.site.store.pushes.state(self.table)
-        if not state or not matches(match, state):
-            raise Outdated(
+            state = self.site.store.pushes.find_state_name(self.table)
+        if not state or not matches_if_match(match, state):
+            raise PreconditionFailedError(
                 "it was changed by somebody else meanwhile" if state else "there is no such row",
                 remedy="ask for it anew, and decide again",
             )
 
 
-def _kept(site: Site, resource: Resource, table: str) -> Kept:
+def _open_pushed_rows(site: Site, resource: Resource, table: str) -> PushedRows:
     """Open the journal of a table."""
     for spec in resource.tables:
         for source in spec.sources:
-            if spec.table.qualified == table and source.kind == PUSH:
-                return Kept(site, resource, spec, source)
-    raise NotFound(say("{table} takes no rows", table))
+            if spec.table.qualified_name == table and source.kind == PUSH_SOURCE_KIND:
+                return PushedRows(site, resource, spec, source)
+    raise NotFoundError(format_message("{table} takes no rows", table))
 
 
-def row(site: Site, name: str, key: Sequence[str]) -> tuple[dict[str, Any], str]:
+def find_pushed_row(site: Site, name: str, key: Sequence[str]) -> tuple[dict[str, Any], str]:
     """Find a row as it was pushed.
 
     Parameters
@@ -304,36 +365,40 @@ def row(site: Site, name: str, key: Sequence[str]) -> tuple[dict[str, Any], str]
 
     Raises
     ------
-    NotFound
+    NotFoundError
         There is none.
     """
-    found = target(site, name, "/".join(key))
-    if found is None:
-        raise NotFound(say("there is no table {name!r:.120} to write to", name))
-    if found[2].kind != PUSH:
-        place = place_of(site, found[0], found[2], "/".join(key))
-        if not place.digest:
-            raise NotFound(say("there is no file {path!r:.120}", "/".join(key)))
-        return {"path": "/".join(key), "bytes": place.path.stat().st_size, "sha256": place.digest}, place.digest
-    kept = _kept(site, found[0], found[1].table.qualified)
-    there, missing = kept.there(kept.addressed(key))
-    if missing.any():
-        raise NotFound(say("there is no row {key!r:.120} that was pushed", "/".join(key)))
-    return there.drop_columns([GONE]).to_pylist()[0], row_state(there)
+    push_target = find_push_target(site, name, "/".join(key))
+    if push_target is None:
+        raise NotFoundError(format_message("there is no table {name!r:.120} to write to", name))
+    if push_target[2].kind != PUSH_SOURCE_KIND:
+        file_target = find_file_target(site, push_target[0], push_target[2], "/".join(key))
+        if not file_target.digest:
+            raise NotFoundError(format_message("there is no file {path!r:.120}", "/".join(key)))
+        return {
+            "path": "/".join(key),
+            "bytes": file_target.path.stat().st_size,
+            "sha256": file_target.digest,
+        }, file_target.digest
+    pushed_rows = _open_pushed_rows(site, push_target[0], push_target[1].table.qualified_name)
+    existing_rows, missing_mask = pushed_rows.find_rows(pushed_rows.parse_key(key))
+    if missing_mask.any():
+        raise NotFoundError(format_message("there is no row {key!r:.120} that was pushed", "/".join(key)))
+    return existing_rows.drop_columns([DELETED_COLUMN]).to_pylist()[0], compute_row_state(existing_rows)
 
 
 __all__ = [
-    "DELETE",
-    "POST",
-    "PUT",
-    "Refused",
-    "Taken",
-    "Unfit",
-    "Write",
-    "Written",
-    "filed",
-    "may",
-    "push",
-    "row",
-    "target",
+    "DELETE_ACTION",
+    "POST_ACTION",
+    "PUT_ACTION",
+    "InvalidRowsError",
+    "KeyTakenError",
+    "RowsRefusedError",
+    "WriteRequest",
+    "WriteResult",
+    "can_push",
+    "choose_upload_path",
+    "execute_write",
+    "find_push_target",
+    "find_pushed_row",
 ]

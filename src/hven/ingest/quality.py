@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-GROUPS = 500  # that are counted one by one: those with the most flagged rows; the others are put together
+MAX_GROUPS = 500  # that are counted one by one: those with the most flagged rows; the others are put together
 
 
 @dataclass(slots=True, kw_only=True)
-class Group:
-    """Rows that are alike in what they are counted by; `of` has its values as text, in the order of `Quality.by` (None: NULL).
+class QualityGroup:
+    """Rows that are alike in what they are counted by; `of` has its values as text, in the order of `FlagStatistics.by` (None: NULL).
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Group:
 
 
 @dataclass(slots=True, kw_only=True)
-class Quality:
+class FlagStatistics:
     """What the flags of a table say.
 
     Attributes
@@ -50,7 +50,7 @@ class Quality:
     groups
         In the order of their values; rules that no row of the group breaks are left out.
     others
-        What the groups beyond `GROUPS` have together.
+        What the groups beyond `MAX_GROUPS` have together.
     """
 
     column: str
@@ -59,19 +59,19 @@ class Quality:
     flagged: int = 0
     rules: dict[str, int] = field(default_factory=dict)
     by: list[str] = field(default_factory=list)
-    groups: list[Group] = field(default_factory=list)
-    others: Group | None = None
+    groups: list[QualityGroup] = field(default_factory=list)
+    others: QualityGroup | None = None
 
     @property
-    def clean(self) -> str:
+    def clean_share_text(self) -> str:
         """The share of rows without a flag, as a person reads it: rounded so that 100 % means all of them."""
-        return percent(self.rows - self.flagged, self.rows)
+        return format_percent(self.rows - self.flagged, self.rows)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         return asdict(self)
 
-    def text(self) -> str:
+    def format_text(self) -> str:
         """Summarize it in one line.
 
         Returns
@@ -80,15 +80,15 @@ class Quality:
             With the counts of each rule.
         """
         counts = ", ".join(f"{name} {count:,}" for name, count in self.rules.items() if count)
-        return f"{self.column}: {self.clean} of {self.rows:,} rows without a flag{': ' + counts if counts else ''}"
+        return f"{self.column}: {self.clean_share_text} of {self.rows:,} rows without a flag{': ' + counts if counts else ''}"
 
 
-def from_json(said: Mapping[str, Any] | None) -> Quality | None:
-    """Deserialize what `Quality.to_json` returned.
+def quality_from_json(document: Mapping[str, Any] | None) -> FlagStatistics | None:
+    """Deserialize what `FlagStatistics.to_json` returned.
 
     Parameters
     ----------
-    said
+    document
         The object.
 
     Returns
@@ -96,22 +96,22 @@ def from_json(said: Mapping[str, Any] | None) -> Quality | None:
     quality
         None if it is none, or of a version that says less.
     """
-    if not said:
+    if not document:
         return None
     try:
-        others = said["others"]
-        return Quality(
+        others_document = document["others"]
+        return FlagStatistics(
             **{
-                **said,
-                "groups": [Group(**one) for one in said["groups"]],
-                "others": None if others is None else Group(**others),
+                **document,
+                "groups": [QualityGroup(**group_document) for group_document in document["groups"]],
+                "others": None if others_document is None else QualityGroup(**others_document),
             }
         )
     except (KeyError, TypeError):
         return None
 
 
-def percent(part: int, whole: int) -> str:
+def format_percent(part: int, whole: int) -> str:
     """Format a share with two digits, never rounded to 0 or 100 where it is not.
 
     Parameters
@@ -133,4 +133,4 @@ def percent(part: int, whole: int) -> str:
     return f"{hundredths / 100:.2f} %"
 
 
-__all__ = ["GROUPS", "Group", "Quality", "from_json", "percent"]
+__all__ = ["MAX_GROUPS", "FlagStatistics", "QualityGroup", "format_percent", "quality_from_json"]

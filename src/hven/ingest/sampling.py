@@ -8,33 +8,40 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.engines import kind
-from hven.ingest._filling import MOST, Filling, counts_bytes, in_place, look, table_of
-from hven.ingest._rejects import Rejects
+from hven.engines import load_engine_record
+from hven.ingest._rejects_file import RejectsFile
 from hven.ingest._report import TableReport
-from hven.ingest._rules import ERROR, WARNING
+from hven.ingest._rules import ERROR_SEVERITY, WARNING_SEVERITY
+from hven.ingest._table_loader import (
+    DEFAULT_MAX_REJECTED_SHARE,
+    TableLoader,
+    build_union_table,
+    find_adoptable_catalogue,
+    has_byte_progress,
+    open_sources,
+)
 from hven.model import add_deviation, plugins
 from hven.model.errors import Fault, HvenError, SourceError
-from hven.model.settings import secret
-from hven.sources import Context
-from hven.sources.readers import open_read
+from hven.model.settings import resolve_secret
+from hven.sources import SourceContext
+from hven.sources.file_readers import open_with_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hven.engines import Engine
-    from hven.ingest._ledger import Entry
+    from hven.engines import StorageEngine
+    from hven.ingest._ledger import SourceEntry
     from hven.model import Deviation
     from hven.model.resource import Resource, TableSpec
     from hven.model.settings import Settings
-    from hven.sources import Reject
+    from hven.sources import RejectedRow
 
-OFFENDERS_SHOWN, REASONS_SHOWN = 3, 3
-ROWS, ASKED = 1000, 10  # of each source; where each row has a server asked for a size
-MEMORY = 256 << 20  # bytes
+MAX_SHOWN_OFFENDERS, MAX_SHOWN_REASONS = 3, 3
+SAMPLE_ROWS, REMOTE_SAMPLE_ROWS = 1000, 10  # of each source; where each row has a server asked for a size
+ENGINE_MEMORY_BYTES = 256 << 20  # bytes
 
 
-def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator[Fault]:
+def find_sample_faults(resource: Resource, directory: Path, settings: Settings) -> Iterator[Fault]:
     """Yield what most first rows of a table's files would be rejected for (errors), or some; and what would be published with a warning.
 
     A source that cannot be read says nothing here: that is told where it is opened. But of a catalogue that is served where it is, which nobody opens any more afterwards,
@@ -50,37 +57,47 @@ def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator
         Of the site.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        engine: Engine | None = None
+        engine: StorageEngine | None = None
         try:
             for spec in resource.tables:
-                told: list[Deviation] = []
+                deviations: list[Deviation] = []
                 unread = _UnreadRows()
-                context = Context(
+                context = SourceContext(
                     directory=directory,
-                    secret=partial(secret, settings.directory),
+                    resolve_secret=partial(resolve_secret, settings.directory),
                     allow_private=settings.allow_private,
-                    read=partial(open_read, settings),
-                    roots=settings.grounds,
-                    tell=partial(_note, told),
-                    reject=unread.add,
+                    open_sample_file=partial(open_with_reader, settings),
+                    allowed_roots=settings.allowed_directories,
+                    on_notice=partial(_record_deviation, deviations),
+                    on_reject=unread.add_row,
                 )
                 try:
-                    known = list(look(spec, resource, context))
-                    _served(spec, known, resource.engine or settings.engine)
-                    entries = [one for one in known if counts_bytes(one.source) and one.mapping.groups is None]
+                    source_entries = list(open_sources(spec, resource, context))
+                    _check_served_catalogue(spec, source_entries, resource.engine or settings.engine)
+                    entries = [
+                        item
+                        for item in source_entries
+                        if has_byte_progress(item.source) and item.mapping.group_plan is None
+                    ]
                     if entries:
-                        engine = engine or plugins.load("engines", "duckdb").open(
-                            Path(scratch), memory=MEMORY, threads=1
+                        engine = engine or plugins.load_plugin("engines", "duckdb").open(
+                            Path(scratch), memory=ENGINE_MEMORY_BYTES, threads=1
                         )
-                        yield from _of_table(
-                            spec, entries, engine, Path(scratch), settings, unread, every=len(entries) == len(known)
+                        yield from _check_table_sample(
+                            spec,
+                            entries,
+                            engine,
+                            Path(scratch),
+                            settings,
+                            unread,
+                            has_all_sources=len(entries) == len(source_entries),
                         )
                 except (HvenError, NotImplementedError) as error:
-                    if isinstance(error, SourceError) and any(_serves(one.kind) for one in spec.sources):
+                    if isinstance(error, SourceError) and any(_find_serving_engine(item.kind) for item in spec.sources):
                         message = f"{error.place}: {error.message}" if error.place.file else error.message
                         yield Fault(message=message, place=spec.place, remedy=error.remedy)
                 finally:
-                    yield from (_warning(one, spec) for one in told)
+                    yield from (_build_deviation_warning(item, spec) for item in deviations)
         finally:
             if engine is not None:
                 engine.close()
@@ -90,117 +107,128 @@ class _UnreadRows:
     """Rows that a source cannot read: those that come before the table is filled wait for it."""
 
     def __init__(self) -> None:
-        self.filling: Filling | None = None
-        self._early: list[Reject] = []
+        self.loader: TableLoader | None = None
+        self._early: list[RejectedRow] = []
 
-    def add(self, row: Reject) -> None:
-        if self.filling is None:
+    def add_row(self, row: RejectedRow) -> None:
+        if self.loader is None:
             self._early.append(row)
         else:
-            self.filling.reject(row)
+            self.loader.reject_row(row)
 
-    def hand_to(self, filling: Filling) -> None:
+    def attach_loader(self, filling: TableLoader) -> None:
         """Give a table the rows from now on. Files are read anew, so the early ones come again."""
-        self.filling = filling
+        self.loader = filling
         self._early.clear()
 
 
-def _note(told: list[Deviation], item: str | Deviation) -> None:
-    if not isinstance(item, str):
-        add_deviation(told, item)
+def _record_deviation(deviations: list[Deviation], deviation: str | Deviation) -> None:
+    if not isinstance(deviation, str):
+        add_deviation(deviations, deviation)
 
 
-def _warning(deviation: Deviation, spec: TableSpec) -> Fault:
+def _build_deviation_warning(deviation: Deviation, spec: TableSpec) -> Fault:
     """Warn of what the reader of a table narrows, drops or reinterprets in its first rows."""
-    message = f"{spec.table.qualified}: {deviation}"
+    message = f"{spec.table.qualified_name}: {deviation}"
     return Fault(message=message, place=spec.place, remedy=deviation.remedy, severity="warning")
 
 
-def _serves(name: str) -> str | None:
+def _find_serving_engine(name: str) -> str | None:
     """Name the engine that serves the files of a kind of source where they are."""
-    found: str | None = vars(plugins.load("sources", name)).get("SERVED_BY")
-    return found
+    engine_name: str | None = vars(plugins.load_plugin("sources", name)).get("SERVED_BY")
+    return engine_name
 
 
-def _served(spec: TableSpec, entries: list[Entry], engine: str) -> None:
+def _check_served_catalogue(spec: TableSpec, entries: list[SourceEntry], engine: str) -> None:
     """Look at a catalogue that would be served where it is."""
-    if not entries or _serves(entries[0].spec.kind) != engine:
+    if not entries or _find_serving_engine(entries[0].spec.kind) != engine:
         return
-    table = table_of(spec, entries)
-    place = in_place(entries, table)
-    if place is not None and (look_ := kind(engine).adoptable):
-        module, _, name = look_.partition(":")
-        getattr(plugins.imported(module, f"the engine {engine}"), name)(table, place, entries[0].mapping.copies)
+    table = build_union_table(spec, entries)
+    catalogue_path = find_adoptable_catalogue(entries, table)
+    if catalogue_path is not None and (check_function := load_engine_record(engine).adoptable):
+        module, _, name = check_function.partition(":")
+        getattr(plugins.import_hven_module(module, f"the engine {engine}"), name)(
+            table, catalogue_path, entries[0].mapping.copies
+        )
 
 
-def _of_table(
+def _check_table_sample(
     spec: TableSpec,
-    entries: list[Entry],
-    engine: Engine,
+    entries: list[SourceEntry],
+    engine: StorageEngine,
     scratch: Path,
     settings: Settings,
     unread: _UnreadRows,
     *,
-    every: bool,
+    has_all_sources: bool,
 ) -> Iterator[Fault]:
-    report = TableReport(table=spec.table.qualified)
-    few = any(entry.documents or any(call.path is None for call in entry.mapping.calls) for entry in entries)
-    with Rejects(scratch / f"{spec.table.name}.csv") as rejects:
-        filling = Filling(
-            engine=engine, keeper=engine, spec=replace(spec, max_rejects=1.0), entries=entries, rejects=rejects, report=report,
-            progress=lambda _: None, sample=ASKED if few else ROWS, most=1.0, spool=scratch, allow_private=settings.allow_private,
+    report = TableReport(table=spec.table.qualified_name)
+    has_remote_requests = any(
+        entry.documents or any(call.path is None for call in entry.mapping.calls) for entry in entries
+    )
+    with RejectsFile(scratch / f"{spec.table.name}.csv") as rejects:
+        loader = TableLoader(
+            engine=engine, storage_engine=engine, spec=replace(spec, max_rejected_share=1.0), entries=entries, rejects=rejects, report=report,
+            progress=lambda _: None, sample_rows=REMOTE_SAMPLE_ROWS if has_remote_requests else SAMPLE_ROWS, max_rejected_share=1.0, spool_directory=scratch, allow_private=settings.allow_private,
         )  # fmt: skip
-        unread.hand_to(filling)
-        filling.flow(lambda _: None)
-    limit = MOST if spec.max_rejects is None else spec.max_rejects
-    each = any(
-        item.severity == ERROR and item.count >= report.read - report.skipped for item in report.findings.values()
+        unread.attach_loader(loader)
+        loader.map_all_rows(lambda _: None)
+    limit = DEFAULT_MAX_REJECTED_SHARE if spec.max_rejected_share is None else spec.max_rejected_share
+    has_common_error = any(
+        item.severity == ERROR_SEVERITY and item.count >= report.read - report.skipped
+        for item in report.findings.values()
     )
     if (
-        report.read and report.rejected / report.read > limit and not each
+        report.read and report.rejected / report.read > limit and not has_common_error
     ):  # of all rows it is said below, for each reason
-        yield _too_many(report, spec, limit)
+        yield _build_rejects_fault(report, spec, limit)
     # a warning: files may fill until the ingest
-    if every and not report.read and (spec.max_rejects is None or spec.max_rejects < 1):
-        message = f"{spec.table.qualified} would be empty: the source has no rows"
+    if has_all_sources and not report.read and (spec.max_rejected_share is None or spec.max_rejected_share < 1):
+        message = f"{spec.table.qualified_name} would be empty: the source has no rows"
         yield Fault(
             message=message,
             place=spec.place,
             remedy="look at the files; max_rejects: 1 publishes an empty table",
             severity="warning",
         )
-    flagged = spec.flags.bits if spec.flags else {}  # meant to be published, and counted
+    flag_bits = spec.flags.bits if spec.flags else {}  # meant to be published, and counted
     for item in report.findings.values():
-        if item.severity in {ERROR, WARNING} and item.count and item.rule not in flagged:
+        if item.severity in {ERROR_SEVERITY, WARNING_SEVERITY} and item.count and item.rule not in flag_bits:
             # granules are several of one source row
-            whole = item.count >= report.read - report.skipped
-            fatal = whole and item.severity == ERROR and (spec.max_rejects is None or spec.max_rejects < 1)
-            first = f" (first: {item.offenders[0]})" if item.offenders else ""
-            fate = " would be rejected" if item.severity == ERROR else ""
+            affects_all_rows = item.count >= report.read - report.skipped
+            is_fatal = (
+                affects_all_rows
+                and item.severity == ERROR_SEVERITY
+                and (spec.max_rejected_share is None or spec.max_rejected_share < 1)
+            )
+            first_offender = f" (first: {item.offenders[0]})" if item.offenders else ""
+            fate_text = " would be rejected" if item.severity == ERROR_SEVERITY else ""
             yield Fault(
-                message=f"{spec.table.qualified}: {'all' if whole else f'{item.count:,}'} of the first {report.read:,} rows{fate}: {item.message}{first}",
+                message=f"{spec.table.qualified_name}: {'all' if affects_all_rows else f'{item.count:,}'} of the first {report.read:,} rows{fate_text}: {item.message}{first_offender}",
                 place=spec.place,
                 remedy="" if ";" in item.message else "correct the mapping or the data",
-                severity="error" if fatal else "warning",
+                severity="error" if is_fatal else "warning",
             )
 
 
-def _too_many(report: TableReport, spec: TableSpec, limit: float) -> Fault:
+def _build_rejects_fault(report: TableReport, spec: TableSpec, limit: float) -> Fault:
     """Say that an ingest would publish nothing, as so many of the first rows are at fault; with the first of each reason."""
     reasons = sorted(
-        (item for item in report.findings.values() if item.severity == ERROR), key=lambda item: item.count, reverse=True
+        (item for item in report.findings.values() if item.severity == ERROR_SEVERITY),
+        key=lambda item: item.count,
+        reverse=True,
     )
-    first = "; ".join(
-        f"{item.message} ({', '.join(str(offender) for offender in item.offenders[:OFFENDERS_SHOWN])})"
-        for item in reasons[:REASONS_SHOWN]
+    reason_texts = "; ".join(
+        f"{item.message} ({', '.join(str(offender) for offender in item.offenders[:MAX_SHOWN_OFFENDERS])})"
+        for item in reasons[:MAX_SHOWN_REASONS]
         if item.offenders
     )
     return Fault(
         message=f"{report.table}: {report.rejected:,} of the first {report.read:,} rows would be rejected, "
-        f"more than max_rejects ({limit:.4g}), and nothing would be published: {first}",
+        f"more than max_rejects ({limit:.4g}), and nothing would be published: {reason_texts}",
         place=spec.place,
         remedy="correct the mapping or the data, or raise max_rejects",
     )
 
 
-__all__ = ["refused"]
+__all__ = ["find_sample_faults"]

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from hven.model import plugins
 from hven.model.errors import Fault, HvenError, SourceError
-from hven.model.settings import secret
-from hven.sources import Context, filekinds, remote
+from hven.model.settings import resolve_secret
+from hven.sources import SourceContext, file_kinds, http_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 PROBE_TIMEOUT_SECONDS = 8.0  # of all probes of a collection together, which run at the same time
-_SECRET = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
-_NOT_SECRETS = {"fields", "each", "query", "null"}  # options whose text has a dollar sign of its own
-_DATABASES = {"sql", "live"}
-_PORTS = {"http": 80, "https": 443}
+_SECRET_PATTERN = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
+_DOLLAR_OPTIONS = {"fields", "each", "query", "null"}  # options whose text has a dollar sign of its own
+_DATABASE_KINDS = {"sql", "live"}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def check_sources(resource: Resource, directory: Path, settings: Settings) -> Iterator[Fault]:
@@ -46,24 +46,24 @@ def check_sources(resource: Resource, directory: Path, settings: Settings) -> It
     probes: dict[tuple[str, str], tuple[SourceSpec, Future[str | None]]] = {}
     for spec in resource.tables:
         for source in spec.sources:
-            unset = list(_find_unset_secrets(source, settings))
-            yield from unset
-            if unset:
+            unset_secret_faults = list(_find_unset_secrets(source, settings))
+            yield from unset_secret_faults
+            if unset_secret_faults:
                 continue
             yield from _open_service(source, directory, settings)
-            for what, address in _find_servers(source):
-                if (what, address) not in probes:
-                    probe = partial(_probe, source, address, directory, settings)
-                    probes[what, address] = source, _start_thread(probe)
+            for server_label, address in _find_servers(source):
+                if (server_label, address) not in probes:
+                    probe = partial(_probe_server, source, address, directory, settings)
+                    probes[server_label, address] = source, _start_probe_thread(probe)
     deadline = monotonic() + PROBE_TIMEOUT_SECONDS
-    for (what, _), (source, future) in probes.items():
+    for (server_label, _), (source, future) in probes.items():
         try:
             reason = future.result(timeout=max(0.0, deadline - monotonic()))
         except TimeoutError:
             reason = f"no answer within {PROBE_TIMEOUT_SECONDS:g} s"
         if reason is not None:
             yield Fault(
-                message=f"{what} does not answer: {reason}",
+                message=f"{server_label} does not answer: {reason}",
                 place=source.place,
                 remedy="an ingest now would fail; look at the address, the network and the account",
                 severity="warning",
@@ -73,7 +73,7 @@ def check_sources(resource: Resource, directory: Path, settings: Settings) -> It
 def _find_unset_secrets(source: SourceSpec, settings: Settings) -> Iterator[Fault]:
     for name in dict.fromkeys(_find_secrets([dict(source.options), dict(source.enrich or {})])):
         try:
-            secret(settings.directory, name)
+            resolve_secret(settings.directory, name)
         except SourceError as error:
             yield Fault(message=error.message, place=source.place, remedy=error.remedy)
 
@@ -81,12 +81,12 @@ def _find_unset_secrets(source: SourceSpec, settings: Settings) -> Iterator[Faul
 def _find_secrets(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for key, item in value.items():
-            if key not in _NOT_SECRETS:
+            if key not in _DOLLAR_OPTIONS:
                 yield from _find_secrets(item)
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _find_secrets(item)
-    elif isinstance(value, str) and _SECRET.fullmatch(value):
+    elif isinstance(value, str) and _SECRET_PATTERN.fullmatch(value):
         yield str(value)
 
 
@@ -95,12 +95,12 @@ def _open_service(source: SourceSpec, directory: Path, settings: Settings) -> It
 
     Opening asks nothing yet: it reads the options, and files beside the descriptor that they name. Sources of files are opened by the other checks.
     """
-    module = plugins.load("sources", source.kind)
+    module = plugins.load_plugin("sources", source.kind)
     fields = module.Options.model_fields
-    if source.kind in _DATABASES or "url" not in fields or "files" in fields:
+    if source.kind in _DATABASE_KINDS or "url" not in fields or "files" in fields:
         return
-    resolve_secret = partial(secret, settings.directory)
-    context = Context(directory=directory, secret=resolve_secret, allow_private=settings.allow_private)
+    secret_resolver = partial(resolve_secret, settings.directory)
+    context = SourceContext(directory=directory, resolve_secret=secret_resolver, allow_private=settings.allow_private)
     try:
         module.open(module.Options.model_validate(dict(source.options)), context)
     except SourceError as error:
@@ -113,28 +113,30 @@ def _find_servers(source: SourceSpec) -> Iterator[tuple[str, str]]:
     address = source.options.get("url")
     if not isinstance(address, str) or not address:
         return
-    if source.kind in _DATABASES:
-        yield f"the database {address if _SECRET.fullmatch(address) else _without_account(address)}", address
-    elif filekinds.service(source.kind) is not None and address.startswith(("http://", "https://")):
-        yield f"the service {_without_account(address)}", address
+    if source.kind in _DATABASE_KINDS:
+        yield f"the database {address if _SECRET_PATTERN.fullmatch(address) else _remove_account(address)}", address
+    elif file_kinds.find_service_signature(source.kind) is not None and address.startswith(("http://", "https://")):
+        yield f"the service {_remove_account(address)}", address
 
 
-def _without_account(address: str) -> str:
+def _remove_account(address: str) -> str:
     parts = urlsplit(address)
     return f"{parts.hostname or address.partition(';')[0]}" + (f":{parts.port}" if parts.port else "")
 
 
-def _probe(source: SourceSpec, address: str, directory: Path, settings: Settings) -> str | None:
+def _probe_server(source: SourceSpec, address: str, directory: Path, settings: Settings) -> str | None:
     """Connect; return why not, or None. Of a database the columns are asked for too, with its account."""
-    resolve_secret = partial(secret, settings.directory)
+    secret_resolver = partial(resolve_secret, settings.directory)
     try:
-        whole = resolve_secret(address) if _SECRET.fullmatch(address) else address
-        if source.kind not in _DATABASES:
-            _connect_service(whole, settings)
+        resolved_address = secret_resolver(address) if _SECRET_PATTERN.fullmatch(address) else address
+        if source.kind not in _DATABASE_KINDS:
+            _connect_to_service(resolved_address, settings)
         elif source.kind == "sql":  # a live table's database is asked by its engine's own check
-            context = Context(directory=directory, secret=resolve_secret, allow_private=settings.allow_private)
-            module = plugins.load("sources", source.kind)
-            module.open(module.Options.model_validate(dict(source.options)), context).columns()
+            context = SourceContext(
+                directory=directory, resolve_secret=secret_resolver, allow_private=settings.allow_private
+            )
+            module = plugins.load_plugin("sources", source.kind)
+            module.open(module.Options.model_validate(dict(source.options)), context).list_columns()
     except HvenError as error:
         return error.message
     except OSError as error:
@@ -144,15 +146,17 @@ def _probe(source: SourceSpec, address: str, directory: Path, settings: Settings
     return None
 
 
-def _connect_service(address: str, settings: Settings) -> None:
-    _, number = remote.resolve(address, allow_private=settings.allow_private)
+def _connect_to_service(address: str, settings: Settings) -> None:
+    _, number = http_client.resolve_url(address, allow_private=settings.allow_private)
     if number is None:
         return  # a proxy asks the service, and connects at once whether it is there or not
     parts = urlsplit(address)
-    socket.create_connection((number, parts.port or _PORTS[parts.scheme]), timeout=CONNECT_TIMEOUT_SECONDS).close()
+    socket.create_connection(
+        (number, parts.port or _DEFAULT_PORTS[parts.scheme]), timeout=CONNECT_TIMEOUT_SECONDS
+    ).close()
 
 
-def _start_thread(probe: partial[str | None]) -> Future[str | None]:
+def _start_probe_thread(probe: partial[str | None]) -> Future[str | None]:
     """Run a probe in a thread that nobody waits for at the end: a resolver or a driver may take minutes."""
     future: Future[str | None] = Future()
 

@@ -10,73 +10,77 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.descriptor.mapping import SOURCE
-from hven.descriptor.outcome import WATERMARK
+from hven.descriptor.compiled_mapping import WATERMARK_COLUMN
+from hven.descriptor.mapping import SOURCE_RELATION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.engines import Engine
-    from hven.ingest._ledger import Entry
+    from hven.engines import StorageEngine
+    from hven.ingest._ledger import SourceEntry
 
-TIME = "time"
-AHEAD = dt.timedelta(hours=1)  # clocks differ by so much, at most
+TIME_KEY = "time"
+MAX_CLOCK_DIFFERENCE = dt.timedelta(hours=1)  # clocks differ by so much, at most
 
 
-class Watch:
+class WatermarkTracker:
     """Looks at the watermarks of source rows as they are read (for `Filling.watch`).
 
     Times that are still to come are left out: a row of the year 2999 must not hide all that is written before; it is read each time instead.
 
     Attributes
     ----------
-    done
+    finished_entries
         Entries that have been looked at: what is shown of them later does not count.
     """
 
-    def __init__(self, engine: Engine, entries: Sequence[Entry]) -> None:
+    def __init__(self, engine: StorageEngine, entries: Sequence[SourceEntry]) -> None:
         self._engine, self._entries = engine, entries
-        self._limit = dt.datetime.now(dt.UTC).replace(tzinfo=None) + AHEAD
-        self.largest: dict[int, Any] = {}
-        self.future = 0
-        self.done = set[int]()
+        self._limit = dt.datetime.now(dt.UTC).replace(tzinfo=None) + MAX_CLOCK_DIFFERENCE
+        self.largest_by_entry: dict[int, Any] = {}
+        self.future_count = 0
+        self.finished_entries = set[int]()
 
     def __call__(self, entry: int, batch: pa.RecordBatch) -> None:
         """Find the largest watermark of a batch of source rows."""
         mapping = self._entries[entry].mapping
-        if entry in self.done or mapping.watermark is None or not batch.num_rows:
+        if entry in self.finished_entries or mapping.watermark_query is None or not batch.num_rows:
             return
-        found = self._engine.compute(mapping.watermark, {SOURCE: batch, **mapping.lookups}).column(WATERMARK)
-        if pa.types.is_floating(found.type):
-            found = found.filter(pc.is_finite(found))
-        elif (late := self._late(found)) is not None and (count := pc.sum(late).as_py()):
-            self.future += count
-            found = found.filter(pc.invert(pc.fill_null(late, False)))
-        largest = plain(pc.max(found).as_py()) if len(found) else None
-        if largest is not None and (entry not in self.largest or largest > self.largest[entry]):
-            self.largest[entry] = largest
+        watermarks = self._engine.evaluate_query(
+            mapping.watermark_query, {SOURCE_RELATION: batch, **mapping.lookups}
+        ).column(WATERMARK_COLUMN)
+        if pa.types.is_floating(watermarks.type):
+            watermarks = watermarks.filter(pc.is_finite(watermarks))
+        elif (late := self._find_future_times(watermarks)) is not None and (count := pc.sum(late).as_py()):
+            self.future_count += count
+            watermarks = watermarks.filter(pc.invert(pc.fill_null(late, False)))
+        largest = normalize_watermark(pc.max(watermarks).as_py()) if len(watermarks) else None
+        if largest is not None and (entry not in self.largest_by_entry or largest > self.largest_by_entry[entry]):
+            self.largest_by_entry[entry] = largest
 
-    def _late(self, found: Any) -> Any:
+    def _find_future_times(self, watermarks: Any) -> Any:
         """Return which times are still to come, texts as ISO 8601 writes them, too; None: these are no times."""
-        if pa.types.is_timestamp(found.type):
-            return pc.greater(found, pa.scalar(self._limit, pa.timestamp("us")).cast(found.type))
-        if not (pa.types.is_string(found.type) or pa.types.is_large_string(found.type)) or not len(found):
+        if pa.types.is_timestamp(watermarks.type):
+            return pc.greater(watermarks, pa.scalar(self._limit, pa.timestamp("us")).cast(watermarks.type))
+        if not (pa.types.is_string(watermarks.type) or pa.types.is_large_string(watermarks.type)) or not len(
+            watermarks
+        ):
             return None
         try:
-            largest = plain(dt.datetime.fromisoformat(str(pc.max(found).as_py())))
+            largest = normalize_watermark(dt.datetime.fromisoformat(str(pc.max(watermarks).as_py())))
         except ValueError:
             return None
         if largest <= self._limit:
             return None
         day = (self._limit + dt.timedelta(days=1)).date().isoformat()  # time zones may be written there
-        return pc.greater(pc.utf8_slice_codeunits(found, 0, 10), day)
+        return pc.greater(pc.utf8_slice_codeunits(watermarks, 0, 10), day)
 
-    def state(self) -> dict[str, Any]:
+    def collect_state(self) -> dict[str, Any]:
         """Return what is kept for the next sync."""
-        return {str(entry): packed(value) for entry, value in self.largest.items()}
+        return {str(entry): pack_watermark(value) for entry, value in self.largest_by_entry.items()}
 
 
-def plain(value: Any) -> Any:
+def normalize_watermark(value: Any) -> Any:
     """Convert a watermark to a number, a text, or a time without a zone (UTC), whatever the source has.
 
     Parameters
@@ -99,24 +103,24 @@ def plain(value: Any) -> Any:
     return value
 
 
-def packed(value: Any) -> Any:
+def pack_watermark(value: Any) -> Any:
     """Serialize a watermark as JSON.
 
     Parameters
     ----------
     value
-        As `plain` returns it.
+        As `normalize_watermark` returns it.
 
     Returns
     -------
     value
         Plain JSON.
     """
-    return {TIME: value.isoformat()} if isinstance(value, dt.datetime) else value
+    return {TIME_KEY: value.isoformat()} if isinstance(value, dt.datetime) else value
 
 
-def unpacked(value: Any) -> Any:
-    """Deserialize what `packed` wrote.
+def unpack_watermark(value: Any) -> Any:
+    """Deserialize what `pack_watermark` wrote.
 
     Parameters
     ----------
@@ -126,9 +130,9 @@ def unpacked(value: Any) -> Any:
     Returns
     -------
     value
-        As `plain` returns it.
+        As `normalize_watermark` returns it.
     """
-    return dt.datetime.fromisoformat(value[TIME]) if isinstance(value, dict) else value
+    return dt.datetime.fromisoformat(value[TIME_KEY]) if isinstance(value, dict) else value
 
 
-__all__ = ["Watch", "packed", "unpacked"]
+__all__ = ["WatermarkTracker", "pack_watermark", "unpack_watermark"]

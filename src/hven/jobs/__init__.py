@@ -1,10 +1,10 @@
-"""UWS jobs: what a job type is. Which there are is `declared`, the `desk` is asked about jobs, and the `keeper` has them run.
+"""Jobs: UWS job types, the job service that clients talk to, and the supervisor and workers that run jobs.
 
-A job type is a module of this room, or one that the entry-point group ``hven.jobs`` names; it has `JOB`, a :class:`Type`.
+A job type is a module of this package, or one that the entry-point group ``hven.jobs`` names; it has `JOB`, a :class:`JobDefinition`.
 """
 
 from __future__ import annotations
 
-from hven.jobs._types import RULES, Quota, Type, Work
+from hven.jobs._job_types import ACCESS_RULES_KEY, JobDefinition, JobQuota, RunningJob
 
-__all__ = ["RULES", "Quota", "Type", "Work"]
+__all__ = ["ACCESS_RULES_KEY", "JobDefinition", "JobQuota", "RunningJob"]

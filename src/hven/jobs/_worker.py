@@ -10,45 +10,49 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hven.jobs import declared
-from hven.jobs._types import Failed, Work
-from hven.jobs.desk import FINAL, directory
+from hven.jobs import declared_types
+from hven.jobs._job_types import JobFailedError, RunningJob
+from hven.jobs.job_service import FINAL_PHASES, get_job_directory
 from hven.model import errors
-from hven.model.errors import Cancelled, HvenError
-from hven.site.auth import DEFAULT
+from hven.model.errors import HvenError, OperationCancelledError
+from hven.site.auth import DEFAULT_POLICIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hven.site import Site
-    from hven.site.auth import Policy
-    from hven.site.store import Job
+    from hven.site.auth import AccessPolicy
+    from hven.site.store import JobRecord
 
 log = logging.getLogger("hven.jobs")
 
-LOOK = 0.1  # seconds between two looks at a running job
-BEAT = 5.0  # seconds between two signs of life; others wait for several of them
-SILENT = 6 * BEAT  # seconds without a sign of life, by the watcher's own clock, after which a holder counts as dead
-TELL = 1.0  # seconds between two words about its progress
-STUBBORN = 5.0  # seconds after which a job that does not stop takes its process with it
-ATTEMPTS = 2  # a job that has brought down so many workers is not tried again
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-TRANSIENT = (errors.Overloaded, errors.StorageError, errors.Timeout)
+POLL_INTERVAL_SECONDS = 0.1  # seconds between two looks at a running job
+HEARTBEAT_INTERVAL_SECONDS = 5.0  # seconds between two signs of life; others wait for several of them
+HEARTBEAT_TIMEOUT_SECONDS = (
+    6 * HEARTBEAT_INTERVAL_SECONDS
+)  # seconds without a sign of life, by the watcher's own clock, after which a holder counts as dead
+PROGRESS_INTERVAL_SECONDS = 1.0  # seconds between two words about its progress
+STOP_TIMEOUT_SECONDS = 5.0  # seconds after which a job that does not stop takes its process with it
+MAX_ATTEMPTS = 2  # a job that has brought down so many workers is not tried again
+DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+TRANSIENT_ERRORS = (errors.OverloadedError, errors.StorageError, errors.TimeLimitError)
 
 
-class Stop(threading.Event):
+class StopEvent(threading.Event):
     """Whether a worker is to end: somebody said so, or the process that it works for is gone."""
 
-    def __init__(self, parent: int | None = None) -> None:
+    def __init__(self, parent_pid: int | None = None) -> None:
         super().__init__()
-        self._parent = parent
+        self._parent_pid = parent_pid
 
     def is_set(self) -> bool:
         """Check whether to stop; cheap."""
-        return super().is_set() or (self._parent is not None and os.getppid() != self._parent)
+        return super().is_set() or (self._parent_pid is not None and os.getppid() != self._parent_pid)
 
 
-def run_next(site: Site, *, policies: Sequence[Policy] = DEFAULT, stop: threading.Event | None = None) -> bool:
+def run_next(
+    site: Site, *, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES, stop: threading.Event | None = None
+) -> bool:
     """Claim the next job and run it to its end; False: none waits.
 
     Parameters
@@ -56,193 +60,211 @@ def run_next(site: Site, *, policies: Sequence[Policy] = DEFAULT, stop: threadin
     stop
         If it is set meanwhile, the job is put back unharmed.
     """
-    job = site.store.jobs.claim(declared.bounds(site.settings))
+    job = site.store.jobs.claim_job(declared_types.map_running_limits(site.settings))
     if job is None:
         return False
-    _run(site, job, policies, stop or threading.Event())
+    _run_job(site, job, policies, stop or threading.Event())
     return True
 
 
-def _run(site: Site, job: Job, policies: Sequence[Policy], stop: threading.Event) -> None:
-    work = Work(site, job, directory(site.settings, job.id), policies)
-    ended: list[BaseException | None] = []
+def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop: threading.Event) -> None:
+    running_job = RunningJob(site, job, get_job_directory(site.settings, job.id), policies)
+    thread_errors: list[BaseException | None] = []
 
-    def do() -> None:
+    def run_work() -> None:
         try:
-            declared.of(site.settings, job.type).run(work)
-            ended.append(None)
+            declared_types.find_job_type(site.settings, job.type).run(running_job)
+            thread_errors.append(None)
         except BaseException as error:  # noqa: BLE001  (told below, in the one place that decides how a job ends)
-            ended.append(error)
+            thread_errors.append(error)
 
-    thread = threading.Thread(target=do, name=f"job {job.id}", daemon=True)
+    thread = threading.Thread(target=run_work, name=f"job {job.id}", daemon=True)
     thread.start()
-    why = _watch(site, work, thread, stop)
-    if why is None:
-        _end(site, work, ended[0])
+    stop_reason = _watch_job(site, running_job, thread, stop)
+    if stop_reason is None:
+        _record_job_end(site, running_job, thread_errors[0])
     else:
-        work.stop(why)
-        thread.join(STUBBORN)
-        stubborn = thread.is_alive()
-        if why == "time":
-            text = f"the job has run for {site.store.jobs.mine(job) or job.duration} seconds, which was its time limit"
+        running_job.stop_work(stop_reason)
+        thread.join(STOP_TIMEOUT_SECONDS)
+        is_thread_alive = thread.is_alive()
+        if stop_reason == "time":
+            text = f"the job has run for {site.store.jobs.check_ownership(job) or job.duration} seconds, which was its time limit"
             error = {"kind": "transient", "message": f"{text}; ask for less, or set EXECUTIONDURATION"}
-            site.store.jobs.finish(job, "ABORTED", error=error, progress=work.progress)
-        elif why == "stop":
-            _put_back(site, work)
-        work.discard()
-        if stubborn:
+            site.store.jobs.finish_job(job, "ABORTED", error=error, progress=running_job.progress)
+        elif stop_reason == "stop":
+            _requeue_job(site, running_job)
+        running_job.discard_results()
+        if is_thread_alive:
             log.error("the job %s does not stop; its process ends", job.id)
             os._exit(1)
 
 
-def _watch(site: Site, work: Work, thread: threading.Thread, stop: threading.Event) -> str | None:
+def _watch_job(site: Site, running_job: RunningJob, thread: threading.Thread, stop: threading.Event) -> str | None:
     """Wait until the work is done (None), or must end: ``gone`` (aborted, destroyed, lost), ``time``, ``stop``.
 
     While the store cannot be read, nobody can tell whether the job is still ours. After as long as others wait for a sign of
     life it counts as lost: they may run it already.
     """
-    job = work.job
-    begun = beaten = told = known = time.monotonic()
-    shown = work.progress
+    job = running_job.job
+    start_time = last_heartbeat = last_report = last_contact = time.monotonic()
+    reported_progress = running_job.progress
     pause = 0.005  # short jobs end soon: the first looks come quickly
     while True:
         thread.join(pause)
         if not thread.is_alive():
             return None
-        pause = min(pause * 2, LOOK)
+        pause = min(pause * 2, POLL_INTERVAL_SECONDS)
         if stop.is_set():
             return "stop"
-        if pause < LOOK:
+        if pause < POLL_INTERVAL_SECONDS:
             continue
-        moment = time.monotonic()
+        current_time = time.monotonic()
         try:
-            if moment - beaten > BEAT or (moment - told > TELL and work.progress is not shown):
-                shown = work.progress
-                beaten = told = moment
-                limit = site.store.jobs.beat(job, shown)
+            if current_time - last_heartbeat > HEARTBEAT_INTERVAL_SECONDS or (
+                current_time - last_report > PROGRESS_INTERVAL_SECONDS and running_job.progress is not reported_progress
+            ):
+                reported_progress = running_job.progress
+                last_heartbeat = last_report = current_time
+                duration_limit = site.store.jobs.record_heartbeat(job, reported_progress)
             else:
-                limit = site.store.jobs.mine(job)
+                duration_limit = site.store.jobs.check_ownership(job)
         except HvenError as error:  # a busy or full disk now; the next look may do better
-            if time.monotonic() - known > SILENT:
-                log.warning("the job %s has not been seen for %g seconds and is given up: %s", job.id, SILENT, error)
+            if time.monotonic() - last_contact > HEARTBEAT_TIMEOUT_SECONDS:
+                log.warning(
+                    "the job %s has not been seen for %g seconds and is given up: %s",
+                    job.id,
+                    HEARTBEAT_TIMEOUT_SECONDS,
+                    error,
+                )
                 return "gone"
             log.warning("the job %s cannot be watched: %s", job.id, error)
             continue
-        known = time.monotonic()
-        if limit is None:
+        last_contact = time.monotonic()
+        if duration_limit is None:
             return "gone"
-        if limit and moment - begun > limit:
+        if duration_limit and current_time - start_time > duration_limit:
             return "time"
 
 
-def _put_back(site: Site, work: Work) -> None:
+def _requeue_job(site: Site, running_job: RunningJob) -> None:
     """Requeue a job that is not ended here; if that cannot be written, others will see that nobody runs it."""
-    job = work.job
+    job = running_job.job
     try:
-        if not site.store.jobs.requeue(job, counts=False):
-            _dropped(site, work)
+        if not site.store.jobs.requeue_job(job, count_attempt=False):
+            _notify_dropped(site, running_job)
     except HvenError as error:
         log.warning("the job %s cannot be put back: %s", job.id, error)
 
 
-def _dropped(site: Site, work: Work) -> None:
+def _notify_dropped(site: Site, running_job: RunningJob) -> None:
     """Inform a job's type that it was aborted or destroyed while its worker went home: nobody else will see it."""
-    drop = declared.of(site.settings, work.job.type).dropped
-    phase = site.store.jobs.phases([work.job.id]).get(work.job.id)
-    if drop is not None and phase in {None, "ABORTED"}:
-        drop(site, replace(work.job, progress=work.progress), phase is None)
+    on_drop = declared_types.find_job_type(site.settings, running_job.job.type).on_drop
+    phase = site.store.jobs.find_phases([running_job.job.id]).get(running_job.job.id)
+    if on_drop is not None and phase in {None, "ABORTED"}:
+        on_drop(site, replace(running_job.job, progress=running_job.progress), phase is None)
 
 
-def _end(site: Site, work: Work, error: BaseException | None) -> None:
+def _record_job_end(site: Site, running_job: RunningJob, error: BaseException | None) -> None:
     """Write down how a job ended; if that cannot be written, it is not ended, and others will see that nobody runs it."""
-    job = work.job
+    job = running_job.job
     if error is None:
-        size = sum(item["bytes"] for item in work.results)
-        done = _patiently(
-            lambda: site.store.jobs.finish(
-                job, "COMPLETED", results=work.results, progress={**work.progress, "bytes": size}, groups=work.rights
+        size = sum(item["bytes"] for item in running_job.results)
+        is_recorded = _retry_until_written(
+            lambda: site.store.jobs.finish_job(
+                job,
+                "COMPLETED",
+                results=running_job.results,
+                progress={**running_job.progress, "bytes": size},
+                groups=running_job.required_rights,
             )
         )
-        _ended(site, work, done)
+        _finish_after_end(site, running_job, is_recorded)
         return
-    kept = isinstance(error, Failed)
-    if not kept:
-        work.discard()
-    if not isinstance(error, errors.UserError | Cancelled | errors.Timeout | errors.Overloaded):
+    keeps_results = isinstance(error, JobFailedError)
+    if not keeps_results:
+        running_job.discard_results()
+    if not isinstance(
+        error, errors.UserError | OperationCancelledError | errors.TimeLimitError | errors.OverloadedError
+    ):
         log.error("the job %s failed: %s", job.id, error, exc_info=error)
-    message = errors.say(_message(error, job))
-    told: dict[str, Any] = {
-        "kind": "transient" if isinstance(error, (*TRANSIENT, OSError, MemoryError)) else "fatal",
+    message = errors.format_message(_describe_error(error, job))
+    error_record: dict[str, Any] = {
+        "kind": "transient" if isinstance(error, (*TRANSIENT_ERRORS, OSError, MemoryError)) else "fatal",
         "message": message,
     }
     if message.values:
-        told["said"] = message.record()
-    phase = "ABORTED" if isinstance(error, errors.Timeout) else "ERROR"  # section 2.1.7: out of time is ABORTED
-    results = work.results if kept else []
-    _ended(
+        error_record["said"] = message.to_json()
+    phase = "ABORTED" if isinstance(error, errors.TimeLimitError) else "ERROR"  # section 2.1.7: out of time is ABORTED
+    results = running_job.results if keeps_results else []
+    _finish_after_end(
         site,
-        work,
-        _patiently(
-            lambda: site.store.jobs.finish(
-                job, phase, error=told, progress=work.progress, results=results, groups=work.rights
+        running_job,
+        _retry_until_written(
+            lambda: site.store.jobs.finish_job(
+                job,
+                phase,
+                error=error_record,
+                progress=running_job.progress,
+                results=results,
+                groups=running_job.required_rights,
             )
         ),
     )
 
 
-def _ended(site: Site, work: Work, done: bool) -> None:
-    """Do what follows the end of a job; not `done`: it was aborted, destroyed or given to another worker in the last moment."""
-    if not done:
-        work.discard()
+def _finish_after_end(site: Site, running_job: RunningJob, is_recorded: bool) -> None:
+    """Do what follows the end of a job; not `is_recorded`: it was aborted, destroyed or given to another worker in the last moment."""
+    if not is_recorded:
+        running_job.discard_results()
         try:
-            if site.store.jobs.phases([work.job.id]).get(work.job.id, "ABORTED") not in FINAL:
+            if site.store.jobs.find_phases([running_job.job.id]).get(running_job.job.id, "ABORTED") not in FINAL_PHASES:
                 return  # another worker goes on with it
         except HvenError as error:
-            log.warning("what follows the job %s is left: %s", work.job.id, error)
+            log.warning("what follows the job %s is left: %s", running_job.job.id, error)
             return
-    work.settle()
+    running_job.run_final_actions()
 
 
-def _message(error: BaseException, job: Job) -> str:
+def _describe_error(error: BaseException, job: JobRecord) -> str:
     if isinstance(error, HvenError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in FULL:
+    if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
         return f"the result cannot be written: {(error.strerror or '').lower()}; try again later, or ask for less"
     if isinstance(error, MemoryError):
         return "the job needs more memory than there is; ask for less"
     return f"something went wrong; this is a fault of the service, its owner finds it in the log [job {job.id}]"
 
 
-def _patiently(write: Callable[[], bool]) -> bool:
+def _retry_until_written(write_end: Callable[[], bool]) -> bool:
     """Try again while the store is busy or its disk is full: a job that has ended must not be run again for that."""
-    wait = 0.5
+    wait_seconds = 0.5
     while True:
         try:
-            return write()
+            return write_end()
         except errors.ServiceError as error:
-            if wait > 60:
+            if wait_seconds > 60:
                 raise
             log.warning("the end of a job cannot be written, trying again: %s", error)
-        time.sleep(wait)
-        wait *= 2
+        time.sleep(wait_seconds)
+        wait_seconds *= 2
 
 
-def work_on(site: Site, stop: threading.Event, *, idle: float) -> None:
-    """Run jobs until told to stop, or until nothing has come for `idle` seconds."""
-    last = time.monotonic()
+def run_jobs(site: Site, stop: threading.Event, *, idle_seconds: float) -> None:
+    """Run jobs until told to stop, or until nothing has come for `idle_seconds` seconds."""
+    last_job_time = time.monotonic()
     version = -1
     while not stop.is_set():
         try:
-            seen = site.store.jobs.version()
-            if seen != version:
-                version = seen
+            current_version = site.store.jobs.get_version()
+            if current_version != version:
+                version = current_version
                 while not stop.is_set() and run_next(site, stop=stop):
-                    last = time.monotonic()
+                    last_job_time = time.monotonic()
         except HvenError as error:
             log.warning("looking for jobs failed: %s", error)
             version = -1
             stop.wait(1.0)
-        quiet = time.monotonic() - last
-        if quiet > idle:
+        quiet_seconds = time.monotonic() - last_job_time
+        if quiet_seconds > idle_seconds:
             return
-        stop.wait(0.005 if quiet < 2 else 0.02 if quiet < 10 else LOOK)
+        stop.wait(0.005 if quiet_seconds < 2 else 0.02 if quiet_seconds < 10 else POLL_INTERVAL_SECONDS)

@@ -8,31 +8,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.jobs import forks
+from hven.jobs import child_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hven.jobs.forks import Pulse
+    from hven.jobs.child_processes import Heartbeat
 
 MAX_LOAD_FACTOR = 6.0  # a machine with more programs than processors makes everything so many times slower, at most
-RUNNABLE, STOPPED = "R", "T"
+RUNNABLE_STATE, STOPPED_STATE = "R", "T"
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadUsage:
-    """A thread at one moment: its state as in `proc(5)`, and the processor seconds that it has used."""
+    """A thread at one moment: its state as in `proc(5)`, and the processor time that it has used (`cpu_seconds`)."""
 
     state: str
-    seconds: float
+    cpu_seconds: float
 
 
-def read_thread_usage(pid: int, thread: int) -> ThreadUsage | None:
+def read_thread_usage(pid: int, thread_id: int) -> ThreadUsage | None:
     """Read how much processor time a thread has used.
 
     Parameters
     ----------
-    pid, thread
+    pid, thread_id
         Of the process and of the thread; Linux has them in ``/proc``.
 
     Returns
@@ -41,7 +41,9 @@ def read_thread_usage(pid: int, thread: int) -> ThreadUsage | None:
         None where the system does not tell.
     """
     try:
-        fields = Path(f"/proc/{pid}/task/{thread}/stat").read_text(encoding="ascii", errors="replace").rpartition(") ")
+        fields = (
+            Path(f"/proc/{pid}/task/{thread_id}/stat").read_text(encoding="ascii", errors="replace").rpartition(") ")
+        )
         words = fields[2].split()
         return ThreadUsage(words[0], (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK"))
     except (OSError, ValueError, IndexError):
@@ -60,36 +62,36 @@ def compute_load_factor() -> float:
 class HangDetector:
     """Watches one process by its pulse. Its watcher looks several times a second.
 
-    A process is judged by the thread that beats. It hangs if that thread has used `forks.SILENT` seconds of processor time without a
+    A process is judged by the thread that beats. It hangs if that thread has used `child_processes.HEARTBEAT_TIMEOUT_SECONDS` seconds of processor time without a
     beat, or has waited for something other than a processor for as long, times the load of the machine. A thread that is ready to run
     and gets no processor is slow, and is left alone.
 
     Parameters
     ----------
-    pulse
+    heartbeat
         Of the process.
     pid
         Its id.
-    clock, usage, load
+    get_time, read_usage, compute_load
         What it measures by.
     """
 
     def __init__(
         self,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         pid: int,
         *,
-        clock: Callable[[], float] = time.monotonic,
-        usage: Callable[[int, int], ThreadUsage | None] = read_thread_usage,
-        load: Callable[[], float] = compute_load_factor,
+        get_time: Callable[[], float] = time.monotonic,
+        read_usage: Callable[[int, int], ThreadUsage | None] = read_thread_usage,
+        compute_load: Callable[[], float] = compute_load_factor,
     ) -> None:
-        self._pulse, self._pid = pulse, pid
-        self._clock, self._usage, self._load = clock, usage, load
-        self._beat = -1.0  # moment of the last beat that was seen
-        self._start = 0.0  # processor seconds of the thread at that beat
-        self._last: ThreadUsage | None = None
-        self._looked = clock()
-        self._waited = 0.0  # seconds since that beat in which the thread neither ran nor could have run
+        self._heartbeat, self._pid = heartbeat, pid
+        self._get_time, self._read_usage, self._compute_load = get_time, read_usage, compute_load
+        self._last_beat_time = -1.0  # moment of the last beat that was seen
+        self._cpu_seconds_at_beat = 0.0  # processor seconds of the thread at that beat
+        self._last_usage: ThreadUsage | None = None
+        self._last_check = get_time()
+        self._waited_seconds = 0.0  # seconds since that beat in which the thread neither ran nor could have run
 
     def is_hung(self) -> bool:
         """Look at the process once more.
@@ -99,20 +101,30 @@ class HangDetector:
         hung
             Whether it hangs.
         """
-        now, beat, usage = self._clock(), self._pulse.beat_at, self._usage(self._pid, self._pulse.thread)
+        now, beat_time, usage = (
+            self._get_time(),
+            self._heartbeat.last_beat_time,
+            self._read_usage(self._pid, self._heartbeat.thread_id),
+        )
         # a watcher that could not look for long was stopped itself, or the machine was: it cannot tell who else was
-        passed, self._looked = min(now - self._looked, 1.0), now
-        if beat != self._beat or self._pulse.silent() < 0:
-            self._beat, self._last, self._waited = beat, usage, 0.0
-            self._start = 0.0 if usage is None else usage.seconds
+        elapsed, self._last_check = min(now - self._last_check, 1.0), now
+        if beat_time != self._last_beat_time or self._heartbeat.get_silent_seconds() < 0:
+            self._last_beat_time, self._last_usage, self._waited_seconds = beat_time, usage, 0.0
+            self._cpu_seconds_at_beat = 0.0 if usage is None else usage.cpu_seconds
             return False
-        last, self._last = self._last, usage
+        previous_usage, self._last_usage = self._last_usage, usage
         if (
             usage is None
-            or last is None
-            or (usage.seconds == last.seconds and (usage.state != RUNNABLE or last.state != RUNNABLE))
+            or previous_usage is None
+            or (
+                usage.cpu_seconds == previous_usage.cpu_seconds
+                and (usage.state != RUNNABLE_STATE or previous_usage.state != RUNNABLE_STATE)
+            )
         ):  # nothing is known but how long it has been silent
-            self._waited += passed
-        spent = 0.0 if usage is None else usage.seconds - self._start
-        factor = 1.0 if usage is not None and usage.state == STOPPED else self._load()
-        return spent > forks.SILENT or self._waited > forks.SILENT * factor
+            self._waited_seconds += elapsed
+        used_cpu_seconds = 0.0 if usage is None else usage.cpu_seconds - self._cpu_seconds_at_beat
+        factor = 1.0 if usage is not None and usage.state == STOPPED_STATE else self._compute_load()
+        return (
+            used_cpu_seconds > child_processes.HEARTBEAT_TIMEOUT_SECONDS
+            or self._waited_seconds > child_processes.HEARTBEAT_TIMEOUT_SECONDS * factor
+        )

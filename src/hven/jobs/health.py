@@ -12,81 +12,95 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from hven.engines import Live, Snapshot
-from hven.ingest import stale
-from hven.ingest.watermarks import unpacked
-from hven.jobs._redaction import Hiding
-from hven.jobs.planning import iso, stale_at, timing_of
-from hven.model import Failures
+from hven.engines import LiveRelation, Snapshot
+from hven.ingest import find_stale_tables
+from hven.ingest.watermarks import unpack_watermark
+from hven.jobs._redaction import SecretRedactor
+from hven.jobs.schedule_planning import build_recurrence, compute_stale_time, format_timestamp
+from hven.model import FailureLog
 from hven.model.errors import HvenError
-from hven.site import HINDERED
-from hven.site.store.runs import ABORTED, ERROR, RUNNING
+from hven.site import HINDERED_MESSAGE
+from hven.site.store.ingest_runs import ABORTED_PHASE, ERROR_PHASE, RUNNING_PHASE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.model.resource import Resource
-    from hven.site import Holdings, Published, Site
-    from hven.site.store import Alert, Run, Schedule
+    from hven.site import PublishedState, PublishedTable, Site
+    from hven.site.store import Alert, IngestRun, SyncScheduleRecord
 
-FRESH, STALE, FAILING, HELD, PAUSED, UNSCHEDULED = "fresh", "stale", "failing", "held", "paused", "unscheduled"
-KEPT = 1.0  # seconds that a look is good for: watchers are many
-PATIENCE = 0.7  # seconds that a watcher waits for a look: probes give up after a second
-OLD = 10.0  # seconds after which an old look says nothing any more
-HIDES = 30.0  # seconds after which the secrets are read again
-LEAPS = 10.0  # seconds between two looks for a clock that has leapt: the keeper notices one within twenty
-LITTLE, NONE = 0.05, 64 * 1024**2  # share of the disk, and bytes, below which there is little room, or none
+FRESH_STATE, STALE_STATE, FAILING_STATE, HELD_STATE, PAUSED_STATE, UNSCHEDULED_STATE = (
+    "fresh",
+    "stale",
+    "failing",
+    "held",
+    "paused",
+    "unscheduled",
+)
+STATUS_LIFETIME_SECONDS = 1.0  # seconds that a look is good for: watchers are many
+STATUS_WAIT_SECONDS = 0.7  # seconds that a watcher waits for a look: probes give up after a second
+MAX_STATUS_AGE_SECONDS = 10.0  # seconds after which an old look says nothing any more
+REDACTOR_LIFETIME_SECONDS = 30.0  # seconds after which the secrets are read again
+CLOCK_CHECK_INTERVAL_SECONDS = (
+    10.0  # seconds between two looks for a clock that has leapt: the keeper notices one within twenty
+)
+LOW_DISK_SHARE, MIN_FREE_DISK_BYTES = (
+    0.05,
+    64 * 1024**2,
+)  # share of the disk, and bytes, below which there is little room, or none
 log = logging.getLogger("hven.health")
 MAX_FAILURES_SHOWN = 5
-ALERTS = 10  # alerts that are shown
+MAX_ALERTS_SHOWN = 10  # alerts that are shown
 
 # why, for everybody: nothing private is named
-REASONS = {
-    STALE: "no good run since {succeeded}, and it should be {timing}",
-    FAILING: "the last run failed; what was published before stays",
-    HELD: "rolled back: it stays so until `hven sync {collection}` or `hven schedule resume {collection}`",
-    PAUSED: "paused: `hven schedule resume {collection}` lets it go on",
+STATE_REASONS = {
+    STALE_STATE: "no good run since {succeeded}, and it should be {timing}",
+    FAILING_STATE: "the last run failed; what was published before stays",
+    HELD_STATE: "rolled back: it stays so until `hven sync {collection}` or `hven schedule resume {collection}`",
+    PAUSED_STATE: "paused: `hven schedule resume {collection}` lets it go on",
 }
-NO_HOLDINGS = "what is published cannot be read"
-NO_ROWS = "rows that are published cannot be read"
-OLD_ROWS = "rows that are published are damaged: the last good ones are served"
-NO_ENGINE = "rows that are published cannot be read: their engine does not answer"
-NO_DATABASE = "a database does not answer; what is not in it is served"
-NO_CLUSTER = "a cluster does not answer: large queries are refused, all else is served"
-NO_STORE = "the system state does not answer: what is published is served as it was seen last"
-NO_DIRECTORY = "the directory of the data cannot be seen"
-NO_ROOM = "the disk is full: results of jobs cannot be kept, nor new data"
-LITTLE_ROOM = "the disk is nearly full"
-FIXED = "the disk can only be read: what is published is served, no job begins and nothing is published"
-OLD_SETTINGS = "hven.toml changed since the server began: restart needed"
-AHEAD = "the machine's clock is ahead of what this site has lived through: nothing is deleted by it for a day"
-BAD_SETTINGS = "hven.toml has faults: the settings of before are in force"
-BAD_DESCRIPTORS = "a descriptor has faults: the last good one is in force"
-NOT_COUNTED = "some counts of the pages failed and are tried again"
-NO_DESCRIPTOR = "a descriptor has faults and no good one is known: a collection has no page"
-TOLD = (
-    NO_HOLDINGS,
-    NO_ROWS,
-    OLD_ROWS,
-    NO_ENGINE,
-    NO_DATABASE,
-    NO_CLUSTER,
-    NO_STORE,
-    NO_DIRECTORY,
-    NO_ROOM,
-    LITTLE_ROOM,
-    FIXED,
-    OLD_SETTINGS,
-    BAD_SETTINGS,
-    BAD_DESCRIPTORS,
-    NO_DESCRIPTOR,
-    NOT_COUNTED,
-    AHEAD,
+UNREADABLE_STATE_REASON = "what is published cannot be read"
+UNREADABLE_ROWS_REASON = "rows that are published cannot be read"
+DAMAGED_ROWS_REASON = "rows that are published are damaged: the last good ones are served"
+UNREACHABLE_ENGINE_REASON = "rows that are published cannot be read: their engine does not answer"
+UNREACHABLE_DATABASE_REASON = "a database does not answer; what is not in it is served"
+UNREACHABLE_CLUSTER_REASON = "a cluster does not answer: large queries are refused, all else is served"
+UNREACHABLE_STORE_REASON = "the system state does not answer: what is published is served as it was seen last"
+MISSING_DIRECTORY_REASON = "the directory of the data cannot be seen"
+FULL_DISK_REASON = "the disk is full: results of jobs cannot be kept, nor new data"
+LOW_DISK_REASON = "the disk is nearly full"
+READ_ONLY_DISK_REASON = "the disk can only be read: what is published is served, no job begins and nothing is published"
+OUTDATED_SETTINGS_REASON = "hven.toml changed since the server began: restart needed"
+CLOCK_AHEAD_REASON = (
+    "the machine's clock is ahead of what this site has lived through: nothing is deleted by it for a day"
+)
+INVALID_SETTINGS_REASON = "hven.toml has faults: the settings of before are in force"
+INVALID_DESCRIPTOR_REASON = "a descriptor has faults: the last good one is in force"
+COUNT_FAILURE_REASON = "some counts of the pages failed and are tried again"
+MISSING_DESCRIPTOR_REASON = "a descriptor has faults and no good one is known: a collection has no page"
+PUBLIC_REASONS = (
+    UNREADABLE_STATE_REASON,
+    UNREADABLE_ROWS_REASON,
+    DAMAGED_ROWS_REASON,
+    UNREACHABLE_ENGINE_REASON,
+    UNREACHABLE_DATABASE_REASON,
+    UNREACHABLE_CLUSTER_REASON,
+    UNREACHABLE_STORE_REASON,
+    MISSING_DIRECTORY_REASON,
+    FULL_DISK_REASON,
+    LOW_DISK_REASON,
+    READ_ONLY_DISK_REASON,
+    OUTDATED_SETTINGS_REASON,
+    INVALID_SETTINGS_REASON,
+    INVALID_DESCRIPTOR_REASON,
+    MISSING_DESCRIPTOR_REASON,
+    COUNT_FAILURE_REASON,
+    CLOCK_AHEAD_REASON,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class HealthCheck:
     """One thing that must be well for queries to be answered: ``ok``, ``warning`` (it goes on, with less), ``failed``.
 
     Attributes
@@ -108,7 +122,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Followed:
+class CollectionStatus:
     """How a collection is. Times are ISO in UTC, lengths of time in seconds.
 
     Attributes
@@ -187,7 +201,7 @@ class Followed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class SiteStatus:
     """How a site is at one moment: all of it, for its owner. No text in it holds a secret.
 
     Attributes
@@ -209,7 +223,7 @@ class Picture:
     """
 
     at: str
-    collections: tuple[Followed, ...] = ()
+    collections: tuple[CollectionStatus, ...] = ()
     problems: tuple[str, ...] = ()
     alerts: tuple[Alert, ...] = ()
     scheduler: str | None = None
@@ -218,29 +232,29 @@ class Picture:
     engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
-    def worst(self) -> str:
+    def worst_state(self) -> str:
         """The worst state of any collection."""
         states = {item.state for item in self.collections}
-        return next((state for state in (STALE, FAILING) if state in states), FRESH)
+        return next((state for state in (STALE_STATE, FAILING_STATE) if state in states), FRESH_STATE)
 
 
-class Health:
+class SiteHealth:
     """Looks at a site, at most once a second and in a thread of its own: a store that does not answer keeps no watcher waiting. Thread-safe."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._lock = threading.Lock()
-        self._looker: threading.Thread | None = None
-        self._picture: tuple[float, Picture] | None = None
-        self._hiding: tuple[float, Hiding] | None = None
-        self._ahead: tuple[float, str | None] | None = None
+        self._refresh_thread: threading.Thread | None = None
+        self._cached_status: tuple[float, SiteStatus] | None = None
+        self._cached_redactor: tuple[float, SecretRedactor] | None = None
+        self._cached_clock_leap: tuple[float, str | None] | None = None
 
-    def picture(self, *, patience: float | None = PATIENCE) -> Picture:
+    def get_status(self, *, wait_seconds: float | None = STATUS_WAIT_SECONDS) -> SiteStatus:
         """Return the picture of now, or of a second ago; an older one if looking takes long.
 
         Parameters
         ----------
-        patience
+        wait_seconds
             Seconds to wait for a new one; None: as long as it takes.
 
         Returns
@@ -249,62 +263,89 @@ class Health:
             Of all collections.
         """
         with self._lock:
-            if self._picture is not None and time.monotonic() - self._picture[0] < KEPT:
-                return self._picture[1]
-            if self._looker is None:
-                self._looker = threading.Thread(target=self._refresh, name="health", daemon=True)
-                self._looker.start()
-            looker = self._looker
-        looker.join(patience)
+            if self._cached_status is not None and time.monotonic() - self._cached_status[0] < STATUS_LIFETIME_SECONDS:
+                return self._cached_status[1]
+            if self._refresh_thread is None:
+                self._refresh_thread = threading.Thread(target=self._refresh_status, name="health", daemon=True)
+                self._refresh_thread.start()
+            refresh_thread = self._refresh_thread
+        refresh_thread.join(wait_seconds)
         with self._lock:
-            found = self._picture
-        if found is None:
-            return Picture(at=iso(time.time()) or "", trouble="the system state has not answered yet")
-        age = time.monotonic() - found[0]
+            cached_status = self._cached_status
+        if cached_status is None:
+            return SiteStatus(at=format_timestamp(time.time()) or "", trouble="the system state has not answered yet")
+        age = time.monotonic() - cached_status[0]
         return (
-            found[1]
-            if age < OLD
-            else replace(found[1], trouble=f"the system state has not answered for {age:.0f} seconds")
+            cached_status[1]
+            if age < MAX_STATUS_AGE_SECONDS
+            else replace(cached_status[1], trouble=f"the system state has not answered for {age:.0f} seconds")
         )
 
-    def _refresh(self) -> None:
+    def _refresh_status(self) -> None:
         try:
-            found = self._look()
+            new_status = self._build_status()
         except Exception as error:
             log.exception("looking at the site failed")
-            found = Picture(at=iso(time.time()) or "", trouble=f"looking at the site failed: {type(error).__name__}")
+            new_status = SiteStatus(
+                at=format_timestamp(time.time()) or "", trouble=f"looking at the site failed: {type(error).__name__}"
+            )
         with self._lock:
-            self._picture = time.monotonic(), found
-            self._looker = None
+            self._cached_status = time.monotonic(), new_status
+            self._refresh_thread = None
 
-    def hiding(self) -> Hiding:
+    def get_redactor(self) -> SecretRedactor:
         """Return what redacts secrets."""
-        if self._hiding is None or time.monotonic() - self._hiding[0] > HIDES:
-            self._hiding = time.monotonic(), Hiding(self._site.settings.directory, descriptors=self._site.descriptors())
-        return self._hiding[1]
+        if self._cached_redactor is None or time.monotonic() - self._cached_redactor[0] > REDACTOR_LIFETIME_SECONDS:
+            self._cached_redactor = (
+                time.monotonic(),
+                SecretRedactor(self._site.settings.directory, descriptor_files=self._site.list_descriptor_files()),
+            )
+        return self._cached_redactor[1]
 
-    def _look(self) -> Picture:
-        site, hiding = self._site, self.hiding()
-        holdings = site.current()
-        problems = tuple(hiding.text(problem) for problem in holdings.problems)
-        trouble = ahead = None
+    def _build_status(self) -> SiteStatus:
+        site, redactor = self._site, self.get_redactor()
+        published_state = site.get_published_state()
+        problems = tuple(redactor.redact_text(problem) for problem in published_state.problems)
+        store_problem = clock_leap = None
         try:
-            if self._ahead is None or time.monotonic() - self._ahead[0] > LEAPS:
-                self._ahead = time.monotonic(), site.store.times.ahead()
-            ahead = self._ahead[1]
-            now, schedules = site.store.schedules.all()
-            runs = site.store.runs.latest()
-            seen = site.store.syncs.seen()
-            marks = {table: text for table, (_, values) in seen.items() if (text := largest(values))}
-            read = {table: full for table, (full, _) in seen.items() if full}
-            held = site.store.held()
-            leases = {lease.name: lease for lease in site.store.leases.all()}
-            alerts = site.store.schedules.alerts(ALERTS)
-            old = stale(site.records)
-            verified = {one.snapshot: one.at for one in site.store.verifications.all().values() if not one.faults}
+            if (
+                self._cached_clock_leap is None
+                or time.monotonic() - self._cached_clock_leap[0] > CLOCK_CHECK_INTERVAL_SECONDS
+            ):
+                self._cached_clock_leap = time.monotonic(), site.store.deletion_clock.describe_leap()
+            clock_leap = self._cached_clock_leap[1]
+            now, schedules = site.store.schedules.list_schedules()
+            runs = site.store.runs.find_latest_runs()
+            sync_watermarks = site.store.syncs.map_watermarks()
+            watermarks = {
+                table: text
+                for table, (_, values) in sync_watermarks.items()
+                if (text := format_largest_watermark(values))
+            }
+            full_read_times = {table: full for table, (full, _) in sync_watermarks.items() if full}
+            held_collections = site.store.list_held_collections()
+            leases = {lease.name: lease for lease in site.store.leases.list_leases()}
+            alerts = site.store.schedules.list_alerts(MAX_ALERTS_SHOWN)
+            stale_tables = find_stale_tables(site.published_records)
+            verification_times = {
+                item_record.snapshot: item_record.at
+                for item_record in site.store.verifications.list_verifications().values()
+                if not item_record.faults
+            }
         except HvenError as error:  # what is published is served all the same
-            trouble = hiding.text(str(error))
-            now, schedules, runs, marks, read, held, leases, alerts, old, verified = (
+            store_problem = redactor.redact_text(str(error))
+            (
+                now,
+                schedules,
+                runs,
+                watermarks,
+                full_read_times,
+                held_collections,
+                leases,
+                alerts,
+                stale_tables,
+                verification_times,
+            ) = (
                 time.time(),
                 {},
                 {},
@@ -316,43 +357,48 @@ class Health:
                 [],
                 {},
             )
-        by: dict[str, list[Published]] = {}
-        for item in holdings.published.values():
+        tables_by_collection: dict[str, list[PublishedTable]] = {}
+        for item in published_state.tables_by_name.values():
             if item.relation is not None and item.release is None:  # a view has no rows of its own
-                by.setdefault(item.table.schema if item.resource is None else item.resource.name, []).append(item)
-        found = []
-        for name, items in sorted(by.items()):
+                tables_by_collection.setdefault(
+                    item.table.schema if item.resource is None else item.resource.name, []
+                ).append(item)
+        collection_statuses = []
+        for name, items in sorted(tables_by_collection.items()):
             lease = leases.get(f"ingest {name}")
-            behind = tuple(line for line in old if line.partition(" ")[0] in {item.table.qualified for item in items})
-            found.append(
-                _followed(
-                    name, items, holdings.resources.get(name), schedules.get(name), runs.get(name, (None, None)), marks, now, hiding,
-                    missed=site.settings.schedule.stale, running=None if lease is None else lease.since, behind=behind, read=read,
-                    held=held.get(name), verified=verified,
-                    damaged=tuple(one.table for one in holdings.damages if one.collection == name),
-                    fault=holdings.descriptor_faults.get(name),
+            behind = tuple(
+                line for line in stale_tables if line.partition(" ")[0] in {item.table.qualified_name for item in items}
+            )
+            collection_statuses.append(
+                _build_collection_status(
+                    name, items, published_state.resources.get(name), schedules.get(name), runs.get(name, (None, None)), watermarks, now, redactor,
+                    missed_runs_limit=site.settings.schedule.stale, running_since=None if lease is None else lease.since, outdated_tables=behind, full_read_times=full_read_times,
+                    held_since=held_collections.get(name), verification_times=verification_times,
+                    damaged_tables=tuple(item_record.table for item_record in published_state.damages if item_record.collection == name),
+                    descriptor_fault=published_state.descriptor_faults.get(name),
                 )
             )  # fmt: skip
         scheduler = leases.get("scheduler")
-        return Picture(
-            at=iso(now) or "",
-            collections=tuple(found),
+        return SiteStatus(
+            at=format_timestamp(now) or "",
+            collections=tuple(collection_statuses),
             problems=problems,
             alerts=tuple(
-                replace(item, message=hiding.text(item.message), ways=hiding.all(dict(item.ways))) for item in alerts
+                replace(item, message=redactor.redact_text(item.message), ways=redactor.redact_data(dict(item.ways)))
+                for item in alerts
             ),
-            scheduler=None if scheduler is None else scheduler.shown,
-            trouble=trouble,
-            ahead=ahead,
-            engines=_engines(site, holdings, hiding),
+            scheduler=None if scheduler is None else scheduler.display_holder,
+            trouble=store_problem,
+            ahead=clock_leap,
+            engines=_report_engines(site, published_state, redactor),
         )
 
-    def checks(self, picture: Picture | None = None) -> list[Check]:
+    def run_checks(self, status: SiteStatus | None = None) -> list[HealthCheck]:
         """Check whether queries can be answered: what ``failed`` keeps some from it, a ``warning`` does not.
 
         Parameters
         ----------
-        picture
+        status
             Of this moment, if there is one already.
 
         Returns
@@ -362,70 +408,102 @@ class Health:
         """
         site = self._site
         try:
-            holdings = site.current()
+            published_state = site.get_published_state()
         except HvenError as error:
-            return [_check("holdings", "failed", self.hiding().text(str(error)), NO_HOLDINGS)]
-        picture = picture or self.picture()
-        unread = "; ".join(self.hiding().text(one.told) for one in holdings.damages)
-        lacking = any(one.served is None for one in holdings.damages)
-        away = {name: facts["problem"] for name, facts in picture.engines.items() if facts.get("problem")}
-        text = "; ".join(f"{name}: {why}" for name, why in away.items())
+            return [
+                _build_check("holdings", "failed", self.get_redactor().redact_text(str(error)), UNREADABLE_STATE_REASON)
+            ]
+        status = status or self.get_status()
+        damage_messages = "; ".join(
+            self.get_redactor().redact_text(damaged_snapshot.owner_message)
+            for damaged_snapshot in published_state.damages
+        )
+        has_missing_rows = any(damaged_snapshot.served_snapshot is None for damaged_snapshot in published_state.damages)
+        engine_problems = {name: facts["problem"] for name, facts in status.engines.items() if facts.get("problem")}
+        text = "; ".join(f"{name}: {reason}" for name, reason in engine_problems.items())
         # rows that are read in place are their owner's: a server is there for the others, too
-        stored = {item.relation.engine for item in holdings.published.values() if isinstance(item.relation, Snapshot)}
-        dark = {name for name, why in away.items() if not why.endswith(HINDERED)}
-        lost = bool(stored & dark)
+        snapshot_engines = {
+            item.relation.engine
+            for item in published_state.tables_by_name.values()
+            if isinstance(item.relation, Snapshot)
+        }
+        unreadable_engines = {name for name, reason in engine_problems.items() if not reason.endswith(HINDERED_MESSAGE)}
+        has_unreadable_rows = bool(snapshot_engines & unreadable_engines)
         return [
-            _check(
+            _build_check(
                 "holdings",
-                "failed" if lacking else "warning" if unread else None,
-                unread,
-                NO_ROWS if lacking else OLD_ROWS,
+                "failed" if has_missing_rows else "warning" if damage_messages else None,
+                damage_messages,
+                UNREADABLE_ROWS_REASON if has_missing_rows else DAMAGED_ROWS_REASON,
             ),
-            _check(
+            _build_check(
                 "engines",
-                "failed" if lost else "warning" if away else None,
+                "failed" if has_unreadable_rows else "warning" if engine_problems else None,
                 text,
-                NO_ENGINE if lost else NO_DATABASE if dark else NO_CLUSTER,
+                UNREACHABLE_ENGINE_REASON
+                if has_unreadable_rows
+                else UNREACHABLE_DATABASE_REASON
+                if unreadable_engines
+                else UNREACHABLE_CLUSTER_REASON,
             ),
-            _check("store", None if picture.trouble is None else "warning", picture.trouble, NO_STORE),
-            _check("clock", None if picture.ahead is None else "warning", picture.ahead, AHEAD),
-            _room(site),
-            _settings(site, self.hiding()),
-            self._descriptors(holdings),
-            self._counts(),
+            _build_check(
+                "store", None if status.trouble is None else "warning", status.trouble, UNREACHABLE_STORE_REASON
+            ),
+            _build_check("clock", None if status.ahead is None else "warning", status.ahead, CLOCK_AHEAD_REASON),
+            _check_disk_space(site),
+            _check_settings(site, self.get_redactor()),
+            self._check_descriptors(published_state),
+            self._check_counts(),
         ]
 
-    def _counts(self) -> Check:
+    def _check_counts(self) -> HealthCheck:
         """Report what this process could not count for its pages. A worker knows its own failures alone."""
-        failures = self._site.kept(Failures).list()
+        failures = self._site.get_or_create(FailureLog).list_failures()
         text = "; ".join(
-            f"{one.subject}: failed {one.attempts} times: {one.reason}" for one in failures[:MAX_FAILURES_SHOWN]
+            f"{failure.subject}: failed {failure.attempts} times: {failure.reason}"
+            for failure in failures[:MAX_FAILURES_SHOWN]
         )
-        return _check("counts", "warning" if failures else None, self.hiding().text(text), NOT_COUNTED)
+        return _build_check(
+            "counts", "warning" if failures else None, self.get_redactor().redact_text(text), COUNT_FAILURE_REASON
+        )
 
-    def _descriptors(self, holdings: Holdings) -> Check:
+    def _check_descriptors(self, published_state: PublishedState) -> HealthCheck:
         """Report the descriptors with faults, by name."""
-        faults = holdings.descriptor_faults
-        lacking = faults.keys() - holdings.resources.keys()
-        text = "; ".join(self.hiding().text(f"{name}: {fault}") for name, fault in sorted(faults.items()))
-        return _check("descriptors", "warning" if faults else None, text, NO_DESCRIPTOR if lacking else BAD_DESCRIPTORS)
+        faults = published_state.descriptor_faults
+        missing_collections = faults.keys() - published_state.resources.keys()
+        text = "; ".join(self.get_redactor().redact_text(f"{name}: {fault}") for name, fault in sorted(faults.items()))
+        return _build_check(
+            "descriptors",
+            "warning" if faults else None,
+            text,
+            MISSING_DESCRIPTOR_REASON if missing_collections else INVALID_DESCRIPTOR_REASON,
+        )
 
 
-def _check(name: str, state: str | None, message: str | None, reason: str) -> Check:
-    return Check(name=name) if state is None else Check(name=name, state=state, message=message, reason=reason)
+def _build_check(name: str, state: str | None, message: str | None, reason: str) -> HealthCheck:
+    return (
+        HealthCheck(name=name) if state is None else HealthCheck(name=name, state=state, message=message, reason=reason)
+    )
 
 
-def _settings(site: Site, hiding: Hiding) -> Check:
+def _check_settings(site: Site, redactor: SecretRedactor) -> HealthCheck:
     """Report what a server has not taken up of its settings."""
-    if site.settled.problem is not None:
-        return Check(name="settings", state="warning", message=hiding.text(site.settled.problem), reason=BAD_SETTINGS)
-    if site.settled.waiting:
-        message = f"restart needed: {', '.join(site.settled.waiting)} changed since the server began"
-        return Check(name="settings", state="warning", message=message, reason=OLD_SETTINGS)
-    return Check(name="settings")
+    if site.reloadable_settings.problem is not None:
+        return HealthCheck(
+            name="settings",
+            state="warning",
+            message=redactor.redact_text(site.reloadable_settings.problem),
+            reason=INVALID_SETTINGS_REASON,
+        )
+    if site.reloadable_settings.pending_restart:
+        message = (
+            f"restart needed: {', '.join(site.reloadable_settings.pending_restart)} changed since the server began"
+        )
+        return HealthCheck(name="settings", state="warning", message=message, reason=OUTDATED_SETTINGS_REASON)
+    return HealthCheck(name="settings")
 
 
-def state_of(checks: Sequence[Check]) -> str:
+def find_worst_state(checks: Sequence[HealthCheck]) -> str:
     """Return the worst state of all checks.
 
     Parameters
@@ -437,105 +515,128 @@ def state_of(checks: Sequence[Check]) -> str:
     return next((state for state in ("failed", "warning") if state in states), "ok")
 
 
-def _followed(
-    name: str,
-    items: Sequence[Published],
+def _build_collection_status(
+    collection: str,
+    published_tables: Sequence[PublishedTable],
     resource: Resource | None,
-    row: Schedule | None,
-    runs: tuple[Run | None, Run | None],
-    marks: Mapping[str, str],
+    schedule: SyncScheduleRecord | None,
+    runs: tuple[IngestRun | None, IngestRun | None],
+    watermarks: Mapping[str, str],
     now: float,
-    hiding: Hiding,
+    redactor: SecretRedactor,
     *,
-    missed: int,
-    running: str | None,
-    behind: tuple[str, ...],
-    read: Mapping[str, str],
-    held: str | None,
-    verified: Mapping[str, str],
-    damaged: tuple[str, ...],
-    fault: str | None,
-) -> Followed:
-    last, good = runs
+    missed_runs_limit: int,
+    running_since: str | None,
+    outdated_tables: tuple[str, ...],
+    full_read_times: Mapping[str, str],
+    held_since: str | None,
+    verification_times: Mapping[str, str],
+    damaged_tables: tuple[str, ...],
+    descriptor_fault: str | None,
+) -> CollectionStatus:
+    last_run, last_good_run = runs
     timing = None
     if resource is not None:
         try:
-            timing = timing_of(resource)
+            timing = build_recurrence(resource)
         except ValueError as error:
-            behind = (*behind, f"its schedule cannot be read: {error}")
+            outdated_tables = (*outdated_tables, f"its schedule cannot be read: {error}")
     # a snapshot's run says when its rows were read; a run that found no change says that they still are so
-    stamps = [*(item.updated for item in items), *([good.ended or good.started] if good is not None else [])]
+    stamps = [
+        *(item.updated for item in published_tables),
+        *([last_good_run.ended or last_good_run.started] if last_good_run is not None else []),
+    ]
     succeeded = max((datetime.fromisoformat(stamp) for stamp in stamps if stamp), default=None)
-    when = None if succeeded is None else succeeded.replace(tzinfo=succeeded.tzinfo or UTC).timestamp()
-    limit = None if timing is None or row is None or held is not None else stale_at(timing, row, when, missed, now)
-    live = all(isinstance(item.relation, Live) for item in items)
-    failures, message = _failed(row, last)
-    if held is not None:
-        state = HELD
-    elif timing is not None and row is not None and row.paused is not None:
-        state = PAUSED
-    elif limit is not None and now > limit and running is None:
-        state = STALE
+    success_timestamp = None if succeeded is None else succeeded.replace(tzinfo=succeeded.tzinfo or UTC).timestamp()
+    stale_time = (
+        None
+        if timing is None or schedule is None or held_since is not None
+        else compute_stale_time(timing, schedule, success_timestamp, missed_runs_limit, now)
+    )
+    is_live = all(isinstance(item.relation, LiveRelation) for item in published_tables)
+    failures, message = _count_failures(schedule, last_run)
+    if held_since is not None:
+        state = HELD_STATE
+    elif timing is not None and schedule is not None and schedule.paused is not None:
+        state = PAUSED_STATE
+    elif stale_time is not None and now > stale_time and running_since is None:
+        state = STALE_STATE
     elif failures:
-        state = FAILING
+        state = FAILING_STATE
     else:
-        state = UNSCHEDULED if timing is None or row is None else FRESH
-    stored = [item.relation.id for item in items if isinstance(item.relation, Snapshot)]
-    newest = max((item.relation.id for item in items if isinstance(item.relation, Snapshot)), default=None)
-    told = REASONS.get(state, "").format(collection=name, succeeded=iso(when), timing=timing)
-    return Followed(
-        collection=name,
+        state = UNSCHEDULED_STATE if timing is None or schedule is None else FRESH_STATE
+    stored = [item.relation.id for item in published_tables if isinstance(item.relation, Snapshot)]
+    newest = max((item.relation.id for item in published_tables if isinstance(item.relation, Snapshot)), default=None)
+    reason_text = STATE_REASONS.get(state, "").format(
+        collection=collection, succeeded=format_timestamp(success_timestamp), timing=timing
+    )
+    return CollectionStatus(
+        collection=collection,
         state=state,
         tables={
-            item.table.qualified: {
+            item.table.qualified_name: {
                 "rows": item.rows,
                 "snapshot": item.relation.id if isinstance(item.relation, Snapshot) else None,
                 "updated": item.updated,
             }
-            for item in items
+            for item in published_tables
         },
-        rows=None if live else sum(item.rows or 0 for item in items),
+        rows=None if is_live else sum(item.rows or 0 for item in published_tables),
         snapshot=newest,
-        started=None if last is None else last.started,
-        ended=None if last is None else last.ended,
-        phase=None if last is None else last.phase,
-        message=None if message is None else hiding.text(message),
-        reason=told or None,
-        succeeded=iso(when),
-        modified=max((marks[item.table.qualified] for item in items if item.table.qualified in marks), default=None),
-        read=min((read[table] for table in narrowed(resource) if table in read), default=None),
-        lag=None if when is None or live else round(max(now - when, 0.0), 1),
+        started=None if last_run is None else last_run.started,
+        ended=None if last_run is None else last_run.ended,
+        phase=None if last_run is None else last_run.phase,
+        message=None if message is None else redactor.redact_text(message),
+        reason=reason_text or None,
+        succeeded=format_timestamp(success_timestamp),
+        modified=max(
+            (
+                watermarks[item.table.qualified_name]
+                for item in published_tables
+                if item.table.qualified_name in watermarks
+            ),
+            default=None,
+        ),
+        read=min(
+            (full_read_times[table] for table in list_watermark_tables(resource) if table in full_read_times),
+            default=None,
+        ),
+        lag=None if success_timestamp is None or is_live else round(max(now - success_timestamp, 0.0), 1),
         timing=None if timing is None else str(timing),
-        next=None if timing is None or row is None or row.paused is not None or held is not None else iso(row.due),
-        limit=iso(limit),
-        paused=None if row is None else iso(row.paused),
-        held=None if held is None else held[:19] + "Z",
-        running=running,
+        next=None
+        if timing is None or schedule is None or schedule.paused is not None or held_since is not None
+        else format_timestamp(schedule.due),
+        limit=format_timestamp(stale_time),
+        paused=None if schedule is None else format_timestamp(schedule.paused),
+        held=None if held_since is None else held_since[:19] + "Z",
+        running=running_since,
         failures=failures,
-        behind=behind,
-        verified=min((verified[ident] for ident in stored), default=None)
-        if all(ident in verified for ident in stored)
+        behind=outdated_tables,
+        verified=min((verification_times[ident] for ident in stored), default=None)
+        if all(ident in verification_times for ident in stored)
         else None,
-        damaged=damaged,
-        descriptor=None if fault is None else hiding.text(fault),
+        damaged=damaged_tables,
+        descriptor=None if descriptor_fault is None else redactor.redact_text(descriptor_fault),
     )
 
 
-def _failed(row: Schedule | None, last: Run | None) -> tuple[int, str | None]:
+def _count_failures(schedule: SyncScheduleRecord | None, last_run: IngestRun | None) -> tuple[int, str | None]:
     """Count the failures in a row, and return the words of the last run: by whom ran last, the schedule or somebody else."""
-    scheduled = 0.0 if row is None else row.ended or (math.inf if row.failures else 0.0)
+    scheduled = 0.0 if schedule is None else schedule.ended or (math.inf if schedule.failures else 0.0)
     if (
-        last is not None
-        and last.phase != RUNNING
-        and datetime.fromisoformat(last.ended or last.started).timestamp() > scheduled
+        last_run is not None
+        and last_run.phase != RUNNING_PHASE
+        and datetime.fromisoformat(last_run.ended or last_run.started).timestamp() > scheduled
     ):
-        return int(last.phase in {ERROR, ABORTED}), last.message
+        return int(last_run.phase in {ERROR_PHASE, ABORTED_PHASE}), last_run.message
     return (
-        (row.failures, row.message) if row is not None and row.failures else (0, None if last is None else last.message)
+        (schedule.failures, schedule.message)
+        if schedule is not None and schedule.failures
+        else (0, None if last_run is None else last_run.message)
     )
 
 
-def narrowed(resource: Resource | None) -> list[str]:
+def list_watermark_tables(resource: Resource | None) -> list[str]:
     """List the tables of which only what lies behind a watermark is read: an edit that leaves it as it was is not seen then.
 
     Parameters
@@ -549,10 +650,10 @@ def narrowed(resource: Resource | None) -> list[str]:
         ``schema.table``.
     """
     specs = resource.tables if resource is not None else ()
-    return [spec.table.qualified for spec in specs if spec.sync is not None and spec.sync.watermark is not None]
+    return [spec.table.qualified_name for spec in specs if spec.sync is not None and spec.sync.watermark is not None]
 
 
-def largest(values: Sequence[Any]) -> str | None:
+def format_largest_watermark(values: Sequence[Any]) -> str | None:
     """Format the largest of a table's watermarks: times as ISO, and whatever else a source counts by.
 
     Parameters
@@ -565,61 +666,65 @@ def largest(values: Sequence[Any]) -> str | None:
     text
         None: several sources count differently, or none does.
     """
-    found = [unpacked(value) for value in values]
-    shown = [value.replace(tzinfo=value.tzinfo or UTC) if isinstance(value, datetime) else value for value in found]
-    if not shown or len({type(value) for value in shown}) > 1:
+    watermarks = [unpack_watermark(value) for value in values]
+    comparable_values = [
+        value.replace(tzinfo=value.tzinfo or UTC) if isinstance(value, datetime) else value for value in watermarks
+    ]
+    if not comparable_values or len({type(value) for value in comparable_values}) > 1:
         return None  # several sources that count differently have no largest
-    largest = max(shown)
-    return largest.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(largest, datetime) else str(largest)
+    maximum = max(comparable_values)
+    return maximum.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(maximum, datetime) else str(maximum)
 
 
-def _engines(site: Site, holdings: Holdings, hiding: Hiding) -> dict[str, dict[str, Any]]:
+def _report_engines(site: Site, published_state: PublishedState, redactor: SecretRedactor) -> dict[str, dict[str, Any]]:
     """Report on each engine that is open or needed; nothing is opened and nobody is asked here."""
-    found: dict[str, dict[str, Any]] = {}
-    for name, engine in site.engines.opened_by_name().items():
-        found[hiding.text(name)] = {"problem": None, **engine.connections()}
-    for problem in holdings.problems:
+    engine_reports: dict[str, dict[str, Any]] = {}
+    for name, engine in site.engines.map_open_engines().items():
+        engine_reports[redactor.redact_text(name)] = {"problem": None, **engine.count_connections()}
+    for problem in published_state.problems:
         if problem.startswith("engine "):
             name = problem.removeprefix("engine ").partition(": ")[0]
-            found.setdefault(hiding.text(name), {})["problem"] = hiding.text(problem.partition(": ")[2])
-    return found
+            engine_reports.setdefault(redactor.redact_text(name), {})["problem"] = redactor.redact_text(
+                problem.partition(": ")[2]
+            )
+    return engine_reports
 
 
-def _room(site: Site) -> Check:
+def _check_disk_space(site: Site) -> HealthCheck:
     try:
-        usage = shutil.disk_usage(site.settings.kept)
+        usage = shutil.disk_usage(site.settings.data_directory)
     except OSError as error:
-        return _check("disk", "failed", f"{NO_DIRECTORY}: {error.strerror}", NO_DIRECTORY)
-    if not os.access(site.settings.kept, os.W_OK):
-        return Check(name="disk", state="warning", message=FIXED, reason=FIXED)
-    if usage.free < NONE:
-        return _check(
+        return _build_check("disk", "failed", f"{MISSING_DIRECTORY_REASON}: {error.strerror}", MISSING_DIRECTORY_REASON)
+    if not os.access(site.settings.data_directory, os.W_OK):
+        return HealthCheck(name="disk", state="warning", message=READ_ONLY_DISK_REASON, reason=READ_ONLY_DISK_REASON)
+    if usage.free < MIN_FREE_DISK_BYTES:
+        return _build_check(
             "disk",
             "warning",
             f"{usage.free / 1e6:.0f} MB are free: results of jobs cannot be kept, nor new data",
-            NO_ROOM,
+            FULL_DISK_REASON,
         )
-    if usage.free < LITTLE * usage.total and usage.free < 20 * 1024**3:
-        return _check(
-            "disk", "warning", f"{usage.free / 1e9:.1f} GB are free, {usage.free / usage.total:.0%}", LITTLE_ROOM
+    if usage.free < LOW_DISK_SHARE * usage.total and usage.free < 20 * 1024**3:
+        return _build_check(
+            "disk", "warning", f"{usage.free / 1e9:.1f} GB are free, {usage.free / usage.total:.0%}", LOW_DISK_REASON
         )
-    return Check(name="disk")
+    return HealthCheck(name="disk")
 
 
 __all__ = [
-    "FAILING",
-    "FRESH",
-    "HELD",
-    "PAUSED",
-    "REASONS",
-    "STALE",
-    "TOLD",
-    "UNSCHEDULED",
-    "Check",
-    "Followed",
-    "Health",
-    "Picture",
-    "largest",
-    "narrowed",
-    "state_of",
+    "FAILING_STATE",
+    "FRESH_STATE",
+    "HELD_STATE",
+    "PAUSED_STATE",
+    "PUBLIC_REASONS",
+    "STALE_STATE",
+    "STATE_REASONS",
+    "UNSCHEDULED_STATE",
+    "CollectionStatus",
+    "HealthCheck",
+    "SiteHealth",
+    "SiteStatus",
+    "find_worst_state",
+    "format_largest_watermark",
+    "list_watermark_tables",
 ]

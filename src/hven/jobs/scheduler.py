@@ -12,59 +12,59 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hven.jobs import forks, verifying
-from hven.jobs._alone import Alone
-from hven.jobs._following import LEASE, follow, lease_of
-from hven.jobs._sending import deliver, ways_of
-from hven.jobs.operations import close
-from hven.jobs.planning import (
-    BY_HAND,
-    FAILED,
-    STALE,
-    STOPPED,
-    Outcome,
+from hven.jobs import child_processes, snapshot_verification
+from hven.jobs._alert_delivery import deliver_alerts, list_channels
+from hven.jobs._forking_process import ForkingProcess
+from hven.jobs._scheduled_run import RUN_LEASE_SECONDS, build_run_lease_name, run_schedule
+from hven.jobs.run_results import record_run_end
+from hven.jobs.schedule_planning import (
+    FAILED_OUTCOME,
+    MANUAL_TIMING,
+    STALE_ALERT,
+    STOPPED_OUTCOME,
+    RunOutcome,
+    alert_unless_known,
+    build_recurrence,
+    compute_stale_time,
+    format_timestamp,
     is_due,
-    iso,
-    planned,
-    stale_at,
-    timing_of,
-    told_of,
+    plan_next_run,
 )
 from hven.model import plugins
-from hven.model.errors import Conflict, HvenError
-from hven.model.resource import span
-from hven.site.store import Store, dead
-from hven.site.store.runs import ABORTED
-from hven.site.watch import Descriptors
+from hven.model.errors import ConflictError, HvenError
+from hven.model.resource import format_duration
+from hven.site.descriptor_watch import DescriptorWatcher
+from hven.site.store import StateStore, is_holder_dead
+from hven.site.store.ingest_runs import ABORTED_PHASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from hven.model.resource import Timing
+    from hven.model.resource import Recurrence
     from hven.model.settings import Settings
     from hven.site import Site
-    from hven.site.store import Alert, Lease, Schedule
+    from hven.site.store import Alert, Lease, SyncScheduleRecord
 
 log = logging.getLogger("hven.schedule")
 
-NAME = "scheduler"  # of the lease
-LOOK = 0.25  # seconds between two looks at children and signals
-PLAN = 1.0  # seconds between two looks at descriptors and schedules
-AGAIN = 2.0  # seconds between two attempts to become the one scheduler
-SENDING = 5.0  # seconds between two looks for alerts
-VERIFYING = 2.0  # seconds between two looks for snapshots that are to be verified
-LATE = 30.0  # seconds between two looks for stale data
-PENDING = 600.0  # seconds that a run may be due before anybody is told that its data are stale
-GRACE = 8.0  # seconds that runs get to end when we do
-DIED = "its process died ({how}); it may have needed more memory than there is"
+SCHEDULER_LEASE = "scheduler"  # of the lease
+POLL_INTERVAL_SECONDS = 0.25  # seconds between two looks at children and signals
+PLAN_INTERVAL_SECONDS = 1.0  # seconds between two looks at descriptors and schedules
+LEADER_RETRY_SECONDS = 2.0  # seconds between two attempts to become the one scheduler
+ALERT_INTERVAL_SECONDS = 5.0  # seconds between two looks for alerts
+VERIFICATION_INTERVAL_SECONDS = 2.0  # seconds between two looks for snapshots that are to be verified
+STALE_CHECK_INTERVAL_SECONDS = 30.0  # seconds between two looks for stale data
+MAX_PENDING_SECONDS = 600.0  # seconds that a run may be due before anybody is told that its data are stale
+SHUTDOWN_GRACE_SECONDS = 8.0  # seconds that runs get to end when we do
+DEAD_PROCESS_MESSAGE = "its process died ({how}); it may have needed more memory than there is"
 
 
-def keep_schedule(
+def run_scheduler(
     settings: Settings,
     *,
-    parent: int | None = None,
-    lease: float = LEASE,
-    sync: Callable[[Site, str], str | None] | None = None,
+    parent_pid: int | None = None,
+    lease_seconds: float = RUN_LEASE_SECONDS,
+    synchronize: Callable[[Site, str], str | None] | None = None,
 ) -> None:
     """Run the schedules of a site until SIGTERM or SIGINT: at once if no other scheduler of its store does, else when that one is gone.
 
@@ -72,274 +72,340 @@ def keep_schedule(
     ----------
     settings
         Of the site.
-    parent
+    parent_pid
         Id of a process whose end is ours too.
-    lease
+    lease_seconds
         Seconds after which other machines take us for dead.
-    sync
+    synchronize
         A function that follows a source, and returns a line about it; None: `hven.ingest.sync`.
     """
-    Scheduler(settings, parent=parent, lease=lease, sync=sync).run()
+    SyncScheduler(settings, parent_pid=parent_pid, lease_seconds=lease_seconds, synchronize=synchronize).run()
 
 
-class Scheduler(Alone):
-    """The scheduler of a site: see `keep_schedule`."""
+class SyncScheduler(ForkingProcess):
+    """The scheduler of a site: see `run_scheduler`."""
 
     def __init__(
-        self, settings: Settings, *, parent: int | None, lease: float, sync: Callable[[Site, str], str | None] | None
+        self,
+        settings: Settings,
+        *,
+        parent_pid: int | None,
+        lease_seconds: float,
+        synchronize: Callable[[Site, str], str | None] | None,
     ) -> None:
-        super().__init__(settings, parent)
-        self._seconds = lease
-        self._sync = sync
+        super().__init__(settings, parent_pid)
+        self._lease_seconds = lease_seconds
+        self._synchronize = synchronize
         self._lease: Lease | None = None
-        self._descriptors = Descriptors(settings)
-        self._since = 0.0  # when we became the one scheduler, by the store's clock
-        self._timings: dict[str, Timing] = {}
-        self._runs: dict[int, str] = {}  # process -> collection
-        self._helpers: dict[str, int] = {}  # what it does -> process
+        self._descriptor_watcher = DescriptorWatcher(settings)
+        self._leader_since = 0.0  # when we became the one scheduler, by the store's clock
+        self._recurrences: dict[str, Recurrence] = {}
+        self._collections_by_pid: dict[int, str] = {}  # process -> collection
+        self._helper_pids: dict[str, int] = {}  # what it does -> process
         # version of the pointers, and when each collection was published
-        self._known: tuple[int, dict[str, float]] = (-1, {})
-        self._done: dict[str, float] = {}  # what was done last, by the steady clock
+        self._cached_publication_times: tuple[int, dict[str, float]] = (-1, {})
+        self._last_times: dict[str, float] = {}  # what was done last, by the steady clock
 
     def run(self) -> None:
         """Look and act, until told to stop."""
-        self._called("hven-schedule")
-        _preload(self._settings)
-        while self._wanted():
+        self._set_up_process("hven-schedule")
+        _import_engine(self._settings)
+        while self._should_continue():
             try:
-                self._turn()
+                self._run_once()
             except (HvenError, OSError) as error:
                 log.warning("looking after the schedules failed: %s", error)
                 time.sleep(1.0)
-            time.sleep(LOOK)
-        self._end()
+            time.sleep(POLL_INTERVAL_SECONDS)
+        self._stop_children()
 
-    def _turn(self) -> None:
-        self._gather()
-        if self._settle():
-            self._descriptors.settle(self._settings)
-        if not self._leading():
+    def _run_once(self) -> None:
+        self._reap_children()
+        if self._apply_changed_settings():
+            self._descriptor_watcher.apply_settings(self._settings)
+        if not self._hold_leadership():
             return
-        if self._time("plan", PLAN):
-            self._plan()
-            self._begin()
-        if self._time("late", LATE):
-            self._late()
-        if self._time("send", SENDING):
-            self._send()
-        if self._time("verify", VERIFYING):
-            self._verify()
+        if self._is_time_for("plan", PLAN_INTERVAL_SECONDS):
+            self._update_schedules()
+            self._start_due_runs()
+        if self._is_time_for("late", STALE_CHECK_INTERVAL_SECONDS):
+            self._alert_stale_collections()
+        if self._is_time_for("send", ALERT_INTERVAL_SECONDS):
+            self._start_alert_delivery()
+        if self._is_time_for("verify", VERIFICATION_INTERVAL_SECONDS):
+            self._start_verification()
 
-    def _time(self, what: str, seconds: float) -> bool:
+    def _is_time_for(self, action: str, interval_seconds: float) -> bool:
         moment = time.monotonic()
-        if moment - self._done.get(what, -1e9) < seconds:
+        if moment - self._last_times.get(action, -1e9) < interval_seconds:
             return False
-        self._done[what] = moment
+        self._last_times[action] = moment
         return True
 
-    def _leading(self) -> bool:
+    def _hold_leadership(self) -> bool:
         """Hold the lease, or try to get it."""
         if self._lease is not None:
-            if self._time("renew", self._seconds / 3):
+            if self._is_time_for("renew", self._lease_seconds / 3):
                 try:
-                    self._lease = self._open().leases.renew(self._lease, seconds=self._seconds)
-                except Conflict:
+                    self._lease = self._get_store().leases.renew_lease(
+                        self._lease, duration_seconds=self._lease_seconds
+                    )
+                except ConflictError:
                     log.warning("another scheduler has taken over the schedules of this site")
                     self._lease = None
             return self._lease is not None
-        if self._time("acquire", min(AGAIN, self._seconds / 3)):
+        if self._is_time_for("acquire", min(LEADER_RETRY_SECONDS, self._lease_seconds / 3)):
             try:
-                self._lease = self._open().leases.acquire(NAME, seconds=self._seconds, what="the schedule of this site")
-            except Conflict:
+                self._lease = self._get_store().leases.acquire_lease(
+                    SCHEDULER_LEASE, duration_seconds=self._lease_seconds, description="the schedule of this site"
+                )
+            except ConflictError:
                 return False
             log.info("running the schedules of %s, %s at once", self._settings.directory, self._settings.schedule.runs)
-            self._done["renew"] = time.monotonic()
-            self._since = self._open().schedules.moment()
+            self._last_times["renew"] = time.monotonic()
+            self._leader_since = self._get_store().schedules.get_current_time()
         return self._lease is not None
 
     # --- what is due -----------------------------------------------------------------------------------------
 
-    def _plan(self) -> None:
+    def _update_schedules(self) -> None:
         """Update the schedules to what the descriptors say; see to runs whose process is dead."""
-        self._descriptors.look()
-        store = self._open()
-        now, rows = store.schedules.all()
-        published = self._published(store)
-        self._timings = {}
-        for name, seen in self._descriptors.seen.items():
-            if seen.resource is None:
+        self._descriptor_watcher.reload_changed()
+        store = self._get_store()
+        now, schedules = store.schedules.list_schedules()
+        publication_times = self._get_publication_times(store)
+        self._recurrences = {}
+        for name, descriptor_state in self._descriptor_watcher.states_by_collection.items():
+            if descriptor_state.resource is None:
                 continue  # it cannot be read: what was known of it stays as it is
             try:
-                timing = timing_of(seen.resource)
+                recurrence = build_recurrence(descriptor_state.resource)
             except ValueError as error:
-                if self._time(f"timing {name} {seen.stamp}", 3600.0):
+                if self._is_time_for(f"timing {name} {descriptor_state.stamp}", 3600.0):
                     log.warning("the schedule of %s cannot be read: %s", name, error)
                 continue
             # the first ingest is a person's decision, and so is `hven remove`
-            if timing is None or name not in published:
+            if recurrence is None or name not in publication_times:
                 continue
-            self._timings[name] = timing
-            row = rows.get(name)
-            if row is None or planned(row, name, timing, now, self._settings.schedule, last=published[name]) != row:
-                self._planned(store, name, timing, published[name])
-        for name, row in rows.items():
-            if row.holder is not None and name not in self._runs.values():
-                self._bury(store, row)
-            elif name in self._timings or row.holder is not None or row.paused is not None or row.timing == BY_HAND:
+            self._recurrences[name] = recurrence
+            schedule = schedules.get(name)
+            if (
+                schedule is None
+                or plan_next_run(
+                    schedule, name, recurrence, now, self._settings.schedule, last_published=publication_times[name]
+                )
+                != schedule
+            ):
+                self._plan_collection(store, name, recurrence, publication_times[name])
+        for name, schedule in schedules.items():
+            if schedule.holder is not None and name not in self._collections_by_pid.values():
+                self._end_dead_run(store, schedule)
+            elif (
+                name in self._recurrences
+                or schedule.holder is not None
+                or schedule.paused is not None
+                or schedule.timing == MANUAL_TIMING
+            ):
                 continue  # a pause is a person's word, and so is what they ran
-            elif self._gone(name):
-                store.schedules.change(name, _dropped)
+            elif self._has_no_schedule(name):
+                store.schedules.update_schedule(name, _remove_schedule)
 
-    def _planned(self, store: Store, name: str, timing: Timing, last: float) -> None:
-        def step(row: Schedule | None, now: float) -> tuple[Schedule | None, Iterable[Alert]]:
-            return planned(row, name, timing, now, self._settings.schedule, last=last), ()
+    def _plan_collection(
+        self, store: StateStore, collection: str, recurrence: Recurrence, last_published: float
+    ) -> None:
+        def plan_schedule(
+            schedule: SyncScheduleRecord | None, now: float
+        ) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
+            return plan_next_run(
+                schedule, collection, recurrence, now, self._settings.schedule, last_published=last_published
+            ), ()
 
-        before, after = store.schedules.change(name, step)
+        before, after = store.schedules.update_schedule(collection, plan_schedule)
         if after is not None and (before is None or before.timing != after.timing):
-            log.info("%s: %s, next at %s", name, timing, iso(after.due))
+            log.info("%s: %s, next at %s", collection, recurrence, format_timestamp(after.due))
 
-    def _gone(self, name: str) -> bool:
+    def _has_no_schedule(self, collection: str) -> bool:
         """Return whether a collection has a schedule no more: not while its descriptor has faults."""
-        seen = self._descriptors.seen.get(name)
-        return seen is None or (seen.resource is not None and seen.problem is None)
+        descriptor_state = self._descriptor_watcher.states_by_collection.get(collection)
+        return descriptor_state is None or (descriptor_state.resource is not None and descriptor_state.problem is None)
 
-    def _published(self, store: Store) -> dict[str, float]:
+    def _get_publication_times(self, store: StateStore) -> dict[str, float]:
         """Return when each collection was published last (seconds since 1970)."""
-        version = store.version()
-        if self._known[0] != version:
-            self._known = version, store.published()
-        return self._known[1]
+        version = store.get_version()
+        if self._cached_publication_times[0] != version:
+            self._cached_publication_times = version, store.list_publication_times()
+        return self._cached_publication_times[1]
 
-    def _begin(self) -> None:
+    def _start_due_runs(self) -> None:
         """Begin what is due, the longest overdue first, as many at once as may be."""
-        now, rows = self._open().schedules.all()
-        held = self._open().held()
-        mine = {name: row for name, row in rows.items() if name in self._timings and name not in self._runs.values()}
-        due = [row for name, row in mine.items() if is_due(row, now, held=name in held)]
-        due.sort(key=lambda row: (row.asked is None, row.asked or row.due))
-        elsewhere = sum(row.holder is not None and name not in self._runs.values() for name, row in rows.items())
-        for row in due[: max(self._settings.schedule.runs - len(self._runs) - elsewhere, 0)]:
-            log.info("the sync of %s begins", row.collection)
-            pid = self._fork(partial(self._follow, row.collection))
-            self._runs[pid] = row.collection
+        now, schedules = self._get_store().schedules.list_schedules()
+        held_collections = self._get_store().list_held_collections()
+        own_schedules = {
+            name: schedule
+            for name, schedule in schedules.items()
+            if name in self._recurrences and name not in self._collections_by_pid.values()
+        }
+        due_schedules = [
+            schedule
+            for name, schedule in own_schedules.items()
+            if is_due(schedule, now, is_held=name in held_collections)
+        ]
+        due_schedules.sort(key=lambda schedule: (schedule.asked is None, schedule.asked or schedule.due))
+        running_elsewhere = sum(
+            schedule.holder is not None and name not in self._collections_by_pid.values()
+            for name, schedule in schedules.items()
+        )
+        for schedule in due_schedules[
+            : max(self._settings.schedule.runs - len(self._collections_by_pid) - running_elsewhere, 0)
+        ]:
+            log.info("the sync of %s begins", schedule.collection)
+            pid = self._fork_process(partial(self._run_child, schedule.collection))
+            self._collections_by_pid[pid] = schedule.collection
 
-    def _follow(self, name: str, me: int) -> None:
+    def _run_child(self, collection: str, parent_pid: int) -> None:
         """Run as the child that follows a collection."""
-        forks.called("hven-sync")
-        follow(self._settings, name, me, sync=self._sync, lease=self._seconds)
+        child_processes.set_process_name("hven-sync")
+        run_schedule(
+            self._settings, collection, parent_pid, synchronize=self._synchronize, lease_seconds=self._lease_seconds
+        )
 
-    def _late(self) -> None:
+    def _alert_stale_collections(self) -> None:
         """Alert people of data that are stale."""
-        store = self._open()
-        now, rows = store.schedules.all()
-        published = self._published(store)
-        ways = ways_of(self._settings)
-        for name in self._timings.keys() - store.held().keys():
-            row, timing = rows.get(name), self._timings[name]
-            limit = stale_at(timing, row, published.get(name), self._settings.schedule.stale, now)
-            if row is None or row.holder is not None or limit is None or now < limit:
+        store = self._get_store()
+        now, schedules = store.schedules.list_schedules()
+        published = self._get_publication_times(store)
+        channels = list_channels(self._settings)
+        for name in self._recurrences.keys() - store.list_held_collections().keys():
+            schedule, recurrence = schedules.get(name), self._recurrences[name]
+            stale_time = compute_stale_time(
+                recurrence, schedule, published.get(name), self._settings.schedule.stale, now
+            )
+            if schedule is None or schedule.holder is not None or stale_time is None or now < stale_time:
                 continue
-            if not row.failures and now - max(row.due, self._since) < PENDING:
+            if not schedule.failures and now - max(schedule.due, self._leader_since) < MAX_PENDING_SECONDS:
                 continue  # its time has come a moment ago: nobody served the site before, or others are first
-            last = max(row.succeeded or 0.0, published.get(name, 0.0))
-            message = f"{name} is stale: its last good sync was {span(now - last)} ago, and it should be {timing}"
+            last_success = max(schedule.succeeded or 0.0, published.get(name, 0.0))
+            message = f"{name} is stale: its last good sync was {format_duration(now - last_success)} ago, and it should be {recurrence}"
 
-            def step(
-                row: Schedule | None, now: float, message: str = message
-            ) -> tuple[Schedule | None, Iterable[Alert]]:
-                return (row, ()) if row is None else told_of(row, STALE, message, now, self._settings.alerts, ways)
+            def alert_if_stale(
+                schedule: SyncScheduleRecord | None, now: float, message: str = message
+            ) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
+                return (
+                    (schedule, ())
+                    if schedule is None
+                    else alert_unless_known(schedule, STALE_ALERT, message, now, self._settings.alerts, channels)
+                )
 
-            store.schedules.change(name, step)
+            store.schedules.update_schedule(name, alert_if_stale)
 
     # --- processes -------------------------------------------------------------------------------------------
 
-    def _fork(self, run: Callable[[int], None]) -> int:
-        return self._forked(run, "a process of the schedule", log)
+    def _fork_process(self, run_child: Callable[[int], None]) -> int:
+        return self._fork_child(run_child, "a process of the schedule", log)
 
-    def _send(self) -> None:
+    def _start_alert_delivery(self) -> None:
         """Fork a child that sends the alerts which are due: it may take long."""
-        if "send" not in self._helpers and self._open().schedules.pending():
-            self._helpers["send"] = self._fork(partial(_told, self._settings))
+        if "send" not in self._helper_pids and self._get_store().schedules.list_due_alerts():
+            self._helper_pids["send"] = self._fork_process(partial(_run_alert_delivery, self._settings))
 
-    def _verify(self) -> None:
+    def _start_verification(self) -> None:
         """Fork a child that reads the files which are to be verified."""
-        if "verify" not in self._helpers and verifying.due(self._settings, self._open())[0]:
-            self._helpers["verify"] = self._fork(partial(verifying.keep_verified, self._settings))
+        if (
+            "verify" not in self._helper_pids
+            and snapshot_verification.find_due_records(self._settings, self._get_store())[0]
+        ):
+            self._helper_pids["verify"] = self._fork_process(
+                partial(snapshot_verification.run_verification, self._settings)
+            )
 
-    def _gather(self) -> None:
+    def _reap_children(self) -> None:
         """Reap the children that have ended; a run that could not say how is told as dead."""
-        self._helpers = {what: pid for what, pid in self._helpers.items() if not os.waitpid(pid, os.WNOHANG)[0]}
-        for pid, name in list(self._runs.items()):
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
-                del self._runs[pid]
+        self._helper_pids = {
+            action: pid for action, pid in self._helper_pids.items() if not os.waitpid(pid, os.WNOHANG)[0]
+        }
+        for pid, name in list(self._collections_by_pid.items()):
+            ended_pid, status = os.waitpid(pid, os.WNOHANG)
+            if ended_pid:
+                del self._collections_by_pid[pid]
                 if status:
-                    row = self._open().schedules.all()[1].get(name)
-                    if row is not None and row.holder is not None:
-                        self._bury(self._open(), row, forks.how(status))
+                    schedule = self._get_store().schedules.list_schedules()[1].get(name)
+                    if schedule is not None and schedule.holder is not None:
+                        self._end_dead_run(self._get_store(), schedule, child_processes.describe_exit_status(status))
 
-    def _bury(
-        self, store: Store, row: Schedule, how: str = "killed, or the machine went down", outcome: Outcome | None = None
+    def _end_dead_run(
+        self,
+        store: StateStore,
+        schedule: SyncScheduleRecord,
+        death_text: str = "killed, or the machine went down",
+        outcome: RunOutcome | None = None,
     ) -> None:
         """End a run whose process is dead: certainly so on this machine, or its lease is over."""
-        if row.holder is None:
+        if schedule.holder is None:
             return
-        if not dead(row.holder) and any(lease.name == lease_of(row.collection) for lease in store.leases.all()):
+        if not is_holder_dead(schedule.holder) and any(
+            lease.name == build_run_lease_name(schedule.collection) for lease in store.leases.list_leases()
+        ):
             return
-        found = outcome or Outcome(how=FAILED, phase=ABORTED, message=DIED.format(how=how))
-        close(store, self._settings, row.collection, found, mine=row.holder)
+        run_outcome = outcome or RunOutcome(
+            kind=FAILED_OUTCOME, phase=ABORTED_PHASE, message=DEAD_PROCESS_MESSAGE.format(how=death_text)
+        )
+        record_run_end(store, self._settings, schedule.collection, run_outcome, own_holder=schedule.holder)
 
-    def _end(self) -> None:
+    def _stop_children(self) -> None:
         """End the runs, wait for them, and hand the lease to whoever is next."""
-        children = [*self._runs, *self._helpers.values()]
-        end = time.monotonic() + GRACE
+        children = [*self._collections_by_pid, *self._helper_pids.values()]
+        end = time.monotonic() + SHUTDOWN_GRACE_SECONDS
         while children and time.monotonic() < end:
             # again: one that had only just begun did with the first what we do, and went on
-            if self._time("tell", 1.0):
+            if self._is_time_for("tell", 1.0):
                 for pid in children:
-                    forks.tell(pid, signal.SIGTERM)
+                    child_processes.send_signal(pid, signal.SIGTERM)
             children = [pid for pid in children if not os.waitpid(pid, os.WNOHANG)[0]]
             time.sleep(0.02)
         for pid in children:
-            forks.tell(pid, signal.SIGKILL)
+            child_processes.send_signal(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
         try:
-            store = self._open()
-            rows = store.schedules.all()[1]
-            for name in self._runs.values():  # those that we had to kill
-                row = rows.get(name)
-                if row is not None and row.holder is not None and dead(row.holder):
-                    self._bury(
+            store = self._get_store()
+            schedules = store.schedules.list_schedules()[1]
+            for name in self._collections_by_pid.values():  # those that we had to kill
+                schedule = schedules.get(name)
+                if schedule is not None and schedule.holder is not None and is_holder_dead(schedule.holder):
+                    self._end_dead_run(
                         store,
-                        row,
-                        outcome=Outcome(
-                            how=STOPPED, phase=ABORTED, message="the server was stopped; it goes on with the next one"
+                        schedule,
+                        outcome=RunOutcome(
+                            kind=STOPPED_OUTCOME,
+                            phase=ABORTED_PHASE,
+                            message="the server was stopped; it goes on with the next one",
                         ),
                     )
             if self._lease is not None:
-                store.leases.release(self._lease)
+                store.leases.release_lease(self._lease)
             store.close()
         except HvenError as error:
             log.warning("the schedules could not be handed over: %s", error)
 
 
-def _preload(settings: Settings) -> None:
+def _import_engine(settings: Settings) -> None:
     """Import here what every run needs: runs are forks, and begin in milliseconds then."""
-    plugins.load("engines", settings.engine)
+    plugins.load_plugin("engines", settings.engine)
 
 
-def _dropped(row: Schedule | None, _: float) -> tuple[Schedule | None, Iterable[Alert]]:
+def _remove_schedule(
+    schedule: SyncScheduleRecord | None, _: float
+) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
     """Remove a schedule, unless it runs."""
-    return (None if row is None or row.holder is None else row), ()
+    return (None if schedule is None or schedule.holder is None else schedule), ()
 
 
-def _told(settings: Settings, _parent: int) -> None:
+def _run_alert_delivery(settings: Settings, _parent: int) -> None:
     """Run as the process that sends alerts."""
-    forks.called("hven-alerts")
+    child_processes.set_process_name("hven-alerts")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    store = Store(settings.var, settings.store)
+    store = StateStore(settings.var_directory, settings.store)
     try:
-        deliver(settings, store)
+        deliver_alerts(settings, store)
     finally:
         store.close()

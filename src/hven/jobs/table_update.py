@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.jobs._types import Type
+from hven.jobs._job_types import JobDefinition
 from hven.model.errors import ParamError
 from hven.model.params import Param
 from hven.query import user_tables as own
 
 if TYPE_CHECKING:
-    from hven.jobs._types import Work
+    from hven.jobs._job_types import RunningJob
 
 PARAMS = (
     Param(name="TABLE", required=True, description="the table, as tap_user.NAME"),
@@ -19,24 +19,24 @@ PARAMS = (
 )
 
 
-def run(work: Work) -> None:
+def run_job(running_job: RunningJob) -> None:
     """Index the column."""
-    params = work.params
-    given = {name: params.one(name) for name in ("TABLE", "INDEX")}
-    for name, value in given.items():
+    params = running_job.params
+    required_values = {name: params.read_one(name) for name in ("TABLE", "INDEX")}
+    for name, value in required_values.items():
         if value is None:
             raise ParamError(f"{name} is missing", name=name, remedy="TABLE=tap_user.mine and INDEX=column")
-    unique = (params.one("UNIQUE") or "false").lower()
-    if unique not in {"true", "false"}:
-        raise ParamError(f"UNIQUE={unique!r:.40} is not known", name="UNIQUE", remedy="true or false")
-    own.index(
-        work.site,
-        work.who,
-        own.name_of(given["TABLE"] or ""),
-        given["INDEX"] or "",
-        unique=unique == "true",
-        stopped=work.stopped.is_set,
+    is_unique = (params.read_one("UNIQUE") or "false").lower()
+    if is_unique not in {"true", "false"}:
+        raise ParamError(f"UNIQUE={is_unique!r:.40} is not known", name="UNIQUE", remedy="true or false")
+    own.index_column(
+        running_job.site,
+        running_job.principal,
+        own.parse_table_name(required_values["TABLE"] or ""),
+        required_values["INDEX"] or "",
+        is_unique=is_unique == "true",
+        is_cancelled=running_job.stopped.is_set,
     )
 
 
-JOB = Type(name="table_update", title="Index of a user's table", params=PARAMS, run=run)
+JOB = JobDefinition(name="table_update", title="Index of a user's table", params=PARAMS, run=run_job)

@@ -7,36 +7,36 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from hven import formats, query
-from hven.formats import MEDIA_TYPE, Info
-from hven.jobs._types import Type
+from hven.formats import MEDIA_TYPE_OPTION, InfoElement
+from hven.jobs._job_types import JobDefinition
 from hven.model.errors import ParamError, ServiceError
 from hven.model.params import Param
 from hven.model.types import INT32
 from hven.query import cited_results, uploads
-from hven.site.auth import offered
+from hven.site.auth import add_service_policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pyarrow as pa
 
-    from hven.jobs._types import Work
-    from hven.model.params import Params
-    from hven.query import Result
+    from hven.jobs._job_types import RunningJob
+    from hven.model.params import RequestParams
+    from hven.query import QueryResult
 
 # seconds more for the engine: a job's time may be changed while it runs, so the worker looks at it, and ends it
-SPARE = 10.0
-STANDARD = "ivo://ivoa.net/std/TAP"
-LANGUAGES = ("ADQL", "ADQL-2.0", "ADQL-2.1")
-MAXREC = Param(name="MAXREC", type=INT32, minimum=0, description="rows at most; 0 asks for the columns alone")
-RESPONSEFORMAT = Param(
+SPARE_SECONDS = 10.0
+TAP_STANDARD_ID = "ivo://ivoa.net/std/TAP"
+QUERY_LANGUAGES = ("ADQL", "ADQL-2.0", "ADQL-2.1")
+MAXREC_PARAM = Param(name="MAXREC", type=INT32, minimum=0, description="rows at most; 0 asks for the columns alone")
+RESPONSEFORMAT_PARAM = Param(
     name="RESPONSEFORMAT", description="votable (default), csv, tsv, json, fits, parquet, arrow, or a media type"
 )
-PARAMS = (
-    Param(name="LANG", required=True, allowed=LANGUAGES, description="language of the query"),
+TAP_PARAMS = (
+    Param(name="LANG", required=True, allowed=QUERY_LANGUAGES, description="language of the query"),
     Param(name="QUERY", required=True, description="the query, in ADQL"),
-    RESPONSEFORMAT,
-    MAXREC,
+    RESPONSEFORMAT_PARAM,
+    MAXREC_PARAM,
     Param(
         name="UPLOAD",
         description="name,uri: a table that comes with the query, asked as TAP_UPLOAD.name; uri: param:PART, http://..., https://...",
@@ -56,10 +56,10 @@ PARAMS = (
     Param(name="RUNID", description="a name of yours that stands in the log"),
 )
 
-READ = ("FORMAT", "REQUEST", "VERSION")  # of TAP 1.0, whose clients still send them
+LEGACY_PARAMETERS = ("FORMAT", "REQUEST", "VERSION")  # of TAP 1.0, whose clients still send them
 
 
-def query_of(params: Params) -> str:
+def read_query(params: RequestParams) -> str:
     """Read REQUEST, LANG and QUERY (TAP 1.1, 2.7).
 
     Parameters
@@ -77,16 +77,16 @@ def query_of(params: Params) -> str:
     ParamError
         Something is missing, or asks for what is not offered.
     """
-    request = params.one("REQUEST")
+    request = params.read_one("REQUEST")
     if request is not None and request.lower() != "doquery":
         raise ParamError(
             f"REQUEST={request!r} is not known", name="REQUEST", remedy="leave it out, or say REQUEST=doQuery"
         )
-    language = params.one("LANG") or "ADQL"
-    if language.upper() not in LANGUAGES:
-        remedy = f"known: {', '.join(LANGUAGES)}"
+    language = params.read_one("LANG") or "ADQL"
+    if language.upper() not in QUERY_LANGUAGES:
+        remedy = f"known: {', '.join(QUERY_LANGUAGES)}"
         raise ParamError(f"the query language {language!r} is not known here", name="LANG", remedy=remedy)
-    text = params.one("QUERY")
+    text = params.read_one("QUERY")
     if text is None:
         raise ParamError(
             "QUERY is missing", name="QUERY", remedy="for example QUERY=SELECT TOP 5 * FROM TAP_SCHEMA.tables"
@@ -94,7 +94,7 @@ def query_of(params: Params) -> str:
     return text
 
 
-def explain_of(params: Params) -> bool:
+def read_explain(params: RequestParams) -> bool:
     """Read EXPLAIN, our own extension: whether the plan is wanted instead of the answer.
 
     Parameters
@@ -112,10 +112,10 @@ def explain_of(params: Params) -> bool:
     ParamError
         It is no boolean (DALI 1.1 section 3.3.2).
     """
-    return _truth(params, "EXPLAIN")
+    return _read_boolean(params, "EXPLAIN")
 
 
-def cite_of(params: Params) -> bool:
+def read_cite(params: RequestParams) -> bool:
     """Read CITE, our own extension: whether the rows shall have a persistent address.
 
     Parameters
@@ -133,38 +133,38 @@ def cite_of(params: Params) -> bool:
     ParamError
         It is no boolean; or the rows are not those of what is published now.
     """
-    wanted = _truth(params, "CITE")
-    if wanted and (params.one("ASOF") or params.values.get("UPLOAD")):
+    is_wanted = _read_boolean(params, "CITE")
+    if is_wanted and (params.read_one("ASOF") or params.values.get("UPLOAD")):
         raise ParamError("CITE is for what is published now, without uploads", name="CITE", remedy="take ASOF and UPLOAD away")  # fmt: skip
-    return wanted
+    return is_wanted
 
 
-def _truth(params: Params, name: str) -> bool:
-    said = params.one(name, "false")
-    if said not in {"true", "false", "1", "0"}:
-        raise ParamError(f"{name}={said!r:.60} is not known", name=name, remedy="true or false")
-    return said in {"true", "1"}
+def _read_boolean(params: RequestParams, name: str) -> bool:
+    value_text = params.read_one(name, "false")
+    if value_text not in {"true", "false", "1", "0"}:
+        raise ParamError(f"{name}={value_text!r:.60} is not known", name=name, remedy="true or false")
+    return value_text in {"true", "1"}
 
 
-def _address(work: Work, text: str, maxrec: int | None) -> str:
+def _create_result_address(running_job: RunningJob, text: str, maxrec: int | None) -> str:
     """Give the rows a persistent address."""
-    made = cited_results.make(
+    cited_result = cited_results.create_cited_result(
         text,
-        work.who,
-        site=work.site,
-        policies=offered(tuple(work.policies), "tap"),
-        maker=work.who.name or "jobs",
+        running_job.principal,
+        site=running_job.site,
+        policies=add_service_policies(tuple(running_job.policies), "tap"),
+        maker_name=running_job.principal.name or "jobs",
         maxrec=maxrec,
     )
-    return f"{work.site.settings.url}/results/{made.id}"
+    return f"{running_job.site.settings.site_url}/results/{cited_result.id}"
 
 
-def run(work: Work) -> None:
+def run_job(running_job: RunningJob) -> None:
     """Run the query of a job, and write the answer as its result.
 
     Parameters
     ----------
-    work
+    running_job
         The job.
 
     Raises
@@ -172,72 +172,84 @@ def run(work: Work) -> None:
     ServiceError
         The answer broke off.
     """
-    params = work.params
-    text = query_of(params)
-    policies = offered(tuple(work.policies), "tap")
-    fmt, options = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"))
-    default, most = work.site.settings.job_rows
-    maxrec = params.whole("MAXREC")
-    uploaded = uploads.read(uploads.pairs(params.all("UPLOAD")), work.files, work.site.settings)
-    if explain_of(params):
-        plan = query.explain(text, work.who, site=work.site, uploads=uploaded, policies=policies)
-        with work.writing("result", media_type="text/plain; charset=utf-8", extension=".txt") as file:
+    params = running_job.params
+    text = read_query(params)
+    policies = add_service_policies(tuple(running_job.policies), "tap")
+    table_format, options = formats.select_format(params.read_one("RESPONSEFORMAT") or params.read_one("FORMAT"))
+    default, row_limit = running_job.site.settings.job_row_limits
+    maxrec = params.read_integer("MAXREC")
+    uploaded_tables = uploads.read_uploads(
+        uploads.parse_upload_references(params.read_all("UPLOAD")), running_job.input_files, running_job.site.settings
+    )
+    if read_explain(params):
+        plan = query.explain_query(
+            text, running_job.principal, site=running_job.site, uploads=uploaded_tables, policies=policies
+        )
+        with running_job.write_result("result", media_type="text/plain; charset=utf-8", extension=".txt") as file:
             file.write(f"{plan}\n".encode())
         return
-    cited = [Info(name="result", value=_address(work, text, maxrec))] if cite_of(params) else []
-    with query.run(
+    cited_infos = (
+        [InfoElement(name="result", value=_create_result_address(running_job, text, maxrec))]
+        if read_cite(params)
+        else []
+    )
+    with query.run_query(
         text,
-        work.who,
-        site=work.site,
+        running_job.principal,
+        site=running_job.site,
         maxrec=default if maxrec is None else maxrec,
-        most=most,
-        seconds=work.site.settings.jobs.seconds_hard + SPARE,
-        uploads=uploaded,
+        hard_row_limit=row_limit,
+        timeout_seconds=running_job.site.settings.jobs.seconds_hard + SPARE_SECONDS,
+        uploads=uploaded_tables,
         policies=policies,
-        as_of=params.one("ASOF"),
+        as_of=params.read_one("ASOF"),
     ) as result:
-        work.stoppable(result.cancel)
-        work.tell_tables(table.qualified for table in result.tables)
-        if result.scope.public:
-            work.tell_public()
-        head = query.head(
+        running_job.set_stop_function(result.cancel)
+        running_job.record_tables(table.qualified_name for table in result.tables)
+        if result.scope.is_public:
+            running_job.mark_public()
+        metadata = query.build_result_head(
             result,
             infos=[
-                Info(name="QUERY", value=text),
-                Info(name="standardID", value=STANDARD),
-                *cited,
-                Info(name="service_protocol", value=STANDARD),
+                InfoElement(name="QUERY", value=text),
+                InfoElement(name="standardID", value=TAP_STANDARD_ID),
+                *cited_infos,
+                InfoElement(name="service_protocol", value=TAP_STANDARD_ID),
                 # without the job's id, which opens it to whoever knows it
-                Info(name="request", value=f"{work.site.settings.url}/tap/async"),
-                Info(name="request_date", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"),
-                *uploads.list_warnings(uploaded),
-                *query.unused(params, PARAMS, *READ),
+                InfoElement(name="request", value=f"{running_job.site.settings.site_url}/tap/async"),
+                InfoElement(name="request_date", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"),
+                *uploads.list_warnings(uploaded_tables),
+                *query.warn_unused_parameters(params, TAP_PARAMS, *LEGACY_PARAMETERS),
             ],
         )
-        media_type = options.get(MEDIA_TYPE) or fmt.media_types[0]
-        batches = _counted(result, work)
-        first = next(batches, None)
-        with work.writing("result", media_type=media_type, extension=f".{fmt.extension.lstrip('.')}") as file:
-            rest = batches if first is None else itertools.chain((first,), batches)
-            for chunk in fmt.write(head, rest, result.end, options):
+        media_type = options.get(MEDIA_TYPE_OPTION) or table_format.media_types[0]
+        batches = _iterate_with_progress(result, running_job)
+        first_batch = next(batches, None)
+        with running_job.write_result(
+            "result", media_type=media_type, extension=f".{table_format.extension.lstrip('.')}"
+        ) as file:
+            remaining_batches = batches if first_batch is None else itertools.chain((first_batch,), batches)
+            for chunk in table_format.write(metadata, remaining_batches, result.build_status, options):
                 file.write(chunk)
             # a format that can say so has said it and gone on; a job has an error for that
             if result.failure is not None:
                 raise result.failure
             if result.error is not None:
                 raise ServiceError(result.error)
-        work.told(rows=result.rows, overflow=result.overflow, tables=[table.qualified for table in result.tables])
+        running_job.report_progress(
+            rows=result.row_count, overflow=result.overflow, tables=[table.qualified_name for table in result.tables]
+        )
 
 
-def _counted(result: Result, work: Work) -> Iterator[pa.RecordBatch]:
+def _iterate_with_progress(result: QueryResult, running_job: RunningJob) -> Iterator[pa.RecordBatch]:
     """Report how far the answer is: its rows so far and, where their number is known beforehand, the share of them."""
-    total = result.total
-    for batch in result.batches():
+    total = result.total_row_count
+    for batch in result.iterate_batches():
         if total:
-            work.told(rows=result.rows, share=round(min(result.rows / total, 1.0), 4))
+            running_job.report_progress(rows=result.row_count, share=round(min(result.row_count / total, 1.0), 4))
         else:
-            work.told(rows=result.rows)
+            running_job.report_progress(rows=result.row_count)
         yield batch
 
 
-JOB = Type(name="tap", title="ADQL query", params=PARAMS, run=run)
+JOB = JobDefinition(name="tap", title="ADQL query", params=TAP_PARAMS, run=run_job)

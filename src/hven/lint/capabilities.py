@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hven.lint.documents import children, kind, text
+from hven.lint.xml_documents import find_children, get_text, get_xsi_type
 
 if TYPE_CHECKING:
-    from hven.sources.remote import Answer
+    from hven.sources.http_client import HttpAnswer
 
-TAP = "ivo://ivoa.net/std/tap"
-REGEXT = "ivo://ivoa.net/std/tapregext#"
+TAP_STANDARD_ID = "ivo://ivoa.net/std/tap"
+TAPREGEXT_PREFIX = "ivo://ivoa.net/std/tapregext#"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Interface:
+class ServiceInterface:
     """One interface: its type, role, version, addresses."""
 
     kind: str
@@ -27,7 +27,7 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Language:
+class QueryLanguage:
     """A query language with its versions (version, ivo-id) and features (type, form)."""
 
     name: str
@@ -36,103 +36,130 @@ class Language:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
+class DeclaredLimit:
     """A default or hard limit: its name, which of both, its unit, its text."""
 
     name: str
-    which: str
+    kind: str
     unit: str
     value: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
+class ServiceCapabilities:
     """The document; `standards` lower case -> interfaces; the TAP capability's own parts."""
 
     root: Any
-    answer: Answer
-    standards: tuple[tuple[str, tuple[Interface, ...]], ...]
-    taps: int
-    interfaces: tuple[Interface, ...]
+    answer: HttpAnswer
+    standards: tuple[tuple[str, tuple[ServiceInterface, ...]], ...]
+    tap_count: int
+    interfaces: tuple[ServiceInterface, ...]
     version: str
-    models: tuple[tuple[str, str], ...]
-    languages: tuple[Language, ...]
-    outputs: tuple[tuple[str, tuple[str, ...], str], ...]  # mime, aliases, ivo-id
-    uploads: tuple[str, ...]
-    limits: tuple[Limit, ...]
+    data_models: tuple[tuple[str, str], ...]
+    languages: tuple[QueryLanguage, ...]
+    output_formats: tuple[tuple[str, tuple[str, ...], str], ...]  # mime, aliases, ivo-id
+    upload_methods: tuple[str, ...]
+    limits: tuple[DeclaredLimit, ...]
 
-    def of(self, standard: str) -> tuple[Interface, ...]:
+    def find_interfaces(self, standard: str) -> tuple[ServiceInterface, ...]:
         """Return the interfaces of a standard, by the start of its identifier in lower case."""
-        return tuple(one for name, found in self.standards if name.startswith(standard) for one in found)
+        return tuple(
+            interface for name, interfaces in self.standards if name.startswith(standard) for interface in interfaces
+        )
 
     @property
-    def adql(self) -> tuple[str, ...]:
+    def adql_versions(self) -> tuple[str, ...]:
         """Versions of ADQL, as declared."""
-        return tuple(version for one in self.languages if one.name.upper() == "ADQL" for version, _ in one.versions)
+        return tuple(
+            version
+            for language in self.languages
+            if language.name.upper() == "ADQL"
+            for version, _ in language.versions
+        )
 
-    def feature(self, name: str) -> bool:
+    def has_feature(self, name: str) -> bool:
         """Return whether an optional feature or a function of that name is declared."""
         return any(
-            form.split("(")[0].strip().lower() == name.lower() for one in self.languages for _, form in one.features
+            form.split("(")[0].strip().lower() == name.lower()
+            for language in self.languages
+            for _, form in language.features
         )
 
 
-def read(root: Any, answer: Answer) -> Capabilities:
+def parse_capabilities(root: Any, answer: HttpAnswer) -> ServiceCapabilities:
     """Read the document, whatever is missing in it."""
     standards = tuple(
-        (str(one.get("standardID", "")).strip().lower(), tuple(_interface(each) for each in children(one, "interface")))
-        for one in children(root, "capability")
+        (
+            str(element.get("standardID", "")).strip().lower(),
+            tuple(_parse_interface(interface_element) for interface_element in find_children(element, "interface")),
+        )
+        for element in find_children(root, "capability")
     )
-    taps = [one for one in children(root, "capability") if str(one.get("standardID", "")).strip().lower() == TAP]
-    tap = taps[0] if taps else None
-    parts = list(tap) if tap is not None else []
-    interfaces = tuple(_interface(one) for one in parts if one.tag is not None and _is(one, "interface"))
-    return Capabilities(
+    tap_elements = [
+        element
+        for element in find_children(root, "capability")
+        if str(element.get("standardID", "")).strip().lower() == TAP_STANDARD_ID
+    ]
+    tap_element = tap_elements[0] if tap_elements else None
+    parts = list(tap_element) if tap_element is not None else []
+    interfaces = tuple(
+        _parse_interface(element) for element in parts if element.tag is not None and _has_name(element, "interface")
+    )
+    return ServiceCapabilities(
         root=root,
         answer=answer,
         standards=standards,
-        taps=len(taps),
+        tap_count=len(tap_elements),
         interfaces=interfaces,
-        version=next((one.version for one in interfaces if one.role == "std"), ""),
-        models=tuple((one.get("ivo-id", ""), text(one)) for one in parts if _is(one, "dataModel")),
-        languages=tuple(_language(one) for one in parts if _is(one, "language")),
-        outputs=tuple(
-            (text(one, "mime"), tuple(text(alias) for alias in children(one, "alias")), one.get("ivo-id", ""))
-            for one in parts
-            if _is(one, "outputFormat")
+        version=next((element.version for element in interfaces if element.role == "std"), ""),
+        data_models=tuple(
+            (element.get("ivo-id", ""), get_text(element)) for element in parts if _has_name(element, "dataModel")
         ),
-        uploads=tuple(one.get("ivo-id", "") for one in parts if _is(one, "uploadMethod")),
+        languages=tuple(_parse_language(element) for element in parts if _has_name(element, "language")),
+        output_formats=tuple(
+            (
+                get_text(element, "mime"),
+                tuple(get_text(alias) for alias in find_children(element, "alias")),
+                element.get("ivo-id", ""),
+            )
+            for element in parts
+            if _has_name(element, "outputFormat")
+        ),
+        upload_methods=tuple(element.get("ivo-id", "") for element in parts if _has_name(element, "uploadMethod")),
         limits=tuple(
-            Limit(name=name, which=which, unit=value.get("unit", ""), value=text(value))
+            DeclaredLimit(name=name, kind=which, unit=value.get("unit", ""), value=get_text(value))
             for name in ("retentionPeriod", "executionDuration", "outputLimit", "uploadLimit")
-            for one in parts
-            if _is(one, name)
+            for element in parts
+            if _has_name(element, name)
             for which in ("default", "hard")
-            for value in children(one, which)
+            for value in find_children(element, which)
         ),
     )
 
 
-def _is(element: Any, name: str) -> bool:
+def _has_name(element: Any, name: str) -> bool:
     return isinstance(element.tag, str) and element.tag.rpartition("}")[2] == name
 
 
-def _interface(element: Any) -> Interface:
-    urls = children(element, "accessURL")
-    return Interface(
-        kind=kind(element), role=element.get("role", ""), version=element.get("version", ""), urls=tuple(text(one) for one in urls),
-        uses=tuple(one.get("use", "") for one in urls),
-        security=tuple(one.get("standardID", "") for one in children(element, "securityMethod")),
+def _parse_interface(element: Any) -> ServiceInterface:
+    urls = find_children(element, "accessURL")
+    return ServiceInterface(
+        kind=get_xsi_type(element), role=element.get("role", ""), version=element.get("version", ""), urls=tuple(get_text(url_element) for url_element in urls),
+        uses=tuple(url_element.get("use", "") for url_element in urls),
+        security=tuple(url_element.get("standardID", "") for url_element in find_children(element, "securityMethod")),
     )  # fmt: skip
 
 
-def _language(element: Any) -> Language:
-    return Language(
-        name=text(element, "name"),
-        versions=tuple((text(one), one.get("ivo-id", "")) for one in children(element, "version")),
+def _parse_language(element: Any) -> QueryLanguage:
+    return QueryLanguage(
+        name=get_text(element, "name"),
+        versions=tuple(
+            (get_text(version_element), version_element.get("ivo-id", ""))
+            for version_element in find_children(element, "version")
+        ),
         features=tuple(
-            (features.get("type", ""), text(feature, "form"))
-            for features in children(element, "languageFeatures")
-            for feature in children(features, "feature")
+            (features.get("type", ""), get_text(feature, "form"))
+            for features in find_children(element, "languageFeatures")
+            for feature in find_children(features, "feature")
         ),
     )

@@ -9,80 +9,80 @@ from urllib.parse import urlencode
 
 from hven.model import split_address
 from hven.model.errors import UserError
-from hven.sources import remote
+from hven.sources import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-REDIRECTS = 5
-AGENT = {"User-Agent": "hven-lint (IVOA-validate)"}
+MAX_REDIRECTS = 5
+REQUEST_HEADERS = {"User-Agent": "hven-lint (IVOA-validate)"}
 
 
-class Unjudgeable(UserError):
+class NotJudgeableError(UserError):
     """The service cannot be judged: it is not there, or what is there is no TAP service."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class LintLimits:
     """How much is asked of a service.
 
     Attributes
     ----------
-    rows
+    row_limit
         Of a table that are fetched at most.
-    seconds, total
+    timeout_seconds, total_seconds
         Without a byte for that long, or not whole after that long, an answer is given up.
-    size
+    byte_limit
         Bytes of an answer.
-    requests
+    request_limit
         In all; then lint stops asking.
-    pause
+    pause_seconds
         Seconds between two requests; None: none on this machine, a tenth of a second elsewhere.
     """
 
-    rows: int = 1000
-    seconds: float = 30.0
-    total: float = 120.0
-    size: int = 32 << 20
-    requests: int = 2000
-    pause: float | None = None
+    row_limit: int = 1000
+    timeout_seconds: float = 30.0
+    total_seconds: float = 120.0
+    byte_limit: int = 32 << 20
+    request_limit: int = 2000
+    pause_seconds: float | None = None
 
 
-class Client:
+class LintClient:
     """Sends the requests; counts them."""
 
-    def __init__(self, url: str, limits: Limits) -> None:
+    def __init__(self, url: str, limits: LintLimits) -> None:
         self.host = split_address(url).hostname or ""
         self.limits = limits
-        self.sent = 0
-        self._last = 0.0
-        here = self.host in {"localhost", "127.0.0.1", "::1"}
-        self._pause = limits.pause if limits.pause is not None else 0.0 if here else 0.1
+        self.request_count = 0
+        self._last_request_time = 0.0
+        is_local = self.host in {"localhost", "127.0.0.1", "::1"}
+        self._pause_seconds = limits.pause_seconds if limits.pause_seconds is not None else 0.0 if is_local else 0.1
 
-    def get(self, url: str, params: Sequence[tuple[str, str]] = (), *, accept: str = "") -> remote.Answer:
+    def send_get(self, url: str, params: Sequence[tuple[str, str]] = (), *, accept: str = "") -> http_client.HttpAnswer:
         """GET, redirects followed."""
-        whole = url + (("&" if "?" in url else "?") + urlencode(params) if params else "")
-        return self.follow(self.send("GET", whole, headers={"Accept": accept} if accept else {}))
+        full_url = url + (("&" if "?" in url else "?") + urlencode(params) if params else "")
+        return self.follow_redirects(self.send_request("GET", full_url, headers={"Accept": accept} if accept else {}))
 
-    def post(self, url: str, form: Sequence[tuple[str, str]]) -> remote.Answer:
+    def send_post(self, url: str, form: Sequence[tuple[str, str]]) -> http_client.HttpAnswer:
         """POST a form, redirects followed (by GET, as 303 says)."""
-        return self.follow(self.send("POST", url, form))
+        return self.follow_redirects(self.send_request("POST", url, form))
 
-    def follow(self, answer: remote.Answer) -> remote.Answer:
+    def follow_redirects(self, answer: http_client.HttpAnswer) -> http_client.HttpAnswer:
         """Follow redirects, a few times at most; never from https to http."""
-        for _ in range(REDIRECTS):
+        for _ in range(MAX_REDIRECTS):
             if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
                 return answer
             if split_address(answer.url).scheme == "https" and split_address(answer.location).scheme != "https":
                 raise UserError(
                     f"{answer.url} leads from https to {answer.location}", remedy="let it redirect to https"
                 )
-            answer = self.send("GET", answer.location)
-        raise UserError(f"{answer.url} leads on and on ({REDIRECTS} redirects)", remedy="give the last address")
+            answer = self.send_request("GET", answer.location)
+        raise UserError(f"{answer.url} leads on and on ({MAX_REDIRECTS} redirects)", remedy="give the last address")
 
-    def send(
+    def send_request(
         self, method: str, url: str, form: Sequence[tuple[str, str]] = (), headers: dict[str, str] | None = None
-    ) -> remote.Answer:
+    ) -> http_client.HttpAnswer:
         """Ask once. The host that the user named may be private; others that it leads to may not.
 
         Raises
@@ -90,18 +90,18 @@ class Client:
         UserError
             No answer, a broken one, or one without an end; too many requests.
         """
-        if self.sent >= self.limits.requests:
+        if self.request_count >= self.limits.request_limit:
             raise UserError(
-                f"{self.sent} requests have been sent, the limit", remedy="ask for fewer groups with --only"
+                f"{self.request_count} requests have been sent, the limit", remedy="ask for fewer groups with --only"
             )
-        wait = self._last + self._pause - time.monotonic()
-        if wait > 0:
-            time.sleep(wait)
-        self.sent += 1
+        wait_seconds = self._last_request_time + self._pause_seconds - time.monotonic()
+        if wait_seconds > 0:
+            time.sleep(wait_seconds)
+        self.request_count += 1
         try:
-            return remote.exchange(
-                method, url, form=form, headers={**AGENT, **(headers or {})}, seconds=self.limits.seconds, total=self.limits.total,
-                limit=self.limits.size, allow_private=split_address(url).hostname == self.host,
+            return http_client.exchange_once(
+                method, url, form_fields=form, headers={**REQUEST_HEADERS, **(headers or {})}, timeout_seconds=self.limits.timeout_seconds, total_timeout_seconds=self.limits.total_seconds,
+                byte_limit=self.limits.byte_limit, allow_private=split_address(url).hostname == self.host,
             )  # fmt: skip
         finally:
-            self._last = time.monotonic()
+            self._last_request_time = time.monotonic()

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 SEVERITIES = ("info", "warning", "error")
-LONGEST = 200  # characters of a value that are shown
+MAX_SHOWN_CHARACTERS = 200  # characters of a value that are shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class LintCheck:
     """One thing that is looked for.
 
     Attributes
@@ -24,36 +24,44 @@ class Check:
         ``error`` (a rule is broken), ``warning`` (clients will stumble, or a *should* is not kept), ``info``.
     source
         The standard and the section that say so.
-    says
+    summary
         What is wrong, in one sentence.
     remedy
         What to do about it.
-    like
+    taplint_codes
         The codes of STILTS taplint that report the same.
     """
 
     code: str
     severity: str
     source: str
-    says: str
+    summary: str
     remedy: str
-    like: tuple[str, ...] = ()
+    taplint_codes: tuple[str, ...] = ()
 
 
-def table_of_checks(*rows: tuple[str, str, str, str, str, str]) -> tuple[Check, ...]:
+def build_checks(*check_rows: tuple[str, str, str, str, str, str]) -> tuple[LintCheck, ...]:
     """Build checks of rows: code, severity, source, says, remedy, taplint's codes (separated by blanks)."""
     return tuple(
-        Check(code=a, severity=b, source=c, says=d, remedy=e, like=tuple(f.split())) for a, b, c, d, e, f in rows
+        LintCheck(
+            code=code,
+            severity=severity,
+            source=source,
+            summary=summary,
+            remedy=remedy,
+            taplint_codes=tuple(taplint_codes.split()),
+        )
+        for code, severity, source, summary, remedy, taplint_codes in check_rows
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class LintFinding:
     """What was found.
 
     Attributes
     ----------
-    count, of
+    count, row_count
         How often, among how many (None: nothing that is counted in rows).
     sampled
         True: only the first rows of the table were looked at, so there may be more.
@@ -71,7 +79,7 @@ class Finding:
     key: str = ""
     value: str = ""
     count: int = 1
-    of: int | None = None
+    row_count: int | None = None
     sampled: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -79,21 +87,21 @@ class Finding:
         example = {"key": self.key or None, "value": self.value or None} if self.key or self.value else None
         return {
             "code": self.code, "severity": self.severity, "message": self.message, "source": self.source, "table": self.table or None,
-            "column": self.column or None, "example": example, "count": self.count, "of": self.of, "sampled": self.sampled,
+            "column": self.column or None, "example": example, "count": self.count, "of": self.row_count, "sampled": self.sampled,
             "remedy": self.remedy,
         }  # fmt: skip
 
 
-class Notes:
+class FindingCollector:
     """Findings as they are made; those of one code, table and column become one finding, with the first example."""
 
-    def __init__(self, checks: Iterable[Check]) -> None:
+    def __init__(self, checks: Iterable[LintCheck]) -> None:
         self._checks = {check.code: check for check in checks}
-        self._found: dict[tuple[str, str, str], Finding] = {}
+        self._findings_by_key: dict[tuple[str, str, str], LintFinding] = {}
         self.unjudged: list[tuple[str, str]] = []
         self.group = ""
 
-    def tell(
+    def add_finding(
         self,
         code: str,
         detail: str = "",
@@ -103,80 +111,80 @@ class Notes:
         key: str = "",
         value: object = None,
         count: int = 1,
-        of: int | None = None,
+        row_count: int | None = None,
         sampled: bool = False,
     ) -> None:
         """Note a finding of the check `code`; `detail` stands behind the check's own sentence."""
         if not code.startswith(f"{self.group}."):
             raise LookupError(f"{code} is not of the group {self.group}")
         check = self._checks[code]
-        place = (code, table.lower(), column.lower())
-        before = self._found.get(place)
-        if before is not None:
-            self._found[place] = replace(before, count=before.count + count)
+        finding_key = (code, table.lower(), column.lower())
+        earlier_finding = self._findings_by_key.get(finding_key)
+        if earlier_finding is not None:
+            self._findings_by_key[finding_key] = replace(earlier_finding, count=earlier_finding.count + count)
             return
-        self._found[place] = Finding(
-            code=code, severity=check.severity, message=check.says + (f": {cut(detail, 400)}" if detail else ""), source=check.source,
-            remedy=check.remedy, table=table, column=column, key=cut(key), value="" if value is None else cut(str(value)), count=count,
-            of=of, sampled=sampled,
+        self._findings_by_key[finding_key] = LintFinding(
+            code=code, severity=check.severity, message=check.summary + (f": {shorten_text(detail, 400)}" if detail else ""), source=check.source,
+            remedy=check.remedy, table=table, column=column, key=shorten_text(key), value="" if value is None else shorten_text(str(value)), count=count,
+            row_count=row_count, sampled=sampled,
         )  # fmt: skip
 
-    def skip(self, why: str) -> None:
+    def add_unjudged(self, reason: str) -> None:
         """Note that something of this group could not be judged."""
-        if (self.group, why) not in self.unjudged:
-            self.unjudged.append((self.group, why))
+        if (self.group, reason) not in self.unjudged:
+            self.unjudged.append((self.group, reason))
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[LintFinding, ...]:
         """All findings, in the order they were first made."""
-        return tuple(self._found.values())
+        return tuple(self._findings_by_key.values())
 
 
-def cut(text: str, longest: int = LONGEST) -> str:
+def shorten_text(text: str, max_characters: int = MAX_SHOWN_CHARACTERS) -> str:
     """Shorten a stranger's text for a screen: no control characters, not endless."""
     clean = "".join(char if char.isprintable() else " " for char in text).strip()
-    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
+    return clean if len(clean) <= max_characters else clean[: max_characters - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
-    """How much of a table was looked at: `rows` of `total` (None: the service would not say)."""
+class TableCoverage:
+    """How much of a table was looked at: `row_count` of `total_rows` (None: the service would not say)."""
 
     table: str
-    rows: int
-    total: int | None
-    aggregates: bool
+    row_count: int
+    total_rows: int | None
+    used_aggregates: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class LintReport:
     """Everything that lint has to say about a service."""
 
     url: str
-    judged: bool
+    is_judged: bool
     reason: str = ""
-    tap: str = ""
-    adql: tuple[str, ...] = ()
-    hapi: str = ""
+    tap_version: str = ""
+    adql_versions: tuple[str, ...] = ()
+    hapi_version: str = ""
     groups: tuple[str, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    looked: tuple[Looked, ...] = ()
+    findings: tuple[LintFinding, ...] = ()
+    table_coverages: tuple[TableCoverage, ...] = ()
     unjudged: tuple[tuple[str, str], ...] = ()
-    requests: int = 0
-    seconds: float = 0.0
-    counts: Mapping[str, int] = field(default_factory=dict)
+    request_count: int = 0
+    duration_seconds: float = 0.0
+    counts_by_severity: Mapping[str, int] = field(default_factory=dict)
 
-    def worst(self) -> str:
+    def find_worst_severity(self) -> str:
         """Return the gravest severity among the findings; empty: there are none."""
         return max((finding.severity for finding in self.findings), key=SEVERITIES.index, default="")
 
     def to_json(self) -> dict[str, Any]:
         """Return it as docs/reference/lint.md describes; `format` counts up when a key changes its meaning."""
         return {
-            "format": 1, "url": self.url, "judged": self.judged, "reason": self.reason or None, "tap": self.tap or None,
-            "adql": list(self.adql), "hapi": self.hapi or None, "groups": list(self.groups), "counts": dict(self.counts),
+            "format": 1, "url": self.url, "judged": self.is_judged, "reason": self.reason or None, "tap": self.tap_version or None,
+            "adql": list(self.adql_versions), "hapi": self.hapi_version or None, "groups": list(self.groups), "counts": dict(self.counts_by_severity),
             "findings": [finding.to_json() for finding in self.findings],
-            "looked": [{"table": one.table, "rows": one.rows, "total": one.total, "aggregates": one.aggregates} for one in self.looked],
-            "unjudged": [{"group": group, "why": why} for group, why in self.unjudged],
-            "requests": self.requests, "seconds": round(self.seconds, 2),
+            "looked": [{"table": coverage.table, "rows": coverage.row_count, "total": coverage.total_rows, "aggregates": coverage.used_aggregates} for coverage in self.table_coverages],
+            "unjudged": [{"group": group, "why": reason} for group, reason in self.unjudged],
+            "requests": self.request_count, "seconds": round(self.duration_seconds, 2),
         }  # fmt: skip

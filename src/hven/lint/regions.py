@@ -14,18 +14,18 @@ from hven.model.sky import footprints, healpix
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-WORDS = {
+NUMBER_PATTERN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+FRAME_WORDS = {
     "icrs", "fk5", "fk4", "j2000", "b1950", "galactic", "galactic_ii", "ecliptic", "geocenter", "barycenter", "heliocenter", "topocenter",
     "unknownframe", "unknownrefpos", "spherical2", "unknown", "relocatable", "body", "planetocentric",
 }  # fmt: skip
-LENGTHS = {"point": 2, "position": 2, "circle": 3, "box": 4, "range": 4}
-JOINS = {"union", "intersection", "not", "multishape"}
+NUMBERS_PER_SHAPE = {"point": 2, "position": 2, "circle": 3, "box": 4, "range": 4}
+SET_OPERATORS = {"union", "intersection", "not", "multishape"}
 Vector = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class LintShape:
     """One shape: point, circle, box, range or polygon, and its numbers in degrees."""
 
     kind: str
@@ -41,7 +41,7 @@ class Shape:
         return pairs if self.kind == "polygon" else pairs[:1]
 
 
-def shapes(said: object, xtype: str = "") -> list[Shape]:
+def parse_shapes(region: object, xtype: str = "") -> list[LintShape]:
     """Read a region.
 
     Raises
@@ -49,14 +49,14 @@ def shapes(said: object, xtype: str = "") -> list[Shape]:
     ValueError
         It is none; the message says why.
     """
-    if isinstance(said, list | tuple):
-        if any(one is None for one in said):
+    if isinstance(region, list | tuple):
+        if any(coordinate is None for coordinate in region):
             raise ValueError("one of its numbers is missing")
-        return [_shape(xtype.lower() or "polygon", [float(one) for one in said])]
-    words = re.findall(r"[()]|[^\s(),]+", str(said))
+        return [_build_shape(xtype.lower() or "polygon", [float(coordinate) for coordinate in region])]
+    words = re.findall(r"[()]|[^\s(),]+", str(region))
     if not words:
         raise ValueError("it is empty")
-    found = []
+    parsed_shapes = []
     kind, numbers = "", list[float]()
     depth = 0
     for word in words:
@@ -65,42 +65,42 @@ def shapes(said: object, xtype: str = "") -> list[Shape]:
             depth += 1 if lower == "(" else -1
             if depth < 0:
                 raise ValueError("a ) without its (")
-        elif NUMBER.fullmatch(word):
+        elif NUMBER_PATTERN.fullmatch(word):
             numbers.append(float(word))
-        elif lower in LENGTHS or lower == "polygon":
+        elif lower in NUMBERS_PER_SHAPE or lower == "polygon":
             if kind:
-                found.append(_shape(kind, numbers))
+                parsed_shapes.append(_build_shape(kind, numbers))
             kind, numbers = lower, []
-        elif lower not in WORDS and lower not in JOINS:
+        elif lower not in FRAME_WORDS and lower not in SET_OPERATORS:
             raise ValueError(f"{word[:20]!r} is no shape and no frame")
-        elif numbers and lower in WORDS:
+        elif numbers and lower in FRAME_WORDS:
             raise ValueError(f"{word[:20]!r} stands between numbers")
     if depth:
         raise ValueError("a ( without its )")
     if not kind:
         raise ValueError("there is no shape in it")
-    found.append(_shape(kind, numbers))
-    return found
+    parsed_shapes.append(_build_shape(kind, numbers))
+    return parsed_shapes
 
 
-def _shape(kind: str, numbers: list[float]) -> Shape:
-    kind = "point" if kind == "position" else kind
-    wanted = LENGTHS.get(kind)
-    if kind == "polygon":
+def _build_shape(shape_kind: str, numbers: list[float]) -> LintShape:
+    shape_kind = "point" if shape_kind == "position" else shape_kind
+    expected_count = NUMBERS_PER_SHAPE.get(shape_kind)
+    if shape_kind == "polygon":
         if len(numbers) % 2:
             raise ValueError(f"a polygon with {len(numbers)} numbers: they are pairs")
         if len(numbers) < 6:
             raise ValueError(f"a polygon with {len(numbers) // 2} corners: it has three at least")
-    elif wanted is None:
-        raise ValueError(f"{kind!r} is no shape")
-    elif len(numbers) != wanted:
-        raise ValueError(f"a {kind} with {len(numbers)} numbers, not {wanted}")
-    if not all(math.isfinite(one) for one in numbers):
+    elif expected_count is None:
+        raise ValueError(f"{shape_kind!r} is no shape")
+    elif len(numbers) != expected_count:
+        raise ValueError(f"a {shape_kind} with {len(numbers)} numbers, not {expected_count}")
+    if not all(math.isfinite(coordinate) for coordinate in numbers):
         raise ValueError("a number is not finite")
-    return Shape(kind=kind, numbers=tuple(numbers))
+    return LintShape(kind=shape_kind, numbers=tuple(numbers))
 
 
-def off_sphere(shape: Shape) -> str:
+def describe_off_sphere(shape: LintShape) -> str:
     """Return what is not on the sphere; empty: all is."""
     for lon, lat in shape.corners:
         if not -90 <= lat <= 90:
@@ -112,31 +112,51 @@ def off_sphere(shape: Shape) -> str:
     return ""
 
 
-def vector(lon: float, lat: float) -> Vector:
+def to_unit_vector(lon: float, lat: float) -> Vector:
     """Return the unit vector of a direction."""
-    a, b = math.radians(lon), math.radians(lat)
-    return (math.cos(b) * math.cos(a), math.cos(b) * math.sin(a), math.sin(b))
+    lon_radians, lat_radians = math.radians(lon), math.radians(lat)
+    return (
+        math.cos(lat_radians) * math.cos(lon_radians),
+        math.cos(lat_radians) * math.sin(lon_radians),
+        math.sin(lat_radians),
+    )
 
 
-def turns_wrong(shape: Shape, *, outside: bool) -> bool:
+def has_wrong_orientation(shape: LintShape, *, seen_from_outside: bool) -> bool:
     """Return whether a polygon runs clockwise seen from inside the sphere, or from outside: by the rule of the ingest's checks."""
-    return bool(footprints.wrong_way(np.array([0, len(shape.numbers)]), np.array(shape.numbers), outside=outside)[0])
+    return bool(
+        footprints.is_clockwise(
+            np.array([0, len(shape.numbers)]), np.array(shape.numbers), from_outside=seen_from_outside
+        )[0]
+    )
 
 
-def middle(shape: Shape) -> tuple[float, float]:
+def compute_centre(shape: LintShape) -> tuple[float, float]:
     """Return the direction of the mean of the corners."""
-    x, y, z = (sum(axis) for axis in zip(*(vector(lon, lat) for lon, lat in shape.corners), strict=True))
+    x, y, z = (sum(axis) for axis in zip(*(to_unit_vector(lon, lat) for lon, lat in shape.corners), strict=True))
     return math.degrees(math.atan2(y, x)) % 360, math.degrees(math.atan2(z, math.hypot(x, y)))
 
 
-def separation(a: tuple[float, float], b: tuple[float, float]) -> float:
+def compute_separation(first_direction: tuple[float, float], second_direction: tuple[float, float]) -> float:
     """Return the angle between two directions, in degrees."""
-    u, v = vector(*a), vector(*b)
-    cross = (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])
-    return math.degrees(math.atan2(math.hypot(*cross), sum(p * q for p, q in zip(u, v, strict=True))))
+    first_vector, second_vector = to_unit_vector(*first_direction), to_unit_vector(*second_direction)
+    cross = (
+        first_vector[1] * second_vector[2] - first_vector[2] * second_vector[1],
+        first_vector[2] * second_vector[0] - first_vector[0] * second_vector[2],
+        first_vector[0] * second_vector[1] - first_vector[1] * second_vector[0],
+    )
+    return math.degrees(
+        math.atan2(
+            math.hypot(*cross),
+            sum(
+                first_component * second_component
+                for first_component, second_component in zip(first_vector, second_vector, strict=True)
+            ),
+        )
+    )
 
 
-def moc_cells(said: str) -> list[tuple[int, int, int]]:
+def parse_moc_cells(moc_text: str) -> list[tuple[int, int, int]]:
     """Read the spatial cells of an ASCII MOC: (order, first, last).
 
     Raises
@@ -144,13 +164,13 @@ def moc_cells(said: str) -> list[tuple[int, int, int]]:
     ValueError
         It is none (MOC 2.0 sec. 4.3.2).
     """
-    space = " ".join(re.findall(r"s\s*([\d\s/,-]+)", said)) if re.search(r"[a-z]", said) else said
-    if re.sub(r"[\d\s/,\-ts]", "", said):
+    space = " ".join(re.findall(r"s\s*([\d\s/,-]+)", moc_text)) if re.search(r"[a-z]", moc_text) else moc_text
+    if re.sub(r"[\d\s/,\-ts]", "", moc_text):
         raise ValueError("there is something besides orders, indexes and ranges in it")
-    return list(_cells(space))
+    return list(_iterate_cells(space))
 
 
-def _cells(text: str) -> Iterator[tuple[int, int, int]]:
+def _iterate_cells(text: str) -> Iterator[tuple[int, int, int]]:
     order: int | None = None
     for word in re.split(r"[\s,]+", text.strip()):
         if not word:
@@ -175,12 +195,15 @@ def _cells(text: str) -> Iterator[tuple[int, int, int]]:
         yield order, low, high
 
 
-def in_moc(cells: Sequence[tuple[int, int, int]], places: Sequence[tuple[float, float]]) -> bool:
+def is_any_in_moc(cells: Sequence[tuple[int, int, int]], directions: Sequence[tuple[float, float]]) -> bool:
     """Return whether any of some directions is in a MOC, or in a cell beside one of its cells."""
-    lon, lat = np.array([one[0] % 360 for one in places]), np.array([one[1] for one in places])
-    for order in {one[0] for one in cells}:
-        found = np.asarray(healpix.index(order, lon, lat))
+    lon, lat = (
+        np.array([direction[0] % 360 for direction in directions]),
+        np.array([direction[1] for direction in directions]),
+    )
+    for order in {direction[0] for direction in cells}:
+        cell_indexes = np.asarray(healpix.compute_cell_indexes(order, lon, lat))
         for level, low, high in cells:
-            if level == order and bool(((found >= low) & (found <= high)).any()):
+            if level == order and bool(((cell_indexes >= low) & (cell_indexes <= high)).any()):
                 return True
     return False

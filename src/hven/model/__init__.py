@@ -1,8 +1,8 @@
-"""The nouns: types, tables, units, parameters, places on the sky; errors, settings and plug-ins. No I/O."""
+"""Data types without I/O: tables, types, units, parameters, sky geometry, errors, settings and plug-ins."""
 
-from hven.model._cache import Cache, Keeping, cached
+from hven.model._cache import Cache, SingletonRegistry, cache_results
 from hven.model._deviations import Deviation, DeviationKind, add_deviation, duplicate_name_deviation
-from hven.model._failures import Failure, Failures
+from hven.model._failures import Failure, FailureLog
 from hven.model._pandas_imports import hide_pandas, is_installed, show_pandas
 from hven.model._web_addresses import join_address, split_address, split_address_or_none
 
@@ -11,10 +11,10 @@ __all__ = [
     "Deviation",
     "DeviationKind",
     "Failure",
-    "Failures",
-    "Keeping",
+    "FailureLog",
+    "SingletonRegistry",
     "add_deviation",
-    "cached",
+    "cache_results",
     "duplicate_name_deviation",
     "hide_pandas",
     "is_installed",

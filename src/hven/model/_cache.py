@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
-SHORT = 500  # characters of a text, numbers of a shape
+MAX_ARGUMENT_LENGTH = 500  # characters of a text, numbers of a shape
 
 
 class Cache(Generic[Made]):
@@ -20,21 +20,21 @@ class Cache(Generic[Made]):
 
     Parameters
     ----------
-    budget
+    byte_limit
         Bytes, about.
-    largest
+    max_value_bytes
         Bytes of one thing; what is larger is not kept. None: as many as the budget has.
     """
 
-    def __init__(self, budget: int, largest: int | None = None) -> None:
-        self._budget = budget
-        self._largest = budget if largest is None else largest
+    def __init__(self, byte_limit: int, max_value_bytes: int | None = None) -> None:
+        self._byte_limit = byte_limit
+        self._max_value_bytes = byte_limit if max_value_bytes is None else max_value_bytes
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, tuple[Made, int]] = OrderedDict()
-        self.bytes = 0
+        self._entries: OrderedDict[Hashable, tuple[Made, int]] = OrderedDict()
+        self.total_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._entries)
 
     def find(self, key: Hashable) -> Made | None:
         """Return what was kept under a key; it counts as used now.
@@ -50,48 +50,48 @@ class Cache(Generic[Made]):
             None if it was not kept, or is forgotten.
         """
         with self._lock:
-            found = self._kept.get(key)
-            if found is None:
+            entry = self._entries.get(key)
+            if entry is None:
                 return None
-            self._kept.move_to_end(key)
-            return found[0]
+            self._entries.move_to_end(key)
+            return entry[0]
 
-    def keep(self, key: Hashable, made: Made, size: int = 1) -> None:
+    def store(self, key: Hashable, value: Made, size: int = 1) -> None:
         """Keep something; what was not used for longest is forgotten for it.
 
         Parameters
         ----------
         key
             What it is found by.
-        made
+        value
             The thing; None cannot be kept.
         size
             Bytes, about; where things are counted, 1.
         """
-        if size > self._largest:
+        if size > self._max_value_bytes:
             return
         with self._lock:
-            before = self._kept.pop(key, None)
-            self._kept[key] = made, size
-            self.bytes += size - (before[1] if before is not None else 0)
-            while self.bytes > self._budget:
-                self.bytes -= self._kept.popitem(last=False)[1][1]
+            old_entry = self._entries.pop(key, None)
+            self._entries[key] = value, size
+            self.total_bytes += size - (old_entry[1] if old_entry is not None else 0)
+            while self.total_bytes > self._byte_limit:
+                self.total_bytes -= self._entries.popitem(last=False)[1][1]
 
 
-class Keeping:
+class SingletonRegistry:
     """What rooms keep for a site in this process; each looks after its own."""
 
     def __init__(self) -> None:
-        self._kept: dict[Callable[..., Any], Any] = {}
+        self._singletons: dict[Callable[..., Any], Any] = {}
 
-    def kept(self, kind: Callable[..., Made], *given: Any) -> Made:
+    def get_or_create(self, factory: Callable[..., Made], *arguments: Any) -> Made:
         """Return what `kind(*given)` made at first.
 
         Parameters
         ----------
-        kind
+        factory
             A class or function; one thing is kept for each.
-        given
+        arguments
             Its arguments, at the first call.
 
         Returns
@@ -99,16 +99,16 @@ class Keeping:
         made
             The same object at each call.
         """
-        found: Made | None = self._kept.get(kind)
-        return self._kept.setdefault(kind, kind(*given)) if found is None else found
+        singleton: Made | None = self._singletons.get(factory)
+        return self._singletons.setdefault(factory, factory(*arguments)) if singleton is None else singleton
 
 
-def cached(most: int) -> Callable[[Callable[Given, Made]], Callable[Given, Made]]:
+def cache_results(max_results: int) -> Callable[[Callable[Given, Made]], Callable[Given, Made]]:
     """Keep the results of a function of texts and tuples, as `functools.lru_cache` does; those of long ones are made anew.
 
     Parameters
     ----------
-    most
+    max_results
         Number of results that are kept.
 
     Returns
@@ -117,16 +117,16 @@ def cached(most: int) -> Callable[[Callable[Given, Made]], Callable[Given, Made]
         For the function.
     """
 
-    def wrap(call: Callable[Given, Made]) -> Callable[Given, Made]:
-        remembered = lru_cache(most)(call)
+    def decorate(function: Callable[Given, Made]) -> Callable[Given, Made]:
+        cached_function = lru_cache(max_results)(function)
 
-        @wraps(call)
-        def ask(*args: Given.args, **named: Given.kwargs) -> Made:
-            for one in args:
-                if isinstance(one, (str, tuple)) and len(one) > SHORT:
-                    return call(*args, **named)
-            return remembered(*args, **named)  # type: ignore[arg-type]  # its own types know no names
+        @wraps(function)
+        def call_cached(*args: Given.args, **keywords: Given.kwargs) -> Made:
+            for argument in args:
+                if isinstance(argument, (str, tuple)) and len(argument) > MAX_ARGUMENT_LENGTH:
+                    return function(*args, **keywords)
+            return cached_function(*args, **keywords)  # type: ignore[arg-type]  # its own types know no names
 
-        return ask
+        return call_cached
 
-    return wrap
+    return decorate

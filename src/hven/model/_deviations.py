@@ -106,8 +106,8 @@ class Deviation:
         if self.count is not None:
             facts.append(f"{self.count:,} {'value' if self.count == 1 else 'values'}")
         if self.place or self.value is not None:
-            shown = "" if self.value is None else " ".join(self.value.split())[:80]
-            facts.append("first: " + ": ".join(part for part in (self.place, shown) if part))
+            value_text = "" if self.value is None else " ".join(self.value.split())[:80]
+            facts.append("first: " + ": ".join(part for part in (self.place, value_text) if part))
         return f"{text} ({', '.join(facts)})" if facts else text
 
 
@@ -132,35 +132,35 @@ def duplicate_name_deviation(column: str, new_name: str, file: str | None = None
     return Deviation(kind=DeviationKind.DUPLICATE_NAME, column=column, file=file, message=message)
 
 
-def add_deviation(known: list[Deviation], deviation: Deviation) -> None:
+def add_deviation(deviations: list[Deviation], deviation: Deviation) -> None:
     """Add a deviation to a list; those of the same kind, column and message are added up, and the first place stays.
 
     Parameters
     ----------
-    known
+    deviations
         The list, which is changed. It holds `MAX_DEVIATIONS` at most; further ones are counted together by their kind.
     deviation
         What a reader reports.
     """
-    same = _position(known, deviation)
-    if same is None and len(known) >= MAX_DEVIATIONS:
+    position = _find_position(deviations, deviation)
+    if position is None and len(deviations) >= MAX_DEVIATIONS:
         deviation = Deviation(
             kind=deviation.kind, message=f"further reports of the kind {deviation.kind}", count=deviation.count or 1
         )
-        same = _position(known, deviation)
-    if same is None:
-        known.append(deviation)
+        position = _find_position(deviations, deviation)
+    if position is None:
+        deviations.append(deviation)
         return
-    first = known[same]
+    first = deviations[position]
     if first.count is not None or deviation.count is not None:
-        known[same] = replace(first, count=(first.count or 0) + (deviation.count or 0))
+        deviations[position] = replace(first, count=(first.count or 0) + (deviation.count or 0))
 
 
-def _position(known: list[Deviation], deviation: Deviation) -> int | None:
+def _find_position(deviations: list[Deviation], deviation: Deviation) -> int | None:
     """Find a deviation of the same kind, column and message."""
     key = (deviation.kind, deviation.column, deviation.message)
-    for position, other in enumerate(known):
-        if (other.kind, other.column, other.message) == key:
+    for position, candidate in enumerate(deviations):
+        if (candidate.kind, candidate.column, candidate.message) == key:
             return position
     return None
 

@@ -15,41 +15,41 @@ if TYPE_CHECKING:
 
     Flags = npt.NDArray[np.bool_]
 
-EXACT = 2.0**53  # a double holds every whole number below; 2^53 + 1 is read as this one
-_WHOLE = r"^[+-]?\d{16,38}$"
-_DECIMAL = pa.decimal128(38, 0)
+MAX_EXACT_INTEGER = 2.0**53  # a double holds every whole number below; 2^53 + 1 is read as this one
+_LONG_INTEGER_PATTERN = r"^[+-]?\d{16,38}$"
+_DECIMAL_TYPE = pa.decimal128(38, 0)
 
 
-class BadLiteral(ValueError):
+class InvalidLiteralError(ValueError):
     """A text that is no value of its type: `row` counts from 0 within the column that was given."""
 
-    def __init__(self, row: int, text: str, kind: Type, why: str = "") -> None:
+    def __init__(self, row: int, text: str, column_type: Type, reason: str = "") -> None:
         self.row = row
         self.text = text
-        what = kind.xtype or kind.datatype
-        shown = text if len(text) <= 60 else text[:57] + "..."
-        super().__init__(f"{shown!r} is not a value of type {what}" + (f": {why}" if why else ""))
+        type_name = column_type.xtype or column_type.datatype
+        text_excerpt = text if len(text) <= 60 else text[:57] + "..."
+        super().__init__(f"{text_excerpt!r} is not a value of type {type_name}" + (f": {reason}" if reason else ""))
 
 
-def refuse_overflow(texts: pa.Array, values: pa.Array, kind: Type) -> None:
+def refuse_overflow(texts: pa.Array, values: pa.Array, column_type: Type) -> None:
     """Refuse finite numbers that became infinite.
 
     Parameters
     ----------
     texts, values
         As of `find_overflow`; values of other types are not looked at.
-    kind
+    column_type
         Of the column, for the message.
 
     Raises
     ------
-    BadLiteral
+    InvalidLiteralError
         The first such number.
     """
     flags = find_overflow(texts, values) if pa.types.is_floating(values.type) else None
     if flags is not None:
         row = int(np.argmax(flags))
-        raise BadLiteral(row, texts[row].as_py(), kind, "too large")
+        raise InvalidLiteralError(row, texts[row].as_py(), column_type, "too large")
 
 
 def find_overflow(texts: pa.Array, values: pa.Array) -> Flags | None:
@@ -70,14 +70,14 @@ def find_overflow(texts: pa.Array, values: pa.Array) -> Flags | None:
     infinite = np.asarray(pc.fill_null(pc.is_inf(values), False))
     if not infinite.any():
         return None
-    places = np.flatnonzero(infinite)
-    meant = pc.match_substring(texts.take(pa.array(places)), "inf", ignore_case=True)
+    positions = np.flatnonzero(infinite)
+    is_infinity = pc.match_substring(texts.take(pa.array(positions)), "inf", ignore_case=True)
     flags = np.zeros(len(values), bool)
-    flags[places[~np.asarray(meant)]] = True
+    flags[positions[~np.asarray(is_infinity)]] = True
     return flags if flags.any() else None
 
 
-def find_rounded(texts: pa.Array, values: pa.Array) -> Flags | None:
+def find_rounded_integers(texts: pa.Array, values: pa.Array) -> Flags | None:
     """Find whole numbers beyond 2^53 that a double does not hold exactly.
 
     Parameters
@@ -92,22 +92,25 @@ def find_rounded(texts: pa.Array, values: pa.Array) -> Flags | None:
     flags
         True where digits are lost, shape (n,); None: nowhere.
     """
-    if not may_lose_digits(values):
+    if not can_lose_digits(values):
         return None
     numbers: Any = np.asarray(pc.fill_null(values, 0.0))
-    places = np.flatnonzero(np.isfinite(numbers) & (np.abs(numbers) >= EXACT))
-    some = pc.utf8_trim_whitespace(texts.take(pa.array(places)))
-    whole = np.asarray(pc.match_substring_regex(some, _WHOLE))
-    places, some = places[whole], pc.utf8_ltrim(some.filter(pa.array(whole)), "+")
-    if not len(places):
+    positions = np.flatnonzero(np.isfinite(numbers) & (np.abs(numbers) >= MAX_EXACT_INTEGER))
+    integer_texts = pc.utf8_trim_whitespace(texts.take(pa.array(positions)))
+    is_integer = np.asarray(pc.match_substring_regex(integer_texts, _LONG_INTEGER_PATTERN))
+    positions, integer_texts = positions[is_integer], pc.utf8_ltrim(integer_texts.filter(pa.array(is_integer)), "+")
+    if not len(positions):
         return None
-    written, read = some.cast(_DECIMAL), values.take(pa.array(places)).cast(_DECIMAL, safe=False)
+    written_numbers, read_numbers = (
+        integer_texts.cast(_DECIMAL_TYPE),
+        values.take(pa.array(positions)).cast(_DECIMAL_TYPE, safe=False),
+    )
     flags = np.zeros(len(values), bool)
-    flags[places] = np.asarray(pc.not_equal(written, read))
+    flags[positions] = np.asarray(pc.not_equal(written_numbers, read_numbers))
     return flags if flags.any() else None
 
 
-def may_lose_digits(values: pa.Array) -> bool:
+def can_lose_digits(values: pa.Array) -> bool:
     """Return whether a value is infinite or so large that a whole number may be rounded.
 
     Parameters
@@ -117,7 +120,7 @@ def may_lose_digits(values: pa.Array) -> bool:
     """
     limits = pc.min_max(values)
     low, high = limits["min"].as_py(), limits["max"].as_py()
-    return low is not None and (low <= -EXACT or high >= EXACT)
+    return low is not None and (low <= -MAX_EXACT_INTEGER or high >= MAX_EXACT_INTEGER)
 
 
-__all__ = ["BadLiteral", "find_overflow", "find_rounded", "may_lose_digits", "refuse_overflow"]
+__all__ = ["InvalidLiteralError", "can_lose_digits", "find_overflow", "find_rounded_integers", "refuse_overflow"]

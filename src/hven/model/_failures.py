@@ -30,7 +30,7 @@ class Failure:
     attempts
         How many failed in a row.
     failed_at, due_at
-        When the last one failed, and when the next one may begin; by the clock of `Failures`.
+        When the last one failed, and when the next one may begin; by the clock of `FailureLog`.
     """
 
     subject: str
@@ -40,7 +40,7 @@ class Failure:
     due_at: float
 
 
-class Failures:
+class FailureLog:
     """What failed in one process, and when it may be tried again. Thread-safe.
 
     Parameters
@@ -52,9 +52,9 @@ class Failures:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: OrderedDict[Hashable, Failure] = OrderedDict()
+        self._failures: OrderedDict[Hashable, Failure] = OrderedDict()
 
-    def note(self, key: Hashable, subject: str, reason: str) -> Failure:
+    def record_failure(self, key: Hashable, subject: str, reason: str) -> Failure:
         """Note that an attempt failed; the pause before the next one doubles.
 
         Parameters
@@ -71,16 +71,16 @@ class Failures:
         """
         now = self._clock()
         with self._lock:
-            before = self._known.pop(key, None)
-            attempts = 1 if before is None else before.attempts + 1
+            last_failure = self._failures.pop(key, None)
+            attempts = 1 if last_failure is None else last_failure.attempts + 1
             pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(attempts - 1, 30), MAX_PAUSE_SECONDS)
-            found = Failure(subject=subject, reason=reason, attempts=attempts, failed_at=now, due_at=now + pause)
-            self._known[key] = found
-            while len(self._known) > MAX_FAILURES:
-                self._known.popitem(last=False)
-        return found
+            failure = Failure(subject=subject, reason=reason, attempts=attempts, failed_at=now, due_at=now + pause)
+            self._failures[key] = failure
+            while len(self._failures) > MAX_FAILURES:
+                self._failures.popitem(last=False)
+        return failure
 
-    def forget(self, key: Hashable) -> None:
+    def record_success(self, key: Hashable) -> None:
         """Note that an attempt succeeded.
 
         Parameters
@@ -88,11 +88,11 @@ class Failures:
         key
             What was tried.
         """
-        if self._known:
+        if self._failures:
             with self._lock:
-                self._known.pop(key, None)
+                self._failures.pop(key, None)
 
-    def find(self, key: Hashable) -> Failure | None:
+    def find_failure(self, key: Hashable) -> Failure | None:
         """Return the last failure of something, or None.
 
         Parameters
@@ -100,7 +100,7 @@ class Failures:
         key
             What was tried.
         """
-        return self._known.get(key)
+        return self._failures.get(key)
 
     def is_paused(self, key: Hashable) -> bool:
         """Return whether it is too soon to try something again.
@@ -110,10 +110,10 @@ class Failures:
         key
             What was tried.
         """
-        found = self._known.get(key)
-        return found is not None and self._clock() < found.due_at
+        failure = self._failures.get(key)
+        return failure is not None and self._clock() < failure.due_at
 
-    def list(self) -> list[Failure]:
+    def list_failures(self) -> list[Failure]:
         """List what still fails; what nobody has tried for long is left out.
 
         Returns
@@ -123,6 +123,6 @@ class Failures:
         """
         now = self._clock()
         with self._lock:
-            for key in [key for key, one in self._known.items() if now - one.failed_at > STALE_SECONDS]:
-                del self._known[key]
-            return [*self._known.values()]
+            for key in [key for key, failure in self._failures.items() if now - failure.failed_at > STALE_SECONDS]:
+                del self._failures[key]
+            return [*self._failures.values()]

@@ -15,18 +15,26 @@ if TYPE_CHECKING:
     from hven.model.params import Param
 
 
-class Hole(NamedTuple):
-    """What a template takes from the row: an ADQL expression, and how its value is written: ``.1f``, ``05d``, or as it is."""
+class TemplateExpression(NamedTuple):
+    """An ADQL expression in a template, which a row gives a value.
 
-    text: str
-    spec: str = ""
+    Attributes
+    ----------
+    expression
+        Over the row, as ``target``.
+    format_spec
+        How the value is written: ``.1f``, ``05d``; empty: as it is.
+    """
+
+    expression: str
+    format_spec: str = ""
 
 
-Template = tuple[str | Hole, ...]
+Template = tuple[str | TemplateExpression, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
+class ServiceParameter:
     """A parameter of a service that rows lead to.
 
     Attributes
@@ -49,42 +57,42 @@ class Input:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Service:
+class ServiceDescriptor:
     """A service that takes values of a row (DataLink 1.1, section 4).
 
     Attributes
     ----------
     address
-        Where it is asked; `SITE` in it is the site's address.
+        Where it is asked; `SITE_URL_EXPRESSION` in it is the site's address.
     inputs
         Its parameters.
-    standard
+    standard_id
         IVOID of the standard that it keeps.
-    registered
+    ivoid
         IVOID under which it is registered.
     """
 
     address: Template
-    inputs: tuple[Input, ...] = ()
-    standard: str | None = None
-    registered: str | None = None
+    inputs: tuple[ServiceParameter, ...] = ()
+    standard_id: str | None = None
+    ivoid: str | None = None
 
     @property
     def templates(self) -> Iterator[Template]:
         """All that is filled with values of the row."""
         yield self.address
-        for one in self.inputs:
-            yield from (one.value, one.low, one.high, one.example)
+        for parameter in self.inputs:
+            yield from (parameter.value, parameter.low, parameter.high, parameter.example)
 
     @cached_property
-    def varying(self) -> tuple[int, ...]:
+    def row_dependent_positions(self) -> tuple[int, ...]:
         """Which of its parameters have values of the row."""
-        said = (any(isinstance(part, Hole) for template in (one.value, one.low, one.high, one.example) for part in template) for one in self.inputs)  # fmt: skip
-        return tuple(at for at, own in enumerate(said) if own)
+        dependences = (any(isinstance(part, TemplateExpression) for template in (parameter.value, parameter.low, parameter.high, parameter.example) for part in template) for parameter in self.inputs)  # fmt: skip
+        return tuple(position for position, depends_on_row in enumerate(dependences) if depends_on_row)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Link:
+class LinkTemplate:
     """Rows of DataLink: one for each row of the table, or for each row of another one that goes with it.
 
     Attributes
@@ -92,30 +100,30 @@ class Link:
     semantics
         A word of DataLink's vocabulary, with ``#``, or the address of another one.
     address
-        Where it leads to; `SITE` in it is the site's address. Null where one of its values is: no link.
-    file
+        Where it leads to; `SITE_URL_EXPRESSION` in it is the site's address. Null where one of its values is: no link.
+    is_file
         True: `address` is the path of a file of the collection.
     type, description, size
         Of what is there: media type, words, bytes.
-    qualifier
-        What kind of product it is: `kind` makes ``content_qualifier`` of it.
-    local
+    content_qualifier
+        What kind of product it is: `to_content_qualifier` makes ``content_qualifier`` of it.
+    local_semantics
         ``local_semantics``.
     condition
         ADQL over the row; where it is not true, there is no such link.
-    endings
+    extension_media_types
         How the path may end to which it leads (without the dot, in lower case; a query may follow), and the media type of what is there then; where
         it ends otherwise, there is no such link. None given: as it likes.
     source, alias, where, order
         Another table (``schema.table``), the name that expressions have for it, how its rows go with a row (``target``), and their order.
     service
         Instead of an address: a service.
-    packed
+    needs_file_access
         True: it is made of the row's files; where the reader may take none of these, there is no such link.
-    narrowed
+    adapt_service
         Fits that service, filled with the row's values, to the row's own file, of which it gets the path (None: it has none here, or not for
         this reader), and what services of the same list have noted of files; None: this row has no such service.
-    suits
+    check_addresses
         Says of addresses whether what is there suits the link (null: there is none); where it does not, there is no such link.
     places
         Key -> where it stands in the descriptor.
@@ -123,85 +131,92 @@ class Link:
 
     semantics: str
     address: Template
-    file: bool = False
+    is_file: bool = False
     type: Template = ()
     description: Template = ()
     size: Template = ()
-    qualifier: Template = ()
-    local: Template = ()
+    content_qualifier: Template = ()
+    local_semantics: Template = ()
     condition: str | None = None
-    endings: tuple[tuple[str, str], ...] = ()
+    extension_media_types: tuple[tuple[str, str], ...] = ()
     source: str | None = None
     alias: str | None = None
     where: str | None = None
     order: str | None = None
-    service: Service | None = None
-    packed: bool = False
-    narrowed: Callable[[Service, str | None, dict[str, Any]], Service | None] | None = None
-    suits: Callable[[Sequence[str | None]], Sequence[bool]] | None = None
+    service: ServiceDescriptor | None = None
+    needs_file_access: bool = False
+    adapt_service: Callable[[ServiceDescriptor, str | None, dict[str, Any]], ServiceDescriptor | None] | None = None
+    check_addresses: Callable[[Sequence[str | None]], Sequence[bool]] | None = None
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def templates(self) -> Iterator[Template]:
         """All that is filled with values of the row."""
-        yield from (self.address, self.type, self.description, self.size, self.qualifier, self.local)
+        yield from (self.address, self.type, self.description, self.size, self.content_qualifier, self.local_semantics)
         if self.service is not None:
             yield from self.service.templates
 
     @cached_property
-    def asked(self) -> tuple[str, ...]:
+    def row_expressions(self) -> tuple[str, ...]:
         """What it asks of the row: ADQL."""
-        holes = (part for template in self.templates for part in template if isinstance(part, Hole) and part != SITE)
-        return tuple(dict.fromkeys(hole.text for hole in holes))
+        expressions = (
+            part
+            for template in self.templates
+            for part in template
+            if isinstance(part, TemplateExpression) and part != SITE_URL_EXPRESSION
+        )
+        return tuple(dict.fromkeys(expression.expression for expression in expressions))
 
 
-FILES = "hven:files"  # utype of the table of a collection's files
-LINKS = "ivo://ivoa.net/std/DataLink#links-1.1"
-DATALINK = "application/x-votable+xml;content=datalink"  # media type of a list of links
-SITE = Hole("site.url")
-TARGET = "target"  # what expressions call the row
+FILES_UTYPE = "hven:files"  # utype of the table of a collection's files
+DATALINK_STANDARD_ID = "ivo://ivoa.net/std/DataLink#links-1.1"
+DATALINK_MEDIA_TYPE = "application/x-votable+xml;content=datalink"  # media type of a list of links
+SITE_URL_EXPRESSION = TemplateExpression("site.url")
+TARGET_ALIAS = "target"  # what expressions call the row
 
-THIS = "#this"
-RASTER = ("gif", "jp2", "jpeg", "jpg", "png", "tif", "tiff", "webp")  # endings of pictures
+THIS_SEMANTICS = "#this"
+RASTER_EXTENSIONS = ("gif", "jp2", "jpeg", "jpg", "png", "tif", "tiff", "webp")  # endings of pictures
 # words of ObsCore and codes of EPN-TAP -> DataLink's: those of the vocabulary product-type
-_KINDS = {
+_PRODUCT_TYPES = {
     **{word: word for word in ("image", "cube", "spectrum", "sed", "timeseries", "visibility", "measurements")},
     "event": "event-list", "im": "image", "ma": "image", "sp": "spectrum", "ds": "dynamic-spectrum", "sc": "spectral-cube",
     "pr": "spatial-profile", "cu": "cube", "ts": "timeseries",
 }  # fmt: skip
-_LABELS = {"xml", "lbl", "tab", "txt"}  # of products, and of much else
+_TEXT_EXTENSIONS = {"xml", "lbl", "tab", "txt"}  # of products, and of much else
 
 
-def standard(utype: str | None, there: Mapping[str, str | None]) -> Iterator[Link]:
+def list_standard_links(utype: str | None, units_by_column: Mapping[str, str | None]) -> Iterator[LinkTemplate]:
     """Yield the links that a table has by its columns (name -> unit): those that EPN-TAP and ObsCore have for them, and of the table of files."""
 
-    def value(name: str, of: str = "{}") -> Template:
+    def column_template(name: str, pattern: str = "{}") -> Template:
         quoted = name.replace('"', '""')
-        return (Hole(of.format(f'{TARGET}."{quoted}"')),) if name in there else ()
+        return (TemplateExpression(pattern.format(f'{TARGET_ALIAS}."{quoted}"')),) if name in units_by_column else ()
 
-    if utype == FILES:
-        kind, size, title = map(value, ("media_type", "bytes", "title"))
-        yield Link(semantics=THIS, address=value("url"), type=kind, size=size, description=title)
+    if utype == FILES_UTYPE:
+        media_type, size, title = map(column_template, ("media_type", "bytes", "title"))
+        yield LinkTemplate(
+            semantics=THIS_SEMANTICS, address=column_template("url"), type=media_type, size=size, description=title
+        )
         return
-    if "access_url" in there:
-        sized = there.get("access_estsize") is not None
-        yield Link(
-            semantics=THIS,
-            address=value("access_url"),
-            type=value("access_format"),
-            size=value("access_estsize", "ROUND(IN_UNIT({}, 'byte'))") if sized else (),
+    if "access_url" in units_by_column:
+        has_size = units_by_column.get("access_estsize") is not None
+        yield LinkTemplate(
+            semantics=THIS_SEMANTICS,
+            address=column_template("access_url"),
+            type=column_template("access_format"),
+            size=column_template("access_estsize", "ROUND(IN_UNIT({}, 'byte'))") if has_size else (),
         )
     for name, semantics in (("thumbnail_url", "#thumbnail"), ("preview_url", "#preview")):
-        if name in there:
-            yield Link(semantics=semantics, address=value(name))
+        if name in units_by_column:
+            yield LinkTemplate(semantics=semantics, address=column_template(name))
 
 
-def kind(said: str | None) -> str | None:
+def to_content_qualifier(product_type: str | None) -> str | None:
     """Say what kind of product it is in the words of DataLink.
 
     Parameters
     ----------
-    said
+    product_type
         A word of the vocabulary product-type with its ``#``, the address of another one; the ``dataproduct_type`` of a row, as ObsCore or EPN-TAP has it.
 
     Returns
@@ -209,13 +224,13 @@ def kind(said: str | None) -> str | None:
     word
         ``#image``; None: nobody says it, or several.
     """
-    if said is None or said.startswith("#") or "://" in said:
-        return said
-    found = _KINDS.get(said.strip().lower())
-    return found and f"#{found}"
+    if product_type is None or product_type.startswith("#") or "://" in product_type:
+        return product_type
+    word = _PRODUCT_TYPES.get(product_type.strip().lower())
+    return word and f"#{word}"
 
 
-def drawn() -> tuple[str, ...]:
+def list_drawable_extensions() -> tuple[str, ...]:
     """List how names of files end of which there are pictures, ``.fits``; of labels and texts nothing is promised.
 
     Returns
@@ -223,23 +238,25 @@ def drawn() -> tuple[str, ...]:
     endings
         By the media whose libraries are installed.
     """
-    found = {ending for medium in plugins.records("media").values() for ending in medium.endings} - _LABELS
-    return tuple(f".{ending}" for ending in sorted({*found, *RASTER}))
+    extensions = {
+        extension for medium in plugins.load_records("media").values() for extension in medium.extensions
+    } - _TEXT_EXTENSIONS
+    return tuple(f".{extension}" for extension in sorted({*extensions, *RASTER_EXTENSIONS}))
 
 
 __all__ = [
-    "DATALINK",
-    "FILES",
-    "LINKS",
-    "RASTER",
-    "SITE",
-    "TARGET",
-    "Hole",
-    "Input",
-    "Link",
-    "Service",
+    "DATALINK_MEDIA_TYPE",
+    "DATALINK_STANDARD_ID",
+    "FILES_UTYPE",
+    "RASTER_EXTENSIONS",
+    "SITE_URL_EXPRESSION",
+    "TARGET_ALIAS",
+    "LinkTemplate",
+    "ServiceDescriptor",
+    "ServiceParameter",
     "Template",
-    "drawn",
-    "kind",
-    "standard",
+    "TemplateExpression",
+    "list_drawable_extensions",
+    "list_standard_links",
+    "to_content_qualifier",
 ]

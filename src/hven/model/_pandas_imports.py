@@ -19,7 +19,7 @@ class _PandasHider:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
-_HIDER = _PandasHider()
+_PANDAS_HIDER = _PandasHider()
 
 
 def hide_pandas() -> None:
@@ -29,16 +29,16 @@ def hide_pandas() -> None:
     second of processor time and 40 MB, though Hven itself neither takes nor gives data frames. Only the programs that
     Hven starts call this: a notebook that imports ``hven`` keeps its pandas.
     """
-    if "pandas" not in sys.modules and _HIDER not in sys.meta_path:
-        sys.meta_path.insert(0, _HIDER)
+    if "pandas" not in sys.modules and _PANDAS_HIDER not in sys.meta_path:
+        sys.meta_path.insert(0, _PANDAS_HIDER)
 
 
 def show_pandas() -> None:
     """Undo `hide_pandas`, for code of others that may use pandas: Arrow knows data frames again, too."""
-    if _HIDER not in sys.meta_path:
+    if _PANDAS_HIDER not in sys.meta_path:
         return
-    sys.meta_path.remove(_HIDER)
-    if sys.modules.get("pandas", _HIDER) is None:
+    sys.meta_path.remove(_PANDAS_HIDER)
+    if sys.modules.get("pandas", _PANDAS_HIDER) is None:
         del sys.modules["pandas"]
     arrow = sys.modules.get("pyarrow")
     if arrow is not None and is_installed("pandas"):

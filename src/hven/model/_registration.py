@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class ServiceRegistration:
     """What a descriptor says of the record of one service in registries.
 
     Attributes
@@ -31,7 +31,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Related:
+class RelatedResource:
     """Another resource of the Virtual Observatory.
 
     Attributes
@@ -71,14 +71,14 @@ class Registration:
 
     publish: bool = True
     id: str | None = None
-    services: Mapping[str, Entry] = field(default_factory=dict)
+    services: Mapping[str, ServiceRegistration] = field(default_factory=dict)
     also: tuple[str, ...] = ()
-    related: tuple[Related, ...] = ()
+    related: tuple[RelatedResource, ...] = ()
     place: Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registered:
+class RegistryRecord:
     """A record of a publishing registry.
 
     Attributes

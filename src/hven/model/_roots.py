@@ -9,38 +9,38 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://.", re.IGNORECASE)
+_URL_PATTERN = re.compile(r"([a-z][a-z0-9+.-]*)://.", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Root:
+class FileRoot:
     """A directory, or an address, below which files of a collection lie.
 
     Attributes
     ----------
-    at
+    path_prefix
         What their paths begin with in the collection, without a slash at its end; empty: nothing.
     address
         A directory, relative to the descriptor's; or ``https://..``, ``ftp://..``, ``s3://..``. Empty: beside the descriptor.
     options
         Of a store elsewhere; ``$NAME`` is a secret's.
-    direct
+    redirects_clients
         Readers are led to the address itself; else its bytes come through this site.
     """
 
-    at: str = ""
+    path_prefix: str = ""
     address: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
-    direct: bool = False
+    redirects_clients: bool = False
 
     @property
     def scheme(self) -> str | None:
         """``https``, ``ftp``, ``s3`` ..; None: a directory."""
-        found = _ADDRESS.match(self.address) if self.address else None
-        return None if found is None else found[1].lower()
+        match = _URL_PATTERN.match(self.address) if self.address else None
+        return None if match is None else match[1].lower()
 
 
-def rooted(path: str, roots: Sequence[Root]) -> tuple[Root, str]:
+def find_root(path: str, roots: Sequence[FileRoot]) -> tuple[FileRoot, str]:
     """Find where a file lies: its root, and its path below this.
 
     Parameters
@@ -53,19 +53,21 @@ def rooted(path: str, roots: Sequence[Root]) -> tuple[Root, str]:
     Returns
     -------
     root, path
-        The root with the longest `Root.at`.
+        The root with the longest `FileRoot.path_prefix`.
     """
     if not roots:  # asked of each of thousands of files
-        return _BESIDE, path
-    if len(roots) == 1 and not roots[0].at:
+        return _DESCRIPTOR_ROOT, path
+    if len(roots) == 1 and not roots[0].path_prefix:
         return roots[0], path
-    found: Root | None = None
-    for one in roots:
-        if (not one.at or path.startswith(one.at + "/")) and (found is None or len(one.at) > len(found.at)):
-            found = one
-    if found is None:
-        return _BESIDE, path
-    return found, path[len(found.at) + 1 :] if found.at else path
+    longest_root: FileRoot | None = None
+    for root in roots:
+        if (not root.path_prefix or path.startswith(root.path_prefix + "/")) and (
+            longest_root is None or len(root.path_prefix) > len(longest_root.path_prefix)
+        ):
+            longest_root = root
+    if longest_root is None:
+        return _DESCRIPTOR_ROOT, path
+    return longest_root, path[len(longest_root.path_prefix) + 1 :] if longest_root.path_prefix else path
 
 
-_BESIDE = Root()
+_DESCRIPTOR_ROOT = FileRoot()

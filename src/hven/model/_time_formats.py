@@ -8,20 +8,20 @@ from typing import Any
 
 NAMED_FORMATS = {"iso": "%Y-%m-%dT%H:%M:%SZ", "date": "%Y-%m-%d"}
 # where each part stands in 2012-09-03T10:00:00.123456, counted from 1, and how many characters it has
-TIME_PARTS = {"Y": (1, 4), "m": (6, 2), "d": (9, 2), "H": (12, 2), "M": (15, 2), "S": (18, 2), "f": (21, 6)}
-_PATTERN = re.compile(r"%(.)")
+TIME_PART_POSITIONS = {"Y": (1, 4), "m": (6, 2), "d": (9, 2), "H": (12, 2), "M": (15, 2), "S": (18, 2), "f": (21, 6)}
+_DIRECTIVE_PATTERN = re.compile(r"%(.)")
 _MJD_OF_1900, _MJD_OF_2200 = 15_020.0, 124_594.0
 _JD_OF_YEAR_0, _JD_OF_10000 = 1_721_057.5, 5_373_484.5
-_MJD = 2_400_000.5  # Julian date of its zero
-_UNIX = 2_440_587.5  # Julian date of 1970-01-01
+_MJD_EPOCH_JD = 2_400_000.5  # Julian date of its zero
+_UNIX_EPOCH_JD = 2_440_587.5  # Julian date of 1970-01-01
 
 
-def is_time_format(spec: str) -> bool:
+def is_time_format(format_spec: str) -> bool:
     """Return whether what stands behind the colon of a template's value is the format of a time.
 
     Parameters
     ----------
-    spec
+    format_spec
         What stands behind the colon.
 
     Returns
@@ -29,15 +29,15 @@ def is_time_format(spec: str) -> bool:
     is_time
         It is ``iso``, ``date``, or has a ``%``.
     """
-    return spec in NAMED_FORMATS or "%" in spec
+    return format_spec in NAMED_FORMATS or "%" in format_spec
 
 
-def unknown_time_parts(spec: str) -> list[str]:
+def list_unknown_time_parts(format_spec: str) -> list[str]:
     """List the parts of a format of times that nobody knows.
 
     Parameters
     ----------
-    spec
+    format_spec
         ``iso``, ``date``, or a pattern of ``%Y %m %d %H %M %S %f`` (microseconds).
 
     Returns
@@ -45,15 +45,15 @@ def unknown_time_parts(spec: str) -> list[str]:
     parts
         With their ``%``.
     """
-    return [f"%{letter}" for letter in _PATTERN.findall(spec) if letter not in TIME_PARTS]
+    return [f"%{letter}" for letter in _DIRECTIVE_PATTERN.findall(format_spec) if letter not in TIME_PART_POSITIONS]
 
 
-def time_format_parts(spec: str) -> list[str | tuple[int, int]]:
+def split_time_format(format_spec: str) -> list[str | tuple[int, int]]:
     """Cut a format of times into texts, and places of parts in the ISO form of a time.
 
     Parameters
     ----------
-    spec
+    format_spec
         ``iso``, ``date``, or a pattern of ``%Y %m %d %H %M %S %f`` (microseconds).
 
     Returns
@@ -61,19 +61,19 @@ def time_format_parts(spec: str) -> list[str | tuple[int, int]]:
     parts
         Texts as they are; of a part of the time where it begins in ``2012-09-03T10:00:00.123456``, counted from 1, and its length.
     """
-    pieces = _PATTERN.split(NAMED_FORMATS.get(spec, spec))
-    found = [TIME_PARTS[one] if at % 2 else one for at, one in enumerate(pieces)]
-    return [one for one in found if one]
+    pieces = _DIRECTIVE_PATTERN.split(NAMED_FORMATS.get(format_spec, format_spec))
+    parts = [TIME_PART_POSITIONS[piece] if index % 2 else piece for index, piece in enumerate(pieces)]
+    return [piece for piece in parts if piece]
 
 
-def format_time(value: Any, spec: str) -> str | None:
+def format_time(value: Any, format_spec: str) -> str | None:
     """Write a time as a format says, cut to its parts; None: it is no time.
 
     Parameters
     ----------
     value
         A timestamp in UTC, a text that begins as ISO 8601 does, a Julian date or a modified one: numbers of the years 0 to 9999, and 1900 to 2199.
-    spec
+    format_spec
         ``iso``, ``date``, or a pattern of ``%Y %m %d %H %M %S %f`` (microseconds).
 
     Returns
@@ -81,12 +81,14 @@ def format_time(value: Any, spec: str) -> str | None:
     text
         None: it is no time.
     """
-    when = _to_datetime(value)
-    if when is None:
+    instant = _to_datetime(value)
+    if instant is None:
         return None
-    iso = f"{when:%Y}".rjust(4, "0") + f"{when:-%m-%dT%H:%M:%S.%f}"
-    cut = (one if isinstance(one, str) else iso[one[0] - 1 : sum(one) - 1] for one in time_format_parts(spec))
-    return "".join(cut)
+    iso = f"{instant:%Y}".rjust(4, "0") + f"{instant:-%m-%dT%H:%M:%S.%f}"
+    parts = (
+        part if isinstance(part, str) else iso[part[0] - 1 : sum(part) - 1] for part in split_time_format(format_spec)
+    )
+    return "".join(parts)
 
 
 def _to_datetime(value: Any) -> datetime | None:
@@ -94,16 +96,16 @@ def _to_datetime(value: Any) -> datetime | None:
         return value.astimezone(UTC) if value.tzinfo is not None else value
     if isinstance(value, str):
         try:
-            read = datetime.fromisoformat(value.strip())
+            parsed_time = datetime.fromisoformat(value.strip())
         except ValueError:
             return None
-        return read.astimezone(UTC) if read.tzinfo is not None else read
+        return parsed_time.astimezone(UTC) if parsed_time.tzinfo is not None else parsed_time
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if _JD_OF_YEAR_0 <= value < _JD_OF_10000:
-        days = value - _UNIX
+        days = value - _UNIX_EPOCH_JD
     elif _MJD_OF_1900 <= value < _MJD_OF_2200:
-        days = value - (_UNIX - _MJD)
+        days = value - (_UNIX_EPOCH_JD - _MJD_EPOCH_JD)
     else:
         return None
     # a double of a Julian date is good to 40 microseconds: what was meant as a whole millisecond is one

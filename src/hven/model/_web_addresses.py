@@ -6,7 +6,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from hven.model.errors import UserError
 
-NO_ADDRESS = SplitResult("", "", "", "", "")
+EMPTY_ADDRESS = SplitResult("", "", "", "", "")
 
 
 def split_address(url: str) -> SplitResult:
@@ -51,7 +51,7 @@ def split_address_or_none(url: str) -> SplitResult:
     try:
         return split_address(url)
     except UserError:
-        return NO_ADDRESS
+        return EMPTY_ADDRESS
 
 
 def join_address(base: str, url: str) -> str:

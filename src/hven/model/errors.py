@@ -34,7 +34,7 @@
 
 Inside, code raises plain meaning; `server.errors` and `cli` map class to status once.
 
-Messages with values are made by `say`: they are texts, and know what they were made of, so that a page tells them in its reader's language.
+Messages with values are made by `format_message`: they are texts, and know what they were made of, so that a page tells them in its reader's language.
 """
 
 from __future__ import annotations
@@ -42,58 +42,61 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from string import Formatter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
-class Said(str):
-    """A text for people that knows what it was made of; `say` makes them. As a text it is the finished English.
+class TranslatableMessage(str):
+    """A text for people that knows what it was made of; `format_message` makes them. As a text it is the finished English.
 
     Attributes
     ----------
-    code
+    template
         The English with ``{name}`` for each value, by which catalogues know it.
     values
-        The values by these names. What of them is `Said` is told in other languages, too; any other stays as it is.
+        The values by these names. What of them is `TranslatableMessage` is told in other languages, too; any other stays as it is.
     """
 
-    __slots__ = ("code", "values")
-    code: str
+    __slots__ = ("template", "values")
+    template: str
     values: Mapping[str, Any]
 
     def __str__(self) -> str:
         """Return it with all that it knows."""
         return self
 
-    def record(self) -> list[Any]:
-        """Return what it was made of as plain JSON; `recorded` reads it.
+    def to_json(self) -> list[Any]:
+        """Return what it was made of as plain JSON; `message_from_json` reads it.
 
         Returns
         -------
         record
             Code and values; what is no text and no number is written as text.
         """
-        plain = (value.record() if isinstance(value, Said) else value for value in self.values.values())
-        return [self.code, *(value if isinstance(value, str | int | float | list) else str(value) for value in plain)]
+        plain = (value.to_json() if isinstance(value, TranslatableMessage) else value for value in self.values.values())
+        return [
+            self.template,
+            *(value if isinstance(value, str | int | float | list) else str(value) for value in plain),
+        ]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep what it was made of, in other processes as well."""
-        return say, (self.code, *self.values.values())
+        return format_message, (self.template, *self.values.values())
 
 
 @cache  # templates are in the code
-def _names(code: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(code) if name is not None))
+def _list_placeholders(template: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(template) if name is not None))
 
 
-def say(code: str, *values: Any) -> Said:
+def format_message(template: str, *values: Any) -> TranslatableMessage:
     """Phrase a message that can be translated: the finished English, which knows its template and values.
 
     Parameters
     ----------
-    code
+    template
         The English; with values, ``{name}`` stands for each (``{name!r}``, ``{name:,}`` as in an f-string), and braces are doubled.
         Without values, it is told as it is.
     values
@@ -109,21 +112,21 @@ def say(code: str, *values: Any) -> Said:
     ValueError
         There are more or fewer values than names.
     """
-    if isinstance(code, Said):
-        return code
-    named = {}
+    if isinstance(template, TranslatableMessage):
+        return template
+    values_by_name = {}
     if values:
-        named = dict(zip(_names(code), values, strict=True))
-        for name, value in named.items():
+        values_by_name = dict(zip(_list_placeholders(template), values, strict=True))
+        for name, value in values_by_name.items():
             if isinstance(value, BaseException):
-                named[name] = say(str(value))
-    said = Said(code.format_map(named) if values else code)
-    said.code, said.values = code, named
-    return said
+                values_by_name[name] = format_message(str(value))
+    message = TranslatableMessage(template.format_map(values_by_name) if values else template)
+    message.template, message.values = template, values_by_name
+    return message
 
 
-def recorded(record: Sequence[Any]) -> Said:
-    """Restore a text from its `Said.record`.
+def message_from_json(record: Sequence[Any]) -> TranslatableMessage:
+    """Restore a text from its `TranslatableMessage.to_json`.
 
     Parameters
     ----------
@@ -135,28 +138,36 @@ def recorded(record: Sequence[Any]) -> Said:
     text
         Equal to the one that was kept.
     """
-    code, *values = record
-    return say(code, *(recorded(value) if isinstance(value, list) else value for value in values))
+    template, *values = record
+    return format_message(
+        template, *(message_from_json(value) if isinstance(value, list) else value for value in values)
+    )
 
 
-def joined(code: str, texts: Iterable[str]) -> str:
+def join_messages(template: str, texts: Iterable[str]) -> str:
     """Join texts so that they can be translated: ``{one}; {other}`` says how two of them are.
 
     Parameters
     ----------
-    code
-        As `say` takes it, with two names.
+    template
+        As `format_message` takes it, with two names.
     texts
-        What of them is no `Said` stays as it is.
+        What of them is no `TranslatableMessage` stays as it is.
 
     Returns
     -------
     text
         Empty for none.
     """
-    found = tuple(texts)
-    half = len(found) // 2
-    return say(code, joined(code, found[:half]), joined(code, found[half:])) if half else found[0] if found else ""
+    messages = tuple(texts)
+    half = len(messages) // 2
+    return (
+        format_message(template, join_messages(template, messages[:half]), join_messages(template, messages[half:]))
+        if half
+        else messages[0]
+        if messages
+        else ""
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,12 +209,12 @@ class Fault:
 
     def __str__(self) -> str:
         """Write ``file:line:column: message; remedy`` on one line."""
-        return _placed(str(self.place), self.message, self.remedy)
+        return _format_with_place(str(self.place), self.message, self.remedy)
 
 
-def _placed(place: str, message: str, remedy: str) -> str:
-    text = say("{message}; {remedy}", say(message), say(remedy)) if remedy else message
-    return say("{place}: {message}", place, say(text)) if place else text
+def _format_with_place(place: str, message: str, remedy: str) -> str:
+    text = format_message("{message}; {remedy}", format_message(message), format_message(remedy)) if remedy else message
+    return format_message("{place}: {message}", place, format_message(text)) if place else text
 
 
 class HvenError(Exception):
@@ -217,16 +228,28 @@ class HvenError(Exception):
         Where it stands, if in a text that a person wrote.
     remedy
         What to do about it.
+
+    Attributes
+    ----------
+    label
+        What this kind of error is called in metrics and logs. It stays when the class is renamed.
     """
+
+    label: ClassVar[str] = "HvenError"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "label" not in vars(cls):
+            cls.label = cls.__name__
 
     def __init__(self, message: str, *, place: Place | None = None, remedy: str = "") -> None:
         super().__init__(message)
-        self.message: str = say(message)
+        self.message: str = format_message(message)
         self.place = place or Place()
-        self.remedy: str = say(remedy)
+        self.remedy: str = format_message(remedy)
 
     def __str__(self) -> str:
-        return _placed(str(self.place), self.message, self.remedy)
+        return _format_with_place(str(self.place), self.message, self.remedy)
 
 
 class UserError(HvenError):
@@ -253,8 +276,10 @@ class QueryError(UserError):
         super().__init__(message, place=place, remedy=remedy)
 
     def __str__(self) -> str:
-        return _placed(
-            str(self.place) or say("line {line}, column {column}", self.line, self.column), self.message, self.remedy
+        return _format_with_place(
+            str(self.place) or format_message("line {line}, column {column}", self.line, self.column),
+            self.message,
+            self.remedy,
         )
 
 
@@ -294,40 +319,58 @@ class DataError(UserError):
     """The rows themselves break the rules: see the ingest report."""
 
 
-class Guarded(DataError):
+class ChangeGuardError(DataError):
     """More rows would go or change at once than a guard allows: nothing was published."""
 
+    label = "Guarded"
 
-class NotFound(UserError):
+
+class NotFoundError(UserError):
     """There is no such thing here (or none that this reader may know of)."""
 
+    label = "NotFound"
 
-class Gone(NotFound):
+
+class GoneError(NotFoundError):
     """It was there once, and is not kept any more."""
 
+    label = "Gone"
 
-class Forbidden(UserError):
+
+class ForbiddenError(UserError):
     """The reader may not do that."""
 
+    label = "Forbidden"
 
-class Unauthenticated(UserError):
+
+class UnauthenticatedError(UserError):
     """Log in first."""
 
+    label = "Unauthenticated"
 
-class TooLarge(UserError):
+
+class TooLargeError(UserError):
     """More than a limit allows."""
 
+    label = "TooLarge"
 
-class Conflict(UserError):
+
+class ConflictError(UserError):
     """Somebody else is doing this at the moment."""
 
+    label = "Conflict"
 
-class Outdated(Conflict):
+
+class PreconditionFailedError(ConflictError):
     """Something is in another state than who wants to change it believes."""
 
+    label = "Outdated"
 
-class TooOften(UserError):
+
+class TooManyRequestsError(UserError):
     """Too many attempts; wait before the next one."""
+
+    label = "TooOften"
 
 
 class UsageError(HvenError):
@@ -338,80 +381,96 @@ class ServiceError(HvenError):
     """The machine or this program is at fault, not the reader."""
 
 
-class Timeout(ServiceError):
+class TimeLimitError(ServiceError):
     """The time limit of a query is over."""
 
+    label = "Timeout"
 
-class Cancelled(ServiceError):
+
+class OperationCancelledError(ServiceError):
     """The reader left or asked to stop."""
 
+    label = "Cancelled"
 
-class Overloaded(ServiceError):
-    """Too much at once; try again later, in so many `seconds`."""
 
-    def __init__(self, message: str, *, remedy: str = "", seconds: float = 5.0) -> None:
+class OverloadedError(ServiceError):
+    """Too much at once; try again later, in so many `retry_after_seconds`."""
+
+    label = "Overloaded"
+
+    def __init__(self, message: str, *, remedy: str = "", retry_after_seconds: float = 5.0) -> None:
         super().__init__(message, remedy=remedy)
-        self.seconds = seconds
+        self.retry_after_seconds = retry_after_seconds
 
 
-class Replaced(Overloaded):
+class RowsReplacedError(OverloadedError):
     """The rows that a query was to read were replaced or removed, and forgotten, between its coming and its turn."""
+
+    label = "Replaced"
 
 
 class StorageError(ServiceError):
     """The disk is full, or a snapshot cannot be read."""
 
 
-class Unavailable(StorageError):
+class StorageUnavailableError(StorageError):
     """What is read in place cannot be had now: a database is away, its table has changed, or the site's directory is not there."""
 
+    label = "Unavailable"
 
-class FarFault(ServiceError):
+
+class UpstreamError(ServiceError):
     """A server elsewhere, which has what the reader asks us for, does not give it."""
 
+    label = "FarFault"
 
-class FarSilence(FarFault):
+
+class UpstreamTimeoutError(UpstreamError):
     """It does not answer in time."""
 
+    label = "FarSilence"
 
-class Unmergeable(StorageError):
+
+class UnmergeableSnapshotError(StorageError):
     """A snapshot is written otherwise than its table is now: no changes can be merged into it, all rows must be staged."""
 
+    label = "Unmergeable"
 
-def meant(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+
+def find_close_match(word: str, candidates: Iterable[str], min_similarity: float = 0.6) -> str | None:
     """Find the known word that is most like another one, whatever their case.
 
     Parameters
     ----------
     word
         As somebody wrote it.
-    known
+    candidates
         The words that there are.
-    cutoff
+    min_similarity
         Least likeness of a match, 0 to 1.
 
     Returns
     -------
     word
-        One of `known`; None if none is like it.
+        One of `candidates`; None if none is like it.
     """
     from difflib import get_close_matches  # noqa: PLC0415  (for those who err)
 
-    lower = {name.lower(): name for name in known}
-    close = get_close_matches(word.lower(), lower, n=1, cutoff=cutoff)
-    return lower[close[0]] if close else None
+    names_by_lower_case = {name.lower(): name for name in candidates}
+    close = get_close_matches(word.lower(), names_by_lower_case, n=1, cutoff=min_similarity)
+    return names_by_lower_case[close[0]] if close else None
 
 
-def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+def suggest_spelling(word: str, candidates: Iterable[str], min_similarity: float = 0.6) -> str:
     """Phrase the remedy for a word that is not known: ``did you mean 'x'?``.
 
     Parameters
     ----------
     word
         As somebody wrote it.
-    known
+    candidates
         The words that there are.
-    cutoff
+    min_similarity
         Least likeness of a match, 0 to 1.
 
     Returns
@@ -419,5 +478,5 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     remedy
         Empty if none is like it.
     """
-    close = meant(word, known, cutoff)
-    return say("did you mean {name!r}?", close) if close is not None else ""
+    close = find_close_match(word, candidates, min_similarity)
+    return format_message("did you mean {name!r}?", close) if close is not None else ""

@@ -62,14 +62,14 @@ class Param:
     period: float | None = None
 
 
-_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
-LARGEST, _LONG = 2**63 - 1, 100
-_WHOLE = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
+_NUMBER_PATTERN = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
+MAX_INT64, _MAX_INTEGER_CHARACTERS = 2**63 - 1, 100
+_INTEGER_PATTERN = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A file that came inline with a multipart request: in memory while it is small, else on disk, until `Params.close`.
+    """A file that came inline with a multipart request: in memory while it is small, else on disk, until `RequestParams.close`.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Params:
+class RequestParams:
     """The parameters of one request: upper-case name -> values in order (DALI 1.1 section 3.1).
 
     Attributes
@@ -114,7 +114,7 @@ class Params:
         for upload in self.files.values():
             upload.file.close()
 
-    def one(self, name: str, default: str | None = None) -> str | None:
+    def read_one(self, name: str, default: str | None = None) -> str | None:
         """Return a single-valued parameter; an empty value counts as absent.
 
         Parameters
@@ -134,26 +134,26 @@ class Params:
         ParamError
             It came more than once with different values.
         """
-        given = self.values.get(name, ())
-        if len(given) < 2:
-            return given[0] or default if given else default
-        found = {value for value in given if value != ""}
-        if len(found) > 1:
+        values = self.values.get(name, ())
+        if len(values) < 2:
+            return values[0] or default if values else default
+        distinct_values = {value for value in values if value != ""}
+        if len(distinct_values) > 1:
             raise ParamError(
                 f"{name} was given {len(self.values[name])} times, with different values",
                 name=name,
                 remedy="give it once",
             )
-        return found.pop() if found else default
+        return distinct_values.pop() if distinct_values else default
 
-    def unused(self, known: Iterable[Param], *more: str) -> tuple[str, ...]:
+    def list_unused(self, declared_params: Iterable[Param], *more_names: str) -> tuple[str, ...]:
         """List what was given and nobody reads; a parameter without a value says nothing, RUNID is for logs (DALI 1.1, 3.4.6).
 
         Parameters
         ----------
-        known
+        declared_params
             What the service declares.
-        more
+        more_names
             Further names, in upper case, that it reads.
 
         Returns
@@ -161,10 +161,10 @@ class Params:
         names
             In upper case, in the order in which they came.
         """
-        names = {param.name for param in known} | {"RUNID", *more}
+        names = {param.name for param in declared_params} | {"RUNID", *more_names}
         return tuple(name for name, values in self.values.items() if name not in names and any(values))
 
-    def all(self, name: str) -> tuple[str, ...]:
+    def read_all(self, name: str) -> tuple[str, ...]:
         """Return every value of a parameter that may be repeated.
 
         Parameters
@@ -179,7 +179,7 @@ class Params:
         """
         return self.values.get(name, ())
 
-    def number(
+    def read_number(
         self, name: str, *, minimum: float | None = None, maximum: float | None = None, period: float | None = None
     ) -> float | None:
         """Parse a parameter as a number (DALI 1.1, 3.3.1).
@@ -203,10 +203,10 @@ class Params:
         ParamError
             Not a finite number, or out of bounds.
         """
-        text = self.one(name)
+        text = self.read_one(name)
         if text is None:
             return None
-        if not _NUMBER.fullmatch(text) and text.strip().lower().lstrip("+-") not in {"nan", "inf", "infinity"}:
+        if not _NUMBER_PATTERN.fullmatch(text) and text.strip().lower().lstrip("+-") not in {"nan", "inf", "infinity"}:
             raise ParamError(
                 f"{name}={text!r} is not a number", name=name, remedy="write decimal degrees such as 83.633"
             )
@@ -214,11 +214,11 @@ class Params:
         if not math.isfinite(value):
             raise ParamError(f"{name}={text} is not a finite number", name=name)
         if period is not None:
-            value = wrap(value, minimum or 0.0, period)
-        _within(name, text, value, minimum, maximum)
+            value = wrap_angle(value, minimum or 0.0, period)
+        _check_bounds(name, text, value, minimum, maximum)
         return value
 
-    def whole(self, name: str, *, minimum: int = 0, maximum: float | None = None) -> int | None:
+    def read_integer(self, name: str, *, minimum: int = 0, maximum: float | None = None) -> int | None:
         """Parse a parameter as a whole number; one beyond 64 bits counts as the largest of them.
 
         Parameters
@@ -238,25 +238,29 @@ class Params:
         ParamError
             Not a whole number, or out of bounds.
         """
-        text = self.one(name)
+        text = self.read_one(name)
         if text is None:
             return None
-        if not _WHOLE.fullmatch(text):
+        if not _INTEGER_PATTERN.fullmatch(text):
             raise ParamError(f"{name}={text!r:.60} is not a whole number", name=name)
         # more than anybody counts to means without bound; Python itself reads no more than some thousand digits
-        value = int(text) if len(text) < _LONG else (-LARGEST if text.lstrip().startswith("-") else LARGEST)
-        value = min(value, LARGEST)
+        value = (
+            int(text)
+            if len(text) < _MAX_INTEGER_CHARACTERS
+            else (-MAX_INT64 if text.lstrip().startswith("-") else MAX_INT64)
+        )
+        value = min(value, MAX_INT64)
         if value < minimum:
             raise ParamError(f"{name}={text:.60} is too small", name=name, remedy=f"at least {minimum}")
-        _within(name, text, value, None, maximum)
+        _check_bounds(name, text, value, None, maximum)
         return value
 
-    def check(self, known: Iterable[Param]) -> None:
+    def check_values(self, declared_params: Iterable[Param]) -> None:
         """Check values against what a service declares; unknown names are ignored (DALI 1.1, 3.1).
 
         Parameters
         ----------
-        known
+        declared_params
             What the service declares.
 
         Raises
@@ -264,7 +268,7 @@ class Params:
         ParamError
             A required parameter is absent, or a value is not among the allowed ones.
         """
-        for param in known:
+        for param in declared_params:
             values = self.values.get(param.name, ())
             if param.required and not any(values):
                 raise ParamError(f"{param.name} is missing", name=param.name, remedy=param.description or "")
@@ -275,7 +279,7 @@ class Params:
                         raise ParamError(f"{param.name}={value!r} is not known", name=param.name, remedy=remedy)
 
 
-def wrap(value: float, minimum: float, period: float) -> float:
+def wrap_angle(value: float, minimum: float, period: float) -> float:
     """Bring an angle that is at most one turn outside its range into it.
 
     Parameters
@@ -297,14 +301,14 @@ def wrap(value: float, minimum: float, period: float) -> float:
     return value - period if minimum + period < value <= minimum + 2 * period else value
 
 
-def _within(name: str, text: str, value: float, minimum: float | None, maximum: float | None) -> None:
+def _check_bounds(name: str, text: str, value: float, minimum: float | None, maximum: float | None) -> None:
     if (minimum is None or value >= minimum) and (maximum is None or value <= maximum):
         return
     allowed = "".join(f" {word} {bound:g}" for word, bound in (("from", minimum), ("to", maximum)) if bound is not None)
     raise ParamError(f"{name}={text:.60} is out of range", name=name, remedy=f"allowed:{allowed}")
 
 
-def collect(pairs: Iterable[tuple[str, str]], files: Mapping[str, Upload] | None = None) -> Params:
+def collect_params(pairs: Iterable[tuple[str, str]], files: Mapping[str, Upload] | None = None) -> RequestParams:
     """Gather name-value pairs under upper-case names.
 
     Parameters
@@ -322,4 +326,4 @@ def collect(pairs: Iterable[tuple[str, str]], files: Mapping[str, Upload] | None
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name.upper(), []).append(value)
-    return Params({name: tuple(found) for name, found in values.items()}, files or {})
+    return RequestParams({name: tuple(value_list) for name, value_list in values.items()}, files or {})

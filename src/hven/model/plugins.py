@@ -14,14 +14,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hven.model._pandas_imports import is_installed, show_pandas
-from hven.model.errors import HvenError, UserError, nearest
+from hven.model.errors import HvenError, UserError, suggest_spelling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 log = logging.getLogger("hven")
 T = TypeVar("T")
-GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
+PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
     "sources": ("hven.sources",),
     "engines": ("hven.engines",),
     "formats": ("hven.formats",),
@@ -33,51 +33,51 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
     "panes": (),
     "resolvers": ("hven.query.resolver",),
 }
-BESIDE = {  # group -> what else is public where its plugins stand
-    "engines": ("gather",),
+NON_PLUGIN_MODULES = {  # group -> what else is public where its plugins stand
+    "engines": ("row_fetching",),
     "formats": ("hats_catalogues", "hats_layout", "media", "pictures"),
     "sources": (
-        "beside",
-        "cards",
-        "enriched",
-        "filekinds",
-        "groups",
-        "programs",
-        "readers",
-        "remote",
-        "stores",
+        "curator_process",
+        "fits_headers",
+        "document_enrichment",
+        "file_kinds",
+        "row_grouping",
+        "site_programs",
+        "file_readers",
+        "http_client",
+        "remote_stores",
         "whole_files",
     ),
     "jobs": (
-        "declared",
-        "desk",
-        "forks",
+        "declared_types",
+        "job_service",
+        "child_processes",
         "hang_detector",
         "health",
-        "keeper",
+        "job_supervisor",
         "metrics",
-        "operations",
-        "planning",
+        "run_results",
+        "schedule_planning",
         "scheduler",
-        "verifying",
+        "snapshot_verification",
     ),
     "identity": ("permit", "session"),
 }
-RECORDS = {  # group -> what a module of it is asked for, and the class of that
-    "sources": ("Options", "type"), "formats": ("FORMAT", "Format"), "media": ("MEDIUM", "Medium"), "functions": ("FUNCTION", "Entry"), "protocols": ("FACE", "Face"), "jobs": ("JOB", "Type"),
-    "panes": ("PANE", "Pane"), "resolvers": ("PROVIDER", "Provider"),
+RECORD_NAMES = {  # group -> what a module of it is asked for, and the class of that
+    "sources": ("Options", "type"), "formats": ("FORMAT", "Format"), "media": ("MEDIUM", "Medium"), "functions": ("FUNCTION", "FunctionDefinition"), "protocols": ("FACE", "Face"), "jobs": ("JOB", "JobDefinition"),
+    "panes": ("PANE", "Pane"), "resolvers": ("PROVIDER", "NameProvider"),
 }  # fmt: skip
-HOME = Path(__file__).parents[2]
+SOURCE_DIRECTORY = Path(__file__).parents[2]
 
 
 @cache
-def names(group: str) -> tuple[str, ...]:
+def list_plugins(group: str) -> tuple[str, ...]:
     """List all names in a group of plug-ins, built-ins first; nothing is imported.
 
     Parameters
     ----------
     group
-        A key of `GROUPS`: ``sources``, ``formats`` ...
+        A key of `PLUGIN_GROUPS`: ``sources``, ``formats`` ...
 
     Returns
     -------
@@ -89,99 +89,99 @@ def names(group: str) -> tuple[str, ...]:
     UserError
         An outside plugin has the name of a built-in one, or two have the same.
     """
-    found = sorted(_own(group))
+    plugin_names = sorted(_map_builtin_modules(group))
     for entry in importlib.metadata.entry_points(group=f"hven.{group}"):
-        if entry.name in found:
+        if entry.name in plugin_names:
             message = f"two plugins want to be {entry.name!r} in hven.{group}: {entry.value} and another"
             raise UserError(message, remedy="uninstall one of them")
-        found.append(entry.name)
-    return tuple(found)
+        plugin_names.append(entry.name)
+    return tuple(plugin_names)
 
 
-def installed(group: str) -> tuple[str, ...]:
+def list_external_plugins(group: str) -> tuple[str, ...]:
     """List those of a group that are not our own.
 
     Parameters
     ----------
     group
-        A key of `GROUPS`.
+        A key of `PLUGIN_GROUPS`.
 
     Returns
     -------
     names
         Of entry points.
     """
-    return tuple(name for name in names(group) if name not in _own(group))
+    return tuple(name for name in list_plugins(group) if name not in _map_builtin_modules(group))
 
 
 @cache
-def _own(group: str) -> dict[str, str]:
+def _map_builtin_modules(group: str) -> dict[str, str]:
     """Return the modules of our own by their names."""
     return {
-        item.name: f"{room}.{item.name}"
-        for room in GROUPS[group]
-        for item in pkgutil.iter_modules([str(HOME.joinpath(*room.split(".")))])
-        if not item.name.startswith("_") and item.name not in BESIDE.get(group, ())
+        item.name: f"{package}.{item.name}"
+        for package in PLUGIN_GROUPS[group]
+        for item in pkgutil.iter_modules([str(SOURCE_DIRECTORY.joinpath(*package.split(".")))])
+        if not item.name.startswith("_") and item.name not in NON_PLUGIN_MODULES.get(group, ())
     }
 
 
 @cache
-def load(group: str, name: str) -> ModuleType:
+def load_plugin(group: str, name: str) -> ModuleType:
     """Import the module that implements `name`.
 
     Parameters
     ----------
     group
-        A key of `GROUPS`.
+        A key of `PLUGIN_GROUPS`.
     name
         Of a module of ours, or of an entry point.
 
     Returns
     -------
     module
-        Has what `RECORDS` asks of its group.
+        Has what `RECORD_NAMES` asks of its group.
 
     Raises
     ------
     UserError
         The name is not known (the message lists those that are), needs what is not installed, or is a plugin with a fault.
     """
-    known = names(group)
-    if name not in known:
+    plugin_names = list_plugins(group)
+    if name not in plugin_names:
         message = f"no {group.removesuffix('s')} is called {name!r}"
         raise UserError(
             message,
-            remedy=f"{nearest(name, known)} known: {', '.join(known) or 'none; is its package installed?'}".lstrip(),
+            remedy=f"{suggest_spelling(name, plugin_names)} known: {', '.join(plugin_names) or 'none; is its package installed?'}".lstrip(),
         )
     for entry in importlib.metadata.entry_points(group=f"hven.{group}", name=name):
-        return _outside(entry)
-    return imported(_own(group)[name], repr(name))
+        return _load_entry_point(entry)
+    return import_hven_module(_map_builtin_modules(group)[name], repr(name))
 
 
-def records(group: str) -> dict[str, Any]:
+def load_records(group: str) -> dict[str, Any]:
     """Load all plug-ins of a group and return their records.
 
     Parameters
     ----------
     group
-        A key of `RECORDS`.
+        A key of `RECORD_NAMES`.
 
     Returns
     -------
     records
         `Format`, `Face`, `Type` ... by the name of the plug-in.
     """
-    return {name: vars(load(group, name))[RECORDS[group][0]] for name in names(group)}
+    return {name: vars(load_plugin(group, name))[RECORD_NAMES[group][0]] for name in list_plugins(group)}
 
 
-def imported(module: str, what: str) -> ModuleType:
+def import_hven_module(module: str, purpose: str) -> ModuleType:
     """Import a module of ours.
 
     Parameters
     ----------
     module
         Dotted name.
-    what
+    purpose
         Who needs it, for the message.
 
     Returns
@@ -192,26 +192,26 @@ def imported(module: str, what: str) -> ModuleType:
     Raises
     ------
     UserError
-        `what` needs another one, which is not installed.
+        `purpose` needs another one, which is not installed.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and not error.name.startswith("hven"):
-            need(what, error.name)
+            require_modules(purpose, error.name)
         raise
 
 
-def need(what: str, *modules: str, error: type[HvenError] = UserError) -> None:
+def require_modules(purpose: str, *modules: str, error_class: type[HvenError] = UserError) -> None:
     """Check that modules are installed which something needs; nothing is imported.
 
     Parameters
     ----------
-    what
+    purpose
         Who needs them, for the message.
     modules
         Top-level names.
-    error
+    error_class
         Class of the error to raise.
 
     Raises
@@ -221,11 +221,11 @@ def need(what: str, *modules: str, error: type[HvenError] = UserError) -> None:
     """
     missing = [name for name in modules if not is_installed(name)]
     if missing:
-        message = f"{what} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
-        raise error(message, remedy=remedy(missing[0]))
+        message = f"{purpose} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
+        raise error_class(message, remedy=suggest_installation(missing[0]))
 
 
-def remedy(module: str) -> str:
+def suggest_installation(module: str) -> str:
     """Phrase how a module is installed: with an extra of ours, if it belongs to one.
 
     Parameters
@@ -238,12 +238,16 @@ def remedy(module: str) -> str:
     command
         ``pip install 'hven[postgres]'``.
     """
-    asked = re.compile(rf"{module.replace('_', '-')}\b.*extra == ['\"]([\w-]+)")
-    extras = (found[1] for one in importlib.metadata.requires("hven") or () if (found := asked.match(one)))
+    requirement_pattern = re.compile(rf"{module.replace('_', '-')}\b.*extra == ['\"]([\w-]+)")
+    extras = (
+        match[1]
+        for requirement in importlib.metadata.requires("hven") or ()
+        if (match := requirement_pattern.match(requirement))
+    )
     return next((f"pip install 'hven[{extra}]'" for extra in extras), f"install {module}")
 
 
-def faults() -> Iterator[UserError]:
+def find_plugin_faults() -> Iterator[UserError]:
     """Collect what is wrong with plug-ins that were installed; all are loaded.
 
     Yields
@@ -252,28 +256,28 @@ def faults() -> Iterator[UserError]:
         With the name of the plug-in, and its file and line where it could not be loaded.
     """
     for group in sorted(importlib.metadata.entry_points().groups):
-        room = group.removeprefix("hven.")
-        if room == group:
+        group_name = group.removeprefix("hven.")
+        if group_name == group:
             continue
-        if room not in GROUPS:
+        if group_name not in PLUGIN_GROUPS:
             yield UserError(
                 f"no group of plugins is called {group}",
-                remedy=f"{nearest(room, GROUPS)} known: {', '.join(GROUPS)}".lstrip(),
+                remedy=f"{suggest_spelling(group_name, PLUGIN_GROUPS)} known: {', '.join(PLUGIN_GROUPS)}".lstrip(),
             )
             continue
         try:
-            known = installed(room)
+            plugin_names = list_external_plugins(group_name)
         except UserError as error:
             yield error
             continue
-        for name in known:
+        for name in plugin_names:
             try:
-                load(room, name)
+                load_plugin(group_name, name)
             except UserError as error:
                 yield error
 
 
-def blamed(error: BaseException) -> str:
+def locate_error(error: BaseException) -> str:
     """Locate an unforeseen error: in a plug-in that was installed, with its line, or in Hven itself.
 
     Parameters
@@ -286,18 +290,18 @@ def blamed(error: BaseException) -> str:
     place
         For a log: ``hven-bright, at hven_bright.py:12``.
     """
-    outside = _packages()
-    found = ours = "Hven itself"
+    plugins_by_package = _map_plugin_packages()
+    location = own_location = "Hven itself"
     for frame, line in traceback.walk_tb(error.__traceback__):
         root = str(frame.f_globals.get("__name__")).partition(".")[0]
-        if root in outside:
-            found = f"{outside[root]}, at {Path(frame.f_code.co_filename).name}:{line}"
+        if root in plugins_by_package:
+            location = f"{plugins_by_package[root]}, at {Path(frame.f_code.co_filename).name}:{line}"
         elif root == "hven":
-            found = ours
-    return found
+            location = own_location
+    return location
 
 
-def lenient(test: Callable[[T], object]) -> Callable[[T], bool]:
+def suppress_test_errors(test: Callable[[T], object]) -> Callable[[T], bool]:
     """Wrap a test so that nothing passes for which it fails: the error goes to the log, with who made it, and takes no page with it.
 
     Parameters
@@ -312,26 +316,26 @@ def lenient(test: Callable[[T], object]) -> Callable[[T], bool]:
     """
 
     @wraps(test)
-    def passes(one: T) -> bool:
+    def passes_test(candidate: T) -> bool:
         try:
-            return bool(test(one))
+            return bool(test(candidate))
         except Exception as error:
-            where = blamed(error)
+            where = locate_error(error)
             log.exception("it cannot be tried, in %s", where)
             return False
 
-    return passes
+    return passes_test
 
 
 @cache
-def _packages() -> dict[str, str]:
+def _map_plugin_packages() -> dict[str, str]:
     """Return the packages that installed plugins stand in, and what to call these."""
-    found = importlib.metadata.entry_points()
-    outside = (one for group in GROUPS for one in found.select(group=f"hven.{group}"))
-    return {one.module.partition(".")[0]: f"the plugin {one.name!r} of {one.group}" for one in outside}
+    entry_points = importlib.metadata.entry_points()
+    plugin_entries = (entry for group in PLUGIN_GROUPS for entry in entry_points.select(group=f"hven.{group}"))
+    return {entry.module.partition(".")[0]: f"the plugin {entry.name!r} of {entry.group}" for entry in plugin_entries}
 
 
-def _outside(entry: importlib.metadata.EntryPoint) -> ModuleType:
+def _load_entry_point(entry: importlib.metadata.EntryPoint) -> ModuleType:
     """Import a plugin, and see that it has the record of its group."""
     where = f"the plugin {entry.name!r} of {entry.group} ({entry.value})"
     show_pandas()  # it may use data frames
@@ -343,8 +347,10 @@ def _outside(entry: importlib.metadata.EntryPoint) -> ModuleType:
         ) from error
     if not isinstance(module, ModuleType):
         raise UserError(f"{where} must name a module")
-    record, kind = RECORDS.get(entry.group.removeprefix("hven."), ("__name__", "str"))
-    found = vars(module).get(record)
-    if all(one.__name__ != kind for one in type(found).__mro__):
-        raise UserError(f"{where} has no {record} of the class {kind}", remedy="docs/howto/extend.md shows one")
+    record_name, class_name = RECORD_NAMES.get(entry.group.removeprefix("hven."), ("__name__", "str"))
+    plugin_record = vars(module).get(record_name)
+    if all(base_class.__name__ != class_name for base_class in type(plugin_record).__mro__):
+        raise UserError(
+            f"{where} has no {record_name} of the class {class_name}", remedy="docs/howto/extend.md shows one"
+        )
     return module

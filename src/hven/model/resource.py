@@ -1,4 +1,4 @@
-"""Resource: a collection as its descriptor says it - metadata, tables, sources and mappings - and its parts; when something is due again (`Timing`)."""
+"""Resource: a collection as its descriptor says it - metadata, tables, sources and mappings - and its parts; when something is due again (`Recurrence`)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo
 
-from hven.model._registration import Entry, Registered, Registration, Related
-from hven.model._works import Citation, CitedResult, Funding, Work, doi, identified, orcid, ror
+from hven.model._bibliography import (
+    Citation,
+    CitedResult,
+    Funding,
+    RelatedIdentifier,
+    parse_doi,
+    parse_orcid,
+    parse_ror,
+    parse_work_identifier,
+)
+from hven.model._registration import Registration, RegistryRecord, RelatedResource, ServiceRegistration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,10 +29,12 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.model.types import Type
 
-DATA_SOURCE = "data_source"  # the column of tables of which some rows are simulated
+DATA_SOURCE_COLUMN = "data_source"  # the column of tables of which some rows are simulated
 # licences whose names are those of SPDX, and so have an address
-SPDX = re.compile(r"(CC0|CC-BY(-[A-Z]{2})*|ODbL|ODC-By|PDDL|GPL|LGPL|AGPL|MIT|BSD|Apache|etalab|OGL)[A-Za-z0-9.+-]*")
-VOCABULARY = "http://www.ivoa.net/rdf/data-source"  # whose words it has, and its utype
+SPDX_LICENCE_PATTERN = re.compile(
+    r"(CC0|CC-BY(-[A-Z]{2})*|ODbL|ODC-By|PDDL|GPL|LGPL|AGPL|MIT|BSD|Apache|etalab|OGL)[A-Za-z0-9.+-]*"
+)
+DATA_SOURCE_VOCABULARY_URI = "http://www.ivoa.net/rdf/data-source"  # whose words it has, and its utype
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +81,7 @@ class SourceSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class ColumnMapping:
     """How one target column gets its value.
 
     Attributes
@@ -90,7 +101,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Granule:
+class GranuleSpec:
     """One of several rows made from a source row: overrides of the settings above it, perhaps under a condition.
 
     Attributes
@@ -102,13 +113,13 @@ class Granule:
     """
 
     gid: str
-    settings: tuple[Setting, ...]
+    settings: tuple[ColumnMapping, ...]
     condition: tuple[str, Place] | None = None
     place: Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class ValidationRule:
     """A rule that rows must meet: an ADQL condition; a row for which it is false breaks the rule, NULL passes.
 
     Attributes
@@ -124,7 +135,7 @@ class Rule:
     low, high
         Bounds of values, in their unit, for a `check` of whole columns.
     flag
-        Bit of the table's column of flags (`Flags`) that is set in rows that break it; they are published.
+        Bit of the table's column of flags (`QualityFlagColumn`) that is set in rows that break it; they are published.
     place
         Where it stands in the descriptor or standard.
     """
@@ -144,18 +155,18 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flags:
+class QualityFlagColumn:
     """The column whose bits say which rules a row breaks.
 
     Attributes
     ----------
     bits
         Name of a rule -> its bit, in the order of bits; rules that are off have none.
-    by
+    group_expressions
         Name -> ADQL expression over the table's own columns, by which flagged rows are counted.
-    given
+    is_supplied
         True: the rows come with their flags, and the rules only say what the bits mean.
-    informative
+    informative_rules
         Names of rules of severity ``info``: they are counted, and a row that breaks no other rule is valid.
     place
         Where it stands in the descriptor.
@@ -163,19 +174,19 @@ class Flags:
 
     column: str
     bits: Mapping[str, int]
-    by: Mapping[str, tuple[str, Place]] = field(default_factory=dict)
-    given: bool = False
-    informative: frozenset[str] = frozenset()
+    group_expressions: Mapping[str, tuple[str, Place]] = field(default_factory=dict)
+    is_supplied: bool = False
+    informative_rules: frozenset[str] = frozenset()
     place: Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Term:
+class EmbargoTerm:
     """A number of months, or a moment, that may be another one for each value of an expression.
 
     Attributes
     ----------
-    by
+    expression
         The expression over the source; None: it is the default for all rows.
     values
         The number, or the moment, of each.
@@ -183,11 +194,11 @@ class Term:
         For values that are not listed; None: it is not known.
     """
 
-    by: Any
+    expression: Any
     values: Mapping[str, int | str]
     default: int | str | None
 
-    def words(self, unit: str = "") -> str:
+    def describe(self, unit: str = "") -> str:
         """Write it in words: ``24 (suv), 12 (eso, pionier), else 0 months by collection``.
 
         Parameters
@@ -200,46 +211,46 @@ class Term:
         words
             For people.
         """
-        if self.by is None:
+        if self.expression is None:
             return f"{self.default}{unit}"
-        said: dict[int | str, list[str]] = {}
+        keys_by_value: dict[int | str, list[str]] = {}
         for key, value in self.values.items():
-            said.setdefault(value, []).append(key)
-        listed = [f"{value} ({', '.join(keys)})" for value, keys in said.items()]
-        return f"{', '.join([*listed, *([] if self.default is None else [f'else {self.default}'])])}{unit} by {self.by}"
+            keys_by_value.setdefault(value, []).append(key)
+        phrases = [f"{value} ({', '.join(keys)})" for value, keys in keys_by_value.items()]
+        return f"{', '.join([*phrases, *([] if self.default is None else [f'else {self.default}'])])}{unit} by {self.expression}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Embargo:
+class EmbargoPolicy:
     """How the release date of a row is made.
 
     Attributes
     ----------
     column
         Of the table, that takes it; what the row has there itself stands instead of the months.
-    begins
+    start_expression
         The moment from which months are counted, an expression over the source, as the others.
-    exempt
+    exempt_condition
         Rows without months.
     not_before
         The collection's own date.
-    delivered
+    delivered_condition
         Rows whose own date is left as it is.
-    months
+    duration_months
         How many; 0 of exempt ones.
     place
         In the descriptor.
     """
 
     column: str
-    begins: Any
-    months: Term
-    exempt: Any = None
-    not_before: Term | None = None
-    delivered: Any = None
+    start_expression: Any
+    duration_months: EmbargoTerm
+    exempt_condition: Any = None
+    not_before: EmbargoTerm | None = None
+    delivered_condition: Any = None
     place: Place
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Write it as a sentence without a beginning.
 
         Returns
@@ -247,22 +258,24 @@ class Embargo:
         words
             For people.
         """
-        said = [f"{self.months.words(' months')} after {self.begins}, or at its own {self.column}"]
-        said += [f"without months where {self.exempt}"] if self.exempt else []
-        said += [f"not before {self.not_before.words()}"] if self.not_before else []
-        said += [f"as its own date says alone where {self.delivered}"] if self.delivered else []
-        return "; ".join(said)
+        phrases = [
+            f"{self.duration_months.describe(' months')} after {self.start_expression}, or at its own {self.column}"
+        ]
+        phrases += [f"without months where {self.exempt_condition}"] if self.exempt_condition else []
+        phrases += [f"not before {self.not_before.describe()}"] if self.not_before else []
+        phrases += [f"as its own date says alone where {self.delivered_condition}"] if self.delivered_condition else []
+        return "; ".join(phrases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Test:
+class QueryTest:
     """A query with what it must answer: column -> value of the first row; ``rows`` -> how many.
 
     Attributes
     ----------
     name
         What is tried, in words; None: the query says it.
-    expect
+    expected_values
         What the answer must have.
     place
         Where it stands in the descriptor.
@@ -270,12 +283,12 @@ class Test:
 
     name: str | None = None
     query: str
-    expect: Mapping[str, Any]
+    expected_values: Mapping[str, Any]
     place: Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
+class ExampleQuery:
     """A query for readers to begin with (DALI 1.1 section 2.3): written in a descriptor, or made for a table that none shows.
 
     Attributes
@@ -298,69 +311,69 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sync:
+class SyncPolicy:
     """How a table follows its source.
 
     Attributes
     ----------
     watermark
         Source column, or ADQL expression over source columns: larger in rows that were written later. None: all is read each time.
-    overlap
+    overlap_seconds
         Seconds to look back behind the last watermark, which is a time; or
-    overlap_number
+    overlap_amount
         so much in the watermark's own unit.
-    deletions
+    deletion_method
         ``compare``, ``blocks``, ``none``, ``column``.
-    deleted
+    deleted_condition
         For ``column``: ADQL condition over source rows that are deleted.
-    full
+    full_interval_seconds
         Seconds after which everything is read again; infinite: never, for every write moves the watermark. None: nothing is said.
-    page, rate
+    page_row_count, max_requests_per_second
         Rows at a time; requests a second.
-    removed, changed
+    max_removed_share, max_changed_share
         Shares of the published rows that may go, or change, before the run stops and asks.
     place
         Where it stands in the descriptor.
-    REMOVED, CHANGED
-        Shares (0 to 1) of `removed` and `changed` where nothing is said.
+    DEFAULT_MAX_REMOVED_SHARE, DEFAULT_MAX_CHANGED_SHARE
+        Shares (0 to 1) of `max_removed_share` and `max_changed_share` where nothing is said.
     """
 
-    REMOVED: ClassVar[float] = 0.1
-    CHANGED: ClassVar[float] = 0.5
+    DEFAULT_MAX_REMOVED_SHARE: ClassVar[float] = 0.1
+    DEFAULT_MAX_CHANGED_SHARE: ClassVar[float] = 0.5
 
     watermark: tuple[str, Place] | None = None
-    overlap: float | None = None
-    overlap_number: float | None = None
-    deletions: str = "compare"
-    deleted: tuple[str, Place] | None = None
-    full: float | None = None
-    page: int | None = None
-    rate: float | None = None
-    removed: float = REMOVED
-    changed: float = CHANGED
+    overlap_seconds: float | None = None
+    overlap_amount: float | None = None
+    deletion_method: str = "compare"
+    deleted_condition: tuple[str, Place] | None = None
+    full_interval_seconds: float | None = None
+    page_row_count: int | None = None
+    max_requests_per_second: float | None = None
+    max_removed_share: float = DEFAULT_MAX_REMOVED_SHARE
+    max_changed_share: float = DEFAULT_MAX_CHANGED_SHARE
     place: Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class SyncSchedule:
     """When a collection is synchronised by itself.
 
     Attributes
     ----------
-    every
+    interval_seconds
         Seconds; or
     cron
-        five fields (minute, hour, day of the month, month, day of the week) with single spaces, in the time zone `zone`.
-    jitter
+        five fields (minute, hour, day of the month, month, day of the week) with single spaces, in the time zone `time_zone`.
+    max_jitter_seconds
         Seconds by which a run may be shifted, by chance.
     place
         Where it stands in the descriptor.
     """
 
-    every: float | None = None
+    interval_seconds: float | None = None
     cron: str | None = None
-    jitter: float = 0.0
-    zone: str = "UTC"
+    max_jitter_seconds: float = 0.0
+    time_zone: str = "UTC"
     place: Place
 
 
@@ -388,15 +401,15 @@ class TableSpec:
         How release dates are made; None: they are not.
     sync
         How it follows its source; None: it is read by `hven ingest` alone, or compared as a whole.
-    columns_declared
+    has_declared_columns
         True if the descriptor (or its standard) says the columns; False: they follow the source.
-    follow
+    follows_source
         True if the source's columns are taken too, and `table.columns` refine them or add some.
-    declared
+    declared_columns
         Columns as the descriptor and its standard say them, before those of the source are added.
-    given
+    explicit_attributes
         Column name -> attributes that the descriptor (or its standard) says; all others come from the source.
-    types
+    xtypes_by_column
         Column name -> xtypes of the values whose type it takes, in place of its own.
     frame
         ``frame`` of the descriptor: that of its positions.
@@ -406,48 +419,50 @@ class TableSpec:
         Array columns whose elements become rows.
     vocabularies
         Name -> words that rules may ask for.
-    doubts
+    frame_warnings
         What is odd about the frames of its places, for the report of each ingest.
     """
 
     table: Table
     sources: tuple[SourceSpec, ...]
-    doubts: tuple[Fault, ...] = ()
-    settings: tuple[Setting, ...] = ()
+    frame_warnings: tuple[Fault, ...] = ()
+    settings: tuple[ColumnMapping, ...] = ()
     let: Mapping[str, tuple[str, Place]] = field(default_factory=dict)
     where: tuple[str, Place] | None = None
-    granules: tuple[Granule, ...] = ()
-    rules: tuple[Rule, ...] = ()
-    flags: Flags | None = None
-    embargo: Embargo | None = None
-    sync: Sync | None = None
-    columns_declared: bool = True
-    follow: bool = False
-    declared: tuple[Column, ...] = ()
-    given: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    places: Mapping[str, Place] = field(default_factory=dict)  # where each declared column stands
-    spans: Mapping[str, Place] = field(default_factory=dict)  # where each data set stands of which its rows are spans
+    granules: tuple[GranuleSpec, ...] = ()
+    rules: tuple[ValidationRule, ...] = ()
+    flags: QualityFlagColumn | None = None
+    embargo: EmbargoPolicy | None = None
+    sync: SyncPolicy | None = None
+    has_declared_columns: bool = True
+    follows_source: bool = False
+    declared_columns: tuple[Column, ...] = ()
+    explicit_attributes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    xtypes_by_column: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    column_places: Mapping[str, Place] = field(default_factory=dict)  # where each declared column stands
+    span_places: Mapping[str, Place] = field(
+        default_factory=dict
+    )  # where each data set stands of which its rows are spans
     frame: str | None = None
     group_by: tuple[str, ...] = ()
     for_each: tuple[str, ...] = ()
-    max_rejects: float | None = None  # share of the rows; None: ingest's default
-    defaults: Mapping[str, Setting] = field(default_factory=dict)  # for columns that nothing else gives a value
+    max_rejected_share: float | None = None  # share of the rows; None: ingest's default
+    defaults: Mapping[str, ColumnMapping] = field(default_factory=dict)  # for columns that nothing else gives a value
     vocabularies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     obscore: TableSpec | None = None  # its rows in ivoa.obscore: settings over its own columns
-    radio: TableSpec | None = None  # its rows in ivoa.obscore_radio
-    converted: bool = False  # of these two: expressions give the standard's own units; nothing is converted
+    obscore_radio: TableSpec | None = None  # its rows in ivoa.obscore_radio
+    uses_standard_units: bool = False  # of these two: expressions give the standard's own units; nothing is converted
     place: Place
 
     @property
-    def writes_addresses(self) -> bool:
+    def has_site_addresses(self) -> bool:
         """Whether the site's own address goes into its rows."""
-        said = (
+        mappings = (
             *self.settings,
             *(item for granule in self.granules for item in granule.settings),
             *self.defaults.values(),
         )
-        return any("site.url" in str(item.value) for item in said) or any(
+        return any("site.url" in str(item.value) for item in mappings) or any(
             "site.url" in text for text, _ in self.let.values()
         )
 
@@ -473,7 +488,7 @@ class PythonFunction:
     type: Type
     unit: str | None = None
     ucd: str | None = None
-    arguments: int | None = None  # None: any number
+    argument_count: int | None = None  # None: any number
     place: Place
 
 
@@ -553,7 +568,7 @@ class Resource:
     doi: str | None = None
     contributors: tuple[Person, ...] = ()
     funding: tuple[Funding, ...] = ()
-    works: tuple[Work, ...] = ()
+    works: tuple[RelatedIdentifier, ...] = ()
     acknowledgement: str | None = None
     publisher_ror: str | None = None
     utype: str | None = None
@@ -566,29 +581,29 @@ class Resource:
     short_name: str | None = None
     created: str | None = None
     let: Mapping[str, Any] = field(default_factory=dict)
-    tests: tuple[Test, ...] = ()
-    examples: tuple[Example, ...] = ()
+    tests: tuple[QueryTest, ...] = ()
+    examples: tuple[ExampleQuery, ...] = ()
     hashes: Mapping[str, str] = field(default_factory=dict)
     functions: tuple[PythonFunction, ...] = ()
     site: Mapping[str, str] = field(default_factory=dict)
     engine: str | None = None
     index: int | None = None
-    schedule: Schedule | None = None
+    schedule: SyncSchedule | None = None
     prepare: tuple[str, ...] = ()
     registration: Registration | None = None
 
     @property
-    def simulated(self) -> bool:
+    def is_simulated(self) -> bool:
         """Whether its rows were computed and not observed: ``type: [Simulation]``, VOResource's word."""
-        return "simulation" in {one.lower() for one in self.type}
+        return "simulation" in {word.lower() for word in self.type}
 
     @property
-    def partly_simulated(self) -> bool:
+    def is_partly_simulated(self) -> bool:
         """Whether a column says of each row whether it is simulated."""
-        return any(tells_source(column) for spec in self.tables for column in spec.table.columns)
+        return any(is_data_source_column(column) for spec in self.tables for column in spec.table.columns)
 
 
-def tells_source(column: Column) -> bool:
+def is_data_source_column(column: Column) -> bool:
     """Return whether a column says of each row whether it is simulated.
 
     Parameters
@@ -596,21 +611,21 @@ def tells_source(column: Column) -> bool:
     column
         Of any table.
     """
-    return column.name == DATA_SOURCE and column.utype == VOCABULARY
+    return column.name == DATA_SOURCE_COLUMN and column.utype == DATA_SOURCE_VOCABULARY_URI
 
 
-FIELDS = 5  # of cron: minute, hour, day of the month, month, day of the week
-_WORDS = {
+CRON_FIELD_COUNT = 5  # of cron: minute, hour, day of the month, month, day of the week
+_CRON_MACROS = {
     "@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *",
     "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *",
 }  # fmt: skip
-_EVERY = ("0-59", "0-23")  # minutes, hours
-_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_CRON_FULL_RANGES = ("0-59", "0-23")  # minutes, hours
+_DURATION_UNITS_SECONDS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timing:
-    """When something is due: `every` (seconds) or `cron`, one of the two.
+class Recurrence:
+    """When something is due: `interval_seconds` (seconds) or `cron`, one of the two.
 
     Attributes
     ----------
@@ -618,9 +633,9 @@ class Timing:
         Five fields, or ``@daily`` and its like, as Debian's cron understands them: 0 and 7 are Sunday; with both days given, either
         will do; a time that the clocks skip in spring is made up at once, one that comes twice in autumn counts once, unless it comes
         every hour (``*``).
-    jitter
+    max_jitter_seconds
         Seconds by which it may be late, at random: so that not everybody asks at the full hour.
-    zone
+    time_zone
         Time zone (IANA) in which `cron` is read.
 
     Raises
@@ -629,59 +644,59 @@ class Timing:
         Neither or both are given, `cron` cannot be read or never comes, there is no such zone. The message says which.
     """
 
-    every: float | None = None
+    interval_seconds: float | None = None
     cron: str | None = None
-    jitter: float = 0.0
-    zone: str = "UTC"
+    max_jitter_seconds: float = 0.0
+    time_zone: str = "UTC"
 
     def __post_init__(self) -> None:
-        if (self.every is None) == (self.cron is None):
+        if (self.interval_seconds is None) == (self.cron is None):
             raise ValueError("one of every and cron")
-        if self.every is not None and not 1 <= self.every <= 366 * 86400:
+        if self.interval_seconds is not None and not 1 <= self.interval_seconds <= 366 * 86400:
             raise ValueError("every is between a second and a year")
-        if self.jitter < 0:
+        if self.max_jitter_seconds < 0:
             raise ValueError("jitter is not negative")
-        self._place  # noqa: B018  (looked up now, so that a wrong name is told now)
+        self._zone_info  # noqa: B018  (looked up now, so that a wrong name is told now)
         if self.cron is not None:
-            next(self._fires(datetime.now(UTC)))
+            next(self._iterate_cron_times(datetime.now(UTC)))
 
     @cached_property
-    def _place(self) -> ZoneInfo:
+    def _zone_info(self) -> ZoneInfo:
         try:
-            return ZoneInfo(self.zone)
+            return ZoneInfo(self.time_zone)
         except (KeyError, ValueError, OSError):  # not there; not a name; a directory
-            raise ValueError(f"there is no time zone {self.zone!r}; one is called Europe/Paris") from None
+            raise ValueError(f"there is no time zone {self.time_zone!r}; one is called Europe/Paris") from None
 
     @cached_property
-    def _line(self) -> str:
+    def _cron_line(self) -> str:
         text = " ".join((self.cron or "").split()).lower()
-        return _WORDS.get(text, text)
+        return _CRON_MACROS.get(text, text)
 
-    def _fires(self, moment: datetime) -> Iterator[datetime]:
+    def _iterate_cron_times(self, instant: datetime) -> Iterator[datetime]:
         from cronsim import CronSim, CronSimError  # noqa: PLC0415  (few schedules are so)
 
-        fields = self._line.split()
-        if len(fields) != FIELDS:
+        fields = self._cron_line.split()
+        if len(fields) != CRON_FIELD_COUNT:
             raise ValueError(
-                f"cron has {FIELDS} fields (minute hour day month weekday), as in '15 3 * * *', not {self.cron!r}"
+                f"cron has {CRON_FIELD_COUNT} fields (minute hour day month weekday), as in '15 3 * * *', not {self.cron!r}"
             )
         # cronsim takes what begins with a star for a rhythm, also `*/15 2` and `15 */2`
         if fields[1] not in {"*", "*/1"}:
             fields[:2] = (
                 f"{every}{field[1:]}" if field[0] == "*" else field
-                for every, field in zip(_EVERY, fields, strict=False)
+                for every, field in zip(_CRON_FULL_RANGES, fields, strict=False)
             )
         try:
-            return iter(CronSim(" ".join(fields).upper(), moment.astimezone(self._place)))
+            return iter(CronSim(" ".join(fields).upper(), instant.astimezone(self._zone_info)))
         except CronSimError as error:
             raise ValueError(f"{self.cron!r} is no line of cron: {str(error).lower()}") from None
 
-    def after(self, moment: datetime) -> datetime:
+    def find_next_time(self, instant: datetime) -> datetime:
         """Return the next time after a moment, in UTC and without jitter.
 
         Parameters
         ----------
-        moment
+        instant
             Aware, of any zone.
 
         Returns
@@ -689,27 +704,27 @@ class Timing:
         time
             Aware, UTC; `datetime.max` if the calendar ends before.
         """
-        moment = moment.astimezone(UTC)
-        if self.every is not None:
-            return moment + timedelta(seconds=self.every)
-        found = (one.astimezone(UTC) for one in self._fires(moment))
+        instant = instant.astimezone(UTC)
+        if self.interval_seconds is not None:
+            return instant + timedelta(seconds=self.interval_seconds)
+        times = (time.astimezone(UTC) for time in self._iterate_cron_times(instant))
         # in an hour that comes twice, cronsim goes on from its first time
         # the latter: the calendar ends before
-        return next((one for one in found if one > moment), datetime.max.replace(tzinfo=UTC))
+        return next((time for time in times if time > instant), datetime.max.replace(tzinfo=UTC))
 
     def __str__(self) -> str:
         """Write it as a descriptor does: ``every 1 h``, ``cron 15 3 * * * (Europe/Paris)``."""
-        if self.every is not None:
-            return f"every {span(self.every)}"
-        return f"cron {self.cron}" + (f" ({self.zone})" if self.zone != "UTC" else "")
+        if self.interval_seconds is not None:
+            return f"every {format_duration(self.interval_seconds)}"
+        return f"cron {self.cron}" + (f" ({self.time_zone})" if self.time_zone != "UTC" else "")
 
 
-def span(seconds: float) -> str:
+def format_duration(duration_seconds: float) -> str:
     """Format a length of time for people: ``1 h``, ``1 d 6 h``, ``90 s``: two units at most.
 
     Parameters
     ----------
-    seconds
+    duration_seconds
         Not negative.
 
     Returns
@@ -717,19 +732,52 @@ def span(seconds: float) -> str:
     text
         Below 100 s with a fraction.
     """
-    left = round(seconds)
-    if left < 100:
-        return f"{seconds:.3g} s"
+    remaining_seconds = round(duration_seconds)
+    if remaining_seconds < 100:
+        return f"{duration_seconds:.3g} s"
     words: list[str] = []
-    for size, unit in _UNITS:
-        if left >= size and len(words) < 2:
-            words.append(f"{left // size} {unit}")
-            left %= size
+    for size, unit in _DURATION_UNITS_SECONDS:
+        if remaining_seconds >= size and len(words) < 2:
+            words.append(f"{remaining_seconds // size} {unit}")
+            remaining_seconds %= size
         elif words:
             break
     return " ".join(words)
 
 
 __all__ = [
-    "DATA_SOURCE", "FIELDS", "SPDX", "VOCABULARY", "Citation", "CitedResult", "Embargo", "Entry", "Example", "Flags", "Funding", "Granule", "Person", "PythonFunction", "Registered", "Registration", "Related", "Resource", "Rule", "Schedule", "Setting", "SourceSpec", "Sync", "TableSpec", "Term", "Test", "Timing", "Work", "doi", "identified", "orcid", "ror", "span", "tells_source",
+    "CRON_FIELD_COUNT",
+    "DATA_SOURCE_COLUMN",
+    "DATA_SOURCE_VOCABULARY_URI",
+    "SPDX_LICENCE_PATTERN",
+    "Citation",
+    "CitedResult",
+    "ColumnMapping",
+    "EmbargoPolicy",
+    "EmbargoTerm",
+    "ExampleQuery",
+    "Funding",
+    "GranuleSpec",
+    "Person",
+    "PythonFunction",
+    "QualityFlagColumn",
+    "QueryTest",
+    "Recurrence",
+    "Registration",
+    "RegistryRecord",
+    "RelatedIdentifier",
+    "RelatedResource",
+    "Resource",
+    "ServiceRegistration",
+    "SourceSpec",
+    "SyncPolicy",
+    "SyncSchedule",
+    "TableSpec",
+    "ValidationRule",
+    "format_duration",
+    "is_data_source_column",
+    "parse_doi",
+    "parse_orcid",
+    "parse_ror",
+    "parse_work_identifier",
 ]  # fmt: skip

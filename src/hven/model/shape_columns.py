@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from hven.model import literal
 from hven.model.sky import _shape_text as shape_text
-from hven.model.sky._footprints import corners_in_order, wrong_way
+from hven.model.sky._footprints import find_oriented_corners, is_clockwise
 from hven.model.sky._moc import Moc
-from hven.model.sky._region_texts import of_texts
+from hven.model.sky._region_texts import parse_region_texts
 from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
     Indexes = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-FAULTY = {
+INVALID_SHAPE_REASONS = {
     "CIRCLE": "a circle is a longitude, a latitude from -90 to 90 and a radius from 0 to 180 degrees",
     "POLYGON": "a polygon is three corners or more, with latitudes from -90 to 90 degrees",
     "REGION": "it is no region",
 }
-_NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
+_NUMBER_PATTERN = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 # words stand in this order, each at most once, the shape first (the frames and positions that footprints have)
-_PLACES = {
+_WORD_RANKS = {
     "circle": 0, "polygon": 0, "icrs": 1, "fk4": 1, "fk5": 1, "galactic": 1, "ecliptic": 1, "unknownframe": 1,
     "barycenter": 2, "geocenter": 2, "heliocenter": 2, "topocenter": 2, "unknownrefpos": 2, "spherical2": 3,
 }  # fmt: skip
-_UNKNOWN = 4
-_PARTS = r"(?:\s*(?:circle|polygon)\s[-+.\de\s]*)+"
-_UNION = rf"(?i)^\s*(?:union(?:\s+(?:icrs|fk4|fk5|galactic|ecliptic|unknownframe))?\s*\({_PARTS}\)|{_PARTS})\s*$"
-_SHAPES = {"circle", "polygon", "range", "point", "position", "box", "union", "allsky"}
+_UNKNOWN_WORD_RANK = 4
+_PARTS_PATTERN = r"(?:\s*(?:circle|polygon)\s[-+.\de\s]*)+"
+_UNION_PATTERN = rf"(?i)^\s*(?:union(?:\s+(?:icrs|fk4|fk5|galactic|ecliptic|unknownframe))?\s*\({_PARTS_PATTERN}\)|{_PARTS_PATTERN})\s*$"
+_SHAPE_WORDS = {"circle", "polygon", "range", "point", "position", "box", "union", "allsky"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlines:
+class SimpleShapes:
     """The rows of a column that are one circle or one polygon. Nothing is known yet of the size of their numbers, but that they are finite.
 
     Attributes
     ----------
     rows
         Their numbers, ascending, shape (n,).
-    circle
+    is_circle
         Which are circles (three numbers: longitude, latitude, radius); the others are polygons (pairs of longitude and latitude).
     lengths
         How many numbers each has.
@@ -61,22 +61,22 @@ class Outlines:
     """
 
     rows: Indexes
-    circle: Flags
+    is_circle: Flags
     lengths: Indexes
     numbers: Numbers
 
     @property
     def starts(self) -> Indexes:
         """Where the numbers of each row begin, shape (n,)."""
-        found: Indexes = np.cumsum(self.lengths) - self.lengths
-        return found
+        starts: Indexes = np.cumsum(self.lengths) - self.lengths
+        return starts
 
-    def some(self, which: Flags) -> Outlines:
+    def select_rows(self, mask: Flags) -> SimpleShapes:
         """Select some of the rows.
 
         Parameters
         ----------
-        which
+        mask
             True for those to keep, shape (n,).
 
         Returns
@@ -84,13 +84,16 @@ class Outlines:
         outlines
             Of these rows.
         """
-        kept = np.repeat(which, self.lengths)
-        return Outlines(
-            rows=self.rows[which], circle=self.circle[which], lengths=self.lengths[which], numbers=self.numbers[kept]
+        number_mask = np.repeat(mask, self.lengths)
+        return SimpleShapes(
+            rows=self.rows[mask],
+            is_circle=self.is_circle[mask],
+            lengths=self.lengths[mask],
+            numbers=self.numbers[number_mask],
         )
 
 
-def outlines(texts: pa.Array) -> Outlines:
+def parse_simple_shapes(texts: pa.Array) -> SimpleShapes:
     """Parse the texts that are one circle or one polygon in degrees, in any case; what is anything else is left out.
 
     Parameters
@@ -105,76 +108,76 @@ def outlines(texts: pa.Array) -> Outlines:
     """
     words = pc.ascii_split_whitespace(pc.ascii_trim_whitespace(texts))
     counts = np.asarray(pc.fill_null(pc.list_value_length(words), 0)).astype(np.int64)
-    flat = words.flatten()
-    first, second = _beginnings(flat)
-    word = ((first | 32) - np.uint8(97)) < 26  # a letter
-    leading, good = _heads(flat, word, counts)
-    circle, rank = leading
+    flat_words = words.flatten()
+    first_bytes, second_bytes = _read_first_two_bytes(flat_words)
+    is_word = ((first_bytes | 32) - np.uint8(97)) < 26  # a letter
+    leading, is_valid = _parse_leading_words(flat_words, is_word, counts)
+    is_circle, rank = leading
     size = counts - rank
-    good &= np.where(circle, size == 3, (size >= 6) & (size % 2 == 0))
-    kept = np.repeat(good, counts) & ~word
-    plus = first == ord("+")
-    if plus.any():
-        odd = plus & kept & ~((second == ord(".")) | ((second - np.uint8(48)) < 10))
-        if odd.any():
-            good &= ~_any_of(odd, counts)
-            kept = np.repeat(good, counts) & ~word
-    numbers = _numbers(flat, kept, plus=bool(plus.any()))
+    is_valid &= np.where(is_circle, size == 3, (size >= 6) & (size % 2 == 0))
+    is_kept_number = np.repeat(is_valid, counts) & ~is_word
+    has_plus = first_bytes == ord("+")
+    if has_plus.any():
+        is_malformed = has_plus & is_kept_number & ~((second_bytes == ord(".")) | ((second_bytes - np.uint8(48)) < 10))
+        if is_malformed.any():
+            is_valid &= ~_flag_rows(is_malformed, counts)
+            is_kept_number = np.repeat(is_valid, counts) & ~is_word
+    numbers = _parse_numbers(flat_words, is_kept_number, has_plus=bool(has_plus.any()))
     if numbers is None:
-        right = np.asarray(pc.match_substring_regex(flat, _NUMBER))
-        good &= ~_any_of(kept & ~right, counts)
-        kept = np.repeat(good, counts) & ~word
-        numbers = _numbers(flat, kept, plus=bool(plus.any()))
-    found = Outlines(
-        rows=np.flatnonzero(good),
-        circle=circle[good],
-        lengths=size[good],
+        is_number = np.asarray(pc.match_substring_regex(flat_words, _NUMBER_PATTERN))
+        is_valid &= ~_flag_rows(is_kept_number & ~is_number, counts)
+        is_kept_number = np.repeat(is_valid, counts) & ~is_word
+        numbers = _parse_numbers(flat_words, is_kept_number, has_plus=bool(has_plus.any()))
+    shapes = SimpleShapes(
+        rows=np.flatnonzero(is_valid),
+        is_circle=is_circle[is_valid],
+        lengths=size[is_valid],
         numbers=np.empty(0) if numbers is None else numbers,
     )
-    finite = np.isfinite(found.numbers)
-    return found if finite.all() else found.some(~_any_of(~finite, found.lengths))
+    is_finite = np.isfinite(shapes.numbers)
+    return shapes if is_finite.all() else shapes.select_rows(~_flag_rows(~is_finite, shapes.lengths))
 
 
-def _beginnings(flat: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+def _read_first_two_bytes(words: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Return the first two bytes of each word, 0 where there is none."""
-    _, offsets, data = flat.buffers()
-    if not len(flat) or data is None or not data.size:
-        return np.zeros(len(flat), np.uint8), np.zeros(len(flat), np.uint8)
-    ends = np.frombuffer(offsets, np.int32, len(flat) + 1, flat.offset * 4)
+    _, offsets, data = words.buffers()
+    if not len(words) or data is None or not data.size:
+        return np.zeros(len(words), np.uint8), np.zeros(len(words), np.uint8)
+    ends = np.frombuffer(offsets, np.int32, len(words) + 1, words.offset * 4)
     raw = np.frombuffer(data, np.uint8)
     starts, length = ends[:-1], np.diff(ends)
-    last = len(raw) - 1
+    last_position = len(raw) - 1
     return (
-        np.where(length > 0, raw[np.minimum(starts, last)], np.uint8(0)),
-        np.where(length > 1, raw[np.minimum(starts + 1, last)], np.uint8(0)),
+        np.where(length > 0, raw[np.minimum(starts, last_position)], np.uint8(0)),
+        np.where(length > 1, raw[np.minimum(starts + 1, last_position)], np.uint8(0)),
     )
 
 
-def _heads(flat: pa.Array, word: Flags, counts: Indexes) -> tuple[tuple[Flags, Indexes], Flags]:
+def _parse_leading_words(words: pa.Array, is_word: Flags, counts: Indexes) -> tuple[tuple[Flags, Indexes], Flags]:
     """Read the words before the numbers: ((which are circles, how many words), which begin as a shape does)."""
     starts = np.cumsum(counts) - counts
-    at = np.flatnonzero(word)
-    owner = np.repeat(np.arange(len(counts)), counts)[at]
-    place = at - starts[owner]
-    many = np.bincount(owner, minlength=len(counts))
-    encoded = flat.take(pa.array(at)).dictionary_encode()
-    known = [text.lower() for text in encoded.dictionary.to_pylist()]
+    positions = np.flatnonzero(is_word)
+    owner = np.repeat(np.arange(len(counts)), counts)[positions]
+    place = positions - starts[owner]
+    leading_word_counts = np.bincount(owner, minlength=len(counts))
+    encoded = words.take(pa.array(positions)).dictionary_encode()
+    distinct_words = [text.lower() for text in encoded.dictionary.to_pylist()]
     codes = np.asarray(encoded.indices)
-    rank = np.array([_PLACES.get(text, _UNKNOWN) for text in known], np.int64)[codes]
-    round_ = np.array([text == "circle" for text in known], bool)[codes]
-    right = (rank < _UNKNOWN) & (place < many[owner]) & ((rank == 0) == (place == 0))
-    right[1:] &= (place[1:] == 0) | (rank[1:] > rank[:-1])
-    good = many > 0
-    good[owner[~right]] = False
-    circle = np.zeros(len(counts), bool)
-    circle[owner[(place == 0) & round_]] = True
-    return (circle, many), good
+    rank = np.array([_WORD_RANKS.get(text, _UNKNOWN_WORD_RANK) for text in distinct_words], np.int64)[codes]
+    is_circle_word = np.array([text == "circle" for text in distinct_words], bool)[codes]
+    is_in_order = (rank < _UNKNOWN_WORD_RANK) & (place < leading_word_counts[owner]) & ((rank == 0) == (place == 0))
+    is_in_order[1:] &= (place[1:] == 0) | (rank[1:] > rank[:-1])
+    is_valid = leading_word_counts > 0
+    is_valid[owner[~is_in_order]] = False
+    is_circle = np.zeros(len(counts), bool)
+    is_circle[owner[(place == 0) & is_circle_word]] = True
+    return (is_circle, leading_word_counts), is_valid
 
 
-def _numbers(flat: pa.Array, kept: Flags, *, plus: bool) -> Numbers | None:
+def _parse_numbers(all_words: pa.Array, mask: Flags, *, has_plus: bool) -> Numbers | None:
     """Read words as numbers; None if one of them is none."""
-    words = flat.filter(pa.array(kept))
-    if plus:
+    words = all_words.filter(pa.array(mask))
+    if has_plus:
         words = pc.replace_substring_regex(words, r"^\+", "")  # Arrow knows no +7
     try:
         return np.asarray(pc.cast(words, pa.float64()))
@@ -182,15 +185,15 @@ def _numbers(flat: pa.Array, kept: Flags, *, plus: bool) -> Numbers | None:
         return None
 
 
-def _any_of(flags: Flags, counts: Indexes) -> Flags:
+def _flag_rows(flags: Flags, counts: Indexes) -> Flags:
     """Return which rows have a flag, of `counts` flags each."""
-    found = np.zeros(len(counts), bool)
-    at = np.flatnonzero(flags)
-    found[np.searchsorted(np.cumsum(counts), at, side="right")] = True
-    return found
+    row_flags = np.zeros(len(counts), bool)
+    positions = np.flatnonzero(flags)
+    row_flags[np.searchsorted(np.cumsum(counts), positions, side="right")] = True
+    return row_flags
 
 
-def parts(texts: pa.Array) -> tuple[Indexes, pa.Array]:
+def split_unions(texts: pa.Array) -> tuple[Indexes, pa.Array]:
     """Split unions of circles and polygons, which name a frame at their head if at all.
 
     Parameters
@@ -205,28 +208,30 @@ def parts(texts: pa.Array) -> tuple[Indexes, pa.Array]:
     texts
         The text of each part, shape (m,).
     """
-    union = np.flatnonzero(np.asarray(pc.fill_null(pc.match_substring_regex(texts, _UNION), fill_value=False)))
-    if not len(union):
-        return union, texts.slice(0, 0)
+    union_rows = np.flatnonzero(
+        np.asarray(pc.fill_null(pc.match_substring_regex(texts, _UNION_PATTERN), fill_value=False))
+    )
+    if not len(union_rows):
+        return union_rows, texts.slice(0, 0)
     # cutting at words costs a fraction of what taking groups of an expression does
-    marked = pc.ascii_lower(texts.take(pa.array(union)))
+    marked_texts = pc.ascii_lower(texts.take(pa.array(union_rows)))
     for shape in ("circle", "polygon"):
-        marked = pc.replace_substring(marked, shape, f"|{shape}")
-    lists = pc.split_pattern(pc.replace_substring(marked, ")", ""), "|")
+        marked_texts = pc.replace_substring(marked_texts, shape, f"|{shape}")
+    lists = pc.split_pattern(pc.replace_substring(marked_texts, ")", ""), "|")
     lengths = np.asarray(pc.list_value_length(lists), np.int64)
-    some = np.ones(int(lengths.sum()), np.bool_)
-    some[np.cumsum(lengths) - lengths] = False  # what stands before the first shape
-    return np.repeat(union, lengths - 1), lists.flatten().filter(pa.array(some))
+    is_part = np.ones(int(lengths.sum()), np.bool_)
+    is_part[np.cumsum(lengths) - lengths] = False  # what stands before the first shape
+    return np.repeat(union_rows, lengths - 1), lists.flatten().filter(pa.array(is_part))
 
 
-def turned(texts: pa.Array, *, outside: bool) -> pa.Array:
-    """Orient the polygons of regions as `footprints.turned_round` does; nothing else of the texts changes but blanks.
+def orient_polygons(texts: pa.Array, *, seen_from_outside: bool) -> pa.Array:
+    """Orient the polygons of regions as `footprints.orient_polygons` does; nothing else of the texts changes but blanks.
 
     Parameters
     ----------
     texts
         Strings, shape (n,).
-    outside
+    seen_from_outside
         True: counter-clockwise as seen by somebody who looks at a body.
 
     Returns
@@ -234,22 +239,24 @@ def turned(texts: pa.Array, *, outside: bool) -> pa.Array:
     texts
         Shape (n,); nulls stay null.
     """
-    found = _Polygons(texts)
-    order = np.arange(len(found.flat))
-    order[found.at] = found.at.reshape(-1, 2)[corners_in_order(found.starts, found.numbers, outside=outside)].ravel()
-    offsets = pa.array(np.concatenate([[0], np.cumsum(found.counts)]), pa.int32())
-    joined = pc.binary_join(pa.ListArray.from_arrays(offsets, found.flat.take(pa.array(order))), " ")
-    return pc.if_else(pc.is_valid(texts), joined, pa.scalar(None, pa.string()))
+    polygons = _PolygonWords(texts)
+    order = np.arange(len(polygons.words))
+    order[polygons.number_positions] = polygons.number_positions.reshape(-1, 2)[
+        find_oriented_corners(polygons.starts, polygons.numbers, from_outside=seen_from_outside)
+    ].ravel()
+    offsets = pa.array(np.concatenate([[0], np.cumsum(polygons.word_counts)]), pa.int32())
+    joined_texts = pc.binary_join(pa.ListArray.from_arrays(offsets, polygons.words.take(pa.array(order))), " ")
+    return pc.if_else(pc.is_valid(texts), joined_texts, pa.scalar(None, pa.string()))
 
 
-def find_faults(array: pa.Array, kind: Type) -> Iterator[tuple[str, Flags]]:
+def find_invalid_shapes(array: pa.Array, column_type: Type) -> Iterator[tuple[str, Flags]]:
     """Find the values of a column of shapes that are none: the one check of regions that come in, whichever way.
 
     Parameters
     ----------
     array
-        In the storage type of `kind`, shape (n,).
-    kind
+        In the storage type of `column_type`, shape (n,).
+    column_type
         Circle, polygon, shape, multishape or adql:REGION; columns of other types have no faults.
 
     Yields
@@ -257,18 +264,18 @@ def find_faults(array: pa.Array, kind: Type) -> Iterator[tuple[str, Flags]]:
     reason, flags
         What is wrong, and in which rows, shape (n,).
     """
-    if kind.special is None or kind.special.adql not in {"CIRCLE", "POLYGON", "REGION"}:
+    if column_type.stored_xtype is None or column_type.stored_xtype.adql not in {"CIRCLE", "POLYGON", "REGION"}:
         return
     if pa.types.is_string(array.type):
-        yield from find_faulty_texts(array)
+        yield from find_invalid_texts(array)
         return
-    bad = find_faulty_numbers(array)
-    if bad.any():
-        yield FAULTY[kind.special.adql], bad
+    is_invalid = find_invalid_numbers(array)
+    if is_invalid.any():
+        yield INVALID_SHAPE_REASONS[column_type.stored_xtype.adql], is_invalid
 
 
-def find_faulty_texts(
-    texts: pa.Array, reasons: Callable[[pa.Array], Sequence[str]] | None = None
+def find_invalid_texts(
+    texts: pa.Array, explain_texts: Callable[[pa.Array], Sequence[str]] | None = None
 ) -> Iterator[tuple[str, Flags]]:
     """Find the texts that are no region: circles and polygons are read by the thousand, anything else one by one.
 
@@ -276,46 +283,49 @@ def find_faulty_texts(
     ----------
     texts
         Strings, shape (n,); null is none.
-    reasons
-        Says of texts of shape (m,), in their order, why they are no regions (empty: they are), as `fault_of_text` does; a caller may remember what it knows.
+    explain_texts
+        Says of texts of shape (m,), in their order, why they are no regions (empty: they are), as `explain_invalid_text` does; a caller may remember what it knows.
 
     Yields
     ------
     reason, flags
         What is wrong, and in which rows, shape (n,).
     """
-    plain = outlines(texts)
-    size, starts = plain.lengths, plain.starts
-    odd = np.where(plain.circle, size != 3, (size < 6) | (size % 2 == 1))
-    latitude = _no_latitudes(plain) & ~odd
-    whole = plain.circle & ~odd
-    radius = plain.numbers[starts[whole] + 2]
-    wide = np.zeros(len(size), bool)
-    wide[np.flatnonzero(whole)[(radius < 0.0) | (radius > 180.0)]] = True
-    for reason, which in (
-        (FAULTY["CIRCLE"], odd & plain.circle),
-        (FAULTY["POLYGON"], odd & ~plain.circle),
-        ("a latitude is outside -90 to 90", latitude),
-        ("a radius is outside 0 to 180 degrees", wide),
+    shapes = parse_simple_shapes(texts)
+    size, starts = shapes.lengths, shapes.starts
+    has_wrong_size = np.where(shapes.is_circle, size != 3, (size < 6) | (size % 2 == 1))
+    has_bad_latitude = _find_bad_latitudes(shapes) & ~has_wrong_size
+    is_complete_circle = shapes.is_circle & ~has_wrong_size
+    radius = shapes.numbers[starts[is_complete_circle] + 2]
+    has_bad_radius = np.zeros(len(size), bool)
+    has_bad_radius[np.flatnonzero(is_complete_circle)[(radius < 0.0) | (radius > 180.0)]] = True
+    for reason, mask in (
+        (INVALID_SHAPE_REASONS["CIRCLE"], has_wrong_size & shapes.is_circle),
+        (INVALID_SHAPE_REASONS["POLYGON"], has_wrong_size & ~shapes.is_circle),
+        ("a latitude is outside -90 to 90", has_bad_latitude),
+        ("a radius is outside 0 to 180 degrees", has_bad_radius),
     ):
-        if which.any():
-            bad = np.zeros(len(texts), bool)
-            bad[plain.rows[which]] = True
-            yield reason, bad
-    known = np.asarray(pc.is_valid(texts))
-    known[plain.rows] = False
-    rest = np.flatnonzero(known)
-    if not len(rest):
+        if mask.any():
+            is_invalid = np.zeros(len(texts), bool)
+            is_invalid[shapes.rows[mask]] = True
+            yield reason, is_invalid
+    is_unread = np.asarray(pc.is_valid(texts))
+    is_unread[shapes.rows] = False
+    unread_rows = np.flatnonzero(is_unread)
+    if not len(unread_rows):
         return
-    others = texts.take(pa.array(rest))
-    found = np.array(reasons(others) if reasons else list(map(fault_of_text, others.to_pylist())), object)
-    for reason in dict.fromkeys(found[found != ""].tolist()):
-        bad = np.zeros(len(texts), bool)
-        bad[rest[found == reason]] = True
-        yield reason, bad
+    unread_texts = texts.take(pa.array(unread_rows))
+    found_reasons = np.array(
+        explain_texts(unread_texts) if explain_texts else list(map(explain_invalid_text, unread_texts.to_pylist())),
+        object,
+    )
+    for reason in dict.fromkeys(found_reasons[found_reasons != ""].tolist()):
+        is_invalid = np.zeros(len(texts), bool)
+        is_invalid[unread_rows[found_reasons == reason]] = True
+        yield reason, is_invalid
 
 
-def fault_of_text(text: str) -> str:
+def explain_invalid_text(text: str) -> str:
     """Return why a text is no region, neither STC-S nor DALI's; empty: it is one.
 
     Parameters
@@ -323,22 +333,22 @@ def fault_of_text(text: str) -> str:
     text
         A single one.
     """
-    why = ""
-    readers: list[Callable[[str], object]] = [
-        lambda shape: shape_text.parse("multishape", shape.lower()),
-        shape_text.stcs,  # the last one says what is wrong
+    reason = ""
+    parsers: list[Callable[[str], object]] = [
+        lambda shape: shape_text.parse_shape("multishape", shape.lower()),
+        shape_text.parse_stcs,  # the last one says what is wrong
     ]
-    for read in readers:
+    for parse in parsers:
         try:
-            read(text)
+            parse(text)
         except ValueError as error:
-            why = str(error).partition(" (at character")[0][:200]
+            reason = str(error).partition(" (at character")[0][:200]
         else:
             return ""
-    return why
+    return reason
 
 
-def fault_of_literal(text: str) -> str:
+def explain_invalid_literal(text: str) -> str:
     """Return why a text in ADQL's REGION is no region: there it may be a MOC, too, which a column of regions may not hold.
 
     Parameters
@@ -347,7 +357,7 @@ def fault_of_literal(text: str) -> str:
         A single one.
     """
     if "/" not in text.partition(" ")[0]:
-        return fault_of_text(text)
+        return explain_invalid_text(text)
     try:
         Moc.parse(text)
     except ValueError as error:
@@ -355,7 +365,7 @@ def fault_of_literal(text: str) -> str:
     return ""
 
 
-def find_faulty_numbers(values: pa.Array) -> Flags:
+def find_invalid_numbers(values: pa.Array) -> Flags:
     """Find the circles, points or polygons of numbers that are none: off the sphere, not finite, of fewer than three corners.
 
     Parameters
@@ -371,47 +381,47 @@ def find_faulty_numbers(values: pa.Array) -> Flags:
     sizes = np.asarray(pc.fill_null(pc.list_value_length(values), 0)).astype(np.int64)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     numbers = np.asarray(values.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-    known, polygons = np.asarray(pc.is_valid(values)), pa.types.is_list(values.type)
-    whole = polygons and not (sizes % 2).any()
-    bad = known & ((sizes < 6) | (sizes % 2 == 1)) if polygons else np.zeros(len(values), bool)
-    if whole and len(numbers) and _on_sphere(numbers[::2], numbers[1::2]):
-        off = np.empty(0, np.int64)
-    elif whole:
-        off = np.flatnonzero(~(np.abs(numbers.reshape(-1, 2)) <= [np.finfo(np.float64).max, 90.0]))
+    is_valid, is_polygon_column = np.asarray(pc.is_valid(values)), pa.types.is_list(values.type)
+    has_pairs_only = is_polygon_column and not (sizes % 2).any()
+    is_invalid = is_valid & ((sizes < 6) | (sizes % 2 == 1)) if is_polygon_column else np.zeros(len(values), bool)
+    if has_pairs_only and len(numbers) and _is_on_sphere(numbers[::2], numbers[1::2]):
+        suspect_positions = np.empty(0, np.int64)
+    elif has_pairs_only:
+        suspect_positions = np.flatnonzero(~(np.abs(numbers.reshape(-1, 2)) <= [np.finfo(np.float64).max, 90.0]))
     else:
-        off = np.flatnonzero(~(np.abs(numbers) <= 90.0) | ((numbers < 0.0) & (not polygons)))
-    owner = np.searchsorted(starts, off, "right") - 1
-    place, value = off - starts[owner], numbers[off]
-    wrong = ~np.isfinite(value) | ((place % 2 == 1) & (np.abs(value) > 90.0))
-    if not polygons:  # a circle's radius, where there is one
-        wrong |= (place == 2) & ((value < 0.0) | (value > 180.0))
-    bad[owner[wrong]] = True
-    return bad
+        suspect_positions = np.flatnonzero(~(np.abs(numbers) <= 90.0) | ((numbers < 0.0) & (not is_polygon_column)))
+    owner = np.searchsorted(starts, suspect_positions, "right") - 1
+    place, value = suspect_positions - starts[owner], numbers[suspect_positions]
+    is_out_of_range = ~np.isfinite(value) | ((place % 2 == 1) & (np.abs(value) > 90.0))
+    if not is_polygon_column:  # a circle's radius, where there is one
+        is_out_of_range |= (place == 2) & ((value < 0.0) | (value > 180.0))
+    is_invalid[owner[is_out_of_range]] = True
+    return is_invalid
 
 
-def _on_sphere(lon: Numbers, lat: Numbers) -> bool:
+def _is_on_sphere(lon: Numbers, lat: Numbers) -> bool:
     """Return whether all places are some, by their extremes: NaN is one."""
     ends = np.array([lon.min(), lon.max(), lat.min(), lat.max()])
     return bool(np.isfinite(ends).all() and np.abs(ends[2:]).max() <= 90.0)
 
 
-def _no_latitudes(shapes: Outlines) -> Flags:
+def _find_bad_latitudes(shapes: SimpleShapes) -> Flags:
     """Return which circles and polygons have a second coordinate outside -90 to 90: every second number of a shape."""
-    bad = np.zeros(len(shapes.rows), bool)
-    beyond = np.flatnonzero(np.abs(shapes.numbers) > 90.0)
-    owner = np.searchsorted(shapes.starts, beyond, side="right") - 1
-    bad[owner[(beyond - shapes.starts[owner]) % 2 == 1]] = True
-    return bad
+    has_bad_latitude = np.zeros(len(shapes.rows), bool)
+    positions = np.flatnonzero(np.abs(shapes.numbers) > 90.0)
+    owner = np.searchsorted(shapes.starts, positions, side="right") - 1
+    has_bad_latitude[owner[(positions - shapes.starts[owner]) % 2 == 1]] = True
+    return has_bad_latitude
 
 
-def regions(array: pa.Array, kind: Type) -> Regions:
+def parse_regions(array: pa.Array, column_type: Type) -> Regions:
     """Make regions of a column: shapes as numbers or as texts, or MOCs.
 
     Parameters
     ----------
     array
         Shape (n,).
-    kind
+    column_type
         The column's type.
 
     Returns
@@ -419,33 +429,50 @@ def regions(array: pa.Array, kind: Type) -> Regions:
     regions
         Empty where there is none, or a text that is no region; not mended: a polygon that crosses itself still does so; shape (n,).
     """
-    stored = literal.storage(array, kind)
-    if pa.types.is_nested(stored.type):
-        offsets, flat = literal.flat(literal.variable(stored))
+    storage_array = literal.cast_to_storage(array, column_type)
+    if pa.types.is_nested(storage_array.type):
+        offsets, flat = literal.flatten_lists(literal.to_variable_lists(storage_array))
         size = np.diff(offsets)
         numbers = np.asarray(flat.cast(pa.float64()).fill_null(np.nan), np.float64)
-        return _drawn(len(stored), np.arange(len(stored)), np.full(len(size), kind.xtype == "circle"), size, numbers)
-    texts = stored.cast(pa.string())
-    plain = outlines(texts)
-    found = _drawn(len(texts), plain.rows, plain.circle, plain.lengths, plain.numbers)
-    rest = np.setdiff1d(np.flatnonzero(np.asarray(texts.is_valid())), plain.rows)
-    return found.replaced(rest, of_texts(texts.take(pa.array(rest)).to_pylist()).regions) if len(rest) else found
+        return _build_simple_regions(
+            len(storage_array),
+            np.arange(len(storage_array)),
+            np.full(len(size), column_type.xtype == "circle"),
+            size,
+            numbers,
+        )
+    texts = storage_array.cast(pa.string())
+    shapes = parse_simple_shapes(texts)
+    simple_regions = _build_simple_regions(len(texts), shapes.rows, shapes.is_circle, shapes.lengths, shapes.numbers)
+    other_rows = np.setdiff1d(np.flatnonzero(np.asarray(texts.is_valid())), shapes.rows)
+    return (
+        simple_regions.replace_rows(
+            other_rows, parse_region_texts(texts.take(pa.array(other_rows)).to_pylist()).regions
+        )
+        if len(other_rows)
+        else simple_regions
+    )
 
 
-def _drawn(count: int, rows: Indexes, circle: Flags, size: Indexes, numbers: Numbers) -> Regions:
-    starts = np.concatenate([[0], np.cumsum(size)])
-    found = Regions.empty(count)
-    good = circle & (size == 3)
-    if good.any():
-        lon, lat, radius = numbers[starts[:-1][good][:, None] + np.arange(3)].T
-        right = ~(np.abs(lat) > 90.0)
-        found = found.replaced(rows[good][right], Regions.circles(lon[right], lat[right], radius[right]))
-    good = ~circle & (size >= 6) & (size % 2 == 0)
-    if good.any():
-        kept = np.repeat(good, size)
-        ends = np.concatenate([[0], np.cumsum(size[good])])
-        found = found.replaced(rows[good], Regions.polygons(ends, numbers[kept]))
-    return found
+def _build_simple_regions(
+    row_count: int, rows: Indexes, is_circle: Flags, lengths: Indexes, numbers: Numbers
+) -> Regions:
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    regions = Regions.create_empty(row_count)
+    is_complete = is_circle & (lengths == 3)
+    if is_complete.any():
+        lon, lat, radius = numbers[starts[:-1][is_complete][:, None] + np.arange(3)].T
+        has_good_latitude = ~(np.abs(lat) > 90.0)
+        regions = regions.replace_rows(
+            rows[is_complete][has_good_latitude],
+            Regions.from_circles(lon[has_good_latitude], lat[has_good_latitude], radius[has_good_latitude]),
+        )
+    is_complete = ~is_circle & (lengths >= 6) & (lengths % 2 == 0)
+    if is_complete.any():
+        number_mask = np.repeat(is_complete, lengths)
+        ends = np.concatenate([[0], np.cumsum(lengths[is_complete])])
+        regions = regions.replace_rows(rows[is_complete], Regions.from_polygons(ends, numbers[number_mask]))
+    return regions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -454,7 +481,7 @@ class Polygons:
 
     Attributes
     ----------
-    count
+    row_count
         How many rows the column has.
     rows
         The row of each polygon, shape (p,).
@@ -464,17 +491,17 @@ class Polygons:
         Longitudes and latitudes in turn, degrees.
     """
 
-    count: int
+    row_count: int
     rows: Indexes
     starts: Indexes
     numbers: Numbers
 
-    def astray(self, *, outside: bool) -> Flags:
+    def find_misoriented_rows(self, *, seen_from_outside: bool) -> Flags:
         """Find the rows with a polygon that turns the wrong way.
 
         Parameters
         ----------
-        outside
+        seen_from_outside
             True: as seen by somebody who looks at a body.
 
         Returns
@@ -482,11 +509,11 @@ class Polygons:
         wrong
             Shape (n,).
         """
-        bad = np.zeros(self.count, bool)
-        bad[self.rows[wrong_way(self.starts, self.numbers, outside=outside)]] = True
-        return bad
+        is_misoriented = np.zeros(self.row_count, bool)
+        is_misoriented[self.rows[is_clockwise(self.starts, self.numbers, from_outside=seen_from_outside)]] = True
+        return is_misoriented
 
-    def crossing(self) -> Flags:
+    def find_self_crossing_rows(self) -> Flags:
         """Find the rows with a polygon that crosses itself or has no area; latitudes beyond 90 degrees are not judged.
 
         Returns
@@ -495,14 +522,16 @@ class Polygons:
             Shape (n,).
         """
         size = np.diff(self.starts)
-        beyond = np.zeros(len(size), bool)
-        beyond[np.repeat(np.arange(len(size)), size)[1::2][np.abs(self.numbers[1::2]) > 90.0]] = True
-        bad = np.zeros(self.count, bool)
-        bad[self.rows[~beyond & Regions.polygons(self.starts, self.numbers).crossing()]] = True
-        return bad
+        has_bad_latitude = np.zeros(len(size), bool)
+        has_bad_latitude[np.repeat(np.arange(len(size)), size)[1::2][np.abs(self.numbers[1::2]) > 90.0]] = True
+        is_self_crossing = np.zeros(self.row_count, bool)
+        is_self_crossing[
+            self.rows[~has_bad_latitude & Regions.from_polygons(self.starts, self.numbers).is_self_crossing()]
+        ] = True
+        return is_self_crossing
 
 
-def read_polygons(texts: pa.Array) -> Polygons:
+def parse_polygons(texts: pa.Array) -> Polygons:
     """Read the polygons of a column of regions.
 
     Parameters
@@ -515,43 +544,43 @@ def read_polygons(texts: pa.Array) -> Polygons:
     polygons
         Of all rows, first those of rows that are one polygon.
     """
-    plain = outlines(texts)
-    polygon = plain.some(~plain.circle)
-    other = np.ones(len(texts), bool)
-    other[plain.rows] = False
-    rest = np.flatnonzero(other & np.asarray(texts.is_valid()))
-    rows, lengths, numbers = [polygon.rows], [polygon.lengths], [polygon.numbers]
-    if len(rest):  # read word by word, at thrice the price
-        found = _Polygons(texts.take(pa.array(rest)))
-        rows.append(rest[found.rows])
-        lengths.append(np.diff(found.starts))
-        numbers.append(found.numbers)
+    shapes = parse_simple_shapes(texts)
+    simple_polygons = shapes.select_rows(~shapes.is_circle)
+    is_other = np.ones(len(texts), bool)
+    is_other[shapes.rows] = False
+    other_rows = np.flatnonzero(is_other & np.asarray(texts.is_valid()))
+    rows, lengths, numbers = [simple_polygons.rows], [simple_polygons.lengths], [simple_polygons.numbers]
+    if len(other_rows):  # read word by word, at thrice the price
+        polygon_words = _PolygonWords(texts.take(pa.array(other_rows)))
+        rows.append(other_rows[polygon_words.rows])
+        lengths.append(np.diff(polygon_words.starts))
+        numbers.append(polygon_words.numbers)
     starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-    return Polygons(count=len(texts), rows=np.concatenate(rows), starts=starts, numbers=np.concatenate(numbers))
+    return Polygons(row_count=len(texts), rows=np.concatenate(rows), starts=starts, numbers=np.concatenate(numbers))
 
 
-class _Polygons:
+class _PolygonWords:
     """All polygons of a column of regions: the words of the texts, and where the polygons' numbers stand among them."""
 
     def __init__(self, texts: pa.Array) -> None:
         words = pc.ascii_split_whitespace(
             pc.ascii_trim_whitespace(pc.replace_substring_regex(texts, r"([()])", r" \1 "))
         )
-        self.counts = np.asarray(pc.fill_null(pc.list_value_length(words), 0)).astype(np.int64)
-        self.flat = words.flatten()
-        encoded = self.flat.dictionary_encode()
+        self.word_counts = np.asarray(pc.fill_null(pc.list_value_length(words), 0)).astype(np.int64)
+        self.words = words.flatten()
+        encoded = self.words.dictionary_encode()
         codes = np.asarray(encoded.indices)
         lower = pc.utf8_lower(encoded.dictionary)
-        begins = np.asarray(pc.is_in(lower, value_set=pa.array(sorted(_SHAPES))))[codes]
-        polygon = np.asarray(pc.equal(lower, "polygon"))[codes]
-        number = np.asarray(pc.match_substring_regex(encoded.dictionary, _NUMBER))[codes]
-        part = np.cumsum(begins) - 1
-        shapes = np.flatnonzero(begins)
-        sizes = np.bincount(part[number & (part >= 0)], minlength=len(shapes))
-        good = polygon[shapes] & (sizes >= 6) & (sizes % 2 == 0)
-        self.at = np.flatnonzero(number & (part >= 0) & (good[part] if len(shapes) else False))
-        self.starts: Indexes = np.concatenate([[0], np.cumsum(sizes[good])])
-        plain = pc.replace_substring_regex(self.flat.take(pa.array(self.at)), r"^\+", "")
-        self.numbers: Numbers = np.asarray(pc.cast(plain, pa.float64()))
+        begins_shape = np.asarray(pc.is_in(lower, value_set=pa.array(sorted(_SHAPE_WORDS))))[codes]
+        is_polygon_word = np.asarray(pc.equal(lower, "polygon"))[codes]
+        is_number = np.asarray(pc.match_substring_regex(encoded.dictionary, _NUMBER_PATTERN))[codes]
+        part = np.cumsum(begins_shape) - 1
+        shapes = np.flatnonzero(begins_shape)
+        sizes = np.bincount(part[is_number & (part >= 0)], minlength=len(shapes))
+        is_polygon = is_polygon_word[shapes] & (sizes >= 6) & (sizes % 2 == 0)
+        self.number_positions = np.flatnonzero(is_number & (part >= 0) & (is_polygon[part] if len(shapes) else False))
+        self.starts: Indexes = np.concatenate([[0], np.cumsum(sizes[is_polygon])])
+        plain_numbers = pc.replace_substring_regex(self.words.take(pa.array(self.number_positions)), r"^\+", "")
+        self.numbers: Numbers = np.asarray(pc.cast(plain_numbers, pa.float64()))
         #: the row of each polygon
-        self.rows: Indexes = np.repeat(np.arange(len(texts)), self.counts)[shapes[good]]
+        self.rows: Indexes = np.repeat(np.arange(len(texts)), self.word_counts)[shapes[is_polygon]]

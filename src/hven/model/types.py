@@ -1,7 +1,7 @@
 """Types: the one table of correspondences between VOTable, ADQL, Arrow, DuckDB, FITS and HAPI.
 
 A :class:`Type` is said in VOTable's words (datatype, arraysize, xtype; VOTable 1.4 section 2.1,
-DALI 1.1 section 3.3). Everything else is looked up in `SCALARS` and `XTYPES` below, nowhere else.
+DALI 1.1 section 3.3). Everything else is looked up in `SCALAR_TYPES` and `XTYPES` below, nowhere else.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.model import cached
+from hven.model import cache_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scalar:
+class ScalarType:
     """One row of the table: a VOTable datatype and its name everywhere else.
 
     Attributes
@@ -41,23 +41,23 @@ class Scalar:
 
 
 # fmt: off
-SCALARS: tuple[Scalar, ...] = (
-    Scalar(name="bool", votable="boolean", adql="BOOLEAN", arrow=pa.bool_(), duckdb="BOOLEAN", fits="L", hapi="integer", numpy=""),
-    Scalar(name="bit", votable="bit", adql="BIT", arrow=pa.bool_(), duckdb="BOOLEAN", fits="X", hapi="integer", numpy=""),
-    Scalar(name="uint8", votable="unsignedByte", adql="SMALLINT", arrow=pa.uint8(), duckdb="UTINYINT", fits="B", hapi="integer", numpy="u1", rank=1),
-    Scalar(name="int16", votable="short", adql="SMALLINT", arrow=pa.int16(), duckdb="SMALLINT", fits="I", hapi="integer", numpy=">i2", rank=2),
-    Scalar(name="int32", votable="int", adql="INTEGER", arrow=pa.int32(), duckdb="INTEGER", fits="J", hapi="integer", numpy=">i4", rank=3),
-    Scalar(name="int64", votable="long", adql="BIGINT", arrow=pa.int64(), duckdb="BIGINT", fits="K", hapi="double", numpy=">i8", rank=4),
-    Scalar(name="float32", votable="float", adql="REAL", arrow=pa.float32(), duckdb="REAL", fits="E", hapi="double", numpy=">f4", rank=5),
-    Scalar(name="float64", votable="double", adql="DOUBLE PRECISION", arrow=pa.float64(), duckdb="DOUBLE", fits="D", hapi="double", numpy=">f8", rank=6),
-    Scalar(name="complex64", votable="floatComplex", adql="REAL", arrow=pa.list_(pa.float32(), 2), duckdb="REAL[2]", fits="C", hapi="double", numpy=">c8"),
-    Scalar(name="complex128", votable="doubleComplex", adql="DOUBLE PRECISION", arrow=pa.list_(pa.float64(), 2), duckdb="DOUBLE[2]", fits="M", hapi="double", numpy=">c16"),
-    Scalar(name="string", votable="char", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", fits="A", hapi="string", numpy=""),
-    Scalar(name="unicode", votable="unicodeChar", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", fits="A", hapi="string", numpy=""),
+SCALAR_TYPES: tuple[ScalarType, ...] = (
+    ScalarType(name="bool", votable="boolean", adql="BOOLEAN", arrow=pa.bool_(), duckdb="BOOLEAN", fits="L", hapi="integer", numpy=""),
+    ScalarType(name="bit", votable="bit", adql="BIT", arrow=pa.bool_(), duckdb="BOOLEAN", fits="X", hapi="integer", numpy=""),
+    ScalarType(name="uint8", votable="unsignedByte", adql="SMALLINT", arrow=pa.uint8(), duckdb="UTINYINT", fits="B", hapi="integer", numpy="u1", rank=1),
+    ScalarType(name="int16", votable="short", adql="SMALLINT", arrow=pa.int16(), duckdb="SMALLINT", fits="I", hapi="integer", numpy=">i2", rank=2),
+    ScalarType(name="int32", votable="int", adql="INTEGER", arrow=pa.int32(), duckdb="INTEGER", fits="J", hapi="integer", numpy=">i4", rank=3),
+    ScalarType(name="int64", votable="long", adql="BIGINT", arrow=pa.int64(), duckdb="BIGINT", fits="K", hapi="double", numpy=">i8", rank=4),
+    ScalarType(name="float32", votable="float", adql="REAL", arrow=pa.float32(), duckdb="REAL", fits="E", hapi="double", numpy=">f4", rank=5),
+    ScalarType(name="float64", votable="double", adql="DOUBLE PRECISION", arrow=pa.float64(), duckdb="DOUBLE", fits="D", hapi="double", numpy=">f8", rank=6),
+    ScalarType(name="complex64", votable="floatComplex", adql="REAL", arrow=pa.list_(pa.float32(), 2), duckdb="REAL[2]", fits="C", hapi="double", numpy=">c8"),
+    ScalarType(name="complex128", votable="doubleComplex", adql="DOUBLE PRECISION", arrow=pa.list_(pa.float64(), 2), duckdb="DOUBLE[2]", fits="M", hapi="double", numpy=">c16"),
+    ScalarType(name="string", votable="char", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", fits="A", hapi="string", numpy=""),
+    ScalarType(name="unicode", votable="unicodeChar", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", fits="A", hapi="string", numpy=""),
 )
 # fmt: on
-BY_NAME = {row.name: row for row in SCALARS}
-BY_VOTABLE = {row.votable: row for row in SCALARS}
+SCALAR_TYPES_BY_NAME = {row.name: row for row in SCALAR_TYPES}
+SCALAR_TYPES_BY_DATATYPE = {row.votable: row for row in SCALAR_TYPES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,27 +82,27 @@ class Xtype:
     duckdb: str
 
 
-_D = pa.float64()
-_RINGS = pa.list_(pa.list_(pa.struct([pa.field("x", _D), pa.field("y", _D)])))
-_CONTOUR = pa.struct(
+_DOUBLE_TYPE = pa.float64()
+_RINGS_TYPE = pa.list_(pa.list_(pa.struct([pa.field("x", _DOUBLE_TYPE), pa.field("y", _DOUBLE_TYPE)])))
+_CONTOUR_TYPE = pa.struct(
     [
         ("fault", pa.int8()),
         ("number", pa.int64()),
         ("quality", pa.int8()),
         ("pixels", pa.int64()),
-        ("region", pa.list_(_RINGS)),
+        ("region", pa.list_(_RINGS_TYPE)),
     ]
 )
 # fmt: off
 XTYPES: tuple[Xtype, ...] = (
     # 'us' reaches years -290307 to 294246; DALI section 3.3.3
     Xtype(name="timestamp", votable="char", arraysize="*", adql="TIMESTAMP", arrow=pa.timestamp("us"), duckdb="TIMESTAMP"),
-    Xtype(name="point", votable="double", arraysize="2", adql="POINT", arrow=pa.list_(_D, 2), duckdb="DOUBLE[2]"),
-    Xtype(name="circle", votable="double", arraysize="3", adql="CIRCLE", arrow=pa.list_(_D, 3), duckdb="DOUBLE[3]"),
-    Xtype(name="range", votable="double", arraysize="4", adql="RANGE", arrow=pa.list_(_D, 4), duckdb="DOUBLE[4]"),
-    Xtype(name="polygon", votable="double", arraysize="*", adql="POLYGON", arrow=pa.list_(_D), duckdb="DOUBLE[]"),
-    Xtype(name="interval", votable="double", arraysize="2", adql="INTERVAL", arrow=pa.list_(_D, 2), duckdb="DOUBLE[2]"),
-    Xtype(name="multiinterval", votable="double", arraysize="*", adql="INTERVAL", arrow=pa.list_(_D), duckdb="DOUBLE[]"),
+    Xtype(name="point", votable="double", arraysize="2", adql="POINT", arrow=pa.list_(_DOUBLE_TYPE, 2), duckdb="DOUBLE[2]"),
+    Xtype(name="circle", votable="double", arraysize="3", adql="CIRCLE", arrow=pa.list_(_DOUBLE_TYPE, 3), duckdb="DOUBLE[3]"),
+    Xtype(name="range", votable="double", arraysize="4", adql="RANGE", arrow=pa.list_(_DOUBLE_TYPE, 4), duckdb="DOUBLE[4]"),
+    Xtype(name="polygon", votable="double", arraysize="*", adql="POLYGON", arrow=pa.list_(_DOUBLE_TYPE), duckdb="DOUBLE[]"),
+    Xtype(name="interval", votable="double", arraysize="2", adql="INTERVAL", arrow=pa.list_(_DOUBLE_TYPE, 2), duckdb="DOUBLE[2]"),
+    Xtype(name="multiinterval", votable="double", arraysize="*", adql="INTERVAL", arrow=pa.list_(_DOUBLE_TYPE), duckdb="DOUBLE[]"),
     Xtype(name="moc", votable="char", arraysize="*", adql="MOC", arrow=pa.string(), duckdb="VARCHAR"),
     Xtype(name="shape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR"),
     Xtype(name="multishape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR"),
@@ -114,18 +114,22 @@ XTYPES: tuple[Xtype, ...] = (
     Xtype(name="dms", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR"),
 )
 # fmt: on
-BY_XTYPE = {row.name: row for row in XTYPES}
+XTYPES_BY_NAME = {row.name: row for row in XTYPES}
 # of expressions that map a source, in no table
-_CONTOURS = Xtype(
+_CONTOUR_XTYPE = Xtype(
     name="hven:contour",
     votable="double",
     arraysize="*",
     adql="CONTOUR",
-    arrow=_CONTOUR,
+    arrow=_CONTOUR_TYPE,
     duckdb="STRUCT(fault TINYINT, number BIGINT, quality TINYINT, pixels BIGINT, region STRUCT(x DOUBLE, y DOUBLE)[][][])",
 )
-_SPECIAL = {**BY_XTYPE, _CONTOURS.name: _CONTOURS}
-LEGACY_XTYPES = {"adql:TIMESTAMP": "timestamp", "adql:POINT": "adql:REGION", "region": "adql:REGION"}  # TAP 1.0 words
+_STORED_XTYPES_BY_NAME = {**XTYPES_BY_NAME, _CONTOUR_XTYPE.name: _CONTOUR_XTYPE}
+LEGACY_XTYPE_ALIASES = {
+    "adql:TIMESTAMP": "timestamp",
+    "adql:POINT": "adql:REGION",
+    "region": "adql:REGION",
+}  # TAP 1.0 words
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +151,14 @@ class Type:
     xtype: str | None = None
 
     @property
-    def scalar(self) -> Scalar:
-        """The row of `SCALARS` for the datatype."""
-        return BY_VOTABLE[self.datatype]
+    def scalar(self) -> ScalarType:
+        """The row of `SCALAR_TYPES` for the datatype."""
+        return SCALAR_TYPES_BY_DATATYPE[self.datatype]
 
     @property
-    def special(self) -> Xtype | None:
+    def stored_xtype(self) -> Xtype | None:
         """The row of `XTYPES`, if the xtype is one that is stored in its own way."""
-        return _SPECIAL.get(LEGACY_XTYPES.get(self.xtype, self.xtype)) if self.xtype else None
+        return _STORED_XTYPES_BY_NAME.get(LEGACY_XTYPE_ALIASES.get(self.xtype, self.xtype)) if self.xtype else None
 
     @property
     def is_string(self) -> bool:
@@ -164,7 +168,7 @@ class Type:
     @property
     def is_timestamp(self) -> bool:
         """True for DALI timestamps (stored as microseconds, shown as ISO text)."""
-        return self.special is not None and self.special.name == "timestamp"
+        return self.stored_xtype is not None and self.stored_xtype.name == "timestamp"
 
     @property
     def is_numeric(self) -> bool:
@@ -184,7 +188,7 @@ class Type:
     @property
     def is_geometry(self) -> bool:
         """True for point, circle, polygon, range, region and moc."""
-        return self.special is not None and self.special.adql in {
+        return self.stored_xtype is not None and self.stored_xtype.adql in {
             "POINT",
             "CIRCLE",
             "POLYGON",
@@ -201,43 +205,43 @@ class Type:
     @property
     def is_array(self) -> bool:
         """True for arrays of numbers, booleans or strings (geometries and intervals are not meant)."""
-        return self.arraysize is not None and not self.is_string and self.special is None
+        return self.arraysize is not None and not self.is_string and self.stored_xtype is None
 
     @property
-    def without_text_bound(self) -> Type:
+    def unbounded_text_type(self) -> Type:
         """The same type; text without its bound (``2*``, ``5``), which the values of a foreign table may exceed."""
-        if not self.is_string or self.arraysize == "*" or self.special is not None:
+        if not self.is_string or self.arraysize == "*" or self.stored_xtype is not None:
             return self
         return replace(self, arraysize="*")
 
     @property
     def shape(self) -> tuple[int | None, ...]:
         """Dimensions of an array, first axis fastest as VOTable writes them; None = variable."""
-        return () if self.arraysize is None else _shape(self.arraysize)
+        return () if self.arraysize is None else _parse_arraysize(self.arraysize)
 
     @property
     def arrow(self) -> pa.DataType:
         """The Arrow storage type. Arrays are flat lists whatever their rank; `shape` says how to fold them."""
-        return _arrow(self)
+        return _to_arrow_type(self)
 
     @property
     def duckdb(self) -> str:
         """The DuckDB type name."""
         base = self.scalar.duckdb
-        if self.special is not None:
-            name = self.special.duckdb
-            return name.replace("DOUBLE[", f"{base}[") if self.datatype != self.special.votable else name
+        if self.stored_xtype is not None:
+            name = self.stored_xtype.duckdb
+            return name.replace("DOUBLE[", f"{base}[") if self.datatype != self.stored_xtype.votable else name
         if not self.is_array:
             return base
         # their first axis is the length of the strings
-        n = None if self.datatype in {"char", "unicodeChar"} else _count(self.shape)
-        return f"{base}[{'' if n is None else n}]"
+        element_count = None if self.datatype in {"char", "unicodeChar"} else _count_elements(self.shape)
+        return f"{base}[{'' if element_count is None else element_count}]"
 
     @property
     def adql(self) -> str:
         """The ADQL type name (ADQL 2.1 section 3.2), with the length of strings where it is known."""
-        if self.special is not None:
-            return self.special.adql
+        if self.stored_xtype is not None:
+            return self.stored_xtype.adql
         name = self.scalar.adql
         if self.is_string:
             length = (self.arraysize or "1").rstrip("*")
@@ -252,13 +256,13 @@ class Type:
         return int(match.group(1)) if match else None
 
     @property
-    def told(self) -> str | None:
+    def metadata_arraysize(self) -> str | None:
         """The arraysize as metadata may say it: only the last axis varies there, so texts of unknown width in an array are ``*``."""
         return "*" if self.arraysize is not None and self.arraysize.startswith("*x") else self.arraysize
 
     def __str__(self) -> str:
         """Write the type as a descriptor does; `parse_type` reads it back."""
-        if self.special is not None and (self.special.votable, self.special.arraysize) == (
+        if self.stored_xtype is not None and (self.stored_xtype.votable, self.stored_xtype.arraysize) == (
             self.datatype,
             self.arraysize,
         ):
@@ -271,12 +275,12 @@ class Type:
         return name + size + (f":{self.xtype}" if self.xtype else "")
 
 
-def width(longest: int) -> int:
+def choose_text_width(max_characters: int) -> int:
     """Return the width of texts in an array with room for the longest: a power of two, so that it seldom changes.
 
     Parameters
     ----------
-    longest
+    max_characters
         Characters of the longest text.
 
     Returns
@@ -284,54 +288,58 @@ def width(longest: int) -> int:
     width
         Characters, at least 16.
     """
-    return max(16, 1 << longest.bit_length())
+    return max(16, 1 << max_characters.bit_length())
 
 
-@cached(1024)
-def _shape(arraysize: str) -> tuple[int | None, ...]:
+@cache_results(1024)
+def _parse_arraysize(arraysize: str) -> tuple[int | None, ...]:
     return tuple(None if size.endswith("*") else int(size) for size in arraysize.split("x"))
 
 
-def _count(shape: tuple[int | None, ...]) -> int | None:
-    n = 1
+def _count_elements(shape: tuple[int | None, ...]) -> int | None:
+    element_count = 1
     for size in shape:
         if size is None:
             return None
-        n *= size
-    return n
+        element_count *= size
+    return element_count
 
 
 @lru_cache(maxsize=1024)
-def _arrow(kind: Type) -> pa.DataType:
-    special = kind.special
-    if special is not None:
-        if kind.datatype == special.votable or not (
-            pa.types.is_list(special.arrow) or pa.types.is_fixed_size_list(special.arrow)
+def _to_arrow_type(value_type: Type) -> pa.DataType:
+    stored_xtype = value_type.stored_xtype
+    if stored_xtype is not None:
+        if value_type.datatype == stored_xtype.votable or not (
+            pa.types.is_list(stored_xtype.arrow) or pa.types.is_fixed_size_list(stored_xtype.arrow)
         ):
-            return special.arrow
-        base = kind.scalar.arrow  # a geometry of floats, an interval of integers
-        return pa.list_(base, special.arrow.list_size) if pa.types.is_fixed_size_list(special.arrow) else pa.list_(base)
-    if kind.is_string:
+            return stored_xtype.arrow
+        base = value_type.scalar.arrow  # a geometry of floats, an interval of integers
+        return (
+            pa.list_(base, stored_xtype.arrow.list_size)
+            if pa.types.is_fixed_size_list(stored_xtype.arrow)
+            else pa.list_(base)
+        )
+    if value_type.is_string:
         return pa.string()
-    base = kind.scalar.arrow
-    if kind.arraysize is None:
+    base = value_type.scalar.arrow
+    if value_type.arraysize is None:
         return base
-    if kind.datatype in {"char", "unicodeChar"}:  # array of strings: the first axis is the length
+    if value_type.datatype in {"char", "unicodeChar"}:  # array of strings: the first axis is the length
         return pa.list_(pa.string())
-    n = _count(kind.shape)
-    return pa.list_(base) if n is None else pa.list_(base, n)
+    element_count = _count_elements(value_type.shape)
+    return pa.list_(base) if element_count is None else pa.list_(base, element_count)
 
 
 # an arraysize: numbers joined by x, of which the last may be variable (VOTable 1.4 section 2.2)
-_WORD = re.compile(r"([a-z]+\d*)(?:\[((?:\d+x)*(?:\d+\*?|\*)|\*x\*|\*x\d+)\])?(?::(\S+))?", re.IGNORECASE)
-ALIASES = {
+_TYPE_PATTERN = re.compile(r"([a-z]+\d*)(?:\[((?:\d+x)*(?:\d+\*?|\*)|\*x\*|\*x\d+)\])?(?::(\S+))?", re.IGNORECASE)
+TYPE_ALIASES = {
     "float": "float32", "double": "float64", "int": "int32", "short": "int16", "long": "int64", "byte": "uint8",
     "boolean": "bool", "text": "string", "str": "string", "char": "string", "unicodechar": "unicode",
     "smallint": "int16", "integer": "int32", "bigint": "int64", "real": "float32", "varchar": "string", "datetime": "timestamp",
 }  # fmt: skip
 
 
-def type_names() -> Iterator[str]:
+def list_type_names() -> Iterator[str]:
     """List every word that `parse_type` knows, the preferred ones first.
 
     Yields
@@ -339,9 +347,9 @@ def type_names() -> Iterator[str]:
     name
         A word as a descriptor writes it.
     """
-    yield from BY_NAME
-    yield from (name for name in BY_XTYPE if ":" not in name)
-    yield from ALIASES
+    yield from SCALAR_TYPES_BY_NAME
+    yield from (name for name in XTYPES_BY_NAME if ":" not in name)
+    yield from TYPE_ALIASES
 
 
 def parse_type(text: str) -> Type:
@@ -362,28 +370,28 @@ def parse_type(text: str) -> Type:
     ValueError
         The word is not known; the message has no place, callers add it.
     """
-    if text in BY_XTYPE:
-        row = BY_XTYPE[text]
+    if text in XTYPES_BY_NAME:
+        row = XTYPES_BY_NAME[text]
         return Type(row.votable, row.arraysize, text)
-    if text in LEGACY_XTYPES:
-        row = BY_XTYPE[LEGACY_XTYPES[text]]
+    if text in LEGACY_XTYPE_ALIASES:
+        row = XTYPES_BY_NAME[LEGACY_XTYPE_ALIASES[text]]
         return Type(row.votable, row.arraysize, text)
-    match = _WORD.fullmatch(text.strip())
+    match = _TYPE_PATTERN.fullmatch(text.strip())
     name = match.group(1).lower() if match else ""
-    name = ALIASES.get(name, name)
-    if match and name in BY_XTYPE and match.group(2) is None:
-        row = BY_XTYPE[name]
+    name = TYPE_ALIASES.get(name, name)
+    if match and name in XTYPES_BY_NAME and match.group(2) is None:
+        row = XTYPES_BY_NAME[name]
         return Type(row.votable, row.arraysize, name)
-    if match is None or name not in BY_NAME:
+    if match is None or name not in SCALAR_TYPES_BY_NAME:
         message = f"no type {text!r}"
         raise ValueError(message)
     size = match.group(2)
     if name in {"string", "unicode"} and size is None:
         size = "*"
-    return Type(BY_NAME[name].votable, size, match.group(3))
+    return Type(SCALAR_TYPES_BY_NAME[name].votable, size, match.group(3))
 
 
-def leaves(schema: pa.Schema) -> dict[str, tuple[str, pa.DataType]]:
+def list_leaf_columns(schema: pa.Schema) -> dict[str, tuple[str, pa.DataType]]:
     """Name the columns of a file, those within structs one by one: tables of the VO have no columns within columns.
 
     Parameters
@@ -397,21 +405,21 @@ def leaves(schema: pa.Schema) -> dict[str, tuple[str, pa.DataType]]:
         Name -> path in the file (``lightcurve.mag``) and type. A field of a struct is called ``lightcurve_mag``, and left out where there is a column of that
         name.
     """
-    plain = {item.name for item in schema if not pa.types.is_struct(item.type)}
-    found: dict[str, tuple[str, pa.DataType]] = {}
+    top_level_names = {item.name for item in schema if not pa.types.is_struct(item.type)}
+    leaf_columns: dict[str, tuple[str, pa.DataType]] = {}
     for item in schema:
-        if item.name in plain:
-            found[item.name] = item.name, item.type
+        if item.name in top_level_names:
+            leaf_columns[item.name] = item.name, item.type
             continue
         for field in item.type:
             name = f"{item.name}_{field.name}"
-            if name not in plain:
-                found.setdefault(name, (f"{item.name}.{field.name}", field.type))
-    return found
+            if name not in top_level_names:
+                leaf_columns.setdefault(name, (f"{item.name}.{field.name}", field.type))
+    return leaf_columns
 
 
-def leaf(rows: pa.Table | pa.RecordBatch, path: str) -> pa.ChunkedArray | pa.Array:
-    """Return a column by its path in the file, as `leaves` tells it.
+def select_leaf_column(rows: pa.Table | pa.RecordBatch, path: str) -> pa.ChunkedArray | pa.Array:
+    """Return a column by its path in the file, as `list_leaf_columns` tells it.
 
     Parameters
     ----------
@@ -433,12 +441,12 @@ def leaf(rows: pa.Table | pa.RecordBatch, path: str) -> pa.ChunkedArray | pa.Arr
     return pc.struct_field(rows.column(struct), field)
 
 
-def from_arrow(kind: pa.DataType) -> Type:
+def type_from_arrow(arrow_type: pa.DataType) -> Type:
     """Convert an Arrow type to VOTable's words (unsigned words widen; dates become timestamps).
 
     Parameters
     ----------
-    kind
+    arrow_type
         The type of an array or of a field.
 
     Returns
@@ -451,30 +459,32 @@ def from_arrow(kind: pa.DataType) -> Type:
     ValueError
         Structs, maps and unions have no VOTable form.
     """
-    if pa.types.is_dictionary(kind):
-        return from_arrow(kind.value_type)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        item = from_arrow(kind.value_type)
-        size = str(kind.list_size) if pa.types.is_fixed_size_list(kind) else "*"
+    if pa.types.is_dictionary(arrow_type):
+        return type_from_arrow(arrow_type.value_type)
+    if pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type):
+        item = type_from_arrow(arrow_type.value_type)
+        size = str(arrow_type.list_size) if pa.types.is_fixed_size_list(arrow_type) else "*"
         if item.is_string:
             return Type(item.datatype, f"*x{size}" if size != "*" else "*x*")
         if item.arraysize is not None or item.xtype is not None:
-            message = f"an array of {kind.value_type} has no VOTable form"
+            message = f"an array of {arrow_type.value_type} has no VOTable form"
             raise ValueError(message)
         return Type(item.datatype, size)
-    for test, result in _FROM_ARROW:
-        if test(kind):
+    for test, result in _TYPES_BY_ARROW_TEST:
+        if test(arrow_type):
             return result
-    message = f"the Arrow type {kind} has no VOTable form"
+    message = f"the Arrow type {arrow_type} has no VOTable form"
     raise ValueError(message)
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+def _is_text_type(arrow_type: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type) or pa.types.is_string_view(arrow_type)
+    )
 
 
-def _is_time(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+def _is_time_type(arrow_type: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(arrow_type) or pa.types.is_date(arrow_type))
 
 
 TIMESTAMP = Type("char", "*", "timestamp")
@@ -490,7 +500,7 @@ MOC = Type("char", "*", "moc")
 CONTOUR = Type("double", "*", "hven:contour")
 """A region that is made of a contour of a source, and how: of expressions alone."""
 
-_FROM_ARROW = (
+_TYPES_BY_ARROW_TEST = (
     (pa.types.is_boolean, BOOLEAN),
     (pa.types.is_uint8, Type("unsignedByte")),
     (pa.types.is_int8, INT16),
@@ -504,8 +514,8 @@ _FROM_ARROW = (
     (pa.types.is_float32, FLOAT32),
     (pa.types.is_float64, FLOAT64),
     (pa.types.is_decimal, FLOAT64),
-    (_is_time, TIMESTAMP),
-    (_is_text, STRING),
+    (_is_time_type, TIMESTAMP),
+    (_is_text_type, STRING),
     (pa.types.is_time, STRING),
     (pa.types.is_null, STRING),
     (pa.types.is_binary, Type("unsignedByte", "*")),

@@ -1,1 +1,1 @@
-"""The portal: pages for people, what they ask of the data, their texts, and the faces that go with them."""
+"""The web portal: pages for readers and curators, the queries behind them, and the services that belong to them."""

@@ -1,7 +1,7 @@
 """EPN-TAP parameters as VESPA's form has them (``target_name=Mars time=2004/2005 c1=350/10``) -> the tree of an ADQL query.
 
 A parameter is a column, or what a pair of columns ``x_min``, ``x_max`` (``c1min``, ``c1max``) bounds: then rows are found whose interval
-overlaps the one asked for. Faces and the command line use `find_tables` and `translate`; nothing here runs a query.
+overlaps the one asked for. Faces and the command line use `find_tables` and `translate_parameters`; nothing here runs a query.
 """
 
 from __future__ import annotations
@@ -10,61 +10,75 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hven.adql.tree import (
-    And,
-    Between,
-    Binary,
+from hven.adql.syntax_tree import (
+    BetweenPredicate,
+    BinaryOperation,
     ColumnRef,
-    Compare,
+    Comparison,
+    Conjunction,
+    Disjunction,
     Expr,
-    Function,
+    FunctionCall,
     Ident,
-    IsNull,
     Literal,
-    Not,
-    Or,
+    Negation,
+    NullPredicate,
     Query,
     Select,
     SelectItem,
     SetOperation,
     Star,
     TableRef,
-    conjunction,
+    join_conditions,
 )
 from hven.model import units
-from hven.model.errors import NotFound, ParseError, SourceError, joined, say
-from hven.model.table import JD, Column, Table, dated
+from hven.model.errors import NotFoundError, ParseError, SourceError, format_message, join_messages
+from hven.model.table import JD_EPOCH, Column, Table, set_column_epochs
 from hven.model.types import STRING, TIMESTAMP, Type
-from hven.portal._condition_words import Clause, End, Word, field, nearest, number, read, span, when
+from hven.portal._condition_values import (
+    ConditionClause,
+    ConditionValue,
+    IntervalEnd,
+    parse_clauses,
+    parse_field_values,
+    parse_number,
+    parse_time_range,
+    split_range,
+    suggest_parameters,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 # columns whose values may be lists a#b#c (EPN-TAP 2.0)
-LISTS = frozenset({
+LIST_COLUMNS = frozenset({
     "dataproduct_type", "measurement_type", "target_name", "target_class", "instrument_host_name", "instrument_name", "internal_reference", "alt_target_name",
     "sample_classification", "sample_desc", "species_inchikey", "setup_desc", "data_calibration_desc", "geometry_type", "spectrum_type",
 })  # fmt: skip
-WHOLE_LIST = re.compile(r"#(.+)#", re.DOTALL)  # of a column of lists: all of its items, and no others
-NAMES = frozenset(
+WHOLE_LIST_PATTERN = re.compile(r"#(.+)#", re.DOTALL)  # of a column of lists: all of its items, and no others
+CASE_SENSITIVE_COLUMNS = frozenset(
     {"granule_uid", "granule_gid", "obs_id", "access_url", "access_md5", "thumbnail_url", "file_name", "datalink_url"}
 )  # compared as they are
-_ROUND = (".lon", "pos.eq.ra", ".azi", "pos.azimuth")  # UCDs of what goes round a circle
-_ROUND_NAMES = frozenset({"subsolar_longitude", "subobserver_longitude", "solar_longitude", "azimuth"})
-DATED = re.compile(r"^\s*\d{4}\s*$|\d{4}-\d|~|^\s*\d{7}(?:\.\d*)?\s*$|\d\s*m?jd\s*$|^\s*[^\s\d.+-]", re.IGNORECASE)
+_CIRCULAR_UCDS = (".lon", "pos.eq.ra", ".azi", "pos.azimuth")  # UCDs of what goes round a circle
+_CIRCULAR_COLUMNS = frozenset({"subsolar_longitude", "subobserver_longitude", "solar_longitude", "azimuth"})
+DATE_PATTERN = re.compile(
+    r"^\s*\d{4}\s*$|\d{4}-\d|~|^\s*\d{7}(?:\.\d*)?\s*$|\d\s*m?jd\s*$|^\s*[^\s\d.+-]", re.IGNORECASE
+)
 # what is a date whatever day a column counts from: 2004, 2004-01-14, 2453018.5, 53018mjd (or a word, which is none)
-_FLAGS = {"true": True, "t": True, "yes": True, "1": True, "false": False, "f": False, "no": False, "0": False}
-_HAND = "a row whose {} is not known is left out"
+_BOOLEAN_WORDS = {"true": True, "t": True, "yes": True, "1": True, "false": False, "f": False, "no": False, "0": False}
+_UNKNOWN_VALUES_NOTE = "a row whose {} is not known is left out"
 
-FIND = (
+FIND_TABLES_QUERY = (
     "SELECT table_name FROM TAP_SCHEMA.tables WHERE utype LIKE 'ivo://ivoa.net/std/epntap#table-2.%' "
     "OR utype LIKE 'ivo://vopdc.obspm/std/epncore%' OR table_name LIKE '%.epn_core' ORDER BY table_name"
 )
-_COLUMNS = "SELECT table_name, column_name, datatype, xtype, unit, ucd FROM TAP_SCHEMA.columns WHERE table_name IN ({})"
+_COLUMNS_QUERY = (
+    "SELECT table_name, column_name, datatype, xtype, unit, ucd FROM TAP_SCHEMA.columns WHERE table_name IN ({})"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class TranslatedQuery:
     """What the parameters became.
 
     Attributes
@@ -82,14 +96,16 @@ class Asked:
     notes: tuple[str, ...] = ()
 
 
-def find_tables(ask: Callable[[str], Iterable[Mapping[str, Any]]], names: Sequence[str] = ()) -> tuple[Table, ...]:
+def find_tables(
+    run_query: Callable[[str], Iterable[Mapping[str, Any]]], wanted_names: Sequence[str] = ()
+) -> tuple[Table, ...]:
     """Find the EPN-TAP tables of a service, and their columns, through its own TAP_SCHEMA.
 
     Parameters
     ----------
-    ask
+    run_query
         Answers ADQL with rows; whoever it asks for, only tables that they may see are found.
-    names
+    wanted_names
         These tables, whatever they declare; empty: those that declare to be EPN-TAP.
 
     Returns
@@ -99,59 +115,71 @@ def find_tables(ask: Callable[[str], Iterable[Mapping[str, Any]]], names: Sequen
 
     Raises
     ------
-    NotFound
+    NotFoundError
         There is none, or not the ones that were named.
     SourceError
         What answers is no TAP_SCHEMA.
     """
-    found = list(names) or [str(row["table_name"]) for row in _rows(ask(FIND), "tables", "table_name")]
-    if not found:
-        raise NotFound(
+    table_names = list(wanted_names) or [
+        str(row["table_name"]) for row in _normalize_rows(run_query(FIND_TABLES_QUERY), "tables", "table_name")
+    ]
+    if not table_names:
+        raise NotFoundError(
             "there is no EPN-TAP table here",
             remedy="a table with `standard: epn-tap-2.0`, or one that is called epn_core; name others with --table",
         )
-    listed = ", ".join("'" + name.replace("'", "''") + "'" for name in found)
-    columns: dict[str, list[Column]] = {name: [] for name in found}
-    for row in _rows(ask(_COLUMNS.format(listed)), "columns", "table_name", "column_name", "datatype"):
-        columns.setdefault(str(row["table_name"]), []).append(_column(row))
-    if lacking := [name for name in found if not columns[name]]:
-        raise NotFound(
-            say("there is no table {names} here", ", ".join(lacking)), remedy="names are those of TAP_SCHEMA.tables"
+    quoted_names = ", ".join("'" + name.replace("'", "''") + "'" for name in table_names)
+    columns: dict[str, list[Column]] = {name: [] for name in table_names}
+    for row in _normalize_rows(
+        run_query(_COLUMNS_QUERY.format(quoted_names)), "columns", "table_name", "column_name", "datatype"
+    ):
+        columns.setdefault(str(row["table_name"]), []).append(_parse_column(row))
+    if missing_names := [name for name in table_names if not columns[name]]:
+        raise NotFoundError(
+            format_message("there is no table {names} here", ", ".join(missing_names)),
+            remedy="names are those of TAP_SCHEMA.tables",
         )
     return tuple(
-        dated(Table(schema=name.rpartition(".")[0], name=name.rpartition(".")[2], columns=tuple(columns[name])))
-        for name in found
+        set_column_epochs(
+            Table(schema=name.rpartition(".")[0], name=name.rpartition(".")[2], columns=tuple(columns[name]))
+        )
+        for name in table_names
     )
 
 
-def _rows(answer: Iterable[Mapping[str, Any]], table: str, *needed: str) -> Iterator[dict[str, Any]]:
+def _normalize_rows(answer: Iterable[Mapping[str, Any]], table: str, *needed_names: str) -> Iterator[dict[str, Any]]:
     """Yield rows by lower-case names, as services write them any way; those that lack what is needed are an answer to something else."""
     for row in answer:
-        found = {str(name).lower(): value for name, value in row.items()}
-        if lacking := [name for name in needed if found.get(name) is None]:
-            there = ", ".join(found)[:100]
+        row_by_name = {str(name).lower(): value for name, value in row.items()}
+        if missing_names := [name for name in needed_names if row_by_name.get(name) is None]:
+            present_names = ", ".join(row_by_name)[:100]
             raise SourceError(
-                say("TAP_SCHEMA.{table} answers without {names}: it gives {there}", table, ", ".join(lacking), there),
+                format_message(
+                    "TAP_SCHEMA.{table} answers without {names}: it gives {there}",
+                    table,
+                    ", ".join(missing_names),
+                    present_names,
+                ),
                 remedy="look whether the address is that of a TAP service",
             )
-        yield found
+        yield row_by_name
 
 
-def _column(row: Mapping[str, Any]) -> Column:
-    kind, xtype = (
+def _parse_column(row: Mapping[str, Any]) -> Column:
+    datatype, xtype = (
         str(row["datatype"]).strip().lower().rpartition("adql:")[2].partition("(")[0],
         str(row.get("xtype") or ""),
     )
-    if xtype.rpartition(":")[2].lower() == "timestamp" or kind == "timestamp":
+    if xtype.rpartition(":")[2].lower() == "timestamp" or datatype == "timestamp":
         type_ = TIMESTAMP
     else:
         type_ = {"unsignedbyte": Type("unsignedByte"), "smallint": Type("short"), "short": Type("short"), "int": Type("int"), "integer": Type("int"), "bigint": Type("long"), "long": Type("long"),
-                 "float": Type("float"), "real": Type("float"), "double": Type("double"), "double precision": Type("double")}.get(kind, STRING)  # fmt: skip
+                 "float": Type("float"), "real": Type("float"), "double": Type("double"), "double precision": Type("double")}.get(datatype, STRING)  # fmt: skip
     unit = str(row.get("unit") or "") or None
     return Column(name=str(row["column_name"]).strip('"'), type=type_, unit=unit, ucd=str(row.get("ucd") or "") or None)
 
 
-def translate(text: str, tables: Sequence[Table], *, unknown: bool = False) -> Asked:
+def translate_parameters(text: str, tables: Sequence[Table], *, include_unknown: bool = False) -> TranslatedQuery:
     """Translate EPN-TAP parameters into a query (EPN-TAP 2.0).
 
     Parameters
@@ -161,7 +189,7 @@ def translate(text: str, tables: Sequence[Table], *, unknown: bool = False) -> A
         be left out; numbers with a unit, dates for times, words with ``*``; in quotes if they hold blanks. ``!=``, ``<``, ``<=``, ``>``, ``>=``.
     tables
         The tables to ask, with their columns; several become a UNION ALL of the columns that all of them have.
-    unknown
+    include_unknown
         True: rows with no value of a parameter are found, too.
 
     Returns
@@ -174,38 +202,49 @@ def translate(text: str, tables: Sequence[Table], *, unknown: bool = False) -> A
     ParseError
         With the place in `text`: a name that no table has, a value that is none, a unit that does not fit.
     """
-    clauses = read(text)
-    known = _offered(tables)
+    clauses = parse_clauses(text)
+    parameter_names = _list_parameters(tables)
     notes: list[str] = []
     for clause in clauses:
-        if clause.name.lower() not in known:
+        if clause.name.lower() not in parameter_names:
             raise ParseError(
-                say("no parameter {name}", clause.name),
+                format_message("no parameter {name}", clause.name),
                 text=text,
-                offset=clause.at,
-                remedy=nearest(clause.name, sorted(known)),
+                offset=clause.text_offset,
+                remedy=suggest_parameters(clause.name, sorted(parameter_names)),
             )
-    asked: list[tuple[Table, list[Expr]]] = []
+    table_conditions: list[tuple[Table, list[Expr]]] = []
     for table in tables:
-        own = _offered([table])
-        lacking = [clause.name for clause in clauses if clause.name.lower() not in own]
-        if lacking:
-            notes.append(say("{table} has no {names}: not asked", table.qualified, ", ".join(lacking)))
+        own_names = _list_parameters([table])
+        missing_names = [clause.name for clause in clauses if clause.name.lower() not in own_names]
+        if missing_names:
+            notes.append(
+                format_message("{table} has no {names}: not asked", table.qualified_name, ", ".join(missing_names))
+            )
             continue
-        asked.append((table, [_Translation(text, table, unknown=unknown).condition(clause) for clause in clauses]))
-    if not asked:
+        table_conditions.append(
+            (
+                table,
+                [_ConditionBuilder(text, table, unknown=include_unknown).build_condition(clause) for clause in clauses],
+            )
+        )
+    if not table_conditions:
         raise ParseError(
             "no table has all of these parameters",
             text=text,
-            offset=clauses[0].at if clauses else 0,
-            remedy=joined("{one}; {other}", notes),
+            offset=clauses[0].text_offset if clauses else 0,
+            remedy=join_messages("{one}; {other}", notes),
         )
-    if clauses and not unknown:
-        notes.append(_HAND.format(", ".join(dict.fromkeys(clause.name for clause in clauses))))
-    return Asked(query=_query(asked), tables=tuple(table.qualified for table, _ in asked), notes=tuple(notes))
+    if clauses and not include_unknown:
+        notes.append(_UNKNOWN_VALUES_NOTE.format(", ".join(dict.fromkeys(clause.name for clause in clauses))))
+    return TranslatedQuery(
+        query=_build_query(table_conditions),
+        tables=tuple(table.qualified_name for table, _ in table_conditions),
+        notes=tuple(notes),
+    )
 
 
-def condition(table: Table, name: str, op: str, value: str) -> Expr:
+def build_condition(table: Table, name: str, operator: str, value: str) -> Expr:
     """Make the condition of one parameter, as a field of a form has it: blanks belong to the value.
 
     Parameters
@@ -214,7 +253,7 @@ def condition(table: Table, name: str, op: str, value: str) -> Expr:
         The one that is asked.
     name
         Of the parameter, in any case.
-    op
+    operator
         ``=``, ``!=``, ``<``, ``<=``, ``>`` or ``>=``.
     value
         ``a,b`` one of them; a comma within a value stands in double quotes. ``null``: there is no value. ``#a#b#``: of a column of lists the whole list.
@@ -229,252 +268,302 @@ def condition(table: Table, name: str, op: str, value: str) -> Expr:
     ParseError
         No such parameter, or a value that is none; the place is that in `value`.
     """
-    if name.lower() not in (known := _offered([table])):
-        raise ParseError(say("no parameter {name}", name), text=name, offset=0, remedy=nearest(name, sorted(known)))
-    translation = _Translation(value, table, unknown=False)
-    clause = Clause(name, op, field(value), 0)
-    stated = tuple(word for word in clause.values if not word.is_null)
-    tests = [translation.condition(replace(clause, values=stated))] if stated else []
-    if len(stated) < len(clause.values):
-        own = translation.columns.get(name.lower())
-        column = own if own is not None else translation._pair(name.lower())[0]  # noqa: SLF001  (of this module)
-        tests.append(IsNull(_name(column), negated=op == "!="))
-    if len(tests) == 1:
-        return tests[0]
-    return And(tuple(tests)) if op == "!=" else Or(tuple(tests))
+    if name.lower() not in (parameter_names := _list_parameters([table])):
+        raise ParseError(
+            format_message("no parameter {name}", name),
+            text=name,
+            offset=0,
+            remedy=suggest_parameters(name, sorted(parameter_names)),
+        )
+    translation = _ConditionBuilder(value, table, unknown=False)
+    clause = ConditionClause(name, operator, parse_field_values(value), 0)
+    given_values = tuple(word for word in clause.values if not word.is_null)
+    conditions = [translation.build_condition(replace(clause, values=given_values))] if given_values else []
+    if len(given_values) < len(clause.values):
+        own_column = translation.columns.get(name.lower())
+        column = own_column if own_column is not None else translation._find_pair(name.lower())[0]  # noqa: SLF001  (of this module)
+        conditions.append(NullPredicate(_build_column_ref(column), negated=operator == "!="))
+    if len(conditions) == 1:
+        return conditions[0]
+    return Conjunction(tuple(conditions)) if operator == "!=" else Disjunction(tuple(conditions))
 
 
-def _offered(tables: Sequence[Table]) -> set[str]:
-    found: set[str] = set()
+def _list_parameters(tables: Sequence[Table]) -> set[str]:
+    parameter_names: set[str] = set()
     for table in tables:
         names = {column.name.lower() for column in table.columns}
-        found |= names
+        parameter_names |= names
         for ending in ("_min", "min"):
-            found |= {
+            parameter_names |= {
                 name.removesuffix(ending)
                 for name in names
                 if name.endswith(ending) and f"{name.removesuffix(ending)}{ending[:-3]}max" in names
             }
-    return found - {""}
+    return parameter_names - {""}
 
 
-def _query(asked: Sequence[tuple[Table, list[Expr]]]) -> Query:
+def _build_query(table_conditions: Sequence[tuple[Table, list[Expr]]]) -> Query:
     """Join the tables in one query: all columns of one, of several those that all have, as the first orders them."""
     items: tuple[SelectItem | Star, ...] = (Star(),)
-    if len(asked) > 1:
-        shared = [column for column in asked[0][0].columns if all(_alike(column, table) for table, _ in asked[1:])]
-        items = tuple(SelectItem(ColumnRef(Ident(column.name))) for column in shared)
+    if len(table_conditions) > 1:
+        shared_columns = [
+            column
+            for column in table_conditions[0][0].columns
+            if all(_has_equal_column(column, table) for table, _ in table_conditions[1:])
+        ]
+        items = tuple(SelectItem(ColumnRef(Ident(column.name))) for column in shared_columns)
     body: Select | SetOperation | None = None
-    for table, conditions in asked:
+    for table, conditions in table_conditions:
         parts = tuple(Ident(part) for part in (*table.schema.split("."), table.name) if part)
-        one = Select(items, TableRef(parts), where=conjunction(*conditions))
-        body = one if body is None else SetOperation("UNION", body, one, all=True)
+        select = Select(items, TableRef(parts), where=join_conditions(*conditions))
+        body = select if body is None else SetOperation("UNION", body, select, all=True)
     if body is None:
         raise AssertionError
     return Query(body)
 
 
-def _alike(column: Column, table: Table) -> bool:
-    other = next((item for item in table.columns if item.name.lower() == column.name.lower()), None)
+def _has_equal_column(column: Column, table: Table) -> bool:
+    other_column = next((item for item in table.columns if item.name.lower() == column.name.lower()), None)
     return (
-        other is not None
-        and (other.type == column.type or (other.type.is_numeric and column.type.is_numeric))
-        and (other.unit or None) == (column.unit or None)
+        other_column is not None
+        and (other_column.type == column.type or (other_column.type.is_numeric and column.type.is_numeric))
+        and (other_column.unit or None) == (column.unit or None)
     )
 
 
-class _Translation:
+class _ConditionBuilder:
     """The conditions of one table."""
 
     def __init__(self, text: str, table: Table, *, unknown: bool) -> None:
-        self.text, self.table, self.unknown = text, table, unknown
+        self.text, self.table, self.include_unknown = text, table, unknown
         self.columns = {column.name.lower(): column for column in table.columns}
 
-    def condition(self, clause: Clause) -> Expr:
+    def build_condition(self, clause: ConditionClause) -> Expr:
         """Return the condition of one parameter."""
         name = clause.name.lower()
         column = self.columns.get(name)
         if column is not None:
-            tests = [self._of_column(column, word, clause) for word in clause.values]
-            empty: tuple[Expr, ...] = (IsNull(_name(column)),)
+            conditions = [self._build_column_condition(column, word, clause) for word in clause.values]
+            null_conditions: tuple[Expr, ...] = (NullPredicate(_build_column_ref(column)),)
         else:
-            low, high = self._pair(name)
-            tests = [self._of_pair(name, low, high, word, clause) for word in clause.values]
-            empty = (IsNull(_name(low)), IsNull(_name(high)))
-        found = tests[0] if len(tests) == 1 else Or(tuple(tests))
+            low, high = self._find_pair(name)
+            conditions = [self._build_overlap_condition(name, low, high, word, clause) for word in clause.values]
+            null_conditions = (NullPredicate(_build_column_ref(low)), NullPredicate(_build_column_ref(high)))
+        combined = conditions[0] if len(conditions) == 1 else Disjunction(tuple(conditions))
         if clause.op == "!=":
-            found = Not(found)
-        return Or((found, *empty)) if self.unknown else found
+            combined = Negation(combined)
+        return Disjunction((combined, *null_conditions)) if self.include_unknown else combined
 
-    def _pair(self, name: str) -> tuple[Column, Column]:
+    def _find_pair(self, name: str) -> tuple[Column, Column]:
         stem = f"{name}_" if f"{name}_min" in self.columns else name
         return self.columns[f"{stem}min"], self.columns[f"{stem}max"]
 
-    def _of_column(self, column: Column, word: Word, clause: Clause) -> Expr:
+    def _build_column_condition(self, column: Column, word: ConditionValue, clause: ConditionClause) -> Expr:
         if column.type.is_numeric or column.type.is_timestamp:
-            if clause.op in {"=", "!="} and _goes_round(column.name.lower(), column):
-                return self._on_circle(column, word, clause)
-            low, high = self._bounds(column, word, clause)
-            if low is not None and high is not None and low.value == high.value and high.closed:
-                return Compare("=", _name(column), Literal(low.value))
-            if low is not None and high is not None and low.closed and high.closed:
-                return Between(_name(column), Literal(low.value), Literal(high.value))
-            return conjunction(*_above(column, low), *_below(column, high)) or IsNull(_name(column), negated=True)
+            if clause.op in {"=", "!="} and _is_circular(column.name.lower(), column):
+                return self._build_circular_condition(column, word, clause)
+            low, high = self._parse_bounds(column, word, clause)
+            if low is not None and high is not None and low.value == high.value and high.is_closed:
+                return Comparison("=", _build_column_ref(column), Literal(low.value))
+            if low is not None and high is not None and low.is_closed and high.is_closed:
+                return BetweenPredicate(_build_column_ref(column), Literal(low.value), Literal(high.value))
+            return join_conditions(
+                *_build_lower_bound(column, low), *_build_upper_bound(column, high)
+            ) or NullPredicate(_build_column_ref(column), negated=True)
         if clause.op not in {"=", "!="}:
-            self._fail(
-                say("{name} is text, and {op} compares numbers and dates", clause.name, clause.op),
-                clause.at,
-                say("write {name}=...", clause.name),
+            self._raise_parse_error(
+                format_message("{name} is text, and {op} compares numbers and dates", clause.name, clause.op),
+                clause.text_offset,
+                format_message("write {name}=...", clause.name),
             )
         name, text = column.name.lower(), word.text
         if column.type.is_boolean:
-            if text.lower() not in _FLAGS:
-                self._fail(say("{text!r} is neither true nor false", text), word.at, "write true or false")
-            return Compare("=", _name(column), Literal(_FLAGS[text.lower()]))
-        if name in LISTS and (whole := WHOLE_LIST.fullmatch(text)):
-            return Compare("=", Function("LOWER", (_name(column),)), Literal(whole[1].lower()))
-        if "*" in text and not word.literal:
-            return self._of_pattern(column, text)
-        if name in LISTS:
-            return _true("IVO_HASHLIST_HAS", _name(column), Literal(text))
-        if name in NAMES:
-            return Compare("=", _name(column), Literal(text))
-        return Compare("=", Function("LOWER", (_name(column),)), Literal(text.lower()))
+            if text.lower() not in _BOOLEAN_WORDS:
+                self._raise_parse_error(
+                    format_message("{text!r} is neither true nor false", text), word.text_offset, "write true or false"
+                )
+            return Comparison("=", _build_column_ref(column), Literal(_BOOLEAN_WORDS[text.lower()]))
+        if name in LIST_COLUMNS and (list_match := WHOLE_LIST_PATTERN.fullmatch(text)):
+            return Comparison("=", FunctionCall("LOWER", (_build_column_ref(column),)), Literal(list_match[1].lower()))
+        if "*" in text and not word.is_literal:
+            return self._build_pattern_condition(column, text)
+        if name in LIST_COLUMNS:
+            return _build_function_test("IVO_HASHLIST_HAS", _build_column_ref(column), Literal(text))
+        if name in CASE_SENSITIVE_COLUMNS:
+            return Comparison("=", _build_column_ref(column), Literal(text))
+        return Comparison("=", FunctionCall("LOWER", (_build_column_ref(column),)), Literal(text.lower()))
 
-    def _of_pattern(self, column: Column, text: str) -> Expr:
+    def _build_pattern_condition(self, column: Column, text: str) -> Expr:
         pattern = text.replace("*", "%")
-        if column.name.lower() in LISTS:
-            listed = Binary("||", Binary("||", Literal("#"), _name(column)), Literal("#"))
-            return _true("IVO_NOCASEMATCH", listed, Literal(f"%#{pattern}#%"))
-        return _true("IVO_NOCASEMATCH", _name(column), Literal(pattern))
+        if column.name.lower() in LIST_COLUMNS:
+            wrapped_list = BinaryOperation(
+                "||", BinaryOperation("||", Literal("#"), _build_column_ref(column)), Literal("#")
+            )
+            return _build_function_test("IVO_NOCASEMATCH", wrapped_list, Literal(f"%#{pattern}#%"))
+        return _build_function_test("IVO_NOCASEMATCH", _build_column_ref(column), Literal(pattern))
 
-    def _of_pair(self, name: str, first: Column, last: Column, word: Word, clause: Clause) -> Expr:
+    def _build_overlap_condition(
+        self, name: str, first: Column, last: Column, word: ConditionValue, clause: ConditionClause
+    ) -> Expr:
         if not (first.type.is_numeric or first.type.is_timestamp):
-            self._fail(say("{name} is no number and no time here", clause.name), clause.at)
-        if _goes_round(name, first) and clause.op in {"=", "!="}:
-            return self._around(first, last, word, clause)
-        low, high = self._bounds(first, word, clause)
-        return conjunction(*_above(last, low), *_below(first, high)) or IsNull(_name(first), negated=True)
+            self._raise_parse_error(
+                format_message("{name} is no number and no time here", clause.name), clause.text_offset
+            )
+        if _is_circular(name, first) and clause.op in {"=", "!="}:
+            return self._build_circular_overlap(first, last, word, clause)
+        low, high = self._parse_bounds(first, word, clause)
+        return join_conditions(*_build_lower_bound(last, low), *_build_upper_bound(first, high)) or NullPredicate(
+            _build_column_ref(first), negated=True
+        )
 
-    def _around(self, first: Column, last: Column, word: Word, clause: Clause) -> Expr:
+    def _build_circular_overlap(
+        self, first: Column, last: Column, word: ConditionValue, clause: ConditionClause
+    ) -> Expr:
         """Compare intervals on a circle: either may go across 0, which low > high says."""
-        low, high = self._bounds(first, word, clause, ordered=False)
+        low, high = self._parse_bounds(first, word, clause, check_order=False)
         west, east = (0.0 if low is None else float(low.value)), (360.0 if high is None else float(high.value))
         if east - west >= 360.0:
-            return IsNull(_name(first), negated=True)
+            return NullPredicate(_build_column_ref(first), negated=True)
         west, east = (value if 0.0 <= value <= 360.0 else value % 360.0 for value in (west, east))
-        across = Compare(">", _name(first), _name(last))
+        crosses_zero = Comparison(">", _build_column_ref(first), _build_column_ref(last))
 
-        def meets(a: float, b: float) -> Expr:
-            after, before = Compare(">=", _name(last), Literal(a)), Compare("<=", _name(first), Literal(b))
-            return Or((And((after, before)), And((across, Or((after, before))))))
+        def build_overlap(a: float, b: float) -> Expr:
+            after, before = (
+                Comparison(">=", _build_column_ref(last), Literal(a)),
+                Comparison("<=", _build_column_ref(first), Literal(b)),
+            )
+            return Disjunction(
+                (Conjunction((after, before)), Conjunction((crosses_zero, Disjunction((after, before)))))
+            )
 
         if west > east:
-            return Or((meets(west, 360.0), meets(0.0, east)))
-        seam: list[Expr] = []  # 0 and 360 are one meridian
+            return Disjunction((build_overlap(west, 360.0), build_overlap(0.0, east)))
+        edge_conditions: list[Expr] = []  # 0 and 360 are one meridian
         if east == 360.0:
-            seam.append(Compare("=", _name(first), Literal(0.0)))
+            edge_conditions.append(Comparison("=", _build_column_ref(first), Literal(0.0)))
         if west == 0.0:
-            seam.append(Compare("=", _name(last), Literal(360.0)))
-        return Or((meets(west, east), *seam)) if seam else meets(west, east)
+            edge_conditions.append(Comparison("=", _build_column_ref(last), Literal(360.0)))
+        return (
+            Disjunction((build_overlap(west, east), *edge_conditions)) if edge_conditions else build_overlap(west, east)
+        )
 
-    def _on_circle(self, column: Column, word: Word, clause: Clause) -> Expr:
+    def _build_circular_condition(self, column: Column, word: ConditionValue, clause: ConditionClause) -> Expr:
         """Find angles between two others, eastward: 350..10 goes across 0."""
-        low, high = self._bounds(column, word, clause, ordered=False)
+        low, high = self._parse_bounds(column, word, clause, check_order=False)
         if low is None or high is None or float(low.value) <= float(high.value):
-            return conjunction(*_above(column, low), *_below(column, high)) or IsNull(_name(column), negated=True)
-        return Or((*_above(column, low), *_below(column, high)))
+            return join_conditions(
+                *_build_lower_bound(column, low), *_build_upper_bound(column, high)
+            ) or NullPredicate(_build_column_ref(column), negated=True)
+        return Disjunction((*_build_lower_bound(column, low), *_build_upper_bound(column, high)))
 
-    def _bounds(
-        self, column: Column, word: Word, clause: Clause, *, ordered: bool = True
-    ) -> tuple[End | None, End | None]:
+    def _parse_bounds(
+        self, column: Column, word: ConditionValue, clause: ConditionClause, *, check_order: bool = True
+    ) -> tuple[IntervalEnd | None, IntervalEnd | None]:
         """Read a value, a date or a range in the unit of the column."""
-        low, high = span(word, clause.op, self.text)
-        if column.type.is_timestamp or column.epoch == JD:
-            ends = when(low, high, self.text, stamps=column.type.is_timestamp)
+        low, high = split_range(word, clause.op, self.text)
+        if column.type.is_timestamp or column.epoch == JD_EPOCH:
+            bounds = parse_time_range(low, high, self.text, as_timestamps=column.type.is_timestamp)
         elif column.epoch is not None and any(
-            word is not None and word.text and DATED.search(word.text) for word in (low, high)
+            word is not None and word.text and DATE_PATTERN.search(word.text) for word in (low, high)
         ):
-            ends = tuple(
+            bounds = tuple(
                 None if end is None else replace(end, value=float(end.value) - column.epoch)
-                for end in when(low, high, self.text, stamps=False)
+                for end in parse_time_range(low, high, self.text, as_timestamps=False)
             )  # type: ignore[assignment]
         else:
-            ends = self._measured(column, low, high)
-        if ordered and ends[0] is not None and ends[1] is not None and _backwards(ends[0], ends[1]):
-            self._fail(
-                say("{name}: {text} ends before it begins", clause.name, word.text),
-                word.at,
+            bounds = self._parse_number_bounds(column, low, high)
+        if check_order and bounds[0] is not None and bounds[1] is not None and _is_reversed(bounds[0], bounds[1]):
+            self._raise_parse_error(
+                format_message("{name}: {text} ends before it begins", clause.name, word.text),
+                word.text_offset,
                 "write the smaller value first",
             )
-        return ends
+        return bounds
 
-    def _measured(self, column: Column, low: Word | None, high: Word | None) -> tuple[End | None, End | None]:
-        one, two = (None if word is None or not word.text else number(word, self.text) for word in (low, high))
-        if one is not None and two is not None and not one[1]:  # 1..2um
-            one = one[0], two[1]
-        turned = False
-        ends: list[End | None] = []
-        for word, found in ((low, one), (high, two)):
-            if found is None:
-                ends.append(None)
+    def _parse_number_bounds(
+        self, column: Column, low: ConditionValue | None, high: ConditionValue | None
+    ) -> tuple[IntervalEnd | None, IntervalEnd | None]:
+        low_number, high_number = (
+            None if word is None or not word.text else parse_number(word, self.text) for word in (low, high)
+        )
+        if low_number is not None and high_number is not None and not low_number[1]:  # 1..2um
+            low_number = low_number[0], high_number[1]
+        is_inverted = False
+        bounds: list[IntervalEnd | None] = []
+        for word, parsed_number in ((low, low_number), (high, high_number)):
+            if parsed_number is None:
+                bounds.append(None)
                 continue
-            value, unit = found
-            at = word.at if word is not None else 0
+            value, unit = parsed_number
+            text_offset = word.text_offset if word is not None else 0
             if unit:
-                value, inverse = self._converted(column, value, unit, at)
-                turned = turned or inverse
-            whole = column.type.is_integer and (isinstance(value, int) or value.is_integer())
-            ends.append(End(value=int(value) if whole else float(value), closed=word is None or word.closed))
-        return (ends[1], ends[0]) if turned else (ends[0], ends[1])
+                value, inverse = self._convert_number(column, value, unit, text_offset)
+                is_inverted = is_inverted or inverse
+            is_integer = column.type.is_integer and (isinstance(value, int) or value.is_integer())
+            bounds.append(
+                IntervalEnd(value=int(value) if is_integer else float(value), is_closed=word is None or word.is_closed)
+            )
+        return (bounds[1], bounds[0]) if is_inverted else (bounds[0], bounds[1])
 
-    def _converted(self, column: Column, value: float, unit: str, at: int) -> tuple[float, bool]:
-        want = column.unit or ""
+    def _convert_number(self, column: Column, value: float, unit: str, text_offset: int) -> tuple[float, bool]:
+        column_unit = column.unit or ""
         try:
-            if units.convertible(unit, want):
-                factor = units.factor(unit, want)
+            if units.is_convertible(unit, column_unit):
+                factor = units.compute_factor(unit, column_unit)
                 return value if factor == 1 else value * factor, False
-            if units.convertible(want, "Hz"):
-                factor, inverse = units.spectral(unit, want)
+            if units.is_convertible(column_unit, "Hz"):
+                factor, inverse = units.compute_spectral_conversion(unit, column_unit)
                 if inverse and value == 0:
-                    self._fail(say("0 {unit} is no wavelength", unit), at, "leave the end open: ..2um")
+                    self._raise_parse_error(
+                        format_message("0 {unit} is no wavelength", unit), text_offset, "leave the end open: ..2um"
+                    )
                 return (factor / value if inverse else factor * value), inverse
-            units.factor(unit, want)
+            units.compute_factor(unit, column_unit)
         except ValueError as error:
-            self._fail(
+            self._raise_parse_error(
                 str(error),
-                at,
-                say("{name} is in {want}", column.name, want) if want else say("{name} has no unit", column.name),
+                text_offset,
+                format_message("{name} is in {want}", column.name, column_unit)
+                if column_unit
+                else format_message("{name} has no unit", column.name),
             )
         raise AssertionError
 
-    def _fail(self, message: str, at: int, remedy: str = "") -> NoReturn:
-        raise ParseError(message, text=self.text, offset=at, remedy=remedy)
+    def _raise_parse_error(self, message: str, text_offset: int, remedy: str = "") -> NoReturn:
+        raise ParseError(message, text=self.text, offset=text_offset, remedy=remedy)
 
 
-def _backwards(low: End, high: End) -> bool:
-    one, two = low.value, high.value
+def _is_reversed(low: IntervalEnd, high: IntervalEnd) -> bool:
+    low_value, high_value = low.value, high.value
     # of times: they stand in the order of these, from the year 1 on
-    texts = isinstance(one, str) or isinstance(two, str)
-    later = str(one) > str(two) if texts else one > two  # type: ignore[operator]
-    return later or (one == two and not (low.closed and high.closed))
+    texts = isinstance(low_value, str) or isinstance(high_value, str)
+    is_later = str(low_value) > str(high_value) if texts else low_value > high_value  # type: ignore[operator]
+    return is_later or (low_value == high_value and not (low.is_closed and high.is_closed))
 
 
-def _name(column: Column) -> ColumnRef:
+def _build_column_ref(column: Column) -> ColumnRef:
     return ColumnRef(Ident(column.name))
 
 
-def _goes_round(name: str, column: Column) -> bool:
-    return name in _ROUND_NAMES or any(word in (column.ucd or "").lower() for word in _ROUND)
+def _is_circular(name: str, column: Column) -> bool:
+    return name in _CIRCULAR_COLUMNS or any(word in (column.ucd or "").lower() for word in _CIRCULAR_UCDS)
 
 
-def _above(column: Column, low: End | None) -> list[Expr]:
-    return [] if low is None else [Compare(">=" if low.closed else ">", _name(column), Literal(low.value))]
+def _build_lower_bound(column: Column, low: IntervalEnd | None) -> list[Expr]:
+    return (
+        []
+        if low is None
+        else [Comparison(">=" if low.is_closed else ">", _build_column_ref(column), Literal(low.value))]
+    )
 
 
-def _below(column: Column, high: End | None) -> list[Expr]:
-    return [] if high is None else [Compare("<=" if high.closed else "<", _name(column), Literal(high.value))]
+def _build_upper_bound(column: Column, high: IntervalEnd | None) -> list[Expr]:
+    return (
+        []
+        if high is None
+        else [Comparison("<=" if high.is_closed else "<", _build_column_ref(column), Literal(high.value))]
+    )
 
 
-def _true(function: str, *args: Expr) -> Expr:
-    return Compare("=", Function(function, args), Literal(1))
+def _build_function_test(function: str, *args: Expr) -> Expr:
+    return Comparison("=", FunctionCall(function, args), Literal(1))

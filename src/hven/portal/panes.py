@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hven import query
-from hven.adql import quote
+from hven.adql import quote_name
 from hven.model import plugins
 from hven.model.errors import Fault
-from hven.portal._pages import pages
-from hven.site.auth import OWNER
+from hven.portal._pages import load_templates
+from hven.site.auth import OWNER_PRINCIPAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.site import Site
 
-TRIED = 10  # rows
+MAX_TRIED_ROWS = 10  # rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +50,9 @@ class Pane:
 
     def __post_init__(self) -> None:
         """Hold for no table where its own test of it fails."""
-        object.__setattr__(self, "applies", plugins.lenient(self.applies))
+        object.__setattr__(self, "applies", plugins.suppress_test_errors(self.applies))
 
-    def tried(self, site: Site) -> list[Fault]:
+    def check_tables(self, site: Site) -> list[Fault]:
         """Run it on the tables that are published: whether it applies, its query, and its template over the first rows.
 
         Parameters
@@ -65,23 +65,26 @@ class Pane:
         list of Fault
             One for each table that it fails for.
         """
-        found = []
-        for table in site.current().catalogue(OWNER).tables():
+        faults_found = []
+        for table in site.get_published_state().get_catalogue(OWNER_PRINCIPAL).iterate_tables():
             try:
                 if not self.applies.__wrapped__(table):  # type: ignore[attr-defined]
                     continue
-                with query.run(
-                    self.ask(table, f"{quote(table.schema)}.{quote(table.name)} AS t"), OWNER, site=site, most=TRIED
+                with query.run_query(
+                    self.ask(table, f"{quote_name(table.schema)}.{quote_name(table.name)} AS t"),
+                    OWNER_PRINCIPAL,
+                    site=site,
+                    hard_row_limit=MAX_TRIED_ROWS,
                 ) as result:
-                    pages().from_string(self.template).render(
-                        pane=self, rows=result.table().to_pylist(), cut=result.overflow, faults=[]
+                    load_templates().from_string(self.template).render(
+                        pane=self, rows=result.read_table().to_pylist(), cut=result.overflow, faults=[]
                     )
             except Exception as error:  # noqa: BLE001  (it is another's)
-                message = f"the pane {self.name!r} fails for {table.qualified}: {type(error).__name__}: {error}"
-                found.append(Fault(message=message, remedy=f"mend it: {plugins.blamed(error)}"))
-        return found
+                message = f"the pane {self.name!r} fails for {table.qualified_name}: {type(error).__name__}: {error}"
+                faults_found.append(Fault(message=message, remedy=f"mend it: {plugins.locate_error(error)}"))
+        return faults_found
 
 
-def known() -> list[Pane]:
+def list_panes() -> list[Pane]:
     """List all that are installed."""
-    return [*plugins.records("panes").values()]
+    return [*plugins.load_records("panes").values()]

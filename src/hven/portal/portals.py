@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from hven.portal._pages import LANGUAGE_PARAMETER, THEME, THEME_PARAMETER, THEMES
-from hven.portal._pages.texts import COOKIE, languages
-from hven.services.address import PORTAL
+from hven.portal._pages import LANGUAGE_PARAMETER, THEME_COOKIE, THEME_PARAMETER, THEMES
+from hven.portal._pages.texts import LANGUAGE_COOKIE, list_languages
+from hven.services.addresses import PORTAL_SCOPE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
 
-YEAR = 365 * 86_400  # seconds
+COOKIE_LIFETIME_SECONDS = 365 * 86_400  # seconds
 
 
-class Portals:
+class PortalRouter:
     """Leaves in the request's scope to which portal it came, and takes the portal's path off: below it all services answer as everywhere."""
 
     def __init__(self, settings: Settings) -> None:
@@ -27,9 +27,9 @@ class Portals:
         self._paths = sorted(
             ((portal.path, portal) for portal in settings.portals if portal.path), key=lambda pair: -len(pair[0])
         )
-        self._cookie = f"Path={settings.root_path.rstrip('/') or '/'}; Max-Age={YEAR}; SameSite=Lax"
+        self._cookie = f"Path={settings.root_path.rstrip('/') or '/'}; Max-Age={COOKIE_LIFETIME_SECONDS}; SameSite=Lax"
 
-    def present(self, scope: Scope) -> Scope:
+    def match_portal(self, scope: Scope) -> Scope:
         """Match a request with a portal, by the beginning of its path or by its host.
 
         Parameters
@@ -45,16 +45,16 @@ class Portals:
         path = scope["path"]
         for begin, portal in self._paths:
             if path == begin or path.startswith(f"{begin}/"):
-                rest = path[len(begin) :] or "/"
-                return {**scope, "path": rest, "raw_path": rest.encode(), PORTAL: portal}
+                remaining_path = path[len(begin) :] or "/"
+                return {**scope, "path": remaining_path, "raw_path": remaining_path.encode(), PORTAL_SCOPE_KEY: portal}
         if self._hosts:
             host = next((value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"), "")
-            found = self._hosts.get(host) or self._hosts.get(host.partition(":")[0])
-            if found is not None:
-                return {**scope, PORTAL: found}
+            host_portal = self._hosts.get(host) or self._hosts.get(host.partition(":")[0])
+            if host_portal is not None:
+                return {**scope, PORTAL_SCOPE_KEY: host_portal}
         return scope
 
-    def chosen(self, scope: Scope) -> tuple[bytes, ...]:
+    def build_preference_cookies(self, scope: Scope) -> tuple[bytes, ...]:
         """Return the cookies that keep what a request switches: language, theme.
 
         Parameters
@@ -67,15 +67,15 @@ class Portals:
             LANGUAGE_PARAMETER.encode() not in query and THEME_PARAMETER.encode() not in query
         ):
             return ()
-        given = dict(parse_qsl(query.decode("utf-8", "replace")))
-        language, theme = given.get(LANGUAGE_PARAMETER), given.get(THEME_PARAMETER)
-        kept = [f"{COOKIE}={language}; {self._cookie}"] if language in languages() else []
+        query_params = dict(parse_qsl(query.decode("utf-8", "replace")))
+        language, theme = query_params.get(LANGUAGE_PARAMETER), query_params.get(THEME_PARAMETER)
+        cookies = [f"{LANGUAGE_COOKIE}={language}; {self._cookie}"] if language in list_languages() else []
         if theme in THEMES:
-            kept.append(f"{THEME}={theme}; {self._cookie}")
-        return tuple(line.encode() for line in kept)
+            cookies.append(f"{THEME_COOKIE}={theme}; {self._cookie}")
+        return tuple(line.encode() for line in cookies)
 
 
-def keeping(cookies: Iterable[bytes], headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def add_cookies(cookies: Iterable[bytes], headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Add cookies to the headers of an answer, if it is a page: what sets a cookie is one reader's own.
 
     Parameters
@@ -92,7 +92,7 @@ def keeping(cookies: Iterable[bytes], headers: list[tuple[bytes, bytes]]) -> lis
     """
     if not any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers):
         return headers
-    own = [
+    private_headers = [
         (name, value.replace(b"public", b"private") if name == b"cache-control" else value) for name, value in headers
     ]
-    return [*own, *((b"set-cookie", cookie) for cookie in cookies)]
+    return [*private_headers, *((b"set-cookie", cookie) for cookie in cookies)]

@@ -1,10 +1,20 @@
-"""The one road to data: ``run(query, who, site=...) -> Result``. Permission, limits and cancellation exist here, once."""
+"""The query pipeline: `run_query` applies access control, limits and cancellation to the queries of every service."""
 
 from __future__ import annotations
 
-from hven.query._origin import origins
-from hven.query._result import Result
-from hven.query._road import explain, known, names_objects, run
-from hven.query.head import WARNING, head, unused
+from hven.query._data_origin import describe_origins
+from hven.query._pipeline import explain_query, has_cached_plan, may_name_objects, run_query
+from hven.query._query_result import QueryResult
+from hven.query.result_head import WARNING_INFO_NAME, build_result_head, warn_unused_parameters
 
-__all__ = ["WARNING", "Result", "explain", "head", "known", "names_objects", "origins", "run", "unused"]
+__all__ = [
+    "WARNING_INFO_NAME",
+    "QueryResult",
+    "build_result_head",
+    "describe_origins",
+    "explain_query",
+    "has_cached_plan",
+    "may_name_objects",
+    "run_query",
+    "warn_unused_parameters",
+]

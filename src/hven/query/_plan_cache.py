@@ -16,18 +16,18 @@ from hven.model import Cache
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
 
-    from hven.adql.tree import Bound
-    from hven.engines import Plan, Relation
-    from hven.formats import Info
-    from hven.site.auth import Scope
+    from hven.adql.syntax_tree import BoundQuery
+    from hven.engines import QueryPlan, Relation
+    from hven.formats import InfoElement
+    from hven.site.auth import AccessScope
 
-BUDGET = 32 * 1024**2  # bytes of plans that one process keeps, about
-LARGEST = BUDGET // 64  # a plan that would push dozens of others out is not kept
-PLAN, WORD = 12_000, 180  # bytes of a plan, and of each word of its text: measured
+CACHE_BUDGET_BYTES = 32 * 1024**2  # bytes of plans that one process keeps, about
+MAX_PLAN_BYTES = CACHE_BUDGET_BYTES // 64  # a plan that would push dozens of others out is not kept
+PLAN_OVERHEAD_BYTES, PLAN_BYTES_PER_TOKEN = 12_000, 180  # bytes of a plan, and of each word of its text: measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class PreparedQuery:
     """A bound, permitted, planned query, free of the values in `slots`.
 
     Attributes
@@ -36,18 +36,18 @@ class Prepared:
         Where the rows of its tables are, if all are in snapshots that are published: others go with their holdings.
     """
 
-    bound: Bound
-    plan: Plan
-    scope: Scope
+    bound_query: BoundQuery
+    plan: QueryPlan
+    scope: AccessScope
     relations: Mapping[str, Relation] | None = None
-    guarded: bool = False
-    origins: tuple[Info, ...] = ()
+    hides_rows: bool = False
+    origins: tuple[InfoElement, ...] = ()
     descriptors: tuple[str, ...] = ()
 
 
-def cost(words: int) -> int:
+def estimate_plan_bytes(token_count: int) -> int:
     """Estimate the bytes of a plan by the number of its words."""
-    return PLAN + WORD * words
+    return PLAN_OVERHEAD_BYTES + PLAN_BYTES_PER_TOKEN * token_count
 
 
 class PlanCache:
@@ -59,59 +59,67 @@ class PlanCache:
         Bytes, about: they are estimated by the number of words.
     """
 
-    def __init__(self, budget: int = BUDGET) -> None:
-        self._fixed: Cache[tuple[int, ...]] = Cache(budget // PLAN)  # key -> which literals are fixed
-        self._kept: Cache[Prepared] = Cache(budget, LARGEST)  # by key and the values of these
-        self._making: dict[Hashable, tuple[threading.Lock, int]] = {}  # with the number of threads that plan or wait
+    def __init__(self, budget: int = CACHE_BUDGET_BYTES) -> None:
+        self._fixed_slots: Cache[tuple[int, ...]] = Cache(
+            budget // PLAN_OVERHEAD_BYTES
+        )  # key -> which literals are fixed
+        self._plans: Cache[PreparedQuery] = Cache(budget, MAX_PLAN_BYTES)  # by key and the values of these
+        self._planning_locks: dict[
+            Hashable, tuple[threading.Lock, int]
+        ] = {}  # with the number of threads that plan or wait
         self._lock = threading.Lock()
 
     @contextmanager
-    def making(self, key: Hashable) -> Iterator[None]:
+    def lock_shape(self, shape_key: Hashable) -> Iterator[None]:
         """Let one thread plan a shape at a time: after a change of rights many readers ask the same at once.
 
         Parameters
         ----------
-        key
+        shape_key
             Of the shape; None: nobody waits.
         """
         if (
-            key is None or self._fixed.find(key) is not None
+            shape_key is None or self._fixed_slots.find(shape_key) is not None
         ):  # it is known, or planned for other literals: that takes no herd
             yield
             return
         with self._lock:
-            lock, number = self._making.get(key, (threading.Lock(), 0))
-            self._making[key] = lock, number + 1
+            lock, thread_count = self._planning_locks.get(shape_key, (threading.Lock(), 0))
+            self._planning_locks[shape_key] = lock, thread_count + 1
         try:
             with lock:
                 yield
         finally:
             with self._lock:
-                lock, number = self._making.pop(key)
-                if number > 1:
-                    self._making[key] = lock, number - 1
+                lock, thread_count = self._planning_locks.pop(shape_key)
+                if thread_count > 1:
+                    self._planning_locks[shape_key] = lock, thread_count - 1
 
-    def find(self, key: Hashable, values: Sequence[Any]) -> Prepared | None:
+    def find(self, shape_key: Hashable, literal_values: Sequence[Any]) -> PreparedQuery | None:
         """Find a plan for this shape whose fixed literals have the values given."""
-        fixed = self._fixed.find(key)
-        return None if fixed is None else self._kept.find((key, tuple(values[slot] for slot in fixed)))
+        fixed = self._fixed_slots.find(shape_key)
+        return None if fixed is None else self._plans.find((shape_key, tuple(literal_values[slot] for slot in fixed)))
 
-    def keep(self, key: Hashable, values: Sequence[Any], prepared: Prepared, *, words: int = 0) -> None:
+    def store(
+        self, shape_key: Hashable, literal_values: Sequence[Any], prepared: PreparedQuery, *, token_count: int = 0
+    ) -> None:
         """Remember a plan.
 
         Parameters
         ----------
-        values
+        literal_values
             All literals of the text by slot.
-        words
+        token_count
             How many the text has.
         """
-        fixed = tuple(sorted(set(range(len(values))) - prepared.bound.free))
+        fixed = tuple(sorted(set(range(len(literal_values))) - prepared.bound_query.free_slots))
         # a fixed value decided which others are: rare, and planned anew each time
-        if self._fixed.find(key) not in {None, fixed}:
+        if self._fixed_slots.find(shape_key) not in {None, fixed}:
             return
-        self._fixed.keep(key, fixed)
-        self._kept.keep((key, tuple(values[slot] for slot in fixed)), prepared, cost(words))
+        self._fixed_slots.store(shape_key, fixed)
+        self._plans.store(
+            (shape_key, tuple(literal_values[slot] for slot in fixed)), prepared, estimate_plan_bytes(token_count)
+        )
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._plans)

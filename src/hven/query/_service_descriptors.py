@@ -6,122 +6,166 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.adql.tree import ColumnRef, Derived, Join, Select, SelectItem, TableRef, walk
+from hven.adql.syntax_tree import ColumnRef, DerivedTable, Join, Select, SelectItem, TableRef, walk_tree
 from hven.formats.media import selecting
-from hven.formats.votable import field_ids, resource
+from hven.formats.votable import assign_field_ids, write_service_descriptor
 from hven.model.params import Param
-from hven.model.table import LINKS, Input, Service
-from hven.model.table import SITE as HERE
+from hven.model.table import DATALINK_STANDARD_ID, ServiceDescriptor, ServiceParameter
+from hven.model.table import SITE_URL_EXPRESSION as HERE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hven.adql.tree import Bound, FromItem
-    from hven.model.table import Link, Table, Template
+    from hven.adql.syntax_tree import BoundQuery, FromItem
+    from hven.model.table import LinkTemplate, Table, Template
 
-SITE = "{site.url}"  # in a descriptor: the site's address, which may be another one for each reader
-_ID = Input(param=Param(name="ID", ucd="meta.id;meta.main"))
+SITE_URL_PLACEHOLDER = "{site.url}"  # in a descriptor: the site's address, which may be another one for each reader
+_ID_INPUT = ServiceParameter(param=Param(name="ID", ucd="meta.id;meta.main"))
 
 
-def descriptors(bound: Bound) -> tuple[str, ...]:
+def describe_services(bound_query: BoundQuery) -> tuple[str, ...]:
     """Describe the services that take a value of an answer's column.
 
     Parameters
     ----------
-    bound
+    bound_query
         A query, bound to tables as its reader knows them.
 
     Returns
     -------
     resources
-        XML of a RESOURCE each, with `SITE` in it: the list of links, where the identifier of a table is there as it is; services of its rows,
+        XML of a RESOURCE each, with `SITE_URL_PLACEHOLDER` in it: the list of links, where the identifier of a table is there as it is; services of its rows,
         where all columns are that they take.
     """
-    body = bound.query.body
+    body = bound_query.query.body
     if not isinstance(body, Select) or body.source is None:
         return ()
-    ids = field_ids(tuple(column.name for column in bound.columns))
-    there = {
+    ids = assign_field_ids(tuple(column.name for column in bound_query.columns))
+    ids_by_column = {
         (item.expr.source, item.expr.name.name): ident
         for item, ident in zip(body.items, ids, strict=True)
         if isinstance(item, SelectItem) and isinstance(item.expr, ColumnRef)
     }
-    found: dict[str, str] = {}
-    for number, table, item in sorted(_tables(body.source), key=lambda one: one[0]):
+    descriptors_by_key: dict[str, str] = {}
+    for number, table, item in sorted(_iterate_tables(body.source), key=lambda observed_table: observed_table[0]):
         if (
             table is None
-            or table.identifier is None
-            or not table.offers("datalink")
-            or not (table.leads or table.spanned)
+            or table.identifier_column is None
+            or not table.is_served_by("datalink")
+            or not (table.effective_links or table.spanned_series_ids)
         ):
             continue
-        ref = there.get((number, table.identifier.name))
+        ref = ids_by_column.get((number, table.identifier_column.name))
         if ref is not None:
-            found.setdefault(table.qualified, _descriptor(table, ref))
-            if any(one.offers("soda") and one.filed for one in (table, *_seen(table, item))):
-                found.setdefault(f"{table.qualified} cut", _cutting(table, ref))
-        refs = {f'target."{name}"': ident for (of, name), ident in there.items() if of == number}
-        for at, link in enumerate(table.links):
-            text = None if link.service is None else _service(link, link.service, refs)
+            descriptors_by_key.setdefault(table.qualified_name, _describe_links(table, ref))
+            if any(
+                observed_table.is_served_by("soda") and observed_table.has_row_files
+                for observed_table in (table, *_iterate_observed_tables(table, item))
+            ):
+                descriptors_by_key.setdefault(f"{table.qualified_name} cut", _describe_cutout(table, ref))
+        refs = {f'target."{name}"': ident for (of, name), ident in ids_by_column.items() if of == number}
+        for link_number, link in enumerate(table.links):
+            text = None if link.service is None else _describe_row_service(link, link.service, refs)
             if text is not None:
-                found.setdefault(f"{table.qualified} {at}", text)
-    return tuple(found.values())
+                descriptors_by_key.setdefault(f"{table.qualified_name} {link_number}", text)
+    return tuple(descriptors_by_key.values())
 
 
-def _service(link: Link, service: Service, columns: Mapping[str, str]) -> str | None:
+def _describe_row_service(
+    link: LinkTemplate, service: ServiceDescriptor, ids_by_column: Mapping[str, str]
+) -> str | None:
     """Describe a service that all rows have alike, by the columns that it takes; None: not all are there, or not as they are."""
     if link.condition is not None or link.source is not None:
         return None
     inputs, refs = [], {}
-    for one in service.inputs:
-        taken = [part for part in one.value if not isinstance(part, str)]
-        if taken and (len(one.value) > 1 or taken[0].spec or taken[0].text not in columns):
+    for service_input in service.inputs:
+        column_parts = [part for part in service_input.value if not isinstance(part, str)]
+        if column_parts and (
+            len(service_input.value) > 1
+            or column_parts[0].format_spec
+            or column_parts[0].expression not in ids_by_column
+        ):
             return None
-        if taken:
-            refs[one.param.name] = columns[taken[0].text]
+        if column_parts:
+            refs[service_input.param.name] = ids_by_column[column_parts[0].expression]
         inputs.append(
-            replace(one, value=() if taken else one.value, low=_plain(one.low), high=_plain(one.high), example=())
+            replace(
+                service_input,
+                value=() if column_parts else service_input.value,
+                low=_keep_constant_template(service_input.low),
+                high=_keep_constant_template(service_input.high),
+                example=(),
+            )
         )
-    address = tuple(SITE if part == HERE else part for part in service.address)
-    if _plain(address) != address:
+    address = tuple(SITE_URL_PLACEHOLDER if part == HERE else part for part in service.address)
+    if _keep_constant_template(address) != address:
         return None
-    made = replace(service, address=address, inputs=tuple(inputs))
-    name, kind = link.semantics.rpartition("#")[2], "".join(map(str, _plain(link.type)))
-    return resource(made, name=name, description="".join(map(str, _plain(link.description))), kind=kind, refs=refs)
+    constant_service = replace(service, address=address, inputs=tuple(inputs))
+    name, kind = link.semantics.rpartition("#")[2], "".join(map(str, _keep_constant_template(link.type)))
+    return write_service_descriptor(
+        constant_service,
+        name=name,
+        description="".join(map(str, _keep_constant_template(link.description))),
+        content_type=kind,
+        field_ids=refs,
+    )
 
 
-def _plain(template: Template) -> Template:
+def _keep_constant_template(template: Template) -> Template:
     """Return what is the same in all rows; nothing, where it is not."""
     return template if all(isinstance(part, str) for part in template) else ()
 
 
-def _tables(item: FromItem) -> Iterator[tuple[int, Table | None, FromItem]]:
+def _iterate_tables(item: FromItem) -> Iterator[tuple[int, Table | None, FromItem]]:
     """Yield the tables and views that a query names, by their numbers."""
     if isinstance(item, Join):
-        yield from _tables(item.left)
-        yield from _tables(item.right)
-    elif isinstance(item, TableRef | Derived):
+        yield from _iterate_tables(item.left)
+        yield from _iterate_tables(item.right)
+    elif isinstance(item, TableRef | DerivedTable):
         yield item.number, item.table if isinstance(item, TableRef) else item.view, item
 
 
-def _seen(table: Table, item: FromItem) -> Iterator[Table]:
+def _iterate_observed_tables(table: Table, item: FromItem) -> Iterator[Table]:
     """Yield the tables whose rows a view of observations has, as its reader knows them."""
-    if table.observations:
-        yield from (one.table for one in walk(item) if isinstance(one, TableRef) and one.table is not None)
+    if table.is_observation_view:
+        yield from (
+            table_ref.table
+            for table_ref in walk_tree(item)
+            if isinstance(table_ref, TableRef) and table_ref.table is not None
+        )
 
 
-def _descriptor(table: Table, ref: str) -> str:
+def _describe_links(table: Table, id_reference: str) -> str:
     """Describe the list of links, whose ID is a value of a column."""
-    links = Service(address=(f"{SITE}/datalink/{quote(table.qualified)}",), inputs=(_ID,), standard=LINKS)
-    return resource(
-        links, name="links", description=f"What rows of {table.qualified} lead to", refs={_ID.param.name: ref}
+    links = ServiceDescriptor(
+        address=(f"{SITE_URL_PLACEHOLDER}/datalink/{quote(table.qualified_name)}",),
+        inputs=(_ID_INPUT,),
+        standard_id=DATALINK_STANDARD_ID,
+    )
+    return write_service_descriptor(
+        links,
+        name="links",
+        description=f"What rows of {table.qualified_name} lead to",
+        field_ids={_ID_INPUT.param.name: id_reference},
     )
 
 
-def _cutting(table: Table, ref: str) -> str:
+def _describe_cutout(table: Table, id_reference: str) -> str:
     """Describe the service that cuts the file of a row; pyvo looks for it here, beside the list of links."""
-    of = Input(param=selecting.TABLE, value=(table.qualified,))
-    inputs = (Input(param=selecting.ID), of, *(Input(param=param) for param in selecting.PARAMS))
-    cuts = Service(address=(f"{SITE}/soda/sync",), inputs=inputs, standard=selecting.STANDARD)
-    words = f"Parts of the files of {table.qualified}"
-    return resource(cuts, name="cuts", description=words, kind="application/fits", refs={selecting.ID.name: ref})
+    table_input = ServiceParameter(param=selecting.TABLE_PARAM, value=(table.qualified_name,))
+    inputs = (
+        ServiceParameter(param=selecting.ID_PARAM),
+        table_input,
+        *(ServiceParameter(param=param) for param in selecting.CUTOUT_PARAMS),
+    )
+    cuts = ServiceDescriptor(
+        address=(f"{SITE_URL_PLACEHOLDER}/soda/sync",), inputs=inputs, standard_id=selecting.SODA_STANDARD_ID
+    )
+    words = f"Parts of the files of {table.qualified_name}"
+    return write_service_descriptor(
+        cuts,
+        name="cuts",
+        description=words,
+        content_type="application/fits",
+        field_ids={selecting.ID_PARAM.name: id_reference},
+    )

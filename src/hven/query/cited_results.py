@@ -9,27 +9,27 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hven import adql, formats
-from hven.adql.text import write
-from hven.engines import Live, Snapshot
-from hven.model.errors import Forbidden, Gone, HvenError, TooLarge, UserError, say
-from hven.query._road import run
-from hven.query.head import SOFTWARE, head
-from hven.site.store import now as stand
+from hven.adql.adql_writer import write_adql
+from hven.engines import LiveRelation, Snapshot
+from hven.model.errors import ForbiddenError, GoneError, HvenError, TooLargeError, UserError, format_message
+from hven.query._pipeline import run_query
+from hven.query.result_head import SERVER_SOFTWARE, build_result_head
+from hven.site.store import format_current_time as stand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.model.resource import CitedResult
-    from hven.query._result import Result
-    from hven.site import Holdings, Site
-    from hven.site.auth import Policy, Reader
+    from hven.query._query_result import QueryResult
+    from hven.site import PublishedState, Site
+    from hven.site.auth import AccessPolicy, Principal
 
-SIGNS = 20  # of an address: 80 bits of the digest
-BYTES = 512 * 1024**2  # of the rows as CSV that are counted
+ADDRESS_CHARACTERS = 20  # of an address: 80 bits of the digest
+MAX_COUNTED_BYTES = 512 * 1024**2  # of the rows as CSV that are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sums:
+class RowDigest:
     r"""What tells one set of rows from another, in whatever order they come.
 
     Attributes
@@ -44,12 +44,12 @@ class Sums:
     checksum: str
 
 
-def summed(result: Result) -> Sums:
+def compute_row_digest(query_result: QueryResult) -> RowDigest:
     """Count rows and their checksum. The result is read to its end.
 
     Parameters
     ----------
-    result
+    query_result
         As it was begun.
 
     Returns
@@ -59,40 +59,42 @@ def summed(result: Result) -> Sums:
 
     Raises
     ------
-    TooLarge
+    TooLargeError
         It has more rows than its limit, or they are too long.
     HvenError
         The query failed.
     """
-    fmt, options = formats.select("csv")
+    fmt, options = formats.select_format("csv")
     parts: list[bytes] = []
     size = 0
-    for part in fmt.write(head(result), result.batches(), result.end, options):
+    for part in fmt.write(
+        build_result_head(query_result), query_result.iterate_batches(), query_result.build_status, options
+    ):
         parts.append(part)
         size += len(part)
-        if size > BYTES:
-            raise TooLarge(say("the rows have more than {most:,} bytes", BYTES), remedy="cite a narrower query, or the collection")  # fmt: skip
-    if result.failure is not None:
-        raise result.failure
-    if result.overflow:
-        raise TooLarge(say("the query finds more than {most:,} rows", result.limit or 0), remedy="cite a narrower query, or the collection; MAXREC says how many rows are meant")  # fmt: skip
+        if size > MAX_COUNTED_BYTES:
+            raise TooLargeError(format_message("the rows have more than {most:,} bytes", MAX_COUNTED_BYTES), remedy="cite a narrower query, or the collection")  # fmt: skip
+    if query_result.failure is not None:
+        raise query_result.failure
+    if query_result.overflow:
+        raise TooLargeError(format_message("the query finds more than {most:,} rows", query_result.row_limit or 0), remedy="cite a narrower query, or the collection; MAXREC says how many rows are meant")  # fmt: skip
     lines = b"".join(parts).replace(b"\r", b"").splitlines(keepends=True)[1:]
     lines.sort()
-    return Sums(rows=result.rows, checksum=hashlib.sha256(b"".join(lines)).hexdigest())
+    return RowDigest(rows=query_result.row_count, checksum=hashlib.sha256(b"".join(lines)).hexdigest())
 
 
-def make(text: str, who: Reader, *, site: Site, policies: Sequence[Policy], maker: str, maxrec: int | None = None) -> CitedResult:  # fmt: skip
+def create_cited_result(query_text: str, principal: Principal, *, site: Site, policies: Sequence[AccessPolicy], maker_name: str, maxrec: int | None = None) -> CitedResult:  # fmt: skip
     """Give the rows of a query a persistent address: the same query over the same snapshots has one.
 
     Parameters
     ----------
-    text
+    query_text
         ADQL.
-    who
+    principal
         Who asks.
     site, policies
-        As of `hven.query.run`.
-    maker
+        As of `hven.query.run_query`.
+    maker_name
         Who makes it, in words that are not kept: an account, a host.
     maxrec
         Rows that are meant; None: all.
@@ -104,93 +106,101 @@ def make(text: str, who: Reader, *, site: Site, policies: Sequence[Policy], make
 
     Raises
     ------
-    Forbidden
+    ForbiddenError
         It has rows that not everybody sees.
     UserError
         It has no past: a table is read in place, comes with the query, or the query is another each time.
-    TooLarge
+    TooLargeError
         It has too many rows, or too many addresses were made.
     """
-    said = site.settings.results
+    result_settings = site.settings.results
     day = datetime.now(UTC).date().isoformat()
-    maker = hashlib.sha256(f"{maker}|{day}|{site.store.registry.key().hex()}".encode()).hexdigest()
-    canonical = write(adql.parse(text))
+    maker_name = hashlib.sha256(
+        f"{maker_name}|{day}|{site.store.registry.get_token_secret().hex()}".encode()
+    ).hexdigest()
+    canonical = write_adql(adql.parse_query(query_text))
     for _ in range(2):  # an ingest may come between
-        holdings, at = site.current(), stand()
-        with run(text, who, site=site, maxrec=said.rows if maxrec is None else min(maxrec, said.rows), policies=policies, holdings=holdings, seconds=said.seconds) as result:  # fmt: skip
-            if not result.scope.public:
-                raise Forbidden("this result has rows that not everybody sees", remedy="only what everybody sees gets an address")  # fmt: skip
-            snapshots = _read(result, holdings)
+        published_state, state_time = site.get_published_state(), stand()
+        with run_query(query_text, principal, site=site, maxrec=result_settings.rows if maxrec is None else min(maxrec, result_settings.rows), policies=policies, published_state=published_state, timeout_seconds=result_settings.seconds) as result:  # fmt: skip
+            if not result.scope.is_public:
+                raise ForbiddenError("this result has rows that not everybody sees", remedy="only what everybody sees gets an address")  # fmt: skip
+            snapshots = _list_snapshots(result, published_state)
             if result.volatile or not snapshots:
                 raise UserError("this result has no state that could be kept: it is another each time, or of tables that are read in place", remedy="cite the collection")  # fmt: skip
-            meant = {"query": canonical, "maxrec": maxrec, "snapshots": snapshots}
-            ident = hashlib.sha256(json.dumps(meant, sort_keys=True).encode()).hexdigest()[:SIGNS]
-            known = site.store.results.find(ident)
-            if known is not None:
-                return known
-            site.store.results.room(maker, said.keep, said.own)
-            sums = _meant(result, maxrec)
-            names = list(dict.fromkeys(_collection(holdings, table) for table in snapshots))
-        if site.refresh().version == holdings.version:
+            citation = {"query": canonical, "maxrec": maxrec, "snapshots": snapshots}
+            ident = hashlib.sha256(json.dumps(citation, sort_keys=True).encode()).hexdigest()[:ADDRESS_CHARACTERS]
+            existing_result = site.store.results.find_result(ident)
+            if existing_result is not None:
+                return existing_result
+            site.store.results.check_quota(maker_name, result_settings.keep, result_settings.own)
+            row_digest = _compute_requested_digest(result, maxrec)
+            names = list(dict.fromkeys(_find_collection(published_state, table) for table in snapshots))
+        if site.refresh_published_state().version == published_state.version:
             break
     body = {
-        **meant, "at": at, "text": text, "rows": sums.rows, "checksum": sums.checksum, "collections": names, "software": SOFTWARE, "columns": [one.name for one in result.columns],
+        **citation, "at": state_time, "text": query_text, "rows": row_digest.rows, "checksum": row_digest.checksum, "collections": names, "software": SERVER_SOFTWARE, "columns": [column.name for column in result.columns],
     }  # fmt: skip
-    return site.store.results.keep(ident, maker, body)
+    return site.store.results.save_result(ident, maker_name, body)
 
 
-def _meant(result: Result, maxrec: int | None) -> Sums:
+def _compute_requested_digest(query_result: QueryResult, maxrec: int | None) -> RowDigest:
     """Count rows; those that MAXREC cuts off are not meant."""
     try:
-        return summed(result)
-    except TooLarge:
-        if maxrec is None or result.limit != maxrec or not result.overflow:
+        return compute_row_digest(query_result)
+    except TooLargeError:
+        if maxrec is None or query_result.row_limit != maxrec or not query_result.overflow:
             raise
         raise UserError("which rows MAXREC leaves is not said by the query", remedy="say ORDER BY and TOP in the query, without MAXREC") from None  # fmt: skip
 
 
-def _read(result: Result, holdings: Holdings) -> dict[str, str]:
+def _list_snapshots(query_result: QueryResult, published_state: PublishedState) -> dict[str, str]:
     """Return the snapshots that a result reads, by table; empty where one has none."""
-    found: dict[str, str] = {}
-    names = [table.qualified for table in result.tables]
+    snapshots_by_table: dict[str, str] = {}
+    names = [table.qualified_name for table in query_result.tables]
     for name in names:
-        item = holdings.published.get(name)
-        names += [one for one in item.reads if one not in names] if item is not None else ()
+        item = published_state.tables_by_name.get(name)
+        names += (
+            [source_name for source_name in item.read_tables if source_name not in names] if item is not None else ()
+        )
         relation = None if item is None else item.relation
-        if item is None or isinstance(relation, Live) or not (isinstance(relation, Snapshot) or item.reads):
+        if (
+            item is None
+            or isinstance(relation, LiveRelation)
+            or not (isinstance(relation, Snapshot) or item.read_tables)
+        ):
             return {}
         if isinstance(relation, Snapshot):
-            found[name] = relation.id
-    return found
+            snapshots_by_table[name] = relation.id
+    return snapshots_by_table
 
 
-def _collection(holdings: Holdings, table: str) -> str:
-    item = holdings.published[table]
+def _find_collection(published_state: PublishedState, table: str) -> str:
+    item = published_state.tables_by_name[table]
     return item.table.schema if item.release is None else item.release.collection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SnapshotAvailability:
     """How a cited result stands now.
 
     Attributes
     ----------
-    kept
+    all_kept
         The snapshots are kept: the rows are those of then.
-    lost
+    lost_tables
         Tables whose state is not kept.
     """
 
-    kept: bool
-    lost: Sequence[str] = ()
+    all_kept: bool
+    lost_tables: Sequence[str] = ()
 
 
-def state(cited: CitedResult, site: Site) -> Found:
+def check_snapshots(cited_result: CitedResult, site: Site) -> SnapshotAvailability:
     """Look whether the snapshots of a cited result are kept.
 
     Parameters
     ----------
-    cited
+    cited_result
         The result.
     site
         Where.
@@ -200,25 +210,32 @@ def state(cited: CitedResult, site: Site) -> Found:
     found
         Whether all are kept.
     """
-    there: set[str] = set()
-    for name in cited.body["collections"]:
-        there |= site.store.ids(name)
-    lost = [table for table, ident in cited.body["snapshots"].items() if ident not in there]
-    return Found(kept=not lost, lost=lost)
+    kept_snapshots: set[str] = set()
+    for name in cited_result.body["collections"]:
+        kept_snapshots |= site.store.list_snapshot_ids(name)
+    lost_tables = [table for table, ident in cited_result.body["snapshots"].items() if ident not in kept_snapshots]
+    return SnapshotAvailability(all_kept=not lost_tables, lost_tables=lost_tables)
 
 
-def ask(cited: CitedResult, who: Reader, *, site: Site, policies: Sequence[Policy], now: bool = False) -> Result:
+def repeat_query(
+    cited_result: CitedResult,
+    principal: Principal,
+    *,
+    site: Site,
+    policies: Sequence[AccessPolicy],
+    uses_current_state: bool = False,
+) -> QueryResult:
     """Ask a cited result again, over the snapshots of then.
 
     Parameters
     ----------
-    cited
+    cited_result
         The result.
-    who
+    principal
         Who reads it: rights are those of now.
     site, policies
-        As of `hven.query.run`.
-    now
+        As of `hven.query.run_query`.
+    uses_current_state
         Ask what is published now instead.
 
     Returns
@@ -228,47 +245,61 @@ def ask(cited: CitedResult, who: Reader, *, site: Site, policies: Sequence[Polic
 
     Raises
     ------
-    Gone
+    GoneError
         The snapshots are not kept.
-    NotFound, UserError
+    NotFoundError, UserError
         Its tables are there no more, or not for this reader.
     """
-    body = cited.body
-    found = state(cited, site)
-    if not found.kept and not now:
-        raise Gone(say("the rows of {ident} are not kept any more: {tables}", cited.id, ", ".join(found.lost)), remedy="its page says what the same query finds now")  # fmt: skip
-    holdings = site.current() if now else _then(body, site, who, policies)
-    return run(body["text"], who, site=site, maxrec=site.settings.results.rows if body["maxrec"] is None else body["maxrec"], policies=policies, holdings=holdings, seconds=site.settings.results.seconds)  # fmt: skip
+    body = cited_result.body
+    availability = check_snapshots(cited_result, site)
+    if not availability.all_kept and not uses_current_state:
+        raise GoneError(format_message("the rows of {ident} are not kept any more: {tables}", cited_result.id, ", ".join(availability.lost_tables)), remedy="its page says what the same query finds now")  # fmt: skip
+    published_state = (
+        site.get_published_state() if uses_current_state else _find_past_state(body, site, principal, policies)
+    )
+    return run_query(body["text"], principal, site=site, maxrec=site.settings.results.rows if body["maxrec"] is None else body["maxrec"], policies=policies, published_state=published_state, timeout_seconds=site.settings.results.seconds)  # fmt: skip
 
 
-def _then(body: Mapping[str, Any], site: Site, who: Reader, policies: Sequence[Policy]) -> Holdings:
+def _find_past_state(
+    body: Mapping[str, Any], site: Site, principal: Principal, policies: Sequence[AccessPolicy]
+) -> PublishedState:
     """Return the picture in which the tables have those snapshots: that of now, or that of then.
 
     Raises
     ------
-    Gone
+    GoneError
         They cannot be had together any more.
     """
-    wanted = body["snapshots"].items()
-    for picture in (site.current, lambda: site.as_of(body["at"], who, policies).holdings):
-        found = picture()
-        if all(_snapshot(found, table) == ident for table, ident in wanted):
-            return found
-    raise Gone("its tables cannot be had together as they were any more", remedy="its page says what the same query finds now")  # fmt: skip
+    cited_snapshots = body["snapshots"].items()
+    for get_state in (
+        site.get_published_state,
+        lambda: site.find_past_state(body["at"], principal, policies).published_state,
+    ):
+        published_state = get_state()
+        if all(_find_snapshot(published_state, table) == ident for table, ident in cited_snapshots):
+            return published_state
+    raise GoneError("its tables cannot be had together as they were any more", remedy="its page says what the same query finds now")  # fmt: skip
 
 
-def _snapshot(holdings: Holdings, table: str) -> str | None:
-    item = holdings.published.get(table)
+def _find_snapshot(published_state: PublishedState, table: str) -> str | None:
+    item = published_state.tables_by_name.get(table)
     return item.relation.id if item is not None and isinstance(item.relation, Snapshot) else None
 
 
-def compared(cited: CitedResult, who: Reader, *, site: Site, policies: Sequence[Policy], now: bool) -> dict[str, Any]:
+def compare_with_current(
+    cited_result: CitedResult,
+    principal: Principal,
+    *,
+    site: Site,
+    policies: Sequence[AccessPolicy],
+    uses_current_state: bool,
+) -> dict[str, Any]:
     """Compare the rows of a cited result with what it said of them.
 
     Parameters
     ----------
-    cited, who, site, policies, now
-        As of `ask`.
+    cited_result, principal, site, policies, uses_current_state
+        As of `repeat_query`.
 
     Returns
     -------
@@ -276,12 +307,22 @@ def compared(cited: CitedResult, who: Reader, *, site: Site, policies: Sequence[
         ``rows``, ``checksum``, ``same``; ``error`` where it cannot be asked.
     """
     try:
-        with ask(cited, who, site=site, policies=policies, now=now) as result:
-            sums = summed(result)
+        with repeat_query(
+            cited_result, principal, site=site, policies=policies, uses_current_state=uses_current_state
+        ) as result:
+            row_digest = compute_row_digest(result)
     except HvenError as error:
         return {"error": error}
-    same = (sums.rows, sums.checksum) == (cited.body["rows"], cited.body["checksum"])
-    return {"rows": sums.rows, "checksum": sums.checksum, "same": same}
+    same = (row_digest.rows, row_digest.checksum) == (cited_result.body["rows"], cited_result.body["checksum"])
+    return {"rows": row_digest.rows, "checksum": row_digest.checksum, "same": same}
 
 
-__all__ = ["Found", "Sums", "ask", "compared", "make", "state", "summed"]
+__all__ = [
+    "RowDigest",
+    "SnapshotAvailability",
+    "check_snapshots",
+    "compare_with_current",
+    "compute_row_digest",
+    "create_cited_result",
+    "repeat_query",
+]

@@ -18,14 +18,23 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql.reserved import RESERVED
-from hven.formats import Info
+from hven.adql.reserved_words import RESERVED_WORDS
+from hven.formats import InfoElement
 from hven.model import Deviation, DeviationKind, add_deviation, plugins, shape_columns
-from hven.model.clock import check, counted
-from hven.model.errors import Forbidden, HvenError, ParamError, SourceError, StorageError, TooLarge, UserError, say
-from hven.model.table import Table, distinct
-from hven.query._content import table_in
-from hven.sources import remote
+from hven.model.deadlines import check_deadline, use_deadline
+from hven.model.errors import (
+    ForbiddenError,
+    HvenError,
+    ParamError,
+    SourceError,
+    StorageError,
+    TooLargeError,
+    UserError,
+    format_message,
+)
+from hven.model.table import Table, deduplicate_names
+from hven.query._table_files import open_table_file
+from hven.sources import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,17 +43,17 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.model.table import Column
 
-log = logging.getLogger("hven")
-SCHEMA = "TAP_UPLOAD"
-MOST = 32  # tables with one query
-MOST_COLUMNS, LONGEST_NAME = 4_000, 256
+logger = logging.getLogger("hven")
+UPLOAD_SCHEMA = "TAP_UPLOAD"
+MAX_UPLOADS = 32  # tables with one query
+MAX_UPLOAD_COLUMNS, MAX_COLUMN_NAME_CHARACTERS = 4_000, 256
 # times `limits.upload`: what the values may take in memory, where arrays and numbers are wider than their text
-UNFOLDED = 5
-_SILENCE = 15.0  # seconds without a byte after which a server is given up
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_LISTED = re.compile(r";(?=[^;,]*,)")  # TAP 1.0 section 2.3.6 wrote several pairs into one value
-_CHUNK = 1 << 20
-_PACKED = (
+MEMORY_EXPANSION_FACTOR = 5
+_IDLE_TIMEOUT_SECONDS = 15.0  # seconds without a byte after which a server is given up
+_TABLE_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_PAIR_SEPARATOR_PATTERN = re.compile(r";(?=[^;,]*,)")  # TAP 1.0 section 2.3.6 wrote several pairs into one value
+_CHUNK_BYTES = 1 << 20
+_COMPRESSION_SIGNATURES = (
     (rb"\x1f\x8b", "gzip"),
     (rb"BZh[1-9]1AY&SY", "bzip2"),
     (rb"\xfd7zXZ\x00", "xz"),
@@ -52,7 +61,7 @@ _PACKED = (
 )
 
 
-class Uploaded(dict[str, tuple[Table, pa.Table]]):
+class UploadedTables(dict[str, tuple[Table, pa.Table]]):
     """Uploaded tables with their rows, by their qualified names.
 
     Attributes
@@ -67,19 +76,19 @@ class Uploaded(dict[str, tuple[Table, pa.Table]]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class UploadReference:
     """One ``name,uri`` of UPLOAD."""
 
     name: str
     uri: str
 
     @property
-    def part(self) -> str | None:
+    def request_part(self) -> str | None:
         """The part of the request that holds it (``param:PART``); None: it is fetched."""
         return self.uri[len("param:") :] if self.uri.lower().startswith("param:") else None
 
 
-def pairs(values: Iterable[str]) -> list[Pair]:
+def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
     """Parse the values of UPLOAD: ``name,uri`` each, or several of them with ``;`` between as TAP 1.0 has it (TAP 1.1, 2.7.6).
 
     Parameters
@@ -97,88 +106,90 @@ def pairs(values: Iterable[str]) -> list[Pair]:
     ParamError
         Not of that form; a name that is no ADQL identifier, is reserved or comes twice; a scheme that is not fetched.
     """
-    found: dict[str, Pair] = {}
+    references_by_name: dict[str, UploadReference] = {}
     for value in values:
-        for text in _LISTED.split(value.strip().rstrip(";")):
+        for text in _PAIR_SEPARATOR_PATTERN.split(value.strip().rstrip(";")):
             if not text.strip():
                 continue
             name, comma, uri = (part.strip() for part in text.partition(","))
             if not comma or not uri:
-                raise _refused(
-                    say("UPLOAD={text!r:.120} is no pair of name and address", text.strip()),
+                raise _build_upload_error(
+                    format_message("UPLOAD={text!r:.120} is no pair of name and address", text.strip()),
                     "UPLOAD=mine,param:PART or UPLOAD=mine,https://...",
                 )
-            _check_name(name)
-            if name.lower() in found:
-                raise _refused(
-                    say("UPLOAD gives two tables called {name!r}", name), "names must differ, and not in case alone"
+            _check_table_name(name)
+            if name.lower() in references_by_name:
+                raise _build_upload_error(
+                    format_message("UPLOAD gives two tables called {name!r}", name),
+                    "names must differ, and not in case alone",
                 )
             if uri.partition(":")[0].lower() not in {"param", "http", "https"}:
-                raise _refused(
-                    say("UPLOAD: {uri!r:.120} cannot be fetched", uri),
+                raise _build_upload_error(
+                    format_message("UPLOAD: {uri!r:.120} cannot be fetched", uri),
                     "param:PART (sent with the request), http://... or https://...",
                 )
-            found[name.lower()] = Pair(name=name, uri=uri)
-    if len(found) > MOST:
-        raise _refused(
-            say("UPLOAD gives {count} tables; the limit is {most}", len(found), MOST), "ask in several queries"
+            references_by_name[name.lower()] = UploadReference(name=name, uri=uri)
+    if len(references_by_name) > MAX_UPLOADS:
+        raise _build_upload_error(
+            format_message("UPLOAD gives {count} tables; the limit is {most}", len(references_by_name), MAX_UPLOADS),
+            "ask in several queries",
         )
-    return list(found.values())
+    return list(references_by_name.values())
 
 
-def _check_name(name: str) -> None:
-    if name.lower().startswith(f"{SCHEMA.lower()}."):
-        raise _refused(
-            say("UPLOAD names its table {name!r:.120}", name),
-            say("leave {schema} out: UPLOAD={name:.80},...", SCHEMA, name.partition(".")[2]),
+def _check_table_name(name: str) -> None:
+    if name.lower().startswith(f"{UPLOAD_SCHEMA.lower()}."):
+        raise _build_upload_error(
+            format_message("UPLOAD names its table {name!r:.120}", name),
+            format_message("leave {schema} out: UPLOAD={name:.80},...", UPLOAD_SCHEMA, name.partition(".")[2]),
         )
-    if not _NAME.fullmatch(name) or len(name) > 128:
-        raise _refused(
-            say("UPLOAD names its table {name!r:.120}, which is no ADQL identifier", name),
+    if not _TABLE_NAME_PATTERN.fullmatch(name) or len(name) > 128:
+        raise _build_upload_error(
+            format_message("UPLOAD names its table {name!r:.120}, which is no ADQL identifier", name),
             "a letter, then letters, digits and _",
         )
-    if name.upper() in RESERVED:
-        raise _refused(
-            say("UPLOAD names its table {name!r}, which is a reserved word of ADQL", name),
-            say("another name, such as my_{name}", name.lower()),
+    if name.upper() in RESERVED_WORDS:
+        raise _build_upload_error(
+            format_message("UPLOAD names its table {name!r}, which is a reserved word of ADQL", name),
+            format_message("another name, such as my_{name}", name.lower()),
         )
 
 
-def _refused(message: str, remedy: str) -> ParamError:
+def _build_upload_error(message: str, remedy: str) -> ParamError:
     return ParamError(message, name="UPLOAD", remedy=remedy)
 
 
-def read(
-    wanted: Sequence[Pair],
-    files: Mapping[str, Upload | Path],
+def read_uploads(
+    references: Sequence[UploadReference],
+    request_files: Mapping[str, Upload | Path],
     settings: Settings,
     *,
-    turn: AbstractContextManager[object] | None = None,
-    like: Iterable[Column] = (),
-    rename: bool = True,
-) -> Uploaded:
+    memory_guard: AbstractContextManager[object] | None = None,
+    expected_columns: Iterable[Column] = (),
+    renames_duplicates: bool = True,
+) -> UploadedTables:
     """Fetch and read the tables of one query. It takes its time: not for the event loop.
 
     Parameters
     ----------
-    wanted
-        As `pairs` returned them.
-    files
+    references
+        As `parse_upload_references` returned them.
+    request_files
         What came inline, by the name of its part; a job gives the paths under which it keeps them.
     settings
         `limits.upload` bounds the bytes of all tables together, unpacked; `limits.upload_rows` the rows of each;
         `limits.seconds` the time where no request's clock runs; `allow_private` lets addresses of the own network through.
-    turn
+    memory_guard
         Entered while memory is filled with values, so that a server can bound how many do that at once.
-    like
+    expected_columns
         Columns that are expected: text of that name, without case, is read as their type.
-    rename
+    renames_duplicates
         Columns that have the name of another one, but for case, get a number, as `hven new` gives it; `list_warnings` tells which.
 
     Returns
     -------
     dict
-        ``TAP_UPLOAD.name`` -> the table and its rows: what `hven.query.run` takes as `uploads`.
+        ``TAP_UPLOAD.name`` -> the table and its rows: what `hven.query.run_query` takes as `uploads`.
 
     Raises
     ------
@@ -186,72 +197,82 @@ def read(
         A part that is missing.
     SourceError
         No table, or a broken one.
-    Timeout
+    TimeLimitError
         The request's time is over.
-    TooLarge, Forbidden, UserError
+    TooLargeError, ForbiddenError, UserError
         More than the limits; an address that may not be fetched, or does not answer.
     StorageError
         The disk is full.
     """
     limits = settings.limits
     if limits.upload == 0:
-        raise _refused("uploads are not offered by this service", "put short lists into IN (...)")
-    found = Uploaded()
-    room = _Room(limits.upload)
-    left = limits.upload * UNFOLDED
-    with counted(None, limits.seconds) as clock, _place() as place:
-        for pair in wanted:
-            path = _file(pair, files, Path(place), room, clock.until, settings)
+        raise _build_upload_error("uploads are not offered by this service", "put short lists into IN (...)")
+    uploaded_tables = UploadedTables()
+    byte_budget = _ByteBudget(limits.upload)
+    remaining_bytes = limits.upload * MEMORY_EXPANSION_FACTOR
+    with use_deadline(None, limits.seconds) as deadline, _create_upload_directory() as directory:
+        for reference in references:
+            path = _fetch_plain_file(
+                reference, request_files, Path(directory), byte_budget, deadline.expiry_time, settings
+            )
             try:
-                deviations = found.deviations.setdefault(pair.name, [])
-                with turn or nullcontext(), table_in(path, like, left, deviations) as (table, batches):
-                    table = table.having(columns=tuple(distinct(table.columns))) if rename else table  # noqa: PLW2901
+                deviations = uploaded_tables.deviations.setdefault(reference.name, [])
+                with (
+                    memory_guard or nullcontext(),
+                    open_table_file(path, expected_columns, remaining_bytes, deviations) as (table, batches),
+                ):
+                    table = (  # noqa: PLW2901
+                        table.copy_with(columns=tuple(deduplicate_names(table.columns)))
+                        if renames_duplicates
+                        else table
+                    )
                     check_columns(table)
-                    rows, used = _gathered(
-                        pair.name,
-                        (batch.rename_columns(table.arrow.names) for batch in batches),
-                        table.arrow,
-                        left,
+                    rows, byte_count = _collect_rows(
+                        reference.name,
+                        (batch.rename_columns(table.arrow_schema.names) for batch in batches),
+                        table.arrow_schema,
+                        remaining_bytes,
                         limits.upload_rows,
                     )
-                rows = _checked_regions(table, rows, deviations)
-            except TooLarge:
+                rows = _null_invalid_regions(table, rows, deviations)
+            except TooLargeError:
                 raise
             except UserError as error:
                 message = (
-                    say("line {line}: {message}", error.place.line, error.message)
+                    format_message("line {line}: {message}", error.place.line, error.message)
                     if error.place.line is not None
                     else error.message
                 )
                 raise SourceError(
-                    say("the upload {name!r} cannot be read: {message}", pair.name, message), remedy=error.remedy
+                    format_message("the upload {name!r} cannot be read: {message}", reference.name, message),
+                    remedy=error.remedy,
                 ) from error
             except HvenError:
                 raise
             except Exception as error:  # a reader's fault, or a plug-in's, over a file that nobody foresaw
-                where = plugins.blamed(error)
-                log.exception("the upload %s broke its reader, in %s", pair.name, where)
+                blamed_place = plugins.locate_error(error)
+                logger.exception("the upload %s broke its reader, in %s", reference.name, blamed_place)
                 raise SourceError(
-                    say(
+                    format_message(
                         "the upload {name!r} cannot be read: its reader failed ({reason})",
-                        pair.name,
+                        reference.name,
                         type(error).__name__,
                     ),
                     remedy="check the file with the program that wrote it, or send it in another format",
                 ) from error
-            left -= used
-            table = table.having(schema=SCHEMA, name=pair.name)
-            found[table.qualified] = (table, rows)
-    return found
+            remaining_bytes -= byte_count
+            table = table.copy_with(schema=UPLOAD_SCHEMA, name=reference.name)
+            uploaded_tables[table.qualified_name] = (table, rows)
+    return uploaded_tables
 
 
-def list_warnings(uploaded: Uploaded) -> list[Info]:
+def list_warnings(uploaded: UploadedTables) -> list[InfoElement]:
     """List what the readers of uploads renamed, narrowed, dropped or reinterpreted, for the head of the answer.
 
     Parameters
     ----------
     uploaded
-        What `read` returned.
+        What `read_uploads` returned.
 
     Returns
     -------
@@ -259,7 +280,7 @@ def list_warnings(uploaded: Uploaded) -> list[Info]:
         A warning for each.
     """
     renamed = [
-        Info(
+        InfoElement(
             name="warning",
             value=f"the upload {table.name!r} has several columns {column.label!r}, but for case: this one is {column.name}",
         )
@@ -268,58 +289,62 @@ def list_warnings(uploaded: Uploaded) -> list[Info]:
         if column.label is not None
     ]
     changed = [
-        Info(name="warning", value=f"the upload {name!r}: {deviation}")
+        InfoElement(name="warning", value=f"the upload {name!r}: {deviation}")
         for name, deviations in uploaded.deviations.items()
         for deviation in deviations
     ]
     return [*renamed, *changed]
 
 
-def _place() -> tempfile.TemporaryDirectory[str]:
+def _create_upload_directory() -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="hven-upload-", ignore_cleanup_errors=True)
     except OSError as error:
         raise StorageError(
-            say("there is no place for uploads: {reason}", error.strerror), remedy="try again later"
+            format_message("there is no place for uploads: {reason}", error.strerror), remedy="try again later"
         ) from error
 
 
-class _Room:
+class _ByteBudget:
     """The bytes that are still allowed."""
 
     def __init__(self, limit: int) -> None:
-        self.limit = self.left = limit
+        self.byte_limit = self.remaining_bytes = limit
 
-    def take(self, size: int) -> None:
-        self.left -= size
-        if self.left < 0:
-            raise self.full()
+    def take_bytes(self, byte_count: int) -> None:
+        self.remaining_bytes -= byte_count
+        if self.remaining_bytes < 0:
+            raise self.build_limit_error()
 
-    def full(self) -> TooLarge:
-        return TooLarge(
-            say("the uploads have more than {most:,} bytes (unpacked), which is the limit", self.limit),
+    def build_limit_error(self) -> TooLargeError:
+        return TooLargeError(
+            format_message("the uploads have more than {most:,} bytes (unpacked), which is the limit", self.byte_limit),
             remedy="send fewer columns or rows at a time",
         )
 
 
-def _checked_regions(table: Table, rows: pa.Table, deviations: list[Deviation]) -> pa.Table:
+def _null_invalid_regions(table: Table, rows: pa.Table, deviations: list[Deviation]) -> pa.Table:
     """Replace what is no region by null, and report it: nothing is computed with a polygon of two corners."""
-    for at, column in enumerate(table.columns):
+    for column_number, column in enumerate(table.columns):
         chunks = []
-        found: dict[str, tuple[int, int]] = {}  # reason -> count, first row
+        faults_by_reason: dict[str, tuple[int, int]] = {}  # reason -> count, first row
         first = 1
-        for chunk in rows.column(at).chunks:
+        for chunk in rows.column(column_number).chunks:
             values = chunk
-            for reason, flags in shape_columns.find_faults(chunk, column.type):
-                count, row = found.get(reason, (0, first + int(flags.argmax())))
-                found[reason] = count + int(flags.sum()), row
+            for reason, flags in shape_columns.find_invalid_shapes(chunk, column.type):
+                count, row = faults_by_reason.get(reason, (0, first + int(flags.argmax())))
+                faults_by_reason[reason] = count + int(flags.sum()), row
                 values = pc.if_else(pa.array(flags), pa.scalar(None, values.type), values)
             chunks.append(values)
             first += len(chunk)
-        if found:
-            rows = rows.set_column(at, rows.schema.field(at), pa.chunked_array(chunks, rows.schema.field(at).type))
-        for reason, (count, row) in found.items():
-            message = say("{reason}: read as missing", reason)
+        if faults_by_reason:
+            rows = rows.set_column(
+                column_number,
+                rows.schema.field(column_number),
+                pa.chunked_array(chunks, rows.schema.field(column_number).type),
+            )
+        for reason, (count, row) in faults_by_reason.items():
+            message = format_message("{reason}: read as missing", reason)
             add_deviation(
                 deviations,
                 Deviation(kind=DeviationKind.GEOMETRY, column=column.name, count=count, row=row, message=message),
@@ -327,31 +352,35 @@ def _checked_regions(table: Table, rows: pa.Table, deviations: list[Deviation]) 
     return rows
 
 
-def _gathered(
-    name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema, most: int, most_rows: int
+def _collect_rows(
+    upload_name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema, byte_limit: int, row_limit: int
 ) -> tuple[pa.Table, int]:
     """Collect the rows in memory, within limits; nothing that a reader let through may break the engine."""
-    kept: list[pa.RecordBatch] = []
-    size = rows = 0
+    batches_read: list[pa.RecordBatch] = []
+    byte_count = row_count = 0
     try:
         for batch in batches:
-            check()
-            size += batch.nbytes
-            rows += batch.num_rows
-            if rows > most_rows:
-                raise TooLarge(
-                    say("the upload {name!r} has more than {most:,} rows, which is the limit", name, most_rows),
+            check_deadline()
+            byte_count += batch.nbytes
+            row_count += batch.num_rows
+            if row_count > row_limit:
+                raise TooLargeError(
+                    format_message(
+                        "the upload {name!r} has more than {most:,} rows, which is the limit", upload_name, row_limit
+                    ),
                     remedy="send it in parts",
                 )
-            if size > most:
-                raise TooLarge(
-                    say("the upload {name!r} takes more than {most:,} bytes in memory", name, most),
+            if byte_count > byte_limit:
+                raise TooLargeError(
+                    format_message(
+                        "the upload {name!r} takes more than {most:,} bytes in memory", upload_name, byte_limit
+                    ),
                     remedy="send fewer columns or rows at a time",
                 )
             if batch.num_rows:
                 batch.validate(full=True)
-                kept.append(batch)
-        return pa.Table.from_batches(kept, schema) if kept else schema.empty_table(), size
+                batches_read.append(batch)
+        return pa.Table.from_batches(batches_read, schema) if batches_read else schema.empty_table(), byte_count
     except (pa.ArrowException, MemoryError) as error:
         raise SourceError(str(error)) from error
 
@@ -371,15 +400,15 @@ def check_columns(table: Table) -> None:
     """
     if not table.columns:
         raise SourceError("it has no columns")
-    if len(table.columns) > MOST_COLUMNS:
+    if len(table.columns) > MAX_UPLOAD_COLUMNS:
         raise SourceError(
-            say("it has {count:,} columns; the limit is {most:,}", len(table.columns), MOST_COLUMNS),
+            format_message("it has {count:,} columns; the limit is {most:,}", len(table.columns), MAX_UPLOAD_COLUMNS),
             remedy="send those that the query needs",
         )
-    seen: dict[str, str] = {}
+    names_by_lower: dict[str, str] = {}
     for column in table.columns:
         name = column.name
-        if not name.strip() or name != name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+        if not name.strip() or name != name.strip() or not name.isprintable() or len(name) > MAX_COLUMN_NAME_CHARACTERS:
             message = (
                 "the name of a column, {name!r:.80}, is empty"
                 if not name.strip()
@@ -387,14 +416,14 @@ def check_columns(table: Table) -> None:
                 if name != name.strip()
                 else "the name of a column, {name!r:.80}, cannot be written in a query"
             )
-            raise SourceError(say(message, name), remedy="rename it")
-        other = seen.get(name.lower())
-        seen[name.lower()] = name
-        if other is not None:
+            raise SourceError(format_message(message, name), remedy="rename it")
+        earlier_name = names_by_lower.get(name.lower())
+        names_by_lower[name.lower()] = name
+        if earlier_name is not None:
             message = (
-                say("two columns have the same name: {name!r:.80}", name)
-                if other == name
-                else say("two columns differ in case alone ({other!r}): {name!r:.80}", other, name)
+                format_message("two columns have the same name: {name!r:.80}", name)
+                if earlier_name == name
+                else format_message("two columns differ in case alone ({other!r}): {name!r:.80}", earlier_name, name)
             )
             raise SourceError(message, remedy="rename one")
 
@@ -402,114 +431,149 @@ def check_columns(table: Table) -> None:
 # --- from the request or from afar to a plain file --------------------------------------------------------------
 
 
-def _file(
-    pair: Pair, files: Mapping[str, Upload | Path], place: Path, room: _Room, until: float, settings: Settings
+def _fetch_plain_file(
+    reference: UploadReference,
+    request_files: Mapping[str, Upload | Path],
+    directory: Path,
+    byte_budget: _ByteBudget,
+    deadline_time: float,
+    settings: Settings,
 ) -> Path:
     """Return the upload as a file that is not compressed, and count its bytes."""
-    plain = place / pair.name.lower()
-    if pair.part is None:
-        return _unpacked(pair.name, _fetched(pair, place, room, until, settings), plain, room)
-    given = _part(pair, files)
-    if isinstance(given, Path):
-        return _unpacked(pair.name, given, plain, room)
-    given.file.seek(0)
-    return _copied(pair.name, given.file, plain, room)
-
-
-def _part(pair: Pair, files: Mapping[str, Upload | Path]) -> Upload | Path:
-    """Find the part, by its name as it is or without case, as parameters' names go."""
-    part = pair.part or ""
-    exact = files.get(part)
-    close = [item for name, item in files.items() if name.lower() == part.lower()]
-    if exact is None and len(close) == 1:
-        exact = close[0]
-    if exact is None:
-        there = ", ".join(sorted(files)) or say("none; a file goes with a POST of multipart/form-data")
-        raise _refused(
-            say("UPLOAD={name},{uri:.120}: the request has no file {part!r:.80}", pair.name, pair.uri, part),
-            say("its files: {there:.200}", there),
+    plain_path = directory / reference.name.lower()
+    if reference.request_part is None:
+        return _decompress_file(
+            reference.name,
+            _download_upload(reference, directory, byte_budget, deadline_time, settings),
+            plain_path,
+            byte_budget,
         )
-    return exact
+    request_file = _find_request_part(reference, request_files)
+    if isinstance(request_file, Path):
+        return _decompress_file(reference.name, request_file, plain_path, byte_budget)
+    request_file.file.seek(0)
+    return _write_plain_file(reference.name, request_file.file, plain_path, byte_budget)
 
 
-def _fetched(pair: Pair, place: Path, room: _Room, until: float, settings: Settings) -> Path:
-    seconds = max(round(until - time.monotonic(), 1), 0.1)
-    silence = min(_SILENCE, seconds)
+def _find_request_part(reference: UploadReference, request_files: Mapping[str, Upload | Path]) -> Upload | Path:
+    """Find the part, by its name as it is or without case, as parameters' names go."""
+    part = reference.request_part or ""
+    request_file = request_files.get(part)
+    similar_files = [item for name, item in request_files.items() if name.lower() == part.lower()]
+    if request_file is None and len(similar_files) == 1:
+        request_file = similar_files[0]
+    if request_file is None:
+        available_parts = ", ".join(sorted(request_files)) or format_message(
+            "none; a file goes with a POST of multipart/form-data"
+        )
+        raise _build_upload_error(
+            format_message(
+                "UPLOAD={name},{uri:.120}: the request has no file {part!r:.80}", reference.name, reference.uri, part
+            ),
+            format_message("its files: {there:.200}", available_parts),
+        )
+    return request_file
+
+
+def _download_upload(
+    reference: UploadReference, directory: Path, byte_budget: _ByteBudget, deadline_time: float, settings: Settings
+) -> Path:
+    remaining_seconds = max(round(deadline_time - time.monotonic(), 1), 0.1)
+    idle_timeout_seconds = min(_IDLE_TIMEOUT_SECONDS, remaining_seconds)
     try:
-        return remote.download(
-            pair.uri,
-            place / "fetched" / pair.name.lower(),
-            limit=room.left,
-            seconds=silence,
-            total=seconds,
+        return http_client.download_file(
+            reference.uri,
+            directory / "fetched" / reference.name.lower(),
+            byte_limit=byte_budget.remaining_bytes,
+            timeout_seconds=idle_timeout_seconds,
+            total_timeout_seconds=remaining_seconds,
             allow_private=settings.allow_private,
         )
-    except remote.Private as error:  # which number is behind a name of the own network is nobody's business
-        message = say("UPLOAD {name}: the address, or one that it leads to, is not on the public internet", pair.name)
-        raise Forbidden(
-            message, remedy=say("send the file with the request: UPLOAD={name},param:PART", pair.name)
+    except (
+        http_client.PrivateAddressError
+    ) as error:  # which number is behind a name of the own network is nobody's business
+        message = format_message(
+            "UPLOAD {name}: the address, or one that it leads to, is not on the public internet", reference.name
+        )
+        raise ForbiddenError(
+            message, remedy=format_message("send the file with the request: UPLOAD={name},param:PART", reference.name)
         ) from error
-    except TooLarge as error:
-        raise room.full() from error
-    except Forbidden as error:
-        raise Forbidden(say("UPLOAD {name}: {message}", pair.name, error.message), remedy=error.remedy) from error
+    except TooLargeError as error:
+        raise byte_budget.build_limit_error() from error
+    except ForbiddenError as error:
+        raise ForbiddenError(
+            format_message("UPLOAD {name}: {message}", reference.name, error.message), remedy=error.remedy
+        ) from error
     except UserError as error:
-        raise SourceError(say("UPLOAD {name}: {message}", pair.name, error.message), remedy=error.remedy) from error
+        raise SourceError(
+            format_message("UPLOAD {name}: {message}", reference.name, error.message), remedy=error.remedy
+        ) from error
 
 
-def _unpacked(name: str, path: Path, plain: Path, room: _Room) -> Path:
+def _decompress_file(upload_name: str, path: Path, plain_path: Path, byte_budget: _ByteBudget) -> Path:
     with path.open("rb") as stream:
-        if _packing(stream):
-            return _copied(name, stream, plain, room)
-    room.take(path.stat().st_size)
+        if _detect_compression(stream):
+            return _write_plain_file(upload_name, stream, plain_path, byte_budget)
+    byte_budget.take_bytes(path.stat().st_size)
     return path
 
 
-def _packing(stream: BinaryIO) -> str | None:
+def _detect_compression(stream: BinaryIO) -> str | None:
     start = stream.read(10)
     stream.seek(0)
-    return next((kind for mark, kind in _PACKED if re.match(mark, start)), None)
+    return next((kind for mark, kind in _COMPRESSION_SIGNATURES if re.match(mark, start)), None)
 
 
-def _copied(name: str, stream: BinaryIO, plain: Path, room: _Room) -> Path:
+def _write_plain_file(upload_name: str, stream: BinaryIO, plain_path: Path, byte_budget: _ByteBudget) -> Path:
     """Write it to a file, decompressed piece by piece: a bomb ends at the limit."""
-    packing = _packing(stream)
-    opened = _opened(stream, packing)
+    compression = _detect_compression(stream)
+    decompressed = _open_decompressor(stream, compression)
     try:
-        with plain.open("wb") as file:
-            while data := _piece(opened, name, packing):
-                check()
-                room.take(len(data))
+        with plain_path.open("wb") as file:
+            while data := _read_chunk(decompressed, upload_name, compression):
+                check_deadline()
+                byte_budget.take_bytes(len(data))
                 file.write(data)
     except OSError as error:
         raise StorageError(
-            say("the upload {name!r} cannot be kept: {reason}", name, error.strerror), remedy="try again later"
+            format_message("the upload {name!r} cannot be kept: {reason}", upload_name, error.strerror),
+            remedy="try again later",
         ) from error
-    return plain
+    return plain_path
 
 
-def _opened(stream: BinaryIO, packing: str | None) -> Any:
-    if packing == "gzip":
+def _open_decompressor(stream: BinaryIO, compression: str | None) -> Any:
+    if compression == "gzip":
         return gzip.GzipFile(fileobj=stream, mode="rb")
-    if packing == "bzip2":
+    if compression == "bzip2":
         return bz2.BZ2File(stream)
-    if packing == "xz":
+    if compression == "xz":
         return lzma.LZMAFile(stream)
-    if packing == "zstd":
+    if compression == "zstd":
         return pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd")
     return stream
 
 
-def _piece(opened: Any, name: str, packing: str | None) -> bytes:
-    if packing is None:
-        return cast("bytes", opened.read(_CHUNK))
+def _read_chunk(stream: Any, upload_name: str, compression: str | None) -> bytes:
+    if compression is None:
+        return cast("bytes", stream.read(_CHUNK_BYTES))
     try:
-        return cast("bytes", opened.read(_CHUNK))
+        return cast("bytes", stream.read(_CHUNK_BYTES))
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, pa.ArrowException, MemoryError) as error:
         raise SourceError(
-            say("the upload {name!r} is damaged: its {packing} stream breaks off or is broken", name, packing),
+            format_message(
+                "the upload {name!r} is damaged: its {packing} stream breaks off or is broken", upload_name, compression
+            ),
             remedy="send it again",
         ) from error
 
 
-__all__ = ["SCHEMA", "UNFOLDED", "Pair", "Uploaded", "list_warnings", "pairs", "read"]
+__all__ = [
+    "MEMORY_EXPANSION_FACTOR",
+    "UPLOAD_SCHEMA",
+    "UploadReference",
+    "UploadedTables",
+    "list_warnings",
+    "parse_upload_references",
+    "read_uploads",
+]

@@ -12,13 +12,21 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql.reserved import RESERVED
-from hven.descriptor.tables import find_position
+from hven.adql.reserved_words import RESERVED_WORDS
+from hven.descriptor.tables import find_position_columns
 from hven.model import units
-from hven.model.errors import Cancelled, Conflict, NotFound, ParamError, SourceError, Unauthenticated, say
+from hven.model.errors import (
+    ConflictError,
+    NotFoundError,
+    OperationCancelledError,
+    ParamError,
+    SourceError,
+    UnauthenticatedError,
+    format_message,
+)
 from hven.query import uploads
 from hven.site import USER_SCHEMA
-from hven.site.store import Record, check_room, now
+from hven.site.store import SnapshotRecord, check_quota, format_current_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -27,22 +35,22 @@ if TYPE_CHECKING:
     from hven.engines import Snapshot
     from hven.model.table import Column, Table
     from hven.site import Site
-    from hven.site.auth import Reader
+    from hven.site.auth import Principal
 
-KNOWN = 0.3  # seconds after which every process has seen a change: then the next request can rely on it
-PUBLISHING = 30.0  # seconds to wait for an ingest or a sweep that is at the files
-LONGEST = 64  # characters of a table's name
-SHOWN = 5
-_BODY = "body"
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+PROPAGATION_SECONDS = 0.3  # seconds after which every process has seen a change: then the next request can rely on it
+LEASE_TIMEOUT_SECONDS = 30.0  # seconds to wait for an ingest or a sweep that is at the files
+MAX_TABLE_NAME_CHARACTERS = 64  # characters of a table's name
+MAX_SHOWN_NAMES = 5
+_BODY_PART = "body"
+_TABLE_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
-def name_of(given: str) -> str:
+def parse_table_name(written_name: str) -> str:
     """Parse the name of a table as an address or a parameter has it: ``tap_user.t`` and ``t`` are one.
 
     Parameters
     ----------
-    given
+    written_name
         With the schema or without.
 
     Returns
@@ -55,39 +63,41 @@ def name_of(given: str) -> str:
     ParamError
         No name that a table can have.
     """
-    schema, dot, name = given.strip().rpartition(".")
+    schema, dot, name = written_name.strip().rpartition(".")
     if dot and schema.lower() != USER_SCHEMA:
         raise ParamError(
-            say("{given!r:.120} is no table of yours", given),
-            remedy=say("your tables are in {schema}: {schema}.{name:.64}", USER_SCHEMA, name),
+            format_message("{given!r:.120} is no table of yours", written_name),
+            remedy=format_message("your tables are in {schema}: {schema}.{name:.64}", USER_SCHEMA, name),
         )
-    if not _NAME.fullmatch(name) or len(name) > LONGEST:
+    if not _TABLE_NAME_PATTERN.fullmatch(name) or len(name) > MAX_TABLE_NAME_CHARACTERS:
         raise ParamError(
-            say("{name!r:.120} cannot be the name of a table", name),
-            remedy=say("a letter, then letters, digits and _; {most} characters at most", LONGEST),
+            format_message("{name!r:.120} cannot be the name of a table", name),
+            remedy=format_message(
+                "a letter, then letters, digits and _; {most} characters at most", MAX_TABLE_NAME_CHARACTERS
+            ),
         )
-    if name.upper() in RESERVED:
+    if name.upper() in RESERVED_WORDS:
         raise ParamError(
-            say("{name!r} is a reserved word of ADQL", name),
-            remedy=say("another name, such as my_{name}", name.lower()),
+            format_message("{name!r} is a reserved word of ADQL", name),
+            remedy=format_message("another name, such as my_{name}", name.lower()),
         )
     return name
 
 
-def keep(site: Site, who: Reader, name: str, path: Path, described: Table | None = None) -> Table:
+def store_table(site: Site, principal: Principal, name: str, path: Path, empty_table: Table | None = None) -> Table:
     """Store the table of a file (VOTable, FITS, Parquet, Arrow, text) as ``tap_user.name``.
 
     Parameters
     ----------
     site
         Where it is kept.
-    who
+    principal
         Its owner.
     name
-        As `name_of` takes it.
+        As `parse_table_name` takes it.
     path
         Of the file.
-    described
+    empty_table
         A table without rows, instead of what is in the file.
 
     Returns
@@ -97,38 +107,42 @@ def keep(site: Site, who: Reader, name: str, path: Path, described: Table | None
 
     Raises
     ------
-    Unauthenticated
+    UnauthenticatedError
         Nobody is logged in.
-    ParamError, SourceError, TooLarge
+    ParamError, SourceError, TooLargeError
         The name, the file; the limits of uploads, the quota.
-    Conflict
+    ConflictError
         Somebody else is writing the same table.
     """
-    owner, name = _owner(who), name_of(name)
-    with _held(site, owner, name):
+    owner, name = _require_owner(principal), parse_table_name(name)
+    with _lock_table(site, owner, name):
         limits = site.settings.limits
-        others = site.store.user_tables.beside(owner, name, most=limits.user_tables)
-        table, rows = (described, described.arrow.empty_table()) if described is not None else _read(site, name, path)
+        other_row_count = site.store.user_tables.count_other_rows(owner, name, table_limit=limits.user_tables)
+        table, rows = (
+            (empty_table, empty_table.arrow_schema.empty_table())
+            if empty_table is not None
+            else _read_file(site, name, path)
+        )
         uploads.check_columns(table)
-        check_room("rows", others + rows.num_rows, limits.user_rows)
-        table = table.having(
-            schema=USER_SCHEMA, name=name, columns=tuple(column.having(required=False) for column in table.columns),
-            position=_position(table), access="private", owner=owner, primary=(), keys=(),
+        check_quota("rows", other_row_count + rows.num_rows, limits.user_rows)
+        table = table.copy_with(
+            schema=USER_SCHEMA, name=name, columns=tuple(column.copy_with(required=False) for column in table.columns),
+            position=_find_position_columns(table), access="private", owner=owner, primary=(), keys=(),
         )  # fmt: skip
-        return _store(site, table, iter(rows.cast(table.arrow).to_batches()))
+        return _publish_table(site, table, iter(rows.cast(table.arrow_schema).to_batches()))
 
 
-def append(site: Site, who: Reader, name: str, path: Path) -> Table:
+def append_rows(site: Site, principal: Principal, name: str, path: Path) -> Table:
     """Append the rows of a file to a table: columns are found by name, without case; those that the file lacks become null.
 
     Parameters
     ----------
     site
         Where it is kept.
-    who
+    principal
         Its owner.
     name
-        As `name_of` takes it.
+        As `parse_table_name` takes it.
     path
         Of the file.
 
@@ -139,38 +153,40 @@ def append(site: Site, who: Reader, name: str, path: Path) -> Table:
 
     Raises
     ------
-    NotFound
+    NotFoundError
         There is no such table.
     SourceError
         Columns that the table does not have, or values that do not fit; nothing was added.
-    TooLarge, Conflict
-        As `keep`.
+    TooLargeError, ConflictError
+        As `store_table`.
     """
-    owner, name = _owner(who), name_of(name)
-    with _held(site, owner, name):
-        record = found(site, who, name)
+    owner, name = _require_owner(principal), parse_table_name(name)
+    with _lock_table(site, owner, name):
+        record = find_table(site, principal, name)
         table = record.table
         limits = site.settings.limits
-        others = site.store.user_tables.beside(owner, name, most=limits.user_tables) + record.snapshot.rows
-        given, rows = _read(site, name, path, like=table.columns)
-        check_room("rows", others + rows.num_rows, limits.user_rows)
-        more = _fitted(given, rows, table)
+        other_row_count = (
+            site.store.user_tables.count_other_rows(owner, name, table_limit=limits.user_tables) + record.snapshot.rows
+        )
+        uploaded_table, rows = _read_file(site, name, path, expected_columns=table.columns)
+        check_quota("rows", other_row_count + rows.num_rows, limits.user_rows)
+        cast_rows = _cast_rows(uploaded_table, rows, table)
 
-        def both() -> Iterator[pa.RecordBatch]:
-            yield from site.engine.read(record.snapshot)
-            yield from more.to_batches()
+        def iterate_all_rows() -> Iterator[pa.RecordBatch]:
+            yield from site.embedded_engine.read_rows(record.snapshot)
+            yield from cast_rows.to_batches()
 
-        return _store(site, table, both())
+        return _publish_table(site, table, iterate_all_rows())
 
 
-def index(
+def index_column(
     site: Site,
-    who: Reader,
+    principal: Principal,
     name: str,
-    column: str,
+    column_name: str,
     *,
-    unique: bool = False,
-    stopped: Callable[[], bool] = lambda: False,
+    is_unique: bool = False,
+    is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Table:
     """Index a column: conditions on it, joins and orders by it need not look at every row any more.
 
@@ -178,15 +194,15 @@ def index(
     ----------
     site
         Where it is kept.
-    who
+    principal
         Its owner.
     name
-        As `name_of` takes it.
-    column
+        As `parse_table_name` takes it.
+    column_name
         Its name, in double quotes or not.
-    unique
+    is_unique
         No value may come twice, now and whenever rows are added.
-    stopped
+    is_cancelled
         Asked from time to time whether to give up.
 
     Returns
@@ -196,60 +212,64 @@ def index(
 
     Raises
     ------
-    NotFound
+    NotFoundError
         There is no such table.
     ParamError
         It has no such column, or none that has an order.
     SourceError
         A value comes twice and must not.
     """
-    owner, name = _owner(who), name_of(name)
-    with _held(site, owner, name):
-        record = found(site, who, name)
-        wanted = _column(record.table, column)
-        change = wanted.having(indexed=True, unique=unique or wanted.unique)
-        table = record.table.having(columns=tuple(change if item is wanted else item for item in record.table.columns))
-        if not (change.type.is_string or change.type.is_timestamp or change.type.is_numeric):
+    owner, name = _require_owner(principal), parse_table_name(name)
+    with _lock_table(site, owner, name):
+        record = find_table(site, principal, name)
+        target_column = _find_column(record.table, column_name)
+        indexed_column = target_column.copy_with(indexed=True, unique=is_unique or target_column.unique)
+        table = record.table.copy_with(
+            columns=tuple(indexed_column if item is target_column else item for item in record.table.columns)
+        )
+        if not (indexed_column.type.is_string or indexed_column.type.is_timestamp or indexed_column.type.is_numeric):
             raise ParamError(
-                say("the column {name!r:.80} cannot be indexed: it is {type}", change.name, change.type),
+                format_message(
+                    "the column {name!r:.80} cannot be indexed: it is {type}", indexed_column.name, indexed_column.type
+                ),
                 remedy="a number, a text or a time",
             )
 
-        def rows() -> Iterator[pa.RecordBatch]:
-            for batch in site.engine.read(record.snapshot):
-                if stopped():
-                    raise Cancelled("the job was stopped")
+        def iterate_rows() -> Iterator[pa.RecordBatch]:
+            for batch in site.embedded_engine.read_rows(record.snapshot):
+                if is_cancelled():
+                    raise OperationCancelledError("the job was stopped")
                 yield batch
 
-        return _store(site, table, rows())
+        return _publish_table(site, table, iterate_rows())
 
 
-def drop(site: Site, who: Reader, name: str) -> None:
+def delete_table(site: Site, principal: Principal, name: str) -> None:
     """Delete a table.
 
     Parameters
     ----------
     site
         Where it is kept.
-    who
+    principal
         Its owner.
     name
-        As `name_of` takes it.
+        As `parse_table_name` takes it.
     """
-    owner, name = _owner(who), name_of(name)
-    with _held(site, owner, name):
-        site.store.user_tables.drop(owner, name)
-    time.sleep(KNOWN)
+    owner, name = _require_owner(principal), parse_table_name(name)
+    with _lock_table(site, owner, name):
+        site.store.user_tables.delete_table(owner, name)
+    time.sleep(PROPAGATION_SECONDS)
 
 
-def found(site: Site, who: Reader, name: str) -> Record:
+def find_table(site: Site, principal: Principal, name: str) -> SnapshotRecord:
     """Find one of the reader's tables.
 
     Parameters
     ----------
     site
         Where it is kept.
-    who
+    principal
         Its owner.
     name
         In any case, without the schema.
@@ -261,16 +281,16 @@ def found(site: Site, who: Reader, name: str) -> Record:
 
     Raises
     ------
-    NotFound
+    NotFoundError
         There is none of that name.
     """
-    for record, _ in site.store.user_tables.of(_owner(who)):
+    for record, _ in site.store.user_tables.list_owner_tables(_require_owner(principal)):
         if record.table.name.lower() == name.lower():
             return record
-    raise NotFound(say("you have no table {name!r:.120}", name))
+    raise NotFoundError(format_message("you have no table {name!r:.120}", name))
 
 
-def sweep(site: Site) -> int:
+def delete_expired_tables(site: Site) -> int:
     """Delete the tables whose time is over, and the files that nobody can begin to read any more.
 
     Parameters
@@ -283,121 +303,133 @@ def sweep(site: Site) -> int:
     count
         Of tables.
     """
-    count, gone = site.store.user_tables.expire(site.store.times.believed())
-    for snapshot in gone:
-        site.engine.drop(snapshot)
+    count, expired_snapshots = site.store.user_tables.delete_expired(site.store.deletion_clock.get_trusted_time())
+    for snapshot in expired_snapshots:
+        site.embedded_engine.remove_snapshot(snapshot)
     return count
 
 
-def tidy(site: Site) -> None:
-    """Delete what `sweep` does, and the files that killed writers left.
+def delete_leftover_files(site: Site) -> None:
+    """Delete what `delete_expired_tables` does, and the files that killed writers left.
 
     Parameters
     ----------
     site
         Where they are kept.
     """
-    sweep(site)
+    delete_expired_tables(site)
     try:
-        with site.store.leases.held("files", what="tidying"):
-            site.engine.sweep(site.store.known())
-    except Conflict:
+        with site.store.leases.hold_lease("files", description="tidying"):
+            site.embedded_engine.remove_leftovers(site.store.list_known_paths())
+    except ConflictError:
         return  # an ingest publishes at this moment, or sweeps itself
 
 
-def _owner(who: Reader) -> str:
-    if who.name is None:
-        raise Unauthenticated(
+def _require_owner(principal: Principal) -> str:
+    if principal.name is None:
+        raise UnauthenticatedError(
             "only who has an account here can keep tables",
             remedy="send the header Authorization: Bearer TOKEN, or log in at /login",
         )
-    return who.name
+    return principal.name
 
 
 @contextmanager
-def _held(site: Site, owner: str, name: str) -> Iterator[None]:
+def _lock_table(site: Site, owner: str, name: str) -> Iterator[None]:
     """Lock a table for its change; whoever comes meanwhile is told at once."""
     with ExitStack() as stack:
         try:
             stack.enter_context(
-                site.store.leases.held(f"table of {owner}: {name.lower()}", what=f"a change of {USER_SCHEMA}.{name}")
+                site.store.leases.hold_lease(
+                    f"table of {owner}: {name.lower()}", description=f"a change of {USER_SCHEMA}.{name}"
+                )
             )
-        except Conflict:
-            raise Conflict(
-                say("{schema}.{name} is being changed by another request", USER_SCHEMA, name),
+        except ConflictError:
+            raise ConflictError(
+                format_message("{schema}.{name} is being changed by another request", USER_SCHEMA, name),
                 remedy="try again when that is done",
             ) from None
         yield
 
 
-def _read(site: Site, name: str, path: Path, like: Iterable[Column] = ()) -> tuple[Table, pa.Table]:
-    wanted = [uploads.Pair(name=name, uri=f"param:{_BODY}")]
-    found = uploads.read(wanted, {_BODY: path}, site.settings, like=like, rename=False)
-    for deviations in found.deviations.values():
+def _read_file(site: Site, name: str, path: Path, expected_columns: Iterable[Column] = ()) -> tuple[Table, pa.Table]:
+    references = [uploads.UploadReference(name=name, uri=f"param:{_BODY_PART}")]
+    uploaded_tables = uploads.read_uploads(
+        references, {_BODY_PART: path}, site.settings, expected_columns=expected_columns, renames_duplicates=False
+    )
+    for deviations in uploaded_tables.deviations.values():
         if deviations:
             raise SourceError(
-                say("the table cannot be kept as it is: {message}", str(deviations[0])),
+                format_message("the table cannot be kept as it is: {message}", str(deviations[0])),
                 remedy="correct the values, or leave the column out",
             )
-    (given,) = found.values()
-    return given
+    (uploaded_table,) = uploaded_tables.values()
+    return uploaded_table
 
 
-def _position(table: Table) -> tuple[str, str] | None:
+def _find_position_columns(table: Table) -> tuple[str, str] | None:
     """Find longitude and latitude: by UCD, or, where no column has one, by name; in degrees."""
     columns = table.columns
     if not any(column.ucd for column in columns):
         words = units.suggest_ucds([(column.name, column.unit, column.description) for column in columns])
-        columns = tuple(column.having(ucd=word) for column, word in zip(columns, words, strict=True))
-    pair = find_position(columns)
-    if pair is None or any((table.column(name).unit or "deg").strip() != "deg" for name in pair):
+        columns = tuple(column.copy_with(ucd=word) for column, word in zip(columns, words, strict=True))
+    pair = find_position_columns(columns)
+    if pair is None or any((table.find_column(name).unit or "deg").strip() != "deg" for name in pair):
         return None
     return pair
 
 
-def _column(table: Table, given: str) -> Column:
-    name = given.strip()
+def _find_column(table: Table, written_name: str) -> Column:
+    name = written_name.strip()
     quoted = len(name) > 1 and name[0] == name[-1] == '"'
     name = name[1:-1].replace('""', '"') if quoted else name
     for column in table.columns:
         if column.name == name or (not quoted and column.name.lower() == name.lower()):
             return column
     raise ParamError(
-        say("{table} has no column {name!r:.80}", table.qualified, name),
+        format_message("{table} has no column {name!r:.80}", table.qualified_name, name),
         name="index",
-        remedy=say("its columns: {names}", _names(table)),
+        remedy=format_message("its columns: {names}", _format_column_names(table)),
     )
 
 
-def _store(site: Site, table: Table, batches: Iterator[pa.RecordBatch]) -> Table:
+def _publish_table(site: Site, table: Table, batches: Iterator[pa.RecordBatch]) -> Table:
     """Write a snapshot, and make it the table in one step."""
     limits = site.settings.limits
-    sweep(site)
-    staging = site.engine.stage(table, f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}")
+    delete_expired_tables(site)
+    staging = site.embedded_engine.stage_snapshot(table, f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}")
     try:
         for batch in batches:
-            staging.write(batch.select(table.arrow.names).cast(table.arrow))
+            staging.write(batch.select(table.arrow_schema.names).cast(table.arrow_schema))
         snapshot = staging.finish()
     except BaseException:
         staging.abandon()
         raise
-    record = Record(snapshot=snapshot, table=table, collection=USER_SCHEMA, run=snapshot.id, created=now())
-    until = datetime.now(UTC) + timedelta(days=limits.user_days)
-    expires = until.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    record = SnapshotRecord(
+        snapshot=snapshot, table=table, collection=USER_SCHEMA, run=snapshot.id, created=format_current_time()
+    )
+    expiry_time = datetime.now(UTC) + timedelta(days=limits.user_days)
+    expires = expiry_time.isoformat(timespec="microseconds").replace("+00:00", "Z")
     try:
         _check_unique(site, table, snapshot)
         # a sweep must not look at the store before and at the files behind this
-        with site.store.leases.held("files", what="a change of a user's table", wait=PUBLISHING):
-            before = site.store.user_tables.put(
-                record, expires, most=limits.user_tables, most_rows=limits.user_rows, most_bytes=limits.user_bytes
+        with site.store.leases.hold_lease(
+            "files", description="a change of a user's table", wait_seconds=LEASE_TIMEOUT_SECONDS
+        ):
+            replaced_snapshots = site.store.user_tables.save_table(
+                record,
+                expires,
+                table_limit=limits.user_tables,
+                row_limit=limits.user_rows,
+                byte_limit=limits.user_bytes,
             )
-            site.engine.published(snapshot)
+            site.embedded_engine.note_published(snapshot)
     except BaseException:
-        site.engine.drop(snapshot)
+        site.embedded_engine.remove_snapshot(snapshot)
         raise
-    time.sleep(KNOWN)
-    for old in before:
-        site.engine.drop(old)
+    time.sleep(PROPAGATION_SECONDS)
+    for replaced_snapshot in replaced_snapshots:
+        site.embedded_engine.remove_snapshot(replaced_snapshot)
     return table
 
 
@@ -405,14 +437,14 @@ def _check_unique(site: Site, table: Table, snapshot: Snapshot) -> None:
     for column in table.columns:
         if not column.unique:
             continue
-        batches = list(site.engine.read(snapshot, [column.name]))
+        batches = list(site.embedded_engine.read_rows(snapshot, [column.name]))
         values = pa.chunked_array([batch.column(0) for batch in batches], column.type.arrow).drop_null()
         if pc.count_distinct(values).as_py() != len(values):
             counts = pc.value_counts(values)
-            twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-            examples = ", ".join(repr(value) for value in twice[:SHOWN].to_pylist())
+            duplicate_values = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+            examples = ", ".join(repr(value) for value in duplicate_values[:MAX_SHOWN_NAMES].to_pylist())
             raise SourceError(
-                say(
+                format_message(
                     "column {name!r:.80}: values come more than once, and must not: {examples:.200}",
                     column.name,
                     examples,
@@ -421,40 +453,58 @@ def _check_unique(site: Site, table: Table, snapshot: Snapshot) -> None:
             )
 
 
-def _fitted(given: Table, rows: pa.Table, table: Table) -> pa.Table:
+def _cast_rows(uploaded_table: Table, rows: pa.Table, table: Table) -> pa.Table:
     """Cast rows to the columns and types of a table."""
-    known = {column.name.lower(): column for column in table.columns}
-    there = {column.name.lower(): column for column in given.columns}
-    strange = [column.name for low, column in there.items() if low not in known]
-    if strange:
-        listed = ", ".join(repr(name)[:80] for name in strange[:SHOWN])
-        listed = say("{shown} and {count} more", listed, len(strange) - SHOWN) if len(strange) > SHOWN else listed
+    columns_by_name = {column.name.lower(): column for column in table.columns}
+    uploaded_by_name = {column.name.lower(): column for column in uploaded_table.columns}
+    unknown_names = [
+        column.name for lower_name, column in uploaded_by_name.items() if lower_name not in columns_by_name
+    ]
+    if unknown_names:
+        name_list = ", ".join(repr(name)[:80] for name in unknown_names[:MAX_SHOWN_NAMES])
+        name_list = (
+            format_message("{shown} and {count} more", name_list, len(unknown_names) - MAX_SHOWN_NAMES)
+            if len(unknown_names) > MAX_SHOWN_NAMES
+            else name_list
+        )
         raise SourceError(
-            say("{table} has no column {names}; nothing was added", table.qualified, listed),
-            remedy=say("its columns: {names}", _names(table)),
+            format_message("{table} has no column {names}; nothing was added", table.qualified_name, name_list),
+            remedy=format_message("its columns: {names}", _format_column_names(table)),
         )
     columns = []
-    for low, column in known.items():
+    for lower_name, column in columns_by_name.items():
         try:
-            values = rows[there[low].name] if low in there else pa.nulls(rows.num_rows)
+            values = (
+                rows[uploaded_by_name[lower_name].name] if lower_name in uploaded_by_name else pa.nulls(rows.num_rows)
+            )
             columns.append(values.cast(column.type.arrow))
         except pa.ArrowException as error:
             raise SourceError(
-                say(
+                format_message(
                     "column {name!r:.80} is {type}, and in {table} it is {wanted}: {message}; nothing was added",
                     column.name,
-                    there[low].type,
-                    table.qualified,
+                    uploaded_by_name[lower_name].type,
+                    table.qualified_name,
                     column.type,
                     error,
                 ),
-                remedy=say("send {type}", column.type),
+                remedy=format_message("send {type}", column.type),
             ) from error
-    return pa.Table.from_arrays(columns, schema=table.arrow)
+    return pa.Table.from_arrays(columns, schema=table.arrow_schema)
 
 
-def _names(table: Table) -> str:
+def _format_column_names(table: Table) -> str:
     return f"{', '.join(column.name for column in table.columns):.300}"
 
 
-__all__ = ["KNOWN", "append", "drop", "found", "index", "keep", "name_of", "sweep", "tidy"]
+__all__ = [
+    "PROPAGATION_SECONDS",
+    "append_rows",
+    "delete_expired_tables",
+    "delete_leftover_files",
+    "delete_table",
+    "find_table",
+    "index_column",
+    "parse_table_name",
+    "store_table",
+]

@@ -1,39 +1,53 @@
-"""What the faces share: HTTP -> Params, RESPONSEFORMAT, MAXREC, error documents, VOSI."""
+"""What the service protocols share: request parameters, RESPONSEFORMAT, MAXREC, error documents and VOSI."""
 
 from __future__ import annotations
 
-from hven.model.params import Params
-from hven.query import unused
-from hven.services._answer import answer, caching, etag, left, tagged, unchanged, whole
-from hven.services._documents import Documents
-from hven.services._proving import network, proven
-from hven.services.address import base, table_named
-from hven.services.bodies import chunks
-from hven.services.bodies import whole_body as body
-from hven.services.errors import headers_of, json_error, message_of, request_id, status_of
-from hven.services.params import read
+from hven.model.params import RequestParams
+from hven.query import warn_unused_parameters
+from hven.services._document_cache import DocumentCache
+from hven.services._proof_verification import find_client_network, verify_proof
+from hven.services._responses import (
+    answer_with_body,
+    answer_with_etag,
+    answer_with_result,
+    build_cache_headers,
+    compute_etag,
+    is_unchanged,
+    wait_for_disconnect,
+)
+from hven.services.addresses import find_table, get_base_url
+from hven.services.errors import (
+    build_error_headers,
+    find_http_status,
+    get_request_id,
+    write_error_message,
+    write_json_error,
+)
+from hven.services.params import read_params
+from hven.services.request_bodies import read_body as body
+from hven.services.request_bodies import read_chunks
 
 __all__ = [
-    "Documents",
-    "Params",
-    "answer",
-    "base",
+    "DocumentCache",
+    "RequestParams",
+    "answer_with_body",
+    "answer_with_etag",
+    "answer_with_result",
     "body",
-    "caching",
-    "chunks",
-    "etag",
-    "headers_of",
-    "json_error",
-    "left",
-    "message_of",
-    "network",
-    "proven",
-    "read",
-    "request_id",
-    "status_of",
-    "table_named",
-    "tagged",
-    "unchanged",
-    "unused",
-    "whole",
+    "build_cache_headers",
+    "build_error_headers",
+    "compute_etag",
+    "find_client_network",
+    "find_http_status",
+    "find_table",
+    "get_base_url",
+    "get_request_id",
+    "is_unchanged",
+    "read_chunks",
+    "read_params",
+    "verify_proof",
+    "wait_for_disconnect",
+    "warn_unused_parameters",
+    "write_error_message",
+    "write_json_error",
 ]

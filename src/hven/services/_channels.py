@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[Any]
 
-MOST = 4096  # channels
-SAME = 1e-6  # of a center: means of one list of channels differ in their last digits
-WIDE = 30  # times the lowest center is the highest: then rows are even in their logarithms
+MAX_CHANNELS = 4096  # channels
+CENTER_TOLERANCE = 1e-6  # of a center: means of one list of channels differ in their last digits
+LOGARITHMIC_RANGE_FACTOR = 30  # times the lowest center is the highest: then rows are even in their logarithms
 
 
-def placed(
-    values: Numbers, centers: Numbers, rows: int, *, peak: bool
+def resample_spectra(
+    values: Numbers, centers: Numbers, max_rows: int, *, use_peaks: bool
 ) -> tuple[Numbers, tuple[float, float, bool] | None, list[int]]:
     """Put spectra of several lists of channels on rows of one axis.
 
@@ -28,9 +28,9 @@ def placed(
         Shape (bins, channels).
     centers
         Of the channels, of the same shape; NaN: there is no such channel.
-    rows
+    max_rows
         Of the axis, at most.
-    peak
+    use_peaks
         Whether a row of several channels has the highest of them, and not their mean.
 
     Returns
@@ -42,50 +42,60 @@ def placed(
     changes
         Numbers of the bins from which on the channels are others.
     """
-    there = np.isfinite(centers).any(axis=1)
-    shown = np.flatnonzero(there)
-    others = [not np.allclose(centers[a], centers[b], rtol=SAME, atol=0, equal_nan=True) for a, b in pairwise(shown)]
-    changes = [int(place) for place, other in zip(shown[1:], others, strict=True) if other]
-    if not len(shown):
+    has_centers = np.isfinite(centers).any(axis=1)
+    bin_numbers = np.flatnonzero(has_centers)
+    is_changed = [
+        not np.allclose(centers[a], centers[b], rtol=CENTER_TOLERANCE, atol=0, equal_nan=True)
+        for a, b in pairwise(bin_numbers)
+    ]
+    changes = [int(place) for place, changed in zip(bin_numbers[1:], is_changed, strict=True) if changed]
+    if not len(bin_numbers):
         return np.full((1, len(values)), np.nan), None, []
     low, high = float(np.nanmin(centers)), float(np.nanmax(centers))
-    log = low > 0 and high > WIDE * low
-    runs = [shown[(shown >= first) & (shown < last)] for first, last in pairwise([shown[0], *changes, len(values)])]
-    edges = [_edges(centers[run[0]], log=log) for run in runs]
-    low, high = min(one[0] for one, _ in edges), max(one[-1] for one, _ in edges)
-    rows = min(rows, max(len(order) for _, order in edges) * (1 if len(edges) == 1 else 4))
-    axis = np.linspace(low, high, rows + 1)
-    picture = np.full((rows, len(values)), np.nan)
-    for run, (own, order) in zip(runs, edges, strict=True):
-        picture[:, run] = _spread(values[run][:, order], own, axis, peak=peak).T
-    first, last = (float(np.exp(one) if log else one) for one in (low, high))
+    log = low > 0 and high > LOGARITHMIC_RANGE_FACTOR * low
+    runs = [
+        bin_numbers[(bin_numbers >= first) & (bin_numbers < last)]
+        for first, last in pairwise([bin_numbers[0], *changes, len(values)])
+    ]
+    edges = [_compute_channel_edges(centers[run[0]], is_logarithmic=log) for run in runs]
+    low, high = min(edge[0] for edge, _ in edges), max(edge[-1] for edge, _ in edges)
+    max_rows = min(max_rows, max(len(order) for _, order in edges) * (1 if len(edges) == 1 else 4))
+    axis = np.linspace(low, high, max_rows + 1)
+    picture = np.full((max_rows, len(values)), np.nan)
+    for run, (run_edges, order) in zip(runs, edges, strict=True):
+        picture[:, run] = _resample_run(values[run][:, order], run_edges, axis, use_peaks=use_peaks).T
+    first, last = (float(np.exp(edge) if log else edge) for edge in (low, high))
     return picture, (first, last, log), changes
 
 
-def _edges(centers: Numbers, *, log: bool) -> tuple[Numbers, Numbers]:
+def _compute_channel_edges(centers: Numbers, *, is_logarithmic: bool) -> tuple[Numbers, Numbers]:
     """Find the edges of channels, rising, half way between centers, and the order of the channels."""
     order = np.argsort(centers, kind="stable")[: int(np.isfinite(centers).sum())]
-    at = np.log(centers[order]) if log else centers[order].astype(np.float64)
+    at = np.log(centers[order]) if is_logarithmic else centers[order].astype(np.float64)
     half = np.diff(at) / 2
     ends = (half[0], half[-1]) if len(half) else (0.5, 0.5)
     return np.concatenate([[at[0] - ends[0]], at[:-1] + half, [at[-1] + ends[1]]]), order
 
 
-def _spread(values: Numbers, edges: Numbers, axis: Numbers, *, peak: bool) -> Numbers:
+def _resample_run(values: Numbers, edges: Numbers, axis: Numbers, *, use_peaks: bool) -> Numbers:
     """Give each row the channels that lie in it, or the one that it lies in."""
     bounds = np.searchsorted((edges[:-1] + edges[1:]) / 2, axis)
-    found = np.full((len(values), len(axis) - 1), np.nan)
+    resampled = np.full((len(values), len(axis) - 1), np.nan)
     middle = (axis[:-1] + axis[1:]) / 2
     within = np.searchsorted(edges, middle, side="right") - 1
     for row, (first, last) in enumerate(pairwise(bounds)):
         if last - first > 1:
             part = values[:, first:last]
-            some = np.isfinite(part)
+            is_finite = np.isfinite(part)
             with np.errstate(invalid="ignore", divide="ignore"):
-                found[:, row] = np.fmax.reduce(part, axis=1) if peak else np.where(some, part, 0).sum(1) / some.sum(1)
+                resampled[:, row] = (
+                    np.fmax.reduce(part, axis=1)
+                    if use_peaks
+                    else np.where(is_finite, part, 0).sum(1) / is_finite.sum(1)
+                )
         elif 0 <= within[row] < values.shape[1]:
-            found[:, row] = values[:, within[row]]
-    return found
+            resampled[:, row] = values[:, within[row]]
+    return resampled
 
 
-__all__ = ["placed"]
+__all__ = ["resample_spectra"]

@@ -5,16 +5,16 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-LEVEL_GZIP = 1  # streams must not wait for the compressor
-LEVEL_ZSTD = 3
+GZIP_LEVEL = 1  # streams must not wait for the compressor
+ZSTD_LEVEL = 3
 
 
-def choose(accept: str) -> str | None:
+def choose_encoding(accept_encoding: str) -> str | None:
     """Choose between zstd, gzip and none by the reader's Accept-Encoding."""
-    if not accept:
+    if not accept_encoding:
         return None
     weights: dict[str, float] = {}
-    for item in accept.lower().split(","):
+    for item in accept_encoding.lower().split(","):
         name, _, parameters = item.strip().partition(";")
         weight = 1.0
         if "q=" in parameters:
@@ -27,7 +27,7 @@ def choose(accept: str) -> str | None:
     return max(offered, key=lambda name: weights[name]) if offered else None
 
 
-class Encoder:
+class StreamCompressor:
     """A streaming compressor that flushes what it is fed, so that readers see rows as they come."""
 
     def __init__(self, encoding: str) -> None:
@@ -36,12 +36,12 @@ class Encoder:
         if encoding == "zstd":
             import zstandard  # noqa: PLC0415  (few files are packed so)
 
-            self._zstd = zstandard.ZstdCompressor(level=LEVEL_ZSTD).compressobj()
+            self._zstd = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj()
             self._flush_mode = zstandard.COMPRESSOBJ_FLUSH_BLOCK
         else:
-            self._gzip = zlib.compressobj(LEVEL_GZIP, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+            self._gzip = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 
-    def feed(self, data: bytes) -> bytes:
+    def compress(self, data: bytes) -> bytes:
         """Compress a piece."""
         if self._gzip is not None:
             return bytes(self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH))

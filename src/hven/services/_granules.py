@@ -1,6 +1,6 @@
 """Samples that stand in the files of a table's rows: which files have which times, by the rows; what their parameters are; and the samples, read in place.
 
-Files are asked for where all files are (`hven.services.filed`): roots, rights of rows and of files, and files on other servers are as everywhere.
+Files are asked for where all files are (`hven.services.collection_files`): roots, rights of rows and of files, and files on other servers are as everywhere.
 Where several files have the same time, that of the highest version holds: in all of its own span, gaps included.
 """
 
@@ -19,38 +19,38 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven import query
-from hven.adql.text import literal, quote
-from hven.formats.media import Samples, open_product
+from hven.adql.adql_writer import quote_name, write_literal
+from hven.formats.media import FileSamples, open_product
 from hven.model import Cache, units
-from hven.model.errors import HvenError, SourceError, Unavailable, say
-from hven.model.table import Bins, Column, begins_and_ends
+from hven.model.errors import HvenError, SourceError, StorageUnavailableError, format_message
+from hven.model.table import Column, ParameterBins, find_begin_and_end_columns
 from hven.model.types import Type
-from hven.services import filed
-from hven.services._stamps import DAY, SECOND, UNIX, iso
-from hven.sources.readers import open_read
+from hven.services import collection_files
+from hven.services._time_texts import DAY_MICROSECONDS, SECOND_MICROSECONDS, UNIX_EPOCH_JD, format_instant
+from hven.sources.file_readers import open_with_reader
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from hven.formats.media import Product
-    from hven.model.table import Series, Table
-    from hven.services.face import Surroundings
-    from hven.site import Holdings
-    from hven.site.auth import Reader
+    from hven.model.table import Table, TimeSeries
+    from hven.services.face import ServiceContext
+    from hven.site import PublishedState
+    from hven.site.auth import Principal
 
-MOST = 2**62
-ALWAYS = (
-    -61_000_000_000 * SECOND,
-    253_000_000_000 * SECOND,
+MAX_QUERY_ROWS = 2**62
+ENTIRE_TIME_SPAN = (
+    -61_000_000_000 * SECOND_MICROSECONDS,
+    253_000_000_000 * SECOND_MICROSECONDS,
 )  # years 36 to 9987: engines agree on how these are written
-TRIED = 50  # files of one layout of which the first that the reader may take is looked into
-LAYOUTS = 100  # that are looked into
-ASKED = 500  # files that are asked for at once
-FEW = 5_000  # files of a data set that are listed once, and not for each window
-FINE = 9_200_000_000 * SECOND  # from 1970 to where nanoseconds can be counted
-SLACK = SECOND  # that rows may be off which do not come from the files themselves
-_NUMBERS = re.compile(r"(\d+)")
-_VERSION = re.compile(r"_[vV](\d+(?:[._-]\d+)*)(?=[._]|$)")
+MAX_TRIED_FILES = 50  # files of one layout of which the first that the reader may take is looked into
+MAX_LAYOUTS = 100  # that are looked into
+FILES_PER_REQUEST = 500  # files that are asked for at once
+MAX_CACHED_GRANULES = 5_000  # files of a data set that are listed once, and not for each window
+NANOSECOND_LIMIT_MICROSECONDS = 9_200_000_000 * SECOND_MICROSECONDS  # from 1970 to where nanoseconds can be counted
+SPAN_TOLERANCE_MICROSECONDS = SECOND_MICROSECONDS  # that rows may be off which do not come from the files themselves
+_NUMBER_PATTERN = re.compile(r"(\d+)")
+_VERSION_PATTERN = re.compile(r"_[vV](\d+(?:[._-]\d+)*)(?=[._]|$)")
 
 
 class Granule(NamedTuple):
@@ -62,49 +62,49 @@ class Granule(NamedTuple):
     version: str
 
 
-class Known(Cache[list[Granule]]):
+class GranuleCache(Cache[list[Granule]]):
     """The files of data sets that have few, as readers see them who see the same: so many files in all."""
 
     def __init__(self) -> None:
-        super().__init__(20 * FEW)
+        super().__init__(20 * MAX_CACHED_GRANULES)
 
 
-class Clocks(Cache[Any]):
+class SampleTimesCache(Cache[Any]):
     """When the samples of files were taken, of the files that were read last: tiles of a picture, and the next picture, are of the same."""
 
     def __init__(self) -> None:
         super().__init__(64 << 20, 16 << 20)
-        self._turns = tuple(threading.Lock() for _ in range(16))
+        self._read_locks = tuple(threading.Lock() for _ in range(16))
 
-    def of(self, key: Hashable, samples: Samples) -> None:
+    def provide_times(self, key: Hashable, samples: FileSamples) -> None:
         """Have samples know their times; of several who ask at once for those of a file, one reads them."""
-        known = self.find(key)
-        if known is None:
-            with self._turns[hash(key) % len(self._turns)]:
-                known = self.find(key)
-                if known is None:
-                    self.keep(key, samples.times, samples.times.bytes)
-        if known is not None:
-            samples.know(known)
+        cached_times = self.find(key)
+        if cached_times is None:
+            with self._read_locks[hash(key) % len(self._read_locks)]:
+                cached_times = self.find(key)
+                if cached_times is None:
+                    self.store(key, samples.times, samples.times.memory_bytes)
+        if cached_times is not None:
+            samples.reuse_times(cached_times)
 
 
-class Layout(NamedTuple):
+class FileLayout(NamedTuple):
     """What a file has."""
 
-    time: str
+    time_name: str
     columns: tuple[Column, ...]
-    bins: Mapping[str, tuple[Bins, ...]]
+    bins: Mapping[str, tuple[ParameterBins, ...]]
     lengths: Mapping[str, int]
-    finer: bool = False
+    has_nanoseconds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class DataSetLayout:
     """What a data set has, of all its files.
 
     Attributes
     ----------
-    time
+    time_name
         What the newest calls its times.
     columns
         Its parameters.
@@ -112,89 +112,118 @@ class Described:
         Of their elements.
     lengths
         Bytes of texts.
-    tables
+    channel_tables
         Parameters that are channels of others, which change: name -> of which parameter.
     notes
         What is to be said of it.
-    fine
+    has_nanoseconds
         Whether times have nanoseconds.
     """
 
-    time: str
+    time_name: str
     columns: tuple[Column, ...]
-    bins: Mapping[str, tuple[Bins, ...]]
+    bins: Mapping[str, tuple[ParameterBins, ...]]
     lengths: Mapping[str, int]
-    tables: Mapping[str, str]
+    channel_tables: Mapping[str, str]
     notes: tuple[str, ...] = ()
-    fine: bool = False
+    has_nanoseconds: bool = False
 
 
-class Files:
+class DataSetFiles:
     """The files of a data set, for a reader.
 
     Parameters
     ----------
-    around
+    context
         The site.
-    who
+    principal
         The reader.
     series
         The data set.
     table
         Its table.
-    holdings
+    published_state
         The state that is read.
 
     Attributes
     ----------
-    guarded
+    has_file_policy
         Whether one may take a row's file is another question than whether one sees the row.
     """
 
-    def __init__(self, around: Surroundings, who: Reader, series: Series, table: Table, holdings: Holdings) -> None:
-        self.around, self.who, self.series, self.table, self.holdings = around, who, series, table, holdings
-        begin, end = begins_and_ends(table)
+    def __init__(
+        self,
+        context: ServiceContext,
+        principal: Principal,
+        series: TimeSeries,
+        table: Table,
+        published_state: PublishedState,
+    ) -> None:
+        self.context, self.principal, self.series, self.table, self.published_state = (
+            context,
+            principal,
+            series,
+            table,
+            published_state,
+        )
+        begin, end = find_begin_and_end_columns(table)
         if begin is None or end is None:
-            raise Unavailable(say("no column of {table} says when the samples of a file begin", table.qualified))
-        self._begin, self._end = begin, end
+            raise StorageUnavailableError(
+                format_message("no column of {table} says when the samples of a file begin", table.qualified_name)
+            )
+        self._begin_column, self._end_column = begin, end
         names = {column.name for column in table.columns}
-        self._layout = "layout" if {"layout", "samples"} <= names else None
-        self._slack = 0 if self._layout else SLACK + round((series.cadence or 0) * SECOND)
-        own = write_own_files(table, series) if self._layout else None
-        self._shared, self._own = own is not None, () if own is None else (own,)
-        self.guarded = any(one.schema == table.schema and one.policy and one.policy.path for one in holdings.guarded)
+        self._layout_column = "layout" if {"layout", "samples"} <= names else None
+        self._span_tolerance = (
+            0
+            if self._layout_column
+            else SPAN_TOLERANCE_MICROSECONDS + round((series.cadence or 0) * SECOND_MICROSECONDS)
+        )
+        own_condition = write_own_files(table, series) if self._layout_column else None
+        self._is_shared, self._own_conditions = (
+            own_condition is not None,
+            () if own_condition is None else (own_condition,),
+        )
+        self.has_file_policy = any(
+            guarded_table.schema == table.schema and guarded_table.policy and guarded_table.policy.path
+            for guarded_table in published_state.policy_tables
+        )
 
     # --- rows --------------------------------------------------------------------------------------------------------
 
-    def _rows(self, items: str, *conditions: str, more: str = "") -> Iterator[dict[str, Any]]:
-        said = [*((f"({self.series.condition})",) if self.series.condition else ()), *self._own, *conditions]
-        where = f" WHERE {' AND '.join(said)}" if said else ""
-        text = f"SELECT {items} FROM {quote(self.table.schema)}.{quote(self.table.name)} AS target{where}{more}"
-        around = self.around
-        with query.run(text, self.who, site=around.site, policies=around.policies, holdings=self.holdings, maxrec=MOST, most=MOST) as result:  # fmt: skip
-            for batch in result.batches():
+    def _query_rows(self, select_items: str, *conditions: str, query_suffix: str = "") -> Iterator[dict[str, Any]]:
+        all_conditions = [
+            *((f"({self.series.condition})",) if self.series.condition else ()),
+            *self._own_conditions,
+            *conditions,
+        ]
+        where = f" WHERE {' AND '.join(all_conditions)}" if all_conditions else ""
+        text = f"SELECT {select_items} FROM {quote_name(self.table.schema)}.{quote_name(self.table.name)} AS target{where}{query_suffix}"
+        context = self.context
+        with query.run_query(text, self.principal, site=context.site, policies=context.policies, published_state=self.published_state, maxrec=MAX_QUERY_ROWS, hard_row_limit=MAX_QUERY_ROWS) as result:  # fmt: skip
+            for batch in result.iterate_batches():
                 yield from batch.to_pylist()
 
     @property
-    def _path(self) -> str:
+    def _path_select_items(self) -> str:
         holes = [part for part in self.series.file if not isinstance(part, str)]
-        return ", ".join(f'{hole.text} AS "_{at}"' for at, hole in enumerate(holes)) or '1 AS "_0"'
+        return ", ".join(f'{hole.expression} AS "_{number}"' for number, hole in enumerate(holes)) or '1 AS "_0"'
 
-    def _named(self, row: Mapping[str, Any]) -> str | None:
+    def _fill_path_template(self, row: Mapping[str, Any]) -> str | None:
         """Fill the template of the path; None: a value of it is missing."""
-        made, at = [], 0
+        path_parts, number = [], 0
         for part in self.series.file:
             if isinstance(part, str):
-                made.append(part)
+                path_parts.append(part)
                 continue
-            value = row[f"_{at}"]
+            value = row[f"_{number}"]
             if value is None:
                 return None
-            made.append(format(value, part.spec) if part.spec else str(value))
-            at += 1
-        return "".join(made)
+            path_parts.append(format(value, part.format_spec) if part.format_spec else str(value))
+            number += 1
+        return "".join(path_parts)
 
-    def granules(self, start: int, stop: int) -> list[Granule]:
+    def list_granules(self, start: int, stop: int) -> list[Granule]:
         """List the files that may have samples of some times, and that the reader may take.
 
         Parameters
@@ -202,47 +231,63 @@ class Files:
         start, stop
             Microseconds since 1970.
         """
-        low, high = start - self._slack, stop + self._slack
-        published = self.holdings.published.get(self.table.qualified)
-        if self.guarded or published is None or not 0 < (published.rows or 0) <= FEW:
-            found = self._between(low, high)
-            return self._open(found) if self.guarded else found
-        known = self.around.site.kept(Known)
-        reach = self.holdings.reach(self.who, self.around.policies)
-        key = (self.table.qualified, self.series.id, self.holdings.version, reach)
-        every = known.find(key)
-        if every is None:
-            every = self._between(*ALWAYS)
-            known.keep(key, every, len(every) + 1)
-        return [one for one in every if one.stop >= low and one.start < high]
+        low, high = start - self._span_tolerance, stop + self._span_tolerance
+        published = self.published_state.tables_by_name.get(self.table.qualified_name)
+        if self.has_file_policy or published is None or not 0 < (published.rows or 0) <= MAX_CACHED_GRANULES:
+            granules = self._query_granules(low, high)
+            return self._keep_accessible(granules) if self.has_file_policy else granules
+        granule_cache = self.context.site.get_or_create(GranuleCache)
+        access_key = self.published_state.find_access_key(self.principal, self.context.policies)
+        key = (self.table.qualified_name, self.series.id, self.published_state.version, access_key)
+        all_granules = granule_cache.find(key)
+        if all_granules is None:
+            all_granules = self._query_granules(*ENTIRE_TIME_SPAN)
+            granule_cache.store(key, all_granules, len(all_granules) + 1)
+        return [granule for granule in all_granules if granule.stop >= low and granule.start < high]
 
-    def _between(self, low: int, high: int) -> list[Granule]:
-        begin, end = (f"target.{quote(one.name)}" for one in (self._begin, self._end))
-        version = f", target.{quote(self.series.version)} AS a_version" if self.series.version else ""
-        items = f"{begin} AS a_first, {end} AS a_last, {self._path}{version}"
-        late, early = f"{end} >= {_bound(self._end, low)}", f"{begin} < {_bound(self._begin, high)}"
-        found = []
-        for row in self._rows(items, late, early):
-            path = self._named(row)
+    def _query_granules(self, begin_instant: int, end_instant: int) -> list[Granule]:
+        begin, end = (
+            f"target.{quote_name(time_column.name)}" for time_column in (self._begin_column, self._end_column)
+        )
+        version = f", target.{quote_name(self.series.version)} AS a_version" if self.series.version else ""
+        items = f"{begin} AS a_first, {end} AS a_last, {self._path_select_items}{version}"
+        late, early = (
+            f"{end} >= {_write_time_literal(self._end_column, begin_instant)}",
+            f"{begin} < {_write_time_literal(self._begin_column, end_instant)}",
+        )
+        granules = []
+        for row in self._query_rows(items, late, early):
+            path = self._fill_path_template(row)
             if path is None or row["a_first"] is None or row["a_last"] is None:
                 continue
-            number = str(row["a_version"] or "") if version else "".join(_VERSION.findall(path.rpartition("/")[2])[-1:])
-            found.append(Granule(path, _micros(self._begin, row["a_first"]), _micros(self._end, row["a_last"]), number))
-        return found
+            number = (
+                str(row["a_version"] or "")
+                if version
+                else "".join(_VERSION_PATTERN.findall(path.rpartition("/")[2])[-1:])
+            )
+            granules.append(
+                Granule(
+                    path,
+                    _to_microseconds(self._begin_column, row["a_first"]),
+                    _to_microseconds(self._end_column, row["a_last"]),
+                    number,
+                )
+            )
+        return granules
 
-    def _open(self, found: list[Granule]) -> list[Granule]:
+    def _keep_accessible(self, granules: list[Granule]) -> list[Granule]:
         """Keep the files that the reader may take."""
-        kept = []
-        for at in range(0, len(found), ASKED):
-            some = found[at : at + ASKED]
-            known = self._asked([one.path for one in some])
-            kept += [one for one in some if one.path in known.rows]
-        return kept
+        accessible = []
+        for offset in range(0, len(granules), FILES_PER_REQUEST):
+            chunk = granules[offset : offset + FILES_PER_REQUEST]
+            found_files = self._query_files([granule.path for granule in chunk])
+            accessible += [granule for granule in chunk if granule.path in found_files.rows]
+        return accessible
 
-    def _asked(self, paths: Sequence[str]) -> filed.Found:
-        return filed.asked(self.around, self.who, self.table.schema, paths)
+    def _query_files(self, paths: Sequence[str]) -> collection_files.FoundFiles:
+        return collection_files.find_files(self.context, self.principal, self.table.schema, paths)
 
-    def listed(self, names: Sequence[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+    def list_file_batches(self, names: Sequence[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
         """List the files themselves, in the order of their first samples.
 
         Parameters
@@ -252,79 +297,89 @@ class Files:
         start, stop
             Between which the first sample is: microseconds since 1970.
         """
-        found = [one for one in self.granules(start, stop) if start <= one.start < stop]
-        found.sort(key=lambda one: (one.start, _natural(one.version), _natural(one.path)))
-        for at in range(0, len(found), ASKED):
-            known = self._asked([one.path for one in found[at : at + ASKED]]).rows
-            some = [one for one in found[at : at + ASKED] if one.path in known]
-            sizes = [known[one.path]["bytes"] for one in some]
-            every = {"fileURI": pa.array([one.path for one in some], pa.string()), "fileSize": pa.array(sizes, pa.float64())}  # fmt: skip
-            chosen = {name: array for name, array in every.items() if name in names}
-            yield pa.record_batch([pa.array([one.start for one in some], pa.int64()), *chosen.values()], names=["hven_time", *chosen])  # fmt: skip
+        granules = [granule for granule in self.list_granules(start, stop) if start <= granule.start < stop]
+        granules.sort(
+            key=lambda granule: (granule.start, _natural_sort_key(granule.version), _natural_sort_key(granule.path))
+        )
+        for offset in range(0, len(granules), FILES_PER_REQUEST):
+            file_rows = self._query_files(
+                [granule.path for granule in granules[offset : offset + FILES_PER_REQUEST]]
+            ).rows
+            chunk = [granule for granule in granules[offset : offset + FILES_PER_REQUEST] if granule.path in file_rows]
+            sizes = [file_rows[granule.path]["bytes"] for granule in chunk]
+            arrays_by_name = {"fileURI": pa.array([granule.path for granule in chunk], pa.string()), "fileSize": pa.array(sizes, pa.float64())}  # fmt: skip
+            chosen = {name: array for name, array in arrays_by_name.items() if name in names}
+            yield pa.record_batch([pa.array([granule.start for granule in chunk], pa.int64()), *chosen.values()], names=["hven_time", *chosen])  # fmt: skip
 
-    def extent(self) -> tuple[int, int, int] | None:
+    def find_extent(self) -> tuple[int, int, int] | None:
         """Find from when to when there are samples, and about how many; None: there are none."""
-        begin, end = (f"target.{quote(one.name)}" for one in (self._begin, self._end))
-        if self.guarded:
-            every = self.granules(*ALWAYS)
-            if not every:
+        begin, end = (f"target.{quote_name(item.name)}" for item in (self._begin_column, self._end_column))
+        if self.has_file_policy:
+            all_granules = self.list_granules(*ENTIRE_TIME_SPAN)
+            if not all_granules:
                 return None
-            first, last, many = min(one.start for one in every), max(one.stop for one in every), None
+            first, last, sample_count = (
+                min(item.start for item in all_granules),
+                max(item.stop for item in all_granules),
+                None,
+            )
         else:
-            many_of = ", SUM(target.samples) AS a_many" if self._layout else ""
-            (row,) = self._rows(f"MIN({begin}) AS a_first, MAX({end}) AS a_last{many_of}")
+            many_of = ", SUM(target.samples) AS a_many" if self._layout_column else ""
+            (row,) = self._query_rows(f"MIN({begin}) AS a_first, MAX({end}) AS a_last{many_of}")
             if row["a_first"] is None or row["a_last"] is None:
                 return None
-            first, last, many = (
-                _micros(self._begin, row["a_first"]),
-                _micros(self._end, row["a_last"]),
+            first, last, sample_count = (
+                _to_microseconds(self._begin_column, row["a_first"]),
+                _to_microseconds(self._end_column, row["a_last"]),
                 row.get("a_many"),
             )
-        if self._shared:  # each has a clock of its own
-            first, last = self._own_end(begin, first, 0), self._own_end(f"{end} DESC", last, -1)
-        step = (self.series.cadence or 1.0) * SECOND
-        return first, last, int(many) if many else max(int((last - first) / step), 1)
+        if self._is_shared:  # each has a clock of its own
+            first, last = self._find_own_limit(begin, first, 0), self._find_own_limit(f"{end} DESC", last, -1)
+        step = (self.series.cadence or 1.0) * SECOND_MICROSECONDS
+        return first, last, int(sample_count) if sample_count else max(int((last - first) / step), 1)
 
-    def _own_end(self, order: str, known: int, at: int) -> int:
+    def _find_own_limit(self, order_expression: str, table_limit: int, sample_index: int) -> int:
         """Find the first or last sample of a data set whose table has others: the table knows the times of all of them together.
 
         Parameters
         ----------
-        order
+        order_expression
             Which files come first.
-        known
+        table_limit
             What the table knows: microseconds since 1970.
-        at
+        sample_index
             Which sample of a file: 0 or -1.
         """
-        paths = [path for row in self._rows(f"TOP {TRIED} {self._path}", more=f" ORDER BY {order}") if (path := self._named(row))]  # fmt: skip
-        found = self._asked(paths)
-        for path in (path for path in paths if path in found.rows):
+        paths = [path for row in self._query_rows(f"TOP {MAX_TRIED_FILES} {self._path_select_items}", query_suffix=f" ORDER BY {order_expression}") if (path := self._fill_path_template(row))]  # fmt: skip
+        found_files = self._query_files(paths)
+        for path in (path for path in paths if path in found_files.rows):
             try:
-                product, state = self._product(found, path)
+                product, state = self._open_product(found_files, path)
                 with product:
-                    moments = self._sampled(product, path, state).moments
+                    moments = self._open_samples(product, path, state).instants
             except HvenError:  # told where its samples are asked for
-                return known
+                return table_limit
             if len(moments):
-                return int(moments[at])
-        return known
+                return int(moments[sample_index])
+        return table_limit
 
-    def counted(self, told: Described, extent: tuple[int, int, int]) -> Described:
+    def drop_uncountable_digits(self, layout: DataSetLayout, extent: tuple[int, int, int]) -> DataSetLayout:
         """Have times without nanoseconds where some files have times that cannot be counted so."""
-        if not told.fine or (extent[0] > -FINE and extent[1] < FINE):
-            return told
+        if not layout.has_nanoseconds or (
+            extent[0] > -NANOSECOND_LIMIT_MICROSECONDS and extent[1] < NANOSECOND_LIMIT_MICROSECONDS
+        ):
+            return layout
         note = "times have digits below a microsecond, which are left out: some are before 1678 or behind 2261"
-        return replace(told, fine=False, notes=(*told.notes, note))
+        return replace(layout, has_nanoseconds=False, notes=(*layout.notes, note))
 
     # --- what files have ---------------------------------------------------------------------------------------------
 
-    def described(self, kept: Any) -> Described | None:
+    def describe_layout(self, layout_cache: Any) -> DataSetLayout | None:
         """Find what the data set has, by a file of each layout; None: the reader may take none.
 
         Parameters
         ----------
-        kept
+        layout_cache
             Cache of what files have.
 
         Raises
@@ -332,75 +387,83 @@ class Files:
         HvenError
             The program that reads its files does not.
         """
-        end = f"target.{quote(self._end.name)}"
+        end = f"target.{quote_name(self._end_column.name)}"
         layouts: list[str | None] = [None]
-        if self._layout is not None:
-            what = f"TOP {LAYOUTS} target.layout AS a_layout"
+        if self._layout_column is not None:
+            layout_items = f"TOP {MAX_LAYOUTS} target.layout AS a_layout"
             ordered = f" GROUP BY target.layout ORDER BY MAX({end}) DESC"
-            rows = [*self._rows(what, "target.samples > 0", more=ordered)] or [*self._rows(what, more=ordered)][:1]
+            rows = [*self._query_rows(layout_items, "target.samples > 0", query_suffix=ordered)] or [
+                *self._query_rows(layout_items, query_suffix=ordered)
+            ][:1]
             layouts = [row["a_layout"] for row in rows]
-        found: list[Layout] = []
+        file_layouts: list[FileLayout] = []
         for layout in layouts:
-            conditions = () if layout is None else (f"target.layout = {literal(layout)}",)
+            conditions = () if layout is None else (f"target.layout = {write_literal(layout)}",)
             text = f" ORDER BY {end} DESC"
-            paths = [path for row in self._rows(f"TOP {TRIED} {self._path}", *conditions, more=text) if (path := self._named(row))]  # fmt: skip
-            if (one := self._looked(paths, kept)) is not None:
-                found.append(one)
-        return _together(found, self.series) if found else None
+            paths = [path for row in self._query_rows(f"TOP {MAX_TRIED_FILES} {self._path_select_items}", *conditions, query_suffix=text) if (path := self._fill_path_template(row))]  # fmt: skip
+            if (file_layout := self._read_first_layout(paths, layout_cache)) is not None:
+                file_layouts.append(file_layout)
+        return _merge_layouts(file_layouts, self.series) if file_layouts else None
 
-    def _looked(self, paths: Sequence[str], kept: Any) -> Layout | None:
+    def _read_first_layout(self, paths: Sequence[str], layout_cache: Any) -> FileLayout | None:
         """Look into the first file that can be taken and read."""
-        known = self._asked(paths) if paths else None
+        found_files = self._query_files(paths) if paths else None
         for path in paths:
-            if known is None or path not in known.rows:
+            if found_files is None or path not in found_files.rows:
                 continue
-            row = known.rows[path]
+            row = found_files.rows[path]
             key = ("layout", self.table.schema, path, row["tag"], repr(self.series))
-            layout: Layout | None = kept.find(key)
+            layout: FileLayout | None = layout_cache.find(key)
             if layout is None:
                 try:
-                    with self._product(known, path)[0] as product:
-                        one = Samples(product, self.series, path.rpartition("/")[2])
-                        layout = Layout(one.time, one.columns, one.bins, one.lengths, one.finer)
+                    with self._open_product(found_files, path)[0] as product:
+                        samples = FileSamples(product, self.series, path.rpartition("/")[2])
+                        layout = FileLayout(
+                            samples.time_variable,
+                            samples.columns,
+                            samples.bins,
+                            samples.text_lengths,
+                            samples.has_nanoseconds,
+                        )
                 except (HvenError, OSError) as error:
                     if self.series.reader is not None and isinstance(error.__cause__ or error, SourceError):
                         raise  # of a program: it may read again, and others may take as long
                     continue
-                kept.keep(key, layout)
+                layout_cache.store(key, layout)
             return layout
         return None
 
-    def _product(self, known: filed.Found, path: str) -> tuple[Product, Hashable]:
+    def _open_product(self, found_files: collection_files.FoundFiles, path: str) -> tuple[Product, Hashable]:
         """Open a file; and return what tells its state from others."""
-        row = known.one(path)
-        place = filed.opened_at(self.around, self.who, self.table.schema, row)
-        filed.look_beside(self.around, self.who, self.table.schema, path, place)
-        known.note("file taken", path)
+        row = found_files.get_row(path)
+        place = collection_files.open_file_place(self.context, self.principal, self.table.schema, row)
+        collection_files.check_companion_files(self.context, self.principal, self.table.schema, path, place)
+        found_files.record_access("file taken", path)
         try:
             name = path.rpartition("/")[2]
             state = (row["tag"], *([(facts := place.stat()).st_mtime_ns, facts.st_size] if isinstance(place, Path) else []))  # fmt: skip
             if self.series.reader is not None:
-                return open_read(self.around.site.settings, place, name, self.series.reader), state
-            return open_product(place, name, lines=True), state
+                return open_with_reader(self.context.site.settings, place, name, self.series.reader), state
+            return open_product(place, name, includes_text_tables=True), state
         except SourceError as error:
-            raise _broken(path, error) from error
+            raise _build_read_error(path, error) from error
 
     # --- samples -----------------------------------------------------------------------------------------------------
 
-    def batches(
-        self, told: Described, names: Sequence[str], start: int, stop: int, *, fine: bool = False
+    def read_batches(
+        self, layout: DataSetLayout, names: Sequence[str], start: int, stop: int, *, with_nanoseconds: bool = False
     ) -> Iterator[pa.RecordBatch]:
         """Read samples in the order of time.
 
         Parameters
         ----------
-        told
+        layout
             What the data set has.
         names
             Of its parameters.
         start, stop
             Microseconds since 1970: from the first one on, before the second.
-        fine
+        with_nanoseconds
             Times as timestamps of nanoseconds.
 
         Yields
@@ -413,81 +476,89 @@ class Files:
         HvenError
             A file that is needed cannot be had or read, or has something else than what was told.
         """
-        every = {one.name: one for one in told.columns}
-        wanted = [(name, every[name]) for name in names]
-        pieces = segments(self.granules(start, stop), start, stop, self._slack)
-        if fine:  # where a file ends within the microsecond in which the next begins, that has samples of both
-            pieces = [(one, begin, end + (end == one.stop < stop)) for one, begin, end in pieces]
-            yield from _apart(self._pieces(pieces, told, wanted, fine))
+        columns_by_name = {item.name: item for item in layout.columns}
+        requested_columns = [(name, columns_by_name[name]) for name in names]
+        pieces = assign_segments(self.list_granules(start, stop), start, stop, self._span_tolerance)
+        if (
+            with_nanoseconds
+        ):  # where a file ends within the microsecond in which the next begins, that has samples of both
+            pieces = [(item, begin, end + (end == item.stop < stop)) for item, begin, end in pieces]
+            yield from _drop_overlaps(self._read_pieces(pieces, layout, requested_columns, with_nanoseconds))
         else:
-            yield from self._pieces(pieces, told, wanted, fine)
+            yield from self._read_pieces(pieces, layout, requested_columns, with_nanoseconds)
 
-    def _pieces(
+    def _read_pieces(
         self,
         pieces: Sequence[tuple[Granule, int, int]],
-        told: Described,
-        wanted: Sequence[tuple[str, Column]],
-        fine: bool,
+        layout: DataSetLayout,
+        columns: Sequence[tuple[str, Column]],
+        with_nanoseconds: bool,
     ) -> Iterator[pa.RecordBatch]:
-        for at in range(0, len(pieces), ASKED):
-            some = pieces[at : at + ASKED]
-            known = self._asked(list({one.path for one, _, _ in some}))
+        for offset in range(0, len(pieces), FILES_PER_REQUEST):
+            chunk = pieces[offset : offset + FILES_PER_REQUEST]
+            found_files = self._query_files(list({granule.path for granule, _, _ in chunk}))
             last: str | None = None
             product: Product | None = None
             try:
-                for one, begin, end in some:
-                    if one.path != last:
+                for granule, begin, end in chunk:
+                    if granule.path != last:
                         if product is not None:
-                            product.closing()
-                        (product, state), last = self._product(known, one.path), one.path
-                        samples = self._sampled(product, one.path, state)
-                    yield from self._piece(samples, told, wanted, one.path, begin, end, fine)
+                            product.close()
+                        (product, state), last = self._open_product(found_files, granule.path), granule.path
+                        samples = self._open_samples(product, granule.path, state)
+                    yield from self._read_piece(samples, layout, columns, granule.path, begin, end, with_nanoseconds)
             finally:
                 if product is not None:
-                    product.closing()
+                    product.close()
 
-    def _sampled(self, product: Product, path: str, state: Hashable) -> Samples:
+    def _open_samples(self, product: Product, path: str, file_state: Hashable) -> FileSamples:
         try:
-            samples = Samples(product, self.series, path.rpartition("/")[2])
+            samples = FileSamples(product, self.series, path.rpartition("/")[2])
             if self.series.reader is None:  # a program may give others at any time, and what is wrong with them is told
-                self.around.site.kept(Clocks).of((self.table.schema, path, state, repr(self.series)), samples)
+                self.context.site.get_or_create(SampleTimesCache).provide_times(
+                    (self.table.schema, path, file_state, repr(self.series)), samples
+                )
         except SourceError as error:
-            raise _broken(path, error) from error
+            raise _build_read_error(path, error) from error
         return samples
 
-    def _piece(
+    def _read_piece(
         self,
-        found: Samples,
-        told: Described,
-        wanted: Sequence[tuple[str, Column]],
+        samples: FileSamples,
+        layout: DataSetLayout,
+        columns: Sequence[tuple[str, Column]],
         path: str,
         begin: int,
         end: int,
-        fine: bool,
+        with_nanoseconds: bool,
     ) -> Iterator[pa.RecordBatch]:
-        own = {one.name: one for one in found.columns}
-        own_names = [name for name, _ in wanted if name in own]
-        for name, _ in wanted:
-            if name in own:
-                _same_bins(name, found.bins.get(name, ()), told, path)
+        file_columns = {file_column.name: file_column for file_column in samples.columns}
+        own_names = [name for name, _ in columns if name in file_columns]
+        for name, _ in columns:
+            if name in file_columns:
+                _check_bins(name, samples.bins.get(name, ()), layout, path)
         try:
-            for batch in found.batches(own_names, begin, end, fine=fine):
+            for batch in samples.read_batches(own_names, begin, end, in_nanoseconds=with_nanoseconds):
                 arrays = [batch.column(0)]
-                for name, column in wanted:
-                    if name in own:
+                for name, column in columns:
+                    if name in file_columns:
                         arrays.append(
-                            _fitted(batch.column(batch.schema.get_field_index(name)), own[name], column, path)
+                            _fit_values(
+                                batch.column(batch.schema.get_field_index(name)), file_columns[name], column, path
+                            )
                         )
-                    elif name in told.tables:
-                        arrays.append(_repeated(found.bins.get(told.tables[name], ()), column, batch.num_rows))
+                    elif name in layout.channel_tables:
+                        arrays.append(
+                            _repeat_channels(samples.bins.get(layout.channel_tables[name], ()), column, batch.num_rows)
+                        )
                     else:
-                        arrays.append(pa.nulls(batch.num_rows, column.arrow.type))
-                yield pa.record_batch(arrays, names=["hven_time", *(name for name, _ in wanted)])
+                        arrays.append(pa.nulls(batch.num_rows, column.arrow_field.type))
+                yield pa.record_batch(arrays, names=["hven_time", *(name for name, _ in columns)])
         except SourceError as error:
-            raise _broken(path, error) from error
+            raise _build_read_error(path, error) from error
 
 
-def _apart(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _drop_overlaps(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Leave out samples at the end of a batch whose times the next one has."""
     last: pa.RecordBatch | None = None
     for batch in batches:
@@ -501,7 +572,7 @@ def _apart(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield last
 
 
-def write_own_files(table: Table, series: Series) -> str | None:
+def write_own_files(table: Table, series: TimeSeries) -> str | None:
     """Write the condition that a row's file has something of a data set; None: no other data set has files of this table.
 
     Parameters
@@ -511,25 +582,29 @@ def write_own_files(table: Table, series: Series) -> str | None:
     series
         One of its data sets.
     """
-    files = [one.id for one in table.series if one.file]
-    if len(files) < 2 or series.id not in files or not any(one.name == "layout" for one in table.columns):
+    files = [item.id for item in table.series if item.file]
+    if len(files) < 2 or series.id not in files or not any(item.name == "layout" for item in table.columns):
         return None
-    before = "_" * (files.index(series.id) * (len(Samples.NO_LAYOUT) + 1))  # the layout has a word for each data set
-    return f"(target.layout IS NULL OR target.layout NOT LIKE {literal(f'{before}{Samples.NO_LAYOUT}%')})"
+    before = "_" * (
+        files.index(series.id) * (len(FileSamples.NO_LAYOUT) + 1)
+    )  # the layout has a word for each data set
+    return f"(target.layout IS NULL OR target.layout NOT LIKE {write_literal(f'{before}{FileSamples.NO_LAYOUT}%')})"
 
 
-def segments(found: Sequence[Granule], start: int, stop: int, slack: int = 0) -> list[tuple[Granule, int, int]]:
+def assign_segments(
+    granules: Sequence[Granule], start: int, stop: int, tolerance: int = 0
+) -> list[tuple[Granule, int, int]]:
     """Find which file has which times: where several do, that of the highest version.
 
     Where one ends with the very time with which another begins, the later one has it.
 
     Parameters
     ----------
-    found
+    granules
         Files.
     start, stop
         Microseconds since 1970: from the first one on, before the second.
-    slack
+    tolerance
         How far samples may lie beside what is said of a file, where no other one is.
 
     Returns
@@ -537,172 +612,189 @@ def segments(found: Sequence[Granule], start: int, stop: int, slack: int = 0) ->
     segments
         Files with their times, in the order of time: from the first one on, before the second.
     """
-    ordered = sorted(found, key=lambda one: (_natural(one.version), _natural(one.path)))
-    begins = {one.start for one in found}
+    ordered = sorted(
+        granules, key=lambda granule: (_natural_sort_key(granule.version), _natural_sort_key(granule.path))
+    )
+    begins = {granule.start for granule in granules}
     items = []
-    for rank, one in enumerate(ordered):
-        end = one.stop if one.stop in begins and one.start < one.stop else one.stop + 1
-        items.append((one.start, end, -rank, one))
-        if slack:
-            low = len(found) - rank
-            items += [(one.start - slack, one.start, low, one), (end, end + slack, low, one)]
+    for rank, granule in enumerate(ordered):
+        end = granule.stop if granule.stop in begins and granule.start < granule.stop else granule.stop + 1
+        items.append((granule.start, end, -rank, granule))
+        if tolerance:
+            low = len(granules) - rank
+            items += [(granule.start - tolerance, granule.start, low, granule), (end, end + tolerance, low, granule)]
     items.sort(key=lambda item: item[0])
     points = sorted({point for begin, end, _, _ in items for point in (begin, end)})
     active: list[tuple[int, int, int, Granule]] = []
-    made: list[tuple[Granule, int, int]] = []
-    at = 0
+    assigned: list[tuple[Granule, int, int]] = []
+    next_item = 0
     for low, high in pairwise(points):
-        while at < len(items) and items[at][0] <= low:
-            _, end, rank, one = items[at]
-            heapq.heappush(active, (rank, at, end, one))
-            at += 1
+        while next_item < len(items) and items[next_item][0] <= low:
+            _, end, rank, granule = items[next_item]
+            heapq.heappush(active, (rank, next_item, end, granule))
+            next_item += 1
         while active and active[0][2] <= low:
             heapq.heappop(active)
         if not active or high <= start or low >= stop:
             continue
-        one = active[0][3]
-        if made and made[-1][0] is one and made[-1][2] == low:
-            made[-1] = (one, made[-1][1], min(high, stop))
+        granule = active[0][3]
+        if assigned and assigned[-1][0] is granule and assigned[-1][2] == low:
+            assigned[-1] = (granule, assigned[-1][1], min(high, stop))
         else:
-            made.append((one, max(low, start), min(high, stop)))
-    return made
+            assigned.append((granule, max(low, start), min(high, stop)))
+    return assigned
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
+def _natural_sort_key(text: str) -> list[tuple[int, str]]:
     """Order versions and names by the numbers in them: v10 comes behind v9."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBERS.split(text) if part]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBER_PATTERN.split(text) if part]
 
 
-def _broken(path: str, error: HvenError) -> Unavailable:
-    return Unavailable(say("the file {path} cannot be read: {reason}", path, error.message), remedy=error.remedy)
+def _build_read_error(path: str, error: HvenError) -> StorageUnavailableError:
+    return StorageUnavailableError(
+        format_message("the file {path} cannot be read: {reason}", path, error.message), remedy=error.remedy
+    )
 
 
-def _together(found: Sequence[Layout], series: Series) -> Described:
+def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSetLayout:
     """Put together what files have, the newest first; channels that are not the same in all become a parameter of each sample."""
     columns: dict[str, Column] = {}
-    bins: dict[str, tuple[Bins, ...]] = {}
+    bins: dict[str, tuple[ParameterBins, ...]] = {}
     lengths: dict[str, int] = {}
     tables: dict[str, str] = {}
     notes: list[str] = []
-    for layout in found:
-        for one in layout.columns:
-            known = columns.get(one.name)
-            columns[one.name] = one if known is None else _wider(known, one)
-            lengths[one.name] = max(lengths.get(one.name, 1), layout.lengths.get(one.name, 1))
-    order = {name.casefold(): at for at, name in enumerate(series.parameters)}
-    made = sorted(columns.values(), key=lambda one: order.get(one.name.casefold(), 0))
-    own = [{one.name: one for one in layout.columns} for layout in found]
-    for one in tuple(made):
-        having = [at for at, columns_of in enumerate(own) if one.name in columns_of]
-        each = [found[at].bins.get(one.name, ()) for at in having]
-        if any(own[at] and one.name not in own[at] for at in range(len(found))):
-            notes.append(f"{one.name} is not in all files; where it is not, it is filled")
-        said = {own[at][one.name].unit or "" for at in having}
-        if len(said) > 1:
-            notes.append(f"the unit of {one.name} is " + ("not said in all files" if "" in said else f"another one in some files; all values are in {one.unit}"))  # fmt: skip
+    for layout in layouts:
+        for column in layout.columns:
+            merged_column = columns.get(column.name)
+            columns[column.name] = column if merged_column is None else _widen_column(merged_column, column)
+            lengths[column.name] = max(lengths.get(column.name, 1), layout.lengths.get(column.name, 1))
+    order = {name.casefold(): file_number for file_number, name in enumerate(series.parameters)}
+    merged_columns = sorted(columns.values(), key=lambda column: order.get(column.name.casefold(), 0))
+    columns_by_file = [{column.name: column for column in layout.columns} for layout in layouts]
+    for column in tuple(merged_columns):
+        having = [file_number for file_number, columns_of in enumerate(columns_by_file) if column.name in columns_of]
+        each = [layouts[file_number].bins.get(column.name, ()) for file_number in having]
+        if any(
+            columns_by_file[file_number] and column.name not in columns_by_file[file_number]
+            for file_number in range(len(layouts))
+        ):
+            notes.append(f"{column.name} is not in all files; where it is not, it is filled")
+        unit_texts = {columns_by_file[file_number][column.name].unit or "" for file_number in having}
+        if len(unit_texts) > 1:
+            notes.append(f"the unit of {column.name} is " + ("not said in all files" if "" in unit_texts else f"another one in some files; all values are in {column.unit}"))  # fmt: skip
         if not each[0]:
             continue
-        bins[one.name] = each[0]
-        if all(other == each[0] for other in each):
+        bins[column.name] = each[0]
+        if all(other_bins == each[0] for other_bins in each):
             continue
-        if len(each[0]) == 1 and all(len(other) == 1 for other in each):
+        if len(each[0]) == 1 and all(len(other_bins) == 1 for other_bins in each):
             first = each[0][0]
-            name = first.name if first.name not in columns else f"{one.name}_{first.name}"
-            columns[name] = one
-            tables[name] = one.name
-            size = int(np.prod([part or 1 for part in one.type.shape]))
-            made.append(Column(name=name, type=Type("double", str(size)), unit=first.unit, description=f"Of the elements of {one.name}, which change"))  # fmt: skip
-            bins[one.name] = (replace(first, centers=name, ranges=()),)
-            notes.append(f"the channels of {one.name} change with time: they are the parameter {name}")
+            name = first.name if first.name not in columns else f"{column.name}_{first.name}"
+            columns[name] = column
+            tables[name] = column.name
+            size = int(np.prod([part or 1 for part in column.type.shape]))
+            merged_columns.append(Column(name=name, type=Type("double", str(size)), unit=first.unit, description=f"Of the elements of {column.name}, which change"))  # fmt: skip
+            bins[column.name] = (replace(first, centers=name, ranges=()),)
+            notes.append(f"the channels of {column.name} change with time: they are the parameter {name}")
         else:
-            del bins[one.name]
-            notes.append(f"what the elements of {one.name} stand for changes, and is not told")
-    there = {one.name.casefold() for one in made}
-    notes += [f"{name} is in no file" for name in series.parameters if name.casefold() not in there][:100]
-    fine = any(layout.finer for layout in found)  # files with such digits have a layout of their own
-    return Described(found[0].time, tuple(made), bins, lengths, tables, tuple(notes), fine)
+            del bins[column.name]
+            notes.append(f"what the elements of {column.name} stand for changes, and is not told")
+    column_names = {column.name.casefold() for column in merged_columns}
+    notes += [f"{name} is in no file" for name in series.parameters if name.casefold() not in column_names][:100]
+    fine = any(layout.has_nanoseconds for layout in layouts)  # files with such digits have a layout of their own
+    return DataSetLayout(layouts[0].time_name, tuple(merged_columns), bins, lengths, tables, tuple(notes), fine)
 
 
-def _wider(one: Column, other: Column) -> Column:
+def _widen_column(first_column: Column, second_column: Column) -> Column:
     """Find a column that has the values of two; units are those of the first."""
-    first, second = one.type, other.type
+    first, second = first_column.type, second_column.type
     if first.is_string or second.is_string:
-        return one
-    if not one.unit and other.unit:
-        one = one.having(unit=other.unit)
-    alike = first.datatype == second.datatype and (one.unit or "") == (other.unit or "")
+        return first_column
+    if not first_column.unit and second_column.unit:
+        first_column = first_column.copy_with(unit=second_column.unit)
+    alike = first.datatype == second.datatype and (first_column.unit or "") == (second_column.unit or "")
     kind = first.datatype if alike else "double"
     shapes = [tuple(part or 1 for part in each.shape) for each in (first, second)]
     shape = (
         tuple(max(pair) for pair in zip(*shapes, strict=True)) if len(shapes[0]) == len(shapes[1]) == 1 else shapes[0]
     )
-    return one.having(type=Type(kind, "x".join(map(str, shape)) or None, first.xtype))
+    return first_column.copy_with(type=Type(kind, "x".join(map(str, shape)) or None, first.xtype))
 
 
-def _same_bins(name: str, own: tuple[Bins, ...], told: Described, path: str) -> None:
+def _check_bins(name: str, file_bins: tuple[ParameterBins, ...], layout: DataSetLayout, path: str) -> None:
     """Refuse channels that are not those that were told."""
-    if name in told.tables.values() or name not in told.bins:
+    if name in layout.channel_tables.values() or name not in layout.bins:
         return
-    if [(one.centers, one.ranges) for one in own] != [(one.centers, one.ranges) for one in told.bins[name]]:
-        raise Unavailable(say("the channels of {name} in {path} are not those of the data set", name, path), remedy=say("ingest the collection again"))  # fmt: skip
+    if [(bin_axis.centers, bin_axis.ranges) for bin_axis in file_bins] != [
+        (bin_axis.centers, bin_axis.ranges) for bin_axis in layout.bins[name]
+    ]:
+        raise StorageUnavailableError(format_message("the channels of {name} in {path} are not those of the data set", name, path), remedy=format_message("ingest the collection again"))  # fmt: skip
 
 
-def _fitted(array: pa.Array, own: Column, column: Column, path: str) -> pa.Array:
+def _fit_values(array: pa.Array, file_column: Column, target_column: Column, path: str) -> pa.Array:
     """Make values of a file those of the data set; elements that the file does not have are none."""
-    kind = column.arrow.type
-    here, there = units.meant(own.unit), units.meant(column.unit)
-    if here and there and not units.same(here, there):
-        if not units.convertible(here, there) or not column.type.datatype == "double":
-            raise Unavailable(
-                say("{name} of {path} is in {own}, and in {unit} in the data set", column.name, path, here, there),
-                remedy=say(
-                    "variables: {{{name}: {{unit: ..}}}} if that is wrong; else a series of its own", column.name
+    kind = target_column.arrow_field.type
+    file_unit, target_unit = units.normalize_unit(file_column.unit), units.normalize_unit(target_column.unit)
+    if file_unit and target_unit and not units.is_same_unit(file_unit, target_unit):
+        if not units.is_convertible(file_unit, target_unit) or not target_column.type.datatype == "double":
+            raise StorageUnavailableError(
+                format_message(
+                    "{name} of {path} is in {own}, and in {unit} in the data set",
+                    target_column.name,
+                    path,
+                    file_unit,
+                    target_unit,
+                ),
+                remedy=format_message(
+                    "variables: {{{name}: {{unit: ..}}}} if that is wrong; else a series of its own", target_column.name
                 ),
             )
         inner = array.flatten() if pa.types.is_fixed_size_list(array.type) else array
-        scaled = pc.multiply(inner.cast(pa.float64()), units.factor(here, there))
+        scaled = pc.multiply(inner.cast(pa.float64()), units.compute_factor(file_unit, target_unit))
         nested = pa.types.is_fixed_size_list(array.type)
         array = pa.FixedSizeListArray.from_arrays(scaled, array.type.list_size) if nested else scaled
     if array.type == kind:
         return array
     try:
         if pa.types.is_fixed_size_list(kind) and pa.types.is_fixed_size_list(array.type):
-            size, there = kind.list_size, array.type.list_size
+            size, target_unit = kind.list_size, array.type.list_size
             flat = array.flatten().cast(kind.value_type)
-            if size != there and len(column.type.shape) == 1 and there < size:
-                rows = np.arange(len(array) * there).reshape(-1, there)
-                places = np.pad(rows, ((0, 0), (0, size - there)), constant_values=-1).ravel()
+            if size != target_unit and len(target_column.type.shape) == 1 and target_unit < size:
+                rows = np.arange(len(array) * target_unit).reshape(-1, target_unit)
+                places = np.pad(rows, ((0, 0), (0, size - target_unit)), constant_values=-1).ravel()
                 flat = flat.take(pa.array(places, mask=places < 0))
-            elif size != there:
-                raise pa.ArrowInvalid(f"{there} elements")  # noqa: TRY301
+            elif size != target_unit:
+                raise pa.ArrowInvalid(f"{target_unit} elements")  # noqa: TRY301
             return pa.FixedSizeListArray.from_arrays(flat, size)
         return array.cast(kind)
     except pa.ArrowInvalid as error:
-        message = say("{name} of {path} is no {kind} as in the data set: {reason}", column.name, path, str(column.type), str(error)[:100])  # fmt: skip
-        raise Unavailable(message) from None
+        message = format_message("{name} of {path} is no {kind} as in the data set: {reason}", target_column.name, path, str(target_column.type), str(error)[:100])  # fmt: skip
+        raise StorageUnavailableError(message) from None
 
 
-def _repeated(bins: tuple[Bins, ...], column: Column, rows: int) -> pa.Array:
+def _repeat_channels(bins: tuple[ParameterBins, ...], column: Column, row_count: int) -> pa.Array:
     """Write channels of a file under each of its samples."""
-    size = column.arrow.type.list_size
+    size = column.arrow_field.type.list_size
     centers = bins[0].centers if bins and isinstance(bins[0].centers, tuple) else ()
-    one = np.full(size, np.nan)
-    one[: len(centers)] = centers[:size]
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.tile(one, rows)), size).cast(column.arrow.type)
+    row_centers = np.full(size, np.nan)
+    row_centers[: len(centers)] = centers[:size]
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.tile(row_centers, row_count)), size).cast(
+        column.arrow_field.type
+    )
 
 
-def _bound(column: Column, moment: int) -> str:
+def _write_time_literal(column: Column, instant: int) -> str:
     """Write a time as the column has it."""
     if column.epoch is None:
-        return f"CAST({literal(iso(moment)[:-1])} AS TIMESTAMP)"
-    return repr(moment / DAY + UNIX - column.epoch)
+        return f"CAST({write_literal(format_instant(instant)[:-1])} AS TIMESTAMP)"
+    return repr(instant / DAY_MICROSECONDS + UNIX_EPOCH_JD - column.epoch)
 
 
-def _micros(column: Column, value: Any) -> int:
+def _to_microseconds(column: Column, value: Any) -> int:
     """Read a time of a row."""
     if column.epoch is None:
         return int(np.datetime64(value, "us").astype(np.int64))
-    return round((float(value) + column.epoch - UNIX) * (DAY // 1000)) * 1000
+    return round((float(value) + column.epoch - UNIX_EPOCH_JD) * (DAY_MICROSECONDS // 1000)) * 1000
 
 
-__all__ = ["Described", "Files", "Granule", "segments"]
+__all__ = ["DataSetFiles", "DataSetLayout", "Granule", "assign_segments"]

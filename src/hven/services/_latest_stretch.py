@@ -10,15 +10,15 @@ import numpy as np
 from hven.model.errors import HvenError
 from hven.services import _pyramids as pyramids
 from hven.services import _reductions as reductions
-from hven.services.series import Facts
+from hven.services.series import TableFactCache
 
 if TYPE_CHECKING:
-    from hven.services.face import Surroundings
-    from hven.services.series import DataSet, Span
-    from hven.site import Holdings
-    from hven.site.auth import Reader
+    from hven.services.face import ServiceContext
+    from hven.services.series import DataSet, TimeExtent
+    from hven.site import PublishedState
+    from hven.site.auth import Principal
 
-BINS = 512  # into which a span is divided to look for gaps
+GAP_SEARCH_BINS = 512  # into which a span is divided to look for gaps
 MIN_GAP_SHARE = 0.25  # of the span: with smaller gaps, the whole span shows where samples are
 MIN_GAP_SAMPLES = 10  # times the usual distance of two samples: a few samples far apart are no stretches of their own
 MAX_ROUNDS = (
@@ -27,62 +27,75 @@ MAX_ROUNDS = (
 
 
 def find_latest_stretch(
-    around: Surroundings, who: Reader, one: DataSet, whole: Span, holdings: Holdings
+    context: ServiceContext,
+    principal: Principal,
+    data_set: DataSet,
+    extent: TimeExtent,
+    published_state: PublishedState,
 ) -> tuple[int, int] | None:
     """Find the samples behind the last large gap.
 
     Parameters
     ----------
-    around
+    context
         The site.
-    who
+    principal
         The reader.
-    one
+    data_set
         The data set.
-    whole
+    extent
         From when to when the reader has samples.
-    holdings
+    published_state
         The state that is read.
 
     Returns
     -------
     stretch
-        Its begin and its end in microseconds since 1970; the end is that of `whole`. All of `whole` if no large gap is in it, and where looking for
+        Its begin and its end in microseconds since 1970; the end is that of `extent`. All of `extent` if no large gap is in it, and where looking for
         one takes long: the samples are on another server, or they are many and their reductions are not made yet. None: there are no samples.
     """
-    if whole.start is None or whole.stop is None:
+    if extent.start is None or extent.stop is None:
         return None
-    name = _narrowest_parameter(one)
-    if one.far is not None or name is None or not pyramids.is_quick(around, who, one, whole, holdings):
-        return whole.start, whole.stop
-    key = ("latest", one.id, holdings.version, holdings.reach(who, around.policies))
-    kept: Facts = around.site.kept(Facts)
-    found: tuple[int, int] | None = kept.find(key)
-    if found is None:
+    name = _narrowest_parameter(data_set)
+    if (
+        data_set.remote is not None
+        or name is None
+        or not pyramids.is_quick(context, principal, data_set, extent, published_state)
+    ):
+        return extent.start, extent.stop
+    key = ("latest", data_set.id, published_state.version, published_state.find_access_key(principal, context.policies))
+    fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
+    stretch: tuple[int, int] | None = fact_cache.find(key)
+    if stretch is None:
         try:
-            found = _behind_last_gap(around, who, one, name, whole, holdings)
+            stretch = _search_last_gap(context, principal, data_set, name, extent, published_state)
         except HvenError:  # the page shows the whole span, and says why parts of it do not come
-            return whole.start, whole.stop
-        kept.keep(key, found)
-    return found
+            return extent.start, extent.stop
+        fact_cache.store(key, stretch)
+    return stretch
 
 
-def _narrowest_parameter(one: DataSet) -> str | None:
+def _narrowest_parameter(data_set: DataSet) -> str | None:
     """Choose the parameter of which the least is read; None: the data set has no numbers."""
-    names = set(pyramids.numeric(one))
-    drawn = [each for each in one.parameters if each.name in names]
-    return min(drawn, key=lambda each: math.prod(each.size)).name if drawn else None
+    names = set(pyramids.list_numeric_parameters(data_set))
+    drawn = [each for each in data_set.parameters if each.name in names]
+    return min(drawn, key=lambda each: math.prod(each.dimensions)).name if drawn else None
 
 
-def _behind_last_gap(
-    around: Surroundings, who: Reader, one: DataSet, name: str, whole: Span, holdings: Holdings
+def _search_last_gap(
+    context: ServiceContext,
+    principal: Principal,
+    data_set: DataSet,
+    name: str,
+    extent: TimeExtent,
+    published_state: PublishedState,
 ) -> tuple[int, int]:
-    begin, stop = whole.start or 0, whole.stop or 0
-    native = pyramids.native(one, whole)
+    begin, stop = extent.start or 0, extent.stop or 0
+    native = pyramids.estimate_cadence(data_set, extent)
     for _ in range(MAX_ROUNDS):
-        asked = max((stop - begin) // BINS, 1)
-        width = reductions.width(asked, native) or asked
-        parts = pyramids.reduced(around, who, one, [name], begin, stop, width, holdings)
+        requested_width = max((stop - begin) // GAP_SEARCH_BINS, 1)
+        width = reductions.choose_bin_width(requested_width, native) or requested_width
+        parts = pyramids.read_bins(context, principal, data_set, [name], begin, stop, width, published_state)
         numbers = np.concatenate([np.empty(0, np.int64), *(np.asarray(bins["number"], np.int64) for bins in parts)])
         empty = (np.diff(numbers) - 1) * width
         (large,) = np.nonzero(empty >= max(MIN_GAP_SHARE * (stop - begin), MIN_GAP_SAMPLES * native))

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.model.table import Bins, Column, Series
+    from hven.model.table import Column, ParameterBins, TimeSeries
     from hven.model.types import Type
 
-WHOLE = 2**53  # integers beyond are none of a double
+MAX_EXACT_INTEGER = 2**53  # integers beyond are none of a double
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
+class SampleParameter:
     """What is measured at each time.
 
     Attributes
     ----------
     column
         Of the table.
-    kind
+    value_kind
         ``double``, ``integer`` (4 bytes), ``string``, ``isotime``.
-    size
+    dimensions
         Of arrays: elements of each dimension, the last index fastest; else empty.
-    length
+    byte_length
         Bytes of texts and times; 0 for numbers.
     fill
         What stands where there is no value.
@@ -35,11 +35,11 @@ class Parameter:
     """
 
     column: Column
-    kind: str
-    size: tuple[int, ...] = ()
-    length: int = 0
+    value_kind: str
+    dimensions: tuple[int, ...] = ()
+    byte_length: int = 0
     fill: str | None = "NaN"
-    bins: tuple[Bins, ...] = ()
+    bins: tuple[ParameterBins, ...] = ()
 
     @property
     def name(self) -> str:
@@ -47,78 +47,86 @@ class Parameter:
         return self.column.name
 
     @property
-    def leads(self) -> bool:
+    def has_addresses(self) -> bool:
         """Whether its texts are addresses: of pictures, of files."""
         column = self.column
-        return self.kind == "string" and (
+        return self.value_kind == "string" and (
             column.link is not None or (column.ucd or "").lower().startswith("meta.ref.url")
         )
 
 
-def has_text_arrays(kind: Type) -> bool:
+def has_text_arrays(column_type: Type) -> bool:
     """Tell whether values of a type are arrays of texts.
 
     Parameters
     ----------
-    kind
+    column_type
         Of a column.
     """
-    return kind.is_array and kind.datatype in {"char", "unicodeChar"}
+    return column_type.is_array and column_type.datatype in {"char", "unicodeChar"}
 
 
-def make_stamp(column: Column) -> Parameter:
+def build_time_parameter(column: Column) -> SampleParameter:
     """Make the parameter of a time."""
     length = 27 if column.type.is_timestamp else 24  # days in doubles resolve 40 microseconds
-    return Parameter(column=column, kind="isotime", length=length, fill=" " * length)
+    return SampleParameter(column=column, value_kind="isotime", byte_length=length, fill=" " * length)
 
 
-def make_parameter(column: Column, known: Mapping[str, Any], series: Series) -> Parameter | str:
+def build_parameter(column: Column, statistics: Mapping[str, Any], series: TimeSeries) -> SampleParameter | str:
     """Make what clients are told of a column, or say why it is none (HAPI 3.3, section 3.6)."""
     kind = column.type
-    bins = next((one for name, one in series.bins.items() if name.lower() == column.name.lower()), ())
+    bins = next((item for name, item in series.bins.items() if name.lower() == column.name.lower()), ())
     size: tuple[int, ...] = ()
     texts = has_text_arrays(kind)
     if kind.is_array:
         dimensions = kind.shape[1:] if texts else kind.shape  # the first of texts are their characters
-        said = [len(one.centers or one.ranges) for one in bins if not isinstance(one.centers or one.ranges, str)]
-        shape = dimensions if None not in dimensions else tuple(reversed(said))
+        bin_sizes = [
+            len(item.centers or item.ranges) for item in bins if not isinstance(item.centers or item.ranges, str)
+        ]
+        shape = dimensions if None not in dimensions else tuple(reversed(bin_sizes))
         if (
             kind.is_geometry
             or len(shape) != len(dimensions)
             or not (texts or kind.scalar.rank or kind.datatype in {"boolean", "bit"})
         ):
             return "its arrays may differ in size; type: float32[400], or bins with their centers, say which they have"
-        size = tuple(one or 0 for one in reversed(shape))
+        size = tuple(item or 0 for item in reversed(shape))
         if len(bins) not in {0, len(size)} or any(
-            isinstance(one, tuple) and one and len(one) != count
+            isinstance(item, tuple) and item and len(item) != count
             for each, count in zip(bins, size, strict=False)
-            for one in (each.centers, each.ranges)
+            for item in (each.centers, each.ranges)
         ):
             bins = ()  # `hven check` tells
     if kind.is_timestamp:
-        return make_stamp(column)
-    if texts and known.get("max_length") is None:
+        return build_time_parameter(column)
+    if texts and statistics.get("max_length") is None:
         return "nobody says how long the texts of its arrays are"
     if kind.is_string or texts:
-        longest = max(int(known.get("max_length") or 1), 1) * (4 if known.get("non_ascii") else 1)
-        return Parameter(column=column, kind="string", size=size, length=longest, fill="", bins=bins)
+        longest = max(int(statistics.get("max_length") or 1), 1) * (4 if statistics.get("non_ascii") else 1)
+        return SampleParameter(
+            column=column, value_kind="string", dimensions=size, byte_length=longest, fill="", bins=bins
+        )
     if not kind.scalar.rank:
-        return Parameter(column=column, kind="integer", size=size, fill="-1", bins=bins)
-    if kind.scalar.hapi == "integer" and (fill := _choose_fill(kind, known)) is not None:
-        return Parameter(column=column, kind="integer", size=size, fill=fill, bins=bins)
-    if kind.is_integer and any(abs(int(known.get(one) or 0)) > WHOLE for one in ("minimum", "maximum")):
-        return Parameter(column=column, kind="string", length=20, fill="")
-    return Parameter(column=column, kind="double", size=size, bins=bins)
+        return SampleParameter(column=column, value_kind="integer", dimensions=size, fill="-1", bins=bins)
+    if kind.scalar.hapi == "integer" and (fill := _choose_fill(kind, statistics)) is not None:
+        return SampleParameter(column=column, value_kind="integer", dimensions=size, fill=fill, bins=bins)
+    if kind.is_integer and any(
+        abs(int(statistics.get(item) or 0)) > MAX_EXACT_INTEGER for item in ("minimum", "maximum")
+    ):
+        return SampleParameter(column=column, value_kind="string", byte_length=20, fill="")
+    return SampleParameter(column=column, value_kind="double", dimensions=size, bins=bins)
 
 
-def _choose_fill(kind: Type, known: Mapping[str, Any]) -> str | None:
+def _choose_fill(column_type: Type, statistics: Mapping[str, Any]) -> str | None:
     """Choose the integer for what is missing: one that no value is. None: there is none, and the values go as doubles, which hold all of them beside NaN."""
-    counted = "minimum" in known or ("nulls" in known and not kind.is_array)  # else nobody looked for the extremes
-    if kind.datatype != "int" or (counted and known.get("minimum") != -(2**31)):
+    counted = "minimum" in statistics or (
+        "nulls" in statistics and not column_type.is_array
+    )  # else nobody looked for the extremes
+    if column_type.datatype != "int" or (counted and statistics.get("minimum") != -(2**31)):
         return "-2147483648"
     if not counted:
         return None
-    return "2147483647" if known.get("maximum") != 2**31 - 1 else None
+    return "2147483647" if statistics.get("maximum") != 2**31 - 1 else None
 
 
-__all__ = ["Parameter", "has_text_arrays", "make_parameter", "make_stamp"]
+__all__ = ["SampleParameter", "build_parameter", "build_time_parameter", "has_text_arrays"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Numbers = npt.NDArray[Any]
-    Bins = npt.NDArray[np.void]
+    BinRecords = npt.NDArray[np.void]
 
 _MS, _S, _DAY = 1_000, 1_000_000, 86_400_000_000
 # each divides the next: microseconds of a bin
@@ -27,17 +27,17 @@ WIDTHS = (
     1, 5, 20, 100, 500, 2 * _MS, 10 * _MS, 50 * _MS, 250 * _MS, _S, 5 * _S, 15 * _S, 60 * _S, 300 * _S, 900 * _S,
     3_600 * _S, 14_400 * _S, _DAY, 5 * _DAY, 20 * _DAY, 100 * _DAY, 500 * _DAY,
 )  # fmt: skip
-LEAST = 15  # samples that a bin of the narrowest kept width stands for, at least
+MIN_SAMPLES_PER_BIN = 15  # samples that a bin of the narrowest kept width stands for, at least
 
 
-def width(asked: int, native: float) -> int | None:
+def choose_bin_width(max_gap_microseconds: int, sample_microseconds: float) -> int | None:
     """Choose the width of bins.
 
     Parameters
     ----------
-    asked
+    max_gap_microseconds
         Microseconds that may lie between two, at most.
-    native
+    sample_microseconds
         That lie between two samples, about.
 
     Returns
@@ -45,20 +45,29 @@ def width(asked: int, native: float) -> int | None:
     width
         Microseconds: what was asked for; from the narrowest width that is kept on, a few bins of what is kept. None: samples are not denser.
     """
-    if asked <= native:
+    if max_gap_microseconds <= sample_microseconds:
         return None
-    kept = max((one for one in WIDTHS if one <= asked and one >= LEAST * native), default=0)
-    return asked // kept * kept if kept else asked
+    widest_kept = max(
+        (
+            candidate
+            for candidate in WIDTHS
+            if candidate <= max_gap_microseconds and candidate >= MIN_SAMPLES_PER_BIN * sample_microseconds
+        ),
+        default=0,
+    )
+    return max_gap_microseconds // widest_kept * widest_kept if widest_kept else max_gap_microseconds
 
 
-def binned(batches: Iterable[pa.RecordBatch], width: int, names: Sequence[str]) -> Iterator[Bins]:
+def reduce_samples(
+    batches: Iterable[pa.RecordBatch], bin_microseconds: int, names: Sequence[str]
+) -> Iterator[BinRecords]:
     """Reduce samples.
 
     Parameters
     ----------
     batches
         In the order of time: the first column has microseconds since 1970 (int64).
-    width
+    bin_microseconds
         Of a bin: microseconds.
     names
         Of columns of numbers, or of lists of numbers of one size.
@@ -69,17 +78,17 @@ def binned(batches: Iterable[pa.RecordBatch], width: int, names: Sequence[str]) 
         Whole ones: none comes twice.
     """
 
-    def samples(batch: pa.RecordBatch) -> Bins:
-        given: dict[str, Numbers] = {}
+    def fold_batch(batch: pa.RecordBatch) -> BinRecords:
+        sample_values: dict[str, Numbers] = {}
         for name in names:
-            values = matrix(batch.column(name))
-            given |= {f"{letter} {name}": values for letter in "mhl"} | {f"n {name}": ~np.isnan(values)}
-        return _folded(np.asarray(batch.column(0), np.int64) // width, given, names)
+            values = to_matrix(batch.column(name))
+            sample_values |= {f"{letter} {name}": values for letter in "mhl"} | {f"n {name}": ~np.isnan(values)}
+        return _fold_bins(np.asarray(batch.column(0), np.int64) // bin_microseconds, sample_values, names)
 
-    return _joined(samples(batch) for batch in batches if batch.num_rows)
+    return _join_bins(fold_batch(batch) for batch in batches if batch.num_rows)
 
 
-def coarser(parts: Iterable[Bins], factor: int, names: Sequence[str] | None = None) -> Iterator[Bins]:
+def reduce_bins(parts: Iterable[BinRecords], factor: int, names: Sequence[str] | None = None) -> Iterator[BinRecords]:
     """Reduce further.
 
     Parameters
@@ -96,58 +105,62 @@ def coarser(parts: Iterable[Bins], factor: int, names: Sequence[str] | None = No
     bins
         Whole ones.
     """
-    return _joined(_folded(part["number"] // factor, part, names) for part in parts if len(part))
+    return _join_bins(_fold_bins(part["number"] // factor, part, names) for part in parts if len(part))
 
 
-def _joined(parts: Iterable[Bins]) -> Iterator[Bins]:
+def _join_bins(parts: Iterable[BinRecords]) -> Iterator[BinRecords]:
     """Yield whole bins: the last one of a part is kept until the next has begun, for it may go on there."""
-    kept: Bins | None = None
+    pending_bin: BinRecords | None = None
     for part in parts:
         now = part
-        if kept is not None and kept["number"][0] == part["number"][0]:
-            both = np.concatenate([kept, part[:1]])
-            now = np.concatenate([_folded(both["number"], both), part[1:]])
-        elif kept is not None:
-            yield kept
+        if pending_bin is not None and pending_bin["number"][0] == part["number"][0]:
+            both = np.concatenate([pending_bin, part[:1]])
+            now = np.concatenate([_fold_bins(both["number"], both), part[1:]])
+        elif pending_bin is not None:
+            yield pending_bin
         if len(now) > 1:
             yield now[:-1]
-        kept = now[-1:]
-    if kept is not None:
-        yield kept
+        pending_bin = now[-1:]
+    if pending_bin is not None:
+        yield pending_bin
 
 
-def _folded(
-    numbers: npt.NDArray[np.int64], given: Bins | Mapping[str, Numbers], names: Sequence[str] | None = None
-) -> Bins:
+def _fold_bins(
+    numbers: npt.NDArray[np.int64],
+    source_values: BinRecords | Mapping[str, Numbers],
+    names: Sequence[str] | None = None,
+) -> BinRecords:
     """Put bins, or samples as if each were one, into those of these numbers."""
     if names is None:
-        names = [name[2:] for name in given.dtype.names or () if name[:2] == "n "]  # type: ignore[union-attr]
+        names = [name[2:] for name in source_values.dtype.names or () if name[:2] == "n "]  # type: ignore[union-attr]
     starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]])
     runs = starts, np.diff(starts, append=len(numbers))
     alone = len(starts) == len(numbers)  # each is a bin of its own: its mean is its value
-    found: dict[str, Numbers] = {"number": numbers[starts]}
+    folded_fields: dict[str, Numbers] = {"number": numbers[starts]}
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # infinite ones of both signs; none at all
         for name in names:
-            count, mean, high = (given[f"{letter} {name}"] for letter in "nmh")
-            found[f"n {name}"] = _reduced(np.add, count, runs, np.int32)
+            count, mean, high = (source_values[f"{letter} {name}"] for letter in "nmh")
+            folded_fields[f"n {name}"] = _reduce_runs(np.add, count, runs, np.int32)
             if (
                 alone
             ):  # of one type always: numpy 2.4 joins arrays of float32 and float64 in such fields to wrong numbers
-                found[f"m {name}"] = mean.astype(np.float64, copy=False)
+                folded_fields[f"m {name}"] = mean.astype(np.float64, copy=False)
             else:
                 full = count.dtype == bool and count.all()
-                total = _reduced(np.add, mean if full else np.where(count, mean * count, 0), runs, np.float64)
-                found[f"m {name}"] = total / found[f"n {name}"]
-            found[f"h {name}"] = _reduced(np.fmax, high, runs)
+                total = _reduce_runs(np.add, mean if full else np.where(count, mean * count, 0), runs, np.float64)
+                folded_fields[f"m {name}"] = total / folded_fields[f"n {name}"]
+            folded_fields[f"h {name}"] = _reduce_runs(np.fmax, high, runs)
             if high.shape[1] == 1:
-                found[f"l {name}"] = _reduced(np.fmin, given[f"l {name}"], runs)
-    made = np.empty(len(starts), [(name, values.dtype, values.shape[1:]) for name, values in found.items()])
-    for name, values in found.items():
-        made[name] = values
-    return made
+                folded_fields[f"l {name}"] = _reduce_runs(np.fmin, source_values[f"l {name}"], runs)
+    folded_bins = np.empty(
+        len(starts), [(name, values.dtype, values.shape[1:]) for name, values in folded_fields.items()]
+    )
+    for name, values in folded_fields.items():
+        folded_bins[name] = values
+    return folded_bins
 
 
-def stored(bins: Bins) -> Bins:
+def convert_means(bins: BinRecords) -> BinRecords:
     """Give means the type of their values, as they are kept and sent.
 
     Parameters
@@ -160,7 +173,7 @@ def stored(bins: Bins) -> Bins:
     return bins.astype(kinds, copy=False)
 
 
-def _reduced(ufunc: np.ufunc, values: Numbers, runs: tuple[Numbers, Numbers], dtype: Any = None) -> Numbers:
+def _reduce_runs(ufunc: np.ufunc, values: Numbers, runs: tuple[Numbers, Numbers], dtype: Any = None) -> Numbers:
     """Reduce each run of rows; runs of one length together, which is ten times as fast as `reduceat` where rows have many elements."""
     starts, lengths = runs
     if len(starts) == len(values):
@@ -169,17 +182,17 @@ def _reduced(ufunc: np.ufunc, values: Numbers, runs: tuple[Numbers, Numbers], dt
         return np.asarray(ufunc.reduceat(values, starts, axis=0, dtype=dtype))
     out = np.empty((len(starts), values.shape[1]), dtype or values.dtype)
     for length in np.unique(lengths):
-        which = np.flatnonzero(lengths == length)
-        if which[-1] - which[0] + 1 == len(which):
-            first = starts[which[0]]
-            part = values[first : first + length * len(which)].reshape(len(which), length, -1)
+        run_indexes = np.flatnonzero(lengths == length)
+        if run_indexes[-1] - run_indexes[0] + 1 == len(run_indexes):
+            first = starts[run_indexes[0]]
+            part = values[first : first + length * len(run_indexes)].reshape(len(run_indexes), length, -1)
         else:
-            part = values[starts[which][:, None] + np.arange(length)]
-        out[which] = ufunc.reduce(part, axis=1, dtype=dtype)
+            part = values[starts[run_indexes][:, None] + np.arange(length)]
+        out[run_indexes] = ufunc.reduce(part, axis=1, dtype=dtype)
     return out
 
 
-def matrix(array: pa.Array) -> Numbers:
+def to_matrix(array: pa.Array) -> Numbers:
     """Take the numbers of a column: shape (rows, elements), float32 or float64, NaN where there is none.
 
     Parameters
@@ -188,14 +201,16 @@ def matrix(array: pa.Array) -> Numbers:
         Of numbers or booleans, or of lists of these that have one size.
     """
     if pa.types.is_nested(array.type):
-        there = array.drop_null()
-        inner = matrix(there.flatten())
-        found = np.full((len(array), inner.size // max(len(there), 1)), np.nan, inner.dtype)
-        found[array.is_valid().to_numpy(zero_copy_only=False)] = inner.reshape(len(there), found.shape[1])
-        return found
+        present_lists = array.drop_null()
+        inner = to_matrix(present_lists.flatten())
+        matrix_values = np.full((len(array), inner.size // max(len(present_lists), 1)), np.nan, inner.dtype)
+        matrix_values[array.is_valid().to_numpy(zero_copy_only=False)] = inner.reshape(
+            len(present_lists), matrix_values.shape[1]
+        )
+        return matrix_values
     if array.type != pa.float32():
         array = array.cast(pa.float64(), safe=False)
     return np.asarray(array.to_numpy(zero_copy_only=False))[:, None]
 
 
-__all__ = ["WIDTHS", "binned", "coarser", "matrix", "stored", "width"]
+__all__ = ["WIDTHS", "choose_bin_width", "convert_means", "reduce_bins", "reduce_samples", "to_matrix"]

@@ -6,7 +6,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hven.model.errors import Overloaded
+from hven.model.errors import OverloadedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ MAX_STREAMS = 256
 RETRY_SECONDS = 5.0
 
 
-class SampleStreams:
+class SampleStreamLimiter:
     """The streams of one process. Thread-safe.
 
     Parameters
@@ -30,41 +30,41 @@ class SampleStreams:
     """
 
     def __init__(self, memory: int) -> None:
-        self._cells = max(memory // BUDGET_SHARE // BYTES_PER_CELL, MIN_CELLS)
-        self._most = min(max(self._cells // MIN_CELLS, 1), MAX_STREAMS)
-        self._active = 0
+        self._total_cells = max(memory // BUDGET_SHARE // BYTES_PER_CELL, MIN_CELLS)
+        self._max_streams = min(max(self._total_cells // MIN_CELLS, 1), MAX_STREAMS)
+        self._active_count = 0
         self._lock = threading.Lock()
 
     @contextmanager
-    def stream(self) -> Iterator[None]:
+    def count_stream(self) -> Iterator[None]:
         """Count a stream as long as it lasts.
 
         Raises
         ------
-        Overloaded
+        OverloadedError
             There are as many as the memory allows.
         """
         with self._lock:
-            if self._active >= self._most:
-                raise Overloaded(
+            if self._active_count >= self._max_streams:
+                raise OverloadedError(
                     "too many readers take samples at the moment",
                     remedy="try again in a few seconds",
-                    seconds=RETRY_SECONDS,
+                    retry_after_seconds=RETRY_SECONDS,
                 )
-            self._active += 1
+            self._active_count += 1
         try:
             yield
         finally:
             with self._lock:
-                self._active -= 1
+                self._active_count -= 1
 
     @property
     def window_cells(self) -> int:
         """How many values the next window of a stream may have."""
-        return max(self._cells // max(self._active, 1), MIN_CELLS)
+        return max(self._total_cells // max(self._active_count, 1), MIN_CELLS)
 
 
-def sample_streams(site: Site) -> SampleStreams:
+def get_stream_limiter(site: Site) -> SampleStreamLimiter:
     """Return the streams of a site in this process.
 
     Parameters
@@ -72,4 +72,4 @@ def sample_streams(site: Site) -> SampleStreams:
     site
         Its limits hold.
     """
-    return site.kept(SampleStreams, site.settings.limits.memory)
+    return site.get_or_create(SampleStreamLimiter, site.settings.limits.memory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.text import quote
+from hven.adql.adql_writer import quote_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,4 +15,4 @@ def write_sample_condition(names: Sequence[str], statistics: Mapping[str, Mappin
     nulls = [statistics.get(name, {}).get("nulls") for name in names]
     if not nulls or 0 in nulls:
         return ()
-    return (f"({' OR '.join(f'{quote(name)} IS NOT NULL' for name in names)})",)
+    return (f"({' OR '.join(f'{quote_name(name)} IS NOT NULL' for name in names)})",)

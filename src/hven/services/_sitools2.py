@@ -16,13 +16,13 @@ import pyarrow.compute as pc
 
 from hven import adql, query
 from hven import services as dali
-from hven.adql import tree
+from hven.adql import syntax_tree
 from hven.model import literal
-from hven.model.errors import HvenError, NotFound, ParamError, nearest, say
-from hven.model.params import LARGEST
+from hven.model.errors import HvenError, NotFoundError, ParamError, format_message, suggest_spelling
+from hven.model.params import MAX_INT64
 from hven.services import archives
-from hven.services.errors import Faults
-from hven.services.params import utc
+from hven.services.errors import ErrorResponder
+from hven.services.params import parse_utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,20 +30,22 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from hven.model.params import Params
+    from hven.model.params import RequestParams
     from hven.model.settings import Settings
     from hven.model.table import Column, Endpoint, Table
     from hven.model.types import Type
-    from hven.query import Result
-    from hven.services.face import Surroundings
-    from hven.site import Holdings
+    from hven.query import QueryResult
+    from hven.services.face import ServiceContext
+    from hven.site import PublishedState
 
-JSON = "application/json"
-PAGE = 300  # records where nobody says how many
-PROJECTS = "/sitools/portal/projects"
-ORDER = "fr.cnes.sitools.resources.order.DirectOrderResource"  # by which clients know a service that gives archives
-TEXT = "text"
-TYPES = {
+JSON_MEDIA_TYPE = "application/json"
+DEFAULT_ROW_LIMIT = 300  # records where nobody says how many
+PROJECTS_PATH = "/sitools/portal/projects"
+ORDER_RESOURCE_CLASS = (
+    "fr.cnes.sitools.resources.order.DirectOrderResource"  # by which clients know a service that gives archives
+)
+TEXT_SQL_TYPE = "text"
+SQL_TYPES = {
     "short": "int2",
     "int": "int4",
     "long": "int8",
@@ -52,110 +54,130 @@ TYPES = {
     "double": "float8",
     "boolean": "bool",
 }
-COMPARISONS = {"LT": "<", "GT": ">", "EQ": "=", "LTE": "<=", "GTE": ">="}
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+COMPARISON_OPERATORS = {"LT": "<", "GT": ">", "EQ": "=", "LTE": "<=", "GTE": ">="}
+SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # filter -> how it compares
-FILTERS = {
+FILTER_COMPARISONS = {
     **{name: name for name in ("DATE_BETWEEN", "NUMERIC_BETWEEN", "TEXTFIELD", "CADENCE")}, "LISTBOXMULTIPLE": "IN", "MULTIPLE_VALUE": "IN",
     **dict.fromkeys(("NUMBER_FIELD", "LISTBOX", "RADIO", "DROPDOWNLIST", "BOOLEAN_CHECKBOX"), "EQ"),
 }  # fmt: skip
-_CADENCE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)(?:ec(?:onds?)?|in(?:utes?)?|ours?|ays?)?", re.IGNORECASE)
-FAULTS = Faults(write=lambda message: orjson.dumps({"success": False, "message": message}), kind=JSON)
+_CADENCE_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)(?:ec(?:onds?)?|in(?:utes?)?|ours?|ays?)?", re.IGNORECASE)
+ERROR_RESPONDER = ErrorResponder(
+    write_document=lambda message: orjson.dumps({"success": False, "message": message}), media_type=JSON_MEDIA_TYPE
+)
 
 
-class Asking(NamedTuple):
+class SitoolsRequest(NamedTuple):
     """Who asks what, of which endpoint of which table, in which state."""
 
-    around: Surroundings
+    context: ServiceContext
     request: Request
-    params: Params
-    holdings: Holdings
+    params: RequestParams
+    published_state: PublishedState
     table: Table
-    one: Endpoint
+    endpoint: Endpoint
 
-    def run(self, made: tree.Query, most: int) -> Result:
+    def run_query(self, query_tree: syntax_tree.Query, row_limit: int) -> QueryResult:
         """Answer a query of it."""
-        around = self.around
-        return query.run(
-            made, around.reader(self.request), site=around.site, maxrec=most, policies=around.policies, holdings=self.holdings
+        context = self.context
+        return query.run_query(
+            query_tree, context.identify_principal(self.request), site=context.site, maxrec=row_limit, policies=context.policies, published_state=self.published_state
         )  # fmt: skip
 
-    def told(self, made: Mapping[str, Any] | bytes) -> Response:
+    def build_response(self, content: Mapping[str, Any] | bytes) -> Response:
         """Make the answer."""
-        body = made if isinstance(made, bytes) else orjson.dumps(made)
-        who = self.around.reader(self.request)
-        public = who.anonymous and not self.table.rights and self.holdings.reach(who, self.around.policies) == "public"
-        return dali.tagged(self.request, dali.caching(dali.etag(body), public=public), JSON, body)
+        body = content if isinstance(content, bytes) else orjson.dumps(content)
+        principal = self.context.identify_principal(self.request)
+        public = (
+            principal.is_anonymous
+            and not self.table.rights
+            and self.published_state.find_access_key(principal, self.context.policies) == "public"
+        )
+        return dali.answer_with_etag(
+            self.request, dali.build_cache_headers(dali.compute_etag(body), is_public=public), JSON_MEDIA_TYPE, body
+        )
 
 
-def answer(asking: Asking, rest: str) -> Response:
+def answer_request(sitools_request: SitoolsRequest, subpath: str) -> Response:
     """Answer what is asked of a data set, in SITools2's words; so are faults.
 
     Parameters
     ----------
-    asking
+    sitools_request
         Who asks what, and of which data set.
-    rest
+    subpath
         Behind its address: ``count``, ``records``, ``services``, the name of an archive; empty: its description.
     """
-    one, request = asking.one, asking.request
+    endpoint, request = sitools_request.endpoint, sitools_request.request
     try:
-        rest = rest.strip("/")
-        if not rest:
-            return asking.told({"success": True, "dataset": _data_set(asking)})
-        if rest == "services":
-            return asking.told({"success": True, "total": len(one.archives), "data": [*_services(one)]})
-        where = _where(asking)
-        if rest == "count":
-            return asking.told({"success": True, "total": _count(asking, where), "offset": 0, "count": 0})
-        if rest == "records":
-            return _records(asking, where)
-        if rest in one.archives:
-            return _archive(asking, where, one.archives[rest])
-        known = ["count", "records", "services", *one.archives]
-        raise NotFound(
-            say("the data set {name} has no {rest}", one.path, rest[:60]),
-            remedy=nearest(rest, known) or ", ".join(known),
+        subpath = subpath.strip("/")
+        if not subpath:
+            return sitools_request.build_response({"success": True, "dataset": _describe_data_set(sitools_request)})
+        if subpath == "services":
+            return sitools_request.build_response(
+                {"success": True, "total": len(endpoint.archives), "data": [*_describe_archive_services(endpoint)]}
+            )
+        where = _build_condition(sitools_request)
+        if subpath == "count":
+            return sitools_request.build_response(
+                {"success": True, "total": _count_rows(sitools_request, where), "offset": 0, "count": 0}
+            )
+        if subpath == "records":
+            return _answer_records(sitools_request, where)
+        if subpath in endpoint.archives:
+            return _answer_archive(sitools_request, where, endpoint.archives[subpath])
+        known_names = ["count", "records", "services", *endpoint.archives]
+        raise NotFoundError(
+            format_message("the data set {name} has no {rest}", endpoint.path, subpath[:60]),
+            remedy=suggest_spelling(subpath, known_names) or ", ".join(known_names),
         )
     except HvenError as error:
-        return FAULTS(request, error)
+        return ERROR_RESPONDER(request, error)
 
 
-def projects(around: Surroundings, request: Request, name: str = "") -> Response:
+def list_projects(context: ServiceContext, request: Request, name: str = "") -> Response:
     """List the collections that have data sets, as projects.
 
     Parameters
     ----------
-    around, request
+    context, request
         Who asks.
     name
         Of the one that is asked for; its own address gives it with its data sets. Empty: all.
     """
-    holdings = around.site.current()
+    published_state = context.site.get_published_state()
     sets: dict[str, list[dict[str, Any]]] = {}
-    for table in holdings.catalogue(around.reader(request), around.policies).tables():
-        for one in table.endpoints:
-            if one.kind == "sitools2":
-                sets.setdefault(table.schema, []).append({"id": one.name, "name": one.title or one.name, "url": one.path, "status": "ACTIVE", "visible": True, "authorized": True})  # fmt: skip
-    found = [_project(key, holdings, some) for key, some in sets.items()]
-    made: dict[str, Any] = {"success": True, "total": len(found), "data": found}
+    for table in published_state.get_catalogue(context.identify_principal(request), context.policies).iterate_tables():
+        for endpoint in table.endpoints:
+            if endpoint.kind == "sitools2":
+                sets.setdefault(table.schema, []).append({"id": endpoint.name, "name": endpoint.title or endpoint.name, "url": endpoint.path, "status": "ACTIVE", "visible": True, "authorized": True})  # fmt: skip
+    all_projects = [_describe_project(key, published_state, data_sets) for key, data_sets in sets.items()]
+    content: dict[str, Any] = {"success": True, "total": len(all_projects), "data": all_projects}
     if name:
-        project, _, rest = name.partition("/")
-        if project not in sets or rest not in {"", "datasets"}:
-            error = NotFound(say("there is no project {name}", name[:60]), remedy=nearest(project, sets) or PROJECTS)
-            return FAULTS(request, error)
-        own = next(one for one in found if one["id"] == project)
-        made = (
-            {"success": True, "project": own}
-            if not rest
+        project, _, subpath = name.partition("/")
+        if project not in sets or subpath not in {"", "datasets"}:
+            error = NotFoundError(
+                format_message("there is no project {name}", name[:60]),
+                remedy=suggest_spelling(project, sets) or PROJECTS_PATH,
+            )
+            return ERROR_RESPONDER(request, error)
+        requested_project = next(endpoint for endpoint in all_projects if endpoint["id"] == project)
+        content = (
+            {"success": True, "project": requested_project}
+            if not subpath
             else {"success": True, "total": len(sets[project]), "data": sets[project]}
         )
-    body = orjson.dumps(made)
-    reach = holdings.reach(around.reader(request), around.policies)
-    return dali.tagged(request, dali.caching(dali.etag(body), public=reach == "public"), JSON, body)
+    body = orjson.dumps(content)
+    access_key = published_state.find_access_key(context.identify_principal(request), context.policies)
+    return dali.answer_with_etag(
+        request,
+        dali.build_cache_headers(dali.compute_etag(body), is_public=access_key == "public"),
+        JSON_MEDIA_TYPE,
+        body,
+    )
 
 
-def example(table: Table, url: str) -> str:
+def write_example_request(table: Table, url: str) -> str:
     """Write a request for a few records.
 
     Parameters
@@ -163,296 +185,373 @@ def example(table: Table, url: str) -> str:
     table, url
         The data set and its address.
     """
-    time = next((one.name for one in table.columns if one.type.is_timestamp), None)
-    wanted = f"&p[0]=DATE_BETWEEN|{time}|2012-08-10T00:00:00|2012-08-11T00:00:00" if time else ""
-    return f"curl -g '{url}/records?media=json&limit=10{wanted}'"
+    time = next((column.name for column in table.columns if column.type.is_timestamp), None)
+    filter_text = f"&p[0]=DATE_BETWEEN|{time}|2012-08-10T00:00:00|2012-08-11T00:00:00" if time else ""
+    return f"curl -g '{url}/records?media=json&limit=10{filter_text}'"
 
 
-def _project(name: str, holdings: Holdings, sets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    resource = holdings.resources.get(name)
+def _describe_project(name: str, published_state: PublishedState, sets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    resource = published_state.resources.get(name)
     return {
         "id": name, "name": name, "description": resource.title if resource is not None else "", "image": {"url": ""}, "status": "ACTIVE",
-        "sitoolsAttachementForUsers": f"{PROJECTS}/{name}", "authorized": True, "visible": True, "maintenance": False,
+        "sitoolsAttachementForUsers": f"{PROJECTS_PATH}/{name}", "authorized": True, "visible": True, "maintenance": False,
         "htmlDescription": (resource.description or "") if resource is not None else "", "maintenanceText": "", "dataSets": list(sets),
     }  # fmt: skip
 
 
-def _data_set(asking: Asking) -> dict[str, Any]:
-    table, one = asking.table, asking.one
+def _describe_data_set(sitools_request: SitoolsRequest) -> dict[str, Any]:
+    table, endpoint = sitools_request.table, sitools_request.endpoint
     return {
-        "id": one.name, "name": one.title or one.name, "description": one.description or table.description or "", "status": "ACTIVE",
-        "url": one.path, "sitoolsAttachementForUsers": one.path, "visible": True, "authorized": True,
-        "nbRecords": asking.holdings.published[table.qualified].rows if table.policy is None else None,
-        "columnModel": [_described(column, table) for column in _shown(table)] + [_filter(name) for name in one.cadences if name not in {column.name for column in table.columns}],
+        "id": endpoint.name, "name": endpoint.title or endpoint.name, "description": endpoint.description or table.description or "", "status": "ACTIVE",
+        "url": endpoint.path, "sitoolsAttachementForUsers": endpoint.path, "visible": True, "authorized": True,
+        "nbRecords": sitools_request.published_state.tables_by_name[table.qualified_name].rows if table.policy is None else None,
+        "columnModel": [_describe_column(column, table) for column in _list_visible_columns(table)] + [_describe_filter(name) for name in endpoint.cadences if name not in {column.name for column in table.columns}],
     }  # fmt: skip
 
 
-def _shown(table: Table) -> list[Column]:
+def _list_visible_columns(table: Table) -> list[Column]:
     return [column for column in table.columns if not column.hidden]
 
 
-def _described(column: Column, table: Table) -> dict[str, Any]:
+def _describe_column(column: Column, table: Table) -> dict[str, Any]:
     """Describe a column as SITools2's columnModel does."""
-    said: dict[str, Any] = {
+    description: dict[str, Any] = {
         "columnAlias": column.name, "dataIndex": column.name, "header": column.label or column.name, "toolTip": column.description or "",
-        "sqlColumnType": _sql(column.type), "sortable": not column.type.is_array or column.type.is_string, "filter": True, "visible": True,
-        "primaryKey": table.primary == (column.name,) or (not table.primary and column is table.identifier),
+        "sqlColumnType": _name_sql_type(column.type), "sortable": not column.type.is_array or column.type.is_string, "filter": True, "visible": True,
+        "primaryKey": table.primary == (column.name,) or (not table.primary and column is table.identifier_column),
     }  # fmt: skip
     if column.unit:
-        said["unit"] = {"unitName": column.unit, "label": column.unit}
+        description["unit"] = {"unitName": column.unit, "label": column.unit}
     if (column.ucd or "").lower().startswith("meta.ref.url"):
-        said["columnRenderer"] = {"behavior": "extUrlNewTab"}
-    return said
+        description["columnRenderer"] = {"behavior": "extUrlNewTab"}
+    return description
 
 
-def _filter(name: str) -> dict[str, Any]:
+def _describe_filter(name: str) -> dict[str, Any]:
     """Describe a filter that is no column: nobody may ask for its values."""
     return {
-        "columnAlias": name, "dataIndex": name, "header": name, "toolTip": "", "sqlColumnType": TEXT, "sortable": False, "filter": True,
+        "columnAlias": name, "dataIndex": name, "header": name, "toolTip": "", "sqlColumnType": TEXT_SQL_TYPE, "sortable": False, "filter": True,
         "visible": False, "primaryKey": False, "columnRenderer": {"behavior": "noClientAccess"},
     }  # fmt: skip
 
 
-def _sql(kind: Type) -> str:
-    if kind.is_timestamp:
+def _name_sql_type(column_type: Type) -> str:
+    if column_type.is_timestamp:
         return "timestamp"
-    return TEXT if kind.is_array else TYPES.get(kind.datatype, TEXT)
+    return TEXT_SQL_TYPE if column_type.is_array else SQL_TYPES.get(column_type.datatype, TEXT_SQL_TYPE)
 
 
-def _services(one: Endpoint) -> Iterator[dict[str, Any]]:
+def _describe_archive_services(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
     """Describe the archives as services of the data set."""
-    for name, kind in one.archives.items():
-        said = {"url": ("PARAMETER_ATTACHMENT", f"/{name}"), "archiveType": ("PARAMETER_INTERN", kind), "resourceImplClassName": ("PARAMETER_INTERN", ORDER)}  # fmt: skip
+    for name, kind in endpoint.archives.items():
+        parameter_values = {"url": ("PARAMETER_ATTACHMENT", f"/{name}"), "archiveType": ("PARAMETER_INTERN", kind), "resourceImplClassName": ("PARAMETER_INTERN", ORDER_RESOURCE_CLASS)}  # fmt: skip
         parameters = [
             {"name": key, "type": of, "value": value, "valueType": "xs:string", "description": ""}
-            for key, (of, value) in said.items()
+            for key, (of, value) in parameter_values.items()
         ]
         yield {"id": name, "name": f"{kind.upper()} of the files", "description": "", "type": "SERVER", "dataSetSelection": "MULTIPLE", "parameters": parameters}  # fmt: skip
 
 
-def _count(asking: Asking, where: tree.Expr | None) -> int:
-    with asking.run(tree.select(asking.table, [tree.Function("COUNT", star=True)], where), 1) as result:
-        return int(result.table().column(0)[0].as_py())
+def _count_rows(sitools_request: SitoolsRequest, condition: syntax_tree.Expr | None) -> int:
+    with sitools_request.run_query(
+        syntax_tree.build_table_query(sitools_request.table, [syntax_tree.FunctionCall("COUNT", star=True)], condition),
+        1,
+    ) as result:
+        return int(result.read_table().column(0)[0].as_py())
 
 
-def _records(asking: Asking, where: tree.Expr | None) -> Response:
-    params, table = asking.params, asking.table
-    start, limit = (params.whole(name, minimum=-1) for name in ("START", "LIMIT"))
-    hard = asking.around.site.settings.limits.maxrec_hard
-    most = PAGE if limit is None else hard if limit < 0 else limit
-    columns = _chosen(params, table, {*asking.one.cadences})
+def _answer_records(sitools_request: SitoolsRequest, condition: syntax_tree.Expr | None) -> Response:
+    params, table = sitools_request.params, sitools_request.table
+    start, limit = (params.read_integer(name, minimum=-1) for name in ("START", "LIMIT"))
+    hard = sitools_request.context.site.settings.limits.maxrec_hard
+    row_limit = DEFAULT_ROW_LIMIT if limit is None else hard if limit < 0 else limit
+    columns = _choose_columns(params, table, {*sitools_request.endpoint.cadences})
     first = max(start or 0, 0)
-    made = tree.select(table, [one.name for one in columns], where, _order(params, table), first)
-    with asking.run(made, most) as result:
-        rows = [row for batch in result.batches() for row in _objects(batch, columns).to_pylist()]
-    total = {} if (params.one("NOCOUNT") or "").lower() == "true" else {"total": _count(asking, where)}
+    query_tree = syntax_tree.build_table_query(
+        table, [column.name for column in columns], condition, _parse_order(params, table), first
+    )
+    with sitools_request.run_query(query_tree, row_limit) as result:
+        rows = [row for batch in result.iterate_batches() for row in _write_json_objects(batch, columns).to_pylist()]
+    total = (
+        {}
+        if (params.read_one("NOCOUNT") or "").lower() == "true"
+        else {"total": _count_rows(sitools_request, condition)}
+    )
     head = orjson.dumps({"success": True, **total, "count": len(rows), "offset": first, "data": []})
-    return asking.told(head[:-2] + ",\n".join(rows).encode() + head[-2:])
+    return sitools_request.build_response(head[:-2] + ",\n".join(rows).encode() + head[-2:])
 
 
-def _objects(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.Array:
+def _write_json_objects(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.Array:
     """Write rows as JSON objects: what has no value is left out, for clients make numbers of all that they find."""
     members = [
-        literal.filled(literal.joined(f",{json.dumps(column.name)}:", _cells(batch.column(at), column.type)))
+        literal.fill_nulls(
+            literal.join_columns(f",{json.dumps(column.name)}:", _write_json_cells(batch.column(at), column.type))
+        )
         for at, column in enumerate(columns)
     ]
-    return literal.joined("{", pc.utf8_slice_codeunits(literal.joined(*members), 1), "}")
+    return literal.join_columns("{", pc.utf8_slice_codeunits(literal.join_columns(*members), 1), "}")
 
 
-def _cells(array: pa.Array, kind: Type) -> pa.Array:
-    if kind.is_timestamp:  # clients split times at the dot
-        return literal.joined('"', pc.strftime(array.cast(pa.timestamp("ms"), safe=False), "%Y-%m-%dT%H:%M:%S"), '"')
+def _write_json_cells(array: pa.Array, column_type: Type) -> pa.Array:
+    if column_type.is_timestamp:  # clients split times at the dot
+        return literal.join_columns(
+            '"', pc.strftime(array.cast(pa.timestamp("ms"), safe=False), "%Y-%m-%dT%H:%M:%S"), '"'
+        )
     if pa.types.is_floating(array.type):
-        return pc.if_else(pc.is_finite(array), array.cast(pa.string()), literal.NULL)
+        return pc.if_else(pc.is_finite(array), array.cast(pa.string()), literal.NULL_STRING)
     if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
         return array.cast(pa.string())
-    return literal.json_strings(array if pa.types.is_string(array.type) else literal.text(array, kind))
+    return literal.quote_json_strings(
+        array if pa.types.is_string(array.type) else literal.format_column(array, column_type)
+    )
 
 
-def _archive(asking: Asking, where: tree.Expr | None, kind: str) -> Response:
+def _answer_archive(sitools_request: SitoolsRequest, condition: syntax_tree.Expr | None, archive_kind: str) -> Response:
     """Give the files that rows lead to."""
-    around, request, settings = asking.around, asking.request, asking.around.site.settings
-    if where is None:
+    context, request, settings = sitools_request.context, sitools_request.request, sitools_request.context.site.settings
+    if condition is None:
         raise ParamError("nothing says whose files are wanted", remedy="p[0]=LISTBOXMULTIPLE|column|value|value")
-    base = dali.base(request, settings)
-    made = tree.select(asking.table, [one.name for one in _shown(asking.table)], where)
-    with asking.run(made, settings.limits.archive_files) as result:
-        found = _leading(result, base)
+    base = dali.get_base_url(request, settings)
+    query_tree = syntax_tree.build_table_query(
+        sitools_request.table, [item.name for item in _list_visible_columns(sitools_request.table)], condition
+    )
+    with sitools_request.run_query(query_tree, settings.limits.archive_files) as result:
+        found_addresses = _list_file_addresses(result, base)
         if result.overflow:
-            raise archives.too_large(around)
-    addresses = [_present(settings, base, one) for one in found]
-    plan = archives.planned(around, request, addresses)
-    title, called = settings.title or settings.name, re.sub(r"[^A-Za-z0-9_.-]+", "_", asking.table.qualified)
-    about = [("Data set", asking.one.path), ("Asked at", base)]
-    return archives.answer(request, plan, kind=kind, called=called, title=title, about=about)
+            raise archives.build_too_large_error(context)
+    addresses = [_resolve_alias(settings, base, item) for item in found_addresses]
+    plan = archives.plan_archive(context, request, addresses)
+    title, called = (
+        settings.title or settings.name,
+        re.sub(r"[^A-Za-z0-9_.-]+", "_", sitools_request.table.qualified_name),
+    )
+    about = [("Data set", sitools_request.endpoint.path), ("Asked at", base)]
+    return archives.answer_archive(
+        request, plan, archive_kind=archive_kind, archive_name=called, site_title=title, readme_lines=about
+    )
 
 
-def _leading(result: Result, base: str) -> list[str]:
+def _list_file_addresses(result: QueryResult, base_url: str) -> list[str]:
     """Read where rows lead to: by all columns with addresses of files (rows may have several), else as archives do."""
-    ucds = [(one.ucd or "").lower() for one in result.columns]
+    ucds = [(item.ucd or "").lower() for item in result.columns]
     urls = [at for at, ucd in enumerate(ucds) if ucd.startswith("meta.ref.url") and "meta.preview" not in ucd]
     if len(urls) < 2:
-        return archives.addresses(result, archives.leading(result, None), base)
-    rows = [zip(*(batch.column(at).to_pylist() for at in urls), strict=True) for batch in result.batches()]
-    return [str(one) for some in rows for row in some for one in row if one]
+        return archives.read_addresses(result, archives.choose_address_column(result, None), base_url)
+    rows = [zip(*(batch.column(at).to_pylist() for at in urls), strict=True) for batch in result.iterate_batches()]
+    return [str(item) for row_addresses in rows for row in row_addresses for item in row if item]
 
 
-def _present(settings: Settings, base: str, address: str) -> str:
+def _resolve_alias(settings: Settings, base_url: str, address: str) -> str:
     """Return the present address of a file: what columns have may be a path, and one of before (``[[alias]]``)."""
-    path = address.removeprefix(base)
-    for one in settings.alias:
-        if one.path.endswith("/*") and one.to.endswith("/*") and path.startswith(one.path[:-1]):
-            return base + one.to[:-1] + path[len(one.path) - 1 :]
-    return base + path if path.startswith("/") else path
+    path = address.removeprefix(base_url)
+    for address_alias in settings.alias:
+        if (
+            address_alias.path.endswith("/*")
+            and address_alias.to.endswith("/*")
+            and path.startswith(address_alias.path[:-1])
+        ):
+            return base_url + address_alias.to[:-1] + path[len(address_alias.path) - 1 :]
+    return base_url + path if path.startswith("/") else path
 
 
 # --- what is asked -------------------------------------------------------------------------------------------
 
 
-def _column(table: Table, name: str) -> Column:
+def _find_column(table: Table, name: str) -> Column:
     """Find a column by its name, or by the UCD that a concept of a dictionary is."""
     name = name.strip().strip('"')
-    found = next((one for one in table.columns if one.name.lower() == name.lower()), None) or table.by_ucd(name)
-    if found is None:
-        raise _unknown(say("the data set has no column {name}", name[:60]), name, [one.name for one in _shown(table)])
-    return found
+    matching_column = next(
+        (candidate for candidate in table.columns if candidate.name.lower() == name.lower()), None
+    ) or table.find_column_by_ucd(name)
+    if matching_column is None:
+        raise _build_unknown_name_error(
+            format_message("the data set has no column {name}", name[:60]),
+            name,
+            [candidate.name for candidate in _list_visible_columns(table)],
+        )
+    return matching_column
 
 
-def _chosen(params: Params, table: Table, filters: set[str]) -> list[Column]:
-    said = (params.one("COLMODEL") or "").strip().strip("\"'")
-    names = [name.strip() for name in said.split(",") if name.strip()]
-    wanted = [
-        _column(table, name) for name in names if name not in filters or name in {one.name for one in table.columns}
+def _choose_columns(params: RequestParams, table: Table, filters: set[str]) -> list[Column]:
+    column_list = (params.read_one("COLMODEL") or "").strip().strip("\"'")
+    names = [name.strip() for name in column_list.split(",") if name.strip()]
+    chosen_columns = [
+        _find_column(table, name)
+        for name in names
+        if name not in filters or name in {column.name for column in table.columns}
     ]
-    return list(dict.fromkeys(wanted)) or _shown(table)
+    return list(dict.fromkeys(chosen_columns)) or _list_visible_columns(table)
 
 
-def _order(params: Params, table: Table) -> Iterator[tree.OrderItem]:
+def _parse_order(params: RequestParams, table: Table) -> Iterator[syntax_tree.OrderItem]:
     """Read in which order records come; rows that are alike in it come by their key, lest a page has a row of the one before."""
-    said, taken = params.one("SORT"), set()
-    if said:
+    sort_text, sorted_names = params.read_one("SORT"), set()
+    if sort_text:
         try:
-            orders = json.loads(said.replace("'", '"'))["ordersList"]
-            pairs = [(str(one["field"]), str(one.get("direction", "ASC")).upper()) for one in orders]
+            orders = json.loads(sort_text.replace("'", '"'))["ordersList"]
+            pairs = [
+                (str(sort_entry["field"]), str(sort_entry.get("direction", "ASC")).upper()) for sort_entry in orders
+            ]
         except (ValueError, KeyError, TypeError, AttributeError):
             remedy = '{"ordersList": [{"field": "date_obs", "direction": "ASC"}]}'
-            raise ParamError(say("{name}={value} is no order", "sort", said[:60]), name="sort", remedy=remedy) from None
-        for name, way in pairs:
-            column = _column(table, name)
-            taken.add(column.name)
-            yield tree.OrderItem(tree.ref(column.name), descending=way == "DESC")
-    key = table.primary or ((table.identifier.name,) if table.identifier is not None else ())
-    yield from (tree.OrderItem(tree.ref(table.column(name).name)) for name in key if name not in taken)
+            raise ParamError(
+                format_message("{name}={value} is no order", "sort", sort_text[:60]), name="sort", remedy=remedy
+            ) from None
+        for name, direction in pairs:
+            column = _find_column(table, name)
+            sorted_names.add(column.name)
+            yield syntax_tree.OrderItem(syntax_tree.build_column_ref(column.name), descending=direction == "DESC")
+    key = table.primary or ((table.identifier_column.name,) if table.identifier_column is not None else ())
+    yield from (
+        syntax_tree.OrderItem(syntax_tree.build_column_ref(table.find_column(name).name))
+        for name in key
+        if name not in sorted_names
+    )
 
 
-def _where(asking: Asking) -> tree.Expr | None:
+def _build_condition(sitools_request: SitoolsRequest) -> syntax_tree.Expr | None:
     """Read all conditions of a request."""
-    table, params, one = asking.table, asking.params, asking.one
-    found: list[tree.Expr | None] = []
+    table, params, endpoint = sitools_request.table, sitools_request.params, sitools_request.endpoint
+    conditions: list[syntax_tree.Expr | None] = []
     for letter in ("P", "C"):
         for name in sorted(key for key in params.values if re.fullmatch(rf"{letter}\[\d+\]", key)):
-            found += [_filtered(asking, said) for said in dict.fromkeys(params.all(name)) if said]
+            conditions += [
+                _parse_filter(sitools_request, filter_text)
+                for filter_text in dict.fromkeys(params.read_all(name))
+                if filter_text
+            ]
     for name in sorted(key for key in params.values if re.fullmatch(r"FILTER\[\d+\]\[COLUMNALIAS\]", key)):
         begin = name.removesuffix("[COLUMNALIAS]")
-        how, value = (params.one(f"{begin}[DATA][{key}]") or "" for key in ("COMPARISON", "VALUE"))
+        how, value = (params.read_one(f"{begin}[DATA][{key}]") or "" for key in ("COMPARISON", "VALUE"))
         values = re.split(r"[|,]", value.strip("()")) if how.upper() in {"IN", "NOTIN"} else [value]
-        found.append(_compared(_column(table, params.one(name) or ""), how.upper(), values))
-    base = adql.parse_condition(one.condition) if one.condition else None
-    return tree.conjunction(None if base is None else tree.transform(base, _constant), *found)
+        conditions.append(_build_comparison(_find_column(table, params.read_one(name) or ""), how.upper(), values))
+    base = adql.parse_condition(endpoint.condition) if endpoint.condition else None
+    return syntax_tree.join_conditions(
+        None if base is None else syntax_tree.transform_tree(base, _to_constant), *conditions
+    )
 
 
-def _constant(node: Any) -> Any:
-    return tree.Literal(node.value) if isinstance(node, tree.Literal) and node.slot >= 0 else node
+def _to_constant(node: Any) -> Any:
+    return syntax_tree.Literal(node.value) if isinstance(node, syntax_tree.Literal) and node.slot >= 0 else node
 
 
-def _filtered(asking: Asking, said: str) -> tree.Expr:
+def _parse_filter(sitools_request: SitoolsRequest, filter_text: str) -> syntax_tree.Expr:
     """Read a filter: ``DATE_BETWEEN|alias|from|to``; of a concept, ``DATE_BETWEEN|dictionary,concept|from|to``."""
-    kind, _, rest = said.partition("|")
-    name, *values = rest.split("|")
-    how = FILTERS.get(kind.strip().upper())
+    kind, _, filter_arguments = filter_text.partition("|")
+    name, *values = filter_arguments.split("|")
+    how = FILTER_COMPARISONS.get(kind.strip().upper())
     if how == "CADENCE":
-        return _every(name, values, asking.one)
+        return _build_cadence_condition(name, values, sitools_request.endpoint)
     if how is not None and len(values) < (2 if "BETWEEN" in how else 1):
-        raise ParamError(say("{filter} lacks a value", said[:60]), name=name[:60], remedy="DATE_BETWEEN|column|from|to")
+        raise ParamError(
+            format_message("{filter} lacks a value", filter_text[:60]),
+            name=name[:60],
+            remedy="DATE_BETWEEN|column|from|to",
+        )
     if how is None:
-        raise _unknown(say("there is no filter {name}", kind[:60]), kind, FILTERS)
-    return _compared(_column(asking.table, name.rpartition(",")[2]), how, values)
+        raise _build_unknown_name_error(
+            format_message("there is no filter {name}", kind[:60]), kind, FILTER_COMPARISONS
+        )
+    return _build_comparison(_find_column(sitools_request.table, name.rpartition(",")[2]), how, values)
 
 
-def _unknown(message: str, word: str, known: Iterable[str]) -> ParamError:
-    return ParamError(message, name=word[:60], remedy=nearest(word, known) or ", ".join(known))
+def _build_unknown_name_error(message: str, unknown_name: str, known_names: Iterable[str]) -> ParamError:
+    return ParamError(
+        message, name=unknown_name[:60], remedy=suggest_spelling(unknown_name, known_names) or ", ".join(known_names)
+    )
 
 
-def _every(name: str, values: Sequence[str], one: Endpoint) -> tree.Expr:
+def _build_cadence_condition(cadence_name: str, values: Sequence[str], endpoint: Endpoint) -> syntax_tree.Expr:
     """Thin rows out, as the descriptor says how."""
-    condition = one.cadences.get(name)
+    condition = endpoint.cadences.get(cadence_name)
     if condition is None:
         remedy = (
-            nearest(name, one.cadences) or "endpoints: {..: {cadence: {NAME: condition}}} in the descriptor says it"
+            suggest_spelling(cadence_name, endpoint.cadences)
+            or "endpoints: {..: {cadence: {NAME: condition}}} in the descriptor says it"
         )
-        raise ParamError(say("the data set has no cadence {name}", name[:60]), name=name[:60], remedy=remedy)
-    found = _CADENCE.fullmatch((values[0] if values else "").strip().replace("+", " "))
-    if found is None or not float(found[1]):
         raise ParamError(
-            say("{value} is no cadence", (values or ("",))[0][:60]), name=name[:60], remedy="12 sec, 1 min, 2 h, 1 day"
+            format_message("the data set has no cadence {name}", cadence_name[:60]),
+            name=cadence_name[:60],
+            remedy=remedy,
         )
-    seconds = float(found[1]) * SECONDS[found[2].lower()]
-    whole = tree.Literal(int(seconds) if seconds.is_integer() else seconds)
+    cadence_match = _CADENCE_PATTERN.fullmatch((values[0] if values else "").strip().replace("+", " "))
+    if cadence_match is None or not float(cadence_match[1]):
+        raise ParamError(
+            format_message("{value} is no cadence", (values or ("",))[0][:60]),
+            name=cadence_name[:60],
+            remedy="12 sec, 1 min, 2 h, 1 day",
+        )
+    seconds = float(cadence_match[1]) * SECONDS_PER_UNIT[cadence_match[2].lower()]
+    interval_literal = syntax_tree.Literal(int(seconds) if seconds.is_integer() else seconds)
 
-    def put(node: Any) -> Any:
-        if isinstance(node, tree.ColumnRef) and [part.name.lower() for part in node.qualifier] == ["param"]:
-            return whole
-        return _constant(node)
+    def replace_parameter(node: Any) -> Any:
+        if isinstance(node, syntax_tree.ColumnRef) and [part.name.lower() for part in node.qualifier] == ["param"]:
+            return interval_literal
+        return _to_constant(node)
 
-    return tree.transform(adql.parse_condition(condition), put)
+    return syntax_tree.transform_tree(adql.parse_condition(condition), replace_parameter)
 
 
-def _date(column: Column, text: str) -> tree.Literal:
+def _parse_date_literal(column: Column, text: str) -> syntax_tree.Literal:
     """Read a time as it is compared with a column."""
-    found = utc(text)
-    if found is None:
-        raise ParamError(say("{value} is no time", text[:60]), name=column.name, remedy="YYYY-MM-DDThh:mm:ss")
+    parsed_time = parse_utc_time(text)
+    if parsed_time is None:
+        raise ParamError(
+            format_message("{value} is no time", text[:60]), name=column.name, remedy="YYYY-MM-DDThh:mm:ss"
+        )
     if not column.type.is_timestamp:
         raise ParamError(
-            say("{column} is no time", column.name), name=column.name, remedy="NUMERIC_BETWEEN compares numbers"
+            format_message("{column} is no time", column.name),
+            name=column.name,
+            remedy="NUMERIC_BETWEEN compares numbers",
         )
-    return tree.Literal(found)
+    return syntax_tree.Literal(parsed_time)
 
 
-def _value(column: Column, text: str) -> tree.Literal:
+def _parse_literal(column: Column, text: str) -> syntax_tree.Literal:
     """Read a value of a column's type."""
     kind = column.type
     if kind.is_timestamp:
-        return _date(column, text)
+        return _parse_date_literal(column, text)
     if kind.is_numeric and not kind.is_array:
         try:
-            found = literal.number(text.strip())
+            parsed_number = literal.parse_number(text.strip())
         except ValueError:
-            found = LARGEST + 1
-        if isinstance(found, int) and not -LARGEST <= found <= LARGEST:
+            parsed_number = MAX_INT64 + 1
+        if isinstance(parsed_number, int) and not -MAX_INT64 <= parsed_number <= MAX_INT64:
             raise ParamError(
-                say("{value} is no number, or too large a one", text[:60]), name=column.name, remedy="a number"
+                format_message("{value} is no number, or too large a one", text[:60]),
+                name=column.name,
+                remedy="a number",
             )
-        return tree.Literal(found)
+        return syntax_tree.Literal(parsed_number)
     if kind.is_boolean:
-        return tree.Literal(text.strip().lower() in {"true", "t", "1"})
-    return tree.Literal(text)
+        return syntax_tree.Literal(text.strip().lower() in {"true", "t", "1"})
+    return syntax_tree.Literal(text)
 
 
-def _compared(column: Column, how: str, values: Sequence[str]) -> tree.Expr:
-    """Compare a column with values, in the words of SITools2's table or those of its filters (`FILTERS`)."""
-    ref, first = tree.ref(column.name), values[0]
-    if how == "DATE_BETWEEN":
-        low, high = (_date(column, one) for one in values[:2])
+def _build_comparison(column: Column, comparison: str, values: Sequence[str]) -> syntax_tree.Expr:
+    """Compare a column with values, in the words of SITools2's table or those of its filters (`FILTER_COMPARISONS`)."""
+    ref, first = syntax_tree.build_column_ref(column.name), values[0]
+    if comparison == "DATE_BETWEEN":
+        low, high = (_parse_date_literal(column, compared_value) for compared_value in values[:2])
         if str(low.value) > str(high.value):
             raise ParamError("From date must be before To date", name=column.name, remedy="the earlier time first")
-        return tree.And((tree.Compare(">", ref, low), tree.Compare("<", ref, high)))
-    if how == "NUMERIC_BETWEEN":
-        return tree.Between(ref, _value(column, first), _value(column, values[1]))
-    if how in {"IN", "NOTIN"}:
-        return tree.In(ref, tuple(_value(column, one) for one in values), negated=how == "NOTIN")
-    if how == "LIKE" or (how == "TEXTFIELD" and column.type.is_string and "*" in first):
-        return tree.Like(ref, tree.Literal(first.replace("*", "%")))
-    if how == "TEXTFIELD" or how in COMPARISONS:
-        return tree.Compare(COMPARISONS.get(how, "="), ref, _value(column, first))
-    raise _unknown(say("there is no comparison {name}", how[:60]), how, (*COMPARISONS, "LIKE", "IN", "NOTIN"))
+        return syntax_tree.Conjunction((syntax_tree.Comparison(">", ref, low), syntax_tree.Comparison("<", ref, high)))
+    if comparison == "NUMERIC_BETWEEN":
+        return syntax_tree.BetweenPredicate(ref, _parse_literal(column, first), _parse_literal(column, values[1]))
+    if comparison in {"IN", "NOTIN"}:
+        return syntax_tree.InPredicate(
+            ref,
+            tuple(_parse_literal(column, compared_value) for compared_value in values),
+            negated=comparison == "NOTIN",
+        )
+    if comparison == "LIKE" or (comparison == "TEXTFIELD" and column.type.is_string and "*" in first):
+        return syntax_tree.LikePredicate(ref, syntax_tree.Literal(first.replace("*", "%")))
+    if comparison == "TEXTFIELD" or comparison in COMPARISON_OPERATORS:
+        return syntax_tree.Comparison(COMPARISON_OPERATORS.get(comparison, "="), ref, _parse_literal(column, first))
+    raise _build_unknown_name_error(
+        format_message("there is no comparison {name}", comparison[:60]),
+        comparison,
+        (*COMPARISON_OPERATORS, "LIKE", "IN", "NOTIN"),
+    )

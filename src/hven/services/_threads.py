@@ -12,69 +12,75 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from hven.model import clock
-from hven.query.turns import Turn, asker
+from hven.model import deadlines
+from hven.query.query_queue import QueryTurn, current_requester
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from hven.query.turns import Turns
+    from hven.query.query_queue import QueryQueue
 
-WRITERS = (os.cpu_count() or 1) + 4  # threads that make chunks of running answers; more would only need more memory
-FIRST = 96  # threads that wait for first batches; more than queries that compute at once
+WRITER_THREADS = (
+    os.cpu_count() or 1
+) + 4  # threads that make chunks of running answers; more would only need more memory
+FIRST_BATCH_THREADS = 96  # threads that wait for first batches; more than queries that compute at once
 # seconds between two looks whether a query that waits for its turn may have that of a reader who is long about it
-LOOK = 0.1
-FAR = 8  # threads that wait for files of other servers: one that hangs holds up no other answer
+TURN_CHECK_INTERVAL_SECONDS = 0.1
+REMOTE_THREADS = 8  # threads that wait for files of other servers: one that hangs holds up no other answer
 _pools: dict[asyncio.AbstractEventLoop, tuple[ThreadPoolExecutor, tuple[anyio.CapacityLimiter, ...]]] = {}
 
 
-async def computed(call: Callable[..., Any], *args: Any, first: bool = False, far: bool = False) -> Any:
-    """Call something in one of the threads. Those that go on with an answer wait neither behind those that wait for their `first` rows nor for `far` servers."""
+async def call_in_thread(
+    call: Callable[..., Any], *args: Any, is_first_batch: bool = False, is_remote: bool = False
+) -> Any:
+    """Call something in one of the threads. Those that go on with an answer wait neither behind those that wait for their `is_first_batch` rows nor for `is_remote` servers."""
     loop = asyncio.get_running_loop()
-    found = _pools.get(loop)
-    if found is None:
-        for other in [*_pools]:
-            if other.is_closed() and (over := _pools.pop(other, None)) is not None:
-                over[0].shutdown(wait=False)
-        limits = (FIRST, WRITERS, FAR)
-        pool = ThreadPoolExecutor(sum(limits), "hven-query", clock.asks)
-        found = _pools[loop] = (pool, tuple(map(anyio.CapacityLimiter, limits)))
-    async with found[1][0 if first else 2 if far else 1]:
-        return await loop.run_in_executor(found[0], copy_context().run, call, *args)
+    thread_pool = _pools.get(loop)
+    if thread_pool is None:
+        for other_loop in [*_pools]:
+            if other_loop.is_closed() and (closed_pool := _pools.pop(other_loop, None)) is not None:
+                closed_pool[0].shutdown(wait=False)
+        limits = (FIRST_BATCH_THREADS, WRITER_THREADS, REMOTE_THREADS)
+        pool = ThreadPoolExecutor(sum(limits), "hven-query", deadlines.mark_thread_for_offloading)
+        thread_pool = _pools[loop] = (pool, tuple(map(anyio.CapacityLimiter, limits)))
+    async with thread_pool[1][0 if is_first_batch else 2 if is_remote else 1]:
+        return await loop.run_in_executor(thread_pool[0], copy_context().run, call, *args)
 
 
-class Waiting:
+class TurnWaiter:
     """Waits for a turn on the event loop: threads that wait would want the interpreter's lock now and then, and be slow to take it.
 
     Parameters
     ----------
     enter
-        Takes the place, at once; given what to call when it is worth a look. Its `Overloaded` is raised.
+        Takes the place, at once; given what to call when it is worth a look. Its `OverloadedError` is raised.
     ready
         Looks whether the turn has come.
     """
 
     def __init__(self, enter: Callable[[Callable[[], object]], None], ready: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
-        self._came = asyncio.Event()
-        self._ready = ready
-        enter(lambda: loop.is_closed() or loop.call_soon_threadsafe(self._came.set))
+        self._notified = asyncio.Event()
+        self._is_ready = ready
+        enter(lambda: loop.is_closed() or loop.call_soon_threadsafe(self._notified.set))
 
-    async def over(self) -> None:
-        """Wait for the turn; raises `Overloaded` if it takes too long."""
-        while not self._ready():
+    async def wait_for_turn(self) -> None:
+        """Wait for the turn; raises `OverloadedError` if it takes too long."""
+        while not self._is_ready():
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK):
-                    await self._came.wait()
-            self._came.clear()
+                async with asyncio.timeout(TURN_CHECK_INTERVAL_SECONDS):
+                    await self._notified.wait()
+            self._notified.clear()
 
 
 @asynccontextmanager
-async def in_turn(turns: Turns) -> AsyncIterator[None]:
-    """Hold one of the turns for something that is not a query's answer; raises `Overloaded` if it would not come in time."""
-    turn = Turn(asker.get()())
+async def hold_turn(query_queue: QueryQueue) -> AsyncIterator[None]:
+    """Hold one of the turns for something that is not a query's answer; raises `OverloadedError` if it would not come in time."""
+    turn = QueryTurn(current_requester.get()())
     try:
-        await Waiting(partial(turns.enter, turn), partial(turns.ready, turn)).over()
+        await TurnWaiter(
+            partial(query_queue.enter_queue, turn), partial(query_queue.try_take_turn, turn)
+        ).wait_for_turn()
         yield
     finally:
-        turns.give_back(turn)
+        query_queue.end_turn(turn)

@@ -10,67 +10,78 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from hven.model.errors import Overloaded
+from hven.model.errors import OverloadedError
 from hven.query import uploads
-from hven.query.memory import tidy
+from hven.query.memory_watchdog import schedule_memory_trim
 
 if TYPE_CHECKING:
-    from hven.model.params import Params
+    from hven.model.params import RequestParams
     from hven.model.settings import Settings
 
-FETCHED, PARSED = 8, 2  # at once, per process: those that wait for other servers, and those that only need a core
+MAX_CONCURRENT_FETCHES, MAX_CONCURRENT_PARSES = (
+    8,
+    2,
+)  # at once, per process: those that wait for other servers, and those that only need a core
 
 
-class Uploads:
+class UploadReader:
     """Reads what the UPLOAD of requests names."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._far = anyio.CapacityLimiter(FETCHED)
-        self._near = anyio.CapacityLimiter(PARSED)
-        self._turn = threading.BoundedSemaphore(PARSED)
-        self._held = 0
+        self._fetch_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_FETCHES)
+        self._parse_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_PARSES)
+        self._parse_slots = threading.BoundedSemaphore(MAX_CONCURRENT_PARSES)
+        self._held_bytes = 0
         self._lock = threading.Lock()
 
-    async def read(self, params: Params) -> uploads.Uploaded:
+    async def read_uploads(self, params: RequestParams) -> uploads.UploadedTables:
         """Read what UPLOAD names; an empty dictionary if there is no such parameter. Closes the request's files.
 
         Raises
         ------
         UserError, StorageError
-            As `read` does.
-        Overloaded
+            As `read_uploads` does.
+        OverloadedError
             The uploads that running queries hold take all the memory there is for them.
         """
         try:
-            wanted = uploads.pairs(params.all("UPLOAD"))
-            if not wanted:
-                return uploads.Uploaded()
-            self._hold(0)
-            limiter = self._near if all(pair.part is not None for pair in wanted) else self._far
-            reading = partial(uploads.read, wanted, params.files, self._settings, turn=self._turn)
+            references = uploads.parse_upload_references(params.read_all("UPLOAD"))
+            if not references:
+                return uploads.UploadedTables()
+            self._reserve_bytes(0)
+            limiter = (
+                self._parse_limiter
+                if all(pair.request_part is not None for pair in references)
+                else self._fetch_limiter
+            )
+            reading = partial(
+                uploads.read_uploads, references, params.files, self._settings, memory_guard=self._parse_slots
+            )
             try:
-                found = await anyio.to_thread.run_sync(reading, limiter=limiter)
+                uploaded_tables = await anyio.to_thread.run_sync(reading, limiter=limiter)
             finally:
-                tidy()  # a small file may have been large in memory
+                schedule_memory_trim()  # a small file may have been large in memory
         finally:
             params.close()
-        for _, rows in found.values():
-            self._hold(rows.nbytes)
-            weakref.finalize(rows, self._release, rows.nbytes)
-        return found
+        for _, rows in uploaded_tables.values():
+            self._reserve_bytes(rows.nbytes)
+            weakref.finalize(rows, self._release_bytes, rows.nbytes)
+        return uploaded_tables
 
-    def _hold(self, size: int) -> None:
+    def _reserve_bytes(self, byte_count: int) -> None:
         with self._lock:
-            if self._held + size > max(self._settings.limits.memory, self._settings.limits.upload * uploads.UNFOLDED):
-                raise Overloaded(
+            if self._held_bytes + byte_count > max(
+                self._settings.limits.memory, self._settings.limits.upload * uploads.MEMORY_EXPANSION_FACTOR
+            ):
+                raise OverloadedError(
                     "other queries hold all the memory there is for uploads", remedy="try again in a minute"
                 )
-            self._held += size
+            self._held_bytes += byte_count
 
-    def _release(self, size: int) -> None:
+    def _release_bytes(self, byte_count: int) -> None:
         with self._lock:
-            self._held -= size
+            self._held_bytes -= byte_count
 
 
-__all__ = ["Uploads"]
+__all__ = ["UploadReader"]

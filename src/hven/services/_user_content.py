@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 # a document that is opened by itself is in an origin of its own: no scripts, no forms, nothing is fetched
-SANDBOX = {"content-security-policy": "sandbox; default-src 'none'", "x-content-type-options": "nosniff"}
-PLAIN = "text/plain; charset=utf-8"
+SANDBOX_HEADERS = {"content-security-policy": "sandbox; default-src 'none'", "x-content-type-options": "nosniff"}
+PLAIN_TEXT_MEDIA_TYPE = "text/plain; charset=utf-8"
 # types by which a page of this site could load a file as its script, style or module, for all that its policy allows is 'self'
-_LOADED = re.compile(r".*(?:javascript|ecmascript|jscript|livescript).*|text/css|application/(?:wasm|manifest\+json)")
+_EXECUTABLE_TYPE_PATTERN = re.compile(
+    r".*(?:javascript|ecmascript|jscript|livescript).*|text/css|application/(?:wasm|manifest\+json)"
+)
 
 
 def guard_media_type(media_type: str) -> tuple[str, bool]:
@@ -23,7 +25,7 @@ def guard_media_type(media_type: str) -> tuple[str, bool]:
         As it was published, or as a job's program says it.
     """
     essence = media_type.partition(";")[0].strip().lower()
-    return (PLAIN, True) if _LOADED.fullmatch(essence) else (media_type, False)
+    return (PLAIN_TEXT_MEDIA_TYPE, True) if _EXECUTABLE_TYPE_PATTERN.fullmatch(essence) else (media_type, False)
 
 
-__all__ = ["PLAIN", "SANDBOX", "guard_media_type"]
+__all__ = ["PLAIN_TEXT_MEDIA_TYPE", "SANDBOX_HEADERS", "guard_media_type"]

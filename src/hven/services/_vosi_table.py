@@ -8,13 +8,13 @@ from lxml import etree
 
 from hven.model.errors import SourceError
 from hven.model.table import Column, Table
-from hven.model.types import BY_VOTABLE, Type, parse_type
+from hven.model.types import SCALAR_TYPES_BY_DATATYPE, Type, parse_type
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def described(path: Path) -> Table | None:
+def read_vosi_table(path: Path) -> Table | None:
     """Read a VOSI table (VODataService 1.2 section 3.3): columns without rows; None if the file is something else."""
     with path.open("rb") as file:
         start = file.read(4096)
@@ -25,7 +25,7 @@ def described(path: Path) -> Table | None:
         root = etree.parse(path, parser).getroot()
         if etree.QName(root).localname != "table":
             return None
-        columns = tuple(_column(item) for item in root.iter("{*}column"))
+        columns = tuple(_read_column(item) for item in root.iter("{*}column"))
     except (etree.XMLSyntaxError, ValueError) as error:
         raise SourceError(
             f"the description of the table cannot be read: {error}", remedy="a VOSI table, or a VOTable"
@@ -34,40 +34,40 @@ def described(path: Path) -> Table | None:
 
 
 # the words of vs:TAPType (VODataService 1.1 section 3.5.3) as descriptors say them
-_TAP = {
+_TYPES_BY_TAP_NAME = {
     "BOOLEAN": "bool", "SMALLINT": "int16", "INTEGER": "int32", "BIGINT": "int64", "REAL": "float32", "DOUBLE": "float64", "TIMESTAMP": "timestamp",
     "CHAR": "string", "VARCHAR": "string", "UNICODE": "string", "UNICODECHAR": "string", "POINT": "point", "CIRCLE": "circle", "POLYGON": "polygon",
     "REGION": "shape", "CLOB": "string",
 }  # fmt: skip
 
 
-def _type(item: Any, name: str | None) -> Type:
-    word = (item.text or "").strip()
-    if word.upper() in _TAP and word not in BY_VOTABLE:
-        return parse_type(_TAP[word.upper()])
-    kind = Type(word, item.get("arraysize"), item.get("extendedType"))
+def _read_type(element: Any, column_name: str | None) -> Type:
+    word = (element.text or "").strip()
+    if word.upper() in _TYPES_BY_TAP_NAME and word not in SCALAR_TYPES_BY_DATATYPE:
+        return parse_type(_TYPES_BY_TAP_NAME[word.upper()])
+    kind = Type(word, element.get("arraysize"), element.get("extendedType"))
     try:
         if kind.arrow is not None:
             return kind
     except (KeyError, ValueError):
         pass
     size = f" with arraysize {kind.arraysize!r:.40}" if kind.arraysize else ""
-    raise ValueError(f"column {name!r:.80} is of type {word!r:.40}{size}, which is not known")
+    raise ValueError(f"column {column_name!r:.80} is of type {word!r:.40}{size}, which is not known")
 
 
-def _column(item: Any) -> Column:
-    said = {
-        key: (item.findtext(f"{{*}}{key}") or "").strip() or None
+def _read_column(element: Any) -> Column:
+    attributes = {
+        key: (element.findtext(f"{{*}}{key}") or "").strip() or None
         for key in ("name", "description", "unit", "ucd", "utype")
     }
-    kind = item.find("{*}dataType")
+    kind = element.find("{*}dataType")
     if kind is None:
-        raise ValueError(f"column {said['name']!r:.80} has no dataType")
+        raise ValueError(f"column {attributes['name']!r:.80} has no dataType")
     return Column(
-        name=said["name"] or "",
-        type=_type(kind, said["name"]),
-        description=said["description"],
-        unit=said["unit"],
-        ucd=said["ucd"],
-        utype=said["utype"],
+        name=attributes["name"] or "",
+        type=_read_type(kind, attributes["name"]),
+        description=attributes["description"],
+        unit=attributes["unit"],
+        ucd=attributes["ucd"],
+        utype=attributes["utype"],
     )

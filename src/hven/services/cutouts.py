@@ -2,11 +2,11 @@
 
 Common
 ------
-around
+context
     The site.
-who
+principal
     The reader.
-path, name
+path, name, table_name
     Of the file; the name by which readers know it.
 """
 
@@ -24,17 +24,26 @@ from urllib.parse import quote, unquote
 import numpy as np
 from starlette.responses import Response
 
-from hven.formats.media import Array, Selection, cut, open_product, selecting, window
+from hven.formats.media import ArrayPart, Selection, cut_product, find_window, open_product, selecting
 from hven.model import Cache
-from hven.model.errors import Forbidden, HvenError, NotFound, Overloaded, ParamError, TooLarge, Unauthenticated, say
+from hven.model.errors import (
+    ForbiddenError,
+    HvenError,
+    NotFoundError,
+    OverloadedError,
+    ParamError,
+    TooLargeError,
+    UnauthenticatedError,
+    format_message,
+)
 from hven.model.params import Param
 from hven.model.sky import shape_text
-from hven.services import datalinks, filed, rotations
-from hven.services._ranges import Flow, flowing
-from hven.services.address import table_named
-from hven.services.archives import KINDS
-from hven.services.errors import Faults, status_of
-from hven.services.params import values
+from hven.services import collection_files, datalinks, rotations
+from hven.services._byte_ranges import PieceStreamResponse, stream_pieces
+from hven.services.addresses import find_table
+from hven.services.archives import ARCHIVE_KINDS
+from hven.services.errors import ErrorResponder, find_http_status
+from hven.services.params import parse_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -42,36 +51,38 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from hven.formats.media import Axis, Cut, Place, Product, Rows
-    from hven.model.params import Params
+    from hven.formats.media import Axis, Place, Product, StreamedFile, TablePart
+    from hven.model.params import RequestParams
     from hven.model.sky import Shape
-    from hven.model.table import Input, Table
-    from hven.services.face import Surroundings
-    from hven.site.auth import Reader
+    from hven.model.table import ServiceParameter, Table
+    from hven.services.face import ServiceContext
+    from hven.site.auth import Principal
 
-MOST = 1000  # cuts of one request
-LARGEST = 4 << 30  # bytes of a cut
-SMALL = 1 << 20  # bytes of a cut that is made whole before it leaves
-SENDING = 64  # larger ones that leave a process at once: each holds an open file and a piece of it
+MAX_CUTOUTS = 1000  # cuts of one request
+MAX_CUTOUT_BYTES = 4 << 30  # bytes of a cut
+MAX_BUFFERED_BYTES = 1 << 20  # bytes of a cut that is made whole before it leaves
+MAX_CONCURRENT_SENDS = 64  # larger ones that leave a process at once: each holds an open file and a piece of it
 # a band beyond the file's by more than such a factor, and longer than a wave that is likely (m), is said to be in another unit
-WRONG, LONG = 1e2, 0.1
-PARTS = 50  # of a file, of which each is told
+WRONG_UNIT_FACTOR, MAX_WAVELENGTH_METRES = 1e2, 0.1
+MAX_LISTED_PARTS = 50  # of a file, of which each is told
 
-PARAMS = (selecting.ID, selecting.TABLE, *selecting.PARAMS)
-PACKAGE = Param(name="PACKAGE", allowed=tuple(KINDS), description="all cuts in one archive, too: zip or tar")
+CUTOUT_PARAMS = (selecting.ID_PARAM, selecting.TABLE_PARAM, *selecting.CUTOUT_PARAMS)
+PACKAGE_PARAM = Param(
+    name="PACKAGE", allowed=tuple(ARCHIVE_KINDS), description="all cuts in one archive, too: zip or tar"
+)
 
 
-class Single(ParamError):
+class MultipleValuesError(ParamError):
     """Several values where one answer can be given (SODA 1.0 section 5.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class CutoutRequest:
     """One cut: of a row's file, what and which part.
 
     Attributes
     ----------
-    ident
+    row_identifier
         Of the row.
     selection
         Of the file.
@@ -79,19 +90,19 @@ class Wanted:
         Index or name; None: the main one.
     """
 
-    ident: str
+    row_identifier: str
     selection: Selection
     part: str | None
 
 
-def wanted(params: Params, *, single: bool = False) -> list[Wanted]:
+def parse_cutout_requests(params: RequestParams, *, single_only: bool = False) -> list[CutoutRequest]:
     """Read what is asked for: each combination of values is a cut of its own (SODA 1.0 section 3.2.1).
 
     Parameters
     ----------
     params
         Of the request.
-    single
+    single_only
         One cut can be given.
 
     Returns
@@ -103,53 +114,59 @@ def wanted(params: Params, *, single: bool = False) -> list[Wanted]:
     ------
     ParamError
         A value is wrong, or ID is missing.
-    Single
+    MultipleValuesError
         There are several cuts where one can be made.
-    TooLarge
-        There are more than `MOST`.
+    TooLargeError
+        There are more than `MAX_CUTOUTS`.
     """
-    given = values(params, PARAMS)
-    shapes = [_shape(name, text) for name in ("POS", "CIRCLE", "POLYGON") for text in given[name]]
+    parsed_values = parse_values(params, CUTOUT_PARAMS)
+    shapes = [_parse_shape(name, text) for name in ("POS", "CIRCLE", "POLYGON") for text in parsed_values[name]]
     alone = Selection(
-        polarizations=tuple(dict.fromkeys(text.strip() for text in given["POL"])),
-        longitude=given["LONGITUDE"], latitude=given["LATITUDE"],
-        pixels={number: given[f"PIXELS_{number}"] for number in range(1, selecting.PIXELS + 1) if given[f"PIXELS_{number}"] is not None},
+        polarizations=tuple(dict.fromkeys(text.strip() for text in parsed_values["POL"])),
+        longitude=parsed_values["LONGITUDE"], latitude=parsed_values["LATITUDE"],
+        pixels={number: parsed_values[f"PIXELS_{number}"] for number in range(1, selecting.MAX_PIXEL_AXES + 1) if parsed_values[f"PIXELS_{number}"] is not None},
     )  # fmt: skip
-    ids = [ident for ident in dict.fromkeys(given["ID"]) if ident]
+    ids = [ident for ident in dict.fromkeys(parsed_values["ID"]) if ident]
     if not ids:
         raise ParamError(
-            say("ID is missing"), name="ID", remedy=say("give the identifier of a row, as results have it")
+            format_message("ID is missing"),
+            name="ID",
+            remedy=format_message("give the identifier of a row, as results have it"),
         )
     several: list[list[Any]] = [
         ids,
         list(shapes) or [None],
-        list(given["BAND"]) or [None],
-        list(given["TIME"]) or [None],
+        list(parsed_values["BAND"]) or [None],
+        list(parsed_values["TIME"]) or [None],
     ]
     count = math.prod(map(len, several))
-    if single and count > 1:
+    if single_only and count > 1:
         name = next(
             name for name, values in zip(("ID", "POS", "BAND", "TIME"), several, strict=True) if len(values) > 1
         )
-        raise Single(
-            say("{name} was given several times, and one cut is made at once", name),
+        raise MultipleValuesError(
+            format_message("{name} was given several times, and one cut is made at once", name),
             name=name,
-            remedy=say("ask for each by itself, or for all by /soda/async"),
+            remedy=format_message("ask for each by itself, or for all by /soda/async"),
         )
-    if count > MOST:
-        raise TooLarge(
-            say("{count} cuts were asked for, and {most} are made at most", count, MOST),
-            remedy=say("ask for fewer of them at a time"),
+    if count > MAX_CUTOUTS:
+        raise TooLargeError(
+            format_message("{count} cuts were asked for, and {most} are made at most", count, MAX_CUTOUTS),
+            remedy=format_message("ask for fewer of them at a time"),
         )
     return [
-        Wanted(ident=ident, selection=replace(alone, shape=shape, band=band, time=time), part=given["PART"])
+        CutoutRequest(
+            row_identifier=ident,
+            selection=replace(alone, shape=shape, band=band, time=time),
+            part=parsed_values["PART"],
+        )
         for ident, shape, band, time in itertools.product(*several)
     ]
 
 
-def _shape(name: str, text: str) -> Shape:
+def _parse_shape(name: str, text: str) -> Shape:
     try:
-        return shape_text.parse(name.lower(), text)
+        return shape_text.parse_shape(name.lower(), text)
     except ValueError as error:
         form = {
             "POS": "CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 ..",
@@ -157,18 +174,20 @@ def _shape(name: str, text: str) -> Shape:
             "POLYGON": "lon1 lat1 lon2 lat2 lon3 lat3 ..",
         }[name]
         raise ParamError(
-            f"{name}={text!r:.60}: {error}", name=name, remedy=say("{form}, in degrees (ICRS)", form)
+            f"{name}={text!r:.60}: {error}", name=name, remedy=format_message("{form}, in degrees (ICRS)", form)
         ) from None
 
 
-def original(around: Surroundings, who: Reader, ident: str, name: str | None) -> filed.Original:
+def find_original_file(
+    context: ServiceContext, principal: Principal, row_identifier: str, table_name: str | None
+) -> collection_files.OriginalFile:
     """Find the file of a row, as its reader may take it; that it is cut is on record as that it is taken.
 
     Parameters
     ----------
-    ident
+    row_identifier
         Value of the table's identifier, or ``ivo://authority/schema?value``.
-    name
+    table_name
         Of the table, ``schema.table``; None: the identifier says its schema.
 
     Returns
@@ -180,80 +199,96 @@ def original(around: Surroundings, who: Reader, ident: str, name: str | None) ->
     ------
     ParamError
         The identifier does not say of which table it is.
-    NotFound
+    NotFoundError
         There is no such row, or it has no file here.
-    Forbidden, Unauthenticated, Unavailable, Gone
+    ForbiddenError, UnauthenticatedError, StorageUnavailableError, GoneError
         As of the file itself.
     """
-    holdings = around.site.current()
-    catalogue = holdings.catalogue(who, around.policies)
-    if name is not None:
-        tables = [table_named(name, catalogue)]
+    published_state = context.site.get_published_state()
+    catalogue = published_state.get_catalogue(principal, context.policies)
+    if table_name is not None:
+        tables = [find_table(table_name, catalogue)]
     else:
-        schema = ident.partition("?")[0].rpartition("/")[2] if ident.startswith("ivo://") and "?" in ident else ""
-        tables = [table for table in catalogue.tables() if table.schema == schema and table.filed]
+        schema = (
+            row_identifier.partition("?")[0].rpartition("/")[2]
+            if row_identifier.startswith("ivo://") and "?" in row_identifier
+            else ""
+        )
+        tables = [table for table in catalogue.iterate_tables() if table.schema == schema and table.has_row_files]
         if not tables:
             raise ParamError(
-                say("ID={ident} does not say of which table it is", ident[:100]),
+                format_message("ID={ident} does not say of which table it is", row_identifier[:100]),
                 name="ID",
-                remedy=say("say TABLE=schema.table, too"),
+                remedy=format_message("say TABLE=schema.table, too"),
             )
-    fault: HvenError = NotFound(say("no row has the identifier {ident}", ident[:100]))
+    fault: HvenError = NotFoundError(format_message("no row has the identifier {ident}", row_identifier[:100]))
     for table in tables:
-        bare = NotFound(
-            say("rows of {table} have no files that could be cut", table.qualified),
-            remedy=say("links: {semantics: this, file: ..} in its descriptor"),
+        bare = NotFoundError(
+            format_message("rows of {table} have no files that could be cut", table.qualified_name),
+            remedy=format_message("links: {semantics: this, file: ..} in its descriptor"),
         )
-        if not (table.filed or table.observations):
+        if not (table.has_row_files or table.is_observation_view):
             raise bare
-        for row in led(around, who, table, [ident]):
+        for row in list_row_links(context, principal, table, [row_identifier]):
             if row["file"] is not None:
-                return filed.taken(around, who, *row["file"])
+                return collection_files.take_file(context, principal, *row["file"])
             if row["error_message"]:
-                fault = NotFound(row["error_message"].partition(": ")[2])
-            elif table.observations:
+                fault = NotFoundError(row["error_message"].partition(": ")[2])
+            elif table.is_observation_view:
                 fault = bare
     raise fault
 
 
-def led(around: Surroundings, who: Reader, table: Table, idents: Sequence[str]) -> Iterator[dict[str, Any]]:
+def list_row_links(
+    context: ServiceContext, principal: Principal, table: Table, row_identifiers: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     """Ask what rows lead to.
 
     Parameters
     ----------
     table
         Whose rows they are.
-    idents
-        As of `original`.
+    row_identifiers
+        As of `find_original_file`.
 
     Yields
     ------
     row
         Of DataLink; ``file`` besides: of a row's own file the collection and the path, else None.
     """
-    holdings, start = around.site.current(), "/collections/"
-    found = datalinks.rows(
-        table, idents, who=who, site=around.site, policies=around.policies, holdings=holdings, base=""
+    published_state, start = context.site.get_published_state(), "/collections/"
+    link_rows = datalinks.list_row_links(
+        table,
+        row_identifiers,
+        principal=principal,
+        site=context.site,
+        policies=context.policies,
+        published_state=published_state,
+        base_url="",
     )
-    if table.observations:  # whose files are those of the rows that they are
-        known = holdings.catalogue(who, around.policies)
-        for name, some in datalinks.lists(found, around.site.settings.url).items():
-            yield from led(around, who, table_named(name, known), [*some])
-    files = holdings.published.get(f"{table.schema}.files")
-    direct = {one.address: one.at for one in (() if files is None else files.table.roots) if one.direct}
-    for row in found.to_pylist():
+    if table.is_observation_view:  # whose files are those of the rows that they are
+        catalogue = published_state.get_catalogue(principal, context.policies)
+        for name, linked_identifiers in datalinks.find_link_lists(link_rows, context.site.settings.site_url).items():
+            yield from list_row_links(context, principal, find_table(name, catalogue), [*linked_identifiers])
+    files = published_state.tables_by_name.get(f"{table.schema}.files")
+    direct = {
+        table_root.address: table_root.path_prefix
+        for table_root in (() if files is None else files.table.roots)
+        if table_root.redirects_clients
+    }
+    for row in link_rows.to_pylist():
         address = row["access_url"] or ""
         # readers are led to some servers, whose addresses stand in place of ours
-        root = next((one for one in direct if address.startswith(f"{one}/")), None)
+        root = next((table_root for table_root in direct if address.startswith(f"{table_root}/")), None)
         if root is not None:
             below = f"{direct[root]}/{address.removeprefix(f'{root}/')}".removeprefix("/")
             address = f"{start}{quote(table.schema)}/files/{below}"
-        own = row["semantics"] == datalinks.THIS and address.startswith(start)
+        is_own_file = row["semantics"] == datalinks.THIS_SEMANTICS and address.startswith(start)
         collection, _, path = (unquote(part) for part in address.removeprefix(start).partition("/files/"))
-        yield {**row, "file": (collection, path) if own else None}
+        yield {**row, "file": (collection, path) if is_own_file else None}
 
 
-def word(error: Exception) -> str:
+def name_soda_error(error: Exception) -> str:
     """Return SODA's word for an error (section 5.2).
 
     Parameters
@@ -261,25 +296,27 @@ def word(error: Exception) -> str:
     error
         Any.
     """
-    if isinstance(error, Single):
+    if isinstance(error, MultipleValuesError):
         return "MultiValuedParamNotSupported"
-    kinds = {Unauthenticated: "AuthenticationError", Forbidden: "AuthorizationError"}
+    kinds = {UnauthenticatedError: "AuthenticationError", ForbiddenError: "AuthorizationError"}
     named = next((word for kind, word in kinds.items() if isinstance(error, kind)), None)
-    status = status_of(error)
+    status = find_http_status(error)
     return named or ("ServiceUnavailable" if status == 503 else "UsageError" if status < 500 else "Error")
 
 
-FAULTS = Faults(label=word)
+ERROR_RESPONDER = ErrorResponder(label_error=name_soda_error)
 
 
-def opened(found: filed.Original, one: Wanted, history: Sequence[str]) -> tuple[Product, Cut | None]:
+def open_cutout(
+    original_file: collection_files.OriginalFile, cutout_request: CutoutRequest, history: Sequence[str]
+) -> tuple[Product, StreamedFile | None]:
     """Open a file and find what is to be cut of it.
 
     Parameters
     ----------
-    found
+    original_file
         The file.
-    one
+    cutout_request
         What of it.
     history
         Lines for its header.
@@ -289,24 +326,26 @@ def opened(found: filed.Original, one: Wanted, history: Sequence[str]) -> tuple[
     product, cut
         The open file, which is the caller's to close; None: it has nothing of that.
     """
-    product = rotations.opened(found)
+    product = rotations.open_rotated(original_file)
     try:
-        made = cut(product, one.selection, part=one.part, history=history, most=LARGEST)
-        main = product.part(one.part)
-        if made is None and isinstance(main, Array):
-            _near(main, one.selection.band)
+        cutout = cut_product(
+            product, cutout_request.selection, part=cutout_request.part, history=history, byte_limit=MAX_CUTOUT_BYTES
+        )
+        main = product.find_part(cutout_request.part)
+        if cutout is None and isinstance(main, ArrayPart):
+            _check_band_unit(main, cutout_request.selection.band)
     except BaseException:
-        product.closing()
+        product.close()
         raise
-    return product, made
+    return product, cutout
 
 
-def described(path: Place, name: str, wanted: Selection) -> dict[str, Any] | None:
+def describe_image_cutout(path: Place, name: str, selection: Selection) -> dict[str, Any] | None:
     """Tell of the image that would be cut what SIA 1.0 tells of images: its centre, pixels, bytes, and how its header places them.
 
     Parameters
     ----------
-    wanted
+    selection
         What of it.
 
     Returns
@@ -323,29 +362,33 @@ def described(path: Place, name: str, wanted: Selection) -> dict[str, Any] | Non
     from astropy.wcs import WCS  # noqa: PLC0415
 
     with open_product(path, name) as product:
-        main = product.part()
-        places = main.places() if isinstance(main, Array) and main.places is not None else None
-        if not isinstance(main, Array) or places is None or places.of.kind != "sky":
+        main = product.find_part()
+        places = (
+            main.create_sky_mapping() if isinstance(main, ArrayPart) and main.create_sky_mapping is not None else None
+        )
+        if not isinstance(main, ArrayPart) or places is None or places.image_axes.kind != "sky":
             return None
-        found, piece = window(main, wanted), cut(product, wanted)
-        if found is None or piece is None:
+        pixel_window, piece = find_window(main, selection), cut_product(product, selection)
+        if pixel_window is None or piece is None:
             return None
-        heads = (Header.fromstring(chunk.decode("ascii", "replace")) for chunk in piece.chunks())
+        heads = (Header.fromstring(chunk.decode("ascii", "replace")) for chunk in piece.read_chunks())
         header = next(head for head in heads if head.get("NAXIS"))
-        pairs = zip(reversed(main.axes), reversed(found), strict=True)
+        pairs = zip(reversed(main.axes), reversed(pixel_window), strict=True)
         sides = [part for axis, part in pairs if axis.kind in {"longitude", "latitude"}]
         ((ra, dec),) = places(np.array([[(side.start + side.stop + 1) / 2 for side in sides]]))
         wcs = WCS(header).celestial
 
-        sizes = [part.stop - part.start for part in reversed(found)]
+        sizes = [part.stop - part.start for part in reversed(pixel_window)]
         return {
             "ra": float(ra), "dec": float(dec), "naxes": len(sizes), "naxis": sizes, "scale": [places.scale] * 2,
-            "bytes": piece.size, "frame": {"GALACTIC": "GAL", "ECLIPTIC": "ECL"}.get(places.of.frame, places.of.frame), "projection": wcs.wcs.ctype[0][5:8], "crpix": wcs.wcs.crpix.tolist(), "crval": wcs.wcs.crval.tolist(),
+            "bytes": piece.size, "frame": {"GALACTIC": "GAL", "ECLIPTIC": "ECL"}.get(places.image_axes.frame, places.image_axes.frame), "projection": wcs.wcs.ctype[0][5:8], "crpix": wcs.wcs.crpix.tolist(), "crval": wcs.wcs.crval.tolist(),
             "cd": wcs.pixel_scale_matrix.ravel().tolist(),
         }  # fmt: skip
 
 
-def sent(request: Request, product: Product, piece: Cut, name: str, kept: Mapping[str, str]) -> Response:
+def send_cutout(
+    request: Request, product: Product, cutout: StreamedFile, name: str, cache_headers: Mapping[str, str]
+) -> Response:
     """Send a file that is made while it is read, a small one made here; the product is closed with it.
 
     Parameters
@@ -354,49 +397,55 @@ def sent(request: Request, product: Product, piece: Cut, name: str, kept: Mappin
         Of the reader.
     product
         An open file.
-    piece
+    cutout
         What is made of it.
     name
         Of the file that is sent.
-    kept
+    cache_headers
         Headers on who may keep it.
 
     Raises
     ------
-    Overloaded
+    OverloadedError
         As many leave as may at once.
     """
-    headers = {**kept, "content-disposition": f'attachment; filename="{name}"', "x-content-type-options": "nosniff"}
-    headers["content-type"] = piece.media_type
-    if piece.size is not None:
-        headers["content-length"] = str(piece.size)
-    small = piece.size is not None and piece.size <= SMALL
-    if small or request.method == "HEAD" or len(_leaving) >= SENDING:
+    headers = {
+        **cache_headers,
+        "content-disposition": f'attachment; filename="{name}"',
+        "x-content-type-options": "nosniff",
+    }
+    headers["content-type"] = cutout.media_type
+    if cutout.size is not None:
+        headers["content-length"] = str(cutout.size)
+    small = cutout.size is not None and cutout.size <= MAX_BUFFERED_BYTES
+    if small or request.method == "HEAD" or len(_active_responses) >= MAX_CONCURRENT_SENDS:
         with product:
             if request.method == "HEAD":
                 return Response(None, headers=headers)
             if small:
-                return Response(b"".join(piece.chunks()), headers=headers)
-        raise Overloaded(say("too many cuts leave at the moment"), remedy=say("try again in a few seconds"))
-    made = Flow(request, 200, headers, flowing(_pieces(product, piece)))
-    _leaving.add(made)
-    return made
+                return Response(b"".join(cutout.read_chunks()), headers=headers)
+        raise OverloadedError(
+            format_message("too many cuts leave at the moment"), remedy=format_message("try again in a few seconds")
+        )
+    response = PieceStreamResponse(request, 200, headers, stream_pieces(_stream_cutout(product, cutout)))
+    _active_responses.add(response)
+    return response
 
 
-def _pieces(product: Product, piece: Cut) -> Generator[filed.Piece]:
+def _stream_cutout(product: Product, cutout: StreamedFile) -> Generator[collection_files.FilePiece]:
     with product:
-        chunks = piece.chunks()
+        chunks = cutout.read_chunks()
         yield None
         for chunk in chunks:
-            for start in range(0, len(chunk), filed.PIECE):
-                yield chunk[start : start + filed.PIECE]
+            for start in range(0, len(chunk), collection_files.PIECE_BYTES):
+                yield chunk[start : start + collection_files.PIECE_BYTES]
             yield None
 
 
-_leaving: weakref.WeakSet[Flow] = weakref.WeakSet()
+_active_responses: weakref.WeakSet[PieceStreamResponse] = weakref.WeakSet()
 
 
-def stem(name: str) -> str:
+def make_file_stem(name: str) -> str:
     """Return a file's name without its endings, in letters that headers of HTTP may have.
 
     Parameters
@@ -404,43 +453,47 @@ def stem(name: str) -> str:
     name
         Of the file.
     """
-    kept = (sign if sign.isascii() and (sign.isalnum() or sign in "-_") else "_" for sign in name.partition(".")[0])
-    return "".join(kept)[:100] or "file"
+    safe_letters = (
+        sign if sign.isascii() and (sign.isalnum() or sign in "-_") else "_" for sign in name.partition(".")[0]
+    )
+    return "".join(safe_letters)[:100] or "file"
 
 
-def _near(array: Array, band: tuple[float, float] | None) -> None:
+def _check_band_unit(array: ArrayPart, band: tuple[float, float] | None) -> None:
     """Refuse wavelengths that are not in a file and look like those of another unit."""
     axis = next((axis for axis in array.axes if axis.kind == "spectral"), None)
-    if band is None or axis is None or axis.values is None:
+    if band is None or axis is None or axis.read_values is None:
         return
-    low, high = _bounds(axis)
-    if np.isfinite([*band, low, high]).all() and band[0] > max(high * WRONG, LONG):
-        why = say("BAND is in metres, and the file has {low} to {high} m", f"{low:.4g}", f"{high:.4g}")
-        raise ParamError(why, name="BAND", remedy=say("500 nm are 5e-7"))
+    low, high = _find_axis_bounds(axis)
+    if np.isfinite([*band, low, high]).all() and band[0] > max(high * WRONG_UNIT_FACTOR, MAX_WAVELENGTH_METRES):
+        why = format_message("BAND is in metres, and the file has {low} to {high} m", f"{low:.4g}", f"{high:.4g}")
+        raise ParamError(why, name="BAND", remedy=format_message("500 nm are 5e-7"))
 
 
-def _bounds(axis: Axis) -> tuple[float, float]:
-    values = np.asarray(axis.values() if axis.values is not None else [], np.float64)
+def _find_axis_bounds(axis: Axis) -> tuple[float, float]:
+    values = np.asarray(axis.read_values() if axis.read_values is not None else [], np.float64)
     return float(np.nanmin(values)), float(np.nanmax(values))
 
 
-class Fits(Cache[Mapping[str, "Input"]]):
+class CutoutParameterCache(Cache[Mapping[str, "ServiceParameter"]]):
     """What is known of files that were looked into: their parameters with bounds, by the state of the file."""
 
     def __init__(self) -> None:
         super().__init__(20_000)
 
 
-def fitted(inputs: Sequence[Input], path: Path, known: Fits) -> Mapping[str, Input]:
+def fit_parameters(
+    parameters: Sequence[ServiceParameter], path: Path, parameter_cache: CutoutParameterCache
+) -> Mapping[str, ServiceParameter]:
     """Fit the parameters of the service to a file: what it has no axis for goes, and the others get their bounds (SODA 1.0 section 4).
 
     Parameters
     ----------
-    inputs
+    parameters
         All parameters.
     path
         Of the file.
-    known
+    parameter_cache
         What was found before.
 
     Returns
@@ -449,96 +502,109 @@ def fitted(inputs: Sequence[Input], path: Path, known: Fits) -> Mapping[str, Inp
         By name; none: it holds nothing that can be cut.
     """
     try:
-        seen = path.stat()
-        key = str(path), seen.st_mtime_ns, seen.st_size
-        found = known.find(key)
-        if found is not None:
-            return found
+        file_stat = path.stat()
+        key = str(path), file_stat.st_mtime_ns, file_stat.st_size
+        fitted_inputs = parameter_cache.find(key)
+        if fitted_inputs is not None:
+            return fitted_inputs
         with open_product(path) as product:
-            main = product.part()
+            main = product.find_part()
             # whether the reader may take what is beside it as well is not asked of a list: nothing is told of these
-            if isinstance(main, Array):
-                fit = inputs if product.beside else _with_parts(_fitted(inputs, main), product)
+            if isinstance(main, ArrayPart):
+                fit = (
+                    parameters
+                    if product.companion_files
+                    else _add_part_choices(_fit_array_parameters(parameters, main), product)
+                )
             else:
-                fit = _with_parts(_cut_by(inputs, main, product), product)
-            found = {one.param.name: one for one in fit}
+                fit = _add_part_choices(_fit_table_parameters(parameters, main, product), product)
+            fitted_inputs = {fitted_input.param.name: fitted_input for fitted_input in fit}
     except (HvenError, OSError):
         return {}
-    known.keep(key, found)
-    return found
+    parameter_cache.store(key, fitted_inputs)
+    return fitted_inputs
 
 
-def _with_parts(inputs: Iterable[Input], product: Product) -> Iterator[Input]:
+def _add_part_choices(parameters: Iterable[ServiceParameter], product: Product) -> Iterator[ServiceParameter]:
     """Say which parts can be cut, where there are several: by their names, else by their numbers."""
     names: tuple[str, ...] = ()
-    if len(product.parts) <= PARTS:
-        parts = [one for one in product.parts if isinstance(one, Array) or selecting.ways(one, product.cards)]
-        known = Counter(one.name.casefold() for one in product.parts)
-        alone = (one.name and known[one.name.casefold()] == 1 and not one.name.isdecimal() for one in parts)
-        names = tuple(one.name if named else str(one.index) for one, named in zip(parts, alone, strict=True))
-    for one in inputs:
-        part = one.param.name == "PART" and len(names) > 1
-        yield replace(one, param=replace(one.param, allowed=names)) if part else one
+    if len(product.parts) <= MAX_LISTED_PARTS:
+        parts = [
+            item
+            for item in product.parts
+            if isinstance(item, ArrayPart) or selecting.list_cut_params(item, product.cards)
+        ]
+        name_counts = Counter(item.name.casefold() for item in product.parts)
+        alone = (item.name and name_counts[item.name.casefold()] == 1 and not item.name.isdecimal() for item in parts)
+        names = tuple(item.name if named else str(item.index) for item, named in zip(parts, alone, strict=True))
+    for item in parameters:
+        part = item.param.name == "PART" and len(names) > 1
+        yield replace(item, param=replace(item.param, allowed=names)) if part else item
 
 
-def _cut_by(inputs: Sequence[Input], table: Rows, product: Product) -> Iterator[Input]:
+def _fit_table_parameters(
+    parameters: Sequence[ServiceParameter], table: TablePart, product: Product
+) -> Iterator[ServiceParameter]:
     """Fit the parameters to a table: to BAND and TIME, as far as it has such columns."""
-    found = selecting.bounds(table, product.cards)
-    for one in inputs if found else ():
-        name = one.param.name
-        if (known := found.get(name)) is not None:
-            yield replace(one, low=(repr(known[0]),), high=(repr(known[1]),))
-        elif name in found or name in {"ID", "TABLE", "PART"}:
-            yield one
+    bounds_by_name = selecting.find_bounds(table, product.cards)
+    for table_input in parameters if bounds_by_name else ():
+        name = table_input.param.name
+        if (column_bounds := bounds_by_name.get(name)) is not None:
+            yield replace(table_input, low=(repr(column_bounds[0]),), high=(repr(column_bounds[1]),))
+        elif name in bounds_by_name or name in {"ID", "TABLE", "PART"}:
+            yield table_input
 
 
-def _fitted(inputs: Sequence[Input], main: Array) -> Iterator[Input]:
-    kinds = {axis.kind: axis for axis in main.axes}
-    places = main.places() if main.places is not None else None
-    sky = places is not None and places.of.kind == "sky"
-    ring = _footprint(main, places) if sky and places is not None else None
-    for one in inputs:
-        name = one.param.name
+def _fit_array_parameters(parameters: Sequence[ServiceParameter], array: ArrayPart) -> Iterator[ServiceParameter]:
+    kinds = {axis.kind: axis for axis in array.axes}
+    places = array.create_sky_mapping() if array.create_sky_mapping is not None else None
+    sky = places is not None and places.image_axes.kind == "sky"
+    ring = _compute_footprint(array, places) if sky and places is not None else None
+    for array_input in parameters:
+        name = array_input.param.name
         if name in {"ID", "TABLE", "PART"}:
-            yield one
+            yield array_input
         elif name in {"POS", "CIRCLE", "POLYGON"} and places is not None and sky:
             if name == "POS" or ring is None:
-                yield one
+                yield array_input
             elif name == "POLYGON":
-                yield replace(one, high=(" ".join(f"{number:.8g}" for number in ring.ravel()),))
+                yield replace(array_input, high=(" ".join(f"{number:.8g}" for number in ring.ravel()),))
             else:
-                yield replace(one, high=(_around(ring),))
+                yield replace(array_input, high=(_write_bounding_circle(ring),))
         elif name in {"LONGITUDE", "LATITUDE"} and places is not None and not sky:
-            yield one
+            yield array_input
         elif (
             name in {"BAND", "TIME"}
             and (axis := kinds.get({"BAND": "spectral", "TIME": "time"}[name])) is not None
-            and axis.values is not None
+            and axis.read_values is not None
         ):
             try:
-                low, high = _bounds(axis)
+                low, high = _find_axis_bounds(axis)
             except HvenError:
                 continue
-            yield replace(one, low=(repr(low),), high=(repr(high),))
-        elif name == "POL" and (axis := kinds.get("polarization")) is not None and axis.values is not None:
-            yield replace(one, param=replace(one.param, allowed=tuple(word for word in axis.values().tolist() if word)))
-        elif name.startswith("PIXELS_") and (number := int(name[7:])) <= len(main.axes):
-            yield replace(one, low=("1",), high=(str(main.axes[-number].size),))
+            yield replace(array_input, low=(repr(low),), high=(repr(high),))
+        elif name == "POL" and (axis := kinds.get("polarization")) is not None and axis.read_values is not None:
+            yield replace(
+                array_input,
+                param=replace(array_input.param, allowed=tuple(word for word in axis.read_values().tolist() if word)),
+            )
+        elif name.startswith("PIXELS_") and (number := int(name[7:])) <= len(array.axes):
+            yield replace(array_input, low=("1",), high=(str(array.axes[-number].size),))
 
 
-def _footprint(main: Array, places: Callable[[Any], Any]) -> np.ndarray[Any, Any] | None:
+def _compute_footprint(array: ArrayPart, image_wcs: Callable[[Any], Any]) -> np.ndarray[Any, Any] | None:
     """Return the corners of an image on the sky, shape (4, 2)."""
-    sizes = [axis.size for axis in reversed(main.axes) if axis.kind in {"longitude", "latitude"}]
+    sizes = [axis.size for axis in reversed(array.axes) if axis.kind in {"longitude", "latitude"}]
     if len(sizes) != 2:
         return None
     x, y = sizes[0] + 0.5, sizes[1] + 0.5
-    corners = places(np.array([[0.5, 0.5], [x, 0.5], [x, y], [0.5, y]]))
+    corners = image_wcs(np.array([[0.5, 0.5], [x, 0.5], [x, y], [0.5, y]]))
     return corners if np.isfinite(corners).all() else None
 
 
-def _around(ring: np.ndarray[Any, Any]) -> str:
+def _write_bounding_circle(corners: np.ndarray[Any, Any]) -> str:
     """Write the circle around corners."""
-    lon, lat = np.radians(ring).T
+    lon, lat = np.radians(corners).T
     xyz = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
     middle = xyz.sum(0) / np.linalg.norm(xyz.sum(0))
     radius = np.degrees(np.arccos(np.clip(xyz @ middle, -1.0, 1.0))).max()
@@ -546,20 +612,20 @@ def _around(ring: np.ndarray[Any, Any]) -> str:
 
 
 __all__ = [
-    "FAULTS",
-    "MOST",
-    "PACKAGE",
-    "PARAMS",
-    "Fits",
-    "Single",
-    "Wanted",
-    "described",
-    "fitted",
-    "led",
-    "opened",
-    "original",
-    "sent",
-    "stem",
-    "wanted",
-    "word",
+    "CUTOUT_PARAMS",
+    "ERROR_RESPONDER",
+    "MAX_CUTOUTS",
+    "PACKAGE_PARAM",
+    "CutoutParameterCache",
+    "CutoutRequest",
+    "MultipleValuesError",
+    "describe_image_cutout",
+    "find_original_file",
+    "fit_parameters",
+    "list_row_links",
+    "make_file_stem",
+    "name_soda_error",
+    "open_cutout",
+    "parse_cutout_requests",
+    "send_cutout",
 ]

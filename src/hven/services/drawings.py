@@ -7,63 +7,72 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.formats.pictures import Look, has_contrast, pictured
+from hven.formats.pictures import Look, draw_files, has_contrast
 from hven.model import Cache
 from hven.model.errors import HvenError
-from hven.services import filed
-from hven.services._shelf import Shelf
+from hven.services import collection_files
+from hven.services._derived_files import DerivedFileStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.formats.media import Place
-    from hven.services.face import Surroundings
-    from hven.site.auth import Reader
+    from hven.services.face import ServiceContext
+    from hven.site.auth import Principal
 
-DRAWN = 2  # changes with how pictures are drawn, so that none is taken from the shelf that was drawn otherwise
-THUMBNAIL = 200  # pixels
-THUMBNAILS_JUDGED = 20_000  # of which it is remembered whether they show something
-USUAL = (Look(size=THUMBNAIL, axes=False), Look())  # a row's thumbnail, and what is shown where nothing is said
+PICTURE_VERSION = (
+    2  # changes with how pictures are drawn, so that none is taken from the shelf that was drawn otherwise
+)
+THUMBNAIL_PIXELS = 200  # pixels
+MAX_CACHED_VERDICTS = 20_000  # of which it is remembered whether they show something
+DEFAULT_LOOKS = (
+    Look(size=THUMBNAIL_PIXELS, axes=False),
+    Look(),
+)  # a row's thumbnail, and what is shown where nothing is said
 
 
-def shelf(around: Surroundings) -> Shelf:
+def get_picture_store(context: ServiceContext) -> DerivedFileStore:
     """Return where the site's pictures are.
 
     Parameters
     ----------
-    around
+    context
         The site.
     """
-    settings = around.site.settings
-    found: Shelf = around.site.kept(Shelf, settings.var / "previews", settings.files.pictures)
-    return found
+    settings = context.site.settings
+    picture_store: DerivedFileStore = context.site.get_or_create(
+        DerivedFileStore, settings.var_directory / "previews", settings.files.pictures
+    )
+    return picture_store
 
 
-def find(kept: Shelf, key: str) -> bytes | None:
+def find_picture(picture_store: DerivedFileStore, key: str) -> bytes | None:
     """Return the picture of a key; None: it is to be drawn.
 
     Parameters
     ----------
-    kept
+    picture_store
         Where the site's pictures are.
     key
-        As of `key_of`.
+        As of `make_picture_key`.
     """
-    place = kept.found(f"{key}.png")
+    place = picture_store.find_file(f"{key}.png")
     with suppress(OSError):  # it went meanwhile
         return None if place is None else place.read_bytes()
     return None
 
 
-def drawn(kept: Shelf, key: str, files: Sequence[tuple[Place, str]], look: Look) -> bytes:
+def get_or_draw_picture(
+    picture_store: DerivedFileStore, key: str, files: Sequence[tuple[Place, str]], look: Look
+) -> bytes:
     """Return the picture of a key, drawn and kept if nobody did so meanwhile.
 
     Parameters
     ----------
-    kept
+    picture_store
         Where the site's pictures are.
     key
-        As of `key_of`.
+        As of `make_picture_key`.
     files
         Each with its name; several are drawn beside one another.
     look
@@ -79,22 +88,22 @@ def drawn(kept: Shelf, key: str, files: Sequence[tuple[Place, str]], look: Look)
     SourceError
         One cannot be drawn.
     """
-    body = find(kept, key)
+    body = find_picture(picture_store, key)
     if body is None:
-        body = picture = pictured(files, look)
+        body = picture = draw_files(files, look)
         with suppress(OSError):  # a full disk: it is drawn again
-            kept.made(f"{key}.png", lambda part: part.write_bytes(picture))
+            picture_store.get_or_write(f"{key}.png", lambda part: part.write_bytes(picture))
     return body
 
 
-def has_telling_thumbnail(around: Surroundings, who: Reader, collection: str, path: str) -> bool:
+def has_informative_thumbnail(context: ServiceContext, principal: Principal, collection: str, path: str) -> bool:
     """Return whether a file's thumbnail can be drawn for a reader, and shows something; it is drawn and kept.
 
     Parameters
     ----------
-    around
+    context
         The site.
-    who
+    principal
         The reader.
     collection
         Its name.
@@ -107,18 +116,22 @@ def has_telling_thumbnail(around: Surroundings, who: Reader, collection: str, pa
         False also where the file is not there, or not for this reader.
     """
     try:
-        file = filed.original(around, who, filed.asked(around, who, collection, [path]), path)
-        look = credited(around, collection, USUAL[0])
-        key = key_of([file], look)
-        verdict = around.site.kept(_thumbnail_verdicts).find(key)
+        file = collection_files.open_original(
+            context, principal, collection_files.find_files(context, principal, collection, [path]), path
+        )
+        look = add_credit(context, collection, DEFAULT_LOOKS[0])
+        key = make_picture_key([file], look)
+        verdict = context.site.get_or_create(_create_verdict_cache).find(key)
         if verdict is None:
-            verdict = shows_something(around, key, drawn(shelf(around), key, [(file.path, file.name)], look))
+            verdict = is_informative(
+                context, key, get_or_draw_picture(get_picture_store(context), key, [(file.path, file.name)], look)
+            )
     except HvenError:  # it is not there, not for this reader, or cannot be drawn
         return False
     return verdict
 
 
-def shows_something(around: Surroundings, key: str, picture: bytes) -> bool:
+def is_informative(around: ServiceContext, key: str, picture: bytes) -> bool:
     """Return whether a picture is not of one colour; it is judged once.
 
     Parameters
@@ -126,40 +139,40 @@ def shows_something(around: Surroundings, key: str, picture: bytes) -> bool:
     around
         The site.
     key
-        As of `key_of`.
+        As of `make_picture_key`.
     picture
         PNG.
     """
-    known: Cache[bool] = around.site.kept(_thumbnail_verdicts)
-    verdict = known.find(key)
+    verdict_cache: Cache[bool] = around.site.get_or_create(_create_verdict_cache)
+    verdict = verdict_cache.find(key)
     if verdict is None:
         verdict = has_contrast(picture)
-        known.keep(key, verdict)
+        verdict_cache.store(key, verdict)
     return verdict
 
 
-def _thumbnail_verdicts() -> Cache[bool]:
-    return Cache(THUMBNAILS_JUDGED)
+def _create_verdict_cache() -> Cache[bool]:
+    return Cache(MAX_CACHED_VERDICTS)
 
 
-def credited(around: Surroundings, collection: str, look: Look) -> Look:
+def add_credit(context: ServiceContext, collection: str, look: Look) -> Look:
     """Return how a picture looks with licence and citation of what it shows.
 
     Parameters
     ----------
-    around
+    context
         The site.
     collection
         Its name.
     look
         Without.
     """
-    resource = around.site.current().resources.get(collection)
-    said = () if resource is None else (resource.licence, resource.citation)
-    return replace(look, note=" · ".join(one for one in said if one))
+    resource = context.site.get_published_state().resources.get(collection)
+    credit_texts = () if resource is None else (resource.licence, resource.citation)
+    return replace(look, note=" · ".join(credit_text for credit_text in credit_texts if credit_text))
 
 
-def key_of(files: Sequence[filed.Original], look: Look) -> str:
+def make_picture_key(files: Sequence[collection_files.OriginalFile], look: Look) -> str:
     """Return the key of a picture: what is in the files, and how it looks.
 
     Parameters
@@ -169,5 +182,5 @@ def key_of(files: Sequence[filed.Original], look: Look) -> str:
     look
         With its note.
     """
-    said = "\n".join([str(DRAWN), repr(look), *(one.etag for one in files)])
-    return hashlib.sha256(said.encode()).hexdigest()[:40]
+    key_text = "\n".join([str(PICTURE_VERSION), repr(look), *(picture_file.etag for picture_file in files)])
+    return hashlib.sha256(key_text.encode()).hexdigest()[:40]

@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from starlette.responses import Response
 
-from hven.formats.votable import legal
+from hven.formats.votable import replace_illegal_characters
 from hven.model import errors, plugins
 
 if TYPE_CHECKING:
@@ -21,33 +21,35 @@ if TYPE_CHECKING:
 
     from starlette.requests import HTTPConnection, Request
 
-log = logging.getLogger("hven")
+logger = logging.getLogger("hven")
 
 # the first class that fits counts: children before parents
-STATUS: tuple[tuple[type[BaseException], int], ...] = (
-    (errors.Gone, 410),
-    (errors.NotFound, 404),
-    (errors.Forbidden, 403),
-    (errors.Unauthenticated, 401),
-    (errors.TooLarge, 413),
-    (errors.Outdated, 412),
-    (errors.Conflict, 409),
-    (errors.TooOften, 429),
+HTTP_STATUS_BY_ERROR: tuple[tuple[type[BaseException], int], ...] = (
+    (errors.GoneError, 410),
+    (errors.NotFoundError, 404),
+    (errors.ForbiddenError, 403),
+    (errors.UnauthenticatedError, 401),
+    (errors.TooLargeError, 413),
+    (errors.PreconditionFailedError, 412),
+    (errors.ConflictError, 409),
+    (errors.TooManyRequestsError, 429),
     (errors.UserError, 400),
     (errors.UsageError, 400),
-    (errors.Timeout, 408),
-    (errors.Cancelled, 499),
-    (errors.Overloaded, 503),
+    (errors.TimeLimitError, 408),
+    (errors.OperationCancelledError, 499),
+    (errors.OverloadedError, 503),
     (errors.StorageError, 503),
-    (errors.FarSilence, 504),
-    (errors.FarFault, 502),
+    (errors.UpstreamTimeoutError, 504),
+    (errors.UpstreamError, 502),
     (errors.HvenError, 500),
 )
 # all of an absolute path but the file's name
-_PATH = re.compile(r"(?<![\w/.:])/(?:[^/\s:'\"]+/)+(?=[^/\s])|(?<=:)//+(?:[^/\s:'\"]+/)+")
-OURS = "something went wrong; this is a fault of the service; its owner finds it in the log under the request's id"
+_DIRECTORY_PATTERN = re.compile(r"(?<![\w/.:])/(?:[^/\s:'\"]+/)+(?=[^/\s])|(?<=:)//+(?:[^/\s:'\"]+/)+")
+INTERNAL_ERROR_MESSAGE = (
+    "something went wrong; this is a fault of the service; its owner finds it in the log under the request's id"
+)
 
-_MACHINE = {
+_RESOURCE_ERRNOS = {
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EFBIG,
@@ -61,12 +63,12 @@ _MACHINE = {
 }
 
 
-def _shortage(error: BaseException) -> bool:
+def _is_resource_shortage(error: BaseException) -> bool:
     """Return whether the machine has no room, no files left, or does not let us: that passes, and is no fault of the program."""
-    return isinstance(error, OSError) and error.errno in _MACHINE
+    return isinstance(error, OSError) and error.errno in _RESOURCE_ERRNOS
 
 
-def status_of(error: BaseException) -> int:
+def find_http_status(error: BaseException) -> int:
     """Map an error to its HTTP status; anything unforeseen is 500.
 
     Parameters
@@ -79,14 +81,24 @@ def status_of(error: BaseException) -> int:
     status
         400 to 504.
     """
-    return 503 if _shortage(error) else next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+    return (
+        503
+        if _is_resource_shortage(error)
+        else next((status for kind, status in HTTP_STATUS_BY_ERROR if isinstance(error, kind)), 500)
+    )
 
 
 # what readers and circumstances bring about is in the access log; everything else is the owner's business
-_USUAL = (errors.UserError, errors.UsageError, errors.Timeout, errors.Cancelled, errors.Overloaded)
+_CLIENT_ERRORS = (
+    errors.UserError,
+    errors.UsageError,
+    errors.TimeLimitError,
+    errors.OperationCancelledError,
+    errors.OverloadedError,
+)
 
 
-def message_of(error: BaseException, request_id: str = "") -> str:
+def write_error_message(error: BaseException, request_id: str = "") -> str:
     """Phrase what a reader is told. Of unforeseen errors only that they happened; the log has the rest. The error is over then.
 
     Parameters
@@ -101,27 +113,33 @@ def message_of(error: BaseException, request_id: str = "") -> str:
     message
         Without paths of this machine.
     """
-    note(error, request_id)
-    _let_go(error)
+    log_service_error(error, request_id)
+    _clear_traceback(error)
     if isinstance(error, errors.HvenError):
         text = str(error)
-    elif _shortage(error):
+    elif _is_resource_shortage(error):
         why = ((isinstance(error, OSError) and error.strerror) or "").lower()
-        text = errors.say("the service cannot do this now: {reason}; try again later", errors.say(why))
+        text = errors.format_message(
+            "the service cannot do this now: {reason}; try again later", errors.format_message(why)
+        )
     else:
-        text = errors.say(OURS)
-    if isinstance(error, errors.StorageError) and _PATH.search(text):
-        text = _PATH.sub("", text)  # where things lie on the disk is for the log
-    return errors.say("{message} [request {request}]", errors.say(text), request_id) if request_id else text
+        text = errors.format_message(INTERNAL_ERROR_MESSAGE)
+    if isinstance(error, errors.StorageError) and _DIRECTORY_PATTERN.search(text):
+        text = _DIRECTORY_PATTERN.sub("", text)  # where things lie on the disk is for the log
+    return (
+        errors.format_message("{message} [request {request}]", errors.format_message(text), request_id)
+        if request_id
+        else text
+    )
 
 
-def _first(error: BaseException) -> BaseException:
+def _find_root_cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
-def note(error: BaseException | None, request_id: str = "") -> None:
+def log_service_error(error: BaseException | None, request_id: str = "") -> None:
     """Log an error that is the service's own fault, with its traceback and the request's id.
 
     Parameters
@@ -131,18 +149,18 @@ def note(error: BaseException | None, request_id: str = "") -> None:
     request_id
         Of the request.
     """
-    if error is not None and not isinstance(error, _USUAL):
+    if error is not None and not isinstance(error, _CLIENT_ERRORS):
         # ours say themselves whose fault it is
-        where = "" if isinstance(error, errors.HvenError) else f", in {plugins.blamed(error)}"
-        if isinstance(error, errors.FarFault):  # nothing here is wrong: what was said there is enough
-            log.error("%s in request %s: %s (%s)", type(error).__name__, request_id, error, _first(error))
+        where = "" if isinstance(error, errors.HvenError) else f", in {plugins.locate_error(error)}"
+        if isinstance(error, errors.UpstreamError):  # nothing here is wrong: what was said there is enough
+            logger.error("%s in request %s: %s (%s)", type(error).__name__, request_id, error, _find_root_cause(error))
             return
-        log.error(
+        logger.error(
             "%s in request %s%s: %s", type(error).__name__, request_id or "without id", where, error, exc_info=error
         )
 
 
-def _let_go(error: BaseException | None) -> None:
+def _clear_traceback(error: BaseException | None) -> None:
     """Forget where an error came from: those frames hold all that was asked, and the future that holds the error, until the collector's next round."""
     while error is not None:
         before = error.__cause__ or error.__context__
@@ -150,7 +168,7 @@ def _let_go(error: BaseException | None) -> None:
         error = before
 
 
-def headers_of(error: BaseException) -> Mapping[str, str]:
+def build_error_headers(error: BaseException) -> Mapping[str, str]:
     """Return the headers that belong to an error: when to come back. How to log in is said at the edge.
 
     Parameters
@@ -158,14 +176,14 @@ def headers_of(error: BaseException) -> Mapping[str, str]:
     error
         Any.
     """
-    if isinstance(error, errors.TooOften):
+    if isinstance(error, errors.TooManyRequestsError):
         return {"retry-after": "60"}
-    if isinstance(error, errors.Overloaded):
-        return {"retry-after": str(min(max(math.ceil(error.seconds), 1), 60))}
-    return {"retry-after": "5"} if isinstance(error, errors.StorageError) or _shortage(error) else {}
+    if isinstance(error, errors.OverloadedError):
+        return {"retry-after": str(min(max(math.ceil(error.retry_after_seconds), 1), 60))}
+    return {"retry-after": "5"} if isinstance(error, errors.StorageError) or _is_resource_shortage(error) else {}
 
 
-def votable_error(message: str, namespace: str | None = None) -> bytes:
+def write_votable_error(message: str, namespace: str | None = None) -> bytes:
     """Serialize the error document of DALI 1.1, 4.2: INFO QUERY_STATUS=ERROR, no table.
 
     Parameters
@@ -180,13 +198,13 @@ def votable_error(message: str, namespace: str | None = None) -> bytes:
     document
         VOTable.
     """
-    return _votable(
-        f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">{escape(legal(message))}</INFO></RESOURCE>',
+    return _write_votable(
+        f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">{escape(replace_illegal_characters(message))}</INFO></RESOURCE>',
         namespace or "1.3",
     )
 
 
-def cone_error(message: str) -> bytes:
+def write_cone_error(message: str) -> bytes:
     """Serialize the error document of Simple Cone Search 1.03, 2.3: INFO name="Error" below VOTABLE.
 
     Parameters
@@ -199,10 +217,12 @@ def cone_error(message: str) -> bytes:
     document
         VOTable.
     """
-    return _votable(f'<INFO ID="Error" name="Error" value={quoteattr(legal(message))}/><RESOURCE type="results"/>')
+    return _write_votable(
+        f'<INFO ID="Error" name="Error" value={quoteattr(replace_illegal_characters(message))}/><RESOURCE type="results"/>'
+    )
 
 
-def request_id(request: HTTPConnection) -> str:
+def get_request_id(request: HTTPConnection) -> str:
     """Return the id under which the log knows a request; it stands in error documents too.
 
     Parameters
@@ -213,7 +233,7 @@ def request_id(request: HTTPConnection) -> str:
     return str(request.scope.get("hven.request_id", ""))
 
 
-def json_error(message: str, status: int) -> bytes:
+def write_json_error(message: str, status: int) -> bytes:
     """Serialize an error for scripts.
 
     Parameters
@@ -231,48 +251,48 @@ def json_error(message: str, status: int) -> bytes:
     return json.dumps({"error": message, "status": status}).encode()
 
 
-def _votable(inside: str, namespace: str = "1.3") -> bytes:
+def _write_votable(content_xml: str, namespace: str = "1.3") -> bytes:
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f'<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v{namespace}">' + inside + "</VOTABLE>\n"
+        f'<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v{namespace}">' + content_xml + "</VOTABLE>\n"
     ).encode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
+class ErrorResponder:
     """How a face words what went wrong; plain text, where its standard has no document.
 
     Attributes
     ----------
-    write
+    write_document
         Writes a message as the standard has it.
-    kind
+    media_type
         The document's media type.
     headers
         Of each such answer.
-    patient
+    answers_with_200
         Faults of the request are told under status 200, as protocols from before DALI do.
-    label
+    label_error
         Makes the word of an error with which its message begins.
     """
 
-    write: Callable[[str], bytes] = str.encode
-    kind: str = "text/plain; charset=utf-8"
+    write_document: Callable[[str], bytes] = str.encode
+    media_type: str = "text/plain; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
-    patient: bool = False
-    label: Callable[[Exception], str] | None = None
+    answers_with_200: bool = False
+    label_error: Callable[[Exception], str] | None = None
 
     def __call__(self, request: Request, error: Exception) -> Response:
         """Make the answer to an error."""
-        status = status_of(error)
-        if self.patient and isinstance(error, errors.UserError) and status in {400, 413}:
+        status = find_http_status(error)
+        if self.answers_with_200 and isinstance(error, errors.UserError) and status in {400, 413}:
             status = 200
-        said = message_of(error, request_id(request))
-        body = self.write(said if self.label is None else f"{self.label(error)}: {said}")
-        return Response(body, status, {**headers_of(error), **self.headers}, media_type=self.kind)
+        message = write_error_message(error, get_request_id(request))
+        body = self.write_document(message if self.label_error is None else f"{self.label_error(error)}: {message}")
+        return Response(body, status, {**build_error_headers(error), **self.headers}, media_type=self.media_type)
 
 
-def fault_word(error: Exception) -> str:
+def name_dali_fault(error: Exception) -> str:
     """Return the word of SIA 2.0 (section 3.2) and DataLink 1.1 (section 3.4) for an error.
 
     Parameters
@@ -280,10 +300,15 @@ def fault_word(error: Exception) -> str:
     error
         Any.
     """
-    status = status_of(error)
+    status = find_http_status(error)
     return {503: "TransientFault", 408: "TransientFault", 500: "FatalFault"}.get(status, "UsageFault")
 
 
-PLAIN, LINE = Faults(), Faults(write=lambda message: f"{message}\n".encode())
-VOTABLE = Faults(write=votable_error, kind="application/x-votable+xml")
-LABELLED = Faults(write=votable_error, kind="application/x-votable+xml", label=fault_word)
+PLAIN_TEXT_ERRORS, TEXT_LINE_ERRORS = (
+    ErrorResponder(),
+    ErrorResponder(write_document=lambda message: f"{message}\n".encode()),
+)
+VOTABLE_ERRORS = ErrorResponder(write_document=write_votable_error, media_type="application/x-votable+xml")
+LABELLED_VOTABLE_ERRORS = ErrorResponder(
+    write_document=write_votable_error, media_type="application/x-votable+xml", label_error=name_dali_fault
+)

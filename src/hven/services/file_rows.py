@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hven.model.table import FILES, begins_and_ends, is_time
-from hven.services.scripts import FIRST, HOLE, OPEN
+from hven.model.table import FILES_UTYPE, find_begin_and_end_columns, is_time_column
+from hven.services.scripts import ADDRESS_COLUMNS, ADDRESS_PATTERN, PLACEHOLDER_PATTERN
 
 if TYPE_CHECKING:
     from hven.model.table import Column, Table
-    from hven.site import Published
+    from hven.site import PublishedTable
 
 NOUNS = ("observations", "rows", "files")
 NAME, INSTRUMENT = "obs_id", "instrument_name"
@@ -37,7 +37,7 @@ class Amount(NamedTuple):
         return f"{self.number:,} {self.noun.removesuffix('s') if self.number == 1 else self.noun}"
 
 
-def noun_of_rows(table: Table, item: Published) -> str:
+def noun_of_rows(table: Table, item: PublishedTable) -> str:
     """Return what the rows of a table are.
 
     Parameters
@@ -53,10 +53,10 @@ def noun_of_rows(table: Table, item: Published) -> str:
         ``files`` where they are files, of observations or of other tables, else ``rows``.
     """
     observed = table.view is None and find_observation_columns(table, item)
-    return "files" if observed or table.utype == FILES else "rows"
+    return "files" if observed or table.utype == FILES_UTYPE else "rows"
 
 
-def find_observation_columns(table: Table, item: Published) -> tuple[str, ...]:
+def find_observation_columns(table: Table, item: PublishedTable) -> tuple[str, ...]:
     """Find the columns that name the observation to which each row of a table belongs.
 
     Parameters
@@ -77,7 +77,7 @@ def find_observation_columns(table: Table, item: Published) -> tuple[str, ...]:
     return tuple(names) if {column.name for column in table.columns}.issuperset(names) else ()
 
 
-def _guess_observation_columns(table: Table, item: Published) -> tuple[str, ...]:
+def _guess_observation_columns(table: Table, item: PublishedTable) -> tuple[str, ...]:
     """Return the columns that name an observation where its descriptor does not say them; none where they do not repeat, or files do."""
     columns = {column.name.lower(): column for column in table.columns if not column.hidden}
     named, rows = columns.get(NAME), item.rows or 0
@@ -89,7 +89,7 @@ def _guess_observation_columns(table: Table, item: Published) -> tuple[str, ...]
         return ()
     if not distinct or rows - nulls < MIN_ROWS_PER_OBSERVATION * distinct or files < MIN_FILES_PER_ROW * rows:
         return ()
-    begin, _ = begins_and_ends(table)
+    begin, _ = find_begin_and_end_columns(table)
     others = [begin, columns.get(INSTRUMENT)]
     return tuple(dict.fromkeys([named.name, *(one.name for one in others if one is not None)]))
 
@@ -140,7 +140,7 @@ def kind_of(column: Column, table: Table) -> str:
     kind
         One of these words.
     """
-    if is_time(column):
+    if is_time_column(column):
         return "time"
     if column.enum and column.enum in table.enums:
         return "code"
@@ -154,8 +154,10 @@ def kind_of(column: Column, table: Table) -> str:
 
 def _leads(column: Column, table: Table) -> bool:
     if column.link:
-        return OPEN.match(column.link) is not None and None not in list_template_columns(column, table)
-    return column.type.is_string and (column.name.lower() in FIRST or kind_of(column, table) in {"link", "picture"})
+        return ADDRESS_PATTERN.match(column.link) is not None and None not in list_template_columns(column, table)
+    return column.type.is_string and (
+        column.name.lower() in ADDRESS_COLUMNS or kind_of(column, table) in {"link", "picture"}
+    )
 
 
 def list_template_columns(column: Column, table: Table) -> list[str | None]:
@@ -172,12 +174,12 @@ def list_template_columns(column: Column, table: Table) -> list[str | None]:
         In the order of the template.
     """
     shown = {one.name for one in table.columns if not one.hidden}
-    return [name if name in shown else None for name in HOLE.findall(column.link or "")]
+    return [name if name in shown else None for name in PLACEHOLDER_PATTERN.findall(column.link or "")]
 
 
 def _rank(column: Column, table: Table) -> int:
     if column.link:
-        return len(FIRST) + 2
-    if column.name.lower() in FIRST:
-        return FIRST.index(column.name.lower())
-    return len(FIRST) + (kind_of(column, table) == "picture")
+        return len(ADDRESS_COLUMNS) + 2
+    if column.name.lower() in ADDRESS_COLUMNS:
+        return ADDRESS_COLUMNS.index(column.name.lower())
+    return len(ADDRESS_COLUMNS) + (kind_of(column, table) == "picture")

@@ -2,7 +2,7 @@
 
 Common
 ------
-around
+context
     The site.
 """
 
@@ -17,28 +17,28 @@ from typing import TYPE_CHECKING
 
 from hven import ingest
 from hven.formats.media import open_product, rotated
-from hven.model.clock import Task
-from hven.model.errors import HvenError, NotFound, say
-from hven.services import _cube as cube
-from hven.services import filed
-from hven.services._cube import NoCube
-from hven.services._unfinished import left
-from hven.site.auth import OWNER
+from hven.model.deadlines import ProgressMonitor
+from hven.model.errors import HvenError, NotFoundError, format_message
+from hven.services import _cube_views as cube
+from hven.services import collection_files
+from hven.services._cube_views import NoCubeError
+from hven.services._work_files import list_leftovers
+from hven.site.auth import OWNER_PRINCIPAL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hven.formats.media import Array, Product
-    from hven.services.face import Surroundings
-    from hven.site.auth import Reader
+    from hven.formats.media import ArrayPart, Product
+    from hven.services.face import ServiceContext
+    from hven.site.auth import Principal
 
-OF = "of"  # the file of a directory of copies that names the path of the original
-_STATE = re.compile(r"[0-9a-f]{64}")
-_COPY = re.compile(r"(\d+)-(\d+)\.npy")
+ORIGINAL_PATH_FILE = "of"  # the file of a directory of copies that names the path of the original
+_STATE_PATTERN = re.compile(r"[0-9a-f]{64}")
+_COPY_NAME_PATTERN = re.compile(r"(\d+)-(\d+)\.npy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turned:
+class RotationResult:
     """What was made.
 
     Attributes
@@ -53,12 +53,12 @@ class Turned:
     bytes: int
 
 
-def opened(found: filed.Original) -> Product:
+def open_rotated(original_file: collection_files.OriginalFile) -> Product:
     """Open a file; its copies are read where that is less.
 
     Parameters
     ----------
-    found
+    original_file
         A file, as its reader may take it.
 
     Returns
@@ -71,14 +71,23 @@ def opened(found: filed.Original) -> Product:
     SourceError
         It is of no medium that is known, damaged, or empty.
     """
-    product = open_product(found.path, found.name)
+    product = open_product(original_file.path, original_file.name)
     with suppress(OSError):
-        names = map(_COPY.fullmatch, os.listdir(found.copies))  # noqa: PTH208  (names alone)
-        return rotated.used(product, {(int(one[1]), int(one[2])): found.copies / one[0] for one in names if one})
+        names = map(_COPY_NAME_PATTERN.fullmatch, os.listdir(original_file.copies_directory))  # noqa: PTH208  (names alone)
+        return rotated.use_rotated_copies(
+            product,
+            {
+                (int(name_match[1]), int(name_match[2])): original_file.copies_directory / name_match[0]
+                for name_match in names
+                if name_match
+            },
+        )
     return product
 
 
-def wanted(product: Product, part: str | None = None, through: int | None = None) -> tuple[list[Array], int]:
+def choose_arrays(
+    product: Product, part: str | None = None, depth_axis: int | None = None
+) -> tuple[list[ArrayPart], int]:
     """Tell of which arrays copies are made: of a cube, and of what belongs to it.
 
     Parameters
@@ -87,7 +96,7 @@ def wanted(product: Product, part: str | None = None, through: int | None = None
         An open file.
     part
         Index or name; None: the one that its page shows first.
-    through
+    depth_axis
         Number of the axis along which spectra are read, as FITS counts; None: the one that its page goes through.
 
     Returns
@@ -97,36 +106,38 @@ def wanted(product: Product, part: str | None = None, through: int | None = None
 
     Raises
     ------
-    NoCube
+    NoCubeError
         There is none in it.
     """
-    one = cube.cube_of(product, part, through, {})
-    if one.through is None or one.depth < 2:
-        raise NoCube(say("there is no cube in it"))
-    return [array for array in cube.beside(product, one.array) if all(array.shape)], one.through
+    cube_view = cube.build_cube_view(product, part, depth_axis, {})
+    if cube_view.depth_axis is None or cube_view.depth < 2:
+        raise NoCubeError(format_message("there is no cube in it"))
+    return [
+        array for array in cube.list_related_arrays(product, cube_view.array) if all(array.shape)
+    ], cube_view.depth_axis
 
 
-def make(
-    around: Surroundings,
-    who: Reader,
+def create_rotated_copies(
+    context: ServiceContext,
+    principal: Principal,
     collection: str,
     path: str,
     *,
     part: str | None = None,
-    through: int | None = None,
-    task: Task = Task(),  # noqa: B008  (it is frozen)
-) -> Turned:
+    depth_axis: int | None = None,
+    progress: ProgressMonitor = ProgressMonitor(),  # noqa: B008  (it is frozen)
+) -> RotationResult:
     """Make copies of a cube; each is there, whole, or not at all.
 
     Parameters
     ----------
-    who
+    principal
         By whose rights the file is taken.
     collection, path
         Of the file.
-    part, through
-        As of `wanted`.
-    task
+    part, depth_axis
+        As of `choose_arrays`.
+    progress
         What it is told to.
 
     Returns
@@ -139,51 +150,53 @@ def make(
     HvenError
         The file cannot be taken, or has no cube; there is no room; it was stopped.
     """
-    found = filed.taken(around, who, collection, path)
-    with open_product(found.path, found.name) as product:
-        arrays, axis = wanted(product, part, through)
-        copies = [(array, found.copies / f"{array.index}-{axis}.npy") for array in arrays]
+    original_file = collection_files.take_file(context, principal, collection, path)
+    with open_product(original_file.path, original_file.name) as product:
+        arrays, axis = choose_arrays(product, part, depth_axis)
+        copies = [(array, original_file.copies_directory / f"{array.index}-{axis}.npy") for array in arrays]
         missing = [(array, place) for array, place in copies if not place.exists()]
-        sizes = [rotated.size(array) for array, _ in missing]
-        flat = [0 if array.flat else size for (array, _), size in zip(missing, sizes, strict=True)]
+        sizes = [rotated.estimate_copy_bytes(array) for array, _ in missing]
+        flat = [0 if array.is_local_uncompressed else size for (array, _), size in zip(missing, sizes, strict=True)]
         if missing:
-            ingest.room(around.site, path, sum(sizes) + max(flat), factor=1.0)
-            found.copies.mkdir(parents=True, exist_ok=True)
-            (found.copies / OF).write_bytes(os.fsencode(path))
+            ingest.room(context.site, path, sum(sizes) + max(flat), write_factor=1.0)
+            original_file.copies_directory.mkdir(parents=True, exist_ok=True)
+            (original_file.copies_directory / ORIGINAL_PATH_FILE).write_bytes(os.fsencode(path))
         for at, (array, place) in enumerate(missing):
             before = sum(sizes[:at])
-            rotated.write(
+            rotated.write_rotated_copy(
                 array, axis, place,
-                Task(lambda share, at=at, before=before: task.told((before + share * sizes[at]) / sum(sizes)), task.stopped),  # type: ignore[misc]
+                ProgressMonitor(lambda share, at=at, before=before: progress.on_progress((before + share * sizes[at]) / sum(sizes)), progress.is_cancelled),  # type: ignore[misc]
             )  # fmt: skip
     try:
-        filed.taken(around, who, collection, path)  # of a file that was changed meanwhile, nobody knows what was read
+        collection_files.take_file(
+            context, principal, collection, path
+        )  # of a file that was changed meanwhile, nobody knows what was read
     except HvenError:
         for _, place in missing:
             place.unlink(missing_ok=True)
         raise
-    return Turned(parts=tuple(array.name or str(array.index) for array in arrays), bytes=sum(sizes))
+    return RotationResult(parts=tuple(array.name or str(array.index) for array in arrays), bytes=sum(sizes))
 
 
-def offered(found: filed.Original) -> int:
+def estimate_copy_bytes(original_file: collection_files.OriginalFile) -> int:
     """Return how many bytes copies of a file would take; 0: there are some, or it has no cube.
 
     Parameters
     ----------
-    found
+    original_file
         A file, as its reader may take it.
     """
     try:
-        with open_product(found.path, found.name) as product:
-            arrays, axis = wanted(product)
-            if all((found.copies / f"{array.index}-{axis}.npy").exists() for array in arrays):
+        with open_product(original_file.path, original_file.name) as product:
+            arrays, axis = choose_arrays(product)
+            if all((original_file.copies_directory / f"{array.index}-{axis}.npy").exists() for array in arrays):
                 return 0
-            return sum(map(rotated.size, arrays))
+            return sum(map(rotated.estimate_copy_bytes, arrays))
     except HvenError:
         return 0
 
 
-def sweep(around: Surroundings, collection: str) -> None:
+def remove_stale_copies(context: ServiceContext, collection: str) -> None:
     """Remove copies of what is there no more, or another one now, and what dead processes left.
 
     Parameters
@@ -191,22 +204,40 @@ def sweep(around: Surroundings, collection: str) -> None:
     collection
         Its name.
     """
-    home = around.site.settings.var / "cubes" / collection
-    for place in [one for one in home.iterdir() if _STATE.fullmatch(one.name)] if home.is_dir() else ():
-        if not _current(around, collection, place):
+    home = context.site.settings.var_directory / "cubes" / collection
+    for place in (
+        [candidate for candidate in home.iterdir() if _STATE_PATTERN.fullmatch(candidate.name)] if home.is_dir() else ()
+    ):
+        if not _is_current(context, collection, place):
             shutil.rmtree(place, ignore_errors=True)
-        for old in left(place):
+        for old in list_leftovers(place):
             old.unlink(missing_ok=True)
 
 
-def _current(around: Surroundings, collection: str, place: Path) -> bool:
+def _is_current(context: ServiceContext, collection: str, directory: Path) -> bool:
     try:
-        path = os.fsdecode((place / OF).read_bytes())
-        return filed.original(around, OWNER, filed.asked(around, OWNER, collection, [path]), path).copies == place
-    except (OSError, NotFound):
+        path = os.fsdecode((directory / ORIGINAL_PATH_FILE).read_bytes())
+        return (
+            collection_files.open_original(
+                context,
+                OWNER_PRINCIPAL,
+                collection_files.find_files(context, OWNER_PRINCIPAL, collection, [path]),
+                path,
+            ).copies_directory
+            == directory
+        )
+    except (OSError, NotFoundError):
         return False
     except HvenError:  # it, or its server, is away for now
         return True
 
 
-__all__ = ["NoCube", "Turned", "make", "offered", "opened", "sweep", "wanted"]
+__all__ = [
+    "NoCubeError",
+    "RotationResult",
+    "choose_arrays",
+    "create_rotated_copies",
+    "estimate_copy_bytes",
+    "open_rotated",
+    "remove_stale_copies",
+]

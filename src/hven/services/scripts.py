@@ -20,22 +20,24 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.formats import End, Head
+    from hven.formats import ResultStatus, TableMetadata
 
-FIRST = ("access_url", "datalink_url", "file_url", "url")  # columns of addresses, the likeliest first
-MOST = 100_000  # files of one script
-LONGEST = 150  # characters of a file's name
-ADDRESS = 8_000  # characters of an address; longer ones no server takes
-TEMPLATE = "template"  # a writer's option
-HOLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-OPEN = re.compile(r"(?:https?|ftp)://[^/\s?#@\\]+", re.IGNORECASE)
-_KEPT = "!$&()*+,/:;=?@[]~%#-._"  # stay as they are in an address; a quote, a blank or a backslash do not
-_FIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+=@,-]*(?:_[A-Za-z0-9.+=@,-]+)*")  # most names are: nothing is to be done
-_UNFIT = re.compile(r"[^\w.+=@,-]+|_{2,}")
-_DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)  # are no files on Windows
+ADDRESS_COLUMNS = ("access_url", "datalink_url", "file_url", "url")  # columns of addresses, the likeliest first
+MAX_SCRIPT_FILES = 100_000  # files of one script
+MAX_NAME_CHARACTERS = 150  # characters of a file's name
+MAX_ADDRESS_CHARACTERS = 8_000  # characters of an address; longer ones no server takes
+TEMPLATE_OPTION = "template"  # a writer's option
+PLACEHOLDER_PATTERN = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+ADDRESS_PATTERN = re.compile(r"(?:https?|ftp)://[^/\s?#@\\]+", re.IGNORECASE)
+_SAFE_CHARACTERS = "!$&()*+,/:;=?@[]~%#-._"  # stay as they are in an address; a quote, a blank or a backslash do not
+_SAFE_NAME_PATTERN = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9.+=@,-]*(?:_[A-Za-z0-9.+=@,-]+)*"
+)  # most names are: nothing is to be done
+_UNSAFE_CHARACTERS_PATTERN = re.compile(r"[^\w.+=@,-]+|_{2,}")
+_DEVICE_NAME_PATTERN = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)  # are no files on Windows
 
 
-def address(text: str) -> str:
+def escape_address(text: str) -> str:
     """Write a cell's address so that nothing but its server reads more into it; empty if it is none.
 
     Blanks, quotes, backslashes and whatever is not ASCII are written in percent; control characters are refused.
@@ -52,22 +54,22 @@ def address(text: str) -> str:
     """
     text = text.strip()
     if (
-        not 8 <= len(text) <= ADDRESS
-        or OPEN.match(text) is None
+        not 8 <= len(text) <= MAX_ADDRESS_CHARACTERS
+        or ADDRESS_PATTERN.match(text) is None
         or any(unicodedata.category(letter) in {"Cc", "Cf", "Cs"} for letter in text)
     ):
         return ""
     try:
-        found = urlsplit(text)
-        _ = found.port
+        url_parts = urlsplit(text)
+        _ = url_parts.port
     except ValueError:
         return ""
-    if not found.hostname or found.username is not None:  # names and passwords in a script that is passed on
+    if not url_parts.hostname or url_parts.username is not None:  # names and passwords in a script that is passed on
         return ""
-    return quote(text, safe=_KEPT)
+    return quote(text, safe=_SAFE_CHARACTERS)
 
 
-def plain(text: str) -> str:
+def make_safe_name(text: str) -> str:
     """Convert any text to a file's name: letters, digits and few marks; never a path, hidden, an option, or a device.
 
     Parameters
@@ -78,56 +80,62 @@ def plain(text: str) -> str:
     Returns
     -------
     name
-        Of at most `LONGEST` characters.
+        Of at most `MAX_NAME_CHARACTERS` characters.
     """
-    if len(text) <= LONGEST and _FIT.fullmatch(text) and not _DEVICES.fullmatch(text):
+    if (
+        len(text) <= MAX_NAME_CHARACTERS
+        and _SAFE_NAME_PATTERN.fullmatch(text)
+        and not _DEVICE_NAME_PATTERN.fullmatch(text)
+    ):
         return text
     text = unicodedata.normalize("NFC", text.replace("\\", "/").rpartition("/")[2])
-    text = _UNFIT.sub("_", text).strip("_").lstrip(".-")
-    if len(text) > LONGEST:
+    text = _UNSAFE_CHARACTERS_PATTERN.sub("_", text).strip("_").lstrip(".-")
+    if len(text) > MAX_NAME_CHARACTERS:
         stem, dot, ending = text.rpartition(".")
-        text = f"{stem[: LONGEST - 13]}.{ending}" if dot and len(ending) <= 12 else text[:LONGEST]
+        text = (
+            f"{stem[: MAX_NAME_CHARACTERS - 13]}.{ending}" if dot and len(ending) <= 12 else text[:MAX_NAME_CHARACTERS]
+        )
     while len(text.encode()) > 240:  # file systems count bytes
         text = text[1:]
     if not text.strip("._"):
         return "file"
-    return f"_{text}" if _DEVICES.fullmatch(text) else text
+    return f"_{text}" if _DEVICE_NAME_PATTERN.fullmatch(text) else text
 
 
-def name_in(found: str) -> str:
+def make_name_from_address(address: str) -> str:
     """Name the file behind an address: the last part of its path; of a script that takes parameters, their last value.
 
     Parameters
     ----------
-    found
+    address
         The address.
 
     Returns
     -------
     name
-        As `plain` makes it.
+        As `make_safe_name` makes it.
     """
-    parts = urlsplit(found)
+    parts = urlsplit(address)
     last = unquote(parts.path.rstrip("/").rpartition("/")[2], errors="replace")
     if parts.query and "." not in last:
         value = unquote(parts.query.rpartition("=")[2].rpartition("&")[2], errors="replace")
         last = f"{last}_{value.rpartition('/')[2]}" if value else last
-    return plain(last)
+    return make_safe_name(last)
 
 
 @dataclass(slots=True)
-class Names:
+class UniqueNames:
     """File names, each once: a second ``a.fits`` is ``a-2.fits``; names that differ in case alone are one on some disks.
 
     Attributes
     ----------
-    taken
+    used_names
         Without case, with the last number that was given.
     """
 
-    taken: dict[str, int] = field(default_factory=dict)
+    used_names: dict[str, int] = field(default_factory=dict)
 
-    def of(self, name: str) -> str:
+    def make_unique(self, name: str) -> str:
         """Return the name, with a number if it is taken.
 
         Parameters
@@ -135,17 +143,17 @@ class Names:
         name
             That is wanted.
         """
-        found = name
-        while (known := found.casefold()) in self.taken:
-            self.taken[name.casefold()] = number = self.taken.get(name.casefold(), 1) + 1
+        unique_name = name
+        while (folded_name := unique_name.casefold()) in self.used_names:
+            self.used_names[name.casefold()] = number = self.used_names.get(name.casefold(), 1) + 1
             stem, dot, ending = name.rpartition(".")
-            found = f"{stem}-{number}.{ending}" if dot and stem else f"{name}-{number}"
-        self.taken[known] = self.taken.get(known, 1)
-        return found
+            unique_name = f"{stem}-{number}.{ending}" if dot and stem else f"{name}-{number}"
+        self.used_names[folded_name] = self.used_names.get(folded_name, 1)
+        return unique_name
 
 
-def files(
-    batches: Iterator[pa.RecordBatch], left_out: list[str], template: str = ""
+def list_files(
+    batches: Iterator[pa.RecordBatch], rejected_addresses: list[str], template: str = ""
 ) -> Iterator[list[tuple[str, str]]]:
     """List addresses and names of the files of rows, by batches.
 
@@ -153,7 +161,7 @@ def files(
     ----------
     batches
         A column of addresses, and perhaps one of names; or what a template takes.
-    left_out
+    rejected_addresses
         Gets the texts that are no address.
     template
         Makes addresses of the rows; empty: they have them.
@@ -163,23 +171,25 @@ def files(
     files
         Address and name, which no other file has.
     """
-    names = Names()
+    names = UniqueNames()
     for batch in batches:
-        texts = written(batch, template) if template else batch.column(0).to_pylist()
-        given = batch.column(1).to_pylist() if batch.num_columns > 1 and not template else [None] * batch.num_rows
-        found = []
-        for text, called in zip(texts, given, strict=True):
+        texts = fill_link_template(batch, template) if template else batch.column(0).to_pylist()
+        name_texts = batch.column(1).to_pylist() if batch.num_columns > 1 and not template else [None] * batch.num_rows
+        named_addresses = []
+        for text, called in zip(texts, name_texts, strict=True):
             if text is None or not text.strip():
                 continue
-            where = address(text)
+            where = escape_address(text)
             if not where:
-                left_out.append(text)
+                rejected_addresses.append(text)
                 continue
-            found.append((where, names.of(plain(called) if called else name_in(where))))
-        yield found
+            named_addresses.append(
+                (where, names.make_unique(make_safe_name(called) if called else make_name_from_address(where)))
+            )
+        yield named_addresses
 
 
-def written(batch: pa.RecordBatch, template: str) -> list[str | None]:
+def fill_link_template(batch: pa.RecordBatch, template: str) -> list[str | None]:
     """Write a template's links; a row that lacks a value has none.
 
     Parameters
@@ -194,47 +204,69 @@ def written(batch: pa.RecordBatch, template: str) -> list[str | None]:
     links
         One for each row.
     """
-    names = list(dict.fromkeys(HOLE.findall(template)))
+    names = list(dict.fromkeys(PLACEHOLDER_PATTERN.findall(template)))
     values = [batch.column(name).to_pylist() for name in names]
     rows = zip(*values, strict=True) if values else ((),) * batch.num_rows
-    found: list[str | None] = []
-    for own, row in zip(batch.column(0).to_pylist(), rows, strict=True):
-        given = dict(zip(names, row, strict=True))
-        whole = own is not None and None not in row
-        found.append(
-            HOLE.sub(lambda hole, given=given: quote(str(given[hole[1]]), safe=""), template) if whole else None  # type: ignore[misc]
+    filled_links: list[str | None] = []
+    for own_value, row in zip(batch.column(0).to_pylist(), rows, strict=True):
+        values_by_name = dict(zip(names, row, strict=True))
+        is_complete = own_value is not None and None not in row
+        filled_links.append(
+            PLACEHOLDER_PATTERN.sub(
+                lambda hole, values_by_name=values_by_name: quote(str(values_by_name[hole[1]]), safe=""),  # type: ignore[misc]
+                template,
+            )
+            if is_complete
+            else None
         )
-    return found
+    return filled_links
 
 
-def _said(text: str) -> str:
+def _clean_comment(text: str) -> str:
     """Write a text so that it stays on its line of comment."""
     return " ".join("".join(letter if unicodedata.category(letter)[0] != "C" else " " for letter in text).split())
 
 
-def _writer(
-    top: str, line: Callable[[str, str], str], bottom: str, comment: str = "# ", *, sign: Callable[[str], str] = str
-) -> Callable[[Head, Iterator[pa.RecordBatch], Callable[[], End], Mapping[str, str]], Iterator[bytes]]:
-    def write(
-        head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]
+def _create_writer(
+    opening: str,
+    write_line: Callable[[str, str], str],
+    closing: str,
+    comment_prefix: str = "# ",
+    *,
+    sign: Callable[[str], str] = str,
+) -> Callable[
+    [TableMetadata, Iterator[pa.RecordBatch], Callable[[], ResultStatus], Mapping[str, str]], Iterator[bytes]
+]:
+    def write_script(
+        metadata: TableMetadata,
+        batches: Iterator[pa.RecordBatch],
+        finish: Callable[[], ResultStatus],
+        options: Mapping[str, str],
     ) -> Iterator[bytes]:
-        told = "".join(f"{comment}{_said(info.name)}: {_said(info.value)}\n" for info in head.infos) if comment else ""
-        begin, rest = top.partition("\n")[::2] if top.startswith("#!") else ("", top)
+        info_comments = (
+            "".join(
+                f"{comment_prefix}{_clean_comment(info.name)}: {_clean_comment(info.value)}\n"
+                for info in metadata.infos
+            )
+            if comment_prefix
+            else ""
+        )
+        begin, opening_rest = opening.partition("\n")[::2] if opening.startswith("#!") else ("", opening)
         left_out: list[str] = []
-        yield f"{begin}\n{told}{rest}".encode() if begin else f"{told}{rest}".encode()
-        for some in files(batches, left_out, options.get(TEMPLATE, "")):
-            yield "".join(line(sign(where), name) for where, name in some).encode()
-        ended = end()
-        if comment and left_out:
-            yield f"{comment}{len(left_out)} rows have an address that is no http, https or ftp link: left out\n".encode()
-        if comment and ended.overflow:
-            yield f"{comment}There are more files: a script has {ended.rows} at most; narrow the search and take the rest with another.\n".encode()
-        yield bottom.encode()
+        yield f"{begin}\n{info_comments}{opening_rest}".encode() if begin else f"{info_comments}{opening_rest}".encode()
+        for named_addresses in list_files(batches, left_out, options.get(TEMPLATE_OPTION, "")):
+            yield "".join(write_line(sign(where), name) for where, name in named_addresses).encode()
+        ended = finish()
+        if comment_prefix and left_out:
+            yield f"{comment_prefix}{len(left_out)} rows have an address that is no http, https or ftp link: left out\n".encode()
+        if comment_prefix and ended.overflow:
+            yield f"{comment_prefix}There are more files: a script has {ended.row_count} at most; narrow the search and take the rest with another.\n".encode()
+        yield closing.encode()
 
-    return write
+    return write_script
 
 
-_SHELL = """#!/bin/sh
+_SHELL_TEMPLATE = """#!/bin/sh
 # Run it in a directory of its own. What is there already is not fetched again; what broke off is gone on with.
 failed=0
 get() {
@@ -243,18 +275,18 @@ get() {
   if %s; then mv -- "$2.part" "$2"; else failed=$((failed + 1)); echo "could not be fetched: $1" >&2; fi
 }
 """
-_SUM = '[ "$failed" -eq 0 ] || { echo "$failed files could not be fetched: run this again" >&2; exit 1; }\n'
+_FAILURE_CHECK = '[ "$failed" -eq 0 ] || { echo "$failed files could not be fetched: run this again" >&2; exit 1; }\n'
 
 
-def _call(where: str, name: str) -> str:
-    return f"get {shlex.quote(where)} {shlex.quote(name)}\n"
+def _write_download_line(address: str, name: str) -> str:
+    return f"get {shlex.quote(address)} {shlex.quote(name)}\n"
 
 
-def _format(name: str, extension: str, media_type: str, write: Callable[..., Iterator[bytes]]) -> Format:
+def _create_format(name: str, extension: str, media_type: str, write: Callable[..., Iterator[bytes]]) -> Format:
     return Format(name=name, media_types=(media_type,), extension=extension, write=write)
 
 
-def scripts(sign: Callable[[str], str] = str) -> dict[str, Format]:
+def create_script_formats(sign: Callable[[str], str] = str) -> dict[str, Format]:
     """Return the writers of scripts and lists; `sign` is what becomes of each address.
 
     Parameters
@@ -268,18 +300,24 @@ def scripts(sign: Callable[[str], str] = str) -> dict[str, Format]:
         By name.
     """
     wget, curl = (
-        _SHELL % 'wget -q -c -O "$2.part" -- "$1"',
-        _SHELL % 'curl -fsSL --globoff --proto =http,https,ftp --retry 2 -C - -o "$2.part" -- "$1"',
+        _SHELL_TEMPLATE % 'wget -q -c -O "$2.part" -- "$1"',
+        _SHELL_TEMPLATE % 'curl -fsSL --globoff --proto =http,https,ftp --retry 2 -C - -o "$2.part" -- "$1"',
     )
     shell, text = "text/x-shellscript; charset=utf-8", "text/plain; charset=utf-8"
     return {
-        "wget": _format("wget", ".sh", shell, _writer(wget, _call, _SUM, sign=sign)),
-        "curl": _format("curl", ".sh", shell, _writer(curl, _call, _SUM, sign=sign)),
-        "aria2": _format(
-            "aria2", ".txt", text, _writer("", lambda where, name: f"{where}\n  out={name}\n", "", sign=sign)
+        "wget": _create_format(
+            "wget", ".sh", shell, _create_writer(wget, _write_download_line, _FAILURE_CHECK, sign=sign)
         ),
-        "links": _format("links", ".txt", text, _writer("", lambda where, _: f"{where}\n", "", comment="", sign=sign)),
+        "curl": _create_format(
+            "curl", ".sh", shell, _create_writer(curl, _write_download_line, _FAILURE_CHECK, sign=sign)
+        ),
+        "aria2": _create_format(
+            "aria2", ".txt", text, _create_writer("", lambda where, name: f"{where}\n  out={name}\n", "", sign=sign)
+        ),
+        "links": _create_format(
+            "links", ".txt", text, _create_writer("", lambda where, _: f"{where}\n", "", comment_prefix="", sign=sign)
+        ),
     }
 
 
-SCRIPTS = scripts()
+SCRIPT_FORMATS = create_script_formats()

@@ -5,13 +5,13 @@ of a query limits how long a data set is.
 
 Common
 ------
-around
+around, context
     The site.
-who
+who, principal
     The reader.
-one
+data_set
     The data set.
-holdings
+holdings, published_state
     The state that is read, whatever is published meanwhile.
 """
 
@@ -31,38 +31,49 @@ from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from hven import query
-from hven.adql.text import literal, quote
+from hven.adql.adql_writer import quote_name, write_literal
 from hven.engines import Snapshot
 from hven.model import Cache
 from hven.model.errors import HvenError
-from hven.model.table import Column, begins_and_ends, is_time
+from hven.model.table import Column, find_begin_and_end_columns, is_time_column
 from hven.model.types import parse_type
-from hven.services._encoding import Encoder, choose
-from hven.services._granules import Files
-from hven.services._parameters import Parameter, has_text_arrays, make_parameter, make_stamp
-from hven.services._referenced import referenced
-from hven.services._sample_streams import sample_streams
+from hven.services._encoding import StreamCompressor, choose_encoding
+from hven.services._granules import DataSetFiles
+from hven.services._parameters import SampleParameter, build_parameter, build_time_parameter, has_text_arrays
+from hven.services._remote_data_sets import find_remote_data_set
+from hven.services._sample_streams import get_stream_limiter
 from hven.services._shared_tables import write_sample_condition
-from hven.services._stamps import DAY, SECOND, UNIX, iso, layout, micros, nanos, stamps
-from hven.services.address import base
+from hven.services._time_texts import (
+    DAY_MICROSECONDS,
+    SECOND_MICROSECONDS,
+    UNIX_EPOCH_JD,
+    build_time_dtype,
+    format_instant,
+    parse_microseconds,
+    parse_nanoseconds,
+    write_times,
+)
+from hven.services.addresses import get_base_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from starlette.requests import Request
 
-    from hven.model.table import Series, Table
-    from hven.services._granules import Described
-    from hven.services._referenced import Far
-    from hven.services.face import Surroundings
-    from hven.site import Holdings, Published
-    from hven.site.auth import Reader
+    from hven.model.table import Table, TimeSeries
+    from hven.services._granules import DataSetLayout
+    from hven.services._remote_data_sets import RemoteDataSet
+    from hven.services.face import ServiceContext
+    from hven.site import PublishedState, PublishedTable
+    from hven.site.auth import Principal
 
-CELLS = 1_000_000  # values of a window of time, about: with an index on times, what is read stays in the cache
-MOST = 2**62
-AGAIN = 10.0  # seconds after which files that could not be read are tried again
-LATER = 50.0  # more of them, where another server has to be asked
-COMPRESSED = 1_400  # bytes from which compressing is worth it
+MAX_WINDOW_CELLS = (
+    1_000_000  # values of a window of time, about: with an index on times, what is read stays in the cache
+)
+MAX_QUERY_ROWS = 2**62
+RETRY_DELAY_SECONDS = 10.0  # seconds after which files that could not be read are tried again
+REMOTE_RETRY_DELAY_SECONDS = 50.0  # more of them, where another server has to be asked
+MIN_COMPRESSED_BYTES = 1_400  # bytes from which compressing is worth it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,45 +96,45 @@ class DataSet:
         Columns that can be no parameter, and why.
     notes
         What else is to be said of it.
-    told
+    file_layout
         What its files have, where its samples stand in files.
-    stop
+    stop_column
         Name of the column in which events end; empty: samples have no end.
-    count
+    sample_count
         How many samples there are, about.
-    state
+    file_state
         What tells a state of its files from others; empty: its samples are rows. None: not everybody may take all of its files.
-    of, width, how
+    base_set, bin_microseconds, derivation
         The data set that it is made of, in bins of so many microseconds: of means, or ``available``; None, 0 and empty: of none.
-    far
+    remote
         Where its samples are asked for; None: they are here.
     """
 
-    series: Series
-    published: Published
+    series: TimeSeries
+    published: PublishedTable
     table: Table
-    time: Parameter
-    parameters: tuple[Parameter, ...]
+    time: SampleParameter
+    parameters: tuple[SampleParameter, ...]
     left_out: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
-    told: Described | None = None
-    stop: str = ""
-    count: int = 0
-    state: str | None = ""
-    of: DataSet | None = None
-    width: int = 0
-    how: str = ""
-    far: Far | None = None
+    file_layout: DataSetLayout | None = None
+    stop_column: str = ""
+    sample_count: int = 0
+    file_state: str | None = ""
+    base_set: DataSet | None = None
+    bin_microseconds: int = 0
+    derivation: str = ""
+    remote: RemoteDataSet | None = None
 
     @property
-    def changing(self) -> str:
+    def change_token(self) -> str:
         """What tells an answer from the one before, where nobody here knows whether it is the same; else empty."""
-        return token_hex(8) if self.far is not None else ""
+        return token_hex(8) if self.remote is not None else ""
 
     @property
-    def fine(self) -> bool:
+    def has_nanoseconds(self) -> bool:
         """Whether its times have nanoseconds."""
-        return self.told is not None and self.told.fine
+        return self.file_layout is not None and self.file_layout.has_nanoseconds
 
     @property
     def id(self) -> str:
@@ -132,24 +143,29 @@ class DataSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class TimeExtent:
     """From when to when a reader has samples.
 
     Attributes
     ----------
     start, stop
         Of the first sample, and behind the last: microseconds since 1970 (UTC); None: there are none.
-    rows
+    row_count
         How many.
     """
 
     start: int | None
     stop: int | None
-    rows: int
+    row_count: int
 
 
-def data_sets(
-    around: Surroundings, who: Reader, face: str, holdings: Holdings, *, collection: str | None = None
+def list_data_sets(
+    context: ServiceContext,
+    principal: Principal,
+    face: str,
+    published_state: PublishedState,
+    *,
+    collection: str | None = None,
 ) -> dict[str, DataSet]:
     """List the data sets of tables that a reader may know of.
 
@@ -165,265 +181,346 @@ def data_sets(
     data_sets
         By id; of two with one id the first.
     """
-    found: dict[str, DataSet] = {}
-    for table in holdings.catalogue(who, around.policies).tables():
-        if not table.series or not table.offers(face) or table.release is not None:
+    sets_by_id: dict[str, DataSet] = {}
+    for table in published_state.get_catalogue(principal, context.policies).iterate_tables():
+        if not table.series or not table.is_served_by(face) or table.release is not None:
             continue
         if collection is not None and table.schema != collection:
             continue
-        published = holdings.published.get(table.qualified)
+        published = published_state.tables_by_name.get(table.qualified_name)
         if published is None:
             continue
-        known = {**_statistics(around, who, published, holdings), **_text_arrays(around, who, published, holdings)}
-        far = referenced(around, published)
+        column_statistics = {
+            **_find_statistics(context, principal, published, published_state),
+            **_find_text_array_lengths(context, principal, published, published_state),
+        }
+        remote_source = find_remote_data_set(context, published)
         for series in table.series:
-            if far is not None:
-                made = _far(around, who, far, series, published, holdings)
+            if remote_source is not None:
+                data_set = _build_remote_data_set(context, principal, remote_source, series, published, published_state)
             else:
-                made = _in_files(around, who, series, table, published, holdings) if series.file else _made(series, table, published, known)  # fmt: skip
-            if made is not None:  # of two with one id the first; `hven check` tells
-                found.setdefault(made.id, made)
-    return found
+                data_set = _build_file_data_set(context, principal, series, table, published, published_state) if series.file else _build_data_set(series, table, published, column_statistics)  # fmt: skip
+            if data_set is not None:  # of two with one id the first; `hven check` tells
+                sets_by_id.setdefault(data_set.id, data_set)
+    return sets_by_id
 
 
-def _made(series: Series, table: Table, published: Published, known: Mapping[str, Mapping[str, Any]]) -> DataSet | None:
+def _build_data_set(
+    series: TimeSeries, table: Table, published: PublishedTable, statistics: Mapping[str, Mapping[str, Any]]
+) -> DataSet | None:
     columns = {column.name.lower(): column for column in table.columns}
-    begin, end = begins_and_ends(table)
+    begin, end = find_begin_and_end_columns(table)
     time = columns.get(series.time.lower()) if series.time else begin
-    if time is None or not is_time(time):  # `hven check` tells
+    if time is None or not is_time_column(time):  # `hven check` tells
         return None
-    names = series.parameters or [one.name for one in table.columns if not one.hidden]
+    names = series.parameters or [column_item.name for column_item in table.columns if not column_item.hidden]
     stop = end.name if end is not None and end is not begin and time is begin else ""  # of events
-    parameters, left = [], []
+    parameters, left_out = [], []
     for column in (columns[name.lower()] for name in names if name.lower() in columns):
         if column.name == time.name:
             continue
-        made = make_stamp(column) if column.name == stop else make_parameter(column, known.get(column.name, {}), series)
-        if isinstance(made, str):
-            left.append((column.name, made))
+        parameter = (
+            build_time_parameter(column)
+            if column.name == stop
+            else build_parameter(column, statistics.get(column.name, {}), series)
+        )
+        if isinstance(parameter, str):
+            left_out.append((column.name, parameter))
         else:
-            parameters.append(made)
-    return DataSet(series=series, published=published, table=table, time=replace(make_stamp(time), fill=None), parameters=tuple(parameters), left_out=tuple(left), stop=stop, count=published.rows or 0)  # fmt: skip
+            parameters.append(parameter)
+    return DataSet(series=series, published=published, table=table, time=replace(build_time_parameter(time), fill=None), parameters=tuple(parameters), left_out=tuple(left_out), stop_column=stop, sample_count=published.rows or 0)  # fmt: skip
 
 
-def _far(
-    around: Surroundings, who: Reader, far: Far, series: Series, published: Published, holdings: Holdings
+def _build_remote_data_set(
+    context: ServiceContext,
+    principal: Principal,
+    remote: RemoteDataSet,
+    series: TimeSeries,
+    published: PublishedTable,
+    published_state: PublishedState,
 ) -> DataSet | None:
     """Make a data set of a server elsewhere; None: the server does not say what it is."""
     relation = published.relation
-    key = ("far", series.id, relation.id if isinstance(relation, Snapshot) else holdings.version, repr(series))
-    kept: Facts = around.site.kept(Facts)
-    found: tuple[DataSet] | None = kept.find(key)
-    if found is None:
-        faults = _faults(around, holdings, holdings.reach(who, around.policies))
-        if series.id in faults and monotonic() < faults[series.id][1] + AGAIN:
+    key = ("far", series.id, relation.id if isinstance(relation, Snapshot) else published_state.version, repr(series))
+    fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
+    cached_set: tuple[DataSet] | None = fact_cache.find(key)
+    if cached_set is None:
+        faults = _find_read_failures(
+            context, published_state, published_state.find_access_key(principal, context.policies)
+        )
+        if series.id in faults and monotonic() < faults[series.id][1] + RETRY_DELAY_SECONDS:
             return None
         try:
-            (time, *columns), bins, lengths, cadence = far.described()
+            (time, *columns), bins, lengths, cadence = remote.describe()
         except HvenError as error:
-            faults[series.id] = faults[series.path] = error, monotonic() + LATER
+            faults[series.id] = faults[series.path] = error, monotonic() + REMOTE_RETRY_DELAY_SECONDS
             return None
         for name in (series.id, series.path):
             faults.pop(name, None)
-        said = replace(series, bins={**bins, **series.bins}, cadence=series.cadence or cadence)
-        made = [
-            (one.name, make_parameter(one, {"max_length": lengths.get(one.name), "minimum": None}, said))
-            for one in columns
+        merged_series = replace(series, bins={**bins, **series.bins}, cadence=series.cadence or cadence)
+        built_parameters = [
+            (item.name, build_parameter(item, {"max_length": lengths.get(item.name), "minimum": None}, merged_series))
+            for item in columns
         ]
-        left = tuple((name, one) for name, one in made if isinstance(one, str))
-        stamp = Parameter(column=time, kind="isotime", length=27, fill=None)
-        parameters = tuple(one for _, one in made if not isinstance(one, str))
-        one_set = DataSet(series=said, published=published, table=published.table, time=stamp, parameters=parameters, left_out=left, state=None, far=far)  # fmt: skip
-        kept.keep(key, found := (one_set,))
-    return replace(found[0], published=published, table=published.table)
+        left_out = tuple((name, item) for name, item in built_parameters if isinstance(item, str))
+        stamp = SampleParameter(column=time, value_kind="isotime", byte_length=27, fill=None)
+        parameters = tuple(item for _, item in built_parameters if not isinstance(item, str))
+        one_set = DataSet(series=merged_series, published=published, table=published.table, time=stamp, parameters=parameters, left_out=left_out, file_state=None, remote=remote)  # fmt: skip
+        fact_cache.store(key, cached_set := (one_set,))
+    return replace(cached_set[0], published=published, table=published.table)
 
 
-def _in_files(
-    around: Surroundings, who: Reader, series: Series, table: Table, published: Published, holdings: Holdings
+def _build_file_data_set(
+    context: ServiceContext,
+    principal: Principal,
+    series: TimeSeries,
+    table: Table,
+    published: PublishedTable,
+    published_state: PublishedState,
 ) -> DataSet | None:
     """Make a data set of what files have; None: the reader may take none, or none can be read."""
-    key = ("set", series.id, holdings.version, holdings.reach(who, around.policies))
-    kept: Facts = around.site.kept(Facts)
-    found: tuple[DataSet | None] | None = kept.find(key)
-    if found is None:
-        faults = _faults(around, holdings, holdings.reach(who, around.policies))
-        if series.id in faults and monotonic() < faults[series.id][1] + AGAIN:
+    key = ("set", series.id, published_state.version, published_state.find_access_key(principal, context.policies))
+    fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
+    cached_set: tuple[DataSet | None] | None = fact_cache.find(key)
+    if cached_set is None:
+        faults = _find_read_failures(
+            context, published_state, published_state.find_access_key(principal, context.policies)
+        )
+        if series.id in faults and monotonic() < faults[series.id][1] + RETRY_DELAY_SECONDS:
             return None
-        files = Files(around, who, series, table, holdings) if begins_and_ends(table)[0] else None
+        files = (
+            DataSetFiles(context, principal, series, table, published_state)
+            if find_begin_and_end_columns(table)[0]
+            else None
+        )
         try:
-            told = files.described(kept) if files is not None else None
+            layout = files.describe_layout(fact_cache) if files is not None else None
         except HvenError as error:
             faults[series.id] = faults[series.path] = error, monotonic()
             return None
         for name in (series.id, series.path):
             faults.pop(name, None)
-        extent = files.extent() if files is not None and told is not None else None
-        if files is not None and told is not None and extent is not None:
-            told = files.counted(told, extent)
-        listed = holdings.published.get(f"{table.schema}.files")
+        extent = files.find_extent() if files is not None and layout is not None else None
+        if files is not None and layout is not None and extent is not None:
+            layout = files.drop_uncountable_digits(layout, extent)
+        listed = published_state.tables_by_name.get(f"{table.schema}.files")
         relation = listed.relation if listed is not None else None
-        state = None if files is None or files.guarded else relation.id if isinstance(relation, Snapshot) else None
-        made, left = [], []
-        for column in told.columns if told is not None else ():
+        state = (
+            None if files is None or files.has_file_policy else relation.id if isinstance(relation, Snapshot) else None
+        )
+        built_parameters, left_out = [], []
+        for column in layout.columns if layout is not None else ():
             # samples in files: their readers have made null what the files fill
-            known = {"max_length": told.lengths.get(column.name, None if column.type.is_array else 1), "minimum": None} if told is not None else {}  # fmt: skip
-            one = make_parameter(column, known, replace(series, bins=told.bins) if told is not None else series)
-            if isinstance(one, str):
-                left.append((column.name, one))
+            column_facts = {"max_length": layout.lengths.get(column.name, None if column.type.is_array else 1), "minimum": None} if layout is not None else {}  # fmt: skip
+            parameter = build_parameter(
+                column, column_facts, replace(series, bins=layout.bins) if layout is not None else series
+            )
+            if isinstance(parameter, str):
+                left_out.append((column.name, parameter))
             else:
-                made.append(one)
-        length = 30 if told is not None and told.fine else 27
-        time = Parameter(column=Column(name=told.time if told else "Time", type=parse_type("timestamp"), ucd="time.epoch"), kind="isotime", length=length, fill=None)  # fmt: skip
-        one_set = None if told is None else DataSet(series=series, published=published, table=table, time=time, parameters=tuple(made), left_out=tuple(left), notes=told.notes, told=told, count=extent[2] if extent else 0, state=state)  # fmt: skip
-        kept.keep(key, found := (one_set,))
-    return found[0]
+                built_parameters.append(parameter)
+        length = 30 if layout is not None and layout.has_nanoseconds else 27
+        time = SampleParameter(column=Column(name=layout.time_name if layout else "Time", type=parse_type("timestamp"), ucd="time.epoch"), value_kind="isotime", byte_length=length, fill=None)  # fmt: skip
+        one_set = None if layout is None else DataSet(series=series, published=published, table=table, time=time, parameters=tuple(built_parameters), left_out=tuple(left_out), notes=layout.notes, file_layout=layout, sample_count=extent[2] if extent else 0, file_state=state)  # fmt: skip
+        fact_cache.store(key, cached_set := (one_set,))
+    return cached_set[0]
 
 
-def _faults(around: Surroundings, holdings: Holdings, reach: str) -> dict[str, tuple[HvenError, float]]:
+def _find_read_failures(
+    context: ServiceContext, published_state: PublishedState, access_key: str
+) -> dict[str, tuple[HvenError, float]]:
     """Find the data sets whose files nobody can read now: why, and when that was seen, by id and path."""
-    kept: Facts = around.site.kept(Facts)
-    key = ("faults", holdings.version, reach)
-    found: dict[str, tuple[HvenError, float]] | None = kept.find(key)
-    if found is None:
-        kept.keep(key, found := {})
-    return found
+    fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
+    key = ("faults", published_state.version, access_key)
+    failures: dict[str, tuple[HvenError, float]] | None = fact_cache.find(key)
+    if failures is None:
+        fact_cache.store(key, failures := {})
+    return failures
 
 
-class Facts(Cache[Any]):
+class TableFactCache(Cache[Any]):
     """What was asked of tables whose ingest cannot say it of all readers alike."""
 
     def __init__(self) -> None:
         super().__init__(10_000)
 
 
-class Lists(Cache["dict[str, DataSet]"]):
+class DataSetListCache(Cache["dict[str, DataSet]"]):
     """The data sets of readers who know of the same tables and see the same rows, as long as these stay; so many data sets in all."""
 
     def __init__(self) -> None:
         super().__init__(50_000)
 
 
-def _statistics(
-    around: Surroundings, who: Reader, published: Published, holdings: Holdings
+def _find_statistics(
+    context: ServiceContext, principal: Principal, published: PublishedTable, published_state: PublishedState
 ) -> Mapping[str, Mapping[str, Any]]:
     """Find how long texts and how large integers are: as the ingest counted, or, where some readers see less, among the rows that this one sees."""
     table = published.table
-    texts = [one.name for one in table.columns if one.type.is_string]
-    whole = [one.name for one in table.columns if one.type.is_integer and one.type.datatype in {"int", "long"}]
+    texts = [item.name for item in table.columns if item.type.is_string]
+    integer_columns = [
+        item.name for item in table.columns if item.type.is_integer and item.type.datatype in {"int", "long"}
+    ]
     if table.policy is None and all("max_length" in published.statistics.get(name, {}) for name in texts):
         return published.statistics
-    key = ("texts", table.qualified, holdings.version, holdings.reach(who, around.policies))
-    kept: Facts = around.site.kept(Facts)
-    found: dict[str, dict[str, Any]] | None = kept.find(key)
-    if found is None:
-        found = {name: {"max_length": 1} for name in texts}
-        name = f"{quote(table.schema)}.{quote(table.name)}"
-        run = partial(query.run, who=who, site=around.site, policies=around.policies, holdings=holdings)
+    key = (
+        "texts",
+        table.qualified_name,
+        published_state.version,
+        published_state.find_access_key(principal, context.policies),
+    )
+    fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
+    statistics: dict[str, dict[str, Any]] | None = fact_cache.find(key)
+    if statistics is None:
+        statistics = {name: {"max_length": 1} for name in texts}
+        name = f"{quote_name(table.schema)}.{quote_name(table.name)}"
+        run = partial(
+            query.run_query,
+            principal=principal,
+            site=context.site,
+            policies=context.policies,
+            published_state=published_state,
+        )
         if texts:
-            with run(f"SELECT {', '.join(map(quote, texts))} FROM {name}", maxrec=MOST, most=MOST) as result:
-                for batch in result.batches():
-                    for at, one in enumerate(texts):
+            with run(
+                f"SELECT {', '.join(map(quote_name, texts))} FROM {name}",
+                maxrec=MAX_QUERY_ROWS,
+                hard_row_limit=MAX_QUERY_ROWS,
+            ) as result:
+                for batch in result.iterate_batches():
+                    for at, item in enumerate(texts):
                         longest = pc.max(pc.binary_length(batch.column(at))).as_py() or 0
-                        found[one]["max_length"] = max(found[one]["max_length"], longest)
-        if whole:
-            items = ", ".join(f"MIN({quote(one)}), MAX({quote(one)})" for one in whole)
+                        statistics[item]["max_length"] = max(statistics[item]["max_length"], longest)
+        if integer_columns:
+            items = ", ".join(f"MIN({quote_name(item)}), MAX({quote_name(item)})" for item in integer_columns)
             with run(f"SELECT {items} FROM {name}") as result:
-                row = [column[0].as_py() for column in result.table().columns]
-            found |= {one: {"minimum": row[2 * at], "maximum": row[2 * at + 1]} for at, one in enumerate(whole)}
-        kept.keep(key, found)
-    return found
+                row = [column[0].as_py() for column in result.read_table().columns]
+            statistics |= {
+                item: {"minimum": row[2 * at], "maximum": row[2 * at + 1]} for at, item in enumerate(integer_columns)
+            }
+        fact_cache.store(key, statistics)
+    return statistics
 
 
-def _text_arrays(
-    around: Surroundings, who: Reader, published: Published, holdings: Holdings
+def _find_text_array_lengths(
+    around: ServiceContext, who: Principal, published: PublishedTable, holdings: PublishedState
 ) -> Mapping[str, Mapping[str, Any]]:
     """Find how long the texts of arrays are, among the rows that a reader sees: the ingest counts those of plain texts alone."""
     table = published.table
-    said = {name.lower() for series in table.series for name in series.parameters}
-    texts = [one.name for one in table.columns if has_text_arrays(one.type) and (not said or one.name.lower() in said)]
+    parameter_names = {name.lower() for series in table.series for name in series.parameters}
+    texts = [
+        item.name
+        for item in table.columns
+        if has_text_arrays(item.type) and (not parameter_names or item.name.lower() in parameter_names)
+    ]
     if not texts:
         return {}
-    key = ("text arrays", table.qualified, holdings.version, holdings.reach(who, around.policies))
-    kept: Facts = around.site.kept(Facts)
-    found: dict[str, dict[str, Any]] | None = kept.find(key)
-    if found is None:
-        found = {name: {"max_length": 1} for name in texts}
-        name = f"{quote(table.schema)}.{quote(table.name)}"
-        run = partial(query.run, who=who, site=around.site, policies=around.policies, holdings=holdings)
-        with run(f"SELECT {', '.join(map(quote, texts))} FROM {name}", maxrec=MOST, most=MOST) as result:
-            for batch in result.batches():
-                for at, one in enumerate(texts):
+    key = ("text arrays", table.qualified_name, holdings.version, holdings.find_access_key(who, around.policies))
+    fact_cache: TableFactCache = around.site.get_or_create(TableFactCache)
+    statistics: dict[str, dict[str, Any]] | None = fact_cache.find(key)
+    if statistics is None:
+        statistics = {name: {"max_length": 1} for name in texts}
+        name = f"{quote_name(table.schema)}.{quote_name(table.name)}"
+        run = partial(
+            query.run_query, principal=who, site=around.site, policies=around.policies, published_state=holdings
+        )
+        with run(
+            f"SELECT {', '.join(map(quote_name, texts))} FROM {name}",
+            maxrec=MAX_QUERY_ROWS,
+            hard_row_limit=MAX_QUERY_ROWS,
+        ) as result:
+            for batch in result.iterate_batches():
+                for at, item in enumerate(texts):
                     longest = pc.max(pc.binary_length(pc.list_flatten(batch.column(at)))).as_py() or 0
-                    found[one]["max_length"] = max(found[one]["max_length"], longest)
-        kept.keep(key, found)
-    return found
+                    statistics[item]["max_length"] = max(statistics[item]["max_length"], longest)
+        fact_cache.store(key, statistics)
+    return statistics
 
 
-def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) -> Span:
+def find_time_extent(
+    context: ServiceContext, principal: Principal, data_set: DataSet, published_state: PublishedState
+) -> TimeExtent:
     """Return from when to when a reader has samples; where all rows are everybody's, what the ingest has counted says it."""
-    if one.told is not None:
-        return _extent(around, who, one, holdings)
-    table, facts, shared = one.published.table, one.published.statistics, one.far is None and len(one.table.series) > 1
-    own = write_sample_condition([each.name for each in one.parameters], facts) if shared else ()
-    known = facts.get(one.time.name, {})
-    everybodys = one.far is None and not (table.policy or table.view or one.series.condition or own)
-    key = ("span", one.id, holdings.version, holdings.reach(who, around.policies))
-    kept: Facts = around.site.kept(Facts)
-    if everybodys and known.get("minimum") is not None and known.get("maximum") is not None:
-        first, last, rows = known["minimum"], known["maximum"], one.published.rows or 0
-    elif (before := kept.find(key)) is not None:
+    if data_set.file_layout is not None:
+        return _find_file_extent(context, principal, data_set, published_state)
+    table, facts, shared = (
+        data_set.published.table,
+        data_set.published.statistics,
+        data_set.remote is None and len(data_set.table.series) > 1,
+    )
+    own_conditions = write_sample_condition([each.name for each in data_set.parameters], facts) if shared else ()
+    time_statistics = facts.get(data_set.time.name, {})
+    everybodys = data_set.remote is None and not (
+        table.policy or table.view or data_set.series.condition or own_conditions
+    )
+    key = ("span", data_set.id, published_state.version, published_state.find_access_key(principal, context.policies))
+    fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
+    if everybodys and time_statistics.get("minimum") is not None and time_statistics.get("maximum") is not None:
+        first, last, rows = time_statistics["minimum"], time_statistics["maximum"], data_set.published.rows or 0
+    elif (before := fact_cache.find(key)) is not None:
         first, last, rows = before
     else:
-        begin, end = ("begins", "ends") if one.far is not None else (quote(one.time.name),) * 2
-        text = f"SELECT MIN({begin}) AS low, MAX({end}) AS high, COUNT(*) AS many FROM {_source(one, *own)}"
-        with query.run(text, who, site=around.site, policies=around.policies, holdings=holdings) as result:
-            ((first, last, rows),) = (tuple(row.values()) for row in result.table().to_pylist())
-        kept.keep(key, (first, last, rows))
+        begin, end = ("begins", "ends") if data_set.remote is not None else (quote_name(data_set.time.name),) * 2
+        text = f"SELECT MIN({begin}) AS low, MAX({end}) AS high, COUNT(*) AS many FROM {_write_from_clause(data_set, *own_conditions)}"
+        with query.run_query(
+            text, principal, site=context.site, policies=context.policies, published_state=published_state
+        ) as result:
+            ((first, last, rows),) = (tuple(row.values()) for row in result.read_table().to_pylist())
+        fact_cache.store(key, (first, last, rows))
     if first is None or last is None:
-        return Span(start=None, stop=None, rows=0)
-    epoch = one.time.column.epoch
+        return TimeExtent(start=None, stop=None, row_count=0)
+    epoch = data_set.time.column.epoch
     if epoch is None:
         start, stop = (int(np.datetime64(str(value).rstrip("Z"), "us").astype(np.int64)) for value in (first, last))
     else:
-        start, stop = (_rounded((float(str(value)) + epoch - UNIX) * DAY) for value in (first, last))
-    if one.far is not None:  # which says when it ends
-        return Span(start=start, stop=stop, rows=max(int((stop - start) / ((one.series.cadence or 1) * SECOND)), 1))
-    behind = round((one.series.cadence or 0) * SECOND) or (1 if epoch is None else 1000)
-    return Span(start=start, stop=stop + behind, rows=int(rows))
+        start, stop = (
+            _round_to_milliseconds((float(str(value)) + epoch - UNIX_EPOCH_JD) * DAY_MICROSECONDS)
+            for value in (first, last)
+        )
+    if data_set.remote is not None:  # which says when it ends
+        return TimeExtent(
+            start=start,
+            stop=stop,
+            row_count=max(int((stop - start) / ((data_set.series.cadence or 1) * SECOND_MICROSECONDS)), 1),
+        )
+    behind = round((data_set.series.cadence or 0) * SECOND_MICROSECONDS) or (1 if epoch is None else 1000)
+    return TimeExtent(start=start, stop=stop + behind, row_count=int(rows))
 
 
-def _extent(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) -> Span:
-    key = ("extent", one.id, holdings.version, holdings.reach(who, around.policies))
-    kept: Facts = around.site.kept(Facts)
-    found: tuple[Span] | None = kept.find(key)
-    if found is None:
-        said = Files(around, who, one.series, one.table, holdings).extent()
-        behind = round((one.series.cadence or 0) * SECOND) or 1
-        made = Span(start=None, stop=None, rows=0) if said is None else Span(start=said[0], stop=said[1] + behind, rows=said[2])  # fmt: skip
-        kept.keep(key, found := (made,))
-    return found[0]
+def _find_file_extent(
+    context: ServiceContext, principal: Principal, data_set: DataSet, published_state: PublishedState
+) -> TimeExtent:
+    key = ("extent", data_set.id, published_state.version, published_state.find_access_key(principal, context.policies))
+    fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
+    cached_extent: tuple[TimeExtent] | None = fact_cache.find(key)
+    if cached_extent is None:
+        file_extent = DataSetFiles(context, principal, data_set.series, data_set.table, published_state).find_extent()
+        behind = round((data_set.series.cadence or 0) * SECOND_MICROSECONDS) or 1
+        extent = TimeExtent(start=None, stop=None, row_count=0) if file_extent is None else TimeExtent(start=file_extent[0], stop=file_extent[1] + behind, row_count=file_extent[2])  # fmt: skip
+        fact_cache.store(key, cached_extent := (extent,))
+    return cached_extent[0]
 
 
-def _rounded(value: float) -> int:
+def _round_to_milliseconds(value: float) -> int:
     return round(value / 1000) * 1000
 
 
-def _source(one: DataSet, *conditions: str) -> str:
+def _write_from_clause(data_set: DataSet, *conditions: str) -> str:
     """Write where samples come from."""
-    table = f"{quote(one.table.schema)}.{quote(one.table.name)} AS target"
-    said = [*((f"({one.series.condition})",) if one.series.condition else ()), *conditions]
-    return f"{table}{' WHERE ' if said else ''}{' AND '.join(said)}"
+    table = f"{quote_name(data_set.table.schema)}.{quote_name(data_set.table.name)} AS target"
+    all_conditions = [*((f"({data_set.series.condition})",) if data_set.series.condition else ()), *conditions]
+    return f"{table}{' WHERE ' if all_conditions else ''}{' AND '.join(all_conditions)}"
 
 
-def samples(
-    around: Surroundings,
-    who: Reader,
-    one: DataSet,
+def read_samples(
+    context: ServiceContext,
+    principal: Principal,
+    data_set: DataSet,
     names: Sequence[str],
     start: int,
     stop: int,
-    holdings: Holdings,
-    width: int = 0,
+    published_state: PublishedState,
+    bin_microseconds: int = 0,
 ) -> Iterator[pa.RecordBatch]:
     """Read samples, in the order of time: batches whose first column is the time as microseconds since 1970 (int64), then what was asked for.
 
@@ -433,7 +530,7 @@ def samples(
         Of its parameters.
     start, stop
         Microseconds since 1970 (UTC): from the first one on, before the second.
-    width
+    bin_microseconds
         Microseconds of the bins that are made of them: servers elsewhere may send as few.
 
     Yields
@@ -446,72 +543,89 @@ def samples(
     HvenError
         As of any query, before the first batch or later.
     """
-    with sample_streams(around.site).stream():
-        yield from _samples(around, who, one, names, start, stop, holdings, width)
+    with get_stream_limiter(context.site).count_stream():
+        yield from _read_sample_windows(
+            context, principal, data_set, names, start, stop, published_state, bin_microseconds
+        )
 
 
-def _samples(
-    around: Surroundings,
-    who: Reader,
-    one: DataSet,
+def _read_sample_windows(
+    context: ServiceContext,
+    principal: Principal,
+    data_set: DataSet,
     names: Sequence[str],
     start: int,
     stop: int,
-    holdings: Holdings,
-    width: int,
+    published_state: PublishedState,
+    bin_microseconds: int,
 ) -> Iterator[pa.RecordBatch]:
     """Read samples window by window; all streams together hold no more than their budget."""
-    whole = span(around, who, one, holdings)
-    if whole.start is None or whole.stop is None:
+    extent = find_time_extent(context, principal, data_set, published_state)
+    if extent.start is None or extent.stop is None:
         return
-    start, stop = max(start, whole.start), min(stop, whole.stop)
-    asked = set(names)
-    chosen = [parameter for parameter in one.parameters if parameter.name in asked]
-    if one.far is not None:
+    start, stop = max(start, extent.start), min(stop, extent.stop)
+    requested_names = set(names)
+    chosen = [parameter for parameter in data_set.parameters if parameter.name in requested_names]
+    if data_set.remote is not None:
         if start < stop:
-            yield from one.far.batches([parameter.name for parameter in chosen], start, stop, width)
+            yield from data_set.remote.read_batches(
+                [parameter.name for parameter in chosen], start, stop, bin_microseconds
+            )
         return
-    if one.told is not None:
-        files = Files(around, who, one.series, one.table, holdings)
-        yield from files.batches(one.told, [parameter.name for parameter in chosen], start, stop)
+    if data_set.file_layout is not None:
+        files = DataSetFiles(context, principal, data_set.series, data_set.table, published_state)
+        yield from files.read_batches(data_set.file_layout, [parameter.name for parameter in chosen], start, stop)
         return
-    width = 1 + sum(int(np.prod(parameter.size or (1,))) for parameter in chosen)
-    streams = sample_streams(around.site)
-    room = min(streams.window_cells, CELLS)
-    step = max(int((whole.stop - whole.start) / max(whole.rows, 1) * max(room // width, 1)), 1)
-    columns = ", ".join(quote(name) for name in (one.time.name, *(parameter.name for parameter in chosen)))
+    bin_microseconds = 1 + sum(int(np.prod(parameter.dimensions or (1,))) for parameter in chosen)
+    streams = get_stream_limiter(context.site)
+    room = min(streams.window_cells, MAX_WINDOW_CELLS)
+    step = max(int((extent.stop - extent.start) / max(extent.row_count, 1) * max(room // bin_microseconds, 1)), 1)
+    columns = ", ".join(quote_name(name) for name in (data_set.time.name, *(parameter.name for parameter in chosen)))
     fields = ["hven_time", *(parameter.name for parameter in chosen)]
     while start < stop:
-        before, room = room, min(streams.window_cells, CELLS)
+        before, room = room, min(streams.window_cells, MAX_WINDOW_CELLS)
         step = max(step * room // before, 1)
         end = min(start + step, stop)
         bounds = [
-            f"{quote(one.time.name)} {sign} {_bound(one, moment)}" for sign, moment in ((">=", start), ("<", end))
+            f"{quote_name(data_set.time.name)} {sign} {_write_time_literal(data_set, moment)}"
+            for sign, moment in ((">=", start), ("<", end))
         ]
-        text = f"SELECT {columns} FROM {_source(one, *bounds)}"
+        text = f"SELECT {columns} FROM {_write_from_clause(data_set, *bounds)}"
         waiting: list[pa.RecordBatch] = []
         read = 0
-        with query.run(text, who, site=around.site, policies=around.policies, holdings=holdings, maxrec=MOST, most=MOST) as result:  # fmt: skip
-            for batch in result.batches():
+        with query.run_query(text, principal, site=context.site, policies=context.policies, published_state=published_state, maxrec=MAX_QUERY_ROWS, hard_row_limit=MAX_QUERY_ROWS) as result:  # fmt: skip
+            for batch in result.iterate_batches():
                 read += batch.num_rows
                 cells = [
-                    _times(cell, of.column) if of.column.epoch is not None and of.kind == "isotime" else cell
+                    _to_microseconds(cell, of.column)
+                    if of.column.epoch is not None and of.value_kind == "isotime"
+                    else cell
                     for cell, of in zip(batch.columns[1:], chosen, strict=True)
                 ]
-                waiting.append(pa.record_batch([_times(batch.column(0), one.time.column), *cells], names=fields))
-                if read * width > room * 4 and end - start > 1:
+                waiting.append(
+                    pa.record_batch([_to_microseconds(batch.column(0), data_set.time.column), *cells], names=fields)
+                )
+                if read * bin_microseconds > room * 4 and end - start > 1:
                     break
-        if read * width > room * 4 and end - start > 1:  # a burst: shorter windows, for what is sorted is in memory
+        if (
+            read * bin_microseconds > room * 4 and end - start > 1
+        ):  # a burst: shorter windows, for what is sorted is in memory
             step = max((end - start) // 8, 1)
             continue
-        yield from _in_order(waiting)
+        yield from _sort_by_time(waiting)
         start = end
-        if read * width < room // 4:  # nights, gaps: the next window is wider
+        if read * bin_microseconds < room // 4:  # nights, gaps: the next window is wider
             step *= 2
 
 
-def fine_samples(
-    around: Surroundings, who: Reader, one: DataSet, names: Sequence[str], start: int, stop: int, holdings: Holdings
+def read_nanosecond_samples(
+    context: ServiceContext,
+    principal: Principal,
+    data_set: DataSet,
+    names: Sequence[str],
+    start: int,
+    stop: int,
+    published_state: PublishedState,
 ) -> Iterator[pa.RecordBatch]:
     """Read samples in the order of time, of a data set whose files have nanoseconds: batches whose first column is timestamps of nanoseconds.
 
@@ -530,67 +644,78 @@ def fine_samples(
     Raises
     ------
     HvenError
-        As of `samples`.
+        As of `read_samples`.
     """
-    with sample_streams(around.site).stream():
-        yield from _fine_samples(around, who, one, names, start, stop, holdings)
+    with get_stream_limiter(context.site).count_stream():
+        yield from _read_nanosecond_batches(context, principal, data_set, names, start, stop, published_state)
 
 
-def _fine_samples(
-    around: Surroundings, who: Reader, one: DataSet, names: Sequence[str], start: int, stop: int, holdings: Holdings
+def _read_nanosecond_batches(
+    context: ServiceContext,
+    principal: Principal,
+    data_set: DataSet,
+    names: Sequence[str],
+    start: int,
+    stop: int,
+    published_state: PublishedState,
 ) -> Iterator[pa.RecordBatch]:
-    whole = span(around, who, one, holdings)
-    if whole.start is None or whole.stop is None or one.told is None:
+    extent = find_time_extent(context, principal, data_set, published_state)
+    if extent.start is None or extent.stop is None or data_set.file_layout is None:
         return
-    low, high = max(start // 1000, whole.start), min(-(-stop // 1000), whole.stop)
-    asked = set(names)
-    chosen = [parameter.name for parameter in one.parameters if parameter.name in asked]
-    files = Files(around, who, one.series, one.table, holdings)
-    for batch in files.batches(one.told, chosen, low, high, fine=True):
+    low, high = max(start // 1000, extent.start), min(-(-stop // 1000), extent.stop)
+    requested_names = set(names)
+    chosen = [parameter.name for parameter in data_set.parameters if parameter.name in requested_names]
+    files = DataSetFiles(context, principal, data_set.series, data_set.table, published_state)
+    for batch in files.read_batches(data_set.file_layout, chosen, low, high, with_nanoseconds=True):
         times = np.asarray(batch.column(0)).astype(np.int64)
-        first, last = (int(at) for at in np.searchsorted(times, (max(start, -MOST), min(stop, MOST))))
+        first, last = (
+            int(at) for at in np.searchsorted(times, (max(start, -MAX_QUERY_ROWS), min(stop, MAX_QUERY_ROWS)))
+        )
         if first < last:
             yield batch.slice(first, last - first)
 
 
-def _in_order(batches: Sequence[pa.RecordBatch]) -> Sequence[pa.RecordBatch]:
+def _sort_by_time(batches: Sequence[pa.RecordBatch]) -> Sequence[pa.RecordBatch]:
     """Put samples in the order of time, in which they most often are: that is quicker than to have the engine sort them."""
     last = None
     for batch in batches:
         moments = np.asarray(batch.column(0))
         if len(moments) and ((last is not None and moments[0] < last) or (moments[1:] < moments[:-1]).any()):
-            whole = pa.concat_batches(batches)
-            return [whole.take(pa.array(np.argsort(np.asarray(whole.column(0)), kind="stable")))]
+            joined_batch = pa.concat_batches(batches)
+            return [joined_batch.take(pa.array(np.argsort(np.asarray(joined_batch.column(0)), kind="stable")))]
         last = moments[-1] if len(moments) else last
     return batches
 
 
-def _bound(one: DataSet, moment: int) -> str:
+def _write_time_literal(data_set: DataSet, instant: int) -> str:
     """Write a time as the column has it."""
-    epoch = one.time.column.epoch
+    epoch = data_set.time.column.epoch
     if epoch is None:
-        return f"CAST({literal(iso(moment)[:-1])} AS TIMESTAMP)"
+        return f"CAST({write_literal(format_instant(instant)[:-1])} AS TIMESTAMP)"
     # half a millisecond before: what is shown as this time is not less than it
-    return repr((moment - 500) / DAY + UNIX - epoch)
+    return repr((instant - 500) / DAY_MICROSECONDS + UNIX_EPOCH_JD - epoch)
 
 
-def _times(array: pa.Array, column: Column) -> pa.Array:
+def _to_microseconds(array: pa.Array, column: Column) -> pa.Array:
     """Convert times to microseconds since 1970; days in doubles to whole milliseconds."""
     if column.epoch is None:
         return array.cast(pa.timestamp("us")).cast(pa.int64())
     days = np.asarray(array.cast(pa.float64()), np.float64)
-    moments = np.round((np.nan_to_num(days) + (column.epoch - UNIX)) * (DAY // 1000)).astype(np.int64) * 1000
+    moments = (
+        np.round((np.nan_to_num(days) + (column.epoch - UNIX_EPOCH_JD)) * (DAY_MICROSECONDS // 1000)).astype(np.int64)
+        * 1000
+    )
     return pa.array(moments, mask=np.isnan(days))
 
 
-class Asked:
+class SeriesRequest:
     """A request of a face over data sets: who asks, of which state.
 
     Parameters
     ----------
     request
         Of the reader.
-    around
+    context
         The site.
 
     Attributes
@@ -601,25 +726,25 @@ class Asked:
 
     face = ""
 
-    def __init__(self, request: Request, around: Surroundings) -> None:
-        self.around, self.request = around, request
-        self.who: Reader = around.reader(request)
-        self.holdings: Holdings = around.site.current()
-        self.base = base(request, around.site.settings)
+    def __init__(self, request: Request, context: ServiceContext) -> None:
+        self.context, self.request = context, request
+        self.principal: Principal = context.identify_principal(request)
+        self.published_state: PublishedState = context.site.get_published_state()
+        self.base_url = get_base_url(request, context.site.settings)
 
     @cached_property
-    def known(self) -> dict[str, DataSet]:
+    def data_sets(self) -> dict[str, DataSet]:
         """The reader's data sets, by the names that the face has for them; found in a thread, for rows may be asked."""
-        kept: Lists = self.around.site.kept(Lists)
-        key = (self.face, self.holdings.version, self.reach)
-        found = kept.find(key)
-        if found is None:
-            found = self.found()
-            if not _faults(self.around, self.holdings, self.reach):
-                kept.keep(key, found, len(found) + 1)
-        return found
+        list_cache: DataSetListCache = self.context.site.get_or_create(DataSetListCache)
+        key = (self.face, self.published_state.version, self.access_key)
+        sets_by_name = list_cache.find(key)
+        if sets_by_name is None:
+            sets_by_name = self.list_data_sets()
+            if not _find_read_failures(self.context, self.published_state, self.access_key):
+                list_cache.store(key, sets_by_name, len(sets_by_name) + 1)
+        return sets_by_name
 
-    def named(self, name: str) -> DataSet | None:
+    def find_data_set(self, name: str) -> DataSet | None:
         """Find a data set.
 
         Parameters
@@ -637,27 +762,31 @@ class Asked:
         HvenError
             What reads its files does not; the error says why.
         """
-        found = self.known.get(name)
-        fault = None if found is not None else _faults(self.around, self.holdings, self.reach).get(name)
+        data_set = self.data_sets.get(name)
+        fault = (
+            None
+            if data_set is not None
+            else _find_read_failures(self.context, self.published_state, self.access_key).get(name)
+        )
         if fault is not None:
             raise fault[0]
-        return found
+        return data_set
 
-    def found(self) -> dict[str, DataSet]:
+    def list_data_sets(self) -> dict[str, DataSet]:
         """Find the reader's data sets."""
-        return data_sets(self.around, self.who, self.face, self.holdings)
+        return list_data_sets(self.context, self.principal, self.face, self.published_state)
 
     @cached_property
-    def reach(self) -> str:
+    def access_key(self) -> str:
         """What the reader may know of and which rows they see: those with the same words get the same answers."""
-        return self.holdings.reach(self.who, self.around.policies)
+        return self.published_state.find_access_key(self.principal, self.context.policies)
 
-    def span(self, one: DataSet) -> Span:
+    def find_time_extent(self, data_set: DataSet) -> TimeExtent:
         """Find from when to when the reader has samples.
 
         Parameters
         ----------
-        one
+        data_set
             A data set.
 
         Returns
@@ -665,11 +794,11 @@ class Asked:
         span
             Of this reader.
         """
-        return span(self.around, self.who, one, self.holdings)
+        return find_time_extent(self.context, self.principal, data_set, self.published_state)
 
 
-async def streamed(
-    request: Request, chunks: Callable[[], Iterator[bytes]], headers: Mapping[str, str], *, status: int = 200
+async def answer_with_stream(
+    request: Request, iterate_chunks: Callable[[], Iterator[bytes]], headers: Mapping[str, str], *, status: int = 200
 ) -> Response:
     """Answer with bytes that threads make one after the other; what goes wrong before the first of them is raised here, later the line is cut.
 
@@ -677,7 +806,7 @@ async def streamed(
     ----------
     request
         Whose answer it is.
-    chunks
+    iterate_chunks
         Makes them.
     headers
         With the media type.
@@ -691,41 +820,41 @@ async def streamed(
     """
     if request.method == "HEAD":
         return Response(None, status, {**headers})
-    made = chunks()
-    first = await run_in_threadpool(next, made, None)
-    second = await run_in_threadpool(next, made, None) if first is not None else None
-    encoding = choose(request.headers.get("accept-encoding", ""))
+    chunk_iterator = iterate_chunks()
+    first = await run_in_threadpool(next, chunk_iterator, None)
+    second = await run_in_threadpool(next, chunk_iterator, None) if first is not None else None
+    encoding = choose_encoding(request.headers.get("accept-encoding", ""))
     if second is None:
         body = first or b""
-        if encoding is None or len(body) < COMPRESSED:
+        if encoding is None or len(body) < MIN_COMPRESSED_BYTES:
             return Response(body, status, {**headers})
-    encoder = Encoder(encoding) if encoding is not None else None
+    encoder = StreamCompressor(encoding) if encoding is not None else None
 
-    async def body_of() -> AsyncIterator[bytes]:
-        async for piece in iterate_in_threadpool(chain(filter(None, (first, second)), made)):
-            yield piece if encoder is None else await run_in_threadpool(encoder.feed, piece)
+    async def iterate_body() -> AsyncIterator[bytes]:
+        async for piece in iterate_in_threadpool(chain(filter(None, (first, second)), chunk_iterator)):
+            yield piece if encoder is None else await run_in_threadpool(encoder.compress, piece)
         if encoder is not None:
             yield encoder.finish()
 
-    every = {**headers, **({} if encoding is None else {"content-encoding": encoding})}
-    return StreamingResponse(body_of(), status, every)
+    all_headers = {**headers, **({} if encoding is None else {"content-encoding": encoding})}
+    return StreamingResponse(iterate_body(), status, all_headers)
 
 
 __all__ = [
-    "DAY",
-    "UNIX",
-    "Asked",
+    "DAY_MICROSECONDS",
+    "UNIX_EPOCH_JD",
     "DataSet",
-    "Parameter",
-    "Span",
-    "data_sets",
-    "fine_samples",
-    "iso",
-    "layout",
-    "micros",
-    "nanos",
-    "samples",
-    "span",
-    "stamps",
-    "streamed",
+    "SampleParameter",
+    "SeriesRequest",
+    "TimeExtent",
+    "answer_with_stream",
+    "build_time_dtype",
+    "find_time_extent",
+    "format_instant",
+    "list_data_sets",
+    "parse_microseconds",
+    "parse_nanoseconds",
+    "read_nanosecond_samples",
+    "read_samples",
+    "write_times",
 ]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hven.jobs.health import largest
+from hven.jobs.health import format_largest_watermark
 
 if TYPE_CHECKING:
-    from hven.site import Published, Site
+    from hven.site import PublishedTable, Site
 
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
+_TIME_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
-def find_source_date(site: Site, item: Published) -> str | None:
+def find_source_date(site: Site, item: PublishedTable) -> str | None:
     """Find when the source of a table was last changed.
 
     Parameters
@@ -28,9 +28,9 @@ def find_source_date(site: Site, item: Published) -> str | None:
     date
         ISO 8601, UTC; None: its source tells no time.
     """
-    marks = site.store.syncs.seen().get(item.table.qualified)
-    newest = largest(marks[1]) if marks is not None else None
-    if newest is not None and _MOMENT.match(newest):
+    marks = site.store.syncs.map_watermarks().get(item.table.qualified_name)
+    newest = format_largest_watermark(marks[1]) if marks is not None else None
+    if newest is not None and _TIME_PATTERN.match(newest):
         return newest
     times = (pin["modified"] for pin in item.provenance.get("pins", ()) if pin.get("modified"))
     return max(times, default=None)

@@ -6,7 +6,7 @@ depends on nothing but its state, its pixel and what is asked of it: whoever mak
 
 Common
 ------
-around, who
+context, principal
     The site and the reader.
 order, pixel
     HEALPix order and nested index.
@@ -28,16 +28,22 @@ import pyarrow.compute as pc
 
 from hven import __version__, adql, query
 from hven.engines import Snapshot
-from hven.formats import End, Head, votable
+from hven.formats import ResultStatus, TableMetadata, votable
 from hven.formats import hats_layout as hats
 from hven.model import Cache, literal
-from hven.model.errors import Gone, NotFound, ParamError, TooLarge, say
+from hven.model.errors import GoneError, NotFoundError, ParamError, TooLargeError, format_message
 from hven.model.sky import Moc, healpix
-from hven.services._tiles import shelf
-from hven.services.address import table_named
-from hven.site import blind
-from hven.site.auth import ANONYMOUS, masks, row_filters, scope_of, visible
-from hven.site.past import refuse
+from hven.services._tile_files import get_tile_store
+from hven.services.addresses import find_table
+from hven.site import anonymize_for_referee
+from hven.site.auth import (
+    ANONYMOUS_PRINCIPAL,
+    build_access_scope,
+    collect_column_masks,
+    collect_row_filters,
+    is_table_visible,
+)
+from hven.site.history import build_unavailable_state_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,45 +52,50 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.model.table import Column, Table
-    from hven.services.face import Surroundings
-    from hven.site import Holdings, Published
-    from hven.site.auth import Reader, Scope
+    from hven.services.face import ServiceContext
+    from hven.site import PublishedState, PublishedTable
+    from hven.site.auth import AccessScope, Principal
 
     Ranges = npt.NDArray[np.int64]
 
-MADE = 1  # changes with how files are made
-FEWEST, PARTITIONS = 65_536, 1_000  # rows that a partition may have at least, and into how many a table is divided
-HELD = 64 << 20  # bytes of the rows of a partition, about
-MOST = 4_000_000  # rows of a partition of the finest order
-GROUP = 8_192  # rows of a row group
-COVER = 16  # order of the cells by which rows are asked for, where those of a partition are not finer
-FIRST, FINER, FINEST = (
+TILING_VERSION = 1  # changes with how files are made
+MIN_PARTITION_ROWS, TARGET_PARTITIONS = (
+    65_536,
+    1_000,
+)  # rows that a partition may have at least, and into how many a table is divided
+MAX_PARTITION_BYTES = 64 << 20  # bytes of the rows of a partition, about
+MAX_PARTITION_ROWS = 4_000_000  # rows of a partition of the finest order
+ROW_GROUP_ROWS = 8_192  # rows of a row group
+COVER_ORDER = 16  # order of the cells by which rows are asked for, where those of a partition are not finer
+FIRST_ORDER, ORDER_STEP, MAX_ORDER = (
     7,
     4,
     19,
 )  # rows are counted by cells of the first order, where there are many by finer ones, up to the last
-DEEPEST = 8  # order of the pixels for which rows are counted, where an engine may not read all of them at once
-FEW = 256  # cells with rows: where there are no more, rows are counted more finely
-MAPPED = 1_024, 16_384  # cells of the map of where there are rows
-MAP = 10  # its finest order: LSDB makes an array of all cells of it
-SMALL = 5_000_000  # rows of a table that has a margin and an index of its key: all its rows are read for these
-MARGIN, INDEX = "margin", "index"  # what else there is of a state, beside its rows
-INDEXES = "index.parquet"  # in the directory `dataset` of an index
-AROUND, ARCSECONDS = (
+MAX_SPLIT_ORDER = 8  # order of the pixels for which rows are counted, where an engine may not read all of them at once
+MIN_COUNTED_CELLS = 256  # cells with rows: where there are no more, rows are counted more finely
+MAP_CELL_LIMITS = 1_024, 16_384  # cells of the map of where there are rows
+MAX_MAP_ORDER = 10  # its finest order: LSDB makes an array of all cells of it
+MAX_SMALL_TABLE_ROWS = (
+    5_000_000  # rows of a table that has a margin and an index of its key: all its rows are read for these
+)
+MARGIN_PART, INDEX_PART = "margin", "index"  # what else there is of a state, beside its rows
+INDEX_FILE = "index.parquet"  # in the directory `dataset` of an index
+MARGIN_ORDER, MARGIN_ARCSECONDS = (
     13,
     10.0,
 )  # order of cells, and how far beyond its pixel a margin reaches at least by their neighbours
-NARROW = 7  # orders that these cells may be finer than the pixel
-PIXELS = 1_000  # of a table that has a margin
-OWN = f"{hats.CELL}_own"  # a column of the table that has the name of the cells
-READER = "~"  # in the name of a state: behind it, which rows and columns the reader saw
-LAYOUTS = 64 << 20  # bytes of what is remembered of layouts
-_STATE = re.compile(rf"(\d{{8}}T\d{{6,}}-[0-9a-f]+)(~[0-9a-f]{{16}})?(?:\.({MARGIN}|{INDEX}))?")
-_TERM = re.compile(rf"\s*{hats.CELL}\s*(==|=|>=|<=|>|<)\s*(\d{{1,19}})\s*")
-_CELLS = "hven cells"  # beside the columns of a table
+MAX_MARGIN_ORDER_STEP = 7  # orders that these cells may be finer than the pixel
+MAX_MARGIN_PIXELS = 1_000  # of a table that has a margin
+RENAMED_CELL_COLUMN = f"{hats.CELL_COLUMN}_own"  # a column of the table that has the name of the cells
+SCOPE_SEPARATOR = "~"  # in the name of a state: behind it, which rows and columns the reader saw
+LAYOUT_CACHE_BYTES = 64 << 20  # bytes of what is remembered of layouts
+_STATE_PATTERN = re.compile(rf"(\d{{8}}T\d{{6,}}-[0-9a-f]+)(~[0-9a-f]{{16}})?(?:\.({MARGIN_PART}|{INDEX_PART}))?")
+_FILTER_TERM_PATTERN = re.compile(rf"\s*{hats.CELL_COLUMN}\s*(==|=|>=|<=|>|<)\s*(\d{{1,19}})\s*")
+_CELLS_COLUMN = "hven cells"  # beside the columns of a table
 
 
-class Layout(NamedTuple):
+class TilingLayout(NamedTuple):
     """How a state is divided.
 
     Attributes
@@ -93,25 +104,25 @@ class Layout(NamedTuple):
         Order and pixel of each partition, in the order of their cells; and its rows.
     cells, order
         Those of an order in which there are rows.
-    sky
+    skymap_counts
         Rows in each cell of `hats_layout.SKYMAP_ORDER`.
-    without
+    rows_without_position
         Rows that have no position, and are in no partition.
-    margin
+    margin_rows
         Rows of all margins; negative: there are none.
     """
 
     pixels: Mapping[tuple[int, int], int]
     cells: Ranges
     order: int
-    sky: Ranges
-    without: int
-    margin: int
+    skymap_counts: Ranges
+    rows_without_position: int
+    margin_rows: int
 
     @property
-    def rows(self) -> int:
+    def row_count(self) -> int:
         """Of all partitions."""
-        return int(self.sky.sum())
+        return int(self.skymap_counts.sum())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,21 +133,21 @@ class Tiling:
     ----------
     published
         The table with its snapshot.
-    holdings
+    published_state
         In which it is.
-    scope, filtered
+    scope, is_filtered
         What the reader sees of it; whether that is not all.
     part
-        `MARGIN`, `INDEX`, or empty: the rows.
+        `MARGIN_PART`, `INDEX_PART`, or empty: the rows.
     """
 
-    around: Surroundings
-    who: Reader
-    published: Published
+    context: ServiceContext
+    principal: Principal
+    published: PublishedTable
     snapshot: Snapshot
-    holdings: Holdings
-    scope: Scope
-    filtered: bool
+    published_state: PublishedState
+    scope: AccessScope
+    is_filtered: bool
     part: str = ""
 
     @property
@@ -147,149 +158,198 @@ class Tiling:
     @property
     def name(self) -> str:
         """What the state is called in addresses."""
-        return f"{self.snapshot.id}{READER}{self.scope.key}" if self.filtered else self.snapshot.id
+        return f"{self.snapshot.id}{SCOPE_SEPARATOR}{self.scope.key}" if self.is_filtered else self.snapshot.id
 
     @property
     def columns(self) -> tuple[tuple[str, Column], ...]:
         """The columns that are given, by their names in files."""
-        shown = (one for one in self.table.columns if not one.hidden or one.name in (self.table.position or ()))
-        return tuple((OWN if one.name == hats.CELL else one.name, one) for one in shown)
+        visible_columns = (
+            column for column in self.table.columns if not column.hidden or column.name in (self.table.position or ())
+        )
+        return tuple(
+            (RENAMED_CELL_COLUMN if column.name == hats.CELL_COLUMN else column.name, column)
+            for column in visible_columns
+        )
 
     @property
     def schema(self) -> pa.Schema:
         """Of all partitions."""
-        return hats.stored(pa.schema([pa.field(name, one.type.arrow) for name, one in self.columns]))
+        return hats.build_partition_schema(
+            pa.schema([pa.field(name, column.type.arrow) for name, column in self.columns])
+        )
 
-    def key(self, *more: object) -> str:
+    def make_key(self, *key_parts: object) -> str:
         """Name what is made of this state, and depends on nothing else."""
-        columns = [(name, one.type) for name, one in self.columns]
-        said = MADE, __version__, pa.__version__, self.table.qualified, self.snapshot.id, self.scope.key, columns, *more
-        return hashlib.sha256(repr(said).encode()).hexdigest()[:40]
+        columns = [(name, column.type) for name, column in self.columns]
+        digest_parts = (
+            TILING_VERSION,
+            __version__,
+            pa.__version__,
+            self.table.qualified_name,
+            self.snapshot.id,
+            self.scope.key,
+            columns,
+            *key_parts,
+        )
+        return hashlib.sha256(repr(digest_parts).encode()).hexdigest()[:40]
 
     @property
-    def small(self) -> bool:
+    def is_small(self) -> bool:
         """Whether all rows can be read for what tells of them."""
-        return self.snapshot.rows <= SMALL
+        return self.snapshot.rows <= MAX_SMALL_TABLE_ROWS
 
     @property
-    def indexed(self) -> Column | None:
+    def indexed_column(self) -> Column | None:
         """The key, if it can have an index of HATS."""
         key = self.table.primary
-        found = next((one for name, one in self.columns if key == (one.name,) and name == one.name), None)
-        fits = (
-            found is not None and (found.type.is_integer or found.type.is_string) and re.fullmatch(r"\w+", found.name)
+        key_column = next(
+            (column for name, column in self.columns if key == (column.name,) and name == column.name), None
         )
-        return found if fits and self.small and self.snapshot.rows else None
+        fits = (
+            key_column is not None
+            and (key_column.type.is_integer or key_column.type.is_string)
+            and re.fullmatch(r"\w+", key_column.name)
+        )
+        return key_column if fits and self.is_small and self.snapshot.rows else None
 
-    def layout(self) -> Layout:
+    def get_layout(self) -> TilingLayout:
         """Return how it is divided: counted once, and kept."""
-        known: Cache[Layout] = self.around.site.kept(_layouts)
-        key = self.key("layout")
-        found = known.find(key)
-        if found is None:
-            with np.load(shelf(self.around).made(f"{key}.npz", self._count)) as kept:
-                pixels = {(order, pixel): rows for order, pixel, rows in kept["pixels"].tolist()}
-                found = Layout(pixels, kept["cells"], kept["order"].item(), kept["sky"], kept["without"].item(), kept["margin"].item())  # fmt: skip
-            known.keep(key, found, found.cells.nbytes + found.sky.nbytes + 200 * len(pixels))
-        return found
+        layout_cache: Cache[TilingLayout] = self.context.site.get_or_create(_create_layout_cache)
+        key = self.make_key("layout")
+        tiling_layout = layout_cache.find(key)
+        if tiling_layout is None:
+            with np.load(get_tile_store(self.context).get_or_write(f"{key}.npz", self._write_layout)) as stored_arrays:
+                pixels = {(order, pixel): rows for order, pixel, rows in stored_arrays["pixels"].tolist()}
+                tiling_layout = TilingLayout(pixels, stored_arrays["cells"], stored_arrays["order"].item(), stored_arrays["sky"], stored_arrays["without"].item(), stored_arrays["margin"].item())  # fmt: skip
+            layout_cache.store(
+                key, tiling_layout, tiling_layout.cells.nbytes + tiling_layout.skymap_counts.nbytes + 200 * len(pixels)
+            )
+        return tiling_layout
 
     @property
-    def _kept(self) -> Mapping[tuple[int, int], Path] | None:
+    def _engine_partitions(self) -> Mapping[tuple[int, int], Path] | None:
         """The partitions that the engine has as files, if this reader may have them as they are."""
-        whole = not self.filtered and [name for name, _ in self.columns] == [one.name for one in self.table.columns]
-        return self.around.site.engines.of(self.snapshot).partitions(self.snapshot) if whole else None
+        shows_all = not self.is_filtered and [name for name, _ in self.columns] == [
+            column.name for column in self.table.columns
+        ]
+        return (
+            self.context.site.engines.find_engine(self.snapshot).list_partition_files(self.snapshot)
+            if shows_all
+            else None
+        )
 
     @property
-    def _most(self) -> int:
+    def _max_partition_rows(self) -> int:
         """Rows of a partition: many for large tables, so that there are not too many partitions, and few where rows are large."""
         rows = max(self.snapshot.rows, 1)
         wide = max(self.snapshot.bytes // rows, 8 * len(self.columns))
-        return max(min(rows // PARTITIONS, hats.MOST_ROWS, HELD // wide), min(FEWEST, HELD // wide), 1)
+        return max(
+            min(rows // TARGET_PARTITIONS, hats.MAX_PARTITION_ROWS, MAX_PARTITION_BYTES // wide),
+            min(MIN_PARTITION_ROWS, MAX_PARTITION_BYTES // wide),
+            1,
+        )
 
-    def _count(self, file: Path) -> None:
+    def _write_layout(self, file: Path) -> None:
         """Count the rows of cells: of an order, then of finer ones where there are many rows, or few cells."""
-        order, most = 29 if self.small else FIRST, self._most
-        starts, counts = self._each() if self.small else self._grouped(order)
-        while not self.small and 0 < len(starts) <= FEW and order < FINEST - FINER:
-            order += FINER
-            starts, counts = self._grouped(order)
+        order, partition_row_limit = 29 if self.is_small else FIRST_ORDER, self._max_partition_rows
+        starts, counts = self._read_row_cells() if self.is_small else self._count_by_cell(order)
+        while not self.is_small and 0 < len(starts) <= MIN_COUNTED_CELLS and order < MAX_ORDER - ORDER_STEP:
+            order += ORDER_STEP
+            starts, counts = self._count_by_cell(order)
         finer = order
-        while finer < FINEST and (busy := counts > most).any():
-            wide, finer = 1 << 2 * (29 - finer), min(finer + FINER, FINEST)
-            cells = healpix.merge(np.stack([starts[busy], starts[busy] + wide], axis=1))
-            more, amounts = self._grouped(finer, cells)
-            starts, counts = np.concatenate([starts[~busy], more]), np.concatenate([counts[~busy], amounts])
+        while finer < MAX_ORDER and (busy := counts > partition_row_limit).any():
+            wide, finer = 1 << 2 * (29 - finer), min(finer + ORDER_STEP, MAX_ORDER)
+            cells = healpix.merge_ranges(np.stack([starts[busy], starts[busy] + wide], axis=1))
+            finer_starts, amounts = self._count_by_cell(finer, cells)
+            starts, counts = np.concatenate([starts[~busy], finer_starts]), np.concatenate([counts[~busy], amounts])
         sort = np.argsort(starts)
         starts, counts = starts[sort], counts[sort]
         sums = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
-        def before(cells: Ranges) -> Ranges:
-            found: Ranges = sums[starts.searchsorted(cells)]
-            return found
+        def count_rows_before(cells: Ranges) -> Ranges:
+            row_counts: Ranges = sums[starts.searchsorted(cells)]
+            return row_counts
 
-        kept = [(*one, int(np.diff(before(np.array(hats.cells_of(*one))))[0])) for one in self._kept or ()]
-        pixels = kept or hats.divided(before, most, FINEST)
+        stored_pixels = [
+            (
+                *engine_partition,
+                int(np.diff(count_rows_before(np.array(hats.compute_cell_range(*engine_partition))))[0]),
+            )
+            for engine_partition in self._engine_partitions or ()
+        ]
+        pixels = stored_pixels or hats.divide_into_partitions(count_rows_before, partition_row_limit, MAX_ORDER)
         margin = -1
-        if self.small and len(pixels) <= PIXELS:
-            margin = sum(int(np.diff(before(_beyond(at, pixel))).sum()) for at, pixel, _ in pixels)
-        order, wanted_ = min(order, MAP), int(np.clip(self.snapshot.rows // 512, *MAPPED))
-        while len(cells := _apart(starts >> 2 * (29 - order))) > wanted_ and order:
+        if self.is_small and len(pixels) <= MAX_MARGIN_PIXELS:
+            margin = sum(
+                int(np.diff(count_rows_before(_compute_margin_ranges(pixel_order, pixel))).sum())
+                for pixel_order, pixel, _ in pixels
+            )
+        order, wanted_ = min(order, MAX_MAP_ORDER), int(np.clip(self.snapshot.rows // 512, *MAP_CELL_LIMITS))
+        while len(cells := _drop_repeated(starts >> 2 * (29 - order))) > wanted_ and order:
             order -= 1
         sky = np.bincount(starts >> 2 * (29 - hats.SKYMAP_ORDER), counts, 12 << 2 * hats.SKYMAP_ORDER).astype(np.int64)
-        every = self._ask("SELECT COUNT(*) AS n FROM {table}")["n"][0].as_py()
+        total_rows = self._run_query("SELECT COUNT(*) AS n FROM {table}")["n"][0].as_py()
         body = io.BytesIO()
-        np.savez_compressed(body, pixels=np.array(pixels, np.int64).reshape(-1, 3), cells=cells, order=order, sky=sky, without=every - sky.sum(), margin=margin)  # fmt: skip
+        np.savez_compressed(body, pixels=np.array(pixels, np.int64).reshape(-1, 3), cells=cells, order=order, sky=sky, without=total_rows - sky.sum(), margin=margin)  # fmt: skip
         file.write_bytes(body.getvalue())
 
-    def _each(self) -> tuple[Ranges, Ranges]:
+    def _read_row_cells(self) -> tuple[Ranges, Ranges]:
         """Read where each row is: of a table that is not large, quicker than to have its engine count."""
         lon, lat = self.table.position or ("", "")
-        found = self._in_pieces("SELECT {lon}, {lat} FROM {table} WHERE")
-        cells = healpix.index(29, *(found[name].cast(pa.float64()).to_numpy() for name in (lon, lat)))
+        positions = self._query_in_pieces("SELECT {lon}, {lat} FROM {table} WHERE")
+        cells = healpix.compute_cell_indexes(
+            29, *(positions[name].cast(pa.float64()).to_numpy() for name in (lon, lat))
+        )
         return cells, np.ones(len(cells), np.int64)
 
-    def _grouped(self, order: int, ranges: Ranges | None = None) -> tuple[Ranges, Ranges]:
+    def _count_by_cell(self, order: int, ranges: Ranges | None = None) -> tuple[Ranges, Ranges]:
         cell = f"IVO_HEALPIX_INDEX({order}, {{lon}}, {{lat}}) AS c, COUNT(*) AS n"
-        rows = self._in_pieces(f"SELECT {cell} FROM {{table}} WHERE", " GROUP BY 1", ranges, order)
+        rows = self._query_in_pieces(f"SELECT {cell} FROM {{table}} WHERE", " GROUP BY 1", ranges, order)
         cells, counts = (np.asarray(rows[name], np.int64) for name in ("c", "n"))
         return cells << 2 * (29 - order), counts
 
-    def _in_pieces(
+    def _query_in_pieces(
         self,
-        text: str,
-        end: str = "",
+        query_start: str,
+        query_end: str = "",
         ranges: Ranges | None = None,
         order: int = 0,
-        at: int = 0,
+        split_order: int = 0,
         pixels: Sequence[int] = range(12),
     ) -> pa.Table:
         """Ask for all rows in some cells of an order; where an engine may not read so much at once, for those of pixels, of finer and finer orders."""
-        where = "{lon} IS NOT NULL AND {lat} IS NOT NULL" if ranges is None else _inside(ranges, order)
+        where = "{lon} IS NOT NULL AND {lat} IS NOT NULL" if ranges is None else _write_cell_condition(ranges, order)
         try:
-            return self._ask(f"{text} {where}{end}")
-        except TooLarge:
-            if at > DEEPEST:
+            return self._run_query(f"{query_start} {where}{query_end}")
+        except TooLargeError:
+            if split_order > MAX_SPLIT_ORDER:
                 raise
-        whole = np.array([[0, healpix.CELLS]]) if ranges is None else ranges
-        pieces = [(pixel, healpix.intersect(whole, np.array([hats.cells_of(at, pixel)]))) for pixel in pixels]
+        all_ranges = np.array([[0, healpix.MAX_ORDER_CELL_COUNT]]) if ranges is None else ranges
+        pieces = [
+            (pixel, healpix.intersect_ranges(all_ranges, np.array([hats.compute_cell_range(split_order, pixel)])))
+            for pixel in pixels
+        ]
         return pa.concat_tables([
-            self._in_pieces(text, end, piece, max(order, at), at + 1, range(4 * pixel, 4 * pixel + 4)) for pixel, piece in pieces if len(piece)
+            self._query_in_pieces(query_start, query_end, piece, max(order, split_order), split_order + 1, range(4 * pixel, 4 * pixel + 4)) for pixel, piece in pieces if len(piece)
         ])  # fmt: skip
 
-    def _ask(self, text: str, most: int = 2**40, *columns: Column) -> pa.Table:
+    def _run_query(self, text: str, row_limit: int = 2**40, *columns: Column) -> pa.Table:
         """Ask the table, by the road of all queries."""
-        lon, lat = map(adql.quote, self.table.position or ("", ""))
-        table = ".".join(adql.quote(part) for part in (self.table.schema, self.table.name))
-        text = text.format(table=table, lon=lon, lat=lat, columns=", ".join(adql.quote(one.name) for one in columns))
-        with query.run(text, self.who, site=self.around.site, policies=self.around.policies, holdings=self.holdings, maxrec=most, most=most) as result:  # fmt: skip
-            rows = result.table()
+        lon, lat = map(adql.quote_name, self.table.position or ("", ""))
+        table = ".".join(adql.quote_name(part) for part in (self.table.schema, self.table.name))
+        text = text.format(
+            table=table, lon=lon, lat=lat, columns=", ".join(adql.quote_name(column.name) for column in columns)
+        )
+        with query.run_query(text, self.principal, site=self.context.site, policies=self.context.policies, published_state=self.published_state, maxrec=row_limit, hard_row_limit=row_limit) as result:  # fmt: skip
+            rows = result.read_table()
             if result.overflow:
-                raise TooLarge(
-                    say("a partition has more than {most:,} rows at one place", most), remedy="ask for them by TAP"
+                raise TooLargeError(
+                    format_message("a partition has more than {most:,} rows at one place", row_limit),
+                    remedy="ask for them by TAP",
                 )
         return rows
 
-    def file(self, order: int, pixel: int, *, columns: str | None = None, filters: str | None = None) -> tuple[str, Path]:  # fmt: skip
+    def get_partition_file(self, order: int, pixel: int, *, columns: str | None = None, filters: str | None = None) -> tuple[str, Path]:  # fmt: skip
         """Return the file of a partition, or of what is wanted of it, and a name that is these bytes' alone; of a margin, what lies around the pixel.
 
         Parameters
@@ -302,227 +362,272 @@ class Tiling:
 
         Raises
         ------
-        NotFound
+        NotFoundError
             There is no such partition.
         """
-        if (order, pixel) not in self.layout().pixels:
-            raise NotFound(say("there is no partition {path}", hats.partition_path(order, pixel)), remedy="partition_info.csv lists them")  # fmt: skip
-        mine = np.array([hats.cells_of(order, pixel)])
-        every = [name for name, _ in self.columns]
-        asked = set((columns or "").split(",")) - {hats.CELL}
-        names = [name for name in every if name in asked] if columns and asked <= {*every} else every
-        ranges = _beyond(order, pixel) if self.part == MARGIN else mine
+        if (order, pixel) not in self.get_layout().pixels:
+            raise NotFoundError(format_message("there is no partition {path}", hats.format_partition_path(order, pixel)), remedy="partition_info.csv lists them")  # fmt: skip
+        mine = np.array([hats.compute_cell_range(order, pixel)])
+        all_names = [name for name, _ in self.columns]
+        requested_names = set((columns or "").split(",")) - {hats.CELL_COLUMN}
+        names = (
+            [name for name in all_names if name in requested_names]
+            if columns and requested_names <= {*all_names}
+            else all_names
+        )
+        ranges = _compute_margin_ranges(order, pixel) if self.part == MARGIN_PART else mine
         if filters:
-            ranges = healpix.intersect(ranges, wanted(filters))
-        if not self.part and names == every and np.array_equal(ranges, mine) and self._kept is not None:
-            return self.key(order, pixel), self._kept[order, pixel]
-        key = self.key(order, pixel, names, ranges.tolist())
-        return key, shelf(self.around).made(
-            f"{key}.parquet", lambda file: self._write(file, ranges, names, max(order, COVER))
+            ranges = healpix.intersect_ranges(ranges, parse_filter_ranges(filters))
+        if (
+            not self.part
+            and names == all_names
+            and np.array_equal(ranges, mine)
+            and self._engine_partitions is not None
+        ):
+            return self.make_key(order, pixel), self._engine_partitions[order, pixel]
+        key = self.make_key(order, pixel, names, ranges.tolist())
+        return key, get_tile_store(self.context).get_or_write(
+            f"{key}.parquet", lambda file: self._write_partition(file, ranges, names, max(order, COVER_ORDER))
         )
 
-    def _write(self, file: Path, ranges: Ranges, names: Sequence[str], finest: int) -> None:
+    def _write_partition(self, file: Path, ranges: Ranges, names: Sequence[str], max_order: int) -> None:
         """Write rows in the order of their cells, and within one of what else tells them apart."""
         import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, asked by few)
 
         lon, lat = self.table.position or ("", "")
-        known = dict(self.columns)
-        asked = {known[name].name: known[name] for name in names}
-        asked |= {one.name: one for one in self.table.columns if one.name in {lon, lat, *self.table.primary}}
-        schema = pa.schema([item for item in self.schema if item.name in {hats.CELL, *names}])
+        columns_by_name = dict(self.columns)
+        requested_columns = {columns_by_name[name].name: columns_by_name[name] for name in names}
+        requested_columns |= {
+            column.name: column for column in self.table.columns if column.name in {lon, lat, *self.table.primary}
+        }
+        schema = pa.schema([item for item in self.schema if item.name in {hats.CELL_COLUMN, *names}])
         rows = schema.empty_table()
         if len(ranges):
             edges = int(np.bitwise_or.reduce(ranges, None))
-            order = min(finest, 29 - ((edges & -edges).bit_length() - 1) // 2)
-            cover = _inside(healpix.degrade(ranges, order), order)
-            found = self._ask(f"SELECT {{columns}} FROM {{table}} WHERE {cover}", MOST, *asked.values())
-            places = (found[name].cast(pa.float64()).to_numpy() for name in (lon, lat))
-            cells = healpix.index(29, *places)
+            order = min(max_order, 29 - ((edges & -edges).bit_length() - 1) // 2)
+            cover = _write_cell_condition(healpix.degrade_ranges(ranges, order), order)
+            queried_rows = self._run_query(
+                f"SELECT {{columns}} FROM {{table}} WHERE {cover}", MAX_PARTITION_ROWS, *requested_columns.values()
+            )
+            places = (queried_rows[name].cast(pa.float64()).to_numpy() for name in (lon, lat))
+            cells = healpix.compute_cell_indexes(29, *places)
             # what a database takes for inside at the border of a cell is asked again here, as the cells are numbered here
-            inside = healpix.within(ranges, cells)
-            arrays = [literal.storage(found[one.name], one.type) for one in asked.values()]
-            every = pa.table([pa.array(cells), *arrays], names=[_CELLS, *asked]).filter(pa.array(inside))
-            apart = self.table.primary or [
-                item.name for item in every.schema.remove(0) if not pa.types.is_nested(item.type)
+            inside = healpix.is_in_ranges(ranges, cells)
+            arrays = [
+                literal.cast_to_storage(queried_rows[column.name], column.type) for column in requested_columns.values()
             ]
-            every = every.take(pc.sort_indices(every, [(name, "ascending") for name in (_CELLS, *apart)]))
-            rows = pa.table([every[_CELLS], *(every[known[name].name] for name in names)], schema=schema)
-        with pq.ParquetWriter(file, schema, **hats.WRITING) as writer:
-            writer.write_table(rows, row_group_size=GROUP)
+            all_rows = pa.table([pa.array(cells), *arrays], names=[_CELLS_COLUMN, *requested_columns]).filter(
+                pa.array(inside)
+            )
+            apart = self.table.primary or [
+                item.name for item in all_rows.schema.remove(0) if not pa.types.is_nested(item.type)
+            ]
+            all_rows = all_rows.take(
+                pc.sort_indices(all_rows, [(name, "ascending") for name in (_CELLS_COLUMN, *apart)])
+            )
+            rows = pa.table(
+                [all_rows[_CELLS_COLUMN], *(all_rows[columns_by_name[name].name] for name in names)], schema=schema
+            )
+        with pq.ParquetWriter(file, schema, **hats.PARQUET_WRITER_OPTIONS) as writer:
+            writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
 
     # --- what tells of it ---
 
-    def map(self) -> bytes:
+    def write_point_map(self) -> bytes:
         """Write where there are rows (``point_map.fits``): LSDB asks for these cells of a partition alone."""
-        return hats.sparse_map(self.layout().cells, self.layout().order)
+        return hats.write_sparse_map(self.get_layout().cells, self.get_layout().order)
 
-    def skymap(self) -> bytes:
+    def write_skymap(self) -> bytes:
         """Write how many rows there are in each cell (``skymap.fits``)."""
-        return hats.skymap(self.layout().sky)
+        return hats.write_skymap(self.get_layout().skymap_counts)
 
-    def partitions(self) -> bytes:
+    def write_partition_info(self) -> bytes:
         """Write ``partition_info.csv``."""
-        return hats.write_partitions(self.layout().pixels)
+        return hats.write_partition_info(self.get_layout().pixels)
 
-    def common(self) -> bytes:
+    def write_common_metadata(self) -> bytes:
         """Write ``_common_metadata``, with what the columns mean."""
-        if self.part == INDEX:
-            return hats.common_metadata(self._index_schema)
-        told = votable.metadata(Head(columns=[one for _, one in self.columns], frames=self.table.frames, name=self.table.name), End())  # fmt: skip
-        return hats.common_metadata(self.schema, told.encode())
+        if self.part == INDEX_PART:
+            return hats.write_common_metadata(self._index_schema)
+        metadata_xml = votable.write_metadata_document(TableMetadata(columns=[column for _, column in self.columns], frames=self.table.frames, name=self.table.name), ResultStatus())  # fmt: skip
+        return hats.write_common_metadata(self.schema, metadata_xml.encode())
 
-    def collection(self) -> bytes:
+    def write_collection_properties(self) -> bytes:
         """Write ``collection.properties``, which names a state and what there is of it."""
-        lines = ["#HATS Collection", f"obs_collection={self.table.qualified}", f"hats_primary_table_url={self.name}"]
-        if self.layout().margin >= 0:
-            lines += [f"{key}_margin{'s' * (key == 'all')}={self.name}.{MARGIN}" for key in ("all", "default")]
-        if self.indexed is not None:
-            lines += [f"all_indexes={self.indexed.name} {self.name}.{INDEX}", f"default_index={self.indexed.name}"]
+        lines = [
+            "#HATS Collection",
+            f"obs_collection={self.table.qualified_name}",
+            f"hats_primary_table_url={self.name}",
+        ]
+        if self.get_layout().margin_rows >= 0:
+            lines += [f"{key}_margin{'s' * (key == 'all')}={self.name}.{MARGIN_PART}" for key in ("all", "default")]
+        if self.indexed_column is not None:
+            lines += [
+                f"all_indexes={self.indexed_column.name} {self.name}.{INDEX_PART}",
+                f"default_index={self.indexed_column.name}",
+            ]
         return "\n".join([*lines, ""]).encode()
 
-    def properties(self) -> bytes:
+    def write_properties(self) -> bytes:
         """Write ``hats.properties``."""
-        found = self.layout()
-        resource = blind(self.holdings, self.who).resources.get(self.table.schema)
-        told: dict[str, str | None] = {"obs_title": self.table.title, "obs_description": self.table.description}
+        tiling_layout = self.get_layout()
+        resource = anonymize_for_referee(self.published_state, self.principal).resources.get(self.table.schema)
+        extra_properties: dict[str, str | None] = {
+            "obs_title": self.table.title,
+            "obs_description": self.table.description,
+        }
         if resource is not None:
-            told = {"obs_title": self.table.title or resource.title, "obs_description": self.table.description or resource.description, "obs_copyright": resource.licence, "obs_ack": resource.citation}  # fmt: skip
-            told |= {"obs_copyright_url": resource.licence_url, "bib_reference": resource.bibcode, "hats_creator": "; ".join(one.name for one in resource.creators)}  # fmt: skip
-        told = {key: " ".join(str(value).split()) for key, value in told.items() if value}
-        told |= {"hven_snapshot": self.name, "hven_rows_without_position": str(found.without)}
+            extra_properties = {"obs_title": self.table.title or resource.title, "obs_description": self.table.description or resource.description, "obs_copyright": resource.licence, "obs_ack": resource.citation}  # fmt: skip
+            extra_properties |= {"obs_copyright_url": resource.licence_url, "bib_reference": resource.bibcode, "hats_creator": "; ".join(creator.name for creator in resource.creators)}  # fmt: skip
+        extra_properties = {key: " ".join(str(value).split()) for key, value in extra_properties.items() if value}
+        extra_properties |= {
+            "hven_snapshot": self.name,
+            "hven_rows_without_position": str(tiling_layout.rows_without_position),
+        }
         if self.part:
-            told |= {"dataproduct_type": self.part, "hats_primary_table_url": self.name}
-        if self.part == MARGIN:
-            told["hats_margin_threshold"] = str(ARCSECONDS)
-        if self.part == INDEX and self.indexed is not None:
+            extra_properties |= {"dataproduct_type": self.part, "hats_primary_table_url": self.name}
+        if self.part == MARGIN_PART:
+            extra_properties["hats_margin_threshold"] = str(MARGIN_ARCSECONDS)
+        if self.part == INDEX_PART and self.indexed_column is not None:
             none = dict.fromkeys(("hats_col_ra", "hats_col_dec", "hats_col_healpix", "hats_col_healpix_order", "hats_order", "hats_skymap_order"))  # fmt: skip
-            told |= {"hats_index_column": self.indexed.name, **none}
-        return hats.write_properties(
-            f"{self.table.qualified}_{self.part}".rstrip("_"),
-            rows=found.margin if self.part == MARGIN else found.rows,
+            extra_properties |= {"hats_index_column": self.indexed_column.name, **none}
+        return hats.write_catalogue_properties(
+            f"{self.table.qualified_name}_{self.part}".rstrip("_"),
+            row_count=tiling_layout.margin_rows if self.part == MARGIN_PART else tiling_layout.row_count,
             position=self.table.position or ("", ""),
-            order=max((order for order, _ in found.pixels), default=0),
-            sky=sum(1 / (12 << 2 * order) for order, _ in found.pixels),
-            made=self.published.updated[:16],
-            more=told,
+            order=max((order for order, _ in tiling_layout.pixels), default=0),
+            sky_fraction=sum(1 / (12 << 2 * order) for order, _ in tiling_layout.pixels),
+            creation_time=self.published.updated[:16],
+            further_properties=extra_properties,
         )
 
     # --- the index of the key ---
 
     @property
     def _index_schema(self) -> pa.Schema:
-        assert self.indexed is not None  # noqa: S101  (or it has no index)
-        key = pa.field(self.indexed.name, self.indexed.type.arrow)
+        assert self.indexed_column is not None  # noqa: S101  (or it has no index)
+        key = pa.field(self.indexed_column.name, self.indexed_column.type.arrow)
         return pa.schema([key, *(pa.field(name, pa.int64()) for name in ("Norder", "Dir", "Npix"))])
 
-    def index(self) -> tuple[str, Path]:
+    def get_index_file(self) -> tuple[str, Path]:
         """Return the file that has for each value of the key the partition that has its row, and a name that is these bytes' alone."""
-        key = self.key(INDEX)
-        return key, shelf(self.around).made(f"{key}.parquet", self._write_index)
+        key = self.make_key(INDEX_PART)
+        return key, get_tile_store(self.context).get_or_write(f"{key}.parquet", self._write_index)
 
     def _write_index(self, file: Path) -> None:
         import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, asked by few)
 
-        assert self.indexed is not None  # noqa: S101  (or it has no index)
-        pixels = np.array(list(self.layout().pixels), np.int64).reshape(-1, 2)
+        assert self.indexed_column is not None  # noqa: S101  (or it has no index)
+        pixels = np.array(list(self.get_layout().pixels), np.int64).reshape(-1, 2)
         firsts = pixels[:, 1] << 2 * (29 - pixels[:, 0])
         lon, lat = self.table.position or ("", "")
-        columns = [one for one in self.table.columns if one.name in {self.indexed.name, lon, lat}]
-        found = self._ask(
-            "SELECT {columns} FROM {table} WHERE {lon} IS NOT NULL AND {lat} IS NOT NULL", SMALL, *columns
+        columns = [column for column in self.table.columns if column.name in {self.indexed_column.name, lon, lat}]
+        queried_rows = self._run_query(
+            "SELECT {columns} FROM {table} WHERE {lon} IS NOT NULL AND {lat} IS NOT NULL",
+            MAX_SMALL_TABLE_ROWS,
+            *columns,
         )
-        places = (found[name].cast(pa.float64()).to_numpy() for name in (lon, lat))
-        at = firsts.searchsorted(healpix.index(29, *places), "right") - 1
-        orders, numbers = pixels[at].T
+        places = (queried_rows[name].cast(pa.float64()).to_numpy() for name in (lon, lat))
+        partition_indexes = firsts.searchsorted(healpix.compute_cell_indexes(29, *places), "right") - 1
+        orders, numbers = pixels[partition_indexes].T
         arrays = [
-            literal.storage(found[self.indexed.name], self.indexed.type),
+            literal.cast_to_storage(queried_rows[self.indexed_column.name], self.indexed_column.type),
             orders,
             numbers // 10_000 * 10_000,
             numbers,
         ]
-        rows = pa.table(arrays, schema=self._index_schema).sort_by(self.indexed.name)
-        with pq.ParquetWriter(file, rows.schema, **hats.WRITING) as writer:
-            writer.write_table(rows, row_group_size=GROUP)
+        rows = pa.table(arrays, schema=self._index_schema).sort_by(self.indexed_column.name)
+        with pq.ParquetWriter(file, rows.schema, **hats.PARQUET_WRITER_OPTIONS) as writer:
+            writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
 
-    def index_metadata(self) -> bytes:
+    def write_index_metadata(self) -> bytes:
         """Write ``_metadata`` of the index, by which clients find the row groups that they read."""
         import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, asked by few)
 
-        found = pq.read_metadata(self.index()[1])
-        found.set_file_path(INDEXES)
+        parquet_metadata = pq.read_metadata(self.get_index_file()[1])
+        parquet_metadata.set_file_path(INDEX_FILE)
         body = io.BytesIO()
-        found.write_metadata_file(body)
+        parquet_metadata.write_metadata_file(body)
         return body.getvalue()
 
 
-def _apart(cells: Ranges) -> Ranges:
+def _drop_repeated(cells: Ranges) -> Ranges:
     """Return each number of an ascending list once."""
     return cells[np.append(True, cells[1:] != cells[:-1])] if len(cells) else cells
 
 
-def _layouts() -> Cache[Layout]:
-    return Cache(LAYOUTS)
+def _create_layout_cache() -> Cache[TilingLayout]:
+    return Cache(LAYOUT_CACHE_BYTES)
 
 
-def _inside(ranges: Ranges, order: int) -> str:
+def _write_cell_condition(ranges: Ranges, order: int) -> str:
     """Write a condition that rows in these cells meet."""
     return f"1 = CONTAINS(POINT({{lon}}, {{lat}}), MOC('{Moc(ranges, order)}'))"
 
 
-def _beyond(order: int, pixel: int) -> Ranges:
+def _compute_margin_ranges(order: int, pixel: int) -> Ranges:
     """Return what lies around a pixel."""
-    mine = np.array([hats.cells_of(order, pixel)])
-    return healpix.intersect(healpix.neighbourhood(mine, min(AROUND, order + NARROW)), healpix.invert(mine))
+    mine = np.array([hats.compute_cell_range(order, pixel)])
+    return healpix.intersect_ranges(
+        healpix.add_neighbours(mine, min(MARGIN_ORDER, order + MAX_MARGIN_ORDER_STEP)), healpix.complement_ranges(mine)
+    )
 
 
-def wanted(filters: str) -> Ranges:
+def parse_filter_ranges(filters: str) -> Ranges:
     """Read which cells conditions leave, at least: what else they say is passed over.
 
     Parameters
     ----------
     filters
-        As of `Tiling.file`.
+        As of `Tiling.get_partition_file`.
     """
     spans = []
     for each in filters.split(";"):
-        low, high = 0, healpix.CELLS
-        for sign, number in (term.groups() for one in each.split(",") if (term := _TERM.fullmatch(one))):
-            at = min(int(number), healpix.CELLS)
+        low, high = 0, healpix.MAX_ORDER_CELL_COUNT
+        for sign, number in (
+            term.groups() for condition in each.split(",") if (term := _FILTER_TERM_PATTERN.fullmatch(condition))
+        ):
+            cell = min(int(number), healpix.MAX_ORDER_CELL_COUNT)
             if sign in {"=", "==", ">=", ">"}:
-                low = max(low, at + (sign == ">"))
+                low = max(low, cell + (sign == ">"))
             if sign in {"=", "==", "<=", "<"}:
-                high = min(high, at + (sign != "<"))
+                high = min(high, cell + (sign != "<"))
         if low < high:
             spans.append((low, high))
-    return healpix.merge(np.array(spans, np.int64).reshape(-1, 2))
+    return healpix.merge_ranges(np.array(spans, np.int64).reshape(-1, 2))
 
 
-def applies(table: Table) -> bool:
+def can_tile(table: Table) -> bool:
     """Serve stored tables with positions."""
     return table.position is not None and table.view is None and table.owner is None
 
 
-def table_of(around: Surroundings, who: Reader, text: str, holdings: Holdings) -> Table:
+def find_tiled_table(
+    context: ServiceContext, principal: Principal, text: str, published_state: PublishedState
+) -> Table:
     """Find the table that an address means: a collection's is its main one, `main` or the first with positions.
 
     Raises
     ------
-    NotFound
+    NotFoundError
         There is none, or it cannot be divided.
     """
-    catalogue = holdings.catalogue(who, around.policies)
-    own = [one for schema in catalogue.schemas if schema.name == text for one in schema.tables]
-    table = next((one for one in own if one.name == "main" and applies(one)), None) or next(filter(applies, own), None)
+    catalogue = published_state.get_catalogue(principal, context.policies)
+    own_tables = [candidate for schema in catalogue.schemas if schema.name == text for candidate in schema.tables]
+    table = next(
+        (candidate for candidate in own_tables if candidate.name == "main" and can_tile(candidate)), None
+    ) or next(filter(can_tile, own_tables), None)
     if table is None:
-        table = own[0] if own and "." not in text else table_named(text, catalogue)
+        table = own_tables[0] if own_tables and "." not in text else find_table(text, catalogue)
     if table.position is None:
-        raise NotFound(
-            say("{table} has no positions by which it could be divided", table.qualified), remedy="ask it by TAP"
+        raise NotFoundError(
+            format_message("{table} has no positions by which it could be divided", table.qualified_name),
+            remedy="ask it by TAP",
         )
     return table
 
 
-def tiling(around: Surroundings, who: Reader, text: str, state: str | None = None) -> Tiling:
+def find_tiling(context: ServiceContext, principal: Principal, text: str, state: str | None = None) -> Tiling:
     """Find a state of a table.
 
     Parameters
@@ -534,48 +639,68 @@ def tiling(around: Surroundings, who: Reader, text: str, state: str | None = Non
 
     Raises
     ------
-    NotFound
+    NotFoundError
         There is no such table, or it has no states.
-    Gone
+    GoneError
         The state is not kept any more, or it is not what this reader sees now.
     """
-    holdings = around.site.current()
-    table = table_of(around, who, text, holdings)
-    found = holdings.published.get(table.qualified)
-    named = _STATE.fullmatch(state or "")
+    published_state = context.site.get_published_state()
+    table = find_tiled_table(context, principal, text, published_state)
+    published_table = published_state.tables_by_name.get(table.qualified_name)
+    named = _STATE_PATTERN.fullmatch(state or "")
     if state is not None and named is None:
-        raise NotFound(
-            say("{table} has no {path}", table.qualified, state[:80]), remedy="collection.properties names its state"
+        raise NotFoundError(
+            format_message("{table} has no {path}", table.qualified_name, state[:80]),
+            remedy="collection.properties names its state",
         )
-    if named is not None and (found is None or _id(found) != named[1]):
+    if named is not None and (published_table is None or _get_snapshot_id(published_table) != named[1]):
         try:
-            past = around.site.as_of(named[1], who, around.policies)
+            past = context.site.find_past_state(named[1], principal, context.policies)
         except ParamError:
-            raise _gone(table, named[0]) from None
-        holdings, found = past.holdings, past.holdings.published.get(table.qualified)
-        if found is None:
-            raise refuse(past, table.qualified)
-        if _id(found) != named[1] or not applies(found.table):
-            raise _gone(table, named[0])
-    if found is None or not isinstance(found.relation, Snapshot) or not applies(found.table):
-        raise NotFound(say("{table} has no states that could be read file by file: it is no stored table", table.qualified), remedy="ask it by TAP")  # fmt: skip
-    filters = row_filters([found.table], who, around.policies)
-    whole = found.table.policy is None and visible(found.table, ANONYMOUS, around.policies)
-    private = [] if whole else [table.qualified]
-    scope = scope_of(filters, private, masks([found.table], who))
-    made = Tiling(around=around, who=who, published=found, snapshot=found.relation, holdings=holdings, scope=scope, filtered=bool(filters), part=(named and named[3]) or "")  # fmt: skip
-    if named is not None and named[2] and made.name != named[1] + named[2]:
-        message = say("what you see of {table} is not what {state} has", table.qualified, named[0])
-        raise Gone(message, remedy="open the catalogue anew")
-    return made
+            raise _build_gone_error(table, named[0]) from None
+        published_state, published_table = (
+            past.published_state,
+            past.published_state.tables_by_name.get(table.qualified_name),
+        )
+        if published_table is None:
+            raise build_unavailable_state_error(past, table.qualified_name)
+        if _get_snapshot_id(published_table) != named[1] or not can_tile(published_table.table):
+            raise _build_gone_error(table, named[0])
+    if (
+        published_table is None
+        or not isinstance(published_table.relation, Snapshot)
+        or not can_tile(published_table.table)
+    ):
+        raise NotFoundError(format_message("{table} has no states that could be read file by file: it is no stored table", table.qualified_name), remedy="ask it by TAP")  # fmt: skip
+    filters = collect_row_filters([published_table.table], principal, context.policies)
+    is_public = published_table.table.policy is None and is_table_visible(
+        published_table.table, ANONYMOUS_PRINCIPAL, context.policies
+    )
+    private = [] if is_public else [table.qualified_name]
+    scope = build_access_scope(filters, private, collect_column_masks([published_table.table], principal))
+    new_tiling = Tiling(context=context, principal=principal, published=published_table, snapshot=published_table.relation, published_state=published_state, scope=scope, is_filtered=bool(filters), part=(named and named[3]) or "")  # fmt: skip
+    if named is not None and named[2] and new_tiling.name != named[1] + named[2]:
+        message = format_message("what you see of {table} is not what {state} has", table.qualified_name, named[0])
+        raise GoneError(message, remedy="open the catalogue anew")
+    return new_tiling
 
 
-def _id(found: Published) -> str | None:
-    return found.relation.id if isinstance(found.relation, Snapshot) else None
+def _get_snapshot_id(published: PublishedTable) -> str | None:
+    return published.relation.id if isinstance(published.relation, Snapshot) else None
 
 
-def _gone(table: Table, state: str) -> Gone:
-    return Gone(say("{table} as of {state} is not kept any more", table.qualified, state), remedy="open the catalogue anew; a release keeps a state for good")  # fmt: skip
+def _build_gone_error(table: Table, state: str) -> GoneError:
+    return GoneError(format_message("{table} as of {state} is not kept any more", table.qualified_name, state), remedy="open the catalogue anew; a release keeps a state for good")  # fmt: skip
 
 
-__all__ = ["INDEX", "INDEXES", "MARGIN", "Layout", "Tiling", "applies", "table_of", "tiling", "wanted"]
+__all__ = [
+    "INDEX_FILE",
+    "INDEX_PART",
+    "MARGIN_PART",
+    "Tiling",
+    "TilingLayout",
+    "can_tile",
+    "find_tiled_table",
+    "find_tiling",
+    "parse_filter_ranges",
+]

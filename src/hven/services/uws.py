@@ -15,19 +15,34 @@ import anyio
 import anyio.to_thread
 from starlette.responses import FileResponse, Response
 
-from hven.jobs.desk import ACTIVE, CONTROLS, MOST, PAGE, Asker, Desk, place
-from hven.model.errors import Conflict, HvenError, NotFound, ParamError
-from hven.model.params import collect
-from hven.services import uwsdoc
-from hven.services._answer import left, whole, without_body
-from hven.services._user_content import SANDBOX, guard_media_type
-from hven.services.address import base, caller
-from hven.services.bodies import whole_body
-from hven.services.errors import headers_of, json_error, message_of, request_id, status_of, votable_error
-from hven.services.face import route
-from hven.services.params import FORM_MOST, read
-from hven.site import sends
-from hven.site.auth.session import SAFE, visitor_of
+from hven.jobs.job_service import (
+    ACTIVE_PHASES,
+    CONTROL_PARAMETERS,
+    DEFAULT_LIST_LIMIT,
+    MAX_LIST_LIMIT,
+    JobRequester,
+    JobService,
+    format_list_position,
+)
+from hven.model.errors import ConflictError, HvenError, NotFoundError, ParamError
+from hven.model.params import collect_params
+from hven.services import uws_documents
+from hven.services._responses import answer_head_request, answer_with_body, wait_for_disconnect
+from hven.services._user_content import SANDBOX_HEADERS, guard_media_type
+from hven.services.addresses import get_base_url, get_client_address
+from hven.services.errors import (
+    build_error_headers,
+    find_http_status,
+    get_request_id,
+    write_error_message,
+    write_json_error,
+    write_votable_error,
+)
+from hven.services.face import create_route
+from hven.services.params import MAX_FORM_BYTES, read_params
+from hven.services.request_bodies import read_body
+from hven.site import record_sent_data
+from hven.site.auth.session import SAFE_METHODS, identify_visitor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -35,19 +50,19 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.params import Params
+    from hven.model.params import RequestParams
     from hven.site import Site
-    from hven.site.auth import Reader
-    from hven.site.store import Job, Ref
+    from hven.site.auth import Principal
+    from hven.site.store import JobRecord, JobRef
 
-LONGEST = 100  # seconds that a request may wait for a change: proxies give up after two minutes, and sooner
+MAX_WAIT_SECONDS = 100  # seconds that a request may wait for a change: proxies give up after two minutes, and sooner
 # seconds between two looks at the store while anybody waits: soon after somebody came, for short jobs
-SOON, LOOK = 0.005, 0.1
-THREADS = 8  # that speak with the store
-TEXT = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}
+FIRST_POLL_SECONDS, MAX_POLL_SECONDS = 0.005, 0.1
+STORE_THREADS = 8  # that speak with the store
+TEXT_HEADERS = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}
 
 
-class Waiting:
+class PhaseChangeWaiter:
     """Those who wait for a job's phase to change, in this process; for its event loop alone."""
 
     def __init__(self, site: Site, limiter: anyio.CapacityLimiter) -> None:
@@ -55,75 +70,81 @@ class Waiting:
         self._limiter = limiter
         self._waiters: dict[str, list[tuple[str, asyncio.Future[None]]]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._came = False
+        self._has_new_waiter = False
 
-    async def changed(self, name: str, phase: str) -> None:
+    async def wait_for_change(self, job_id: str, phase: str) -> None:
         """Wait until a job has left a phase.
 
         Parameters
         ----------
-        name
+        job_id
             Id of the job.
         phase
             Of UWS.
         """
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (phase, mine)
-        self._waiters.setdefault(name, []).append(entry)
-        self._came = True
+        self._waiters.setdefault(job_id, []).append(entry)
+        self._has_new_waiter = True
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._look())
+            self._task = asyncio.get_running_loop().create_task(self._poll_store())
         try:
             await mine
         finally:
-            left = self._waiters.get(name, [])
-            if entry in left:
-                left.remove(entry)
-            if not left:
-                self._waiters.pop(name, None)
+            remaining_waiters = self._waiters.get(job_id, [])
+            if entry in remaining_waiters:
+                remaining_waiters.remove(entry)
+            if not remaining_waiters:
+                self._waiters.pop(job_id, None)
 
-    async def _look(self) -> None:
+    async def _poll_store(self) -> None:
         version = -1
-        pause = SOON
+        pause = FIRST_POLL_SECONDS
         try:
             while self._waiters:
-                came, self._came = self._came, False
+                came, self._has_new_waiter = self._has_new_waiter, False
                 try:
-                    seen = await anyio.to_thread.run_sync(self._site.store.jobs.version, limiter=self._limiter)
-                    if came or seen != version:  # who came may have seen a phase that was left before the last look
-                        version, names = seen, set(self._waiters)
+                    store_version = await anyio.to_thread.run_sync(
+                        self._site.store.jobs.get_version, limiter=self._limiter
+                    )
+                    if (
+                        came or store_version != version
+                    ):  # who came may have seen a phase that was left before the last look
+                        version, names = store_version, set(self._waiters)
                         phases = await anyio.to_thread.run_sync(
-                            self._site.store.jobs.phases, list(names), limiter=self._limiter
+                            self._site.store.jobs.find_phases, list(names), limiter=self._limiter
                         )
-                        self._tell(phases, names)
+                        self._wake_waiters(phases, names)
                 except HvenError:  # a busy store: who waits may wait on
                     version = -1
-                pause = SOON if came else min(1.3 * pause, LOOK)
+                pause = FIRST_POLL_SECONDS if came else min(1.3 * pause, MAX_POLL_SECONDS)
                 await asyncio.sleep(pause)
         finally:  # nobody waits for a task that is no more
-            self._tell({}, set(self._waiters))
+            self._wake_waiters({}, set(self._waiters))
 
-    def _tell(self, phases: Mapping[str, str], names: set[str]) -> None:
+    def _wake_waiters(self, phases: Mapping[str, str], names: set[str]) -> None:
         for name in names:
             for phase, future in self._waiters.get(name, []):
                 if phases.get(name) != phase and not future.done():
                     future.set_result(None)
 
 
-def routes(path: str, kind: str, site: Site, reader: Callable[[Request], Reader], *, limit: int) -> Sequence[Route]:
+def build_job_routes(
+    path: str, job_type: str, site: Site, identify_principal: Callable[[Request], Principal], *, byte_limit: int
+) -> Sequence[Route]:
     """Make the routes of UWS 1.1, 2.2, for the jobs of one type.
 
     Parameters
     ----------
     path
         Where the list of jobs is: ``/tap/async``.
-    kind
+    job_type
         Name of the job type.
     site
         Whose jobs.
-    reader
+    identify_principal
         Who a request comes from.
-    limit
+    byte_limit
         Bytes of a request at most.
 
     Returns
@@ -131,247 +152,305 @@ def routes(path: str, kind: str, site: Site, reader: Callable[[Request], Reader]
     routes
         For Starlette.
     """
-    return _Resources(path, kind, site, reader, limit).routes()
+    return _JobResources(path, job_type, site, identify_principal, byte_limit).build_routes()
 
 
-class _Resources:
-    def __init__(self, path: str, kind: str, site: Site, reader: Callable[[Request], Reader], limit: int) -> None:
+class _JobResources:
+    def __init__(
+        self, path: str, job_type: str, site: Site, identify_principal: Callable[[Request], Principal], byte_limit: int
+    ) -> None:
         self._path = path
         self._site = site
-        self._reader = reader
-        self._limit = limit
-        self._desk = Desk(site, kind)
-        self._limiter = anyio.CapacityLimiter(THREADS)
-        self._waiting = Waiting(site, self._limiter)
+        self._identify_principal = identify_principal
+        self._byte_limit = byte_limit
+        self._job_service = JobService(site, job_type)
+        self._limiter = anyio.CapacityLimiter(STORE_THREADS)
+        self._phase_waiter = PhaseChangeWaiter(site, self._limiter)
 
-    def routes(self) -> Sequence[Route]:
+    def build_routes(self) -> Sequence[Route]:
         job = f"{self._path}/{{job}}"
-        made = [
-            route(self._path, self._jobs, _told, ("GET", "POST")),
-            route(job, self._job, _told, ("GET", "POST", "DELETE")),
-            route(f"{job}/parameters/{{name}}", self._parameter, _told, ("GET", "PUT")),
-            route(f"{job}/results/{{name}}", self._result, _told),
+        job_routes = [
+            create_route(self._path, self._answer_job_list, _respond_to_error, ("GET", "POST")),
+            create_route(job, self._answer_job, _respond_to_error, ("GET", "POST", "DELETE")),
+            create_route(f"{job}/parameters/{{name}}", self._answer_parameter, _respond_to_error, ("GET", "PUT")),
+            create_route(f"{job}/results/{{name}}", self._answer_result, _respond_to_error),
         ]
-        made += [
-            route(f"{job}/{name}", self._part(name), _told, ("GET", "POST"))
+        job_routes += [
+            create_route(f"{job}/{name}", self._create_part_endpoint(name), _respond_to_error, ("GET", "POST"))
             for name in ("phase", "executionduration", "destruction", "parameters")
         ]
-        return made + [
-            route(f"{job}/{name}", self._part(name), _told) for name in ("quote", "owner", "error", "results")
+        return job_routes + [
+            create_route(f"{job}/{name}", self._create_part_endpoint(name), _respond_to_error)
+            for name in ("quote", "owner", "error", "results")
         ]
 
-    async def _call(self, call: Callable[..., Any], *args: Any) -> Any:
+    async def _call_in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
         return await anyio.to_thread.run_sync(call, *args, limiter=self._limiter)
 
-    def _here(self, request: Request, *steps: str) -> str:
-        return "/".join([f"{base(request, self._site.settings)}{self._path}", *steps])
+    def _build_url(self, request: Request, *path_parts: str) -> str:
+        return "/".join([f"{get_base_url(request, self._site.settings)}{self._path}", *path_parts])
 
-    def _who(self, request: Request) -> Asker:
-        return Asker(reader=self._reader(request), address=caller(request), visitor=visitor_of(request.headers))
+    def _identify_requester(self, request: Request) -> JobRequester:
+        return JobRequester(
+            principal=self._identify_principal(request),
+            address=get_client_address(request),
+            visitor=identify_visitor(request.headers),
+        )
 
-    async def _found(self, request: Request, *, to_read: bool = True) -> Job:
-        name, changes = request.path_params["job"], request.method not in SAFE
-        find = partial(self._desk.one, name, self._who(request), to_read=to_read, to_change=changes)
-        job: Job = await self._call(find)
+    async def _find_job(self, request: Request, *, to_read: bool = True) -> JobRecord:
+        name, changes = request.path_params["job"], request.method not in SAFE_METHODS
+        find = partial(
+            self._job_service.get_job, name, self._identify_requester(request), for_reading=to_read, for_change=changes
+        )
+        job: JobRecord = await self._call_in_thread(find)
         return job
 
-    def _see(self, request: Request, *steps: str) -> Response:
-        return Response(status_code=303, headers={"location": self._here(request, *steps), "cache-control": "no-store"})
+    def _redirect_to(self, request: Request, *path_parts: str) -> Response:
+        return Response(
+            status_code=303, headers={"location": self._build_url(request, *path_parts), "cache-control": "no-store"}
+        )
 
     # --- the list --------------------------------------------------------------------------------------------
 
-    async def _jobs(self, request: Request) -> Response:
-        params = await read(request, self._limit)
+    async def _answer_job_list(self, request: Request) -> Response:
+        params = await read_params(request, self._byte_limit)
         if request.method == "POST":
             try:
-                job = await self._call(self._desk.create, params, self._who(request))
+                job = await self._call_in_thread(
+                    self._job_service.create_job, params, self._identify_requester(request)
+                )
             finally:
                 params.close()
-            return self._see(request, job.id)
-        here = self._here(request)
+            return self._redirect_to(request, job.id)
+        list_url = self._build_url(request)
 
-        def write() -> tuple[bytes, str]:
-            most = MOST if params.one("LAST") else PAGE
-            found = self._desk.listed(params, self._who(request), most=most + 1)
-            more = ""
-            if len(found) > most:  # UWS has no word for it: the way to the rest is HTTP's (RFC 8288)
-                del found[most:]
-                more = self._rest(here, params, found[-1])
-            told = {"jobs": uwsdoc.refs(found, here), **({"next": more} if more else {})} if _json(request) else None
-            return uwsdoc.refs_xml(found, here) if told is None else uwsdoc.json(told), more
+        def write_list() -> tuple[bytes, str]:
+            page_rows = MAX_LIST_LIMIT if params.read_one("LAST") else DEFAULT_LIST_LIMIT
+            job_refs = self._job_service.list_jobs(params, self._identify_requester(request), row_limit=page_rows + 1)
+            next_url = ""
+            if len(job_refs) > page_rows:  # UWS has no word for it: the way to the rest is HTTP's (RFC 8288)
+                del job_refs[page_rows:]
+                next_url = self._build_next_page_url(list_url, params, job_refs[-1])
+            document = (
+                {
+                    "jobs": uws_documents.describe_job_refs(job_refs, list_url),
+                    **({"next": next_url} if next_url else {}),
+                }
+                if _wants_json(request)
+                else None
+            )
+            return uws_documents.write_job_refs_xml(
+                job_refs, list_url
+            ) if document is None else uws_documents.write_json(document), next_url
 
-        body, more = await self._call(write)
-        return whole(request, body, {**_kind(request), **({"link": f'<{more}>; rel="next"'} if more else {})})
+        body, next_url = await self._call_in_thread(write_list)
+        return answer_with_body(
+            request,
+            body,
+            {**_build_content_headers(request), **({"link": f'<{next_url}>; rel="next"'} if next_url else {})},
+        )
 
-    def _rest(self, here: str, params: Params, last: Ref) -> str:
+    def _build_next_page_url(self, list_url: str, params: RequestParams, last_ref: JobRef) -> str:
         """Return the address of what is listed behind a job, by the same filters."""
-        kept = [(name, value) for name in ("PHASE", "AFTER") for value in params.all(name)]
-        wanted = params.whole("LAST", minimum=1)
-        left = [("LAST", str(wanted - MOST))] if wanted is not None else []
-        return f"{here}?{urlencode([*kept, *left, ('BEFORE', place(last))])}"
+        filter_params = [(name, value) for name in ("PHASE", "AFTER") for value in params.read_all(name)]
+        last_limit = params.read_integer("LAST", minimum=1)
+        remaining_limit = [("LAST", str(last_limit - MAX_LIST_LIMIT))] if last_limit is not None else []
+        return f"{list_url}?{urlencode([*filter_params, *remaining_limit, ('BEFORE', format_list_position(last_ref))])}"
 
     # --- a job -----------------------------------------------------------------------------------------------
 
-    async def _job(self, request: Request) -> Response:
+    async def _answer_job(self, request: Request) -> Response:
         if request.method not in {"POST", "DELETE"}:
-            return await self._shown(request)
-        job = await self._found(request, to_read=False)  # its owner may destroy it whatever rights they have lost
+            return await self._answer_job_document(request)
+        job = await self._find_job(request, to_read=False)  # its owner may destroy it whatever rights they have lost
         if request.method == "DELETE":
-            await self._call(self._desk.remove, job)
-            return self._see(request)
-        params = await read(request, self._limit)
-        action = params.one("ACTION")
+            await self._call_in_thread(self._job_service.destroy_job, job)
+            return self._redirect_to(request)
+        params = await read_params(request, self._byte_limit)
+        action = params.read_one("ACTION")
         if action is None:
-            await self._change(request, params)
-            return self._see(request, job.id)
+            await self._change_job(request, params)
+            return self._redirect_to(request, job.id)
         if action.upper() != "DELETE":
             raise ParamError(f"ACTION={action!r:.40} is not known", name="ACTION", remedy="ACTION=DELETE")
-        await self._call(self._desk.remove, job)
-        return self._see(request)
+        await self._call_in_thread(self._job_service.destroy_job, job)
+        return self._redirect_to(request)
 
-    async def _shown(self, request: Request) -> Response:
+    async def _answer_job_document(self, request: Request) -> Response:
         """Answer with everything of a job, which is found and looked at in one go: ways to a thread and back are what such a small answer costs."""
-        name, who = request.path_params["job"], self._who(request)
+        name, principal = request.path_params["job"], self._identify_requester(request)
         look = partial(
-            self._call, lambda: (job := self._desk.one(name, who), self._desk.outlook(job), self._desk.children(job))
+            self._call_in_thread,
+            lambda: (
+                job := self._job_service.get_job(name, principal),
+                self._job_service.estimate_completion(job),
+                self._job_service.list_children(job),
+            ),
         )
         job, outlook, children = await look()
-        params = await read(request, self._limit)
-        wait = params.whole("WAIT", minimum=-1)
-        phase = params.one("PHASE")
-        if wait and job.phase in ACTIVE and (phase is None or phase.upper() == job.phase):
-            await self._wait(request, job, LONGEST if wait < 0 else min(wait, LONGEST))
+        params = await read_params(request, self._byte_limit)
+        wait = params.read_integer("WAIT", minimum=-1)
+        phase = params.read_one("PHASE")
+        if wait and job.phase in ACTIVE_PHASES and (phase is None or phase.upper() == job.phase):
+            await self._wait_for_change(request, job, MAX_WAIT_SECONDS if wait < 0 else min(wait, MAX_WAIT_SECONDS))
             job, outlook, children = await look()
-        told = uwsdoc.facts(
+        job_description = uws_documents.describe_job(
             job,
-            self._here(request, job.id),
-            place=outlook.place,
-            quote=outlook.quote,
+            self._build_url(request, job.id),
+            queue_place=outlook.place,
+            expected_end=outlook.quote,
             note=outlook.note,
             children=children,
         )
-        return whole(request, uwsdoc.json(told) if _json(request) else uwsdoc.job_xml(told), _kind(request))
+        return answer_with_body(
+            request,
+            uws_documents.write_json(job_description)
+            if _wants_json(request)
+            else uws_documents.write_job_xml(job_description),
+            _build_content_headers(request),
+        )
 
-    async def _change(self, request: Request, params: Params) -> None:
+    async def _change_job(self, request: Request, params: RequestParams) -> None:
         try:
-            await self._call(self._desk.change, await self._found(request), params, self._who(request))
+            await self._call_in_thread(
+                self._job_service.change_job, await self._find_job(request), params, self._identify_requester(request)
+            )
         finally:
             params.close()
 
-    async def _wait(self, request: Request, job: Job, seconds: float) -> None:
+    async def _wait_for_change(self, request: Request, job: JobRecord, timeout_seconds: float) -> None:
         """Wait for a change, for the time to be over, or for the reader to leave."""
         tasks = [
-            asyncio.ensure_future(self._waiting.changed(job.id, job.phase)),
-            asyncio.ensure_future(left(request)),
+            asyncio.ensure_future(self._phase_waiter.wait_for_change(job.id, job.phase)),
+            asyncio.ensure_future(wait_for_disconnect(request)),
         ]
         try:
-            await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
 
-    def _part(self, name: str) -> Callable[[Request], Awaitable[Response]]:
+    def _create_part_endpoint(self, name: str) -> Callable[[Request], Awaitable[Response]]:
         """Make a resource below a job: an atom of text, or a list."""
 
-        async def answer(request: Request) -> Response:
-            job = await self._found(request)
+        async def answer_part(request: Request) -> Response:
+            job = await self._find_job(request)
             if request.method == "POST":
-                params = await read(request, self._limit)
+                params = await read_params(request, self._byte_limit)
                 if name != "parameters":
-                    value = params.one(name.upper())
+                    value = params.read_one(name.upper())
                     if value is None:
-                        raise ParamError(f"{name.upper()} is missing", name=name.upper(), remedy=_EXAMPLES[name])
-                    params = collect([(name, value)])
-                await self._change(request, params)
-                return self._see(request, job.id)
+                        raise ParamError(
+                            f"{name.upper()} is missing", name=name.upper(), remedy=_PARAMETER_EXAMPLES[name]
+                        )
+                    params = collect_params([(name, value)])
+                await self._change_job(request, params)
+                return self._redirect_to(request, job.id)
             if name in {"parameters", "results"}:
-                told = uwsdoc.facts(job, self._here(request, job.id))
-                write = uwsdoc.parameters_xml if name == "parameters" else uwsdoc.results_xml
-                return whole(request, uwsdoc.json(told[name]) if _json(request) else write(told), _kind(request))
+                job_description = uws_documents.describe_job(job, self._build_url(request, job.id))
+                write = uws_documents.write_parameters_xml if name == "parameters" else uws_documents.write_results_xml
+                return answer_with_body(
+                    request,
+                    uws_documents.write_json(job_description[name]) if _wants_json(request) else write(job_description),
+                    _build_content_headers(request),
+                )
             if name == "error":
-                return self._error(request, job)
+                return self._answer_error(request, job)
             if name == "quote":
-                outlook = await self._call(self._desk.outlook, job)
-                return whole(request, (uwsdoc.time(outlook.quote) or "").encode(), TEXT)
-            return whole(request, _atom(job, name).encode(), TEXT)
+                outlook = await self._call_in_thread(self._job_service.estimate_completion, job)
+                return answer_with_body(
+                    request, (uws_documents.format_time(outlook.quote) or "").encode(), TEXT_HEADERS
+                )
+            return answer_with_body(request, _get_atom_text(job, name).encode(), TEXT_HEADERS)
 
-        return answer
+        return answer_part
 
-    def _error(self, request: Request, job: Job) -> Response:
+    def _answer_error(self, request: Request, job: JobRecord) -> Response:
         if job.phase != "ERROR" or job.error is None:
-            raise NotFound(f"the job has no error: it is {job.phase}")
-        return whole(
+            raise NotFoundError(f"the job has no error: it is {job.phase}")
+        return answer_with_body(
             request,
-            votable_error(job.error["message"]),
+            write_votable_error(job.error["message"]),
             {"content-type": "application/x-votable+xml", "cache-control": "no-store"},
         )
 
-    async def _parameter(self, request: Request) -> Response:
-        job = await self._found(request)
+    async def _answer_parameter(self, request: Request) -> Response:
+        job = await self._find_job(request)
         name = request.path_params["name"].upper()
         if request.method == "PUT":
-            if name in CONTROLS:
+            if name in CONTROL_PARAMETERS:
                 raise ParamError(
                     f"{name} is no parameter of the job's work", name=name, remedy=f"POST it to the job: {name}=..."
                 )
-            body = await whole_body(request, min(self._limit, FORM_MOST))
+            body = await read_body(request, min(self._byte_limit, MAX_FORM_BYTES))
             try:
                 value = body.decode()
             except UnicodeDecodeError:
                 raise ParamError(f"the value of {name} is not UTF-8", name=name) from None
-            await self._change(request, collect([(name, value)]))
-            return self._see(request, job.id)
-        values = [value for given, value in job.parameters if given.upper() == name]
+            await self._change_job(request, collect_params([(name, value)]))
+            return self._redirect_to(request, job.id)
+        values = [value for param_name, value in job.parameters if param_name.upper() == name]
         if not values:
-            raise NotFound(f"the job has no parameter {name!r:.80}")
-        return whole(request, "\n".join(values).encode(), TEXT)
+            raise NotFoundError(f"the job has no parameter {name!r:.80}")
+        return answer_with_body(request, "\n".join(values).encode(), TEXT_HEADERS)
 
-    async def _result(self, request: Request) -> Response:
-        job = await self._found(request)
-        path, media_type = await self._call(self._desk.result, job, request.path_params["name"])
+    async def _answer_result(self, request: Request) -> Response:
+        job = await self._find_job(request)
+        path, media_type = await self._call_in_thread(self._job_service.find_result, job, request.path_params["name"])
         media_type, loaded = guard_media_type(media_type)  # programs, and services elsewhere, say what theirs are
         headers = {
             "cache-control": "private, no-cache",
-            **SANDBOX,
+            **SANDBOX_HEADERS,
             **({"content-disposition": "attachment"} if loaded else {}),
         }
-        sends(tables=dict.fromkeys(job.progress.get("tables", ()), job.progress.get("rows", 0)))
+        record_sent_data(rows_by_table=dict.fromkeys(job.progress.get("tables", ()), job.progress.get("rows", 0)))
         if request.method == "HEAD":
             size = path.stat().st_size
-            return without_body(
+            return answer_head_request(
                 {**headers, "content-type": media_type, "content-length": str(size), "accept-ranges": "bytes"}
             )
         return FileResponse(path, headers={**headers, "content-type": media_type})
 
 
-def _told(request: Request, error: Exception) -> Response:
+def _respond_to_error(request: Request, error: Exception) -> Response:
     # what a job's phase does not allow is forbidden, as UWS says it
-    status = 403 if isinstance(error, Conflict) else status_of(error)
-    message = message_of(error, request_id(request))
-    if _json(request):
-        return Response(json_error(message, status), status, headers_of(error), media_type=uwsdoc.JSON)
-    return Response(votable_error(message), status, headers_of(error), media_type="application/x-votable+xml")
+    status = 403 if isinstance(error, ConflictError) else find_http_status(error)
+    message = write_error_message(error, get_request_id(request))
+    if _wants_json(request):
+        return Response(
+            write_json_error(message, status),
+            status,
+            build_error_headers(error),
+            media_type=uws_documents.JSON_MEDIA_TYPE,
+        )
+    return Response(
+        write_votable_error(message), status, build_error_headers(error), media_type="application/x-votable+xml"
+    )
 
 
-_EXAMPLES = {
+_PARAMETER_EXAMPLES = {
     "phase": "PHASE=RUN or PHASE=ABORT",
     "executionduration": "EXECUTIONDURATION=600",
     "destruction": "DESTRUCTION=2026-11-27T10:00:00Z",
 }
 
 
-def _atom(job: Job, name: str) -> str:
-    atoms = {"phase": job.phase, "executionduration": str(job.duration), "destruction": uwsdoc.time(job.destruction)}
+def _get_atom_text(job: JobRecord, name: str) -> str:
+    atoms = {
+        "phase": job.phase,
+        "executionduration": str(job.duration),
+        "destruction": uws_documents.format_time(job.destruction),
+    }
     return atoms.get(name, job.owner) or ""
 
 
-def _json(request: Request) -> bool:
+def _wants_json(request: Request) -> bool:
     return "application/json" in request.headers.get("accept", "").lower()
 
 
-def _kind(request: Request) -> dict[str, str]:
+def _build_content_headers(request: Request) -> dict[str, str]:
     return {
-        "content-type": uwsdoc.JSON if _json(request) else uwsdoc.XML,
+        "content-type": uws_documents.JSON_MEDIA_TYPE if _wants_json(request) else uws_documents.XML_MEDIA_TYPE,
         "cache-control": "no-store",
         "vary": "accept",
     }

@@ -1,46 +1,46 @@
-"""Everything published here: an immutable picture, and TAP_SCHEMA made from it."""
+"""The state of a site: settings, accounts, the state store, the engines, what is published, and TAP_SCHEMA made from it."""
 
 from __future__ import annotations
 
-from hven.site._blinding import blind
-from hven.site._build import build
+from hven.site._anonymization import anonymize_for_referee
+from hven.site._bound_policies import AccessPolicyBinder
 from hven.site._catalogue import Catalogue
-from hven.site._deputies import delegate
-from hven.site._engines import EMBEDDED, HINDERED, Engines
-from hven.site._example_queries import examples
-from hven.site._obscore import UnionView
-from hven.site._overlay import inherited
-from hven.site._people import people_of
-from hven.site._picture import USER_SCHEMA, Holdings, Published
-from hven.site._rights import Policies
+from hven.site._delegations import grant_delegation
+from hven.site._engine_registry import EMBEDDED_ENGINE, HINDERED_MESSAGE, EngineRegistry
+from hven.site._example_queries import list_example_queries
+from hven.site._metadata_overlay import find_inherited_attributes
+from hven.site._obscore_views import UnionView
+from hven.site._people_tables import find_groups_and_aliases
+from hven.site._published_state import USER_SCHEMA, PublishedState, PublishedTable
 from hven.site._site import Site
-from hven.site._tally import Noted, Tally, Use, sends, using
-from hven.site._tap_schema import NAME as TAP_SCHEMA
-from hven.site.store._uses import COUNTS, Used
+from hven.site._state_builder import build_published_state
+from hven.site._tap_schema import TAP_SCHEMA_NAME as TAP_SCHEMA
+from hven.site._usage_statistics import CURRENT_USAGE, AnsweredRequest, RequestUsage, UsageCounter, record_sent_data
+from hven.site.store._usage_records import COUNT_COLUMNS, UsageKey
 
 __all__ = [
-    "COUNTS",
-    "EMBEDDED",
-    "HINDERED",
+    "COUNT_COLUMNS",
+    "CURRENT_USAGE",
+    "EMBEDDED_ENGINE",
+    "HINDERED_MESSAGE",
     "TAP_SCHEMA",
     "USER_SCHEMA",
+    "AccessPolicyBinder",
+    "AnsweredRequest",
     "Catalogue",
-    "Engines",
-    "Holdings",
-    "Noted",
-    "Policies",
-    "Published",
+    "EngineRegistry",
+    "PublishedState",
+    "PublishedTable",
+    "RequestUsage",
     "Site",
-    "Tally",
     "UnionView",
-    "Use",
-    "Used",
-    "blind",
-    "build",
-    "delegate",
-    "examples",
-    "inherited",
-    "people_of",
-    "sends",
-    "using",
+    "UsageCounter",
+    "UsageKey",
+    "anonymize_for_referee",
+    "build_published_state",
+    "find_groups_and_aliases",
+    "find_inherited_attributes",
+    "grant_delegation",
+    "list_example_queries",
+    "record_sent_data",
 ]

@@ -11,8 +11,8 @@ from hven.model.table import Schema
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.adql.tree import Ident
-    from hven.engines import Memory
+    from hven.adql.syntax_tree import Ident
+    from hven.engines import MemoryRelation
     from hven.model.table import Table
 
 
@@ -22,35 +22,35 @@ class Catalogue:
 
     Attributes
     ----------
-    key
+    access_key
         Equal for readers who see the same: ``public``, or a digest.
     schemas
         In the order of TAP_SCHEMA; views included, hidden columns too (the binder finds them by name).
-    memory
+    memory_relations
         The relations that differ from reader to reader: TAP_SCHEMA's, by qualified name.
     """
 
-    key: str
+    access_key: str
     schemas: tuple[Schema, ...]
-    memory: Mapping[str, Memory] = field(default_factory=dict)
+    memory_relations: Mapping[str, MemoryRelation] = field(default_factory=dict)
 
     @cached_property
-    def _exact(self) -> dict[tuple[str, ...], list[Table]]:
-        found: dict[tuple[str, ...], list[Table]] = {}
-        for table in self.tables():
-            found.setdefault((table.schema, table.name) if table.schema else (table.name,), []).append(table)
+    def _tables_by_exact_name(self) -> dict[tuple[str, ...], list[Table]]:
+        tables_by_name: dict[tuple[str, ...], list[Table]] = {}
+        for table in self.iterate_tables():
+            tables_by_name.setdefault((table.schema, table.name) if table.schema else (table.name,), []).append(table)
             if table.schema and table.release is None:
-                found.setdefault((table.name,), []).append(table)
-        return found
+                tables_by_name.setdefault((table.name,), []).append(table)
+        return tables_by_name
 
     @cached_property
-    def _folded(self) -> dict[tuple[str, ...], list[Table]]:
-        found: dict[tuple[str, ...], list[Table]] = {}
-        for names, tables in self._exact.items():
-            found.setdefault(tuple(name.lower() for name in names), []).extend(tables)
-        return found
+    def _tables_by_lowercase_name(self) -> dict[tuple[str, ...], list[Table]]:
+        tables_by_name: dict[tuple[str, ...], list[Table]] = {}
+        for names, tables in self._tables_by_exact_name.items():
+            tables_by_name.setdefault(tuple(name.lower() for name in names), []).extend(tables)
+        return tables_by_name
 
-    def tables(self) -> Iterator[Table]:
+    def iterate_tables(self) -> Iterator[Table]:
         """Yield every table."""
         for schema in self.schemas:
             yield from schema.tables
@@ -70,14 +70,14 @@ class Catalogue:
         """
         if len(parts) > 2:  # a catalogue's name; there is one catalogue only
             return []
-        found = self._folded.get(tuple(part.name.lower() for part in parts), [])
-        return [table for table in found if _fits(table, parts)]
+        candidates = self._tables_by_lowercase_name.get(tuple(part.name.lower() for part in parts), [])
+        return [table for table in candidates if _matches_identifiers(table, parts)]
 
     def names(self) -> list[str]:
         """List the qualified names of all tables, for "did you mean"."""
-        return [table.qualified for table in self.tables()]
+        return [table.qualified_name for table in self.iterate_tables()]
 
-    def extended(self, tables: Sequence[Table]) -> Catalogue:
+    def extend_with_tables(self, tables: Sequence[Table]) -> Catalogue:
         """Return a catalogue with further tables: the uploads of one query.
 
         Parameters
@@ -85,16 +85,21 @@ class Catalogue:
         tables
             With schemas of their own.
         """
-        more = {
+        new_tables = {
             name: tuple(table for table in tables if table.schema == name)
             for name in dict.fromkeys(table.schema for table in tables)
         }
-        known = tuple(replace(schema, tables=(*schema.tables, *more.pop(schema.name, ()))) for schema in self.schemas)
+        extended_schemas = tuple(
+            replace(schema, tables=(*schema.tables, *new_tables.pop(schema.name, ()))) for schema in self.schemas
+        )
         return replace(
-            self, key=f"{self.key}+", schemas=known + tuple(Schema(name=name, tables=new) for name, new in more.items())
+            self,
+            access_key=f"{self.access_key}+",
+            schemas=extended_schemas
+            + tuple(Schema(name=name, tables=schema_tables) for name, schema_tables in new_tables.items()),
         )
 
 
-def _fits(table: Table, parts: Sequence[Ident]) -> bool:
-    names = (table.schema, table.name)[-len(parts) :]
-    return all(not part.quoted or part.name == name for part, name in zip(parts, names, strict=True))
+def _matches_identifiers(table: Table, identifiers: Sequence[Ident]) -> bool:
+    names = (table.schema, table.name)[-len(identifiers) :]
+    return all(not part.quoted or part.name == name for part, name in zip(identifiers, names, strict=True))

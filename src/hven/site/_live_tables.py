@@ -15,180 +15,215 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor.live_queries import Made, is_live, made
-from hven.engines import Live, LiveColumn
+from hven.descriptor.live_queries import LiveTable, compile_live_table, is_live
+from hven.engines import LiveColumn, LiveRelation
 from hven.model import plugins
 from hven.model.errors import DescriptorError, HvenError
-from hven.model.settings import secret
-from hven.model.table import dated
-from hven.site._engines import LIVE
-from hven.site._picture import Published
-from hven.sources import Context
+from hven.model.settings import resolve_secret
+from hven.model.table import set_column_epochs
+from hven.site._engine_registry import LIVE_ENGINE_PREFIX
+from hven.site._published_state import PublishedTable
+from hven.sources import SourceContext
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.model.resource import Resource, SourceSpec, TableSpec
     from hven.model.settings import Settings
-    from hven.site._engines import Engines
+    from hven.site._engine_registry import EngineRegistry
 
-LOOK = 3.0  # seconds between two looks at a table
+INSPECTION_INTERVAL_SECONDS = 3.0  # seconds between two looks at a table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """What is known of one table; `look` is the last one that succeeded."""
+class LiveTableState:
+    """What is known of one table; `inspection` is the last one that succeeded."""
 
-    look: Any = None
+    inspection: Any = None
     problem: str | None = None
-    made: Made | None = None
-    key: tuple[object, ...] = ()
+    definition: LiveTable | None = None
+    cache_key: tuple[object, ...] = ()
 
 
-class Lives:
+class LiveTables:
     """The tables of a site that are read in place. Thread-safe."""
 
-    def __init__(self, settings: Settings, engines: Engines) -> None:
+    def __init__(self, settings: Settings, engines: EngineRegistry) -> None:
         self._settings = settings
         self._engines = engines
-        self._directory = settings.kept / "live"
-        self._states: dict[str, State] = {}
+        self._directory = settings.data_directory / "live"
+        self._table_states: dict[str, LiveTableState] = {}
         self._lock = threading.Lock()
-        self._looked = 0.0
-        self.number = 0  # grows with each change
+        self._last_inspection = 0.0
+        self.change_count = 0  # grows with each change
 
-    def settle(self, settings: Settings) -> None:
+    def apply_settings(self, settings: Settings) -> None:
         """Apply these settings."""
         self._settings = settings
 
-    def due(self) -> bool:
+    def is_inspection_due(self) -> bool:
         """Return whether the last look is some seconds ago."""
-        return time.monotonic() - self._looked > LOOK
+        return time.monotonic() - self._last_inspection > INSPECTION_INTERVAL_SECONDS
 
-    def look(self, resources: Mapping[str, Resource], *, known: bool = False) -> None:
+    def inspect_tables(self, resources: Mapping[str, Resource], *, new_only: bool = False) -> None:
         """Inspect the tables.
 
         Parameters
         ----------
-        known
+        new_only
             True: only at those of which nothing is known yet, and not while somebody else looks.
         """
-        if not self._lock.acquire(blocking=not known):
+        if not self._lock.acquire(blocking=not new_only):
             return
         try:
-            before = dict(self._states)
-            wanted: dict[str, State] = {}
+            old_states = dict(self._table_states)
+            new_states: dict[str, LiveTableState] = {}
             for resource in resources.values():
                 for spec in resource.tables:
                     if is_live(spec):
-                        name = spec.table.qualified
-                        wanted[name] = self._looked_at(spec, resource, before.get(name, State()), known=known)
-            self._states = wanted
-            if not known:
-                self._looked = time.monotonic()
-            self.number += wanted != before
+                        name = spec.table.qualified_name
+                        new_states[name] = self._inspect_table(
+                            spec, resource, old_states.get(name, LiveTableState()), new_only=new_only
+                        )
+            self._table_states = new_states
+            if not new_only:
+                self._last_inspection = time.monotonic()
+            self.change_count += new_states != old_states
         finally:
             self._lock.release()
 
-    def _looked_at(self, spec: TableSpec, resource: Resource, before: State, *, known: bool) -> State:
+    def _inspect_table(
+        self, spec: TableSpec, resource: Resource, old_state: LiveTableState, *, new_only: bool
+    ) -> LiveTableState:
         source = spec.sources[0]
         key = (resource.hashes, str(source.options))
         path = (
             self._directory
-            / f"{hashlib.sha256(repr((spec.table.qualified, sorted(source.options.items()))).encode()).hexdigest()[:24]}.json"
+            / f"{hashlib.sha256(repr((spec.table.qualified_name, sorted(source.options.items()))).encode()).hexdigest()[:24]}.json"
         )
-        if known and before.key == key:
-            return before
-        look, problem = before.look if before.key[1:] == key[1:] else None, None
+        if new_only and old_state.cache_key == key:
+            return old_state
+        inspection, problem = old_state.inspection if old_state.cache_key[1:] == key[1:] else None, None
         try:
-            look = _source(source, self._settings).look()
+            inspection = _open_source(source, self._settings).inspect_table()
         except HvenError as error:
-            problem = f"table {spec.table.qualified}: {error}"
-            look = look or _remembered(path)
+            problem = f"table {spec.table.qualified_name}: {error}"
+            inspection = inspection or _load_inspection(path)
         else:
-            if before.look != look:
-                _remember(path, look)
-        if look is None:
-            return State(problem=problem, key=key)
-        if before.key == key and before.look == look and before.made is not None and before.problem == problem:
-            return before
-        self._engines.limited(LIVE + str(source.options["url"]), float(source.options.get("seconds", 60.0)))
+            if old_state.inspection != inspection:
+                _save_inspection(path, inspection)
+        if inspection is None:
+            return LiveTableState(problem=problem, cache_key=key)
+        if (
+            old_state.cache_key == key
+            and old_state.inspection == inspection
+            and old_state.definition is not None
+            and old_state.problem == problem
+        ):
+            return old_state
+        self._engines.limit_statement_time(
+            LIVE_ENGINE_PREFIX + str(source.options["url"]), float(source.options.get("seconds", 60.0))
+        )
         try:
-            return State(look=look, problem=problem, made=made(spec, resource, look), key=key)
+            return LiveTableState(
+                inspection=inspection,
+                problem=problem,
+                definition=compile_live_table(spec, resource, inspection),
+                cache_key=key,
+            )
         except DescriptorError as error:
-            said = problem or f"table {spec.table.qualified}: it does not fit its database any more: {error}"
-            return State(look=look, problem=said, made=before.made if before.key == key else None, key=key)
+            problem_text = (
+                problem or f"table {spec.table.qualified_name}: it does not fit its database any more: {error}"
+            )
+            return LiveTableState(
+                inspection=inspection,
+                problem=problem_text,
+                definition=old_state.definition if old_state.cache_key == key else None,
+                cache_key=key,
+            )
 
-    def problems(self) -> list[str]:
+    def list_problems(self) -> list[str]:
         """List what is wrong with them."""
-        return [state.problem for state in self._states.values() if state.problem is not None]
+        return [state.problem for state in self._table_states.values() if state.problem is not None]
 
-    def hints(self) -> list[str]:
+    def list_missing_indexes(self) -> list[str]:
         """List the indexes that the databases lack."""
         return [
             f"table {name}: {hint.message}: {hint.remedy}"
-            for name, state in self._states.items()
-            if state.made is not None
-            for hint in state.made.hints
+            for name, state in self._table_states.items()
+            if state.definition is not None
+            for hint in state.definition.index_hints
         ]
 
-    def published(self, resources: Mapping[str, Resource]) -> dict[str, Published]:
+    def build_published_tables(self, resources: Mapping[str, Resource]) -> dict[str, PublishedTable]:
         """Return the tables that can be told."""
-        found = {}
+        published_tables = {}
         for resource in resources.values():
             for spec in resource.tables:
-                state = self._states.get(spec.table.qualified) if is_live(spec) else None
-                if state is not None and state.made is not None:
-                    found[spec.table.qualified] = _published(spec, resource, state.made, state.look)
-        return found
+                state = self._table_states.get(spec.table.qualified_name) if is_live(spec) else None
+                if state is not None and state.definition is not None:
+                    published_tables[spec.table.qualified_name] = _build_published_table(
+                        spec, resource, state.definition, state.inspection
+                    )
+        return published_tables
 
 
-def _published(spec: TableSpec, resource: Resource, one: Made, look: Any) -> Published:
+def _build_published_table(
+    spec: TableSpec, resource: Resource, definition: LiveTable, inspection: Any
+) -> PublishedTable:
     url = str(spec.sources[0].options["url"])
     columns = tuple(
-        LiveColumn(name=there.name, value=there.shown.value, raw=there.shown.raw, guard=there.shown.guard)
-        for there in look.served()
+        LiveColumn(
+            name=live_column.name,
+            value=live_column.shown.value,
+            is_comparable=live_column.shown.raw,
+            guard_condition=live_column.shown.guard,
+        )
+        for live_column in inspection.list_served_columns()
     )
-    live = Live(
+    live = LiveRelation(
         url,
-        look.name,
-        LIVE + url,
+        inspection.name,
+        LIVE_ENGINE_PREFIX + url,
         columns=columns,
-        mapping=one.queries,
-        copies=one.copies,
-        position=one.position,
-        rows=look.rows,
-        stamp=hashlib.sha256(repr((replace(look, rows=None), sorted(resource.hashes.items()))).encode()).hexdigest()[
-            :16
-        ],
+        mapping_queries=definition.queries,
+        copied_columns=definition.copies,
+        position=definition.position_index,
+        rows=inspection.rows,
+        stamp=hashlib.sha256(
+            repr((replace(inspection, rows=None), sorted(resource.hashes.items()))).encode()
+        ).hexdigest()[:16],
     )
-    return Published(table=dated(one.table), relation=live, updated="", resource=resource, rows=None)
+    return PublishedTable(
+        table=set_column_epochs(definition.table), relation=live, updated="", resource=resource, rows=None
+    )
 
 
-def _source(source: SourceSpec, settings: Settings) -> Any:
-    module = plugins.load("sources", source.kind)
+def _open_source(source: SourceSpec, settings: Settings) -> Any:
+    module = plugins.load_plugin("sources", source.kind)
     return module.open(
-        module.Options.model_validate(dict(source.options)), Context(secret=partial(secret, settings.directory))
+        module.Options.model_validate(dict(source.options)),
+        SourceContext(resolve_secret=partial(resolve_secret, settings.directory)),
     )
 
 
-def _remember(path: Any, look: Any) -> None:
+def _save_inspection(path: Any, inspection: Any) -> None:
     """Write what was seen to a file, for a start while the database is away."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.new")  # forks have the same thread
-        new.write_text(json.dumps(asdict(look), default=str), encoding="utf-8")
+        new.write_text(json.dumps(asdict(inspection), default=str), encoding="utf-8")
         new.replace(path)
     except OSError:
         return  # without it the table is told once its database is back
 
 
-def _remembered(path: Any) -> Any:
+def _load_inspection(path: Any) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError:
         return None
-    return plugins.load("sources", "live").recalled(json.loads(text))
+    return plugins.load_plugin("sources", "live").table_info_from_json(json.loads(text))
 
 
-__all__ = ["Lives"]
+__all__ = ["LiveTables"]

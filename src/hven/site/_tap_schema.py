@@ -9,58 +9,62 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hven.adql.reserved import RESERVED
+from hven.adql.reserved_words import RESERVED_WORDS
 from hven.descriptor import load_standard
-from hven.engines import Memory
+from hven.engines import MemoryRelation
 from hven.model.table import Column, Schema, Table
 from hven.model.types import Type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-NAME = "TAP_SCHEMA"
-UNICODE = Type("unicodeChar", "*")
-_REGULAR = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+TAP_SCHEMA_NAME = "TAP_SCHEMA"
+UNICODE_TEXT_TYPE = Type("unicodeChar", "*")
+_REGULAR_IDENTIFIER_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 @lru_cache(maxsize=1)
-def description() -> Schema:
+def load_own_schema() -> Schema:
     """Return the schema that describes itself: the shipped descriptor ``tap_schema``; descriptions hold any character."""
-    resource = load_standard(NAME.lower())
+    resource = load_standard(TAP_SCHEMA_NAME.lower())
     return Schema(
-        name=NAME, tables=tuple(_table(spec.table) for spec in resource.tables), description=resource.description
+        name=TAP_SCHEMA_NAME,
+        tables=tuple(_adapt_table(spec.table) for spec in resource.tables),
+        description=resource.description,
     )
 
 
-def _table(table: Table) -> Table:
-    keys = tuple(replace(key, target=f"{NAME}.{key.target.rpartition('.')[2]}") for key in table.keys)
-    columns = tuple(column.having(type=UNICODE) if column.name == "description" else column for column in table.columns)
-    return table.having(schema=NAME, keys=keys, columns=columns)
+def _adapt_table(table: Table) -> Table:
+    keys = tuple(replace(key, target=f"{TAP_SCHEMA_NAME}.{key.target.rpartition('.')[2]}") for key in table.keys)
+    columns = tuple(
+        column.copy_with(type=UNICODE_TEXT_TYPE) if column.name == "description" else column for column in table.columns
+    )
+    return table.copy_with(schema=TAP_SCHEMA_NAME, keys=keys, columns=columns)
 
 
-def quoted(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """Write a name as a query must: with quotes unless it is a regular identifier (ADQL 2.1 section 2.1.2)."""
-    if _REGULAR.fullmatch(name) and name.upper() not in RESERVED:
+    if _REGULAR_IDENTIFIER_PATTERN.fullmatch(name) and name.upper() not in RESERVED_WORDS:
         return name
     return '"' + name.replace('"', '""') + '"'
 
 
-def qualified(table: Table) -> str:
+def quote_table_name(table: Table) -> str:
     """Write a table's name as a query must, with its schema."""
-    return f"{quoted(table.schema)}.{quoted(table.name)}"
+    return f"{quote_identifier(table.schema)}.{quote_identifier(table.name)}"
 
 
-def indexed(table: Table, column: Column) -> bool:
+def is_indexed(table: Table, column: Column) -> bool:
     """Return whether a condition on this column is quick."""
-    return column.name in table.searched or column.name in (table.position or ())
+    return column.name in table.indexed_column_names or column.name in (table.position or ())
 
 
-def shown(table: Table) -> list[Column]:
+def list_visible_columns(table: Table) -> list[Column]:
     """Return the columns that metadata show."""
     return [column for column in table.columns if not column.hidden]
 
 
-def build(schemas: Sequence[Schema]) -> tuple[Schema, dict[str, Memory]]:
+def build_tap_schema(schemas: Sequence[Schema]) -> tuple[Schema, dict[str, MemoryRelation]]:
     """Make TAP_SCHEMA from the schemas that a reader may know of.
 
     Parameters
@@ -73,65 +77,107 @@ def build(schemas: Sequence[Schema]) -> tuple[Schema, dict[str, Memory]]:
     tuple
         TAP_SCHEMA's own schema (string columns that hold other than ASCII are unicodeChar), and its rows by qualified name.
     """
-    own = description()
-    rows = _rows([*schemas, own])
-    wide = {(table.name, column) for table in own.tables for column in _non_ascii(table, rows[table.name])}
-    if wide - {(table.name, column.name) for table in own.tables for column in table.columns if column.type == UNICODE}:
-        own = Schema(
-            name=NAME, description=own.description, tables=tuple(_widened(table, wide) for table in own.tables)
+    own_schema = load_own_schema()
+    rows = _build_rows([*schemas, own_schema])
+    non_ascii_columns = {
+        (table.name, column)
+        for table in own_schema.tables
+        for column in _find_non_ascii_columns(table, rows[table.name])
+    }
+    if non_ascii_columns - {
+        (table.name, column.name)
+        for table in own_schema.tables
+        for column in table.columns
+        if column.type == UNICODE_TEXT_TYPE
+    }:
+        own_schema = Schema(
+            name=TAP_SCHEMA_NAME,
+            description=own_schema.description,
+            tables=tuple(_widen_columns(table, non_ascii_columns) for table in own_schema.tables),
         )
-        rows = _rows([*schemas, own])
-    return own, {table.qualified: Memory(_arrow(table, rows[table.name]), lasting=True) for table in own.tables}
+        rows = _build_rows([*schemas, own_schema])
+    return own_schema, {
+        table.qualified_name: MemoryRelation(_to_arrow_table(table, rows[table.name]), is_reused=True)
+        for table in own_schema.tables
+    }
 
 
-def _rows(schemas: Iterable[Schema]) -> dict[str, list[tuple[Any, ...]]]:
-    found: dict[str, list[tuple[Any, ...]]] = {table.name: [] for table in description().tables}
+def _build_rows(schemas: Iterable[Schema]) -> dict[str, list[tuple[Any, ...]]]:
+    rows_by_table: dict[str, list[tuple[Any, ...]]] = {table.name: [] for table in load_own_schema().tables}
     for position, schema in enumerate(schemas, 1):
-        schema_name = quoted(schema.name)
-        found["schemas"].append(
+        schema_name = quote_identifier(schema.name)
+        rows_by_table["schemas"].append(
             (schema_name, schema.utype, schema.description or schema.title, schema.index or position)
         )
         for number, table in enumerate(schema.tables, 1):
-            name = qualified(table)
-            kind = "view" if table.view is not None else "table"
-            found["tables"].append(
-                (schema_name, name, kind, table.utype, table.description or table.title, table.index or number)
+            name = quote_table_name(table)
+            table_type = "view" if table.view is not None else "table"
+            rows_by_table["tables"].append(
+                (schema_name, name, table_type, table.utype, table.description or table.title, table.index or number)
             )
-            found["columns"].extend(_column(table, name, order, column) for order, column in enumerate(shown(table), 1))
+            rows_by_table["columns"].extend(
+                _build_column_row(table, name, order, column)
+                for order, column in enumerate(list_visible_columns(table), 1)
+            )
             for key in table.keys:
-                ident = f"{table.qualified}:{key.id}".lower()
+                key_id = f"{table.qualified_name}:{key.id}".lower()
                 schema_of, _, target = key.target.partition(".")
-                found["keys"].append((ident, name, f"{quoted(schema_of)}.{quoted(target)}", key.description, key.utype))
+                rows_by_table["keys"].append(
+                    (
+                        key_id,
+                        name,
+                        f"{quote_identifier(schema_of)}.{quote_identifier(target)}",
+                        key.description,
+                        key.utype,
+                    )
+                )
                 pairs = zip(key.columns, key.target_columns, strict=True)
-                found["key_columns"].extend((ident, quoted(one), quoted(other)) for one, other in pairs)
-    return found
+                rows_by_table["key_columns"].extend(
+                    (key_id, quote_identifier(from_column), quote_identifier(target_column))
+                    for from_column, target_column in pairs
+                )
+    return rows_by_table
 
 
-def _column(table: Table, name: str, order: int, column: Column) -> tuple[Any, ...]:
-    kind = column.type
-    flags = (int(indexed(table, column)), int(column.principal), int(column.std))
+def _build_column_row(table: Table, name: str, order: int, column: Column) -> tuple[Any, ...]:
+    column_type = column.type
+    flags = (int(is_indexed(table, column)), int(column.is_principal), int(column.std))
     metadata = (column.description, column.utype, column.unit, column.ucd)
-    return (name, quoted(column.name), kind.datatype, kind.told, kind.xtype, kind.size, *metadata, *flags, order)
+    return (
+        name,
+        quote_identifier(column.name),
+        column_type.datatype,
+        column_type.metadata_arraysize,
+        column_type.xtype,
+        column_type.size,
+        *metadata,
+        *flags,
+        order,
+    )
 
 
-def _non_ascii(table: Table, rows: Sequence[tuple[Any, ...]]) -> list[str]:
+def _find_non_ascii_columns(table: Table, rows: Sequence[tuple[Any, ...]]) -> list[str]:
     return [
         column.name
-        for at, column in enumerate(table.columns)
-        if any(isinstance(row[at], str) and not row[at].isascii() for row in rows)
+        for column_number, column in enumerate(table.columns)
+        if any(isinstance(row[column_number], str) and not row[column_number].isascii() for row in rows)
     ]
 
 
-def _widened(table: Table, wide: set[tuple[str, str]]) -> Table:
-    change = {column.name: column.having(type=UNICODE) for column in table.columns if (table.name, column.name) in wide}
-    return table.having(columns=tuple(change.get(column.name, column) for column in table.columns))
+def _widen_columns(table: Table, non_ascii_columns: set[tuple[str, str]]) -> Table:
+    change = {
+        column.name: column.copy_with(type=UNICODE_TEXT_TYPE)
+        for column in table.columns
+        if (table.name, column.name) in non_ascii_columns
+    }
+    return table.copy_with(columns=tuple(change.get(column.name, column) for column in table.columns))
 
 
-def _arrow(table: Table, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
+def _to_arrow_table(table: Table, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
     arrays = []
-    for at, item in enumerate(table.arrow):
-        values = [row[at] for row in rows]
+    for column_number, item in enumerate(table.arrow_schema):
+        values = [row[column_number] for row in rows]
         arrays.append(
             pa.array([value or None for value in values] if pa.types.is_string(item.type) else values, item.type)
         )
-    return pa.Table.from_arrays(arrays, schema=table.arrow)
+    return pa.Table.from_arrays(arrays, schema=table.arrow_schema)

@@ -1,4 +1,4 @@
-"""`backup`: a whole site in one file - descriptors, system state as of one moment, rows - that any engine and store can take back.
+"""`write_backup`: a whole site in one file - descriptors, system state as of one moment, rows - that any engine and store can take back.
 
 An archive is a tar file. Its first member says what it is, its last one has the size and SHA-256 of every other::
 
@@ -28,23 +28,23 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import pyarrow as pa
 
 import hven
-from hven.model.errors import Conflict, NotFound, StorageError
-from hven.site.store._database import FORMAT
+from hven.model.errors import ConflictError, NotFoundError, StorageError
+from hven.site.store._database import STATE_FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from hven.site._site import Site
-    from hven.site.store import Record
+    from hven.site.store import SnapshotRecord
 
-ARCHIVE = 1  # format of archives
-HEAD, SUMS = "hven-backup.json", "checksums.json"
-LEFT_OUT = {"var", "secrets.toml", ".git"}
-_CHUNK = 1 << 20
+ARCHIVE_FORMAT = 1  # format of archives
+HEADER_MEMBER, CHECKSUMS_MEMBER = "hven-backup.json", "checksums.json"
+EXCLUDED_NAMES = {"var", "secrets.toml", ".git"}
+_CHUNK_BYTES = 1 << 20
 
 
-def backup(
-    site: Site, path: Path, *, data: bool = True, progress: Callable[[str], None] | None = None
+def write_backup(
+    site: Site, path: Path, *, include_rows: bool = True, on_table: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
     """Write an archive of a site. It may be served and ingested meanwhile: what is kept is the state of one moment.
 
@@ -54,9 +54,9 @@ def backup(
         It may be served meanwhile.
     path
         A file that does not exist yet; it appears when it is whole.
-    data
+    include_rows
         False: without rows; what is published is then made again from its sources.
-    progress
+    on_table
         Told each table, from this thread.
 
     Returns
@@ -66,83 +66,85 @@ def backup(
 
     Raises
     ------
-    Conflict
+    ConflictError
         The file exists.
     StorageError
         It cannot be written, or rows cannot be read; no file is left.
     """
     if path.exists():
-        raise Conflict(f"{path} exists", remedy="give another name, or move it away")
+        raise ConflictError(f"{path} exists", remedy="give another name, or move it away")
     label = secrets.token_hex(6)
-    part = path.with_name(f".{path.name}.{label}.part")
+    partial_path = path.with_name(f".{path.name}.{label}.part")
     try:
-        with part.open("xb") as file:
-            part.chmod(0o600)  # accounts and readers' tables are in it
+        with partial_path.open("xb") as file:
+            partial_path.chmod(0o600)  # accounts and readers' tables are in it
             with tarfile.open(fileobj=file, mode="w") as tar:
-                written = _Written(tar, part.parent)
-                head = _head(site, data)
-                written.text(HEAD, json.dumps(head, indent=1))
-                _site(written, site, path)
-                with site.store.exported(label, rows=data) as state:
-                    for name, lines in state.tables():
-                        written.lines(f"state/{name}.jsonl", lines)
-                _rows(written, site, state.records, progress or _silent)
-                _jobs(written, site, state.jobs)
-                written.text(SUMS, json.dumps(written.sums, indent=0))
+                archive_writer = _ArchiveWriter(tar, partial_path.parent)
+                header = _build_header(site, include_rows)
+                archive_writer.add_text(HEADER_MEMBER, json.dumps(header, indent=1))
+                _add_site_files(archive_writer, site, path)
+                with site.store.open_export(label, include_rows=include_rows) as state:
+                    for name, lines in state.iterate_tables():
+                        archive_writer.add_lines(f"state/{name}.jsonl", lines)
+                _add_snapshots(archive_writer, site, state.snapshot_records, on_table or _ignore_progress)
+                _add_job_files(archive_writer, site, state.job_ids)
+                archive_writer.add_text(CHECKSUMS_MEMBER, json.dumps(archive_writer.checksums, indent=0))
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+        partial_path.replace(path)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        reason = (error.strerror or str(error)).lower()
         raise StorageError(
-            f"the backup {path} cannot be written: {why}", remedy="make room, or name a place that can be written"
+            f"the backup {path} cannot be written: {reason}", remedy="make room, or name a place that can be written"
         ) from error
     finally:
-        site.store.unpin(label)
-        part.unlink(missing_ok=True)
-    return {**head, "bytes": path.stat().st_size}
+        site.store.unpin_snapshots(label)
+        partial_path.unlink(missing_ok=True)
+    return {**header, "bytes": path.stat().st_size}
 
 
-def _silent(_: str) -> None:
+def _ignore_progress(_: str) -> None:
     return
 
 
-def _head(site: Site, data: bool) -> dict[str, Any]:
+def _build_header(site: Site, include_rows: bool) -> dict[str, Any]:
     return {
-        "backup": ARCHIVE,
+        "backup": ARCHIVE_FORMAT,
         "hven": hven.__version__,
-        "store": FORMAT,
+        "store": STATE_FORMAT,
         "made": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "site": site.settings.name,
-        "data": data,
+        "data": include_rows,
     }
 
 
-class _Written:
+class _ArchiveWriter:
     """The archive that is being written; remembers size and checksum of every member."""
 
-    def __init__(self, tar: tarfile.TarFile, place: Path) -> None:
+    def __init__(self, tar: tarfile.TarFile, temporary_directory: Path) -> None:
         self.tar = tar
-        self.place = place  # for what is as large as a table: the disk that the archive is on
-        self.sums: dict[str, list[Any]] = {}
+        self.temporary_directory = (
+            temporary_directory  # for what is as large as a table: the disk that the archive is on
+        )
+        self.checksums: dict[str, list[Any]] = {}
 
-    def text(self, name: str, text: str) -> None:
+    def add_text(self, name: str, text: str) -> None:
         body = text.encode()
-        self._add(name, BytesIO(body), len(body))
+        self._add_member(name, BytesIO(body), len(body))
 
-    def lines(self, name: str, lines: Iterator[str]) -> None:
-        with tempfile.TemporaryFile(dir=self.place) as file:
+    def add_lines(self, name: str, lines: Iterator[str]) -> None:
+        with tempfile.TemporaryFile(dir=self.temporary_directory) as file:
             for line in lines:
                 file.write(line.encode() + b"\n")
-            self._spooled(name, file)
+            self._add_spooled_file(name, file)
 
-    def file(self, name: str, path: Path) -> None:
+    def add_file(self, name: str, path: Path) -> None:
         with path.open("rb") as file:
-            self._add(name, file, path.stat().st_size, mode=path.stat().st_mode & 0o777)
+            self._add_member(name, file, path.stat().st_size, mode=path.stat().st_mode & 0o777)
 
-    def rows(self, name: str, schema: pa.Schema, batches: Generator[pa.RecordBatch]) -> int:
+    def add_rows(self, name: str, schema: pa.Schema, batches: Generator[pa.RecordBatch]) -> int:
         count = 0
-        with tempfile.TemporaryFile(dir=self.place) as file:
+        with tempfile.TemporaryFile(dir=self.temporary_directory) as file:
             with (
                 pa.ipc.new_stream(file, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer,
                 closing(batches),
@@ -150,29 +152,29 @@ class _Written:
                 for batch in batches:
                     writer.write_batch(batch.select(schema.names).cast(schema))
                     count += batch.num_rows
-            self._spooled(name, cast("BinaryIO", file))
+            self._add_spooled_file(name, cast("BinaryIO", file))
         return count
 
-    def _spooled(self, name: str, file: Any) -> None:
+    def _add_spooled_file(self, name: str, file: Any) -> None:
         size = file.tell()
         file.seek(0)
-        self._add(name, file, size)
+        self._add_member(name, file, size)
 
-    def _add(self, name: str, file: Any, size: int, *, mode: int = 0o600) -> None:
+    def _add_member(self, name: str, file: Any, size: int, *, mode: int = 0o600) -> None:
         info = tarfile.TarInfo(name)
         info.size, info.mode, info.mtime = size, mode, int(time.time())
-        summed = Summed(file, size)
-        self.tar.addfile(info, summed)
-        self.sums[name] = [size, summed.digest]
+        checksum_reader = ChecksumReader(file, size)
+        self.tar.addfile(info, checksum_reader)
+        self.checksums[name] = [size, checksum_reader.digest]
 
 
-class Summed:
+class ChecksumReader:
     """A file whose checksum is made while it is read, exactly `size` bytes of it: files that grow are cut, those that shrink are refused."""
 
     def __init__(self, file: Any, size: int | None = None) -> None:
         self._file = file
-        self._left = size
-        self._sum = hashlib.sha256()
+        self._remaining_bytes = size
+        self._hasher = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
         """Read on.
@@ -187,64 +189,75 @@ class Summed:
         data
             Bytes, which are summed up.
         """
-        if self._left is not None:
-            size = self._left if size < 0 else min(size, self._left)
+        if self._remaining_bytes is not None:
+            size = self._remaining_bytes if size < 0 else min(size, self._remaining_bytes)
         data: bytes = self._file.read(size)
-        if self._left is not None:
-            self._left -= len(data)
-        self._sum.update(data)
+        if self._remaining_bytes is not None:
+            self._remaining_bytes -= len(data)
+        self._hasher.update(data)
         return data
 
     @property
     def digest(self) -> str:
         """SHA-256 of what was read."""
-        return self._sum.hexdigest()
+        return self._hasher.hexdigest()
 
 
-def _site(written: _Written, site: Site, archive: Path) -> None:
+def _add_site_files(archive_writer: _ArchiveWriter, site: Site, archive: Path) -> None:
     """Add what the curators wrote, files beside descriptors too."""
     root = site.settings.directory
-    skipped = {archive.resolve(), site.settings.kept.resolve()}
+    skipped_paths = {archive.resolve(), site.settings.data_directory.resolve()}
     for directory, names, files in os.walk(root):
-        here = Path(directory)
-        top = here == root
+        directory_path = Path(directory)
+        is_root = directory_path == root
         names[:] = sorted(
-            name for name in names if not (top and name in LEFT_OUT) and (here / name).resolve() not in skipped
+            name
+            for name in names
+            if not (is_root and name in EXCLUDED_NAMES) and (directory_path / name).resolve() not in skipped_paths
         )
         for name in sorted(files):
-            path = here / name
-            if (top and name in LEFT_OUT) or path.resolve() in skipped or name.endswith(".part") or not path.is_file():
+            path = directory_path / name
+            if (
+                (is_root and name in EXCLUDED_NAMES)
+                or path.resolve() in skipped_paths
+                or name.endswith(".part")
+                or not path.is_file()
+            ):
                 continue
-            written.file(f"site/{path.relative_to(root)}", path)
+            archive_writer.add_file(f"site/{path.relative_to(root)}", path)
 
 
-def _rows(written: _Written, site: Site, records: list[Record], progress: Callable[[str], None]) -> None:
+def _add_snapshots(
+    archive_writer: _ArchiveWriter, site: Site, records: list[SnapshotRecord], on_table: Callable[[str], None]
+) -> None:
     for record in records:
-        progress(record.table.qualified)
-        engine = site.engines.of(record.snapshot)
-        count = written.rows(f"rows/{record.id}.arrow", record.table.arrow, _read(engine.read(record.snapshot)))
+        on_table(record.table.qualified_name)
+        engine = site.engines.find_engine(record.snapshot)
+        count = archive_writer.add_rows(
+            f"rows/{record.id}.arrow", record.table.arrow_schema, _iterate_batches(engine.read_rows(record.snapshot))
+        )
         if count != record.snapshot.rows:
             raise StorageError(
-                f"{record.table.qualified} has {record.snapshot.rows:,} rows, of which {count:,} could be read",
+                f"{record.table.qualified_name} has {record.snapshot.rows:,} rows, of which {count:,} could be read",
                 remedy="ingest it again",
             )
 
 
-def _read(batches: Any) -> Generator[pa.RecordBatch]:
+def _iterate_batches(batches: Any) -> Generator[pa.RecordBatch]:
     yield from batches
 
 
-def _jobs(written: _Written, site: Site, jobs: list[str]) -> None:
-    root = site.settings.kept / "jobs"
-    for job in jobs:
+def _add_job_files(archive_writer: _ArchiveWriter, site: Site, job_ids: list[str]) -> None:
+    root = site.settings.data_directory / "jobs"
+    for job in job_ids:
         for path in sorted((root / job).rglob("*")):
             if path.is_file():
                 try:
-                    written.file(f"jobs/{path.relative_to(root)}", path)
+                    archive_writer.add_file(f"jobs/{path.relative_to(root)}", path)
                 except FileNotFoundError as error:
-                    raise NotFound(
+                    raise NotFoundError(
                         f"the job {job} was destroyed in this moment", remedy="run the backup again"
                     ) from error
 
 
-__all__ = ["ARCHIVE", "HEAD", "SUMS", "Summed", "backup"]
+__all__ = ["ARCHIVE_FORMAT", "CHECKSUMS_MEMBER", "HEADER_MEMBER", "ChecksumReader", "write_backup"]

@@ -1,4 +1,4 @@
-"""The process of a function that reads files, beside a descriptor: asked by lines of JSON, it answers in Arrow. Run by `hven.sources.readers` alone."""
+"""The process of a function that reads files, beside a descriptor: asked by lines of JSON, it answers in Arrow. Run by `hven.sources.file_readers` alone."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ def main() -> None:
     sys.dont_write_bytecode = True
     path, name = sys.argv[1:]
     read: Callable[[str], Any] | None = None
-    last: tuple[str, str] | None = None
-    whole = pa.table({})
+    cached_file: tuple[str, str] | None = None
+    table = pa.table({})
     for line in sys.stdin:
-        asked = json.loads(line)
+        request = json.loads(line)
         try:
-            read = read or load(path, name)
-            if last != (asked["path"], asked["stamp"]):
-                last, whole = None, pa.table({})  # one file at a time
-                whole = table_of(read(asked["path"]))
-                last = (asked["path"], asked["stamp"])
-            some = whole if asked["columns"] is None else whole.select(asked["columns"])
-            some = some.slice(asked["first"], asked["rows"])
-            some = some.replace_schema_metadata({**(whole.schema.metadata or {}), "rows": str(whole.num_rows)})
+            read = read or load_function(path, name)
+            if cached_file != (request["path"], request["stamp"]):
+                cached_file, table = None, pa.table({})  # one file at a time
+                table = to_arrow_table(read(request["path"]))
+                cached_file = (request["path"], request["stamp"])
+            reply = table if request["columns"] is None else table.select(request["columns"])
+            reply = reply.slice(request["first"], request["rows"])
+            reply = reply.replace_schema_metadata({**(table.schema.metadata or {}), "rows": str(table.num_rows)})
         except Exception as error:  # noqa: BLE001  (whatever it raises is told)
-            some = pa.table({}).replace_schema_metadata({"error": told(error, path)})
-        with pa.ipc.new_stream(out, some.schema) as stream:
-            stream.write_table(some)
+            reply = pa.table({}).replace_schema_metadata({"error": describe_error(error, path)})
+        with pa.ipc.new_stream(out, reply.schema) as stream:
+            stream.write_table(reply)
         out.flush()
 
 
-def load(path: str, name: str) -> Callable[[str], Any]:
+def load_function(path: str, name: str) -> Callable[[str], Any]:
     """Import the file, which may import its neighbours, and find its function."""
     place, file = os.path.split(path)
     spec = importlib.util.spec_from_file_location("hven_reader", path)
@@ -56,30 +56,30 @@ def load(path: str, name: str) -> Callable[[str], Any]:
     return function
 
 
-def table_of(found: Any) -> pa.Table:
+def to_arrow_table(result: Any) -> pa.Table:
     """Make a table of what a function gives: a table, a batch, or arrays by name, those of two dimensions as spectra."""
-    if isinstance(found, pa.RecordBatch):
-        return pa.Table.from_batches([found])
-    return found if isinstance(found, pa.Table) else pa.table(columns(found))
+    if isinstance(result, pa.RecordBatch):
+        return pa.Table.from_batches([result])
+    return result if isinstance(result, pa.Table) else pa.table(to_arrow_arrays(result))
 
 
-def columns(found: Mapping[str, Any]) -> dict[str, pa.Array]:
+def to_arrow_arrays(arrays_by_name: Mapping[str, Any]) -> dict[str, pa.Array]:
     """Make Arrow of numpy's arrays."""
-    made = {}
-    for name, values in found.items():
+    arrow_arrays = {}
+    for name, values in arrays_by_name.items():
         if isinstance(values, np.ndarray) and values.ndim == 2:
             flat = pa.array(values.astype(values.dtype.newbyteorder("=")).ravel())
-            made[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+            arrow_arrays[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
         else:
-            made[name] = pa.array(values)
-    return made
+            arrow_arrays[name] = pa.array(values)
+    return arrow_arrays
 
 
-def told(error: BaseException, path: str) -> str:
+def describe_error(error: BaseException, path: str) -> str:
     """Describe an error with the deepest line of the curator's file."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-    where = f"{os.path.basename(path)}, line {lines[-1]}: " if lines else ""  # noqa: PTH119  (starts quicker without pathlib)
-    return f"{where}{type(error).__name__}: {error}"
+    location = f"{os.path.basename(path)}, line {lines[-1]}: " if lines else ""  # noqa: PTH119  (starts quicker without pathlib)
+    return f"{location}{type(error).__name__}: {error}"
 
 
 if __name__ == "__main__":

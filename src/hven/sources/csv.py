@@ -16,28 +16,30 @@ from pydantic import Field
 from hven.model import duplicate_name_deviation
 from hven.model.errors import Place, SourceError
 from hven.model.table import Column
-from hven.model.types import from_arrow, parse_type
-from hven.sources import FileKind
-from hven.sources._reading.catalogue_headers import join_continued
-from hven.sources._reading.cells import guess, plain
-from hven.sources._reading.cutter import cutter
-from hven.sources._reading.delimited import Shape
-from hven.sources._reading.dialect import WHITESPACE, WORDS, Look, look
-from hven.sources._reading.doubts import doubt
-from hven.sources._reading.files import DataFile, FileOptions, check_names
-from hven.sources._reading.rows import Nulls, TextRows, words_of
-from hven.sources._reading.text import TextFile, check_utf8, windows
+from hven.model.types import parse_type, type_from_arrow
+from hven.sources import FileSignature
+from hven.sources._reading.catalogue_headers import join_continuation_lines
+from hven.sources._reading.cells import guess_type, is_convertible_type
+from hven.sources._reading.data_files import DataFile, FileOptions, check_column_names
+from hven.sources._reading.delimited import RecordLayout
+from hven.sources._reading.dialect import DELIMITERS_BY_WORD, WHITESPACE, TextDialect, detect_dialect
+from hven.sources._reading.fixed_width_splitter import build_splitter
+from hven.sources._reading.text_blocks import TextFile, check_utf8, split_windows
+from hven.sources._reading.text_rows import Nulls, TextFileSource, list_null_words
+from hven.sources._reading.type_doubts import explain_doubt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.sources import Context, Source
+    from hven.sources import Source, SourceContext
 
 
-_BARS = re.compile(rb"(?m)^[ \t]*\||\|[ \t]*(?=\r?$)")
-_DRAWN = re.compile(rb"(?m)^[ \t]*\+[-+=]+\+[ \t]*\r?(?:\n|\Z)")  # a frame
+_OUTER_BARS_PATTERN = re.compile(rb"(?m)^[ \t]*\||\|[ \t]*(?=\r?$)")
+_BORDER_LINE_PATTERN = re.compile(rb"(?m)^[ \t]*\+[-+=]+\+[ \t]*\r?(?:\n|\Z)")  # a frame
 
-FILES = FileKind(endings=("csv", "tsv", "txt", "dat", "tab"), begins=rb"[^\0]*\Z")  # any text that nobody else knows
+FILES = FileSignature(
+    extensions=("csv", "tsv", "txt", "dat", "tab"), leading_pattern=rb"[^\0]*\Z"
+)  # any text that nobody else knows
 
 
 class Options(FileOptions):
@@ -67,7 +69,7 @@ class Options(FileOptions):
     )
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open delimited text.
 
     Raises
@@ -75,69 +77,71 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         No such file.
     """
-    return DelimitedText(options, context)
+    return DelimitedTextSource(options, context)
 
 
-class DelimitedText(TextRows):
+class DelimitedTextSource(TextFileSource):
     """The rows of one or more delimited text files."""
 
-    def __init__(self, options: Options, context: Context) -> None:
+    def __init__(self, options: Options, context: SourceContext) -> None:
         super().__init__(options, context)
         self.options = options
-        self._units = False  # whether all files that were looked at have a record of units
+        self._has_units = False  # whether all files that were looked at have a record of units
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """List the columns as the header names them, types guessed from a sample (or said by an ECSV header)."""
-        first, kinds, _, _ = self._guessed
+        first, kinds, _, _ = self._guess_columns
         return [
-            first.described.get(name, Column(name=name)).having(type=_type(first, name, kinds[name]))
+            first.columns_by_name.get(name, Column(name=name)).copy_with(
+                type=_find_column_type(first, name, kinds[name])
+            )
             for name in first.names
         ]
 
-    def about(self) -> tuple[str | None, str | None]:
+    def read_title_and_description(self) -> tuple[str | None, str | None]:
         """Return the title of a machine-readable table, or the description of an ECSV file."""
-        first = self._guessed[0]
+        first = self._guess_columns[0]
         return first.title, first.description
 
-    def credits(self) -> dict[str, str]:
+    def list_credits(self) -> dict[str, str]:
         """Return the authors of a machine-readable table."""
-        authors = self._guessed[0].authors
+        authors = self._guess_columns[0].authors
         return {"creators": "; ".join(authors)} if authors else {}
 
-    def guessed(self) -> dict[str, object]:
+    def list_guessed_options(self) -> dict[str, object]:
         """Return guessed options that a descriptor should say, as they change what the rows are."""
-        return {"units": True} if self._guessed and self._units and self.options.units is None else {}
+        return {"units": True} if self._guess_columns and self._has_units and self.options.units is None else {}
 
-    def doubts(self) -> dict[str, tuple[str, str]]:
+    def list_type_doubts(self) -> dict[str, tuple[str, str]]:
         """List columns guessed to be text that may be meant otherwise: a message and a remedy by name."""
-        first, kinds, cells, places = self._guessed
-        said = self._said(first)
+        first, kinds, cells, places = self._guess_columns
+        declared_types = self._collect_declared_types(first)
         pointed = any(kinds.get(name) == pa.float64() and any("." in cell for cell in cells[name]) for name in cells)
-        found = {
-            name: self._doubt(name, cells[name], places[name], pointed=pointed)
+        doubts_by_name = {
+            name: self._explain_doubt(name, cells[name], places[name], has_decimal_points=pointed)
             for name in cells
-            if kinds.get(name) == pa.string() and name not in said
+            if kinds.get(name) == pa.string() and name not in declared_types
         }
-        return {name: told for name, told in found.items() if told is not None}
+        return {name: doubt for name, doubt in doubts_by_name.items() if doubt is not None}
 
-    def _names(self) -> list[str]:
-        return list(self._guessed[0].names)
+    def _list_column_names(self) -> list[str]:
+        return list(self._guess_columns[0].names)
 
-    def _declared(self) -> Mapping[str, object]:
-        return self._said(self._guessed[0])
+    def _find_declared_types(self) -> Mapping[str, object]:
+        return self._collect_declared_types(self._guess_columns[0])
 
-    def _start(self, file: DataFile, real: Sequence[str]) -> tuple[TextFile, Shape]:
-        kinds = self._guessed[1]
-        text, seen = self._opened(file)
-        self._same_columns(file, seen, real)
-        text.skip(seen.offset)
-        return text, self._shape(seen, {name: kinds.get(name, pa.string()) for name in seen.names})
+    def _open_at_first_record(self, file: DataFile, file_column_names: Sequence[str]) -> tuple[TextFile, RecordLayout]:
+        kinds = self._guess_columns[1]
+        text, seen = self._open_and_detect(file)
+        self._check_same_columns(file, seen, file_column_names)
+        text.skip_bytes(seen.offset)
+        return text, self._build_layout(seen, {name: kinds.get(name, pa.string()) for name in seen.names})
 
-    def _opened(self, file: DataFile) -> tuple[TextFile, Look]:
+    def _open_and_detect(self, file: DataFile) -> tuple[TextFile, TextDialect]:
         options = self.options
         text = TextFile(file, encoding=options.encoding)
-        head = text.begin()
-        seen = look(
+        head = text.read_checked_head()
+        dialect = detect_dialect(
             head,
             file=file.name,
             delimiter=options.delimiter,
@@ -148,121 +152,129 @@ class DelimitedText(TextRows):
             skip=options.skip,
             units=options.units,
         )
-        text.set(
-            quote=self._quote(seen),
-            comment=seen.comment,
-            delimiter=" " if seen.delimiter == WHITESPACE else seen.delimiter,
-            continued=seen.continued,
+        text.set_dialect(
+            quote=self._choose_quote(dialect),
+            comment=dialect.comment,
+            delimiter=" " if dialect.delimiter == WHITESPACE else dialect.delimiter,
+            has_continuation_lines=dialect.has_continuation_lines,
         )
-        return text, seen
+        return text, dialect
 
-    def _quote(self, seen: Look) -> str | None:
+    def _choose_quote(self, dialect: TextDialect) -> str | None:
         """Choose the quote character: columns at fixed places quote nothing."""
-        return None if seen.ranges else self.options.quote or None
+        return None if dialect.ranges else self.options.quote or None
 
-    def _nulls(self, seen: Look) -> Mapping[str, Sequence[str]]:
+    def _collect_null_words(self, dialect: TextDialect) -> Mapping[str, Sequence[str]]:
         """List the null words that the descriptor or the header gives, by column."""
-        given = self.options.null
-        return {name: [*given.get(name, ()), *seen.nulls.get(name, ())] for name in {**given, **seen.nulls}}
+        stated_nulls = self.options.null
+        return {
+            name: [*stated_nulls.get(name, ()), *dialect.null_words.get(name, ())]
+            for name in {**stated_nulls, **dialect.null_words}
+        }
 
-    def _transform(self, seen: Look) -> Callable[[bytes], bytes] | None:
+    def _choose_transform(self, dialect: TextDialect) -> Callable[[bytes], bytes] | None:
         """Choose what makes delimited text of a block."""
-        if seen.ranges:
+        if dialect.ranges:
             single = codecs.lookup(self.options.encoding).name != "utf-8"
-            cut = cutter(seen.ranges, characters=single or not seen.counts_bytes)
-            return (lambda data: cut(join_continued(data))) if seen.continued else cut
-        if seen.barred:
+            cut = build_splitter(dialect.ranges, by_characters=single or not dialect.counts_bytes)
+            return (lambda data: cut(join_continuation_lines(data))) if dialect.has_continuation_lines else cut
+        if dialect.is_barred:
             return _strip_bars
-        if seen.delimiter != WHITESPACE:
+        if dialect.delimiter != WHITESPACE:
             return None
-        squeeze = _squeezed(self.options.quote)
-        return (lambda data: squeeze(join_continued(data))) if seen.continued else squeeze
+        squeeze = _build_blank_squeezer(self.options.quote)
+        return (lambda data: squeeze(join_continuation_lines(data))) if dialect.has_continuation_lines else squeeze
 
-    def _same_columns(self, file: DataFile, seen: Look, real: Sequence[str]) -> None:
-        for name in real:
-            if name not in seen.names:
+    def _check_same_columns(self, file: DataFile, dialect: TextDialect, file_column_names: Sequence[str]) -> None:
+        for name in file_column_names:
+            if name not in dialect.names:
                 raise SourceError(
                     f"no column {name!r}, which {self.files[0].name} has",
                     place=Place(file=file.name),
                     remedy="`ignore:` it, or make it a source entry of its own",
                 )
-        self._same_units(file, list(seen.described.values()), real)
+        self._check_same_units(file, list(dialect.columns_by_name.values()), file_column_names)
 
-    def _shape(self, seen: Look, kinds: dict[str, pa.DataType]) -> Shape:
+    def _build_layout(self, dialect: TextDialect, column_types: dict[str, pa.DataType]) -> RecordLayout:
         options = self.options
-        white = seen.delimiter == WHITESPACE
-        nulls = self._nulls(seen)
-        return Shape(
-            names=seen.names,
-            kinds=kinds,
-            delimiter=" " if white else seen.delimiter,
-            quote=self._quote(seen),
+        white = dialect.delimiter == WHITESPACE
+        nulls = self._collect_null_words(dialect)
+        return RecordLayout(
+            names=dialect.names,
+            column_types=column_types,
+            delimiter=" " if white else dialect.delimiter,
+            quote=self._choose_quote(dialect),
             decimal=options.decimal,
             thousands=options.thousands,
-            encoded=seen.encoded,
-            nulls=nulls,
-            transform=self._transform(seen),
-            as_text=set(seen.names) if options.thousands else {name for name in seen.names if name in nulls},
-            faults=1 if self.context.reject is None else self.context.faults,
+            json_columns=dialect.json_columns,
+            null_words=nulls,
+            transform=self._choose_transform(dialect),
+            text_first_columns=set(dialect.names)
+            if options.thousands
+            else {name for name in dialect.names if name in nulls},
+            reject_limit=1 if self.context.on_reject is None else self.context.reject_limit,
         )
 
     @cached_property
-    def _guessed(self) -> tuple[Look, dict[str, pa.DataType], dict[str, list[str]], dict[str, list[str]]]:
+    def _guess_columns(self) -> tuple[TextDialect, dict[str, pa.DataType], dict[str, list[str]], dict[str, list[str]]]:
         """The first file's look, every column's type, guessed over the beginnings of up to five files, and the cells that it was guessed from, with their places."""
         options = self.options
         if (
             options.delimiter is not None
-            and len(WORDS.get(options.delimiter, options.delimiter)) > 1
-            and options.delimiter not in WORDS
+            and len(DELIMITERS_BY_WORD.get(options.delimiter, options.delimiter)) > 1
+            and options.delimiter not in DELIMITERS_BY_WORD
         ):
             raise SourceError(
                 f"the delimiter {options.delimiter!r} has more than one character",
-                remedy=f"one character, or: {', '.join(WORDS)}",
+                remedy=f"one character, or: {', '.join(DELIMITERS_BY_WORD)}",
             )
         step = max(1, len(self.files) // 5)
-        looks: list[Look] = []
+        looks: list[TextDialect] = []
         cells: dict[str, list[str]] = {}
         places: dict[str, list[str]] = {}
         for file in self.files[::step][:5]:
-            text, seen = self._opened(file)
-            text.skip(seen.offset)
-            block = next(text.blocks(), None)
+            text, dialect = self._open_and_detect(file)
+            text.skip_bytes(dialect.offset)
+            block = next(text.read_blocks(), None)
             text.close()
-            looks.append(seen)
+            looks.append(dialect)
             if block is None:
                 continue
             check_utf8(block, file.name)
             whose = f" of {file.name}" if len(self.files) > 1 else ""
-            for front, found in self._sampled(block.data, seen):
-                where = [
-                    f"row {number:,}{whose}" if front else f"further down{whose}" for number in range(1, len(found) + 1)
+            for front, sample_records in self._sample_records(block.data, dialect):
+                record_places = [
+                    f"row {number:,}{whose}" if front else f"further down{whose}"
+                    for number in range(1, len(sample_records) + 1)
                 ]
-                for at, name in enumerate(seen.names):
-                    cells.setdefault(name, []).extend([record[at] for record in found if len(record) > at])
+                for at, name in enumerate(dialect.names):
+                    cells.setdefault(name, []).extend([record[at] for record in sample_records if len(record) > at])
                     places.setdefault(name, []).extend(
-                        [place for record, place in zip(found, where, strict=True) if len(record) > at]
+                        [place for record, place in zip(sample_records, record_places, strict=True) if len(record) > at]
                     )
         first = looks[0]
-        for name, new in first.renamed:
-            self.context.report(duplicate_name_deviation(name, new, self.files[0].name))
-        self._units = all(seen.units for seen in looks)
-        said = self._said(first)
-        kinds = {name: said.get(name) or self._guess(name, cells.get(name, []), first) for name in first.names}
+        for name, new in first.renamed_columns:
+            self.context.report_deviation(duplicate_name_deviation(name, new, self.files[0].name))
+        self._has_units = all(dialect.has_units for dialect in looks)
+        declared_types = self._collect_declared_types(first)
+        kinds = {
+            name: declared_types.get(name) or self._guess_type(name, cells.get(name, []), first) for name in first.names
+        }
         return first, kinds, cells, places
 
-    def _sampled(self, data: bytes, seen: Look) -> Iterator[tuple[bool, list[list[str]]]]:
+    def _sample_records(self, data: bytes, dialect: TextDialect) -> Iterator[tuple[bool, list[list[str]]]]:
         """Yield some thousand records: whether they are from the front, whose row numbers are known, or from the middle and the end of a block."""
-        quote = self._quote(seen)
-        if seen.barred and quote and quote.encode() in data[:400_000]:
+        quote = self._choose_quote(dialect)
+        if dialect.is_barred and quote and quote.encode() in data[:400_000]:
             data = _strip_bars(data[:400_001])
         if quote and quote.encode() in data[:200_000]:
             text = io.StringIO(data[:400_000].decode(errors="replace"), newline="")
-            delimiter = " " if seen.delimiter == WHITESPACE else seen.delimiter
+            delimiter = " " if dialect.delimiter == WHITESPACE else dialect.delimiter
             rows: list[list[str]] = []
             with contextlib.suppress(plain_csv.Error):  # a value that never ends: what came before it is enough
                 rows.extend(
                     plain_csv.reader(
-                        text, delimiter=delimiter, quotechar=quote, skipinitialspace=seen.delimiter == WHITESPACE
+                        text, delimiter=delimiter, quotechar=quote, skipinitialspace=dialect.delimiter == WHITESPACE
                     )
                 )
             rows = [row for row in rows if row]
@@ -276,70 +288,80 @@ class DelimitedText(TextRows):
             lines = part.decode(errors="replace").split("\n")
             if start + len(part) < len(data):
                 lines = lines[:-1]
-            yield not at, seen.split([line for line in lines if line.strip()])
+            yield not at, dialect.split_records([line for line in lines if line.strip()])
 
-    def _words(self, name: str, seen: Look) -> tuple[str, ...]:
-        return words_of(self._nulls(seen), name)
+    def _list_null_words(self, name: str, dialect: TextDialect) -> tuple[str, ...]:
+        return list_null_words(self._collect_null_words(dialect), name)
 
-    def _doubt(self, name: str, cells: list[str], places: list[str], *, pointed: bool) -> tuple[str, str] | None:
+    def _explain_doubt(
+        self, name: str, cells: list[str], places: list[str], *, has_decimal_points: bool
+    ) -> tuple[str, str] | None:
         options = self.options
         typed = "`types: {{{name}: {kind}}}`"
-        return doubt(
+        return explain_doubt(
             name,
             cells,
             places,
-            nulls=self._words(name, self._guessed[0]),
-            typed=typed,
+            null_words=self._list_null_words(name, self._guess_columns[0]),
+            type_hint=typed,
             decimal=options.decimal,
             thousands=options.thousands,
-            pointed=pointed,
+            has_decimal_points=has_decimal_points,
         )
 
-    def _guess(self, name: str, cells: list[str], seen: Look) -> pa.DataType:
+    def _guess_type(self, name: str, cells: list[str], dialect: TextDialect) -> pa.DataType:
         options = self.options
-        nulls = self._words(name, seen)
-        found = guess(pa.array(cells, pa.string()), nulls=nulls, decimal=options.decimal, thousands=options.thousands)
-        wanted = self.context.wanted.get(name)
-        return found if wanted is None else _nearest(found, wanted)
+        nulls = self._list_null_words(name, dialect)
+        guessed_type = guess_type(
+            pa.array(cells, pa.string()), null_words=nulls, decimal=options.decimal, thousands=options.thousands
+        )
+        target_type = self.context.target_types.get(name)
+        return guessed_type if target_type is None else _choose_type(guessed_type, target_type)
 
-    def _said(self, seen: Look) -> dict[str, pa.DataType]:
+    def _collect_declared_types(self, dialect: TextDialect) -> dict[str, pa.DataType]:
         """Return the types that somebody said: the options, else the ECSV header."""
         result: dict[str, pa.DataType] = {}
-        header = {name: column.type for name, column in seen.described.items()} if seen.typed else seen.types
+        header = (
+            {name: column.type for name, column in dialect.columns_by_name.items()}
+            if dialect.is_typed
+            else dialect.types
+        )
         for name, declared in header.items():
-            result[name] = _nearest(declared.arrow, self.context.wanted.get(name, declared.arrow))
+            result[name] = _choose_type(declared.arrow, self.context.target_types.get(name, declared.arrow))
         for name, word in self.options.types.items():
-            if name not in seen.names:
-                check_names([name], seen.names, self.files[0].name)
+            if name not in dialect.names:
+                check_column_names([name], dialect.names, self.files[0].name)
             try:
                 kind = parse_type(word).arrow
             except ValueError as error:
                 raise SourceError(f"`types`: {error}", remedy="float64, int32, string, bool, timestamp ...") from error
-            result[name] = kind if plain(kind) else pa.string()
+            result[name] = kind if is_convertible_type(kind) else pa.string()
         return result
 
 
-def _nearest(found: pa.DataType, wanted: pa.DataType) -> pa.DataType:
+def _choose_type(guessed_type: pa.DataType, target_type: pa.DataType) -> pa.DataType:
     """Choose the type to read as, given what the text looks like and what the target column has."""
-    if not plain(wanted):
-        return found if found != pa.string() or not pa.types.is_list(wanted) else pa.string()
-    if pa.types.is_timestamp(wanted) and found != wanted:
-        return pa.string() if pa.types.is_string(found) else found  # other forms of time are the mapping's to parse
-    return wanted
+    if not is_convertible_type(target_type):
+        return guessed_type if guessed_type != pa.string() or not pa.types.is_list(target_type) else pa.string()
+    if pa.types.is_timestamp(target_type) and guessed_type != target_type:
+        return (
+            pa.string() if pa.types.is_string(guessed_type) else guessed_type
+        )  # other forms of time are the mapping's to parse
+    return target_type
 
 
-def _type(seen: Look, name: str, kind: pa.DataType) -> Any:
-    column = seen.described.get(name)
-    declared = column.type if column is not None and seen.typed else seen.types.get(name)
-    return declared if declared is not None and declared.arrow == kind else from_arrow(kind)
+def _find_column_type(dialect: TextDialect, name: str, arrow_type: pa.DataType) -> Any:
+    column = dialect.columns_by_name.get(name)
+    declared = column.type if column is not None and dialect.is_typed else dialect.types.get(name)
+    return declared if declared is not None and declared.arrow == arrow_type else type_from_arrow(arrow_type)
 
 
 def _strip_bars(data: bytes) -> bytes:
     """Take the bars off both ends of all lines; lines that are drawn are left out."""
-    return b"".join(_DRAWN.sub(b"", _BARS.sub(b"", part)) for part in windows(data))
+    return b"".join(_BORDER_LINE_PATTERN.sub(b"", _OUTER_BARS_PATTERN.sub(b"", part)) for part in split_windows(data))
 
 
-def _squeezed(quote: str) -> Any:
+def _build_blank_squeezer(quote: str) -> Any:
     runs = re.compile(rb"[ \t]+")
     ends = re.compile(rb"(?m)^ | (?=\r?$)")
     sign = quote.encode()
@@ -358,15 +380,15 @@ def _squeezed(quote: str) -> Any:
         else runs
     )
 
-    def squeeze(data: bytes) -> bytes:
+    def squeeze_blanks(data: bytes) -> bytes:
         """Replace every run of blanks by one, quoted ones aside."""
         if sign and sign in data:
             data = b"".join(
                 aware.sub(lambda match: match.group() if match.group().startswith(sign) else b" ", part)
-                for part in windows(data, sign)
+                for part in split_windows(data, sign)
             )
         else:
-            data = b"".join(runs.sub(b" ", part) for part in windows(data))
-        return b"".join(ends.sub(b"", part) for part in windows(data))
+            data = b"".join(runs.sub(b" ", part) for part in split_windows(data))
+        return b"".join(ends.sub(b"", part) for part in split_windows(data))
 
-    return squeeze
+    return squeeze_blanks

@@ -14,29 +14,30 @@ from pydantic import Field
 
 from hven.model import Deviation, DeviationKind
 from hven.model.errors import SourceError
-from hven.model.table import Bins, Column
+from hven.model.table import Column, ParameterBins
 from hven.model.types import parse_type
-from hven.sources import ServiceKind
-from hven.sources._reading import das2packets, windows
-from hven.sources._reading.das2packets import Failed, Plane, Stream
-from hven.sources._reading.service import words
-from hven.sources._reading.windows import SECOND, Windows, listed, micros
+from hven.sources import ServiceSignature
+from hven.sources._reading import das2_packets, time_windows
+from hven.sources._reading.das2_packets import Das2Stream, PacketVariable, StreamExceptionError
+from hven.sources._reading.service_client import extract_error_text
+from hven.sources._reading.time_windows import SECOND_MICROSECONDS, TimeWindowSource, parse_instants, to_number_column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.sources import Context, Source
+    from hven.sources import Source, SourceContext
 
-SERVICE = ServiceKind(
-    address=r"(?P<url>https?://[^?#]*das2[^?#]*?)(?:\?(?:[^#]*&)?dataset=(?P<dataset>[^&#]+)[^#]*)?", table="dataset"
+SERVICE = ServiceSignature(
+    url_pattern=r"(?P<url>https?://[^?#]*das2[^?#]*?)(?:\?(?:[^#]*&)?dataset=(?P<dataset>[^&#]+)[^#]*)?",
+    table_option="dataset",
 )
-TIME = "time"
-NOTHING = "NoDataInInterval"
-WHOLE = 1000  # of all the time, what is looked at for the variables where no example is told
-_NAME = re.compile(r"\W+")
+TIME_COLUMN = "time"
+NO_DATA_EXCEPTION = "NoDataInInterval"
+FIRST_LOOK_DIVISOR = 1000  # of all the time, what is looked at for the variables where no example is told
+_NON_WORD_PATTERN = re.compile(r"\W+")
 
 
-class Options(windows.Options):
+class Options(time_windows.TimeWindowOptions):
     """What a descriptor may say of a das2 server."""
 
     url: str = Field(pattern=r"^https?://", description="Address of the server: https://host/das2/server.")
@@ -45,7 +46,7 @@ class Options(windows.Options):
     tags: bool = Field(False, description="Also a column NAME_tags with the values of the items of each spectrum, which may change.")  # fmt: skip
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open a data source; nothing is asked yet.
 
     Raises
@@ -53,159 +54,174 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         An unknown secret, or one that would go over http.
     """
-    return Samples(options, context)
+    return Das2Source(options, context)
 
 
-class Samples(Windows):
+class Das2Source(TimeWindowSource):
     """The samples of a data source of das2."""
 
     options: Options
 
-    def about(self) -> tuple[str | None, str | None]:
+    def read_title_and_description(self) -> tuple[str | None, str | None]:
         """Return title and description of the data source."""
-        return self._said.get("title"), self._said.get("summary") or self._said.get("description")
+        return self._dataset_properties.get("title"), self._dataset_properties.get(
+            "summary"
+        ) or self._dataset_properties.get("description")
 
     @cached_property
-    def _said(self) -> dict[str, str]:
+    def _dataset_properties(self) -> dict[str, str]:
         """What the server says of the data source."""
-        return self._asked({"server": "dsdf", "dataset": self.options.dataset}).properties
+        return self._request_stream({"server": "dsdf", "dataset": self.options.dataset}).properties
 
     @cached_property
-    def _limits(self) -> tuple[int, int]:
-        said = self._said.get("validRange", "")
-        found = _range(said) or (None, None)
+    def _time_limits(self) -> tuple[int, int]:
+        said = self._dataset_properties.get("validRange", "")
+        found = _parse_range(said) or (None, None)
         given = (self.options.start, self.options.stop)
-        first, last = (_time(one) if one else there for one, there in zip(given, found, strict=True))
+        first, last = (_parse_instant(one) if one else there for one, there in zip(given, found, strict=True))
         if first is None or last is None:
             raise SourceError(
-                f"{self.what} does not say from when to when it has samples: validRange is {said!r:.80}",
+                f"{self.source_name} does not say from when to when it has samples: validRange is {said!r:.80}",
                 remedy="say start and stop",
             )
         return first, last
 
     @cached_property
-    def _planes(self) -> dict[str, Plane]:
+    def _variables(self) -> dict[str, PacketVariable]:
         """The variables by the names of their columns, as the first samples have them."""
-        first, last = self._limits
-        width = max((last - first) // WHOLE, 60 * SECOND)
-        example = _range(self._said.get("exampleRange_00", ""))
+        first, last = self._time_limits
+        width = max((last - first) // FIRST_LOOK_DIVISOR, 60 * SECOND_MICROSECONDS)
+        example = _parse_range(self._dataset_properties.get("exampleRange_00", ""))
         for start, stop in (*([example] if example else []), (first, min(first + width, last)), (max(last - width, first), last), (first, last)):  # fmt: skip
-            stream = self._stream(start, stop)
+            stream = self._read_stream(start, stop)
             if stream is not None and stream.segments:
-                found: dict[str, Plane] = {}
-                for one in stream.segments:
-                    for at, plane in enumerate(one.planes[1:], 1):
-                        found.setdefault(_name(plane, at), plane)
-                return found
-        raise SourceError(f"{self.what} has no samples", remedy="say another start and stop")
+                variables: dict[str, PacketVariable] = {}
+                for segment in stream.segments:
+                    for at, plane in enumerate(segment.planes[1:], 1):
+                        variables.setdefault(_build_column_name(plane, at), plane)
+                return variables
+        raise SourceError(f"{self.source_name} has no samples", remedy="say another start and stop")
 
     @cached_property
     def _columns(self) -> dict[str, Column]:
         made = {
-            TIME: Column(
-                name=TIME, type=parse_type("timestamp"), ucd="time.epoch", description=self._said.get("xLabel")
+            TIME_COLUMN: Column(
+                name=TIME_COLUMN,
+                type=parse_type("timestamp"),
+                ucd="time.epoch",
+                description=self._dataset_properties.get("xLabel"),
             )
         }
-        for name, plane in self._planes.items():
+        for name, plane in self._variables.items():
             kind = "float32" if plane.type.endswith("real4") else "float64"
-            shape = ("[*]" if self.options.tags else f"[{plane.items}]") if plane.scan else ""
-            about = plane.said.get("summary") or plane.said.get("description")
+            shape = ("[*]" if self.options.tags else f"[{plane.item_count}]") if plane.is_scan else ""
+            about = plane.properties.get("summary") or plane.properties.get("description")
             made[name] = Column(name=name, type=parse_type(kind + shape), unit=plane.units or None, description=about)
-            if self.options.tags and plane.tags:
-                made[f"{name}_tags"] = Column(name=f"{name}_tags", type=parse_type("float64[*]"), description=plane.said.get("yLabel"))  # fmt: skip
+            if self.options.tags and plane.item_values:
+                made[f"{name}_tags"] = Column(name=f"{name}_tags", type=parse_type("float64[*]"), description=plane.properties.get("yLabel"))  # fmt: skip
         wanted = self.options.columns
         for name in wanted or ():
             if name not in made:
-                raise SourceError(f"{self.what} has no variable {name!r}", remedy=f"it has {', '.join(made)[:500]}")
-        return {name: one for name, one in made.items() if wanted is None or name in {TIME, *wanted}}
+                raise SourceError(
+                    f"{self.source_name} has no variable {name!r}", remedy=f"it has {', '.join(made)[:500]}"
+                )
+        return {name: one for name, one in made.items() if wanted is None or name in {TIME_COLUMN, *wanted}}
 
-    def bins(self) -> Mapping[str, tuple[Bins, ...]]:
+    def read_bins(self) -> Mapping[str, tuple[ParameterBins, ...]]:
         """Say what the items of spectra stand for."""
         return {
-            name: (Bins(name=plane.said.get("yLabel") or "frequency", centers=tuple(map(float, plane.tags))),)
-            for name, plane in self._planes.items()
-            if plane.tags
+            name: (ParameterBins(name=plane.properties.get("yLabel") or "frequency", centers=tuple(map(float, plane.item_values))),)
+            for name, plane in self._variables.items()
+            if plane.item_values
         }  # fmt: skip
 
-    def _asked(self, given: dict[str, str]) -> Stream:
-        def ask() -> Stream:
-            with self.service.asked("GET", f"{self.service.url}?{urlencode(given, safe=':/,')}") as answer:
-                data = self._budget.read(answer.parts)
+    def _request_stream(self, parameters: dict[str, str]) -> Das2Stream:
+        def request_once() -> Das2Stream:
+            with self.service.request("GET", f"{self.service.url}?{urlencode(parameters, safe=':/,')}") as answer:
+                data = self._budget.read_answer(answer.parts)
                 if answer.status >= 400 and data[:1] not in {b"[", b"|"}:
-                    raise SourceError(f"{self.what}: the server answers {answer.status}: {words(data)}", remedy="look at server=list")  # fmt: skip
+                    raise SourceError(f"{self.source_name}: the server answers {answer.status}: {extract_error_text(data)}", remedy="look at server=list")  # fmt: skip
             if data[:1] in {b"|", b"/"}:
-                raise SourceError(f"{self.what}: the server sends a stream of das 3.0", remedy="only das2 2.2 is read: ask its operator for it")  # fmt: skip
-            return das2packets.parse(data)
+                raise SourceError(f"{self.source_name}: the server sends a stream of das 3.0", remedy="only das2 2.2 is read: ask its operator for it")  # fmt: skip
+            return das2_packets.parse_stream(data)
 
-        return self.service.tried(ask)
+        return self.service.retry(request_once)
 
-    def _stream(self, start: int, stop: int) -> Stream | None:
-        given = {
+    def _read_stream(self, start: int, stop: int) -> Das2Stream | None:
+        parameters = {
             "server": "dataset",
             "dataset": self.options.dataset,
             "start_time": str(np.datetime64(start, "us")),
             "end_time": str(np.datetime64(stop, "us")),
         }
-        given |= {"resolution": f"{self.options.resolution:.9g}"} if self.options.resolution else {}
-        given |= {"params": self.options.params} if self.options.params else {}
+        parameters |= {"resolution": f"{self.options.resolution:.9g}"} if self.options.resolution else {}
+        parameters |= {"params": self.options.params} if self.options.params else {}
         try:
-            return self._asked(given)
+            return self._request_stream(parameters)
         except SourceError as error:
-            cause = error.__cause__ if isinstance(error.__cause__, Failed) else error
-            if isinstance(cause, Failed) and cause.kind == NOTHING:
+            cause = error.__cause__ if isinstance(error.__cause__, StreamExceptionError) else error
+            if isinstance(cause, StreamExceptionError) and cause.exception_type == NO_DATA_EXCEPTION:
                 return None
             raise
 
-    def _window(self, start: int, stop: int, names: Sequence[str]) -> list[pa.Table]:
-        stream = self._stream(start, stop)
+    def _request_window(self, start: int, stop: int, column_names: Sequence[str]) -> list[pa.Table]:
+        stream = self._read_stream(start, stop)
         made = []
-        if stream is not None and stream.left:
-            for name in stream.left:
+        if stream is not None and stream.skipped_variables:
+            for name in stream.skipped_variables:
                 message = "the values are no numbers; they are left out"
-                self._tell(Deviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=self.what, message=message))
+                self._report_once(
+                    Deviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=self.source_name, message=message)
+                )
         for segment in stream.segments if stream is not None else ():
-            arrays = {TIME: pa.array(segment.times).cast(pa.timestamp("us"))}
+            arrays = {TIME_COLUMN: pa.array(segment.times).cast(pa.timestamp("us"))}
             for at, (plane, values) in enumerate(zip(segment.planes[1:], segment.values, strict=True), 1):
-                name = _name(plane, at)
-                first = self._planes.get(name)
+                name = _build_column_name(plane, at)
+                first = self._variables.get(name)
                 if first is None:
                     message = "the first samples do not have this variable; it is left out"
-                    self._tell(
-                        Deviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=self.what, message=message)
+                    self._report_once(
+                        Deviation(
+                            kind=DeviationKind.DROPPED_COLUMN, column=name, file=self.source_name, message=message
+                        )
                     )
                     continue
-                if not self.options.tags and first.tags != plane.tags:
+                if not self.options.tags and first.item_values != plane.item_values:
                     moment = np.datetime64(int(segment.times[0]), "us")
-                    raise SourceError(f"{self.what}: the values of the {plane.items} items of {name} are others at {moment}Z than at first", remedy="say tags: true, which adds a column of them")  # fmt: skip
-                if name in names:
-                    arrays[name] = listed(values if plane.scan else values[:, 0], None, self._columns[name].type.arrow)
-                if f"{name}_tags" in names and plane.tags:
-                    tags = np.broadcast_to(np.array(plane.tags), (len(values), plane.items))
-                    arrays[f"{name}_tags"] = listed(tags, None, self._columns[f"{name}_tags"].type.arrow)
+                    raise SourceError(f"{self.source_name}: the values of the {plane.item_count} items of {name} are others at {moment}Z than at first", remedy="say tags: true, which adds a column of them")  # fmt: skip
+                if name in column_names:
+                    arrays[name] = to_number_column(
+                        values if plane.is_scan else values[:, 0], None, self._columns[name].type.arrow
+                    )
+                if f"{name}_tags" in column_names and plane.item_values:
+                    tags = np.broadcast_to(np.array(plane.item_values), (len(values), plane.item_count))
+                    arrays[f"{name}_tags"] = to_number_column(tags, None, self._columns[f"{name}_tags"].type.arrow)
             rows = len(segment.times)
-            made.append(pa.table({name: arrays.get(name, pa.nulls(rows, self._columns[name].type.arrow)) for name in names}))  # fmt: skip
-        return [pa.concat_tables(made).sort_by(TIME)] if len(made) > 1 else made  # packets of several types take turns
+            made.append(pa.table({name: arrays.get(name, pa.nulls(rows, self._columns[name].type.arrow)) for name in column_names}))  # fmt: skip
+        return (
+            [pa.concat_tables(made).sort_by(TIME_COLUMN)] if len(made) > 1 else made
+        )  # packets of several types take turns
 
 
-def _name(plane: Plane, at: int) -> str:
-    return _NAME.sub("_", plane.name).strip("_") or f"plane_{at}"
+def _build_column_name(plane: PacketVariable, plane_number: int) -> str:
+    return _NON_WORD_PATTERN.sub("_", plane.name).strip("_") or f"plane_{plane_number}"
 
 
-def _time(text: str) -> int | None:
+def _parse_instant(text: str) -> int | None:
     text = text.strip().upper().removesuffix("UTC").strip()
     if text == "NOW":
-        return int(dt.datetime.now(dt.UTC).timestamp()) * SECOND
+        return int(dt.datetime.now(dt.UTC).timestamp()) * SECOND_MICROSECONDS
     try:
-        return int(micros(np.array([text.replace(" ", "T").encode()]))[0])
+        return int(parse_instants(np.array([text.replace(" ", "T").encode()]))[0])
     except ValueError:
         return None
 
 
-def _range(text: str) -> tuple[int, int] | None:
+def _parse_range(text: str) -> tuple[int, int] | None:
     """Read `A to B UTC | words`."""
     first, to, last = text.partition("|")[0].partition(" to ")
-    found = _time(first), _time(last)
-    return (found[0], found[1]) if to and found[0] is not None and found[1] is not None else None
+    limits = _parse_instant(first), _parse_instant(last)
+    return (limits[0], limits[1]) if to and limits[0] is not None and limits[1] is not None else None
 
 
 __all__ = ["Options", "open"]

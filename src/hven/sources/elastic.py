@@ -13,38 +13,41 @@ from urllib.parse import quote, unquote, urlsplit
 import pyarrow as pa
 from pydantic import Field
 
-from hven.model.errors import Place, SourceError, nearest
+from hven.model.errors import Place, SourceError, suggest_spelling
 from hven.model.table import Column  # noqa: TC001  (an annotation that is read)
-from hven.sources import Context, Offer, ServiceKind, Source
-from hven.sources._reading.files import Texts  # noqa: TC001  (pydantic reads it)
-from hven.sources._reading.jsonpages import Page, PagedRecords, PageOptions, parsed
-from hven.sources._reading.jsonshape import CELL, Leaf
-from hven.sources._reading.jsontext import enter
-from hven.sources._reading.service import Broken, Secret, authorization
-from hven.sources._reading.watermark import Narrowing, Watermark, watermark
+from hven.sources import AvailableTable, ServiceSignature, Source, SourceContext
+from hven.sources._reading.data_files import Texts  # noqa: TC001  (pydantic reads it)
+from hven.sources._reading.json_pages import JsonPage, PagedJsonSource, PageOptions, parse_document
+from hven.sources._reading.json_records import find_list_start
+from hven.sources._reading.json_schema import LEAF_CELL, JsonLeaf
+from hven.sources._reading.service_client import BrokenAnswerError, Secret, resolve_authorization
+from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from pathlib import Path
     from typing import Self
 
-PIT = (7, 12)  # since then a point in time has an order of its own (_shard_doc)
-SERVICE = ServiceKind(
-    address=r"(?P<url>https?://[^/?#]+:92\d\d)(?:/(?P<index>[^/?#_][^/?#]*))?(?:/_search)?/?", table="index"
+PIT_MIN_VERSION = (7, 12)  # since then a point in time has an order of its own (_shard_doc)
+SERVICE = ServiceSignature(
+    url_pattern=r"(?P<url>https?://[^/?#]+:92\d\d)(?:/(?P<index>[^/?#_][^/?#]*))?(?:/_search)?/?", table_option="index"
 )
-KEEP = "5m"  # between two pages
-KINDS = {
+KEEP_ALIVE = "5m"  # between two pages
+FIELD_TYPES = {
     **dict.fromkeys(("long", "integer", "short", "byte"), pa.int64()),
     **dict.fromkeys(("double", "float", "half_float", "scaled_float"), pa.float64()),
     **dict.fromkeys(("keyword", "text", "date", "date_nanos", "ip", "wildcard", "version", "constant_keyword", "unsigned_long", "match_only_text"), pa.string()),
     "boolean": pa.bool_(),
 }  # fmt: skip
-OURS = ("size", "from", "search_after", "pit", "scroll", "slice", "aggs", "aggregations", "track_total_hits")
-HITS = ("hits", "hits")
-SEARCH, ADDRESS = "query_data", "query_url"  # in files of scripts that ask an index: what is searched for, and where
-_LAST = re.compile(rb"\s*\}\s*\]\s*\}\s*\}\s*")  # what follows the last `sort` of a page
-_REASON = re.compile(r'"type"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"reason"\s*:\s*"((?:[^"\\]|\\.)*)"')
-_LOST = ("search_context_missing_exception", "No search context found", "point_in_time")
+PAGING_KEYS = ("size", "from", "search_after", "pit", "scroll", "slice", "aggs", "aggregations", "track_total_hits")
+HITS_PATH = ("hits", "hits")
+QUERY_DATA_KEY, QUERY_URL_KEY = (
+    "query_data",
+    "query_url",
+)  # in files of scripts that ask an index: what is searched for, and where
+_PAGE_END_PATTERN = re.compile(rb"\s*\}\s*\]\s*\}\s*\}\s*")  # what follows the last `sort` of a page
+_ERROR_REASON_PATTERN = re.compile(r'"type"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"reason"\s*:\s*"((?:[^"\\]|\\.)*)"')
+_LOST_CONTEXT_PHRASES = ("search_context_missing_exception", "No search context found", "point_in_time")
 
 
 class Options(PageOptions):
@@ -57,7 +60,7 @@ class Options(PageOptions):
     api_key: Secret | None = Field(None, description="`$NAME` of a secret that is an API key (`id:api_key` as Base64), instead of `login` or `token`.")  # fmt: skip
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open an index; nothing is asked yet.
 
     Raises
@@ -65,10 +68,10 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         An unknown secret, one that would go over http, or a query file that is none.
     """
-    return Documents(options, context, authorization(options.api_key, context, "ApiKey"))
+    return ElasticSource(options, context, resolve_authorization(options.api_key, context, "ApiKey"))
 
 
-def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the indices that a server shows, but those of its own.
 
     Raises
@@ -76,258 +79,278 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     SourceError
         It does not answer, or shows none to us.
     """
-    said = Options.model_validate({**options, "index": "-"})
-    server = Documents(said, context, authorization(said.api_key, context, "ApiKey"))
-    found = server._document("GET", f"{server.service.url}/_cat/indices?format=json")  # noqa: SLF001  (ours)
+    parsed_options = Options.model_validate({**options, "index": "-"})
+    server = ElasticSource(parsed_options, context, resolve_authorization(parsed_options.api_key, context, "ApiKey"))
+    indices = server._request_document("GET", f"{server.service.url}/_cat/indices?format=json")  # noqa: SLF001  (ours)
     return [
-        Offer(choice=str(one["index"]), rows=int(one.get("docs.count") or 0))
-        for one in sorted(found, key=lambda one: str(one["index"]))
-        if not str(one["index"]).startswith(".")
+        AvailableTable(option_value=str(index["index"]), row_count=int(index.get("docs.count") or 0))
+        for index in sorted(indices, key=lambda index: str(index["index"]))
+        if not str(index["index"]).startswith(".")
     ]
 
 
-class Documents(PagedRecords, Narrowing):
+class ElasticSource(PagedJsonSource, WatermarkSource):
     """The documents of an index."""
 
     options: Options
 
-    def __init__(self, options: Options, context: Context, secret: str | None) -> None:
+    def __init__(self, options: Options, context: SourceContext, secret: str | None) -> None:
         super().__init__(options, context, secret)
-        self._query, address = _query(options.query, context.directory)
-        self._newest: dict[str, Any] | None = None
-        for word in OURS:
+        self._query, address = _load_query(options.query, context.directory)
+        self._watermark_filter: dict[str, Any] | None = None
+        for word in PAGING_KEYS:
             if self._query.pop(word, None) is not None:
-                self._tell(f"`{word}` of the query is left out: all documents are read, page by page")
-        if address and not _asks_index(address, options.url, options.index):
-            self._tell(
-                f"`{ADDRESS}` of the query is {address}, which is not asked: `url` and `index` say {self._index}"
+                self._report_once(f"`{word}` of the query is left out: all documents are read, page by page")
+        if address and not _is_index_url(address, options.url, options.index):
+            self._report_once(
+                f"`{QUERY_URL_KEY}` of the query is {address}, which is not asked: `url` and `index` say {self._index_url}"
             )
 
-    _path = HITS
-    _sure = True  # it refuses documents with a key twice
-    _unread = frozenset({"sort", "_score", "_ignored", "_type", "_version"})
+    _records_path = HITS_PATH
+    _has_unique_keys = True  # it refuses documents with a key twice
+    _ignored_columns = frozenset({"sort", "_score", "_ignored", "_type", "_version"})
 
-    def columns(self) -> list[Column]:
-        """List `_id`, `_index`, and the fields of the documents by dotted names."""
-        return [replace(one, ucd="meta.id;meta.main") if one.name == "_id" else one for one in super().columns()]
+    def list_columns(self) -> list[Column]:
+        """List `_id`, `_index_url`, and the fields of the documents by dotted names."""
+        return [replace(one, ucd="meta.id;meta.main") if one.name == "_id" else one for one in super().list_columns()]
 
-    def _detail(self) -> str:
-        return f"{self.options.index} {json.dumps(self._search(), sort_keys=True)}"
+    def _describe_request(self) -> str:
+        return f"{self.options.index} {json.dumps(self._build_search(), sort_keys=True)}"
 
     # --- what the server says ------------------------------------------------------------------------------------
 
     @cached_property
-    def _version(self) -> tuple[str, tuple[int, ...]]:
+    def _server_version(self) -> tuple[str, tuple[int, ...]]:
         """Who answers, and its version."""
-        said = self._document("GET", self.service.url)
-        version = said.get("version") if isinstance(said, dict) else None
+        greeting = self._request_document("GET", self.service.url)
+        version = greeting.get("version") if isinstance(greeting, dict) else None
         if not isinstance(version, dict) or "number" not in version:
             raise SourceError(
-                f"{self.what} is no Elasticsearch: it does not say its version", remedy="look at the address"
+                f"{self.source_name} is no Elasticsearch: it does not say its version", remedy="look at the address"
             )
         number = tuple(int(part) for part in re.findall(r"\d+", str(version["number"]))[:2])
         return str(version.get("distribution", "elasticsearch")), number
 
     @cached_property
-    def _mapping(self) -> dict[str, str]:
+    def _field_types(self) -> dict[str, str]:
         """What fields are indexed as, by their dotted names, in all indices that are meant; empty: in several ways."""
-        found: dict[str, set[str]] = {}
+        types_by_field: dict[str, set[str]] = {}
 
-        def walk(properties: dict[str, Any], above: str) -> None:
-            for name, one in properties.items():
-                if isinstance(one.get("properties"), dict):
-                    if one.get("type") != "nested":  # of arrays the sample tells
-                        walk(one["properties"], f"{above}{name}.")
-                elif (kind := str(one.get("type"))) in KINDS:
-                    found.setdefault(f"{above}{name}", set()).add(kind)
+        def collect_fields(properties: dict[str, Any], prefix: str) -> None:
+            for name, properties_of_field in properties.items():
+                if isinstance(properties_of_field.get("properties"), dict):
+                    if properties_of_field.get("type") != "nested":  # of arrays the sample tells
+                        collect_fields(properties_of_field["properties"], f"{prefix}{name}.")
+                elif (kind := str(properties_of_field.get("type"))) in FIELD_TYPES:
+                    types_by_field.setdefault(f"{prefix}{name}", set()).add(kind)
 
-        _ = self._version
+        _ = self._server_version
         try:
-            said = self._document("GET", f"{self._index}/_mapping")
+            mappings = self._request_document("GET", f"{self._index_url}/_mapping")
         except SourceError as error:  # who may read documents need not see how they are indexed
             if "answers 403" not in error.message:
                 raise
-            self._tell(f"{self.what} does not show its mapping; types are those of the first documents")
-            said = {}
-        for index in said.values():
-            walk(index.get("mappings", {}).get("properties", {}), "_source.")
-        return {name: next(iter(kinds)) if len(kinds) == 1 else "" for name, kinds in found.items()}
+            self._report_once(f"{self.source_name} does not show its mapping; types are those of the first documents")
+            mappings = {}
+        for index in mappings.values():
+            collect_fields(index.get("mappings", {}).get("properties", {}), "_source.")
+        return {name: next(iter(kinds)) if len(kinds) == 1 else "" for name, kinds in types_by_field.items()}
 
     @cached_property
-    def _leaves(self) -> list[Leaf]:
+    def _leaves(self) -> list[JsonLeaf]:
         """Columns of the sample, with the mapping's types, and those that the sample did not have."""
-        known = {name: KINDS.get(kind, pa.string()) for name, kind in self._mapping.items() if name not in self.options.types}  # fmt: skip
-        found = []
+        sampled_names = {name: FIELD_TYPES.get(kind, pa.string()) for name, kind in self._field_types.items() if name not in self.options.types}  # fmt: skip
+        sampled_leaves = []
         for leaf in super()._leaves:
-            kind = known.get(leaf.name)
-            same = kind is None or leaf.how != CELL or leaf.mixed is not None
-            found.append(leaf if same else Leaf(name=leaf.name, pointer=leaf.pointer, how=CELL, kind=kind))
-        there = {leaf.name for leaf in found}
-        inside = tuple(f"{leaf.name}." for leaf in found if leaf.how != CELL)
+            kind = sampled_names.get(leaf.name)
+            same = kind is None or leaf.leaf_kind != LEAF_CELL or leaf.mixed_kinds is not None
+            sampled_leaves.append(
+                leaf if same else JsonLeaf(name=leaf.name, pointer=leaf.pointer, leaf_kind=LEAF_CELL, arrow_type=kind)
+            )
+        there = {leaf.name for leaf in sampled_leaves}
+        inside = tuple(f"{leaf.name}." for leaf in sampled_leaves if leaf.leaf_kind != LEAF_CELL)
         if not self.options.source:
-            for name, kind in known.items():
+            for name, kind in sampled_names.items():
                 if name not in there and not name.startswith(inside):
-                    found.append(Leaf(name=name, pointer="/" + name.replace(".", "/"), how=CELL, kind=kind))
-        return found
+                    sampled_leaves.append(
+                        JsonLeaf(name=name, pointer="/" + name.replace(".", "/"), leaf_kind=LEAF_CELL, arrow_type=kind)
+                    )
+        return sampled_leaves
 
     # --- pages ---------------------------------------------------------------------------------------------------
 
     @property
-    def _index(self) -> str:
+    def _index_url(self) -> str:
         return f"{self.service.url}/{quote(self.options.index, safe=',*-_.')}"
 
-    def _search(self) -> dict[str, Any]:
-        said = dict(self._query)
+    def _build_search(self) -> dict[str, Any]:
+        search = dict(self._query)
         if self.options.source:
-            said["_source"] = list(self.options.source)
-        if self._newest is not None:
-            filters = [self._newest, *([said["query"]] if "query" in said else [])]
-            said["query"] = {"bool": {"filter": filters}}
-        return said
+            search["_source"] = list(self.options.source)
+        if self._watermark_filter is not None:
+            filters = [self._watermark_filter, *([search["query"]] if "query" in search else [])]
+            search["query"] = {"bool": {"filter": filters}}
+        return search
 
     @cached_property
-    def _order(self) -> list[str]:
+    def _sort_fields(self) -> list[str]:
         """Fields that name a document and that the index sorts by; none: it cannot be gone on behind a page."""
         if self.options.order:
             return list(self.options.order)
-        names = [name.removeprefix("_source.") for name in self.context.key]
-        sorts = [self._mapping.get(name, "text") for name in self.context.key]
+        names = [name.removeprefix("_source.") for name in self.context.key_columns]
+        sorts = [self._field_types.get(name, "text") for name in self.context.key_columns]
         return [] if "sort" in self._query or set(sorts) & {"", "text", "match_only_text"} else names
 
-    def _pages(self, after: str | None = None) -> Generator[Page, None, None]:
-        who, version = self._version
-        if who == "elasticsearch" and version >= PIT:
-            yield from self._of_point(after)
-        elif after is not None:
-            raise SourceError(f"{self.what} cannot go on where it was", remedy="begin anew")
+    def _request_pages(self, resume_token: str | None = None) -> Generator[JsonPage, None, None]:
+        who, version = self._server_version
+        if who == "elasticsearch" and version >= PIT_MIN_VERSION:
+            yield from self._read_point_in_time(resume_token)
+        elif resume_token is not None:
+            raise SourceError(f"{self.source_name} cannot go on where it was", remedy="begin anew")
         else:
-            yield from self._of_scroll()
+            yield from self._read_scroll()
 
-    def _of_point(self, after: str | None) -> Generator[Page, None, None]:
+    def _read_point_in_time(self, resume_token: str | None) -> Generator[JsonPage, None, None]:
         """Read a point in time: pages behind the last document of the one before."""
-        point = self._opened("POST", f"{self._index}/_pit?keep_alive={KEEP}", "id")
-        sort = [{name: "asc"} for name in self._order] or [{"_shard_doc": "asc"}]
-        body = {"sort": sort, **self._search(), "size": self._page, "track_total_hits": True}
-        if after is not None:
-            body |= {"search_after": json.loads(after), "track_total_hits": False}
+        point = self._open_point_in_time("POST", f"{self._index_url}/_pit?keep_alive={KEEP_ALIVE}", "id")
+        sort = [{name: "asc"} for name in self._sort_fields] or [{"_shard_doc": "asc"}]
+        body = {"sort": sort, **self._build_search(), "size": self._page_size, "track_total_hits": True}
+        if resume_token is not None:
+            body |= {"search_after": json.loads(resume_token), "track_total_hits": False}
         number = 0
         try:
             while True:
                 number += 1
-                body["pit"] = {"id": point, "keep_alive": KEEP}
-                data, said = self._hits(f"{self.service.url}/_search", body, number)
-                point = said.get("pit_id", point)
-                last = _last(data)
+                body["pit"] = {"id": point, "keep_alive": KEEP_ALIVE}
+                data, answer = self._request_hits(f"{self.service.url}/_search", body, number)
+                point = answer.get("pit_id", point)
+                last = _find_last_sort(data)
                 if last is None:
                     return
                 body |= {"search_after": last, "track_total_hits": False}
-                yield Page(name=f"page {number}", data=data, behind=json.dumps(last) if self._order else "")
+                yield JsonPage(
+                    name=f"page {number}", data=data, resume_token=json.dumps(last) if self._sort_fields else ""
+                )
         finally:
-            self._closed(f"{self.service.url}/_pit", {"id": point})
+            self._release_context(f"{self.service.url}/_pit", {"id": point})
 
-    def _of_scroll(self) -> Generator[Page, None, None]:
+    def _read_scroll(self) -> Generator[JsonPage, None, None]:
         """Scroll, where there is no point in time with an order of its own: old servers, and OpenSearch."""
-        body: dict[str, Any] = {"sort": ["_doc"], **self._search(), "size": self._page, "track_total_hits": True}
-        url, number, scroll = f"{self._index}/_search?scroll={KEEP}", 0, ""
+        body: dict[str, Any] = {
+            "sort": ["_doc"],
+            **self._build_search(),
+            "size": self._page_size,
+            "track_total_hits": True,
+        }
+        url, number, scroll = f"{self._index_url}/_search?scroll={KEEP_ALIVE}", 0, ""
         try:
             while True:
                 number += 1
-                data, said = self._hits(url, body, number)
-                scroll = str(said.get("_scroll_id", scroll))
-                if _last(data) is None:
+                data, answer = self._request_hits(url, body, number)
+                scroll = str(answer.get("_scroll_id", scroll))
+                if _find_last_sort(data) is None:
                     return
-                yield Page(name=f"page {number}", data=data)
-                url, body = f"{self.service.url}/_search/scroll", {"scroll": KEEP, "scroll_id": scroll}
+                yield JsonPage(name=f"page {number}", data=data)
+                url, body = f"{self.service.url}/_search/scroll", {"scroll": KEEP_ALIVE, "scroll_id": scroll}
         finally:
             if scroll:
-                self._closed(f"{self.service.url}/_search/scroll", {"scroll_id": [scroll]})
+                self._release_context(f"{self.service.url}/_search/scroll", {"scroll_id": [scroll]})
 
-    def _opened(self, method: str, url: str, key: str) -> str:
-        said = self._document(method, url)
-        if not isinstance(said, dict) or not isinstance(said.get(key), str):
-            raise SourceError(f"{self.what} opens no point in time: {str(said)[:200]}", remedy="look at its version")
-        return str(said[key])
+    def _open_point_in_time(self, method: str, url: str, key: str) -> str:
+        answer = self._request_document(method, url)
+        if not isinstance(answer, dict) or not isinstance(answer.get(key), str):
+            raise SourceError(
+                f"{self.source_name} opens no point in time: {str(answer)[:200]}", remedy="look at its version"
+            )
+        return str(answer[key])
 
-    def _closed(self, url: str, body: object) -> None:
+    def _release_context(self, url: str, body: object) -> None:
         """Let go of what the server holds for us; if it does not hear, it forgets by itself."""
-        with suppress(Exception), self.service.asked("DELETE", url, content=json.dumps(body).encode(), headers={"Content-Type": "application/json"}):  # fmt: skip
+        with suppress(Exception), self.service.request("DELETE", url, content=json.dumps(body).encode(), headers={"Content-Type": "application/json"}):  # fmt: skip
             pass
 
-    def _hits(self, url: str, body: object, number: int) -> tuple[bytes, dict[str, Any]]:
+    def _request_hits(self, url: str, body: object, page_number: int) -> tuple[bytes, dict[str, Any]]:
         """Ask for a page; what says that documents are missing in it is an error."""
         try:
-            data, _ = self._asked("POST", url, body)
+            data, _ = self._request("POST", url, body)
         except SourceError as error:
-            if any(word in error.message for word in _LOST):
+            if any(word in error.message for word in _LOST_CONTEXT_PHRASES):
                 raise SourceError(
-                    f"{self.what} has forgotten where we were at page {number:,}: its point in time is over",
+                    f"{self.source_name} has forgotten where we were at page {page_number:,}: its point in time is over",
                     remedy="read smaller pages (`page`), or when it has less to do: nothing was published",
                 ) from error
             raise
-        start = enter(data, HITS)
+        start = find_list_start(data, HITS_PATH)
         if start is None:
-            raise Broken(f"{self.what}: page {number:,} has no list of hits")
-        said = parsed(data[:start] + b"]}}", self.what)
-        shards = said.get("_shards", {})
-        if said.get("timed_out") or shards.get("failed"):
-            why = "it ran out of time" if said.get("timed_out") else f"{shards['failed']} of its {shards.get('total')} shards failed: {json.dumps(shards.get('failures', ''))[:300]}"  # fmt: skip
-            raise SourceError(f"{self.what}: page {number:,} is not whole: {why}", remedy="try again when it is well: nothing was published")  # fmt: skip
-        if number == 1 and "total" in said.get("hits", {}):
-            total = said["hits"]["total"]  # a number before version 7
-            self._expected = total.get("value") if isinstance(total, dict) else total
-        return data, said
+            raise BrokenAnswerError(f"{self.source_name}: page {page_number:,} has no list of hits")
+        answer = parse_document(data[:start] + b"]}}", self.source_name)
+        shards = answer.get("_shards", {})
+        if answer.get("timed_out") or shards.get("failed"):
+            reason = "it ran out of time" if answer.get("timed_out") else f"{shards['failed']} of its {shards.get('total')} shards failed: {json.dumps(shards.get('failures', ''))[:300]}"  # fmt: skip
+            raise SourceError(f"{self.source_name}: page {page_number:,} is not whole: {reason}", remedy="try again when it is well: nothing was published")  # fmt: skip
+        if page_number == 1 and "total" in answer.get("hits", {}):
+            total = answer["hits"]["total"]  # a number before version 7
+            self._stated_count = total.get("value") if isinstance(total, dict) else total
+        return data, answer
 
-    def _refused(self, status: int, said: str) -> SourceError:
-        reasons = _REASON.findall(said)
+    def _build_refusal_error(self, status: int, answer_text: str) -> SourceError:
+        reasons = _ERROR_REASON_PATTERN.findall(answer_text)
         if reasons:
-            said = "; ".join(dict.fromkeys(": ".join(one) for one in reasons))
-        if status == 404 and "index_not_found" in said:
-            return SourceError(f"{self.what} has no index {self.options.index}", remedy="look at `index`")
-        return super()._refused(status, said)
+            answer_text = "; ".join(dict.fromkeys(": ".join(one) for one in reasons))
+        if status == 404 and "index_not_found" in answer_text:
+            return SourceError(f"{self.source_name} has no index {self.options.index}", remedy="look at `index`")
+        return super()._build_refusal_error(status, answer_text)
 
     # --- what is newer -------------------------------------------------------------------------------------------
 
-    def _watermark(self, expression: str) -> Watermark | None:
-        plain = expression.startswith("_source.") and expression in self._mapping
-        return watermark(expression, self.columns()) if plain else None
+    def _parse_watermark(self, expression: str) -> Watermark | None:
+        plain = expression.startswith("_source.") and expression in self._field_types
+        return parse_watermark(expression, self.list_columns()) if plain else None
 
-    def _newer(self, known: Watermark, value: object) -> Self:
-        field = known.expression.removeprefix("_source.")
-        part = self._part()
+    def _select_newer(self, watermark: Watermark, value: object) -> Self:
+        field = watermark.expression.removeprefix("_source.")
+        part = self._copy_part()
         missing = {"bool": {"must_not": {"exists": {"field": field}}}}
-        least = known.least(value)
-        part._newest = {"bool": {"should": [{"range": {field: {"gte": least}}}, missing], "minimum_should_match": 1}}  # noqa: SLF001  (a copy of ours)
+        least = watermark.compute_lower_bound(value)
+        part._watermark_filter = {  # noqa: SLF001  (a copy of ours)
+            "bool": {"should": [{"range": {field: {"gte": least}}}, missing], "minimum_should_match": 1}
+        }
         return part
 
 
-def _last(data: bytes) -> list[Any] | None:
+def _find_last_sort(data: bytes) -> list[Any] | None:
     """Find what the last hit of a page is sorted by; None: there is no hit."""
     at = data.rfind(b'"sort"')
     if at >= 0:
         with suppress(ValueError):
-            rest = data[at + 6 :].decode().lstrip().removeprefix(":").lstrip()
-            value, end = json.JSONDecoder().raw_decode(rest)
-            if isinstance(value, list) and _LAST.fullmatch(rest[end:].encode()):
+            following_text = data[at + 6 :].decode().lstrip().removeprefix(":").lstrip()
+            value, end = json.JSONDecoder().raw_decode(following_text)
+            if isinstance(value, list) and _PAGE_END_PATTERN.fullmatch(following_text[end:].encode()):
                 return value
-    hits = parsed(data, "the service")["hits"]["hits"]  # what follows is not as usual
+    hits = parse_document(data, "the service")["hits"]["hits"]  # what follows is not as usual
     return list(hits[-1].get("sort", [])) if hits else None
 
 
-def _query(said: str | dict[str, Any] | None, directory: Path) -> tuple[dict[str, Any], str]:
+def _load_query(query_option: str | dict[str, Any] | None, directory: Path) -> tuple[dict[str, Any], str]:
     """Read what to search for, and the address in a file that has one beside its search, as scripts keep them."""
-    found = _parse_query(_read_query(said, directory), said) if isinstance(said, str) else said or {}
-    if not isinstance(found, dict):
+    query = (
+        _parse_query(_read_query(query_option, directory), query_option)
+        if isinstance(query_option, str)
+        else query_option or {}
+    )
+    if not isinstance(query, dict):
         raise SourceError("a query is an object: {query: {..}}", remedy='write {"query": {"match_all": {}}}')
     address = ""
-    if SEARCH in found or ADDRESS in found:
-        found, address = _unwrap(found)
-    known = {"query", "sort", "_source", "fields", "runtime_mappings", "min_score", "post_filter", "stored_fields", "docvalue_fields", "script_fields", *OURS}  # fmt: skip
-    for word in found:
-        if word not in known:
+    if QUERY_DATA_KEY in query or QUERY_URL_KEY in query:
+        query, address = _unwrap_query(query)
+    allowed_keys = {"query", "sort", "_source", "fields", "runtime_mappings", "min_score", "post_filter", "stored_fields", "docvalue_fields", "script_fields", *PAGING_KEYS}  # fmt: skip
+    for word in query:
+        if word not in allowed_keys:
             raise SourceError(
-                f"a search has no {word!r}", remedy=nearest(word, sorted(known)) or "it begins with `query`"
+                f"a search has no {word!r}",
+                remedy=suggest_spelling(word, sorted(allowed_keys)) or "it begins with `query`",
             )
-    return dict(found), address
+    return dict(query), address
 
 
 def _read_query(name: str, directory: Path) -> str:
@@ -335,8 +358,8 @@ def _read_query(name: str, directory: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        there = sorted(one.name for one in directory.glob("*.json")) if directory.is_dir() else []
-        raise SourceError(f"the query {name} cannot be read: {error.strerror}", remedy=nearest(path.name, there) or "it stands beside the descriptor") from error  # fmt: skip
+        file_names = sorted(path_found.name for path_found in directory.glob("*.json")) if directory.is_dir() else []
+        raise SourceError(f"the query {name} cannot be read: {error.strerror}", remedy=suggest_spelling(path.name, file_names) or "it stands beside the descriptor") from error  # fmt: skip
 
 
 def _parse_query(text: str, name: str) -> Any:
@@ -346,21 +369,25 @@ def _parse_query(text: str, name: str) -> Any:
         raise SourceError(f"the query is no JSON: {error}", place=Place(file=name, line=error.lineno), remedy="mend it there") from error  # fmt: skip
 
 
-def _unwrap(found: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def _unwrap_query(wrapper: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """Take the search and the address out of ``{"query_url": .., "query_data": ..}``; the search may be a text of JSON."""
-    for word in found:
-        if word not in {SEARCH, ADDRESS}:
-            raise SourceError(f"{word!r} stands beside {SEARCH!r} in the query", remedy=f"what is searched for stands in {SEARCH!r}")  # fmt: skip
-    search, address = found.get(SEARCH, {}), found.get(ADDRESS, "")
+    for word in wrapper:
+        if word not in {QUERY_DATA_KEY, QUERY_URL_KEY}:
+            raise SourceError(f"{word!r} stands beside {QUERY_DATA_KEY!r} in the query", remedy=f"what is searched for stands in {QUERY_DATA_KEY!r}")  # fmt: skip
+    search, address = wrapper.get(QUERY_DATA_KEY, {}), wrapper.get(QUERY_URL_KEY, "")
     if isinstance(search, str):
-        search = _parse_query(search, SEARCH)
+        search = _parse_query(search, QUERY_DATA_KEY)
     if not isinstance(search, dict) or not isinstance(address, str):
-        raise SourceError(f"{SEARCH!r} of the query is no object, or {ADDRESS!r} no text", remedy=f'write {{"{SEARCH}": {{"query": {{"match_all": {{}}}}}}}}')  # fmt: skip
+        raise SourceError(f"{QUERY_DATA_KEY!r} of the query is no object, or {QUERY_URL_KEY!r} no text", remedy=f'write {{"{QUERY_DATA_KEY}": {{"query": {{"match_all": {{}}}}}}}}')  # fmt: skip
     return search, address
 
 
-def _asks_index(address: str, url: str, index: str) -> bool:
+def _is_index_url(address: str, url: str, index: str) -> bool:
     """Tell whether the address of a search is that of an index of a server; what it says of pages does not count."""
-    there, here = urlsplit(address), urlsplit(url)
-    path = unquote(there.path).rstrip("/").removesuffix("/_search").removesuffix("/_doc")
-    return (there.hostname, there.port, path) == (here.hostname, here.port, f"{here.path.rstrip('/')}/{index}")
+    search_parts, server_parts = urlsplit(address), urlsplit(url)
+    path = unquote(search_parts.path).rstrip("/").removesuffix("/_search").removesuffix("/_doc")
+    return (search_parts.hostname, search_parts.port, path) == (
+        server_parts.hostname,
+        server_parts.port,
+        f"{server_parts.path.rstrip('/')}/{index}",
+    )

@@ -17,22 +17,29 @@ import numpy as np
 import pyarrow as pa
 from pydantic import AliasChoices, Field
 
-from hven.model.errors import FarFault, FarSilence, Place, SourceError
-from hven.model.table import Column, Root, written_columns
-from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject, Source
-from hven.sources._reading.filerows import FilesAsRows
-from hven.sources._reading.files import DataFile, FileOptions, Texts, check_names, fact_type, media_type
-from hven.sources._reading.listing import check_link
-from hven.sources.stores import Disk, Fact, store
+from hven.model.errors import Place, SourceError, UpstreamError, UpstreamTimeoutError
+from hven.model.table import Column, FileRoot, parse_columns
+from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, RejectedRow, Source, SourceContext
+from hven.sources._reading.data_files import (
+    DataFile,
+    FileOptions,
+    Texts,
+    check_column_names,
+    find_fact_type,
+    guess_media_type,
+)
+from hven.sources._reading.file_listing import check_link
+from hven.sources._reading.file_rows import FileListingRows
+from hven.sources.remote_stores import DirectoryStore, RemoteFileFacts, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.sources.stores import Store
+    from hven.sources.remote_stores import RemoteStore
 
-AT_ONCE = 512  # files of a batch
-NAMED_AT_ONCE = 16_384  # .. that are not read
-COLUMNS = written_columns("""
+FILES_PER_BATCH = 512  # files of a batch
+UNREAD_FILES_PER_BATCH = 16_384  # .. that are not read
+FILE_LIST_COLUMNS = parse_columns("""
     path        | string    |      | meta.id;meta.file         | Path of the file, relative to the descriptor
     title       | string    |      | meta.title                | What the file is
     description | string    |      | meta.note                 | What is in it
@@ -43,10 +50,10 @@ COLUMNS = written_columns("""
     quoted      | string    |      |                           | The path as addresses write it
     direct      | string    |      | meta.ref.url              | Address on another server
 """)
-LONGEST = 2000  # bytes of a path
-SECONDS = 60.0  # that another server may be silent while it is listed or read
-_KINDS = {column.name: column.type.arrow for column in COLUMNS}
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+MAX_PATH_BYTES = 2000  # bytes of a path
+IDLE_TIMEOUT_SECONDS = 60.0  # that another server may be silent while it is listed or read
+_COLUMN_TYPES = {column.name: column.type.arrow for column in FILE_LIST_COLUMNS}
+_SHA256_PATTERN = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class Options(FileOptions):
@@ -80,7 +87,7 @@ class Options(FileOptions):
     )
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open a list of files.
 
     Raises
@@ -90,170 +97,191 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     """
     if options.adql is None and not options.files:
         raise SourceError("it is not said which files", remedy="files: data/*, or adql: and a query that names them")
-    root = Root(address=options.root, at=options.at, options=options.options, direct=options.direct)
+    root = FileRoot(
+        address=options.root, path_prefix=options.at, options=options.options, redirects_clients=options.direct
+    )
     if root.scheme is None and options.adql is None and options.checksums is not False:
-        return FileList(options, replace(context, directory=context.directory / Path(options.root).expanduser()))
-    return NamedFiles(options, root, context)
+        return DirectoryFileSource(
+            options, replace(context, directory=context.directory / Path(options.root).expanduser())
+        )
+    return NamedFileSource(options, root, context)
 
 
-class FileList(FilesAsRows):
+class DirectoryFileSource(FileListingRows):
     """One row for each file of a directory."""
 
-    def __init__(self, options: Options, context: Context) -> None:
+    def __init__(self, options: Options, context: SourceContext) -> None:
         super().__init__(options, context)
         self.options = options
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """List the columns: path, title, description, media type, size, checksum, time."""
-        return list(COLUMNS)
+        return list(FILE_LIST_COLUMNS)
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield a row for each file; each is read once, for its checksum."""
-        names = check_names(columns, [column.name for column in COLUMNS], "the list of files")
-        files = self.files if limit is None else self.files[:limit]
-        size = min(AT_ONCE, self.context.batch)
+        names = check_column_names(column_names, [column.name for column in FILE_LIST_COLUMNS], "the list of files")
+        files = self.files if row_limit is None else self.files[:row_limit]
+        size = min(FILES_PER_BATCH, self.context.batch_row_limit)
         for begin in range(0, len(files), size):
             part = files[begin : begin + size]
             facts = {
-                name: pa.array([file.fact(name) for file in part], fact_type(name))
+                name: pa.array([file.find_fact(name) for file in part], find_fact_type(name))
                 for name in names
-                if name in FILE_FACTS
+                if name in FILE_FACT_COLUMNS
             }
-            yield _batch([self._said(file) for file in part], names, begin, facts)
+            yield _build_batch([self._build_row(file) for file in part], names, begin, facts)
 
-    def _said(self, file: DataFile) -> dict[str, object]:
+    def _build_row(self, file: DataFile) -> dict[str, object]:
         try:
             before = (file.stat.st_size, file.stat.st_mtime_ns)
-            file.hash_whole()
-            now = file.path.stat()
+            file.compute_sha256()
+            stat_after = file.path.stat()
         except OSError as error:
             raise SourceError(
                 f"cannot be read: {error.strerror}", place=Place(file=file.name), remedy="look at its permissions"
             ) from error
-        if (now.st_size, now.st_mtime_ns) != before:
+        if (stat_after.st_size, stat_after.st_mtime_ns) != before:
             raise SourceError(
                 "was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole"
             )
-        file.done = now.st_size
-        self.read += now.st_size
+        file.bytes_read = stat_after.st_size
+        self.read_count += stat_after.st_size
         path = f"{self.options.at}/{file.name}" if self.options.at else file.name
-        fact = Fact(bytes=file.stat.st_size, modified=file.modified.replace(tzinfo=None))
-        return _row(self.options, path, fact, file.sha256, None)
+        fact = RemoteFileFacts(bytes=file.stat.st_size, modified=file.modified.replace(tzinfo=None))
+        return _build_file_row(self.options, path, fact, file.sha256, None)
 
 
-class NamedFiles:
+class NamedFileSource:
     """One row for each file that a query names, or a directory or a server lists. None is read, or asked for, unless for its checksum."""
 
-    def __init__(self, options: Options, root: Root, context: Context) -> None:
+    def __init__(self, options: Options, root: FileRoot, context: SourceContext) -> None:
         self.options, self._root, self._context = options, root, context
         self._directory = context.directory / Path(root.address).expanduser()
-        self._sum = hashlib.sha256()
-        self._count = 0
+        self._list_digest = hashlib.sha256()
+        self._file_count = 0
 
     @cached_property
-    def _store(self) -> Store:
-        return store(
-            self._root, secret=self._context.secret, allow_private=self._context.allow_private, seconds=SECONDS
+    def _store(self) -> RemoteStore:
+        return open_store(
+            self._root,
+            resolve_secret=self._context.resolve_secret,
+            allow_private=self._context.allow_private,
+            timeout_seconds=IDLE_TIMEOUT_SECONDS,
         )
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """List the columns: those of a list of files."""
-        return list(COLUMNS)
+        return list(FILE_LIST_COLUMNS)
 
-    def pins(self) -> list[Pin]:
+    def list_input_versions(self) -> list[InputVersion]:
         """Tell what was listed, as one."""
-        detail = f"names, sizes and times of {self._count} files"
-        return [Pin(name=self._root.at or "files", sha256=self._sum.hexdigest(), detail=detail)]
+        detail = f"names, sizes and times of {self._file_count} files"
+        return [
+            InputVersion(name=self._root.path_prefix or "files", sha256=self._list_digest.hexdigest(), detail=detail)
+        ]
 
-    def size(self) -> int | None:
+    def estimate_size(self) -> int | None:
         """Return None: it is not known how many there are."""
         return None
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield a row for each file."""
-        names = check_names(columns, [column.name for column in COLUMNS], "the list of files")
-        rows = islice(self._rows(), limit)
-        self._sum, self._count = hashlib.sha256(), 0
-        while part := list(islice(rows, min(NAMED_AT_ONCE, self._context.batch))):
+        names = check_column_names(column_names, [column.name for column in FILE_LIST_COLUMNS], "the list of files")
+        rows = islice(self._build_rows(), row_limit)
+        self._list_digest, self._file_count = hashlib.sha256(), 0
+        while part := list(islice(rows, min(UNREAD_FILES_PER_BATCH, self._context.batch_row_limit))):
             for row in part:
-                self._sum.update(f"{row['path']}\0{row['bytes']}\0{row['modified']}\0{row['sha256']}\n".encode())
-            facts = {name: pa.nulls(len(part), fact_type(name)) for name in names if name in FILE_FACTS}
-            yield _batch(part, names, self._count, facts)
-            self._count += len(part)
+                self._list_digest.update(
+                    f"{row['path']}\0{row['bytes']}\0{row['modified']}\0{row['sha256']}\n".encode()
+                )
+            facts = {name: pa.nulls(len(part), find_fact_type(name)) for name in names if name in FILE_FACT_COLUMNS}
+            yield _build_batch(part, names, self._file_count, facts)
+            self._file_count += len(part)
 
-    def _rows(self) -> Iterator[dict[str, object]]:
-        for path, fact, checksum in self._named() if self.options.adql is not None else self._listed():
-            wrong = odd(path)
-            if wrong is not None:
-                if self._context.reject is not None:
-                    self._context.reject(Reject(file=None, row=None, column="path", value=path[:200], reason=wrong))
+    def _build_rows(self) -> Iterator[dict[str, object]]:
+        for path, fact, checksum in self._query_files() if self.options.adql is not None else self._list_matching():
+            problem = find_path_problem(path)
+            if problem is not None:
+                if self._context.on_reject is not None:
+                    self._context.on_reject(
+                        RejectedRow(file=None, row=None, column="path", value=path[:200], reason=problem)
+                    )
                 continue
-            direct = f"{self._root.address}/{quote(path)}" if self._root.direct else None
-            whole = f"{self._root.at}/{path}" if self._root.at else path
-            yield _row(self.options, whole, fact, checksum, direct)
+            direct = f"{self._root.address}/{quote(path)}" if self._root.redirects_clients else None
+            full_path = f"{self._root.path_prefix}/{path}" if self._root.path_prefix else path
+            yield _build_file_row(self.options, full_path, fact, checksum, direct)
 
-    def _listed(self) -> Iterator[tuple[str, Fact, str | None]]:
+    def _list_matching(self) -> Iterator[tuple[str, RemoteFileFacts, str | None]]:
         try:
-            disk = Disk(self._directory, self._context.roots) if self._root.scheme is None else None
-            for path, fact in (disk or self._store).listed(self.options.files, self.options.ignore):
-                yield path, fact, self._checksum(path, fact) if self.options.checksums else None
-        except FarFault as error:
+            disk = DirectoryStore(self._directory, self._context.allowed_roots) if self._root.scheme is None else None
+            for path, fact in (disk or self._store).list_files(self.options.files, self.options.ignore):
+                yield path, fact, self._compute_checksum(path, fact) if self.options.checksums else None
+        except UpstreamError as error:
             raise SourceError(f"{self._root.address}: {error.message}", remedy=error.remedy) from error
 
-    def _named(self) -> Iterator[tuple[str, Fact, str | None]]:
-        if self._context.query is None or self.options.adql is None:
+    def _query_files(self) -> Iterator[tuple[str, RemoteFileFacts, str | None]]:
+        if self._context.run_query is None or self.options.adql is None:
             raise SourceError("rows that name files need a site to be in", remedy="ingest it with `hven ingest`")
-        gone = 0
-        for batch in self._context.query(self.options.adql):
+        missing_count = 0
+        for batch in self._context.run_query(self.options.adql):
             for row in batch.to_pylist():
                 path = row["path"]
                 if path is None:
                     continue
-                fact, checksum = Fact(bytes=row.get("bytes")), row.get("sha256")
-                checksum = str(checksum).lower() if _SHA256.fullmatch(str(checksum)) else None
-                if odd(path) is None:
+                fact, checksum = RemoteFileFacts(bytes=row.get("bytes")), row.get("sha256")
+                checksum = str(checksum).lower() if _SHA256_PATTERN.fullmatch(str(checksum)) else None
+                if find_path_problem(path) is None:
                     try:
-                        fact, checksum = self._looked(path, fact, checksum)
-                    except (OSError, FarFault) as error:
-                        if isinstance(error, FarSilence):
+                        fact, checksum = self._look_at_file(path, fact, checksum)
+                    except (OSError, UpstreamError) as error:
+                        if isinstance(error, UpstreamTimeoutError):
                             raise SourceError(
                                 f"{self._root.address}/{path}: {error.message}", remedy=error.remedy
                             ) from error
-                        gone += 1
+                        missing_count += 1
                         continue
                 yield path, fact, checksum
-        if gone and self._context.tell is not None:
-            self._context.tell(f"{gone:,} files that rows name are not there, and not listed")
+        if missing_count and self._context.on_notice is not None:
+            self._context.on_notice(f"{missing_count:,} files that rows name are not there, and not listed")
 
-    def _looked(self, path: str, fact: Fact, checksum: str | None) -> tuple[Fact, str | None]:
+    def _look_at_file(
+        self, path: str, fact: RemoteFileFacts, checksum: str | None
+    ) -> tuple[RemoteFileFacts, str | None]:
         """Look at a file on disk, and at one elsewhere only if its checksum is wanted."""
         if self._root.scheme is None:
             place = self._directory / path
-            check_link(place, path, (self._directory, *self._context.roots))
-            found = place.stat()
-            if not stat.S_ISREG(found.st_mode):
+            check_link(place, path, (self._directory, *self._context.allowed_roots))
+            file_stat = place.stat()
+            if not stat.S_ISREG(file_stat.st_mode):
                 raise FileNotFoundError(path)
-            moment = dt.datetime.fromtimestamp(found.st_mtime, dt.UTC).replace(tzinfo=None)
+            moment = dt.datetime.fromtimestamp(file_stat.st_mtime, dt.UTC).replace(tzinfo=None)
             file = DataFile(path=place, name=path)
-            wanted = self.options.checksums is not False
-            return Fact(bytes=found.st_size, modified=moment), file.hash_whole() if wanted else checksum
+            wants_checksum = self.options.checksums is not False
+            return RemoteFileFacts(
+                bytes=file_stat.st_size, modified=moment
+            ), file.compute_sha256() if wants_checksum else checksum
         if not self.options.checksums:
             return fact, checksum
-        now = self._store.fact(path)
-        return now, self._checksum(path, now)
+        current_facts = self._store.fetch_facts(path)
+        return current_facts, self._compute_checksum(path, current_facts)
 
-    def _checksum(self, path: str, fact: Fact) -> str:
-        found = hashlib.sha256()
+    def _compute_checksum(self, path: str, fact: RemoteFileFacts) -> str:
+        digest = hashlib.sha256()
         if fact.bytes is None:
             raise SourceError(
                 f"{self._root.address}/{path}: its server does not say its size", remedy="checksums: false"
             )
-        for part in self._store.read(path, 0, fact.bytes, fact) if fact.bytes else ():
-            found.update(part)
-        return found.hexdigest()
+        for part in self._store.read_range(path, 0, fact.bytes, fact) if fact.bytes else ():
+            digest.update(part)
+        return digest.hexdigest()
 
 
-def odd(path: str) -> str | None:
+def find_path_problem(path: str) -> str | None:
     """Say why something is no path of a file below a root; None: it is one.
 
     Parameters
@@ -266,20 +294,22 @@ def odd(path: str) -> str | None:
         return "a path has no empty part, and no part . or .."
     if not path.isprintable() or "\\" in path:
         return "a path has no control characters and no \\"
-    if len(path.encode("utf-8", "replace")) > LONGEST or any(
+    if len(path.encode("utf-8", "replace")) > MAX_PATH_BYTES or any(
         len(part.encode("utf-8", "replace")) > 255 for part in parts
     ):
-        return f"a path has at most {LONGEST:,} bytes, and 255 between two slashes"
+        return f"a path has at most {MAX_PATH_BYTES:,} bytes, and 255 between two slashes"
     return None
 
 
-def _row(options: Options, path: str, fact: Fact, checksum: str | None, direct: str | None) -> dict[str, object]:
+def _build_file_row(
+    options: Options, path: str, fact: RemoteFileFacts, checksum: str | None, direct: str | None
+) -> dict[str, object]:
     name = path.rpartition("/")[2]
     return {
         "path": path,
         "title": options.title or name,
         "description": options.description,
-        "media_type": options.type or media_type(name),
+        "media_type": options.type or guess_media_type(name),
         "bytes": fact.bytes,
         "sha256": checksum,
         "modified": fact.modified,
@@ -288,12 +318,16 @@ def _row(options: Options, path: str, fact: Fact, checksum: str | None, direct: 
     }
 
 
-def _batch(
-    rows: Sequence[Mapping[str, object]], names: Sequence[str], begin: int, facts: Mapping[str, pa.Array]
+def _build_batch(
+    rows: Sequence[Mapping[str, object]], column_names: Sequence[str], rows_before: int, facts: Mapping[str, pa.Array]
 ) -> pa.RecordBatch:
-    number = pa.array(np.arange(begin + 1, begin + 1 + len(rows)), pa.int64())
+    number = pa.array(np.arange(rows_before + 1, rows_before + 1 + len(rows)), pa.int64())
     arrays = [
-        number if name == ROW else facts[name] if name in facts else pa.array([row[name] for row in rows], _KINDS[name])
-        for name in names
+        number
+        if name == ROW_NUMBER_COLUMN
+        else facts[name]
+        if name in facts
+        else pa.array([row[name] for row in rows], _COLUMN_TYPES[name])
+        for name in column_names
     ]
-    return pa.RecordBatch.from_arrays(arrays, names=list(names))
+    return pa.RecordBatch.from_arrays(arrays, names=list(column_names))

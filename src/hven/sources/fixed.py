@@ -14,30 +14,30 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from hven.model import Deviation, DeviationKind
 from hven.model.errors import SourceError
 from hven.model.table import Column
-from hven.model.types import from_arrow, parse_type
+from hven.model.types import parse_type, type_from_arrow
 from hven.sources._reading import readme
-from hven.sources._reading.cells import guess
-from hven.sources._reading.cutter import UNIT, cutter
-from hven.sources._reading.delimited import Parsed, Shape
-from hven.sources._reading.dialect import DRAWN, looks_like_header, looks_like_units
-from hven.sources._reading.doubts import doubt
-from hven.sources._reading.files import DataFile, FileOptions
-from hven.sources._reading.rows import Nulls, TextRows, words_of
-from hven.sources._reading.text import TextFile
-from hven.sources._reading.unit_words import units_of
+from hven.sources._reading.cells import guess_type
+from hven.sources._reading.data_files import DataFile, FileOptions
+from hven.sources._reading.delimited import ParsedBlock, RecordLayout
+from hven.sources._reading.dialect import RULE_LINE_PATTERN, looks_like_header, looks_like_units
+from hven.sources._reading.fixed_width_splitter import UNIT_SEPARATOR, build_splitter
+from hven.sources._reading.text_blocks import TextFile
+from hven.sources._reading.text_rows import Nulls, TextFileSource, list_null_words
+from hven.sources._reading.text_units import parse_units
+from hven.sources._reading.type_doubts import explain_doubt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from hven.sources import Context, Source
+    from hven.sources import Source, SourceContext
 
 
-def _short(value: object) -> object:
+def _wrap_bytes(value: object) -> object:
     return {"bytes": str(value)} if isinstance(value, (str, int)) else value
 
 
-class FieldOptions(BaseModel):
+class FixedFieldOptions(BaseModel):
     """One column: its bytes, and what is known of it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,7 +51,7 @@ class FieldOptions(BaseModel):
 class Options(FileOptions):
     """What a descriptor may say of fixed-width text: `fields`, or `readme` and perhaps `table`."""
 
-    fields: dict[str, Annotated[FieldOptions, BeforeValidator(_short)]] = Field(
+    fields: dict[str, Annotated[FixedFieldOptions, BeforeValidator(_wrap_bytes)]] = Field(
         default_factory=dict, description="By column name: `16-27`, or a mapping with bytes, type, unit, description."
     )
     readme: str | None = Field(None, description="A CDS ReadMe, relative to the descriptor.")
@@ -64,13 +64,13 @@ class Options(FileOptions):
     )
 
     @model_validator(mode="after")
-    def _one_description(self) -> Options:
+    def _check_description(self) -> Options:
         if bool(self.fields) == (self.readme is not None):
             raise ValueError("give either `fields` or `readme`")
         return self
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open fixed-width text.
 
     Raises
@@ -78,10 +78,10 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         No such file or ReadMe, a table it doesn't describe, bytes in the wrong order.
     """
-    return FixedText(options, context)
+    return FixedTextSource(options, context)
 
 
-def catalogue(path: Path) -> readme.ReadMe:
+def read_catalogue_readme(path: Path) -> readme.CatalogueReadMe:
     """Read what a ReadMe says of a catalogue and of all its tables.
 
     Parameters
@@ -99,10 +99,10 @@ def catalogue(path: Path) -> readme.ReadMe:
     SourceError
         The file is not there.
     """
-    return readme.read(path)
+    return readme.read_readme(path)
 
 
-def guessed(options: Mapping[str, object], context: Context) -> dict[str, object]:
+def guessed(options: Mapping[str, object], context: SourceContext) -> dict[str, object]:
     """Guess `fields` from the columns that are blank in all of the first lines (up to 64 MiB), and `comment`.
 
     Raises
@@ -110,25 +110,25 @@ def guessed(options: Mapping[str, object], context: Context) -> dict[str, object
     SourceError
         No file, tabs, or no blank column: nothing tells where to cut.
     """
-    source = FixedText(Options.model_validate({**options, "fields": {"line": 1}}), context)
+    source = FixedTextSource(Options.model_validate({**options, "fields": {"line": 1}}), context)
     file = source.files[0]
-    text = source._opened(file)  # noqa: SLF001  (the same module)
-    head = text.head()
-    if "comment" not in options and text.head().startswith(b"#"):
+    text = source._open_text(file)  # noqa: SLF001  (the same module)
+    head = text.peek_head()
+    if "comment" not in options and text.peek_head().startswith(b"#"):
         text.close()
         return {"comment": "#", **guessed({**options, "comment": "#"}, context)}
     single = codecs.lookup(source.options.encoding).name != "utf-8"
     filled = np.zeros(0, bool)
-    seen = 0
+    scanned_bytes = 0
     try:
-        for block in text.blocks():
+        for block in text.read_blocks():
             if b"\t" in block.data:
                 raise SourceError(
                     f"{file.name} has tabs: its columns are not at fixed bytes", remedy="read it with --kind csv"
                 )
-            filled = _filled(block.data, filled, characters=single)
-            seen += len(block.data)
-            if seen > 64 << 20:
+            filled = _mark_filled_places(block.data, filled, by_characters=single)
+            scanned_bytes += len(block.data)
+            if scanned_bytes > 64 << 20:
                 break
     finally:
         text.close()
@@ -139,38 +139,49 @@ def guessed(options: Mapping[str, object], context: Context) -> dict[str, object
             remedy="say where its columns are: `fields: {name: 1-9, mag: 11-16}`, bytes counted from 1",
         )
     ranges = [(first, last) for first, last in edges.reshape(-1, 2).tolist()]
-    return _headed(head if len(source.files) == 1 else b"", ranges, source.options)  # another file may have no header
+    return _name_fields(
+        head if len(source.files) == 1 else b"", ranges, source.options
+    )  # another file may have no header
 
 
-def _headed(head: bytes, ranges: Sequence[tuple[int, int]], options: Options) -> dict[str, object]:
+def _name_fields(first_bytes: bytes, ranges: Sequence[tuple[int, int]], options: Options) -> dict[str, object]:
     """Name the fields, by the header if there is one, with the units below it; what stands above the data is skipped."""
-    lines = enumerate(head.decode(errors="replace").splitlines()[:400], 1)
+    lines = enumerate(first_bytes.decode(errors="replace").splitlines()[:400], 1)
     mark = options.comment
     rows = [
         row
         for row in lines
-        if row[1].strip() and not (mark and row[1].startswith(mark)) and not DRAWN.fullmatch(row[1])
+        if row[1].strip() and not (mark and row[1].startswith(mark)) and not RULE_LINE_PATTERN.fullmatch(row[1])
     ]
     cells = [[line[first:last].strip() for first, last in ranges] for _, line in rows]
     names = [f"column_{number}" for number in range(1, len(ranges) + 1)]
     units: Sequence[str] = ()
-    above = 0
+    header_line_count = 0
     if cells and len(set(cells[0])) == len(names) and all(cells[0]) and looks_like_header(cells[0], cells[1:]):
-        names, above = cells[0], 1
+        names, header_line_count = cells[0], 1
         if len(cells) > 2 and looks_like_units(cells[1], cells[2:]):
-            units, above = cells[1], 2
-    told = units_of(names, units)
+            units, header_line_count = cells[1], 2
+    units_by_name = parse_units(names, units)
     fields = {
-        name: {"bytes": f"{first + 1}-{last}", "unit": told[name]} if told.get(name) else f"{first + 1}-{last}"
+        name: {"bytes": f"{first + 1}-{last}", "unit": units_by_name[name]}
+        if units_by_name.get(name)
+        else f"{first + 1}-{last}"
         for name, (first, last) in zip(names, ranges, strict=True)
     }
-    return {"fields": fields, **({"skip": options.skip + rows[above][0] - 1} if above and len(rows) > above else {})}
+    return {
+        "fields": fields,
+        **(
+            {"skip": options.skip + rows[header_line_count][0] - 1}
+            if header_line_count and len(rows) > header_line_count
+            else {}
+        ),
+    }
 
 
-def _filled(data: bytes, known: np.ndarray, *, characters: bool) -> np.ndarray:
+def _mark_filled_places(data: bytes, marked_places: np.ndarray, *, by_characters: bool) -> np.ndarray:
     """Mark the places within lines where any line has a sign."""
     data = data.replace(b"\r\n", b"\n")
-    wide = characters and not data.isascii()
+    wide = by_characters and not data.isascii()
     signs = (
         np.frombuffer(data.decode(errors="replace").encode("utf-32-le"), "<u4")
         if wide
@@ -181,60 +192,62 @@ def _filled(data: bytes, known: np.ndarray, *, characters: bool) -> np.ndarray:
     line = np.searchsorted(ends, places)
     starts = np.concatenate([[0], ends + 1])
     columns = places - starts[line]
-    found = np.zeros(max(len(known), int(columns.max(initial=-1)) + 1), bool)
-    found[: len(known)] = known
-    found[columns] = True
-    return found
+    is_filled = np.zeros(max(len(marked_places), int(columns.max(initial=-1)) + 1), bool)
+    is_filled[: len(marked_places)] = marked_places
+    is_filled[columns] = True
+    return is_filled
 
 
-class FixedText(TextRows):
+class FixedTextSource(TextFileSource):
     """The rows of one or more files of fixed-width text."""
 
-    def __init__(self, options: Options, context: Context) -> None:
+    def __init__(self, options: Options, context: SourceContext) -> None:
         super().__init__(options, context)
         self.options = options
-        self._doubts: dict[str, tuple[str, str]] = {}
-        self._records = 0
+        self._type_doubts: dict[str, tuple[str, str]] = {}
+        self._record_count = 0
 
-    def doubts(self) -> dict[str, tuple[str, str]]:
+    def list_type_doubts(self) -> dict[str, tuple[str, str]]:
         """List columns guessed to be text that may be meant otherwise: a message and a remedy by name."""
-        return self._doubts
+        return self._type_doubts
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """List the columns as the ReadMe or the descriptor has them; other types are guessed."""
         return [
-            item.column.having(type=item.column.type if item.column.type.arrow == kind else from_arrow(kind))
-            for item, kind in self._known.values()
+            item.column.copy_with(type=item.column.type if item.column.type.arrow == kind else type_from_arrow(kind))
+            for item, kind in self._fields_and_types.values()
         ]
 
-    def about(self) -> tuple[str | None, str | None]:
+    def read_title_and_description(self) -> tuple[str | None, str | None]:
         """Read title and abstract of the ReadMe."""
         if self.options.readme is None:
             return None, None
-        found = readme.read(self.context.directory / self.options.readme)
-        return found.title, found.abstract
+        catalogue_readme = readme.read_readme(self.context.directory / self.options.readme)
+        return catalogue_readme.title, catalogue_readme.abstract
 
-    def credits(self) -> dict[str, str]:
+    def list_credits(self) -> dict[str, str]:
         """Return authors and bibcode of the ReadMe."""
         if self.options.readme is None:
             return {}
-        found = readme.read(self.context.directory / self.options.readme)
-        said = {"creators": "; ".join(found.authors), "bibcode": found.bibcode}
-        return {key: text for key, text in said.items() if text}
+        catalogue_readme = readme.read_readme(self.context.directory / self.options.readme)
+        credit_texts = {"creators": "; ".join(catalogue_readme.authors), "bibcode": catalogue_readme.bibcode}
+        return {key: text for key, text in credit_texts.items() if text}
 
-    def _names(self) -> list[str]:
-        return list(self._known)
+    def _list_column_names(self) -> list[str]:
+        return list(self._fields_and_types)
 
-    def _declared(self) -> Mapping[str, object]:
-        return (self._read_me() if self.options.readme is not None else self._said())[1]
+    def _find_declared_types(self) -> Mapping[str, object]:
+        return (self._read_readme_fields() if self.options.readme is not None else self._read_declared_fields())[1]
 
     @cached_property
-    def _known(self) -> dict[str, tuple[readme.ByteField, pa.DataType]]:
-        fields, said = self._read_me() if self.options.readme is not None else self._said()
+    def _fields_and_types(self) -> dict[str, tuple[readme.ByteField, pa.DataType]]:
+        fields, declared_types = (
+            self._read_readme_fields() if self.options.readme is not None else self._read_declared_fields()
+        )
         cells: dict[str, list[str]] = {}
-        if len(said) < len(fields):
-            text = self._opened(self.files[0])
-            block = next(text.blocks(), None)
+        if len(declared_types) < len(fields):
+            text = self._open_text(self.files[0])
+            block = next(text.read_blocks(), None)
             text.close()
             lines = (
                 [line for line in block.data.decode(errors="replace").split("\n")[:4000] if line.strip()]
@@ -244,54 +257,67 @@ class FixedText(TextRows):
             for line in lines:
                 for item in fields:
                     cells.setdefault(item.column.name, []).append(line[item.start : item.end])
-        known = {}
+        fields_by_name = {}
         for item in fields:
             name = item.column.name
-            kind = said.get(name) or guess(pa.array(cells.get(name, []), pa.string()), nulls=self._nulls(item))
-            wanted = self.context.wanted.get(name)
-            if wanted is not None and (
-                pa.types.is_string(wanted)
-                or ((pa.types.is_integer(wanted) or pa.types.is_floating(wanted)) and kind != pa.timestamp("us"))
+            kind = declared_types.get(name) or guess_type(
+                pa.array(cells.get(name, []), pa.string()), null_words=self._list_null_words(item)
+            )
+            target_type = self.context.target_types.get(name)
+            if target_type is not None and (
+                pa.types.is_string(target_type)
+                or (
+                    (pa.types.is_integer(target_type) or pa.types.is_floating(target_type))
+                    and kind != pa.timestamp("us")
+                )
             ):
-                kind = wanted
-            if kind == pa.string() and name not in said and name in cells:
+                kind = target_type
+            if kind == pa.string() and name not in declared_types and name in cells:
                 places = [f"row {number:,}" for number in range(1, len(cells[name]) + 1)]
-                told = doubt(name, cells[name], places, nulls=self._nulls(item), typed="`type: {kind}` of the field")
-                self._doubts |= {} if told is None else {name: told}
-            known[name] = (item, kind)
-        return known
+                doubt = explain_doubt(
+                    name,
+                    cells[name],
+                    places,
+                    null_words=self._list_null_words(item),
+                    type_hint="`type: {kind}` of the field",
+                )
+                self._type_doubts |= {} if doubt is None else {name: doubt}
+            fields_by_name[name] = (item, kind)
+        return fields_by_name
 
-    def _nulls(self, item: readme.ByteField) -> tuple[str, ...]:
-        return (*words_of(self.options.null, item.column.name), *readme.null_words(item))
+    def _list_null_words(self, byte_field: readme.ByteField) -> tuple[str, ...]:
+        return (*list_null_words(self.options.null, byte_field.column.name), *readme.list_null_words(byte_field))
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield the rows, and compare their number with what the ReadMe says."""
-        self._records = 0
-        yield from super().batches(columns, limit)
-        if limit is None and self.options.readme is not None:
-            self._compare_count(self.options.readme)
+        self._record_count = 0
+        yield from super().read_batches(column_names, row_limit)
+        if row_limit is None and self.options.readme is not None:
+            self._check_record_count(self.options.readme)
 
-    def _compare_count(self, path: str) -> None:
+    def _check_record_count(self, path: str) -> None:
         name = self.options.table or self.files[0].path.name
-        said = readme.count_records(readme.read(self.context.directory / path), name)
-        if said is not None and said != self._records:
-            message = f"{PurePath(path).name} says that {name} has {said:,} records, but {self._records:,} were read"
+        stated_count = readme.find_record_count(readme.read_readme(self.context.directory / path), name)
+        if stated_count is not None and stated_count != self._record_count:
+            message = f"{PurePath(path).name} says that {name} has {stated_count:,} records, but {self._record_count:,} were read"
             remedy = "get the file anew if it is cut off; else read all of its parts (`files:` may be a pattern)"
-            self.context.report(Deviation(kind=DeviationKind.DROPPED_ROW, message=message, remedy=remedy))
+            self.context.report_deviation(Deviation(kind=DeviationKind.DROPPED_ROW, message=message, remedy=remedy))
 
-    def _report(self, parsed: Parsed, first: int, file: DataFile) -> None:
-        self._records += parsed.total
-        super()._report(parsed, first, file)
+    def _report_parsed(self, parsed_block: ParsedBlock, first_row: int, file: DataFile) -> None:
+        self._record_count += parsed_block.total_count
+        super()._report_parsed(parsed_block, first_row, file)
 
-    def _read_me(self) -> tuple[list[readme.ByteField], dict[str, pa.DataType]]:
+    def _read_readme_fields(self) -> tuple[list[readme.ByteField], dict[str, pa.DataType]]:
         path = self.context.directory / (self.options.readme or "")
         name = self.options.table or self.files[0].path.name
-        fields = readme.table(readme.read(path), name, path.name)
+        fields = readme.find_table_fields(readme.read_readme(path), name, path.name)
         return fields, {item.column.name: item.column.type.arrow for item in fields}
 
-    def _said(self) -> tuple[list[readme.ByteField], dict[str, pa.DataType]]:
+    def _read_declared_fields(self) -> tuple[list[readme.ByteField], dict[str, pa.DataType]]:
         fields: list[readme.ByteField] = []
-        said: dict[str, pa.DataType] = {}
+        declared_types: dict[str, pa.DataType] = {}
         for name, item in self.options.fields.items():
             first, _, last = (part.strip() for part in item.bytes.partition("-"))
             start, end = int(first) - 1, int(last or first)
@@ -303,38 +329,38 @@ class FixedText(TextRows):
             column = Column(name=name, unit=item.unit, description=item.description)
             if item.type is not None:
                 try:
-                    column = column.having(type=parse_type(item.type))
+                    column = column.copy_with(type=parse_type(item.type))
                 except ValueError as error:
                     raise SourceError(
                         f"fields: {name}: {error}", remedy="float64, int32, string, timestamp ..."
                     ) from error
-                said[name] = column.type.arrow
+                declared_types[name] = column.type.arrow
             fields.append(readme.ByteField(start=start, end=end, null=None, column=column))
-        return fields, said
+        return fields, declared_types
 
-    def _opened(self, file: DataFile) -> TextFile:
+    def _open_text(self, file: DataFile) -> TextFile:
         text = TextFile(file, encoding=self.options.encoding, quote=None, comment=self.options.comment)
-        head = text.begin()
+        head = text.read_checked_head()
         at = 0
         for _ in range(self.options.skip):
             at = head.find(b"\n", at) + 1 or len(head)
-        text.skip(at)
+        text.skip_bytes(at)
         return text
 
-    def _start(self, file: DataFile, real: Sequence[str]) -> tuple[TextFile, Shape]:
-        names = list(real) or self._names()[:1]
-        items = [self._known[name][0] for name in names]
-        text = self._opened(file)
+    def _open_at_first_record(self, file: DataFile, file_column_names: Sequence[str]) -> tuple[TextFile, RecordLayout]:
+        names = list(file_column_names) or self._list_column_names()[:1]
+        items = [self._fields_and_types[name][0] for name in names]
+        text = self._open_text(file)
         single = codecs.lookup(self.options.encoding).name != "utf-8"
-        shape = Shape(
+        shape = RecordLayout(
             names=names,
-            kinds={name: self._known[name][1] for name in names},
-            delimiter=UNIT,
+            column_types={name: self._fields_and_types[name][1] for name in names},
+            delimiter=UNIT_SEPARATOR,
             quote=None,
-            nulls={
+            null_words={
                 **self.options.null,
-                **{name: self._nulls(item) for name, item in zip(names, items, strict=True) if item.null},
+                **{name: self._list_null_words(item) for name, item in zip(names, items, strict=True) if item.null},
             },
-            transform=cutter([(item.start, item.end) for item in items], characters=single),
+            transform=build_splitter([(item.start, item.end) for item in items], by_characters=single),
         )
         return text, shape

@@ -14,23 +14,31 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from hven.formats.media import Samples, open_product
+from hven.formats.media import FileSamples, open_product
 from hven.model import Deviation, DeviationKind
 from hven.model.errors import Place, SourceError
-from hven.model.table import Bins, Clock, Column, FileReader, Series, Variable, written_columns
-from hven.sources import FILE_FACTS, ROW, Context, Reject, Source
-from hven.sources._reading.filerows import FilesAsRows
-from hven.sources._reading.files import DataFile, FileOptions, check_names, fact_type
+from hven.model.table import (
+    Column,
+    FileParameter,
+    FileReaderSpec,
+    ParameterBins,
+    TimeDecoding,
+    TimeSeries,
+    parse_columns,
+)
+from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, RejectedRow, Source, SourceContext
+from hven.sources._reading.data_files import DataFile, FileOptions, check_column_names, find_fact_type
+from hven.sources._reading.file_rows import FileListingRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hven.formats.media import Product
 
-AT_ONCE = 256  # files of a batch
-LEFT = "samples without a time, or with that of another one behind them, are left out"
-CUT = "times have digits below a nanosecond, or others that cannot be counted, which are left out"
-COLUMNS = written_columns("""
+FILES_PER_BATCH = 256  # files of a batch
+SKIPPED_SAMPLES_MESSAGE = "samples without a time, or with that of another one behind them, are left out"
+TRUNCATED_TIMES_MESSAGE = "times have digits below a nanosecond, or others that cannot be counted, which are left out"
+GRANULE_COLUMNS = parse_columns("""
     path    | string    |  | meta.id;meta.file      | Path of the file, relative to the descriptor
     start   | timestamp |  | time.start;obs         | Time of the first sample (UTC)
     stop    | timestamp |  | time.end;obs           | Time of the last sample (UTC)
@@ -38,8 +46,8 @@ COLUMNS = written_columns("""
     layout  | string    |  | meta.code              | Files whose parameters and channels are alike have one word, or one for each data set
     version | string    |  | meta.version;meta.file | Version, as the file's name has it
 """)
-_KINDS = {column.name: column.type.arrow for column in COLUMNS}
-_VERSION = re.compile(r"_[vV](\d+(?:[._-]\d+)*)(?=[._]|$)")
+_COLUMN_TYPES = {column.name: column.type.arrow for column in GRANULE_COLUMNS}
+_VERSION_PATTERN = re.compile(r"_[vV](\d+(?:[._-]\d+)*)(?=[._]|$)")
 
 
 class Options(FileOptions):
@@ -48,7 +56,7 @@ class Options(FileOptions):
     samples: str = Field("", description="What `series` of the table says of them; it is put here by itself.")
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open files of samples.
 
     Raises
@@ -56,152 +64,165 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         No such file; the table has no `series` whose samples stand in files.
     """
-    return Granules(options, context)
+    return GranuleSource(options, context)
 
 
-class Granules(FilesAsRows):
+class GranuleSource(FileListingRows):
     """One row for each file."""
 
-    def __init__(self, options: Options, context: Context) -> None:
+    def __init__(self, options: Options, context: SourceContext) -> None:
         super().__init__(options, context)
-        self._said = options.samples
-        self._lost: dict[str, list[str]] = {}
-        self._files_of: dict[str, int] = {}  # how many that were read have something of a data set
-        self._foreign: dict[str, list[str]] = {}  # why others have nothing of it
+        self._series_json = options.samples
+        self._files_by_loss: dict[str, list[str]] = {}
+        self._file_counts: dict[str, int] = {}  # how many that were read have something of a data set
+        self._foreign_reasons: dict[str, list[str]] = {}  # why others have nothing of it
 
     @cached_property
-    def _series(self) -> list[Series]:
-        found = [_series(one) for one in json.loads(self._said or "[]")]
-        if not found:
+    def _time_series(self) -> list[TimeSeries]:
+        series_list = [_restore_series(series_entry) for series_entry in json.loads(self._series_json or "[]")]
+        if not series_list:
             raise SourceError(
                 "nothing says what its samples are", remedy="series: {file: '{target.path}', time: ..} of the table"
             )
-        return found
+        return series_list
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """List the columns: path, first and last time, how many samples, layout, version."""
-        return list(COLUMNS)
+        return list(GRANULE_COLUMNS)
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield a row for each file that can be read; the others are told."""
-        names = check_names(columns, [column.name for column in COLUMNS], "files of samples")
-        files = self.files if limit is None else self.files[:limit]
-        for begin in range(0, len(files), min(AT_ONCE, self.context.batch)):
-            part = files[begin : begin + min(AT_ONCE, self.context.batch)]
-            rows = [(file, row) for file in part if (row := self._row(file)) is not None]
+        names = check_column_names(column_names, [column.name for column in GRANULE_COLUMNS], "files of samples")
+        files = self.files if row_limit is None else self.files[:row_limit]
+        for begin in range(0, len(files), min(FILES_PER_BATCH, self.context.batch_row_limit)):
+            part = files[begin : begin + min(FILES_PER_BATCH, self.context.batch_row_limit)]
+            rows = [(file, row) for file in part if (row := self._build_row(file)) is not None]
             if rows:
-                yield _batch(rows, names, begin)
-        self._tell()
+                yield _build_batch(rows, names, begin)
+        self._report_losses()
 
-    def _tell(self) -> None:
+    def _report_losses(self) -> None:
         """Tell what of the files that were read is not shown."""
-        for words, files in self._lost.items():
-            kind = DeviationKind.DROPPED_ROW if words == LEFT else DeviationKind.PRECISION
+        for words, files in self._files_by_loss.items():
+            kind = DeviationKind.DROPPED_ROW if words == SKIPPED_SAMPLES_MESSAGE else DeviationKind.PRECISION
             number = "1 file" if len(files) == 1 else f"{len(files):,} files"
-            shown = ", ".join(files[:3]) + (" ..." if len(files) > 3 else "")
-            self.context.report(Deviation(kind=kind, file=files[0], message=f"{number}: {words}: {shown}"))
-        self._lost.clear()
-        for name, reasons in self._foreign.items():
-            if not self._files_of.get(name) and self.context.tell is not None:
+            file_names_text = ", ".join(files[:3]) + (" ..." if len(files) > 3 else "")
+            self.context.report_deviation(
+                Deviation(kind=kind, file=files[0], message=f"{number}: {words}: {file_names_text}")
+            )
+        self._files_by_loss.clear()
+        for name, reasons in self._foreign_reasons.items():
+            if not self._file_counts.get(name) and self.context.on_notice is not None:
                 none = len(reasons) > 1
-                told = f"none of the {len(reasons):,} files that were read has anything" if none else "the file that was read has nothing"  # fmt: skip
-                self.context.tell(f"{told} of the data set {name}: {reasons[0]}")
-        self._foreign.clear()
-        self._files_of.clear()
+                subject = f"none of the {len(reasons):,} files that were read has anything" if none else "the file that was read has nothing"  # fmt: skip
+                self.context.on_notice(f"{subject} of the data set {name}: {reasons[0]}")
+        self._foreign_reasons.clear()
+        self._file_counts.clear()
 
-    def _product(self, file: DataFile, reader: FileReader | None) -> Product:
+    def _open_product(self, file: DataFile, reader: FileReaderSpec | None) -> Product:
         name = file.name.rpartition("/")[2]
         if reader is None:
-            return open_product(file.path, name, lines=True)
-        if self.context.read is None:
+            return open_product(file.path, name, includes_text_tables=True)
+        if self.context.open_sample_file is None:
             raise SourceError("nobody reads its files here", remedy="ingest the collection")
-        return self.context.read(file.path, name, replace(reader, path=self.context.directory / reader.name))
+        return self.context.open_sample_file(
+            file.path, name, replace(reader, path=self.context.directory / reader.name)
+        )
 
-    def _row(self, file: DataFile) -> dict[str, object] | None:
+    def _build_row(self, file: DataFile) -> dict[str, object] | None:
         try:
             before = (file.stat.st_size, file.stat.st_mtime_ns)
-            file.hash_whole()
+            file.compute_sha256()
             firsts, lasts, counts, layouts = [], [], [], []
             foreign: SourceError | None = None
             with ExitStack() as stack:
-                products: dict[FileReader | None, Product] = {}
-                for one in self._series:
-                    if one.reader not in products:
-                        products[one.reader] = stack.enter_context(self._product(file, one.reader))
+                products: dict[FileReaderSpec | None, Product] = {}
+                for time_series in self._time_series:
+                    if time_series.reader not in products:
+                        products[time_series.reader] = stack.enter_context(self._open_product(file, time_series.reader))
                     try:
-                        found = Samples(products[one.reader], one, file.name.rpartition("/")[2])
-                    except Samples.ForeignFileError as error:  # it is a file of another data set
+                        samples = FileSamples(products[time_series.reader], time_series, file.name.rpartition("/")[2])
+                    except FileSamples.ForeignFileError as error:  # it is a file of another data set
                         foreign = error
-                        layouts.append(Samples.NO_LAYOUT)
-                        self._foreign.setdefault(one.id, []).append(error.message)
+                        layouts.append(FileSamples.NO_LAYOUT)
+                        self._foreign_reasons.setdefault(time_series.id, []).append(error.message)
                         continue
-                    self._files_of[one.id] = self._files_of.get(one.id, 0) + 1
-                    moments = found.moments
+                    self._file_counts[time_series.id] = self._file_counts.get(time_series.id, 0) + 1
+                    moments = samples.instants
                     if len(moments):
                         firsts.append(int(moments[0]))
                         lasts.append(int(moments[-1]))
                     counts.append(len(moments))
-                    layouts.append(found.layout)
-                    for words in (LEFT,) * bool(found.left) + (CUT,) * found.cut:
-                        self._lost.setdefault(words, []).append(file.name)
+                    layouts.append(samples.layout)
+                    for words in (SKIPPED_SAMPLES_MESSAGE,) * bool(samples.omitted_count) + (
+                        TRUNCATED_TIMES_MESSAGE,
+                    ) * samples.has_truncated_times:
+                        self._files_by_loss.setdefault(words, []).append(file.name)
             if foreign is not None and not counts:
                 raise foreign
-            now = file.path.stat()
-            if (now.st_size, now.st_mtime_ns) != before:
+            stat_after = file.path.stat()
+            if (stat_after.st_size, stat_after.st_mtime_ns) != before:
                 raise SourceError("was changed while it was read", remedy="ingest again when it is whole")  # noqa: TRY301
         except (SourceError, OSError) as error:
             reason = error.message if isinstance(error, SourceError) else error.strerror or type(error).__name__
-            if self.context.reject is None:
+            if self.context.on_reject is None:
                 raise SourceError(reason, place=Place(file=file.name)) from error
-            self.context.reject(Reject(file=file.name, row=1, column=None, value=None, reason=reason))
+            self.context.on_reject(RejectedRow(file=file.name, row=1, column=None, value=None, reason=reason))
             return None
-        version = _VERSION.findall(file.name.rpartition("/")[2])
-        self.read += file.stat.st_size
+        version = _VERSION_PATTERN.findall(file.name.rpartition("/")[2])
+        self.read_count += file.stat.st_size
         return {
             "path": file.name,
-            "start": _time(min(firsts, default=None)),
-            "stop": _time(max(lasts, default=None)),
+            "start": _to_datetime(min(firsts, default=None)),
+            "stop": _to_datetime(max(lasts, default=None)),
             "samples": max(counts),
             "layout": " ".join(layouts),
             "version": version[-1] if version else None,
         }
 
 
-def _time(moment: int | None) -> dt.datetime | None:
+def _to_datetime(moment: int | None) -> dt.datetime | None:
     return None if moment is None else dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=moment)  # noqa: DTZ001  (UTC without a zone, as columns have it)
 
 
-def _batch(rows: Sequence[tuple[DataFile, dict[str, object]]], names: Sequence[str], begin: int) -> pa.RecordBatch:
+def _build_batch(
+    rows: Sequence[tuple[DataFile, dict[str, object]]], column_names: Sequence[str], rows_before: int
+) -> pa.RecordBatch:
     arrays = []
-    for name in names:
-        if name == ROW:
-            arrays.append(pa.array(np.arange(begin + 1, begin + 1 + len(rows)), pa.int64()))
-        elif name in FILE_FACTS:
-            arrays.append(pa.array([file.fact(name) for file, _ in rows], fact_type(name)))
+    for name in column_names:
+        if name == ROW_NUMBER_COLUMN:
+            arrays.append(pa.array(np.arange(rows_before + 1, rows_before + 1 + len(rows)), pa.int64()))
+        elif name in FILE_FACT_COLUMNS:
+            arrays.append(pa.array([file.find_fact(name) for file, _ in rows], find_fact_type(name)))
         else:
-            arrays.append(pa.array([row[name] for _, row in rows], _KINDS[name]))
-    return pa.RecordBatch.from_arrays(arrays, names=list(names))
+            arrays.append(pa.array([row[name] for _, row in rows], _COLUMN_TYPES[name]))
+    return pa.RecordBatch.from_arrays(arrays, names=list(column_names))
 
 
-def _series(said: dict[str, Any]) -> Series:
+def _restore_series(series_entry: dict[str, Any]) -> TimeSeries:
     """Make what the descriptor says again of what it was written as."""
-    clock = _frozen(said["clock"])
-    return Series(
-        id=said["id"],
+    clock = _lists_to_tuples(series_entry["clock"])
+    return TimeSeries(
+        id=series_entry["id"],
         path="",
-        time=said["time"],
-        parameters=tuple(said["parameters"]),
-        cadence=said["cadence"],
-        part=said["part"],
-        clock=Clock(**clock),
-        reader=FileReader(**said["reader"]) if "reader" in said else None,
-        variables={key: Variable(**_frozen(one)) for key, one in said["variables"].items()},
-        bins={key: tuple(Bins(**_frozen(one)) for one in each) for key, each in said["bins"].items()},
+        time=series_entry["time"],
+        parameters=tuple(series_entry["parameters"]),
+        cadence=series_entry["cadence"],
+        part=series_entry["part"],
+        clock=TimeDecoding(**clock),
+        reader=FileReaderSpec(**series_entry["reader"]) if "reader" in series_entry else None,
+        variables={key: FileParameter(**_lists_to_tuples(entry)) for key, entry in series_entry["variables"].items()},
+        bins={
+            key: tuple(ParameterBins(**_lists_to_tuples(entry)) for entry in each)
+            for key, each in series_entry["bins"].items()
+        },
     )
 
 
-def _frozen(said: Any) -> Any:
+def _lists_to_tuples(value: Any) -> Any:
     """Make tuples of JSON's lists."""
-    if isinstance(said, dict):
-        return {key: _frozen(one) for key, one in said.items()}
-    return tuple(map(_frozen, said)) if isinstance(said, list) else said
+    if isinstance(value, dict):
+        return {key: _lists_to_tuples(item) for key, item in value.items()}
+    return tuple(map(_lists_to_tuples, value)) if isinstance(value, list) else value

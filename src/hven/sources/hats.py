@@ -1,6 +1,6 @@
 """HATS catalogues: Parquet by pieces of the sky, as LSDB and hats-import write them. Names, units and UCDs are those of their VOTable metadata.
 
-What a first descriptor says of title, creator, key and position stands in their properties. Where the collection is kept by an engine that takes catalogues as they are (`hven.engines.Adopts`), and columns only cross over, nothing is copied.
+What a first descriptor says of title, creator, key and position stands in their properties. Where the collection is kept by an engine that takes catalogues as they are (`hven.engines.CatalogueAdopter`), and columns only cross over, nothing is copied.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pydantic import Field
 from hven.formats import hats_catalogues as catalogues
 from hven.formats import hats_layout as layout
 from hven.model import plugins
-from hven.model.errors import FarFault, Place, SourceError, say
-from hven.sources import Pin
-from hven.sources._reading.fetched import FetchedFile
-from hven.sources._reading.service import AskedOptions, Budget, Service, authorization
-from hven.sources.stores import WebCatalogues, Whole
+from hven.model.errors import Place, SourceError, UpstreamError, format_message
+from hven.sources import InputVersion
+from hven.sources._reading.fetched_files import FetchedFile
+from hven.sources._reading.service_client import RequestOptions, RunBudget, ServiceClient, resolve_authorization
+from hven.sources.remote_stores import NoRangesError, WebCatalogueClient
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.model.table import Column
-    from hven.sources import Context, Source
+    from hven.sources import Source, SourceContext
 
-SMALL = 64 << 20  # bytes of what is not Parquet
-INSIDE = re.compile(
-    rf"/+(?:{'|'.join(map(re.escape, catalogues.MARKS))}|{layout.DATASET})?/*$"
+MAX_SMALL_FILE_BYTES = 64 << 20  # bytes of what is not Parquet
+INNER_PATH_PATTERN = re.compile(
+    rf"/+(?:{'|'.join(map(re.escape, catalogues.CATALOGUE_FILE_NAMES))}|{layout.DATASET_DIRECTORY})?/*$"
 )  # what somebody may name instead
-CREDITS = {  # key of a descriptor -> properties that say it, as the note on HATS and that on HiPS call them
+CREDIT_PROPERTIES = {  # key of a descriptor -> properties that say it, as the note on HATS and that on HiPS call them
     "title": ("obs_title",),
     "description": ("obs_description",),
     "creators": ("obs_creator", "hats_creator", "creator"),
@@ -46,10 +46,16 @@ CREDITS = {  # key of a descriptor -> properties that say it, as the note on HAT
     "waveband": ("obs_regime",),
 }
 SERVED_BY = "hats"  # the engine that serves files of this kind where they are
-PLACES = {"Norder", "Dir", "Npix", layout.CELL, "_hipscat_index"}  # where a row is kept, not what it says
+LOCATION_COLUMNS = {
+    "Norder",
+    "Dir",
+    "Npix",
+    layout.CELL_COLUMN,
+    "_hipscat_index",
+}  # where a row is kept, not what it says
 
 
-class Options(AskedOptions):
+class Options(RequestOptions):
     """What a descriptor may say of a catalogue."""
 
     path: str = Field(
@@ -57,7 +63,7 @@ class Options(AskedOptions):
     )
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open a catalogue.
 
     Raises
@@ -65,10 +71,10 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         No catalogue; a partition has no file.
     """
-    return CatalogueRows(options, context)
+    return HatsSource(options, context)
 
 
-def recognised(path: str, context: Context) -> str | None:
+def find_catalogue_root(path: str, context: SourceContext) -> str | None:
     """Return where a catalogue is that somebody names: by its directory or address, or a file in it.
 
     Parameters
@@ -88,20 +94,20 @@ def recognised(path: str, context: Context) -> str | None:
     SourceError
         It cannot be read.
     """
-    place = INSIDE.sub("", path.rstrip("/") or path)
-    options = Options.model_validate({"path": place, "tries": 1, "seconds": 20})
-    return place if catalogues.recognised(place, _folder(options, context)[1]) else None
+    root = INNER_PATH_PATTERN.sub("", path.rstrip("/") or path)
+    options = Options.model_validate({"path": root, "tries": 1, "seconds": 20})
+    return root if catalogues.is_catalogue(root, _open_folder(options, context)[1]) else None
 
 
-def _folder(options: Options, context: Context) -> tuple[str, catalogues.Folder]:
+def _open_folder(options: Options, context: SourceContext) -> tuple[str, catalogues.CatalogueFolder]:
     """Return where a catalogue is, as errors call it, and what is there."""
-    if layout.on_web(options.path):
-        return options.path.rstrip("/"), _Address(options, context)
+    if layout.is_web_address(options.path):
+        return options.path.rstrip("/"), _RemoteCatalogueFolder(options, context)
     place = (context.directory / Path(options.path).expanduser()).absolute()
-    return str(place), catalogues.Directory(place)
+    return str(place), catalogues.LocalCatalogueFolder(place)
 
 
-class CatalogueRows:
+class HatsSource:
     """The rows of a catalogue (`hven.sources.Source`).
 
     Attributes
@@ -112,203 +118,223 @@ class CatalogueRows:
 
     engine = SERVED_BY
 
-    def __init__(self, options: Options, context: Context) -> None:
-        self._web = layout.on_web(options.path)
-        place, self._folder = _folder(options, context)
+    def __init__(self, options: Options, context: SourceContext) -> None:
+        self._is_on_web = layout.is_web_address(options.path)
+        place, self._folder = _open_folder(options, context)
         if not (options.token or options.login):  # an engine is let in nowhere
             self.catalogue = place
-        self._opened = catalogues.opened(place, self._folder)
-        self._said = self._opened.said
-        names = [name for _, _, name in self._opened.partitions]
+        self._catalogue = catalogues.open_catalogue(place, self._folder)
+        self._properties = self._catalogue.properties
+        names = [name for _, _, name in self._catalogue.partitions]
         if not names:
-            raise SourceError(say("the catalogue has no partitions"), place=Place(file=place), remedy=layout.ANEW)  # fmt: skip
-        self._read = False
-        self._rows, self._common = (_far if self._web else _here)(self._folder, self._opened.base, names, context)
+            raise SourceError(format_message("the catalogue has no partitions"), place=Place(file=place), remedy=layout.REWRITE_REMEDY)  # fmt: skip
+        self._is_read = False
+        self._partition_source, self._metadata_source = (
+            _open_remote_catalogue if self._is_on_web else _open_local_catalogue
+        )(self._folder, self._catalogue.base, names, context)
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """List the columns, described by the VOTable of the catalogue, or of its first file."""
-        described = {} if self._common is None else {column.name: column for column in self._common.columns()}
-        found = []
-        for column in self._rows.columns():
-            if column.name in PLACES:
+        described = (
+            {}
+            if self._metadata_source is None
+            else {column.name: column for column in self._metadata_source.list_columns()}
+        )
+        columns = []
+        for column in self._partition_source.list_columns():
+            if column.name in LOCATION_COLUMNS:
                 continue
-            known = described.get(column.name)
-            found.append(self._placed(column if known is None else known.having(type=column.type)))
-        return found
+            described_column = described.get(column.name)
+            columns.append(
+                self._describe_coordinate(
+                    column if described_column is None else described_column.copy_with(type=column.type)
+                )
+            )
+        return columns
 
-    def _placed(self, column: Column) -> Column:
+    def _describe_coordinate(self, column: Column) -> Column:
         """Say what a coordinate is, if nobody did."""
         for key, ucd in (("hats_col_ra", "pos.eq.ra;meta.main"), ("hats_col_dec", "pos.eq.dec;meta.main")):
-            if self._said.get(key) == column.name:
-                return column.having(unit=column.unit or "deg", ucd=column.ucd or ucd)
+            if self._properties.get(key) == column.name:
+                return column.copy_with(unit=column.unit or "deg", ucd=column.ucd or ucd)
         return column
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield the rows, partition by partition."""
-        self._read = True
-        names = [column.name for column in self.columns()] if columns is None else columns
+        self._is_read = True
+        names = [column.name for column in self.list_columns()] if column_names is None else column_names
         if (
-            not self._web or limit is not None
+            not self._is_on_web or row_limit is not None
         ):  # of files behind an address ranges are read, where few rows are looked at
-            yield from self._rows.batches(names, limit)
+            yield from self._partition_source.read_batches(names, row_limit)
             return
-        for file in self._rows.files:  # one after the other, and none of them is kept
-            file.open().close()
-            rows = self._rows.only([file.name])
-            yield from rows.batches(names)
-            self._rows.read += rows.read
+        for file in self._partition_source.files:  # one after the other, and none of them is kept
+            file.open_stream().close()
+            rows = self._partition_source.select_files([file.name])
+            yield from rows.read_batches(names)
+            self._partition_source.read_count += rows.read_count
             file.path.unlink()
 
-    def listed(self) -> pa.Table:
+    def list_files(self) -> pa.Table:
         """List the files with size and time, as they are now."""
-        return self._rows.listed()
+        return self._partition_source.list_files()
 
-    def only(self, names: Collection[str]) -> CatalogueRows:
+    def select_files(self, file_names: Collection[str]) -> HatsSource:
         """Select the rows of these files."""
-        other = copy.copy(self)
-        other._rows = self._rows.only(names)  # noqa: SLF001  (of a copy of ours)
-        return other
+        selection = copy.copy(self)
+        selection._partition_source = self._partition_source.select_files(file_names)  # noqa: SLF001  (of a copy of ours)
+        return selection
 
-    def pins(self) -> list[Pin]:
+    def list_input_versions(self) -> list[InputVersion]:
         """List the files; with their checksums, if they were read."""
-        if self._read and not self._web:
-            found: list[Pin] = self._rows.pins()
-            return found
-        return [Pin(**row) for row in self._rows.listed().to_pylist()]
+        if self._is_read and not self._is_on_web:
+            versions: list[InputVersion] = self._partition_source.list_input_versions()
+            return versions
+        return [InputVersion(**row) for row in self._partition_source.list_files().to_pylist()]
 
-    def size(self) -> int | None:
+    def estimate_size(self) -> int | None:
         """Count the rows."""
-        return self.rows() if self._web else int(self._rows.size())
+        return self.read_stated_row_count() if self._is_on_web else int(self._partition_source.estimate_size())
 
-    def done(self) -> int:
+    def count_bytes_read(self) -> int:
         """Count the rows read so far."""
-        return int(self._rows.done())
+        return int(self._partition_source.count_bytes_read())
 
     # --- what a first descriptor says ------------------------------------------------------------------------
 
-    def about(self) -> tuple[str | None, str | None]:
+    def read_title_and_description(self) -> tuple[str | None, str | None]:
         """Return title and description."""
-        said = self.credits()
-        return said.get("title"), said.get("description")
+        credit_texts = self.list_credits()
+        return credit_texts.get("title"), credit_texts.get("description")
 
-    def credits(self) -> Mapping[str, str]:
+    def list_credits(self) -> Mapping[str, str]:
         """Return what its properties say for the head of a descriptor."""
-        found = ((key, next((self._said[name] for name in names if self._said.get(name)), "")) for key, names in CREDITS.items())  # fmt: skip
-        return {key: " ".join(text.split()) for key, text in found if text.strip()}
+        property_texts = ((key, next((self._properties[name] for name in names if self._properties.get(name)), "")) for key, names in CREDIT_PROPERTIES.items())  # fmt: skip
+        return {key: " ".join(text.split()) for key, text in property_texts if text.strip()}
 
-    def key(self) -> tuple[str, ...]:
+    def list_key_columns(self) -> tuple[str, ...]:
         """Name the column that it has an index of; in a catalogue of sources, which may be several of one object, that is no key."""
-        name = self._opened.key(self._folder) if self._said["dataproduct_type"] == "object" else None
-        return (name,) if name and name in {column.name for column in self.columns()} else ()
+        name = (
+            self._catalogue.find_index_column(self._folder)
+            if self._properties["dataproduct_type"] == "object"
+            else None
+        )
+        return (name,) if name and name in {column.name for column in self.list_columns()} else ()
 
-    def position(self) -> tuple[str, str] | None:
+    def find_position_columns(self) -> tuple[str, str] | None:
         """Name the columns of its positions."""
-        lon, lat = self._said.get("hats_col_ra", ""), self._said.get("hats_col_dec", "")
-        return (lon, lat) if {lon, lat} <= {column.name for column in self.columns()} else None
+        lon, lat = self._properties.get("hats_col_ra", ""), self._properties.get("hats_col_dec", "")
+        return (lon, lat) if {lon, lat} <= {column.name for column in self.list_columns()} else None
 
-    def rows(self) -> int | None:
+    def read_stated_row_count(self) -> int | None:
         """Return how many rows it says that it has."""
-        said = self._said.get("hats_nrows", "")
-        return int(said) if said.isdecimal() else None
+        row_count_text = self._properties.get("hats_nrows", "")
+        return int(row_count_text) if row_count_text.isdecimal() else None
 
 
-class _Address:
-    """What is behind an address (`hats_catalogues.Folder`)."""
+class _RemoteCatalogueFolder:
+    """What is behind an address (`hats_catalogues.CatalogueFolder`)."""
 
-    def __init__(self, options: Options, context: Context) -> None:
+    def __init__(self, options: Options, context: SourceContext) -> None:
         self._options, self._context = options, context
-        self._budget = Budget(options, options.path, "or name another catalogue")
-        self._secret = authorization(options.token, context, "Bearer") or authorization(options.login, context, "Basic")
-        self._ranges = WebCatalogues(allow_private=context.allow_private, secret=self._secret)
+        self._budget = RunBudget(options, options.path, "or name another catalogue")
+        self._secret = resolve_authorization(options.token, context, "Bearer") or resolve_authorization(
+            options.login, context, "Basic"
+        )
+        self._ranges = WebCatalogueClient(allow_private=context.allow_private, secret=self._secret)
 
-    def read(self, name: str) -> bytes | None:
-        """See `hats_catalogues.Folder.read`."""
-        service = self._service(name)
+    def read_file(self, name: str) -> bytes | None:
+        """See `hats_catalogues.CatalogueFolder.read`."""
+        service = self._build_client(name)
 
-        def asked() -> bytes | None:
-            with service.asked("GET", service.url + "/" * name.endswith("/")) as answer:
+        def request_once() -> bytes | None:
+            with service.request("GET", service.url + "/" * name.endswith("/")) as answer:
                 if answer.status in {404, 410}:
                     return None
                 if answer.status != 200:
                     let_in = "say `token` or `login`: a secret that lets us in" if answer.status == 401 else "look at the address"  # fmt: skip
-                    raise SourceError(say("{url} answers {status}", service.url, answer.status), remedy=let_in)
-                return self._budget.read(answer.parts, SMALL)
+                    raise SourceError(
+                        format_message("{url} answers {status}", service.url, answer.status), remedy=let_in
+                    )
+                return self._budget.read_answer(answer.parts, MAX_SMALL_FILE_BYTES)
 
-        return service.tried(asked)
+        return service.retry(request_once)
 
-    def has(self, name: str) -> bool:  # noqa: ARG002  (the contract)
+    def has_file(self, name: str) -> bool:  # noqa: ARG002  (the contract)
         """Return True: each is asked for when it is read."""
         return True
 
-    def files(self, name: str) -> list[str]:
-        """See `hats_catalogues.Folder.files`."""
-        return catalogues.linked(self.read(f"{name}/") or b"", name)
+    def list_files(self, name: str) -> list[str]:
+        """See `hats_catalogues.CatalogueFolder.files`."""
+        return catalogues.list_linked_files(self.read_file(f"{name}/") or b"", name)
 
-    def file(self, name: str) -> FetchedFile:
+    def open_file(self, name: str) -> FetchedFile:
         """Return a file that is fetched when all of it is read."""
-        return _Ranged(self._service(name), self._ranges, f"{self._options.path.rstrip('/')}/{name}")
+        return _RangedFetchedFile(self._build_client(name), self._ranges, f"{self._options.path.rstrip('/')}/{name}")
 
-    def _service(self, name: str) -> Service:
-        said = self._options
-        url = f"{said.path.rstrip('/')}/{quote(name)}"
-        return Service(
+    def _build_client(self, name: str) -> ServiceClient:
+        options = self._options
+        url = f"{options.path.rstrip('/')}/{quote(name)}"
+        return ServiceClient(
             url,
             self._context,
-            seconds=said.seconds,
-            tries=said.tries,
-            rate=said.rate,
-            secret=self._secret,
+            timeout_seconds=options.seconds,
+            max_attempts=options.tries,
+            requests_per_second=options.rate,
+            authorization=self._secret,
             budget=self._budget,
         )
 
 
-class _Ranged(FetchedFile):
+class _RangedFetchedFile(FetchedFile):
     """A file behind an address of which ranges are read, until all of it was fetched."""
 
-    def __init__(self, service: Service, ranges: WebCatalogues, address: str) -> None:
+    def __init__(self, service: ServiceClient, ranges: WebCatalogueClient, address: str) -> None:
         super().__init__(service)
-        self._ranges, self._where = ranges, address
+        self._ranges, self._address = ranges, address
 
     @property
-    def place(self) -> Any:
+    def product_path(self) -> Any:
         """What Arrow opens; a server that gives no ranges is asked for all of it."""
         if not self.path.exists():
             try:
-                found = self._ranges.opened(self._where, *self._ranges.state(self._where))
+                found = self._ranges.open_file(self._address, *self._ranges.read_state(self._address))
                 found.read(4)
                 found.seek(0)
-            except Whole:
-                self.open().close()
-            except FarFault as error:
-                why = self._ranges.reason(error)
-                raise SourceError(why.message, place=Place(file=self._where), remedy=why.remedy) from error
+            except NoRangesError:
+                self.open_stream().close()
+            except UpstreamError as error:
+                why = self._ranges.find_cause(error)
+                raise SourceError(why.message, place=Place(file=self._address), remedy=why.remedy) from error
             else:
                 return found
         return self.path
 
-    def hash_whole(self) -> str:
+    def compute_sha256(self) -> str:
         """Compute the checksum, of what was fetched."""
-        return super().hash_whole() if self.path.exists() else ""
+        return super().compute_sha256() if self.path.exists() else ""
 
 
-def _here(folder: Any, base: str, names: Sequence[str], context: Context) -> tuple[Any, Any]:
+def _open_local_catalogue(folder: Any, base: str, names: Sequence[str], context: SourceContext) -> tuple[Any, Any]:
     """Open the files of a directory, and what says what their columns mean."""
-    parquet: Any = plugins.load("sources", "parquet")
-    common = folder.path / base / layout.COMMON
+    parquet: Any = plugins.load_plugin("sources", "parquet")
+    common = folder.path / base / layout.COMMON_METADATA_FILE
     rows = parquet.ParquetRows(parquet.Options(files=[str(folder.path / name) for name in names]), context)
     meta = parquet.ParquetRows(parquet.Options(files=[str(common)]), context) if common.is_file() else None
-    for one in (rows, meta):
-        if one is not None:
-            one.in_place = True
+    for parquet_source in (rows, meta):
+        if parquet_source is not None:
+            parquet_source.in_place = True
     return rows, meta
 
 
-def _far(folder: Any, base: str, names: Sequence[str], context: Context) -> tuple[Any, Any]:
+def _open_remote_catalogue(folder: Any, base: str, names: Sequence[str], context: SourceContext) -> tuple[Any, Any]:
     """Open the files behind an address, behind what says their columns, if there is that: so none is looked at for these."""
-    parquet: Any = plugins.load("sources", "parquet")
-    files = [folder.file(name) for name in (base + layout.COMMON, *names)]
+    parquet: Any = plugins.load_plugin("sources", "parquet")
+    files = [folder.open_file(name) for name in (base + layout.COMMON_METADATA_FILE, *names)]
     try:
-        files[0].open().close()
+        files[0].open_stream().close()
     except SourceError:  # there need not be any
         del files[0]
     rows = parquet.ParquetRows(None, context, files)

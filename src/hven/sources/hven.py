@@ -18,27 +18,35 @@ from pydantic import Field
 
 from hven.model import plugins
 from hven.model.errors import SourceError
-from hven.sources import Changes, Context, Offer, ServiceKind, Source
-from hven.sources._reading.files import Texts  # noqa: TC001  (pydantic reads it)
-from hven.sources._reading.service import Broken, Budget, BudgetOptions, Secret, Service, authorization, words
-from hven.sources._reading.taprows import TapRows
-from hven.sources._reading.tapservice import TapService, overflows
-from hven.sources._reading.tapservice import offers as listed
-from hven.sources._turns import Busy
+from hven.sources import AvailableTable, ServiceSignature, Source, SourceChanges, SourceContext
+from hven.sources._rate_limiting import ServiceBusyError
+from hven.sources._reading.data_files import Texts  # noqa: TC001  (pydantic reads it)
+from hven.sources._reading.service_client import (
+    BrokenAnswerError,
+    BudgetOptions,
+    RunBudget,
+    Secret,
+    ServiceClient,
+    extract_error_text,
+    resolve_authorization,
+)
+from hven.sources._reading.tap_client import TapClient, has_overflow
+from hven.sources._reading.tap_client import list_available_tables as listed
+from hven.sources._reading.tap_rows import TapSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from hven.formats import Head
+    from hven.formats import TableMetadata
 
-STATES, CHANGE, COLUMNS = {"snapshot", "state"}, "change", "columns"
-KINDS = {"added", "changed", "removed"}
-FORMAT = "votable"
-_TAP = re.compile(r"/tap(/(sync|async|tables))?/?$")
+STATE_INFO_NAMES, CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN = {"snapshot", "state"}, "change", "columns"
+CHANGE_KINDS = {"added", "changed", "removed"}
+FEED_FORMAT = "votable"
+_TAP_PATH_PATTERN = re.compile(r"/tap(/(sync|async|tables))?/?$")
 
 
-SERVICE = ServiceKind(table="table")
+SERVICE = ServiceSignature(table_option="table")
 
 
 class Options(BudgetOptions):
@@ -60,7 +68,7 @@ class Options(BudgetOptions):
     tries: int = Field(6, ge=1, le=20, description="How often something is tried that a pause may mend.")
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open a table; nothing is asked yet.
 
     Raises
@@ -68,10 +76,10 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         An unknown secret, or one that would go over http.
     """
-    return HvenRows(options, context)
+    return HvenSource(options, context)
 
 
-def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the tables of the site that we may see.
 
     Raises
@@ -79,96 +87,111 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     SourceError
         It does not answer, or is no Hven.
     """
-    return listed(HvenRows(Options.model_validate({**options, "table": "-"}), context).tap)
+    return listed(HvenSource(Options.model_validate({**options, "table": "-"}), context).tap)
 
 
-class HvenRows(TapRows):
+class HvenSource(TapSource):
     """A table of another Hven."""
 
-    def __init__(self, options: Options, context: Context) -> None:
-        base = _TAP.sub("", options.url.rstrip("/"))
-        secret = authorization(options.token, context, "Bearer")
-        service = Service(
-            f"{base}/tap", context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret
+    def __init__(self, options: Options, context: SourceContext) -> None:
+        base = _TAP_PATH_PATTERN.sub("", options.url.rstrip("/"))
+        secret = resolve_authorization(options.token, context, "Bearer")
+        service = ServiceClient(
+            f"{base}/tap",
+            context,
+            timeout_seconds=options.seconds,
+            max_attempts=options.tries,
+            requests_per_second=options.rate,
+            authorization=secret,
         )
-        service.budget = self._budget = Budget(options, service.host, "or ask for less")
-        tap = TapService(service, mode=options.mode, wanted=FORMAT)
-        super().__init__(tap, context, table=options.table, columns=options.columns, key=options.key, page=options.page)
-        self.feed = f"{base}/changes/{percent(options.table)}"
+        service.budget = self._budget = RunBudget(options, service.host, "or ask for less")
+        tap = TapClient(service, mode=options.mode, answer_format=FEED_FORMAT)
+        super().__init__(
+            tap,
+            context,
+            table=options.table,
+            columns=options.columns,
+            key_columns=options.key,
+            page_row_limit=options.page,
+        )
+        self.feed_url = f"{base}/changes/{percent(options.table)}"
 
-    def state(self) -> str | None:
+    def read_state_name(self) -> str | None:
         """Name the snapshot that is published there now."""
-        found = self._fed(None)
-        return None if found is None else _state_of(found[0], self.what)
+        feed_answer = self._request_feed(None)
+        return None if feed_answer is None else _find_state_name(feed_answer[0], self.source_name)
 
-    def changes(self, since: str) -> Changes | None:
+    def list_changes(self, since_state: str) -> SourceChanges | None:
         """Fetch what has changed since a snapshot; the rows themselves are asked for by their keys."""
-        found = self._fed(since)
-        if found is None:
+        feed_answer = self._request_feed(since_state)
+        if feed_answer is None:
             return None
-        head, table = found
-        key = [column.name for column in head.columns if column.name not in {CHANGE, COLUMNS}]
-        if CHANGE not in table.column_names or not key:
+        head, table = feed_answer
+        key = [column.name for column in head.columns if column.name not in {CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN}]
+        if CHANGE_COLUMN not in table.column_names or not key:
             raise SourceError(
-                f"the feed of {self.what} has no column `{CHANGE}`, or no key",
+                f"the feed of {self.source_name} has no column `{CHANGE_COLUMN}`, or no key",
                 remedy="that site may have another version",
             )
-        kinds = table.column(CHANGE)
-        odd = set(pc.unique(kinds).to_pylist()) - KINDS
-        if odd:
+        kinds = table.column(CHANGE_COLUMN)
+        unknown_kinds = set(pc.unique(kinds).to_pylist()) - CHANGE_KINDS
+        if unknown_kinds:
             raise SourceError(
-                f"the feed of {self.what} tells of {', '.join(map(repr, sorted(map(str, odd))))}",
+                f"the feed of {self.source_name} tells of {', '.join(map(repr, sorted(map(str, unknown_kinds))))}",
                 remedy="that site may have another version",
             )
         missing = [name for name in key if name not in self._columns]
         if missing:
             raise SourceError(
-                f"{self.what} is followed by its key, and {missing[0]} is not among `columns`",
+                f"{self.source_name} is followed by its key, and {missing[0]} is not among `columns`",
                 remedy=f"add {', '.join(missing)}",
             )
         typed = pa.table({name: table.column(name).cast(self._columns[name].type.arrow) for name in key})
-        gone = pc.equal(kinds, "removed")
-        touched = typed.filter(pc.invert(gone))
-        return Changes(
-            state=_state_of(head, self.what),
-            key=tuple(key),
-            rows=self.pick(key, touched),
-            touched=touched,
-            removed=typed.filter(gone),
+        is_removed = pc.equal(kinds, "removed")
+        touched = typed.filter(pc.invert(is_removed))
+        return SourceChanges(
+            state=_find_state_name(head, self.source_name),
+            key_columns=tuple(key),
+            rows=self.select_keys(key, touched),
+            changed_keys=touched,
+            removed_keys=typed.filter(is_removed),
         )
 
-    def _fed(self, since: str | None) -> tuple[Head, pa.Table] | None:
+    def _request_feed(self, since_state: str | None) -> tuple[TableMetadata, pa.Table] | None:
         """Ask the feed; None if there is none, or it does not know that state."""
-        params = {"RESPONSEFORMAT": FORMAT, **({"since": since} if since is not None else {})}
+        params = {"RESPONSEFORMAT": FEED_FORMAT, **({"since": since_state} if since_state is not None else {})}
 
-        def ask() -> tuple[Head, pa.Table] | None:
-            with self.tap.service.asked("GET", f"{self.feed}?{urlencode(params)}") as answer:
+        def request_once() -> tuple[TableMetadata, pa.Table] | None:
+            with self.tap.service.request("GET", f"{self.feed_url}?{urlencode(params)}") as answer:
                 if answer.status in {404, 405, 410}:
                     return None
                 if answer.status >= 500:
-                    raise Busy(f"its feed answers {answer.status}: {words(answer)}")
+                    raise ServiceBusyError(f"its feed answers {answer.status}: {extract_error_text(answer)}")
                 if answer.status != 200:
-                    raise SourceError(f"the feed of {self.what} answers {answer.status}: {words(answer)}")
-                data = self._budget.read(answer.parts)
+                    raise SourceError(
+                        f"the feed of {self.source_name} answers {answer.status}: {extract_error_text(answer)}"
+                    )
+                data = self._budget.read_answer(answer.parts)
             try:
-                read = plugins.load("formats", FORMAT).FORMAT.read(io.BytesIO(data))
+                read = plugins.load_plugin("formats", FEED_FORMAT).FORMAT.read(io.BytesIO(data))
                 rows = list(read.batches)
             except SourceError as error:
-                raise Broken(f"its feed cannot be read: {error.message}") from error
-            if overflows(read.head):  # a part of the changes is no use
+                raise BrokenAnswerError(f"its feed cannot be read: {error.message}") from error
+            if has_overflow(read.metadata):  # a part of the changes is no use
                 return None
-            schema = pa.schema([column.arrow.with_nullable(True) for column in read.head.columns])
-            return read.head, pa.Table.from_batches(rows, schema)
+            schema = pa.schema([column.arrow_field.with_nullable(True) for column in read.metadata.columns])
+            return read.metadata, pa.Table.from_batches(rows, schema)
 
-        return self.tap.service.tried(ask)
+        return self.tap.service.retry(request_once)
 
 
-def _state_of(head: Head, what: str) -> str:
-    for info in head.infos:
-        if info.name.lower() in STATES and info.value:
+def _find_state_name(metadata: TableMetadata, source_name: str) -> str:
+    for info in metadata.infos:
+        if info.name.lower() in STATE_INFO_NAMES and info.value:
             return info.value
     raise SourceError(
-        f"the feed of {what} does not say to which snapshot it leads", remedy="that site may have another version"
+        f"the feed of {source_name} does not say to which snapshot it leads",
+        remedy="that site may have another version",
     )
 
 

@@ -7,21 +7,28 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
 
-from hven.sources import Context, FileKind, Source
-from hven.sources._reading.files import FileOptions
-from hven.sources._reading.jsonrows import FEW, JsonFiles, JsonOptions, parted, see
-from hven.sources._reading.jsontext import Form, Records, crs_of, form_of, named, records
+from hven.sources import FileSignature, Source, SourceContext
+from hven.sources._reading.data_files import FileOptions
+from hven.sources._reading.json_records import (
+    JsonRecords,
+    RecordForm,
+    detect_form,
+    find_document_crs,
+    read_names,
+    read_records,
+)
+from hven.sources._reading.json_rows import RECORDS_PER_BLOCK_LOOK, JsonFileSource, JsonOptions, add_to_node, split_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hven.sources._reading.files import DataFile
-    from hven.sources._reading.jsonshape import Node
-    from hven.sources._reading.jsontext import Document
+    from hven.sources._reading.data_files import DataFile
+    from hven.sources._reading.json_records import JsonDocument
+    from hven.sources._reading.json_schema import JsonNode
 
-FILES = FileKind(
-    endings=("json", "jsonl", "ndjson", "geojson", "jsonlines"),
-    begins=rb"(?:\xef\xbb\xbf)?[\s\x1e]*(?:\{\s*[\"}]|\[\s*[{\[\]\"])",
+FILES = FileSignature(
+    extensions=("json", "jsonl", "ndjson", "geojson", "jsonlines"),
+    leading_pattern=rb"(?:\xef\xbb\xbf)?[\s\x1e]*(?:\{\s*[\"}]|\[\s*[{\[\]\"])",
 )
 
 
@@ -34,10 +41,10 @@ class Options(JsonOptions, FileOptions):
     )
     names: list[str] | None = Field(None, description="Names of the elements, where records are arrays themselves.")
 
-    _path = field_validator("records", mode="before")(parted)
+    _path = field_validator("records", mode="before")(split_path)
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open JSON files.
 
     Raises
@@ -45,45 +52,47 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         No such file.
     """
-    return JsonRows(options, context)
+    return JsonFormatSource(options, context)
 
 
-class JsonRows(JsonFiles):
+class JsonFormatSource(JsonFileSource):
     """The records of one or more JSON files."""
 
-    def __init__(self, options: Options, context: Context) -> None:
+    def __init__(self, options: Options, context: SourceContext) -> None:
         super().__init__(options, context)
         self.options: Options = options
-        self._forms: dict[str, Form] = {}
-        self._told = set()
-        self._frames: dict[str, str | None] = {}
+        self._forms_by_file: dict[str, RecordForm] = {}
+        self._reported = set()
+        self._crs_by_file: dict[str, str | None] = {}
 
-    def _records(self, limit: int | None) -> Iterator[tuple[DataFile, Records]]:  # noqa: ARG002  (the reader stops)
-        drawn = any(leaf.drawn for leaf in self._leaves)
+    def _read_records(self, row_limit: int | None) -> Iterator[tuple[DataFile, JsonRecords]]:  # noqa: ARG002  (the reader stops)
+        drawn = any(leaf.is_drawable for leaf in self._leaves)
         for file in self.files:
-            if drawn and file.name not in self._frames:
-                self._frames[file.name] = crs_of(file, self._form(file))
-            for part in records(file, self._form(file)):
+            if drawn and file.name not in self._crs_by_file:
+                self._crs_by_file[file.name] = find_document_crs(file, self._find_form(file))
+            for part in read_records(file, self._find_form(file)):
                 yield file, part
 
-    def _crs(self, document: Document) -> str | None:
-        return self._frames.get(document.name)
+    def _find_document_crs(self, document: JsonDocument) -> str | None:
+        return self._crs_by_file.get(document.name)
 
-    def _form(self, file: DataFile) -> Form:
-        if file.name not in self._forms:
-            alike = len(self.files) > FEW and self._forms
-            said = self.options.records
-            self._forms[file.name] = next(iter(self._forms.values())) if alike else form_of(file, said)
-        return self._forms[file.name]
+    def _find_form(self, file: DataFile) -> RecordForm:
+        if file.name not in self._forms_by_file:
+            has_many_alike = len(self.files) > RECORDS_PER_BLOCK_LOOK and self._forms_by_file
+            records_option = self.options.records
+            self._forms_by_file[file.name] = (
+                next(iter(self._forms_by_file.values())) if has_many_alike else detect_form(file, records_option)
+            )
+        return self._forms_by_file[file.name]
 
     @cached_property
     def _element_names(self) -> list[str]:  # type: ignore[override]  # computed once here
         if self.options.names is not None:
             return self.options.names
-        form = self._form(self.files[0])
-        return named(self.files[0], form.names) if form.names else []
+        form = self._find_form(self.files[0])
+        return read_names(self.files[0], form.names) if form.names else []
 
-    def _look(self, file: DataFile, node: Node) -> Iterator[int]:
-        for part in records(file, self._form(file)):
+    def _sample_file(self, file: DataFile, node: JsonNode) -> Iterator[int]:
+        for part in read_records(file, self._find_form(file)):
             for at in range(len(part.texts)):
-                yield see(node, part.texts[at])
+                yield add_to_node(node, part.texts[at])

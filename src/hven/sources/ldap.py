@@ -14,25 +14,25 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hven.model.errors import SourceError
-from hven.model.plugins import need
+from hven.model.plugins import require_modules
 from hven.model.table import Column
 from hven.model.types import parse_type
-from hven.sources import Context, Pin, Source
-from hven.sources._reading.cutting import cut
-from hven.sources._reading.files import Texts, assemble, check_names
-from hven.sources._reading.service import Secret, authorization
+from hven.sources import InputVersion, Source, SourceContext
+from hven.sources._reading.batch_slicing import split_batches
+from hven.sources._reading.data_files import Texts, assemble_batch, check_column_names
+from hven.sources._reading.service_client import Secret, resolve_authorization
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-CONNECT = 10  # seconds
-PAGES = "1.2.840.113556.1.4.319"  # RFC 2696
-BETWEEN = "; "
-PAGE = 500
-STAYS = "what was published stays; try again later"
-_URL = re.compile(r"ldaps?://[^/?#@\s]+/?")
-_FIRST = re.compile(r"^[^=,+]+=((?:\\.|[^\\,+])*).*", re.DOTALL)  # of a name's parts (RFC 4514)
-_ESCAPED = re.compile(rb"\\([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
+CONNECT_TIMEOUT_SECONDS = 10  # seconds
+PAGED_RESULTS_OID = "1.2.840.113556.1.4.319"  # RFC 2696
+VALUE_SEPARATOR = "; "
+DEFAULT_PAGE_ENTRIES = 500
+UNCHANGED_REMEDY = "what was published stays; try again later"
+_LDAP_URL_PATTERN = re.compile(r"ldaps?://[^/?#@\s]+/?")
+_FIRST_RDN_PATTERN = re.compile(r"^[^=,+]+=((?:\\.|[^\\,+])*).*", re.DOTALL)  # of a name's parts (RFC 4514)
+_DN_ESCAPE_PATTERN = re.compile(rb"\\([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
 
 
 class Options(BaseModel):
@@ -71,8 +71,8 @@ class Options(BaseModel):
     seconds: int = Field(300, ge=1, le=86_400, description="How long it may take.")
 
     @model_validator(mode="after")
-    def _whole(self) -> Options:
-        if not all(map(_URL.fullmatch, self.url)):
+    def _check_options(self) -> Options:
+        if not all(map(_LDAP_URL_PATTERN.fullmatch, self.url)):
             raise ValueError("the address of a directory is ldaps://host, or ldap://host:port")
         if (self.bind is None) != (self.password is None):
             raise ValueError("give both `bind` and `password`, or none")
@@ -81,7 +81,7 @@ class Options(BaseModel):
         return self
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open a directory; nothing is asked yet.
 
     Raises
@@ -89,73 +89,83 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         An unknown secret, or one that all on the way could read; ldap3 is not installed.
     """
-    need("a source of the kind ldap", "ldap3", error=SourceError)
-    return LdapRows(options, context)
+    require_modules("a source of the kind ldap", "ldap3", error_class=SourceError)
+    return LdapSource(options, context)
 
 
-class LdapRows:
+class LdapSource:
     """Entries of a directory."""
 
-    def __init__(self, options: Options, context: Context) -> None:
+    def __init__(self, options: Options, context: SourceContext) -> None:
         self.options = options
         self.context = context
-        self.password = (authorization(options.password, context, "") or "").lstrip()
+        self.password = (resolve_authorization(options.password, context, "") or "").lstrip()
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """List the columns: texts, all of them."""
         return [Column(name=name, type=parse_type("string")) for name in self.options.columns]
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield rows in the order of the directory."""
-        names = check_names(columns, list(self.options.columns), "the directory")
-        yield from cut(self._batches(names), self.context.batch, limit)
+        names = check_column_names(column_names, list(self.options.columns), "the directory")
+        yield from split_batches(self._build_batches(names), self.context.batch_row_limit, row_limit)
 
-    def pins(self) -> list[Pin]:
+    def list_input_versions(self) -> list[InputVersion]:
         """Name the directory and what it was asked."""
-        return [Pin(name=self.options.url[0], detail=f"{self.options.base} {self.options.filter}")]
+        return [InputVersion(name=self.options.url[0], detail=f"{self.options.base} {self.options.filter}")]
 
-    def size(self) -> int | None:
+    def estimate_size(self) -> int | None:
         """Return None: a directory counts nothing."""
         return None
 
-    def _batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def _build_batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         number = 1
-        for entries in self._pages():
-            rows = [row for entry in entries for row in self._rows(entry)]
+        for entries in self._search_pages():
+            rows = [row for entry in entries for row in self._build_rows(entry)]
             arrays = {name: pa.array([row[name] for row in rows], pa.string()) for name in self.options.columns}
-            yield assemble(names, arrays, len(rows), number, None)
+            yield assemble_batch(names, arrays, len(rows), number, None)
             number += len(rows)
 
-    def _rows(self, entry: dict[str, Any]) -> Iterator[dict[str, str | None]]:
+    def _build_rows(self, entry: dict[str, Any]) -> Iterator[dict[str, str | None]]:
         """Make the rows of an entry."""
         each, raw, cells = self.options.each, entry["raw_attributes"], {}
         raw["dn"] = [entry["raw_dn"]]
         for name, attribute in self.options.columns.items():
             texts = [bytes(value).decode("utf-8", "replace") for value in raw.get(attribute, ())]
-            cells[name] = list(map(_first, texts)) if name in self.options.short else texts
-        for one in cells.get(each or "") or (None,):
-            yield {name: one if name == each else BETWEEN.join(texts) or None for name, texts in cells.items()}
+            cells[name] = list(map(_find_first_rdn_value, texts)) if name in self.options.short else texts
+        for cell_value in cells.get(each or "") or (None,):
+            yield {
+                name: cell_value if name == each else VALUE_SEPARATOR.join(texts) or None
+                for name, texts in cells.items()
+            }
 
-    def _pages(self) -> Iterator[list[dict[str, Any]]]:
+    def _search_pages(self) -> Iterator[list[dict[str, Any]]]:
         """Ask page by page."""
         options, cookie, count = self.options, None, 0
-        asked = {"attributes": [*options.columns.values()], "paged_size": self.context.page or PAGE}
-        with self._connected() as (directory, host):
+        search_arguments = {
+            "attributes": [*options.columns.values()],
+            "paged_size": self.context.page_row_limit or DEFAULT_PAGE_ENTRIES,
+        }
+        with self._connect() as (directory, host):
             while True:
-                with self._told(host):
-                    directory.search(options.base, options.filter, paged_cookie=cookie, **asked)
+                with self._translate_errors(host):
+                    directory.search(options.base, options.filter, paged_cookie=cookie, **search_arguments)
                     result, answer = directory.result, directory.response or ()
-                    cookie = result.get("controls", {}).get(PAGES, {}).get("value", {}).get("cookie")
+                    cookie = result.get("controls", {}).get(PAGED_RESULTS_OID, {}).get("value", {}).get("cookie")
                 if result["result"]:  # it goes on elsewhere, or ends before all is told
-                    what = ", ".join(result["referrals"] or ()) or result["description"]
+                    reason = ", ".join(result["referrals"] or ()) or result["description"]
                     raise SourceError(
-                        f"{host} does not give all of {options.base}: {what}",
+                        f"{host} does not give all of {options.base}: {reason}",
                         remedy="ask that one, if it names another; else a smaller `sync: page`, a closer `filter`, or more rights there",
                     )
-                for one in answer:
-                    if one["type"] == "searchResRef" and self.context.tell is not None:
-                        self.context.tell(f"{host} leads to {', '.join(one['uri'])} for a part, which is not asked")
-                entries = [one for one in answer if one["type"] == "searchResEntry"]
+                for entry in answer:
+                    if entry["type"] == "searchResRef" and self.context.on_notice is not None:
+                        self.context.on_notice(
+                            f"{host} leads to {', '.join(entry['uri'])} for a part, which is not asked"
+                        )
+                entries = [entry for entry in answer if entry["type"] == "searchResEntry"]
                 count += len(entries)
                 if count > options.entries:
                     raise SourceError(
@@ -167,11 +177,11 @@ class LdapRows:
                     return
 
     @contextmanager
-    def _connected(self) -> Iterator[tuple[Any, str]]:
+    def _connect(self) -> Iterator[tuple[Any, str]]:
         """Log in at the first directory that answers."""
         import ldap3  # noqa: PLC0415  (slow to load, asked by few)
 
-        options, silent = self.options, []
+        options, failures = self.options, []
         try:
             trusted = ssl.create_default_context(cafile=options.ca and str(self.context.directory / options.ca))
         except OSError as error:
@@ -182,36 +192,36 @@ class LdapRows:
             parts, tls = urlsplit(url), ldap3.Tls()
             host, secure = str(parts.hostname), parts.scheme == "ldaps"
             port = parts.port or (636 if secure else 389)
-            server = ldap3.Server(host, port, tls=tls, get_info=ldap3.NONE, connect_timeout=CONNECT)
+            server = ldap3.Server(host, port, tls=tls, get_info=ldap3.NONE, connect_timeout=CONNECT_TIMEOUT_SECONDS)
             directory = ldap3.Connection(
                 server, options.bind, self.password or None, auto_referrals=False, raise_exceptions=True, check_names=False, receive_timeout=options.seconds,
             )  # fmt: skip
             try:
                 directory.open(read_server_info=False)
                 # the library's own way takes certificates for any name, or uses what Python has no more
-                budget = _Budget(directory.socket, options, partial(trusted.wrap_socket, server_hostname=host))
-                directory.socket, tls.wrap_socket = budget, budget.encrypt
+                budget = _LimitedSocket(directory.socket, options, partial(trusted.wrap_socket, server_hostname=host))
+                directory.socket, tls.wrap_socket = budget, budget.start_tls
                 if secure:
-                    budget.encrypt()
+                    budget.start_tls()
                 elif options.starttls:
                     directory.start_tls(read_server_info=False)
                 break
             except Exception as error:  # noqa: BLE001  (what is no directory may send anything)
-                silent.append(f"{host}: {error}")
+                failures.append(f"{host}: {error}")
                 if directory.socket is not None:
                     directory.socket.close()
         else:
-            raise SourceError(f"no directory answers as it should: {'; '.join(silent)}", remedy=STAYS)
+            raise SourceError(f"no directory answers as it should: {'; '.join(failures)}", remedy=UNCHANGED_REMEDY)
         with closing(directory.strategy):
-            with self._told(host):
+            with self._translate_errors(host):
                 directory.bind(read_server_info=False)
             yield directory, host
 
     @contextmanager
-    def _told(self, host: str) -> Iterator[None]:
+    def _translate_errors(self, host: str) -> Iterator[None]:
         """Say in our words what a directory refuses, or sends that is none."""
         hidden = f"has no {self.options.base}, or does not show it to {self.options.bind or 'everybody'}"
-        known = {
+        messages_by_error = {
             "LDAPNoSuchObjectResult": hidden,
             "LDAPInsufficientAccessRightsResult": hidden,
             "LDAPInvalidCredentialsResult": f"does not let {self.options.bind} in: the name or the password is wrong",
@@ -222,37 +232,44 @@ class LdapRows:
         except SourceError:
             raise
         except Exception as error:
-            what = known.get(type(error).__name__)
-            other = f"does not answer as a directory does: {error or type(error).__name__}"
-            remedy = "look at `base`, `bind`, `password`, `filter`" if what else STAYS
-            raise SourceError(f"{host} {what or other}", remedy=remedy) from error
+            message = messages_by_error.get(type(error).__name__)
+            fallback_message = f"does not answer as a directory does: {error or type(error).__name__}"
+            remedy = "look at `base`, `bind`, `password`, `filter`" if message else UNCHANGED_REMEDY
+            raise SourceError(f"{host} {message or fallback_message}", remedy=remedy) from error
 
 
-class _Budget:
+class _LimitedSocket:
     """A socket that gives so many bytes, for so long."""
 
     def __init__(self, inner: Any, options: Options, wrap: Callable[[Any], Any]) -> None:
-        self._inner, self._wrap, self._left, self._end = inner, wrap, options.bytes, time.monotonic() + options.seconds
+        self._socket, self._wrap, self._remaining_bytes, self._end_time = (
+            inner,
+            wrap,
+            options.bytes,
+            time.monotonic() + options.seconds,
+        )
 
     def recv(self, size: int) -> bytes:
-        data: bytes = self._inner.recv(size)
-        self._left -= len(data)
-        if self._left < 0 or time.monotonic() > self._end:
-            what = "sends more than `bytes`" if self._left < 0 else "takes longer than `seconds`"
-            raise SourceError(f"the directory {what} allows", remedy=f"a closer `filter`, or more of these; {STAYS}")
+        data: bytes = self._socket.recv(size)
+        self._remaining_bytes -= len(data)
+        if self._remaining_bytes < 0 or time.monotonic() > self._end_time:
+            complaint = "sends more than `bytes`" if self._remaining_bytes < 0 else "takes longer than `seconds`"
+            raise SourceError(
+                f"the directory {complaint} allows", remedy=f"a closer `filter`, or more of these; {UNCHANGED_REMEDY}"
+            )
         return data
 
-    def encrypt(self, *_: object, **__: object) -> None:
-        self._inner = self._wrap(self._inner)
+    def start_tls(self, *_: object, **__: object) -> None:
+        self._socket = self._wrap(self._socket)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+        return getattr(self._socket, name)
 
 
-def _first(name: str) -> str:
+def _find_first_rdn_value(name: str) -> str:
     """Return the first value of a name (DN); what is none stays as it is."""
-    bare = _FIRST.sub(r"\1", name).encode()
-    return _ESCAPED.sub(lambda one: bytes.fromhex(one[1].decode()) if one[1] else one[2], bare).decode(
+    bare = _FIRST_RDN_PATTERN.sub(r"\1", name).encode()
+    return _DN_ESCAPE_PATTERN.sub(lambda one: bytes.fromhex(one[1].decode()) if one[1] else one[2], bare).decode(
         "utf-8", "replace"
     )
 

@@ -1,6 +1,6 @@
 """Tables of an operational PostgreSQL database that are published in place: what is there, looked at without reading a row.
 
-Such a table is not ingested: queries go to it (`hven.engines.postgres.live`). Here is what the catalogue of the database says:
+Such a table is not ingested: queries go to it (`hven.engines.postgres.live_engine`). Here is what the catalogue of the database says:
 columns and how each type is served, keys, indexes, an estimate of the number of rows.
 """
 
@@ -14,20 +14,20 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from hven.model import plugins
-from hven.model.errors import SourceError, Unavailable, meant
+from hven.model.errors import SourceError, StorageUnavailableError, find_close_match
 from hven.model.table import Column
 from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, TIMESTAMP, Type, parse_type
-from hven.sources import Context, Offer, Pin, Source
+from hven.sources import AvailableTable, InputVersion, Source, SourceContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
-CONNECT = 5  # seconds
-_PARTS = re.compile(r'"(?:[^"]|"")+"|[^.]+')  # of a table's name: a dot inside quotes separates nothing
-_DRIVER = re.compile(r"^postgres(ql)?\+\w+://")  # SQLAlchemy names its driver in the address
-_PASSWORD = re.compile(r"^[a-z]+://[^/@]*:[^/@]*@|\bpassword\s*=", re.IGNORECASE)
+CONNECT_TIMEOUT_SECONDS = 5  # seconds
+_NAME_PART_PATTERN = re.compile(r'"(?:[^"]|"")+"|[^.]+')  # of a table's name: a dot inside quotes separates nothing
+_SQLALCHEMY_DRIVER_PATTERN = re.compile(r"^postgres(ql)?\+\w+://")  # SQLAlchemy names its driver in the address
+_PASSWORD_PATTERN = re.compile(r"^[a-z]+://[^/@]*:[^/@]*@|\bpassword\s*=", re.IGNORECASE)
 
 
 class Options(BaseModel):
@@ -46,14 +46,14 @@ class Options(BaseModel):
 
     @field_validator("url")
     @classmethod
-    def _no_password(cls, value: str) -> str:
-        if _PASSWORD.search(value):
+    def _check_password(cls, value: str) -> str:
+        if _PASSWORD_PATTERN.search(value):
             raise ValueError("a password belongs into a secret: write $NAME here")
         return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class ServedType:
     """How a type of PostgreSQL is served; see `hven.engines.LiveColumn`."""
 
     type: Type
@@ -62,48 +62,50 @@ class Shown:
     guard: str = ""
 
 
-_NO_NAN, _NUMBER = "nullif({0}, 'NaN')", "{0} <> 'NaN'"
-_TEXT = Shown(type=STRING, value="CAST({0} AS text)")
-TYPES: Mapping[str, Shown] = {
-    "bool": Shown(type=BOOLEAN),
-    "int2": Shown(type=parse_type("int16")),
-    "int4": Shown(type=INT32),
-    "int8": Shown(type=INT64),
-    "oid": Shown(type=INT64, value="CAST({0} AS bigint)"),
-    "float4": Shown(type=parse_type("float32"), value=_NO_NAN, raw=True, guard=_NUMBER),
-    "float8": Shown(type=FLOAT64, value=_NO_NAN, raw=True, guard=_NUMBER),
-    "numeric": Shown(type=FLOAT64, value="CAST(nullif({0}, 'NaN') AS double precision)"),
-    "text": Shown(type=STRING),
-    "varchar": _TEXT,
-    "bpchar": _TEXT,
-    "name": _TEXT,
-    "char": _TEXT,
-    "citext": _TEXT,
-    "uuid": _TEXT,
-    "inet": _TEXT,
-    "cidr": _TEXT,
-    "macaddr": _TEXT,
-    "macaddr8": _TEXT,
-    "time": _TEXT,
-    "timetz": _TEXT,
-    "interval": _TEXT,
-    "date": Shown(
+_NULL_IF_NAN_SQL, _IS_NUMBER_SQL = "nullif({0}, 'NaN')", "{0} <> 'NaN'"
+_TEXT_TYPE = ServedType(type=STRING, value="CAST({0} AS text)")
+SERVED_TYPES: Mapping[str, ServedType] = {
+    "bool": ServedType(type=BOOLEAN),
+    "int2": ServedType(type=parse_type("int16")),
+    "int4": ServedType(type=INT32),
+    "int8": ServedType(type=INT64),
+    "oid": ServedType(type=INT64, value="CAST({0} AS bigint)"),
+    "float4": ServedType(type=parse_type("float32"), value=_NULL_IF_NAN_SQL, raw=True, guard=_IS_NUMBER_SQL),
+    "float8": ServedType(type=FLOAT64, value=_NULL_IF_NAN_SQL, raw=True, guard=_IS_NUMBER_SQL),
+    "numeric": ServedType(type=FLOAT64, value="CAST(nullif({0}, 'NaN') AS double precision)"),
+    "text": ServedType(type=STRING),
+    "varchar": _TEXT_TYPE,
+    "bpchar": _TEXT_TYPE,
+    "name": _TEXT_TYPE,
+    "char": _TEXT_TYPE,
+    "citext": _TEXT_TYPE,
+    "uuid": _TEXT_TYPE,
+    "inet": _TEXT_TYPE,
+    "cidr": _TEXT_TYPE,
+    "macaddr": _TEXT_TYPE,
+    "macaddr8": _TEXT_TYPE,
+    "time": _TEXT_TYPE,
+    "timetz": _TEXT_TYPE,
+    "interval": _TEXT_TYPE,
+    "date": ServedType(
         type=TIMESTAMP, value="CASE WHEN isfinite({0}) THEN CAST({0} AS timestamp) END", raw=True, guard="isfinite({0})"
     ),
-    "timestamp": Shown(type=TIMESTAMP, value="CASE WHEN isfinite({0}) THEN {0} END", raw=True, guard="isfinite({0})"),
-    "timestamptz": Shown(
+    "timestamp": ServedType(
+        type=TIMESTAMP, value="CASE WHEN isfinite({0}) THEN {0} END", raw=True, guard="isfinite({0})"
+    ),
+    "timestamptz": ServedType(
         type=TIMESTAMP, value="CASE WHEN isfinite({0}) THEN {0} AT TIME ZONE 'UTC' END", raw=True, guard="isfinite({0})"
     ),
-    "_int2": Shown(type=parse_type("int16[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
-    "_int4": Shown(type=parse_type("int32[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
-    "_int8": Shown(type=parse_type("int64[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
-    "_float4": Shown(type=parse_type("float32[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
-    "_float8": Shown(type=parse_type("float64[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
-    "_numeric": Shown(
+    "_int2": ServedType(type=parse_type("int16[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
+    "_int4": ServedType(type=parse_type("int32[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
+    "_int8": ServedType(type=parse_type("int64[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
+    "_float4": ServedType(type=parse_type("float32[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
+    "_float8": ServedType(type=parse_type("float64[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
+    "_numeric": ServedType(
         type=parse_type("float64[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN CAST({0} AS double precision[]) END"
     ),
 }
-_REMEDIES = {
+_REMEDIES_BY_TYPE = {
     "json": "a view can take values out of it: CREATE VIEW .. AS SELECT .., (x ->> 'key') AS key",
     "jsonb": "a view can take values out of it: CREATE VIEW .. AS SELECT .., (x ->> 'key') AS key",
     "hstore": "a view can take values out of it: CREATE VIEW .. AS SELECT .., (x -> 'key') AS key",
@@ -113,7 +115,7 @@ _REMEDIES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class There:
+class LiveColumnInfo:
     """One column of the table, as the database has it; `shown` is None if its type cannot be served."""
 
     name: str
@@ -121,7 +123,7 @@ class There:
     base: str
     kind: str
     modifier: int
-    shown: Shown | None
+    shown: ServedType | None
     comment: str | None = None
     required: bool = False
     readable: bool = True
@@ -129,7 +131,7 @@ class There:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
+class IndexInfo:
     """A valid index without a condition: its method and what it orders, in order."""
 
     method: str
@@ -138,7 +140,7 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForeignKey:
+class LiveForeignKey:
     """A key that leads to another table of the database."""
 
     name: str
@@ -148,7 +150,7 @@ class ForeignKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class LiveTableInfo:
     """What the database says of a table.
 
     Attributes
@@ -167,44 +169,44 @@ class Look:
 
     name: str
     kind: str
-    columns: tuple[There, ...]
+    columns: tuple[LiveColumnInfo, ...]
     rows: int | None = None
     comment: str | None = None
     primary: tuple[str, ...] = ()
-    foreign: tuple[ForeignKey, ...] = ()
-    indexes: tuple[Index, ...] = ()
+    foreign: tuple[LiveForeignKey, ...] = ()
+    indexes: tuple[IndexInfo, ...] = ()
     extensions: tuple[str, ...] = ()
     encoding: str = "UTF8"
 
-    def served(self) -> list[There]:
+    def list_served_columns(self) -> list[LiveColumnInfo]:
         """List the columns that can be served."""
         return [column for column in self.columns if column.shown is not None and column.readable]
 
-    def left_out(self) -> list[str]:
+    def list_omissions(self) -> list[str]:
         """Explain why each other column is not served, and what would help."""
-        found = []
+        reasons = []
         for column in self.columns:
             if not column.readable:
-                found.append(
-                    f"the column {column.name} may not be read by this role; GRANT SELECT ({_quoted(column.name)}) ON {self.name} TO it"
+                reasons.append(
+                    f"the column {column.name} may not be read by this role; GRANT SELECT ({_quote_name(column.name)}) ON {self.name} TO it"
                 )
             elif column.shown is None:
                 remedy = column.remedy or "a view can cast it to a type that is"
-                found.append(
+                reasons.append(
                     f"the column {column.name} is of the type {column.sql_type}, which is not served; {remedy}"
                 )
-        return found
+        return reasons
 
-    def described(self) -> list[Column]:
+    def describe_columns(self) -> list[Column]:
         """Describe the columns that can be served."""
         return [
             Column(name=column.name, type=column.shown.type, description=column.comment, required=column.required)
-            for column in self.served()
+            for column in self.list_served_columns()
             if column.shown is not None
         ]
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open a table; the database is asked when the columns are.
 
     Raises
@@ -212,10 +214,10 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         An unknown secret.
     """
-    return LiveTable(options, context)
+    return LiveTableSource(options, context)
 
 
-def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the tables and views that this role may read.
 
     Raises
@@ -223,81 +225,87 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     SourceError
         No such database, no right to look.
     """
-    source = LiveTable(Options.model_validate({"url": options["url"], "table": "-"}), context)
-    with source.connected() as connection:
-        rows = connection.execute(_TABLES).fetchall()
+    source = LiveTableSource(Options.model_validate({"url": options["url"], "table": "-"}), context)
+    with source.connect() as connection:
+        rows = connection.execute(_TABLES_SQL).fetchall()
     return [
-        Offer(
-            choice=_spelled(schema, name),
-            rows=count if count >= 0 and kind in {"r", "p", "m"} else None,
-            view=kind in {"v", "m"},
+        AvailableTable(
+            option_value=_write_table_option(schema, name),
+            row_count=count if count >= 0 and kind in {"r", "p", "m"} else None,
+            is_view=kind in {"v", "m"},
         )
         for schema, name, kind, count in rows
     ]
 
 
-class LiveTable:
+class LiveTableSource:
     """A table that is read in place."""
 
-    def __init__(self, options: Options, context: Context) -> None:
-        plugins.need("a table of PostgreSQL", "psycopg", error=SourceError)
+    def __init__(self, options: Options, context: SourceContext) -> None:
+        plugins.require_modules("a table of PostgreSQL", "psycopg", error_class=SourceError)
         self.options = options
         self._url = options.url
         if self._url.startswith("$"):
-            if context.secret is None:
+            if context.resolve_secret is None:
                 raise SourceError(
                     f"the secret {self._url} can't be resolved here", remedy="set it, and look with `hven check`"
                 )
-            self._url = context.secret(self._url)
-        self._url = _DRIVER.sub("postgresql://", self._url)
-        self._look: Look | None = None
+            self._url = context.resolve_secret(self._url)
+        self._url = _SQLALCHEMY_DRIVER_PATTERN.sub("postgresql://", self._url)
+        self._table_info: LiveTableInfo | None = None
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """List the columns that can be served."""
-        return self.look().described()
+        return self.inspect_table().describe_columns()
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002  (the contract's signature)
+    def read_batches(
+        self,
+        column_names: Sequence[str] | None = None,  # noqa: ARG002  (the contract's signature)
+        row_limit: int | None = None,  # noqa: ARG002  (the contract's signature)
+    ) -> Iterator[pa.RecordBatch]:
         """Refuse: rows of such a table are never copied."""
         raise SourceError(
             f"{self.options.table} is read in place: there is nothing to ingest",
             remedy="say `kind: sql` to copy its rows at each ingest",
         )
 
-    def pins(self) -> list[Pin]:
+    def list_input_versions(self) -> list[InputVersion]:
         """Name the table."""
         return [
-            Pin(name=self.options.url if self.options.url.startswith("$") else "database", detail=self.options.table)
+            InputVersion(
+                name=self.options.url if self.options.url.startswith("$") else "database", detail=self.options.table
+            )
         ]
 
-    def size(self) -> int | None:
+    def estimate_size(self) -> int | None:
         """Return the planner's estimate of the rows."""
-        return self.look().rows
+        return self.inspect_table().rows
 
-    def about(self) -> tuple[str | None, str | None]:
+    def read_title_and_description(self) -> tuple[str | None, str | None]:
         """Return the table's comment as a description."""
-        return None, self.look().comment
+        return None, self.inspect_table().comment
 
-    def look(self) -> Look:
+    def inspect_table(self) -> LiveTableInfo:
         """Ask the database what the table is; once for each source.
 
         Raises
         ------
         SourceError
             No such table, or this role may not read it.
-        Unavailable
+        StorageUnavailableError
             The database does not answer.
         """
-        if self._look is None:
-            with self.connected() as connection:
+        if self._table_info is None:
+            with self.connect() as connection:
                 try:
-                    self._look = _look(connection, self.options.table)
+                    self._table_info = _inspect_table(connection, self.options.table)
                 except SourceError:
                     raise
                 except Exception as error:
-                    raise self._failed(error) from error
-        return self._look
+                    raise self._translate_error(error) from error
+        return self._table_info
 
-    def connected(self) -> Any:
+    def connect(self) -> Any:
         """Connect for a look: nothing can be written, no statement is long, no transaction stays open."""
         import psycopg  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
 
@@ -305,19 +313,19 @@ class LiveTable:
         try:
             return psycopg.connect(
                 self._url,
-                connect_timeout=CONNECT,
+                connect_timeout=CONNECT_TIMEOUT_SECONDS,
                 autocommit=True,
                 options=options,
                 application_name="hven look",
                 client_encoding="utf8",
             )
         except (psycopg.Error, ValueError) as error:
-            raise self._failed(error) from error
+            raise self._translate_error(error) from error
 
-    def _failed(self, error: Exception) -> SourceError | Unavailable:
+    def _translate_error(self, error: Exception) -> SourceError | StorageUnavailableError:
         import psycopg  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
 
-        text = _without(str(error), self._url)
+        text = _redact_url(str(error), self._url)
         state = error.sqlstate if isinstance(error, psycopg.Error) else None
         if state == "42501":
             return SourceError(
@@ -331,7 +339,7 @@ class LiveTable:
         if state == "3D000" or ("database" in text and "does not exist" in text):
             return SourceError(f"the database is not there: {text}", remedy="look at the url or its secret")
         if isinstance(error, psycopg.OperationalError):
-            return Unavailable(
+            return StorageUnavailableError(
                 f"the database of {self.options.table} does not answer: {text}",
                 remedy="its tables are served again when it does",
             )
@@ -340,18 +348,18 @@ class LiveTable:
 
 # --- what the catalogue says -----------------------------------------------------------------------------------
 
-_TABLES = (
+_TABLES_SQL = (
     "SELECT n.nspname, c.relname, c.relkind::text, c.reltuples::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
     " AND NOT c.relispartition AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')"
     " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e') ORDER BY 1, 2"
 )
-_TABLE = (
+_TABLE_SQL = (
     "SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.reltuples::bigint, obj_description(c.oid, 'pg_class'),"
     " has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT')"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)"
 )
-_COLUMNS = (
+_COLUMNS_SQL = (
     "WITH RECURSIVE down(number, type, modifier) AS (SELECT attnum, atttypid, atttypmod FROM pg_attribute"
     "  WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped"
     " UNION ALL SELECT d.number, t.typbasetype, t.typtypmod FROM down d JOIN pg_type t ON t.oid = d.type WHERE t.typtype = 'd')"
@@ -360,56 +368,61 @@ _COLUMNS = (
     " FROM down d JOIN pg_type t ON t.oid = d.type AND t.typtype <> 'd' JOIN pg_attribute a ON a.attrelid = %(oid)s AND a.attnum = d.number"
     " ORDER BY a.attnum"
 )
-_INDEXES = (
+_INDEXES_SQL = (
     "SELECT m.amname, i.indisunique, ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, true) FROM generate_series(1, i.indnkeyatts) k)"
     " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam"
     " WHERE i.indisvalid AND i.indpred IS NULL AND (i.indrelid = %(oid)s OR i.indrelid IN (SELECT d.refobjid FROM pg_rewrite r"
     "  JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass"
     "  WHERE r.ev_class = %(oid)s AND r.ev_class <> d.refobjid)) ORDER BY c.relname"
 )
-_KEYS = (
+_KEYS_SQL = (
     "SELECT o.conname, o.contype::text, f.nspname, r.relname,"
     " ARRAY(SELECT attname::text FROM unnest(o.conkey) WITH ORDINALITY k(n, p) JOIN pg_attribute ON attrelid = o.conrelid AND attnum = n ORDER BY p),"
     " ARRAY(SELECT attname::text FROM unnest(o.confkey) WITH ORDINALITY k(n, p) JOIN pg_attribute ON attrelid = o.confrelid AND attnum = n ORDER BY p)"
     " FROM pg_constraint o LEFT JOIN pg_class r ON r.oid = o.confrelid LEFT JOIN pg_namespace f ON f.oid = r.relnamespace"
     " WHERE o.conrelid = %(oid)s AND o.contype IN ('p', 'f') ORDER BY 1"
 )
-_EXTENSIONS = "SELECT DISTINCT CASE proname WHEN 'scircle' THEN 'pgsphere' ELSE 'q3c' END FROM pg_proc WHERE proname IN ('scircle', 'q3c_radial_query')"
+_EXTENSIONS_SQL = "SELECT DISTINCT CASE proname WHEN 'scircle' THEN 'pgsphere' ELSE 'q3c' END FROM pg_proc WHERE proname IN ('scircle', 'q3c_radial_query')"
 
 
-def _look(connection: Any, table: str) -> Look:
-    name = ".".join(part if part.startswith('"') else _quoted(part) for part in _PARTS.findall(table))
-    found = connection.execute(_TABLE, (name,)).fetchone()
-    if found is None:
-        raise _missing(connection, table)
-    oid, schema, relation, kind, rows, comment, inside, may = found
-    whole = f"{_quoted(schema)}.{_quoted(relation)}"
-    if not inside or not may:
-        what = f"USAGE ON SCHEMA {_quoted(schema)}" if not inside else f"SELECT ON {whole}"
+def _inspect_table(connection: Any, table: str) -> LiveTableInfo:
+    name = ".".join(part if part.startswith('"') else _quote_name(part) for part in _NAME_PART_PATTERN.findall(table))
+    table_row = connection.execute(_TABLE_SQL, (name,)).fetchone()
+    if table_row is None:
+        raise _build_missing_table_error(connection, table)
+    oid, schema, relation, kind, rows, comment, may_use_schema, may_select = table_row
+    qualified_name = f"{_quote_name(schema)}.{_quote_name(relation)}"
+    if not may_use_schema or not may_select:
+        key_type = f"USAGE ON SCHEMA {_quote_name(schema)}" if not may_use_schema else f"SELECT ON {qualified_name}"
         raise SourceError(
             f"the role {connection.info.user} may not read {table}",
-            remedy=f"as its owner: GRANT {what} TO {_quoted(connection.info.user)}",
+            remedy=f"as its owner: GRANT {key_type} TO {_quote_name(connection.info.user)}",
         )
     if kind not in {"r", "p", "v", "m", "f"}:
         raise SourceError(f"{table} is no table and no view")
-    columns = tuple(_there(*row) for row in connection.execute(_COLUMNS, {"oid": oid}).fetchall())
+    columns = tuple(_build_column_info(*row) for row in connection.execute(_COLUMNS_SQL, {"oid": oid}).fetchall())
     indexes = [
-        Index(method=method, unique=unique, keys=tuple(keys))
-        for method, unique, keys in connection.execute(_INDEXES, {"oid": oid}).fetchall()
+        IndexInfo(method=method, unique=unique, keys=tuple(keys))
+        for method, unique, keys in connection.execute(_INDEXES_SQL, {"oid": oid}).fetchall()
     ]
     primary: tuple[str, ...] = ()
     foreign = []
-    for key, what, target_schema, target, own, theirs in connection.execute(_KEYS, {"oid": oid}).fetchall():
-        if what == "p":
-            primary = tuple(own)
+    for key, key_type, target_schema, target, own_columns, target_columns in connection.execute(
+        _KEYS_SQL, {"oid": oid}
+    ).fetchall():
+        if key_type == "p":
+            primary = tuple(own_columns)
         else:
             foreign.append(
-                ForeignKey(
-                    name=key, columns=tuple(own), target=f"{target_schema}.{target}", target_columns=tuple(theirs)
+                LiveForeignKey(
+                    name=key,
+                    columns=tuple(own_columns),
+                    target=f"{target_schema}.{target}",
+                    target_columns=tuple(target_columns),
                 )
             )
-    return Look(
-        name=whole,
+    return LiveTableInfo(
+        name=qualified_name,
         kind=kind,
         columns=columns,
         rows=int(rows) if rows >= 0 and kind in {"r", "p", "m"} else None,
@@ -417,80 +430,87 @@ def _look(connection: Any, table: str) -> Look:
         primary=primary,
         foreign=tuple(foreign),
         indexes=tuple(indexes),
-        extensions=tuple(sorted(row[0] for row in connection.execute(_EXTENSIONS).fetchall())),
+        extensions=tuple(sorted(row[0] for row in connection.execute(_EXTENSIONS_SQL).fetchall())),
         encoding=str(connection.info.parameter_status("server_encoding") or "UTF8"),
     )
 
 
-def _there(
+def _build_column_info(
     name: str, sql_type: str, base: str, kind: str, modifier: int, required: bool, comment: str | None, readable: bool
-) -> There:
-    shown = _TEXT if kind == "e" else TYPES.get(base)
+) -> LiveColumnInfo:
+    served_type = _TEXT_TYPE if kind == "e" else SERVED_TYPES.get(base)
     if base == "numeric" and modifier >= 4:
         digits, scale = (modifier - 4) >> 16 & 0xFFFF, (modifier - 4) & 0x7FF
         if scale == 0 and digits <= 18:
-            shown = Shown(type=INT64, value="CAST(nullif({0}, 'NaN') AS bigint)")
-    return There(
+            served_type = ServedType(type=INT64, value="CAST(nullif({0}, 'NaN') AS bigint)")
+    return LiveColumnInfo(
         name=name,
         sql_type=sql_type,
         base=base,
         kind=kind,
         modifier=modifier,
-        shown=shown,
+        shown=served_type,
         comment=comment or None,
         required=required,
         readable=readable,
-        remedy=_REMEDIES.get(base, ""),
+        remedy=_REMEDIES_BY_TYPE.get(base, ""),
     )
 
 
-def recalled(said: Mapping[str, Any]) -> Look | None:
+def table_info_from_json(document: Mapping[str, Any]) -> LiveTableInfo | None:
     """Deserialize an earlier look; None if it is of another version."""
     words = ("name", "sql_type", "base", "kind", "modifier", "required", "comment", "readable")
     try:
-        return Look(
-            **{key: said[key] for key in ("name", "kind", "rows", "comment", "encoding")},
-            columns=tuple(_there(*(column[word] for word in words)) for column in said["columns"]),
-            primary=tuple(said["primary"]),
+        return LiveTableInfo(
+            **{key: document[key] for key in ("name", "kind", "rows", "comment", "encoding")},
+            columns=tuple(_build_column_info(*(column[word] for word in words)) for column in document["columns"]),
+            primary=tuple(document["primary"]),
             foreign=tuple(
-                ForeignKey(
+                LiveForeignKey(
                     name=item["name"],
                     columns=tuple(item["columns"]),
                     target=item["target"],
                     target_columns=tuple(item["target_columns"]),
                 )
-                for item in said["foreign"]
+                for item in document["foreign"]
             ),
             indexes=tuple(
-                Index(method=item["method"], unique=item["unique"], keys=tuple(item["keys"]))
-                for item in said["indexes"]
+                IndexInfo(method=item["method"], unique=item["unique"], keys=tuple(item["keys"]))
+                for item in document["indexes"]
             ),
-            extensions=tuple(said["extensions"]),
+            extensions=tuple(document["extensions"]),
         )
     except (KeyError, TypeError):
         return None
 
 
-def _missing(connection: Any, table: str) -> SourceError:
-    known = {
-        _spelled(schema, name): f"{schema}.{name}" for schema, name, _, _ in connection.execute(_TABLES).fetchall()
+def _build_missing_table_error(connection: Any, table: str) -> SourceError:
+    qualified_by_spelling = {
+        _write_table_option(schema, name): f"{schema}.{name}"
+        for schema, name, _, _ in connection.execute(_TABLES_SQL).fetchall()
     }
-    short = {spelled.rpartition(".")[2]: spelled for spelled in known}
-    near = meant(table, known, 0.8) or short.get(meant(table.rpartition(".")[2], short, 0.7) or "")
-    hint = f"did you mean {near!r}?" if near else f"this role may read: {', '.join(list(known)[:12]) or 'nothing'}"
+    short = {spelled.rpartition(".")[2]: spelled for spelled in qualified_by_spelling}
+    close_match = find_close_match(table, qualified_by_spelling, 0.8) or short.get(
+        find_close_match(table.rpartition(".")[2], short, 0.7) or ""
+    )
+    hint = (
+        f"did you mean {close_match!r}?"
+        if close_match
+        else f"this role may read: {', '.join(list(qualified_by_spelling)[:12]) or 'nothing'}"
+    )
     return SourceError(f"the database has no table {table} that this role can see", remedy=hint)
 
 
-def _quoted(name: str) -> str:
+def _quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _spelled(schema: str, name: str) -> str:
+def _write_table_option(schema: str, name: str) -> str:
     """Write a name as the option `table` wants it: quoted if a dot stands in it."""
-    return ".".join(_quoted(part) if "." in part else part for part in (schema, name))
+    return ".".join(_quote_name(part) if "." in part else part for part in (schema, name))
 
 
-def _without(text: str, url: str) -> str:
+def _redact_url(text: str, url: str) -> str:
     """Redact the address and its password in a driver's message."""
     parts = urlsplit(url)
     for secret in (url, parts.password):
@@ -501,70 +521,73 @@ def _without(text: str, url: str) -> str:
 
 # --- which indexes serve what ----------------------------------------------------------------------------------
 
-_NOISE = re.compile(r"::[a-z ]+(?:\[\])?|[\s\"]|\b[a-z_]\w*\.(?=q3c_|spoint|radians)", re.IGNORECASE)
+_SQL_NOISE_PATTERN = re.compile(r"::[a-z ]+(?:\[\])?|[\s\"]|\b[a-z_]\w*\.(?=q3c_|spoint|radians)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hint:
+class IndexHint:
     """A condition that no index of the source serves, and the statement that would make one."""
 
     message: str
     remedy: str
 
 
-def position_index(look: Look, lon: str, lat: str) -> str:
+def find_position_index(table_info: LiveTableInfo, lon: str, lat: str) -> str:
     """Find what serves cones on two columns: ``q3c``, ``pgsphere``, ``latitude`` (a B-tree that begins with it), if anything."""
-    wanted = {"q3c": f"q3c_ang2ipix({lon},{lat})", "pgsphere": f"spoint(radians({lon}),radians({lat}))"}
-    for kind, text in wanted.items():
-        for index in look.indexes:
-            if kind in look.extensions and _plain(index.keys[0]) == _plain(text):
+    index_expressions = {"q3c": f"q3c_ang2ipix({lon},{lat})", "pgsphere": f"spoint(radians({lon}),radians({lat}))"}
+    for kind, text in index_expressions.items():
+        for index in table_info.indexes:
+            if kind in table_info.extensions and _normalize_sql(index.keys[0]) == _normalize_sql(text):
                 return kind
-    return "latitude" if _begins(look, lat) else ""
+    return "latitude" if _has_leading_index(table_info, lat) else ""
 
 
-def hints(look: Look, position: tuple[str, str] | None, keys: Mapping[str, str]) -> list[Hint]:
+def list_index_hints(
+    table_info: LiveTableInfo, position: tuple[str, str] | None, uses_by_column: Mapping[str, str]
+) -> list[IndexHint]:
     """List what is asked often and served by no index.
 
     Parameters
     ----------
     position
         The source's columns of longitude and latitude, if they are plain ones.
-    keys
+    uses_by_column
         Column of the source -> what it is to readers: ``the key``, ``an indexed column``.
     """
-    if look.kind in {"v", "f"}:
+    if table_info.kind in {"v", "f"}:
         return []
-    found = []
-    table = look.name
-    if position is not None and not position_index(look, *position):
-        lon, lat = (_quoted(name) for name in position)
-        if "q3c" in look.extensions:
+    hints_found = []
+    table = table_info.name
+    if position is not None and not find_position_index(table_info, *position):
+        lon, lat = (_quote_name(name) for name in position)
+        if "q3c" in table_info.extensions:
             remedy = f"CREATE INDEX CONCURRENTLY ON {table} (q3c_ang2ipix({lon}, {lat})); then ANALYZE {table}"
-        elif "pgsphere" in look.extensions:
+        elif "pgsphere" in table_info.extensions:
             remedy = f"CREATE INDEX CONCURRENTLY ON {table} USING gist (spoint(radians({lon}), radians({lat}))); then ANALYZE {table}"
         else:
             remedy = f"CREATE INDEX CONCURRENTLY ON {table} ({lat}, {lon}); with the extension q3c or pgSphere it can be quicker yet"
-        found.append(Hint(message=f"no index serves cones on {', '.join(position)}", remedy=remedy))
-    for column, what in keys.items():
-        if not _begins(look, column):
-            found.append(
-                Hint(
-                    message=f"no index serves {what} {column}",
-                    remedy=f"CREATE INDEX CONCURRENTLY ON {table} ({_quoted(column)})",
+        hints_found.append(IndexHint(message=f"no index serves cones on {', '.join(position)}", remedy=remedy))
+    for column, use in uses_by_column.items():
+        if not _has_leading_index(table_info, column):
+            hints_found.append(
+                IndexHint(
+                    message=f"no index serves {use} {column}",
+                    remedy=f"CREATE INDEX CONCURRENTLY ON {table} ({_quote_name(column)})",
                 )
             )
-    return found
+    return hints_found
 
 
-def _begins(look: Look, column: str) -> bool:
+def _has_leading_index(table_info: LiveTableInfo, column: str) -> bool:
     return any(
-        index.method in {"btree", "brin", "hash"} and _plain(index.keys[0]) == _plain(column) for index in look.indexes
+        index.method in {"btree", "brin", "hash"} and _normalize_sql(index.keys[0]) == _normalize_sql(column)
+        for index in table_info.indexes
     )
 
 
-def _plain(text: str) -> str:
+def _normalize_sql(text: str) -> str:
     """Strip casts, quotes, spaces and parentheses around a whole name, so that definitions can be compared."""
-    text = _NOISE.sub("", text)
+    text = _SQL_NOISE_PATTERN.sub("", text)
     while True:
         short = re.sub(r"([(,])\((\w+)\)", r"\1\2", text)
         short = re.sub(r"^\((\w+)\)$", r"\1", short)
@@ -574,16 +597,16 @@ def _plain(text: str) -> str:
 
 
 __all__ = [
-    "ForeignKey",
-    "Hint",
-    "Index",
-    "LiveTable",
-    "Look",
+    "IndexHint",
+    "IndexInfo",
+    "LiveColumnInfo",
+    "LiveForeignKey",
+    "LiveTableInfo",
+    "LiveTableSource",
     "Options",
-    "There",
-    "hints",
+    "find_position_index",
+    "list_index_hints",
     "open",
-    "position_index",
-    "recalled",
+    "table_info_from_json",
     "tables",
 ]

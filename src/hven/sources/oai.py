@@ -10,23 +10,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.sources._reading.harvest import Harvest, HarvestOptions
-from hven.sources._reading.jsonshape import Node
-from hven.sources._reading.xmlrows import FieldOptions, XmlRows
+from hven.sources._reading.json_schema import JsonNode
+from hven.sources._reading.oai_harvest import HarvestOptions, OaiHarvest
+from hven.sources._reading.xml_rows import XmlFieldOptions, XmlSource
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Self
 
-    from hven.sources import Context, Source
-    from hven.sources._reading.files import DataFile
+    from hven.sources import Source, SourceContext
+    from hven.sources._reading.data_files import DataFile
 
 
-class Options(FieldOptions, HarvestOptions):
+class Options(XmlFieldOptions, HarvestOptions):
     """What a descriptor may say of repositories, and of their records."""
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open repositories; nothing is asked yet.
 
     Raises
@@ -34,50 +34,50 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         A path that is none; an unknown secret.
     """
-    return Harvested(options, context)
+    return OaiSource(options, context)
 
 
-class Harvested(XmlRows):
+class OaiSource(XmlSource):
     """The records of one or more repositories, in files that are brought up to date before they are first read."""
 
-    _record = "records/record"
+    _record_path = "records/record"
 
-    def __init__(self, options: Options, context: Context) -> None:
-        self.context, self.read = context, 0
-        self._prepare(options)
-        self._scratch = _Scratch() if context.kept is None else None
-        kept = context.kept if self._scratch is None else self._scratch.path
-        self._harvest = Harvest(options, context, Path(kept or ""), first=self._scratch is not None)
-        self._title_ = options.url[0]
+    def __init__(self, options: Options, context: SourceContext) -> None:
+        self.context, self.read_count = context, 0
+        self._compile_options(options)
+        self._temporary_directory = _TemporaryDirectory() if context.cache_directory is None else None
+        directory = context.cache_directory if self._temporary_directory is None else self._temporary_directory.path
+        self._harvest = OaiHarvest(options, context, Path(directory or ""), first=self._temporary_directory is not None)
+        self._title_text = options.url[0]
 
     @cached_property
     def files(self) -> list[DataFile]:  # type: ignore[override]
         """The files that hold the records; they are harvested when somebody asks."""
-        return self._harvest.files()
+        return self._harvest.list_files()
 
-    def only(self, names: Collection[str]) -> Self:
+    def select_files(self, file_names: Collection[str]) -> Self:
         """Select the records of these files."""
-        self.columns()
-        other = copy.copy(self)
-        other.read = 0
-        other.__dict__["files"] = [file.fresh() for file in self.files if file.name in names]
-        return other
+        self.list_columns()
+        selection = copy.copy(self)
+        selection.read_count = 0
+        selection.__dict__["files"] = [file.copy_unread() for file in self.files if file.name in file_names]
+        return selection
 
     @property
     def _title(self) -> str:
-        return self._title_
+        return self._title_text
 
     @cached_property
-    def _sampled(self) -> tuple[Node, bool]:
+    def _sample(self) -> tuple[JsonNode, bool]:
         """What there is: fields that are said are texts until their types are said; they need no sample."""
         if not self._paths:
-            return super()._sampled
-        node = Node()
-        node.see(dict.fromkeys(self._paths, "text"))
+            return super()._sample
+        node = JsonNode()
+        node.add_value(dict.fromkeys(self._paths, "text"))
         return node, False
 
 
-class _Scratch:
+class _TemporaryDirectory:
     """A directory for who looks what there is; it goes with the last who knows it."""
 
     def __init__(self) -> None:

@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from hven.sources import FileKind
-from hven.sources._reading.headrows import HeadOptions
-from hven.sources._reading.oigranules import GranuleRows
-from hven.sources.stores import meant
+from hven.sources import FileSignature
+from hven.sources._reading.header_rows import HeaderOptions
+from hven.sources._reading.oifits_granules import OifitsGranuleSource
+from hven.sources.remote_stores import find_header_files
 
 if TYPE_CHECKING:
-    from hven.sources import Context, Source
+    from hven.sources import Source, SourceContext
 
-FILES = FileKind(
-    endings=("oifits",),
-    begins=rb"(?s)SIMPLE  =.*?(CONTENT *= 'OIFITS|EXTNAME = 'OI_(ARRAY|TARGET|WAVELENGTH|VIS|VIS2|T3|FLUX) *')",
-    like="fits",
+FILES = FileSignature(
+    extensions=("oifits",),
+    leading_pattern=rb"(?s)SIMPLE  =.*?(CONTENT *= 'OIFITS|EXTNAME = 'OI_(ARRAY|TARGET|WAVELENGTH|VIS|VIS2|T3|FLUX) *')",
+    base_kind="fits",
 )
 
 
-class Options(HeadOptions):
+class Options(HeaderOptions):
     """What a descriptor may say of OIFITS files."""
 
     mode: Literal["granules", "files"] = Field(
@@ -30,7 +30,7 @@ class Options(HeadOptions):
     )
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open OIFITS files.
 
     Raises
@@ -38,6 +38,9 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         No such file.
     """
-    return GranuleRows(
-        options, context, meant(options, context, ("oifits", "fits", "fit")), whole=options.mode == "files"
+    return OifitsGranuleSource(
+        options,
+        context,
+        find_header_files(options, context, ("oifits", "fits", "fit")),
+        whole_files=options.mode == "files",
     )

@@ -14,39 +14,39 @@ import pyarrow.parquet as pq
 from hven.model import Deviation, DeviationKind, literal, plugins
 from hven.model.errors import HvenError, Place, SourceError
 from hven.model.table import Column
-from hven.model.types import FLOAT64, INT64, Type, from_arrow, leaf, leaves
-from hven.sources import FileKind, Reject
-from hven.sources._reading.cells import no_nan
-from hven.sources._reading.filerows import FileRows
-from hven.sources._reading.files import DataFile, FileOptions, assemble
-from hven.sources._reading.wholenumbers import (
-    DIGITS,
+from hven.model.types import FLOAT64, INT64, Type, list_leaf_columns, select_leaf_column, type_from_arrow
+from hven.sources import FileSignature, RejectedRow
+from hven.sources._reading.cells import replace_nan
+from hven.sources._reading.data_files import DataFile, FileOptions, assemble_batch
+from hven.sources._reading.file_rows import FileRows
+from hven.sources._reading.whole_numbers import (
+    INT64_REASON,
     MAX_INT64,
+    MAX_UINT64_DIGITS,
     MIN_INT64,
-    REASON,
+    build_text_deviation,
+    convert_unsigned,
     exceeds_int64,
-    fit_unsigned,
-    text_deviation,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.formats import Read
-    from hven.sources import Context, Source
+    from hven.formats import TableStream
+    from hven.sources import Source, SourceContext
 
-TICKS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}  # in a second
-DOUBLE_DIGITS = 15  # that a double holds of every decimal number
-_MODEST = 256 << 20  # bytes of a file
-VOPARQUET = b"IVOA.VOTable-Parquet.content"
-FILES = FileKind(endings=("parquet", "pq"), begins=rb"PAR1[^\0]*\0")  # `PAR1,PAR2` heads a text
+TICKS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}  # in a second
+MAX_DOUBLE_DIGITS = 15  # that a double holds of every decimal number
+_MAX_DICTIONARY_FILE_BYTES = 256 << 20  # bytes of a file
+VOPARQUET_METADATA_KEY = b"IVOA.VOTable-Parquet.content"
+FILES = FileSignature(extensions=("parquet", "pq"), leading_pattern=rb"PAR1[^\0]*\0")  # `PAR1,PAR2` heads a text
 
 
 class Options(FileOptions):
     """What a descriptor may say of Parquet files: nothing but which ones."""
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open Parquet files.
 
     Raises
@@ -68,31 +68,33 @@ class ParquetRows(FileRows):
 
     in_place = False
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """List the columns that have a VOTable form, described by the footer's VOTable if there is one."""
         return self._columns
 
-    def size(self) -> int:
+    def estimate_size(self) -> int:
         """Count the rows."""
-        return sum(_opened(file).metadata.num_rows for file in self.files)
+        return sum(_open_parquet(file).metadata.num_rows for file in self.files)
 
-    def done(self) -> int:
+    def count_bytes_read(self) -> int:
         """Count the rows read so far."""
-        return self.read
+        return self.read_count
 
-    def _names(self) -> list[str]:
+    def _list_column_names(self) -> list[str]:
         return [column.name for column in self._columns]
 
-    def _rows(
-        self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None
+    def _read_rows(
+        self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], row_limit: int | None
     ) -> Iterator[pa.RecordBatch]:
         kinds = {column.name: column.type.arrow for column in self._columns}
-        with _opened(file) as plain:
-            opened = _opened(file, _folded(plain) if file.size <= _MODEST else ())
+        with _open_parquet(file) as plain:
+            opened = _open_parquet(
+                file, _list_dictionary_columns(plain) if file.size <= _MAX_DICTIONARY_FILE_BYTES else ()
+            )
         first = 1
         try:
-            paths = {name: path for name, (path, _) in leaves(opened.schema_arrow).items()}
-            for name in real:
+            paths = {name: path for name, (path, _) in list_leaf_columns(opened.schema_arrow).items()}
+            for name in file_column_names:
                 if name not in paths:
                     raise SourceError(
                         f"no column {name!r}, which {self.files[0].name} has",
@@ -100,28 +102,30 @@ class ParquetRows(FileRows):
                         remedy="`ignore:` the file",
                     )
             if file is not self.files[0]:
-                self._same_units(file, self._described(opened, file), real)
-            step = self.context.batch if limit is None else min(self.context.batch, limit)
-            batches = opened.iter_batches(step, columns=[paths[name] for name in real] or opened.schema_arrow.names[:1])
-            for batch in (piece for whole in batches for piece in literal.unfolding(whole)):
-                found = {name: leaf(batch, paths[name]) for name in real}
+                self._check_same_units(file, self._describe_columns(opened, file), file_column_names)
+            step = self.context.batch_row_limit if row_limit is None else min(self.context.batch_row_limit, row_limit)
+            batches = opened.iter_batches(
+                step, columns=[paths[name] for name in file_column_names] or opened.schema_arrow.names[:1]
+            )
+            for batch in (piece for whole in batches for piece in literal.split_by_expanded_size(whole)):
+                found = {name: select_leaf_column(batch, paths[name]) for name in file_column_names}
                 self._report_precision(found, file, first)
                 arrays, bad = {}, np.zeros(batch.num_rows, bool)
-                for name in real:
-                    values, wrong = _fitted(found[name], kinds[name])
+                for name in file_column_names:
+                    values, wrong = _fit_whole_numbers(found[name], kinds[name])
                     if wrong is not None:
-                        self._reject(found[name], wrong & ~bad, name, first, file)
+                        self._reject_rows(found[name], wrong & ~bad, name, first, file)
                         bad |= wrong
-                    arrays[name] = no_nan(_carried(values, kinds[name], file, name))
+                    arrays[name] = replace_nan(_cast_to_storage(values, kinds[name], file, name))
                 if bad.any():
                     kept = pa.array(~bad)
                     numbers = pa.array(np.flatnonzero(~bad) + first, pa.int64())
                     arrays = {name: values.filter(kept) for name, values in arrays.items()}
-                    yield assemble(names, arrays, len(numbers), numbers, file)
+                    yield assemble_batch(column_names, arrays, len(numbers), numbers, file)
                 else:
-                    yield assemble(names, arrays, batch.num_rows, first, file)
+                    yield assemble_batch(column_names, arrays, batch.num_rows, first, file)
                 first += batch.num_rows
-                self.read += batch.num_rows
+                self.read_count += batch.num_rows
         except (pa.ArrowException, ValueError, OSError) as error:
             raise SourceError(
                 f"cannot be read after row {first - 1}: {error}",
@@ -130,25 +134,29 @@ class ParquetRows(FileRows):
             ) from error
         finally:
             opened.close()
-        file.hash_whole()
+        file.compute_sha256()
 
-    def _report_hidden(self, schema: pa.Schema, known: Mapping[str, tuple[str, pa.DataType]], file: DataFile) -> None:
+    def _report_hidden_fields(
+        self, schema: pa.Schema, leaves: Mapping[str, tuple[str, pa.DataType]], file: DataFile
+    ) -> None:
         """Report the fields of structures that are not read since a column has their name."""
-        paths = {path for path, _ in known.values()}
+        paths = {path for path, _ in leaves.values()}
         for item in schema:
             for field in item.type if pa.types.is_struct(item.type) else ():
                 if f"{item.name}.{field.name}" not in paths:
                     message = f"a column is called {item.name}_{field.name}, too: the field is not read"
-                    self.context.report(Deviation(kind=DeviationKind.DUPLICATE_NAME, column=f"{item.name}.{field.name}", file=file.name, message=message))  # fmt: skip
+                    self.context.report_deviation(Deviation(kind=DeviationKind.DUPLICATE_NAME, column=f"{item.name}.{field.name}", file=file.name, message=message))  # fmt: skip
 
-    def _type(self, name: str, path: str, stored: pa.DataType, opened: pq.ParquetFile, file: DataFile) -> Type | None:
+    def _choose_type(
+        self, name: str, path: str, stored: pa.DataType, opened: pq.ParquetFile, file: DataFile
+    ) -> Type | None:
         """Choose the type of a column, and report what is not read or is read as something else; None: it has no form in a table of the VO."""
-        report = self.context.report if file is self.files[0] else _ignore
+        report = self.context.report_deviation if file is self.files[0] else _ignore_deviation
         if not self.in_place:
-            if (pa.types.is_uint64(stored) or _is_whole(stored)) and _beyond_int64(opened, path):
-                report(text_deviation(name, file.name))
-                return Type("char", f"{DIGITS if pa.types.is_uint64(stored) else stored.precision + 1}*")
-            if _is_whole(stored):
+            if (pa.types.is_uint64(stored) or _is_whole_decimal(stored)) and _exceeds_int64(opened, path):
+                report(build_text_deviation(name, file.name))
+                return Type("char", f"{MAX_UINT64_DIGITS if pa.types.is_uint64(stored) else stored.precision + 1}*")
+            if _is_whole_decimal(stored):
                 return INT64
             if pa.types.is_duration(stored):
                 message = f"durations ({stored.unit}) are read as seconds"
@@ -156,11 +164,11 @@ class ParquetRows(FileRows):
                 return FLOAT64
             if pa.types.is_fixed_size_binary(stored):
                 return Type("unsignedByte", str(stored.byte_width))
-        if pa.types.is_decimal(stored) and stored.precision > DOUBLE_DIGITS:
-            message = f"decimals of {stored.precision} digits are read as doubles, which hold {DOUBLE_DIGITS}"
+        if pa.types.is_decimal(stored) and stored.precision > MAX_DOUBLE_DIGITS:
+            message = f"decimals of {stored.precision} digits are read as doubles, which hold {MAX_DOUBLE_DIGITS}"
             report(Deviation(kind=DeviationKind.PRECISION, column=name, file=file.name, message=message))
         try:
-            return from_arrow(stored)
+            return type_from_arrow(stored)
         except ValueError:
             report(
                 Deviation(
@@ -173,29 +181,31 @@ class ParquetRows(FileRows):
             )
             return None
 
-    def _reject(self, values: pa.Array, bad: np.ndarray, name: str, first: int, file: DataFile) -> None:
+    def _reject_rows(self, values: pa.Array, is_bad: np.ndarray, name: str, first_row: int, file: DataFile) -> None:
         """Reject the rows whose unsigned integers do not fit."""
-        for at in np.flatnonzero(bad):
+        for at in np.flatnonzero(is_bad):
             value = str(values[int(at)].as_py())
-            if self.context.reject is None:
-                message = f"row {first + int(at)}, column {name}: {value} is {REASON}"
+            if self.context.on_reject is None:
+                message = f"row {first_row + int(at)}, column {name}: {value} is {INT64_REASON}"
                 raise SourceError(message, place=Place(file=file.name))
-            self.context.reject(Reject(file=file.name, row=first + int(at), column=name, value=value, reason=REASON))
+            self.context.on_reject(
+                RejectedRow(file=file.name, row=first_row + int(at), column=name, value=value, reason=INT64_REASON)
+            )
 
-    def _report_precision(self, found: Mapping[str, pa.Array], file: DataFile, first: int) -> None:
+    def _report_precision(self, arrays: Mapping[str, pa.Array], file: DataFile, first_row: int) -> None:
         """Report times that are finer than what is stored."""
-        for name, values in found.items():
+        for name, values in arrays.items():
             if not pa.types.is_timestamp(values.type) or values.type.unit != "ns":
                 continue
             fine = np.flatnonzero(np.asarray(values.cast(pa.int64()).fill_null(0)) % 1000)
             if len(fine):
-                self.context.report(
+                self.context.report_deviation(
                     Deviation(
                         kind=DeviationKind.PRECISION,
                         column=name,
                         count=len(fine),
                         file=file.name,
-                        row=first + int(fine[0]),
+                        row=first_row + int(fine[0]),
                         value=str(values[int(fine[0])]),
                         message="digits below a microsecond are left out",
                     )
@@ -203,42 +213,44 @@ class ParquetRows(FileRows):
 
     @cached_property
     def _columns(self) -> list[Column]:
-        with _opened(self.files[0]) as opened:
-            return self._described(opened, self.files[0])
+        with _open_parquet(self.files[0]) as opened:
+            return self._describe_columns(opened, self.files[0])
 
-    def _described(self, opened: pq.ParquetFile, file: DataFile) -> list[Column]:
-        said = {column.name: column for column in _footer(opened)}
-        found: list[Column] = []
+    def _describe_columns(self, opened: pq.ParquetFile, file: DataFile) -> list[Column]:
+        footer_columns = {column.name: column for column in _read_footer_columns(opened)}
+        columns: list[Column] = []
         schema = opened.schema_arrow
-        known = leaves(schema)
+        leaves = list_leaf_columns(schema)
         if file is self.files[0]:
-            self._report_hidden(schema, known, file)
-        for name, (path, stored) in known.items():
-            footer = said.get(name) or said.get(path)
+            self._report_hidden_fields(schema, leaves, file)
+        for name, (path, stored) in leaves.items():
+            footer = footer_columns.get(name) or footer_columns.get(path)
             if footer is not None and footer.name != name:
-                footer = footer.having(name=name)
+                footer = footer.copy_with(name=name)
             if footer is not None and footer.type.arrow == stored:
-                found.append(footer)
+                columns.append(footer)
                 continue
-            kind = self._type(name, path, stored, opened, file)
+            kind = self._choose_type(name, path, stored, opened, file)
             if kind is None:
                 continue
-            told = (schema.field(name).metadata or {}) if path == name else {}
-            meta = {key.decode(): value.decode(errors="replace") for key, value in told.items()}
+            field_metadata = (schema.field(name).metadata or {}) if path == name else {}
+            meta = {key.decode(): value.decode(errors="replace") for key, value in field_metadata.items()}
             if pa.types.is_duration(stored):
                 meta["unit"] = "s"
             column = footer or Column(name=name, unit=meta.get("unit"), ucd=meta.get("ucd"), description=meta.get("description"))  # fmt: skip
-            found.append(column if column.type.arrow == kind.arrow and footer is not None else column.having(type=kind))
-        if not found:
+            columns.append(
+                column if column.type.arrow == kind.arrow and footer is not None else column.copy_with(type=kind)
+            )
+        if not columns:
             raise SourceError(
                 "no column that a table can hold",
                 place=Place(file=file.name),
                 remedy="structs within structs must be flattened first",
             )
-        return found
+        return columns
 
 
-def _beyond_int64(opened: pq.ParquetFile, path: str) -> bool:
+def _exceeds_int64(opened: pq.ParquetFile, path: str) -> bool:
     """Return whether a column of unsigned integers holds larger ones than int64: as the statistics say, or the values where there are none."""
     metadata = opened.metadata
     number = next(at for at in range(metadata.num_columns) if metadata.schema.column(at).path == path)
@@ -250,22 +262,22 @@ def _beyond_int64(opened: pq.ParquetFile, path: str) -> bool:
         elif statistics.max > MAX_INT64 or statistics.min < MIN_INT64:
             return True
     batches = opened.iter_batches(row_groups=unknown, columns=[path]) if unknown else ()
-    return any(exceeds_int64(leaf(batch, path)) for batch in batches)
+    return any(exceeds_int64(select_leaf_column(batch, path)) for batch in batches)
 
 
-def _is_whole(kind: pa.DataType) -> bool:
+def _is_whole_decimal(arrow_type: pa.DataType) -> bool:
     """Return whether a type is a decimal without a fraction: a whole number."""
-    return bool(pa.types.is_decimal(kind) and kind.scale == 0)
+    return bool(pa.types.is_decimal(arrow_type) and arrow_type.scale == 0)
 
 
-def _ignore(_deviation: Deviation) -> None:
+def _ignore_deviation(_deviation: Deviation) -> None:
     """Report nothing: the first file told it."""
 
 
-def _fitted(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, np.ndarray | None]:
+def _fit_whole_numbers(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, np.ndarray | None]:
     """Convert whole numbers of other types than int64, alone or unsigned ones in lists, and find the rows that do not fit; other values stay as they are."""
-    if pa.types.is_uint64(values.type) or (_is_whole(values.type) and not pa.types.is_floating(kind)):
-        return fit_unsigned(values, kind)
+    if pa.types.is_uint64(values.type) or (_is_whole_decimal(values.type) and not pa.types.is_floating(arrow_type)):
+        return convert_unsigned(values, arrow_type)
     nested = (
         pa.types.is_list(values.type) or pa.types.is_large_list(values.type) or pa.types.is_fixed_size_list(values.type)
     )
@@ -280,16 +292,18 @@ def _fitted(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, np.ndarray |
     return pc.if_else(pa.array(bad), pa.scalar(None, values.type), values), bad
 
 
-def _folded(opened: pq.ParquetFile) -> list[str]:
+def _list_dictionary_columns(opened: pq.ParquetFile) -> list[str]:
     """List the columns of texts and bytes: they are read as dictionaries and spelt out a few rows at a time, as a long text may be every row's."""
     kinds = [opened.schema.column(number) for number in range(opened.metadata.num_columns)]
     return [kind.path for kind in kinds if kind.physical_type == "BYTE_ARRAY" and kind.logical_type.type != "DECIMAL"]
 
 
-def _opened(file: DataFile, folded: Sequence[str] = ()) -> pq.ParquetFile:
+def _open_parquet(file: DataFile, dictionary_columns: Sequence[str] = ()) -> pq.ParquetFile:
     try:
         # without pre_buffer: it keeps every row group that was read until the file is closed (1.8 GB of 5 x 10^7 rows, against 80 MB)
-        return pq.ParquetFile(file.place, memory_map=False, pre_buffer=False, read_dictionary=list(folded))
+        return pq.ParquetFile(
+            file.product_path, memory_map=False, pre_buffer=False, read_dictionary=list(dictionary_columns)
+        )
     except (pa.ArrowException, OSError) as error:
         raise SourceError(
             f"no readable Parquet file: {error}",
@@ -298,13 +312,15 @@ def _opened(file: DataFile, folded: Sequence[str] = ()) -> pq.ParquetFile:
         ) from error
 
 
-def _footer(opened: pq.ParquetFile) -> list[Column]:
-    text = (opened.schema_arrow.metadata or {}).get(VOPARQUET) or (opened.metadata.metadata or {}).get(VOPARQUET)
+def _read_footer_columns(opened: pq.ParquetFile) -> list[Column]:
+    text = (opened.schema_arrow.metadata or {}).get(VOPARQUET_METADATA_KEY) or (opened.metadata.metadata or {}).get(
+        VOPARQUET_METADATA_KEY
+    )
     if not text:
         return []
     try:
-        read: Read = plugins.load("formats", "votable").FORMAT.read(io.BytesIO(text))
-        columns = list(read.head.columns)
+        read: TableStream = plugins.load_plugin("formats", "votable").FORMAT.read(io.BytesIO(text))
+        columns = list(read.metadata.columns)
         for _ in read.batches:
             pass
     except HvenError:  # bad metadata do not spoil good data
@@ -317,16 +333,16 @@ def _footer(opened: pq.ParquetFile) -> list[Column]:
     return columns
 
 
-def _carried(values: pa.Array, kind: pa.DataType, file: DataFile, name: str) -> pa.Array:
+def _cast_to_storage(values: pa.Array, arrow_type: pa.DataType, file: DataFile, name: str) -> pa.Array:
     """Cast to the storage type: dictionaries unfolded, unsigned words widened, dates made times."""
-    if values.type == kind:
+    if values.type == arrow_type:
         return values
     if pa.types.is_dictionary(values.type):
-        return _carried(values.dictionary_decode(), kind, file, name)
+        return _cast_to_storage(values.dictionary_decode(), arrow_type, file, name)
     if pa.types.is_time(values.type) or pa.types.is_null(values.type):
         return values.cast(pa.string())
     if pa.types.is_duration(values.type):
-        return pc.divide(values.cast(pa.int64()).cast(pa.float64(), safe=False), TICKS[values.type.unit])
+        return pc.divide(values.cast(pa.int64()).cast(pa.float64(), safe=False), TICKS_PER_SECOND[values.type.unit])
     if pa.types.is_fixed_size_binary(values.type) and values.type.byte_width:
         width = values.type.byte_width
         items = pa.Array.from_buffers(
@@ -345,7 +361,9 @@ def _carried(values: pa.Array, kind: pa.DataType, file: DataFile, name: str) -> 
     try:
         if pa.types.is_timestamp(values.type) and values.type.tz:
             values = values.cast(pa.timestamp(values.type.unit, "UTC")).cast(pa.timestamp(values.type.unit))
-        return values.cast(kind, safe=not pa.types.is_timestamp(kind) and not pa.types.is_floating(kind))
+        return values.cast(
+            arrow_type, safe=not pa.types.is_timestamp(arrow_type) and not pa.types.is_floating(arrow_type)
+        )
     except pa.ArrowInvalid as error:
         raise SourceError(
             f"column {name}: {error}", place=Place(file=file.name), remedy="write it as a signed 64-bit integer"

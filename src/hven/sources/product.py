@@ -6,20 +6,27 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hven.sources import FileKind, Offer
-from hven.sources._reading.headrows import HeadOptions
-from hven.sources._reading.listing import data_files
-from hven.sources._reading.productrows import AttributeRows, HeaderRows, ImageRows, TableRows, VariableRows, tables_of
-from hven.sources.stores import meant, on_disk_alone
+from hven.sources import AvailableTable, FileSignature
+from hven.sources._reading.file_listing import find_data_files
+from hven.sources._reading.header_rows import HeaderOptions
+from hven.sources._reading.product_rows import (
+    ProductAttributeSource,
+    ProductHeaderSource,
+    ProductImageSource,
+    ProductTableSource,
+    ProductVariableSource,
+    list_tables,
+)
+from hven.sources.remote_stores import check_local_files, find_header_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.sources import Context, Source
+    from hven.sources import Source, SourceContext
 
 # what other kinds read by its content is theirs: FITS and plain text
-FILES = FileKind(
-    endings=(
+FILES = FileSignature(
+    extensions=(
         "cdf",
         "nc",
         "nc4",
@@ -38,12 +45,12 @@ FILES = FileKind(
         "tiff",
         "jp2",
     ),
-    begins=rb"(?s)\xcd\xf3\x00\x01|\xcd\xf2\x60\x02|\x00\x00\xff\xff\x00\x00\xff\xff|\x89HDF\r\n\x1a\n|CDF[\x01\x02\x05]|SR\x00[\x04\x06]|II[*+]\x00|MM\x00[*+]|\x00\x00\x00\x0cjP  |LBLSIZE *="
+    leading_pattern=rb"(?s)\xcd\xf3\x00\x01|\xcd\xf2\x60\x02|\x00\x00\xff\xff\x00\x00\xff\xff|\x89HDF\r\n\x1a\n|CDF[\x01\x02\x05]|SR\x00[\x04\x06]|II[*+]\x00|MM\x00[*+]|\x00\x00\x00\x0cjP  |LBLSIZE *="
     rb"|(?:CCSD\w+ *= *\w+\s|\s|/\*.*?\*/)*(?:PDS_VERSION_ID|ODL_VERSION_ID)\s*=|CCSD3ZF|\s*Object *= *IsisCube|(?:\xef\xbb\xbf)?\s*<\?xml.*?<(?:\w+:)?Product_\w+[\s>]",
 )
 
 
-class Options(HeadOptions):
+class Options(HeaderOptions):
     """What a descriptor may say of product files."""
 
     mode: Literal["header", "images", "variables", "cards", "table"] | None = Field(
@@ -55,13 +62,13 @@ class Options(HeadOptions):
     longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(None, description="As of `fits`: longitudes of `file.footprint`.")  # fmt: skip
 
     @model_validator(mode="after")
-    def _of_a_part(self) -> Self:
+    def _check_part(self) -> Self:
         if self.part is not None and self.mode in {"header", "variables"}:
             raise ValueError("`part` is for the modes table, images and cards")
         return self
 
 
-def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the tables of the first file; the only one of a file without images is the default.
 
     Raises
@@ -69,15 +76,15 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     SourceError
         No such file; it cannot be read.
     """
-    said = Options.model_validate(dict(options))
-    if meant(said, context, FILES.endings) is not None:
+    parsed_options = Options.model_validate(dict(options))
+    if find_header_files(parsed_options, context, FILES.extensions) is not None:
         return []
-    files = data_files(said, context.directory, context.roots)
-    found, sure = tables_of(files[0])
-    return [Offer(choice=part, name=name, rows=rows, default=len(files) == 1 and part == sure) for part, name, rows in found]  # fmt: skip
+    files = find_data_files(parsed_options, context.directory, context.allowed_roots)
+    tables_found, default_part = list_tables(files[0])
+    return [AvailableTable(option_value=part, name=name, row_count=rows, is_default=len(files) == 1 and part == default_part) for part, name, rows in tables_found]  # fmt: skip
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open product files.
 
     Raises
@@ -87,13 +94,18 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     """
     mode = options.mode or ("header" if options.part is None else "table")
     if mode == "table":
-        on_disk_alone(options)
-        return TableRows(options, None if options.part is None else str(options.part), context, options.null)
-    kinds = {"header": HeaderRows, "images": ImageRows, "variables": VariableRows, "cards": AttributeRows}
+        check_local_files(options)
+        return ProductTableSource(options, None if options.part is None else str(options.part), context, options.null)
+    kinds = {
+        "header": ProductHeaderSource,
+        "images": ProductImageSource,
+        "variables": ProductVariableSource,
+        "cards": ProductAttributeSource,
+    }
     return kinds[mode](
         options,
         context,
-        meant(options, context, (*FILES.endings, "fits", "fit", "fts", "xml")),
+        find_header_files(options, context, (*FILES.extensions, "fits", "fit", "fts", "xml")),
         None if options.part is None else str(options.part),
         stonyhurst=options.longitudes == "stonyhurst",
         west=options.longitudes == "west",

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import parse_type
-from hven.sources import GONE, ROW, Changes, Context, Pin, Source
-from hven.sources._reading.cutting import cut
-from hven.sources._reading.files import Texts, assemble, check_names
+from hven.sources import DELETED_COLUMN, ROW_NUMBER_COLUMN, InputVersion, Source, SourceChanges, SourceContext
+from hven.sources._reading.batch_slicing import split_batches
+from hven.sources._reading.data_files import Texts, assemble_batch, check_column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ class Options(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _whole(self) -> Options:
+    def _check_options(self) -> Options:
         for name, text in self.columns.items():
             if name.startswith(("hven:", "file.", "source.")):
                 raise ValueError(f"no column can be called {name!r}")
@@ -57,10 +57,12 @@ class Options(BaseModel):
     @property
     def schema(self) -> pa.Schema:
         """The columns of rows as they are kept."""
-        return pa.schema([*((name, parse_type(text).arrow) for name, text in self.columns.items()), (GONE, pa.bool_())])
+        return pa.schema(
+            [*((name, parse_type(text).arrow) for name, text in self.columns.items()), (DELETED_COLUMN, pa.bool_())]
+        )
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open what was pushed; nothing is read yet.
 
     Raises
@@ -68,98 +70,110 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         The rows have no key.
     """
-    return PushedRows(options, context)
+    return PushedRowSource(options, context)
 
 
-class PushedRows:
+class PushedRowSource:
     """The rows that clients sent, as they are now."""
 
-    def __init__(self, options: Options, context: Context) -> None:
+    def __init__(self, options: Options, context: SourceContext) -> None:
         self.options, self.context = options, context
         self._rows: pa.Table | None = None
 
-    def within(self, context: Context) -> Source:
+    def with_context(self, context: SourceContext) -> Source:
         """Return the same rows in another context, which knows their key."""
-        if not context.key:
+        if not context.key_columns:
             raise SourceError(
                 "rows can be pushed into tables with a key alone",
                 remedy="say primary: with columns that are copied from those that are sent",
             )
-        return PushedRows(self.options, context)
+        return PushedRowSource(self.options, context)
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """List the columns that clients may send."""
         return [Column(name=name, type=parse_type(text)) for name, text in self.options.columns.items()]
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield the rows in the order in which they were sent last."""
-        names = check_names(columns, list(self.options.columns), "what is pushed")
-        rows = self._folded().filter(pc.invert(self._folded().column(GONE)))
-        yield from cut(given(names, rows, self.options), self.context.batch, limit)
+        names = check_column_names(column_names, list(self.options.columns), "what is pushed")
+        rows = self._fold_journal().filter(pc.invert(self._fold_journal().column(DELETED_COLUMN)))
+        yield from split_batches(iterate_batches(names, rows, self.options), self.context.batch_row_limit, row_limit)
 
-    def pins(self) -> list[Pin]:
+    def list_input_versions(self) -> list[InputVersion]:
         """Name the state that was read."""
-        return [Pin(name="pushed rows", detail=self.state())]
+        return [InputVersion(name="pushed rows", detail=self.read_state_name())]
 
-    def size(self) -> int | None:
+    def estimate_size(self) -> int | None:
         """Count the rows."""
-        return int(self._folded().num_rows) if self.context.journal is not None else 0
+        return int(self._fold_journal().num_rows) if self.context.journal is not None else 0
 
-    def state(self) -> str | None:
+    def read_state_name(self) -> str | None:
         """Name the state of the journal."""
-        return None if self.context.journal is None else self.context.journal.state()
+        return None if self.context.journal is None else self.context.journal.read_state_name()
 
-    def changes(self, since: str) -> Changes | None:
+    def list_changes(self, since_state: str) -> SourceChanges | None:
         """List the rows that were written since a state."""
         journal = self.context.journal
-        pieces = None if journal is None else journal.pieces(since)
+        pieces = None if journal is None else journal.list_pieces(since_state)
         if journal is None or pieces is None:
             return None
-        key = list(self.context.key)
-        rows = fold([cast(piece, self.options) for piece in pieces], key, self.options.schema)
-        there = rows.filter(pc.invert(rows.column(GONE)))
-        return Changes(
-            state=journal.state(),
-            key=tuple(key),
-            rows=_Some(self, there),
-            touched=there.select(key),
-            removed=rows.filter(rows.column(GONE)).select(key),
+        key = list(self.context.key_columns)
+        rows = merge_pieces([cast_to_declared(piece, self.options) for piece in pieces], key, self.options.schema)
+        present_rows = rows.filter(pc.invert(rows.column(DELETED_COLUMN)))
+        return SourceChanges(
+            state=journal.read_state_name(),
+            key_columns=tuple(key),
+            rows=_PushedRowSelection(self, present_rows),
+            changed_keys=present_rows.select(key),
+            removed_keys=rows.filter(rows.column(DELETED_COLUMN)).select(key),
         )
 
-    def _folded(self) -> pa.Table:
+    def _fold_journal(self) -> pa.Table:
         if self._rows is None:
-            pieces = self.context.journal.pieces() if self.context.journal is not None else None
-            self._rows = fold([cast(one, self.options) for one in pieces or ()], self.context.key, self.options.schema)
+            pieces = self.context.journal.list_pieces() if self.context.journal is not None else None
+            self._rows = merge_pieces(
+                [cast_to_declared(piece, self.options) for piece in pieces or ()],
+                self.context.key_columns,
+                self.options.schema,
+            )
         return self._rows
 
 
-class _Some:
+class _PushedRowSelection:
     """Some of the rows."""
 
-    def __init__(self, whole: PushedRows, rows: pa.Table) -> None:
-        self._whole, self._rows = whole, rows
-        self.columns, self.pins = whole.columns, whole.pins
+    def __init__(self, whole: PushedRowSource, rows: pa.Table) -> None:
+        self._pushed_source, self._rows = whole, rows
+        self.list_columns, self.list_input_versions = whole.list_columns, whole.list_input_versions
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield them."""
-        options = self._whole.options
-        names = check_names(columns, list(options.columns), "what is pushed")
-        yield from cut(given(names, self._rows, options), self._whole.context.batch, limit)
+        options = self._pushed_source.options
+        names = check_column_names(column_names, list(options.columns), "what is pushed")
+        yield from split_batches(
+            iterate_batches(names, self._rows, options), self._pushed_source.context.batch_row_limit, row_limit
+        )
 
-    def size(self) -> int | None:
+    def estimate_size(self) -> int | None:
         """Count them."""
         return int(self._rows.num_rows)
 
 
-def given(names: Sequence[str], rows: pa.Table, options: Options) -> Iterator[pa.RecordBatch]:
+def iterate_batches(column_names: Sequence[str], table: pa.Table, options: Options) -> Iterator[pa.RecordBatch]:
     """Yield rows with the columns that are asked for."""
-    begin = 1
-    for batch in rows.to_batches():
-        yield assemble(names, {name: batch.column(name) for name in options.columns}, batch.num_rows, begin, None)
-        begin += batch.num_rows
+    first_row_number = 1
+    for batch in table.to_batches():
+        yield assemble_batch(
+            column_names, {name: batch.column(name) for name in options.columns}, batch.num_rows, first_row_number, None
+        )
+        first_row_number += batch.num_rows
 
 
-def cast(piece: pa.Table, options: Options) -> pa.Table:
+def cast_to_declared(piece: pa.Table, options: Options) -> pa.Table:
     """Return rows with the columns as they are declared now: those that were not yet declared are empty, others are left out.
 
     Raises
@@ -175,30 +189,34 @@ def cast(piece: pa.Table, options: Options) -> pa.Table:
         try:
             arrays.append(piece.column(item.name).cast(item.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            was = piece.schema.field(item.name).type
+            pushed_type = piece.schema.field(item.name).type
             raise SourceError(
-                f"{item.name} was pushed as {was}, and values of it are no {options.columns[item.name]}: {error}",
+                f"{item.name} was pushed as {pushed_type}, and values of it are no {options.columns[item.name]}: {error}",
                 remedy="declare it as it was, or correct the rows first",
             ) from error
     return pa.table(arrays, schema=options.schema)
 
 
-def fold(pieces: Sequence[pa.Table], key: Sequence[str], schema: pa.Schema) -> pa.Table:
+def merge_pieces(pieces: Sequence[pa.Table], key_columns: Sequence[str], schema: pa.Schema) -> pa.Table:
     """Lay pieces on each other: the last row of each key, in the order in which they came.
 
     Parameters
     ----------
     pieces
         The oldest first, with the columns of `schema`.
-    key
+    key_columns
         Columns that name a row.
     """
     rows = pa.concat_tables([schema.empty_table(), *pieces]) if pieces else schema.empty_table()
     if len(pieces) < 2:  # within a piece each key comes once
         return rows
-    last = rows.select(list(key)).append_column(ROW, pa.array(np.arange(rows.num_rows)))
-    at = last.group_by(list(key)).aggregate([(ROW, "max")]).column(f"{ROW}_max")
-    return rows.take(at.take(pc.sort_indices(at)))
+    numbered_keys = rows.select(list(key_columns)).append_column(ROW_NUMBER_COLUMN, pa.array(np.arange(rows.num_rows)))
+    last_positions = (
+        numbered_keys.group_by(list(key_columns))
+        .aggregate([(ROW_NUMBER_COLUMN, "max")])
+        .column(f"{ROW_NUMBER_COLUMN}_max")
+    )
+    return rows.take(last_positions.take(pc.sort_indices(last_positions)))
 
 
-__all__ = ["Options", "cast", "fold", "open"]
+__all__ = ["Options", "cast_to_declared", "merge_pieces", "open"]

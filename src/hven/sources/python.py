@@ -19,11 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hven.model.errors import HvenError, Place, SourceError
 from hven.model.table import Column
-from hven.model.types import STRING, from_arrow, parse_type
-from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject, Source
-from hven.sources._reading.cutting import limited
-from hven.sources._reading.files import assemble, check_names
-from hven.sources.beside import Failure, Python
+from hven.model.types import STRING, parse_type, type_from_arrow
+from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, RejectedRow, Source, SourceContext
+from hven.sources._reading.batch_slicing import limit_rows
+from hven.sources._reading.data_files import assemble_batch, check_column_names
+from hven.sources.curator_process import CuratorCodeError, PythonProcess
 
 if TYPE_CHECKING:
     import mmap
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
-SAMPLE = 1000
-ROWS = 16_384
+SAMPLE_ROWS = 1000
+BATCH_ROWS = 16_384
 
 
 class Options(BaseModel):
@@ -51,7 +51,7 @@ class Options(BaseModel):
     )
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Load the file and find the function.
 
     Raises
@@ -59,10 +59,10 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         No such file or function; an error while the file is loaded, with its line.
     """
-    return FunctionRows(options, context)
+    return PythonFunctionSource(options, context)
 
 
-def load(path: Path, name: str) -> Callable[..., Any]:
+def import_function(path: Path, name: str) -> Callable[..., Any]:
     """Import a file by its path, anew, without touching `sys.path`; find its function.
 
     Raises
@@ -84,12 +84,12 @@ def load(path: Path, name: str) -> Callable[..., Any]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise fault(error, path) from error
+        raise build_error(error, path) from error
     finally:
         sys.dont_write_bytecode = before
     function = getattr(module, name, None)
     if not callable(function):
-        there = [
+        function_names = [
             key
             for key, value in vars(module).items()
             if inspect.isfunction(value) and value.__module__ == module.__name__
@@ -97,12 +97,12 @@ def load(path: Path, name: str) -> Callable[..., Any]:
         raise SourceError(
             f"no function {name!r}",
             place=Place(file=str(path)),
-            remedy=f"it defines {', '.join(there)}" if there else "it defines none",
+            remedy=f"it defines {', '.join(function_names)}" if function_names else "it defines none",
         )
     return function  # type: ignore[no-any-return]
 
 
-def fault(error: BaseException, path: Path) -> SourceError:
+def build_error(error: BaseException, path: Path) -> SourceError:
     """Convert an exception of the user's code to one with the deepest line of their file."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return SourceError(
@@ -110,106 +110,112 @@ def fault(error: BaseException, path: Path) -> SourceError:
         )
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     line = frames[-1].lineno if frames else None
-    where = f" in {frames[-1].name}()" if frames else ""
-    return SourceError(f"{type(error).__name__}{where}: {error}", place=Place(file=path.name, line=line))
+    function_text = f" in {frames[-1].name}()" if frames else ""
+    return SourceError(f"{type(error).__name__}{function_text}: {error}", place=Place(file=path.name, line=line))
 
 
-class FunctionRows:
-    """What the function yields, in batches: it runs in a process of its own (`hven.sources.beside`), and `give` is what that does."""
+class PythonFunctionSource:
+    """What the function yields, in batches: it runs in a process of its own (`hven.sources.curator_process`), and `give` is what that does."""
 
-    def __init__(self, options: Options, context: Context) -> None:
+    def __init__(self, options: Options, context: SourceContext) -> None:
         self.options = options
         self.context = context
         self.path = context.directory / options.file
-        self._fresh: Python | None = self._started()
+        self._unused_process: PythonProcess | None = self._start_process()
         self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        self._begun: Iterator[pa.RecordBatch] | None = None
+        self._begun_stream: Iterator[pa.RecordBatch] | None = None
 
-    def _started(self) -> Python:
+    def _start_process(self) -> PythonProcess:
         """Begin a process, and load the function there."""
-        python = Python(self.context.python, __name__)
-        self._asked(python, ("rows", str(self.path), self.options, self.context.directory, self.context.batch))
+        python = PythonProcess(self.context.python_limits, __name__)
+        self._receive_answer(
+            python, ("rows", str(self.path), self.options, self.context.directory, self.context.batch_row_limit)
+        )
         return python
 
-    def _asked(self, python: Python, request: tuple[Any, ...] | None = None) -> tuple[bytes, bytes]:
+    def _receive_answer(self, python: PythonProcess, request: tuple[Any, ...] | None = None) -> tuple[bytes, bytes]:
         """Wait for the next answer; what goes wrong is told with the user's line or the row."""
         try:
             if request is not None:
-                python.ask(request)
-            kind, body = python.answer(self.context.python.seconds)
-        except Failure as error:
-            where = f" after {python.rows:,} rows" if python.rows else ""
+                python.send_request(request)
+            kind, body = python.receive_answer(self.context.python_limits.seconds)
+        except CuratorCodeError as error:
+            progress_text = f" after {python.row_count:,} rows" if python.row_count else ""
             raise SourceError(
-                f"{self.options.function}(){where}: {error}", place=Place(file=self.path.name, line=error.line)
+                f"{self.options.function}(){progress_text}: {error}", place=Place(file=self.path.name, line=error.line)
             ) from error
         if kind == b"H":
-            said = json.loads(body)
-            raise SourceError(said["message"], place=Place(**said["place"]), remedy=said["remedy"])
+            error_fields = json.loads(body)
+            raise SourceError(
+                error_fields["message"], place=Place(**error_fields["place"]), remedy=error_fields["remedy"]
+            )
         return kind, body
 
-    def _stream(self) -> Iterator[pa.RecordBatch]:
+    def _read_stream(self) -> Iterator[pa.RecordBatch]:
         """Yield what comes from the process; it ends when nobody wants more."""
-        python, self._fresh = self._fresh or self._started(), None
+        python, self._unused_process = self._unused_process or self._start_process(), None
         try:
-            python.ask(("go",))
-            while (answer := self._asked(python))[0] != b"Z":
+            python.send_request(("go",))
+            while (answer := self._receive_answer(python))[0] != b"Z":
                 if answer[0] == b"R":
-                    self._reject(**json.loads(answer[1]))
+                    self._reject_row(**json.loads(answer[1]))
                 else:
                     yield pa.ipc.open_stream(answer[1]).read_next_batch()
         finally:
-            python.stop()
+            python.stop_process()
 
-    def _reject(self, row: int, column: str | None, value: str, reason: str) -> None:
-        if self.context.reject is None:
-            where = f"row {row}" + (f", column {column}" if column else "")
-            raise SourceError(f"{where}: {value!r} is {reason}", place=Place(file=self.options.file))
-        self.context.reject(Reject(file=self.options.file, row=row, column=column, value=value, reason=reason))
+    def _reject_row(self, row: int, column: str | None, value: str, reason: str) -> None:
+        if self.context.on_reject is None:
+            location = f"row {row}" + (f", column {column}" if column else "")
+            raise SourceError(f"{location}: {value!r} is {reason}", place=Place(file=self.options.file))
+        self.context.on_reject(RejectedRow(file=self.options.file, row=row, column=column, value=value, reason=reason))
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """List the columns said in the options, else those of the first rows."""
         return self._columns
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield what the function yields."""
-        known = [column.name for column in self._columns]
-        names = check_names(columns, known, self.options.file)
-        stream = self._begun if self._begun is not None else self._stream()
-        self._begun = None
+        known_names = [column.name for column in self._columns]
+        names = check_column_names(column_names, known_names, self.options.file)
+        stream = self._begun_stream if self._begun_stream is not None else self._read_stream()
+        self._begun_stream = None
         number = 1
-        for batch in limited(stream, limit):
-            rows = batch.column(ROW) if ROW in batch.schema.names else number
-            arrays = {name: batch.column(name) for name in names if name not in {ROW, *FILE_FACTS}}
+        for batch in limit_rows(stream, row_limit):
+            rows = batch.column(ROW_NUMBER_COLUMN) if ROW_NUMBER_COLUMN in batch.schema.names else number
+            arrays = {name: batch.column(name) for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}}
             if batch.num_rows:
-                yield assemble(names, arrays, batch.num_rows, rows, None)
+                yield assemble_batch(names, arrays, batch.num_rows, rows, None)
             number += batch.num_rows
 
-    def pins(self) -> list[Pin]:
+    def list_input_versions(self) -> list[InputVersion]:
         """Name the file with its checksum."""
         detail = (
             f"{self.options.function}({', '.join(f'{key}={value!r}' for key, value in self.options.arguments.items())})"
         )
-        return [Pin(name=self.options.file, bytes=self.path.stat().st_size, sha256=self.sha256, detail=detail)]
+        return [InputVersion(name=self.options.file, bytes=self.path.stat().st_size, sha256=self.sha256, detail=detail)]
 
-    def size(self) -> int | None:
+    def estimate_size(self) -> int | None:
         """Return None: nobody knows before the end."""
         return None
 
     @cached_property
     def _columns(self) -> list[Column]:
-        said: dict[str, Column] = {}
+        declared_columns: dict[str, Column] = {}
         for name, word in self.options.columns.items():
             try:
-                said[name] = Column(name=name, type=parse_type(word))
+                declared_columns[name] = Column(name=name, type=parse_type(word))
             except ValueError as error:
                 raise SourceError(
                     f"columns: {name}: {error}",
                     place=Place(file=self.options.file),
                     remedy="float64, int32, string, timestamp ...",
                 ) from error
-        if said:
-            return list(said.values())
-        stream = self._stream()
+        if declared_columns:
+            return list(declared_columns.values())
+        stream = self._read_stream()
         first = next(stream, None)
         if first is None:
             raise SourceError(
@@ -217,47 +223,56 @@ class FunctionRows:
                 place=Place(file=self.options.file),
                 remedy="say `columns:` in the source",
             )
-        self._begun = chain([first], stream)
-        return [Column(name=item.name, type=from_arrow(item.type)) for item in first.schema if item.name != ROW]
+        self._begun_stream = chain([first], stream)
+        return [
+            Column(name=item.name, type=type_from_arrow(item.type))
+            for item in first.schema
+            if item.name != ROW_NUMBER_COLUMN
+        ]
 
 
 def give(channel: Connection, counter: mmap.mmap, options: Options, directory: Path, batch: int) -> None:
     """Run the function and send what it yields: here, in the process of its own."""
 
-    def reject(row: int, column: str | None, value: str, reason: str) -> None:
+    def send_reject(row: int, column: str | None, value: str, reason: str) -> None:
         channel.send_bytes(b"R" + json.dumps({"row": row, "column": column, "value": value, "reason": reason}).encode())
 
     try:
-        rows = Rows(options, directory, batch, reject, counter)
+        rows = FunctionOutput(options, directory, batch, send_reject, counter)
         channel.send_bytes(b"O")
         channel.recv_bytes()
-        for one in rows.stream():
+        for batch_made in rows.read_batches():
             sink = pa.BufferOutputStream()
             sink.write(b"B")
-            with pa.ipc.new_stream(sink, one.schema) as writer:
-                writer.write_batch(one)
+            with pa.ipc.new_stream(sink, batch_made.schema) as writer:
+                writer.write_batch(batch_made)
             channel.send_bytes(sink.getvalue())
         channel.send_bytes(b"Z")
     except HvenError as error:
         place = error.place
-        said = {"file": place.file, "line": place.line, "column": place.column}
+        place_fields = {"file": place.file, "line": place.line, "column": place.column}
         channel.send_bytes(
-            b"H" + json.dumps({"message": error.message, "place": said, "remedy": error.remedy}).encode()
+            b"H" + json.dumps({"message": error.message, "place": place_fields, "remedy": error.remedy}).encode()
         )
 
 
-class Rows:
+class FunctionOutput:
     """What the function yields, as batches."""
 
     def __init__(
-        self, options: Options, directory: Path, batch: int, reject: Callable[..., None], counter: mmap.mmap
+        self,
+        options: Options,
+        directory: Path,
+        batch_row_limit: int,
+        on_reject: Callable[..., None],
+        counter: mmap.mmap,
     ) -> None:
-        self.options, self.batch, self._reject = options, batch, reject
+        self.options, self.batch, self._reject = options, batch_row_limit, on_reject
         self.path = directory / options.file
-        self.function = load(self.path, options.function)
-        self._count = ctypes.c_int64.from_buffer(counter)
+        self.function = import_function(self.path, options.function)
+        self._row_counter = ctypes.c_int64.from_buffer(counter)
 
-    def _items(self) -> Iterator[Any]:
+    def _iterate_items(self) -> Iterator[Any]:
         try:
             result = self.function(**self.options.arguments)
             if not isinstance(result, Iterable):
@@ -267,16 +282,16 @@ class Rows:
                     remedy="let it `yield` dictionaries",
                 )
             for item in result:
-                self._count.value += 1
+                self._row_counter.value += 1
                 yield item
         except (HvenError, MemoryError):
             raise
         except Exception as error:
-            raise fault(error, self.path) from error
+            raise build_error(error, self.path) from error
 
-    def stream(self) -> Iterator[pa.RecordBatch]:
+    def read_batches(self) -> Iterator[pa.RecordBatch]:
         """Yield batches, whatever the function yields."""
-        items = self._items()
+        items = self._iterate_items()
         first = next(items, None)
         if first is None:
             return
@@ -285,15 +300,15 @@ class Rows:
             for item in items:
                 yield from (item.to_batches(self.batch) if isinstance(item, pa.Table) else [item])
             return
-        yield from self._collected(items, first)
+        yield from self._collect_rows(items, first)
 
-    def _collected(self, items: Iterator[Any], first: Any) -> Iterator[pa.RecordBatch]:
+    def _collect_rows(self, items: Iterator[Any], first_item: Any) -> Iterator[pa.RecordBatch]:
         """Collect rows into batches; the types are those said, else those of the first thousand rows."""
-        said = {name: parse_type(word).arrow for name, word in self.options.columns.items()}
-        if isinstance(first, Mapping):
-            names = list(said)
-        elif isinstance(first, (tuple, list)):
-            names = list(said) or list(getattr(first, "_fields", ()))
+        declared_types = {name: parse_type(word).arrow for name, word in self.options.columns.items()}
+        if isinstance(first_item, Mapping):
+            names = list(declared_types)
+        elif isinstance(first_item, (tuple, list)):
+            names = list(declared_types) or list(getattr(first_item, "_fields", ()))
             if not names:
                 raise SourceError(
                     "tuples have no names",
@@ -302,20 +317,20 @@ class Rows:
                 )
         else:
             raise SourceError(
-                f"a row is a {type(first).__name__}",
+                f"a row is a {type(first_item).__name__}",
                 place=Place(file=self.options.file),
                 remedy="yield dictionaries, tuples, or pyarrow.RecordBatch",
             )
-        kinds: dict[str, pa.DataType] = said
+        kinds: dict[str, pa.DataType] = declared_types
         number = 1
-        while rows := list(islice(items, ROWS if kinds else SAMPLE)):
+        while rows := list(islice(items, BATCH_ROWS if kinds else SAMPLE_ROWS)):
             if not kinds:
                 names = names or list(dict.fromkeys(key for row in rows for key in row))
-                kinds = {name: _kind([_cell(row, name, names) for row in rows]) for name in names}
-            bad = self._misshapen(rows, names, number)
+                kinds = {name: _guess_type([_find_cell(row, name, names) for row in rows]) for name in names}
+            bad = self._find_misshapen_rows(rows, names, number)
             arrays = {
-                name: self._array(
-                    [None if at in bad else _cell(row, name, names) for at, row in enumerate(rows)],
+                name: self._build_array(
+                    [None if at in bad else _find_cell(row, name, names) for at, row in enumerate(rows)],
                     kinds[name],
                     name,
                     number,
@@ -323,49 +338,51 @@ class Rows:
                 )
                 for name in names
             }
-            arrays[ROW] = pa.array(range(number, number + len(rows)), pa.int64())
+            arrays[ROW_NUMBER_COLUMN] = pa.array(range(number, number + len(rows)), pa.int64())
             batch = pa.RecordBatch.from_pydict(arrays)
             yield batch.filter(pa.array([at not in bad for at in range(len(rows))])) if bad else batch
             number += len(rows)
 
-    def _misshapen(self, rows: Sequence[Any], names: Sequence[str], number: int) -> set[int]:
+    def _find_misshapen_rows(self, rows: Sequence[Any], names: Sequence[str], first_row_number: int) -> set[int]:
         """Find rows with unknown names or a wrong number of values."""
         bad: set[int] = set()
-        known = set(names)
+        known_names = set(names)
         for at, row in enumerate(rows):
             if isinstance(row, Mapping):
-                unknown = row.keys() - known
+                unknown = row.keys() - known_names
                 reason = f"unknown column {min(unknown)!r}: the first rows have none of that name" if unknown else ""
             else:
                 reason = "" if isinstance(row, (tuple, list)) and len(row) == len(names) else f"not {len(names)} values"
             if reason:
                 bad.add(at)
-                self._reject(number + at, None, str(row)[:200], reason)
+                self._reject(first_row_number + at, None, str(row)[:200], reason)
         return bad
 
-    def _array(self, values: list[Any], kind: pa.DataType, name: str, number: int, bad: set[int]) -> pa.Array:
+    def _build_array(
+        self, values: list[Any], arrow_type: pa.DataType, name: str, first_row_number: int, rejected_indexes: set[int]
+    ) -> pa.Array:
         try:
-            return pa.array(values, kind, from_pandas=True)
+            return pa.array(values, arrow_type, from_pandas=True)
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             pass
-        good: list[Any] = []
+        valid_values: list[Any] = []
         for at, value in enumerate(values):  # only this batch, only this column
             try:
-                good.append(pa.scalar(_plain(value, kind), kind).as_py())
+                valid_values.append(pa.scalar(_convert_value(value, arrow_type), arrow_type).as_py())
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
-                good.append(None)
-                bad.add(at)
-                self._reject(number + at, name, str(value)[:200], f"not {from_arrow(kind)}")
-        return pa.array(good, kind)
+                valid_values.append(None)
+                rejected_indexes.add(at)
+                self._reject(first_row_number + at, name, str(value)[:200], f"not {type_from_arrow(arrow_type)}")
+        return pa.array(valid_values, arrow_type)
 
 
-def _cell(row: Any, name: str, names: Sequence[str]) -> Any:
+def _find_cell(row: Any, name: str, names: Sequence[str]) -> Any:
     return row.get(name) if isinstance(row, Mapping) else row[names.index(name)] if len(row) == len(names) else None
 
 
-def _kind(values: list[Any]) -> pa.DataType:
+def _guess_type(values: list[Any]) -> pa.DataType:
     try:
-        kind = from_arrow(pa.array(values, from_pandas=True).type).arrow
+        kind = type_from_arrow(pa.array(values, from_pandas=True).type).arrow
     except (pa.ArrowException, ValueError, TypeError):
         return STRING.arrow
     return (
@@ -375,13 +392,13 @@ def _kind(values: list[Any]) -> pa.DataType:
     )
 
 
-def _plain(value: Any, kind: pa.DataType) -> Any:
-    if value is None or (pa.types.is_string(kind) and isinstance(value, str)):
+def _convert_value(value: Any, arrow_type: pa.DataType) -> Any:
+    if value is None or (pa.types.is_string(arrow_type) and isinstance(value, str)):
         return value
-    if pa.types.is_string(kind):
+    if pa.types.is_string(arrow_type):
         return str(value)
-    if pa.types.is_floating(kind):
+    if pa.types.is_floating(arrow_type):
         return float(value)
-    if pa.types.is_integer(kind) and isinstance(value, float) and value == int(value):
+    if pa.types.is_integer(arrow_type) and isinstance(value, float) and value == int(value):
         return int(value)
     return value

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from hven.model.errors import SourceError
-from hven.model.table import Column, columns_of
-from hven.sources import FILE_FACTS, ROW, Context, Pin, Source
-from hven.sources._reading.cutting import limited
-from hven.sources._reading.files import assemble, check_names
+from hven.model.table import Column, columns_from_arrow
+from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, Source, SourceContext
+from hven.sources._reading.batch_slicing import limit_rows
+from hven.sources._reading.data_files import assemble_batch, check_column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ class Options(BaseModel):
     adql: str = Field(min_length=1, description="An ADQL query over tables of this site.")
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open a query.
 
     Raises
@@ -35,59 +35,61 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         Nobody here can run queries (the context has no `query`).
     """
-    if context.query is None:
+    if context.run_query is None:
         raise SourceError("a query source needs a site to run in", remedy="ingest it with `hven ingest`")
-    return QueryRows(options.adql, context)
+    return QuerySource(options.adql, context)
 
 
-class QueryRows:
+class QuerySource:
     """The answer of a query."""
 
-    def __init__(self, adql: str, context: Context) -> None:
+    def __init__(self, adql: str, context: SourceContext) -> None:
         self.adql = adql
         self.context = context
-        self._first: pa.RecordBatch | None = None
-        self._rest: Iterator[pa.RecordBatch] | None = None
+        self._first_batch: pa.RecordBatch | None = None
+        self._remaining_batches: Iterator[pa.RecordBatch] | None = None
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """List the answer's columns, with what is known of their metadata."""
         return self._columns
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the answer; the query runs once for `columns` and the first pass together."""
-        names = check_names(columns, [column.name for column in self._columns], "the query's answer")
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the answer; the query runs once for `column_names` and the first pass together."""
+        names = check_column_names(column_names, [column.name for column in self._columns], "the query's answer")
         number = 1
-        for batch in limited(self._stream(), limit):
-            arrays = {name: batch.column(name) for name in names if name not in {ROW, *FILE_FACTS}}
+        for batch in limit_rows(self._read_stream(), row_limit):
+            arrays = {name: batch.column(name) for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}}
             if batch.num_rows:
-                yield assemble(names, arrays, batch.num_rows, number, None)
+                yield assemble_batch(names, arrays, batch.num_rows, number, None)
             number += batch.num_rows
 
-    def pins(self) -> list[Pin]:
+    def list_input_versions(self) -> list[InputVersion]:
         """Name the query; ingest adds its tables' snapshots."""
-        return [Pin(name="query", detail=self.adql)]
+        return [InputVersion(name="query", detail=self.adql)]
 
-    def size(self) -> int | None:
+    def estimate_size(self) -> int | None:
         """Return None: nobody knows before the end."""
         return None
 
-    def _stream(self) -> Iterator[pa.RecordBatch]:
-        first, rest = self._first, self._rest
-        self._first = self._rest = None
-        if rest is None:
-            rest = iter(self.context.query(self.adql)) if self.context.query else iter(())
+    def _read_stream(self) -> Iterator[pa.RecordBatch]:
+        first, remaining_batches = self._first_batch, self._remaining_batches
+        self._first_batch = self._remaining_batches = None
+        if remaining_batches is None:
+            remaining_batches = iter(self.context.run_query(self.adql)) if self.context.run_query else iter(())
         if first is not None:
             yield first
-        yield from rest
+        yield from remaining_batches
 
     @cached_property
     def _columns(self) -> list[Column]:
-        answer = self.context.query(self.adql) if self.context.query else None
+        answer = self.context.run_query(self.adql) if self.context.run_query else None
         described = getattr(answer, "columns", ())
-        self._rest = iter(answer) if answer is not None else iter(())
-        self._first = next(self._rest, None)
-        if self._first is None:
+        self._remaining_batches = iter(answer) if answer is not None else iter(())
+        self._first_batch = next(self._remaining_batches, None)
+        if self._first_batch is None:
             if described:
                 return list(described)
             raise SourceError("the query has no answer, not even an empty one", remedy="try it with `hven query`")
-        return columns_of(self._first.schema, described)
+        return columns_from_arrow(self._first_batch.schema, described)

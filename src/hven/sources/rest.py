@@ -12,20 +12,20 @@ from urllib.parse import urlencode
 from pydantic import Field, field_validator
 
 from hven.model.errors import SourceError
-from hven.sources import Context, ServiceKind, Source
-from hven.sources._reading.jsonpages import Page, PagedRecords, PageOptions, addressed
-from hven.sources._reading.jsonrows import parted
-from hven.sources._reading.jsontext import form_of
-from hven.sources._reading.watermark import Narrowing, Watermark, watermark
+from hven.sources import ServiceSignature, Source, SourceContext
+from hven.sources._reading.json_pages import JsonPage, PagedJsonSource, PageOptions, add_query_parameters
+from hven.sources._reading.json_records import detect_form
+from hven.sources._reading.json_rows import split_path
+from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from hven.sources.remote import Streamed
+    from hven.sources.http_client import StreamedAnswer
 
-SERVICE = ServiceKind()
-_LINK = re.compile(r'<([^>]*)>\s*;[^,]*?rel\s*=\s*"?next"?', re.IGNORECASE)
-LINKS = (
+SERVICE = ServiceSignature()
+_LINK_HEADER_PATTERN = re.compile(r'<([^>]*)>\s*;[^,]*?rel\s*=\s*"?next"?', re.IGNORECASE)
+NEXT_LINK_PATHS = (
     "next",
     "links.next",
     "_links.next.href",
@@ -49,10 +49,10 @@ class Options(PageOptions):
     newer: dict[str, str] = Field(default_factory=dict, description="Parameters that ask for what is new alone, by the column that `sync: watermark` names: `{updated: modified_since}`.")  # fmt: skip
     count: list[str] | None = Field(None, description="Path of the number of all records: fewer or more are an error.")
 
-    _paths = field_validator("records", "next", "count", mode="before")(parted)
+    _paths = field_validator("records", "next", "count", mode="before")(split_path)
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open a service; nothing is asked yet.
 
     Raises
@@ -60,117 +60,149 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         An unknown secret, or one that would go over http; two ways from page to page.
     """
-    ways = [way for way in ("cursor", "offset", "number") if getattr(options, way)]
-    if len(ways) > 1:
-        raise SourceError(f"{' and '.join(ways)} are two ways from page to page", remedy="say one of them")
+    paging_options = [
+        paging_option for paging_option in ("cursor", "offset", "number") if getattr(options, paging_option)
+    ]
+    if len(paging_options) > 1:
+        raise SourceError(f"{' and '.join(paging_options)} are two ways from page to page", remedy="say one of them")
     if options.cursor and not options.next:
         raise SourceError(
             "`cursor` is sent what stands at `next`", remedy="say `next`: the path of the cursor in a page"
         )
-    return Records(options, context)
+    return RestSource(options, context)
 
 
-class Records(PagedRecords, Narrowing):
+class RestSource(PagedJsonSource, WatermarkSource):
     """The records of a service, page by page."""
 
     options: Options
-    _since: Mapping[str, str] = MappingProxyType({})
+    _watermark_parameters: Mapping[str, str] = MappingProxyType({})
 
-    def _detail(self) -> str:
-        return urlencode({**self.options.params, **self._since}) or "all"
+    def _describe_request(self) -> str:
+        return urlencode({**self.options.params, **self._watermark_parameters}) or "all"
 
     @cached_property
-    def _path(self) -> tuple[str, ...]:  # seen once here
+    def _records_path(self) -> tuple[str, ...]:  # seen once here
         if self.options.records is not None:
             return tuple(self.options.records)
-        data, _ = self._asked(*self._first())
-        return form_of(Page(name="page 1", data=data), None).path
+        data, _ = self._request(*self._build_first_request())
+        return detect_form(JsonPage(name="page 1", data=data), None).path
 
     # --- what is newer -------------------------------------------------------------------------------------------
 
-    def _watermark(self, expression: str) -> Watermark | None:
-        return watermark(expression, self.columns()) if expression in self.options.newer else None
+    def _parse_watermark(self, expression: str) -> Watermark | None:
+        return parse_watermark(expression, self.list_columns()) if expression in self.options.newer else None
 
-    def _newer(self, known: Watermark, value: object) -> Self:
-        part = self._part()
-        part._since = {self.options.newer[known.expression]: str(known.least(value))}  # noqa: SLF001  (a copy of ours)
+    def _select_newer(self, watermark: Watermark, value: object) -> Self:
+        part = self._copy_part()
+        part._watermark_parameters = {  # noqa: SLF001  (a copy of ours)
+            self.options.newer[watermark.expression]: str(watermark.compute_lower_bound(value))
+        }
         return part
 
     # --- pages ---------------------------------------------------------------------------------------------------
 
-    def _first(self) -> tuple[str, str, Any]:
-        said = self.options
-        given: dict[str, Any] = {}
-        if said.limit:
-            given[said.limit] = self._page
-        if said.number:
-            given[said.number] = said.first
-        return self._request(said.url, given)
+    def _build_first_request(self) -> tuple[str, str, Any]:
+        options = self.options
+        parameters: dict[str, Any] = {}
+        if options.limit:
+            parameters[options.limit] = self._page_size
+        if options.number:
+            parameters[options.number] = options.first
+        return self._build_request(options.url, parameters)
 
-    def _request(self, url: str, given: dict[str, Any]) -> tuple[str, str, Any]:
+    def _build_request(self, url: str, parameters: dict[str, Any]) -> tuple[str, str, Any]:
         """Make method, address and body of a request with parameters of its page."""
         if self.options.body is not None:
-            return "POST", addressed(url, self.options.params), {**self.options.body, **self._since, **given}
-        return "GET", addressed(url, {**self.options.params, **self._since, **given}), None
+            return (
+                "POST",
+                add_query_parameters(url, self.options.params),
+                {**self.options.body, **self._watermark_parameters, **parameters},
+            )
+        return (
+            "GET",
+            add_query_parameters(url, {**self.options.params, **self._watermark_parameters, **parameters}),
+            None,
+        )
 
-    def _pages(self, after: str | None = None) -> Generator[Page, None, None]:
-        said, path = self.options, self._path
-        method, url, body = self._first()
+    def _request_pages(self, resume_token: str | None = None) -> Generator[JsonPage, None, None]:
+        said, path = self.options, self._records_path
+        method, url, body = self._build_first_request()
         number = before = 0
-        if after is not None:
-            number, before, value = json.loads(after)
-            method, url, body = self._following(number, before, value)
+        if resume_token is not None:
+            number, before, value = json.loads(resume_token)
+            method, url, body = self._build_next_request(number, before, value)
         while True:
             number += 1
-            data, answer = self._asked(method, url, body)
-            page = Page(name=f"page {number:,}", data=data)
-            document = self._divided(page, f"has no list {'.'.join(path)!r}", "say `records`")
-            rows = sum(len(part.texts) for part in page.parts or ())
-            if said.count and self._expected is None:
-                self._expected = _whole(_at(document, said.count), ".".join(said.count), self.what)
+            data, answer = self._request(method, url, body)
+            page = JsonPage(name=f"page {number:,}", data=data)
+            document = self._divide_page(page, f"has no list {'.'.join(path)!r}", "say `records`")
+            rows = sum(len(part.texts) for part in page.records or ())
+            if said.count and self._stated_count is None:
+                self._stated_count = _require_integer(
+                    _find_at_path(document, said.count), ".".join(said.count), self.source_name
+                )
             before += rows
             counted = bool(said.offset or said.number)
-            value = None if counted else _at(document, said.next or ()) if said.cursor else self._link(document, answer)
-            more = rows > 0 and before != self._expected if counted else value not in (None, "", False)
+            value = (
+                None
+                if counted
+                else _find_at_path(document, said.next or ())
+                if said.cursor
+                else self._find_next_link(document, answer)
+            )
+            more = rows > 0 and before != self._stated_count if counted else value not in (None, "", False)
             if rows:
-                page.behind = json.dumps([number, before, value]) if more else ""
+                page.resume_token = json.dumps([number, before, value]) if more else ""
                 yield page
             if not more:  # a page may be shorter than what was asked for
                 return
-            method, url, body = self._following(number, before, value)
+            method, url, body = self._build_next_request(number, before, value)
 
-    def _following(self, number: int, before: int, value: Any) -> tuple[str, str, Any]:
+    def _build_next_request(self, page_number: int, record_count: int, value: Any) -> tuple[str, str, Any]:
         """Write the request for the page behind so many pages, records, or a cursor."""
-        said = self.options
-        given: dict[str, Any] = {said.limit: self._page} if said.limit else {}
-        if said.cursor:
-            given[said.cursor] = value
-        elif said.offset:
-            given[said.offset] = before
-        elif said.number:
-            given[said.number] = number + said.first
+        options = self.options
+        parameters: dict[str, Any] = {options.limit: self._page_size} if options.limit else {}
+        if options.cursor:
+            parameters[options.cursor] = value
+        elif options.offset:
+            parameters[options.offset] = record_count
+        elif options.number:
+            parameters[options.number] = page_number + options.first
         else:
-            return "GET" if said.body is None else "POST", str(value), said.body
-        return self._request(said.url, given)
+            return "GET" if options.body is None else "POST", str(value), options.body
+        return self._build_request(options.url, parameters)
 
-    def _link(self, document: Any, answer: Streamed) -> str | None:
+    def _find_next_link(self, document: Any, answer: StreamedAnswer) -> str | None:
         if self.options.next:
-            found = _at(document, self.options.next)
-        elif match := _LINK.search(answer.headers.get("link", "")):
-            found = match[1]
+            next_link = _find_at_path(document, self.options.next)
+        elif match := _LINK_HEADER_PATTERN.search(answer.headers.get("link", "")):
+            next_link = match[1]
         else:
-            found = next((one for path in LINKS if isinstance(one := _at(document, path.split(".")), str)), None)
-            links = _at(document, ("links",))
-            if found is None and isinstance(links, list):
-                found = next(
-                    (one.get("href") for one in links if isinstance(one, dict) and one.get("rel") == "next"), None
+            next_link = next(
+                (
+                    candidate
+                    for path in NEXT_LINK_PATHS
+                    if isinstance(candidate := _find_at_path(document, path.split(".")), str)
+                ),
+                None,
+            )
+            links = _find_at_path(document, ("links",))
+            if next_link is None and isinstance(links, list):
+                next_link = next(
+                    (
+                        candidate.get("href")
+                        for candidate in links
+                        if isinstance(candidate, dict) and candidate.get("rel") == "next"
+                    ),
+                    None,
                 )
-        if found is not None and not isinstance(found, str):
-            raise SourceError(f"{self.what}: the link to the next page is no address: {str(found)[:100]}", remedy="say `next`, or `cursor`")  # fmt: skip
-        return self._near(answer.url, found) if found else None
+        if next_link is not None and not isinstance(next_link, str):
+            raise SourceError(f"{self.source_name}: the link to the next page is no address: {str(next_link)[:100]}", remedy="say `next`, or `cursor`")  # fmt: skip
+        return self._resolve_next_url(answer.url, next_link) if next_link else None
 
 
-def _at(document: Any, path: Any) -> Any:
+def _find_at_path(document: Any, path: Any) -> Any:
     for part in path:
         if isinstance(document, list) and part.isdigit() and int(part) < len(document):
             document = document[int(part)]
@@ -181,7 +213,7 @@ def _at(document: Any, path: Any) -> Any:
     return document
 
 
-def _whole(value: Any, path: str, what: str) -> int:
+def _require_integer(value: Any, path: str, source_name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise SourceError(f"{what} does not say at {path} how many records there are: {str(value)[:60]!r}", remedy="leave `count` out")  # fmt: skip
+        raise SourceError(f"{source_name} does not say at {path} how many records there are: {str(value)[:60]!r}", remedy="leave `count` out")  # fmt: skip
     return value

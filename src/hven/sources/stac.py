@@ -9,22 +9,22 @@ from urllib.parse import urljoin
 
 from pydantic import Field
 
-from hven.model.errors import SourceError, nearest
-from hven.sources import Context, Offer, ServiceKind, Source
-from hven.sources._reading.files import Texts  # noqa: TC001  (pydantic reads it)
-from hven.sources._reading.jsonpages import Page, PagedRecords, PageOptions, addressed
-from hven.sources._reading.watermark import Narrowing, Watermark, watermark
+from hven.model.errors import SourceError, suggest_spelling
+from hven.sources import AvailableTable, ServiceSignature, Source, SourceContext
+from hven.sources._reading.data_files import Texts  # noqa: TC001  (pydantic reads it)
+from hven.sources._reading.json_pages import JsonPage, PagedJsonSource, PageOptions, add_query_parameters
+from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-SERVICE = ServiceKind(
-    address=r"(?P<url>https?://[^?#]*stac[^?#]*?)(?:/collections/(?P<collections>[^/?#]+)(?:/items)?|/collections|/search)?/?",
-    table="collections",
+SERVICE = ServiceSignature(
+    url_pattern=r"(?P<url>https?://[^?#]*stac[^?#]*?)(?:/collections/(?P<collections>[^/?#]+)(?:/items)?|/collections|/search)?/?",
+    table_option="collections",
 )
-SEARCH = "search"
-CQL2 = "filter"  # the end of the conformance class that every API with filters names
-UPDATED = ("properties.updated", "properties.created", "properties.datetime")
+SEARCH_RELATION = "search"
+CQL2_CONFORMANCE = "filter"  # the end of the conformance class that every API with filters names
+UPDATE_TIME_FIELDS = ("properties.updated", "properties.created", "properties.datetime")
 
 
 class Options(PageOptions):
@@ -37,7 +37,7 @@ class Options(PageOptions):
     method: Literal["auto", "GET", "POST"] = Field("auto", description="How a search is sent; default: POST, where the API has it.")  # fmt: skip
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open an API; nothing is asked yet.
 
     Raises
@@ -45,10 +45,10 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         An unknown secret, or one that would go over http.
     """
-    return Items(options, context)
+    return StacSource(options, context)
 
 
-def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the collections of an API.
 
     Raises
@@ -56,29 +56,34 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     SourceError
         It does not answer, or is no STAC API.
     """
-    return [Offer(choice=one) for one in Items(Options.model_validate(options), context).known]
+    return [
+        AvailableTable(option_value=collection_id)
+        for collection_id in StacSource(Options.model_validate(options), context).collection_ids
+    ]
 
 
-class Items(PagedRecords, Narrowing):
+class StacSource(PagedJsonSource, WatermarkSource):
     """The items of an API."""
 
     options: Options
-    _newest: str | None = None
-    _since: str | None = None
+    _watermark_filter: str | None = None
+    _datetime_since: str | None = None
 
     @property
-    def _path(self) -> tuple[str, ...]:
+    def _records_path(self) -> tuple[str, ...]:
         return ("features",)
 
-    def about(self) -> tuple[str | None, str | None]:
+    def read_title_and_description(self) -> tuple[str | None, str | None]:
         """Return title and description of the collection, or of the API."""
-        said = self._landing
+        collection_metadata = self._landing_page
         if len(self.options.collections) == 1:
-            said = self._document("GET", f"{self._root}/collections/{self.options.collections[0]}")
-        return said.get("title"), said.get("description")
+            collection_metadata = self._request_document(
+                "GET", f"{self._root}/collections/{self.options.collections[0]}"
+            )
+        return collection_metadata.get("title"), collection_metadata.get("description")
 
-    def _detail(self) -> str:
-        return json.dumps(self._search(), sort_keys=True)
+    def _describe_request(self) -> str:
+        return json.dumps(self._build_search(), sort_keys=True)
 
     # --- what the API says ---------------------------------------------------------------------------------------
 
@@ -87,126 +92,148 @@ class Items(PagedRecords, Narrowing):
         return self.service.url
 
     @cached_property
-    def _landing(self) -> dict[str, Any]:
-        found = self._document("GET", self._root)
-        if not isinstance(found, dict) or "stac_version" not in found:
-            raise SourceError(f"{self.what} is no STAC API: its first page names no stac_version", remedy="give the address of its landing page")  # fmt: skip
-        return found
+    def _landing_page(self) -> dict[str, Any]:
+        landing_page = self._request_document("GET", self._root)
+        if not isinstance(landing_page, dict) or "stac_version" not in landing_page:
+            raise SourceError(f"{self.source_name} is no STAC API: its first page names no stac_version", remedy="give the address of its landing page")  # fmt: skip
+        return landing_page
 
     @cached_property
-    def _ways(self) -> dict[str, str]:
+    def _search_urls(self) -> dict[str, str]:
         """Addresses of the search by method."""
-        links = [one for one in self._landing.get("links") or () if isinstance(one, dict) and one.get("rel") == SEARCH]
-        found = {
-            str(one.get("method", "GET")).upper(): urljoin(f"{self._root}/", str(one.get("href"))) for one in links
+        links = [
+            link
+            for link in self._landing_page.get("links") or ()
+            if isinstance(link, dict) and link.get("rel") == SEARCH_RELATION
+        ]
+        urls_by_method = {
+            str(link.get("method", "GET")).upper(): urljoin(f"{self._root}/", str(link.get("href"))) for link in links
         }
-        if not found:
-            raise SourceError(f"{self.what} has no search", remedy="a static catalogue is read as files: `kind: json`")
-        return found
+        if not urls_by_method:
+            raise SourceError(
+                f"{self.source_name} has no search", remedy="a static catalogue is read as files: `kind: json`"
+            )
+        return urls_by_method
 
     @cached_property
-    def known(self) -> list[str]:
+    def collection_ids(self) -> list[str]:
         """The collections that the API lists."""
-        said = self._document("GET", f"{self._landing and self._root}/collections").get("collections") or ()
-        return [str(one.get("id")) for one in said]
+        collection_list = (
+            self._request_document("GET", f"{self._landing_page and self._root}/collections").get("collections") or ()
+        )
+        return [str(collection_entry.get("id")) for collection_entry in collection_list]
 
     @property
-    def _filters(self) -> bool:
-        return any(str(one).rstrip("/").endswith(CQL2) for one in self._landing.get("conformsTo") or ())
+    def _has_filters(self) -> bool:
+        return any(
+            str(conformance_class).rstrip("/").endswith(CQL2_CONFORMANCE)
+            for conformance_class in self._landing_page.get("conformsTo") or ()
+        )
 
     @property
     def _method(self) -> str:
-        said = self.options.method
-        if said != "auto" and said not in self._ways and said == "POST":
-            raise SourceError(f"{self.what} takes no POST", remedy="method: GET")
-        return said if said != "auto" else "POST" if "POST" in self._ways else "GET"
+        method_option = self.options.method
+        if method_option != "auto" and method_option not in self._search_urls and method_option == "POST":
+            raise SourceError(f"{self.source_name} takes no POST", remedy="method: GET")
+        return method_option if method_option != "auto" else "POST" if "POST" in self._search_urls else "GET"
 
-    def _search(self) -> dict[str, Any]:
-        said = self.options
-        found: dict[str, Any] = {"limit": self._page}
-        if said.collections:
-            found["collections"] = list(said.collections)
-        if said.bbox:
-            found["bbox"] = list(said.bbox)
-        if time := self._since or said.datetime:
-            found["datetime"] = time
-        filters = [one for one in (said.filter, self._newest) if one]
+    def _build_search(self) -> dict[str, Any]:
+        options = self.options
+        search: dict[str, Any] = {"limit": self._page_size}
+        if options.collections:
+            search["collections"] = list(options.collections)
+        if options.bbox:
+            search["bbox"] = list(options.bbox)
+        if time := self._datetime_since or options.datetime:
+            search["datetime"] = time
+        filters = [condition for condition in (options.filter, self._watermark_filter) if condition]
         if filters:
-            if not self._filters:
-                raise SourceError(f"{self.what} takes no filters: it does not name CQL2", remedy="leave `filter` out, and choose rows with `where`")  # fmt: skip
-            if isinstance(said.filter, dict):
-                found |= {"filter": said.filter, "filter-lang": "cql2-json"}
+            if not self._has_filters:
+                raise SourceError(f"{self.source_name} takes no filters: it does not name CQL2", remedy="leave `filter` out, and choose rows with `where`")  # fmt: skip
+            if isinstance(options.filter, dict):
+                search |= {"filter": options.filter, "filter-lang": "cql2-json"}
             else:
-                found |= {"filter": " AND ".join(f"({one})" for one in filters), "filter-lang": "cql2-text"}
-        return found
+                search |= {
+                    "filter": " AND ".join(f"({condition})" for condition in filters),
+                    "filter-lang": "cql2-text",
+                }
+        return search
 
     # --- pages ---------------------------------------------------------------------------------------------------
 
-    def _pages(self, after: str | None = None) -> Generator[Page, None, None]:
-        unknown = self._unknown()
+    def _request_pages(self, resume_token: str | None = None) -> Generator[JsonPage, None, None]:
+        unknown = self._find_unknown_collection()
         if unknown:
-            raise SourceError(f"{self.what} has no collection {unknown[0]}", remedy=unknown[1])
-        search, method = self._search(), self._method
-        number, link = json.loads(after) if after else (0, None)
+            raise SourceError(f"{self.source_name} has no collection {unknown[0]}", remedy=unknown[1])
+        search, method = self._build_search(), self._method
+        number, link = json.loads(resume_token) if resume_token else (0, None)
         while link is not None or number == 0:
             number += 1
             if link is None:
-                url = self._ways.get(method, next(iter(self._ways.values())))
-                asked: tuple[str, str, Any] = ("POST", url, search) if method == "POST" else ("GET", addressed(url, search), None)  # fmt: skip
+                url = self._search_urls.get(method, next(iter(self._search_urls.values())))
+                asked: tuple[str, str, Any] = ("POST", url, search) if method == "POST" else ("GET", add_query_parameters(url, search), None)  # fmt: skip
             else:
-                asked = self._linked(link, search)
-            data, answer = self._asked(*asked, headers=_headers(link or {}))
-            page = Page(name=f"page {number:,}", data=data)
-            document = self._divided(page, "is no collection of features", "tell its owners")
+                asked = self._build_linked_request(link, search)
+            data, answer = self._request(*asked, headers=_find_link_headers(link or {}))
+            page = JsonPage(name=f"page {number:,}", data=data)
+            document = self._divide_page(page, "is no collection of features", "tell its owners")
             if number == 1:
                 told = document.get("numberMatched", (document.get("context") or {}).get("matched"))
-                self._expected = told if isinstance(told, int) else None
+                self._stated_count = told if isinstance(told, int) else None
             link = next((one for one in document.get("links") or () if isinstance(one, dict) and one.get("rel") == "next"), None)  # fmt: skip
             if link is not None:
-                link = {**link, "href": self._near(answer.url, str(link.get("href", "")))}
-            if page.parts:
-                page.behind = json.dumps([number, link]) if link else ""
+                link = {**link, "href": self._resolve_next_url(answer.url, str(link.get("href", "")))}
+            if page.records:
+                page.resume_token = json.dumps([number, link]) if link else ""
                 yield page
 
-    def _linked(self, link: dict[str, Any], search: dict[str, Any]) -> tuple[str, str, Any]:
+    def _build_linked_request(self, link: dict[str, Any], search: dict[str, Any]) -> tuple[str, str, Any]:
         """Write the request that a link to the next page stands for."""
         if str(link.get("method", "GET")).upper() != "POST":
             return "GET", link["href"], None
-        more = link.get("body") or {}
-        return "POST", link["href"], {**search, **more} if link.get("merge") else more
+        extra_body = link.get("body") or {}
+        return "POST", link["href"], {**search, **extra_body} if link.get("merge") else extra_body
 
-    def _unknown(self) -> tuple[str, str] | None:
+    def _find_unknown_collection(self) -> tuple[str, str] | None:
         """Find a collection that the API does not have: a search for it finds nothing, and says nothing."""
         if not self.options.collections:
             return None
-        known = self.known
-        for one in self.options.collections:
-            if one not in known:
-                said = nearest(one, known) or f"it has {', '.join(known[:20])}"
+        known_ids = self.collection_ids
+        for collection_id in self.options.collections:
+            if collection_id not in known_ids:
+                suggestion = suggest_spelling(collection_id, known_ids) or f"it has {', '.join(known_ids[:20])}"
                 try:  # lists of collections are cut short by some
-                    self._document("GET", f"{self._root}/collections/{one}")
+                    self._request_document("GET", f"{self._root}/collections/{collection_id}")
                 except SourceError:
-                    return one, said
+                    return collection_id, suggestion
         return None
 
     # --- what is newer -------------------------------------------------------------------------------------------
 
-    def _watermark(self, expression: str) -> Watermark | None:
-        sent = expression == "properties.datetime" or (self._filters and not isinstance(self.options.filter, dict))
-        if expression not in UPDATED or not sent or (expression == "properties.datetime" and self.options.datetime):
+    def _parse_watermark(self, expression: str) -> Watermark | None:
+        sent = expression == "properties.datetime" or (self._has_filters and not isinstance(self.options.filter, dict))
+        if (
+            expression not in UPDATE_TIME_FIELDS
+            or not sent
+            or (expression == "properties.datetime" and self.options.datetime)
+        ):
             return None
-        return watermark(expression, self.columns())
+        return parse_watermark(expression, self.list_columns())
 
-    def _newer(self, known: Watermark, value: object) -> Self:
-        part, least = self._part(), known.least(value)
-        if known.expression == "properties.datetime":
-            part._since = f"{least}/.."  # noqa: SLF001  (a copy of ours)
+    def _select_newer(self, watermark: Watermark, value: object) -> Self:
+        part, least = self._copy_part(), watermark.compute_lower_bound(value)
+        if watermark.expression == "properties.datetime":
+            part._datetime_since = f"{least}/.."  # noqa: SLF001  (a copy of ours)
         else:
-            name = known.expression.removeprefix("properties.")
-            part._newest = f"{name} >= TIMESTAMP('{str(least).replace(chr(39), '')}') OR {name} IS NULL"  # noqa: SLF001
+            name = watermark.expression.removeprefix("properties.")
+            part._watermark_filter = f"{name} >= TIMESTAMP('{str(least).replace(chr(39), '')}') OR {name} IS NULL"  # noqa: SLF001
         return part
 
 
-def _headers(link: dict[str, Any]) -> dict[str, str]:
-    said = link.get("headers") or {}
-    return {str(name): str(value) for name, value in said.items() if str(name).lower() not in {"host", "authorization"}}
+def _find_link_headers(link: dict[str, Any]) -> dict[str, str]:
+    stated_headers = link.get("headers") or {}
+    return {
+        str(name): str(value)
+        for name, value in stated_headers.items()
+        if str(name).lower() not in {"host", "authorization"}
+    }

@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from hven.sources import ServiceKind
-from hven.sources._reading.files import Texts  # noqa: TC001  (pydantic reads it)
-from hven.sources._reading.service import Budget, BudgetOptions, Secret, Service, authorization
-from hven.sources._reading.taprows import TapRows
-from hven.sources._reading.tapservice import TapService, offers
+from hven.sources import ServiceSignature
+from hven.sources._reading.data_files import Texts  # noqa: TC001  (pydantic reads it)
+from hven.sources._reading.service_client import BudgetOptions, RunBudget, Secret, ServiceClient, resolve_authorization
+from hven.sources._reading.tap_client import TapClient, list_available_tables
+from hven.sources._reading.tap_rows import TapSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.sources import Context, Offer, Source
+    from hven.sources import AvailableTable, Source, SourceContext
 
-SERVICE = ServiceKind(address=r"(?P<url>https?://[^?#]*/tap(?:/(?:sync|async|tables|capabilities))?/?)", table="table")
-_PARTS = re.compile(r"/(sync|async|tables|capabilities|availability|examples)/?$")
+SERVICE = ServiceSignature(
+    url_pattern=r"(?P<url>https?://[^?#]*/tap(?:/(?:sync|async|tables|capabilities))?/?)", table_option="table"
+)
+_ENDPOINT_PATH_PATTERN = re.compile(r"/(sync|async|tables|capabilities|availability|examples)/?$")
 
 
 class Options(BudgetOptions):
@@ -53,7 +55,7 @@ class Options(BudgetOptions):
     )
 
     @model_validator(mode="after")
-    def _one_of_each(self) -> Options:
+    def _check_options(self) -> Options:
         if (self.table is None) == (self.adql is None):
             raise ValueError("give either `table` or `adql`")
         if self.token is not None and self.login is not None:
@@ -61,7 +63,7 @@ class Options(BudgetOptions):
         return self
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open a table or query; nothing is asked yet.
 
     Raises
@@ -69,18 +71,18 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         An unknown secret, or one that would go over http.
     """
-    return TapRows(
-        _service(options, context),
+    return TapSource(
+        _build_client(options, context),
         context,
         table=options.table,
         adql=options.adql,
         columns=options.columns,
-        key=options.key,
-        page=options.page,
+        key_columns=options.key,
+        page_row_limit=options.page,
     )
 
 
-def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the tables that the service has, but those about itself.
 
     Raises
@@ -88,16 +90,25 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     SourceError
         It is no TAP service, or does not answer.
     """
-    tap = _service(Options.model_validate({**options, "table": "-", "adql": None}), context)
-    return offers(tap)
+    tap = _build_client(Options.model_validate({**options, "table": "-", "adql": None}), context)
+    return list_available_tables(tap)
 
 
-def _service(options: Options, context: Context) -> TapService:
-    secret = authorization(options.token, context, "Bearer") or authorization(options.login, context, "Basic")
-    url = _PARTS.sub("", options.url.rstrip("/"))
-    service = Service(url, context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret)
-    service.budget = Budget(options, service.host, "or ask for less")
-    return TapService(service, mode=options.mode, wanted=options.format)
+def _build_client(options: Options, context: SourceContext) -> TapClient:
+    secret = resolve_authorization(options.token, context, "Bearer") or resolve_authorization(
+        options.login, context, "Basic"
+    )
+    url = _ENDPOINT_PATH_PATTERN.sub("", options.url.rstrip("/"))
+    service = ServiceClient(
+        url,
+        context,
+        timeout_seconds=options.seconds,
+        max_attempts=options.tries,
+        requests_per_second=options.rate,
+        authorization=secret,
+    )
+    service.budget = RunBudget(options, service.host, "or ask for less")
+    return TapClient(service, mode=options.mode, answer_format=options.format)
 
 
 __all__ = ["Options", "open", "tables"]

@@ -11,27 +11,29 @@ from pydantic import AliasChoices, Field, model_validator
 
 from hven.formats import votable
 from hven.model.errors import Place, SourceError, UserError
-from hven.sources import Context, FileKind, Offer, Source
-from hven.sources._reading.cells import no_nan
-from hven.sources._reading.fetched import FetchedFile
-from hven.sources._reading.filerows import FileRows
-from hven.sources._reading.files import DataFile, FileOptions, Stream, Texts, assemble
-from hven.sources._reading.listing import data_files
-from hven.sources._reading.service import AskedOptions, Budget, Service, authorization
+from hven.sources import AvailableTable, FileSignature, Source, SourceContext
+from hven.sources._reading.cells import replace_nan
+from hven.sources._reading.data_files import DataFile, DecompressedStream, FileOptions, Texts, assemble_batch
+from hven.sources._reading.fetched_files import FetchedFile
+from hven.sources._reading.file_listing import find_data_files
+from hven.sources._reading.file_rows import FileRows
+from hven.sources._reading.service_client import RequestOptions, RunBudget, ServiceClient, resolve_authorization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
-    from hven.formats import Head, Read
+    from hven.formats import TableMetadata, TableStream
     from hven.model.table import Column
 
 
-FILES = FileKind(endings=("vot", "votable", "xml"), begins=rb"(?is)(?:\xef\xbb\xbf)?\s*(?:<.*?)?<(?:\w+:)?VOTABLE[\s>]")
+FILES = FileSignature(
+    extensions=("vot", "votable", "xml"), leading_pattern=rb"(?is)(?:\xef\xbb\xbf)?\s*(?:<.*?)?<(?:\w+:)?VOTABLE[\s>]"
+)
 
 
-class Options(FileOptions, AskedOptions):
+class Options(FileOptions, RequestOptions):
     """What a descriptor may say of VOTables."""
 
     files: Texts = Field(
@@ -45,13 +47,13 @@ class Options(FileOptions, AskedOptions):
     )
 
     @model_validator(mode="after")
-    def _one_of_each(self) -> Options:
+    def _check_options(self) -> Options:
         if bool(self.files) == (self.url is not None):
             raise ValueError("give either `files` or `url`")
         return self
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open VOTable files.
 
     Raises
@@ -59,10 +61,10 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         No such file.
     """
-    return Tables(options, context)
+    return VotableSource(options, context)
 
 
-def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the tables of the first file, in its order.
 
     Raises
@@ -70,36 +72,43 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     SourceError
         No such file; it is no VOTable.
     """
-    file = _files(Options.model_validate(dict(options)), context)[0]
-    stream = file.open()
+    file = _find_files(Options.model_validate(dict(options)), context)[0]
+    stream = file.open_stream()
     try:
-        found = votable.tables(_buffered(stream))
+        tables_found = votable.list_tables(_open_buffered(stream))
     except UserError as error:
-        raise _located(error, file) from error
+        raise _add_location(error, file) from error
     finally:
         stream.close()
-    default = next((number for number, item in enumerate(found) if item.data and not item.meta), 0)
+    default = next((number for number, item in enumerate(tables_found) if item.has_data and not item.is_meta), 0)
     return [
-        Offer(choice=number, name=item.name, rows=item.rows, default=number == default)
-        for number, item in enumerate(found)
+        AvailableTable(option_value=number, name=item.name, row_count=item.row_count, is_default=number == default)
+        for number, item in enumerate(tables_found)
     ]
 
 
-def _files(options: Options, context: Context) -> Sequence[DataFile]:
+def _find_files(options: Options, context: SourceContext) -> Sequence[DataFile]:
     if options.url is None:
-        return data_files(options, context.directory, context.roots)
-    secret = authorization(options.token, context, "Bearer") or authorization(options.login, context, "Basic")
-    service = Service(
-        options.url, context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret
+        return find_data_files(options, context.directory, context.allowed_roots)
+    secret = resolve_authorization(options.token, context, "Bearer") or resolve_authorization(
+        options.login, context, "Basic"
     )
-    service.budget = Budget(options, service.host, "or ask for less")
+    service = ServiceClient(
+        options.url,
+        context,
+        timeout_seconds=options.seconds,
+        max_attempts=options.tries,
+        requests_per_second=options.rate,
+        authorization=secret,
+    )
+    service.budget = RunBudget(options, service.host, "or ask for less")
     return [FetchedFile(service)]
 
 
-class _Raw(io.RawIOBase):
-    """A `Stream` as Python's readers want it."""
+class _RawStream(io.RawIOBase):
+    """A `DecompressedStream` as Python's readers want it."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: DecompressedStream) -> None:
         self.stream = stream
 
     def readable(self) -> bool:
@@ -111,69 +120,71 @@ class _Raw(io.RawIOBase):
         return len(data)
 
 
-def _buffered(stream: Stream) -> BinaryIO:
-    return cast("BinaryIO", io.BufferedReader(_Raw(stream), 1 << 20))
+def _open_buffered(stream: DecompressedStream) -> BinaryIO:
+    return cast("BinaryIO", io.BufferedReader(_RawStream(stream), 1 << 20))
 
 
-class Tables(FileRows):
+class VotableSource(FileRows):
     """The rows of one table in each of the files."""
 
-    def __init__(self, options: Options, context: Context) -> None:
+    def __init__(self, options: Options, context: SourceContext) -> None:
         self.context, self.options = context, options
-        self.files, self.read = _files(options, context), 0
+        self.files, self.read_count = _find_files(options, context), 0
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """List the FIELDs."""
         return self._columns
 
-    def head(self) -> Head:
+    def read_metadata(self) -> TableMetadata:
         """Return what is said around the rows."""
-        return self._head
+        return self._table_metadata
 
-    def about(self) -> tuple[str | None, str | None]:
+    def read_title_and_description(self) -> tuple[str | None, str | None]:
         """Return the table's description, if it has one."""
-        return None, self._head.description
+        return None, self._table_metadata.description
 
-    def _names(self) -> list[str]:
+    def _list_column_names(self) -> list[str]:
         return [column.name for column in self._columns]
 
     @cached_property
     def _columns(self) -> list[Column]:
-        if not self._head.columns:
+        if not self._table_metadata.columns:
             remedy = "it is a document of parameters or a reference: `table:` chooses another, if there is one"
             raise SourceError(
                 "the TABLE has no FIELD, so there are no rows", place=Place(file=self.files[0].name), remedy=remedy
             )
-        return [column.having(type=column.type.without_text_bound) for column in self._head.columns]
+        return [column.copy_with(type=column.type.unbounded_text_type) for column in self._table_metadata.columns]
 
     @cached_property
-    def _head(self) -> Head:
-        stream = self.files[0].glance()
+    def _table_metadata(self) -> TableMetadata:
+        stream = self.files[0].open_unhashed()
         try:
-            read = self._read(stream, self.files[0])
+            read = self._open_table(stream, self.files[0])
             for deviation in read.deviations:
-                self.context.report(replace(deviation, file=self.files[0].name))
-            return read.head
+                self.context.report_deviation(replace(deviation, file=self.files[0].name))
+            return read.metadata
         finally:
             stream.close()
 
-    def _read(self, stream: Stream, file: DataFile) -> Read:
+    def _open_table(self, stream: DecompressedStream, file: DataFile) -> TableStream:
         try:
-            return votable.read(_buffered(stream), table=self.options.table, batch=self.context.batch)
+            return votable.read_votable(
+                _open_buffered(stream), table=self.options.table, batch=self.context.batch_row_limit
+            )
         except UserError as error:
-            raise _located(error, file) from error
+            raise _add_location(error, file) from error
 
-    def _rows(
-        self, file: DataFile, names: Sequence[str], real: Sequence[str], _limit: int | None
+    def _read_rows(
+        self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], _limit: int | None
     ) -> Iterator[pa.RecordBatch]:
-        stream, read = file.open(), None
+        stream, read = file.open_stream(), None
         try:
-            read = self._read(stream, file)
-            fields = read.head.columns
+            read = self._open_table(stream, file)
+            fields = read.metadata.columns
             there = {column.name: column for column in fields}
             places = {column.name: number for number, column in enumerate(fields)}
             for column in self._columns:
-                if column.name in names and (
+                if column.name in column_names and (
                     column.name not in there or there[column.name].type.arrow != column.type.arrow
                 ):
                     has = "no field" if column.name not in there else "another type of field"
@@ -182,26 +193,26 @@ class Tables(FileRows):
                         place=Place(file=file.name),
                         remedy="`ignore:` the file",
                     )
-            self._same_units(file, fields, real)
+            self._check_same_units(file, fields, file_column_names)
             first = 1
             try:
-                for batch in read.whole_batches():
-                    arrays = {name: no_nan(batch.column(places[name])) for name in real}
-                    yield assemble(names, arrays, batch.num_rows, first, file)
+                for batch in read.read_complete_batches():
+                    arrays = {name: replace_nan(batch.column(places[name])) for name in file_column_names}
+                    yield assemble_batch(column_names, arrays, batch.num_rows, first, file)
                     first += batch.num_rows
             except UserError as error:
-                raise _located(error, file) from error
+                raise _add_location(error, file) from error
             while stream.read(1 << 20):
                 pass
-            file.finish()
+            file.read_to_end()
         finally:
             for deviation in read.deviations if read is not None else ():
                 if deviation.count is not None:  # what concerns whole columns is reported with the head
-                    self.context.report(replace(deviation, file=file.name))
+                    self.context.report_deviation(replace(deviation, file=file.name))
             stream.close()
 
 
-def _located(error: UserError, file: DataFile) -> SourceError:
+def _add_location(error: UserError, file: DataFile) -> SourceError:
     if isinstance(error, SourceError) and error.place.file:
         return error
     place = Place(file=file.name, line=error.place.line, column=error.place.column)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from hven.sources._reading.filerows import FileRows
-from hven.sources._reading.files import DataFile, FileOptions, assemble
+from hven.sources._reading.data_files import DataFile, FileOptions, assemble_batch
+from hven.sources._reading.file_rows import FileRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
-__all__ = ["DataFile", "FileOptions", "WholeFiles"]
+__all__ = ["DataFile", "FileOptions", "WholeFileSource"]
 
 
-class WholeFiles(FileRows):
+class WholeFileSource(FileRows):
     """The rows of files, one file after the other: patterns, packed files, links, checksums, facts of files, numbers of rows, and reading some files alone come from here.
 
     Parameters
@@ -33,8 +33,8 @@ class WholeFiles(FileRows):
     """
 
     @abstractmethod
-    def rows(self, file: DataFile) -> Iterator[pa.RecordBatch]:
-        """Read one file: all columns, of the types that `columns` says.
+    def read_file_batches(self, file: DataFile) -> Iterator[pa.RecordBatch]:
+        """Read one file: all columns, of the types that `list_columns` says.
 
         Parameters
         ----------
@@ -47,19 +47,21 @@ class WholeFiles(FileRows):
             Rows in the order of the file.
         """
 
-    def _names(self) -> Sequence[str]:
-        return [column.name for column in self.columns()]
+    def _list_column_names(self) -> Sequence[str]:
+        return [column.name for column in self.list_columns()]
 
-    def _rows(
+    def _read_rows(
         self,
         file: DataFile,
-        names: Sequence[str],
-        real: Sequence[str],
-        limit: int | None,  # noqa: ARG002
+        column_names: Sequence[str],
+        file_column_names: Sequence[str],
+        row_limit: int | None,  # noqa: ARG002
     ) -> Iterator[pa.RecordBatch]:
         first = 1
-        for batch in self.rows(file):
-            yield assemble(names, {name: batch.column(name) for name in real}, batch.num_rows, first, file)
+        for batch in self.read_file_batches(file):
+            yield assemble_batch(
+                column_names, {name: batch.column(name) for name in file_column_names}, batch.num_rows, first, file
+            )
             first += batch.num_rows
-        file.finish()
-        file.hash_whole()  # of a reader that jumps about in it
+        file.read_to_end()
+        file.compute_sha256()  # of a reader that jumps about in it

@@ -6,23 +6,23 @@ from lxml import etree
 from pydantic import Field
 
 from hven.model.errors import SourceError
-from hven.sources import Context, FileKind, Source
-from hven.sources._reading.files import FileOptions
-from hven.sources._reading.xmlrows import SAFE, FieldOptions, XmlRows, local_name
+from hven.sources import FileSignature, Source, SourceContext
+from hven.sources._reading.data_files import FileOptions
+from hven.sources._reading.xml_rows import SAFE_PARSER_OPTIONS, XmlFieldOptions, XmlSource, find_local_name
 
-FILES = FileKind(
-    endings=("xml",),
-    begins=rb"(?s)(?:\xef\xbb\xbf)?\s*<\?xml(?!.*?<(?:[\w.-]+:)?(?:VOTABLE|html|HTML|Product_\w+)\b)",
+FILES = FileSignature(
+    extensions=("xml",),
+    leading_pattern=rb"(?s)(?:\xef\xbb\xbf)?\s*<\?xml(?!.*?<(?:[\w.-]+:)?(?:VOTABLE|html|HTML|Product_\w+)\b)",
 )
 
 
-class Options(FieldOptions, FileOptions):
+class Options(XmlFieldOptions, FileOptions):
     """What a descriptor may say of XML."""
 
     record: str | None = Field(None, pattern=r"^/{0,2}[^/\s\[\]]+(/[^/\s\[\]]+)*$", description="The elements that are records: `observation`, or with those above it: `results/observation`. Default: the first ones of which there are several.")  # fmt: skip
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open XML files.
 
     Raises
@@ -30,19 +30,19 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         No such file; a path that is none.
     """
-    return XmlFileRows(options, context)
+    return XmlFileSource(options, context)
 
 
-class XmlFileRows(XmlRows):
+class XmlFileSource(XmlSource):
     """The records of one or more XML files."""
 
-    def __init__(self, options: Options, context: Context) -> None:
+    def __init__(self, options: Options, context: SourceContext) -> None:
         super().__init__(options, context)
-        self._prepare(options)
-        self._record = options.record
+        self._compile_options(options)
+        self._record_path = options.record
 
 
-def flat(data: bytes) -> list[dict[str, str | None]]:
+def parse_flat_records(data: bytes) -> list[dict[str, str | None]]:
     """Read a document of records without anything in them but values: the root, or those below it; an attribute or element each, an empty one is no value.
 
     Raises
@@ -51,19 +51,19 @@ def flat(data: bytes) -> list[dict[str, str | None]]:
         No XML, or other than that.
     """
     try:
-        root = etree.fromstring(data, etree.XMLParser(**SAFE))
+        root = etree.fromstring(data, etree.XMLParser(**SAFE_PARSER_OPTIONS))
     except etree.XMLSyntaxError as error:
         raise SourceError(f"no XML: {error.msg}") from error
-    below = list(root.iterchildren(etree.Element))
-    several = any(len(one) or one.attrib for one in below)
+    child_elements = list(root.iterchildren(etree.Element))
+    has_records = any(len(record) or record.attrib for record in child_elements)
     rows: list[dict[str, str | None]] = []
-    for one in below if several else [root]:
-        values = list(one.iterchildren(etree.Element))
+    for record in child_elements if has_records else [root]:
+        values = list(record.iterchildren(etree.Element))
         if any(len(value) for value in values):
             raise SourceError("an element of a record has others in it", remedy="write records one below the other")
-        named = [*one.attrib.items(), *((value.tag, value.text) for value in values)]
-        row = {local_name(name): (text or "").strip() or None for name, text in named}
-        if len(row) < len(named):
+        named_values = [*record.attrib.items(), *((value.tag, value.text) for value in values)]
+        row = {find_local_name(name): (text or "").strip() or None for name, text in named_values}
+        if len(row) < len(named_values):
             raise SourceError("a record has an element twice", remedy="write each once")
         rows.append(row)
     return rows

@@ -1,4 +1,4 @@
-"""Contract suites and a tiny site in memory, for plugin authors and for ourselves."""
+"""Contract test suites for plug-ins, and a small site in memory to run them on."""
 
 import pkgutil
 import sys

@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.adql import bind, parse
-from hven.adql.scope import Tables
-from hven.engines import Limits, Memory
-from hven.model.clock import Clock
-from hven.model.errors import Cancelled, DataError, EvaluationError, HvenError, StorageError, Timeout
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.engines import ExecutionLimits, MemoryRelation
+from hven.model.deadlines import Deadline
+from hven.model.errors import (
+    DataError,
+    EvaluationError,
+    HvenError,
+    OperationCancelledError,
+    StorageError,
+    TimeLimitError,
+)
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP, parse_type
 
@@ -23,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from hven.engines import Engine, Relation, Snapshot
+    from hven.engines import Relation, Snapshot, StorageEngine
 
-STARS = Table(
+STARS_TABLE = Table(
     schema="sky",
     name="stars",
     columns=(
@@ -41,45 +48,45 @@ STARS = Table(
     primary=("id",),
     position=("ra", "dec"),
 )
-ROWS = 5000
+STAR_COUNT = 5000
 
 
-def stars(rows: int = ROWS) -> pa.Table:
+def make_stars(row_count: int = STAR_COUNT) -> pa.Table:
     """Make a catalogue of stars on a spiral from pole to pole: every tenth has no magnitude, every hundredth no position.
 
     Parameters
     ----------
-    rows
+    row_count
         How many.
 
     Returns
     -------
     rows
-        Columns of `STARS`, positions in degrees (ICRS), magnitudes 0 to 9.6; the same for each call.
+        Columns of `STARS_TABLE`, positions in degrees (ICRS), magnitudes 0 to 9.6; the same for each call.
     """
-    number = np.arange(rows)
-    dec = np.degrees(np.arcsin(2 * (number + 0.5) / rows - 1))
+    number = np.arange(row_count)
+    dec = np.degrees(np.arcsin(2 * (number + 0.5) / row_count - 1))
     ra = (number * 137.50776405003785) % 360
-    when = dt.datetime(2000, 1, 1)  # noqa: DTZ001  (storage has no zone)
+    start_time = dt.datetime(2000, 1, 1)  # noqa: DTZ001  (storage has no zone)
     return pa.table(
         {
-            "id": pa.array((number * 7919) % rows, pa.int64()),
+            "id": pa.array((number * 7919) % row_count, pa.int64()),
             "ra": pa.array(ra, mask=number % 100 == 7),
             "dec": pa.array(dec, mask=number % 100 == 7),
             "mag": pa.array((number % 97) / 10, mask=number % 10 == 3),
             "name": pa.array([f"star {n % 500} é" for n in number.tolist()]),
-            "seen": pa.array([when + dt.timedelta(hours=n) for n in number.tolist()], pa.timestamp("us")),
+            "seen": pa.array([start_time + dt.timedelta(hours=n) for n in number.tolist()], pa.timestamp("us")),
             "band": pa.array(number % 5, pa.int32()),
-            "flux": pa.FixedSizeListArray.from_arrays(pa.array(np.arange(2.0 * rows)), 2),
+            "flux": pa.FixedSizeListArray.from_arrays(pa.array(np.arange(2.0 * row_count)), 2),
         },
-        schema=STARS.arrow,
+        schema=STARS_TABLE.arrow_schema,
     )
 
 
 class EngineContract:
     """Subclass this as ``class TestMyEngine(EngineContract)`` and write `open`."""
 
-    def open(self, directory: Path) -> Engine:
+    def open(self, directory: Path) -> StorageEngine:
         """Open the engine with an empty storage in `directory`; a subclass must write it.
 
         Parameters
@@ -99,133 +106,155 @@ class EngineContract:
 
     # --- helpers ---------------------------------------------------------------------------------------------
 
-    def _engine(self, tmp_path: Path) -> Engine:
+    def _open_engine(self, tmp_path: Path) -> StorageEngine:
         """Open in a directory of this test."""
         return self.open(tmp_path / "snapshots")
 
-    def _write(self, engine: Engine, rows: pa.Table, name: str = "a", table: Table = STARS) -> Snapshot:
+    def _write_snapshot(
+        self, engine: StorageEngine, rows: pa.Table, name: str = "a", table: Table = STARS_TABLE
+    ) -> Snapshot:
         """Stage rows in batches of a thousand."""
-        staging = engine.stage(table, name)
+        staging = engine.stage_snapshot(table, name)
         for batch in rows.to_batches(max_chunksize=1000):
             staging.write(batch)
         return staging.finish()
 
-    def _ask(
-        self, engine: Engine, text: str, relation: Relation, limits: Limits | None = None, table: Table = STARS
+    def _run_query(
+        self,
+        engine: StorageEngine,
+        text: str,
+        relation: Relation,
+        limits: ExecutionLimits | None = None,
+        table: Table = STARS_TABLE,
     ) -> list[dict[str, Any]]:
         """Run a query to its end."""
-        bound = bind(parse(text), Tables([table]))
-        execution = engine.prepare(bound).execute(bound.slots, {table.qualified: relation}, limits or Limits())
+        bound = bind_query(parse_query(text), StaticCatalogue([table]))
+        execution = engine.plan_query(bound).execute(
+            bound.literal_values, {table.qualified_name: relation}, limits or ExecutionLimits()
+        )
         return [row for batch in execution for row in batch.to_pylist()]
 
     # --- storage ---------------------------------------------------------------------------------------------
 
     def test_what_is_written_is_read(self, tmp_path: Path) -> None:
         """What is written is read."""
-        engine = self._engine(tmp_path)
-        snapshot = self._write(engine, stars())
-        back = pa.Table.from_batches(list(engine.read(snapshot))).sort_by("seen")
-        assert snapshot.rows == ROWS == back.num_rows
-        assert back.to_pylist() == stars().to_pylist()
-        assert next(batch.schema.names for batch in engine.read(snapshot, ["mag", "id"])) == ["mag", "id"]
+        engine = self._open_engine(tmp_path)
+        snapshot = self._write_snapshot(engine, make_stars())
+        back = pa.Table.from_batches(list(engine.read_rows(snapshot))).sort_by("seen")
+        assert snapshot.rows == STAR_COUNT == back.num_rows
+        assert back.to_pylist() == make_stars().to_pylist()
+        assert next(batch.schema.names for batch in engine.read_rows(snapshot, ["mag", "id"])) == ["mag", "id"]
         engine.close()
 
     def test_statistics_and_coverage(self, tmp_path: Path) -> None:
         """Statistics and coverage."""
-        engine = self._engine(tmp_path)
-        snapshot = self._write(engine, stars())
+        engine = self._open_engine(tmp_path)
+        snapshot = self._write_snapshot(engine, make_stars())
         mag, name = snapshot.statistics["mag"], snapshot.statistics["name"]
-        assert (mag["nulls"], mag["minimum"], mag["maximum"]) == (ROWS // 10, 0.0, 9.6)
+        assert (mag["nulls"], mag["minimum"], mag["maximum"]) == (STAR_COUNT // 10, 0.0, 9.6)
         assert (name["nulls"], name["non_ascii"], name["max_length"]) == (0, True, len("star 499 é"))
-        assert 400 <= _number(name["distinct"]) <= 600
+        assert 400 <= _require_number(name["distinct"]) <= 600
         assert snapshot.coverage is not None
         assert "/" in snapshot.coverage
-        assert snapshot.bytes > ROWS * 8
+        assert snapshot.bytes > STAR_COUNT * 8
         engine.close()
 
     def test_no_rows(self, tmp_path: Path) -> None:
         """No rows."""
-        engine = self._engine(tmp_path)
-        snapshot = self._write(engine, stars(0))
+        engine = self._open_engine(tmp_path)
+        snapshot = self._write_snapshot(engine, make_stars(0))
         assert snapshot.rows == 0
-        assert self._ask(engine, "SELECT COUNT(*) AS n, MIN(mag) AS m FROM sky.stars", snapshot) == [
+        assert self._run_query(engine, "SELECT COUNT(*) AS n, MIN(mag) AS m FROM sky.stars", snapshot) == [
             {"n": 0, "m": None}
         ]
-        assert self._ask(engine, "SELECT * FROM sky.stars WHERE id = 1", snapshot) == []
+        assert self._run_query(engine, "SELECT * FROM sky.stars WHERE id = 1", snapshot) == []
         assert (
-            self._ask(engine, "SELECT * FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(1, 2, 3)) = 1", snapshot)
+            self._run_query(
+                engine, "SELECT * FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(1, 2, 3)) = 1", snapshot
+            )
             == []
         )
         engine.close()
 
     def test_the_primary_key_is_unique(self, tmp_path: Path) -> None:
         """The primary key is unique."""
-        engine = self._engine(tmp_path)
-        rows = pa.concat_tables([stars(), stars().slice(10, 2)])
-        said = _fault(DataError, lambda: self._write(engine, rows))
-        assert "id = " in said
-        assert "2 keys" in said
-        assert engine.sweep(set()) == []  # nothing was left
+        engine = self._open_engine(tmp_path)
+        rows = pa.concat_tables([make_stars(), make_stars().slice(10, 2)])
+        message = _catch_error_message(DataError, lambda: self._write_snapshot(engine, rows))
+        assert "id = " in message
+        assert "2 keys" in message
+        assert engine.remove_leftovers(set()) == []  # nothing was left
         engine.close()
 
     def test_an_abandoned_staging_leaves_nothing(self, tmp_path: Path) -> None:
         """An abandoned staging leaves nothing."""
-        engine = self._engine(tmp_path)
-        staging = engine.stage(STARS, "a")
-        staging.write(stars().to_batches()[0])
+        engine = self._open_engine(tmp_path)
+        staging = engine.stage_snapshot(STARS_TABLE, "a")
+        staging.write(make_stars().to_batches()[0])
         staging.abandon()
         staging.abandon()
-        assert engine.sweep(set()) == []
-        self._write(engine, stars())
+        assert engine.remove_leftovers(set()) == []
+        self._write_snapshot(engine, make_stars())
         engine.close()
 
     def test_a_dropped_snapshot_serves_its_readers(self, tmp_path: Path) -> None:
         """A dropped snapshot serves its readers."""
-        engine = self._engine(tmp_path)
-        first, second = self._write(engine, stars()), self._write(engine, stars(10), "b")
-        bound = bind(parse("SELECT id, mag FROM sky.stars"), Tables([STARS]))
-        execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": first}, Limits(batch=100))
+        engine = self._open_engine(tmp_path)
+        first, second = self._write_snapshot(engine, make_stars()), self._write_snapshot(engine, make_stars(10), "b")
+        bound = bind_query(parse_query("SELECT id, mag FROM sky.stars"), StaticCatalogue([STARS_TABLE]))
+        execution = engine.plan_query(bound).execute(
+            bound.literal_values, {"sky.stars": first}, ExecutionLimits(batch_rows=100)
+        )
         batches = iter(execution)
-        seen = next(batches).num_rows
-        engine.drop(first)
-        assert seen + sum(batch.num_rows for batch in batches) == ROWS
-        assert len(self._ask(engine, "SELECT id FROM sky.stars", second)) == 10
+        first_count = next(batches).num_rows
+        engine.remove_snapshot(first)
+        assert first_count + sum(batch.num_rows for batch in batches) == STAR_COUNT
+        assert len(self._run_query(engine, "SELECT id FROM sky.stars", second)) == 10
         engine.close()
 
     def test_sweep_keeps_what_is_known_or_new(self, tmp_path: Path) -> None:
         """Sweep keeps what is known or new."""
-        engine = self._engine(tmp_path)
-        first, second = self._write(engine, stars(10)), self._write(engine, stars(20), "b")
-        engine.published(first)
-        engine.published(second)
-        third = self._write(engine, stars(30), "c")  # not published yet
-        assert engine.sweep({second.path}) == [first.path]
-        assert len(self._ask(engine, "SELECT id FROM sky.stars", second)) == 20
-        assert len(self._ask(engine, "SELECT id FROM sky.stars", third)) == 30
+        engine = self._open_engine(tmp_path)
+        first, second = self._write_snapshot(engine, make_stars(10)), self._write_snapshot(engine, make_stars(20), "b")
+        engine.note_published(first)
+        engine.note_published(second)
+        third = self._write_snapshot(engine, make_stars(30), "c")  # not published yet
+        assert engine.remove_leftovers({second.path}) == [first.path]
+        assert len(self._run_query(engine, "SELECT id FROM sky.stars", second)) == 20
+        assert len(self._run_query(engine, "SELECT id FROM sky.stars", third)) == 30
         engine.close()
 
     # --- merging ---------------------------------------------------------------------------------------------
 
-    def _merge(
-        self, engine: Engine, base: Snapshot, changes: pa.Table, gone: pa.Table | None = None, name: str = "m"
+    def _merge_snapshot(
+        self,
+        engine: StorageEngine,
+        base: Snapshot,
+        changes: pa.Table,
+        deleted_keys: pa.Table | None = None,
+        name: str = "m",
     ) -> Snapshot:
         """Make a snapshot out of another and its changes."""
-        staging = engine.merge(STARS, name, base, gone)
+        staging = engine.stage_merge(STARS_TABLE, name, base, deleted_keys)
         for batch in changes.to_batches(max_chunksize=37):
             staging.write(batch)
         return staging.finish()
 
     def test_a_merge_is_what_staging_all_rows_is(self, tmp_path: Path) -> None:
         """A merge is what staging all rows is."""
-        engine = self._engine(tmp_path)
-        rows = stars()
-        base = self._write(engine, rows)
-        gone, edited, new, wanted = changed_stars(rows)
-        merged = self._merge(engine, base, pa.concat_tables([edited, new]), gone)
-        anew = self._write(engine, wanted, "n")
-        assert merged.rows == anew.rows == wanted.num_rows
-        assert engine_rows(engine, merged) == engine_rows(engine, anew) == sorted(wanted.to_pylist(), key=_by_id)
-        assert engine_rows(engine, base) == sorted(rows.to_pylist(), key=_by_id)  # which stayed as it was
+        engine = self._open_engine(tmp_path)
+        rows = make_stars()
+        base = self._write_snapshot(engine, rows)
+        deleted_keys, edited, new, expected_table = make_star_changes(rows)
+        merged = self._merge_snapshot(engine, base, pa.concat_tables([edited, new]), deleted_keys)
+        anew = self._write_snapshot(engine, expected_table, "n")
+        assert merged.rows == anew.rows == expected_table.num_rows
+        assert (
+            read_sorted_rows(engine, merged)
+            == read_sorted_rows(engine, anew)
+            == sorted(expected_table.to_pylist(), key=_get_id)
+        )
+        assert read_sorted_rows(engine, base) == sorted(rows.to_pylist(), key=_get_id)  # which stayed as it was
         for name, facts in anew.statistics.items():
             assert {key: value for key, value in merged.statistics[name].items() if key != "distinct"} == {
                 key: value for key, value in facts.items() if key != "distinct"
@@ -239,102 +268,120 @@ class EngineContract:
             "SELECT id FROM sky.stars WHERE id IN (0, 12, 77, 4999, 100003)",
             "SELECT COUNT(*) AS id, SUM(band) AS s, COUNT(ra) AS r FROM sky.stars",
         ):
-            found, known = (sorted(self._ask(engine, text, one), key=_by_id) for one in (merged, anew))
-            assert found == known
-            assert found
+            merged_rows, expected_rows = (
+                sorted(self._run_query(engine, text, snapshot), key=_get_id) for snapshot in (merged, anew)
+            )
+            assert merged_rows == expected_rows
+            assert merged_rows
         engine.close()
 
     def test_what_may_differ_holds_what_differs(self, tmp_path: Path) -> None:
         """What may differ holds what differs."""
-        engine = self._engine(tmp_path)
-        rows = stars()
-        base = self._write(engine, rows)
-        gone, edited, new, wanted = changed_stars(rows)
-        merged = self._merge(engine, base, pa.concat_tables([edited, new]), gone)
+        engine = self._open_engine(tmp_path)
+        rows = make_stars()
+        base = self._write_snapshot(engine, rows)
+        deleted_keys, edited, new, expected_table = make_star_changes(rows)
+        merged = self._merge_snapshot(engine, base, pa.concat_tables([edited, new]), deleted_keys)
         before = {row["id"]: row for row in rows.to_pylist()}
-        after = wanted.to_pylist()
-        left, right = (
-            {row["id"]: row for batch in side for row in batch.to_pylist()} for side in engine.apart(base, merged)
+        after = expected_table.to_pylist()
+        rows_before, rows_after = (
+            {row["id"]: row for batch in side for row in batch.to_pylist()}
+            for side in engine.read_differing_rows(base, merged)
         )
-        assert left.keys() <= before.keys()
-        assert {key for key in before if key not in right and key in left} == set(
-            gone["id"].to_pylist()
+        assert rows_before.keys() <= before.keys()
+        assert {key for key in before if key not in rows_after and key in rows_before} == set(
+            deleted_keys["id"].to_pylist()
         ) & before.keys()
-        assert {key for key in right if left.get(key) != right[key]} == {
+        assert {key for key in rows_after if rows_before.get(key) != rows_after[key]} == {
             row["id"] for row in after if before.get(row["id"]) != row
         }
         engine.close()
 
     def test_merges_follow_each_other(self, tmp_path: Path) -> None:
         """Merges follow each other, and outlive their bases."""
-        engine = self._engine(tmp_path)
-        rows = stars(1000)
-        last = self._write(engine, rows)
-        known = {row["id"]: row for row in rows.to_pylist()}
+        engine = self._open_engine(tmp_path)
+        rows = make_stars(1000)
+        last = self._write_snapshot(engine, rows)
+        expected_rows = {row["id"]: row for row in rows.to_pylist()}
         for turn in range(5):
-            gone = pa.table({"id": pa.array(range(turn * 10, turn * 10 + 10), pa.int64())})
-            more = stars(1000).slice(turn * 100, 50)
+            deleted_keys = pa.table({"id": pa.array(range(turn * 10, turn * 10 + 10), pa.int64())})
+            changed_rows = make_stars(1000).slice(turn * 100, 50)
             if turn % 2:
-                more = more.set_column(
-                    0, STARS.arrow.field("id"), pa.array(range(2000 + turn * 50, 2050 + turn * 50), pa.int64())
+                changed_rows = changed_rows.set_column(
+                    0,
+                    STARS_TABLE.arrow_schema.field("id"),
+                    pa.array(range(2000 + turn * 50, 2050 + turn * 50), pa.int64()),
                 )
-            for number in gone.column("id").to_pylist():
-                known.pop(number, None)
-            known |= {row["id"]: row for row in more.to_pylist()}
-            merged = self._merge(engine, last, more, gone, f"m{turn}")
-            engine.drop(last)
+            for number in deleted_keys.column("id").to_pylist():
+                expected_rows.pop(number, None)
+            expected_rows |= {row["id"]: row for row in changed_rows.to_pylist()}
+            merged = self._merge_snapshot(engine, last, changed_rows, deleted_keys, f"m{turn}")
+            engine.remove_snapshot(last)
             last = merged
-            assert engine_rows(engine, last) == [known[number] for number in sorted(known)]
+            assert read_sorted_rows(engine, last) == [expected_rows[number] for number in sorted(expected_rows)]
         cone = "SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 30)) = 1"
-        anew = self._write(engine, pa.Table.from_pylist(list(known.values()), schema=STARS.arrow), "n")
-        assert sorted(self._ask(engine, cone, last), key=_by_id) == sorted(self._ask(engine, cone, anew), key=_by_id)
-        nothing = self._merge(engine, last, stars(0), pa.table({"id": pa.array(list(known), pa.int64())}), "z")
+        anew = self._write_snapshot(
+            engine, pa.Table.from_pylist(list(expected_rows.values()), schema=STARS_TABLE.arrow_schema), "n"
+        )
+        assert sorted(self._run_query(engine, cone, last), key=_get_id) == sorted(
+            self._run_query(engine, cone, anew), key=_get_id
+        )
+        nothing = self._merge_snapshot(
+            engine, last, make_stars(0), pa.table({"id": pa.array(list(expected_rows), pa.int64())}), "z"
+        )
         assert nothing.rows == 0
-        assert self._ask(engine, cone, nothing) == []
-        assert self._merge(engine, nothing, rows, None, "y").rows == 1000
+        assert self._run_query(engine, cone, nothing) == []
+        assert self._merge_snapshot(engine, nothing, rows, None, "y").rows == 1000
         engine.close()
 
     def test_what_cannot_be_merged_is_refused(self, tmp_path: Path) -> None:
         """What cannot be merged is refused, and leaves nothing."""
-        engine = self._engine(tmp_path)
-        base = self._write(engine, stars(100))
-        keyless = STARS.having(primary=())
-        assert "no primary key" in _fault(StorageError, lambda: engine.merge(keyless, "m", base))
-        wider = STARS.having(columns=(*STARS.columns, Column(name="more", type=INT64)))
-        assert "other columns" in _fault(StorageError, lambda: engine.merge(wider, "m", base))
-        twice = pa.concat_tables([stars(100).slice(3, 2), stars(100).slice(4, 1)])
-        said = _fault(DataError, lambda: self._merge(engine, base, twice))
-        assert f"id = {stars(100)['id'][4].as_py()} (2 times)" in said
-        null = stars(1).set_column(0, STARS.arrow.field("id").with_nullable(True), pa.array([None], pa.int64()))
-        assert "null in 1 rows" in _fault(DataError, lambda: self._merge(engine, base, null))
-        staging = engine.merge(STARS, "m", base)
-        staging.write(stars(1).to_batches()[0])
+        engine = self._open_engine(tmp_path)
+        base = self._write_snapshot(engine, make_stars(100))
+        keyless = STARS_TABLE.copy_with(primary=())
+        assert "no primary key" in _catch_error_message(StorageError, lambda: engine.stage_merge(keyless, "m", base))
+        wider = STARS_TABLE.copy_with(columns=(*STARS_TABLE.columns, Column(name="more", type=INT64)))
+        assert "other columns" in _catch_error_message(StorageError, lambda: engine.stage_merge(wider, "m", base))
+        twice = pa.concat_tables([make_stars(100).slice(3, 2), make_stars(100).slice(4, 1)])
+        message = _catch_error_message(DataError, lambda: self._merge_snapshot(engine, base, twice))
+        assert f"id = {make_stars(100)['id'][4].as_py()} (2 times)" in message
+        null = make_stars(1).set_column(
+            0, STARS_TABLE.arrow_schema.field("id").with_nullable(True), pa.array([None], pa.int64())
+        )
+        assert "null in 1 rows" in _catch_error_message(DataError, lambda: self._merge_snapshot(engine, base, null))
+        staging = engine.stage_merge(STARS_TABLE, "m", base)
+        staging.write(make_stars(1).to_batches()[0])
         staging.abandon()
         staging.abandon()
-        assert engine.sweep({base.path}) == []
-        assert len(engine_rows(engine, base)) == 100
+        assert engine.remove_leftovers({base.path}) == []
+        assert len(read_sorted_rows(engine, base)) == 100
         engine.close()
 
     # --- queries ---------------------------------------------------------------------------------------------
 
     def test_conditions_order_and_groups(self, tmp_path: Path) -> None:
         """Conditions order and groups."""
-        engine = self._engine(tmp_path)
-        rows = stars().to_pylist()
-        for relation in (self._write(engine, stars()), Memory(stars())):
+        engine = self._open_engine(tmp_path)
+        rows = make_stars().to_pylist()
+        for relation in (self._write_snapshot(engine, make_stars()), MemoryRelation(make_stars())):
             bright = sorted(row["id"] for row in rows if row["mag"] is not None and row["mag"] < 0.5)
             assert (
-                sorted(row["id"] for row in self._ask(engine, "SELECT id FROM sky.stars WHERE mag < 0.5", relation))
+                sorted(
+                    row["id"] for row in self._run_query(engine, "SELECT id FROM sky.stars WHERE mag < 0.5", relation)
+                )
                 == bright
             )
-            first = self._ask(engine, "SELECT TOP 3 id FROM sky.stars ORDER BY id DESC OFFSET 1", relation)
-            assert [row["id"] for row in first] == [ROWS - 2, ROWS - 3, ROWS - 4]
-            groups = self._ask(
+            first = self._run_query(engine, "SELECT TOP 3 id FROM sky.stars ORDER BY id DESC OFFSET 1", relation)
+            assert [row["id"] for row in first] == [STAR_COUNT - 2, STAR_COUNT - 3, STAR_COUNT - 4]
+            groups = self._run_query(
                 engine, "SELECT band, COUNT(*) AS n FROM sky.stars GROUP BY band ORDER BY band", relation
             )
-            assert groups == [{"band": band, "n": ROWS // 5} for band in range(5)]
-            assert len(self._ask(engine, "SELECT * FROM sky.stars WHERE name = 'star 7 é'", relation)) == ROWS // 500
-            assert self._ask(engine, "SELECT id FROM sky.stars WHERE name = 'x'' OR 1=1 --'", relation) == []
+            assert groups == [{"band": band, "n": STAR_COUNT // 5} for band in range(5)]
+            assert (
+                len(self._run_query(engine, "SELECT * FROM sky.stars WHERE name = 'star 7 é'", relation))
+                == STAR_COUNT // 500
+            )
+            assert self._run_query(engine, "SELECT id FROM sky.stars WHERE name = 'x'' OR 1=1 --'", relation) == []
         engine.close()
 
     def test_cones_find_what_astropy_finds(self, tmp_path: Path) -> None:
@@ -342,131 +389,149 @@ class EngineContract:
         import astropy.units as u  # noqa: PLC0415  (a second to load, asked by few)
         from astropy.coordinates import SkyCoord  # noqa: PLC0415  (a second to load, asked by few)
 
-        engine = self._engine(tmp_path)
-        snapshot = self._write(engine, stars())
-        known = [row for row in stars().to_pylist() if row["ra"] is not None]
-        places = SkyCoord([row["ra"] for row in known], [row["dec"] for row in known], unit="deg")
+        engine = self._open_engine(tmp_path)
+        snapshot = self._write_snapshot(engine, make_stars())
+        positioned_rows = [row for row in make_stars().to_pylist() if row["ra"] is not None]
+        places = SkyCoord([row["ra"] for row in positioned_rows], [row["dec"] for row in positioned_rows], unit="deg")
         for lon, lat, radius in ((10, 20, 5), (0, 90, 12), (359.9, -0.1, 3), (180, -89, 100), (40, 0, 0.01)):
             near = places.separation(SkyCoord(lon, lat, unit="deg")) <= radius * u.deg
-            wanted = sorted(row["id"] for row, flag in zip(known, near, strict=True) if flag)
+            expected_ids = sorted(row["id"] for row, flag in zip(positioned_rows, near, strict=True) if flag)
             for form in (
                 f"CONTAINS(POINT(ra, dec), CIRCLE({lon}, {lat}, {radius})) = 1",
                 f"DISTANCE(ra, dec, {lon}, {lat}) <= {radius}",
             ):
                 assert (
-                    sorted(row["id"] for row in self._ask(engine, f"SELECT id FROM sky.stars WHERE {form}", snapshot))
-                    == wanted
+                    sorted(
+                        row["id"] for row in self._run_query(engine, f"SELECT id FROM sky.stars WHERE {form}", snapshot)
+                    )
+                    == expected_ids
                 )
         engine.close()
 
     def test_answers_have_the_promised_types(self, tmp_path: Path) -> None:
         """Answers have the promised types."""
-        engine = self._engine(tmp_path)
-        snapshot = self._write(engine, stars())
+        engine = self._open_engine(tmp_path)
+        snapshot = self._write_snapshot(engine, make_stars())
         text = "SELECT COUNT(*) AS n, SUM(band) AS s, AVG(mag) AS a, MAX(seen) AS t, MAX(name) AS w, CAST(MIN(mag) AS REAL) AS r FROM sky.stars"
-        bound = bind(parse(text), Tables([STARS]))
-        execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, Limits())
+        bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
+        execution = engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
         (batch,) = list(execution)
-        wanted = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
-        assert batch.schema.equals(wanted)
-        assert execution.schema.equals(wanted)
+        expected_schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
+        assert batch.schema.equals(expected_schema)
+        assert execution.schema.equals(expected_schema)
         engine.close()
 
     def test_one_row_more_than_the_limit(self, tmp_path: Path) -> None:
         """One row more than the limit."""
-        engine = self._engine(tmp_path)
-        snapshot = self._write(engine, stars())
+        engine = self._open_engine(tmp_path)
+        snapshot = self._write_snapshot(engine, make_stars())
         for text in (
             "SELECT id FROM sky.stars",
             "SELECT id + 1 AS n FROM sky.stars",
             "SELECT id FROM sky.stars WHERE id < 500",
             "SELECT id FROM sky.stars ORDER BY mag",
         ):
-            assert len(self._ask(engine, text, snapshot, Limits(rows=100))) == 101
-            assert len(self._ask(engine, text, snapshot, Limits(rows=0))) == 1
-        assert len(self._ask(engine, "SELECT id FROM sky.stars WHERE id < 5", snapshot, Limits(rows=100))) == 5
+            assert len(self._run_query(engine, text, snapshot, ExecutionLimits(row_limit=100))) == 101
+            assert len(self._run_query(engine, text, snapshot, ExecutionLimits(row_limit=0))) == 1
+        assert (
+            len(
+                self._run_query(
+                    engine, "SELECT id FROM sky.stars WHERE id < 5", snapshot, ExecutionLimits(row_limit=100)
+                )
+            )
+            == 5
+        )
         engine.close()
 
     def test_what_cannot_be_computed_is_said_or_null(self, tmp_path: Path) -> None:
         """What cannot be computed is said or null."""
-        engine = self._engine(tmp_path)
+        engine = self._open_engine(tmp_path)
         words = Table(schema="s", name="words", columns=(Column(name="w", type=STRING),))
         rows = pa.table({"w": ["1", "x", None, "3"]})
         text = "SELECT CAST(w AS INTEGER) AS n FROM s.words"
-        assert "'x'" in _fault(EvaluationError, lambda: self._ask(engine, text, Memory(rows), table=words))
-        found = engine.compute(bind(parse(text), Tables([words])), {"s.words": rows})
-        assert found.column("n").to_pylist() == [1, None, None, 3]
+        assert "'x'" in _catch_error_message(
+            EvaluationError, lambda: self._run_query(engine, text, MemoryRelation(rows), table=words)
+        )
+        computed = engine.evaluate_query(bind_query(parse_query(text), StaticCatalogue([words])), {"s.words": rows})
+        assert computed.column("n").to_pylist() == [1, None, None, 3]
         engine.close()
 
     def test_timeouts_and_cancellation(self, tmp_path: Path) -> None:
         """Timeouts and cancellation."""
-        engine = self._engine(tmp_path)
-        snapshot = self._write(engine, stars())
+        engine = self._open_engine(tmp_path)
+        snapshot = self._write_snapshot(engine, make_stars())
         endless = (
             "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.mag * b.mag * c.mag > 3"
         )
         begin = time.monotonic()
-        assert "0.2 s" in _fault(Timeout, lambda: self._ask(engine, endless, snapshot, Limits(clock=Clock(0.2))))
-        bound = bind(parse("SELECT a.id AS x, b.id AS y FROM sky.stars AS a, sky.stars AS b"), Tables([STARS]))
-        execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, Limits())
+        assert "0.2 s" in _catch_error_message(
+            TimeLimitError, lambda: self._run_query(engine, endless, snapshot, ExecutionLimits(deadline=Deadline(0.2)))
+        )
+        bound = bind_query(
+            parse_query("SELECT a.id AS x, b.id AS y FROM sky.stars AS a, sky.stars AS b"),
+            StaticCatalogue([STARS_TABLE]),
+        )
+        execution = engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
         batches = iter(execution)
         next(batches)
         stopper = threading.Thread(target=execution.cancel)
         stopper.start()
         stopper.join()
         execution.cancel()
-        assert "cancelled" in _fault(Cancelled, lambda: list(batches))
+        assert "cancelled" in _catch_error_message(OperationCancelledError, lambda: list(batches))
         execution.close()
         execution.close()
         assert time.monotonic() - begin < 30
-        assert len(self._ask(engine, "SELECT id FROM sky.stars", snapshot)) == ROWS  # nobody else was hurt
+        assert len(self._run_query(engine, "SELECT id FROM sky.stars", snapshot)) == STAR_COUNT  # nobody else was hurt
         engine.close()
 
     def test_a_lost_worker_changes_no_answer(self, tmp_path: Path) -> None:
         """A lost worker changes no answer: before rows are given, and after some were."""
         if type(self).lose_worker is EngineContract.lose_worker:
             return
-        engine = self._engine(tmp_path)
-        snapshot = self._write(engine, stars())
+        engine = self._open_engine(tmp_path)
+        snapshot = self._write_snapshot(engine, make_stars())
         groups = "SELECT a.band, COUNT(*) AS n, SUM(a.mag) AS m FROM sky.stars AS a JOIN sky.stars AS b ON a.mag * b.mag > 3 GROUP BY a.band ORDER BY a.band"
-        whole = self._ask(engine, groups, snapshot)
+        expected_groups = self._run_query(engine, groups, snapshot)
         lost = threading.Thread(target=self.lose_worker)
         lost.start()
-        again = self._ask(engine, groups, snapshot)
-        assert [[*row.values()][:2] for row in again] == [[*row.values()][:2] for row in whole]
-        for one, other in zip(again, whole, strict=True):  # sums of parts are added in any order
-            assert math.isclose(one["m"], other["m"], rel_tol=1e-9)  # of 4e6 values: 1e-12 was seen
+        again = self._run_query(engine, groups, snapshot)
+        assert [[*row.values()][:2] for row in again] == [[*row.values()][:2] for row in expected_groups]
+        for group_again, other in zip(again, expected_groups, strict=True):  # sums of parts are added in any order
+            assert math.isclose(group_again["m"], other["m"], rel_tol=1e-9)  # of 4e6 values: 1e-12 was seen
         lost.join()
-        bound = bind(
-            parse(
+        bound = bind_query(
+            parse_query(
                 "SELECT a.id AS x, b.id AS y FROM sky.stars AS a JOIN sky.stars AS b ON a.band = b.band WHERE a.id < 200"
             ),
-            Tables([STARS]),
+            StaticCatalogue([STARS_TABLE]),
         )
-        batches = iter(engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, Limits()))
+        batches = iter(
+            engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
+        )
         rows = [next(batches)]
         self.lose_worker()
         rows.extend(batches)
-        found = pa.Table.from_batches(rows)
-        assert found.num_rows == 200 * ROWS // 5 == found.group_by(["x", "y"]).aggregate([]).num_rows
+        joined_rows = pa.Table.from_batches(rows)
+        assert joined_rows.num_rows == 200 * STAR_COUNT // 5 == joined_rows.group_by(["x", "y"]).aggregate([]).num_rows
         engine.close()
 
     def test_threads_do_not_disturb_each_other(self, tmp_path: Path) -> None:
         """Threads do not disturb each other."""
-        engine = self._engine(tmp_path)
-        snapshot = self._write(engine, stars())
+        engine = self._open_engine(tmp_path)
+        snapshot = self._write_snapshot(engine, make_stars())
         faults: list[BaseException] = []
 
         def work(seed: int) -> None:
             try:
                 for turn in range(6):
-                    low = (seed * 37 + turn * 101) % (ROWS - 20)
+                    low = (seed * 37 + turn * 101) % (STAR_COUNT - 20)
                     for text in (
                         f"SELECT id FROM sky.stars WHERE id BETWEEN {low} AND {low + 9}",
                         f"SELECT id FROM sky.stars WHERE id + 0 BETWEEN {low} AND {low + 9}",
                     ):
-                        found = sorted(row["id"] for row in self._ask(engine, text, snapshot))
-                        assert found == list(range(low, low + 10))
+                        ids = sorted(row["id"] for row in self._run_query(engine, text, snapshot))
+                        assert ids == list(range(low, low + 10))
             except BaseException as error:  # noqa: BLE001  (handed to the test)
                 faults.append(error)
 
@@ -479,13 +544,13 @@ class EngineContract:
         engine.close()
 
 
-def changed_stars(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
-    """Make a change of `stars` and what comes of it, to compare a merge with.
+def make_star_changes(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
+    """Make a change of `make_stars` and what comes of it, to compare a merge with.
 
     Parameters
     ----------
     rows
-        Rows of `stars`, at least 1300.
+        Rows of `make_stars`, at least 1300.
 
     Returns
     -------
@@ -507,15 +572,18 @@ def changed_stars(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table, pa.Tabl
         else:
             row["flux"] = [float(number), -1.0]
     new = [dict(row, id=100_000 + number, band=None) for number, row in enumerate(rows.slice(0, 150).to_pylist())]
-    gone = [*rows.slice(1000, 300).column("id").to_pylist(), 10**9]
-    kept = {row["id"]: row for row in rows.to_pylist() if row["id"] not in set(gone)} | {
+    deleted_keys = [*rows.slice(1000, 300).column("id").to_pylist(), 10**9]
+    rows_by_id = {row["id"]: row for row in rows.to_pylist() if row["id"] not in set(deleted_keys)} | {
         row["id"]: row for row in edited + new
     }
-    tables = [pa.Table.from_pylist(some, schema=STARS.arrow) for some in (edited, new, list(kept.values()))]
-    return pa.table({"id": pa.array(gone, pa.int64())}), *tables
+    tables = [
+        pa.Table.from_pylist(row_list, schema=STARS_TABLE.arrow_schema)
+        for row_list in (edited, new, list(rows_by_id.values()))
+    ]
+    return pa.table({"id": pa.array(deleted_keys, pa.int64())}), *tables
 
 
-def engine_rows(engine: Engine, snapshot: Snapshot) -> list[dict[str, Any]]:
+def read_sorted_rows(engine: StorageEngine, snapshot: Snapshot) -> list[dict[str, Any]]:
     """Read all rows of a snapshot back, sorted by `id`.
 
     Parameters
@@ -530,27 +598,27 @@ def engine_rows(engine: Engine, snapshot: Snapshot) -> list[dict[str, Any]]:
     rows
         A mapping from column names to Python values for each row.
     """
-    return sorted((row for batch in engine.read(snapshot) for row in batch.to_pylist()), key=_by_id)
+    return sorted((row for batch in engine.read_rows(snapshot) for row in batch.to_pylist()), key=_get_id)
 
 
-def _by_id(row: dict[str, Any]) -> Any:
+def _get_id(row: dict[str, Any]) -> Any:
     return row["id"]
 
 
-def _fault(kind: type[HvenError], call: Callable[[], object]) -> str:
+def _catch_error_message(error_type: type[HvenError], call: Callable[[], object]) -> str:
     """Return the message of the error that a call must raise."""
     try:
         call()
-    except kind as error:
+    except error_type as error:
         return str(error)
-    message = f"{kind.__name__} was not raised"
+    message = f"{error_type.__name__} was not raised"
     raise AssertionError(message)
 
 
-def _number(value: object) -> float:
+def _require_number(value: object) -> float:
     if not isinstance(value, int | float):
         raise TypeError(value)
     return value
 
 
-__all__: Sequence[str] = ["ROWS", "STARS", "EngineContract", "stars"]
+__all__: Sequence[str] = ["STARS_TABLE", "STAR_COUNT", "EngineContract", "make_stars"]

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from hven.adql import bind, parse
-from hven.adql.functions import MAPPING
-from hven.adql.scope import Tables
-from hven.engines import Limits
+from hven.adql import bind_query, parse_query
+from hven.adql.functions import MAPPING_FUNCTIONS
+from hven.adql.scope import StaticCatalogue
+from hven.engines import ExecutionLimits
 from hven.model import plugins
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hven.adql.signatures import Entry
-    from hven.engines import Engine
+    from hven.adql.signatures import FunctionDefinition
+    from hven.engines import StorageEngine
 
 
 class FunctionContract:
-    """The promises of `hven.adql.signatures.Entry`. pytest collects subclasses whose names begin with ``Test``.
+    """The promises of `hven.adql.signatures.FunctionDefinition`. pytest collects subclasses whose names begin with ``Test``.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class FunctionContract:
 
     name: ClassVar[str]
 
-    def open(self, directory: Path) -> Engine:
+    def open_engine(self, directory: Path) -> StorageEngine:
         """Open an engine that computes the function; override it to try another one than the embedded.
 
         Parameters
@@ -44,24 +44,33 @@ class FunctionContract:
         engine
             The tests close it.
         """
-        engine: Engine = plugins.load("engines", "duckdb").open(directory, memory=1 << 28)
+        engine: StorageEngine = plugins.load_plugin("engines", "duckdb").open(directory, memory=1 << 28)
         return engine
 
     @property
-    def function(self) -> Entry:
+    def function(self) -> FunctionDefinition:
         """The function itself."""
-        found: Entry = plugins.load("functions", self.name).FUNCTION
-        return found
+        loaded_function: FunctionDefinition = plugins.load_plugin("functions", self.name).FUNCTION
+        return loaded_function
 
     def test_its_example_is_true(self, tmp_path: Path) -> None:
         """Whatever engine computes it."""
-        call, _, said = self.function.example.partition(" is ")
-        bound = bind(parse(f"SELECT {call} AS answer"), Tables([]), functions=MAPPING)
-        engine = self.open(tmp_path)
-        rows = [row for batch in engine.prepare(bound).execute(bound.slots, {}, Limits()) for row in batch.to_pylist()]
+        call, _, expected_text = self.function.example.partition(" is ")
+        bound = bind_query(parse_query(f"SELECT {call} AS answer"), StaticCatalogue([]), functions=MAPPING_FUNCTIONS)
+        engine = self.open_engine(tmp_path)
+        rows = [
+            row
+            for batch in engine.plan_query(bound).execute(bound.literal_values, {}, ExecutionLimits())
+            for row in batch.to_pylist()
+        ]
         engine.close()
-        found, wanted = rows[0]["answer"], literal_eval(said.lstrip("~").replace("NULL", "None"))
-        assert found == wanted or (said.startswith("~") and np.allclose(found, wanted, rtol=2e-9, atol=0)), found
+        computed_value, expected_value = (
+            rows[0]["answer"],
+            literal_eval(expected_text.lstrip("~").replace("NULL", "None")),
+        )
+        assert computed_value == expected_value or (
+            expected_text.startswith("~") and np.allclose(computed_value, expected_value, rtol=2e-9, atol=0)
+        ), computed_value
 
     def test_it_says_what_it_is(self) -> None:
         """In each language that it has words of."""

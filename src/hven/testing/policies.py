@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hven.adql.tree import ColumnRef, Compare, Expr, Function, Ident, Literal, Meta
+from hven.adql.syntax_tree import ColumnRef, Comparison, Expr, FunctionCall, Ident, Literal, ValueMetadata
 from hven.model.types import BOOLEAN, INT32
-from hven.site.auth import Access, Policy
+from hven.site.auth import AccessPolicy, DescriptorAccessPolicy
 
 if TYPE_CHECKING:
     from hven.model.table import Table
-    from hven.site.auth import Reader
+    from hven.site.auth import Principal
 
 
 @dataclass(frozen=True, slots=True)
-class HalfHidden(Policy):
+class HalfHiddenPolicy(AccessPolicy):
     """Hides every row whose `column` is odd, or null, of all tables that have such a column.
 
     Attributes
@@ -29,14 +29,14 @@ class HalfHidden(Policy):
     column: str
     exempt: frozenset[str] = frozenset({"owner"})
 
-    def rows(self, table: Table, who: Reader) -> Expr | None:
+    def find_row_condition(self, table: Table, principal: Principal) -> Expr | None:
         """Return the condition ``MOD(column, 2) = 0`` for tables that have the column as whole numbers.
 
         Parameters
         ----------
         table
             The table that is asked.
-        who
+        principal
             Who asks; readers of an exempt group see all.
 
         Returns
@@ -44,7 +44,7 @@ class HalfHidden(Policy):
         condition
             A bound tree; None if every row may be seen.
         """
-        if who.groups & self.exempt:
+        if principal.groups & self.exempt:
             return None
         found = next((column for column in table.columns if column.name == self.column), None)
         if found is None or not found.type.is_integer:
@@ -53,15 +53,15 @@ class HalfHidden(Policy):
             Ident(found.name, quoted=True),
             source=0,
             column=found,
-            meta=Meta(found.type, found.unit, found.ucd, column=found),
+            meta=ValueMetadata(found.type, found.unit, found.ucd, column=found),
         )
-        two = Literal(2, meta=Meta(INT32, nullable=False, constant=True))
-        zero = Literal(0, meta=Meta(INT32, nullable=False, constant=True))
-        rest = Function("MOD", (value, two), meta=Meta(found.type))
-        return Compare("=", rest, zero, meta=Meta(BOOLEAN))
+        two = Literal(2, meta=ValueMetadata(INT32, nullable=False, constant=True))
+        zero = Literal(0, meta=ValueMetadata(INT32, nullable=False, constant=True))
+        rest = FunctionCall("MOD", (value, two), meta=ValueMetadata(found.type))
+        return Comparison("=", rest, zero, meta=ValueMetadata(BOOLEAN))
 
 
-def half_hidden(column: str = "n") -> tuple[Policy, ...]:
+def build_half_hidden_policies(column: str = "n") -> tuple[AccessPolicy, ...]:
     """Make the policies of a site that hides the odd rows from everybody but its owner.
 
     Parameters
@@ -74,4 +74,4 @@ def half_hidden(column: str = "n") -> tuple[Policy, ...]:
     policies
         In the order in which they are asked.
     """
-    return (Access(), HalfHidden(column))
+    return (DescriptorAccessPolicy(), HalfHiddenPolicy(column))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hven.adql import parse
+from hven.adql import parse_query
 from hven.model import plugins
 from hven.testing.face import FaceContract
 from hven.testing.site import tiny_site
@@ -35,7 +35,7 @@ class PaneContract:
     @property
     def pane(self) -> Any:
         """The pane itself, a `hven.portal.panes.Pane`: tests of plug-ins stand beside the portal, not above it."""
-        return plugins.load("panes", self.name).PANE
+        return plugins.load_plugin("panes", self.name).PANE
 
     def test_it_has_the_name_of_its_entry_point(self) -> None:
         """Its address has the one, `hven check` and the log say the other."""
@@ -50,17 +50,17 @@ class PaneContract:
 
     def test_its_query_reads_the_rows_that_were_found(self) -> None:
         """`ask` puts what it is given behind FROM: a search or a policy narrows the rows by it."""
-        found = "(SELECT * FROM narrowed.rows_found) AS t"
-        text = self.pane.ask(self.table, found)
-        assert found in text
-        parse(text)
+        row_source = "(SELECT * FROM narrowed.rows_found) AS t"
+        text = self.pane.ask(self.table, row_source)
+        assert row_source in text
+        parse_query(text)
 
     def test_it_shows_the_rows_and_none(self, tmp_path: Path) -> None:
         """Its query runs and its template renders, over the rows of the table and over no rows."""
         for number, rows in enumerate((self.rows, self.rows.slice(0, 0))):
             name = f"{self.table.schema}.{self.table.name}"
             with tiny_site(tmp_path / str(number), {name: (self.table, rows)}) as site:
-                assert self.pane.tried(site) == []
+                assert self.pane.check_tables(site) == []
 
     def test_texts_translate_its_title(self) -> None:
         """In each language that it has words of."""

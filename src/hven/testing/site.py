@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hven.model.settings import Settings
-from hven.model.table import Table, columns_of
+from hven.model.table import Table, columns_from_arrow
 from hven.site import Site
-from hven.site.store import Record, now
+from hven.site.store import SnapshotRecord, format_current_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-_count = itertools.count(1)
+_snapshot_numbers = itertools.count(1)
 
 
 def tiny_site(
@@ -44,19 +44,23 @@ def tiny_site(
     site
         The caller closes it.
     """
-    site = Site(Settings(directory=directory, **settings), watch=watch)
+    site = Site(Settings(directory=directory, **settings), watch_for_changes=watch)
     try:
-        for name, given in tables.items():
-            table, rows = given if isinstance(given, tuple) else (table_of(name, given), given)
-            publish(site, table, rows)
-        site.refresh()
+        for name, table_or_rows in tables.items():
+            table, rows = (
+                table_or_rows
+                if isinstance(table_or_rows, tuple)
+                else (describe_table(name, table_or_rows), table_or_rows)
+            )
+            publish_rows(site, table, rows)
+        site.refresh_published_state()
     except BaseException:
         site.close()
         raise
     return site
 
 
-def table_of(name: str, rows: pa.Table) -> Table:
+def describe_table(name: str, rows: pa.Table) -> Table:
     """Describe rows as a table, from their Arrow schema alone.
 
     Parameters
@@ -72,12 +76,12 @@ def table_of(name: str, rows: pa.Table) -> Table:
         Without units, UCDs or keys.
     """
     schema, _, short = name.partition(".")
-    words = set(rows.column_names)
-    position = ("ra", "dec") if {"ra", "dec"} <= words else None
-    return Table(schema=schema, name=short, columns=tuple(columns_of(rows.schema)), position=position)
+    column_names = set(rows.column_names)
+    position = ("ra", "dec") if {"ra", "dec"} <= column_names else None
+    return Table(schema=schema, name=short, columns=tuple(columns_from_arrow(rows.schema)), position=position)
 
 
-def publish(site: Site, table: Table, rows: pa.Table, *, keeper: str | None = None) -> Record:
+def publish_rows(site: Site, table: Table, rows: pa.Table, *, engine_name: str | None = None) -> SnapshotRecord:
     """Publish rows as a new snapshot of `table`; the schema's other tables stay as they are.
 
     Parameters
@@ -88,7 +92,7 @@ def publish(site: Site, table: Table, rows: pa.Table, *, keeper: str | None = No
         Its schema is the collection.
     rows
         With at least the columns of the table, castable to their types.
-    keeper
+    engine_name
         Name of the engine that keeps them; None: the site's default.
 
     Returns
@@ -97,26 +101,30 @@ def publish(site: Site, table: Table, rows: pa.Table, *, keeper: str | None = No
         What the store knows of the snapshot.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    ident = f"{stamp}-{next(_count):06x}"
-    engine = site.engines.get(keeper or site.engines.default)
-    staging = engine.stage(table, ident)
+    run_id = f"{stamp}-{next(_snapshot_numbers):06x}"
+    engine = site.engines.get_engine(engine_name or site.engines.default_engine)
+    staging = engine.stage_snapshot(table, run_id)
     try:
-        for batch in rows.select(table.arrow.names).cast(table.arrow).to_batches():
+        for batch in rows.select(table.arrow_schema.names).cast(table.arrow_schema).to_batches():
             staging.write(batch)
         snapshot = replace(staging.finish(), engine=engine.name)
     except BaseException:
         staging.abandon()
         raise
-    record = Record(snapshot=snapshot, table=table, collection=table.schema, run=ident, created=now())
-    _, present = site.store.current()
-    others = [
-        item for item in present.values() if item.collection == table.schema and item.table.qualified != table.qualified
+    record = SnapshotRecord(
+        snapshot=snapshot, table=table, collection=table.schema, run=run_id, created=format_current_time()
+    )
+    _, current_records = site.store.read_published_records()
+    other_records = [
+        item
+        for item in current_records.values()
+        if item.collection == table.schema and item.table.qualified_name != table.qualified_name
     ]
-    site.store.publish(table.schema, [*others, record], run=ident)
+    site.store.publish_collection(table.schema, [*other_records, record], run_id=run_id)
     return record
 
 
-def site_with(
+def open_site_with_descriptor(
     directory: Path,
     descriptor: str,
     files: Mapping[str, str | bytes] | None = None,
@@ -144,13 +152,13 @@ def site_with(
     site
         The caller closes it.
     """
-    found = re.search(r"^collection:\s*(\w+)", descriptor, re.MULTILINE)
-    title = name or (found.group(1) if found else "things")
-    place = directory / "collections" / title
-    place.mkdir(parents=True, exist_ok=True)
-    (place / f"{title}.yaml").write_text(descriptor, encoding="utf-8")
+    name_match = re.search(r"^collection:\s*(\w+)", descriptor, re.MULTILINE)
+    title = name or (name_match.group(1) if name_match else "things")
+    collection_directory = directory / "collections" / title
+    collection_directory.mkdir(parents=True, exist_ok=True)
+    (collection_directory / f"{title}.yaml").write_text(descriptor, encoding="utf-8")
     for path, content in (files or {}).items():
-        target = place / path
+        target = collection_directory / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content.encode() if isinstance(content, str) else content)
     return Site(Settings(directory=directory, **settings))

@@ -7,11 +7,11 @@ import pytest
 from astropy import units
 from astropy.table import Table
 
-from hven.descriptor.new import draft
+from hven.descriptor.drafting import write_table_draft
 from hven.formats.media import open_product
 from hven.model import DeviationKind, plugins
-from hven.model.errors import SourceError, TooLarge
-from hven.sources import Context
+from hven.model.errors import SourceError, TooLargeError
+from hven.sources import SourceContext
 
 h5py = pytest.importorskip("h5py")
 pytest.importorskip("h5netcdf")
@@ -45,11 +45,11 @@ def records():
 
 def read(directory, **options):
     told = []
-    module = plugins.load("sources", "product")
+    module = plugins.load_plugin("sources", "product")
     options = module.Options.model_validate({"files": "a.h5", "mode": "table", **options})
-    source = module.open(options, Context(directory=directory, tell=told.append))
-    columns = source.columns()
-    rows = [row for batch in source.batches() for row in batch.to_pylist()]
+    source = module.open(options, SourceContext(directory=directory, on_notice=told.append))
+    columns = source.list_columns()
+    rows = [row for batch in source.read_batches() for row in batch.to_pylist()]
     return {column.name: column for column in columns}, rows, told
 
 
@@ -77,7 +77,7 @@ def test_a_compound_table_beside_loose_arrays(mixed, part):
 
 
 def test_the_draft_takes_the_table_and_names_the_others(mixed):
-    text = draft("x", "product", {"files": "a.h5"}, mixed)
+    text = write_table_draft("x", "product", {"files": "a.h5"}, mixed)
     assert "part: 0" in text
     assert "0 group/catalog (5 rows)" in text
     assert "phony_dim" in text
@@ -137,8 +137,8 @@ def test_texts_of_any_length_and_what_no_table_holds(tmp_path):
 
 
 def test_a_chunk_that_unpacks_to_too_much_is_refused(mixed, monkeypatch):
-    monkeypatch.setattr("hven.formats.media._compounds.LARGEST", 100)
-    with pytest.raises(TooLarge, match="unpacks to more"):
+    monkeypatch.setattr("hven.formats.media._compound_tables.MAX_UNPACKED_BYTES", 100)
+    with pytest.raises(TooLargeError, match="unpacks to more"):
         open_product(mixed / "a.h5")
 
 

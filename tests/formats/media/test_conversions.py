@@ -11,16 +11,16 @@ import pytest
 from astropy.io import fits
 from astropy.io.votable import parse_single_table
 
-from hven.formats.media import Selection, as_fits, as_votable, cut, open_product
+from hven.formats.media import Selection, cut_product, open_product, write_fits_file, write_votable_file
 from hven.formats.media import fits as medium
-from hven.formats.media._cuts import alone, joined
-from hven.formats.media._tables import chosen, written
-from hven.model.errors import ParamError, SourceError, TooLarge
+from hven.formats.media._cutouts import join_hdus, write_primary_hdu
+from hven.formats.media._table_selection import select_rows, write_table_hdu
+from hven.model.errors import ParamError, SourceError, TooLargeError
 from shared import shared
 
 
 def opened(made) -> fits.HDUList:
-    body = b"".join(made.chunks())
+    body = b"".join(made.read_chunks())
     assert len(body) == made.size
     return fits.open(io.BytesIO(body))
 
@@ -28,8 +28,8 @@ def opened(made) -> fits.HDUList:
 def test_tables_of_fits_stay_as_they_stand():
     path = shared("data/interferometry/oifits/GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits")
     with open_product(path) as product:
-        found = opened(as_fits(product))
-        alone = opened(as_fits(product, "OI_TARGET"))
+        found = opened(write_fits_file(product))
+        alone = opened(write_fits_file(product, "OI_TARGET"))
     with fits.open(path) as before:
         assert [one.name for one in found] == [one.name for one in before]
         for one, other in zip(found[1:], before[1:], strict=True):
@@ -42,10 +42,10 @@ def test_tables_as_votable():
     with open_product(
         shared("data/interferometry/oifits/GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits")
     ) as product:
-        made = as_votable(product, "OI_VIS2", serialization="TABLEDATA")
-        found = parse_single_table(io.BytesIO(b"".join(made.chunks()))).to_table()
+        made = write_votable_file(product, "OI_VIS2", serialization="TABLEDATA")
+        found = parse_single_table(io.BytesIO(b"".join(made.read_chunks()))).to_table()
         data = next(part for part in product.parts if part.name == "OI_VIS2")
-        first = next(data.batches(0, 1)).to_pylist()[0]
+        first = next(data.read_batches(0, 1)).to_pylist()[0]
     assert np.array_equal(found["VIS2DATA"][0], first["VIS2DATA"])
     assert str(found["UCOORD"].unit) == "m"
 
@@ -53,10 +53,10 @@ def test_tables_as_votable():
 def test_a_table_is_cut_by_times():
     path = shared("data/images/hlsp_tess-data-alerts_tess_phot_00025155310-s01_tess_v1_lc.fits")
     with open_product(path) as product:
-        found = opened(cut(product, Selection(time=(58330.0, 58331.0)), part="1"))
-        assert cut(product, Selection(time=(1.0, 2.0)), part="1") is None
+        found = opened(cut_product(product, Selection(time=(58330.0, 58331.0)), part="1"))
+        assert cut_product(product, Selection(time=(1.0, 2.0)), part="1") is None
         with pytest.raises(ParamError, match="no column says wavelengths"):
-            cut(product, Selection(band=(1e-7, 1e-6)), part="1")
+            cut_product(product, Selection(band=(1e-7, 1e-6)), part="1")
     with fits.open(path) as whole:
         data, header = whole[1].data, whole[1].header
     days = data["TIME"] + header["BJDREFI"] + header["BJDREFF"] - 2400000.5
@@ -75,7 +75,7 @@ def test_a_spectrum_of_one_row_is_cut_by_elements(tmp_path):
     ]
     fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "spectrum.fits")
     with open_product(tmp_path / "spectrum.fits") as product:
-        found = opened(cut(product, Selection(band=(5e-7, 5.1e-7))))[1].data
+        found = opened(cut_product(product, Selection(band=(5e-7, 5.1e-7))))[1].data
     assert np.array_equal(found["WAVE"][0], wave[100:111])
     assert np.array_equal(found["FLUX"][0], np.arange(100, 111, dtype="f4"))
     assert found["NAME"][0] == "abc"
@@ -87,9 +87,9 @@ def test_compressed_files_have_a_bound(tmp_path, monkeypatch):
     path = tmp_path / "zeros.fits.gz"
     path.write_bytes(gzip.compress(body.getvalue()))
     with open_product(path) as product:
-        assert opened(as_fits(product))[0].data.shape == (500, 500)
-    monkeypatch.setattr(medium, "LARGEST", 1 << 17)
-    with pytest.raises(TooLarge, match="unpacks to more than"):
+        assert opened(write_fits_file(product))[0].data.shape == (500, 500)
+    monkeypatch.setattr(medium, "MAX_UNPACKED_BYTES", 1 << 17)
+    with pytest.raises(TooLargeError, match="unpacks to more than"):
         open_product(path)
 
 
@@ -103,21 +103,21 @@ def test_what_is_no_product(tmp_path):
         assert str(tmp_path) not in str(fault.value)
     (tmp_path / "short.fits").write_bytes(whole[:100_000])
     with pytest.raises(SourceError, match="damaged"), open_product(tmp_path / "short.fits") as product:
-        b"".join(as_fits(product).chunks())
+        b"".join(write_fits_file(product).read_chunks())
 
 
 def test_a_table_beyond_the_limit_is_not_written():
-    with open_product(shared("data/interferometry/oifits/HD140573.oifits")) as product, pytest.raises(TooLarge):
-        as_fits(product, most=1000)
+    with open_product(shared("data/interferometry/oifits/HD140573.oifits")) as product, pytest.raises(TooLargeError):
+        write_fits_file(product, byte_limit=1000)
 
 
 def test_batches_of_a_cut_can_be_read_from_any_row():
     path = shared("data/images/hlsp_tess-data-alerts_tess_phot_00025155310-s01_tess_v1_lc.fits")
     with open_product(path) as product:
-        rows = chosen(product.part("1"), Selection(time=(58330.0, 58331.0)))
-        whole = pa.Table.from_batches(rows.batches(0, rows.count))
-        piece = pa.Table.from_batches(rows.batches(100, 50))
-    assert whole.num_rows == rows.count
+        rows = select_rows(product.find_part("1"), Selection(time=(58330.0, 58331.0)))
+        whole = pa.Table.from_batches(rows.read_batches(0, rows.row_count))
+        piece = pa.Table.from_batches(rows.read_batches(100, 50))
+    assert whole.num_rows == rows.row_count
     assert piece.column("CADENCENO").equals(whole.slice(100, 50).column("CADENCENO"))
 
 
@@ -138,9 +138,9 @@ def test_complex_columns(tmp_path, letter):
     with open_product(tmp_path / "a.fits") as product:
         (rows,) = product.parts
         assert [column.type.datatype for column in rows.columns] == [f"{'float' if letter == 'C' else 'double'}Complex"] * 3 + ["float"]  # fmt: skip
-        table = parse_single_table(io.BytesIO(b"".join(as_votable(product).chunks())))
-        anew = b"".join(joined(alone((), "fits"), [written(rows)]).chunks())
-        whole = b"".join(as_fits(product).chunks())
+        table = parse_single_table(io.BytesIO(b"".join(write_votable_file(product).read_chunks())))
+        anew = b"".join(join_hdus(write_primary_hdu((), "fits"), [write_table_hdu(rows)]).read_chunks())
+        whole = b"".join(write_fits_file(product).read_chunks())
     assert (table.fields[0].datatype, str(table.fields[0].unit)) == (rows.columns[0].type.datatype, "Jy")
     assert np.array_equal(table.array["one"].data[[0, 2]], one[[0, 2]])
     assert np.array_equal(table.array["many"].data, many)
@@ -162,7 +162,7 @@ def test_complex_variables_are_taken_apart(tmp_path):
         file["plain"] = np.arange(6.0).reshape(2, 3)
     with (
         open_product(tmp_path / "a.h5") as product,
-        fits.open(io.BytesIO(b"".join(as_fits(product).chunks()))) as opened,
+        fits.open(io.BytesIO(b"".join(write_fits_file(product).read_chunks()))) as opened,
     ):
         real, imaginary, plain = (one.data for one in opened if one.data is not None)
         assert [one.name for one in product.arrays] == ["gain_real", "gain_imag", "plain"]

@@ -12,8 +12,8 @@ from astropy.io import fits as astropy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.formats.media import Array, Rows, fits, open_product
-from hven.formats.media._fits_heads import Unusual, heads
+from hven.formats.media import ArrayPart, TablePart, fits, open_product
+from hven.formats.media._fits_headers import NonStandardHeaderError, read_headers
 from hven.model.errors import SourceError
 from shared import shared
 
@@ -66,17 +66,17 @@ def written(cards: list[str], naxis: int = 0) -> bytes:
     return text.ljust(-(-len(text) // 2880) * 2880).encode("ascii")
 
 
-def read(body: bytes) -> list[fits.Head] | None:
+def read(body: bytes) -> list[fits.FitsHeader] | None:
     try:
-        return [*heads(io.BytesIO(body), len(body))]
-    except Unusual:
+        return [*read_headers(io.BytesIO(body), len(body))]
+    except NonStandardHeaderError:
         return None
 
 
 def by_astropy(body: bytes) -> tuple[object, ...]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return fits._cards(astropy.Header.fromstring(body))
+        return fits._list_cards(astropy.Header.fromstring(body))
 
 
 @given(st.lists(CARDS, max_size=60))
@@ -85,7 +85,7 @@ def test_cards_are_those_of_astropy(cards):
     found = read(body)
     if found is not None:
         assert repr(found[0].cards) == repr(by_astropy(body))  # the types, too, and -0.0
-        assert found[0].words == fits.first_of(by_astropy(body))
+        assert found[0].values == fits.map_first_values(by_astropy(body))
 
 
 @given(st.lists(SPOILT, min_size=1, max_size=3))
@@ -182,11 +182,11 @@ def test_where_data_lie(parts):
     found = read(body)
     with astropy.open(io.BytesIO(body)) as there:
         told = [one.fileinfo() for one in there]
-        assert [(one.data, one.end) for one in found] == [
+        assert [(one.data_offset, one.end_offset) for one in found] == [
             (one["datLoc"], one["datLoc"] + one["datSpan"]) for one in told
         ]
-        assert [one.image for one in found] == [one.is_image for one in there]
-        assert [one.sizes[::-1] for one in found if one.image] == [one.shape for one in there if one.is_image]
+        assert [one.is_image for one in found] == [one.is_image for one in there]
+        assert [one.sizes[::-1] for one in found if one.is_image] == [one.shape for one in there if one.is_image]
 
 
 def outcome(path: Path) -> object:
@@ -199,10 +199,10 @@ def outcome(path: Path) -> object:
                     part.index,
                     part.name,
                     part.cards,
-                    part.shape if isinstance(part, Array) else (part.count, part.columns),
+                    part.shape if isinstance(part, ArrayPart) else (part.row_count, part.columns),
                 )
                 found.append(repr(facts))
-                if isinstance(part, Array):
+                if isinstance(part, ArrayPart):
                     corner = [slice(0, min(3, size)) for size in part.shape]
                     found.append(
                         repr(
@@ -210,14 +210,14 @@ def outcome(path: Path) -> object:
                                 part.dtype,
                                 part.role,
                                 part.unit,
-                                part.flat,
+                                part.is_local_uncompressed,
                                 [axis.name for axis in part.axes],
                                 part.read(corner).tolist(),
                             )
                         )
                     )
                     for axis in part.axes:
-                        for values in (axis.values, axis.own):
+                        for values in (axis.read_values, axis.read_file_values):
                             try:
                                 found.append(repr(values and values().tolist()))
                             except SourceError as fault:
@@ -230,7 +230,7 @@ def outcome(path: Path) -> object:
 def alike(path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     here = outcome(path)
     with monkeypatch.context() as patch:
-        patch.setattr(fits, "_heads", lambda *_: [])
+        patch.setattr(fits, "_read_plain_headers", lambda *_: [])
         assert outcome(path) == here
     return here
 
@@ -243,8 +243,8 @@ def test_real_files_are_what_they_were(monkeypatch):
     for path in here:
         with path.open("rb") as file:
             try:
-                plain += bool([*heads(file, path.stat().st_size)])
-            except Unusual:
+                plain += bool([*read_headers(file, path.stat().st_size)])
+            except NonStandardHeaderError:
                 continue
     assert plain > len(here) // 2
 
@@ -275,14 +275,14 @@ def test_images_need_no_astropy(tmp_path, monkeypatch):
         raise AssertionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(fits, "_hdus", refused)
+        patch.setattr(fits, "_open_hdus", refused)
         with open_product(path) as product:
             assert [(part.name, part.shape, part.role) for part in product.parts] == [
                 ("PRIMARY", (2, 40, 50), "data"),
                 ("ERR", (40, 50), "error"),
             ]
             assert product.parts[0].read([slice(1, 2), slice(0, 1), slice(0, 3)]).tolist() == [[[2000, 2001, 2002]]]
-            assert np.allclose(product.parts[0].axes[0].values(), 5e-7 * np.exp(1e-9 * np.arange(2) / 5e-7))
+            assert np.allclose(product.parts[0].axes[0].read_values(), 5e-7 * np.exp(1e-9 * np.arange(2) / 5e-7))
     assert isinstance(alike(path, monkeypatch), list)
 
 
@@ -311,5 +311,5 @@ def test_tables_beside_images_are_read(tmp_path, monkeypatch):
     ).writeto(path)
     alike(path, monkeypatch)
     with open_product(path) as product:
-        assert [type(part) for part in product.parts] == [Array, Rows, Array]
+        assert [type(part) for part in product.parts] == [ArrayPart, TablePart, ArrayPart]
         assert product.parts[2].read([slice(0, 1), slice(0, 2)]).tolist() == [[1, 1]]

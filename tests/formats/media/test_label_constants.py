@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hven.formats.media import open_product
-from hven.formats.media._grids import BitPattern, bits
+from hven.formats.media._stored_arrays import BitPattern, read_constant
 
 LABEL4 = """<?xml version="1.0" encoding="UTF-8"?>
 <Product_Observational xmlns="http://pds.nasa.gov/pds4/pds/v1">
@@ -68,7 +68,7 @@ def test_constants_of_pds4(tmp_path, kind, word, missing, constant):
     with open_product(tmp_path / "a.xml") as product:
         image, table = product.parts
         assert flat(image) == expected
-        assert next(table.batches(0, 3)).column("v").to_pylist() == expected
+        assert next(table.read_batches(0, 3)).column("v").to_pylist() == expected
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,6 @@ def test_constants_of_pds3(tmp_path, kind, word, missing, constant):
 
 
 def test_a_pattern_of_another_size_is_a_number():
-    assert bits(BitPattern(7), np.dtype("i2")) == 7
-    assert bits(BitPattern(2**40), np.dtype("i2")) == 2.0**40
-    assert bits("N/A", np.dtype("f4")) is None
+    assert read_constant(BitPattern(7), np.dtype("i2")) == 7
+    assert read_constant(BitPattern(2**40), np.dtype("i2")) == 2.0**40
+    assert read_constant("N/A", np.dtype("f4")) is None

@@ -22,25 +22,31 @@ from astropy.time import Time
 from astropy.wcs import WCS
 
 from hven.formats.media import (
-    Array,
-    Distant,
-    Rows,
+    ArrayPart,
+    RemoteFile,
     Selection,
-    as_fits,
-    as_votable,
+    TablePart,
     cdf,
-    cut,
-    medium_of,
+    cut_product,
+    detect_medium,
     open_product,
     sav,
+    write_fits_file,
+    write_votable_file,
 )
-from hven.formats.media._product import MISSING
-from hven.formats.media.cdf import EPOCH, EPOCH16, TT2000, instants, mjd
+from hven.formats.media._product import MISSING_INSTANT
+from hven.formats.media.cdf import (
+    EPOCH16_TYPE,
+    EPOCH_TYPE,
+    TT2000_TYPE,
+    convert_epochs_to_instants,
+    convert_epochs_to_mjd,
+)
 from hven.formats.pictures import _curves as curves
 from hven.formats.pictures._appearance import Look
-from hven.formats.pictures._drawing import draw
-from hven.model.errors import FarFault, SourceError, TooLarge
-from hven.services._cube import cube_of
+from hven.formats.pictures._drawing import draw_product
+from hven.model.errors import SourceError, TooLargeError, UpstreamError
+from hven.services._cube_views import build_cube_view
 from made_products import make_product
 from shared import shared
 
@@ -80,12 +86,12 @@ ORIGINS = pytest.mark.parametrize("origin", ["real", "made"])
 
 
 def opened(made) -> fits.HDUList:
-    body = b"".join(made.chunks())
+    body = b"".join(made.read_chunks())
     assert made.size in {None, len(body)}
     return fits.open(io.BytesIO(body))
 
 
-def whole(array: Array) -> np.ndarray:
+def whole(array: ArrayPart) -> np.ndarray:
     return array.read([slice(0, size) for size in array.shape])
 
 
@@ -96,18 +102,18 @@ def test_all_products_convert(medium, origin, tmp_path):
     for path in products(medium, origin, tmp_path / "made"):
         with open_product(path) as product:
             assert product.medium == medium, path.name
-            hdus = [hdu for hdu in opened(as_fits(product)) if hdu.header["NAXIS"] and hdu.name != "WCS-TAB"]
+            hdus = [hdu for hdu in opened(write_fits_file(product)) if hdu.header["NAXIS"] and hdu.name != "WCS-TAB"]
             written = [part for part in product.parts if not part.name.endswith(" points")]
             for hdu, part in zip(hdus, written, strict=True):
                 assert hdu.name.upper() in {part.name.upper(), "PRIMARY", ""}, path.name
-                if isinstance(part, Array):
+                if isinstance(part, ArrayPart):
                     assert np.array_equal(hdu.data, whole(part), equal_nan=True), (path.name, hdu.name)
                 else:
-                    assert len(hdu.data) == part.count
-            tables = [part for part in product.parts if isinstance(part, Rows) and part.count]
+                    assert len(hdu.data) == part.row_count
+            tables = [part for part in product.parts if isinstance(part, TablePart) and part.row_count]
             for part in tables[:5]:
-                made = b"".join(as_votable(product, str(part.index)).chunks())
-                assert len(parse_single_table(io.BytesIO(made)).array) == part.count
+                made = b"".join(write_votable_file(product, str(part.index)).read_chunks())
+                assert len(parse_single_table(io.BytesIO(made)).array) == part.row_count
 
 
 def test_idl_files_convert():
@@ -120,14 +126,14 @@ def test_idl_files_convert():
     for path in paths:
         try:
             with open_product(path) as product:
-                opened(as_fits(product))
+                opened(write_fits_file(product))
         except SourceError:
             failed.append(path.name)
     assert failed == ["invalid_pointer.sav"]
     with open_product(folder / "array_float32_4d.sav") as product:
         assert product.arrays[0].shape == (4, 5, 8, 7)
     with open_product(folder / "struct_arrays_replicated.sav") as product:
-        assert [part.count for part in product.parts] == [5, 3]
+        assert [part.row_count for part in product.parts] == [5, 3]
 
 
 @pytest.mark.parametrize(
@@ -140,12 +146,12 @@ def test_idl_files_convert():
 )
 def test_arrays_of_idl_files_are_tables_by_their_lengths(lengths, names):
     """Where all are equally long there is one table, whose name needs no length."""
-    found = sav._Found()
+    found = sav._FileContents()
     for number, length in enumerate(lengths):
-        found.take(f"v{number}", np.arange(float(length)), 0)
-    parts = list(found.parts())
+        found.add_value(f"v{number}", np.arange(float(length)), 0)
+    parts = list(found.create_parts())
     assert [part.name for part in parts] == names
-    assert [part.count for part in parts] == list(dict.fromkeys(lengths))
+    assert [part.row_count for part in parts] == list(dict.fromkeys(lengths))
     assert sum(len(part.columns) for part in parts) == len(lengths)
 
 
@@ -158,14 +164,14 @@ def test_bands_of_a_cube_with_suffixes():
         cube, side = product.arrays
         assert np.array_equal(whole(cube), core)
         assert np.array_equal(whole(side)[0], background)
-        assert cube.axes[0].values()[:2] == pytest.approx([0.35054e-6, 0.35895e-6])
-        assert (cube.axes[0].own()[0], cube.axes[0].unit) == (0.35054, "um")
-        found = opened(cut(product, Selection(band=(2.0e-6, 2.1e-6), pixels={1: (3, 5)})))
+        assert cube.axes[0].read_values()[:2] == pytest.approx([0.35054e-6, 0.35895e-6])
+        assert (cube.axes[0].read_file_values()[0], cube.axes[0].unit) == (0.35054, "um")
+        found = opened(cut_product(product, Selection(band=(2.0e-6, 2.1e-6), pixels={1: (3, 5)})))
         spectrum = whole(cube)[:, 3, 4]
     header = found[0].header
     wave = WCS(header, fobj=found).all_pix2world([[1.0, 1.0, n] for n in range(1, header["NAXIS3"] + 1)], 1)[:, 2]
     assert [wave[0], wave[-1]] == pytest.approx([2.00167e-6, 2.10034e-6])
-    at = int(np.argmin(np.abs(cube.axes[0].values() - wave[0])))
+    at = int(np.argmin(np.abs(cube.axes[0].read_values() - wave[0])))
     assert np.array_equal(found[0].data[:, 3, 2], spectrum[at : at + len(wave)])
 
 
@@ -216,10 +222,10 @@ End
         wanted[0, 0, 0] = np.nan
         assert np.array_equal(whole(array), wanted, equal_nan=True)
         assert np.array_equal(array.read([slice(1, 2), slice(1, 5), slice(3, 6)]), wanted[1:2, 1:5, 3:6])
-        lon, lat = array.places()(np.array([[4.0, 3.0], [4.0, 1.0]])).T
+        lon, lat = array.create_sky_mapping()(np.array([[4.0, 3.0], [4.0, 1.0]])).T
         assert lon == pytest.approx([180.0, 180.0], abs=1e-3)
         assert lat == pytest.approx([0.0, 2.0], abs=1e-3)
-        assert opened(as_fits(product))[0].header["CTYPE1"] == "MALN-SFL"
+        assert opened(write_fits_file(product))[0].header["CTYPE1"] == "MALN-SFL"
 
 
 MAP = """PDS_VERSION_ID = PDS3
@@ -270,8 +276,8 @@ def test_maps_of_planets_have_places(tmp_path, said, pixel, place):
     (tmp_path / "map.lbl").write_text(MAP.format(**dict(zip(names, said, strict=True))))
     (tmp_path / "map.img").write_bytes(bytes(range(128)))
     with open_product(tmp_path / "map.img") as product:
-        lon, lat = product.arrays[0].places()(np.array([pixel]))[0]
-        header = opened(as_fits(product))[0].header
+        lon, lat = product.arrays[0].create_sky_mapping()(np.array([pixel]))[0]
+        header = opened(write_fits_file(product))[0].header
     assert (lon - place[0] + 180.0) % 360.0 - 180.0 == pytest.approx(0.0, abs=1e-3)
     assert lat == pytest.approx(place[1], abs=1e-3)
     with warnings.catch_warnings():
@@ -310,7 +316,7 @@ def test_tables_of_pds3(tmp_path):
         b'  +12, 1.5D+02,"ab"\r\n '[:22].ljust(22) + b" -999,        ,  \xe9 \r\n".ljust(22)
     )
     with open_product(tmp_path / "a.tab") as product:
-        rows = pa.Table.from_batches(product.parts[0].batches(0, 5)).to_pylist()
+        rows = pa.Table.from_batches(product.parts[0].read_batches(0, 5)).to_pylist()
     assert rows == [{"N": 12, "X": 150.0, "WHO": "ab"}, {"N": None, "X": None, "WHO": "é"}]
     columns = [
         column(NAME="N", DATA_TYPE="MSB_UNSIGNED_INTEGER", START_BYTE=1, BYTES=4, SCALING_FACTOR=0.5, OFFSET=1),
@@ -321,7 +327,7 @@ def test_tables_of_pds3(tmp_path):
     (tmp_path / "b.lbl").write_text(TABLE.format(name="b.dat", kind="BINARY", rows=1, columns="\n".join(columns)))
     (tmp_path / "b.dat").write_bytes(body)
     with open_product(tmp_path / "b.lbl") as product:
-        assert next(product.parts[0].batches(0, 5)).to_pylist() == [{"N": 4.5, "V": [1.0, 2.0], "F": 1.0}]
+        assert next(product.parts[0].read_batches(0, 5)).to_pylist() == [{"N": 4.5, "V": [1.0, 2.0], "F": 1.0}]
 
 
 def test_epochs_with_leap_seconds():
@@ -330,12 +336,12 @@ def test_epochs_with_leap_seconds():
     seconds = Time(instants, scale="utc").tt - Time("2000-01-01T12:00:00", scale="tt")
     stored = np.append(np.round(seconds.sec * 1e9).astype(np.int64), np.iinfo(np.int64).min)
     days = (np.array(instants, "datetime64[s]") - np.datetime64("1858-11-17")).astype(np.int64) / 86400.0
-    assert mjd(stored, TT2000)[:4] == pytest.approx(days, abs=1e-9)
-    assert np.isnan(mjd(stored, TT2000)[4])
+    assert convert_epochs_to_mjd(stored, TT2000_TYPE)[:4] == pytest.approx(days, abs=1e-9)
+    assert np.isnan(convert_epochs_to_mjd(stored, TT2000_TYPE)[4])
     milliseconds = (days + 678_941.0) * 86_400e3
-    assert mjd(np.append(milliseconds, -1e31), EPOCH)[:4] == pytest.approx(days, abs=1e-9)
+    assert convert_epochs_to_mjd(np.append(milliseconds, -1e31), EPOCH_TYPE)[:4] == pytest.approx(days, abs=1e-9)
     pairs = (milliseconds / 1e3).astype(np.complex128) + 0.5e12j
-    assert mjd(pairs, EPOCH16) == pytest.approx(days + 0.5 / 86_400.0, abs=1e-9)
+    assert convert_epochs_to_mjd(pairs, EPOCH16_TYPE) == pytest.approx(days + 0.5 / 86_400.0, abs=1e-9)
 
 
 def written_tt2000(moments):
@@ -362,10 +368,12 @@ def test_utc_before_1972_is_that_of_the_standards():
     behind = np.round(erfa.dat(year, month, day, 0.5) * 1e9).astype(int)
     noon = 43_200 * 10**9
     tt2000 = (days - np.datetime64("2000-01-01")).astype(int) * 2 * noon + behind + 32_184_000_000
-    micros, nanos = instants(tt2000, TT2000)
+    micros, nanos = convert_epochs_to_instants(tt2000, TT2000_TYPE)
     assert (micros.astype("M8[us]") == days.astype("M8[us]") + np.timedelta64(12, "h")).all()
     assert (nanos == 0).all()
-    assert mjd(tt2000, TT2000) == pytest.approx((days - np.datetime64("1858-11-17")).astype(float) + 0.5, abs=1e-12)
+    assert convert_epochs_to_mjd(tt2000, TT2000_TYPE) == pytest.approx(
+        (days - np.datetime64("1858-11-17")).astype(float) + 0.5, abs=1e-12
+    )
 
 
 def compressed_cdf(path, compression, body=None, *, level=9):
@@ -393,11 +401,11 @@ def test_a_cdf_that_is_compressed_as_a_whole(tmp_path, compression, monkeypatch)
     plain = compressed_cdf(tmp_path / "a.cdf", compression)
     before = set(Path(tempfile.gettempdir()).glob("hven-cdf-*"))
     with open_product(tmp_path / "a.cdf") as product, open_product(plain) as other:
-        assert next(product.parts[0].batches(0, 3000)) == next(other.parts[0].batches(0, 3000))
+        assert next(product.parts[0].read_batches(0, 3000)) == next(other.parts[0].read_batches(0, 3000))
         assert product.cards == other.cards
-    assert list(cdf.head(tmp_path / "a.cdf")) == list(cdf.head(plain))
-    monkeypatch.setattr("hven.formats.media._packed_cdf.LARGEST", 4096)
-    with pytest.raises(TooLarge, match="unpacks to more"):
+    assert list(cdf.read_cards(tmp_path / "a.cdf")) == list(cdf.read_cards(plain))
+    monkeypatch.setattr("hven.formats.media._compressed_cdf.MAX_UNPACKED_BYTES", 4096)
+    with pytest.raises(TooLargeError, match="unpacks to more"):
         open_product(tmp_path / "a.cdf")
     assert set(Path(tempfile.gettempdir()).glob("hven-cdf-*")) <= before
 
@@ -405,8 +413,8 @@ def test_a_cdf_that_is_compressed_as_a_whole(tmp_path, compression, monkeypatch)
 def test_a_cdf_that_unpacks_to_more_than_it_says_is_bounded(tmp_path, monkeypatch):
     """20 MB of zeros behind a label that promises a few KB."""
     compressed_cdf(tmp_path / "a.cdf", 5, bytes(20_000_000))
-    monkeypatch.setattr("hven.formats.media._packed_cdf.LARGEST", 1 << 22)
-    with pytest.raises(TooLarge, match="unpacks to more"):
+    monkeypatch.setattr("hven.formats.media._compressed_cdf.MAX_UNPACKED_BYTES", 1 << 22)
+    with pytest.raises(TooLargeError, match="unpacks to more"):
         open_product(tmp_path / "a.cdf")
 
 
@@ -428,13 +436,13 @@ def test_nanoseconds_are_those_that_cdflib_writes():
     rng = np.random.default_rng(6)
     # 1972 to 2250; no leap second is among them
     fine = rng.integers(-880_000_000_000_000_000, 7_900_000_000_000_000_000, 1000)
-    micros, nanos = instants(np.append(fine, np.iinfo(np.int64).min), TT2000)
-    assert micros[-1] == MISSING
+    micros, nanos = convert_epochs_to_instants(np.append(fine, np.iinfo(np.int64).min), TT2000_TYPE)
+    assert micros[-1] == MISSING_INSTANT
     shown = [f"{one}{more:03d}" for one, more in zip(micros[:-1].astype("M8[us]").astype(str), nanos, strict=False)]
     assert shown == list(cdfepoch.encode(fine))
     seconds = rng.integers(62_000_000_000, 66_000_000_000, 100).astype("f8")
     pico = rng.integers(0, 10**12, 100).astype("f8")
-    micros, nanos = instants(seconds + 1j * pico, EPOCH16)
+    micros, nanos = convert_epochs_to_instants(seconds + 1j * pico, EPOCH16_TYPE)
     shown = [f"{one}{more:03d}" for one, more in zip(micros.astype("M8[us]").astype(str), nanos, strict=True)]
     assert shown == [cdfepoch.encode_epoch16(one)[:29] for one in seconds + 1j * pico]
     early = np.arange(
@@ -442,10 +450,10 @@ def test_nanoseconds_are_those_that_cdflib_writes():
         np.datetime64("1972-01-01", "ns"),
         np.timedelta64(37 * 3600 * 10**9 + 7, "ns"),
     )
-    for moment, micro, nano in zip(early, *instants(written_tt2000(early), TT2000), strict=True):
+    for moment, micro, nano in zip(early, *convert_epochs_to_instants(written_tt2000(early), TT2000_TYPE), strict=True):
         assert abs((np.datetime64(int(micro), "us").astype("M8[ns]") + int(nano) - moment).astype(int)) <= 1, moment
     leap = np.arange(536_500_868_184_000_000 - 1_200_000_000, 536_500_868_184_000_000 + 1_200_000_000, 999_983)
-    micros, nanos = instants(leap, TT2000)
+    micros, nanos = convert_epochs_to_instants(leap, TT2000_TYPE)
     assert (np.diff(micros * 1000 + nanos) > 0).all()
 
 
@@ -453,10 +461,10 @@ def test_series_of_cdf_are_cut_by_time():
     cdflib = pytest.importorskip("cdflib")
     path = shared("data/helio/cdf/rbspa_rel04_ect-hope-PA-L3_20121201_v0.0.0.cdf")
     source = cdflib.CDF(str(path))
-    flux, epoch = source.varget("FEDU"), mjd(source.varget("Epoch_Ele"), EPOCH)
+    flux, epoch = source.varget("FEDU"), convert_epochs_to_mjd(source.varget("Epoch_Ele"), EPOCH_TYPE)
     with open_product(path) as product:
-        found = opened(cut(product, Selection(time=(epoch[10], epoch[19])), part="FEDU"))
-        table = opened(cut(product, Selection(time=(epoch[10], epoch[19])), part="Epoch_Ele"))
+        found = opened(cut_product(product, Selection(time=(epoch[10], epoch[19])), part="FEDU"))
+        table = opened(cut_product(product, Selection(time=(epoch[10], epoch[19])), part="Epoch_Ele"))
     wanted = np.where(flux == np.float32(-1e31), np.nan, flux)[10:20]
     assert np.array_equal(found[0].data, wanted, equal_nan=True)
     assert np.array_equal(table[1].data["FEDU"], wanted, equal_nan=True)
@@ -476,7 +484,7 @@ def test_axes_of_velocities_and_logarithms(tmp_path, kind, unit, value, step):
     header = fits.Header({"CTYPE1": kind, "CUNIT1": unit, "CRVAL1": value, "CRPIX1": 2.0, "CDELT1": step, "RESTFRQ": 115.271e9})  # fmt: skip
     fits.PrimaryHDU(np.zeros(9, "f4"), header).writeto(tmp_path / "a.fits")
     with open_product(tmp_path / "a.fits") as product:
-        found = product.part().axes[0].values()
+        found = product.find_part().axes[0].read_values()
     there = WCS(header).pixel_to_world(np.arange(9))
     assert np.allclose(found, there.to_value("m"), rtol=1e-12)
 
@@ -498,13 +506,13 @@ def test_scales_groups_and_times_of_netcdf(tmp_path):
         one = group.create_variable("p", ("time",), "i2", data=np.array([1, 7, 3], "i2"), fillvalue=np.int16(7))
         one.attrs["units"] = "hPa"
     with open_product(tmp_path / "a.nc") as product:
-        table = next(part for part in product.parts if isinstance(part, Rows))
-        rows = pa.Table.from_batches(table.batches(0, 3)).to_pylist()
+        table = next(part for part in product.parts if isinstance(part, TablePart))
+        rows = pa.Table.from_batches(table.read_batches(0, 3)).to_pylist()
         array = next(part for part in product.arrays if part.name == "model/t")
         values = whole(array)
-        lon, lat = array.places()(np.array([[1.0, 1.0], [8.0, 5.0]])).T
-        assert array.axes[0].values()[0] == pytest.approx(51943.0 + 10.0 / 24.0)
-        found = opened(cut(product, Selection(longitude=(80.0, 100.0), latitude=(-25.0, 5.0)), part="model/t"))
+        lon, lat = array.create_sky_mapping()(np.array([[1.0, 1.0], [8.0, 5.0]])).T
+        assert array.axes[0].read_values()[0] == pytest.approx(51943.0 + 10.0 / 24.0)
+        found = opened(cut_product(product, Selection(longitude=(80.0, 100.0), latitude=(-25.0, 5.0)), part="model/t"))
     assert [row["p"] for row in rows] == [1, None, 3]
     assert rows[1]["time"] == pytest.approx(51943.0 + 16.0 / 24.0)
     wanted = data * np.float32(0.5) + np.float32(10.0)
@@ -526,8 +534,8 @@ def test_scales_groups_and_times_of_netcdf(tmp_path):
 def test_points_of_oifits():
     path = shared("data/interferometry/oifits/GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits")
     with open_product(path) as product:
-        points = pa.Table.from_batches(product.part("OI_VIS2 points").batches(0, 10_000))
-        found = opened(cut(product, Selection(band=(2.1e-6, 2.2e-6))))[1].data
+        points = pa.Table.from_batches(product.find_part("OI_VIS2 points").read_batches(0, 10_000))
+        found = opened(cut_product(product, Selection(band=(2.1e-6, 2.2e-6))))[1].data
     with fits.open(path) as file:
         tables = [hdu for hdu in file if hdu.name == "OI_VIS2"]
         waves = {hdu.header["INSNAME"]: hdu.data for hdu in file if hdu.name == "OI_WAVELENGTH"}
@@ -606,7 +614,7 @@ def test_damaged_files_say_so(tmp_path, medium, origin):
         path.write_bytes(damaged)
         try:
             with open_product(path) as product:
-                b"".join(as_fits(product, most=50 << 20).chunks())
+                b"".join(write_fits_file(product, byte_limit=50 << 20).read_chunks())
         except SourceError as fault:
             told.append(str(fault))
     assert not any(str(tmp_path) in one for one in told)
@@ -629,15 +637,15 @@ def test_bombs_in_files(tmp_path, monkeypatch):
     source.write_var(spec, var_data=np.zeros((1000, 1000), "i4"))
     source.close()
     with open_product(tmp_path / "a.cdf") as product:
-        assert product.parts[0].count == 1000
-        assert len(b"".join(as_fits(product, "0").chunks())) > 4_000_000
+        assert product.parts[0].row_count == 1000
+        assert len(b"".join(write_fits_file(product, "0").read_chunks())) > 4_000_000
     packed = zlib.compress(bytes(4_000_000), 9)
     (tmp_path / "a.sav").write_bytes(b"SR\0\6" + struct.pack(">iIIi", 2, 20 + len(packed), 0, 0) + packed)
     for medium, most in ((cdf, 1 << 12), (sav, 1 << 16)):
-        monkeypatch.setattr(medium, "LARGEST", most)
-    with open_product(tmp_path / "a.cdf") as product, pytest.raises(TooLarge, match="unpacks to more"):
-        as_fits(product, "0")
-    with pytest.raises(TooLarge, match="unpacks to more"):
+        monkeypatch.setattr(medium, "MAX_UNPACKED_BYTES", most)
+    with open_product(tmp_path / "a.cdf") as product, pytest.raises(TooLargeError, match="unpacks to more"):
+        write_fits_file(product, "0")
+    with pytest.raises(TooLargeError, match="unpacks to more"):
         open_product(tmp_path / "a.sav")
 
 
@@ -647,17 +655,17 @@ class Away:
     def __init__(self, path):
         self.path, self.length, self.read = path, path.stat().st_size, 0
 
-    def spans(self, size, places, *, going_on=False):
+    def read_spans(self, span_bytes, offsets, *, read_ahead=False):
         body = self.path.read_bytes()
-        for place in places:
-            self.read += size
-            yield body[place : place + size]
+        for offset in offsets:
+            self.read += span_bytes
+            yield body[offset : offset + span_bytes]
 
 
 def away(path):
     """Return the same file on another server, and those beside it."""
     known = {one.name: Away(one) for one in path.parent.iterdir() if one.is_file()}
-    return Distant(PurePosixPath("data") / path.name, lambda path: known.get(path.removeprefix("data/"))), known
+    return RemoteFile(PurePosixPath("data") / path.name, lambda path: known.get(path.removeprefix("data/"))), known
 
 
 @pytest.mark.parametrize(
@@ -672,14 +680,14 @@ def test_files_from_elsewhere(medium, origin, tmp_path):
     place, known = away(path)
     with open_product(place) as product, open_product(path) as other:
         assert [part.name for part in product.parts] == [part.name for part in other.parts]
-        assert [one.name for one in product.beside] == [one.name for one in other.beside]
+        assert [one.name for one in product.companion_files] == [one.name for one in other.companion_files]
         before = sum(one.read for one in known.values())
-        array = product.part()
+        array = product.find_part()
         window = tuple(slice(size // 2, size // 2 + 1) for size in getattr(array, "shape", ()))
         if window:
-            assert np.array_equal(array.read(window), other.part().read(window), equal_nan=array.dtype.kind == "f")
+            assert np.array_equal(array.read(window), other.find_part().read(window), equal_nan=array.dtype.kind == "f")
             assert sum(one.read for one in known.values()) - before < max(200_000, path.stat().st_size // 2)
-        assert b"".join(as_fits(product).chunks()) == b"".join(as_fits(other).chunks())
+        assert b"".join(write_fits_file(product).read_chunks()) == b"".join(write_fits_file(other).read_chunks())
 
 
 @pytest.mark.parametrize("medium", ["pds3", "isis", "cdf", "netcdf", "oifits", "fits"])
@@ -688,23 +696,23 @@ def test_files_from_elsewhere(medium, origin, tmp_path):
 def test_servers_that_fail_are_no_damaged_files(medium, after, origin, monkeypatch, tmp_path):
     """Whatever library reads: the fault of the server comes through, while a file is opened and while it is read."""
     place, _ = away(max(products(medium, origin, tmp_path / "made"), key=lambda path: path.stat().st_size))
-    spans, asked = Away.spans, []
+    spans, asked = Away.read_spans, []
 
-    def failing(self, size, places, *, going_on=False):
-        asked.append(size)
+    def failing(self, span_bytes, offsets, *, read_ahead=False):
+        asked.append(span_bytes)
         if len(asked) > after:
-            raise FarFault("it is away", remedy="")
-        return spans(self, size, places)
+            raise UpstreamError("it is away", remedy="")
+        return spans(self, span_bytes, offsets)
 
-    monkeypatch.setattr(Away, "spans", failing)
+    monkeypatch.setattr(Away, "read_spans", failing)
 
     def read():
         with open_product(place) as product:
             for _ in range(2):
-                b"".join(as_fits(product).chunks())
+                b"".join(write_fits_file(product).read_chunks())
                 asked.extend([0] * 9)
 
-    with pytest.raises(FarFault, match="it is away"):
+    with pytest.raises(UpstreamError, match="it is away"):
         read()
 
 
@@ -716,18 +724,18 @@ def test_delimited_tables(tmp_path):
     )
     (tmp_path / "a.csv").write_text('1.5,"x, y"\n-99.00,z\n 3 ,\n')
     with open_product(tmp_path / "a.csv") as product:
-        assert {path.name for path in product.beside} == {"a.lbl"}
-        rows = pa.Table.from_batches(product.parts[0].batches(0, 9)).to_pylist()
-        assert pa.Table.from_batches(product.parts[0].batches(1, 1)).to_pylist() == rows[1:2]
+        assert {path.name for path in product.companion_files} == {"a.lbl"}
+        rows = pa.Table.from_batches(product.parts[0].read_batches(0, 9)).to_pylist()
+        assert pa.Table.from_batches(product.parts[0].read_batches(1, 1)).to_pylist() == rows[1:2]
     assert rows == [{"A": 1.5, "B": "x, y"}, {"A": None, "B": "z"}, {"A": 3.0, "B": None}]
 
 
 def test_media_are_told_by_what_they_begin_with(tmp_path):
-    assert medium_of("a.xml", b"<?xml version='1.0'?><VOTABLE version='1.4'>") is None
-    assert medium_of("a.img", b"LBLSIZE=512 ").name == "vicar"
-    assert medium_of("a.fits", fits.PrimaryHDU().header.tostring().encode()).name == "fits"
-    assert medium_of("a.txt", make_product("oifits", tmp_path).read_bytes()[:8192]).name == "oifits"
-    assert medium_of("a.cdf").name == "cdf"
+    assert detect_medium("a.xml", b"<?xml version='1.0'?><VOTABLE version='1.4'>") is None
+    assert detect_medium("a.img", b"LBLSIZE=512 ").name == "vicar"
+    assert detect_medium("a.fits", fits.PrimaryHDU().header.tostring().encode()).name == "fits"
+    assert detect_medium("a.txt", make_product("oifits", tmp_path).read_bytes()[:8192]).name == "oifits"
+    assert detect_medium("a.cdf").name == "cdf"
 
 
 def test_what_is_not_installed_is_named(monkeypatch, tmp_path):
@@ -776,13 +784,13 @@ def test_cdf_opens_with_data_variables(tmp_path, support):
         },
     )
     with open_product(path) as product:
-        assert product.part().name == "spectra"
+        assert product.find_part().name == "spectra"
         roles = {one.name: one.role for one in product.parts}
         assert roles == {"Epoch_hk": "support", "Epoch": "data", "mode_rates": "support", "spectra": "data"}
-        assert curves.of_rows(product.part("Epoch")).names[1] == "b (nT)"
-        assert cube_of(product, None, None, {}).array.name == "spectra"
-        drawn = draw(dataclasses.replace(product, parts=product.arrays), Look(), "a.cdf")
-        assert "spectra" in drawn.words
+        assert curves.take_table_curve(product.find_part("Epoch")).axis_labels[1] == "b (nT)"
+        assert build_cube_view(product, None, None, {}).array.name == "spectra"
+        drawn = draw_product(dataclasses.replace(product, parts=product.arrays), Look(), "a.cdf")
+        assert "spectra" in drawn.description
         with pytest.MonkeyPatch.context() as patch:  # what is drawn of tables alone
             patch.setattr(product, "parts", tuple(part for part in product.parts if part not in product.arrays))
-            assert "part 1 Epoch" in draw(product, Look(), "a.cdf").words
+            assert "part 1 Epoch" in draw_product(product, Look(), "a.cdf").description

@@ -14,15 +14,15 @@ import pytest
 from astropy.io import fits
 from PIL import Image, ImageFont
 
-from hven.formats.media import Array, Axis, open_product
-from hven.formats.pictures import Look, has_contrast, pictured, refusal
+from hven.formats.media import ArrayPart, Axis, open_product
+from hven.formats.pictures import Look, draw_files, draw_refusal, has_contrast
+from hven.formats.pictures import _canvas as sheets
 from hven.formats.pictures import _drawing as drawing
-from hven.formats.pictures import _sheet as sheets
-from hven.formats.pictures import _stills as stills
-from hven.formats.pictures._appearance import stretched
-from hven.formats.pictures._interferometry import _disc, calibrators
-from hven.formats.pictures._sheet import ticks
-from hven.formats.pictures._thinning import thinned
+from hven.formats.pictures import _raster_pictures as stills
+from hven.formats.pictures._appearance import choose_stretch
+from hven.formats.pictures._canvas import choose_ticks
+from hven.formats.pictures._downsampling import read_cell_means
+from hven.formats.pictures._interferometry import _compute_disc_visibility, read_calibrators
 from hven.model.errors import SourceError
 from shared import shared
 
@@ -37,7 +37,7 @@ def _quiet():
 
 
 def drawn(path: Path, look: Look = PLAIN) -> Image.Image:
-    return Image.open(io.BytesIO(pictured([(path, path.name)], look)))
+    return Image.open(io.BytesIO(draw_files([(path, path.name)], look)))
 
 
 def gray(path: Path, look: Look = PLAIN) -> np.ndarray:
@@ -124,17 +124,17 @@ def test_cells_are_means_of_all_their_values():
     data = rng.random((640, 480)).astype("f4")
     data[0:16, 0:12] = np.nan
     data[16, 12] = np.inf
-    array = Array(
+    array = ArrayPart(
         index=0,
         axes=tuple(Axis(name="", size=n) for n in data.shape),
         dtype=data.dtype,
         read=lambda window: data[tuple(window)],
     )
-    means, whole = thinned(array, 1, 0, {}, (40, 40))
+    means, whole = read_cell_means(array, 1, 0, {}, (40, 40))
     finite = np.where(np.isfinite(data), data, np.nan)
     assert whole
     assert np.allclose(means, np.nanmean(finite.reshape(40, 16, 40, 12).astype("f8"), (1, 3)), equal_nan=True)
-    across, _ = thinned(array, 0, 1, {}, (40, 40))
+    across, _ = read_cell_means(array, 0, 1, {}, (40, 40))
     assert np.allclose(across, means.T, equal_nan=True)
 
 
@@ -147,8 +147,8 @@ def test_of_large_images_a_part_is_read(shape):
         read.append(np.prod(sizes))
         return np.ones(sizes, "f4")
 
-    array = Array(index=0, axes=tuple(Axis(name="", size=n) for n in shape), dtype=np.dtype("f4"), read=some)
-    means, _ = thinned(array, 1, 0, {}, (200, 200))
+    array = ArrayPart(index=0, axes=tuple(Axis(name="", size=n) for n in shape), dtype=np.dtype("f4"), read=some)
+    means, _ = read_cell_means(array, 1, 0, {}, (200, 200))
     assert means.shape == tuple(min(200, n) for n in shape)
     assert (means == 1.0).all()
     assert sum(read) <= 30_000_000
@@ -179,19 +179,19 @@ def test_a_file_with_faults_is_refused_in_words(tmp_path):
         if name == "x.fits.gz":  # which is not packed: what it begins with counts
             continue
         with pytest.raises(SourceError) as told:
-            pictured([(tmp_path / name, name)], PLAIN)
+            draw_files([(tmp_path / name, name)], PLAIN)
         assert str(tmp_path) not in str(told.value), name
 
 
 def test_bombs_are_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(drawing, "UNPACKED", 5 << 20)
+    monkeypatch.setattr(drawing, "MAX_UNPACKED_BYTES", 5 << 20)
     (tmp_path / "bomb.fits.bz2").write_bytes(bz2.compress(bytes(20 << 20)))
     with pytest.raises(SourceError, match="too large"):
-        pictured([(tmp_path / "bomb.fits.bz2", "bomb.fits.bz2")], PLAIN)
+        draw_files([(tmp_path / "bomb.fits.bz2", "bomb.fits.bz2")], PLAIN)
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
     Image.new("1", (64, 64)).save(tmp_path / "bomb.png")
     with pytest.raises(SourceError, match="exceeds limit"):
-        pictured([(tmp_path / "bomb.png", "bomb.png")], PLAIN)
+        draw_files([(tmp_path / "bomb.png", "bomb.png")], PLAIN)
 
 
 def test_a_spectrum_is_a_curve_over_its_wavelengths(tmp_path):
@@ -222,7 +222,7 @@ def test_series_and_spectra_in_tables(tmp_path):
     assert drawn(tmp_path / "vector.fits").size == (200, 133)
     fits.BinTableHDU.from_columns([fits.Column("NAME", "5A", array=["a"])]).writeto(tmp_path / "names.fits")
     with pytest.raises(SourceError, match="nothing that can be drawn"):
-        pictured([(tmp_path / "names.fits", "names.fits")], PLAIN)
+        draw_files([(tmp_path / "names.fits", "names.fits")], PLAIN)
 
 
 def test_the_plane_of_the_highest_frequency_that_is_not_left_out_is_chosen(tmp_path):
@@ -238,31 +238,31 @@ def test_the_plane_of_the_highest_frequency_that_is_not_left_out_is_chosen(tmp_p
 
 
 def test_marks_are_round():
-    assert ticks(0.0, 10.0, 5).places == (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
-    assert ticks(1e7, 3e7, 4).more == "10⁷"
-    assert ticks(60000.0, 60000.5, 6, "time").words[1] == "02:00"
-    assert ticks(60000.0, 60000.5, 6, "time").more == "2023-02-25"
+    assert choose_ticks(0.0, 10.0, 5).positions == (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
+    assert choose_ticks(1e7, 3e7, 4).axis_note == "10⁷"
+    assert choose_ticks(60000.0, 60000.5, 6, "time").labels[1] == "02:00"
+    assert choose_ticks(60000.0, 60000.5, 6, "time").axis_note == "2023-02-25"
     for low, high in ((np.nan, 1.0), (1.0, 1.0), (0.0, 1e-300), (-1e308, 1e308), (1.0, 1.0 + 1e-15), (np.inf, 0.0)):
-        assert len(ticks(low, high, 5).places) < 100
+        assert len(choose_ticks(low, high, 5).positions) < 100
 
 
 def test_colours_of_a_map_of_numbers_reach_from_the_first_to_the_last():
-    made = stretched(np.array([0.0, 0.0, 1.0, 7.0]), Look(), whole=True)
+    made = choose_stretch(np.array([0.0, 0.0, 1.0, 7.0]), Look(), is_integer=True)
     assert (made.low, made.high, made.percentile) == (0.0, 7.0, None)
 
 
 def test_why_there_is_none_is_written_in_it():
-    picture = Image.open(io.BytesIO(refusal(300, "because " * 200)))
+    picture = Image.open(io.BytesIO(draw_refusal(300, "because " * 200)))
     assert picture.size == (300, 225)
     assert np.asarray(picture).min() < 150
-    assert Image.open(io.BytesIO(refusal(16, "why"))).size == (16, 12)
+    assert Image.open(io.BytesIO(draw_refusal(16, "why"))).size == (16, 12)
 
 
 def test_where_nobody_could_read_why_stands_a_neutral_sign():
-    small, other = (Image.open(io.BytesIO(refusal(200, why))) for why in ("request 1a2b", "something else"))
+    small, other = (Image.open(io.BytesIO(draw_refusal(200, why))) for why in ("request 1a2b", "something else"))
     assert np.array_equal(np.asarray(small), np.asarray(other))
     assert small.text["Description"] == "request 1a2b", "programs still find it"
-    large, another = (Image.open(io.BytesIO(refusal(400, why))) for why in ("request 1a2b", "something else"))
+    large, another = (Image.open(io.BytesIO(draw_refusal(400, why))) for why in ("request 1a2b", "something else"))
     assert not np.array_equal(np.asarray(large), np.asarray(another))
 
 
@@ -294,7 +294,7 @@ def test_a_film_is_shown_by_its_middle_and_pictures_stand_beside_one_another(tmp
     bright = tmp_path / "bright.fits"
     fits.PrimaryHDU(np.tile([0.0, 1.0], (8, 4))).writeto(bright)
     Image.new("RGB", (64, 64), "blue").save(tmp_path / "c.png")
-    body = pictured([(bright, "bright.fits"), (tmp_path / "c.png", "c.png")], PLAIN)
+    body = draw_files([(bright, "bright.fits"), (tmp_path / "c.png", "c.png")], PLAIN)
     both = Image.open(io.BytesIO(body)).convert("RGB")
     assert both.size[0] <= 200
     assert both.getpixel((both.size[0] * 3 // 4, both.size[1] // 2)) == (0, 0, 255)
@@ -335,15 +335,15 @@ def test_films_with_faults_are_refused_in_words(tmp_path, monkeypatch):
     ):
         (tmp_path / name).write_bytes(body)
         with pytest.raises(SourceError) as told:
-            pictured([(tmp_path / name, name)], PLAIN)
+            draw_files([(tmp_path / name, name)], PLAIN)
         assert why in str(told.value), (name, told.value)
         assert str(tmp_path) not in str(told.value)
-    monkeypatch.setattr(stills, "LARGEST", 1000)
+    monkeypatch.setattr(stills, "MAX_PIXELS", 1000)
     with pytest.raises(SourceError, match="too large"):
-        pictured([(tmp_path / "a.mp4", "a.mp4")], PLAIN)
-    monkeypatch.setattr(stills, "films", lambda: False)
+        draw_files([(tmp_path / "a.mp4", "a.mp4")], PLAIN)
+    monkeypatch.setattr(stills, "can_read_films", lambda: False)
     with pytest.raises(SourceError, match="no still is made here"):
-        pictured([(tmp_path / "a.mp4", "a.mp4")], PLAIN)
+        draw_files([(tmp_path / "a.mp4", "a.mp4")], PLAIN)
 
 
 REAL = [
@@ -371,13 +371,13 @@ def test_real_files(name, words):
 
 def test_the_transfer_function_is_what_is_measured_over_that_of_a_disc(tmp_path):
     radians = np.pi * np.radians(1 / 3.6e6) * 1e6
-    known = _disc(np.array([0.0, 1.0, 3.8317059702]) / radians, 1.0)
+    known = _compute_disc_visibility(np.array([0.0, 1.0, 3.8317059702]) / radians, 1.0)
     assert np.allclose(known, [1.0, (2 * 0.4400505857449335) ** 2, 0.0], atol=1e-9)  # J1(1), and its first zero
     path = shared("data/interferometry/oifits/2012-03-24_ALL_oiDataCalib.fits")
     if path.exists():
 
         def told(**look: object) -> str:
-            body = pictured([(path, path.name)], Look(size=500, show="transfer", **look))
+            body = draw_files([(path, path.name)], Look(size=500, show="transfer", **look))
             return Image.open(io.BytesIO(body)).text["Description"]
 
         assert "180 measurements of 6 pairs" in told(diameters=(1.0,))
@@ -388,7 +388,7 @@ def test_the_transfer_function_is_what_is_measured_over_that_of_a_disc(tmp_path)
             told(stars=("Vega",))
     other = written(tmp_path, np.zeros((4, 4)))
     with pytest.raises(SourceError, match="no OIFITS file"):
-        pictured([(other, "made.fits")], Look(show="transfer"))
+        draw_files([(other, "made.fits")], Look(show="transfer"))
 
 
 def test_a_night_of_calibrators_gives_the_transfer_function_that_it_was_made_with(tmp_path):
@@ -402,7 +402,7 @@ def test_a_night_of_calibrators_gives_the_transfer_function_that_it_was_made_wit
         target = turn % 3 + 1
         for at, (pair, rest) in enumerate(lost.items()):
             x = 60.0 * (at + 1) / waves / 1e6
-            value = rest * _disc(x, sizes[target])
+            value = rest * _compute_disc_visibility(x, sizes[target])
             rows.append((target, moment, value, 0.02 * value, 60.0 * (at + 1), 0.0, pair, [False, turn == 1]))
     names = ("TARGET_ID", "MJD", "VIS2DATA", "VIS2ERR", "UCOORD", "VCOORD", "STA_INDEX", "FLAG")
     kinds = ("I", "D", "2D", "2D", "D", "D", "2I", "2L")
@@ -418,17 +418,17 @@ def test_a_night_of_calibrators_gives_the_transfer_function_that_it_was_made_wit
     path = tmp_path / "night.oifits"
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(targets, name="OI_TARGET"), wave, array, vis]).writeto(path)  # fmt: skip
     with open_product(path) as product:
-        found = calibrators(product, iter((0.7, 1.3)), {})
-    assert [(one.name, one.diameter, one.pairs) for one in found] == [("one", 0.7, ("A1-G1", "A1-K0", "G1-K0") * 2), ("two", 1.3, ("A1-G1", "A1-K0", "G1-K0") * 2)]  # fmt: skip
+        found = read_calibrators(product, iter((0.7, 1.3)), {})
+    assert [(one.name, one.diameter, one.telescope_pairs) for one in found] == [("one", 0.7, ("A1-G1", "A1-K0", "G1-K0") * 2), ("two", 1.3, ("A1-G1", "A1-K0", "G1-K0") * 2)]  # fmt: skip
     for one in found:
         assert one.values[2] == pytest.approx([0.8, 0.6, 0.5] * 2)
         assert one.values[1] == pytest.approx(0.02 * one.values[0])
     body = Image.open(
-        io.BytesIO(pictured([(path, path.name)], Look(show="transfer", stars=("two", "one"), diameters=(1.3, 0.7))))
+        io.BytesIO(draw_files([(path, path.name)], Look(show="transfer", stars=("two", "one"), diameters=(1.3, 0.7))))
     )
     assert "12 measurements of 3 pairs" in body.text["Description"]
     assert len(body.getcolors(1 << 20)) > 20
-    assert Image.open(io.BytesIO(pictured([(path, path.name)], Look(show="transfer", size=200, axes=False)))).size == (200, 133)  # fmt: skip
+    assert Image.open(io.BytesIO(draw_files([(path, path.name)], Look(show="transfer", size=200, axes=False)))).size == (200, 133)  # fmt: skip
 
 
 def test_letters_that_a_machine_has_not_are_written_by_others(monkeypatch):
@@ -440,13 +440,13 @@ def test_letters_that_a_machine_has_not_are_written_by_others(monkeypatch):
         return there(name, *more, **named)  # which Pillow brings along
 
     monkeypatch.setattr(ImageFont, "truetype", missing)
-    sheets.font.cache_clear()
+    sheets.load_font.cache_clear()
     try:
-        said = sheets.written("déclinaison (°) · 0.5 \N{EN DASH} 3 µm, Å, Mλ, (10⁻⁷) \N{MINUS SIGN}5 \n太")
+        said = sheets.to_font_characters("déclinaison (°) · 0.5 \N{EN DASH} 3 µm, Å, Mλ, (10⁻⁷) \N{MINUS SIGN}5 \n太")
         assert said == "declinaison (deg) | 0.5 - 3 um, A, Mlambda, (10^-7) -5 ?"
-        assert Image.open(io.BytesIO(refusal(300, "because é"))).size == (300, 225)
+        assert Image.open(io.BytesIO(draw_refusal(300, "because é"))).size == (300, 225)
     finally:
-        sheets.font.cache_clear()
+        sheets.load_font.cache_clear()
 
 
 def test_a_file_of_thousands_of_parts(tmp_path):

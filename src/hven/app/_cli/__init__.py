@@ -13,113 +13,117 @@ from pathlib import Path
 from typing import Any
 
 from hven.model import plugins
-from hven.model.errors import Cancelled, ServiceError, UsageError, UserError
+from hven.model.errors import OperationCancelledError, ServiceError, UsageError, UserError
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-STOPPED = 130  # what shells report of a program that Ctrl-C ended
-ROUND = 5_000  # new objects between two rounds of the collector: with Python's 700 they take a tenth of a short verb, most of it while modules are imported
+STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+INTERRUPTED_EXIT_CODE = 130  # what shells report of a program that Ctrl-C ended
+GC_THRESHOLD = 5_000  # new objects between two rounds of the collector: with Python's 700 they take a tenth of a short verb, most of it while modules are imported
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    gc.set_threshold(ROUND)
-    words = site_first(list(sys.argv[1:] if argv is None else argv))
+    gc.set_threshold(GC_THRESHOLD)
+    words = move_site_option_first(list(sys.argv[1:] if argv is None else argv))
     try:
-        code = _run(words)
+        code = _run_command(words)
         sys.stdout.flush()
-    except (KeyboardInterrupt, Cancelled):
-        _say("stopped")
-        return STOPPED
+    except (KeyboardInterrupt, OperationCancelledError):
+        _print_message("stopped")
+        return INTERRUPTED_EXIT_CODE
     except UsageError as error:
-        _say(str(error))
+        _print_message(str(error))
         return 2
     except UserError as error:
-        _say(str(error))
+        _print_message(str(error))
         return 1
     except ServiceError as error:
-        _say(str(error))
+        _print_message(str(error))
         return 3
     except BrokenPipeError:  # `hven query .. | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno in FULL:
-            _say(f"the answer cannot be written: {(error.strerror or '').lower()}; make room")
+        if error.errno in STORAGE_ERRNOS:
+            _print_message(f"the answer cannot be written: {(error.strerror or '').lower()}; make room")
             return 3
         if error.filename is None:
-            return _ours(error)
+            return _report_internal_error(error)
         remedy = (
             "; the account that runs this needs the right to it, and to the directories above it"
             if isinstance(error, PermissionError)
             else ""
         )
-        _say(f"{error.filename}: {(error.strerror or str(error)).lower()}{remedy}")
+        _print_message(f"{error.filename}: {(error.strerror or str(error)).lower()}{remedy}")
         return 1
     except Exception as error:  # noqa: BLE001  (the last net: a person gets a sentence, the file gets the traceback)
-        return _ours(error)
+        return _report_internal_error(error)
     return code
 
 
-def _run(words: list[str]) -> int:
+def _run_command(arguments: list[str]) -> int:
     """Run one verb; typer's own errors become exit codes here."""
     import typer  # noqa: PLC0415  (Ctrl-C while it is loaded is caught)
 
-    refusal: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
+    usage_error: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
     try:
-        with _command(_verb(words)).make_context("hven", words) as context:
+        with _build_command(_find_verb(arguments)).make_context("hven", arguments) as context:
             context.command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
     except typer.Abort:
         raise KeyboardInterrupt from None
-    except refusal as error:
+    except usage_error as error:
         error.show()
         return 2
     return 0
 
 
 @cache
-def _command(verb: str) -> Any:
+def _build_command(verb: str) -> Any:
     """Build the command for a verb, once in this process."""
     from typer.main import get_command  # noqa: PLC0415  (as above)
 
-    from hven.app._cli.verbs import command  # noqa: PLC0415  (as above)
+    from hven.app._cli.verbs import build_command  # noqa: PLC0415  (as above)
 
-    return get_command(command(verb))
+    return get_command(build_command(verb))
 
 
-def _verb(words: list[str]) -> str:
-    """Find the verb among the words, as `site_first` left them."""
-    after = (
-        words[2:] if words[:1] == ["--site"] else words[1:] if words[:1] and words[0].startswith("--site=") else words
+def _find_verb(arguments: list[str]) -> str:
+    """Find the verb among the words, as `move_site_option_first` left them."""
+    remaining = (
+        arguments[2:]
+        if arguments[:1] == ["--site"]
+        else arguments[1:]
+        if arguments[:1] and arguments[0].startswith("--site=")
+        else arguments
     )
-    return after[0] if after else ""
+    return remaining[0] if remaining else ""
 
 
-def site_first(words: list[str]) -> list[str]:
+def move_site_option_first(arguments: list[str]) -> list[str]:
     """Move ``--site DIR`` in front of the verb, wherever it was written."""
-    for number, word in enumerate(words):
+    for number, word in enumerate(arguments):
         if word == "--":
             break
         if word.startswith("--site="):
-            return [word, *words[:number], *words[number + 1 :]]
-        if word == "--site" and number + 1 < len(words):
-            return [word, words[number + 1], *words[:number], *words[number + 2 :]]
-    return words
+            return [word, *arguments[:number], *arguments[number + 1 :]]
+        if word == "--site" and number + 1 < len(arguments):
+            return [word, arguments[number + 1], *arguments[:number], *arguments[number + 2 :]]
+    return arguments
 
 
-def _say(text: str) -> None:
+def _print_message(text: str) -> None:
     print(f"hven: {text}" if "\n" not in text else text, file=sys.stderr)
 
 
-def _ours(error: Exception) -> int:
-    _say(
-        f"something went wrong in {plugins.blamed(error)} ({type(error).__name__}: {error}); please report it with {_kept(error)}"
+def _report_internal_error(error: Exception) -> int:
+    _print_message(
+        f"something went wrong in {plugins.locate_error(error)} ({type(error).__name__}: {error}); please report it with {_write_traceback(error)}"
     )
     return 3
 
 
-def _kept(error: BaseException) -> Path:
+def _write_traceback(error: BaseException) -> Path:
     """Write the traceback to a file, for the report."""
     with tempfile.NamedTemporaryFile("w", prefix="hven-", suffix=".log", delete=False, encoding="utf-8") as file:
         traceback.print_exception(error, file=file)

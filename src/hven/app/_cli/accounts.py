@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hven.app._cli.context import moment, show_json, show_table, size
-from hven.app._cli.context import site as open_site
-from hven.jobs.desk import directory
-from hven.model.errors import NotFound
-from hven.portal.faces.portal import forget
+from hven.app._cli.context import format_size, format_time, open_site, show_json, show_table
+from hven.jobs.job_service import get_job_directory
+from hven.model.errors import NotFoundError
+from hven.portal.faces.portal import forget_account
 from hven.query import user_tables as own
 from hven.site.auth import change_password
-from hven.site.auth.local import end_token, give_token
+from hven.site.auth.local import create_personal_token, revoke_personal_token
 
 if TYPE_CHECKING:
     from hven.site import Site
-    from hven.site.store import Record
+    from hven.site.store import SnapshotRecord
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Account = Annotated[str, typer.Argument(metavar="NAME", help="The account.")]
@@ -31,10 +30,10 @@ user = typer.Typer(no_args_is_help=True)
 
 
 @user.command("add")
-def add(context: typer.Context, name: Account) -> None:
+def add_account(context: typer.Context, account: Account) -> None:
     """Create an account and print its token, this once."""
     with open_site(context) as site:
-        print_token(name, site.store.users.add(name))
+        print_token(account, site.store.users.add_account(account))
 
 
 def print_token(name: str, token: str) -> None:
@@ -44,69 +43,73 @@ def print_token(name: str, token: str) -> None:
 
 
 @user.command("list")
-def listed(context: typer.Context, as_json: Json = False) -> None:
+def list_accounts(context: typer.Context, as_json: Json = False) -> None:
     """Show the accounts."""
     with open_site(context) as site:
-        found = site.store.users.all()
+        accounts = site.store.users.list_accounts()
     if as_json:
-        show_json([{"name": name, "created": created} for name, created in found])
+        show_json([{"name": name, "created": created} for name, created in accounts])
         return
-    show_table(["name", "created"], [[name, moment(created)] for name, created in found], title="Accounts")
+    show_table(["name", "created"], [[name, format_time(created)] for name, created in accounts], title="Accounts")
 
 
 @user.command("token")
-def renew(
+def renew_token(
     context: typer.Context,
-    name: Account,
-    every: Annotated[bool, typer.Option("--all", help="Personal tokens and the password end, too.")] = False,
+    account: Account,
+    end_all: Annotated[bool, typer.Option("--all", help="Personal tokens and the password end, too.")] = False,
 ) -> None:
     """Renew an account's token and print it, this once.
 
     The old token and all sessions end; tables and jobs stay, and so do personal tokens and a password without --all.
     """
     with open_site(context) as site:
-        print_token(name, site.store.users.renew(name))
-        others = [one for one in site.store.grants.all(subject=name) if one.kind in {"token", "password"}]
-        for one in others if every else ():
-            site.store.grants.end(one.id, by="owner")
-    if others:
-        words = "ended, too" if every else f"still open it: hven user token {name} --all ends them, too"
-        told = ", ".join(f"{one.kind} {one.id}" for one in others)
-        print(f"hven: what {name} has besides ({told}) {words}", file=sys.stderr)
+        print_token(account, site.store.users.renew_token(account))
+        other_credentials = [
+            grant for grant in site.store.grants.list_grants(subject=account) if grant.kind in {"token", "password"}
+        ]
+        for grant in other_credentials if end_all else ():
+            site.store.grants.revoke_grant(grant.id, actor="owner")
+    if other_credentials:
+        outcome = "ended, too" if end_all else f"still open it: hven user token {account} --all ends them, too"
+        credential_list = ", ".join(f"{grant.kind} {grant.id}" for grant in other_credentials)
+        print(f"hven: what {account} has besides ({credential_list}) {outcome}", file=sys.stderr)
 
 
 @user.command("password")
-def password(
+def set_password(
     context: typer.Context,
-    name: Account,
-    gone: Annotated[bool, typer.Option("--remove", help="It has none any more.")] = False,
+    account: Account,
+    is_removed: Annotated[bool, typer.Option("--remove", help="It has none any more.")] = False,
 ) -> None:
     """Set an account's password, from standard input or by asking; its sessions end."""
-    asked = sys.stdin.isatty() and not gone
-    word = typer.prompt("Password", hide_input=True, confirmation_prompt=True) if asked else ""
+    is_prompted = sys.stdin.isatty() and not is_removed
+    new_password = typer.prompt("Password", hide_input=True, confirmation_prompt=True) if is_prompted else ""
     with open_site(context) as site:
-        change_password(site.store, name, word if asked or gone else sys.stdin.readline(), by="owner")
-    print(f"{name} has {'no password any more' if gone else 'a new password'}")
+        change_password(
+            site.store, account, new_password if is_prompted or is_removed else sys.stdin.readline(), changed_by="owner"
+        )
+    print(f"{account} has {'no password any more' if is_removed else 'a new password'}")
 
 
 @user.command("remove")
-def remove(context: typer.Context, name: Account) -> None:
+def remove_account(context: typer.Context, account: Account) -> None:
     """Remove an account, with its token, sessions, tables, jobs and basket."""
     with open_site(context) as site:
-        for job in site.store.users.remove(name):
-            shutil.rmtree(directory(site.settings, job), ignore_errors=True)
-        own.sweep(site)
-        forget(site.settings, name)
-    print(f"{name} has no account any more")
+        for job in site.store.users.remove_account(account):
+            shutil.rmtree(get_job_directory(site.settings, job), ignore_errors=True)
+        own.delete_expired_tables(site)
+        forget_account(site.settings, account)
+    print(f"{account} has no account any more")
 
 
 token = typer.Typer(no_args_is_help=True)
 
 
 @token.command("add")
-def give(
+def add_token(
     context: typer.Context,
-    name: Account,
+    account: Account,
     scope: Annotated[
         str, typer.Option("--scope", help="read: look and query; all: everything that the account may.")
     ] = "read",
@@ -115,27 +118,27 @@ def give(
 ) -> None:
     """Create a personal token of an account and print it, this once."""
     with open_site(context) as site:
-        print(give_token(site.store, name, scope, days, by="owner", purpose=purpose)[1])
+        print(create_personal_token(site.store, account, scope, days, created_by="owner", purpose=purpose)[1])
 
 
 @token.command("list")
-def given(
+def list_tokens(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of this account alone.")] = None,
+    account: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of this account alone.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the personal tokens that hold."""
     with open_site(context) as site:
         rows = [
             {
-                "id": one.id,
-                "account": one.subject,
-                "scope": one.role,
-                "until": datetime.fromtimestamp(one.until or 0, UTC).isoformat(timespec="seconds"),
-                "purpose": one.facts.get("purpose", ""),
-                "by": one.by,
+                "id": grant.id,
+                "account": grant.subject,
+                "scope": grant.role,
+                "until": datetime.fromtimestamp(grant.until or 0, UTC).isoformat(timespec="seconds"),
+                "purpose": grant.facts.get("purpose", ""),
+                "by": grant.by,
             }
-            for one in site.store.grants.all("token", subject=name)
+            for grant in site.store.grants.list_grants("token", subject=account)
         ]
     if as_json:
         show_json(rows)
@@ -146,20 +149,20 @@ def given(
 
 
 @token.command("end")
-def end(
-    context: typer.Context, ident: Annotated[str, typer.Argument(metavar="ID", help="As the list has it.")]
+def end_personal_token(
+    context: typer.Context, token_id: Annotated[str, typer.Argument(metavar="ID", help="As the list has it.")]
 ) -> None:
     """End a personal token, within a second everywhere."""
     with open_site(context) as site:
-        end_token(site.store, ident, by="owner")
-    print(f"the token {ident} is none any more")
+        revoke_personal_token(site.store, token_id, revoked_by="owner")
+    print(f"the token {token_id} is none any more")
 
 
 tables = typer.Typer()
 
 
 @tables.callback(invoke_without_command=True)
-def every(context: typer.Context, as_json: Json = False) -> None:
+def show_all_tables(context: typer.Context, as_json: Json = False) -> None:
     """Show the tables that readers keep here.
 
     Those whose time is over go.
@@ -167,8 +170,8 @@ def every(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is not None:
         return
     with open_site(context) as site:
-        own.sweep(site)
-        rows = [_facts(record, expires) for record, expires in site.store.user_tables.all()]
+        own.delete_expired_tables(site)
+        rows = [_record_to_json(record, expires) for record, expires in site.store.user_tables.list_user_tables()]
     if as_json:
         show_json(rows)
         return
@@ -179,9 +182,9 @@ def every(context: typer.Context, as_json: Json = False) -> None:
                 row["owner"],
                 row["table"],
                 row["rows"],
-                size(row["bytes"]),
-                moment(row["written"]),
-                moment(row["expires"]),
+                format_size(row["bytes"]),
+                format_time(row["written"]),
+                format_time(row["expires"]),
             ]
             for row in rows
         ],
@@ -190,11 +193,11 @@ def every(context: typer.Context, as_json: Json = False) -> None:
 
 
 @tables.command("show")
-def show(context: typer.Context, owner: Owner, name: TableName, as_json: Json = False) -> None:
+def show_table_facts(context: typer.Context, owner: Owner, table_name: TableName, as_json: Json = False) -> None:
     """Show one table: its facts and its columns, not its rows."""
     with open_site(context) as site:
-        record, expires = _found(site, owner, name)
-    facts = _facts(record, expires)
+        record, expires = _find_table(site, owner, table_name)
+    facts = _record_to_json(record, expires)
     table = record.table
     columns = [
         {
@@ -216,50 +219,50 @@ def show(context: typer.Context, owner: Owner, name: TableName, as_json: Json = 
     if as_json:
         show_json({**facts, "columns": columns})
         return
-    print(f"{facts['table']} of {owner}: {facts['rows']:,} rows, {size(facts['bytes'])}")
-    print(f"written {moment(facts['written'])}, goes {moment(facts['expires'])}")
+    print(f"{facts['table']} of {owner}: {facts['rows']:,} rows, {format_size(facts['bytes'])}")
+    print(f"written {format_time(facts['written'])}, goes {format_time(facts['expires'])}")
     show_table(list(columns[0]), [list(column.values()) for column in columns])
 
 
 @tables.command("drop")
-def drop(context: typer.Context, owner: Owner, name: TableName) -> None:
+def drop_table(context: typer.Context, owner: Owner, table_name: TableName) -> None:
     """Delete a table of a reader."""
     with open_site(context) as site:
-        record, _ = _found(site, owner, name)
-        site.store.user_tables.drop(owner, record.table.name)
-        own.sweep(site)
-    print(f"{record.table.qualified} of {owner} is deleted")
+        record, _ = _find_table(site, owner, table_name)
+        site.store.user_tables.delete_table(owner, record.table.name)
+        own.delete_expired_tables(site)
+    print(f"{record.table.qualified_name} of {owner} is deleted")
 
 
 @tables.command("expire")
-def expire(
+def set_expiry(
     context: typer.Context,
     owner: Owner,
-    name: TableName,
+    table_name: TableName,
     days: Annotated[float, typer.Option("--days", min=0.0, max=36500.0, help="Days from now until it goes.")],
 ) -> None:
     """Set the time when a table of a reader goes."""
-    until = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    expiry_time = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="microseconds").replace("+00:00", "Z")
     with open_site(context) as site:
-        record, _ = _found(site, owner, name)
-        site.store.user_tables.keep_until(owner, record.table.name, until)
-    print(f"{record.table.qualified} of {owner} goes {moment(until)}")
+        record, _ = _find_table(site, owner, table_name)
+        site.store.user_tables.set_expiry(owner, record.table.name, expiry_time)
+    print(f"{record.table.qualified_name} of {owner} goes {format_time(expiry_time)}")
 
 
-def _facts(record: Record, expires: str) -> dict[str, Any]:
+def _record_to_json(record: SnapshotRecord, expiry_time: str) -> dict[str, Any]:
     return {
         "owner": record.table.owner,
-        "table": record.table.qualified,
+        "table": record.table.qualified_name,
         "rows": record.snapshot.rows,
         "bytes": record.snapshot.bytes,
         "written": record.created,
-        "expires": expires,
+        "expires": expiry_time,
     }
 
 
-def _found(site: Site, owner: str, name: str) -> tuple[Record, str]:
-    wanted = own.name_of(name).lower()
-    for record, expires in site.store.user_tables.of(owner):
-        if record.table.name.lower() == wanted:
+def _find_table(site: Site, owner: str, table_name: str) -> tuple[SnapshotRecord, str]:
+    wanted_name = own.parse_table_name(table_name).lower()
+    for record, expires in site.store.user_tables.list_owner_tables(owner):
+        if record.table.name.lower() == wanted_name:
             return record, expires
-    raise NotFound(f"{owner} keeps no table {name!r:.80}", remedy="hven tables lists them")
+    raise NotFoundError(f"{owner} keeps no table {table_name!r:.80}", remedy="hven tables lists them")

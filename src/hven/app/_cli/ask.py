@@ -14,18 +14,17 @@ import typer
 
 from hven import formats
 from hven import query as road
-from hven.adql.text import write
-from hven.app._cli.context import show_json
-from hven.app._cli.context import site as open_site
-from hven.app._cli.remote_query import Remote
-from hven.app._cli.remote_query import ask as ask_there
+from hven.adql.adql_writer import write_adql
+from hven.app._cli.context import open_site, show_json
+from hven.app._cli.remote_query import RemoteResult
+from hven.app._cli.remote_query import run_remote_query as ask_there
 from hven.model import plugins
-from hven.model.clock import stopped
-from hven.model.errors import NotFound, UsageError, UserError
+from hven.model.deadlines import pause_deadline
+from hven.model.errors import NotFoundError, UsageError, UserError
 from hven.query import resolver
-from hven.site import people_of
-from hven.site.auth import ANONYMOUS, OWNER, recognised
-from hven.site.auth.local import reader
+from hven.site import find_groups_and_aliases
+from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, add_known_groups
+from hven.site.auth.local import build_principal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,9 +33,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.query import Result
+    from hven.query import QueryResult
 
-    Ask = Callable[[str, int | None], AbstractContextManager[Result | Remote]]
+    Ask = Callable[[str, int | None], AbstractContextManager[QueryResult | RemoteResult]]
 
 
 def query(
@@ -44,19 +43,19 @@ def query(
     adql: Annotated[
         str | None, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")
     ] = None,
-    form: Annotated[
+    format_name: Annotated[
         str | None,
         typer.Option(
             "--format",
             "-f",
-            help=f"{', '.join(plugins.names('formats'))} (default: by the file's ending, else text).",
+            help=f"{', '.join(plugins.list_plugins('formats'))} (default: by the file's ending, else text).",
         ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of the terminal.")
     ] = None,
     maxrec: Annotated[int | None, typer.Option("--maxrec", min=0, help="Rows at most.")] = None,
-    public: Annotated[bool, typer.Option("--public", help="Ask as an anonymous reader, not as the owner.")] = False,
+    is_public: Annotated[bool, typer.Option("--public", help="Ask as an anonymous reader, not as the owner.")] = False,
     account: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Ask as the reader of this account.")
     ] = None,
@@ -69,7 +68,9 @@ def query(
     url: Annotated[
         str | None, typer.Option("--url", metavar="URL", help="Ask this TAP service instead of the site.")
     ] = None,
-    unknown: Annotated[bool, typer.Option("--unknown", help="With --epn: also rows whose value is not known.")] = False,
+    include_unknown: Annotated[
+        bool, typer.Option("--unknown", help="With --epn: also rows whose value is not known.")
+    ] = False,
     as_of: Annotated[
         str | None,
         typer.Option(
@@ -78,7 +79,7 @@ def query(
             help="Ask what was published then: 2026-11-20T08:00, or an id of hven history.",
         ),
     ] = None,
-    show: Annotated[bool, typer.Option("--show", help="Print the ADQL, and do not run it.")] = False,
+    show_only: Annotated[bool, typer.Option("--show", help="Print the ADQL, and do not run it.")] = False,
 ) -> None:
     """Run ADQL, or EPN-TAP parameters, over what is published."""
     if (adql is None) == (epn is None):
@@ -86,63 +87,77 @@ def query(
             "give a query in ADQL, or parameters with --epn",
             remedy='hven query "SELECT ..", or hven query --epn "target_name=Mars"',
         )
-    if epn is None and (table or unknown):
+    if epn is None and (table or include_unknown):
         raise UsageError("--table and --unknown belong to --epn", remedy="write the table into the ADQL")
-    fmt, options = formats.select(form or _by_ending(output))
+    output_format, options = formats.select_format(format_name or _choose_format_by_extension(output))
     if as_of is not None and url is not None:
         raise UsageError("--as-of is for the site's own tables", remedy="another Hven takes the TAP parameter ASOF")
-    if account is not None and (public or url is not None):
+    if account is not None and (is_public or url is not None):
         raise UsageError("--as is for the site's own tables, and for somebody", remedy="leave --public or --url out")
-    with _service(context, url, public=public, account=account, as_of=as_of) as ask:
-        text = _read_text(adql) if adql is not None else _translated(epn or "", ask, table or [], unknown=unknown)
-        if show:
+    with _open_query_service(context, url, is_public=is_public, account=account, as_of=as_of) as run_query:
+        text = (
+            _read_query(adql)
+            if adql is not None
+            else _translate_epn_parameters(epn or "", run_query, table or [], include_unknown=include_unknown)
+        )
+        if show_only:
             print(text)
             return
-        with ask(text, maxrec) as result:
-            asked = (formats.Info(name="QUERY", value=text),)
-            head = result.head(asked) if isinstance(result, Remote) else road.head(result, infos=asked)
-            with _opened(output) as file:
-                for chunk in fmt.write(head, _first_then_rest(result), result.end, options):
-                    with stopped(result.clock):  # a pager takes the time that its reader takes
+        with run_query(text, maxrec) as result:
+            infos = (formats.InfoElement(name="QUERY", value=text),)
+            metadata = (
+                result.build_metadata(infos)
+                if isinstance(result, RemoteResult)
+                else road.build_result_head(result, infos=infos)
+            )
+            with _open_output(output) as file:
+                for chunk in output_format.write(metadata, _begin_batches(result), result.build_status, options):
+                    with pause_deadline(result.deadline):  # a pager takes the time that its reader takes
                         file.write(chunk)
             if result.overflow:
-                print(f"hven: cut at {result.rows:,} rows; --maxrec sets the limit", file=sys.stderr)
+                print(f"hven: cut at {result.row_count:,} rows; --maxrec sets the limit", file=sys.stderr)
             if output is not None:
-                print(f"hven: {result.rows:,} rows to {output}", file=sys.stderr)
+                print(f"hven: {result.row_count:,} rows to {output}", file=sys.stderr)
 
 
 @contextlib.contextmanager
-def _service(
-    context: typer.Context, url: str | None, *, public: bool, account: str | None = None, as_of: str | None = None
+def _open_query_service(
+    context: typer.Context, url: str | None, *, is_public: bool, account: str | None = None, as_of: str | None = None
 ) -> Iterator[Ask]:
     """Open what answers ADQL: the site, or a service elsewhere."""
     if url is not None:
         yield partial(ask_there, url)
         return
     with open_site(context) as site:
-        run = partial(road.run, site=site, as_of=as_of)
-        who = ANONYMOUS if public else OWNER
+        run_site_query = partial(road.run_query, site=site, as_of=as_of)
+        principal = ANONYMOUS_PRINCIPAL if is_public else OWNER_PRINCIPAL
         if account is not None:
-            if not site.store.users.there(account):
-                raise NotFound(f"there is no account {account!r:.80}", remedy="hven user list shows them")
-            who = reader(account, site.store, site.settings)
-            who = recognised(who, site.settings, site.store.grants, partial(people_of, site))
-        yield lambda text, maxrec: run(text, who, maxrec=maxrec)
+            if not site.store.users.has_account(account):
+                raise NotFoundError(f"there is no account {account!r:.80}", remedy="hven user list shows them")
+            principal = build_principal(account, site.store, site.settings)
+            principal = add_known_groups(
+                principal, site.settings, site.store.grants, partial(find_groups_and_aliases, site)
+            )
+        yield lambda text, maxrec: run_site_query(text, principal, maxrec=maxrec)
 
 
-def _translated(parameters: str, ask: Ask, names: Sequence[str], *, unknown: bool) -> str:
+def _translate_epn_parameters(
+    parameters: str, run_query: Ask, table_names: Sequence[str], *, include_unknown: bool
+) -> str:
     """Translate EPN-TAP parameters into ADQL, and say what is left out."""
     from hven.portal import conditions as epn  # noqa: PLC0415  (takes time to load)
 
-    def rows(text: str) -> Iterator[dict[str, Any]]:
-        with ask(text, 100_000) as result:
-            for batch in result.batches():
+    def fetch_rows(text: str) -> Iterator[dict[str, Any]]:
+        with run_query(text, 100_000) as result:
+            for batch in result.iterate_batches():
                 yield from batch.to_pylist()
 
-    asked = epn.translate(parameters, epn.find_tables(rows, names), unknown=unknown)
-    for note in asked.notes:
+    translated = epn.translate_parameters(
+        parameters, epn.find_tables(fetch_rows, table_names), include_unknown=include_unknown
+    )
+    for note in translated.notes:
         print(f"hven: {note}", file=sys.stderr)
-    return write(asked.query)
+    return write_adql(translated.query)
 
 
 def explain(
@@ -151,7 +166,7 @@ def explain(
 ) -> None:
     """Print which road a query takes, and the engine's own text."""
     with open_site(context) as site:
-        print(road.explain(_read_text(adql), OWNER, site=site))
+        print(road.explain_query(_read_query(adql), OWNER_PRINCIPAL, site=site))
 
 
 def resolve(
@@ -161,41 +176,47 @@ def resolve(
 ) -> None:
     """Resolve an object's name: position, other names, who says so."""
     with open_site(context) as site:
-        found = resolver.resolve(name, site=site)
+        resolved_name = resolver.resolve_name(name, site=site)
     if as_json:
-        show_json(asdict(found))
+        show_json(asdict(resolved_name))
         return
-    place = None if found.position is None else f"{found.position[0]:.8f} {found.position[1]:+.8f}"
-    motion = None if found.proper_motion is None else f"{found.proper_motion[0]:g} {found.proper_motion[1]:+g} mas/yr"
+    position_text = (
+        None if resolved_name.position is None else f"{resolved_name.position[0]:.8f} {resolved_name.position[1]:+.8f}"
+    )
+    motion_text = (
+        None
+        if resolved_name.proper_motion is None
+        else f"{resolved_name.proper_motion[0]:g} {resolved_name.proper_motion[1]:+g} mas/yr"
+    )
     rows = {
-        "name": found.name, "kind": found.kind, "position": place, "frame": found.frame if place else None,
-        "epoch": found.epoch, "proper motion": motion, "other names": ", ".join(found.ids[:12]) or None,
-        "confidence": found.confidence, "source": found.source, "age": _age(found.age), "note": found.note or None,
+        "name": resolved_name.name, "kind": resolved_name.kind, "position": position_text, "frame": resolved_name.frame if position_text else None,
+        "epoch": resolved_name.epoch, "proper motion": motion_text, "other names": ", ".join(resolved_name.ids[:12]) or None,
+        "confidence": resolved_name.confidence, "source": resolved_name.source, "age": _format_age(resolved_name.age), "note": resolved_name.note or None,
     }  # fmt: skip
     for title, value in rows.items():
         if value is not None:
             print(f"{title:14} {value}")
 
 
-def _age(seconds: float) -> str | None:
+def _format_age(age_seconds: float) -> str | None:
     for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds" if seconds >= 1 else None
+        if age_seconds >= 2 * size:
+            return f"{age_seconds / size:.0f} {unit}"
+    return f"{age_seconds:.0f} seconds" if age_seconds >= 1 else None
 
 
-def _first_then_rest(result: Result | Remote) -> Iterator[pa.RecordBatch]:
+def _begin_batches(result: QueryResult | RemoteResult) -> Iterator[pa.RecordBatch]:
     """Raise errors of the query before the file is begun: the writer only sees batches."""
-    batches = result.batches()
-    first = next(batches, None)
-    return batches if first is None else itertools.chain((first,), batches)
+    batches = result.iterate_batches()
+    first_batch = next(batches, None)
+    return batches if first_batch is None else itertools.chain((first_batch,), batches)
 
 
 # besides the formats' own
-ENDINGS = {"xml": "votable", "fit": "fits", "arrow": "arrow", "pq": "parquet", "text": "text"}
+FORMAT_EXTENSIONS = {"xml": "votable", "fit": "fits", "arrow": "arrow", "pq": "parquet", "text": "text"}
 
 
-def _by_ending(output: Path | None) -> str:
+def _choose_format_by_extension(output: Path | None) -> str:
     """Choose the format that a file's name asks for.
 
     Raises
@@ -205,42 +226,42 @@ def _by_ending(output: Path | None) -> str:
     """
     if output is None:
         return "text"
-    ending = output.suffix.lstrip(".").lower()
-    known = {fmt.extension.lstrip("."): fmt.name for fmt in formats.offered()} | ENDINGS
-    if ending not in known:
+    extension = output.suffix.lstrip(".").lower()
+    formats_by_extension = {fmt.extension.lstrip("."): fmt.name for fmt in formats.load_formats()} | FORMAT_EXTENSIONS
+    if extension not in formats_by_extension:
         raise UsageError(
             f"{output}: the ending {output.suffix or '(none)'} says no format",
-            remedy="say --format: " + ", ".join(sorted(set(known.values()))),
+            remedy="say --format: " + ", ".join(sorted(set(formats_by_extension.values()))),
         )
-    return known[ending]
+    return formats_by_extension[extension]
 
 
-def _read_text(adql: str) -> str:
+def _read_query(adql: str) -> str:
     """Return the query, read from standard input if it is ``-``."""
     if adql != "-":
         return adql
-    given = sys.stdin.buffer.read()
+    query_bytes = sys.stdin.buffer.read()
     try:
-        return given.decode("utf-8-sig")
+        return query_bytes.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = given[: error.start].count(b"\n") + 1
+        line = query_bytes[: error.start].count(b"\n") + 1
         raise UserError(
-            f"standard input is not UTF-8: byte {given[error.start]:#04x} in line {line}",
+            f"standard input is not UTF-8: byte {query_bytes[error.start]:#04x} in line {line}",
             remedy="save the query as UTF-8",
         ) from None
 
 
 @contextlib.contextmanager
-def _opened(output: Path | None) -> Iterator[BinaryIO]:
+def _open_output(output: Path | None) -> Iterator[BinaryIO]:
     """Open the file to write: a whole one or none at all."""
     if output is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    part = output.with_name(output.name + ".part")
+    partial_file = output.with_name(output.name + ".part")
     try:
-        with part.open("wb") as file:
+        with partial_file.open("wb") as file:
             yield file
-        part.replace(output)
+        partial_file.replace(output)
     finally:
-        part.unlink(missing_ok=True)
+        partial_file.unlink(missing_ok=True)

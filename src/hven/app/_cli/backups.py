@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from hven.app._cli.context import show_json, size
-from hven.app._cli.context import site as open_site
+from hven.app._cli.context import format_size, open_site, show_json
 from hven.model.errors import UsageError
-from hven.site import archive, restoring
+from hven.site import archive, restoration
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
@@ -19,18 +18,18 @@ Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 def backup(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The archive to write; it must not exist.")],
-    bare: Annotated[
+    without_data: Annotated[
         bool, typer.Option("--no-data", help="Without rows and jobs: only what is needed to make them again.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Write the whole site into one file, while it runs."""
     with open_site(context) as site:
-        made = archive.backup(site, file, data=not bare)
+        backup_facts = archive.write_backup(site, file, include_rows=not without_data)
     if as_json:
-        show_json(made)
+        show_json(backup_facts)
         return
-    print(f"{file}: {size(made['bytes'])}, {'without' if bare else 'with'} rows")
+    print(f"{file}: {format_size(backup_facts['bytes'])}, {'without' if without_data else 'with'} rows")
     print("Secrets are not in it: keep secrets.toml with your other passwords.")
 
 
@@ -43,26 +42,26 @@ def restore(
     engine: Annotated[
         str | None, typer.Option("--engine", metavar="ENGINE", help="Keep all rows there (default: where they were).")
     ] = None,
-    check: Annotated[
+    check_only: Annotated[
         bool, typer.Option("--check", help="Read all of it and compare the checksums; restore nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Restore a site from a backup."""
-    if check:
-        found = restoring.verify(file)
+    if check_only:
+        archive_facts = restoration.verify_archive(file)
         print(
-            f"{file} is whole: {found['site']}, {found['made']}, Hven {found['hven']}, {'with' if found['data'] else 'without'} rows"
+            f"{file} is whole: {archive_facts['site']}, {archive_facts['made']}, Hven {archive_facts['hven']}, {'with' if archive_facts['data'] else 'without'} rows"
         )
         return
     if directory is None:
         raise UsageError("DIR is missing", remedy="hven restore FILE DIR")
-    made = restoring.restore(file, directory, engine=engine)
+    restored_facts = restoration.restore_archive(file, directory, engine=engine)
     if as_json:
-        show_json(made)
+        show_json(restored_facts)
         return
-    print(f"{directory}: {made['site']} as of {made['made']}")
-    for name in made["collections"]:
+    print(f"{directory}: {restored_facts['site']} as of {restored_facts['made']}")
+    for name in restored_facts["collections"]:
         print(f"its rows are not in the backup: hven --site {shlex.quote(str(directory))} ingest {name}")
-    for line in made["yours"]:
+    for line in restored_facts["yours"]:
         print(f"look at: {line}")

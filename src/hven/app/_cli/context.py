@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.site import Site
 
-MARK = "hven.toml"
+SITE_FILE = "hven.toml"
 
 
-def settings(context: typer.Context) -> Settings:
+def load_site_settings(context: typer.Context) -> Settings:
     """Load the settings of the site that ``--site`` names, or that the current directory is in.
 
     Raises
@@ -29,26 +29,26 @@ def settings(context: typer.Context) -> Settings:
     UsageError
         There is no site there.
     """
-    given = context.obj
-    if given is not None:
-        directory = Path(given)
-        if not (directory / MARK).is_file():
+    site_directory = context.obj
+    if site_directory is not None:
+        directory = Path(site_directory)
+        if not (directory / SITE_FILE).is_file():
             raise UsageError(
-                f"{directory} is no site: it has no {MARK}", remedy=f"make one with: hven init {directory}"
+                f"{directory} is no site: it has no {SITE_FILE}", remedy=f"make one with: hven init {directory}"
             )
-        return settings_room.load(directory)
-    here = Path.cwd()
-    for directory in (here, *here.parents):
-        if (directory / MARK).is_file():
-            return settings_room.load(directory)
-    raise UsageError(f"no {MARK} here or above", remedy="say --site DIR, or make a site with: hven init DIR")
+        return settings_room.load_settings(directory)
+    current_directory = Path.cwd()
+    for directory in (current_directory, *current_directory.parents):
+        if (directory / SITE_FILE).is_file():
+            return settings_room.load_settings(directory)
+    raise UsageError(f"no {SITE_FILE} here or above", remedy="say --site DIR, or make a site with: hven init DIR")
 
 
-def site(context: typer.Context) -> Site:
+def open_site(context: typer.Context) -> Site:
     """Open that site; close it after use (``with``)."""
     from hven.site import Site  # noqa: PLC0415  (half a second; `init` and `lint` have no site)
 
-    return Site(settings(context))
+    return Site(load_site_settings(context))
 
 
 def show_json(value: Any) -> None:
@@ -61,43 +61,45 @@ def show_json(value: Any) -> None:
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
     """Print a table for people, in aligned columns; numbers stand right. Nothing is cut: ids are there to be copied."""
-    shown = [
+    cell_texts = [
         ["" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows
     ]
-    widths = [max([len(heading), *(len(row[at]) for row in shown)]) for at, heading in enumerate(headings)]
-    right = [all(isinstance(row[at], int | float) or row[at] is None for row in rows) for at in range(len(headings))]
+    widths = [max([len(heading), *(len(row[at]) for row in cell_texts)]) for at, heading in enumerate(headings)]
+    is_numeric = [
+        all(isinstance(row[at], int | float) or row[at] is None for row in rows) for at in range(len(headings))
+    ]
 
-    def line(cells: Sequence[str]) -> str:
+    def format_line(cells: Sequence[str]) -> str:
         return "  ".join(
             cell.rjust(width) if number else cell.ljust(width)
-            for cell, width, number in zip(cells, widths, right, strict=True)
+            for cell, width, number in zip(cells, widths, is_numeric, strict=True)
         ).rstrip()
 
     if title:
         print(title if rows else f"{title}: none")
     if not rows:
         return
-    print(line(headings))
+    print(format_line(headings))
     print("  ".join("-" * width for width in widths))
-    for row in shown:
-        print(line(row))
+    for row in cell_texts:
+        print(format_line(row))
 
 
-def moment(stamp: str | None) -> str:
+def format_time(timestamp: str | None) -> str:
     """Write a time for people: 2026-11-20 09:51:05 (UTC)."""
-    return stamp[:19].replace("T", " ") if stamp else ""
+    return timestamp[:19].replace("T", " ") if timestamp else ""
 
 
-def spelled(context: typer.Context, *words: str) -> str:
+def format_command(context: typer.Context, *arguments: str) -> str:
     """Write a command that the reader may copy, with the ``--site`` that this one had."""
-    return " ".join(["hven", *(["--site", shlex.quote(context.obj)] if context.obj else []), *words])
+    return " ".join(["hven", *(["--site", shlex.quote(context.obj)] if context.obj else []), *arguments])
 
 
-def size(count: int | None) -> str:
+def format_size(byte_count: int | None) -> str:
     """Format a number of bytes."""
-    if count is None:
+    if byte_count is None:
         return ""
-    amount = float(count)
+    amount = float(byte_count)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 1000:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"

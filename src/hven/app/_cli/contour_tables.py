@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model import plugins
-from hven.model.errors import UsageError, UserError, nearest
+from hven.model.errors import UsageError, UserError, suggest_spelling
 from hven.model.sky import Regions, contours, footprints, region_files
-from hven.sources import Context, filekinds
+from hven.sources import SourceContext, file_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.float64]
 
-_OBSERVER = ("CRLN_OBS", "CRLT_OBS", "HGLN_OBS", "HGLT_OBS")  # for whom --date alone stands
-_ARCSEC = re.compile(r"\s*(\"|arcsec)$")
+_OBSERVER_CARDS = ("CRLN_OBS", "CRLT_OBS", "HGLN_OBS", "HGLT_OBS")  # for whom --date alone stands
+_ARCSEC_PATTERN = re.compile(r"\s*(\"|arcsec)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class ContourOptions:
     """What the options of the command say; a column's name, a number, or None: what the file calls as HFC does.
 
     Attributes
@@ -58,14 +58,14 @@ class Said:
     freeman: bool = False
 
 
-def read(path: Path, said: Said) -> region_files.Read:
+def read_contours(path: Path, options: ContourOptions) -> region_files.ParsedRegions:
     """Read the contours of a table, or the labels of an image.
 
     Parameters
     ----------
     path
         CSV, VOTable, JSON, FITS or Parquet.
-    said
+    options
         Columns and numbers.
 
     Returns
@@ -80,100 +80,104 @@ def read(path: Path, said: Said) -> region_files.Read:
     UsageError
         A column that is not there, or one that must be said.
     """
-    kind = filekinds.named(path.name) or filekinds.inside(path)
-    if kind is None:
+    source_kind = file_kinds.find_kind_by_name(path.name) or file_kinds.find_kind_of_file(path)
+    if source_kind is None:
         raise UserError(
             f"{path}: it is none of what regions are read from",
-            remedy=f"{region_files.KNOWN}; tables of contours in CSV, VOTable, JSON, FITS or Parquet; FITS images of labels",
+            remedy=f"{region_files.READABLE_FORMATS}; tables of contours in CSV, VOTable, JSON, FITS or Parquet; FITS images of labels",
         )
-    if kind == "fits" and (image := _image(path)) is not None:
-        return _labels(path, *image, said)
-    table = _Table(path, kind, said)
-    region = table.column("region")
-    if region is not None and table.given("chain") is None and said.x is None:
-        return _texts(table, region)
-    return _contours(table, said)
+    if source_kind == "fits" and (image := _read_image(path)) is not None:
+        return _read_labels(path, *image, options)
+    table = _ContourTable(path, source_kind, options)
+    region = table.find_column("region")
+    if region is not None and table.find_column_names("chain") is None and options.x is None:
+        return _read_region_texts(table, region)
+    return _build_contours(table, options)
 
 
-class _Table:
+class _ContourTable:
     """Columns of a file by what they are for."""
 
-    def __init__(self, path: Path, kind: str, said: Said) -> None:
-        module: Any = plugins.load("sources", kind)
-        context = Context(directory=path.resolve().parent)
+    def __init__(self, path: Path, kind: str, said: ContourOptions) -> None:
+        module: Any = plugins.load_plugin("sources", kind)
+        context = SourceContext(directory=path.resolve().parent)
         options: dict[str, Any] = {"files": [path.name]}
         source = module.open(module.Options.model_validate(options), context)
-        self.path, self.said = path, said
-        self.names = [column.name for column in source.columns()]
-        digits = self.given("chain")
+        self.path, self.options = path, said
+        self.names = [column.name for column in source.list_columns()]
+        digits = self.find_column_names("chain")
         if kind == "csv" and digits in self.names:  # digits of a chain code are no number
             source = module.open(module.Options.model_validate({**options, "types": {digits: "text"}}), context)
-        wanted = [
-            one
-            for part in (self.given(item.name) for item in fields(Said)[:11])
-            for one in (part or "").split(",")
-            if one in self.names
+        wanted_columns = [
+            column_name
+            for part in (self.find_column_names(item.name) for item in fields(ContourOptions)[:11])
+            for column_name in (part or "").split(",")
+            if column_name in self.names
         ]
-        batches = list(source.batches(list(dict.fromkeys(wanted))))
-        self.rows = sum(batch.num_rows for batch in batches)
-        if not self.rows:
-            raise UserError(f"{path}: it is no file of regions, and a table without rows", remedy=region_files.KNOWN)
+        batches = list(source.read_batches(list(dict.fromkeys(wanted_columns))))
+        self.row_count = sum(batch.num_rows for batch in batches)
+        if not self.row_count:
+            raise UserError(
+                f"{path}: it is no file of regions, and a table without rows", remedy=region_files.READABLE_FORMATS
+            )
         self.table = pa.Table.from_batches(batches)
 
-    def given(self, what: str) -> str | None:
+    def find_column_names(self, option: str) -> str | None:
         """Return what an option says, or the columns of HFC's that are there, as they are spelled."""
-        said: str | None = getattr(self.said, what)
-        known = {name.upper(): name for name in self.names}
-        if said is not None:
+        option_value: str | None = getattr(self.options, option)
+        names_by_upper = {name.upper(): name for name in self.names}
+        if option_value is not None:
             return ",".join(
-                part if part in self.names else known.get(part.upper(), part)
-                for part in map(str.strip, said.split(","))
+                part if part in self.names else names_by_upper.get(part.upper(), part)
+                for part in map(str.strip, option_value.split(","))
             )
-        for words in contours.HFC[what]:
-            found = [known.get(word) for word in words.split(",")]
-            if all(found):
-                return ",".join(str(one) for one in found)
+        for words in contours.HFC_COLUMN_NAMES[option]:
+            matched_names = [names_by_upper.get(word) for word in words.split(",")]
+            if all(matched_names):
+                return ",".join(str(matched_name) for matched_name in matched_names)
         return None
 
-    def needed(self, what: str) -> pa.Array:
+    def require_column(self, option: str) -> pa.Array:
         """Return the column for something, which must be there."""
-        found = self.column(what)
-        if found is None:
-            raise self._missing(what)
-        return found
+        values = self.find_column(option)
+        if values is None:
+            raise self._build_missing_error(option)
+        return values
 
-    def column(self, what: str) -> pa.Array | None:
+    def find_column(self, option: str) -> pa.Array | None:
         """Return the column for something; None: the file has none."""
-        given = self.given(what)
-        if given is None:
+        column_name = self.find_column_names(option)
+        if column_name is None:
             return None
-        if given not in self.names:
+        if column_name not in self.names:
             raise UsageError(
-                f"--{what} {given}: {self.path} has no such column",
-                remedy=f"{nearest(given, self.names)} it has {', '.join(self.names)}".lstrip(),
+                f"--{option} {column_name}: {self.path} has no such column",
+                remedy=f"{suggest_spelling(column_name, self.names)} it has {', '.join(self.names)}".lstrip(),
             )
-        found = self.table.column(given)
-        return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+        values = self.table.column(column_name)
+        return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
-    def _missing(self, what: str) -> UsageError:
+    def _build_missing_error(self, option: str) -> UsageError:
         return UsageError(
-            f"{self.path} has no column that is called {' or '.join(contours.HFC[what])}",
-            remedy=f"say --{what} NAME; it has {', '.join(self.names)}",
+            f"{self.path} has no column that is called {' or '.join(contours.HFC_COLUMN_NAMES[option])}",
+            remedy=f"say --{option} NAME; it has {', '.join(self.names)}",
         )
 
-    def numbers(self, what: str, count: int) -> list[Numbers]:
+    def read_numbers(self, option: str, count: int) -> list[Numbers]:
         """Return so many numbers for each row: columns, or numbers themselves; one alone stands for all."""
-        given = self.given(what)
-        if given is None:
-            raise self._missing(what)
-        words = [word.strip() for word in given.split(",")]
+        option_value = self.find_column_names(option)
+        if option_value is None:
+            raise self._build_missing_error(option)
+        words = [word.strip() for word in option_value.split(",")]
         if len(words) not in {1, count}:
-            raise UsageError(f"--{what} {given}: {count} columns or numbers are wanted", remedy="NAME,NAME or 1.5,1.5")
-        found = []
+            raise UsageError(
+                f"--{option} {option_value}: {count} columns or numbers are wanted", remedy="NAME,NAME or 1.5,1.5"
+            )
+        number_arrays = []
         for word in words:
             if word in self.names:
                 values = self.table.column(word).cast(pa.float64())
-                found.append(
+                number_arrays.append(
                     np.asarray(
                         values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy(),
                         np.float64,
@@ -181,70 +185,79 @@ class _Table:
                 )
                 continue
             try:
-                found.append(np.full(self.rows, float(word)))
+                number_arrays.append(np.full(self.row_count, float(word)))
             except ValueError:
                 raise UsageError(
-                    f"--{what} {word}: {self.path} has no such column, and it is no number",
-                    remedy=f"{nearest(word, self.names)} it has {', '.join(self.names)}".lstrip(),
+                    f"--{option} {word}: {self.path} has no such column, and it is no number",
+                    remedy=f"{suggest_spelling(word, self.names)} it has {', '.join(self.names)}".lstrip(),
                 ) from None
-        return found * (count if len(found) == 1 else 1)
+        return number_arrays * (count if len(number_arrays) == 1 else 1)
 
-    def called(self) -> list[str | None]:
+    def list_row_names(self) -> list[str | None]:
         """Return the name of each row."""
-        name = self.given("name")
+        name = self.find_column_names("name")
         if name is None or name not in self.names:
-            return [None] * self.rows
-        return [None if one is None else str(one) for one in self.table.column(name).to_pylist()]
+            return [None] * self.row_count
+        return [None if row_name is None else str(row_name) for row_name in self.table.column(name).to_pylist()]
 
 
-def _texts(table: _Table, region: pa.Array) -> region_files.Read:
+def _read_region_texts(table: _ContourTable, region: pa.Array) -> region_files.ParsedRegions:
     """Read regions that are written in a column, as texts or as DALI's arrays."""
     if pa.types.is_list(region.type) or pa.types.is_large_list(region.type) or pa.types.is_fixed_size_list(region.type):
         values = [
-            None if one is None else ("circle " if len(one) == 3 else "polygon ") + " ".join(map(repr, one))
-            for one in region.to_pylist()
+            None
+            if region_numbers is None
+            else ("circle " if len(region_numbers) == 3 else "polygon ") + " ".join(map(repr, region_numbers))
+            for region_numbers in region.to_pylist()
         ]
     else:
         values = region.cast(pa.string()).to_pylist()
-    found = region_files.of_texts(values, mend=True)
+    read_regions = region_files.parse_region_texts(values, make_valid=True)
     faults = [
-        fault or ("" if value else "there is no region") for fault, value in zip(found.faults, values, strict=True)
+        fault or ("" if value else "there is no region")
+        for fault, value in zip(read_regions.faults, values, strict=True)
     ]
-    return region_files.Read(found.regions, faults, table.called(), found.frame, found.notes)
+    return region_files.ParsedRegions(
+        read_regions.regions, faults, table.list_row_names(), read_regions.frame, read_regions.notes
+    )
 
 
-def _contours(table: _Table, said: Said) -> region_files.Read:
-    chain = table.column("chain")
-    x, y = table.needed("x"), table.needed("y")
-    disc = _disc(table, said)
+def _build_contours(table: _ContourTable, options: ContourOptions) -> region_files.ParsedRegions:
+    chain = table.find_column("chain")
+    x, y = table.require_column("x"), table.require_column("y")
+    disc = _read_disc(table, options)
     if chain is not None:
-        first = [np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False)) for column in (x, y)]
-        steps = contours.FREEMAN if said.freeman else contours.HELIO
+        first_pixels = [np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False)) for column in (x, y)]
+        steps = contours.FREEMAN_STEPS if options.freeman else contours.HELIO_STEPS
         # a file of text does not tell an empty code, which is a single pixel, from a missing one: a first pixel does
-        begun = pa.array(np.isfinite(first[0]) & np.isfinite(first[1]))
+        has_first_pixel = pa.array(np.isfinite(first_pixels[0]) & np.isfinite(first_pixels[1]))
         codes = chain.cast(pa.string())
-        codes = pc.if_else(pc.and_(pc.is_null(codes), begun), "", codes)
-        made = contours.chain_codes(codes, first[0], first[1], disc, origin=said.origin, table=steps)
+        codes = pc.if_else(pc.and_(pc.is_null(codes), has_first_pixel), "", codes)
+        contour_regions = contours.build_regions_from_chain_codes(
+            codes, first_pixels[0], first_pixels[1], disc, origin=options.origin, step_table=steps
+        )
     else:
-        (starts, xs), (others, ys) = _lists(x, "x", table), _lists(y, "y", table)
-        if not np.array_equal(starts, others):
-            row = int(np.flatnonzero(np.diff(starts) != np.diff(others))[0]) + 1
+        (starts, xs), (y_starts, ys) = _read_number_lists(x, "x", table), _read_number_lists(y, "y", table)
+        if not np.array_equal(starts, y_starts):
+            row = int(np.flatnonzero(np.diff(starts) != np.diff(y_starts))[0]) + 1
             raise UserError(
                 f"{table.path}: row {row}: x and y have not as many numbers",
                 remedy="a list of x and one of y for each contour, equally long",
             )
-        made = contours.pixel_lists(starts, xs, ys, disc, origin=said.origin)
-    return _found(made, table.called())
+        contour_regions = contours.build_regions_from_pixel_lists(starts, xs, ys, disc, origin=options.origin)
+    return _build_result(contour_regions, table.list_row_names())
 
 
-def _found(made: contours.Contours, names: Sequence[str | None]) -> region_files.Read:
-    faults = [""] * len(made.regions)
-    for fault in made.faults():
+def _build_result(
+    contour_regions: contours.ContourRegions, row_names: Sequence[str | None]
+) -> region_files.ParsedRegions:
+    faults = [""] * len(contour_regions.regions)
+    for fault in contour_regions.iterate_faults():
         faults[fault.row] = str(fault.message)
-    return region_files.Read(made.regions, faults, list(names), None)
+    return region_files.ParsedRegions(contour_regions.regions, faults, list(row_names), None)
 
 
-def _lists(column: pa.Array, what: str, table: _Table) -> tuple[npt.NDArray[np.int64], Numbers]:
+def _read_number_lists(column: pa.Array, option: str, table: _ContourTable) -> tuple[npt.NDArray[np.int64], Numbers]:
     """Read lists of numbers, as arrays or as texts of numbers."""
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         column = pc.split_pattern_regex(
@@ -254,19 +267,22 @@ def _lists(column: pa.Array, what: str, table: _Table) -> tuple[npt.NDArray[np.i
         column = column.cast(pa.list_(column.type.value_type))
     if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
         raise UsageError(
-            f"{table.path} has no chain code, and {table.given(what)} is no list of pixels",
+            f"{table.path} has no chain code, and {table.find_column_names(option)} is no list of pixels",
             remedy=f"say --chain NAME; it has {', '.join(table.names)}",
         )
     flat = column.flatten()
     if pa.types.is_string(flat.type) or pa.types.is_large_string(flat.type):
-        keep = pc.not_equal(flat, "")
-        owner = np.repeat(np.arange(len(column)), column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))
-        sizes = np.bincount(owner[np.asarray(keep)], minlength=len(column))
+        is_number = pc.not_equal(flat, "")
+        row_numbers = np.repeat(
+            np.arange(len(column)), column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+        )
+        sizes = np.bincount(row_numbers[np.asarray(is_number)], minlength=len(column))
         try:
-            flat = pc.cast(flat.filter(keep), pa.float64())
+            flat = pc.cast(flat.filter(is_number), pa.float64())
         except pa.ArrowInvalid as error:
             raise UserError(
-                f"{table.path}: {table.given(what)}: {error}", remedy="numbers with blanks or commas between"
+                f"{table.path}: {table.find_column_names(option)}: {error}",
+                remedy="numbers with blanks or commas between",
             ) from None
     else:
         sizes = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
@@ -275,100 +291,106 @@ def _lists(column: pa.Array, what: str, table: _Table) -> tuple[npt.NDArray[np.i
     )
 
 
-def _disc(table: _Table, said: Said) -> contours.Disc:
-    centre = table.numbers("centre", 2)
-    scale = table.numbers("scale", 2)
-    given = table.given("radius")
-    arcsec = given is not None and _ARCSEC.search(given)
+def _read_disc(table: _ContourTable, options: ContourOptions) -> contours.DiscImage:
+    centre = table.read_numbers("centre", 2)
+    scale = table.read_numbers("scale", 2)
+    radius_text = table.find_column_names("radius")
+    arcsec = radius_text is not None and _ARCSEC_PATTERN.search(radius_text)
     if arcsec:
-        number = _ARCSEC.sub("", given or "")
-        radius = _Alone(table, number).radius()
+        number = _ARCSEC_PATTERN.sub("", radius_text or "")
+        radius = _ArcsecRadius(table, number).read_radius()
     else:
-        radius = table.numbers("radius", 1)[0] * np.abs(scale[0])
-    lon, lat = _observer(table, said)
+        radius = table.read_numbers("radius", 1)[0] * np.abs(scale[0])
+    lon, lat = _read_observer(table, options)
     # FITS counts pixels from 1, whatever the catalogue does
-    first = 1 if (table.given("centre") or "").upper().startswith("CRPIX") else said.origin
-    return contours.Disc(centre[0] - first, centre[1] - first, scale[0], scale[1], radius, lon, lat)
+    first_pixel = 1 if (table.find_column_names("centre") or "").upper().startswith("CRPIX") else options.origin
+    return contours.DiscImage(centre[0] - first_pixel, centre[1] - first_pixel, scale[0], scale[1], radius, lon, lat)
 
 
-class _Alone:
+class _ArcsecRadius:
     """A radius in arcseconds."""
 
-    def __init__(self, table: _Table, word: str) -> None:
+    def __init__(self, table: _ContourTable, word: str) -> None:
         self.table, self.word = table, word
 
-    def radius(self) -> Numbers:
+    def read_radius(self) -> Numbers:
         """Return it for each row."""
         if self.word in self.table.names:
             return np.asarray(self.table.table.column(self.word).cast(pa.float64()).to_numpy(), np.float64)
         try:
-            return np.full(self.table.rows, float(self.word))
+            return np.full(self.table.row_count, float(self.word))
         except ValueError:
             raise UsageError(
                 f"--radius {self.word}: no such column, and no number", remedy="NAME, 374.87, or 985.9arcsec"
             ) from None
 
 
-def _observer(table: _Table, said: Said) -> tuple[Numbers, Numbers]:
-    if table.given("observer") is not None:
-        lon, lat = table.numbers("observer", 2)
+def _read_observer(table: _ContourTable, options: ContourOptions) -> tuple[Numbers, Numbers]:
+    if table.find_column_names("observer") is not None:
+        lon, lat = table.read_numbers("observer", 2)
         return lon, lat
-    date = table.given("date")
+    date = table.find_column_names("date")
     if date is None:
         raise UsageError(
-            f"{table.path} does not tell who saw the disc: no column is called {' or '.join((*contours.HFC['observer'], *contours.HFC['date']))}",
+            f"{table.path} does not tell who saw the disc: no column is called {' or '.join((*contours.HFC_COLUMN_NAMES['observer'], *contours.HFC_COLUMN_NAMES['date']))}",
             remedy="say --observer LON,LAT (the point below it), or --date NAME for observers at the Earth",
         )
-    times = _times(table.table.column(date).to_pylist() if date in table.names else [date] * table.rows, date, table)
-    return _earth(times, table.numbers("rotation", 1)[0] if table.given("rotation") else np.nan, said)
+    times = _parse_times(
+        table.table.column(date).to_pylist() if date in table.names else [date] * table.row_count, date, table
+    )
+    return _compute_earth_observer(
+        times, table.read_numbers("rotation", 1)[0] if table.find_column_names("rotation") else np.nan, options
+    )
 
 
-def _earth(times: Any, rotation: Any, said: Said) -> tuple[Numbers, Numbers]:
+def _compute_earth_observer(times: Any, rotation: Any, options: ContourOptions) -> tuple[Numbers, Numbers]:
     """Compute the point below an observer at the Earth; its longitude is infinite where the rotation's number is not that of the date."""
-    earth = contours.sun.earth(times)
-    lon = earth.l0 if said.frame == "carrington" else np.where(np.isnan(earth.l0), np.nan, 0.0)
-    return np.where(contours.sun.contradicts(rotation, times), np.inf, lon), earth.b0
+    earth = contours.sun.compute_solar_ephemeris(times)
+    lon = earth.l0 if options.frame == "carrington" else np.where(np.isnan(earth.l0), np.nan, 0.0)
+    return np.where(contours.sun.is_rotation_mismatch(rotation, times), np.inf, lon), earth.b0
 
 
-def _times(values: Sequence[Any], name: str, table: _Table) -> npt.NDArray[np.datetime64]:
-    found = np.full(len(values), np.datetime64("NaT", "us"))
+def _parse_times(values: Sequence[Any], column_name: str, table: _ContourTable) -> npt.NDArray[np.datetime64]:
+    times = np.full(len(values), np.datetime64("NaT", "us"))
     for row, value in enumerate(values):
         try:
             text = str(value).strip().replace(" ", "T").removesuffix("Z") if isinstance(value, str) else value
-            found[row] = (
+            times[row] = (
                 np.datetime64("NaT") if value is None or text == "" else np.datetime64(text).astype("datetime64[us]")
             )
         except ValueError:
-            if name not in table.names:
+            if column_name not in table.names:
                 raise UsageError(
-                    f"--date {name}: no such column, and no date",
-                    remedy=f"{nearest(name, table.names)} it has {', '.join(table.names)}".lstrip(),
+                    f"--date {column_name}: no such column, and no date",
+                    remedy=f"{suggest_spelling(column_name, table.names)} it has {', '.join(table.names)}".lstrip(),
                 ) from None
-    return found
+    return times
 
 
-def _image(path: Path) -> tuple[Any, npt.NDArray[np.integer]] | None:
+def _read_image(path: Path) -> tuple[Any, npt.NDArray[np.integer]] | None:
     """Return head and pixels of the first image of whole numbers; None if there is a table, or none."""
     from astropy.io import fits  # noqa: PLC0415  (slow to load, for images alone)
 
     try:
         with warnings.catch_warnings(action="ignore"), fits.open(path, memmap=False) as file:
-            if any(isinstance(one, fits.BinTableHDU) and not isinstance(one, fits.CompImageHDU) for one in file):
+            if any(isinstance(hdu, fits.BinTableHDU) and not isinstance(hdu, fits.CompImageHDU) for hdu in file):
                 return None
-            for one in file:
-                if one.header.get("NAXIS") == 2 and one.data is not None:
-                    return one.header, np.asarray(one.data)
+            for hdu in file:
+                if hdu.header.get("NAXIS") == 2 and hdu.data is not None:
+                    return hdu.header, np.asarray(hdu.data)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: the FITS file is damaged, or cut short: {error}") from None
     raise UserError(f"{path}: the FITS file has neither a table nor an image")
 
 
-def _labels(path: Path, head: Any, image: npt.NDArray[Any], said: Said) -> region_files.Read:
+def _read_labels(
+    path: Path, header: Any, image: npt.NDArray[Any], options: ContourOptions
+) -> region_files.ParsedRegions:
     if image.dtype.kind not in "iu":
-        whole = np.nan_to_num(image).astype(np.int64)
-        if not np.array_equal(whole, np.nan_to_num(image)):
-            return _covered(path, head)
-        image = whole
+        integers = np.nan_to_num(image).astype(np.int64)
+        if not np.array_equal(integers, np.nan_to_num(image)):
+            return _read_image_footprint(path, header)
+        image = integers
     values = np.unique(image)
     values = values[values != 0]
     if not len(values):
@@ -376,63 +398,70 @@ def _labels(path: Path, head: Any, image: npt.NDArray[Any], said: Said) -> regio
     if len(values) > 100_000:
         raise UserError(f"{path}: the image has {len(values):,} values, which are no labels")
 
-    def number(what: str, count: int) -> Numbers | None:
-        given = getattr(said, what)
-        if given is None:
+    def read_option_numbers(option: str, count: int) -> Numbers | None:
+        option_value = getattr(options, option)
+        if option_value is None:
             return None
         try:
-            words = [float(_ARCSEC.sub("", word)) for word in given.split(",")]
+            words = [float(_ARCSEC_PATTERN.sub("", word)) for word in option_value.split(",")]
         except ValueError:
             words = []
         if len(words) not in {1, count}:
-            raise UsageError(f"--{what} {given}: of an image, numbers are wanted", remedy="1.5 or 1.5,1.5")
+            raise UsageError(f"--{option} {option_value}: of an image, numbers are wanted", remedy="1.5 or 1.5,1.5")
         return np.resize(np.array(words), (count, 1))
 
-    when = {} if said.date is None else {"DATE-OBS": said.date, **dict.fromkeys(_OBSERVER)}
-    cards = {**head, **when}
-    found = contours.disc(cards, stonyhurst=said.frame == "stonyhurst")
-    if (scale := number("scale", 2)) is not None:
-        found = replace(found, scale_x=scale[0], scale_y=scale[1])
-    if (centre := number("centre", 2)) is not None:
-        found = replace(found, x=centre[0] - said.origin, y=centre[1] - said.origin)
-    if (radius := number("radius", 1)) is not None:
-        pixels = _ARCSEC.search(said.radius or "") is None
-        found = replace(found, radius=radius[0] * (np.abs(found.scale_x) if pixels else 1.0))
-    if (observer := number("observer", 2)) is not None:
-        found = replace(found, lon=observer[0], lat=observer[1])
-    turn = number("rotation", 1)
-    turns = turn[0] if turn is not None else contours.card(cards, "CAR_ROT")
-    if observer is None and contours.sun.contradicts(turns, contours.date(cards)).any():
-        found = replace(found, lon=np.array([np.inf]))
-    for what, words, value in (("centre", "CRPIX1,CRPIX2", found.x + found.y), ("scale", "CDELT1,CDELT2", found.scale_x + found.scale_y), ("radius", "RSUN_OBS, R_SUN or DSUN_OBS", found.radius)):  # fmt: skip
+    date_cards = {} if options.date is None else {"DATE-OBS": options.date, **dict.fromkeys(_OBSERVER_CARDS)}
+    cards = {**header, **date_cards}
+    disc = contours.build_disc_image(cards, stonyhurst=options.frame == "stonyhurst")
+    if (scale := read_option_numbers("scale", 2)) is not None:
+        disc = replace(disc, scale_x=scale[0], scale_y=scale[1])
+    if (centre := read_option_numbers("centre", 2)) is not None:
+        disc = replace(disc, x=centre[0] - options.origin, y=centre[1] - options.origin)
+    if (radius := read_option_numbers("radius", 1)) is not None:
+        pixels = _ARCSEC_PATTERN.search(options.radius or "") is None
+        disc = replace(disc, radius=radius[0] * (np.abs(disc.scale_x) if pixels else 1.0))
+    if (observer := read_option_numbers("observer", 2)) is not None:
+        disc = replace(disc, lon=observer[0], lat=observer[1])
+    rotation = read_option_numbers("rotation", 1)
+    rotation_numbers = rotation[0] if rotation is not None else contours.card(cards, "CAR_ROT")
+    if observer is None and contours.sun.is_rotation_mismatch(rotation_numbers, contours.find_date(cards)).any():
+        disc = replace(disc, lon=np.array([np.inf]))
+    for option, words, value in (("centre", "CRPIX1,CRPIX2", disc.x + disc.y), ("scale", "CDELT1,CDELT2", disc.scale_x + disc.scale_y), ("radius", "RSUN_OBS, R_SUN or DSUN_OBS", disc.radius)):  # fmt: skip
         if not np.isfinite(value).all():
-            raise UsageError(f"{path} has no card {words}", remedy=f"say --{what} with numbers")
-    if np.isnan(found.lon + found.lat).any():
+            raise UsageError(f"{path} has no card {words}", remedy=f"say --{option} with numbers")
+    if np.isnan(disc.lon + disc.lat).any():
         raise UsageError(
             f"{path} does not tell who saw the disc",
             remedy="say --observer LON,LAT, or --date 2009-06-15T12:00 for observers at the Earth",
         )
-    return _found(contours.masks(image, values, found), [str(value) for value in values.tolist()])
+    return _build_result(
+        contours.build_regions_from_labels(image, values, disc), [str(value) for value in values.tolist()]
+    )
 
 
-def _covered(path: Path, head: Any) -> region_files.Read:
+def _read_image_footprint(path: Path, header: Any) -> region_files.ParsedRegions:
     """Read what an image covers that has no labels."""
-    cards = dict(head)
-    place = footprints.places(cards)
-    if place is None:
+    cards = dict(header)
+    image_geometry = footprints.build_image_wcs(cards)
+    if image_geometry is None:
         raise UserError(
             f"{path}: the image has no labels, for its values are no whole numbers, and no footprint, for its header does not say where its pixels are"
         )
-    found = _found(footprints.of_headers([cards]), [path.stem])
-    return region_files.Read(found.regions, found.faults, found.names, "ICRS" if place.of.kind == "sky" else None)
+    footprint_result = _build_result(footprints.build_regions_from_headers([cards]), [path.stem])
+    return region_files.ParsedRegions(
+        footprint_result.regions,
+        footprint_result.faults,
+        footprint_result.names,
+        "ICRS" if image_geometry.image_axes.kind == "sky" else None,
+    )
 
 
-def combined(read: region_files.Read) -> Regions:
+def unite_regions(read_regions: region_files.ParsedRegions) -> Regions:
     """Unite all rows.
 
     Parameters
     ----------
-    read
+    read_regions
         Regions.
 
     Returns
@@ -440,4 +469,4 @@ def combined(read: region_files.Read) -> Regions:
     region
         One row.
     """
-    return read.regions.grouped(np.array([0, len(read.regions)])).mended()
+    return read_regions.regions.group_rows(np.array([0, len(read_regions.regions)])).make_valid()

@@ -11,23 +11,22 @@ import typer
 
 from hven import adql, descriptor
 from hven.app._cli import metadata_score
-from hven.app._cli.context import settings, show_json, spelled
-from hven.app._cli.context import site as open_site
-from hven.app._cli.dead_links import dead_links
-from hven.app._cli.engine_verbs import checked
-from hven.descriptor import new as draft
+from hven.app._cli.context import format_command, load_site_settings, open_site, show_json
+from hven.app._cli.dead_links import check_links
+from hven.app._cli.engine_verbs import check_engine_settings
+from hven.descriptor import drafting as draft
 from hven.ingest import run_examples, run_tests
-from hven.ingest.sampling import refused
+from hven.ingest.sampling import find_sample_faults
 from hven.ingest.source_checks import check_sources
-from hven.jobs import declared
+from hven.jobs import declared_types
 from hven.model import plugins
-from hven.model.errors import Fault, NotFound, UsageError
-from hven.model.settings import exposed, lacking, secret, strangers
-from hven.site.addresses import outdated
+from hven.model.errors import Fault, NotFoundError, UsageError
+from hven.model.settings import find_exposed_files, find_missing_portal_items, find_unavailable_sections, resolve_secret
+from hven.site.outdated_addresses import find_outdated_addresses
 
 if TYPE_CHECKING:
     from hven.model.resource import Resource
-    from hven.model.table import Levels
+    from hven.model.table import RowAccessPolicy
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
@@ -42,11 +41,13 @@ def new(
     table: Annotated[
         str | None, typer.Option("--table", help="Which table of a file or database that has several.")
     ] = None,
-    live: Annotated[bool, typer.Option("--live", help="Publish a PostgreSQL table in place, without a copy.")] = False,
+    is_live: Annotated[
+        bool, typer.Option("--live", help="Publish a PostgreSQL table in place, without a copy.")
+    ] = False,
     standard: Annotated[
         str | None, typer.Option("--standard", help="Map to epn-tap or obscore, as far as can be guessed.")
     ] = None,
-    paper: Annotated[
+    paper_ids: Annotated[
         list[str] | None,
         typer.Option(
             "--paper",
@@ -59,58 +60,58 @@ def new(
     ] = None,
 ) -> None:
     """Write a first descriptor, guessed from a file or an address."""
-    found = settings(context)
-    if paper:
-        made = draft.create_of_paper(
-            found, name, source, paper, licence=licence, kind=kind, table=table, standard=standard
+    site_settings = load_site_settings(context)
+    if paper_ids:
+        descriptor_path = draft.create_descriptor_for_paper(
+            site_settings, name, source, paper_ids, licence=licence, kind=kind, table=table, standard=standard
         )
-        print(f"wrote {made}")
+        print(f"wrote {descriptor_path}")
         print(
-            f"Look it over, then: {spelled(context, 'check', name)} && {spelled(context, 'ingest', name)}; a DOI of its own: {spelled(context, 'doi', name)}"
+            f"Look it over, then: {format_command(context, 'check', name)} && {format_command(context, 'ingest', name)}; a DOI of its own: {format_command(context, 'doi', name)}"
         )
         return
     if licence:
         raise UsageError("--licence belongs to --paper", remedy="write licence: into the descriptor")
-    source, notes = draft.moved(found.directory, name, source)
+    source, notes = draft.move_connection_line_to_secrets(site_settings.directory, name, source)
     for note in notes:
         print(note)
-    path = draft.create(
-        found,
+    path = draft.create_descriptor(
+        site_settings,
         name,
         source,
-        kind="live" if live else kind,
+        kind="live" if is_live else kind,
         table=table,
         standard=standard,
-        secret=partial(secret, found.directory),
+        resolve_secret=partial(resolve_secret, site_settings.directory),
     )
-    then = "" if live or kind == "live" else f" && {spelled(context, 'ingest', name)}"
+    next_command = "" if is_live or kind == "live" else f" && {format_command(context, 'ingest', name)}"
     print(f"wrote {path}")
-    given = Path(source).expanduser().absolute()
-    first = next(Path(given.anchor).glob(str(given.relative_to(given.anchor))), None)
-    if first is not None and not first.parent.resolve().is_relative_to(found.directory.resolve()):
+    source_path = Path(source).expanduser().absolute()
+    first_file = next(Path(source_path.anchor).glob(str(source_path.relative_to(source_path.anchor))), None)
+    if first_file is not None and not first_file.parent.resolve().is_relative_to(site_settings.directory.resolve()):
         print(
             f"{source} is read from where it is, and `hven backup` does not take it; if it shall, put it beside the descriptor and name it so there"
         )
-    print(f"Look it over, then: {spelled(context, 'check', name)}{then}")
+    print(f"Look it over, then: {format_command(context, 'check', name)}{next_command}")
 
 
 def check(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One collection (default: all).")] = None,
-    tests: Annotated[
+    run_descriptor_tests: Annotated[
         bool, typer.Option("--tests", help="Also run the descriptors' tests over what is published.")
     ] = False,
-    examples: Annotated[
+    run_example_queries: Annotated[
         bool, typer.Option("--run-examples", help="Also run the example queries over what is published.")
     ] = False,
-    links: Annotated[
+    follow_links: Annotated[
         bool, typer.Option("--links", help="Also follow what published rows lead to, here and elsewhere.")
     ] = False,
-    metadata: Annotated[
+    score_metadata: Annotated[
         bool,
         typer.Option("--metadata", help="Also score how well each collection is described, with the lines to add."),
     ] = False,
-    least: Annotated[
+    min_score: Annotated[
         int | None, typer.Option("--least", metavar="N", min=0, max=100, help="With --metadata: fail below this score.")
     ] = None,
     subjects: Annotated[
@@ -122,72 +123,104 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Check hven.toml, descriptors and job types for all faults."""
-    if subjects is not None and not metadata:
+    if subjects is not None and not score_metadata:
         raise UsageError("--subjects belongs to --metadata", remedy=f"hven check --metadata --subjects {subjects}")
     terms = descriptor.read_terms(subjects) if subjects is not None else None
-    if least is not None and not metadata:
-        raise UsageError("--least belongs to --metadata", remedy=f"hven check --metadata --least {least}")
-    found = settings(context)
+    if min_score is not None and not score_metadata:
+        raise UsageError("--least belongs to --metadata", remedy=f"hven check --metadata --least {min_score}")
+    site_settings = load_site_settings(context)
     names = (
         [name]
         if name
-        else sorted(path.parent.name for path in found.collections.glob("*/*.yaml") if path.stem == path.parent.name)
+        else sorted(
+            path.parent.name
+            for path in site_settings.collections_directory.glob("*/*.yaml")
+            if path.stem == path.parent.name
+        )
     )
-    if name and not (found.collections / name / f"{name}.yaml").is_file():
-        raise NotFound(
-            f"there is no descriptor {found.collections / name / (name + '.yaml')}",
+    if name and not (site_settings.collections_directory / name / f"{name}.yaml").is_file():
+        raise NotFoundError(
+            f"there is no descriptor {site_settings.collections_directory / name / (name + '.yaml')}",
             remedy=f"hven new {name} --from FILE writes one",
         )
-    faults = [Fault(message=error.message, remedy=error.remedy) for error in plugins.faults()]
-    policies: dict[str, Levels] = {}
+    faults = [Fault(message=error.message, remedy=error.remedy) for error in plugins.find_plugin_faults()]
+    policies: dict[str, RowAccessPolicy] = {}
     dates: list[str] = []
-    read: list[Resource] = []
+    read_resources: list[Resource] = []
     engines: list[str] = []
     if faults:  # with one of them nothing else is told truly
         names = []
     elif name is None:
-        told = list(checked(found))
-        engines = [fact for fact in told if isinstance(fact, str)]
-        faults += [fact for fact in told if not isinstance(fact, str)]
-    for one in names:
-        path = found.collections / one / f"{one}.yaml"
-        resource, said = descriptor.checked(path, found)
-        if resource is not None and not any(fault.severity == "error" for fault in said):
-            read.append(resource)
-            said += refused(resource, path.parent, found)
-            said += check_sources(resource, path.parent, found)
+        engine_facts = list(check_engine_settings(site_settings))
+        engines = [fact for fact in engine_facts if isinstance(fact, str)]
+        faults += [fact for fact in engine_facts if not isinstance(fact, str)]
+    for collection_name in names:
+        path = site_settings.collections_directory / collection_name / f"{collection_name}.yaml"
+        resource, collection_faults = descriptor.check_and_read_descriptor(path, site_settings)
+        if resource is not None and not any(fault.severity == "error" for fault in collection_faults):
+            read_resources.append(resource)
+            collection_faults += find_sample_faults(resource, path.parent, site_settings)
+            collection_faults += check_sources(resource, path.parent, site_settings)
             dates += [
-                f"{spec.table.qualified}: a row is released {spec.embargo.words()}"
+                f"{spec.table.qualified_name}: a row is released {spec.embargo.describe()}"
                 for spec in resource.tables
                 if spec.embargo is not None
             ]
             policies |= {
-                spec.table.qualified: spec.table.policy for spec in resource.tables if spec.table.policy is not None
+                spec.table.qualified_name: spec.table.policy
+                for spec in resource.tables
+                if spec.table.policy is not None
             }
-        faults += said
+        faults += collection_faults
     if name is None:
-        faults += [*declared.check(found), *lacking(found), *strangers(found)]
-        faults += exposed(found.directory, found.var, found.kept)
+        faults += [
+            *declared_types.find_declaration_faults(site_settings),
+            *find_unavailable_sections(site_settings),
+            *find_missing_portal_items(site_settings),
+        ]
+        faults += find_exposed_files(site_settings.directory, site_settings.var_directory, site_settings.data_directory)
     else:
-        faults += exposed(found.directory)
-    spanning = name is not None and any(
-        one.registration is not None or any(spec.spans for spec in one.tables) for one in read
+        faults += find_exposed_files(site_settings.directory)
+    needs_others = name is not None and any(
+        collection_name.registration is not None or any(spec.span_places for spec in collection_name.tables)
+        for collection_name in read_resources
     )
-    others = [
-        path for path in found.collections.glob("*/*.yaml") if path.stem == path.parent.name and path.stem != name
+    other_descriptors = [
+        path
+        for path in site_settings.collections_directory.glob("*/*.yaml")
+        if path.stem == path.parent.name and path.stem != name
     ]
-    loaded = [seen for path in others if spanning and (seen := descriptor.checked(path, found)[0]) is not None]
-    faults += descriptor.wrong_ids(read, loaded)
-    faults += descriptor.claimed(read, found, loaded)
-    faults += descriptor.wrong_paths(read)
-    faults += [fault for fault in outdated(found) if name is None or str(fault.place.file).endswith(f"/{name}.yaml")]
+    other_resources = [
+        other_resource
+        for path in other_descriptors
+        if needs_others and (other_resource := descriptor.check_and_read_descriptor(path, site_settings)[0]) is not None
+    ]
+    faults += descriptor.find_series_id_faults(read_resources, other_resources)
+    faults += descriptor.find_identifier_faults(read_resources, site_settings, other_resources)
+    faults += descriptor.find_path_faults(read_resources)
+    faults += [
+        fault
+        for fault in find_outdated_addresses(site_settings)
+        if name is None or str(fault.place.file).endswith(f"/{name}.yaml")
+    ]
     if not any(fault.severity == "error" for fault in faults):
-        faults += _tested(context, names, tests=tests, examples=examples, links=links)
-    described = metadata_score.scored(context, read) if metadata and read else []
-    faults += [fault for one in read if terms is not None for fault in descriptor.unknown_subjects(one, found, terms)]
+        faults += _check_published(
+            context,
+            names,
+            run_descriptor_tests=run_descriptor_tests,
+            run_example_queries=run_example_queries,
+            follow_links=follow_links,
+        )
+    scores = metadata_score.score_collections(context, read_resources) if score_metadata and read_resources else []
+    faults += [
+        fault
+        for collection_name in read_resources
+        if terms is not None
+        for fault in descriptor.find_subject_faults(collection_name, site_settings, terms)
+    ]
     errors = sum(fault.severity == "error" for fault in faults)
     if as_json:
-        listed = [
+        fault_list = [
             {
                 "file": fault.place.file,
                 "line": fault.place.line,
@@ -198,44 +231,55 @@ def check(
             }
             for fault in faults
         ]
-        show_json({"faults": listed, "collections": metadata_score.listed(described)} if metadata else listed)
+        show_json(
+            {"faults": fault_list, "collections": metadata_score.scores_to_json(scores)}
+            if score_metadata
+            else fault_list
+        )
     else:
         for fault in faults:
             print(f"{'warning: ' if fault.severity != 'error' else ''}{fault}")
         for line in [*engines, *dates]:
             print(line)
         for table, levels in policies.items():
-            for does, text in (
+            for rule_text, text in (
                 ("a row is seen by", levels.rows),
                 ("that it has files is known to", levels.files),
                 ("its files are taken by", levels.take),
             ):
                 if text is not None:
-                    print(f"{table}: {does} {'; '.join(adql.told(adql.parse_condition(text)))}")
-        metadata_score.show(described)
+                    print(f"{table}: {rule_text} {'; '.join(adql.describe_policy(adql.parse_condition(text)))}")
+        metadata_score.print_scores(scores)
         print(
-            f"{len(names)} descriptor{'s' * (len(names) != 1)}: {_count(errors, 'error')}, {_count(len(faults) - errors, 'warning')}"
+            f"{len(names)} descriptor{'s' * (len(names) != 1)}: {_format_count(errors, 'error')}, {_format_count(len(faults) - errors, 'warning')}"
         )
-    if errors or any(found.total < (least or 0) for found, _ in described):
+    if errors or any(site_settings.total < (min_score or 0) for site_settings, _ in scores):
         raise typer.Exit(1)
 
 
-def _tested(context: typer.Context, names: list[str], *, tests: bool, examples: bool, links: bool) -> list[Fault]:
-    found: list[Fault] = []
-    panes = plugins.records("panes").values()
-    if not (tests or examples or links or panes):
-        return found
+def _check_published(
+    context: typer.Context,
+    collections: list[str],
+    *,
+    run_descriptor_tests: bool,
+    run_example_queries: bool,
+    follow_links: bool,
+) -> list[Fault]:
+    faults: list[Fault] = []
+    panes = plugins.load_records("panes").values()
+    if not (run_descriptor_tests or run_example_queries or follow_links or panes):
+        return faults
     with open_site(context) as site:
         for pane in panes:
-            found += pane.tried(site)
-        for one in names:
-            found += run_tests(site, one) if tests else []
-            found += run_examples(site, one) if examples else []
-            if links:
-                dead, told = dead_links(site, one)
-                found += dead
-                print(told, file=sys.stderr)
-    return found
+            faults += pane.check_tables(site)
+        for collection_name in collections:
+            faults += run_tests(site, collection_name) if run_descriptor_tests else []
+            faults += run_examples(site, collection_name) if run_example_queries else []
+            if follow_links:
+                link_faults, link_summary = check_links(site, collection_name)
+                faults += link_faults
+                print(link_summary, file=sys.stderr)
+    return faults
 
 
 def schema(
@@ -243,12 +287,12 @@ def schema(
 ) -> None:
     """Print the JSON Schema of descriptors, for editors."""
     if output is None:
-        show_json(descriptor.schema())
+        show_json(descriptor.build_json_schema())
     else:
         import orjson  # noqa: PLC0415  (for scripts alone)
 
-        output.write_bytes(orjson.dumps(descriptor.schema(), option=orjson.OPT_INDENT_2) + b"\n")
+        output.write_bytes(orjson.dumps(descriptor.build_json_schema(), option=orjson.OPT_INDENT_2) + b"\n")
 
 
-def _count(number: int, word: str) -> str:
+def _format_count(number: int, word: str) -> str:
     return f"{number} {word}{'s' * (number != 1)}"

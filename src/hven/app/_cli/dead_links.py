@@ -13,10 +13,10 @@ from urllib.parse import quote, unquote, urlsplit
 
 from hven import adql, query
 from hven.model.errors import Fault, HvenError, UserError
-from hven.model.table import FILES
+from hven.model.table import FILES_UTYPE
 from hven.services import datalinks
-from hven.site.auth import DEFAULT, OWNER
-from hven.sources import remote
+from hven.site.auth import DEFAULT_POLICIES, OWNER_PRINCIPAL
+from hven.sources import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,33 +25,33 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.site import Site
 
-ROWS = 1000  # whose links are asked at once
-MOST, LONGEST = 2000, 600.0  # addresses elsewhere that are tried, seconds that this may take
-TOGETHER, POLITE = 8, 2  # requests at once; to one host
-SECONDS = 15.0
-TOLD = 5  # rows of a link
-REFUSED = (400, 403, 405, 501)  # of servers that do not know HEAD
+ROWS_PER_QUERY = 1000  # whose links are asked at once
+MAX_REMOTE_ADDRESSES, MAX_CHECK_SECONDS = 2000, 600.0  # addresses elsewhere that are tried, seconds that this may take
+MAX_PARALLEL_REQUESTS, MAX_REQUESTS_PER_HOST = 8, 2  # requests at once; to one host
+REQUEST_TIMEOUT_SECONDS = 15.0
+MAX_REPORTED_ROWS = 5  # rows of a link
+HEAD_REFUSED_STATUSES = (400, 403, 405, 501)  # of servers that do not know HEAD
 
 
 @dataclass(slots=True)
-class Found:
+class LinkCheck:
     """What the links of a table lead to.
 
     Attributes
     ----------
-    dead
+    dead_links
         Place and words -> rows, and whether it is sure.
-    elsewhere
+    remote_addresses
         Address -> where it is said, and one row that leads there.
     """
 
-    dead: dict[tuple[Place, str, str, bool], list[str]] = field(default_factory=lambda: defaultdict(list))
-    elsewhere: dict[str, tuple[Place, str]] = field(default_factory=dict)
-    gone: dict[str, bool] = field(default_factory=dict)  # path of a file of the collection -> whether it is
-    other: int = 0  # addresses that are not tried: ftp, and the like
+    dead_links: dict[tuple[Place, str, str, bool], list[str]] = field(default_factory=lambda: defaultdict(list))
+    remote_addresses: dict[str, tuple[Place, str]] = field(default_factory=dict)
+    missing_files: dict[str, bool] = field(default_factory=dict)  # path of a file of the collection -> whether it is
+    unchecked_count: int = 0  # addresses that are not tried: ftp, and the like
 
 
-def dead_links(site: Site, name: str) -> tuple[list[Fault], str]:
+def check_links(site: Site, name: str) -> tuple[list[Fault], str]:
     """Follow the links of a collection.
 
     Parameters
@@ -68,109 +68,142 @@ def dead_links(site: Site, name: str) -> tuple[list[Fault], str]:
     told
         How much was looked at.
     """
-    holdings = site.current()
-    found = Found()
+    published_state = site.get_published_state()
+    link_check = LinkCheck()
     links = 0
     # what rows lead to is told of these rows, and not once more of the list of files
-    for item in sorted(holdings.published.values(), key=lambda one: one.table.utype == FILES):
-        if item.table.schema == name and item.table.leads and item.resource is not None:
-            spec = next((one for one in item.resource.tables if one.table.name == item.table.name), None)
+    for item in sorted(
+        published_state.tables_by_name.values(), key=lambda published_table: published_table.table.utype == FILES_UTYPE
+    ):
+        if item.table.schema == name and item.table.effective_links and item.resource is not None:
+            spec = next(
+                (
+                    published_table
+                    for published_table in item.resource.tables
+                    if published_table.table.name == item.table.name
+                ),
+                None,
+            )
             if spec is not None:
-                links += _look(site, item.table, spec.place, found)
-    chosen = list(found.elsewhere)
-    if len(chosen) > MOST:
-        chosen = random.sample(chosen, MOST)
-    for url, (words, sure) in _tried(chosen, allow_private=site.settings.allow_private):
-        place, row = found.elsewhere[url]
-        found.dead[place, f"{url}: {words}", "mend the template, or what is there", sure].append(row)
-    told = f"{name}: {links:,} links, {len(chosen):,} of {len(found.elsewhere):,} addresses elsewhere tried"
-    faults = sorted(_faults(found), key=lambda one: (one.place.line or 0, one.place.column or 0, one.message))
-    return faults, told + (f", {found.other:,} of other kinds (ftp ..) not" if found.other else "")
+                links += _collect_links(site, item.table, spec.place, link_check)
+    tried_addresses = list(link_check.remote_addresses)
+    if len(tried_addresses) > MAX_REMOTE_ADDRESSES:
+        tried_addresses = random.sample(tried_addresses, MAX_REMOTE_ADDRESSES)
+    for url, (words, is_certain) in _check_addresses(tried_addresses, allow_private=site.settings.allow_private):
+        place, row = link_check.remote_addresses[url]
+        link_check.dead_links[place, f"{url}: {words}", "mend the template, or what is there", is_certain].append(row)
+    summary = f"{name}: {links:,} links, {len(tried_addresses):,} of {len(link_check.remote_addresses):,} addresses elsewhere tried"
+    faults = sorted(
+        _build_faults(link_check),
+        key=lambda published_table: (
+            published_table.place.line or 0,
+            published_table.place.column or 0,
+            published_table.message,
+        ),
+    )
+    return faults, summary + (
+        f", {link_check.unchecked_count:,} of other kinds (ftp ..) not" if link_check.unchecked_count else ""
+    )
 
 
-def _faults(found: Found) -> Iterator[Fault]:
-    for (place, words, remedy, sure), rows in found.dead.items():
-        said = ", ".join(rows[:TOLD]) + (f" and {len(rows) - TOLD:,} more" if len(rows) > TOLD else "")
-        message = f"{words} (row{'s' * (len(rows) > 1)} {said})"
-        yield Fault(message=message, place=place, remedy=remedy, severity="error" if sure else "warning")
+def _build_faults(link_check: LinkCheck) -> Iterator[Fault]:
+    for (place, words, remedy, is_certain), rows in link_check.dead_links.items():
+        row_list = ", ".join(rows[:MAX_REPORTED_ROWS]) + (
+            f" and {len(rows) - MAX_REPORTED_ROWS:,} more" if len(rows) > MAX_REPORTED_ROWS else ""
+        )
+        message = f"{words} (row{'s' * (len(rows) > 1)} {row_list})"
+        yield Fault(message=message, place=place, remedy=remedy, severity="error" if is_certain else "warning")
 
 
-def _look(site: Site, table: Table, place: Place, found: Found) -> int:
+def _collect_links(site: Site, table: Table, table_place: Place, link_check: LinkCheck) -> int:
     """Ask for the links of all rows; return how many there are."""
-    holdings, base, key = site.current(), site.settings.url, table.identifier
+    published_state, base, key = site.get_published_state(), site.settings.site_url, table.identifier_column
     assert key is not None  # noqa: S101  (tables without one have no links)
-    own = f"{base}/collections/{quote(table.schema)}/files/"
+    files_prefix = f"{base}/collections/{quote(table.schema)}/files/"
     places = [
-        link.places.get("text") or link.places.get("file") or link.places.get("service") or place
-        for link in table.leads
+        link.places.get("text") or link.places.get("file") or link.places.get("service") or table_place
+        for link in table.effective_links
     ]
-    text = f"SELECT {adql.quote(key.name)} AS k FROM {adql.quote(table.schema)}.{adql.quote(table.name)}"
+    text = f"SELECT {adql.quote_name(key.name)} AS k FROM {adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
     count = 0
-    with query.run(text, OWNER, site=site, policies=DEFAULT, maxrec=site.settings.limits.maxrec_hard) as result:
-        ids = [str(one) for batch in result.batches() for one in batch.column(0).to_pylist() if one is not None]
-    for start in range(0, len(ids), ROWS):
-        rows = datalinks.rows(
-            table, ids[start : start + ROWS], who=OWNER, site=site, policies=DEFAULT, holdings=holdings, base=base, numbered=True
+    with query.run_query(
+        text, OWNER_PRINCIPAL, site=site, policies=DEFAULT_POLICIES, maxrec=site.settings.limits.maxrec_hard
+    ) as result:
+        ids = [
+            str(identifier)
+            for batch in result.iterate_batches()
+            for identifier in batch.column(0).to_pylist()
+            if identifier is not None
+        ]
+    for start in range(0, len(ids), ROWS_PER_QUERY):
+        rows = datalinks.list_row_links(
+            table, ids[start : start + ROWS_PER_QUERY], principal=OWNER_PRINCIPAL, site=site, policies=DEFAULT_POLICIES, published_state=published_state, base_url=base, with_link_numbers=True
         )  # fmt: skip
-        seen: set[tuple[str, str, str]] = set()
+        seen_links: set[tuple[str, str, str]] = set()
         for row in rows.to_pylist():
             url, ident, at = row["access_url"], row["ID"], places[row["_link"]]
             count += 1
             if row["error_message"]:
-                found.dead[
+                link_check.dead_links[
                     at, row["error_message"].partition(": ")[2], "put the file back, or mend the template", True
                 ].append(ident)
             if not url:
                 continue
-            if (ident, row["semantics"], url) in seen:
+            if (ident, row["semantics"], url) in seen_links:
                 words = f"{row['semantics']} leads twice to {url}"
-                found.dead[at, words, "say which rows go with a row more narrowly: where, if", False].append(ident)
-            seen.add((ident, row["semantics"], url))
-            if url.startswith(own):
-                path = unquote(url.removeprefix(own))
-                known = path in found.gone
-                if not known:
-                    found.gone[path] = not (site.settings.collections / table.schema / path).is_file()
-                if found.gone[path] and not (known and table.utype == FILES):
+                link_check.dead_links[at, words, "say which rows go with a row more narrowly: where, if", False].append(
+                    ident
+                )
+            seen_links.add((ident, row["semantics"], url))
+            if url.startswith(files_prefix):
+                path = unquote(url.removeprefix(files_prefix))
+                is_known = path in link_check.missing_files
+                if not is_known:
+                    link_check.missing_files[path] = not (
+                        site.settings.collections_directory / table.schema / path
+                    ).is_file()
+                if link_check.missing_files[path] and not (is_known and table.utype == FILES_UTYPE):
                     words = f"the file {path} is published, and is not there"
-                    found.dead[at, words, "put it back, or ingest the collection again", True].append(ident)
+                    link_check.dead_links[at, words, "put it back, or ingest the collection again", True].append(ident)
             elif url.startswith(("http://", "https://")) and not url.startswith(f"{base}/"):
-                found.elsewhere.setdefault(url, (at, ident))
+                link_check.remote_addresses.setdefault(url, (at, ident))
             elif "://" in url and not url.startswith(f"{base}/"):
-                found.other += 1
+                link_check.unchecked_count += 1
     return count
 
 
-def _tried(urls: list[str], *, allow_private: bool) -> Iterator[tuple[str, tuple[str, bool]]]:
+def _check_addresses(urls: list[str], *, allow_private: bool) -> Iterator[tuple[str, tuple[str, bool]]]:
     """Ask for addresses, a few at a time, and few of one host; yield those that are dead: why, and whether that is sure."""
-    hosts: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(POLITE))
+    hosts: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(MAX_REQUESTS_PER_HOST))
     for url in urls:
         hosts[urlsplit(url).netloc]  # made here: not by two threads
-    end = time.monotonic() + LONGEST
+    end = time.monotonic() + MAX_CHECK_SECONDS
 
-    def tried(url: str) -> tuple[str, bool] | None:
+    def check_address(url: str) -> tuple[str, bool] | None:
         with hosts[urlsplit(url).netloc]:
             if time.monotonic() > end:
                 return "not tried: it took too long before", False
-            return _asked(url, allow_private=allow_private)
+            return _request_address(url, allow_private=allow_private)
 
-    with ThreadPoolExecutor(TOGETHER) as threads:
-        for url, found in zip(urls, threads.map(tried, urls), strict=True):
-            if found is not None:
-                yield url, found
+    with ThreadPoolExecutor(MAX_PARALLEL_REQUESTS) as threads:
+        for url, failure in zip(urls, threads.map(check_address, urls), strict=True):
+            if failure is not None:
+                yield url, failure
 
 
-def _asked(url: str, *, allow_private: bool) -> tuple[str, bool] | None:
+def _request_address(url: str, *, allow_private: bool) -> tuple[str, bool] | None:
     status = 0
     for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
         try:
-            with remote.stream(method, url, headers=headers, seconds=SECONDS, allow_private=allow_private) as answer:
-                status = answer.status
+            with http_client.stream_answer(
+                method, url, headers=headers, timeout_seconds=REQUEST_TIMEOUT_SECONDS, allow_private=allow_private
+            ) as response:
+                status = response.status
         except UserError as error:
             return error.message, False
         except HvenError as error:
             return str(error), False
-        if status not in REFUSED:
+        if status not in HEAD_REFUSED_STATUSES:
             break
     if status < 400 or status in {401, 416, 429}:  # it is there
         return None

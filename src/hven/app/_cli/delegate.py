@@ -8,62 +8,65 @@ from typing import Annotated
 
 import typer
 
-from hven.app._cli.context import moment, show_json, show_table
-from hven.app._cli.context import site as open_site
-from hven.site import delegate as give
+from hven.app._cli.context import format_time, open_site, show_json, show_table
+from hven.site import grant_delegation as give
 
 delegate = typer.Typer()
 
 
 @delegate.callback(invoke_without_command=True)
-def every(
+def show_delegations(
     context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False
 ) -> None:
     """Show who sees the rows of somebody else, and until when."""
     if context.invoked_subcommand is not None:
         return
     with open_site(context) as site:
-        found = site.store.grants.all("delegation")
+        delegations = site.store.grants.list_grants("delegation")
     if as_json:
-        show_json([asdict(one) for one in found])
+        show_json([asdict(grant) for grant in delegations])
         return
     rows = [
         [
-            one.id,
-            one.subject,
-            one.object,
-            "=".join(one.facts.values()),
-            moment(datetime.fromtimestamp(one.until or 0, UTC).isoformat()),
-            one.by,
+            grant.id,
+            grant.subject,
+            grant.object,
+            "=".join(grant.facts.values()),
+            format_time(datetime.fromtimestamp(grant.until or 0, UTC).isoformat()),
+            grant.by,
         ]
-        for one in found
+        for grant in delegations
     ]
     show_table(["id", "account", "sees rows of", "where", "until", "given by"], rows, title="Delegations")
 
 
 @delegate.command("to")
-def to(
+def add_delegation(
     context: typer.Context,
     account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="Who gets it.")],
     name: Annotated[str, typer.Option("--for", metavar="NAME", help="Whose rows: a name as it stands in them.")],
-    until: Annotated[str, typer.Option("--until", metavar="DATE", help="The last day, or a time (UTC).")],
-    where: Annotated[
+    end_text: Annotated[str, typer.Option("--until", metavar="DATE", help="The last day, or a time (UTC).")],
+    row_condition: Annotated[
         str | None, typer.Option("--where", metavar="COLUMN=VALUE", help="Of these rows alone: progid=60.A-9237.")
     ] = None,
 ) -> None:
     """Let an account see the rows of somebody else, until a day."""
     with open_site(context) as site:
-        made, doubts = give(site, account, name, where=where, until=until, by="owner")
-    for one in doubts:
-        print(f"warning: {one}")
-    print(f"{made.id}: {account} sees the rows of {name}{f' where {where}' if where else ''} until {until}")
+        grant, warnings = give(
+            site, account, name, row_condition=row_condition, expiry_text=end_text, granted_by="owner"
+        )
+    for warning in warnings:
+        print(f"warning: {warning}")
+    print(
+        f"{grant.id}: {account} sees the rows of {name}{f' where {row_condition}' if row_condition else ''} until {end_text}"
+    )
 
 
 @delegate.command("end")
-def end(
-    context: typer.Context, ident: Annotated[str, typer.Argument(metavar="ID", help="As `hven delegate` lists it.")]
+def end_delegation(
+    context: typer.Context, grant_id: Annotated[str, typer.Argument(metavar="ID", help="As `hven delegate` lists it.")]
 ) -> None:
     """End a delegation now."""
     with open_site(context) as site:
-        gone = site.store.grants.end(ident, by="owner")
-    print(f"{gone.subject} sees the rows of {gone.object} by it no more")
+        ended_grant = site.store.grants.revoke_grant(grant_id, actor="owner")
+    print(f"{ended_grant.subject} sees the rows of {ended_grant.object} by it no more")

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from hven.app._cli.context import moment, show_json, show_table, spelled
-from hven.app._cli.context import site as open_site
-from hven.model.errors import NotFound, UsageError, UserError
-from hven.services import citing, minting
-from hven.services.face import Surroundings
-from hven.site.auth import ANONYMOUS
+from hven.app._cli.context import format_command, format_time, open_site, show_json, show_table
+from hven.model.errors import NotFoundError, UsageError, UserError
+from hven.services import citations, doi_minting
+from hven.services.face import ServiceContext
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
     from hven.model.resource import Citation
-    from hven.services.citing import Cited
+    from hven.services.citations import CitationMetadata
     from hven.site import Site
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
@@ -32,134 +31,170 @@ def doi(
     draft: Annotated[bool, typer.Option("--draft", help="Reserve it at DataCite; it leads nowhere yet and can be thrown away there.")] = False,
     publish: Annotated[bool, typer.Option("--publish", help="Publish it for good, or bring what DataCite has up to date.")] = False,
     withdraw: Annotated[str | None, typer.Option("--withdraw", metavar="REASON", help="Say on its page, and at DataCite, that it is withdrawn, and why.")] = None,
-    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Write the metadata for a library that registers it: .xml or .json.")] = None,
-    known: Annotated[str | None, typer.Option("--is", metavar="DOI", help="Keep the DOI that a library registered for it.")] = None,
+    output_file: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Write the metadata for a library that registers it: .xml or .json.")] = None,
+    registered_doi: Annotated[str | None, typer.Option("--is", metavar="DOI", help="Keep the DOI that a library registered for it.")] = None,
     suffix: Annotated[str, typer.Option("--suffix", metavar="TEXT", help="What shall stand behind the prefix.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Give collections and releases DOIs; say what they lack for one."""
-    chosen = [word for word, said in {"--draft": draft, "--publish": publish, "--withdraw": withdraw is not None, "--to": to is not None, "--is": known is not None}.items() if said]  # fmt: skip
-    if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(chosen)} are different things", remedy=f"hven doi NAME {chosen[0]}")
+    chosen_options = [word for word, is_chosen in {"--draft": draft, "--publish": publish, "--withdraw": withdraw is not None, "--to": output_file is not None, "--is": registered_doi is not None}.items() if is_chosen]  # fmt: skip
+    if len(chosen_options) > 1:
+        raise UsageError(
+            f"{' and '.join(chosen_options)} are different things", remedy=f"hven doi NAME {chosen_options[0]}"
+        )
     if name is None:
-        if chosen or label or suffix:
-            raise UsageError("which collection?", remedy=f"hven doi NAME {' '.join(chosen)}".rstrip())
-        _list(context, as_json=as_json)
+        if chosen_options or label or suffix:
+            raise UsageError("which collection?", remedy=f"hven doi NAME {' '.join(chosen_options)}".rstrip())
+        _list_dois(context, as_json=as_json)
         return
     if withdraw is not None and len(withdraw.strip()) < 3:
         raise UsageError("say why it is withdrawn: that stands on its page for good", remedy='--withdraw "superseded by R6, whose fluxes are right"')  # fmt: skip
     with open_site(context) as site:
-        one = _cited(site, name, label)
-        if to is not None:
-            _write(site, one, to)
-        elif known is not None:
-            kept = minting.recorded(site.store, one, known)
-            _done(context, one, kept, "kept")
+        citation = _gather_citation(site, name, label)
+        if output_file is not None:
+            _write_metadata(site, citation, output_file)
+        elif registered_doi is not None:
+            stored_citation = doi_minting.record_external_doi(site.store, citation, registered_doi)
+            _report_outcome(context, citation, stored_citation, "kept")
         elif withdraw is not None and not dry_run:
-            _withdrawn(context, site, one, " ".join(withdraw.split()))
+            _withdraw(context, site, citation, " ".join(withdraw.split()))
         elif (draft or publish) and not dry_run:
-            one = replace(one, withdrawn="")
-            kept, done = minting.mint(site.settings, site.store, one, "draft" if draft else "findable", suffix)
-            _done(context, one, kept, done)
+            citation = replace(citation, withdrawal_reason="")
+            stored_citation, outcome = doi_minting.mint_doi(
+                site.settings, site.store, citation, "draft" if draft else "findable", suffix
+            )
+            _report_outcome(context, citation, stored_citation, outcome)
         else:
-            one = one if withdraw is None else replace(one, withdrawn=" ".join(withdraw.split()))
-            _show(context, site, one, chosen, suffix, as_json=as_json)
+            citation = citation if withdraw is None else replace(citation, withdrawal_reason=" ".join(withdraw.split()))
+            _show_metadata(context, site, citation, chosen_options, suffix, as_json=as_json)
 
 
-def _cited(site: Site, name: str, label: str) -> Cited:
+def _gather_citation(site: Site, name: str, label: str) -> CitationMetadata:
     """Gather what everybody sees: nothing else gets a DOI."""
-    around = Surroundings.of(site, ANONYMOUS)
-    now = site.current()
+    service_context = ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL)
+    published_state = site.get_published_state()
     try:
-        return citing.cited(around, now, now.catalogue(ANONYMOUS, around.policies), name, label)
-    except NotFound as error:
-        if name in now.resources and not label:
-            raise NotFound(f"nothing of {name} is published for everybody", remedy="hven status tells what is") from error  # fmt: skip
+        return citations.collect_citation_metadata(
+            service_context,
+            published_state,
+            published_state.get_catalogue(ANONYMOUS_PRINCIPAL, service_context.policies),
+            name,
+            label,
+        )
+    except NotFoundError as error:
+        if name in published_state.resources and not label:
+            raise NotFoundError(f"nothing of {name} is published for everybody", remedy="hven status tells what is") from error  # fmt: skip
         raise
 
 
-def _report(one: Cited) -> tuple[list[str], bool]:
-    found = list(citing.lacking(one))
-    lines = [f"{'warning: ' if severity != 'error' else ''}{one.resource.path}: {message}" for severity, message in found]  # fmt: skip
-    return lines, any(severity == "error" for severity, _ in found)
+def _list_problems(citation: CitationMetadata) -> tuple[list[str], bool]:
+    problems = list(citations.list_missing_metadata(citation))
+    lines = [f"{'warning: ' if severity != 'error' else ''}{citation.resource.path}: {message}" for severity, message in problems]  # fmt: skip
+    return lines, any(severity == "error" for severity, _ in problems)
 
 
-def _show(context: typer.Context, site: Site, one: Cited, chosen: list[str], suffix: str, *, as_json: bool) -> None:
-    kept = site.store.citations.find(one.resource.name, one.label)
-    name = (kept and kept.doi) or (minting.proposed(site.settings, one, suffix) if site.settings.doi.prefix else one.doi)  # fmt: skip
-    attributes = minting.told(one, name) if name else citing.datacite(one)
-    lines, wrong = _report(one)
+def _show_metadata(
+    context: typer.Context,
+    site: Site,
+    citation: CitationMetadata,
+    chosen_options: list[str],
+    suffix: str,
+    *,
+    as_json: bool,
+) -> None:
+    stored_citation = site.store.citations.find_citation(citation.resource.name, citation.label)
+    name = (stored_citation and stored_citation.doi) or (doi_minting.propose_doi(site.settings, citation, suffix) if site.settings.doi.prefix else citation.doi)  # fmt: skip
+    attributes = doi_minting.build_attributes(citation, name) if name else citations.build_datacite_record(citation)
+    lines, has_errors = _list_problems(citation)
     if as_json:
         show_json(attributes)
     else:
         print(orjson.dumps(attributes, option=orjson.OPT_INDENT_2).decode())
-    state = "none yet" if kept is None or kept.doi is None else f"{kept.state} since {moment(kept.changed)}"
-    same = kept is not None and kept.told == attributes
-    print("\n".join([*lines, f"DOI {name or 'by a library'}: {state}{', as DataCite has it' if same else ''}; nothing was sent"]), file=sys.stderr)  # fmt: skip
-    if not chosen and not wrong:
+    page_context = (
+        "none yet"
+        if stored_citation is None or stored_citation.doi is None
+        else f"{stored_citation.state} since {format_time(stored_citation.changed)}"
+    )
+    is_up_to_date = stored_citation is not None and stored_citation.told == attributes
+    print("\n".join([*lines, f"DOI {name or 'by a library'}: {page_context}{', as DataCite has it' if is_up_to_date else ''}; nothing was sent"]), file=sys.stderr)  # fmt: skip
+    if not chosen_options and not has_errors:
         options = "--publish" if site.settings.doi.prefix else "--to FILE"
-        print(f"then: {spelled(context, 'doi', one.resource.name, *(['--release', one.label] if one.label else []), options)}", file=sys.stderr)  # fmt: skip
-    if wrong:
+        print(f"then: {format_command(context, 'doi', citation.resource.name, *(['--release', citation.label] if citation.label else []), options)}", file=sys.stderr)  # fmt: skip
+    if has_errors:
         raise typer.Exit(1)
 
 
-def _write(site: Site, one: Cited, to: Path) -> None:
-    kept = site.store.citations.find(one.resource.name, one.label)
-    name = (kept and kept.doi) or one.doi
-    attributes = {**citing.datacite(one), **({"doi": name} if name else {}), "url": one.address}
-    lines, wrong = _report(one)
-    if to.suffix == ".json":
+def _write_metadata(site: Site, citation: CitationMetadata, output_file: Path) -> None:
+    stored_citation = site.store.citations.find_citation(citation.resource.name, citation.label)
+    name = (stored_citation and stored_citation.doi) or citation.doi
+    attributes = {
+        **citations.build_datacite_record(citation),
+        **({"doi": name} if name else {}),
+        "url": citation.address,
+    }
+    lines, has_errors = _list_problems(citation)
+    if output_file.suffix == ".json":
         data = orjson.dumps({"data": {"type": "dois", "attributes": attributes}}, option=orjson.OPT_INDENT_2) + b"\n"
-    elif to.suffix == ".xml":
-        data = citing.datacite_xml(attributes).encode()
+    elif output_file.suffix == ".xml":
+        data = citations.write_datacite_xml(attributes).encode()
     else:
-        raise UsageError(f"{to} is neither .xml nor .json", remedy="libraries mostly take .xml")
+        raise UsageError(f"{output_file} is neither .xml nor .json", remedy="libraries mostly take .xml")
     print("\n".join(lines), end="\n" if lines else "", file=sys.stderr)
-    if wrong:
-        raise UserError(f"{one.title} cannot be registered so", remedy="mend what is told above")
-    to.write_bytes(data)
-    print(f"wrote {to}: DataCite 4.6 of {one.title}, which shall lead to {one.address}")
+    if has_errors:
+        raise UserError(f"{citation.title} cannot be registered so", remedy="mend what is told above")
+    output_file.write_bytes(data)
+    print(f"wrote {output_file}: DataCite 4.6 of {citation.title}, which shall lead to {citation.address}")
     if not name:
-        print(f"once it is registered: hven doi {one.resource.name}{f' --release {one.label}' if one.label else ''} --is 10.xxxx/..")  # fmt: skip
+        print(f"once it is registered: hven doi {citation.resource.name}{f' --release {citation.label}' if citation.label else ''} --is 10.xxxx/..")  # fmt: skip
 
 
-def _withdrawn(context: typer.Context, site: Site, one: Cited, reason: str) -> None:
-    kept = minting.withdraw(site.store, replace(one, withdrawn=""), reason)
-    gone = replace(one, withdrawn=reason, withdrawn_on=kept.changed[:10])
-    ours = kept.doi and site.settings.doi.prefix and kept.doi.lower().startswith(f"{site.settings.doi.prefix}/")
-    print(f"{one.title} is withdrawn: {one.address} says so, and why, also once its data are taken away")
-    if ours:
-        minting.mint(site.settings, site.store, replace(gone, doi=kept.doi), "withdrawn")
-        print(f"DataCite knows it, too; {kept.doi} leads there as before")
-    elif kept.doi:
-        print(f"{kept.doi} is registered by somebody else: tell them; it shall go on leading there")
-    print(f"its data are there until: {spelled(context, 'release', 'remove', one.label, one.resource.name) if one.label else spelled(context, 'remove', one.resource.name)}")  # fmt: skip
+def _withdraw(context: typer.Context, site: Site, citation: CitationMetadata, reason: str) -> None:
+    stored_citation = doi_minting.record_withdrawal(site.store, replace(citation, withdrawal_reason=""), reason)
+    withdrawn_citation = replace(citation, withdrawal_reason=reason, withdrawal_date=stored_citation.changed[:10])
+    is_own_doi = (
+        stored_citation.doi
+        and site.settings.doi.prefix
+        and stored_citation.doi.lower().startswith(f"{site.settings.doi.prefix}/")
+    )
+    print(f"{citation.title} is withdrawn: {citation.address} says so, and why, also once its data are taken away")
+    if is_own_doi:
+        doi_minting.mint_doi(
+            site.settings, site.store, replace(withdrawn_citation, doi=stored_citation.doi), "withdrawn"
+        )
+        print(f"DataCite knows it, too; {stored_citation.doi} leads there as before")
+    elif stored_citation.doi:
+        print(f"{stored_citation.doi} is registered by somebody else: tell them; it shall go on leading there")
+    print(f"its data are there until: {format_command(context, 'release', 'remove', citation.label, citation.resource.name) if citation.label else format_command(context, 'remove', citation.resource.name)}")  # fmt: skip
 
 
-def _done(context: typer.Context, one: Cited, kept: Citation, done: str) -> None:
-    print(f"https://doi.org/{kept.doi}: {kept.state}, {done}; leads to {kept.url}")
-    lines, _ = _report(one)
+def _report_outcome(
+    context: typer.Context, citation: CitationMetadata, stored_citation: Citation, outcome: str
+) -> None:
+    print(f"https://doi.org/{stored_citation.doi}: {stored_citation.state}, {outcome}; leads to {stored_citation.url}")
+    lines, _ = _list_problems(citation)
     print("\n".join(lines), end="\n" if lines else "", file=sys.stderr)
-    if kept.state == "draft":
-        print(f"to publish it for good: {spelled(context, 'doi', one.resource.name, *(['--release', one.label] if one.label else []), '--publish')}")  # fmt: skip
-    elif not one.label and one.resource.doi is None and kept.doi is not None:
-        if minting.noted(one.resource.path, kept.doi):
-            print(f"wrote doi: {kept.doi} into {one.resource.path}")
+    if stored_citation.state == "draft":
+        print(f"to publish it for good: {format_command(context, 'doi', citation.resource.name, *(['--release', citation.label] if citation.label else []), '--publish')}")  # fmt: skip
+    elif not citation.label and citation.resource.doi is None and stored_citation.doi is not None:
+        if doi_minting.write_doi_to_descriptor(citation.resource.path, stored_citation.doi):
+            print(f"wrote doi: {stored_citation.doi} into {citation.resource.path}")
         else:
-            print(f"write this into {one.resource.path}, so that results and registries tell it: doi: {kept.doi}")
+            print(
+                f"write this into {citation.resource.path}, so that results and registries tell it: doi: {stored_citation.doi}"
+            )
 
 
-def _list(context: typer.Context, *, as_json: bool) -> None:
+def _list_dois(context: typer.Context, *, as_json: bool) -> None:
     with open_site(context) as site:
-        found = site.store.citations.all()
+        citations = site.store.citations.list_citations()
     rows: list[dict[str, Any]] = [
-        {"collection": one.collection, "release": one.label, "doi": one.doi, "state": one.state, "changed": one.changed, "url": one.url, "reason": one.reason}
-        for one in found
+        {"collection": citation.collection, "release": citation.label, "doi": citation.doi, "state": citation.state, "changed": citation.changed, "url": citation.url, "reason": citation.reason}
+        for citation in citations
     ]  # fmt: skip
     if as_json:
         show_json(rows)
         return
     for row in rows:
-        row["changed"] = moment(row["changed"])
+        row["changed"] = format_time(row["changed"])
     show_table(list(rows[0]) if rows else [], [list(row.values()) for row in rows], title="DOIs")

@@ -9,49 +9,51 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from hven.app._cli.context import show_json, spelled
-from hven.app._cli.remote_query import ask
+from hven.app._cli.context import format_command, show_json
+from hven.app._cli.remote_query import run_remote_query
 from hven.model import settings as settings_room
 from hven.model.errors import UsageError, UserError
-from hven.services import registering
+from hven.services import registry_validation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.model.settings import Settings
-    from hven.services.face import Surroundings
+    from hven.services.face import ServiceContext
 
-MOST = 100_000  # records of a site that a registry is asked for
+MAX_RECORDS = 100_000  # records of a site that a registry is asked for
 # keys of hven.toml -> the question that asks for them: one for each record that a site begins with
-QUESTIONS = {
+SETTING_QUESTIONS = {
     ("authority",): "The authority, first part of all identifiers (ivo://AUTHORITY/..): yours for ever",
     ("public_url", "contact_email"): "The registry: the address at which everybody finds this site, and the e-mail address of whom harvesters and readers write to",
     ("registry.organisation",): "The organisation: the institute that publishes, by its name",
 }  # fmt: skip
 
 
-def guide(context: typer.Context, settings: Settings) -> None:
+def print_guide(context: typer.Context, settings: Settings) -> None:
     """Print what is to be done until registries know a site."""
-    lacking = registering.lacking(settings)
-    file = settings.directory / settings_room.FILE
-    own = {key: line for key, line in lacking.items() if "." not in key}
-    said = [f"    {line}  # {registering.NEEDED[key][1]}" for key, line in own.items()]
-    if len(own) < len(lacking):
-        said += ["", "    [registry]", *(f"    {line}  # {registering.NEEDED[key][1]}" for key, line in lacking.items() if key not in own)]  # fmt: skip
+    missing_settings = registry_validation.list_missing_settings(settings)
+    file = settings.directory / settings_room.SETTINGS_FILE
+    top_level_lines = {key: line for key, line in missing_settings.items() if "." not in key}
+    setting_lines = [
+        f"    {line}  # {registry_validation.REQUIRED_SETTINGS[key][1]}" for key, line in top_level_lines.items()
+    ]
+    if len(top_level_lines) < len(missing_settings):
+        setting_lines += ["", "    [registry]", *(f"    {line}  # {registry_validation.REQUIRED_SETTINGS[key][1]}" for key, line in missing_settings.items() if key not in top_level_lines)]  # fmt: skip
     steps = [
-        *([f"Write into {file}, before its first section and in place of what stands there of it (or let {spelled(context, 'register', '--write')} ask you):\n\n" + "\n".join(said) + "\n"] if said else []),
+        *([f"Write into {file}, before its first section and in place of what stands there of it (or let {format_command(context, 'register', '--write')} ask you):\n\n" + "\n".join(setting_lines) + "\n"] if setting_lines else []),
         f"Ask a registry whether somebody has the authority already, by TAP: SELECT ivoid FROM rr.resource WHERE ivoid = 'ivo://{settings.authority.lower()}'",
-        f"Mend what {spelled(context, 'register', '--check')} tells; see the records with {spelled(context, 'register', '--show')}.",
-        f"Write {settings.url}/oai into the form of the registry of registries, https://rofr.ivoa.net: it validates the records, and from then on others harvest them, mostly every night.",
-        f"Look a day later what they have: {spelled(context, 'register', '--harvested', '--at', 'URL')} (URL: of a RegTAP service).",
+        f"Mend what {format_command(context, 'register', '--check')} tells; see the records with {format_command(context, 'register', '--show')}.",
+        f"Write {settings.site_url}/oai into the form of the registry of registries, https://rofr.ivoa.net: it validates the records, and from then on others harvest them, mostly every night.",
+        f"Look a day later what they have: {format_command(context, 'register', '--harvested', '--at', 'URL')} (URL: of a RegTAP service).",
     ]  # fmt: skip
-    if not lacking:
+    if not missing_settings:
         print(f"{file} says all that registries need.")
     print("\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)))
-    print(f"For HAPI's list of servers: {spelled(context, 'register', '--hapi')}")
+    print(f"For HAPI's list of servers: {format_command(context, 'register', '--hapi')}")
 
 
-def ask_and_write(settings: Settings) -> Settings:
+def ask_missing_settings(settings: Settings) -> Settings:
     """Ask a person for what hven.toml lacks, write it there, and read it again.
 
     Raises
@@ -61,14 +63,14 @@ def ask_and_write(settings: Settings) -> Settings:
     UserError
         An answer is none, or the file is written in a way that lines cannot be added to: it stays as it was.
     """
-    lacking = registering.lacking(settings)
-    if not lacking:
+    missing_settings = registry_validation.list_missing_settings(settings)
+    if not missing_settings:
         return settings
     if not sys.stdin.isatty():
         raise UsageError("--write asks questions, and this is no terminal", remedy="hven register prints the lines to paste")  # fmt: skip
-    said: dict[str, str] = {}
-    for keys, question in QUESTIONS.items():
-        if wanted := [key for key in keys if key in lacking]:
+    answers: dict[str, str] = {}
+    for keys, question in SETTING_QUESTIONS.items():
+        if wanted_keys := [key for key in keys if key in missing_settings]:
             answer = typer.prompt(question, err=True).strip()
             # an e-mail address is known by its sign, whatever stands first
             words = (
@@ -76,23 +78,25 @@ def ask_and_write(settings: Settings) -> Settings:
                 if len(keys) > 1
                 else [answer]
             )
-            known = dict(zip(keys, words, strict=False)) if len(words) > 1 else dict(zip(wanted, words, strict=False))
-            said |= {key: known[key] for key in wanted if key in known}
-    file = settings.directory / settings_room.FILE
-    before = file.read_bytes()
-    file.write_bytes(with_lines(before.decode(), said).encode())
+            given_answers = (
+                dict(zip(keys, words, strict=False)) if len(words) > 1 else dict(zip(wanted_keys, words, strict=False))
+            )
+            answers |= {key: given_answers[key] for key in wanted_keys if key in given_answers}
+    file = settings.directory / settings_room.SETTINGS_FILE
+    old_content = file.read_bytes()
+    file.write_bytes(edit_settings_text(old_content.decode(), answers).encode())
     try:
-        found = settings_room.load(settings.directory)
+        new_settings = settings_room.load_settings(settings.directory)
     except UserError:
-        file.write_bytes(before)
+        file.write_bytes(old_content)
         raise
-    left = registering.lacking(found)
-    if left:
-        print(f"still to be said: {', '.join(left)}", file=sys.stderr)
-    return found
+    still_missing = registry_validation.list_missing_settings(new_settings)
+    if still_missing:
+        print(f"still to be said: {', '.join(still_missing)}", file=sys.stderr)
+    return new_settings
 
 
-def with_lines(text: str, said: Mapping[str, str]) -> str:
+def edit_settings_text(text: str, new_values: Mapping[str, str]) -> str:
     """Write settings into the text of hven.toml; all else stays as it is.
 
     Raises
@@ -100,60 +104,74 @@ def with_lines(text: str, said: Mapping[str, str]) -> str:
     UserError
         The text cannot be edited by lines.
     """
-    wanted = tomllib.loads(text)
-    for key, value in said.items():
+    expected_settings = tomllib.loads(text)
+    for key, value in new_values.items():
         section, _, name = key.rpartition(".")
-        line = registering.line(key, value)
-        holder = wanted.setdefault(section, {}) if section else wanted
-        head = re.search(rf"^\[{section}\][^\S\n]*(#.*)?$", text, re.MULTILINE) if section else None
-        start = head.end() if head is not None else 0
-        if name in holder:  # its first line behind that is its own: keys of the whole stand before all sections
-            own = re.search(rf"^[^\S\n]*{name}[^\S\n]*=.*$", text[start:], re.MULTILINE)
-            text = f"{text[: start + own.start()]}{line}{text[start + own.end() :]}" if own is not None else text
+        line = registry_validation.write_setting_line(key, value)
+        section_table = expected_settings.setdefault(section, {}) if section else expected_settings
+        section_match = re.search(rf"^\[{section}\][^\S\n]*(#.*)?$", text, re.MULTILINE) if section else None
+        start = section_match.end() if section_match is not None else 0
+        if name in section_table:  # its first line behind that is its own: keys of the whole stand before all sections
+            line_match = re.search(rf"^[^\S\n]*{name}[^\S\n]*=.*$", text[start:], re.MULTILINE)
+            text = (
+                f"{text[: start + line_match.start()]}{line}{text[start + line_match.end() :]}"
+                if line_match is not None
+                else text
+            )
         elif section:
             text = (
                 f"{text[:start]}\n{line}{text[start:]}"
-                if head is not None
+                if section_match is not None
                 else f"{text.rstrip()}\n\n[{section}]\n{line}\n"
             )
         else:
             comments = re.match(r"(#.*\n)*", text)
-            at = comments.end() if comments is not None else 0
-            text = f"{text[:at]}{line}\n{text[at:]}"
-        holder[name] = value
+            insert_position = comments.end() if comments is not None else 0
+            text = f"{text[:insert_position]}{line}\n{text[insert_position:]}"
+        section_table[name] = value
     try:
-        same = tomllib.loads(text) == wanted
+        is_equal = tomllib.loads(text) == expected_settings
     except tomllib.TOMLDecodeError:
-        same = False
-    if not same:
-        raise UserError(f"{settings_room.FILE} cannot be edited line by line", remedy="hven register prints the lines to paste")  # fmt: skip
+        is_equal = False
+    if not is_equal:
+        raise UserError(f"{settings_room.SETTINGS_FILE} cannot be edited line by line", remedy="hven register prints the lines to paste")  # fmt: skip
     return text
 
 
-def look(around: Surroundings, at: str | None, *, as_json: bool) -> None:
+def compare_with_registry(service_context: ServiceContext, registry_url: str | None, *, as_json: bool) -> None:
     """Ask a searchable registry which of our records it has; exit code 1 if some are lacking."""
-    settings = around.site.settings
-    url = at or settings.everywhere.registry or ""
+    settings = service_context.site.settings
+    url = registry_url or settings.everywhere.registry or ""
     if "://" not in url:
         raise UsageError("which registry shall be asked", remedy="--at URL: the TAP service of a searchable registry (RegTAP)")  # fmt: skip
-    ours = {one.ivoid.lower(): one for found in registering.drafts(around).values() for one in found}
-    names = [one.lower() for one in settings.authorities]
-    quoted = [one.replace("'", "''") for one in names]
-    where = " OR ".join(f"ivoid = 'ivo://{one}' OR ivoid LIKE 'ivo://{one}/%'" for one in quoted)
-    theirs: dict[str, str] = {}
-    with ask(url, f"SELECT ivoid, updated FROM rr.resource WHERE {where}", MOST) as answer:
-        for batch in answer.batches():
-            theirs |= {str(ivoid).lower(): str(when or "")[:19].replace(" ", "T") for ivoid, when in zip(*(column.to_pylist() for column in batch.columns), strict=True)}  # fmt: skip
-    theirs = {one: when for one, when in theirs.items() if one[6:].partition("/")[0] in names}  # _ stands for any sign
-    lacking = [one.ivoid for key, one in ours.items() if key not in theirs]
-    older = [one.ivoid for key, one in ours.items() if one.changed and (theirs.get(key) or "~") < one.changed[:19]]
-    others = [key for key in theirs if key not in ours]
+    own_records = {
+        record.ivoid.lower(): record
+        for ivoids in registry_validation.draft_records(service_context).values()
+        for record in ivoids
+    }
+    names = [record.lower() for record in settings.authorities]
+    quoted = [record.replace("'", "''") for record in names]
+    where = " OR ".join(f"ivoid = 'ivo://{record}' OR ivoid LIKE 'ivo://{record}/%'" for record in quoted)
+    registry_records: dict[str, str] = {}
+    with run_remote_query(url, f"SELECT ivoid, updated FROM rr.resource WHERE {where}", MAX_RECORDS) as answer:
+        for batch in answer.iterate_batches():
+            registry_records |= {str(ivoid).lower(): str(when or "")[:19].replace(" ", "T") for ivoid, when in zip(*(column.to_pylist() for column in batch.columns), strict=True)}  # fmt: skip
+    registry_records = {
+        record: when for record, when in registry_records.items() if record[6:].partition("/")[0] in names
+    }  # _ stands for any sign
+    missing_records = [record.ivoid for key, record in own_records.items() if key not in registry_records]
+    outdated_records = [
+        record.ivoid
+        for key, record in own_records.items()
+        if record.changed and (registry_records.get(key) or "~") < record.changed[:19]
+    ]
+    unknown_records = [key for key in registry_records if key not in own_records]
     if as_json:
-        show_json({"registry": url, "harvested": len(ours) - len(lacking), "records": len(ours), "lacking": lacking, "older": older, "others": others})  # fmt: skip
+        show_json({"registry": url, "harvested": len(own_records) - len(missing_records), "records": len(own_records), "lacking": missing_records, "older": outdated_records, "others": unknown_records})  # fmt: skip
     else:
-        for what, found in (("not there", lacking), ("older there than here", older), ("there, and not of this site", others)):  # fmt: skip
-            for ivoid in found:
-                print(f"{what}: {ivoid}")
-        print(f"{url} has {len(ours) - len(lacking)} of {len(ours)} records")
-    if lacking:
+        for finding, ivoids in (("not there", missing_records), ("older there than here", outdated_records), ("there, and not of this site", unknown_records)):  # fmt: skip
+            for ivoid in ivoids:
+                print(f"{finding}: {ivoid}")
+        print(f"{url} has {len(own_records) - len(missing_records)} of {len(own_records)} records")
+    if missing_records:
         raise typer.Exit(1)

@@ -7,12 +7,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hven.app._cli.context import moment, show_json, show_table, spelled
-from hven.app._cli.context import site as open_site
+from hven.app._cli.context import format_command, format_time, open_site, show_json, show_table
 from hven.app._cli.sync import show_changes
 from hven.ingest import sync as room
-from hven.model.errors import Conflict, NotFound, UsageError
-from hven.site.past import instant
+from hven.model.errors import ConflictError, NotFoundError, UsageError
+from hven.site.history import parse_instant
 from hven.site.store import Release
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
@@ -20,7 +19,7 @@ Label = Annotated[str, typer.Argument(metavar="LABEL", help="R4, DR1.2 ...; late
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="These collections alone.")]
 
 
-class Labels(TyperGroup):
+class LabelCommandGroup(TyperGroup):
     """A label that is no verb is given."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -28,111 +27,128 @@ class Labels(TyperGroup):
         return super().resolve_command(ctx, args if args[0] in self.commands else ["add", *args])
 
 
-release = typer.Typer(cls=Labels, no_args_is_help=True)
+release = typer.Typer(cls=LabelCommandGroup, no_args_is_help=True)
 
 
 @release.command("add")
-def add(
+def add_release(
     context: typer.Context,
     label: Annotated[str, typer.Argument(metavar="LABEL", help="Letters, digits, dots, dashes: R4, DR1.2.")],
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The collections.")],
+    collections: Annotated[list[str], typer.Argument(metavar="NAME...", help="The collections.")],
     description: Annotated[str | None, typer.Option("--description", help="A sentence for readers.")] = None,
 ) -> None:
     """Release what is published of collections now; `hven release LABEL NAME...` is the same."""
     with open_site(context) as site:
-        if instant(label) is not None:
+        if parse_instant(label) is not None:
             raise UsageError(f"{label!r:.60} is a time", remedy="take a label that is none: R4, DR1.2")
-        now = site.current()
-        known = {name.lower() for name in (*now.resources, *(item.table.schema for item in now.published.values() if item.release is None))}  # fmt: skip
-        for name in names:
-            schema = Release(collection=name, label=label, created="", snapshots={}).schema
-            if schema.lower() in known:
-                raise Conflict(
+        published_state = site.get_published_state()
+        schema_names = {name.lower() for name in (*published_state.resources, *(item.table.schema for item in published_state.tables_by_name.values() if item.release is None))}  # fmt: skip
+        for name in collections:
+            schema = Release(collection=name, label=label, created="", snapshots={}).schema_name
+            if schema.lower() in schema_names:
+                raise ConflictError(
                     f"{label} of {name} would be asked as {schema}, which is a collection's name",
                     remedy="take another label",
                 )
-        for one in site.store.releases.add(label, names, description):
-            tables = ", ".join(f"{one.schema}.{name.partition('.')[2]}" for name in one.snapshots)
-            print(f"{label} of {one.collection}: {tables}")
+        for release_record in site.store.releases.add_releases(label, collections, description):
+            tables = ", ".join(
+                f"{release_record.schema_name}.{name.partition('.')[2]}" for name in release_record.snapshots
+            )
+            print(f"{label} of {release_record.collection}: {tables}")
 
 
 @release.command("list")
-def listed(context: typer.Context, names: Names = None, as_json: Json = False) -> None:
+def list_releases(context: typer.Context, collections: Names = None, as_json: Json = False) -> None:
     """Show the releases, newest first."""
     with open_site(context) as site:
-        found = [one for one in site.store.releases.all() if not names or one.collection in names]
+        releases = [
+            release_record
+            for release_record in site.store.releases.list_releases()
+            if not collections or release_record.collection in collections
+        ]
     rows: list[dict[str, Any]] = [
         {
-            "release": one.label, "collection": one.collection, "schema": one.schema, "tables": len(one.snapshots),
-            "released": one.created, "description": one.description,
+            "release": release_record.label, "collection": release_record.collection, "schema": release_record.schema_name, "tables": len(release_record.snapshots),
+            "released": release_record.created, "description": release_record.description,
         }
-        for one in found
+        for release_record in releases
     ]  # fmt: skip
-    _show(rows, "Releases", as_json=as_json)
+    _print_releases(rows, "Releases", as_json=as_json)
 
 
 @release.command("show")
-def show(context: typer.Context, label: Label, as_json: Json = False) -> None:
+def show_release(context: typer.Context, label: Label, as_json: Json = False) -> None:
     """Show the tables of a release, and whether they are what is published now."""
     with open_site(context) as site:
-        wanted = site.store.releases.all(label=label)
-        found = [(one, records) for one, records in site.store.releases.records() if one in wanted]
-        _, present = site.store.pointers()
-    if not found:
-        raise NotFound(f"there is no release {label!r:.60}", remedy=f"{spelled(context, 'release list')} shows them")
+        labelled_releases = site.store.releases.list_releases(label=label)
+        release_records = [
+            (release_record, records)
+            for release_record, records in site.store.releases.list_release_records()
+            if release_record in labelled_releases
+        ]
+        _, published_ids = site.store.read_pointers()
+    if not release_records:
+        raise NotFoundError(
+            f"there is no release {label!r:.60}", remedy=f"{format_command(context, 'release list')} shows them"
+        )
     rows: list[dict[str, Any]] = [
         {
-            "release": one.label, "table": f"{one.schema}.{record.table.name}", "snapshot": record.id,
-            "rows": record.snapshot.rows, "bytes": record.snapshot.bytes, "released": one.created,
-            "published": present.get(record.table.qualified) == record.id,
+            "release": release_record.label, "table": f"{release_record.schema_name}.{record.table.name}", "snapshot": record.id,
+            "rows": record.snapshot.rows, "bytes": record.snapshot.bytes, "released": release_record.created,
+            "published": published_ids.get(record.table.qualified_name) == record.id,
         }
-        for one, records in found
+        for release_record, records in release_records
         for record in records
     ]  # fmt: skip
-    _show(rows, label, as_json=as_json)
+    _print_releases(rows, label, as_json=as_json)
 
 
-def _show(rows: list[dict[str, Any]], title: str, *, as_json: bool) -> None:
+def _print_releases(rows: list[dict[str, Any]], title: str, *, as_json: bool) -> None:
     if as_json:
         show_json(rows)
         return
-    told = [row | {"released": moment(row["released"])} for row in rows]
-    show_table(list(rows[0]) if rows else [], [list(row.values()) for row in told], title=title)
+    shown_rows = [row | {"released": format_time(row["released"])} for row in rows]
+    show_table(list(rows[0]) if rows else [], [list(row.values()) for row in shown_rows], title=title)
 
 
 @release.command("remove")
-def remove(context: typer.Context, label: Label, names: Names = None) -> None:
+def remove_release(context: typer.Context, label: Label, collections: Names = None) -> None:
     """Take a label off; its rows go when the collection is ingested next."""
     with open_site(context) as site:
-        gone = site.store.releases.remove(label, names or ())
-    print(f"{label} is no release of {', '.join(one.collection for one in gone)} any more")
+        removed_releases = site.store.releases.remove_label(label, collections or ())
+    print(
+        f"{label} is no release of {', '.join(release_record.collection for release_record in removed_releases)} any more"
+    )
 
 
 @release.command("diff")
-def diff(
+def compare_releases(
     context: typer.Context,
-    old: Label,
-    new: Annotated[
+    old_label: Label,
+    new_label: Annotated[
         str | None, typer.Argument(metavar="[LABEL]", help="The other one; default: what is published.")
     ] = None,
 ) -> None:
     """Show what changed from one release to another: tables, columns, rows."""
     with open_site(context) as site:
-        both = [one.collection for one in site.store.releases.all(label=old) if new is None or site.store.releases.all(one.collection, new)]  # fmt: skip
-        if not both:
-            raise NotFound(f"no collection has {old!r:.60}{f' and {new!r:.60}' if new else ''}", remedy=f"{spelled(context, 'release list')} shows them")  # fmt: skip
-        for collection in sorted(both):
-            before, after = room.state(site, collection, old), room.state(site, collection, new)
-            for name in sorted({*before, *after}):
-                if name not in before or name not in after:
-                    print(f"{name}: {'added' if name in after else 'removed'}")
+        common_collections = [release_record.collection for release_record in site.store.releases.list_releases(label=old_label) if new_label is None or site.store.releases.list_releases(release_record.collection, new_label)]  # fmt: skip
+        if not common_collections:
+            raise NotFoundError(f"no collection has {old_label!r:.60}{f' and {new_label!r:.60}' if new_label else ''}", remedy=f"{format_command(context, 'release list')} shows them")  # fmt: skip
+        for collection in sorted(common_collections):
+            old_state, new_state = (
+                room.find_state(site, collection, old_label),
+                room.find_state(site, collection, new_label),
+            )
+            for name in sorted({*old_state, *new_state}):
+                if name not in old_state or name not in new_state:
+                    print(f"{name}: {'added' if name in new_state else 'removed'}")
                     continue
                 try:
-                    change = room.changes.compared(site, before[name], after[name])[1]
-                except NotFound as error:  # not to be compared row by row
+                    change = room.change_sets.compare_records(site, old_state[name], new_state[name])[1]
+                except NotFoundError as error:  # not to be compared row by row
                     print(
-                        f"{name}: {before[name].snapshot.rows:,} rows, now {after[name].snapshot.rows:,}; {error.message}"
+                        f"{name}: {old_state[name].snapshot.rows:,} rows, now {new_state[name].snapshot.rows:,}; {error.message}"
                     )
                     continue
                 show_changes([change])
-                print(change.summary())
+                print(change.format_summary())

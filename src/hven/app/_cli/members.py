@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hven.app._cli.context import moment, show_json, show_table
-from hven.app._cli.context import site as open_site
-from hven.model.errors import NotFound, UsageError, nearest
-from hven.site.auth import ROLES
+from hven.app._cli.context import format_time, open_site, show_json, show_table
+from hven.model.errors import NotFoundError, UsageError, suggest_spelling
+from hven.site.auth import PROJECT_ROLES
 
 if TYPE_CHECKING:
     from hven.model.settings import Project
@@ -24,97 +23,109 @@ project = typer.Typer(no_args_is_help=True)
 
 
 @project.command("list")
-def listed(context: typer.Context, as_json: Json = False) -> None:
+def list_projects(context: typer.Context, as_json: Json = False) -> None:
     """Show the projects, with the numbers of their members, and of those who ask to be one."""
     with open_site(context) as site:
         rows: list[dict[str, Any]] = [
             {
-                "project": one.name, "title": one.title, "listed": one.listed, "open": one.open,
-                "members": len(_given(site, one.name)), "asked": len(site.store.grants.all("asked", object=one.name)),
+                "project": project_settings.name, "title": project_settings.title, "listed": project_settings.listed, "open": project_settings.open,
+                "members": len(_list_members(site, project_settings.name)), "asked": len(site.store.grants.list_grants("asked", object=project_settings.name)),
             }
-            for one in site.settings.projects
+            for project_settings in site.settings.projects
         ]  # fmt: skip
-    _show(rows, "Projects", as_json=as_json)
+    _print_members(rows, "Projects", as_json=as_json)
 
 
 @project.command("show")
-def show(context: typer.Context, name: Name, as_json: Json = False) -> None:
+def show_project(context: typer.Context, project_name: Name, as_json: Json = False) -> None:
     """Show the members of a project, what each may, and who asks to be one."""
     with open_site(context) as site:
-        _known(site, name)
-        rows = [_told(account, given) for account, given in _given(site, name).items()]
+        _find_project(site, project_name)
+        rows = [
+            _describe_member(account, member_grants)
+            for account, member_grants in _list_members(site, project_name).items()
+        ]
         rows += [
-            {"account": one.subject, "role": "asks", "since": one.created, "by": one.by, "told": one.facts.get("words", "")}
-            for one in site.store.grants.all("asked", object=name)
+            {"account": request.subject, "role": "asks", "since": request.created, "by": request.by, "told": request.facts.get("words", "")}
+            for request in site.store.grants.list_grants("asked", object=project_name)
         ]  # fmt: skip
-    _show(rows, name, as_json=as_json)
+    _print_members(rows, project_name, as_json=as_json)
 
 
 @project.command("add-member")
 def add_member(
     context: typer.Context,
-    name: Name,
+    project_name: Name,
     account: Account,
     role: Annotated[
-        str, typer.Option("--role", help=f"{', '.join(ROLES)}: each may what those before it may.")
-    ] = ROLES[0],
+        str, typer.Option("--role", help=f"{', '.join(PROJECT_ROLES)}: each may what those before it may.")
+    ] = PROJECT_ROLES[0],
 ) -> None:
     """Make somebody a member of a project, in a role."""
     with open_site(context) as site:
-        _known(site, name)
-        if role not in ROLES:
+        _find_project(site, project_name)
+        if role not in PROJECT_ROLES:
             raise UsageError(
-                f"there is no role {role!r:.40}", remedy=nearest(role, ROLES) or f"one of {', '.join(ROLES)}"
+                f"there is no role {role!r:.40}",
+                remedy=suggest_spelling(role, PROJECT_ROLES) or f"one of {', '.join(PROJECT_ROLES)}",
             )
-        for one in site.store.grants.all("asked", subject=account, object=name):
-            site.store.grants.end(one.id, by="owner")
-        site.store.grants.add("member", subject=account, object=name, role=role, by="owner")
-        row = _told(account, _given(site, name)[account])
-    print(f"{account} is {row['role']} of {name}{'; ' * bool(row['told'])}{row['told']}")
+        for request in site.store.grants.list_grants("asked", subject=account, object=project_name):
+            site.store.grants.revoke_grant(request.id, actor="owner")
+        site.store.grants.add_grant("member", subject=account, object=project_name, role=role, actor="owner")
+        row = _describe_member(account, _list_members(site, project_name)[account])
+    print(f"{account} is {row['role']} of {project_name}{'; ' * bool(row['told'])}{row['told']}")
 
 
 @project.command("remove-member")
-def remove_member(context: typer.Context, name: Name, account: Account) -> None:
+def remove_member(context: typer.Context, project_name: Name, account: Account) -> None:
     """Take somebody out of a project, whatever their roles are."""
     with open_site(context) as site:
-        _known(site, name)
-        given = _given(site, name).get(account)
-        if given is None:
-            raise NotFound(f"{account} is no member of {name}", remedy=f"hven project show {name} lists them")
-        for one in given:
-            site.store.grants.end(one.id, by="owner")
-    print(f"{account} is no member of {name} any more")
+        _find_project(site, project_name)
+        member_grants = _list_members(site, project_name).get(account)
+        if member_grants is None:
+            raise NotFoundError(
+                f"{account} is no member of {project_name}", remedy=f"hven project show {project_name} lists them"
+            )
+        for grant in member_grants:
+            site.store.grants.revoke_grant(grant.id, actor="owner")
+    print(f"{account} is no member of {project_name} any more")
 
 
-def _known(site: Site, name: str) -> Project:
-    names = [one.name for one in site.settings.projects]
-    if name not in names:
-        raise NotFound(
-            f"there is no project {name!r:.60}",
-            remedy=nearest(name, names) or f"write [projects.{name}] into hven.toml",
+def _find_project(site: Site, project_name: str) -> Project:
+    names = [project_settings.name for project_settings in site.settings.projects]
+    if project_name not in names:
+        raise NotFoundError(
+            f"there is no project {project_name!r:.60}",
+            remedy=suggest_spelling(project_name, names) or f"write [projects.{project_name}] into hven.toml",
         )
-    return site.settings.projects[names.index(name)]
+    return site.settings.projects[names.index(project_name)]
 
 
-def _given(site: Site, name: str) -> dict[str, list[Grant]]:
-    found: dict[str, list[Grant]] = {}
-    for one in site.store.grants.all("member", object=name):
-        if one.role in ROLES:
-            found.setdefault(one.subject, []).append(one)
-    return found
+def _list_members(site: Site, project_name: str) -> dict[str, list[Grant]]:
+    grants_by_account: dict[str, list[Grant]] = {}
+    for grant in site.store.grants.list_grants("member", object=project_name):
+        if grant.role in PROJECT_ROLES:
+            grants_by_account.setdefault(grant.subject, []).append(grant)
+    return grants_by_account
 
 
-def _told(account: str, given: list[Grant]) -> dict[str, Any]:
-    """Return which role of several holds, as `hven.site.auth.recognised` has it."""
-    roles = sorted((one.role for one in given), key=ROLES.index)
-    several = dict.fromkeys(roles)
-    told = f"given as {' and '.join(several)}: the one that may less holds" if len(several) > 1 else ""
-    return {"account": account, "role": roles[0], "since": given[0].created, "by": given[0].by, "told": told}
+def _describe_member(account: str, member_grants: list[Grant]) -> dict[str, Any]:
+    """Return which role of several holds, as `hven.site.auth.add_known_groups` has it."""
+    roles = sorted((grant.role for grant in member_grants), key=PROJECT_ROLES.index)
+    distinct_roles = dict.fromkeys(roles)
+    warning = f"given as {' and '.join(distinct_roles)}: the one that may less holds" if len(distinct_roles) > 1 else ""
+    return {
+        "account": account,
+        "role": roles[0],
+        "since": member_grants[0].created,
+        "by": member_grants[0].by,
+        "told": warning,
+    }
 
 
-def _show(rows: list[dict[str, Any]], title: str, *, as_json: bool) -> None:
+def _print_members(rows: list[dict[str, Any]], title: str, *, as_json: bool) -> None:
     if as_json:
         show_json(rows)
         return
-    told = [row | ({"since": moment(row["since"])} if "since" in row else {}) for row in rows]
-    show_table(list(rows[0]) if rows else [], [list(row.values()) for row in told], title=title)
+    shown_rows = [row | ({"since": format_time(row["since"])} if "since" in row else {}) for row in rows]
+    show_table(list(rows[0]) if rows else [], [list(row.values()) for row in shown_rows], title=title)

@@ -6,23 +6,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hven import descriptor
-from hven.app._cli.context import site as open_site
-from hven.descriptor import GROUPS
+from hven.app._cli.context import open_site
+from hven.descriptor import FAIR_GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import typer
 
-    from hven.descriptor import Lack, Score
+    from hven.descriptor import CompletenessScore, MissingMetadata
     from hven.model.resource import Resource
     from hven.model.table import Table
 
-    Scored = tuple[Score, list[Lack]]
+    Scored = tuple[CompletenessScore, list[MissingMetadata]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class UnpublishedTable:
     """A table that is not published yet: what its descriptor says of it."""
 
     table: Table
@@ -31,43 +31,45 @@ class Written:
     updated: str = ""
 
 
-def scored(context: typer.Context, resources: Sequence[Resource]) -> list[Scored]:
+def score_collections(context: typer.Context, resources: Sequence[Resource]) -> list[Scored]:
     """Score collections, by their tables as they are published, or as their descriptors say them."""
     with open_site(context) as site:
-        known = site.current().published
-        found = []
+        published_tables = site.get_published_state().tables_by_name
+        scores = []
         for resource in resources:
             tables = [
-                known.get(f"{resource.name}.{one.table.name}") or Written(table=one.table) for one in resource.tables
+                published_tables.get(f"{resource.name}.{table_spec.table.name}")
+                or UnpublishedTable(table=table_spec.table)
+                for table_spec in resource.tables
             ]
-            score = descriptor.score(resource, site.settings, [one.table for one in tables])
-            found.append((score, list(descriptor.lacks(resource, site.settings, tables))))
-        return found
+            score = descriptor.score_collection(resource, site.settings, [table_spec.table for table_spec in tables])
+            scores.append((score, list(descriptor.list_missing_metadata(resource, site.settings, tables))))
+        return scores
 
 
-def show(found: Sequence[Scored]) -> None:
+def print_scores(scores: Sequence[Scored]) -> None:
     """Print scores, each below what would better it."""
-    for score, lacks in found:
-        for one in lacks:
-            print(one.fault)
+    for score, lacks in scores:
+        for lack in lacks:
+            print(lack.fault)
         print(
-            f"{score.collection}: {score.total} of 100 ({', '.join(f'{group} {score.percent(group)} %' for group in GROUPS)})"
+            f"{score.collection}: {score.total} of 100 ({', '.join(f'{group} {score.compute_group_percent(group)} %' for group in FAIR_GROUPS)})"
         )
 
 
-def listed(found: Sequence[Scored]) -> list[dict[str, Any]]:
+def scores_to_json(scores: Sequence[Scored]) -> list[dict[str, Any]]:
     """Return scores for scripts."""
     return [
         {
-            "collection": score.collection, "score": score.total, **{group: score.percent(group) for group in GROUPS},
+            "collection": score.collection, "score": score.total, **{group: score.compute_group_percent(group) for group in FAIR_GROUPS},
             "points": {name: round(points, 2) for name, points in score.points.items()},
             "lacks": [
                 {
-                    "file": one.fault.place.file, "line": one.fault.place.line, "column": one.fault.place.column, "message": one.fault.message,
-                    "add": one.add, "how": one.how, "points": round(one.points, 2),
+                    "file": lack.fault.place.file, "line": lack.fault.place.line, "column": lack.fault.place.column, "message": lack.fault.message,
+                    "add": lack.added_text, "how": lack.insertion_mode, "points": round(lack.points, 2),
                 }
-                for one in lacks
+                for lack in lacks
             ],
         }
-        for score, lacks in found
+        for score, lacks in scores
     ]  # fmt: skip

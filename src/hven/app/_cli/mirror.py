@@ -12,22 +12,25 @@ from urllib.parse import quote, unquote
 import orjson
 import typer
 
-from hven.app._cli.context import MARK, show_json
-from hven.app._cli.context import site as open_site
-from hven.app._cli.progress import Progress
+from hven.app._cli.context import SITE_FILE, open_site, show_json
+from hven.app._cli.progress import ProgressBar
 from hven.descriptor import mirroring
 from hven.ingest import sync
-from hven.model.errors import Conflict, SourceError, UsageError, UserError
-from hven.model.settings import init
-from hven.sources import remote
+from hven.model.errors import ConflictError, SourceError, UsageError, UserError
+from hven.model.settings import initialize_site
+from hven.sources import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hven.model.settings import Settings
 
-LIST, DESCRIPTOR, NAMES = 32 * 1024**2, 8 * 1024**2, 64 * 1024**2  # bytes of an answer at most
-RENEWED = "written anew"
+MAX_LIST_BYTES, MAX_DESCRIPTOR_BYTES, MAX_FILE_LIST_BYTES = (
+    32 * 1024**2,
+    8 * 1024**2,
+    64 * 1024**2,
+)  # bytes of an answer at most
+REWRITTEN_TEXT = "written anew"
 
 
 def mirror(
@@ -35,12 +38,12 @@ def mirror(
     url: Annotated[
         str, typer.Argument(metavar="URL", help="The other site: https://host, or with the path below which it is.")
     ],
-    names: Annotated[
+    collections: Annotated[
         list[str] | None, typer.Argument(metavar="NAME...", help="Collections (default: all that are public).")
     ] = None,
-    every: Annotated[str, typer.Option("--every", help="How often hven serve follows them: 1 h, 10 min.")] = "1 h",
-    once: Annotated[bool, typer.Option("--once", help="Take them once; do not follow.")] = False,
-    accept: Annotated[
+    interval: Annotated[str, typer.Option("--every", help="How often hven serve follows them: 1 h, 10 min.")] = "1 h",
+    only_once: Annotated[bool, typer.Option("--once", help="Take them once; do not follow.")] = False,
+    accept_large_changes: Annotated[
         bool, typer.Option("--accept", help="Publish even if more rows go or change than the guards allow.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
@@ -52,45 +55,51 @@ def mirror(
     base = url.rstrip("/")
     if not base.startswith(("http://", "https://")):
         raise UsageError(f"{url!r} is no address of a site", remedy="hven mirror https://host")
-    if context.obj is not None and not (Path(context.obj) / MARK).is_file():
-        init(Path(context.obj))
-    done: list[dict[str, Any]] = []
-    with open_site(context) as site, Progress(quiet=as_json) as progress:
-        for name in names or _listed(base, site.settings):
-            one: dict[str, Any] = {"collection": name}
-            done.append(one)
+    if context.obj is not None and not (Path(context.obj) / SITE_FILE).is_file():
+        initialize_site(Path(context.obj))
+    results: list[dict[str, Any]] = []
+    with open_site(context) as site, ProgressBar(quiet=as_json) as progress:
+        for name in collections or _list_collections(base, site.settings):
+            result: dict[str, Any] = {"collection": name}
+            results.append(result)
             try:
-                one["left_out"] = []
-                one["descriptor"] = _descriptor(
-                    base, name, site.settings, every=None if once else every, left=one["left_out"]
+                result["left_out"] = []
+                result["descriptor"] = _mirror_descriptor(
+                    base, name, site.settings, interval=None if only_once else interval, left_out=result["left_out"]
                 )
-                site.refresh()
-                one["report"] = sync.sync(site, name, accept=accept, progress=progress)
-            except mirroring.Nothing as error:
-                if names:
+                site.refresh_published_state()
+                result["report"] = sync.sync_collection(
+                    site, name, accept_changes=accept_large_changes, progress=progress
+                )
+            except mirroring.NothingToMirrorError as error:
+                if collections:
                     raise
-                one["descriptor"] = f"left out: {error.message}"
+                result["descriptor"] = f"left out: {error.message}"
             except UserError as error:  # the others shall come all the same
-                if names and len(names) == 1:
+                if collections and len(collections) == 1:
                     raise
-                one["error"] = str(error)
+                result["error"] = str(error)
     if as_json:
-        show_json([{**one, **({"report": one["report"].to_json()} if "report" in one else {})} for one in done])
-    for one in () if as_json else done:
-        print(
-            f"{one['collection']}: {one['descriptor']}" if "descriptor" in one else f"{one['collection']}: not mirrored"
+        show_json(
+            [{**result, **({"report": result["report"].to_json()} if "report" in result else {})} for result in results]
         )
-        for text in one.get("left_out", ()):
+    for result in () if as_json else results:
+        print(
+            f"{result['collection']}: {result['descriptor']}"
+            if "descriptor" in result
+            else f"{result['collection']}: not mirrored"
+        )
+        for text in result.get("left_out", ()):
             print(f"  left out: {text}")
-        if "report" in one:
-            print(one["report"].text())
-    if failed := [one for one in done if "error" in one]:
-        for one in failed:
-            print(f"hven: {one['collection']}: {one['error']}", file=sys.stderr)
+        if "report" in result:
+            print(result["report"].format_text())
+    if failed_results := [result for result in results if "error" in result]:
+        for result in failed_results:
+            print(f"hven: {result['collection']}: {result['error']}", file=sys.stderr)
         raise typer.Exit(1)
 
 
-def _listed(base: str, settings: Settings) -> list[str]:
+def _list_collections(base: str, settings: Settings) -> list[str]:
     """List the public collections of a site.
 
     Raises
@@ -98,65 +107,83 @@ def _listed(base: str, settings: Settings) -> list[str]:
     SourceError
         It is no Hven, or has none.
     """
-    answer = remote.exchange(
-        "GET", f"{base}/", headers={"Accept": "application/json"}, limit=LIST, allow_private=settings.allow_private
+    response = http_client.exchange_once(
+        "GET",
+        f"{base}/",
+        headers={"Accept": "application/json"},
+        byte_limit=MAX_LIST_BYTES,
+        allow_private=settings.allow_private,
     )
     try:
-        found = [str(one["name"]) for one in orjson.loads(answer.body)["collections"]]
+        collection_names = [
+            str(collection_entry["name"]) for collection_entry in orjson.loads(response.body)["collections"]
+        ]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise SourceError(
             f"{base} does not list collections as a Hven does", remedy="give the address of its first page"
         ) from error
-    if not found:
+    if not collection_names:
         raise SourceError(f"{base} has no public collection")
-    return found
+    return collection_names
 
 
-def _descriptor(base: str, name: str, settings: Settings, *, every: str | None, left: list[str]) -> str:
-    """Write our descriptor of a collection; say what became of it, and in `left` what it says there and not here.
+def _mirror_descriptor(base: str, name: str, settings: Settings, *, interval: str | None, left_out: list[str]) -> str:
+    """Write our descriptor of a collection; say what became of it, and in `left_out` what it says there and not here.
 
     Raises
     ------
     SourceError
         The site has no such collection.
-    Conflict
+    ConflictError
         We have a collection of that name that is no mirror of it.
     """
     address = f"{base}/collections/{quote(name)}/descriptor"
-    answer = remote.exchange("GET", address, limit=DESCRIPTOR, allow_private=settings.allow_private)
-    if answer.status != 200:
+    response = http_client.exchange_once(
+        "GET", address, byte_limit=MAX_DESCRIPTOR_BYTES, allow_private=settings.allow_private
+    )
+    if response.status != 200:
         raise SourceError(
-            f"{address} answers {answer.status}: there is no public collection {name!r}", remedy="or that site is older"
+            f"{address} answers {response.status}: there is no public collection {name!r}",
+            remedy="or that site is older",
         )
-    place = settings.collections / name
-    path = place / f"{name}.yaml"
-    before = path.read_text(encoding="utf-8") if path.is_file() else None
-    if before is not None and not before.startswith(f"{mirroring.MARK}{base}/"):
-        raise Conflict(
+    collection_directory = settings.collections_directory / name
+    path = collection_directory / f"{name}.yaml"
+    old_text = path.read_text(encoding="utf-8") if path.is_file() else None
+    if old_text is not None and not old_text.startswith(f"{mirroring.MIRROR_FILE_MARK}{base}/"):
+        raise ConflictError(
             f"{path} is no mirror of {base}", remedy="remove it first, or name the collections that you want"
         )
-    given = answer.body.decode("utf-8", "replace")
-    text = mirroring.mirrored(
-        given, base, name, every=every, files=list(_files(base, name, place, settings, left)), left=left
+    remote_text = response.body.decode("utf-8", "replace")
+    text = mirroring.write_mirror_descriptor(
+        remote_text,
+        base,
+        name,
+        sync_interval=interval,
+        files=list(_mirror_files(base, name, collection_directory, settings, left_out)),
+        omission_notes=left_out,
     )
-    if text == before:
+    if text == old_text:
         return "as it was"
-    place.mkdir(parents=True, exist_ok=True)
+    collection_directory.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    return "new" if before is None else RENEWED
+    return "new" if old_text is None else REWRITTEN_TEXT
 
 
-def _files(base: str, name: str, place: Path, settings: Settings, left: list[str]) -> Iterator[dict[str, str]]:
+def _mirror_files(
+    base: str, name: str, collection_directory: Path, settings: Settings, left_out: list[str]
+) -> Iterator[dict[str, str]]:
     """Fetch a collection's files that we have not; return what the descriptor says of each."""
     address = f"{base}/collections/{quote(name)}/files"
-    answer = remote.exchange("GET", address, limit=NAMES, allow_private=settings.allow_private)
-    for line in answer.body.decode().splitlines() if answer.status == 200 else ():
+    response = http_client.exchange_once(
+        "GET", address, byte_limit=MAX_FILE_LIST_BYTES, allow_private=settings.allow_private
+    )
+    for line in response.body.decode().splitlines() if response.status == 200 else ():
         checksum, url, _, title = line.split("  ", 3)
-        _, here, said = url.rpartition(f"/collections/{quote(name)}/files/")
-        if checksum == "-" or not here:  # what could not be checked stays there
-            left.append(f"file {unquote(said)!r} has no checksum, or is on another server")
+        _, file_path, quoted_path = url.rpartition(f"/collections/{quote(name)}/files/")
+        if checksum == "-" or not file_path:  # what could not be checked stays there
+            left_out.append(f"file {unquote(quoted_path)!r} has no checksum, or is on another server")
             continue
-        path = PurePosixPath(unquote(said))
+        path = PurePosixPath(unquote(quoted_path))
         if (
             path.is_absolute()
             or any(part.startswith(".") for part in path.parts)
@@ -164,19 +191,19 @@ def _files(base: str, name: str, place: Path, settings: Settings, left: list[str
             or path.name == f"{name}.yaml"
         ):
             raise SourceError(f"{address} names a file {str(path)!r} that cannot be written")
-        target = place / path
-        if not target.is_file() or _sum(target) != checksum:
+        target = collection_directory / path
+        if not target.is_file() or _compute_checksum(target) != checksum:
             target.parent.mkdir(parents=True, exist_ok=True)
-            fetched = remote.download(
+            downloaded = http_client.download_file(
                 f"{address}/{quote(str(path))}", target.parent, allow_private=settings.allow_private
             )
-            if _sum(fetched) != checksum:
-                fetched.unlink()
+            if _compute_checksum(downloaded) != checksum:
+                downloaded.unlink()
                 raise SourceError(f"{url} has another checksum than the list says", remedy="try it again")
-            fetched.replace(target)
+            downloaded.replace(target)
         yield {"files": glob.escape(str(path)), **({"title": title} if title.strip() else {})}
 
 
-def _sum(path: Path) -> str:
+def _compute_checksum(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,26 +10,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hven.app._cli import rule_history as quality
-from hven.app._cli.context import moment, settings, show_json, show_table, size, spelled
-from hven.app._cli.context import site as open_site
-from hven.engines import Live, Snapshot
-from hven.ingest import stale
-from hven.jobs.health import Health
-from hven.model.resource import span
-from hven.site.serving import serving
-from hven.site.store import Store
+from hven.app._cli.context import (
+    format_command,
+    format_size,
+    format_time,
+    load_site_settings,
+    open_site,
+    show_json,
+    show_table,
+)
+from hven.engines import LiveRelation, Snapshot
+from hven.ingest import find_stale_tables
+from hven.jobs.health import SiteHealth
+from hven.model.resource import format_duration
+from hven.site.server_processes import list_server_processes
+from hven.site.store import StateStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from hven.jobs.health import Followed, Picture
+    from hven.jobs.health import CollectionStatus, SiteStatus
     from hven.model.table import Table
-    from hven.site import Published, Site
-    from hven.site.store import Alert, Schedule
+    from hven.site import PublishedTable, Site
+    from hven.site.store import Alert, SyncScheduleRecord
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
-NEVER_RUN = ("scheduler", "schedule ")  # begins the names of leases that are no work on a collection
+LEASE_PREFIXES = ("scheduler", "schedule ")  # begins the names of leases that are no work on a collection
 
 schedule = typer.Typer(no_args_is_help=True)
 
@@ -37,46 +44,46 @@ schedule = typer.Typer(no_args_is_help=True)
 def status(context: typer.Context, as_json: Json = False) -> None:
     """Show what is published, how fresh it is, and what is wrong."""
     with open_site(context) as site:
-        current = site.current()
-        tables = _tables(site)
-        health = Health(site)
-        away = [health.hiding().text(problem) for problem in site.away()]
-        picture = health.picture(patience=None)
-        checks = health.checks(picture)
-        problems = [*picture.problems, *(problem for problem in away if problem not in picture.problems)]
-        hints = site.hints()
-        judged = quality.published(site.store.current()[1])
-        old = stale(site.store.current()[1])
+        current = site.get_published_state()
+        tables = _list_tables(site)
+        health = SiteHealth(site)
+        missing_engines = [health.get_redactor().redact_text(problem) for problem in site.probe_engines()]
+        picture = health.get_status(wait_seconds=None)
+        checks = health.run_checks(picture)
+        problems = [*picture.problems, *(problem for problem in missing_engines if problem not in picture.problems)]
+        hints = site.list_missing_indexes()
+        quality_by_table = quality.read_published_quality(site.store.read_published_records()[1])
+        stale_tables = find_stale_tables(site.store.read_published_records()[1])
         running = [
             {
                 "name": lease.name,
                 "what": lease.what,
                 "holder": lease.holder,
-                "process": lease.shown,
+                "process": lease.display_holder,
                 "since": lease.since,
             }
-            for lease in site.store.leases.all()
-            if not lease.name.startswith(NEVER_RUN)
+            for lease in site.store.leases.list_leases()
+            if not lease.name.startswith(LEASE_PREFIXES)
         ]
-    told = [
+    check_list = [
         {"name": check.name, "state": check.state, "message": check.message, "reason": check.reason} for check in checks
     ]
-    servers = serving(settings(context))
+    servers = list_server_processes(load_site_settings(context))
     if as_json:
         show_json(
             {
                 "tables": tables,
                 "collections": [item.to_json() for item in picture.collections],
                 "problems": problems,
-                "checks": told,
-                "alerts": [_alert(item) for item in picture.alerts],
-                "stale": old,
+                "checks": check_list,
+                "alerts": [_alert_to_json(item) for item in picture.alerts],
+                "stale": stale_tables,
                 "hints": hints,
-                "quality": {name: one.to_json() for name, one in judged.items()},
+                "quality": {name: server_process.to_json() for name, server_process in quality_by_table.items()},
                 "running": running,
                 "scheduler": picture.scheduler,
-                "servers": [asdict(one) for one in servers],
-                "variant": settings(context).variant,
+                "servers": [asdict(server_process) for server_process in servers],
+                "variant": load_site_settings(context).variant,
                 "version": current.version,
             }
         )
@@ -85,50 +92,54 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     if any(item.timing is not None for item in picture.collections):
         print()
         _show_collections(picture)
-    _show_troubles(picture.collections)
-    for server in {(one.problem, one.waiting): one for one in servers}.values():  # not a line for each of its processes
+    _print_troubles(picture.collections)
+    for server in {
+        (server_process.problem, server_process.waiting): server_process for server_process in servers
+    }.values():  # not a line for each of its processes
         if server.problem:
-            print(f"warning: {server.shown}: {server.problem}")
+            print(f"warning: {server.display_name}: {server.problem}")
         if server.waiting:
-            print(f"restart needed: {', '.join(server.waiting)} changed in hven.toml since {server.shown} began")
-    for line in quality.lines(judged):
+            print(f"restart needed: {', '.join(server.waiting)} changed in hven.toml since {server.display_name} began")
+    for line in quality.format_quality_lines(quality_by_table):
         print(line)
     for lease in running:
-        print(f"running: {lease['what']} by {lease['process']} since {moment(lease['since'])}")
-    for check in told:
+        print(f"running: {lease['what']} by {lease['process']} since {format_time(lease['since'])}")
+    for check in check_list:
         if check["state"] != "ok":
             print(f"{check['state']}: {check['name']}: {check['message'] or check['reason']}")
     for problem in problems:
         print(f"problem: {problem}")
-    for line in old:
+    for line in stale_tables:
         print(f"stale: {line}")
     for item in picture.alerts:
-        if item.undelivered:
-            print(f"alert not delivered: {item.message} ({item.undelivered})")
+        if item.delivery_problem:
+            print(f"alert not delivered: {item.message} ({item.delivery_problem})")
     for hint in hints:
         print(f"hint: {hint}")
 
 
-def _tables(site: Site) -> list[dict[str, Any]]:
+def _list_tables(site: Site) -> list[dict[str, Any]]:
     return [
         {
-            "table": item.table.qualified,
+            "table": item.table.qualified_name,
             "rows": item.rows,
-            "bytes": item.bytes,
+            "bytes": item.byte_count,
             "updated": item.updated,
-            "access": describe_access(item, site.current().published),
-            "engine": item.relation.engine if isinstance(item.relation, Snapshot | Live) else None,
-            "kind": "view" if item.table.view else "live" if isinstance(item.relation, Live) else "table",
-            "estimate": item.relation.rows if isinstance(item.relation, Live) else None,
+            "access": describe_access(item, site.get_published_state().tables_by_name),
+            "engine": item.relation.engine if isinstance(item.relation, Snapshot | LiveRelation) else None,
+            "kind": "view" if item.table.view else "live" if isinstance(item.relation, LiveRelation) else "table",
+            "estimate": item.relation.rows if isinstance(item.relation, LiveRelation) else None,
         }
-        for item in sorted(site.current().published.values(), key=lambda item: item.table.qualified)
+        for item in sorted(
+            site.get_published_state().tables_by_name.values(), key=lambda item: item.table.qualified_name
+        )
     ]
 
 
-_GROUP = re.compile(r"\s*'((?:[^']|'')+)'\s+in\s+groups\s*", re.IGNORECASE)
+_GROUP_CONDITION_PATTERN = re.compile(r"\s*'((?:[^']|'')+)'\s+in\s+groups\s*", re.IGNORECASE)
 
 
-def describe_access(item: Published, published: Mapping[str, Published]) -> str:
+def describe_access(item: PublishedTable, published: Mapping[str, PublishedTable]) -> str:
     """Say in a few words who sees the rows of a table, besides the site's owner in the shell.
 
     Parameters
@@ -138,8 +149,8 @@ def describe_access(item: Published, published: Mapping[str, Published]) -> str:
     published
         All that is published: a view is seen as the tables are that it reads.
     """
-    words = [_describe_table(item.table)]
-    words += [f"as {name}" for name in item.reads if name in published and _describe_table(published[name].table) != words[0]]  # fmt: skip
+    words = [_describe_row_access(item.table)]
+    words += [f"as {name}" for name in item.read_tables if name in published and _describe_row_access(published[name].table) != words[0]]  # fmt: skip
     if words[0] == "public" and len(words) > 1:
         del words[0]
     if item.resource is None:
@@ -147,34 +158,34 @@ def describe_access(item: Published, published: Mapping[str, Published]) -> str:
     return "; ".join(words)
 
 
-def _describe_table(table: Table) -> str:
+def _describe_row_access(table: Table) -> str:
     if table.access == "private":
         return "nobody"
     words = [f"members of {table.project}" if table.access == "members" else ""]
-    levels = table.policy
-    if levels is not None and levels.rows is not None:
-        group = _GROUP.fullmatch(levels.rows)
-        words.append(f"group {group[1]}" if group is not None else f"conditions: {levels.rows}")
-    known = ", ".join(one for one in words if one) or "public"
-    files = levels and (levels.take or levels.files)
-    return f"{known}; files, conditions: {files}" if files else known
+    row_policy = table.policy
+    if row_policy is not None and row_policy.rows is not None:
+        group = _GROUP_CONDITION_PATTERN.fullmatch(row_policy.rows)
+        words.append(f"group {group[1]}" if group is not None else f"conditions: {row_policy.rows}")
+    access_text = ", ".join(word for word in words if word) or "public"
+    files = row_policy and (row_policy.take or row_policy.files)
+    return f"{access_text}; files, conditions: {files}" if files else access_text
 
 
 def _show_tables(context: typer.Context, rows: list[dict[str, Any]]) -> None:
     if not rows:
         print(
-            f"Nothing is published yet. {spelled(context, 'new NAME --from FILE')} writes a descriptor; "
-            f"{spelled(context, 'ingest NAME')} publishes it."
+            f"Nothing is published yet. {format_command(context, 'new NAME --from FILE')} writes a descriptor; "
+            f"{format_command(context, 'ingest NAME')} publishes it."
         )
         return
     show_table(
         ["table", "rows", "size", "updated", "engine", "access"],
         [
             [
-                row["table"] + _KINDS[row["kind"]],
-                _rows(row),
-                size(row["bytes"]) if row["kind"] != "live" else "",
-                moment(row["updated"]),
+                row["table"] + _TABLE_KIND_SUFFIXES[row["kind"]],
+                _format_row_count(row),
+                format_size(row["bytes"]) if row["kind"] != "live" else "",
+                format_time(row["updated"]),
                 row["engine"] or "",
                 row["access"],
             ]
@@ -183,10 +194,10 @@ def _show_tables(context: typer.Context, rows: list[dict[str, Any]]) -> None:
     )
 
 
-def _show_collections(picture: Picture) -> None:
+def _show_collections(picture: SiteStatus) -> None:
     """Show those that follow their sources by themselves, and say who runs the schedule."""
-    shown = [item for item in picture.collections if item.timing is not None]
-    if not shown:
+    scheduled_collections = [item for item in picture.collections if item.timing is not None]
+    if not scheduled_collections:
         return
     show_table(
         ["collection", "state", "last good sync", "seen up to", "all read", "schedule", "next"],
@@ -194,105 +205,111 @@ def _show_collections(picture: Picture) -> None:
             [
                 item.collection,
                 item.state + (", running" if item.running else ""),
-                f"{span(item.lag)} ago" if item.lag is not None else "",
+                f"{format_duration(item.lag)} ago" if item.lag is not None else "",
                 item.modified,
-                _ago(item.read),
+                _format_elapsed(item.read),
                 item.timing,
-                item.state if item.held or item.paused else moment(item.next),
+                item.state if item.held or item.paused else format_time(item.next),
             ]
-            for item in shown
+            for item in scheduled_collections
         ],
     )
     if picture.scheduler is None:
         print("no server runs the schedule: hven serve, or hven work")
 
 
-def _show_troubles(collections: Iterable[Followed]) -> None:
+def _print_troubles(collections: Iterable[CollectionStatus]) -> None:
     """Print which do not follow their sources, and why."""
-    for one in collections:
-        if one.failures:
-            which = (
-                f"the last run ({moment(one.ended or one.started)})"
-                if one.timing is None
-                else f"{one.failures} in a row"
+    for collection in collections:
+        if collection.failures:
+            failure_text = (
+                f"the last run ({format_time(collection.ended or collection.started)})"
+                if collection.timing is None
+                else f"{collection.failures} in a row"
             )
-            print(f"failed: {one.collection}, {which}: {one.message or 'it was stopped'}")
-        if one.held or one.paused:
-            print(f"{one.state}: {one.collection}, since {moment(one.held or one.paused)}: {one.reason}")
+            print(f"failed: {collection.collection}, {failure_text}: {collection.message or 'it was stopped'}")
+        if collection.held or collection.paused:
+            print(
+                f"{collection.state}: {collection.collection}, since {format_time(collection.held or collection.paused)}: {collection.reason}"
+            )
 
 
-def _ago(at: str | None) -> str:
+def _format_elapsed(timestamp: str | None) -> str:
     """Format how long ago a time was."""
-    if at is None:
+    if timestamp is None:
         return ""
-    then = datetime.fromisoformat(at)
-    return f"{span(max((datetime.now(UTC) - (then if then.tzinfo else then.replace(tzinfo=UTC))).total_seconds(), 0.0))} ago"
+    past_time = datetime.fromisoformat(timestamp)
+    return f"{format_duration(max((datetime.now(UTC) - (past_time if past_time.tzinfo else past_time.replace(tzinfo=UTC))).total_seconds(), 0.0))} ago"
 
 
-def _alert(item: Alert) -> dict[str, Any]:
+def _alert_to_json(item: Alert) -> dict[str, Any]:
     return {
         "at": item.at,
         "collection": item.collection,
         "kind": item.kind,
         "message": item.message,
-        "undelivered": item.undelivered,
+        "undelivered": item.delivery_problem,
     }
 
 
-_KINDS = {"view": " (view)", "live": " (live)", "table": ""}
+_TABLE_KIND_SUFFIXES = {"view": " (view)", "live": " (live)", "table": ""}
 
 
-def _rows(row: dict[str, Any]) -> object:
+def _format_row_count(row: dict[str, Any]) -> object:
     """Write the number of rows; that of a table which is read in place is its database's estimate."""
     return row["rows"] if row["estimate"] is None else f"about {row['estimate']:,}"
 
 
 @schedule.command("list")
-def listed(context: typer.Context, as_json: Json = False) -> None:
+def list_schedule(context: typer.Context, as_json: Json = False) -> None:
     """Show the schedule."""
     with open_site(context) as site:
-        picture = Health(site).picture(patience=None)
-    shown: list[Followed] = [item for item in picture.collections if item.timing is not None]
+        picture = SiteHealth(site).get_status(wait_seconds=None)
+    scheduled_collections: list[CollectionStatus] = [item for item in picture.collections if item.timing is not None]
     if as_json:
-        show_json([item.to_json() for item in shown])
+        show_json([item.to_json() for item in scheduled_collections])
         return
-    if not shown:
+    if not scheduled_collections:
         print("No collection follows its source by itself: say `sync: {every: 1 h}` in a descriptor.")
         return
     _show_collections(picture)
-    _show_troubles(shown)
+    _print_troubles(scheduled_collections)
 
 
 @schedule.command("run")
-def run(context: typer.Context, name: Name) -> None:
+def run_now(context: typer.Context, name: Name) -> None:
     """Let the server synchronise a collection now, whatever its time."""
-    _change(context, name, lambda row, now: replace(row, asked=now))
+    _change_schedule(context, name, lambda row, now: replace(row, asked=now))
     print(f"{name} is next")
 
 
 @schedule.command("pause")
-def pause(context: typer.Context, name: Name) -> None:
+def pause_schedule(context: typer.Context, name: Name) -> None:
     """Pause a collection's schedule, until resume; a run that has begun goes on."""
-    _change(context, name, lambda row, now: replace(row, paused=now, asked=None))
+    _change_schedule(context, name, lambda row, now: replace(row, paused=now, asked=None))
     print(f"{name} rests")
 
 
 @schedule.command("resume")
-def resume(context: typer.Context, name: Name) -> None:
+def resume_schedule(context: typer.Context, name: Name) -> None:
     """Resume a collection's schedule, after a pause or a rollback; what it missed is made up once."""
-    _change(context, name, lambda row, _: replace(row, paused=None), resume=True)
+    _change_schedule(context, name, lambda row, _: replace(row, paused=None), is_resume=True)
     print(f"{name} goes on")
 
 
-def _change(
-    context: typer.Context, name: str, step: Callable[[Schedule, float], Schedule], *, resume: bool = False
+def _change_schedule(
+    context: typer.Context,
+    name: str,
+    change_row: Callable[[SyncScheduleRecord, float], SyncScheduleRecord],
+    *,
+    is_resume: bool = False,
 ) -> None:
-    found = settings(context)
-    store = Store(found.var, found.store)
+    site_settings = load_site_settings(context)
+    store = StateStore(site_settings.var_directory, site_settings.store)
     try:
-        if resume and store.resume(name) and name not in store.schedules.all()[1]:
+        if is_resume and store.end_hold(name) and name not in store.schedules.list_schedules()[1]:
             return
-        store.schedules.get(name)  # tells what to do if there is none
-        store.schedules.change(name, lambda row, now: (None if row is None else step(row, now), ()))
+        store.schedules.get_schedule(name)  # tells what to do if there is none
+        store.schedules.update_schedule(name, lambda row, now: (None if row is None else change_row(row, now), ()))
     finally:
         store.close()

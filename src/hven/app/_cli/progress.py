@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from hven.ingest import Progress as Seen
+    from hven.ingest import IngestProgress
 
 
-class Progress:
-    """Called by ingest with each `hven.ingest.Progress`."""
+class ProgressBar:
+    """Called by ingest with each `hven.ingest.IngestProgress`."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet or not sys.stderr.isatty()
@@ -43,18 +43,25 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def __call__(self, now: Seen) -> None:
+    def __call__(self, current: IngestProgress) -> None:
         """Show where an ingest is."""
         if self._bar is None:
             return
-        task = self._tasks.get(now.table)
+        task = self._tasks.get(current.table)
         if task is None:
-            task = self._tasks[now.table] = self._bar.add_task(now.table, total=now.total, shown="", rate="")
+            task = self._tasks[current.table] = self._bar.add_task(
+                current.table, total=current.total, shown="", rate=""
+            )
         elapsed = self._bar.tasks[task].elapsed or 0
-        count = (now.done or 0) if now.step == "fetch" else now.rows
-        rate = f"{count / elapsed:,.0f}/s" if elapsed > 0.2 and now.step in {"read", "fetch"} else ""
-        shown = f"{count:,} of {now.total or 0:,} documents" if now.step == "fetch" else f"{count:,} rows"
-        step = "" if now.step == "read" else f" {now.step}"
+        count = (current.done or 0) if current.step == "fetch" else current.rows
+        rate = f"{count / elapsed:,.0f}/s" if elapsed > 0.2 and current.step in {"read", "fetch"} else ""
+        count_text = f"{count:,} of {current.total or 0:,} documents" if current.step == "fetch" else f"{count:,} rows"
+        step = "" if current.step == "read" else f" {current.step}"
         self._bar.update(
-            task, description=now.table + step, completed=now.done or 0, total=now.total, shown=shown, rate=rate
+            task,
+            description=current.table + step,
+            completed=current.done or 0,
+            total=current.total,
+            shown=count_text,
+            rate=rate,
         )

@@ -11,30 +11,29 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from hven import ingest as room
-from hven.app._cli.context import moment, show_json, show_table, size, spelled
-from hven.app._cli.context import site as open_site
-from hven.app._cli.progress import Progress
+from hven.app._cli.context import format_command, format_size, format_time, open_site, show_json, show_table
+from hven.app._cli.progress import ProgressBar
 from hven.app._cli.rule_history import show_trend
-from hven.jobs import operations, planning
-from hven.model.errors import Conflict, NotFound, UserError
+from hven.jobs import run_results, schedule_planning
+from hven.model.errors import ConflictError, NotFoundError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hven.ingest import Report
-    from hven.model.resource import Timing
+    from hven.ingest import IngestReport
+    from hven.model.resource import Recurrence
     from hven.site import Site
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
 T = TypeVar("T")
-PATIENCE = 60.0  # seconds for a run under way to end: one of a schedule takes some
+RUN_WAIT_SECONDS = 60.0  # seconds for a run under way to end: one of a schedule takes some
 
 
 def ingest(
     context: typer.Context,
     name: Name,
-    sample: Annotated[
+    sample_rows: Annotated[
         int | None,
         typer.Option("--sample", min=1, help="Read and publish only so many rows of each source: a first look."),
     ] = None,
@@ -44,66 +43,70 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Read a collection's sources, check the rows, and publish them."""
-    with open_site(context) as site, Progress(quiet=as_json) as progress:
+    with open_site(context) as site, ProgressBar(quiet=as_json) as progress:
 
-        def run() -> Report:
-            return room.ingest(site, name, sample=sample, dry_run=dry_run, progress=progress)
+        def run_ingest() -> IngestReport:
+            return room.ingest_collection(site, name, sample_rows=sample_rows, dry_run=dry_run, progress=progress)
 
-        report = run() if dry_run or sample is not None else operations.counted(site, name, run)
-        listed = site.current().published.values() if not dry_run else ()
-        if any(one.table.series for one in listed if one.table.schema == name):  # loaded as verbs are: by few
-            resolve_name("hven.services.reducing:reduce")(site, name)
-        timing = _schedule(site, name)
+        report = (
+            run_ingest() if dry_run or sample_rows is not None else run_results.run_and_record(site, name, run_ingest)
+        )
+        published_tables = site.get_published_state().tables_by_name.values() if not dry_run else ()
+        if any(
+            published_table.table.series for published_table in published_tables if published_table.table.schema == name
+        ):  # loaded as verbs are: by few
+            resolve_name("hven.services.pyramid_building:build_missing_pyramids")(site, name)
+        recurrence = _find_schedule(site, name)
     if as_json:
         show_json(report.to_json())
         return
-    print(report.text())
-    if sample is not None and not dry_run and timing is not None:
+    print(report.format_text())
+    if sample_rows is not None and not dry_run and recurrence is not None:
         print(
-            f"its schedule ({timing}) publishes all rows: {spelled(context, 'schedule pause', name)} keeps it from that"
+            f"its schedule ({recurrence}) publishes all rows: {format_command(context, 'schedule pause', name)} keeps it from that"
         )
 
 
 def history(
     context: typer.Context,
     name: Name,
-    rules: Annotated[
+    show_rules: Annotated[
         bool, typer.Option("--rules", help="Show instead how many rows broke each rule that has a flag, run by run.")
     ] = False,
-    last: Annotated[int, typer.Option("--last", metavar="N", min=1, help="With --rules: so many runs.")] = 20,
+    max_runs: Annotated[int, typer.Option("--last", metavar="N", min=1, help="With --rules: so many runs.")] = 20,
     as_json: Json = False,
 ) -> None:
     """Show a collection's snapshots, runs and moves, newest first."""
-    if rules:
+    if show_rules:
         with open_site(context) as site:
-            done_runs = site.store.runs.of(name, limit=max(500, last))
-        show_trend(name, done_runs, last, as_json=as_json)
+            done_runs = site.store.runs.list_runs(name, row_limit=max(500, max_runs))
+        show_trend(name, done_runs, max_runs, as_json=as_json)
         return
     with open_site(context) as site:
-        _, present = site.store.pointers()
-        records = site.store.snapshots(name)
-        events = site.store.history(name)
-        runs = site.store.runs.of(name)
+        _, published_ids = site.store.read_pointers()
+        records = site.store.list_snapshots(name)
+        events = site.store.list_events(name)
+        runs = site.store.runs.list_runs(name)
         if not records and not runs:
-            raise NotFound(
+            raise NotFoundError(
                 f"there is no collection {name!r} in the system state", remedy="hven status lists what is published"
             )
         snapshots: list[dict[str, Any]] = [
             {
                 "snapshot": record.id,
-                "table": record.table.qualified,
+                "table": record.table.qualified_name,
                 "rows": record.snapshot.rows,
                 "bytes": record.snapshot.bytes,
                 "created": record.created,
                 "run": record.run,
-                "published": present.get(record.table.qualified) == record.id,
+                "published": published_ids.get(record.table.qualified_name) == record.id,
             }
             for record in records
         ]
-    moves: list[dict[str, Any]] = [
+    move_facts: list[dict[str, Any]] = [
         {"at": event.at, "action": event.action, "run": event.run, "state": dict(event.state)} for event in events
     ]
-    done: list[dict[str, Any]] = [
+    run_facts: list[dict[str, Any]] = [
         {
             "run": run.id,
             "kind": run.kind,
@@ -118,7 +121,7 @@ def history(
         for run in runs
     ]
     if as_json:
-        show_json({"snapshots": snapshots, "events": moves, "runs": done})
+        show_json({"snapshots": snapshots, "events": move_facts, "runs": run_facts})
         return
     show_table(
         ["", "snapshot", "table", "rows", "size", "created"],
@@ -128,8 +131,8 @@ def history(
                 s["snapshot"],
                 s["table"],
                 s["rows"],
-                size(s["bytes"]),
-                moment(s["created"]),
+                format_size(s["bytes"]),
+                format_time(s["created"]),
             ]
             for s in snapshots
         ],
@@ -141,13 +144,13 @@ def history(
         [
             [
                 run["run"],
-                _kind(run),
+                _format_run_kind(run),
                 run["phase"],
-                moment(run["started"]),
-                moment(run["ended"]),
-                run["message"] or _changes(run),
+                format_time(run["started"]),
+                format_time(run["ended"]),
+                run["message"] or _summarize_changes(run),
             ]
-            for run in done
+            for run in run_facts
         ],
         title="Runs",
     )
@@ -155,14 +158,18 @@ def history(
     show_table(
         ["at", "action", "tables"],
         [
-            [moment(move["at"]), move["action"], ", ".join(f"{table} {now}" for table, now in move["state"].items())]
-            for move in moves
+            [
+                format_time(move["at"]),
+                move["action"],
+                ", ".join(f"{table} {now}" for table, now in move["state"].items()),
+            ]
+            for move in move_facts
         ],
         title="Moves",
     )
 
 
-def _kind(run: dict[str, Any]) -> str:
+def _format_run_kind(run: dict[str, Any]) -> str:
     """Name the kind of a run: ingest, ingest (dry), ingest (sample 100)."""
     if run["dry_run"]:
         return f"{run['kind']} (dry)"
@@ -179,118 +186,126 @@ def rollback(
 ) -> None:
     """Publish an earlier snapshot again."""
     with open_site(context) as site:
-        before = _state(site, name)
+        old_state = _find_snapshots(site, name)
 
-        def back() -> dict[str, str]:
-            if snapshot is None and _state(site, name) != before:
+        def roll_back() -> dict[str, str]:
+            if snapshot is None and _find_snapshots(site, name) != old_state:
                 raise UserError(
                     f"{name} was published again meanwhile, so that the state before is another one",
-                    remedy=f"{spelled(context, 'history', name.partition('.')[0])} shows where to go: {spelled(context, 'rollback', name, 'SNAPSHOT')}",
+                    remedy=f"{format_command(context, 'history', name.partition('.')[0])} shows where to go: {format_command(context, 'rollback', name, 'SNAPSHOT')}",
                 )
-            return site.store.rollback(name, snapshot)
+            return site.store.roll_back(name, snapshot)
 
-        state = _patiently(back)
-        held = name if name in site.store.held() else name.partition(".")[0]
-        timing = _schedule(site, held)
+        page_context = _retry_until_free(roll_back)
+        held_name = name if name in site.store.list_held_collections() else name.partition(".")[0]
+        recurrence = _find_schedule(site, held_name)
     if as_json:
-        show_json(state)
+        show_json(page_context)
         return
-    for table, now in state.items():
+    for table, now in page_context.items():
         print(f"{table} is now at {now}")
-    what = f"its schedule ({timing}) rests" if timing else "nothing else changes it"
+    schedule_text = f"its schedule ({recurrence}) rests" if recurrence else "nothing else changes it"
     print(
-        f"{held} is held there: {what}, until {spelled(context, 'sync', held)} or {spelled(context, 'schedule resume', held)}"
+        f"{held_name} is held there: {schedule_text}, until {format_command(context, 'sync', held_name)} or {format_command(context, 'schedule resume', held_name)}"
     )
 
 
-def _patiently(do: Callable[[], T]) -> T:
+def _retry_until_free(action: Callable[[], T]) -> T:
     """Retry until the run under way has ended: who wants to go back shall not have to be quicker than a schedule."""
-    end, told = time.monotonic() + PATIENCE, False
+    give_up_time, is_announced = time.monotonic() + RUN_WAIT_SECONDS, False
     while True:
         try:
-            return do()
-        except Conflict as error:
-            if time.monotonic() > end:
+            return action()
+        except ConflictError as error:
+            if time.monotonic() > give_up_time:
                 raise
-            if not told:
+            if not is_announced:
                 print(f"waiting: {error.message}", file=sys.stderr)
-            told = True
+            is_announced = True
         time.sleep(0.1)
 
 
-def _state(site: Site, name: str) -> dict[str, str]:
+def _find_snapshots(site: Site, name: str) -> dict[str, str]:
     """Look up the snapshots of a collection or table."""
-    return {table: one.id for table, one in site.store.current()[1].items() if name in {table, one.collection}}
+    return {
+        table: record.id
+        for table, record in site.store.read_published_records()[1].items()
+        if name in {table, record.collection}
+    }
 
 
 def move(
     context: typer.Context,
     name: Name,
-    to: Annotated[str, typer.Option("--to", metavar="ENGINE", help="duckdb (embedded) or postgres.")],
+    engine_name: Annotated[str, typer.Option("--to", metavar="ENGINE", help="duckdb (embedded) or postgres.")],
     as_json: Json = False,
 ) -> None:
     """Move a collection's rows to another engine."""
     with open_site(context) as site:
-        made = room.move(site, name, to)
-        resource = site.current().resources.get(name)
-        wanted = (resource.engine if resource is not None else None) or site.engines.default
-        timing = _schedule(site, name)
+        moved_records = room.move_collection(site, name, engine_name)
+        resource = site.get_published_state().resources.get(name)
+        configured_engine = (resource.engine if resource is not None else None) or site.engines.default_engine
+        recurrence = _find_schedule(site, name)
     if as_json:
-        show_json({"moved": {record.table.qualified: record.id for record in made}, "engine": to})
+        show_json(
+            {"moved": {record.table.qualified_name: record.id for record in moved_records}, "engine": engine_name}
+        )
         return
-    for record in made:
-        print(f"{record.table.qualified}: {record.snapshot.rows:,} rows are in {to} now")
-    if not made:
-        print(f"{name} is in {to} already")
-    if wanted != to:
-        run = f"sync or ingest (schedule: {timing})" if timing else "sync or ingest"
-        print(f"the next {run} puts it into {wanted} again, unless its descriptor says `engine: {to}`")
+    for record in moved_records:
+        print(f"{record.table.qualified_name}: {record.snapshot.rows:,} rows are in {engine_name} now")
+    if not moved_records:
+        print(f"{name} is in {engine_name} already")
+    if configured_engine != engine_name:
+        run = f"sync or ingest (schedule: {recurrence})" if recurrence else "sync or ingest"
+        print(
+            f"the next {run} puts it into {configured_engine} again, unless its descriptor says `engine: {engine_name}`"
+        )
 
 
 def remove(
     context: typer.Context,
     name: Name,
-    purge: Annotated[bool, typer.Option("--purge", help="Also delete its snapshots.")] = False,
+    purge_data: Annotated[bool, typer.Option("--purge", help="Also delete its snapshots.")] = False,
     as_json: Json = False,
 ) -> None:
     """Publish a collection no more; its data are kept until --purge."""
     with open_site(context) as site:
-        resolve_name("hven.services.minting:keep_tombstone")(site, name)  # loaded as verbs are: by few
-        gone = _patiently(lambda: site.store.remove(name))
-        dropped = site.store.purge(name) if purge else []
-        troubles = site.engines.drop(dropped)
-        if purge:
-            room.forget(site, name)
-            for made in ("hips", "cubes", "prepared"):
-                shutil.rmtree(site.settings.var / made / name, ignore_errors=True)
+        resolve_name("hven.services.doi_minting:keep_tombstone")(site, name)  # loaded as verbs are: by few
+        removed_tables = _retry_until_free(lambda: site.store.unpublish_collection(name))
+        dropped = site.store.purge_collection(name) if purge_data else []
+        troubles = site.engines.drop_snapshots(dropped)
+        if purge_data:
+            room.delete_sync_data(site, name)
+            for made_directory in ("hips", "cubes", "prepared"):
+                shutil.rmtree(site.settings.var_directory / made_directory / name, ignore_errors=True)
     if as_json:
-        show_json({"removed": gone, "purged": [snapshot.id for snapshot in dropped]})
+        show_json({"removed": removed_tables, "purged": [snapshot.id for snapshot in dropped]})
         return
-    print(f"{', '.join(gone) or name}: published no more")
-    if purge:
+    print(f"{', '.join(removed_tables) or name}: published no more")
+    if purge_data:
         print(f"{len(dropped)} snapshots deleted")
         for trouble in troubles:
             print(f"warning: {trouble}")
     else:
         print(
-            f"the data are kept: {spelled(context, 'rollback', name)} brings them back, {spelled(context, 'remove', name, '--purge')} deletes them"
+            f"the data are kept: {format_command(context, 'rollback', name)} brings them back, {format_command(context, 'remove', name, '--purge')} deletes them"
         )
 
 
-def _schedule(site: Site, name: str) -> Timing | None:
+def _find_schedule(site: Site, name: str) -> Recurrence | None:
     """Look up the schedule of a collection, if it has one."""
-    resource = site.current().resources.get(name)
+    resource = site.get_published_state().resources.get(name)
     try:
-        return None if resource is None else planning.timing_of(resource)
+        return None if resource is None else schedule_planning.build_recurrence(resource)
     except ValueError:  # check and status tell that
         return None
 
 
-def _changes(run: dict[str, Any]) -> str:
+def _summarize_changes(run: dict[str, Any]) -> str:
     """Summarize what a sync changed: ``main +3 ~1 -2``."""
     if run["kind"] != "sync" or run["phase"] != "COMPLETED":
         return ""
-    told = []
+    table_changes = []
     for name, counts in run["changes"].items():
         signs = " ".join(
             f"{sign}{counts[key]:,}"
@@ -298,5 +313,5 @@ def _changes(run: dict[str, Any]) -> str:
             if counts.get(key)
         )
         if signs or counts.get("new"):
-            told.append(f"{name.partition('.')[2]} {'all new' if counts.get('new') else signs}")
-    return "; ".join(told) or "no change"
+            table_changes.append(f"{name.partition('.')[2]} {'all new' if counts.get('new') else signs}")
+    return "; ".join(table_changes) or "no change"

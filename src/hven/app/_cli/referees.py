@@ -7,105 +7,116 @@ from typing import Annotated
 
 import typer
 
-from hven.app._cli.context import moment, show_json, show_table
-from hven.app._cli.context import site as open_site
-from hven.model.errors import NotFound, UsageError, nearest
+from hven.app._cli.context import format_time, open_site, show_json, show_table
+from hven.model.errors import NotFoundError, UsageError, suggest_spelling
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
-KIND = "referee"
+GRANT_KIND = "referee"
 
 referee = typer.Typer(no_args_is_help=True)
 
 
 @referee.command("add")
-def add(
+def add_referee(
     context: typer.Context,
     collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="The one to be judged.")],
-    until: Annotated[
+    end_text: Annotated[
         str,
         typer.Option("--until", metavar="DATE", help="The last day, or the moment (UTC) at which the address ends."),
     ],
-    anonymous: Annotated[
+    is_anonymous: Annotated[
         bool, typer.Option("--anonymous", help="Show no people of the collection, and log no addresses of who comes.")
     ] = False,
 ) -> None:
     """Print a private address at which whoever has it sees a collection, this once."""
-    end = _moment(until)
+    end_time = _parse_end_time(end_text)
     with open_site(context) as site:
-        names = site.current().resources
+        names = site.get_published_state().resources
         if collection not in names:
-            raise NotFound(f"there is no collection {collection!r:.80} here", remedy=nearest(collection, names))
-        facts = {"anonymous": True} if anonymous else {}
-        _, secret = site.store.grants.add(KIND, object=collection, until=end, by="owner", facts=facts, secret=True)
-        print(f"{site.settings.url}/referee/{secret}")
+            raise NotFoundError(
+                f"there is no collection {collection!r:.80} here", remedy=suggest_spelling(collection, names)
+            )
+        facts = {"anonymous": True} if is_anonymous else {}
+        _, secret = site.store.grants.add_grant(
+            GRANT_KIND, object=collection, expiry_time=end_time, actor="owner", facts=facts, with_secret=True
+        )
+        print(f"{site.settings.site_url}/referee/{secret}")
 
 
 @referee.command("list")
-def listed(context: typer.Context, as_json: Json = False) -> None:
+def list_referees(context: typer.Context, as_json: Json = False) -> None:
     """Show the addresses that are open, without their secrets."""
     with open_site(context) as site:
         rows = [
-            [one.id, one.object, _said(one.until), "yes" if one.facts.get("anonymous") else "no", one.created]
-            for one in site.store.grants.all(KIND)
+            [
+                grant.id,
+                grant.object,
+                _format_end_time(grant.until),
+                "yes" if grant.facts.get("anonymous") else "no",
+                grant.created,
+            ]
+            for grant in site.store.grants.list_grants(GRANT_KIND)
         ]
     names = ["id", "collection", "until", "anonymous", "created"]
     if as_json:
         show_json([dict(zip(names, row, strict=True)) for row in rows])
         return
-    show_table(names, [[*row[:-1], moment(str(row[-1]))] for row in rows], title="Referees")
+    show_table(names, [[*row[:-1], format_time(str(row[-1]))] for row in rows], title="Referees")
 
 
 @referee.command("end")
-def end(context: typer.Context, ident: Annotated[str, typer.Argument(metavar="ID", help="As list shows it.")]) -> None:
+def end_referee(
+    context: typer.Context, grant_id: Annotated[str, typer.Argument(metavar="ID", help="As list shows it.")]
+) -> None:
     """End an address, at once."""
     with open_site(context) as site:
-        if all(one.id != ident for one in site.store.grants.all(KIND)):
-            raise NotFound(f"there is no referee {ident!r:.40}", remedy="hven referee list shows them")
-        gone = site.store.grants.end(ident, by="owner")
-    print(f"the address for {gone.object} is none any more")
+        if all(grant.id != grant_id for grant in site.store.grants.list_grants(GRANT_KIND)):
+            raise NotFoundError(f"there is no referee {grant_id!r:.40}", remedy="hven referee list shows them")
+        ended_grant = site.store.grants.revoke_grant(grant_id, actor="owner")
+    print(f"the address for {ended_grant.object} is none any more")
 
 
 def audit(
     context: typer.Context,
-    about: Annotated[
+    object_name: Annotated[
         str | None, typer.Option("--object", metavar="NAME", help="Of this collection, account ... alone.")
     ] = None,
-    by: Annotated[str | None, typer.Option("--by", metavar="NAME", help="What this account did.")] = None,
-    most: Annotated[int, typer.Option("--most", min=1, max=1_000_000, help="Lines.")] = 50,
+    account: Annotated[str | None, typer.Option("--by", metavar="NAME", help="What this account did.")] = None,
+    max_lines: Annotated[int, typer.Option("--most", min=1, max=1_000_000, help="Lines.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Show who changed rights, and who looked at locked files."""
     with open_site(context) as site:
-        lines = site.store.grants.audit(object=about, by=by, most=most)
+        lines = site.store.grants.list_audit_entries(object=object_name, by=account, row_limit=max_lines)
     names = ["at", "by", "what", "object", "facts"]
     if as_json:
-        show_json([{name: getattr(one, name) for name in names} for one in lines])
+        show_json([{name: getattr(audit_entry, name) for name in names} for audit_entry in lines])
         return
     rows = [
         [
-            moment(one.at),
-            one.by,
-            one.what,
-            one.object,
-            ", ".join(f"{name}={value}" for name, value in one.facts.items()),
+            format_time(audit_entry.at),
+            audit_entry.by,
+            audit_entry.what,
+            audit_entry.object,
+            ", ".join(f"{name}={value}" for name, value in audit_entry.facts.items()),
         ]
-        for one in lines
+        for audit_entry in lines
     ]
     show_table(names, rows, title="Audit log")
 
 
-def _moment(text: str) -> float:
+def _parse_end_time(text: str) -> float:
     """Return when a date is over, or the moment that a text names."""
     try:
-        found = datetime.fromisoformat(text)
+        end_time = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"--until {text!r:.40} is no date", remedy="2027-01-31, or 2027-01-31T12:00") from None
-    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found
-    found += timedelta(days=len(text) <= len("2027-01-31"))
-    if found <= datetime.now(UTC):
+    end_time = end_time.replace(tzinfo=UTC) if end_time.tzinfo is None else end_time
+    end_time += timedelta(days=len(text) <= len("2027-01-31"))
+    if end_time <= datetime.now(UTC):
         raise UsageError(f"--until {text} is over", remedy="a day to come")
-    return found.timestamp()
+    return end_time.timestamp()
 
 
-def _said(until: float | None) -> str:
-    return "" if until is None else f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M}"
+def _format_end_time(end_time: float | None) -> str:
+    return "" if end_time is None else f"{datetime.fromtimestamp(end_time, UTC):%Y-%m-%d %H:%M}"

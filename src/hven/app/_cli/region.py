@@ -14,10 +14,10 @@ from hven.app._cli import contour_tables
 from hven.model.errors import UserError
 from hven.model.sky import planets, region_files
 
-SHOWN = 20  # faults told one by one
+MAX_SHOWN_FAULTS = 20  # faults told one by one
 
 
-class Form(enum.StrEnum):
+class RegionFormat(enum.StrEnum):
     """What is written."""
 
     polygon = "polygon"
@@ -29,21 +29,21 @@ class Form(enum.StrEnum):
     crtf = "crtf"
 
 
-class Longitudes(enum.StrEnum):
+class SolarLongitudes(enum.StrEnum):
     """Where longitudes on the Sun begin, if a date tells the observer."""
 
     carrington = "carrington"
     stonyhurst = "stonyhurst"
 
 
-class View(enum.StrEnum):
+class VertexOrder(enum.StrEnum):
     """From where corners run anticlockwise."""
 
     sky = "sky"
     body = "body"
 
 
-class Directions(enum.StrEnum):
+class ChainCodeDirections(enum.StrEnum):
     """Tables of chain codes."""
 
     helio = "helio"
@@ -54,8 +54,8 @@ def region(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Table of contours or regions, label image, or file of regions.")
     ],
-    to: Annotated[Form, typer.Option("--to", help="What to write: a line for each row, or a file.")],
-    out: Annotated[
+    output_format: Annotated[RegionFormat, typer.Option("--to", help="What to write: a line for each row, or a file.")],
+    output_file: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="Write here instead; MOC as .fits or .json is of all rows."),
     ] = None,
@@ -74,7 +74,7 @@ def region(
     scale: Annotated[
         str | None, typer.Option("--scale", metavar="X,Y", help="Arcseconds per pixel (CDELT1,CDELT2).")
     ] = None,
-    date: Annotated[
+    observation_date: Annotated[
         str | None, typer.Option("--date", metavar="T", help="NAME or moment, of an observer at the Earth (DATE_OBS).")
     ] = None,
     observer: Annotated[
@@ -91,92 +91,113 @@ def region(
         str | None, typer.Option("--name", metavar="NAME", help="Column that names the rows, for GeoJSON.")
     ] = None,
     longitudes: Annotated[
-        Longitudes, typer.Option("--longitudes", help="On the Sun, if --date tells the observer.")
-    ] = Longitudes.carrington,
+        SolarLongitudes, typer.Option("--longitudes", help="On the Sun, if --date tells the observer.")
+    ] = SolarLongitudes.carrington,
     origin: Annotated[int, typer.Option("--origin", min=0, max=1, help="The number of an image's first pixel.")] = 0,
     directions: Annotated[
-        Directions, typer.Option("--directions", help="What the digits of chain codes mean.")
-    ] = Directions.helio,
+        ChainCodeDirections, typer.Option("--directions", help="What the digits of chain codes mean.")
+    ] = ChainCodeDirections.helio,
     frame: Annotated[
         str | None, typer.Option("--frame", metavar="WORD", help="The frame that STC-S and GeoJSON name.")
     ] = None,
     view: Annotated[
-        View | None,
+        VertexOrder | None,
         typer.Option("--view", help="Corners anticlockwise from inside (sky) or outside (default: body for contours)."),
     ] = None,
 ) -> None:
     """Write contours and regions of a file in other forms."""
-    said = contour_tables.Said(
-        chain=chain, x=x, y=y, radius=radius, centre=centre, scale=scale, date=date, observer=observer, rotation=rotation, region=column, name=name,
-        frame=longitudes.value, origin=origin, freeman=directions is Directions.freeman,
+    contour_options = contour_tables.ContourOptions(
+        chain=chain, x=x, y=y, radius=radius, centre=centre, scale=scale, date=observation_date, observer=observer, rotation=rotation, region=column, name=name,
+        frame=longitudes.value, origin=origin, freeman=directions is ChainCodeDirections.freeman,
     )  # fmt: skip
     data = file.read_bytes()
     if not data.strip():
-        raise UserError(f"{file}: the file is empty", remedy=region_files.KNOWN)
+        raise UserError(f"{file}: the file is empty", remedy=region_files.READABLE_FORMATS)
     try:
-        known = region_files.form(data, file.name)
-        read = region_files.read(data, file.name, mend=True) if known else contour_tables.read(file, said)
-        body = "IAU" in (read.frame or "") if known else read.frame is None
-        outside = view is View.body or (view is None and body)
-        text, faults = _written(read, to, out, frame, outside=outside)
+        region_format = region_files.detect_format(data, file.name)
+        read_regions = (
+            region_files.read_regions(data, file.name, make_valid=True)
+            if region_format
+            else contour_tables.read_contours(file, contour_options)
+        )
+        is_on_body = "IAU" in (read_regions.frame or "") if region_format else read_regions.frame is None
+        seen_from_outside = view is VertexOrder.body or (view is None and is_on_body)
+        text, faults = _write_regions(
+            read_regions, output_format, output_file, frame, seen_from_outside=seen_from_outside
+        )
     except ValueError as error:
         raise UserError(f"{file}: {error}") from None
-    if out is not None:
-        out.write_bytes(text)
+    if output_file is not None:
+        output_file.write_bytes(text)
     else:
         sys.stdout.buffer.write(text)
-    if known and body and (unknown := _unknown(read.frame or "")):
-        print(f"hven: {file}: {unknown}: longitudes are taken to grow to the east", file=sys.stderr)
-    notes = sorted(read.notes.items())
-    for row, told in [*notes[:SHOWN], *faults[:SHOWN]]:
-        print(f"hven: {file}: row {row + 1}: {told}", file=sys.stderr)
-    if len(notes) > SHOWN:
+    if region_format and is_on_body and (frame_problem := _describe_unknown_frame(read_regions.frame or "")):
+        print(f"hven: {file}: {frame_problem}: longitudes are taken to grow to the east", file=sys.stderr)
+    notes = sorted(read_regions.notes.items())
+    for row, message in [*notes[:MAX_SHOWN_FAULTS], *faults[:MAX_SHOWN_FAULTS]]:
+        print(f"hven: {file}: row {row + 1}: {message}", file=sys.stderr)
+    if len(notes) > MAX_SHOWN_FAULTS:
         print(
-            f"hven: {file}: {len(notes):,} rows were changed, {len(notes) - SHOWN:,} of them not shown", file=sys.stderr
+            f"hven: {file}: {len(notes):,} rows were changed, {len(notes) - MAX_SHOWN_FAULTS:,} of them not shown",
+            file=sys.stderr,
         )
     if faults:
-        more = f", {len(faults) - SHOWN:,} of them not shown" if len(faults) > SHOWN else ""
-        print(f"hven: {file}: {len(faults):,} of {len(read.faults):,} rows have no region{more}", file=sys.stderr)
+        hidden_text = (
+            f", {len(faults) - MAX_SHOWN_FAULTS:,} of them not shown" if len(faults) > MAX_SHOWN_FAULTS else ""
+        )
+        print(
+            f"hven: {file}: {len(faults):,} of {len(read_regions.faults):,} rows have no region{hidden_text}",
+            file=sys.stderr,
+        )
         raise typer.Exit(1)
 
 
-def _unknown(crs: str) -> str:
+def _describe_unknown_frame(crs: str) -> str:
     """Tell what is not known of the frame of a body."""
     try:
-        planets.of_code(crs)
+        planets.parse_frame_code(crs)
     except ValueError as error:
         return str(error)
     return ""
 
 
-def _written(
-    read: region_files.Read, to: Form, out: Path | None, frame: str | None, *, outside: bool
+def _write_regions(
+    read_regions: region_files.ParsedRegions,
+    output_format: RegionFormat,
+    output_file: Path | None,
+    frame: str | None,
+    *,
+    seen_from_outside: bool,
 ) -> tuple[bytes, list[tuple[int, str]]]:
     """Write regions, and tell which have none, or none that this form can say."""
-    faults = [(row, fault) for row, fault in enumerate(read.faults) if fault]
-    regions, ending = read.regions, out.suffix.lower() if out else ""
-    if to is Form.geojson:
-        names = [name if name is not None else row + 1 for row, name in enumerate(read.names)]
-        facts = [{"row": row + 1, **({"fault": fault} if fault else {})} for row, fault in enumerate(read.faults)]
-        return region_files.to_geojson(regions, facts, ids=names, crs=frame or read.frame).encode(), faults
-    empty = {row for row, _ in faults} | set(np.flatnonzero(np.diff(regions.rows) == 0).tolist())
-    faults = [(row, read.faults[row] or "there is no region") for row in sorted(empty)]
-    if to in {Form.ds9, Form.crtf}:
-        if (frame or read.frame) != "ICRS":
+    faults = [(row, fault) for row, fault in enumerate(read_regions.faults) if fault]
+    regions, extension = read_regions.regions, output_file.suffix.lower() if output_file else ""
+    if output_format is RegionFormat.geojson:
+        names = [name if name is not None else row + 1 for row, name in enumerate(read_regions.names)]
+        facts = [
+            {"row": row + 1, **({"fault": fault} if fault else {})} for row, fault in enumerate(read_regions.faults)
+        ]
+        return region_files.to_geojson(regions, facts, ids=names, crs=frame or read_regions.frame).encode(), faults
+    empty_rows = {row for row, _ in faults} | set(np.flatnonzero(np.diff(regions.rows) == 0).tolist())
+    faults = [(row, read_regions.faults[row] or "there is no region") for row in sorted(empty_rows)]
+    if output_format in {RegionFormat.ds9, RegionFormat.crtf}:
+        if (frame or read_regions.frame) != "ICRS":
             raise ValueError(
-                f"files of {to.value} are in ICRS, and these regions in {frame or read.frame or 'no frame that is known'}"
+                f"files of {output_format.value} are in ICRS, and these regions in {frame or read_regions.frame or 'no frame that is known'}"
             )
-        return region_files.written(regions, to.value).encode(), faults
-    if to is Form.moc:
-        if ending in {".fits", ".json"}:
-            (whole,), _ = contour_tables.combined(read).mocs()
-            return region_files.moc_written(whole, ending[1:]), faults
-        mocs, _ = regions.mocs()
-        return "".join(f"{'' if row in empty else moc}\n" for row, moc in enumerate(mocs)).encode(), faults
-    kind = {Form.stc: "stcs", Form.dali: "multishape", Form.polygon: "polygon"}[to]
-    said = read.frame or ""
-    word = frame or (said if said.isalnum() else "") if to is Form.stc else ""  # a URN of GeoJSON's is no word of STC-S
-    lines = region_files.texts(regions, kind, frame=word, outside=outside).to_pylist()
-    large = "it is more than one polygon without holes, of less than half a sphere: --to dali or moc says it"
-    faults += [(row, large) for row, line in enumerate(lines) if line is None and row not in empty]
+        return region_files.write_region_file(regions, output_format.value).encode(), faults
+    if output_format is RegionFormat.moc:
+        if extension in {".fits", ".json"}:
+            (united_moc,), _ = contour_tables.unite_regions(read_regions).to_mocs()
+            return region_files.write_moc(united_moc, extension[1:]), faults
+        mocs, _ = regions.to_mocs()
+        return "".join(f"{'' if row in empty_rows else moc}\n" for row, moc in enumerate(mocs)).encode(), faults
+    kind = {RegionFormat.stc: "stcs", RegionFormat.dali: "multishape", RegionFormat.polygon: "polygon"}[output_format]
+    frame_name = read_regions.frame or ""
+    frame_word = (
+        frame or (frame_name if frame_name.isalnum() else "") if output_format is RegionFormat.stc else ""
+    )  # a URN of GeoJSON's is no word of STC-S
+    lines = region_files.write_region_texts(regions, kind, frame=frame_word, from_outside=seen_from_outside).to_pylist()
+    too_large_text = "it is more than one polygon without holes, of less than half a sphere: --to dali or moc says it"
+    faults += [(row, too_large_text) for row, line in enumerate(lines) if line is None and row not in empty_rows]
     return "".join(f"{line or ''}\n" for line in lines).encode(), sorted(faults)

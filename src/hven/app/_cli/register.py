@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hven.app._cli import enrolment
-from hven.app._cli.context import settings as read_settings
-from hven.app._cli.context import show_json
-from hven.app._cli.context import site as open_site
-from hven.model.errors import NotFound, UsageError, UserError
-from hven.services import registering, series
-from hven.services.face import Surroundings, known
+from hven.app._cli.context import load_site_settings as read_settings
+from hven.app._cli.context import open_site, show_json
+from hven.model.errors import NotFoundError, UsageError, UserError
+from hven.services import registry_validation, series
+from hven.services.face import ServiceContext, load_faces
 from hven.site import Site
-from hven.site.auth import ANONYMOUS
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
     from hven.model.errors import Fault
 
-TRIED = 100  # samples that the list's keepers ask for to see that the server is well, about
+TARGET_SAMPLES = 100  # samples that the list's keepers ask for to see that the server is well, about
 
 
 def register(
@@ -29,75 +28,93 @@ def register(
     name: Annotated[
         str | None, typer.Argument(metavar="COLLECTION", help="With --check, --show: its records alone.")
     ] = None,
-    check: Annotated[
+    check_records: Annotated[
         bool, typer.Option("--check", help="What validators of registries would say of the records.")
     ] = False,
-    show: Annotated[bool, typer.Option("--show", help="The records as registries get them (ivo_vor).")] = False,
-    harvested: Annotated[
+    show_records: Annotated[bool, typer.Option("--show", help="The records as registries get them (ivo_vor).")] = False,
+    show_harvested: Annotated[
         bool, typer.Option("--harvested", help="Which records a searchable registry (RegTAP) has already.")
     ] = False,
-    at: Annotated[str | None, typer.Option("--at", metavar="URL", help="With --harvested: its TAP service.")] = None,
-    write: Annotated[bool, typer.Option("--write", help="Ask for what hven.toml lacks, and write it there.")] = False,
-    hapi: Annotated[bool, typer.Option("--hapi", help="The entry for HAPI's list of servers, abouts.json.")] = False,
-    line: Annotated[bool, typer.Option("--line", help="The line for all_.txt instead.")] = False,
+    registry_url: Annotated[
+        str | None, typer.Option("--at", metavar="URL", help="With --harvested: its TAP service.")
+    ] = None,
+    write_settings: Annotated[
+        bool, typer.Option("--write", help="Ask for what hven.toml lacks, and write it there.")
+    ] = False,
+    show_hapi: Annotated[
+        bool, typer.Option("--hapi", help="The entry for HAPI's list of servers, abouts.json.")
+    ] = False,
+    as_line: Annotated[bool, typer.Option("--line", help="The line for all_.txt instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Lead the site into registries; say what they would refuse."""
-    chosen = [word for word, is_said in {"--check": check, "--show": show, "--harvested": harvested, "--write": write, "--hapi": hapi}.items() if is_said]  # fmt: skip
-    if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(chosen)} are different things", remedy=f"hven register {chosen[0]}")
-    for option, needed in {"--at": at and "--harvested", "--line": line and "--hapi"}.items():
-        if needed and needed not in chosen:
-            raise UsageError(f"{option} belongs to {needed}", remedy=f"hven register {needed} {option}")
-    if name is not None and not (check or show):
+    chosen_options = [word for word, is_said in {"--check": check_records, "--show": show_records, "--harvested": show_harvested, "--write": write_settings, "--hapi": show_hapi}.items() if is_said]  # fmt: skip
+    if len(chosen_options) > 1:
+        raise UsageError(
+            f"{' and '.join(chosen_options)} are different things", remedy=f"hven register {chosen_options[0]}"
+        )
+    for option, needed_option in {"--at": registry_url and "--harvested", "--line": as_line and "--hapi"}.items():
+        if needed_option and needed_option not in chosen_options:
+            raise UsageError(f"{option} belongs to {needed_option}", remedy=f"hven register {needed_option} {option}")
+    if name is not None and not (check_records or show_records):
         raise UsageError("a collection is named for --check and --show", remedy=f"hven register {name} --check")
-    if hapi:
+    if show_hapi:
         with open_site(context) as site:
-            entry = _hapi(site)
-        _told(entry, line=line)
-    elif check or show:
+            entry = _build_hapi_entry(site)
+        _print_hapi_entry(entry, as_line=as_line)
+    elif check_records or show_records:
         with open_site(context) as site:
-            around = replace(Surroundings.of(site, ANONYMOUS), faces=known())
-            records = registering.drafts(around)
+            service_context = replace(ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces())
+            records = registry_validation.draft_records(service_context)
             if name is not None and name not in records:
                 remedy = "hven status and `hven check` tell: is it published, public, without faults, and not `registry: {publish: false}`?"
-                raise NotFound(f"registries are told nothing of {name}", remedy=remedy)
-            faults = registering.judge(around, records) if check else []
-        if check:
+                raise NotFoundError(f"registries are told nothing of {name}", remedy=remedy)
+            faults = registry_validation.check_records(service_context, records) if check_records else []
+        if check_records:
             if name is not None:
-                own = f"/{name}.yaml"
-                faults = [fault for fault in faults if str(fault.place.file).endswith(own)]
-            _judged(faults, sum(len(found) for part, found in records.items() if name in {None, part}), as_json=as_json)
+                descriptor_end = f"/{name}.yaml"
+                faults = [fault for fault in faults if str(fault.place.file).endswith(descriptor_end)]
+            _show_faults(
+                faults,
+                sum(len(site_settings) for part, site_settings in records.items() if name in {None, part}),
+                as_json=as_json,
+            )
         else:
-            print("\n".join(registering.written(one) for one in (records[name] if name is not None else [one for found in records.values() for one in found])))  # fmt: skip
-    elif harvested:
+            print("\n".join(registry_validation.format_record(record) for record in (records[name] if name is not None else [record for site_settings in records.values() for record in site_settings])))  # fmt: skip
+    elif show_harvested:
         with open_site(context) as site:
-            enrolment.look(replace(Surroundings.of(site, ANONYMOUS), faces=known()), at, as_json=as_json)
+            enrolment.compare_with_registry(
+                replace(ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces()),
+                registry_url,
+                as_json=as_json,
+            )
     else:
-        found = read_settings(context)
-        enrolment.guide(context, enrolment.ask_and_write(found) if write else found)
+        site_settings = read_settings(context)
+        enrolment.print_guide(
+            context, enrolment.ask_missing_settings(site_settings) if write_settings else site_settings
+        )
 
 
-def _judged(faults: list[Fault], records: int, *, as_json: bool) -> None:
+def _show_faults(faults: list[Fault], record_count: int, *, as_json: bool) -> None:
     """Show what validators would say; exit code 1 if they would refuse something."""
     errors = sum(fault.severity == "error" for fault in faults)
     if as_json:
         show_json(
             [
-                {"file": one.place.file, "line": one.place.line, "severity": one.severity, "message": one.message, "remedy": one.remedy}
-                for one in faults
+                {"file": fault.place.file, "line": fault.place.line, "severity": fault.severity, "message": fault.message, "remedy": fault.remedy}
+                for fault in faults
             ]
         )  # fmt: skip
     else:
-        for one in faults:
-            print(f"{'warning: ' if one.severity != 'error' else ''}{one}")
-        print(f"{records} record{'s' * (records != 1)}: {errors} error{'s' * (errors != 1)}, {len(faults) - errors} warning{'s' * (len(faults) - errors != 1)}")  # fmt: skip
+        for fault in faults:
+            print(f"{'warning: ' if fault.severity != 'error' else ''}{fault}")
+        print(f"{record_count} record{'s' * (record_count != 1)}: {errors} error{'s' * (errors != 1)}, {len(faults) - errors} warning{'s' * (len(faults) - errors != 1)}")  # fmt: skip
     if errors:
         raise typer.Exit(1)
 
 
-def _told(entry: dict[str, Any], *, line: bool) -> None:
-    if line:
+def _print_hapi_entry(entry: dict[str, Any], *, as_line: bool) -> None:
+    if as_line:
         print(", ".join(str(entry[key]) for key in ("x_url", "title", "id", "contact", "contactID") if key in entry))
     else:
         show_json(entry)
@@ -106,7 +123,7 @@ def _told(entry: dict[str, Any], *, line: bool) -> None:
     )
 
 
-def _hapi(site: Site) -> dict[str, Any]:
+def _build_hapi_entry(site: Site) -> dict[str, Any]:
     """Describe the server as its own /about does, with a request that it must answer.
 
     Raises
@@ -117,14 +134,23 @@ def _hapi(site: Site) -> dict[str, Any]:
     settings = site.settings
     if not settings.public_url:
         raise UserError("the site does not say under which address others find it", remedy="public_url in hven.toml")
-    around, holdings = Surroundings.of(site, ANONYMOUS), site.current()
-    for one in series.data_sets(around, ANONYMOUS, "hapi", holdings).values():
-        span = series.span(around, ANONYMOUS, one, holdings)
-        if span.start is not None and span.stop is not None and one.parameters:
-            some = min((span.stop - span.start) * TRIED // max(span.rows, 1) + 1, span.stop - span.start)
-            times = (series.iso(moment) for moment in (span.stop - some, span.stop))
+    service_context, published_state = (
+        ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL),
+        site.get_published_state(),
+    )
+    for data_set in series.list_data_sets(service_context, ANONYMOUS_PRINCIPAL, "hapi", published_state).values():
+        span = series.find_time_extent(service_context, ANONYMOUS_PRINCIPAL, data_set, published_state)
+        if span.start is not None and span.stop is not None and data_set.parameters:
+            sample_span = min(
+                (span.stop - span.start) * TARGET_SAMPLES // max(span.row_count, 1) + 1, span.stop - span.start
+            )
+            times = (series.format_instant(moment) for moment in (span.stop - sample_span, span.stop))
             query = dict(
-                zip(("dataset", "start", "stop", "parameters"), (one.id, *times, one.parameters[0].name), strict=True)
+                zip(
+                    ("dataset", "start", "stop", "parameters"),
+                    (data_set.id, *times, data_set.parameters[0].name),
+                    strict=True,
+                )
             )
             break
     else:

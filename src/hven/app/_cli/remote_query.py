@@ -7,62 +7,67 @@ from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
-from hven.formats import End
-from hven.formats.votable import read
+from hven.formats import ResultStatus
+from hven.formats.votable import read_votable
 from hven.model.errors import UserError
-from hven.sources import remote
+from hven.sources import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pyarrow as pa
 
-    from hven.formats import Head, Info, Read
-    from hven.model.clock import Clock
+    from hven.formats import InfoElement, TableMetadata, TableStream
+    from hven.model.deadlines import Deadline
     from hven.model.table import Column
 
-SECONDS, LARGEST = 120.0, 2 * 1024**3
-HOPS = 5
+QUERY_TIMEOUT_SECONDS, MAX_RESPONSE_BYTES = 120.0, 2 * 1024**3
+MAX_REDIRECTS = 5
 
 
 @dataclass(slots=True, kw_only=True)
-class Remote:
-    """An answer from elsewhere, as `query.Result`: iterate `batches` once, then ask `end`."""
+class RemoteResult:
+    """An answer from elsewhere, as `query.Result`: iterate `iterate_batches` once, then ask `build_status`."""
 
-    read: Read
-    rows: int = 0
+    table_stream: TableStream
+    row_count: int = 0
     columns: tuple[Column, ...] = field(default=())
-    clock: Clock | None = None
+    deadline: Deadline | None = None
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def iterate_batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows."""
-        for batch in self.read.batches:
-            self.rows += batch.num_rows
+        for batch in self.table_stream.batches:
+            self.row_count += batch.num_rows
             yield batch
 
     @property
     def overflow(self) -> bool:
         """True if the service cut the answer; known after the last batch."""
-        return any(info.name == "QUERY_STATUS" and info.value.upper() == "OVERFLOW" for info in self.read.head.infos)
+        return any(
+            info.name == "QUERY_STATUS" and info.value.upper() == "OVERFLOW"
+            for info in self.table_stream.metadata.infos
+        )
 
-    def head(self, infos: tuple[Info, ...]) -> Head:
+    def build_metadata(self, infos: tuple[InfoElement, ...]) -> TableMetadata:
         """Describe it as the service does, for a format that writes the status itself."""
-        given = self.read.head
-        theirs = tuple(info for info in given.infos if info.name.upper() not in {"QUERY_STATUS", "QUERY"})
-        return replace(given, infos=(*infos, *theirs), status=True)
+        remote_metadata = self.table_stream.metadata
+        remote_infos = tuple(
+            info for info in remote_metadata.infos if info.name.upper() not in {"QUERY_STATUS", "QUERY"}
+        )
+        return replace(remote_metadata, infos=(*infos, *remote_infos), includes_query_status=True)
 
-    def end(self) -> End:
+    def build_status(self) -> ResultStatus:
         """Return the number of rows, and whether there are more."""
-        return End(rows=self.rows, overflow=self.overflow)
+        return ResultStatus(row_count=self.row_count, overflow=self.overflow)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.read.batches.close() if isinstance(self.read.batches, Generator) else None
+        self.table_stream.batches.close() if isinstance(self.table_stream.batches, Generator) else None
 
 
-def ask(url: str, text: str, maxrec: int | None) -> Remote:
+def run_remote_query(url: str, adql: str, maxrec: int | None) -> RemoteResult:
     """Ask ``URL/sync`` and read the VOTable that it gives.
 
     Raises
@@ -73,33 +78,40 @@ def ask(url: str, text: str, maxrec: int | None) -> Remote:
     form = [
         ("REQUEST", "doQuery"),
         ("LANG", "ADQL"),
-        ("QUERY", text),
+        ("QUERY", adql),
         ("FORMAT", "votable"),
         *([("MAXREC", str(maxrec))] if maxrec is not None else []),
     ]
     address = url.rstrip("/").removesuffix("/sync") + "/sync"
     # whoever types an address may ask it, also in the house's own network
-    answer = remote.exchange("POST", address, form=form, seconds=SECONDS, limit=LARGEST, allow_private=True)
-    for _ in range(HOPS):
-        if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
+    response = http_client.exchange_once(
+        "POST",
+        address,
+        form_fields=form,
+        timeout_seconds=QUERY_TIMEOUT_SECONDS,
+        byte_limit=MAX_RESPONSE_BYTES,
+        allow_private=True,
+    )
+    for _ in range(MAX_REDIRECTS):
+        if response.status not in {301, 302, 303, 307, 308} or not response.location:
             break
-        again = answer.status in {307, 308}
-        answer = remote.exchange(
-            "POST" if again else "GET",
-            answer.location,
-            form=form if again else (),
-            seconds=SECONDS,
-            limit=LARGEST,
+        keep_method = response.status in {307, 308}
+        response = http_client.exchange_once(
+            "POST" if keep_method else "GET",
+            response.location,
+            form_fields=form if keep_method else (),
+            timeout_seconds=QUERY_TIMEOUT_SECONDS,
+            byte_limit=MAX_RESPONSE_BYTES,
             allow_private=True,
         )
     try:
-        found = read(io.BytesIO(answer.body))
+        table_stream = read_votable(io.BytesIO(response.body))
     except UserError as error:
-        if answer.status == 200:
+        if response.status == 200:
             raise UserError(f"{address}: {error.message}", remedy=error.remedy) from None
-        said = error.message if b"VOTABLE" in answer.body[:4000] else f"HTTP {answer.status}"
+        message = error.message if b"VOTABLE" in response.body[:4000] else f"HTTP {response.status}"
         raise UserError(
-            f"{address}: {said}",
-            remedy="is this the address of a TAP service, without /sync?" if answer.status == 404 else "",
+            f"{address}: {message}",
+            remedy="is this the address of a TAP service, without /sync?" if response.status == 404 else "",
         ) from None
-    return Remote(read=found, columns=tuple(found.head.columns))
+    return RemoteResult(table_stream=table_stream, columns=tuple(table_stream.metadata.columns))

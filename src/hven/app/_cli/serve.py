@@ -16,14 +16,14 @@ import typer
 from hven.app import _server as server  # before whatever loads Arrow: it says which allocator that takes
 
 # isort: split
-from hven.app._cli.context import settings
+from hven.app._cli.context import load_site_settings
 from hven.app._server import processes
-from hven.app._server.log import LOGGING
-from hven.jobs import declared, keeper
+from hven.app._server.logging_setup import LOGGING_CONFIG
+from hven.jobs import declared_types, job_supervisor
 from hven.model import plugins
 from hven.model.errors import UsageError
-from hven.model.settings import exposed, lacking
-from hven.site.addresses import outdated
+from hven.model.settings import find_exposed_files, find_unavailable_sections
+from hven.site.outdated_addresses import find_outdated_addresses
 
 
 def serve(
@@ -39,23 +39,32 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the site until Ctrl-C."""
-    found = settings(context)
-    for broken in plugins.faults():
-        raise broken
-    declared.offered(found)  # their faults are told here, not by a process that nobody looks at
+    site_settings = load_site_settings(context)
+    for plugin_fault in plugins.find_plugin_faults():
+        raise plugin_fault
+    declared_types.load_all_job_types(
+        site_settings
+    )  # their faults are told here, not by a process that nobody looks at
     for fault in [
-        *lacking(found),
-        *outdated(found, host=host, port=port),
-        *exposed(found.directory, found.var, found.kept),
+        *find_unavailable_sections(site_settings),
+        *find_outdated_addresses(site_settings, host=host, port=port),
+        *find_exposed_files(site_settings.directory, site_settings.var_directory, site_settings.data_directory),
     ]:
         print(f"warning: {fault}", file=sys.stderr)
     # as the server's processes load them
-    found = replace(found, directory=found.directory.resolve(), host=host or found.host, port=port or found.port)
-    free = _free(found.host, found.port)
+    site_settings = replace(
+        site_settings,
+        directory=site_settings.directory.resolve(),
+        host=host or site_settings.host,
+        port=port or site_settings.port,
+    )
+    listen_address = _resolve_free_address(site_settings.host, site_settings.port)
     # the server's processes read the settings by themselves: addresses in ivoa.obscore are those of this server as well
-    said = {"HVEN_HOST": host, "HVEN_PORT": port and str(port)}
-    os.environ |= {name: value for name, value in said.items() if value}
-    server.serve(found, host=free, port=found.port, workers=workers or found.workers)
+    environment = {"HVEN_HOST": host, "HVEN_PORT": port and str(port)}
+    os.environ |= {name: value for name, value in environment.items() if value}
+    server.serve_site(
+        site_settings, host=listen_address, port=site_settings.port, workers=workers or site_settings.workers
+    )
 
 
 def work(
@@ -68,20 +77,20 @@ def work(
 
     Beside a server, or on another machine that shares the site's directory and store.
     """
-    found = settings(context)
-    logging.config.dictConfig(LOGGING)
-    plugins.load("engines", found.engine)
-    number = workers or max(found.job_workers, 1)
-    logging.getLogger("hven").info("running the jobs of %s with up to %s workers", found.directory, number)
-    others = processes.beside(found, jobs=False)
+    site_settings = load_site_settings(context)
+    logging.config.dictConfig(LOGGING_CONFIG)
+    plugins.load_plugin("engines", site_settings.engine)
+    number = workers or max(site_settings.job_workers, 1)
+    logging.getLogger("hven").info("running the jobs of %s with up to %s workers", site_settings.directory, number)
+    side_processes = processes.start_side_processes(site_settings, with_jobs=False)
     try:
-        keeper.keep(found, workers=number)
+        job_supervisor.supervise_jobs(site_settings, worker_limit=number)
     finally:
-        for other in others:
-            other.stop()
+        for side_process in side_processes:
+            side_process.stop()
 
 
-def _free(host: str, port: int) -> str:
+def _resolve_free_address(host: str, port: int) -> str:
     """Resolve a host to its address, and check that nobody listens there (the workers share their port, and would share it with others).
 
     Raises
@@ -90,12 +99,12 @@ def _free(host: str, port: int) -> str:
         There is no such address on this machine, or it is taken.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
+        family, socket_type, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        with socket.socket(family, kind, protocol) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that are closing are nobody
-            trial.bind(address)
+        with socket.socket(family, socket_type, protocol) as test_socket:
+            test_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that are closing are nobody
+            test_socket.bind(address)
     except socket.gaierror:
         raise UsageError(
             f"--host {host}: there is no such address",

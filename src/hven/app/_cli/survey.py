@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
-from hven.app._cli.context import show_json, show_table
-from hven.app._cli.context import site as open_site
+from hven.app._cli.context import open_site, show_json, show_table
 from hven.formats.pictures import Look
-from hven.model.clock import Task
+from hven.model.deadlines import ProgressMonitor
 from hven.services import surveys
-from hven.services.face import Surroundings
-from hven.site.auth import OWNER
+from hven.services.face import ServiceContext
+from hven.site.auth import OWNER_PRINCIPAL
 
 
 def hips(
@@ -30,36 +29,39 @@ def hips(
     stretch: Annotated[str, typer.Option("--stretch", help="linear, sqrt, log, asinh.")] = "",
     colours: Annotated[str, typer.Option("--colours", help="gray, viridis, ...")] = "",
     program: Annotated[str | None, typer.Option("--with", help="hven, or hipsgen of Debian's package aladin.")] = None,
-    drop: Annotated[bool, typer.Option("--drop", help="Remove the one of this name.")] = False,
+    remove_survey: Annotated[bool, typer.Option("--drop", help="Remove the one of this name.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Make a HiPS of a collection's images, or list those there are."""
     with open_site(context) as site:
-        if collection is not None and drop:
-            surveys.drop(site.settings, collection, name)
+        if collection is not None and remove_survey:
+            surveys.delete_survey(site.settings, collection, name)
             return
         if collection is not None:
-            around = Surroundings.of(site, OWNER)
-            look = Look(stretch=stretch, colours=colours)
-            every = [surveys.make(around, OWNER, collection, name, patterns=files or (), title=title, order=order, look=look, program=program, task=Task(_told))]  # fmt: skip
+            service_context = ServiceContext.for_principal(site, OWNER_PRINCIPAL)
+            picture_options = Look(stretch=stretch, colours=colours)
+            surveys_shown = [surveys.create_survey(service_context, OWNER_PRINCIPAL, collection, name, patterns=files or (), title=title, order=order, look=picture_options, program=program, progress=ProgressMonitor(_print_progress))]  # fmt: skip
             print(file=sys.stderr)
         else:
-            every = list(surveys.made(site.settings))
+            surveys_shown = list(surveys.list_surveys(site.settings))
     if as_json:
         show_json(
             [
-                {"collection": one.collection, "name": one.name, "images": len(one.files), "tiles": one.tiles, "left_out": one.left_out, "properties": one.properties}
-                for one in every
+                {"collection": survey.collection, "name": survey.name, "images": len(survey.files), "tiles": survey.tiles, "left_out": survey.left_out, "properties": survey.properties}
+                for survey in surveys_shown
             ]
         )  # fmt: skip
         return
-    rows = [(one.collection, one.name, len(one.files), len(one.left_out), one.tiles) for one in every]
+    rows = [
+        (survey.collection, survey.name, len(survey.files), len(survey.left_out), survey.tiles)
+        for survey in surveys_shown
+    ]
     show_table(("collection", "HiPS", "images", "left out", "tiles"), rows, title="HiPS")
-    for one in every if collection else ():
-        for path, why in one.left_out.items():
+    for survey in surveys_shown if collection else ():
+        for path, why in survey.left_out.items():
             print(f"left out: {path}: {why}")
 
 
-def _told(share: float) -> None:
+def _print_progress(share: float) -> None:
     if sys.stderr.isatty():
         print(f"\r{share:4.0%}", end="", file=sys.stderr, flush=True)

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hven.app._cli.context import show_json
-from hven.app._cli.context import site as open_site
-from hven.app._cli.progress import Progress
+from hven.app._cli.context import open_site, show_json
+from hven.app._cli.progress import ProgressBar
 from hven.ingest import sync as room
-from hven.jobs.operations import counted
-from hven.services.reducing import reduce
+from hven.jobs.run_results import run_and_record
+from hven.services.pyramid_building import build_missing_pyramids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.ingest import Report
-    from hven.ingest.sync import Change
+    from hven.ingest import IngestReport
+    from hven.ingest.sync import TableChange
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
@@ -27,9 +26,11 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
 def sync(
     context: typer.Context,
     name: Name,
-    full: Annotated[bool, typer.Option("--full", help="Read everything, whatever the watermark says.")] = False,
+    read_everything: Annotated[
+        bool, typer.Option("--full", help="Read everything, whatever the watermark says.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; publish nothing.")] = False,
-    accept: Annotated[
+    accept_large_changes: Annotated[
         bool, typer.Option("--accept", help="Publish even if more rows go or change than the guards allow.")
     ] = False,
     unless_held: Annotated[
@@ -42,53 +43,59 @@ def sync(
     as_json: Json = False,
 ) -> None:
     """Read what changed in a collection's sources, and publish it."""
-    with open_site(context) as site, Progress(quiet=as_json) as progress:
-        if unless_held and (why := room.resting(site, name)) is not None:
-            print(why, file=sys.stderr)
+    with open_site(context) as site, ProgressBar(quiet=as_json) as progress:
+        if unless_held and (reason := room.find_sync_conflict(site, name)) is not None:
+            print(reason, file=sys.stderr)
             return
 
-        def run() -> Report:
-            return room.sync(
-                site, name, full=full, dry_run=dry_run, accept=accept, unheld=unless_held, progress=progress
+        def run_sync() -> IngestReport:
+            return room.sync_collection(
+                site,
+                name,
+                read_everything=read_everything,
+                dry_run=dry_run,
+                accept_changes=accept_large_changes,
+                only_if_unheld=unless_held,
+                progress=progress,
             )
 
-        report = run() if dry_run else counted(site, name, run)
+        report = run_sync() if dry_run else run_and_record(site, name, run_sync)
         if not dry_run:
-            reduce(site, name)
+            build_missing_pyramids(site, name)
     if as_json:
         show_json(report.to_json())
         return
     if dry_run:
         show_changes(list(report.changes.values()))
-    print(report.text())
+    print(report.format_text())
 
 
 def diff(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A collection, or one table: schema.table.")],
-    old: Annotated[
+    old_state: Annotated[
         str,
         typer.Argument(
             metavar="STATE", help="A release, the id of a snapshot or run (hven history), or a time: 2026-11-20T08:00."
         ),
     ],
-    new: Annotated[
+    new_state: Annotated[
         str | None, typer.Argument(metavar="STATE", help="The other one; default: what is published.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Show which rows differ between two states, and where."""
     with open_site(context) as site:
-        found = room.diff(site, name, old, new)
+        changes = room.compare_states(site, name, old_state, new_state)
     if as_json:
-        show_json([{"table": change.table, **change.counts(), "samples": change.samples} for change in found])
+        show_json([{"table": change.table, **change.collect_counts(), "samples": change.samples} for change in changes])
         return
-    show_changes(found)
-    for change in found:
-        print(change.summary())
+    show_changes(changes)
+    for change in changes:
+        print(change.format_summary())
 
 
-def show_changes(changes: Sequence[Change]) -> None:
+def show_changes(changes: Sequence[TableChange]) -> None:
     """Show a few rows of each kind: key, column, before, after."""
     from rich import box  # noqa: PLC0415  (a tenth of a second, for people alone)
     from rich.console import Console  # noqa: PLC0415  (a tenth of a second, for people alone)
@@ -104,17 +111,17 @@ def show_changes(changes: Sequence[Change]) -> None:
             table.add_column(heading, overflow="fold")
         for sample in change.samples:
             kind = sample["change"]
-            style = _STYLES[kind]
+            style = _CHANGE_STYLES[kind]
             key = ", ".join(f"{value}" for value in sample["key"].values()) or "-"
             if kind == "changed":
                 for number, (column, before) in enumerate(sample["before"].items()):
-                    first = ("changed", key) if not number else ("", "")
-                    cells = (*first, column, _cell(before), _cell(sample["after"][column]))
+                    key_cells = ("changed", key) if not number else ("", "")
+                    cells = (*key_cells, column, _format_cell(before), _format_cell(sample["after"][column]))
                     table.add_row(*(Text(cell, style=style) for cell in cells))
             else:
                 row = ", ".join(
-                    f"{column} {_cell(value)}"
-                    for column, value in list(sample["row"].items())[:_FEW]
+                    f"{column} {_format_cell(value)}"
+                    for column, value in list(sample["row"].items())[:_MAX_ROW_COLUMNS]
                     if column not in sample["key"]
                 )
                 cells = (kind, key, "", row if kind == "removed" else "", row if kind == "added" else "")
@@ -122,10 +129,10 @@ def show_changes(changes: Sequence[Change]) -> None:
         console.print(table)
 
 
-_STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
-_FEW = 6  # columns of a row that is shown as a whole
+_CHANGE_STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
+_MAX_ROW_COLUMNS = 6  # columns of a row that is shown as a whole
 
 
-def _cell(value: object) -> str:
+def _format_cell(value: object) -> str:
     text = "-" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hven.app._cli.context import show_json, size
-from hven.app._cli.context import site as open_site
-from hven.jobs import verifying
-from hven.model.errors import NotFound
+from hven.app._cli.context import format_size, open_site, show_json
+from hven.jobs import snapshot_verification
+from hven.model.errors import NotFoundError
 
 if TYPE_CHECKING:
     from hven.site.store import Verification
@@ -30,47 +29,67 @@ def verify(
 
     What is damaged is served no more.
     """
-    done = 0
+    verified_count = 0
 
-    def progress(one: Verification) -> None:
-        nonlocal done
-        done += 1
+    def print_progress(verification: Verification) -> None:
+        nonlocal verified_count
+        verified_count += 1
         if sys.stderr.isatty() and not as_json:
-            print(f"{done}/{len(records)}  {one.table}  {size(one.bytes)}", file=sys.stderr)
+            print(
+                f"{verified_count}/{len(records)}  {verification.table}  {format_size(verification.bytes)}",
+                file=sys.stderr,
+            )
 
     with open_site(context) as site:
-        site.current()
-        every = verifying.records_of(site.store)
-        records = [record for record in every if name in {None, record.collection, record.table.qualified}]
+        site.get_published_state()
+        all_records = snapshot_verification.list_records_to_verify(site.store)
+        records = [record for record in all_records if name in {None, record.collection, record.table.qualified_name}]
         if name is not None and not records:
-            raise NotFound(f"nothing of {name!r} is kept", remedy="hven status shows what is published")
-        found = verifying.verified(site.settings, site.store, site.engines, records, seen=progress)
-        elsewhere = len(records) - len(found)
-        damages = site.refresh().damages
-    damaged = [one for one in found if one.faults]
-    unknown = [one for one in found if one.unknown and not one.faults]
+            raise NotFoundError(f"nothing of {name!r} is kept", remedy="hven status shows what is published")
+        verifications = snapshot_verification.verify_snapshots(
+            site.settings, site.store, site.engines, records, on_verified=print_progress
+        )
+        database_count = len(records) - len(verifications)
+        damages = site.refresh_published_state().damages
+    damaged_snapshots = [verification for verification in verifications if verification.faults]
+    unknown_snapshots = [
+        verification for verification in verifications if verification.unknown and not verification.faults
+    ]
     if as_json:
         show_json(
             {
-                "snapshots": [asdict(one) for one in found],
-                "served": [asdict(one) for one in damages],
-                "elsewhere": elsewhere,
+                "snapshots": [asdict(verification) for verification in verifications],
+                "served": [
+                    {
+                        "table": damage.table,
+                        "collection": damage.collection,
+                        "snapshot": damage.snapshot,
+                        "why": damage.reason,
+                        "served": damage.served_snapshot,
+                    }
+                    for damage in damages
+                ],
+                "elsewhere": database_count,
             }
         )
     else:
-        for one in damaged:
-            print(f"damaged: {one.table} {one.snapshot}")
-            for file, why in one.faults.items():
-                print(f"  {file}: {why}")
+        for verification in damaged_snapshots:
+            print(f"damaged: {verification.table} {verification.snapshot}")
+            for file, reason in verification.faults.items():
+                print(f"  {file}: {reason}")
         for damage in damages:
-            print(damage.told)
-        for one in unknown:
-            print(f"not known: {one.table} {one.snapshot} was written without checksums; the next ingest writes them")
-        if elsewhere:
-            print(f"{elsewhere} snapshots are in a database: its own means verify them (pg_amcheck, data checksums)")
-        whole = len(found) - len(damaged) - len(unknown)
+            print(damage.owner_message)
+        for verification in unknown_snapshots:
+            print(
+                f"not known: {verification.table} {verification.snapshot} was written without checksums; the next ingest writes them"
+            )
+        if database_count:
+            print(
+                f"{database_count} snapshots are in a database: its own means verify them (pg_amcheck, data checksums)"
+            )
+        intact_count = len(verifications) - len(damaged_snapshots) - len(unknown_snapshots)
         print(
-            f"{len(found)} snapshots, {size(sum(one.bytes for one in found))}: {whole} as published, {len(damaged)} damaged"
+            f"{len(verifications)} snapshots, {format_size(sum(verification.bytes for verification in verifications))}: {intact_count} as published, {len(damaged_snapshots)} damaged"
         )
-    if damaged:
+    if damaged_snapshots:
         raise typer.Exit(1)

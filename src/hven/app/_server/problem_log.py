@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hven.site import Holdings
+    from hven.site import PublishedState
 
 log = logging.getLogger("hven")
 
@@ -24,20 +24,20 @@ class ProblemLog:
 
     def __init__(self, redact: Callable[[str], str]) -> None:
         self._redact = redact
-        self._known: frozenset[str] = frozenset()
+        self._open_problems: frozenset[str] = frozenset()
 
-    def write(self, holdings: Holdings) -> None:
+    def log_changes(self, published_state: PublishedState) -> None:
         """Log what is new and what is over.
 
         Parameters
         ----------
-        holdings
+        published_state
             The picture of now.
         """
-        now = frozenset(holdings.problems)
-        for problem in holdings.problems:
-            if problem not in self._known:
+        current_problems = frozenset(published_state.problems)
+        for problem in published_state.problems:
+            if problem not in self._open_problems:
                 log.warning("%s", self._redact(problem))
-        for problem in sorted(self._known - now):
+        for problem in sorted(self._open_problems - current_problems):
             log.info("no longer: %s", self._redact(problem))
-        self._known = now
+        self._open_problems = current_problems

@@ -21,20 +21,20 @@ from granian.constants import HTTPModes, Interfaces, Loops
 from granian.log import LogLevels
 
 from hven import formats
-from hven.app._server.app import create
-from hven.app._server.log import LOGGING, lean
-from hven.app._server.workers import Workers, connections
-from hven.jobs import forks, keeper, scheduler
+from hven.app._server.application import create_application
+from hven.app._server.logging_setup import LOGGING_CONFIG, reduce_log_records
+from hven.app._server.worker_server import WorkerServer, compute_connection_limit
+from hven.jobs import child_processes, job_supervisor, scheduler
 from hven.jobs.hang_detector import compute_load_factor
-from hven.model import clock, plugins
+from hven.model import deadlines, plugins
 from hven.model import settings as settings_room
 from hven.model.errors import HvenError
-from hven.query import memory
+from hven.query import memory_watchdog
 from hven.services import face
-from hven.site import Site, Tally, counters
-from hven.site.serving import serving
-from hven.site.store import Store, stand
-from hven.site.watch import read_ahead
+from hven.site import Site, UsageCounter, counters
+from hven.site.descriptor_watch import preread_descriptors
+from hven.site.server_processes import list_server_processes
+from hven.site.store import StateStore, expect_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,20 +45,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hven")
 
-RESPAWN = 0.5  # seconds between two looks whether the keeper of the jobs lives
-GRACE = 8  # seconds that running answers, jobs and runs get to end
-STUCK = 60.0  # seconds without a sign of life, on a quiet machine, of a process beside the servers, which may wait for a database
-SITE = "HVEN_SITE_DIRECTORY"
-M_ARENA_MAX, ARENAS = -8, 4  # <malloc.h>; pools that threads share
-M_MMAP_THRESHOLD, BIG = -3, 1024**2  # what is bigger goes back to the machine at once
+RESPAWN_CHECK_SECONDS = 0.5  # seconds between two looks whether the keeper of the jobs lives
+GRACE_SECONDS = 8  # seconds that running answers, jobs and runs get to end
+MAX_SILENCE_SECONDS = 60.0  # seconds without a sign of life, on a quiet machine, of a process beside the servers, which may wait for a database
+SITE_DIRECTORY_VARIABLE = "HVEN_SITE_DIRECTORY"
+M_ARENA_MAX, MAX_ARENAS = -8, 4  # <malloc.h>; pools that threads share
+M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES = -3, 1024**2  # what is bigger goes back to the machine at once
 # seconds after which a thread that waits for the interpreter's lock asks for it. A busy event loop gives it away for moments too short to take it, and
 # with Python's 5 ms a thread of a big answer, or one that connects, waited for seconds; the loop has it back sooner, too
-SWITCH = 0.0002
-FULL = 4  # exit code of a worker that holds too much memory
-BROKEN = 3  # exit code of a worker whose site cannot be opened
+SWITCH_INTERVAL_SECONDS = 0.0002
+MEMORY_EXIT_CODE = 4  # exit code of a worker that holds too much memory
+SITE_ERROR_EXIT_CODE = 3  # exit code of a worker whose site cannot be opened
 
 
-def application() -> ASGIApp:
+def create_worker_application() -> ASGIApp:
     """Build the application in a worker process; the site's directory comes by the environment.
 
     Raises
@@ -66,35 +66,35 @@ def application() -> ASGIApp:
     SystemExit
         The site cannot be opened any more; the log says why.
     """
-    logging.config.dictConfig(LOGGING)
-    lean()
-    sys.setswitchinterval(SWITCH)
-    _thrifty()
-    memory.last_resort = _give_way
+    logging.config.dictConfig(LOGGING_CONFIG)
+    reduce_log_records()
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    _limit_allocator()
+    memory_watchdog.end_process = _exit_for_memory
     try:
-        settings = settings_room.load(Path(os.environ[SITE]))
-        stand(settings.var, settings.store)  # the server has found it, whatever became of it since
-        site = Site(settings, watch=True)
+        settings = settings_room.load_settings(Path(os.environ[SITE_DIRECTORY_VARIABLE]))
+        expect_state(settings.var_directory, settings.store)  # the server has found it, whatever became of it since
+        site = Site(settings, watch_for_changes=True)
         if os.environ.get("HVEN_AFTER_CRASH"):
-            site.store.verifications.ask()
-        site.engines.embedded.delegate()
-        made = create(site)
+            site.store.verifications.request_verification()
+        site.engines.embedded_engine.delegate_long_queries()
+        worker_application = create_application(site)
     except HvenError as error:
         log.error("%s", error)  # noqa: TRY400  (it is for people: no traceback)
-        raise SystemExit(BROKEN) from None
+        raise SystemExit(SITE_ERROR_EXIT_CODE) from None
     gc.collect()
     # what lasts as long as the worker is gone over no more: each of the collector's rounds holds the interpreter
     gc.freeze()
-    return made
+    return worker_application
 
 
-def _give_way(held: int) -> None:
+def _exit_for_memory(held_bytes: int) -> None:
     """End this worker, for its queries took more than they may and more than ending them gave back; the server begins another at once."""
-    log.error("a worker holds %d MiB, more than its queries may use, and is begun anew", held >> 20)
-    os._exit(FULL)
+    log.error("a worker holds %d MiB, more than its queries may use, and is begun anew", held_bytes >> 20)
+    os._exit(MEMORY_EXIT_CODE)
 
 
-def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
+def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> None:
     """Serve until stopped by SIGINT or SIGTERM; running answers get eight seconds to end.
 
     Raises
@@ -103,25 +103,25 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         The system state cannot be opened.
     """
     # here and not in the workers: what is wrong is said once and at once, and an upgrade of the state is made once
-    store = Store(settings.var, settings.store).stand()
-    logging.config.dictConfig(LOGGING)
-    for one in serving(settings)[:1]:
-        log.info("%s serves this site, too: they share its data, jobs and schedule", one.shown)
-    os.environ[SITE] = str(settings.directory.resolve())
-    counters.prepare()
-    Tally.prepare()
+    store = StateStore(settings.var_directory, settings.store).expect_state()
+    logging.config.dictConfig(LOGGING_CONFIG)
+    for server_process in list_server_processes(settings)[:1]:
+        log.info("%s serves this site, too: they share its data, jobs and schedule", server_process.display_name)
+    os.environ[SITE_DIRECTORY_VARIABLE] = str(settings.directory.resolve())
+    counters.allocate_shared_memory()
+    UsageCounter.allocate_shared_memory()
     try:
-        _preload(settings, store)
+        _preload_modules(settings, store)
     finally:
         store.close()  # no fork may have its connections
-    others = beside(settings)
+    side_processes = start_side_processes(settings)
 
-    def leaving() -> None:  # all at once, for each may take a while
-        for other in others:
-            other.tell()
+    def stop_side_processes() -> None:  # all at once, for each may take a while
+        for side_process in side_processes:
+            side_process.request_stop()
 
-    server = Workers(
-        "hven.app._server.processes:application",
+    server = WorkerServer(
+        "hven.app._server.processes:create_worker_application",
         factory=True,
         address=host,
         port=port,
@@ -129,13 +129,13 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
         loop=Loops.uvloop,
-        backpressure=connections(),
-        log_dictconfig=LOGGING,
+        backpressure=compute_connection_limit(),
+        log_dictconfig=LOGGING_CONFIG,
         log_level=LogLevels.warning,
         log_access=False,
-        workers_kill_timeout=GRACE,
+        workers_kill_timeout=GRACE_SECONDS,
         websockets=False,
-        leaving=leaving,
+        leaving=stop_side_processes,
         listening=lambda: log.info(
             "serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers
         ),
@@ -143,12 +143,12 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     try:
         server.serve()
     finally:
-        leaving()
-        for other in others:
+        stop_side_processes()
+        for other in side_processes:
             other.stop()
 
 
-class Beside:
+class SideProcess:
     """A process beside the servers: a fork of this one, forked again if it dies.
 
     Parameters
@@ -161,84 +161,93 @@ class Beside:
 
     def __init__(self, name: str, run: Callable[[int], None]) -> None:
         self._name = name
-        self._run = run
-        self._over = threading.Event()
-        self._pid = self._fork()
-        threading.Thread(target=self._watch, name=name, daemon=True).start()
+        self._run_process = run
+        self._is_stopping = threading.Event()
+        self._pid = self._start()
+        threading.Thread(target=self._respawn_loop, name=name, daemon=True).start()
 
-    def _fork(self) -> int:
-        pulse = self._pulse = forks.Pulse()
+    def _start(self) -> int:
+        pulse = self._pulse = child_processes.Heartbeat()
 
-        def run(parent: int) -> None:
-            pulse.own()
+        def run_child(parent: int) -> None:
+            pulse.set_as_own()
             os.setsid()
-            clock.lower(clock.JOB)
-            clock.lower_session(clock.SESSION)
-            self._run(parent)
+            deadlines.lower_thread_priority(deadlines.JOB_NICENESS)
+            deadlines.lower_session_priority(deadlines.SESSION_NICENESS)
+            self._run_process(parent)
 
-        return forks.forked(run, self._name, log)
+        return child_processes.fork_process(run_child, self._name, log)
 
-    def _watch(self) -> None:
-        while not self._over.is_set():
+    def _respawn_loop(self) -> None:
+        while not self._is_stopping.is_set():
             try:
-                gone = os.waitpid(self._pid, os.WNOHANG)[0]
+                exited_pid = os.waitpid(self._pid, os.WNOHANG)[0]
             except ChildProcessError:  # `stop` has seen it end
                 return
-            if not gone and self._pulse.silent() > STUCK * compute_load_factor():
-                log.error("%s has given no sign of life for %.0f s and is killed", self._name, self._pulse.silent())
-                forks.tell(self._pid, signal.SIGKILL)
-            if gone and not self._over.wait(RESPAWN):
+            if not exited_pid and self._pulse.get_silent_seconds() > MAX_SILENCE_SECONDS * compute_load_factor():
+                log.error(
+                    "%s has given no sign of life for %.0f s and is killed",
+                    self._name,
+                    self._pulse.get_silent_seconds(),
+                )
+                child_processes.send_signal(self._pid, signal.SIGKILL)
+            if exited_pid and not self._is_stopping.wait(RESPAWN_CHECK_SECONDS):
                 log.warning("%s died and is started again", self._name)
-                self._pid = self._fork()
-            self._over.wait(RESPAWN)
+                self._pid = self._start()
+            self._is_stopping.wait(RESPAWN_CHECK_SECONDS)
 
-    def tell(self) -> None:
+    def request_stop(self) -> None:
         """Ask it to end."""
-        self._over.set()
-        forks.tell(self._pid, signal.SIGTERM)
+        self._is_stopping.set()
+        child_processes.send_signal(self._pid, signal.SIGTERM)
 
     def stop(self) -> None:
         """Ask it to end, and wait until it has handed over what it did; one that does not end is killed."""
-        self.tell()
-        end = time.monotonic() + GRACE + 1.0
+        self.request_stop()
+        end = time.monotonic() + GRACE_SECONDS + 1.0
         with contextlib.suppress(ChildProcessError):
             while not os.waitpid(self._pid, os.WNOHANG)[0]:
                 if time.monotonic() > end:
-                    forks.tell(self._pid, signal.SIGKILL)
+                    child_processes.send_signal(self._pid, signal.SIGKILL)
                 time.sleep(0.02)
 
 
-def beside(settings: Settings, *, jobs: bool = True) -> list[Beside]:
+def start_side_processes(settings: Settings, *, with_jobs: bool = True) -> list[SideProcess]:
     """Begin what a site needs beside its servers: the keeper of the jobs, and the scheduler."""
-    _thrifty()  # its forks run jobs and syncs: what they stage went back too late (386 MB where 173 do)
-    made = []
-    if jobs and settings.job_workers:
-        made.append(
-            Beside("the keeper of the jobs", lambda me: keeper.keep(settings, workers=settings.job_workers, parent=me))
+    _limit_allocator()  # its forks run jobs and syncs: what they stage went back too late (386 MB where 173 do)
+    side_processes = []
+    if with_jobs and settings.job_workers:
+        side_processes.append(
+            SideProcess(
+                "the keeper of the jobs",
+                lambda me: job_supervisor.supervise_jobs(settings, worker_limit=settings.job_workers, parent_pid=me),
+            )
         )
     if settings.schedule.runs:
-        made.append(Beside("the scheduler", lambda me: scheduler.keep_schedule(settings, parent=me)))
-    return made
+        side_processes.append(SideProcess("the scheduler", lambda me: scheduler.run_scheduler(settings, parent_pid=me)))
+    return side_processes
 
 
-def _thrifty() -> None:
+def _limit_allocator() -> None:
     """Limit threads to a few of the C library's pools: each keeps what its threads once used. See also the room's door."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:  # glibc has it, musl has not
-        mallopt(M_ARENA_MAX, ARENAS)
-        mallopt(M_MMAP_THRESHOLD, BIG)
+        mallopt(M_ARENA_MAX, MAX_ARENAS)
+        mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
 
 
-def _preload(settings: Settings, store: Store | None = None) -> None:
+def _preload_modules(settings: Settings, store: StateStore | None = None) -> None:
     """Import here what every worker needs: where workers are forks, that is done once, and its memory is shared."""
-    engine = plugins.load("engines", settings.engine)
+    engine = plugins.load_plugin("engines", settings.engine)
     for _, name, _ in pkgutil.iter_modules(vars(engine).get("__path__"), f"{engine.__name__}."):
         importlib.import_module(name)
-    read_ahead(settings, None if store is None else store.descriptors)  # the workers tell what is wrong with them
+    preread_descriptors(
+        settings, None if store is None else store.descriptors
+    )  # the workers tell what is wrong with them
     for group in ("engines", "jobs"):
-        for name in plugins.names(group):
-            plugins.load(group, name)
-    face.known()
-    formats.offered()
+        for name in plugins.list_plugins(group):
+            plugins.load_plugin(group, name)
+    face.load_faces()
+    formats.load_formats()
     gc.collect()
     gc.freeze()  # the collector's marks would unshare the pages

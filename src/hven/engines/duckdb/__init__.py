@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hven.engines import Engine
+    from hven.engines import StorageEngine
 
 
-def open(directory: Path, *, memory: int, threads: int | None = None) -> Engine:  # noqa: A001  (the contract's name)
+def open(directory: Path, *, memory: int, threads: int | None = None) -> StorageEngine:  # noqa: A001  (the contract's name)
     """Open the engine of a site in this process.
 
     Parameters

@@ -1,26 +1,37 @@
-"""DuckDB's dialect: how it writes types, functions and geometry, and which functions it must be given (`MACROS`, `UDFS`)."""
+"""DuckDB's dialect: how it writes types, functions and geometry, and which functions it must be given (`SQL_MACROS`, `UDF_SIGNATURES`)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from hven.adql import kinds
-from hven.adql.kinds import meta
-from hven.adql.tree import And, Binary, Cast, ColumnRef, Compare, Expr, Function, Literal, Query, walk
-from hven.engines._dialect import FUNCTIONS, SPACE, TOLERANCE, EngineDialect
-from hven.engines._functions import SIGNATURES
-from hven.engines.duckdb import contouring, curating, times
-from hven.engines.duckdb.exact import Exact
+from hven.adql import value_kinds
+from hven.adql.syntax_tree import (
+    BinaryOperation,
+    Cast,
+    ColumnRef,
+    Comparison,
+    Conjunction,
+    Expr,
+    FunctionCall,
+    Literal,
+    Query,
+    walk_tree,
+)
+from hven.adql.value_kinds import require_meta
+from hven.engines._dialect import FUNCTION_TEMPLATES, TOLERANCE_DEGREES, WHITESPACE_SQL, EngineDialect
+from hven.engines._sky_functions import FUNCTION_SIGNATURES
+from hven.engines.duckdb import contour_functions, mapping_functions, time_functions
+from hven.engines.duckdb.exact_comparisons import ExactDialect
 from hven.model.types import FLOAT64, POLYGON, Type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.adql.sql import Writer
+    from hven.adql.sql_writer import SqlWriter
 
 #: To be run in a database before a query names them: what SQL itself can say.
-MACROS: tuple[str, ...] = (
+SQL_MACROS: tuple[str, ...] = (
     """CREATE OR REPLACE MACRO hven_haversine(lon1, lat1, lon2, lat2) AS
        pow(sin(radians(lat1 - lat2) / 2), 2) + cos(radians(lat1)) * cos(radians(lat2)) * pow(sin(radians(lon1 - lon2) / 2), 2)""",
     # sqrt(h) and sqrt(1 - h) are both accurate, so the angle is at every separation
@@ -30,8 +41,8 @@ MACROS: tuple[str, ...] = (
     # beyond a quarter turn the haversine loses digits: the antipode's circle is asked instead
     f"""CREATE OR REPLACE MACRO hven_in_circle(lon, lat, lon0, lat0, r) AS
        (abs(lat - lat0) <= r + 1e-9 OR lon + lon0 IS NULL) AND r >= 0 AND CASE WHEN r <= 90
-       THEN hven_haversine(lon, lat, lon0, lat0) <= pow(sin(radians(r + {TOLERANCE}) / 2), 2)
-       ELSE hven_haversine(lon, lat, lon0 + 180, -lat0) >= CASE WHEN r >= 180 THEN -1 ELSE pow(sin(radians(180 - r - {TOLERANCE}) / 2), 2) END END""",
+       THEN hven_haversine(lon, lat, lon0, lat0) <= pow(sin(radians(r + {TOLERANCE_DEGREES}) / 2), 2)
+       ELSE hven_haversine(lon, lat, lon0 + 180, -lat0) >= CASE WHEN r >= 180 THEN -1 ELSE pow(sin(radians(180 - r - {TOLERANCE_DEGREES}) / 2), 2) END END""",
     r"""CREATE OR REPLACE MACRO hven_sexagesimal_parts(s) AS coalesce(
        nullif(regexp_extract(s, '^\s*([+-]?)\s*(\d{1,3})\s*[:hHdD\x{B0}\s]\s*(\d{1,2}(?:\.\d*)?)\s*(?:[:mM''\x{2032}\s]\s*(\d{1,2}(?:\.\d*)?)?\s*[sS"\x{2033}]?)?\s*$',
               ['g', 'a', 'b', 'c']), {'g': '', 'a': '', 'b': '', 'c': ''}),
@@ -59,354 +70,384 @@ MACROS: tuple[str, ...] = (
     # how often an expression matches is not known before: at most at each character, and its groups are no longer than the text
     """CREATE OR REPLACE MACRO hven_regexp_replace(s, pattern, new, most) AS CASE WHEN strlen(s) + (1 + strlen(s)) * strlen(new) > 4 * most
        THEN hven_longest(strlen(s) + (1 + strlen(s)) * strlen(new), 4 * most) ELSE regexp_replace(s, pattern, new, 'g') END""",
-    *curating.MACROS,
-    *contouring.MACROS,
-    *times.MACROS,
+    *mapping_functions.MAPPING_MACROS,
+    *contour_functions.CONTOUR_MACROS,
+    *time_functions.TIME_MACROS,
 )
-TOO_LONG = "error('a text of more than {} bytes would be built')"
-MANY = 200  # conditions that DuckDB parts
-FEW = 16  # columns, literals and calls that are written twice; ..
-SHORT = 120  # .. longer calls, which may hold others, are values first: DuckDB takes half a millisecond to plan that
+TOO_LONG_SQL = "error('a text of more than {} bytes would be built')"
+MAX_SEPARATE_CONDITIONS = 200  # conditions that DuckDB parts
+MAX_REPEATED_PARTS = 16  # columns, literals and calls that are written twice; ..
+MAX_REPEATED_CHARACTERS = (
+    120  # .. longer calls, which may hold others, are values first: DuckDB takes half a millisecond to plan that
+)
 
 #: To be registered by the engine: name -> (argument types, result type).
-UDFS: dict[str, tuple[tuple[str, ...], str]] = {**SIGNATURES, **curating.UDFS, **contouring.UDFS, **times.UDFS}
+UDF_SIGNATURES: dict[str, tuple[tuple[str, ...], str]] = {
+    **FUNCTION_SIGNATURES,
+    **mapping_functions.MAPPING_SIGNATURES,
+    **contour_functions.CONTOUR_SIGNATURES,
+    **time_functions.TIME_SIGNATURES,
+}
 
-_JD = "(2440587.5e0 + epoch_us({0}) / 86400000000e0)"
-_MJD = "(40587e0 + epoch_us({0}) / 86400000000e0)"
+_JD_SQL = "(2440587.5e0 + epoch_us({0}) / 86400000000e0)"
+_MJD_SQL = "(40587e0 + epoch_us({0}) / 86400000000e0)"
 TIME_FORMATS = (
     "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S", "%Y-%jT%H:%M:%S.%f", "%Y-%jT%H:%M:%S", "%Y-%jT%H:%M", "%Y-%j", "%Y/%m/%d %H:%M:%S.%f", "%Y/%m/%d %H:%M:%S",
     "%Y/%m/%d", "%Y%m%dT%H%M%S", "%Y%m%d", "%Y-%m-%d %H:%M:%S.%f",
 )  # fmt: skip
 
 
-class DuckDB(curating.Curating, contouring.Contouring, Exact, EngineDialect):
+class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourDialect, ExactDialect, EngineDialect):
     """DuckDB 1.5."""
 
     name = "duckdb"
-    whole_division = "//"
-    exclusive_or = "xor({0}, {1})"
+    integer_division_operator = "//"
+    exclusive_or_template = "xor({0}, {1})"
     functions: ClassVar[Mapping[str, str]] = {
-        **FUNCTIONS,
-        "EXP": "exp({0})", "POWER": "pow({0}, {1})", "ROW": ".row", "AVG": "avg({0})", "MIN": "min({0})", "MAX": "max({0})", "MEDIAN": "median({0})",
+        **FUNCTION_TEMPLATES,
+        "EXP": "exp({0})", "POWER": "pow({0}, {1})", "ROW": ".write_row", "AVG": "avg({0})", "MIN": "min({0})", "MAX": "max({0})", "MEDIAN": "median({0})",
         "LOWER": "lower({0})", "UPPER": "upper({0})",
         "IVO_HASHLIST_HAS": "CAST(list_contains(string_split(lower({0}), '#'), lower({1})) AS INTEGER)",
         "IVO_NOCASEMATCH": "CAST({0} ILIKE {1} AS INTEGER)",
         "IVO_HASWORD": "CAST(list_has_all(regexp_split_to_array(lower({0}), '[^\\pL\\pN]+'), list_filter(regexp_split_to_array(lower({1}), '[^\\pL\\pN]+'), lambda w: w <> '')) AS INTEGER)",
         "IVO_HEALPIX_CENTER": "CAST(hven_healpix_center(CAST({0} AS INTEGER), CAST({1} AS BIGINT)) AS DOUBLE[2])",
-        "IVO_TO_JD": _JD, "IVO_TO_MJD": _MJD, "GAVO_TO_JD": _JD, "GAVO_TO_MJD": _MJD, "JD": _JD, "MJD": _MJD, "SEXAGESIMAL": ".sexagesimal",
-        "IVO_EPOCH_PROP_POS": ".propagated", "GAVO_APPLY_PM": ".moved", "IVO_GEOM_TRANSFORM": ".turned", "GAVO_TRANSFORM": ".turned",
+        "IVO_TO_JD": _JD_SQL, "IVO_TO_MJD": _MJD_SQL, "GAVO_TO_JD": _JD_SQL, "GAVO_TO_MJD": _MJD_SQL, "JD": _JD_SQL, "MJD": _MJD_SQL, "SEXAGESIMAL": ".write_sexagesimal",
+        "IVO_EPOCH_PROP_POS": ".write_epoch_propagation", "GAVO_APPLY_PM": ".write_proper_motion", "IVO_GEOM_TRANSFORM": ".write_frame_transform", "GAVO_TRANSFORM": ".write_frame_transform",
         "GAVO_MOCUNION": "hven_moc_union({0}, {1})", "GAVO_MOCINTERSECT": "hven_moc_intersection({0}, {1})",
         "GAVO_GETAUTHORITY": "nullif(regexp_extract({0}, '^(?i:ivo)://([^/?#]+)', 1), '')",
         "GAVO_IPIX": "hven_ipix(CAST({0} AS DOUBLE), CAST({1} AS DOUBLE))",
         "GAVO_MATCH": "CAST(regexp_matches({1}, {0}) AS INTEGER)",
         # a double resolves 40 microseconds of a Julian date: what is shown are tenths of a millisecond
         "ISO": "make_timestamp(CAST(round(({0} - 2440587.5e0) * 864000000e0) AS BIGINT) * 100)",
-        "SPLIT_PART": "split_part({0}, regexp_replace({1}, '^$', chr(1114111)), CAST({2} AS BIGINT))", "REGEXP_MATCH": "CAST(regexp_matches({0}, {1}) AS INTEGER)", "REGEXP_EXTRACT": ".extracted",
-        "ARR_LENGTH": ".of_array", "ARR_COUNT": ".of_array", "ARR_SUM": ".of_array", "ARR_AVG": ".of_array", "ARR_MIN": ".of_array", "ARR_MAX": ".of_array",
-        "ARR_STDDEV": ".of_array", "ARR_DOT": ".dot",
-        "REPLACE": ".built", "REGEXP_REPLACE": ".built", "URL_ENCODE": "hven_url({0}, 32768)", "PARSE_TIME": ".parsed_time", "ROW_NUMBER": "row_number() OVER ()",
-        **curating.TEMPLATES,
-        **contouring.TEMPLATES,
+        "SPLIT_PART": "split_part({0}, regexp_replace({1}, '^$', chr(1114111)), CAST({2} AS BIGINT))", "REGEXP_MATCH": "CAST(regexp_matches({0}, {1}) AS INTEGER)", "REGEXP_EXTRACT": ".write_regexp_extract",
+        "ARR_LENGTH": ".write_array_function", "ARR_COUNT": ".write_array_function", "ARR_SUM": ".write_array_function", "ARR_AVG": ".write_array_function", "ARR_MIN": ".write_array_function", "ARR_MAX": ".write_array_function",
+        "ARR_STDDEV": ".write_array_function", "ARR_DOT": ".write_dot_product",
+        "REPLACE": ".write_replace", "REGEXP_REPLACE": ".write_replace", "URL_ENCODE": "hven_url({0}, 32768)", "PARSE_TIME": ".write_parse_time", "ROW_NUMBER": "row_number() OVER ()",
+        **mapping_functions.MAPPING_TEMPLATES,
+        **contour_functions.CONTOUR_TEMPLATES,
     }  # fmt: skip
 
-    def float_text(self, text: str, type_: Type) -> str:
+    def write_float_text(self, sql: str, type_: Type) -> str:
         """Write a floating-point number as text; NaN has no sign."""
-        return f"replace({super().float_text(text, type_)}, '-nan', 'nan')"
+        return f"replace({super().write_float_text(sql, type_)}, '-nan', 'nan')"
 
-    def together(self, writer: Writer, node: Function, order: str = "") -> str:
+    def write_string_aggregate(self, writer: SqlWriter, node: FunctionCall, order_clause: str = "") -> str:
         """IVO_STRING_AGG: DuckDB takes a delimiter that is written in place, any other stands before each text."""
         text, delimiter = node.args
         if isinstance(delimiter, Literal):
-            return super().together(writer, node, order)
-        behind = replace(node, args=(Binary("||", delimiter, text, meta=node.meta), Literal("", meta=delimiter.meta)))
-        return f"substr({super().together(writer, behind, order)}, length({writer.expr(delimiter)}) + 1)"
+            return super().write_string_aggregate(writer, node, order_clause)
+        behind = replace(
+            node, args=(BinaryOperation("||", delimiter, text, meta=node.meta), Literal("", meta=delimiter.meta))
+        )
+        return f"substr({super().write_string_aggregate(writer, behind, order_clause)}, length({writer.write_expression(delimiter)}) + 1)"
 
-    def in_order(self, name: str, distinct: str, text: str) -> str:
+    def write_ordered_aggregate(self, aggregate_name: str, distinct: str, value_sql: str) -> str:
         """Write an aggregate of numbers over them in order; DuckDB drops an ORDER BY within sum and avg."""
-        return f"list_{name}(list_sort(list({distinct}{text})))"
+        return f"list_{aggregate_name}(list_sort(list({distinct}{value_sql})))"
 
-    def numbered(self, columns: Sequence[str]) -> list[str]:
+    def write_numbering_order(self, columns: Sequence[str]) -> list[str]:
         """Write several columns as one: the first row of each group is then found by grouping, where all would be sorted."""
         return [f"row({', '.join(columns)}) ASC NULLS LAST"] if len(columns) > 1 else []
 
-    def condition(self, writer: Writer, node: Expr) -> str:
+    def write_condition(self, writer: SqlWriter, node: Expr) -> str:
         """Keep many conditions together: DuckDB takes seconds over thousands that it can part, and writes them for Arrow with Python's lock held."""
-        text = writer.expr(node)
-        return f"COALESCE({text}, FALSE)" if isinstance(node, And) and len(node.parts) > MANY else text
+        text = writer.write_expression(node)
+        return (
+            f"COALESCE({text}, FALSE)"
+            if isinstance(node, Conjunction) and len(node.parts) > MAX_SEPARATE_CONDITIONS
+            else text
+        )
 
-    def placeholder(self, number: int, value: object) -> str:
+    def write_placeholder(self, number: int, value: object) -> str:
         """Write a parameter; a whole number beyond 64 bits is a double."""
         return (
             f"CAST(${number} AS DOUBLE)" if isinstance(value, int) and not -(2**63) <= value < 2**63 else f"${number}"
         )
 
-    def string(self, value: str) -> str:
+    def quote_string(self, value: str) -> str:
         """Write a string; DuckDB's text ends at a NUL, so that one is made by chr."""
         parts = ["'" + part.replace("'", "''") + "'" for part in value.split("\0")]
         return parts[0] if len(parts) == 1 else "(" + " || chr(0) || ".join(parts) + ")"
 
-    def number(self, value: float) -> str:
+    def write_number(self, value: float) -> str:
         """Write a number; a whole one beyond 64 bits is a double."""
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             return f"CAST({value} AS DOUBLE)"
-        return super().number(value)
+        return super().write_number(value)
 
-    def type_name(self, type_: Type) -> str:
+    def write_type_name(self, type_: Type) -> str:
         """Write a type."""
         return type_.duckdb
 
-    def cast(self, text: str, type_: Type) -> str:
+    def write_cast(self, sql: str, type_: Type) -> str:
         """Convert; leniently, what cannot be converted is NULL."""
-        return f"{'TRY_CAST' if self.lenient else 'CAST'}({text} AS {type_.duckdb})"
+        return f"{'TRY_CAST' if self.lenient else 'CAST'}({sql} AS {type_.duckdb})"
 
-    def converted(self, writer: Writer, node: Cast) -> str:
-        """Write ADQL's CAST; a literal is a time that DuckDB reads as it stands (`Fitting.as_time`)."""
-        if isinstance(node.operand, Literal) and meta(node).type.is_timestamp:
-            return self.cast(writer.expr(node.operand), meta(node).type)
-        return super().converted(writer, node)
+    def write_adql_cast(self, writer: SqlWriter, node: Cast) -> str:
+        """Write ADQL's CAST; a literal is a time that DuckDB reads as it stands (`TypeChecker.as_time`)."""
+        if isinstance(node.operand, Literal) and require_meta(node).type.is_timestamp:
+            return self.write_cast(writer.write_expression(node.operand), require_meta(node).type)
+        return super().write_adql_cast(writer, node)
 
-    def changed(self, text: str, have: str, type_: Type) -> str:
+    def write_conversion(self, sql: str, value_kind: str, type_: Type) -> str:
         """Convert; text becomes a time with its offset from UTC."""
-        if have == "text" and type_.is_timestamp:
-            return f"hven_time_or_{'null' if self.lenient else 'error'}({text})"
-        return super().changed(text, have, type_)
+        if value_kind == "text" and type_.is_timestamp:
+            return f"hven_time_or_{'null' if self.lenient else 'error'}({sql})"
+        return super().write_conversion(sql, value_kind, type_)
 
-    def output(self, writer: Writer, node: Expr, type_: Type) -> str:
+    def write_output(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
         """Write a select item as exactly its declared type; leniently, what cannot be computed is NULL."""
-        told = isinstance(node, Cast) and meta(node).type == type_
-        if isinstance(node, Cast) and node.length is None and type_.is_string and meta(node.operand).type.is_string:
+        told = isinstance(node, Cast) and require_meta(node).type == type_
+        if (
+            isinstance(node, Cast)
+            and node.length is None
+            and type_.is_string
+            and require_meta(node.operand).type.is_string
+        ):
             told = False  # a cast of text to text is not written
-        as_time = type_.is_timestamp and kinds.kind_of(meta(node).type) == "text"
-        text = writer.expr(node)
+        as_time = type_.is_timestamp and value_kinds.classify_type(require_meta(node).type) == "text"
+        text = writer.write_expression(node)
         if not told:
-            text = self.changed(text, "text", type_) if as_time else self.cast(text, type_)
-        if self.lenient and not isinstance(node, Literal | Cast) and not meta(node).aggregate and not _untriable(node):
+            text = self.write_conversion(text, "text", type_) if as_time else self.write_cast(text, type_)
+        if (
+            self.lenient
+            and not isinstance(node, Literal | Cast)
+            and not require_meta(node).aggregate
+            and not _is_untriable(node)
+        ):
             return f"TRY({text})"
         return text
 
-    def comparison(self, writer: Writer, node: Compare) -> str:
+    def write_comparison(self, writer: SqlWriter, node: Comparison) -> str:
         """Compare; ``DISTANCE(..) < r`` looks at the latitudes first, which costs a tenth."""
-        plain = super().comparison(writer, node)
+        plain = super().write_comparison(writer, node)
         near, limit, op = (
             (node.left, node.right, node.op) if node.op in {"<", "<="} else (node.right, node.left, node.op)
         )
         if op not in {"<", "<=", ">", ">="} or not (
-            isinstance(near, Function) and near.name == "DISTANCE" and len(near.args) == 4
+            isinstance(near, FunctionCall) and near.name == "DISTANCE" and len(near.args) == 4
         ):
             return plain
-        if not meta(limit).constant:
+        if not require_meta(limit).constant:
             return plain
-        lon1, lat1, lon2, lat2 = self.doubles(writer, near.args)
-        return f"((abs({lat1} - {lat2}) <= {writer.expr(limit)} + 1e-9 OR {lon1} + {lon2} IS NULL) AND {plain})"
+        lon1, lat1, lon2, lat2 = self.write_doubles(writer, near.args)
+        return f"((abs({lat1} - {lat2}) <= {writer.write_expression(limit)} + 1e-9 OR {lon1} + {lon2} IS NULL) AND {plain})"
 
-    def branch(self, writer: Writer, node: Expr, type_: Type) -> str:
+    def write_branch(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
         """Write a value of CASE or COALESCE; DuckDB cannot choose between arrays of fixed length, but between lists.
 
         Beside a REAL it would make a REAL of an INTEGER, too, which cannot hold it.
         """
-        text = writer.expr(node)
+        text = writer.write_expression(node)
         if type_ == FLOAT64 and not isinstance(node, Literal):
-            return self.double(text, node)
+            return self.write_double(text, node)
         stored = type_.duckdb
         return f"CAST({text} AS {stored[: stored.rindex('[')]}[])" if stored.endswith("]") else text
 
     # --- text: how long it becomes is known before it is built, for the engine does not count the memory of texts
 
-    def concatenation(self, parts: list[str]) -> str:
+    def write_concatenation(self, parts: list[str]) -> str:
         """Join texts."""
-        plain = super().concatenation(parts)
+        plain = super().write_concatenation(parts)
         if self.lenient or not any(
             '"' in part for part in parts
         ):  # a descriptor's own words; what reads no column is as long as it was written
             return plain
-        if len(parts) > FEW or any("(" in part and len(part) > SHORT and not part.startswith("'") for part in parts):
+        if len(parts) > MAX_REPEATED_PARTS or any(
+            "(" in part and len(part) > MAX_REPEATED_CHARACTERS and not part.startswith("'") for part in parts
+        ):
             size = "list_sum(list_transform(l, lambda s: strlen(s)))"
-            test = f"CASE WHEN {size} > {self.most} THEN {TOO_LONG.format(self.most)} WHEN list_count(l) = len(l) THEN array_to_string(l, '') END"
+            test = f"CASE WHEN {size} > {self.max_text_bytes} THEN {TOO_LONG_SQL.format(self.max_text_bytes)} WHEN list_count(l) = len(l) THEN array_to_string(l, '') END"
             return f"list_transform([[{', '.join(f'CAST({part} AS VARCHAR)' for part in parts)}]], lambda l: {test})[1]"
         size = " + ".join(f"strlen({part})" for part in parts if part != "NULL") or "0"
-        return f"CASE WHEN {size} > {self.most} THEN {TOO_LONG.format(self.most)} ELSE {plain} END"
+        return (
+            f"CASE WHEN {size} > {self.max_text_bytes} THEN {TOO_LONG_SQL.format(self.max_text_bytes)} ELSE {plain} END"
+        )
 
-    def built(self, writer: Writer, node: Function) -> str:
+    def write_replace(self, writer: SqlWriter, node: FunctionCall) -> str:
         """REPLACE and REGEXP_REPLACE."""
-        args = [writer.expr(arg) for arg in node.args]
+        args = [writer.write_expression(arg) for arg in node.args]
         if self.lenient:
-            return FUNCTIONS[node.name].replace("{*}", ", ".join(args)).format(*args)
+            return FUNCTION_TEMPLATES[node.name].replace("{*}", ", ".join(args)).format(*args)
         name = f"hven_{node.name.lower()}"
         if not all(isinstance(arg, ColumnRef | Literal) for arg in node.args):
-            given = ", ".join(f"{key}: CAST({arg} AS VARCHAR)" for key, arg in zip("abc", args, strict=True))
-            return f"list_transform([{{{given}}}], lambda r: {name}(r.a, r.b, r.c, {self.most}))[1]"
-        return f"{name}({', '.join(args)}, {self.most})"
+            argument_fields = ", ".join(f"{key}: CAST({arg} AS VARCHAR)" for key, arg in zip("abc", args, strict=True))
+            return f"list_transform([{{{argument_fields}}}], lambda r: {name}(r.a, r.b, r.c, {self.max_text_bytes}))[1]"
+        return f"{name}({', '.join(args)}, {self.max_text_bytes})"
 
     # --- pieces
 
-    def shape_of(self, numbers: str, type_: Type) -> str:
+    def write_shape_from_texts(self, numbers_sql: str, type_: Type) -> str:
         """Make a shape of an array of texts."""
-        return self.cast(self.cast(numbers, POLYGON), type_)
+        return self.write_cast(self.write_cast(numbers_sql, POLYGON), type_)
 
-    def joined(self, numbers: str, type_: Type) -> str:  # noqa: ARG002  (one signature for all)
+    def write_joined_numbers(self, array_sql: str, type_: Type) -> str:  # noqa: ARG002  (one signature for all)
         """Write an array as text."""
-        return f"array_to_string(CAST({numbers} AS VARCHAR[]), ' ')"
+        return f"array_to_string(CAST({array_sql} AS VARCHAR[]), ' ')"
 
-    def rounded(self, writer: Writer, node: Function) -> str:
+    def write_round(self, writer: SqlWriter, node: FunctionCall) -> str:
         """ROUND and TRUNCATE, with decimals that may be negative."""
         name = "round" if node.name == "ROUND" else "trunc"
-        value = self.double(writer.expr(node.args[0]), node.args[0])
+        value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
         return (
             f"{name}({value})"
             if len(node.args) == 1
-            else f"{name}({value}, CAST({writer.expr(node.args[1])} AS INTEGER))"
+            else f"{name}({value}, CAST({writer.write_expression(node.args[1])} AS INTEGER))"
         )
 
-    def extracted(self, writer: Writer, node: Function) -> str:
+    def write_regexp_extract(self, writer: SqlWriter, node: FunctionCall) -> str:
         """REGEXP_EXTRACT: NULL if nothing matches."""
-        args = [writer.expr(arg) for arg in node.args]
+        args = [writer.write_expression(arg) for arg in node.args]
         return f"CASE WHEN regexp_matches({args[0]}, {args[1]}) THEN regexp_extract({', '.join(args)}) END"
 
-    def sexagesimal(self, writer: Writer, node: Function) -> str:
+    def write_sexagesimal(self, writer: SqlWriter, node: FunctionCall) -> str:
         """SEXAGESIMAL(text [, 'hour'])."""
         unit = node.args[1].value if len(node.args) > 1 and isinstance(node.args[1], Literal) else "deg"
-        text = f"hven_sexagesimal({writer.expr(node.args[0])})"
+        text = f"hven_sexagesimal({writer.write_expression(node.args[0])})"
         return f"(15 * {text})" if str(unit).lower().startswith("h") else text
 
-    def parsed_time(self, writer: Writer, node: Function) -> str:
+    def write_parse_time(self, writer: SqlWriter, node: FunctionCall) -> str:
         """PARSE_TIME(text [, format])."""
-        text = writer.expr(node.args[0])
-        if kinds.kind_of(meta(node.args[0]).type) == "time":
+        text = writer.write_expression(node.args[0])
+        if value_kinds.classify_type(require_meta(node.args[0]).type) == "time":
             return text
         if len(node.args) > 1:
-            parsed = f"try_strptime({text}, {writer.expr(node.args[1])})"
-            form = node.args[1].value if isinstance(node.args[1], Literal) else ""
-            if "%z" in str(form).lower():  # a time with a zone, which DuckDB would show in that of the machine
+            parsed = f"try_strptime({text}, {writer.write_expression(node.args[1])})"
+            format_text = node.args[1].value if isinstance(node.args[1], Literal) else ""
+            if "%z" in str(format_text).lower():  # a time with a zone, which DuckDB would show in that of the machine
                 parsed = f"timezone('UTC', {parsed})"
             return f"hven_dated({parsed})"
-        formats = ", ".join(self.string(item) for item in TIME_FORMATS)
-        bare = f"rtrim(trim({text}, {SPACE}), 'Zz')"
+        formats = ", ".join(self.quote_string(item) for item in TIME_FORMATS)
+        text_sql = f"rtrim(trim({text}, {WHITESPACE_SQL}), 'Zz')"
         # other forms than ISO 8601's: without a zone, which they would lose
-        carried = f"regexp_replace({bare}, ':60(\\.\\d*)?$', ':59\\1')"
-        plain, late = (f"hven_dated(try_strptime({item}, [{formats}]))" for item in (bare, carried))
-        return f"coalesce(hven_time_or_null({text}), CASE WHEN contains({bare}, ':60') THEN {late} + INTERVAL 1 SECOND ELSE {plain} END)"
+        carried_sql = f"regexp_replace({text_sql}, ':60(\\.\\d*)?$', ':59\\1')"
+        plain_sql, late_sql = (f"hven_dated(try_strptime({item}, [{formats}]))" for item in (text_sql, carried_sql))
+        return f"coalesce(hven_time_or_null({text}), CASE WHEN contains({text_sql}, ':60') THEN {late_sql} + INTERVAL 1 SECOND ELSE {plain_sql} END)"
 
-    def histogram(self, writer: Writer, node: Function) -> str:
+    def write_histogram(self, writer: SqlWriter, node: FunctionCall) -> str:
         """IVO_HISTOGRAM: how often each bin is met."""
-        value, low, high = self.doubles(writer, node.args[:3])
-        bins = writer.expr(node.args[3])
+        value, low, high = self.write_doubles(writer, node.args[:3])
+        bins = writer.write_expression(node.args[3])
         return f"hven_bins(histogram({'DISTINCT ' if node.distinct else ''}hven_bin({value}, {low}, {high}, {bins})), {bins})"
 
     # --- arrays
 
-    def flat(self, writer: Writer, node: Expr) -> str:
+    def write_flat_list(self, writer: SqlWriter, node: Expr) -> str:
         """Write an array as a list of doubles, or of 64 bits; the functions of lists take no arrays of fixed length."""
-        whole = Type(meta(node).type.datatype).is_integer
-        return f"CAST({writer.expr(node)} AS {'BIGINT' if whole else 'DOUBLE'}[])"
+        is_integer = Type(require_meta(node).type.datatype).is_integer
+        return f"CAST({writer.write_expression(node)} AS {'BIGINT' if is_integer else 'DOUBLE'}[])"
 
-    def subscript(self, array: str, place: str) -> str:
+    def write_subscript(self, array: str, index: str) -> str:
         """Write an element; behind the last one NULL, for arrays of fixed length too."""
-        return f"list_extract({array}, {place})"
+        return f"list_extract({array}, {index})"
 
-    def of_array(self, writer: Writer, node: Function) -> str:
+    def write_array_function(self, writer: SqlWriter, node: FunctionCall) -> str:
         """ARR_LENGTH, ARR_SUM and their like."""
         name = {
             "ARR_LENGTH": "len", "ARR_COUNT": "list_count", "ARR_SUM": "list_sum", "ARR_AVG": "list_avg", "ARR_MIN": "list_min", "ARR_MAX": "list_max",
             "ARR_STDDEV": "list_stddev_samp",
         }[node.name]  # fmt: skip
-        return f"CAST({name}({self.flat(writer, node.args[0])}) AS {meta(node).type.duckdb})"
+        return f"CAST({name}({self.write_flat_list(writer, node.args[0])}) AS {require_meta(node).type.duckdb})"
 
-    def dot(self, writer: Writer, node: Function) -> str:
+    def write_dot_product(self, writer: SqlWriter, node: FunctionCall) -> str:
         """ARR_DOT."""
-        return f"hven_dot({', '.join(f'CAST({writer.expr(arg)} AS DOUBLE[])' for arg in node.args)})"
+        return f"hven_dot({', '.join(f'CAST({writer.write_expression(arg)} AS DOUBLE[])' for arg in node.args)})"
 
     # --- geometry
 
-    def moved(self, writer: Writer, node: Function) -> str:
+    def write_proper_motion(self, writer: SqlWriter, node: FunctionCall) -> str:
         """GAVO_APPLY_PM: proper motions in degrees per year."""
-        ra, dec, pm_ra, pm_dec, years = self.doubles(writer, node.args)
+        ra, dec, pm_ra, pm_dec, years = self.write_doubles(writer, node.args)
         return f"CAST(hven_moved({ra}, {dec}, {years}, 3.6e6 * {pm_ra}, 3.6e6 * {pm_dec}, 0e0, 0e0) AS DOUBLE[2])"
 
-    def propagated(self, writer: Writer, node: Function) -> str:
+    def write_epoch_propagation(self, writer: SqlWriter, node: FunctionCall) -> str:
         """IVO_EPOCH_PROP_POS: what may be NULL stands for 0, what may not is an error."""
-        ra, dec, parallax, pm_ra, pm_dec, velocity, start, end = self.doubles(writer, node.args)
+        ra, dec, parallax, pm_ra, pm_dec, velocity, start, end = self.write_doubles(writer, node.args)
         names = ("ra", "dec", "ref_epoch", "out_epoch")
-        given = [
+        required_sql = [
             f"CASE WHEN {text} IS NULL THEN error('IVO_EPOCH_PROP_POS: {name} is NULL; leave such rows out') ELSE {text} END"
             for name, text in zip(names, (ra, dec, start, end), strict=True)
         ]
-        rest = [f"coalesce({text}, 0e0)" for text in (pm_ra, pm_dec, parallax, velocity)]
-        return f"CAST(hven_moved({given[0]}, {given[1]}, {given[3]} - {given[2]}, {', '.join(rest)}) AS DOUBLE[2])"
+        optional_sql = [f"coalesce({text}, 0e0)" for text in (pm_ra, pm_dec, parallax, velocity)]
+        return f"CAST(hven_moved({required_sql[0]}, {required_sql[1]}, {required_sql[3]} - {required_sql[2]}, {', '.join(optional_sql)}) AS DOUBLE[2])"
 
-    def turned(self, writer: Writer, node: Function) -> str:
+    def write_frame_transform(self, writer: SqlWriter, node: FunctionCall) -> str:
         """IVO_GEOM_TRANSFORM: a rotation."""
         source, target, shape = node.args
-        return f"CAST(hven_turned({writer.expr(source)}, {writer.expr(target)}, {self.numbers(writer, shape)}) AS {meta(node).type.duckdb})"
+        return f"CAST(hven_turned({writer.write_expression(source)}, {writer.write_expression(target)}, {self.write_shape_numbers(writer, shape)}) AS {require_meta(node).type.duckdb})"
 
-    def moc(self, writer: Writer, node: Function) -> str:
+    def write_moc(self, writer: SqlWriter, node: FunctionCall) -> str:
         """MOC of text, which it is already, or of a shape."""
         if len(node.args) == 1:
-            return writer.expr(node.args[0])
-        return f"hven_moc(CAST({writer.expr(node.args[0])} AS INTEGER), {self.shape_text(writer, node.args[1])})"
+            return writer.write_expression(node.args[0])
+        return f"hven_moc(CAST({writer.write_expression(node.args[0])} AS INTEGER), {self.write_shape_text(writer, node.args[1])})"
 
-    def coordinate(self, shape: str, place: int) -> str:
+    def write_coordinate(self, shape_sql: str, number: int) -> str:
         """Write one number of a shape."""
-        return f"CAST(({shape})[{place}] AS DOUBLE)"
+        return f"CAST(({shape_sql})[{number}] AS DOUBLE)"
 
-    def listing(self, numbers: str) -> str:
+    def write_number_list(self, numbers_sql: str) -> str:
         """Write a list of doubles."""
-        return f"list_value({numbers})"
+        return f"list_value({numbers_sql})"
 
-    def shape(self, writer: Writer, node: Function) -> str:
+    def write_shape(self, writer: SqlWriter, node: FunctionCall) -> str:
         """POINT, CIRCLE, POLYGON as their storage types."""
-        return f"CAST({self.listed(writer, node)} AS {meta(node).type.duckdb})"
+        return f"CAST({self.write_nullable_list(writer, node)} AS {require_meta(node).type.duckdb})"
 
-    def numbers(self, writer: Writer, node: Expr) -> str:
+    def write_shape_numbers(self, writer: SqlWriter, node: Expr) -> str:
         """Write a shape as the DOUBLE[] that the functions take."""
-        return self.made(writer, node) or f"CAST({writer.expr(node)} AS DOUBLE[])"
+        return self.write_constructed_shape(writer, node) or f"CAST({writer.write_expression(node)} AS DOUBLE[])"
 
-    def shape_text(self, writer: Writer, node: Expr) -> str:
+    def write_shape_text(self, writer: SqlWriter, node: Expr) -> str:
         """Write a shape as text."""
-        kind = kinds.kind_of(meta(node).type)
+        kind = value_kinds.classify_type(require_meta(node).type)
         if kind in {"region", "moc"}:
-            return writer.expr(node)
+            return writer.write_expression(node)
         if kind == "point":
-            lon, lat = self.coordinates(writer, node)
+            lon, lat = self.write_point_coordinates(writer, node)
             return f"('point ' || CAST({lon} AS VARCHAR) || ' ' || CAST({lat} AS VARCHAR))"
-        return f"hven_text({self.numbers(writer, node)})"
+        return f"hven_text({self.write_shape_numbers(writer, node)})"
 
-    def area(self, writer: Writer, node: Function) -> str:
+    def write_area(self, writer: SqlWriter, node: FunctionCall) -> str:
         """AREA in square degrees."""
-        if kinds.kind_of(meta(node.args[0]).type) in {"region", "moc"}:
-            return f"hven_area_text({writer.expr(node.args[0])})"
-        return f"hven_area({self.numbers(writer, node.args[0])})"
+        if value_kinds.classify_type(require_meta(node.args[0]).type) in {"region", "moc"}:
+            return f"hven_area_text({writer.write_expression(node.args[0])})"
+        return f"hven_area({self.write_shape_numbers(writer, node.args[0])})"
 
-    def centroid(self, writer: Writer, node: Function) -> str:
+    def write_centroid(self, writer: SqlWriter, node: FunctionCall) -> str:
         """CENTROID, a point."""
-        if kinds.kind_of(meta(node.args[0]).type) in {"region", "moc"}:
-            return f"CAST(hven_centroid_text({writer.expr(node.args[0])}) AS DOUBLE[2])"
-        return f"CAST(hven_centroid({self.numbers(writer, node.args[0])}) AS DOUBLE[2])"
+        if value_kinds.classify_type(require_meta(node.args[0]).type) in {"region", "moc"}:
+            return f"CAST(hven_centroid_text({writer.write_expression(node.args[0])}) AS DOUBLE[2])"
+        return f"CAST(hven_centroid({self.write_shape_numbers(writer, node.args[0])}) AS DOUBLE[2])"
 
-    def predicate(self, writer: Writer, node: Function) -> str:
+    def write_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
         """CONTAINS and INTERSECTS as a condition: the plain cases in SQL, the others by functions of hven.model.sky."""
         one, two = node.args
-        first, second = kinds.kind_of(meta(one).type), kinds.kind_of(meta(two).type)
+        first, second = (
+            value_kinds.classify_type(require_meta(one).type),
+            value_kinds.classify_type(require_meta(two).type),
+        )
         if node.name == "CONTAINS" and first == "point" and second in {"region", "moc"}:
-            lon, lat = self.coordinates(writer, one)
-            return f"hven_in_text({lon}, {lat}, {writer.expr(two)})"
+            lon, lat = self.write_point_coordinates(writer, one)
+            return f"hven_in_text({lon}, {lat}, {writer.write_expression(two)})"
         if {first, second} & {"region", "moc"}:
-            return f"hven_{node.name.lower()}_text({self.shape_text(writer, one)}, {self.shape_text(writer, two)})"
+            return f"hven_{node.name.lower()}_text({self.write_shape_text(writer, one)}, {self.write_shape_text(writer, two)})"
         if node.name == "CONTAINS" and first == "point" and second == "circle":
-            lon, lat = self.coordinates(writer, one)
-            return f"(hven_in_circle({lon}, {lat}, {', '.join(self.circle(writer, two))}))"
+            lon, lat = self.write_point_coordinates(writer, one)
+            return f"(hven_in_circle({lon}, {lat}, {', '.join(self.write_circle_numbers(writer, two))}))"
         if node.name == "CONTAINS" and first == "point" and second == "polygon":
-            lon, lat = self.coordinates(writer, one)
-            return f"hven_in_polygon({lon}, {lat}, {self.numbers(writer, two)})"
-        return f"hven_{node.name.lower()}({self.numbers(writer, one)}, {self.numbers(writer, two)})"
+            lon, lat = self.write_point_coordinates(writer, one)
+            return f"hven_in_polygon({lon}, {lat}, {self.write_shape_numbers(writer, two)})"
+        return f"hven_{node.name.lower()}({self.write_shape_numbers(writer, one)}, {self.write_shape_numbers(writer, two)})"
 
 
-def _untriable(node: Expr) -> bool:
+def _is_untriable(node: Expr) -> bool:
     """Check for what DuckDB's TRY refuses: subqueries and functions that may answer differently."""
     return any(
         isinstance(item, Query)
         or (
-            isinstance(item, Function)
+            isinstance(item, FunctionCall)
             and item.name in {"RAND", "ROW_NUMBER", "IVO_NORMAL_RANDOM", "GAVO_NORMAL_RANDOM"}
         )
-        for item in walk(node)
+        for item in walk_tree(node)
     )

@@ -15,360 +15,419 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from hven.engines import Engine, Limits, Memory, Snapshot
-from hven.engines._bound.policies import conditions
-from hven.engines._clock import Watch
-from hven.engines._disk import PASSING, cleared, folder, gone_from, resized
-from hven.engines._rows import without_nan
-from hven.engines.duckdb import contouring
-from hven.engines.duckdb.checking import verify
-from hven.engines.duckdb.computer import Computer, ComputerExecution, dear
-from hven.engines.duckdb.dialect import DuckDB
-from hven.engines.duckdb.layout import MANIFEST, ROW, Held, Manifest, Stored
-from hven.engines.duckdb.machine import Rows
-from hven.engines.duckdb.merging import DiskMerge
-from hven.engines.duckdb.plan import DuckPlan
-from hven.engines.duckdb.reach import Part, Reach, ReachPlan, reached
-from hven.engines.duckdb.running import Cursors, DuckExecution
+from hven.engines import ExecutionLimits, MemoryRelation, Snapshot, StorageEngine
+from hven.engines._query_analysis.row_policies import write_policy_conditions
+from hven.engines._query_deadlines import DeadlineWatcher
+from hven.engines._row_preparation import replace_nan
+from hven.engines._snapshot_files import (
+    TRANSIENT_ERRNOS,
+    build_folder_name,
+    find_size_fault,
+    is_absent,
+    remove_abandoned_directory,
+)
+from hven.engines.duckdb import contour_functions
+from hven.engines.duckdb.accessible_rows import AccessibleRows, AccessPolicyPlan, SnapshotSubset, find_accessible_rows
+from hven.engines.duckdb.checksum_verification import verify_files
+from hven.engines.duckdb.dialect import DuckDBDialect
+from hven.engines.duckdb.engine_protocol import RelationRows
+from hven.engines.duckdb.query_execution import CursorPool, DuckExecution
+from hven.engines.duckdb.query_plan import DuckPlan
+from hven.engines.duckdb.query_process import ProcessExecution, QueryProcess, is_expensive
+from hven.engines.duckdb.snapshot_files import (
+    MANIFEST_FILE_NAME,
+    ROW_NUMBER_COLUMN,
+    OpenSnapshot,
+    SnapshotManifest,
+    TableRows,
+)
+from hven.engines.duckdb.snapshot_merging import SnapshotMerge
 from hven.engines.duckdb.staging import DiskStaging
-from hven.model import Cache, clock
-from hven.model.errors import BindError, StorageError, Unavailable, say
+from hven.model import Cache, deadlines
+from hven.model.errors import BindError, StorageError, StorageUnavailableError, format_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from hven.adql.tree import Bound
-    from hven.engines import Execution, Relation, Verified
-    from hven.engines._disk import Known
+    from hven.adql.syntax_tree import BoundQuery
+    from hven.engines import QueryExecution, Relation, VerificationResult
+    from hven.engines._snapshot_files import Known
     from hven.model.table import Table
 
-_OPEN = 64  # snapshots of other days that are kept mapped
-_MAPPINGS = 64
+_MAX_OPEN_SNAPSHOTS = 64  # snapshots of other days that are kept mapped
+_MAX_MAPPING_PLANS = 64
 ONE_THREAD_ROWS = 122_880  # DuckDB gives each of its threads at least a row group of so many rows
-DAMAGED = "the rows of {name} are damaged on disk and are not given"
-MEND = "their owner must ingest the collection again"
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+DAMAGED_MESSAGE = "the rows of {name} are damaged on disk and are not given"
+DAMAGED_REMEDY = "their owner must ingest the collection again"
+_SNAPSHOT_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(slots=True)
-class Seen:
+class CleanedTable:
     """Rows in memory that many queries read, without NaN. It must not hold `table` itself, whose end is its own."""
 
     table: weakref.ref[pa.Table]
     rows: pa.Table
-    held: Held
+    readable_rows: TableRows
 
 
-class DuckEngine(Engine):
-    """The embedded engine (`hven.engines.Engine`). Thread-safe."""
+class DuckEngine(StorageEngine):
+    """The embedded engine (`hven.engines.StorageEngine`). Thread-safe."""
 
     name = "duckdb"
 
     def __init__(self, directory: Path, *, memory: int, threads: int | None = None) -> None:
         self.directory = directory
-        self.indexes = True  # tests switch the indexes off to prove that they change nothing but time
-        self._most, self._threads = memory, threads
-        self._computer: Computer | None = None
-        self._memory = f"{max(memory, 64 * 1024**2) // 1024**2}MiB"
+        self.uses_indexes = True  # tests switch the indexes off to prove that they change nothing but time
+        self._memory_bytes, self._thread_count = memory, threads
+        self._query_process: QueryProcess | None = None
+        self._memory_setting = f"{max(memory, 64 * 1024**2) // 1024**2}MiB"
         try:
             # not those above it: a site that is renamed under a process is not begun anew
             directory.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             message = f"the snapshots' directory {directory} cannot be made: {error.strerror}"
             raise StorageError(message, remedy="look at the rights of the site's directory") from error
-        self._spill = directory / f".spill-{os.getpid()}"
-        config = _settings(self._memory, threads, self._spill)
-        self._con = clock.lowered(clock.QUERY, lambda: duckdb.connect(":memory:", config=config))
-        self._con.execute("SET enable_external_access = false")
-        self._con.execute("SET lock_configuration = true")
-        self._cursors = Cursors(self._con)
-        self._alone: Cursors | None = None
-        self._watch = Watch()
+        self._spill_directory = directory / f".spill-{os.getpid()}"
+        config = _build_duckdb_settings(self._memory_setting, threads, self._spill_directory)
+        self._connection = deadlines.call_with_low_priority(
+            deadlines.QUERY_NICENESS, lambda: duckdb.connect(":memory:", config=config)
+        )
+        self._connection.execute("SET enable_external_access = false")
+        self._connection.execute("SET lock_configuration = true")
+        self._cursors = CursorPool(self._connection)
+        self._single_thread_cursors: CursorPool | None = None
+        self._deadline_watcher = DeadlineWatcher()
         self._lock = threading.Lock()
-        self._stored: OrderedDict[str, Stored] = OrderedDict()
-        self._mappings: OrderedDict[int, tuple[Bound, DuckPlan]] = OrderedDict()  # by id of the query, which is kept
-        self._sizes: dict[str, Mapping[str, int]] = {}  # of the files of snapshots, by path
-        self._refused: Mapping[str, str] = {}  # paths of damaged snapshots, and why
+        self._open_snapshots: OrderedDict[str, OpenSnapshot] = OrderedDict()
+        self._mapping_plans: OrderedDict[int, tuple[BoundQuery, DuckPlan]] = (
+            OrderedDict()
+        )  # by id of the query, which is kept
+        self._file_sizes: dict[str, Mapping[str, int]] = {}  # of the files of snapshots, by path
+        self._refusal_reasons: Mapping[str, str] = {}  # paths of damaged snapshots, and why
         # paths of those of which a file is missing or cut off, as this process found them
-        self.faulty: Mapping[str, str] = {}
-        self.room = memory // 8  # bytes for what readers reach
-        self.reaches: Cache[Reach] = Cache(self.room)
-        self._seen: dict[int, Seen] = {}  # by id of the table, as long as it lives
-        self._held: dict[str, int] = {}  # locks of snapshots that were written here and may not be published yet
-        self._closed = False
+        self.file_faults: Mapping[str, str] = {}
+        self.access_cache_bytes = memory // 8  # bytes for what readers reach
+        self.accessible_rows_cache: Cache[AccessibleRows] = Cache(self.access_cache_bytes)
+        self._cleaned_tables: dict[int, CleanedTable] = {}  # by id of the table, as long as it lives
+        self._held_locks: dict[str, int] = {}  # locks of snapshots that were written here and may not be published yet
+        self._is_closed = False
 
     # --- queries ---------------------------------------------------------------------------------------------
 
-    def prepare(self, bound: Bound) -> DuckPlan:
-        """Plan a bound query; see `hven.engines.Engine.prepare`."""
+    def plan_query(self, bound_query: BoundQuery) -> DuckPlan:
+        """Plan a bound query; see `hven.engines.StorageEngine.plan_query`."""
         try:
-            where = conditions(bound, DuckDB())
-            return ReachPlan(self, bound, where) if where else DuckPlan(self, bound)
+            where = write_policy_conditions(bound_query, DuckDBDialect())
+            return AccessPolicyPlan(self, bound_query, where) if where else DuckPlan(self, bound_query)
         except RecursionError:
             raise BindError("the query is nested too deeply", remedy="write it flatter") from None
 
-    def compute(self, bound: Bound, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
+    def evaluate_query(self, bound_query: BoundQuery, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
         """Evaluate a bound query over rows in memory, null where a value cannot be computed."""
-        plan = self._lenient(bound)
+        plan = self._get_mapping_plan(bound_query)
         relations = {
-            name: Memory(rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows]))
+            name: MemoryRelation(rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows]))
             for name, rows in inputs.items()
         }
-        execution = plan.execute(bound.slots, relations, Limits())
+        execution = plan.execute(bound_query.literal_values, relations, ExecutionLimits())
         return pa.Table.from_batches(execution, schema=execution.schema)
 
-    def _lenient(self, bound: Bound) -> DuckPlan:
+    def _get_mapping_plan(self, bound_query: BoundQuery) -> DuckPlan:
         """Return the plan of a mapping, which is used batch after batch."""
         with self._lock:
-            kept = self._mappings.get(id(bound))
-            if kept is not None and kept[0] is bound:
-                self._mappings.move_to_end(id(bound))
-                return kept[1]
-        plan = DuckPlan(self, bound, lenient=True)
+            cached = self._mapping_plans.get(id(bound_query))
+            if cached is not None and cached[0] is bound_query:
+                self._mapping_plans.move_to_end(id(bound_query))
+                return cached[1]
+        plan = DuckPlan(self, bound_query, lenient=True)
         with self._lock:
-            self._mappings[id(bound)] = (bound, plan)
-            while len(self._mappings) > _MAPPINGS:
-                self._mappings.popitem(last=False)
+            self._mapping_plans[id(bound_query)] = (bound_query, plan)
+            while len(self._mapping_plans) > _MAX_MAPPING_PLANS:
+                self._mapping_plans.popitem(last=False)
         return plan
 
-    def run(
+    def run_sql(
         self,
         sql: str,
-        arguments: Sequence[Any],
-        relations: Mapping[str, Rows],
+        parameters: Sequence[Any],
+        relations: Mapping[str, RelationRows],
         schema: pa.Schema,
-        limits: Limits,
+        limits: ExecutionLimits,
         *,
         lenient: bool = False,
-    ) -> Execution:
-        """Start a query in DuckDB (for plans); see `hven.engines.duckdb.machine.Machine.run`."""
-        asked: dict[str, Any] = {
+    ) -> QueryExecution:
+        """Start a query in DuckDB (for plans); see `hven.engines.duckdb.engine_protocol.DuckEngineProtocol.run_sql`."""
+        execution_arguments: dict[str, Any] = {
             "sql": sql,
-            "arguments": arguments,
+            "arguments": parameters,
             "relations": relations,
             "schema": schema,
             "limits": limits,
         }
-        alone = contouring.NAMED in sql or (lenient and max(map(len, relations.values()), default=0) <= ONE_THREAD_ROWS)
-        cursors = self._single() if alone else self._cursors
-        here = partial(DuckExecution, cursors, self._watch, memory=self._memory, **asked)
-        if self._computer is not None and dear(sql, relations) and (taken := self._computer.take()) is not None:
-            return ComputerExecution(self._computer, *taken, self._watch, here=here, **asked)
-        return here()
+        needs_single_thread = contour_functions.CONTOUR_FUNCTION_MARK in sql or (
+            lenient and max(map(len, relations.values()), default=0) <= ONE_THREAD_ROWS
+        )
+        cursors = self._get_single_thread_cursors() if needs_single_thread else self._cursors
+        run_locally = partial(
+            DuckExecution, cursors, self._deadline_watcher, memory=self._memory_setting, **execution_arguments
+        )
+        if (
+            self._query_process is not None
+            and is_expensive(sql, relations)
+            and (channel_parts := self._query_process.take_channel()) is not None
+        ):
+            return ProcessExecution(
+                self._query_process, *channel_parts, self._deadline_watcher, here=run_locally, **execution_arguments
+            )
+        return run_locally()
 
-    def _single(self) -> Cursors:
+    def _get_single_thread_cursors(self) -> CursorPool:
         """Return cursors of a DuckDB of one thread, for functions that use all cores themselves, and for rows that one thread computes anyway.
 
         While another thread of DuckDB computes, the one that waits for its rows spins: two thirds of the processor time of a mapping
         over batches. Where the other computes a function of ours, it also takes the interpreter's lock in each turn.
         """
         with self._lock:
-            if self._alone is None:
-                con = duckdb.connect(":memory:", config=_settings(self._memory, 1, self._spill))
-                con.execute("SET enable_external_access = false")
-                con.execute("SET lock_configuration = true")
-                self._alone = Cursors(con)
-            return self._alone
+            if self._single_thread_cursors is None:
+                connection = duckdb.connect(
+                    ":memory:", config=_build_duckdb_settings(self._memory_setting, 1, self._spill_directory)
+                )
+                connection.execute("SET enable_external_access = false")
+                connection.execute("SET lock_configuration = true")
+                self._single_thread_cursors = CursorPool(connection)
+            return self._single_thread_cursors
 
-    def delegate(self) -> None:
-        """Compute in another process from now on what takes long; see `hven.engines.Engine.delegate`."""
-        said = {"directory": self.directory, "memory": self._most, "threads": self._threads}
-        self._computer = Computer(self._watch, said)
+    def delegate_long_queries(self) -> None:
+        """Compute in another process from now on what takes long; see `hven.engines.StorageEngine.delegate_long_queries`."""
+        said = {"directory": self.directory, "memory": self._memory_bytes, "threads": self._thread_count}
+        self._query_process = QueryProcess(self._deadline_watcher, said)
 
-    def processes(self) -> Mapping[int, int]:
-        """List the other process that computes; see `hven.engines.Engine.processes`."""
-        return {} if self._computer is None else self._computer.processes()
+    def list_helper_processes(self) -> Mapping[int, int]:
+        """List the other process that computes; see `hven.engines.StorageEngine.list_helper_processes`."""
+        return {} if self._query_process is None else self._query_process.list_processes()
 
-    def rows(self, relation: Relation, columns: tuple[str, ...] | None = None) -> Rows:
+    def read_relation(self, relation: Relation, columns: tuple[str, ...] | None = None) -> RelationRows:
         """Return the rows of a relation; `columns`: with these alone, one at least (for plans)."""
         if isinstance(relation, Snapshot):
-            stored, source = self.stored(relation), (replace(relation, parts=(), statistics={}, coverage=None), columns)
-            if isinstance(stored, Reach):
-                stored.check(columns)
-                return Rows(partial(stored.having, columns), keep=False, source=source, count=stored.rows)
-            return Rows(stored.having(columns), keep=columns is None or ROW not in columns, source=source)
-        if isinstance(relation, Memory):
-            if relation.stored:
-                found = (
+            stored, source = (
+                self.open_snapshot(relation),
+                (replace(relation, parts=(), statistics={}, coverage=None), columns),
+            )
+            if isinstance(stored, AccessibleRows):
+                stored.check_columns(columns)
+                return RelationRows(
+                    partial(stored.select_columns, columns),
+                    is_reusable=False,
+                    source=source,
+                    known_row_count=stored.rows,
+                )
+            return RelationRows(
+                stored.select_columns(columns),
+                is_reusable=columns is None or ROW_NUMBER_COLUMN not in columns,
+                source=source,
+            )
+        if isinstance(relation, MemoryRelation):
+            if relation.is_stored:
+                selected_rows = (
                     relation.rows
                     if columns is None
                     else relation.rows.select(list(columns or relation.rows.schema.names[:1]))
                 )
-                return Rows(found, keep=False)
+                return RelationRows(selected_rows, is_reusable=False)
             return (
-                Rows(self._lasting(relation).rows, keep=True)
-                if relation.lasting
-                else Rows(clean(relation.rows), keep=False)
+                RelationRows(self._get_cleaned_table(relation).rows, is_reusable=True)
+                if relation.is_reused
+                else RelationRows(replace_nan_values(relation.rows), is_reusable=False)
             )
-        message = f"the embedded engine cannot read {type(relation).__name__.lower()} tables in place"
+        message = f"the embedded engine cannot read {type(relation).__name__.removesuffix('Relation').lower()} tables in place"
         raise StorageError(message, remedy="serve this table with the engine postgres")
 
-    def held(self, relation: Memory) -> Held:
+    def get_readable_rows(self, relation: MemoryRelation) -> TableRows:
         """Return rows in memory, to be read by number (for plans)."""
         return (
-            self._lasting(relation).held
-            if relation.lasting
-            else Held(relation.rows if relation.stored else clean(relation.rows))
+            self._get_cleaned_table(relation).readable_rows
+            if relation.is_reused
+            else TableRows(relation.rows if relation.is_stored else replace_nan_values(relation.rows))
         )
 
-    def _lasting(self, relation: Memory) -> Seen:
+    def _get_cleaned_table(self, relation: MemoryRelation) -> CleanedTable:
         """Return what was made of rows that many queries read."""
         number = id(relation.rows)
         with self._lock:
-            seen = self._seen.get(number)
-        if seen is None or seen.table() is not relation.rows:
-            rows, known = clean(relation.rows), self._seen
+            cleaned_table = self._cleaned_tables.get(number)
+        if cleaned_table is None or cleaned_table.table() is not relation.rows:
+            rows, cleaned_tables = replace_nan_values(relation.rows), self._cleaned_tables
 
-            def gone(table: object) -> None:
-                if (found := known.get(number)) is not None and found.table is table:
-                    del known[number]
+            def forget_table(table: object) -> None:
+                if (cleaned_table := cleaned_tables.get(number)) is not None and cleaned_table.table is table:
+                    del cleaned_tables[number]
 
-            seen = Seen(
-                weakref.ref(relation.rows, gone), pa.Table.from_batches(rows.to_batches(), rows.schema), Held(rows)
+            cleaned_table = CleanedTable(
+                weakref.ref(relation.rows, forget_table),
+                pa.Table.from_batches(rows.to_batches(), rows.schema),
+                TableRows(rows),
             )
             with self._lock:
-                self._seen[number] = seen
-        return seen
+                self._cleaned_tables[number] = cleaned_table
+        return cleaned_table
 
     # --- snapshots -------------------------------------------------------------------------------------------
 
-    def stage(self, table: Table, snapshot: str, *, followed: bool = False) -> DiskStaging:  # noqa: ARG002  (every snapshot can be shared)
-        """Begin a new snapshot; see `hven.engines.Engine.stage`."""
-        return DiskStaging(table, snapshot, *self._place(table, snapshot), self._seal)
+    def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> DiskStaging:  # noqa: ARG002  (every snapshot can be shared)
+        """Begin a new snapshot; see `hven.engines.StorageEngine.stage_snapshot`."""
+        return DiskStaging(table, snapshot_id, *self._build_snapshot_path(table, snapshot_id), self._keep_lock)
 
-    def merge(self, table: Table, snapshot: str, base: Snapshot, gone: pa.Table | None = None) -> DiskStaging:
-        """Begin a new snapshot out of another and its changes; see `hven.engines.Engine.merge`."""
-        return DiskMerge(table, snapshot, *self._place(table, snapshot), self._seal, self.stored(base), gone)
+    def stage_merge(
+        self, table: Table, snapshot_id: str, base_snapshot: Snapshot, deleted_keys: pa.Table | None = None
+    ) -> DiskStaging:
+        """Begin a new snapshot out of another and its changes; see `hven.engines.StorageEngine.stage_merge`."""
+        return SnapshotMerge(
+            table,
+            snapshot_id,
+            *self._build_snapshot_path(table, snapshot_id),
+            self._keep_lock,
+            self.open_snapshot(base_snapshot),
+            deleted_keys,
+        )
 
-    def _place(self, table: Table, snapshot: str) -> tuple[Path, str]:
+    def _build_snapshot_path(self, table: Table, snapshot_id: str) -> tuple[Path, str]:
         """Return the directory of a new snapshot, and the same relative to the snapshots' directory."""
-        if not _ID.fullmatch(snapshot):
-            message = f"{snapshot!r} cannot be the id of a snapshot: letters, digits, dot, dash and underscore only"
+        if not _SNAPSHOT_ID_PATTERN.fullmatch(snapshot_id):
+            message = f"{snapshot_id!r} cannot be the id of a snapshot: letters, digits, dot, dash and underscore only"
             raise StorageError(message)
-        relative = f"{folder(table.qualified)}/{snapshot}"
+        relative = f"{build_folder_name(table.qualified_name)}/{snapshot_id}"
         final = self.directory / relative
         if final.exists():
             message = f"there is a snapshot {relative} already"
             raise StorageError(message)
         return final, relative
 
-    def _seal(self, staging: DiskStaging) -> None:
+    def _keep_lock(self, staging: DiskStaging) -> None:
         """Keep the lock of a finished snapshot: nobody may sweep it before it is published."""
-        if staging.final.exists():
+        if staging.final_directory.exists():
             with self._lock:
-                self._held[str(staging.final)] = staging.lock
+                self._held_locks[str(staging.final_directory)] = staging.lock_descriptor
         else:
-            os.close(staging.lock)
+            os.close(staging.lock_descriptor)
 
-    def stored(self, snapshot: Snapshot) -> Stored:
+    def open_snapshot(self, snapshot: Snapshot) -> OpenSnapshot:
         """Open a snapshot, or find it open; of a part of its rows, what is there."""
-        whole = self._whole(snapshot)
-        return reached(self, snapshot) if isinstance(snapshot, Part) else whole
+        full_snapshot = self._open_full_snapshot(snapshot)
+        return find_accessible_rows(self, snapshot) if isinstance(snapshot, SnapshotSubset) else full_snapshot
 
-    def _whole(self, snapshot: Snapshot) -> Stored:
-        if snapshot.path in self._refused:
-            raise Unavailable(say(DAMAGED, snapshot.table), remedy=MEND)
+    def _open_full_snapshot(self, snapshot: Snapshot) -> OpenSnapshot:
+        if snapshot.path in self._refusal_reasons:
+            raise StorageUnavailableError(format_message(DAMAGED_MESSAGE, snapshot.table), remedy=DAMAGED_REMEDY)
         with self._lock:
-            known = self._stored.get(snapshot.path)
-            if known is not None:
-                self._stored.move_to_end(snapshot.path)
+            cached = self._open_snapshots.get(snapshot.path)
+            if cached is not None:
+                self._open_snapshots.move_to_end(snapshot.path)
         try:
-            if known is not None:
-                known.look()
-                return known
-            opened = Stored(self.directory / snapshot.path)
-        except Unavailable:
+            if cached is not None:
+                cached.check_file_sizes()
+                return cached
+            opened = OpenSnapshot(self.directory / snapshot.path)
+        except StorageUnavailableError:
             raise
         except StorageError as error:
-            if self.faulty.get(snapshot.path) != error.message:
-                self.faulty = {**self.faulty, snapshot.path: error.message}
-            raise Unavailable(say(DAMAGED, snapshot.table), remedy=MEND) from error
-        self.tidy()
+            if self.file_faults.get(snapshot.path) != error.message:
+                self.file_faults = {**self.file_faults, snapshot.path: error.message}
+            raise StorageUnavailableError(
+                format_message(DAMAGED_MESSAGE, snapshot.table), remedy=DAMAGED_REMEDY
+            ) from error
+        self.release_removed()
         with self._lock:
-            opened = self._stored.setdefault(snapshot.path, opened)
-            while len(self._stored) > _OPEN:
-                self._stored.popitem(last=False)
+            opened = self._open_snapshots.setdefault(snapshot.path, opened)
+            while len(self._open_snapshots) > _MAX_OPEN_SNAPSHOTS:
+                self._open_snapshots.popitem(last=False)
         return opened
 
-    def missing(self, snapshot: Snapshot) -> str | None:
+    def find_missing_file(self, snapshot: Snapshot) -> str | None:
         """Return which file of a snapshot is not there, or has another size; None: all are as they were written."""
-        why = self._lacking(self.directory / snapshot.path, snapshot.path)
-        if self.faulty.get(snapshot.path) != why:
-            faulty = {path: what for path, what in self.faulty.items() if path != snapshot.path}
-            self.faulty = faulty if why is None else {**faulty, snapshot.path: why}
+        why = self._find_file_fault(self.directory / snapshot.path, snapshot.path)
+        if self.file_faults.get(snapshot.path) != why:
+            faulty = {path: what for path, what in self.file_faults.items() if path != snapshot.path}
+            self.file_faults = faulty if why is None else {**faulty, snapshot.path: why}
         return why
 
-    def _lacking(self, directory: Path, path: str) -> str | None:
-        name = MANIFEST
+    def _find_file_fault(self, directory: Path, path: str) -> str | None:
+        name = MANIFEST_FILE_NAME
         try:
             (directory / name).stat()
-            sizes = self._sizes.get(path)
+            sizes = self._file_sizes.get(path)
             if sizes is None:
-                sizes = self._sizes[path] = Manifest.read(directory / name).sizes
+                sizes = self._file_sizes[path] = SnapshotManifest.read_file(directory / name).sizes
             for name, size in sizes.items():
-                if (why := resized(directory / name, size)) is not None:
-                    return f"{directory / name}: {why}"
+                if (size_fault := find_size_fault(directory / name, size)) is not None:
+                    return f"{directory / name}: {size_fault}"
         except OSError as error:
-            return None if error.errno in PASSING else f"{directory / name}: {(error.strerror or str(error)).lower()}"
-        except Unavailable:
+            return (
+                None
+                if error.errno in TRANSIENT_ERRNOS
+                else f"{directory / name}: {(error.strerror or str(error)).lower()}"
+            )
+        except StorageUnavailableError:
             return None
         except StorageError as error:
             return error.message
         return None
 
-    def verify(self, snapshot: Snapshot, pace: Callable[[int], object] | None, known: Known) -> Verified:
-        """Verify that the files of a snapshot are what was written; see `hven.engines.Engine`."""
-        return verify(self.directory / snapshot.path, snapshot, pace, known)
+    def verify_snapshot(
+        self, snapshot: Snapshot, report_bytes: Callable[[int], object] | None, known_checksums: Known
+    ) -> VerificationResult:
+        """Verify that the files of a snapshot are what was written; see `hven.engines.StorageEngine`."""
+        return verify_files(self.directory / snapshot.path, snapshot, report_bytes, known_checksums)
 
-    def refuse(self, paths: Mapping[str, str]) -> None:
+    def refuse_snapshots(self, reasons_by_path: Mapping[str, str]) -> None:
         """Refuse the rows of these snapshots from now on, whoever asks."""
-        self._refused = dict(paths)
+        self._refusal_reasons = dict(reasons_by_path)
         with self._lock:
-            gone = [self._stored.pop(path) for path in paths if path in self._stored]
+            gone = [self._open_snapshots.pop(path) for path in reasons_by_path if path in self._open_snapshots]
         if gone:
-            self._let_go()
+            self._release_cursors()
 
-    def _let_go(self) -> None:
-        for cursors in filter(None, (self._cursors, self._alone)):
-            cursors.let_go()
-        self.reaches = Cache(self.room)
+    def _release_cursors(self) -> None:
+        for cursors in filter(None, (self._cursors, self._single_thread_cursors)):
+            cursors.forget_snapshots()
+        self.accessible_rows_cache = Cache(self.access_cache_bytes)
 
-    def tidy(self) -> None:
+    def release_removed(self) -> None:
         """Unmap snapshots that were removed: as long as they are mapped, their room is not free."""
         with self._lock:
-            gone = [path for path, stored in self._stored.items() if gone_from(stored.path)]
+            gone = [path for path, stored in self._open_snapshots.items() if is_absent(stored.path)]
             for path in gone:
-                del self._stored[path]
-                self._sizes.pop(path, None)
+                del self._open_snapshots[path]
+                self._file_sizes.pop(path, None)
         if gone:
-            self._let_go()
+            self._release_cursors()
 
-    def read(self, snapshot: Snapshot, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def read_rows(self, snapshot: Snapshot, column_names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield all rows in stored order, as zero-copy views of the map."""
-        for batch in self.stored(snapshot).batches:
+        for batch in self.open_snapshot(snapshot).batches:
             if batch.num_rows:
-                yield batch if columns is None else batch.select(list(columns))
+                yield batch if column_names is None else batch.select(list(column_names))
 
-    def apart(
-        self, old: Snapshot, new: Snapshot, columns: Sequence[str] | None = None
+    def read_differing_rows(
+        self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
-        """Read the parts of two snapshots that are not files of both; see `hven.engines.Engine.apart`."""
-        one, two = self.stored(old), self.stored(new)
+        """Read the parts of two snapshots that are not files of both; see `hven.engines.StorageEngine.read_differing_rows`."""
+        one, two = self.open_snapshot(old_snapshot), self.open_snapshot(new_snapshot)
         shared = one.files.keys() & two.files.keys()
-        return one.read(shared, columns), two.read(shared, columns)
+        return one.read_batches(shared, column_names), two.read_batches(shared, column_names)
 
-    def sample(self, snapshot: Snapshot, rows: int, columns: Collection[str]) -> Memory:
+    def sample_rows(self, snapshot: Snapshot, row_count: int, column_names: Collection[str]) -> MemoryRelation:
         """Return about so many rows of some columns, in stretches from all over a snapshot: it is stored by position or time, so its beginning is not like the rest."""
-        return Memory(self.stored(snapshot).sample(rows, columns), stored=True)
+        return MemoryRelation(self.open_snapshot(snapshot).sample_rows(row_count, column_names), is_stored=True)
 
-    def drop(self, snapshot: Snapshot) -> None:
+    def remove_snapshot(self, snapshot: Snapshot) -> None:
         """Remove a snapshot's files; who has them mapped goes on undisturbed."""
         path = self.directory / snapshot.path
         with self._lock:
-            self._stored.pop(snapshot.path, None)
-        self._let_go()
-        self._release(path)
+            self._open_snapshots.pop(snapshot.path, None)
+        self._release_cursors()
+        self._release_lock(path)
         gone = path.with_name(f"{path.name}.staging")  # a half-removed snapshot must not look like a whole one
         try:
             path.rename(gone)
@@ -376,12 +435,12 @@ class DuckEngine(Engine):
             return
         shutil.rmtree(gone, ignore_errors=True)
 
-    def sweep(self, known: set[str]) -> list[str]:
-        """Remove what crashed writers left: stagings without a living writer, and snapshots that are not in `known`.
+    def remove_leftovers(self, known_paths: set[str]) -> list[str]:
+        """Remove what crashed writers left: stagings without a living writer, and snapshots that are not in `known_paths`.
 
         Parameters
         ----------
-        known
+        known_paths
             `Snapshot.path` of every snapshot that somebody may still want.
 
         Returns
@@ -392,52 +451,59 @@ class DuckEngine(Engine):
         removed = []
         for path in sorted(self.directory.glob("*/*")):
             relative = str(path.relative_to(self.directory))
-            if path.is_dir() and relative not in known and str(path) not in self._held and cleared(path):
+            if (
+                path.is_dir()
+                and relative not in known_paths
+                and str(path) not in self._held_locks
+                and remove_abandoned_directory(path)
+            ):
                 removed.append(relative)
         for path in self.directory.glob(".spill-*"):
-            if not _alive(path.name.rpartition("-")[2]):
+            if not _is_process_alive(path.name.rpartition("-")[2]):
                 shutil.rmtree(path, ignore_errors=True)
         return removed
 
-    def published(self, snapshot: Snapshot) -> None:
+    def note_published(self, snapshot: Snapshot) -> None:
         """Release the lock that kept a new snapshot from being swept; without this call it is held until the process ends."""
-        self._release(self.directory / snapshot.path)
+        self._release_lock(self.directory / snapshot.path)
 
-    def _release(self, path: Path) -> None:
+    def _release_lock(self, path: Path) -> None:
         with self._lock:
-            lock = self._held.pop(str(path), None)
+            lock = self._held_locks.pop(str(path), None)
         if lock is not None:
             os.close(lock)
 
     def close(self) -> None:
         """Free everything."""
-        if self._closed:
+        if self._is_closed:
             return
-        self._closed = True
-        if self._computer is not None:
-            self._computer.close()
-        self._watch.close()
-        for cursors in filter(None, (self._cursors, self._alone)):
+        self._is_closed = True
+        if self._query_process is not None:
+            self._query_process.close()
+        self._deadline_watcher.close()
+        for cursors in filter(None, (self._cursors, self._single_thread_cursors)):
             cursors.close()
-        self._stored.clear()
-        for path in list(self._held):
-            os.close(self._held.pop(path))
-        shutil.rmtree(self._spill, ignore_errors=True)
+        self._open_snapshots.clear()
+        for path in list(self._held_locks):
+            os.close(self._held_locks.pop(path))
+        shutil.rmtree(self._spill_directory, ignore_errors=True)
 
 
-def clean(rows: pa.Table) -> pa.Table:
+def replace_nan_values(rows: pa.Table) -> pa.Table:
     """Return rows in memory without NaN, as stored ones are."""
     for number, column in enumerate(rows.columns):
-        changed = without_nan(column)
-        if changed is not column:
-            rows = rows.set_column(number, rows.schema.field(number), changed)
+        cleaned_column = replace_nan(column)
+        if cleaned_column is not column:
+            rows = rows.set_column(number, rows.schema.field(number), cleaned_column)
     return rows
 
 
-def _settings(memory: str, threads: int | None, spill: Path) -> dict[str, str | bool | int | float | list[str]]:
-    found: dict[str, str | bool | int | float | list[str]] = {
+def _build_duckdb_settings(
+    memory: str, thread_count: int | None, spill_directory: Path
+) -> dict[str, str | bool | int | float | list[str]]:
+    duckdb_settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory,
-        "temp_directory": str(spill),
+        "temp_directory": str(spill_directory),
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
         "python_enable_replacements": False,
@@ -447,14 +513,14 @@ def _settings(memory: str, threads: int | None, spill: Path) -> dict[str, str | 
         # DuckDB 1.5 hands the keys of a hash join down to scans as filters, which scans of Arrow rows refuse now and then, and never gain by
         "disabled_optimizers": "join_filter_pushdown",
     }
-    if threads is not None:
-        found["threads"] = threads
-    return found
+    if thread_count is not None:
+        duckdb_settings["threads"] = thread_count
+    return duckdb_settings
 
 
-def _alive(process: str) -> bool:
+def _is_process_alive(process_id: str) -> bool:
     try:
-        os.kill(int(process), 0)
+        os.kill(int(process_id), 0)
     except (ProcessLookupError, ValueError):
         return False
     except PermissionError:
@@ -462,4 +528,4 @@ def _alive(process: str) -> bool:
     return True
 
 
-__all__ = ["DuckEngine", "folder"]
+__all__ = ["DuckEngine", "build_folder_name"]

@@ -1,7 +1,7 @@
 """Writing a snapshot: spool, order, index, make durable. Memory stays flat whatever the number of rows.
 
 Batches gather up to `RUN` bytes; a full run is sorted by its key (HEALPix index, or first column of a numeric primary key)
-and spooled. `finish` splits the keys' range into slices of about `PART` bytes, reads each slice from every run (all mapped),
+and spooled. `finish` splits the keys' range into slices of about `MIN_PART_BYTES` bytes, reads each slice from every run (all mapped),
 sorts it and writes it as a part. A table that fits into one run is never spooled; one without a key keeps the order in
 which it came.
 """
@@ -15,14 +15,19 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines import Snapshot
-from hven.engines._disk import LOCK, checksum, sync, text_checksum
-from hven.engines._orders import gathered, order_column
-from hven.engines._regions import region_columns
-from hven.engines._rows import LAST, stable_order
-from hven.engines._spool import FileStaging, SortedRows, write_ipc
-from hven.engines._statistics import Statistics, coverage
-from hven.engines.duckdb.indexing import build_key, build_regions, check_primary, wanted_keys
-from hven.engines.duckdb.layout import MANIFEST, POSITION, Manifest, Stored
+from hven.engines._file_staging import FileStaging, SortedRows, write_ipc_file
+from hven.engines._region_cells import list_region_columns
+from hven.engines._row_order import find_order_column, take_columns
+from hven.engines._row_preparation import MISSING_KEY, compute_stable_order
+from hven.engines._snapshot_files import LOCK_FILE_NAME, compute_file_checksum, compute_text_checksum, sync_file
+from hven.engines._statistics import StatisticsCollector, compute_coverage_moc
+from hven.engines.duckdb.index_building import (
+    build_key_index,
+    build_region_index,
+    check_primary_key,
+    list_indexed_columns,
+)
+from hven.engines.duckdb.snapshot_files import MANIFEST_FILE_NAME, POSITION_FILE_NAME, OpenSnapshot, SnapshotManifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,40 +40,40 @@ if TYPE_CHECKING:
     Keys = npt.NDArray[np.int64]
 
 # snapshots share the parts that no change touched: the smaller, the more; smaller ones cost queries time
-PART = 32 * 1024**2
-PART_MOST = 160 * 1024**2
-PART_LEAST = 10_000  # rows
-PARTS = 64  # of a table that is large: then parts grow, for every one is a file and a map
-PART_ROWS = 2_000_000
-LONG = 16_384  # rows of a batch that may be written as it came
+MIN_PART_BYTES = 32 * 1024**2
+MAX_PART_BYTES = 160 * 1024**2
+MIN_PART_ROWS = 10_000  # rows
+MIN_PART_COUNT = 64  # of a table that is large: then parts grow, for every one is a file and a map
+MAX_PART_ROWS = 2_000_000
+MIN_CHUNK_ROWS = 16_384  # rows of a batch that may be written as it came
 
 
 class DiskStaging(FileStaging):
-    """A snapshot that is being written (`hven.engines.Staging`)."""
+    """A snapshot that is being written (`hven.engines.SnapshotStaging`)."""
 
     def __init__(
         self, table: Table, snapshot: str, final: Path, relative: str, seal: Callable[[DiskStaging], None]
     ) -> None:
         super().__init__(table, snapshot, final, relative, seal)
-        self._parts: list[tuple[str, int, int]] = []
-        self._shared: set[str] = set()  # files that are another snapshot's, too: they are durable already
-        self._known: dict[str, tuple[int, str]] = {}  # and their checksums: those of when they were written
-        self._statistics = Statistics(table)
-        if self._ordering is None:
-            self._most = PART
+        self._written_parts: list[tuple[str, int, int]] = []
+        self._shared_names: set[str] = set()  # files that are another snapshot's, too: they are durable already
+        self._known_checksums: dict[str, tuple[int, str]] = {}  # and their checksums: those of when they were written
+        self._statistics = StatisticsCollector(table)
+        if self._compute_sort_keys is None:
+            self._max_waiting_bytes = MIN_PART_BYTES
 
     def finish(self) -> Snapshot:
-        """Order, index, make durable; see `hven.engines.Staging.finish`."""
-        self._open()
-        with self._guard():
-            self._order()
-            manifest = self._index()
-            checksum = self._settle(manifest)
-        self._end()
-        size = sum(item.stat().st_size for item in self.final.iterdir())
+        """Order, index, make durable; see `hven.engines.SnapshotStaging.finish`."""
+        self._check_open()
+        with self._abandon_on_error():
+            self._write_sorted_parts()
+            manifest = self._build_manifest()
+            checksum = self._make_durable(manifest)
+        self._close()
+        size = sum(item.stat().st_size for item in self.final_directory.iterdir())
         return Snapshot(
             id=self.snapshot,
-            table=self.table.qualified,
+            table=self.table.qualified_name,
             path=self._relative,
             rows=manifest.rows,
             bytes=size,
@@ -80,155 +85,172 @@ class DiskStaging(FileStaging):
 
     # --- runs ------------------------------------------------------------------------------------------------
 
-    def _unordered(self, table: pa.Table) -> SortedRows:
-        return SortedRows(table=_evened(table), keys=np.empty(0, np.int64))
+    def _keep_arrival_order(self, table: pa.Table) -> SortedRows:
+        return SortedRows(table=_combine_chunks(table), keys=np.empty(0, np.int64))
 
-    def _spill(self) -> None:
-        if self._ordering is None:  # the order is that of arrival: a run is a part
-            self._write_part(self._sorted_run().table)
+    def _spill_run(self) -> None:
+        if self._compute_sort_keys is None:  # the order is that of arrival: a run is a part
+            self._write_part(self._sort_waiting_rows().table)
         else:
-            super()._spill()
+            super()._spill_run()
 
-    def _order(self) -> None:
+    def _write_sorted_parts(self) -> None:
         """Write all parts and the position index."""
-        sink = PositionFile(self._work / POSITION) if self.table.position else None
-        if not self._runs:
-            run = self._sorted_run()
-            step = self._rows_per_part(run.table)
+        sink = PositionFileWriter(self._work_directory / POSITION_FILE_NAME) if self.table.position else None
+        if not self._sorted_runs:
+            run = self._sort_waiting_rows()
+            step = self._compute_rows_per_part(run.table)
             for begin in range(0, max(run.table.num_rows, 1), step):
-                if begin == 0 and self._ordering is None and self._parts and not run.table.num_rows:
+                if begin == 0 and self._compute_sort_keys is None and self._written_parts and not run.table.num_rows:
                     break  # everything was written on the way
                 self._write_part(run.table.slice(begin, step))
             if sink is not None:
-                sink.add(run.keys)
+                sink.add_keys(run.keys)
         else:
-            if self._waiting:
-                self._spill()
-            for table, keys in _merge(self._runs, self._rows_per_part(self._runs[0].table)):
+            if self._waiting_batches:
+                self._spill_run()
+            for table, keys in _merge_runs(self._sorted_runs, self._compute_rows_per_part(self._sorted_runs[0].table)):
                 self._write_part(table)
                 if sink is not None:
-                    sink.add(keys)
-            self._clear()
-        self._positioned = sink.close() if sink is not None else 0
+                    sink.add_keys(keys)
+            self._remove_runs()
+        self._positioned_count = sink.close() if sink is not None else 0
 
-    def _rows_per_part(self, table: pa.Table) -> int:
+    def _compute_rows_per_part(self, table: pa.Table) -> int:
         if not table.num_rows:
-            return PART_ROWS
-        return rows_per_part(self._rows, table.nbytes / table.num_rows)
+            return MAX_PART_ROWS
+        return compute_rows_per_part(self._row_count, table.nbytes / table.num_rows)
 
     def _write_part(self, table: pa.Table) -> None:
-        name = f"{len(self._parts):05d}.arrow"
-        path = self._work / name
-        self._statistics.add(table)
-        write_ipc(path, table, durable=False)
-        self._parts.append((name, table.num_rows, path.stat().st_size))
+        name = f"{len(self._written_parts):05d}.arrow"
+        path = self._work_directory / name
+        self._statistics.add_rows(table)
+        write_ipc_file(path, table, sync_to_disk=False)
+        self._written_parts.append((name, table.num_rows, path.stat().st_size))
         pa.default_memory_pool().release_unused()
 
     # --- indexes ---------------------------------------------------------------------------------------------
 
-    def _index(self) -> Manifest:
-        manifest = Manifest(
-            rows=self._rows, parts=tuple(self._parts), position=self.table.position, positioned=self._positioned
-        )
-        (self._work / MANIFEST).write_text(manifest.to_json())
-        stored = Stored(self._work)
-        check_primary(self.table, stored)
-        keys = tuple(build_key(stored, column, number) for number, column in enumerate(wanted_keys(self.table)))
-        regions = tuple(
-            build_regions(stored, column, number) for number, column in enumerate(region_columns(self.table))
-        )
-        cover = coverage(stored.healpix) if self.table.position else None
-        return Manifest(
-            rows=self._rows,
-            parts=tuple(self._parts),
+    def _build_manifest(self) -> SnapshotManifest:
+        manifest = SnapshotManifest(
+            rows=self._row_count,
+            parts=tuple(self._written_parts),
             position=self.table.position,
-            positioned=self._positioned,
+            positioned=self._positioned_count,
+        )
+        (self._work_directory / MANIFEST_FILE_NAME).write_text(manifest.to_json())
+        stored = OpenSnapshot(self._work_directory)
+        check_primary_key(self.table, stored)
+        keys = tuple(
+            build_key_index(stored, column, number) for number, column in enumerate(list_indexed_columns(self.table))
+        )
+        regions = tuple(
+            build_region_index(stored, column, number) for number, column in enumerate(list_region_columns(self.table))
+        )
+        cover = compute_coverage_moc(stored.cell_indexes) if self.table.position else None
+        return SnapshotManifest(
+            rows=self._row_count,
+            parts=tuple(self._written_parts),
+            position=self.table.position,
+            positioned=self._positioned_count,
             keys=keys,
             regions=regions,
-            statistics=self._statistics.result(),
+            statistics=self._statistics.build_statistics(),
             coverage=cover,
             primary=tuple(self.table.primary),
-            order=order_column(self.table),
+            order=find_order_column(self.table),
         )
 
-    def _settle(self, manifest: Manifest) -> str:
+    def _make_durable(self, manifest: SnapshotManifest) -> str:
         """Make every file durable, then the names: after this the snapshot survives a power cut. Return the manifest's checksum."""
-        names = sorted(path.name for path in self._work.iterdir() if path.name not in {LOCK, MANIFEST})
+        names = sorted(
+            path.name
+            for path in self._work_directory.iterdir()
+            if path.name not in {LOCK_FILE_NAME, MANIFEST_FILE_NAME}
+        )
         text = (
-            replace(manifest, checksums={name: self._known.get(name) or checksum(self._work / name) for name in names})
+            replace(
+                manifest,
+                checksums={
+                    name: self._known_checksums.get(name) or compute_file_checksum(self._work_directory / name)
+                    for name in names
+                },
+            )
             .to_json()
             .encode()
         )
-        (self._work / MANIFEST).write_bytes(text)
-        for path in self._work.iterdir():
-            if path.name != LOCK and path.name not in self._shared:
+        (self._work_directory / MANIFEST_FILE_NAME).write_bytes(text)
+        for path in self._work_directory.iterdir():
+            if path.name != LOCK_FILE_NAME and path.name not in self._shared_names:
                 path.chmod(0o444)
-                sync(path)
-        sync(self._work)
-        self._work.rename(self.final)
-        sync(self.final.parent)
-        return text_checksum(text)
+                sync_file(path)
+        sync_file(self._work_directory)
+        self._work_directory.rename(self.final_directory)
+        sync_file(self.final_directory.parent)
+        return compute_text_checksum(text)
 
 
-def rows_per_part(rows: int, size: float) -> int:
-    """Compute how many rows of `size` bytes each part of a table of so many rows has."""
-    part = float(np.clip(rows * size / PARTS, PART, max(PART, PART_MOST)))
-    return int(np.clip(part / max(size, 1), PART_LEAST, PART_ROWS))
+def compute_rows_per_part(row_count: int, bytes_per_row: float) -> int:
+    """Compute how many rows of `bytes_per_row` bytes each part of a table of so many rows has."""
+    part_bytes = float(
+        np.clip(row_count * bytes_per_row / MIN_PART_COUNT, MIN_PART_BYTES, max(MIN_PART_BYTES, MAX_PART_BYTES))
+    )
+    return int(np.clip(part_bytes / max(bytes_per_row, 1), MIN_PART_ROWS, MAX_PART_ROWS))
 
 
-def _evened(table: pa.Table) -> pa.Table:
+def _combine_chunks(table: pa.Table) -> pa.Table:
     """Combine rows into few chunks; those that came in long batches stay as they are, without a copy."""
-    few = table.num_columns == 0 or table.num_rows >= LONG * table.column(0).num_chunks
-    return table if few else table.combine_chunks()
+    is_chunked_well = table.num_columns == 0 or table.num_rows >= MIN_CHUNK_ROWS * table.column(0).num_chunks
+    return table if is_chunked_well else table.combine_chunks()
 
 
-def _merge(runs: list[SortedRows], rows: int) -> Iterator[tuple[pa.Table, Keys]]:
-    """Yield slices of about `rows` rows of all runs together, in order."""
+def _merge_runs(runs: list[SortedRows], slice_rows: int) -> Iterator[tuple[pa.Table, Keys]]:
+    """Yield slices of about `slice_rows` rows of all runs together, in order."""
     total = sum(len(run.keys) for run in runs)
-    ends = [int(np.searchsorted(run.keys, LAST, side="left")) for run in runs]
+    ends = [int(np.searchsorted(run.keys, MISSING_KEY, side="left")) for run in runs]
     sample = np.sort(np.concatenate([run.keys[:end:256] for run, end in zip(runs, ends, strict=True)]))
-    pieces = max(1, -(-total // rows))
+    pieces = max(1, -(-total // slice_rows))
     cuts = (
         np.unique(sample[np.linspace(0, len(sample), pieces + 1)[1:-1].astype(np.int64)])
         if len(sample)
         else np.empty(0, np.int64)
     )
     begins = [0] * len(runs)
-    for cut in [*cuts.tolist(), LAST]:
+    for cut in [*cuts.tolist(), MISSING_KEY]:
         stops = [int(np.searchsorted(run.keys, cut, side="left")) for run in runs]
         tables = [run.table.slice(a, b - a) for run, a, b in zip(runs, begins, stops, strict=True)]
         keys = np.concatenate([run.keys[a:b] for run, a, b in zip(runs, begins, stops, strict=True)])
         begins = stops
         if len(keys):
-            order = stable_order(keys)
+            order = compute_stable_order(keys)
             columns = pa.concat_tables(tables).columns
-            yield pa.Table.from_arrays(gathered(columns, order), schema=tables[0].schema), keys[order]
+            yield pa.Table.from_arrays(take_columns(columns, order), schema=tables[0].schema), keys[order]
     for run, end in zip(runs, ends, strict=True):  # rows without a key, as they came
-        for begin in range(end, len(run.keys), rows):
-            table = run.table.slice(begin, rows)
-            yield table, np.full(table.num_rows, LAST, np.int64)
+        for begin in range(end, len(run.keys), slice_rows):
+            table = run.table.slice(begin, slice_rows)
+            yield table, np.full(table.num_rows, MISSING_KEY, np.int64)
 
 
-class PositionFile:
+class PositionFileWriter:
     """Writes ``position.npy`` piece by piece: a plain array of int64 whose length is known at the end."""
 
-    _HEAD = 128
+    _HEADER_BYTES = 128
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
-        self._file.write(b" " * self._HEAD)
+        self._file.write(b" " * self._HEADER_BYTES)
         self._count = 0
 
-    def add(self, keys: Keys) -> None:
+    def add_keys(self, sort_keys: Keys) -> None:
         """Add sorted keys; those that say "none" are left out."""
-        keys = keys[: np.searchsorted(keys, LAST, side="left")]
-        self._file.write(np.ascontiguousarray(keys).data)
-        self._count += len(keys)
+        sort_keys = sort_keys[: np.searchsorted(sort_keys, MISSING_KEY, side="left")]
+        self._file.write(np.ascontiguousarray(sort_keys).data)
+        self._count += len(sort_keys)
 
     def close(self) -> int:
         """Write the head; return the number of keys."""
         head = repr({"descr": "<i8", "fortran_order": False, "shape": (self._count,)})
-        text = head + " " * (self._HEAD - 10 - 1 - len(head)) + "\n"
+        text = head + " " * (self._HEADER_BYTES - 10 - 1 - len(head)) + "\n"
         self._file.seek(0)
         self._file.write(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode("latin-1"))
         self._file.close()

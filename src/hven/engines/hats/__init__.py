@@ -12,15 +12,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hven.engines import Kind
-from hven.engines.hats.settings import NEAR, SECTIONS, of
+from hven.engines import EngineRecord
+from hven.engines.hats.settings import DEFAULT_LOCAL_BYTES, SETTINGS_SECTIONS, get_hats_settings
 from hven.model import plugins
 from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hven.engines import Engine
+    from hven.engines import StorageEngine
     from hven.model.settings import Settings
 
 
@@ -30,12 +30,12 @@ def open(  # noqa: A001  (the contract's name)
     memory: int,
     roots: Sequence[str],
     spark: str | None = None,
-    near_bytes: int = NEAR,
+    near_bytes: int = DEFAULT_LOCAL_BYTES,
     at_once: int = 4,
     site: str = "",
     webs: Any = None,
     threads: int | None = None,
-) -> Engine:
+) -> StorageEngine:
     """Open the engine of a site in this process; roots and cluster are reached when they are first needed.
 
     Parameters
@@ -53,9 +53,9 @@ def open(  # noqa: A001  (the contract's name)
     site
         Identity of the site, written into the first root: another site that is given the same is refused; empty: nobody looks.
     webs
-        Asks for catalogues behind addresses (`hven.sources.stores.WebCatalogues`); None: there are none.
+        Asks for catalogues behind addresses (`hven.sources.remote_stores.WebCatalogueClient`); None: there are none.
     """
-    made: Engine = plugins.imported(f"{__name__}.engine", "the engine hats").HatsEngine(
+    engine: StorageEngine = plugins.import_hven_module(f"{__name__}.engine", "the engine hats").HatsEngine(
         directory,
         memory=memory,
         roots=tuple(Path(root) for root in roots),
@@ -66,30 +66,30 @@ def open(  # noqa: A001  (the contract's name)
         webs=webs,
         threads=threads,
     )
-    return made
+    return engine
 
 
-def _options(settings: Settings, identity: Callable[[], str]) -> dict[str, Any]:
-    said = of(settings)
-    if not said.roots:
-        raise StorageError(NO_ROOTS, remedy="say roots under [hats] in hven.toml")
+def _build_options(settings: Settings, read_identity: Callable[[], str]) -> dict[str, Any]:
+    hats_settings = get_hats_settings(settings)
+    if not hats_settings.roots:
+        raise StorageError(NO_ROOTS_MESSAGE, remedy="say roots under [hats] in hven.toml")
     return {
-        "roots": [str(settings.directory / root) for root in said.roots],
-        "spark": None if said.spark is None else settings.resolved(said.spark),
-        "near_bytes": said.near_bytes,
-        "at_once": said.at_once,
-        "site": identity(),
+        "roots": [str(settings.directory / root) for root in hats_settings.roots],
+        "spark": None if hats_settings.spark is None else settings.resolve_address(hats_settings.spark),
+        "near_bytes": hats_settings.near_bytes,
+        "at_once": hats_settings.at_once,
+        "site": read_identity(),
     }
 
 
-NO_ROOTS = "the engine hats has no directory"
-KIND = Kind(
+NO_ROOTS_MESSAGE = "the engine hats has no directory"
+KIND = EngineRecord(
     section="hats",
-    settings=SECTIONS,
-    options=_options,
-    lacks=lambda settings: None if of(settings).roots else NO_ROOTS,
-    check=f"{__name__}.checking:check",
-    adoptable=f"{__name__}.checking:adoptable",
+    settings=SETTINGS_SECTIONS,
+    options=_build_options,
+    lacks=lambda settings: None if get_hats_settings(settings).roots else NO_ROOTS_MESSAGE,
+    check=f"{__name__}.cluster_checks:check_cluster",
+    adoptable=f"{__name__}.cluster_checks:check_foreign_catalogue",
     webs=True,
 )
 

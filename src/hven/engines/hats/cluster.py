@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from hven.engines._clock import Watch
-from hven.engines.hats import faults
-from hven.engines.hats.connect import Session, batches
-from hven.engines.hats.spark_functions import facts_of
+from hven.engines._query_deadlines import DeadlineWatcher
+from hven.engines.hats import error_translation
+from hven.engines.hats.spark_connect import SparkConnectSession, iterate_batches
+from hven.engines.hats.spark_functions import build_worker_probe
 from hven.model.errors import HvenError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.model.clock import Clock
+    from hven.model.deadlines import Deadline
 
-PIECES = 16  # tasks by which the workers are looked at: each gets some
+WORKER_PROBE_TASKS = 16  # tasks by which the workers are looked at: each gets some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class ClusterFacts:
     """What a cluster says of itself.
 
     Attributes
@@ -49,7 +49,7 @@ class Facts:
     fault: str = ""
 
 
-class Cluster:
+class SparkCluster:
     """One cluster, by the address of its Connect server. Thread-safe; nothing is loaded or asked before somebody needs it.
 
     Parameters
@@ -72,77 +72,87 @@ class Cluster:
                 f"{url.split(';', 1)[0]!r} is no address of a Spark Connect server", remedy="sc://host:15002"
             )
         self.url = url
-        self.where = f"{parts.hostname}:{parts.port or 15002}"
-        self.watch = Watch()
-        self._at_once = max(1, at_once)
+        self.server_name = f"{parts.hostname}:{parts.port or 15002}"
+        self.deadline_watcher = DeadlineWatcher()
+        self._max_running = max(1, at_once)
         self._lock = threading.Lock()
-        self._session: Session | None = None
-        self._turns = threading.Condition()
-        self._running = 0
-        self._fault: tuple[HvenError, float] | None = None
+        self._session: SparkConnectSession | None = None
+        self._turn_condition = threading.Condition()
+        self._running_count = 0
+        self._last_fault: tuple[HvenError, float] | None = None
 
-    def session(self) -> Session:
+    def get_session(self) -> SparkConnectSession:
         """Return the session, opened if there is none.
 
         Raises
         ------
-        Unavailable
+        StorageUnavailableError
             The server does not answer.
         """
-        begun = time.monotonic()
+        start_time = time.monotonic()
         with self._lock:
             if self._session is None:
-                if self._fault is not None and self._fault[1] > begun:
-                    raise self._fault[0]  # of who asked while this one waited
+                if self._last_fault is not None and self._last_fault[1] > start_time:
+                    raise self._last_fault[0]  # of who asked while this one waited
                 try:
-                    self._session = Session(self.url, self.where)
+                    self._session = SparkConnectSession(self.url, self.server_name)
                 except HvenError as error:
-                    self._fault = error, time.monotonic()
+                    self._last_fault = error, time.monotonic()
                     raise
-                self._fault = None
+                self._last_fault = None
             return self._session
 
-    def forget(self, session: Session, *, away: bool) -> None:
+    def forget_session(self, session: SparkConnectSession, *, is_away: bool) -> None:
         """Leave a session whose server is away, or began anew."""
         with self._lock:
-            self._fault = (faults.silent(self.where), time.monotonic()) if away else None
+            self._last_fault = (
+                (error_translation.build_no_answer_error(self.server_name), time.monotonic()) if is_away else None
+            )
             if self._session is session:
                 self._session = None
                 session.close()
 
-    def problem(self) -> str | None:
+    def find_outage(self) -> str | None:
         """Return what keeps the cluster from answering; nobody is asked before somebody needed it."""
         session = self._session
-        if session is None and self._fault is None:
+        if session is None and self._last_fault is None:
             return None
         try:
-            (session or self.session()).answers()
+            (session or self.get_session()).check_alive()
         except HvenError as error:
-            if session is not None and error.__cause__ is not None and faults.away(error.__cause__):
-                self.forget(session, away=True)
+            if (
+                session is not None
+                and error.__cause__ is not None
+                and error_translation.is_server_away(error.__cause__)
+            ):
+                self.forget_session(session, is_away=True)
             return str(error)
         return None
 
     @contextmanager
-    def turn(self, stopped: Callable[[], bool], clock: Clock | None) -> Iterator[None]:
-        """Wait for one of the turns, until somebody stops it or the time is over; then `stopped` is to be asked."""
-        with self._turns:
-            while self._running >= self._at_once and not stopped() and (clock is None or clock.left > 0):
-                self._turns.wait(None if clock is None else max(clock.left, 0.01))
-            self._running += 1
+    def wait_for_turn(self, is_cancelled: Callable[[], bool], deadline: Deadline | None) -> Iterator[None]:
+        """Wait for one of the turns, until somebody stops it or the time is over; then `is_cancelled` is to be asked."""
+        with self._turn_condition:
+            while (
+                self._running_count >= self._max_running
+                and not is_cancelled()
+                and (deadline is None or deadline.remaining_seconds > 0)
+            ):
+                self._turn_condition.wait(None if deadline is None else max(deadline.remaining_seconds, 0.01))
+            self._running_count += 1
         try:
             yield
         finally:
-            with self._turns:
-                self._running -= 1
-                self._turns.notify_all()
+            with self._turn_condition:
+                self._running_count -= 1
+                self._turn_condition.notify_all()
 
-    def wake(self) -> None:
+    def wake_waiting(self) -> None:
         """Have those look who wait for a turn: one of them was stopped."""
-        with self._turns:
-            self._turns.notify_all()
+        with self._turn_condition:
+            self._turn_condition.notify_all()
 
-    def look(self, roots: Sequence[str] = ()) -> Facts:
+    def inspect_cluster(self, roots: Sequence[str] = ()) -> ClusterFacts:
         """Ask the cluster for its version, the Python and the Hven of its workers, and whether all see the roots.
 
         Parameters
@@ -152,38 +162,42 @@ class Cluster:
 
         Raises
         ------
-        Unavailable
+        StorageUnavailableError
             The server does not answer.
         """
-        session = self.session()
+        session = self.get_session()
         unseen: dict[str, list[str]] = {}
         for root in roots:
-            probe = session.messages.Relation()
-            probe.read.data_source.format = "binaryFile"
-            probe.read.data_source.paths.append(_some(root))
+            root_probe = session.messages.Relation()
+            root_probe.read.data_source.format = "binaryFile"
+            root_probe.read.data_source.paths.append(_find_any_file(root))
             try:
-                session.schema(probe)
-            except session.errors as error:
-                if faults.said(error)[0] != "PATH_NOT_FOUND":
-                    raise faults.translate(error, where=self.where) from error
+                session.analyse_relation(root_probe)
+            except session.transport_errors as error:
+                if error_translation.parse_spark_error(error)[0] != "PATH_NOT_FOUND":
+                    raise error_translation.translate_error(error, server_name=self.server_name) from error
                 unseen.setdefault(root, []).append("the Connect server")
         pythons: dict[str, list[str]] = {}
         hvens: dict[str, list[str]] = {}
         name = f"hven_facts_{uuid.uuid4().hex}"
         fault = ""
         try:
-            session.register(name, facts_of(tuple(roots)), "VARCHAR")
-            asked = session.sql(f"SELECT DISTINCT {name}(id) AS said FROM range(0, {PIECES}, 1, {PIECES})", {}, {})
-            for batch in batches(session.ask(asked)):
-                for said in batch.column(0).to_pylist():
-                    host, python, version, *away = said.split("\t")
-                    _note(pythons, python, host)
-                    _note(hvens, version, host)
-                    for root in away:
-                        _note(unseen, root, host)
-        except session.errors as error:
-            fault = str(faults.translate(error, where=self.where))
-        return Facts(
+            session.register_function(name, build_worker_probe(tuple(roots)), "VARCHAR")
+            probe_relation = session.create_sql_relation(
+                f"SELECT DISTINCT {name}(id) AS said FROM range(0, {WORKER_PROBE_TASKS}, 1, {WORKER_PROBE_TASKS})",
+                {},
+                {},
+            )
+            for batch in iterate_batches(session.execute_relation(probe_relation)):
+                for worker_line in batch.column(0).to_pylist():
+                    host, python, version, *unseen_roots = worker_line.split("\t")
+                    _add_host(pythons, python, host)
+                    _add_host(hvens, version, host)
+                    for root in unseen_roots:
+                        _add_host(unseen, root, host)
+        except session.transport_errors as error:
+            fault = str(error_translation.translate_error(error, server_name=self.server_name))
+        return ClusterFacts(
             version=session.version,
             pythons=pythons,
             hvens=hvens,
@@ -193,21 +207,21 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster."""
-        self.watch.close()
+        self.deadline_watcher.close()
         with self._lock:
             session, self._session = self._session, None
         if session is not None:
             session.close()
 
 
-def _some(root: str) -> str:
+def _find_any_file(root: str) -> str:
     """Name a file below a directory, if there is one: the server would list all that is in a directory."""
     return next((str(Path(place, names[0])) for place, _, names in os.walk(root) if names), root)
 
 
-def _note(found: dict[str, list[str]], key: str, host: str) -> None:
-    if host not in found.setdefault(key, []):
-        found[key].append(host)
+def _add_host(hosts_by_key: dict[str, list[str]], key: str, host: str) -> None:
+    if host not in hosts_by_key.setdefault(key, []):
+        hosts_by_key[key].append(host)
 
 
-__all__ = ["Cluster", "Facts"]
+__all__ = ["ClusterFacts", "SparkCluster"]

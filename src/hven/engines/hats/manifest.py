@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.engines._disk import local, refuse_passing
-from hven.formats.hats_layout import on_web
+from hven.engines._snapshot_files import is_on_local_disk, raise_if_transient
+from hven.formats.hats_layout import is_web_address
 from hven.model import Cache
 from hven.model.errors import StorageError
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.int64]
     Mask = npt.NDArray[np.bool_]
 
-NAME = "manifest.arrow"
-VERSION = 1
-ASKED = 64  # sets of columns whose schema and share of the bytes are kept
-LEAST, MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
-NO_CELL = MOST  # first and last cell of rows without a position
+MANIFEST_FILE_NAME = "manifest.arrow"
+MANIFEST_VERSION = 1
+MAX_CACHED_COLUMN_SETS = 64  # sets of columns whose schema and share of the bytes are kept
+MIN_INT64, MAX_INT64 = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+NO_CELL = MAX_INT64  # first and last cell of rows without a position
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class ManifestFile:
     """A Parquet file.
 
     Attributes
@@ -59,13 +59,13 @@ class File:
     bytes: int
     order: int = -1
     pixel: int = -1
-    low: int = LEAST
-    high: int = MOST
+    low: int = MIN_INT64
+    high: int = MAX_INT64
     checksum: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class ManifestHead:
     """What stands once in a manifest.
 
     Attributes
@@ -95,7 +95,7 @@ class Head:
     """
 
     rows: int
-    files: tuple[File, ...]
+    files: tuple[ManifestFile, ...]
     schema: str
     position: tuple[str, str] | None = None
     order: str = ""
@@ -108,10 +108,10 @@ class Head:
     revised: int = 0
     foreign: str = ""
     leaves: Mapping[str, str] = field(default_factory=dict)
-    version: int = VERSION
+    version: int = MANIFEST_VERSION
 
 
-class Groups:
+class RowGroupCollector:
     """Gathers what is known of row groups while files are written or their footers read.
 
     Parameters
@@ -123,128 +123,137 @@ class Groups:
     """
 
     def __init__(self, columns: pa.Schema, paths: Mapping[str, str] | None = None) -> None:
-        self._columns, self._paths = columns, paths or {}
-        self._pieces: list[pa.Table] = []
+        self._columns, self._leaf_paths = columns, paths or {}
+        self._group_tables: list[pa.Table] = []
 
-    def add(self, file: int, footer: Any, cell: str | None, within: tuple[int, int] | None = None) -> None:
+    def add_file(
+        self, file_number: int, footer: Any, cell_column: str | None, file_cells: tuple[int, int] | None = None
+    ) -> None:
         """Add the row groups of a file.
 
         Parameters
         ----------
-        file
+        file_number
             Its number.
         footer
             `pyarrow.parquet.FileMetaData`.
-        cell
+        cell_column
             The column of cells, None: there is none.
-        within
+        file_cells
             Cells in which all rows of the file lie, where the footer does not tell; None: none of them has a position.
         """
         count = footer.num_row_groups
         names = [footer.schema.column(number).path for number in range(footer.num_columns)]
         groups = [footer.row_group(number) for number in range(count)]
-        made: dict[str, pa.Array] = {
-            "file": pa.array(np.full(count, file, np.int32)),
+        group_columns: dict[str, pa.Array] = {
+            "file": pa.array(np.full(count, file_number, np.int32)),
             "group": pa.array(np.arange(count, dtype=np.int32)),
             "rows": pa.array([group.num_rows for group in groups], pa.int32()),
-            "bytes": pa.array([_bytes(group) for group in groups], pa.int64()),
+            "bytes": pa.array([_count_bytes(group) for group in groups], pa.int64()),
         }
-        place = names.index(cell) if cell is not None and cell in names else None
-        unknown = (NO_CELL, NO_CELL) if within is None else (within[0], within[1] - 1)
-        cells = [_extremes(group, place) for group in groups]
-        made["first"] = pa.array([unknown[0] if low is None else low for low, _ in cells], pa.int64())
-        made["last"] = pa.array([unknown[1] if high is None else high for _, high in cells], pa.int64())
-        for item in self._columns:
-            path = self._paths.get(item.name, item.name)
-            place = names.index(path) if path in names else None
-            found = [_extremes(group, place) for group in groups]
-            empty = [place is not None and _nulls(group, place) == group.num_rows for group in groups]
-            made |= _range(item, found, empty)
-        self._pieces.append(pa.table(made))
+        column_number = names.index(cell_column) if cell_column is not None and cell_column in names else None
+        default_cells = (NO_CELL, NO_CELL) if file_cells is None else (file_cells[0], file_cells[1] - 1)
+        cells = [_get_extremes(group, column_number) for group in groups]
+        group_columns["first"] = pa.array([default_cells[0] if low is None else low for low, _ in cells], pa.int64())
+        group_columns["last"] = pa.array([default_cells[1] if high is None else high for _, high in cells], pa.int64())
+        for arrow_field in self._columns:
+            path = self._leaf_paths.get(arrow_field.name, arrow_field.name)
+            column_number = names.index(path) if path in names else None
+            extremes = [_get_extremes(group, column_number) for group in groups]
+            is_empty = [
+                column_number is not None and _get_null_count(group, column_number) == group.num_rows
+                for group in groups
+            ]
+            group_columns |= _build_range_columns(arrow_field, extremes, is_empty)
+        self._group_tables.append(pa.table(group_columns))
 
-    def table(self) -> pa.Table:
+    def build_table(self) -> pa.Table:
         """Return all of them."""
-        if self._pieces:
-            return pa.concat_tables(self._pieces).combine_chunks()
-        kinds = [("file", pa.int32()), ("group", pa.int32()), ("rows", pa.int32()), ("bytes", pa.int64()), ("first", pa.int64()), ("last", pa.int64())]  # fmt: skip
-        for item in self._columns:
-            kinds += [(f"{item.name}:low", _kind(item.type)), (f"{item.name}:high", _kind(item.type))]
-        return pa.schema(kinds).empty_table()
+        if self._group_tables:
+            return pa.concat_tables(self._group_tables).combine_chunks()
+        column_types = [("file", pa.int32()), ("group", pa.int32()), ("rows", pa.int32()), ("bytes", pa.int64()), ("first", pa.int64()), ("last", pa.int64())]  # fmt: skip
+        for arrow_field in self._columns:
+            column_types += [
+                (f"{arrow_field.name}:low", _find_range_type(arrow_field.type)),
+                (f"{arrow_field.name}:high", _find_range_type(arrow_field.type)),
+            ]
+        return pa.schema(column_types).empty_table()
 
 
-def _bytes(group: Any) -> int:
-    return sum(group.column(number).total_compressed_size for number in range(group.num_columns))
+def _count_bytes(row_group: Any) -> int:
+    return sum(row_group.column(number).total_compressed_size for number in range(row_group.num_columns))
 
 
-def _nulls(group: Any, place: int) -> int | None:
-    statistics = group.column(place).statistics
+def _get_null_count(row_group: Any, column_number: int) -> int | None:
+    statistics = row_group.column(column_number).statistics
     return None if statistics is None or not statistics.has_null_count else statistics.null_count
 
 
-def _extremes(group: Any, place: int | None) -> tuple[Any, Any]:
-    statistics = None if place is None else group.column(place).statistics
+def _get_extremes(row_group: Any, column_number: int | None) -> tuple[Any, Any]:
+    statistics = None if column_number is None else row_group.column(column_number).statistics
     if statistics is None or not statistics.has_min_max:
         return None, None
     return statistics.min, statistics.max
 
 
-def _kind(kind: pa.DataType) -> pa.DataType:
+def _find_range_type(arrow_type: pa.DataType) -> pa.DataType:
     """Return the type of ranges: times are microseconds."""
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type):
         return pa.string()
-    return pa.float64() if pa.types.is_floating(kind) else pa.int64()
+    return pa.float64() if pa.types.is_floating(arrow_type) else pa.int64()
 
 
-_BOUNDS: dict[str, tuple[Any, Any, Any]] = {  # of groups without values; of unknown ones; what a bound is
+_RANGE_LIMITS: dict[str, tuple[Any, Any, Any]] = {  # of groups without values; of unknown ones; what a bound is
     "string": (("\U0010ffff", ""), ("", None), str),
     "double": ((np.inf, -np.inf), (-np.inf, np.inf), int | float),
-    "int64": ((MOST, LEAST), (LEAST, MOST), int),
+    "int64": ((MAX_INT64, MIN_INT64), (MIN_INT64, MAX_INT64), int),
 }
 
 
-def _range(item: pa.Field, found: list[tuple[Any, Any]], empty: list[bool]) -> dict[str, pa.Array]:
+def _build_range_columns(field: pa.Field, extremes: list[tuple[Any, Any]], is_empty: list[bool]) -> dict[str, pa.Array]:
     """Write the ranges of a column."""
-    kind = _kind(item.type)
-    nothing, everything, fitting = _BOUNDS[str(kind)]
+    kind = _find_range_type(field.type)
+    empty_range, full_range, bound_type = _RANGE_LIMITS[str(kind)]
     pairs = []
-    for given, void in zip(found, empty, strict=True):
-        low, high = map(_plain, given)
-        known = isinstance(low, fitting) and isinstance(high, fitting) and low <= high
-        pairs.append(nothing if void else (low, high) if known else everything)
+    for extreme_pair, is_group_empty in zip(extremes, is_empty, strict=True):
+        low, high = map(_to_range_value, extreme_pair)
+        is_valid = isinstance(low, bound_type) and isinstance(high, bound_type) and low <= high
+        pairs.append(empty_range if is_group_empty else (low, high) if is_valid else full_range)
     return {
-        f"{item.name}:low": pa.array([low for low, _ in pairs], kind),
-        f"{item.name}:high": pa.array([high for _, high in pairs], kind),
+        f"{field.name}:low": pa.array([low for low, _ in pairs], kind),
+        f"{field.name}:high": pa.array([high for _, high in pairs], kind),
     }
 
 
-def _plain(value: Any) -> Any:
+def _to_range_value(value: Any) -> Any:
     if isinstance(value, dt.datetime):
         return pa.scalar(value.replace(tzinfo=None), pa.timestamp("us")).cast(pa.int64()).as_py()
     return value
 
 
-def indexed(table: Any) -> list[str]:
+def list_indexed_columns(table: Any) -> list[str]:
     """List the columns whose ranges are kept: those that are searched, the key's, and that of the order."""
-    names = {*table.searched, *table.primary}
+    searched_names = {*table.indexed_column_names, *table.primary}
     return [
         column.name
         for column in table.columns
-        if column.name in names and (column.type.is_string or column.type.is_timestamp or column.type.is_numeric)
+        if column.name in searched_names
+        and (column.type.is_string or column.type.is_timestamp or column.type.is_numeric)
     ]
 
 
-def write(path: Path, head: Head, groups: pa.Table) -> bytes:
+def write_manifest(path: Path, head: ManifestHead, row_groups: pa.Table) -> bytes:
     """Write a manifest; return its head's JSON."""
     text = json.dumps(asdict(head), default=str).encode()
     with (
         pa.OSFile(str(path), "wb") as sink,
-        pa.ipc.new_file(sink, groups.schema.with_metadata({"hven": text})) as writer,
+        pa.ipc.new_file(sink, row_groups.schema.with_metadata({"hven": text})) as writer,
     ):
-        writer.write_table(groups.combine_chunks())
+        writer.write_table(row_groups.combine_chunks())
     return text
 
 
-class Manifest:
+class CatalogueManifest:
     """An open manifest. Immutable, shared by threads.
 
     Parameters
@@ -260,42 +269,42 @@ class Manifest:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        path = directory / NAME
+        path = directory / MANIFEST_FILE_NAME
         try:
             # a map keeps itself alive as long as any buffer of it is used
-            self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-            data = json.loads(self._table.schema.metadata[b"hven"])
-            if data["version"] > VERSION:
+            self._group_table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            data = json.loads(self._group_table.schema.metadata[b"hven"])
+            if data["version"] > MANIFEST_VERSION:
                 message = f"{path} was written by a newer Hven"
                 raise StorageError(message, remedy="upgrade Hven, or ingest the collection anew")
-            data["files"] = tuple(File(**item) for item in data["files"])
+            data["files"] = tuple(ManifestFile(**item) for item in data["files"])
             for name in ("position", "primary"):
                 data[name] = None if data[name] is None else tuple(data[name])
-            self.head = Head(**data)
-            self._narrow: Cache[pa.Schema] = Cache(ASKED)
-            self._shares: Cache[float] = Cache(ASKED)
+            self.head = ManifestHead(**data)
+            self._schema_cache: Cache[pa.Schema] = Cache(MAX_CACHED_COLUMN_SETS)
+            self._share_cache: Cache[float] = Cache(MAX_CACHED_COLUMN_SETS)
             # now: who reads what is opened may be an event loop, which must not touch a mount that hangs; those of others are not touched at all
-            self._local = not self.head.foreign and local(str(self.directory))
+            self._is_local = not self.head.foreign and is_on_local_disk(str(self.directory))
             self.size = path.stat().st_size
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            refuse_passing(path, error)
-            message = f"the snapshot in {directory} cannot be read: {NAME}: {error}"
+            raise_if_transient(path, error)
+            message = f"the snapshot in {directory} cannot be read: {MANIFEST_FILE_NAME}: {error}"
             raise StorageError(
                 message, remedy="ingest the collection anew, or roll back to an older snapshot"
             ) from error
 
     @property
-    def count(self) -> int:
+    def group_count(self) -> int:
         """How many row groups there are."""
-        return int(self._table.num_rows)
+        return int(self._group_table.num_rows)
 
-    def narrowed(self, columns: tuple[str, ...]) -> pa.Schema:
+    def select_schema(self, column_names: tuple[str, ...]) -> pa.Schema:
         """Return the schema of some columns."""
-        found = self._narrow.find(columns)
-        if found is None:
-            found = pa.schema([self.schema.field(name) for name in columns])
-            self._narrow.keep(columns, found)
-        return found
+        schema = self._schema_cache.find(column_names)
+        if schema is None:
+            schema = pa.schema([self.schema.field(name) for name in column_names])
+            self._schema_cache.store(column_names, schema)
+        return schema
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -303,140 +312,157 @@ class Manifest:
         return pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(self.head.schema)))
 
     @cached_property
-    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def _array_cache(self) -> dict[str, npt.NDArray[Any]]:
         return {}
 
-    def array(self, name: str) -> npt.NDArray[Any]:
+    def get_array(self, column_name: str) -> npt.NDArray[Any]:
         """Return one column of the row groups: ``file``, ``group``, ``rows``, ``bytes``, ``first``, ``last``."""
-        if name not in self._arrays:
-            column = self._table.column(name)
-            self._arrays[name] = np.asarray(column.chunk(0) if column.num_chunks else column)
-        return self._arrays[name]
+        if column_name not in self._array_cache:
+            column = self._group_table.column(column_name)
+            self._array_cache[column_name] = np.asarray(column.chunk(0) if column.num_chunks else column)
+        return self._array_cache[column_name]
 
     @cached_property
-    def _cells(self) -> tuple[Rows, Rows, bool]:
+    def _cell_ranges(self) -> tuple[Rows, Rows, bool]:
         """The first and the last cell of each row group, and whether both ascend: then they are searched, not looked through."""
-        first, last = self.array("first"), self.array("last")
+        first, last = self.get_array("first"), self.get_array("last")
         return first, last, bool((first[1:] >= first[:-1]).all() and (last[1:] >= last[:-1]).all())
 
-    def in_cells(self, ranges: Rows) -> Rows:
+    def find_groups_in_cells(self, cell_ranges: Rows) -> Rows:
         """Return the numbers of the row groups that may have rows in these cells of order 29: half-open ranges, ascending and disjoint."""
-        first, last, ascending = self._cells
-        if not len(ranges):
+        first, last, ascending = self._cell_ranges
+        if not len(cell_ranges):
             return np.empty(0, np.int64)
         if not ascending:
-            at = np.searchsorted(ranges[:, 0], last, side="right")  # the last range that begins before each group ends
-            met = at > 0
-            met[met] = ranges[at[met] - 1, 1] > first[met]
-            return np.flatnonzero(met)
-        begin = last.searchsorted(ranges[:, 0], side="left")
-        end = first.searchsorted(ranges[:, 1], side="left")
+            range_numbers = np.searchsorted(
+                cell_ranges[:, 0], last, side="right"
+            )  # the last range that begins before each group ends
+            is_touched = range_numbers > 0
+            is_touched[is_touched] = cell_ranges[range_numbers[is_touched] - 1, 1] > first[is_touched]
+            return np.flatnonzero(is_touched)
+        begin = last.searchsorted(cell_ranges[:, 0], side="left")
+        end = first.searchsorted(cell_ranges[:, 1], side="left")
         if end[-1] - begin[0] <= 1:  # as for most cones: one row group, if any
             return np.arange(begin[0], end[-1] if (end > begin).any() else begin[0])  # it may lie between two ranges
         begin[1:] = np.maximum(begin[1:], np.maximum.accumulate(end)[:-1])  # two ranges may lie in one group
         lengths = np.maximum(end - begin, 0)
         ends = np.cumsum(lengths)
-        found: Rows = np.arange(ends[-1]) + np.repeat(begin - (ends - lengths), lengths)
-        return found
+        group_numbers: Rows = np.arange(ends[-1]) + np.repeat(begin - (ends - lengths), lengths)
+        return group_numbers
 
-    def between(self, column: str, low: Any, high: Any, among: Rows | None = None) -> Rows | None:
-        """Return the numbers of the row groups (`among` some) that may have values from `low` to `high` (None: no bound); None: nothing is known of that column."""
-        if f"{column}:low" not in self._table.schema.names:
+    def find_groups_between(
+        self, column: str, lower_bound: Any, upper_bound: Any, candidate_groups: Rows | None = None
+    ) -> Rows | None:
+        """Return the numbers of the row groups (`candidate_groups` some) that may have values from `lower_bound` to `upper_bound` (None: no bound); None: nothing is known of that column."""
+        if f"{column}:low" not in self._group_table.schema.names:
             return None
-        if self._table.schema.field(f"{column}:low").type == pa.string():
-            found = self._texts(column, low, high, among)
+        if self._group_table.schema.field(f"{column}:low").type == pa.string():
+            is_overlapping = self._test_text_ranges(column, lower_bound, upper_bound, candidate_groups)
         else:
-            least, most = self.array(f"{column}:low"), self.array(f"{column}:high")
-            if among is not None:
-                least, most = least[among], most[among]
-            found = least <= most
-            if low is not None:
-                found &= most >= low
-            if high is not None:
-                found &= least <= high
-        numbers = np.flatnonzero(found)
-        return numbers if among is None else among[numbers]
+            group_lows, group_highs = self.get_array(f"{column}:low"), self.get_array(f"{column}:high")
+            if candidate_groups is not None:
+                group_lows, group_highs = group_lows[candidate_groups], group_highs[candidate_groups]
+            is_overlapping = group_lows <= group_highs
+            if lower_bound is not None:
+                is_overlapping &= group_highs >= lower_bound
+            if upper_bound is not None:
+                is_overlapping &= group_lows <= upper_bound
+        numbers = np.flatnonzero(is_overlapping)
+        return numbers if candidate_groups is None else candidate_groups[numbers]
 
-    def _texts(self, column: str, low: str | None, high: str | None, among: Rows | None) -> Mask:
+    def _test_text_ranges(
+        self, column: str, lower_bound: str | None, upper_bound: str | None, candidate_groups: Rows | None
+    ) -> Mask:
         import pyarrow.compute as pc  # noqa: PLC0415  (texts alone need it)
 
-        least, most = (self._table.column(f"{column}:{side}") for side in ("low", "high"))
-        if among is not None:
-            least, most = least.take(pa.array(among)), most.take(pa.array(among))
-        found = np.asarray(pc.fill_null(pc.less_equal(least, most), True))
-        if low is not None:
-            found = found & np.asarray(pc.fill_null(pc.greater_equal(most, low), True))
-        if high is not None:
-            found = found & np.asarray(pc.less_equal(least, high))
-        return found
+        group_lows, group_highs = (self._group_table.column(f"{column}:{side}") for side in ("low", "high"))
+        if candidate_groups is not None:
+            group_lows, group_highs = (
+                group_lows.take(pa.array(candidate_groups)),
+                group_highs.take(pa.array(candidate_groups)),
+            )
+        is_overlapping = np.asarray(pc.fill_null(pc.less_equal(group_lows, group_highs), True))
+        if lower_bound is not None:
+            is_overlapping = is_overlapping & np.asarray(pc.fill_null(pc.greater_equal(group_highs, lower_bound), True))
+        if upper_bound is not None:
+            is_overlapping = is_overlapping & np.asarray(pc.less_equal(group_lows, upper_bound))
+        return is_overlapping
 
-    def weight(self, chosen: Rows, columns: Collection[str] | None) -> int:
+    def estimate_bytes(self, group_numbers: Rows, column_names: Collection[str] | None) -> int:
         """Estimate the bytes of some row groups, of some of their columns."""
-        share = 1.0 if columns is None else self._share(tuple(columns))
-        return int(self.array("bytes")[chosen].sum() * share)
+        share = 1.0 if column_names is None else self._compute_share(tuple(column_names))
+        return int(self.get_array("bytes")[group_numbers].sum() * share)
 
-    def _share(self, columns: tuple[str, ...]) -> float:
+    def _compute_share(self, column_names: tuple[str, ...]) -> float:
         """Return the share of some columns in the bytes."""
-        found = self._shares.find(columns)
-        if found is None:
-            found = min(sum(self.head.shares.get(name, 0.0) for name in columns), 1.0)
-            self._shares.keep(columns, found)
-        return found
+        share = self._share_cache.find(column_names)
+        if share is None:
+            share = min(sum(self.head.shares.get(name, 0.0) for name in column_names), 1.0)
+            self._share_cache.store(column_names, share)
+        return share
 
-    def place(self, file: File) -> str:
+    def locate_file(self, data_file: ManifestFile) -> str:
         """Return where a file is."""
-        return file.path if file.path.startswith("/") or on_web(file.path) else f"{self.directory}/{file.path}"
+        return (
+            data_file.path
+            if data_file.path.startswith("/") or is_web_address(data_file.path)
+            else f"{self.directory}/{data_file.path}"
+        )
 
     @property
-    def local(self) -> bool:
+    def is_local(self) -> bool:
         """Whether the files are ours, and on a disk of this machine, which does not hang."""
-        return self._local
+        return self._is_local
 
     @property
-    def web(self) -> bool:
+    def is_on_web(self) -> bool:
         """Whether the files are behind addresses."""
-        return on_web(self.head.foreign)
+        return is_web_address(self.head.foreign)
 
     @cached_property
-    def written(self) -> dict[str, tuple[int, str]]:
+    def file_states(self) -> dict[str, tuple[int, str]]:
         """Bytes of each file by where it is, and of files that are not ours when they were last changed."""
-        return {self.place(file): (file.bytes, file.checksum if self.head.foreign else "") for file in self.head.files}
+        return {
+            self.locate_file(file): (file.bytes, file.checksum if self.head.foreign else "") for file in self.head.files
+        }
 
-    def files(self, chosen: Rows) -> list[tuple[str, list[int]]]:
+    def list_files(self, group_numbers: Rows) -> list[tuple[str, list[int]]]:
         """Return where the files of some row groups are, in order, each with their numbers in it."""
-        numbers, groups = self.array("file")[chosen], self.array("group")[chosen]
-        if len(chosen) == 1:  # as of most cones
-            return [(self.place(self.head.files[int(numbers[0])]), groups.tolist())]
-        cuts = np.flatnonzero(np.diff(numbers)) + 1
+        numbers, groups = self.get_array("file")[group_numbers], self.get_array("group")[group_numbers]
+        if len(group_numbers) == 1:  # as of most cones
+            return [(self.locate_file(self.head.files[int(numbers[0])]), groups.tolist())]
+        file_boundaries = np.flatnonzero(np.diff(numbers)) + 1
         return [
-            (self.place(self.head.files[int(number[0])]), group.tolist())
-            for number, group in zip(np.split(numbers, cuts), np.split(groups, cuts), strict=True)
+            (self.locate_file(self.head.files[int(number[0])]), group.tolist())
+            for number, group in zip(np.split(numbers, file_boundaries), np.split(groups, file_boundaries), strict=True)
             if len(number)
         ]
 
 
-def shares(footers: Sequence[Any], paths: Mapping[str, str] | None = None) -> dict[str, float]:
+def compute_column_shares(footers: Sequence[Any], leaf_paths: Mapping[str, str] | None = None) -> dict[str, float]:
     """Return the share of each column in the bytes of some files, by their footers.
 
     Parameters
     ----------
     footers
         Of the files.
-    paths
+    leaf_paths
         Where columns stand that are not called so there.
     """
-    found: dict[str, int] = {}
+    bytes_by_path: dict[str, int] = {}
     for footer in footers:
         for number in range(footer.num_row_groups):
             group = footer.row_group(number)
             for place in range(group.num_columns):
                 column = group.column(place)
-                found[column.path_in_schema] = found.get(column.path_in_schema, 0) + column.total_compressed_size
-    total = max(sum(found.values()), 1)
-    named = {path: name for name, path in (paths or {}).items()}
-    given: dict[str, float] = {}
-    for path, size in found.items():
-        top, _, rest = path.partition(".")
-        name = named.get(f"{top}.{rest.partition('.')[0]}") or named.get(top, top)
-        given[name] = given.get(name, 0.0) + size / total
-    return given
+                bytes_by_path[column.path_in_schema] = (
+                    bytes_by_path.get(column.path_in_schema, 0) + column.total_compressed_size
+                )
+    total = max(sum(bytes_by_path.values()), 1)
+    names_by_path = {path: name for name, path in (leaf_paths or {}).items()}
+    shares_by_name: dict[str, float] = {}
+    for path, size in bytes_by_path.items():
+        top, _, inner_path = path.partition(".")
+        name = names_by_path.get(f"{top}.{inner_path.partition('.')[0]}") or names_by_path.get(top, top)
+        shares_by_name[name] = shares_by_name.get(name, 0.0) + size / total
+    return shares_by_name

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hven.model.errors import StorageError
 
-NAME = "Spark"
-MAJOR = "4"  # the first number of the versions that are known
+SERVER_NAME = "Spark"
+SUPPORTED_MAJOR_VERSION = "4"  # the first number of the versions that are known
 
 
-def gone(path: str) -> StorageError:
+def build_missing_file_error(path: str) -> StorageError:
     """Make the error of a file that is not there; empty: nobody knows which."""
     return StorageError(
         f"the cluster does not find a file of the table:{path and ' '}{path}",
@@ -16,9 +16,9 @@ def gone(path: str) -> StorageError:
     )
 
 
-def quoted(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """Quote a name."""
     return "`" + name.replace("`", "``") + "`"
 
 
-__all__ = ["MAJOR", "NAME", "gone", "quoted"]
+__all__ = ["SERVER_NAME", "SUPPORTED_MAJOR_VERSION", "build_missing_file_error", "quote_identifier"]

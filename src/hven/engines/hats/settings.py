@@ -5,37 +5,46 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hven.model.settings import Section, setting
+from hven.model.settings import SettingsSection, define_setting
 
 if TYPE_CHECKING:
     from hven.model.settings import Settings
 
-NEAR = 512 * 1024**2
+DEFAULT_LOCAL_BYTES = 512 * 1024**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hats:
+class HatsSettings:
     """The engine ``hats``: tables as HEALPix-partitioned Parquet."""
 
-    roots: tuple[str, ...] = setting(
+    roots: tuple[str, ...] = define_setting(
         (),
         "directories of catalogues, which the cluster sees by the same paths; new snapshots are written below the first",
     )
-    spark: str | None = setting(
+    spark: str | None = define_setting(
         None,
         "sc://host:15002 of Spark Connect, or $NAME of a secret that holds it; default: no cluster, and queries of more than near_bytes are refused",
         pattern=r"^(\$[A-Za-z_][A-Za-z0-9_]*|sc://[^\s?#]+)$",
         example="'sc://host:15002', or '$NAME' of a secret where there is a token in it",
         placed="the cluster of the rows",
     )
-    near_bytes: int = setting(NEAR, "bytes of files up to which a query is computed here: 512 MB", ge=0, size=True)
-    at_once: int = setting(4, "statements of one process in the cluster", ge=1, le=1000)
+    near_bytes: int = define_setting(
+        DEFAULT_LOCAL_BYTES, "bytes of files up to which a query is computed here: 512 MB", ge=0, size=True
+    )
+    at_once: int = define_setting(4, "statements of one process in the cluster", ge=1, le=1000)
 
 
-SECTIONS = (Section(name="hats", kind=Hats, doc="the engine hats, for tables that outgrow one machine", after="data"),)
+SETTINGS_SECTIONS = (
+    SettingsSection(
+        name="hats",
+        settings_class=HatsSettings,
+        doc="the engine hats, for tables that outgrow one machine",
+        previous_setting="data",
+    ),
+)
 
 
-def of(settings: Settings) -> Hats:
+def get_hats_settings(settings: Settings) -> HatsSettings:
     """Return ``[hats]``."""
-    said: Hats = settings.brought.get("hats", Hats())
-    return said
+    hats_settings: HatsSettings = settings.brought.get("hats", HatsSettings())
+    return hats_settings

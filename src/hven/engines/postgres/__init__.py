@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.engines import Kind
-from hven.engines.postgres.settings import DRIVERS, ROOM, SECTIONS, of
+from hven.engines import EngineRecord
+from hven.engines.postgres.settings import DEFAULT_COPY_BYTES, DRIVER_MODULES, SETTINGS_SECTIONS, get_postgres_settings
 from hven.model import plugins
 from hven.model.errors import StorageError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from hven.engines import Engine
+    from hven.engines import StorageEngine
     from hven.model.settings import Settings
 
 
@@ -36,8 +36,8 @@ def open(  # noqa: A001  (the contract's name)
     position: str = "",
     site: str = "",
     threads: int | None = None,
-    reaches: int = ROOM,
-) -> Engine:
+    reaches: int = DEFAULT_COPY_BYTES,
+) -> StorageEngine:
     """Open the engine of a site in this process; the server is reached when it is first needed.
 
     Parameters
@@ -60,7 +60,7 @@ def open(  # noqa: A001  (the contract's name)
     reaches
         Bytes of the database that copies of what readers under policies see may take; 0: none are made.
     """
-    plugins.need("the engine postgres", *DRIVERS, error=StorageError)
+    plugins.require_modules("the engine postgres", *DRIVER_MODULES, error_class=StorageError)
     from hven.engines.postgres.engine import PostgresEngine  # noqa: PLC0415  (what an engine brings is asked without it)
 
     return PostgresEngine(
@@ -78,30 +78,32 @@ def open(  # noqa: A001  (the contract's name)
     )
 
 
-def _options(settings: Settings, identity: Callable[[], str]) -> dict[str, Any]:
-    said = of(settings)
-    if said.url is None:
-        raise StorageError(NO_DATABASE, remedy="say url under [postgres] in hven.toml")
+def _build_options(settings: Settings, read_identity: Callable[[], str]) -> dict[str, Any]:
+    postgres_settings = get_postgres_settings(settings)
+    if postgres_settings.url is None:
+        raise StorageError(NO_DATABASE_MESSAGE, remedy="say url under [postgres] in hven.toml")
     return {
-        "url": settings.resolved(said.url),
-        "schema": said.namespace,
-        "role": said.read_role,
-        "pool": said.pool,
-        "reaches": said.reaches,
-        "site": identity(),
-        "position": said.position,
-        "read_url": None if said.read_url is None else settings.resolved(said.read_url),
+        "url": settings.resolve_address(postgres_settings.url),
+        "schema": postgres_settings.namespace,
+        "role": postgres_settings.read_role,
+        "pool": postgres_settings.pool,
+        "reaches": postgres_settings.reaches,
+        "site": read_identity(),
+        "position": postgres_settings.position,
+        "read_url": None
+        if postgres_settings.read_url is None
+        else settings.resolve_address(postgres_settings.read_url),
     }
 
 
-NO_DATABASE = "the engine postgres has no database"
-KIND = Kind(
+NO_DATABASE_MESSAGE = "the engine postgres has no database"
+KIND = EngineRecord(
     section="postgres",
-    settings=SECTIONS,
-    options=_options,
-    lacks=lambda settings: NO_DATABASE if of(settings).url is None else None,
-    live=f"{__name__}.live",
-    verbs=(f"{__name__}.verbs:fdw", f"{__name__}.verbs:adopt"),
+    settings=SETTINGS_SECTIONS,
+    options=_build_options,
+    lacks=lambda settings: NO_DATABASE_MESSAGE if get_postgres_settings(settings).url is None else None,
+    live=f"{__name__}.live_engine",
+    verbs=(f"{__name__}.commands:fdw", f"{__name__}.commands:adopt"),
 )
 
 __all__ = ["KIND", "open"]

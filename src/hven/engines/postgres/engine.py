@@ -10,21 +10,27 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from psycopg.conninfo import conninfo_to_dict
 
-from hven.engines import Limits, Memory
-from hven.engines._clock import Watch
-from hven.engines.postgres import faults, install, reach
+from hven.engines import ExecutionLimits, MemoryRelation
+from hven.engines._query_deadlines import DeadlineWatcher
+from hven.engines.postgres import accessible_copies, error_translation, schema_installation
 from hven.engines.postgres import shared_tables as sharing
-from hven.engines.postgres.answering import Answering
-from hven.engines.postgres.first_state import Founding
-from hven.engines.postgres.install import quote
-from hven.engines.postgres.merging import Merge, refuse
-from hven.engines.postgres.places import CELL
-from hven.engines.postgres.plan import PostgresPlan
-from hven.engines.postgres.relations import remembered
-from hven.engines.postgres.running import PostgresExecution, Work
-from hven.engines.postgres.sessions import Pool, Server, Slots, alive, counted
-from hven.engines.postgres.settings import ROOM
+from hven.engines.postgres.connection_pool import (
+    ConnectionPool,
+    ConnectionSlots,
+    DatabaseServer,
+    count_pool_connections,
+    is_alive,
+)
+from hven.engines.postgres.first_snapshot import FirstStateStaging
+from hven.engines.postgres.position_search import CELL_COLUMN
+from hven.engines.postgres.query_engine import DatabaseQueryEngine
+from hven.engines.postgres.query_execution import PostgresExecution, QueryWork
+from hven.engines.postgres.query_plan import PostgresPlan
+from hven.engines.postgres.schema_installation import quote_identifier
+from hven.engines.postgres.settings import DEFAULT_COPY_BYTES
+from hven.engines.postgres.snapshot_merging import TableMerge, check_mergeable
 from hven.engines.postgres.staging import TableStaging
+from hven.engines.postgres.table_records import parse_table_comment
 from hven.model import Cache
 from hven.model.errors import HvenError, StorageError
 
@@ -33,21 +39,23 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from hven.adql.tree import Bound
+    from hven.adql.syntax_tree import BoundQuery
     from hven.engines import Snapshot
-    from hven.engines.postgres.install import Found
-    from hven.engines.postgres.relations import Kept
+    from hven.engines.postgres.schema_installation import DatabaseFeatures
+    from hven.engines.postgres.table_records import TableRecord
     from hven.model.table import Table
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-LOCK = "SELECT pg_advisory_lock(hashtextextended($1::text, 0))"
-PAGES = 10_000  # rows of a sample from which on whole pages are taken: of fewer they would be too few pages
-SAMPLES = 64 * 1024**2  # bytes of samples that are kept
-_LONGEST = 63  # bytes of an identifier
+_SNAPSHOT_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+LOCK_SQL = "SELECT pg_advisory_lock(hashtextextended($1::text, 0))"
+MIN_PAGE_SAMPLE_ROWS = (
+    10_000  # rows of a sample from which on whole pages are taken: of fewer they would be too few pages
+)
+SAMPLE_CACHE_BYTES = 64 * 1024**2  # bytes of samples that are kept
+_MAX_IDENTIFIER_BYTES = 63  # bytes of an identifier
 
 
-class PostgresEngine(Answering):
-    """The engine `postgres` (`hven.engines.Engine`). Thread-safe. The server is asked for nothing before it is needed."""
+class PostgresEngine(DatabaseQueryEngine):
+    """The engine `postgres` (`hven.engines.StorageEngine`). Thread-safe. The server is asked for nothing before it is needed."""
 
     name = "postgres"
 
@@ -64,326 +72,375 @@ class PostgresEngine(Answering):
         position: str,
         threads: int | None,
         site: str = "",
-        reaches: int = ROOM,
+        reaches: int = DEFAULT_COPY_BYTES,
     ) -> None:
         super().__init__(directory, memory=memory, threads=threads, lock=threading.RLock())
         self.schema = schema
-        self._site = site
-        self.indexes = True  # tests switch the indexes off to prove that they change nothing but time
-        self._url, self._read_url, self._role, self._size, self._position = url, read_url or url, role, pool, position
+        self._site_identity = site
+        self.uses_indexes = True  # tests switch the indexes off to prove that they change nothing but time
+        self._url, self._read_url, self._read_role, self._pool_size, self._position_method = (
+            url,
+            read_url or url,
+            role,
+            pool,
+            position,
+        )
         user = conninfo_to_dict(read_url).get("user") if read_url else None
-        self.readers_roles: Sequence[str] = [str(name) for name in (role, user) if name]
-        self.watch = Watch()
-        self._found: Found | None = None
-        self._held: dict[str, bool] = {}  # tables that are written here, or were and may not be published yet
-        self._keeper: Any = None  # the connection whose locks say so to other processes
-        self._leaving: set[str] = set()  # tables that readers held when they were dropped
-        writing = Server(url, schema=schema, path=quote(schema), writing=True, site=self._site)
-        self.where = writing.where
-        slots = Slots(max(pool, 2))
-        self._writing = (Pool(writing.psycopg, slots, pool, asked=True), Pool(writing.adbc, slots, pool, asked=True))
-        self._slots = Slots(max(pool, 1))
-        self._reading: tuple[Pool, Pool] | None = None
-        self._closed = False
-        self._samples: Cache[pa.Table] = Cache(SAMPLES)
-        self.reaches = reach.Reaches(self, reaches)
+        self.reader_roles: Sequence[str] = [str(name) for name in (role, user) if name]
+        self.deadline_watcher = DeadlineWatcher()
+        self._database_features: DatabaseFeatures | None = None
+        self._held_names: dict[str, bool] = {}  # tables that are written here, or were and may not be published yet
+        self._lock_connection: Any = None  # the connection whose locks say so to other processes
+        self._pending_removals: set[str] = set()  # tables that readers held when they were dropped
+        writing = DatabaseServer(
+            url, schema=schema, path=quote_identifier(schema), writing=True, site=self._site_identity
+        )
+        self.server_name = writing.server_name
+        slots = ConnectionSlots(max(pool, 2))
+        self._write_pools = (
+            ConnectionPool(writing.open_psycopg_connection, slots, pool, asked=True),
+            ConnectionPool(writing.open_adbc_connection, slots, pool, asked=True),
+        )
+        self._read_slots = ConnectionSlots(max(pool, 1))
+        self._read_pools: tuple[ConnectionPool, ConnectionPool] | None = None
+        self._is_closed = False
+        self._samples: Cache[pa.Table] = Cache(SAMPLE_CACHE_BYTES)
+        self.accessible_copies = accessible_copies.AccessibleCopies(self, reaches)
 
     # --- connections -----------------------------------------------------------------------------------------
 
     @property
-    def found(self) -> Found:
+    def database_features(self) -> DatabaseFeatures:
         """What the database offers; looked at, and made ready, when first needed."""
-        if self._found is None:
+        if self._database_features is None:
             with self._lock:
-                if self._found is None:
-                    with self.writers.borrowed() as connection:
+                if self._database_features is None:
+                    with self.write_pool.borrow_connection() as connection:
                         try:
-                            found = install.prepare(connection, self.schema, self.readers_roles, self._position)
-                            install.claim(connection, self.schema, self._site, writing=False)
-                            self._found = found
-                        except faults.kinds() as error:
-                            raise faults.translate(error, where=self.where) from error
-        return self._found
+                            found = schema_installation.prepare_schema(
+                                connection, self.schema, self.reader_roles, self._position_method
+                            )
+                            schema_installation.claim_schema(
+                                connection, self.schema, self._site_identity, is_writing=False
+                            )
+                            self._database_features = found
+                        except error_translation.list_driver_errors() as error:
+                            raise error_translation.translate_error(error, server_name=self.server_name) from error
+        return self._database_features
 
-    def look_again(self) -> bool:
+    def reread_features(self) -> bool:
         """Look anew what the database offers: an extension is gone. Positions are found without it, for every table has cells."""
-        with self._lock, self.writers.borrowed() as connection:
-            self._found = install.prepare(connection, self.schema, self.readers_roles, "")
+        with self._lock, self.write_pool.borrow_connection() as connection:
+            self._database_features = schema_installation.prepare_schema(connection, self.schema, self.reader_roles, "")
         return True
 
     @property
-    def writers(self) -> Pool:
+    def write_pool(self) -> ConnectionPool:
         """Connections of psycopg that may write."""
-        return self._writing[0]
+        return self._write_pools[0]
 
     @property
-    def senders(self) -> Pool:
+    def bulk_write_pool(self) -> ConnectionPool:
         """Connections of ADBC that may write."""
-        return self._writing[1]
+        return self._write_pools[1]
 
     @property
-    def askers(self) -> Pool:
+    def query_pool(self) -> ConnectionPool:
         """Connections of psycopg for small queries."""
-        return self._readers()[0]
+        return self._open_read_pools()[0]
 
     @property
-    def streams(self) -> Pool:
+    def stream_pool(self) -> ConnectionPool:
         """Connections of ADBC for answers of any size."""
-        return self._readers()[1]
+        return self._open_read_pools()[1]
 
-    def _readers(self) -> tuple[Pool, Pool]:
-        if self._reading is None:
-            found = self.found
+    def _open_read_pools(self) -> tuple[ConnectionPool, ConnectionPool]:
+        if self._read_pools is None:
+            features = self.database_features
             with self._lock:
-                if self._reading is None:
-                    server = Server(
-                        self._read_url, schema=self.schema, path=found.path, role=self._role, site=self._site
+                if self._read_pools is None:
+                    server = DatabaseServer(
+                        self._read_url,
+                        schema=self.schema,
+                        path=features.search_path,
+                        role=self._read_role,
+                        site=self._site_identity,
                     )
-                    self._reading = (
-                        Pool(server.psycopg, self._slots, self._size),
-                        Pool(server.adbc, self._slots, self._size),
+                    self._read_pools = (
+                        ConnectionPool(server.open_psycopg_connection, self._read_slots, self._pool_size),
+                        ConnectionPool(server.open_adbc_connection, self._read_slots, self._pool_size),
                     )
-        return self._reading
+        return self._read_pools
 
-    def connections(self) -> dict[str, int]:
+    def count_connections(self) -> dict[str, int]:
         """Count the connections of this process, for the health page: how many there may be, are in use, are kept."""
-        return counted((*self._writing, *(self._reading or ())), max(self._size, 1) + max(self._size, 2))
+        return count_pool_connections(
+            (*self._write_pools, *(self._read_pools or ())), max(self._pool_size, 1) + max(self._pool_size, 2)
+        )
 
-    def plan(self, bound: Bound) -> PostgresPlan:
+    def plan_bound_query(self, bound_query: BoundQuery) -> PostgresPlan:
         """Plan a bound query."""
-        return PostgresPlan(self, bound)
+        return PostgresPlan(self, bound_query)
 
     # --- snapshots -------------------------------------------------------------------------------------------
 
-    def stage(self, table: Table, snapshot: str, *, followed: bool = False) -> TableStaging:
-        """Begin a new snapshot; see `hven.engines.Engine.stage`."""
-        kind = Founding if followed and table.primary else TableStaging
-        return self._begun(table, snapshot, lambda name: kind(self, table, snapshot, name))
+    def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> TableStaging:
+        """Begin a new snapshot; see `hven.engines.StorageEngine.stage_snapshot`."""
+        kind = FirstStateStaging if expects_merges and table.primary else TableStaging
+        return self._begin_staging(table, snapshot_id, lambda name: kind(self, table, snapshot_id, name))
 
-    def merge(self, table: Table, snapshot: str, base: Snapshot, gone: pa.Table | None = None) -> TableStaging:
-        """Begin a new snapshot out of another and its changes; see `hven.engines.Engine.merge`."""
-        kept = self._kept(base)
-        refuse(table, base, kept, cells=self._cells(base))
-        return self._begun(table, snapshot, lambda name: Merge(self, table, snapshot, name, base, kept, gone))
+    def stage_merge(
+        self, table: Table, snapshot_id: str, base_snapshot: Snapshot, deleted_keys: pa.Table | None = None
+    ) -> TableStaging:
+        """Begin a new snapshot out of another and its changes; see `hven.engines.StorageEngine.stage_merge`."""
+        kept = self._read_table_record(base_snapshot)
+        check_mergeable(table, base_snapshot, kept, has_cells=self._has_cell_column(base_snapshot))
+        return self._begin_staging(
+            table,
+            snapshot_id,
+            lambda name: TableMerge(self, table, snapshot_id, name, base_snapshot, kept, deleted_keys),
+        )
 
-    def _begun(self, table: Table, snapshot: str, begin: Callable[[str], TableStaging]) -> TableStaging:
+    def _begin_staging(
+        self, table: Table, snapshot_id: str, build_staging: Callable[[str], TableStaging]
+    ) -> TableStaging:
         """Begin to write under a name that is locked against sweeps; what cannot begin leaves it free."""
-        if not _ID.fullmatch(snapshot):
-            message = f"{snapshot!r} cannot be the id of a snapshot: letters, digits, dot, dash and underscore only"
+        if not _SNAPSHOT_ID_PATTERN.fullmatch(snapshot_id):
+            message = f"{snapshot_id!r} cannot be the id of a snapshot: letters, digits, dot, dash and underscore only"
             raise StorageError(message)
-        name = self._reserve(table, snapshot)
+        name = self._reserve_name(table, snapshot_id)
         try:
-            return begin(name)
+            return build_staging(name)
         except BaseException:
-            self._release(name)
+            self._release_name(name)
             raise
 
-    def _reserve(self, table: Table, snapshot: str) -> str:
+    def _reserve_name(self, table: Table, snapshot_id: str) -> str:
         """Reserve the name of a new snapshot's table, locked against sweeps."""
-        name = address(table.qualified, snapshot)
-        _ = self.found
-        with self._asking() as connection:
-            install.claim(connection, self.schema, self._site, writing=True)
-            there = connection.execute(
-                "SELECT to_regclass($1::text)", [f"{quote(self.schema)}.{quote(name)}"]
+        name = build_table_name(table.qualified_name, snapshot_id)
+        _ = self.database_features
+        with self._borrow_writer() as connection:
+            schema_installation.claim_schema(connection, self.schema, self._site_identity, is_writing=True)
+            existing = connection.execute(
+                "SELECT to_regclass($1::text)", [f"{quote_identifier(self.schema)}.{quote_identifier(name)}"]
             ).fetchone()
-        if there[0] is not None:
+        if existing[0] is not None:
             message = f"there is a snapshot {name} already"
             raise StorageError(message)
-        self._hold(name)
+        self._lock_name(name)
         return name
 
-    def read(self, snapshot: Snapshot, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def read_rows(self, snapshot: Snapshot, column_names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield all rows in stored order."""
-        yield from self._rows(snapshot, self._kept(snapshot), columns)
+        yield from self._iterate_rows(snapshot, self._read_table_record(snapshot), column_names)
 
-    def _rows(
+    def _iterate_rows(
         self,
         snapshot: Snapshot,
-        kept: Kept,
-        columns: Sequence[str] | None,
-        where: str | None = None,
-        among: str | None = None,
+        table_record: TableRecord,
+        column_names: Sequence[str] | None,
+        condition: str | None = None,
+        sample_clause: str | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows that meet a condition; `among`: of a sample of the table that they are in."""
-        fields = kept.types
-        names = list(fields) if columns is None else list(columns)
+        """Yield rows that meet a condition; `sample_clause`: of a sample of the table that they are in."""
+        fields = table_record.arrow_types
+        names = list(fields) if column_names is None else list(column_names)
         schema = pa.schema([pa.field(name, fields[name]) for name in names])
-        sql = f"SELECT {', '.join(map(quote, names))} FROM {quote(self.schema)}.{quote(snapshot.path if among is None else kept.here(snapshot))}{among or ''}"
-        if where is not None:
-            sql += f" WHERE {where}"
-        yield from PostgresExecution(self, schema, lambda: Work(asked=sql, streamed=sql, arguments=()), Limits())
+        sql = f"SELECT {', '.join(map(quote_identifier, names))} FROM {quote_identifier(self.schema)}.{quote_identifier(snapshot.path if sample_clause is None else table_record.find_table_name(snapshot))}{sample_clause or ''}"
+        if condition is not None:
+            sql += f" WHERE {condition}"
+        yield from PostgresExecution(
+            self, schema, lambda: QueryWork(asked=sql, streamed=sql, arguments=()), ExecutionLimits()
+        )
 
-    def sample(self, snapshot: Snapshot, rows: int, columns: Collection[str]) -> Memory | None:
+    def sample_rows(self, snapshot: Snapshot, row_count: int, column_names: Collection[str]) -> MemoryRelation | None:
         """Return about so many rows of some columns, from pages all over a snapshot: its beginning is not like the rest. The same ones each time.
 
         Of tables that have become several states' the rows of this one are taken.
         """
-        kept = self._kept(snapshot)
-        names = [name for name in kept.types if name in columns] or list(kept.types)[:1]
-        key = (snapshot.path, rows, *names)
+        kept = self._read_table_record(snapshot)
+        names = [name for name in kept.arrow_types if name in column_names] or list(kept.arrow_types)[:1]
+        key = (snapshot.path, row_count, *names)
         found = self._samples.find(key)
         if found is None:
-            share, way = min(100.0 * rows / max(snapshot.rows, 1), 100.0), "SYSTEM" if rows > PAGES else "BERNOULLI"
+            share, way = (
+                min(100.0 * row_count / max(snapshot.rows, 1), 100.0),
+                "SYSTEM" if row_count > MIN_PAGE_SAMPLE_ROWS else "BERNOULLI",
+            )
             among = f" TABLESAMPLE {way} ({share:.9f}) REPEATABLE (1)"
-            read = self._rows(snapshot, kept, names, None if kept.share is None else sharing.shown(kept.share), among)
+            read = self._iterate_rows(
+                snapshot, kept, names, None if kept.share is None else sharing.write_state_condition(kept.share), among
+            )
             try:
-                found = pa.Table.from_batches(read, pa.schema([pa.field(name, kept.types[name]) for name in names]))
+                found = pa.Table.from_batches(
+                    read, pa.schema([pa.field(name, kept.arrow_types[name]) for name in names])
+                )
             except HvenError:  # readers may have no right to the table of several states
                 return None
-            self._samples.keep(key, found, int(found.nbytes) + 1024)
-        return Memory(found, stored=True) if found.num_rows else None
+            self._samples.store(key, found, int(found.nbytes) + 1024)
+        return MemoryRelation(found, is_stored=True) if found.num_rows else None
 
-    def apart(
-        self, old: Snapshot, new: Snapshot, columns: Sequence[str] | None = None
+    def read_differing_rows(
+        self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
         """Read what came and went between two states of one table; else both."""
-        one, other = self._kept(old), self._kept(new)
-        return self._rows(old, one, columns, sharing.apart(one, other)), self._rows(
-            new, other, columns, sharing.apart(other, one)
-        )
+        one, other = self._read_table_record(old_snapshot), self._read_table_record(new_snapshot)
+        return self._iterate_rows(
+            old_snapshot, one, column_names, sharing.write_difference_condition(one, other)
+        ), self._iterate_rows(new_snapshot, other, column_names, sharing.write_difference_condition(other, one))
 
-    def _cells(self, snapshot: Snapshot) -> bool:
+    def _has_cell_column(self, snapshot: Snapshot) -> bool:
         """Return whether a snapshot has the cells of its positions."""
-        with self._asking() as connection:
-            found = connection.execute(
+        with self._borrow_writer() as connection:
+            exists_row = connection.execute(
                 "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($1::text) AND attname = $2 AND NOT attisdropped)",
-                [f"{quote(self.schema)}.{quote(snapshot.path)}", CELL],
+                [f"{quote_identifier(self.schema)}.{quote_identifier(snapshot.path)}", CELL_COLUMN],
             ).fetchone()
-        return found is not None and bool(found[0])
+        return exists_row is not None and bool(exists_row[0])
 
-    def _kept(self, snapshot: Snapshot) -> Kept:
+    def _read_table_record(self, snapshot: Snapshot) -> TableRecord:
         """Return what a snapshot's table or view says about itself."""
-        with self._asking() as connection:
-            found = connection.execute(
+        with self._borrow_writer() as connection:
+            comment = connection.execute(
                 "SELECT obj_description(to_regclass($1::text), 'pg_class')",
-                [f"{quote(self.schema)}.{quote(snapshot.path)}"],
+                [f"{quote_identifier(self.schema)}.{quote_identifier(snapshot.path)}"],
             ).fetchone()
-        if found is None or found[0] is None:
+        if comment is None or comment[0] is None:
             message = f"the snapshot {snapshot.path} is not in the database"
             raise StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot")
-        return remembered(str(found[0]))
+        return parse_table_comment(str(comment[0]))
 
-    def drop(self, snapshot: Snapshot) -> None:
+    def remove_snapshot(self, snapshot: Snapshot) -> None:
         """Remove a snapshot's table, or its view and what no other one shows; who reads it goes on, and it goes when they are done."""
-        self.remove(snapshot.path)
+        self.remove_table(snapshot.path)
 
-    def remove(self, name: str) -> bool:
+    def remove_table(self, table_name: str) -> bool:
         """Drop a snapshot's table or view; False if readers hold it yet: it is tried again at the next occasion."""
-        gone = True
-        with self._asking() as connection:
-            for each in {name, *self._leaving}:
+        is_removed = True
+        with self._borrow_writer() as connection:
+            for removed_name in {table_name, *self._pending_removals}:
                 try:
                     with connection.transaction():
                         connection.execute("SET LOCAL lock_timeout = '200ms'")
-                        reach.leave(connection, self.schema, each)
-                        sharing.drop(connection, self.schema, each)
-                    self._leaving.discard(each)
-                except faults.kinds() as error:
-                    if faults.state(error) != "55P03":
+                        accessible_copies.remove_snapshot_copies(connection, self.schema, removed_name)
+                        sharing.drop_snapshot(connection, self.schema, removed_name)
+                    self._pending_removals.discard(removed_name)
+                except error_translation.list_driver_errors() as error:
+                    if error_translation.get_sqlstate(error) != "55P03":
                         raise
-                    self._leaving.add(each)
-                    gone = gone and each != name
-        self._release(name)
-        return gone
+                    self._pending_removals.add(removed_name)
+                    is_removed = is_removed and removed_name != table_name
+        self._release_name(table_name)
+        return is_removed
 
-    def published(self, snapshot: Snapshot) -> None:
+    def note_published(self, snapshot: Snapshot) -> None:
         """Release the lock that kept a new snapshot from being swept."""
-        self._release(snapshot.path)
+        self._release_name(snapshot.path)
 
-    def sweep(self, known: set[str]) -> list[str]:
-        """Remove what crashed writers left; see `hven.engines.Engine.sweep`."""
+    def remove_leftovers(self, known_paths: set[str]) -> list[str]:
+        """Remove what crashed writers left; see `hven.engines.StorageEngine.remove_leftovers`."""
         removed: list[str] = []
-        _ = self.found
-        with self._asking() as connection:
-            if not install.claim(connection, self.schema, self._site, writing=False):
+        _ = self.database_features
+        with self._borrow_writer() as connection:
+            if not schema_installation.claim_schema(connection, self.schema, self._site_identity, is_writing=False):
                 return removed  # nobody has written here
-            reach.sweep(connection, self.schema)
+            accessible_copies.remove_leftover_copies(connection, self.schema)
             rows = connection.execute(
                 "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
                 "WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v') AND c.relname ~ '^[bos]_' ORDER BY 1",
                 [self.schema],
             ).fetchall()
             used = {
-                share.base
-                for share in sharing.read_shares(connection.execute(sharing.shares(self.schema)).fetchall()).values()
+                share.base_table
+                for share in sharing.parse_shared_states(
+                    connection.execute(sharing.write_shares_query(self.schema)).fetchall()
+                ).values()
             }
             for (name,) in rows:
-                if name in known or name in used or f"s{name[1:]}" in self._held:
+                if name in known_paths or name in used or f"s{name[1:]}" in self._held_names:
                     continue
                 free = connection.execute(
-                    "SELECT pg_try_advisory_lock(hashtextextended($1::text, 0))", [self._key(f"s{name[1:]}")]
+                    "SELECT pg_try_advisory_lock(hashtextextended($1::text, 0))", [self._build_lock_key(f"s{name[1:]}")]
                 ).fetchone()
                 if not free[0]:
                     continue  # another process writes it
                 try:
-                    if self.remove(name):
+                    if self.remove_table(name):
                         removed.append(name)
                 finally:
                     connection.execute(
-                        "SELECT pg_advisory_unlock(hashtextextended($1::text, 0))", [self._key(f"s{name[1:]}")]
+                        "SELECT pg_advisory_unlock(hashtextextended($1::text, 0))",
+                        [self._build_lock_key(f"s{name[1:]}")],
                     )
         return removed
 
     # --- locks -----------------------------------------------------------------------------------------------
 
-    def _asking(self) -> Any:
-        return _Worded(self)
+    def _borrow_writer(self) -> Any:
+        return _TranslatedConnection(self)
 
-    def _key(self, name: str) -> str:
-        return f"hven snapshot {self.schema}.{name}"
+    def _build_lock_key(self, table_name: str) -> str:
+        return f"hven snapshot {self.schema}.{table_name}"
 
-    def _hold(self, name: str) -> None:
+    def _lock_name(self, table_name: str) -> None:
         """Lock a name against sweeps of other processes, on a connection that is kept for this."""
         with self._lock:
-            self._held[name] = True
+            self._held_names[table_name] = True
             try:
-                if self._keeper is None or not alive(self._keeper):
-                    self._keeper = Server(
-                        self._url, schema=self.schema, path=quote(self.schema), writing=True, site=self._site
-                    ).psycopg()
-                    for other in self._held.keys() - {name}:  # the server let go of them when the connection broke
-                        self._keeper.execute(LOCK, [self._key(other)])
-                self._keeper.execute(LOCK, [self._key(name)])
-            except faults.kinds() as error:
-                self._held.pop(name, None)
-                self._keeper = None
-                raise faults.translate(error, where=self.where) from error
+                if self._lock_connection is None or not is_alive(self._lock_connection):
+                    self._lock_connection = DatabaseServer(
+                        self._url,
+                        schema=self.schema,
+                        path=quote_identifier(self.schema),
+                        writing=True,
+                        site=self._site_identity,
+                    ).open_psycopg_connection()
+                    for other_name in self._held_names.keys() - {
+                        table_name
+                    }:  # the server let go of them when the connection broke
+                        self._lock_connection.execute(LOCK_SQL, [self._build_lock_key(other_name)])
+                self._lock_connection.execute(LOCK_SQL, [self._build_lock_key(table_name)])
+            except error_translation.list_driver_errors() as error:
+                self._held_names.pop(table_name, None)
+                self._lock_connection = None
+                raise error_translation.translate_error(error, server_name=self.server_name) from error
 
-    def _release(self, name: str) -> None:
+    def _release_name(self, table_name: str) -> None:
         with self._lock:
-            if self._held.pop(name, None) is None or self._keeper is None:
+            if self._held_names.pop(table_name, None) is None or self._lock_connection is None:
                 return
             try:
-                self._keeper.execute("SELECT pg_advisory_unlock(hashtextextended($1::text, 0))", [self._key(name)])
-                if not self._held:
-                    self._keeper.close()
-                    self._keeper = None
-            except faults.kinds():
-                self._keeper = None  # the server let go of all its locks when the connection broke
+                self._lock_connection.execute(
+                    "SELECT pg_advisory_unlock(hashtextextended($1::text, 0))", [self._build_lock_key(table_name)]
+                )
+                if not self._held_names:
+                    self._lock_connection.close()
+                    self._lock_connection = None
+            except error_translation.list_driver_errors():
+                self._lock_connection = None  # the server let go of all its locks when the connection broke
 
     def close(self) -> None:
         """Free everything."""
         with self._lock:
-            if self._closed:
+            if self._is_closed:
                 return
-            self._closed = True
-        self.reaches.close()
+            self._is_closed = True
+        self.accessible_copies.close()
         with self._lock:
-            self.watch.close()
-            for pool in (*self._writing, *(self._reading or ())):
+            self.deadline_watcher.close()
+            for pool in (*self._write_pools, *(self._read_pools or ())):
                 pool.close()
-            if self._keeper is not None:
-                self._keeper.close()
-            self.leave()
+            if self._lock_connection is not None:
+                self._lock_connection.close()
+            self.close_embedded()
 
 
-class _Worded:
+class _TranslatedConnection:
     """A writing connection whose errors are said in our words."""
 
     def __init__(self, engine: PostgresEngine) -> None:
         self._engine = engine
-        self._borrowed = engine.writers.borrowed()
+        self._borrowed = engine.write_pool.borrow_connection()
 
     def __enter__(self) -> Any:
         return self._borrowed.__enter__()
@@ -392,15 +449,15 @@ class _Worded:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._borrowed.__exit__(kind, error, trace)
-        if isinstance(error, faults.kinds()):
-            raise faults.translate(error, where=self._engine.where) from error
+        if isinstance(error, error_translation.list_driver_errors()):
+            raise error_translation.translate_error(error, server_name=self._engine.server_name) from error
 
 
-def address(qualified: str, snapshot: str) -> str:
+def build_table_name(qualified_name: str, snapshot_id: str) -> str:
     """Name the table of a snapshot: ``s_sky_stars_1f2e3d_20261120T085345-3f2a``."""
-    digest = hashlib.sha256(qualified.encode()).hexdigest()[:6]
-    slug = re.sub(r"[^a-z0-9]+", "_", qualified.lower()).strip("_")[:24]
-    name = f"s_{slug}_{digest}_{snapshot}"
-    if len(name.encode()) > _LONGEST:
-        name = f"s_{slug}_{digest}_{hashlib.sha256(snapshot.encode()).hexdigest()[:20]}"
+    digest = hashlib.sha256(qualified_name.encode()).hexdigest()[:6]
+    slug = re.sub(r"[^a-z0-9]+", "_", qualified_name.lower()).strip("_")[:24]
+    name = f"s_{slug}_{digest}_{snapshot_id}"
+    if len(name.encode()) > _MAX_IDENTIFIER_BYTES:
+        name = f"s_{slug}_{digest}_{hashlib.sha256(snapshot_id.encode()).hexdigest()[:20]}"
     return name

@@ -1,7 +1,7 @@
 """The position index of regions in PostgreSQL: beside every column of shapes stands one of HEALPix cells, with a GIN index.
 
 Two cells of whatever orders have something in common if one of them is around the other. So a row keeps the cells that its region may
-touch (`hven.engines._regions`), and, as negative numbers, all cells around them; a query asks for rows that have one of its own cells
+touch (`hven.engines._region_cells`), and, as negative numbers, all cells around them; a query asks for rows that have one of its own cells
 as a negative number, or one of those or of the cells around them as a positive one: ``cells && array``.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.engines._regions import cells_of_column, ranges_of
+from hven.engines._region_cells import cover_region_column, cover_shape_ranges
 from hven.model.sky import Moc, Point, healpix
 
 if TYPE_CHECKING:
@@ -22,84 +22,86 @@ if TYPE_CHECKING:
 
     Indexes = npt.NDArray[np.int64]
 
-MOST = 4_000  # cells of a query: more are not worth asking for
+MAX_QUERY_CELLS = 4_000  # cells of a query: more are not worth asking for
 
 
-def beside(column: str) -> str:
+def name_cell_column(column_name: str) -> str:
     """Name the column of cells that stands beside a column of regions."""
-    return f"hven:cells {column}"
+    return f"hven:cells {column_name}"
 
 
-def cells(values: pa.Array) -> pa.ListArray:
+def build_cell_lists(values: pa.Array) -> pa.ListArray:
     """Return for each region what its row keeps; nothing for what is no region."""
     rows: list[Indexes] = []
     codes: list[Indexes] = []
-    for which, touched in cells_of_column(values):
-        owners, around = which.astype(np.int64), touched
+    for row_numbers, touched_cells in cover_region_column(values):
+        owners, parent_cells = row_numbers.astype(np.int64), touched_cells
         rows.append(owners)
-        codes.append(touched)
+        codes.append(touched_cells)
         while True:
-            inner = around >= 16  # those of order 0 are 4 to 15: nothing is around them
-            if not inner.any():
+            has_parent = parent_cells >= 16  # those of order 0 are 4 to 15: nothing is around them
+            if not has_parent.any():
                 break
-            owners, around = _once(owners[inner], around[inner] >> 2)
+            owners, parent_cells = _deduplicate_pairs(owners[has_parent], parent_cells[has_parent] >> 2)
             rows.append(owners)
-            codes.append(-around)
+            codes.append(-parent_cells)
     owner = np.concatenate(rows) if rows else np.empty(0, np.int64)
     code = np.concatenate(codes) if codes else np.empty(0, np.int64)
-    owner, code = _once(owner, code)
+    owner, code = _deduplicate_pairs(owner, code)
     offsets = np.searchsorted(owner, np.arange(len(values) + 1)).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(code))
 
 
-def _once(owners: Indexes, codes: Indexes) -> tuple[Indexes, Indexes]:
+def _deduplicate_pairs(owners: Indexes, codes: Indexes) -> tuple[Indexes, Indexes]:
     """Sort pairs, and leave out those that are there already."""
     order = np.lexsort((codes, owners))
     owners, codes = owners[order], codes[order]
-    first = np.ones(len(owners), dtype=bool)
-    first[1:] = (owners[1:] != owners[:-1]) | (codes[1:] != codes[:-1])
-    return owners[first], codes[first]
+    is_first = np.ones(len(owners), dtype=bool)
+    is_first[1:] = (owners[1:] != owners[:-1]) | (codes[1:] != codes[:-1])
+    return owners[is_first], codes[is_first]
 
 
-def asked(shape: Shape | Moc) -> str | None:
+def write_query_cells(shape: Shape | Moc) -> str | None:
     """Return the array of a query, in PostgreSQL's text; None if cells cannot tell which regions touch the shape."""
     if isinstance(shape, Moc):  # what is compared with a MOC is made cells first, which reach beyond it
         return None
-    ranges = ranges_of(shape)
+    ranges = cover_shape_ranges(shape)
     if isinstance(shape, Point):  # one cell, or those that meet there
-        own = [cell + 4 ** (healpix.ORDER + 1) for low, high in ranges.tolist() for cell in range(low, high)]
+        own_cells = [cell + 4 ** (healpix.MAX_ORDER + 1) for low, high in ranges.tolist() for cell in range(low, high)]
     else:
-        own = _whole(ranges).tolist()
-    if len(own) > MOST:
+        own_cells = _merge_into_cells(ranges).tolist()
+    if len(own_cells) > MAX_QUERY_CELLS:
         return None
-    around = set(own)
-    for cell in own:
-        while cell >= 16 and (cell := cell >> 2) not in around:
-            around.add(cell)
-    return "{" + ",".join(map(str, [*sorted(around), *(-cell for cell in own)])) + "}"
+    parent_cells = set(own_cells)
+    for cell in own_cells:
+        while cell >= 16 and (cell := cell >> 2) not in parent_cells:
+            parent_cells.add(cell)
+    return "{" + ",".join(map(str, [*sorted(parent_cells), *(-cell for cell in own_cells)])) + "}"
 
 
-def _whole(ranges: Indexes) -> Indexes:
+def _merge_into_cells(ranges: Indexes) -> Indexes:
     """Make the largest cells that fill ranges of cells of the highest order."""
-    found: list[Any] = []
+    cell_arrays: list[Any] = []
     low, high = ranges[:, 0].copy(), ranges[:, 1].copy()
-    for order in range(healpix.ORDER + 1):
-        shift = 2 * (healpix.ORDER - order)
-        first, last = -(-low >> shift), high >> shift
-        full = last > first
-        if not full.any():
+    for order in range(healpix.MAX_ORDER + 1):
+        shift = 2 * (healpix.MAX_ORDER - order)
+        first_cells, end_cells = -(-low >> shift), high >> shift
+        is_filled = end_cells > first_cells
+        if not is_filled.any():
             continue
-        lengths = (last - first)[full]
-        if int(lengths.sum()) > MOST:  # as they are at this order, a little larger
-            first, last = low >> shift, -(-high >> shift)
-            lengths, full = last - first, np.ones(len(low), dtype=bool)
-        at = np.arange(int(lengths.sum())) + np.repeat(first[full] - np.cumsum(lengths) + lengths, lengths)
-        found.append(at + 4 ** (order + 1))
-        rest_low = np.concatenate([low[~full], low[full], last[full] << shift])
-        rest_high = np.concatenate([high[~full], first[full] << shift, high[full]])
-        some = rest_high > rest_low
-        low, high = rest_low[some], rest_high[some]
-    return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+        lengths = (end_cells - first_cells)[is_filled]
+        if int(lengths.sum()) > MAX_QUERY_CELLS:  # as they are at this order, a little larger
+            first_cells, end_cells = low >> shift, -(-high >> shift)
+            lengths, is_filled = end_cells - first_cells, np.ones(len(low), dtype=bool)
+        cell_numbers = np.arange(int(lengths.sum())) + np.repeat(
+            first_cells[is_filled] - np.cumsum(lengths) + lengths, lengths
+        )
+        cell_arrays.append(cell_numbers + 4 ** (order + 1))
+        remaining_low = np.concatenate([low[~is_filled], low[is_filled], end_cells[is_filled] << shift])
+        remaining_high = np.concatenate([high[~is_filled], first_cells[is_filled] << shift, high[is_filled]])
+        is_open = remaining_high > remaining_low
+        low, high = remaining_low[is_open], remaining_high[is_open]
+    return np.unique(np.concatenate(cell_arrays)) if cell_arrays else np.empty(0, np.int64)
 
 
-__all__ = ["asked", "beside", "cells"]
+__all__ = ["build_cell_lists", "name_cell_column", "write_query_cells"]

@@ -5,53 +5,55 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hven.model.settings import Section, said, setting
+from hven.model.settings import SettingsSection, define_setting, describe_setting
 
 if TYPE_CHECKING:
     from hven.model.settings import Settings
 
-_DATABASE = r"^(\$[A-Za-z_][A-Za-z0-9_]*|postgres(ql)?://([^/:@]*@)?[^/@]*(/.*)?)$"  # a password is a secret's
-DRIVERS = ("psycopg", "adbc_driver_postgresql")
-ROOM = 16 * 1024**3
+_DATABASE_URL_PATTERN = (
+    r"^(\$[A-Za-z_][A-Za-z0-9_]*|postgres(ql)?://([^/:@]*@)?[^/@]*(/.*)?)$"  # a password is a secret's
+)
+DRIVER_MODULES = ("psycopg", "adbc_driver_postgresql")
+DEFAULT_COPY_BYTES = 16 * 1024**3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Postgres:
+class PostgresSettings:
     """The engine ``postgres``: where its rows are, and how many connections a process may have."""
 
-    url: str | None = setting(
+    url: str | None = define_setting(
         None,
         "postgresql://user@host/database, or $NAME of a secret that holds it",
-        pattern=_DATABASE,
+        pattern=_DATABASE_URL_PATTERN,
         example="'postgresql://user@host/database', or '$NAME' of a secret where there is a password in it",
         placed="the database of the rows",
     )
-    namespace: str = setting(
+    namespace: str = define_setting(
         "hven",
         "schema of the database in which snapshots are kept",
         pattern="^[a-z_][a-z0-9_]{0,40}$",
         example="a plain name in lower case, such as 'hven'",
     )
-    read_role: str | None = setting(
+    read_role: str | None = define_setting(
         None,
         "role that queries run as: one that the owner of the snapshots may become, and that may read them and nothing else",
         pattern="^\\S{1,63}$",
         example="the name of a role, such as 'hven_reader'",
     )
-    read_url: str | None = setting(
+    read_url: str | None = define_setting(
         None,
         "another login for queries instead, written as url is",
-        pattern=_DATABASE,
+        pattern=_DATABASE_URL_PATTERN,
         example="'postgresql://reader@host/database', or '$NAME' of a secret where there is a password in it",
     )
-    pool: int = setting(10, "connections of one process for queries", ge=1, le=1000)
-    reaches: int = setting(
-        ROOM,
+    pool: int = define_setting(10, "connections of one process for queries", ge=1, le=1000)
+    reaches: int = define_setting(
+        DEFAULT_COPY_BYTES,
         "bytes of the database that copies of what readers under policies see may take: 16 GiB; 0: none are made, and times tell of hidden rows",
         ge=0,
         size=True,
     )
-    position: str = setting(
+    position: str = define_setting(
         "",
         "how positions are indexed: pgsphere, q3c or healpix; default: the best that the database has",
         pattern="^(pgsphere|q3c|healpix)?$",
@@ -60,57 +62,57 @@ class Postgres:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Foreign:
+class ForeignDatabaseSettings:
     """Tables of another PostgreSQL database, which `hven fdw` makes foreign tables of ours: ``[[foreign]]``."""
 
-    name: str = field(metadata=said("name of the foreign server", pattern="^[A-Za-z_][A-Za-z0-9_]{0,40}$"))
+    name: str = field(metadata=describe_setting("name of the foreign server", pattern="^[A-Za-z_][A-Za-z0-9_]{0,40}$"))
     url: str = field(
-        metadata=said(
+        metadata=describe_setting(
             "postgresql://reader@host/database of the other database, or $NAME of a secret that holds it",
-            pattern=_DATABASE,
+            pattern=_DATABASE_URL_PATTERN,
             example="'postgresql://user@host/database', or '$NAME' of a secret where there is a password in it",
         )
     )
-    namespace: str = setting("public", "schema of the tables there")
-    tables: tuple[str, ...] = field(metadata=said("their names", min_length=1))
-    into: str | None = setting(None, "schema of the foreign tables here; default: the name")
-    roles: tuple[str, ...] = setting((), "who may read them here; default: the roles of the engine postgres")
-    fetch_size: int = setting(10_000, "rows that travel at a time", ge=100, le=1000000)
-    extensions: tuple[str, ...] | None = setting(
+    namespace: str = define_setting("public", "schema of the tables there")
+    tables: tuple[str, ...] = field(metadata=describe_setting("their names", min_length=1))
+    into: str | None = define_setting(None, "schema of the foreign tables here; default: the name")
+    roles: tuple[str, ...] = define_setting((), "who may read them here; default: the roles of the engine postgres")
+    fetch_size: int = define_setting(10_000, "rows that travel at a time", ge=100, le=1000000)
+    extensions: tuple[str, ...] | None = define_setting(
         None,
         "extensions whose functions may be sent there; default: those that both databases have, of pg_sphere, q3c and some others",
     )
 
 
-SECTIONS = (
-    Section(
+SETTINGS_SECTIONS = (
+    SettingsSection(
         name="postgres",
-        kind=Postgres,
+        settings_class=PostgresSettings,
         doc="the engine postgres",
-        after="data",
-        needs=DRIVERS,
-        first="""# [postgres]              # rows may also be kept in PostgreSQL: `engine: postgres` in a descriptor
+        previous_setting="data",
+        required_modules=DRIVER_MODULES,
+        template_text="""# [postgres]              # rows may also be kept in PostgreSQL: `engine: postgres` in a descriptor
 # url = "$DATABASE_URL"   # a secret: postgresql://user:password@host/database
 
 """,
     ),
-    Section(
+    SettingsSection(
         name="foreign",
-        kind=Foreign,
+        settings_class=ForeignDatabaseSettings,
         doc="tables of other PostgreSQL databases, which `hven fdw` sets up as foreign tables",
-        many=True,
-        after="alias",
+        is_repeated=True,
+        previous_setting="alias",
     ),
 )
 
 
-def of(settings: Settings) -> Postgres:
+def get_postgres_settings(settings: Settings) -> PostgresSettings:
     """Return ``[postgres]``."""
-    said: Postgres = settings.brought.get("postgres", Postgres())
-    return said
+    postgres_settings: PostgresSettings = settings.brought.get("postgres", PostgresSettings())
+    return postgres_settings
 
 
-def foreign(settings: Settings) -> tuple[Foreign, ...]:
+def get_foreign_settings(settings: Settings) -> tuple[ForeignDatabaseSettings, ...]:
     """Return what ``[[foreign]]`` says."""
-    said: tuple[Foreign, ...] = settings.brought.get("foreign", ())
-    return said
+    foreign_settings: tuple[ForeignDatabaseSettings, ...] = settings.brought.get("foreign", ())
+    return foreign_settings

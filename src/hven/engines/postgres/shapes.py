@@ -5,103 +5,112 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from hven.adql import kinds
-from hven.adql.kinds import meta
-from hven.adql.tree import ColumnRef, walk
+from hven.adql import value_kinds
+from hven.adql.syntax_tree import ColumnRef, walk_tree
+from hven.adql.value_kinds import require_meta
 from hven.engines._dialect import EngineDialect
 
 if TYPE_CHECKING:
-    from hven.adql.sql import Writer
-    from hven.adql.tree import Expr, Function
-    from hven.engines.postgres.places import Places
+    from hven.adql.sql_writer import SqlWriter
+    from hven.adql.syntax_tree import Expr, FunctionCall
+    from hven.engines.postgres.position_search import TableReferenceWriter
 
-_TEXTS = {"region", "moc"}
+_TEXT_SHAPE_KINDS = {"region", "moc"}
 
 
-class Shapes(EngineDialect):
+class PostgresShapeDialect(EngineDialect):
     """What the dialect says about geometry."""
 
-    places: Places
-    settings: bool
+    table_writer: TableReferenceWriter
+    uses_settings: bool
 
     @abstractmethod
-    def elsewhere(self, writer: Writer, node: Expr) -> str:
+    def raise_unsupported(self, writer: SqlWriter, node: Expr) -> str:
         """Refuse what the embedded engine must compute."""
 
     @abstractmethod
-    def argument(self, number: int) -> str:
+    def write_parameter(self, parameter_number: int) -> str:
         """Write a parameter without a type."""
 
-    def listing(self, numbers: str) -> str:
+    def write_number_list(self, numbers_sql: str) -> str:
         """Write a list of doubles."""
-        return f"ARRAY[{numbers}]::double precision[]"
+        return f"ARRAY[{numbers_sql}]::double precision[]"
 
-    def numbers(self, writer: Writer, node: Expr) -> str:
+    def write_shape_numbers(self, writer: SqlWriter, node: Expr) -> str:
         """Write a shape as double precision[]."""
-        if kinds.kind_of(meta(node).type) in _TEXTS | {"range"}:
-            self.elsewhere(writer, node)
-        return self.made(writer, node) or f"CAST({writer.expr(node)} AS double precision[])"
+        if value_kinds.classify_type(require_meta(node).type) in _TEXT_SHAPE_KINDS | {"range"}:
+            self.raise_unsupported(writer, node)
+        return (
+            self.write_constructed_shape(writer, node) or f"CAST({writer.write_expression(node)} AS double precision[])"
+        )
 
-    def ring(self, writer: Writer, node: Expr) -> str:
+    def write_ring(self, writer: SqlWriter, node: Expr) -> str:
         """Write a polygon with what the tests need, made once for the whole query if it is constant."""
-        made = f"hven_ring({self.numbers(writer, node)})"
-        return f"(SELECT {made})" if meta(node).constant else made
+        ring_sql = f"hven_ring({self.write_shape_numbers(writer, node)})"
+        return f"(SELECT {ring_sql})" if require_meta(node).constant else ring_sql
 
-    def area(self, writer: Writer, node: Function) -> str:
+    def write_area(self, writer: SqlWriter, node: FunctionCall) -> str:
         """AREA in square degrees."""
-        return f"hven_area({self.numbers(writer, node.args[0])})"
+        return f"hven_area({self.write_shape_numbers(writer, node.args[0])})"
 
-    def centroid(self, writer: Writer, node: Function) -> str:
+    def write_centroid(self, writer: SqlWriter, node: FunctionCall) -> str:
         """CENTROID, a point."""
-        kind = kinds.kind_of(meta(node.args[0]).type)
+        kind = value_kinds.classify_type(require_meta(node.args[0]).type)
         if kind in {"point", "circle"}:
-            return f"({self.numbers(writer, node.args[0])})[1:2]"
-        return self.elsewhere(writer, node)
+            return f"({self.write_shape_numbers(writer, node.args[0])})[1:2]"
+        return self.raise_unsupported(writer, node)
 
-    def moc(self, writer: Writer, node: Function) -> str:
+    def write_moc(self, writer: SqlWriter, node: FunctionCall) -> str:
         """MOC of text, which it is already; that of a shape is made elsewhere."""
-        return writer.expr(node.args[0]) if len(node.args) == 1 else self.elsewhere(writer, node)
+        return writer.write_expression(node.args[0]) if len(node.args) == 1 else self.raise_unsupported(writer, node)
 
-    def predicate(self, writer: Writer, node: Function) -> str:
+    def write_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
         """CONTAINS and INTERSECTS as a condition."""
         one, two = node.args
-        first, second = kinds.kind_of(meta(one).type), kinds.kind_of(meta(two).type)
-        if {first, second} & (_TEXTS | {"range"}):
-            self.elsewhere(writer, node)
+        first, second = (
+            value_kinds.classify_type(require_meta(one).type),
+            value_kinds.classify_type(require_meta(two).type),
+        )
+        if {first, second} & (_TEXT_SHAPE_KINDS | {"range"}):
+            self.raise_unsupported(writer, node)
         if node.name == "INTERSECTS" and second == "point" and first != "point":
             one, two, first, second = two, one, second, first
         if first == "point" and second == "circle":
-            lon, lat = self.coordinates(writer, one)
-            circle = self.circle(writer, two)
-            beside = self.places.beside(self, writer, node, one, circle, two)
-            test = within(lon, lat, *circle)
+            lon, lat = self.write_point_coordinates(writer, one)
+            circle = self.write_circle_numbers(writer, two)
+            beside = self.table_writer.write_circle_condition(self, writer, node, one, circle, two)
+            test = write_in_circle(lon, lat, *circle)
             return f"({beside} AND {test})" if beside else test
         if first == "point" and second == "polygon":
-            lon, lat = self.coordinates(writer, one)
-            if meta(two).constant:
-                return f"hven_in_ring({lon}, {lat}, {self.ring(writer, two)})"
-            cells = self.places.celled(node, two)
-            ring = self.numbers(writer, two)
+            lon, lat = self.write_point_coordinates(writer, one)
+            if require_meta(two).constant:
+                return f"hven_in_ring({lon}, {lat}, {self.write_ring(writer, two)})"
+            cells = self.table_writer.find_cell_column(node, two)
+            ring = self.write_shape_numbers(writer, two)
             near = f"NOT hven_aside({lon}, {lat}, 0, {ring}) AND hven_holds({lon}, {lat}, {ring})"
-            return f"({near})" if cells is None else f"({writer.expr(cells)} && hven_cells_at({lon}, {lat}) AND {near})"
-        here, there = self.numbers(writer, one), self.numbers(writer, two)
+            return (
+                f"({near})"
+                if cells is None
+                else f"({writer.write_expression(cells)} && hven_cells_at({lon}, {lat}) AND {near})"
+            )
+        here, there = self.write_shape_numbers(writer, one), self.write_shape_numbers(writer, two)
         test = f"hven_{node.name.lower()}({here}, {there})"
         if {first, second} == {"circle", "polygon"}:  # a first look costs a twentieth
             round_one, ring = (one, there) if first == "circle" else (two, here)
-            test = f"NOT hven_aside({', '.join(self.circle(writer, round_one))}, {ring}) AND {test}"
+            test = f"NOT hven_aside({', '.join(self.write_circle_numbers(writer, round_one))}, {ring}) AND {test}"
         elif {first, second} & {"polygon"}:
             test = f"NOT hven_apart({here}, {there}) AND {test}"
         for side, other, numbers in ((two, one, here), (one, two, there)):
             if not isinstance(side, ColumnRef) or side.source in {
-                read.source for read in walk(other) if isinstance(read, ColumnRef)
+                read.source for read in walk_tree(other) if isinstance(read, ColumnRef)
             }:
                 continue
-            cells = self.places.celled(node, side)
+            cells = self.table_writer.find_cell_column(node, side)
             if cells is not None:
-                return f"({writer.expr(cells)} && hven_cells_around({numbers}) AND {test})"
+                return f"({writer.write_expression(cells)} && hven_cells_around({numbers}) AND {test})"
         return f"({test})"
 
 
-def within(lon: str, lat: str, lon0: str, lat0: str, radius: str) -> str:
+def write_in_circle(lon_sql: str, lat_sql: str, lon0: str, lat0: str, radius_sql: str) -> str:
     """Write whether a position lies in a circle; first a test that costs little: the latitudes. It must not make FALSE of what is NULL."""
-    return f"((abs({lat} - {lat0}) <= {radius} + 1e-9 OR {lon} + {lon0} IS NULL) AND hven_in_circle({lon}, {lat}, {lon0}, {lat0}, {radius}))"
+    return f"((abs({lat_sql} - {lat0}) <= {radius_sql} + 1e-9 OR {lon_sql} + {lon0} IS NULL) AND hven_in_circle({lon_sql}, {lat_sql}, {lon0}, {lat0}, {radius_sql}))"

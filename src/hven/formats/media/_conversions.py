@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.formats import End, Head, Info, select
-from hven.formats.media._cuts import FITS, Cut, Piece, alone, joined
-from hven.formats.media._product import Array, Rows
-from hven.formats.media._tables import written
-from hven.model.errors import SourceError, say
+from hven.formats import InfoElement, ResultStatus, TableMetadata, select_format
+from hven.formats.media._cutouts import FITS_MEDIA, CutoutHdu, StreamedFile, join_hdus, write_primary_hdu
+from hven.formats.media._product import ArrayPart, TablePart
+from hven.formats.media._table_selection import write_table_hdu
+from hven.model.errors import SourceError, format_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.formats.media._product import Part, Product, Stored
+    from hven.formats.media._product import Part, Product, StoredHdu
 
 
-def as_fits(product: Product, part: str | None = None, *, history: Sequence[str] = (), most: int | None = None) -> Cut:
+def write_fits_file(
+    product: Product, part: str | None = None, *, history: Sequence[str] = (), byte_limit: int | None = None
+) -> StreamedFile:
     """Write a product as FITS.
 
     Parameters
@@ -27,7 +29,7 @@ def as_fits(product: Product, part: str | None = None, *, history: Sequence[str]
         Index or name of a part; None: all of them.
     history
         Lines for the headers: where it comes from.
-    most
+    byte_limit
         Bytes of the file at most.
 
     Returns
@@ -39,35 +41,41 @@ def as_fits(product: Product, part: str | None = None, *, history: Sequence[str]
     ------
     SourceError
         It has no part that can be written, or none of that name.
-    TooLarge
-        It would be more than `most`.
+    TooLargeError
+        It would be more than `byte_limit`.
     """
     # what is another view of what FITS has already is written where it is asked for
     parts = (
-        tuple(one for one in product.parts if product.medium not in FITS or _itself(one))
+        tuple(
+            part_item for part_item in product.parts if product.medium not in FITS_MEDIA or _is_original_part(part_item)
+        )
         if part is None
-        else (product.part(part),)
+        else (product.find_part(part),)
     )
     if not parts:
-        raise SourceError(say("the file has neither an image nor a table"))
+        raise SourceError(format_message("the file has neither an image nor a table"))
     # an image that comes first is the first HDU, so that what reads that one alone shows it
-    first = isinstance(parts[0], Array) and (product.medium not in FITS or parts[0].index == 0)
-    pieces: list[Piece | Stored] = []
-    for number, one in enumerate(parts):
-        if isinstance(one, Rows):
-            pieces.append(one.stored() if one.stored is not None else written(one, history, most))
+    first = isinstance(parts[0], ArrayPart) and (product.medium not in FITS_MEDIA or parts[0].index == 0)
+    pieces: list[CutoutHdu | StoredHdu] = []
+    for number, part_item in enumerate(parts):
+        if isinstance(part_item, TablePart):
+            pieces.append(
+                part_item.copy_fits_hdu()
+                if part_item.copy_fits_hdu is not None
+                else write_table_hdu(part_item, history, byte_limit)
+            )
             continue
-        window = tuple(slice(0, size) for size in one.shape)
-        own = first and not number
-        pieces.append(Piece(one, window, first=own, history=history, number=number + 1, more=product.cards if own else ()))  # fmt: skip
-    return joined(b"" if first else alone(product.cards, product.medium), pieces, most)
+        window = tuple(slice(0, size) for size in part_item.shape)
+        is_primary = first and not number
+        pieces.append(CutoutHdu(part_item, window, first=is_primary, history=history, number=number + 1, further_cards=product.cards if is_primary else ()))  # fmt: skip
+    return join_hdus(b"" if first else write_primary_hdu(product.cards, product.medium), pieces, byte_limit)
 
 
-def _itself(part: Part) -> bool:
-    return part.stored is not None if isinstance(part, Rows) else part.cells is None
+def _is_original_part(part: Part) -> bool:
+    return part.copy_fits_hdu is not None if isinstance(part, TablePart) else part.source_part_index is None
 
 
-def as_votable(product: Product, part: str | None = None, *, serialization: str = "BINARY2") -> Cut:
+def write_votable_file(product: Product, part: str | None = None, *, serialization: str = "BINARY2") -> StreamedFile:
     """Write a table of a product as VOTable.
 
     Parameters
@@ -89,20 +97,29 @@ def as_votable(product: Product, part: str | None = None, *, serialization: str 
     SourceError
         The part is no table, or there is none.
     """
-    found = next((one for one in product.parts if isinstance(one, Rows)), None) if part is None else product.part(part)
-    if not isinstance(found, Rows):
-        name = product.medium if found is None else found.name or str(found.index)
-        raise SourceError(say("{name} is no table: it is written as FITS", name))
-    chosen, options = select("votable")
-    infos = [Info(name=card.keyword, value=str(card.value)) for card in (*product.cards, *found.cards) if card.keyword not in {"", "COMMENT", "HISTORY"} and card.value is not None]  # fmt: skip
-    head = Head(columns=found.columns, name=found.name or None, infos=infos, status=False)
-    return Cut(
+    table_part = (
+        next((part_item for part_item in product.parts if isinstance(part_item, TablePart)), None)
+        if part is None
+        else product.find_part(part)
+    )
+    if not isinstance(table_part, TablePart):
+        name = product.medium if table_part is None else table_part.name or str(table_part.index)
+        raise SourceError(format_message("{name} is no table: it is written as FITS", name))
+    votable_format, options = select_format("votable")
+    infos = [InfoElement(name=card.keyword, value=str(card.value)) for card in (*product.cards, *table_part.cards) if card.keyword not in {"", "COMMENT", "HISTORY"} and card.value is not None]  # fmt: skip
+    metadata = TableMetadata(
+        columns=table_part.columns, name=table_part.name or None, infos=infos, includes_query_status=False
+    )
+    return StreamedFile(
         size=None,
-        chunks=lambda: chosen.write(
-            head, found.batches(0, found.count), End, {**options, "serialization": serialization}
+        read_chunks=lambda: votable_format.write(
+            metadata,
+            table_part.read_batches(0, table_part.row_count),
+            ResultStatus,
+            {**options, "serialization": serialization},
         ),
         media_type="application/x-votable+xml",
     )
 
 
-__all__ = ["as_fits", "as_votable"]
+__all__ = ["write_fits_file", "write_votable_file"]

@@ -12,60 +12,69 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SUPPORT_TYPES = {"support_data", "metadata", "ignore_data"}  # values of VAR_TYPE; the other one is "data"
-_NO_UNITS = {"", "none", "unitless", "dimensionless", "n/a", "na", "null", "1"}
-MOST_CENTERS = 2_000
+_NO_UNIT_WORDS = {"", "none", "unitless", "dimensionless", "n/a", "na", "null", "1"}
+MAX_BIN_CENTERS = 2_000
 
 
-def find_attribute(said: Mapping[str, Any], name: str) -> Any:
+def find_attribute(attributes: Mapping[str, Any], name: str) -> Any:
     """Find an attribute by its name, in any case (``VAR_TYPE``, ``Var_Type``); None: there is none."""
-    if name in said:
-        return said[name]
-    return next((value for key, value in said.items() if key.upper() == name), None)
+    if name in attributes:
+        return attributes[name]
+    return next((value for key, value in attributes.items() if key.upper() == name), None)
 
 
-def read_text(said: Mapping[str, Any], name: str) -> str:
+def read_text_attribute(attributes: Mapping[str, Any], name: str) -> str:
     """Read an attribute as a text."""
-    value = find_attribute(said, name)
+    value = find_attribute(attributes, name)
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     if isinstance(value, list | np.ndarray):
-        value = " ".join(str(one) for one in np.asarray(value).ravel())
+        value = " ".join(str(item) for item in np.asarray(value).ravel())
     return "" if value is None else str(value).strip()
 
 
-def read_number(said: Mapping[str, Any], name: str) -> float | None:
+def read_number_attribute(attributes: Mapping[str, Any], name: str) -> float | None:
     """Read an attribute that is one finite number."""
     try:
-        value = np.asarray(find_attribute(said, name), np.float64).ravel()
+        value = np.asarray(find_attribute(attributes, name), np.float64).ravel()
     except (TypeError, ValueError):
         return None
     return float(value[0]) if value.size == 1 and np.isfinite(value[0]) else None
 
 
-def is_support(said: Mapping[str, Any]) -> bool:
+def is_support_variable(attributes: Mapping[str, Any]) -> bool:
     """Check whether a variable describes data (VAR_TYPE)."""
-    return read_text(said, "VAR_TYPE").lower() in SUPPORT_TYPES
+    return read_text_attribute(attributes, "VAR_TYPE").lower() in SUPPORT_TYPES
 
 
-def is_data(said: Mapping[str, Any]) -> bool:
+def is_data_variable(attributes: Mapping[str, Any]) -> bool:
     """Check whether a variable is data that are to be shown: VAR_TYPE and DISPLAY_TYPE say so."""
-    return read_text(said, "VAR_TYPE").lower() == "data" and read_text(said, "DISPLAY_TYPE").lower() != "no_plot"
+    return (
+        read_text_attribute(attributes, "VAR_TYPE").lower() == "data"
+        and read_text_attribute(attributes, "DISPLAY_TYPE").lower() != "no_plot"
+    )
 
 
-def read_unit(text: str) -> str | None:
+def clean_unit(text: str) -> str | None:
     """Read a unit: without the markup of IDL, and none where the words for none stand."""
     plain = strip_idl_markup(text, is_unit=True).strip()
-    return None if plain.lower() in _NO_UNITS else plain
+    return None if plain.lower() in _NO_UNIT_WORDS else plain
 
 
-def read_label(said: Mapping[str, Any], name: str) -> str | None:
+def read_axis_label(attributes: Mapping[str, Any], name: str) -> str | None:
     """Read the label of a variable (LABLAXIS); None: there is none, or it is the variable's name."""
-    label = strip_idl_markup(read_text(said, "LABLAXIS"))
+    label = strip_idl_markup(read_text_attribute(attributes, "LABLAXIS"))
     return label if label and label.lower() != name.lower() else None
 
 
-def read_valid_range(said: Mapping[str, Any]) -> tuple[float | None, float | None] | None:
+def read_valid_range(attributes: Mapping[str, Any]) -> tuple[float | None, float | None] | None:
     """Read the range of right values (VALIDMIN, VALIDMAX; in netCDF also valid_min, valid_max); None: nothing is said."""
-    low = next((value for name in ("VALIDMIN", "VALID_MIN") if (value := read_number(said, name)) is not None), None)
-    high = next((value for name in ("VALIDMAX", "VALID_MAX") if (value := read_number(said, name)) is not None), None)
+    low = next(
+        (value for name in ("VALIDMIN", "VALID_MIN") if (value := read_number_attribute(attributes, name)) is not None),
+        None,
+    )
+    high = next(
+        (value for name in ("VALIDMAX", "VALID_MAX") if (value := read_number_attribute(attributes, name)) is not None),
+        None,
+    )
     return None if low is None and high is None else (low, high)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from hven.model.errors import SourceError, say
+from hven.model.errors import SourceError, format_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-    from hven.formats.media._distant import Place
+    from hven.formats.media._remote_files import Place
     from hven.model import Deviation
     from hven.model.sky import footprints
-    from hven.model.table import Column, SampleFacts
+    from hven.model.table import Column, SampleMetadata
 
     Window = Sequence[slice]
     Instants = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]  # microseconds since 1970, nanoseconds behind
 
-MISSING = -(2**63)  # a time that is none
+MISSING_INSTANT = -(2**63)  # a time that is none
 
 
-class Card(NamedTuple):
+class HeaderCard(NamedTuple):
     """A line of a header: FITS cards as they stand, attributes of other media under the names that they have there.
 
     Attributes
@@ -54,23 +54,23 @@ class Axis:
         ``longitude``, ``latitude``, ``spectral``, ``time``, ``polarization``; empty: another one.
     unit
         Of the file's own values; None: not said.
-    values
+    read_values
         What the centres of its pixels stand for, shape (size,): wavelengths in vacuum in m, times as MJD, words of polarization (``I``, ``RR``),
         else the file's own in `unit`; None where nobody says it, and for directions on a sphere.
-    own
-        The same as the file has them, in `unit`: velocities, frequencies, lengths; None: they are `values`.
+    read_file_values
+        The same as the file has them, in `unit`: velocities, frequencies, lengths; None: they are `read_values`.
     """
 
     name: str
     size: int
     kind: str = ""
     unit: str | None = None
-    values: Callable[[], npt.NDArray[Any]] | None = None
-    own: Callable[[], npt.NDArray[Any]] | None = None
+    read_values: Callable[[], npt.NDArray[Any]] | None = None
+    read_file_values: Callable[[], npt.NDArray[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Array:
+class ArrayPart:
     """An image, a cube, a spectrum: numbers on a grid.
 
     Attributes
@@ -85,20 +85,20 @@ class Array:
         Of what `read` returns.
     read
         Reads a window, a slice for each axis: values as they are meant (scaled, blanks as NaN).
-    raw, meant
+    read_raw, apply_scaling
         The same as the file has them (as its `cards` say: BSCALE, BZERO, BLANK), and what makes of these what `read` returns; None: as `read`.
-    flat
+    is_local_uncompressed
         It lies in a file of this machine as it is: a window takes as long as its bytes.
     unit
         Of the values.
     cards
         The header.
-    places
-        Makes what turns pixels into directions and back (`hven.model.sky.footprints.places`); None: the array shows no sphere.
+    create_sky_mapping
+        Makes what turns pixels into directions and back (`hven.model.sky.footprints.build_image_wcs`); None: the array shows no sphere.
     role
         ``data``; what belongs to the data of the same grid: ``error``, ``flag``, ``coverage``; ``support``: what describes the data, such as positions
         and modes of the instrument.
-    cells
+    source_part_index
         Of another view of a part of the file, a table in whose cells its values are: the index of that; None: it is a part itself.
     """
 
@@ -107,14 +107,14 @@ class Array:
     axes: tuple[Axis, ...]
     dtype: np.dtype[Any]
     read: Callable[[Window], npt.NDArray[Any]]
-    raw: Callable[[Window], npt.NDArray[Any]] | None = None
-    meant: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None
-    flat: bool = False
+    read_raw: Callable[[Window], npt.NDArray[Any]] | None = None
+    apply_scaling: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None
+    is_local_uncompressed: bool = False
     unit: str | None = None
-    cards: tuple[Card, ...] = ()
-    places: Callable[[], footprints.Places | None] | None = None
+    cards: tuple[HeaderCard, ...] = ()
+    create_sky_mapping: Callable[[], footprints.ImageWcs | None] | None = None
     role: str = "data"
-    cells: int | None = None
+    source_part_index: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -123,77 +123,79 @@ class Array:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class StoredHdu:
     """An HDU of FITS that is there already.
 
     Attributes
     ----------
     size
         Bytes, a multiple of 2880.
-    chunks
+    read_chunks
         Yields them.
     """
 
     size: int
-    chunks: Callable[[], Iterator[bytes]]
+    read_chunks: Callable[[], Iterator[bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class TablePart:
     """A table in a file.
 
     Attributes
     ----------
     index, name, cards
-        As of `Array`.
+        As of `ArrayPart`.
     columns
         With units and UCDs where the file has them.
-    count
+    row_count
         Rows.
-    batches
+    read_batches
         Reads rows from the given one on, at most so many: Arrow, in the columns' types.
-    stored
+    copy_fits_hdu
         Makes it as FITS as it stands in the file; None: the file is no FITS.
-    narrow
+    select_columns
         Makes the same of some columns alone, of which nothing else is read; None: it cannot.
-    moments
-        Reads a column of times from one row to before another: microseconds since 1970 (UTC), `MISSING` where there is none, and the nanoseconds
+    read_instants
+        Reads a column of times from one row to before another: microseconds since 1970 (UTC), `MISSING_INSTANT` where there is none, and the nanoseconds
         behind them, None where the file cannot have such; None: it has no times that are more exact than its columns.
-    cut
-        Tells whether times of a column that were read had digits below a nanosecond, which `moments` leaves out.
-    declared
+    has_truncated_times
+        Tells whether times of a column that were read had digits below a nanosecond, which `read_instants` leaves out.
+    is_declared
         The file itself has this table, beside arrays of one length that are put together.
-    support
+    support_columns
         Names of the columns that describe the data, such as positions and modes of the instrument. Pictures and pages show the other columns first.
-    samples
+    collect_sample_metadata
         Collects what is said of rows that are samples in time, or returns None; None: nobody says anything.
     """
 
     index: int
     name: str = ""
     columns: tuple[Column, ...]
-    count: int
-    batches: Callable[[int, int], Iterator[pa.RecordBatch]]
-    cards: tuple[Card, ...] = ()
-    stored: Callable[[], Stored] | None = None
-    narrow: Callable[[Collection[str]], Rows] | None = None
-    moments: Callable[[str, int, int], Instants] | None = None
-    cut: Callable[[str], bool] = lambda _: False
-    declared: bool = False
-    support: frozenset[str] = frozenset()
-    samples: Callable[[], SampleFacts | None] | None = None
+    row_count: int
+    read_batches: Callable[[int, int], Iterator[pa.RecordBatch]]
+    cards: tuple[HeaderCard, ...] = ()
+    copy_fits_hdu: Callable[[], StoredHdu] | None = None
+    select_columns: Callable[[Collection[str]], TablePart] | None = None
+    read_instants: Callable[[str, int, int], Instants] | None = None
+    has_truncated_times: Callable[[str], bool] = lambda _: False
+    is_declared: bool = False
+    support_columns: frozenset[str] = frozenset()
+    collect_sample_metadata: Callable[[], SampleMetadata | None] | None = None
 
     @property
     def role(self) -> str:
         """``data``, or ``support`` if all of its columns describe data that stand elsewhere."""
-        return "support" if self.columns and {column.name for column in self.columns} <= self.support else "data"
+        return (
+            "support" if self.columns and {column.name for column in self.columns} <= self.support_columns else "data"
+        )
 
 
-Part = Array | Rows
+Part = ArrayPart | TablePart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variable:
+class ProductVariable:
     """What a file calls a variable, whichever parts its values stand in.
 
     Attributes
@@ -211,7 +213,7 @@ class Variable:
     name: str
     type: str
     sizes: tuple[int, ...]
-    cards: tuple[Card, ...]
+    cards: tuple[HeaderCard, ...]
 
 
 @dataclass(slots=True, kw_only=True, weakref_slot=True)
@@ -226,12 +228,12 @@ class Product:
         In the order of the file.
     cards
         What is said of the file as a whole.
-    closing
+    close
         Closes the file.
-    beside
+    companion_files
         Other files that are read with it: what its label points to, or the label of what was opened. Whoever may take the one need not be one who may
         take the others.
-    variables
+    list_variables
         Lists its variables; None: its medium has none.
     deviations
         What of the file is not read, narrowed or reinterpreted, as far as it is known when it is opened.
@@ -239,10 +241,10 @@ class Product:
 
     medium: str
     parts: tuple[Part, ...]
-    cards: tuple[Card, ...] = ()
-    closing: Callable[[], None] = lambda: None
-    beside: tuple[Place, ...] = ()
-    variables: Callable[[], Iterator[Variable]] | None = None
+    cards: tuple[HeaderCard, ...] = ()
+    close: Callable[[], None] = lambda: None
+    companion_files: tuple[Place, ...] = ()
+    list_variables: Callable[[], Iterator[ProductVariable]] | None = None
     deviations: Sequence[Deviation] = ()
 
     def __enter__(self) -> Self:
@@ -253,14 +255,14 @@ class Product:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         """Close it."""
-        self.closing()
+        self.close()
 
     @property
-    def arrays(self) -> tuple[Array, ...]:
+    def arrays(self) -> tuple[ArrayPart, ...]:
         """Its arrays."""
-        return tuple(part for part in self.parts if isinstance(part, Array))
+        return tuple(part for part in self.parts if isinstance(part, ArrayPart))
 
-    def part(self, name: str | None = None) -> Part:
+    def find_part(self, name: str | None = None) -> Part:
         """Return a part by its index or name.
 
         Parameters
@@ -274,19 +276,22 @@ class Product:
             There is none such.
         """
         if name is None:
-            candidates: tuple[Part, ...] = (*self.arrays, *(part for part in self.parts if isinstance(part, Rows)))
-            main = next((part for part in candidates if part.role == "data"), next(iter(self.parts), None))
-            if main is None:
-                raise SourceError(say("the file has neither an image nor a table"))
-            return main
+            candidates: tuple[Part, ...] = (*self.arrays, *(part for part in self.parts if isinstance(part, TablePart)))
+            default_part = next((part for part in candidates if part.role == "data"), next(iter(self.parts), None))
+            if default_part is None:
+                raise SourceError(format_message("the file has neither an image nor a table"))
+            return default_part
         for part in self.parts:
             if name == str(part.index) or name.casefold() == part.name.casefold():
                 return part
-        known = ", ".join(f"{part.index} {part.name}".strip() for part in self.parts[:20])
-        raise SourceError(say("the file has no part {name!r}", name), remedy=say("its parts are {parts}", known))
+        part_list = ", ".join(f"{part.index} {part.name}".strip() for part in self.parts[:20])
+        raise SourceError(
+            format_message("the file has no part {name!r}", name),
+            remedy=format_message("its parts are {parts}", part_list),
+        )
 
 
-class Times(NamedTuple):
+class SampleTimes(NamedTuple):
     """When the samples of a file were taken, in order.
 
     Attributes
@@ -295,24 +300,37 @@ class Times(NamedTuple):
         Of the counts: 1, they are microseconds since 1970, or 1000, nanoseconds.
     counts
         Shape (n,), increasing.
-    where
+    record_numbers
         Which record of a clock each sample is (-1: none), by clock; None: they stand so in the file.
-    left
+    omitted_count
         Samples that were left out, as of `Samples`.
-    cut
+    has_truncated_times
         As of `Samples`.
     """
 
     scale: int
     counts: npt.NDArray[np.int64]
-    where: dict[str, npt.NDArray[np.int64] | None]
-    left: int
-    cut: bool
+    record_numbers: dict[str, npt.NDArray[np.int64] | None]
+    omitted_count: int
+    has_truncated_times: bool
 
     @property
-    def bytes(self) -> int:
+    def memory_bytes(self) -> int:
         """What they take in memory."""
-        return self.counts.nbytes + sum(one.nbytes for one in self.where.values() if one is not None)
+        return self.counts.nbytes + sum(
+            numbers.nbytes for numbers in self.record_numbers.values() if numbers is not None
+        )
 
 
-__all__ = ["MISSING", "Array", "Axis", "Card", "Part", "Product", "Rows", "Stored", "Times", "Variable"]
+__all__ = [
+    "MISSING_INSTANT",
+    "ArrayPart",
+    "Axis",
+    "HeaderCard",
+    "Part",
+    "Product",
+    "ProductVariable",
+    "SampleTimes",
+    "StoredHdu",
+    "TablePart",
+]

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from hven.formats.media import _maps as maps
-from hven.formats.media._product import Array, Axis, Card, Product
-from hven.model.errors import SourceError, say
+from hven.formats.media import _map_projections as maps
+from hven.formats.media._product import ArrayPart, Axis, HeaderCard, Product
+from hven.model.errors import SourceError, format_message
 from hven.model.sky import bodies, footprints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
-    from hven.formats.media._distant import Place
+    from hven.formats.media._remote_files import Place
 
-TAGS, LONGEST, BOXES, FEW = (
+MAX_DIRECTORY_TAGS, MAX_VALUE_BYTES, MAX_BOXES, MAX_ASSOCIATED_BOXES = (
     400,
     1 << 20,
     2000,
     20,
 )  # of a directory; bytes of a value or a box; boxes of a file, and of what is put together
-_GEO = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03")
-_TYPES = {
+_GEOJP2_UUID = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03")
+_TIFF_TYPE_CODES = {
     1: "B",
     2: "s",
     3: "H",
@@ -46,13 +46,13 @@ _TYPES = {
     17: "q",
     18: "Q",
 }
-_NAMES = {270: "ImageDescription", 271: "Make", 272: "Model", 305: "Software", 306: "DateTime", 315: "Artist", 33432: "Copyright", 42112: "GDAL_METADATA", 42113: "GDAL_NODATA"}  # fmt: skip
-_KEYS = {1024: "model", 1025: "raster", 1026: "citation", 2049: "citation", 2057: "radius", 3073: "citation", 3075: "projection", 3076: "unit", 3078: "parallel", 3080: "lon", 3081: "lat",
+_TIFF_TAG_NAMES = {270: "ImageDescription", 271: "Make", 272: "Model", 305: "Software", 306: "DateTime", 315: "Artist", 33432: "Copyright", 42112: "GDAL_METADATA", 42113: "GDAL_NODATA"}  # fmt: skip
+_GEOTIFF_KEY_NAMES = {1024: "model", 1025: "raster", 1026: "citation", 2049: "citation", 2057: "radius", 3073: "citation", 3075: "projection", 3076: "unit", 3078: "parallel", 3080: "lon", 3081: "lat",
          3082: "east", 3083: "north", 3088: "lon", 3089: "lat", 3095: "lon", 2048: "known"}  # fmt: skip
-_PROJECTIONS = {17: "EQUIRECTANGULAR", 24: "SINUSOIDAL", 15: "POLAR STEREOGRAPHIC", 14: "STEREOGRAPHIC", 21: "ORTHOGRAPHIC", 10: "LAMBERT AZIMUTHAL EQUAL AREA"}  # fmt: skip
-_METRES = {9001: 1.0, 9036: 1000.0}
-_EARTH = {4326, 4258, 4269, 4979}  # EPSG's numbers of usual longitudes and latitudes
-_FORMATS = {1: "u", 2: "i", 3: "f"}
+_PROJECTION_NAMES = {17: "EQUIRECTANGULAR", 24: "SINUSOIDAL", 15: "POLAR STEREOGRAPHIC", 14: "STEREOGRAPHIC", 21: "ORTHOGRAPHIC", 10: "LAMBERT AZIMUTHAL EQUAL AREA"}  # fmt: skip
+_UNIT_METRES = {9001: 1.0, 9036: 1000.0}
+_EARTH_EPSG_CODES = {4326, 4258, 4269, 4979}  # EPSG's numbers of usual longitudes and latitudes
+_SAMPLE_FORMAT_LETTERS = {1: "u", 2: "i", 3: "f"}
 
 
 def open_raster(path: Place, name: str) -> Product | None:
@@ -76,54 +76,58 @@ def open_raster(path: Place, name: str) -> Product | None:
         It is damaged.
     """
     with path.open("rb") as file:
-        head = file.read(12)
+        signature = file.read(12)
         try:
-            if head[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}:
-                return _tiff(file, name)
-            if head[4:12] == b"jP  \r\n\x87\n":
-                return _jpeg2000(file, name, path.stat().st_size)
+            if signature[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}:
+                return _open_tiff(file, name)
+            if signature[4:12] == b"jP  \r\n\x87\n":
+                return _open_jpeg2000(file, name, path.stat().st_size)
         except (struct.error, ValueError, TypeError, ArithmeticError, LookupError) as fault:
-            raise SourceError(say("{name} is damaged: {reason}", name, str(fault)[:160])) from None
+            raise SourceError(format_message("{name} is damaged: {reason}", name, str(fault)[:160])) from None
     return None
 
 
-def _tiff(file: BinaryIO, name: str) -> Product:
-    tags = _tags(file)
+def _open_tiff(file: BinaryIO, name: str) -> Product:
+    tags = _read_tags(file)
     width, height = (int(tags[tag][0]) for tag in (256, 257))
     bands, bits = int(tags.get(277, (1,))[0]), int(tags.get(258, (8,))[0])
-    kind = np.dtype(f"{_FORMATS.get(int(tags.get(339, (1,))[0]), 'u')}{max(1, bits // 8)}")
-    said = [Card(_NAMES[tag], _word(value)) for tag, value in tags.items() if tag in _NAMES]
-    return _made("tiff", name, (bands, height, width), kind, said, _world(tags, width, height))
+    kind = np.dtype(f"{_SAMPLE_FORMAT_LETTERS.get(int(tags.get(339, (1,))[0]), 'u')}{max(1, bits // 8)}")
+    cards = [
+        HeaderCard(_TIFF_TAG_NAMES[tag], _decode_tag_value(value))
+        for tag, value in tags.items()
+        if tag in _TIFF_TAG_NAMES
+    ]
+    return _create_product("tiff", name, (bands, height, width), kind, cards, _write_geotiff_wcs(tags, width, height))
 
 
-def _made(medium: str, name: str, shape: tuple[int, int, int], kind: np.dtype[Any], said: list[Card], world: list[Card]) -> Product:  # fmt: skip
+def _create_product(medium: str, name: str, shape: tuple[int, int, int], dtype: np.dtype[Any], label_cards: list[HeaderCard], wcs_cards: list[HeaderCard]) -> Product:  # fmt: skip
     if min(shape) < 1:
-        raise SourceError(say("an array of {name} has no size", name))
-    placed = any(card.keyword == "CTYPE1" for card in world)
-    axes = [Axis(name=word, size=size) for word, size in zip(("BAND", "LINE", "SAMPLE"), shape, strict=True)]
-    cards = tuple(world)
-    plain = {card.keyword: card.value for card in cards}
-    image = Array(
+        raise SourceError(format_message("an array of {name} has no size", name))
+    has_wcs = any(card.keyword == "CTYPE1" for card in wcs_cards)
+    axes = [Axis(name=axis_name, size=size) for axis_name, size in zip(("BAND", "LINE", "SAMPLE"), shape, strict=True)]
+    cards = tuple(wcs_cards)
+    card_values = {card.keyword: card.value for card in cards}
+    image = ArrayPart(
         index=0,
         axes=tuple(axes[shape[0] == 1 :]),
-        dtype=kind,
-        read=partial(_unread, name),
+        dtype=dtype,
+        read=partial(_refuse_pixels, name),
         cards=cards,
-        places=partial(footprints.places, plain) if placed else None,
+        create_sky_mapping=partial(footprints.build_image_wcs, card_values) if has_wcs else None,
     )
-    return Product(medium=medium, parts=(image,), cards=tuple(said))
+    return Product(medium=medium, parts=(image,), cards=tuple(label_cards))
 
 
-def _unread(name: str, _window: object) -> NoReturn:
-    raise SourceError(say("the pixels of {name} are not read, its header is", name))
+def _refuse_pixels(name: str, _window: object) -> NoReturn:
+    raise SourceError(format_message("the pixels of {name} are not read, its header is", name))
 
 
-def _word(values: tuple[Any, ...]) -> str:
+def _decode_tag_value(values: tuple[Any, ...]) -> str:
     text = values[0] if values and isinstance(values[0], bytes) else " ".join(map(str, values)).encode()
     return text.partition(b"\0")[0].decode("utf-8", "replace").strip()[:4000]
 
 
-def _tags(file: BinaryIO) -> dict[int, tuple[Any, ...]]:
+def _read_tags(file: BinaryIO) -> dict[int, tuple[Any, ...]]:
     """Read the first directory of a TIFF: values by tag (TIFF 6.0; BigTIFF)."""
     file.seek(0)
     order = "<" if file.read(2) == b"II" else ">"
@@ -133,29 +137,29 @@ def _tags(file: BinaryIO) -> dict[int, tuple[Any, ...]]:
         file.read(4)
     file.seek(struct.unpack(order + place, file.read(struct.calcsize(order + place)))[0])
     number = struct.unpack(order + count, file.read(struct.calcsize(order + count)))[0]
-    size, room = struct.calcsize(order + entry), struct.calcsize(order + place)
-    body = file.read(min(int(number), TAGS) * size)
-    found: dict[int, tuple[Any, ...]] = {}
-    for at in range(0, len(body) - size + 1, size):
-        tag, kind, many, where = struct.unpack(order + entry, body[at : at + size])
-        code = _TYPES.get(kind)
+    size, inline_bytes = struct.calcsize(order + entry), struct.calcsize(order + place)
+    body = file.read(min(int(number), MAX_DIRECTORY_TAGS) * size)
+    tag_values: dict[int, tuple[Any, ...]] = {}
+    for entry_start in range(0, len(body) - size + 1, size):
+        tag, kind, value_count, offset = struct.unpack(order + entry, body[entry_start : entry_start + size])
+        code = _TIFF_TYPE_CODES.get(kind)
         if code is None or tag in {273, 279, 324, 325}:  # where its pixels are
             continue
-        length = struct.calcsize(f"{order}{code}") * many
-        if length > LONGEST:
+        length = struct.calcsize(f"{order}{code}") * value_count
+        if length > MAX_VALUE_BYTES:
             continue
-        if length <= room:
-            data = body[at + size - room : at + size][:length]
+        if length <= inline_bytes:
+            data = body[entry_start + size - inline_bytes : entry_start + size][:length]
         else:
-            file.seek(where)
+            file.seek(offset)
             data = file.read(length)
-        found[tag] = struct.unpack(f"{order}{length}s" if code == "s" else order + code * many, data)
-    return found
+        tag_values[tag] = struct.unpack(f"{order}{length}s" if code == "s" else order + code * value_count, data)
+    return tag_values
 
 
-def _world(tags: Mapping[int, tuple[Any, ...]], width: int, height: int) -> list[Card]:
+def _write_geotiff_wcs(tags: Mapping[int, tuple[Any, ...]], width: int, height: int) -> list[HeaderCard]:
     """Write the map of a GeoTIFF as WCS; empty: it has none, a turned one, or one that is not known (OGC 19-008r4)."""
-    keys = _keys(tags)
+    keys = _read_geo_keys(tags)
     step, tie, matrix = tags.get(33550), tags.get(33922), tags.get(34264)
     if matrix is not None and len(matrix) == 16 and not (matrix[1] or matrix[4]):
         step, tie = (matrix[0], -matrix[5]), (0.0, 0.0, 0.0, matrix[3], matrix[7], 0.0)
@@ -165,126 +169,128 @@ def _world(tags: Mapping[int, tuple[Any, ...]], width: int, height: int) -> list
     # the corner of the first pixel, in degrees or metres
     left, top = tie[3] - (tie[0] + shift) * step[0], tie[4] + (tie[1] + shift) * step[1]
     citation = str(keys.get("citation") or "")
-    body = next((word for word in re.findall(r"[A-Za-z0-9]{3,}", citation) if bodies.find(word)), "")
-    body = body or ("Earth" if keys.get("known") in _EARTH or "WGS" in citation else "")
-    said: dict[str, object] = {"TARGET_NAME": body}
+    body = next((word for word in re.findall(r"[A-Za-z0-9]{3,}", citation) if bodies.find_body(word)), "")
+    body = body or ("Earth" if keys.get("known") in _EARTH_EPSG_CODES or "WGS" in citation else "")
+    label_values: dict[str, object] = {"TARGET_NAME": body}
     radius = keys.get("radius")
     if keys.get("model") == 2:
-        across, down, lon = step[0], step[1], left + width / 2 * step[0]
-        said |= {"MAP_PROJECTION_TYPE": "SIMPLE CYLINDRICAL", "CENTER_LONGITUDE": lon, "SAMPLE_PROJECTION_OFFSET": width / 2, "LINE_PROJECTION_OFFSET": top / step[1]}  # fmt: skip
+        degrees_per_column, degrees_per_row, lon = step[0], step[1], left + width / 2 * step[0]
+        label_values |= {"MAP_PROJECTION_TYPE": "SIMPLE CYLINDRICAL", "CENTER_LONGITUDE": lon, "SAMPLE_PROJECTION_OFFSET": width / 2, "LINE_PROJECTION_OFFSET": top / step[1]}  # fmt: skip
     else:
-        kind, metres = _PROJECTIONS.get(keys.get("projection", 0)), _METRES.get(keys.get("unit", 9001))
+        kind, metres = _PROJECTION_NAMES.get(keys.get("projection", 0)), _UNIT_METRES.get(keys.get("unit", 9001))
         if kind is None or metres is None or not isinstance(radius, float) or not radius > 0.0:
             return []
         degree = math.radians(1.0) * radius / metres
-        across, down = step[0] / degree, step[1] / degree
+        degrees_per_column, degrees_per_row = step[0] / degree, step[1] / degree
         lat = float(keys.get("lat") or keys.get("parallel") or 0.0) if kind[:5] != "EQUIR" else float(keys.get("parallel") or 0.0)  # fmt: skip
-        said |= {
+        label_values |= {
             "MAP_PROJECTION_TYPE": kind, "CENTER_LONGITUDE": float(keys.get("lon") or 0.0), "CENTER_LATITUDE": math.copysign(90.0, lat) if kind.startswith("POLAR") else lat,
             "SAMPLE_PROJECTION_OFFSET": (float(keys.get("east") or 0.0) - left) / step[0], "LINE_PROJECTION_OFFSET": (top - float(keys.get("north") or 0.0)) / step[1],
         }  # fmt: skip
-    if abs(across - down) > 1e-6 * down or not height:
+    if abs(degrees_per_column - degrees_per_row) > 1e-6 * degrees_per_row or not height:
         return []
     if isinstance(radius, float):
-        said |= {"A_AXIS_RADIUS": radius / 1e3, "C_AXIS_RADIUS": radius / 1e3}
-    return maps.cards(said | {"MAP_RESOLUTION": 1.0 / down}, pixel=0.5)
+        label_values |= {"A_AXIS_RADIUS": radius / 1e3, "C_AXIS_RADIUS": radius / 1e3}
+    return maps.write_map_cards(label_values | {"MAP_RESOLUTION": 1.0 / degrees_per_row}, origin_pixel=0.5)
 
 
-def _keys(tags: Mapping[int, tuple[Any, ...]]) -> dict[str, Any]:
+def _read_geo_keys(tags: Mapping[int, tuple[Any, ...]]) -> dict[str, Any]:
     """Read the keys of a GeoTIFF that say where it lies."""
     directory, doubles = tags.get(34735, ()), tags.get(34736, ())
     texts = tags.get(34737, (b"",))[0]
-    found: dict[str, Any] = {}
-    for at in range(4, len(directory) - 3, 4):
-        key, where, count, value = directory[at : at + 4]
-        if key not in _KEYS:
+    key_values: dict[str, Any] = {}
+    for position in range(4, len(directory) - 3, 4):
+        key, location, count, value = directory[position : position + 4]
+        if key not in _GEOTIFF_KEY_NAMES:
             continue
-        if where == 34736 and value < len(doubles):
-            found.setdefault(_KEYS[key], float(doubles[value]))
-        elif where == 34737:
+        if location == 34736 and value < len(doubles):
+            key_values.setdefault(_GEOTIFF_KEY_NAMES[key], float(doubles[value]))
+        elif location == 34737:
             text = texts[value : value + count].decode("latin-1").rstrip("|\0")
-            found[_KEYS[key]] = " ".join(filter(None, (found.get(_KEYS[key]), text)))
-        elif where == 0:
-            found.setdefault(_KEYS[key], int(value))
-    return found
+            key_values[_GEOTIFF_KEY_NAMES[key]] = " ".join(
+                filter(None, (key_values.get(_GEOTIFF_KEY_NAMES[key]), text))
+            )
+        elif location == 0:
+            key_values.setdefault(_GEOTIFF_KEY_NAMES[key], int(value))
+    return key_values
 
 
-def _boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _read_boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Find the boxes of a JPEG 2000 file: kind, begin and end of what is in it (ISO/IEC 15444-1, annex I)."""
-    for _ in range(BOXES):
+    for _ in range(MAX_BOXES):
         if begin + 8 > end:
             return
         file.seek(begin)
         size, kind = struct.unpack(">I4s", file.read(8))
-        first = begin + 8
+        content_start = begin + 8
         if size == 1:
-            size, first = struct.unpack(">Q", file.read(8))[0], begin + 16
-        last = end if size == 0 else begin + size
-        if last < first or last > end:
+            size, content_start = struct.unpack(">Q", file.read(8))[0], begin + 16
+        content_end = end if size == 0 else begin + size
+        if content_end < content_start or content_end > end:
             raise ValueError("a box ends behind its file")
-        yield kind, first, last
-        begin = last
+        yield kind, content_start, content_end
+        begin = content_end
 
 
-def _jpeg2000(file: BinaryIO, name: str, size: int) -> Product:
+def _open_jpeg2000(file: BinaryIO, name: str, size: int) -> Product:
     shape, kind = (0, 0, 0), np.dtype("u1")
-    said: list[Card] = []
-    world: list[Card] = []
+    cards: list[HeaderCard] = []
+    wcs_cards: list[HeaderCard] = []
     geo, gml = b"", list[bytes]()
-    for box, first, last in _boxes(file, 0, size):
+    for box, content_start, content_end in _read_boxes(file, 0, size):
         if box == b"jp2h":
-            for inner, begin, _ in _boxes(file, first, last):
+            for inner, begin, _ in _read_boxes(file, content_start, content_end):
                 if inner == b"ihdr":
                     file.seek(begin)
                     height, width, bands, depth = struct.unpack(">IIHB", file.read(11))
                     shape = (bands, height, width)
                     kind = np.dtype(f"{'i' if depth & 128 else 'u'}{1 if depth & 127 < 8 else 2}")
-        elif box in {b"xml ", b"uuid"} and last - first <= LONGEST:
-            file.seek(first)
-            body = file.read(last - first)
+        elif box in {b"xml ", b"uuid"} and content_end - content_start <= MAX_VALUE_BYTES:
+            file.seek(content_start)
+            body = file.read(content_end - content_start)
             if box == b"xml ":
-                said += _fits_in(body)
-            elif body.startswith(_GEO):
+                cards += _read_fits_xml(body)
+            elif body.startswith(_GEOJP2_UUID):
                 geo = body[16:]
         elif box == b"asoc":
-            gml += _associated(file, first, last)
-    words = {card.keyword: card for card in said}
+            gml += _read_associated_xml(file, content_start, content_end)
+    words = {card.keyword: card for card in cards}
     if "CTYPE1" in words:
-        world = said
+        wcs_cards = cards
     elif geo:
-        world = _world(_tags(io.BytesIO(geo)), shape[2], shape[1])
+        wcs_cards = _write_geotiff_wcs(_read_tags(io.BytesIO(geo)), shape[2], shape[1])
     elif gml:
-        world = _grid(gml, shape[2], shape[1])
-    return _made("jpeg2000", name, shape, kind, said, world)
+        wcs_cards = _write_gml_wcs(gml, shape[2], shape[1])
+    return _create_product("jpeg2000", name, shape, kind, cards, wcs_cards)
 
 
-def _associated(file: BinaryIO, begin: int, end: int) -> list[bytes]:
+def _read_associated_xml(file: BinaryIO, begin: int, end: int) -> list[bytes]:
     """Read the documents of XML in boxes that are put together (ISO/IEC 15444-2)."""
-    found: list[bytes] = []
+    documents: list[bytes] = []
     waiting = [(begin, end)]
-    for _ in range(FEW):
+    for _ in range(MAX_ASSOCIATED_BOXES):
         if not waiting:
             break
-        for box, first, last in _boxes(file, *waiting.pop()):
+        for box, first, last in _read_boxes(file, *waiting.pop()):
             if box == b"asoc":
                 waiting.append((first, last))
-            elif box == b"xml " and last - first <= LONGEST and len(found) < FEW:
+            elif box == b"xml " and last - first <= MAX_VALUE_BYTES and len(documents) < MAX_ASSOCIATED_BOXES:
                 file.seek(first)
-                found.append(file.read(last - first))
-    return found
+                documents.append(file.read(last - first))
+    return documents
 
 
-def _grid(documents: list[bytes], width: int, height: int) -> list[Card]:
+def _write_gml_wcs(documents: list[bytes], width: int, height: int) -> list[HeaderCard]:
     """Write the map of a grid in GML as WCS; empty: it is turned, or not of longitudes and latitudes (OGC 05-047r3)."""
-    roots = [root for one in documents if (root := _parsed(one)) is not None]
-    grid = next((found for root in roots if (found := root.find(".//{*}RectifiedGrid")) is not None), None)
+    roots = [root for element_or_document in documents if (root := _parse_xml(element_or_document)) is not None]
+    grid = next((element for root in roots if (element := root.find(".//{*}RectifiedGrid")) is not None), None)
     if grid is None:
         return []
     origin, *steps = (
-        [float(word) for word in (one.text or "").split()]
-        for one in (*grid.findall(".//{*}origin//{*}pos")[:1], *grid.findall("{*}offsetVector"))
+        [float(word) for word in (element_or_document.text or "").split()]
+        for element_or_document in (*grid.findall(".//{*}origin//{*}pos")[:1], *grid.findall("{*}offsetVector"))
     )
-    if any(len(one) != 2 for one in (origin, *steps)) or len(steps) != 2:
+    if any(len(element_or_document) != 2 for element_or_document in (origin, *steps)) or len(steps) != 2:
         return []
     lon = (
         0 if steps[0][0] else 1
@@ -292,22 +298,31 @@ def _grid(documents: list[bytes], width: int, height: int) -> list[Card]:
     lat = 1 - lon
     if steps[0][lat] or steps[1][lon]:
         return []
-    name = next((str(one.get("srsName")) for one in grid.iter() if one.get("srsName")), "")
+    name = next(
+        (
+            str(element_or_document.get("srsName"))
+            for element_or_document in grid.iter()
+            if element_or_document.get("srsName")
+        ),
+        "",
+    )
     code = re.search(r"EPSG\W.*?(\d+)$", name)
     if code is not None:
-        body = "Earth" if int(code[1]) in _EARTH else ""
+        body = "Earth" if int(code[1]) in _EARTH_EPSG_CODES else ""
     else:  # a system of its own, in a document beside it
-        own = next((found for root in roots if (found := root.find(".//{*}GeographicCRS")) is not None), None)
-        body = "" if own is None else own.findtext("{*}srsName") or ""
+        crs_element = next(
+            (element for root in roots if (element := root.find(".//{*}GeographicCRS")) is not None), None
+        )
+        body = "" if crs_element is None else crs_element.findtext("{*}srsName") or ""
     if not body:
         return []
-    said = body.encode("ascii", "replace") + b"|"
-    keys = (1, 1, 0, 3, 1024, 0, 1, 2, 1025, 0, 1, 2, 2049, 34737, len(said), 0)  # degrees, of middles of pixels
-    tags: dict[int, tuple[Any, ...]] = {33550: (steps[0][lon], -steps[1][lat], 0.0), 33922: (0.0, 0.0, 0.0, origin[lon], origin[lat], 0.0), 34735: keys, 34737: (said,)}  # fmt: skip
-    return _world(tags, width, height)
+    citation = body.encode("ascii", "replace") + b"|"
+    keys = (1, 1, 0, 3, 1024, 0, 1, 2, 1025, 0, 1, 2, 2049, 34737, len(citation), 0)  # degrees, of middles of pixels
+    tags: dict[int, tuple[Any, ...]] = {33550: (steps[0][lon], -steps[1][lat], 0.0), 33922: (0.0, 0.0, 0.0, origin[lon], origin[lat], 0.0), 34735: keys, 34737: (citation,)}  # fmt: skip
+    return _write_geotiff_wcs(tags, width, height)
 
 
-def _parsed(body: bytes) -> Any:
+def _parse_xml(body: bytes) -> Any:
     """Parse a document of XML, whatever it is; None: it is none."""
     from lxml import etree  # noqa: PLC0415  (beside the standard library's, of which nothing limits entities)
 
@@ -318,16 +333,16 @@ def _parsed(body: bytes) -> Any:
         return None
 
 
-def _fits_in(body: bytes) -> list[Card]:
+def _read_fits_xml(body: bytes) -> list[HeaderCard]:
     """Read a header of FITS that is written as XML, as Helioviewer's pictures have it; empty: it is other XML."""
-    root = _parsed(body)
-    found = None if root is None else root if root.tag == "fits" else root.find(".//fits")
-    if found is None:
+    root = _parse_xml(body)
+    fits_element = None if root is None else root if root.tag == "fits" else root.find(".//fits")
+    if fits_element is None:
         return []
-    return [Card(str(one.tag).upper(), _value((one.text or "").strip())) for one in found if isinstance(one.tag, str)]  # fmt: skip
+    return [HeaderCard(str(card_element.tag).upper(), _parse_value((card_element.text or "").strip())) for card_element in fits_element if isinstance(card_element.tag, str)]  # fmt: skip
 
 
-def _value(text: str) -> str | int | float:
+def _parse_value(text: str) -> str | int | float:
     if re.fullmatch(r"[+-]?\d{1,18}", text):
         return int(text)
     try:

@@ -19,23 +19,29 @@ import numpy as np
 import pyarrow as pa
 
 from hven.formats.media import (
-    MOST,
-    Array,
+    MAX_PARTS,
+    ArrayPart,
     Axis,
-    Card,
+    HeaderCard,
     Medium,
     Product,
-    Rows,
-    times,
-    wavelengths,
+    TablePart,
+    convert_to_mjd,
+    convert_to_wavelengths,
 )
-from hven.formats.media._cells import with_cells
-from hven.formats.media._distant import Opened
-from hven.formats.media._fits_heads import BLOCK, Head, Unusual, first_of, heads
-from hven.formats.media._plain import in_order, read_plain
-from hven.formats.media._product import Stored
-from hven.formats.media._spectral import polarizations
-from hven.model.errors import HvenError, SourceError, TooLarge, say
+from hven.formats.media._cell_arrays import add_cell_arrays
+from hven.formats.media._fits_headers import (
+    BLOCK_BYTES,
+    FitsHeader,
+    NonStandardHeaderError,
+    map_first_values,
+    read_headers,
+)
+from hven.formats.media._product import StoredHdu
+from hven.formats.media._remote_files import RemoteFileReader
+from hven.formats.media._spectral_axes import name_polarizations
+from hven.formats.media._window_reads import compute_strides, read_window
+from hven.model.errors import HvenError, SourceError, TooLargeError, format_message
 from hven.model.sky import footprints
 from hven.model.table import Column
 from hven.model.types import Type
@@ -47,16 +53,16 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.formats.media import Part
-    from hven.formats.media._distant import Place
+    from hven.formats.media._remote_files import Place
 
     World = Callable[[], tuple[npt.NDArray[np.float64], str]]  # values along an axis, and their unit
 
-_ROLES = {
+_ROLE_PATTERNS = {
     "error": re.compile(r"(?i).*(err|error|stat|variance|var|sigma|uncert\w*|noise)\d*$"),
     "flag": re.compile(r"(?i).*(dq|flags?|mask|quality|qual)\d*$"),
     "coverage": re.compile(r"(?i).*(coverage|weights?|exposure|exp|hits)\d*$"),
 }
-_KINDS = (
+_AXIS_KIND_PATTERNS = (
     ("longitude", re.compile(r"(RA|[GE]LON|..LN)(-|$)|SOLAR[-_]?X")),
     ("latitude", re.compile(r"(DEC|[GE]LAT|..LT)(-|$)|SOLAR[-_]?Y")),
     (
@@ -85,7 +91,7 @@ _SPECTRAL_UNITS = frozenset(
         "1/cm",
     ]
 )
-_VOTABLE = {
+_VOTABLE_TYPES = {
     "?": "boolean",
     "i1": "short",
     "u1": "unsignedByte",
@@ -97,9 +103,9 @@ _VOTABLE = {
     "c8": "floatComplex",
     "c16": "doubleComplex",
 }
-_LETTERS = {"L": "boolean", "B": "unsignedByte", "I": "short", "J": "int", "K": "long", "E": "float", "C": "floatComplex", "M": "doubleComplex", "A": "char"}  # fmt: skip
-_PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file), b"BZh": bz2.BZ2File, b"\xfd7z": lzma.LZMAFile}  # fmt: skip
-LARGEST = 1 << 30  # bytes that a compressed file may unpack to
+_TFORM_TYPES = {"L": "boolean", "B": "unsignedByte", "I": "short", "J": "int", "K": "long", "E": "float", "C": "floatComplex", "M": "doubleComplex", "A": "char"}  # fmt: skip
+_DECOMPRESSORS: dict[bytes, Callable[[BinaryIO], Any]] = {b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file), b"BZh": bz2.BZ2File, b"\xfd7z": lzma.LZMAFile}  # fmt: skip
+MAX_UNPACKED_BYTES = 1 << 30  # bytes that a compressed file may unpack to
 
 
 def open_fits(file: Place) -> Product:
@@ -113,7 +119,7 @@ def open_fits(file: Place) -> Product:
     Returns
     -------
     product
-        Arrays and tables of its HDUs; those without data are left out. Headers are read as the HDUs are come to, at most `MOST`.
+        Arrays and tables of its HDUs; those without data are left out. Headers are read as the HDUs are come to, at most `MAX_PARTS`.
 
     Raises
     ------
@@ -121,44 +127,46 @@ def open_fits(file: Place) -> Product:
         It is not FITS, or damaged.
     """
     name = file.name
-    opened = ExitStack()
-    with _told(name):
+    open_files = ExitStack()
+    with _name_errors(name):
         try:
-            spool = _unpacked(file, name)
+            spool = _unpack_file(file, name)
             if spool is not None:
-                opened.callback(spool.close)
-            plain: Place = file if spool is None else Path(spool.name)
-            stream = opened.enter_context(plain.open("rb"))
-            size = plain.stat().st_size
-            known, hdus = _heads(stream, size), cache(partial(_hdus, stream, opened))
-            parts = tuple(_parts(known, hdus, size, stream))
-            if not parts and size % BLOCK:
-                raise SourceError(say("it ends after {size} bytes, within a header", size))  # noqa: TRY301  (what is open is closed)
-            first = parts[0] if parts and parts[0].index == 0 else known[0] if known else None
-            cards = _cards(hdus()[0].header) if first is None else first.cards
-            return Product(medium="fits", parts=with_cells(parts, cards), cards=cards, closing=opened.close)
+                open_files.callback(spool.close)
+            plain_path: Place = file if spool is None else Path(spool.name)
+            stream = open_files.enter_context(plain_path.open("rb"))
+            size = plain_path.stat().st_size
+            headers, hdus = _read_plain_headers(stream, size), cache(partial(_open_hdus, stream, open_files))
+            parts = tuple(_create_parts(headers, hdus, size, stream))
+            if not parts and size % BLOCK_BYTES:
+                raise SourceError(format_message("it ends after {size} bytes, within a header", size))  # noqa: TRY301  (what is open is closed)
+            first_item = parts[0] if parts and parts[0].index == 0 else headers[0] if headers else None
+            cards = _list_cards(hdus()[0].header) if first_item is None else first_item.cards
+            return Product(medium="fits", parts=add_cell_arrays(parts, cards), cards=cards, close=open_files.close)
         except BaseException:
-            opened.close()
+            open_files.close()
             raise
 
 
-def _unpacked(file: Place, name: str) -> Any:
+def _unpack_file(file: Place, name: str) -> Any:
     """Unpack a compressed file beside the temporary ones, so that windows of it need no second pass; None: it is plain."""
     with file.open("rb") as source:
         head = source.read(6)
         source.seek(0)
-        unpack = next((unpack for begins, unpack in _PACKED.items() if head.startswith(begins)), None)
-        if unpack is None:
+        decompress = next(
+            (decompress for magic_bytes, decompress in _DECOMPRESSORS.items() if head.startswith(magic_bytes)), None
+        )
+        if decompress is None:
             return None
         spool = tempfile.NamedTemporaryFile(suffix=".fits")  # noqa: SIM115  (closed with the product)
         try:
-            with unpack(source) as stream:
+            with decompress(source) as stream:
                 while chunk := stream.read(1 << 20):
                     spool.write(chunk)
-                    if spool.tell() > LARGEST:
-                        raise TooLarge(  # noqa: TRY301
-                            say("{name} unpacks to more than {most} MB", name, LARGEST >> 20),
-                            remedy=say("keep large files as they are, or compress their tiles (fpack)"),
+                    if spool.tell() > MAX_UNPACKED_BYTES:
+                        raise TooLargeError(  # noqa: TRY301
+                            format_message("{name} unpacks to more than {most} MB", name, MAX_UNPACKED_BYTES >> 20),
+                            remedy=format_message("keep large files as they are, or compress their tiles (fpack)"),
                         )
             spool.flush()
         except BaseException:
@@ -168,293 +176,340 @@ def _unpacked(file: Place, name: str) -> Any:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _name_errors(name: str) -> Iterator[None]:
     """Turn what astropy raises of bad files into a fault with their name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
         except SourceError as fault:
-            raise SourceError(say("{name} is damaged, or no FITS file: {reason}", name, str(fault))) from None
+            raise SourceError(
+                format_message("{name} is damaged, or no FITS file: {reason}", name, str(fault))
+            ) from None
         except (HvenError, FileNotFoundError, PermissionError):
             raise
         except Exception as fault:  # noqa: BLE001  (astropy meets bad bytes with whatever comes up)
-            why = " ".join(str(fault).split())[:200] or type(fault).__name__
-            raise SourceError(say("{name} is damaged, or no FITS file: {reason}", name, why)) from None
+            reason = " ".join(str(fault).split())[:200] or type(fault).__name__
+            raise SourceError(format_message("{name} is damaged, or no FITS file: {reason}", name, reason)) from None
 
 
-def _heads(stream: BinaryIO, size: int) -> list[Head]:
+def _read_plain_headers(stream: BinaryIO, size: int) -> list[FitsHeader]:
     """Read the headers, where all are written plainly; none: astropy reads them."""
     try:
-        return [*islice(heads(stream, size), MOST)] if size else []
-    except Unusual:
+        return [*islice(read_headers(stream, size), MAX_PARTS)] if size else []
+    except NonStandardHeaderError:
         return []
 
 
-def _hdus(stream: BinaryIO, opened: ExitStack) -> Any:
+def _open_hdus(stream: BinaryIO, open_files: ExitStack) -> Any:
     """Have a file opened by astropy, until it is closed."""
     from astropy.io import fits  # noqa: PLC0415  (a second to load, asked by few)
 
     stream.seek(0)
     # no memory map: a file that is cut short while it is read would end the process
     hdus = fits.open(stream, memmap=False, lazy_load_hdus=True, do_not_scale_image_data=True)
-    opened.callback(hdus.close)
+    open_files.callback(hdus.close)
     return hdus
 
 
-def _parts(known: Sequence[Head], hdus: Callable[[], Any], size: int, stream: BinaryIO) -> Iterator[Part]:
+def _create_parts(
+    headers: Sequence[FitsHeader], open_hdus: Callable[[], Any], size: int, stream: BinaryIO
+) -> Iterator[Part]:
     index = 0
-    while index < (len(known) or MOST):
-        head = known[index] if known else None
-        if head is not None and head.image:
+    while index < (len(headers) or MAX_PARTS):
+        head = headers[index] if headers else None
+        if head is not None and head.is_image:
             if min(head.sizes, default=0) > 0:
-                yield _array(_Image.of(head, index), index, hdus, stream)
-            end = head.end
+                yield _create_array(_ImageHeader.from_header(head, index), index, open_hdus, stream)
+            end = head.end_offset
         else:
             try:
-                hdu = hdus()[index]
+                hdu = open_hdus()[index]
             except IndexError:
                 return
-            yield from _part(hdu, index, hdus, stream)
-            told = hdu.fileinfo()
-            end = told["datLoc"] + told["datSpan"]
-        if 0 < size <= end - BLOCK:  # padding may be missing
-            raise SourceError(say("it ends within HDU {number}: {size} bytes", index, size))
+            yield from _create_part(hdu, index, open_hdus, stream)
+            file_info = hdu.fileinfo()
+            end = file_info["datLoc"] + file_info["datSpan"]
+        if 0 < size <= end - BLOCK_BYTES:  # padding may be missing
+            raise SourceError(format_message("it ends within HDU {number}: {size} bytes", index, size))
         if end == size:  # no further header need be looked for
             return
         index += 1
 
 
-def _part(hdu: Any, index: int, hdus: Callable[[], Any], stream: BinaryIO) -> Iterator[Part]:
+def _create_part(hdu: Any, index: int, open_hdus: Callable[[], Any], stream: BinaryIO) -> Iterator[Part]:
     """Make a part of an HDU that astropy has read."""
     from astropy.io import fits  # noqa: PLC0415  (loaded already)
 
     if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not isinstance(hdu, fits.CompImageHDU):
-        yield _rows(hdu, index, stream)
+        yield _create_table(hdu, index, stream)
     elif hdu.shape and min(hdu.shape) > 0 and not isinstance(hdu, fits.GroupsHDU):
         sizes, name = tuple(int(size) for size in hdu.shape), str(hdu.name or "")
         data = None if isinstance(hdu, fits.CompImageHDU) else int(hdu.fileinfo()["datLoc"])
-        cards = _cards(hdu.header)
-        words = first_of(cards)
-        yield _array(_Image(name, sizes, cards, words, data, lambda: hdu.header, hdu.section), index, hdus, stream)
+        cards = _list_cards(hdu.header)
+        words = map_first_values(cards)
+        yield _create_array(
+            _ImageHeader(name, sizes, cards, words, data, lambda: hdu.header, hdu.section), index, open_hdus, stream
+        )
 
 
-class _Image(NamedTuple):
+class _ImageHeader(NamedTuple):
     """An image, whoever has read its header."""
 
     name: str
     sizes: tuple[int, ...]  # in the order of C
-    cards: tuple[Card, ...]
-    words: Mapping[str, Any]  # values by keyword
-    data: int | None  # first byte; None: in compressed tiles
-    header: Callable[[], Any]  # as astropy has it
+    cards: tuple[HeaderCard, ...]
+    values: Mapping[str, Any]  # values by keyword
+    data_offset: int | None  # first byte; None: in compressed tiles
+    read_header: Callable[[], Any]  # as astropy has it
     section: Any = None  # of what is compressed
 
     @classmethod
-    def of(cls, head: Head, index: int) -> Self:
+    def from_header(cls, header: FitsHeader, index: int) -> Self:
         """Take it from a header that was read here."""
-        name = str(head.words.get("EXTNAME", "" if index else "PRIMARY"))
-        return cls(name, head.sizes[::-1], head.cards, head.words, head.data, partial(_header, head.text))
+        name = str(header.values.get("EXTNAME", "" if index else "PRIMARY"))
+        return cls(
+            name,
+            header.sizes[::-1],
+            header.cards,
+            header.values,
+            header.data_offset,
+            partial(_parse_header, header.text),
+        )
 
 
-def _header(text: str) -> Any:
+def _parse_header(text: str) -> Any:
     from astropy.io.fits import Header  # noqa: PLC0415  (a second to load, asked by few)
 
     return Header.fromstring(text)
 
 
-def _cards(header: Any) -> tuple[Card, ...]:
+def _list_cards(header: Any) -> tuple[HeaderCard, ...]:
     from astropy.io.fits import VerifyError  # noqa: PLC0415  (loaded already)
 
-    def read(card: Any) -> Card:
+    def read_card(card: Any) -> HeaderCard:
         try:
-            found = card.value
+            card_value = card.value
         except (VerifyError, ValueError):  # a card that does not keep the standard: as it stands
             value, _, comment = str(card.image)[10:].partition(" /")
-            return Card(card.keyword, value.strip().strip("'") or None, comment.strip())
-        plain = (
-            found
-            if isinstance(found, str | int | float | bool)
+            return HeaderCard(card.keyword, value.strip().strip("'") or None, comment.strip())
+        plain_value = (
+            card_value
+            if isinstance(card_value, str | int | float | bool)
             else None
-            if found is None or type(found).__name__ == "Undefined"
-            else str(found)
+            if card_value is None or type(card_value).__name__ == "Undefined"
+            else str(card_value)
         )
-        return Card(card.keyword, plain, card.comment or "")
+        return HeaderCard(card.keyword, plain_value, card.comment or "")
 
-    return tuple(map(read, header.cards))
+    return tuple(map(read_card, header.cards))
 
 
-def _array(image: _Image, index: int, hdus: Callable[[], Any], stream: BinaryIO) -> Array:
-    name, sizes, plain = image.name, image.sizes, image.words
-    scale, zero = _real(plain.get("BSCALE", 1.0), 1.0), _real(plain.get("BZERO", 0.0), 0.0)
-    blank, bits = plain.get("BLANK"), int(plain["BITPIX"] or 0)
-    whole = bits > 0 and scale == 1.0 and zero == int(zero) and blank is None
-    shifted = zero if whole else 0.0
+def _create_array(image: _ImageHeader, index: int, open_hdus: Callable[[], Any], stream: BinaryIO) -> ArrayPart:
+    name, sizes, card_values = image.name, image.sizes, image.values
+    scale, zero = _read_number(card_values.get("BSCALE", 1.0), 1.0), _read_number(card_values.get("BZERO", 0.0), 0.0)
+    blank, bits = card_values.get("BLANK"), int(card_values["BITPIX"] or 0)
+    is_integer = bits > 0 and scale == 1.0 and zero == int(zero) and blank is None
+    integer_offset = zero if is_integer else 0.0
     dtype = np.dtype(f"{'f' if bits < 0 else 'i'}{abs(bits) // 8}") if bits != 8 else np.dtype("u1")
-    kind = dtype if bits < 0 and (scale, zero) == (1.0, 0.0) else np.dtype("f4") if abs(bits) <= 16 else np.dtype("f8")
-    if whole:
-        kind = np.result_type(dtype, np.min_scalar_type(int(zero))) if shifted else dtype
+    value_type = (
+        dtype if bits < 0 and (scale, zero) == (1.0, 0.0) else np.dtype("f4") if abs(bits) <= 16 else np.dtype("f8")
+    )
+    if is_integer:
+        value_type = np.result_type(dtype, np.min_scalar_type(int(zero))) if integer_offset else dtype
 
-    flat = None
-    if image.data is not None:
-        kept = dtype.newbyteorder(">")
-        flat = partial(read_plain, stream, image.data, in_order(sizes, kept), kept)
+    read_uncompressed = None
+    if image.data_offset is not None:
+        stored_type = dtype.newbyteorder(">")
+        read_uncompressed = partial(
+            read_window, stream, image.data_offset, compute_strides(sizes, stored_type), stored_type
+        )
 
-    def raw(window: Sequence[slice]) -> npt.NDArray[Any]:
-        with _told(name or str(index)):
-            if flat is not None:
-                return flat(window)
+    def read_raw(window: Sequence[slice]) -> npt.NDArray[Any]:
+        with _name_errors(name or str(index)):
+            if read_uncompressed is not None:
+                return read_uncompressed(window)
             return np.asarray(image.section[tuple(window)])
 
-    def meant(there: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def apply_scaling(stored_values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if bits < 0 and (scale, zero) == (1.0, 0.0):
-            return there.astype(kind, copy=False)
-        if whole:
-            return there.astype(kind) + kind.type(shifted) if shifted else there.astype(kind, copy=False)
-        values = there.astype(kind) * kind.type(scale) + kind.type(zero)
+            return stored_values.astype(value_type, copy=False)
+        if is_integer:
+            return (
+                stored_values.astype(value_type) + value_type.type(integer_offset)
+                if integer_offset
+                else stored_values.astype(value_type, copy=False)
+            )
+        values = stored_values.astype(value_type) * value_type.type(scale) + value_type.type(zero)
         if blank is not None and bits > 0:
-            values[there == blank] = np.nan
+            values[stored_values == blank] = np.nan
         return values
 
-    axes = tuple(_axis(plain, image.header, number, sizes, hdus) for number in range(len(sizes), 0, -1))
+    axes = tuple(
+        _create_axis(card_values, image.read_header, number, sizes, open_hdus) for number in range(len(sizes), 0, -1)
+    )
     kinds = {axis.kind for axis in axes}
-    return Array(
+    return ArrayPart(
         index=index,
         name=name,
         axes=axes,
-        dtype=kind,
-        read=lambda window: meant(raw(window)),
-        raw=raw,
-        meant=meant,
-        flat=flat is not None and not isinstance(stream, Opened),
-        unit=str(plain.get("BUNIT") or "").strip() or None,
+        dtype=value_type,
+        read=lambda window: apply_scaling(read_raw(window)),
+        read_raw=read_raw,
+        apply_scaling=apply_scaling,
+        is_local_uncompressed=read_uncompressed is not None and not isinstance(stream, RemoteFileReader),
+        unit=str(card_values.get("BUNIT") or "").strip() or None,
         cards=image.cards,
-        places=partial(footprints.places, plain) if {"longitude", "latitude"} <= kinds else None,
-        role=next((role for role, pattern in _ROLES.items() if index and pattern.match(name)), "data"),
+        create_sky_mapping=partial(footprints.build_image_wcs, card_values)
+        if {"longitude", "latitude"} <= kinds
+        else None,
+        role=next((role for role, pattern in _ROLE_PATTERNS.items() if index and pattern.match(name)), "data"),
     )
 
 
-def _real(value: object, default: float) -> float:
+def _read_number(value: object, default: float) -> float:
     return float(value) if isinstance(value, int | float) and np.isfinite(value) else default
 
 
-def _axis(
-    plain: Mapping[str, Any], header: Callable[[], Any], number: int, sizes: tuple[int, ...], hdus: Callable[[], Any]
+def _create_axis(
+    card_values: Mapping[str, Any],
+    read_header: Callable[[], Any],
+    number: int,
+    sizes: tuple[int, ...],
+    open_hdus: Callable[[], Any],
 ) -> Axis:
-    word = str(plain.get(f"CTYPE{number}") or "").strip()
-    unit = str(plain.get(f"CUNIT{number}") or "").strip() or None
-    kind = next((kind for kind, pattern in _KINDS if pattern.match(word.upper())), "")
+    word = str(card_values.get(f"CTYPE{number}") or "").strip()
+    unit = str(card_values.get(f"CUNIT{number}") or "").strip() or None
+    kind = next((kind for kind, pattern in _AXIS_KIND_PATTERNS if pattern.match(word.upper())), "")
     if not kind and word.upper() in {"LINEAR", ""} and (unit or "").lower().replace(" ", "") in _SPECTRAL_UNITS:
         kind = "spectral"  # as MUSE and many spectra have it
     size = sizes[len(sizes) - number]
-    values: Callable[[], npt.NDArray[Any]] | None = None
-    world = partial(_world, plain, header, number, size, hdus)
-    if kind not in {"longitude", "latitude"} and (word or plain.get(f"CRVAL{number}") is not None):
-        values = partial(_values, plain, number, kind, world)
-    own = partial(_own, world, unit) if values is not None and kind in {"spectral", "time"} else None
-    return Axis(name=word, size=size, kind=kind, unit=unit, values=values, own=own)
+    read_values: Callable[[], npt.NDArray[Any]] | None = None
+    compute_coordinates = partial(_compute_coordinates, card_values, read_header, number, size, open_hdus)
+    if kind not in {"longitude", "latitude"} and (word or card_values.get(f"CRVAL{number}") is not None):
+        read_values = partial(_compute_values, card_values, number, kind, compute_coordinates)
+    read_file_values = (
+        partial(_compute_file_values, compute_coordinates, unit)
+        if read_values is not None and kind in {"spectral", "time"}
+        else None
+    )
+    return Axis(name=word, size=size, kind=kind, unit=unit, read_values=read_values, read_file_values=read_file_values)
 
 
-def _own(world: World, unit: str | None) -> npt.NDArray[np.float64]:
+def _compute_file_values(compute_coordinates: World, unit: str | None) -> npt.NDArray[np.float64]:
     """Compute what the file says of the pixels of an axis, in the unit that it names: wcslib turns some into its own."""
-    values, word = world()
-    if unit is None or word == unit:
+    values, unit_name = compute_coordinates()
+    if unit is None or unit_name == unit:
         return values
     from astropy.units import Unit  # noqa: PLC0415  (loaded already)
 
     try:
-        return np.asarray(values * Unit(word).to(Unit(unit)), np.float64)
+        return np.asarray(values * Unit(unit_name).to(Unit(unit)), np.float64)
     except (ValueError, TypeError):
         return values
 
 
-def _values(plain: Mapping[str, Any], number: int, kind: str, world: World) -> npt.NDArray[Any]:
+def _compute_values(
+    card_values: Mapping[str, Any], number: int, axis_kind: str, compute_coordinates: World
+) -> npt.NDArray[Any]:
     """Compute what the pixels of an axis stand for, those of the other axes at their reference."""
-    own, word = world()
-    if kind == "spectral":
-        return wavelengths(own, str(plain.get(f"CTYPE{number}") or ""), word, plain)
-    if kind == "time":
-        return times(own, word, plain)
-    if kind == "polarization":
-        return polarizations(own)
-    return own
+    coordinates, unit_name = compute_coordinates()
+    if axis_kind == "spectral":
+        return convert_to_wavelengths(coordinates, str(card_values.get(f"CTYPE{number}") or ""), unit_name, card_values)
+    if axis_kind == "time":
+        return convert_to_mjd(coordinates, unit_name, card_values)
+    if axis_kind == "polarization":
+        return name_polarizations(coordinates)
+    return coordinates
 
 
-def _world(
-    plain: Mapping[str, Any], header: Callable[[], Any], number: int, size: int, hdus: Callable[[], Any]
+def _compute_coordinates(
+    card_values: Mapping[str, Any], read_header: Callable[[], Any], number: int, size: int, open_hdus: Callable[[], Any]
 ) -> tuple[npt.NDArray[np.float64], str]:
     """Return values along an axis, and their unit: by wcslib, tables of coordinates (-TAB) and logarithms included."""
     pixels = np.arange(1, size + 1, dtype=np.float64)
-    algorithm = str(plain.get(f"CTYPE{number}") or "")[4:]
-    unit = str(plain.get(f"CUNIT{number}") or "").strip()
+    algorithm = str(card_values.get(f"CTYPE{number}") or "")[4:]
+    unit = str(card_values.get(f"CUNIT{number}") or "").strip()
     if algorithm.startswith("-") and algorithm != "-":
         from astropy.wcs import WCS  # noqa: PLC0415  (a second to load, asked by few)
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                wcs = WCS(header(), fobj=hdus() if "TAB" in algorithm else None)
-                there = np.tile(np.asarray(wcs.wcs.crpix, np.float64), (size, 1))
-                there[:, number - 1] = pixels
-                return wcs.wcs_pix2world(there, 1)[:, number - 1], str(wcs.wcs.cunit[number - 1])
+                wcs = WCS(read_header(), fobj=open_hdus() if "TAB" in algorithm else None)
+                pixel_coordinates = np.tile(np.asarray(wcs.wcs.crpix, np.float64), (size, 1))
+                pixel_coordinates[:, number - 1] = pixels
+                return wcs.wcs_pix2world(pixel_coordinates, 1)[:, number - 1], str(wcs.wcs.cunit[number - 1])
             except Exception as fault:  # noqa: BLE001  (wcslib has a class for each of its faults, of no common kind)
                 raise SourceError(
-                    say("the axis {axis} has no values: {reason}", number, " ".join(str(fault).split())[:200])
+                    format_message(
+                        "the axis {axis} has no values: {reason}", number, " ".join(str(fault).split())[:200]
+                    )
                 ) from None
-    step = _real(plain.get(f"CDELT{number}", plain.get(f"CD{number}_{number}", 1.0)), 1.0)
-    if f"CDELT{number}" in plain:
-        step *= _real(plain.get(f"PC{number}_{number}", 1.0), 1.0)
-    elif f"CD{number}_{number}" in plain:
-        step = _real(plain[f"CD{number}_{number}"], 1.0)
-    return _real(plain.get(f"CRVAL{number}", 0.0), 0.0) + (
-        pixels - _real(plain.get(f"CRPIX{number}", 0.0), 0.0)
+    step = _read_number(card_values.get(f"CDELT{number}", card_values.get(f"CD{number}_{number}", 1.0)), 1.0)
+    if f"CDELT{number}" in card_values:
+        step *= _read_number(card_values.get(f"PC{number}_{number}", 1.0), 1.0)
+    elif f"CD{number}_{number}" in card_values:
+        step = _read_number(card_values[f"CD{number}_{number}"], 1.0)
+    return _read_number(card_values.get(f"CRVAL{number}", 0.0), 0.0) + (
+        pixels - _read_number(card_values.get(f"CRPIX{number}", 0.0), 0.0)
     ) * step, unit
 
 
-def _rows(hdu: Any, index: int, stream: BinaryIO, names: Collection[str] | None = None) -> Rows:
+def _create_table(hdu: Any, index: int, stream: BinaryIO, names: Collection[str] | None = None) -> TablePart:
     header, name = hdu.header, str(hdu.name or "")
-    chosen = [column for column in hdu.columns if names is None or column.name in names]
-    made = [_column(column) for column in chosen]
+    fits_columns = [column for column in hdu.columns if names is None or column.name in names]
+    table_columns = [_create_column(column) for column in fits_columns]
     # of some columns alone no others are read: those that lie in the file as they are
-    flat = {} if names is None else {column.name: found for column in chosen if (found := _lying(hdu, column, stream))}
+    direct_readers = (
+        {}
+        if names is None
+        else {
+            column.name: direct_reader
+            for column in fits_columns
+            if (direct_reader := _create_direct_reader(hdu, column, stream))
+        }
+    )
     count = int(header.get("NAXIS2", 0))
     width = (
-        sum(kind.itemsize for _, kind in flat.values()) if len(flat) == len(chosen) else int(header.get("NAXIS1", 1))
+        sum(kind.itemsize for _, kind in direct_readers.values())
+        if len(direct_readers) == len(fits_columns)
+        else int(header.get("NAXIS1", 1))
     )
 
-    def batches(start: int, most: int) -> Iterator[pa.RecordBatch]:
+    def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
         step = max(1, min(65_536, (8 << 20) // max(1, width)))
-        for first in range(start, min(count, start + most), step):
-            last = min(count, start + most, first + step)
-            with _told(name or str(index)):
-                block = hdu.data[first:last] if len(flat) < len(chosen) else None
+        for first in range(start, min(count, start + row_limit), step):
+            last = min(count, start + row_limit, first + step)
+            with _name_errors(name or str(index)):
+                block = hdu.data[first:last] if len(direct_readers) < len(fits_columns) else None
                 arrays = [
-                    _cells(flat[column.name][0](first, last), own)
-                    if column.name in flat
-                    else _arrow(block, column, own)
-                    for column, own in zip(chosen, made, strict=True)
+                    _build_cells(direct_readers[column.name][0](first, last), table_column)
+                    if column.name in direct_readers
+                    else _build_column(block, column, table_column)
+                    for column, table_column in zip(fits_columns, table_columns, strict=True)
                 ]
-            yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema([column.arrow for column in made]))
+            yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema([column.arrow_field for column in table_columns]))
 
-    return Rows(
+    return TablePart(
         index=index,
         name=name,
-        columns=tuple(made),
-        count=count,
-        batches=batches,
-        cards=_cards(header),
-        stored=partial(_stored, hdu, name or str(index)),
-        narrow=lambda names: _rows(hdu, index, stream, names),
+        columns=tuple(table_columns),
+        row_count=count,
+        read_batches=read_batches,
+        cards=_list_cards(header),
+        copy_fits_hdu=partial(_copy_hdu, hdu, name or str(index)),
+        select_columns=lambda names: _create_table(hdu, index, stream, names),
     )
 
 
-def _lying(
+def _create_direct_reader(
     hdu: Any, column: Any, stream: BinaryIO
 ) -> tuple[Callable[[int, int], npt.NDArray[Any]], np.dtype[Any]] | None:
     """Return what reads rows of a column of plain numbers, and their type; None: astropy must."""
     from astropy.io import fits  # noqa: PLC0415  (loaded already)
 
-    kind, at = hdu.columns.dtype.fields[column.name][:2]
+    kind, offset = hdu.columns.dtype.fields[column.name][:2]
     base, shape = kind.subdtype or (kind, ())
     base = base.newbyteorder(">")
     scaled = (
@@ -463,49 +518,51 @@ def _lying(
     letter = str(column.format).lstrip("0123456789")[:1]
     if isinstance(hdu, fits.TableHDU) or scaled or letter not in "BIJKED" or base.kind not in "iuf":
         return None
-    steps = (int(hdu.header["NAXIS1"]), *in_order(shape, base))
+    steps = (int(hdu.header["NAXIS1"]), *compute_strides(shape, base))
 
-    def read(first: int, last: int) -> npt.NDArray[Any]:
+    def read_rows(first: int, last: int) -> npt.NDArray[Any]:
         window = [slice(first, last), *(slice(0, size) for size in shape)]
-        return read_plain(stream, int(hdu.fileinfo()["datLoc"]) + at, steps, base, window)
+        return read_window(stream, int(hdu.fileinfo()["datLoc"]) + offset, steps, base, window)
 
-    return read, kind
+    return read_rows, kind
 
 
-def _cells(values: npt.NDArray[Any], own: Column) -> pa.Array:
-    kind = own.arrow.type
+def _build_cells(values: npt.NDArray[Any], table_column: Column) -> pa.Array:
+    kind = table_column.arrow_field.type
     if pa.types.is_fixed_size_list(kind):
-        flat = _items(np.ascontiguousarray(values).reshape(-1), kind.value_type)
+        flat = _build_items(np.ascontiguousarray(values).reshape(-1), kind.value_type)
         return pa.FixedSizeListArray.from_arrays(flat, kind.list_size).cast(kind)
-    return _items(values.reshape(len(values)), kind)
+    return _build_items(values.reshape(len(values)), kind)
 
 
-def _stored(hdu: Any, name: str) -> Stored:
+def _copy_hdu(hdu: Any, name: str) -> StoredHdu:
     """Take an HDU as it stands: its header, and its bytes from the file."""
-    info, head = hdu.fileinfo(), hdu.header.tostring().encode("ascii")
+    info, header_bytes = hdu.fileinfo(), hdu.header.tostring().encode("ascii")
 
-    def chunks() -> Iterator[bytes]:
-        yield head
+    def read_chunks() -> Iterator[bytes]:
+        yield header_bytes
         left, at = int(info["datSpan"]), int(info["datLoc"])
         while left > 0:
-            with _told(name):
+            with _name_errors(name):
                 info["file"].seek(at)
                 chunk = info["file"].read(min(left, 4 << 20))
             if not chunk:
-                raise SourceError(say("{name} is damaged, or no FITS file: {reason}", name, "it ends too early"))
+                raise SourceError(
+                    format_message("{name} is damaged, or no FITS file: {reason}", name, "it ends too early")
+                )
             left, at = left - len(chunk), at + len(chunk)
             yield chunk
 
-    return Stored(size=len(head) + int(info["datSpan"]), chunks=chunks)
+    return StoredHdu(size=len(header_bytes) + int(info["datSpan"]), read_chunks=read_chunks)
 
 
-def _column(column: Any) -> Column:
+def _create_column(column: Any) -> Column:
     kind = np.dtype(column.dtype).newbyteorder("=") if column.dtype is not None else np.dtype("S")
     base, shape = (kind.subdtype[0], kind.subdtype[1]) if kind.subdtype else (kind, ())
     if str(column.format).lstrip("0123456789")[:1] in {"P", "Q"}:
         letter = str(column.format).lstrip("0123456789")[1:2]
         code, size = (
-            _LETTERS.get(letter, "double"),
+            _TFORM_TYPES.get(letter, "double"),
             "*",
         )
     elif base.kind in "SU":
@@ -517,45 +574,51 @@ def _column(column: Any) -> Column:
             if scaled
             else "boolean"
             if str(column.format).endswith("L")
-            else _VOTABLE.get(base.str[1:], "double")
+            else _VOTABLE_TYPES.get(base.str[1:], "double")
         )
         dims = re.findall(r"\d+", str(column.dim or ""))
-        folded = len(shape) == 1 and math.prod(map(int, dims)) == shape[0]
-        size = "x".join(dims) if folded and dims else "x".join(str(one) for one in reversed(shape)) if shape else ""
+        is_folded = len(shape) == 1 and math.prod(map(int, dims)) == shape[0]
+        size = (
+            "x".join(dims)
+            if is_folded and dims
+            else "x".join(str(length) for length in reversed(shape))
+            if shape
+            else ""
+        )
     return Column(name=str(column.name), type=Type(code, size or None), unit=str(column.unit or "") or None, ucd=None)
 
 
-def _arrow(block: Any, column: Any, own: Column) -> pa.Array:
+def _build_column(block: Any, column: Any, table_column: Column) -> pa.Array:
     values = block.field(column.name)
-    kind = own.arrow.type
-    if own.type.datatype == "char":
+    kind = table_column.arrow_field.type
+    if table_column.type.datatype == "char":
         return pa.array([str(value).rstrip() for value in values.tolist()], pa.string())
-    if pa.types.is_fixed_size_list(kind) and own.type.arraysize is not None:
-        return _cells(values, own)
+    if pa.types.is_fixed_size_list(kind) and table_column.type.arraysize is not None:
+        return _build_cells(values, table_column)
     if np.asarray(values).ndim > 1:
         # one element an item, which FITS may say with TDIM or 1E and numpy with a further axis
         values = np.asarray(values).reshape(len(block), -1)
         if values.shape[1] == 1:
             values = values[:, 0]
     if pa.types.is_list(kind):
-        each = [np.asarray(value).ravel() for value in values]
-        flat = np.concatenate(each) if each else np.empty(0)
-        ends = np.cumsum([0, *map(len, each)]).astype(np.int32)
-        return pa.ListArray.from_arrays(pa.array(ends), _items(flat, kind.value_type)).cast(kind)
+        row_values = [np.asarray(value).ravel() for value in values]
+        flat = np.concatenate(row_values) if row_values else np.empty(0)
+        ends = np.cumsum([0, *map(len, row_values)]).astype(np.int32)
+        return pa.ListArray.from_arrays(pa.array(ends), _build_items(flat, kind.value_type)).cast(kind)
     # one value a row may have dimensions of its own: TDIM (1, 1)
-    return _items(np.asarray(values).reshape(len(values)), kind)
+    return _build_items(np.asarray(values).reshape(len(values)), kind)
 
 
-def _items(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
+def _build_items(values: npt.NDArray[Any], arrow_type: pa.DataType) -> pa.Array:
     """Make numbers of a type, complex ones as pairs."""
-    plain = _native(values)
-    if not pa.types.is_fixed_size_list(kind):
-        return pa.array(plain, from_pandas=True).cast(kind)
-    pairs = plain.astype("c8" if pa.types.is_float32(kind.value_type) else "c16", copy=False)
-    return pa.FixedSizeListArray.from_arrays(pa.array(pairs.view(pairs.real.dtype)), 2).cast(kind)
+    native_values = _to_native_order(values)
+    if not pa.types.is_fixed_size_list(arrow_type):
+        return pa.array(native_values, from_pandas=True).cast(arrow_type)
+    pairs = native_values.astype("c8" if pa.types.is_float32(arrow_type.value_type) else "c16", copy=False)
+    return pa.FixedSizeListArray.from_arrays(pa.array(pairs.view(pairs.real.dtype)), 2).cast(arrow_type)
 
 
-def _native(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _to_native_order(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
@@ -563,7 +626,7 @@ MEDIUM = Medium(
     name="fits",
     title="FITS",
     media_types=("application/fits", "image/fits", "image/x-fits"),
-    endings=("fits", "fit", "fts", "fits.gz", "fit.gz", "fts.gz", "fits.fz", "fz", "fits.bz2"),
-    begins=rb"SIMPLE  =|\x1f\x8b|BZh",
+    extensions=("fits", "fit", "fts", "fits.gz", "fit.gz", "fts.gz", "fits.fz", "fz", "fits.bz2"),
+    signature_pattern=rb"SIMPLE  =|\x1f\x8b|BZh",
     open=open_fits,
 )

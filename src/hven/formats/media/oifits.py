@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.formats.media import Medium, Product, Rows, media
-from hven.formats.media._grids import guarded
-from hven.model.table import MJD, Column
+from hven.formats.media import Medium, Product, TablePart, list_media
+from hven.formats.media._stored_arrays import convert_library_errors
+from hven.model.table import MJD_EPOCH, Column
 from hven.model.types import Type
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media._distant import Place
+    from hven.formats.media._remote_files import Place
 
-_TEXT, _REAL, _FLAG = Type("char", "*"), Type("double"), Type("boolean")
+_TEXT_TYPE, _REAL_TYPE, _FLAG_TYPE = Type("char", "*"), Type("double"), Type("boolean")
 # observables of a kind of table: their columns as points, with units, UCDs and what they are
-_KINDS: dict[str, tuple[tuple[str, str | None, str, str], ...]] = {
+_OBSERVABLES: dict[str, tuple[tuple[str, str | None, str, str], ...]] = {
     "OI_VIS2": (
         ("VIS2DATA", None, "phys.interferometry;phot.flux", "squared visibility"),
         ("VIS2ERR", None, "stat.error;phys.interferometry", "error of VIS2DATA"),
@@ -44,7 +44,7 @@ _KINDS: dict[str, tuple[tuple[str, str | None, str, str], ...]] = {
         ("FLUXERR", None, "stat.error;phot.flux", "error of FLUXDATA"),
     ),
 }
-_COORDINATES = {"OI_VIS2": ("UCOORD", "VCOORD"), "OI_VIS": ("UCOORD", "VCOORD"), "OI_T3": ("U1COORD", "V1COORD", "U2COORD", "V2COORD")}  # fmt: skip
+_BASELINE_COLUMNS = {"OI_VIS2": ("UCOORD", "VCOORD"), "OI_VIS": ("UCOORD", "VCOORD"), "OI_T3": ("U1COORD", "V1COORD", "U2COORD", "V2COORD")}  # fmt: skip
 
 
 def open_oifits(file: Place) -> Product:
@@ -65,16 +65,16 @@ def open_oifits(file: Place) -> Product:
     SourceError
         It is no FITS, or damaged.
     """
-    plain = media()["fits"].open(file)
-    return refined(plain) or plain
+    fits_product = list_media()["fits"].open(file)
+    return add_point_tables(fits_product) or fits_product
 
 
-def refined(plain: Product) -> Product | None:
+def add_point_tables(fits_product: Product) -> Product | None:
     """Put tables of points before what FITS has.
 
     Parameters
     ----------
-    plain
+    fits_product
         An open file of FITS.
 
     Returns
@@ -82,134 +82,161 @@ def refined(plain: Product) -> Product | None:
     product
         None: it has no such tables.
     """
-    tables = [part for part in plain.parts if isinstance(part, Rows)]
-    views: list[Rows] = []
-    for kind in _KINDS:
-        members = [one for one in tables if one.name.upper() == kind]
+    tables = [part for part in fits_product.parts if isinstance(part, TablePart)]
+    views: list[TablePart] = []
+    for kind in _OBSERVABLES:
+        members = [table for table in tables if table.name.upper() == kind]
         if members:
-            views.append(_points(kind, members, tables, max(part.index for part in plain.parts) + 1 + len(views)))
-    if not any(one.name.upper() in {"OI_TARGET", "OI_WAVELENGTH"} for one in tables):
+            views.append(
+                _create_point_table(
+                    kind, members, tables, max(part.index for part in fits_product.parts) + 1 + len(views)
+                )
+            )
+    if not any(table.name.upper() in {"OI_TARGET", "OI_WAVELENGTH"} for table in tables):
         return None
-    return Product(medium="oifits", parts=(*views, *plain.parts), cards=plain.cards, closing=plain.closing)
+    return Product(
+        medium="oifits", parts=(*views, *fits_product.parts), cards=fits_product.cards, close=fits_product.close
+    )
 
 
-def _word(rows: Rows, keyword: str) -> str:
-    return next((str(card.value).strip() for card in rows.cards if card.keyword == keyword and card.value is not None), "")  # fmt: skip
+def _read_card_text(table: TablePart, keyword: str) -> str:
+    return next((str(card.value).strip() for card in table.cards if card.keyword == keyword and card.value is not None), "")  # fmt: skip
 
 
-def _named(rows: Sequence[Rows], kind: str, key: str, column: str) -> dict[int, str]:
+def _read_names_by_number(tables: Sequence[TablePart], table_kind: str, key: str, column: str) -> dict[int, str]:
     """Read names by numbers of a small table: targets, stations."""
-    found: dict[int, str] = {}
-    for one in rows:
-        if one.name.upper() == kind and {key, column} <= {each.name for each in one.columns}:
-            for batch in one.batches(0, one.count):
+    names_by_number: dict[int, str] = {}
+    for table in tables:
+        if table.name.upper() == table_kind and {key, column} <= {column_item.name for column_item in table.columns}:
+            for batch in table.read_batches(0, table.row_count):
                 numbers, names = batch.column(key).to_pylist(), batch.column(column).to_pylist()
-                found |= dict(zip(numbers, (str(name).strip() for name in names), strict=True))
-    return found
+                names_by_number |= dict(zip(numbers, (str(name).strip() for name in names), strict=True))
+    return names_by_number
 
 
-def _waves(tables: Sequence[Rows], name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+def _read_wavelengths(
+    tables: Sequence[TablePart], name: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
     """Read the wavelengths and bands of an instrument; None: the file does not have them."""
-    for one in tables:
-        if one.name.upper() == "OI_WAVELENGTH" and _word(one, "INSNAME") == name:
-            whole = pa.Table.from_batches(one.batches(0, one.count)).combine_chunks()
-            return np.asarray(whole["EFF_WAVE"], np.float64), np.asarray(whole["EFF_BAND"], np.float64)
+    for table in tables:
+        if table.name.upper() == "OI_WAVELENGTH" and _read_card_text(table, "INSNAME") == name:
+            wavelength_table = pa.Table.from_batches(table.read_batches(0, table.row_count)).combine_chunks()
+            return np.asarray(wavelength_table["EFF_WAVE"], np.float64), np.asarray(
+                wavelength_table["EFF_BAND"], np.float64
+            )
     return None
 
 
-def _points(kind: str, members: Sequence[Rows], tables: Sequence[Rows], index: int) -> Rows:
-    known = {each.name for one in members for each in one.columns}
-    observed = [one for one in _KINDS[kind] if one[0] in known]
-    places = [name for name in _COORDINATES.get(kind, ()) if name in known]
+def _create_point_table(
+    table_kind: str, members: Sequence[TablePart], tables: Sequence[TablePart], index: int
+) -> TablePart:
+    column_names = {column_item.name for member in members for column_item in member.columns}
+    observables = [member for member in _OBSERVABLES[table_kind] if member[0] in column_names]
+    baseline_columns = [name for name in _BASELINE_COLUMNS.get(table_kind, ()) if name in column_names]
     columns = (
-        Column(name="TARGET", type=_TEXT, ucd="meta.id;src", description="name of the target"),
-        Column(name="INSNAME", type=_TEXT, ucd="meta.id;instr", description="instrument and mode"),
-        Column(name="STATIONS", type=_TEXT, ucd="meta.id;instr.baseline", description="stations of the baseline or triangle"),
-        Column(name="MJD", type=_REAL, unit="d", ucd="time.epoch", description="MJD, UTC", epoch=MJD),
-        *(Column(name=name, type=_REAL, unit="m", ucd="instr.baseline", description="baseline's coordinate") for name in places),
-        Column(name="EFF_WAVE", type=_REAL, unit="m", ucd="em.wl", description="wavelength"),
-        Column(name="EFF_BAND", type=_REAL, unit="m", ucd="instr.bandwidth", description="width of the channel"),
-        Column(name="SPATIAL_FREQUENCY", type=_REAL, unit="1/rad", ucd="instr.baseline;arith.ratio", description="longest baseline over wavelength"),
-        *(Column(name=name, type=_REAL, unit=unit, ucd=ucd, description=told) for name, unit, ucd, told in observed),
-        Column(name="FLAG", type=_FLAG, ucd="meta.code.qual", description="the value is not to be used"),
+        Column(name="TARGET", type=_TEXT_TYPE, ucd="meta.id;src", description="name of the target"),
+        Column(name="INSNAME", type=_TEXT_TYPE, ucd="meta.id;instr", description="instrument and mode"),
+        Column(name="STATIONS", type=_TEXT_TYPE, ucd="meta.id;instr.baseline", description="stations of the baseline or triangle"),
+        Column(name="MJD", type=_REAL_TYPE, unit="d", ucd="time.epoch", description="MJD, UTC", epoch=MJD_EPOCH),
+        *(Column(name=name, type=_REAL_TYPE, unit="m", ucd="instr.baseline", description="baseline's coordinate") for name in baseline_columns),
+        Column(name="EFF_WAVE", type=_REAL_TYPE, unit="m", ucd="em.wl", description="wavelength"),
+        Column(name="EFF_BAND", type=_REAL_TYPE, unit="m", ucd="instr.bandwidth", description="width of the channel"),
+        Column(name="SPATIAL_FREQUENCY", type=_REAL_TYPE, unit="1/rad", ucd="instr.baseline;arith.ratio", description="longest baseline over wavelength"),
+        *(Column(name=name, type=_REAL_TYPE, unit=unit, ucd=ucd, description=description) for name, unit, ucd, description in observables),
+        Column(name="FLAG", type=_FLAG_TYPE, ucd="meta.code.qual", description="the value is not to be used"),
     )  # fmt: skip
-    sizes = {id(one): _width(one) for one in members}
+    sizes = {id(member): _count_wavelengths(member) for member in members}
 
-    def batches(start: int, most: int) -> Iterator[pa.RecordBatch]:
-        at = 0
-        targets = _named(tables, "OI_TARGET", "TARGET_ID", "TARGET")
-        for one in members:
-            stations = _named([each for each in tables if _word(each, "ARRNAME") == _word(one, "ARRNAME")], "OI_ARRAY", "STA_INDEX", "STA_NAME")  # fmt: skip
-            width = sizes[id(one)]
+    def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
+        point = 0
+        targets = _read_names_by_number(tables, "OI_TARGET", "TARGET_ID", "TARGET")
+        for member in members:
+            stations = _read_names_by_number([array_table for array_table in tables if _read_card_text(array_table, "ARRNAME") == _read_card_text(member, "ARRNAME")], "OI_ARRAY", "STA_INDEX", "STA_NAME")  # fmt: skip
+            width = sizes[id(member)]
             # rows of the file that hold what is asked for
-            first, last = max(0, start - at) // width, -(-max(0, min(start + most - at, one.count * width)) // width)
+            first, last = (
+                max(0, start - point) // width,
+                -(-max(0, min(start + row_limit - point, member.row_count * width)) // width),
+            )
             row = first
-            for batch in one.batches(first, max(0, last - first)):
-                with guarded(one.name, "OIFITS"):
-                    made = _flat(batch, one, width, columns, tables, targets, stations)
-                begin = at + row * width
+            for batch in member.read_batches(first, max(0, last - first)):
+                with convert_library_errors(member.name, "OIFITS"):
+                    points = _flatten_points(batch, member, width, columns, tables, targets, stations)
+                begin = point + row * width
                 row += batch.num_rows
-                made = made.slice(max(0, start - begin), max(0, min(start + most, begin + made.num_rows) - max(start, begin)))  # fmt: skip
-                if made.num_rows:
-                    yield made
-            at += one.count * width
+                points = points.slice(max(0, start - begin), max(0, min(start + row_limit, begin + points.num_rows) - max(start, begin)))  # fmt: skip
+                if points.num_rows:
+                    yield points
+            point += member.row_count * width
 
-    count = sum(one.count * sizes[id(one)] for one in members)
-    return Rows(index=index, name=f"{kind} points", columns=columns, count=count, batches=partial(batches))
+    count = sum(member.row_count * sizes[id(member)] for member in members)
+    return TablePart(
+        index=index, name=f"{table_kind} points", columns=columns, row_count=count, read_batches=partial(read_batches)
+    )
 
 
-def _width(rows: Rows) -> int:
+def _count_wavelengths(table: TablePart) -> int:
     """Return how many wavelengths each row has."""
-    observable = _KINDS[rows.name.upper()][0][0]
-    column = next((one for one in rows.columns if one.name == observable), None)
+    observable = _OBSERVABLES[table.name.upper()][0][0]
+    column = next((column_item for column_item in table.columns if column_item.name == observable), None)
     shape = () if column is None else column.type.shape
     return int(shape[0] or 1) if shape else 1
 
 
-def _flat(
-    batch: pa.RecordBatch, one: Rows, width: int, columns: Sequence[Column], tables: Sequence[Rows], targets: Mapping[int, str], stations: Mapping[int, str]
+def _flatten_points(
+    batch: pa.RecordBatch, table: TablePart, width: int, columns: Sequence[Column], tables: Sequence[TablePart], targets: Mapping[int, str], stations: Mapping[int, str]
 ) -> pa.RecordBatch:  # fmt: skip
-    there = set(batch.schema.names)
+    available_columns = set(batch.schema.names)
     count = batch.num_rows
 
-    def numbers(name: str) -> npt.NDArray[np.float64]:
+    def read_numbers(name: str) -> npt.NDArray[np.float64]:
         return np.asarray(batch.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False))
 
-    instrument = _word(one, "INSNAME")
-    waves = _waves(tables, instrument)
+    instrument = _read_card_text(table, "INSNAME")
+    waves = _read_wavelengths(tables, instrument)
     if waves is None or len(waves[0]) != width:
         waves = np.full(width, np.nan), np.full(width, np.nan)
-    found: dict[str, Any] = {
-        "TARGET": _repeated([targets.get(number, "") for number in batch.column("TARGET_ID").to_pylist()], width),
+    column_values: dict[str, Any] = {
+        "TARGET": _repeat_texts([targets.get(number, "") for number in batch.column("TARGET_ID").to_pylist()], width),
         "INSNAME": pa.array([instrument] * (count * width)),
-        "MJD": np.repeat(numbers("MJD"), width),
+        "MJD": np.repeat(read_numbers("MJD"), width),
         "EFF_WAVE": np.tile(waves[0], count),
         "EFF_BAND": np.tile(waves[1], count),
     }
-    if "STA_INDEX" in there:
-        each = batch.column("STA_INDEX").to_pylist()
-        found["STATIONS"] = _repeated(["-".join(stations.get(one, str(one)) for one in (row if isinstance(row, list) else [row])) for row in each], width)  # fmt: skip
-    places = [name for name in ("UCOORD", "VCOORD", "U1COORD", "V1COORD", "U2COORD", "V2COORD") if name in there]
-    for name in places:
-        found[name] = np.repeat(numbers(name), width)
-    if places:
-        pairs = [np.hypot(found[u], found[v]) for u, v in zip(places[::2], places[1::2], strict=True)]
+    if "STA_INDEX" in available_columns:
+        station_numbers = batch.column("STA_INDEX").to_pylist()
+        column_values["STATIONS"] = _repeat_texts(["-".join(stations.get(table, str(table)) for table in (row if isinstance(row, list) else [row])) for row in station_numbers], width)  # fmt: skip
+    baseline_columns = [
+        name for name in ("UCOORD", "VCOORD", "U1COORD", "V1COORD", "U2COORD", "V2COORD") if name in available_columns
+    ]
+    for name in baseline_columns:
+        column_values[name] = np.repeat(read_numbers(name), width)
+    if baseline_columns:
+        pairs = [
+            np.hypot(column_values[u], column_values[v])
+            for u, v in zip(baseline_columns[::2], baseline_columns[1::2], strict=True)
+        ]
         if len(pairs) == 2:  # of a triangle, the third side as well
-            pairs.append(np.hypot(found[places[0]] + found[places[2]], found[places[1]] + found[places[3]]))
-        found["SPATIAL_FREQUENCY"] = np.max(pairs, axis=0) / found["EFF_WAVE"]
+            pairs.append(
+                np.hypot(
+                    column_values[baseline_columns[0]] + column_values[baseline_columns[2]],
+                    column_values[baseline_columns[1]] + column_values[baseline_columns[3]],
+                )
+            )
+        column_values["SPATIAL_FREQUENCY"] = np.max(pairs, axis=0) / column_values["EFF_WAVE"]
     arrays = []
     for column in columns:
-        values = found.get(column.name)
-        if values is None and column.name in there:
+        values = column_values.get(column.name)
+        if values is None and column.name in available_columns:
             cells = batch.column(column.name)
             values = cells.flatten() if pa.types.is_nested(cells.type) else cells
             values = values if len(values) == count * width else None
-        kind = column.arrow.type
+        kind = column.arrow_field.type
         arrays.append(pa.nulls(count * width, kind) if values is None else pa.array(values, from_pandas=True).cast(kind) if isinstance(values, np.ndarray) else values.cast(kind))  # fmt: skip
-    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([column.arrow for column in columns]))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([column.arrow_field for column in columns]))
 
 
-def _repeated(texts: Sequence[str], width: int) -> pa.Array:
+def _repeat_texts(texts: Sequence[str], width: int) -> pa.Array:
     return pa.array(texts, pa.string()).take(pa.array(np.repeat(np.arange(len(texts)), width)))
 
 
@@ -217,8 +244,8 @@ MEDIUM = Medium(
     name="oifits",
     title="OIFITS",
     media_types=("application/oifits", "image/oifits"),
-    endings=("oifits", "oifits.gz"),
-    begins=rb"SIMPLE  =.*?(CONTENT = 'OIFITS|EXTNAME = 'OI_(ARRAY|TARGET|WAVELENGTH|VIS|VIS2|T3|FLUX) *')",
+    extensions=("oifits", "oifits.gz"),
+    signature_pattern=rb"SIMPLE  =.*?(CONTENT = 'OIFITS|EXTNAME = 'OI_(ARRAY|TARGET|WAVELENGTH|VIS|VIS2|T3|FLUX) *')",
     open=open_oifits,
-    refines=("fits", refined),
+    refinement=("fits", add_point_tables),
 )

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, Rows
-from hven.formats.media._grids import LARGEST, guarded, on_disk
-from hven.formats.media._records import NAMES
+from hven.formats.media import MAX_PARTS, ArrayPart, Axis, HeaderCard, Medium, Product, TablePart
+from hven.formats.media._record_tables import VOTABLE_TYPES
+from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES, convert_library_errors, copy_to_disk
 from hven.model import plugins
-from hven.model.errors import SourceError, TooLarge, say
+from hven.model.errors import SourceError, TooLargeError, format_message
 from hven.model.sky import footprints
 from hven.model.table import Column
 from hven.model.types import Type
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.formats.media import Part
-    from hven.formats.media._distant import Place
+    from hven.formats.media._remote_files import Place
 
-DEEPEST = 10  # structures in each other
-_END = 6  # of records
-_TOLD = 4096  # bytes of a record that are looked at for what it says of itself
-_KINDS = {1: "BYTE", 2: "INT", 3: "LONG", 4: "FLOAT", 5: "DOUBLE", 6: "COMPLEX", 7: "STRING", 8: "STRUCT", 9: "DCOMPLEX", 10: "POINTER", 11: "OBJREF", 12: "UINT", 13: "ULONG", 14: "LONG64", 15: "ULONG64"}  # fmt: skip
+MAX_NESTING_DEPTH = 10  # structures in each other
+_END_RECORD = 6  # of records
+_MAX_DESCRIBED_BYTES = 4096  # bytes of a record that are looked at for what it says of itself
+_IDL_TYPES = {1: "BYTE", 2: "INT", 3: "LONG", 4: "FLOAT", 5: "DOUBLE", 6: "COMPLEX", 7: "STRING", 8: "STRUCT", 9: "DCOMPLEX", 10: "POINTER", 11: "OBJREF", 12: "UINT", 13: "ULONG", 14: "LONG64", 15: "ULONG64"}  # fmt: skip
 
 
 def open_sav(file: Place) -> Product:
@@ -53,51 +53,57 @@ def open_sav(file: Place) -> Product:
     ------
     SourceError
         It is none, damaged, or scipy is not installed.
-    TooLarge
+    TooLargeError
         It, or what it unpacks to, is larger than what is held in memory.
     """
-    plugins.need("an IDL SAVE file", "scipy", error=SourceError)
+    plugins.require_modules("an IDL SAVE file", "scipy", error_class=SourceError)
     from scipy.io import readsav  # noqa: PLC0415  (asked by few)
 
-    path, closing = on_disk(file)
+    path, close = copy_to_disk(file)
     name = path.name if path is file else "the file"
     try:
-        if path.stat().st_size > LARGEST // 2:
-            raise TooLarge(say("{name} has more than the {most} MB that are read at once", name, LARGEST // 2 >> 20))
-        with guarded(name, "IDL SAVE"), tempfile.NamedTemporaryFile(suffix=".sav") as plain:
-            packed = _unpacked(path, plain, name)
-            known = readsav(plain.name if packed else str(path), python_dict=True)
-            found = _Found()
-            for word, value in known.items():
-                found.take(str(word), value, 0)
-            return Product(medium="sav", parts=tuple(found.parts()), cards=tuple(found.cards))
+        if path.stat().st_size > MAX_UNPACKED_BYTES // 2:
+            raise TooLargeError(
+                format_message(
+                    "{name} has more than the {most} MB that are read at once", name, MAX_UNPACKED_BYTES // 2 >> 20
+                )
+            )
+        with convert_library_errors(name, "IDL SAVE"), tempfile.NamedTemporaryFile(suffix=".sav") as plain:
+            was_packed = _unpack_file(path, plain, name)
+            variables = readsav(plain.name if was_packed else str(path), python_dict=True)
+            contents = _FileContents()
+            for variable_name, value in variables.items():
+                contents.add_value(str(variable_name), value, 0)
+            return Product(medium="sav", parts=tuple(contents.create_parts()), cards=tuple(contents.cards))
     finally:
-        closing()
+        close()
 
 
-def _unpacked(path: Path, plain: Any, name: str) -> bool:
+def _unpack_file(path: Path, unpacked_file: Any, name: str) -> bool:
     """Unpack a file that was saved with /COMPRESS, up to a bound: its records are packed one by one."""
     with path.open("rb") as file:
         if file.read(4) != b"SR\x00\x06":
             return False
-        plain.write(b"SR\x00\x04")
+        unpacked_file.write(b"SR\x00\x04")
         while len(head := file.read(16)) == 16:
             kind, low, high = struct.unpack(">iII", head[:12])
             size = low + (high << 32) - file.tell()
-            if kind == _END:
-                plain.write(head)
+            if kind == _END_RECORD:
+                unpacked_file.write(head)
                 break
             unpacker = zlib.decompressobj()
-            body = unpacker.decompress(file.read(max(0, size)), LARGEST // 2)
-            if unpacker.unconsumed_tail or plain.tell() + len(body) > LARGEST // 2:
-                raise TooLarge(say("{name} unpacks to more than {most} MB", name, LARGEST // 2 >> 20))
-            after = plain.tell() + 16 + len(body)
-            plain.write(struct.pack(">iII", kind, after & 0xFFFFFFFF, after >> 32) + head[12:] + body)
-        plain.flush()
+            body = unpacker.decompress(file.read(max(0, size)), MAX_UNPACKED_BYTES // 2)
+            if unpacker.unconsumed_tail or unpacked_file.tell() + len(body) > MAX_UNPACKED_BYTES // 2:
+                raise TooLargeError(
+                    format_message("{name} unpacks to more than {most} MB", name, MAX_UNPACKED_BYTES // 2 >> 20)
+                )
+            after = unpacked_file.tell() + 16 + len(body)
+            unpacked_file.write(struct.pack(">iII", kind, after & 0xFFFFFFFF, after >> 32) + head[12:] + body)
+        unpacked_file.flush()
     return True
 
 
-def head(file: Place) -> Iterator[Card]:
+def read_cards(file: Place) -> Iterator[HeaderCard]:
     """Read what a file says of itself and of its variables: types and sizes, and no values.
 
     Parameters
@@ -115,82 +121,82 @@ def head(file: Place) -> Iterator[Card]:
     SourceError
         It is none, or damaged.
     """
-    with file.open("rb") as source, guarded(file.name, "IDL SAVE"):
+    with file.open("rb") as source, convert_library_errors(file.name, "IDL SAVE"):
         start = source.read(4)
         if start[:3] != b"SR\x00" or start[3] not in (4, 6):
-            raise SourceError(say("{name} is damaged, or no {title} file: {reason}", file.name, "IDL SAVE", "its first bytes"))  # fmt: skip
-        for _ in range(100 * MOST):
+            raise SourceError(format_message("{name} is damaged, or no {title} file: {reason}", file.name, "IDL SAVE", "its first bytes"))  # fmt: skip
+        for _ in range(100 * MAX_PARTS):
             kind, low, high, _ = struct.unpack(">iIII", source.read(16))
-            if kind == _END:
+            if kind == _END_RECORD:
                 return
-            here, following = source.tell(), low + (high << 32)
-            if following < here:
-                raise SourceError(say("its records lead in a circle"))
-            body = source.read(min(following - here, _TOLD))
+            record_start, next_record = source.tell(), low + (high << 32)
+            if next_record < record_start:
+                raise SourceError(format_message("its records lead in a circle"))
+            body = source.read(min(next_record - record_start, _MAX_DESCRIBED_BYTES))
             if start[3] == 6:
-                body = zlib.decompressobj().decompress(body, _TOLD)
-            yield from _said(kind, body)
-            source.seek(following)
+                body = zlib.decompressobj().decompress(body, _MAX_DESCRIBED_BYTES)
+            yield from _read_record_cards(kind, body)
+            source.seek(next_record)
 
 
-def _said(kind: int, body: bytes) -> Iterator[Card]:
+def _read_record_cards(record_type: int, body: bytes) -> Iterator[HeaderCard]:
     """Read what a record says of itself."""
-    at = 0
+    position = 0
 
-    def word() -> str:
-        nonlocal at
-        size = number()
-        found = body[at : at + size]
-        at += -(-size // 4) * 4
-        return found.decode("latin-1").strip()
+    def read_word() -> str:
+        nonlocal position
+        size = read_number()
+        text_bytes = body[position : position + size]
+        position += -(-size // 4) * 4
+        return text_bytes.decode("latin-1").strip()
 
-    def number() -> int:
-        nonlocal at
-        at += 4
-        return int(struct.unpack(">i", body[at - 4 : at].ljust(4, b"\0"))[0])
+    def read_number() -> int:
+        nonlocal position
+        position += 4
+        return int(struct.unpack(">i", body[position - 4 : position].ljust(4, b"\0"))[0])
 
-    if kind == 2:  # a variable
-        name, code, flags = word(), number(), number()
+    if record_type == 2:  # a variable
+        name, code, flags = read_word(), read_number(), read_number()
         sizes: list[int] = []
         if flags & 0x24:  # an array, a structure
-            begins, _, _, _, count = number(), number(), number(), number(), number()
-            at += 8
-            most = number()
-            if begins == 8 and 0 <= count <= most <= 8:
-                sizes = [number() for _ in range(count)]
-        yield Card(name.lower(), " ".join([_KINDS.get(code, str(code)), "x".join(map(str, sizes))]).strip())
-    elif kind in {13, 14, 19, 20}:
-        if kind == 14:
-            number()
-        words = {13: ("author", "title", "code"), 14: ("architecture", "system", "release"), 19: ("notice",), 20: ("description",)}[kind]  # fmt: skip
-        yield from (Card(name, said) for name in words if (said := word()))
-    elif kind == 10:  # when, by whom
-        at = 1024
-        yield from (Card(name, said) for name in ("date", "user", "host") if (said := word()))
+            array_start, _, _, _, count = read_number(), read_number(), read_number(), read_number(), read_number()
+            position += 8
+            dimension_limit = read_number()
+            if array_start == 8 and 0 <= count <= dimension_limit <= 8:
+                sizes = [read_number() for _ in range(count)]
+        yield HeaderCard(name.lower(), " ".join([_IDL_TYPES.get(code, str(code)), "x".join(map(str, sizes))]).strip())
+    elif record_type in {13, 14, 19, 20}:
+        if record_type == 14:
+            read_number()
+        words = {13: ("author", "title", "code"), 14: ("architecture", "system", "release"), 19: ("notice",), 20: ("description",)}[record_type]  # fmt: skip
+        yield from (HeaderCard(name, text) for name in words if (text := read_word()))
+    elif record_type == 10:  # when, by whom
+        position = 1024
+        yield from (HeaderCard(name, text) for name in ("date", "user", "host") if (text := read_word()))
 
 
-class _Found:
+class _FileContents:
     """What is in a file, sorted: images, tables, columns of tables by their lengths, single values."""
 
     def __init__(self) -> None:
-        self.arrays: list[tuple[str, npt.NDArray[Any], list[Card]]] = []
+        self.arrays: list[tuple[str, npt.NDArray[Any], list[HeaderCard]]] = []
         self.tables: list[tuple[str, dict[str, npt.NDArray[Any]]]] = []
         self.columns: dict[int, dict[str, npt.NDArray[Any]]] = {}
-        self.cards: list[Card] = []
+        self.cards: list[HeaderCard] = []
 
-    def take(self, name: str, value: Any, depth: int) -> None:
-        if depth > DEEPEST or value is None:
+    def add_value(self, name: str, value: Any, depth: int) -> None:
+        if depth > MAX_NESTING_DEPTH or value is None:
             return
         if isinstance(value, bytes | str | int | float | bool | np.generic) and not isinstance(value, np.void):
-            self.cards.append(Card(name, _text(value)))
+            self.cards.append(HeaderCard(name, _convert_scalar(value)))
             return
         if isinstance(value, np.void):  # a record by itself
             value = np.array([value], value.dtype).view(np.recarray)
         values = np.asarray(value)
         if values.dtype.names:
-            self._records(name, values.ravel(), depth)
+            self._add_records(name, values.ravel(), depth)
         elif values.dtype.kind == "O":
-            self._objects(name, values, depth)
+            self._add_objects(name, values, depth)
         elif values.dtype.kind in "SU" or values.ndim <= 1 < values.size:
             self.columns.setdefault(values.size, {})[name] = values.ravel()
         elif values.dtype.kind == "c" and values.size > 1:
@@ -198,92 +204,104 @@ class _Found:
         elif values.dtype.kind in "iufb" and values.size > 1:
             self.arrays.append((name, values, []))
         elif values.size == 1:
-            self.cards.append(Card(name, _text(values.ravel()[0])))
+            self.cards.append(HeaderCard(name, _convert_scalar(values.ravel()[0])))
 
-    def _objects(self, name: str, values: npt.NDArray[Any], depth: int) -> None:
+    def _add_objects(self, name: str, values: npt.NDArray[Any], depth: int) -> None:
         """Take texts, what pointers lead to, and structures in structures."""
         flat = values.ravel()
-        if all(isinstance(one, bytes | str) for one in flat) and len(flat) > 1:
-            self.columns.setdefault(len(flat), {})[name] = np.array([str(_text(one)) for one in flat])
+        if all(isinstance(element, bytes | str) for element in flat) and len(flat) > 1:
+            self.columns.setdefault(len(flat), {})[name] = np.array([str(_convert_scalar(element)) for element in flat])
             return
-        shapes = {np.shape(one) for one in flat if one is not None}
-        kinds = {np.asarray(one).dtype.kind for one in flat if one is not None}
-        if len(flat) > 1 and len(shapes) == 1 and kinds <= set("iuf") and all(one is not None for one in flat):
-            self.take(name, np.stack([np.asarray(one) for one in flat]).reshape(*values.shape, *shapes.pop()), depth + 1)  # fmt: skip
+        shapes = {np.shape(element) for element in flat if element is not None}
+        kinds = {np.asarray(element).dtype.kind for element in flat if element is not None}
+        if len(flat) > 1 and len(shapes) == 1 and kinds <= set("iuf") and all(element is not None for element in flat):
+            self.add_value(name, np.stack([np.asarray(element) for element in flat]).reshape(*values.shape, *shapes.pop()), depth + 1)  # fmt: skip
             return
-        for number, one in enumerate(flat[:MOST], 1):
-            self.take(name if len(flat) == 1 else f"{name}.{number}", one, depth + 1)
+        for number, element in enumerate(flat[:MAX_PARTS], 1):
+            self.add_value(name if len(flat) == 1 else f"{name}.{number}", element, depth + 1)
 
-    def _records(self, name: str, values: npt.NDArray[Any], depth: int) -> None:
-        fields = {str(word).lower(): values[word] for word in values.dtype.names or ()}
+    def _add_records(self, name: str, values: npt.NDArray[Any], depth: int) -> None:
+        fields = {str(field_name).lower(): values[field_name] for field_name in values.dtype.names or ()}
         if len(values) > 1:
-            columns = {word: column for word, one in fields.items() if (column := _column(one)) is not None}
+            columns = {
+                field_name: column
+                for field_name, field_values in fields.items()
+                if (column := _create_column_values(field_values)) is not None
+            }
             if columns:
                 self.tables.append((name, columns))
-            for word, one in fields.items():
-                if word not in columns:
-                    self._objects(f"{name}.{word}", np.asarray(one, object), depth + 1)
+            for field_name, field_values in fields.items():
+                if field_name not in columns:
+                    self._add_objects(f"{name}.{field_name}", np.asarray(field_values, object), depth + 1)
             return
-        single = {word: one[0] for word, one in fields.items()}
+        single = {field_name: field_values[0] for field_name, field_values in fields.items()}
         data = np.asarray(single.get("data"))
         if {"data", "xc", "yc", "dx", "dy"} <= single.keys() and data.ndim == 2 and data.dtype.kind in "iuf":
-            self.arrays.append((name, data, _sun(single, data.shape)))
+            self.arrays.append((name, data, _write_solar_map_cards(single, data.shape)))
             return
-        for word, one in single.items():
-            self.take(f"{name}.{word}", one, depth + 1)
+        for field_name, field_values in single.items():
+            self.add_value(f"{name}.{field_name}", field_values, depth + 1)
 
-    def parts(self) -> Iterator[Part]:
+    def create_parts(self) -> Iterator[Part]:
         index = 0
-        for name, values, cards in self.arrays[:MOST]:
-            yield _array(name, values, cards, index)
+        for name, values, cards in self.arrays[:MAX_PARTS]:
+            yield _create_array(name, values, cards, index)
             index += 1
-        lone = [("arrays" if len(self.columns) == 1 else f"arrays of {size}", columns) for size, columns in self.columns.items()]  # fmt: skip
-        for name, columns in [*self.tables, *lone][:MOST]:
-            yield _rows(name, columns, index)
+        column_groups = [("arrays" if len(self.columns) == 1 else f"arrays of {size}", columns) for size, columns in self.columns.items()]  # fmt: skip
+        for name, columns in [*self.tables, *column_groups][:MAX_PARTS]:
+            yield _create_table(name, columns, index)
             index += 1
         if not index and self.cards:  # single values alone: a row of them
-            yield _rows("values", {card.keyword: np.array([card.value]) for card in self.cards[:MOST]}, 0)
+            yield _create_table("values", {card.keyword: np.array([card.value]) for card in self.cards[:MAX_PARTS]}, 0)
 
 
-def _text(value: Any) -> str | int | float | bool:
+def _convert_scalar(value: Any) -> str | int | float | bool:
     if isinstance(value, bytes):
         return value.decode("latin-1").strip()
-    plain = value.item() if isinstance(value, np.generic) else value
-    if isinstance(plain, bytes):
-        return plain.decode("latin-1").strip()
-    return plain if isinstance(plain, str | int | float | bool) else str(plain)
+    python_value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(python_value, bytes):
+        return python_value.decode("latin-1").strip()
+    return python_value if isinstance(python_value, str | int | float | bool) else str(python_value)
 
 
-def _column(values: Any) -> npt.NDArray[Any] | None:
+def _create_column_values(values: Any) -> npt.NDArray[Any] | None:
     """Make a column of a field of several structures: numbers, texts, or arrays of one shape; None: it is neither."""
-    found = np.asarray(values)
-    if found.dtype.kind in "iufbc" and found.ndim >= 1:
-        return found
-    each = found.ravel()
-    if all(isinstance(one, bytes | str | np.bytes_) for one in each):
-        return np.array([str(_text(one)) for one in each])
-    shapes = {np.shape(one) for one in each}
-    if len(shapes) == 1 and all(np.asarray(one).dtype.kind in "iufc" for one in each) and min(shapes.pop(), default=1):
-        return np.stack([np.asarray(one) for one in each])
+    field_array = np.asarray(values)
+    if field_array.dtype.kind in "iufbc" and field_array.ndim >= 1:
+        return field_array
+    elements = field_array.ravel()
+    if all(isinstance(element, bytes | str | np.bytes_) for element in elements):
+        return np.array([str(_convert_scalar(element)) for element in elements])
+    shapes = {np.shape(element) for element in elements}
+    if (
+        len(shapes) == 1
+        and all(np.asarray(element).dtype.kind in "iufc" for element in elements)
+        and min(shapes.pop(), default=1)
+    ):
+        return np.stack([np.asarray(element) for element in elements])
     return None
 
 
-def _sun(said: Mapping[str, Any], shape: tuple[int, ...]) -> list[Card]:
+def _write_solar_map_cards(map_values: Mapping[str, Any], shape: tuple[int, ...]) -> list[HeaderCard]:
     """Write where a map of SolarSoft's lies: arcseconds from the middle of the disc."""
-    numbers = {word: float(said[word]) for word in ("xc", "yc", "dx", "dy")}
+    numbers = {ctype: float(map_values[ctype]) for ctype in ("xc", "yc", "dx", "dy")}
     cards: list[tuple[str, Any]] = []
-    for at, (axis, word) in enumerate((("x", "HPLN-TAN"), ("y", "HPLT-TAN")), 1):
-        cards += [(f"CTYPE{at}", word), (f"CUNIT{at}", "arcsec"), (f"CRPIX{at}", (shape[2 - at] + 1) / 2.0)]
-        cards += [(f"CRVAL{at}", numbers[f"{axis}c"]), (f"CDELT{at}", numbers[f"d{axis}"])]
-    if isinstance(said.get("roll_angle"), int | float | np.number):
-        cards.append(("CROTA2", -float(said["roll_angle"])))
-    time = _date(str(_text(said["time"]))) if "time" in said else None
-    cards += [("DATE-OBS", time), ("DSUN_OBS", None), ("RSUN_OBS", said.get("rsun")), ("HGLT_OBS", said.get("b0")), ("HGLN_OBS", said.get("l0"))]  # fmt: skip
-    cards += [(word, _text(value)) for word, value in said.items() if isinstance(value, bytes | str | np.number) and word not in {*numbers, "time", "rsun", "b0", "l0", "roll_angle"}]  # fmt: skip
-    return [Card(word, float(value) if isinstance(value, np.floating) else value) for word, value in cards if value is not None]  # fmt: skip
+    for axis_number, (axis, ctype) in enumerate((("x", "HPLN-TAN"), ("y", "HPLT-TAN")), 1):
+        cards += [
+            (f"CTYPE{axis_number}", ctype),
+            (f"CUNIT{axis_number}", "arcsec"),
+            (f"CRPIX{axis_number}", (shape[2 - axis_number] + 1) / 2.0),
+        ]
+        cards += [(f"CRVAL{axis_number}", numbers[f"{axis}c"]), (f"CDELT{axis_number}", numbers[f"d{axis}"])]
+    if isinstance(map_values.get("roll_angle"), int | float | np.number):
+        cards.append(("CROTA2", -float(map_values["roll_angle"])))
+    time = _parse_date(str(_convert_scalar(map_values["time"]))) if "time" in map_values else None
+    cards += [("DATE-OBS", time), ("DSUN_OBS", None), ("RSUN_OBS", map_values.get("rsun")), ("HGLT_OBS", map_values.get("b0")), ("HGLN_OBS", map_values.get("l0"))]  # fmt: skip
+    cards += [(ctype, _convert_scalar(value)) for ctype, value in map_values.items() if isinstance(value, bytes | str | np.number) and ctype not in {*numbers, "time", "rsun", "b0", "l0", "roll_angle"}]  # fmt: skip
+    return [HeaderCard(ctype, float(value) if isinstance(value, np.floating) else value) for ctype, value in cards if value is not None]  # fmt: skip
 
 
-def _date(text: str) -> str | None:
+def _parse_date(text: str) -> str | None:
     """Read a date of SolarSoft's: ``15-Feb-2011 02:00:00.000``."""
     match = re.fullmatch(r"\s*(\d{1,2})-([A-Za-z]{3})-(\d{2,4})(?:\s+([\d:.]+))?\s*", text)
     months = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -293,23 +311,23 @@ def _date(text: str) -> str | None:
     return f"{year:04d}-{months.index(match[2].lower()) + 1:02d}-{int(match[1]):02d}" + (f"T{match[4]}" if match[4] else "")  # fmt: skip
 
 
-def _array(name: str, values: npt.NDArray[Any], cards: list[Card], index: int) -> Array:
-    plain = values.astype("u1") if values.dtype.kind == "b" else values.astype(values.dtype.newbyteorder("="), copy=False)  # fmt: skip
+def _create_array(name: str, values: npt.NDArray[Any], cards: list[HeaderCard], index: int) -> ArrayPart:
+    native_values = values.astype("u1") if values.dtype.kind == "b" else values.astype(values.dtype.newbyteorder("="), copy=False)  # fmt: skip
     kinds = ["longitude", "latitude"] if cards else []
-    axes = [Axis(name=f"axis{at}", size=size, kind=kinds[at - 1] if at <= len(kinds) else "") for at, size in enumerate(reversed(plain.shape), 1)]  # fmt: skip
-    said = {card.keyword: card.value for card in cards}
-    return Array(
+    axes = [Axis(name=f"axis{axis_number}", size=size, kind=kinds[axis_number - 1] if axis_number <= len(kinds) else "") for axis_number, size in enumerate(reversed(native_values.shape), 1)]  # fmt: skip
+    card_values = {card.keyword: card.value for card in cards}
+    return ArrayPart(
         index=index,
         name=name,
         axes=tuple(reversed(axes)),
-        dtype=plain.dtype,
-        read=lambda window: np.array(plain[tuple(window)]),
+        dtype=native_values.dtype,
+        read=lambda window: np.array(native_values[tuple(window)]),
         cards=tuple(cards),
-        places=partial(footprints.places, said) if cards else None,
+        create_sky_mapping=partial(footprints.build_image_wcs, card_values) if cards else None,
     )
 
 
-def _real(columns: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+def _split_complex_columns(columns: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Take complex numbers apart."""
     for word, values in columns.items():
         if values.dtype.kind == "c":
@@ -319,29 +337,41 @@ def _real(columns: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, npt.ND
             yield word, values
 
 
-def _rows(name: str, columns: Mapping[str, npt.NDArray[Any]], index: int) -> Rows:
-    made, arrays = [], []
-    for word, values in _real(columns):
+def _create_table(name: str, columns: Mapping[str, npt.NDArray[Any]], index: int) -> TablePart:
+    table_columns, arrays = [], []
+    for word, values in _split_complex_columns(columns):
         if values.dtype.str[1:] == "u8":  # no format of ours has these: as long, or as texts
             values = values.astype("i8") if int(values.max()) < 1 << 63 else values.astype("U20")  # noqa: PLW2901
-        text = values.dtype.kind in "SU"
-        plain = values.astype(values.dtype.newbyteorder("="), copy=False)
-        kind = "char" if text else "boolean" if plain.dtype.kind == "b" else NAMES.get(plain.dtype.str[1:], "double")
-        size = "*" if text else "x".join(str(one) for one in reversed(plain.shape[1:])) or None
-        made.append(Column(name=word, type=Type(kind, size)))
-        own = made[-1].arrow.type
-        flat = pa.array([str(_text(one)) for one in plain] if text else np.ascontiguousarray(plain).ravel())
-        arrays.append(flat.cast(own) if text or plain.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat.cast(own.value_type), own.list_size).cast(own))  # fmt: skip
-    whole = pa.RecordBatch.from_arrays(arrays, schema=pa.schema([column.arrow for column in made]))
-    return Rows(index=index, name=name, columns=tuple(made), count=whole.num_rows, batches=lambda start, most: iter([whole.slice(start, most)]))  # fmt: skip
+        is_text = values.dtype.kind in "SU"
+        native_values = values.astype(values.dtype.newbyteorder("="), copy=False)
+        kind = (
+            "char"
+            if is_text
+            else "boolean"
+            if native_values.dtype.kind == "b"
+            else VOTABLE_TYPES.get(native_values.dtype.str[1:], "double")
+        )
+        size = "*" if is_text else "x".join(str(element) for element in reversed(native_values.shape[1:])) or None
+        table_columns.append(Column(name=word, type=Type(kind, size)))
+        arrow_type = table_columns[-1].arrow_field.type
+        flat = pa.array(
+            [str(_convert_scalar(element)) for element in native_values]
+            if is_text
+            else np.ascontiguousarray(native_values).ravel()
+        )
+        arrays.append(flat.cast(arrow_type) if is_text or native_values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat.cast(arrow_type.value_type), arrow_type.list_size).cast(arrow_type))  # fmt: skip
+    record_batch = pa.RecordBatch.from_arrays(
+        arrays, schema=pa.schema([column.arrow_field for column in table_columns])
+    )
+    return TablePart(index=index, name=name, columns=tuple(table_columns), row_count=record_batch.num_rows, read_batches=lambda start, row_limit: iter([record_batch.slice(start, row_limit)]))  # fmt: skip
 
 
 MEDIUM = Medium(
     name="sav",
     title="IDL SAVE",
     media_types=("application/x-idl-save",),
-    endings=("sav", "save", "xdr", "idlsav"),
-    begins=rb"SR\x00[\x04\x06]",
+    extensions=("sav", "save", "xdr", "idlsav"),
+    signature_pattern=rb"SR\x00[\x04\x06]",
     open=open_sav,
-    head=head,
+    read_cards=read_cards,
 )

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.formats.media import Array, Axis, Card, Medium, Product
-from hven.formats.media._grids import Layout, mapped
-from hven.model.errors import SourceError, say
+from hven.formats.media import ArrayPart, Axis, HeaderCard, Medium, Product
+from hven.formats.media._stored_arrays import ArrayLayout, create_window_reader
+from hven.model.errors import SourceError, format_message
 
 if TYPE_CHECKING:
-    from hven.formats.media._distant import Place
+    from hven.formats.media._remote_files import Place
 
-LONGEST = 1 << 20  # bytes of a label
-_WORD = re.compile(r"(\w+)\s*=\s*(?:'((?:[^']|'')*)'|(\([^)]*\))|(\S+))")
-_TYPES = {"BYTE": "u1", "HALF": "i2", "WORD": "i2", "FULL": "i4", "LONG": "i4", "REAL": "f4", "DOUB": "f8"}
+MAX_LABEL_BYTES = 1 << 20  # bytes of a label
+_KEYWORD_PATTERN = re.compile(r"(\w+)\s*=\s*(?:'((?:[^']|'')*)'|(\([^)]*\))|(\S+))")
+_NUMPY_TYPES = {"BYTE": "u1", "HALF": "i2", "WORD": "i2", "FULL": "i4", "LONG": "i4", "REAL": "f4", "DOUB": "f8"}
 
 
 def open_vicar(file: Place) -> Product:
@@ -37,64 +37,70 @@ def open_vicar(file: Place) -> Product:
     SourceError
         The label is none, promises more than there is, or values of a type that is not read.
     """
-    words = _label(file)
+    words = _read_label(file)
 
-    def number(word: str, default: int = 0) -> int:
-        found = words.get(word, str(default))
-        if not re.fullmatch(r"-?\d{1,15}", found):
-            raise SourceError(say("the label of {name} says {word}={value}", file.name, word, found[:40]))
-        return int(found)
+    def read_number(word: str, default: int = 0) -> int:
+        label_value = words.get(word, str(default))
+        if not re.fullmatch(r"-?\d{1,15}", label_value):
+            raise SourceError(
+                format_message("the label of {name} says {word}={value}", file.name, word, label_value[:40])
+            )
+        return int(label_value)
 
-    kind = _TYPES.get(words.get("FORMAT", "BYTE").upper())
+    kind = _NUMPY_TYPES.get(words.get("FORMAT", "BYTE").upper())
     if kind is None:
-        raise SourceError(say("values of the type {kind} are not read", words["FORMAT"][:40]))
+        raise SourceError(format_message("values of the type {kind} are not read", words["FORMAT"][:40]))
     real = kind[0] == "f"
     order = words.get("RFORMAT" if real else "INTFMT", "VAX" if real else "LOW").upper()
-    vax = real and order == "VAX"
-    if vax and kind == "f8":
-        raise SourceError(say("values of the type {kind} are not read", "VAX DOUB"))
+    is_vax = real and order == "VAX"
+    if is_vax and kind == "f8":
+        raise SourceError(format_message("values of the type {kind} are not read", "VAX DOUB"))
     dtype = np.dtype(("<" if order in {"LOW", "RIEEE", "VAX"} else ">") + kind)
-    lines, samples, bands = number("NL"), number("NS"), number("NB", 1)
-    before, header = number("NBB"), number("NLB")
-    row = before + samples * dtype.itemsize
-    record = number("RECSIZE", row)
-    way = words.get("ORG", "BSQ").upper()
+    lines, samples, bands = read_number("NL"), read_number("NS"), read_number("NB", 1)
+    prefix_bytes, header = read_number("NBB"), read_number("NLB")
+    row = prefix_bytes + samples * dtype.itemsize
+    record = read_number("RECSIZE", row)
+    organization = words.get("ORG", "BSQ").upper()
     steps: tuple[int, ...]
-    if way == "BIP":
-        steps, before = (dtype.itemsize, samples * record, record), number("NBB")
+    if organization == "BIP":
+        steps, prefix_bytes = (dtype.itemsize, samples * record, record), read_number("NBB")
     else:
-        steps = (record * lines, record, dtype.itemsize) if way == "BSQ" else (record, record * bands, dtype.itemsize)
+        steps = (
+            (record * lines, record, dtype.itemsize)
+            if organization == "BSQ"
+            else (record, record * bands, dtype.itemsize)
+        )
     shape: tuple[int, ...] = (bands, lines, samples)
     names = ["BAND", "LINE", "SAMPLE"]
     if bands == 1:
         shape, steps, names = shape[1:], steps[1:], names[1:]
-    offset = number("LBLSIZE") + header * record + before
-    meant, read = mapped(file, Layout(offset, dtype, shape, steps, vax))
-    cards = tuple(Card(name, value) for name, value in words.items())
+    offset = read_number("LBLSIZE") + header * record + prefix_bytes
+    value_type, read = create_window_reader(file, ArrayLayout(offset, dtype, shape, steps, is_vax))
+    cards = tuple(HeaderCard(name, value) for name, value in words.items())
     axes = tuple(Axis(name=name, size=size) for name, size in zip(names, shape, strict=True))
-    return Product(medium="vicar", parts=(Array(index=0, name="IMAGE", axes=axes, dtype=meant, read=read),), cards=cards)  # fmt: skip
+    return Product(medium="vicar", parts=(ArrayPart(index=0, name="IMAGE", axes=axes, dtype=value_type, read=read),), cards=cards)  # fmt: skip
 
 
-def _label(file: Place) -> dict[str, str]:
+def _read_label(file: Place) -> dict[str, str]:
     with file.open("rb") as source:
         begin = re.match(rb"LBLSIZE=(\d{1,8}) ", source.read(20))
         size = int(begin[1]) if begin else 0
-        if not 20 <= size <= LONGEST:
-            raise SourceError(say("{name} has no label of VICAR", file.name))
+        if not 20 <= size <= MAX_LABEL_BYTES:
+            raise SourceError(format_message("{name} has no label of VICAR", file.name))
         source.seek(0)
         text = source.read(size).decode("latin-1").rstrip("\0")
-    found: dict[str, str] = {}
-    for match in _WORD.finditer(text):
+    keywords: dict[str, str] = {}
+    for match in _KEYWORD_PATTERN.finditer(text):
         # the first of a name is the system's; those of tasks that worked on it come behind
-        found.setdefault(match[1].upper(), next(one for one in match.groups()[1:] if one is not None).strip())
-    return found
+        keywords.setdefault(match[1].upper(), next(value for value in match.groups()[1:] if value is not None).strip())
+    return keywords
 
 
 MEDIUM = Medium(
     name="vicar",
     title="VICAR",
     media_types=("application/x-vicar",),
-    endings=("vic", "vicar", "img"),
-    begins=rb"LBLSIZE=\d+ ",
+    extensions=("vic", "vicar", "img"),
+    signature_pattern=rb"LBLSIZE=\d+ ",
     open=open_vicar,
 )

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from hven.formats.pictures._appearance import COLOURS, SIZES, STRETCHES, Look
+from hven.formats.pictures._appearance import COLOUR_MAPS, PICTURE_SIZE_RANGE, STRETCH_NAMES, Look
+from hven.formats.pictures._canvas import RenderedPicture
 from hven.formats.pictures._contrast import has_contrast
-from hven.formats.pictures._drawing import draw, draw_sign, drawable, pictured, refusal
-from hven.formats.pictures._sheet import Picture
-from hven.formats.pictures._spectral_surveys import cube_survey
-from hven.formats.pictures._stills import FILMS, RASTERS, films
-from hven.formats.pictures._surveys import Survey, on_sky, survey
+from hven.formats.pictures._cube_surveys import write_cube_survey
+from hven.formats.pictures._drawing import draw_files, draw_no_picture_sign, draw_product, draw_refusal, is_drawable
+from hven.formats.pictures._raster_pictures import FILM_MEDIA_TYPES, RASTER_FORMATS, can_read_films
+from hven.formats.pictures._sky_surveys import SkySurvey, open_sky_image, write_survey
 
 __all__ = [
-    "COLOURS",
-    "FILMS",
-    "RASTERS",
-    "SIZES",
-    "STRETCHES",
+    "COLOUR_MAPS",
+    "FILM_MEDIA_TYPES",
+    "PICTURE_SIZE_RANGE",
+    "RASTER_FORMATS",
+    "STRETCH_NAMES",
     "Look",
-    "Picture",
-    "Survey",
-    "cube_survey",
-    "draw",
-    "draw_sign",
-    "drawable",
-    "films",
+    "RenderedPicture",
+    "SkySurvey",
+    "can_read_films",
+    "draw_files",
+    "draw_no_picture_sign",
+    "draw_product",
+    "draw_refusal",
     "has_contrast",
-    "on_sky",
-    "pictured",
-    "refusal",
-    "survey",
+    "is_drawable",
+    "open_sky_image",
+    "write_cube_survey",
+    "write_survey",
 ]

@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.floating]
 
-SIZES = (16, 2048)  # pixels of a picture's longer side
+PICTURE_SIZE_RANGE = (16, 2048)  # pixels of a picture's longer side
 # black, the channel's own colour, white: as images of the Sun are known
-_SUN = {94: "2f9e4f", 131: "1fa3a3", 171: "c99a1b", 193: "b87a3f", 195: "4f9e2f", 211: "9c4fa6", 284: "c9a51b", 304: "d2431f", 335: "3c62d6", 1600: "a9a93c", 1700: "cf7f7f"}  # fmt: skip
-COLOURS: dict[str, tuple[str, ...]] = {
+_SOLAR_CHANNEL_COLOURS = {94: "2f9e4f", 131: "1fa3a3", 171: "c99a1b", 193: "b87a3f", 195: "4f9e2f", 211: "9c4fa6", 284: "c9a51b", 304: "d2431f", 335: "3c62d6", 1600: "a9a93c", 1700: "cf7f7f"}  # fmt: skip
+COLOUR_MAPS: dict[str, tuple[str, ...]] = {
     "gray": ("000000", "ffffff"),
     "inverted": ("ffffff", "000000"),
     "viridis": ("440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"),
     "magma": ("000004", "1c1044", "4f127b", "812581", "b5367a", "e55064", "fb8761", "fec287", "fcfdbf"),
     "inferno": ("000004", "1f0c48", "550f6d", "88226a", "ba3655", "e35933", "f98e09", "f9cb35", "fcffa4"),
     "difference": ("2b4fa8", "7fa3d8", "f4f4f4", "e39a7b", "b1262c"),
-    **{f"sun{wave}": ("000000", colour, "ffffff") for wave, colour in _SUN.items()},
+    **{f"sun{wave}": ("000000", colour, "ffffff") for wave, colour in _SOLAR_CHANNEL_COLOURS.items()},
 }
-STRETCHES = ("linear", "sqrt", "log", "asinh")
-_FEW = 16  # values of an image that is a map of numbers
-_SKEW = 0.15
+STRETCH_NAMES = ("linear", "sqrt", "log", "asinh")
+_MAX_MAP_VALUES = 16  # values of an image that is a map of numbers
+_SKEWED_MEDIAN_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,15 +37,15 @@ class Look:
     Attributes
     ----------
     size
-        Pixels of its longer side, within `SIZES`.
+        Pixels of its longer side, within `PICTURE_SIZE_RANGE`.
     axes
         With axes, colours' values and a line that says what it shows; without: the picture alone.
     stretch
-        One of `STRETCHES`.
+        One of `STRETCH_NAMES`.
     percentile
         Percentages of values that become the first and the last colour.
     colours
-        One of `COLOURS`.
+        One of `COLOUR_MAPS`.
     part
         Index or name of the part that is shown.
     plane
@@ -77,7 +77,7 @@ class Look:
 
 
 @dataclass(slots=True)
-class Stretch:
+class ColourStretch:
     """From values to colours.
 
     Attributes
@@ -92,15 +92,17 @@ class Stretch:
     low: float
     high: float
     percentile: tuple[float, float] | None = None
-    colours: str = "gray"
+    colour_map: str = "gray"
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """In words."""
-        by = "from smallest to largest" if self.percentile is None else "{:g} to {:g} %".format(*self.percentile)
-        return f"{self.name}, {by}, {self.colours}"
+        range_text = (
+            "from smallest to largest" if self.percentile is None else "{:g} to {:g} %".format(*self.percentile)
+        )
+        return f"{self.name}, {range_text}, {self.colour_map}"
 
-    def share(self, values: Numbers) -> Numbers:
+    def scale_to_unit(self, values: Numbers) -> Numbers:
         """Return where values are between the first (0) and the last colour (1)."""
         if not self.high > self.low:
             return np.where(np.isfinite(values), 0.5, np.nan)
@@ -113,32 +115,38 @@ class Stretch:
             x = np.arcsinh(10.0 * x) / np.arcsinh(10.0)
         return np.asarray(x)
 
-    def painted(self, values: Numbers) -> npt.NDArray[np.uint8]:
+    def paint_values(self, values: Numbers) -> npt.NDArray[np.uint8]:
         """Return colours, shape (.., 4); what has no value is transparent."""
-        share = self.share(values)
-        known = np.isfinite(share)
-        at = np.where(known, share * 255.0 + 0.5, 0.0).astype(np.uint8)
-        colours = np.empty((*at.shape, 4), np.uint8)
-        colours[..., :3] = ramp(self.colours)[at]
-        colours[..., 3] = known * np.uint8(255)
+        share = self.scale_to_unit(values)
+        is_known = np.isfinite(share)
+        colour_numbers = np.where(is_known, share * 255.0 + 0.5, 0.0).astype(np.uint8)
+        colours = np.empty((*colour_numbers.shape, 4), np.uint8)
+        colours[..., :3] = build_colour_ramp(self.colour_map)[colour_numbers]
+        colours[..., 3] = is_known * np.uint8(255)
         return colours
 
 
 @cache
-def ramp(name: str) -> npt.NDArray[np.uint8]:
+def build_colour_ramp(name: str) -> npt.NDArray[np.uint8]:
     """Return 256 colours.
 
     Parameters
     ----------
     name
-        Of `COLOURS`.
+        Of `COLOUR_MAPS`.
     """
-    anchors = np.array([[int(one[at : at + 2], 16) for at in (0, 2, 4)] for one in COLOURS[name]], np.float64)
-    places = np.linspace(0.0, 255.0, len(anchors))
-    return np.stack([np.interp(np.arange(256), places, anchors[:, at]) + 0.5 for at in range(3)], 1).astype(np.uint8)
+    anchors = np.array(
+        [[int(colour[channel : channel + 2], 16) for channel in (0, 2, 4)] for colour in COLOUR_MAPS[name]], np.float64
+    )
+    anchor_positions = np.linspace(0.0, 255.0, len(anchors))
+    return np.stack(
+        [np.interp(np.arange(256), anchor_positions, anchors[:, channel]) + 0.5 for channel in range(3)], 1
+    ).astype(np.uint8)
 
 
-def stretched(values: Numbers, look: Look, colours: str = "gray", *, whole: bool = False) -> Stretch:
+def choose_stretch(
+    values: Numbers, look: Look, default_colour_map: str = "gray", *, is_integer: bool = False
+) -> ColourStretch:
     """Choose how values become colours.
 
     Parameters
@@ -147,32 +155,39 @@ def stretched(values: Numbers, look: Look, colours: str = "gray", *, whole: bool
         That are shown; not finite: no value.
     look
         What was asked for.
-    colours
+    default_colour_map
         Of this kind of image, if nothing was.
-    whole
+    is_integer
         They are whole numbers, which may be those of a map.
     """
-    known = values[np.isfinite(values)]
-    if not len(known):
-        return Stretch("linear", 0.0, 0.0, None, look.colours or colours)
-    least, most = float(known.min()), float(known.max())
-    few = whole and look.percentile is None and most - least < 256 and len(np.unique(known)) <= _FEW
-    percentile = None if few else look.percentile or (0.5, 99.5)
-    low, high = (least, most) if percentile is None else map(float, np.percentile(known, percentile))
+    finite_values = values[np.isfinite(values)]
+    if not len(finite_values):
+        return ColourStretch("linear", 0.0, 0.0, None, look.colours or default_colour_map)
+    lowest, highest = float(finite_values.min()), float(finite_values.max())
+    is_number_map = (
+        is_integer
+        and look.percentile is None
+        and highest - lowest < 256
+        and len(np.unique(finite_values)) <= _MAX_MAP_VALUES
+    )
+    percentile = None if is_number_map else look.percentile or (0.5, 99.5)
+    low, high = (lowest, highest) if percentile is None else map(float, np.percentile(finite_values, percentile))
     if not high > low and look.percentile is None:
-        low, high, percentile = least, most, None
-    middle = float(np.median(known))
-    both = low < 0.0 < high and min(-low, high) > 0.3 * max(-low, high) and abs(middle) < 0.2 * max(-low, high)
-    if both and look.percentile is None and not look.stretch:
+        low, high, percentile = lowest, highest, None
+    middle = float(np.median(finite_values))
+    is_symmetric = low < 0.0 < high and min(-low, high) > 0.3 * max(-low, high) and abs(middle) < 0.2 * max(-low, high)
+    if is_symmetric and look.percentile is None and not look.stretch:
         # fields, velocities: zero is the colour in the middle
         high = max(-low, high)
         low = -high
-    skewed = not few and not both and high > low and (middle - low) / (high - low) < _SKEW
+    skewed = (
+        not is_number_map and not is_symmetric and high > low and (middle - low) / (high - low) < _SKEWED_MEDIAN_SHARE
+    )
     name = look.stretch or ("asinh" if skewed else "linear")
-    return Stretch(name, low, high, percentile, look.colours or colours)
+    return ColourStretch(name, low, high, percentile, look.colours or default_colour_map)
 
 
-def of_channel(wavelength: float) -> str:
+def find_solar_colour_map(wavelength: float) -> str:
     """Return the colours in which a channel of the Sun is known.
 
     Parameters
@@ -180,5 +195,5 @@ def of_channel(wavelength: float) -> str:
     wavelength
         Angstrom.
     """
-    nearest = min(_SUN, key=lambda one: abs(one - wavelength))
+    nearest = min(_SOLAR_CHANNEL_COLOURS, key=lambda channel: abs(channel - wavelength))
     return f"sun{nearest}" if abs(nearest - wavelength) <= 2 else "gray"

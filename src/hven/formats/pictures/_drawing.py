@@ -7,14 +7,14 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hven.formats.media import Card, Rows, medium_of, open_product
+from hven.formats.media import HeaderCard, TablePart, detect_medium, open_product
 from hven.formats.pictures import _curves as curves
 from hven.formats.pictures import _image_pictures as images
 from hven.formats.pictures import _interferometry as interferometry
-from hven.formats.pictures import _stills as stills
-from hven.formats.pictures._appearance import SIZES
-from hven.formats.pictures._sheet import Picture, Sheet, packed
-from hven.model.errors import SourceError, Timeout, say
+from hven.formats.pictures import _raster_pictures as stills
+from hven.formats.pictures._appearance import PICTURE_SIZE_RANGE
+from hven.formats.pictures._canvas import PictureCanvas, RenderedPicture, encode_png
+from hven.model.errors import SourceError, TimeLimitError, format_message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from hven.formats.media import Part, Place, Product
     from hven.formats.pictures._appearance import Look
 
-UNPACKED = 512 << 20  # bytes of a packed file that is drawn
+MAX_UNPACKED_BYTES = 512 << 20  # bytes of a packed file that is drawn
 SIGN_COLOUR, SIGN_OUTLINE = (150, 157, 168), (205, 209, 215)
 MIN_WORDS_PIXELS = 300  # of the longer side of a picture that has words
-_DEFLATE = 1032  # times as much deflate can say in a byte
+_MAX_DEFLATE_RATIO = 1032  # times as much deflate can say in a byte
 
 
-def drawable(path: str) -> bool:
+def is_drawable(path: str) -> bool:
     """Return whether a file may be drawn, by its name.
 
     Parameters
@@ -36,11 +36,15 @@ def drawable(path: str) -> bool:
     path
         Of the file.
     """
-    ending = path.lower().rpartition(".")[2]
-    return medium_of(path) is not None or ending in stills.RASTERS or (ending in stills.FILMS and stills.films())
+    extension = path.lower().rpartition(".")[2]
+    return (
+        detect_medium(path) is not None
+        or extension in stills.RASTER_FORMATS
+        or (extension in stills.FILM_MEDIA_TYPES and stills.can_read_films())
+    )
 
 
-def pictured(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
+def draw_files(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
     """Draw files, several beside one another.
 
     Parameters
@@ -61,58 +65,60 @@ def pictured(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
         One cannot be drawn.
     """
     if look.show == "transfer":
-        return _transfer(files, look)
-    made = []
-    each = look if len(files) == 1 else replace(look, size=max(SIZES[0], look.size // 2), note="")
+        return _draw_transfer_function(files, look)
+    pictures = []
+    file_options = look if len(files) == 1 else replace(look, size=max(PICTURE_SIZE_RANGE[0], look.size // 2), note="")
     for path, name in files:
-        guarded(path, name)
+        refuse_large_packed_file(path, name)
         try:
-            if stills.is_raster(name):
-                made.append(stills.still(path, name, each))
+            if stills.is_picture_or_film(name):
+                pictures.append(stills.draw_still(path, name, file_options))
                 continue
             with open_product(path, name) as product:
-                made.append(draw(product, each, name))
+                pictures.append(draw_product(product, file_options, name))
         except (ValueError, ArithmeticError, LookupError, TypeError, MemoryError, NotImplementedError) as fault:
-            why = " ".join(str(fault).split())[:200] or type(fault).__name__
-            raise SourceError(say("{name} cannot be drawn: {reason}", name, why)) from fault
-    return made[0].body if len(made) == 1 else stills.beside(made, [name for _, name in files], look)
+            reason = " ".join(str(fault).split())[:200] or type(fault).__name__
+            raise SourceError(format_message("{name} cannot be drawn: {reason}", name, reason)) from fault
+    return (
+        pictures[0].body if len(pictures) == 1 else stills.combine_pictures(pictures, [name for _, name in files], look)
+    )
 
 
-def _transfer(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
+def _draw_transfer_function(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
     """Draw the calibrators of a night, of one OIFITS file or several."""
-    found: list[interferometry.Calibrator] = []
+    calibrators: list[interferometry.Calibrator] = []
     sizes = iter(look.diameters)
-    known = {interferometry.plain(star): next(sizes, 0.0) for star in look.stars}
+    diameters_by_star = {interferometry.normalize_star_name(star): next(sizes, 0.0) for star in look.stars}
     for path, name in files:
-        guarded(path, name)
+        refuse_large_packed_file(path, name)
         with open_product(path, name) as product:
             if not interferometry.is_oifits(product):
-                raise SourceError(say("{name} is no OIFITS file", name))
-            found += interferometry.calibrators(product, sizes, known)
-    if look.stars and not found:
-        raise SourceError(say("no star of these names: {names}", ", ".join(look.stars)[:200]))
-    sheet, words = interferometry.transfer(found, look)
-    return _page(sheet, words, look, "Transfer function").body
+                raise SourceError(format_message("{name} is no OIFITS file", name))
+            calibrators += interferometry.read_calibrators(product, sizes, diameters_by_star)
+    if look.stars and not calibrators:
+        raise SourceError(format_message("no star of these names: {names}", ", ".join(look.stars)[:200]))
+    sheet, description = interferometry.draw_transfer_function(calibrators, look)
+    return _create_picture(sheet, description, look, "Transfer function").body
 
 
-def guarded(path: Place, name: str) -> None:
+def refuse_large_packed_file(path: Place, name: str) -> None:
     """Refuse packed files that are too large when they are unpacked; raises `SourceError`."""
     kinds = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
     module = kinds.get(path.suffix.lower())
-    if module is None or (module == "gzip" and path.stat().st_size * _DEFLATE < UNPACKED):
+    if module is None or (module == "gzip" and path.stat().st_size * _MAX_DEFLATE_RATIO < MAX_UNPACKED_BYTES):
         return
     total = 0
     try:
-        with path.open("rb") as packed, import_module(module).open(packed) as file:
+        with path.open("rb") as packed_file, import_module(module).open(packed_file) as file:
             while piece := file.read(1 << 20):
                 total += len(piece)
-                if total > UNPACKED:
-                    raise SourceError(say("{name} is too large to be unpacked for a picture", name))
+                if total > MAX_UNPACKED_BYTES:
+                    raise SourceError(format_message("{name} is too large to be unpacked for a picture", name))
     except (OSError, EOFError, ValueError) as fault:
-        raise SourceError(say("{name} is damaged: {reason}", name, str(fault))) from None
+        raise SourceError(format_message("{name} is damaged: {reason}", name, str(fault))) from None
 
 
-def draw(product: Product, look: Look, name: str) -> Picture:
+def draw_product(product: Product, look: Look, name: str) -> RenderedPicture:
     """Draw what a file holds.
 
     Parameters
@@ -135,104 +141,136 @@ def draw(product: Product, look: Look, name: str) -> Picture:
         It has nothing that can be drawn, or reading it takes too long.
     """
     try:
-        return _drawn(product, look, name)
-    except Timeout as error:
+        return _draw_first_part(product, look, name)
+    except TimeLimitError as error:
         raise SourceError(
-            say("{name} takes too long to be read for a picture", name), remedy="cut out a part of it"
+            format_message("{name} takes too long to be read for a picture", name), remedy="cut out a part of it"
         ) from error
 
 
-def _drawn(product: Product, look: Look, name: str) -> Picture:
+def _draw_first_part(product: Product, look: Look, name: str) -> RenderedPicture:
     if look.part is None and interferometry.is_oifits(product):
-        facts = _facts((*_targets(product), *product.cards))
-        return _page(*interferometry.drawn(product, look, title_of(facts, name)), look, title_of(facts, name))
-    asked = None if look.part is None else product.part(look.part)
-    order = sorted(product.parts, key=_last)
-    views = {one.cells: one for one in product.arrays}
-    for part in [views.get(asked.index, asked)] if asked is not None else order:
-        facts = _facts((*part.cards, *product.cards))
-        title = title_of(facts, name)
-        if isinstance(part, Rows):
-            curve = curves.of_rows(part)
+        facts = _map_card_values((*_list_target_cards(product), *product.cards))
+        return _create_picture(
+            *interferometry.draw_oifits(product, look, build_title(facts, name)), look, build_title(facts, name)
+        )
+    requested_part = None if look.part is None else product.find_part(look.part)
+    ordered_parts = sorted(product.parts, key=_rank_part)
+    views_by_part = {array_or_axis.source_part_index: array_or_axis for array_or_axis in product.arrays}
+    for part in (
+        [views_by_part.get(requested_part.index, requested_part)] if requested_part is not None else ordered_parts
+    ):
+        facts = _map_card_values((*part.cards, *product.cards))
+        title = build_title(facts, name)
+        if isinstance(part, TablePart):
+            curve = curves.take_table_curve(part)
             if curve is not None:
-                return _page(*curves.drawn(curve, look, title), look, title)
+                return _create_picture(*curves.draw_curve(curve, look, title), look, title)
             continue
         if not part.axes:
             continue
-        spread = curves.dynamic(part)
-        if spread is not None:
-            return _page(*curves.spread(part, spread, look, title), look, title)
+        dynamic_axes = curves.find_dynamic_spectrum_axes(part)
+        if dynamic_axes is not None:
+            return _create_picture(*curves.draw_dynamic_spectrum(part, dynamic_axes, look, title), look, title)
         if sum(axis.size > 1 for axis in part.axes) == 1 and not {"longitude", "latitude"} & {
-            one.kind for one in part.axes
+            array_or_axis.kind for array_or_axis in part.axes
         }:
-            errors = next((one for one in product.arrays if one.role == "error" and one.shape == part.shape), None)
-            return _page(*curves.drawn(curves.of_array(part, errors), look, title), look, title)
-        if look.show == "spectrum" and any(one.kind == "spectral" and one.size > 1 for one in part.axes):
-            return _page(*curves.drawn(curves.of_cube(part), look, title), look, title)
+            errors = next(
+                (
+                    array_or_axis
+                    for array_or_axis in product.arrays
+                    if array_or_axis.role == "error" and array_or_axis.shape == part.shape
+                ),
+                None,
+            )
+            return _create_picture(*curves.draw_curve(curves.take_array_curve(part, errors), look, title), look, title)
+        if look.show == "spectrum" and any(
+            array_or_axis.kind == "spectral" and array_or_axis.size > 1 for array_or_axis in part.axes
+        ):
+            return _create_picture(*curves.draw_curve(curves.take_cube_curve(part), look, title), look, title)
         if len(part.axes) > 1:
-            return Picture(*images.drawn(part, look, title, facts))
+            return RenderedPicture(*images.draw_image(part, look, title, facts))
         if part.shape == (1,):
-            return _page(*curves.drawn(curves.of_array(part, None), look, title), look, title)
-    raise SourceError(say("{name} has nothing that can be drawn", name))
+            return _create_picture(*curves.draw_curve(curves.take_array_curve(part, None), look, title), look, title)
+    raise SourceError(format_message("{name} has nothing that can be drawn", name))
 
 
-def _last(part: Part) -> int:
+def _rank_part(part: Part) -> int:
     """Tell what is drawn if there is nothing better: errors, flags and what describes data, and what changes with time and two things more."""
-    if isinstance(part, Rows):
+    if isinstance(part, TablePart):
         return 2 if part.role == "support" else 0
-    if part.cells is not None:
+    if part.source_part_index is not None:
         return 0
-    deep = sum(axis.size > 1 for axis in part.axes) > 2
-    strange = (
-        deep and any(axis.kind == "time" for axis in part.axes) and all(axis.kind != "longitude" for axis in part.axes)
+    is_cube = sum(axis.size > 1 for axis in part.axes) > 2
+    has_unplaced_times = (
+        is_cube
+        and any(axis.kind == "time" for axis in part.axes)
+        and all(axis.kind != "longitude" for axis in part.axes)
     )
-    return 2 if part.role != "data" else int(strange)
+    return 2 if part.role != "data" else int(has_unplaced_times)
 
 
-def _page(sheet: Sheet, words: str, look: Look, title: str) -> Picture:
-    return Picture(sheet.png({"Title": title, "Description": words, "Copyright": look.note, "Software": "Hven"}), words)
+def _create_picture(sheet: PictureCanvas, description: str, look: Look, title: str) -> RenderedPicture:
+    return RenderedPicture(
+        sheet.to_png({"Title": title, "Description": description, "Copyright": look.note, "Software": "Hven"}),
+        description,
+    )
 
 
-def _targets(product: Product) -> list[Card]:
+def _list_target_cards(product: Product) -> list[HeaderCard]:
     """Return the name of an interferometer's target, if there is one alone."""
-    rows = next((part for part in product.parts if isinstance(part, Rows) and part.name.upper() == "OI_TARGET"), None)
-    if rows is None or rows.count != 1 or "TARGET" not in [column.name for column in rows.columns]:
+    target_table = next(
+        (part for part in product.parts if isinstance(part, TablePart) and part.name.upper() == "OI_TARGET"), None
+    )
+    if (
+        target_table is None
+        or target_table.row_count != 1
+        or "TARGET" not in [column.name for column in target_table.columns]
+    ):
         return []
-    names = [str(name) for batch in rows.batches(0, 1) for name in batch.column("TARGET").to_pylist()]
-    return [Card("OBJECT", name.strip()) for name in names]
+    names = [str(name) for batch in target_table.read_batches(0, 1) for name in batch.column("TARGET").to_pylist()]
+    return [HeaderCard("OBJECT", name.strip()) for name in names]
 
 
-def _facts(cards: Sequence[Card]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _map_card_values(cards: Sequence[HeaderCard]) -> dict[str, Any]:
+    values_by_keyword: dict[str, Any] = {}
     for card in cards:
         if card.value not in {None, ""} and card.keyword not in {"", "COMMENT", "HISTORY"}:
-            found.setdefault(card.keyword.upper(), card.value)
-    return found
+            values_by_keyword.setdefault(card.keyword.upper(), card.value)
+    return values_by_keyword
 
 
-def title_of(facts: Mapping[str, Any], name: str) -> str:
+def build_title(facts: Mapping[str, Any], name: str) -> str:
     """Make a title of a header: what, by what, when; else the file's name."""
 
-    def text(*keys: str) -> str:
-        found = next((str(facts[key]).strip() for key in keys if str(facts.get(key) or "").strip()), "")
-        return re.sub(r"\s+", " ", found)
+    def find_text(*keys: str) -> str:
+        first_text = next((str(facts[key]).strip() for key in keys if str(facts.get(key) or "").strip()), "")
+        return re.sub(r"\s+", " ", first_text)
 
-    instrument, telescope = text("INSTRUME", "DETECTOR"), text("TELESCOP", "OBSRVTRY")
-    by = " ".join(one for one in (telescope, "" if instrument in telescope else instrument) if one)
-    wave, unit = facts.get("WAVELNTH"), text("WAVEUNIT")
-    channel = f"{wave:g} {_unit(unit)}".strip() if isinstance(wave, int | float) and wave else ""
-    begun = text("DATE-OBS", "DATE_OBS", "T_OBS")
-    hour = "" if ":" in begun else text("TIME-OBS", "TIME_OBS")
-    when = re.sub(r"(\.\d{1,9})?Z?$", "", f"{begun} {hour}".strip().replace("T", " ")) if begun else ""
-    said = [one for one in (text("OBJECT", "OBJ_ID"), by, channel, when) if one]
-    return " · ".join(said) if len(said) > 1 else name
+    instrument, telescope = find_text("INSTRUME", "DETECTOR"), find_text("TELESCOP", "OBSRVTRY")
+    instrument_text = " ".join(
+        text_part for text_part in (telescope, "" if instrument in telescope else instrument) if text_part
+    )
+    wavelength, unit = facts.get("WAVELNTH"), find_text("WAVEUNIT")
+    channel = (
+        f"{wavelength:g} {_spell_unit(unit)}".strip() if isinstance(wavelength, int | float) and wavelength else ""
+    )
+    start_date = find_text("DATE-OBS", "DATE_OBS", "T_OBS")
+    start_hour = "" if ":" in start_date else find_text("TIME-OBS", "TIME_OBS")
+    start_text = (
+        re.sub(r"(\.\d{1,9})?Z?$", "", f"{start_date} {start_hour}".strip().replace("T", " ")) if start_date else ""
+    )
+    title_parts = [
+        text_part for text_part in (find_text("OBJECT", "OBJ_ID"), instrument_text, channel, start_text) if text_part
+    ]
+    return " · ".join(title_parts) if len(title_parts) > 1 else name
 
 
-def _unit(word: str) -> str:
+def _spell_unit(word: str) -> str:
     return {"ANGSTROM": "Å", "": "Å", "UM": "µm", "MICRON": "µm"}.get(word.upper(), word)
 
 
-def draw_sign(size: int, reason: str) -> bytes:
+def draw_no_picture_sign(size: int, reason: str) -> bytes:
     """Draw a neutral sign that there is no picture, on no ground: it fits light and dark pages.
 
     Parameters
@@ -252,7 +290,7 @@ def draw_sign(size: int, reason: str) -> bytes:
     image = Image.new("RGBA", (size, max(1, round(size * 0.75))), (*SIGN_COLOUR, 0))
     middle = (image.width / 2, image.height / 2)
     _draw_crossed_box(ImageDraw.Draw(image), middle, min(image.size) * 0.15, max(1, size // 160))
-    return packed(image, {"Description": reason, "Software": "Hven"})
+    return encode_png(image, {"Description": reason, "Software": "Hven"})
 
 
 def _draw_crossed_box(pen: Any, middle: tuple[float, float], half_height: float, line_pixels: int) -> None:
@@ -262,7 +300,7 @@ def _draw_crossed_box(pen: Any, middle: tuple[float, float], half_height: float,
     pen.line([(box[0], box[3]), (box[2], box[1])], fill=SIGN_COLOUR, width=line_pixels)
 
 
-def refusal(size: int, reason: str) -> bytes:
+def draw_refusal(size: int, reason: str) -> bytes:
     """Draw why there is no picture; below `MIN_WORDS_PIXELS`, where nobody could read it, a neutral sign that there is none.
 
     Parameters
@@ -278,23 +316,23 @@ def refusal(size: int, reason: str) -> bytes:
         With the words as its text, whatever it shows.
     """
     if size < MIN_WORDS_PIXELS:
-        return draw_sign(size, reason)
-    sheet = Sheet(size, max(1, round(size * 0.75)))
+        return draw_no_picture_sign(size, reason)
+    sheet = PictureCanvas(size, max(1, round(size * 0.75)))
     width, height = sheet.size
     sheet.pen.rectangle([0, 0, width - 1, height - 1], fill=(244, 245, 247), outline=SIGN_OUTLINE)
     _draw_crossed_box(sheet.pen, (width / 2, height * 0.27), min(width, height) * 0.1, max(1, size // 160))
     lines, line = [], ""
     for word in reason.split():
-        if line and sheet.wide(f"{line} {word}") > width * 0.88:
+        if line and sheet.measure_text(f"{line} {word}") > width * 0.88:
             lines.append(line)
             line = word
         else:
             line = f"{line} {word}".strip()
-    room = max(1, int((height * 0.52) / (1.5 * sheet.letters)))
-    shown = [*lines, line]
-    if len(shown) > room:
-        shown = [*shown[: room - 1], shown[room - 1] + " …"]
-    for row, text in enumerate(shown):
-        y = height * 0.48 + row * 1.5 * sheet.letters
-        sheet.words((width / 2, y), sheet.shortened(text, width * 0.94), "ma", colour=(90, 96, 104))
-    return packed(sheet.image, {"Description": reason, "Software": "Hven"})
+    line_limit = max(1, int((height * 0.52) / (1.5 * sheet.letter_pixels)))
+    visible_lines = [*lines, line]
+    if len(visible_lines) > line_limit:
+        visible_lines = [*visible_lines[: line_limit - 1], visible_lines[line_limit - 1] + " …"]
+    for row, text in enumerate(visible_lines):
+        y = height * 0.48 + row * 1.5 * sheet.letter_pixels
+        sheet.draw_text((width / 2, y), sheet.shorten_text(text, width * 0.94), "ma", colour=(90, 96, 104))
+    return encode_png(sheet.image, {"Description": reason, "Software": "Hven"})

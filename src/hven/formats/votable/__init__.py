@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from hven.formats import Format
-from hven.formats.votable.head import NEWER, ODD, VERSION, field_ids
-from hven.formats.votable.reader import read, tables
-from hven.formats.votable.service import Frame, gap, resource
-from hven.formats.votable.writer import at_once, is_string_array, metadata, write, write_error
-from hven.formats.votable.xml import legal
+from hven.formats.votable.document import DEFAULT_VERSION, LATEST_VERSION, NAMESPACE_VERSIONS, assign_field_ids
+from hven.formats.votable.reader import list_tables, read_votable
+from hven.formats.votable.service_descriptors import DescriptorTemplate, format_placeholder, write_service_descriptor
+from hven.formats.votable.writer import (
+    is_string_array,
+    write_error,
+    write_metadata_document,
+    write_small_votable,
+    write_votable,
+)
+from hven.formats.votable.xml import replace_illegal_characters
 
 FORMAT = Format(
     name="votable",
@@ -16,20 +22,20 @@ FORMAT = Format(
     media_types=("application/x-votable+xml", "text/xml", "application/xml"),
     extension="vot",
     aliases=("votable/b2", "votable/b", "votable/td"),
-    write=write,
-    at_once=at_once,
+    write=write_votable,
+    write_small_table=write_small_votable,
     write_error=write_error,
-    read=read,
-    by_alias={
+    read=read_votable,
+    alias_options={
         "votable/b2": {"serialization": "BINARY2"},
         "votable/b": {"serialization": "BINARY"},
         "votable/td": {"serialization": "TABLEDATA"},
     },
-    by_media_type={"text/xml": {"serialization": "TABLEDATA"}, "application/xml": {"serialization": "TABLEDATA"}},
-    choices={
+    media_type_options={"text/xml": {"serialization": "TABLEDATA"}, "application/xml": {"serialization": "TABLEDATA"}},
+    option_choices={
         "serialization": ("TABLEDATA", "BINARY", "BINARY2"),
-        "version": (VERSION, NEWER),
-        "namespace": ODD,
+        "version": (DEFAULT_VERSION, LATEST_VERSION),
+        "namespace": NAMESPACE_VERSIONS,
         "strings": ("array", "json"),
     },
     ivoids={
@@ -41,16 +47,16 @@ FORMAT = Format(
 
 __all__ = [
     "FORMAT",
-    "Frame",
-    "at_once",
-    "field_ids",
-    "gap",
+    "DescriptorTemplate",
+    "assign_field_ids",
+    "format_placeholder",
     "is_string_array",
-    "legal",
-    "metadata",
-    "read",
-    "resource",
-    "tables",
-    "write",
+    "list_tables",
+    "read_votable",
+    "replace_illegal_characters",
     "write_error",
+    "write_metadata_document",
+    "write_service_descriptor",
+    "write_small_votable",
+    "write_votable",
 ]

@@ -12,9 +12,9 @@ from hven.model.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHUNK = 1 << 20
-_DECLARED = re.compile(rb"^\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([A-Za-z0-9._\-]+)[\"']")
-_BOMS = (
+CHUNK_BYTES = 1 << 20
+_ENCODING_DECLARATION = re.compile(rb"^\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([A-Za-z0-9._\-]+)[\"']")
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -23,7 +23,7 @@ _BOMS = (
 )
 
 
-def chunks(file: BinaryIO) -> Iterator[bytes]:
+def read_utf8_chunks(file: BinaryIO) -> Iterator[bytes]:
     """Read a file piece by piece, as UTF-8.
 
     Raises
@@ -31,7 +31,7 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
     SourceError
         Empty, gzip that breaks off, or bytes that are not in the encoding the document declares.
     """
-    stream = _plain(file)
+    stream = _decompress_gzip(file)
     start = b""
     for chunk in stream:
         start += chunk
@@ -39,7 +39,7 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
             break
     if not start.strip():
         raise SourceError("the file is empty")
-    encoding = _encoding(start)
+    encoding = _detect_encoding(start)
     if encoding in {"utf-8", "ascii"}:
         yield start
         yield from stream
@@ -56,11 +56,11 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
         raise SourceError(message) from error
 
 
-def _encoding(start: bytes) -> str:
-    for mark, name in _BOMS:
+def _detect_encoding(start: bytes) -> str:
+    for mark, name in _BYTE_ORDER_MARKS:
         if start.startswith(mark):
             return name
-    declared = _DECLARED.match(start)
+    declared = _ENCODING_DECLARATION.match(start)
     if declared is None:
         return "utf-8"
     try:
@@ -71,27 +71,27 @@ def _encoding(start: bytes) -> str:
     return name if not name.startswith("utf-16") else "utf-8"  # 8-bit text that claims to be UTF-16 is mistaken
 
 
-def _plain(file: BinaryIO) -> Iterator[bytes]:
+def _decompress_gzip(file: BinaryIO) -> Iterator[bytes]:
     """Undo gzip, member after member."""
-    chunk = file.read(CHUNK)
+    chunk = file.read(CHUNK_BYTES)
     if not chunk.startswith(b"\x1f\x8b"):
         while chunk:
             yield chunk
-            chunk = file.read(CHUNK)
+            chunk = file.read(CHUNK_BYTES)
         return
-    inflate = zlib.decompressobj(31)
+    decompressor = zlib.decompressobj(31)
     try:
         while chunk:
-            data = inflate.decompress(chunk, CHUNK)
+            data = decompressor.decompress(chunk, CHUNK_BYTES)
             if data:
                 yield data
-            if inflate.eof:
-                chunk = inflate.unused_data or file.read(CHUNK)
+            if decompressor.eof:
+                chunk = decompressor.unused_data or file.read(CHUNK_BYTES)
                 if chunk and not chunk.startswith(b"\x1f"):
                     break  # padding after the last member
-                inflate = zlib.decompressobj(31)
+                decompressor = zlib.decompressobj(31)
             else:
-                chunk = inflate.unconsumed_tail or file.read(CHUNK)
+                chunk = decompressor.unconsumed_tail or file.read(CHUNK_BYTES)
                 if not chunk:
                     raise SourceError("the gzip stream breaks off")
     except zlib.error as error:

@@ -39,11 +39,11 @@ class ForeignInteger:
     signed: bool = False
 
 
-_BYTE = ForeignInteger("short", "unsignedByte", 8, signed=True)
-_SHORT, _INT = ForeignInteger("int", "short", 16), ForeignInteger("long", "int", 32)
-_LONG = ForeignInteger("long", "long", 64)
+_SIGNED_BYTE = ForeignInteger("short", "unsignedByte", 8, signed=True)
+_UNSIGNED_SHORT, _UNSIGNED_INT = ForeignInteger("int", "short", 16), ForeignInteger("long", "int", 32)
+_UNSIGNED_LONG = ForeignInteger("long", "long", 64)
 FOREIGN_INTEGERS = {
-    "signedbyte": _BYTE, "byte": _BYTE, "unsignedshort": _SHORT, "ushort": _SHORT, "unsignedint": _INT, "uint": _INT, "unsignedlong": _LONG, "ulong": _LONG,
+    "signedbyte": _SIGNED_BYTE, "byte": _SIGNED_BYTE, "unsignedshort": _UNSIGNED_SHORT, "ushort": _UNSIGNED_SHORT, "unsignedint": _UNSIGNED_INT, "uint": _UNSIGNED_INT, "unsignedlong": _UNSIGNED_LONG, "ulong": _UNSIGNED_LONG,
 }  # fmt: skip
 
 
@@ -60,8 +60,8 @@ def find_foreign_integers(fields: Sequence[Any]) -> dict[int, ForeignInteger]:
     found
         By number of the field.
     """
-    said = ((field.get("datatype") or "").strip().lower() for field in fields)
-    return {number: FOREIGN_INTEGERS[name] for number, name in enumerate(said) if name in FOREIGN_INTEGERS}
+    datatypes = ((field.get("datatype") or "").strip().lower() for field in fields)
+    return {number: FOREIGN_INTEGERS[name] for number, name in enumerate(datatypes) if name in FOREIGN_INTEGERS}
 
 
 def carry_columns(columns: Sequence[Column], foreign: dict[int, ForeignInteger]) -> list[Column]:
@@ -76,7 +76,7 @@ def carry_columns(columns: Sequence[Column], foreign: dict[int, ForeignInteger])
             # the same bits as a number of the carrier
             wrapped = value % (2 * half) if kind.signed else (value + half) % (2 * half) - half
             null = str(wrapped)
-        carried[number] = column.having(type=Type(kind.carrier, column.type.arraysize), null=null)
+        carried[number] = column.copy_with(type=Type(kind.carrier, column.type.arraysize), null=null)
     return carried
 
 
@@ -92,24 +92,24 @@ def restore_columns(
     """
     restored = list(arrays)
     for number, kind in foreign.items():
-        restored[number] = _restore(restored[number], columns[number], kind)
+        restored[number] = _restore_array(restored[number], columns[number], kind)
     return restored
 
 
-def _restore(array: pa.Array, column: Column, kind: ForeignInteger) -> pa.Array:
+def _restore_array(array: pa.Array, column: Column, integer_type: ForeignInteger) -> pa.Array:
     if pa.types.is_list(array.type):
-        values = _restore(array.values, column, kind)
+        values = _restore_array(array.values, column, integer_type)
         return pa.ListArray.from_arrays(array.offsets, values, mask=array.is_null() if array.null_count else None)
     if pa.types.is_fixed_size_list(array.type):
         size = array.type.list_size
-        values = _restore(array.values.slice(array.offset * size, len(array) * size), column, kind)
+        values = _restore_array(array.values.slice(array.offset * size, len(array) * size), column, integer_type)
         return pa.FixedSizeListArray.from_arrays(values, size, mask=array.is_null() if array.null_count else None)
-    wide = array.cast(Type(kind.datatype).arrow)
-    half = 1 << (kind.bits - 1)
-    if kind.signed:
+    wide = array.cast(Type(integer_type.datatype).arrow)
+    half = 1 << (integer_type.bits - 1)
+    if integer_type.signed:
         return pc.if_else(pc.greater_equal(wide, half), pc.subtract(wide, 2 * half), wide).cast(wide.type)
     negative = pc.less(wide, 0)
-    if kind.bits == 64 and pc.any(negative).as_py():
+    if integer_type.bits == 64 and pc.any(negative).as_py():
         message = f"field {column.name!r} has a number of 2**63 or more, which no column of whole numbers holds"
         raise SourceError(message, remedy="write the field as text (`char`)")
-    return wide if kind.bits == 64 else pc.if_else(negative, pc.add(wide, 2 * half), wide).cast(wide.type)
+    return wide if integer_type.bits == 64 else pc.if_else(negative, pc.add(wide, 2 * half), wide).cast(wide.type)

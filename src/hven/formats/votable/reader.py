@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import pyarrow as pa
 from lxml import etree
 
-from hven.formats import Head, Read, Refused
-from hven.formats.votable import describe, rows, unpack
-from hven.formats.votable.bytestream import chunks
+from hven.formats import ErrorDocumentError, TableMetadata, TableStream
+from hven.formats.votable import binary_reader, metadata_reader, tabledata_reader
+from hven.formats.votable.bytestream import read_utf8_chunks
 from hven.formats.votable.foreign_types import carry_columns, find_foreign_integers, restore_columns
-from hven.model.clock import check
+from hven.model.deadlines import check_deadline
 from hven.model.errors import SourceError
 
 if TYPE_CHECKING:
@@ -26,18 +26,22 @@ if TYPE_CHECKING:
     from hven.model import Deviation
     from hven.model.table import Column
 
-BATCH = 65_536
-_OPENING = re.compile(rb"<(?:[\w.-]+:)?(TABLEDATA|STREAM)(?=[\s/>])(?:[^<>\"']|\"[^\"<]*\"|'[^'<]*')*>")
-_CLOSING = {"TABLEDATA": re.compile(rb"</(?:[\w.-]+:)?TABLEDATA\s*>"), "STREAM": re.compile(rb"<")}
-_PIECE = 4 << 20  # bytes of rows that are turned into columns at once
-_LONGEST = 256 << 20  # bytes of a single row that are put up with
-_METADATA = 16 << 20  # bytes beside rows that are put up with: they become a tree in memory
-_ELEMENTS, _FIELDS, _TAG = 250_000, 20_000, 4 << 20  # elements beside rows, columns of a table, bytes of a single tag
-_WHITE = bytes(range(33))
-_ROWS = ("TABLEDATA", "BINARY", "BINARY2")
+BATCH_ROWS = 65_536
+_ROWS_OPENING_TAG = re.compile(rb"<(?:[\w.-]+:)?(TABLEDATA|STREAM)(?=[\s/>])(?:[^<>\"']|\"[^\"<]*\"|'[^'<]*')*>")
+_ROWS_CLOSING_TAGS = {"TABLEDATA": re.compile(rb"</(?:[\w.-]+:)?TABLEDATA\s*>"), "STREAM": re.compile(rb"<")}
+_PIECE_BYTES = 4 << 20  # bytes of rows that are turned into columns at once
+_MAX_ROW_BYTES = 256 << 20  # bytes of a single row that are put up with
+_MAX_METADATA_BYTES = 16 << 20  # bytes beside rows that are put up with: they become a tree in memory
+_MAX_ELEMENTS, _MAX_FIELDS, _MAX_TAG_BYTES = (
+    250_000,
+    20_000,
+    4 << 20,
+)  # elements beside rows, columns of a table, bytes of a single tag
+_WHITESPACE_BYTES = bytes(range(33))
+_ROW_SERIALIZATIONS = ("TABLEDATA", "BINARY", "BINARY2")
 
 
-def read(file: BinaryIO, table: int | str | None = None, batch: int = BATCH) -> Read:
+def read_votable(file: BinaryIO, table: int | str | None = None, batch: int = BATCH_ROWS) -> TableStream:
     """Read one table of a VOTable document (1.0 to 1.5, any serialization, gzip undone) as a stream.
 
     Parameters
@@ -61,21 +65,21 @@ def read(file: BinaryIO, table: int | str | None = None, batch: int = BATCH) -> 
         entity declarations; while iterating also: a value that is none, rows that break off, a QUERY_STATUS of ERROR
         after the rows.
     """
-    document = _Document(file)
-    found = document.find(table)
-    return Read(head=found, batches=document.batches(batch), deviations=document.deviations)
+    document = _VotableDocument(file)
+    table_metadata = document.find_table(table)
+    return TableStream(metadata=table_metadata, batches=document.read_batches(batch), deviations=document.deviations)
 
 
-class Listed(NamedTuple):
+class DocumentTable(NamedTuple):
     """One TABLE of a document: its name or ID, `nrows` if that is said, whether it has rows, whether it stands in a RESOURCE of type meta."""
 
     name: str
-    rows: int | None
-    data: bool
-    meta: bool
+    row_count: int | None
+    has_data: bool
+    is_meta: bool
 
 
-def tables(file: BinaryIO) -> list[Listed]:
+def list_tables(file: BinaryIO) -> list[DocumentTable]:
     """List the tables of a document, in its order: those that ``read(file, table=number)`` gives.
 
     Raises
@@ -83,15 +87,15 @@ def tables(file: BinaryIO) -> list[Listed]:
     SourceError
         Not XML, no VOTable.
     """
-    return _Document(file).listed()
+    return _VotableDocument(file).list_tables()
 
 
-class _Document:
+class _VotableDocument:
     """A document being read: where the parser stands, and what has been seen."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._chunks = chunks(file)
-        self._rest = b""  # read, not fed yet
+        self._chunks = read_utf8_chunks(file)
+        self._unparsed_bytes = b""  # read, not fed yet
         self._parser = etree.XMLPullParser(
             events=("start", "end"),
             resolve_entities=False,
@@ -100,145 +104,173 @@ class _Document:
             remove_comments=True,
             remove_pis=True,
         )
-        self._open: list[Any] = []  # elements that are open, outermost first
-        self._tables = 0
-        self._number = -1  # of the table that is open
-        self._fields = self._elements = 0  # of that table, of the document
-        self._head: Head | None = None
-        self._infos: list[Any] = []
-        self._fed = 0
-        self._ended = False
+        self._open_elements: list[Any] = []  # elements that are open, outermost first
+        self._table_count = 0
+        self._table_number = -1  # of the table that is open
+        self._field_count = self._element_count = 0  # of that table, of the document
+        self._metadata: TableMetadata | None = None
+        self._info_list: list[Any] = []
+        self._parsed_bytes = 0
+        self._is_at_end = False
         self.deviations: list[Deviation] = []
-        self._chosen = False  # whether the caller said which table
-        self._resource: Any = None  # in which the table that is read stands
-        self._errors: list[str] = []  # messages of QUERY_STATUS=ERROR
-        self._refusals: list[str] = []  # the same in Simple Cone Search's words
+        self._is_table_requested = False  # whether the caller said which table
+        self._table_resource: Any = None  # in which the table that is read stands
+        self._error_messages: list[str] = []  # messages of QUERY_STATUS=ERROR
+        self._cone_search_errors: list[str] = []  # the same in Simple Cone Search's words
 
     def __del__(self) -> None:
         """Cut the tree down: the parser and what is open keep each other if the document was not read to its end.
 
         Innermost first: lxml gives each child that is cut off its namespace, in quadratic time if all hang on it.
         """
-        for element in [*reversed(self._open), *(element for _, element in self._parser.read_events())]:
+        for element in [*reversed(self._open_elements), *(element for _, element in self._parser.read_events())]:
             element.clear()
 
     # -- finding the table
 
-    def find(self, wanted: int | str | None) -> Head:
+    def find_table(self, requested_table: int | str | None) -> TableMetadata:
         """Read up to the rows of the wanted table."""
-        spare: Head | None = None
-        seen: list[str] = []
-        self._chosen = wanted is not None
+        fallback_metadata: TableMetadata | None = None
+        table_names: list[str] = []
+        self._is_table_requested = requested_table is not None
         while True:
-            event = self._advance()
+            event = self._read_next_event()
             if event is None:
                 break
             kind, element = event
-            name = describe.tag(element)
+            name = metadata_reader.read_local_name(element)
             if kind == "rows":
-                if self._is_wanted(wanted):
-                    self._check(element)
-                    if wanted is not None or self._is_result() or not self._is_empty(element):
-                        self._resource = self._innermost_resource()
-                        return self._found(self._describe())
-                self._skip(element)
+                if self._is_requested(requested_table):
+                    self._check_serialization(element)
+                    if requested_table is not None or self._is_in_results_resource() or not self._has_no_rows(element):
+                        self._table_resource = self._find_innermost_resource()
+                        return self._accept_table(self._read_metadata())
+                self._skip_rows(element)
             elif name == "TABLE" and kind == "end":
-                seen.append(element.get("name") or element.get("ID") or str(self._number))
-                if spare is None and self._is_wanted(wanted, rows=False):
-                    spare = self._describe(element)
+                table_names.append(element.get("name") or element.get("ID") or str(self._table_number))
+                if fallback_metadata is None and self._is_requested(requested_table, has_rows=False):
+                    fallback_metadata = self._read_metadata(element)
                 element.clear()
-        if spare is not None:
-            return self._found(spare)
-        raise self._nothing(wanted, seen)
+        if fallback_metadata is not None:
+            return self._accept_table(fallback_metadata)
+        raise self._create_not_found_error(requested_table, table_names)
 
-    def _found(self, head: Head) -> Head:
+    def _accept_table(self, metadata: TableMetadata) -> TableMetadata:
         """Accept a table, unless an ERROR stands before its rows or instead of them: they are not what was asked for, however few."""
-        for said in self._errors:
-            raise _error_answer(said)
-        self._head = head
-        return head
+        for error_message in self._error_messages:
+            raise _create_error_document_error(error_message)
+        self._metadata = metadata
+        return metadata
 
-    def listed(self) -> list[Listed]:
+    def list_tables(self) -> list[DocumentTable]:
         """Read to the end, past all rows."""
-        found: list[Listed] = []
-        data: set[int] = set()
-        while (event := self._advance()) is not None:
+        document_tables: list[DocumentTable] = []
+        tables_with_rows: set[int] = set()
+        while (event := self._read_next_event()) is not None:
             kind, element = event
             if kind == "rows":
-                if self._is_result() or not self._is_empty(element):
-                    data.add(self._number)
-                self._skip(element)
-            elif kind == "end" and describe.tag(element) == "TABLE":
+                if self._is_in_results_resource() or not self._has_no_rows(element):
+                    tables_with_rows.add(self._table_number)
+                self._skip_rows(element)
+            elif kind == "end" and metadata_reader.read_local_name(element) == "TABLE":
                 rows = element.get("nrows") or ""
-                meta = any(place.get("type") == "meta" for place in self._open if describe.tag(place) == "RESOURCE")
+                is_meta = any(
+                    place.get("type") == "meta"
+                    for place in self._open_elements
+                    if metadata_reader.read_local_name(place) == "RESOURCE"
+                )
                 name = element.get("name") or element.get("ID") or ""
-                found.append(Listed(name, int(rows) if rows.isdecimal() else None, self._number in data, meta))
+                document_tables.append(
+                    DocumentTable(
+                        name, int(rows) if rows.isdecimal() else None, self._table_number in tables_with_rows, is_meta
+                    )
+                )
                 element.clear()
-        return found
+        return document_tables
 
-    def _nothing(self, wanted: int | str | None, seen: list[str]) -> SourceError:
-        for said in (*self._errors, *self._refusals):
-            return _error_answer(said)
-        if wanted is not None and seen:
-            return SourceError(f"the document has no table {wanted!r}", remedy=f"there are: {', '.join(seen)}")
+    def _create_not_found_error(self, requested_table: int | str | None, table_names: list[str]) -> SourceError:
+        for error_message in (*self._error_messages, *self._cone_search_errors):
+            return _create_error_document_error(error_message)
+        if requested_table is not None and table_names:
+            return SourceError(
+                f"the document has no table {requested_table!r}", remedy=f"there are: {', '.join(table_names)}"
+            )
         return SourceError("the document has no TABLE")
 
-    def _is_wanted(self, wanted: int | str | None, *, rows: bool = True) -> bool:
+    def _is_requested(self, requested_table: int | str | None, *, has_rows: bool = True) -> bool:
         """Decide whether the table that is open (or, without rows, has just ended) is wanted."""
-        if wanted is None:
-            return not rows or all(
-                place.get("type") != "meta" for place in self._open if describe.tag(place) == "RESOURCE"
+        if requested_table is None:
+            return not has_rows or all(
+                place.get("type") != "meta"
+                for place in self._open_elements
+                if metadata_reader.read_local_name(place) == "RESOURCE"
             )
-        if isinstance(wanted, int):
-            return wanted == self._number
-        return wanted in {self._table.get("name"), self._table.get("ID")}
+        if isinstance(requested_table, int):
+            return requested_table == self._table_number
+        return requested_table in {self._table_element.get("name"), self._table_element.get("ID")}
 
-    def _innermost_resource(self) -> Any:
-        return next((place for place in reversed(self._open) if describe.tag(place) == "RESOURCE"), None)
+    def _find_innermost_resource(self) -> Any:
+        return next(
+            (place for place in reversed(self._open_elements) if metadata_reader.read_local_name(place) == "RESOURCE"),
+            None,
+        )
 
-    def _check_other_table(self, element: Any, head: Head) -> None:
+    def _check_following_table(self, element: Any, metadata: TableMetadata) -> None:
         """Refuse a document whose rows go on in a second TABLE with other FIELDs, where nobody said which of them is meant."""
-        if self._chosen or self._resource is None or self._innermost_resource() is not self._resource:
+        if (
+            self._is_table_requested
+            or self._table_resource is None
+            or self._find_innermost_resource() is not self._table_resource
+        ):
             return
-        name = self._table.get("name") or self._table.get("ID")
-        if self._is_empty(element) or (name is not None and head.name is not None and name != head.name):
+        name = self._table_element.get("name") or self._table_element.get("ID")
+        if self._has_no_rows(element) or (name is not None and metadata.name is not None and name != metadata.name):
             return  # a table of its own
-        names = {
-            (field.get("name") or field.get("ID") or "").lower() for field in describe.children(self._table, "FIELD")
+        field_names = {
+            (field.get("name") or field.get("ID") or "").lower()
+            for field in metadata_reader.list_children(self._table_element, "FIELD")
         }
-        known = {column.name.lower() for column in head.columns}
-        if 2 * len(names & known) >= len(names | known):
-            message = f"line {self._table.sourceline}: a second TABLE with rows begins, whose FIELDs are mostly those of the first: its rows would be missing"
+        column_names = {column.name.lower() for column in metadata.columns}
+        if 2 * len(field_names & column_names) >= len(field_names | column_names):
+            message = f"line {self._table_element.sourceline}: a second TABLE with rows begins, whose FIELDs are mostly those of the first: its rows would be missing"
             raise SourceError(
                 message,
                 remedy="if the tables are different ones, say which is meant (`table:`, its number from 0, name or ID); else get a document with all rows in one TABLE",
             )
 
-    def _is_result(self) -> bool:
+    def _is_in_results_resource(self) -> bool:
         """Check whether the table that is open stands in a RESOURCE of type results: it is the answer, even without rows."""
-        return any(place.get("type") == "results" for place in self._open if describe.tag(place) == "RESOURCE")
+        return any(
+            place.get("type") == "results"
+            for place in self._open_elements
+            if metadata_reader.read_local_name(place) == "RESOURCE"
+        )
 
-    def _is_empty(self, element: Any) -> bool:
+    def _has_no_rows(self, element: Any) -> bool:
         """Look ahead whether rows follow the opening tag just read."""
         if element.get("href"):
             return False
-        while not (rest := self._rest.lstrip()):
-            more = next(self._chunks, b"")
-            if not more:
+        while not (unparsed_bytes := self._unparsed_bytes.lstrip()):
+            next_chunk = next(self._chunks, b"")
+            if not next_chunk:
                 return True
-            self._rest += more
-        return rest.startswith(b"</")
+            self._unparsed_bytes += next_chunk
+        return unparsed_bytes.startswith(b"</")
 
-    def _describe(self, table: Any = None) -> Head:
-        above = [place for place in self._open if describe.tag(place) in {"VOTABLE", "RESOURCE"}]
-        found = describe.head(self._table if table is None else table, above)
-        self._infos = found.infos if isinstance(found.infos, list) else []
-        return found
+    def _read_metadata(self, table_element: Any = None) -> TableMetadata:
+        ancestors = [
+            place for place in self._open_elements if metadata_reader.read_local_name(place) in {"VOTABLE", "RESOURCE"}
+        ]
+        table_metadata = metadata_reader.read_table_metadata(
+            self._table_element if table_element is None else table_element, ancestors
+        )
+        self._info_list = table_metadata.infos if isinstance(table_metadata.infos, list) else []
+        return table_metadata
 
-    def _check(self, element: Any) -> None:
+    def _check_serialization(self, element: Any) -> None:
         """Refuse what is not read: rows in another file, FITS, Parquet, rows without FIELDs."""
-        place = self._serialization(element)
-        if place not in _ROWS:
+        place = self._find_serialization(element)
+        if place not in _ROW_SERIALIZATIONS:
             message = f"line {element.sourceline}: rows as {place} are not read from a VOTable"
             raise SourceError(message, remedy=f"read the {place} file itself")
         if element.get("href"):
@@ -250,275 +282,287 @@ class _Document:
             message = f"line {element.sourceline}: STREAM has encoding={element.get('encoding')!r}; only base64 is read"
             raise SourceError(message)
 
-    def _serialization(self, element: Any) -> str:
-        name = describe.tag(element)
-        return name if name == "TABLEDATA" else describe.tag(element.getparent())
+    def _find_serialization(self, element: Any) -> str:
+        name = metadata_reader.read_local_name(element)
+        return name if name == "TABLEDATA" else metadata_reader.read_local_name(element.getparent())
 
     # -- feeding the parser
 
-    def _advance(self) -> tuple[str, Any] | None:
+    def _read_next_event(self) -> tuple[str, Any] | None:
         """Return the next event: start, end, or ``rows`` when the opening tag of rows has just been read; None at the end."""
         while True:
             for kind, element in self._parser.read_events():
-                self._note(kind, element)
-                name = describe.tag(element)
+                self._record_event(kind, element)
+                name = metadata_reader.read_local_name(element)
                 if (
                     kind == "start"
                     and name in {"TABLEDATA", "STREAM"}
-                    and any(describe.tag(place) == "TABLE" for place in self._open)
+                    and any(metadata_reader.read_local_name(place) == "TABLE" for place in self._open_elements)
                 ):
                     return "rows", element
                 return kind, element
-            if not self._feed():
+            if not self._feed_parser():
                 return None
 
-    def _feed(self) -> bool:
+    def _feed_parser(self) -> bool:
         """Feed the parser up to the next tag that opens rows, or as far as there is anything; False at the end."""
-        if self._ended:
+        if self._is_at_end:
             return False
-        if not self._rest:
-            self._rest = next(self._chunks, b"")
-        if not self._rest:
-            self._ended = True
-            self._close()
+        if not self._unparsed_bytes:
+            self._unparsed_bytes = next(self._chunks, b"")
+        if not self._unparsed_bytes:
+            self._is_at_end = True
+            self._close_parser()
             return True
-        opening = _OPENING.search(self._rest)
+        opening = _ROWS_OPENING_TAG.search(self._unparsed_bytes)
         if opening is not None:
-            piece, self._rest = self._rest[: opening.end()], self._rest[opening.end() :]
+            piece, self._unparsed_bytes = self._unparsed_bytes[: opening.end()], self._unparsed_bytes[opening.end() :]
         else:
-            cut = self._rest.rfind(b"<")
-            if cut < 0 or self._rest.find(b">", cut) >= 0:
-                cut = len(self._rest)
+            cut = self._unparsed_bytes.rfind(b"<")
+            if cut < 0 or self._unparsed_bytes.find(b">", cut) >= 0:
+                cut = len(self._unparsed_bytes)
             # a tag that the chunk's end cuts in two waits for its other half, alone: what stands before it is not looked at again
-            piece, self._rest = self._rest[:cut], self._rest[cut:]
+            piece, self._unparsed_bytes = self._unparsed_bytes[:cut], self._unparsed_bytes[cut:]
             if not piece:
-                if len(self._rest) > _TAG:
-                    message = f"the document has a tag or comment of more than {_TAG >> 20} MiB"
+                if len(self._unparsed_bytes) > _MAX_TAG_BYTES:
+                    message = f"the document has a tag or comment of more than {_MAX_TAG_BYTES >> 20} MiB"
                     raise SourceError(message)
-                more = next(self._chunks, b"")
-                if more:
-                    self._rest += more
+                next_chunk = next(self._chunks, b"")
+                if next_chunk:
+                    self._unparsed_bytes += next_chunk
                     return True
-                piece, self._rest = self._rest, b""
-        self._parse(piece)
+                piece, self._unparsed_bytes = self._unparsed_bytes, b""
+        self._parse_piece(piece)
         return True
 
-    def _parse(self, piece: bytes) -> None:
-        check()
-        self._fed += len(piece)
-        if self._fed > _METADATA:
-            message = f"the document has more than {_METADATA >> 20} MiB beside its rows"
+    def _parse_piece(self, piece: bytes) -> None:
+        check_deadline()
+        self._parsed_bytes += len(piece)
+        if self._parsed_bytes > _MAX_METADATA_BYTES:
+            message = f"the document has more than {_MAX_METADATA_BYTES >> 20} MiB beside its rows"
             raise SourceError(message)
         try:
             self._parser.feed(piece)
         except etree.XMLSyntaxError as error:
-            raise _not_xml(error) from error
+            raise _create_xml_error(error) from error
 
-    def _close(self) -> None:
+    def _close_parser(self) -> None:
         try:
             self._parser.close()
         except etree.XMLSyntaxError as error:
-            raise _not_xml(error) from error
+            raise _create_xml_error(error) from error
 
-    def _note(self, kind: str, element: Any) -> None:
+    def _record_event(self, event_kind: str, element: Any) -> None:
         """Keep the list of open elements, and look at what matters wherever it stands."""
-        name = describe.tag(element)
-        if kind == "start":
-            if not self._open:
-                _check_root(element)
-            self._open.append(element)
-            self._count(name)
+        name = metadata_reader.read_local_name(element)
+        if event_kind == "start":
+            if not self._open_elements:
+                _check_root_element(element)
+            self._open_elements.append(element)
+            self._count_element(name)
             if name == "TABLE":
-                self._number = self._tables
-                self._tables += 1
-                self._table = element
+                self._table_number = self._table_count
+                self._table_count += 1
+                self._table_element = element
             return
-        self._open.pop()
+        self._open_elements.pop()
         if name in {"INFO", "PARAM"} and element.get("name") == "Error":  # Simple Cone Search 1.03 section 2.3
-            self._refusals.append((element.get("value") or "").strip() or "no message")
+            self._cone_search_errors.append((element.get("value") or "").strip() or "no message")
         if name != "INFO":
             return
         if (element.get("name") or "").upper() == "QUERY_STATUS" and (element.get("value") or "").upper() == "ERROR":
-            self._errors.append("".join(element.itertext()).strip() or "no message")
-        if self._head is not None:
-            self._infos.append(describe.info(element))
+            self._error_messages.append("".join(element.itertext()).strip() or "no message")
+        if self._metadata is not None:
+            self._info_list.append(metadata_reader.read_info(element))
 
-    def _count(self, name: str) -> None:
+    def _count_element(self, name: str) -> None:
         """Count elements as they come: a list of columns without end is not read to its end."""
-        self._elements += 1
-        self._fields = 0 if name == "TABLE" else self._fields + (name == "FIELD")
-        for count, most, what in (
-            (self._fields, _FIELDS, "columns in a table"),
-            (self._elements, _ELEMENTS, "elements beside its rows"),
+        self._element_count += 1
+        self._field_count = 0 if name == "TABLE" else self._field_count + (name == "FIELD")
+        for count, limit, counted_items in (
+            (self._field_count, _MAX_FIELDS, "columns in a table"),
+            (self._element_count, _MAX_ELEMENTS, "elements beside its rows"),
         ):
-            if count > most:
-                message = f"the document has more than {most:,} {what}"
+            if count > limit:
+                message = f"the document has more than {limit:,} {counted_items}"
                 raise SourceError(message)
 
     # -- rows
 
-    def _raw(self, element: Any) -> Iterator[bytes]:
+    def _read_row_bytes(self, element: Any) -> Iterator[bytes]:
         """Yield the bytes between the opening tag just read and its closing tag, which stays unread."""
-        if self._is_closed(element):
+        if self._is_self_closed(element):
             return
-        closing = _CLOSING[describe.tag(element)]
-        keep = 32  # a closing tag is no longer, unless its prefix is
+        closing = _ROWS_CLOSING_TAGS[metadata_reader.read_local_name(element)]
+        kept_bytes = 32  # a closing tag is no longer, unless its prefix is
         while True:
-            found = closing.search(self._rest)
-            if found is not None:
-                piece, self._rest = self._rest[: found.start()], self._rest[found.start() :]
+            match = closing.search(self._unparsed_bytes)
+            if match is not None:
+                piece, self._unparsed_bytes = (
+                    self._unparsed_bytes[: match.start()],
+                    self._unparsed_bytes[match.start() :],
+                )
                 if piece:
                     yield piece
                 return
-            if len(self._rest) > keep:
-                piece, self._rest = self._rest[:-keep], self._rest[-keep:]
+            if len(self._unparsed_bytes) > kept_bytes:
+                piece, self._unparsed_bytes = self._unparsed_bytes[:-kept_bytes], self._unparsed_bytes[-kept_bytes:]
                 yield piece
-            more = next(self._chunks, b"")
-            if not more:
+            next_chunk = next(self._chunks, b"")
+            if not next_chunk:
                 raise SourceError("the document breaks off within its rows")
-            self._rest += more
+            self._unparsed_bytes += next_chunk
 
-    def _is_closed(self, element: Any) -> bool:
+    def _is_self_closed(self, element: Any) -> bool:
         """Return whether the tag was ``<TABLEDATA/>``: then its end has been read already."""
-        for kind, other in self._parser.read_events():
-            self._note(kind, other)
-            if other is element and kind == "end":
+        for kind, event_element in self._parser.read_events():
+            self._record_event(kind, event_element)
+            if event_element is element and kind == "end":
                 return True
         return False
 
-    def _skip(self, element: Any) -> None:
-        for _ in self._raw(element):
+    def _skip_rows(self, element: Any) -> None:
+        for _ in self._read_row_bytes(element):
             pass
 
-    def batches(self, size: int) -> Iterator[pa.RecordBatch]:
+    def read_batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows, then read the document to its end."""
-        head = self._head
-        if head is None:
+        metadata = self._metadata
+        if metadata is None:
             return
-        element = self._open[-1] if self._open and describe.tag(self._open[-1]) in {"TABLEDATA", "STREAM"} else None
-        columns = list(head.columns)
-        schema = pa.schema([column.arrow.with_nullable(True) for column in columns])
+        element = (
+            self._open_elements[-1]
+            if self._open_elements
+            and metadata_reader.read_local_name(self._open_elements[-1]) in {"TABLEDATA", "STREAM"}
+            else None
+        )
+        columns = list(metadata.columns)
+        schema = pa.schema([column.arrow_field.with_nullable(True) for column in columns])
         if element is not None and not columns:
-            self._expect_none(element)
+            self._refuse_rows(element)
         elif element is not None:
-            text = describe.tag(element) == "TABLEDATA"
-            source = self._tabledata(element, columns) if text else self._binary(element, columns)
+            is_tabledata = metadata_reader.read_local_name(element) == "TABLEDATA"
+            source = self._read_tabledata(element, columns) if is_tabledata else self._read_binary(element, columns)
             for arrays in source:
-                whole = pa.RecordBatch.from_arrays(arrays, schema=schema)
-                for start in range(0, whole.num_rows, size):
-                    yield whole.slice(start, size)
-        while (event := self._advance()) is not None:
-            kind, other = event
+                record_batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+                for start in range(0, record_batch.num_rows, max_rows):
+                    yield record_batch.slice(start, max_rows)
+        while (event := self._read_next_event()) is not None:
+            kind, event_element = event
             if kind == "rows":
-                self._check_other_table(other, head)
-                self._skip(other)
-            elif kind == "end" and describe.tag(other) in {"TABLE", "RESOURCE"}:
-                other.clear()
-        if self._errors:
-            message = f"the service that wrote the document broke off: {self._errors[-1]}"
-            raise Refused(message)
+                self._check_following_table(event_element, metadata)
+                self._skip_rows(event_element)
+            elif kind == "end" and metadata_reader.read_local_name(event_element) in {"TABLE", "RESOURCE"}:
+                event_element.clear()
+        if self._error_messages:
+            message = f"the service that wrote the document broke off: {self._error_messages[-1]}"
+            raise ErrorDocumentError(message)
 
-    def _expect_none(self, element: Any) -> None:
+    def _refuse_rows(self, element: Any) -> None:
         """Pass over the rows of a table without FIELDs: there may be none."""
-        for piece in self._raw(element):
+        for piece in self._read_row_bytes(element):
             if piece.strip():
                 raise SourceError("the table has rows, but no FIELD says what they are")
 
-    def _tabledata(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
+    def _read_tabledata(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
         prefix = f"{element.prefix}:".encode() if element.prefix else b""
-        last = b"</" + prefix + b"TR>"
+        row_closing_tag = b"</" + prefix + b"TR>"
         waiting: list[bytes] = []
-        size = done = 0
-        enough = _PIECE
-        for piece in self._raw(element):
+        size = rows_read = 0
+        wanted_bytes = _PIECE_BYTES
+        for piece in self._read_row_bytes(element):
             waiting.append(piece)
             size += len(piece)
-            if size < enough:
+            if size < wanted_bytes:
                 continue
             text = b"".join(waiting)
-            cut = text.rfind(last)
+            cut = text.rfind(row_closing_tag)
             if cut < 0:
-                waiting, enough = [text], _enough(size, done)
+                waiting, wanted_bytes = [text], _compute_next_piece_bytes(size, rows_read)
                 continue
-            cut += len(last)
-            for arrays in self._cells(text[:cut], columns, prefix, done):
-                done += len(arrays[0])
+            cut += len(row_closing_tag)
+            for arrays in self._convert_rows(text[:cut], columns, prefix, rows_read):
+                rows_read += len(arrays[0])
                 yield arrays
-            waiting, size, enough = [text[cut:]], len(text) - cut, _PIECE
+            waiting, size, wanted_bytes = [text[cut:]], len(text) - cut, _PIECE_BYTES
         text = b"".join(waiting)
         if text.strip():
-            for arrays in self._cells(text, columns, prefix, done):
+            for arrays in self._convert_rows(text, columns, prefix, rows_read):
                 if len(arrays[0]):
                     yield arrays
 
-    def _cells(self, text: bytes, columns: list[Column], prefix: bytes, done: int) -> Iterator[list[pa.Array]]:
+    def _convert_rows(
+        self, text: bytes, columns: list[Column], prefix: bytes, rows_before: int
+    ) -> Iterator[list[pa.Array]]:
         """Convert whole rows to values; few at once where a row takes much more memory than text: an empty cell may be a huge array."""
         try:
-            texts = rows.cells(text, columns, prefix, done)
-            step = max(1, _PIECE * 8 // sum(_width(column.type.arrow) for column in columns))
+            texts = tabledata_reader.split_rows(text, columns, prefix, rows_before)
+            step = max(1, _PIECE_BYTES * 8 // sum(_estimate_value_bytes(column.type.arrow) for column in columns))
             for start in range(0, max(len(texts[0]), 1), step):
-                yield rows.typed([cell.slice(start, step) for cell in texts], columns, done + start, self.deviations)
+                yield tabledata_reader.convert_cells(
+                    [cell.slice(start, step) for cell in texts], columns, rows_before + start, self.deviations
+                )
         except pa.ArrowInvalid as error:
-            message = f"TABLEDATA is not UTF-8 after row {done}"
+            message = f"TABLEDATA is not UTF-8 after row {rows_before}"
             raise SourceError(message) from error
 
-    def _binary(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
-        foreign = find_foreign_integers(describe.children(self._table, "FIELD"))
-        unpacker = unpack.Unpacker(carry_columns(columns, foreign), self._serialization(element))
+    def _read_binary(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
+        foreign = find_foreign_integers(metadata_reader.list_children(self._table_element, "FIELD"))
+        unpacker = binary_reader.BinaryDecoder(carry_columns(columns, foreign), self._find_serialization(element))
         bytes_left = b""
         waiting: list[bytes] = []
-        size = done = 0
-        enough = _PIECE
-        for data, final in _paired(self._decoded(element)):
+        size = rows_read = 0
+        wanted_bytes = _PIECE_BYTES
+        for data, final in _mark_last_piece(self._decode_stream(element)):
             waiting.append(data)
             size += len(data)
-            if size < enough and not final:
+            if size < wanted_bytes and not final:
                 continue
             bytes_left = b"".join(waiting)
-            arrays, count, used = unpacker.unpack(bytes_left, done)
+            arrays, count, used = unpacker.decode_rows(bytes_left, rows_read)
             bytes_left = bytes_left[used:]
             waiting, size = [bytes_left], len(bytes_left)
-            done += count
-            enough = _PIECE if count else _enough(size, done)
+            rows_read += count
+            wanted_bytes = _PIECE_BYTES if count else _compute_next_piece_bytes(size, rows_read)
             if count:
                 yield restore_columns(arrays, columns, foreign)
         if bytes_left:
-            message = f"the rows break off within row {done + 1}"
+            message = f"the rows break off within row {rows_read + 1}"
             raise SourceError(message)
 
-    def _decoded(self, element: Any) -> Iterator[bytes]:
+    def _decode_stream(self, element: Any) -> Iterator[bytes]:
         """Undo base64, in whole groups of four."""
-        left = b""
-        for piece in self._raw(element):
-            text = left + piece.translate(None, _WHITE)
-            whole = len(text) // 4 * 4
-            left = text[whole:]
-            yield _base64(text[:whole])
-        if left:
-            yield _base64(left + b"=" * (-len(left) % 4))
+        undecoded_text = b""
+        for piece in self._read_row_bytes(element):
+            text = undecoded_text + piece.translate(None, _WHITESPACE_BYTES)
+            decodable_length = len(text) // 4 * 4
+            undecoded_text = text[decodable_length:]
+            yield _decode_base64(text[:decodable_length])
+        if undecoded_text:
+            yield _decode_base64(undecoded_text + b"=" * (-len(undecoded_text) % 4))
 
 
-def _error_answer(said: str) -> Refused:
-    message = f"the document is a service's error answer: {said}"
-    return Refused(message)
+def _create_error_document_error(service_message: str) -> ErrorDocumentError:
+    message = f"the document is a service's error answer: {service_message}"
+    return ErrorDocumentError(message)
 
 
-def _enough(size: int, done: int) -> int:
+def _compute_next_piece_bytes(size: int, rows_read: int) -> int:
     """Compute how many bytes there must be before the end of a long row is looked for again: twice as many, so that all looks together cost two."""
-    if size > _LONGEST:
-        message = f"row {done + 1} has more than {_LONGEST >> 20} MiB"
+    if size > _MAX_ROW_BYTES:
+        message = f"row {rows_read + 1} has more than {_MAX_ROW_BYTES >> 20} MiB"
         raise SourceError(message)
     return 2 * size
 
 
-def _width(kind: pa.DataType) -> int:
+def _estimate_value_bytes(arrow_type: pa.DataType) -> int:
     """Return the bytes that a value takes at least."""
-    if pa.types.is_fixed_size_list(kind):
-        return int(kind.list_size) * _width(kind.value_type)
-    return kind.bit_width // 8 + 1 if pa.types.is_primitive(kind) else 4
+    if pa.types.is_fixed_size_list(arrow_type):
+        return int(arrow_type.list_size) * _estimate_value_bytes(arrow_type.value_type)
+    return arrow_type.bit_width // 8 + 1 if pa.types.is_primitive(arrow_type) else 4
 
 
-def _base64(text: bytes) -> bytes:
+def _decode_base64(text: bytes) -> bytes:
     try:
         return binascii.a2b_base64(text, strict_mode=b"=" not in text)
     except binascii.Error as error:
@@ -526,30 +570,30 @@ def _base64(text: bytes) -> bytes:
         raise SourceError(message) from error
 
 
-def _paired(pieces: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+def _mark_last_piece(pieces: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
     """Mark of each piece whether it is the last."""
-    held: bytes | None = None
+    previous_piece: bytes | None = None
     for piece in pieces:
-        if held is not None:
-            yield held, False
-        held = piece
-    if held is not None:
-        yield held, True
+        if previous_piece is not None:
+            yield previous_piece, False
+        previous_piece = piece
+    if previous_piece is not None:
+        yield previous_piece, True
 
 
-def _check_root(element: Any) -> None:
+def _check_root_element(element: Any) -> None:
     dtd = element.getroottree().docinfo.internalDTD
     if dtd is not None and any(True for _ in dtd.iterentities()):
         raise SourceError(
             "the document declares entities, which a VOTable has no use for", remedy="write the text itself"
         )
-    name = describe.tag(element)
+    name = metadata_reader.read_local_name(element)
     if name != "VOTABLE":
         message = f"the document is no VOTable: its root element is {name}"
         raise SourceError(message)
 
 
-def _not_xml(error: etree.XMLSyntaxError) -> SourceError:
+def _create_xml_error(error: etree.XMLSyntaxError) -> SourceError:
     line, column = error.position
     message = f"line {line}, column {column}: the document is not well-formed XML: {error.msg[:200]}"
     return SourceError(message)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.formats.votable import binary, nulls, tabledata
-from hven.formats.votable import head as heads
+from hven.formats.votable import binary_writer, null_values, tabledata_writer
+from hven.formats.votable import document as heads
 from hven.formats.votable.xml import is_ascii
 from hven.model import Cache, literal
 from hven.model.errors import HvenError, UserError
-from hven.model.types import Type, width
+from hven.model.types import Type, choose_text_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.formats import End, Head
+    from hven.formats import ResultStatus, TableMetadata
     from hven.model.table import Column
 
 SERIALIZATIONS = {
@@ -25,13 +25,16 @@ SERIALIZATIONS = {
     "BINARY": ('<DATA><BINARY><STREAM encoding="base64">\n', "</STREAM></BINARY></DATA>\n"),
     "BINARY2": ('<DATA><BINARY2><STREAM encoding="base64">\n', "</STREAM></BINARY2></DATA>\n"),
 }
-DEFAULT = "BINARY2"
-KEPT, COLUMN = 2 * 1024**2, 1000  # bytes of what is kept about columns, and of one, about
-_BYTE, _SHORT = Type("unsignedByte"), Type("short")
+DEFAULT_SERIALIZATION = "BINARY2"
+MAX_CACHE_BYTES, CACHED_COLUMN_BYTES = 2 * 1024**2, 1000  # bytes of what is kept about columns, and of one, about
+_BYTE_TYPE, _SHORT_TYPE = Type("unsignedByte"), Type("short")
 
 
-def write(
-    head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]
+def write_votable(
+    metadata: TableMetadata,
+    batches: Iterator[pa.RecordBatch],
+    finish: Callable[[], ResultStatus],
+    options: Mapping[str, str],
 ) -> Iterator[bytes]:
     """Write a document as it comes.
 
@@ -48,31 +51,35 @@ def write(
         Before the first byte: the serialization is not one of the three. Errors of the first batch pass through too;
         later ones become QUERY_STATUS=ERROR after the table, and the document is valid.
     """
-    serialization = options.get("serialization", DEFAULT).upper()
+    serialization = options.get("serialization", DEFAULT_SERIALIZATION).upper()
     if serialization not in SERIALIZATIONS:
         message = f"VOTable serialization {serialization!r} is not written"
         raise UserError(message, remedy=f"known: {', '.join(SERIALIZATIONS)}")
-    batches = literal.early(batches)
-    declared = head.columns
+    batches = literal.split_first_batch(batches)
+    declared_columns = metadata.columns
     if options.get("strings", "").lower() == "json":
-        declared, batches = write_string_arrays_as_json(declared, batches)
+        declared_columns, batches = write_string_arrays_as_json(declared_columns, batches)
     batch = next(batches, None)
-    columns = fit(declared, batch, serialization)
+    columns = fit_columns(declared_columns, batch, serialization)
     opening, closing = SERIALIZATIONS[serialization] if columns else ("", "")
-    version, namespace = options.get("version", heads.VERSION), options.get("namespace")
-    start = (heads.before(head, columns, serialization, version, namespace) + opening).encode()
-    known = _knowledge.find((id(columns), serialization))  # if `fit` has changed nothing
-    rows, check = _encoding(columns, serialization) if known is None else (known.rows, known.check)
-    encoded = None if serialization == "TABLEDATA" else binary.Base64()
+    version, namespace = options.get("version", heads.DEFAULT_VERSION), options.get("namespace")
+    start = (heads.write_document_start(metadata, columns, serialization, version, namespace) + opening).encode()
+    column_plan = _column_plan_cache.find((id(columns), serialization))  # if `fit_columns` has changed nothing
+    encoder, check = (
+        _create_encoder(columns, serialization)
+        if column_plan is None
+        else (column_plan.encoder, column_plan.check_batch)
+    )
+    base64_encoder = None if serialization == "TABLEDATA" else binary_writer.Base64Encoder()
     failure = None
     try:
         while batch is not None:
             check(batch)
-            for piece in rows.encode(batch):
-                if encoded is None:
+            for piece in encoder.encode_batch(batch):
+                if base64_encoder is None:
                     yield start + piece if start else bytes(piece)
                 else:
-                    yield start + b"".join(encoded.feed(piece))
+                    yield start + b"".join(base64_encoder.encode(piece))
                 start = b""
             if start:
                 yield start
@@ -80,28 +87,36 @@ def write(
             batch = next(batches, None)
     except (HvenError, pa.ArrowException, ValueError, OSError, MemoryError) as error:
         failure = error
-    tail = encoded.finish() if encoded is not None else b""
-    yield start + tail + (closing + heads.after(head, _trailing(end(), failure))).encode()
+    base64_tail = base64_encoder.finish() if base64_encoder is not None else b""
+    yield (
+        start
+        + base64_tail
+        + (closing + heads.write_document_end(metadata, _write_trailing_status(finish(), failure))).encode()
+    )
 
 
-def at_once(head: Head, rows: Sequence[tuple[Any, ...]], options: Mapping[str, str]) -> bytes | None:
+def write_small_votable(
+    metadata: TableMetadata, rows: Sequence[tuple[Any, ...]], options: Mapping[str, str]
+) -> bytes | None:
     """Write a document of a few rows of plain numbers and text, without Arrow: the same bytes; None for any others."""
-    columns = head.columns
+    columns = metadata.columns
     if (
-        options.get("serialization", DEFAULT).upper() != DEFAULT
+        options.get("serialization", DEFAULT_SERIALIZATION).upper() != DEFAULT_SERIALIZATION
         or not {"version", "namespace", "strings"}.isdisjoint(options)
         or not isinstance(columns, tuple)
     ):
         return None
-    encoder = _known(columns, DEFAULT).rows
-    cells = encoder.cells(rows) if isinstance(encoder, binary.Rows) else None
+    encoder = _analyse_columns(columns, DEFAULT_SERIALIZATION).encoder
+    cells = encoder.encode_small_rows(rows) if isinstance(encoder, binary_writer.BinaryEncoder) else None
     if cells is None:
         return None
-    opening, closing = SERIALIZATIONS[DEFAULT]
-    encoded = binary.Base64()
-    lines = b"".join(encoded.feed(memoryview(cells))) + encoded.finish()
+    opening, closing = SERIALIZATIONS[DEFAULT_SERIALIZATION]
+    base64_encoder = binary_writer.Base64Encoder()
+    lines = b"".join(base64_encoder.encode(memoryview(cells))) + base64_encoder.finish()
     return (
-        (heads.before(head, columns, DEFAULT) + opening).encode() + lines + (closing + heads.after(head, "")).encode()
+        (heads.write_document_start(metadata, columns, DEFAULT_SERIALIZATION) + opening).encode()
+        + lines
+        + (closing + heads.write_document_end(metadata, "")).encode()
     )
 
 
@@ -122,47 +137,51 @@ def write_string_arrays_as_json(
     columns, batches
         The same, where no column is an array of strings.
     """
-    places = [number for number, column in enumerate(columns) if is_string_array(column.type)]
-    if not places:
+    column_numbers = [number for number, column in enumerate(columns) if is_string_array(column.type)]
+    if not column_numbers:
         return columns, batches
-    changed = list(columns)
-    for number in places:
-        changed[number] = columns[number].having(type=Type(columns[number].type.datatype, "*"))
+    json_columns = list(columns)
+    for number in column_numbers:
+        json_columns[number] = columns[number].copy_with(type=Type(columns[number].type.datatype, "*"))
 
-    def convert() -> Iterator[pa.RecordBatch]:
+    def convert_batches() -> Iterator[pa.RecordBatch]:
         for batch in batches:
             arrays = list(batch.columns)
-            for number in places:
+            for number in column_numbers:
                 kind = columns[number].type
-                arrays[number] = literal.text(literal.storage(arrays[number], kind), kind)
+                arrays[number] = literal.format_column(literal.cast_to_storage(arrays[number], kind), kind)
             yield pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
-    return tuple(changed), convert()
+    return tuple(json_columns), convert_batches()
 
 
-def is_string_array(kind: Type) -> bool:
+def is_string_array(column_type: Type) -> bool:
     """Tell whether a column holds several strings in a cell: ``char`` of several dimensions."""
-    return kind.datatype in {"char", "unicodeChar"} and "x" in (kind.arraysize or "")
+    return column_type.datatype in {"char", "unicodeChar"} and "x" in (column_type.arraysize or "")
 
 
-def _trailing(end: End, failure: Exception | None) -> str:
-    if failure is not None or end.error is not None:
-        return heads.status("ERROR", end.error or str(failure) or "the service failed while writing")
-    return heads.status("OVERFLOW") if end.overflow else ""
+def _write_trailing_status(result_status: ResultStatus, failure: Exception | None) -> str:
+    if failure is not None or result_status.error_message is not None:
+        return heads.write_query_status(
+            "ERROR", result_status.error_message or str(failure) or "the service failed while writing"
+        )
+    return heads.write_query_status("OVERFLOW") if result_status.overflow else ""
 
 
 def write_error(message: str) -> bytes:
     """Write an error document."""
-    return heads.error(message).encode()
+    return heads.write_error_document(message).encode()
 
 
-def metadata(head: Head, end: End) -> str:
+def write_metadata_document(metadata: TableMetadata, result_status: ResultStatus) -> str:
     """Write a document whose table has no DATA: what other formats carry along."""
-    columns = fit(head.columns, None, DEFAULT)
-    return heads.before(head, columns, DEFAULT, heads.needed(head.frames)) + heads.after(head, _trailing(end, None))
+    columns = fit_columns(metadata.columns, None, DEFAULT_SERIALIZATION)
+    return heads.write_document_start(
+        metadata, columns, DEFAULT_SERIALIZATION, heads.choose_version(metadata.frames)
+    ) + heads.write_document_end(metadata, _write_trailing_status(result_status, None))
 
 
-def fit(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: str) -> tuple[Column, ...]:
+def fit_columns(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: str) -> tuple[Column, ...]:
     """Adapt declared types to what VOTable can carry and to what the first batch holds.
 
     Text that is not ASCII makes ``unicodeChar`` of ``char``; a value longer than the declared length makes it ``*``; an
@@ -172,91 +191,103 @@ def fit(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: 
     """
     columns = tuple(columns)
     fitted = list(columns)
-    for number in _known(columns, serialization).varying:
+    for number in _analyse_columns(columns, serialization).varying_numbers:
         column = columns[number]
         kind = column.type
         if kind.datatype in {"char", "unicodeChar"}:
-            kind = _fit_text(kind, None if batch is None else batch.column(number))
-        elif kind.datatype == "bit" and _no_bits(kind, serialization):
+            kind = _fit_text_type(kind, None if batch is None else batch.column(number))
+        elif kind.datatype == "bit" and _is_written_as_boolean(kind, serialization):
             kind = Type("boolean", kind.arraysize, kind.xtype)
         elif (
             serialization == "BINARY"
-            and kind == _BYTE
+            and kind == _BYTE_TYPE
             and not column.required
-            and heads.magic(column, serialization) is None
+            and heads.choose_null_value(column, serialization) is None
         ):
-            kind = _SHORT
-        fitting = column if kind is column.type else column.having(type=kind)
-        whole = kind.datatype in heads.LIMITS
+            kind = _SHORT_TYPE
+        fitted_column = column if kind is column.type else column.copy_with(type=kind)
+        is_integer = kind.datatype in heads.INTEGER_LIMITS
         fitted[number] = (
-            nulls.fit(fitting, batch.column(number), serialization) if whole and batch is not None else fitting
+            null_values.choose_column_null(fitted_column, batch.column(number), serialization)
+            if is_integer and batch is not None
+            else fitted_column
         )
     return columns if all(new is old for new, old in zip(fitted, columns, strict=True)) else tuple(fitted)
 
 
-class Known(NamedTuple):
+class ColumnPlan(NamedTuple):
     """What is known of the columns of an answer whatever its rows are.
 
     Attributes
     ----------
-    varying
-        Numbers of those that `fit` must look at.
-    rows, check
+    varying_numbers
+        Numbers of those that `fit_columns` must look at.
+    encoder, check_batch
         Encoder and check for the columns as they are.
     """
 
     columns: tuple[Column, ...]
-    varying: tuple[int, ...]
-    rows: tabledata.Rows | binary.Rows
-    check: Callable[[pa.RecordBatch], None]
+    varying_numbers: tuple[int, ...]
+    encoder: tabledata_writer.TabledataEncoder | binary_writer.BinaryEncoder
+    check_batch: Callable[[pa.RecordBatch], None]
 
 
-_knowledge: Cache[Known] = Cache(KEPT, KEPT // 4)
+_column_plan_cache: Cache[ColumnPlan] = Cache(MAX_CACHE_BYTES, MAX_CACHE_BYTES // 4)
 
 
-def _known(columns: tuple[Column, ...], serialization: str) -> Known:
+def _analyse_columns(columns: tuple[Column, ...], serialization: str) -> ColumnPlan:
     """Analyse a plan's columns, once: one-row answers cost half as much then."""
     key = (id(columns), serialization)
-    found = _knowledge.find(key)
-    if found is None:  # an entry keeps its columns alive, so that no other ones have its id
+    column_plan = _column_plan_cache.find(key)
+    if column_plan is None:  # an entry keeps its columns alive, so that no other ones have its id
         varying = tuple(
             number
             for number, column in enumerate(columns)
             if column.type.datatype in {"char", "unicodeChar", "bit"}
-            or column.type == _BYTE
-            or heads.magic(column, serialization) is not None
+            or column.type == _BYTE_TYPE
+            or heads.choose_null_value(column, serialization) is not None
         )
-        found = Known(columns, varying, *_encoding(columns, serialization))
-        _knowledge.keep(key, found, COLUMN * len(columns))
-    return found
+        column_plan = ColumnPlan(columns, varying, *_create_encoder(columns, serialization))
+        _column_plan_cache.store(key, column_plan, CACHED_COLUMN_BYTES * len(columns))
+    return column_plan
 
 
-def _encoding(
+def _create_encoder(
     columns: tuple[Column, ...], serialization: str
-) -> tuple[tabledata.Rows | binary.Rows, Callable[[pa.RecordBatch], None]]:
-    kind = tabledata.Rows if serialization == "TABLEDATA" else binary.Rows
-    return kind(columns, serialization), nulls.checked(columns, serialization)
+) -> tuple[tabledata_writer.TabledataEncoder | binary_writer.BinaryEncoder, Callable[[pa.RecordBatch], None]]:
+    encoder_class = tabledata_writer.TabledataEncoder if serialization == "TABLEDATA" else binary_writer.BinaryEncoder
+    return encoder_class(columns, serialization), null_values.create_null_check(columns, serialization)
 
 
-def _no_bits(kind: Type, serialization: str) -> bool:
-    return serialization == "BINARY" or (serialization == "BINARY2" and (kind.arraysize is None or None in kind.shape))
+def _is_written_as_boolean(column_type: Type, serialization: str) -> bool:
+    return serialization == "BINARY" or (
+        serialization == "BINARY2" and (column_type.arraysize is None or None in column_type.shape)
+    )
 
 
-def _fit_text(kind: Type, array: pa.Array | None) -> Type:
-    if kind.is_timestamp:
-        return kind if kind.arraysize == "*" and kind.datatype == "char" else Type("char", "*", kind.xtype)
-    array = None if array is None else literal.storage(array, kind)
-    values = None if array is None else literal.flat(array)[1] if pa.types.is_nested(array.type) else array
-    datatype, size = kind.datatype, kind.arraysize
+def _fit_text_type(column_type: Type, array: pa.Array | None) -> Type:
+    if column_type.is_timestamp:
+        return (
+            column_type
+            if column_type.arraysize == "*" and column_type.datatype == "char"
+            else Type("char", "*", column_type.xtype)
+        )
+    array = None if array is None else literal.cast_to_storage(array, column_type)
+    values = None if array is None else literal.flatten_lists(array)[1] if pa.types.is_nested(array.type) else array
+    datatype, size = column_type.datatype, column_type.arraysize
     if values is not None and datatype == "char" and not is_ascii(values):
         datatype = "unicodeChar"
-    shape = kind.shape
+    shape = column_type.shape
     if "x" in (size or ""):
         if shape[0] is None:
             longest = 0 if values is None or not len(values) else (pc.max(pc.utf8_length(values)).as_py() or 0)
-            size = "x".join([str(width(longest)), *(size or "").split("x")[1:]])
+            size = "x".join([str(choose_text_width(longest)), *(size or "").split("x")[1:]])
     elif values is not None and shape != (None,) and len(values):
         longest = pc.max(pc.utf8_length(values)).as_py() or 0
         if longest > (1 if not shape else shape[0] or 1):
             size = "*"
-    return kind if (datatype, size) == (kind.datatype, kind.arraysize) else Type(datatype, size, kind.xtype)
+    return (
+        column_type
+        if (datatype, size) == (column_type.datatype, column_type.arraysize)
+        else Type(datatype, size, column_type.xtype)
+    )

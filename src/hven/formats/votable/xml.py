@@ -7,46 +7,52 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model.literal import characters
+from hven.model.literal import view_bytes
 
-REPLACEMENT = "\ufffd"
-_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-_NEEDS_CARE = re.compile(rb"[&<>\x00-\x08\x0b-\x1f]|\xef\xbf[\xbe\xbf]")
-_ILLEGAL_RE2 = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x{FFFE}\x{FFFF}]"
+REPLACEMENT_CHARACTER = "\ufffd"
+_ILLEGAL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_ESCAPED_BYTES = re.compile(rb"[&<>\x00-\x08\x0b-\x1f]|\xef\xbf[\xbe\xbf]")
+_ILLEGAL_CHARACTERS_RE2 = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x{FFFE}\x{FFFF}]"
 
 
-def legal(text: str) -> str:
+def replace_illegal_characters(text: str) -> str:
     """Replace characters that no XML document may hold by U+FFFD."""
-    return _ILLEGAL.sub(REPLACEMENT, text)
+    return _ILLEGAL_CHARACTERS.sub(REPLACEMENT_CHARACTER, text)
 
 
-def escape(text: str) -> str:
+def escape_text(text: str) -> str:
     """Escape element content."""
-    return legal(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
+    return (
+        replace_illegal_characters(text)
+        .replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+        .replace("\r", "&#13;")
+    )
 
 
-def attribute(name: str, value: object) -> str:
+def write_attribute(name: str, value: object) -> str:
     """Write `` name="value"``; nothing for None and for the empty string (VOTable wants empty attributes left out)."""
     if value is None or value == "":
         return ""
-    return f" {name}={quoted(str(value))}"
+    return f" {name}={quote_attribute_value(str(value))}"
 
 
-def quoted(value: str) -> str:
+def quote_attribute_value(value: str) -> str:
     """Write an attribute's value with its quotes."""
-    shown = escape(value).replace('"', "&quot;").replace("\n", "&#10;").replace("\t", "&#9;")
-    return f'"{shown}"'
+    escaped = escape_text(value).replace('"', "&quot;").replace("\n", "&#10;").replace("\t", "&#9;")
+    return f'"{escaped}"'
 
 
 def escape_column(array: pa.Array) -> pa.Array:
     """Escape a string column for element content; untouched (and not copied) if nothing needs it."""
-    if not _NEEDS_CARE.search(characters(array)):
+    if not _ESCAPED_BYTES.search(view_bytes(array)):
         return array
     for plain, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\r", "&#13;")):
         array = pc.replace_substring(array, plain, entity)
-    return pc.replace_substring_regex(array, _ILLEGAL_RE2, REPLACEMENT)
+    return pc.replace_substring_regex(array, _ILLEGAL_CHARACTERS_RE2, REPLACEMENT_CHARACTER)
 
 
 def is_ascii(array: pa.Array) -> bool:
     """Return whether a string column holds nothing but ASCII."""
-    return bytes(characters(array)).isascii()
+    return bytes(view_bytes(array)).isascii()

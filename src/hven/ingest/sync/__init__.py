@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hven.ingest._report import Change
-from hven.ingest.sync import changes
-from hven.ingest.sync._diffing import diff, state
-from hven.ingest.sync._running import resting, sync
+from hven.ingest._report import TableChange
+from hven.ingest.sync import change_sets
+from hven.ingest.sync._state_comparison import compare_states, find_state
+from hven.ingest.sync._table_sync import find_sync_conflict, sync_collection
 
-__all__ = ["Change", "changes", "diff", "resting", "state", "sync"]
+__all__ = ["TableChange", "change_sets", "compare_states", "find_state", "find_sync_conflict", "sync_collection"]

@@ -6,14 +6,14 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import DataError
-from hven.model.table import SECONDS
+from hven.model.table import SECONDS_PER_UNIT
 
 if TYPE_CHECKING:
-    from hven.ingest._ledger import Entry
-    from hven.model.resource import Sync
+    from hven.ingest._ledger import SourceEntry
+    from hven.model.resource import SyncPolicy
 
 
-def begin(last: Any, said: Sync, entry: Entry) -> Any:
+def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry: SourceEntry) -> Any:
     """Return the watermark from which rows are read: the last one, less the overlap.
 
     Raises
@@ -21,49 +21,55 @@ def begin(last: Any, said: Sync, entry: Entry) -> Any:
     DataError
         The overlap is a time, and the watermark a number without a unit of time; or the other way round.
     """
-    if said.overlap is None and said.overlap_number is None:
-        return last
-    if isinstance(last, dt.datetime):
-        if said.overlap is None:
-            raise _odd(said, "the watermark is a time, and the overlap has no unit", "overlap: 2 d")
+    if sync_policy.overlap_seconds is None and sync_policy.overlap_amount is None:
+        return last_watermark
+    if isinstance(last_watermark, dt.datetime):
+        if sync_policy.overlap_seconds is None:
+            raise _build_overlap_error(
+                sync_policy, "the watermark is a time, and the overlap has no unit", "overlap: 2 d"
+            )
         try:
-            return last - dt.timedelta(seconds=said.overlap)
+            return last_watermark - dt.timedelta(seconds=sync_policy.overlap_seconds)
         except OverflowError:
             return None
-    if isinstance(last, str):
-        return _earlier(last, said)
-    if said.overlap_number is not None:
-        return last - (
-            int(said.overlap_number)
-            if isinstance(last, int) and said.overlap_number.is_integer()
-            else said.overlap_number
+    if isinstance(last_watermark, str):
+        return _subtract_overlap(last_watermark, sync_policy)
+    if sync_policy.overlap_amount is not None:
+        return last_watermark - (
+            int(sync_policy.overlap_amount)
+            if isinstance(last_watermark, int) and sync_policy.overlap_amount.is_integer()
+            else sync_policy.overlap_amount
         )
-    bound = entry.mapping.watermark
+    bound = entry.mapping.watermark_query
     unit = bound.columns[0].unit if bound is not None else None
-    if said.overlap is None or unit not in SECONDS:
+    if sync_policy.overlap_seconds is None or unit not in SECONDS_PER_UNIT:
         message = f"the watermark is a number {f'in {unit}' if unit else 'without a unit'}, and the overlap is a time"
-        raise _odd(said, message, "say overlap as a number in the watermark's own unit")
-    return last - said.overlap / SECONDS[unit]
+        raise _build_overlap_error(sync_policy, message, "say overlap as a number in the watermark's own unit")
+    return last_watermark - sync_policy.overlap_seconds / SECONDS_PER_UNIT[unit]
 
 
-def _earlier(last: str, said: Sync) -> str:
+def _subtract_overlap(last_watermark: str, sync_policy: SyncPolicy) -> str:
     """Subtract the overlap from a time as ISO 8601 writes it."""
     try:
-        moment = dt.datetime.fromisoformat(last)
+        instant = dt.datetime.fromisoformat(last_watermark)
     except ValueError:
-        moment = None
-    if moment is None or said.overlap is None:
-        raise _odd(
-            said,
-            f"the watermark is a text ({last!r}), from which the overlap cannot be taken",
+        instant = None
+    if instant is None or sync_policy.overlap_seconds is None:
+        raise _build_overlap_error(
+            sync_policy,
+            f"the watermark is a text ({last_watermark!r}), from which the overlap cannot be taken",
             "watermark: parse_time(column), or no overlap",
         )
-    before = moment - dt.timedelta(seconds=said.overlap)
-    if len(last) <= 10:
-        return before.date().isoformat()
-    text = before.isoformat(sep=last[10], timespec="auto" if "." in last else "seconds")
-    return text.replace("+00:00", "Z") if last.endswith("Z") else text
+    start_instant = instant - dt.timedelta(seconds=sync_policy.overlap_seconds)
+    if len(last_watermark) <= 10:
+        return start_instant.date().isoformat()
+    text = start_instant.isoformat(sep=last_watermark[10], timespec="auto" if "." in last_watermark else "seconds")
+    return text.replace("+00:00", "Z") if last_watermark.endswith("Z") else text
 
 
-def _odd(said: Sync, message: str, remedy: str) -> DataError:
-    return DataError(f"sync: {message}", place=said.watermark[1] if said.watermark else said.place, remedy=remedy)
+def _build_overlap_error(sync_policy: SyncPolicy, message: str, remedy: str) -> DataError:
+    return DataError(
+        f"sync: {message}",
+        place=sync_policy.watermark[1] if sync_policy.watermark else sync_policy.place,
+        remedy=remedy,
+    )

@@ -9,7 +9,7 @@ from importlib import resources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
+class StandardColumn:
     """A column of a standard.
 
     Attributes
@@ -18,9 +18,9 @@ class Fact:
         text, integer, double (or float), double! (nothing less), timestamp, region.
     unit, ucd
         As the standard writes them; ``by-frame``, ``by-type``: they depend on values; alternatives are separated by ``|``.
-    many
+    is_list
         It holds a list, separated by ``#``.
-    pair
+    paired_column
         The other end of its interval.
     """
 
@@ -28,23 +28,23 @@ class Fact:
     type: str
     unit: str
     ucd: str
-    mandatory: bool = False
-    filled: bool = False
+    is_mandatory: bool = False
+    is_filled: bool = False
     xtype: str = ""
     utype: str = ""
-    many: bool = False
-    pair: str = ""
+    is_list: bool = False
+    paired_column: str = ""
 
 
 @lru_cache(maxsize=8)
-def facts(name: str) -> dict[str, Fact]:
+def load_standard_columns(name: str) -> dict[str, StandardColumn]:
     """Read ``epncore``, ``obscore`` or ``obscore_radio``: name of a column -> what the standard says."""
     text = resources.files(__package__).joinpath(f"{name}.csv").read_text(encoding="utf-8")
     return {
-        row["name"]: Fact(
-            name=row["name"], type=row["type"], unit=row["unit"], ucd=row["ucd"], mandatory=row["mandatory"] == "1",
-            filled=row.get("filled") == "1", xtype=row.get("xtype") or "", utype=row.get("utype") or "", many=row.get("list") == "1",
-            pair=row.get("pair") or "",
+        row["name"]: StandardColumn(
+            name=row["name"], type=row["type"], unit=row["unit"], ucd=row["ucd"], is_mandatory=row["mandatory"] == "1",
+            is_filled=row.get("filled") == "1", xtype=row.get("xtype") or "", utype=row.get("utype") or "", is_list=row.get("list") == "1",
+            paired_column=row.get("pair") or "",
         )
         for row in csv.DictReader(text.splitlines())
     }  # fmt: skip

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from hven.lint.groups import (
     capabilities,
-    consistency,
     epncore,
-    errors,
+    error_documents,
     examples,
     footprints,
     heliophysics,
     jobs,
     metadata,
     obscore,
-    outputs,
+    output_formats,
     queries,
     radio,
     schema,
+    table_consistency,
     vosi,
 )
 
-GROUPS = (
+CHECK_GROUPS = (
     vosi.GROUP,
     capabilities.GROUP,
     schema.GROUP,
-    consistency.GROUP,
+    table_consistency.GROUP,
     metadata.GROUP,
     queries.GROUP,
-    errors.GROUP,
-    outputs.GROUP,
+    error_documents.GROUP,
+    output_formats.GROUP,
     jobs.GROUP,
     examples.GROUP,
     epncore.GROUP,

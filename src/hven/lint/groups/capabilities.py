@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hven.lint.capabilities import REGEXT, Capabilities
-from hven.lint.findings import Notes, table_of_checks
-from hven.lint.group import Group
+from hven.lint.capabilities import TAPREGEXT_PREFIX, ServiceCapabilities
+from hven.lint.check_groups import CheckGroup
+from hven.lint.findings import FindingCollector, build_checks
 
 if TYPE_CHECKING:
-    from hven.lint.service import Service
+    from hven.lint.tap_service import ExaminedTapService
 
-CHECKS = table_of_checks(
+CAPABILITY_CHECKS = build_checks(
     ("cap.tap-count", "error", "TAP 1.1 sec. 2.4", "there must be exactly one capability for TAP",
      "declare one with standardID ivo://ivoa.net/std/TAP", "E_CPT1 E_CPT0"),
     ("cap.no-standard-interface", "error", "TAP 1.1 sec. 2.4; VOResource 1.1", "the TAP capability has no interface with role std",
@@ -43,10 +43,10 @@ CHECKS = table_of_checks(
     ("cap.security-method", "warning", "SSO 2.0; VOResource 1.1", "a security method is not known", "use the identifiers of SSO 2.0", "W_CPSM E_TAP0"),
     ("cap.server-header", "info", "IVOA Note SoftID 1.0", "answers have no Server header", "say which software it is", "W_SVR0"),
 )  # fmt: skip
-FEATURES = {REGEXT + f"features-{one}" for one in (
+FEATURE_TYPES = {TAPREGEXT_PREFIX + f"features-{one}" for one in (
     "udf", "adqlgeo", "adql-string", "adql-common-table", "adql-sets", "adql-type", "adql-conditional", "adql-unit", "adql-offset", "adql-bitwise",
 )}  # fmt: skip
-GEOMETRY = {
+GEOMETRY_FUNCTIONS = {
     "AREA",
     "BOX",
     "CENTROID",
@@ -61,105 +61,124 @@ GEOMETRY = {
     "POLYGON",
     "REGION",
 }
-UDF = re.compile(r"\s*[A-Za-z]\w*\s*\(.*\)\s*->\s*\S.*", re.DOTALL)
-UPLOADS = {REGEXT + f"upload-{one}" for one in ("inline", "http", "https", "ftp")}
-OUTPUTS = {REGEXT + f"output-votable-{one}" for one in ("td", "binary", "binary2")}
-MEDIA = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\s*(;\s*[\w-]+\s*=\s*(\"[^\"]*\"|[^\s;\"]+)\s*)*")
-SECURITY = {
+FUNCTION_SIGNATURE_PATTERN = re.compile(r"\s*[A-Za-z]\w*\s*\(.*\)\s*->\s*\S.*", re.DOTALL)
+UPLOAD_METHODS = {TAPREGEXT_PREFIX + f"upload-{one}" for one in ("inline", "http", "https", "ftp")}
+OUTPUT_FORMAT_IDS = {TAPREGEXT_PREFIX + f"output-votable-{one}" for one in ("td", "binary", "binary2")}
+MEDIA_TYPE_PATTERN = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\s*(;\s*[\w-]+\s*=\s*(\"[^\"]*\"|[^\s;\"]+)\s*)*")
+SECURITY_METHODS = {
     f"ivo://ivoa.net/sso#{one}"
     for one in ("basicaa", "tls-with-password", "tls-with-certificate", "cookie", "oauth", "saml2.0", "openid")
 }
-VERSIONS = {"2.0": "ivo://ivoa.net/std/adql#v2.0", "2.1": "ivo://ivoa.net/std/adql#v2.1"}
+ADQL_VERSION_IDS = {"2.0": "ivo://ivoa.net/std/adql#v2.0", "2.1": "ivo://ivoa.net/std/adql#v2.1"}
 
 
-def _run(service: Service, notes: Notes) -> None:
-    found = service.capabilities
-    if found.taps != 1:
-        notes.tell("cap.tap-count", f"there are {found.taps}")
-    if found.taps:
-        _interfaces(service, notes, found)
-        _languages(notes, found)
-        _outputs(notes, found)
-        _limits(notes, found)
-    for _, interfaces in found.standards:
-        for one in interfaces:
-            for url in one.urls:
+def _check_capabilities(service: ExaminedTapService, collector: FindingCollector) -> None:
+    capabilities = service.capabilities
+    if capabilities.tap_count != 1:
+        collector.add_finding("cap.tap-count", f"there are {capabilities.tap_count}")
+    if capabilities.tap_count:
+        _check_interfaces(service, collector, capabilities)
+        _check_languages(collector, capabilities)
+        _check_outputs(collector, capabilities)
+        _check_limits(collector, capabilities)
+    for _, interfaces in capabilities.standards:
+        for interface in interfaces:
+            for url in interface.urls:
                 if not re.fullmatch(r"https?://[^\s/]+\S*", url):
-                    notes.tell("cap.address-form", value=url)
-            for method in one.security:
-                if method and method.lower() not in SECURITY:
-                    notes.tell("cap.security-method", value=method)
-    if not found.answer.headers.get("server"):
-        notes.tell("cap.server-header")
+                    collector.add_finding("cap.address-form", value=url)
+            for method in interface.security:
+                if method and method.lower() not in SECURITY_METHODS:
+                    collector.add_finding("cap.security-method", value=method)
+    if not capabilities.answer.headers.get("server"):
+        collector.add_finding("cap.server-header")
 
 
-def _interfaces(service: Service, notes: Notes, found: Capabilities) -> None:
-    standard = [one for one in found.interfaces if one.role == "std"]
-    if not standard:
-        notes.tell("cap.no-standard-interface")
+def _check_interfaces(
+    service: ExaminedTapService, collector: FindingCollector, capabilities: ServiceCapabilities
+) -> None:
+    standard_interfaces = [interface for interface in capabilities.interfaces if interface.role == "std"]
+    if not standard_interfaces:
+        collector.add_finding("cap.no-standard-interface")
         return
-    if all(one.version != "1.1" for one in standard):
-        notes.tell("cap.version", f"it says {standard[0].version or 'nothing'}", value=standard[0].version)
-    urls = [url.rstrip("/") for one in standard for url in one.urls]
+    if all(interface.version != "1.1" for interface in standard_interfaces):
+        collector.add_finding(
+            "cap.version",
+            f"it says {standard_interfaces[0].version or 'nothing'}",
+            value=standard_interfaces[0].version,
+        )
+    urls = [url.rstrip("/") for interface in standard_interfaces for url in interface.urls]
     if service.url not in urls:
-        notes.tell("cap.address", f"{service.url} was asked", value=urls[0] if urls else "none")
+        collector.add_finding("cap.address", f"{service.url} was asked", value=urls[0] if urls else "none")
     for name in ("capabilities", "tables"):
-        for one in found.of(f"ivo://ivoa.net/std/vosi#{name}"):
-            for url in one.urls:
+        for interface in capabilities.find_interfaces(f"ivo://ivoa.net/std/vosi#{name}"):
+            for url in interface.urls:
                 if urls and all(url.rstrip("/") != f"{base}/{name}" for base in urls):
-                    notes.tell("cap.vosi-address", name, value=url)
+                    collector.add_finding("cap.vosi-address", name, value=url)
 
 
-def _languages(notes: Notes, found: Capabilities) -> None:
-    adql = [one for one in found.languages if one.name.upper() == "ADQL"]
+def _check_languages(collector: FindingCollector, capabilities: ServiceCapabilities) -> None:
+    adql = [language for language in capabilities.languages if language.name.upper() == "ADQL"]
     if not adql:
-        notes.tell("cap.no-adql")
-    for one in adql:
-        for version, ivoid in one.versions:
-            if ivoid.lower() != VERSIONS.get(version, ivoid.lower()) or not version:
-                notes.tell("cap.adql-version", f"version {version!r}", value=ivoid)
-    for one in found.languages:
-        for kind, form in one.features:
-            bare = kind.lower()
-            if bare.startswith(REGEXT) and bare not in FEATURES:
-                notes.tell("cap.feature-type", value=kind)
-            elif bare == REGEXT + "features-udf" and not UDF.fullmatch(form):
-                notes.tell("cap.function-form", value=form)
-            elif bare == REGEXT + "features-adqlgeo" and form.strip().upper() not in GEOMETRY:
-                notes.tell("cap.geometry-name", value=form)
+        collector.add_finding("cap.no-adql")
+    for language in adql:
+        for version, ivoid in language.versions:
+            if ivoid.lower() != ADQL_VERSION_IDS.get(version, ivoid.lower()) or not version:
+                collector.add_finding("cap.adql-version", f"version {version!r}", value=ivoid)
+    for language in capabilities.languages:
+        for kind, form in language.features:
+            feature_type = kind.lower()
+            if feature_type.startswith(TAPREGEXT_PREFIX) and feature_type not in FEATURE_TYPES:
+                collector.add_finding("cap.feature-type", value=kind)
+            elif feature_type == TAPREGEXT_PREFIX + "features-udf" and not FUNCTION_SIGNATURE_PATTERN.fullmatch(form):
+                collector.add_finding("cap.function-form", value=form)
+            elif (
+                feature_type == TAPREGEXT_PREFIX + "features-adqlgeo" and form.strip().upper() not in GEOMETRY_FUNCTIONS
+            ):
+                collector.add_finding("cap.geometry-name", value=form)
 
 
-def _outputs(notes: Notes, found: Capabilities) -> None:
-    if not found.outputs:
-        notes.tell("cap.no-output")
-    elif not any("votable" in mime.lower() or mime.lower().startswith("text/xml") for mime, _, _ in found.outputs):
-        notes.tell("cap.no-votable")
-    for mime, _, ivoid in found.outputs:
-        if not MEDIA.fullmatch(mime):
-            notes.tell("cap.media-type", value=mime)
-        if ivoid.lower().startswith(REGEXT) and ivoid.lower() not in OUTPUTS:
-            notes.tell("cap.output-key", value=ivoid)
-    known = {one.lower() for one in found.uploads}
-    for one in found.uploads:
-        if one.lower().startswith(REGEXT) and one.lower() not in UPLOADS:
-            notes.tell("cap.upload-method", value=one)
-    if known and not {REGEXT + "upload-inline", REGEXT + "upload-http"} <= known:
-        notes.tell("cap.upload-missing", value=", ".join(sorted(known)))
-    for ivoid, _ in found.models:
+def _check_outputs(collector: FindingCollector, capabilities: ServiceCapabilities) -> None:
+    if not capabilities.output_formats:
+        collector.add_finding("cap.no-output")
+    elif not any(
+        "votable" in mime.lower() or mime.lower().startswith("text/xml") for mime, _, _ in capabilities.output_formats
+    ):
+        collector.add_finding("cap.no-votable")
+    for mime, _, ivoid in capabilities.output_formats:
+        if not MEDIA_TYPE_PATTERN.fullmatch(mime):
+            collector.add_finding("cap.media-type", value=mime)
+        if ivoid.lower().startswith(TAPREGEXT_PREFIX) and ivoid.lower() not in OUTPUT_FORMAT_IDS:
+            collector.add_finding("cap.output-key", value=ivoid)
+    declared_methods = {upload_method.lower() for upload_method in capabilities.upload_methods}
+    for upload_method in capabilities.upload_methods:
+        if upload_method.lower().startswith(TAPREGEXT_PREFIX) and upload_method.lower() not in UPLOAD_METHODS:
+            collector.add_finding("cap.upload-method", value=upload_method)
+    if (
+        declared_methods
+        and not {TAPREGEXT_PREFIX + "upload-inline", TAPREGEXT_PREFIX + "upload-http"} <= declared_methods
+    ):
+        collector.add_finding("cap.upload-missing", value=", ".join(sorted(declared_methods)))
+    for ivoid, _ in capabilities.data_models:
         if not ivoid.lower().startswith("ivo://"):
-            notes.tell("cap.data-model", value=ivoid)
+            collector.add_finding("cap.data-model", value=ivoid)
 
 
-def _limits(notes: Notes, found: Capabilities) -> None:
-    known: dict[str, dict[str, int]] = {}
-    for one in found.limits:
-        if not one.value.isdigit():
-            notes.tell("cap.limit", f"{one.name}/{one.which}", value=one.value)
+def _check_limits(collector: FindingCollector, capabilities: ServiceCapabilities) -> None:
+    limits_by_name: dict[str, dict[str, int]] = {}
+    for declared_limit in capabilities.limits:
+        if not declared_limit.value.isdigit():
+            collector.add_finding(
+                "cap.limit", f"{declared_limit.name}/{declared_limit.kind}", value=declared_limit.value
+            )
         else:
-            known.setdefault(f"{one.name} {one.unit}".strip(), {})[one.which] = int(one.value)
-    for name, pair in known.items():
-        if len(pair) == 2 and pair["default"] > pair["hard"] > 0:
-            notes.tell("cap.limit", name, value=f"default {pair['default']}, hard {pair['hard']}")
+            limits_by_name.setdefault(f"{declared_limit.name} {declared_limit.unit}".strip(), {})[
+                declared_limit.kind
+            ] = int(declared_limit.value)
+    for name, default_and_hard in limits_by_name.items():
+        if len(default_and_hard) == 2 and default_and_hard["default"] > default_and_hard["hard"] > 0:
+            collector.add_finding(
+                "cap.limit", name, value=f"default {default_and_hard['default']}, hard {default_and_hard['hard']}"
+            )
 
 
-GROUP = Group(name="cap", title="Capabilities", checks=CHECKS, run=_run)
+GROUP = CheckGroup(name="cap", title="Capabilities", checks=CAPABILITY_CHECKS, run=_check_capabilities)

@@ -12,438 +12,500 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from hven.lint import hapi_server as hapi
-from hven.lint.findings import Looked, Notes, table_of_checks
-from hven.lint.group import Group
+from hven.lint.check_groups import CheckGroup
+from hven.lint.findings import FindingCollector, TableCoverage, build_checks
 from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hven.lint.hapi_server import Server
-    from hven.sources.remote import Answer
+    from hven.lint.hapi_server import ExaminedHapiServer
+    from hven.sources.http_client import HttpAnswer
 
-H = "HAPI 3.3 sec. "
-CHECKS = table_of_checks(
-    ("hapi.document", "error", H + "3", "a document is not there, or no JSON object", "answer with status 200 and a JSON object", ""),
-    ("hapi.status", "error", H + "3.8", "a document has no HAPI version, or no status with the code 1200", "{HAPI: .., status: {code: 1200, message: OK}}", ""),
-    ("hapi.media-type", "warning", H + "3", "an answer has another media type", "application/json, text/csv, application/octet-stream", ""),
-    ("hapi.cors", "warning", H + "9", "scripts of other sites may not read the answer", "Access-Control-Allow-Origin: *", ""),
-    ("hapi.about-key", "error", H + "3.2", "/about lacks a key", "id, title, contact", ""),
-    ("hapi.formats", "error", H + "3.3", "outputFormats does not have csv", "every server has csv", ""),
-    ("hapi.catalog", "error", H + "3.5", "the catalog has an entry without id, an id twice, or one that clients cannot send back", "one id each, without commas", ""),
-    ("hapi.depth", "error", H + "3.5", "the catalog of depth=all has another info than /info", "give the same", ""),
-    ("hapi.info-key", "error", H + "3.6", "an info lacks a key, or has it in another form", "parameters, startDate, stopDate; times and durations as ISO 8601 has them", ""),
-    ("hapi.time", "error", H + "3.6.3", "the first parameter is not the time", "type isotime, units UTC, fill null", ""),
-    ("hapi.parameter", "error", H + "3.6.3", "a parameter is not described as it must be", "name, type, length of texts, size of arrays, units, fill as a text", ""),
-    ("hapi.bins", "error", H + "3.6.18", "bins do not fit the parameter's size", "one center or range for each element of each dimension", ""),
-    ("hapi.subset", "error", H + "3.6.1", "an info for some parameters has others", "the time, and what is asked for", ""),
-    ("hapi.record", "error", H + "3.7", "a line of csv is not what the info says", "one value for each element, in the form of its type", ""),
-    ("hapi.time-form", "error", H + "3.7.6", "times have another length than is said, or no Z at their end", "one form in a data set", ""),
-    ("hapi.order", "error", H + "3.7", "samples are not in the order of time", "sort them", ""),
-    ("hapi.outside", "error", H + "3.7", "samples lie outside of what was asked for, or do not come though they lie within", "from start on, before stop", ""),
-    ("hapi.binary", "error", H + "3.7.4", "binary has other samples than csv, or no whole number of records", "little-endian doubles, integers of 4 bytes, texts of their length", ""),
-    ("hapi.json", "error", H + "3.7.5", "json has other samples than csv, or is not as the info says", "the header's object with the key data", ""),
-    ("hapi.header", "error", H + "3.7.2", "the header before the samples is not the info with its format", "lines that begin with #, include=header", ""),
-    ("hapi.nothing", "warning", H + "3.8", "an interval without samples is not answered with nothing", "status 200, an empty body; with include=header the code 1201", ""),
-    ("hapi.code", "warning", H + "3.8.1", "a wrong request does not get the code that there is for it", "HAPI's own code in a JSON document", ""),
-    ("hapi.refused", "error", H + "3.8.1", "a wrong request is not refused", "an HTTP status from 400 on, a JSON document with HAPI's code", ""),
-    ("hapi.http-status", "error", H + "3.8.1", "the HTTP status does not fit HAPI's code", "404 for unknown data sets and parameters, else 400", ""),
-    ("hapi.echo", "error", H + "3.8.2", "a wrong value is said again in the answer", "leave it out: it may be a script", ""),
-    ("hapi.old-names", "error", H + "1.1", "requests of HAPI 2 are not understood", "take id, time.min and time.max, too", ""),
+STANDARD_PREFIX = "HAPI 3.3 sec. "
+HAPI_CHECKS = build_checks(
+    ("hapi.document", "error", STANDARD_PREFIX + "3", "a document is not there, or no JSON object", "answer with status 200 and a JSON object", ""),
+    ("hapi.status", "error", STANDARD_PREFIX + "3.8", "a document has no HAPI version, or no status with the code 1200", "{HAPI: .., status: {code: 1200, message: OK}}", ""),
+    ("hapi.media-type", "warning", STANDARD_PREFIX + "3", "an answer has another media type", "application/json, text/csv, application/octet-stream", ""),
+    ("hapi.cors", "warning", STANDARD_PREFIX + "9", "scripts of other sites may not read the answer", "Access-Control-Allow-Origin: *", ""),
+    ("hapi.about-key", "error", STANDARD_PREFIX + "3.2", "/about lacks a key", "id, title, contact", ""),
+    ("hapi.formats", "error", STANDARD_PREFIX + "3.3", "outputFormats does not have csv", "every server has csv", ""),
+    ("hapi.catalog", "error", STANDARD_PREFIX + "3.5", "the catalog has an entry without id, an id twice, or one that clients cannot send back", "one id each, without commas", ""),
+    ("hapi.depth", "error", STANDARD_PREFIX + "3.5", "the catalog of depth=all has another info than /info", "give the same", ""),
+    ("hapi.info-key", "error", STANDARD_PREFIX + "3.6", "an info lacks a key, or has it in another form", "parameters, startDate, stopDate; times and durations as ISO 8601 has them", ""),
+    ("hapi.time", "error", STANDARD_PREFIX + "3.6.3", "the first parameter is not the time", "type isotime, units UTC, fill null", ""),
+    ("hapi.parameter", "error", STANDARD_PREFIX + "3.6.3", "a parameter is not described as it must be", "name, type, length of texts, size of arrays, units, fill as a text", ""),
+    ("hapi.bins", "error", STANDARD_PREFIX + "3.6.18", "bins do not fit the parameter's size", "one center or range for each element of each dimension", ""),
+    ("hapi.subset", "error", STANDARD_PREFIX + "3.6.1", "an info for some parameters has others", "the time, and what is asked for", ""),
+    ("hapi.record", "error", STANDARD_PREFIX + "3.7", "a line of csv is not what the info says", "one value for each element, in the form of its type", ""),
+    ("hapi.time-form", "error", STANDARD_PREFIX + "3.7.6", "times have another length than is said, or no Z at their end", "one form in a data set", ""),
+    ("hapi.order", "error", STANDARD_PREFIX + "3.7", "samples are not in the order of time", "sort them", ""),
+    ("hapi.outside", "error", STANDARD_PREFIX + "3.7", "samples lie outside of what was asked for, or do not come though they lie within", "from start on, before stop", ""),
+    ("hapi.binary", "error", STANDARD_PREFIX + "3.7.4", "binary has other samples than csv, or no whole number of records", "little-endian doubles, integers of 4 bytes, texts of their length", ""),
+    ("hapi.json", "error", STANDARD_PREFIX + "3.7.5", "json has other samples than csv, or is not as the info says", "the header's object with the key data", ""),
+    ("hapi.header", "error", STANDARD_PREFIX + "3.7.2", "the header before the samples is not the info with its format", "lines that begin with #, include=header", ""),
+    ("hapi.nothing", "warning", STANDARD_PREFIX + "3.8", "an interval without samples is not answered with nothing", "status 200, an empty body; with include=header the code 1201", ""),
+    ("hapi.code", "warning", STANDARD_PREFIX + "3.8.1", "a wrong request does not get the code that there is for it", "HAPI's own code in a JSON document", ""),
+    ("hapi.refused", "error", STANDARD_PREFIX + "3.8.1", "a wrong request is not refused", "an HTTP status from 400 on, a JSON document with HAPI's code", ""),
+    ("hapi.http-status", "error", STANDARD_PREFIX + "3.8.1", "the HTTP status does not fit HAPI's code", "404 for unknown data sets and parameters, else 400", ""),
+    ("hapi.echo", "error", STANDARD_PREFIX + "3.8.2", "a wrong value is said again in the answer", "leave it out: it may be a script", ""),
+    ("hapi.old-names", "error", STANDARD_PREFIX + "1.1", "requests of HAPI 2 are not understood", "take id, time.min and time.max, too", ""),
 )  # fmt: skip
-TYPES = {"string", "double", "integer", "isotime"}
-STAMPS = {"begin", "center", "end", "other"}
-SETS = 20  # data sets that are judged, at most
-SAMPLES = 40  # of a data set, about
-WRONG = "hvenWrong<b>"
-NOT_FOUND = {1406, 1407}
+PARAMETER_TYPES = {"string", "double", "integer", "isotime"}
+TIME_STAMP_LOCATIONS = {"begin", "center", "end", "other"}
+MAX_DATA_SETS = 20  # data sets that are judged, at most
+SAMPLES_PER_DATA_SET = 40  # of a data set, about
+INVALID_VALUE = "hvenWrong<b>"
+NOT_FOUND_CODES = {1406, 1407}
 
 
-def _run(server: Server, notes: Notes) -> None:
+def _check_hapi(server: ExaminedHapiServer, collector: FindingCollector) -> None:
     documents = {}
-    for name, needed in (("about", ("id", "title", "contact")), ("capabilities", ()), ("catalog", ())):
-        if name == "about" and server.at_least < (3,):
+    for name, needed_keys in (("about", ("id", "title", "contact")), ("capabilities", ()), ("catalog", ())):
+        if name == "about" and server.version_numbers < (3,):
             continue
-        documents[name] = _document(server, notes, name) or {}
-        for key in needed:
+        documents[name] = _fetch_document(server, collector, name) or {}
+        for key in needed_keys:
             if documents[name] and not documents[name].get(key):
-                notes.tell("hapi.about-key", key)
-    if "csv" not in server.formats:
-        notes.tell("hapi.formats", value=server.formats)
-    listed = documents["catalog"].get("catalog")
+                collector.add_finding("hapi.about-key", key)
+    if "csv" not in server.output_formats:
+        collector.add_finding("hapi.formats", value=server.output_formats)
+    catalog_entries = documents["catalog"].get("catalog")
     ids: list[str] = []
-    for item in listed if isinstance(listed, list) else []:
-        one = item.get("id") if isinstance(item, dict) else None
-        if not isinstance(one, str) or not one or "," in one or one in ids:
-            notes.tell("hapi.catalog", value=one)
+    for item in catalog_entries if isinstance(catalog_entries, list) else []:
+        data_set_id = item.get("id") if isinstance(item, dict) else None
+        if not isinstance(data_set_id, str) or not data_set_id or "," in data_set_id or data_set_id in ids:
+            collector.add_finding("hapi.catalog", value=data_set_id)
         else:
-            ids.append(one)
+            ids.append(data_set_id)
     if not ids:
-        notes.skip("the catalog has no data sets")
+        collector.add_unjudged("the catalog has no data sets")
         return
-    deep = _deep(server, notes) if server.at_least >= (3, 2) else {}
-    step = max(len(ids) // SETS, 1)
-    good = None
-    for name in ids[::step][:SETS]:
+    infos_by_id = _fetch_deep_catalog(server, collector) if server.version_numbers >= (3, 2) else {}
+    step = max(len(ids) // MAX_DATA_SETS, 1)
+    good_data_set = None
+    for name in ids[::step][:MAX_DATA_SETS]:
         try:
-            found = _data_set(server, notes, name, deep.get(name))
-            good = good or found
+            judged_data_set = _check_data_set(server, collector, name, infos_by_id.get(name))
+            good_data_set = good_data_set or judged_data_set
         except UserError as error:
-            notes.skip(f"{name}: {error.message}")
-    if good is not None:
-        _refusals(server, notes, *good)
+            collector.add_unjudged(f"{name}: {error.message}")
+    if good_data_set is not None:
+        _check_refusals(server, collector, *good_data_set)
 
 
-def _document(server: Server, notes: Notes, endpoint: str, **given: str) -> dict[str, Any] | None:
+def _fetch_document(
+    server: ExaminedHapiServer, collector: FindingCollector, endpoint: str, **params: str
+) -> dict[str, Any] | None:
     """Fetch a document, and judge what all have."""
-    answer = server.ask(endpoint, **given)
-    where: dict[str, Any] = {"table": given.get("dataset", "")}
+    answer = server.request_endpoint(endpoint, **params)
+    location: dict[str, Any] = {"table": params.get("dataset", "")}
     try:
-        found = hapi.read(answer)
-    except hapi.NotJson as error:
-        notes.tell("hapi.document", f"/{endpoint}: {error.message}", **where)
+        document = hapi.parse_document(answer)
+    except hapi.NotJsonError as error:
+        collector.add_finding("hapi.document", f"/{endpoint}: {error.message}", **location)
         return None
     if answer.status != 200:
-        notes.tell("hapi.document", f"/{endpoint} answers {answer.status}", **where)
+        collector.add_finding("hapi.document", f"/{endpoint} answers {answer.status}", **location)
         return None
-    if hapi.code_of(answer) != 1200 or not found.get("HAPI"):
-        notes.tell("hapi.status", f"/{endpoint}", value=found.get("status"), **where)
-    _media(notes, answer, "application/json", endpoint)
+    if hapi.find_hapi_code(answer) != 1200 or not document.get("HAPI"):
+        collector.add_finding("hapi.status", f"/{endpoint}", value=document.get("status"), **location)
+    _check_media_type(collector, answer, "application/json", endpoint)
     if answer.headers.get("access-control-allow-origin") != "*":
-        notes.tell("hapi.cors", f"/{endpoint}")
-    return found
+        collector.add_finding("hapi.cors", f"/{endpoint}")
+    return document
 
 
-def _media(notes: Notes, answer: Answer, wanted: str, what: str) -> None:
-    said = answer.headers.get("content-type", "")
-    if said.partition(";")[0].strip().lower() != wanted:
-        notes.tell("hapi.media-type", f"{what}: not {wanted}", value=said or "none")
+def _check_media_type(collector: FindingCollector, answer: HttpAnswer, media_type: str, request_label: str) -> None:
+    content_type = answer.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != media_type:
+        collector.add_finding("hapi.media-type", f"{request_label}: not {media_type}", value=content_type or "none")
 
 
-def _deep(server: Server, notes: Notes) -> dict[str, Any]:
-    if "all" not in (hapi.read(server.first).get("catalogDepthOptions") or ()):
+def _fetch_deep_catalog(server: ExaminedHapiServer, collector: FindingCollector) -> dict[str, Any]:
+    if "all" not in (hapi.parse_document(server.capabilities_answer).get("catalogDepthOptions") or ()):
         return {}
-    found = _document(server, notes, "catalog", depth="all") or {}
-    return {str(one.get("id")): one.get("info") for one in found.get("catalog", ()) if isinstance(one, dict)}
+    deep_catalog = _fetch_document(server, collector, "catalog", depth="all") or {}
+    return {
+        str(catalog_entry.get("id")): catalog_entry.get("info")
+        for catalog_entry in deep_catalog.get("catalog", ())
+        if isinstance(catalog_entry, dict)
+    }
 
 
-def _data_set(server: Server, notes: Notes, name: str, deep: Any) -> tuple[str, dict[str, Any], list[list[str]]] | None:
-    info = _document(server, notes, "info", dataset=name)
-    if info is None or not _info(notes, name, info):
+def _check_data_set(
+    server: ExaminedHapiServer, collector: FindingCollector, name: str, catalog_info: Any
+) -> tuple[str, dict[str, Any], list[list[str]]] | None:
+    info = _fetch_document(server, collector, "info", dataset=name)
+    if info is None or not _check_info(collector, name, info):
         return None
-    if isinstance(deep, dict):
-        other = {key for key in (*deep, *info) if key not in {"HAPI", "status"} and deep.get(key) != info.get(key)}
-        if other:
-            notes.tell("hapi.depth", ", ".join(sorted(other)), table=name)
-    rows = _samples(server, notes, name, info)
-    listed = [one["name"] for one in info["parameters"]]
-    if len(listed) > 1:
-        some = _document(server, notes, "info", dataset=name, parameters=listed[-1]) or {}
-        said = [one.get("name") for one in some.get("parameters", ()) if isinstance(one, dict)]
-        if some and said != [listed[0], listed[-1]]:
-            notes.tell("hapi.subset", table=name, value=said)
-    notes_of = Looked(table=name, rows=len(rows), total=None, aggregates=False)
-    server.looked.append(notes_of)
+    if isinstance(catalog_info, dict):
+        differing_keys = {
+            key
+            for key in (*catalog_info, *info)
+            if key not in {"HAPI", "status"} and catalog_info.get(key) != info.get(key)
+        }
+        if differing_keys:
+            collector.add_finding("hapi.depth", ", ".join(sorted(differing_keys)), table=name)
+    rows = _check_samples(server, collector, name, info)
+    parameter_names = [parameter["name"] for parameter in info["parameters"]]
+    if len(parameter_names) > 1:
+        subset_info = _fetch_document(server, collector, "info", dataset=name, parameters=parameter_names[-1]) or {}
+        subset_names = [
+            parameter.get("name") for parameter in subset_info.get("parameters", ()) if isinstance(parameter, dict)
+        ]
+        if subset_info and subset_names != [parameter_names[0], parameter_names[-1]]:
+            collector.add_finding("hapi.subset", table=name, value=subset_names)
+    coverage = TableCoverage(table=name, row_count=len(rows), total_rows=None, used_aggregates=False)
+    server.table_coverages.append(coverage)
     return name, info, rows
 
 
-def _info(notes: Notes, name: str, info: dict[str, Any]) -> bool:
+def _check_info(collector: FindingCollector, name: str, info: dict[str, Any]) -> bool:
     """Judge what a data set says of itself; False: nothing can be asked of it."""
     try:
-        backwards = hapi.moment(info["startDate"]) >= hapi.moment(info["stopDate"])
+        is_backwards = hapi.parse_time(info["startDate"]) >= hapi.parse_time(info["stopDate"])
     except (KeyError, TypeError, ValueError):
-        notes.tell("hapi.info-key", "startDate, stopDate", table=name, value=(info.get("startDate"), info.get("stopDate")))  # fmt: skip
+        collector.add_finding("hapi.info-key", "startDate, stopDate", table=name, value=(info.get("startDate"), info.get("stopDate")))  # fmt: skip
         return False
-    if backwards:
-        notes.tell("hapi.info-key", "stopDate is not behind startDate", table=name, value=info["stopDate"])
+    if is_backwards:
+        collector.add_finding("hapi.info-key", "stopDate is not behind startDate", table=name, value=info["stopDate"])
         return False
-    if "cadence" in info and not hapi.seconds(str(info["cadence"])):
-        notes.tell("hapi.info-key", "cadence", table=name, value=info["cadence"])
-    if info.get("timeStampLocation", "center") not in STAMPS:
-        notes.tell("hapi.info-key", "timeStampLocation", table=name, value=info["timeStampLocation"])
-    listed = info.get("parameters")
+    if "cadence" in info and not hapi.parse_duration(str(info["cadence"])):
+        collector.add_finding("hapi.info-key", "cadence", table=name, value=info["cadence"])
+    if info.get("timeStampLocation", "center") not in TIME_STAMP_LOCATIONS:
+        collector.add_finding("hapi.info-key", "timeStampLocation", table=name, value=info["timeStampLocation"])
+    parameters = info.get("parameters")
     if (
-        not isinstance(listed, list)
-        or not listed
-        or not all(isinstance(one, dict) and one.get("name") for one in listed)
+        not isinstance(parameters, list)
+        or not parameters
+        or not all(isinstance(parameter, dict) and parameter.get("name") for parameter in parameters)
     ):
-        notes.tell("hapi.info-key", "parameters", table=name)
+        collector.add_finding("hapi.info-key", "parameters", table=name)
         return False
-    time, names = listed[0], [str(one["name"]).lower() for one in listed]
+    time, names = parameters[0], [str(parameter["name"]).lower() for parameter in parameters]
     if time.get("type") != "isotime" or time.get("fill") is not None or time.get("units") != "UTC" or time.get("size"):
-        notes.tell("hapi.time", table=name, column=str(time["name"]), value=time)
-    wrong = False
-    for one in listed:
-        for why in _faults(one, names):
-            notes.tell("hapi.parameter", why, table=name, column=str(one["name"]))
-            wrong = wrong or why in {"type", "length", "size"}
-        for why in _bins(one, {str(each["name"]): each for each in listed}):
-            notes.tell("hapi.bins", why, table=name, column=str(one["name"]))
-    return not wrong
+        collector.add_finding("hapi.time", table=name, column=str(time["name"]), value=time)
+    is_unusable = False
+    for parameter in parameters:
+        for fault in _find_parameter_faults(parameter, names):
+            collector.add_finding("hapi.parameter", fault, table=name, column=str(parameter["name"]))
+            is_unusable = is_unusable or fault in {"type", "length", "size"}
+        for fault in _find_bin_faults(
+            parameter, {str(other_parameter["name"]): other_parameter for other_parameter in parameters}
+        ):
+            collector.add_finding("hapi.bins", fault, table=name, column=str(parameter["name"]))
+    return not is_unusable
 
 
-def _faults(one: dict[str, Any], names: Sequence[str]) -> Iterator[str]:
-    kind, fill, units, size = one.get("type"), one.get("fill"), one.get("units", ""), one.get("size")
-    if names.count(str(one["name"]).lower()) > 1 or "," in str(one["name"]):
+def _find_parameter_faults(parameter: dict[str, Any], names: Sequence[str]) -> Iterator[str]:
+    kind, fill, units, size = (
+        parameter.get("type"),
+        parameter.get("fill"),
+        parameter.get("units", ""),
+        parameter.get("size"),
+    )
+    if names.count(str(parameter["name"]).lower()) > 1 or "," in str(parameter["name"]):
         yield "name"
-    if kind not in TYPES:
+    if kind not in PARAMETER_TYPES:
         yield "type"
-    if kind in {"string", "isotime"} and not (isinstance(one.get("length"), int) and one["length"] > 0):
+    if kind in {"string", "isotime"} and not (isinstance(parameter.get("length"), int) and parameter["length"] > 0):
         yield "length"
     if size is not None and not (
-        isinstance(size, list) and size and all(isinstance(each, int) and each > 0 for each in size)
+        isinstance(size, list) and size and all(isinstance(dimension, int) and dimension > 0 for dimension in size)
     ):
         yield "size"
     if units == "" or not isinstance(units, str | list | None):
         yield "units"
     if (
-        "fill" not in one
+        "fill" not in parameter
         or not isinstance(fill, str | None)
-        or (fill is not None and kind in {"integer", "double"} and not _number(fill, kind))
+        or (fill is not None and kind in {"integer", "double"} and not _is_number(fill, kind))
     ):
         yield "fill"
 
 
-def _number(text: str, kind: str) -> bool:
+def _is_number(text: str, value_type: str) -> bool:
     try:
-        return -(2**31) <= int(text) < 2**31 if kind == "integer" else bool(float(text) or True)
+        return -(2**31) <= int(text) < 2**31 if value_type == "integer" else bool(float(text) or True)
     except ValueError:
         return False
 
 
-def _bins(one: dict[str, Any], known: dict[str, Any]) -> Iterator[str]:
-    bins, size = one.get("bins"), one.get("size")
+def _find_bin_faults(parameter: dict[str, Any], parameters_by_name: dict[str, Any]) -> Iterator[str]:
+    bins, size = parameter.get("bins"), parameter.get("size")
     if bins is None:
         return
     if not isinstance(bins, list) or not isinstance(size, list) or len(bins) != len(size):
         yield "one for each dimension"
         return
-    for each, count in zip(bins, size, strict=True):
-        if not isinstance(each, dict) or not each.get("name") or "units" not in each:
+    for dimension_bins, count in zip(bins, size, strict=True):
+        if not isinstance(dimension_bins, dict) or not dimension_bins.get("name") or "units" not in dimension_bins:
             yield "name, units"
             continue
-        if "centers" not in each and "ranges" not in each:
+        if "centers" not in dimension_bins and "ranges" not in dimension_bins:
             yield "neither centers nor ranges"
         for key in ("centers", "ranges"):
-            said = each.get(key)
-            if isinstance(said, str) and said not in known:
+            bin_values = dimension_bins.get(key)
+            if isinstance(bin_values, str) and bin_values not in parameters_by_name:
                 yield f"{key} is no parameter"
-            elif isinstance(said, list) and len(said) != count:
-                yield f"{len(said)} {key} for {count} elements"
-            elif isinstance(said, list) and key == "ranges" and not all(isinstance(two, list) and len(two) == 2 for two in said):  # fmt: skip
+            elif isinstance(bin_values, list) and len(bin_values) != count:
+                yield f"{len(bin_values)} {key} for {count} elements"
+            elif isinstance(bin_values, list) and key == "ranges" and not all(isinstance(bounds, list) and len(bounds) == 2 for bounds in bin_values):  # fmt: skip
                 yield "ranges are no pairs"
 
 
 # --- samples -----------------------------------------------------------------------------------------------------
 
 
-def _windows(info: dict[str, Any]) -> Iterator[tuple[int, int]]:
+def _iterate_time_windows(info: dict[str, Any]) -> Iterator[tuple[int, int]]:
     """Choose where samples may be: what the server proposes, the last ones, the first ones, all of a small set."""
-    first, last = hapi.moment(info["startDate"]), hapi.moment(info["stopDate"])
+    first_time, last_time = hapi.parse_time(info["startDate"]), hapi.parse_time(info["stopDate"])
     with contextlib.suppress(KeyError, TypeError, ValueError):
-        yield hapi.moment(info["sampleStartDate"]), hapi.moment(info["sampleStopDate"])
-    cadence = hapi.seconds(str(info.get("cadence", "")))
-    long = int(cadence * SAMPLES * hapi.SECOND) if cadence else max((last - first) // 1000, 60 * hapi.SECOND)
-    for width in (long, 30 * long):
-        yield max(first, last - width), last
-        yield first, min(first + width, last)
+        yield hapi.parse_time(info["sampleStartDate"]), hapi.parse_time(info["sampleStopDate"])
+    cadence = hapi.parse_duration(str(info.get("cadence", "")))
+    window_nanoseconds = (
+        int(cadence * SAMPLES_PER_DATA_SET * hapi.SECOND_NANOSECONDS)
+        if cadence
+        else max((last_time - first_time) // 1000, 60 * hapi.SECOND_NANOSECONDS)
+    )
+    for width in (window_nanoseconds, 30 * window_nanoseconds):
+        yield max(first_time, last_time - width), last_time
+        yield first_time, min(first_time + width, last_time)
 
 
-def _samples(server: Server, notes: Notes, name: str, info: dict[str, Any]) -> list[list[str]]:
+def _check_samples(
+    server: ExaminedHapiServer, collector: FindingCollector, name: str, info: dict[str, Any]
+) -> list[list[str]]:
     """Judge some samples in all formats; return them as texts."""
     rows: list[list[str]] = []
-    given: dict[str, str] = {}
-    for start, stop in dict.fromkeys(_windows(info)):
-        given = {"dataset": name, "start": hapi.written(start), "stop": hapi.written(stop)}
-        answer = server.ask("data", **given)
+    params: dict[str, str] = {}
+    for start, stop in dict.fromkeys(_iterate_time_windows(info)):
+        params = {"dataset": name, "start": hapi.format_time(start), "stop": hapi.format_time(stop)}
+        answer = server.request_endpoint("data", **params)
         if answer.status != 200:
-            notes.tell("hapi.document", f"/data answers {answer.status}, {hapi.code_of(answer)}", table=name, value=f"{given['start']} to {given['stop']}")  # fmt: skip
+            collector.add_finding("hapi.document", f"/data answers {answer.status}, {hapi.find_hapi_code(answer)}", table=name, value=f"{params['start']} to {params['stop']}")  # fmt: skip
             return []
         rows = list(csv.reader(io.StringIO(answer.body.decode("utf-8", "replace"))))
         if rows:
-            _media(notes, answer, "text/csv", "/data")
+            _check_media_type(collector, answer, "text/csv", "/data")
             break
     if not rows:
-        notes.skip(f"{name}: no samples were found")
+        collector.add_unjudged(f"{name}: no samples were found")
         return []
     if not answer.body.endswith(b"\n"):
-        notes.tell("hapi.record", "the last line has no end", table=name)
-    times = _records(notes, name, info, rows, start, stop)
+        collector.add_finding("hapi.record", "the last line has no end", table=name)
+    times = _check_records(collector, name, info, rows, start, stop)
     if times is None:
         return rows
-    _formats(server, notes, name, info, rows, given)
+    _check_formats(server, collector, name, info, rows, params)
     if len(set(times)) > 2:
-        at = sorted(set(times))
-        part = server.ask("data", dataset=name, start=hapi.written(at[1]), stop=hapi.written(at[2]))
-        got = [row[:1] for row in csv.reader(io.StringIO(part.body.decode("utf-8", "replace")))]
-        if got != [row[:1] for row, time in zip(rows, times, strict=True) if time == at[1]]:
-            notes.tell("hapi.outside", "from one sample to the next", table=name, value=[row[0] for row in got[:3]])
-        if at[1] - at[0] > 2:
-            empty = {"dataset": name, "start": hapi.written(at[0] + 1), "stop": hapi.written(at[0] + 2)}
-            none, headed = server.ask("data", **empty), server.ask("data", **empty, include="header")
-            if none.status not in {200, 204} or none.body.strip():
-                notes.tell("hapi.nothing", f"status {none.status}, {len(none.body)} bytes", table=name)
-            elif _header(headed.body)[0].get("status", {}).get("code") not in {1200, 1201}:
-                notes.tell("hapi.nothing", "with include=header", table=name)
+        distinct_times = sorted(set(times))
+        part_answer = server.request_endpoint(
+            "data", dataset=name, start=hapi.format_time(distinct_times[1]), stop=hapi.format_time(distinct_times[2])
+        )
+        part_times = [row[:1] for row in csv.reader(io.StringIO(part_answer.body.decode("utf-8", "replace")))]
+        if part_times != [row[:1] for row, time in zip(rows, times, strict=True) if time == distinct_times[1]]:
+            collector.add_finding(
+                "hapi.outside", "from one sample to the next", table=name, value=[row[0] for row in part_times[:3]]
+            )
+        if distinct_times[1] - distinct_times[0] > 2:
+            empty_params = {
+                "dataset": name,
+                "start": hapi.format_time(distinct_times[0] + 1),
+                "stop": hapi.format_time(distinct_times[0] + 2),
+            }
+            empty_answer, header_answer = (
+                server.request_endpoint("data", **empty_params),
+                server.request_endpoint("data", **empty_params, include="header"),
+            )
+            if empty_answer.status not in {200, 204} or empty_answer.body.strip():
+                collector.add_finding(
+                    "hapi.nothing", f"status {empty_answer.status}, {len(empty_answer.body)} bytes", table=name
+                )
+            elif _split_header(header_answer.body)[0].get("status", {}).get("code") not in {1200, 1201}:
+                collector.add_finding("hapi.nothing", "with include=header", table=name)
     return rows
 
 
-def _count(one: dict[str, Any]) -> int:
-    return math.prod(one.get("size") or (1,))
+def _count_elements(parameter: dict[str, Any]) -> int:
+    return math.prod(parameter.get("size") or (1,))
 
 
-def _records(notes: Notes, name: str, info: dict[str, Any], rows: list[list[str]], start: int, stop: int) -> list[int] | None:  # fmt: skip
+def _check_records(collector: FindingCollector, name: str, info: dict[str, Any], rows: list[list[str]], start: int, stop: int) -> list[int] | None:  # fmt: skip
     """Judge lines of csv; return their times, None: they cannot be read."""
-    listed = info["parameters"]
-    width, times = sum(map(_count, listed)), []
-    cells = [one for one in listed for _ in range(_count(one))]
+    parameters = info["parameters"]
+    width, times = sum(map(_count_elements, parameters)), []
+    cells = [parameter for parameter in parameters for _ in range(_count_elements(parameter))]
     for number, row in enumerate(rows, 1):
-        where: dict[str, Any] = {"table": name, "key": f"record {number}"}
+        location: dict[str, Any] = {"table": name, "key": f"record {number}"}
         if len(row) != width:
-            notes.tell("hapi.record", f"{len(row)} values, not {width}", **where)
+            collector.add_finding("hapi.record", f"{len(row)} values, not {width}", **location)
             return None
-        if len(row[0]) != listed[0]["length"] or not row[0].endswith("Z"):
-            notes.tell("hapi.time-form", f"{listed[0]['length']} characters", value=row[0], **where)
-        for one, text in zip(cells, row, strict=True):
-            kind = one["type"]
-            if (kind in {"integer", "double"} and not _number(text, kind)) or (
-                kind in {"string", "isotime"} and len(text.encode()) > one["length"]
+        if len(row[0]) != parameters[0]["length"] or not row[0].endswith("Z"):
+            collector.add_finding("hapi.time-form", f"{parameters[0]['length']} characters", value=row[0], **location)
+        for parameter, text in zip(cells, row, strict=True):
+            kind = parameter["type"]
+            if (kind in {"integer", "double"} and not _is_number(text, kind)) or (
+                kind in {"string", "isotime"} and len(text.encode()) > parameter["length"]
             ):
-                notes.tell("hapi.record", kind, column=str(one["name"]), value=text, **where)
+                collector.add_finding("hapi.record", kind, column=str(parameter["name"]), value=text, **location)
         try:
-            times.append(hapi.moment(row[0]))
+            times.append(hapi.parse_time(row[0]))
         except ValueError:
-            notes.tell("hapi.record", "no time", value=row[0], **where)
+            collector.add_finding("hapi.record", "no time", value=row[0], **location)
             return None
-    if any(after < before for before, after in pairwise(times)):
-        notes.tell("hapi.order", table=name, value=rows[0][0])
-    if any(not start <= one < stop for one in times):
-        notes.tell("hapi.outside", f"{hapi.written(start)} to {hapi.written(stop)}", table=name, value=(rows[0][0], rows[-1][0]))  # fmt: skip
+    if any(later_time < earlier_time for earlier_time, later_time in pairwise(times)):
+        collector.add_finding("hapi.order", table=name, value=rows[0][0])
+    if any(not start <= parameter < stop for parameter in times):
+        collector.add_finding("hapi.outside", f"{hapi.format_time(start)} to {hapi.format_time(stop)}", table=name, value=(rows[0][0], rows[-1][0]))  # fmt: skip
     return times
 
 
-def _formats(server: Server, notes: Notes, name: str, info: dict[str, Any], rows: list[list[str]], given: dict[str, str]) -> None:  # fmt: skip
+def _check_formats(server: ExaminedHapiServer, collector: FindingCollector, name: str, info: dict[str, Any], rows: list[list[str]], params: dict[str, str]) -> None:  # fmt: skip
     """Compare the other formats with the lines of csv."""
-    header, rest = _header(server.ask("data", **given, include="header").body)
-    said = [one.get("name") for one in header.get("parameters", ())]
-    if header.get("format") != "csv" or said != [one["name"] for one in info["parameters"]]:
-        notes.tell("hapi.header", table=name)
-    elif list(csv.reader(io.StringIO(rest.decode("utf-8", "replace")))) != rows:
-        notes.tell("hapi.header", "other samples than without it", table=name)
-    flat = [_values(info, row) for row in rows]
-    if "binary" in server.formats:
-        answer = server.ask("data", **given, format="binary")
-        _media(notes, answer, "application/octet-stream", "format=binary")
+    header, sample_bytes = _split_header(server.request_endpoint("data", **params, include="header").body)
+    parameter_names = [parameter.get("name") for parameter in header.get("parameters", ())]
+    if header.get("format") != "csv" or parameter_names != [parameter["name"] for parameter in info["parameters"]]:
+        collector.add_finding("hapi.header", table=name)
+    elif list(csv.reader(io.StringIO(sample_bytes.decode("utf-8", "replace")))) != rows:
+        collector.add_finding("hapi.header", "other samples than without it", table=name)
+    csv_values = [_parse_values(info, row) for row in rows]
+    if "binary" in server.output_formats:
+        answer = server.request_endpoint("data", **params, format="binary")
+        _check_media_type(collector, answer, "application/octet-stream", "format=binary")
         codes = {"double": "d", "integer": "i"}
-        form = struct.Struct("<" + "".join(_count(one) * codes.get(one["type"], f"{one.get('length')}s") for one in info["parameters"]))  # fmt: skip
-        if len(answer.body) != form.size * len(rows):
-            notes.tell("hapi.binary", f"{len(answer.body)} bytes, not {len(rows)} records of {form.size}", table=name)
+        record_struct = struct.Struct("<" + "".join(_count_elements(parameter) * codes.get(parameter["type"], f"{parameter.get('length')}s") for parameter in info["parameters"]))  # fmt: skip
+        if len(answer.body) != record_struct.size * len(rows):
+            collector.add_finding(
+                "hapi.binary", f"{len(answer.body)} bytes, not {len(rows)} records of {record_struct.size}", table=name
+            )
         else:
-            read = [[one.rstrip(b"\0").decode("utf-8", "replace") if isinstance(one, bytes) else one for one in record] for record in form.iter_unpack(answer.body)]  # fmt: skip
-            _compared(notes, "hapi.binary", name, flat, read)
-    if "json" in server.formats:
-        answer = server.ask("data", **given, format="json")
-        _media(notes, answer, "application/json", "format=json")
+            binary_values = [[parameter.rstrip(b"\0").decode("utf-8", "replace") if isinstance(parameter, bytes) else parameter for parameter in record] for record in record_struct.iter_unpack(answer.body)]  # fmt: skip
+            _compare_records(collector, "hapi.binary", name, csv_values, binary_values)
+    if "json" in server.output_formats:
+        answer = server.request_endpoint("data", **params, format="json")
+        _check_media_type(collector, answer, "application/json", "format=json")
         try:
-            found = hapi.read(answer)
-            _compared(notes, "hapi.json", name, flat, [list(_flat(row)) for row in found["data"]])
-        except (hapi.NotJson, KeyError, TypeError) as error:
-            notes.tell("hapi.json", str(error), table=name)
+            json_document = hapi.parse_document(answer)
+            _compare_records(
+                collector, "hapi.json", name, csv_values, [list(_flatten(row)) for row in json_document["data"]]
+            )
+        except (hapi.NotJsonError, KeyError, TypeError) as error:
+            collector.add_finding("hapi.json", str(error), table=name)
 
 
-def _header(body: bytes) -> tuple[dict[str, Any], bytes]:
+def _split_header(body: bytes) -> tuple[dict[str, Any], bytes]:
     lines = body.splitlines(keepends=True)
-    count = next((at for at, line in enumerate(lines) if not line.startswith(b"#")), len(lines))
+    count = next((line_number for line_number, line in enumerate(lines) if not line.startswith(b"#")), len(lines))
     try:
-        found = json.loads(b"".join(line[1:] for line in lines[:count]))
+        header = json.loads(b"".join(line[1:] for line in lines[:count]))
     except ValueError:
-        found = {}
-    return found if isinstance(found, dict) else {}, b"".join(lines[count:])
+        header = {}
+    return header if isinstance(header, dict) else {}, b"".join(lines[count:])
 
 
-def _values(info: dict[str, Any], row: list[str]) -> list[Any]:
-    kinds = [one["type"] for one in info["parameters"] for _ in range(_count(one))]
-    read = {"double": float, "integer": float}
+def _parse_values(info: dict[str, Any], row: list[str]) -> list[Any]:
+    kinds = [parameter["type"] for parameter in info["parameters"] for _ in range(_count_elements(parameter))]
+    parsers = {"double": float, "integer": float}
     return [
-        read[kind](text) if kind in read and _number(text, kind) else text
+        parsers[kind](text) if kind in parsers and _is_number(text, kind) else text
         for kind, text in zip(kinds, row, strict=True)
     ]
 
 
-def _flat(value: Any) -> Iterator[Any]:
-    for one in value:
-        yield from _flat(one) if isinstance(one, list) else (one,)
+def _flatten(value: Any) -> Iterator[Any]:
+    for item in value:
+        yield from _flatten(item) if isinstance(item, list) else (item,)
 
 
-def _compared(notes: Notes, code: str, name: str, wanted: list[list[Any]], got: list[list[Any]]) -> None:
-    if len(wanted) != len(got):
-        notes.tell(code, f"{len(got)} records, not {len(wanted)}", table=name)
+def _compare_records(
+    collector: FindingCollector, code: str, name: str, csv_records: list[list[Any]], format_records: list[list[Any]]
+) -> None:
+    if len(csv_records) != len(format_records):
+        collector.add_finding(code, f"{len(format_records)} records, not {len(csv_records)}", table=name)
         return
-    for number, (left, right) in enumerate(zip(wanted, got, strict=True), 1):
-        other = len(left) != len(right) or any(not _same(a, b) for a, b in zip(left, right, strict=True))
-        if other:
-            notes.tell(code, f"csv has {left[:8]}", table=name, key=f"record {number}", value=right[:8])
+    for number, (csv_record, format_record) in enumerate(zip(csv_records, format_records, strict=True), 1):
+        is_different = len(csv_record) != len(format_record) or any(
+            not _is_same_value(csv_value, format_value)
+            for csv_value, format_value in zip(csv_record, format_record, strict=True)
+        )
+        if is_different:
+            collector.add_finding(
+                code, f"csv has {csv_record[:8]}", table=name, key=f"record {number}", value=format_record[:8]
+            )
             return
 
 
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, float):
-        b = math.nan if b is None else b
-        return isinstance(b, int | float) and (
-            math.isclose(a, b, rel_tol=1e-6) or (math.isnan(a) and math.isnan(b)) or a == b
+def _is_same_value(csv_value: Any, format_value: Any) -> bool:
+    if isinstance(csv_value, float):
+        format_value = math.nan if format_value is None else format_value
+        return isinstance(format_value, int | float) and (
+            math.isclose(csv_value, format_value, rel_tol=1e-6)
+            or (math.isnan(csv_value) and math.isnan(format_value))
+            or csv_value == format_value
         )
-    return bool(a == b)
+    return bool(csv_value == format_value)
 
 
 # --- wrong requests ----------------------------------------------------------------------------------------------
 
 
-def _refusals(server: Server, notes: Notes, name: str, info: dict[str, Any], rows: list[list[str]]) -> None:
-    listed = [str(one["name"]) for one in info["parameters"]]
+def _check_refusals(
+    server: ExaminedHapiServer, collector: FindingCollector, name: str, info: dict[str, Any], rows: list[list[str]]
+) -> None:
+    parameter_names = [str(parameter["name"]) for parameter in info["parameters"]]
     start, stop = info["startDate"], info["stopDate"]
     if rows:
-        last = hapi.moment(rows[-1][0])
-        start, stop = rows[0][0], hapi.written(min(last + 1, hapi.moment(stop)))
-    far = hapi.written(max(hapi.moment(info["startDate"]) - 366 * 86_400 * hapi.SECOND, 366 * 86_400 * hapi.SECOND))
+        last_time = hapi.parse_time(rows[-1][0])
+        start, stop = rows[0][0], hapi.format_time(min(last_time + 1, hapi.parse_time(stop)))
+    far_time = hapi.format_time(
+        max(
+            hapi.parse_time(info["startDate"]) - 366 * 86_400 * hapi.SECOND_NANOSECONDS,
+            366 * 86_400 * hapi.SECOND_NANOSECONDS,
+        )
+    )
     data = {"dataset": name, "start": start, "stop": stop}
-    wrong: list[tuple[str, dict[str, str], tuple[int, ...]]] = [
-        (WRONG, {}, (1400,)),
-        ("catalog", {WRONG: WRONG}, (1401, 1400)),
+    wrong_requests: list[tuple[str, dict[str, str], tuple[int, ...]]] = [
+        (INVALID_VALUE, {}, (1400,)),
+        ("catalog", {INVALID_VALUE: INVALID_VALUE}, (1401, 1400)),
         ("info", {}, (1400, 1406)),
-        ("info", {"dataset": WRONG}, (1406,)),
-        ("info", {"dataset": name, "parameters": WRONG}, (1407,)),
-        ("data", {**data, "start": WRONG}, (1402,)),
-        ("data", {**data, "stop": WRONG}, (1403,)),
+        ("info", {"dataset": INVALID_VALUE}, (1406,)),
+        ("info", {"dataset": name, "parameters": INVALID_VALUE}, (1407,)),
+        ("data", {**data, "start": INVALID_VALUE}, (1402,)),
+        ("data", {**data, "stop": INVALID_VALUE}, (1403,)),
         ("data", {**data, "start": stop, "stop": start}, (1404,)),
         ("data", {**data, "stop": start}, (1404,)),
-        ("data", {**data, "start": far}, (1405,)),
-        ("data", {**data, "parameters": WRONG}, (1407,)),
-        ("data", {**data, "format": WRONG}, (1409,)),
-        ("data", {**data, "include": WRONG}, (1410,)),
-        ("data", {**data, "parameters": f"{listed[-1]},{listed[-1]}"}, (1411,)),
-        *([("data", {**data, "parameters": f"{listed[-1]},{listed[1]}"}, (1411,))] if len(listed) > 2 else []),
-        *([("catalog", {"depth": WRONG}, (1413,))] if server.at_least >= (3, 2) else []),
-        *([("info", {"dataset": name, "resolve_references": WRONG}, (1412,))] if server.at_least >= (3, 3) else []),
+        ("data", {**data, "start": far_time}, (1405,)),
+        ("data", {**data, "parameters": INVALID_VALUE}, (1407,)),
+        ("data", {**data, "format": INVALID_VALUE}, (1409,)),
+        ("data", {**data, "include": INVALID_VALUE}, (1410,)),
+        ("data", {**data, "parameters": f"{parameter_names[-1]},{parameter_names[-1]}"}, (1411,)),
+        *([("data", {**data, "parameters": f"{parameter_names[-1]},{parameter_names[1]}"}, (1411,))] if len(parameter_names) > 2 else []),
+        *([("catalog", {"depth": INVALID_VALUE}, (1413,))] if server.version_numbers >= (3, 2) else []),
+        *([("info", {"dataset": name, "resolve_references": INVALID_VALUE}, (1412,))] if server.version_numbers >= (3, 3) else []),
     ]  # fmt: skip
-    for endpoint, given, codes in wrong:
-        what = f"/{endpoint.replace(WRONG, 'x')}?{'&'.join(f'{key}={value}' for key, value in given.items())}".replace(WRONG, "x")  # fmt: skip
-        answer = server.ask(endpoint.replace("<", "").replace(">", ""), **given)
-        code = hapi.code_of(answer)
+    for endpoint, params, codes in wrong_requests:
+        request_label = f"/{endpoint.replace(INVALID_VALUE, 'x')}?{'&'.join(f'{key}={value}' for key, value in params.items())}".replace(INVALID_VALUE, "x")  # fmt: skip
+        answer = server.request_endpoint(endpoint.replace("<", "").replace(">", ""), **params)
+        code = hapi.find_hapi_code(answer)
         if answer.status < 400:
-            notes.tell("hapi.refused", what, value=f"{answer.status}, {code}")
+            collector.add_finding("hapi.refused", request_label, value=f"{answer.status}, {code}")
             continue
         if code not in codes:
-            notes.tell("hapi.code", what, value=code)
-        elif answer.status != (404 if code in NOT_FOUND else 500 if code >= 1500 else 400):
-            notes.tell("hapi.http-status", what, value=f"{answer.status}, {code}")
-        if WRONG.encode() in answer.body:
-            notes.tell("hapi.echo", what)
-    if server.client.send("POST", f"{server.url}/catalog").status < 400:
-        notes.tell("hapi.refused", "POST", value="catalog")
-    if server.at_least >= (3,) and rows:
-        old = server.client.get(f"{server.url}/data", [(hapi.OLD[key], value) for key, value in data.items()])
-        if old.status != 200 or old.body != server.ask("data", **data).body:
-            notes.tell("hapi.old-names", value=old.status)
+            collector.add_finding("hapi.code", request_label, value=code)
+        elif answer.status != (404 if code in NOT_FOUND_CODES else 500 if code >= 1500 else 400):
+            collector.add_finding("hapi.http-status", request_label, value=f"{answer.status}, {code}")
+        if INVALID_VALUE.encode() in answer.body:
+            collector.add_finding("hapi.echo", request_label)
+    if server.client.send_request("POST", f"{server.url}/catalog").status < 400:
+        collector.add_finding("hapi.refused", "POST", value="catalog")
+    if server.version_numbers >= (3,) and rows:
+        hapi_2_answer = server.client.send_get(
+            f"{server.url}/data", [(hapi.HAPI_2_NAMES[key], value) for key, value in data.items()]
+        )
+        if hapi_2_answer.status != 200 or hapi_2_answer.body != server.request_endpoint("data", **data).body:
+            collector.add_finding("hapi.old-names", value=hapi_2_answer.status)
 
 
-GROUP = Group(name="hapi", title="HAPI", checks=CHECKS, run=_run, protocol="hapi")
+GROUP = CheckGroup(name="hapi", title="HAPI", checks=HAPI_CHECKS, run=_check_hapi, protocol="hapi")

@@ -6,17 +6,17 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from hven.lint import documents, votable
-from hven.lint.documents import NotXml, local, text
-from hven.lint.findings import Notes, table_of_checks
-from hven.lint.group import Group
+from hven.lint import votable, xml_documents
+from hven.lint.check_groups import CheckGroup
+from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.xml_documents import NotXmlError, get_local_name, get_text
 from hven.model.errors import UserError
 
 if TYPE_CHECKING:
-    from hven.lint.service import Service
-    from hven.sources.remote import Answer
+    from hven.lint.tap_service import ExaminedTapService
+    from hven.sources.http_client import HttpAnswer
 
-CHECKS = table_of_checks(
+UWS_CHECKS = build_checks(
     ("uws.create", "error", "UWS 1.1 sec. 2.2.3.1; TAP 1.1 sec. 2.3", "a job cannot be made by POST", "answer 303 with the job's address", "E_POER E_PORE"),
     ("uws.redirect", "error", "UWS 1.1 sec. 2.2.3", "a POST to a job is not answered with 303", "answer 303 See Other", "E_PORE"),
     ("uws.first-phase", "error", "UWS 1.1 sec. 2.1.3", "a new job is not PENDING", "wait for PHASE=RUN", "E_BAPH"),
@@ -39,205 +39,240 @@ CHECKS = table_of_checks(
     ("uws.list", "error", "UWS 1.1 sec. 2.2.2.1", "the list of jobs is no <jobs> document", "serve it, empty if jobs are secret", ""),
     ("uws.error", "error", "UWS 1.1 sec. 2.1.3; TAP 1.1 sec. 3.3", "a job with a wrong query does not end in ERROR with an error document", "say so in errorSummary and /error", "E_DSUC"),
 )  # fmt: skip
-PHASES = {"PENDING", "QUEUED", "EXECUTING", "COMPLETED", "ERROR", "ABORTED", "UNKNOWN", "HELD", "SUSPENDED", "ARCHIVED"}
-FINAL = {"COMPLETED", "ERROR", "ABORTED", "ARCHIVED"}
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-WAIT = 60.0  # a busy server puts jobs behind what somebody waits for
-RUNID = "hven-lint"
+JOB_PHASES = {
+    "PENDING",
+    "QUEUED",
+    "EXECUTING",
+    "COMPLETED",
+    "ERROR",
+    "ABORTED",
+    "UNKNOWN",
+    "HELD",
+    "SUSPENDED",
+    "ARCHIVED",
+}
+FINAL_PHASES = {"COMPLETED", "ERROR", "ABORTED", "ARCHIVED"}
+TIME_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+JOB_WAIT_SECONDS = 60.0  # a busy server puts jobs behind what somebody waits for
+LINT_RUN_ID = "hven-lint"
 
 
-def _run(service: Service, notes: Notes) -> None:
-    table = next((one for one in service.tables(own=False)), None)
+def _check_jobs(service: ExaminedTapService, collector: FindingCollector) -> None:
+    table = next((declared_table for declared_table in service.list_tables(without_tap_schema=False)), None)
     adql = f"SELECT TOP 2 {table.columns[0].name if table and table.columns else '*'} FROM {table.name if table else 'TAP_SCHEMA.tables'}"
-    _unknown(service, notes)
-    job = _made(service, notes, adql)
-    if job is None:
+    _check_unknown_job(service, collector)
+    job_url = _create_job(service, collector, adql)
+    if job_url is None:
         return
     try:
-        document = _job(service, notes, job)
+        document = _fetch_job(service, collector, job_url)
         if document is not None:
-            _pending(service, notes, job, document, adql)
-        _executed(service, notes, job, adql)
+            _check_pending_job(service, collector, job_url, document, adql)
+        _check_execution(service, collector, job_url, adql)
     finally:
-        _destroyed(service, notes, job)
+        _check_destruction(service, collector, job_url)
     for query, phase in (("SELECT FROM WHERE", "RUN"), (adql, "ABORT")):
-        other = _made(service, notes, query, quiet=True)
-        if other is not None:
+        other_job_url = _create_job(service, collector, query, is_quiet=True)
+        if other_job_url is not None:
             try:
-                _other(service, notes, other, phase)
+                _check_other_end(service, collector, other_job_url, phase)
             finally:
-                _dismissed(service, notes, other)
+                _check_post_destruction(service, collector, other_job_url)
 
 
-def _unknown(service: Service, notes: Notes) -> None:
-    answer = service.client.get(f"{service.url}/async/no-such-job-4711")
+def _check_unknown_job(service: ExaminedTapService, collector: FindingCollector) -> None:
+    answer = service.client.send_get(f"{service.url}/async/no-such-job-4711")
     if answer.status != 404:
-        notes.tell("uws.unknown", f"status {answer.status}", value=answer.status)
-    answer = service.client.get(f"{service.url}/async")
+        collector.add_finding("uws.unknown", f"status {answer.status}", value=answer.status)
+    answer = service.client.send_get(f"{service.url}/async")
     if answer.status in {401, 403}:
         return
     try:
-        root = documents.parse(answer.body)
-    except NotXml as error:
-        notes.tell("uws.list", f"status {answer.status}: {error}")
+        root = xml_documents.parse_xml(answer.body)
+    except NotXmlError as error:
+        collector.add_finding("uws.list", f"status {answer.status}: {error}")
         return
-    if local(root) != "jobs":
-        notes.tell("uws.list", f"its root is <{local(root)}>")
-    for place, what in documents.misshaped(root):
-        notes.tell("uws.list", f"{place}: {what}")
+    if get_local_name(root) != "jobs":
+        collector.add_finding("uws.list", f"its root is <{get_local_name(root)}>")
+    for element_name, fault_text in xml_documents.find_content_faults(root):
+        collector.add_finding("uws.list", f"{element_name}: {fault_text}")
 
 
-def _made(service: Service, notes: Notes, adql: str, *, quiet: bool = False) -> str | None:
-    answer = service.client.send("POST", f"{service.url}/async", service.form(adql, 5, RUNID=RUNID))
+def _create_job(
+    service: ExaminedTapService, collector: FindingCollector, adql: str, *, is_quiet: bool = False
+) -> str | None:
+    answer = service.client.send_request(
+        "POST", f"{service.url}/async", service.build_query_form(adql, 5, RUNID=LINT_RUN_ID)
+    )
     if answer.status == 303 and answer.location:
         return answer.location
-    if not quiet:
-        notes.tell("uws.create", f"status {answer.status}, Location {answer.location or 'none'}", value=answer.status)
+    if not is_quiet:
+        collector.add_finding(
+            "uws.create", f"status {answer.status}, Location {answer.location or 'none'}", value=answer.status
+        )
     return answer.location if answer.status in {301, 302, 307} and answer.location else None
 
 
-def _job(service: Service, notes: Notes, job: str) -> Any:
-    answer = service.client.get(job)
+def _fetch_job(service: ExaminedTapService, collector: FindingCollector, job_url: str) -> Any:
+    answer = service.client.send_get(job_url)
     try:
-        root = documents.parse(answer.body)
-    except NotXml as error:
-        notes.tell("uws.shape", f"status {answer.status}: {error}")
+        root = xml_documents.parse_xml(answer.body)
+    except NotXmlError as error:
+        collector.add_finding("uws.shape", f"status {answer.status}: {error}")
         return None
-    if local(root) != "job":
-        notes.tell("uws.shape", f"its root is <{local(root)}>")
+    if get_local_name(root) != "job":
+        collector.add_finding("uws.shape", f"its root is <{get_local_name(root)}>")
         return None
-    _media(notes, answer, "uws.document-type", {"text/xml", "application/xml"})
-    for place, what in documents.misshaped(root):
-        notes.tell("uws.shape", f"{place}: {what}")
+    _check_media_type(collector, answer, "uws.document-type", {"text/xml", "application/xml"})
+    for element_name, fault_text in xml_documents.find_content_faults(root):
+        collector.add_finding("uws.shape", f"{element_name}: {fault_text}")
     return root
 
 
-def _media(notes: Notes, answer: Answer, code: str, wanted: set[str]) -> None:
-    said = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if said not in wanted:
-        notes.tell(code, answer.url.rpartition("/")[2] if "atom" in code else "", value=said)
+def _check_media_type(
+    collector: FindingCollector, answer: HttpAnswer, code: str, allowed_media_types: set[str]
+) -> None:
+    content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in allowed_media_types:
+        collector.add_finding(code, answer.url.rpartition("/")[2] if "atom" in code else "", value=content_type)
 
 
-def _pending(service: Service, notes: Notes, job: str, root: Any, adql: str) -> None:
-    if text(root, "phase") != "PENDING":
-        notes.tell("uws.first-phase", value=text(root, "phase"))
-    if text(root, "jobId") != job.rstrip("/").rpartition("/")[2]:
-        notes.tell("uws.id", job, value=text(root, "jobId"))
-    given = {one.get("id", "").upper(): text(one) for group in documents.children(root, "parameters") for one in group}
+def _check_pending_job(
+    service: ExaminedTapService, collector: FindingCollector, job_url: str, root: Any, adql: str
+) -> None:
+    if get_text(root, "phase") != "PENDING":
+        collector.add_finding("uws.first-phase", value=get_text(root, "phase"))
+    if get_text(root, "jobId") != job_url.rstrip("/").rpartition("/")[2]:
+        collector.add_finding("uws.id", job_url, value=get_text(root, "jobId"))
+    job_parameters = {
+        parameter_element.get("id", "").upper(): get_text(parameter_element)
+        for group in xml_documents.find_children(root, "parameters")
+        for parameter_element in group
+    }
     for name, value in (("QUERY", adql), ("LANG", "ADQL")):
-        if given.get(name) != value:
-            notes.tell("uws.parameters", name, value=given.get(name, "none"))
-    changed = service.client.send("POST", f"{job}/parameters", [("RUNID", f"{RUNID}-2")])
-    if changed.status not in {200, 303}:
-        notes.tell("uws.change", f"status {changed.status}", value=changed.status)
+        if job_parameters.get(name) != value:
+            collector.add_finding("uws.parameters", name, value=job_parameters.get(name, "none"))
+    change_answer = service.client.send_request("POST", f"{job_url}/parameters", [("RUNID", f"{LINT_RUN_ID}-2")])
+    if change_answer.status not in {200, 303}:
+        collector.add_finding("uws.change", f"status {change_answer.status}", value=change_answer.status)
     for name in ("phase", "executionDuration", "destruction", "quote"):
-        answer = service.client.get(f"{job}/{name.lower()}")
-        said = answer.body.decode("utf-8", "replace").strip()
+        answer = service.client.send_get(f"{job_url}/{name.lower()}")
+        atom_text = answer.body.decode("utf-8", "replace").strip()
         if answer.status != 200:
-            notes.tell("uws.atom", f"/{name.lower()} answers {answer.status}", value=answer.status)
+            collector.add_finding("uws.atom", f"/{name.lower()} answers {answer.status}", value=answer.status)
             continue
-        _media(notes, answer, "uws.atom-type", {"text/plain"})
-        if name == "executionDuration" and not said.lstrip("-").isdigit():
-            notes.tell("uws.duration", value=said)
-        elif name != "quote" and said != text(root, name):
-            notes.tell("uws.atom", f"/{name.lower()} says {said!r}, the job {text(root, name)!r}", value=said)
-    _times(notes, root)
+        _check_media_type(collector, answer, "uws.atom-type", {"text/plain"})
+        if name == "executionDuration" and not atom_text.lstrip("-").isdigit():
+            collector.add_finding("uws.duration", value=atom_text)
+        elif name != "quote" and atom_text != get_text(root, name):
+            collector.add_finding(
+                "uws.atom", f"/{name.lower()} says {atom_text!r}, the job {get_text(root, name)!r}", value=atom_text
+            )
+    _check_times(collector, root)
 
 
-def _times(notes: Notes, root: Any) -> None:
+def _check_times(collector: FindingCollector, root: Any) -> None:
     for name in ("quote", "creationTime", "startTime", "endTime", "destruction"):
-        said = text(root, name)
-        if said and not TIME.fullmatch(said):
-            notes.tell("uws.time", name, value=said)
+        time_text = get_text(root, name)
+        if time_text and not TIME_PATTERN.fullmatch(time_text):
+            collector.add_finding("uws.time", name, value=time_text)
 
 
-def _phase(service: Service, job: str) -> str:
-    return service.client.get(f"{job}/phase").body.decode("utf-8", "replace").strip()
+def _fetch_phase(service: ExaminedTapService, job_url: str) -> str:
+    return service.client.send_get(f"{job_url}/phase").body.decode("utf-8", "replace").strip()
 
 
-def _ended(service: Service, job: str) -> str:
+def _wait_for_end(service: ExaminedTapService, job_url: str) -> str:
     """Wait for the end of a job: more and more slowly."""
-    end, pause = time.monotonic() + WAIT, 0.05
-    while (phase := _phase(service, job)) not in FINAL and phase in PHASES and time.monotonic() < end:
+    deadline, pause = time.monotonic() + JOB_WAIT_SECONDS, 0.05
+    while (
+        (phase := _fetch_phase(service, job_url)) not in FINAL_PHASES
+        and phase in JOB_PHASES
+        and time.monotonic() < deadline
+    ):
         time.sleep(pause)
         pause = min(pause * 1.6, 3.0)
     return phase
 
 
-def _executed(service: Service, notes: Notes, job: str, adql: str) -> None:
-    answer = service.client.send("POST", f"{job}/phase", [("PHASE", "RUN")])
+def _check_execution(service: ExaminedTapService, collector: FindingCollector, job_url: str, adql: str) -> None:
+    answer = service.client.send_request("POST", f"{job_url}/phase", [("PHASE", "RUN")])
     if answer.status != 303:
-        notes.tell("uws.redirect", "/phase", value=answer.status)
-    phase = _ended(service, job)
+        collector.add_finding("uws.redirect", "/phase", value=answer.status)
+    phase = _wait_for_end(service, job_url)
     if phase in {"QUEUED", "EXECUTING", "HELD", "SUSPENDED"}:
-        notes.tell("uws.slow", f"after {WAIT:.0f} s", value=phase)
+        collector.add_finding("uws.slow", f"after {JOB_WAIT_SECONDS:.0f} s", value=phase)
         return
     if phase != "COMPLETED":
-        notes.tell("uws.run", f"{adql} ended so", value=phase)
+        collector.add_finding("uws.run", f"{adql} ended so", value=phase)
         return
-    root = _job(service, notes, job)
+    root = _fetch_job(service, collector, job_url)
     if root is not None:
-        _times(notes, root)
-    answer = service.client.get(f"{job}/results/result")
+        _check_times(collector, root)
+    answer = service.client.send_get(f"{job_url}/results/result")
     try:
-        found = votable.read(answer.body)
-    except NotXml as error:
-        notes.tell("uws.result", f"status {answer.status}: {error}")
+        async_result = votable.parse_votable(answer.body)
+    except NotXmlError as error:
+        collector.add_finding("uws.result", f"status {answer.status}: {error}")
         return
     try:
-        wanted = service.query(adql, 5)
+        sync_result = service.run_query(adql, 5)
     except UserError:
         return
-    if [one.name for one in found.fields] != [one.name for one in wanted.fields] or len(found.rows) != len(wanted.rows):
-        notes.tell(
+    if [result_field.name for result_field in async_result.fields] != [
+        result_field.name for result_field in sync_result.fields
+    ] or len(async_result.rows) != len(sync_result.rows):
+        collector.add_finding(
             "uws.same",
-            f"{len(found.rows)} rows of {len(found.fields)} columns, not {len(wanted.rows)} of {len(wanted.fields)}",
+            f"{len(async_result.rows)} rows of {len(async_result.fields)} columns, not {len(sync_result.rows)} of {len(sync_result.fields)}",
         )
 
 
-def _other(service: Service, notes: Notes, job: str, phase: str) -> None:
-    answer = service.client.send("POST", f"{job}/phase", [("PHASE", phase)])
+def _check_other_end(service: ExaminedTapService, collector: FindingCollector, job_url: str, phase: str) -> None:
+    answer = service.client.send_request("POST", f"{job_url}/phase", [("PHASE", phase)])
     if answer.status != 303:
-        notes.tell("uws.redirect", "/phase", value=answer.status)
-    ended = _ended(service, job) if phase == "RUN" else _phase(service, job)
+        collector.add_finding("uws.redirect", "/phase", value=answer.status)
+    end_phase = _wait_for_end(service, job_url) if phase == "RUN" else _fetch_phase(service, job_url)
     if phase == "ABORT":
-        if ended != "ABORTED":
-            notes.tell("uws.abort", value=ended)
+        if end_phase != "ABORTED":
+            collector.add_finding("uws.abort", value=end_phase)
         return
-    if ended != "ERROR":
-        notes.tell("uws.error", value=ended)
+    if end_phase != "ERROR":
+        collector.add_finding("uws.error", value=end_phase)
         return
-    answer = service.client.get(f"{job}/error")
+    answer = service.client.send_get(f"{job_url}/error")
     media = answer.headers.get("content-type", "").partition(";")[0].lower()
     try:
-        told = (media == "text/plain" and bool(answer.body.strip())) or votable.read(answer.body).error is not None
-    except NotXml:
-        told = False
-    if answer.status != 200 or not told:
-        notes.tell("uws.error", f"/error answers {answer.status}", value=media)
+        has_error_document = (media == "text/plain" and bool(answer.body.strip())) or votable.parse_votable(
+            answer.body
+        ).error_message is not None
+    except NotXmlError:
+        has_error_document = False
+    if answer.status != 200 or not has_error_document:
+        collector.add_finding("uws.error", f"/error answers {answer.status}", value=media)
 
 
-def _destroyed(service: Service, notes: Notes, job: str) -> None:
-    answer = service.client.send("DELETE", job)
+def _check_destruction(service: ExaminedTapService, collector: FindingCollector, job_url: str) -> None:
+    answer = service.client.send_request("DELETE", job_url)
     if answer.status not in {200, 303}:
-        notes.tell("uws.delete", f"DELETE is answered with {answer.status}", value=answer.status)
+        collector.add_finding("uws.delete", f"DELETE is answered with {answer.status}", value=answer.status)
         return
-    after = service.client.get(job)
-    if after.status != 404:
-        notes.tell("uws.delete", f"afterwards it answers {after.status}", value=after.status)
+    later_answer = service.client.send_get(job_url)
+    if later_answer.status != 404:
+        collector.add_finding("uws.delete", f"afterwards it answers {later_answer.status}", value=later_answer.status)
 
 
-def _dismissed(service: Service, notes: Notes, job: str) -> None:
+def _check_post_destruction(service: ExaminedTapService, collector: FindingCollector, job_url: str) -> None:
     """Destroy a job as those do who have no DELETE."""
-    answer = service.client.send("POST", job, [("ACTION", "DELETE")])
-    after = service.client.get(job)
-    if answer.status not in {200, 303} or after.status != 404:
-        notes.tell(
+    answer = service.client.send_request("POST", job_url, [("ACTION", "DELETE")])
+    later_answer = service.client.send_get(job_url)
+    if answer.status not in {200, 303} or later_answer.status != 404:
+        collector.add_finding(
             "uws.delete",
-            f"POST ACTION=DELETE is answered with {answer.status}, and afterwards it answers {after.status}",
+            f"POST ACTION=DELETE is answered with {answer.status}, and afterwards it answers {later_answer.status}",
             value=answer.status,
         )
-        service.client.send("DELETE", job)
+        service.client.send_request("DELETE", job_url)
 
 
-GROUP = Group(name="uws", title="Asynchronous jobs", checks=CHECKS, run=_run)
+GROUP = CheckGroup(name="uws", title="Asynchronous jobs", checks=UWS_CHECKS, run=_check_jobs)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.lint.facts import facts
-from hven.lint.findings import Notes, table_of_checks
-from hven.lint.group import Group
-from hven.lint.votable import FLOATS, TEXTS
+from hven.lint.check_groups import CheckGroup
+from hven.lint.facts import load_standard_columns
+from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.votable import FLOAT_DATATYPES, TEXT_DATATYPES
 from hven.model import units
 
 if TYPE_CHECKING:
-    from hven.lint.service import Column, Service, Table
+    from hven.lint.tap_service import DeclaredColumn, DeclaredTable, ExaminedTapService
 
-CHECKS = table_of_checks(
+METADATA_CHECKS = build_checks(
     ("meta.unit", "error", "VOUnits 1.1 sec. 2; VOTable 1.4 sec. 4.4", "a unit is none", "write it as VOUnits does", "W_VUNE E_VUNE"),
     ("meta.unit-form", "warning", "VOUnits 1.1 sec. 2", "a unit is not written as VOUnits does", "write what the finding shows", "W_VUNR W_VUNE"),
     ("meta.unit-blank", "warning", "TAP 1.1 sec. 4", "a unit, UCD or utype is blanks", "write NULL where there is nothing to say", ""),
@@ -28,15 +28,15 @@ CHECKS = table_of_checks(
     ("meta.angle-unit", "warning", "UCD1+ 1.5; DALI 1.1 sec. 3.3", "a position has no unit of an angle", "say deg (or the unit that it is in)", ""),
     ("meta.time-type", "warning", "DALI 1.1 sec. 3.3.3", "a string is a time by its UCD but has no xtype timestamp", "say xtype timestamp", ""),
 )  # fmt: skip
-XTYPES = {
-    "timestamp": TEXTS, "moc": TEXTS, "uri": TEXTS, "uuid": TEXTS, "hms": TEXTS, "dms": TEXTS, "json": TEXTS, "shape": TEXTS, "multishape": TEXTS,
-    "adql:region": TEXTS, "adql:point": TEXTS, "adql:timestamp": TEXTS, "adql:clob": TEXTS, "adql:blob": {"unsignedByte"},
-    "point": FLOATS, "circle": FLOATS, "polygon": FLOATS, "range": FLOATS, "interval": {*FLOATS, "short", "int", "long"},
-    "multiinterval": {*FLOATS, "short", "int", "long"},
+XTYPE_DATATYPES = {
+    "timestamp": TEXT_DATATYPES, "moc": TEXT_DATATYPES, "uri": TEXT_DATATYPES, "uuid": TEXT_DATATYPES, "hms": TEXT_DATATYPES, "dms": TEXT_DATATYPES, "json": TEXT_DATATYPES, "shape": TEXT_DATATYPES, "multishape": TEXT_DATATYPES,
+    "adql:region": TEXT_DATATYPES, "adql:point": TEXT_DATATYPES, "adql:timestamp": TEXT_DATATYPES, "adql:clob": TEXT_DATATYPES, "adql:blob": {"unsignedByte"},
+    "point": FLOAT_DATATYPES, "circle": FLOAT_DATATYPES, "polygon": FLOAT_DATATYPES, "range": FLOAT_DATATYPES, "interval": {*FLOAT_DATATYPES, "short", "int", "long"},
+    "multiinterval": {*FLOAT_DATATYPES, "short", "int", "long"},
 }  # fmt: skip
-OLD_TEXTS = {"varchar", "char", "clob", "timestamp", "region", "point"}
-STANDARDS = {"epn_core": "epncore", "ivoa.obscore": "obscore", "ivoa.obscore_radio": "obscore_radio"}
-ANGLES = (
+LEGACY_TEXT_DATATYPES = {"varchar", "char", "clob", "timestamp", "region", "point"}
+STANDARD_TABLES = {"epn_core": "epncore", "ivoa.obscore": "obscore", "ivoa.obscore_radio": "obscore_radio"}
+ANGLE_UCDS = (
     "pos.eq.ra",
     "pos.eq.dec",
     "pos.galactic.lon",
@@ -48,87 +48,109 @@ ANGLES = (
 )
 
 
-def _run(service: Service, notes: Notes) -> None:
-    tables = service.tables()
+def _check_metadata(service: ExaminedTapService, collector: FindingCollector) -> None:
+    tables = service.list_tables()
     if not tables:
-        notes.skip("no tables are declared")
+        collector.add_unjudged("no tables are declared")
     for table in tables:
-        _table(table, notes)
+        _check_table(table, collector)
 
 
-def _table(table: Table, notes: Notes) -> None:
+def _check_table(table: DeclaredTable, collector: FindingCollector) -> None:
     if not table.description:
-        notes.tell("meta.table-description", table=table.name)
-    silent = [one.name for one in table.columns if not one.description]
-    if silent:
-        few = ", ".join(silent[:5]) + ("..." if len(silent) > 5 else "")
-        notes.tell("meta.column-description", few, table=table.name, count=len(silent), of=len(table.columns))
+        collector.add_finding("meta.table-description", table=table.name)
+    undescribed_columns = [column.name for column in table.columns if not column.description]
+    if undescribed_columns:
+        shown_names = ", ".join(undescribed_columns[:5]) + ("..." if len(undescribed_columns) > 5 else "")
+        collector.add_finding(
+            "meta.column-description",
+            shown_names,
+            table=table.name,
+            count=len(undescribed_columns),
+            row_count=len(table.columns),
+        )
     for column in table.columns:
-        _unit(table, column, notes)
-        _ucd(table, column, notes)
-        _types(table, column, notes)
+        _check_unit(table, column, collector)
+        _check_ucd(table, column, collector)
+        _check_types(table, column, collector)
 
 
-def _unit(table: Table, column: Column, notes: Notes) -> None:
-    where: dict[str, Any] = {"table": table.name, "column": column.name, "value": column.unit}
-    for said in (column.unit, column.ucd, column.utype):
-        if said and not said.strip():
-            notes.tell("meta.unit-blank", table=table.name, column=column.name)
+def _check_unit(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:
+    location: dict[str, Any] = {"table": table.name, "column": column.name, "value": column.unit}
+    for metadata_text in (column.unit, column.ucd, column.utype):
+        if metadata_text and not metadata_text.strip():
+            collector.add_finding("meta.unit-blank", table=table.name, column=column.name)
     try:
-        unit = units.parse(column.unit)
+        unit = units.parse_unit(column.unit)
     except ValueError as error:
-        notes.tell("meta.unit", str(error), **where)
+        collector.add_finding("meta.unit", str(error), **location)
         return
-    if not unit.strict:
-        notes.tell("meta.unit-form", f"VOUnits writes {unit.text!r}", **where)
+    if not unit.is_strict:
+        collector.add_finding("meta.unit-form", f"VOUnits writes {unit.text!r}", **location)
 
 
-def _ucd(table: Table, column: Column, notes: Notes) -> None:
-    where: dict[str, Any] = {"table": table.name, "column": column.name}
-    wanted = _of_a_standard(table, column)
-    problems = [] if wanted else units.check_ucd(column.ucd.strip())
-    old = [one for one in problems if "is deprecated" in one or "is UCD1" in one]
-    for one in problems:
-        notes.tell("meta.ucd-deprecated" if one in old else "meta.ucd", one, **where, value=column.ucd)
+def _check_ucd(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:
+    location: dict[str, Any] = {"table": table.name, "column": column.name}
+    is_required_by_standard = _is_required_ucd(table, column)
+    problems = [] if is_required_by_standard else units.check_ucd(column.ucd.strip())
+    deprecation_problems = [problem for problem in problems if "is deprecated" in problem or "is UCD1" in problem]
+    for problem in problems:
+        collector.add_finding(
+            "meta.ucd-deprecated" if problem in deprecation_problems else "meta.ucd",
+            problem,
+            **location,
+            value=column.ucd,
+        )
     if (
         column.ucd
         and not problems
-        and not wanted
-        and units.canonical_ucd(column.ucd) != column.ucd.removeprefix("ivoa:")
+        and not is_required_by_standard
+        and units.canonicalize_ucd(column.ucd) != column.ucd.removeprefix("ivoa:")
     ):
-        notes.tell("meta.ucd-case", f"the list writes {units.canonical_ucd(column.ucd)!r}", **where, value=column.ucd)
+        collector.add_finding(
+            "meta.ucd-case", f"the list writes {units.canonicalize_ucd(column.ucd)!r}", **location, value=column.ucd
+        )
     words = column.ucd.lower().split(";")
-    if words[0] in ANGLES and not column.unit and column.datatype in FLOATS:
-        notes.tell("meta.angle-unit", **where, value=column.ucd)
+    if words[0] in ANGLE_UCDS and not column.unit and column.datatype in FLOAT_DATATYPES:
+        collector.add_finding("meta.angle-unit", **location, value=column.ucd)
 
 
-def _of_a_standard(table: Table, column: Column) -> bool:
+def _is_required_ucd(table: DeclaredTable, column: DeclaredColumn) -> bool:
     """Return whether a standard wants that very UCD: then it is not the service's to mend."""
-    name = STANDARDS.get(table.key) or STANDARDS.get(table.key.rpartition(".")[2])
-    fact = facts(name).get(column.key) if name else None
-    return fact is not None and column.ucd in fact.ucd.split("|")
+    name = STANDARD_TABLES.get(table.comparison_name) or STANDARD_TABLES.get(table.comparison_name.rpartition(".")[2])
+    standard_column = load_standard_columns(name).get(column.comparison_name) if name else None
+    return standard_column is not None and column.ucd in standard_column.ucd.split("|")
 
 
-def _types(table: Table, column: Column, notes: Notes) -> None:
-    where: dict[str, Any] = {"table": table.name, "column": column.name}
+def _check_types(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:
+    location: dict[str, Any] = {"table": table.name, "column": column.name}
     xtype = column.xtype.lower()
-    is_text = column.datatype in TEXTS or column.datatype.lower().removeprefix("adql:").partition("(")[0] in OLD_TEXTS
-    if xtype and xtype not in XTYPES:
+    is_text = (
+        column.datatype in TEXT_DATATYPES
+        or column.datatype.lower().removeprefix("adql:").partition("(")[0] in LEGACY_TEXT_DATATYPES
+    )
+    if xtype and xtype not in XTYPE_DATATYPES:
         if ":" not in xtype:
-            notes.tell("meta.xtype", **where, value=column.xtype)
-    elif xtype and column.datatype not in XTYPES[xtype] and not (is_text and XTYPES[xtype] == TEXTS):
-        notes.tell("meta.xtype-type", f"{column.datatype} with xtype {column.xtype}", **where, value=column.xtype)
+            collector.add_finding("meta.xtype", **location, value=column.xtype)
+    elif (
+        xtype
+        and column.datatype not in XTYPE_DATATYPES[xtype]
+        and not (is_text and XTYPE_DATATYPES[xtype] == TEXT_DATATYPES)
+    ):
+        collector.add_finding(
+            "meta.xtype-type", f"{column.datatype} with xtype {column.xtype}", **location, value=column.xtype
+        )
     utype = column.utype.strip()
     if utype and (any(char.isspace() for char in utype) or not utype.isprintable()):
-        notes.tell("meta.utype", **where, value=utype)
+        collector.add_finding("meta.utype", **location, value=utype)
     first = column.ucd.lower().split(";")[0]
     if (
         is_text
         and first in {"time.start", "time.end", "time.epoch", "time.creation", "time.release", "time.processing"}
         and not xtype
-        and column.datatype in TEXTS
+        and column.datatype in TEXT_DATATYPES
     ):
-        notes.tell("meta.time-type", **where, value=column.ucd)
+        collector.add_finding("meta.time-type", **location, value=column.ucd)
 
 
-GROUP = Group(name="meta", title="Units, UCDs, descriptions", checks=CHECKS, run=_run)
+GROUP = CheckGroup(name="meta", title="Units, UCDs, descriptions", checks=METADATA_CHECKS, run=_check_metadata)

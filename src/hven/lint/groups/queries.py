@@ -5,27 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.lint import votable
-from hven.lint.documents import NotXml
-from hven.lint.findings import Notes, table_of_checks
-from hven.lint.group import Group
-from hven.lint.service import written
+from hven.lint.check_groups import CheckGroup
+from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.tap_service import quote_column_name
+from hven.lint.xml_documents import NotXmlError
 from hven.model.errors import UserError
 
 if TYPE_CHECKING:
-    from hven.lint.service import Service
-    from hven.lint.votable import VOTable
-    from hven.sources.remote import Answer
+    from hven.lint.tap_service import ExaminedTapService
+    from hven.lint.votable import VOTableDocument
+    from hven.sources.http_client import HttpAnswer
 
-DALI = "DALI 1.1 sec. 4.4"
-CHECKS = table_of_checks(
+DALI_SOURCE = "DALI 1.1 sec. 4.4"
+QUERY_CHECKS = build_checks(
     ("query.failed", "error", "TAP 1.1 sec. 2.7", "a plain query fails", "see the service's own message", "E_QERR E_QERX"),
     ("query.get", "error", "TAP 1.1 sec. 2.2; DALI 1.1 sec. 2", "GET and POST of the same query do not give the same", "treat both alike", ""),
     ("query.content-type", "error", "TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3", "a VOTable is not sent as one",
      "send application/x-votable+xml or text/xml", "E_VOCT W_NOCT"),
     ("query.version", "error", "TAP 1.1 sec. 2.7.3", "the VOTable's version is too old or not said", "write VOTable 1.2 or later", "E_VVLO I_VVNL"),
-    ("query.resource", "error", DALI, "the answer does not have one RESOURCE of type results with one TABLE", 'write <RESOURCE type="results"> once', "E_RRES E_TTOO"),
-    ("query.status", "error", DALI, "there is no QUERY_STATUS before the table", 'write <INFO name="QUERY_STATUS" value="OK"/> first', "E_NOST"),
-    ("query.status-value", "error", DALI, "QUERY_STATUS has an unknown or contradictory value", "OK, ERROR or OVERFLOW", "E_DQUM E_QST1 E_QST2 W_DQU2"),
+    ("query.resource", "error", DALI_SOURCE, "the answer does not have one RESOURCE of type results with one TABLE", 'write <RESOURCE type="results"> once', "E_RRES E_TTOO"),
+    ("query.status", "error", DALI_SOURCE, "there is no QUERY_STATUS before the table", 'write <INFO name="QUERY_STATUS" value="OK"/> first', "E_NOST"),
+    ("query.status-value", "error", DALI_SOURCE, "QUERY_STATUS has an unknown or contradictory value", "OK, ERROR or OVERFLOW", "E_DQUM E_QST1 E_QST2 W_DQU2"),
     ("query.field", "error", "VOTable 1.4 sec. 4", "a FIELD's datatype or arraysize is none", "use VOTable's", ""),
     ("query.maxrec", "error", "TAP 1.1 sec. 2.7.4; DALI 1.1 sec. 3.4.4", "more rows than MAXREC", "cut at MAXREC", "E_NREC"),
     ("query.overflow", "error", "TAP 1.1 sec. 2.7.4; DALI 1.1 sec. 4.4.1", "rows were cut and nothing says so", "write QUERY_STATUS OVERFLOW behind the table", "E_OVNO"),
@@ -40,143 +40,186 @@ CHECKS = table_of_checks(
     ("query.language-version", "error", "TAP 1.1 sec. 2.7.1; TAPRegExt 1.0 sec. 2.2", "a declared version of ADQL is refused as LANG", "accept LANG=ADQL-2.0 if 2.0 is declared", "E_LVER"),
     ("query.boolean", "error", "ADQL 2.1 sec. 2.2", "conditions of plain ADQL fail", "support ADQL's predicates", ""),
 )  # fmt: skip
-MEDIA = {"text/xml", "application/xml", "application/x-votable+xml", "text/x-votable+xml"}
-FEW = 3
+VOTABLE_MEDIA_TYPES = {"text/xml", "application/xml", "application/x-votable+xml", "text/x-votable+xml"}
+TEST_ROW_LIMIT = 3
 
 
-def _run(service: Service, notes: Notes) -> None:
-    table = next((one for one in service.tables(own=False) if one.key == "tap_schema.columns"), None) or next(
-        iter(service.tables()), None
-    )
+def _check_queries(service: ExaminedTapService, collector: FindingCollector) -> None:
+    table = next(
+        (
+            column
+            for column in service.list_tables(without_tap_schema=False)
+            if column.comparison_name == "tap_schema.columns"
+        ),
+        None,
+    ) or next(iter(service.list_tables()), None)
     if table is None or not table.columns:
-        notes.skip("no table is declared that could be asked")
+        collector.add_unjudged("no table is declared that could be asked")
         return
-    names = [written(one.name) for one in table.columns[:FEW]]
+    names = [quote_column_name(column.name) for column in table.columns[:TEST_ROW_LIMIT]]
     adql = f"SELECT {', '.join(names)} FROM {table.name}"
-    first = _asked(service, notes, adql.replace("SELECT ", f"SELECT TOP {FEW} ", 1), table.name)
-    if first is None:
+    first_answer = _query_and_check(
+        service, collector, adql.replace("SELECT ", f"SELECT TOP {TEST_ROW_LIMIT} ", 1), table.name
+    )
+    if first_answer is None:
         return
-    if len(first.rows) > FEW:
-        notes.tell("query.top", f"{len(first.rows)} rows for TOP {FEW}", table=table.name, value=len(first.rows))
-    elif first.overflow and len(first.rows) == FEW:
-        notes.tell("query.overflow-wrong", table=table.name)
-    said = [one.name.lower().strip('"') for one in first.fields]
-    if said != [one.key for one in table.columns[:FEW]]:
-        notes.tell("query.columns", f"{', '.join(names)} were asked for", table=table.name, value=", ".join(said))
-    _limits(service, notes, adql, table.name)
-    _shapes(service, notes, table.name, names[0])
-    _parameters(service, notes, adql.replace("SELECT ", f"SELECT TOP {FEW} ", 1), first)
+    if len(first_answer.rows) > TEST_ROW_LIMIT:
+        collector.add_finding(
+            "query.top",
+            f"{len(first_answer.rows)} rows for TOP {TEST_ROW_LIMIT}",
+            table=table.name,
+            value=len(first_answer.rows),
+        )
+    elif first_answer.has_overflow and len(first_answer.rows) == TEST_ROW_LIMIT:
+        collector.add_finding("query.overflow-wrong", table=table.name)
+    answer_columns = [column.name.lower().strip('"') for column in first_answer.fields]
+    if answer_columns != [column.comparison_name for column in table.columns[:TEST_ROW_LIMIT]]:
+        collector.add_finding(
+            "query.columns", f"{', '.join(names)} were asked for", table=table.name, value=", ".join(answer_columns)
+        )
+    _check_limits(service, collector, adql, table.name)
+    _check_query_shapes(service, collector, table.name, names[0])
+    _check_parameters(service, collector, adql.replace("SELECT ", f"SELECT TOP {TEST_ROW_LIMIT} ", 1), first_answer)
 
 
-def _asked(service: Service, notes: Notes, adql: str, table: str, maxrec: int | None = None) -> VOTable | None:
+def _query_and_check(
+    service: ExaminedTapService, collector: FindingCollector, adql: str, table_name: str, maxrec: int | None = None
+) -> VOTableDocument | None:
     """Ask, and check the document against DALI."""
     try:
-        answer = service.raw(adql, maxrec)
-        found = votable.read(answer.body)
-    except NotXml as error:
-        notes.tell("query.failed", f"{adql} gives no VOTable: {error}", table=table)
+        answer = service.send_query(adql, maxrec)
+        document = votable.parse_votable(answer.body)
+    except NotXmlError as error:
+        collector.add_finding("query.failed", f"{adql} gives no VOTable: {error}", table=table_name)
         return None
-    if found.error is not None or answer.status != 200:
-        notes.tell("query.failed", f"{adql} gives status {answer.status}: {found.error}", table=table)
+    if document.error_message is not None or answer.status != 200:
+        collector.add_finding(
+            "query.failed", f"{adql} gives status {answer.status}: {document.error_message}", table=table_name
+        )
         return None
-    _document(answer, found, notes)
-    return found
+    _check_document(answer, document, collector)
+    return document
 
 
-def _document(answer: Answer, found: VOTable, notes: Notes) -> None:
+def _check_document(answer: HttpAnswer, document: VOTableDocument, collector: FindingCollector) -> None:
     media = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media not in MEDIA:
-        notes.tell("query.content-type", value=media)
-    if found.version not in {"1.2", "1.3", "1.4", "1.5", "1.6"}:
-        notes.tell("query.version", value=found.version)
-    if found.results != 1 or found.tables != 1:
-        notes.tell("query.resource", f"{found.results} of type results, {found.tables} tables")
-    if not any(name == "QUERY_STATUS" for name, _, _ in found.before):
-        notes.tell("query.status")
-    before = [value.upper() for name, value, _ in found.before if name == "QUERY_STATUS"]
-    behind = [value.upper() for name, value, _ in found.behind if name == "QUERY_STATUS"]
-    strange = [one for one in before + behind if one not in {"OK", "ERROR", "OVERFLOW"}]
-    if strange or len(before) > 1 or len(behind) > 1 or (before == ["OVERFLOW"] and behind == ["OK"]):
-        notes.tell("query.status-value", value=", ".join(before + behind))
-    for kind, column, words in found.odd:
+    if media not in VOTABLE_MEDIA_TYPES:
+        collector.add_finding("query.content-type", value=media)
+    if document.version not in {"1.2", "1.3", "1.4", "1.5", "1.6"}:
+        collector.add_finding("query.version", value=document.version)
+    if document.result_resource_count != 1 or document.table_count != 1:
+        collector.add_finding(
+            "query.resource", f"{document.result_resource_count} of type results, {document.table_count} tables"
+        )
+    if not any(name == "QUERY_STATUS" for name, _, _ in document.leading_infos):
+        collector.add_finding("query.status")
+    leading_statuses = [value.upper() for name, value, _ in document.leading_infos if name == "QUERY_STATUS"]
+    trailing_statuses = [value.upper() for name, value, _ in document.trailing_infos if name == "QUERY_STATUS"]
+    unknown_statuses = [
+        query_status
+        for query_status in leading_statuses + trailing_statuses
+        if query_status not in {"OK", "ERROR", "OVERFLOW"}
+    ]
+    if (
+        unknown_statuses
+        or len(leading_statuses) > 1
+        or len(trailing_statuses) > 1
+        or (leading_statuses == ["OVERFLOW"] and trailing_statuses == ["OK"])
+    ):
+        collector.add_finding("query.status-value", value=", ".join(leading_statuses + trailing_statuses))
+    for kind, column, anomaly_text in document.anomalies:
         if kind in {"datatype", "arraysize"}:
-            notes.tell("query.field", words, column=column)
+            collector.add_finding("query.field", anomaly_text, column=column)
 
 
-def _limits(service: Service, notes: Notes, adql: str, table: str) -> None:
-    cut = _asked(service, notes, adql, table, FEW)
-    if cut is not None:
-        if len(cut.rows) > FEW:
-            notes.tell("query.maxrec", f"{len(cut.rows)} rows for MAXREC={FEW}", table=table, value=len(cut.rows))
-        elif len(cut.rows) == FEW and not cut.overflow:
-            total = service.number(f"SELECT COUNT(*) AS n FROM {table}")
-            if total is not None and total > FEW:
-                notes.tell("query.overflow", f"{FEW} of {total:,} rows", table=table, value=", ".join(cut.statuses()))
+def _check_limits(service: ExaminedTapService, collector: FindingCollector, adql: str, table_name: str) -> None:
+    limited_answer = _query_and_check(service, collector, adql, table_name, TEST_ROW_LIMIT)
+    if limited_answer is not None:
+        if len(limited_answer.rows) > TEST_ROW_LIMIT:
+            collector.add_finding(
+                "query.maxrec",
+                f"{len(limited_answer.rows)} rows for MAXREC={TEST_ROW_LIMIT}",
+                table=table_name,
+                value=len(limited_answer.rows),
+            )
+        elif len(limited_answer.rows) == TEST_ROW_LIMIT and not limited_answer.has_overflow:
+            total = service.query_number(f"SELECT COUNT(*) AS n FROM {table_name}")
+            if total is not None and total > TEST_ROW_LIMIT:
+                collector.add_finding(
+                    "query.overflow",
+                    f"{TEST_ROW_LIMIT} of {total:,} rows",
+                    table=table_name,
+                    value=", ".join(limited_answer.list_query_statuses()),
+                )
     try:
-        none = service.query(adql, 0)
+        empty_answer = service.run_query(adql, 0)
     except UserError as error:
-        notes.tell("query.maxrec-zero", error.message, table=table)
+        collector.add_finding("query.maxrec-zero", error.message, table=table_name)
     else:
-        if none.rows or not none.fields:
-            notes.tell(
+        if empty_answer.rows or not empty_answer.fields:
+            collector.add_finding(
                 "query.maxrec-zero",
-                f"{len(none.rows)} rows, {len(none.fields)} FIELDs",
-                table=table,
-                value=len(none.rows),
+                f"{len(empty_answer.rows)} rows, {len(empty_answer.fields)} FIELDs",
+                table=table_name,
+                value=len(empty_answer.rows),
             )
 
 
-def _shapes(service: Service, notes: Notes, table: str, column: str) -> None:
+def _check_query_shapes(
+    service: ExaminedTapService, collector: FindingCollector, table_name: str, column_name: str
+) -> None:
     try:
-        found = service.query(f"SELECT COUNT(*) AS n FROM {table}")
+        count_answer = service.run_query(f"SELECT COUNT(*) AS n FROM {table_name}")
     except UserError as error:
-        notes.tell("query.count", error.message, table=table)
+        collector.add_finding("query.count", error.message, table=table_name)
     else:
         if (
-            len(found.rows) != 1
-            or [one.name.lower() for one in found.fields] != ["n"]
-            or not isinstance(found.rows[0][0], int)
+            len(count_answer.rows) != 1
+            or [answer_field.name.lower() for answer_field in count_answer.fields] != ["n"]
+            or not isinstance(count_answer.rows[0][0], int)
         ):
-            notes.tell("query.count", table=table, value=found.rows[:1])
-    condition = f"(t.{column} IS NOT NULL AND NOT (t.{column} LIKE 'zz%')) OR t.{column} IN ('a', 'b')"
+            collector.add_finding("query.count", table=table_name, value=count_answer.rows[:1])
+    condition = f"(t.{column_name} IS NOT NULL AND NOT (t.{column_name} LIKE 'zz%')) OR t.{column_name} IN ('a', 'b')"
     try:
-        alias = service.query(
-            f"SELECT TOP 2 t.{column} AS first_one FROM {table} AS t WHERE {condition} ORDER BY first_one", 2
+        alias_answer = service.run_query(
+            f"SELECT TOP 2 t.{column_name} AS first_one FROM {table_name} AS t WHERE {condition} ORDER BY first_one", 2
         )
     except UserError as error:
-        notes.tell("query.boolean", error.message, table=table, value=condition)
+        collector.add_finding("query.boolean", error.message, table=table_name, value=condition)
     else:
-        if [one.name.lower() for one in alias.fields] != ["first_one"]:
-            notes.tell(
+        if [answer_field.name.lower() for answer_field in alias_answer.fields] != ["first_one"]:
+            collector.add_finding(
                 "query.columns",
                 "the alias first_one was asked for",
-                table=table,
-                value=", ".join(one.name for one in alias.fields),
+                table=table_name,
+                value=", ".join(answer_field.name for answer_field in alias_answer.fields),
             )
 
 
-def _parameters(service: Service, notes: Notes, adql: str, first: VOTable) -> None:
-    def names(answer: Answer) -> list[str] | None:
+def _check_parameters(
+    service: ExaminedTapService, collector: FindingCollector, adql: str, first_answer: VOTableDocument
+) -> None:
+    def list_answer_columns(answer: HttpAnswer) -> list[str] | None:
         try:
-            found = votable.read(answer.body)
-        except NotXml:
+            document = votable.parse_votable(answer.body)
+        except NotXmlError:
             return None
-        return None if found.error is not None else [one.name for one in found.fields]
+        return None if document.error_message is not None else [answer_field.name for answer_field in document.fields]
 
-    wanted = [one.name for one in first.fields]
-    if names(service.raw(adql, method="GET")) != wanted:
-        notes.tell("query.get")
-    if names(service.raw(adql, DUMMY="ignore-me")) != wanted:
-        notes.tell("query.extra-parameter", value="DUMMY=ignore-me")
-    lower = [(name.lower(), value) for name, value in service.form(adql)]
-    if names(service.client.post(f"{service.url}/sync", lower)) != wanted:
-        notes.tell("query.case", value="lang, query")
-    if names(service.raw(adql, LANG="OOBLECK")) is not None:
-        notes.tell("query.language", value="OOBLECK")
-    for version in service.capabilities.adql:
-        answer = service.raw(adql, LANG=f"ADQL-{version}")
-        if names(answer) is None:
-            notes.tell("query.language-version", value=f"ADQL-{version}")
+    expected_names = [answer_field.name for answer_field in first_answer.fields]
+    if list_answer_columns(service.send_query(adql, method="GET")) != expected_names:
+        collector.add_finding("query.get")
+    if list_answer_columns(service.send_query(adql, DUMMY="ignore-me")) != expected_names:
+        collector.add_finding("query.extra-parameter", value="DUMMY=ignore-me")
+    lowercase_form = [(name.lower(), value) for name, value in service.build_query_form(adql)]
+    if list_answer_columns(service.client.send_post(f"{service.url}/sync", lowercase_form)) != expected_names:
+        collector.add_finding("query.case", value="lang, query")
+    if list_answer_columns(service.send_query(adql, LANG="OOBLECK")) is not None:
+        collector.add_finding("query.language", value="OOBLECK")
+    for version in service.capabilities.adql_versions:
+        answer = service.send_query(adql, LANG=f"ADQL-{version}")
+        if list_answer_columns(answer) is None:
+            collector.add_finding("query.language-version", value=f"ADQL-{version}")
 
 
-GROUP = Group(name="query", title="Queries", checks=CHECKS, run=_run)
+GROUP = CheckGroup(name="query", title="Queries", checks=QUERY_CHECKS, run=_check_queries)

@@ -4,96 +4,119 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.lint import values
-from hven.lint.facts import facts
-from hven.lint.findings import Notes, table_of_checks
-from hven.lint.group import Group
-from hven.lint.groups.epncore import NUMBERS, plain_type
-from hven.lint.votable import TEXTS
+from hven.lint import row_rules
+from hven.lint.check_groups import CheckGroup
+from hven.lint.facts import load_standard_columns
+from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.groups.epncore import NUMERIC_DATATYPES, get_votable_datatype
+from hven.lint.votable import TEXT_DATATYPES
 from hven.model.errors import UserError
 
 if TYPE_CHECKING:
-    from hven.lint.service import Service, Table
+    from hven.lint.tap_service import DeclaredTable, ExaminedTapService
 
-R = "ObsCore radio extension (draft 2025-09)"
-CHECKS = table_of_checks(
-    ("radio.utype", "warning", R, "the table does not have the extension's utype", "set ivo://ivoa.net/std/obscore#radio-ext-1.0", ""),
-    ("radio.missing-column", "error", R, "a column of the extension is missing", "add it, NULL where there is nothing to say", ""),
-    ("radio.type", "error", R, "a column has another kind of type than the extension's", "numbers for quantities, text for words", ""),
-    ("radio.unit", "error", R, "a column has another unit than the extension's", "convert, and say that unit", ""),
-    ("radio.ucd", "warning", R, "a column has another UCD than the extension's", "say the extension's", ""),
-    ("radio.natural-join", "error", R, "a column besides obs_publisher_did is in ivoa.obscore too: NATURAL JOIN gives nothing", "keep it in the radio table alone", ""),
+STANDARD_NAME = "ObsCore radio extension (draft 2025-09)"
+RADIO_CHECKS = build_checks(
+    ("radio.utype", "warning", STANDARD_NAME, "the table does not have the extension's utype", "set ivo://ivoa.net/std/obscore#radio-ext-1.0", ""),
+    ("radio.missing-column", "error", STANDARD_NAME, "a column of the extension is missing", "add it, NULL where there is nothing to say", ""),
+    ("radio.type", "error", STANDARD_NAME, "a column has another kind of type than the extension's", "numbers for quantities, text for words", ""),
+    ("radio.unit", "error", STANDARD_NAME, "a column has another unit than the extension's", "convert, and say that unit", ""),
+    ("radio.ucd", "warning", STANDARD_NAME, "a column has another UCD than the extension's", "say the extension's", ""),
+    ("radio.natural-join", "error", STANDARD_NAME, "a column besides obs_publisher_did is in ivoa.obscore too: NATURAL JOIN gives nothing", "keep it in the radio table alone", ""),
     ("radio.condition", "error", "TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2", "a condition of plain ADQL on a column fails", "see the service's own message, and the column's type", "E_QERR E_QERX"),
-    ("radio.orphan", "error", R, "an obs_publisher_did is not in ivoa.obscore", "publish the observation there, or take the row out", ""),
-    ("radio.null", "error", R, "a row has no obs_publisher_did", "fill it", ""),
-    ("radio.interval-order", "error", R, "an interval's minimum is above its maximum", "swap them", ""),
-    ("radio.negative", "error", R, "a quantity is negative", "sizes, resolutions and distances are not", ""),
-    ("radio.fill", "warning", R, "an eccentricity or a filling factor is outside 0..1", "give fractions", ""),
+    ("radio.orphan", "error", STANDARD_NAME, "an obs_publisher_did is not in ivoa.obscore", "publish the observation there, or take the row out", ""),
+    ("radio.null", "error", STANDARD_NAME, "a row has no obs_publisher_did", "fill it", ""),
+    ("radio.interval-order", "error", STANDARD_NAME, "an interval's minimum is above its maximum", "swap them", ""),
+    ("radio.negative", "error", STANDARD_NAME, "a quantity is negative", "sizes, resolutions and distances are not", ""),
+    ("radio.fill", "warning", STANDARD_NAME, "an eccentricity or a filling factor is outside 0..1", "give fractions", ""),
 )  # fmt: skip
-UTYPE = "ivo://ivoa.net/std/obscore#radio-ext-1.0"
-KEYS = ("obs_publisher_did",)
-PAIRS = ("s_resolution", "s_fov", "uv_distance", "instr_tel")
+RADIO_UTYPE = "ivo://ivoa.net/std/obscore#radio-ext-1.0"
+KEY_COLUMNS = ("obs_publisher_did",)
+INTERVAL_COLUMNS = ("s_resolution", "s_fov", "uv_distance", "instr_tel")
 
 
-def _run(service: Service, notes: Notes) -> None:
-    table = service.declared.get("ivoa.obscore_radio") or next(
-        (one for one in service.tables() if one.utype.lower() == UTYPE), None
+def _check_radio(service: ExaminedTapService, collector: FindingCollector) -> None:
+    table = service.declared_tables.get("ivoa.obscore_radio") or next(
+        (declared_table for declared_table in service.list_tables() if declared_table.utype.lower() == RADIO_UTYPE),
+        None,
     )
     if table is None:
-        notes.skip("there is no radio extension of ObsCore")
+        collector.add_unjudged("there is no radio extension of ObsCore")
         return
-    if table.utype.lower() != UTYPE:
-        notes.tell("radio.utype", table=table.name, value=table.utype or "none")
-    known = facts("obscore_radio")
-    for fact in known.values():
-        column = table.get(fact.name)
+    if table.utype.lower() != RADIO_UTYPE:
+        collector.add_finding("radio.utype", table=table.name, value=table.utype or "none")
+    standard_columns = load_standard_columns("obscore_radio")
+    for standard_column in standard_columns.values():
+        column = table.find_column(standard_column.name)
         if column is None:
-            if fact.mandatory:
-                notes.tell("radio.missing-column", table=table.name, column=fact.name)
+            if standard_column.is_mandatory:
+                collector.add_finding("radio.missing-column", table=table.name, column=standard_column.name)
             continue
-        where: dict[str, Any] = {"table": table.name, "column": column.name}
-        wanted = TEXTS if fact.type == "text" else NUMBERS
+        location: dict[str, Any] = {"table": table.name, "column": column.name}
+        allowed_datatypes = TEXT_DATATYPES if standard_column.type == "text" else NUMERIC_DATATYPES
         # the draft does not say what that is: a number or a word
-        if plain_type(column) not in wanted and fact.name != "instr_feed":
-            notes.tell("radio.type", **where, value=column.datatype)
-        if column.unit != fact.unit:
-            notes.tell("radio.unit", f"it must be {fact.unit or 'none'}", **where, value=column.unit or "none")
-        if fact.ucd and column.ucd.lower() != fact.ucd.lower():
-            notes.tell("radio.ucd", f"it must be {fact.ucd}", **where, value=column.ucd or "none")
-    core = service.declared.get("ivoa.obscore")
-    for name in sorted((table.names & core.names) - {"obs_publisher_did"}) if core is not None else ():
-        notes.tell("radio.natural-join", table=table.name, column=name)
+        if get_votable_datatype(column) not in allowed_datatypes and standard_column.name != "instr_feed":
+            collector.add_finding("radio.type", **location, value=column.datatype)
+        if column.unit != standard_column.unit:
+            collector.add_finding(
+                "radio.unit", f"it must be {standard_column.unit or 'none'}", **location, value=column.unit or "none"
+            )
+        if standard_column.ucd and column.ucd.lower() != standard_column.ucd.lower():
+            collector.add_finding(
+                "radio.ucd", f"it must be {standard_column.ucd}", **location, value=column.ucd or "none"
+            )
+    obscore_table = service.declared_tables.get("ivoa.obscore")
+    for name in (
+        sorted((table.column_names & obscore_table.column_names) - {"obs_publisher_did"})
+        if obscore_table is not None
+        else ()
+    ):
+        collector.add_finding("radio.natural-join", table=table.name, column=name)
     try:
-        _rows(service, notes, table, joined=core is not None)
+        _check_rows(service, collector, table, has_obscore=obscore_table is not None)
     except UserError as error:
-        notes.skip(f"{table.name}: {error.message}")
+        collector.add_unjudged(f"{table.name}: {error.message}")
 
 
-def _rows(service: Service, notes: Notes, table: Table, *, joined: bool) -> None:
-    quantities = [fact.name for fact in facts("obscore_radio").values() if fact.type != "text"]
+def _check_rows(
+    service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable, *, has_obscore: bool
+) -> None:
+    quantities = [
+        standard_column.name
+        for standard_column in load_standard_columns("obscore_radio").values()
+        if standard_column.type != "text"
+    ]
     rules = [
-        values.filled("radio.null", "obs_publisher_did"),
-        *(values.ordered("radio.interval-order", f"{name}_min", f"{name}_max") for name in PAIRS[:3]),
-        values.ordered("radio.interval-order", "instr_tel_min_dist", "instr_tel_max_dist"),
-        *(values.between("radio.fill", name, 0, 1) for name in ("uv_distribution_ecc", "uv_distribution_fill")),
+        row_rules.require_filled("radio.null", "obs_publisher_did"),
         *(
-            values.between("radio.negative", name, 0, 1e300)
+            row_rules.require_order("radio.interval-order", f"{name}_min", f"{name}_max")
+            for name in INTERVAL_COLUMNS[:3]
+        ),
+        row_rules.require_order("radio.interval-order", "instr_tel_min_dist", "instr_tel_max_dist"),
+        *(
+            row_rules.require_between("radio.fill", name, 0, 1)
+            for name in ("uv_distribution_ecc", "uv_distribution_fill")
+        ),
+        *(
+            row_rules.require_between("radio.negative", name, 0, 1e300)
             for name in quantities
             if not name.startswith("uv_distribution")
         ),
     ]
-    values.judge(service, notes, table, rules, KEYS)
-    if not joined or "obs_publisher_did" not in table.names:
+    row_rules.judge_rules(service, collector, table, rules, KEY_COLUMNS)
+    if not has_obscore or "obs_publisher_did" not in table.column_names:
         return
     condition = "obs_publisher_did NOT IN (SELECT obs_publisher_did FROM ivoa.obscore)"
     try:
-        found = service.query(f"SELECT TOP 1 obs_publisher_did FROM {table.name} WHERE {condition}", 1).rows
+        orphan_rows = service.run_query(f"SELECT TOP 1 obs_publisher_did FROM {table.name} WHERE {condition}", 1).rows
     except UserError as error:
-        notes.skip(f"whether each radio row has its observation: {error.message}")
+        collector.add_unjudged(f"whether each radio row has its observation: {error.message}")
         return
-    if found:
-        count = service.number(f"SELECT COUNT(*) AS n FROM {table.name} WHERE {condition}") or 1
-        notes.tell("radio.orphan", table=table.name, column="obs_publisher_did", value=found[0][0], count=count)
+    if orphan_rows:
+        count = service.query_number(f"SELECT COUNT(*) AS n FROM {table.name} WHERE {condition}") or 1
+        collector.add_finding(
+            "radio.orphan", table=table.name, column="obs_publisher_did", value=orphan_rows[0][0], count=count
+        )
 
 
-GROUP = Group(name="radio", title="ObsCore for radio data", checks=CHECKS, run=_run)
+GROUP = CheckGroup(name="radio", title="ObsCore for radio data", checks=RADIO_CHECKS, run=_check_radio)

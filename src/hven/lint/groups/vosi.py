@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hven.lint import documents
-from hven.lint.documents import NotXml, local
-from hven.lint.findings import Notes, table_of_checks
-from hven.lint.group import Group
+from hven.lint import xml_documents
+from hven.lint.check_groups import CheckGroup
+from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.xml_documents import NotXmlError, get_local_name
 from hven.model.errors import UserError
 
 if TYPE_CHECKING:
-    from hven.lint.service import Service
-    from hven.sources.remote import Answer
+    from hven.lint.tap_service import ExaminedTapService
+    from hven.sources.http_client import HttpAnswer
 
-CHECKS = table_of_checks(
+VOSI_CHECKS = build_checks(
     ("vosi.capabilities-shape", "error", "VOSI 1.1 sec. 3; TAPRegExt 1.0", "/capabilities does not have the shape of its schema",
      "validate the document against VOSICapabilities-v1.0.xsd and TAPRegExt-v1.0.xsd", "E_ELDF"),
     ("vosi.availability-missing", "warning", "TAP 1.1 sec. 2; VOSI 1.1 sec. 5", "there is no /availability", "serve the document, or declare where it is", "W_GONO E_NFND"),
@@ -32,68 +32,72 @@ CHECKS = table_of_checks(
     ("vosi.declared-absent", "error", "TAP 1.1 sec. 2.4; VOSI 1.1 sec. 3", "a document is declared in /capabilities but not served",
      "serve it, or take its capability out", "E_TADH E_EXDH F_GONE F_NOTM"),
 )  # fmt: skip
-STANDARDS = {"tables": "ivo://ivoa.net/std/vosi#tables", "availability": "ivo://ivoa.net/std/vosi#availability"}
-ROOTS = {"tables": "tableset", "availability": "availability"}
-TIME = re.compile(r"-?\d{4,}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
+VOSI_STANDARD_IDS = {"tables": "ivo://ivoa.net/std/vosi#tables", "availability": "ivo://ivoa.net/std/vosi#availability"}
+ROOT_ELEMENTS = {"tables": "tableset", "availability": "availability"}
+TIME_PATTERN = re.compile(r"-?\d{4,}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 
 
-def _run(service: Service, notes: Notes) -> None:
-    answer = service.document("capabilities")
-    _media_type(notes, answer, "capabilities")
-    for place, what in documents.misshaped(service.capabilities.root):
-        notes.tell("vosi.capabilities-shape", f"{place}: {what}")
-    for name, standard in STANDARDS.items():
-        _document(service, notes, name, standard)
+def _check_vosi(service: ExaminedTapService, collector: FindingCollector) -> None:
+    answer = service.get_document("capabilities")
+    _check_media_type(collector, answer, "capabilities")
+    for element_name, fault_text in xml_documents.find_content_faults(service.capabilities.root):
+        collector.add_finding("vosi.capabilities-shape", f"{element_name}: {fault_text}")
+    for name, standard in VOSI_STANDARD_IDS.items():
+        _check_document(service, collector, name, standard)
 
 
-def _document(service: Service, notes: Notes, name: str, standard: str) -> None:
-    declared = service.capabilities.of(standard)
+def _check_document(service: ExaminedTapService, collector: FindingCollector, name: str, standard: str) -> None:
+    declared_interfaces = service.capabilities.find_interfaces(standard)
     try:
-        answer = service.document(name)
-        if answer.status == 404 and declared and declared[0].urls and name == "availability":
-            answer = service.client.get(declared[0].urls[0])  # it may live anywhere
+        answer = service.get_document(name)
+        if answer.status == 404 and declared_interfaces and declared_interfaces[0].urls and name == "availability":
+            answer = service.client.send_get(declared_interfaces[0].urls[0])  # it may live anywhere
     except UserError as error:
-        notes.skip(error.message)
+        collector.add_unjudged(error.message)
         return
     if answer.status != 200:
-        if declared:
-            notes.tell("vosi.declared-absent", f"/{name} answers {answer.status}", value=answer.status)
+        if declared_interfaces:
+            collector.add_finding("vosi.declared-absent", f"/{name} answers {answer.status}", value=answer.status)
         else:
-            notes.tell(f"vosi.{name}-missing", f"it answers {answer.status}", value=answer.status)
+            collector.add_finding(f"vosi.{name}-missing", f"it answers {answer.status}", value=answer.status)
         return
     try:
-        root = documents.parse(answer.body)
-    except NotXml as error:
-        notes.tell(f"vosi.{name}-shape", str(error))
+        root = xml_documents.parse_xml(answer.body)
+    except NotXmlError as error:
+        collector.add_finding(f"vosi.{name}-shape", str(error))
         return
-    _media_type(notes, answer, name)
-    if local(root) != ROOTS[name]:
-        notes.tell(f"vosi.{name}-shape", f"its root is <{local(root)}>, not <{ROOTS[name]}>")
+    _check_media_type(collector, answer, name)
+    if get_local_name(root) != ROOT_ELEMENTS[name]:
+        collector.add_finding(
+            f"vosi.{name}-shape", f"its root is <{get_local_name(root)}>, not <{ROOT_ELEMENTS[name]}>"
+        )
         return
-    for place, what in documents.misshaped(root):
-        notes.tell(f"vosi.{name}-shape", f"{place}: {what}")
-    if not declared:
-        notes.tell("vosi.undeclared", f"/{name}")
+    for element_name, fault_text in xml_documents.find_content_faults(root):
+        collector.add_finding(f"vosi.{name}-shape", f"{element_name}: {fault_text}")
+    if not declared_interfaces:
+        collector.add_finding("vosi.undeclared", f"/{name}")
     if name == "availability":
-        _availability(root, notes)
+        _check_availability(root, collector)
 
 
-def _availability(root: object, notes: Notes) -> None:
-    said = documents.text(root, "available")
-    if said not in {"true", "false", "1", "0"}:
-        notes.tell("vosi.availability-shape", f"<available> is {said!r}, not true or false", value=said)
-    elif said in {"false", "0"}:
-        notes.tell("vosi.not-available", documents.text(root, "note"))
+def _check_availability(root: object, collector: FindingCollector) -> None:
+    available_text = xml_documents.get_text(root, "available")
+    if available_text not in {"true", "false", "1", "0"}:
+        collector.add_finding(
+            "vosi.availability-shape", f"<available> is {available_text!r}, not true or false", value=available_text
+        )
+    elif available_text in {"false", "0"}:
+        collector.add_finding("vosi.not-available", xml_documents.get_text(root, "note"))
     for name in ("upSince", "downAt", "backAt"):
-        for one in documents.children(root, name):
-            if TIME.fullmatch(documents.text(one)) is None:
-                notes.tell("vosi.availability-time", f"<{name}>", value=documents.text(one))
+        for time_element in xml_documents.find_children(root, name):
+            if TIME_PATTERN.fullmatch(xml_documents.get_text(time_element)) is None:
+                collector.add_finding("vosi.availability-time", f"<{name}>", value=xml_documents.get_text(time_element))
 
 
-def _media_type(notes: Notes, answer: Answer, name: str) -> None:
-    said = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if said not in {"text/xml", "application/xml"}:
-        notes.tell("vosi.content-type", f"/{name} comes as {said or 'nothing'}", value=said)
+def _check_media_type(collector: FindingCollector, answer: HttpAnswer, name: str) -> None:
+    content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in {"text/xml", "application/xml"}:
+        collector.add_finding("vosi.content-type", f"/{name} comes as {content_type or 'nothing'}", value=content_type)
 
 
-GROUP = Group(name="vosi", title="Documents about the service", checks=CHECKS, run=_run)
+GROUP = CheckGroup(name="vosi", title="Documents about the service", checks=VOSI_CHECKS, run=_check_vosi)

@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
-from hven.model.settings._beginning import init
-from hven.model.settings._living import Settled
-from hven.model.settings._secrets import SECRETS, exposed, secret
+from hven.model.settings._initialization import initialize_site
+from hven.model.settings._reloadable_settings import ReloadableSettings
+from hven.model.settings._secrets import SECRETS_FILE, find_exposed_files, resolve_secret
 from hven.model.settings._sections import (
-    URL,
+    URL_PATTERN,
+    AddressAlias,
     AlertSettings,
-    Alias,
     Portal,
     Project,
     PythonLimits,
     QueryLimits,
     RemoteService,
     ScheduleSettings,
-    Section,
-    said,
-    setting,
+    SettingsSection,
+    define_setting,
+    describe_setting,
 )
-from hven.model.settings._shape import Settings
-from hven.model.settings._site_file import FILE, lacking, load, strangers
-from hven.model.settings._validation import docs, placed, read_bytes
+from hven.model.settings._site_file import (
+    SETTINGS_FILE,
+    find_missing_portal_items,
+    find_unavailable_sections,
+    load_settings,
+)
+from hven.model.settings._site_settings import Settings
+from hven.model.settings._validation import collect_setting_docs, iterate_local_settings, parse_byte_size
 
 __all__ = [
-    "FILE", "SECRETS", "URL", "AlertSettings", "Alias", "Portal", "Project", "PythonLimits",
-    "QueryLimits", "RemoteService", "ScheduleSettings", "Section", "Settings", "Settled",
-    "docs", "exposed", "init", "lacking", "load", "placed", "read_bytes", "said", "secret", "setting", "strangers",
+    "SECRETS_FILE",
+    "SETTINGS_FILE",
+    "URL_PATTERN",
+    "AddressAlias",
+    "AlertSettings",
+    "Portal",
+    "Project",
+    "PythonLimits",
+    "QueryLimits",
+    "ReloadableSettings",
+    "RemoteService",
+    "ScheduleSettings",
+    "Settings",
+    "SettingsSection",
+    "collect_setting_docs",
+    "define_setting",
+    "describe_setting",
+    "find_exposed_files",
+    "find_missing_portal_items",
+    "find_unavailable_sections",
+    "initialize_site",
+    "iterate_local_settings",
+    "load_settings",
+    "parse_byte_size",
+    "resolve_secret",
 ]  # fmt: skip

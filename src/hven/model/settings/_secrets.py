@@ -11,17 +11,17 @@ from hven.model.errors import Fault, Place, SourceError
 if TYPE_CHECKING:
     from pathlib import Path
 
-SECRETS = "secrets.toml"
+SECRETS_FILE = "secrets.toml"
 
 
-def exposed(directory: Path, *kept: Path) -> list[Fault]:
+def find_exposed_files(directory: Path, *private_directories: Path) -> list[Fault]:
     """List what other accounts of this machine can read that is the site's alone: its secrets, rows of private tables, digests of tokens.
 
     Parameters
     ----------
     directory
         The site's.
-    kept
+    private_directories
         Directories of its state and data. What is in them does not matter: who cannot enter a directory sees nothing of it.
 
     Returns
@@ -29,15 +29,18 @@ def exposed(directory: Path, *kept: Path) -> list[Fault]:
     faults
         Warnings, each with its remedy.
     """
-    found = []
-    for path, others in ((directory / SECRETS, 0o004), *((path, 0o001) for path in dict.fromkeys(kept))):
+    faults = []
+    for path, forbidden_mode in (
+        (directory / SECRETS_FILE, 0o004),
+        *((path, 0o001) for path in dict.fromkeys(private_directories)),
+    ):
         try:
             mode = path.stat().st_mode
         except OSError:
             continue
-        if mode & others:
+        if mode & forbidden_mode:
             message = "every account of this machine can read it"
-            found.append(
+            faults.append(
                 Fault(
                     message=message,
                     place=Place(file=str(path)),
@@ -45,10 +48,10 @@ def exposed(directory: Path, *kept: Path) -> list[Fault]:
                     severity="warning",
                 )
             )
-    return found
+    return faults
 
 
-def secret(directory: Path, name: str) -> str:
+def resolve_secret(directory: Path, name: str) -> str:
     """Resolve ``$NAME``: the environment wins over ``secrets.toml`` beside hven.toml.
 
     Parameters
@@ -68,21 +71,21 @@ def secret(directory: Path, name: str) -> str:
     SourceError
         It is in neither, or the file cannot be read. The message never holds a value.
     """
-    word = name.removeprefix("$")
-    found = os.environ.get(word)
-    if found is not None:
-        return found
-    path = directory / SECRETS
+    variable = name.removeprefix("$")
+    environment_value = os.environ.get(variable)
+    if environment_value is not None:
+        return environment_value
+    path = directory / SECRETS_FILE
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SourceError(
             f"{path} cannot be read: {type(error).__name__}", remedy="one line for each: NAME = 'value'"
         ) from error
-    value = values.get(word)
+    value = values.get(variable)
     if not isinstance(value, str):
         raise SourceError(
-            f"the secret {word} is not set",
-            remedy=f"set the environment variable {word}, or write {word} = '...' into {path}",
+            f"the secret {variable} is not set",
+            remedy=f"set the environment variable {variable}, or write {variable} = '...' into {path}",
         )
     return value

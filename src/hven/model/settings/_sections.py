@@ -12,16 +12,18 @@ if (
 ):  # `_validation` gives these names to the annotations: a verb that reads no settings does not load pydantic
     from pydantic import AfterValidator, Field
 
-URL = r"^https?://[^\s/?#]+(/[^\s?#]*)?$"
-MAIL = r"^[^@\s,<>\x00-\x1f]+@[^@\s,<>\x00-\x1f]+$"
-COLOUR = r"^#[0-9a-fA-F]{6}$"
-AUTHORITY = r"^[A-Za-z0-9][A-Za-z0-9.\-_!~*'()+=]{2,}$"
-IVOID = r"^ivo://[A-Za-z0-9][A-Za-z0-9.\-_!~*'()+=]{2,}(/[A-Za-z0-9.\-_!~*'()+=]+)*$"  # VOResource 1.1: without query and fragment
-INSIDE = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"  # a path that does not lead out of the site
-PICTURE = INSIDE.removesuffix("$") + r"\.(svg|png|jpg|jpeg|webp)$"
+URL_PATTERN = r"^https?://[^\s/?#]+(/[^\s?#]*)?$"
+EMAIL_PATTERN = r"^[^@\s,<>\x00-\x1f]+@[^@\s,<>\x00-\x1f]+$"
+COLOUR_PATTERN = r"^#[0-9a-fA-F]{6}$"
+AUTHORITY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9.\-_!~*'()+=]{2,}$"
+IVOID_PATTERN = r"^ivo://[A-Za-z0-9][A-Za-z0-9.\-_!~*'()+=]{2,}(/[A-Za-z0-9.\-_!~*'()+=]+)*$"  # VOResource 1.1: without query and fragment
+RELATIVE_PATH_PATTERN = (
+    r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"  # a path that does not lead out of the site
+)
+PICTURE_PATH_PATTERN = RELATIVE_PATH_PATTERN.removesuffix("$") + r"\.(svg|png|jpg|jpeg|webp)$"
 
 
-def said(
+def describe_setting(
     doc: str, *, example: str = "another form", placed: str = "", size: bool = False, many: bool = False, **rule: Any
 ) -> dict[str, Any]:
     """Describe a field of hven.toml, as its `metadata`; without a default it is required.
@@ -49,7 +51,7 @@ def said(
     return {"doc": doc, "example": example, "placed": placed, "size": size, "many": many, "rule": rule}
 
 
-def setting(default: Any, doc: str, **more: Any) -> Any:
+def define_setting(default: Any, doc: str, **metadata_options: Any) -> Any:
     """Make a field of hven.toml with a default.
 
     Parameters
@@ -58,15 +60,15 @@ def setting(default: Any, doc: str, **more: Any) -> Any:
         Its value; a class makes a new one for each object.
     doc
         Its line of documentation, without a full stop.
-    more
-        As `said` takes them.
+    metadata_options
+        As `describe_setting` takes them.
 
     Returns
     -------
     field
         For a dataclass.
     """
-    metadata = said(doc, many=isinstance(default, tuple), **more)
+    metadata = describe_setting(doc, many=isinstance(default, tuple), **metadata_options)
     return (
         field(default_factory=default, metadata=metadata)
         if isinstance(default, type)
@@ -75,61 +77,61 @@ def setting(default: Any, doc: str, **more: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """A section of hven.toml, ``[name]``: of our own, or brought by an engine (`hven.engines.Kind`).
+class SettingsSection:
+    """A section of hven.toml, ``[name]``: of our own, or brought by an engine (`hven.engines.EngineRecord`).
 
     Attributes
     ----------
-    kind
-        A dataclass, each field a `setting`.
+    settings_class
+        A dataclass, each field a `define_setting`.
     doc
         Its line of documentation.
-    many
+    is_repeated
         There may be several: ``[[name]]``.
-    after
+    previous_setting
         The setting that it is documented behind.
-    needs
+    required_modules
         Modules that come with an extra of Hven, without which it is in vain.
-    first
+    template_text
         Lines of comment for the hven.toml of a new site.
     """
 
     name: str
-    kind: type
+    settings_class: type
     doc: str = ""
-    many: bool = False
-    after: str = ""
-    needs: tuple[str, ...] = ()
-    first: str = ""
+    is_repeated: bool = False
+    previous_setting: str = ""
+    required_modules: tuple[str, ...] = ()
+    template_text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alias:
+class AddressAlias:
     """An old address answered by one of our faces: ``[[alias]]`` with `path`, `to` and renamed or fixed parameters.
 
     `query` is ADQL for ``/tap/sync``; `where` has the condition that each old parameter becomes in it, with ``?`` for its value.
     """
 
     path: str = field(
-        metadata=said(
+        metadata=describe_setting(
             "the old path: /cs/scs.xml; with /* at its end, all below: /old/data/*, ftp://ftp.example.org/pub/*",
             pattern=r"^(/|ftp://[^\s?#*]+/\*$)",
             example="a path that begins with '/', or ftp://host/path/*",
         )
     )
     to: str = field(
-        metadata=said(
+        metadata=describe_setting(
             "the path that answers it: /cone/stars.main, /collections/stars/files/*, /push/oidb.links?granule=*",
             pattern="^/",
             example="a path that begins with '/'",
         )
     )
-    rename: Mapping[str, str] = setting(dict, "old parameter name -> new one")
-    set: Mapping[str, str] = setting(dict, "parameters to add")
-    query: str | None = setting(
+    rename: Mapping[str, str] = define_setting(dict, "old parameter name -> new one")
+    set: Mapping[str, str] = define_setting(dict, "parameters to add")
+    query: str | None = define_setting(
         None, "ADQL that answers it by /tap/sync; {where} stands for the conditions of the parameters that are given"
     )
-    where: Mapping[str, Annotated[str, Field(pattern="\\?")]] = setting(
+    where: Mapping[str, Annotated[str, Field(pattern="\\?")]] = define_setting(
         dict, "old parameter -> its condition, with ? for its value: date_updated >= ?"
     )
 
@@ -146,35 +148,39 @@ class RemoteService:
         Of its TAP service.
     """
 
-    name: str = field(metadata=said("its name in addresses: amda", pattern="^[a-z][a-z0-9_-]{0,40}$"))
+    name: str = field(metadata=describe_setting("its name in addresses: amda", pattern="^[a-z][a-z0-9_-]{0,40}$"))
     url: str = field(
-        metadata=said(
+        metadata=describe_setting(
             "address of its TAP service, without /sync; one in the house's own network needs allow_private",
-            pattern=URL,
+            pattern=URL_PATTERN,
             example="an address such as 'https://vo.example.org/tap'",
         )
     )
-    kind: Literal["epn", "obscore"] = setting("epn", "epn or obscore")
+    kind: Literal["epn", "obscore"] = define_setting("epn", "epn or obscore")
     tables: tuple[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*){0,2}$")], ...] = (
-        setting((), "its tables: amdadb.epn_core; default for obscore: ivoa.obscore", min_length=1, max_length=100)
+        define_setting(
+            (), "its tables: amdadb.epn_core; default for obscore: ivoa.obscore", min_length=1, max_length=100
+        )
     )
-    title: str | None = setting(None, "how pages call it; default: the name")
-    seconds: float = setting(10.0, "seconds that it may take; what has not come then is told as missing", gt=0, le=60)
+    title: str | None = define_setting(None, "how pages call it; default: the name")
+    seconds: float = define_setting(
+        10.0, "seconds that it may take; what has not come then is told as missing", gt=0, le=60
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EverywhereSettings:
+class FederatedSearchSettings:
     """Which services the form over all EPN-TAP or ObsCore tables asks besides ``[[remote]]``: ``[everywhere]``."""
 
-    registry: str | None = setting(
+    registry: str | None = define_setting(
         None,
         "TAP service of a registry (RegTAP), whose EPN-TAP and ObsCore tables are asked too: http://reg.example.org/tap; or the collection of this site that is one: rr; without it nobody is asked",
         pattern=r"^([A-Za-z_][A-Za-z0-9_]*|https?://[^\s/?#]+(/[^\s?#]*)?)$",
         example="an address such as 'https://reg.example.org/tap', or a collection such as 'rr'",
     )
-    most: int = setting(100, "tables of it that are asked at most", ge=1, le=1000)
-    hours: float = setting(24.0, "hours that its list is kept", gt=0, le=8760)
-    seconds: float = setting(
+    most: int = define_setting(100, "tables of it that are asked at most", ge=1, le=1000)
+    hours: float = define_setting(24.0, "hours that its list is kept", gt=0, le=8760)
+    seconds: float = define_setting(
         10.0, "seconds that each of them may take; what has not come then is told as missing", gt=0, le=60
     )
 
@@ -183,40 +189,40 @@ class EverywhereSettings:
 class QueryLimits:
     """What one query may use."""
 
-    maxrec_default: int = setting(2_000_000, "rows of an answer without MAXREC", ge=1)
-    maxrec_hard: int = setting(20_000_000, "rows of any answer at most", ge=1)
-    seconds: float = setting(60.0, "time limit of a synchronous query", gt=0)
-    memory: int = setting(2 * 1024**3, "memory of one process's engine: 2 GiB", ge=64 * 1024**2, size=True)
-    text: int = setting(1_000_000, "bytes of a query", ge=1000, size=True)
-    upload: int = setting(
+    maxrec_default: int = define_setting(2_000_000, "rows of an answer without MAXREC", ge=1)
+    maxrec_hard: int = define_setting(20_000_000, "rows of any answer at most", ge=1)
+    seconds: float = define_setting(60.0, "time limit of a synchronous query", gt=0)
+    memory: int = define_setting(2 * 1024**3, "memory of one process's engine: 2 GiB", ge=64 * 1024**2, size=True)
+    text: int = define_setting(1_000_000, "bytes of a query", ge=1000, size=True)
+    upload: int = define_setting(
         100 * 1024**2,
         "bytes of all tables uploaded with one query, unpacked; 0: uploads are not offered",
         ge=0,
         size=True,
     )
-    upload_rows: int = setting(10_000_000, "rows of one uploaded table", ge=1)
-    concurrent: int | None = setting(
+    upload_rows: int = define_setting(10_000_000, "rows of one uploaded table", ge=1)
+    concurrent: int | None = define_setting(
         None,
         "big queries that compute at once, per process; who would wait for a turn in vain is told at once to come again; default: as many as processors, 3 at least. More make each slower, and all else as well; a database on a machine of its own may carry more",
         ge=1,
     )
-    bodies: int = setting(
+    bodies: int = define_setting(
         8, "requests of more than 1 MiB that a process holds at once; others are told to come again", ge=1
     )
-    user_tables: int = setting(50, "tables that one account may keep in the service; 0: none", ge=0)
-    user_rows: int = setting(50_000_000, "rows of all tables that one account keeps", ge=1)
-    user_bytes: int = setting(1024**3, "bytes on disk of all tables that one account keeps", ge=1, size=True)
-    user_days: float = setting(30.0, "days after the last writing when a user's table goes", gt=0, le=36500)
-    signed_minutes: float = setting(
+    user_tables: int = define_setting(50, "tables that one account may keep in the service; 0: none", ge=0)
+    user_rows: int = define_setting(50_000_000, "rows of all tables that one account keeps", ge=1)
+    user_bytes: int = define_setting(1024**3, "bytes on disk of all tables that one account keeps", ge=1, size=True)
+    user_days: float = define_setting(30.0, "days after the last writing when a user's table goes", gt=0, le=36500)
+    signed_minutes: float = define_setting(
         10.0, "minutes that an address lasts which is signed for programs that cannot log in", gt=0, le=1440
     )
-    archive_files: int = setting(20_000, "files of one archive", ge=1)
-    archive_bytes: int = setting(100 * 1024**3, "bytes of the files of one archive", ge=1, size=True)
-    copy_rows: int = setting(2_000_000, "rows that one query may copy from one engine to another", ge=1)
-    copy_bytes: int = setting(
+    archive_files: int = define_setting(20_000, "files of one archive", ge=1)
+    archive_bytes: int = define_setting(100 * 1024**3, "bytes of the files of one archive", ge=1, size=True)
+    copy_rows: int = define_setting(2_000_000, "rows that one query may copy from one engine to another", ge=1)
+    copy_bytes: int = define_setting(
         512 * 1024**2, "bytes that one query may copy from one engine to another", ge=1, size=True
     )
-    copy_keys: int = setting(
+    copy_keys: int = define_setting(
         100_000, "join keys that are sent to another engine, so that it gives only the rows that match", ge=0
     )
 
@@ -225,8 +231,8 @@ class QueryLimits:
 class LiveLimits:
     """What one process may ask of a database whose tables are read in place."""
 
-    pool: int = setting(4, "connections at most", ge=1, le=1000)
-    at_once: int = setting(
+    pool: int = define_setting(4, "connections at most", ge=1, le=1000)
+    at_once: int = define_setting(
         2,
         "statements that run at once; others wait here, where they hold no lock. What takes longer than 50 ms is not counted any more",
         ge=1,
@@ -235,30 +241,30 @@ class LiveLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FarFiles:
+class RemoteFileSettings:
     """What is kept of files: of those that lie on servers elsewhere and are given through this one, pictures of all, and tables as files."""
 
-    cache: int = setting(
+    cache: int = define_setting(
         2 * 1024**3,
         "bytes on disk, in var/files, of blocks that were read there; those that nobody asked for longest go first",
         ge=64 * 1024**2,
         size=True,
     )
-    pictures: int = setting(
+    pictures: int = define_setting(
         512 * 1024**2,
         "bytes on disk, in var/previews, of pictures of files, wherever these lie; those that nobody asked for longest go first",
         ge=1024**2,
         size=True,
     )
-    partitions: int = setting(
+    partitions: int = define_setting(
         4 * 1024**3,
         "bytes on disk, in var/tiles, of partitions of tables that were read as HATS; those that nobody asked for longest go first",
         ge=1024**2,
         size=True,
     )
-    at_once: int = setting(8, "requests to other servers that run at once, in each process", ge=1, le=256)
-    seconds: float = setting(30.0, "seconds in which another server must give the next MiB", gt=0, le=3600)
-    fresh: float = setting(
+    at_once: int = define_setting(8, "requests to other servers that run at once, in each process", ge=1, le=256)
+    seconds: float = define_setting(30.0, "seconds in which another server must give the next MiB", gt=0, le=3600)
+    fresh: float = define_setting(
         30.0, "seconds after which it is asked again whether a file there is still the one of before", ge=0, le=86400
     )
 
@@ -267,11 +273,11 @@ class FarFiles:
 class PythonLimits:
     """What Python beside a descriptor may use."""
 
-    seconds: float = setting(
+    seconds: float = define_setting(
         300.0, "seconds for a batch of rows of a function, or until the next row of a source", gt=0, le=7 * 86400
     )
-    memory: int = setting(4 * 1024**3, "memory of its data: 4 GiB", ge=64 * 1024**2, size=True)
-    environment: Mapping[str, str] = setting(
+    memory: int = define_setting(4 * 1024**3, "memory of its data: 4 GiB", ge=64 * 1024**2, size=True)
+    environment: Mapping[str, str] = define_setting(
         dict,
         "variables beside PATH, HOME, USER, LANG, LC_*, TZ, TMPDIR, LD_LIBRARY_PATH, SSL_CERT_* and *_NUM_THREADS; the server's others are not given on",
     )
@@ -281,72 +287,72 @@ class PythonLimits:
 class ReaderProgram:
     """A program that reads files of samples which Hven cannot: ``[readers.NAME]``."""
 
-    name: str = field(metadata=said("its name is that of the section: [readers.NAME]"))
+    name: str = field(metadata=describe_setting("its name is that of the section: [readers.NAME]"))
     command: tuple[str, ...] = field(
-        metadata=said(
+        metadata=describe_setting(
             "program and arguments: ['/opt/maser/bin/python', './maser_reader.py']; a program with a slash, and words that begin with ./, are paths from hven.toml",
             many=True,
             min_length=1,
         )
     )
-    environment: Mapping[str, str] = setting(
+    environment: Mapping[str, str] = define_setting(
         dict, "variables beside PATH, LANG, HOME and TMPDIR; the server's own are not given on"
     )
-    seconds: float = setting(60.0, "seconds for an answer, the start of the program included", gt=0, le=86400)
-    memory: int = setting(4 * 1024**3, "memory of its data: 4 GiB", ge=64 * 1024**2, size=True)
-    processes: int = setting(2, "how many run at once, for each process of the server", ge=1, le=64)
-    idle: float = setting(300.0, "seconds after which one that is asked nothing ends", gt=0, le=86400)
+    seconds: float = define_setting(60.0, "seconds for an answer, the start of the program included", gt=0, le=86400)
+    memory: int = define_setting(4 * 1024**3, "memory of its data: 4 GiB", ge=64 * 1024**2, size=True)
+    processes: int = define_setting(2, "how many run at once, for each process of the server", ge=1, le=64)
+    idle: float = define_setting(300.0, "seconds after which one that is asked nothing ends", gt=0, le=86400)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobLimits:
     """What one asynchronous job may use, and how long it is kept."""
 
-    seconds: int = setting(3600, "time limit of a job that asks for none", ge=1, le=2**31 - 1)
-    seconds_hard: int = setting(24 * 3600, "time limit of any job", ge=1, le=2**31 - 1)
-    keep_days: float = setting(
+    seconds: int = define_setting(3600, "time limit of a job that asks for none", ge=1, le=2**31 - 1)
+    seconds_hard: int = define_setting(24 * 3600, "time limit of any job", ge=1, le=2**31 - 1)
+    keep_days: float = define_setting(
         7.0, "days after which a job and its result are destroyed, if nothing else was asked for", gt=0, le=36500
     )
-    keep_days_hard: float = setting(92.0, "days that a job may be kept at most", gt=0, le=36500)
-    archive_days: float = setting(
+    keep_days_hard: float = define_setting(92.0, "days that a job may be kept at most", gt=0, le=36500)
+    archive_days: float = define_setting(
         0.0, "days that a destroyed job stays as ARCHIVED, without its result", ge=0, le=36500
     )
-    maxrec_default: int | None = setting(
+    maxrec_default: int | None = define_setting(
         None, "rows of a job's answer without MAXREC; default: limits.maxrec_default", ge=1
     )
-    maxrec_hard: int | None = setting(
+    maxrec_hard: int | None = define_setting(
         None, "rows of a job's answer at most: they take disk and no memory; default: limits.maxrec_hard", ge=1
     )
-    queued: int = setting(2000, "jobs of one user or address that may wait and run; further ones are HELD", ge=1)
-    open: int = setting(
+    queued: int = define_setting(2000, "jobs of one user or address that may wait and run; further ones are HELD", ge=1)
+    open: int = define_setting(
         10_000,
         "jobs of one user or address that have not ended, PENDING and HELD ones too; further ones are refused",
         ge=1,
     )
-    idle: float = setting(60.0, "seconds after which a worker for jobs that has nothing to do ends", gt=0)
+    idle: float = define_setting(60.0, "seconds after which a worker for jobs that has nothing to do ends", gt=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolverSettings:
     """Where names of objects are looked up."""
 
-    table: str | None = setting(
+    table: str | None = define_setting(
         None,
         "schema.table of this site that knows names of objects and their positions; everybody may ask for its public rows by name",
         pattern="^[^.\\s]+\\.[^.\\s]+$",
         example="a table such as 'sky.objects'",
     )
-    remote: bool = setting(
+    remote: bool = define_setting(
         False, "true: names that are not known here are sent to Sesame (CDS); without it nothing leaves this machine"
     )
-    url: str = setting(
+    url: str = define_setting(
         "https://cds.unistra.fr/cgi-bin/nph-sesame",
         "address of Sesame, or of a mirror of it",
-        pattern=URL,
+        pattern=URL_PATTERN,
         example="an address such as 'https://cds.unistra.fr/cgi-bin/nph-sesame'",
     )
-    seconds: float = setting(10.0, "seconds that Sesame may take", gt=0, le=60)
-    keep_days: float = setting(
+    seconds: float = define_setting(10.0, "seconds that Sesame may take", gt=0, le=60)
+    keep_days: float = define_setting(
         30.0,
         "days that an answer of Sesame is remembered, by each process; that a name is unknown there: a day at most",
         ge=0,
@@ -358,22 +364,22 @@ class ResolverSettings:
 class ScheduleSettings:
     """How collections are synchronised by themselves. Times in seconds."""
 
-    runs: int = setting(
+    runs: int = define_setting(
         2,
         "collections that are synchronised at once, on all machines that share the store; 0: this server runs none",
         ge=0,
         le=64,
     )
-    retry: float = setting(
+    retry: float = define_setting(
         60.0, "seconds after a failure when it is tried again; twice as long each further time", gt=0, le=86400
     )
-    retry_most: float = setting(3600.0, "seconds between two attempts at most", gt=0, le=7 * 86400)
-    grace: float | None = setting(
+    retry_most: float = define_setting(3600.0, "seconds between two attempts at most", gt=0, le=7 * 86400)
+    grace: float | None = define_setting(
         None,
         "seconds by which a run may be late to be made up, when no server ran at its time; default: always made up, once",
         ge=0,
     )
-    stale: int = setting(
+    stale: int = define_setting(
         2, "times of its schedule that may pass without a good run before a collection is stale", ge=1, le=1000
     )
 
@@ -382,38 +388,38 @@ class ScheduleSettings:
 class AlertSettings:
     """Who is told when a collection does not follow its source."""
 
-    webhook: str | None = setting(
+    webhook: str | None = define_setting(
         None,
         "https address that gets each alert as JSON, or $NAME of a secret that holds it; one in the house's own network needs allow_private",
         pattern="^(\\$[A-Za-z_][A-Za-z0-9_]*|https?://[^\\s/?#@]+(/[^\\s?#]*)?)$",
         example="'https://host/path', or '$NAME' of a secret where there is a key in it",
         placed="people are told there",
     )
-    command: tuple[str, ...] = setting(
+    command: tuple[str, ...] = define_setting(
         (),
         "program and arguments that get each alert as JSON on standard input; one with a slash is beside hven.toml",
         min_length=1,
     )
-    mail_to: tuple[Annotated[str, Field(pattern=MAIL)], ...] = setting(
+    mail_to: tuple[Annotated[str, Field(pattern=EMAIL_PATTERN)], ...] = define_setting(
         (), "mail addresses that get each alert", min_length=1, placed="people are told there"
     )
-    mail_from: str | None = setting(
-        None, "mail address that they come from", pattern=MAIL, example="an address such as 'vo@example.org'"
+    mail_from: str | None = define_setting(
+        None, "mail address that they come from", pattern=EMAIL_PATTERN, example="an address such as 'vo@example.org'"
     )
-    smtp_host: str | None = setting(None, "mail server", pattern="^[A-Za-z0-9._:-]+$")
-    smtp_port: int | None = setting(
+    smtp_host: str | None = define_setting(None, "mail server", pattern="^[A-Za-z0-9._:-]+$")
+    smtp_port: int | None = define_setting(
         None, "its port; default: 587 for starttls, 465 for tls, 25 for none", ge=1, le=65535
     )
-    smtp_user: str | None = setting(None, "login there, if it wants one")
-    smtp_password: str | None = setting(
+    smtp_user: str | None = define_setting(None, "login there, if it wants one")
+    smtp_password: str | None = define_setting(
         None,
         "$NAME of the secret that holds its password; never sent without TLS",
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
         example="'$NAME' of a secret",
     )
-    smtp_tls: Literal["starttls", "tls", "none"] = setting("starttls", "starttls, tls or none")
-    repeat_failures: int = setting(10, "failures in a row after which an alert comes again", ge=1)
-    repeat_hours: float = setting(
+    smtp_tls: Literal["starttls", "tls", "none"] = define_setting("starttls", "starttls, tls or none")
+    repeat_failures: int = define_setting(10, "failures in a row after which an alert comes again", ge=1)
+    repeat_hours: float = define_setting(
         24.0, "hours after which an alert comes again, as long as nothing has become better", gt=0
     )
 
@@ -422,45 +428,49 @@ class AlertSettings:
 class HealthSettings:
     """Who sees on the health page what not every reader may know; how the files of published rows are verified."""
 
-    operators: tuple[str, ...] = setting(
+    operators: tuple[str, ...] = define_setting(
         (), "accounts that see everything there: private collections, and what went wrong, in words"
     )
-    open: bool = setting(
+    open: bool = define_setting(
         False, "true: everybody sees everything there; for a server that only the house's own network reaches"
     )
-    see_as: bool = setting(
+    see_as: bool = define_setting(
         False, "true: these accounts may also look at the site as any other reader, on the page /access; that is logged"
     )
-    verify_days: float = setting(
+    verify_days: float = define_setting(
         7.0,
         "days after which the files of every snapshot that is kept are read again and compared with their checksums; 0: new ones alone",
         ge=0,
         le=3650,
     )
-    verify_rate: int = setting(64 * 1024**2, "bytes a second that this may read", ge=1024, size=True)
+    verify_rate: int = define_setting(64 * 1024**2, "bytes a second that this may read", ge=1024, size=True)
 
 
-def _network(text: str) -> str:
+def _normalize_network(text: str) -> str:
     return str(ip_network(text))
 
 
-def _free(group: str) -> str:
+def _check_group_name(group: str) -> str:
     if group == "owner":
         raise ValueError("the group owner is the site's, who sees everything")
     return group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class People:
+class PeopleSettings:
     """Who is who, for policies: groups and other names of accounts."""
 
-    groups: Mapping[Annotated[str, Field(pattern="^[^:\\s]+$"), AfterValidator(_free)], tuple[str, ...]] = setting(
-        dict, "accounts in each group that policies name: spica = ['anna', 'bob']", example="one word without a colon"
+    groups: Mapping[Annotated[str, Field(pattern="^[^:\\s]+$"), AfterValidator(_check_group_name)], tuple[str, ...]] = (
+        define_setting(
+            dict,
+            "accounts in each group that policies name: spica = ['anna', 'bob']",
+            example="one word without a colon",
+        )
     )
-    aliases: Mapping[str, tuple[str, ...]] = setting(
+    aliases: Mapping[str, tuple[str, ...]] = define_setting(
         dict, "other names of accounts, as they stand in tables: anna = ['anna@example.org', 'A. Berg']"
     )
-    tables: tuple[Annotated[str, Field(pattern="^[^.]+\\.[^.]+$")], ...] = setting(
+    tables: tuple[Annotated[str, Field(pattern="^[^.]+\\.[^.]+$")], ...] = define_setting(
         (),
         "private tables of the site that say more of them: in each row an account, and member_of (a group), or name, alias, email",
         example="['people.members']",
@@ -468,30 +478,30 @@ class People:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
+class LoginSettings:
     """How readers may say who they are."""
 
-    schemes: tuple[Literal["ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"], ...] = setting(
+    schemes: tuple[Literal["ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"], ...] = define_setting(
         ("ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"),
         "ways to log in that programs are told of, in this order; Basic, and Bearer of either kind, are refused where they are missing here",
     )
-    required: bool = setting(
+    required: bool = define_setting(
         False, "true: nobody sees anything but capabilities, availability and the page /login without having logged in"
     )
-    domain: str | None = setting(
+    domain: str | None = define_setting(
         None,
         "domain above the hosts of all portals: who logs in at one is logged in at all of them. Their session goes to every host below it",
         pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$",
         example="a domain such as 'example.org'",
     )
-    own_passwords: bool = setting(True, "false: readers do not set their passwords on the page /login")
-    proxy_header: str | None = setting(
+    own_passwords: bool = define_setting(True, "false: readers do not set their passwords on the page /login")
+    proxy_header: str | None = define_setting(
         None,
         "header in which a proxy says who is logged in there: X-Remote-User. Whoever it names has an account; from others than `proxies` it is refused",
         pattern="^[A-Za-z][A-Za-z0-9-]{0,60}$",
         example="the name of a header such as 'X-Remote-User'",
     )
-    proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = setting(
+    proxies: tuple[Annotated[str, AfterValidator(_normalize_network)], ...] = define_setting(
         (), "addresses or networks of that proxy, as this server sees them: 127.0.0.1, 10.1.0.0/24"
     )
 
@@ -500,37 +510,37 @@ class Login:
 class IdentityProvider:
     """A provider of OpenID Connect by whom readers log in: ``[identity.NAME]``."""
 
-    name: str = field(metadata=said("its name is that of the section: [identity.NAME]"))
+    name: str = field(metadata=describe_setting("its name is that of the section: [identity.NAME]"))
     issuer: str = field(
-        metadata=said(
+        metadata=describe_setting(
             "its address, as its tokens say it: https://aai.egi.eu/auth/realms/egi",
             pattern=r"^(https://|http://(localhost|127\.0\.0\.1)[:/])[^\s?#]+$",
             example="an address such as 'https://aai.example.org'",
         )
     )
-    client_id: str = field(metadata=said("what it calls this site"))
-    client_secret: str | None = setting(
+    client_id: str = field(metadata=describe_setting("what it calls this site"))
+    client_secret: str | None = define_setting(
         None,
         "$NAME of the secret that it gave this site, if any",
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
         example="'$NAME' of a secret",
     )
-    title: str | None = setting(None, "how the page /login calls it; default: its name")
-    scope: str = setting("openid profile", "what is asked of it")
-    audience: tuple[str, ...] = setting((), "for whom tokens may be made that programs send, besides client_id")
-    groups: str | None = setting(None, "claim that lists the groups of a person")
-    group_names: Mapping[str, str] = setting(
+    title: str | None = define_setting(None, "how the page /login calls it; default: its name")
+    scope: str = define_setting("openid profile", "what is asked of it")
+    audience: tuple[str, ...] = define_setting((), "for whom tokens may be made that programs send, besides client_id")
+    groups: str | None = define_setting(None, "claim that lists the groups of a person")
+    group_names: Mapping[str, str] = define_setting(
         dict,
         "what it calls a group = what policies call it; others keep their names, and those with a colon are left out",
     )
-    account: str | None = setting(
+    account: str | None = define_setting(
         None,
         "claim that names the account which is made for a newcomer, for a provider that gives no one's name to another: preferred_username; default: names are made up",
     )
-    accounts: Mapping[str, str] = setting(
+    accounts: Mapping[str, str] = define_setting(
         dict, "who has which account: what the provider calls a person (sub) = name of the account"
     )
-    join: bool = setting(
+    join: bool = define_setting(
         False, "true: whoever it knows gets an account at the first log-in; else those alone whom `accounts` lists"
     )
 
@@ -539,18 +549,20 @@ class IdentityProvider:
 class Project:
     """People who share collections: ``[projects.NAME]``. Who is a member, and in which role, the store knows."""
 
-    name: str = field(metadata=said("its name is that of the section: [projects.NAME]"))
-    title: str | None = setting(None, "its name for people")
-    description: str | None = setting(None, "one paragraph about it")
-    contact: str | None = setting(None, "who answers questions: an address, or a name with one")
-    listed: bool = setting(False, "true: everybody may know of it, and ask for access; its collections stay hidden")
-    open: bool = setting(
+    name: str = field(metadata=describe_setting("its name is that of the section: [projects.NAME]"))
+    title: str | None = define_setting(None, "its name for people")
+    description: str | None = define_setting(None, "one paragraph about it")
+    contact: str | None = define_setting(None, "who answers questions: an address, or a name with one")
+    listed: bool = define_setting(
+        False, "true: everybody may know of it, and ask for access; its collections stay hidden"
+    )
+    open: bool = define_setting(
         False, "true: its collections are everybody's, but those that say `access: members` or `private`"
     )
-    news: str | None = setting(
+    news: str | None = define_setting(
         None,
         "directory of its news beside hven.toml, for members; those in its directory `public` are for all who may know of it",
-        pattern=INSIDE,
+        pattern=RELATIVE_PATH_PATTERN,
         example="a directory beside hven.toml, such as 'hesiod'",
     )
 
@@ -559,7 +571,7 @@ class Project:
 class TreeSettings:
     """The tree of counts on the first page: what its levels are, from the outermost."""
 
-    levels: tuple[str, ...] = setting(
+    levels: tuple[str, ...] = define_setting(
         (
             "instrument_host_name|facility_name|mission|telescope|@facility",
             "instrument_name|instrument|@instrument",
@@ -569,33 +581,38 @@ class TreeSettings:
         min_length=1,
         max_length=6,
     )
-    branches: int = setting(100, "values of one column at most; a table with more has no such level", ge=1, le=1000)
+    branches: int = define_setting(
+        100, "values of one column at most; a table with more has no such level", ge=1, le=1000
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySettings:
     """What registries of the Virtual Observatory are told of the site besides its collections: ``[registry]``."""
 
-    organisation: str | None = setting(None, "institute that publishes, by its name; default: title")
-    organisation_url: str | None = setting(
-        None, "its home page; default: public_url", pattern=URL, example="an address such as 'https://www.example.org'"
+    organisation: str | None = define_setting(None, "institute that publishes, by its name; default: title")
+    organisation_url: str | None = define_setting(
+        None,
+        "its home page; default: public_url",
+        pattern=URL_PATTERN,
+        example="an address such as 'https://www.example.org'",
     )
-    organisation_ror: str | None = setting(
+    organisation_ror: str | None = define_setting(
         None,
         "its identifier in the Research Organization Registry: https://ror.org/02feahw73",
         pattern=r"^https://ror\.org/0[a-hj-km-np-tv-z0-9]{6}[0-9]{2}$",
         example="an address such as 'https://ror.org/02feahw73'",
     )
-    address: str | None = setting(None, "its postal address, for the contact of all records")
-    authorities: tuple[Annotated[str, Field(pattern=AUTHORITY)], ...] = setting(
+    address: str | None = define_setting(None, "its postal address, for the contact of all records")
+    authorities: tuple[Annotated[str, Field(pattern=AUTHORITY_PATTERN)], ...] = define_setting(
         (),
         "further IVOA authorities that are this site's, beside authority and those of portals: descriptors may give ids in them",
     )
-    ids: Mapping[str, Annotated[str, Field(pattern=IVOID)]] = setting(
+    ids: Mapping[str, Annotated[str, Field(pattern=IVOID_PATTERN)]] = define_setting(
         dict,
         'record of the site = its id where that shall not be ivo://AUTHORITY/NAME, such as one that it had before: registry, organisation, tap, soda, hapi, das2, hips, and SCHEMA.TABLE.FACE: tap = "ivo://example.org/__system__/tap/run"',
     )
-    mirrors: Mapping[str, tuple[Annotated[str, Field(pattern=URL)], ...]] = setting(
+    mirrors: Mapping[str, tuple[Annotated[str, Field(pattern=URL_PATTERN)], ...]] = define_setting(
         dict,
         'such a record = further addresses at which it answers, mirrors and old ones: tap = ["http://old.example.org/tap"]',
     )
@@ -605,26 +622,26 @@ class RegistrySettings:
 class DoiSettings:
     """Where this site has its DOIs registered: DataCite's REST interface. ``[doi]``."""
 
-    prefix: str | None = setting(
+    prefix: str | None = define_setting(
         None, "the prefix that DataCite gave the repository: 10.5072", pattern=r"^10\.[0-9]{4,9}$", example="10.xxxx"
     )
-    repository: str | None = setting(
+    repository: str | None = define_setting(
         None, "the repository's id there: IDOC.PSUP", pattern=r"^[A-Za-z0-9]+\.[A-Za-z0-9]+$", example="PROVIDER.NAME"
     )
-    password: str | None = setting(
+    password: str | None = define_setting(
         None,
         "$NAME of the secret that holds its password; never sent without TLS, but to this machine",
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
         example="'$NAME' of a secret",
     )
-    endpoint: str = setting(
+    endpoint: str = define_setting(
         "https://api.datacite.org",
         "the interface; to try it: https://api.test.datacite.org",
-        pattern=URL,
+        pattern=URL_PATTERN,
         example="an address such as 'https://api.test.datacite.org'",
     )
-    seconds: float = setting(30.0, "seconds that an answer may take", gt=0, le=600)
-    suffix: str = setting(
+    seconds: float = define_setting(30.0, "seconds that an answer may take", gt=0, le=600)
+    suffix: str = define_setting(
         "",
         "how suffixes begin: psup/; what follows is made of the collection's name and release",
         pattern=r"^[A-Za-z0-9._/-]*$",
@@ -633,15 +650,15 @@ class DoiSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CitedResults:
+class CitedResultSettings:
     """Results that readers give a persistent address: ``[results]``."""
 
-    keep: int = setting(100_000, "addresses that are kept; 0: none can be made", ge=0)
-    own: int = setting(
+    keep: int = define_setting(100_000, "addresses that are kept; 0: none can be made", ge=0)
+    own: int = define_setting(
         200, "addresses that one reader may make in a day; all who have not logged in count as one host each", ge=1
     )
-    rows: int = setting(2_000_000, "rows of a result that can have one", ge=1)
-    seconds: float = setting(60.0, "seconds that its counting may take", gt=0)
+    rows: int = define_setting(2_000_000, "rows of a result that can have one", ge=1)
+    seconds: float = define_setting(60.0, "seconds that its counting may take", gt=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -660,46 +677,54 @@ class Portal:
         Accounts that operate its collections, and no others.
     """
 
-    name: str = field(metadata=said("its name is that of the section: [portals.NAME]"))
-    host: str | None = setting(
+    name: str = field(metadata=describe_setting("its name is that of the section: [portals.NAME]"))
+    host: str | None = define_setting(
         None,
         "host name by which readers come to it: medoc.example.org; or",
         pattern="^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?$",
         example="a host name such as 'medoc.example.org'",
     )
-    path: str | None = setting(
+    path: str | None = define_setting(
         None,
         "path before the paths of its pages: /medoc",
         pattern="^(/[A-Za-z0-9_-]+)+$",
         example="a path that begins with '/'",
     )
-    title: str | None = setting(None, "heading of its first page")
-    description: str | None = setting(None, "one paragraph about it")
-    collections: tuple[str, ...] = setting(
+    title: str | None = define_setting(None, "heading of its first page")
+    description: str | None = define_setting(None, "one paragraph about it")
+    collections: tuple[str, ...] = define_setting(
         (),
         "the collections on its pages and in its services; default: all. It hides nothing: the site's own TAP serves all, `access: private` in a descriptor hides",
         min_length=1,
     )
-    levels: tuple[str, ...] | None = setting(None, "as tree.levels", min_length=1, max_length=6)
-    accent: str | None = setting(None, "as accent", pattern=COLOUR, example="a colour such as '#0b5cad'")
-    highlight: str | None = setting(None, "as highlight", pattern=COLOUR, example="a colour such as '#b3541e'")
-    logo: str | None = setting(
-        None, "as logo", pattern=PICTURE, example="a picture beside hven.toml, such as 'logo.svg'"
+    levels: tuple[str, ...] | None = define_setting(None, "as tree.levels", min_length=1, max_length=6)
+    accent: str | None = define_setting(None, "as accent", pattern=COLOUR_PATTERN, example="a colour such as '#0b5cad'")
+    highlight: str | None = define_setting(
+        None, "as highlight", pattern=COLOUR_PATTERN, example="a colour such as '#b3541e'"
     )
-    text: str | None = setting(None, "as text", pattern=INSIDE, example="a file beside hven.toml, such as 'home.md'")
-    news: str | None = setting(None, "as news", pattern=INSIDE, example="a directory beside hven.toml, such as 'news'")
-    language: Literal["en", "fr"] | None = setting(None, "as language")
-    contact_email: str | None = setting(
+    logo: str | None = define_setting(
+        None, "as logo", pattern=PICTURE_PATH_PATTERN, example="a picture beside hven.toml, such as 'logo.svg'"
+    )
+    text: str | None = define_setting(
+        None, "as text", pattern=RELATIVE_PATH_PATTERN, example="a file beside hven.toml, such as 'home.md'"
+    )
+    news: str | None = define_setting(
+        None, "as news", pattern=RELATIVE_PATH_PATTERN, example="a directory beside hven.toml, such as 'news'"
+    )
+    language: Literal["en", "fr"] | None = define_setting(None, "as language")
+    contact_email: str | None = define_setting(
         None, "who answers questions", pattern="^[^@\\s]+@[^@\\s]+$", example="an address such as 'vo@example.org'"
     )
-    help: str | None = setting(None, "as help", pattern=INSIDE, example="a directory beside hven.toml, such as 'help'")
-    authority: str | None = setting(
+    help: str | None = define_setting(
+        None, "as help", pattern=RELATIVE_PATH_PATTERN, example="a directory beside hven.toml, such as 'help'"
+    )
+    authority: str | None = define_setting(
         None,
         "as authority, for the ids of its collections; of one that stands in two portals, the first portal's",
-        pattern=AUTHORITY,
+        pattern=AUTHORITY_PATTERN,
         example="an IVOA authority such as 'example.org'",
     )
-    administrators: tuple[str, ...] = setting(
+    administrators: tuple[str, ...] = define_setting(
         (),
         "accounts that see all of the health of its collections, prepare their files, and edit its texts and those of the collections that they see as readers; nothing of other portals'",
         min_length=1,

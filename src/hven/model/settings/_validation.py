@@ -10,19 +10,31 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 from hven.model import plugins
-from hven.model.settings._sections import IdentityProvider, Portal, Project, ReaderProgram, Section, said
-from hven.model.settings._shape import Settings
+from hven.model.settings._sections import (
+    IdentityProvider,
+    Portal,
+    Project,
+    ReaderProgram,
+    SettingsSection,
+    describe_setting,
+)
+from hven.model.settings._site_settings import Settings
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
-_BYTES = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
-NAMED = (Portal, Project, IdentityProvider, ReaderProgram)  # each in a section with its name: [portals.NAME]
+_BYTE_UNIT_FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_BYTE_SIZE_PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
+NAMED_SECTION_CLASSES = (
+    Portal,
+    Project,
+    IdentityProvider,
+    ReaderProgram,
+)  # each in a section with its name: [portals.NAME]
 _NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,40}$"
 
 
-def read_bytes(value: object) -> object:
+def parse_byte_size(value: object) -> object:
     """Parse a number of bytes.
 
     Parameters
@@ -35,50 +47,60 @@ def read_bytes(value: object) -> object:
     bytes
         A whole number; what cannot be read comes back as it is, for pydantic to refuse.
     """
-    match = _BYTES.fullmatch(value) if isinstance(value, str) else None
-    return round(float(match[1]) * _UNITS[match[2].lower()]) if match else value
+    match = _BYTE_SIZE_PATTERN.fullmatch(value) if isinstance(value, str) else None
+    return round(float(match[1]) * _BYTE_UNIT_FACTORS[match[2].lower()]) if match else value
 
 
-def _read_annotations(kind: type) -> dict[str, Any]:
+def _read_annotations(settings_class: type) -> dict[str, Any]:
     """Evaluate the annotations of a dataclass of settings, which name what pydantic has without importing it."""
     from pydantic import AfterValidator, Field  # noqa: PLC0415  (a tenth of a second, which `hven --help` does not need)
 
-    return get_type_hints(kind, localns={"AfterValidator": AfterValidator, "Field": Field}, include_extras=True)
+    return get_type_hints(
+        settings_class, localns={"AfterValidator": AfterValidator, "Field": Field}, include_extras=True
+    )
 
 
 @cache
-def brought() -> tuple[Section, ...]:
+def list_engine_sections() -> tuple[SettingsSection, ...]:
     """Return the sections that engines bring."""
-    kinds = (vars(plugins.load("engines", name)).get("KIND") for name in plugins.names("engines"))
-    return tuple(one for kind in kinds if kind for one in kind.settings)
+    engine_records = (
+        vars(plugins.load_plugin("engines", name)).get("KIND") for name in plugins.list_plugins("engines")
+    )
+    return tuple(section for engine_record in engine_records if engine_record for section in engine_record.settings)
 
 
 @cache
-def sections() -> Mapping[str, Section]:
+def collect_sections() -> Mapping[str, SettingsSection]:
     """Return all sections by name."""
-    found = {}
+    sections_by_name = {}
     for name, hint in _read_annotations(Settings).items():
-        many = get_origin(hint) is tuple
-        kind = get_args(hint)[0] if many else hint
+        is_repeated = get_origin(hint) is tuple
+        kind = get_args(hint)[0] if is_repeated else hint
         if is_dataclass(kind):
-            found[name] = Section(name=name, kind=kind, many=many)  # type: ignore[arg-type]
-    return found | {one.name: one for one in brought()}
+            sections_by_name[name] = SettingsSection(name=name, settings_class=kind, is_repeated=is_repeated)  # type: ignore[arg-type]
+    return sections_by_name | {section.name: section for section in list_engine_sections()}
 
 
 @cache
-def keys() -> Mapping[str, Mapping[str, Any]]:
-    """Return what is `said` of every setting, ``limits.seconds`` as one word."""
-    found: dict[str, Mapping[str, Any]] = {}
+def collect_setting_metadata() -> Mapping[str, Mapping[str, Any]]:
+    """Return what is `describe_setting` of every setting, ``limits.seconds`` as one word."""
+    metadata_by_key: dict[str, Mapping[str, Any]] = {}
     for item in fields(Settings):
         if item.metadata:
-            found[item.name] = item.metadata
-        found |= {one.name: said(one.doc) for one in brought() if one.after == item.name}
-    return found | {
-        f"{name}.{item.name}": item.metadata for name, one in sections().items() for item in fields(one.kind)
+            metadata_by_key[item.name] = item.metadata
+        metadata_by_key |= {
+            section.name: describe_setting(section.doc)
+            for section in list_engine_sections()
+            if section.previous_setting == item.name
+        }
+    return metadata_by_key | {
+        f"{name}.{item.name}": item.metadata
+        for name, section in collect_sections().items()
+        for item in fields(section.settings_class)
     }
 
 
-def docs() -> dict[str, str]:
+def collect_setting_docs() -> dict[str, str]:
     """List the line of documentation of every setting.
 
     Returns
@@ -86,10 +108,10 @@ def docs() -> dict[str, str]:
     docs
         By the name of the setting, ``limits.seconds``.
     """
-    return {name: one["doc"] for name, one in keys().items()}
+    return {name: metadata["doc"] for name, metadata in collect_setting_metadata().items()}
 
 
-def placed(settings: Settings) -> Iterator[tuple[str, Any, str]]:
+def iterate_local_settings(settings: Settings) -> Iterator[tuple[str, Any, str]]:
     """List what is set and belongs to one place.
 
     Parameters
@@ -102,63 +124,73 @@ def placed(settings: Settings) -> Iterator[tuple[str, Any, str]]:
     name, value, effect
         The setting, its value, and what it would do in another place.
     """
-    for name, one in keys().items():
-        if one["placed"]:
+    for name, metadata in collect_setting_metadata().items():
+        if metadata["placed"]:
             section, _, key = name.rpartition(".")
             holder = (settings.brought.get(section) or getattr(settings, section, None)) if section else settings
             default = next(
-                item.default for item in fields(sections()[section].kind if section else Settings) if item.name == key
+                item.default
+                for item in fields(collect_sections()[section].settings_class if section else Settings)
+                if item.name == key
             )
             value = getattr(holder, key, default)
             if value != default:
-                yield name, value, one["placed"]
+                yield name, value, metadata["placed"]
 
 
 @cache
-def checked() -> type[BaseModel]:
+def build_file_model() -> type[BaseModel]:
     """Make the model of the file: the same keys, bounds and patterns."""
     from pydantic import create_model  # noqa: PLC0415  (as above)
 
-    model = _model("SettingsFile", Settings)
-    more = {}
-    for one in brought():
-        kind = tuple[one.kind, ...] if one.many else one.kind  # type: ignore[name-defined]
-        more[one.name] = (_form(kind, one.name) | None, None)
-    return create_model("SettingsFile", __base__=model, **more)  # type: ignore[call-overload, no-any-return]
+    model = _build_model("SettingsFile", Settings)
+    engine_fields = {}
+    for section in list_engine_sections():
+        kind = tuple[section.settings_class, ...] if section.is_repeated else section.settings_class  # type: ignore[name-defined]
+        engine_fields[section.name] = (_to_toml_type(kind, section.name) | None, None)
+    return create_model("SettingsFile", __base__=model, **engine_fields)  # type: ignore[call-overload, no-any-return]
 
 
-def _model(name: str, kind: type) -> type[BaseModel]:
+def _build_model(name: str, settings_class: type) -> type[BaseModel]:
     from pydantic import ConfigDict, Field, create_model  # noqa: PLC0415  (as above)
 
-    hints = _read_annotations(kind)
-    made: dict[str, Any] = {}
-    for item in fields(kind):
-        if item.metadata and not (kind in NAMED and item.name == "name"):  # that is its section's
-            form, needed = _form(hints[item.name], item.name), item.default is item.default_factory is MISSING
-            made[item.name] = (form if needed else form | None, Field(... if needed else None, **item.metadata["rule"]))
-    return create_model(name, __config__=ConfigDict(extra="forbid"), **made)
+    hints = _read_annotations(settings_class)
+    model_fields: dict[str, Any] = {}
+    for item in fields(settings_class):
+        if item.metadata and not (
+            settings_class in NAMED_SECTION_CLASSES and item.name == "name"
+        ):  # that is its section's
+            toml_type, is_required = (
+                _to_toml_type(hints[item.name], item.name),
+                item.default is item.default_factory is MISSING,
+            )
+            model_fields[item.name] = (
+                toml_type if is_required else toml_type | None,
+                Field(... if is_required else None, **item.metadata["rule"]),
+            )
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **model_fields)
 
 
-def _form(hint: Any, name: str) -> Any:
+def _to_toml_type(hint: Any, name: str) -> Any:
     """Return the type that TOML has for one of a dataclass."""
     from pydantic import StringConstraints  # noqa: PLC0415  (as above)
 
     origin, inner = get_origin(hint), get_args(hint)
     if is_dataclass(hint):
-        return _model(name.capitalize(), hint)  # type: ignore[arg-type]
+        return _build_model(name.capitalize(), hint)  # type: ignore[arg-type]
     if origin is UnionType:
-        return _form(inner[0], name)
+        return _to_toml_type(inner[0], name)
     if origin is Mapping:
         return dict[inner[0], inner[1]]  # type: ignore[valid-type]
     if origin is not tuple:
         return hint
-    if inner[0] in NAMED:
+    if inner[0] in NAMED_SECTION_CLASSES:
         key = Annotated[str, StringConstraints(pattern=_NAME_PATTERN)]
-        return dict[key, _model(f"{name.capitalize()}Entry", inner[0])]  # type: ignore[misc]
-    return list[_model(f"{name.capitalize()}Entry", inner[0]) if is_dataclass(inner[0]) else inner[0]]  # type: ignore[arg-type, misc]
+        return dict[key, _build_model(f"{name.capitalize()}Entry", inner[0])]  # type: ignore[misc]
+    return list[_build_model(f"{name.capitalize()}Entry", inner[0]) if is_dataclass(inner[0]) else inner[0]]  # type: ignore[arg-type, misc]
 
 
-def records(data: Mapping[str, Any]) -> dict[str, Any]:
+def validate_settings(data: Mapping[str, Any]) -> dict[str, Any]:
     """Check what was read; return what `Settings` is made of.
 
     Raises
@@ -166,20 +198,24 @@ def records(data: Mapping[str, Any]) -> dict[str, Any]:
     pydantic.ValidationError
         Something is wrong.
     """
-    read = _tupled(checked().model_validate(data).model_dump(exclude_none=True))
-    for name, one in sections().items():
-        given = read.get(name, {})
-        if one.kind in NAMED:
-            given = [{"name": key, **item} for key, item in given.items()]
-        read[name] = tuple(one.kind(**_tupled(item)) for item in given) if one.many else one.kind(**_tupled(given))
-    read["remote"] = tuple(
-        replace(one, tables=("ivoa.obscore",)) if one.kind == "obscore" and not one.tables else one
-        for one in read["remote"]
+    values = _convert_lists_to_tuples(build_file_model().model_validate(data).model_dump(exclude_none=True))
+    for name, section in collect_sections().items():
+        section_values = values.get(name, {})
+        if section.settings_class in NAMED_SECTION_CLASSES:
+            section_values = [{"name": key, **item} for key, item in section_values.items()]
+        values[name] = (
+            tuple(section.settings_class(**_convert_lists_to_tuples(item)) for item in section_values)
+            if section.is_repeated
+            else section.settings_class(**_convert_lists_to_tuples(section_values))
+        )
+    values["remote"] = tuple(
+        replace(section, tables=("ivoa.obscore",)) if section.kind == "obscore" and not section.tables else section
+        for section in values["remote"]
     )
-    read["brought"] = {one.name: read.pop(one.name) for one in brought()}
-    return read
+    values["brought"] = {section.name: values.pop(section.name) for section in list_engine_sections()}
+    return values
 
 
-def _tupled(data: Mapping[str, Any]) -> dict[str, Any]:
+def _convert_lists_to_tuples(data: Mapping[str, Any]) -> dict[str, Any]:
     """Convert lists to tuples, which frozen dataclasses hold."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

@@ -3,25 +3,48 @@
 Import is light (numpy and Arrow); the modules among the names are namespaces of this door.
 """
 
-from hven.model.sky import _arrays as arrays
 from hven.model.sky import _bodies as bodies
-from hven.model.sky import _clocks as clocks
 from hven.model.sky import _contours as contours
 from hven.model.sky import _footprints as footprints
 from hven.model.sky import _frame as frames
 from hven.model.sky import _healpix as healpix
-from hven.model.sky import _planets as planets
+from hven.model.sky import _planetary_frames as planets
+from hven.model.sky import _polygon_arrays as arrays
 from hven.model.sky import _q3c as q3c
 from hven.model.sky import _region_files as region_files
 from hven.model.sky import _shape_text as shape_text
 from hven.model.sky import _sphere as sphere
+from hven.model.sky import _time_scales as clocks
 from hven.model.sky._moc import Moc
 from hven.model.sky._regions import Regions
-from hven.model.sky._relations import contains, intersects
+from hven.model.sky._shape_relations import contains, intersects
 from hven.model.sky._shapes import Box, Circle, Point, Polygon, Range, Region, Shape, from_array
-from hven.model.sky._sphere import distance
+from hven.model.sky._sphere import compute_distance
 
 __all__ = [
-    "Box", "Circle", "Moc", "Point", "Polygon", "Range", "Region", "Regions", "Shape", "arrays", "bodies", "clocks", "contains", "contours", "distance",
-    "footprints", "frames", "from_array", "healpix", "intersects", "planets", "q3c", "region_files", "shape_text", "sphere",
+    "Box",
+    "Circle",
+    "Moc",
+    "Point",
+    "Polygon",
+    "Range",
+    "Region",
+    "Regions",
+    "Shape",
+    "arrays",
+    "bodies",
+    "clocks",
+    "compute_distance",
+    "contains",
+    "contours",
+    "footprints",
+    "frames",
+    "from_array",
+    "healpix",
+    "intersects",
+    "planets",
+    "q3c",
+    "region_files",
+    "shape_text",
+    "sphere",
 ]  # fmt: skip

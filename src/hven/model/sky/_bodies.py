@@ -18,8 +18,8 @@ _MOONS = {
     "Saturn": "Mimas 601, Enceladus 602, Tethys 603, Dione 604, Rhea 605, Titan 606, Hyperion 607, Iapetus 608, Phoebe 609, Janus 610, Epimetheus 611, Prometheus 616, Pandora 617, Pan 618, Helene 612, Telesto 613, Calypso 614, Atlas 615, Methone 632, Pallene 633, Polydeuces 634, Daphnis 635, Anthe 649, Aegaeon 653",
     "Uranus": "Ariel 701, Umbriel 702, Titania 703, Oberon 704, Miranda 705, Puck 715", "Neptune": "Triton 801, Nereid 802, Proteus 808", "Pluto": "Charon 901, Nix 902, Hydra 903, Kerberos 904, Styx 905",
 }  # fmt: skip
-_NUMERALS = {"Mars": "I II", "Jupiter": "I II III IV V VI VII XIV XV XVI", "Saturn": "I II III IV V VI VII VIII IX X XI XVI XVII XVIII XII XIII XIV XV XXXII XXXIII XXXIV XXXV XLIX LIII", "Uranus": "I II III IV V XV", "Neptune": "I II VIII", "Pluto": "I II III IV V"}  # fmt: skip
-_MINOR = (
+_MOON_NUMERALS = {"Mars": "I II", "Jupiter": "I II III IV V VI VII XIV XV XVI", "Saturn": "I II III IV V VI VII VIII IX X XI XVI XVII XVIII XII XIII XIV XV XXXII XXXIII XXXIV XXXV XLIX LIII", "Uranus": "I II III IV V XV", "Neptune": "I II VIII", "Pluto": "I II III IV V"}  # fmt: skip
+_MINOR_BODIES = (
     ("dwarf planet", "Pluto", 999, ("134340 Pluto", "(134340) Pluto")),
     *(("dwarf planet", name, 2_000_000 + number, (f"{number} {name}", f"({number}) {name}")) for number, name in (
         (1, "Ceres"), (136108, "Haumea"), (136199, "Eris"), (136472, "Makemake"))),
@@ -32,7 +32,7 @@ _MINOR = (
 )  # fmt: skip
 
 # equatorial and polar radius in km: IAU working group on cartographic coordinates, report of 2015 (Archinal et al. 2018)
-_RADII = {
+_RADII_KM = {
     "Sun": (695700.0, 695700.0), "Mercury": (2440.53, 2438.26), "Venus": (6051.8, 6051.8), "Earth": (6378.1366, 6356.7519), "Moon": (1737.4, 1737.4),
     "Mars": (3396.19, 3376.20), "Jupiter": (71492.0, 66854.0), "Saturn": (60268.0, 54364.0), "Uranus": (25559.0, 24973.0), "Neptune": (24764.0, 24341.0),
     "Pluto": (1188.3, 1188.3), "Charon": (606.0, 606.0), "Ganymede": (2631.2, 2631.2), "Callisto": (2410.3, 2410.3), "Ceres": (487.3, 446.0),
@@ -40,7 +40,7 @@ _RADII = {
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class SolarSystemBody:
     """A body: `kind` is ``planet``, ``moon of Mars``, ``dwarf planet`` ..; `ids` are other names, the NAIF code last.
 
     Attributes
@@ -63,10 +63,10 @@ class Body:
     @property
     def radii(self) -> tuple[float, float] | None:
         """Equatorial and polar radius in km, if they are those of an ellipsoid of revolution that is known here."""
-        return _RADII.get(self.name)
+        return _RADII_KM.get(self.name)
 
 
-def bodies() -> Iterator[Body]:
+def iterate_bodies() -> Iterator[SolarSystemBody]:
     """List every body of the table.
 
     Yields
@@ -75,37 +75,39 @@ def bodies() -> Iterator[Body]:
         The Sun, planets, moons, then dwarf planets, asteroids and comets.
     """
 
-    def body(name: str, kind: str, code: int | str, *ids: str) -> Body:
-        return Body(name, kind, (*ids, f"NAIF {code}"))
+    def build_body(name: str, kind: str, code: int | str, *ids: str) -> SolarSystemBody:
+        return SolarSystemBody(name, kind, (*ids, f"NAIF {code}"))
 
-    def pairs(text: str) -> list[list[str]]:
+    def split_pairs(text: str) -> list[list[str]]:
         return [item.split() for item in text.split(", ")]
 
-    yield body("Sun", "star of the Solar System", 10)
-    for name, code in pairs(_PLANETS):
-        yield body(name, "planet", code)
+    yield build_body("Sun", "star of the Solar System", 10)
+    for name, code in split_pairs(_PLANETS):
+        yield build_body(name, "planet", code)
     for planet, text in _MOONS.items():
-        numerals = _NUMERALS.get(planet, "").split()
-        for index, (name, code) in enumerate(pairs(text)):
-            yield body(name, f"moon of {planet}", code, *((f"{planet} {numerals[index]}",) if numerals else ("Luna",)))
-    for kind, name, number, ids in _MINOR:
-        yield body(name, kind, number, *ids)
+        numerals = _MOON_NUMERALS.get(planet, "").split()
+        for index, (name, code) in enumerate(split_pairs(text)):
+            yield build_body(
+                name, f"moon of {planet}", code, *((f"{planet} {numerals[index]}",) if numerals else ("Luna",))
+            )
+    for kind, name, number, ids in _MINOR_BODIES:
+        yield build_body(name, kind, number, *ids)
 
 
 @cache
-def _known() -> Mapping[str, Body]:
-    found: dict[str, Body] = {}
-    for body in bodies():
+def _index_bodies() -> Mapping[str, SolarSystemBody]:
+    bodies_by_name: dict[str, SolarSystemBody] = {}
+    for body in iterate_bodies():
         for word in (body.name, *body.ids):
-            found.setdefault(_key(word), body)
-    return found
+            bodies_by_name.setdefault(_normalize_name(word), body)
+    return bodies_by_name
 
 
-def _key(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return re.sub(r"[\s_]+", " ", name).strip().lower()
 
 
-def find(name: str) -> Body | None:
+def find_body(name: str) -> SolarSystemBody | None:
     """Find a body by one of its names.
 
     Parameters
@@ -118,63 +120,63 @@ def find(name: str) -> Body | None:
     body
         None if it is not in this table.
     """
-    return _known().get(_key(name))
+    return _index_bodies().get(_normalize_name(name))
 
 
-_COMET = re.compile(r"(?:\d+[PDI](?:/.+|-[A-Z]+)?|[CPDXAI]/-?\d{1,4} [A-Z]\d*(?:-[A-Z]+)?(?: .+)?)")
-_ASTEROID = re.compile(r"(?:\(?\d+\)? .+|\d{4} [A-Z]{2}\d*|\d{4} (?:P-L|T-[123]))")
+_COMET_PATTERN = re.compile(r"(?:\d+[PDI](?:/.+|-[A-Z]+)?|[CPDXAI]/-?\d{1,4} [A-Z]\d*(?:-[A-Z]+)?(?: .+)?)")
+_ASTEROID_PATTERN = re.compile(r"(?:\(?\d+\)? .+|\d{4} [A-Z]{2}\d*|\d{4} (?:P-L|T-[123]))")
 
 
-def target_class(name: str) -> str | None:
+def classify_target(name: str) -> str | None:
     """Classify a target by its name, or by the form of a designation of a comet or asteroid.
 
     Parameters
     ----------
     name
-        As `find` takes it, or ``C/1995 O1``, ``2004 MN4``.
+        As `find_body` takes it, or ``C/1995 O1``, ``2004 MN4``.
 
     Returns
     -------
     class
         A word of EPN-TAP 2.0; None: not known here.
     """
-    body = find(name)
+    body = find_body(name)
     if body is not None:
         return body.target_class
     text = name.replace("_", " ").strip()
-    return "comet" if _COMET.fullmatch(text) else "asteroid" if _ASTEROID.fullmatch(text) else None
+    return "comet" if _COMET_PATTERN.fullmatch(text) else "asteroid" if _ASTEROID_PATTERN.fullmatch(text) else None
 
 
-def target_name(name: str) -> str | None:
+def find_iau_name(name: str) -> str | None:
     """Return a body's name as the IAU writes it.
 
     Parameters
     ----------
     name
-        As `find` takes it.
+        As `find_body` takes it.
 
     Returns
     -------
     name
         None: not known here.
     """
-    body = find(name)
+    body = find_body(name)
     return None if body is None else body.name
 
 
-def polar_ratio(name: str) -> float | None:
+def compute_polar_ratio(name: str) -> float | None:
     """Return polar by equatorial radius of a body.
 
     Parameters
     ----------
     name
-        As `find` takes it.
+        As `find_body` takes it.
 
     Returns
     -------
     ratio
         Dimensionless, 0 to 1; None if this table does not have the radii.
     """
-    body = find(name)
+    body = find_body(name)
     radii = None if body is None else body.radii
     return None if radii is None else radii[1] / radii[0]

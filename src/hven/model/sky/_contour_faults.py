@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hven.model.errors import say
-from hven.model.sky._disc import Disc
+from hven.model.errors import format_message
+from hven.model.sky._disc_image import DiscImage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
-    from hven.model.sky._chart import Chart
+    from hven.model.sky._cylindrical_map import CylindricalMap
     from hven.model.sky._regions import Regions
 
     Numbers = npt.NDArray[np.float64]
     Whole = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-LONGEST = 1_000_000
+MAX_CONTOUR_PIXELS = 1_000_000
 """Pixels of a contour, and of an image from side to side, are fewer."""
 
-FAULTS = {
+FAULT_MESSAGES = {
     "no_contour": "there is no contour",
     "no_file": "the image that the contour is in is not there, or cannot be read",
     "no_labels": "the file has no image of labels: two axes, and whole numbers, 100,000 of them at most",
@@ -52,7 +52,7 @@ FAULTS = {
     "no_place": "a part of the image's edge has no place in its projection",
 }
 """Names of faults -> what they say, with one number."""
-REMEDIES = {
+FAULT_REMEDIES = {
     "no_contour": "give it, or leave such rows out",
     "no_file": "look at the path, which is relative to the descriptor",
     "no_labels": "give an image in which each region's pixels have a whole number of their own",
@@ -78,12 +78,12 @@ REMEDIES = {
     "no_place": "cut the image to where its projection has places; CUNITi that is not there says degrees",
 }
 """Names of faults -> what to do about them."""
-_BESIDE = ("pixels", "clipped", "fault", "number", "minimal", "mended")
-QUALITIES = ("", "degenerate", "clipped_at_limb", "multi_part", "exact", "mended")
-_CODES = {name: code for code, name in enumerate(FAULTS, 1)}
+_COLUMN_NAMES = ("pixels", "clipped", "fault", "number", "minimal", "mended")
+REGION_QUALITIES = ("", "degenerate", "clipped_at_limb", "multi_part", "exact", "mended")
+_FAULT_CODES = {name: code for code, name in enumerate(FAULT_MESSAGES, 1)}
 
 
-class Fault(NamedTuple):
+class ContourFault(NamedTuple):
     """What is wrong with a row.
 
     Attributes
@@ -91,7 +91,7 @@ class Fault(NamedTuple):
     row
         Its index.
     name
-        Of `FAULTS`.
+        Of `FAULT_MESSAGES`.
     message
         For people, with a remedy.
     """
@@ -102,7 +102,7 @@ class Fault(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Contours:
+class ContourRegions:
     """Regions of contours.
 
     Attributes
@@ -114,7 +114,7 @@ class Contours:
     clipped
         Share of their area in the image that lies beyond the limb.
     fault, number
-        Which of `FAULTS` each row has, counted from 1 (0: none), and the number that it tells.
+        Which of `FAULT_MESSAGES` each row has, counted from 1 (0: none), and the number that it tells.
     minimal
         Whether it is a line or a point, for which a small polygon stands.
     mended
@@ -130,7 +130,7 @@ class Contours:
     mended: Flags
 
     @classmethod
-    def concat(cls, columns: Sequence[Contours]) -> Contours:
+    def concat(cls, columns: Sequence[ContourRegions]) -> ContourRegions:
         """Join columns.
 
         Parameters
@@ -143,10 +143,10 @@ class Contours:
         contours
             The rows of all of them.
         """
-        regions = columns[0].regions.concat([one.regions for one in columns])
-        return cls(regions, *(np.concatenate([getattr(one, name) for one in columns]) for name in _BESIDE))
+        regions = columns[0].regions.concat([column.regions for column in columns])
+        return cls(regions, *(np.concatenate([getattr(column, name) for column in columns]) for name in _COLUMN_NAMES))
 
-    def take(self, rows: npt.ArrayLike) -> Contours:
+    def take(self, rows: npt.ArrayLike) -> ContourRegions:
         """Take some rows.
 
         Parameters
@@ -159,32 +159,32 @@ class Contours:
         contours
             These m.
         """
-        return Contours(self.regions.take(rows), *(getattr(self, name)[rows] for name in _BESIDE))
+        return ContourRegions(self.regions.take(rows), *(getattr(self, name)[rows] for name in _COLUMN_NAMES))
 
-    def column(self, kind: pa.StructType) -> pa.StructArray:
+    def to_arrow(self, struct_type: pa.StructType) -> pa.StructArray:
         """Give an Arrow array.
 
         Parameters
         ----------
-        kind
-            The fields: fault, number, pixels, region and quality, by its number among `QUALITIES`.
+        struct_type
+            The fields: fault, number, pixels, region and quality, by its number among `REGION_QUALITIES`.
 
         Returns
         -------
         array
             Shape (n,).
         """
-        codes = np.select([self.quality() == word for word in QUALITIES], range(len(QUALITIES)))
+        codes = np.select([self.classify_quality() == word for word in REGION_QUALITIES], range(len(REGION_QUALITIES)))
         fields = {"fault": self.fault, "number": self.number, "pixels": self.pixels, "quality": codes}
         arrays = [
-            (self.regions.geoarrow(close=False) if field.name == "region" else pa.array(fields[field.name])).cast(
+            (self.regions.to_geoarrow(close=False) if field.name == "region" else pa.array(fields[field.name])).cast(
                 field.type
             )
-            for field in kind
+            for field in struct_type
         ]
-        return pa.StructArray.from_arrays(arrays, fields=list(kind))
+        return pa.StructArray.from_arrays(arrays, fields=list(struct_type))
 
-    def faults(self) -> Iterator[Fault]:
+    def iterate_faults(self) -> Iterator[ContourFault]:
         """Tell the faults of all rows.
 
         Yields
@@ -192,13 +192,15 @@ class Contours:
         fault
             One for each row that has no region, in their order.
         """
-        names = list(FAULTS)
+        names = list(FAULT_MESSAGES)
         for row in np.flatnonzero(self.fault).tolist():
             name = names[self.fault[row] - 1]
-            text = f"{FAULTS[name]}; {REMEDIES[name]}"
-            yield Fault(row, name, say(text, int(self.number[row])) if "{" in text else say(text))
+            text = f"{FAULT_MESSAGES[name]}; {FAULT_REMEDIES[name]}"
+            yield ContourFault(
+                row, name, format_message(text, int(self.number[row])) if "{" in text else format_message(text)
+            )
 
-    def quality(self) -> npt.NDArray[np.str_]:
+    def classify_quality(self) -> npt.NDArray[np.str_]:
         """Say how each region stands for its contour.
 
         Returns
@@ -215,50 +217,62 @@ class Contours:
         )
 
 
-class Check:
+class FaultRecorder:
     """Faults of rows, of which the first is kept."""
 
     def __init__(self, rows: int) -> None:
         self.fault, self.number = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
 
-    def mark(self, name: str, wrong: Any, number: npt.ArrayLike = 0, rows: Any = None) -> None:
+    def mark_rows(self, fault_name: str, has_fault: Any, number: npt.ArrayLike = 0, row_indexes: Any = None) -> None:
         """Mark rows that have no fault yet.
 
         Parameters
         ----------
-        name
-            Of `FAULTS`.
-        wrong, number
+        fault_name
+            Of `FAULT_MESSAGES`.
+        has_fault, number
             Whether each row has it, and the number that it tells; shape (n,).
-        rows
+        row_indexes
             Which rows are told of, shape (n,); all.
         """
-        new = wrong & ((self.fault if rows is None else self.fault[rows]) == 0)
-        at = np.flatnonzero(new) if rows is None else rows[new]
-        self.fault[at] = _CODES[name]
+        new = has_fault & ((self.fault if row_indexes is None else self.fault[row_indexes]) == 0)
+        at = np.flatnonzero(new) if row_indexes is None else row_indexes[new]
+        self.fault[at] = _FAULT_CODES[fault_name]
         self.number[at] = np.broadcast_to(number, new.shape)[new]
 
-    def grid(self, grid: Disc | Chart) -> None:
+    def check_images(self, image_geometry: DiscImage | CylindricalMap) -> None:
         """Mark rows whose image says too little, or what cannot be.
 
         Parameters
         ----------
-        grid
+        image_geometry
             The images, shape (n,).
         """
 
-        def known(*names: str) -> Flags:
-            found: Flags = np.logical_and.reduce([np.isfinite(getattr(grid, name)) for name in names])
-            return found
+        def is_finite(*names: str) -> Flags:
+            finite: Flags = np.logical_and.reduce([np.isfinite(getattr(image_geometry, name)) for name in names])
+            return finite
 
-        if isinstance(grid, Disc):
+        if isinstance(image_geometry, DiscImage):
             # before the radius, which tables say in pixels of that scale
-            self.mark("no_scale", ~(known("x", "y", "scale_x", "scale_y", "roll") & (grid.scale_x * grid.scale_y != 0)))
-            self.mark("no_radius", ~(known("radius") & (grid.radius > 0.0) & (grid.radius < 324_000.0)))
+            self.mark_rows(
+                "no_scale",
+                ~(
+                    is_finite("x", "y", "scale_x", "scale_y", "roll")
+                    & (image_geometry.scale_x * image_geometry.scale_y != 0)
+                ),
+            )
+            self.mark_rows(
+                "no_radius",
+                ~(is_finite("radius") & (image_geometry.radius > 0.0) & (image_geometry.radius < 324_000.0)),
+            )
         else:
-            self.mark("no_scale", ~(known("x", "y", "step_x", "step_y") & (grid.step_x * grid.step_y != 0.0)))
-        self.mark(
-            "rotation", np.isposinf(grid.lon)
+            self.mark_rows(
+                "no_scale",
+                ~(is_finite("x", "y", "step_x", "step_y") & (image_geometry.step_x * image_geometry.step_y != 0.0)),
+            )
+        self.mark_rows(
+            "rotation", np.isposinf(image_geometry.lon)
         )  # so is a longitude that a date and a number contradict each other in
-        self.mark("no_observer", ~known("lon", "lat"))
-        self.mark("latitude", np.abs(grid.lat) > 90.0)
+        self.mark_rows("no_observer", ~is_finite("lon", "lat"))
+        self.mark_rows("latitude", np.abs(image_geometry.lat) > 90.0)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.float64]
 
-CELESTIAL = {
+ASTROPY_FRAMES = {
     "ICRS": "icrs",
     "FK5": "fk5",
     "FK4": "fk4",
@@ -24,12 +24,12 @@ CELESTIAL = {
 """Word of the IVOA refframe vocabulary (upper case, ``_`` for ``-``) -> astropy's name; other words have no transformation."""
 
 
-BODY = "BODY"
+BODY_FRAME_NAME = "BODY"
 """The vocabulary's word for frames that turn with a body."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class CoordinateFrame:
     """A frame of longitude and latitude, in degrees.
 
     Attributes
@@ -66,10 +66,12 @@ class Frame:
     observer: str | None = None
 
 
-ICRS = Frame()
+ICRS_FRAME = CoordinateFrame()
 
 
-def convert(lon: npt.ArrayLike, lat: npt.ArrayLike, source: Frame, target: Frame) -> tuple[Numbers, Numbers]:
+def transform_positions(
+    lon: npt.ArrayLike, lat: npt.ArrayLike, source: CoordinateFrame, target: CoordinateFrame
+) -> tuple[Numbers, Numbers]:
     """Transform positions from one frame into another.
 
     Parameters
@@ -91,26 +93,28 @@ def convert(lon: npt.ArrayLike, lat: npt.ArrayLike, source: Frame, target: Frame
     """
     lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
     if source == target:
-        return _shown(lon, target), lat
+        return _wrap_longitudes(lon, target), lat
     if source.body is not None or target.body is not None:
         if source.body != target.body or source.name != target.name:
-            message = f"there is no way from {_title(source)} to {_title(target)}"
+            message = f"there is no way from {_describe_frame(source)} to {_describe_frame(target)}"
             raise ValueError(message)
         if source.code is not None and target.code is not None and source.code != target.code:
             message = f"{source.code} and {target.code} are different frames of {source.body}"
             raise ValueError(message)
-        return _shown(lon if source.west == target.west else -lon, target), _latitude(lat, source, target)
+        return _wrap_longitudes(lon if source.west == target.west else -lon, target), _convert_latitudes(
+            lat, source, target
+        )
     east = -lon if source.west else lon
     if (source.name.upper(), source.equinox, source.epoch) != (target.name.upper(), target.equinox, target.epoch):
-        east, lat = _celestial(east, lat, source, target)
-    return _shown(-east if target.west else east, target), lat
+        east, lat = _transform_celestial(east, lat, source, target)
+    return _wrap_longitudes(-east if target.west else east, target), lat
 
 
-def _title(frame: Frame) -> str:
+def _describe_frame(frame: CoordinateFrame) -> str:
     return f"{frame.name} of {frame.body}" if frame.body else frame.name
 
 
-def _shown(lon: Numbers, frame: Frame) -> Numbers:
+def _wrap_longitudes(lon: Numbers, frame: CoordinateFrame) -> Numbers:
     """Wrap longitudes to the range of the frame; what is in it already stays bit for bit."""
     low, high = (-180.0, 180.0) if frame.signed else (0.0, 360.0)
     if bool(((lon >= low) & (lon < high)).all()):
@@ -119,7 +123,7 @@ def _shown(lon: Numbers, frame: Frame) -> Numbers:
     return np.where((lon >= low) & (lon < high), lon, np.where(turned >= high, low, turned))
 
 
-def _latitude(lat: Numbers, source: Frame, target: Frame) -> Numbers:
+def _convert_latitudes(lat: Numbers, source: CoordinateFrame, target: CoordinateFrame) -> Numbers:
     if source.graphic == target.graphic:
         return lat
     flattening = source.flattening or target.flattening
@@ -129,37 +133,41 @@ def _latitude(lat: Numbers, source: Frame, target: Frame) -> Numbers:
     return np.degrees(np.arctan2(sin * ratio, cos) if source.graphic else np.arctan2(sin, cos * ratio))
 
 
-def _celestial(lon: Numbers, lat: Numbers, source: Frame, target: Frame) -> tuple[Numbers, Numbers]:
+def _transform_celestial(
+    lon: Numbers, lat: Numbers, source: CoordinateFrame, target: CoordinateFrame
+) -> tuple[Numbers, Numbers]:
     from astropy import units  # noqa: PLC0415  (a second to load, asked by few)
     from astropy.coordinates import SkyCoord  # noqa: PLC0415  (a second to load, asked by few)
 
-    known = np.isfinite(lon) & (np.abs(lat) <= 90.0)
-    there = SkyCoord(
-        np.where(known, lon, 0.0) * units.deg, np.where(known, lat, 0.0) * units.deg, frame=_astropy(source)
-    ).transform_to(_astropy(target))
-    spherical = there.spherical
-    return np.where(known, spherical.lon.deg, np.nan), np.where(known, spherical.lat.deg, np.nan)
+    is_position = np.isfinite(lon) & (np.abs(lat) <= 90.0)
+    transformed = SkyCoord(
+        np.where(is_position, lon, 0.0) * units.deg,
+        np.where(is_position, lat, 0.0) * units.deg,
+        frame=_build_astropy_frame(source),
+    ).transform_to(_build_astropy_frame(target))
+    spherical = transformed.spherical
+    return np.where(is_position, spherical.lon.deg, np.nan), np.where(is_position, spherical.lat.deg, np.nan)
 
 
-def _astropy(frame: Frame) -> Any:
+def _build_astropy_frame(frame: CoordinateFrame) -> Any:
     from astropy.coordinates import frame_transform_graph  # noqa: PLC0415  (a second to load, asked by few)
 
-    name = CELESTIAL.get(frame.name.upper().replace("-", "_"))
+    name = ASTROPY_FRAMES.get(frame.name.upper().replace("-", "_"))
     if name is None:
-        message = f"nothing is known about the frame {frame.name!r}: {', '.join(CELESTIAL)}"
+        message = f"nothing is known about the frame {frame.name!r}: {', '.join(ASTROPY_FRAMES)}"
         raise ValueError(message)
-    made = frame_transform_graph.lookup_name(name)
+    frame_class = frame_transform_graph.lookup_name(name)
     arguments = {}
     if frame.equinox and name in {"fk5", "fk4", "barycentrictrueecliptic"}:
         arguments["equinox"] = frame.equinox
-    return made(**arguments)
+    return frame_class(**arguments)
 
 
-ROTATIONS = ("ICRS", "FK5", "FK4", "GALACTIC", "ECLIPTIC")
+ROTATION_FRAMES = ("ICRS", "FK5", "FK4", "GALACTIC", "ECLIPTIC")
 """Frames that `turned` knows: FK5 and ECLIPTIC at J2000, FK4 at B1950; words of the IVOA refframe vocabulary."""
 
 
-def turned(lon: npt.ArrayLike, lat: npt.ArrayLike, source: str, target: str) -> tuple[Numbers, Numbers]:
+def rotate_positions(lon: npt.ArrayLike, lat: npt.ArrayLike, source: str, target: str) -> tuple[Numbers, Numbers]:
     """Rotate positions from one frame into another: without aberration terms or proper motions.
 
     Parameters
@@ -167,7 +175,7 @@ def turned(lon: npt.ArrayLike, lat: npt.ArrayLike, source: str, target: str) -> 
     lon, lat
         Degrees, of one shape (...,).
     source, target
-        Names among `ROTATIONS`.
+        Names among `ROTATION_FRAMES`.
 
     Returns
     -------
@@ -177,27 +185,29 @@ def turned(lon: npt.ArrayLike, lat: npt.ArrayLike, source: str, target: str) -> 
     Raises
     ------
     ValueError
-        A frame that is not among `ROTATIONS`.
+        A frame that is not among `ROTATION_FRAMES`.
     """
     for name in (source, target):
-        if name not in ROTATIONS:
-            message = f"nothing is known about the frame {name!r}: {', '.join(ROTATIONS)}"
+        if name not in ROTATION_FRAMES:
+            message = f"nothing is known about the frame {name!r}: {', '.join(ROTATION_FRAMES)}"
             raise ValueError(message)
     a, d = np.radians(np.asarray(lon, dtype=np.float64)), np.radians(np.asarray(lat, dtype=np.float64))
     x, y, z = (
-        _from_icrs(target) @ _from_icrs(source).T @ np.stack([np.cos(a) * np.cos(d), np.sin(a) * np.cos(d), np.sin(d)])
+        _compute_rotation_matrix(target)
+        @ _compute_rotation_matrix(source).T
+        @ np.stack([np.cos(a) * np.cos(d), np.sin(a) * np.cos(d), np.sin(d)])
     )
     return np.degrees(np.arctan2(y, x)) % 360.0, np.degrees(np.arctan2(z, np.hypot(x, y)))
 
 
-@lru_cache(maxsize=len(ROTATIONS))
-def _from_icrs(name: str) -> Numbers:
+@lru_cache(maxsize=len(ROTATION_FRAMES))
+def _compute_rotation_matrix(name: str) -> Numbers:
     """Compute the matrix that turns ICRS into a frame: where astropy's transformation takes the three axes."""
     if name == "ICRS":
         return np.eye(3)
     from astropy import coordinates  # noqa: PLC0415  (a second to load, asked by few)
 
-    made = {
+    target_frame = {
         "FK5": lambda: coordinates.FK5(equinox="J2000"),
         # the elliptic terms of aberration are no rotation
         "FK4": lambda: coordinates.FK4NoETerms(equinox="B1950", obstime="B1950"),
@@ -205,4 +215,4 @@ def _from_icrs(name: str) -> Numbers:
         "ECLIPTIC": lambda: coordinates.BarycentricMeanEcliptic(equinox="J2000"),
     }[name]()
     axes = coordinates.SkyCoord(coordinates.CartesianRepresentation(np.eye(3)), frame="icrs")
-    return np.asarray(axes.transform_to(made).cartesian.xyz.value, dtype=np.float64)
+    return np.asarray(axes.transform_to(target_frame).cartesian.xyz.value, dtype=np.float64)

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.model.sky._flat_maps import drawn
-from hven.model.sky._geos import taken_apart, wound
-from hven.model.sky._planets import BodyFrame, of_code
+from hven.model.sky._antimeridian import from_map_polygons
+from hven.model.sky._flat_maps import to_map_polygons
+from hven.model.sky._geos import to_ragged_arrays, unite_enclosed_faces
+from hven.model.sky._planetary_frames import BodyFrame, parse_frame_code
 from hven.model.sky._regions import Regions
-from hven.model.sky._seams import raised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,10 +28,20 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.float64]
 
-_GEOMETRIES = ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection")
-TYPES = ("FeatureCollection", "Feature", *_GEOMETRIES)
-_DEEPEST = 8  # collections of collections
-_PLAIN = re.compile(r"CRS84|EPSG:{1,2}4326|ICRS", re.IGNORECASE)  # longitudes to the east, latitudes as they are
+_GEOMETRY_TYPES = (
+    "Point",
+    "MultiPoint",
+    "LineString",
+    "MultiLineString",
+    "Polygon",
+    "MultiPolygon",
+    "GeometryCollection",
+)
+GEOJSON_TYPES = ("FeatureCollection", "Feature", *_GEOMETRY_TYPES)
+_MAX_COLLECTION_DEPTH = 8  # collections of collections
+_EAST_POSITIVE_CRS_PATTERN = re.compile(
+    r"CRS84|EPSG:{1,2}4326|ICRS", re.IGNORECASE
+)  # longitudes to the east, latitudes as they are
 
 
 class GeoJsonError(ValueError):
@@ -39,7 +49,7 @@ class GeoJsonError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
+class GeoJsonFeatures:
     """What a GeoJSON document holds.
 
     Attributes
@@ -48,9 +58,9 @@ class Features:
         One for each feature; empty where there is a fault, and where a feature has no place (``"geometry": null``).
     faults
         What is wrong with each, empty if nothing is; shape (n,).
-    crossing
+    is_self_crossing
         Which ones cross or touch themselves and were mended; shape (n,).
-    turned
+    is_reversed
         Which ones had a ring that runs the wrong way round (it says nothing: they are right now); shape (n,).
     properties
         Of each feature.
@@ -62,16 +72,20 @@ class Features:
 
     regions: Regions
     faults: list[str]
-    crossing: npt.NDArray[np.bool_]
-    turned: npt.NDArray[np.bool_]
+    is_self_crossing: npt.NDArray[np.bool_]
+    is_reversed: npt.NDArray[np.bool_]
     properties: list[Mapping[str, Any]]
     ids: list[str | float | None]
     crs: str | None
 
 
 def from_geojson(
-    document: str | bytes | Mapping[str, Any], error: float | None = None, *, mend: bool = False, west: bool = False
-) -> Features:
+    document: str | bytes | Mapping[str, Any],
+    tolerance_degrees: float | None = None,
+    *,
+    make_valid: bool = False,
+    west_positive: bool = False,
+) -> GeoJsonFeatures:
     """Read GeoJSON: a collection of features, one feature, or a geometry alone.
 
     A ring whose edge is longer than 180 degrees of longitude is taken as the map has it, as RFC 7946 wants, if it then runs by the right-hand
@@ -81,11 +95,11 @@ def from_geojson(
     ----------
     document
         A text, its bytes, or what is parsed already.
-    error
+    tolerance_degrees
         How far great circles may be from the map's straight lines, degrees; None: 1e-4, and less where the area would change by more than 0.03 %.
-    mend
+    make_valid
         Rings that cross themselves are no fault: what they wind round is inside, whichever way; parts that overlap become one.
-    west
+    west_positive
         Longitudes grow to the west, which ``crs`` may say as well: the document's, or of a feature or geometry its own (GeoJSON of 2008).
 
     Returns
@@ -101,60 +115,60 @@ def from_geojson(
     """
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
-    parsed = _parsed(document)
-    if not _of_places(parsed.get("crs")):
+    parsed = _parse_document(document)
+    if not _has_lonlat_coordinates(parsed.get("crs")):
         raise GeoJsonError(
             "the document's coordinates are times and frequencies (TFCat): they are no places on a sphere"
         )
-    features = list(_features(parsed))
+    features = list(_iterate_features(parsed))
     shapes = np.full(len(features), shapely.MultiPolygon())
-    faults, turned = [""] * len(features), np.zeros(len(features), np.bool_)
+    faults, is_reversed = [""] * len(features), np.zeros(len(features), np.bool_)
     for row, feature in enumerate(features):
         try:
-            polygons = list(_polygons(feature.get("geometry"), 0))
-            rings = [_unwound(polygon) for polygon in polygons]
-            turned[row] = any(_area(polygon[0]) < 0.0 for polygon in rings)
-            made = [shapely.Polygon(polygon[0], polygon[1:]) for polygon in rings]
-            shapes[row] = shapely.multipolygons(made) if made else shapes[row]
+            polygons = list(_iterate_polygon_rings(feature.get("geometry"), 0))
+            rings = [_unwrap_rings(polygon) for polygon in polygons]
+            is_reversed[row] = any(_compute_signed_area(polygon[0]) < 0.0 for polygon in rings)
+            polygon_shapes = [shapely.Polygon(polygon[0], polygon[1:]) for polygon in rings]
+            shapes[row] = shapely.multipolygons(polygon_shapes) if polygon_shapes else shapes[row]
         except GeoJsonError as wrong:
             faults[row] = str(wrong)
     crossing = ~shapely.is_valid(shapes)
     for row in np.flatnonzero(crossing).tolist():
-        if mend:
-            shapes[row] = _mended(shapes[row])
+        if make_valid:
+            shapes[row] = _make_valid(shapes[row])
             continue
-        faults[row] = _where(str(shapely.is_valid_reason(shapes[row])))
+        faults[row] = _format_invalid_reason(str(shapely.is_valid_reason(shapes[row])))
         shapes[row] = shapely.MultiPolygon()
-    crs = _crs(parsed)
-    ways = [turning(_own(feature) or crs) or (1.0, 1.0) for feature in features]
-    turn, shrink = np.array(ways, np.float64).reshape(-1, 2).T
-    turn = np.full(len(turn), -1.0) if west else turn
-    for sign, less in sorted(set(zip(turn.tolist(), shrink.tolist(), strict=True)) - {(1.0, 1.0)}):
-        rows = (turn == sign) & (shrink == less)
+    crs = _extract_crs_name(parsed)
+    conversions = [find_crs_conversion(_find_feature_crs(feature) or crs) or (1.0, 1.0) for feature in features]
+    turn, shrink = np.array(conversions, np.float64).reshape(-1, 2).T
+    turn = np.full(len(turn), -1.0) if west_positive else turn
+    for sign, shrink_factor in sorted(set(zip(turn.tolist(), shrink.tolist(), strict=True)) - {(1.0, 1.0)}):
+        rows = (turn == sign) & (shrink == shrink_factor)
         shapes[rows] = shapely.transform(
             shapes[rows],
-            lambda xy: np.column_stack([sign * xy[:, 0], centric(xy[:, 1], less)]),  # noqa: B023
+            lambda xy: np.column_stack([sign * xy[:, 0], to_planetocentric_latitudes(xy[:, 1], shrink_factor)]),  # noqa: B023
         )
-    if west or _other(_frame(crs)):
-        crs = crs and _centred(crs)
-    regions = raised(shapes, error)
-    for row, reason in enumerate(regions.faults()):
+    if west_positive or _needs_conversion(_find_body_frame(crs)):
+        crs = crs and _name_planetocentric_crs(crs)
+    regions = from_map_polygons(shapes, tolerance_degrees)
+    for row, reason in enumerate(regions.find_faults()):
         if reason:
             faults[row] = reason
     wrong_rows = np.array([bool(fault) for fault in faults], np.bool_)
-    regions = regions.replaced(np.flatnonzero(wrong_rows), Regions.empty(int(wrong_rows.sum())))
-    return Features(
+    regions = regions.replace_rows(np.flatnonzero(wrong_rows), Regions.create_empty(int(wrong_rows.sum())))
+    return GeoJsonFeatures(
         regions,
         faults,
         crossing & ~wrong_rows,
-        turned,
+        is_reversed,
         [feature.get("properties") or {} for feature in features],
         [feature.get("id") for feature in features],
         crs,
     )
 
 
-def _parsed(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
+def _parse_document(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(document, str | bytes | bytearray):
         import orjson  # noqa: PLC0415  (for documents alone)
 
@@ -165,16 +179,16 @@ def _parsed(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
         except orjson.JSONDecodeError as error:
             raise GeoJsonError(f"the document is no JSON: {error}") from None
     kind = document.get("type") if isinstance(document, dict) else None
-    if kind not in TYPES or not isinstance(document, dict):
-        known = ", ".join(TYPES)
-        raise GeoJsonError(f"the document's type is {kind!r:.40}, which GeoJSON does not know: {known}")
+    if kind not in GEOJSON_TYPES or not isinstance(document, dict):
+        known_types = ", ".join(GEOJSON_TYPES)
+        raise GeoJsonError(f"the document's type is {kind!r:.40}, which GeoJSON does not know: {known_types}")
     return document
 
 
-def _features(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _iterate_features(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     if document["type"] == "FeatureCollection":
         features = document.get("features")
-        if not isinstance(features, list) or not all(isinstance(one, dict) for one in features):
+        if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
             raise GeoJsonError("features is no list of objects")
         yield from features
     elif document["type"] == "Feature":
@@ -183,26 +197,29 @@ def _features(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield {"geometry": document}
 
 
-def _of_places(crs: Any) -> bool:
+def _has_lonlat_coordinates(crs: Any) -> bool:
     """Tell whether what a document says of its coordinates leaves them longitudes and latitudes: TFCat's are a time and a frequency."""
-    said = crs.get("properties") if isinstance(crs, dict) else None
-    return not (isinstance(said, dict) and any(str(word).startswith(("time_", "spectral_")) for word in said))
+    crs_properties = crs.get("properties") if isinstance(crs, dict) else None
+    return not (
+        isinstance(crs_properties, dict)
+        and any(str(word).startswith(("time_", "spectral_")) for word in crs_properties)
+    )
 
 
-def _crs(document: Mapping[str, Any]) -> str | None:
+def _extract_crs_name(document: Mapping[str, Any]) -> str | None:
     crs = document.get("crs")
-    found = crs.get("properties", {}).get("name") if isinstance(crs, dict) else crs
-    return found if isinstance(found, str) else None
+    name = crs.get("properties", {}).get("name") if isinstance(crs, dict) else crs
+    return name if isinstance(name, str) else None
 
 
-def _own(feature: Mapping[str, Any]) -> str | None:
+def _find_feature_crs(feature: Mapping[str, Any]) -> str | None:
     """Return the frame that a feature's geometry says, or the feature."""
     geometry = feature.get("geometry")
-    return (_crs(geometry) if isinstance(geometry, dict) else None) or _crs(feature)
+    return (_extract_crs_name(geometry) if isinstance(geometry, dict) else None) or _extract_crs_name(feature)
 
 
 @lru_cache(maxsize=64)
-def turning(crs: str | None) -> tuple[float, float] | None:
+def find_crs_conversion(crs: str | None) -> tuple[float, float] | None:
     """Return what makes longitudes and latitudes of a frame those to the east, and planetocentric.
 
     Parameters
@@ -215,31 +232,35 @@ def turning(crs: str | None) -> tuple[float, float] | None:
     sign, shrink
         Factors of longitudes and of the latitudes' tangents; None: the frame is none that is known here.
     """
-    found = _frame(crs)
-    if found is None:
-        return (1.0, 1.0) if crs is None or _PLAIN.search(crs) else None
-    return -1.0 if found.frame.west else 1.0, (1.0 - found.frame.flattening) ** 2 if found.frame.graphic else 1.0
+    body_frame = _find_body_frame(crs)
+    if body_frame is None:
+        return (1.0, 1.0) if crs is None or _EAST_POSITIVE_CRS_PATTERN.search(crs) else None
+    return -1.0 if body_frame.frame.west else 1.0, (
+        1.0 - body_frame.frame.flattening
+    ) ** 2 if body_frame.frame.graphic else 1.0
 
 
-def _frame(crs: str | None) -> BodyFrame | None:
+def _find_body_frame(crs: str | None) -> BodyFrame | None:
     """Find the frame of a body that ``crs`` names."""
     try:
-        return of_code((crs or "").replace("http://www.opengis.net/def/crs/", "").replace("/", ":"))
+        return parse_frame_code((crs or "").replace("http://www.opengis.net/def/crs/", "").replace("/", ":"))
     except ValueError:
         return None
 
 
-def _other(found: BodyFrame | None) -> bool:
+def _needs_conversion(body_frame: BodyFrame | None) -> bool:
     """Tell whether a frame's longitudes grow to the west, or its latitudes are planetographic."""
-    return found is not None and (found.frame.west or (found.frame.graphic and found.frame.flattening > 0.0))
+    return body_frame is not None and (
+        body_frame.frame.west or (body_frame.frame.graphic and body_frame.frame.flattening > 0.0)
+    )
 
 
-def _centred(crs: str) -> str:
+def _name_planetocentric_crs(crs: str) -> str:
     """Name the frame of the same body with longitudes to the east and planetocentric latitudes."""
     return f"{crs[:-2]}00"
 
 
-def centric(lat: Numbers, shrink: float | Numbers) -> Numbers:
+def to_planetocentric_latitudes(lat: Numbers, shrink: float | Numbers) -> Numbers:
     """Make planetographic latitudes planetocentric.
 
     Parameters
@@ -257,116 +278,120 @@ def centric(lat: Numbers, shrink: float | Numbers) -> Numbers:
     return np.where(np.equal(shrink, 1.0), lat, np.degrees(np.arctan(np.tan(np.radians(lat)) * shrink)))
 
 
-def _polygons(geometry: Any, depth: int) -> Iterator[list[Numbers]]:
+def _iterate_polygon_rings(geometry: Any, depth: int) -> Iterator[list[Numbers]]:
     """List the rings of each polygon of a geometry."""
-    for part in _parts(geometry, depth):
-        yield [_ring(ring) for ring in part]
+    for part in _iterate_polygons(geometry, depth):
+        yield [_read_ring(ring) for ring in part]
 
 
-def _parts(geometry: Any, depth: int) -> Iterator[list[Any]]:
+def _iterate_polygons(geometry: Any, depth: int) -> Iterator[list[Any]]:
     """List the polygons of a geometry."""
     if geometry is None:
         return
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if kind == "GeometryCollection":
-        if depth >= _DEEPEST or not isinstance(geometry.get("geometries"), list):
+        if depth >= _MAX_COLLECTION_DEPTH or not isinstance(geometry.get("geometries"), list):
             raise GeoJsonError("geometries is no list, or lies too deep")
-        for one in geometry["geometries"]:
-            yield from _parts(one, depth + 1)
+        for member in geometry["geometries"]:
+            yield from _iterate_polygons(member, depth + 1)
         return
-    if kind not in _GEOMETRIES:
-        raise GeoJsonError(f"{kind!r:.40} is no geometry of GeoJSON: {', '.join(_GEOMETRIES)}")
+    if kind not in _GEOMETRY_TYPES:
+        raise GeoJsonError(f"{kind!r:.40} is no geometry of GeoJSON: {', '.join(_GEOMETRY_TYPES)}")
     if kind not in {"Polygon", "MultiPolygon"}:
         raise GeoJsonError(f"a {kind} has no area")
     parts = geometry.get("coordinates")
-    for part in [parts] if kind == "Polygon" else _listed(parts):
-        if _listed(part):
+    for part in [parts] if kind == "Polygon" else _require_list(parts):
+        if _require_list(part):
             yield part
 
 
-def _listed(value: Any) -> list[Any]:
+def _require_list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise GeoJsonError("coordinates are no lists of lists of positions")
     return value
 
 
-def _ring(positions: Any) -> Numbers:
-    found = _positions(positions)
-    if np.abs(found[:, 1]).max() > 90.0:
-        raise GeoJsonError(f"a latitude is beyond 90 degrees: {found[np.abs(found[:, 1]).argmax(), 1]:g}")
-    if np.abs(found[:, 0]).max() > 3600.0:
-        raise GeoJsonError(f"a longitude is beyond ten turns: {found[np.abs(found[:, 0]).argmax(), 0]:g}")
-    return found
+def _read_ring(positions: Any) -> Numbers:
+    vertices = _read_positions(positions)
+    if np.abs(vertices[:, 1]).max() > 90.0:
+        raise GeoJsonError(f"a latitude is beyond 90 degrees: {vertices[np.abs(vertices[:, 1]).argmax(), 1]:g}")
+    if np.abs(vertices[:, 0]).max() > 3600.0:
+        raise GeoJsonError(f"a longitude is beyond ten turns: {vertices[np.abs(vertices[:, 0]).argmax(), 0]:g}")
+    return vertices
 
 
-def _positions(positions: Any) -> Numbers:
+def _read_positions(positions: Any) -> Numbers:
     """Make a closed ring of positions."""
     try:
-        found = np.array([(one[0], one[1]) for one in _listed(positions)], np.float64)
+        vertices = np.array([(position[0], position[1]) for position in _require_list(positions)], np.float64)
     except (TypeError, ValueError, IndexError, KeyError):
         raise GeoJsonError("a position is no pair of numbers") from None
-    if not np.isfinite(found).all():
+    if not np.isfinite(vertices).all():
         raise GeoJsonError("a longitude or latitude is no number")
-    if len(found) and (found[0] != found[-1]).any():
-        found = np.concatenate([found, found[:1]])
-    if len(found) < 4:
+    if len(vertices) and (vertices[0] != vertices[-1]).any():
+        vertices = np.concatenate([vertices, vertices[:1]])
+    if len(vertices) < 4:
         raise GeoJsonError("a ring has fewer than three vertices")
-    return found
+    return vertices
 
 
-def _unwound(rings: list[Numbers]) -> list[Numbers]:
+def _unwrap_rings(rings: list[Numbers]) -> list[Numbers]:
     """Let edges that are longer than 180 degrees of longitude go the short way, if the ring runs the wrong way otherwise."""
-    found: list[Numbers] = []
+    unwrapped_rings: list[Numbers] = []
     for number, ring in enumerate(rings):
         step = np.diff(ring[:, 0])
-        over = np.abs(step) > 180.0
-        made = ring.copy()
-        if over.any() and (_area(ring) > 0.0) != (number == 0):
-            lon = ring[:, 0] + np.append(0.0, np.cumsum(np.where(over, -np.copysign(360.0, step), 0.0)))
-            made = np.column_stack([lon, ring[:, 1]])
+        crosses_antimeridian = np.abs(step) > 180.0
+        unwrapped = ring.copy()
+        if crosses_antimeridian.any() and (_compute_signed_area(ring) > 0.0) != (number == 0):
+            lon = ring[:, 0] + np.append(0.0, np.cumsum(np.where(crosses_antimeridian, -np.copysign(360.0, step), 0.0)))
+            unwrapped = np.column_stack([lon, ring[:, 1]])
             turn = lon[-1] - lon[0]
             if abs(turn) > 1.0:  # round a pole: along it, and back at the other end of the map
                 pole = 90.0 if ring[:, 1].mean() > 0.0 else -90.0
-                made = np.concatenate([made, [[lon[-1], pole], [lon[0], pole], made[0]]])
-        if found:  # a hole lies where its shell does
-            middle, shell = (np.mean([one[:, 0].min(), one[:, 0].max()]) for one in (made, found[0]))
-            made[:, 0] += np.rint((shell - middle) / 360.0) * 360.0
-        found.append(made)
-    return found
+                unwrapped = np.concatenate([unwrapped, [[lon[-1], pole], [lon[0], pole], unwrapped[0]]])
+        if unwrapped_rings:  # a hole lies where its shell does
+            middle, shell = (
+                np.mean([candidate[:, 0].min(), candidate[:, 0].max()]) for candidate in (unwrapped, unwrapped_rings[0])
+            )
+            unwrapped[:, 0] += np.rint((shell - middle) / 360.0) * 360.0
+        unwrapped_rings.append(unwrapped)
+    return unwrapped_rings
 
 
-def _area(ring: Numbers) -> float:
+def _compute_signed_area(ring: Numbers) -> float:
     x, y = ring[:, 0] - ring[0, 0], ring[:, 1]
     return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
 
 
-def _mended(shape: Any) -> Any:
+def _make_valid(shape: Any) -> Any:
     """Join what the rings of each polygon wind round, less what its holes do."""
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
-    xy, rings, parts, rows = taken_apart(np.array([shape], object))
+    xy, rings, parts, rows = to_ragged_arrays(np.array([shape], object))
     hole = np.ones(len(rings) - 1, np.bool_)
     hole[parts[:-1]] = False
-    found = shapely.get_parts(wound(xy, rings, parts, rows, hole, 0.0))
-    return shapely.multipolygons(found) if len(found) else shapely.MultiPolygon()
+    polygons = shapely.get_parts(unite_enclosed_faces(xy, rings, parts, rows, hole, 0.0))
+    return shapely.multipolygons(polygons) if len(polygons) else shapely.MultiPolygon()
 
 
-def _where(reason: str) -> str:
+def _format_invalid_reason(reason: str) -> str:
     """Say GEOS's reason as that of regions."""
-    said, _, at = reason.partition("[")
+    problem, _, position = reason.partition("[")
     return (
-        f"{said.lower()} at {' '.join(f'{float(word):.6f}' for word in at.rstrip(']').split())}" if at else said.lower()
+        f"{problem.lower()} at {' '.join(f'{float(word):.6f}' for word in position.rstrip(']').split())}"
+        if position
+        else problem.lower()
     )
 
 
-def geometries(regions: Regions, error: float | None = None) -> pa.StringArray:
+def to_geojson_geometries(regions: Regions, tolerance_degrees: float | None = None) -> pa.StringArray:
     """Write regions as GeoJSON geometries.
 
     Parameters
     ----------
     regions
         Shape (n,).
-    error
+    tolerance_degrees
         How far edges on the map may be from their great circles, degrees; None: 1e-4, and less where the area would change by more than 0.03 %.
 
     Returns
@@ -376,7 +401,7 @@ def geometries(regions: Regions, error: float | None = None) -> pa.StringArray:
     """
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
-    shapes = drawn(regions.mended(), error)
+    shapes = to_map_polygons(regions.make_valid(), tolerance_degrees)
     single = shapely.get_num_geometries(shapes) == 1
     shapes[single] = shapely.get_geometry(shapes[single], 0)
     return pa.array(np.where(shapely.is_empty(shapes), None, shapely.to_geojson(shapes)), pa.string())
@@ -388,7 +413,7 @@ def to_geojson(
     *,
     ids: Sequence[str | int | None] | None = None,
     crs: str | None = None,
-    error: float | None = None,
+    tolerance_degrees: float | None = None,
 ) -> str:
     """Write a collection of features.
 
@@ -401,7 +426,7 @@ def to_geojson(
     crs
         The frame, if it is not the Earth's (WGS 84): ``urn:ogc:def:crs:IAU:2015:49900``; it becomes the member ``crs`` of GeoJSON of 2008. One with
         longitudes to the east and planetocentric latitudes, as regions have them.
-    error
+    tolerance_degrees
         How far edges on the map may be from their great circles, degrees; None: 1e-4, and less where the area would change by more than 0.03 %.
 
     Returns
@@ -417,16 +442,16 @@ def to_geojson(
     import orjson  # noqa: PLC0415  (for documents alone)
 
     lines = []
-    for row, geometry in enumerate(geometries(regions, error).to_pylist()):
+    for row, geometry in enumerate(to_geojson_geometries(regions, tolerance_degrees).to_pylist()):
         name = "" if ids is None or ids[row] is None else f'"id":{orjson.dumps(ids[row]).decode()},'
         facts = orjson.dumps(
             properties[row] if properties else {}, default=str, option=orjson.OPT_NON_STR_KEYS
         ).decode()
         lines.append(f'{{"type":"Feature",{name}"properties":{facts},"geometry":{geometry or "null"}}}')
-    return f"{opening(crs)}{','.join(lines)}\n]}}\n"
+    return f"{write_collection_opening(crs)}{','.join(lines)}\n]}}\n"
 
 
-def opening(crs: str | None) -> str:
+def write_collection_opening(crs: str | None) -> str:
     """Begin a collection of features, up to its first one.
 
     Parameters
@@ -444,11 +469,11 @@ def opening(crs: str | None) -> str:
     ValueError
         Longitudes of the frame grow to the west, or its latitudes are planetographic.
     """
-    if crs and _other(_frame(crs)):
+    if crs and _needs_conversion(_find_body_frame(crs)):
         raise ValueError(
-            f"GeoJSON is written with longitudes to the east and planetocentric latitudes, and {crs} has others: its frame is {_centred(crs)}"
+            f"GeoJSON is written with longitudes to the east and planetocentric latitudes, and {crs} has others: its frame is {_name_planetocentric_crs(crs)}"
         )
     import orjson  # noqa: PLC0415  (for documents alone)
 
-    said = f'"crs":{orjson.dumps({"type": "name", "properties": {"name": crs}}).decode()},' if crs else ""
-    return f'{{"type":"FeatureCollection",{said}"features":[\n'
+    crs_member = f'"crs":{orjson.dumps({"type": "name", "properties": {"name": crs}}).decode()},' if crs else ""
+    return f'{{"type":"FeatureCollection",{crs_member}"features":[\n'

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._ragged import blocks, closed, ends, gathered, owners
+from hven.model.sky._ragged_arrays import (
+    close_rings,
+    compute_offsets,
+    compute_row_indexes,
+    gather_rows,
+    split_into_blocks,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -16,58 +22,71 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 
-def polygons(xy: Numbers, rings: Indexes, parts: Indexes, rows: Indexes) -> Any:
+def build_multipolygons(xy: Numbers, ring_offsets: Indexes, part_offsets: Indexes, row_offsets: Indexes) -> Any:
     """Make multipolygons; rings are open."""
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
-    vertex, rings = closed(rings)
-    return shapely.from_ragged_array(shapely.GeometryType.MULTIPOLYGON, xy[vertex], (rings, parts, rows))
+    vertex, ring_offsets = close_rings(ring_offsets)
+    return shapely.from_ragged_array(
+        shapely.GeometryType.MULTIPOLYGON, xy[vertex], (ring_offsets, part_offsets, row_offsets)
+    )
 
 
-def taken_apart(shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
+def to_ragged_arrays(shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
     """Return x, y of the polygons among shapes and offsets of their rings (open), parts and rows; the first ring of a part is its shell."""
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
     part, row = shapely.get_parts(shapes, return_index=True)
-    some = (shapely.get_type_id(part) == 3) & ~shapely.is_empty(part)
-    part, row = part[some], row[some]
+    is_polygon = (shapely.get_type_id(part) == 3) & ~shapely.is_empty(part)
+    part, row = part[is_polygon], row[is_polygon]
     ring, owner = shapely.get_rings(part, return_index=True)
     xy, holder = shapely.get_coordinates(ring, return_index=True)
     open_ = np.append(holder[1:] == holder[:-1], False)[: len(holder)]
     rings, parts, rows = (
-        ends(np.bincount(index, minlength=size))
+        compute_offsets(np.bincount(index, minlength=size))
         for index, size in ((holder[open_], len(ring)), (owner, len(part)), (row, len(shapes)))
     )
     return xy[open_], rings, parts, rows
 
 
-def wound(xy: Numbers, rings: Indexes, parts: Indexes, rows: Indexes, outside: Flags, grid: float) -> Any:
-    """Cut rings where they cross, and unite the faces that those of a part wind around, or, where `outside` says so, do not; (n,)."""
+def unite_enclosed_faces(
+    xy: Numbers,
+    ring_offsets: Indexes,
+    part_offsets: Indexes,
+    row_offsets: Indexes,
+    is_inverted: Flags,
+    grid_size: float,
+) -> Any:
+    """Cut rings where they cross, and unite the faces that those of a part wind around, or, where `is_inverted` says so, do not; (n,)."""
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
-    vertex, around = closed(rings)
-    lines = shapely.linearrings(xy[vertex], indices=owners(around))
-    count, row = len(rows) - 1, owners(parts[rows])
-    none = np.full(count, shapely.MultiLineString())
-    together = shapely.multilinestrings(lines, indices=row, out=none) if len(lines) else none
-    noded = shapely.unary_union(together[:, None], axis=1, grid_size=grid)
+    vertex, around = close_rings(ring_offsets)
+    lines = shapely.linearrings(xy[vertex], indices=compute_row_indexes(around))
+    count, row = len(row_offsets) - 1, compute_row_indexes(part_offsets[row_offsets])
+    empty = np.full(count, shapely.MultiLineString())
+    joined_lines = shapely.multilinestrings(lines, indices=row, out=empty) if len(lines) else empty
+    noded = shapely.unary_union(joined_lines[:, None], axis=1, grid_size=grid_size)
     face, row = shapely.get_parts(shapely.polygonize(noded[:, None]), return_index=True)
     inside = np.zeros(len(face), np.bool_)
     middle = shapely.get_coordinates(shapely.point_on_surface(face))
-    edges = rings[parts[rows]]
-    after = vertex[np.arange(len(xy)) + owners(rings) + 1]
-    for block in blocks(np.diff(edges)[row]):
-        here = row[block]
-        edge, offsets = gathered(edges, here)
+    edges = ring_offsets[part_offsets[row_offsets]]
+    after = vertex[np.arange(len(xy)) + compute_row_indexes(ring_offsets) + 1]
+    for block in split_into_blocks(np.diff(edges)[row]):
+        block_rows = row[block]
+        edge, offsets = gather_rows(edges, block_rows)
         x, y = np.repeat(middle[block], np.diff(offsets), axis=0).T
         (x1, y1), (x2, y2) = xy[edge].T, xy[after[edge]].T
-        left = (x2 - x1) * (y - y1) - (x - x1) * (y2 - y1)
-        turns = ((y1 <= y) & (y2 > y) & (left > 0.0)).astype(np.int64) - ((y1 > y) & (y2 <= y) & (left < 0.0))
-        ring, _ = gathered(parts[rows], here)
-        winds = np.add.reduceat(turns, ends(np.diff(rings)[ring])[:-1]) != 0
-        one, offsets = gathered(rows, here)
-        held = np.logical_and.reduceat(winds != outside[ring], ends(np.diff(parts)[one])[:-1])
-        inside[block] = np.logical_or.reduceat(held, offsets[:-1])
-    none = np.full(count, shapely.MultiPolygon())
-    faces = shapely.multipolygons(face[inside], indices=row[inside], out=none) if inside.any() else none
+        left_of_edge = (x2 - x1) * (y - y1) - (x - x1) * (y2 - y1)
+        turns = ((y1 <= y) & (y2 > y) & (left_of_edge > 0.0)).astype(np.int64) - (
+            (y1 > y) & (y2 <= y) & (left_of_edge < 0.0)
+        )
+        ring, _ = gather_rows(part_offsets[row_offsets], block_rows)
+        winds = np.add.reduceat(turns, compute_offsets(np.diff(ring_offsets)[ring])[:-1]) != 0
+        part_numbers, offsets = gather_rows(row_offsets, block_rows)
+        in_part = np.logical_and.reduceat(
+            winds != is_inverted[ring], compute_offsets(np.diff(part_offsets)[part_numbers])[:-1]
+        )
+        inside[block] = np.logical_or.reduceat(in_part, offsets[:-1])
+    empty = np.full(count, shapely.MultiPolygon())
+    faces = shapely.multipolygons(face[inside], indices=row[inside], out=empty) if inside.any() else empty
     return shapely.unary_union(faces[:, None], axis=1)

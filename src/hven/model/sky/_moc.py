@@ -37,7 +37,7 @@ class Moc:
     order: int
 
     @classmethod
-    def of_cells(cls, cells: npt.ArrayLike, order: int, coarse: int | None = None) -> Moc:
+    def from_cells(cls, cells: npt.ArrayLike, order: int, target_order: int | None = None) -> Moc:
         """Build the MOC of cells.
 
         Parameters
@@ -46,7 +46,7 @@ class Moc:
             Nested indexes, any shape; negative ones are left out.
         order
             Theirs, 0 to 29.
-        coarse
+        target_order
             The order to degrade them to; None: `order`.
 
         Returns
@@ -54,11 +54,13 @@ class Moc:
         moc
             Of the coarser order.
         """
-        to = order if coarse is None else min(coarse, order)
-        found = np.unique(np.asarray(cells, dtype=np.int64) >> 2 * (order - to))
-        found = found[found >= 0]
-        shift = 2 * (healpix.ORDER - to)
-        return cls(healpix.merge(np.stack([found << shift, (found + 1) << shift], axis=1)), to)
+        moc_order = order if target_order is None else min(target_order, order)
+        coarse_cells = np.unique(np.asarray(cells, dtype=np.int64) >> 2 * (order - moc_order))
+        coarse_cells = coarse_cells[coarse_cells >= 0]
+        shift = 2 * (healpix.MAX_ORDER - moc_order)
+        return cls(
+            healpix.merge_ranges(np.stack([coarse_cells << shift, (coarse_cells + 1) << shift], axis=1)), moc_order
+        )
 
     @classmethod
     def parse(cls, text: str) -> Moc:
@@ -79,8 +81,8 @@ class Moc:
         ValueError
             Not a MOC; says what and at which offset.
         """
-        order, top = -1, -1
-        found: list[tuple[int, int]] = []
+        order, max_order = -1, -1
+        range_pairs: list[tuple[int, int]] = []
         for match in re.finditer(r"[^\s,]+", text):
             word = match.group()
             parts = re.fullmatch(r"(?:s?(\d+)/)?(?:(\d+)(?:-(\d+))?)?", word)
@@ -89,10 +91,10 @@ class Moc:
                 raise ValueError(message)
             if parts[1] is not None:
                 order = int(parts[1])
-                if order > healpix.ORDER:
-                    message = f"offset {match.start()}: order {order} is above {healpix.ORDER}"
+                if order > healpix.MAX_ORDER:
+                    message = f"offset {match.start()}: order {order} is above {healpix.MAX_ORDER}"
                     raise ValueError(message)
-                top = max(top, order)
+                max_order = max(max_order, order)
             if parts[2] is not None:
                 first, last = int(parts[2]), int(parts[3] or parts[2])
                 if last < first or last >= 12 << 2 * order:
@@ -102,20 +104,20 @@ class Moc:
                         else f"offset {match.start()}: {word!r} ends before it begins"
                     )
                     raise ValueError(message)
-                shift = 2 * (healpix.ORDER - order)
-                found.append((first << shift, (last + 1) << shift))
-        if top < 0:
+                shift = 2 * (healpix.MAX_ORDER - order)
+                range_pairs.append((first << shift, (last + 1) << shift))
+        if max_order < 0:
             message = "offset 0: an empty text is no MOC (an empty MOC is '0/')"
             raise ValueError(message)
-        return cls(healpix.merge(np.array(found, dtype=np.int64).reshape(-1, 2)), top)
+        return cls(healpix.merge_ranges(np.array(range_pairs, dtype=np.int64).reshape(-1, 2)), max_order)
 
     def __str__(self) -> str:
         """Write the MOC in ASCII; the order is kept by a closing ``order/`` where no cell shows it."""
-        text: str = self.texts([self])[0].as_py()
+        text: str = self.to_texts([self])[0].as_py()
         return text
 
     @staticmethod
-    def texts(mocs: Sequence[Moc]) -> pa.Array:
+    def to_texts(mocs: Sequence[Moc]) -> pa.Array:
         """Write MOCs in ASCII, many at once.
 
         Parameters
@@ -128,10 +130,10 @@ class Moc:
         texts
             Strings, shape (n,).
         """
-        return _moc_texts.written([moc.ranges for moc in mocs], [moc.order for moc in mocs])
+        return _moc_texts.write_moc_texts([moc.ranges for moc in mocs], [moc.order for moc in mocs])
 
     @staticmethod
-    def areas(texts: pa.Array) -> npt.NDArray[np.float64]:
+    def compute_text_areas(texts: pa.Array) -> npt.NDArray[np.float64]:
         """Sum the areas of the cells of ASCII MOCs, many at once.
 
         Parameters
@@ -144,7 +146,7 @@ class Moc:
         areas
             Shares of the sky, shape (n,); NaN where there are no such cells, 0 of those in space and time.
         """
-        return _moc_texts.areas(texts)
+        return _moc_texts.compute_moc_areas(texts)
 
     def __eq__(self, other: object) -> bool:
         """Compare order and cells."""
@@ -153,21 +155,23 @@ class Moc:
     def __hash__(self) -> int:
         return hash((self.order, self.ranges.tobytes()))
 
-    def __or__(self, other: Moc) -> Moc:
+    def __or__(self, other_moc: Moc) -> Moc:
         """Unite; the finer order stays."""
-        return Moc(healpix.merge(np.concatenate([self.ranges, other.ranges])), max(self.order, other.order))
+        return Moc(
+            healpix.merge_ranges(np.concatenate([self.ranges, other_moc.ranges])), max(self.order, other_moc.order)
+        )
 
-    def __and__(self, other: Moc) -> Moc:
+    def __and__(self, other_moc: Moc) -> Moc:
         """Intersect; the finer order stays."""
-        return Moc(healpix.intersect(self.ranges, other.ranges), max(self.order, other.order))
+        return Moc(healpix.intersect_ranges(self.ranges, other_moc.ranges), max(self.order, other_moc.order))
 
     def __invert__(self) -> Moc:
         """Return the rest of the sky."""
-        return Moc(healpix.invert(self.ranges), self.order)
+        return Moc(healpix.complement_ranges(self.ranges), self.order)
 
-    def __sub__(self, other: Moc) -> Moc:
+    def __sub__(self, other_moc: Moc) -> Moc:
         """Subtract the other's cells."""
-        return self & ~other
+        return self & ~other_moc
 
     def degrade(self, order: int) -> Moc:
         """Degrade the MOC to cells of a coarser order, every touched one.
@@ -182,7 +186,7 @@ class Moc:
         moc
             Itself if it is coarser already.
         """
-        return self if order >= self.order else Moc(healpix.degrade(self.ranges, order), order)
+        return self if order >= self.order else Moc(healpix.degrade_ranges(self.ranges, order), order)
 
     def contains(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
         """Return which positions lie in the MOC.
@@ -197,9 +201,9 @@ class Moc:
         inside
             Of the same shape.
         """
-        return healpix.within(self.ranges, healpix.index(healpix.ORDER, lon, lat))
+        return healpix.is_in_ranges(self.ranges, healpix.compute_cell_indexes(healpix.MAX_ORDER, lon, lat))
 
     @property
     def fraction(self) -> float:
         """Share of the sky, 0 to 1."""
-        return float((self.ranges[:, 1] - self.ranges[:, 0]).sum() / healpix.CELLS)
+        return float((self.ranges[:, 1] - self.ranges[:, 0]).sum() / healpix.MAX_ORDER_CELL_COUNT)

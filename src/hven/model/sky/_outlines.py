@@ -7,32 +7,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky._disc import NEAR, Disc, swept
-from hven.model.sky._lattice import Corners, corners, rings
-from hven.model.sky._limb import Cut, clip
-from hven.model.sky._pixels import LINE, Runs, keys
-from hven.model.sky._ragged import ends, numbered
+from hven.model.sky._disc_image import MAX_UNCLIPPED_SQUARED_RADIUS, DiscImage, compute_sweep_angles
+from hven.model.sky._limb_clipping import ClippedOutlines, clip_at_limb
+from hven.model.sky._pixel_corners import OutlineCorners, follow_rings, trace_outlines
+from hven.model.sky._pixel_runs import KEYS_PER_LINE, PixelRuns, compose_keys
+from hven.model.sky._ragged_arrays import compute_offsets, number_elements
 from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from hven.model.sky._chart import Chart
+    from hven.model.sky._cylindrical_map import CylindricalMap
 
     Numbers = npt.NDArray[np.float64]
     Whole = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-ACCURACY = 3e-4
+MAX_AREA_ERROR_SHARE = 3e-4
 """Share of a region's area by which great circles between its vertices may miss the edges of its pixels."""
-TINY = 1e-13
+MIN_EDGE_RADIANS = 1e-13
 """Radians; edges that are shorter are none."""
-BEND = 0.5
+MAX_EDGE_ANGLE_RADIANS = 0.5
 """Radians of a small circle that one edge may stand for at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outlined:
+class OutlinedRegions:
     """What contours became.
 
     Attributes
@@ -50,16 +50,18 @@ class Outlined:
     clipped: Numbers
 
 
-def outlined(runs: Runs, rows: int, grid: Disc | Chart, x: Whole, y: Whole) -> Outlined:
+def outline_regions(
+    runs: PixelRuns, region_count: int, image_geometry: DiscImage | CylindricalMap, x: Whole, y: Whole
+) -> OutlinedRegions:
     """Bring sets of pixels onto the sphere.
 
     Parameters
     ----------
     runs
         The pixels.
-    rows
+    region_count
         How many regions there are.
-    grid
+    image_geometry
         Their images.
     x, y
         The pixels that (0, 0) of the runs' keys stands for, shape (rows,).
@@ -69,35 +71,35 @@ def outlined(runs: Runs, rows: int, grid: Disc | Chart, x: Whole, y: Whole) -> O
     outlined
         Regions, and what they lost.
     """
-    turns = corners(runs)
+    turns = trace_outlines(runs)
     row, after, twin = turns.row, turns.after.copy(), turns.twin
-    turned = grid.mirrored[row]
-    if turned.any():  # the region is to the right of the corners' order
+    is_mirrored = image_geometry.is_mirrored[row]
+    if is_mirrored.any():  # the region is to the right of the corners' order
         after[turns.after] = np.arange(len(row))
-        after = np.where(turned, after, turns.after)
-        turns = replace(turns, after=after.copy(), level=turns.level ^ turned)
-    u, v = grid.flat(row, turns.x + x[row] - 0.5, turns.y + y[row] - 0.5)
+        after = np.where(is_mirrored, after, turns.after)
+        turns = replace(turns, after=after.copy(), level=turns.level ^ is_mirrored)
+    u, v = image_geometry.to_plane(row, turns.x + x[row] - 0.5, turns.y + y[row] - 0.5)
     limb, cut = np.zeros(len(row), dtype=np.bool_), None
     level: Flags | None = turns.level
-    if isinstance(grid, Disc) and (u * u + v * v).max() > NEAR:
-        level, full = None, _on_limb(runs, rows, grid, x, y)
-        cut = clip(row, u, v, after, full, rows)
-        row, u, v, after, limb = cut.row, cut.u, cut.v, cut.after, cut.limb
+    if isinstance(image_geometry, DiscImage) and (u * u + v * v).max() > MAX_UNCLIPPED_SQUARED_RADIUS:
+        level, full = None, _find_regions_on_limb(runs, region_count, image_geometry, x, y)
+        cut = clip_at_limb(row, u, v, after, full, region_count)
+        row, u, v, after, limb = cut.row, cut.u, cut.v, cut.after, cut.on_limb
         index = np.full(len(turns.row), -1)
-        index[cut.old[cut.old >= 0]] = np.flatnonzero(cut.old >= 0)
+        index[cut.source_node[cut.source_node >= 0]] = np.flatnonzero(cut.source_node >= 0)
         twin = index[twin[index[twin] >= 0]]
-    root, rank = rings(after, twin, level)
+    root, rank = follow_rings(after, twin, level)
     cross = u * v[after] - v * u[after]
     if limb.any():
-        arc = swept(u, v, after)
+        arc = compute_sweep_angles(u, v, after)
         cross = np.where(limb, arc, cross)  # twice the sector
     area = np.bincount(root, weights=cross, minlength=len(row)) / 2.0
     ring = np.flatnonzero(root == np.arange(len(root)))
-    total = _summed(row, cross, rows) / 2.0
-    angle, length, bend, points = grid.measure(row, u, v, after, limb)
-    count = pieces(row, angle, length, bend, total)
+    total = _sum_by_row(row, cross, region_count) / 2.0
+    angle, length, bend, points = image_geometry.measure_edges(row, u, v, after, limb)
+    count = count_pieces(row, angle, length, bend, total)
     hole = area[ring] < 0.0
-    part = _parts(runs, turns, row, root, ring, hole, cut, x, y, grid, rows)
+    part = _assign_parts(runs, turns, row, root, ring, hole, cut, x, y, image_geometry, region_count)
     # rings in their order, nodes in theirs, and the points of their edges
     sequence = np.lexsort((ring, hole, part, row[ring]))
     place = np.empty(len(sequence), dtype=np.int64)
@@ -108,57 +110,61 @@ def outlined(runs: Runs, rows: int, grid: Disc | Chart, x: Whole, y: Whole) -> O
     number = np.cumsum(root == np.arange(len(root))) - 1
     nodes = np.empty(len(root), dtype=np.int64)
     nodes[begin[number[root]] + rank] = np.arange(len(root))
-    at, share, offsets = repeated(count[nodes], np.append(begin[sequence], len(nodes)))
-    lon, lat = grid.places(row, u, v, after, limb, angle, points, nodes[at], share)
+    at, share, offsets = divide_edges(count[nodes], np.append(begin[sequence], len(nodes)))
+    lon, lat = image_geometry.locate_edge_points(row, u, v, after, limb, angle, points, nodes[at], share)
     first = np.flatnonzero(~hole[sequence])
-    held = np.bincount(row[ring[sequence[first]]], minlength=rows)
-    regions = Regions(lon, lat, offsets, np.append(first, len(ring)), np.append(0, np.cumsum(held)))
-    pixels = runs.pixels(rows)
-    beyond = np.zeros(rows)
-    if isinstance(grid, Disc) and cut is not None:
-        beyond = np.where(cut.cut, 1.0 - total / np.maximum(pixels * grid.cell(np.arange(rows)), 1e-300), 0.0)
-    return Outlined(regions, pixels, np.clip(beyond, 0.0, 1.0))
+    part_counts = np.bincount(row[ring[sequence[first]]], minlength=region_count)
+    regions = Regions(lon, lat, offsets, np.append(first, len(ring)), np.append(0, np.cumsum(part_counts)))
+    pixels = runs.count_pixels(region_count)
+    beyond = np.zeros(region_count)
+    if isinstance(image_geometry, DiscImage) and cut is not None:
+        beyond = np.where(
+            cut.is_clipped,
+            1.0 - total / np.maximum(pixels * image_geometry.compute_pixel_area(np.arange(region_count)), 1e-300),
+            0.0,
+        )
+    return OutlinedRegions(regions, pixels, np.clip(beyond, 0.0, 1.0))
 
 
-def pieces(row: Whole, angle: Numbers, length: Numbers, bend: Numbers, area: Numbers) -> Whole:
+def count_pieces(row: Whole, angle: Numbers, length: Numbers, curvature: Numbers, area: Numbers) -> Whole:
     """Tell into how many great circles each edge is cut.
 
     Parameters
     ----------
-    row, angle, length, bend
-        Edges as `Disc.measure` gives them, shape (n,).
+    row, angle, length, curvature
+        Edges as `DiscImage.measure_edges` gives them, shape (n,).
     area
         Of each row's region at least, steradian; shape (rows,).
 
     Returns
     -------
     pieces
-        So many that together they miss `ACCURACY` of the area, shape (n,); 0: a side along a pole has no length.
+        So many that together they miss `MAX_AREA_ERROR_SHARE` of the area, shape (n,); 0: a side along a pole has no length.
     """
-    around = _summed(row, length, len(area))
-    fine = np.sqrt(around / np.maximum(12.0 * ACCURACY * area, 1e-30))[row]
-    count = np.maximum(np.maximum(angle / BEND, length * np.sqrt(bend) * fine), 1.0)
-    return np.where(length > TINY, np.ceil(count), 0.0).astype(np.int64)
+    around = _sum_by_row(row, length, len(area))
+    fine = np.sqrt(around / np.maximum(12.0 * MAX_AREA_ERROR_SHARE * area, 1e-30))[row]
+    count = np.maximum(np.maximum(angle / MAX_EDGE_ANGLE_RADIANS, length * np.sqrt(curvature) * fine), 1.0)
+    return np.where(length > MIN_EDGE_RADIANS, np.ceil(count), 0.0).astype(np.int64)
 
 
-def _summed(row: Whole, values: Numbers, rows: int) -> Numbers:
+def _sum_by_row(row: Whole, values: Numbers, row_count: int) -> Numbers:
     """Sum what each row has; where rows ascend, in a tenth of the time of `bincount`."""
     if not len(row) or (row[1:] < row[:-1]).any():
-        return np.bincount(row, weights=values, minlength=rows).astype(np.float64)
+        return np.bincount(row, weights=values, minlength=row_count).astype(np.float64)
     first = np.flatnonzero(np.append(True, row[1:] != row[:-1]))
-    found = np.zeros(rows)
-    found[row[first]] = np.add.reduceat(values, first)
-    return found
+    sums = np.zeros(row_count)
+    sums[row[first]] = np.add.reduceat(values, first)
+    return sums
 
 
-def repeated(count: Whole, offsets: Whole) -> tuple[Whole, Numbers, Whole]:
+def divide_edges(piece_counts: Whole, ring_offsets: Whole) -> tuple[Whole, Numbers, Whole]:
     """Cut edges into pieces.
 
     Parameters
     ----------
-    count
+    piece_counts
         Pieces of each, in the order of their rings, shape (n,).
-    offsets
+    ring_offsets
         Where the rings begin, and the end, shape (r + 1,).
 
     Returns
@@ -166,48 +172,53 @@ def repeated(count: Whole, offsets: Whole) -> tuple[Whole, Numbers, Whole]:
     at, share, offsets
         Of each piece its edge and how much of it lies before, 0 to 1, shape (m,); where the rings begin among the pieces, shape (r + 1,).
     """
-    if (count == 1).all():
-        return np.arange(len(count)), np.zeros(len(count)), offsets
-    at, number = numbered(count)
-    return at, number / count[at], ends(count)[offsets]
+    if (piece_counts == 1).all():
+        return np.arange(len(piece_counts)), np.zeros(len(piece_counts)), ring_offsets
+    at, number = number_elements(piece_counts)
+    return at, number / piece_counts[at], compute_offsets(piece_counts)[ring_offsets]
 
 
-def _on_limb(runs: Runs, rows: int, disc: Disc, x: Whole, y: Whole) -> Whole:
+def _find_regions_on_limb(runs: PixelRuns, region_count: int, disc: DiscImage, x: Whole, y: Whole) -> Whole:
     """Find the regions that hold the rightmost point of the limb."""
-    row = np.arange(rows)
-    at = disc.pixel(row, np.ones(rows), np.zeros(rows))
+    row = np.arange(region_count)
+    at = disc.to_pixels(row, np.ones(region_count), np.zeros(region_count))
     a, b = (np.floor(c + 0.5).astype(np.int64) - o for c, o in zip(at, (x, y), strict=True))
-    there = (a >= 0) & (b >= 0) & (a < LINE) & (b < LINE)
-    return row[there][runs.holds(keys(row[there], b[there], a[there]))]
+    is_valid = (a >= 0) & (b >= 0) & (a < KEYS_PER_LINE) & (b < KEYS_PER_LINE)
+    return row[is_valid][runs.contains_pixels(compose_keys(row[is_valid], b[is_valid], a[is_valid]))]
 
 
-def _parts(
-    runs: Runs, turns: Corners, row: Whole, root: Whole, ring: Whole, hole: Flags,
-    cut: Cut | None, x: Whole, y: Whole, grid: Disc | Chart, rows: int,
+def _assign_parts(
+    runs: PixelRuns, outline_corners: OutlineCorners, row: Whole, root: Whole, ring: Whole, hole: Flags,
+    cut: ClippedOutlines | None, x: Whole, y: Whole, image_geometry: DiscImage | CylindricalMap, region_count: int,
 ) -> Whole:  # fmt: skip
     """Return the number of the part that each ring belongs to: its shell's ring, which of a hole is found to its left."""
     part = np.arange(len(ring))
     if not hole.any():
         return part
-    single = np.bincount(row[ring[~hole]], minlength=rows)[row[ring]] == 1
-    shell = np.zeros(rows, dtype=np.int64)
+    single = np.bincount(row[ring[~hole]], minlength=region_count)[row[ring]] == 1
+    shell = np.zeros(region_count, dtype=np.int64)
     shell[row[ring[~hole]]] = part[~hole]
     part = np.where(hole & single, shell[row[ring]], part)
     lost = np.flatnonzero(hole & ~single)
     if not len(lost):
         return part
     # the run that ends at the hole's lowest and leftmost corner begins at another ring of the same part
-    corner = ring[lost] if cut is None else cut.old[ring[lost]]
-    where, line, end = turns.row[corner], turns.y[corner], turns.x[corner]
-    start = runs.begin[np.searchsorted(runs.end, keys(where, line, end))] & (LINE - 1)
-    node = turns.beside(where, start, line)
-    node = turns.after[node] if cut is None else cut.ahead[node]
+    corner = ring[lost] if cut is None else cut.source_node[ring[lost]]
+    corner_rows, line, end = outline_corners.row[corner], outline_corners.y[corner], outline_corners.x[corner]
+    start = runs.begin[np.searchsorted(runs.end, compose_keys(corner_rows, line, end))] & (KEYS_PER_LINE - 1)
+    node = outline_corners.find_edge_starts(corner_rows, start, line)
+    node = outline_corners.after[node] if cut is None else cut.edge_end[node]
     if cut is not None:
-        height = (line + y[where]).astype(np.float64)
-        a, b = grid.flat(where, start + x[where] - 0.5, height)
-        off = np.flatnonzero(a * a + b * b >= 1.0)
-        node[off] = cut.arc(
-            where[off], a[off], b[off], *grid.flat(where[off], (end + x[where] - 0.5)[off], height[off])
+        height = (line + y[corner_rows]).astype(np.float64)
+        a, b = image_geometry.to_plane(corner_rows, start + x[corner_rows] - 0.5, height)
+        beyond_limb = np.flatnonzero(a * a + b * b >= 1.0)
+        node[beyond_limb] = cut.find_limb_arc(
+            corner_rows[beyond_limb],
+            a[beyond_limb],
+            b[beyond_limb],
+            *image_geometry.to_plane(
+                corner_rows[beyond_limb], (end + x[corner_rows] - 0.5)[beyond_limb], height[beyond_limb]
+            ),
         )
     number = np.full(len(root), -1)
     number[ring] = np.arange(len(ring))

@@ -9,13 +9,13 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-_SIDE = 1 << 30  # pixels along the side of a face, as the databases have them
-_SPREAD = (
+_FACE_SIDE_PIXELS = 1 << 30  # pixels along the side of a face, as the databases have them
+_INTERLEAVE_STEPS = (
     (16, 0x0000FFFF0000FFFF), (8, 0x00FF00FF00FF00FF), (4, 0x0F0F0F0F0F0F0F0F), (2, 0x3333333333333333), (1, 0x5555555555555555),
 )  # fmt: skip
 
 
-def index(lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def compute_pixel_numbers(lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Compute the number of the pixel of each position.
 
     Parameters
@@ -42,15 +42,17 @@ def index(lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray[np.int64]:
         x = np.where(polar, np.where(north, 1.0, -1.0) * np.sin(around) * inward, x)
         y = np.where(polar, -np.cos(around) * inward, y)
     face = np.where(north, 0.0, np.where(south, 5.0, side + 1.0)).astype(np.int64)
-    return (face << 60) | interleaved(_cell(x)) | (interleaved(_cell(y)) << 1)
+    return (face << 60) | interleave_zeros(_compute_grid_index(x)) | (interleave_zeros(_compute_grid_index(y)) << 1)
 
 
-def _cell(place: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def _compute_grid_index(coordinate: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Compute the row or column of a place between -1 and 1."""
-    return np.clip(np.floor((np.nan_to_num(place) + 1.0) / 2.0 * _SIDE), 0, _SIDE - 1).astype(np.int64)
+    return np.clip(
+        np.floor((np.nan_to_num(coordinate) + 1.0) / 2.0 * _FACE_SIDE_PIXELS), 0, _FACE_SIDE_PIXELS - 1
+    ).astype(np.int64)
 
 
-def interleaved(number: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def interleave_zeros(number: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Put a zero before each bit.
 
     Parameters
@@ -63,6 +65,6 @@ def interleaved(number: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     number
         Of 60 bits, of that shape.
     """
-    for shift, mask in _SPREAD:
+    for shift, mask in _INTERLEAVE_STEPS:
         number = (number | (number << shift)) & mask
     return number

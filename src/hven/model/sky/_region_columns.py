@@ -13,22 +13,33 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
-from hven.model.sky._cores import spread
-from hven.model.sky._geos import polygons, taken_apart
-from hven.model.sky._ragged import (
-    blocks,
-    closed,
-    ends,
-    followers,
-    following,
-    gathered,
-    largest_gaps,
-    numbered,
-    owners,
-    reversed_rows,
+from hven.model.sky._geos import build_multipolygons, to_ragged_arrays
+from hven.model.sky._ragged_arrays import (
+    close_rings,
+    compute_offsets,
+    compute_row_indexes,
+    compute_successors,
+    find_largest_gaps,
+    gather_rows,
+    number_elements,
+    reverse_rows,
+    split_into_blocks,
+    take_successor_values,
 )
 from hven.model.sky._rings import Rings
-from hven.model.sky._sphere import RADIAN, SKY, along, angle, angles, cosines, normals, summits, vectors, wrap
+from hven.model.sky._sphere import (
+    RADIANS_PER_DEGREE,
+    SKY_AREA_SQUARE_DEGREES,
+    compute_arc_normals,
+    compute_cos_sin,
+    find_latitude_extremes,
+    interpolate_along_arcs,
+    measure_angles,
+    to_lon_lat,
+    to_unit_vectors,
+    wrap_longitudes,
+)
+from hven.model.sky._thread_pool import map_in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,15 +50,15 @@ if TYPE_CHECKING:
     Indexes = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-_NAMES = ("lon", "lat", "rings", "parts", "rows")
-RISE = np.degrees(0.5 * np.radians(1.0) ** 2)  # see `_small_boxes`; degrees
-_BLOCK = 1 << 15  # vertices at a time: what is computed of them stays in a processor's cache
-STEEP, HIGHEST = 20.0, 80.0  # degrees along an edge at most, and of latitude
-_POINT = pa.struct([pa.field("x", pa.float64(), nullable=False), pa.field("y", pa.float64(), nullable=False)])
+_FIELD_NAMES = ("lon", "lat", "rings", "parts", "rows")
+ARC_RISE_DEGREES = np.degrees(0.5 * np.radians(1.0) ** 2)  # see `_small_boxes`; degrees
+_BLOCK_VERTICES = 1 << 15  # vertices at a time: what is computed of them stays in a processor's cache
+MAX_SMALL_EDGE_DEGREES, MAX_SMALL_LATITUDE_DEGREES = 20.0, 80.0  # degrees along an edge at most, and of latitude
+_POINT_TYPE = pa.struct([pa.field("x", pa.float64(), nullable=False), pa.field("y", pa.float64(), nullable=False)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Columns:
+class RegionColumn:
     """N regions, without what makes others of them: see `hven.model.sky.Regions`.
 
     Attributes
@@ -73,11 +84,15 @@ class Columns:
         """Take arrays of the types that are said."""
         for name in ("lon", "lat"):
             object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.float64))
-        for name, below in (("rings", len(self.lon)), ("parts", len(self.rings) - 1), ("rows", len(self.parts) - 1)):
+        for name, end_offset in (
+            ("rings", len(self.lon)),
+            ("parts", len(self.rings) - 1),
+            ("rows", len(self.parts) - 1),
+        ):
             offsets = np.ascontiguousarray(getattr(self, name), dtype=np.int64)
             object.__setattr__(self, name, offsets)
-            if not len(offsets) or offsets[0] != 0 or offsets[-1] != below or (np.diff(offsets) < 0).any():
-                message = f"{name}: offsets must rise from 0 to {below}"
+            if not len(offsets) or offsets[0] != 0 or offsets[-1] != end_offset or (np.diff(offsets) < 0).any():
+                message = f"{name}: offsets must rise from 0 to {end_offset}"
                 raise ValueError(message)
         if (np.diff(self.rings) == 0).any():
             message = "a ring needs vertices"
@@ -89,7 +104,7 @@ class Columns:
         return f"<{type(self).__name__}: {', '.join(f'{size:,} {word}' for size, word in sizes)}>"
 
     @classmethod
-    def of(cls, rows: Iterable[Iterable[Iterable[Sequence[Sequence[float]]]]]) -> Self:
+    def from_lists(cls, rows: Iterable[Iterable[Iterable[Sequence[Sequence[float]]]]]) -> Self:
         """Make regions of nested lists: rows of parts of rings of (longitude, latitude), degrees.
 
         Parameters
@@ -125,7 +140,7 @@ class Columns:
         return cls(numbers[:, 0], numbers[:, 1], np.array(rings), np.array(parts), np.array(offsets))
 
     @classmethod
-    def polygons(cls, starts: npt.ArrayLike, numbers: npt.ArrayLike) -> Self:
+    def from_polygons(cls, starts: npt.ArrayLike, numbers: npt.ArrayLike) -> Self:
         """Make regions of one polygon each, as Arrow lists hold DALI's arrays; the smaller side of each is inside.
 
         Parameters
@@ -143,9 +158,13 @@ class Columns:
         pairs = np.asarray(numbers, dtype=np.float64).reshape(-1, 2)
         first = np.asarray(starts, dtype=np.int64) // 2
         pairs, first = pairs[first[0] : first[-1]], first - first[0]
-        some = np.diff(first) > 0
-        rings = first[np.append(True, some)]
-        return cls(pairs[:, 0], pairs[:, 1], rings, np.arange(len(rings)), ends(some)).opened().turned()
+        has_corners = np.diff(first) > 0
+        rings = first[np.append(True, has_corners)]
+        return (
+            cls(pairs[:, 0], pairs[:, 1], rings, np.arange(len(rings)), compute_offsets(has_corners))
+            .open_rings()
+            .orient_to_smaller_side()
+        )
 
     @classmethod
     def from_geoarrow(cls, array: Any) -> Self:
@@ -174,11 +193,11 @@ class Columns:
         while pa.types.is_nested(array.type) and not (
             pa.types.is_struct(array.type) or pa.types.is_floating(array.type.value_type)
         ):
-            offsets.append(ends(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)))
+            offsets.append(compute_offsets(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)))
             array = array.flatten()
         if len(offsets) == 2:  # polygons: a row is one part, or none
-            some = np.diff(offsets[0]) > 0
-            offsets = [ends(some), offsets[0][np.append(True, some)], offsets[1]]
+            has_rings = np.diff(offsets[0]) > 0
+            offsets = [compute_offsets(has_rings), offsets[0][np.append(True, has_rings)], offsets[1]]
         if len(offsets) != 3:
             message = "regions are lists of parts, which are lists of rings, which are lists of points"
             raise ValueError(message)
@@ -188,15 +207,15 @@ class Columns:
             pairs = array.flatten().to_numpy().reshape(len(array), -1)
             lon, lat = pairs[:, 0], pairs[:, 1]
         rows, parts, rings = offsets
-        return cls(lon, lat, rings, parts, rows).opened()
+        return cls(lon, lat, rings, parts, rows).open_rings()
 
     @classmethod
-    def from_wkb(cls, values: Any) -> Self:
+    def from_wkb(cls, wkb_values: Any) -> Self:
         """Take WKB of polygons and multipolygons, oriented.
 
         Parameters
         ----------
-        values
+        wkb_values
             Bytes, or None for an empty region; an Arrow array or a sequence, shape (n,).
 
         Returns
@@ -211,14 +230,14 @@ class Columns:
         """
         import shapely  # noqa: PLC0415  (for who computes with regions)
 
-        values = values.to_pylist() if isinstance(values, pa.Array | pa.ChunkedArray) else list(values)
-        shapes = shapely.from_wkb(np.array(values, dtype=object))
+        wkb_values = wkb_values.to_pylist() if isinstance(wkb_values, pa.Array | pa.ChunkedArray) else list(wkb_values)
+        shapes = shapely.from_wkb(np.array(wkb_values, dtype=object))
         shapes = np.where(shapely.is_missing(shapes), shapely.MultiPolygon(), shapes)
         kinds = set(shapely.get_type_id(shapes).tolist())
         if not kinds <= {3, 6}:
             message = "regions are polygons and multipolygons"
             raise ValueError(message)
-        xy, rings, parts, rows = taken_apart(shapes)
+        xy, rings, parts, rows = to_ragged_arrays(shapes)
         return cls(xy[:, 0], xy[:, 1], rings, parts, rows)
 
     @classmethod
@@ -236,18 +255,18 @@ class Columns:
             All rows.
         """
         if not columns:
-            return cls.empty(0)
+            return cls.create_empty(0)
         return cls(
             np.concatenate([column.lon for column in columns]),
             np.concatenate([column.lat for column in columns]),
             *(
-                ends(np.concatenate([np.diff(getattr(column, name)) for column in columns]))
+                compute_offsets(np.concatenate([np.diff(getattr(column, name)) for column in columns]))
                 for name in ("rings", "parts", "rows")
             ),
         )
 
     @classmethod
-    def empty(cls, count: int) -> Self:
+    def create_empty(cls, count: int) -> Self:
         """Make empty regions.
 
         Parameters
@@ -262,7 +281,7 @@ class Columns:
         """
         return cls(np.empty(0), np.empty(0), *(np.zeros(size, np.int64) for size in (1, 1, count + 1)))
 
-    def opened(self) -> Self:
+    def open_rings(self) -> Self:
         """Leave out vertices that close rings.
 
         Returns
@@ -278,7 +297,7 @@ class Columns:
             return self
         keep = np.ones(len(self.lon), np.bool_)
         keep[doubled] = False
-        rings = ends(keep)[self.rings]
+        rings = compute_offsets(keep)[self.rings]
         return type(self)(self.lon[keep], self.lat[keep], rings, self.parts, self.rows)
 
     def __len__(self) -> int:
@@ -287,8 +306,8 @@ class Columns:
 
     def __eq__(self, other: object) -> bool:
         """Compare vertices and offsets, to the last bit."""
-        return isinstance(other, Columns) and all(
-            np.array_equal(getattr(self, name), getattr(other, name)) for name in _NAMES
+        return isinstance(other, RegionColumn) and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in _FIELD_NAMES
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -306,17 +325,17 @@ class Columns:
         regions
             Those rows.
         """
-        wanted = np.asarray(rows)
-        wanted = np.flatnonzero(wanted) if wanted.dtype == np.bool_ else wanted.astype(np.int64)
-        part, offsets = gathered(self.rows, wanted)
-        return self._of_parts(part, offsets)
+        row_indexes = np.asarray(rows)
+        row_indexes = np.flatnonzero(row_indexes) if row_indexes.dtype == np.bool_ else row_indexes.astype(np.int64)
+        part, offsets = gather_rows(self.rows, row_indexes)
+        return self._take_parts(part, offsets)
 
-    def _of_parts(self, part: Indexes, rows: Indexes) -> Self:
-        ring, parts = gathered(self.parts, part)
-        vertex, rings = gathered(self.rings, ring)
+    def _take_parts(self, part: Indexes, rows: Indexes) -> Self:
+        ring, parts = gather_rows(self.parts, part)
+        vertex, rings = gather_rows(self.rings, ring)
         return type(self)(self.lon[vertex], self.lat[vertex], rings, parts, rows)
 
-    def exploded(self) -> tuple[Self, Indexes]:
+    def explode(self) -> tuple[Self, Indexes]:
         """Give each part a row of its own.
 
         Returns
@@ -326,10 +345,10 @@ class Columns:
         row
             The row that each was of, shape (p,).
         """
-        alone = type(self)(self.lon, self.lat, self.rings, self.parts, np.arange(len(self.parts)))
-        return alone, owners(self.rows)
+        single_parts = type(self)(self.lon, self.lat, self.rings, self.parts, np.arange(len(self.parts)))
+        return single_parts, compute_row_indexes(self.rows)
 
-    def largest(self) -> Self:
+    def take_largest_outlines(self) -> Self:
         """Return the outline of the largest part of each region, without its holes; of a belt the ring round its smaller side.
 
         Returns
@@ -337,11 +356,11 @@ class Columns:
         regions
             Of one ring each; empty where a region is, or its largest part is the whole sphere.
         """
-        ring = self.largest_rings()
-        vertex, rings = gathered(self.rings, ring[ring >= 0])
-        return type(self)(self.lon[vertex], self.lat[vertex], rings, np.arange(len(rings)), ends(ring >= 0))
+        ring = self.find_largest_rings()
+        vertex, rings = gather_rows(self.rings, ring[ring >= 0])
+        return type(self)(self.lon[vertex], self.lat[vertex], rings, np.arange(len(rings)), compute_offsets(ring >= 0))
 
-    def largest_rings(self) -> Indexes:
+    def find_largest_rings(self) -> Indexes:
         """Find the outline of the largest part of each region.
 
         Returns
@@ -349,14 +368,14 @@ class Columns:
         rings
             The number of that ring; -1 where there is none: of what is empty, and of the whole sphere; shape (n,).
         """
-        found, count = np.full(len(self), -1), np.diff(self.rows)
+        largest, count = np.full(len(self), -1), np.diff(self.rows)
         part = self.rows[:-1][count > 0]  # the first one, where there are no others
         several = np.flatnonzero(count > 1)
         if len(several):
-            those = self.take(several)
-            parts, owner = those.exploded()
-            order = np.lexsort((-parts.area(), owner))
-            best = order[np.unique(owner[order], return_index=True)[1]] - those.rows[:-1]
+            multipart_regions = self.take(several)
+            parts, owner = multipart_regions.explode()
+            order = np.lexsort((-parts.compute_areas(), owner))
+            best = order[np.unique(owner[order], return_index=True)[1]] - multipart_regions.rows[:-1]
             part = self.rows[:-1].copy()
             part[several] += best
             part = part[count > 0]
@@ -364,20 +383,22 @@ class Columns:
         chosen = np.where(outlines > 0, self.parts[part], -1)
         holed = np.flatnonzero(outlines > 1)
         if len(holed):  # the part lies to the left of each: the outline is the one with the smallest inside
-            ring, of = gathered(self.parts, part[holed])
-            vertex, rings = gathered(self.rings, ring)
-            alone = type(self)(self.lon[vertex], self.lat[vertex], rings, np.arange(len(rings)), np.arange(len(rings)))
-            order = np.lexsort((alone.area(), owners(of)))
-            chosen[holed] = ring[order[of[:-1]]]
-        found[count > 0] = chosen
-        return found
+            ring, ring_group_offsets = gather_rows(self.parts, part[holed])
+            vertex, rings = gather_rows(self.rings, ring)
+            single_rings = type(self)(
+                self.lon[vertex], self.lat[vertex], rings, np.arange(len(rings)), np.arange(len(rings))
+            )
+            order = np.lexsort((single_rings.compute_areas(), compute_row_indexes(ring_group_offsets)))
+            chosen[holed] = ring[order[ring_group_offsets[:-1]]]
+        largest[count > 0] = chosen
+        return largest
 
-    def grouped(self, rows: npt.ArrayLike) -> Self:
-        """Put following rows together, their parts side by side; the reverse of `exploded`. Nothing is united: see `united`.
+    def group_rows(self, row_offsets: npt.ArrayLike) -> Self:
+        """Put following rows together, their parts side by side; the reverse of `explode`. Nothing is united: see `united`.
 
         Parameters
         ----------
-        rows
+        row_offsets
             Where each new row begins, and the end; shape (m + 1,).
 
         Returns
@@ -385,44 +406,44 @@ class Columns:
         regions
             M of them.
         """
-        return type(self)(self.lon, self.lat, self.rings, self.parts, self.rows[np.asarray(rows, np.int64)])
+        return type(self)(self.lon, self.lat, self.rings, self.parts, self.rows[np.asarray(row_offsets, np.int64)])
 
-    def turned(self) -> Self:
+    def orient_to_smaller_side(self) -> Self:
         """Turn rings so that the smaller side of each is inside: what texts mean in which no orientation is known."""
-        return self._reversed(self.ring_areas() > SKY / 2.0)
+        return self._reverse_selected_rings(self.compute_ring_areas() > SKY_AREA_SQUARE_DEGREES / 2.0)
 
-    def backwards(self) -> Self:
+    def reverse_rings(self) -> Self:
         """Let all rings run the other way, as texts of the sky have them: nothing else here takes such regions."""
-        return self._reversed(np.ones(len(self.rings) - 1, np.bool_))
+        return self._reverse_selected_rings(np.ones(len(self.rings) - 1, np.bool_))
 
-    def _reversed(self, which: Flags) -> Self:
-        take = reversed_rows(self.rings, which)
+    def _reverse_selected_rings(self, is_selected: Flags) -> Self:
+        take = reverse_rows(self.rings, is_selected)
         return type(self)(self.lon[take], self.lat[take], self.rings, self.parts, self.rows)
 
     @property
     def ring_counts(self) -> Indexes:
         """How many rings each region has: none, one as a simple polygon has, or more; the whole sphere counts as two; shape (n,)."""
-        whole = ends(np.diff(self.parts) == 0)
-        return np.diff(self.parts[self.rows] + 2 * whole[self.rows])
+        whole_sphere_offsets = compute_offsets(np.diff(self.parts) == 0)
+        return np.diff(self.parts[self.rows] + 2 * whole_sphere_offsets[self.rows])
 
     @property
     def vertex_rows(self) -> Indexes:
         """The row of each vertex, shape (v,)."""
-        return owners(self.rings[self.parts[self.rows]])
+        return compute_row_indexes(self.rings[self.parts[self.rows]])
 
     @property
-    def followers(self) -> Indexes:
+    def successors(self) -> Indexes:
         """The vertex after each in its ring, shape (v,)."""
-        return followers(self.rings)
+        return compute_successors(self.rings)
 
-    def replaced(self, rows: Indexes, others: Self) -> Self:
+    def replace_rows(self, rows: Indexes, replacements: Self) -> Self:
         """Put other regions in the place of some.
 
         Parameters
         ----------
         rows
             Their numbers, shape (m,).
-        others
+        replacements
             M regions.
 
         Returns
@@ -430,32 +451,34 @@ class Columns:
         regions
             Shape (n,).
         """
-        which = np.arange(len(self))
-        which[rows] = len(self) + np.arange(len(rows))
-        return self.concat([self, others]).take(which)
+        row_indexes = np.arange(len(self))
+        row_indexes[rows] = len(self) + np.arange(len(rows))
+        return self.concat([self, replacements]).take(row_indexes)
 
-    def pieced(self, longest: Numbers) -> tuple[Self, Flags]:
+    def densify_edges(self, max_edge_radians: Numbers) -> tuple[Self, Flags]:
         """Put points into edges, along their great circles; how long the pieces of each may be, radians, shape (v,). Edges that coincide get the same ones."""
-        after, xyz = self.followers, vectors(self.lon, self.lat)
+        after, xyz = self.successors, to_unit_vectors(self.lon, self.lat)
         (x, y, z), (u, v, w) = xyz.T, xyz[after].T
-        back = (z > w) | ((z == w) & ((x > u) | ((x == u) & (y > v))))  # always from the same end
-        here = np.arange(len(xyz))
-        begin, end = np.where(back, after, here), np.where(back, here, after)
-        pieces = np.maximum(np.ceil(angle(xyz[begin], xyz[end]) / longest - 1e-9), 1.0).astype(np.int64)
-        vertex, number = numbered(pieces)
+        is_reversed = (z > w) | ((z == w) & ((x > u) | ((x == u) & (y > v))))  # always from the same end
+        vertex_numbers = np.arange(len(xyz))
+        begin, end = np.where(is_reversed, after, vertex_numbers), np.where(is_reversed, vertex_numbers, after)
+        pieces = np.maximum(np.ceil(measure_angles(xyz[begin], xyz[end]) / max_edge_radians - 1e-9), 1.0).astype(
+            np.int64
+        )
+        vertex, number = number_elements(pieces)
         added = number > 0
         edge = vertex[added]
-        share = np.where(back[edge], pieces[edge] - number[added], number[added]) / pieces[edge]
+        share = np.where(is_reversed[edge], pieces[edge] - number[added], number[added]) / pieces[edge]
         lon, lat = self.lon[vertex], self.lat[vertex]
-        lon[added], lat[added] = angles(along(xyz[begin[edge]], xyz[end[edge]], share))
-        return type(self)(lon, lat, ends(pieces)[self.rings], self.parts, self.rows), added
+        lon[added], lat[added] = to_lon_lat(interpolate_along_arcs(xyz[begin[edge]], xyz[end[edge]], share))
+        return type(self)(lon, lat, compute_offsets(pieces)[self.rings], self.parts, self.rows), added
 
-    def pinned(self, edge: Indexes, lon: Numbers, lat: Numbers) -> tuple[Self, Flags]:
+    def insert_vertices(self, edge: Indexes, lon: Numbers, lat: Numbers) -> tuple[Self, Flags]:
         """Put these points into edges, in the order in which they lie there; edges by their first vertex, rising; shape (m,)."""
         pieces = 1 + np.bincount(edge, minlength=len(self.lon))
-        added = numbered(pieces)[1] > 0
-        made = np.insert(self.lon, edge + 1, lon), np.insert(self.lat, edge + 1, lat)
-        return type(self)(*made, ends(pieces)[self.rings], self.parts, self.rows), added
+        added = number_elements(pieces)[1] > 0
+        coordinates = np.insert(self.lon, edge + 1, lon), np.insert(self.lat, edge + 1, lat)
+        return type(self)(*coordinates, compute_offsets(pieces)[self.rings], self.parts, self.rows), added
 
     def contains(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
         """Return whether each region holds its point; boundaries belong to regions, and NaN is in none.
@@ -474,19 +497,21 @@ class Columns:
         if len(self) == 1 != len(lon):
             inside = np.zeros(len(lon), np.bool_)
             for first, last in pairwise(self.parts):
-                held = np.isfinite(lon) & (np.abs(lat) <= 90.0)
-                for one in range(first, last):
-                    held[held] = self.outlines.take(np.array([one])).holds(lon[held], lat[held])
-                inside |= held
+                in_part = np.isfinite(lon) & (np.abs(lat) <= 90.0)
+                for ring_number in range(first, last):
+                    in_part[in_part] = self.outlines.take(np.array([ring_number])).single_ring_contains(
+                        lon[in_part], lat[in_part]
+                    )
+                inside |= in_part
             return inside
-        part, row = owners(self.parts), owners(self.rows)
-        known = np.isfinite(lon) & (np.abs(lat) <= 90.0)
-        held = known[row]
+        part, row = compute_row_indexes(self.parts), compute_row_indexes(self.rows)
+        is_position = np.isfinite(lon) & (np.abs(lat) <= 90.0)
+        in_part = is_position[row]
         if len(part):
             point = row[part]
-            np.logical_and.at(held, part, self.outlines.contain(lon[point], lat[point]))
+            np.logical_and.at(in_part, part, self.outlines.contains_pairwise(lon[point], lat[point]))
         inside = np.zeros(len(self), np.bool_)
-        inside[row[held]] = True
+        inside[row[in_part]] = True
         return inside
 
     @property
@@ -494,7 +519,7 @@ class Columns:
         """All rings, with what the tests of points and edges need."""
         return Rings(self.lon, self.lat, self.rings, side="left")
 
-    def ring_areas(self) -> Numbers:
+    def compute_ring_areas(self) -> Numbers:
         """Compute the area to the left of each ring.
 
         Returns
@@ -504,7 +529,7 @@ class Columns:
         """
         return self.outlines.area
 
-    def area(self) -> Numbers:
+    def compute_areas(self) -> Numbers:
         """Compute the areas; parts of a row that overlap count twice (see `united`).
 
         Returns
@@ -512,11 +537,13 @@ class Columns:
         areas
             Steradians, shape (n,), 0 to 4 pi; the orientation counts.
         """
-        ring = self.ring_areas()
-        part = _sums(ring, self.parts) - (np.diff(self.parts) - 1) * SKY  # what is left of all rings
-        return np.radians(np.radians(_sums(part, self.rows)))
+        ring = self.compute_ring_areas()
+        part = (
+            _sum_rows(ring, self.parts) - (np.diff(self.parts) - 1) * SKY_AREA_SQUARE_DEGREES
+        )  # what is left of all rings
+        return np.radians(np.radians(_sum_rows(part, self.rows)))
 
-    def borders(self) -> Numbers:
+    def compute_border_lengths(self) -> Numbers:
         """Compute how long the borders are.
 
         Returns
@@ -526,7 +553,7 @@ class Columns:
         """
         return np.degrees(np.bincount(self.vertex_rows, self.outlines.arcs, minlength=len(self)))
 
-    def boxes(self) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    def compute_bounding_boxes(self) -> tuple[Numbers, Numbers, Numbers, Numbers]:
         """Compute the smallest ranges of longitude and latitude that hold the regions.
 
         Returns
@@ -535,14 +562,14 @@ class Columns:
             Degrees, shape (n,); NaN for an empty region. Longitudes are in [0, 360), the region lies eastward from `lon1` to
             `lon2`, over 0 if `lon1` > `lon2`. A region that holds a pole, or goes all the way round, is from 0 to 360.
         """
-        parts = spread(
-            lambda part: self._slice(part)._boxes(),  # noqa: SLF001  (of its own)
-            list(blocks(np.diff(self.rings[self.parts[self.rows]]), _BLOCK)),
+        parts = map_in_threads(
+            lambda part: self._slice_rows(part)._compute_block_boxes(),  # noqa: SLF001  (of its own)
+            list(split_into_blocks(np.diff(self.rings[self.parts[self.rows]]), _BLOCK_VERTICES)),
         )
-        found = np.concatenate([np.empty((4, 0)), *parts], axis=1)
-        return found[0], found[1], found[2], found[3]
+        bounds = np.concatenate([np.empty((4, 0)), *parts], axis=1)
+        return bounds[0], bounds[1], bounds[2], bounds[3]
 
-    def _slice(self, rows: slice) -> Self:
+    def _slice_rows(self, rows: slice) -> Self:
         """Return following rows, without a copy of their vertices."""
         offsets = self.rows[rows.start : rows.stop + 1]
         parts = self.parts[offsets[0] : offsets[-1] + 1]
@@ -550,26 +577,26 @@ class Columns:
         vertex = slice(rings[0], rings[-1])
         return type(self)(self.lon[vertex], self.lat[vertex], rings - rings[0], parts - parts[0], offsets - offsets[0])
 
-    def _boxes(self) -> Numbers:
-        found = np.full((4, len(self)), np.nan)
+    def _compute_block_boxes(self) -> Numbers:
+        bounds = np.full((4, len(self)), np.nan)
         small = np.zeros(len(self), np.bool_)
         if len(self.lon):
-            small, boxes = self._small_boxes()
-            found[:, small] = boxes
-        rest = np.flatnonzero(~small & (np.diff(self.rows) > 0))
-        if len(rest):
-            found[:, rest] = self.take(rest)._any_boxes()  # noqa: SLF001  (of its own)
-        return found
+            small, boxes = self._compute_small_boxes()
+            bounds[:, small] = boxes
+        general_rows = np.flatnonzero(~small & (np.diff(self.rows) > 0))
+        if len(general_rows):
+            bounds[:, general_rows] = self.take(general_rows)._compute_general_boxes()  # noqa: SLF001  (of its own)
+        return bounds
 
-    def _small_boxes(self) -> tuple[Flags, Numbers]:
+    def _compute_small_boxes(self) -> tuple[Flags, Numbers]:
         """Compute the boxes of regions of short edges far from the poles, less than half around: ten times as fast. Which these are, and theirs."""
         small = np.zeros(len(self), np.bool_)
         if (np.diff(self.parts) == 0).any():
             return small, np.empty((4, 0))
         lon, lat = self.lon, self.lat
         begin = self.rings[self.parts[self.rows]]
-        some = np.flatnonzero(np.diff(begin) > 0)
-        first, size = begin[some], np.diff(begin)[some]
+        filled_rows = np.flatnonzero(np.diff(begin) > 0)
+        first, size = begin[filled_rows], np.diff(begin)[filled_rows]
         base = lon[first]
         away = lon - np.repeat(base, size)
         away -= 360.0 * np.rint(away / 360.0)
@@ -577,74 +604,79 @@ class Columns:
             each.reduceat(values, first)
             for each, values in ((np.minimum, away), (np.maximum, away), (np.minimum, lat), (np.maximum, lat))
         )
-        there = following(self.rings, lat)
-        turn, climb = following(self.rings, away) - away, np.abs(there - lat)
+        next_lat = take_successor_values(self.rings, lat)
+        turn, climb = take_successor_values(self.rings, away) - away, np.abs(next_lat - lat)
         wide, steep = np.maximum.reduceat(np.abs(turn), first), np.maximum.reduceat(climb, first)
         # an arc rises above its ends by an eighth of the square of its length times the tangent of its latitude: this is four times as much
         rise = (
-            RISE
+            ARC_RISE_DEGREES
             * (wide**2 + steep**2)
-            * np.tan((np.minimum(np.maximum(north, -south), HIGHEST - 10.0) + 10.0) * RADIAN)
+            * np.tan(
+                (np.minimum(np.maximum(north, -south), MAX_SMALL_LATITUDE_DEGREES - 10.0) + 10.0) * RADIANS_PER_DEGREE
+            )
         )
-        sine = cosines(lat)[1]
+        sine = compute_cos_sin(lat)[1]
         # twice the area on a cylinder, at least
-        side = away * (following(self.rings, sine) - sine) - sine * turn
-        side -= np.repeat(rise * RADIAN, size) * np.abs(turn)
+        side = away * (take_successor_values(self.rings, sine) - sine) - sine * turn
+        side -= np.repeat(rise * RADIANS_PER_DEGREE, size) * np.abs(turn)
         area = np.add.reduceat(side, self.rings[:-1])
-        wrong = np.logical_or.reduceat(area[self.parts[:-1]] <= 0.0, self.rows[:-1][some])
+        wrong = np.logical_or.reduceat(area[self.parts[:-1]] <= 0.0, self.rows[:-1][filled_rows])
         good = (
-            (high - low < 170.0) & (np.maximum(north, -south) < HIGHEST) & ~wrong & (np.maximum(wide, steep) <= STEEP)
+            (high - low < 170.0)
+            & (np.maximum(north, -south) < MAX_SMALL_LATITUDE_DEGREES)
+            & ~wrong
+            & (np.maximum(wide, steep) <= MAX_SMALL_EDGE_DEGREES)
         )
         top, bottom = (
             np.repeat(np.where(good, *bound), size) for bound in ((north - rise, np.inf), (south + rise, -np.inf))
         )
-        edge = np.flatnonzero((np.maximum(lat, there) >= top) | (np.minimum(lat, there) <= bottom))
-        after = self.followers[edge]
-        ends_of = vectors(lon[edge], lat[edge]), vectors(lon[after], lat[after])
-        low_high = np.minimum(lat[edge], there[edge]), np.maximum(lat[edge], there[edge])
-        under, over = summits(*ends_of, normals(*ends_of), *low_high)
+        edge = np.flatnonzero((np.maximum(lat, next_lat) >= top) | (np.minimum(lat, next_lat) <= bottom))
+        after = self.successors[edge]
+        ends_of = to_unit_vectors(lon[edge], lat[edge]), to_unit_vectors(lon[after], lat[after])
+        low_high = np.minimum(lat[edge], next_lat[edge]), np.maximum(lat[edge], next_lat[edge])
+        lowest, highest = find_latitude_extremes(*ends_of, compute_arc_normals(*ends_of), *low_high)
         row = np.searchsorted(first, edge, "right") - 1
-        np.minimum.at(south, row, under)
-        np.maximum.at(north, row, over)
-        found = np.stack([base, base, south, north])
+        np.minimum.at(south, row, lowest)
+        np.maximum.at(north, row, highest)
+        bounds = np.stack([base, base, south, north])
         for line, end in enumerate((low, high)):
             at = np.flatnonzero(away == np.repeat(end, size))
-            found[line, np.searchsorted(first, at, "right") - 1] = wrap(lon[at])
-        small[some] = good
-        return small, found[:, good]
+            bounds[line, np.searchsorted(first, at, "right") - 1] = wrap_longitudes(lon[at])
+        small[filled_rows] = good
+        return small, bounds[:, good]
 
-    def _any_boxes(self) -> Numbers:
+    def _compute_general_boxes(self) -> Numbers:
         """Compute the boxes of any regions; shape (4, n)."""
-        found = np.full((4, len(self)), np.nan)
-        some = np.diff(self.rows) > 0
-        part_row = owners(self.rows)
-        found[:, some] = np.array([[0.0], [360.0], [np.inf], [-np.inf]])
-        whole = np.diff(self.parts) == 0
+        bounds = np.full((4, len(self)), np.nan)
+        has_parts = np.diff(self.rows) > 0
+        part_row = compute_row_indexes(self.rows)
+        bounds[:, has_parts] = np.array([[0.0], [360.0], [np.inf], [-np.inf]])
+        is_whole_sphere = np.diff(self.parts) == 0
         poles = np.zeros((2, len(self.parts) - 1), np.bool_)
-        poles[:, whole] = True
+        poles[:, is_whole_sphere] = True
         if len(self.lon):
-            rings, ring_part = self.outlines, owners(self.parts)
+            rings, ring_part = self.outlines, compute_row_indexes(self.parts)
             row = part_row[ring_part[rings.owner]]
-            low, width = rings.spans
-            begin, size = largest_gaps(low, width, row, len(self))
+            low, width = rings.longitude_ranges
+            begin, size = find_largest_gaps(low, width, row, len(self))
             ringed = np.zeros(len(self), np.bool_)
             ringed[row] = True
             open_ = ringed & (size > 1e-12)
-            found[0, open_], found[1, open_] = wrap(begin + size)[open_], begin[open_]
-            south, north = rings.heights
-            np.minimum.at(found[2], row, south)
-            np.maximum.at(found[3], row, north)
-            held = np.diff(self.parts) > 0
+            bounds[0, open_], bounds[1, open_] = wrap_longitudes(begin + size)[open_], begin[open_]
+            south, north = rings.latitude_ranges
+            np.minimum.at(bounds[2], row, south)
+            np.maximum.at(bounds[3], row, north)
+            has_rings = np.diff(self.parts) > 0
             # a part holds a pole if that is left of all its rings
-            touched = np.logical_or.reduceat(rings.polar, rings.first)
+            touched = np.logical_or.reduceat(rings.touches_pole, rings.first)
             for pole, flags in enumerate((rings.south, rings.north)):
-                poles[pole, held] = np.logical_and.reduceat(flags & ~touched, self.parts[:-1][held])
+                poles[pole, has_rings] = np.logical_and.reduceat(flags & ~touched, self.parts[:-1][has_rings])
         for pole, (value, line) in enumerate(((-90.0, 2), (90.0, 3))):
             inside = np.unique(part_row[poles[pole]])
-            found[0, inside], found[1, inside], found[line, inside] = 0.0, 360.0, value
-        return found
+            bounds[0, inside], bounds[1, inside], bounds[line, inside] = 0.0, 360.0, value
+        return bounds
 
-    def geoarrow(self, *, close: bool = True) -> pa.ListArray:
+    def to_geoarrow(self, *, close: bool = True) -> pa.ListArray:
         """Give an Arrow array of GeoArrow's multipolygon: lists of parts of rings of structs x, y; rings are closed.
 
         Parameters
@@ -659,14 +691,14 @@ class Columns:
         """
         (lon, lat), rings = (self.lon, self.lat), self.rings
         if close:
-            vertex, rings = closed(self.rings)
+            vertex, rings = close_rings(self.rings)
             lon, lat = lon[vertex], lat[vertex]
-        array = pa.StructArray.from_arrays([pa.array(lon), pa.array(lat)], fields=list(_POINT))
+        array = pa.StructArray.from_arrays([pa.array(lon), pa.array(lat)], fields=list(_POINT_TYPE))
         for offsets in (rings, self.parts, self.rows):
             array = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), array)
         return array
 
-    def wkb(self) -> list[bytes]:
+    def to_wkb(self) -> list[bytes]:
         """Write WKB of multipolygons.
 
         Returns
@@ -684,15 +716,15 @@ class Columns:
         if (np.diff(self.parts) == 0).any():
             message = "WKB has no word for the whole sphere"
             raise ValueError(message)
-        shapes = polygons(np.stack([self.lon, self.lat], 1), self.rings, self.parts, self.rows)
-        found: list[bytes] = shapely.to_wkb(shapes).tolist()
-        return found
+        shapes = build_multipolygons(np.stack([self.lon, self.lat], 1), self.rings, self.parts, self.rows)
+        encoded: list[bytes] = shapely.to_wkb(shapes).tolist()
+        return encoded
 
 
-def _sums(values: Numbers, offsets: Indexes) -> Numbers:
+def _sum_rows(values: Numbers, offsets: Indexes) -> Numbers:
     """Sum each row; one without elements is 0."""
-    found = np.zeros(len(offsets) - 1)
-    some = np.diff(offsets) > 0
-    if some.any():
-        found[some] = np.add.reduceat(values, offsets[:-1][some])
-    return found
+    sums = np.zeros(len(offsets) - 1)
+    has_elements = np.diff(offsets) > 0
+    if has_elements.any():
+        sums[has_elements] = np.add.reduceat(values, offsets[:-1][has_elements])
+    return sums

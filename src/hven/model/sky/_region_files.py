@@ -11,19 +11,29 @@ import numpy as np
 from hven.model.errors import UserError
 from hven.model.sky import _tfcat as tfcat
 from hven.model.sky._geojson import (
-    Features,
     GeoJsonError,
-    centric,
+    GeoJsonFeatures,
+    find_crs_conversion,
     from_geojson,
-    geometries,
-    opening,
     to_geojson,
-    turning,
+    to_geojson_geometries,
+    to_planetocentric_latitudes,
+    write_collection_opening,
 )
-from hven.model.sky._moc_files import moc_read, moc_written
-from hven.model.sky._region_texts import KINDS, Read, checked, crossed, of_mocs, of_shapes, of_texts, simple, texts
+from hven.model.sky._moc_files import read_moc, write_moc
+from hven.model.sky._region_texts import (
+    TEXT_KINDS,
+    ParsedRegions,
+    build_regions_from_mocs,
+    build_regions_from_shapes,
+    note_crossings,
+    parse_region_texts,
+    split_into_simple_polygons,
+    validate_regions,
+    write_region_texts,
+)
 from hven.model.sky._regions import Regions
-from hven.model.sky._sphere import angles, vectors
+from hven.model.sky._sphere import to_lon_lat, to_unit_vectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,41 +41,41 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
 
 __all__ = [
-    "KINDS",
-    "KNOWN",
-    "Features",
+    "READABLE_FORMATS",
+    "TEXT_KINDS",
     "GeoJsonError",
-    "Read",
-    "centric",
-    "form",
+    "GeoJsonFeatures",
+    "ParsedRegions",
+    "build_regions_from_shapes",
+    "detect_format",
+    "find_crs_conversion",
     "from_geojson",
-    "geometries",
-    "moc_read",
-    "moc_written",
-    "of_shapes",
-    "of_texts",
-    "opening",
-    "read",
-    "simple",
-    "texts",
+    "parse_region_texts",
+    "read_moc",
+    "read_regions",
+    "split_into_simple_polygons",
     "tfcat",
     "to_geojson",
-    "turning",
-    "written",
+    "to_geojson_geometries",
+    "to_planetocentric_latitudes",
+    "write_collection_opening",
+    "write_moc",
+    "write_region_file",
+    "write_region_texts",
 ]  # fmt: skip
 
-KNOWN = "GeoJSON, DS9 (.reg), CRTF (.crtf), MOC (FITS, JSON, ASCII), or lines of STC-S or DALI's shapes"
-_DS9 = re.compile(
+READABLE_FORMATS = "GeoJSON, DS9 (.reg), CRTF (.crtf), MOC (FITS, JSON, ASCII), or lines of STC-S or DALI's shapes"
+_DS9_PATTERN = re.compile(
     rb"\s*#\s*Region file format: *DS9|\s*(?:icrs|fk5|fk4|galactic|ecliptic|j2000|b1950|image|physical)\s*(?:;|\r?\n)",
     re.IGNORECASE,
 )
-_CRTF = re.compile(rb"\s*#\s*CRTF", re.IGNORECASE)
-_MOC = re.compile(rb"(?:\s*s?\d+/[\d\s,\-]*)+\s*", re.IGNORECASE)
-TURNED = "its outline runs clockwise, and was turned (RFC 7946)"
-_ROUND = 128  # corners of an ellipse
+_CRTF_PATTERN = re.compile(rb"\s*#\s*CRTF", re.IGNORECASE)
+_MOC_PATTERN = re.compile(rb"(?:\s*s?\d+/[\d\s,\-]*)+\s*", re.IGNORECASE)
+REVERSED_NOTE = "its outline runs clockwise, and was turned (RFC 7946)"
+_ELLIPSE_CORNERS = 128  # corners of an ellipse
 
 
-def form(data: bytes, name: str = "") -> str | None:
+def detect_format(data: bytes, name: str = "") -> str | None:
     """Tell in which form a file of regions is.
 
     Parameters
@@ -85,16 +95,16 @@ def form(data: bytes, name: str = "") -> str | None:
         return "geojson" if re.search(rb'"type"\s*:', data) else "moc" if re.match(rb'\{\s*("\d+"|\})', start) else None
     if start.startswith(b"SIMPLE  ="):
         return "moc" if re.search(rb"ORDERING= '(?:RANGE|NUNIQ)", data) else None
-    if _CRTF.match(start) or ending == "crtf":
+    if _CRTF_PATTERN.match(start) or ending == "crtf":
         return "crtf"
-    if _DS9.match(start) or ending == "reg":
+    if _DS9_PATTERN.match(start) or ending == "reg":
         return "ds9"
-    if _MOC.fullmatch(data):
+    if _MOC_PATTERN.fullmatch(data):
         return "moc"
     return "text" if re.match(rb"(?i)(circle|polygon|range|box|position|union|allsky|multishape)\b", start) else None
 
 
-def read(data: bytes, name: str = "", *, mend: bool = False) -> Read:
+def read_regions(data: bytes, name: str = "", *, make_valid: bool = False) -> ParsedRegions:
     """Read a file of regions.
 
     Parameters
@@ -103,7 +113,7 @@ def read(data: bytes, name: str = "", *, mend: bool = False) -> Read:
         The file's bytes.
     name
         Its name, for messages and for its ending.
-    mend
+    make_valid
         Polygons that cross themselves are no fault but noted: what they wind round stands for them.
 
     Returns
@@ -121,25 +131,30 @@ def read(data: bytes, name: str = "", *, mend: bool = False) -> Read:
     if not data.strip():
         message = "the file is empty"
         raise ValueError(message)
-    kind = form(data, name)
-    if kind is None:
-        message = f"the file is none of what regions are read from: {KNOWN}"
+    file_format = detect_format(data, name)
+    if file_format is None:
+        message = f"the file is none of what regions are read from: {READABLE_FORMATS}"
         raise ValueError(message)
-    if kind == "moc":
-        regions, faults = of_mocs({0: moc_read(data)})
-        return checked(regions, [faults.get(0, "")], [None], None)
+    if file_format == "moc":
+        regions, faults = build_regions_from_mocs({0: read_moc(data)})
+        return validate_regions(regions, [faults.get(0, "")], [None], None)
     text = data.decode("utf-8", "replace")
-    if kind == "geojson":
-        found = from_geojson(data, mend=mend)
-        names = [None if one is None else str(one) for one in found.ids]
-        turned = {row: TURNED for row in np.flatnonzero(found.turned).tolist() if not found.faults[row]}
-        return crossed(Read(found.regions, found.faults, names, found.crs, turned), np.flatnonzero(found.crossing))
-    if kind == "text":
-        return of_texts([line for line in text.splitlines() if line.strip()], mend=mend)
-    return _drawn(text, kind)
+    if file_format == "geojson":
+        features = from_geojson(data, make_valid=make_valid)
+        names = [None if feature_id is None else str(feature_id) for feature_id in features.ids]
+        reversal_notes = {
+            row: REVERSED_NOTE for row in np.flatnonzero(features.is_reversed).tolist() if not features.faults[row]
+        }
+        return note_crossings(
+            ParsedRegions(features.regions, features.faults, names, features.crs, reversal_notes),
+            np.flatnonzero(features.is_self_crossing),
+        )
+    if file_format == "text":
+        return parse_region_texts([line for line in text.splitlines() if line.strip()], make_valid=make_valid)
+    return _read_drawn_regions(text, file_format)
 
 
-def _library() -> Any:
+def _import_regions_library() -> Any:
     try:
         import regions  # noqa: PLC0415  (half a second, and an extra of its own)
     except ImportError:
@@ -150,91 +165,95 @@ def _library() -> Any:
     return regions
 
 
-def _drawn(text: str, kind: str) -> Read:
+def _read_drawn_regions(text: str, file_format: str) -> ParsedRegions:
     """Read the regions of DS9 or CASA."""
-    library = _library()
+    library = _import_regions_library()
     try:
-        with warnings.catch_warnings(record=True) as told:  # it passes over what it cannot read
+        with warnings.catch_warnings(record=True) as caught_warnings:  # it passes over what it cannot read
             warnings.simplefilter("always")
-            drawn = list(library.Regions.parse(text, format=kind))
+            drawn_regions = list(library.Regions.parse(text, format=file_format))
     except Exception as error:  # noqa: BLE001  (it raises what comes, and says it in its words)
-        message = f"the {'DS9' if kind == 'ds9' else 'CRTF'} file cannot be read: {str(error) or type(error).__name__}"
+        message = (
+            f"the {'DS9' if file_format == 'ds9' else 'CRTF'} file cannot be read: {str(error) or type(error).__name__}"
+        )
         raise ValueError(message) from None
-    made, faults, names = [], [], []
-    for one in drawn:
-        fault, found = "", Regions.empty(1)
-        word = type(one).__name__
+    built_regions, faults, names = [], [], []
+    for item in drawn_regions:
+        fault, region = "", Regions.create_empty(1)
+        word = type(item).__name__
         try:
             if "Pixel" in word:
                 fault = "it is drawn in pixels of an image: save it in coordinates of the sky (icrs, fk5, galactic)"
-            elif one.meta.get("include") in {False, "-"}:
+            elif item.meta.get("include") in {False, "-"}:
                 fault = "it is excluded (-), which is a condition on others and no region"
             else:
-                found = _region(one, word.removesuffix("SkyRegion"))
+                region = _build_region(item, word.removesuffix("SkyRegion"))
         except ValueError as error:
             fault = str(error)
-        made.append(found)
+        built_regions.append(region)
         faults.append(fault)
-        names.append(one.meta.get("text") or one.meta.get("label") or None)
-    lost = [str(one.message) for one in told if "skipping" in str(one.message)]
-    if not drawn and not lost:
-        message = f"no region stands in the {'DS9' if kind == 'ds9' else 'CRTF'} file"
+        names.append(item.meta.get("text") or item.meta.get("label") or None)
+    lost = [str(item.message) for item in caught_warnings if "skipping" in str(item.message)]
+    if not drawn_regions and not lost:
+        message = f"no region stands in the {'DS9' if file_format == 'ds9' else 'CRTF'} file"
         raise ValueError(message)
-    regions = Regions.concat([*made, Regions.empty(len(lost))])
-    return checked(regions, [*faults, *lost], [*names, *[None] * len(lost)], "ICRS")
+    regions = Regions.concat([*built_regions, Regions.create_empty(len(lost))])
+    return validate_regions(regions, [*faults, *lost], [*names, *[None] * len(lost)], "ICRS")
 
 
-def _region(one: Any, word: str) -> Regions:
+def _build_region(drawn_region: Any, word: str) -> Regions:
     if word == "Polygon":
-        corners = one.vertices.icrs
+        corners = drawn_region.vertices.icrs
         numbers = np.stack([corners.ra.deg, corners.dec.deg], 1).ravel()
-        return Regions.polygons([0, len(numbers)], numbers)
+        return Regions.from_polygons([0, len(numbers)], numbers)
     if word.endswith("Annulus"):
         sizes = ("radius",) if word.startswith("Circle") else ("width", "height")
         outer, inner = (
-            _round(one, word.removesuffix("Annulus"), *(getattr(one, f"{side}_{size}") for size in sizes))
+            _build_centered_shape(
+                drawn_region, word.removesuffix("Annulus"), *(getattr(drawn_region, f"{side}_{size}") for size in sizes)
+            )
             for side in ("outer", "inner")
         )
         return outer.difference(inner)
     if word == "Circle":
-        return _round(one, word, one.radius)
+        return _build_centered_shape(drawn_region, word, drawn_region.radius)
     if word in {"Ellipse", "Rectangle"}:
-        return _round(one, word, one.width, one.height)
+        return _build_centered_shape(drawn_region, word, drawn_region.width, drawn_region.height)
     message = f"a {word.lower()} has no area" if word in {"Point", "Line", "Text"} else f"a {word} is not read"
     raise ValueError(message)
 
 
-def _round(one: Any, word: str, *sizes: Any) -> Regions:
+def _build_centered_shape(drawn_region: Any, word: str, *sizes: Any) -> Regions:
     """Make circles, ellipses and rectangles, whose width lies along the angle, counted from west to north."""
-    lon, lat = one.center.icrs.ra.deg, one.center.icrs.dec.deg
+    lon, lat = drawn_region.center.icrs.ra.deg, drawn_region.center.icrs.dec.deg
     if word == "Circle":
-        return Regions.circles(lon, lat, sizes[0].to_value("deg"))
+        return Regions.from_circles(lon, lat, sizes[0].to_value("deg"))
     width, height = (size.to_value("rad") / 2.0 for size in sizes)
-    angle = one.angle.to_value("rad")
+    angle = drawn_region.angle.to_value("rad")
     if word == "Rectangle":  # its sides are great circles: straight on a gnomonic plane
         x, y = np.tan(width) * np.array([1, -1, -1, 1]), np.tan(height) * np.array([1, 1, -1, -1])
     else:
-        turn = 2.0 * np.pi * np.arange(_ROUND) / _ROUND
+        turn = 2.0 * np.pi * np.arange(_ELLIPSE_CORNERS) / _ELLIPSE_CORNERS
         x, y = width * np.cos(turn), height * np.sin(turn)
-        far = np.hypot(x, y)
-        x, y = (part * np.tan(far) / np.maximum(far, 1e-300) for part in (x, y))
-    centre = vectors(lon, lat)
-    north = vectors(lon, lat + 90.0) if lat <= 0.0 else -vectors(lon, lat - 90.0)
+        center_distance = np.hypot(x, y)
+        x, y = (part * np.tan(center_distance) / np.maximum(center_distance, 1e-300) for part in (x, y))
+    centre = to_unit_vectors(lon, lat)
+    north = to_unit_vectors(lon, lat + 90.0) if lat <= 0.0 else -to_unit_vectors(lon, lat - 90.0)
     east = np.cross(north, centre)
     along = np.sin(angle) * north - np.cos(angle) * east
     across = np.cos(angle) * north + np.sin(angle) * east
-    lons, lats = angles(centre + x[:, None] * along + y[:, None] * across)
-    return Regions.polygons([0, 2 * len(x)], np.stack([lons, lats], 1).ravel())
+    lons, lats = to_lon_lat(centre + x[:, None] * along + y[:, None] * across)
+    return Regions.from_polygons([0, 2 * len(x)], np.stack([lons, lats], 1).ravel())
 
 
-def written(regions: Regions, kind: str) -> str:
+def write_region_file(regions: Regions, file_format: str) -> str:
     """Write a region file for DS9 or CASA: polygons in ICRS.
 
     Parameters
     ----------
     regions
         Of the sky.
-    kind
+    file_format
         ``ds9`` or ``crtf``.
 
     Returns
@@ -249,11 +268,11 @@ def written(regions: Regions, kind: str) -> str:
     """
     from astropy import coordinates  # noqa: PLC0415  (slow to load, asked by few)
 
-    library = _library()
-    pieces, _ = simple(regions.mended())
-    drawn = [
+    library = _import_regions_library()
+    pieces, _ = split_into_simple_polygons(regions.make_valid())
+    drawn_regions = [
         library.PolygonSkyRegion(coordinates.SkyCoord(pieces.lon[a:b], pieces.lat[a:b], unit="deg", frame="icrs"))
         for a, b in zip(pieces.rings[:-1], pieces.rings[1:], strict=True)
     ]
-    digits = {"precision": 12} if kind == "ds9" else {"fmt": ".12f"}
-    return str(library.Regions(drawn).serialize(format=kind, **digits))
+    digits = {"precision": 12} if file_format == "ds9" else {"fmt": ".12f"}
+    return str(library.Regions(drawn_regions).serialize(format=file_format, **digits))

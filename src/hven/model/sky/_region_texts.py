@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 
 from hven.model.sky import _frame as frames
 from hven.model.sky import _shape_text as shape_text
-from hven.model.sky._flat_maps import drawn, surfaces
+from hven.model.sky._antimeridian import from_map_polygons
+from hven.model.sky._flat_maps import extract_multipolygons, to_map_polygons
 from hven.model.sky._moc import Moc
-from hven.model.sky._planes import TWICE, Planes, cleaned
-from hven.model.sky._ragged import ends, gathered
+from hven.model.sky._projection_planes import REPEATED_VERTEX, ProjectionPlanes, clean_regions
+from hven.model.sky._ragged_arrays import compute_offsets, gather_rows
 from hven.model.sky._regions import Regions
-from hven.model.sky._seams import raised
 from hven.model.sky._shapes import Circle, Point, Polygon, Range, Region, Shape
-from hven.model.sky._sphere import SKY
+from hven.model.sky._sphere import SKY_AREA_SQUARE_DEGREES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 
     Indexes = npt.NDArray[np.int64]
 
-CROSSED = "it crosses or touches itself: what it winds round stands for it"
-NO_AREA = "it has no area"
-KINDS = ("polygon", "shape", "multishape", "stcs")
-_GRID = 2.0**-34  # degrees: what parts that touch may be apart, by rounding
-_HALF = 0.49 * SKY  # square degrees: what is larger is cut
-_MOC = re.compile(r"\s*s?\d+/")
-_NUMBERS = re.compile(r"[\s,+\-.\d]")
+CROSSING_NOTE = "it crosses or touches itself: what it winds round stands for it"
+NO_AREA_FAULT = "it has no area"
+TEXT_KINDS = ("polygon", "shape", "multishape", "stcs")
+_GRID_SIZE_DEGREES = 2.0**-34  # degrees: what parts that touch may be apart, by rounding
+_MAX_PIECE_SQUARE_DEGREES = 0.49 * SKY_AREA_SQUARE_DEGREES  # square degrees: what is larger is cut
+_MOC_PATTERN = re.compile(r"\s*s?\d+/")
+_NUMBER_PATTERN = re.compile(r"[\s,+\-.\d]")
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ParsedRegions:
     """What texts or files of regions hold.
 
     Attributes
@@ -65,7 +65,7 @@ class Read:
     notes: dict[int, str] = field(default_factory=dict)
 
 
-def simple(regions: Regions) -> tuple[Regions, Indexes]:
+def split_into_simple_polygons(regions: Regions) -> tuple[Regions, Indexes]:
     """Cut regions into polygons without holes, of less than half a sphere each.
 
     Parameters
@@ -80,31 +80,31 @@ def simple(regions: Regions) -> tuple[Regions, Indexes]:
     row
         The row that each is of; shape (p,).
     """
-    parts, row = regions.exploded()
-    half = parts.area() > np.radians(np.radians(_HALF))
+    parts, row = regions.explode()
+    half = parts.compute_areas() > np.radians(np.radians(_MAX_PIECE_SQUARE_DEGREES))
     holed = np.flatnonzero((np.diff(parts.parts) != 1) | half)
     if not len(holed):
         return parts, row
-    large = half[holed] | Planes([parts.take(holed)]).wide
-    rest = np.delete(np.arange(len(parts)), holed)
-    pieces, owner = [parts.take(rest)], [row[rest]]
+    large = half[holed] | ProjectionPlanes([parts.take(holed)]).is_stereographic
+    uncut_parts = np.delete(np.arange(len(parts)), holed)
+    pieces, owner = [parts.take(uncut_parts)], [row[uncut_parts]]
     if not large.all():
         small = parts.take(holed[~large])
-        shapes, of = _slit(Planes([small]).shapes(0))
-        pieces.append(Planes([small.take(of)]).regions(shapes))
-        owner.append(row[holed[~large][of]])
+        shapes, piece_parts = _cut_through_holes(ProjectionPlanes([small]).to_shapes(0))
+        pieces.append(ProjectionPlanes([small.take(piece_parts)]).to_regions(shapes))
+        owner.append(row[holed[~large][piece_parts]])
     if large.any():  # of what is round the sphere, eighths on the flat map
-        shapes, of = _slit(_eighths(drawn(parts.take(holed[large]))))
-        pieces.append(raised(shapes))
-        owner.append(row[holed[large][of]])
-    found, piece = Regions.concat(pieces).exploded()
-    every = np.concatenate(owner)[piece]
-    order = np.argsort(every, kind="stable")
-    order = order[~found.thin()[order]]
-    return found.take(order), every[order]
+        shapes, piece_parts = _cut_through_holes(_cut_into_octants(to_map_polygons(parts.take(holed[large]))))
+        pieces.append(from_map_polygons(shapes))
+        owner.append(row[holed[large][piece_parts]])
+    simple_polygons, piece = Regions.concat(pieces).explode()
+    owner_rows = np.concatenate(owner)[piece]
+    order = np.argsort(owner_rows, kind="stable")
+    order = order[~simple_polygons.is_thin()[order]]
+    return simple_polygons.take(order), owner_rows[order]
 
 
-def _eighths(shapes: Any) -> Any:
+def _cut_into_octants(shapes: Any) -> Any:
     """Cut polygons of the flat map at four meridians and the equator; the pieces of each stay together."""
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
@@ -112,67 +112,71 @@ def _eighths(shapes: Any) -> Any:
     return shapely.geometrycollections(shapely.intersection(shapes[:, None], cells))
 
 
-def _slit(shapes: Any) -> tuple[Any, Indexes]:
+def _cut_through_holes(shapes: Any) -> tuple[Any, Indexes]:
     """Cut polygons with holes along lines through the middles of these; pieces without, and the shape that each is of."""
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
-    part, row = shapely.get_parts(surfaces(shapes), return_index=True)
+    part, row = shapely.get_parts(extract_multipolygons(shapes), return_index=True)
     holed = shapely.get_num_interior_rings(part) > 0
     pieces, owner = [part[~holed]], [row[~holed]]
     for polygon, number in zip(part[holed], row[holed], strict=True):
         box, holes = shapely.bounds(polygon), shapely.bounds(np.array(polygon.interiors))
         lines = np.unique(np.concatenate([[box[0] - 1.0, box[2] + 1.0], (holes[:, 0] + holes[:, 2]) / 2.0]))
         cut = shapely.intersection(polygon, shapely.box(lines[:-1], box[1] - 1.0, lines[1:], box[3] + 1.0))
-        pieces.append(shapely.get_parts(surfaces(cut)))
+        pieces.append(shapely.get_parts(extract_multipolygons(cut)))
         owner.append(np.full(len(pieces[-1]), number))
     return shapely.multipolygons(np.concatenate(pieces)[:, None]), np.concatenate(owner)
 
 
-def texts(regions: Regions, kind: str, *, frame: str = "", outside: bool = False) -> pa.StringArray:
+def write_region_texts(
+    regions: Regions, text_kind: str, *, frame: str = "", from_outside: bool = False
+) -> pa.StringArray:
     """Write regions as texts.
 
     Parameters
     ----------
     regions
         Shape (n,).
-    kind
+    text_kind
         ``polygon`` (numbers), ``shape`` (``polygon`` and numbers), ``multishape`` (several of these), or ``stcs``.
     frame
         What STC-S names after its word: ``ICRS``, ``UNKNOWNFrame`` ...
-    outside
+    from_outside
         Corners run anticlockwise as seen from outside, as on a map of a body; else as seen from inside, as DALI has it for the sky.
 
     Returns
     -------
     texts
-        Degrees; a null of an empty region, and where one polygon is not enough for what `kind` can say. Shape (n,).
+        Degrees; a null of an empty region, and where one polygon is not enough for what `text_kind` can say. Shape (n,).
 
     Raises
     ------
     ValueError
         No kind is called so.
     """
-    if kind not in KINDS:
-        message = f"no text of regions is called {kind!r}: {', '.join(KINDS)}"
+    if text_kind not in TEXT_KINDS:
+        message = f"no text of regions is called {text_kind!r}: {', '.join(TEXT_KINDS)}"
         raise ValueError(message)
-    pieces, row = simple(regions.mended())
-    if not outside:
-        pieces = pieces.backwards()
+    pieces, row = split_into_simple_polygons(regions.make_valid())
+    if not from_outside:
+        pieces = pieces.reverse_rings()
     pairs = pa.array(np.stack([pieces.lon, pieces.lat], 1).ravel())
     offsets = pa.array((2 * pieces.rings).astype(np.int32))
     numbers = pc.binary_join(pa.ListArray.from_arrays(offsets, pc.cast(pairs, pa.string())), " ")
-    head = {"polygon": "", "stcs": f"Polygon {frame} ".replace("  ", " ")}.get(kind, "polygon ")
-    said = pc.binary_join_element_wise(head, numbers, "")
+    head = {"polygon": "", "stcs": f"Polygon {frame} ".replace("  ", " ")}.get(text_kind, "polygon ")
+    polygon_texts = pc.binary_join_element_wise(head, numbers, "")
     count = np.bincount(row, minlength=len(regions))
-    union = pc.binary_join(pa.ListArray.from_arrays(pa.array(ends(count).astype(np.int32)), said), " ")
-    if kind == "stcs":
+    union = pc.binary_join(
+        pa.ListArray.from_arrays(pa.array(compute_offsets(count).astype(np.int32)), polygon_texts), " "
+    )
+    if text_kind == "stcs":
         around = pc.binary_join_element_wise(f"Union {frame} (".replace("  ", " "), union, ")", "")
         union = pc.if_else(pa.array(count > 1), pc.replace_substring(around, head, "Polygon "), union)
-    most = np.inf if kind in {"multishape", "stcs"} else 1
-    return pc.if_else(pa.array((count > 0) & (count <= most)), union, pa.scalar(None, pa.string()))
+    max_polygons = np.inf if text_kind in {"multishape", "stcs"} else 1
+    return pc.if_else(pa.array((count > 0) & (count <= max_polygons)), union, pa.scalar(None, pa.string()))
 
 
-def of_shapes(shapes: Sequence[Shape | None]) -> Regions:
+def build_regions_from_shapes(shapes: Sequence[Shape | None]) -> Regions:
     """Make regions of shapes.
 
     Parameters
@@ -187,76 +191,80 @@ def of_shapes(shapes: Sequence[Shape | None]) -> Regions:
     """
     rows, flat = [], list[Shape]()
     for row, shape in enumerate(shapes):
-        for part in _leaves(shape):
+        for part in _iterate_leaves(shape):
             rows.append(row)
             flat.append(part)
-    made: list[Regions] = []
+    regions_by_kind: list[Regions] = []
     order: list[int] = []
     for kind in (Circle, Range, Polygon):
         at = [number for number, part in enumerate(flat) if isinstance(part, kind)]
         if at:
-            made.append(_of_kind([flat[number] for number in at]))
+            regions_by_kind.append(_build_from_kind([flat[number] for number in at]))
             order += at
-    parts = Regions.concat(made).take(np.argsort(np.array(order, np.int64)))
+    parts = Regions.concat(regions_by_kind).take(np.argsort(np.array(order, np.int64)))
     owner = np.array([rows[number] for number in sorted(order)], np.int64)
-    together = parts.grouped(ends(np.bincount(owner, minlength=len(shapes))))
-    many = np.flatnonzero(np.bincount(owner, minlength=len(shapes)) > 1)
-    return together.replaced(many, _united(together.take(many))) if len(many) else together
+    regions = parts.group_rows(compute_offsets(np.bincount(owner, minlength=len(shapes))))
+    union_rows = np.flatnonzero(np.bincount(owner, minlength=len(shapes)) > 1)
+    return regions.replace_rows(union_rows, _unite_parts(regions.take(union_rows))) if len(union_rows) else regions
 
 
-def _united(regions: Regions) -> Regions:
+def _unite_parts(regions: Regions) -> Regions:
     """Unite the parts of rows; on the flat map what is round the sphere."""
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
-    wide = np.flatnonzero(Planes([regions]).wide)
-    parts, of = regions.take(wide).exploded()
-    maps = np.full(len(wide), shapely.MultiPolygon())
-    if len(wide):
-        part, row = shapely.get_parts(drawn(parts), return_index=True)
-        parts_of = shapely.multipolygons(part, indices=of[row], out=maps)[:, None]
+    wide_rows = np.flatnonzero(ProjectionPlanes([regions]).is_stereographic)
+    parts, part_rows = regions.take(wide_rows).explode()
+    maps = np.full(len(wide_rows), shapely.MultiPolygon())
+    if len(wide_rows):
+        part, row = shapely.get_parts(to_map_polygons(parts), return_index=True)
+        parts_of = shapely.multipolygons(part, indices=part_rows[row], out=maps)[:, None]
         with np.errstate(
             divide="ignore", over="ignore", invalid="ignore"
         ):  # GEOS divides by coordinates next to 0, and looks
-            maps = shapely.unary_union(parts_of, axis=1, grid_size=_GRID)
-    rest = np.delete(np.arange(len(regions)), wide)
-    return regions.replaced(wide, raised(maps)).replaced(rest, regions.take(rest).mended())
+            maps = shapely.unary_union(parts_of, axis=1, grid_size=_GRID_SIZE_DEGREES)
+    narrow_rows = np.delete(np.arange(len(regions)), wide_rows)
+    return regions.replace_rows(wide_rows, from_map_polygons(maps)).replace_rows(
+        narrow_rows, regions.take(narrow_rows).make_valid()
+    )
 
 
-def _leaves(shape: Shape | None) -> Iterable[Shape]:
+def _iterate_leaves(shape: Shape | None) -> Iterable[Shape]:
     if isinstance(shape, Region):
         for part in shape.parts:
-            yield from _leaves(part)
+            yield from _iterate_leaves(part)
     elif shape is not None and not isinstance(shape, Point):
         yield shape
 
 
-def _of_kind(shapes: Sequence[Any]) -> Regions:
+def _build_from_kind(shapes: Sequence[Any]) -> Regions:
     if isinstance(shapes[0], Circle):
-        return Regions.circles(*np.array([(one.lon, one.lat, one.radius) for one in shapes]).T)
+        return Regions.from_circles(*np.array([(shape.lon, shape.lat, shape.radius) for shape in shapes]).T)
     if isinstance(shapes[0], Range):
-        lon1, width, lat1, lat2 = np.array([(one.lon1, one.width, one.lat1, one.lat2) for one in shapes]).T
-        return Regions.ranges(lon1, lon1 + width, lat1, lat2)
-    sizes = ends([2 * len(one.lons) for one in shapes])
-    numbers = np.concatenate([np.stack([one.lons, one.lats], 1).ravel() for one in shapes])
-    found = Regions.polygons(sizes, numbers)
-    dali = [number for number, one in enumerate(shapes) if one.side == "dali"]
+        lon1, width, lat1, lat2 = np.array([(shape.lon1, shape.width, shape.lat1, shape.lat2) for shape in shapes]).T
+        return Regions.from_ranges(lon1, lon1 + width, lat1, lat2)
+    sizes = compute_offsets([2 * len(shape.lons) for shape in shapes])
+    numbers = np.concatenate([np.stack([shape.lons, shape.lats], 1).ravel() for shape in shapes])
+    regions = Regions.from_polygons(sizes, numbers)
+    dali = [number for number, shape in enumerate(shapes) if shape.side == "dali"]
     if dali:  # its inside is on the right, seen from outside
-        vertex, _ = gathered(sizes // 2, np.array(dali, np.int64))
+        vertex, _ = gather_rows(sizes // 2, np.array(dali, np.int64))
         lon, lat = numbers.reshape(-1, 2)[vertex].T
-        rings = ends([len(shapes[number].lons) for number in dali])
-        own = Regions(lon, lat, rings, np.arange(len(rings)), np.arange(len(rings))).opened().backwards()
-        found = found.replaced(np.array(dali, np.int64), own)
-    return found
+        rings = compute_offsets([len(shapes[number].lons) for number in dali])
+        reversed_regions = (
+            Regions(lon, lat, rings, np.arange(len(rings)), np.arange(len(rings))).open_rings().reverse_rings()
+        )
+        regions = regions.replace_rows(np.array(dali, np.int64), reversed_regions)
+    return regions
 
 
-def of_texts(values: Iterable[str | None], *, mend: bool = False) -> Read:
+def parse_region_texts(region_texts: Iterable[str | None], *, make_valid: bool = False) -> ParsedRegions:
     """Read regions from texts, each in whichever of these forms it is: DALI's shapes, STC-S, MOC in ASCII.
 
     Parameters
     ----------
-    values
+    region_texts
         A text for each row, or one text; None or an empty one is an empty region. STC-S in a frame of the sky is turned to ICRS.
-    mend
+    make_valid
         Polygons that cross themselves are no fault: what they wind round stands for them.
 
     Returns
@@ -264,49 +272,49 @@ def of_texts(values: Iterable[str | None], *, mend: bool = False) -> Read:
     read
         Regions and faults by row.
     """
-    values = [values] if isinstance(values, str) else values
+    region_texts = [region_texts] if isinstance(region_texts, str) else region_texts
     shapes: list[Shape | None] = []
     mocs: dict[int, Moc] = {}
     faults: list[str] = []
-    said: list[str | None] = []
-    for row, value in enumerate(values):
+    frame_names: list[str | None] = []
+    for row, value in enumerate(region_texts):
         shape, frame, fault = None, None, ""
         text = (value or "").strip()
         try:
-            if _MOC.match(text):
+            if _MOC_PATTERN.match(text):
                 mocs[row] = Moc.parse(text)
             elif text:
-                shape, frame = _shape(text)
+                shape, frame = _parse_shape(text)
         except ValueError as error:
             fault = str(error)
-        if shape is not None and not any(True for _ in _leaves(shape)):
+        if shape is not None and not any(True for _ in _iterate_leaves(shape)):
             fault = "a point has no area"
         shapes.append(None if fault else shape)
-        said.append(frame)
+        frame_names.append(frame)
         faults.append(fault)
-    regions = of_shapes(shapes)
-    for name in {frame for frame in said if frame in frames.ROTATIONS and frame != "ICRS"}:
-        held = np.array([frame == name for frame in said], np.bool_)
-        vertex = held[regions.vertex_rows]
+    regions = build_regions_from_shapes(shapes)
+    for name in {frame for frame in frame_names if frame in frames.ROTATION_FRAMES and frame != "ICRS"}:
+        in_frame = np.array([frame == name for frame in frame_names], np.bool_)
+        vertex = in_frame[regions.vertex_rows]
         lon, lat = regions.lon.copy(), regions.lat.copy()
-        lon[vertex], lat[vertex] = frames.turned(lon[vertex], lat[vertex], str(name), "ICRS")
+        lon[vertex], lat[vertex] = frames.rotate_positions(lon[vertex], lat[vertex], str(name), "ICRS")
         regions = Regions(lon, lat, regions.rings, regions.parts, regions.rows)
-    covered, wrong = of_mocs(mocs)
-    regions = regions.replaced(np.array(list(mocs), np.int64), covered)
-    faults = [fault or wrong.get(row, "") for row, fault in enumerate(faults)]
-    names = {"ICRS" if frame in frames.ROTATIONS else frame for frame in said if frame}
-    crossing = np.flatnonzero(regions.crossing()) if mend else np.empty(0, np.int64)
-    regions = regions.mended() if len(crossing) else regions
-    read = checked(regions, faults, [None] * len(faults), names.pop() if len(names) == 1 else None)
-    return crossed(read, crossing)
+    covered, moc_faults = build_regions_from_mocs(mocs)
+    regions = regions.replace_rows(np.array(list(mocs), np.int64), covered)
+    faults = [fault or moc_faults.get(row, "") for row, fault in enumerate(faults)]
+    names = {"ICRS" if frame in frames.ROTATION_FRAMES else frame for frame in frame_names if frame}
+    crossing = np.flatnonzero(regions.is_self_crossing()) if make_valid else np.empty(0, np.int64)
+    regions = regions.make_valid() if len(crossing) else regions
+    parsed = validate_regions(regions, faults, [None] * len(faults), names.pop() if len(names) == 1 else None)
+    return note_crossings(parsed, crossing)
 
 
-def crossed(read: Read, rows: Iterable[int]) -> Read:
+def note_crossings(parsed: ParsedRegions, rows: Iterable[int]) -> ParsedRegions:
     """Note of rows that they crossed themselves before they were mended; those of which nothing is left have no area.
 
     Parameters
     ----------
-    read
+    parsed
         What stands for them.
     rows
         Their indexes.
@@ -317,38 +325,42 @@ def crossed(read: Read, rows: Iterable[int]) -> Read:
         With notes, and faults.
     """
     for row in map(int, rows):
-        if not read.faults[row]:
-            there = read.regions.rows[row] < read.regions.rows[row + 1]
-            read.notes.update({row: CROSSED} if there else {})
-            read.faults[row] = "" if there else NO_AREA
-    return read
+        if not parsed.faults[row]:
+            has_area = parsed.regions.rows[row] < parsed.regions.rows[row + 1]
+            parsed.notes.update({row: CROSSING_NOTE} if has_area else {})
+            parsed.faults[row] = "" if has_area else NO_AREA_FAULT
+    return parsed
 
 
-def checked(regions: Regions, faults: Sequence[str], names: Sequence[str | None], frame: str | None = None) -> Read:
+def validate_regions(
+    regions: Regions, faults: Sequence[str], names: Sequence[str | None], frame: str | None = None
+) -> ParsedRegions:
     """Empty the regions that are not valid, and say why; vertices that come twice in a row go.
 
     Parameters
     ----------
     regions, faults, names, frame
-        As `Read` has them; shape (n,).
+        As `ParsedRegions` has them; shape (n,).
 
     Returns
     -------
     read
         Valid regions.
     """
-    reasons = regions.faults()
-    twice = np.flatnonzero([reason == TWICE for reason in reasons])
-    if len(twice):
-        regions = regions.replaced(twice, cleaned(regions.take(twice)))
-        for row, reason in zip(twice, regions.take(twice).faults(), strict=True):
+    reasons = regions.find_faults()
+    repeated_rows = np.flatnonzero([reason == REPEATED_VERTEX for reason in reasons])
+    if len(repeated_rows):
+        regions = regions.replace_rows(repeated_rows, clean_regions(regions.take(repeated_rows)))
+        for row, reason in zip(repeated_rows, regions.take(repeated_rows).find_faults(), strict=True):
             reasons[row] = reason
-    found = [fault or reason for fault, reason in zip(faults, reasons, strict=True)]
-    wrong = np.flatnonzero([bool(fault) for fault in found])
-    return Read(regions.replaced(wrong, Regions.empty(len(wrong))), found, list(names), frame)
+    combined_faults = [fault or reason for fault, reason in zip(faults, reasons, strict=True)]
+    wrong = np.flatnonzero([bool(fault) for fault in combined_faults])
+    return ParsedRegions(
+        regions.replace_rows(wrong, Regions.create_empty(len(wrong))), combined_faults, list(names), frame
+    )
 
 
-def of_mocs(mocs: dict[int, Moc]) -> tuple[Regions, dict[int, str]]:
+def build_regions_from_mocs(mocs: dict[int, Moc]) -> tuple[Regions, dict[int, str]]:
     """Make regions of MOCs, but of those whose outline would have millions of corners.
 
     Parameters
@@ -363,21 +375,21 @@ def of_mocs(mocs: dict[int, Moc]) -> tuple[Regions, dict[int, str]]:
     faults
         By row.
     """
-    faults, kept = {}, []
+    faults, regions = {}, []
     for row, moc in mocs.items():
         try:
-            kept.append(Regions.of_mocs([moc]))
+            regions.append(Regions.from_mocs([moc]))
         except ValueError as error:
             faults[row] = str(error)
-            kept.append(Regions.empty(1))
-    return Regions.concat(kept), faults
+            regions.append(Regions.create_empty(1))
+    return Regions.concat(regions), faults
 
 
-def _shape(text: str) -> tuple[Shape, str | None]:
+def _parse_shape(text: str) -> tuple[Shape, str | None]:
     word = text.split(maxsplit=1)[0]
-    if _NUMBERS.match(word[0]):
-        return shape_text.parse("polygon", text.replace(",", " ")), None
-    if word in {"circle", "polygon", "range", "point"} and _NUMBERS.match(text[len(word) :].strip()[:1] or "x"):
-        return shape_text.parse("multishape", text), None
-    placed = shape_text.stcs(text)
+    if _NUMBER_PATTERN.match(word[0]):
+        return shape_text.parse_shape("polygon", text.replace(",", " ")), None
+    if word in {"circle", "polygon", "range", "point"} and _NUMBER_PATTERN.match(text[len(word) :].strip()[:1] or "x"):
+        return shape_text.parse_shape("multishape", text), None
+    placed = shape_text.parse_stcs(text)
     return placed.shape, placed.frame

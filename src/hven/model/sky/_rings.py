@@ -13,22 +13,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky._ragged import blocks, followers, gathered, numbered, owners
+from hven.model.sky._ragged_arrays import (
+    compute_row_indexes,
+    compute_successors,
+    gather_rows,
+    number_elements,
+    split_into_blocks,
+)
 from hven.model.sky._sphere import (
-    SKY,
-    TOLERANCE,
-    along,
-    angle,
-    angles,
-    arc_gap,
-    crossed,
-    dot,
-    in_circle,
-    normals,
-    plane,
-    summits,
-    vectors,
-    wrap,
+    SKY_AREA_SQUARE_DEGREES,
+    TOLERANCE_DEGREES,
+    compute_arc_distances,
+    compute_arc_normals,
+    compute_tangent_axes,
+    cross_vectors,
+    dot_vectors,
+    find_latitude_extremes,
+    interpolate_along_arcs,
+    is_point_in_circle,
+    measure_angles,
+    to_lon_lat,
+    to_unit_vectors,
+    wrap_longitudes,
 )
 
 if TYPE_CHECKING:
@@ -40,19 +46,19 @@ if TYPE_CHECKING:
     Indexes = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-_EPS = math.radians(TOLERANCE)
-_AXES = np.array(
+_TOLERANCE_RADIANS = math.radians(TOLERANCE_DEGREES)
+_AXIS_VECTORS = np.array(
     [[0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0]]
 )
-CAP = 60.0  # degrees: what lies in such a circle is the smaller side of its ring
-_ALL = slice(None)
-_EDGES = frozenset({"lon", "lat", "a", "b", "normal", "real", "turn", "pole", "begin", "end", "arcs"})
-_RINGS = frozenset({"mean", "reach", "signed", "left", "area", "capped", "north"})
-_TESTED = frozenset(
+MAX_CAP_RADIUS_DEGREES = 60.0  # degrees: what lies in such a circle is the smaller side of its ring
+_ALL_EDGES = slice(None)
+_EDGE_FIELDS = frozenset({"lon", "lat", "a", "b", "normal", "real", "turn", "pole", "begin", "end", "arcs"})
+_RING_FIELDS = frozenset({"mean", "reach", "signed", "left", "area", "capped", "north"})
+_POINT_TEST_FIELDS = frozenset(
     {"lon", "lat", "normal", "turn", "pole", "begin", "end", "mean", "reach", "capped", "north"}
 )  # by a point
-_CHUNK = 1 << 19  # elements of a points-times-edges block
-_PAIRS = 1 << 17  # of edges, or of points and edges, at a time: what is computed of them stays in a cache
+_CHUNK_ELEMENTS = 1 << 19  # elements of a points-times-edges block
+_BLOCK_PAIRS = 1 << 17  # of edges, or of points and edges, at a time: what is computed of them stays in a cache
 
 
 class Rings:
@@ -72,13 +78,15 @@ class Rings:
     def __init__(
         self, lon: npt.ArrayLike, lat: npt.ArrayLike, offsets: npt.ArrayLike | None = None, *, side: str = "smaller"
     ) -> None:
-        self.lon, self.lat = wrap(lon), np.asarray(lat, dtype=np.float64)
-        self._order(np.array([0, len(self.lon)]) if offsets is None else np.asarray(offsets, dtype=np.int64), side)
+        self.lon, self.lat = wrap_longitudes(lon), np.asarray(lat, dtype=np.float64)
+        self._set_offsets(
+            np.array([0, len(self.lon)]) if offsets is None else np.asarray(offsets, dtype=np.int64), side
+        )
 
     @cached_property
     def a(self) -> Numbers:
         """Where each edge begins: unit vectors, shape (v, 3)."""
-        return vectors(self.lon, self.lat)
+        return to_unit_vectors(self.lon, self.lat)
 
     @cached_property
     def b(self) -> Numbers:
@@ -88,7 +96,7 @@ class Rings:
     @cached_property
     def normal(self) -> Numbers:
         """Unit vectors at right angles to the edges, of those without length 0; shape (v, 3)."""
-        return normals(self.a, self.b)
+        return compute_arc_normals(self.a, self.b)
 
     @cached_property
     def real(self) -> Flags:
@@ -103,25 +111,29 @@ class Rings:
     @cached_property
     def pole(self) -> Numbers:
         """Which edges have a corner at a pole, whose longitude may be any: -1 the south, 1 the north pole."""
-        there = self.lat[self.next]
-        return np.where(np.maximum(np.abs(self.lat), np.abs(there)) >= 90.0, np.sign(self.lat + there), 0.0)
+        next_lat = self.lat[self.next]
+        return np.where(np.maximum(np.abs(self.lat), np.abs(next_lat)) >= 90.0, np.sign(self.lat + next_lat), 0.0)
 
-    def take(self, rows: Indexes, names: frozenset[str] = _EDGES | _RINGS) -> Rings:
-        """Return some rings, which may repeat, with what is known of them; of `names` alone if nothing else will be asked for."""
+    def take(self, rows: Indexes, field_names: frozenset[str] = _EDGE_FIELDS | _RING_FIELDS) -> Rings:
+        """Return some rings, which may repeat, with what is known of them; of `field_names` alone if nothing else will be asked for."""
         if np.array_equal(rows, np.arange(len(self.first))):
             return self
-        vertex, offsets = gathered(self.offsets, rows)
-        found = Rings.__new__(Rings)
-        found.__dict__.update(
-            {name: value[vertex if name in _EDGES else rows] for name, value in vars(self).items() if name in names}
+        vertex, offsets = gather_rows(self.offsets, rows)
+        subset = Rings.__new__(Rings)
+        subset.__dict__.update(
+            {
+                name: value[vertex if name in _EDGE_FIELDS else rows]
+                for name, value in vars(self).items()
+                if name in field_names
+            }
         )
-        found._order(offsets, self._side)  # noqa: SLF001  (its own kind)
-        return found
+        subset._set_offsets(offsets, self._side)  # noqa: SLF001  (its own kind)
+        return subset
 
-    def _order(self, offsets: Indexes, side: str) -> None:
+    def _set_offsets(self, offsets: Indexes, side: str) -> None:
         self.offsets, self._side = offsets, side
         self.first, self.counts = offsets[:-1], np.diff(offsets)
-        self.owner, self.next = owners(offsets), followers(offsets)
+        self.owner, self.next = compute_row_indexes(offsets), compute_successors(offsets)
 
     @cached_property
     def left(self) -> Flags:
@@ -132,25 +144,27 @@ class Rings:
     def area(self) -> Numbers:
         """The area inside each, square degrees."""
         inner = np.where(self.left, self.signed, -self.signed)
-        return np.where(inner < 0.0, SKY + inner, np.abs(inner))
+        return np.where(inner < 0.0, SKY_AREA_SQUARE_DEGREES + inner, np.abs(inner))
 
     @cached_property
     def capped(self) -> Flags:
         """Which rings have nothing inside that is farther than `reach` from their `mean`."""
-        found: Flags = self.reach < CAP
-        return found if self._side == "smaller" else found & (self.area < SKY / 2.0)
+        is_small: Flags = self.reach < MAX_CAP_RADIUS_DEGREES
+        return is_small if self._side == "smaller" else is_small & (self.area < SKY_AREA_SQUARE_DEGREES / 2.0)
 
     @cached_property
     def north(self) -> Flags:
         """Whether the north pole is inside, by ring."""
         near: Flags = np.logical_and(self.reach < 89.0, self._side == "smaller")
-        found = near if near.all() else self._north()
+        inside = near if near.all() else self._is_north_pole_inside()
         if near.any():
             # what lies opposite is outside, even if the ring cuts itself and has no area to compare
-            far = -self.mean
-            crossing = self._crossing(angles(far)[0][self.owner], dot(far[self.owner], self.normal))
-            found = np.where(near, np.bitwise_xor.reduceat(crossing, self.first), found)
-        return found
+            antipodes = -self.mean
+            crossing = self._is_crossed_northward(
+                to_lon_lat(antipodes)[0][self.owner], dot_vectors(antipodes[self.owner], self.normal)
+            )
+            inside = np.where(near, np.bitwise_xor.reduceat(crossing, self.first), inside)
+        return inside
 
     @cached_property
     def south(self) -> Flags:
@@ -158,27 +172,29 @@ class Rings:
         zero = np.where(self.begin <= self.end, self.begin <= 0.0, self.end > 0.0) & (
             self.turn != 0.0
         )  # crosses longitude 0
-        found: Flags = self.north ^ np.bitwise_xor.reduceat(zero, self.first)
-        return found
+        inside: Flags = self.north ^ np.bitwise_xor.reduceat(zero, self.first)
+        return inside
 
     @cached_property
-    def polar(self) -> Flags:
+    def touches_pole(self) -> Flags:
         """Which edges touch a pole, where longitudes mean nothing; shape (v,)."""
-        low, high = self.heights
+        low, high = self.latitude_ranges
         return np.asarray(np.maximum(high, -low) > 90.0 - 1e-11)
 
     @property
-    def spans(self) -> tuple[Numbers, Numbers]:
+    def longitude_ranges(self) -> tuple[Numbers, Numbers]:
         """Where the longitudes of each edge begin, and their width; one that touches a pole has that of its lower end, and no width."""
         lower = np.abs(self.lat) <= np.abs(self.lat[self.next])
         end = np.where(lower, self.lon, self.lon[self.next])
-        return np.where(self.polar, end, self.begin), np.where(self.polar, 0.0, np.abs(self.turn))
+        return np.where(self.touches_pole, end, self.begin), np.where(self.touches_pole, 0.0, np.abs(self.turn))
 
     @cached_property
-    def heights(self) -> tuple[Numbers, Numbers]:
+    def latitude_ranges(self) -> tuple[Numbers, Numbers]:
         """The lowest and the highest latitude of each edge, degrees."""
-        there = self.lat[self.next]
-        return summits(self.a, self.b, self.normal, np.minimum(self.lat, there), np.maximum(self.lat, there))
+        next_lat = self.lat[self.next]
+        return find_latitude_extremes(
+            self.a, self.b, self.normal, np.minimum(self.lat, next_lat), np.maximum(self.lat, next_lat)
+        )
 
     @cached_property
     def begin(self) -> Numbers:
@@ -194,78 +210,92 @@ class Rings:
     def mean(self) -> Numbers:
         """The direction of the mean vertex of each; shape (n, 3)."""
         mean = np.add.reduceat(self.a, self.first, axis=0)
-        size = np.sqrt(dot(mean, mean))
-        found: Numbers = np.where(size[:, None] > 1e-9, mean / np.maximum(size, 1e-300)[:, None], _AXES[0])
-        return found
+        size = np.sqrt(dot_vectors(mean, mean))
+        directions: Numbers = np.where(size[:, None] > 1e-9, mean / np.maximum(size, 1e-300)[:, None], _AXIS_VECTORS[0])
+        return directions
 
     @cached_property
     def reach(self) -> Numbers:
         """How far the farthest vertex of each is from its `mean`, degrees."""
-        return np.degrees(np.maximum.reduceat(angle(self.a, self.mean[self.owner]), self.first))
+        return np.degrees(np.maximum.reduceat(measure_angles(self.a, self.mean[self.owner]), self.first))
 
     @cached_property
     def arcs(self) -> Numbers:
         """The lengths of the edges, radians."""
-        return angle(self.a, self.b)
+        return measure_angles(self.a, self.b)
 
     @cached_property
     def moments(self) -> Numbers:
         """The integral of the position over what is inside, of a sphere of radius 1; shape (n, 3)."""
         # by Stokes: half the sum of arc length times unit normal
-        found = np.add.reduceat(self.normal * self.arcs[:, None] / 2.0, self.first, axis=0)
-        found[np.abs(found).max(axis=1, initial=0.0) < 1e-14] = 0.0
+        integrals = np.add.reduceat(self.normal * self.arcs[:, None] / 2.0, self.first, axis=0)
+        integrals[np.abs(integrals).max(axis=1, initial=0.0) < 1e-14] = 0.0
         small = np.flatnonzero(self.reach < 0.1)  # degrees: the sum has cancelled away; a plane does better
         if len(small):
             part = self.take(small)
-            east, north = plane(part.mean)
-            off = part.a - part.mean[part.owner]
-            x, y = dot(off, east[part.owner]), dot(off, north[part.owner])
+            east, north = compute_tangent_axes(part.mean)
+            mean_offsets = part.a - part.mean[part.owner]
+            x, y = dot_vectors(mean_offsets, east[part.owner]), dot_vectors(mean_offsets, north[part.owner])
             u, v = x[part.next], y[part.next]
             turn = x * v - u * y
-            found[small] = sum(
+            integrals[small] = sum(
                 axis * np.add.reduceat(weight * turn, part.first)[:, None]
                 for axis, weight in ((part.mean, 0.5), (east, (x + u) / 6.0), (north, (y + v) / 6.0))
             )
         backward = (
-            ~self.left if self._side != "smaller" else np.where(self.capped, dot(found, self.mean) < 0.0, ~self.left)
+            ~self.left
+            if self._side != "smaller"
+            else np.where(self.capped, dot_vectors(integrals, self.mean) < 0.0, ~self.left)
         )
-        return np.where(backward[:, None], -found, found)
+        return np.where(backward[:, None], -integrals, integrals)
 
     @cached_property
-    def simple(self) -> Flags:
+    def is_simple(self) -> Flags:
         """Which rings surely neither cross nor touch themselves: of each two edges, one lies to one side of the other, or they are far apart."""
-        found = np.ones(len(self.first), dtype=np.bool_)
-        middle = along(self.a, self.b, np.full(len(self.a), 0.5))
-        middle /= np.sqrt(dot(middle, middle))[:, None]
-        for row, one, two in _edges(self, self):
-            away = middle[one] - middle[two]  # a chord is shorter than its angle
-            near = (one < two) & (dot(away, away) <= ((self.arcs[one] + self.arcs[two]) * (0.5 + 1e-9) + _EPS) ** 2)
-            row, one, two = row[near], one[near], two[near]  # noqa: PLW2901  (of few)
-            apart = (self.next[one] == two) | (self.next[two] == one)
-            for here, there in ((one, two), (two, one)):
-                sides = dot(self.normal[here], self.a[there]), dot(self.normal[here], self.b[there])
-                apart |= (np.abs(np.add(*map(np.sign, sides))) == 2.0) & (np.minimum(*map(np.abs, sides)) > _EPS)
-            found[row[~apart]] = False
-        return found
+        ring_is_simple = np.ones(len(self.first), dtype=np.bool_)
+        middle = interpolate_along_arcs(self.a, self.b, np.full(len(self.a), 0.5))
+        middle /= np.sqrt(dot_vectors(middle, middle))[:, None]
+        for row, first_edge, second_edge in _iterate_edge_pairs(self, self):
+            away = middle[first_edge] - middle[second_edge]  # a chord is shorter than its angle
+            near = (first_edge < second_edge) & (
+                dot_vectors(away, away)
+                <= ((self.arcs[first_edge] + self.arcs[second_edge]) * (0.5 + 1e-9) + _TOLERANCE_RADIANS) ** 2
+            )
+            row, first_edge, second_edge = row[near], first_edge[near], second_edge[near]  # noqa: PLW2901  (of few)
+            apart = (self.next[first_edge] == second_edge) | (self.next[second_edge] == first_edge)
+            for edge, opposite_edge in ((first_edge, second_edge), (second_edge, first_edge)):
+                sides = (
+                    dot_vectors(self.normal[edge], self.a[opposite_edge]),
+                    dot_vectors(self.normal[edge], self.b[opposite_edge]),
+                )
+                apart |= (np.abs(np.add(*map(np.sign, sides))) == 2.0) & (
+                    np.minimum(*map(np.abs, sides)) > _TOLERANCE_RADIANS
+                )
+            ring_is_simple[row[~apart]] = False
+        return ring_is_simple
 
-    def beads(self, most: int) -> tuple[Indexes, Numbers, Numbers, Numbers]:
+    def cover_with_circles(self, circle_limit: int) -> tuple[Indexes, Numbers, Numbers, Numbers]:
         """Cover rings that do not touch themselves by circles along their edges.
 
         No point is farther from the border than the radius of a disc of the same area; so many circles come of the length of a border
         at most, and one of each edge.
         """
-        disc = 2.0 * np.arcsin(np.sqrt(self.area / SKY))
-        step = np.maximum(disc, np.add.reduceat(self.arcs, self.first) / (2 * most))
+        disc = 2.0 * np.arcsin(np.sqrt(self.area / SKY_AREA_SQUARE_DEGREES))
+        step = np.maximum(disc, np.add.reduceat(self.arcs, self.first) / (2 * circle_limit))
         pieces = np.maximum(np.ceil(self.arcs / (2.0 * step[self.owner])), 1.0).astype(np.int64)
-        edge, number = numbered(pieces)
+        edge, number = number_elements(pieces)
         share = (number + 0.5) / pieces[edge]
         ring = self.owner[edge]
-        return ring, *angles(along(self.a[edge], self.b[edge], share)), np.degrees(step + disc)[ring]
+        return (
+            ring,
+            *to_lon_lat(interpolate_along_arcs(self.a[edge], self.b[edge], share)),
+            np.degrees(step + disc)[ring],
+        )
 
-    def centroids(self) -> tuple[Numbers, Numbers]:
+    def compute_centroids(self) -> tuple[Numbers, Numbers]:
         """Compute the direction of the mean position inside of each, in degrees; that of the middle of the vertices if there is none."""
-        some = self.moments.any(axis=1, keepdims=True)
-        return angles(np.where(some, self.moments, self.mean))
+        has_moment = self.moments.any(axis=1, keepdims=True)
+        return to_lon_lat(np.where(has_moment, self.moments, self.mean))
 
     @cached_property
     def signed(self) -> Numbers:
@@ -275,17 +305,23 @@ class Rings:
         """
         # the triangles must not reach the antipode of their common corner
         corner = self.mean[self.owner]
-        score = np.minimum.reduceat(1.0 + dot(corner, self.a), self.first)
+        score = np.minimum.reduceat(1.0 + dot_vectors(corner, self.a), self.first)
         if (score <= 0.1).any():
-            scores = np.stack([score, *(np.minimum.reduceat(1.0 + dot(self.a, axis), self.first) for axis in _AXES)])
+            scores = np.stack(
+                [score, *(np.minimum.reduceat(1.0 + dot_vectors(self.a, axis), self.first) for axis in _AXIS_VECTORS)]
+            )
             best = np.where(score > 0.1, 0, np.argmax(scores, axis=0))[self.owner]
-            corner = np.where((best > 0)[:, None], _AXES[best - 1], corner)
-        top = dot(corner, crossed(self.a - corner, self.b - corner))
-        bottom = 1.0 + dot(corner, self.a) + dot(corner, self.b) + dot(self.a, self.b)
+            corner = np.where((best > 0)[:, None], _AXIS_VECTORS[best - 1], corner)
+        top = dot_vectors(corner, cross_vectors(self.a - corner, self.b - corner))
+        bottom = 1.0 + dot_vectors(corner, self.a) + dot_vectors(corner, self.b) + dot_vectors(self.a, self.b)
         total = np.degrees(np.degrees(np.add.reduceat(2.0 * np.arctan2(top, bottom), self.first)))
-        return np.where(total > SKY / 2.0, total - SKY, np.where(total < -SKY / 2.0, total + SKY, total))
+        return np.where(
+            total > SKY_AREA_SQUARE_DEGREES / 2.0,
+            total - SKY_AREA_SQUARE_DEGREES,
+            np.where(total < -SKY_AREA_SQUARE_DEGREES / 2.0, total + SKY_AREA_SQUARE_DEGREES, total),
+        )
 
-    def _north(self) -> Flags:
+    def _is_north_pole_inside(self) -> Flags:
         """Return whether the north pole is on the inner side, from a point just left of each ring's most eastward edge."""
         # ... by its end nearer to a pole: at the pole itself longitudes turn at will
         cos = np.cos(np.radians(self.lat))
@@ -295,158 +331,186 @@ class Rings:
         edges = edges[np.unique(self.owner[edges], return_index=True)[1]]
         middle = self.a[edges] + self.b[edges]
         middle /= np.maximum(np.linalg.norm(middle, axis=1), 1e-300)[:, None]
-        lon = wrap(np.degrees(np.arctan2(middle[:, 1], middle[:, 0])))
-        crossing = self._crossing(lon[self.owner], dot(middle[self.owner], self.normal))
+        lon = wrap_longitudes(np.degrees(np.arctan2(middle[:, 1], middle[:, 0])))
+        crossing = self._is_crossed_northward(lon[self.owner], dot_vectors(middle[self.owner], self.normal))
         crossing[edges] = self.turn[edges] < 0.0  # left of a westward edge is its south: the way north crosses it
         outer = np.bitwise_xor.reduceat(crossing, self.first)
         return outer ^ self.left  # even: the pole is left of the edge, where the point is
 
-    def _crossing(self, lon: Numbers, height: Numbers, edges: slice = _ALL) -> Flags:
+    def _is_crossed_northward(self, lon: Numbers, height: Numbers, edges: slice = _ALL_EDGES) -> Flags:
         """Return which edges the way north from a point crosses; `height` is the point's product with the edge's normal."""
         begin, end, turn, pole = (side[edges] for side in (self.begin, self.end, self.turn, self.pole))
         after, before = lon >= begin, lon < end
         spans = np.where(begin <= end, after & before, after | before) & (turn != 0.0)
-        below = ((height < 0.0) == (turn >= 0.0)) & (height != 0.0)
-        found: Flags = spans & (np.where(pole == 0.0, below, pole > 0.0) if pole.any() else below)
-        return found
+        is_below_edge = ((height < 0.0) == (turn >= 0.0)) & (height != 0.0)
+        crosses: Flags = spans & (np.where(pole == 0.0, is_below_edge, pole > 0.0) if pole.any() else is_below_edge)
+        return crosses
 
-    def _on(self, xyz: Numbers, edges: Indexes) -> Flags:
+    def _is_on_edge(self, xyz: Numbers, edges: Indexes) -> Flags:
         """Return whether points lie on edges, within the tolerance."""
         a, b, normal = self.a[edges], self.b[edges], self.normal[edges]
-        beside = (dot(crossed(normal, a), xyz) >= -_EPS) & (dot(crossed(b, normal), xyz) >= -_EPS)
-        found: Flags = (beside & (np.abs(dot(normal, xyz)) <= _EPS) & self.real[edges]) | (angle(a, xyz) <= _EPS)
-        return found
+        beside = (dot_vectors(cross_vectors(normal, a), xyz) >= -_TOLERANCE_RADIANS) & (
+            dot_vectors(cross_vectors(b, normal), xyz) >= -_TOLERANCE_RADIANS
+        )
+        on_edge: Flags = (beside & (np.abs(dot_vectors(normal, xyz)) <= _TOLERANCE_RADIANS) & self.real[edges]) | (
+            measure_angles(a, xyz) <= _TOLERANCE_RADIANS
+        )
+        return on_edge
 
-    def contain(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
+    def contains_pairwise(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
         """Test point i against ring i; the boundary belongs to the ring. NaN is never inside."""
-        lon, lat = wrap(lon), np.asarray(lat, dtype=np.float64)
-        xyz = vectors(lon, lat)
-        height = dot(xyz[self.owner], self.normal)
-        inside = self.north ^ np.bitwise_xor.reduceat(self._crossing(lon[self.owner], height), self.first)
-        near = np.flatnonzero(np.abs(height) <= 2.0 * _EPS)
+        lon, lat = wrap_longitudes(lon), np.asarray(lat, dtype=np.float64)
+        xyz = to_unit_vectors(lon, lat)
+        height = dot_vectors(xyz[self.owner], self.normal)
+        inside = self.north ^ np.bitwise_xor.reduceat(self._is_crossed_northward(lon[self.owner], height), self.first)
+        near = np.flatnonzero(np.abs(height) <= 2.0 * _TOLERANCE_RADIANS)
         if len(near):
-            inside[self.owner[near[self._on(xyz[self.owner[near]], near)]]] = True
+            inside[self.owner[near[self._is_on_edge(xyz[self.owner[near]], near)]]] = True
         # a ring in a cap has nothing outside it: at the antipode of a vertex the sign of `height` is that of its rounding
-        away: Flags = self.capped & (np.degrees(angle(xyz, self.mean)) > self.reach + 1e-9)
-        found: Flags = inside & ~away & np.isfinite(lon) & (np.abs(lat) <= 90.0)
-        return found
+        away: Flags = self.capped & (np.degrees(measure_angles(xyz, self.mean)) > self.reach + 1e-9)
+        contained: Flags = inside & ~away & np.isfinite(lon) & (np.abs(lat) <= 90.0)
+        return contained
 
-    def holds(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
+    def single_ring_contains(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
         """Test many points against the one ring there is, shape (n,)."""
-        lon, lat = wrap(lon), np.asarray(lat, dtype=np.float64)
+        lon, lat = wrap_longitudes(lon), np.asarray(lat, dtype=np.float64)
         inside = np.zeros(len(lon), dtype=np.bool_)
         rows = np.flatnonzero(np.isfinite(lon) & (np.abs(lat) <= 90.0))
         if self.capped[0]:  # most points need no more than this
-            mid_lon, mid_lat = angles(self.mean[0])
-            rows = rows[in_circle(lon[rows], lat[rows], float(mid_lon), float(mid_lat), float(self.reach[0]) + 1e-9)]
-        step = max(_CHUNK // len(self.a), 1)
+            mid_lon, mid_lat = to_lon_lat(self.mean[0])
+            rows = rows[
+                is_point_in_circle(lon[rows], lat[rows], float(mid_lon), float(mid_lat), float(self.reach[0]) + 1e-9)
+            ]
+        step = max(_CHUNK_ELEMENTS // len(self.a), 1)
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
-            inside[part] = self._block(lon[part], lat[part])
+            inside[part] = self._test_point_block(lon[part], lat[part])
         return inside
 
-    def _block(self, lon: Numbers, lat: Numbers) -> Flags:
-        xyz = vectors(lon, lat)
+    def _test_point_block(self, lon: Numbers, lat: Numbers) -> Flags:
+        xyz = to_unit_vectors(lon, lat)
         odd = np.full(len(lon), self.north[0])
         near = np.zeros(len(lon), dtype=np.bool_)
-        edges = max(min(_CHUNK // max(len(lon), 1), len(self.a)), 1)
+        edges = max(min(_CHUNK_ELEMENTS // max(len(lon), 1), len(self.a)), 1)
         for start in range(0, len(self.a), edges):
             part = slice(start, start + edges)
-            height = dot(xyz[:, None], self.normal[part])
-            odd ^= np.bitwise_xor.reduce(self._crossing(lon[:, None], height, part), axis=1)
-            near |= (np.abs(height) <= 2.0 * _EPS).any(axis=1)
+            height = dot_vectors(xyz[:, None], self.normal[part])
+            odd ^= np.bitwise_xor.reduce(self._is_crossed_northward(lon[:, None], height, part), axis=1)
+            near |= (np.abs(height) <= 2.0 * _TOLERANCE_RADIANS).any(axis=1)
         for row in np.flatnonzero(near & ~odd):
-            odd[row] = bool(self._on(xyz[row], np.flatnonzero(np.abs(dot(self.normal, xyz[row])) <= 2.0 * _EPS)).any())
+            odd[row] = bool(
+                self._is_on_edge(
+                    xyz[row], np.flatnonzero(np.abs(dot_vectors(self.normal, xyz[row])) <= 2.0 * _TOLERANCE_RADIANS)
+                ).any()
+            )
         return odd
 
-    def near(self, lon: npt.ArrayLike, lat: npt.ArrayLike, reach: float) -> Flags:
-        """Tell which points are within `reach` degrees of the boundary of the one ring there is, shape (n,)."""
-        xyz, step = vectors(lon, lat), np.radians(reach) / 4.0
+    def is_near_boundary(self, lon: npt.ArrayLike, lat: npt.ArrayLike, distance_degrees: float) -> Flags:
+        """Tell which points are within `distance_degrees` degrees of the boundary of the one ring there is, shape (n,)."""
+        xyz, step = to_unit_vectors(lon, lat), np.radians(distance_degrees) / 4.0
         # of most points, places along the boundary tell: no piece between two of them is longer than twice the step
         pieces = np.maximum(np.ceil(self.arcs / (2.0 * step)), 1.0).astype(np.int64)
-        edge, number = numbered(pieces)
-        places = along(self.a[edge], self.b[edge], number / pieces[edge])
-        places /= np.sqrt(dot(places, places))[:, None]
-        low, high = np.cos(np.minimum(np.radians(reach) + np.array([step, 0.0]), np.pi))
+        edge, number = number_elements(pieces)
+        places = interpolate_along_arcs(self.a[edge], self.b[edge], number / pieces[edge])
+        places /= np.sqrt(dot_vectors(places, places))[:, None]
+        low, high = np.cos(np.minimum(np.radians(distance_degrees) + np.array([step, 0.0]), np.pi))
         best = np.full(len(xyz), -1.0)
-        for start in range(0, len(places), size := max(_CHUNK // max(len(xyz), 1), 1)):
-            np.maximum(best, dot(xyz[:, None], places[start : start + size]).max(axis=1), out=best)
-        found: Flags = best >= high
-        rows = np.flatnonzero(~found & (best >= low - 1e-12))
-        for part in blocks(np.full(len(rows), len(self.a)), _PAIRS):
-            one = rows[part]
-            found[one] = arc_gap(xyz[one, None], self.a, self.b, self.normal).min(axis=1) <= reach
-        return found
+        for start in range(0, len(places), size := max(_CHUNK_ELEMENTS // max(len(xyz), 1), 1)):
+            np.maximum(best, dot_vectors(xyz[:, None], places[start : start + size]).max(axis=1), out=best)
+        is_near: Flags = best >= high
+        rows = np.flatnonzero(~is_near & (best >= low - 1e-12))
+        for part in split_into_blocks(np.full(len(rows), len(self.a)), _BLOCK_PAIRS):
+            point_rows = rows[part]
+            is_near[point_rows] = (
+                compute_arc_distances(xyz[point_rows, None], self.a, self.b, self.normal).min(axis=1)
+                <= distance_degrees
+            )
+        return is_near
 
-    def gap(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
+    def compute_boundary_distances(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
         """Compute the distance in degrees of point i to the boundary of ring i."""
-        xyz = vectors(lon, lat)[self.owner]
-        return np.minimum.reduceat(arc_gap(xyz, self.a, self.b, self.normal), self.first)
+        xyz = to_unit_vectors(lon, lat)[self.owner]
+        return np.minimum.reduceat(compute_arc_distances(xyz, self.a, self.b, self.normal), self.first)
 
 
-def touch(a: Rings, b: Rings) -> Flags:
+def rings_intersect(a: Rings, b: Rings) -> Flags:
     """Return for each row whether the rings have a position in common."""
-    near = np.degrees(angle(a.mean, b.mean)) <= a.reach + b.reach + 1e-9
+    near = np.degrees(measure_angles(a.mean, b.mean)) <= a.reach + b.reach + 1e-9
     rows = np.flatnonzero(near | ~a.capped | ~b.capped)
-    found = np.zeros(len(near), dtype=np.bool_)
-    for test in (_any_inside, lambda a, b: _any_inside(b, a), _edges_cross):
-        found[rows] = test(a.take(rows), b.take(rows))
-        rows = rows[~found[rows]]
-    return found
+    touches = np.zeros(len(near), dtype=np.bool_)
+    for test in (_has_vertex_inside, lambda a, b: _has_vertex_inside(b, a), _has_crossing_edge):
+        touches[rows] = test(a.take(rows), b.take(rows))
+        rows = rows[~touches[rows]]
+    return touches
 
 
-def _any_inside(a: Rings, b: Rings) -> Flags:
-    found = np.zeros(len(a.first), dtype=np.bool_)
-    found[a.owner[_inside(a.lon, a.lat, a.owner, b)]] = True
-    return found
+def _has_vertex_inside(a: Rings, b: Rings) -> Flags:
+    has_vertex = np.zeros(len(a.first), dtype=np.bool_)
+    has_vertex[a.owner[_is_inside_ring(a.lon, a.lat, a.owner, b)]] = True
+    return has_vertex
 
 
-def held(inner: Rings, outer: Rings) -> Flags:
+def is_ring_within(inner: Rings, outer: Rings) -> Flags:
     """Return for each row whether the second ring holds the first wholly."""
-    found = inner.area <= outer.area * (1.0 + 1e-9) + 1e-18
-    for lon, lat in ((inner.lon, inner.lat), angles(inner.a + inner.b)):
-        found[inner.owner[~_inside(lon, lat, inner.owner, outer)]] = False
-    rows = np.flatnonzero(found)
-    found[rows] = ~_edges_cross(inner.take(rows), outer.take(rows))
+    is_within = inner.area <= outer.area * (1.0 + 1e-9) + 1e-18
+    for lon, lat in ((inner.lon, inner.lat), to_lon_lat(inner.a + inner.b)):
+        is_within[inner.owner[~_is_inside_ring(lon, lat, inner.owner, outer)]] = False
+    rows = np.flatnonzero(is_within)
+    is_within[rows] = ~_has_crossing_edge(inner.take(rows), outer.take(rows))
     # two that are more than the sky together may have their borders apart, and what the outer one leaves out within the inner one
-    large = np.flatnonzero(found & (inner.area + outer.area > SKY * (1.0 - 1e-9)))
+    large = np.flatnonzero(is_within & (inner.area + outer.area > SKY_AREA_SQUARE_DEGREES * (1.0 - 1e-9)))
     a, b = inner.take(large), outer.take(large)
     vertex = a.take(b.owner)
-    found[large[b.owner[vertex.contain(b.lon, b.lat) & (vertex.gap(b.lon, b.lat) > 1e-9)]]] = False
-    return found
+    is_within[
+        large[
+            b.owner[vertex.contains_pairwise(b.lon, b.lat) & (vertex.compute_boundary_distances(b.lon, b.lat) > 1e-9)]
+        ]
+    ] = False
+    return is_within
 
 
-def _inside(lon: Numbers, lat: Numbers, owner: Indexes, rings: Rings) -> Flags:
+def _is_inside_ring(lon: Numbers, lat: Numbers, owner: Indexes, rings: Rings) -> Flags:
     """Return which points lie in the ring of their owner."""
-    near = np.degrees(angle(vectors(lon, lat), rings.mean[owner])) <= (rings.reach + 1e-9)[owner]
+    near = np.degrees(measure_angles(to_unit_vectors(lon, lat), rings.mean[owner])) <= (rings.reach + 1e-9)[owner]
     rows = np.flatnonzero(near | ~rings.capped[owner])
-    found, _ = np.zeros(len(owner), dtype=np.bool_), (rings.north, rings.begin, rings.end)  # known once, taken along
-    for block in blocks(rings.counts[owner[rows]], _PAIRS):
+    inside, _ = np.zeros(len(owner), dtype=np.bool_), (rings.north, rings.begin, rings.end)  # known once, taken along
+    for block in split_into_blocks(rings.counts[owner[rows]], _BLOCK_PAIRS):
         part = rows[block]
-        found[part] = rings.take(owner[part], _TESTED).contain(lon[part], lat[part])
-    return found
+        inside[part] = rings.take(owner[part], _POINT_TEST_FIELDS).contains_pairwise(lon[part], lat[part])
+    return inside
 
 
-def _edges_cross(a: Rings, b: Rings) -> Flags:
+def _has_crossing_edge(a: Rings, b: Rings) -> Flags:
     """Return for each row whether an edge of `a` crosses one of `b`."""
-    found = np.zeros(len(a.first), dtype=np.bool_)
-    for row, left, right in _edges(a, b):
-        found[row[cross(a.a[left], a.b[left], a.normal[left], b.a[right], b.b[right], b.normal[right])]] = True
-    return found
+    crosses = np.zeros(len(a.first), dtype=np.bool_)
+    for row, first_edge, second_edge in _iterate_edge_pairs(a, b):
+        crosses[
+            row[
+                arcs_cross(
+                    a.a[first_edge],
+                    a.b[first_edge],
+                    a.normal[first_edge],
+                    b.a[second_edge],
+                    b.b[second_edge],
+                    b.normal[second_edge],
+                )
+            ]
+        ] = True
+    return crosses
 
 
-def _edges(a: Rings, b: Rings) -> Iterator[tuple[Indexes, Indexes, Indexes]]:
+def _iterate_edge_pairs(a: Rings, b: Rings) -> Iterator[tuple[Indexes, Indexes, Indexes]]:
     """Yield each edge of the one with each of the other: rows, and the numbers of the edges."""
     sizes = a.counts * b.counts
-    for rows in blocks(sizes, _PAIRS):
-        row, number = numbered(sizes[rows])
+    for rows in split_into_blocks(sizes, _BLOCK_PAIRS):
+        row, number = number_elements(sizes[rows])
         row += rows.start
         yield row, a.first[row] + number // b.counts[row], b.first[row] + number % b.counts[row]
 
 
-def cross(a: Numbers, b: Numbers, ab: Numbers, c: Numbers, d: Numbers, cd: Numbers) -> Flags:
+def arcs_cross(a: Numbers, b: Numbers, ab: Numbers, c: Numbers, d: Numbers, cd: Numbers) -> Flags:
     """Return whether the arcs ab and cd cross each other, both inside; `ab` and `cd` are their unit normals. Broadcasts."""
-    sides = np.broadcast_arrays(-dot(ab, c), dot(ab, d), -dot(cd, b), dot(cd, a))
-    signs = np.sum([np.where(np.abs(side) > _EPS, np.sign(side), 0.0) for side in sides], axis=0)
-    found: Flags = np.abs(signs) == 4.0
-    return found
+    sides = np.broadcast_arrays(-dot_vectors(ab, c), dot_vectors(ab, d), -dot_vectors(cd, b), dot_vectors(cd, a))
+    signs = np.sum([np.where(np.abs(side) > _TOLERANCE_RADIANS, np.sign(side), 0.0) for side in sides], axis=0)
+    crosses: Flags = np.abs(signs) == 4.0
+    return crosses

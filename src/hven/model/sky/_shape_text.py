@@ -14,16 +14,16 @@ from hven.model.sky._shapes import Box, Circle, Point, Polygon, Range, Region, S
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_FRAMES = {
+_STCS_FRAMES = {
     "ICRS": "ICRS", "J2000": "FK5", "FK5": "FK5", "B1950": "FK4", "FK4": "FK4", "GALACTIC": "GALACTIC", "GALACTIC_I": "GALACTIC_I",
     "GALACTIC_II": "GALACTIC", "SUPER_GALACTIC": "SUPER_GALACTIC", "ECLIPTIC": "ECLIPTIC", "GEO_C": "GEO_C", "GEO_D": "GEO_D", "UNKNOWNFRAME": None,
 }  # fmt: skip
-_REFERENCES = frozenset(
+_STCS_REFERENCE_POSITIONS = frozenset(
     "GEOCENTER BARYCENTER HELIOCENTER TOPOCENTER LSR LSRK LSRD GALACTIC_CENTER LOCAL_GROUP_CENTER EMBARYCENTER MOON "  # noqa: SIM905  (words of STC-S)
     "MERCURY VENUS MARS JUPITER SATURN URANUS NEPTUNE PLUTO RELOCATABLE UNKNOWNREFPOS".split()
 )
-_FLAVOURS = frozenset({"SPHERICAL2", "CARTESIAN2", "CARTESIAN3"})
-_SHAPES = frozenset(
+_STCS_FLAVORS = frozenset({"SPHERICAL2", "CARTESIAN2", "CARTESIAN3"})
+_STCS_SHAPES = frozenset(
     {
         "POSITION",
         "CIRCLE",
@@ -50,81 +50,81 @@ class ShapeError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class FramedShape:
     """A shape of STC-S and the frame it is said in: an upper-case word (ICRS, FK5, FK4, GALACTIC ...), or None if none is said."""
 
     shape: Shape
     frame: str | None
 
 
-class _Words:
+class _WordReader:
     def __init__(self, text: str, *, brackets: bool) -> None:
         pattern = r"[()]|[^\s()]+" if brackets else r"\S+"
         self.text = text
         self.words = [(match.group(), match.start()) for match in re.finditer(pattern, text)]
-        self.at = 0
+        self.position = 0
 
     @property
     def offset(self) -> int:
-        return self.words[self.at][1] if self.at < len(self.words) else len(self.text)
+        return self.words[self.position][1] if self.position < len(self.words) else len(self.text)
 
     def peek(self) -> str:
-        return self.words[self.at][0] if self.at < len(self.words) else ""
+        return self.words[self.position][0] if self.position < len(self.words) else ""
 
     def take(self) -> str:
         word = self.peek()
-        self.at += 1
+        self.position += 1
         return word
 
-    def numbers(self) -> list[float]:
-        found = []
-        while self.at < len(self.words):
-            value = _number(self.peek())
+    def read_numbers(self) -> list[float]:
+        numbers = []
+        while self.position < len(self.words):
+            value = _parse_number(self.peek())
             if value is None:
                 break
-            found.append(value)
-            self.at += 1
-        return found
+            numbers.append(value)
+            self.position += 1
+        return numbers
 
 
-def _number(word: str) -> float | None:
+def _parse_number(word: str) -> float | None:
     if not re.fullmatch(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|inf(inity)?|nan)", word, re.IGNORECASE):
         return None
     return float(word)
 
 
-def _guard(make: Callable[[], Shape], offset: int) -> Shape:
+def _build_with_offset(build: Callable[[], Shape], offset: int) -> Shape:
     try:
-        return make()
+        return build()
     except ShapeError:
         raise
     except ValueError as error:
         raise ShapeError(str(error), offset) from None
 
 
-def _count(kind: str, numbers: Sequence[float], wanted: int, offset: int) -> None:
-    if len(numbers) != wanted:
-        message = f"a {kind} needs {wanted} numbers, not {len(numbers)}"
+def _require_number_count(kind: str, numbers: Sequence[float], expected_count: int, offset: int) -> None:
+    if len(numbers) != expected_count:
+        message = f"a {kind} needs {expected_count} numbers, not {len(numbers)}"
         raise ShapeError(message, offset)
 
 
-def _of_numbers(kind: str, numbers: list[float], offset: int, *, side: str = "smaller") -> Shape:
+def _build_from_numbers(kind: str, numbers: list[float], offset: int, *, side: str = "smaller") -> Shape:
     if kind == "point":
-        _count(kind, numbers, 2, offset)
-        return _guard(lambda: Point(*numbers), offset)
+        _require_number_count(kind, numbers, 2, offset)
+        return _build_with_offset(lambda: Point(*numbers), offset)
     if kind == "circle":
-        _count(kind, numbers, 3, offset)
-        return _guard(lambda: Circle(*numbers), offset)
+        _require_number_count(kind, numbers, 3, offset)
+        return _build_with_offset(lambda: Circle(*numbers), offset)
     if kind == "range":
-        _count(kind, numbers, 4, offset)
-        return _guard(lambda: Range(*numbers), offset)
+        _require_number_count(kind, numbers, 4, offset)
+        return _build_with_offset(lambda: Range(*numbers), offset)
     if len(numbers) % 2 or len(numbers) < 6:
         message = f"a polygon needs three pairs of numbers or more, not {len(numbers)} numbers"
         raise ShapeError(message, offset)
-    return _guard(lambda: Polygon(tuple(numbers[::2]), tuple(numbers[1::2]), side=side), offset)
+    return _build_with_offset(lambda: Polygon(tuple(numbers[::2]), tuple(numbers[1::2]), side=side), offset)
 
 
-def parse(kind: str, text: str, *, side: str = "smaller") -> Shape:
+def parse_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
     """Parse a shape from DALI text (DALI 1.2, 3.3).
 
     Parameters
@@ -147,35 +147,35 @@ def parse(kind: str, text: str, *, side: str = "smaller") -> Shape:
     ShapeError
         A ValueError: what is wrong, and where.
     """
-    words = _Words(text, brackets=False)
+    reader = _WordReader(text, brackets=False)
     if kind in {"point", "circle", "range", "polygon"}:
-        numbers = words.numbers()
-        if words.peek():
-            message = f"{words.peek()!r} is no number"
-            raise ShapeError(message, words.offset)
-        return _of_numbers(kind, numbers, 0, side=side)
+        numbers = reader.read_numbers()
+        if reader.peek():
+            message = f"{reader.peek()!r} is no number"
+            raise ShapeError(message, reader.offset)
+        return _build_from_numbers(kind, numbers, 0, side=side)
     if kind not in {"shape", "multishape", "pos"}:
         message = f"no kind of shape is called {kind!r}"
         raise ShapeError(message, 0)
     parts: list[Shape] = []
-    while words.peek():
-        offset, word = words.offset, words.take()
+    while reader.peek():
+        offset, word = reader.offset, reader.take()
         name = word if kind != "pos" else word.lower()
         if name not in {"circle", "range", "polygon", "point"} or (name == "point" and kind != "multishape"):
             message = f"{word!r} is no shape: circle, range or polygon"
             raise ShapeError(message, offset)
-        parts.append(_of_numbers(name, words.numbers(), offset, side=side))
-        if kind != "multishape" and words.peek():
-            message = f"unexpected {words.peek()!r} after the {name}"
-            raise ShapeError(message, words.offset)
+        parts.append(_build_from_numbers(name, reader.read_numbers(), offset, side=side))
+        if kind != "multishape" and reader.peek():
+            message = f"unexpected {reader.peek()!r} after the {name}"
+            raise ShapeError(message, reader.offset)
     if not parts:
         message = "an empty text is no shape"
         raise ShapeError(message, 0)
     return parts[0] if kind != "multishape" else Region(tuple(parts))
 
 
-def write(kind: str, shape: Shape) -> str:
-    """Serialize a shape as the DALI xtype `kind`; the reverse of `parse`.
+def write_shape(kind: str, shape: Shape) -> str:
+    """Serialize a shape as the DALI xtype `kind`; the reverse of `parse_shape`.
 
     Parameters
     ----------
@@ -196,16 +196,16 @@ def write(kind: str, shape: Shape) -> str:
     """
     name = type(shape).__name__.lower()
     if kind == "multishape":
-        return shape.text()
+        return shape.to_text()
     if kind == "shape" and name in {"circle", "range", "polygon"}:
-        return shape.text()
+        return shape.to_text()
     if kind == name and name in {"point", "circle", "range", "polygon"}:
-        return shape.text().removeprefix(f"{name} ")
+        return shape.to_text().removeprefix(f"{name} ")
     message = f"a {name} cannot be written as {kind}"
     raise ValueError(message)
 
 
-def stcs(text: str) -> Placed:
+def parse_stcs(text: str) -> FramedShape:
     """Parse the STC-S that ADQL's REGION and TAP 1.0's adql:REGION use: Position, Circle, Polygon, Box, AllSky, Union.
 
     ``Circle ICRS GEOCENTER 10 20 0.5``: a shape, then optionally frame, reference position, flavour, ``unit deg`` and the like, in any case.
@@ -226,99 +226,101 @@ def stcs(text: str) -> Placed:
     ShapeError
         A ValueError: what is wrong, and where.
     """
-    words = _Words(text, brackets=True)
-    placed = _stcs(words, None)
-    if words.peek():
-        message = f"unexpected {words.peek()!r} after the region"
-        raise ShapeError(message, words.offset)
+    reader = _WordReader(text, brackets=True)
+    placed = _parse_stcs_region(reader, None)
+    if reader.peek():
+        message = f"unexpected {reader.peek()!r} after the region"
+        raise ShapeError(message, reader.offset)
     return placed
 
 
-def _stcs(words: _Words, outer: str | None) -> Placed:
-    offset, word = words.offset, words.take()
+def _parse_stcs_region(reader: _WordReader, outer_frame: str | None) -> FramedShape:
+    offset, word = reader.offset, reader.take()
     kind = word.upper()
     if not word:
         message = "an empty text is no region"
         raise ShapeError(message, offset)
-    if kind not in _SHAPES:
+    if kind not in _STCS_SHAPES:
         message = f"{word!r} is no shape: Position, Circle, Polygon, Box or Union"
         raise ShapeError(message, offset)
     if kind == "CONVEX" or kind in {"INTERSECTION", "NOT", "DIFFERENCE", "ELLIPSE", "POSITIONINTERVAL"}:
         message = f"the region {word} is not supported: write Position, Circle, Polygon, Box, AllSky or a Union of them"
         raise ShapeError(message, offset)
-    _fillfactor(words)
-    frame = _frame(words, outer)
+    _skip_fill_factor(reader)
+    frame = _read_frame(reader, outer_frame)
     if kind == "UNION":
-        return Placed(_union(words, frame, offset), frame)
-    numbers = words.numbers()
+        return FramedShape(_read_union(reader, frame, offset), frame)
+    numbers = reader.read_numbers()
     shape: Shape
     if kind == "ALLSKY":
-        _count("AllSky", numbers, 0, offset)
+        _require_number_count("AllSky", numbers, 0, offset)
         shape = Range(0.0, 360.0, -90.0, 90.0)
     elif kind == "BOX":
-        _count("Box", numbers, 4, offset)
-        shape = _guard(lambda: Box(*numbers), offset)  # bsize is the full size, as in ADQL's BOX
+        _require_number_count("Box", numbers, 4, offset)
+        shape = _build_with_offset(lambda: Box(*numbers), offset)  # bsize is the full size, as in ADQL's BOX
     else:
-        shape = _of_numbers({"POSITION": "point", "CIRCLE": "circle", "POLYGON": "polygon"}[kind], numbers, offset)
-    _trailer(words)
-    return Placed(shape, frame)
+        shape = _build_from_numbers(
+            {"POSITION": "point", "CIRCLE": "circle", "POLYGON": "polygon"}[kind], numbers, offset
+        )
+    _skip_trailer(reader)
+    return FramedShape(shape, frame)
 
 
-def _fillfactor(words: _Words) -> None:
-    if words.peek().upper() == "FILLFACTOR":
-        words.take()
-        if _number(words.peek()) is None:
+def _skip_fill_factor(reader: _WordReader) -> None:
+    if reader.peek().upper() == "FILLFACTOR":
+        reader.take()
+        if _parse_number(reader.peek()) is None:
             message = "a number must follow fillfactor"
-            raise ShapeError(message, words.offset)
-        words.take()
+            raise ShapeError(message, reader.offset)
+        reader.take()
 
 
-def _frame(words: _Words, outer: str | None) -> str | None:
-    frame = outer
-    if words.peek().upper() in _FRAMES:
-        frame = _FRAMES[words.take().upper()]
-    if words.peek().upper() in _REFERENCES:
-        words.take()
-    if words.peek().upper() in _FLAVOURS:
-        offset, flavour = words.offset, words.take()
+def _read_frame(reader: _WordReader, outer_frame: str | None) -> str | None:
+    frame = outer_frame
+    if reader.peek().upper() in _STCS_FRAMES:
+        frame = _STCS_FRAMES[reader.take().upper()]
+    if reader.peek().upper() in _STCS_REFERENCE_POSITIONS:
+        reader.take()
+    if reader.peek().upper() in _STCS_FLAVORS:
+        offset, flavour = reader.offset, reader.take()
         if flavour.upper() != "SPHERICAL2":
             message = f"{flavour} coordinates are not supported: SPHERICAL2 only"
             raise ShapeError(message, offset)
-    word = words.peek()
-    if word and _number(word) is None and word != "(" and word.upper() not in _SHAPES:
+    word = reader.peek()
+    if word and _parse_number(word) is None and word != "(" and word.upper() not in _STCS_SHAPES:
         message = f"{word!r} is neither a frame (ICRS, FK5, FK4, GALACTIC ...), a reference position nor a number"
-        raise ShapeError(message, words.offset)
+        raise ShapeError(message, reader.offset)
     return frame
 
 
-def _union(words: _Words, frame: str | None, offset: int) -> Shape:
-    if words.take() != "(":
+def _read_union(reader: _WordReader, frame: str | None, offset: int) -> Shape:
+    if reader.take() != "(":
         message = "the parts of a Union stand in parentheses"
         raise ShapeError(message, offset)
     parts: list[Shape] = []
-    while words.peek() not in {")", ""}:
-        part = _stcs(words, frame)
+    while reader.peek() not in {")", ""}:
+        part = _parse_stcs_region(reader, frame)
         if part.frame != frame:
             message = "the parts of a Union must be in one frame"
             raise ShapeError(message, offset)
         parts.append(part.shape)
-    if words.take() != ")":
+    if reader.take() != ")":
         message = "the closing parenthesis of the Union is missing"
-        raise ShapeError(message, len(words.text))
-    return _guard(lambda: Region(tuple(parts)), offset)
+        raise ShapeError(message, len(reader.text))
+    return _build_with_offset(lambda: Region(tuple(parts)), offset)
 
 
-def _trailer(words: _Words) -> None:
+def _skip_trailer(reader: _WordReader) -> None:
     """Read over what may follow a shape: a position's sub-phrases, and the unit, which must be degrees."""
-    if words.peek().upper() == "POSITION":  # "Circle ... Position 1 2": a representative position
-        words.take()
-        words.numbers()
-    if words.peek().upper() == "UNIT":
-        words.take()
-        offset, unit = words.offset, words.take()
+    if reader.peek().upper() == "POSITION":  # "Circle ... Position 1 2": a representative position
+        reader.take()
+        reader.read_numbers()
+    if reader.peek().upper() == "UNIT":
+        reader.take()
+        offset, unit = reader.offset, reader.take()
         if unit.lower() not in {"deg", "degree", "degrees"}:
             message = f"the unit {unit!r} is not supported: deg only"
             raise ShapeError(message, offset)
-    while words.peek().upper() in {"ERROR", "RESOLUTION", "SIZE", "PIXSIZE"}:
-        words.take()
-        words.numbers()
+    while reader.peek().upper() in {"ERROR", "RESOLUTION", "SIZE", "PIXSIZE"}:
+        reader.take()
+        reader.read_numbers()

@@ -1,6 +1,6 @@
 """Point, circle, polygon, box, range and their unions on the sphere; angles in degrees, edges great-circle arcs.
 
-The boundary belongs to a shape, widened by `hven.model.sky.sphere.TOLERANCE` (one nano-arcsecond) against rounding.
+The boundary belongs to a shape, widened by `hven.model.sky.sphere.TOLERANCE_DEGREES` (one nano-arcsecond) against rounding.
 """
 
 from __future__ import annotations
@@ -12,12 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model import cached
+from hven.model import cache_results
 from hven.model.sky import _healpix as healpix
-from hven.model.sky._arrays import boxes
-from hven.model.sky._ragged import numbered
+from hven.model.sky._polygon_arrays import compute_box_corners
+from hven.model.sky._ragged_arrays import number_elements
 from hven.model.sky._rings import Rings
-from hven.model.sky._sphere import SKY, TOLERANCE, angle, angles, circle_area, distance, in_circle, vectors, wrap
+from hven.model.sky._sphere import (
+    SKY_AREA_SQUARE_DEGREES,
+    TOLERANCE_DEGREES,
+    compute_circle_area,
+    compute_distance,
+    is_point_in_circle,
+    measure_angles,
+    to_lon_lat,
+    to_unit_vectors,
+    wrap_longitudes,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,7 +37,7 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 
-def _position(lon: float, lat: float) -> None:
+def _check_position(lon: float, lat: float) -> None:
     if not (math.isfinite(lon) and math.isfinite(lat)):
         message = f"({lon}, {lat}) is no position"
         raise ValueError(message)
@@ -36,12 +46,12 @@ def _position(lon: float, lat: float) -> None:
         raise ValueError(message)
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     text = repr(float(value))
     return text.removesuffix(".0")
 
 
-def _flags(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Numbers, Numbers, tuple[int, ...]]:
+def _flatten_positions(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Numbers, Numbers, tuple[int, ...]]:
     a, b = np.broadcast_arrays(np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64))
     return a.ravel(), b.ravel(), a.shape
 
@@ -63,19 +73,19 @@ class Shape(ABC):
         inside
             Of the broadcast shape.
         """
-        flat_lon, flat_lat, shape = _flags(lon, lat)
-        return self._holds(flat_lon, flat_lat).reshape(shape)
+        flat_lon, flat_lat, shape = _flatten_positions(lon, lat)
+        return self._contains_flat(flat_lon, flat_lat).reshape(shape)
 
     @abstractmethod
-    def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
+    def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
         """Return which finite and other positions are inside; flat arrays."""
 
     @abstractmethod
-    def area(self) -> float:
+    def compute_area(self) -> float:
         """Return the area in square degrees."""
 
     @abstractmethod
-    def centroid(self) -> Point:
+    def compute_centroid(self) -> Point:
         """Return the middle of the shape."""
 
     @abstractmethod
@@ -94,7 +104,7 @@ class Shape(ABC):
         """
 
     @abstractmethod
-    def text(self) -> str:
+    def to_text(self) -> str:
         """Serialize the shape as DALI 1.2 ``shape`` does: a word, then numbers.
 
         Returns
@@ -119,27 +129,27 @@ class Point(Shape):
 
     def __post_init__(self) -> None:
         """Refuse what is no position."""
-        _position(self.lon, self.lat)
+        _check_position(self.lon, self.lat)
 
-    def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
-        found: Flags = in_circle(lon, lat, self.lon, self.lat, 0.0)
+    def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
+        found: Flags = is_point_in_circle(lon, lat, self.lon, self.lat, 0.0)
         return found
 
-    def area(self) -> float:
+    def compute_area(self) -> float:
         """Return 0 square degrees."""
         return 0.0
 
-    def centroid(self) -> Point:
+    def compute_centroid(self) -> Point:
         """Return the point itself."""
         return self
 
     def cover(self, order: int) -> Indexes:
         """Cover the point by every cell that it may touch."""
-        return healpix.cone_ranges(self.lon, self.lat, 0.0, order)
+        return healpix.cover_cone(self.lon, self.lat, 0.0, order)
 
-    def text(self) -> str:
+    def to_text(self) -> str:
         """Write ``lon lat`` (DALI 1.1 section 3.3.5)."""
-        return f"{_number(self.lon)} {_number(self.lat)}"
+        return f"{_format_number(self.lon)} {_format_number(self.lat)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,34 +168,34 @@ class Circle(Shape):
 
     def __post_init__(self) -> None:
         """Refuse what is no circle."""
-        _position(self.lon, self.lat)
+        _check_position(self.lon, self.lat)
         if not 0.0 <= self.radius <= 180.0:
             message = f"the radius {self.radius} is not between 0 and 180 degrees"
             raise ValueError(message)
 
-    def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
-        found: Flags = in_circle(lon, lat, self.lon, self.lat, self.radius)
+    def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
+        found: Flags = is_point_in_circle(lon, lat, self.lon, self.lat, self.radius)
         return found
 
-    def area(self) -> float:
+    def compute_area(self) -> float:
         """``2 pi (1 - cos r)`` in square degrees."""
-        return float(circle_area(self.radius))
+        return float(compute_circle_area(self.radius))
 
-    def centroid(self) -> Point:
+    def compute_centroid(self) -> Point:
         """Return the centre."""
         return Point(self.lon, self.lat)
 
     def cover(self, order: int) -> Indexes:
-        """Cover the circle; see `healpix.cone_ranges`."""
-        return healpix.cone_ranges(self.lon, self.lat, self.radius, order)
+        """Cover the circle; see `healpix.cover_cone`."""
+        return healpix.cover_cone(self.lon, self.lat, self.radius, order)
 
-    def text(self) -> str:
+    def to_text(self) -> str:
         """Write ``circle lon lat radius``."""
-        return f"circle {_number(self.lon)} {_number(self.lat)} {_number(self.radius)}"
+        return f"circle {_format_number(self.lon)} {_format_number(self.lat)} {_format_number(self.radius)}"
 
 
-@cached(256)
-def _ring(lons: tuple[float, ...], lats: tuple[float, ...], side: str) -> Rings:
+@cache_results(256)
+def _build_ring(lons: tuple[float, ...], lats: tuple[float, ...], side: str) -> Rings:
     return Rings(lons, lats, side="right" if side == "dali" else side)
 
 
@@ -215,8 +225,8 @@ class Polygon(Shape):
             message = f"the side of a polygon is 'smaller' or 'dali', not {self.side!r}"
             raise ValueError(message)
         for lon, lat in zip(self.lons, self.lats, strict=True):
-            _position(lon, lat)
-        xyz = vectors(self.lons, self.lats)
+            _check_position(lon, lat)
+        xyz = to_unit_vectors(self.lons, self.lats)
         opposite = np.flatnonzero(np.linalg.norm(xyz + np.roll(xyz, -1, axis=0), axis=1) < 1e-14)
         if len(opposite):
             message = f"vertex {int(opposite[0]) + 1} of the polygon and the next are antipodes: no edge joins them"
@@ -225,18 +235,18 @@ class Polygon(Shape):
     @property
     def ring(self) -> Rings:
         """Vertices, edges and normals as arrays, computed once."""
-        return _ring(self.lons, self.lats, self.side)
+        return _build_ring(self.lons, self.lats, self.side)
 
-    def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
-        return self.ring.holds(lon, lat)
+    def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
+        return self.ring.single_ring_contains(lon, lat)
 
-    def area(self) -> float:
+    def compute_area(self) -> float:
         """Compute the exact spherical area in square degrees (of simple polygons)."""
         return float(self.ring.area[0])
 
-    def centroid(self) -> Point:
+    def compute_centroid(self) -> Point:
         """Return the direction of the integral of the unit vector over the area; the middle of the vertices if there is none."""
-        (lon,), (lat,) = self.ring.centroids()
+        (lon,), (lat,) = self.ring.compute_centroids()
         return Point(float(lon), float(lat))
 
     def cover(self, order: int) -> Indexes:
@@ -244,19 +254,21 @@ class Polygon(Shape):
         ring = self.ring
         lons, lats = ring.lon[ring.real], ring.lat[ring.real]
         if len(lons) < 3 or ring.area[0] == 0.0:  # all on one arc
-            middle = self.centroid()
-            return healpix.cone_ranges(middle.lon, middle.lat, float(ring.reach[0]), order)
-        if ring.area[0] <= SKY / 2.0:
-            found = healpix.polygon_cells(lons, lats, order)
+            middle = self.compute_centroid()
+            return healpix.cover_cone(middle.lon, middle.lat, float(ring.reach[0]), order)
+        if ring.area[0] <= SKY_AREA_SQUARE_DEGREES / 2.0:
+            found = healpix.cover_polygon(lons, lats, order)
         else:
-            found = healpix.invert(healpix.polygon_cells(lons, lats, order, inner=True))
+            found = healpix.complement_ranges(healpix.cover_polygon(lons, lats, order, inner=True))
         # cdshealpix 0.9 may miss a cell that only an edge passes through
-        return healpix.merge(np.concatenate([found, healpix.arc_ranges(ring.a[ring.real], ring.b[ring.real], order)]))
+        return healpix.merge_ranges(
+            np.concatenate([found, healpix.cover_arcs(ring.a[ring.real], ring.b[ring.real], order)])
+        )
 
-    def text(self) -> str:
+    def to_text(self) -> str:
         """Write ``polygon lon lat lon lat ...``."""
         return "polygon " + " ".join(
-            f"{_number(lon)} {_number(lat)}" for lon, lat in zip(self.lons, self.lats, strict=True)
+            f"{_format_number(lon)} {_format_number(lat)}" for lon, lat in zip(self.lons, self.lats, strict=True)
         )
 
 
@@ -282,12 +294,12 @@ def Box(lon: float, lat: float, width: float, height: float) -> Polygon:  # noqa
     ValueError
         No position, or a size out of bounds.
     """
-    _position(lon, lat)
+    _check_position(lon, lat)
     for name, size in (("width", width), ("height", height)):
         if not 0.0 < size < 180.0:
             message = f"the {name} {size} of the box is not above 0 and below 180 degrees"
             raise ValueError(message)
-    lons, lats = boxes([lon], [lat], [width], [height])
+    lons, lats = compute_box_corners([lon], [lat], [width], [height])
     return Polygon(tuple(lons[0].tolist()), tuple(lats[0].tolist()))
 
 
@@ -318,8 +330,8 @@ class Range(Shape):
         ):
             if getattr(self, name) == low:
                 object.__setattr__(self, name, high)
-        _position(self.lon1, self.lat1)
-        _position(self.lon2, self.lat2)
+        _check_position(self.lon1, self.lat1)
+        _check_position(self.lon2, self.lat2)
         if self.lat1 > self.lat2:
             message = f"the range begins at latitude {self.lat1}, north of its end {self.lat2}"
             raise ValueError(message)
@@ -330,23 +342,26 @@ class Range(Shape):
         span = self.lon2 - self.lon1
         return 360.0 if span >= 360.0 else span % 360.0
 
-    def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
+    def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
         inside = (
-            (lat >= self.lat1 - TOLERANCE) & (lat <= self.lat2 + TOLERANCE) & (np.abs(lat) <= 90.0) & np.isfinite(lon)
+            (lat >= self.lat1 - TOLERANCE_DEGREES)
+            & (lat <= self.lat2 + TOLERANCE_DEGREES)
+            & (np.abs(lat) <= 90.0)
+            & np.isfinite(lon)
         )
         if self.width < 360.0:
             # at a pole every longitude is every other
-            eps = TOLERANCE
-            east = wrap(lon - self.lon1 + eps)
-            inside &= (east <= self.width + 2.0 * eps) | (np.abs(lat) >= 90.0 - TOLERANCE)
+            eps = TOLERANCE_DEGREES
+            east = wrap_longitudes(lon - self.lon1 + eps)
+            inside &= (east <= self.width + 2.0 * eps) | (np.abs(lat) >= 90.0 - TOLERANCE_DEGREES)
         return inside
 
-    def area(self) -> float:
+    def compute_area(self) -> float:
         """Multiply the width by the difference of the sines."""
         low, high = math.radians(self.lat1), math.radians(self.lat2)
         return self.width * math.degrees(2.0 * math.cos((low + high) / 2.0) * math.sin((high - low) / 2.0))
 
-    def centroid(self) -> Point:
+    def compute_centroid(self) -> Point:
         """Return the middle of both intervals, or the nearer pole of a ring around the sky."""
         if self.width == 360.0:
             return Point(0.0, math.copysign(90.0, self.lat1 + self.lat2))
@@ -355,19 +370,19 @@ class Range(Shape):
     def cover(self, order: int) -> Indexes:
         """Cover the range by the cells that touch it."""
         if self.width == 360.0 and self.lat1 <= -90.0 and self.lat2 >= 90.0:
-            return healpix.EVERYWHERE
-        return healpix.grown(self._gaps, order)
+            return healpix.FULL_SKY_RANGES
+        return healpix.cover_by_distance(self._compute_distances, order)
 
-    def _gaps(self, lon: Numbers, lat: Numbers) -> tuple[Numbers, Numbers]:
-        rim = self.rim(lon, lat)
-        return np.where(self._holds(lon, lat), 0.0, rim), rim
+    def _compute_distances(self, lon: Numbers, lat: Numbers) -> tuple[Numbers, Numbers]:
+        boundary_distance = self.compute_boundary_distances(lon, lat)
+        return np.where(self._contains_flat(lon, lat), 0.0, boundary_distance), boundary_distance
 
     @property
     def parallels(self) -> list[float]:
         """The latitudes at which the range ends; a range that goes on to a pole has none there."""
         return [*([self.lat1] if self.lat1 > -90.0 else []), *([self.lat2] if self.lat2 < 90.0 else [])]
 
-    def rim(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
+    def compute_boundary_distances(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
         """Compute the distance of positions to the boundary.
 
         Parameters
@@ -383,8 +398,10 @@ class Range(Shape):
         lon, lat = np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64))
         nearest = np.full(lon.shape, np.inf)
         for parallel in self.parallels:
-            beside = wrap(lon - self.lon1) <= self.width
-            corner = np.minimum(distance(lon, lat, self.lon1, parallel), distance(lon, lat, self.lon2, parallel))
+            beside = wrap_longitudes(lon - self.lon1) <= self.width
+            corner = np.minimum(
+                compute_distance(lon, lat, self.lon1, parallel), compute_distance(lon, lat, self.lon2, parallel)
+            )
             nearest = np.minimum(nearest, np.where(beside, np.abs(lat - parallel), corner))
         if self.width < 360.0:
             phi = np.radians(lat)
@@ -393,12 +410,12 @@ class Range(Shape):
                 foot = np.degrees(np.arctan2(np.sin(phi), np.cos(phi) * np.cos(np.radians(lon - end))))
                 foot = np.where((foot >= self.lat1) & (foot <= self.lat2), foot, self.lat1)
                 for choice in (foot, self.lat1, self.lat2):
-                    nearest = np.minimum(nearest, distance(lon, lat, end, choice))
+                    nearest = np.minimum(nearest, compute_distance(lon, lat, end, choice))
         return nearest
 
-    def text(self) -> str:
+    def to_text(self) -> str:
         """Write ``range lon1 lon2 lat1 lat2``."""
-        return "range " + " ".join(_number(value) for value in (self.lon1, self.lon2, self.lat1, self.lat2))
+        return "range " + " ".join(_format_number(value) for value in (self.lon1, self.lon2, self.lat1, self.lat2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,19 +436,19 @@ class Region(Shape):
             message = "a region needs at least one shape"
             raise ValueError(message)
 
-    def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
+    def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
         inside = np.zeros(len(lon), dtype=np.bool_)
         for part in self.parts:
-            inside |= part._holds(lon, lat)  # noqa: SLF001  (same family)
+            inside |= part._contains_flat(lon, lat)  # noqa: SLF001  (same family)
         return inside
 
-    def area(self) -> float:
+    def compute_area(self) -> float:
         """Sum the parts; what overlaps is counted in middles of HEALPix cells, to a few thousandths of the largest part."""
-        total = sum(part.area() for part in self.parts)
-        if self._apart():
+        total = sum(part.compute_area() for part in self.parts)
+        if self._has_separate_parts():
             return total
-        size = max(math.sqrt(max(part.area(), 1e-12)) for part in self.parts)
-        order = min(max(round(math.log2(58.6 / size)) + 8, 0), healpix.ORDER)
+        size = max(math.sqrt(max(part.compute_area(), 1e-12)) for part in self.parts)
+        order = min(max(round(math.log2(58.6 / size)) + 8, 0), healpix.MAX_ORDER)
         covers = [part.cover(order) for part in self.parts]
         ends = np.concatenate(
             [np.stack([cover, np.broadcast_to([1, -1], cover.shape)], axis=-1).reshape(-1, 2) for cover in covers]
@@ -439,41 +456,45 @@ class Region(Shape):
         ends = ends[np.lexsort((ends[:, 1], ends[:, 0]))]
         shared = np.flatnonzero(np.cumsum(ends[:, 1])[:-1] > 1)
         low, high = ends[shared, 0] >> 2 * (29 - order), ends[shared + 1, 0] >> 2 * (29 - order)
-        at, number = numbered(high - low)
-        lon, lat = healpix.center(order, low[at] + number)
-        depth = np.sum([part._holds(lon, lat) for part in self.parts], axis=0)  # noqa: SLF001  (same family)
-        return total - float(np.maximum(depth - 1, 0).sum()) / (12 << 2 * order) * SKY
+        at, number = number_elements(high - low)
+        lon, lat = healpix.compute_cell_centers(order, low[at] + number)
+        depth = np.sum([part._contains_flat(lon, lat) for part in self.parts], axis=0)  # noqa: SLF001  (same family)
+        return total - float(np.maximum(depth - 1, 0).sum()) / (12 << 2 * order) * SKY_AREA_SQUARE_DEGREES
 
-    def _apart(self) -> bool:
+    def _has_separate_parts(self) -> bool:
         """Return whether the parts are small polygons and circles in caps that do not meet."""
         caps = []
         for part in self.parts:
             if isinstance(part, Circle):
-                caps.append((*vectors(part.lon, part.lat), part.radius))
+                caps.append((*to_unit_vectors(part.lon, part.lat), part.radius))
             elif isinstance(part, Polygon) and part.ring.capped[0]:
                 caps.append((*part.ring.mean[0], part.ring.reach[0]))
             else:
                 return False
-        found = np.array(caps)
-        one, two = found[np.array(np.triu_indices(len(caps), 1))]
-        return bool((np.degrees(angle(one[:, :3], two[:, :3])) > one[:, 3] + two[:, 3]).all())
+        cap_array = np.array(caps)
+        first_caps, second_caps = cap_array[np.array(np.triu_indices(len(caps), 1))]
+        return bool(
+            (
+                np.degrees(measure_angles(first_caps[:, :3], second_caps[:, :3])) > first_caps[:, 3] + second_caps[:, 3]
+            ).all()
+        )
 
-    def centroid(self) -> Point:
+    def compute_centroid(self) -> Point:
         """Return the mean direction of the parts' middles, weighted by area."""
-        weights = np.array([part.area() for part in self.parts])
-        middles = [part.centroid() for part in self.parts]
-        xyz = vectors([middle.lon for middle in middles], [middle.lat for middle in middles])
+        weights = np.array([part.compute_area() for part in self.parts])
+        middles = [part.compute_centroid() for part in self.parts]
+        xyz = to_unit_vectors([middle.lon for middle in middles], [middle.lat for middle in middles])
         total = (xyz * (weights if weights.any() else np.ones(len(weights)))[:, None]).sum(axis=0)
-        lon, lat = angles(total if np.linalg.norm(total) > 1e-12 else xyz[0])
+        lon, lat = to_lon_lat(total if np.linalg.norm(total) > 1e-12 else xyz[0])
         return Point(float(lon), float(lat))
 
     def cover(self, order: int) -> Indexes:
         """Unite the parts' covers."""
-        return healpix.merge(np.concatenate([part.cover(order) for part in self.parts]))
+        return healpix.merge_ranges(np.concatenate([part.cover(order) for part in self.parts]))
 
-    def text(self) -> str:
+    def to_text(self) -> str:
         """Write the parts one after the other, each with its word."""
-        return " ".join(f"point {part.text()}" if isinstance(part, Point) else part.text() for part in self.parts)
+        return " ".join(f"point {part.to_text()}" if isinstance(part, Point) else part.to_text() for part in self.parts)
 
 
 def from_array(kind: str, values: Any) -> Shape:

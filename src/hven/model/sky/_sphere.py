@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Flags = npt.NDArray[np.bool_]
 
-SKY = 360.0 * 360.0 / math.pi
+SKY_AREA_SQUARE_DEGREES = 360.0 * 360.0 / math.pi
 """Area of the whole sphere in square degrees."""
 
-RADIAN, DEGREE = math.pi / 180.0, 180.0 / math.pi
-_FEW = 256  # points, of which asking which are in the band costs more than it spares
-TOLERANCE = 3e-13
+RADIANS_PER_DEGREE, DEGREES_PER_RADIAN = math.pi / 180.0, 180.0 / math.pi
+_MIN_BAND_FILTER_POINTS = 256  # points, of which asking which are in the band costs more than it spares
+TOLERANCE_DEGREES = 3e-13
 """Degrees (one nano-arcsecond) by which every shape is wider than written, so that its boundary belongs to it in spite of rounding."""
 
 
-def distance(lon1: npt.ArrayLike, lat1: npt.ArrayLike, lon2: npt.ArrayLike, lat2: npt.ArrayLike) -> Any:
+def compute_distance(lon1: npt.ArrayLike, lat1: npt.ArrayLike, lon2: npt.ArrayLike, lat2: npt.ArrayLike) -> Any:
     """Compute the angular distance of points by Vincenty's formula, which is accurate at every separation.
 
     Parameters
@@ -46,10 +46,10 @@ def distance(lon1: npt.ArrayLike, lat1: npt.ArrayLike, lon2: npt.ArrayLike, lat2
     return np.degrees(np.arctan2(across, along))
 
 
-def in_circle(
+def is_point_in_circle(
     lon: npt.ArrayLike, lat: npt.ArrayLike, lon0: npt.ArrayLike, lat0: npt.ArrayLike, radius: npt.ArrayLike
 ) -> Any:
-    """Return which points lie within `radius` of a centre, the rim included (`TOLERANCE`).
+    """Return which points lie within `radius` of a centre, the rim included (`TOLERANCE_DEGREES`).
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def in_circle(
     """
     lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
     if np.ndim(lon0) or np.ndim(lat0) or np.ndim(radius) or lat.shape != lon.shape or lat.ndim != 1:
-        return _in_circle(
+        return _test_circles(
             lon,
             lat,
             np.asarray(lon0, dtype=np.float64),
@@ -71,47 +71,47 @@ def in_circle(
             np.asarray(radius, dtype=np.float64),
         )
     centre_lon, centre_lat, size = float(lon0), float(lat0), float(radius)  # type: ignore[arg-type]
-    if len(lat) < _FEW:
-        return _in_one(lon, lat, centre_lon, centre_lat, size)
+    if len(lat) < _MIN_BAND_FILTER_POINTS:
+        return _test_one_circle(lon, lat, centre_lon, centre_lat, size)
     band = np.abs(lat - centre_lat) <= size + 1e-9
     rows = np.flatnonzero(band)
     if len(rows) > 0.7 * len(lat):
-        return _in_one(lon, lat, centre_lon, centre_lat, size)
+        return _test_one_circle(lon, lat, centre_lon, centre_lat, size)
     inside = np.zeros(len(lat), dtype=np.bool_)
-    inside[rows] = _in_one(lon[rows], lat[rows], centre_lon, centre_lat, size)
+    inside[rows] = _test_one_circle(lon[rows], lat[rows], centre_lon, centre_lat, size)
     return inside
 
 
-def _in_circle(lon: Any, lat: Any, lon0: Any, lat0: Any, radius: Any) -> Any:
+def _test_circles(lon: Any, lat: Any, lon0: Any, lat0: Any, radius: Any) -> Any:
     # beyond a quarter turn the haversine loses digits: ask for the antipode's circle instead
     wide = radius > 90.0
-    limit = np.sin(np.radians(np.where(wide, 180.0 - radius - TOLERANCE, radius + TOLERANCE)) / 2.0)
+    limit = np.sin(np.radians(np.where(wide, 180.0 - radius - TOLERANCE_DEGREES, radius + TOLERANCE_DEGREES)) / 2.0)
     limit = np.where(
         (radius < 0.0) | np.isnan(radius), -1.0, np.where(radius >= 180.0, -2.0, np.sign(limit) * limit * limit)
     )
     lon0 = np.where(wide, lon0 + 180.0, lon0)
     lat0 = np.where(wide, -lat0, lat0)
-    away = _haversine(lon, lat, lon0, lat0)
+    away = _compute_haversine(lon, lat, lon0, lat0)
     return np.where(wide, away >= limit, away <= limit)
 
 
-def _in_one(lon: Any, lat: Any, lon0: float, lat0: float, radius: float) -> Any:
-    """Test many points against one circle: the numbers of `_in_circle`, whose constants cost no arrays."""
+def _test_one_circle(lon: Any, lat: Any, lon0: float, lat0: float, radius: float) -> Any:
+    """Test many points against one circle: the numbers of `_test_circles`, whose constants cost no arrays."""
     if radius < 0.0 or math.isnan(radius):
         return np.zeros(lon.shape, np.bool_)
     if radius <= 90.0:
-        return _haversine(lon, lat, lon0, lat0) <= _half_squared(radius + TOLERANCE)
-    away = _haversine(lon, lat, lon0 + 180.0, -lat0)
-    return away >= (-2.0 if radius >= 180.0 else _half_squared(180.0 - radius - TOLERANCE))
+        return _compute_haversine(lon, lat, lon0, lat0) <= _compute_signed_haversine(radius + TOLERANCE_DEGREES)
+    away = _compute_haversine(lon, lat, lon0 + 180.0, -lat0)
+    return away >= (-2.0 if radius >= 180.0 else _compute_signed_haversine(180.0 - radius - TOLERANCE_DEGREES))
 
 
-def _half_squared(angle: float) -> Any:
+def _compute_signed_haversine(angle: float) -> Any:
     """Return the haversine of an angle in degrees, with its sign."""
     half = np.sin(np.radians(angle) / 2.0)
     return half * abs(half)
 
 
-def _haversine(lon: Any, lat: Any, lon0: Any, lat0: Any) -> Any:
+def _compute_haversine(lon: Any, lat: Any, lon0: Any, lat0: Any) -> Any:
     half_lat = np.sin((lat - lat0) * (math.pi / 360.0))
     half_lon = np.sin((lon - lon0) * (math.pi / 360.0))
     half_lon *= half_lon
@@ -121,7 +121,7 @@ def _haversine(lon: Any, lat: Any, lon0: Any, lat0: Any) -> Any:
     return half_lat
 
 
-def vectors(lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
+def to_unit_vectors(lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
     """Convert positions to unit vectors.
 
     Parameters
@@ -134,10 +134,10 @@ def vectors(lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
     vectors
         X, y, z; shape (..., 3).
     """
-    return np.stack(columns(lon, lat), axis=-1)
+    return np.stack(to_vector_components(lon, lat), axis=-1)
 
 
-def columns(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Numbers, Numbers, Numbers]:
+def to_vector_components(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Numbers, Numbers, Numbers]:
     """Convert positions to the coordinates of unit vectors.
 
     Parameters
@@ -151,12 +151,12 @@ def columns(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Numbers, Numbers, N
         Of that shape.
     """
     lat = np.asarray(lat, dtype=np.float64)
-    (east, north), (cos, sin) = cosines(np.asarray(lon, dtype=np.float64)), cosines(lat)
+    (east, north), (cos, sin) = compute_cos_sin(np.asarray(lon, dtype=np.float64)), compute_cos_sin(lat)
     cos = cos * (np.abs(lat) != 90.0)  # a pole is one point, whatever its longitude
     return cos * east, cos * north, sin
 
 
-def cosines(degrees: Numbers) -> tuple[Numbers, Numbers]:
+def compute_cos_sin(degrees: Numbers) -> tuple[Numbers, Numbers]:
     """Compute cosines and sines, to 3e-16, from the tangents of half the angles: numpy has these in a ninth of the time of a sine.
 
     Parameters
@@ -169,13 +169,13 @@ def cosines(degrees: Numbers) -> tuple[Numbers, Numbers]:
     cos, sin
         Of that shape.
     """
-    half = np.tan(degrees * (RADIAN / 2.0))
+    half = np.tan(degrees * (RADIANS_PER_DEGREE / 2.0))
     square = half * half
-    below = 1.0 + square
-    return (1.0 - square) / below, (half + half) / below
+    denominator = 1.0 + square
+    return (1.0 - square) / denominator, (half + half) / denominator
 
 
-def angles(xyz: Numbers) -> tuple[Numbers, Numbers]:
+def to_lon_lat(xyz: Numbers) -> tuple[Numbers, Numbers]:
     """Convert vectors to positions.
 
     Parameters
@@ -188,11 +188,11 @@ def angles(xyz: Numbers) -> tuple[Numbers, Numbers]:
     lon, lat
         Degrees, longitudes in [0, 360), shape (...,).
     """
-    lat = np.arctan2(xyz[..., 2], np.hypot(xyz[..., 0], xyz[..., 1])) * DEGREE
-    return eastward(np.arctan2(xyz[..., 1], xyz[..., 0]) * DEGREE), lat
+    lat = np.arctan2(xyz[..., 2], np.hypot(xyz[..., 0], xyz[..., 1])) * DEGREES_PER_RADIAN
+    return wrap_single_turn(np.arctan2(xyz[..., 1], xyz[..., 0]) * DEGREES_PER_RADIAN), lat
 
 
-def eastward(lon: Numbers) -> Numbers:
+def wrap_single_turn(lon: Numbers) -> Numbers:
     """Bring longitudes of one turn more or less to [0, 360): a fifth of what a remainder takes.
 
     Parameters
@@ -209,7 +209,7 @@ def eastward(lon: Numbers) -> Numbers:
     return np.where(lon >= 360.0, lon - 360.0, lon)
 
 
-def dot(a: Numbers, b: Numbers) -> Numbers:
+def dot_vectors(a: Numbers, b: Numbers) -> Numbers:
     """Multiply vectors, shape (..., 3), broadcast; by columns, which numpy does in a fraction of the time of a sum along rows.
 
     Parameters
@@ -222,11 +222,11 @@ def dot(a: Numbers, b: Numbers) -> Numbers:
     products
         Shape (...,).
     """
-    found: Numbers = a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
-    return found
+    products: Numbers = a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
+    return products
 
 
-def crossed(a: Numbers, b: Numbers) -> Numbers:
+def cross_vectors(a: Numbers, b: Numbers) -> Numbers:
     """Compute the vectors at right angles to two, shape (..., 3), broadcast.
 
     Parameters
@@ -243,7 +243,7 @@ def crossed(a: Numbers, b: Numbers) -> Numbers:
     return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=-1)
 
 
-def normals(a: Numbers, b: Numbers) -> Numbers:
+def compute_arc_normals(a: Numbers, b: Numbers) -> Numbers:
     """Compute unit vectors at right angles to the arcs between others, shape (n, 3); 0 for arcs without length.
 
     Parameters
@@ -256,12 +256,14 @@ def normals(a: Numbers, b: Numbers) -> Numbers:
     normals
         Shape (n, 3).
     """
-    found = crossed(a + b, b - a)  # twice a x b, without its cancellation
-    length = np.sqrt(dot(found, found))[..., None]
-    return found / np.where(length > 0.0, length, 1.0)
+    cross_products = cross_vectors(a + b, b - a)  # twice a x b, without its cancellation
+    length = np.sqrt(dot_vectors(cross_products, cross_products))[..., None]
+    return cross_products / np.where(length > 0.0, length, 1.0)
 
 
-def summits(a: Numbers, b: Numbers, normal: Numbers, low: Numbers, high: Numbers) -> tuple[Numbers, Numbers]:
+def find_latitude_extremes(
+    a: Numbers, b: Numbers, normal: Numbers, low: Numbers, high: Numbers
+) -> tuple[Numbers, Numbers]:
     """Return the lowest and the highest latitude of arcs, degrees, whose ends lie at `low` and `high`; shape (n,).
 
     Parameters
@@ -269,7 +271,7 @@ def summits(a: Numbers, b: Numbers, normal: Numbers, low: Numbers, high: Numbers
     a, b
         Unit vectors of the ends, shape (n, 3).
     normal
-        Of the arcs (`normals`), shape (n, 3).
+        Of the arcs (`compute_arc_normals`), shape (n, 3).
     low, high
         Latitudes of the ends, degrees, shape (n,).
 
@@ -284,7 +286,7 @@ def summits(a: Numbers, b: Numbers, normal: Numbers, low: Numbers, high: Numbers
     return np.where((climb < 0.0) & (fall > 0.0), -top, low), np.where((climb > 0.0) & (fall < 0.0), top, high)
 
 
-def angle(a: Numbers, b: Numbers) -> Numbers:
+def measure_angles(a: Numbers, b: Numbers) -> Numbers:
     """Compute the angles between unit vectors, radians, shape (...,): to the last digits for small ones.
 
     Parameters
@@ -298,11 +300,11 @@ def angle(a: Numbers, b: Numbers) -> Numbers:
         Radians, shape (...,).
     """
     apart = a - b
-    found: Numbers = 2.0 * np.arcsin(np.minimum(np.sqrt(dot(apart, apart)) / 2.0, 1.0))
-    return found
+    radians: Numbers = 2.0 * np.arcsin(np.minimum(np.sqrt(dot_vectors(apart, apart)) / 2.0, 1.0))
+    return radians
 
 
-def along(a: Numbers, b: Numbers, share: Numbers) -> Numbers:
+def interpolate_along_arcs(a: Numbers, b: Numbers, share: Numbers) -> Numbers:
     """Return vectors (of any length) towards what lies such a share of the way from `a` to `b` along great circles; shape (n, 3).
 
     Parameters
@@ -317,18 +319,18 @@ def along(a: Numbers, b: Numbers, share: Numbers) -> Numbers:
     vectors
         Shape (n, 3).
     """
-    turn = angle(a, b)
+    turn = measure_angles(a, b)
     before, behind = np.sin((1.0 - share) * turn), np.sin(share * turn)
     short = turn < 1e-9
     return a * np.where(short, 1.0 - share, before)[:, None] + b * np.where(short, share, behind)[:, None]
 
 
-def plane(middle: Numbers) -> tuple[Numbers, Numbers]:
+def compute_tangent_axes(center: Numbers) -> tuple[Numbers, Numbers]:
     """Return two unit vectors at right angles to others and to one another, the second a quarter turn anticlockwise from the first; (n, 3).
 
     Parameters
     ----------
-    middle
+    center
         Unit vectors, shape (n, 3).
 
     Returns
@@ -336,12 +338,12 @@ def plane(middle: Numbers) -> tuple[Numbers, Numbers]:
     first, second
         Shape (n, 3).
     """
-    east = crossed(np.where(np.abs(middle[:, 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]), middle)
-    east /= np.sqrt(dot(east, east))[:, None]
-    return east, crossed(middle, east)
+    east = cross_vectors(np.where(np.abs(center[:, 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]), center)
+    east /= np.sqrt(dot_vectors(east, east))[:, None]
+    return east, cross_vectors(center, east)
 
 
-def circle_area(radius: npt.ArrayLike) -> Any:
+def compute_circle_area(radius: npt.ArrayLike) -> Any:
     """Compute the area of circles.
 
     Parameters
@@ -354,10 +356,10 @@ def circle_area(radius: npt.ArrayLike) -> Any:
     area
         Square degrees, of the same shape.
     """
-    return SKY * np.sin(np.radians(np.minimum(radius, 180.0)) / 2.0) ** 2
+    return SKY_AREA_SQUARE_DEGREES * np.sin(np.radians(np.minimum(radius, 180.0)) / 2.0) ** 2
 
 
-def wrap(lon: npt.ArrayLike) -> Numbers:
+def wrap_longitudes(lon: npt.ArrayLike) -> Numbers:
     """Normalize longitudes to [0, 360).
 
     Parameters
@@ -370,24 +372,26 @@ def wrap(lon: npt.ArrayLike) -> Numbers:
     lon
         Degrees, of the same shape.
     """
-    given = np.asarray(lon, dtype=np.float64)
-    if given.size and given.min() >= 0.0 and given.max() < 360.0:  # a remainder takes ten times as long
-        return given + 0.0
-    turned = given % 360.0
+    longitudes = np.asarray(lon, dtype=np.float64)
+    if longitudes.size and longitudes.min() >= 0.0 and longitudes.max() < 360.0:  # a remainder takes ten times as long
+        return longitudes + 0.0
+    turned = longitudes % 360.0
     return np.where(turned >= 360.0, 0.0, turned)
 
 
-def offset(lon: float, lat: float, towards: npt.ArrayLike, by: npt.ArrayLike) -> tuple[Numbers, Numbers]:
+def offset_position(
+    lon: float, lat: float, position_angle: npt.ArrayLike, separation: npt.ArrayLike
+) -> tuple[Numbers, Numbers]:
     """Compute the positions that lie in a direction from a point, along great circles.
 
     Parameters
     ----------
     lon, lat
         Degrees, the point.
-    towards
+    position_angle
         Position angles, degrees from north through east; shape (n,) or a number.
-    by
-        Distances in degrees, broadcast against `towards`.
+    separation
+        Distances in degrees, broadcast against `position_angle`.
 
     Returns
     -------
@@ -396,16 +400,18 @@ def offset(lon: float, lat: float, towards: npt.ArrayLike, by: npt.ArrayLike) ->
     """
     phi, arc, angle = (
         math.radians(lat),
-        np.radians(np.asarray(by, dtype=np.float64)),
-        np.radians(np.asarray(towards, dtype=np.float64)),
+        np.radians(np.asarray(separation, dtype=np.float64)),
+        np.radians(np.asarray(position_angle, dtype=np.float64)),
     )
     east = np.sin(arc) * np.sin(angle)
     north = math.cos(phi) * np.sin(arc) * np.cos(angle) + math.sin(phi) * np.cos(arc)
     outward = math.cos(phi) * np.cos(arc) - math.sin(phi) * np.sin(arc) * np.cos(angle)
-    return wrap(lon + np.degrees(np.arctan2(east, outward))), np.degrees(np.arctan2(north, np.hypot(east, outward)))
+    return wrap_longitudes(lon + np.degrees(np.arctan2(east, outward))), np.degrees(
+        np.arctan2(north, np.hypot(east, outward))
+    )
 
 
-def arc_gap(xyz: Numbers, a: Numbers, b: Numbers, normal: Numbers) -> Numbers:
+def compute_arc_distances(xyz: Numbers, a: Numbers, b: Numbers, normal: Numbers) -> Numbers:
     """Compute the distance of points to great-circle arcs, broadcast against each other.
 
     Parameters
@@ -415,31 +421,37 @@ def arc_gap(xyz: Numbers, a: Numbers, b: Numbers, normal: Numbers) -> Numbers:
     a, b
         Unit vectors of the ends, shape (..., 3).
     normal
-        Unit vectors at right angles to the arcs (`normals`), shape (..., 3); of arcs without length the ends count.
+        Unit vectors at right angles to the arcs (`compute_arc_normals`), shape (..., 3); of arcs without length the ends count.
 
     Returns
     -------
     gap
         Degrees, shape (...,).
     """
-    beside = (dot(crossed(normal, a), xyz) >= 0.0) & (dot(crossed(b, normal), xyz) >= 0.0) & normal.any(axis=-1)
-    ends = np.minimum(angle(xyz, a), angle(xyz, b))
-    found: Numbers = np.degrees(np.where(beside, np.arcsin(np.minimum(np.abs(dot(xyz, normal)), 1.0)), ends))
-    return found
+    beside = (
+        (dot_vectors(cross_vectors(normal, a), xyz) >= 0.0)
+        & (dot_vectors(cross_vectors(b, normal), xyz) >= 0.0)
+        & normal.any(axis=-1)
+    )
+    ends = np.minimum(measure_angles(xyz, a), measure_angles(xyz, b))
+    separations: Numbers = np.degrees(
+        np.where(beside, np.arcsin(np.minimum(np.abs(dot_vectors(xyz, normal)), 1.0)), ends)
+    )
+    return separations
 
 
-MAS = np.pi / 180.0 / 3_600_000.0  # radians
-AU_PER_YEAR = 4.740470463533349  # km/s
+RADIANS_PER_MILLIARCSECOND = np.pi / 180.0 / 3_600_000.0  # radians
+AU_PER_YEAR_IN_KM_PER_SECOND = 4.740470463533349  # km/s
 
 
-def moved(
+def apply_space_motion(
     lon: npt.ArrayLike,
     lat: npt.ArrayLike,
     years: npt.ArrayLike,
     pm_lon: npt.ArrayLike,
     pm_lat: npt.ArrayLike,
     parallax: npt.ArrayLike = 0.0,
-    velocity: npt.ArrayLike = 0.0,
+    radial_velocity: npt.ArrayLike = 0.0,
 ) -> tuple[Numbers, Numbers]:
     """Move positions along straight lines through space (Hipparcos catalogue, volume 1, section 1.5.5).
 
@@ -453,7 +465,7 @@ def moved(
         mas/yr, shape (n,); `pm_lon` includes cos(lat).
     parallax
         mas, broadcast; 0 and less: infinitely far, where a radial velocity changes nothing.
-    velocity
+    radial_velocity
         km/s, away from us, broadcast.
 
     Returns
@@ -463,9 +475,19 @@ def moved(
     """
     a, d = np.radians(np.asarray(lon, dtype=np.float64)), np.radians(np.asarray(lat, dtype=np.float64))
     time = np.asarray(years, dtype=np.float64)
-    east, north = np.asarray(pm_lon, dtype=np.float64) * MAS * time, np.asarray(pm_lat, dtype=np.float64) * MAS * time
+    east, north = (
+        np.asarray(pm_lon, dtype=np.float64) * RADIANS_PER_MILLIARCSECOND * time,
+        np.asarray(pm_lat, dtype=np.float64) * RADIANS_PER_MILLIARCSECOND * time,
+    )
     distant = np.maximum(np.asarray(parallax, dtype=np.float64), 0.0)
-    out = 1.0 + np.asarray(velocity, dtype=np.float64) * distant / AU_PER_YEAR * MAS * time
+    out = (
+        1.0
+        + np.asarray(radial_velocity, dtype=np.float64)
+        * distant
+        / AU_PER_YEAR_IN_KM_PER_SECOND
+        * RADIANS_PER_MILLIARCSECOND
+        * time
+    )
     sin_a, cos_a, sin_d, cos_d = np.sin(a), np.cos(a), np.sin(d), np.cos(d)
     x = cos_a * cos_d * out - sin_a * east - cos_a * sin_d * north
     y = sin_a * cos_d * out + cos_a * east - sin_a * sin_d * north

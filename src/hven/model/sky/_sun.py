@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from hven.model.sky._clocks import TT_TAI, tai_of_utc
-from hven.model.sky._disc import ARCSEC
+from hven.model.sky._disc_image import RADIANS_PER_ARCSECOND
+from hven.model.sky._time_scales import TT_MINUS_TAI_MICROSECONDS, utc_to_tai
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Flags = npt.NDArray[np.bool_]
 
-RADIUS = 695_700.0
+SUN_RADIUS_KM = 695_700.0
 """Of the Sun, km (IAU 2015, resolution B3)."""
-AU = 149_597_870.7
+ASTRONOMICAL_UNIT_KM = 149_597_870.7
 """km."""
-SYNODIC = 27.2752316
+SYNODIC_ROTATION_DAYS = 27.2752316
 """Mean days of a Carrington rotation."""
 
 
-class Earth(NamedTuple):
+class SolarEphemeris(NamedTuple):
     """The Earth as the Sun sees it; arrays of one shape.
 
     Attributes
@@ -42,7 +42,7 @@ class Earth(NamedTuple):
     distance: Numbers
 
 
-def earth(utc: npt.ArrayLike) -> Earth:
+def compute_solar_ephemeris(utc: npt.ArrayLike) -> SolarEphemeris:
     """Compute where the Earth stands over the Sun (Meeus, Astronomical Algorithms, chapters 22, 25 and 29).
 
     Parameters
@@ -55,7 +55,7 @@ def earth(utc: npt.ArrayLike) -> Earth:
     earth
         Of the same shape; angles are good to 0.01 degrees from 1850 to 2100.
     """
-    day = _julian(utc)
+    day = _to_julian_dates(utc)
     t = (day - 2_451_545.0) / 36_525.0
     anomaly = np.radians(357.52911 + 35_999.05029 * t - 0.0001537 * t * t)
     centre = (
@@ -78,59 +78,63 @@ def earth(utc: npt.ArrayLike) -> Earth:
     # the IAU's rotation, from the node on the ecliptic of J2000
     turned = 22.9958 + 14.1844 * (day - 2_451_545.0)
     b0 = np.degrees(np.arcsin(np.sin(k) * np.sin(inclination)))
-    return Earth((eta - turned) % 360.0, b0, np.degrees(p), distance)
+    return SolarEphemeris((eta - turned) % 360.0, b0, np.degrees(p), distance)
 
 
-def _julian(utc: npt.ArrayLike) -> Numbers:
-    given = np.asarray(utc)
-    if given.dtype.kind in "MU":
-        given = given.astype("datetime64[us]")
-    missing = np.isnat(given) if given.dtype.kind == "M" else np.zeros(given.shape, dtype=np.bool_)
-    count = np.where(missing, 0, given.astype(np.int64))
-    tai = np.maximum(tai_of_utc(count), count)  # before 1972 a minute is 0.01 degrees of rotation
-    return np.where(missing, np.nan, 2_440_587.5 + (tai + TT_TAI) / 86_400e6)
+def _to_julian_dates(utc: npt.ArrayLike) -> Numbers:
+    times = np.asarray(utc)
+    if times.dtype.kind in "MU":
+        times = times.astype("datetime64[us]")
+    missing = np.isnat(times) if times.dtype.kind == "M" else np.zeros(times.shape, dtype=np.bool_)
+    count = np.where(missing, 0, times.astype(np.int64))
+    tai = np.maximum(utc_to_tai(count), count)  # before 1972 a minute is 0.01 degrees of rotation
+    return np.where(missing, np.nan, 2_440_587.5 + (tai + TT_MINUS_TAI_MICROSECONDS) / 86_400e6)
 
 
-def rotation(utc: npt.ArrayLike) -> Numbers:
+def compute_rotation_number(utc: npt.ArrayLike) -> Numbers:
     """Compute Carrington's rotation number.
 
     Parameters
     ----------
     utc
-        As `earth` takes it, any shape.
+        As `compute_solar_ephemeris` takes it, any shape.
 
     Returns
     -------
     rotation
         With the part of the rotation that is over, of the same shape.
     """
-    mean = (_julian(utc) - 2_398_140.227) / SYNODIC
-    part = 1.0 - earth(utc).l0 / 360.0
+    mean = (_to_julian_dates(utc) - 2_398_140.227) / SYNODIC_ROTATION_DAYS
+    part = 1.0 - compute_solar_ephemeris(utc).l0 / 360.0
     return np.round(mean - part) + part
 
 
-def contradicts(number: npt.ArrayLike, utc: npt.ArrayLike) -> Flags:
+def is_rotation_mismatch(rotation_number: npt.ArrayLike, utc: npt.ArrayLike) -> Flags:
     """Tell which rotation numbers are not those of their dates.
 
     Parameters
     ----------
-    number
+    rotation_number
         Whole, or with the part of the rotation that is over (two digits are enough), of any shape; NaN contradicts nothing.
     utc
-        As `earth` takes it, any shape.
+        As `compute_solar_ephemeris` takes it, any shape.
 
     Returns
     -------
     wrong
         Of the same shape.
     """
-    given, right = np.asarray(number, dtype=np.float64), rotation(utc)
-    whole = (given == np.floor(given)) & (right > given - 0.02) & (right < given + 1.02)
-    wrong: Flags = (np.abs(given - right) > 0.02) & ~whole
+    rotation_numbers, right = np.asarray(rotation_number, dtype=np.float64), compute_rotation_number(utc)
+    matches_whole = (
+        (rotation_numbers == np.floor(rotation_numbers))
+        & (right > rotation_numbers - 0.02)
+        & (right < rotation_numbers + 1.02)
+    )
+    wrong: Flags = (np.abs(rotation_numbers - right) > 0.02) & ~matches_whole
     return wrong
 
 
-def apparent_radius(distance: npt.ArrayLike, radius: npt.ArrayLike = RADIUS) -> Numbers:
+def compute_apparent_radius(distance: npt.ArrayLike, radius: npt.ArrayLike = SUN_RADIUS_KM) -> Numbers:
     """Compute how large a sphere looks.
 
     Parameters
@@ -145,4 +149,6 @@ def apparent_radius(distance: npt.ArrayLike, radius: npt.ArrayLike = RADIUS) -> 
     radius
         Arcseconds, of the same shape.
     """
-    return np.arcsin(np.asarray(radius, dtype=np.float64) / np.asarray(distance, dtype=np.float64)) / ARCSEC
+    return (
+        np.arcsin(np.asarray(radius, dtype=np.float64) / np.asarray(distance, dtype=np.float64)) / RADIANS_PER_ARCSECOND
+    )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hven.model import units
-from hven.model.sky import _clocks as clocks
+from hven.model.sky import _time_scales as clocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,45 +23,48 @@ if TYPE_CHECKING:
     Whole = npt.NDArray[np.int64]
     Numbers = npt.NDArray[np.float64]
 
-MOST_FIELDS = 1000
+MAX_FIELDS = 1000
 
-_DAY = 86_400_000_000  # microseconds
-_JD_0 = -2_440_587 * _DAY - _DAY // 2
-TIMES: dict[str, tuple[int, str, str]] = {
+_DAY_MICROSECONDS = 86_400_000_000  # microseconds
+_JULIAN_ORIGIN_MICROSECONDS = -2_440_587 * _DAY_MICROSECONDS - _DAY_MICROSECONDS // 2
+TIME_COORDINATES: dict[str, tuple[int, str, str]] = {
     "unix": (0, "s", "UTC"),
-    "jd": (_JD_0, "d", "UTC"),
-    "mjd": (-40_587 * _DAY, "d", "UTC"),
-    "mjd_cnes": (-7_305 * _DAY, "d", "UTC"),
-    "mjd_nasa": (-587 * _DAY, "d", "UTC"),
-    "cdf_tt2000": (10_957 * _DAY, "ns", "TT"),
+    "jd": (_JULIAN_ORIGIN_MICROSECONDS, "d", "UTC"),
+    "mjd": (-40_587 * _DAY_MICROSECONDS, "d", "UTC"),
+    "mjd_cnes": (-7_305 * _DAY_MICROSECONDS, "d", "UTC"),
+    "mjd_nasa": (-587 * _DAY_MICROSECONDS, "d", "UTC"),
+    "cdf_tt2000": (10_957 * _DAY_MICROSECONDS, "ns", "TT"),
     "iso": (0, "us", "UTC"),
 }
 """time_coords_id -> where its 0 is, microseconds from 1970 on a clock of its scale; its unit; its scale. Times of ``iso`` are texts."""
-_UNITS = {"ns": (1, 1000), "us": (1, 1), "ms": (1000, 1), "s": (10**6, 1), "min": (6 * 10**7, 1), "h": (36 * 10**8, 1), "d": (_DAY, 1)}  # fmt: skip
-SCALES = ("GPS", "TAI", "TCB", "TCG", "TDB", "TT", "UT", "UTC", "UNKNOWN", "SCET", "SCLK")
-SPECTRA = {"frequency": "Hz", "wavelength": "m", "energy": "eV", "wavenumber": "m**-1"}
-_ORIGIN = re.compile(r"(-?\d{4,6})-(\d\d)-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d)(\.\d*)?)?)?)?Z?", re.ASCII)
-_FIRST, _LAST = -719_162 * _DAY, 2_932_897 * _DAY  # years 1 to 9999
+_TIME_UNITS = {"ns": (1, 1000), "us": (1, 1), "ms": (1000, 1), "s": (10**6, 1), "min": (6 * 10**7, 1), "h": (36 * 10**8, 1), "d": (_DAY_MICROSECONDS, 1)}  # fmt: skip
+TIME_SCALES = ("GPS", "TAI", "TCB", "TCG", "TDB", "TT", "UT", "UTC", "UNKNOWN", "SCET", "SCLK")
+SPECTRAL_UNITS = {"frequency": "Hz", "wavelength": "m", "energy": "eV", "wavenumber": "m**-1"}
+_TIME_PATTERN = re.compile(r"(-?\d{4,6})-(\d\d)-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d)(\.\d*)?)?)?)?Z?", re.ASCII)
+_MIN_TIME_MICROSECONDS, _MAX_TIME_MICROSECONDS = (
+    -719_162 * _DAY_MICROSECONDS,
+    2_932_897 * _DAY_MICROSECONDS,
+)  # years 1 to 9999
 
 
-class Fault(NamedTuple):
+class TfcatFault(NamedTuple):
     """What is wrong with a document.
 
     Attributes
     ----------
-    where
-        Path of the member: ``crs.properties.time_coords_id``.
-    why, remedy
+    json_path
+        Path of the member: ``parse_crs.properties.time_coords_id``.
+    reason, remedy
         For people.
     """
 
-    where: str
-    why: str
+    json_path: str
+    reason: str
     remedy: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crs:
+class TfcatCrs:
     """What the numbers of a document's positions are.
 
     Attributes
@@ -71,7 +74,7 @@ class Crs:
     unit, scale
         Of times.
     spectral, spectral_unit
-        What the second coordinate is: a word of `SPECTRA`, and its unit.
+        What the second coordinate is: a word of `SPECTRAL_UNITS`, and its unit.
     position
         Where times were measured: ``GEOCENTER``, ``cassini-orbiter``.
     iso
@@ -86,7 +89,7 @@ class Crs:
     position: str
     iso: bool = False
 
-    def utc(self, values: Sequence[float]) -> Whole:
+    def to_utc(self, values: Sequence[float]) -> Whole:
         """Convert times to UTC, to the microsecond.
 
         Parameters
@@ -97,45 +100,53 @@ class Crs:
         Returns
         -------
         utc
-            Microseconds from 1970, shape (n,); `clocks.NONE` where none can be told: before 1972 but in UTC, by the clock of a spacecraft (SCLK),
+            Microseconds from 1970, shape (n,); `_time_scales.NO_TIME` where none can be told: before 1972 but in UTC, by the clock of a spacecraft (SCLK),
             and out of the years 1 to 9999.
         """
-        up, down = _UNITS[self.unit]
-        found = np.array([self._micro(value, up, down) for value in values], np.int64).reshape(len(values))
-        known = found != clocks.NONE
+        up, down = _TIME_UNITS[self.unit]
+        times = np.array([self._to_microseconds(value, up, down) for value in values], np.int64).reshape(len(values))
+        is_known = times != clocks.NO_TIME
         if self.scale == "SCLK":
-            return np.full(len(found), clocks.NONE)
+            return np.full(len(times), clocks.NO_TIME)
         if self.scale not in {"UTC", "UT", "SCET", "UNKNOWN"}:
-            found = np.where(known, clocks.utc_of_tai(self._tai(np.where(known, found, 0))), found)
-        return np.where(known, found, clocks.NONE)
+            times = np.where(is_known, clocks.tai_to_utc(self._to_tai(np.where(is_known, times, 0))), times)
+        return np.where(is_known, times, clocks.NO_TIME)
 
-    def _micro(self, value: float, up: int, down: int) -> int:
+    def _to_microseconds(self, value: float, numerator: int, denominator: int) -> int:
         if isinstance(value, int):
-            found = self.origin + (2 * value * up + down) // (2 * down)
+            time = self.origin + (2 * value * numerator + denominator) // (2 * denominator)
         elif abs(value) < 1e300:
-            whole = math.floor(value)  # what is behind the point is exact, too
-            found = self.origin + (whole * up + round((value - whole) * up) if down == 1 else round(value * up / down))
+            whole_units = math.floor(value)  # what is behind the point is exact, too
+            time = self.origin + (
+                whole_units * numerator + round((value - whole_units) * numerator)
+                if denominator == 1
+                else round(value * numerator / denominator)
+            )
         else:
-            return clocks.NONE
-        return found if _FIRST <= found < _LAST else clocks.NONE
+            return clocks.NO_TIME
+        return time if _MIN_TIME_MICROSECONDS <= time < _MAX_TIME_MICROSECONDS else clocks.NO_TIME
 
-    def _tai(self, time: Whole) -> Whole:
+    def _to_tai(self, time: Whole) -> Whole:
         """Convert microseconds of a clock of this scale to TAI."""
         if self.scale in {"TAI", "GPS"}:
             return time + (19_000_000 if self.scale == "GPS" else 0)
-        since = (time - (_JD_0 + 2_443_144 * _DAY)).astype(
+        since = (time - (_JULIAN_ORIGIN_MICROSECONDS + 2_443_144 * _DAY_MICROSECONDS)).astype(
             np.float64
-        ) - 0.5003725 * _DAY  # from 1977 on, when the scales were one
+        ) - 0.5003725 * _DAY_MICROSECONDS  # from 1977 on, when the scales were one
         if self.scale == "TCG":
             time = time - np.rint(6.969290134e-10 * since).astype(np.int64)
         if self.scale == "TCB":
             time = time - np.rint(1.550519768e-8 * since + 65.5).astype(np.int64)
         if self.scale in {"TCB", "TDB"}:  # to 30 microseconds
-            anomaly = np.radians(357.53 + 0.98560028 * ((time - (_JD_0 + 2_451_545 * _DAY)) / _DAY))
+            anomaly = np.radians(
+                357.53
+                + 0.98560028
+                * ((time - (_JULIAN_ORIGIN_MICROSECONDS + 2_451_545 * _DAY_MICROSECONDS)) / _DAY_MICROSECONDS)
+            )
             time = time - np.rint(1657.0 * np.sin(anomaly) + 22.0 * np.sin(2.0 * anomaly)).astype(np.int64)
-        return time - clocks.TT_TAI
+        return time - clocks.TT_MINUS_TAI_MICROSECONDS
 
-    def hertz(self, low: Numbers, high: Numbers) -> tuple[Numbers, Numbers]:
+    def to_hertz(self, low: Numbers, high: Numbers) -> tuple[Numbers, Numbers]:
         """Convert spectral ranges to frequencies.
 
         Parameters
@@ -148,15 +159,15 @@ class Crs:
         low, high
             Hz, shape (n,): the longest wavelength is the lowest frequency. NaN where there is none: of the wavelength 0.
         """
-        factor, divided = units.spectral(self.spectral_unit, "Hz")
-        if not divided:
+        factor, is_inverse = units.compute_spectral_conversion(self.spectral_unit, "Hz")
+        if not is_inverse:
             return low * factor, high * factor
         with np.errstate(divide="ignore"):
             low, high = factor / high, factor / low
         return np.where(np.isfinite(low), low, np.nan), np.where(np.isfinite(high), high, np.nan)
 
 
-def julian(utc: Whole) -> Numbers:
+def to_julian_dates(utc: Whole) -> Numbers:
     """Convert UTC to Julian dates, rounded once.
 
     Parameters
@@ -167,13 +178,13 @@ def julian(utc: Whole) -> Numbers:
     Returns
     -------
     jd
-        Days, shape (n,); NaN for `clocks.NONE`.
+        Days, shape (n,); NaN for `_time_scales.NO_TIME`.
     """
-    day, rest = np.divmod(utc, _DAY)
-    return np.where(utc == clocks.NONE, np.nan, (day + 2_440_587.5) + rest / _DAY)
+    day, remainder = np.divmod(utc, _DAY_MICROSECONDS)
+    return np.where(utc == clocks.NO_TIME, np.nan, (day + 2_440_587.5) + remainder / _DAY_MICROSECONDS)
 
 
-def moment(text: object) -> int | None:
+def parse_time(text: object) -> int | None:
     """Read a time origin, or a time of a document whose times are texts.
 
     Parameters
@@ -186,10 +197,10 @@ def moment(text: object) -> int | None:
     time
         Microseconds from 1970; None: it is no time.
     """
-    found = _ORIGIN.fullmatch(text) if isinstance(text, str) and len(text) < 64 else None
-    if found is None:
+    match = _TIME_PATTERN.fullmatch(text) if isinstance(text, str) and len(text) < 64 else None
+    if match is None:
         return None
-    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
     if (year, month, day) == (-4712, 1, 1):
         days = -2_440_588
     else:
@@ -203,16 +214,16 @@ def moment(text: object) -> int | None:
             return None
     if hour > 24 or minute > 59 or second > 60:
         return None
-    rest = round(float(f"0{found[7] or '.0'}0") * 1e6)
-    return days * _DAY + ((hour * 60 + minute) * 60 + second) * 1_000_000 + rest
+    microseconds = round(float(f"0{match[7] or '.0'}0") * 1e6)
+    return days * _DAY_MICROSECONDS + ((hour * 60 + minute) * 60 + second) * 1_000_000 + microseconds
 
 
-def crs(said: object) -> tuple[Crs | None, list[Fault]]:
+def parse_crs(crs_member: object) -> tuple[TfcatCrs | None, list[TfcatFault]]:
     """Read a reference system.
 
     Parameters
     ----------
-    said
+    crs_member
         The member ``crs``, parsed; None: it is missing.
 
     Returns
@@ -220,61 +231,61 @@ def crs(said: object) -> tuple[Crs | None, list[Fault]]:
     crs, faults
         None, if there is a fault that keeps it from being one.
     """
-    faults: list[Fault] = []
+    faults: list[TfcatFault] = []
 
-    def fault(where: str, why: str, remedy: str) -> None:
-        faults.append(Fault(where, why, remedy))
+    def add_fault(json_path: str, reason: str, remedy: str) -> None:
+        faults.append(TfcatFault(json_path, reason, remedy))
 
-    if not isinstance(said, dict):
-        fault(
+    if not isinstance(crs_member, dict):
+        add_fault(
             "crs",
             "the document has no crs, so its numbers are no times and frequencies"
-            if said is None
+            if crs_member is None
             else "it is no object",
             'add "crs": {"type": "local", "properties": {"name": "Time-Frequency", "time_coords_id": "unix", "spectral_coords": {"type": "frequency", "unit": "Hz"}, "ref_position_id": "GEOCENTER"}}',
         )
         return None, faults
-    if said.get("type") != "local":
-        fault(
+    if crs_member.get("type") != "local":
+        add_fault(
             "crs.type",
-            f"{said.get('type')!r:.60} is no type of reference system that TFCat 1.0 defines",
+            f"{crs_member.get('type')!r:.60} is no type of reference system that TFCat 1.0 defines",
             'write "local"; drafts of TFCat had other words',
         )
-    inner = said.get("properties")
+    inner = crs_member.get("properties")
     if not isinstance(inner, dict):
-        fault(
+        add_fault(
             "crs.properties",
             "they are missing" if inner is None else "it is no object",
             "time_coords_id (or time_coords), spectral_coords and ref_position_id belong there",
         )
         return None, faults
-    time = _times(inner, fault)
+    time = _parse_time_coordinates(inner, add_fault)
     spectral = inner.get("spectral_coords")
     kind, unit = (spectral.get("type"), spectral.get("unit")) if isinstance(spectral, dict) else (None, None)
-    if not isinstance(kind, str) or kind not in SPECTRA:
-        fault(
+    if not isinstance(kind, str) or kind not in SPECTRAL_UNITS:
+        add_fault(
             "crs.properties.spectral_coords.type",
             f"{kind!r:.60} is no kind of spectral coordinate",
-            f"one of {', '.join(SPECTRA)}",
+            f"one of {', '.join(SPECTRAL_UNITS)}",
         )
         kind = None
-    elif not isinstance(unit, str) or not units.convertible(unit, SPECTRA[kind]):
-        fault(
+    elif not isinstance(unit, str) or not units.is_convertible(unit, SPECTRAL_UNITS[kind]):
+        add_fault(
             "crs.properties.spectral_coords.unit",
             f"{unit!r:.60} is no unit of {kind}",
-            f"a unit of VOUnits: {'cm**-1' if kind == 'wavenumber' else SPECTRA[kind]}",
+            f"a unit of VOUnits: {'cm**-1' if kind == 'wavenumber' else SPECTRAL_UNITS[kind]}",
         )
         kind = None
     place = inner.get("ref_position_id")
     if not isinstance(place, str) or not place.strip():
-        fault(
+        add_fault(
             "crs.properties.ref_position_id",
             "it is missing" if place is None else "it is no name",
             "GEOCENTER, or the name of a spacecraft or observatory",
         )
     if time is None or kind is None or faults:
         return None, faults
-    return Crs(
+    return TfcatCrs(
         origin=time[0],
         unit=time[1],
         scale=time[2],
@@ -285,43 +296,51 @@ def crs(said: object) -> tuple[Crs | None, list[Fault]]:
     ), faults
 
 
-def _times(inner: Mapping[str, Any], fault: Any) -> tuple[int, str, str] | None:
-    where = "crs.properties."
-    name, said = inner.get("time_coords_id"), inner.get("time_coords")
-    if name is not None and said is not None:
-        fault(f"{where}time_coords_id", "time_coords stands beside it", "leave one of the two out")
+def _parse_time_coordinates(crs_properties: Mapping[str, Any], add_fault: Any) -> tuple[int, str, str] | None:
+    json_path = "crs.properties."
+    name, time_coords = crs_properties.get("time_coords_id"), crs_properties.get("time_coords")
+    if name is not None and time_coords is not None:
+        add_fault(f"{json_path}time_coords_id", "time_coords stands beside it", "leave one of the two out")
         return None
-    if said is None:
-        if not isinstance(name, str) or name not in TIMES:
-            fault(
-                f"{where}time_coords_id",
+    if time_coords is None:
+        if not isinstance(name, str) or name not in TIME_COORDINATES:
+            add_fault(
+                f"{json_path}time_coords_id",
                 "it is missing, and so is time_coords"
                 if name is None
                 else f"{name!r:.60} is no name of time coordinates",
-                f"one of {', '.join(TIMES)}; or time_coords with name, unit, time_origin and time_scale",
+                f"one of {', '.join(TIME_COORDINATES)}; or time_coords with name, unit, time_origin and time_scale",
             )
             return None
-        return TIMES[name]
-    if not isinstance(said, dict):
-        fault(f"{where}time_coords", "it is no object", "name, unit, time_origin and time_scale belong there")
+        return TIME_COORDINATES[name]
+    if not isinstance(time_coords, dict):
+        add_fault(f"{json_path}time_coords", "it is no object", "name, unit, time_origin and time_scale belong there")
         return None
-    unit, scale, origin = str(said.get("unit")), str(said.get("time_scale")), moment(said.get("time_origin"))
-    if unit not in _UNITS:
-        fault(f"{where}time_coords.unit", f"{unit!r:.60} is no unit of time", f"one of {', '.join(_UNITS)}")
+    unit, scale, origin = (
+        str(time_coords.get("unit")),
+        str(time_coords.get("time_scale")),
+        parse_time(time_coords.get("time_origin")),
+    )
+    if unit not in _TIME_UNITS:
+        add_fault(
+            f"{json_path}time_coords.unit", f"{unit!r:.60} is no unit of time", f"one of {', '.join(_TIME_UNITS)}"
+        )
     if origin is None:
-        what = f"{said.get('time_origin')!r:.60} is no time"
-        fault(f"{where}time_coords.time_origin", what, "ISO 8601: 1970-01-01T00:00:00")
-    if scale not in SCALES:
-        fault(f"{where}time_coords.time_scale", f"{scale!r:.60} is no time scale", f"one of {', '.join(SCALES)}")
-    return (origin, unit, scale) if origin is not None and unit in _UNITS and scale in SCALES else None
+        problem = f"{time_coords.get('time_origin')!r:.60} is no time"
+        add_fault(f"{json_path}time_coords.time_origin", problem, "ISO 8601: 1970-01-01T00:00:00")
+    if scale not in TIME_SCALES:
+        add_fault(
+            f"{json_path}time_coords.time_scale", f"{scale!r:.60} is no time scale", f"one of {', '.join(TIME_SCALES)}"
+        )
+    return (origin, unit, scale) if origin is not None and unit in _TIME_UNITS and scale in TIME_SCALES else None
 
 
-def fields(said: object) -> list[Fault]:
+def check_fields(fields_member: object) -> list[TfcatFault]:
     """Judge the fields of a document.
 
     Parameters
     ----------
-    said
+    fields_member
         The member ``fields``, parsed; None: it is missing.
 
     Returns
@@ -329,42 +348,46 @@ def fields(said: object) -> list[Fault]:
     faults
         Empty: nothing is wrong.
     """
-    if said is None:
+    if fields_member is None:
         return [
-            Fault(
+            TfcatFault(
                 "fields",
                 "the document has none",
                 'describe each property: "fields": {"quality": {"info": "..", "datatype": "int", "ucd": "meta.code.qual"}}; {} if there are none',
             )
         ]
-    if not isinstance(said, dict):
-        return [Fault("fields", "it is no object", "an object: name -> info, datatype, ucd, unit, values")]
-    if len(said) > MOST_FIELDS:
+    if not isinstance(fields_member, dict):
+        return [TfcatFault("fields", "it is no object", "an object: name -> info, datatype, ucd, unit, values")]
+    if len(fields_member) > MAX_FIELDS:
         return [
-            Fault(
+            TfcatFault(
                 "fields",
-                f"{len(said):,} of them: at most {MOST_FIELDS:,}",
+                f"{len(fields_member):,} of them: at most {MAX_FIELDS:,}",
                 "make several properties one, or several catalogues",
             )
         ]
-    found = []
-    for name, one in said.items():
-        where = f"fields.{name:.60}"
-        if not isinstance(one, dict):
-            found.append(Fault(where, "it is no object", "info, datatype and ucd belong there"))
+    faults = []
+    for name, field_definition in fields_member.items():
+        json_path = f"fields.{name:.60}"
+        if not isinstance(field_definition, dict):
+            faults.append(TfcatFault(json_path, "it is no object", "info, datatype and ucd belong there"))
             continue
-        if one.get("datatype", "str") not in ("bool", "int", "float", "str"):
-            found.append(
-                Fault(f"{where}.datatype", f"{one['datatype']!r:.60} is no type of TFCat", "bool, int, float or str")
+        if field_definition.get("datatype", "str") not in ("bool", "int", "float", "str"):
+            faults.append(
+                TfcatFault(
+                    f"{json_path}.datatype",
+                    f"{field_definition['datatype']!r:.60} is no type of TFCat",
+                    "bool, int, float or str",
+                )
             )
-        found += [
-            Fault(f"{where}.{key}", "it is missing", f"add {key}: a text")
+        faults += [
+            TfcatFault(f"{json_path}.{key}", "it is missing", f"add {key}: a text")
             for key in ("info", "ucd")
-            if not isinstance(one.get(key), str)
+            if not isinstance(field_definition.get(key), str)
         ]
-        unit = one.get("unit")
-        if unit and not (isinstance(unit, str) and units.meant(unit)):
-            found.append(Fault(f"{where}.unit", f"{unit!r:.60} is no unit", "a unit of VOUnits"))
-        if not isinstance(one.get("values", {}), dict | list):
-            found.append(Fault(f"{where}.values", "it is no object", "an object: value -> what it means"))
-    return found
+        unit = field_definition.get("unit")
+        if unit and not (isinstance(unit, str) and units.normalize_unit(unit)):
+            faults.append(TfcatFault(f"{json_path}.unit", f"{unit!r:.60} is no unit", "a unit of VOUnits"))
+        if not isinstance(field_definition.get("values", {}), dict | list):
+            faults.append(TfcatFault(f"{json_path}.values", "it is no object", "an object: value -> what it means"))
+    return faults

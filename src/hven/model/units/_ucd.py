@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hven.model import cached
-from hven.model.errors import nearest
-from hven.model.units._conversion import convertible, same
-from hven.model.units._ucdwords import FLAGS, REPLACED
+from hven.model import cache_results
+from hven.model.errors import suggest_spelling
+from hven.model.units._ucd_words import UCD_WORD_FLAGS, UCD_WORD_REPLACEMENTS
+from hven.model.units._unit_conversion import is_convertible, is_same_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_KNOWN = {word.lower(): word for word in FLAGS}
-_OLD = {word.lower(): new for word, new in REPLACED.items()}
+_WORDS_BY_LOWERCASE = {word.lower(): word for word in UCD_WORD_FLAGS}
+_REPLACEMENTS_BY_LOWERCASE = {word.lower(): new for word, new in UCD_WORD_REPLACEMENTS.items()}
 # UCD1, as SCS 1.03 still asks for it and old tables still have it: what it is in UCD1+
-_UCD1 = {
+_UCD1_REPLACEMENTS = {
     "pos_eq_ra_main": "pos.eq.ra;meta.main",
     "pos_eq_dec_main": "pos.eq.dec;meta.main",
     "id_main": "meta.id;meta.main",
@@ -44,43 +44,43 @@ _UCD1 = {
     "redshift_hc": "src.redshift",
     "veloc_hc": "spect.dopplerVeloc;pos.heliocentric",
 }
-_UCD1_MAGNITUDE = re.compile(r"phot_(?:mag|jhn|[a-z0-9-]+)_([ubvrijhk])")
-_UCD1_COLOUR = re.compile(r"phot_(?:ci|jhn)_([ubvrijhk])-([ubvrijhk])")
-_WORD = re.compile(r"(?:([A-Za-z0-9][\w-]*):)?([A-Za-z0-9][\w-]*(?:\.[A-Za-z0-9][\w-]*)*)")
+_UCD1_MAGNITUDE_PATTERN = re.compile(r"phot_(?:mag|jhn|[a-z0-9-]+)_([ubvrijhk])")
+_UCD1_COLOR_PATTERN = re.compile(r"phot_(?:ci|jhn)_([ubvrijhk])-([ubvrijhk])")
+_WORD_PATTERN = re.compile(r"(?:([A-Za-z0-9][\w-]*):)?([A-Za-z0-9][\w-]*(?:\.[A-Za-z0-9][\w-]*)*)")
 
 
-@cached(4096)
-def _problems(text: str) -> tuple[str, ...]:
-    if (newer := _of_ucd1(text)) is not None:
+@cache_results(4096)
+def _find_problems(text: str) -> tuple[str, ...]:
+    if (newer := _convert_ucd1(text)) is not None:
         return (f"{text!r} is UCD1: write {newer!r}",)
     if re.fullmatch(r"[A-Z][A-Z0-9-]*(_[A-Z0-9/-]+)+", text):
         return (f"{text!r} is UCD1: write words of UCD1+, lower case with dots",)
     if any(char.isspace() for char in text):
-        return (f"a UCD has no blanks: write {''.join(text.split())!r}", *_problems("".join(text.split())))
-    found: list[str] = []
+        return (f"a UCD has no blanks: write {''.join(text.split())!r}", *_find_problems("".join(text.split())))
+    problems: list[str] = []
     for place, word in enumerate(text.split(";")):
         if not word:
-            found.append("there is an empty word: two semicolons, or one at an end")
+            problems.append("there is an empty word: two semicolons, or one at an end")
             continue
-        match = _WORD.fullmatch(word)
+        match = _WORD_PATTERN.fullmatch(word)
         if match is None:
-            found.append(f"{word!r} is no word of a UCD: letters, digits, '-', '_' and dots between them")
+            problems.append(f"{word!r} is no word of a UCD: letters, digits, '-', '_' and dots between them")
             continue
         space, name = match.groups()
         if space is not None and space.lower() != "ivoa":
             continue  # another community's words: theirs to check
         lower = name.lower()
-        if lower in _OLD:
-            found.append(f"{name!r} is deprecated: write {_OLD[lower]!r}")
-        elif lower not in _KNOWN:
-            near = nearest(lower, _KNOWN.values())
+        if lower in _REPLACEMENTS_BY_LOWERCASE:
+            problems.append(f"{name!r} is deprecated: write {_REPLACEMENTS_BY_LOWERCASE[lower]!r}")
+        elif lower not in _WORDS_BY_LOWERCASE:
+            near = suggest_spelling(lower, _WORDS_BY_LOWERCASE.values())
             hint = f", {near}" if near else ""
-            found.append(f"UCD1+ has no word {name!r}{hint}")
-        elif place == 0 and FLAGS[_KNOWN[lower]] == "S":
-            found.append(f"{_KNOWN[lower]!r} may not come first: it qualifies another word")
-        elif place > 0 and FLAGS[_KNOWN[lower]] == "P":
-            found.append(f"{_KNOWN[lower]!r} may only come first")
-    return tuple(found)
+            problems.append(f"UCD1+ has no word {name!r}{hint}")
+        elif place == 0 and UCD_WORD_FLAGS[_WORDS_BY_LOWERCASE[lower]] == "S":
+            problems.append(f"{_WORDS_BY_LOWERCASE[lower]!r} may not come first: it qualifies another word")
+        elif place > 0 and UCD_WORD_FLAGS[_WORDS_BY_LOWERCASE[lower]] == "P":
+            problems.append(f"{_WORDS_BY_LOWERCASE[lower]!r} may only come first")
+    return tuple(problems)
 
 
 def check_ucd(text: str) -> list[str]:
@@ -96,20 +96,20 @@ def check_ucd(text: str) -> list[str]:
     problems
         A sentence for each.
     """
-    return list(_problems(text)) if text else []
+    return list(_find_problems(text)) if text else []
 
 
-def _of_ucd1(text: str) -> str | None:
+def _convert_ucd1(text: str) -> str | None:
     lower = text.lower()
-    if lower in _UCD1:
-        return _UCD1[lower]
-    colour, magnitude = _UCD1_COLOUR.fullmatch(lower), _UCD1_MAGNITUDE.fullmatch(lower)
+    if lower in _UCD1_REPLACEMENTS:
+        return _UCD1_REPLACEMENTS[lower]
+    colour, magnitude = _UCD1_COLOR_PATTERN.fullmatch(lower), _UCD1_MAGNITUDE_PATTERN.fullmatch(lower)
     if colour is not None:
-        return f"phot.color;{_BANDS[colour[1]]};{_BANDS[colour[2]]}"
-    return f"phot.mag;{_BANDS[magnitude[1]]}" if magnitude is not None else None
+        return f"phot.color;{_BAND_UCDS[colour[1]]};{_BAND_UCDS[colour[2]]}"
+    return f"phot.mag;{_BAND_UCDS[magnitude[1]]}" if magnitude is not None else None
 
 
-def modern_ucd(text: str) -> str | None:
+def modernize_ucd(text: str) -> str | None:
     """Convert a UCD to the present list: UCD1, deprecated words, blanks.
 
     Parameters
@@ -122,12 +122,14 @@ def modern_ucd(text: str) -> str | None:
     ucd
         None if it is not valid then.
     """
-    bare = canonical_ucd(_of_ucd1(text.strip()) or text)
-    found = ";".join(REPLACED.get(word, _OLD.get(word.lower(), word)) for word in bare.split(";"))
-    return found if found and not check_ucd(found) else None
+    bare = canonicalize_ucd(_convert_ucd1(text.strip()) or text)
+    modern = ";".join(
+        UCD_WORD_REPLACEMENTS.get(word, _REPLACEMENTS_BY_LOWERCASE.get(word.lower(), word)) for word in bare.split(";")
+    )
+    return modern if modern and not check_ucd(modern) else None
 
 
-def canonical_ucd(text: str) -> str:
+def canonicalize_ucd(text: str) -> str:
     """Normalize the spelling of a UCD: known words as the list has them, without blanks and without ``ivoa:``; other words stay.
 
     Parameters
@@ -143,22 +145,22 @@ def canonical_ucd(text: str) -> str:
     words = []
     for word in "".join(text.split()).split(";"):
         bare = word[5:] if word.lower().startswith("ivoa:") else word
-        words.append(_KNOWN.get(bare.lower(), bare))
+        words.append(_WORDS_BY_LOWERCASE.get(bare.lower(), bare))
     return ";".join(words)
 
 
 # --- guesses -------------------------------------------------------------------------------------------------
 
-_BANDS = {
+_BAND_UCDS = {
     "u": "em.opt.U", "b": "em.opt.B", "v": "em.opt.V", "r": "em.opt.R", "i": "em.opt.I", "g": "em.opt", "z": "em.opt.I", "y": "em.IR.NIR",
     "j": "em.IR.J", "h": "em.IR.H", "k": "em.IR.K", "ks": "em.IR.K", "l": "em.IR.3-4um", "w1": "em.IR.3-4um", "w2": "em.IR.4-8um",
     "w3": "em.IR.8-15um", "w4": "em.IR.15-30um", "bt": "em.opt.B", "vt": "em.opt.V", "hp": "em.opt", "bp": "em.opt.B", "rp": "em.opt.R",
     "gaia": "em.opt", "fuv": "em.UV.100-200nm", "nuv": "em.UV.200-300nm", "rc": "em.opt.R", "ic": "em.opt.I",
 }  # fmt: skip
-_B = r"(u|b|v|r|i|g|z|y|j|h|k|ks|l|w[1-4]|bt|vt|hp|bp|rp|fuv|nuv|rc|ic)"
+_BAND_PATTERN = r"(u|b|v|r|i|g|z|y|j|h|k|ks|l|w[1-4]|bt|vt|hp|bp|rp|fuv|nuv|rc|ic)"
 
 # name (lower case, words joined by '_') -> UCD; the first that fits wins; {band} is the matched filter's word
-_NAMES: tuple[tuple[str, str], ...] = (
+_UCDS_BY_NAME_PATTERN: tuple[tuple[str, str], ...] = (
     (r"_?ra(j?2000(\.0)?|_?icrs|_?deg|_?degrees?|_?d|_?j2000|_?ep2000|_?ep0|)|raj|alpha(_?j2000|_?deg)?|right_?ascension|s_ra|ra_?mean", "pos.eq.ra;meta.main"),
     (r"_?de(c?j?2000(\.0)?|c?_?icrs|c?_?deg|c|c?_?degrees?|c?_d|c_?j2000|_?ep2000|c?_?ep0)|dej|decj|delta(_?j2000|_?deg)|declination|decl|s_dec|dec_?mean", "pos.eq.dec;meta.main"),
     (r"ra_?b?1950|ra1875|ra_?fk[45]", "pos.eq.ra"),
@@ -183,15 +185,15 @@ _NAMES: tuple[tuple[str, str], ...] = (
     (r"(maj_?ax\w*|smaj\w*|major_?axis|semi_?major(_?axis)?|a_?image|diam_?maj)", "phys.angSize.smajAxis"),
     (r"(min_?ax\w*|smin\w*|minor_?axis|semi_?minor(_?axis)?|b_?image|diam_?min)", "phys.angSize.sminAxis"),
     (r"(ang_?)?diam\w*|ang_?size|size", "phys.angSize"),
-    (rf"{_B}_?[-_]_?{_B}(_?(mag|col|color|colour))?|{_B}_?minus_?{_B}", "phot.color;{band};{band2}"),
+    (rf"{_BAND_PATTERN}_?[-_]_?{_BAND_PATTERN}(_?(mag|col|color|colour))?|{_BAND_PATTERN}_?minus_?{_BAND_PATTERN}", "phot.color;{band};{band2}"),
     (r"color|colour|ci", "phot.color"),
     (r"ebv|e_?b_?v|ebminv|reddening", "phot.color.excess"),
     (r"a_?v|av|extinction|a_?[ugrizjhk]", "phys.absorption"),
-    (rf"{_B}(_?mag|_?magnitude)|mag_?{_B}|phot_?{_B}_?mean_?mag|{_B}_?(psf|ap|petro|kron|model|cmodel|auto)_?mag|m_?{_B}", "phot.mag;{band}"),
+    (rf"{_BAND_PATTERN}(_?mag|_?magnitude)|mag_?{_BAND_PATTERN}|phot_?{_BAND_PATTERN}_?mean_?mag|{_BAND_PATTERN}_?(psf|ap|petro|kron|model|cmodel|auto)_?mag|m_?{_BAND_PATTERN}", "phot.mag;{band}"),
     (r"phot_g_mean_flux", "phot.flux;em.opt"),
     (r"abs_?mag|absolute_?magnitude|m_abs|h_?mag_?abs", "phys.magAbs"),
     (r"mag|magnitude|mag_?(auto|best|iso|aper)", "phot.mag"),
-    (rf"f(lux)?_?{_B}|{_B}_?flux", "phot.flux;{band}"),
+    (rf"f(lux)?_?{_BAND_PATTERN}|{_BAND_PATTERN}_?flux", "phot.flux;{band}"),
     (r"flux_?dens\w*|fnu|f_?nu|flambda|f_?lambda|s_?nu|s\d+(\.\d+)?", "phot.flux.density"),
     (r"flux|fluence|peak_?flux|int_?flux|total_?flux|flux_?\w*", "phot.flux"),
     (r"counts?(_?rate)?|count_?rate", "phot.count"),
@@ -266,13 +268,13 @@ _NAMES: tuple[tuple[str, str], ...] = (
     (r"emergence(_?angle)?|emission(_?angle)?", "pos.emergenceAng"),
     (r"phase_?(angle|ang)", "pos.phaseAng"),
 )  # fmt: skip
-_TABLE = [(re.compile(pattern), ucd) for pattern, ucd in _NAMES]
-_ERROR = re.compile(
+_COMPILED_NAME_PATTERNS = [(re.compile(pattern), ucd) for pattern, ucd in _UCDS_BY_NAME_PATTERN]
+_ERROR_NAME_PATTERN = re.compile(
     r"(?:e_|err_|error_|sig_|sigma_|d_|u_|unc_|std_|s_)(?P<after>.+)|(?P<before>.+?)_?(?:err|error|sigma|sig|unc|uncertainty|std|stddev|err_?[12]|err(?:or)?_?(?:up|lo|low|high|plus|minus))"
 )
-_LIMIT = re.compile(r"(?P<before>.+?)_?(?P<kind>min|max|mean|median|minimum|maximum)")
+_STATISTIC_NAME_PATTERN = re.compile(r"(?P<before>.+?)_?(?P<kind>min|max|mean|median|minimum|maximum)")
 # what a unit must measure for a guess to stand: first word of the UCD -> units, any of which it must convert to
-_MEASURES: tuple[tuple[str, tuple[str, ...]], ...] = (
+_EXPECTED_UNITS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("pos.eq", ("deg", "'hourangle'")),
     ("pos.galactic", ("deg",)),
     ("pos.ecliptic", ("deg",)),
@@ -300,8 +302,13 @@ _MEASURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("pos.angDistance", ("deg",)),
 )
 # a unit that says it all when the name says nothing
-_BY_UNIT = (("mag", "phot.mag"), ("mas/yr", "pos.pm"), ("Jy", "phot.flux.density"), ("erg.s**-1.cm**-2", "phot.flux"))
-_MAIN_BY_TEXT = (
+_UCDS_BY_UNIT = (
+    ("mag", "phot.mag"),
+    ("mas/yr", "pos.pm"),
+    ("Jy", "phot.flux.density"),
+    ("erg.s**-1.cm**-2", "phot.flux"),
+)
+_UCDS_BY_DESCRIPTION = (
     (re.compile(r"\bright ascension\b", re.IGNORECASE), "pos.eq.ra"),
     (re.compile(r"\bdeclination\b", re.IGNORECASE), "pos.eq.dec"),
     (re.compile(r"\bgalactic longitude\b", re.IGNORECASE), "pos.galactic.lon"),
@@ -314,18 +321,18 @@ _MAIN_BY_TEXT = (
     (re.compile(r"\bradial velocity\b", re.IGNORECASE), "spect.dopplerVeloc;pos.heliocentric"),
     (re.compile(r"\bredshift\b", re.IGNORECASE), "src.redshift"),
 )
-_MISTRUST = re.compile(
+_MISLEADING_DESCRIPTION_PATTERN = re.compile(
     r"\b(error|uncertainty|sigma|rms|std|standard deviation|flag|number of|precision|accuracy|digits?|decimals?|significant)\b",
     re.IGNORECASE,
 )
 # numbers of digits, notes and counts: their names hold that of a quantity, and they are none
-_NO_QUANTITY = re.compile(
+_NON_QUANTITY_NAME_PATTERN = re.compile(
     r".+_(prec(ision)?|digits|ndigits|fmt|format|note|flag|ref|origin|source|bibcode|method)|(n|nb|num|f|q|l|r)_.+"
 )
 # derivatives: e_dot is a rate (the spin-down luminosity of pulsars), not the error of "dot"
-_RATE = re.compile(r"[a-z]{1,3}_?dot(_.*)?|d[a-z]{1,3}_?dt")
+_RATE_NAME_PATTERN = re.compile(r"[a-z]{1,3}_?dot(_.*)?|d[a-z]{1,3}_?dt")
 # what a description says of the frame of a longitude or latitude -> the UCD up to its axis
-_FRAMES_BY_TEXT = (
+_FRAMES_BY_DESCRIPTION = (
     (re.compile(r"\b(geographic|geodetic|geocentric|terrestrial)\b", re.IGNORECASE), "pos.earth"),
     (re.compile(r"\bgalactic\b", re.IGNORECASE), "pos.galactic"),
     (re.compile(r"\becliptic\b", re.IGNORECASE), "pos.ecliptic"),
@@ -337,7 +344,7 @@ _FRAMES_BY_TEXT = (
     ),
     (re.compile(r"\b(orbit\w*|node|perihelion|pericent\w+|periapsis|magnetic|local)\b", re.IGNORECASE), None),
 )
-_NO_REDSHIFT = re.compile(
+_NON_REDSHIFT_PATTERN = re.compile(
     r"\b(velocit\w*|component|coordinate|position|axis|height|altitude|cartesian)\b", re.IGNORECASE
 )
 
@@ -360,34 +367,38 @@ def suggest_ucd(name: str, unit: str | None = None, description: str | None = No
         A valid UCD, None if nothing is obvious. A wrong UCD is worse than none.
     """
     words = re.sub(r"[\s.-]+", "_", name.strip()).lower().strip("_") or name.lower()
-    if _RATE.fullmatch(words):
+    if _RATE_NAME_PATTERN.fullmatch(words):
         return None
-    found = _by_name(words, unit) or _by_name(name.strip().lower(), unit)
-    if (match := _ERROR.fullmatch(words)) is not None and match["before"] and _by_name(match["before"], unit):
-        found = _derived(words, unit)  # flux_err is no flux
-    if found is None:
-        found = _derived(words, unit)
-    if found is None and description and not _MISTRUST.search(description):
-        for pattern, ucd in _MAIN_BY_TEXT:
-            if pattern.search(description) and _fits(ucd, unit):
-                found = ucd
+    guess = _guess_by_name(words, unit) or _guess_by_name(name.strip().lower(), unit)
+    if (
+        (match := _ERROR_NAME_PATTERN.fullmatch(words)) is not None
+        and match["before"]
+        and _guess_by_name(match["before"], unit)
+    ):
+        guess = _guess_derived(words, unit)  # flux_err is no flux
+    if guess is None:
+        guess = _guess_derived(words, unit)
+    if guess is None and description and not _MISLEADING_DESCRIPTION_PATTERN.search(description):
+        for pattern, ucd in _UCDS_BY_DESCRIPTION:
+            if pattern.search(description) and _fits_unit(ucd, unit):
+                guess = ucd
                 break
         # the most telling sentence wins: proper motions mention right ascension
-        if found in {"pos.eq.ra", "pos.eq.dec"} and re.search(r"proper motion", description, re.IGNORECASE):
-            found = f"pos.pm;{found}" if _fits("pos.pm", unit) else None
-    if found is None and unit and not _NO_QUANTITY.fullmatch(words):
-        found = _of_unit(unit)
-    return _agreeing(found, description or "")
+        if guess in {"pos.eq.ra", "pos.eq.dec"} and re.search(r"proper motion", description, re.IGNORECASE):
+            guess = f"pos.pm;{guess}" if _fits_unit("pos.pm", unit) else None
+    if guess is None and unit and not _NON_QUANTITY_NAME_PATTERN.fullmatch(words):
+        guess = _guess_by_unit(unit)
+    return _reconcile_with_description(guess, description or "")
 
 
-def _agreeing(ucd: str | None, description: str) -> str | None:
+def _reconcile_with_description(ucd: str | None, description: str) -> str | None:
     """Change or drop a guess that the description contradicts: another frame of a position, a z that is no redshift."""
-    if ucd == "src.redshift" and _NO_REDSHIFT.search(description):
+    if ucd == "src.redshift" and _NON_REDSHIFT_PATTERN.search(description):
         return None
     axis = re.fullmatch(r"pos\.(?:earth|galactic|ecliptic|bodyrc)(\.(?:lon|lat))(;meta\.main)?", ucd or "")
     if axis is None:
         return ucd
-    frames = [start for pattern, start in _FRAMES_BY_TEXT if pattern.search(description)]
+    frames = [start for pattern, start in _FRAMES_BY_DESCRIPTION if pattern.search(description)]
     if not frames:
         return ucd
     return None if len(frames) > 1 or frames[0] is None else f"{frames[0]}{axis[1]}"
@@ -409,36 +420,40 @@ def suggest_ucds(columns: Iterable[tuple[str, str | None, str | None]]) -> list[
         One for each column; None where nothing is obvious.
     """
     columns = list(columns)
-    found = [suggest_ucd(*column) for column in columns]
-    if "pos.eq.ra;meta.main" in found and "pos.eq.dec;meta.main" not in found:  # alone these words may mean anything
+    guesses = [suggest_ucd(*column) for column in columns]
+    if (
+        "pos.eq.ra;meta.main" in guesses and "pos.eq.dec;meta.main" not in guesses
+    ):  # alone these words may mean anything
         for number, (name, unit, _) in enumerate(columns):
-            if found[number] is None and name.strip().lower() in {"de", "delta"} and _fits("pos.eq.dec", unit):
-                found[number] = "pos.eq.dec;meta.main"
-    names = {_plain(name) for name, _, _ in columns}
+            if guesses[number] is None and name.strip().lower() in {"de", "delta"} and _fits_unit("pos.eq.dec", unit):
+                guesses[number] = "pos.eq.dec;meta.main"
+    names = {_simplify_name(name) for name, _, _ in columns}
     for number, (name, _, _) in enumerate(columns):
-        if found[number] == "stat.error" and name.lower().startswith("e_") and _error_of(name) not in names:
-            found[number] = None  # beside no column of the name behind it e_ may mean something else: energy, electron
-        elif found[number] == "src.redshift" and _plain(name) == "z" and _is_third_axis(names):
-            found[number] = None
-    seen: set[str] = set()
-    for number, ucd in enumerate(found):
+        if guesses[number] == "stat.error" and name.lower().startswith("e_") and _find_measured_name(name) not in names:
+            guesses[number] = (
+                None  # beside no column of the name behind it e_ may mean something else: energy, electron
+            )
+        elif guesses[number] == "src.redshift" and _simplify_name(name) == "z" and _is_third_axis(names):
+            guesses[number] = None
+    main_ucds: set[str] = set()
+    for number, ucd in enumerate(guesses):
         if ucd is not None and ucd.endswith(";meta.main"):
-            if ucd in seen:
-                found[number] = ucd.removesuffix(";meta.main")
-            seen.add(ucd)
-    if "meta.id;meta.main" not in found and "meta.id" in found:
-        found[found.index("meta.id")] = "meta.id;meta.main"
-    return found
+            if ucd in main_ucds:
+                guesses[number] = ucd.removesuffix(";meta.main")
+            main_ucds.add(ucd)
+    if "meta.id;meta.main" not in guesses and "meta.id" in guesses:
+        guesses[guesses.index("meta.id")] = "meta.id;meta.main"
+    return guesses
 
 
-def _plain(name: str) -> str:
+def _simplify_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "", name.lower())
 
 
-def _error_of(name: str) -> str | None:
+def _find_measured_name(name: str) -> str | None:
     """Name the column whose error this is called after."""
-    match = _ERROR.fullmatch(re.sub(r"[\s.-]+", "_", name.strip()).lower().strip("_"))
-    return None if match is None else _plain(match["after"] or match["before"])
+    match = _ERROR_NAME_PATTERN.fullmatch(re.sub(r"[\s.-]+", "_", name.strip()).lower().strip("_"))
+    return None if match is None else _simplify_name(match["after"] or match["before"])
 
 
 def _is_third_axis(names: set[str]) -> bool:
@@ -446,56 +461,56 @@ def _is_third_axis(names: set[str]) -> bool:
     return any(pair <= names for pair in ({"x", "y"}, {"vx", "vy"}, {"u", "v", "w"}))
 
 
-def _by_name(words: str, unit: str | None) -> str | None:
-    for pattern, ucd in _TABLE:
-        match = pattern.fullmatch(words)
+def _guess_by_name(name: str, unit: str | None) -> str | None:
+    for pattern, ucd in _COMPILED_NAME_PATTERNS:
+        match = pattern.fullmatch(name)
         if match is None:
             continue
         if "{band}" in ucd:
-            bands = [group for group in match.groups() if group in _BANDS]
+            bands = [group for group in match.groups() if group in _BAND_UCDS]
             if not bands:
                 continue
-            guess = ucd.format(band=_BANDS[bands[0]], band2=_BANDS[bands[-1]])
+            guess = ucd.format(band=_BAND_UCDS[bands[0]], band2=_BAND_UCDS[bands[-1]])
         else:
             guess = ucd
-        if _fits(guess, unit):
+        if _fits_unit(guess, unit):
             return guess
     return None
 
 
-def _derived(words: str, unit: str | None) -> str | None:
+def _guess_derived(name: str, unit: str | None) -> str | None:
     """Guess UCDs of errors, minima and maxima of what is known."""
-    match = _ERROR.fullmatch(words)
+    match = _ERROR_NAME_PATTERN.fullmatch(name)
     if match is not None:
-        of = _by_name(match["after"] or match["before"], unit)
-        if of is None:
-            return "stat.error" if words.startswith(("e_", "err_", "error_", "sigma_")) or "err" in words else None
-        return _after("stat.error", of)
-    match = _LIMIT.fullmatch(words)
+        base_ucd = _guess_by_name(match["after"] or match["before"], unit)
+        if base_ucd is None:
+            return "stat.error" if name.startswith(("e_", "err_", "error_", "sigma_")) or "err" in name else None
+        return _prefix_ucd("stat.error", base_ucd)
+    match = _STATISTIC_NAME_PATTERN.fullmatch(name)
     if match is not None:
-        of = _by_name(match["before"], unit)
+        base_ucd = _guess_by_name(match["before"], unit)
         kind = {"minimum": "min", "maximum": "max"}.get(match["kind"], match["kind"])
-        if of is not None and FLAGS.get(of.partition(";")[0]) != "P":
-            return f"{of.removesuffix(';meta.main')};stat.{kind}"
+        if base_ucd is not None and UCD_WORD_FLAGS.get(base_ucd.partition(";")[0]) != "P":
+            return f"{base_ucd.removesuffix(';meta.main')};stat.{kind}"
     return None
 
 
-def _after(first: str, of: str) -> str:
+def _prefix_ucd(first_word: str, ucd: str) -> str:
     """Prefix a UCD with a first word, as far as its words may come later."""
-    words = [word for word in of.split(";") if word != "meta.main" and FLAGS.get(word) != "P"]
-    return ";".join([first, *words])
+    words = [word for word in ucd.split(";") if word != "meta.main" and UCD_WORD_FLAGS.get(word) != "P"]
+    return ";".join([first_word, *words])
 
 
-def _fits(ucd: str, unit: str | None) -> bool:
+def _fits_unit(ucd: str, unit: str | None) -> bool:
     if not unit:
         return True
-    for start, choices in _MEASURES:
+    for start, choices in _EXPECTED_UNITS:
         if ucd.startswith(start):
-            return any(convertible(unit, choice) for choice in choices)
+            return any(is_convertible(unit, choice) for choice in choices)
     return not ucd.startswith(("meta.", "src.spType", "src.class"))  # names and flags have no unit
 
 
-def measured(ucd: str | None) -> bool:
+def has_unit(ucd: str | None) -> bool:
     """Check whether a quantity has a unit in any case.
 
     Parameters
@@ -509,8 +524,8 @@ def measured(ucd: str | None) -> bool:
         True for lengths, magnitudes, temperatures and the like, and for errors and means of them; False for names, counts, ratios.
     """
     word = re.sub(r"^stat\.(?:error|mean|median|min|max|stdev)(?:\.sys)?;", "", ucd or "")
-    return any(word.startswith(start) and "" not in choices for start, choices in _MEASURES)
+    return any(word.startswith(start) and "" not in choices for start, choices in _EXPECTED_UNITS)
 
 
-def _of_unit(unit: str) -> str | None:
-    return next((ucd for known, ucd in _BY_UNIT if same(unit, known)), None)
+def _guess_by_unit(unit: str) -> str | None:
+    return next((ucd for known_unit, ucd in _UCDS_BY_UNIT if is_same_unit(unit, known_unit)), None)

@@ -8,18 +8,18 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from hven.model import cached
-from hven.model.errors import say
+from hven.model import cache_results
+from hven.model.errors import format_message
 
 # VOUnits 1.1 section 3.2: symbols that take SI prefixes, those that take binary ones too, and those that take none
-PREFIXED = frozenset(
+PREFIXABLE_SYMBOLS = frozenset(
     "A a adu arcmin arcsec barn beam bin C cd chan count ct d D deg erg eV F g G H h Hz J Jy K lm lx lyr m mag min mol N Ohm Pa pc "  # noqa: SIM905  (a list of facts)
     "ph photon pix pixel R rad Ry s S solLum solMass solRad sr T u V voxel W Wb yr bit byte B".split()
 )
-BINARY = frozenset({"bit", "byte", "B"})
-PLAIN = frozenset({"%", "Angstrom", "angstrom", "AU", "au", "Ba", "dB", "mas", "ta"})
-SYMBOLS = PREFIXED | PLAIN
-PREFIXES = {
+BINARY_SYMBOLS = frozenset({"bit", "byte", "B"})
+UNPREFIXED_SYMBOLS = frozenset({"%", "Angstrom", "angstrom", "AU", "au", "Ba", "dB", "mas", "ta"})
+UNIT_SYMBOLS = PREFIXABLE_SYMBOLS | UNPREFIXED_SYMBOLS
+SI_PREFIX_EXPONENTS = {
     "da": 1,
     "d": -1,
     "h": 2,
@@ -35,10 +35,10 @@ PREFIXES = {
     "P": 15,
     "f": -15,
 }
-PREFIXES |= {"E": 18, "a": -18, "Z": 21, "z": -21, "Y": 24, "y": -24, "R": 27, "r": -27, "Q": 30, "q": -30}
-KIBI = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60, "Zi": 70, "Yi": 80}
+SI_PREFIX_EXPONENTS |= {"E": 18, "a": -18, "Z": 21, "z": -21, "Y": 24, "y": -24, "R": 27, "r": -27, "Q": 30, "q": -30}
+BINARY_PREFIX_EXPONENTS = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60, "Zi": 70, "Yi": 80}
 
-_NONE = frozenset(
+_NO_UNIT_WORDS = frozenset(
     {
         "",
         "-",
@@ -57,10 +57,10 @@ _NONE = frozenset(
         "1",
     }
 )
-_UNKNOWN = frozenset({"unknown", "UNKNOWN"})
+_UNKNOWN_UNIT_WORDS = frozenset({"unknown", "UNKNOWN"})
 
 # what curators write -> VOUnits; compared in lower case
-_WORDS: dict[str, str] = {
+_SYMBOLS_BY_WORD: dict[str, str] = {
     word: symbol
     for symbol, words in {
         "deg": "degree degrees degs dgr ° deg.",
@@ -140,7 +140,7 @@ _WORDS: dict[str, str] = {
     for word in words.split()
 }
 # a whole text that is no unit, and what to do about it
-REFUSED = (
+REJECTED_PATTERNS = (
     (
         re.compile(r"""^"?(h+[:. ]m+[:. ]s+|hms|hh?mm?ss?)(\.s+)?"?$""", re.IGNORECASE),
         "sexagesimal hours are text, not a unit: convert with sexagesimal() and write 'deg'",
@@ -160,8 +160,8 @@ REFUSED = (
 )
 
 
-_DEPTH = 32  # parentheses in one unit
-_POWER = 64  # of a symbol
+_MAX_PARENTHESES = 32  # parentheses in one unit
+_MAX_POWER = 64  # of a symbol
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class Unit:
         The number in front.
     factors
         Symbols and their powers, in the order written; a function (``log(m)``) or a quoted name counts as a symbol.
-    strict
+    is_strict
         True if the text was VOUnits already.
     text
         As VOUnits writes it; unchanged if it was VOUnits already. ``''`` for no unit.
@@ -182,61 +182,67 @@ class Unit:
 
     scale: float
     factors: tuple[tuple[str, Fraction], ...]
-    strict: bool
+    is_strict: bool
     text: str
 
     def __str__(self) -> str:
         return self.text
 
 
-class _Reader:
+class _UnitParser:
     """Reads one text, leniently, and remembers whether leniency was needed."""
 
-    _token = re.compile(
+    _TOKEN_PATTERN = re.compile(
         r"""(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?)|(?P<quoted>'[^']*')|(?P<name>e-|%|[^\W\d_](?:[^\W\d]|[☉°])*|[°\u2032\u2033"☉'])|(?P<op>\*\*|\^|[-+*/.()·\u00d7])|(?P<space>\s+)|(?P<other>.)"""
     )
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.strict = True
-        self.tokens = [(match.lastgroup or "", match.group(), match.start()) for match in self._token.finditer(text)]
+        self.is_strict = True
+        self.tokens = [
+            (match.lastgroup or "", match.group(), match.start()) for match in self._TOKEN_PATTERN.finditer(text)
+        ]
         while self.tokens and self.tokens[-1][0] == "space":
             self.tokens.pop()
-            self.strict = False
-        self.at = 0
+            self.is_strict = False
+        self.position = 0
 
     def peek(self) -> tuple[str, str]:
-        return self.tokens[self.at][:2] if self.at < len(self.tokens) else ("end", "")
+        return self.tokens[self.position][:2] if self.position < len(self.tokens) else ("end", "")
 
     def take(self) -> str:
-        self.at += 1
-        return self.tokens[self.at - 1][1]
+        self.position += 1
+        return self.tokens[self.position - 1][1]
 
-    def fail(self, why: str) -> ValueError:
-        offset = self.tokens[self.at][2] if self.at < len(self.tokens) else len(self.text)
-        return ValueError(say("{text!r} is no unit: {why} (character {number})", self.text, say(why), offset + 1))
+    def build_error(self, reason: str) -> ValueError:
+        offset = self.tokens[self.position][2] if self.position < len(self.tokens) else len(self.text)
+        return ValueError(
+            format_message(
+                "{text!r} is no unit: {why} (character {number})", self.text, format_message(reason), offset + 1
+            )
+        )
 
-    def lax(self) -> None:
-        self.strict = False
+    def mark_lenient(self) -> None:
+        self.is_strict = False
 
-    def spaces(self) -> bool:
-        found = False
+    def skip_spaces(self) -> bool:
+        skipped = False
         while self.peek()[0] == "space":
             self.take()
-            found = True
-            self.lax()
-        return found
+            skipped = True
+            self.mark_lenient()
+        return skipped
 
-    def whole(self) -> tuple[float, list[tuple[str, Fraction]]]:
-        self.spaces()
-        scale = self.scale()
-        factors = self.product(1)
-        self.spaces()
+    def parse_unit(self) -> tuple[float, list[tuple[str, Fraction]]]:
+        self.skip_spaces()
+        scale = self.parse_scale()
+        factors = self.parse_product(1)
+        self.skip_spaces()
         if self.peek()[0] != "end":
-            raise self.fail(say("unexpected {text!r}", self.peek()[1]))
+            raise self.build_error(format_message("unexpected {text!r}", self.peek()[1]))
         return scale, factors
 
-    def scale(self) -> float:
+    def parse_scale(self) -> float:
         kind, text = self.peek()
         if kind != "number":
             return 1.0
@@ -246,226 +252,230 @@ class _Reader:
         if value == 10.0 and mark in {"**", "^", "-", "+"}:
             if mark in {"**", "^"}:
                 if mark == "^":
-                    self.lax()
+                    self.mark_lenient()
                 self.take()
-                power = self.exponent()
+                power = self.parse_exponent()
             else:  # CDS: 10-3
-                self.lax()
-                power = Fraction(int(self.sign() + self.digits()))
+                self.mark_lenient()
+                power = Fraction(int(self.read_sign() + self.read_digits()))
             value = 10.0 ** float(power)
             if power.denominator == 1:
                 value = float(f"1e{int(power)}")
         elif mark in {"\u00d7", "*"}:
             self.take()
-            self.lax()
-            return value * self.scale()
+            self.mark_lenient()
+            return value * self.parse_scale()
         if self.peek()[0] == "name" and self.peek()[1] == "x":  # CDS: 1.5x10+11
             self.take()
-            self.lax()
-            value *= self.scale()
-        if self.spaces():
-            self.lax()
+            self.mark_lenient()
+            value *= self.parse_scale()
+        if self.skip_spaces():
+            self.mark_lenient()
         elif self.peek()[1] in {".", "*"}:
             self.take()
-            self.lax()
+            self.mark_lenient()
         return value
 
-    def product(self, sign: int) -> list[tuple[str, Fraction]]:
+    def parse_product(self, sign: int) -> list[tuple[str, Fraction]]:
         factors: list[tuple[str, Fraction]] = []
         if self.peek()[1] == "/":
-            self.lax()
-            return self.quotient(factors, sign)
+            self.mark_lenient()
+            return self.parse_quotient(factors, sign)
         if self.peek()[0] == "end" or self.peek()[1] == ")":
             return factors
-        factors += self.factor(sign)
+        factors += self.parse_factor(sign)
         while True:
-            space = self.spaces()
+            space = self.skip_spaces()
             kind, text = self.peek()
             if text in {".", "*", "·", "\u00d7"}:
                 if text != ".":
-                    self.lax()
+                    self.mark_lenient()
                 self.take()
-                self.spaces()
-                factors += self.factor(sign)
+                self.skip_spaces()
+                factors += self.parse_factor(sign)
             elif text == "/":
-                return self.quotient(factors, sign)
+                return self.parse_quotient(factors, sign)
             elif space and kind in {"name", "quoted"}:
-                factors += self.factor(sign)
+                factors += self.parse_factor(sign)
             else:
                 return factors
 
-    def quotient(self, factors: list[tuple[str, Fraction]], sign: int) -> list[tuple[str, Fraction]]:
+    def parse_quotient(self, factors: list[tuple[str, Fraction]], sign: int) -> list[tuple[str, Fraction]]:
         count = 0
         while self.peek()[1] == "/":
             self.take()
             count += 1
-            self.spaces()
-            factors += self.factor(-sign)
-            space = self.spaces()
+            self.skip_spaces()
+            factors += self.parse_factor(-sign)
+            space = self.skip_spaces()
             # m/s kg and m/s.kg: the standard has one group after the slash; everybody reads a product as numerator
             while self.peek()[1] in {".", "*"} or (space and self.peek()[0] in {"name", "quoted"}):
                 if self.peek()[1] in {".", "*"}:
                     self.take()
-                    self.spaces()
-                self.lax()
-                factors += self.factor(sign)
-                space = self.spaces()
+                    self.skip_spaces()
+                self.mark_lenient()
+                factors += self.parse_factor(sign)
+                space = self.skip_spaces()
         if count > 1:
-            self.lax()
+            self.mark_lenient()
         return factors
 
-    def factor(self, sign: int) -> list[tuple[str, Fraction]]:
+    def parse_factor(self, sign: int) -> list[tuple[str, Fraction]]:
         kind, text = self.peek()
         if text == "(":
             self.take()
-            inner = self.product(1)
-            self.spaces()
+            inner = self.parse_product(1)
+            self.skip_spaces()
             if self.peek()[1] != ")":
-                raise self.fail("a closing parenthesis is missing")
+                raise self.build_error("a closing parenthesis is missing")
             self.take()
             if sign == 1:
-                self.lax()
-            power = self.power()
+                self.mark_lenient()
+            power = self.parse_power()
             return [(symbol, each * power * sign) for symbol, each in inner]
         if kind == "number" and text == "1":
             self.take()
-            self.lax()
+            self.mark_lenient()
             return []
         if kind == "quoted" or (kind == "name" and text == "'"):
             self.take()
             if len(text) > 2:
-                return [(text, self.power() * sign)]
-            return [("arcmin" if text == "'" else "arcsec", self.power() * sign)]
+                return [(text, self.parse_power() * sign)]
+            return [("arcmin" if text == "'" else "arcsec", self.parse_power() * sign)]
         if kind != "name":
-            raise self.fail("a unit is missing" if kind == "end" else say("unexpected {text!r}", text))
-        start = self.at
+            raise self.build_error(
+                "a unit is missing" if kind == "end" else format_message("unexpected {text!r}", text)
+            )
+        start = self.position
         self.take()
         if self.peek()[1] == "(" and text.lower() in {"log", "ln", "exp", "sqrt", "log10"}:
-            return self.function(text.lower(), sign)
+            return self.parse_function(text.lower(), sign)
         try:
-            symbols = _resolve(text)
+            symbols = _resolve_word(text)
         except ValueError as problem:
-            self.at = start
-            raise self.fail(str(problem)) from None
+            self.position = start
+            raise self.build_error(str(problem)) from None
         if symbols != ((text, Fraction(1)),):
-            self.lax()
-        power = self.power()
+            self.mark_lenient()
+        power = self.parse_power()
         return [(symbol, each * power * sign) for symbol, each in symbols]
 
-    def function(self, name: str, sign: int) -> list[tuple[str, Fraction]]:
+    def parse_function(self, name: str, sign: int) -> list[tuple[str, Fraction]]:
         self.take()
-        inner_scale = self.scale()
-        inner = self.product(1)
-        self.spaces()
+        inner_scale = self.parse_scale()
+        inner = self.parse_product(1)
+        self.skip_spaces()
         if self.peek()[1] != ")":
-            raise self.fail("a closing parenthesis is missing")
+            raise self.build_error("a closing parenthesis is missing")
         self.take()
         if name == "sqrt":
             if inner_scale != 1.0:
-                raise self.fail("a number inside sqrt()")
-            power = self.power()
+                raise self.build_error("a number inside sqrt()")
+            power = self.parse_power()
             return [(symbol, each / 2 * power * sign) for symbol, each in inner]
         if name == "log10":
-            self.lax()
+            self.mark_lenient()
             name = "log"
-        body = f"{name}({write(inner_scale, collect(inner))})"
-        return [(body, self.power() * sign)]
+        body = f"{name}({write_unit(inner_scale, combine_factors(inner))})"
+        return [(body, self.parse_power() * sign)]
 
-    def power(self) -> Fraction:
-        found = self.raised()
-        if abs(found) > _POWER:  # BJD-2454900
-            raise self.fail(say("a power of {found}", found))
-        return found
+    def parse_power(self) -> Fraction:
+        power = self.read_power()
+        if abs(power) > _MAX_POWER:  # BJD-2454900
+            raise self.build_error(format_message("a power of {found}", power))
+        return power
 
-    def raised(self) -> Fraction:
+    def read_power(self) -> Fraction:
         mark = self.peek()[1]
         if mark in {"**", "^"}:
             if mark == "^":
-                self.lax()
+                self.mark_lenient()
             self.take()
-            return self.exponent()
+            return self.parse_exponent()
         # FITS, OGIP: m(2)
-        if mark == "(" and re.match(r"\(\s*[-+]?\d+(\s*[/.]\s*\d+)?\s*\)", self.text[self.tokens[self.at][2] :]):
-            self.lax()
-            return self.exponent()
-        follows = self.tokens[self.at + 1][0] if self.at + 1 < len(self.tokens) else "end"
+        if mark == "(" and re.match(r"\(\s*[-+]?\d+(\s*[/.]\s*\d+)?\s*\)", self.text[self.tokens[self.position][2] :]):
+            self.mark_lenient()
+            return self.parse_exponent()
+        follows = self.tokens[self.position + 1][0] if self.position + 1 < len(self.tokens) else "end"
         if self.peek()[0] == "number" or (mark in {"-", "+"} and follows == "number"):  # CDS: cm-2
-            self.lax()
-            return Fraction(self.sign() + self.digits())
+            self.mark_lenient()
+            return Fraction(self.read_sign() + self.read_digits())
         return Fraction(1)
 
-    def exponent(self) -> Fraction:
+    def parse_exponent(self) -> Fraction:
         if self.peek()[1] != "(":
-            return Fraction(self.sign() + self.digits())
+            return Fraction(self.read_sign() + self.read_digits())
         self.take()
-        self.spaces()
-        found = Fraction(self.sign() + self.digits())
-        self.spaces()
+        self.skip_spaces()
+        exponent = Fraction(self.read_sign() + self.read_digits())
+        self.skip_spaces()
         if self.peek()[1] == "/":
             self.take()
-            self.spaces()
-            below = Fraction(self.digits())
+            self.skip_spaces()
+            below = Fraction(self.read_digits())
             if below == 0:
-                raise self.fail("a power divided by zero")
-            found /= below
-        self.spaces()
+                raise self.build_error("a power divided by zero")
+            exponent /= below
+        self.skip_spaces()
         if self.peek()[1] != ")":
-            raise self.fail("a closing parenthesis is missing")
+            raise self.build_error("a closing parenthesis is missing")
         self.take()
-        return found
+        return exponent
 
-    def sign(self) -> str:
+    def read_sign(self) -> str:
         return self.take() if self.peek()[1] in {"-", "+"} else ""
 
-    def digits(self) -> str:
+    def read_digits(self) -> str:
         kind, text = self.peek()
         if kind != "number" or "e" in text.lower() or len(text) > 8:
-            raise self.fail("a power is missing")
+            raise self.build_error("a power is missing")
         self.take()
         return text
 
 
 def _is_symbol(word: str) -> bool:
-    if word in SYMBOLS:
+    if word in UNIT_SYMBOLS:
         return True
     for size in (2, 1):
         prefix, symbol = word[:size], word[size:]
-        if symbol in PREFIXED and prefix in PREFIXES:
+        if symbol in PREFIXABLE_SYMBOLS and prefix in SI_PREFIX_EXPONENTS:
             return True
-        if symbol in BINARY and prefix in KIBI:
+        if symbol in BINARY_SYMBOLS and prefix in BINARY_PREFIX_EXPONENTS:
             return True
     return False
 
 
-@cached(4096)
-def _resolve(word: str) -> tuple[tuple[str, Fraction], ...]:
+@cache_results(4096)
+def _resolve_word(word: str) -> tuple[tuple[str, Fraction], ...]:
     """Resolve a word to the VOUnits symbols that it stands for."""
     if _is_symbol(word):
         return ((word, Fraction(1)),)
     plain = word.replace("µ", "u").replace("μ", "u").rstrip("_")
     if _is_symbol(plain):
         return ((plain, Fraction(1)),)
-    known = _WORDS.get(plain.lower())
-    if known is None and plain.casefold() in _FOLDED:
-        known = _FOLDED[plain.casefold()]
-    if known is None and len(plain) > 4:
-        for prefix, short in _LONG_PREFIXES.items():
-            rest = plain[len(prefix) :]
-            rest = _WORDS.get(rest.lower(), _FOLDED.get(rest.casefold(), rest))
-            if plain.lower().startswith(prefix) and rest in PREFIXED:
-                known = short + rest
-    if known is None:
-        near = nearest(word)
+    symbol = _SYMBOLS_BY_WORD.get(plain.lower())
+    if symbol is None and plain.casefold() in _SYMBOLS_BY_FOLDED_NAME:
+        symbol = _SYMBOLS_BY_FOLDED_NAME[plain.casefold()]
+    if symbol is None and len(plain) > 4:
+        for prefix, short in _PREFIXES_BY_NAME.items():
+            base_word = plain[len(prefix) :]
+            base_word = _SYMBOLS_BY_WORD.get(
+                base_word.lower(), _SYMBOLS_BY_FOLDED_NAME.get(base_word.casefold(), base_word)
+            )
+            if plain.lower().startswith(prefix) and base_word in PREFIXABLE_SYMBOLS:
+                symbol = short + base_word
+    if symbol is None:
+        near = find_nearest_unit(word)
         message = (
-            say("unknown unit {word!r}, did you mean {name!r}?", word, near)
+            format_message("unknown unit {word!r}, did you mean {name!r}?", word, near)
             if near
-            else say("unknown unit {word!r}; write '{word}' in single quotes for a unit of your own", word)
+            else format_message("unknown unit {word!r}; write '{word}' in single quotes for a unit of your own", word)
         )
         raise ValueError(message)
-    return ((known, Fraction(1)),)
+    return ((symbol, Fraction(1)),)
 
 
-_LONG_PREFIXES = {
+_PREFIXES_BY_NAME = {
     "kilo": "k",
     "mega": "M",
     "giga": "G",
@@ -478,23 +488,23 @@ _LONG_PREFIXES = {
     "hecto": "h",
 }
 # spellings that differ from a symbol by case only, where one symbol answers
-_FOLDED: dict[str, str] = {}
+_SYMBOLS_BY_FOLDED_NAME: dict[str, str] = {}
 for _symbol in sorted(
-    SYMBOLS | {"km", "kpc", "Mpc", "mJy", "uJy", "GHz", "MHz", "kHz", "nm", "um", "keV", "MeV", "GeV", "kg"},
+    UNIT_SYMBOLS | {"km", "kpc", "Mpc", "mJy", "uJy", "GHz", "MHz", "kHz", "nm", "um", "keV", "MeV", "GeV", "kg"},
     reverse=True,
 ):
     if len(_symbol) > 1:
-        _FOLDED.setdefault(_symbol.casefold(), _symbol)
+        _SYMBOLS_BY_FOLDED_NAME.setdefault(_symbol.casefold(), _symbol)
 
 
-def nearest(word: str) -> str | None:
+def find_nearest_unit(word: str) -> str | None:
     """Find the known unit that looks most like `word`, as VOUnits writes it."""
-    pool = [*(symbol for symbol in SYMBOLS if len(symbol) > 1), *_WORDS]
-    found = difflib.get_close_matches(word.lower(), pool, n=1, cutoff=0.6)
-    return _WORDS.get(found[0], found[0]) if found else None
+    pool = [*(symbol for symbol in UNIT_SYMBOLS if len(symbol) > 1), *_SYMBOLS_BY_WORD]
+    matches = difflib.get_close_matches(word.lower(), pool, n=1, cutoff=0.6)
+    return _SYMBOLS_BY_WORD.get(matches[0], matches[0]) if matches else None
 
 
-def collect(factors: list[tuple[str, Fraction]]) -> tuple[tuple[str, Fraction], ...]:
+def combine_factors(factors: list[tuple[str, Fraction]]) -> tuple[tuple[str, Fraction], ...]:
     """Add up the powers of equal symbols, in the order of their first mention."""
     total: dict[str, Fraction] = {}
     for symbol, power in factors:
@@ -502,19 +512,19 @@ def collect(factors: list[tuple[str, Fraction]]) -> tuple[tuple[str, Fraction], 
     return tuple((symbol, power) for symbol, power in total.items() if power)
 
 
-def write(scale: float, factors: tuple[tuple[str, Fraction], ...]) -> str:
+def write_unit(scale: float, factors: tuple[tuple[str, Fraction], ...]) -> str:
     """Write a product as VOUnits does: one divisor after a slash, several as negative powers."""
     above = [(symbol, power) for symbol, power in factors if power > 0]
     below = [(symbol, power) for symbol, power in factors if power < 0]
     text = ""
     if above and len(below) == 1:
-        text = ".".join(_raised(*one) for one in above) + "/" + _raised(below[0][0], -below[0][1])
+        text = ".".join(_format_power(*factor) for factor in above) + "/" + _format_power(below[0][0], -below[0][1])
     elif factors:
-        text = ".".join(_raised(*one) for one in [*above, *below])
-    return _scale_text(scale) + text
+        text = ".".join(_format_power(*factor) for factor in [*above, *below])
+    return _format_scale(scale) + text
 
 
-def _raised(symbol: str, power: Fraction) -> str:
+def _format_power(symbol: str, power: Fraction) -> str:
     if power == 1:
         return symbol
     if power.denominator == 1:
@@ -522,7 +532,7 @@ def _raised(symbol: str, power: Fraction) -> str:
     return f"{symbol}**({power.numerator}/{power.denominator})"
 
 
-def _scale_text(scale: float) -> str:
+def _format_scale(scale: float) -> str:
     if scale == 1.0:
         return ""
     exponent = round(math.log10(scale))
@@ -531,8 +541,8 @@ def _scale_text(scale: float) -> str:
     return f"{scale:.15g}".replace("e+", "E+").replace("e-", "E-")
 
 
-@cached(4096)
-def parse(text: str | None) -> Unit:
+@cache_results(4096)
+def parse_unit(text: str | None) -> Unit:
     """Parse a unit, leniently.
 
     Parameters
@@ -551,33 +561,33 @@ def parse(text: str | None) -> Unit:
         Not a unit: the message names the word, and the nearest right one.
     """
     bare = (text or "").strip()
-    if bare.lower() in _NONE or bare in _UNKNOWN:
-        return Unit(1.0, (), text in {"", None} or bare in _UNKNOWN or bare == "1", "")
-    whole = _WORDS.get(bare.lower())
-    if whole is not None and not _is_symbol(bare):
-        return Unit(1.0, parse(whole).factors, False, whole)
-    for pattern, why in REFUSED:
+    if bare.lower() in _NO_UNIT_WORDS or bare in _UNKNOWN_UNIT_WORDS:
+        return Unit(1.0, (), text in {"", None} or bare in _UNKNOWN_UNIT_WORDS or bare == "1", "")
+    symbol = _SYMBOLS_BY_WORD.get(bare.lower())
+    if symbol is not None and not _is_symbol(bare):
+        return Unit(1.0, parse_unit(symbol).factors, False, symbol)
+    for pattern, reason in REJECTED_PATTERNS:
         if pattern.match(bare) and not _is_symbol(bare):
-            message = say("{text!r} is no unit: {why}", text, say(why))
+            message = format_message("{text!r} is no unit: {why}", text, format_message(reason))
             raise ValueError(message)
     if bare.startswith("[") and bare.endswith("]"):  # CDS: the logarithm of what is inside
-        inner = parse(bare[1:-1])
+        inner = parse_unit(bare[1:-1])
         body = f"log({inner.text})" if inner.text else "'dex'"
         return Unit(1.0, ((body, Fraction(1)),), False, body)
     if len(bare) > 500:
-        message = say("{text!r}... is no unit: {count} characters", bare[:40], len(bare))
+        message = format_message("{text!r}... is no unit: {count} characters", bare[:40], len(bare))
         raise ValueError(message)
-    if bare.count("(") > _DEPTH:
-        message = say("{text!r} is no unit: more than {most} parentheses", bare[:40], _DEPTH)
+    if bare.count("(") > _MAX_PARENTHESES:
+        message = format_message("{text!r} is no unit: more than {most} parentheses", bare[:40], _MAX_PARENTHESES)
         raise ValueError(message)
-    reader = _Reader(str(text))
+    parser = _UnitParser(str(text))
     try:
-        scale, found = reader.whole()
+        scale, raw_factors = parser.parse_unit()
     except OverflowError:
-        message = say("{text!r} is no unit: a number too large", bare[:40])
+        message = format_message("{text!r} is no unit: a number too large", bare[:40])
         raise ValueError(message) from None
-    factors = collect(found)
+    factors = combine_factors(raw_factors)
     if not (scale > 0.0 and math.isfinite(scale)):
-        message = say("{text!r} is no unit: its scale is {scale:g}", text, scale)
+        message = format_message("{text!r} is no unit: its scale is {scale:g}", text, scale)
         raise ValueError(message)
-    return Unit(scale, factors, reader.strict, str(text) if reader.strict else write(scale, factors))
+    return Unit(scale, factors, parser.is_strict, str(text) if parser.is_strict else write_unit(scale, factors))

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hven.portal._explore.search import Fault, Near, Search, read
+from hven.portal._explore.search import SearchCircle, SearchFault, TableSearch, parse_search
 
-__all__ = ["Fault", "Near", "Search", "read"]
+__all__ = ["SearchCircle", "SearchFault", "TableSearch", "parse_search"]

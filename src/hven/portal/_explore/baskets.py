@@ -13,72 +13,74 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from hven.adql import tree
-from hven.model.errors import NotFound, ParamError, say
-from hven.portal._explore import cart
-from hven.portal._explore.rows import LONGEST
-from hven.portal._explore.search import Search
+from hven.adql import syntax_tree
+from hven.model.errors import NotFoundError, ParamError, format_message
+from hven.portal._explore import row_files
+from hven.portal._explore.row_pages import MAX_KEY_CHARACTERS
+from hven.portal._explore.search import TableSearch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from hven.model.table import Table
 
-BYTES = 1024**2  # of a basket's text
-TABLES = 50
-SEARCHES = 20  # of one table
-ADDRESS = 4_000  # characters of one
-INLINE = 1_500  # characters of a token that is the basket itself; longer ones no mail and no cookie takes
-OWN = "~"  # what such a token begins with
+MAX_BASKET_BYTES = 1024**2  # of a basket's text
+MAX_BASKET_TABLES = 50
+MAX_TABLE_SEARCHES = 20  # of one table
+MAX_SEARCH_CHARACTERS = 4_000  # characters of one
+MAX_INLINE_CHARACTERS = (
+    1_500  # characters of a token that is the basket itself; longer ones no mail and no cookie takes
+)
+INLINE_PREFIX = "~"  # what such a token begins with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class BasketPart:
     """What a basket has of one table.
 
     Attributes
     ----------
-    of
+    table_path
         The table, as addresses name it below ``/collections/``.
-    lines
+    row_keys
         Keys of rows, as `rows.Page.keys` writes them: of one, or of all files of an observation, the line's own first.
     searches
         As the query of an address has them; empty: all rows.
     """
 
-    of: str
-    lines: tuple[tuple[str, ...], ...] = ()
+    table_path: str
+    row_keys: tuple[tuple[str, ...], ...] = ()
     searches: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys of all rows."""
-        return tuple(dict.fromkeys(key for line in self.lines for key in line))
+        return tuple(dict.fromkeys(key for line in self.row_keys for key in line))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basket:
     """Parts, each of another table, in the order in which they were begun."""
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[BasketPart, ...] = ()
 
     @property
-    def entries(self) -> int:
+    def entry_count(self) -> int:
         """How many lines and searches there are."""
-        return sum(len(part.lines) + len(part.searches) for part in self.parts)
+        return sum(len(part.row_keys) + len(part.searches) for part in self.parts)
 
-    def part(self, of: str) -> Part:
+    def find_part(self, table_path: str) -> BasketPart:
         """Return what there is of a table."""
-        return next((part for part in self.parts if part.of == of), Part(of=of))
+        return next((part for part in self.parts if part.table_path == table_path), BasketPart(table_path=table_path))
 
-    def put(self, part: Part) -> Basket:
+    def replace_part(self, part: BasketPart) -> Basket:
         """Return the basket with another part of that table; an empty one is none."""
-        parts = [part if one.of == part.of else one for one in self.parts]
-        if all(one.of != part.of for one in parts):
+        parts = [part if basket_part.table_path == part.table_path else basket_part for basket_part in self.parts]
+        if all(basket_part.table_path != part.table_path for basket_part in parts):
             parts.append(part)
-        return Basket(parts=tuple(one for one in parts if one.lines or one.searches))
+        return Basket(parts=tuple(basket_part for basket_part in parts if basket_part.row_keys or basket_part.searches))
 
-    def added(self, other: Basket) -> Basket:
+    def merge(self, added_basket: Basket) -> Basket:
         """Return the basket with all of another one.
 
         Raises
@@ -86,48 +88,50 @@ class Basket:
         ParamError
             It is more than a basket holds.
         """
-        made = self
-        for more in other.parts:
-            part = made.part(more.of)
-            lines = {line[0]: line for line in part.lines}
-            known = set(part.keys)
-            for line in more.lines:
-                new = tuple(key for key in dict.fromkeys(line) if key not in known)
+        merged = self
+        for added_part in added_basket.parts:
+            part = merged.find_part(added_part.table_path)
+            lines = {line[0]: line for line in part.row_keys}
+            known_keys = set(part.keys)
+            for line in added_part.row_keys:
+                new = tuple(key for key in dict.fromkeys(line) if key not in known_keys)
                 if line[0] in lines:
                     lines[line[0]] += new
                 elif new:
                     lines[new[0]] = new
-                known.update(new)
-            searches = dict.fromkeys((*part.searches, *more.searches))
-            made = made.put(replace(part, lines=tuple(lines.values()), searches=tuple(searches)))
-        return bounded(made)
+                known_keys.update(new)
+            searches = dict.fromkeys((*part.searches, *added_part.searches))
+            merged = merged.replace_part(replace(part, row_keys=tuple(lines.values()), searches=tuple(searches)))
+        return check_limits(merged)
 
-    def removed(self, other: Basket) -> Basket:
+    def subtract(self, removed_basket: Basket) -> Basket:
         """Return the basket without the rows and searches of another one."""
-        made = self
-        for less in other.parts:
-            part, gone = made.part(less.of), set(less.keys)
-            lines = (tuple(key for key in line if key not in gone) for line in part.lines)
-            searches = tuple(one for one in part.searches if one not in less.searches)
-            made = made.put(replace(part, lines=tuple(line for line in lines if line), searches=searches))
-        return made
+        remaining = self
+        for removed_part in removed_basket.parts:
+            part, removed_keys = remaining.find_part(removed_part.table_path), set(removed_part.keys)
+            lines = (tuple(key for key in line if key not in removed_keys) for line in part.row_keys)
+            searches = tuple(search for search in part.searches if search not in removed_part.searches)
+            remaining = remaining.replace_part(
+                replace(part, row_keys=tuple(line for line in lines if line), searches=searches)
+            )
+        return remaining
 
-    def text(self) -> str:
+    def to_text(self) -> str:
         """Write the basket; equal ones are written alike."""
-        parts = [{"of": one.of, "lines": one.lines, "searches": one.searches} for one in self.parts]
+        parts = [{"of": part.table_path, "lines": part.row_keys, "searches": part.searches} for part in self.parts]
         return orjson.dumps({"parts": parts}).decode()
 
-    def inline(self) -> str:
+    def to_inline_token(self) -> str:
         """Return the token that is the basket itself; empty: it would be too long."""
-        packed = base64.urlsafe_b64encode(zlib.compress(self.text().encode(), 9)).decode().rstrip("=")
-        return f"{OWN}{packed}" if len(packed) < INLINE else ""
+        packed = base64.urlsafe_b64encode(zlib.compress(self.to_text().encode(), 9)).decode().rstrip("=")
+        return f"{INLINE_PREFIX}{packed}" if len(packed) < MAX_INLINE_CHARACTERS else ""
 
-    def digest(self) -> str:
+    def compute_token(self) -> str:
         """Return the token by which it is kept."""
-        return hashlib.sha256(self.text().encode()).hexdigest()[:40]
+        return hashlib.sha256(self.to_text().encode()).hexdigest()[:40]
 
 
-def read(text: str | bytes) -> Basket:
+def parse_basket(text: str | bytes) -> Basket:
     """Read the text of a basket, as browsers send it.
 
     Raises
@@ -135,52 +139,58 @@ def read(text: str | bytes) -> Basket:
     ParamError
         It is none, or more than a basket holds.
     """
-    if len(text) > BYTES:
-        raise _much(say("{count:,} bytes: a basket has {most:,} at most", len(text), BYTES))
+    if len(text) > MAX_BASKET_BYTES:
+        raise _build_limit_error(
+            format_message("{count:,} bytes: a basket has {most:,} at most", len(text), MAX_BASKET_BYTES)
+        )
     try:
-        given = orjson.loads(text)
+        basket_data = orjson.loads(text)
         parts = [
-            Part(of=_said(one["of"]), lines=_lines(one.get("lines", ())), searches=_searches(one.get("searches", ())))
-            for one in given["parts"]
+            BasketPart(
+                table_path=_require_text(part_data["of"]),
+                row_keys=_parse_row_keys(part_data.get("lines", ())),
+                searches=_parse_searches(part_data.get("searches", ())),
+            )
+            for part_data in basket_data["parts"]
         ]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ParamError(
             "this is no basket", name="BASKET", remedy="tick rows in a table, or open the link of a basket"
         ) from error
-    made = Basket()
+    basket = Basket()
     for part in parts:
-        made = made.added(Basket(parts=(part,)))
-    return made
+        basket = basket.merge(Basket(parts=(part,)))
+    return basket
 
 
-def opened(token: str) -> Basket:
+def open_inline_token(token: str) -> Basket:
     """Read a token that is the basket itself.
 
     Raises
     ------
-    NotFound
+    NotFoundError
         It is none.
     """
-    packed = token.removeprefix(OWN)
-    reading = zlib.decompressobj()
+    packed = token.removeprefix(INLINE_PREFIX)
+    decompressor = zlib.decompressobj()
     try:
-        text = reading.decompress(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)), BYTES)
-        found = read(text)
+        text = decompressor.decompress(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)), MAX_BASKET_BYTES)
+        basket = parse_basket(text)
     except (ValueError, zlib.error, ParamError) as error:
-        raise gone() from error
-    if len(token) > INLINE or not reading.eof:
-        raise gone()
-    return found
+        raise build_not_found_error() from error
+    if len(token) > MAX_INLINE_CHARACTERS or not decompressor.eof:
+        raise build_not_found_error()
+    return basket
 
 
-def gone() -> NotFound:
+def build_not_found_error() -> NotFoundError:
     """Return what is said of a token that leads nowhere."""
-    return NotFound(
+    return NotFoundError(
         "there is no basket of this address, or it was not read for a year", remedy="ask whoever shared it for another"
     )
 
 
-def bounded(basket: Basket) -> Basket:
+def check_limits(basket: Basket) -> Basket:
     """Return the basket, if it is no more than one holds.
 
     Raises
@@ -188,52 +198,70 @@ def bounded(basket: Basket) -> Basket:
     ParamError
         It is more.
     """
-    if len(basket.parts) > TABLES:
-        raise _much(say("{count:,} tables: a basket has {most:,} at most", len(basket.parts), TABLES))
+    if len(basket.parts) > MAX_BASKET_TABLES:
+        raise _build_limit_error(
+            format_message("{count:,} tables: a basket has {most:,} at most", len(basket.parts), MAX_BASKET_TABLES)
+        )
     for part in basket.parts:
-        if (count := sum(map(len, part.lines))) > cart.KEYS:
-            raise _much(say("{count:,} rows of one table: a basket has {most:,} at most", count, cart.KEYS))
-        if len(part.searches) > SEARCHES:
-            raise _much(
-                say("{count:,} searches of one table: a basket has {most:,} at most", len(part.searches), SEARCHES)
+        if (count := sum(map(len, part.row_keys))) > row_files.MAX_ROW_KEYS:
+            raise _build_limit_error(
+                format_message(
+                    "{count:,} rows of one table: a basket has {most:,} at most", count, row_files.MAX_ROW_KEYS
+                )
             )
-    if (size := len(basket.text())) > BYTES:
-        raise _much(say("{count:,} bytes: a basket has {most:,} at most", size, BYTES))
+        if len(part.searches) > MAX_TABLE_SEARCHES:
+            raise _build_limit_error(
+                format_message(
+                    "{count:,} searches of one table: a basket has {most:,} at most",
+                    len(part.searches),
+                    MAX_TABLE_SEARCHES,
+                )
+            )
+    if (size := len(basket.to_text())) > MAX_BASKET_BYTES:
+        raise _build_limit_error(
+            format_message("{count:,} bytes: a basket has {most:,} at most", size, MAX_BASKET_BYTES)
+        )
     return basket
 
 
-def keyed(part: Part, table: Table) -> Search:
+def search_row_keys(part: BasketPart, table: Table) -> TableSearch:
     """Return the search of the rows that were ticked."""
-    return cart.marked(Search(table=table), part.keys)
+    return row_files.select_row_keys(TableSearch(table=table), part.keys)
 
 
-def whole(table: Table, searches: Iterable[Search]) -> Search:
+def search_any(table: Table, searches: Iterable[TableSearch]) -> TableSearch:
     """Return the search of all rows that any of some searches finds."""
-    everything = tree.Compare("=", tree.Literal(1), tree.Literal(1))
-    tests = tuple(search.where() or everything for search in searches)
-    nothing = tree.Compare("=", tree.Literal(1), tree.Literal(0))
-    test = tree.Or(tests) if len(tests) > 1 else tests[0] if tests else nothing
-    return Search(table=table, conditions=(("", ()),), tests=(test,))
+    everything = syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(1))
+    tests = tuple(search.build_condition() or everything for search in searches)
+    nothing = syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
+    test = syntax_tree.Disjunction(tests) if len(tests) > 1 else tests[0] if tests else nothing
+    return TableSearch(table=table, conditions=(("", ()),), tests=(test,))
 
 
-def _lines(given: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    lines = tuple(tuple(map(_said, [line] if isinstance(line, str) else line)) for line in given)
+def _parse_row_keys(row_keys: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    lines = tuple(tuple(map(_require_text, [line] if isinstance(line, str) else line)) for line in row_keys)
     return tuple(line for line in lines if line)
 
 
-def _searches(given: Sequence[str]) -> tuple[str, ...]:
-    if any(len(one) > ADDRESS for one in given):
-        longest = max(map(len, given))
-        raise _much(say("a search of {count:,} characters: a basket takes {most:,} at most", longest, ADDRESS))
-    return tuple(one if isinstance(one, str) else _said(one) for one in given)
+def _parse_searches(search_texts: Sequence[str]) -> tuple[str, ...]:
+    if any(len(search_text) > MAX_SEARCH_CHARACTERS for search_text in search_texts):
+        longest = max(map(len, search_texts))
+        raise _build_limit_error(
+            format_message(
+                "a search of {count:,} characters: a basket takes {most:,} at most", longest, MAX_SEARCH_CHARACTERS
+            )
+        )
+    return tuple(
+        search_text if isinstance(search_text, str) else _require_text(search_text) for search_text in search_texts
+    )
 
 
-def _said(value: object) -> str:
+def _require_text(value: object) -> str:
     """Return a text that says something."""
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY_CHARACTERS:
         raise TypeError
     return value
 
 
-def _much(message: str) -> ParamError:
+def _build_limit_error(message: str) -> ParamError:
     return ParamError(message, name="BASKET", remedy="put in a search instead of its rows")

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from hven.adql import tree
-from hven.model.errors import UserError, say
-from hven.model.table import MJD, SECONDS
+from hven.adql import syntax_tree
+from hven.model.errors import UserError, format_message
+from hven.model.table import MJD_EPOCH, SECONDS_PER_UNIT
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from hven.model.table import Column, Table
 
-LENGTHS = (
+OFFERED_STEPS = (
     "12 s",
     "1 min",
     "2 min",
@@ -29,33 +29,35 @@ LENGTHS = (
     "12 h",
     "1 d",
 )  # that are offered: those of MEDOC's SDO
-UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
-_LENGTH = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|min|h|d)", re.IGNORECASE)
-REMEDY = "write a length of time in s, min, h or d, and after a comma of what each has its own row: 1 h,wavelength"
+UNIT_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+_STEP_PATTERN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|min|h|d)", re.IGNORECASE)
+CADENCE_REMEDY = (
+    "write a length of time in s, min, h or d, and after a comma of what each has its own row: 1 h,wavelength"
+)
 # seconds: distances that differ by less are equal; a Julian date of a whole hour may lie 40 microseconds before it
-ALIKE = 0.001
+TIME_TOLERANCE_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Every:
-    """How often a row is wanted: `length` in `unit`, and the columns each of whose values has its own row."""
+class Cadence:
+    """How often a row is wanted: `step` in `unit`, and the columns each of whose values has its own row."""
 
-    length: float
+    step: float
     unit: str
-    each: tuple[str, ...] = ()
+    group_columns: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return ",".join([f"{self.length:g} {self.unit}", *self.each])
+        return ",".join([f"{self.step:g} {self.unit}", *self.group_columns])
 
     @property
-    def seconds(self) -> float:
+    def step_seconds(self) -> float:
         """The length of a step."""
-        return self.length * UNITS[self.unit]
+        return self.step * UNIT_SECONDS[self.unit]
 
 
-def timed(table: Table) -> Column | None:
+def find_time_column(table: Table) -> Column | None:
     """Find the time of a table's rows: where they begin, as a rule."""
-    found = []
+    candidates = []
     for column in table.columns:
         ucd = (column.ucd or "").lower()
         if (
@@ -64,22 +66,22 @@ def timed(table: Table) -> Column | None:
             or not (column.type.is_timestamp or (column.type.is_numeric and ucd.startswith("time.")))
         ):
             continue
-        if not column.type.is_timestamp and (column.unit or "") not in SECONDS:
+        if not column.type.is_timestamp and (column.unit or "") not in SECONDS_PER_UNIT:
             continue
-        place = next(
+        rank = next(
             (at for at, start in enumerate(("time.start", "time.epoch", "time")) if ucd.startswith(start)), None
         )
         if (
-            place is not None
+            rank is not None
             and "time.duration" not in ucd
             and "interval" not in ucd
             and not ucd.startswith(("time.creation", "time.release", "time.processing"))
         ):
-            found.append((place, column.rank, column))
-    return min(found, key=lambda one: one[:2])[2] if found else None
+            candidates.append((rank, column.rank, column))
+    return min(candidates, key=lambda candidate: candidate[:2])[2] if candidates else None
 
 
-def read(text: str, table: Table) -> Every:
+def parse_cadence(text: str, table: Table) -> Cadence:
     """Read ``1 h`` or ``1 h,wavelength``.
 
     Raises
@@ -88,95 +90,133 @@ def read(text: str, table: Table) -> Every:
         It is no length of time, or the table has no such column, no time, or no key of one column.
     """
     length, *each = (part.strip() for part in text.split(","))
-    found = _LENGTH.fullmatch(length)
-    if found is None or not 0 < float(found[1]) * UNITS[found[2].lower()] <= 1e10:
-        raise UserError(say("{text!r} is no length of time", length[:40]), remedy=REMEDY)
-    known = {column.name.lower(): column.name for column in table.columns if not column.hidden}
-    if lacking := [name for name in each if name.lower() not in known]:
-        raise UserError(say("there is no column {name}", lacking[0][:60]), remedy=REMEDY)
-    if timed(table) is None or len(table.primary) != 1:
+    step_match = _STEP_PATTERN.fullmatch(length)
+    if step_match is None or not 0 < float(step_match[1]) * UNIT_SECONDS[step_match[2].lower()] <= 1e10:
+        raise UserError(format_message("{text!r} is no length of time", length[:40]), remedy=CADENCE_REMEDY)
+    column_names = {column.name.lower(): column.name for column in table.columns if not column.hidden}
+    if lacking := [name for name in each if name.lower() not in column_names]:
+        raise UserError(format_message("there is no column {name}", lacking[0][:60]), remedy=CADENCE_REMEDY)
+    if find_time_column(table) is None or len(table.primary) != 1:
         raise UserError(
             "rows of this table cannot be thinned: that needs a time, and a key of one column",
             remedy="leave the cadence out",
         )
-    return Every(
-        length=float(found[1]), unit=found[2].lower(), each=tuple(dict.fromkeys(known[name.lower()] for name in each))
+    return Cadence(
+        step=float(step_match[1]),
+        unit=step_match[2].lower(),
+        group_columns=tuple(dict.fromkeys(column_names[name.lower()] for name in each)),
     )
 
 
-def thinned(table: Table, every: Every, where: tree.Expr | None) -> tree.Expr:
-    """Return the condition that a row is the nearest to its step, of those that `where` leaves; of two as near the earlier one.
+def build_cadence_condition(table: Table, cadence: Cadence, condition: syntax_tree.Expr | None) -> syntax_tree.Expr:
+    """Return the condition that a row is the nearest to its step, of those that `condition` leaves; of two as near the earlier one.
 
-    Steps are counted from where `where` begins in time, else from whole multiples in UTC, and end where it ends. A row belongs to the
+    Steps are counted from where `condition` begins in time, else from whole multiples in UTC, and end where it ends. A row belongs to the
     step that is no more than half a step away; one between two of them to the earlier.
     """
-    column = timed(table)
+    column = find_time_column(table)
     if column is None or len(table.primary) != 1:
         raise UserError("rows of this table cannot be thinned", remedy="leave the cadence out")
-    key, when = _ref(table.primary[0]), _ref(column.name)
-    time: tree.Expr = tree.Function("IVO_TO_MJD", (when,)) if column.type.is_timestamp else when
-    scale = (86_400.0 if column.type.is_timestamp else SECONDS.get(column.unit or "", 86_400.0)) / every.seconds
-    slack = ALIKE / 2 / every.seconds
+    key, time_column = _build_column_ref(table.primary[0]), _build_column_ref(column.name)
+    time: syntax_tree.Expr = (
+        syntax_tree.FunctionCall("IVO_TO_MJD", (time_column,)) if column.type.is_timestamp else time_column
+    )
+    scale = (
+        86_400.0 if column.type.is_timestamp else SECONDS_PER_UNIT.get(column.unit or "", 86_400.0)
+    ) / cadence.step_seconds
+    slack = TIME_TOLERANCE_SECONDS / 2 / cadence.step_seconds
     names = {column.name.lower(), re.sub(r"min$", "max", column.name.lower())}
-    begin, end = _bound(where, names, upper=False), _bound(where, names, upper=True)
-    origin = 0.0 if column.epoch is None else MJD - column.epoch  # days of Julian dates begin at noon
+    begin, end = _find_time_bound(condition, names, is_upper=False), _find_time_bound(condition, names, is_upper=True)
+    origin = 0.0 if column.epoch is None else MJD_EPOCH - column.epoch  # days of Julian dates begin at noon
     if begin is not None:
         origin = begin[0]
-    since = tree.Binary("-", time, tree.Literal(origin)) if origin else time
-    steps = tree.Binary("*", since, tree.Literal(scale))
-    step = tree.Function("CEILING", (tree.Binary("-", steps, tree.Literal(0.5 + slack)),))
-    tests = [where, tree.IsNull(when, negated=True)]
+    since = syntax_tree.BinaryOperation("-", time, syntax_tree.Literal(origin)) if origin else time
+    steps = syntax_tree.BinaryOperation("*", since, syntax_tree.Literal(scale))
+    step = syntax_tree.FunctionCall(
+        "CEILING", (syntax_tree.BinaryOperation("-", steps, syntax_tree.Literal(0.5 + slack)),)
+    )
+    tests = [condition, syntax_tree.NullPredicate(time_column, negated=True)]
     if begin is not None:
-        tests.append(tree.Compare(">=", step, tree.Literal(0)))
+        tests.append(syntax_tree.Comparison(">=", step, syntax_tree.Literal(0)))
     if end is not None:
         last = (end[0] - origin) * scale
         tests.append(
-            tree.Compare("<=", step, tree.Literal(math.floor(last + slack) if end[1] else math.ceil(last - slack) - 1))
+            syntax_tree.Comparison(
+                "<=", step, syntax_tree.Literal(math.floor(last + slack) if end[1] else math.ceil(last - slack) - 1)
+            )
         )
-    away = tree.Binary("*", tree.Function("ABS", (tree.Binary("-", steps, step),)), tree.Literal(every.seconds / ALIKE))
+    distance = syntax_tree.BinaryOperation(
+        "*",
+        syntax_tree.FunctionCall("ABS", (syntax_tree.BinaryOperation("-", steps, step),)),
+        syntax_tree.Literal(cadence.step_seconds / TIME_TOLERANCE_SECONDS),
+    )
     # the window is over columns alone: the first of each then comes of one grouping, and no row is sorted
-    each = {f"of{at}": _ref(name) for at, name in enumerate(every.each)}
-    named = {"k": key, "t": when, "step": step, "away": tree.Function("ROUND", (away,)), **each}
-    source = tree.TableRef((_ident(table.schema), _ident(table.name)))
-    items = tuple(tree.SelectItem(expr, tree.Ident(name)) for name, expr in named.items())
-    stepped = tree.Derived(
-        tree.Query(tree.Select(items, source, where=tree.conjunction(*tests))), tree.Ident("stepped")
+    each = {f"of{at}": _build_column_ref(name) for at, name in enumerate(cadence.group_columns)}
+    selected = {
+        "k": key,
+        "t": time_column,
+        "step": step,
+        "away": syntax_tree.FunctionCall("ROUND", (distance,)),
+        **each,
+    }
+    source = syntax_tree.TableRef((_build_identifier(table.schema), _build_identifier(table.name)))
+    items = tuple(syntax_tree.SelectItem(expr, syntax_tree.Ident(name)) for name, expr in selected.items())
+    stepped = syntax_tree.DerivedTable(
+        syntax_tree.Query(syntax_tree.Select(items, source, where=syntax_tree.join_conditions(*tests))),
+        syntax_tree.Ident("stepped"),
     )
-    order = tuple(tree.OrderItem(_ref(name)) for name in ("away", "t", "k"))
-    number = tree.Window(tree.Function("ROW_NUMBER"), tuple(_ref(name) for name in (*each, "step")), order)
-    chosen_of = (tree.SelectItem(_ref("k")), tree.SelectItem(number, tree.Ident("nth")))
-    inner = tree.Select(chosen_of, stepped)
-    first = tree.Compare("=", _ref("nth"), tree.Literal(1))
-    chosen = tree.Select(
-        (tree.SelectItem(_ref("k")),), tree.Derived(tree.Query(inner), tree.Ident("steps")), where=first
+    order = tuple(syntax_tree.OrderItem(_build_column_ref(name)) for name in ("away", "t", "k"))
+    number = syntax_tree.WindowExpression(
+        syntax_tree.FunctionCall("ROW_NUMBER"), tuple(_build_column_ref(name) for name in (*each, "step")), order
     )
-    return tree.In(key, tree.Subquery(tree.Query(chosen)))
+    chosen_of = (
+        syntax_tree.SelectItem(_build_column_ref("k")),
+        syntax_tree.SelectItem(number, syntax_tree.Ident("nth")),
+    )
+    inner = syntax_tree.Select(chosen_of, stepped)
+    first = syntax_tree.Comparison("=", _build_column_ref("nth"), syntax_tree.Literal(1))
+    chosen = syntax_tree.Select(
+        (syntax_tree.SelectItem(_build_column_ref("k")),),
+        syntax_tree.DerivedTable(syntax_tree.Query(inner), syntax_tree.Ident("steps")),
+        where=first,
+    )
+    return syntax_tree.InPredicate(key, syntax_tree.Subquery(syntax_tree.Query(chosen)))
 
 
-def _bound(test: tree.Expr | None, names: Collection[str], *, upper: bool) -> tuple[float, bool] | None:
+def _find_time_bound(
+    condition: syntax_tree.Expr | None, column_names: Collection[str], *, is_upper: bool
+) -> tuple[float, bool] | None:
     """Find the least, or the greatest, time that a condition leaves to the columns of these names, and whether it leaves that one itself."""
-    if isinstance(test, tree.And | tree.Or):
-        found = [_bound(part, names, upper=upper) for part in test.parts]
-        ends = [one for one in found if one is not None]
-        if isinstance(test, tree.Or) and len(ends) < len(found):
+    if isinstance(condition, syntax_tree.Conjunction | syntax_tree.Disjunction):
+        bounds = [_find_time_bound(part, column_names, is_upper=is_upper) for part in condition.parts]
+        ends = [bound for bound in bounds if bound is not None]
+        if isinstance(condition, syntax_tree.Disjunction) and len(ends) < len(bounds):
             return None
-        return (min if upper == isinstance(test, tree.And) else max)(ends, default=None)
-    if isinstance(test, tree.Between) and not test.negated:
-        value, limit, closed = test.operand, test.high if upper else test.low, True
-    elif isinstance(test, tree.Compare) and test.op[0] in ("=<" if upper else "=>") and test.op != "<>":
-        value, limit, closed = test.left, test.right, "=" in test.op
+        return (min if is_upper == isinstance(condition, syntax_tree.Conjunction) else max)(ends, default=None)
+    if isinstance(condition, syntax_tree.BetweenPredicate) and not condition.negated:
+        value, limit, closed = condition.operand, condition.high if is_upper else condition.low, True
+    elif (
+        isinstance(condition, syntax_tree.Comparison)
+        and condition.op[0] in ("=<" if is_upper else "=>")
+        and condition.op != "<>"
+    ):
+        value, limit, closed = condition.left, condition.right, "=" in condition.op
     else:
         return None
-    if not (isinstance(value, tree.ColumnRef) and value.name.name.lower() in names and isinstance(limit, tree.Literal)):
+    if not (
+        isinstance(value, syntax_tree.ColumnRef)
+        and value.name.name.lower() in column_names
+        and isinstance(limit, syntax_tree.Literal)
+    ):
         return None
     if isinstance(limit.value, str):  # of timestamps
         return (datetime.fromisoformat(limit.value) - datetime(1858, 11, 17)) / timedelta(days=1), closed  # noqa: DTZ001  (UTC throughout)
     return (float(limit.value), closed) if isinstance(limit.value, int | float) else None
 
 
-def _ident(name: str) -> tree.Ident:
-    return tree.Ident(name, quoted=name != name.lower())
+def _build_identifier(name: str) -> syntax_tree.Ident:
+    return syntax_tree.Ident(name, quoted=name != name.lower())
 
 
-def _ref(name: str) -> tree.ColumnRef:
-    return tree.ColumnRef(_ident(name))
+def _build_column_ref(name: str) -> syntax_tree.ColumnRef:
+    return syntax_tree.ColumnRef(_build_identifier(name))

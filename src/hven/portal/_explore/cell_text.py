@@ -12,35 +12,35 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from hven.model import literal
-from hven.model.table import WORDS
-from hven.portal._explore.fields import chosen
-from hven.portal._explore.number_text import Scale, written
-from hven.portal._explore.reference_links import bibcode_address
+from hven.model.table import EPOCH_LABELS
+from hven.portal._explore.number_formatting import UnitScale, format_numbers
+from hven.portal._explore.reference_links import build_bibcode_address
+from hven.portal._explore.search_fields import choose_scale
 from hven.services.file_rows import kind_of
-from hven.services.scripts import HOLE
+from hven.services.scripts import PLACEHOLDER_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hven.model.table import Column, Table
-    from hven.portal._explore.column_labels import Labels
-    from hven.portal._explore.rows import Page
+    from hven.portal._explore.column_labels import ColumnLabels
+    from hven.portal._explore.row_pages import RowPage
 
-DIGITS_SHOWN = 9  # of a number of which nobody says how many it has; all of them are told when one points at it
-LONG = 400  # characters of a cell; the row's own page has the rest
-WHOLE = 10_000  # characters of a cell of the row's own page
-READ = 40  # characters of an address that one reads whole in a cell; of a longer one its file
-ADDRESS = re.compile(r"(?:https?|ftp)://[^\s<>\"']+", re.IGNORECASE)
-SERVICES = {  # hosts of services that people know by their names
+MAX_SHOWN_DIGITS = 9  # of a number of which nobody says how many it has; all of them are told when one points at it
+MAX_CELL_CHARACTERS = 400  # characters of a cell; the row's own page has the rest
+MAX_PANEL_CHARACTERS = 10_000  # characters of a cell of the row's own page
+MAX_ADDRESS_CHARACTERS = 40  # characters of an address that one reads whole in a cell; of a longer one its file
+ADDRESS_PATTERN = re.compile(r"(?:https?|ftp)://[^\s<>\"']+", re.IGNORECASE)
+KNOWN_SERVICES = {  # hosts of services that people know by their names
     "simbad.cds.unistra.fr": "SIMBAD", "simbad.u-strasbg.fr": "SIMBAD", "vizier.cds.unistra.fr": "VizieR", "ned.ipac.caltech.edu": "NED",
     "aladin.cds.unistra.fr": "Aladin", "ssd.jpl.nasa.gov": "JPL", "ssp.imcce.fr": "IMCCE", "irsa.ipac.caltech.edu": "IRSA",
 }  # fmt: skip
-DIGITS = re.compile(r"%?(\d*)\.(\d+)([feg])|([FE])(\d+)\.(\d+)")
-JULIAN = 1_721_426, 5_373_484  # days in which a number can be a Julian date of the years 1 to 9999
+DISPLAY_PATTERN = re.compile(r"%?(\d*)\.(\d+)([feg])|([FE])(\d+)\.(\d+)")
+JULIAN_DATE_RANGE = 1_721_426, 5_373_484  # days in which a number can be a Julian date of the years 1 to 9999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class TextCell:
     """One value on a page: what is read, where it leads, what is told when one points at it; `picture`: the address is a small image.
 
     `corners`: the text is a polygon of so many, which people would rather be told than read.
@@ -54,7 +54,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heading:
+class ColumnHeading:
     """How a column is shown: `unit` as shown, perhaps another than the stored one; `scale` leads from that one to it."""
 
     column: Column
@@ -62,122 +62,141 @@ class Heading:
     unit: str
     numeric: bool
     kind: str  # number, time, text, link, picture, code
-    scale: Scale = field(default_factory=lambda: Scale(unit=""))
-    usual: str = ""  # the unit if nobody chooses one
-    read: bool = False  # numbers are written to be read, else with all their digits up to `DIGITS_SHOWN`
+    scale: UnitScale = field(default_factory=lambda: UnitScale(unit=""))
+    usual_unit: str = ""  # the unit if nobody chooses one
+    is_rounded: bool = False  # numbers are written to be read, else with all their digits up to `MAX_SHOWN_DIGITS`
     title: str = ""  # what is told when one points at it
-    words: Mapping[str, str] = field(default_factory=dict)  # of codes
+    code_words: Mapping[str, str] = field(default_factory=dict)  # of codes
 
 
-def headings(
-    page: Page, table: Table, wanted: Sequence[tuple[str, str]] = (), *, labels: Labels | None = None
-) -> list[Heading]:
-    """Return how the columns of a page are shown; `wanted` names units that the reader chose: those that do not fit are left out.
+def build_headings(
+    page: RowPage, table: Table, chosen_units: Sequence[tuple[str, str]] = (), *, labels: ColumnLabels | None = None
+) -> list[ColumnHeading]:
+    """Return how the columns of a page are shown; `chosen_units` names units that the reader chose: those that do not fit are left out.
 
     Without `labels` columns are called as the descriptor, or a query, calls them.
     """
-    chosen = dict(wanted)
-    return [_heading(column, table, chosen.get(column.name), labels) for column in page.columns]
+    chosen = dict(chosen_units)
+    return [_build_heading(column, table, chosen.get(column.name), labels) for column in page.columns]
 
 
-def cells(
-    page: Page,
+def format_cells(
+    page: RowPage,
     table: Table,
-    wanted: Sequence[tuple[str, str]] = (),
+    chosen_units: Sequence[tuple[str, str]] = (),
     *,
-    whole: bool = False,
-    labels: Labels | None = None,
-) -> list[list[Cell | None]]:
-    """Write the rows of a page; None where there is no value. `whole`: texts and addresses in full, up to `WHOLE` characters."""
-    found = headings(page, table, wanted, labels=labels)
-    given = page.rows.combine_chunks()
-    columns = [_column(given.column(number), heading, whole=whole) for number, heading in enumerate(found)]
+    is_full: bool = False,
+    labels: ColumnLabels | None = None,
+) -> list[list[TextCell | None]]:
+    """Write the rows of a page; None where there is no value. `is_full`: texts and addresses in full, up to `MAX_PANEL_CHARACTERS` characters."""
+    column_headings = build_headings(page, table, chosen_units, labels=labels)
+    rows_table = page.rows.combine_chunks()
+    columns = [
+        _format_column(rows_table.column(number), heading, is_full=is_full)
+        for number, heading in enumerate(column_headings)
+    ]
     rows = [list(row) for row in zip(*columns, strict=True)] if columns else []
-    for number, heading in enumerate(found):
+    for number, heading in enumerate(column_headings):
         if heading.column.link:
-            _linked(rows, number, heading.column.link, {one.column.name: at for at, one in enumerate(found)}, given)
+            _fill_link_templates(
+                rows,
+                number,
+                heading.column.link,
+                {
+                    column_heading.column.name: heading_number
+                    for heading_number, column_heading in enumerate(column_headings)
+                },
+                rows_table,
+            )
         elif heading.column.type.is_string and "bibcode" in (heading.column.ucd or "").lower():
-            _link_bibcodes(rows, number, heading.column, given.column(number))
+            _link_bibcodes(rows, number, heading.column, rows_table.column(number))
     return rows
 
 
-def _heading(column: Column, table: Table, wanted: str | None, labels: Labels | None) -> Heading:
-    words = labels.words(column) if labels is not None else table.enums.get(column.enum or "", {})
-    usual = labels.scale(column) if labels is not None else Scale(unit=column.unit or "")
-    scale = (chosen(column, wanted) if wanted else None) or usual
-    return Heading(
+def _build_heading(column: Column, table: Table, chosen_unit: str | None, labels: ColumnLabels | None) -> ColumnHeading:
+    code_words = labels.find_code_words(column) if labels is not None else table.enums.get(column.enum or "", {})
+    usual = labels.find_scale(column) if labels is not None else UnitScale(unit=column.unit or "")
+    scale = (choose_scale(column, chosen_unit) if chosen_unit else None) or usual
+    return ColumnHeading(
         column=column,
-        label=labels.column(column, scale.unit) if labels is not None else column.label or column.name,
+        label=labels.label_column(column, scale.unit) if labels is not None else column.label or column.name,
         unit=scale.unit,
-        usual=usual.unit,
-        numeric=column.type.is_numeric and not words,
-        kind="code" if words else kind_of(column, table),
+        usual_unit=usual.unit,
+        numeric=column.type.is_numeric and not code_words,
+        kind="code" if code_words else kind_of(column, table),
         scale=scale,
-        read=labels is not None and not labels.raw,
-        words=words,
-        title=labels.told(column) if labels is not None else column.description or "",
+        is_rounded=labels is not None and not labels.is_raw,
+        code_words=code_words,
+        title=labels.describe_column(column) if labels is not None else column.description or "",
     )
 
 
-def day_of(value: object, epoch: float) -> str:
+def format_day(value: object, epoch: float) -> str:
     """Return the day of a time that counts days from a Julian date; empty: it is none."""
     return (
-        _date(value, epoch).text[:10]
-        if isinstance(value, int | float) and JULIAN[0] <= value + epoch <= JULIAN[1]
+        _format_julian_date(value, epoch).text[:10]
+        if isinstance(value, int | float) and JULIAN_DATE_RANGE[0] <= value + epoch <= JULIAN_DATE_RANGE[1]
         else ""
     )
 
 
-def _real(column: Column) -> bool:
+def _is_floating(column: Column) -> bool:
     return column.type.is_numeric and not column.type.is_integer and not column.type.is_array
 
 
-def _column(values: pa.ChunkedArray, heading: Heading, *, whole: bool = False) -> list[Cell | None]:
+def _format_column(values: pa.ChunkedArray, heading: ColumnHeading, *, is_full: bool = False) -> list[TextCell | None]:
     column = heading.column
     if heading.kind == "time" and not column.type.is_timestamp:
-        return [None if value is None else _date(value, column.epoch or 0.0) for value in values.to_pylist()]
-    if heading.words:
-        return [None if value is None else _coded(str(value), heading.words) for value in values.to_pylist()]
-    scale = heading.scale
-    if scale.sexagesimal:
-        digits = _decimals(column.display, 240 if heading.unit == "h:m:s" else 3600)
         return [
-            None if value is None else _angle(value, digits, hours=heading.unit == "h:m:s")
+            None if value is None else _format_julian_date(value, column.epoch or 0.0) for value in values.to_pylist()
+        ]
+    if heading.code_words:
+        return [None if value is None else _format_code(str(value), heading.code_words) for value in values.to_pylist()]
+    scale = heading.scale
+    if scale.is_sexagesimal:
+        digits = _count_decimals(column.display, 240 if heading.unit == "h:m:s" else 3600)
+        return [
+            None if value is None else _format_angle(value, digits, in_hours=heading.unit == "h:m:s")
             for value in values.to_pylist()
         ]
-    if scale.inverse or scale.factor != 1.0:
-        given = values.to_pylist()
-        if heading.read and not column.display:
-            return _numbers([None if one is None else scale.of(one) for one in given], given, column.unit or "")
-        write = _writer(_converted(column, scale))
-        return [None if value is None else Cell(text=write(scale.of(value))) for value in given]
-    if _real(column) and column.display:
-        write = _writer(column.display)
-        return [None if value is None else Cell(text=write(value)) for value in values.to_pylist()]
+    if scale.is_inverse or scale.factor != 1.0:
+        numbers = values.to_pylist()
+        if heading.is_rounded and not column.display:
+            return _format_numbers(
+                [None if number is None else scale.convert(number) for number in numbers], numbers, column.unit or ""
+            )
+        format_number = _build_number_formatter(_derive_display(column, scale))
+        return [None if value is None else TextCell(text=format_number(scale.convert(value))) for value in numbers]
+    if _is_floating(column) and column.display:
+        format_number = _build_number_formatter(column.display)
+        return [None if value is None else TextCell(text=format_number(value)) for value in values.to_pylist()]
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    texts = literal.text(literal.storage(array, column.type), column.type).to_pylist()
+    texts = literal.format_column(literal.cast_to_storage(array, column.type), column.type).to_pylist()
     valid = array.is_valid().to_pylist()
     if column.type.is_timestamp:
         return [
-            Cell(text=text.replace("T", " ")) if there and text is not None else None
-            for text, there in zip(texts, valid, strict=True)
+            TextCell(text=text.replace("T", " ")) if is_valid and text is not None else None
+            for text, is_valid in zip(texts, valid, strict=True)
         ]
-    if _real(column) and heading.read:
-        return _numbers(values.to_pylist(), texts)
-    if _real(column):
-        return [_plain(text) if there and text is not None else None for text, there in zip(texts, valid, strict=True)]
+    if _is_floating(column) and heading.is_rounded:
+        return _format_numbers(values.to_pylist(), texts)
+    if _is_floating(column):
+        return [
+            _shorten_number(text) if is_valid and text is not None else None
+            for text, is_valid in zip(texts, valid, strict=True)
+        ]
     if column.type.is_geometry or column.name.lower() == "s_region":
         return [
-            _region(text, whole=whole) if there and text is not None else None
-            for text, there in zip(texts, valid, strict=True)
+            _format_region(text, is_full=is_full) if is_valid and text is not None else None
+            for text, is_valid in zip(texts, valid, strict=True)
         ]
     return [
-        _text(text, heading.kind, whole=whole) if there and text is not None else None
-        for text, there in zip(texts, valid, strict=True)
+        _format_text(text, heading.kind, is_full=is_full) if is_valid and text is not None else None
+        for text, is_valid in zip(texts, valid, strict=True)
     ]
 
 
-def _region(text: str, *, whole: bool) -> Cell:
+def _format_region(text: str, *, is_full: bool) -> TextCell:
     """Count the corners of a polygon, DALI's or STC-S; other regions are short enough."""
     words = text.split()
     if words and words[0].lower() == "polygon":  # STC-S names its frame before the numbers
@@ -187,138 +206,152 @@ def _region(text: str, *, whole: bool) -> Cell:
     except ValueError:
         numbers = []
     if len(numbers) < 6 or len(numbers) % 2:
-        return _text(text, "text", whole=whole)
+        return _format_text(text, "text", is_full=is_full)
     corners = len(numbers) // 2
     closed = corners > 3 and numbers[:2] == numbers[-2:]  # the first corner stands at the end once more
-    most = WHOLE if whole else LONG
-    return Cell(text=text if len(text) <= most else f"{text[:most]}…", corners=corners - closed)
+    max_characters = MAX_PANEL_CHARACTERS if is_full else MAX_CELL_CHARACTERS
+    return TextCell(text=text if len(text) <= max_characters else f"{text[:max_characters]}…", corners=corners - closed)
 
 
-def _text(text: str, kind: str, *, whole: bool = False) -> Cell:
-    address = ADDRESS.fullmatch(text.strip())
+def _format_text(text: str, kind: str, *, is_full: bool = False) -> TextCell:
+    address = ADDRESS_PATTERN.fullmatch(text.strip())
     if address is not None:
-        short = _service(text) or (text if whole or len(text) <= READ else _short(text))
-        return Cell(
+        short = _find_service_name(text) or (
+            text if is_full or len(text) <= MAX_ADDRESS_CHARACTERS else _shorten_address(text)
+        )
+        return TextCell(
             text=short,
             href=address[0],
             title=text if short != text else "",
             picture=kind == "picture" and address[0].lower().startswith("http"),
         )
-    most = WHOLE if whole else LONG
-    if len(text) > most:
-        return Cell(text=f"{text[:most]}…", title=f"{len(text):,}")
-    return Cell(text=text)
+    max_characters = MAX_PANEL_CHARACTERS if is_full else MAX_CELL_CHARACTERS
+    if len(text) > max_characters:
+        return TextCell(text=f"{text[:max_characters]}…", title=f"{len(text):,}")
+    return TextCell(text=text)
 
 
-def _service(address: str) -> str:
+def _find_service_name(address: str) -> str:
     """Return the name of a service that everybody knows, which is asked about something: its address tells a reader less."""
-    whole, asked, _ = address.partition("?")
-    host = whole.partition("//")[2].partition("/")[0].lower()
-    return SERVICES.get(host, "") if asked else ""
+    base, query, _ = address.partition("?")
+    host = base.partition("//")[2].partition("/")[0].lower()
+    return KNOWN_SERVICES.get(host, "") if query else ""
 
 
-def _short(address: str) -> str:
+def _shorten_address(address: str) -> str:
     """Return what one reads of a long address: the name of its file; of a service that is asked, whose it is."""
-    whole, asked, _ = address.partition("?")
-    if asked:
-        host = whole.partition("//")[2].partition("/")[0]
+    base, query, _ = address.partition("?")
+    if query:
+        host = base.partition("//")[2].partition("/")[0]
         return f"{host}/…"[:60]
-    return whole.rstrip("/").rpartition("/")[2][:60] or address[:60]
+    return base.rstrip("/").rpartition("/")[2][:60] or address[:60]
 
 
-def _plain(text: str) -> Cell:
+def _shorten_number(text: str) -> TextCell:
     """Shorten a number of which nobody says how many digits it has."""
-    if len(text) <= DIGITS_SHOWN + 1:
-        return Cell(text=text)
-    short = f"{float(text):.{DIGITS_SHOWN}g}"
-    return Cell(text=text) if len(text) <= len(short) else Cell(text=short, title=text)
+    if len(text) <= MAX_SHOWN_DIGITS + 1:
+        return TextCell(text=text)
+    short = f"{float(text):.{MAX_SHOWN_DIGITS}g}"
+    return TextCell(text=text) if len(text) <= len(short) else TextCell(text=short, title=text)
 
 
-def _coded(value: str, words: Mapping[str, str]) -> Cell:
-    word = words.get(value) or ", ".join(words.get(one, one) for one in value.split("#"))  # EPN-TAP's lists
-    return Cell(text=value) if word == value else Cell(text=word, title=value)
+def _format_code(value: str, code_words: Mapping[str, str]) -> TextCell:
+    word = code_words.get(value) or ", ".join(
+        code_words.get(item, item) for item in value.split("#")
+    )  # EPN-TAP's lists
+    return TextCell(text=value) if word == value else TextCell(text=word, title=value)
 
 
-def _date(value: float, epoch: float) -> Cell:
+def _format_julian_date(value: float, epoch: float) -> TextCell:
     """Write days since a Julian date as a date, to the millisecond; the number itself is told when one points at it."""
-    if not JULIAN[0] <= value + epoch <= JULIAN[1]:
-        return Cell(text=repr(value))
+    if not JULIAN_DATE_RANGE[0] <= value + epoch <= JULIAN_DATE_RANGE[1]:
+        return TextCell(text=repr(value))
     # a double of days is good to 40 microseconds: what was meant as a whole millisecond is shown as one
     when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
         milliseconds=round((value + (epoch - 2_440_587.5)) * 86_400_000)
     )
     text = when.strftime("%Y-%m-%d %H:%M:%S") if not when.microsecond else when.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    return Cell(text=text.rjust(19, "0"), title=f"{WORDS.get(epoch, f'JD {epoch:.10g} +')} {value!r}")
+    return TextCell(text=text.rjust(19, "0"), title=f"{EPOCH_LABELS.get(epoch, f'JD {epoch:.10g} +')} {value!r}")
 
 
-def _numbers(values: Sequence[float | None], given: Sequence[object], unit: str = "") -> list[Cell | None]:
-    """Write numbers to be read; what they were `given` as, in `unit`, is told when one points at one that says less."""
+def _format_numbers(
+    values: Sequence[float | None], full_values: Sequence[object], unit: str = ""
+) -> list[TextCell | None]:
+    """Write numbers to be read; what they were `full_values` as, in `unit`, is told when one points at one that says less."""
     return [
-        None if text is None else Cell(text=text, title=f"{full} {unit}".rstrip() if unit or str(full) != text else "")
-        for text, full in zip(written(values), given, strict=True)
+        None
+        if text is None
+        else TextCell(text=text, title=f"{full} {unit}".rstrip() if unit or str(full) != text else "")
+        for text, full in zip(format_numbers(values), full_values, strict=True)
     ]
 
 
-def _converted(column: Column, scale: Scale) -> str:
+def _derive_display(column: Column, scale: UnitScale) -> str:
     """Return the display of converted values: as many digits as before, no more."""
-    found = DIGITS.fullmatch(column.display or "")
-    if found is not None and not scale.inverse and (found[3] or found[4]).lower() == "f":
-        digits = _decimals(column.display, scale.factor)
+    display_match = DISPLAY_PATTERN.fullmatch(column.display or "")
+    if display_match is not None and not scale.is_inverse and (display_match[3] or display_match[4]).lower() == "f":
+        digits = _count_decimals(column.display, scale.factor)
         return f".{digits}f" if digits <= 12 else ".6e"
     return ".7g" if column.type.datatype == "float" else ".10g"
 
 
-def _decimals(display: str | None, factor: float) -> int:
+def _count_decimals(display: str | None, factor: float) -> int:
     """Return the decimals that are left of `display` when values become `factor` times as great; two where nobody says how many there are."""
-    found = DIGITS.fullmatch(display or "")
-    if found is None or (found[3] or found[4]).lower() != "f":
+    display_match = DISPLAY_PATTERN.fullmatch(display or "")
+    if display_match is None or (display_match[3] or display_match[4]).lower() != "f":
         return 2
-    return max(0, int(found[2] or found[6]) - math.floor(math.log10(factor) + 0.5))
+    return max(0, int(display_match[2] or display_match[6]) - math.floor(math.log10(factor) + 0.5))
 
 
-def _angle(value: float, digits: int, *, hours: bool) -> Cell:
+def _format_angle(value: float, digits: int, *, in_hours: bool) -> TextCell:
     """Write an angle in degrees as ``hh:mm:ss.ss`` or ``+dd:mm:ss.s``; the degrees are told when one points at it."""
     if not math.isfinite(value):
-        return Cell(text=repr(value))
+        return TextCell(text=repr(value))
     scale = 10**digits
-    parts = round(value % 360 * 240 * scale) % (86_400 * scale) if hours else round(abs(value) * 3600 * scale)
-    seconds, part = divmod(parts, scale)
+    fractions = round(value % 360 * 240 * scale) % (86_400 * scale) if in_hours else round(abs(value) * 3600 * scale)
+    seconds, fraction = divmod(fractions, scale)
     minutes, seconds = divmod(seconds, 60)
-    whole, minutes = divmod(minutes, 60)
-    sign = "" if hours else "-" if value < 0 else "+"
-    return Cell(
-        text=f"{sign}{whole:02d}:{minutes:02d}:{seconds:02d}" + (f".{part:0{digits}d}" if digits else ""),
+    degrees, minutes = divmod(minutes, 60)
+    sign = "" if in_hours else "-" if value < 0 else "+"
+    return TextCell(
+        text=f"{sign}{degrees:02d}:{minutes:02d}:{seconds:02d}" + (f".{fraction:0{digits}d}" if digits else ""),
         title=f"{value!r} deg",
     )
 
 
-def _writer(display: str | None) -> Callable[[float], str]:
-    found = DIGITS.fullmatch(display or "")
-    if found is None:
+def _build_number_formatter(display: str | None) -> Callable[[float], str]:
+    display_match = DISPLAY_PATTERN.fullmatch(display or "")
+    if display_match is None:
         return lambda value: f"{value:.9g}"
-    digits, letter = int(found[2] or found[6]), (found[3] or found[4]).lower()
+    digits, letter = int(display_match[2] or display_match[6]), (display_match[3] or display_match[4]).lower()
     return lambda value: f"{value:.{digits}{letter}}"
 
 
-def _link_bibcodes(rows: list[list[Cell | None]], number: int, column: Column, texts: pa.Array) -> None:
+def _link_bibcodes(rows: list[list[TextCell | None]], column_number: int, column: Column, texts: pa.Array) -> None:
     """Lead bibcodes to their papers."""
     for row, text in zip(rows, texts.to_pylist(), strict=True):
-        cell = row[number]
-        if cell is not None and (address := bibcode_address(column, text)):
-            row[number] = replace(cell, href=address)
+        cell = row[column_number]
+        if cell is not None and (address := build_bibcode_address(column, text)):
+            row[column_number] = replace(cell, href=address)
 
 
-def _linked(rows: list[list[Cell | None]], number: int, template: str, at: Mapping[str, int], whole: pa.Table) -> None:
+def _fill_link_templates(
+    rows: list[list[TextCell | None]],
+    column_number: int,
+    template: str,
+    column_numbers: Mapping[str, int],
+    table: pa.Table,
+) -> None:
     """Make links of a column's template; a hole whose value is not on the page, or null, makes none."""
-    names = HOLE.findall(template)
-    if any(name not in at for name in names):
+    names = PLACEHOLDER_PATTERN.findall(template)
+    if any(name not in column_numbers for name in names):
         return
-    given: dict[str, list[Any]] = {name: whole.column(name).to_pylist() for name in names}
-    for place, row in enumerate(rows):
-        cell = row[number]
-        values = {name: given[name][place] for name in names}
+    template_values: dict[str, list[Any]] = {name: table.column(name).to_pylist() for name in names}
+    for row_number, row in enumerate(rows):
+        cell = row[column_number]
+        values = {name: template_values[name][row_number] for name in names}
         if cell is None or any(value is None for value in values.values()):
             continue
-        address = HOLE.sub(lambda hole, values=values: quote(str(values[hole[1]]), safe=""), template)  # type: ignore[misc]
-        if ADDRESS.fullmatch(address):
-            row[number] = Cell(text=cell.text, href=address, title=cell.title)
+        address = PLACEHOLDER_PATTERN.sub(lambda hole, values=values: quote(str(values[hole[1]]), safe=""), template)  # type: ignore[misc]
+        if ADDRESS_PATTERN.fullmatch(address):
+            row[column_number] = TextCell(text=cell.text, href=address, title=cell.title)

@@ -6,66 +6,66 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hven.portal._explore.cell_text import Cell
+from hven.portal._explore.cell_text import TextCell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.portal._explore.cell_text import Heading
-    from hven.portal._explore.column_labels import Labels
+    from hven.portal._explore.cell_text import ColumnHeading
+    from hven.portal._explore.column_labels import ColumnLabels
 
-DASH = " \N{EN DASH} "
-_DAY = re.compile(r"\d{4}-\d\d-\d\d ")
+RANGE_DASH = " \N{EN DASH} "
+_DAY_PATTERN = re.compile(r"\d{4}-\d\d-\d\d ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """Two columns that are told as one: `low` and `high` are their places among the headings, as the values rise."""
+class ColumnPair:
+    """Two columns that are told as one: `low_number` and `high_number` are their places among the headings, as the values rise."""
 
     name: str
     label: str
     title: str
-    low: int
-    high: int
+    low_number: int
+    high_number: int
 
 
-def pairs(headings: Sequence[Heading], labels: Labels) -> list[Pair]:
+def find_column_pairs(headings: Sequence[ColumnHeading], labels: ColumnLabels) -> list[ColumnPair]:
     """Find the pairs among columns that are shown in the same unit; none where the reader wants names as queries write them."""
-    if labels.raw:
+    if labels.is_raw:
         return []
-    at = {one.column.name: place for place, one in enumerate(headings)}
-    found = {}
-    for one in headings:
-        name, low, high = labels.pairs.get(one.column.name, ("", None, None))
-        if low is None or high is None or name in found or not {low.name, high.name} <= at.keys():
+    heading_numbers = {heading.column.name: place for place, heading in enumerate(headings)}
+    pairs_by_name = {}
+    for heading in headings:
+        name, low, high = labels.range_pairs.get(heading.column.name, ("", None, None))
+        if low is None or high is None or name in pairs_by_name or not {low.name, high.name} <= heading_numbers.keys():
             continue
-        first, last = at[low.name], at[high.name]
-        if headings[first].unit != headings[last].unit or one.column.link:
+        first, last = heading_numbers[low.name], heading_numbers[high.name]
+        if headings[first].unit != headings[last].unit or heading.column.link:
             continue
-        if headings[first].scale.inverse:  # the lowest frequency is the longest wave
+        if headings[first].scale.is_inverse:  # the lowest frequency is the longest wave
             first, last = last, first
-        label, title = labels.name(name, one.unit), f"{low.name}, {high.name}"
-        found[name] = Pair(name=name, label=label, title=title, low=first, high=last)
-    return list(found.values())
+        label, title = labels.label_field(name, heading.unit), f"{low.name}, {high.name}"
+        pairs_by_name[name] = ColumnPair(name=name, label=label, title=title, low_number=first, high_number=last)
+    return list(pairs_by_name.values())
 
 
-def joined(low: Cell | None, high: Cell | None) -> Cell | None:
+def join_cells(low: TextCell | None, high: TextCell | None) -> TextCell | None:
     """Write two cells as one."""
     if low is None:
-        return None if high is None else Cell(text=f"…{DASH}{high.text}", title=high.title)
+        return None if high is None else TextCell(text=f"…{RANGE_DASH}{high.text}", title=high.title)
     if high is None:
-        return Cell(text=f"{low.text}{DASH}…", title=low.title)
+        return TextCell(text=f"{low.text}{RANGE_DASH}…", title=low.title)
     if low.text == high.text:
         return low
-    end = high.text[11:] if _DAY.match(low.text) and low.text[:11] == high.text[:11] else high.text
-    title = f"{low.title or low.text}{DASH}{high.title or high.text}" if low.title or high.title else ""
-    return Cell(text=f"{low.text}{DASH}{end}", title=title)
+    end = high.text[11:] if _DAY_PATTERN.match(low.text) and low.text[:11] == high.text[:11] else high.text
+    title = f"{low.title or low.text}{RANGE_DASH}{high.title or high.text}" if low.title or high.title else ""
+    return TextCell(text=f"{low.text}{RANGE_DASH}{end}", title=title)
 
 
-def places(headings: Sequence[Heading], found: Sequence[Pair]) -> list[int | Pair]:
+def arrange_columns(headings: Sequence[ColumnHeading], column_pairs: Sequence[ColumnPair]) -> list[int | ColumnPair]:
     """Return what stands side by side: places of headings, and pairs where the first of their two columns stood."""
-    of = {place: one for one in found for place in (one.low, one.high)}
-    order: dict[int | Pair, None] = {}
+    pairs_by_number = {place: pair for pair in column_pairs for place in (pair.low_number, pair.high_number)}
+    order: dict[int | ColumnPair, None] = {}
     for place in range(len(headings)):
-        order.setdefault(of.get(place, place))
+        order.setdefault(pairs_by_number.get(place, place))
     return list(order)

@@ -13,218 +13,232 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.adql import tree
-from hven.engines import Live
-from hven.model import Cache, Failures
+from hven.adql import syntax_tree
+from hven.engines import LiveRelation
+from hven.model import Cache, FailureLog
 from hven.model.errors import HvenError
-from hven.portal._condition_words import field, write_value
+from hven.portal._condition_values import parse_field_values, write_value
 from hven.portal._explore import observation_lines
-from hven.portal._explore.search import COUNTED, Search, ref
-from hven.portal._explore.value_files import Files
-from hven.portal.conditions import LISTS, WHOLE_LIST
+from hven.portal._explore.search import COUNT_ITEM, TableSearch, build_column_ref
+from hven.portal._explore.value_files import ValueFiles
+from hven.portal.conditions import LIST_COLUMNS, WHOLE_LIST_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from hven.model.resource import Resource
     from hven.model.table import Column, Table
-    from hven.portal._explore.observation_lines import Observed
-    from hven.portal._explore.page_queries import Asking
+    from hven.portal._explore.observation_lines import ObservationKey
+    from hven.portal._explore.page_queries import QueryRunner
 
-GROUPS = 3_000  # of one table at most: with more it gets fewer levels
-KEPT = 2_000  # tables in different states that are remembered
-PATIENCE = 20.0  # seconds for one table: nobody waits for it
-DIRECTORY = "trees"  # in var/: counts that all processes of a site share
-SAID = {"@facility": "facility", "@instrument": "instrument", "@subject": "subjects"}
+MAX_TABLE_GROUPS = 3_000  # of one table at most: with more it gets fewer levels
+MAX_CACHED_TREES = 2_000  # tables in different states that are remembered
+TABLE_TIMEOUT_SECONDS = 20.0  # seconds for one table: nobody waits for it
+CACHE_DIRECTORY = "trees"  # in var/: counts that all processes of a site share
+RESOURCE_LEVELS = {"@facility": "facility", "@instrument": "instrument", "@subject": "subjects"}
 log = logging.getLogger("hven.portal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
-    """Rows of one table that have the values of a path: `conditions` as an address has them. `rows` None: not counted."""
+class CountLeaf:
+    """Rows of one table that have the values of a path: `conditions` as an address has them. `row_count` None: not counted."""
 
     table: Table
-    rows: int | None
+    row_count: int | None
     conditions: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
-class Node:
+class CountNode:
     """A branch: its name (None: rows without a value), how many rows hang on it, branches, and tables that end here.
 
     Attributes
     ----------
-    rows
+    row_count
         Of what was counted; None: nothing was.
-    least
+    is_lower_bound
         There are more: something below is not counted.
-    asked
+    table_conditions
         Of each table below it, the values by which its columns are asked for what hangs here.
     """
 
     name: str | None
-    rows: int | None = None
-    least: bool = False
-    asked: dict[str, dict[str, dict[str, None]]] = attribute(default_factory=dict)
-    branches: dict[str | None, Node] = attribute(default_factory=dict)
-    leaves: list[Leaf] = attribute(default_factory=list)
+    row_count: int | None = None
+    is_lower_bound: bool = False
+    table_conditions: dict[str, dict[str, dict[str, None]]] = attribute(default_factory=dict)
+    branches: dict[str | None, CountNode] = attribute(default_factory=dict)
+    leaves: list[CountLeaf] = attribute(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Level:
+class _TreeLevel:
     """One level of one table: a column, or words that are the same for all of its rows."""
 
     column: Column | None = None
     word: str | None = None
 
 
-class Trees:
+class CountTrees:
     """Counts of tables by the columns of their levels, remembered by the state of each table. Thread-safe."""
 
     def __init__(self) -> None:
-        self._kept: Cache[tuple[Leaf, ...]] = Cache(KEPT)
+        self._leaves: Cache[tuple[CountLeaf, ...]] = Cache(MAX_CACHED_TREES)
         self._lock = threading.Lock()
 
-    def ready(self, asking: Asking, tables: Sequence[Table], levels: Sequence[str], branches: int, reach: str) -> bool:
+    def is_ready(
+        self, runner: QueryRunner, tables: Sequence[Table], levels: Sequence[str], max_branches: int, access_key: str
+    ) -> bool:
         """Return whether nothing has to be counted now: all is known, or it is too soon to try again what failed."""
-        failures = asking.site.kept(Failures)
-        keys = [_key(table, asking, levels, branches, reach) for table in tables]
-        return all(self._kept.find(key) is not None or failures.is_paused(key) for key in keys)
+        failures = runner.site.get_or_create(FailureLog)
+        keys = [_build_cache_key(table, runner, levels, max_branches, access_key) for table in tables]
+        return all(self._leaves.find(key) is not None or failures.is_paused(key) for key in keys)
 
-    def count_missing(
-        self, asking: Asking, tables: Sequence[Table], levels: Sequence[str], branches: int, reach: str
+    def count_uncounted_tables(
+        self, runner: QueryRunner, tables: Sequence[Table], levels: Sequence[str], max_branches: int, access_key: str
     ) -> int:
         """Count the tables whose rows nobody has counted yet, or could not."""
-        return sum(self._kept.find(_key(table, asking, levels, branches, reach)) is None for table in tables)
+        return sum(
+            self._leaves.find(_build_cache_key(table, runner, levels, max_branches, access_key)) is None
+            for table in tables
+        )
 
-    def of(self, asking: Asking, tables: Sequence[Table], levels: Sequence[str], branches: int, reach: str) -> Node:
+    def build_tree(
+        self, runner: QueryRunner, tables: Sequence[Table], levels: Sequence[str], max_branches: int, access_key: str
+    ) -> CountNode:
         """Return the tree of some tables, as one reader sees them.
 
         Parameters
         ----------
         levels
-            As in the setting ``tree.levels``.
-        branches
+            As in the setting ``syntax_tree.levels``.
+        max_branches
             Values of one column at most.
-        reach
+        access_key
             Of the reader: where a policy hides rows, the counts are theirs alone.
         """
-        root = Node(name="")
+        root = CountNode(name="")
         for table in tables:
-            key = _key(table, asking, levels, branches, reach)
+            key = _build_cache_key(table, runner, levels, max_branches, access_key)
             with self._lock:  # one at a time: they are the biggest queries that pages ask
-                found = self._kept.find(key) or self._count(key, table, asking, levels, branches)
-            said = _levels(table, asking.holdings.resources.get(table.schema), levels)
-            for leaf in found:
-                _hang(root, leaf, said)
-        _join_unnamed(root)
-        _total(root)
+                leaves = self._leaves.find(key) or self._count_or_read(key, table, runner, levels, max_branches)
+            table_levels = _resolve_levels(table, runner.published_state.resources.get(table.schema), levels)
+            for leaf in leaves:
+                _attach_leaf(root, leaf, table_levels)
+        _merge_unnamed_branches(root)
+        _sum_rows(root)
         return root
 
-    def _count(
-        self, key: tuple[object, ...], table: Table, asking: Asking, levels: Sequence[str], branches: int
-    ) -> tuple[Leaf, ...]:
+    def _count_or_read(
+        self, key: tuple[object, ...], table: Table, runner: QueryRunner, levels: Sequence[str], max_branches: int
+    ) -> tuple[CountLeaf, ...]:
         """Count a table, or take what another process has counted. What fails is not kept: it is tried again, after a pause that grows."""
-        failures = asking.site.kept(Failures)
+        failures = runner.site.get_or_create(FailureLog)
         if failures.is_paused(key):
-            return _uncounted(table, asking)
-        files = Files(asking.site.settings.var / DIRECTORY)
+            return _build_uncounted_leaf(table, runner)
+        files = ValueFiles(runner.site.settings.var_directory / CACHE_DIRECTORY)
         owner = (key[0], *key[3:])  # all but the state of the rows
-        found = _read(files, owner, key, table)
-        if found is None:
-            with files.turn(-1):
-                found = _read(files, owner, key, table)
+        leaves = _read_leaves(files, owner, key, table)
+        if leaves is None:
+            with files.lock_counting(-1):
+                leaves = _read_leaves(files, owner, key, table)
                 try:
-                    if found is None:
-                        found = _counted(table, asking, levels, branches)
-                        _write(files, owner, key, found)
+                    if leaves is None:
+                        leaves = _count_table(table, runner, levels, max_branches)
+                        _write_leaves(files, owner, key, leaves)
                 except HvenError as error:
-                    failure = failures.note(key, f"the tree's counts of {table.qualified}", str(error))
+                    failure = failures.record_failure(key, f"the tree's counts of {table.qualified_name}", str(error))
                     log.warning(
-                        "the tree has no counts of %s after %d attempts: %s", table.qualified, failure.attempts, error
+                        "the tree has no counts of %s after %d attempts: %s",
+                        table.qualified_name,
+                        failure.attempts,
+                        error,
                     )
-                    return _uncounted(table, asking)
-        failures.forget(key)
-        self._kept.keep(key, found)
-        return found
+                    return _build_uncounted_leaf(table, runner)
+        failures.record_success(key)
+        self._leaves.store(key, leaves)
+        return leaves
 
 
-def _uncounted(table: Table, asking: Asking) -> tuple[Leaf, ...]:
+def _build_uncounted_leaf(table: Table, runner: QueryRunner) -> tuple[CountLeaf, ...]:
     """Return the one leaf of a table whose rows could not be counted: its number only where the counts would add up to it."""
-    lined = table.view is None and observation_lines.observed(table, asking) is not None
-    rows = None if lined or hides(table, asking) else asking.published(table).rows
-    return (Leaf(table=table, rows=rows),)
+    has_observation_lines = table.view is None and observation_lines.find_observation_key(table, runner) is not None
+    rows = None if has_observation_lines or has_hidden_rows(table, runner) else runner.find_published_table(table).rows
+    return (CountLeaf(table=table, row_count=rows),)
 
 
-def _read(files: Files, owner: Hashable, key: Hashable, table: Table) -> tuple[Leaf, ...] | None:
+def _read_leaves(files: ValueFiles, owner: Hashable, key: Hashable, table: Table) -> tuple[CountLeaf, ...] | None:
     """Read the counts that another process has written."""
-    found = files.get(owner, key)
-    if found is None:
+    cached_file = files.read_arrays(owner, key)
+    if cached_file is None:
         return None
-    arrays = found[1]
+    arrays = cached_file[1]
     return tuple(
-        Leaf(
+        CountLeaf(
             table=table,
-            rows=None if rows < 0 else int(rows),
+            row_count=None if rows < 0 else int(rows),
             conditions=tuple((str(name), str(value)) for name, value in json.loads(text)),
         )
         for rows, text in zip(arrays["rows"], arrays["conditions"].to_pylist(), strict=True)
     )
 
 
-def _write(files: Files, owner: Hashable, key: Hashable, leaves: Sequence[Leaf]) -> None:
+def _write_leaves(files: ValueFiles, owner: Hashable, key: Hashable, leaves: Sequence[CountLeaf]) -> None:
     """Write counts for the other processes."""
-    rows = np.array([-1 if leaf.rows is None else leaf.rows for leaf in leaves], np.int64)
+    rows = np.array([-1 if leaf.row_count is None else leaf.row_count for leaf in leaves], np.int64)
     conditions = pa.array([json.dumps(leaf.conditions) for leaf in leaves], pa.string())
-    files.put(owner, key, (), {"rows": rows, "conditions": conditions})
+    files.write_arrays(owner, key, (), {"rows": rows, "conditions": conditions})
 
 
-def _key(table: Table, asking: Asking, levels: Sequence[str], branches: int, reach: str) -> tuple[object, ...]:
-    item = asking.published(table)
-    own = reach if hides(table, asking) else "public"
+def _build_cache_key(
+    table: Table, runner: QueryRunner, levels: Sequence[str], max_branches: int, access_key: str
+) -> tuple[object, ...]:
+    item = runner.find_published_table(table)
+    row_scope = access_key if has_hidden_rows(table, runner) else "public"
     return (
-        table.qualified,
-        item.run,
+        table.qualified_name,
+        item.run_id,
         item.updated,
         tuple(levels),
-        branches,
-        own,
+        max_branches,
+        row_scope,
         tuple(column.name for column in table.columns),
     )
 
 
-def hides(table: Table, asking: Asking) -> bool:
+def has_hidden_rows(table: Table, runner: QueryRunner) -> bool:
     """Return whether a policy hides rows of a table, or of what it reads."""
-    known = asking.holdings.published
-    return asking.hides(table) or any(
-        asking.hides(known[name].table) for name in asking.published(table).reads if name in known
+    published_tables = runner.published_state.tables_by_name
+    return runner.hides_rows(table) or any(
+        runner.hides_rows(published_tables[name].table)
+        for name in runner.find_published_table(table).read_tables
+        if name in published_tables
     )
 
 
-def _levels(table: Table, resource: Resource | None, levels: Sequence[str]) -> list[_Level]:
+def _resolve_levels(table: Table, resource: Resource | None, levels: Sequence[str]) -> list[_TreeLevel]:
     """Find what makes the levels of a table; those that it has nothing for are left out."""
-    known = {column.name.lower(): column for column in table.columns if not column.hidden and not column.type.is_array and not column.type.is_geometry}  # fmt: skip
-    found = []
+    columns_by_name = {column.name.lower(): column for column in table.columns if not column.hidden and not column.type.is_array and not column.type.is_geometry}  # fmt: skip
+    tree_levels = []
     for level in levels:
-        for word in (one.strip() for one in level.split("|")):
-            column = known.get(word.lower())
-            text = _word(word, table, resource)
+        for word in (alternative.strip() for alternative in level.split("|")):
+            column = columns_by_name.get(word.lower())
+            text = _find_level_word(word, table, resource)
             if column is not None or text:
-                found.append(_Level(column=column, word=text))
+                tree_levels.append(_TreeLevel(column=column, word=text))
                 break
-    return found
+    return tree_levels
 
 
-def _word(word: str, table: Table, resource: Resource | None) -> str | None:
+def _find_level_word(word: str, table: Table, resource: Resource | None) -> str | None:
     if word == "@collection":
         return (resource.title if resource is not None else None) or table.schema
-    if word in SAID and resource is not None:
-        values: tuple[str, ...] = getattr(resource, SAID[word])
+    if word in RESOURCE_LEVELS and resource is not None:
+        values: tuple[str, ...] = getattr(resource, RESOURCE_LEVELS[word])
         return ", ".join(values) or None
     return None
 
 
-def _counted(table: Table, asking: Asking, levels: Sequence[str], branches: int) -> tuple[Leaf, ...]:
+def _count_table(table: Table, runner: QueryRunner, levels: Sequence[str], max_branches: int) -> tuple[CountLeaf, ...]:
     """Count the rows of a table by its columns; by fewer of them where the values would be too many.
 
     Raises
@@ -232,138 +246,152 @@ def _counted(table: Table, asking: Asking, levels: Sequence[str], branches: int)
     HvenError
         They could not be counted now.
     """
-    item = asking.published(table)
-    hidden = hides(table, asking)
-    observed = None if table.view is not None else observation_lines.observed(table, asking)
-    known = None if hidden else item.rows
-    whole = (Leaf(table=table, rows=known),)
+    item = runner.find_published_table(table)
+    rows_hidden = has_hidden_rows(table, runner)
+    observation = None if table.view is not None else observation_lines.find_observation_key(table, runner)
+    known_row_count = None if rows_hidden else item.rows
+    single_leaf = (CountLeaf(table=table, row_count=known_row_count),)
     columns = [
-        one.column
-        for one in _levels(table, asking.holdings.resources.get(table.schema), levels)
-        if one.column is not None
+        level.column
+        for level in _resolve_levels(table, runner.published_state.resources.get(table.schema), levels)
+        if level.column is not None
     ]
-    if not hidden:  # what all rows have says something of hidden ones
-        columns = [one for one in columns if _few(item.statistics.get(one.name, {}).get("distinct"), branches)]
-    if isinstance(item.relation, Live) or any(isinstance(asking.holdings.published[name].relation, Live) for name in item.reads if name in asking.holdings.published):  # fmt: skip
-        return whole  # other programs write it: no number would be true for long
+    if not rows_hidden:  # what all rows have says something of hidden ones
+        columns = [
+            level
+            for level in columns
+            if _has_few_values(item.statistics.get(level.name, {}).get("distinct"), max_branches)
+        ]
+    if isinstance(item.relation, LiveRelation) or any(isinstance(runner.published_state.tables_by_name[name].relation, LiveRelation) for name in item.read_tables if name in runner.published_state.tables_by_name):  # fmt: skip
+        return single_leaf  # other programs write it: no number would be true for long
     if table.view is not None or item.relation is None:
-        return (Leaf(table=table, rows=None),)
-    if not columns and known is not None and observed is None:
-        return whole
+        return (CountLeaf(table=table, row_count=None),)
+    if not columns and known_row_count is not None and observation is None:
+        return single_leaf
     while True:
-        groups = _groups(table, columns, asking, observed)
-        if len(groups) <= GROUPS:
-            crowded = {place for place in range(len(columns)) if len({group[place] for group in groups}) > branches}
+        groups = _count_groups(table, columns, runner, observation)
+        if len(groups) <= MAX_TABLE_GROUPS:
+            crowded = {place for place in range(len(columns)) if len({group[place] for group in groups}) > max_branches}
             if not crowded:
                 break
-            columns = [one for place, one in enumerate(columns) if place not in crowded]
+            columns = [level for place, level in enumerate(columns) if place not in crowded]
         else:
             columns = columns[:-1]
-    texts = [_write_values(column, [group[place] for group in groups]) for place, column in enumerate(columns)]
+    texts = [
+        _write_value_conditions(column, [group[place] for group in groups]) for place, column in enumerate(columns)
+    ]
     return tuple(
-        Leaf(
+        CountLeaf(
             table=table,
-            rows=int(group[-1]),
+            row_count=int(group[-1]),
             conditions=tuple((column.name, texts[place][group[place]]) for place, column in enumerate(columns)),
         )
         for group in groups
     )
 
 
-def _write_values(column: Column, values: Sequence[Any]) -> dict[Any, str]:
+def _write_value_conditions(column: Column, values: Sequence[Any]) -> dict[Any, str]:
     """Write each value as a condition that has the rows of this value alone: of lists the whole list, where another one has its items, too."""
-    if column.name.lower() not in LISTS:
+    if column.name.lower() not in LIST_COLUMNS:
         return {value: write_value(None if value is None else str(value)) for value in values}
     lists = {value: [item.casefold() for item in str(value).split("#")] for value in values if value}
-    shared = Counter(item for items in {tuple(items) for items in lists.values()} for item in set(items))
+    item_counts = Counter(item for items in {tuple(items) for items in lists.values()} for item in set(items))
     return {
-        value: write_value(f"#{value}#" if len(items) > 1 or shared[items[0]] > 1 else value)
+        value: write_value(f"#{value}#" if len(items) > 1 or item_counts[items[0]] > 1 else value)
         for value, items in lists.items()
     } | {value: write_value(value) for value in values if not value}
 
 
-def _few(distinct: object, branches: int) -> bool:
-    return not isinstance(distinct, int | float) or distinct <= branches
+def _has_few_values(distinct_count: object, max_branches: int) -> bool:
+    return not isinstance(distinct_count, int | float) or distinct_count <= max_branches
 
 
-def _groups(
-    table: Table, columns: Sequence[Column], asking: Asking, observed: Observed | None
+def _count_groups(
+    table: Table, columns: Sequence[Column], runner: QueryRunner, observation: ObservationKey | None
 ) -> list[tuple[Any, ...]]:
     """Count the rows of each combination of values; of files of one observation one."""
-    names = tuple(ref(column.name) for column in columns)
-    items = (*(tree.SelectItem(name) for name in names), COUNTED)
-    source: tree.FromItem = tree.source(table)
-    if observed is not None:
-        lines = observation_lines.lines(Search(table=table), observed)
-        each = tuple(tree.SelectItem(name) for name in (names or (ref(table.primary[0]),)))
-        source = tree.Derived(tree.Query(tree.Select(each, source, where=lines.where())), tree.Ident("lines"))
-    select = tree.Select(items, source, group_by=names, top=tree.Literal(GROUPS + 1))
-    found = asking.table(tree.Query(select), seconds=PATIENCE)
-    groups = list(zip(*(found.column(number).to_pylist() for number in range(found.num_columns)), strict=True))
+    names = tuple(build_column_ref(column.name) for column in columns)
+    items = (*(syntax_tree.SelectItem(name) for name in names), COUNT_ITEM)
+    source: syntax_tree.FromItem = syntax_tree.build_table_ref(table)
+    if observation is not None:
+        lines = observation_lines.build_line_search(TableSearch(table=table), observation)
+        each = tuple(syntax_tree.SelectItem(name) for name in (names or (build_column_ref(table.primary[0]),)))
+        source = syntax_tree.DerivedTable(
+            syntax_tree.Query(syntax_tree.Select(each, source, where=lines.build_condition())),
+            syntax_tree.Ident("lines"),
+        )
+    select = syntax_tree.Select(items, source, group_by=names, top=syntax_tree.Literal(MAX_TABLE_GROUPS + 1))
+    counts = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=TABLE_TIMEOUT_SECONDS)
+    groups = list(zip(*(counts.column(number).to_pylist() for number in range(counts.num_columns)), strict=True))
     return sorted(groups, key=lambda group: [("" if value is None else str(value)) for value in group[:-1]])
 
 
-def _hang(root: Node, leaf: Leaf, levels: Sequence[_Level]) -> None:
+def _attach_leaf(root: CountNode, leaf: CountLeaf, levels: Sequence[_TreeLevel]) -> None:
     """Hang a leaf on the branch of its values and words."""
     values = dict(leaf.conditions)
-    asked: dict[str, str] = {}
-    at = root
+    leaf_conditions: dict[str, str] = {}
+    node = root
     for level in levels:
         if level.column is None:
             name = level.word
         elif level.column.name in values:
             text = values[level.column.name]
-            name = _read_value(level.column, text)
+            name = _parse_value(level.column, text)
             name = leaf.table.enums.get(level.column.enum or "", {}).get(name or "", name)
-            asked[level.column.name] = text
+            leaf_conditions[level.column.name] = text
         else:
             continue
-        at = _branch(at, name)
-        of = at.asked.setdefault(leaf.table.qualified, {})
-        for column, value in asked.items():
-            of.setdefault(column, {})[value] = None
-    same = next((number for number, one in enumerate(at.leaves) if one.table == leaf.table), None)
-    if same is None:
-        at.leaves.append(leaf)
+        node = _get_or_create_branch(node, name)
+        conditions_by_column = node.table_conditions.setdefault(leaf.table.qualified_name, {})
+        for column, value in leaf_conditions.items():
+            conditions_by_column.setdefault(column, {})[value] = None
+    leaf_number = next(
+        (number for number, other_leaf in enumerate(node.leaves) if other_leaf.table == leaf.table), None
+    )
+    if leaf_number is None:
+        node.leaves.append(leaf)
         return
-    other = at.leaves[same]  # of another spelling
-    rows = None if leaf.rows is None or other.rows is None else leaf.rows + other.rows
-    pairs = tuple((name, ",".join(found)) for name, found in at.asked[leaf.table.qualified].items())
-    at.leaves[same] = Leaf(table=leaf.table, rows=rows, conditions=pairs)
+    other = node.leaves[leaf_number]  # of another spelling
+    rows = None if leaf.row_count is None or other.row_count is None else leaf.row_count + other.row_count
+    pairs = tuple(
+        (name, ",".join(merged_values))
+        for name, merged_values in node.table_conditions[leaf.table.qualified_name].items()
+    )
+    node.leaves[leaf_number] = CountLeaf(table=leaf.table, row_count=rows, conditions=pairs)
 
 
-def _read_value(column: Column, text: str) -> str | None:
+def _parse_value(column: Column, text: str) -> str | None:
     """Read the value of a condition; None: rows without one, or with a blank one, which nobody could see."""
-    (word,) = field(text)
-    whole = WHOLE_LIST.fullmatch(word.text) if column.name.lower() in LISTS else None
-    value = word.text if whole is None else whole[1]
+    (word,) = parse_field_values(text)
+    list_match = WHOLE_LIST_PATTERN.fullmatch(word.text) if column.name.lower() in LIST_COLUMNS else None
+    value = word.text if list_match is None else list_match[1]
     return None if word.is_null or not value.strip() else value
 
 
-def _branch(node: Node, name: str | None) -> Node:
+def _get_or_create_branch(node: CountNode, name: str | None) -> CountNode:
     """Return the branch of a name; one that is spelled with other capitals is the same, and has the name that came first."""
     folded = None if name is None else " ".join(name.split()).casefold()
-    return node.branches.setdefault(folded, Node(name=name))
+    return node.branches.setdefault(folded, CountNode(name=name))
 
 
-def _join_unnamed(node: Node) -> None:
+def _merge_unnamed_branches(node: CountNode) -> None:
     """Join branches with what is below them where all rows lack the value: a level of one branch without a name says nothing."""
     for branch in node.branches.values():
-        _join_unnamed(branch)
+        _merge_unnamed_branches(branch)
     if not node.leaves and node.branches.keys() == {None}:
-        below = node.branches[None]
-        node.branches, node.leaves = below.branches, below.leaves
+        unnamed_branch = node.branches[None]
+        node.branches, node.leaves = unnamed_branch.branches, unnamed_branch.leaves
 
 
-def _total(node: Node) -> int | None:
+def _sum_rows(node: CountNode) -> int | None:
     """Add the rows up, branch by branch; those with most rows come first, then by name, those without a value last."""
     for branch in node.branches.values():
-        _total(branch)
-    every = [*(one.rows for one in node.branches.values()), *(one.rows for one in node.leaves)]
-    counts = [rows for rows in every if rows is not None]
-    node.rows = sum(counts) if counts else None
-    node.least = len(counts) < len(every) or any(one.least for one in node.branches.values())
+        _sum_rows(branch)
+    row_counts = [*(child.row_count for child in node.branches.values()), *(child.row_count for child in node.leaves)]
+    counts = [rows for rows in row_counts if rows is not None]
+    node.row_count = sum(counts) if counts else None
+    node.is_lower_bound = len(counts) < len(row_counts) or any(child.is_lower_bound for child in node.branches.values())
     node.branches = dict(
-        sorted(node.branches.items(), key=lambda pair: (pair[0] is None, -(pair[1].rows or 0), pair[0] or ""))
+        sorted(node.branches.items(), key=lambda pair: (pair[0] is None, -(pair[1].row_count or 0), pair[0] or ""))
     )
-    return node.rows
+    return node.row_count

@@ -11,37 +11,37 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.adql import tree
-from hven.model.table import begins_and_ends
-from hven.portal._explore.names import body_of, on_body
-from hven.portal._explore.plots import histogram
-from hven.portal._explore.search import COUNTED, Search, ref, sphere
+from hven.adql import syntax_tree
+from hven.model.table import find_begin_and_end_columns
+from hven.portal._explore.place_names import find_single_body, is_on_body
+from hven.portal._explore.plots import build_histogram
+from hven.portal._explore.search import COUNT_ITEM, TableSearch, build_column_ref, find_position_columns
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.model.table import Table
-    from hven.portal._explore.page_queries import Asking
+    from hven.portal._explore.page_queries import QueryRunner
 
-CELL = 5  # degrees; a part of 90
-BOXES = 300_000  # rows of a table whose boxes are drawn
-SHADES = 3
-BARS = 60
-PATIENCE = 5.0  # seconds
-EPOCH = 2_440_587.5  # Julian date of 1970-01-01
+CELL_DEGREES = 5  # degrees; a part of 90
+MAX_BOXES = 300_000  # rows of a table whose boxes are drawn
+SHADE_COUNT = 3
+BAR_COUNT = 60
+QUERY_TIMEOUT_SECONDS = 5.0  # seconds
+UNIX_EPOCH_JULIAN_DATE = 2_440_587.5  # Julian date of 1970-01-01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
-    """Where rows are on a body: a path for each shade, the fewest rows first, in a box of 360 by 180; `more`: these are not all rows."""
+class GroundCoverage:
+    """Where rows are on a body: a path for each shade, the fewest rows first, in a box of 360 by 180; `is_partial`: these are not all rows."""
 
     body: str
     paths: tuple[str, ...]
-    more: bool = False
+    is_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class TimeCoverage:
     """When rows are: bars as a path in a box of `bars` by 20, with the days at its ends."""
 
     path: str
@@ -50,63 +50,79 @@ class Line:
     end: str
 
 
-def ground(table: Table, asking: Asking) -> Ground | None:
+def draw_ground_coverage(table: Table, runner: QueryRunner) -> GroundCoverage | None:
     """Draw where a table's rows are on a body; None: they are on no body, or nowhere."""
-    if not on_body(table):
+    if not is_on_body(table):
         return None
     names = {column.name.lower(): column.name for column in table.columns}
     bounds = [names.get(name) for name in ("c1min", "c1max", "c2min", "c2max")]
-    point = sphere(table)
-    search = Search(table=table)
-    more = False
+    point = find_position_columns(table)
+    search = TableSearch(table=table)
+    is_partial = False
     if None not in bounds:
-        items = tuple(tree.SelectItem(ref(name)) for name in bounds if name is not None)
-        rows = asking.table(
-            tree.Query(tree.Select(items, search.source(), top=tree.Literal(BOXES + 1))), seconds=PATIENCE
+        items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in bounds if name is not None)
+        rows = runner.fetch_table(
+            syntax_tree.Query(syntax_tree.Select(items, search.build_source(), top=syntax_tree.Literal(MAX_BOXES + 1))),
+            timeout_seconds=QUERY_TIMEOUT_SECONDS,
         )
-        more = rows.num_rows > BOXES
+        is_partial = rows.num_rows > MAX_BOXES
         west, east, south, north = (
             np.asarray(rows.column(at).cast("float64").to_numpy(), np.float64) for at in range(4)
         )
-        counts = _boxes(west, east, south, north)
+        counts = _count_boxes_by_cell(west, east, south, north)
     elif point is not None:
         cells = tuple(
-            tree.Function("FLOOR", (tree.Binary("/", ref(name), tree.Literal(float(CELL))),)) for name in point
+            syntax_tree.FunctionCall(
+                "FLOOR",
+                (syntax_tree.BinaryOperation("/", build_column_ref(name), syntax_tree.Literal(float(CELL_DEGREES))),),
+            )
+            for name in point
         )
-        items = (tree.SelectItem(cells[0], tree.Ident("x")), tree.SelectItem(cells[1], tree.Ident("y")), COUNTED)
-        rows = asking.table(tree.Query(tree.Select(items, search.source(), group_by=cells)), seconds=PATIENCE)
+        items = (
+            syntax_tree.SelectItem(cells[0], syntax_tree.Ident("x")),
+            syntax_tree.SelectItem(cells[1], syntax_tree.Ident("y")),
+            COUNT_ITEM,
+        )
+        rows = runner.fetch_table(
+            syntax_tree.Query(syntax_tree.Select(items, search.build_source(), group_by=cells)),
+            timeout_seconds=QUERY_TIMEOUT_SECONDS,
+        )
         x, y, n = (np.asarray(rows.column(at).cast("float64").to_numpy(), np.float64) for at in range(3))
-        good = np.isfinite(x) & np.isfinite(y) & (np.abs(y * CELL) <= 90)
-        counts = np.zeros((180 // CELL, 360 // CELL))
-        line = np.minimum(y[good] + 90 // CELL, 180 // CELL - 1).astype(np.int64)
-        np.add.at(counts, (line, (x[good] % (360 // CELL)).astype(np.int64)), n[good])
+        is_valid = np.isfinite(x) & np.isfinite(y) & (np.abs(y * CELL_DEGREES) <= 90)
+        counts = np.zeros((180 // CELL_DEGREES, 360 // CELL_DEGREES))
+        line = np.minimum(y[is_valid] + 90 // CELL_DEGREES, 180 // CELL_DEGREES - 1).astype(np.int64)
+        np.add.at(counts, (line, (x[is_valid] % (360 // CELL_DEGREES)).astype(np.int64)), n[is_valid])
     else:
         return None
-    return Ground(body=body_of(table, (), asking), paths=_shaded(counts), more=more) if counts.any() else None
+    return (
+        GroundCoverage(body=find_single_body(table, (), runner), paths=_draw_shades(counts), is_partial=is_partial)
+        if counts.any()
+        else None
+    )
 
 
-def timeline(table: Table, asking: Asking) -> Line | None:
+def draw_time_coverage(table: Table, runner: QueryRunner) -> TimeCoverage | None:
     """Draw when a table's rows begin; None: it has no times, or all are of one moment."""
-    column, _ = begins_and_ends(table)
+    column, _ = find_begin_and_end_columns(table)
     if column is None:
         return None
-    found = histogram(Search(table=table), column, asking, bins=BARS)
-    if found is None or found.high <= found.low or not any(found.counts):
+    time_histogram = build_histogram(TableSearch(table=table), column, runner, bin_count=BAR_COUNT)
+    if time_histogram is None or time_histogram.high <= time_histogram.low or not any(time_histogram.counts):
         return None
     base = column.epoch or 0.0
-    ends = [_day(value + base) for value in (found.low, found.high)]
+    ends = [_format_day(value + base) for value in (time_histogram.low, time_histogram.high)]
     if None in ends:
         return None
-    most = max(found.counts)
-    bars = [(at, max(20 * count / most, 0.8)) for at, count in enumerate(found.counts) if count]
+    max_count = max(time_histogram.counts)
+    bars = [(at, max(20 * count / max_count, 0.8)) for at, count in enumerate(time_histogram.counts) if count]
     path = "".join(f"M{at} 20v-{height:.1f}h.8v{height:.1f}z" for at, height in bars)
-    return Line(path=path, bars=len(found.counts), begin=str(ends[0]), end=str(ends[1]))
+    return TimeCoverage(path=path, bars=len(time_histogram.counts), begin=str(ends[0]), end=str(ends[1]))
 
 
-def _boxes(west: _Floats, east: _Floats, south: _Floats, north: _Floats) -> _Floats:
+def _count_boxes_by_cell(west: _Floats, east: _Floats, south: _Floats, north: _Floats) -> _Floats:
     """Count in each cell the boxes that touch it, by the sums of differences at their corners; a box with west > east goes across 0."""
-    wide, high = 360 // CELL, 180 // CELL
-    good = (
+    column_count, row_count = 360 // CELL_DEGREES, 180 // CELL_DEGREES
+    is_valid = (
         np.isfinite(west)
         & np.isfinite(east)
         & np.isfinite(south)
@@ -115,44 +131,52 @@ def _boxes(west: _Floats, east: _Floats, south: _Floats, north: _Floats) -> _Flo
         & (south >= -90)
         & (north <= 90)
     )
-    west, east, south, north = west[good], east[good], south[good], north[good]
-    whole = (east - west) >= 360
-    left = np.where(whole, 0.0, west % 360)
-    right = np.where(whole, 360.0, left + (east - west) % 360)
+    west, east, south, north = west[is_valid], east[is_valid], south[is_valid], north[is_valid]
+    is_full_circle = (east - west) >= 360
+    west_edge = np.where(is_full_circle, 0.0, west % 360)
+    right = np.where(is_full_circle, 360.0, west_edge + (east - west) % 360)
     first, last = (
-        np.floor(left / CELL).astype(np.int64),
-        np.maximum(np.ceil(right / CELL).astype(np.int64), np.floor(left / CELL).astype(np.int64) + 1),
+        np.floor(west_edge / CELL_DEGREES).astype(np.int64),
+        np.maximum(
+            np.ceil(right / CELL_DEGREES).astype(np.int64), np.floor(west_edge / CELL_DEGREES).astype(np.int64) + 1
+        ),
     )
-    last = np.where(whole, wide, last)
-    low = np.clip(np.floor((south + 90) / CELL).astype(np.int64), 0, high - 1)
-    top = np.clip(np.maximum(np.ceil((north + 90) / CELL).astype(np.int64), low + 1), 1, high)
-    sums = np.zeros((high + 1, 2 * wide + 2))
+    last = np.where(is_full_circle, column_count, last)
+    low = np.clip(np.floor((south + 90) / CELL_DEGREES).astype(np.int64), 0, row_count - 1)
+    top = np.clip(np.maximum(np.ceil((north + 90) / CELL_DEGREES).astype(np.int64), low + 1), 1, row_count)
+    sums = np.zeros((row_count + 1, 2 * column_count + 2))
     for rows, columns, sign in ((low, first, 1), (low, last, -1), (top, first, -1), (top, last, 1)):
         np.add.at(sums, (rows, columns), sign)
-    twice: _Floats = sums.cumsum(axis=0).cumsum(axis=1)[:high]
-    both: _Floats = twice[:, :wide] + twice[:, wide : 2 * wide]
-    return both
+    unwrapped_counts: _Floats = sums.cumsum(axis=0).cumsum(axis=1)[:row_count]
+    counts: _Floats = unwrapped_counts[:, :column_count] + unwrapped_counts[:, column_count : 2 * column_count]
+    return counts
 
 
-def _shaded(counts: _Floats) -> tuple[str, ...]:
+def _draw_shades(counts: _Floats) -> tuple[str, ...]:
     """Draw cells in shades of their counts' logarithm: runs of equal shade are one rectangle."""
-    there = counts > 0
+    is_filled = counts > 0
     level = np.zeros(counts.shape, np.int64)
-    logs = np.log1p(counts[there])
-    level[there] = 1 + np.minimum((SHADES * logs / (logs.max() or 1.0)).astype(np.int64), SHADES - 1)
-    paths = [""] * SHADES
+    logs = np.log1p(counts[is_filled])
+    level[is_filled] = 1 + np.minimum((SHADE_COUNT * logs / (logs.max() or 1.0)).astype(np.int64), SHADE_COUNT - 1)
+    paths = [""] * SHADE_COUNT
     for row in range(counts.shape[0]):
         edges = np.flatnonzero(np.diff(level[row], prepend=-1, append=-1))
-        y = 180 - (row + 1) * CELL
+        y = 180 - (row + 1) * CELL_DEGREES
         for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             if shade := int(level[row, begin]):
-                paths[shade - 1] += f"M{begin * CELL} {y}h{(end - begin) * CELL}v{CELL}h-{(end - begin) * CELL}z"
+                paths[shade - 1] += (
+                    f"M{begin * CELL_DEGREES} {y}h{(end - begin) * CELL_DEGREES}v{CELL_DEGREES}h-{(end - begin) * CELL_DEGREES}z"
+                )
     return tuple(paths)
 
 
-def _day(julian: float) -> str | None:
+def _format_day(julian_date: float) -> str | None:
     try:
-        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=julian - EPOCH)).strftime("%Y-%m-%d").rjust(10, "0")
+        return (
+            (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=julian_date - UNIX_EPOCH_JULIAN_DATE))
+            .strftime("%Y-%m-%d")
+            .rjust(10, "0")
+        )
     except (OverflowError, ValueError):
         return None
 

@@ -14,9 +14,9 @@ import numpy as np
 from hven.model import Cache
 from hven.model.errors import HvenError
 from hven.model.sky import Moc
-from hven.portal._explore import map_frames, names, value_index
-from hven.portal._explore.search import NEAR, read
-from hven.portal._explore.value_index import Index, Match, fold
+from hven.portal._explore import map_frames, place_names, value_index
+from hven.portal._explore.search import NEAR_PARAMETER, parse_search
+from hven.portal._explore.value_index import ValueIndex, ValueMatch, fold_text
 from hven.query import resolver
 from hven.query.resolver import bright
 
@@ -24,60 +24,60 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from hven.model.table import Table
-    from hven.portal._explore.page_queries import Asking
-    from hven.portal._explore.search import Search
+    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal._explore.search import TableSearch
 
-OF_TABLE = 5  # hits in one table
-MOST_WORDS = 8
-PLACES = 4  # named places that rows are counted around
-AROUND = 24  # tables that are counted around one of them
-WAIT = 0.03  # seconds for numbers that are not known yet
-SECONDS = 5.0  # for one of them; what is late is there the next time
-POINT = 0.1  # degrees around an object that has no size
-_WORD = re.compile(r"[^\s,;:()]+")
+MAX_TABLE_HITS = 5  # hits in one table
+MAX_WORDS = 8
+MAX_PLACES = 4  # named places that rows are counted around
+MAX_TABLES_AROUND = 24  # tables that are counted around one of them
+COUNT_WAIT_SECONDS = 0.03  # seconds for numbers that are not known yet
+COUNT_TIMEOUT_SECONDS = 5.0  # for one of them; what is late is there the next time
+DEFAULT_RADIUS_DEGREES = 0.1  # degrees around an object that has no size
+_WORD_PATTERN = re.compile(r"[^\s,;:()]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A named place: `target` is its body, empty on the sky; `radius` in degrees."""
+class NamedPlace:
+    """A named place: `target` is its body, empty on the sky; `radius_degrees` in degrees."""
 
     name: str
     note: str
     target: str
-    lon: float
-    lat: float
-    radius: float
+    longitude: float
+    latitude: float
+    radius_degrees: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What was found: values, the best first; rows around places; `late`: values of some tables are just being counted."""
+class DataSearchResult:
+    """What was found: values, the best first; rows around places; `is_incomplete`: values of some tables are just being counted."""
 
-    values: tuple[Match, ...]
-    around: tuple[tuple[Place, Match], ...]
-    places: tuple[Place, ...]
-    late: bool
+    values: tuple[ValueMatch, ...]
+    place_matches: tuple[tuple[NamedPlace, ValueMatch], ...]
+    places: tuple[NamedPlace, ...]
+    is_incomplete: bool
 
 
-class Counter:
+class RowCounter:
     """Threads that count rows, and go on when nobody waits any more: the answers are remembered."""
 
     def __init__(self) -> None:
-        self.pool = ThreadPoolExecutor(4, thread_name_prefix="counting")
-        self.covered: Cache[Moc] = Cache(512)  # what tables cover, in coarse cells
+        self.executor = ThreadPoolExecutor(4, thread_name_prefix="counting")
+        self.table_coverage: Cache[Moc] = Cache(512)  # what tables cover, in coarse cells
 
 
-def find(
+def search_data(
     words: str,
     tables: Sequence[Table],
-    asking: Asking,
-    said: Mapping[str, str],
+    runner: QueryRunner,
+    table_texts: Mapping[str, str],
     *,
-    most: int = 30,
-    seconds: float = 2.0,
-    key: Hashable = None,
-    patience: float = WAIT,
-) -> Found:
+    max_values: int = 30,
+    count_seconds: float = 2.0,
+    cache_key: Hashable = None,
+    wait_seconds: float = COUNT_WAIT_SECONDS,
+) -> DataSearchResult:
     """Find data by words.
 
     Parameters
@@ -86,164 +86,214 @@ def find(
         As they were written.
     tables
         Those that the reader may know of: nothing else is looked at.
-    said
-        By qualified name: what titles and descriptions say of a table, folded (`value_index.fold`).
-    most
+    table_texts
+        By qualified name: what titles and descriptions say of a table, folded (`value_index.fold_text`).
+    max_values
         Values at most.
-    seconds
+    count_seconds
         To count values that nobody has counted yet in this state of the tables.
-    key
+    cache_key
         Names the tables, their state, and what the reader sees of them.
-    patience
+    wait_seconds
         Seconds for numbers of rows that are not known yet.
     """
-    wanted = list(dict.fromkeys(filter(None, (fold(word) for word in _WORD.findall(words)[:MOST_WORDS]))))
-    index, road = asking.site.kept(Index), replace(asking, begun=None)
-    if not wanted:
-        return Found(values=(), around=(), places=(), late=False)
-    known, late = index.known(tables, road, seconds, key)
-    until = time.monotonic() + patience
+    folded_words = list(
+        dict.fromkeys(filter(None, (fold_text(word) for word in _WORD_PATTERN.findall(words)[:MAX_WORDS])))
+    )
+    index, detached_runner = runner.site.get_or_create(ValueIndex), replace(runner, on_query_start=None)
+    if not folded_words:
+        return DataSearchResult(values=(), place_matches=(), places=(), is_incomplete=False)
+    table_values, is_incomplete = index.find_values(tables, detached_runner, count_seconds, cache_key)
+    until = time.monotonic() + wait_seconds
     candidates: list[value_index.Candidate] = []
-    for values in known:
-        candidates += value_index.find(wanted, values, said.get(values.table.qualified, ""), OF_TABLE)
-    candidates.sort(key=lambda one: -one[0])
-    found = _best([value_index.match(one) for one in candidates[: 3 * most]], most)
-    spots = _places(words, found, tables, road)
-    near = _near(spots, tables, known, road)
-    uncounted = [one for one in (*found, *(match for _, match in near)) if one.rows is None and not one.live]
-    counted = _counts(uncounted, tables, road, until)
-    fresh = {id(one): counted.get(id(one), -1) for one in uncounted}
+    for values in table_values:
+        candidates += value_index.find_candidates(
+            folded_words, values, table_texts.get(values.table.qualified_name, ""), MAX_TABLE_HITS
+        )
+    candidates.sort(key=lambda value_match: -value_match[0])
+    value_matches = _choose_best_matches(
+        [value_index.build_match(value_match) for value_match in candidates[: 3 * max_values]], max_values
+    )
+    named_places = _find_named_places(words, value_matches, tables, detached_runner)
+    place_matches = _list_tables_near(named_places, tables, table_values, detached_runner)
+    uncounted = [
+        value_match
+        for value_match in (*value_matches, *(match for _, match in place_matches))
+        if value_match.row_count is None and not value_match.is_live
+    ]
+    counted = _count_matches(uncounted, tables, detached_runner, until)
+    new_counts = {id(value_match): counted.get(id(value_match), -1) for value_match in uncounted}
 
-    def told(one: Match) -> Match | None:
-        number = fresh.get(id(one), one.rows)
-        return None if number == 0 else replace(one, rows=None if number == -1 else number)
+    def with_count(match: ValueMatch) -> ValueMatch | None:
+        number = new_counts.get(id(match), match.row_count)
+        return None if number == 0 else replace(match, row_count=None if number == -1 else number)
 
-    around = [(spot, match) for spot, one in near if (match := told(one)) is not None]
-    around.sort(key=lambda pair: (pair[0].name, -(pair[1].rows or 0)))
-    return Found(
-        values=tuple(match for one in found if (match := told(one)) is not None),
-        around=tuple(around),
-        places=tuple(spots),
-        late=late,
+    context = [(spot, match) for spot, value_match in place_matches if (match := with_count(value_match)) is not None]
+    context.sort(key=lambda pair: (pair[0].name, -(pair[1].row_count or 0)))
+    return DataSearchResult(
+        values=tuple(match for value_match in value_matches if (match := with_count(value_match)) is not None),
+        place_matches=tuple(context),
+        places=tuple(named_places),
+        is_incomplete=is_incomplete,
     )
 
 
-def _best(found: list[Match], most: int) -> list[Match]:
+def _choose_best_matches(matches: list[ValueMatch], max_matches: int) -> list[ValueMatch]:
     """Order values; the same value of two columns of one table is told once, with the more rows."""
-    seen: set[tuple[str, str]] = set()
+    seen_marks: set[tuple[str, str]] = set()
     best = []
-    for one in sorted(found, key=lambda one: (-one.score, -(one.rows or 0), one.table.qualified)):
-        mark = (one.table.qualified, one.text.casefold())
-        if mark not in seen:
-            seen.add(mark)
-            best.append(one)
-    return best[:most]
+    for match in sorted(matches, key=lambda match: (-match.score, -(match.row_count or 0), match.table.qualified_name)):
+        mark = (match.table.qualified_name, match.text.casefold())
+        if mark not in seen_marks:
+            seen_marks.add(mark)
+            best.append(match)
+    return best[:max_matches]
 
 
-def _places(words: str, found: Sequence[Match], tables: Sequence[Table], asking: Asking) -> list[Place]:
+def _find_named_places(
+    words: str, value_matches: Sequence[ValueMatch], tables: Sequence[Table], runner: QueryRunner
+) -> list[NamedPlace]:
     """Find the places that are called so: features of bodies among the values that were found, objects of the sky by the resolvers nearby."""
-    spots = []
-    known = {one.table.qualified: one for one in names.gazetteers(tables, asking)}
+    places = []
+    gazetteer_columns = {
+        gazetteer.table.qualified_name: gazetteer for gazetteer in place_names.list_gazetteers(tables, runner)
+    }
     features = [
-        one for one in found if one.table.qualified in known and one.conditions[0][0] == known[one.table.qualified].name
+        gazetteer
+        for gazetteer in value_matches
+        if gazetteer.table.qualified_name in gazetteer_columns
+        and gazetteer.conditions[0][0] == gazetteer_columns[gazetteer.table.qualified_name].name_column
     ]
-    for match in features[:PLACES]:
-        one = known[match.table.qualified]
-        for body, feature in names.features(one, match.text, asking)[:PLACES]:
-            if feature.lon is not None and feature.lat is not None:
-                spots.append(Place(name=match.text, note=feature.note, target=body, lon=feature.lon, lat=feature.lat, radius=feature.radius or POINT))  # fmt: skip
-    spots = spots[:PLACES]
+    for match in features[:MAX_PLACES]:
+        gazetteer = gazetteer_columns[match.table.qualified_name]
+        for body, feature in place_names.find_features(gazetteer, match.text, runner)[:MAX_PLACES]:
+            if feature.longitude is not None and feature.latitude is not None:
+                places.append(NamedPlace(name=match.text, note=feature.note, target=body, longitude=feature.longitude, latitude=feature.latitude, radius_degrees=feature.radius_degrees or DEFAULT_RADIUS_DEGREES))  # fmt: skip
+    places = places[:MAX_PLACES]
     try:
-        what = resolver.resolve(words, site=asking.site, policies=asking.policies, remote=False)
+        resolved_name = resolver.resolve_name(words, site=runner.site, policies=runner.policies, includes_remote=False)
     except HvenError:
-        what = None
-    if what is not None and what.position is not None:
-        size = next((radius for one, radius in bright.objects() if one == what), 0.0)
-        spots.append(Place(name=what.name, note=what.kind or "", target="", lon=what.position[0], lat=what.position[1], radius=max(size, POINT)))  # fmt: skip
-    return spots
+        resolved_name = None
+    if resolved_name is not None and resolved_name.position is not None:
+        size = next((radius for gazetteer, radius in bright.load_objects() if gazetteer == resolved_name), 0.0)
+        places.append(NamedPlace(name=resolved_name.name, note=resolved_name.kind or "", target="", longitude=resolved_name.position[0], latitude=resolved_name.position[1], radius_degrees=max(size, DEFAULT_RADIUS_DEGREES)))  # fmt: skip
+    return places
 
 
-def _near(
-    spots: Sequence[Place], tables: Sequence[Table], known: Sequence[value_index.Values], asking: Asking
-) -> list[tuple[Place, Match]]:
+def _list_tables_near(
+    places: Sequence[NamedPlace],
+    tables: Sequence[Table],
+    table_values: Sequence[value_index.ValueTable],
+    runner: QueryRunner,
+) -> list[tuple[NamedPlace, ValueMatch]]:
     """List the tables that may have rows around places, each as a search that is not counted yet."""
-    found = []
-    mapped = [(table, map_frames.kind(table)) for table in tables]
-    values = {one.table.qualified: one for one in known}
-    for spot in spots:
+    place_matches = []
+    mapped = [(table, map_frames.classify_map(table)) for table in tables]
+    values = {candidate.table.qualified_name: candidate for candidate in table_values}
+    for place in places:
         number = 0
         for table, kind in mapped:
-            if number >= AROUND or kind != ("body" if spot.target else "sky"):
+            if number >= MAX_TABLES_AROUND or kind != ("body" if place.target else "sky"):
                 continue
-            if spot.target:
-                target = _on(table, spot.target, values.get(table.qualified), asking)
-                if target is None or names.gazetteer(table) is not None:
+            if place.target:
+                target = _build_body_condition(table, place.target, values.get(table.qualified_name), runner)
+                if target is None or place_names.find_gazetteer(table) is not None:
                     continue
             else:
                 target = ()
-                if not _covers(table, spot, asking):
+                if not _covers_place(table, place, runner):
                     continue
             number += 1
-            where = f"{spot.name} ({spot.target})" if spot.target else spot.name
-            conditions = (*target, (NEAR, f"{where},{spot.radius:.4g}"))
-            found.append((spot, Match(table=table, text=spot.name, conditions=conditions, rows=None, score=40.0)))
-    return found
+            where = f"{place.name} ({place.target})" if place.target else place.name
+            conditions = (*target, (NEAR_PARAMETER, f"{where},{place.radius_degrees:.4g}"))
+            place_matches.append(
+                (place, ValueMatch(table=table, text=place.name, conditions=conditions, row_count=None, score=40.0))
+            )
+    return place_matches
 
 
-def _on(
-    table: Table, body: str, values: value_index.Values | None, asking: Asking
+def _build_body_condition(
+    table: Table, body_name: str, values: value_index.ValueTable | None, runner: QueryRunner
 ) -> tuple[tuple[str, str], ...] | None:
     """Return the condition that a table's places are on a body; none if all are; None: it has none there."""
-    column = next((one for name in names.BODIES for one in table.columns if one.name.lower() == name), None)
+    column = next(
+        (
+            candidate
+            for name in place_names.BODY_COLUMNS
+            for candidate in table.columns
+            if candidate.name.lower() == name
+        ),
+        None,
+    )
     if column is None:
         return None
-    only = names.body_of(table, (), asking)
-    if only:
-        return () if only.casefold() == body.casefold() else None
+    single_body = place_names.find_single_body(table, (), runner)
+    if single_body:
+        return () if single_body.casefold() == body_name.casefold() else None
     if values is None or column.name not in values.names:
         return None
-    own = values.columns == values.names.index(column.name)
-    there = {text.casefold() for text, mine in zip(values.texts.to_pylist(), own, strict=True) if mine}
-    return ((column.name, body),) if body.casefold() in there else None
+    is_in_column = values.columns == values.names.index(column.name)
+    body_names = {
+        text.casefold() for text, is_own in zip(values.texts.to_pylist(), is_in_column, strict=True) if is_own
+    }
+    return ((column.name, body_name),) if body_name.casefold() in body_names else None
 
 
-def _covers(table: Table, spot: Place, asking: Asking) -> bool:
+def _covers_place(table: Table, place: NamedPlace, runner: QueryRunner) -> bool:
     """Return whether a table has positions around a place, as far as its coverage says."""
-    item = asking.published(table)
+    item = runner.find_published_table(table)
     if not item.coverage:
         return True
     # cells about as large as the circle: those that hold its middle or its edge hold all that is near
-    order = int(np.clip(np.log2(58.6 / max(spot.radius, 1e-3)) - 1, 0, 29))
+    order = int(np.clip(np.log2(58.6 / max(place.radius_degrees, 1e-3)) - 1, 0, 29))
     turn = np.radians(np.arange(0, 360, 30))
-    lat = np.clip(spot.lat + spot.radius * np.append(np.sin(turn), 0.0), -90.0, 90.0)
-    lon = (spot.lon + spot.radius * np.append(np.cos(turn), 0.0) / np.maximum(np.cos(np.radians(lat)), 1e-3)) % 360.0
-    known, key = asking.site.kept(Counter).covered, (table.qualified, item.run, item.updated, order)
-    cells = known.find(key)
+    lat = np.clip(place.latitude + place.radius_degrees * np.append(np.sin(turn), 0.0), -90.0, 90.0)
+    lon = (
+        place.longitude
+        + place.radius_degrees * np.append(np.cos(turn), 0.0) / np.maximum(np.cos(np.radians(lat)), 1e-3)
+    ) % 360.0
+    coverage_cache, key = (
+        runner.site.get_or_create(RowCounter).table_coverage,
+        (table.qualified_name, item.run_id, item.updated, order),
+    )
+    cells = coverage_cache.find(key)
     if cells is None:
-        known.keep(key, cells := Moc.parse(item.coverage).degrade(order))
+        coverage_cache.store(key, cells := Moc.parse(item.coverage).degrade(order))
     return bool(cells.contains(lon, lat).any())
 
 
-def _counts(matches: Sequence[Match], tables: Sequence[Table], asking: Asking, until: float) -> dict[int, int]:
+def _count_matches(
+    matches: Sequence[ValueMatch], tables: Sequence[Table], runner: QueryRunner, give_up_time: float
+) -> dict[int, int]:
     """Count the rows of searches, as far as that is done in time."""
     if not matches:
         return {}
-    pool = asking.site.kept(Counter).pool
-    begun = {pool.submit(_count, one, tables, asking): id(one) for one in matches}
-    done, _ = wait(begun, timeout=max(until - time.monotonic(), 0.005))
-    return {begun[one]: number for one in done if (number := one.result()) is not None}
+    pool = runner.site.get_or_create(RowCounter).executor
+    matches_by_future = {
+        pool.submit(_count_match, counted_match, tables, runner): id(counted_match) for counted_match in matches
+    }
+    finished, _ = wait(matches_by_future, timeout=max(give_up_time - time.monotonic(), 0.005))
+    return {
+        matches_by_future[counted_match]: number
+        for counted_match in finished
+        if (number := counted_match.result()) is not None
+    }
 
 
-def _count(match: Match, tables: Sequence[Table], asking: Asking) -> int | None:
+def _count_match(match: ValueMatch, tables: Sequence[Table], runner: QueryRunner) -> int | None:
     try:
-        return asking.number(search_of(match, tables, asking).count(), seconds=SECONDS)
+        return runner.fetch_number(
+            build_match_search(match, tables, runner).build_count_query(), timeout_seconds=COUNT_TIMEOUT_SECONDS
+        )
     except HvenError:
         return None  # the search itself says what is wrong
 
 
-def search_of(match: Match, tables: Sequence[Table], asking: Asking) -> Search:
+def build_match_search(match: ValueMatch, tables: Sequence[Table], runner: QueryRunner) -> TableSearch:
     """Return the search that a link stands for."""
     table = match.table
     pairs = list(match.conditions)
-    located = partial(names.place, table=table, asking=asking, tables=tables, pairs=pairs)
-    return read(pairs, table, locate=located, girth=partial(names.girth, table, pairs, asking))
+    locate = partial(place_names.locate_name, table=table, runner=runner, tables=tables, pairs=pairs)
+    return parse_search(
+        pairs, table, locate=locate, find_radius_km=partial(place_names.find_body_radius_km, table, pairs, runner)
+    )

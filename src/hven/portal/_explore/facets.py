@@ -9,202 +9,247 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql import tree
-from hven.model.errors import Timeout
-from hven.portal._condition_words import field, write_value
-from hven.portal._explore.search import COUNTED, ref
-from hven.portal.conditions import LISTS
+from hven.adql import syntax_tree
+from hven.model.errors import TimeLimitError
+from hven.portal._condition_values import parse_field_values, write_value
+from hven.portal._explore.search import COUNT_ITEM, build_column_ref
+from hven.portal.conditions import LIST_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from hven.model.table import Column, Table
     from hven.portal._explore.page_queries import Answer as Sampled
-    from hven.portal._explore.page_queries import Asking
-    from hven.portal._explore.search import Search
-    from hven.site import Published
+    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal._explore.search import TableSearch
+    from hven.site import PublishedTable
 
-FEW = 300  # different values that a column of choices has at most
-SHOWN = 12
-FIELD = 20  # choices of a column that stand in its field of the form, all of them
-ALONE = 1.2  # rows that each value has on average, below which it is a name rather than a choice
-OF_FILES = ("phys.size;meta.file", "meta.ref.url", "meta.code.mime", "meta.checksum")  # nobody looks for files by these
-LONGEST = 200  # characters of a value: longer ones are read, not chosen from
-ITEMS = 2_000  # different lists a#b#c that are taken apart
-FETCHED = 100_000  # rows that are looked at once for all columns, where they have too many combinations
-COMBINATIONS = 100_000  # of values of several columns that are counted at once
-PATIENCE = 2.0  # seconds
-EXACT = 4_000_000  # rows up to which choices are counted exactly
-SAMPLE = 500_000  # rows of bigger tables that are counted under a condition, from all over them
-THIN = 2_000  # rows of a value in a sample, below which it is counted by itself
-WHOLE = 10.0  # seconds that counting all rows of a big table may take, once for each state of it
+MAX_DISTINCT_VALUES = 300  # different values that a column of choices has at most
+SHOWN_CHOICES = 12
+MAX_FIELD_CHOICES = 20  # choices of a column that stand in its field of the form, all of them
+MIN_ROWS_PER_VALUE = 1.2  # rows that each value has on average, below which it is a name rather than a choice
+FILE_UCD_PREFIXES = (
+    "phys.size;meta.file",
+    "meta.ref.url",
+    "meta.code.mime",
+    "meta.checksum",
+)  # nobody looks for files by these
+MAX_VALUE_CHARACTERS = 200  # characters of a value: longer ones are read, not chosen from
+MAX_COUNTED_LISTS = 2_000  # different lists a#b#c that are taken apart
+MAX_FETCHED_ROWS = 100_000  # rows that are looked at once for all columns, where they have too many combinations
+MAX_COMBINATIONS = 100_000  # of values of several columns that are counted at once
+COUNT_TIMEOUT_SECONDS = 2.0  # seconds
+MAX_EXACT_ROWS = 4_000_000  # rows up to which choices are counted exactly
+SAMPLE_ROWS = 500_000  # rows of bigger tables that are counted under a condition, from all over them
+MIN_SAMPLED_ROWS = 2_000  # rows of a value in a sample, below which it is counted by itself
+FULL_COUNT_TIMEOUT_SECONDS = 10.0  # seconds that counting all rows of a big table may take, once for each state of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class FacetChoice:
     """One value and how many rows have it, None where nobody has counted them; `label` in words; None as value: rows without one."""
 
     value: str | None
     label: str
-    rows: int | None
-    chosen: bool = False
+    row_count: int | None
+    is_chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facet:
-    """The choices of one column, the most frequent first; `more`: there are others; `exact` is False for estimates.
+    """The choices of one column, the most frequent first; `has_more`: there are others; `is_exact` is False for estimates.
 
-    `counted` is False where nobody could count them in time: they are worth asking for again.
+    `is_counted` is False where nobody could count them in time: they are worth asking for again.
     """
 
     column: Column
-    choices: tuple[Choice, ...]
-    more: bool = False
-    exact: bool = True
-    counted: bool = True
+    choices: tuple[FacetChoice, ...]
+    has_more: bool = False
+    is_exact: bool = True
+    is_counted: bool = True
 
 
-def offered(table: Table, asking: Asking) -> tuple[Column, ...]:
+def find_facet_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
     """Return the columns worth choosing from: few different values, of text, whole numbers, yes and no; no sizes, addresses and media types of files."""
-    item = asking.published(table)
-    known = item.statistics
-    found = []
+    item = runner.find_published_table(table)
+    statistics = item.statistics
+    facet_columns = []
     for column in table.columns:
-        if column.hidden or not column.type.is_choice or (column.ucd or "").lower().startswith(OF_FILES):
+        if column.hidden or not column.type.is_choice or (column.ucd or "").lower().startswith(FILE_UCD_PREFIXES):
             continue
-        facts = known.get(column.name, {})
+        facts = statistics.get(column.name, {})
         distinct, nulls = facts.get("distinct"), facts.get("nulls")
         if column.enum:
-            found.append(column)
-        elif isinstance(distinct, int | float) and 1 < distinct <= FEW and column.name not in table.primary:
-            filled = None if item.rows is None or not isinstance(nulls, int) else item.rows - nulls
-            if filled is None or not _names(distinct, filled):
-                found.append(column)
-    return tuple(sorted(found, key=lambda column: column.rank))
+            facet_columns.append(column)
+        elif (
+            isinstance(distinct, int | float)
+            and 1 < distinct <= MAX_DISTINCT_VALUES
+            and column.name not in table.primary
+        ):
+            filled_count = None if item.rows is None or not isinstance(nulls, int) else item.rows - nulls
+            if filled_count is None or not _is_nearly_unique(distinct, filled_count):
+                facet_columns.append(column)
+    return tuple(sorted(facet_columns, key=lambda column: column.rank))
 
 
-def in_field(column: Column, asking: Asking, table: Table) -> bool:
+def fits_in_field(column: Column, runner: QueryRunner, table: Table) -> bool:
     """Return whether all choices of a column stand in its field of the form: it has few values in the whole table."""
-    distinct = asking.published(table).statistics.get(column.name, {}).get("distinct")
-    return not _listed(column) and isinstance(distinct, int | float) and distinct <= FIELD
+    distinct = runner.find_published_table(table).statistics.get(column.name, {}).get("distinct")
+    return not _has_list_values(column) and isinstance(distinct, int | float) and distinct <= MAX_FIELD_CHOICES
 
 
-def by_value(found: Facet) -> tuple[Choice, ...]:
+def sort_by_value(facet: Facet) -> tuple[FacetChoice, ...]:
     """Sort choices by their values, numbers as numbers; rows without one come last."""
-    number = found.column.type.is_numeric
+    number = facet.column.type.is_numeric
 
-    def key(one: Choice) -> tuple[bool, float, str]:
-        return one.value is None, float(one.value) if number and one.value else 0.0, one.value or ""
+    def build_sort_key(choice: FacetChoice) -> tuple[bool, float, str]:
+        return choice.value is None, float(choice.value) if number and choice.value else 0.0, choice.value or ""
 
-    return tuple(sorted(found.choices, key=key))
+    return tuple(sorted(facet.choices, key=build_sort_key))
 
 
-def _names(distinct: float, filled: int) -> bool:
+def _is_nearly_unique(distinct_count: float, filled_count: int) -> bool:
     """Return whether nearly each row has a value of its own, as names have: one looks for such a value, in a field that completes it."""
-    return distinct > SHOWN and filled < ALONE * distinct
+    return distinct_count > SHOWN_CHOICES and filled_count < MIN_ROWS_PER_VALUE * distinct_count
 
 
-def facets(search: Search, columns: Sequence[Column], asking: Asking, *, shown: int = SHOWN) -> list[Facet]:
+def count_facets(
+    search: TableSearch, columns: Sequence[Column], runner: QueryRunner, *, shown_count: int = SHOWN_CHOICES
+) -> list[Facet]:
     """Count the choices of several columns, as many as possible by one look at the rows; those that could not be counted in time say so."""
-    own = {name for name, _ in search.conditions}
-    alike = [column for column in columns if column.name not in own]  # all of these are counted over the same rows
-    until = time.monotonic() + (WHOLE if search.where() is None else PATIENCE)
-    together = _together(search, alike, asking, until)
-    found = []
+    own_conditions = {name for name, _ in search.conditions}
+    unconditioned = [
+        column for column in columns if column.name not in own_conditions
+    ]  # all of these are counted over the same rows
+    deadline = time.monotonic() + (
+        FULL_COUNT_TIMEOUT_SECONDS if search.build_condition() is None else COUNT_TIMEOUT_SECONDS
+    )
+    counted_together = _count_columns_together(search, unconditioned, runner, deadline)
+    column_facets = []
     for column in columns:
-        counted = together.get(column.name)
-        if counted is None and time.monotonic() < until:
-            counted = _counted(search, column, asking, shown, "", until)
-        found.append(_facet(search, column, shown, counted))
-    return [one for one in found if one is not None]
+        counted = counted_together.get(column.name)
+        if counted is None and time.monotonic() < deadline:
+            counted = _count_column(search, column, runner, shown_count, "", deadline)
+        column_facets.append(_build_facet(search, column, shown_count, counted))
+    return [column_facet for column_facet in column_facets if column_facet is not None]
 
 
-def facet(search: Search, column: Column, asking: Asking, *, shown: int = SHOWN, like: str = "") -> Facet | None:
+def count_facet(
+    search: TableSearch, column: Column, runner: QueryRunner, *, shown_count: int = SHOWN_CHOICES, search_text: str = ""
+) -> Facet | None:
     """Count the choices of a column; None: its values are too long to choose from.
 
-    Lists ``a#b`` (EPN-TAP) are taken apart: a row counts for each of its items. `like` leaves the values that contain it, in any case.
+    Lists ``a#b`` (EPN-TAP) are taken apart: a row counts for each of its items. `search_text` leaves the values that contain it, in any case.
 
-    The column's own condition is left out, so that one sees what else could be chosen. Where conditions leave more than `EXACT` rows
+    The column's own condition is left out, so that one sees what else could be chosen. Where conditions leave more than `MAX_EXACT_ROWS` rows
     of a table they are counted by a sample, but for values that it has few rows of, or missed: those are counted by themselves.
     """
-    counted = _counted(search, column, asking, shown, like, time.monotonic() + PATIENCE)
-    return _facet(search, column, shown, counted)
+    counted = _count_column(search, column, runner, shown_count, search_text, time.monotonic() + COUNT_TIMEOUT_SECONDS)
+    return _build_facet(search, column, shown_count, counted)
 
 
-def known_facet(search: Search, column: Column, asking: Asking) -> Facet | None:
+def build_known_facet(search: TableSearch, column: Column, runner: QueryRunner) -> Facet | None:
     """Return the choices of a column that the statistics of its published rows name, without counts; None: they name none.
 
     A reader from whom rows are hidden is told none: the statistics are of all rows.
     """
-    if _listed(column):
+    if _has_list_values(column):
         return None
-    facts = asking.published(search.table).statistics.get(column.name, {})
-    values = _known_values(column, facts)
+    facts = runner.find_published_table(search.table).statistics.get(column.name, {})
+    values = _list_known_values(column, facts)
     distinct, nulls = facts.get("distinct"), facts.get("nulls")
-    more = isinstance(distinct, int) and len(values) < distinct
-    if not values or len(values) > FIELD:
+    has_more = isinstance(distinct, int) and len(values) < distinct
+    if not values or len(values) > MAX_FIELD_CHOICES:
         return None
-    shaped = _shaped(column, [(value, 0) for value in [*values, *([None] if nulls else [])]], "", full=more)
-    found = _facet(search, column, len(shaped.values), replace(shaped, more=more))
-    return found and replace(found, choices=tuple(replace(one, rows=None) for one in found.choices))
+    value_counts = _build_value_counts(
+        column, [(value, 0) for value in [*values, *([None] if nulls else [])]], "", has_more=has_more
+    )
+    facet = _build_facet(search, column, len(value_counts.values), replace(value_counts, has_more=has_more))
+    return facet and replace(
+        facet, choices=tuple(replace(facet_choice, row_count=None) for facet_choice in facet.choices)
+    )
 
 
-def _known_values(column: Column, facts: Mapping[str, object]) -> list[object]:
+def _list_known_values(column: Column, statistics: Mapping[str, object]) -> list[object]:
     """Return the values that statistics name: the frequent ones, of yes and no the extremes."""
     if column.type.is_boolean:
-        return [one for one in dict.fromkeys((facts.get("minimum"), facts.get("maximum"))) if one is not None]
-    frequent = facts.get("top")
+        return [
+            candidate
+            for candidate in dict.fromkeys((statistics.get("minimum"), statistics.get("maximum")))
+            if candidate is not None
+        ]
+    frequent = statistics.get("top")
     return [value for value, _ in frequent] if isinstance(frequent, list) else []
 
 
-def _facet(search: Search, column: Column, shown: int, counted: _Counted | None) -> Facet | None:
-    if counted is None:
-        return Facet(column=column, choices=(), counted=False)
+def _build_facet(
+    search: TableSearch, column: Column, shown_count: int, value_counts: _ValueCounts | None
+) -> Facet | None:
+    if value_counts is None:
+        return Facet(column=column, choices=(), is_counted=False)
     chosen = {
-        one for name, values in search.conditions if name == column.name for value in values for one in _parted(value)
+        chosen_value
+        for name, values in search.conditions
+        if name == column.name
+        for value in values
+        for chosen_value in _parse_choices(value)
     }
     words = search.table.enums.get(column.enum or "", {})
-    if any(len(value or "") > LONGEST for value, _ in counted.values):
+    if any(len(value or "") > MAX_VALUE_CHARACTERS for value, _ in value_counts.values):
         return None
     choices = []
-    for value, count in counted.values[:shown]:
+    for value, count in value_counts.values[:shown_count]:
         label = "" if value is None else words.get(value, value)
         mark = "null" if value is None else value.casefold()
-        choices.append(Choice(value=value, label=label, rows=count, chosen=mark in chosen))
+        choices.append(FacetChoice(value=value, label=label, row_count=count, is_chosen=mark in chosen))
     return Facet(
-        column=column, choices=tuple(choices), more=len(counted.values) > shown or counted.more, exact=counted.exact
+        column=column,
+        choices=tuple(choices),
+        has_more=len(value_counts.values) > shown_count or value_counts.has_more,
+        is_exact=value_counts.is_exact,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Counted:
-    """Values with their rows, the most frequent first; `more`: there are others."""
+class _ValueCounts:
+    """Values with their rows, the most frequent first; `has_more`: there are others."""
 
     values: tuple[tuple[str | None, int], ...]
-    exact: bool
-    more: bool = False
+    is_exact: bool
+    has_more: bool = False
 
 
-def _together(search: Search, columns: Sequence[Column], asking: Asking, until: float) -> dict[str, _Counted]:
+def _count_columns_together(
+    search: TableSearch, columns: Sequence[Column], runner: QueryRunner, deadline: float
+) -> dict[str, _ValueCounts]:
     """Count several columns by GROUP BY of as many at once as have few combinations of values."""
-    found: dict[str, _Counted] = {}
-    where = search.where()
-    if where is None and _many(search, None, asking, EXACT):
-        return found  # each by itself, once for each state of the table
-    few = _few(search, columns, asking) if len(_bundles(columns, asking.published(search.table))) > 1 else {}
+    counts_by_column: dict[str, _ValueCounts] = {}
+    where = search.build_condition()
+    if where is None and _exceeds_row_count(search, None, runner, MAX_EXACT_ROWS):
+        return counts_by_column  # each by itself, once for each state of the table
+    fetched_counts = (
+        _count_fetched_rows(search, columns, runner)
+        if len(_bundle_columns(columns, runner.find_published_table(search.table))) > 1
+        else {}
+    )
     for column in columns:
-        if column.name in few:
-            found[column.name] = _shaped(column, few[column.name], "", full=False)
-    for bundle in _bundles([column for column in columns if column.name not in few], asking.published(search.table)):
-        names = tuple(ref(column.name) for column in bundle)
-        asked = tree.Query(
-            tree.Select(
-                (*(tree.SelectItem(name) for name in names), COUNTED), search.source(), where=where, group_by=names
+        if column.name in fetched_counts:
+            counts_by_column[column.name] = _build_value_counts(column, fetched_counts[column.name], "", has_more=False)
+    for bundle in _bundle_columns(
+        [column for column in columns if column.name not in fetched_counts], runner.find_published_table(search.table)
+    ):
+        names = tuple(build_column_ref(column.name) for column in bundle)
+        query = syntax_tree.Query(
+            syntax_tree.Select(
+                (*(syntax_tree.SelectItem(name) for name in names), COUNT_ITEM),
+                search.build_source(),
+                where=where,
+                group_by=names,
             )
         )
-        if len(bundle) == 1 or (read := _asked(search, asked, where, asking, until)) is None:
+        if len(bundle) == 1 or (sampled_answer := _fetch_counts(search, query, where, runner, deadline)) is None:
             continue
-        rows, share = read
+        rows, share = sampled_answer
         for at, column in enumerate(bundle):
             # by place: a column may be called n, too
             sums = (
@@ -213,204 +258,274 @@ def _together(search: Search, columns: Sequence[Column], asking: Asking, until: 
                 .aggregate([("n", "sum")])
             )
             pairs = zip(sums.column("v").to_pylist(), sums.column("n_sum").to_pylist(), strict=True)
-            found[column.name] = _mended(
-                search, column, _shaped(column, _ordered(pairs), "", full=False), share, where, asking
+            counts_by_column[column.name] = _correct_sample_counts(
+                search,
+                column,
+                _build_value_counts(column, _sort_counts(pairs), "", has_more=False),
+                share,
+                where,
+                runner,
             )
-    return found
+    return counts_by_column
 
 
-def _bundles(columns: Sequence[Column], published: Published) -> list[list[Column]]:
+def _bundle_columns(columns: Sequence[Column], published: PublishedTable) -> list[list[Column]]:
     """Bundle columns that have few combinations of values, by what is known of each."""
-    found: list[tuple[int, list[Column]]] = []
+    sized_bundles: list[tuple[int, list[Column]]] = []
 
-    def values(column: Column) -> int:
+    def estimate_value_count(column: Column) -> int:
         distinct = published.statistics.get(column.name, {}).get("distinct")
         # null is one
-        return (int(distinct) if isinstance(distinct, int | float) else 2 if column.type.is_boolean else FEW) + 1
+        return (
+            int(distinct) if isinstance(distinct, int | float) else 2 if column.type.is_boolean else MAX_DISTINCT_VALUES
+        ) + 1
 
-    for column in sorted(columns, key=values):
-        number = values(column)
-        for place, (combinations, bundle) in enumerate(found):
-            if combinations * number <= COMBINATIONS:
-                found[place] = (combinations * number, [*bundle, column])
+    for column in sorted(columns, key=estimate_value_count):
+        number = estimate_value_count(column)
+        for place, (combinations, bundle) in enumerate(sized_bundles):
+            if combinations * number <= MAX_COMBINATIONS:
+                sized_bundles[place] = (combinations * number, [*bundle, column])
                 break
         else:
-            found.append((number, [column]))
-    return [bundle for _, bundle in found]
+            sized_bundles.append((number, [column]))
+    return [bundle for _, bundle in sized_bundles]
 
 
-def _ordered(pairs: Iterable[tuple[Any, int]]) -> list[tuple[Any, int]]:
+def _sort_counts(pairs: Iterable[tuple[Any, int]]) -> list[tuple[Any, int]]:
     return sorted(pairs, key=lambda one: (-one[1], one[0] is None, one[0]))
 
 
-def _asked(search: Search, asked: tree.Query, where: tree.Expr | None, asking: Asking, until: float) -> Sampled | None:
+def _fetch_counts(
+    search: TableSearch,
+    query: syntax_tree.Query,
+    condition: syntax_tree.Expr | None,
+    runner: QueryRunner,
+    deadline: float,
+) -> Sampled | None:
     """Ask for counts under a condition: of all rows, or of a sample of a big table; None: not even that in time."""
 
-    def left() -> float:
-        return max(until - time.monotonic(), 0.05)
+    def compute_remaining_seconds() -> float:
+        return max(deadline - time.monotonic(), 0.05)
 
     try:
-        if _many(search, where, asking, EXACT):
-            return asking.sampled(asked, rows=SAMPLE, seconds=left())
-        return asking.table(asked, seconds=left()), 1.0
-    except Timeout:
+        if _exceeds_row_count(search, condition, runner, MAX_EXACT_ROWS):
+            return runner.fetch_sample(query, sample_rows=SAMPLE_ROWS, timeout_seconds=compute_remaining_seconds())
+        return runner.fetch_table(query, timeout_seconds=compute_remaining_seconds()), 1.0
+    except TimeLimitError:
         pass
     try:
-        found = asking.sampled(asked, rows=SAMPLE, seconds=PATIENCE)
-    except Timeout:
+        sample = runner.fetch_sample(query, sample_rows=SAMPLE_ROWS, timeout_seconds=COUNT_TIMEOUT_SECONDS)
+    except TimeLimitError:
         return None
     # all rows of a small table after all, or enough of them
-    return found if found[1] == 1.0 or found[0].num_rows else None
+    return sample if sample[1] == 1.0 or sample[0].num_rows else None
 
 
-def _many(search: Search, where: tree.Expr | None, asking: Asking, number: int) -> bool:
+def _exceeds_row_count(
+    search: TableSearch, condition: syntax_tree.Expr | None, runner: QueryRunner, row_count: int
+) -> bool:
     """Return whether a condition leaves more rows of a big table than a number, by a sample."""
-    if (asking.published(search.table).rows or 0) <= EXACT:
+    if (runner.find_published_table(search.table).rows or 0) <= MAX_EXACT_ROWS:
         return False
-    rows, share = asking.sampled(search.counting(where), rows=SAMPLE, seconds=PATIENCE)
-    return share < 1 and (where is None or int(rows.column(0)[0].as_py()) / share > number)
+    rows, share = runner.fetch_sample(
+        search.build_count_query_where(condition), sample_rows=SAMPLE_ROWS, timeout_seconds=COUNT_TIMEOUT_SECONDS
+    )
+    return share < 1 and (condition is None or int(rows.column(0)[0].as_py()) / share > row_count)
 
 
-def _estimated(counted: _Counted, share: float) -> _Counted:
+def _scale_sample_counts(value_counts: _ValueCounts, share: float) -> _ValueCounts:
     """Return what a sample says of all rows, with as many digits as it can know: one of fewer than 100 rows, two of fewer than 10,000."""
     if share == 1.0:
-        return counted
+        return value_counts
     values = []
-    for value, rows in counted.values:
+    for value, rows in value_counts.values:
         digits = 1 if rows < 100 else 2 if rows < 10_000 else 3
         values.append((value, int(float(f"{rows / share:.{digits - 1}e}"))))
-    return replace(counted, values=tuple(values), exact=False)
+    return replace(value_counts, values=tuple(values), is_exact=False)
 
 
-def _counted(search: Search, column: Column, asking: Asking, shown: int, like: str, until: float) -> _Counted | None:
-    where = search.where(without=column.name)
-    if where is None and not like and _many(search, None, asking, EXACT):
-        whole = _whole(search, column, asking, max(until - time.monotonic(), 0.05))
-        if whole is not None:
-            return _shaped(column, whole, "", full=_listed(column) and len(whole) == ITEMS)
-    if like:
-        pattern = tree.Literal("%" + like.replace("%", "")[:100] + "%")
-        test = tree.Like(ref(column.name), pattern, ignore_case=True)
-        where = tree.conjunction(where, test)
-    most = ITEMS if _listed(column) else max(shown, FEW) + 1
-    read = _asked(search, _counting(search, column, where, most), where, asking, time.monotonic() + PATIENCE)
-    if read is None:
+def _count_column(
+    search: TableSearch, column: Column, runner: QueryRunner, shown_count: int, search_text: str, deadline: float
+) -> _ValueCounts | None:
+    where = search.build_condition(without=column.name)
+    if where is None and not search_text and _exceeds_row_count(search, None, runner, MAX_EXACT_ROWS):
+        full_counts = _count_all_rows(search, column, runner, max(deadline - time.monotonic(), 0.05))
+        if full_counts is not None:
+            return _build_value_counts(
+                column, full_counts, "", has_more=_has_list_values(column) and len(full_counts) == MAX_COUNTED_LISTS
+            )
+    if search_text:
+        pattern = syntax_tree.Literal("%" + search_text.replace("%", "")[:100] + "%")
+        test = syntax_tree.LikePredicate(build_column_ref(column.name), pattern, ignore_case=True)
+        where = syntax_tree.join_conditions(where, test)
+    max_values = MAX_COUNTED_LISTS if _has_list_values(column) else max(shown_count, MAX_DISTINCT_VALUES) + 1
+    sampled_answer = _fetch_counts(
+        search,
+        _build_count_query(search, column, where, max_values),
+        where,
+        runner,
+        time.monotonic() + COUNT_TIMEOUT_SECONDS,
+    )
+    if sampled_answer is None:
         return None
-    found, share = read
-    pairs = list(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
-    return _mended(
-        search, column, _shaped(column, pairs, like, full=_listed(column) and len(found) == ITEMS), share, where, asking
+    rows, share = sampled_answer
+    pairs = list(zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True))
+    return _correct_sample_counts(
+        search,
+        column,
+        _build_value_counts(
+            column, pairs, search_text, has_more=_has_list_values(column) and len(rows) == MAX_COUNTED_LISTS
+        ),
+        share,
+        where,
+        runner,
     )
 
 
-def _listed(column: Column) -> bool:
-    return column.name.lower() in LISTS and column.type.is_string
+def _has_list_values(column: Column) -> bool:
+    return column.name.lower() in LIST_COLUMNS and column.type.is_string
 
 
-def _whole(search: Search, column: Column, asking: Asking, seconds: float) -> list[tuple[Any, int]] | None:
+def _count_all_rows(
+    search: TableSearch, column: Column, runner: QueryRunner, timeout_seconds: float
+) -> list[tuple[Any, int]] | None:
     """Count the values of a column among all rows, once for each state of the table; None: it takes too long."""
-    found = asking.settled(_counting(search, column, None, ITEMS), search.table, seconds=seconds)
-    return None if found is None else list(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
+    rows = runner.fetch_lasting(
+        _build_count_query(search, column, None, MAX_COUNTED_LISTS), search.table, timeout_seconds=timeout_seconds
+    )
+    return None if rows is None else list(zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True))
 
 
-def _mended(
-    search: Search, column: Column, counted: _Counted, share: float, where: tree.Expr | None, asking: Asking
-) -> _Counted:
+def _correct_sample_counts(
+    search: TableSearch,
+    column: Column,
+    value_counts: _ValueCounts,
+    share: float,
+    condition: syntax_tree.Expr | None,
+    runner: QueryRunner,
+) -> _ValueCounts:
     """Return what a sample says of all rows; values of which it has few rows, or none, are counted by themselves, the rarest first."""
-    whole = None if share == 1.0 or _listed(column) else _whole(search, column, asking, PATIENCE)
-    estimated = _estimated(counted, share)
-    if whole is None:
+    full_counts = (
+        None
+        if share == 1.0 or _has_list_values(column)
+        else _count_all_rows(search, column, runner, COUNT_TIMEOUT_SECONDS)
+    )
+    estimated = _scale_sample_counts(value_counts, share)
+    if full_counts is None:
         return estimated
-    seen = dict(counted.values)
-    names = {value: _shaped(column, [(value, 0)], "", full=False).values[0][0] for value, _ in whole}
-    thin, rows = [], 0
-    for value, number in reversed(whole):
-        if seen.get(names[value], 0) < THIN and (rows := rows + number) <= EXACT:
-            thin.append(value)
-    listed = tuple(tree.Literal(value) for value in thin if value is not None)
-    tests: list[tree.Expr] = [tree.In(ref(column.name), listed)] if listed else []
-    tests += [tree.IsNull(ref(column.name))] if None in thin else []
+    sampled_counts = dict(value_counts.values)
+    names = {
+        value: _build_value_counts(column, [(value, 0)], "", has_more=False).values[0][0] for value, _ in full_counts
+    }
+    rare_values, rows = [], 0
+    for value, number in reversed(full_counts):
+        if sampled_counts.get(names[value], 0) < MIN_SAMPLED_ROWS and (rows := rows + number) <= MAX_EXACT_ROWS:
+            rare_values.append(value)
+    listed = tuple(syntax_tree.Literal(value) for value in rare_values if value is not None)
+    tests: list[syntax_tree.Expr] = [syntax_tree.InPredicate(build_column_ref(column.name), listed)] if listed else []
+    tests += [syntax_tree.NullPredicate(build_column_ref(column.name))] if None in rare_values else []
     if not tests:
         return estimated
-    test = tree.conjunction(where, tests[0] if len(tests) == 1 else tree.Or(tuple(tests)))
+    test = syntax_tree.join_conditions(
+        condition, tests[0] if len(tests) == 1 else syntax_tree.Disjunction(tuple(tests))
+    )
     try:
-        found = asking.table(_counting(search, column, test, ITEMS), seconds=PATIENCE)
-    except Timeout:
+        recounted = runner.fetch_table(
+            _build_count_query(search, column, test, MAX_COUNTED_LISTS), timeout_seconds=COUNT_TIMEOUT_SECONDS
+        )
+    except TimeLimitError:
         return estimated
-    apart = {names[value] for value in thin}
-    exact = zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True)
-    values = [one for one in estimated.values if one[0] not in apart] + [
+    recounted_names = {names[value] for value in rare_values}
+    exact = zip(recounted.column(0).to_pylist(), recounted.column(1).to_pylist(), strict=True)
+    values = [value_count for value_count in estimated.values if value_count[0] not in recounted_names] + [
         (names.get(value, value), number) for value, number in exact
     ]
-    return replace(estimated, values=tuple(_ordered(values)))
+    return replace(estimated, values=tuple(_sort_counts(values)))
 
 
-def _shaped(column: Column, pairs: Sequence[tuple[object, int]], like: str, *, full: bool) -> _Counted:
-    """Write values as an address has them; `full`: there are more lists than were counted."""
+def _build_value_counts(
+    column: Column, pairs: Sequence[tuple[object, int]], search_text: str, *, has_more: bool
+) -> _ValueCounts:
+    """Write values as an address has them; `has_more`: there are more lists than were counted."""
     texts = [
         (None if value is None else str(value).lower() if column.type.is_boolean else str(value), count)
         for value, count in pairs
     ]
-    if _listed(column):
-        return _Counted(tuple(_items(texts, like)), exact=not full, more=full)
-    return _Counted(tuple(texts), exact=True)
+    if _has_list_values(column):
+        return _ValueCounts(tuple(_count_list_items(texts, search_text)), is_exact=not has_more, has_more=has_more)
+    return _ValueCounts(tuple(texts), is_exact=True)
 
 
-def _few(search: Search, columns: Sequence[Column], asking: Asking) -> dict[str, list[tuple[Any, int]]]:
+def _count_fetched_rows(
+    search: TableSearch, columns: Sequence[Column], runner: QueryRunner
+) -> dict[str, list[tuple[Any, int]]]:
     """Count the values of all columns by one look at the rows, where they are few; nothing if they are many, or nothing narrows them."""
-    where = search.where()
+    where = search.build_condition()
     if where is None or len(columns) < 2:
         return {}
-    items = tuple(tree.SelectItem(ref(column.name)) for column in columns)
+    items = tuple(syntax_tree.SelectItem(build_column_ref(column.name)) for column in columns)
     try:
-        if _many(search, where, asking, 2 * FETCHED) or asking.number(search.count(), seconds=PATIENCE) > FETCHED:
+        if (
+            _exceeds_row_count(search, where, runner, 2 * MAX_FETCHED_ROWS)
+            or runner.fetch_number(search.build_count_query(), timeout_seconds=COUNT_TIMEOUT_SECONDS) > MAX_FETCHED_ROWS
+        ):
             return {}
-        rows = asking.table(
-            tree.Query(tree.Select(items, search.source(), where=where, top=tree.Literal(FETCHED + 1))),
-            seconds=PATIENCE,
+        rows = runner.fetch_table(
+            syntax_tree.Query(
+                syntax_tree.Select(
+                    items, search.build_source(), where=where, top=syntax_tree.Literal(MAX_FETCHED_ROWS + 1)
+                )
+            ),
+            timeout_seconds=COUNT_TIMEOUT_SECONDS,
         )
-    except Timeout:
+    except TimeLimitError:
         return {}
-    found: dict[str, list[tuple[Any, int]]] = {}
+    counts_by_column: dict[str, list[tuple[Any, int]]] = {}
     for at, column in enumerate(columns):
         counts = pc.value_counts(rows.column(at).combine_chunks())
-        found[column.name] = _ordered(
+        counts_by_column[column.name] = _sort_counts(
             zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
         )
-    return found
+    return counts_by_column
 
 
-def _items(pairs: Sequence[tuple[str | None, int]], like: str) -> list[tuple[str | None, int]]:
+def _count_list_items(pairs: Sequence[tuple[str | None, int]], search_text: str) -> list[tuple[str | None, int]]:
     """Split lists into items; an item that stands twice in a row counts once."""
-    found: dict[str | None, int] = {}
+    item_counts: dict[str | None, int] = {}
     for value, count in pairs:
-        for item in {None} if value is None else {one.strip() for one in value.split("#")} - {""}:
-            if item is None or like.casefold() in item.casefold():
-                found[item] = found.get(item, 0) + count
-    return sorted(found.items(), key=lambda one: (-one[1], one[0] or ""))
+        for item in {None} if value is None else {list_part.strip() for list_part in value.split("#")} - {""}:
+            if item is None or search_text.casefold() in item.casefold():
+                item_counts[item] = item_counts.get(item, 0) + count
+    return sorted(item_counts.items(), key=lambda list_part: (-list_part[1], list_part[0] or ""))
 
 
-def written(values: Sequence[str | None]) -> str:
+def write_choices(values: Sequence[str | None]) -> str:
     """Write chosen values as the condition of an address; those with commas stand in quotes."""
     return ",".join(map(write_value, values))
 
 
-def _parted(value: str) -> list[str]:
+def _parse_choices(value: str) -> list[str]:
     try:
-        return [word.text.casefold() for word in field(value)]
+        return [word.text.casefold() for word in parse_field_values(value)]
     except ValueError:
         return []
 
 
-def _counting(search: Search, column: Column, where: tree.Expr | None, most: int) -> tree.Query:
-    one = ref(column.name)
-    select = tree.Select(
-        (tree.SelectItem(one, tree.Ident("v")), COUNTED),
-        search.source(),
-        where=where,
-        group_by=(one,),
-        top=tree.Literal(most),
+def _build_count_query(
+    search: TableSearch, column: Column, condition: syntax_tree.Expr | None, max_values: int
+) -> syntax_tree.Query:
+    column_ref = build_column_ref(column.name)
+    select = syntax_tree.Select(
+        (syntax_tree.SelectItem(column_ref, syntax_tree.Ident("v")), COUNT_ITEM),
+        search.build_source(),
+        where=condition,
+        group_by=(column_ref,),
+        top=syntax_tree.Literal(max_values),
     )
-    return tree.Query(
-        select, order_by=(tree.OrderItem(tree.Literal(2), descending=True), tree.OrderItem(tree.Literal(1)))
+    return syntax_tree.Query(
+        select,
+        order_by=(
+            syntax_tree.OrderItem(syntax_tree.Literal(2), descending=True),
+            syntax_tree.OrderItem(syntax_tree.Literal(1)),
+        ),
     )

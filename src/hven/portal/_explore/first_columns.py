@@ -4,113 +4,131 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.model.table import begins_and_ends
-from hven.portal._explore import cart
-from hven.portal._explore.map_frames import frame
+from hven.model.table import find_begin_and_end_columns
+from hven.portal._explore import row_files
+from hven.portal._explore.map_frames import find_map_frame
 from hven.services.file_rows import kind_of, list_link_columns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from hven.model.table import Column, Table
-    from hven.portal._explore.observation_lines import Observed
-    from hven.portal._explore.search import Search
+    from hven.portal._explore.observation_lines import ObservationKey
+    from hven.portal._explore.search import TableSearch
 
-MOST = 10  # columns; the two ends of a range are one
-PICTURES = 4  # beside each other
-ENDS = ("min", "max")
-OF_SERVICE = ("service_title",)  # of EPN-TAP: the same in all rows
+MAX_INITIAL_COLUMNS = 10  # columns; the two ends of a range are one
+MAX_PICTURE_COLUMNS = 4  # beside each other
+RANGE_ENDS = ("min", "max")
+SERVICE_COLUMNS = ("service_title",)  # of EPN-TAP: the same in all rows
 
 
-def title(table: Table) -> Column | None:
+def find_title_column(table: Table) -> Column | None:
     """Return the column of rows' titles; None: they have no more than a name."""
-    found = (one for one in table.columns if (one.ucd or "").lower().startswith("meta.title") and not one.hidden)
-    return next((one for one in found if one.type.is_string and one.name not in OF_SERVICE), None)
+    title_columns = (
+        column for column in table.columns if (column.ucd or "").lower().startswith("meta.title") and not column.hidden
+    )
+    return next(
+        (column for column in title_columns if column.type.is_string and column.name not in SERVICE_COLUMNS), None
+    )
 
 
-def first(search: Search, alike: Collection[str], observed: Observed | None = None) -> tuple[str, ...]:
+def choose_initial_columns(
+    search: TableSearch, constant_names: Collection[str], observation: ObservationKey | None = None
+) -> tuple[str, ...]:
     """Return the names of the columns that are shown where nobody has chosen any, in their order.
 
     Parameters
     ----------
-    alike
+    constant_names
         Names of columns that say the same in all rows.
-    observed
+    observation
         What names observations, if these are the lines.
     """
     table = search.table
-    shown = [column for column in search.shown() if column.name not in alike]
+    shown_columns = [column for column in search.list_shown_columns() if column.name not in constant_names]
     if search.columns:
-        return tuple(column.name for column in search.shown())
-    pictures = [column for column in shown if kind_of(column, table) == "picture"]
-    least = [column.name for column in pictures[:PICTURES]]
-    least += [one.name for one in (title(table),) if one is not None] or _name(table, observed)
-    least = [name for name in least if name not in alike]
-    wanted = dict.fromkeys([*least, *asked(search)])
-    if _count([column.name for column in shown]) <= MOST and observed is None:
-        return tuple(dict.fromkeys([*wanted, *(column.name for column in shown)]))
-    known = {column.name for column in shown}
-    wanted |= dict.fromkeys(name for name in (*_times(table), *_places(table)) if name in known)
-    files = {column.name for column in (*list_link_columns(table), cart.size_of(table)) if column is not None}
-    files |= set(table.primary) if observed is not None else set()
-    for column in sorted(shown, key=lambda one: one.std):
-        room = _count(wanted) < MOST or _other(column.name) in wanted
-        if room and column.name not in files and not _aside(column, table):
-            wanted[column.name] = None
-    leads = [column.name for column in list_link_columns(table) if column in shown and observed is None]
-    return tuple(dict.fromkeys([*wanted, *(leads[:1] if _count(wanted) < MOST else ())]))
+        return tuple(column.name for column in search.list_shown_columns())
+    pictures = [column for column in shown_columns if kind_of(column, table) == "picture"]
+    required_names = [column.name for column in pictures[:MAX_PICTURE_COLUMNS]]
+    required_names += [
+        title_column.name for title_column in (find_title_column(table),) if title_column is not None
+    ] or _find_name_column(table, observation)
+    required_names = [name for name in required_names if name not in constant_names]
+    chosen_names = dict.fromkeys([*required_names, *find_searched_columns(search)])
+    if _count_merged_columns([column.name for column in shown_columns]) <= MAX_INITIAL_COLUMNS and observation is None:
+        return tuple(dict.fromkeys([*chosen_names, *(column.name for column in shown_columns)]))
+    shown_names = {column.name for column in shown_columns}
+    chosen_names |= dict.fromkeys(
+        name for name in (*_find_time_columns(table), *_find_place_columns(table)) if name in shown_names
+    )
+    files = {
+        column.name for column in (*list_link_columns(table), row_files.find_size_column(table)) if column is not None
+    }
+    files |= set(table.primary) if observation is not None else set()
+    for column in sorted(shown_columns, key=lambda title_column: title_column.std):
+        has_room = (
+            _count_merged_columns(chosen_names) < MAX_INITIAL_COLUMNS or _find_other_end(column.name) in chosen_names
+        )
+        if has_room and column.name not in files and not _is_technical(column, table):
+            chosen_names[column.name] = None
+    link_names = [column.name for column in list_link_columns(table) if column in shown_columns and observation is None]
+    return tuple(
+        dict.fromkeys(
+            [*chosen_names, *(link_names[:1] if _count_merged_columns(chosen_names) < MAX_INITIAL_COLUMNS else ())]
+        )
+    )
 
 
-def asked(search: Search) -> Iterator[str]:
+def find_searched_columns(search: TableSearch) -> Iterator[str]:
     """Yield the columns that somebody asks about: what is searched for is seen."""
-    names = {column.name for column in search.table.columns if not column.hidden}
+    column_names = {column.name for column in search.table.columns if not column.hidden}
     for name in (*(name for name, _ in search.conditions), *(name for name, _ in (*search.order, *search.units))):
-        pair = [f"{name}{between}{end}" for end in ENDS for between in ("_", "")]
-        yield from (one for one in (name, *pair) if one in names)
+        pair = [f"{name}{between}{end}" for end in RANGE_ENDS for between in ("_", "")]
+        yield from (column_name for column_name in (name, *pair) if column_name in column_names)
 
 
-def _name(table: Table, observed: Observed | None) -> list[str]:
-    if observed is not None:
-        return [observed.columns[0]]
+def _find_name_column(table: Table, observation: ObservationKey | None) -> list[str]:
+    if observation is not None:
+        return [observation.columns[0]]
     return list(table.primary[:1]) or [column.name for column in table.columns if not column.hidden][:1]
 
 
-def _times(table: Table) -> list[str]:
-    return list(dict.fromkeys(one.name for one in begins_and_ends(table) if one is not None))
+def _find_time_columns(table: Table) -> list[str]:
+    return list(dict.fromkeys(column.name for column in find_begin_and_end_columns(table) if column is not None))
 
 
-def _places(table: Table) -> list[str]:
-    framed = frame(table)
-    if framed is not None:
-        west, south, east, north = framed.bounds
+def _find_place_columns(table: Table) -> list[str]:
+    map_frame = find_map_frame(table)
+    if map_frame is not None:
+        west, south, east, north = map_frame.bounds
         return list(dict.fromkeys([west, east, south, north]))
     return list(table.position or ())
 
 
-def _aside(column: Column, table: Table) -> bool:
+def _is_technical(column: Column, table: Table) -> bool:
     """Check whether a column is for programs, or says again what others do: outlines, further names, links, what tells files apart."""
     ucd = (column.ucd or "").lower()
-    named = ucd.startswith("meta.id") and not ucd.startswith(("meta.id;instr", "meta.id;src"))
+    is_identifier = ucd.startswith("meta.id") and not ucd.startswith(("meta.id;instr", "meta.id;src"))
     return (
-        (column.std and (named or column.name in {"access_format", "granule_gid"}))
+        (column.std and (is_identifier or column.name in {"access_format", "granule_gid"}))
         or column.type.is_geometry
         or column.name.lower() == "s_region"
         or kind_of(column, table) == "link"
     )
 
 
-def _count(names: Collection[str]) -> int:
+def _count_merged_columns(column_names: Collection[str]) -> int:
     """Count columns: those that are the ends of one range are one."""
-    return len({_stem(name) for name in names})
+    return len({_strip_range_end(name) for name in column_names})
 
 
-def _stem(name: str) -> str:
-    return next((name.removesuffix(end).rstrip("_") for end in ENDS if name.lower().endswith(end)), name)
+def _strip_range_end(name: str) -> str:
+    return next((name.removesuffix(end).rstrip("_") for end in RANGE_ENDS if name.lower().endswith(end)), name)
 
 
-def _other(name: str) -> str:
+def _find_other_end(name: str) -> str:
     """Return the other end of a range."""
-    for end, other in (ENDS, ENDS[::-1]):
+    for end, other in (RANGE_ENDS, RANGE_ENDS[::-1]):
         if name.lower().endswith(end):
             return name[: -len(end)] + other
     return ""

@@ -18,21 +18,29 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hven import query
-from hven.adql import tree
-from hven.adql.text import write
+from hven.adql import syntax_tree
+from hven.adql.adql_writer import write_adql
 from hven.descriptor import load_standard
 from hven.model import Cache, plugins
-from hven.model.errors import HvenError, Overloaded, SourceError, TooLarge, UserError, joined, say
+from hven.model.errors import (
+    HvenError,
+    OverloadedError,
+    SourceError,
+    TooLargeError,
+    UserError,
+    format_message,
+    join_messages,
+)
 from hven.model.settings import RemoteService
-from hven.model.table import Table, dated
+from hven.model.table import Table, set_column_epochs
 from hven.portal import conditions as epn
 from hven.portal._explore import facets
-from hven.portal._explore.facets import Choice
-from hven.portal._explore.rows import keys_of
-from hven.portal._explore.search import Search, read, ref
-from hven.portal._explore.service_list import Lists
-from hven.site.auth import ANONYMOUS
-from hven.sources import remote
+from hven.portal._explore.facets import FacetChoice
+from hven.portal._explore.row_pages import format_keys
+from hven.portal._explore.search import TableSearch, build_column_ref, parse_search
+from hven.portal._explore.service_list import ServiceLists
+from hven.site.auth import ANONYMOUS_PRINCIPAL
+from hven.sources import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,24 +49,24 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.model.table import Column
     from hven.portal._explore.facets import Facet
-    from hven.portal._explore.page_queries import Asking
-    from hven.portal._explore.service_list import Listed
+    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal._explore.service_list import RegisteredTable
     from hven.site import Site
 
-TITLES = {"epn": "EPN-TAP", "obscore": "ObsCore"}
-KINDS = tuple(TITLES)
-STANDARDS = {"epn": "epn-tap-2.0", "obscore": "obscore-1.1"}
-SECONDS = 10.0  # for all tables together
-REGISTRY = 60.0  # for the list of a registry
-AT_ONCE = 12  # tables that a process asks at once, for all readers
-EACH = 4  # questions to one service at once: nobody elsewhere shall suffer from our readers
-FOUND = 1000  # tables elsewhere whose columns are remembered
-KNOWN = 3600.0  # seconds for which the columns of a table elsewhere are remembered
-LARGEST = 16 * 1024**2  # bytes of an answer from elsewhere
-ROWS, SHARE = 50, 12  # rows of one table that is looked at alone; of each of several
-EXAMPLES_OF = 3  # targets, and kinds of product, of the examples
-VALUED, SHOWN_VALUES = 40, 50  # tables whose values a field of the form offers; how many values
-SECTIONS = {
+STANDARD_TITLES = {"epn": "EPN-TAP", "obscore": "ObsCore"}
+STANDARD_KINDS = tuple(STANDARD_TITLES)
+STANDARD_FILES = {"epn": "epn-tap-2.0", "obscore": "obscore-1.1"}
+SEARCH_TIMEOUT_SECONDS = 10.0  # for all tables together
+REGISTRY_TIMEOUT_SECONDS = 60.0  # for the list of a registry
+MAX_PARALLEL_TABLES = 12  # tables that a process asks at once, for all readers
+MAX_QUERIES_PER_SERVICE = 4  # questions to one service at once: nobody elsewhere shall suffer from our readers
+MAX_CACHED_TABLES = 1000  # tables elsewhere whose columns are remembered
+COLUMN_CACHE_SECONDS = 3600.0  # seconds for which the columns of a table elsewhere are remembered
+MAX_RESPONSE_BYTES = 16 * 1024**2  # bytes of an answer from elsewhere
+MAX_SINGLE_TABLE_ROWS, MAX_SHARED_TABLE_ROWS = 50, 12  # rows of one table that is looked at alone; of each of several
+MAX_EXAMPLE_VALUES = 3  # targets, and kinds of product, of the examples
+MAX_VALUE_TABLES, MAX_SHOWN_VALUES = 40, 50  # tables whose values a field of the form offers; how many values
+FORM_SECTIONS = {
     "epn": {
         "main": ("target_name", "target_class", "dataproduct_type", "instrument_host_name", "instrument_name", "processing_level"),
         "time": ("time", "time_sampling_step", "time_exp"),
@@ -77,11 +85,11 @@ SECTIONS = {
         "optional": ("pol_states", "o_ucd", "proposal_id", "data_rights"),
     },
 }  # fmt: skip
-SHOWN = {
+SHOWN_COLUMNS = {
     "epn": ("granule_uid", "target_name", "dataproduct_type", "instrument_name", "time_min", "time_max", "c1min", "c1max", "c2min", "c2max", "thumbnail_url", "access_url"),
     "obscore": ("obs_id", "target_name", "dataproduct_type", "obs_collection", "instrument_name", "t_min", "t_max", "s_ra", "s_dec", "access_url"),
 }  # fmt: skip
-EXAMPLES = {
+EXAMPLE_SEARCHES = {
     "epn": (
         ("images of Mars", "target_name=Mars&dataproduct_type=im"),
         (
@@ -100,14 +108,14 @@ EXAMPLES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A table to ask; `service` is None for one of this site, `listed` is what a registry says of it."""
+class SearchTarget:
+    """A table to ask; `service` is None for one of this site, `registry_entry` is what a registry says of it."""
 
     name: str
     title: str
     service: RemoteService | None = None
     table: Table | None = None
-    listed: Listed | None = None
+    registry_entry: RegisteredTable | None = None
 
     @property
     def key(self) -> str:
@@ -116,268 +124,347 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class TargetResult:
     """What one table said.
 
     Attributes
     ----------
     status
         ``ok``; ``waiting``: nobody asked it yet; ``other``: it cannot be asked this; ``late``, ``failed``, ``busy``.
-    rows
+    row_count
         How many it has.
-    found, columns
+    first_rows, columns
         Its first rows, and what their columns are.
     keys
         Of these rows, as pages name them; empty: they are elsewhere, or have none.
     """
 
-    target: Target
+    target: SearchTarget
     status: str
-    rows: int | None = None
+    row_count: int | None = None
     message: str = ""
     adql: str = ""
-    seconds: float = 0.0
-    found: pa.Table | None = None
+    elapsed_seconds: float = 0.0
+    first_rows: pa.Table | None = None
     columns: tuple[Column, ...] = ()
     keys: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=2)
-def standard(kind: str) -> Table:
+def load_standard_table(kind: str) -> Table:
     """Return the table of the standard: what the form may ask for."""
-    table = dated(load_standard(STANDARDS[kind]).tables[0].table)
+    table = set_column_epochs(load_standard(STANDARD_FILES[kind]).tables[0].table)
     names = {column.name for column in table.columns}
-    return table.having(position=("s_ra", "s_dec")) if {"s_ra", "s_dec"} <= names else table
+    return table.copy_with(position=("s_ra", "s_dec")) if {"s_ra", "s_dec"} <= names else table
 
 
-def kind_of(table: Table) -> str:
+def classify_table(table: Table) -> str:
     """Return of which kind a table is: ``epn``, ``obscore``, or nothing."""
     name = table.name.lower()
     if name == "epn_core" or "epntap#table" in (table.utype or "") or (table.standard or "").startswith("epn-tap"):
-        return "epn" if table.offers("epn-tap") else ""
+        return "epn" if table.is_served_by("epn-tap") else ""
     return "obscore" if table.schema == "ivoa" and name == "obscore" else ""
 
 
-def targets(kind: str, asking: Asking, tables: Sequence[Table]) -> list[Target]:
+def list_targets(kind: str, runner: QueryRunner, tables: Sequence[Table]) -> list[SearchTarget]:
     """List the tables of a kind: those of this site that the reader may know of, then those elsewhere."""
-    found = []
+    search_targets = []
     for table in tables:
-        if kind_of(table) == kind and table.qualified in asking.holdings.published:
-            resource = asking.holdings.resources.get(table.schema)
-            title = (resource.title if resource is not None else None) or table.title or table.qualified
-            found.append(Target(name=table.qualified, title=title, table=table))
-    for service in asking.site.settings.remote:
+        if classify_table(table) == kind and table.qualified_name in runner.published_state.tables_by_name:
+            resource = runner.published_state.resources.get(table.schema)
+            title = (resource.title if resource is not None else None) or table.title or table.qualified_name
+            search_targets.append(SearchTarget(name=table.qualified_name, title=title, table=table))
+    for service in runner.site.settings.remote:
         if service.kind == kind:
-            found += [
-                Target(name=name, title=service.title or service.name, service=service) for name in service.tables
+            search_targets += [
+                SearchTarget(name=name, title=service.title or service.name, service=service) for name in service.tables
             ]
-    said = {(one.service.url.rstrip("/"), one.name) for one in found if one.service is not None}
-    for one in listed(kind, asking):
-        (name,) = one.service.tables
-        if (one.service.url, name) not in said:
-            found.append(Target(name=name, title=one.service.title or name, service=one.service, listed=one))
-    return found
+    known_services = {
+        (registered.service.url.rstrip("/"), registered.name)
+        for registered in search_targets
+        if registered.service is not None
+    }
+    for registered in list_registered_tables(kind, runner):
+        (name,) = registered.service.tables
+        if (registered.service.url, name) not in known_services:
+            search_targets.append(
+                SearchTarget(
+                    name=name,
+                    title=registered.service.title or name,
+                    service=registered.service,
+                    registry_entry=registered,
+                )
+            )
+    return search_targets
 
 
-def listed(kind: str, asking: Asking) -> list[Listed]:
+def list_registered_tables(kind: str, runner: QueryRunner) -> list[RegisteredTable]:
     """List the tables elsewhere that the registry of the site names, without those of this site."""
-    settings = asking.site.settings
-    said = settings.everywhere
-    if said.registry is None:
+    settings = runner.site.settings
+    search_settings = settings.everywhere
+    if search_settings.registry is None:
         return []
-    known = lists(asking.site)
-    found = known.of(kind, lambda adql: _registry(adql, asking), seconds=said.hours * 3600, most=said.most)
-    own = (settings.url or "").rstrip("/")
+    service_lists = get_service_lists(runner.site)
+    registered = service_lists.list_tables(
+        kind,
+        lambda adql: _query_registry(adql, runner),
+        max_age_seconds=search_settings.hours * 3600,
+        max_tables=search_settings.most,
+    )
+    site_address = (settings.site_url or "").rstrip("/")
     return [
-        replace(one, service=replace(one.service, seconds=said.seconds))
-        for one in found
-        if not own or not one.service.url.startswith(f"{own}/")
+        replace(entry, service=replace(entry.service, seconds=search_settings.seconds))
+        for entry in registered
+        if not site_address or not entry.service.url.startswith(f"{site_address}/")
     ]
 
 
-def lists(site: Site) -> Lists:
+def get_service_lists(site: Site) -> ServiceLists:
     """Return what the registry of the site listed."""
     name = hashlib.sha256((site.settings.everywhere.registry or "").encode()).hexdigest()[:12]
-    found: Lists = site.kept(_lists, site.settings.var / "services" / name)
-    return found
+    service_lists: ServiceLists = site.get_or_create(
+        _open_service_lists, site.settings.var_directory / "services" / name
+    )
+    return service_lists
 
 
-def _lists(file: Path) -> Lists:
-    return Lists(file=file)
+def _open_service_lists(file: Path) -> ServiceLists:
+    return ServiceLists(file=file)
 
 
-def _registry(adql: str, asking: Asking) -> list[dict[str, Any]]:
+def _query_registry(adql: str, runner: QueryRunner) -> list[dict[str, Any]]:
     """Ask the registry: a service elsewhere, or a collection of this site as everybody sees it."""
-    settings = asking.site.settings
+    settings = runner.site.settings
     name = settings.everywhere.registry or ""
     if not name.startswith(("http://", "https://")):
         text = adql.replace("rr.", f"{name}.")
-        with query.run(text, ANONYMOUS, site=asking.site) as result:
-            return [row for batch in result.batches() for row in batch.to_pylist()]
+        with query.run_query(text, ANONYMOUS_PRINCIPAL, site=runner.site) as result:
+            return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
     service = RemoteService(name="registry", url=name)
-    return list(_remote(service, adql, settings, REGISTRY)[0].to_pylist())
+    return list(_query_service(service, adql, settings, REGISTRY_TIMEOUT_SECONDS)[0].to_pylist())
 
 
-def ask_all(chosen: Sequence[Target], ask: Callable[[Target], Told], *, seconds: float = SECONDS) -> list[Told]:
+def query_targets(
+    targets: Sequence[SearchTarget],
+    query_one: Callable[[SearchTarget], TargetResult],
+    *,
+    timeout_seconds: float = SEARCH_TIMEOUT_SECONDS,
+) -> list[TargetResult]:
     """Ask several tables at once; those that have not answered in time are told to be late."""
-    begun = {target.key: _pool.submit(ask, target) for target in chosen}
-    wait(begun.values(), timeout=seconds)
-    found = []
-    for target in chosen:
-        one = begun[target.key]
-        if one.done() and not one.cancelled():
-            found.append(one.result())
+    futures = {target.key: _pool.submit(query_one, target) for target in targets}
+    wait(futures.values(), timeout=timeout_seconds)
+    results = []
+    for target in targets:
+        future = futures[target.key]
+        if future.done() and not future.cancelled():
+            results.append(future.result())
         else:
-            one.cancel()
-            found.append(
-                Told(
+            future.cancel()
+            results.append(
+                TargetResult(
                     target=target,
                     status="late",
-                    message=say("no answer within {seconds:g} s", seconds),
-                    seconds=seconds,
+                    message=format_message("no answer within {seconds:g} s", timeout_seconds),
+                    elapsed_seconds=timeout_seconds,
                 )
             )
-    return found
+    return results
 
 
-def ask(
-    target: Target,
+def query_target(
+    target: SearchTarget,
     pairs: Sequence[tuple[str, str]],
     kind: str,
-    asking: Asking,
+    runner: QueryRunner,
     *,
-    rows: int = 0,
+    row_limit: int = 0,
     columns: Sequence[str] = (),
-    seconds: float = SECONDS,
-) -> Told:
-    """Ask one table how many rows it has, and for the first `rows` of them, those `columns` or what pages show; never raises what a table can do wrong."""
-    begun = time.monotonic()
+    timeout_seconds: float = SEARCH_TIMEOUT_SECONDS,
+) -> TargetResult:
+    """Ask one table how many rows it has, and for the first `row_limit` of them, those `columns` or what pages show; never raises what a table can do wrong."""
+    start_time = time.monotonic()
     adql = ""
     try:
-        if target.listed is not None and not target.listed.may_have(read(pairs, standard(kind))):
-            return Told(target=target, status="other", message="its coverage in the registry has nothing of this")
-        table = target.table or _elsewhere(target, kind, asking.site, seconds)
-        search = read(pairs, table)
-        if search.faults:
-            told = joined(
-                "{one}; {other}", (say("{name}: {message}", fault.field, say(fault.message)) for fault in search.faults)
+        if target.registry_entry is not None and not target.registry_entry.may_have_rows(
+            parse_search(pairs, load_standard_table(kind))
+        ):
+            return TargetResult(
+                target=target, status="other", message="its coverage in the registry has nothing of this"
             )
-            return Told(target=target, status="other", message=told)
-        search = search.having(columns=tuple(columns or shared([table], kind)))
-        adql = search.adql()
-        left = max(seconds - (time.monotonic() - begun), 0.1)
+        table = target.table or _fetch_remote_table(target, kind, runner.site, timeout_seconds)
+        search = parse_search(pairs, table)
+        if search.faults:
+            fault_text = join_messages(
+                "{one}; {other}",
+                (
+                    format_message("{name}: {message}", fault.field, format_message(fault.message))
+                    for fault in search.faults
+                ),
+            )
+            return TargetResult(target=target, status="other", message=fault_text)
+        search = search.copy_with(columns=tuple(columns or list_shared_columns([table], kind)))
+        adql = search.write_adql()
+        remaining_seconds = max(timeout_seconds - (time.monotonic() - start_time), 0.1)
         keys: tuple[str, ...] = ()
         if target.service is None:
-            number = _known(search, asking) or asking.number(search.count(), seconds=left)
-            shown = search.shown()
-            page = asking.table(_with_keys(search).query(limit=rows), seconds=left) if rows and number else None
-            if page is not None:
-                keys = keys_of(page, table.primary) if table.primary else ()
-                page = page.select([column.name for column in shown])
-        else:
-            number = _number(_remote(target.service, write(search.count()), asking.site.settings, left)[0])
-            page, shown = None, ()
-            if rows and number:
-                left = max(seconds - (time.monotonic() - begun), 0.1)
-                page, shown = _asked_for(
-                    *_remote(target.service, write(search.query(limit=rows)), asking.site.settings, left), search, rows
+            row_count = _find_known_count(search, runner) or runner.fetch_number(
+                search.build_count_query(), timeout_seconds=remaining_seconds
+            )
+            shown_columns = search.list_shown_columns()
+            page = (
+                runner.fetch_table(
+                    _add_key_columns(search).build_query(limit=row_limit), timeout_seconds=remaining_seconds
                 )
-        spent = round(time.monotonic() - begun, 2)
-        return Told(
-            target=target, status="ok", rows=number, adql=adql, seconds=spent, found=page, columns=shown, keys=keys
+                if row_limit and row_count
+                else None
+            )
+            if page is not None:
+                keys = format_keys(page, table.primary) if table.primary else ()
+                page = page.select([column.name for column in shown_columns])
+        else:
+            row_count = _read_count(
+                _query_service(
+                    target.service, write_adql(search.build_count_query()), runner.site.settings, remaining_seconds
+                )[0]
+            )
+            page, shown_columns = None, ()
+            if row_limit and row_count:
+                remaining_seconds = max(timeout_seconds - (time.monotonic() - start_time), 0.1)
+                page, shown_columns = _select_requested_columns(
+                    *_query_service(
+                        target.service,
+                        write_adql(search.build_query(limit=row_limit)),
+                        runner.site.settings,
+                        remaining_seconds,
+                    ),
+                    search,
+                    row_limit,
+                )
+        elapsed_seconds = round(time.monotonic() - start_time, 2)
+        return TargetResult(
+            target=target,
+            status="ok",
+            row_count=row_count,
+            adql=adql,
+            elapsed_seconds=elapsed_seconds,
+            first_rows=page,
+            columns=shown_columns,
+            keys=keys,
         )
     except HvenError as error:
-        late = time.monotonic() - begun >= seconds * 0.95 or isinstance(error, remote.Silent)
-        status = "busy" if isinstance(error, Overloaded) else "late" if late else "failed"
-        return Told(
-            target=target, status=status, message=error.message, adql=adql, seconds=round(time.monotonic() - begun, 2)
+        is_late = time.monotonic() - start_time >= timeout_seconds * 0.95 or isinstance(
+            error, http_client.NoAnswerError
+        )
+        status = "busy" if isinstance(error, OverloadedError) else "late" if is_late else "failed"
+        return TargetResult(
+            target=target,
+            status=status,
+            message=error.message,
+            adql=adql,
+            elapsed_seconds=round(time.monotonic() - start_time, 2),
         )
     except Exception as error:  # whatever one table does, the others are shown
         logging.getLogger("hven").warning("%s could not be asked", target.key, exc_info=error)
-        message = say("its answer cannot be used ({error})", type(error).__name__)
-        return Told(
-            target=target, status="failed", message=message, adql=adql, seconds=round(time.monotonic() - begun, 2)
+        message = format_message("its answer cannot be used ({error})", type(error).__name__)
+        return TargetResult(
+            target=target,
+            status="failed",
+            message=message,
+            adql=adql,
+            elapsed_seconds=round(time.monotonic() - start_time, 2),
         )
 
 
-def values(name: str, like: str, asking: Asking, tables: Sequence[Table]) -> list[Choice]:
-    """Return the values of a column in all tables of this site that have it, the most frequent first; `like` leaves those that contain it."""
-    there = [
+def count_column_values(name: str, search_text: str, runner: QueryRunner, tables: Sequence[Table]) -> list[FacetChoice]:
+    """Return the values of a column in all tables of this site that have it, the most frequent first; `search_text` leaves those that contain it."""
+    table_columns = [
         (table, column)
         for table in tables
         for column in table.columns
         if column.name.lower() == name.lower() and not column.hidden
     ]
-    there = [(table, column) for table, column in there if column.type.is_string][:VALUED]
+    table_columns = [(table, column) for table, column in table_columns if column.type.is_string][:MAX_VALUE_TABLES]
 
-    def one(pair: tuple[Table, Column]) -> Facet | None:
+    def count_facet(pair: tuple[Table, Column]) -> Facet | None:
         try:
-            return facets.facet(Search(table=pair[0]), pair[1], asking, shown=SHOWN_VALUES, like=like)
+            return facets.count_facet(
+                TableSearch(table=pair[0]), pair[1], runner, shown_count=MAX_SHOWN_VALUES, search_text=search_text
+            )
         except HvenError:  # its own page says why; the other tables have values
             return None
 
-    with ThreadPoolExecutor(EACH) as pool:
-        found = list(pool.map(one, there))
+    with ThreadPoolExecutor(MAX_QUERIES_PER_SERVICE) as pool:
+        value_facets = list(pool.map(count_facet, table_columns))
     counts: dict[str, int] = {}
-    for facet in found:
+    for facet in value_facets:
         for choice in facet.choices if facet is not None else ():
             if choice.value:
-                counts[choice.value] = counts.get(choice.value, 0) + (choice.rows or 0)
-    best = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:SHOWN_VALUES]
-    return [Choice(value=value, label=value, rows=count) for value, count in best]
+                counts[choice.value] = counts.get(choice.value, 0) + (choice.row_count or 0)
+    top_counts = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_SHOWN_VALUES]
+    return [FacetChoice(value=value, label=value, row_count=count) for value, count in top_counts]
 
 
-def examples(asking: Asking, tables: Sequence[Table]) -> list[tuple[str, str, int]]:
+def list_example_values(runner: QueryRunner, tables: Sequence[Table]) -> list[tuple[str, str, int]]:
     """List columns and values that many rows here have: what one may begin with."""
     return [
-        (name, one.value or "", one.rows or 0)
+        (name, choice.value or "", choice.row_count or 0)
         for name in ("target_name", "dataproduct_type")
-        for one in values(name, "", asking, tables)[:EXAMPLES_OF]
+        for choice in count_column_values(name, "", runner, tables)[:MAX_EXAMPLE_VALUES]
     ]
 
 
-def shared(tables: Sequence[Table], kind: str) -> list[str]:
+def list_shared_columns(tables: Sequence[Table], kind: str) -> list[str]:
     """List the columns that pages show, of those that all tables have."""
     return [
-        name for name in SHOWN[kind] if all(any(column.name == name for column in table.columns) for table in tables)
+        name
+        for name in SHOWN_COLUMNS[kind]
+        if all(any(column.name == name for column in table.columns) for table in tables)
     ]
 
 
-def union(searches: Sequence[Search], kind: str) -> str:
+def write_union_query(searches: Sequence[TableSearch], kind: str) -> str:
     """Write one query over several tables of this site: the columns that all of them have, and which table a row is from."""
-    names = shared([search.table for search in searches], kind)
-    body: tree.Select | tree.SetOperation | None = None
+    names = list_shared_columns([search.table for search in searches], kind)
+    body: syntax_tree.Select | syntax_tree.SetOperation | None = None
     for search in searches:
-        source = tree.SelectItem(tree.Literal(search.table.qualified), tree.Ident("source_table"))
-        one = tree.Select(
-            (source, *(tree.SelectItem(ref(name)) for name in names)), search.source(), where=search.where()
+        source = syntax_tree.SelectItem(
+            syntax_tree.Literal(search.table.qualified_name), syntax_tree.Ident("source_table")
         )
-        body = one if body is None else tree.SetOperation("UNION", body, one, all=True)
-    return "" if body is None else write(tree.Query(body))
+        select = syntax_tree.Select(
+            (source, *(syntax_tree.SelectItem(build_column_ref(name)) for name in names)),
+            search.build_source(),
+            where=search.build_condition(),
+        )
+        body = select if body is None else syntax_tree.SetOperation("UNION", body, select, all=True)
+    return "" if body is None else write_adql(syntax_tree.Query(body))
 
 
-_pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="everywhere")
+_pool = ThreadPoolExecutor(MAX_PARALLEL_TABLES, thread_name_prefix="everywhere")
 _lock = threading.Lock()
-_gates: dict[str, threading.BoundedSemaphore] = {}
+_semaphores: dict[str, threading.BoundedSemaphore] = {}
 
 
-def _columns_elsewhere() -> Cache[tuple[float, Table]]:
+def _create_column_cache() -> Cache[tuple[float, Table]]:
     """Remember tables elsewhere, and when their columns were found."""
-    return Cache(FOUND)
+    return Cache(MAX_CACHED_TABLES)
 
 
-def _known(search: Search, asking: Asking) -> int | None:
-    return asking.published(search.table).rows if search.where() is None and not asking.hides(search.table) else None
+def _find_known_count(search: TableSearch, runner: QueryRunner) -> int | None:
+    return (
+        runner.find_published_table(search.table).rows
+        if search.build_condition() is None and not runner.hides_rows(search.table)
+        else None
+    )
 
 
-def _with_keys(search: Search) -> Search:
-    shown = [column.name for column in search.shown()]
-    return search.having(columns=tuple(dict.fromkeys([*shown, *search.table.primary])))
+def _add_key_columns(search: TableSearch) -> TableSearch:
+    shown_names = [column.name for column in search.list_shown_columns()]
+    return search.copy_with(columns=tuple(dict.fromkeys([*shown_names, *search.table.primary])))
 
 
-def _number(found: pa.Table) -> int:
+def _read_count(rows: pa.Table) -> int:
     try:
-        number = int(found.column(0)[0].as_py())
+        number = int(rows.column(0)[0].as_py())
     except (IndexError, TypeError, ValueError, OverflowError) as error:
         raise SourceError("it answers a count with no number") from error
     if number < 0:
@@ -385,49 +472,55 @@ def _number(found: pa.Table) -> int:
     return number
 
 
-def _asked_for(
-    found: pa.Table, columns: tuple[Column, ...], search: Search, rows: int
+def _select_requested_columns(
+    rows: pa.Table, columns: tuple[Column, ...], search: TableSearch, row_limit: int
 ) -> tuple[pa.Table, tuple[Column, ...]]:
     """Select what was asked for from an answer: these columns, by whatever case, and no more rows."""
-    at = {column.name.lower(): number for number, column in reversed(list(enumerate(columns)))}
-    names = [column.name for column in search.shown()]
-    if lacking := [name for name in names if name.lower() not in at]:
-        raise SourceError(say("it answers without the columns that were asked for: {names}", ", ".join(lacking)[:100]))
-    numbers = [at[name.lower()] for name in names]
-    taken = found.select(numbers).rename_columns(names).slice(0, rows)
-    return taken, tuple(replace(columns[number], name=name) for number, name in zip(numbers, names, strict=True))
+    column_numbers = {column.name.lower(): number for number, column in reversed(list(enumerate(columns)))}
+    names = [column.name for column in search.list_shown_columns()]
+    if missing_names := [name for name in names if name.lower() not in column_numbers]:
+        raise SourceError(
+            format_message(
+                "it answers without the columns that were asked for: {names}", ", ".join(missing_names)[:100]
+            )
+        )
+    numbers = [column_numbers[name.lower()] for name in names]
+    selected = rows.select(numbers).rename_columns(names).slice(0, row_limit)
+    return selected, tuple(replace(columns[number], name=name) for number, name in zip(numbers, names, strict=True))
 
 
-def _elsewhere(target: Target, kind: str, site: Site, seconds: float) -> Table:
+def _fetch_remote_table(target: SearchTarget, kind: str, site: Site, timeout_seconds: float) -> Table:
     """Find the columns of a table elsewhere through the service's own TAP_SCHEMA; what was found is remembered."""
     if target.service is None:
         raise AssertionError
-    kept = site.kept(_columns_elsewhere)
-    known = kept.find(target.key)
-    if known is not None and time.monotonic() - known[0] < KNOWN:
-        return known[1]
+    column_cache = site.get_or_create(_create_column_cache)
+    cached_table = column_cache.find(target.key)
+    if cached_table is not None and time.monotonic() - cached_table[0] < COLUMN_CACHE_SECONDS:
+        return cached_table[1]
     service = target.service
 
-    def asks(adql: str) -> list[dict[str, object]]:
-        return list(_remote(service, adql, site.settings, seconds, whole=True)[0].to_pylist())
+    def query_service(adql: str) -> list[dict[str, object]]:
+        return list(_query_service(service, adql, site.settings, timeout_seconds, is_complete=True)[0].to_pylist())
 
-    (table,) = epn.find_tables(asks, [target.name])
+    (table,) = epn.find_tables(query_service, [target.name])
     names = {column.name.lower(): column.name for column in table.columns}
     if kind == "obscore" and {"s_ra", "s_dec"} <= set(names):
         table = replace(table, position=(names["s_ra"], names["s_dec"]))
-    kept.keep(target.key, (time.monotonic(), table))
+    column_cache.store(target.key, (time.monotonic(), table))
     return table
 
 
-def _remote(
-    service: RemoteService, adql: str, settings: Settings, seconds: float, *, whole: bool = False
+def _query_service(
+    service: RemoteService, adql: str, settings: Settings, timeout_seconds: float, *, is_complete: bool = False
 ) -> tuple[pa.Table, tuple[Column, ...]]:
-    """Ask a TAP service: its rows and what it says of their columns; `whole`: there must be no more rows."""
+    """Ask a TAP service: its rows and what it says of their columns; `is_complete`: there must be no more rows."""
     with _lock:
-        gate = _gates.setdefault(service.url, threading.BoundedSemaphore(EACH))
-    if not gate.acquire(blocking=False):
-        raise Overloaded(say("{name} is being asked by others already", service.name), remedy="try again in a moment")
-    end = time.monotonic() + seconds
+        semaphore = _semaphores.setdefault(service.url, threading.BoundedSemaphore(MAX_QUERIES_PER_SERVICE))
+    if not semaphore.acquire(blocking=False):
+        raise OverloadedError(
+            format_message("{name} is being asked by others already", service.name), remedy="try again in a moment"
+        )
+    end = time.monotonic() + timeout_seconds
     form = [
         ("REQUEST", "doQuery"),
         ("LANG", "ADQL"),
@@ -436,39 +529,51 @@ def _remote(
         ("QUERY", adql),
     ]
     try:
-        with remote.stream(
+        with http_client.stream_answer(
             "POST",
             f"{service.url.rstrip('/')}/sync",
-            form=form,
+            form_fields=form,
             headers={"User-Agent": "hven (portal)"},
-            seconds=seconds,
+            timeout_seconds=timeout_seconds,
             allow_private=settings.allow_private,
-        ) as answer:
+        ) as response:
             body = bytearray()
-            for part in answer.parts:
+            for part in response.parts:
                 body += part
-                if len(body) > LARGEST:
-                    raise TooLarge(say("{name} answers with more than {most:,} bytes", service.name, LARGEST))
-                if time.monotonic() > end:
-                    raise remote.Silent(
-                        say("{name} does not come to an end within {seconds:g} s", service.name, seconds)
+                if len(body) > MAX_RESPONSE_BYTES:
+                    raise TooLargeError(
+                        format_message("{name} answers with more than {most:,} bytes", service.name, MAX_RESPONSE_BYTES)
                     )
-            status = answer.status
+                if time.monotonic() > end:
+                    raise http_client.NoAnswerError(
+                        format_message(
+                            "{name} does not come to an end within {seconds:g} s", service.name, timeout_seconds
+                        )
+                    )
+            status = response.status
     finally:
-        gate.release()
+        semaphore.release()
     try:
-        found = plugins.load("formats", "votable").FORMAT.read(io.BytesIO(bytes(body)), batch=10_000)
-        batches = list(found.batches)
+        table_stream = plugins.load_plugin("formats", "votable").FORMAT.read(io.BytesIO(bytes(body)), batch=10_000)
+        batches = list(table_stream.batches)
     except UserError as error:
-        said = error.message if b"VOTABLE" in body[:4000] else say("it answers {status}, and no VOTable", status)
-        raise SourceError(say("{name}: {message}", service.name, said)) from error
+        message = (
+            error.message
+            if b"VOTABLE" in body[:4000]
+            else format_message("it answers {status}, and no VOTable", status)
+        )
+        raise SourceError(format_message("{name}: {message}", service.name, message)) from error
     except Exception as error:  # what strangers send is read by several libraries, each with errors of its own
         raise SourceError(
-            say("{name}: its VOTable cannot be read ({error})", service.name, type(error).__name__)
+            format_message("{name}: its VOTable cannot be read ({error})", service.name, type(error).__name__)
         ) from error
     if status != 200:
-        raise SourceError(say("{name} answers {status}", service.name, status))
-    if whole and found.is_truncated:
-        raise SourceError(say("{name}: it cuts off what it says of its tables (QUERY_STATUS=OVERFLOW)", service.name))
-    schema = batches[0].schema if batches else pa.schema([column.arrow for column in found.head.columns])
-    return pa.Table.from_batches(batches, schema), tuple(found.head.columns)
+        raise SourceError(format_message("{name} answers {status}", service.name, status))
+    if is_complete and table_stream.is_truncated:
+        raise SourceError(
+            format_message("{name}: it cuts off what it says of its tables (QUERY_STATUS=OVERFLOW)", service.name)
+        )
+    schema = (
+        batches[0].schema if batches else pa.schema([column.arrow_field for column in table_stream.metadata.columns])
+    )
+    return pa.Table.from_batches(batches, schema), tuple(table_stream.metadata.columns)

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from hven import formats
-from hven.formats import End
-from hven.model.errors import ParamError, say
+from hven.formats import ResultStatus
+from hven.model.errors import ParamError, format_message
 from hven.portal._explore import plots
-from hven.portal._explore.plots import BINS, POINTS, SIDE, Density, Histogram, Points
-from hven.portal._explore.preview import first_rows
+from hven.portal._explore.file_preview import read_first_rows
+from hven.portal._explore.plots import BIN_COUNT, DENSITY_CELLS, MAX_POINTS, DensityGrid, Histogram, PlotPoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from hven.formats import Format
     from hven.model.table import Column, Table
 
-READ = 2_000_000  # rows that are looked at for a plot
-STRETCH = 50_000  # rows that are read at once
+MAX_PLOT_ROWS = 2_000_000  # rows that are looked at for a plot
+BATCH_ROWS = 50_000  # rows that are read at once
 
 
-def again(path: Path, media_type: str, fmt: Format, options: Mapping[str, str]) -> Iterator[bytes]:
+def convert_result(path: Path, media_type: str, target_format: Format, options: Mapping[str, str]) -> Iterator[bytes]:
     """Write a result in another format, as it is read.
 
     Raises
@@ -35,95 +35,103 @@ def again(path: Path, media_type: str, fmt: Format, options: Mapping[str, str]) 
     ParamError
         Its own format is not one that is read here.
     """
-    own, _ = formats.select(media_type)
-    if own.read is None:
+    stored_format, _ = formats.select_format(media_type)
+    if stored_format.read is None:
         raise ParamError(
-            say("a result in {format} is not written again in {other}", own.name, fmt.name),
+            format_message(
+                "a result in {format} is not written again in {other}", stored_format.name, target_format.name
+            ),
             name="_as",
             remedy="run the job again in the format that you need",
         )
     with path.open("rb") as file:
-        read = own.read(file, batch=STRETCH)
+        table_stream = stored_format.read(file, batch=BATCH_ROWS)
         rows = 0
 
-        def counted() -> Iterator[pa.RecordBatch]:
+        def count_rows() -> Iterator[pa.RecordBatch]:
             nonlocal rows
-            for batch in read.batches:
+            for batch in table_stream.batches:
                 rows += batch.num_rows
                 yield batch
 
-        yield from fmt.write(read.head, counted(), lambda: End(rows=rows), options)
+        yield from target_format.write(
+            table_stream.metadata, count_rows(), lambda: ResultStatus(row_count=rows), options
+        )
 
 
-def histogram(path: Path, media_type: str, column: Column) -> Histogram | None:
+def build_result_histogram(path: Path, media_type: str, column: Column) -> Histogram | None:
     """Count the rows of a result by the value of a column; None: there is no value."""
-    (values,), _ = _numbers(path, media_type, [column])
-    good = values[np.isfinite(values)]
-    if not len(good):
+    (values,), _ = _read_numbers(path, media_type, [column])
+    finite = values[np.isfinite(values)]
+    if not len(finite):
         return None
-    low, high = float(good.min()), float(good.max())
-    bins = BINS
+    low, high = float(finite.min()), float(finite.max())
+    bins = BIN_COUNT
     if column.type.is_integer and high - low < bins:
         bins, high = int(high - low) + 1, high + 1
     width = (high - low) / bins or 1.0
-    counts, _ = np.histogram(good, bins, (low, low + width * bins))
+    counts, _ = np.histogram(finite, bins, (low, low + width * bins))
     return Histogram(
         column=column,
         low=low,
         high=low + width * bins,
         counts=tuple(counts.tolist()),
-        missing=len(values) - len(good),
-        time=plots.is_time(column),
+        missing_count=len(values) - len(finite),
+        is_time=plots.is_time(column),
     )
 
 
-def points(path: Path, media_type: str, columns: list[Column], table: Table | None = None) -> Points | Density | None:
+def build_result_points(
+    path: Path, media_type: str, columns: list[Column], table: Table | None = None
+) -> PlotPoints | DensityGrid | None:
     """Return the values of columns row by row; a density of the first two, if they are too many. None: there are none.
 
     `table` is the result: columns of errors are found in it, if it is given.
     """
-    if len(columns) == 2 and all(map(plots.plotted, columns)):
-        (x, y), rows = _numbers(path, media_type, columns)
-        if rows > POINTS:
-            good = np.isfinite(x) & np.isfinite(y)
-            if not good.any():
+    if len(columns) == 2 and all(map(plots.is_plottable, columns)):
+        (x, y), rows = _read_numbers(path, media_type, columns)
+        if rows > MAX_POINTS:
+            finite = np.isfinite(x) & np.isfinite(y)
+            if not finite.any():
                 return None
-            x, y = x[good], y[good]
+            x, y = x[finite], y[finite]
             box = (float(x.min()), float(x.max()), float(y.min()), float(y.max()))
             ranges = (
                 (box[2], box[3] if box[3] > box[2] else box[2] + 1),
                 (box[0], box[1] if box[1] > box[0] else box[0] + 1),
             )
-            counts, _, _ = np.histogram2d(y, x, SIDE, ranges)
-            return Density(x=columns[0], y=columns[1], box=box, counts=counts.astype(np.int64))
+            counts, _, _ = np.histogram2d(y, x, DENSITY_CELLS, ranges)
+            return DensityGrid(x=columns[0], y=columns[1], box=box, counts=counts.astype(np.int64))
     errors = {
-        one.name: error
-        for one in columns[:2]
-        if table is not None and (error := plots.error_of(one, table)) is not None
+        column.name: error
+        for column in columns[:2]
+        if table is not None and (error := plots.find_error_column(column, table)) is not None
     }
-    names = list(dict.fromkeys([one.name for one in (*columns, *errors.values())]))
-    values, more = _read(path, media_type, names, POINTS)
-    return Points(
+    names = list(dict.fromkeys([column.name for column in (*columns, *errors.values())]))
+    values, has_more = _read_columns(path, media_type, names, MAX_POINTS)
+    return PlotPoints(
         columns=tuple(columns),
-        values=values.select([one.name for one in columns]),
+        values=values.select([column.name for column in columns]),
         keys=("",) * values.num_rows,
-        more=more,
+        has_more=has_more,
         errors={name: (error, values.column(error.name)) for name, error in errors.items()}
-        if values.num_rows <= plots.BARS
+        if values.num_rows <= plots.MAX_ERROR_BARS
         else {},
     )
 
 
-def _numbers(path: Path, media_type: str, columns: list[Column]) -> tuple[list[npt.NDArray[np.float64]], int]:
+def _read_numbers(path: Path, media_type: str, columns: list[Column]) -> tuple[list[npt.NDArray[np.float64]], int]:
     """Read columns as numbers: times as Julian dates, what is missing as NaN."""
-    found, _ = _read(path, media_type, [one.name for one in columns], READ)
-    return [_floats(found.column(number), one) for number, one in enumerate(columns)], int(found.num_rows)
+    rows, _ = _read_columns(path, media_type, [column.name for column in columns], MAX_PLOT_ROWS)
+    return [_to_floats(rows.column(number), column) for number, column in enumerate(columns)], int(rows.num_rows)
 
 
-def _floats(values: pa.ChunkedArray, column: Column) -> npt.NDArray[np.float64]:
-    if not plots.plotted(column):
+def _to_floats(values: pa.ChunkedArray, column: Column) -> npt.NDArray[np.float64]:
+    if not plots.is_plottable(column):
         raise ParamError(
-            say("{name} has no numbers and no times", column.name), name="_x", remedy="choose a column of numbers"
+            format_message("{name} has no numbers and no times", column.name),
+            name="_x",
+            remedy="choose a column of numbers",
         )
     if column.type.is_timestamp:  # as text, where the file has it so
         micros = values.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64(), safe=False)
@@ -131,29 +139,36 @@ def _floats(values: pa.ChunkedArray, column: Column) -> npt.NDArray[np.float64]:
     return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), np.float64)
 
 
-def _read(path: Path, media_type: str, names: list[str], most: int) -> tuple[pa.Table, bool]:
+def _read_columns(path: Path, media_type: str, column_names: list[str], row_limit: int) -> tuple[pa.Table, bool]:
     """Read some columns of a result; whether there are more rows than that."""
-    own, _ = formats.select(media_type)
-    if own.read is None:  # texts and tables of other programs: their beginning
-        found = first_rows(path, media_type, min(most, POINTS))
-        if found is None:
+    stored_format, _ = formats.select_format(media_type)
+    if stored_format.read is None:  # texts and tables of other programs: their beginning
+        preview = read_first_rows(path, media_type, min(row_limit, MAX_POINTS))
+        if preview is None:
             raise ParamError(
-                say("a result in {format} cannot be drawn", own.name), name="job", remedy="run the job again as VOTable"
+                format_message("a result in {format} cannot be drawn", stored_format.name),
+                name="job",
+                remedy="run the job again as VOTable",
             )
-        page, _ = found
-        return page.rows.select(names), page.more
+        page, _ = preview
+        return page.rows.select(column_names), page.has_more
     batches: list[pa.RecordBatch] = []
     rows = 0
     with path.open("rb") as file:
-        read = own.read(file, batch=min(STRETCH, most))
-        for batch in read.batches:
-            part = batch.select(names)
-            if rows + part.num_rows > most:
-                batches.append(part.slice(0, most - rows))
+        table_stream = stored_format.read(file, batch=min(BATCH_ROWS, row_limit))
+        for batch in table_stream.batches:
+            selected = batch.select(column_names)
+            if rows + selected.num_rows > row_limit:
+                batches.append(selected.slice(0, row_limit - rows))
                 return pa.Table.from_batches(batches), True
-            batches.append(part)
-            rows += part.num_rows
+            batches.append(selected)
+            rows += selected.num_rows
         if not batches:
-            schema = pa.schema([next(one for one in read.head.columns if one.name == name).arrow for name in names])
+            schema = pa.schema(
+                [
+                    next(column for column in table_stream.metadata.columns if column.name == name).arrow_field
+                    for name in column_names
+                ]
+            )
             return schema.empty_table(), False
     return pa.Table.from_batches(batches), False

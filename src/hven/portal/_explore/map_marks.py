@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql import tree
+from hven.adql import syntax_tree
 from hven.model.errors import HvenError
-from hven.portal._explore import facets, names
-from hven.portal._explore.search import ref
+from hven.portal._explore import facets, place_names
+from hven.portal._explore.search import build_column_ref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.table import Column, Table
-    from hven.portal._explore.page_queries import Asking
+    from hven.portal._explore.page_queries import QueryRunner
 
-COLOURS = 12  # values that have a colour of their own; the others share one
-OFFERED = 40  # columns that can be coloured by
-FEATURES = 400  # of a body, the largest ones
-LONGEST = 80  # characters of a name
-NAMING = ("title", "name", "feature_name", "main_id", "object_name", "object", "obs_title", "target_name")
-PATIENCE = 3.0  # seconds
+MAX_COLOURS = 12  # values that have a colour of their own; the others share one
+MAX_COLOUR_COLUMNS = 40  # columns that can be coloured by
+MAX_FEATURES = 400  # of a body, the largest ones
+MAX_NAME_CHARACTERS = 80  # characters of a name
+NAME_COLUMNS = ("title", "name", "feature_name", "main_id", "object_name", "object", "obs_title", "target_name")
+QUERY_TIMEOUT_SECONDS = 3.0  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Colouring:
+class RowColouring:
     """How rows are coloured by a column.
 
     Attributes
@@ -48,84 +48,110 @@ class Colouring:
     high: float | None = None
 
 
-def naming(table: Table) -> Column | None:
+def find_name_column(table: Table) -> Column | None:
     """Return the column that rows are called by; None: they have keys alone."""
-    texts = [one for one in table.columns if one.type.is_string and not one.hidden and not one.type.is_array]
-    titles = [one for one in texts if (one.ucd or "").lower().startswith("meta.title")]
-    main = [one for one in texts if (one.ucd or "").lower() == "meta.id;meta.main"]
-    named = [one for name in NAMING for one in texts if one.name.lower() == name]
-    return next(iter((*titles, *named, *main)), None)
+    texts = [
+        column for column in table.columns if column.type.is_string and not column.hidden and not column.type.is_array
+    ]
+    titles = [column for column in texts if (column.ucd or "").lower().startswith("meta.title")]
+    main = [column for column in texts if (column.ucd or "").lower() == "meta.id;meta.main"]
+    name_matches = [column for name in NAME_COLUMNS for column in texts if column.name.lower() == name]
+    return next(iter((*titles, *name_matches, *main)), None)
 
 
-def named(rows: pa.Table, column: Column | None) -> tuple[str, ...]:
+def list_row_names(rows: pa.Table, column: Column | None) -> tuple[str, ...]:
     """Return the names of rows, where they tell one from another; else none."""
     if column is None or column.name not in rows.column_names or not rows.num_rows:
         return ()
-    texts = pc.utf8_slice_codeunits(rows.column(column.name).cast(pa.string()), 0, LONGEST)
+    texts = pc.utf8_slice_codeunits(rows.column(column.name).cast(pa.string()), 0, MAX_NAME_CHARACTERS)
     if rows.num_rows > 1 and pc.count_distinct(texts).as_py() < 2:
         return ()
     return tuple(pc.fill_null(texts, "").to_pylist())
 
 
-def offered(table: Table, asking: Asking) -> list[Column]:
+def list_colour_columns(table: Table, runner: QueryRunner) -> list[Column]:
     """Return the columns that rows can be coloured by: choices, then numbers that are shown first."""
-    choices = facets.offered(table, asking)
-    known = {one.name for one in choices} | set(table.primary) | set(table.position or ())
+    choices = facets.find_facet_columns(table, runner)
+    excluded_names = {column.name for column in choices} | set(table.primary) | set(table.position or ())
     numbers = [
-        one
-        for one in sorted(table.columns, key=lambda one: one.rank)
-        if one.principal and one.type.is_numeric and not one.hidden and not one.type.is_array and one.name not in known
+        column
+        for column in sorted(table.columns, key=lambda column: column.rank)
+        if column.is_principal
+        and column.type.is_numeric
+        and not column.hidden
+        and not column.type.is_array
+        and column.name not in excluded_names
     ]
-    return [*choices, *numbers][:OFFERED]
+    return [*choices, *numbers][:MAX_COLOUR_COLUMNS]
 
 
-def coloured(rows: pa.Table, column: Column, table: Table) -> Colouring:
+def colour_rows(rows: pa.Table, column: Column, table: Table) -> RowColouring:
     """Return the colours of rows: of numbers along a scale, of anything else one for each of the most frequent values."""
     values = rows.column(column.name).combine_chunks()
-    if column.type.is_numeric and not column.enum and pc.count_distinct(values).as_py() > COLOURS:
+    if column.type.is_numeric and not column.enum and pc.count_distinct(values).as_py() > MAX_COLOURS:
         numbers = values.cast(pa.float64())
         finite = pc.if_else(pc.is_finite(numbers), numbers, None)
         ends = pc.min_max(finite).as_py()
-        return _colouring(column, values=tuple(finite.to_pylist()), low=ends["min"], high=ends["max"])
+        return _build_colouring(column, values=tuple(finite.to_pylist()), low=ends["min"], high=ends["max"])
     texts = values.cast(pa.string())
     counts = pc.value_counts(texts.drop_null()).to_pylist()
-    counts.sort(key=lambda one: (-one["counts"], one["values"]))
-    own = counts if len(counts) <= COLOURS else counts[: COLOURS - 1]
-    if column.type.is_numeric and len(own) == len(counts):
-        own = sorted(own, key=lambda one: float(one["values"]))
+    counts.sort(key=lambda value_count: (-value_count["counts"], value_count["values"]))
+    coloured_counts = counts if len(counts) <= MAX_COLOURS else counts[: MAX_COLOURS - 1]
+    if column.type.is_numeric and len(coloured_counts) == len(counts):
+        coloured_counts = sorted(coloured_counts, key=lambda value_count: float(value_count["values"]))
     words = table.enums.get(column.enum or "", {})
-    choices = [(one["values"], words.get(one["values"], one["values"]), one["counts"]) for one in own]
-    rest = sum(one["counts"] for one in counts[len(own) :])
-    if rest:
-        choices.append((None, "", rest))
-    place = pc.index_in(texts, value_set=pa.array([one["values"] for one in own], pa.string()))
-    if rest:
-        place = pc.if_else(pc.and_(pc.is_null(place), pc.is_valid(texts)), len(own), place)
-    return _colouring(column, values=tuple(place.to_pylist()), choices=tuple(choices))
+    choices = [
+        (value_count["values"], words.get(value_count["values"], value_count["values"]), value_count["counts"])
+        for value_count in coloured_counts
+    ]
+    other_count = sum(value_count["counts"] for value_count in counts[len(coloured_counts) :])
+    if other_count:
+        choices.append((None, "", other_count))
+    choice_number = pc.index_in(
+        texts, value_set=pa.array([value_count["values"] for value_count in coloured_counts], pa.string())
+    )
+    if other_count:
+        choice_number = pc.if_else(
+            pc.and_(pc.is_null(choice_number), pc.is_valid(texts)), len(coloured_counts), choice_number
+        )
+    return _build_colouring(column, values=tuple(choice_number.to_pylist()), choices=tuple(choices))
 
 
-def _colouring(column: Column, **more: Any) -> Colouring:
-    return Colouring(column=column.name, label=column.label or column.name, unit=column.unit or "", **more)
+def _build_colouring(column: Column, **attributes: Any) -> RowColouring:
+    return RowColouring(column=column.name, label=column.label or column.name, unit=column.unit or "", **attributes)
 
 
-def features(body: str, asking: Asking, tables: Sequence[Table]) -> list[dict[str, Any]]:
+def list_features(body: str, runner: QueryRunner, tables: Sequence[Table]) -> list[dict[str, Any]]:
     """Return the largest named features of a body, by the site's gazetteers: name, longitude, latitude, size in km."""
-    found: list[dict[str, Any]] = []
-    for one in names.gazetteers(tables, asking) if body else ():
-        if one.size is None:
+    body_features: list[dict[str, Any]] = []
+    for gazetteer in place_names.list_gazetteers(tables, runner) if body else ():
+        if gazetteer.size_column is None:
             continue
-        columns = (one.name, one.lon, one.lat, one.size)
-        on = tree.Compare("=", tree.Function("LOWER", (ref(one.body),)), tree.Literal(body.lower()))
-        source = tree.TableRef((tree.Ident(one.table.schema, quoted=True), tree.Ident(one.table.name, quoted=True)))
-        sized = tree.conjunction(on, tree.IsNull(ref(one.size), negated=True))
-        items = tuple(tree.SelectItem(ref(name)) for name in columns)
-        select = tree.Select(items, source, where=sized, top=tree.Literal(FEATURES))
-        asked = tree.Query(select, order_by=(tree.OrderItem(ref(one.size), descending=True),))
+        columns = (gazetteer.name_column, gazetteer.longitude_column, gazetteer.latitude_column, gazetteer.size_column)
+        body_condition = syntax_tree.Comparison(
+            "=",
+            syntax_tree.FunctionCall("LOWER", (build_column_ref(gazetteer.body_column),)),
+            syntax_tree.Literal(body.lower()),
+        )
+        source = syntax_tree.TableRef(
+            (
+                syntax_tree.Ident(gazetteer.table.schema, quoted=True),
+                syntax_tree.Ident(gazetteer.table.name, quoted=True),
+            )
+        )
+        condition = syntax_tree.join_conditions(
+            body_condition, syntax_tree.NullPredicate(build_column_ref(gazetteer.size_column), negated=True)
+        )
+        items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in columns)
+        select = syntax_tree.Select(items, source, where=condition, top=syntax_tree.Literal(MAX_FEATURES))
+        query = syntax_tree.Query(
+            select, order_by=(syntax_tree.OrderItem(build_column_ref(gazetteer.size_column), descending=True),)
+        )
         try:
-            rows = asking.table(asked, seconds=PATIENCE)
+            rows = runner.fetch_table(query, timeout_seconds=QUERY_TIMEOUT_SECONDS)
         except HvenError:
             continue  # a map without names
         for name, lon, lat, size in zip(*(rows.column(at).to_pylist() for at in range(4)), strict=True):
             if None not in (name, lon, lat):
-                found.append({"name": name, "lon": lon % 360, "lat": lat, "size": size})
-    return found
+                body_features.append({"name": name, "lon": lon % 360, "lat": lat, "size": size})
+    return body_features

@@ -11,70 +11,76 @@ import numpy as np
 import pyarrow as pa
 
 from hven import query
-from hven.adql import tree
-from hven.adql.text import write
-from hven.engines import Live
-from hven.model import Cache, Failures
-from hven.model.errors import HvenError, Timeout
-from hven.site.auth import row_filters
+from hven.adql import syntax_tree
+from hven.adql.adql_writer import write_adql
+from hven.engines import LiveRelation
+from hven.model import Cache, FailureLog
+from hven.model.errors import HvenError, TimeLimitError
+from hven.site.auth import collect_row_filters
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from hven.model.table import Table
-    from hven.query import Result
-    from hven.site import Holdings, Published, Site
-    from hven.site.auth import Policy, Reader
+    from hven.query import QueryResult
+    from hven.site import PublishedState, PublishedTable, Site
+    from hven.site.auth import AccessPolicy, Principal
 
-SECONDS = 20.0  # a page that waits longer is left
-PATIENCE = 2.0  # for what is counted for a reader from whom rows are hidden
-BYTES = 32 * 1024**2  # of answers that a process remembers
-BIGGEST = 1024**2  # bytes of one of them
+QUERY_TIMEOUT_SECONDS = 20.0  # a page that waits longer is left
+COUNT_TIMEOUT_SECONDS = 2.0  # for what is counted for a reader from whom rows are hidden
+MAX_CACHE_BYTES = 32 * 1024**2  # of answers that a process remembers
+MAX_CACHED_ANSWER_BYTES = 1024**2  # bytes of one of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class QueryRunner:
     """Who asks, and which state of the holdings: all parts of a page see the same one.
 
     Attributes
     ----------
-    begun
+    on_query_start
         Is handed each query that begins, and may cancel it later: its reader may leave.
     """
 
     site: Site
-    who: Reader
-    policies: Sequence[Policy]
-    holdings: Holdings
-    begun: Callable[[Result], Result] | None = None
+    principal: Principal
+    policies: Sequence[AccessPolicy]
+    published_state: PublishedState
+    on_query_start: Callable[[QueryResult], QueryResult] | None = None
 
-    def attended(self, begun: Callable[[Result], Result]) -> Asking:
-        """Return the same road, whose queries `begun` is told of."""
-        return replace(self, begun=begun)
+    def with_start_callback(self, on_query_start: Callable[[QueryResult], QueryResult]) -> QueryRunner:
+        """Return the same road, whose queries `on_query_start` is told of."""
+        return replace(self, on_query_start=on_query_start)
 
-    def run(
+    def run_query(
         self,
-        asked: tree.Query | str,
+        statement: syntax_tree.Query | str,
         *,
-        most: int | None = None,
-        seconds: float | None = SECONDS,
-        sample: int | None = None,
-    ) -> Result:
-        """Begin a query; `most` rows at most. `sample`: of `hven.query.run`."""
-        found = query.run(
-            asked,
-            self.who,
+        row_limit: int | None = None,
+        timeout_seconds: float | None = QUERY_TIMEOUT_SECONDS,
+        sample_rows: int | None = None,
+    ) -> QueryResult:
+        """Begin a query; `row_limit` rows at most. `sample_rows`: of `hven.query.run_query`."""
+        result = query.run_query(
+            statement,
+            self.principal,
             site=self.site,
             policies=self.policies,
-            values=(),
-            holdings=self.holdings,
-            maxrec=most,
-            seconds=seconds,
-            sample=sample,
+            literal_values=(),
+            published_state=self.published_state,
+            maxrec=row_limit,
+            timeout_seconds=timeout_seconds,
+            sample_row_count=sample_rows,
         )
-        return found if self.begun is None else self.begun(found)
+        return result if self.on_query_start is None else self.on_query_start(result)
 
-    def table(self, asked: tree.Query, *, most: int | None = None, seconds: float = SECONDS) -> pa.Table:
+    def fetch_table(
+        self,
+        statement: syntax_tree.Query,
+        *,
+        row_limit: int | None = None,
+        timeout_seconds: float = QUERY_TIMEOUT_SECONDS,
+    ) -> pa.Table:
         """Return all rows of a small answer.
 
         While nothing is published, the same question of readers who see the same rows has one answer, which is remembered; those who
@@ -82,168 +88,203 @@ class Asking:
 
         Raises
         ------
-        Timeout, TooLarge, Overloaded, EvaluationError
+        TimeLimitError, TooLargeError, OverloadedError, EvaluationError
             As every query.
         """
-        return self._shared(asked, most, seconds, None)[0]
+        return self._fetch_cached(statement, row_limit, timeout_seconds, None)[0]
 
-    def sampled(self, asked: tree.Query, *, rows: int, seconds: float = SECONDS) -> tuple[pa.Table, float]:
+    def fetch_sample(
+        self, statement: syntax_tree.Query, *, sample_rows: int, timeout_seconds: float = QUERY_TIMEOUT_SECONDS
+    ) -> tuple[pa.Table, float]:
         """Return the answer over about so many rows of the one table that is asked, from all over it, and the share of its rows that they are.
 
         The share is 1 where all rows are read: there are no more, or the engine has no samples.
         """
-        return self._shared(asked, None, seconds, rows)
+        return self._fetch_cached(statement, None, timeout_seconds, sample_rows)
 
-    def _shared(self, asked: tree.Query, most: int | None, seconds: float, sample: int | None) -> Answer:
-        known = self.site.kept(Answers)
-        key = (self.holdings.version, self.holdings.reach(self.who, self.policies), write(asked), most, sample)
-        found = known.find(key)
-        if found is not None:
-            return found
-        with self.run(asked, most=most, seconds=seconds, sample=sample) as result:
+    def _fetch_cached(
+        self, statement: syntax_tree.Query, row_limit: int | None, timeout_seconds: float, sample_rows: int | None
+    ) -> Answer:
+        answers = self.site.get_or_create(AnswerCache)
+        key = (
+            self.published_state.version,
+            self.published_state.find_access_key(self.principal, self.policies),
+            write_adql(statement),
+            row_limit,
+            sample_rows,
+        )
+        cached_answer = answers.find(key)
+        if cached_answer is not None:
+            return cached_answer
+        with self.run_query(
+            statement, row_limit=row_limit, timeout_seconds=timeout_seconds, sample_rows=sample_rows
+        ) as result:
             if result.volatile:  # other programs write it, or it is drawn by lot
-                return result.table(), result.share
-            return known.get(key, lambda: (result.table(), result.share))
+                return result.read_table(), result.sampled_fraction
+            return answers.get_or_compute(key, lambda: (result.read_table(), result.sampled_fraction))
 
-    def settled(self, asked: tree.Query, table: Table, *, seconds: float) -> pa.Table | None:
+    def fetch_lasting(self, statement: syntax_tree.Query, table: Table, *, timeout_seconds: float) -> pa.Table | None:
         """Return the answer of a query of one table alone, remembered as long as that table stays as it is; None: there is none in this time.
 
-        What was too late is asked again after a pause that grows (`hven.model.Failures`).
+        What was too late is asked again after a pause that grows (`hven.model.FailureLog`).
         """
-        item = self.holdings.published[table.qualified]
-        if item.relation is None or isinstance(item.relation, Live):
+        item = self.published_state.tables_by_name[table.qualified_name]
+        if item.relation is None or isinstance(item.relation, LiveRelation):
             return None
-        known = self.site.kept(Answers)
-        own = self.holdings.reach(self.who, self.policies) if self.hides(table) else ""
-        key = (table.qualified, item.run, item.updated, own, write(asked))
-        failures = self.site.kept(Failures)
+        answers = self.site.get_or_create(AnswerCache)
+        access_key = (
+            self.published_state.find_access_key(self.principal, self.policies) if self.hides_rows(table) else ""
+        )
+        key = (table.qualified_name, item.run_id, item.updated, access_key, write_adql(statement))
+        failures = self.site.get_or_create(FailureLog)
         if failures.is_paused(key):
             return None
 
-        def compute() -> Answer:
-            with self.run(asked, seconds=seconds) as result:
-                return result.table(), 1.0
+        def compute_answer() -> Answer:
+            with self.run_query(statement, timeout_seconds=timeout_seconds) as result:
+                return result.read_table(), 1.0
 
         try:
-            found = known.get(key, compute)[0]
-        except Timeout as error:
-            failures.note(key, f"counts of {table.qualified}", str(error))
+            answer_table = answers.get_or_compute(key, compute_answer)[0]
+        except TimeLimitError as error:
+            failures.record_failure(key, f"counts of {table.qualified_name}", str(error))
             return None
-        failures.forget(key)
-        return found
+        failures.record_success(key)
+        return answer_table
 
-    def folded(
+    def fetch_folded(
         self,
-        asked: tree.Query,
+        statement: syntax_tree.Query,
         table: Table,
         fold: Fold,
         *,
-        name: Hashable,
-        seconds: float,
-        most: int | None = None,
-        sample: int | None = None,
+        fold_name: Hashable,
+        timeout_seconds: float,
+        row_limit: int | None = None,
+        sample_rows: int | None = None,
     ) -> Answer:
         """Return what `fold` makes of the rows of a query of one table, batch by batch, and the share of the table's rows that were read.
 
-        It is remembered as long as that table stays as it is, of tables of other programs never; `name` says which fold it is.
+        It is remembered as long as that table stays as it is, of tables of other programs never; `fold_name` says which fold it is.
 
         Raises
         ------
-        Timeout, TooLarge, Overloaded, EvaluationError
+        TimeLimitError, TooLargeError, OverloadedError, EvaluationError
             As every query.
         """
 
-        def compute() -> Answer:
-            with self.run(asked, most=most, seconds=seconds, sample=sample) as result:
-                return fold(result.batches()), result.share
+        def compute_answer() -> Answer:
+            with self.run_query(
+                statement, row_limit=row_limit, timeout_seconds=timeout_seconds, sample_rows=sample_rows
+            ) as result:
+                return fold(result.iterate_batches()), result.sampled_fraction
 
-        item = self.holdings.published[table.qualified]
-        if isinstance(item.relation, Live):
-            return compute()
-        hidden = item.relation is None or self.hides(table)  # a view may read what hides rows
-        own = (self.holdings.version, self.holdings.reach(self.who, self.policies)) if hidden else ""
-        key = (table.qualified, item.run, item.updated, own, write(asked), name, most, sample)
-        return self.site.kept(Answers).get(key, compute)
+        item = self.published_state.tables_by_name[table.qualified_name]
+        if isinstance(item.relation, LiveRelation):
+            return compute_answer()
+        rows_hidden = item.relation is None or self.hides_rows(table)  # a view may read what hides rows
+        access_scope = (
+            (self.published_state.version, self.published_state.find_access_key(self.principal, self.policies))
+            if rows_hidden
+            else ""
+        )
+        key = (
+            table.qualified_name,
+            item.run_id,
+            item.updated,
+            access_scope,
+            write_adql(statement),
+            fold_name,
+            row_limit,
+            sample_rows,
+        )
+        return self.site.get_or_create(AnswerCache).get_or_compute(key, compute_answer)
 
-    def number(self, asked: tree.Query, *, seconds: float = SECONDS) -> int:
+    def fetch_number(self, statement: syntax_tree.Query, *, timeout_seconds: float = QUERY_TIMEOUT_SECONDS) -> int:
         """Return the one number that a query answers."""
-        return int(self.table(asked, seconds=seconds).column(0)[0].as_py() or 0)
+        return int(self.fetch_table(statement, timeout_seconds=timeout_seconds).column(0)[0].as_py() or 0)
 
-    def published(self, table: Table) -> Published:
+    def find_published_table(self, table: Table) -> PublishedTable:
         """Return what is known of a table's rows; where a policy hides some from the reader, what is counted over the others."""
-        item = self.holdings.published[table.qualified]
-        if not self.hides(table):
+        item = self.published_state.tables_by_name[table.qualified_name]
+        if not self.hides_rows(table):
             return item
-        rows, statistics = self._counted(table)
-        return replace(item, rows=rows, statistics=statistics, bytes=0, coverage=None)
+        rows, statistics = self._count_visible_rows(table)
+        return replace(item, rows=rows, statistics=statistics, byte_count=0, coverage=None)
 
-    def _counted(self, table: Table) -> tuple[int | None, dict[str, dict[str, object]]]:
+    def _count_visible_rows(self, table: Table) -> tuple[int | None, dict[str, dict[str, object]]]:
         """Count the rows that the reader sees, and the different values of the columns that may be chosen from."""
-        columns = [one for one in table.columns if one.type.is_choice and not one.hidden]
-        items: list[str | tree.Expr] = [tree.Function("COUNT", star=True)]
+        columns = [
+            count_column for count_column in table.columns if count_column.type.is_choice and not count_column.hidden
+        ]
+        items: list[str | syntax_tree.Expr] = [syntax_tree.FunctionCall("COUNT", star=True)]
         for column in columns:
-            name = (tree.ref(column.name),)
-            items += [tree.Function("COUNT", name), tree.Function("COUNT", name, distinct=True)]
+            name = (syntax_tree.build_column_ref(column.name),)
+            items += [syntax_tree.FunctionCall("COUNT", name), syntax_tree.FunctionCall("COUNT", name, distinct=True)]
         try:
-            found = self.settled(tree.select(table, items), table, seconds=PATIENCE)
+            counts_table = self.fetch_lasting(
+                syntax_tree.build_table_query(table, items), table, timeout_seconds=COUNT_TIMEOUT_SECONDS
+            )
         except HvenError:
-            found = None  # as of a table of which nothing was counted
-        if found is None:
+            counts_table = None  # as of a table of which nothing was counted
+        if counts_table is None:
             return None, {}
-        rows, *counts = (int(one[0].as_py()) for one in found.columns)
+        rows, *counts = (int(count_column[0].as_py()) for count_column in counts_table.columns)
         return rows, {
             column.name: {"nulls": rows - filled, "distinct": distinct}
             for column, filled, distinct in zip(columns, counts[::2], counts[1::2], strict=True)
         }
 
-    def hides(self, table: Table) -> bool:
+    def hides_rows(self, table: Table) -> bool:
         """Return whether a policy hides rows of this table from the reader: then nothing that was counted over all rows may be shown."""
-        return bool(row_filters([table], self.who, self.policies))
+        return bool(collect_row_filters([table], self.principal, self.policies))
 
 
 Answer = tuple[pa.Table, float]
 Fold = Callable[[Iterator[pa.RecordBatch]], pa.Table]
 
 
-class _Begun:
+class _PendingAnswer:
     """An answer that is being computed; those who wait for it find it here, or nothing if it failed."""
 
     def __init__(self) -> None:
-        self.over = threading.Event()
-        self.found: Answer | None = None
+        self.is_finished = threading.Event()
+        self.answer: Answer | None = None
 
 
-class Answers(Cache[Answer]):
+class AnswerCache(Cache[Answer]):
     """Small answers of one process, by what they depend on: the state of the holdings, what the reader may see, the question. Thread-safe."""
 
     def __init__(self) -> None:
-        super().__init__(BYTES)
-        self._begun: dict[Hashable, _Begun] = {}
-        self._beginning = threading.Lock()
+        super().__init__(MAX_CACHE_BYTES)
+        self._pending_answers: dict[Hashable, _PendingAnswer] = {}
+        self._pending_lock = threading.Lock()
 
-    def get(self, key: Hashable, compute: Callable[[], Answer]) -> Answer:
+    def get_or_compute(self, key: Hashable, compute: Callable[[], Answer]) -> Answer:
         """Return an answer; whoever asks for it while another one computes it waits. If that one fails, or leaves, the next one computes."""
         while True:
-            with self._beginning:
-                found = self.find(key)
-                if found is not None:
-                    return found
-                other = self._begun.get(key)
-                if other is None:
-                    mine = self._begun[key] = _Begun()
+            with self._pending_lock:
+                cached_answer = self.find(key)
+                if cached_answer is not None:
+                    return cached_answer
+                pending = self._pending_answers.get(key)
+                if pending is None:
+                    own_answer = self._pending_answers[key] = _PendingAnswer()
                     break
-            other.over.wait()
-            if other.found is not None:
-                return other.found
+            pending.is_finished.wait()
+            if pending.answer is not None:
+                return pending.answer
         try:
-            mine.found = compute()
-            table, share = mine.found
-            if table.nbytes <= BIGGEST:
+            own_answer.answer = compute()
+            table, share = own_answer.answer
+            if table.nbytes <= MAX_CACHED_ANSWER_BYTES:
                 # a copy: rows that are views of a mapped file would keep it on the disk after its snapshot was dropped
-                own = table.take(pa.array(np.arange(table.num_rows))) if table.num_rows else table
-                self.keep(key, (own, share), int(own.nbytes) + 2048)  # the key and the objects around it
-            return mine.found
+                copied_table = table.take(pa.array(np.arange(table.num_rows))) if table.num_rows else table
+                self.store(
+                    key, (copied_table, share), int(copied_table.nbytes) + 2048
+                )  # the key and the objects around it
+            return own_answer.answer
         finally:
-            with self._beginning:
-                del self._begun[key]
-            mine.over.set()
+            with self._pending_lock:
+                del self._pending_answers[key]
+            own_answer.is_finished.set()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.adql import tree
-from hven.model.errors import UserError, say
-from hven.portal._explore.rows import keys_of
-from hven.portal._explore.search import COUNTED, ref
+from hven.adql import syntax_tree
+from hven.model.errors import UserError, format_message
+from hven.portal._explore.row_pages import format_keys
+from hven.portal._explore.search import COUNT_ITEM, build_column_ref
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.model.table import Column, Table
-    from hven.portal._explore.number_text import Scale
-    from hven.portal._explore.page_queries import Asking
-    from hven.portal._explore.search import Search
+    from hven.portal._explore.number_formatting import UnitScale
+    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal._explore.search import TableSearch
 
-BINS = 60
-BARS = 3_000  # points that errors are drawn of: more of them cover each other
-POINTS = 100_000  # drawn one by one at most
-SIDE = 256  # cells along each side of a density
-PATIENCE = 10.0  # seconds
+BIN_COUNT = 60
+MAX_ERROR_BARS = 3_000  # points that errors are drawn of: more of them cover each other
+MAX_POINTS = 100_000  # drawn one by one at most
+DENSITY_CELLS = 256  # cells along each side of a density
+QUERY_TIMEOUT_SECONDS = 10.0  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histogram:
-    """Rows by value: `counts` of bins of equal width from `low` to `high`; `time`: these are Julian dates.
+    """Rows by value: `counts` of bins of equal width from `low` to `high`; `is_time`: these are Julian dates.
 
     `scale`: what was counted is not the value, but what it is told in.
     """
@@ -43,34 +43,34 @@ class Histogram:
     low: float
     high: float
     counts: tuple[int, ...]
-    missing: int
-    time: bool = False
-    scale: Scale | None = None
+    missing_count: int
+    is_time: bool = False
+    scale: UnitScale | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Points:
-    """Values of some columns, row by row; `more`: these are not all. `errors`: of some of them the column of their errors, with its values."""
+class PlotPoints:
+    """Values of some columns, row by row; `has_more`: these are not all. `errors`: of some of them the column of their errors, with its values."""
 
     columns: tuple[Column, ...]
     values: pa.Table
     keys: tuple[str, ...]
-    more: bool
+    has_more: bool
     errors: Mapping[str, tuple[Column, pa.ChunkedArray]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Density:
+class DensityGrid:
     """Rows by two values: `counts[y][x]` over the box ``x_low..x_high``, ``y_low..y_high``; shape (SIDE, SIDE). `scales`: of `Histogram`."""
 
     x: Column
     y: Column
     box: tuple[float, float, float, float]
     counts: npt.NDArray[np.int64]
-    scales: tuple[Scale | None, Scale | None] = (None, None)
+    scales: tuple[UnitScale | None, UnitScale | None] = (None, None)
 
 
-def plotted(column: Column) -> bool:
+def is_plottable(column: Column) -> bool:
     """Return whether a column has numbers, or times, that can be drawn."""
     kind = column.type
     return (kind.is_numeric or kind.is_timestamp) and not kind.is_array and not column.hidden
@@ -81,26 +81,37 @@ def is_time(column: Column) -> bool:
     return column.type.is_timestamp or column.epoch is not None
 
 
-def span(search: Search, column: Column, asking: Asking) -> tuple[float, float] | None:
+def find_value_range(search: TableSearch, column: Column, runner: QueryRunner) -> tuple[float, float] | None:
     """Return the smallest and largest value of a column among the rows of a search; None: there is none.
 
     Without conditions they are known already, unless a policy hides rows from this reader.
     """
-    if search.where() is None and not asking.hides(search.table):
-        known = asking.published(search.table).statistics.get(column.name, {})
-        low, high = _number(known.get("minimum")), _number(known.get("maximum"))
+    if search.build_condition() is None and not runner.hides_rows(search.table):
+        statistics = runner.find_published_table(search.table).statistics.get(column.name, {})
+        low, high = _to_number(statistics.get("minimum")), _to_number(statistics.get("maximum"))
         if low is not None and high is not None:
             return low, high
     items = tuple(
-        tree.SelectItem(tree.Function(name, (ref(column.name),)), tree.Ident(name.lower())) for name in ("MIN", "MAX")
+        syntax_tree.SelectItem(
+            syntax_tree.FunctionCall(name, (build_column_ref(column.name),)), syntax_tree.Ident(name.lower())
+        )
+        for name in ("MIN", "MAX")
     )
-    found = asking.table(tree.Query(tree.Select(items, search.source(), where=search.where())), seconds=PATIENCE)
-    low, high = (_number(found.column(number)[0].as_py()) for number in (0, 1))
+    extremes = runner.fetch_table(
+        syntax_tree.Query(syntax_tree.Select(items, search.build_source(), where=search.build_condition())),
+        timeout_seconds=QUERY_TIMEOUT_SECONDS,
+    )
+    low, high = (_to_number(extremes.column(number)[0].as_py()) for number in (0, 1))
     return None if low is None or high is None else (low, high)
 
 
-def histogram(
-    search: Search, column: Column, asking: Asking, *, bins: int = BINS, scale: Scale | None = None
+def build_histogram(
+    search: TableSearch,
+    column: Column,
+    runner: QueryRunner,
+    *,
+    bin_count: int = BIN_COUNT,
+    scale: UnitScale | None = None,
 ) -> Histogram | None:
     """Count the rows of a search by the value of a column; None: there is no value.
 
@@ -114,150 +125,180 @@ def histogram(
     UserError
         The column has no numbers and no times.
     """
-    _check(column)
-    bounds = span(search, column, asking)
+    _check_plottable(column)
+    bounds = find_value_range(search, column, runner)
     if bounds is None:
         return None
-    scale, (low, high) = _told_in(scale, bounds)
-    if scale is None and column.type.is_integer and high - low < bins:
-        bins, high = int(high - low) + 1, high + 1
-    width = (high - low) / bins or 1.0
-    values = _bin(column, low, width, scale)
-    items = (tree.SelectItem(values, tree.Ident("b")), COUNTED)
-    found = asking.table(
-        tree.Query(tree.Select(items, search.source(), where=search.where(), group_by=(values,))), seconds=PATIENCE
+    scale, (low, high) = _scale_bounds(scale, bounds)
+    if scale is None and column.type.is_integer and high - low < bin_count:
+        bin_count, high = int(high - low) + 1, high + 1
+    width = (high - low) / bin_count or 1.0
+    values = _build_bin_expression(column, low, width, scale)
+    items = (syntax_tree.SelectItem(values, syntax_tree.Ident("b")), COUNT_ITEM)
+    bin_counts = runner.fetch_table(
+        syntax_tree.Query(
+            syntax_tree.Select(items, search.build_source(), where=search.build_condition(), group_by=(values,))
+        ),
+        timeout_seconds=QUERY_TIMEOUT_SECONDS,
     )
-    counts = np.zeros(bins, np.int64)
-    missing = 0
-    for place, count in zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True):
-        if place is None or not math.isfinite(place):
-            missing += count
+    counts = np.zeros(bin_count, np.int64)
+    missing_count = 0
+    for bin_number, count in zip(bin_counts.column(0).to_pylist(), bin_counts.column(1).to_pylist(), strict=True):
+        if bin_number is None or not math.isfinite(bin_number):
+            missing_count += count
         else:
-            counts[min(max(int(place), 0), bins - 1)] += count  # the largest value belongs to the last bin
+            counts[min(max(int(bin_number), 0), bin_count - 1)] += count  # the largest value belongs to the last bin
     return Histogram(
         column=column,
         low=low,
-        high=low + width * bins,
+        high=low + width * bin_count,
         counts=tuple(counts.tolist()),
-        missing=missing,
-        time=is_time(column),
+        missing_count=missing_count,
+        is_time=is_time(column),
         scale=scale,
     )
 
 
-def _told_in(scale: Scale | None, bounds: tuple[float, float]) -> tuple[Scale | None, tuple[float, float]]:
+def _scale_bounds(scale: UnitScale | None, bounds: tuple[float, float]) -> tuple[UnitScale | None, tuple[float, float]]:
     """Return the scale that values between two bounds are told in, and these in it; None: it changes nothing, or cannot tell them all."""
-    if scale is None or (scale.factor == 1.0 and not scale.inverse) or (scale.inverse and bounds[0] <= 0):
+    if scale is None or (scale.factor == 1.0 and not scale.is_inverse) or (scale.is_inverse and bounds[0] <= 0):
         return None, bounds
-    low, high = sorted(map(scale.of, bounds))
+    low, high = sorted(map(scale.convert, bounds))
     return (scale, (low, high)) if math.isfinite(high - low) else (None, bounds)
 
 
-def points(search: Search, columns: Sequence[Column], asking: Asking, *, most: int = POINTS) -> Points:
+def fetch_points(
+    search: TableSearch, columns: Sequence[Column], runner: QueryRunner, *, row_limit: int = MAX_POINTS
+) -> PlotPoints:
     """Return the values of columns row by row, with the rows' keys."""
     for column in columns:
         if not column.type.is_string and not column.type.is_geometry:
-            _check(column)
-    errors = {column.name: error for column in columns[:2] if (error := error_of(column, search.table)) is not None}
+            _check_plottable(column)
+    errors = {
+        column.name: error for column in columns[:2] if (error := find_error_column(column, search.table)) is not None
+    }
     names = list(
         dict.fromkeys(
-            [*(column.name for column in columns), *(one.name for one in errors.values()), *search.table.primary]
+            [
+                *(column.name for column in columns),
+                *(error_column.name for error_column in errors.values()),
+                *search.table.primary,
+            ]
         )
     )
-    found = asking.table(search.having(order=()).query(columns=names, limit=most + 1), most=most + 1, seconds=PATIENCE)
-    values = found.slice(0, most)
-    return Points(
+    rows = runner.fetch_table(
+        search.copy_with(order=()).build_query(columns=names, limit=row_limit + 1),
+        row_limit=row_limit + 1,
+        timeout_seconds=QUERY_TIMEOUT_SECONDS,
+    )
+    values = rows.slice(0, row_limit)
+    return PlotPoints(
         columns=tuple(columns),
         values=values.select([column.name for column in columns]),
-        keys=keys_of(values, search.table.primary),
-        more=found.num_rows > most,
+        keys=format_keys(values, search.table.primary),
+        has_more=rows.num_rows > row_limit,
         errors={name: (error, values.column(error.name)) for name, error in errors.items()}
-        if values.num_rows <= BARS
+        if values.num_rows <= MAX_ERROR_BARS
         else {},
     )
 
 
-def error_of(column: Column, table: Table) -> Column | None:
+def find_error_column(column: Column, table: Table) -> Column | None:
     """Find the column of a column's errors: the one that its group names, or of UCD ``stat.error;..`` with the same words behind.
 
     Where several columns have those words, the name decides: ``e_mass``, ``mass_err``, ``mass_error``. An error in another unit is none.
     """
-    known = {one.name: one for one in table.columns if plotted(one) and (one.unit or "") == (column.unit or "")}
+    candidates = {
+        candidate.name: candidate
+        for candidate in table.columns
+        if is_plottable(candidate) and (candidate.unit or "") == (column.unit or "")
+    }
     for group in table.groups:
-        if group.roles.get("value") == column.name and group.roles.get("error") in known:
-            return known[group.roles["error"]]
-    base = _base(column)
+        if group.roles.get("value") == column.name and group.roles.get("error") in candidates:
+            return candidates[group.roles["error"]]
+    base = _strip_main_ucd(column)
     if not base or base.startswith("stat.error") or column.type.is_timestamp:
         return None
-    found = [one for one in known.values() if _base(one) == f"stat.error;{base}"]
-    alike = [one for one in table.columns if _base(one) == base]
-    if len(found) == len(alike) == 1:
-        return found[0]
+    ucd_matches = [candidate for candidate in candidates.values() if _strip_main_ucd(candidate) == f"stat.error;{base}"]
+    same_base = [candidate for candidate in table.columns if _strip_main_ucd(candidate) == base]
+    if len(ucd_matches) == len(same_base) == 1:
+        return ucd_matches[0]
     name = column.name.lower()
-    named = {f"e_{name}", f"err_{name}", f"{name}_err", f"{name}_error", f"{name}_e", f"error_{name}"}
-    return next((one for one in found if one.name.lower() in named), None)
+    error_names = {f"e_{name}", f"err_{name}", f"{name}_err", f"{name}_error", f"{name}_e", f"error_{name}"}
+    return next((candidate for candidate in ucd_matches if candidate.name.lower() in error_names), None)
 
 
-def _base(column: Column) -> str:
+def _strip_main_ucd(column: Column) -> str:
     return ";".join(word for word in (column.ucd or "").lower().split(";") if word != "meta.main")
 
 
-def density(
-    search: Search,
+def build_density(
+    search: TableSearch,
     x: Column,
     y: Column,
-    asking: Asking,
+    runner: QueryRunner,
     *,
-    side: int = SIDE,
-    scales: tuple[Scale | None, Scale | None] = (None, None),
-) -> Density | None:
-    """Count the rows of a search by two values; None: there are none. `scales`: of `histogram`."""
+    cell_count: int = DENSITY_CELLS,
+    scales: tuple[UnitScale | None, UnitScale | None] = (None, None),
+) -> DensityGrid | None:
+    """Count the rows of a search by two values; None: there are none. `scales`: of `build_histogram`."""
     for column in (x, y):
-        _check(column)
-    across, up = span(search, x, asking), span(search, y, asking)
-    if across is None or up is None:
+        _check_plottable(column)
+    x_range, y_range = find_value_range(search, x, runner), find_value_range(search, y, runner)
+    if x_range is None or y_range is None:
         return None
-    (of_x, across), (of_y, up) = _told_in(scales[0], across), _told_in(scales[1], up)
+    (x_scale, x_range), (y_scale, y_range) = _scale_bounds(scales[0], x_range), _scale_bounds(scales[1], y_range)
     bins = [
-        _bin(column, low, ((high - low) or 1.0) / side, scale)
-        for column, (low, high), scale in ((x, across, of_x), (y, up, of_y))
+        _build_bin_expression(column, low, ((high - low) or 1.0) / cell_count, scale)
+        for column, (low, high), scale in ((x, x_range, x_scale), (y, y_range, y_scale))
     ]
-    items = (*(tree.SelectItem(one, tree.Ident(name)) for one, name in zip(bins, "xy", strict=True)), COUNTED)  # fmt: skip
-    found = asking.table(
-        tree.Query(tree.Select(items, search.source(), where=search.where(), group_by=tuple(bins))), seconds=PATIENCE
+    items = (*(syntax_tree.SelectItem(bin_expression, syntax_tree.Ident(name)) for bin_expression, name in zip(bins, "xy", strict=True)), COUNT_ITEM)  # fmt: skip
+    cell_counts = runner.fetch_table(
+        syntax_tree.Query(
+            syntax_tree.Select(items, search.build_source(), where=search.build_condition(), group_by=tuple(bins))
+        ),
+        timeout_seconds=QUERY_TIMEOUT_SECONDS,
     )
-    counts = np.zeros((side, side), np.int64)
-    at_x, at_y, count = (np.asarray(found.column(number).to_numpy(), np.float64) for number in range(3))
-    good = np.isfinite(at_x) & np.isfinite(at_y)
-    places = tuple(np.clip(at[good].astype(np.int64), 0, side - 1) for at in (at_y, at_x))
-    np.add.at(counts, places, count[good].astype(np.int64))
-    return Density(x=x, y=y, box=(*across, *up), counts=counts, scales=(of_x, of_y))
+    counts = np.zeros((cell_count, cell_count), np.int64)
+    at_x, at_y, count = (np.asarray(cell_counts.column(number).to_numpy(), np.float64) for number in range(3))
+    is_finite = np.isfinite(at_x) & np.isfinite(at_y)
+    places = tuple(np.clip(at[is_finite].astype(np.int64), 0, cell_count - 1) for at in (at_y, at_x))
+    np.add.at(counts, places, count[is_finite].astype(np.int64))
+    return DensityGrid(x=x, y=y, box=(*x_range, *y_range), counts=counts, scales=(x_scale, y_scale))
 
 
-def _check(column: Column) -> None:
-    if not plotted(column):
-        raise UserError(say("{name} has no numbers and no times", column.name), remedy="choose a column of numbers")
+def _check_plottable(column: Column) -> None:
+    if not is_plottable(column):
+        raise UserError(
+            format_message("{name} has no numbers and no times", column.name), remedy="choose a column of numbers"
+        )
 
 
-def _bin(column: Column, low: float, width: float, scale: Scale | None = None) -> tree.Expr:
+def _build_bin_expression(column: Column, low: float, width: float, scale: UnitScale | None = None) -> syntax_tree.Expr:
     """Write the number of the bin that a value falls into."""
-    value: tree.Expr = ref(column.name)
+    value: syntax_tree.Expr = build_column_ref(column.name)
     if column.type.is_timestamp:
-        value = tree.Function("IVO_TO_JD", (value,))
-    value = tree.Cast(value, "DOUBLE PRECISION")
+        value = syntax_tree.FunctionCall("IVO_TO_JD", (value,))
+    value = syntax_tree.Cast(value, "DOUBLE PRECISION")
     if scale is not None:
-        factor = tree.Literal(float(scale.factor))
-        value = tree.Binary("/", factor, value) if scale.inverse else tree.Binary("*", value, factor)
-    shifted = tree.Binary("-", value, tree.Literal(float(low)))
-    return tree.Function("FLOOR", (tree.Binary("/", shifted, tree.Literal(float(width))),))
+        factor = syntax_tree.Literal(float(scale.factor))
+        value = (
+            syntax_tree.BinaryOperation("/", factor, value)
+            if scale.is_inverse
+            else syntax_tree.BinaryOperation("*", value, factor)
+        )
+    shifted = syntax_tree.BinaryOperation("-", value, syntax_tree.Literal(float(low)))
+    return syntax_tree.FunctionCall(
+        "FLOOR", (syntax_tree.BinaryOperation("/", shifted, syntax_tree.Literal(float(width))),)
+    )
 
 
-def as_number(value: Any) -> Any:
+def to_plot_value(value: Any) -> Any:
     """Return a value as plots take it: a number or None, times as Julian dates; texts stay."""
-    return value if isinstance(value, str) else _number(value)
+    return value if isinstance(value, str) else _to_number(value)
 
 
-def _number(value: Any) -> float | None:
+def _to_number(value: Any) -> float | None:
     """Return a value as a number: times as Julian dates."""
     if isinstance(value, str):
         try:
@@ -266,5 +307,5 @@ def _number(value: Any) -> float | None:
             return None
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC).timestamp() / 86_400 + 2_440_587.5
-    found = math.nan if value is None else float(value)
-    return found if math.isfinite(found) else None
+    number = math.nan if value is None else float(value)
+    return number if math.isfinite(number) else None

@@ -8,110 +8,126 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.portal._explore import plots
-from hven.portal._explore.fields import chosen
-from hven.portal._explore.number_text import unit_text
+from hven.portal._explore.number_formatting import format_unit
+from hven.portal._explore.search_fields import choose_scale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.table import Column
-    from hven.portal._explore.column_labels import Labels
-    from hven.portal._explore.number_text import Scale
-    from hven.portal._explore.plots import Density, Histogram, Points
+    from hven.portal._explore.column_labels import ColumnLabels
+    from hven.portal._explore.number_formatting import UnitScale
+    from hven.portal._explore.plots import DensityGrid, Histogram, PlotPoints
 
 
-def scale(column: Column, labels: Labels | None, wanted: Sequence[tuple[str, str]] = ()) -> Scale | None:
+def choose_plot_scale(
+    column: Column, labels: ColumnLabels | None, chosen_units: Sequence[tuple[str, str]] = ()
+) -> UnitScale | None:
     """Return what the values of a column are told in: the unit that the reader chose, else that of their size; None: the stored one."""
-    if labels is None or labels.raw or plots.is_time(column):
+    if labels is None or labels.is_raw or plots.is_time(column):
         return None
-    unit = dict(wanted).get(column.name)
-    found = (chosen(column, unit) if unit else None) or labels.scale(column)
-    return None if found.sexagesimal else found
+    unit = dict(chosen_units).get(column.name)
+    unit_scale = (choose_scale(column, unit) if unit else None) or labels.find_scale(column)
+    return None if unit_scale.is_sexagesimal else unit_scale
 
 
-def histogram(found: Histogram | None, column: Column, labels: Labels | None = None) -> dict[str, Any]:
+def histogram_to_json(counted: Histogram | None, column: Column, labels: ColumnLabels | None = None) -> dict[str, Any]:
     """Return the counts of a column; None: it has no value. Without `labels`, as for answers of queries, columns are called as queries call them."""
-    facts = {"column": column.name, **_called(column, labels, None if found is None else found.scale)}
-    if found is None:
+    facts = {"column": column.name, **_label_axis(column, labels, None if counted is None else counted.scale)}
+    if counted is None:
         return {**facts, "counts": [], "missing": 0, "time": plots.is_time(column)}
-    zero = _zero(column)
+    epoch_offset = _find_epoch_offset(column)
     return {
         **facts,
-        "low": found.low + zero,
-        "high": found.high + zero,
-        "counts": found.counts,
-        "missing": found.missing,
-        "time": found.time,
+        "low": counted.low + epoch_offset,
+        "high": counted.high + epoch_offset,
+        "counts": counted.counts,
+        "missing": counted.missing_count,
+        "time": counted.is_time,
     }
 
 
-def _zero(column: Column) -> float:
+def _find_epoch_offset(column: Column) -> float:
     """Return what is added to a value so that it is a Julian date, where it is a time that is counted in days."""
     return column.epoch or 0.0
 
 
-def _called(column: Column, labels: Labels | None, told: Scale | None = None) -> dict[str, str]:
+def _label_axis(column: Column, labels: ColumnLabels | None, unit_scale: UnitScale | None = None) -> dict[str, str]:
     """Return what an axis is called, and the unit that its values are told in; None: that in which they are stored."""
-    unit = column.unit or "" if told is None else told.unit
+    unit = column.unit or "" if unit_scale is None else unit_scale.unit
     if labels is None:
-        return {"label": column.label or column.name, "unit": unit_text(unit)}
-    return {"label": labels.column(column, unit), "unit": unit if labels.raw else unit_text(unit)}
+        return {"label": column.label or column.name, "unit": format_unit(unit)}
+    return {"label": labels.label_column(column, unit), "unit": unit if labels.is_raw else format_unit(unit)}
 
 
-def axes(
-    columns: Sequence[Column], labels: Labels | None = None, scales: Sequence[Scale | None] = ()
+def axes_to_json(
+    columns: Sequence[Column], labels: ColumnLabels | None = None, scales: Sequence[UnitScale | None] = ()
 ) -> list[dict[str, Any]]:
     """Return what is said of the columns that are drawn."""
-    told = [*scales, *([None] * (len(columns) - len(scales)))]
+    axis_scales = [*scales, *([None] * (len(columns) - len(scales)))]
     return [
-        {"name": one.name, **_called(one, labels, of), "time": plots.is_time(one)}
-        for one, of in zip(columns, told, strict=True)
+        {"name": column.name, **_label_axis(column, labels, axis_scale), "time": plots.is_time(column)}
+        for column, axis_scale in zip(columns, axis_scales, strict=True)
     ]
 
 
-def points(
-    found: Points, total: int | None, labels: Labels | None = None, wanted: Sequence[tuple[str, str]] = ()
+def points_to_json(
+    plot_points: PlotPoints,
+    total_rows: int | None,
+    labels: ColumnLabels | None = None,
+    chosen_units: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """Return points, row by row, in the units that `scale` says."""
-    scales = [scale(column, labels, wanted) for column in found.columns]
+    """Return points, row by row, in the units that `choose_plot_scale` says."""
+    scales = [choose_plot_scale(column, labels, chosen_units) for column in plot_points.columns]
     values = [
-        _numbers(_scaled(given, of), _zero(column))
-        for column, given, of in zip(found.columns, found.values.columns, scales, strict=True)
+        _to_plot_values(_scale_values(stored_values, axis_scale), _find_epoch_offset(column))
+        for column, stored_values, axis_scale in zip(
+            plot_points.columns, plot_points.values.columns, scales, strict=True
+        )
     ]
-    told = axes(found.columns, labels, scales)
-    for one, column, of in zip(told, found.columns, scales, strict=True):
-        if column.name in found.errors:
-            error, given = found.errors[column.name]
-            if of is not None and of.inverse:  # of f / x it is f / x2 times that of x
-                square = pc.power(found.values.column(column.name).cast(pa.float64()), 2.0)
-                given = pc.divide(pc.multiply(given.cast(pa.float64()), of.factor), square)
+    plot_axes = axes_to_json(plot_points.columns, labels, scales)
+    for axis, column, axis_scale in zip(plot_axes, plot_points.columns, scales, strict=True):
+        if column.name in plot_points.errors:
+            error, stored_values = plot_points.errors[column.name]
+            if axis_scale is not None and axis_scale.is_inverse:  # of f / x it is f / x2 times that of x
+                square = pc.power(plot_points.values.column(column.name).cast(pa.float64()), 2.0)
+                stored_values = pc.divide(pc.multiply(stored_values.cast(pa.float64()), axis_scale.factor), square)
             else:
-                given = _scaled(given, of)
-            one["error"] = {"name": error.name, "values": _numbers(given, 0.0)}
-    return {"axes": told, "values": values, "keys": found.keys, "more": found.more, "total": total}
+                stored_values = _scale_values(stored_values, axis_scale)
+            axis["error"] = {"name": error.name, "values": _to_plot_values(stored_values, 0.0)}
+    return {
+        "axes": plot_axes,
+        "values": values,
+        "keys": plot_points.keys,
+        "more": plot_points.has_more,
+        "total": total_rows,
+    }
 
 
-def _scaled(given: pa.ChunkedArray, of: Scale | None) -> pa.ChunkedArray:
+def _scale_values(stored_values: pa.ChunkedArray, unit_scale: UnitScale | None) -> pa.ChunkedArray:
     """Convert values to what they are told in."""
-    if of is None or (of.factor == 1.0 and not of.inverse):
-        return given
-    numbers = given.cast(pa.float64(), safe=False)
-    return pc.divide(of.factor, numbers) if of.inverse else pc.multiply(numbers, of.factor)
+    if unit_scale is None or (unit_scale.factor == 1.0 and not unit_scale.is_inverse):
+        return stored_values
+    numbers = stored_values.cast(pa.float64(), safe=False)
+    return pc.divide(unit_scale.factor, numbers) if unit_scale.is_inverse else pc.multiply(numbers, unit_scale.factor)
 
 
-def _numbers(given: pa.ChunkedArray, zero: float) -> list[Any]:
-    """Return values as plots take them; `zero` is added to numbers."""
-    numbers = [plots.as_number(value) for value in given.to_pylist()]
-    return [value + zero if isinstance(value, float) else value for value in numbers] if zero else numbers
+def _to_plot_values(stored_values: pa.ChunkedArray, offset: float) -> list[Any]:
+    """Return values as plots take them; `offset` is added to numbers."""
+    numbers = [plots.to_plot_value(value) for value in stored_values.to_pylist()]
+    return [value + offset if isinstance(value, float) else value for value in numbers] if offset else numbers
 
 
-def density(
-    found: Density | None, columns: Sequence[Column], total: int | None, labels: Labels | None = None
+def density_to_json(
+    density_grid: DensityGrid | None,
+    columns: Sequence[Column],
+    total_rows: int | None,
+    labels: ColumnLabels | None = None,
 ) -> dict[str, Any]:
     """Return a density; None: there are no values."""
-    if found is None:
-        return {"axes": axes(columns, labels), "density": None, "values": [[] for _ in columns], "keys": []}
-    x, y = _zero(found.x), _zero(found.y)
-    box = found.box[0] + x, found.box[1] + x, found.box[2] + y, found.box[3] + y
-    told = axes(columns, labels, found.scales)
-    return {"axes": told, "density": {"box": box, "counts": found.counts}, "total": total}
+    if density_grid is None:
+        return {"axes": axes_to_json(columns, labels), "density": None, "values": [[] for _ in columns], "keys": []}
+    x, y = _find_epoch_offset(density_grid.x), _find_epoch_offset(density_grid.y)
+    box = density_grid.box[0] + x, density_grid.box[1] + x, density_grid.box[2] + y, density_grid.box[3] + y
+    plot_axes = axes_to_json(columns, labels, density_grid.scales)
+    return {"axes": plot_axes, "density": {"box": box, "counts": density_grid.counts}, "total": total_rows}

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hven import adql
-from hven.adql import tree
-from hven.adql.text import write
+from hven.adql import syntax_tree
+from hven.adql.adql_writer import write_adql
 from hven.model.table import Table
-from hven.portal._explore.page_queries import SECONDS, Asking
-from hven.portal._explore.search import Search
+from hven.portal._explore.page_queries import QUERY_TIMEOUT_SECONDS, QueryRunner
+from hven.portal._explore.search import TableSearch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,55 +21,68 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.model.table import Column
-    from hven.query import Result
+    from hven.query import QueryResult
 
-NAME = tree.Ident("answer")
+ANSWER_NAME = syntax_tree.Ident("answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer(Search):
-    """A search in the answer of a query; `asked` is that query without its WITH."""
+class AnswerSearch(TableSearch):
+    """A search in the answer of a query; `inner_query` is that query without its WITH."""
 
-    asked: tree.Query
+    inner_query: syntax_tree.Query
 
-    def source(self) -> tree.FromItem:
+    def build_source(self) -> syntax_tree.FromItem:
         """Return the query as FROM has it."""
-        return tree.Derived(self.asked, NAME)
+        return syntax_tree.DerivedTable(self.inner_query, ANSWER_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answering(Asking):
-    """The road to the answer of a query: `tables` are those of its WITH."""
+class AnswerQueryRunner(QueryRunner):
+    """The road to the answer of a query: `common_tables` are those of its WITH."""
 
-    tables: tuple[tree.CommonTable, ...] = ()
+    common_tables: tuple[syntax_tree.CommonTable, ...] = ()
 
-    def run(
+    def run_query(
         self,
-        asked: tree.Query | str,
+        statement: syntax_tree.Query | str,
         *,
-        most: int | None = None,
-        seconds: float | None = SECONDS,
-        sample: int | None = None,  # noqa: ARG002  (as every road)
-    ) -> Result:
+        row_limit: int | None = None,
+        timeout_seconds: float | None = QUERY_TIMEOUT_SECONDS,
+        sample_rows: int | None = None,  # noqa: ARG002  (as every road)
+    ) -> QueryResult:
         """Begin a query about the answer; there are no samples of one."""
         # as text: names of objects in it are looked up there
-        return Asking.run(
-            self, asked if isinstance(asked, str) else write(self._whole(asked)), most=most, seconds=seconds
+        return QueryRunner.run_query(
+            self,
+            statement if isinstance(statement, str) else write_adql(self._add_common_tables(statement)),
+            row_limit=row_limit,
+            timeout_seconds=timeout_seconds,
         )
 
-    def table(self, asked: tree.Query, *, most: int | None = None, seconds: float = SECONDS) -> pa.Table:
+    def fetch_table(
+        self,
+        statement: syntax_tree.Query,
+        *,
+        row_limit: int | None = None,
+        timeout_seconds: float = QUERY_TIMEOUT_SECONDS,
+    ) -> pa.Table:
         """Return all rows of a small answer."""
-        return Asking.table(self, self._whole(asked), most=most, seconds=seconds)
+        return QueryRunner.fetch_table(
+            self, self._add_common_tables(statement), row_limit=row_limit, timeout_seconds=timeout_seconds
+        )
 
-    def _whole(self, asked: tree.Query) -> tree.Query:
-        return replace(asked, ctes=self.tables)
+    def _add_common_tables(self, statement: syntax_tree.Query) -> syntax_tree.Query:
+        return replace(statement, ctes=self.common_tables)
 
-    def hides(self, table: Table) -> bool:  # noqa: ARG002  (as every road)
+    def hides_rows(self, table: Table) -> bool:  # noqa: ARG002  (as every road)
         """Return True: nothing is known of these rows ahead."""
         return True
 
 
-def answer(text: str, asking: Asking, begun: Callable[[Result], Result] | None = None) -> tuple[Answer, Answering]:
+def build_answer_search(
+    text: str, runner: QueryRunner, on_query_start: Callable[[QueryResult], QueryResult] | None = None
+) -> tuple[AnswerSearch, AnswerQueryRunner]:
     """Treat a query as a table.
 
     Raises
@@ -77,39 +90,41 @@ def answer(text: str, asking: Asking, begun: Callable[[Result], Result] | None =
     ParseError, BindError
         It is none; the place is said.
     """
-    with asking.run(text, most=0, seconds=None) as result:
+    with runner.run_query(text, row_limit=0, timeout_seconds=None) as result:
         columns = result.columns
-        enums = {name: words for one in result.tables for name, words in one.enums.items()}
-    parsed = adql.parse(text)
-    road = Answering(
-        site=asking.site,
-        who=asking.who,
-        policies=asking.policies,
-        holdings=asking.holdings,
-        tables=parsed.ctes,
-        begun=begun,
+        enums = {name: words for result_table in result.tables for name, words in result_table.enums.items()}
+    parsed = adql.parse_query(text)
+    answer_runner = AnswerQueryRunner(
+        site=runner.site,
+        principal=runner.principal,
+        policies=runner.policies,
+        published_state=runner.published_state,
+        common_tables=parsed.ctes,
+        on_query_start=on_query_start,
     )
     table = Table(schema="", name="answer", columns=columns, enums=enums)
-    return Answer(table=table, asked=_named(replace(parsed, ctes=(), text=""), columns)), road
+    return AnswerSearch(
+        table=table, inner_query=_name_columns(replace(parsed, ctes=(), text=""), columns)
+    ), answer_runner
 
 
-def _named(asked: tree.Query, columns: Sequence[Column]) -> tree.Query:
+def _name_columns(query: syntax_tree.Query, columns: Sequence[Column]) -> syntax_tree.Query:
     """Name each column as it is called in the answer: two of the same name could not be told apart from outside."""
-    body = asked.body
+    body = query.body
     if (
-        not isinstance(body, tree.Select)
+        not isinstance(body, syntax_tree.Select)
         or len(body.items) != len(columns)
-        or any(isinstance(item, tree.Star) for item in body.items)
+        or any(isinstance(item, syntax_tree.Star) for item in body.items)
     ):
-        return asked
+        return query
     items = [
         item
-        if isinstance(item, tree.Star) or (item.alias is not None and item.alias.name == column.name)
-        else replace(item, alias=_ident(column.name))
+        if isinstance(item, syntax_tree.Star) or (item.alias is not None and item.alias.name == column.name)
+        else replace(item, alias=_quote_identifier(column.name))
         for item, column in zip(body.items, columns, strict=True)
     ]
-    return replace(asked, body=replace(body, items=tuple(items)))
+    return replace(query, body=replace(body, items=tuple(items)))
 
 
-def _ident(name: str) -> tree.Ident:
-    return tree.Ident(name, quoted=True)
+def _quote_identifier(name: str) -> syntax_tree.Ident:
+    return syntax_tree.Ident(name, quoted=True)

@@ -6,22 +6,22 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from hven.formats.media import medium_of
+from hven.formats.media import detect_medium
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hven.model.table import Column
 
-BIBCODE = re.compile(r"\d{4}[A-Za-z0-9&.]{14}[A-Z.]")  # 19 characters: year, journal, volume, page, initial
-ADS = "https://ui.adsabs.harvard.edu/abs/{}/abstract"
+BIBCODE_PATTERN = re.compile(r"\d{4}[A-Za-z0-9&.]{14}[A-Z.]")  # 19 characters: year, journal, volume, page, initial
+ADS_ADDRESS = "https://ui.adsabs.harvard.edu/abs/{}/abstract"
 NAME_SERVICES = {
     "SIMBAD": "https://simbad.cds.unistra.fr/simbad/sim-id?Ident={}",
     "NED": "https://ned.ipac.caltech.edu/byname?objname={}",
 }
 MAX_NAME_CHARACTERS = 60  # of a source; a longer text is none
-PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz")
-WEB_ADDRESS = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
+ARCHIVE_EXTENSIONS = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz")
+WEB_ADDRESS_PATTERN = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
 
 
 class ReferenceLink(NamedTuple):
@@ -32,14 +32,14 @@ class ReferenceLink(NamedTuple):
     address: str
 
 
-def bibcode_address(column: Column, text: str) -> str:
+def build_bibcode_address(column: Column, text: str) -> str:
     """Return the page of a paper by its bibcode; empty: the column has none, or this is none."""
-    if "meta.bib.bibcode" not in _words(column) or not BIBCODE.fullmatch(text.strip()):
+    if "meta.bib.bibcode" not in _split_ucd(column) or not BIBCODE_PATTERN.fullmatch(text.strip()):
         return ""
-    return ADS.format(quote(text.strip(), safe=""))
+    return ADS_ADDRESS.format(quote(text.strip(), safe=""))
 
 
-def reference_links(columns: Iterable[tuple[Column, object]]) -> list[ReferenceLink]:
+def list_reference_links(columns: Iterable[tuple[Column, object]]) -> list[ReferenceLink]:
     """List what the values of a row lead to by their UCDs; columns with links of their own are left out.
 
     Parameters
@@ -47,21 +47,21 @@ def reference_links(columns: Iterable[tuple[Column, object]]) -> list[ReferenceL
     columns
         Each with its value.
     """
-    found: list[ReferenceLink] = []
+    links: list[ReferenceLink] = []
     for column, value in columns:
         if column.link or column.hidden or not isinstance(value, str) or not value.strip():
             continue
-        text, words = value.strip(), _words(column)
-        if address := bibcode_address(column, text):
-            found.append(ReferenceLink("ADS", text, address))
-        elif words >= {"meta.id", "src"} and len(text) <= MAX_NAME_CHARACTERS and not WEB_ADDRESS.match(text):
-            found += [ReferenceLink(name, text, to.format(quote(text, safe=""))) for name, to in NAME_SERVICES.items()]
-        elif "meta.ref.url" in words and WEB_ADDRESS.fullmatch(text):
-            found.append(ReferenceLink("download" if _is_file(column, text) else "page", text, text))
-    return found
+        text, words = value.strip(), _split_ucd(column)
+        if address := build_bibcode_address(column, text):
+            links.append(ReferenceLink("ADS", text, address))
+        elif words >= {"meta.id", "src"} and len(text) <= MAX_NAME_CHARACTERS and not WEB_ADDRESS_PATTERN.match(text):
+            links += [ReferenceLink(name, text, to.format(quote(text, safe=""))) for name, to in NAME_SERVICES.items()]
+        elif "meta.ref.url" in words and WEB_ADDRESS_PATTERN.fullmatch(text):
+            links.append(ReferenceLink("download" if _is_file(column, text) else "page", text, text))
+    return links
 
 
-def _words(column: Column) -> set[str]:
+def _split_ucd(column: Column) -> set[str]:
     return {word.strip() for word in (column.ucd or "").lower().split(";")}
 
 
@@ -69,5 +69,7 @@ def _is_file(column: Column, address: str) -> bool:
     """Return whether an address leads to a file: its column says so, or its ending."""
     path = address.partition("?")[0].partition("#")[0]
     return (
-        "meta.file" in _words(column) or path.lower().endswith(PACKED) or medium_of(path.rpartition("/")[2]) is not None
+        "meta.file" in _split_ucd(column)
+        or path.lower().endswith(ARCHIVE_EXTENSIONS)
+        or detect_medium(path.rpartition("/")[2]) is not None
     )

@@ -1,7 +1,7 @@
 """The state of a search as an address has it: conditions, place, words, order, columns -> an ADQL tree, and the address again.
 
 A condition is ``column=value`` in the language of EPN-TAP parameters (`hven.portal.conditions`); names that begin with ``_`` are the portal's
-own. Whatever cannot be understood becomes a `Fault` of its field: the rest of the search still runs.
+own. Whatever cannot be understood becomes a `SearchFault` of its field: the rest of the search still runs.
 """
 
 from __future__ import annotations
@@ -12,22 +12,32 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from hven.adql import tree
-from hven.adql.text import write
-from hven.model.errors import HvenError, UserError, say
+from hven.adql import syntax_tree
+from hven.adql.adql_writer import write_adql
+from hven.model.errors import HvenError, UserError, format_message
 from hven.portal import conditions as epn
-from hven.portal._condition_words import nearest
-from hven.portal._explore import cadence, notation
-from hven.portal._explore.column_labels import NAMES
-from hven.portal._explore.fields import choices, chosen, paired
+from hven.portal._condition_values import suggest_parameters
+from hven.portal._explore import cadence, coordinate_notation
+from hven.portal._explore.column_labels import LABELS_PARAMETER
+from hven.portal._explore.search_fields import choose_scale, find_range_pairs, list_display_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from hven.model.table import Column, Table
 
-OWN = "_"  # what a name begins with that is no column
-WORDS, NEAR, INSIDE, SORT, COLUMNS, ROW, UNIT, EVERY, FILES = (
+PORTAL_PREFIX = "_"  # what a name begins with that is no column
+(
+    WORDS_PARAMETER,
+    NEAR_PARAMETER,
+    REGION_PARAMETER,
+    SORT_PARAMETER,
+    COLUMNS_PARAMETER,
+    ROW_PARAMETER,
+    UNIT_PREFIX,
+    CADENCE_PARAMETER,
+    FILES_PARAMETER,
+) = (
     "_q",
     "_near",
     "_in",
@@ -38,19 +48,34 @@ WORDS, NEAR, INSIDE, SORT, COLUMNS, ROW, UNIT, EVERY, FILES = (
     "_every",
     "_files",
 )
-COUNTED = tree.SelectItem(tree.Function("COUNT", star=True), tree.Ident("n"))
-SEARCHED = 8  # columns of text that free words are looked for in
-MOST_WORDS = 30  # of free text
-MOST_LISTED = 500  # columns named in one parameter, conditions on one column
-PORTALS = frozenset(
-    {WORDS, NEAR, INSIDE, SORT, COLUMNS, ROW, EVERY, NAMES, FILES, "_look", "_view", "_map", "_plot", "_compare"}
+COUNT_ITEM = syntax_tree.SelectItem(syntax_tree.FunctionCall("COUNT", star=True), syntax_tree.Ident("n"))
+MAX_TEXT_COLUMNS = 8  # columns of text that free words are looked for in
+MAX_WORDS = 30  # of free text
+MAX_LIST_ITEMS = 500  # columns named in one parameter, conditions on one column
+PORTAL_PARAMETERS = frozenset(
+    {
+        WORDS_PARAMETER,
+        NEAR_PARAMETER,
+        REGION_PARAMETER,
+        SORT_PARAMETER,
+        COLUMNS_PARAMETER,
+        ROW_PARAMETER,
+        CADENCE_PARAMETER,
+        LABELS_PARAMETER,
+        FILES_PARAMETER,
+        "_look",
+        "_view",
+        "_map",
+        "_plot",
+        "_compare",
+    }
 )  # a column of such a name stands in quotes: "_row"=..
-_NAMES = re.compile(r'(?:[^,"]|"(?:[^"]|"")*"?)+')
-OPERATORS = ("!=", "<>", "<=", ">=", "<", ">", "!", "=")
+_NAME_LIST_PATTERN = re.compile(r'(?:[^,"]|"(?:[^"]|"")*"?)+')
+CONDITION_OPERATORS = ("!=", "<>", "<=", ">=", "<", ">", "!", "=")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class SearchFault:
     """What of a search could not be understood: the field's name, why, and what helps."""
 
     field: str
@@ -59,18 +84,18 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Near:
-    """A circle on the sphere of the table's positions: degrees; `name` if a resolver gave the centre, `said` a radius that was written as a length."""
+class SearchCircle:
+    """A circle on the sphere of the table's positions: degrees; `name` if a resolver gave the centre, `radius_text` a radius that was written as a length."""
 
-    lon: float
-    lat: float
-    radius: float
+    longitude: float
+    latitude: float
+    radius_degrees: float
     name: str = ""
-    said: str = ""
+    radius_text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
+class TableSearch:
     """What is asked of one table.
 
     Attributes
@@ -97,109 +122,127 @@ class Search:
 
     table: Table
     conditions: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    tests: tuple[tree.Expr, ...] = ()
+    tests: tuple[syntax_tree.Expr, ...] = ()
     words: str = ""
-    near: Near | None = None
+    near: SearchCircle | None = None
     inside: str = ""
-    every: cadence.Every | None = None
+    every: cadence.Cadence | None = None
     order: tuple[tuple[str, bool], ...] = ()
     columns: tuple[str, ...] = ()
     units: tuple[tuple[str, str], ...] = ()
     row: str = ""
     each: bool = False
     rest: tuple[tuple[str, str], ...] = ()
-    faults: tuple[Fault, ...] = field(default=(), compare=False)
+    faults: tuple[SearchFault, ...] = field(default=(), compare=False)
     wrong: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
-    def shown(self) -> tuple[Column, ...]:
+    def list_shown_columns(self) -> tuple[Column, ...]:
         """Return the columns of an answer."""
         if self.columns:
-            return tuple(self.table.column(name) for name in self.columns)
-        asked = {name.lower() for name, _ in self.conditions}
+            return tuple(self.table.find_column(name) for name in self.columns)
+        searched_names = {name.lower() for name, _ in self.conditions}
         columns = [column for column in self.table.columns if not column.hidden]
-        if asked - {one.name.lower() for one in columns}:
-            pairs = paired(columns)
-            asked |= {one.name.lower() for stem, *ends in pairs if stem in asked for one in ends}
-        found = [one for one in columns if one.principal]
-        if not found:
+        if searched_names - {candidate.name.lower() for candidate in columns}:
+            pairs = find_range_pairs(columns)
+            searched_names |= {
+                candidate.name.lower() for stem, *ends in pairs if stem in searched_names for candidate in ends
+            }
+        principal_columns = [candidate for candidate in columns if candidate.is_principal]
+        if not principal_columns:
             return self.table.columns
-        return tuple(one for one in columns if one.principal or one.name.lower() in asked)
+        return tuple(
+            candidate for candidate in columns if candidate.is_principal or candidate.name.lower() in searched_names
+        )
 
-    def where(self, *, without: str | None = None) -> tree.Expr | None:
+    def build_condition(self, *, without: str | None = None) -> syntax_tree.Expr | None:
         """Return the condition of the search; `without` leaves out those of one name, as the counts of its own choices want it."""
         parts = [test for (name, _), test in zip(self.conditions, self.tests, strict=True) if name != without]
         if self.words:
-            parts += [_anywhere(self.table, word) for word in self.words.split()]
+            parts += [_build_word_condition(self.table, word) for word in self.words.split()]
         if self.near is not None:
-            parts.append(_within(self.table, self.near))
+            parts.append(_build_circle_condition(self.table, self.near))
         if self.inside:
-            parts.append(_inside(self.table, self.inside))
-        test = tree.conjunction(*parts)
-        return test if self.every is None else cadence.thinned(self.table, self.every, test)
+            parts.append(_build_region_condition(self.table, self.inside))
+        test = syntax_tree.join_conditions(*parts)
+        return test if self.every is None else cadence.build_cadence_condition(self.table, self.every, test)
 
-    def query(
+    def build_query(
         self, *, columns: Sequence[str] | None = None, limit: int | None = None, offset: int | None = None
-    ) -> tree.Query:
+    ) -> syntax_tree.Query:
         """Return the query of the rows: `columns`, or those that are shown."""
-        names = [column.name for column in self.shown()] if columns is None else list(columns)
-        items = tuple(tree.SelectItem(ref(name)) for name in names)
-        order = tuple(tree.OrderItem(ref(name), descending=down) for name, down in self.order)
-        return tree.Query(
-            tree.Select(items, self.source(), where=self.where(), top=_number(limit)),
+        names = [column.name for column in self.list_shown_columns()] if columns is None else list(columns)
+        items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in names)
+        order = tuple(
+            syntax_tree.OrderItem(build_column_ref(name), descending=is_descending)
+            for name, is_descending in self.order
+        )
+        return syntax_tree.Query(
+            syntax_tree.Select(items, self.build_source(), where=self.build_condition(), top=_to_literal(limit)),
             order_by=order,
-            offset=_number(offset),
+            offset=_to_literal(offset),
         )
 
-    def count(self) -> tree.Query:
+    def build_count_query(self) -> syntax_tree.Query:
         """Return the query of the number of rows."""
-        return self.counting(self.where())
+        return self.build_count_query_where(self.build_condition())
 
-    def counting(self, where: tree.Expr | None) -> tree.Query:
+    def build_count_query_where(self, condition: syntax_tree.Expr | None) -> syntax_tree.Query:
         """Return the query of the number of rows under another condition."""
-        return tree.Query(tree.Select((COUNTED,), self.source(), where=where))
+        return syntax_tree.Query(syntax_tree.Select((COUNT_ITEM,), self.build_source(), where=condition))
 
-    def source(self) -> tree.FromItem:
+    def build_source(self) -> syntax_tree.FromItem:
         """Return the table as FROM has it."""
-        return tree.TableRef((_ident(self.table.schema), _ident(self.table.name)))
+        return syntax_tree.TableRef((_build_identifier(self.table.schema), _build_identifier(self.table.name)))
 
-    def adql(self) -> str:
+    def write_adql(self) -> str:
         """Write the query that the search stands for."""
-        return write(self.query())
+        return write_adql(self.build_query())
 
-    def pairs(self) -> list[tuple[str, str]]:
+    def list_parameters(self) -> list[tuple[str, str]]:
         """Return the parameters of the address, in a settled order."""
-        found = [
-            (f'"{name}"' if name in PORTALS else name, value) for name, values in self.conditions for value in values
+        parameters = [
+            (f'"{name}"' if name in PORTAL_PARAMETERS else name, value)
+            for name, values in self.conditions
+            for value in values
         ]
-        found += [(WORDS, self.words)] if self.words else []
+        parameters += [(WORDS_PARAMETER, self.words)] if self.words else []
         if self.near is not None:
-            centre = self.near.name or f"{self.near.lon!r},{self.near.lat!r}"
-            found.append((NEAR, f"{centre},{self.near.said or repr(self.near.radius)}"))
-        found += [(INSIDE, self.inside)] if self.inside else []
-        found += [(EVERY, str(self.every))] if self.every is not None else []
-        found += [(FILES, "each")] if self.each else []
-        found += [(SORT, ",".join("-" * down + listed(name) for name, down in self.order))] if self.order else []
-        found += [(COLUMNS, ",".join(map(listed, self.columns)))] if self.columns else []
-        found += [(UNIT + name, unit) for name, unit in self.units]
-        found += [(ROW, self.row)] if self.row else []
-        return [*found, *self.rest]
+            centre = self.near.name or f"{self.near.longitude!r},{self.near.latitude!r}"
+            parameters.append((NEAR_PARAMETER, f"{centre},{self.near.radius_text or repr(self.near.radius_degrees)}"))
+        parameters += [(REGION_PARAMETER, self.inside)] if self.inside else []
+        parameters += [(CADENCE_PARAMETER, str(self.every))] if self.every is not None else []
+        parameters += [(FILES_PARAMETER, "each")] if self.each else []
+        parameters += (
+            [
+                (
+                    SORT_PARAMETER,
+                    ",".join("-" * is_descending + quote_listed_name(name) for name, is_descending in self.order),
+                )
+            ]
+            if self.order
+            else []
+        )
+        parameters += [(COLUMNS_PARAMETER, ",".join(map(quote_listed_name, self.columns)))] if self.columns else []
+        parameters += [(UNIT_PREFIX + name, unit) for name, unit in self.units]
+        parameters += [(ROW_PARAMETER, self.row)] if self.row else []
+        return [*parameters, *self.rest]
 
-    def address(self) -> str:
+    def write_address(self) -> str:
         """Write the search as the query of an address."""
-        return urlencode(self.pairs())
+        return urlencode(self.list_parameters())
 
-    def having(self, **changes: object) -> Search:
+    def copy_with(self, **changes: object) -> TableSearch:
         """Return the search with other attributes."""
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
-def read(
+def parse_search(
     pairs: Iterable[tuple[str, str]],
     table: Table,
     *,
     locate: Callable[[str], tuple[float, float]] | None = None,
-    girth: Callable[[], float | None] | None = None,
-) -> Search:
+    find_radius_km: Callable[[], float | None] | None = None,
+) -> TableSearch:
     """Read the parameters of an address.
 
     Parameters
@@ -208,26 +251,26 @@ def read(
         Names and values, in their order; an empty value says nothing, as fields of forms do that were left empty.
     locate
         Gives the position of a name, in degrees; it may raise a `UserError`.
-    girth
+    find_radius_km
         Gives the radius in km of the body that the table's places are on, for radii that are lengths.
     """
-    reading = _Reading(table, locate, girth)
+    parser = _SearchParser(table, locate, find_radius_km)
     for name, value in pairs:
         if value.strip():
-            reading.take(name, value.strip())
-    return reading.done()
+            parser.read_parameter(name, value.strip())
+    return parser.build_search()
 
 
-def ref(name: str) -> tree.ColumnRef:
+def build_column_ref(name: str) -> syntax_tree.ColumnRef:
     """Name a column; capitals are meant as they stand, and what is in small letters reads better without quotes."""
-    return tree.ColumnRef(_ident(name))
+    return syntax_tree.ColumnRef(_build_identifier(name))
 
 
-def _ident(name: str) -> tree.Ident:
-    return tree.Ident(name, quoted=name != name.lower())
+def _build_identifier(name: str) -> syntax_tree.Ident:
+    return syntax_tree.Ident(name, quoted=name != name.lower())
 
 
-class _Reading:
+class _SearchParser:
     """Reads one address."""
 
     def __init__(
@@ -236,69 +279,86 @@ class _Reading:
         locate: Callable[[str], tuple[float, float]] | None,
         girth: Callable[[], float | None] | None,
     ) -> None:
-        self.table, self.locate, self.girth = table, locate, girth
-        self.known = {column.name.lower(): column.name for column in table.columns if not column.hidden}
-        self.faults: list[Fault] = []
-        self.wrong: list[tuple[str, str]] = []
+        self.table, self.locate, self.find_radius_km = table, locate, girth
+        self.column_names = {column.name.lower(): column.name for column in table.columns if not column.hidden}
+        self.faults: list[SearchFault] = []
+        self.invalid_values: list[tuple[str, str]] = []
         self.values: dict[str, list[str]] = {}
-        self.search = Search(table=table)
+        self.search = TableSearch(table=table)
 
-    def take(self, name: str, value: str) -> None:
+    def read_parameter(self, name: str, value: str) -> None:
         """Read one parameter."""
         try:
-            if name not in PORTALS and (not name.startswith(OWN) or unquoted(name).lower() in self.known):
-                self.values.setdefault(self.known.get(unquoted(name).lower(), name), []).append(value)
-            elif name == WORDS:
+            if name not in PORTAL_PARAMETERS and (
+                not name.startswith(PORTAL_PREFIX) or unquote_name(name).lower() in self.column_names
+            ):
+                self.values.setdefault(self.column_names.get(unquote_name(name).lower(), name), []).append(value)
+            elif name == WORDS_PARAMETER:
                 words = value.split()
-                self.search = self.search.having(words=" ".join(words[:MOST_WORDS]))
-                if len(words) > MOST_WORDS:
+                self.search = self.search.copy_with(words=" ".join(words[:MAX_WORDS]))
+                if len(words) > MAX_WORDS:
                     self.faults.append(
-                        Fault(
+                        SearchFault(
                             field=name,
-                            message=say("{count:,} words", len(words)),
-                            remedy=say("the first {most} are looked for", MOST_WORDS),
+                            message=format_message("{count:,} words", len(words)),
+                            remedy=format_message("the first {most} are looked for", MAX_WORDS),
                         )
                     )
-            elif name == NEAR:
-                self.search = self.search.having(near=self._near(value))
-            elif name == INSIDE:
-                _inside(self.table, value)
-                self.search = self.search.having(inside=value)
-            elif name == EVERY:
-                self.search = self.search.having(every=cadence.read(value, self.table))
-            elif name == SORT:
+            elif name == NEAR_PARAMETER:
+                self.search = self.search.copy_with(near=self._parse_circle(value))
+            elif name == REGION_PARAMETER:
+                _build_region_condition(self.table, value)
+                self.search = self.search.copy_with(inside=value)
+            elif name == CADENCE_PARAMETER:
+                self.search = self.search.copy_with(every=cadence.parse_cadence(value, self.table))
+            elif name == SORT_PARAMETER:
                 order = [
-                    (self._column(SORT, one.removeprefix("-").removeprefix("+")), one.startswith("-"))
-                    for one in _listed(value)
+                    (
+                        self._find_column(SORT_PARAMETER, column_name.removeprefix("-").removeprefix("+")),
+                        column_name.startswith("-"),
+                    )
+                    for column_name in _split_name_list(value)
                 ]
-                once: dict[str, bool] = {}
-                for one, down in order:  # the first mention of a column is the one that counts
-                    once.setdefault(one, down)
-                self.search = self.search.having(order=tuple((one, down) for one, down in once.items() if one))
-            elif name == COLUMNS:
-                more = [one for one in (self._column(COLUMNS, one) for one in _listed(value)) if one]
-                self.search = self.search.having(columns=tuple(dict.fromkeys([*self.search.columns, *more])))
-            elif name.startswith(UNIT):
-                self._unit(name, value)
-            elif name == FILES:
-                self.search = self.search.having(each=_each(value))
-            elif name == ROW:
-                self.search = self.search.having(row=value)
-            elif name in PORTALS:
-                self.search = self.search.having(rest=(*self.search.rest, (name, value)))
+                first_orders: dict[str, bool] = {}
+                for column_name, is_descending in order:  # the first mention of a column is the one that counts
+                    first_orders.setdefault(column_name, is_descending)
+                self.search = self.search.copy_with(
+                    order=tuple(
+                        (column_name, is_descending)
+                        for column_name, is_descending in first_orders.items()
+                        if column_name
+                    )
+                )
+            elif name == COLUMNS_PARAMETER:
+                column_names = [
+                    column_name
+                    for column_name in (
+                        self._find_column(COLUMNS_PARAMETER, column_name) for column_name in _split_name_list(value)
+                    )
+                    if column_name
+                ]
+                self.search = self.search.copy_with(columns=tuple(dict.fromkeys([*self.search.columns, *column_names])))
+            elif name.startswith(UNIT_PREFIX):
+                self._read_unit(name, value)
+            elif name == FILES_PARAMETER:
+                self.search = self.search.copy_with(each=_parse_files_value(value))
+            elif name == ROW_PARAMETER:
+                self.search = self.search.copy_with(row=value)
+            elif name in PORTAL_PARAMETERS:
+                self.search = self.search.copy_with(rest=(*self.search.rest, (name, value)))
             else:
                 self.faults.append(
-                    Fault(
+                    SearchFault(
                         field=name[:80],
-                        message=say("no parameter {name}", name[:80]),
-                        remedy=nearest(name[:80], sorted(PORTALS)),
+                        message=format_message("no parameter {name}", name[:80]),
+                        remedy=suggest_parameters(name[:80], sorted(PORTAL_PARAMETERS)),
                     )
                 )
         except (UserError, HvenError) as error:
-            self.faults.append(_fault(name, error))
-            self.wrong.append((name, value))
+            self.faults.append(_build_fault(name, error))
+            self.invalid_values.append((name, value))
 
-    def done(self) -> Search:
+    def build_search(self) -> TableSearch:
         """Return what was read."""
         conditions, tests = [], []
         visible = self.table
@@ -306,185 +366,234 @@ class _Reading:
         if any(column.hidden for column in visible.columns):
             visible = replace(visible, columns=tuple(column for column in visible.columns if not column.hidden))
         for name, values in self.values.items():
-            if len(values) > MOST_LISTED:
-                remedy = say("{most} at most; many values stand in one condition, with commas", MOST_LISTED)
+            if len(values) > MAX_LIST_ITEMS:
+                remedy = format_message(
+                    "{most} at most; many values stand in one condition, with commas", MAX_LIST_ITEMS
+                )
                 self.faults.append(
-                    Fault(
-                        field=name[:80], message=say("{count:,} conditions on one column", len(values)), remedy=remedy
+                    SearchFault(
+                        field=name[:80],
+                        message=format_message("{count:,} conditions on one column", len(values)),
+                        remedy=remedy,
                     )
                 )
                 continue
             try:
-                test = _any([epn.condition(visible, name, *_operated(value)) for value in values])
+                test = _join_alternatives(
+                    [epn.build_condition(visible, name, *_split_operator(value)) for value in values]
+                )
             except (UserError, HvenError) as error:
-                self.faults.append(_fault(name, error))
-                self.wrong += [(name, value) for value in values]
+                self.faults.append(_build_fault(name, error))
+                self.invalid_values += [(name, value) for value in values]
                 continue
             conditions.append((name, tuple(values)))
             tests.append(test)
-        return self.search.having(
-            conditions=tuple(conditions), tests=tuple(tests), faults=tuple(self.faults), wrong=tuple(self.wrong)
+        return self.search.copy_with(
+            conditions=tuple(conditions),
+            tests=tuple(tests),
+            faults=tuple(self.faults),
+            wrong=tuple(self.invalid_values),
         )
 
-    def _column(self, field_: str, name: str) -> str:
-        found = self.known.get(unquoted(name).lower())
-        if found is None:
+    def _find_column(self, parameter: str, name: str) -> str:
+        column_name = self.column_names.get(unquote_name(name).lower())
+        if column_name is None:
             self.faults.append(
-                Fault(
-                    field=field_,
-                    message=say("there is no column {name}", name[:80]),
-                    remedy=nearest(name[:80], sorted(self.known)),
+                SearchFault(
+                    field=parameter,
+                    message=format_message("there is no column {name}", name[:80]),
+                    remedy=suggest_parameters(name[:80], sorted(self.column_names)),
                 )
             )
             return ""
-        return found
+        return column_name
 
-    def _unit(self, field_: str, unit: str) -> None:
+    def _read_unit(self, parameter: str, unit: str) -> None:
         """Read the unit that a column is shown in."""
-        name = self._column(field_, field_.removeprefix(UNIT))
+        name = self._find_column(parameter, parameter.removeprefix(UNIT_PREFIX))
         if not name:
             return
-        if unit != (self.table.column(name).unit or "") and chosen(self.table.column(name), unit) is None:
+        if (
+            unit != (self.table.find_column(name).unit or "")
+            and choose_scale(self.table.find_column(name), unit) is None
+        ):
             raise UserError(
-                say("{name} cannot be shown in {unit!r}", name, unit[:80]),
-                remedy=", ".join(choices(self.table.column(name))),
+                format_message("{name} cannot be shown in {unit!r}", name, unit[:80]),
+                remedy=", ".join(list_display_units(self.table.find_column(name))),
             )
-        self.search = self.search.having(units=(*self.search.units, (name, unit)))
+        self.search = self.search.copy_with(units=(*self.search.units, (name, unit)))
 
-    def _near(self, value: str) -> Near:
+    def _parse_circle(self, value: str) -> SearchCircle:
         name, comma, radius = (part.strip() for part in value.rpartition(","))
         if not comma:
             name, radius = value, "1"  # degree, as in the form
-        size, said = notation.angle(radius, self.girth), radius if notation.ground(radius) else ""
-        if sphere(self.table) is None and footprint(self.table) is None:
+        radius_degrees, radius_text = (
+            coordinate_notation.parse_angle(radius, self.find_radius_km),
+            radius if coordinate_notation.is_length(radius) else "",
+        )
+        if find_position_columns(self.table) is None and find_footprint_column(self.table) is None:
             raise UserError("this table has no positions", remedy="leave the place out")
-        place = notation.position(name)
+        place = coordinate_notation.parse_position(name)
         if place is not None:
-            return Near(lon=place[0], lat=place[1], radius=size, said=said)
+            return SearchCircle(
+                longitude=place[0], latitude=place[1], radius_degrees=radius_degrees, radius_text=radius_text
+            )
         if not name or self.locate is None:
-            raise UserError(say("{name!r} is no position", name), remedy="write longitude,latitude,radius in degrees")
+            raise UserError(
+                format_message("{name!r} is no position", name), remedy="write longitude,latitude,radius in degrees"
+            )
         lon, lat = self.locate(name)
-        return Near(lon=lon, lat=lat, radius=size, name=name, said=said)
+        return SearchCircle(
+            longitude=lon, latitude=lat, radius_degrees=radius_degrees, name=name, radius_text=radius_text
+        )
 
 
-def _each(value: str) -> bool:
+def _parse_files_value(value: str) -> bool:
     """Read which lines there are: with `each`, one for each file of an observation."""
     if value != "each":
-        raise UserError(say("{name}={value!r} is unknown", FILES, value[:40]), remedy="_files=each")
+        raise UserError(
+            format_message("{name}={value!r} is unknown", FILES_PARAMETER, value[:40]), remedy="_files=each"
+        )
     return True
 
 
-def _number(value: int | None) -> tree.Literal | None:
-    return None if value is None else tree.Literal(value)
+def _to_literal(value: int | None) -> syntax_tree.Literal | None:
+    return None if value is None else syntax_tree.Literal(value)
 
 
-def listed(name: str) -> str:
+def quote_listed_name(name: str) -> str:
     """Write a column's name as one of a list: in quotes, if it would be read as another one or as several."""
     plain = not set(name) & set(',"') and not name.startswith(("-", "+")) and name == name.strip()
     return name if plain else '"' + name.replace('"', '""') + '"'
 
 
-def unquoted(name: str) -> str:
+def unquote_name(name: str) -> str:
     """Read a column's name, in quotes or not."""
     name = name.strip()
     return name[1:-1].replace('""', '"') if len(name) > 2 and name[0] == name[-1] == '"' else name
 
 
-def _listed(value: str) -> list[str]:
-    return [one.strip() for one in _NAMES.findall(value) if one.strip()][:MOST_LISTED]
+def _split_name_list(value: str) -> list[str]:
+    return [name.strip() for name in _NAME_LIST_PATTERN.findall(value) if name.strip()][:MAX_LIST_ITEMS]
 
 
-def _operated(value: str) -> tuple[str, str]:
+def _split_operator(value: str) -> tuple[str, str]:
     """Cut the operator off a value."""
-    for operator in OPERATORS:
+    for operator in CONDITION_OPERATORS:
         if value.startswith(operator):
             return {"!": "!=", "<>": "!="}.get(operator, operator), value.removeprefix(operator).strip()
     return "=", value
 
 
-def _any(tests: list[tree.Expr]) -> tree.Expr:
-    return tests[0] if len(tests) == 1 else tree.Or(tuple(tests))
+def _join_alternatives(conditions: list[syntax_tree.Expr]) -> syntax_tree.Expr:
+    return conditions[0] if len(conditions) == 1 else syntax_tree.Disjunction(tuple(conditions))
 
 
-def _fault(name: str, error: Exception) -> Fault:
+def _build_fault(name: str, error: Exception) -> SearchFault:
     message, remedy = (error.message, error.remedy) if isinstance(error, HvenError) else (str(error), "")
-    return Fault(field=name, message=message, remedy=remedy)
+    return SearchFault(field=name, message=message, remedy=remedy)
 
 
-def _anywhere(table: Table, word: str) -> tree.Expr:
+def _build_word_condition(table: Table, word: str) -> syntax_tree.Expr:
     """Look for a word in the columns of text that matter most."""
     texts = sorted(
         (column for column in table.columns if column.type.is_string and not column.hidden),
         key=lambda column: column.rank,
-    )[:SEARCHED]
-    pattern = tree.Literal("%" + word.replace("%", "_") + "%")
-    found: list[tree.Expr] = [tree.Like(ref(column.name), pattern, ignore_case=True) for column in texts]
-    return _any(found) if found else tree.Compare("=", tree.Literal(1), tree.Literal(0))
+    )[:MAX_TEXT_COLUMNS]
+    pattern = syntax_tree.Literal("%" + word.replace("%", "_") + "%")
+    conditions: list[syntax_tree.Expr] = [
+        syntax_tree.LikePredicate(build_column_ref(column.name), pattern, ignore_case=True) for column in texts
+    ]
+    return (
+        _join_alternatives(conditions)
+        if conditions
+        else syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
+    )
 
 
-def footprint(table: Table) -> Column | None:
+def find_footprint_column(table: Table) -> Column | None:
     """Return the column of what rows cover."""
     return next((column for column in table.columns if column.name.lower() == "s_region" and not column.hidden), None)
 
 
-def sphere(table: Table) -> tuple[str, str] | None:
+def find_position_columns(table: Table) -> tuple[str, str] | None:
     """Return the columns of longitude and latitude: the table's position on the sky, else points on a body (UCDs ``pos.bodyrc``)."""
     if table.position is not None:
         return table.position
-    found = []
-    for word in ("lon", "lat"):
-        ucd = re.compile(rf"pos\.bodyrc\.{word}(?:;meta\.main)?", re.IGNORECASE)
+    coordinate_columns = []
+    for axis in ("lon", "lat"):
+        ucd = re.compile(rf"pos\.bodyrc\.{axis}(?:;meta\.main)?", re.IGNORECASE)
         columns = (
             column for column in table.columns if column.type.is_numeric and not column.hidden and column.unit == "deg"
         )
-        found.append(next((column.name for column in columns if ucd.fullmatch(column.ucd or "")), None))
-    return (found[0], found[1]) if found[0] is not None and found[1] is not None else None
+        coordinate_columns.append(next((column.name for column in columns if ucd.fullmatch(column.ucd or "")), None))
+    return (
+        (coordinate_columns[0], coordinate_columns[1])
+        if coordinate_columns[0] is not None and coordinate_columns[1] is not None
+        else None
+    )
 
 
-def _within(table: Table, near: Near) -> tree.Expr:
-    centre = tree.Function("POINT", (tree.Literal(near.lon), tree.Literal(near.lat)))
-    return _meets(table, tree.Function("CIRCLE", (centre, tree.Literal(near.radius))))
+def _build_circle_condition(table: Table, circle: SearchCircle) -> syntax_tree.Expr:
+    centre = syntax_tree.FunctionCall(
+        "POINT", (syntax_tree.Literal(circle.longitude), syntax_tree.Literal(circle.latitude))
+    )
+    return _build_overlap_condition(
+        table, syntax_tree.FunctionCall("CIRCLE", (centre, syntax_tree.Literal(circle.radius_degrees)))
+    )
 
 
-def _inside(table: Table, text: str) -> tree.Expr:
+def _build_region_condition(table: Table, text: str) -> syntax_tree.Expr:
     """Read ``CIRCLE lon lat r``, ``POLYGON lon lat ..`` (DALI 1.1 section 3.3); ``POINT lon lat``: rows whose footprint holds it."""
-    kind, _, rest = text.strip().partition(" ")
+    kind, _, number_text = text.strip().partition(" ")
     try:
-        numbers = [float(word) for word in rest.split()]
+        numbers = [float(word) for word in number_text.split()]
     except ValueError:
         numbers = []
     if not all(map(math.isfinite, numbers)) or (
         kind.upper() == "CIRCLE" and len(numbers) == 3 and not 0 <= numbers[2] <= 180
     ):
         raise UserError(
-            say("{text!r} is no region: its numbers are too large", text[:60]),
+            format_message("{text!r} is no region: its numbers are too large", text[:60]),
             remedy="degrees; the radius of a circle is 0 to 180",
         )
-    literals = tuple(tree.Literal(number) for number in numbers)
+    literals = tuple(syntax_tree.Literal(number) for number in numbers)
     if kind.upper() == "CIRCLE" and len(numbers) == 3:
-        return _meets(table, tree.Function("CIRCLE", (tree.Function("POINT", literals[:2]), literals[2])))
+        return _build_overlap_condition(
+            table, syntax_tree.FunctionCall("CIRCLE", (syntax_tree.FunctionCall("POINT", literals[:2]), literals[2]))
+        )
     if kind.upper() == "POLYGON" and len(numbers) >= 6 and len(numbers) % 2 == 0:
-        return _meets(table, tree.Function("POLYGON", literals))
+        return _build_overlap_condition(table, syntax_tree.FunctionCall("POLYGON", literals))
     if kind.upper() == "POINT" and len(numbers) == 2:
-        region = footprint(table)
+        region = find_footprint_column(table)
         if region is None:
             raise UserError("rows of this table have no footprints", remedy="CIRCLE lon lat radius, in degrees")
-        return tree.Compare(
-            "=", tree.Literal(1), tree.Function("CONTAINS", (tree.Function("POINT", literals), ref(region.name)))
+        return syntax_tree.Comparison(
+            "=",
+            syntax_tree.Literal(1),
+            syntax_tree.FunctionCall(
+                "CONTAINS", (syntax_tree.FunctionCall("POINT", literals), build_column_ref(region.name))
+            ),
         )
     raise UserError(
-        say("{text!r} is no region", text[:60]),
+        format_message("{text!r} is no region", text[:60]),
         remedy="CIRCLE lon lat radius, or POLYGON lon lat lon lat lon lat .., in degrees",
     )
 
 
-def _meets(table: Table, shape: tree.Function) -> tree.Expr:
-    region, point = footprint(table), sphere(table)
+def _build_overlap_condition(table: Table, shape: syntax_tree.FunctionCall) -> syntax_tree.Expr:
+    region, point = find_footprint_column(table), find_position_columns(table)
     if point is not None and (table.position is not None or region is None):
         lon, lat = point
-        return tree.Compare(
-            "=", tree.Literal(1), tree.Function("CONTAINS", (tree.Function("POINT", (ref(lon), ref(lat))), shape))
+        return syntax_tree.Comparison(
+            "=",
+            syntax_tree.Literal(1),
+            syntax_tree.FunctionCall(
+                "CONTAINS", (syntax_tree.FunctionCall("POINT", (build_column_ref(lon), build_column_ref(lat))), shape)
+            ),
         )
     if region is None:
         raise UserError("this table has no positions", remedy="leave the place out")
-    return tree.Compare("=", tree.Literal(1), tree.Function("INTERSECTS", (ref(region.name), shape)))
+    return syntax_tree.Comparison(
+        "=", syntax_tree.Literal(1), syntax_tree.FunctionCall("INTERSECTS", (build_column_ref(region.name), shape))
+    )

@@ -5,57 +5,83 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from hven.model.table import is_time
-from hven.portal._explore.cell_text import day_of
-from hven.portal._explore.number_text import alone, unit_text
+from hven.model.table import is_time_column
+from hven.portal._explore.cell_text import format_day
+from hven.portal._explore.number_formatting import format_number, format_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.table import Column
-    from hven.portal._explore.column_labels import Labels
+    from hven.portal._explore.column_labels import ColumnLabels
 
-DASH = "\N{EN DASH}"
-LONGEST = 60  # characters of a name that fits into a line
+RANGE_DASH = "\N{EN DASH}"
+MAX_VALUE_CHARACTERS = 60  # characters of a name that fits into a line
 # by the names of the standards; the first one that the table has
-HOSTS, INSTRUMENTS = ("instrument_host_name", "facility_name"), ("instrument_name",)
-KINDS, LEVELS, TARGETS = ("dataproduct_type",), ("processing_level", "calib_level"), ("target_name",)
-LIGHT, TIMES = ("spectral_range_min", "em_min"), ("time_min", "t_min")
+HOST_COLUMNS, INSTRUMENT_COLUMNS = ("instrument_host_name", "facility_name"), ("instrument_name",)
+PRODUCT_TYPE_COLUMNS, LEVEL_COLUMNS, TARGET_COLUMNS = (
+    ("dataproduct_type",),
+    ("processing_level", "calib_level"),
+    ("target_name",),
+)
+SPECTRAL_COLUMNS, TIME_COLUMNS = ("spectral_range_min", "em_min"), ("time_min", "t_min")
 
 
-def sentence(labels: Labels) -> str:
+def write_table_sentence(labels: ColumnLabels) -> str:
     """Write the line; what differs from row to row is not in it, and it is empty where nothing is known, as where a policy hides rows."""
-    if labels.raw or not labels.statistics:
+    if labels.is_raw or not labels.statistics:
         return ""
-    by = " / ".join(dict.fromkeys(one for one in (_same(HOSTS, labels), _same(INSTRUMENTS, labels)) if one))
-    kind, level = _same(KINDS, labels, many=True), _same(LEVELS, labels)
-    if not (by or kind):
+    origin = " / ".join(
+        dict.fromkeys(
+            part
+            for part in (_find_constant_value(HOST_COLUMNS, labels), _find_constant_value(INSTRUMENT_COLUMNS, labels))
+            if part
+        )
+    )
+    kind, level = (
+        _find_constant_value(PRODUCT_TYPE_COLUMNS, labels, is_plural=True),
+        _find_constant_value(LEVEL_COLUMNS, labels),
+    )
+    if not (origin or kind):
         return ""
-    parts = [by, kind, level, _same(TARGETS, labels), _light(labels), _years(labels)]
-    found = ", ".join(one for one in parts if one)
-    return found[:1].upper() + found[1:]
+    parts = [
+        origin,
+        kind,
+        level,
+        _find_constant_value(TARGET_COLUMNS, labels),
+        _format_spectral_range(labels),
+        _format_years(labels),
+    ]
+    joined_parts = ", ".join(part for part in parts if part)
+    return joined_parts[:1].upper() + joined_parts[1:]
 
 
-def _first(names: Sequence[str], labels: Labels) -> Column | None:
-    known = {column.name.lower(): column for column in labels.table.columns if not column.hidden}
-    return next((known[name] for name in names if name in known), None)
+def _find_first_column(column_names: Sequence[str], labels: ColumnLabels) -> Column | None:
+    columns = {column.name.lower(): column for column in labels.table.columns if not column.hidden}
+    return next((columns[name] for name in column_names if name in columns), None)
 
 
-def _same(names: Sequence[str], labels: Labels, *, many: bool = False) -> str:
+def _find_constant_value(column_names: Sequence[str], labels: ColumnLabels, *, is_plural: bool = False) -> str:
     """Return what all rows say in a column; empty: they do not."""
-    column = _first(names, labels)
-    known = {} if column is None else labels.statistics.get(column.name, {})
-    low = known.get("minimum")
-    if column is None or low is None or low != known.get("maximum") or known.get("nulls") or known.get("distinct") != 1:
+    column = _find_first_column(column_names, labels)
+    statistics = {} if column is None else labels.statistics.get(column.name, {})
+    low = statistics.get("minimum")
+    if (
+        column is None
+        or low is None
+        or low != statistics.get("maximum")
+        or statistics.get("nulls")
+        or statistics.get("distinct") != 1
+    ):
         return ""
-    text = labels.value(column, str(low), many=many).replace("#", ", ")
-    return text if len(text) <= LONGEST else ""
+    text = labels.translate_code(column, str(low), is_plural=is_plural).replace("#", ", ")
+    return text if len(text) <= MAX_VALUE_CHARACTERS else ""
 
 
-def _extremes(names: Sequence[str], labels: Labels) -> tuple[Column, float, float] | None:
+def _find_extremes(column_names: Sequence[str], labels: ColumnLabels) -> tuple[Column, float, float] | None:
     """Return the first column of a pair, the lowest value of it and the highest of the other."""
-    column = _first(names, labels)
-    pair = None if column is None else labels.pairs.get(column.name)
+    column = _find_first_column(column_names, labels)
+    pair = None if column is None else labels.range_pairs.get(column.name)
     if pair is None:
         return None
     low, high = (
@@ -67,21 +93,21 @@ def _extremes(names: Sequence[str], labels: Labels) -> tuple[Column, float, floa
     return (pair[1], low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
-def _light(labels: Labels) -> str:
-    found = _extremes(LIGHT, labels)
-    if found is None or found[1] <= 0:
+def _format_spectral_range(labels: ColumnLabels) -> str:
+    extremes = _find_extremes(SPECTRAL_COLUMNS, labels)
+    if extremes is None or extremes[1] <= 0:
         return ""
-    scale = labels.scale(found[0])
-    low, high = sorted(float(f"{scale.of(value):.2g}") for value in found[1:])
-    ends = alone(low) if low == high else f"{alone(low)}{DASH}{alone(high)}"
-    return f"{ends} {unit_text(scale.unit)}"
+    scale = labels.find_scale(extremes[0])
+    low, high = sorted(float(f"{scale.convert(value):.2g}") for value in extremes[1:])
+    ends = format_number(low) if low == high else f"{format_number(low)}{RANGE_DASH}{format_number(high)}"
+    return f"{ends} {format_unit(scale.unit)}"
 
 
-def _years(labels: Labels) -> str:
-    found = _extremes(TIMES, labels)
-    if found is None or not is_time(found[0]):
+def _format_years(labels: ColumnLabels) -> str:
+    extremes = _find_extremes(TIME_COLUMNS, labels)
+    if extremes is None or not is_time_column(extremes[0]):
         return ""
-    low, high = (day_of(value, found[0].epoch or 0.0) for value in found[1:])
+    low, high = (format_day(value, extremes[0].epoch or 0.0) for value in extremes[1:])
     if not (low and high):
         return ""
-    return low if low == high else low[:4] if low[:4] == high[:4] else f"{low[:4]}{DASH}{high[:4]}"
+    return low if low == high else low[:4] if low[:4] == high[:4] else f"{low[:4]}{RANGE_DASH}{high[:4]}"

@@ -12,22 +12,22 @@ from typing import Any
 import orjson
 
 from hven import descriptor
-from hven.descriptor.new import create
+from hven.descriptor.drafting import create_descriptor
 from hven.model import plugins, settings
 from hven.model.errors import HvenError
-from hven.sources import filekinds
+from hven.sources import file_kinds
 
-COLLECTION = "trial"
+TRIAL_COLLECTION = "trial"
 
 
-def tried(directory: Path, name: str) -> dict[str, Any]:
+def draft_descriptor(directory: Path, file_name: str) -> dict[str, Any]:
     """Draft a descriptor of a file alone: what stands elsewhere is neither read nor asked, whatever the file says.
 
     Parameters
     ----------
     directory
         Of the site.
-    name
+    file_name
         Of the file.
 
     Returns
@@ -35,29 +35,29 @@ def tried(directory: Path, name: str) -> dict[str, Any]:
     told
         `text` of the descriptor, `faults` of its check, `tables` with columns and the names of the faces that would serve each; or `error` and `remedy`.
     """
-    site = settings.load(directory)
-    path = site.collections / COLLECTION / "data" / name
+    site = settings.load_settings(directory)
+    path = site.collections_directory / TRIAL_COLLECTION / "data" / file_name
     try:
-        kind = filekinds.inside(path) or filekinds.named(name) or "csv"
-        made = create(site, COLLECTION, str(path), kind=kind)
-        resource, faults = descriptor.checked(made, site)
+        source_kind = file_kinds.find_kind_of_file(path) or file_kinds.find_kind_by_name(file_name) or "csv"
+        descriptor_path = create_descriptor(site, TRIAL_COLLECTION, str(path), kind=source_kind)
+        resource, faults = descriptor.check_and_read_descriptor(descriptor_path, site)
     except HvenError as error:
-        words = {"error": str(error.message), "remedy": str(error.remedy or "")}
-        return {key: text.replace(f"{directory}/", "") for key, text in words.items()}
-    faces = plugins.records("protocols")
+        error_texts = {"error": str(error.message), "remedy": str(error.remedy or "")}
+        return {key: text.replace(f"{directory}/", "") for key, text in error_texts.items()}
+    faces = plugins.load_records("protocols")
     tables = [] if resource is None else [spec.table for spec in resource.tables]
     return {
-        "kind": kind,
-        "text": made.read_text(encoding="utf-8").replace(f"{directory}/", ""),
+        "kind": source_kind,
+        "text": descriptor_path.read_text(encoding="utf-8").replace(f"{directory}/", ""),
         "faults": [str(fault).replace(f"{directory}/", "") for fault in faults],
         "tables": [
             {
-                "name": table.qualified,
+                "name": table.qualified_name,
                 "columns": [
-                    {"name": one.name, "type": str(one.type), **{key: getattr(one, key) or "" for key in ("unit", "ucd", "description")}}
-                    for one in table.columns
+                    {"name": column.name, "type": str(column.type), **{key: getattr(column, key) or "" for key in ("unit", "ucd", "description")}}
+                    for column in table.columns
                 ],
-                "faces": sorted(word for word, face in faces.items() if table.offers(word) and face.applies(table)),
+                "faces": sorted(word for word, face in faces.items() if table.is_served_by(word) and face.applies(table)),
             }
             for table in tables
         ],
@@ -65,4 +65,4 @@ def tried(directory: Path, name: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(orjson.dumps(tried(Path(sys.argv[1]), sys.argv[2])))
+    sys.stdout.buffer.write(orjson.dumps(draft_descriptor(Path(sys.argv[1]), sys.argv[2])))

@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-OLD = 30 * 86_400.0  # seconds after which a file that nobody opened goes
-BYTES = 1 << 30  # of all files: those that were not opened for longest go
-_FAULTS = (OSError, pa.ArrowException, ValueError, KeyError)
+MAX_AGE_SECONDS = 30 * 86_400.0  # seconds after which a file that nobody opened goes
+MAX_TOTAL_BYTES = 1 << 30  # of all files: those that were not opened for longest go
+_READ_ERRORS = (OSError, pa.ArrowException, ValueError, KeyError)
 
 
-class Files:
+class ValueFiles:
     """A directory of such files. Where it cannot be written, each process counts for itself."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     @contextmanager
-    def turn(self, seconds: float) -> Iterator[bool]:
+    def lock_counting(self, timeout_seconds: float) -> Iterator[bool]:
         """Wait for other processes that count at this moment, so long at most (below 0: as long as it takes); False: one still does."""
-        until = time.monotonic() + seconds
+        deadline = time.monotonic() + timeout_seconds
         try:
             self._directory.mkdir(mode=0o700, exist_ok=True)
             lock = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -44,29 +44,29 @@ class Files:
             yield True
             return
         try:
-            got = seconds < 0
-            if got:
+            is_locked = timeout_seconds < 0
+            if is_locked:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            while not got:
+            while not is_locked:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    got = True
+                    is_locked = True
                 except OSError:
-                    if time.monotonic() > until:
+                    if time.monotonic() > deadline:
                         break
                     time.sleep(0.02)
-            yield got
+            yield is_locked
         finally:
             os.close(lock)
 
-    def get(self, owner: Hashable, state: Hashable) -> tuple[Sequence[str], Mapping[str, Any]] | None:
+    def read_arrays(self, owner: Hashable, page_context: Hashable) -> tuple[Sequence[str], Mapping[str, Any]] | None:
         """Map what was kept.
 
         Parameters
         ----------
         owner
             Names the table, and who sees the same of it.
-        state
+        page_context
             Names all that the values were made from.
 
         Returns
@@ -74,57 +74,62 @@ class Files:
         names, arrays
             Of the columns; texts as Arrow has them, the others as numpy has. None: nothing was kept, or it cannot be read.
         """
-        path = self._path(owner, state)
+        path = self._build_path(owner, page_context)
         try:
             batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
             os.utime(path)
             names = json.loads(batch.schema.metadata[b"names"])
-            return names, {name: _array(batch.column(name).flatten()) for name in batch.schema.names}
-        except _FAULTS:
+            return names, {name: _to_numpy(batch.column(name).flatten()) for name in batch.schema.names}
+        except _READ_ERRORS:
             return None
 
-    def put(self, owner: Hashable, state: Hashable, names: Sequence[str], arrays: Mapping[str, Any]) -> None:
+    def write_arrays(
+        self, owner: Hashable, page_context: Hashable, column_names: Sequence[str], arrays: Mapping[str, Any]
+    ) -> None:
         """Keep values, in the place of those of states of before."""
-        path = self._path(owner, state)
-        part = path.with_name(f".{secrets.token_hex(6)}.part")
+        path = self._build_path(owner, page_context)
+        partial_file = path.with_name(f".{secrets.token_hex(6)}.part")
         try:
-            made = {name: _list(one) for name, one in arrays.items()}
-            batch = pa.record_batch(list(made.values()), names=list(made)).replace_schema_metadata({"names": json.dumps(list(names))})  # fmt: skip
-            with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+            lists = {name: _to_list_array(values) for name, values in arrays.items()}
+            batch = pa.record_batch(list(lists.values()), names=list(lists)).replace_schema_metadata({"names": json.dumps(list(column_names))})  # fmt: skip
+            with pa.OSFile(str(partial_file), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
                 writer.write_batch(batch)
-            part.replace(path)
-            self._sweep(path)
-        except _FAULTS:
+            partial_file.replace(path)
+            self._remove_old_files(path)
+        except _READ_ERRORS:
             with suppress(OSError):
-                part.unlink(missing_ok=True)
+                partial_file.unlink(missing_ok=True)
 
-    def _sweep(self, newest: Path) -> None:
+    def _remove_old_files(self, newest_file: Path) -> None:
         """Remove what is of states of before, old, or too much; who has mapped a file keeps it."""
-        there = sorted(((one, one.stat()) for one in self._directory.glob("*.arrow")), key=lambda one: -one[1].st_mtime)
+        stored_files = sorted(
+            ((arrow_file, arrow_file.stat()) for arrow_file in self._directory.glob("*.arrow")),
+            key=lambda arrow_file: -arrow_file[1].st_mtime,
+        )
         total = 0
-        for path, facts in there:
+        for path, facts in stored_files:
             total += facts.st_size
-            same = path.name.partition("-")[0] == newest.name.partition("-")[0] and path != newest
-            if same or total > BYTES or facts.st_mtime < time.time() - OLD:
+            is_superseded = path.name.partition("-")[0] == newest_file.name.partition("-")[0] and path != newest_file
+            if is_superseded or total > MAX_TOTAL_BYTES or facts.st_mtime < time.time() - MAX_AGE_SECONDS:
                 path.unlink(missing_ok=True)
 
-    def _path(self, owner: Hashable, state: Hashable) -> Path:
-        whose, which = (hashlib.sha256(repr(one).encode()).hexdigest()[:24] for one in (owner, (owner, state, __version__)))  # fmt: skip
-        return self._directory / f"{whose}-{which}.arrow"
+    def _build_path(self, owner: Hashable, page_context: Hashable) -> Path:
+        owner_digest, state_digest = (hashlib.sha256(repr(identity).encode()).hexdigest()[:24] for identity in (owner, (owner, page_context, __version__)))  # fmt: skip
+        return self._directory / f"{owner_digest}-{state_digest}.arrow"
 
 
-def _list(one: pa.Array | npt.NDArray[Any]) -> pa.ListArray:
-    if isinstance(one, np.ndarray):
-        if one.dtype.kind == "S":
-            kind, data = pa.binary(one.dtype.itemsize), pa.py_buffer(np.ascontiguousarray(one))
-            one = pa.FixedSizeBinaryArray.from_buffers(kind, len(one), [None, data])
+def _to_list_array(values: pa.Array | npt.NDArray[Any]) -> pa.ListArray:
+    if isinstance(values, np.ndarray):
+        if values.dtype.kind == "S":
+            kind, data = pa.binary(values.dtype.itemsize), pa.py_buffer(np.ascontiguousarray(values))
+            values = pa.FixedSizeBinaryArray.from_buffers(kind, len(values), [None, data])
         else:
-            one = pa.array(one)
-    return pa.ListArray.from_arrays(pa.array([0, len(one)], pa.int32()), one)
+            values = pa.array(values)
+    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
 
 
-def _array(one: pa.Array) -> Any:
-    if pa.types.is_fixed_size_binary(one.type):
-        width = one.type.byte_width
-        return np.frombuffer(one.buffers()[1] or b"", f"S{width}", len(one), one.offset * width)
-    return one if pa.types.is_string(one.type) else one.to_numpy(zero_copy_only=True)
+def _to_numpy(values: pa.Array) -> Any:
+    if pa.types.is_fixed_size_binary(values.type):
+        width = values.type.byte_width
+        return np.frombuffer(values.buffers()[1] or b"", f"S{width}", len(values), values.offset * width)
+    return values if pa.types.is_string(values.type) else values.to_numpy(zero_copy_only=True)

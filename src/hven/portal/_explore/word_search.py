@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hven.model import Cache
-from hven.portal._explore.value_index import fold
+from hven.portal._explore.value_index import fold_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from hven.model.resource import Resource
     from hven.model.table import Column, Schema, Table
 
-MOST = 100
-_WHOLE: Cache[tuple[Schema, Resource, str]] = Cache(16 * 1024**2)
-WEIGHTS = {"name": 8.0, "title": 6.0, "subject": 5.0, "ucd": 4.0, "unit": 1.0, "description": 2.0, "people": 3.0}
+MAX_HITS = 100
+_COLLECTION_TEXTS: Cache[tuple[Schema, Resource, str]] = Cache(16 * 1024**2)
+FIELD_WEIGHTS = {"name": 8.0, "title": 6.0, "subject": 5.0, "ucd": 4.0, "unit": 1.0, "description": 2.0, "people": 3.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hit:
+class MetadataHit:
     """A collection (no `table`), a table (no `column`) or a column that has all of the words, by itself or in what it belongs to."""
 
     schema: Schema
@@ -31,7 +31,9 @@ class Hit:
     score: float = 0.0
 
 
-def find(words: str, schemas: Sequence[Schema], resources: Mapping[str, Resource], *, most: int = MOST) -> list[Hit]:
+def find_metadata(
+    words: str, schemas: Sequence[Schema], resources: Mapping[str, Resource], *, max_hits: int = MAX_HITS
+) -> list[MetadataHit]:
     """Find what has all of some words in it, the best first. Capitals and accents do not matter.
 
     Parameters
@@ -39,77 +41,79 @@ def find(words: str, schemas: Sequence[Schema], resources: Mapping[str, Resource
     schemas
         What the reader may know of: nothing else is looked at.
     """
-    wanted = _plain(words).split()[:20]
-    if not wanted:
+    search_words = _simplify_text(words).split()[:20]
+    if not search_words:
         return []
-    found: list[Hit] = []
+    hits: list[MetadataHit] = []
     for schema in schemas:
         resource = resources.get(schema.name)
-        if resource is None or not all(word in _everything(schema, resource) for word in wanted):
+        if resource is None or not all(word in _join_collection_texts(schema, resource) for word in search_words):
             continue
-        above = _collection(schema, resource)
-        score = _score(wanted, above)
+        collection_texts = _list_collection_texts(schema, resource)
+        score = _score_texts(search_words, collection_texts)
         if score:
-            found.append(Hit(schema=schema, score=score * 3))
+            hits.append(MetadataHit(schema=schema, score=score * 3))
         for table in schema.tables:
-            there = [("name", table.name), ("title", table.title or ""), ("description", table.description or "")]
-            score = _score(wanted, there, above)
+            table_texts = [("name", table.name), ("title", table.title or ""), ("description", table.description or "")]
+            score = _score_texts(search_words, table_texts, collection_texts)
             if score:
-                found.append(Hit(schema=schema, table=table, score=score * 2))
-            near = [("title", table.title or table.name), ("title", resource.title or schema.name)]
+                hits.append(MetadataHit(schema=schema, table=table, score=score * 2))
+            context_texts = [("title", table.title or table.name), ("title", resource.title or schema.name)]
             for column in table.columns:
                 if column.hidden:
                     continue
-                score = _score(wanted, _column(column), near)
+                score = _score_texts(search_words, _list_column_texts(column), context_texts)
                 if score:
-                    found.append(Hit(schema=schema, table=table, column=column, score=score))
-    return sorted(found, key=lambda hit: -hit.score)[:most]
+                    hits.append(MetadataHit(schema=schema, table=table, column=column, score=score))
+    return sorted(hits, key=lambda hit: -hit.score)[:max_hits]
 
 
-def said(schemas: Sequence[Schema], resources: Mapping[str, Resource]) -> dict[str, str]:
+def collect_table_texts(schemas: Sequence[Schema], resources: Mapping[str, Resource]) -> dict[str, str]:
     """Return what titles and subjects say of each table and its collection, by qualified name: words of a search may be there, too."""
-    found = {}
+    texts_by_table = {}
     for schema in schemas:
         resource = resources.get(schema.name)
         if resource is None:
             continue
-        above = " ".join(text for kind, text in _collection(schema, resource) if kind != "description")
+        collection_text = " ".join(
+            text for kind, text in _list_collection_texts(schema, resource) if kind != "description"
+        )
         for table in schema.tables:
-            found[table.qualified] = _squeezed(f"{above} {table.name} {table.title or ''}")
-    return found
+            texts_by_table[table.qualified_name] = _fold_cached(f"{collection_text} {table.name} {table.title or ''}")
+    return texts_by_table
 
 
 @lru_cache(maxsize=4096)
-def _squeezed(text: str) -> str:
-    return fold(text)
+def _fold_cached(text: str) -> str:
+    return fold_text(text)
 
 
-def _everything(schema: Schema, resource: Resource) -> str:
+def _join_collection_texts(schema: Schema, resource: Resource) -> str:
     """Return all that is said of a collection as one text, so that most of them are passed over at one look."""
     key = (id(schema), id(resource))
-    known = _WHOLE.find(key)
-    if known is None or known[0] is not schema or known[1] is not resource:
-        texts = [text for _, text in _collection(schema, resource)]
+    cached_texts = _COLLECTION_TEXTS.find(key)
+    if cached_texts is None or cached_texts[0] is not schema or cached_texts[1] is not resource:
+        texts = [text for _, text in _list_collection_texts(schema, resource)]
         for table in schema.tables:
             texts += [table.name, table.title or "", table.description or ""]
-            texts += [text for column in table.columns if not column.hidden for _, text in _column(column)]
-        known = (schema, resource, _plain(" ".join(texts)))
-        _WHOLE.keep(key, known, len(known[2]) + 500)
-    return known[2]
+            texts += [text for column in table.columns if not column.hidden for _, text in _list_column_texts(column)]
+        cached_texts = (schema, resource, _simplify_text(" ".join(texts)))
+        _COLLECTION_TEXTS.store(key, cached_texts, len(cached_texts[2]) + 500)
+    return cached_texts[2]
 
 
-def _collection(schema: Schema, resource: Resource) -> list[tuple[str, str]]:
-    many = (("subject", (*resource.subjects, *resource.facility, *resource.instrument, *resource.waveband)), ("people", tuple(one.name for one in resource.creators)))  # fmt: skip
+def _list_collection_texts(schema: Schema, resource: Resource) -> list[tuple[str, str]]:
+    list_fields = (("subject", (*resource.subjects, *resource.facility, *resource.instrument, *resource.waveband)), ("people", tuple(creator.name for creator in resource.creators)))  # fmt: skip
     return [
         ("name", schema.name),
         ("title", resource.title or ""),
         ("description", resource.description or ""),
         ("people", " ".join(filter(None, (resource.bibcode, resource.doi)))),
-        *((kind, value) for kind, values in many for value in values),
+        *((kind, value) for kind, values in list_fields for value in values),
     ]
 
 
-def _column(column: Column) -> list[tuple[str, str]]:
+def _list_column_texts(column: Column) -> list[tuple[str, str]]:
     return [
         ("name", column.name),
         ("title", column.label or ""),
@@ -119,24 +123,26 @@ def _column(column: Column) -> list[tuple[str, str]]:
     ]
 
 
-def _score(wanted: Sequence[str], own: Iterable[tuple[str, str]], above: Iterable[tuple[str, str]] = ()) -> float:
+def _score_texts(
+    search_words: Sequence[str], own_texts: Iterable[tuple[str, str]], context_texts: Iterable[tuple[str, str]] = ()
+) -> float:
     """Weigh where the words are: each must be somewhere, and at least one in what is its own."""
-    mine = [(WEIGHTS[kind], _folded(text)) for kind, text in own if text]
-    others = [_folded(text) for _, text in above if text]
+    weighted_texts = [(FIELD_WEIGHTS[kind], _simplify_cached(text)) for kind, text in own_texts if text]
+    folded_context = [_simplify_cached(text) for _, text in context_texts if text]
     total, hits = 0.0, 0
-    for word in wanted:
-        best = max((weight * _fit(word, text) for weight, text in mine), default=0.0)
-        if best:
+    for word in search_words:
+        best_weight = max((weight * _score_word(word, text) for weight, text in weighted_texts), default=0.0)
+        if best_weight:
             hits += 1
-            total += best
-        elif any(word in text for text in others):
+            total += best_weight
+        elif any(word in text for text in folded_context):
             total += 0.5
         else:
             return 0.0
     return total if hits else 0.0
 
 
-def _fit(word: str, text: str) -> float:
+def _score_word(word: str, text: str) -> float:
     """Return how well a word is found: a whole text, a beginning of a word, or somewhere inside."""
     if word == text:
         return 2.0
@@ -147,10 +153,10 @@ def _fit(word: str, text: str) -> float:
 
 
 @lru_cache(maxsize=65_536)
-def _folded(text: str) -> str:
-    return _plain(text)
+def _simplify_cached(text: str) -> str:
+    return _simplify_text(text)
 
 
-def _plain(text: str) -> str:
-    plain = unicodedata.normalize("NFKD", text)
-    return "".join(sign for sign in plain if not unicodedata.combining(sign)).casefold()
+def _simplify_text(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(sign for sign in decomposed if not unicodedata.combining(sign)).casefold()

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hven.portal._pages.brand import sheet
+from hven.portal._pages.brand import write_style_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,50 +18,55 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hven.portal")
 
-HERE = Path(__file__).parent.parent
-NONE = (None, None)  # no colours but ours
-BUILT = HERE / "assets"
-TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".txt": "text/plain; charset=utf-8", ".svg": "image/svg+xml",
+PORTAL_DIRECTORY = Path(__file__).parent.parent
+NO_COLOURS = (None, None)  # no colours but ours
+ASSETS_DIRECTORY = PORTAL_DIRECTORY / "assets"
+ASSET_MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".txt": "text/plain; charset=utf-8", ".svg": "image/svg+xml",
          ".png": "image/png", ".jpg": "image/jpeg", ".json": "application/json", ".wasm": "application/wasm", ".fits": "image/fits"}  # fmt: skip
 
 
 @lru_cache(maxsize=1)
-def built() -> dict[str, Any]:
+def load_manifest() -> dict[str, Any]:
     """Return what was bundled, by plain name, and in ``needs`` what each script imports at once; without it pages are read and searched, but they are plain, and nothing in them moves."""
     try:
-        found: dict[str, Any] = json.loads((BUILT / "manifest.json").read_text())
+        manifest: dict[str, Any] = json.loads((ASSETS_DIRECTORY / "manifest.json").read_text())
     except (OSError, ValueError) as error:
         log.warning(
             "the scripts of the pages were not built (%s): colours, maps, plots and the editor are missing; install Hven again, or in a clone run scripts/web",
             error,
         )
         return {}
-    return found
+    return manifest
 
 
 @lru_cache(maxsize=64)
-def named(name: str, colours: Colours) -> str:
+def find_asset_name(name: str, colours: Colours) -> str:
     """Return the file name under which `name` is served now; empty if it was not built, or there is nothing in it."""
     if name == "brand.css":
-        made = sheet(colours)
-        return f"brand-{hashlib.sha256(made).hexdigest()[:8]}.css" if made else ""
-    return str(built().get(name, ""))
+        style_sheet = write_style_sheet(colours)
+        return f"brand-{hashlib.sha256(style_sheet).hexdigest()[:8]}.css" if style_sheet else ""
+    return str(load_manifest().get(name, ""))
 
 
-def scripts(*names: str) -> list[str]:
+def list_script_files(*script_names: str) -> list[str]:
     """List the files of scripts and of all that they import at once, each once: browsers fetch them beside each other, and not one after the other."""
-    known = built()
-    files = [file for name in names if name in known for file in (known[name], *known.get("needs", {}).get(name, ()))]
+    manifest = load_manifest()
+    files = [
+        file
+        for name in script_names
+        if name in manifest
+        for file in (manifest[name], *manifest.get("needs", {}).get(name, ()))
+    ]
     return list(dict.fromkeys(files))
 
 
-def content(file: str, brands: Iterable[Colours]) -> tuple[bytes | Path, str] | None:
+def find_asset(file: str, brands: Iterable[Colours]) -> tuple[bytes | Path, str] | None:
     """Return what a file name stands for, and its media type; None: there is no such file now."""
-    kind = TYPES.get(Path(file).suffix)
-    if kind is None or "/" in file or file.startswith("."):
+    media_type = ASSET_MEDIA_TYPES.get(Path(file).suffix)
+    if media_type is None or "/" in file or file.startswith("."):
         return None
     if file.startswith("brand-"):
-        found = next((colours for colours in brands if file == named("brand.css", colours)), None)
-        return None if found is None else (sheet(found), kind)
-    path = BUILT / file
-    return (path, kind) if path.is_file() else None
+        brand_colours = next((colours for colours in brands if file == find_asset_name("brand.css", colours)), None)
+        return None if brand_colours is None else (write_style_sheet(brand_colours), media_type)
+    path = ASSETS_DIRECTORY / file
+    return (path, media_type) if path.is_file() else None

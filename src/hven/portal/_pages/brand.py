@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hven.services.address import PORTAL, base, home
+from hven.services.addresses import PORTAL_SCOPE_KEY, get_base_url, get_site_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Portal, Settings
 
-PAPER, NIGHT = (0xFD, 0xFD, 0xFB), (0x14, 0x16, 0x1B)  # of page.css, by day and in the dark
-READABLE = 4.6  # contrast of text (WCAG 2.2, 1.4.3: 4.5)
+DAY_BACKGROUND, NIGHT_BACKGROUND = (0xFD, 0xFD, 0xFB), (0x14, 0x16, 0x1B)  # of page.css, by day and in the dark
+MIN_CONTRAST = 4.6  # contrast of text (WCAG 2.2, 1.4.3: 4.5)
 Colours = tuple[str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Brand:
+class PortalBrand:
     """What pages say of the place they belong to.
 
     Attributes
@@ -53,12 +53,12 @@ class Brand:
     collections: frozenset[str]
 
 
-def brand_of(request: HTTPConnection, settings: Settings) -> Brand:
+def find_brand(request: HTTPConnection, settings: Settings) -> PortalBrand:
     """Find out to which portal a reader came."""
-    portal: Portal | None = request.scope.get(PORTAL)
-    root = home(request, settings)
+    portal: Portal | None = request.scope.get(PORTAL_SCOPE_KEY)
+    root = get_site_url(request, settings)
     if portal is None:
-        return Brand(
+        return PortalBrand(
             portal="",
             base=root,
             root=root,
@@ -75,9 +75,9 @@ def brand_of(request: HTTPConnection, settings: Settings) -> Brand:
             levels=settings.tree.levels,
             collections=frozenset(),
         )
-    return Brand(
+    return PortalBrand(
         portal=portal.name,
-        base=base(request, settings),
+        base=get_base_url(request, settings),
         root=root,
         title=portal.title or portal.name,
         about=portal.description,
@@ -94,7 +94,7 @@ def brand_of(request: HTTPConnection, settings: Settings) -> Brand:
     )
 
 
-def every(settings: Settings) -> Iterator[Colours]:
+def list_brand_colours(settings: Settings) -> Iterator[Colours]:
     """Yield the colours of the site and of all its portals."""
     yield settings.accent, settings.highlight
     for portal in settings.portals:
@@ -102,13 +102,13 @@ def every(settings: Settings) -> Iterator[Colours]:
 
 
 @lru_cache(maxsize=64)
-def sheet(colours: Colours) -> bytes:
+def write_style_sheet(colours: Colours) -> bytes:
     """Write the style sheet of a site: its own colours over ours, light and dark ones moved until text in them can be read."""
     names = [(name, colour) for name, colour in zip(("--accent", "--mark"), colours, strict=True) if colour]
     if not names:
         return b""
-    day = " ".join(f"{name}: {readable(colour, PAPER)};" for name, colour in names)
-    night = " ".join(f"{name}: {readable(colour, NIGHT)};" for name, colour in names)
+    day = " ".join(f"{name}: {adjust_contrast(colour, DAY_BACKGROUND)};" for name, colour in names)
+    night = " ".join(f"{name}: {adjust_contrast(colour, NIGHT_BACKGROUND)};" for name, colour in names)
     lines = (
         f":root {{ {day} }}",
         f':root[data-theme="dark"] {{ {night} }}',
@@ -117,24 +117,24 @@ def sheet(colours: Colours) -> bytes:
     return "\n".join(lines).encode()
 
 
-def readable(colour: str, paper: tuple[int, int, int]) -> str:
+def adjust_contrast(colour: str, background: tuple[int, int, int]) -> str:
     """Mix a colour with black or white until it stands out from the paper."""
     rgb = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
-    end = 0 if _light(paper) > 0.5 else 255
+    target = 0 if _compute_luminance(background) > 0.5 else 255
     for step in range(21):
-        mixed = tuple(round(part + (end - part) * step / 20) for part in rgb)
-        if contrast(mixed, paper) >= READABLE:
+        mixed = tuple(round(part + (target - part) * step / 20) for part in rgb)
+        if compute_contrast(mixed, background) >= MIN_CONTRAST:
             return "#{:02x}{:02x}{:02x}".format(*mixed)
-    return "#000000" if end == 0 else "#ffffff"
+    return "#000000" if target == 0 else "#ffffff"
 
 
-def contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
+def compute_contrast(first: tuple[int, ...], second: tuple[int, ...]) -> float:
     """Compute the contrast of two colours (WCAG 2.2)."""
-    low, high = sorted((_light(one), _light(other)))
+    low, high = sorted((_compute_luminance(first), _compute_luminance(second)))
     return (high + 0.05) / (low + 0.05)
 
 
-def _light(rgb: tuple[int, ...]) -> float:
+def _compute_luminance(rgb: tuple[int, ...]) -> float:
     parts = [part / 255 for part in rgb]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -12,37 +12,44 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from pathlib import Path
 
-LONGEST = 1_000_000  # bytes of a file
-_ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//")
+MAX_FILE_BYTES = 1_000_000  # bytes of a file
+_ABSOLUTE_ADDRESS_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//")
 
 
 @lru_cache(maxsize=1)
-def _reader() -> MarkdownIt:
+def _create_parser() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": False, "linkify": False, "typographer": False}).enable("table")
 
 
-def shown(text: str, *, below: int = 1, pictures: str = "", opening: bool = False) -> Markup:
+def render_markdown(
+    text: str, *, heading_offset: int = 1, base_address: str = "", first_paragraph_only: bool = False
+) -> Markup:
     """Write Markdown as HTML.
 
     Parameters
     ----------
-    below
+    heading_offset
         Levels that headings go down: the page has a first one already.
-    pictures
+    base_address
         Address before those of pictures and pages that stand beside the text.
-    opening
+    first_paragraph_only
         True: its first paragraph alone.
     """
-    reader = _reader()
-    tokens = reader.parse(text)
-    if opening:
-        begin = next(
-            (at for at, one in enumerate(tokens) if one.type == "paragraph_open" and not one.level), len(tokens)
+    parser = _create_parser()
+    tokens = parser.parse(text)
+    if first_paragraph_only:
+        first_token = next(
+            (
+                token_number
+                for token_number, candidate in enumerate(tokens)
+                if candidate.type == "paragraph_open" and not candidate.level
+            ),
+            len(tokens),
         )
-        tokens = tokens[begin : begin + 3]  # its end is the third
+        tokens = tokens[first_token : first_token + 3]  # its end is the third
     for token in tokens:
         if token.type in {"heading_open", "heading_close"}:
-            token.tag = f"h{min(int(token.tag[1]) + below, 6)}"
+            token.tag = f"h{min(int(token.tag[1]) + heading_offset, 6)}"
         elif token.type in {"th_open", "td_open"}:
             align = str(token.attrs.pop("style", ""))  # the pages allow no styles in attributes
             if "right" in align:
@@ -51,21 +58,23 @@ def shown(text: str, *, below: int = 1, pictures: str = "", opening: bool = Fals
             if child.type == "image":
                 address = str(child.attrs.get("src", ""))
                 child.attrs["src"] = (
-                    address if _ELSEWHERE.match(address) or address.startswith("/") else f"{pictures}{address}"
+                    address
+                    if _ABSOLUTE_ADDRESS_PATTERN.match(address) or address.startswith("/")
+                    else f"{base_address}{address}"
                 )
                 child.attrs["loading"] = "lazy"
             elif child.type == "link_open":
                 address = str(child.attrs.get("href", ""))
-                if _ELSEWHERE.match(address):
+                if _ABSOLUTE_ADDRESS_PATTERN.match(address):
                     child.attrs["rel"] = "noopener"
-                elif pictures and not address.startswith(("/", "#", "?")):
-                    child.attrs["href"] = f"{pictures}{address.removesuffix('.md')}"
+                elif base_address and not address.startswith(("/", "#", "?")):
+                    child.attrs["href"] = f"{base_address}{address.removesuffix('.md')}"
     # what was written is the reader's work: raw HTML is off, and it escapes all texts
-    html = reader.renderer.render(tokens, reader.options, {})
+    html = parser.renderer.render(tokens, parser.options, {})
     return Markup(html.replace("<pre>", '<pre tabindex="0">'))  # noqa: S704  (what scrolls is reached by keyboard)
 
 
-def first_heading(text: str) -> tuple[str, str]:
+def split_first_heading(text: str) -> tuple[str, str]:
     """Cut the heading off that a text begins with; return it as plain text, and the rest."""
     lines = text.lstrip("\ufeff\n\r ").splitlines()
     if lines and lines[0].startswith("# "):
@@ -73,32 +82,36 @@ def first_heading(text: str) -> tuple[str, str]:
     return "", text
 
 
-def plain(text: str, most: int = 300) -> str:
+def to_plain_text(text: str, max_characters: int = 300) -> str:
     """Return the first words of Markdown as plain text."""
     words: list[str] = []
-    for token in _reader().parse(text):
+    for token in _create_parser().parse(text):
         for child in token.children or ():
             if child.type in {"text", "code_inline"}:
                 words.append(child.content)
             elif child.type in {"softbreak", "hardbreak"}:
                 words.append(" ")
         words.append(" ")
-    found = " ".join("".join(words).split())
-    return found if len(found) <= most else f"{found[:most].rsplit(' ', 1)[0]} …"
+    plain_text = " ".join("".join(words).split())
+    return plain_text if len(plain_text) <= max_characters else f"{plain_text[:max_characters].rsplit(' ', 1)[0]} …"
 
 
-def read(path: Path, root: Path) -> str | None:
+def read_site_file(path: Path, site_directory: Path) -> str | None:
     """Read a file of a site; None: it is not there, leads out of the site, or is far too big."""
     try:
-        real = path.resolve()
-        if not real.is_relative_to(root.resolve()) or not real.is_file() or real.stat().st_size > LONGEST:
+        resolved_path = path.resolve()
+        if (
+            not resolved_path.is_relative_to(site_directory.resolve())
+            or not resolved_path.is_file()
+            or resolved_path.stat().st_size > MAX_FILE_BYTES
+        ):
             return None
-        return real.read_text(encoding="utf-8", errors="replace")
+        return resolved_path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
 
 
-def spoken(path: Path, root: Path, language: str) -> str | None:
+def read_translated_file(path: Path, site_directory: Path, language: str) -> str | None:
     """Read a file in a language: ``home.fr.md`` beside ``home.md``; else the one without a language."""
-    found = read(path.with_name(f"{path.stem}.{language}{path.suffix}"), root)
-    return read(path, root) if found is None else found
+    translated_text = read_site_file(path.with_name(f"{path.stem}.{language}{path.suffix}"), site_directory)
+    return read_site_file(path, site_directory) if translated_text is None else translated_text

@@ -6,59 +6,59 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.model import cached, plugins
+from hven.model import cache_results, plugins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
 
-HERE = Path(__file__).parent.parent / "texts"
-ENGLISH = "en"
-COOKIE = "hven_language"
+CATALOGUE_DIRECTORY = Path(__file__).parent.parent / "texts"
+DEFAULT_LANGUAGE = "en"
+LANGUAGE_COOKIE = "hven_language"
 
 
 @lru_cache(maxsize=1)
-def languages() -> tuple[str, ...]:
+def list_languages() -> tuple[str, ...]:
     """List all languages that pages are written in, English first."""
-    return (ENGLISH, *sorted(path.stem for path in HERE.glob("*.po")))
+    return (DEFAULT_LANGUAGE, *sorted(path.stem for path in CATALOGUE_DIRECTORY.glob("*.po")))
 
 
 @lru_cache(maxsize=32)
-def texts(language: str, section: str = "pages") -> Mapping[str, str]:
+def load_texts(language: str, section: str = "pages") -> Mapping[str, str]:
     """Return English -> `language`, of the ``pages`` (made on the server), the ``browser`` (its scripts) and ``faults``."""
-    found = dict(_catalogue(language).get(section, {}))
+    translations = dict(_load_catalogue(language).get(section, {}))
     if section == "pages":
         for group in ("functions", "panes", "protocols"):
-            for record in plugins.records(group).values():
-                found |= record.texts.get(language, {})
-    return found
+            for record in plugins.load_records(group).values():
+                translations |= record.texts.get(language, {})
+    return translations
 
 
 @lru_cache(maxsize=8)
-def _catalogue(language: str) -> Mapping[str, Mapping[str, str]]:
+def _load_catalogue(language: str) -> Mapping[str, Mapping[str, str]]:
     """Read what is translated, by its context."""
-    found: dict[str, dict[str, str]] = {}
-    if language != ENGLISH:
+    translations: dict[str, dict[str, str]] = {}
+    if language != DEFAULT_LANGUAGE:
         from polib import pofile  # noqa: PLC0415  (for readers of other languages)
 
-        for one in pofile(str(HERE / f"{language}.po")).translated_entries():
-            found.setdefault(one.msgctxt, {})[one.msgid] = one.msgstr
-    return found
+        for entry in pofile(str(CATALOGUE_DIRECTORY / f"{language}.po")).translated_entries():
+            translations.setdefault(entry.msgctxt, {})[entry.msgid] = entry.msgstr
+    return translations
 
 
-def spoken(request: Request, usual: str = ENGLISH) -> str:
-    """Choose the language of an answer: what the address says (``?lang=``), what was chosen before (a cookie), what the browser asks for, `usual`."""
-    for chosen in (request.query_params.get("lang"), request.cookies.get(COOKIE)):
-        if chosen in languages():
+def choose_language(request: Request, default_language: str = DEFAULT_LANGUAGE) -> str:
+    """Choose the language of an answer: what the address says (``?lang=``), what was chosen before (a cookie), what the browser asks for, `default_language`."""
+    for chosen in (request.query_params.get("lang"), request.cookies.get(LANGUAGE_COOKIE)):
+        if chosen in list_languages():
             return chosen
-    return _accepted(request.headers.get("accept-language", ""), usual)
+    return _parse_accept_language(request.headers.get("accept-language", ""), default_language)
 
 
-@cached(256)
-def _accepted(header: str, usual: str = ENGLISH) -> str:
+@cache_results(256)
+def _parse_accept_language(header: str, default_language: str = DEFAULT_LANGUAGE) -> str:
     """Read Accept-Language (RFC 9110 section 12.5.4); what cannot be read counts for nothing."""
-    best, weight = usual, 0.0
+    best_language, weight = default_language, 0.0
     for item in header.split(","):
         name, _, quality = item.strip().partition(";q=")
         try:
@@ -66,6 +66,6 @@ def _accepted(header: str, usual: str = ENGLISH) -> str:
         except ValueError:
             continue
         short = name.strip().lower().partition("-")[0]
-        if short in languages() and value > weight:
-            best, weight = short, value
-    return best
+        if short in list_languages() and value > weight:
+            best_language, weight = short, value
+    return best_language

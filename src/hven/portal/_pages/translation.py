@@ -1,4 +1,4 @@
-"""What is wrong and what helps, in the reader's language: code says it in English with `hven.model.errors.say`, pages translate it as they show it.
+"""What is wrong and what helps, in the reader's language: code says it in English with `hven.model.errors.format_message`, pages translate it as they show it.
 
 Catalogues have messages in the context ``faults``, by the English as the code writes it. A value that was said itself is told in the reader's
 language too, any other stays as it is; what has no translation stays English, as a whole.
@@ -10,47 +10,51 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hven import services as dali
-from hven.model.errors import Said, say
-from hven.portal._pages.texts import ENGLISH, texts
+from hven.model.errors import TranslatableMessage, format_message
+from hven.portal._pages.texts import DEFAULT_LANGUAGE, load_texts
 
 if TYPE_CHECKING:
     from hven.model.errors import HvenError
 
 
-class Told:
+class MessageTranslator:
     """All messages in one language; called with a message, it gives that in the language, or as it is."""
 
     def __init__(self, language: str) -> None:
         self.language = language
-        self._known = texts(language, "faults")
+        self._translations = load_texts(language, "faults")
 
     def __call__(self, message: str) -> str:
         """Translate a message or a remedy."""
-        return self._said(say(message)) or message
+        return self._translate(format_message(message)) or message
 
-    def fault(self, error: HvenError) -> dict[str, str]:
+    def translate_fault(self, error: HvenError) -> dict[str, str]:
         """Return what is wrong and what helps."""
         return {"message": self(error.message), "remedy": self(error.remedy)}
 
-    def error(self, error: BaseException, request_id: str = "") -> str:
-        """Phrase an error as `hven.services.message_of` does."""
-        return self(dali.message_of(error, request_id))
+    def translate_error(self, error: BaseException, request_id: str = "") -> str:
+        """Phrase an error as `hven.services.write_error_message` does."""
+        return self(dali.write_error_message(error, request_id))
 
-    def _said(self, said: Said) -> str | None:
+    def _translate(self, message: TranslatableMessage) -> str | None:
         """Translate it with all that was said in it; None: something has no translation."""
-        other = self._known.get(said.code)
-        if other is None:  # words of ADQL, signs and numbers are no English
-            return said if said == said.upper() and not said.values else None
-        told = {name: self._said(value) for name, value in said.values.items() if isinstance(value, Said)}
-        if None in told.values():
+        translation = self._translations.get(message.template)
+        if translation is None:  # words of ADQL, signs and numbers are no English
+            return message if message == message.upper() and not message.values else None
+        translated_values = {
+            name: self._translate(value)
+            for name, value in message.values.items()
+            if isinstance(value, TranslatableMessage)
+        }
+        if None in translated_values.values():
             return None
-        return other.format(**{**said.values, **told}) if said.values else other
+        return translation.format(**{**message.values, **translated_values}) if message.values else translation
 
 
 @lru_cache(maxsize=8)
-def faults_in(language: str = ENGLISH) -> Told:
+def get_message_translator(language: str = DEFAULT_LANGUAGE) -> MessageTranslator:
     """Return the messages of a language; in English they stay as they are."""
-    return Told(language)
+    return MessageTranslator(language)
 
 
-__all__ = ["Told", "faults_in"]
+__all__ = ["MessageTranslator", "get_message_translator"]

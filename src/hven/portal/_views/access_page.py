@@ -12,11 +12,11 @@ from starlette.responses import Response
 
 from hven import adql, query
 from hven import services as dali
-from hven.model.errors import Forbidden
-from hven.portal._pages import frame, guarded, written
-from hven.services.address import from_elsewhere, keeping
-from hven.services.errors import LINE
-from hven.services.face import Surroundings, route
+from hven.model.errors import ForbiddenError
+from hven.portal._pages import build_frame, build_page_headers, render_page
+from hven.services.addresses import build_session_cookie, is_cross_site
+from hven.services.errors import TEXT_LINE_ERRORS
+from hven.services.face import ServiceContext, create_route
 from hven.site.auth import looks
 
 if TYPE_CHECKING:
@@ -26,103 +26,128 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.model.table import Table
-    from hven.site.auth import Reader
+    from hven.site.auth import Principal
 
-MOST = 200  # tables, and lines of the log
-LONGEST = 1024  # bytes of what is sent
+MAX_ENTRIES = 200  # tables, and lines of the log
+MAX_FORM_BYTES = 1024  # bytes of what is sent
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/access`` (GET), ``/access/end`` (POST: an operator takes a grant back) and ``/access/as`` (POST: look as another, or as oneself again)."""
-    site = around.site
+    site = context.site
 
-    def operates(who: Reader) -> bool:
+    def is_operator(principal: Principal) -> bool:
         # not as on the health page, which may be open to everybody
-        return who.name is not None and who.name in site.settings.health.operators
+        return principal.name is not None and principal.name in site.settings.health.operators
 
-    def told(who: Reader) -> dict[str, Any]:
-        grants, holdings = site.store.grants, site.current()
-        guarded_ = {table.qualified for table in holdings.guarded}
-        seen = [
-            one
-            for one in holdings.catalogue(who, around.policies).tables()
-            if one.qualified in guarded_ or one.access != "public"
+    def gather_access(principal: Principal) -> dict[str, Any]:
+        grants, published_state = site.store.grants, site.get_published_state()
+        guarded_tables = {table.qualified_name for table in published_state.policy_tables}
+        visible_tables = [
+            candidate
+            for candidate in published_state.get_catalogue(principal, context.policies).iterate_tables()
+            if candidate.qualified_name in guarded_tables or candidate.access != "public"
         ]
-        name = who.name[3:] if who.by and who.name else who.name
+        account = principal.name[3:] if principal.impersonator and principal.name else principal.name
         facts: dict[str, Any] = {
-            "name": name,
-            "groups": sorted(one for one in who.groups if ":" not in one),
-            "mine": [_row(one) for one in grants.all(subject=name) if one.kind in {"member", "delegation"}],
+            "name": account,
+            "groups": sorted(candidate for candidate in principal.groups if ":" not in candidate),
+            "mine": [
+                grant_to_row(candidate)
+                for candidate in grants.list_grants(subject=account)
+                if candidate.kind in {"member", "delegation"}
+            ],
             "tables": [
-                {"name": one.qualified, "rows": count(one, who), "opens": _opens(one, who)} for one in seen[:MOST]
+                {
+                    "name": candidate.qualified_name,
+                    "rows": count_rows(candidate, principal),
+                    "opens": _find_opening_time(candidate, principal),
+                }
+                for candidate in visible_tables[:MAX_ENTRIES]
             ],
             "grants": None,
-            "whom": [] if who.by else looks.choices(who, site.store, site.settings),
+            "whom": []
+            if principal.impersonator
+            else looks.list_impersonation_targets(principal, site.store, site.settings),
         }
-        if operates(who):
-            facts["grants"] = [_row(one) for one in grants.all()]
-            facts["lines"] = grants.audit(most=MOST)
+        if is_operator(principal):
+            facts["grants"] = [grant_to_row(candidate) for candidate in grants.list_grants()]
+            facts["lines"] = grants.list_audit_entries(row_limit=MAX_ENTRIES)
         return facts
 
-    def count(table: Table, who: Reader) -> int:
-        text = f"SELECT COUNT(*) FROM {adql.quote(table.schema)}.{adql.quote(table.name)}"
-        with query.run(text, who, site=site, policies=around.policies) as result:
-            return int(next(iter(result.batches())).column(0)[0].as_py())
+    def count_rows(table: Table, principal: Principal) -> int:
+        text = f"SELECT COUNT(*) FROM {adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
+        with query.run_query(text, principal, site=site, policies=context.policies) as result:
+            return int(next(iter(result.iterate_batches())).column(0)[0].as_py())
 
-    async def show(request: Request) -> Response:
-        who = around.reader(request)
-        base = dali.base(request, site.settings)
-        if who.name is None:
-            there = f"{base}/login?next={site.settings.root_path}/access"
-            return Response(status_code=303, headers={"location": there, "cache-control": "no-store"})
-        facts = await anyio.to_thread.run_sync(told, who)
-        page = written("access.html", frame(request, around), **facts)
-        return dali.whole(request, page, {**guarded(), "cache-control": "private, no-store"})
+    async def show_access(request: Request) -> Response:
+        principal = context.identify_principal(request)
+        base = dali.get_base_url(request, site.settings)
+        if principal.name is None:
+            login_address = f"{base}/login?next={site.settings.root_path}/access"
+            return Response(status_code=303, headers={"location": login_address, "cache-control": "no-store"})
+        facts = await anyio.to_thread.run_sync(gather_access, principal)
+        page = render_page("access.html", build_frame(request, context), **facts)
+        return dali.answer_with_body(request, page, {**build_page_headers(), "cache-control": "private, no-store"})
 
-    async def end(request: Request) -> Response:
-        who = around.reader(request)
-        if from_elsewhere(request, site.settings) or not operates(who):
-            raise Forbidden("only operators of the site take back what was given", remedy="health.operators names them")
-        ident = (await dali.read(request, LONGEST)).one("ID") or ""
-        await anyio.to_thread.run_sync(lambda: site.store.grants.end(ident, by=str(who.name)))
-        return Response(status_code=303, headers={"location": f"{dali.base(request, site.settings)}/access"})
+    async def end_grant(request: Request) -> Response:
+        principal = context.identify_principal(request)
+        if is_cross_site(request, site.settings) or not is_operator(principal):
+            raise ForbiddenError(
+                "only operators of the site take back what was given", remedy="health.operators names them"
+            )
+        grant_id = (await dali.read_params(request, MAX_FORM_BYTES)).read_one("ID") or ""
+        await anyio.to_thread.run_sync(lambda: site.store.grants.revoke_grant(grant_id, actor=str(principal.name)))
+        return Response(status_code=303, headers={"location": f"{dali.get_base_url(request, site.settings)}/access"})
 
-    async def look(request: Request) -> Response:
+    async def look_as_other(request: Request) -> Response:
         """Begin to look as somebody else, on record; without a name: end it."""
-        who, base = around.reader(request), dali.base(request, site.settings)
-        if from_elsewhere(request, site.settings):
-            raise Forbidden("a page of another site asks this", remedy="use the form on the page /access")
-        whom = ((await dali.read(request, LONGEST)).one("AS") or "").strip()
-        made = await anyio.to_thread.run_sync(begun, who, whom) if whom else None
-        kept = keeping(request, site.settings, made, name=looks.COOKIE, seconds=looks.SECONDS)
-        headers = {"location": f"{base}/{'' if made else 'access'}", "set-cookie": kept, "cache-control": "no-store"}
+        principal, base = context.identify_principal(request), dali.get_base_url(request, site.settings)
+        if is_cross_site(request, site.settings):
+            raise ForbiddenError("a page of another site asks this", remedy="use the form on the page /access")
+        account = ((await dali.read_params(request, MAX_FORM_BYTES)).read_one("AS") or "").strip()
+        cookie_value = await anyio.to_thread.run_sync(begin_looking, principal, account) if account else None
+        cookie = build_session_cookie(
+            request,
+            site.settings,
+            cookie_value,
+            cookie_name=looks.IMPERSONATION_COOKIE,
+            max_age_seconds=looks.IMPERSONATION_SECONDS,
+        )
+        headers = {
+            "location": f"{base}/{'' if cookie_value else 'access'}",
+            "set-cookie": cookie,
+            "cache-control": "no-store",
+        }
         return Response(status_code=303, headers=headers)
 
-    def begun(who: Reader, whom: str) -> str:
-        looks.look_as(who, whom, site.store, site.settings)
-        name, until = str(who.name), int(time.time() + looks.SECONDS)
-        site.store.grants.note(name, "sees as", whom, {"until": _said(until)})
-        return looks.begin(site.store, name, whom, until)
+    def begin_looking(principal: Principal, account: str) -> str:
+        looks.impersonate(principal, account, site.store, site.settings)
+        operator, end_time = str(principal.name), int(time.time() + looks.IMPERSONATION_SECONDS)
+        site.store.grants.log_event(operator, "sees as", account, {"until": _format_time(end_time)})
+        return looks.sign_impersonation_cookie(site.store, operator, account, end_time)
 
     return [
-        route("/access", show, LINE),
-        route("/access/end", end, LINE, ["POST"]),
-        route("/access/as", look, LINE, ["POST"]),
+        create_route("/access", show_access, TEXT_LINE_ERRORS),
+        create_route("/access/end", end_grant, TEXT_LINE_ERRORS, ["POST"]),
+        create_route("/access/as", look_as_other, TEXT_LINE_ERRORS, ["POST"]),
     ]
 
 
-def _row(grant: Any) -> dict[str, Any]:
-    until = None if grant.until is None else _said(grant.until)
-    return {name: getattr(grant, name) for name in ("id", "kind", "subject", "object", "role", "by")} | {"until": until}
+def grant_to_row(grant: Any) -> dict[str, Any]:
+    end_time = None if grant.until is None else _format_time(grant.until)
+    return {name: getattr(grant, name) for name in ("id", "kind", "subject", "object", "role", "by")} | {
+        "until": end_time
+    }
 
 
-def _opens(table: Table, who: Reader) -> str | None:
+def _find_opening_time(table: Table, principal: Principal) -> str | None:
     """Return when the next file of a table opens; when rows come that one does not see is not told."""
     if table.rights is None or table.policy is None or table.policy.rows is not None:
         return None
-    until = table.rights.span(who)[1]
-    return None if math.isinf(until) else _said(until / 1e6)
+    opening_time = table.rights.find_validity_period(principal)[1]
+    return None if math.isinf(opening_time) else _format_time(opening_time / 1e6)
 
 
-def _said(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+def _format_time(timestamp: float) -> str:
+    return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M} UTC"

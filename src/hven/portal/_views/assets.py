@@ -9,50 +9,56 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from hven import services as dali
-from hven.portal._pages import grounds
-from hven.portal._pages.assets import BUILT, TYPES, content
-from hven.portal._pages.brand import every
+from hven.portal._pages import body_maps
+from hven.portal._pages.assets import ASSET_MEDIA_TYPES, ASSETS_DIRECTORY, find_asset
+from hven.portal._pages.brand import list_brand_colours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.requests import Request
 
-    from hven.services.face import Surroundings
+    from hven.services.face import ServiceContext
 
-FOREVER = "public, max-age=31536000, immutable"
-BIG = 300_000  # bytes; what is bigger is sent as a file, and compressed by nobody but the proxy before us
+IMMUTABLE_CACHE_CONTROL = "public, max-age=31536000, immutable"
+MAX_COMPRESSED_BYTES = (
+    300_000  # bytes; what is bigger is sent as a file, and compressed by nobody but the proxy before us
+)
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/assets/{file}``."""
 
-    async def one(request: Request) -> Response:
-        found = content(request.path_params["file"], every(around.site.settings))
-        if found is None:
+    async def send_asset(request: Request) -> Response:
+        asset = find_asset(request.path_params["file"], list_brand_colours(context.site.settings))
+        if asset is None:
             return PlainTextResponse("there is no such file; load the page again\n", 404)
-        body, kind = found
-        headers = {"content-type": kind, "cache-control": FOREVER, "vary": "accept-encoding"}
+        body, kind = asset
+        headers = {"content-type": kind, "cache-control": IMMUTABLE_CACHE_CONTROL, "vary": "accept-encoding"}
         if isinstance(body, Path):
-            if body.stat().st_size > BIG:
+            if body.stat().st_size > MAX_COMPRESSED_BYTES:
                 return FileResponse(body, headers=headers)
             body = body.read_bytes()
-        return dali.whole(request, body, headers)
+        return dali.answer_with_body(request, body, headers)
 
-    async def sky(request: Request) -> Response:
+    async def send_sky_tile(request: Request) -> Response:
         """Return a file of the drawn sky: a HiPS of a few tiles, for maps without any outside network."""
-        path = (BUILT / "sky" / request.path_params["path"]).resolve()
-        if not path.is_relative_to(BUILT.resolve() / "sky") or not path.is_file():
+        path = (ASSETS_DIRECTORY / "sky" / request.path_params["path"]).resolve()
+        if not path.is_relative_to(ASSETS_DIRECTORY.resolve() / "sky") or not path.is_file():
             return PlainTextResponse("there is no such tile\n", 404)
-        kind = TYPES.get(path.suffix, "text/plain; charset=utf-8")
+        kind = ASSET_MEDIA_TYPES.get(path.suffix, "text/plain; charset=utf-8")
         return FileResponse(path, headers={"content-type": kind, "cache-control": "public, max-age=86400"})
 
-    async def ground(request: Request) -> Response:
+    async def send_base_map(request: Request) -> Response:
         """Return a base map of a body."""
-        found = grounds.file(request.path_params["name"], around.site.settings.directory)
-        if found is None:
+        base_map = body_maps.find_base_map(request.path_params["name"], context.site.settings.directory)
+        if base_map is None:
             return PlainTextResponse("there is no such map\n", 404)
-        path, kind = found
+        path, kind = base_map
         return FileResponse(path, headers={"content-type": kind, "cache-control": "public, max-age=86400"})
 
-    return [Route("/assets/ground/{name}", ground), Route("/assets/sky/{path:path}", sky), Route("/assets/{file}", one)]
+    return [
+        Route("/assets/ground/{name}", send_base_map),
+        Route("/assets/sky/{path:path}", send_sky_tile),
+        Route("/assets/{file}", send_asset),
+    ]

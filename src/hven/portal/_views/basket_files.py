@@ -16,19 +16,25 @@ from starlette.routing import Route
 
 from hven import formats
 from hven import services as dali
-from hven.adql.text import quote as quoted
-from hven.formats import Info
-from hven.model.errors import NotFound, ParamError, say
-from hven.portal._explore import cart
+from hven.adql.adql_writer import quote_name as quoted
+from hven.formats import InfoElement
+from hven.model.errors import NotFoundError, ParamError, format_message
+from hven.portal._explore import row_files
 from hven.portal._explore.baskets import Basket
 from hven.portal._views import downloads
-from hven.portal._views.basket_rows import QUIET, Given, Held, given, held
-from hven.portal._views.downloads import AS, OF, SECONDS
-from hven.portal._views.page_formats import Asked, asked, refused
+from hven.portal._views.basket_rows import (
+    PRIVATE_HEADERS,
+    BasketTable,
+    RequestedBasket,
+    find_requested_basket,
+    list_basket_tables,
+)
+from hven.portal._views.downloads import FORMAT_PARAMETER, MOC_PARAMETER, QUERY_TIMEOUT_SECONDS
+from hven.portal._views.page_formats import PageContext, build_error_responder, build_page_context
 from hven.services import archives, scripts
-from hven.services.citing import bibtex
-from hven.services.citing import sentence as cited
-from hven.services.face import careful
+from hven.services.citations import write_bibtex
+from hven.services.citations import write_citation_sentence as cited
+from hven.services.face import answer_errors
 from hven.services.file_rows import list_link_columns
 
 if TYPE_CHECKING:
@@ -38,74 +44,108 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hven.formats import Format
-    from hven.portal._views.table_page import View
-    from hven.query import Result
-    from hven.services.face import Surroundings
+    from hven.portal._views.table_view import TableView
+    from hven.query import QueryResult
+    from hven.services.face import ServiceContext
 
-KEYED = "_keys"  # the keys of rows alone
-BASKET = "basket"  # what files are called
-UPLOADED = "TAP_UPLOAD.basket"
-FILES = pa.schema([("address", pa.string()), ("name", pa.string())])
+KEYS_PARAMETER = "_keys"  # the keys of rows alone
+BASKET_FILE_STEM = "basket"  # what files are called
+UPLOAD_TABLE = "TAP_UPLOAD.basket"
+FILE_SCHEMA = pa.schema([("address", pa.string()), ("name", pa.string())])
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the ways out of a reader's own basket, and of shared ones."""
-    table = downloads.streamed(_table, around)
+    table = downloads.build_streaming_endpoint(_query_table, context)
 
-    async def files(request: Request) -> Response:
-        state = asked(request, around)
-        made: Response = await anyio.to_thread.run_sync(_files, state)
-        return made
+    async def send_files(request: Request) -> Response:
+        page_context = build_page_context(request, context)
+        response: Response = await anyio.to_thread.run_sync(_answer_files, page_context)
+        return response
 
-    async def cite(request: Request) -> Response:
-        state = asked(request, around)
-        found = await anyio.to_thread.run_sync(lambda: cited_by(list(held(state, given(state).basket)), state))
-        body = "\n\n".join(entry for _, entry in found)
-        return dali.whole(request, f"{body}\n".encode(), _headers("text/x-bibtex; charset=utf-8", f"{BASKET}.bib"))
+    async def send_citations(request: Request) -> Response:
+        page_context = build_page_context(request, context)
+        citations = await anyio.to_thread.run_sync(
+            lambda: list_citations(
+                list(list_basket_tables(page_context, find_requested_basket(page_context).basket)), page_context
+            )
+        )
+        body = "\n\n".join(entry for _, entry in citations)
+        return dali.answer_with_body(
+            request,
+            f"{body}\n".encode(),
+            _build_download_headers("text/x-bibtex; charset=utf-8", f"{BASKET_FILE_STEM}.bib"),
+        )
 
-    every = (("files", careful(files, refused(around))), ("table", table), ("cite.bib", careful(cite, refused(around))))
-    return [Route(f"{of}/{what}", way) for of in ("/basket", "/basket/{token}") for what, way in every]
+    endpoints = (
+        ("files", answer_errors(send_files, build_error_responder(context))),
+        ("table", table),
+        ("cite.bib", answer_errors(send_citations, build_error_responder(context))),
+    )
+    return [
+        Route(f"{path_prefix}/{path_end}", endpoint)
+        for path_prefix in ("/basket", "/basket/{token}")
+        for path_end, endpoint in endpoints
+    ]
 
 
-def ways(views: Sequence[View]) -> list[str]:
+def list_packings(views: Sequence[TableView]) -> list[str]:
     """List how the files of some tables are taken: those that any of them has."""
-    known = {way for seen in views for way in downloads.ways(seen)}
-    return [way for way in (*archives.KINDS, *scripts.SCRIPTS) if way in known]
+    available = {packing for view in views for packing in downloads.list_packings(view)}
+    return [packing for packing in (*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS) if packing in available]
 
 
-def offered(one: Held, about: Given) -> dict[str, Any]:
+def list_basket_downloads(basket_table: BasketTable, requested_basket: RequestedBasket) -> dict[str, Any]:
     """Return what there is to take of one table: its rows, how many files and how large, its keys to upload."""
-    links = list_link_columns(one.seen.table)
-    counted = cart.count(one.seen.search, links[0], one.seen.asking) if links else None
+    links = list_link_columns(basket_table.view.table)
+    file_summary = (
+        row_files.count_files(basket_table.view.search, links[0], basket_table.view.runner) if links else None
+    )
 
-    def at(**more: str) -> str:
-        return f"{about.here}/table?{urlencode({OF: one.part.of, **more})}"
+    def build_table_address(**parameters: str) -> str:
+        return (
+            f"{requested_basket.address}/table?{urlencode({MOC_PARAMETER: basket_table.part.table_path, **parameters})}"
+        )
 
     return {
-        "formats": [{"label": label, "url": at(**{AS: name})} for name, label in formats.menu_entries()],
-        "votable": at(**{AS: "votable"}),
-        "files": None if counted is None else counted.files,
-        "bytes": None if counted is None else counted.size,
-        "upload": _upload(one, at(**{AS: "votable", KEYED: "1"})) if one.seen.table.primary else [],
+        "formats": [
+            {"label": label, "url": build_table_address(**{FORMAT_PARAMETER: name})}
+            for name, label in formats.list_menu_entries()
+        ],
+        "votable": build_table_address(**{FORMAT_PARAMETER: "votable"}),
+        "files": None if file_summary is None else file_summary.file_count,
+        "bytes": None if file_summary is None else file_summary.total_bytes,
+        "upload": _write_upload_examples(
+            basket_table, build_table_address(**{FORMAT_PARAMETER: "votable", KEYS_PARAMETER: "1"})
+        )
+        if basket_table.view.table.primary
+        else [],
     }
 
 
-def cited_by(found: Sequence[Held], state: Asked) -> list[tuple[str, str]]:
+def list_citations(basket_tables: Sequence[BasketTable], page_context: PageContext) -> list[tuple[str, str]]:
     """Return how to cite each collection that something is of: as a sentence and for BibTeX."""
-    named: dict[str, None] = {}
-    for one in found:
-        release = one.seen.published.release
-        named[one.seen.table.schema if release is None else release.collection] = None
-    known = [resource for name in named if (resource := state.holdings.resources.get(name)) is not None]
-    above = f"{state.brand.root}/collections/"
-    return [(cited(one), bibtex(one, f"{above}{quote(one.name)}")) for one in known]
+    collections: dict[str, None] = {}
+    for basket_table in basket_tables:
+        release = basket_table.view.published.release
+        collections[basket_table.view.table.schema if release is None else release.collection] = None
+    resources = [
+        resource for name in collections if (resource := page_context.published_state.resources.get(name)) is not None
+    ]
+    collections_address = f"{page_context.brand.root}/collections/"
+    return [
+        (cited(basket_table), write_bibtex(basket_table, f"{collections_address}{quote(basket_table.name)}"))
+        for basket_table in resources
+    ]
 
 
-def _upload(one: Held, url: str) -> list[dict[str, str]]:
+def _write_upload_examples(basket_table: BasketTable, url: str) -> list[dict[str, str]]:
     """Write how rows are asked for by TAP with their keys as a table that is sent: a query may be too long for an address."""
-    table = one.seen.table
-    on = " AND ".join(f"t.{name} = b.{name}" for name in map(quoted, table.primary))
-    query = f"SELECT t.* FROM {quoted(table.schema)}.{quoted(table.name)} AS t JOIN {UPLOADED} AS b ON {on}"
+    table = basket_table.view.table
+    join_condition = " AND ".join(f"t.{name} = b.{name}" for name in map(quoted, table.primary))
+    query = (
+        f"SELECT t.* FROM {quoted(table.schema)}.{quoted(table.name)} AS t JOIN {UPLOAD_TABLE} AS b ON {join_condition}"
+    )
     tap = url.partition("/basket")[0] + "/tap"
     return [
         {"name": "ADQL", "text": query},
@@ -124,26 +164,33 @@ def _upload(one: Held, url: str) -> list[dict[str, str]]:
     ]
 
 
-def _table(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str, str], list[Info], str]:  # noqa: ARG001  (of marked rows there are none)
+def _query_table(
+    page_context: PageContext,
+    keys: Sequence[str],  # noqa: ARG001  (of marked rows there are none)
+) -> tuple[QueryResult, Format, dict[str, str], list[InfoElement], str]:
     """Give the rows of one table, or their keys alone."""
-    of = state.request.query_params.get(OF, "")
-    found = next(held(state, _of(given(state).basket, of)), None)
-    if found is None:
-        raise NotFound("the basket has nothing of this table", remedy="its page lists what it has")
-    seen, limits = _understood(found).seen, state.around.site.settings.limits
-    fmt, options = formats.select(state.request.query_params.get(AS) or "votable")
-    shown = [column.name for column in seen.table.columns if not column.hidden]
-    made = seen.search.query(columns=list(seen.table.primary) if state.request.query_params.get(KEYED) else shown)
-    result = seen.asking.run(made, most=limits.maxrec_hard, seconds=SECONDS)
-    return result, fmt, options, [], f"{downloads.called(seen)}-{BASKET}.{fmt.extension.lstrip('.')}"
+    table_path = page_context.request.query_params.get(MOC_PARAMETER, "")
+    basket_table = next(
+        list_basket_tables(page_context, _select_table(find_requested_basket(page_context).basket, table_path)), None
+    )
+    if basket_table is None:
+        raise NotFoundError("the basket has nothing of this table", remedy="its page lists what it has")
+    view, limits = _check_searches(basket_table).view, page_context.context.site.settings.limits
+    fmt, options = formats.select_format(page_context.request.query_params.get(FORMAT_PARAMETER) or "votable")
+    shown_columns = [column.name for column in view.table.columns if not column.hidden]
+    query = view.search.build_query(
+        columns=list(view.table.primary) if page_context.request.query_params.get(KEYS_PARAMETER) else shown_columns
+    )
+    result = view.runner.run_query(query, row_limit=limits.maxrec_hard, timeout_seconds=QUERY_TIMEOUT_SECONDS)
+    return result, fmt, options, [], f"{downloads.build_file_stem(view)}-{BASKET_FILE_STEM}.{fmt.extension.lstrip('.')}"
 
 
-def _of(basket: Basket, of: str) -> Basket:
+def _select_table(basket: Basket, table_path: str) -> Basket:
     """Return what a basket has of one table."""
-    return Basket(parts=tuple(one for one in basket.parts if one.of == of))
+    return Basket(parts=tuple(part for part in basket.parts if part.table_path == table_path))
 
 
-def _understood(one: Held) -> Held:
+def _check_searches(basket_table: BasketTable) -> BasketTable:
     """Refuse searches that are not understood any more: a program would take the answer for all.
 
     Raises
@@ -151,86 +198,124 @@ def _understood(one: Held) -> Held:
     ParamError
         There is one.
     """
-    for _, search in one.searches:
+    for _, search in basket_table.searches:
         for fault in search.faults:
             raise ParamError(
-                say("{name}: {message}", fault.field, say(fault.message)), name=fault.field, remedy=fault.remedy
+                format_message("{name}: {message}", fault.field, format_message(fault.message)),
+                name=fault.field,
+                remedy=fault.remedy,
             )
-    return one
+    return basket_table
 
 
-def _files(state: Asked) -> Response:
+def _answer_files(page_context: PageContext) -> Response:
     """Answer with the files themselves, or with a script or a list of them."""
-    kind = state.request.query_params.get(AS) or "zip"
-    if kind not in {*archives.KINDS, *scripts.SCRIPTS}:
-        names = ", ".join((*archives.KINDS, *scripts.SCRIPTS))
+    kind = page_context.request.query_params.get(FORMAT_PARAMETER) or "zip"
+    if kind not in {*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS}:
+        names = ", ".join((*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS))
         raise ParamError(
-            say("{name}={value} is not known", AS, kind[:40]), name=AS, remedy=say("one of {names}", names)
+            format_message("{name}={value} is not known", FORMAT_PARAMETER, kind[:40]),
+            name=FORMAT_PARAMETER,
+            remedy=format_message("one of {names}", names),
         )
-    about = given(state)
-    found = [one for one in map(_understood, held(state, about.basket)) if downloads.ways(one.seen)]
-    if not found:
-        raise ParamError("nothing in this basket leads to files", name="", remedy="download its rows instead")
-    return _packed(state, found, about, kind) if kind in archives.KINDS else _script(state, found, about, kind)
-
-
-def _packed(state: Asked, found: Sequence[Held], about: Given, kind: str) -> Response:
-    """Write the files of all tables as one archive."""
-    every: list[str] = []
-    told = [("Basket", about.here)]
-    for one in found:
-        links = list_link_columns(one.seen.table)
-        more, column = downloads.addresses(one.seen, state, links[0] if links else None)
-        every += more
-        told.append(("Table", f"{one.seen.table.qualified}, column {column}, {len(more):,} files"))
-        if len(every) > state.around.site.settings.limits.archive_files:
-            raise archives.too_large(state.around)
-    plan = archives.planned(state.around, state.request, every)
-    settings = state.around.site.settings
-    title = settings.title or settings.name
-    return archives.answer(state.request, plan, kind=kind, called=BASKET, title=title, about=told)
-
-
-def _script(state: Asked, found: Sequence[Held], about: Given, kind: str) -> Response:
-    """Write a script of the files of all tables."""
-    linked = [one for one in found if list_link_columns(one.seen.table)]
-    if not linked:
-        raise ParamError("no column of these tables leads to files", name=AS, remedy="take them as one archive")
-    made = scripts.scripts(state.around.signing(state.request) or str)[kind]
-    infos = [Info(name="Basket", value=about.here)]
-    infos += [Info(name="Files", value=f"of {one.seen.table.qualified}") for one in linked]
-    infos += [
-        Info(
-            name="Left out", value=f"files of {one.seen.table.qualified}, which have no addresses: an archive has them"
-        )
-        for one in found
-        if one not in linked
+    requested_basket = find_requested_basket(page_context)
+    basket_tables = [
+        basket_table
+        for basket_table in map(_check_searches, list_basket_tables(page_context, requested_basket.basket))
+        if downloads.list_packings(basket_table.view)
     ]
-    infos.append(Info(name="Written", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} by {state.base}"))
-    headers = _headers(made.media_types[0], f"{BASKET}-{kind}{made.extension}")
-    return archives.listed(state.request, made, _links(linked), infos, headers)
+    if not basket_tables:
+        raise ParamError("nothing in this basket leads to files", name="", remedy="download its rows instead")
+    return (
+        _answer_archive(page_context, basket_tables, requested_basket, kind)
+        if kind in archives.ARCHIVE_KINDS
+        else _answer_script(page_context, basket_tables, requested_basket, kind)
+    )
 
 
-def _links(found: Sequence[Held]) -> Iterator[pa.RecordBatch]:
+def _answer_archive(
+    page_context: PageContext, basket_tables: Sequence[BasketTable], requested_basket: RequestedBasket, kind: str
+) -> Response:
+    """Write the files of all tables as one archive."""
+    all_addresses: list[str] = []
+    archive_facts = [("Basket", requested_basket.address)]
+    for basket_table in basket_tables:
+        links = list_link_columns(basket_table.view.table)
+        addresses, column = downloads.list_file_addresses(basket_table.view, page_context, links[0] if links else None)
+        all_addresses += addresses
+        archive_facts.append(
+            ("Table", f"{basket_table.view.table.qualified_name}, column {column}, {len(addresses):,} files")
+        )
+        if len(all_addresses) > page_context.context.site.settings.limits.archive_files:
+            raise archives.build_too_large_error(page_context.context)
+    plan = archives.plan_archive(page_context.context, page_context.request, all_addresses)
+    settings = page_context.context.site.settings
+    title = settings.title or settings.name
+    return archives.answer_archive(
+        page_context.request,
+        plan,
+        archive_kind=kind,
+        archive_name=BASKET_FILE_STEM,
+        site_title=title,
+        readme_lines=archive_facts,
+    )
+
+
+def _answer_script(
+    page_context: PageContext, basket_tables: Sequence[BasketTable], requested_basket: RequestedBasket, kind: str
+) -> Response:
+    """Write a script of the files of all tables."""
+    linked = [basket_table for basket_table in basket_tables if list_link_columns(basket_table.view.table)]
+    if not linked:
+        raise ParamError(
+            "no column of these tables leads to files", name=FORMAT_PARAMETER, remedy="take them as one archive"
+        )
+    script_format = scripts.create_script_formats(page_context.context.build_url_signer(page_context.request) or str)[
+        kind
+    ]
+    infos = [InfoElement(name="Basket", value=requested_basket.address)]
+    infos += [
+        InfoElement(name="Files", value=f"of {basket_table.view.table.qualified_name}") for basket_table in linked
+    ]
+    infos += [
+        InfoElement(
+            name="Left out",
+            value=f"files of {basket_table.view.table.qualified_name}, which have no addresses: an archive has them",
+        )
+        for basket_table in basket_tables
+        if basket_table not in linked
+    ]
+    infos.append(InfoElement(name="Written", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} by {page_context.base}"))
+    headers = _build_download_headers(
+        script_format.media_types[0], f"{BASKET_FILE_STEM}-{kind}{script_format.extension}"
+    )
+    return archives.answer_listing(page_context.request, script_format, _read_file_links(linked), infos, headers)
+
+
+def _read_file_links(basket_tables: Sequence[BasketTable]) -> Iterator[pa.RecordBatch]:
     """Read addresses and names of the files of some tables, all in one shape."""
-    for one in found:
-        column = list_link_columns(one.seen.table)[0]
-        with one.seen.asking.run(cart.query(one.seen.search, column), most=scripts.MOST + 1, seconds=SECONDS) as result:
-            for batch in result.batches():
+    for basket_table in basket_tables:
+        column = list_link_columns(basket_table.view.table)[0]
+        with basket_table.view.runner.run_query(
+            row_files.build_link_query(basket_table.view.search, column),
+            row_limit=scripts.MAX_SCRIPT_FILES + 1,
+            timeout_seconds=QUERY_TIMEOUT_SECONDS,
+        ) as result:
+            for batch in result.iterate_batches():
                 if column.link:
-                    texts: Any = pa.array(scripts.written(batch, column.link), pa.string())
+                    texts: Any = pa.array(scripts.fill_link_template(batch, column.link), pa.string())
                 else:
                     texts = batch.column(0).cast(pa.string())
-                named = batch.num_columns > 1 and not column.link
-                names = batch.column(1).cast(pa.string()) if named else pa.nulls(batch.num_rows, pa.string())
-                yield pa.RecordBatch.from_arrays([texts, names], schema=FILES)
+                has_names = batch.num_columns > 1 and not column.link
+                names = batch.column(1).cast(pa.string()) if has_names else pa.nulls(batch.num_rows, pa.string())
+                yield pa.RecordBatch.from_arrays([texts, names], schema=FILE_SCHEMA)
 
 
-def _headers(kind: str, name: str) -> dict[str, str]:
+def _build_download_headers(kind: str, file_name: str) -> dict[str, str]:
     return {
-        **QUIET,
+        **PRIVATE_HEADERS,
         "content-type": kind,
         "vary": "accept-encoding, authorization, cookie",
-        "content-disposition": f'attachment; filename="{name}"',
+        "content-disposition": f'attachment; filename="{file_name}"',
         "x-content-type-options": "nosniff",
     }

@@ -11,278 +11,371 @@ import orjson
 from starlette.routing import Route
 
 from hven import services as dali
-from hven.model.errors import Forbidden, HvenError, ParamError
-from hven.portal._explore import baskets, cart
-from hven.portal._explore import rows as pages
-from hven.portal._explore.baskets import Basket, Part
-from hven.portal._explore.cell_text import cells, headings
-from hven.portal._explore.constant_columns import constant
-from hven.portal._explore.first_columns import first
-from hven.portal._pages import BASKET, HUB, shelf
-from hven.portal._views import basket_files, form
-from hven.portal._views.basket_rows import QUIET, Given, Held, counted, elsewhere, given, held, there
-from hven.portal._views.counts import noun_of_rows
-from hven.portal._views.data import whole
-from hven.portal._views.disconnect import Waiting, attended
-from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import Asked, Page, moved, page, wants_json
-from hven.portal._views.workspace import side_by_side
+from hven.model.errors import ForbiddenError, HvenError, ParamError
+from hven.portal._explore import baskets, row_files
+from hven.portal._explore import row_pages as pages
+from hven.portal._explore.baskets import Basket, BasketPart
+from hven.portal._explore.cell_text import build_headings, format_cells
+from hven.portal._explore.constant_columns import find_constant_columns
+from hven.portal._explore.first_columns import choose_initial_columns
+from hven.portal._pages import BASKET, SAMP_HUB_ORIGINS, get_basket_store
+from hven.portal._views import basket_files, search_form
+from hven.portal._views.basket_rows import (
+    PRIVATE_HEADERS,
+    BasketTable,
+    RequestedBasket,
+    count_rows,
+    find_other_portal_tables,
+    find_requested_basket,
+    list_basket_tables,
+    select_visible_keys,
+)
+from hven.portal._views.counts import find_row_noun
+from hven.portal._views.data import read_whole_number
+from hven.portal._views.disconnect import RunningQueries, run_while_connected
+from hven.portal._views.page_addresses import build_table_address
+from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect, wants_json
+from hven.portal._views.workspace import arrange_cells
 from hven.services import scripts
-from hven.services.address import from_elsewhere, keeping
+from hven.services.addresses import build_session_cookie, is_cross_site
 from hven.services.file_rows import NOUNS, Amount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.model.params import Params
-    from hven.services.face import Surroundings
+    from hven.model.params import RequestParams
+    from hven.services.face import ServiceContext
 
-FORM = 2 * 1024**2  # bytes that are sent: the largest basket
-ROWS = 20  # of a table, on one page
-COLUMNS = 8
-OF, FROM = "_of", "_from"
-TAB = "\t"  # between the keys of a line, in a form; no key has one
-YEAR = 365 * 86_400  # seconds
+MAX_FORM_BYTES = 2 * 1024**2  # bytes that are sent: the largest basket
+ROWS_PER_PAGE = 20  # of a table, on one page
+MAX_COLUMNS = 8
+TABLE_PARAMETER, OFFSET_PARAMETER = "_of", "_from"
+KEY_SEPARATOR = "\t"  # between the keys of a line, in a form; no key has one
+COOKIE_LIFETIME_SECONDS = 365 * 86_400  # seconds
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the pages of baskets."""
 
-    async def show(state: Asked) -> Page:
-        def answer(waiting: Waiting) -> Page:
-            return _page(state, waiting)
+    async def show_basket(page_context: PageContext) -> PageContent:
+        def build_answer(running_queries: RunningQueries) -> PageContent:
+            return _build_page(page_context, running_queries)
 
-        return await attended(state.request, answer)
+        return await run_while_connected(page_context.request, build_answer)
 
-    async def change(state: Asked) -> Page:
-        if from_elsewhere(state.request, around.site.settings):
-            raise Forbidden("a page of another site asks this", remedy="use the form on the page of the basket")
-        params = await dali.read(state.request, FORM)
-        return await anyio.to_thread.run_sync(_change, state, params)
+    async def change_basket(page_context: PageContext) -> PageContent:
+        if is_cross_site(page_context.request, context.site.settings):
+            raise ForbiddenError("a page of another site asks this", remedy="use the form on the page of the basket")
+        params = await dali.read_params(page_context.request, MAX_FORM_BYTES)
+        return await anyio.to_thread.run_sync(_apply_change, page_context, params)
 
-    shown = page(show, around, guards={"connect": HUB})
+    endpoint = build_page_endpoint(show_basket, context, header_options={"connect_origins": SAMP_HUB_ORIGINS})
     return [
-        *basket_files.routes(around),
-        Route("/basket", shown),
-        Route("/basket", page(change, around), methods=["POST"]),
-        Route("/basket/{token}", shown),
+        *basket_files.build_routes(context),
+        Route("/basket", endpoint),
+        Route("/basket", build_page_endpoint(change_basket, context), methods=["POST"]),
+        Route("/basket/{token}", endpoint),
     ]
 
 
-def _page(state: Asked, waiting: Waiting) -> Page:
-    asked = _merged(state)
-    basket = asked.basket
-    only = state.request.query_params.get(OF, "")
-    aside = elsewhere(state, basket)
-    found = list(held(state, basket, lambda road: road.attended(waiting.begun)))
-    offset = whole(state, FROM, 0, cart.KEYS) if only else 0
-    parts = [_told(one, state, asked, offset) for one in found if only in {"", one.part.of}]
-    seen = {one.part.of for one in found} | aside
-    unseen = sum(len(part.keys) + len(part.searches) for part in basket.parts if part.of not in seen)
-    told = {
-        "entries": basket.entries,
-        "own": asked.own,
-        "link": f"{state.base}/basket/{asked.token}" if asked.token else "",
-        "here": asked.here,
-        "only": only,
+def _build_page(page_context: PageContext, running_queries: RunningQueries) -> PageContent:
+    requested_basket = _merge_cookie_basket(page_context)
+    basket = requested_basket.basket
+    only_table = page_context.request.query_params.get(TABLE_PARAMETER, "")
+    other_portal_tables = find_other_portal_tables(page_context, basket)
+    basket_tables = list(
+        list_basket_tables(page_context, basket, lambda road: road.with_start_callback(running_queries.add_query))
+    )
+    offset = read_whole_number(page_context, OFFSET_PARAMETER, 0, row_files.MAX_ROW_KEYS) if only_table else 0
+    parts = [
+        _describe_table(basket_table, page_context, requested_basket, offset)
+        for basket_table in basket_tables
+        if only_table in {"", basket_table.part.table_path}
+    ]
+    visible_paths = {basket_table.part.table_path for basket_table in basket_tables} | other_portal_tables
+    hidden_count = sum(
+        len(part.keys) + len(part.searches) for part in basket.parts if part.table_path not in visible_paths
+    )
+    content = {
+        "entries": basket.entry_count,
+        "own": requested_basket.is_own,
+        "link": f"{page_context.base}/basket/{requested_basket.token}" if requested_basket.token else "",
+        "here": requested_basket.address,
+        "only": only_table,
         "parts": parts,
-        "rows": sum(one["rows"] or 0 for one in parts),
-        "gone": sum(one["gone"] for one in parts) + unseen,
-        "ways": basket_files.ways([one.seen for one in found]),
-        "files": sum(one["files"] or 0 for one in parts),
-        "most": scripts.MOST,
-        "cite": [{"text": text, "bibtex": entry} for text, entry in basket_files.cited_by(found, state)],
+        "rows": sum(basket_table["rows"] or 0 for basket_table in parts),
+        "gone": sum(basket_table["gone"] for basket_table in parts) + hidden_count,
+        "ways": basket_files.list_packings([basket_table.view for basket_table in basket_tables]),
+        "files": sum(basket_table["files"] or 0 for basket_table in parts),
+        "most": scripts.MAX_SCRIPT_FILES,
+        "cite": [
+            {"text": text, "bibtex": entry} for text, entry in basket_files.list_citations(basket_tables, page_context)
+        ],
     }
-    own = asked.basket.text() if asked.own else ""
-    twin = {**told, "parts": [_plain(one) for one in parts], **({"basket": own} if own else {})}
-    name = _account(state)
-    twin["state"] = shelf(state.around).counted(name)[1] if name and asked.own else ""
-    headers = {**QUIET, **(_cookie(state, None) if asked.own and _carried(state) else {})}
-    return Page(
+    own_text = requested_basket.basket.to_text() if requested_basket.is_own else ""
+    json_content = {
+        **content,
+        "parts": [_strip_part(basket_table) for basket_table in parts],
+        **({"basket": own_text} if own_text else {}),
+    }
+    account = _find_account(page_context)
+    json_content["state"] = (
+        get_basket_store(page_context.context).count_entries(account)[1] if account and requested_basket.is_own else ""
+    )
+    headers = {
+        **PRIVATE_HEADERS,
+        **(
+            _build_cookie_header(page_context, None)
+            if requested_basket.is_own and _has_cookie_basket(page_context)
+            else {}
+        ),
+    }
+    return PageContent(
         template="basket.html",
-        content={**told, "amounts": _sum_parts(parts), "document": orjson.loads(own or "{}"), "known": asked.known},
-        twin=twin,
+        template_values={
+            **content,
+            "amounts": _sum_parts(parts),
+            "document": orjson.loads(own_text or "{}"),
+            "known": requested_basket.is_known,
+        },
+        json_content=json_content,
         headers=headers,
     )
 
 
-def _told(one: Held, state: Asked, asked: Given, offset: int) -> dict[str, Any]:
+def _describe_table(
+    basket_table: BasketTable, page_context: PageContext, requested_basket: RequestedBasket, offset: int
+) -> dict[str, Any]:
     """Say what a basket has of one table."""
-    seen, table = one.seen, one.seen.table
-    here = address(state.base, table)
-    resource = state.holdings.resources.get(table.schema)
+    table_view, table = basket_table.view, basket_table.view.table
+    table_address = build_table_address(page_context.base, table)
+    resource = page_context.published_state.resources.get(table.schema)
     facts: dict[str, Any] = {
-        "of": one.part.of,
-        "table": table.qualified,
+        "of": basket_table.part.table_path,
+        "table": table.qualified_name,
         "title": table.title or table.name,
         "collection": (resource.title if resource is not None else "") or table.schema,
-        "url": here,
-        "noun": noun_of_rows(table, seen.asking),
-        "entries": len(one.part.lines) + len(one.part.searches),
-        "keys": len(one.part.keys),
+        "url": table_address,
+        "noun": find_row_noun(table, table_view.runner),
+        "entries": len(basket_table.part.row_keys) + len(basket_table.part.searches),
+        "keys": len(basket_table.part.keys),
         "searches": [
             {
                 "search": text,
-                "url": f"{here}?{text}".rstrip("?"),
-                "words": _words(seen, search),
+                "url": f"{table_address}?{text}".rstrip("?"),
+                "words": _describe_search(table_view, search),
                 "faults": [{"field": fault.field, "message": fault.message} for fault in search.faults],
-                "rows": None if search.faults else counted(replace(seen, search=search)),
+                "rows": None if search.faults else count_rows(replace(table_view, search=search)),
             }
-            for text, search in one.searches
+            for text, search in basket_table.searches
         ],
         "wrong": "",
     }
     try:
-        facts |= {"rows": counted(seen), **_rows(one, here, offset), **basket_files.offered(one, asked)}
+        facts |= {
+            "rows": count_rows(table_view),
+            **_describe_rows(basket_table, table_address, offset),
+            **basket_files.list_basket_downloads(basket_table, requested_basket),
+        }
     except HvenError as error:  # one table that cannot be asked leaves the others
-        wrong = state.told(str(error))
-        facts |= {"rows": None, "gone": 0, "wrong": wrong, "headings": [], "lines": [], "more": "", "files": None}
+        error_text = page_context.translator(str(error))
+        facts |= {"rows": None, "gone": 0, "wrong": error_text, "headings": [], "lines": [], "more": "", "files": None}
         facts |= {"formats": [], "bytes": None, "upload": [], "votable": ""}
     return facts
 
 
 def _sum_parts(parts: Sequence[Mapping[str, Any]]) -> list[Amount]:
     """Add up what the parts of a basket have, rows and files by themselves."""
-    every = ((noun, sum(one["rows"] or 0 for one in parts if one["noun"] == noun)) for noun in NOUNS)
-    return [Amount(number, noun) for noun, number in every if number]
+    amounts_by_noun = ((noun, sum(part["rows"] or 0 for part in parts if part["noun"] == noun)) for noun in NOUNS)
+    return [Amount(number, noun) for noun, number in amounts_by_noun if number]
 
 
-def _rows(one: Held, here: str, offset: int) -> dict[str, Any]:
+def _describe_rows(basket_table: BasketTable, table_address: str, offset: int) -> dict[str, Any]:
     """Show some of the rows that were ticked, each with the line that it belongs to."""
-    there_now = there(one)
-    of = {key: line for line in there_now.lines for key in line}
-    search = one.keyed.search
-    primary = one.seen.table.primary
-    names = [name for name in first(search, constant(search, one.keyed.asking)) if name not in primary]
-    search = search.having(columns=tuple(names[:COLUMNS]) or primary, order=tuple((name, False) for name in primary))
-    found = pages.page(search, one.keyed.asking, offset=offset, limit=ROWS)
-    shown = headings(found, one.seen.table, labels=one.seen.labels)
-    heads, written = side_by_side(shown, cells(found, one.seen.table, labels=one.seen.labels), one.keyed)
+    visible_part = select_visible_keys(basket_table)
+    line_by_key = {key: line for line in visible_part.row_keys for key in line}
+    search = basket_table.ticked_view.search
+    primary = basket_table.view.table.primary
+    names = [
+        name
+        for name in choose_initial_columns(search, find_constant_columns(search, basket_table.ticked_view.runner))
+        if name not in primary
+    ]
+    search = search.copy_with(
+        columns=tuple(names[:MAX_COLUMNS]) or primary, order=tuple((name, False) for name in primary)
+    )
+    page = pages.fetch_page(search, basket_table.ticked_view.runner, offset=offset, limit=ROWS_PER_PAGE)
+    column_headings = build_headings(page, basket_table.view.table, labels=basket_table.view.labels)
+    heading_row, cell_rows = arrange_cells(
+        column_headings,
+        format_cells(page, basket_table.view.table, labels=basket_table.view.labels),
+        basket_table.ticked_view,
+    )
     lines = [
         {
-            "key": TAB.join(of.get(key, (key,))),
-            "url": f"{here}?{urlencode({'_row': key})}",
+            "key": KEY_SEPARATOR.join(line_by_key.get(key, (key,))),
+            "url": f"{table_address}?{urlencode({'_row': key})}",
             "name": " ".join(map(str, orjson.loads(key))),
             "cells": row,
         }
-        for key, row in zip(found.keys, written, strict=True)
+        for key, row in zip(page.keys, cell_rows, strict=True)
     ]
-    more = urlencode({OF: one.part.of, FROM: offset + ROWS}) if found.more else ""
+    next_query = (
+        urlencode({TABLE_PARAMETER: basket_table.part.table_path, OFFSET_PARAMETER: offset + ROWS_PER_PAGE})
+        if page.has_more
+        else ""
+    )
     return {
-        "gone": len(one.part.keys) - len(there_now.keys),
-        "headings": heads,
+        "gone": len(basket_table.part.keys) - len(visible_part.keys),
+        "headings": heading_row,
         "lines": lines,
-        "more": more,
-        "after": len(there_now.keys) - offset - len(lines),
+        "more": next_query,
+        "after": len(visible_part.keys) - offset - len(lines),
     }
 
 
-def _words(seen: Any, search: Any) -> str:
-    said = [f"{one.get('label') or one['name']}: {one['value']}" for one in form.chips(search, seen.labels)]
-    return "; ".join(said)
+def _describe_search(table_view: Any, search: Any) -> str:
+    chip_texts = [
+        f"{chip.get('label') or chip['name']}: {chip['value']}"
+        for chip in search_form.build_chips(search, table_view.labels)
+    ]
+    return "; ".join(chip_texts)
 
 
-def _plain(part: dict[str, Any]) -> dict[str, Any]:
+def _strip_part(part: dict[str, Any]) -> dict[str, Any]:
     """Return what is told of a table, for the JSON twin."""
     return {name: value for name, value in part.items() if name not in {"headings", "lines", "upload", "more", "after"}}
 
 
-def _account(state: Asked) -> str:
+def _find_account(page_context: PageContext) -> str:
     """Return whose basket the server keeps; empty: of nobody."""
-    return "" if state.who.by else state.who.name or ""
+    return "" if page_context.principal.impersonator else page_context.principal.name or ""
 
 
-def _carried(state: Asked) -> bool:
-    return bool(_account(state)) and BASKET in state.request.cookies
+def _has_cookie_basket(page_context: PageContext) -> bool:
+    return bool(_find_account(page_context)) and BASKET in page_context.request.cookies
 
 
-def _merged(state: Asked) -> Given:
+def _merge_cookie_basket(page_context: PageContext) -> RequestedBasket:
     """Return the basket that is asked for; what a reader ticked before they logged in, without scripts, goes into their own."""
-    asked = given(state)
-    if not (asked.own and _carried(state)):
-        return asked
-    before = _anonymous(state)
-    with_it = _tried(asked.basket, before)
-    if with_it != asked.basket:
-        with_it = shelf(state.around).change(_account(state), lambda mine: _tried(mine, before))
-    return replace(asked, basket=with_it)
+    requested_basket = find_requested_basket(page_context)
+    if not (requested_basket.is_own and _has_cookie_basket(page_context)):
+        return requested_basket
+    cookie_basket = _read_cookie_basket(page_context)
+    merged_basket = _merge_if_fits(requested_basket.basket, cookie_basket)
+    if merged_basket != requested_basket.basket:
+        merged_basket = get_basket_store(page_context.context).change_basket(
+            _find_account(page_context), lambda mine: _merge_if_fits(mine, cookie_basket)
+        )
+    return replace(requested_basket, basket=merged_basket)
 
 
-def _anonymous(state: Asked) -> Basket:
-    from_cookie = given(replace(state, who=replace(state.who, name=None)))
+def _read_cookie_basket(page_context: PageContext) -> Basket:
+    from_cookie = find_requested_basket(replace(page_context, principal=replace(page_context.principal, name=None)))
     return from_cookie.basket
 
 
-def _tried(mine: Basket, more: Basket) -> Basket:
+def _merge_if_fits(own_basket: Basket, added_basket: Basket) -> Basket:
     try:
-        return mine.added(more)
+        return own_basket.merge(added_basket)
     except ParamError:  # more than one holds: their own stays
-        return mine
+        return own_basket
 
 
-def _change(state: Asked, params: Params) -> Page:
+def _apply_change(page_context: PageContext, params: RequestParams) -> PageContent:
     """Do what a form, or a script, asks; who asks as a script is told what the basket is then."""
-    kept = shelf(state.around)
+    basket_store = get_basket_store(page_context.context)
 
-    def make(mine: Basket) -> Basket:
-        if params.one("EMPTY"):
+    def edit_basket(own_basket: Basket) -> Basket:
+        if params.read_one("EMPTY"):
             return Basket()
-        if params.one("SHARE"):
-            return mine
-        if text := params.one("SET"):
-            return baskets.read(text)
-        if text := params.one("ADD"):
-            return mine.added(baskets.read(text))
-        if text := params.one("REMOVE"):
-            return mine.removed(baskets.read(text))
-        if token := params.one("COPY"):
-            shared = kept.opened(token)
-            return mine.added(Basket(parts=tuple(_visible(one) for one in held(state, shared))))
-        if params.one("CLEAN"):
-            return _cleaned(mine, state)
-        part = Part(
-            of=params.one("OF") or "",
-            lines=tuple(tuple(key for key in line.split(TAB) if key) for line in params.all("KEY") if line.strip()),
-            searches=tuple(params.all("SEARCH")),
+        if params.read_one("SHARE"):
+            return own_basket
+        if text := params.read_one("SET"):
+            return baskets.parse_basket(text)
+        if text := params.read_one("ADD"):
+            return own_basket.merge(baskets.parse_basket(text))
+        if text := params.read_one("REMOVE"):
+            return own_basket.subtract(baskets.parse_basket(text))
+        if token := params.read_one("COPY"):
+            shared = basket_store.open_shared(token)
+            return own_basket.merge(
+                Basket(parts=tuple(_select_visible(one) for one in list_basket_tables(page_context, shared)))
+            )
+        if params.read_one("CLEAN"):
+            return _remove_invisible(own_basket, page_context)
+        part = BasketPart(
+            table_path=params.read_one("OF") or "",
+            row_keys=tuple(
+                tuple(key for key in line.split(KEY_SEPARATOR) if key)
+                for line in params.read_all("KEY")
+                if line.strip()
+            ),
+            searches=tuple(params.read_all("SEARCH")),
         )
-        less = Basket(parts=(part,))
-        if params.one("DROP"):
-            return mine.removed(less)
-        return mine.added(baskets.read(less.text()))
+        listed_basket = Basket(parts=(part,))
+        if params.read_one("DROP"):
+            return own_basket.subtract(listed_basket)
+        return own_basket.merge(baskets.parse_basket(listed_basket.to_text()))
 
-    name, cookie, token = _account(state), None, ""
-    if name:
-        before = Basket() if params.one("ONLY") or not _carried(state) else _anonymous(state)
-        made = kept.change(name, lambda mine: make(_tried(mine, before)))
+    account, cookie, token = _find_account(page_context), None, ""
+    if account:
+        cookie_basket = (
+            Basket()
+            if params.read_one("ONLY") or not _has_cookie_basket(page_context)
+            else _read_cookie_basket(page_context)
+        )
+        changed_basket = basket_store.change_basket(
+            account, lambda mine: edit_basket(_merge_if_fits(mine, cookie_basket))
+        )
     else:
-        made = make(given(state).basket)
-        token = kept.token(made)
-        cookie = f"{made.entries}.{token}"
-    if params.one("SHARE"):
-        token = kept.token(made)
-    there_now = f"{state.base}/basket" + (f"/{token}" if params.one("SHARE") else "")
-    headers = {**QUIET, **(_cookie(state, cookie) if cookie or _carried(state) else {})}
-    if not wants_json(state.request):
-        after = moved(there_now)
-        return replace(after, headers={**after.headers, **headers})
-    said = {"entries": made.entries, "basket": made.text(), "token": token}
-    said["state"] = kept.counted(name)[1] if name else ""
-    return Page(template="", content=said, headers=headers)
+        changed_basket = edit_basket(find_requested_basket(page_context).basket)
+        token = basket_store.store_shared(changed_basket)
+        cookie = f"{changed_basket.entry_count}.{token}"
+    if params.read_one("SHARE"):
+        token = basket_store.store_shared(changed_basket)
+    basket_address = f"{page_context.base}/basket" + (f"/{token}" if params.read_one("SHARE") else "")
+    headers = {
+        **PRIVATE_HEADERS,
+        **(_build_cookie_header(page_context, cookie) if cookie or _has_cookie_basket(page_context) else {}),
+    }
+    if not wants_json(page_context.request):
+        redirect = build_redirect(basket_address)
+        return replace(redirect, headers={**redirect.headers, **headers})
+    json_content = {"entries": changed_basket.entry_count, "basket": changed_basket.to_text(), "token": token}
+    json_content["state"] = basket_store.count_entries(account)[1] if account else ""
+    return PageContent(template="", template_values=json_content, headers=headers)
 
 
-def _visible(one: Held) -> Part:
-    return replace(there(one), searches=one.part.searches)
+def _select_visible(basket_table: BasketTable) -> BasketPart:
+    return replace(select_visible_keys(basket_table), searches=basket_table.part.searches)
 
 
-def _cleaned(mine: Basket, state: Asked) -> Basket:
+def _remove_invisible(own_basket: Basket, page_context: PageContext) -> Basket:
     """Return a basket without what is gone; what other portals of the site show stays."""
-    aside = elsewhere(state, mine)
-    now = {one.part.of: _visible(one) for one in held(state, mine)}
-    parts = (part if part.of in aside else now.get(part.of) for part in mine.parts)
-    return Basket(parts=tuple(one for one in parts if one is not None and (one.lines or one.searches)))
+    other_portal_tables = find_other_portal_tables(page_context, own_basket)
+    visible_parts = {
+        candidate.part.table_path: _select_visible(candidate)
+        for candidate in list_basket_tables(page_context, own_basket)
+    }
+    parts = (
+        part if part.table_path in other_portal_tables else visible_parts.get(part.table_path)
+        for part in own_basket.parts
+    )
+    return Basket(
+        parts=tuple(
+            candidate for candidate in parts if candidate is not None and (candidate.row_keys or candidate.searches)
+        )
+    )
 
 
-def _cookie(state: Asked, value: str | None) -> dict[str, str]:
+def _build_cookie_header(page_context: PageContext, value: str | None) -> dict[str, str]:
     """Return the header that keeps a basket in the browser; None: it is to be forgotten."""
-    kept = keeping(state.request, state.around.site.settings, value, name=BASKET, seconds=YEAR)
-    return {"set-cookie": kept}
+    cookie = build_session_cookie(
+        page_context.request,
+        page_context.context.site.settings,
+        value,
+        cookie_name=BASKET,
+        max_age_seconds=COOKIE_LIFETIME_SECONDS,
+    )
+    return {"set-cookie": cookie}

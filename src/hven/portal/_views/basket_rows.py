@@ -6,147 +6,172 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from hven.model.errors import HvenError, NotFound
+from hven.model.errors import HvenError, NotFoundError
 from hven.portal._explore import baskets
-from hven.portal._explore import rows as pages
-from hven.portal._explore.baskets import Basket, Part
-from hven.portal._pages import BASKET, SWITCHES, carried, shelf
-from hven.portal._views.page_addresses import below
-from hven.portal._views.table_page import looked, understood
+from hven.portal._explore import row_pages as pages
+from hven.portal._explore.baskets import Basket, BasketPart
+from hven.portal._pages import BASKET, SWITCH_PARAMETERS, get_basket_store, parse_cookie
+from hven.portal._views.page_addresses import build_table_path
+from hven.portal._views.table_view import build_table_view, parse_view_search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from hven.model.table import Table
-    from hven.portal._explore import Search
-    from hven.portal._explore.page_queries import Asking
-    from hven.portal._views.page_formats import Asked
-    from hven.portal._views.table_page import View
+    from hven.portal._explore import TableSearch
+    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal._views.page_formats import PageContext
+    from hven.portal._views.table_view import TableView
 
-QUIET = {"cache-control": "private, no-store"}  # it is of one reader
-TOKEN = "token"  # of the address  # noqa: S105
+PRIVATE_HEADERS = {"cache-control": "private, no-store"}  # it is of one reader
+TOKEN_PATH_PARAMETER = "token"  # of the address  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class RequestedBasket:
     """The basket that a request is about.
 
     Attributes
     ----------
-    here
+    address
         Address that what is asked of it begins with.
     token
         By which it is shared; empty: it is what a reader keeps, who is logged in.
-    own
+    is_own
         It is the reader's own, and may be changed.
-    known
+    is_known
         Their own is not empty because nothing was ever put into it.
     """
 
     basket: Basket
-    here: str
+    address: str
     token: str = ""
-    own: bool = True
-    known: bool = True
+    is_own: bool = True
+    is_known: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class BasketTable:
     """What a basket has of a table that its reader may know of.
 
     Attributes
     ----------
-    seen
+    view
         All of its rows.
-    keyed
+    ticked_view
         Those that were ticked.
     searches
         Addresses and what they ask; one with faults finds nothing.
     """
 
-    part: Part
-    seen: View
-    keyed: View
-    searches: tuple[tuple[str, Search], ...]
+    part: BasketPart
+    view: TableView
+    ticked_view: TableView
+    searches: tuple[tuple[str, TableSearch], ...]
 
 
-def given(state: Asked) -> Given:
+def find_requested_basket(page_context: PageContext) -> RequestedBasket:
     """Return the basket that a request is about: of its address, else the reader's own.
 
     Raises
     ------
-    NotFound
+    NotFoundError
         Nothing has this address.
     """
-    kept, here = shelf(state.around), f"{state.base}/basket"
-    token = str(state.request.path_params.get(TOKEN, "")).removesuffix(".json")
+    basket_store, basket_address = get_basket_store(page_context.context), f"{page_context.base}/basket"
+    token = str(page_context.request.path_params.get(TOKEN_PATH_PARAMETER, "")).removesuffix(".json")
     if token:
-        return Given(basket=kept.opened(token), here=f"{here}/{token}", token=token, own=False)
-    if state.who.name is not None:
-        return Given(basket=Basket() if state.who.by else kept.own(state.who.name), here=here)
-    token = carried(state.request.cookies.get(BASKET))[1]
+        return RequestedBasket(
+            basket=basket_store.open_shared(token), address=f"{basket_address}/{token}", token=token, is_own=False
+        )
+    if page_context.principal.name is not None:
+        return RequestedBasket(
+            basket=Basket()
+            if page_context.principal.impersonator
+            else basket_store.read_account_basket(page_context.principal.name),
+            address=basket_address,
+        )
+    token = parse_cookie(page_context.request.cookies.get(BASKET))[1]
     try:
-        return Given(basket=kept.opened(token), here=f"{here}/{token}", token=token) if token else _nothing(here)
-    except NotFound:
-        return _nothing(here)
+        return (
+            RequestedBasket(basket=basket_store.open_shared(token), address=f"{basket_address}/{token}", token=token)
+            if token
+            else _build_empty_basket(basket_address)
+        )
+    except NotFoundError:
+        return _build_empty_basket(basket_address)
 
 
-def _nothing(here: str) -> Given:
-    return Given(basket=Basket(), here=here, known=False)
+def _build_empty_basket(basket_address: str) -> RequestedBasket:
+    return RequestedBasket(basket=Basket(), address=basket_address, is_known=False)
 
 
-def held(state: Asked, basket: Basket, attended: Callable[[Asking], Asking] = lambda road: road) -> Iterator[Held]:
+def list_basket_tables(
+    page_context: PageContext, basket: Basket, prepare_runner: Callable[[QueryRunner], QueryRunner] = lambda road: road
+) -> Iterator[BasketTable]:
     """Yield what of a basket is of tables that this reader may know of."""
-    known = tables(state)
+    visible_tables = list_visible_tables(page_context)
     for part in basket.parts:
-        if part.of in known:
-            seen = looked(state, known[part.of])
-            seen = replace(seen, asking=attended(seen.asking))
-            yield _held(part, seen, state)
+        if part.table_path in visible_tables:
+            view = build_table_view(page_context, visible_tables[part.table_path])
+            view = replace(view, runner=prepare_runner(view.runner))
+            yield _build_basket_table(part, view, page_context)
 
 
-def tables(state: Asked) -> dict[str, Table]:
+def list_visible_tables(page_context: PageContext) -> dict[str, Table]:
     """Return the tables that a reader may know of, as baskets name them."""
-    return {below(one): one for one in state.catalogue.tables() if one.qualified in state.holdings.published}
+    return {
+        build_table_path(table): table
+        for table in page_context.catalogue.iterate_tables()
+        if table.qualified_name in page_context.published_state.tables_by_name
+    }
 
 
-def elsewhere(state: Asked, basket: Basket) -> set[str]:
+def find_other_portal_tables(page_context: PageContext, basket: Basket) -> set[str]:
     """Return the tables of a basket that other portals of the site show: here they are as little as there would be no such rows."""
-    every = state.holdings.catalogue(state.who, state.around.policies).tables() if state.brand.collections else ()
-    there = {below(one) for one in every} - set(tables(state))
-    return {part.of for part in basket.parts if part.of in there}
+    all_tables = (
+        page_context.published_state.get_catalogue(
+            page_context.principal, page_context.context.policies
+        ).iterate_tables()
+        if page_context.brand.collections
+        else ()
+    )
+    other_paths = {build_table_path(table) for table in all_tables} - set(list_visible_tables(page_context))
+    return {part.table_path for part in basket.parts if part.table_path in other_paths}
 
 
-def _held(part: Part, seen: View, state: Asked) -> Held:
-    keyed = baskets.keyed(part, seen.table)
+def _build_basket_table(part: BasketPart, table_view: TableView, page_context: PageContext) -> BasketTable:
+    key_search = baskets.search_row_keys(part, table_view.table)
     searches = []
     for address in part.searches:
-        pairs = [pair for pair in parse_qsl(address) if pair[0] not in SWITCHES]
-        searches.append((address, understood(seen, state, pairs)))
-    asked = [one for _, one in searches if not one.faults]
-    union = baskets.whole(seen.table, [*([keyed] if part.lines else []), *asked])
-    return Held(
+        pairs = [pair for pair in parse_qsl(address) if pair[0] not in SWITCH_PARAMETERS]
+        searches.append((address, parse_view_search(table_view, page_context, pairs)))
+    valid_searches = [parsed_search for _, parsed_search in searches if not parsed_search.faults]
+    union = baskets.search_any(table_view.table, [*([key_search] if part.row_keys else []), *valid_searches])
+    return BasketTable(
         part=part,
-        seen=replace(seen, search=union),
-        keyed=replace(seen, search=keyed),
+        view=replace(table_view, search=union),
+        ticked_view=replace(table_view, search=key_search),
         searches=tuple(searches),
     )
 
 
-def there(one: Held) -> Part:
+def select_visible_keys(basket_table: BasketTable) -> BasketPart:
     """Return of what was ticked in a table those rows that the reader sees: keys of no others are ever told to them."""
     keys: set[str] = set()
-    primary = one.seen.table.primary
-    if one.part.lines and primary:
-        found = one.keyed.asking.table(one.keyed.search.query(columns=list(primary)))
-        keys = set(pages.keys_of(found, primary))
-    lines = (tuple(key for key in line if key in keys) for line in one.part.lines)
-    return replace(one.part, lines=tuple(line for line in lines if line))
+    primary = basket_table.view.table.primary
+    if basket_table.part.row_keys and primary:
+        visible_rows = basket_table.ticked_view.runner.fetch_table(
+            basket_table.ticked_view.search.build_query(columns=list(primary))
+        )
+        keys = set(pages.format_keys(visible_rows, primary))
+    lines = (tuple(key for key in line if key in keys) for line in basket_table.part.row_keys)
+    return replace(basket_table.part, row_keys=tuple(line for line in lines if line))
 
 
-def counted(seen: View) -> int | None:
+def count_rows(table_view: TableView) -> int | None:
     """Count rows; None: nobody could say in time, or it cannot be asked."""
     try:
-        return pages.count(seen.search, seen.asking, seconds=5.0).rows
+        return pages.count_rows(table_view.search, table_view.runner, timeout_seconds=5.0).rows
     except HvenError:
         return None

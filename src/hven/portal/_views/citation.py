@@ -12,52 +12,63 @@ from starlette.routing import Route
 
 from hven import adql
 from hven import services as dali
-from hven.formats import list_accepted
-from hven.model.errors import NotFound, say
-from hven.model.resource import orcid
-from hven.portal._explore.page_queries import Asking
-from hven.portal._pages import VARY
-from hven.portal._views.counts import noun_of_rows
-from hven.portal._views.facts import dataset, rows_at
-from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import Asked, Page, asked, kept_by, page, refused
-from hven.services import citing
-from hven.services.face import careful
+from hven.formats import list_accepted_media_types
+from hven.model.errors import NotFoundError, format_message
+from hven.model.resource import parse_orcid
+from hven.portal._explore.page_queries import QueryRunner
+from hven.portal._pages import VARY_HEADERS
+from hven.portal._views.counts import find_row_noun
+from hven.portal._views.dataset_metadata import build_dataset, build_rows_address
+from hven.portal._views.page_addresses import build_table_address
+from hven.portal._views.page_formats import (
+    PageContent,
+    PageContext,
+    build_cache_control,
+    build_error_responder,
+    build_page_context,
+    build_page_endpoint,
+)
+from hven.services import citations
+from hven.services.face import answer_errors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
 
-    from hven.services.citing import Cited
-    from hven.services.face import Surroundings
+    from hven.services.citations import CitationMetadata
+    from hven.services.face import ServiceContext
 
-UNPUBLISHED = {"reserved", "draft"}  # states of DOIs that nobody outside knows
-MOST = 10  # tables that signposts lead to
-HTML = "text/html"
-PAGE_TYPES = {HTML, "application/xhtml+xml", "application/json"}  # what a landing page itself answers
+UNPUBLISHED_DOI_STATES = {"reserved", "draft"}  # states of DOIs that nobody outside knows
+MAX_SIGNPOSTED_TABLES = 10  # tables that signposts lead to
+HTML_MEDIA_TYPE = "text/html"
+LANDING_PAGE_MEDIA_TYPES = {
+    HTML_MEDIA_TYPE,
+    "application/xhtml+xml",
+    "application/json",
+}  # what a landing page itself answers
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the documents and the pages of releases."""
 
-    async def document(request: Request) -> Response:
-        state = asked(request, around)
-        kind, (body, tag) = request.path_params["kind"], await anyio.to_thread.run_sync(_document, state)
+    async def send_citation(request: Request) -> Response:
+        page_context = build_page_context(request, context)
+        kind, (body, tag) = request.path_params["kind"], await anyio.to_thread.run_sync(_write_citation, page_context)
         headers = {
-            **dali.caching(tag, public=kept_by(state).startswith("public")), "x-content-type-options": "nosniff",
+            **dali.build_cache_headers(tag, is_public=build_cache_control(page_context).startswith("public")), "x-content-type-options": "nosniff",
             "access-control-allow-origin": "*",
         }  # fmt: skip
-        return dali.tagged(request, headers, citing.KINDS[kind][0], body)
+        return dali.answer_with_etag(request, headers, citations.CITATION_KINDS[kind][0], body)
 
-    async def release(state: Asked) -> Page:
-        return await anyio.to_thread.run_sync(_release, state)
+    async def show_release(page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(_show_release, page_context)
 
-    shown = careful(document, refused(around))
-    page_of_release = page(release, around)
+    endpoint = answer_errors(send_citation, build_error_responder(context))
+    page_of_release = build_page_endpoint(show_release, context)
     return [
-        Route("/collections/{name}/cite/{kind}", shown),
-        Route("/collections/{name}/releases/{label}/cite/{kind}", shown),
+        Route("/collections/{name}/cite/{kind}", endpoint),
+        Route("/collections/{name}/releases/{label}/cite/{kind}", endpoint),
         Route("/collections/{name}/releases/{label}", negotiate_citation(page_of_release)),
     ]
 
@@ -73,147 +84,200 @@ def negotiate_citation(endpoint: Callable[[Request], Awaitable[Response]]) -> Ca
     Returns
     -------
     endpoint
-        It answers 303 to a client whose most wanted known media type is one of `citing.KINDS`.
+        It answers 303 to a client whose most wanted known media type is one of `citations.CITATION_KINDS`.
     """
-    documents = {media: kind for kind, (media, _) in citing.KINDS.items()}
+    documents = {media: kind for kind, (media, _) in citations.CITATION_KINDS.items()}
 
-    async def answer(request: Request) -> Response:
-        accepted = (media.partition(";")[0].lower() for media in list_accepted(request.headers.get("accept", "")))
-        first = next((media for media in accepted if media in documents or media in PAGE_TYPES), HTML)
-        if first not in documents:
+    async def answer_negotiated(request: Request) -> Response:
+        accepted = (
+            media.partition(";")[0].lower() for media in list_accepted_media_types(request.headers.get("accept", ""))
+        )
+        first_media_type = next(
+            (media for media in accepted if media in documents or media in LANDING_PAGE_MEDIA_TYPES), HTML_MEDIA_TYPE
+        )
+        if first_media_type not in documents:
             return await endpoint(request)
         # relative to the page: the same behind any proxy and in any portal
-        place = quote(request.url.path.rpartition("/")[2])
-        headers = {"location": f"{place}/cite/{documents[first]}", "vary": VARY, "access-control-allow-origin": "*"}
+        page_name = quote(request.url.path.rpartition("/")[2])
+        headers = {
+            "location": f"{page_name}/cite/{documents[first_media_type]}",
+            "vary": VARY_HEADERS,
+            "access-control-allow-origin": "*",
+        }
         return Response(status_code=303, headers=headers)
 
-    return answer
+    return answer_negotiated
 
 
-def _wanted(state: Asked) -> tuple[str, str]:
+def _read_collection_and_release(page_context: PageContext) -> tuple[str, str]:
     """Return which collection and release an address names."""
-    given = state.request.path_params
-    return given["name"], given.get("label", "").removesuffix(".json")
+    path_params = page_context.request.path_params
+    return path_params["name"], path_params.get("label", "").removesuffix(".json")
 
 
-def cited(state: Asked, name: str, label: str = "") -> Cited:
+def gather_citation(page_context: PageContext, name: str, label: str = "") -> CitationMetadata:
     """Gather how something is cited, as far as this reader may know of it."""
-    return citing.cited(state.around, state.holdings, state.catalogue, name, label, base=state.brand.root)
+    return citations.collect_citation_metadata(
+        page_context.context,
+        page_context.published_state,
+        page_context.catalogue,
+        name,
+        label,
+        base_url=page_context.brand.root,
+    )
 
 
-def _document(state: Asked) -> tuple[bytes, str]:
-    kind = state.request.path_params["kind"]
-    if kind not in citing.KINDS:
-        raise NotFound(say("there is no citation as {kind!r}", kind[:40]), remedy=say("there are: {names}", ", ".join(citing.KINDS)))  # fmt: skip
-    name, label = _wanted(state)
+def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
+    kind = page_context.request.path_params["kind"]
+    if kind not in citations.CITATION_KINDS:
+        raise NotFoundError(format_message("there is no citation as {kind!r}", kind[:40]), remedy=format_message("there are: {names}", ", ".join(citations.CITATION_KINDS)))  # fmt: skip
+    name, label = _read_collection_and_release(page_context)
     try:
-        one = cited(state, name, label)
-        made, entry = {**citing.datacite(one), "url": one.address}, _bibtex(one)
-    except NotFound:
-        known = state.around.site.store.citations.find(name, label)
-        if known is None or not known.told or known.state in UNPUBLISHED:
+        citation = gather_citation(page_context, name, label)
+        metadata, entry = (
+            {**citations.build_datacite_record(citation), "url": citation.address},
+            _write_bibtex(citation),
+        )
+    except NotFoundError:
+        stored_citation = page_context.context.site.store.citations.find_citation(name, label)
+        if stored_citation is None or not stored_citation.told or stored_citation.state in UNPUBLISHED_DOI_STATES:
             raise
-        made = dict(known.told)
-        entry = citing.bibtex_of_record({"url": known.url, **made}, f"{name}-{label}" if label else name)
+        metadata = dict(stored_citation.told)
+        entry = citations.write_bibtex_from_record(
+            {"url": stored_citation.url, **metadata}, f"{name}-{label}" if label else name
+        )
     if kind == "bib":
         body = f"{entry}\n".encode()
     else:
-        body = citing.datacite_xml(made).encode() if kind == "datacite.xml" else orjson.dumps(made, option=orjson.OPT_INDENT_2)  # fmt: skip
-    return body, dali.etag(body)
+        body = citations.write_datacite_xml(metadata).encode() if kind == "datacite.xml" else orjson.dumps(metadata, option=orjson.OPT_INDENT_2)  # fmt: skip
+    return body, dali.compute_etag(body)
 
 
-def _bibtex(one: Cited) -> str:
-    return citing.bibtex(one.resource, one.address, label=one.label, doi=one.doi, year=one.year)
+def _write_bibtex(citation: CitationMetadata) -> str:
+    return citations.write_bibtex(
+        citation.resource, citation.address, label=citation.label, doi=citation.doi, year=citation.year
+    )
 
 
-def citing_of(state: Asked, name: str, label: str = "") -> dict[str, Any]:
+def describe_citation(page_context: PageContext, name: str, label: str = "") -> dict[str, Any]:
     """Return what pages say of how something is cited."""
-    one = cited(state, name, label)
+    citation = gather_citation(page_context, name, label)
     return {
-        "one": one,
-        "cited": citing.sentence(one.resource, label=one.label, doi=one.doi, year=one.year),
-        "bibtex": _bibtex(one),
-        "documents": [{"url": f"{one.address}/cite/{kind}", "type": media, "name": title} for kind, (media, title) in citing.KINDS.items()],
-        "withdrawn": one.withdrawn,
+        "one": citation,
+        "cited": citations.write_citation_sentence(citation.resource, label=citation.label, doi=citation.doi, year=citation.year),
+        "bibtex": _write_bibtex(citation),
+        "documents": [{"url": f"{citation.address}/cite/{kind}", "type": media, "name": title} for kind, (media, title) in citations.CITATION_KINDS.items()],
+        "withdrawn": citation.withdrawal_reason,
     }  # fmt: skip
 
 
-def signposts(state: Asked, name: str, label: str = "") -> dict[str, str]:
+def build_signposts(page_context: PageContext, name: str, label: str = "") -> dict[str, str]:
     """Return the header by which programs find identifier, authors, licence, metadata and rows of what a page is about (signposting.org)."""
     try:
-        one = cited(state, name, label)
-    except NotFound:
+        citation = gather_citation(page_context, name, label)
+    except NotFoundError:
         return {}
-    found = [(f"https://doi.org/{one.doi}", "cite-as", "")] if one.doi else []
-    found += [(f"{one.address}/cite/{kind}", "describedby", media) for kind, (media, _) in citing.KINDS.items()]
-    found += [(f"https://orcid.org/{known}", "author", "") for person in one.people if (known := orcid(person.orcid))]
-    found += [(url, "license", "")] if (url := citing.rights_url(one.resource)) else []
-    found += [("https://schema.org/Dataset", "type", ""), ("https://schema.org/AboutPage", "type", "")]
-    for item in one.items[:MOST]:
-        name = f"{adql.quote(item.table.schema)}.{adql.quote(item.table.name)}"
-        found.append((rows_at(state.brand.root, name, "votable"), "item", "application/x-votable+xml"))
-    told = (f'<{quote(url, safe=":/?#[]@!$&()*+,;=%~-._")}>; rel="{rel}"' + (f'; type="{kind}"' if kind else "") for url, rel, kind in found)  # fmt: skip
-    return {"link": ", ".join(told)}
+    links = [(f"https://doi.org/{citation.doi}", "cite-as", "")] if citation.doi else []
+    links += [
+        (f"{citation.address}/cite/{kind}", "describedby", media)
+        for kind, (media, _) in citations.CITATION_KINDS.items()
+    ]
+    links += [
+        (f"https://orcid.org/{orcid_id}", "author", "")
+        for person in citation.creators
+        if (orcid_id := parse_orcid(person.orcid))
+    ]
+    links += [(url, "license", "")] if (url := citations.find_licence_url(citation.resource)) else []
+    links += [("https://schema.org/Dataset", "type", ""), ("https://schema.org/AboutPage", "type", "")]
+    for item in citation.items[:MAX_SIGNPOSTED_TABLES]:
+        name = f"{adql.quote_name(item.table.schema)}.{adql.quote_name(item.table.name)}"
+        links.append(
+            (build_rows_address(page_context.brand.root, name, "votable"), "item", "application/x-votable+xml")
+        )
+    link_values = (f'<{quote(url, safe=":/?#[]@!$&()*+,;=%~-._")}>; rel="{rel}"' + (f'; type="{kind}"' if kind else "") for url, rel, kind in links)  # fmt: skip
+    return {"link": ", ".join(link_values)}
 
 
-def _release(state: Asked) -> Page:
+def _show_release(page_context: PageContext) -> PageContent:
     """Say what a release is."""
-    name, label = _wanted(state)
+    name, label = _read_collection_and_release(page_context)
     try:
-        told = citing_of(state, name, label)
-    except NotFound:
-        return tombstone(state, name, label)
-    one: Cited = told["one"]
-    asking = Asking(site=state.around.site, who=state.who, policies=state.around.policies, holdings=state.holdings)
+        citation_facts = describe_citation(page_context, name, label)
+    except NotFoundError:
+        return show_tombstone(page_context, name, label)
+    citation: CitationMetadata = citation_facts["one"]
+    runner = QueryRunner(
+        site=page_context.context.site,
+        principal=page_context.principal,
+        policies=page_context.context.policies,
+        published_state=page_context.published_state,
+    )
     tables = [
         {
-            "name": f"{adql.quote(item.table.schema)}.{adql.quote(item.table.name)}", "table": item.table, "rows": asking.published(item.table).rows, "noun": noun_of_rows(item.table, asking), "updated": item.updated,
-            "url": address(state.base, item.table), "columns": [{"column": column} for column in item.table.columns if not column.hidden],
-        } for item in one.items
+            "name": f"{adql.quote_name(item.table.schema)}.{adql.quote_name(item.table.name)}", "table": item.table, "rows": runner.find_published_table(item.table).rows, "noun": find_row_noun(item.table, runner), "updated": item.updated,
+            "url": build_table_address(page_context.base, item.table), "columns": [{"column": column} for column in item.table.columns if not column.hidden],
+        } for item in citation.items
     ]  # fmt: skip
-    facts = {"resource": one.resource, "name": name, "tables": tables, "updated": one.updated, "mirror_of": ()}
-    content = {**told, "tables": tables, "above": f"{state.base}/collections/{quote(name)}", "r": one.resource, "dataset": dataset(facts, state, None, one), "others": _others(one)}  # fmt: skip
-    twin = {"collection": name, "release": one.label, "title": one.title, "doi": one.doi, "released": one.issued, "cited": told["cited"], "bibtex": told["bibtex"], "tables": [{"name": each["name"], "rows": each["rows"], "noun": each["noun"], "url": each["url"]} for each in tables]}  # fmt: skip
-    return Page(template="release.html", content=content, twin=twin, headers=signposts(state, name, one.label))
+    facts = {
+        "resource": citation.resource,
+        "name": name,
+        "tables": tables,
+        "updated": citation.updated,
+        "mirror_of": (),
+    }
+    content = {**citation_facts, "tables": tables, "above": f"{page_context.base}/collections/{quote(name)}", "r": citation.resource, "dataset": build_dataset(facts, page_context, None, citation), "others": _list_neighbour_releases(citation)}  # fmt: skip
+    json_content = {"collection": name, "release": citation.label, "title": citation.title, "doi": citation.doi, "released": citation.issued, "cited": citation_facts["cited"], "bibtex": citation_facts["bibtex"], "tables": [{"name": table["name"], "rows": table["rows"], "noun": table["noun"], "url": table["url"]} for table in tables]}  # fmt: skip
+    return PageContent(
+        template="release.html",
+        template_values=content,
+        json_content=json_content,
+        headers=build_signposts(page_context, name, citation.label),
+    )
 
 
-def _others(one: Cited) -> list[dict[str, str]]:
+def _list_neighbour_releases(citation: CitationMetadata) -> list[dict[str, str]]:
     """List the neighbours of a release, by what it is to them."""
     return [
         {"url": ident if ident.startswith("http") else f"https://doi.org/{ident}", "relation": relation}
-        for relation, ident in one.relations
+        for relation, ident in citation.relations
         if relation in {"IsPreviousVersionOf", "IsNewVersionOf"}
     ]
 
 
-def tombstone(state: Asked, name: str, label: str) -> Page:
+def show_tombstone(page_context: PageContext, name: str, label: str) -> PageContent:
     """Say what stood here, and why it does not any more: what was cited stays so.
 
     Raises
     ------
-    NotFound
+    NotFoundError
         Nothing of that name was cited or withdrawn.
     """
-    known = state.around.site.store.citations.find(name, label)
-    if known is None or not known.told or known.state in UNPUBLISHED:
-        raise NotFound(say("there is no collection {name!r} here", name[:80]), remedy="the first page lists what is here")  # fmt: skip
-    told: Mapping[str, Any] = known.told
-    dates = {one["dateType"]: one["date"] for one in told.get("dates", ())}
-    new = [one for one in told.get("relatedIdentifiers", ()) if one["relationType"] in {"IsPreviousVersionOf", "IsObsoletedBy"}]  # fmt: skip
+    stored_citation = page_context.context.site.store.citations.find_citation(name, label)
+    if stored_citation is None or not stored_citation.told or stored_citation.state in UNPUBLISHED_DOI_STATES:
+        raise NotFoundError(format_message("there is no collection {name!r} here", name[:80]), remedy="the first page lists what is here")  # fmt: skip
+    metadata: Mapping[str, Any] = stored_citation.told
+    dates = {related["dateType"]: related["date"] for related in metadata.get("dates", ())}
+    successors = [related for related in metadata.get("relatedIdentifiers", ()) if related["relationType"] in {"IsPreviousVersionOf", "IsObsoletedBy"}]  # fmt: skip
     content = {
-        "title_of": told["titles"][0]["title"],
-        "people": ", ".join(one["name"] for one in told.get("creators", ()) if one["name"] != citing.UNAVAILABLE),
-        "publisher_of": told["publisher"]["name"],
-        "year": told.get("publicationYear", ""),
-        "doi": known.doi,
-        "reason": known.reason,
-        "withdrawn": known.changed[:10] if known.state == "withdrawn" else "",
+        "title_of": metadata["titles"][0]["title"],
+        "people": ", ".join(related["name"] for related in metadata.get("creators", ()) if related["name"] != citations.UNAVAILABLE_VALUE),
+        "publisher_of": metadata["publisher"]["name"],
+        "year": metadata.get("publicationYear", ""),
+        "doi": stored_citation.doi,
+        "reason": stored_citation.reason,
+        "withdrawn": stored_citation.changed[:10] if stored_citation.state == "withdrawn" else "",
         "dates": dates,
-        "described": [one["description"] for one in told.get("descriptions", ()) if one["descriptionType"] == "Abstract"],
-        "instead": [{"id": one["relatedIdentifier"], "url": one["relatedIdentifier"] if one["relatedIdentifierType"] == "URL" else f"https://doi.org/{one['relatedIdentifier']}"} for one in new],
-        "documents": [{"url": f"{known.url}/cite/{kind}", "type": media, "name": words} for kind, (media, words) in citing.KINDS.items()],
+        "described": [related["description"] for related in metadata.get("descriptions", ()) if related["descriptionType"] == "Abstract"],
+        "instead": [{"id": related["relatedIdentifier"], "url": related["relatedIdentifier"] if related["relatedIdentifierType"] == "URL" else f"https://doi.org/{related['relatedIdentifier']}"} for related in successors],
+        "documents": [{"url": f"{stored_citation.url}/cite/{kind}", "type": media, "name": words} for kind, (media, words) in citations.CITATION_KINDS.items()],
     }  # fmt: skip
-    twin = {key: value for key, value in content.items() if key != "documents"}
-    links = [f'<https://doi.org/{known.doi}>; rel="cite-as"'] if known.doi else []
-    links += [f'<{one["url"]}>; rel="describedby"; type="{one["type"]}"' for one in content["documents"]]
-    return Page(template="tombstone.html", content=content, twin=twin, status=410, headers={"link": ", ".join(links)})
+    json_content = {key: value for key, value in content.items() if key != "documents"}
+    links = [f'<https://doi.org/{stored_citation.doi}>; rel="cite-as"'] if stored_citation.doi else []
+    links += [f'<{related["url"]}>; rel="describedby"; type="{related["type"]}"' for related in content["documents"]]
+    return PageContent(
+        template="tombstone.html",
+        template_values=content,
+        json_content=json_content,
+        status=410,
+        headers={"link": ", ".join(links)},
+    )

@@ -10,75 +10,94 @@ from starlette.routing import Route
 
 from hven import formats
 from hven import services as dali
-from hven.model.table import FILES
-from hven.portal._views.collection import described, plain
-from hven.portal._views.counts import Counts, noun_of_rows
-from hven.portal._views.facts import ranges
-from hven.portal._views.page_formats import Asked, Page
-from hven.portal._views.page_formats import page as paged
-from hven.portal._views.table_page import asking
+from hven.model.table import FILES_UTYPE
+from hven.portal._views.collection import collection_to_json, describe_collection
+from hven.portal._views.counts import VisibleRowCounts, find_row_noun
+from hven.portal._views.dataset_metadata import list_column_ranges
+from hven.portal._views.page_formats import PageContent, PageContext
+from hven.portal._views.page_formats import build_page_endpoint as paged
+from hven.portal._views.table_view import build_runner
 from hven.services import archives, scripts
 from hven.services.file_rows import list_link_columns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from hven.services.face import Surroundings
+    from hven.services.face import ServiceContext
 
-WAYS = {"columns": "columns.html", "downloads": "downloads.html"}
+PART_TEMPLATES = {"columns": "columns.html", "downloads": "downloads.html"}
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route both pages, and their JSON twins."""
-    counts = Counts(around)
+    counts = VisibleRowCounts(context)
 
-    def one(what: str) -> Callable[[Asked], Awaitable[Page]]:
-        async def made(state: Asked) -> Page:
-            schema = state.collection()
-            published = [table for table in schema.tables if table.qualified in state.holdings.published]
-            found = described(schema, state, await counts.of(state.holdings, published, state.who))
-            more = await anyio.to_thread.run_sync(_dictionary if what == "columns" else _downloads, found, state)
-            twin = {"name": found["name"], **(plain(found, state) if what == "columns" else more)}
-            return Page(template=WAYS[what], content={"collection": found, **more}, twin=twin)
+    def build_endpoint(part_name: str) -> Callable[[PageContext], Awaitable[PageContent]]:
+        async def show_part(page_context: PageContext) -> PageContent:
+            schema = page_context.find_collection()
+            published = [
+                table for table in schema.tables if table.qualified_name in page_context.published_state.tables_by_name
+            ]
+            description = describe_collection(
+                schema,
+                page_context,
+                await counts.count_tables(page_context.published_state, published, page_context.principal),
+            )
+            part_facts = await anyio.to_thread.run_sync(
+                _gather_ranges if part_name == "columns" else _gather_downloads, description, page_context
+            )
+            json_content = {
+                "name": description["name"],
+                **(collection_to_json(description, page_context) if part_name == "columns" else part_facts),
+            }
+            return PageContent(
+                template=PART_TEMPLATES[part_name],
+                template_values={"collection": description, **part_facts},
+                json_content=json_content,
+            )
 
-        return made
+        return show_part
 
-    columns, downloads = (paged(one(what), around, documents=dali.Documents()) for what in WAYS)
+    columns, downloads = (
+        paged(build_endpoint(part_name), context, documents=dali.DocumentCache()) for part_name in PART_TEMPLATES
+    )
     return [
         Route("/collections/{name}/columns", columns),
         Route("/collections/{name}/downloads", downloads),
         *(
-            Route(f"/collections/{{name}}/{what}.json", page)
-            for what, page in zip(WAYS, (columns, downloads), strict=True)
+            Route(f"/collections/{{name}}/{part_name}.json", page)
+            for part_name, page in zip(PART_TEMPLATES, (columns, downloads), strict=True)
         ),
     ]
 
 
-def _dictionary(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
+def _gather_ranges(description: Mapping[str, Any], page_context: PageContext) -> dict[str, Any]:
     """Say of each column what its values are; nothing that was counted over rows that the reader may not see."""
-    road = asking(state)
-    known = {}
-    for table in found["tables"]:
-        item = road.published(table["table"])
-        known[table["name"]] = {} if road.hides(table["table"]) else ranges(item, table["table"])
-    return {"ranges": known}
+    runner = build_runner(page_context)
+    ranges_by_table = {}
+    for table in description["tables"]:
+        item = runner.find_published_table(table["table"])
+        ranges_by_table[table["name"]] = (
+            {} if runner.hides_rows(table["table"]) else list_column_ranges(item, table["table"])
+        )
+    return {"ranges": ranges_by_table}
 
 
-def _downloads(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
+def _gather_downloads(description: Mapping[str, Any], page_context: PageContext) -> dict[str, Any]:
     """List for each table its rows in every format, and its files as archives, scripts and lists."""
-    tables, road = [], asking(state)
-    for table in found["tables"]:
-        here, of = table["address"], table["table"]
-        offered = [
-            {"name": label, "url": f"{here}/download?{urlencode({'_as': name, '_all': '1'})}"}
-            for name, label in formats.menu_entries()
+    tables, runner = [], build_runner(page_context)
+    for table in description["tables"]:
+        table_address, table_model = table["address"], table["table"]
+        format_links = [
+            {"name": label, "url": f"{table_address}/download?{urlencode({'_as': name, '_all': '1'})}"}
+            for name, label in formats.list_menu_entries()
         ]
-        kinds = (*archives.KINDS, *scripts.SCRIPTS) if list_link_columns(of) else ()
-        files = [{"name": name, "url": f"{here}/script?{urlencode({'_as': name})}"} for name in kinds]
+        kinds = (*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS) if list_link_columns(table_model) else ()
+        files = [{"name": name, "url": f"{table_address}/script?{urlencode({'_as': name})}"} for name in kinds]
         tables.append(
             {
-                "title": of.title or table["name"], "url": here, "rows": table["rows"], "noun": noun_of_rows(of, road), "formats": offered, "scripts": files,
-                "files": of.utype == FILES,
+                "title": table_model.title or table["name"], "url": table_address, "rows": table["rows"], "noun": find_row_noun(table_model, runner), "formats": format_links, "scripts": files,
+                "files": table_model.utype == FILES_UTYPE,
             }
         )  # fmt: skip
-    return {"tables": tables, "descriptor": f"{state.base}/collections/{quote(found['name'])}/descriptor"}
+    return {"tables": tables, "descriptor": f"{page_context.base}/collections/{quote(description['name'])}/descriptor"}

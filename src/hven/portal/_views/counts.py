@@ -6,61 +6,79 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from hven.engines import Live
+from hven.engines import LiveRelation
 from hven.model.errors import ServiceError
-from hven.model.table import FILES
-from hven.portal._explore import Search, observation_lines
-from hven.portal._explore.page_queries import Asking
+from hven.model.table import FILES_UTYPE
+from hven.portal._explore import TableSearch, observation_lines
+from hven.portal._explore.page_queries import QueryRunner
 from hven.services import file_rows
 from hven.services.file_rows import NOUNS, Amount
-from hven.site.auth import row_filters
+from hven.site.auth import collect_row_filters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from hven.model.table import Table
-    from hven.services.face import Surroundings
-    from hven.site import Holdings
-    from hven.site.auth import Reader
+    from hven.services.face import ServiceContext
+    from hven.site import PublishedState
+    from hven.site.auth import Principal
 
 
-class Counts:
-    """How many rows of each table a reader may see; counted once for each state of the holdings, if policies hide some (`Asking.table`)."""
+class VisibleRowCounts:
+    """How many rows of each table a reader may see; counted once for each state of the holdings, if policies hide some (`QueryRunner.fetch_table`)."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
+    def __init__(self, around: ServiceContext) -> None:
+        self._context = around
 
-    async def of(self, holdings: Holdings, tables: Sequence[Table], who: Reader) -> dict[str, int | None]:
+    async def count_tables(
+        self, published_state: PublishedState, tables: Sequence[Table], principal: Principal
+    ) -> dict[str, int | None]:
         """Return the numbers by qualified name; None for what was not counted: a view, or the service is too busy."""
-        found = {table.qualified: holdings.published[table.qualified].rows for table in tables}
-        hiding = row_filters(tables, who, self._around.policies)
-        if hiding:
-            road = Asking(site=self._around.site, who=who, policies=self._around.policies, holdings=holdings)
-            found |= await anyio.to_thread.run_sync(lambda: {name: _counted(name, road) for name in hiding})
-        return found
+        row_counts = {
+            table.qualified_name: published_state.tables_by_name[table.qualified_name].rows for table in tables
+        }
+        filtered_tables = collect_row_filters(tables, principal, self._context.policies)
+        if filtered_tables:
+            runner = QueryRunner(
+                site=self._context.site,
+                principal=principal,
+                policies=self._context.policies,
+                published_state=published_state,
+            )
+            row_counts |= await anyio.to_thread.run_sync(
+                lambda: {name: _count_visible_rows(name, runner) for name in filtered_tables}
+            )
+        return row_counts
 
-    async def lines(self, holdings: Holdings, tables: Sequence[Table], who: Reader) -> dict[str, int | None]:
+    async def count_lines(
+        self, published_state: PublishedState, tables: Sequence[Table], principal: Principal
+    ) -> dict[str, int | None]:
         """Return how many observations there are in the tables whose rows are files of these, by qualified name; None: not counted in time."""
-        road = Asking(site=self._around.site, who=who, policies=self._around.policies, holdings=holdings)
-        return await anyio.to_thread.run_sync(lambda: lines(tables, road), abandon_on_cancel=True)
+        runner = QueryRunner(
+            site=self._context.site,
+            principal=principal,
+            policies=self._context.policies,
+            published_state=published_state,
+        )
+        return await anyio.to_thread.run_sync(lambda: count_observation_lines(tables, runner), abandon_on_cancel=True)
 
 
-def lines(tables: Sequence[Table], road: Asking) -> dict[str, int | None]:
+def count_observation_lines(tables: Sequence[Table], runner: QueryRunner) -> dict[str, int | None]:
     """Count the lines of tables whose rows are files of observations; None where they could not be counted."""
-    found: dict[str, int | None] = {}
+    line_counts: dict[str, int | None] = {}
     for table in tables:
-        if table.view is not None or observation_lines.observed(table, road) is None:
+        if table.view is not None or observation_lines.find_observation_key(table, runner) is None:
             continue
         try:
-            found[table.qualified] = observation_lines.number(table, road)
+            line_counts[table.qualified_name] = observation_lines.count_lines(table, runner)
         except ServiceError:
-            found[table.qualified] = None
-    return found
+            line_counts[table.qualified_name] = None
+    return line_counts
 
 
-def noun_of_rows(table: Table, road: Asking) -> str:
+def find_row_noun(table: Table, runner: QueryRunner) -> str:
     """Return what the rows of a table are, for one reader: ``files`` where these are files, of observations or of other tables, else ``rows``."""
-    return file_rows.noun_of_rows(table, road.published(table))
+    return file_rows.noun_of_rows(table, runner.find_published_table(table))
 
 
 def sum_amounts(tables: Iterable[tuple[Table, int | None, bool, int | None]]) -> tuple[Amount, ...]:
@@ -73,22 +91,26 @@ def sum_amounts(tables: Iterable[tuple[Table, int | None, bool, int | None]]) ->
     """
     sums: dict[str, int] = {}
     for table, rows, observed, lines in tables:
-        counted, noun = (
-            (rows, "files" if observed or table.utype == FILES else "rows")
+        amount, noun = (
+            (rows, "files" if observed or table.utype == FILES_UTYPE else "rows")
             if lines is None
             else (lines, "observations")
         )
-        if counted is not None:
-            sums[noun] = sums.get(noun, 0) + counted
+        if amount is not None:
+            sums[noun] = sums.get(noun, 0) + amount
     return tuple(Amount(sums[noun], noun) for noun in NOUNS if noun in sums)
 
 
-def _counted(name: str, road: Asking) -> int | None:
-    published = road.holdings.published
+def _count_visible_rows(name: str, runner: QueryRunner) -> int | None:
+    published = runner.published_state.tables_by_name
     item = published[name]
-    if any(isinstance(published[one].relation, Live) for one in (name, *item.reads) if one in published):
+    if any(
+        isinstance(published[table_name].relation, LiveRelation)
+        for table_name in (name, *item.read_tables)
+        if table_name in published
+    ):
         return None  # other programs write it: no number would be true for long
     try:
-        return road.number(Search(table=item.table).count())
+        return runner.fetch_number(TableSearch(table=item.table).build_count_query())
     except ServiceError:  # a page without a number is better than no page
         return None

@@ -6,7 +6,7 @@ from glob import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from hven.portal._views.page_formats import asked, of_file, refused, sent
+from hven.portal._views.page_formats import build_error_responder, build_page_context, describe_file, render_response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,31 +14,31 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from hven.services.face import Surroundings
+    from hven.services.face import ServiceContext
 
 
-def cube_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -> Response:
+def render_cube_page(request: Request, context: ServiceContext, file_facts: Mapping[str, Any]) -> Response:
     """Write the page of a file.
 
     Parameters
     ----------
-    request, around
+    request, context
         Of the face.
-    told
+    file_facts
         The file's ``medium``, ``bytes``, and those of a ``copy`` for spectra that the reader may have made; or the ``fault`` why there is none.
     """
-    if "fault" in told:
-        return refused(around, page=True, switch=True)(request, told["fault"])
-    state = asked(request, around)
-    facts = of_file(state)
-    here, path = facts["above"], quote(facts["file"])
+    if "fault" in file_facts:
+        return build_error_responder(context, suggest_pages=True, with_switches=True)(request, file_facts["fault"])
+    page_context = build_page_context(request, context)
+    facts = describe_file(page_context)
+    file_address, path = facts["above"], quote(facts["file"])
     facts |= {"name": request.path_params["name"], "pattern": escape(facts["file"])}
-    return sent(
-        state,
+    return render_response(
+        page_context,
         "cube.html",
         **facts,
-        **told,
-        url=f"{here}/files/{path}",
-        data=f"{here}/cube/{path}",
-        preview=f"{here}/preview/{path}",
+        **file_facts,
+        url=f"{file_address}/files/{path}",
+        data=f"{file_address}/cube/{path}",
+        preview=f"{file_address}/preview/{path}",
     )

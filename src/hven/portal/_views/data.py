@@ -10,71 +10,88 @@ from urllib.parse import unquote, urljoin, urlsplit
 from starlette.routing import Route
 
 from hven import services as dali
-from hven.model.errors import Overloaded, ParamError, say
+from hven.model.errors import OverloadedError, ParamError, format_message
 from hven.model.sky import bodies
-from hven.portal._explore import facets, map_frames, map_marks, names, places, read
-from hven.portal._explore import rows as pages
-from hven.portal._explore.cell_text import cells, headings
-from hven.portal._explore.constant_columns import constant
-from hven.portal._explore.reference_links import reference_links
-from hven.portal._explore.search import NEAR
-from hven.portal._pages import grounds
-from hven.portal._pages.texts import texts
-from hven.portal._views import form, row_header
+from hven.portal._explore import facets, map_frames, map_marks, map_places, parse_search, place_names
+from hven.portal._explore import row_pages as pages
+from hven.portal._explore.cell_text import build_headings, format_cells
+from hven.portal._explore.constant_columns import find_constant_columns
+from hven.portal._explore.reference_links import list_reference_links
+from hven.portal._explore.search import NEAR_PARAMETER
+from hven.portal._pages import body_maps
+from hven.portal._pages.texts import load_texts
 from hven.portal._views import plot_data as drawn
-from hven.portal._views.disconnect import Waiting, attended
+from hven.portal._views import row_header, search_form
+from hven.portal._views.disconnect import RunningQueries, run_while_connected
 from hven.portal._views.link_page import write_call_address
-from hven.portal._views.page_formats import Asked, Page, json_page
-from hven.portal._views.row_lines import lines
-from hven.portal._views.row_panel import panel
-from hven.portal._views.series_page import drawn as drawn_series
-from hven.portal._views.series_page import times_of
-from hven.portal._views.table_page import AFTER, FROM, SIZE, View, cell, columns, faults, pairs_of, view
-from hven.services import datalinks, exploring
+from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint
+from hven.portal._views.row_lines import build_line_view
+from hven.portal._views.row_panel import build_row_panel
+from hven.portal._views.series_page import build_time_query
+from hven.portal._views.series_page import list_drawn_series as drawn_series
+from hven.portal._views.table_view import (
+    AFTER_KEY_PARAMETER,
+    OFFSET_PARAMETER,
+    SIZE_PARAMETER,
+    TableView,
+    cell_to_json,
+    columns_to_json,
+    list_faults,
+    pairs_to_json,
+    read_table_view,
+)
+from hven.services import datalinks, explorable_files
 from hven.services.file_rows import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.model.table import Link
-    from hven.services.face import Surroundings
+    from hven.model.table import LinkTemplate
+    from hven.services.face import ServiceContext
 
-MOST_FACETS = 12
-PICTURES = ("#preview", "#thumbnail")  # DataLink's words for what is looked at
+MAX_FACETS = 12
+PICTURE_SEMANTICS = ("#preview", "#thumbnail")  # DataLink's words for what is looked at
 SERVICE = "#proc"  # and for what a service makes of a row
-CARDS = 2000  # of one header
-MANY = 50  # choices of one column
+MAX_HEADER_CARDS = 2000  # of one header
+MAX_FACET_CHOICES = 50  # choices of one column
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Return the addresses of the panes' data."""
     path = "/collections/{name}/{table}"
 
-    def given(make: Callable[[View, Asked], dict[str, Any]], *leave: str) -> Callable[[Asked], Any]:
-        async def one(state: Asked) -> Page:
-            def answer(waiting: Waiting) -> dict[str, Any]:
-                seen = view(state, leave=leave)
-                return make(replace(seen, asking=seen.asking.attended(waiting.begun)), state)
+    def build_endpoint(
+        build_content: Callable[[TableView, PageContext], dict[str, Any]], *ignored_parameters: str
+    ) -> Callable[[PageContext], Any]:
+        async def answer_pane(page_context: PageContext) -> PageContent:
+            def build_answer(running_queries: RunningQueries) -> dict[str, Any]:
+                table_view = read_table_view(page_context, ignored_parameters=ignored_parameters)
+                return build_content(
+                    replace(table_view, runner=table_view.runner.with_start_callback(running_queries.add_query)),
+                    page_context,
+                )
 
-            return Page(template="", content=await attended(state.request, answer))
+            return PageContent(
+                template="", template_values=await run_while_connected(page_context.request, build_answer)
+            )
 
-        return one
+        return answer_pane
 
     return [
-        Route(f"{path}/rows", json_page(given(_rows), around)),
-        Route(f"{path}/count", json_page(given(_count), around)),
-        Route(f"{path}/row", json_page(given(_row), around)),
-        Route(f"{path}/header", json_page(given(_header), around)),
-        Route(f"{path}/place", json_page(given(_place), around)),
-        Route(f"{path}/facets", json_page(given(_facets, "_of", "_like"), around)),
-        Route(f"{path}/histogram", json_page(given(_histogram, "_x"), around)),
-        Route(f"{path}/names", json_page(given(_names, "_like"), around)),
-        Route(f"{path}/places", json_page(given(_places, "_view_at", "_c"), around)),
-        Route(f"{path}/points", json_page(given(_points, "_x", "_y", "_c"), around)),
+        Route(f"{path}/rows", build_json_endpoint(build_endpoint(_answer_rows), context)),
+        Route(f"{path}/count", build_json_endpoint(build_endpoint(_answer_count), context)),
+        Route(f"{path}/row", build_json_endpoint(build_endpoint(_answer_row), context)),
+        Route(f"{path}/header", build_json_endpoint(build_endpoint(_answer_header), context)),
+        Route(f"{path}/place", build_json_endpoint(build_endpoint(_answer_place), context)),
+        Route(f"{path}/facets", build_json_endpoint(build_endpoint(_answer_facets, "_of", "_like"), context)),
+        Route(f"{path}/histogram", build_json_endpoint(build_endpoint(_answer_histogram, "_x"), context)),
+        Route(f"{path}/names", build_json_endpoint(build_endpoint(_answer_names, "_like"), context)),
+        Route(f"{path}/places", build_json_endpoint(build_endpoint(_answer_places, "_view_at", "_c"), context)),
+        Route(f"{path}/points", build_json_endpoint(build_endpoint(_answer_points, "_x", "_y", "_c"), context)),
     ]
 
 
-def whole(state: Asked, name: str, default: int, most: int) -> int:
+def read_whole_number(page_context: PageContext, name: str, default: int, max_value: int) -> int:
     """Read a whole number of the address, 0 or more.
 
     Raises
@@ -82,168 +99,196 @@ def whole(state: Asked, name: str, default: int, most: int) -> int:
     ParamError
         It is none.
     """
-    text = state.request.query_params.get(name, "")
+    text = page_context.request.query_params.get(name, "")
     if not text:
         return default
     if not text.isdecimal() or len(text) > 15:
         raise ParamError(
-            say("{name}={value}: a whole number was expected", name, text[:40]),
+            format_message("{name}={value}: a whole number was expected", name, text[:40]),
             name=name,
-            remedy=say("{name}={value}", name, default),
+            remedy=format_message("{name}={value}", name, default),
         )
-    return min(int(text), most)
+    return min(int(text), max_value)
 
 
-def begin(seen: View, state: Asked) -> int:
+def find_page_offset(table_view: TableView, page_context: PageContext) -> int:
     """Return the place where a page begins; where its state is lost, that of now goes on behind the row that was before it."""
-    offset = whole(state, FROM, 0, 10**15)
-    if not (seen.lost and offset):
+    offset = read_whole_number(page_context, OFFSET_PARAMETER, 0, 10**15)
+    if not (table_view.is_state_lost and offset):
         return offset
-    return pages.behind(lines(seen).search, seen.asking, state.request.query_params.get(AFTER, ""), offset)
+    return pages.find_next_offset(
+        build_line_view(table_view).search,
+        table_view.runner,
+        page_context.request.query_params.get(AFTER_KEY_PARAMETER, ""),
+        offset,
+    )
 
 
-def _rows(seen: View, state: Asked) -> dict[str, Any]:
-    lined = lines(seen)
-    total = pages.count(lined.search, seen.asking)
-    offset, size = begin(seen, state), whole(state, SIZE, 100, pages.MOST)
-    page = pages.page(lined.search, seen.asking, offset=offset, limit=size, total=total.rows)
-    shown = headings(page, seen.table, seen.search.units, labels=seen.labels)
-    written = cells(page, seen.table, seen.search.units, labels=seen.labels)
-    files = lined.files(page, seen, written)
+def _answer_rows(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
+    line_view = build_line_view(table_view)
+    total = pages.count_rows(line_view.search, table_view.runner)
+    offset, size = (
+        find_page_offset(table_view, page_context),
+        read_whole_number(page_context, SIZE_PARAMETER, 100, pages.MAX_PAGE_ROWS),
+    )
+    page = pages.fetch_page(line_view.search, table_view.runner, offset=offset, limit=size, total_rows=total.rows)
+    column_headings = build_headings(page, table_view.table, table_view.search.units, labels=table_view.labels)
+    cell_rows = format_cells(page, table_view.table, table_view.search.units, labels=table_view.labels)
+    files = line_view.list_files(page, table_view, cell_rows)
     return {
-        "columns": columns(shown, constant(seen.search, seen.asking)),
-        "pairs": pairs_of(shown, seen.labels),
-        "rows": [[cell(one) for one in row] for row in written],
+        "columns": columns_to_json(column_headings, find_constant_columns(table_view.search, table_view.runner)),
+        "pairs": pairs_to_json(column_headings, table_view.labels),
+        "rows": [[cell_to_json(text_cell) for text_cell in row] for row in cell_rows],
         "keys": list(page.keys),
         "from": offset,
-        "more": page.more,
-        "state": seen.state,
-        "lost": seen.lost,
+        "more": page.has_more,
+        "state": table_view.state,
+        "lost": table_view.is_state_lost,
         "total": total.rows,
-        "exact": total.exact,
-        "adql": seen.search.adql(),
-        "faults": faults(seen.search),
-        **lined.told(files, seen),
+        "exact": total.is_exact,
+        "adql": table_view.search.write_adql(),
+        "faults": list_faults(table_view.search),
+        **line_view.lines_to_json(files, table_view),
     }
 
 
-def _count(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001  (all panes' makers are asked alike)
-    lined = lines(seen)
-    found = pages.count(lined.search, seen.asking, seconds=10.0)
-    every = pages.count(lined.every(seen), seen.asking)
-    nothing = found.rows == 0 and not seen.search.faults
+def _answer_count(table_view: TableView, page_context: PageContext) -> dict[str, Any]:  # noqa: ARG001  (all panes' makers are asked alike)
+    line_view = build_line_view(table_view)
+    row_count = pages.count_rows(line_view.search, table_view.runner, timeout_seconds=10.0)
+    total_count = pages.count_rows(line_view.search_all_lines(table_view), table_view.runner)
+    is_empty = row_count.rows == 0 and not table_view.search.faults
     return {
-        "total": found.rows,
-        "exact": found.exact,
-        "of": every.rows,
-        "adql": seen.search.adql(),
-        "faults": faults(seen.search),
-        "without": form.left_out(seen.search, seen.asking, seen.labels, lined.observed) if nothing else [],
-        "asked": form.chips(seen.search, seen.labels),
-        "fields": form.parts(seen.search),
-        "place": form.place(seen.search),
-        "every": str(seen.search.every or ""),
-        **lined.counted(seen),
+        "total": row_count.rows,
+        "exact": row_count.is_exact,
+        "of": total_count.rows,
+        "adql": table_view.search.write_adql(),
+        "faults": list_faults(table_view.search),
+        "without": search_form.describe_relaxed_searches(
+            table_view.search, table_view.runner, table_view.labels, line_view.observation_key
+        )
+        if is_empty
+        else [],
+        "asked": search_form.build_chips(table_view.search, table_view.labels),
+        "fields": search_form.describe_field_parts(table_view.search),
+        "place": search_form.describe_place(table_view.search),
+        "every": str(table_view.search.every or ""),
+        **line_view.count_rows(table_view),
     }
 
 
-def _row(seen: View, state: Asked) -> dict[str, Any]:
-    page = pages.one(seen.search, seen.asking, seen.search.row)
-    found = cells(page, seen.table, seen.search.units, whole=True, labels=seen.labels)
-    heads = headings(page, seen.table, seen.search.units, labels=seen.labels)
-    rights, primary = seen.table.rights, seen.table.primary
-    locked = None
-    if found and rights is not None and primary:
-        locked = rights.locked(seen.asking.who, dict(zip(primary, json.loads(seen.search.row), strict=True)))
-    row = [cell(one) for one in found[0]] if found else None
-    links = [*_series(seen, state, page), *_links(seen, state, page)] if found else []
-    links += _references(page, state, {link["href"] for link in links}, seen) if found else []
+def _answer_row(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
+    page = pages.fetch_row(table_view.search, table_view.runner, table_view.search.row)
+    cell_rows = format_cells(page, table_view.table, table_view.search.units, is_full=True, labels=table_view.labels)
+    column_headings = build_headings(page, table_view.table, table_view.search.units, labels=table_view.labels)
+    rights, primary = table_view.table.rights, table_view.table.primary
+    file_lock = None
+    if cell_rows and rights is not None and primary:
+        file_lock = rights.find_file_restriction(
+            table_view.runner.principal, dict(zip(primary, json.loads(table_view.search.row), strict=True))
+        )
+    row = [cell_to_json(text_cell) for text_cell in cell_rows[0]] if cell_rows else None
+    links = (
+        [*_link_series(table_view, page_context, page), *_list_row_links(table_view, page_context, page)]
+        if cell_rows
+        else []
+    )
+    links += _link_references(page, page_context, {link["href"] for link in links}, table_view) if cell_rows else []
     return {
-        "columns": columns(heads),
-        "pairs": pairs_of(heads, seen.labels),
+        "columns": columns_to_json(column_headings),
+        "pairs": pairs_to_json(column_headings, table_view.labels),
         "row": row,
-        "key": seen.search.row,
-        "locked": None if locked is None else locked._asdict(),
+        "key": table_view.search.row,
+        "locked": None if file_lock is None else {"until": file_lock.expiry_text, "contact": file_lock.contact},
         "links": links,
-        **(panel(seen, state, page, links) if found else {}),
+        **(build_row_panel(table_view, page_context, page, links) if cell_rows else {}),
     }
 
 
-def _series(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
+def _link_series(table_view: TableView, page_context: PageContext, page: pages.RowPage) -> list[dict[str, Any]]:
     """Lead to the time series that a row is a sample or a span of, at its time."""
-    sets, when = drawn_series(seen.table, state), times_of(page, seen.table)
-    if not sets or not when:
+    drawn_sets, time_query = drawn_series(table_view.table, page_context), build_time_query(page, table_view.table)
+    if not drawn_sets or not time_query:
         return []
-    origin = "{0.scheme}://{0.netloc}".format(urlsplit(dali.base(state.request, state.around.site.settings)))
-    word = texts(state.language).get("Time series", "Time series")
+    origin = "{0.scheme}://{0.netloc}".format(
+        urlsplit(dali.get_base_url(page_context.request, page_context.context.site.settings))
+    )
+    link_text = load_texts(page_context.language).get("Time series", "Time series")
     facts = {"semantics": "", "type": "", "bytes": None, "picture": False, "locked": False}
     return [
-        facts | {"text": f"{word}: {one['title']}", "href": f"{urljoin(origin, one['url'])}?{when}"} for one in sets
+        facts | {"text": f"{link_text}: {series['title']}", "href": f"{urljoin(origin, series['url'])}?{time_query}"}
+        for series in drawn_sets
     ]
 
 
-def _references(page: pages.Page, state: Asked, known: set[str], seen: View) -> list[dict[str, Any]]:
+def _link_references(
+    page: pages.RowPage, page_context: PageContext, known_addresses: set[str], table_view: TableView
+) -> list[dict[str, Any]]:
     """Lead to what the UCDs of a row's values name: papers, names of sources, pages and files; what a link leads to already is left out."""
-    words = texts(state.language)
-    labels = {column.name: seen.labels.column(column) for column in page.columns}
+    translations = load_texts(page_context.language)
+    labels = {column.name: table_view.labels.label_column(column) for column in page.columns}
     row = [(column, page.rows.column(at)[0].as_py()) for at, column in enumerate(page.columns)]
-    found = []
+    links = []
     for column, value in row:
-        if kind_of(column, seen.table) == "picture":
+        if kind_of(column, table_view.table) == "picture":
             continue
-        for one in reference_links([(column, value)]):
-            name = unquote(one.value.partition("?")[0].rstrip("/")).rpartition("/")[2]
+        for reference in list_reference_links([(column, value)]):
+            name = unquote(reference.value.partition("?")[0].rstrip("/")).rpartition("/")[2]
             text = {
-                "download": words.get("Download {name}", "Download {name}").format(name=name),
+                "download": translations.get("Download {name}", "Download {name}").format(name=name),
                 "page": labels[column.name],
-            }.get(one.target, f"{one.target}: {one.value}")
-            found.append({"semantics": "", "type": "", "bytes": None, "picture": False, "locked": False, "text": text, "href": one.address})  # fmt: skip
-    return [link for link in found if link["href"] not in known]
+            }.get(reference.target, f"{reference.target}: {reference.value}")
+            links.append({"semantics": "", "type": "", "bytes": None, "picture": False, "locked": False, "text": text, "href": reference.address})  # fmt: skip
+    return [link for link in links if link["href"] not in known_addresses]
 
 
-def _links(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
+def _list_row_links(table_view: TableView, page_context: PageContext, page: pages.RowPage) -> list[dict[str, Any]]:
     """Return what a row leads to by its table's links: what its columns lead to stands among these."""
-    table, key, shown = seen.table, seen.table.identifier, [column.name for column in page.columns]
+    table, key, column_names = (
+        table_view.table,
+        table_view.table.identifier_column,
+        [column.name for column in page.columns],
+    )
     # the row is shown by itself: at full size
-    more = [link for link in state.around.leads(table) if link.semantics != "#thumbnail"]
-    if not (table.links or more) or key is None or key.name not in shown:
+    service_links = [link for link in page_context.context.list_links(table) if link.semantics != "#thumbnail"]
+    if not (table.links or service_links) or key is None or key.name not in column_names:
         return []
-    asking, value = seen.asking, page.rows.column(shown.index(key.name))[0].as_py()
-    base = dali.base(state.request, state.around.site.settings)
-    found = datalinks.rows(
-        table, [] if value is None else [str(value)], who=asking.who, site=asking.site, policies=asking.policies,
-        holdings=asking.holdings, base=base, more=more, numbered=True,
+    runner, value = table_view.runner, page.rows.column(column_names.index(key.name))[0].as_py()
+    base = dali.get_base_url(page_context.request, page_context.context.site.settings)
+    link_rows = datalinks.list_row_links(
+        table, [] if value is None else [str(value)], principal=runner.principal, site=runner.site, policies=runner.policies,
+        published_state=runner.published_state, base_url=base, face_links=service_links, with_link_numbers=True,
     )  # fmt: skip
-    links = (*table.leads, *more)
-    complete = {at for at, link in enumerate(links) if at >= len(table.leads) and _is_complete(link)}
-    explore = texts(state.language).get("Explore {name}", "Explore {name}")
+    links = (*table.effective_links, *service_links)
+    complete = {at for at, link in enumerate(links) if at >= len(table.effective_links) and _is_complete(link)}
+    explore_text = load_texts(page_context.language).get("Explore {name}", "Explore {name}")
     pairs = [
         (
-            one,
-            write_call_address(one["service_def"])
-            if one["_link"] in complete and one["service_def"]
-            else one["access_url"],
+            link_row,
+            write_call_address(link_row["service_def"])
+            if link_row["_link"] in complete and link_row["service_def"]
+            else link_row["access_url"],
         )
-        for one in found.to_pylist()
+        for link_row in link_rows.to_pylist()
     ]
     return [
         {
-            "text": explore.format(name=unquote(href).rpartition("/")[2])
-            if is_explorer(one)
-            else one["description"] or href.rpartition("/")[2] or href,
+            "text": explore_text.format(name=unquote(href).rpartition("/")[2])
+            if is_explorer(link_row)
+            else link_row["description"] or href.rpartition("/")[2] or href,
             "href": href,
-            "semantics": one["semantics"].removeprefix("#"),
-            "type": one["content_type"] or "",
-            "bytes": one["content_length"],
-            "picture": one["semantics"].startswith(PICTURES) and (one["content_type"] or "").startswith("image/"),
-            "locked": one["link_authorized"] is False,
+            "semantics": link_row["semantics"].removeprefix("#"),
+            "type": link_row["content_type"] or "",
+            "bytes": link_row["content_length"],
+            "picture": link_row["semantics"].startswith(PICTURE_SEMANTICS)
+            and (link_row["content_type"] or "").startswith("image/"),
+            "locked": link_row["link_authorized"] is False,
         }
-        for one, href in pairs
+        for link_row, href in pairs
         if href
     ]
 
 
-def _is_complete(link: Link) -> bool:
+def _is_complete(link: LinkTemplate) -> bool:
     """Return whether a link leads to what a service of ours makes of a row without more being said: the samples of its time, for instance."""
     inputs = () if link.service is None else link.service.inputs
     return link.semantics == SERVICE and bool(inputs) and all(one.value or not one.param.required for one in inputs)
@@ -253,157 +298,205 @@ def is_explorer(link: Mapping[str, Any]) -> bool:
     """Return whether a row of DataLink leads to the page that explores a file, and says so in our words, not in those of a descriptor."""
     return (
         "/cube/" in (link["access_url"] or "")
-        and link["content_type"] == exploring.PAGE_TYPE
-        and (link["description"] or "").startswith(exploring.TITLE_PREFIX)
+        and link["content_type"] == explorable_files.PAGE_MEDIA_TYPE
+        and (link["description"] or "").startswith(explorable_files.TITLE_PREFIX)
     )
 
 
-def _place(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001
+def _answer_place(table_view: TableView, page_context: PageContext) -> dict[str, Any]:  # noqa: ARG001
     """Return the place of ``_row`` among the rows that are found, from 0."""
-    return {"key": seen.search.row, "place": pages.place(lines(seen).search, seen.asking, seen.search.row)}
+    return {
+        "key": table_view.search.row,
+        "place": pages.find_row_number(build_line_view(table_view).search, table_view.runner, table_view.search.row),
+    }
 
 
-def _header(seen: View, state: Asked) -> dict[str, Any]:
+def _answer_header(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     """Return the FITS header of the file that a row is about, if its collection publishes that file."""
-    row = pages.one(seen.search, seen.asking, seen.search.row)
-    found = row_header.behind(row, seen.table, seen.asking, tuple(state.catalogue.tables()))
-    if found is None:
+    row = pages.fetch_row(table_view.search, table_view.runner, table_view.search.row)
+    file_header = row_header.read_row_header(
+        row, table_view.table, table_view.runner, tuple(page_context.catalogue.iterate_tables())
+    )
+    if file_header is None:
         return {"file": "", "url": "", "hdus": []}
     return {
-        "file": found.path,
-        "url": found.address,
+        "file": file_header.path,
+        "url": file_header.address,
         "hdus": [
             {
-                "name": one.name or str(one.index),
-                "kind": one.kind,
+                "name": hdu.name or str(hdu.index),
+                "kind": hdu.hdu_kind,
                 "cards": [
-                    {"keyword": key, "value": _card(value), "comment": one.comments.get(key, "")}
-                    for key, value in list(one.values.items())[:CARDS]
+                    {"keyword": key, "value": _format_card_value(value), "comment": hdu.comments.get(key, "")}
+                    for key, value in list(hdu.card_values.items())[:MAX_HEADER_CARDS]
                 ],
-                "notes": [{"keyword": key, "text": text} for key, text in one.notes[:CARDS]],
+                "notes": [{"keyword": key, "text": text} for key, text in hdu.commentary[:MAX_HEADER_CARDS]],
             }
-            for one in found.headers
+            for hdu in file_header.headers
         ],
     }
 
 
-def _card(value: object) -> str:
+def _format_card_value(value: object) -> str:
     """Write a value as a card has it."""
     return "T" if value is True else "F" if value is False else "" if value is None else str(value)
 
 
-def _facets(seen: View, state: Asked) -> dict[str, Any]:
+def _answer_facets(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     """Return choices with their counts; ``_of=COLUMN`` those of one column, ``_like=mar`` those that contain it."""
-    column = drawn.column(seen.table, state, "_of")
+    column = drawn.find_plot_column(table_view.table, page_context, "_of")
     if column is None:
-        found = _counted_facets(seen)
+        counted_facets = _count_facets(table_view)
     else:
-        like = state.request.query_params.get("_like", "").strip()
-        if like and not column.type.is_string:
-            raise ParamError(say("{name} is no text", column.name), name="_like", remedy="leave _like out")
-        one = facets.facet(seen.search, column, seen.asking, shown=MANY, like=like)
-        found = [] if one is None else [one]
-    if found and not any(one.counted for one in found):
-        raise Overloaded("the choices could not be counted in time", remedy="try again in a few seconds")
-    return {"facets": [_facet(one, seen, column is None) for one in found]}
+        search_text = page_context.request.query_params.get("_like", "").strip()
+        if search_text and not column.type.is_string:
+            raise ParamError(format_message("{name} is no text", column.name), name="_like", remedy="leave _like out")
+        facet = facets.count_facet(
+            table_view.search, column, table_view.runner, shown_count=MAX_FACET_CHOICES, search_text=search_text
+        )
+        counted_facets = [] if facet is None else [facet]
+    if counted_facets and not any(facet.is_counted for facet in counted_facets):
+        raise OverloadedError("the choices could not be counted in time", remedy="try again in a few seconds")
+    return {"facets": [_facet_to_json(facet, table_view, column is None) for facet in counted_facets]}
 
 
-def _counted_facets(seen: View) -> list[facets.Facet]:
+def _count_facets(table_view: TableView) -> list[facets.Facet]:
     """Count the choices of a table's columns; those that could not be counted in time stand without counts, as far as they are known."""
-    columns = facets.offered(seen.table, seen.asking)[:MOST_FACETS]
-    counted = {one.column.name: one for one in facets.facets(seen.search, columns, seen.asking, shown=facets.FIELD + 1)}
-    every = (counted.get(one.name) or facets.known_facet(seen.search, one, seen.asking) for one in columns)
-    return [one for one in every if one is not None]
+    columns = facets.find_facet_columns(table_view.table, table_view.runner)[:MAX_FACETS]
+    facets_by_name = {
+        column.column.name: column
+        for column in facets.count_facets(
+            table_view.search, columns, table_view.runner, shown_count=facets.MAX_FIELD_CHOICES + 1
+        )
+    }
+    facets_or_none = (
+        facets_by_name.get(column.name) or facets.build_known_facet(table_view.search, column, table_view.runner)
+        for column in columns
+    )
+    return [column for column in facets_or_none if column is not None]
 
 
-def known_choices(seen: View) -> list[dict[str, Any]]:
+def list_known_choices(table_view: TableView) -> list[dict[str, Any]]:
     """Return the choices that are known without a look at the rows, as the answer of ``/facets`` has them: their counts follow."""
-    columns = facets.offered(seen.table, seen.asking)[:MOST_FACETS]
-    known = (facets.known_facet(seen.search, one, seen.asking) for one in columns)
-    return [_facet(one, seen, of_many=True) for one in known if one is not None]
+    columns = facets.find_facet_columns(table_view.table, table_view.runner)[:MAX_FACETS]
+    known_facets = (facets.build_known_facet(table_view.search, facet, table_view.runner) for facet in columns)
+    return [_facet_to_json(facet, table_view, among_others=True) for facet in known_facets if facet is not None]
 
 
-def _facet(one: facets.Facet, seen: View, of_many: bool) -> dict[str, Any]:
+def _facet_to_json(facet: facets.Facet, table_view: TableView, among_others: bool) -> dict[str, Any]:
     """Return the choices of a column: all of a few by value, in its field of the form, else the most frequent."""
-    field = facets.in_field(one.column, seen.asking, seen.table) and not one.more
-    shown = facets.by_value(one) if field else one.choices[: facets.SHOWN] if of_many else one.choices
+    is_in_field = facets.fits_in_field(facet.column, table_view.runner, table_view.table) and not facet.has_more
+    shown_choices = (
+        facets.sort_by_value(facet)
+        if is_in_field
+        else facet.choices[: facets.SHOWN_CHOICES]
+        if among_others
+        else facet.choices
+    )
     return {
-        "column": one.column.name,
-        "label": seen.labels.column(one.column),
+        "column": facet.column.name,
+        "label": table_view.labels.label_column(facet.column),
         "choices": [
             {
-                "value": each.value,
-                "label": seen.labels.value(one.column, each.label),
-                "rows": each.rows,
-                "chosen": each.chosen,
+                "value": choice.value,
+                "label": table_view.labels.translate_code(facet.column, choice.label),
+                "rows": choice.row_count,
+                "chosen": choice.is_chosen,
             }
-            for each in shown
+            for choice in shown_choices
         ],
-        "field": field,
-        "counted": one.counted,
-        "more": one.more or len(shown) < len(one.choices),
-        "exact": one.exact,
+        "field": is_in_field,
+        "counted": facet.is_counted,
+        "more": facet.has_more or len(shown_choices) < len(facet.choices),
+        "exact": facet.is_exact,
     }
 
 
-def _histogram(seen: View, state: Asked) -> dict[str, Any]:
-    return {**drawn.histogram(seen.search, seen.asking, state, seen.labels), "faults": faults(seen.search)}
+def _answer_histogram(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
+    return {
+        **drawn.build_histogram_json(table_view.search, table_view.runner, page_context, table_view.labels),
+        "faults": list_faults(table_view.search),
+    }
 
 
-def _points(seen: View, state: Asked) -> dict[str, Any]:
-    return drawn.points(seen.search, seen.asking, state, seen.labels)
+def _answer_points(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
+    return drawn.build_points_json(table_view.search, table_view.runner, page_context, table_view.labels)
 
 
-def _names(seen: View, state: Asked) -> dict[str, Any]:
+def _answer_names(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     """Return names of places that begin with ``_like``."""
-    like = state.request.query_params.get("_like", "")
-    found = names.completed(
-        like, seen.table, seen.asking, tables=tuple(state.catalogue.tables()), pairs=seen.search.pairs()
+    name_prefix = page_context.request.query_params.get("_like", "")
+    suggestions = place_names.complete_name(
+        name_prefix,
+        table_view.table,
+        table_view.runner,
+        tables=tuple(page_context.catalogue.iterate_tables()),
+        pairs=table_view.search.list_parameters(),
     )
-    return {"names": [{"value": one.name, "label": one.note, "radius": one.radius} for one in found]}
+    return {
+        "names": [
+            {"value": suggestion.name, "label": suggestion.note, "radius": suggestion.radius_degrees}
+            for suggestion in suggestions
+        ]
+    }
 
 
-def _places(seen: View, state: Asked) -> dict[str, Any]:
+def _answer_places(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     """Return where the rows are; ``_view_at=lon,lat,radius`` says what part of the sky is looked at, of a body ``west,south,east,north``; ``_c`` a column to colour by."""
-    what = map_frames.kind(seen.table)
-    if not what:
+    map_kind = map_frames.classify_map(table_view.table)
+    if not map_kind:
         raise ParamError("this table has no positions", name="", remedy="its rows can be plotted")
-    colour = drawn.column(seen.table, state, "_c")
-    text = state.request.query_params.get("_view_at", "")
-    ground: dict[str, Any] = {}
-    if what == "body":
-        found = places.body(seen.search, seen.asking, _box(text) if text else None, colour)
-        framed = map_frames.frame(seen.table)
-        on = "" if framed is None or framed.radius else names.body_of(seen.table, seen.search.pairs(), seen.asking)
-        radii = next((one.radii for one in bodies.bodies() if one.name.casefold() == on.casefold()), None)
-        ground = {
-            "frame": None if framed is None else asdict(framed),
-            "body": on,
+    colour_column = drawn.find_plot_column(table_view.table, page_context, "_c")
+    text = page_context.request.query_params.get("_view_at", "")
+    body_facts: dict[str, Any] = {}
+    if map_kind == "body":
+        row_places = map_places.find_body_places(
+            table_view.search, table_view.runner, _parse_box(text) if text else None, colour_column
+        )
+        map_frame = map_frames.find_map_frame(table_view.table)
+        body_name = (
+            ""
+            if map_frame is None or map_frame.radius
+            else place_names.find_single_body(table_view.table, table_view.search.list_parameters(), table_view.runner)
+        )
+        radii = next(
+            (
+                solar_system_body.radii
+                for solar_system_body in bodies.iterate_bodies()
+                if solar_system_body.name.casefold() == body_name.casefold()
+            ),
+            None,
+        )
+        body_facts = {
+            "frame": None if map_frame is None else asdict(map_frame),
+            "body": body_name,
             "km": None if radii is None else radii[0],
-            "grounds": grounds.of(on, state.around.site.settings.directory),
-            "uninstalled": not grounds.are_installed(),
-            "features": map_marks.features(on, seen.asking, tuple(state.catalogue.tables())),
+            "grounds": body_maps.list_base_maps(body_name, page_context.context.site.settings.directory),
+            "uninstalled": not body_maps.has_installed_maps(),
+            "features": map_marks.list_features(
+                body_name, table_view.runner, tuple(page_context.catalogue.iterate_tables())
+            ),
         }
     else:
-        view = read([(NEAR, text)], seen.table).near if text else None
-        found = places.sky(seen.search, seen.asking, view, colour)
+        view = parse_search([(NEAR_PARAMETER, text)], table_view.table).near if text else None
+        row_places = map_places.find_sky_places(table_view.search, table_view.runner, view, colour_column)
     return {
-        "kind": what, "total": found.total, "files": lines(seen).observed is not None, "lon": found.lon, "lat": found.lat, "counts": found.counts, "radius": found.radius, "keys": found.keys,
-        "shapes": found.shapes, "outlines": found.outlines, "names": found.names,
-        "colouring": None if found.colouring is None else asdict(found.colouring),
-        "colours": [{"name": one.name, "label": seen.labels.column(one)} for one in map_marks.offered(seen.table, seen.asking)],
-        "frame": None, **ground,
+        "kind": map_kind, "total": row_places.total_rows, "files": build_line_view(table_view).observation_key is not None, "lon": row_places.longitudes, "lat": row_places.latitudes, "counts": row_places.counts, "radius": row_places.cell_radius_degrees, "keys": row_places.keys,
+        "shapes": row_places.shapes, "outlines": row_places.outlines, "names": row_places.names,
+        "colouring": None if row_places.colouring is None else asdict(row_places.colouring),
+        "colours": [{"name": solar_system_body.name, "label": table_view.labels.label_column(solar_system_body)} for solar_system_body in map_marks.list_colour_columns(table_view.table, table_view.runner)],
+        "frame": None, **body_facts,
     }  # fmt: skip
 
 
-def _box(text: str) -> tuple[float, float, float, float]:
+def _parse_box(text: str) -> tuple[float, float, float, float]:
     """Read what part of a body is looked at."""
     try:
-        west, south, east, north = (float(one) for one in text.split(","))
+        west, south, east, north = (float(number) for number in text.split(","))
     except ValueError:
         raise ParamError(
-            say("{name}={value}: west, south, east and north were expected", "_view_at", text[:60]),
+            format_message("{name}={value}: west, south, east and north were expected", "_view_at", text[:60]),
             name="_view_at",
-            remedy=say("{name}={value}", "_view_at", "0,-90,360,90"),
+            remedy=format_message("{name}={value}", "_view_at", "0,-90,360,90"),
         ) from None
     return west, south, east, north

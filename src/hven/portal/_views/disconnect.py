@@ -8,51 +8,51 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio.to_thread
 
-from hven.services import left
+from hven.services import wait_for_disconnect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.requests import Request
 
-    from hven.query import Result
+    from hven.query import QueryResult
 
 T = TypeVar("T")
 
 
-class Waiting:
+class RunningQueries:
     """Knows what runs for one reader."""
 
     def __init__(self) -> None:
-        self._left = False
-        self._begun: list[Result] = []
+        self._is_abandoned = False
+        self._results: list[QueryResult] = []
 
-    def begun(self, result: Result) -> Result:
+    def add_query(self, result: QueryResult) -> QueryResult:
         """Note what begins; it is cancelled at once if nobody waits any more."""
-        self._begun.append(result)
-        if self._left:
+        self._results.append(result)
+        if self._is_abandoned:
             result.cancel()
         return result
 
-    def leave(self) -> None:
+    def cancel_all(self) -> None:
         """Stop everything."""
-        self._left = True
-        for result in list(self._begun):
+        self._is_abandoned = True
+        for result in list(self._results):
             result.cancel()
 
 
-async def attended(request: Request, make: Callable[[Waiting], T]) -> T:
-    """Run `make` in a thread for as long as its reader waits; it hands each query that it begins to `Waiting.begun`."""
-    waiting = Waiting()
+async def run_while_connected(request: Request, run: Callable[[RunningQueries], T]) -> T:
+    """Run `run` in a thread for as long as its reader waits; it hands each query that it begins to `RunningQueries.add_query`."""
+    running_queries = RunningQueries()
 
-    async def watch() -> None:
-        await left(request)
-        waiting.leave()
+    async def cancel_on_disconnect() -> None:
+        await wait_for_disconnect(request)
+        running_queries.cancel_all()
 
-    watching = asyncio.ensure_future(watch())
+    watch_task = asyncio.ensure_future(cancel_on_disconnect())
     try:
-        return await anyio.to_thread.run_sync(make, waiting)
+        return await anyio.to_thread.run_sync(run, running_queries)
     finally:
-        watching.cancel()
+        watch_task.cancel()
         with suppress(asyncio.CancelledError):
-            await watching
+            await watch_task

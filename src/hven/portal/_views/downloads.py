@@ -19,21 +19,28 @@ from starlette.routing import Route
 
 from hven import formats
 from hven import services as dali
-from hven.adql.text import write
-from hven.formats import Info
-from hven.model.errors import ParamError, say
+from hven.adql.adql_writer import write_adql
+from hven.formats import InfoElement
+from hven.model.errors import ParamError, format_message
 from hven.model.sky import Circle, Polygon, region_files
-from hven.portal._explore import cart, search_regions
-from hven.portal._explore import rows as pages
-from hven.portal._explore.map_frames import kind
-from hven.portal._explore.names import body_of, on_body
-from hven.portal._explore.search import footprint
-from hven.portal._views.facts import cited_at
-from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import Asked, Page, asked, json_page, kept_by, refused
-from hven.portal._views.table_page import View, view
+from hven.portal._explore import row_files, search_regions
+from hven.portal._explore import row_pages as pages
+from hven.portal._explore.map_frames import classify_map
+from hven.portal._explore.place_names import find_single_body, is_on_body
+from hven.portal._explore.search import find_footprint_column
+from hven.portal._views.dataset_metadata import build_citation_at
+from hven.portal._views.page_addresses import build_table_address
+from hven.portal._views.page_formats import (
+    PageContent,
+    PageContext,
+    build_cache_control,
+    build_error_responder,
+    build_json_endpoint,
+    build_page_context,
+)
+from hven.portal._views.table_view import TableView, read_table_view
 from hven.services import archives, scripts
-from hven.services.face import careful
+from hven.services.face import answer_errors
 from hven.services.file_rows import list_link_columns
 
 if TYPE_CHECKING:
@@ -44,57 +51,75 @@ if TYPE_CHECKING:
 
     from hven.formats import Format
     from hven.model.table import Column
-    from hven.portal._explore import Search
-    from hven.query import Result
-    from hven.services.face import Surroundings
+    from hven.portal._explore import TableSearch
+    from hven.query import QueryResult
+    from hven.services.face import ServiceContext
 
-AS, LINK, KEY, ALL, KEYED = "_as", "_link", "_key", "_all", "_keyed"
-OF = "_of"
-OWN = (AS, LINK, KEY, ALL, KEYED, OF)
-MOCS = {
+FORMAT_PARAMETER, LINK_PARAMETER, KEY_PARAMETER, ALL_COLUMNS_PARAMETER, WITH_KEYS_PARAMETER = (
+    "_as",
+    "_link",
+    "_key",
+    "_all",
+    "_keyed",
+)
+MOC_PARAMETER = "_of"
+DOWNLOAD_PARAMETERS = (
+    FORMAT_PARAMETER,
+    LINK_PARAMETER,
+    KEY_PARAMETER,
+    ALL_COLUMNS_PARAMETER,
+    WITH_KEYS_PARAMETER,
+    MOC_PARAMETER,
+)
+MOC_FORMATS = {
     "fits": ("application/fits", ".fits"),
     "json": ("application/json", ".json"),
     "ascii": ("text/plain; charset=utf-8", ".txt"),
     "shape": ("application/json", ".json"),
 }
-FORM = 2 * 1024**2  # bytes of a form: thousands of keys
-SECONDS = 60.0
-LOOKED = 1000  # files that are looked at before somebody wants them
-NUMBERED = 100_000  # rows whose place in a table that was sent is known
+MAX_FORM_BYTES = 2 * 1024**2  # bytes of a form: thousands of keys
+QUERY_TIMEOUT_SECONDS = 60.0
+MAX_INSPECTED_FILES = 1000  # files that are looked at before somebody wants them
+MAX_NUMBERED_ROWS = 100_000  # rows whose place in a table that was sent is known
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Return the addresses of what can be taken."""
     path = "/collections/{name}/{table}"
 
-    async def take(state: Asked) -> Page:
-        keys = await _keys(state.request)
-        return Page(template="", content=await anyio.to_thread.run_sync(lambda: _take(_seen(state, keys), state, keys)))
+    async def answer_downloads(page_context: PageContext) -> PageContent:
+        keys = await _read_marked_keys(page_context.request)
+        return PageContent(
+            template="",
+            template_values=await anyio.to_thread.run_sync(
+                lambda: _describe_downloads(_build_marked_view(page_context, keys), page_context, keys)
+            ),
+        )
 
     return [
-        Route(f"{path}/take", json_page(take, around), methods=["GET", "POST"]),
-        Route(f"{path}/script", _files(around), methods=["GET", "POST"]),
-        Route(f"{path}/moc", _moc(around), methods=["GET"]),
-        Route(f"{path}/download", streamed(_download, around), methods=["GET", "POST"]),
+        Route(f"{path}/take", build_json_endpoint(answer_downloads, context), methods=["GET", "POST"]),
+        Route(f"{path}/script", _build_files_endpoint(context), methods=["GET", "POST"]),
+        Route(f"{path}/moc", _build_moc_endpoint(context), methods=["GET"]),
+        Route(f"{path}/download", build_streaming_endpoint(_begin_download, context), methods=["GET", "POST"]),
     ]
 
 
-def lines(text: str, base: str) -> list[dict[str, str]]:
+def write_client_lines(text: str, base: str) -> list[dict[str, str]]:
     """Write a query as lines for the programs that people use; every part is quoted as its language wants it."""
     query = " ".join(text.split()) if "--" not in text and "'" not in text and '"' not in text else text
     tap = f"{base}/tap"
     python = repr(query)
-    there = f"{tap}/sync?{urlencode({'LANG': 'ADQL', 'RESPONSEFORMAT': 'votable', 'QUERY': query})}"
+    query_address = f"{tap}/sync?{urlencode({'LANG': 'ADQL', 'RESPONSEFORMAT': 'votable', 'QUERY': query})}"
 
-    def signed(text: str) -> dict[str, str]:
-        return {"url": there, "signed": text} if len(there) <= scripts.ADDRESS else {}
+    def build_signed_entry(text: str) -> dict[str, str]:
+        return {"url": query_address, "signed": text} if len(query_address) <= scripts.MAX_ADDRESS_CHARACTERS else {}
 
     return [
         {"name": "ADQL", "text": text},
         {
             "name": "curl",
             "text": f"curl -f -o answer.vot {shlex.quote(f'{tap}/sync')} -d LANG=ADQL -d RESPONSEFORMAT=votable --data-urlencode {shlex.quote(f'QUERY={query}')}",
-            **signed("curl -f -o answer.vot {url}"),
+            **build_signed_entry("curl -f -o answer.vot {url}"),
         },
         {
             "name": "pyvo",
@@ -110,44 +135,69 @@ def lines(text: str, base: str) -> list[dict[str, str]]:
             f"query = {python}\n"
             f'address = {tap + "/sync?"!r} + urlencode({{"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "votable"}})\n'
             'table = Table.read(address, format="votable")',
-            **signed('from astropy.table import Table\n\ntable = Table.read({url}, format="votable")'),
+            **build_signed_entry('from astropy.table import Table\n\ntable = Table.read({url}, format="votable")'),
         },
-        {"name": "TOPCAT", "text": f"topcat -f votable {shlex.quote(there)}", **signed("topcat -f votable {url}")},
+        {
+            "name": "TOPCAT",
+            "text": f"topcat -f votable {shlex.quote(query_address)}",
+            **build_signed_entry("topcat -f votable {url}"),
+        },
     ]
 
 
-def offered(seen: View, state: Asked) -> dict[str, Any]:
+def list_downloads(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     """Return what the page of a table offers without counting anything: addresses and lines that need no script of ours."""
-    here = address(state.base, seen.table)
-    pairs = [(name, value) for name, value in seen.search.pairs() if name != "_row"]
+    table_address = build_table_address(page_context.base, table_view.table)
+    pairs = [(name, value) for name, value in table_view.search.list_parameters() if name != "_row"]
 
-    def at(what: str, **more: str) -> str:
-        return f"{here}/{what}?{urlencode([*pairs, *((f'_{name}', value) for name, value in more.items())])}"
+    def build_address(path_end: str, **parameters: str) -> str:
+        return f"{table_address}/{path_end}?{urlencode([*pairs, *((f'_{name}', value) for name, value in parameters.items())])}"
 
-    found = list_link_columns(seen.table)
+    link_columns = list_link_columns(table_view.table)
     return {
         "formats": [
-            {"name": name, "label": label, "url": at("download", **{"as": name})}
-            for name, label in formats.menu_entries()
+            {"name": name, "label": label, "url": build_address("download", **{"as": name})}
+            for name, label in formats.list_menu_entries()
         ],
-        "scripts": [{"name": name, "url": at("script", **{"as": name})} for name in ways(seen)],
-        "links": [{"name": one.name, "label": one.label or one.name} for one in found],
-        "coverage": kind(seen.table) == "sky" and (seen.table.position is not None or bool(seen.published.coverage)),
-        "footprints": _covering(seen),
-        "lines": lines(seen.search.adql(), state.base),
-        "cite": _cited(seen, state, f"{here}?{urlencode(seen.search.pairs())}" if seen.search.pairs() else here),
+        "scripts": [
+            {"name": name, "url": build_address("script", **{"as": name})} for name in list_packings(table_view)
+        ],
+        "links": [
+            {"name": link_column.name, "label": link_column.label or link_column.name} for link_column in link_columns
+        ],
+        "coverage": classify_map(table_view.table) == "sky"
+        and (table_view.table.position is not None or bool(table_view.published.coverage)),
+        "footprints": _has_footprints(table_view),
+        "lines": write_client_lines(table_view.search.write_adql(), page_context.base),
+        "cite": _build_citation(
+            table_view,
+            page_context,
+            f"{table_address}?{urlencode(table_view.search.list_parameters())}"
+            if table_view.search.list_parameters()
+            else table_address,
+        ),
     }
 
 
-def _cited(seen: View, state: Asked, here: str) -> dict[str, str]:
+def _build_citation(table_view: TableView, page_context: PageContext, search_address: str) -> dict[str, str]:
     """Return how to cite what a search finds, and its link; without a collection it is the link alone."""
-    release = seen.published.release
-    resource = state.holdings.resources.get(seen.table.schema if release is None else release.collection)
-    keep = {"query": write(seen.search.query()), "make": f"{state.base}/results"} if seen.table.everybodys else {}
-    return {"link": here} if resource is None else {"link": here, **cited_at(resource, here), **keep}
+    release = table_view.published.release
+    resource = page_context.published_state.resources.get(
+        table_view.table.schema if release is None else release.collection
+    )
+    result_facts = (
+        {"query": write_adql(table_view.search.build_query()), "make": f"{page_context.base}/results"}
+        if table_view.table.is_fully_public
+        else {}
+    )
+    return (
+        {"link": search_address}
+        if resource is None
+        else {"link": search_address, **build_citation_at(resource, search_address), **result_facts}
+    )
 
 
-async def _keys(request: Request) -> list[str]:
+async def _read_marked_keys(request: Request) -> list[str]:
     """Read the keys of marked rows.
 
     Raises
@@ -155,25 +205,27 @@ async def _keys(request: Request) -> list[str]:
     ParamError
         They are too many.
     """
-    found = request.query_params.getlist(KEY)
+    keys = request.query_params.getlist(KEY_PARAMETER)
     if request.method == "POST":
-        given = await dali.read(request, FORM)
-        found = [value for name, values in given.values.items() if name.lower() == KEY for value in values]
-    if len(found) > cart.KEYS:
+        form_params = await dali.read_params(request, MAX_FORM_BYTES)
+        keys = [
+            value for name, values in form_params.values.items() if name.lower() == KEY_PARAMETER for value in values
+        ]
+    if len(keys) > row_files.MAX_ROW_KEYS:
         raise ParamError(
-            say("{count:,} rows were marked; the limit is {most:,}", len(found), cart.KEYS),
-            name=KEY,
+            format_message("{count:,} rows were marked; the limit is {most:,}", len(keys), row_files.MAX_ROW_KEYS),
+            name=KEY_PARAMETER,
             remedy="narrow the search instead",
         )
-    return found
+    return keys
 
 
-def _seen(state: Asked, keys: Sequence[str]) -> View:
-    seen = view(state, leave=OWN)
-    return replace(seen, search=cart.marked(seen.search, keys)) if keys else seen
+def _build_marked_view(page_context: PageContext, keys: Sequence[str]) -> TableView:
+    table_view = read_table_view(page_context, ignored_parameters=DOWNLOAD_PARAMETERS)
+    return replace(table_view, search=row_files.select_row_keys(table_view.search, keys)) if keys else table_view
 
 
-def _whole(seen: View) -> View:
+def _check_understood(table_view: TableView) -> TableView:
     """Refuse a search that is not understood whole: a program would take the answer for what it asked.
 
     Raises
@@ -181,56 +233,69 @@ def _whole(seen: View) -> View:
     ParamError
         It has a fault.
     """
-    for fault in seen.search.faults:
+    for fault in table_view.search.faults:
         raise ParamError(
-            say("{name}: {message}", fault.field, say(fault.message)), name=fault.field, remedy=fault.remedy
+            format_message("{name}: {message}", fault.field, format_message(fault.message)),
+            name=fault.field,
+            remedy=fault.remedy,
         )
-    return seen
+    return table_view
 
 
-def _take(seen: View, state: Asked, keys: Sequence[str]) -> dict[str, Any]:
+def _describe_downloads(table_view: TableView, page_context: PageContext, keys: Sequence[str]) -> dict[str, Any]:
     """Return what there is: rows, files and their size, the query and its lines."""
-    search = _asked_columns(seen, state)
-    total = pages.count(seen.search, seen.asking)
-    found = list_link_columns(seen.table)
-    chosen = _link(found, state)
-    counted = cart.count(seen.search, chosen, seen.asking) if chosen is not None else None
-    told = offered(seen, state)
+    search = _select_columns(table_view, page_context)
+    total = pages.count_rows(table_view.search, table_view.runner)
+    link_columns = list_link_columns(table_view.table)
+    link_column = _choose_link_column(link_columns, page_context)
+    file_summary = (
+        row_files.count_files(table_view.search, link_column, table_view.runner) if link_column is not None else None
+    )
+    download_facts = list_downloads(table_view, page_context)
     return {
-        **told,
-        **_table(seen, search, state),
+        **download_facts,
+        **_describe_result_table(table_view, search, page_context),
         "rows": total.rows,
-        "exact": total.exact,
+        "exact": total.is_exact,
         "marked": len(keys),
-        "adql": write(search.query()),
-        "lines": lines(write(search.query()), state.base),
-        "sync": state.around.site.settings.limits.maxrec_hard,
+        "adql": write_adql(search.build_query()),
+        "lines": write_client_lines(write_adql(search.build_query()), page_context.base),
+        "sync": page_context.context.site.settings.limits.maxrec_hard,
         "files": None
-        if counted is None
+        if file_summary is None
         else {
-            "column": counted.column.name,
-            "files": counted.files,
-            "bytes": counted.size,
-            "sized": counted.sized,
-            "most": scripts.MOST,
+            "column": file_summary.column.name,
+            "files": file_summary.file_count,
+            "bytes": file_summary.total_bytes,
+            "sized": file_summary.sized_file_count,
+            "most": scripts.MAX_SCRIPT_FILES,
         },
-        "archive": _told(seen, state, total.rows if counted is None else counted.files),
-        "tap": f"{state.base}/tap",
-        "region": _region(search),
+        "archive": _describe_archive(
+            table_view, page_context, total.rows if file_summary is None else file_summary.file_count
+        ),
+        "tap": f"{page_context.base}/tap",
+        "region": _region_to_json(search),
     }
 
 
-def _told(seen: View, state: Asked, files: int | None) -> dict[str, Any] | None:
+def _describe_archive(
+    table_view: TableView, page_context: PageContext, file_count: int | None
+) -> dict[str, Any] | None:
     """Return what an archive will have; None: there is none, or to look takes long."""
-    if files is None or files > LOOKED or not ways(seen) or seen.search.faults:
+    if (
+        file_count is None
+        or file_count > MAX_INSPECTED_FILES
+        or not list_packings(table_view)
+        or table_view.search.faults
+    ):
         return None
-    plan, _ = _archive(seen, state)
-    return {"files": plan.files, "bytes": plan.bytes, "missing": len(plan.entries) - plan.files}
+    plan, _ = _plan_archive(table_view, page_context)
+    return {"files": plan.file_count, "bytes": plan.total_bytes, "missing": len(plan.entries) - plan.file_count}
 
 
-def _region(search: Search) -> dict[str, Any] | None:
+def _region_to_json(search: TableSearch) -> dict[str, Any] | None:
     """Return the place that is asked for, as programs draw it."""
-    shape = search_regions.asked(search)
+    shape = search_regions.find_search_shape(search)
     if isinstance(shape, Circle):
         return {"circle": [shape.lon, shape.lat, shape.radius]}
     return (
@@ -240,223 +305,309 @@ def _region(search: Search) -> dict[str, Any] | None:
     )
 
 
-def _table(seen: View, search: Search, state: Asked) -> dict[str, Any]:
+def _describe_result_table(table_view: TableView, search: TableSearch, page_context: PageContext) -> dict[str, Any]:
     """Return the address of the result for other programs, in an order of its own; and, if asked, which row is which there."""
-    primary = seen.table.primary
+    primary = table_view.table.primary
     order = (*search.order, *((name, False) for name in primary if name not in dict(search.order)))
-    keyed = search.having(order=order)
-    parameters = {"LANG": "ADQL", "REQUEST": "doQuery", "RESPONSEFORMAT": "votable", "QUERY": write(keyed.query())}
-    found: dict[str, Any] = {"table": f"{state.base}/tap/sync?{urlencode(parameters)}"}
-    if state.request.query_params.get(KEYED):
-        known = seen.asking.table(keyed.query(columns=list(primary), limit=NUMBERED)) if primary else None
-        found["keys"] = [] if known is None else pages.keys_of(known, primary)
-    return found
-
-
-def _asked_columns(seen: View, state: Asked) -> Search:
-    if not state.request.query_params.get(ALL):
-        return seen.search
-    return seen.search.having(columns=tuple(column.name for column in seen.table.columns if not column.hidden))
-
-
-def _link(found: Sequence[Column], state: Asked) -> Column | None:
-    wanted = state.request.query_params.get(LINK, "")
-    if not wanted:
-        return found[0] if found else None
-    chosen = next((one for one in found if one.name == wanted), None)
-    if chosen is None:
-        known = ", ".join(one.name for one in found) or say("none")
-        raise ParamError(
-            say("{name}={value}: no column of that name leads to files", LINK, wanted[:60]),
-            name=LINK,
-            remedy=say("there are: {names}", known),
+    ordered_search = search.copy_with(order=order)
+    parameters = {
+        "LANG": "ADQL",
+        "REQUEST": "doQuery",
+        "RESPONSEFORMAT": "votable",
+        "QUERY": write_adql(ordered_search.build_query()),
+    }
+    table_facts: dict[str, Any] = {"table": f"{page_context.base}/tap/sync?{urlencode(parameters)}"}
+    if page_context.request.query_params.get(WITH_KEYS_PARAMETER):
+        key_rows = (
+            table_view.runner.fetch_table(ordered_search.build_query(columns=list(primary), limit=MAX_NUMBERED_ROWS))
+            if primary
+            else None
         )
-    return chosen
+        table_facts["keys"] = [] if key_rows is None else pages.format_keys(key_rows, primary)
+    return table_facts
 
 
-def streamed(
-    make: Callable[[Asked, Sequence[str]], tuple[Result, Format, dict[str, str], list[Info], str]], around: Surroundings
+def _select_columns(table_view: TableView, page_context: PageContext) -> TableSearch:
+    if not page_context.request.query_params.get(ALL_COLUMNS_PARAMETER):
+        return table_view.search
+    return table_view.search.copy_with(
+        columns=tuple(column.name for column in table_view.table.columns if not column.hidden)
+    )
+
+
+def _choose_link_column(link_columns: Sequence[Column], page_context: PageContext) -> Column | None:
+    column_name = page_context.request.query_params.get(LINK_PARAMETER, "")
+    if not column_name:
+        return link_columns[0] if link_columns else None
+    chosen_column = next((link_column for link_column in link_columns if link_column.name == column_name), None)
+    if chosen_column is None:
+        column_names = ", ".join(link_column.name for link_column in link_columns) or format_message("none")
+        raise ParamError(
+            format_message("{name}={value}: no column of that name leads to files", LINK_PARAMETER, column_name[:60]),
+            name=LINK_PARAMETER,
+            remedy=format_message("there are: {names}", column_names),
+        )
+    return chosen_column
+
+
+def build_streaming_endpoint(
+    begin_query: Callable[
+        [PageContext, Sequence[str]], tuple[QueryResult, Format, dict[str, str], list[InfoElement], str]
+    ],
+    context: ServiceContext,
 ) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of an answer that is written as it is read."""
 
-    async def endpoint(request: Request) -> Response:
-        state = asked(request, around)
-        keys = await _keys(request)
-        result, fmt, options, infos, name = await anyio.to_thread.run_sync(make, state, keys)
+    async def stream_result(request: Request) -> Response:
+        page_context = build_page_context(request, context)
+        keys = await _read_marked_keys(request)
+        result, file_format, options, infos, name = await anyio.to_thread.run_sync(begin_query, page_context, keys)
         headers = {
-            "cache-control": "no-cache" if state.reach == "public" and state.who.anonymous else "private, no-store",
+            "cache-control": "no-cache"
+            if page_context.access_key == "public" and page_context.principal.is_anonymous
+            else "private, no-store",
             "vary": "accept-encoding, authorization, cookie",
             "content-disposition": f'attachment; filename="{name}"',
             "x-content-type-options": "nosniff",
         }
-        here = dali.base(request, around.site.settings)
-        return await dali.answer(request, result, (fmt, options), headers=headers, infos=infos, base=here)
+        base_address = dali.get_base_url(request, context.site.settings)
+        return await dali.answer_with_result(
+            request, result, (file_format, options), headers=headers, infos=infos, base_url=base_address
+        )
 
-    return careful(endpoint, refused(around))
+    return answer_errors(stream_result, build_error_responder(context))
 
 
-def ways(seen: View) -> list[str]:
+def list_packings(table_view: TableView) -> list[str]:
     """List how the files of a table are taken: without a column of addresses only as the site itself finds them, by the links of its rows."""
-    packed = list(archives.KINDS)
-    if list_link_columns(seen.table):
-        return [*packed, *scripts.SCRIPTS]
-    return packed if seen.table.leads and seen.table.identifier is not None else []
+    archive_kinds = list(archives.ARCHIVE_KINDS)
+    if list_link_columns(table_view.table):
+        return [*archive_kinds, *scripts.SCRIPT_FORMATS]
+    return archive_kinds if table_view.table.effective_links and table_view.table.identifier_column is not None else []
 
 
-def _covering(seen: View) -> bool:
+def _has_footprints(table_view: TableView) -> bool:
     """Return whether rows have footprints; a column that stands there for its standard's sake alone is none."""
-    column, rows = footprint(seen.table), seen.published.rows
+    column, rows = find_footprint_column(table_view.table), table_view.published.rows
     if column is None:
         return False
-    known = {} if seen.asking.hides(seen.table) else seen.published.statistics.get(column.name, {})
-    return rows is None or known.get("nulls") != rows
+    statistics = (
+        {} if table_view.runner.hides_rows(table_view.table) else table_view.published.statistics.get(column.name, {})
+    )
+    return rows is None or statistics.get("nulls") != rows
 
 
-def _files(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
+def _build_files_endpoint(context: ServiceContext) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of the files behind a result: scripts and lists, or the files themselves as one archive."""
-    listed = streamed(_script, around)
+    stream_list = build_streaming_endpoint(_begin_script, context)
 
-    def packed(state: Asked, keys: Sequence[str], kind: str) -> Response:
-        seen = _whole(_seen(state, keys))
-        plan, column = _archive(seen, state)
-        brand = state.around.site.settings
-        about = [("Table", seen.table.qualified), ("Column", column), ("Query", write(seen.search.query()))]
-        about.append(("Page", f"{address(state.base, seen.table)}?{urlencode(seen.search.pairs())}"))
+    def answer_archive(page_context: PageContext, keys: Sequence[str], kind: str) -> Response:
+        table_view = _check_understood(_build_marked_view(page_context, keys))
+        plan, column = _plan_archive(table_view, page_context)
+        brand = page_context.context.site.settings
+        archive_facts = [
+            ("Table", table_view.table.qualified_name),
+            ("Column", column),
+            ("Query", write_adql(table_view.search.build_query())),
+        ]
+        archive_facts.append(
+            (
+                "Page",
+                f"{build_table_address(page_context.base, table_view.table)}?{urlencode(table_view.search.list_parameters())}",
+            )
+        )
         title = brand.title or brand.name
-        return archives.answer(state.request, plan, kind=kind, called=called(seen), title=title, about=about)
+        return archives.answer_archive(
+            page_context.request,
+            plan,
+            archive_kind=kind,
+            archive_name=build_file_stem(table_view),
+            site_title=title,
+            readme_lines=archive_facts,
+        )
 
-    async def endpoint(request: Request) -> Response:
-        kind = request.query_params.get(AS, "")
-        if kind not in archives.KINDS:
-            return await listed(request)
-        state = asked(request, around)
-        found: Response = await anyio.to_thread.run_sync(packed, state, await _keys(request), kind)
-        return found
+    async def send_files(request: Request) -> Response:
+        kind = request.query_params.get(FORMAT_PARAMETER, "")
+        if kind not in archives.ARCHIVE_KINDS:
+            return await stream_list(request)
+        page_context = build_page_context(request, context)
+        response: Response = await anyio.to_thread.run_sync(
+            answer_archive, page_context, await _read_marked_keys(request), kind
+        )
+        return response
 
-    return careful(endpoint, refused(around))
+    return answer_errors(send_files, build_error_responder(context))
 
 
-def _archive(seen: View, state: Asked) -> tuple[archives.Plan, str]:
+def _plan_archive(table_view: TableView, page_context: PageContext) -> tuple[archives.ArchivePlan, str]:
     """Look what an archive of the files of a search will have."""
-    found, column = addresses(seen, state, _link(list_link_columns(seen.table), state))
-    return archives.planned(state.around, state.request, found), column
+    file_addresses, column = list_file_addresses(
+        table_view, page_context, _choose_link_column(list_link_columns(table_view.table), page_context)
+    )
+    return archives.plan_archive(page_context.context, page_context.request, file_addresses), column
 
 
-def addresses(seen: View, state: Asked, column: Column | None) -> tuple[list[str], str]:
+def list_file_addresses(
+    table_view: TableView, page_context: PageContext, column: Column | None
+) -> tuple[list[str], str]:
     """List the files of a search, as archives take them, and the column that they are of; without a column its rows' identifiers lead to them.
 
     Raises
     ------
     ParamError
         Nothing leads to files.
-    TooLarge
+    TooLargeError
         They are more than an archive has.
     """
-    table = seen.table
-    if column is None and not ways(seen):
-        raise ParamError("no column of this table leads to files", name=LINK, remedy="download its rows instead")
+    table = table_view.table
+    if column is None and not list_packings(table_view):
+        raise ParamError(
+            "no column of this table leads to files", name=LINK_PARAMETER, remedy="download its rows instead"
+        )
     if column is not None:
-        made = cart.query(seen.search, column)
+        query = row_files.build_link_query(table_view.search, column)
     else:
-        made = seen.search.query(columns=[table.identifier.name] if table.identifier is not None else [])
-    most = state.around.site.settings.limits.archive_files
-    with seen.asking.run(made, most=most, seconds=SECONDS) as result:
+        query = table_view.search.build_query(
+            columns=[table.identifier_column.name] if table.identifier_column is not None else []
+        )
+    max_files = page_context.context.site.settings.limits.archive_files
+    with table_view.runner.run_query(query, row_limit=max_files, timeout_seconds=QUERY_TIMEOUT_SECONDS) as result:
         if column is not None and column.link:
-            found = [text for batch in result.batches() for text in scripts.written(batch, column.link) if text]
+            file_addresses = [
+                text
+                for batch in result.iterate_batches()
+                for text in scripts.fill_link_template(batch, column.link)
+                if text
+            ]
         else:
-            found = archives.addresses(result, result.columns[0].name, state.base)
+            file_addresses = archives.read_addresses(result, result.columns[0].name, page_context.base)
         if result.overflow:
-            raise archives.too_large(state.around)
-        return found, result.columns[0].name
+            raise archives.build_too_large_error(page_context.context)
+        return file_addresses, result.columns[0].name
 
 
-def _moc(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
+def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of a region as a MOC: ``_of=region`` what is asked for, ``_of=coverage`` what the rows cover."""
 
-    def make(state: Asked) -> tuple[bytes, str]:
-        seen = _whole(view(state, leave=OWN))
-        wanted = state.request.query_params.get(AS) or "fits"
-        if wanted not in MOCS:
+    def write_moc(page_context: PageContext) -> tuple[bytes, str]:
+        table_view = _check_understood(read_table_view(page_context, ignored_parameters=DOWNLOAD_PARAMETERS))
+        moc_format = page_context.request.query_params.get(FORMAT_PARAMETER) or "fits"
+        if moc_format not in MOC_FORMATS:
             raise ParamError(
-                say("{name}={value} is not known", AS, wanted[:40]),
-                name=AS,
-                remedy=say("one of {names}", ", ".join(MOCS)),
+                format_message("{name}={value} is not known", FORMAT_PARAMETER, moc_format[:40]),
+                name=FORMAT_PARAMETER,
+                remedy=format_message("one of {names}", ", ".join(MOC_FORMATS)),
             )
-        of = state.request.query_params.get(OF) or "coverage"
-        if of not in {"region", "coverage"}:
-            raise ParamError(say("{name}={value} is not known", OF, of[:40]), name=OF, remedy="region or coverage")
-        if wanted == "shape":
-            return orjson.dumps(_region(seen.search) or {}), f"{called(seen)}-{of}"
-        found = (
-            search_regions.region(seen.search) if of == "region" else search_regions.coverage(seen.search, seen.asking)
+        moc_kind = page_context.request.query_params.get(MOC_PARAMETER) or "coverage"
+        if moc_kind not in {"region", "coverage"}:
+            raise ParamError(
+                format_message("{name}={value} is not known", MOC_PARAMETER, moc_kind[:40]),
+                name=MOC_PARAMETER,
+                remedy="region or coverage",
+            )
+        if moc_format == "shape":
+            return orjson.dumps(_region_to_json(table_view.search) or {}), f"{build_file_stem(table_view)}-{moc_kind}"
+        moc = (
+            search_regions.build_region_moc(table_view.search)
+            if moc_kind == "region"
+            else search_regions.build_rows_moc(table_view.search, table_view.runner)
         )
-        body = (body_of(seen.table, seen.search.pairs(), seen.asking) or "body") if on_body(seen.table) else ""
-        return region_files.moc_written(found, wanted, body), f"{called(seen)}-{of}"
+        body = (
+            (find_single_body(table_view.table, table_view.search.list_parameters(), table_view.runner) or "body")
+            if is_on_body(table_view.table)
+            else ""
+        )
+        return region_files.write_moc(moc, moc_format, body), f"{build_file_stem(table_view)}-{moc_kind}"
 
-    async def endpoint(request: Request) -> Response:
-        state = asked(request, around)
-        body, name = await anyio.to_thread.run_sync(make, state)
-        media_type, extension = MOCS[request.query_params.get(AS) or "fits"]
+    async def send_moc(request: Request) -> Response:
+        page_context = build_page_context(request, context)
+        body, name = await anyio.to_thread.run_sync(write_moc, page_context)
+        media_type, extension = MOC_FORMATS[request.query_params.get(FORMAT_PARAMETER) or "fits"]
         headers = {
             "content-type": media_type,
-            "cache-control": kept_by(state),
+            "cache-control": build_cache_control(page_context),
             "vary": "accept-encoding, authorization, cookie",
             "content-disposition": f'attachment; filename="{name}{extension}"',
             "x-content-type-options": "nosniff",
         }
-        return dali.whole(request, body, headers)
+        return dali.answer_with_body(request, body, headers)
 
-    return careful(endpoint, refused(around))
-
-
-def _download(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str, str], list[Info], str]:
-    seen = _whole(_seen(state, keys))
-    fmt, options = formats.select(state.request.query_params.get(AS) or "votable")
-    asked_ = _asked_columns(seen, state).query()
-    result = seen.asking.run(asked_, most=state.around.site.settings.limits.maxrec_hard, seconds=SECONDS)
-    infos = [Info(name="QUERY", value=write(asked_))]
-    return result, fmt, options, infos, f"{called(seen)}.{fmt.extension.lstrip('.')}"
+    return answer_errors(send_moc, build_error_responder(context))
 
 
-def _script(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str, str], list[Info], str]:
-    seen = _whole(_seen(state, keys))
-    wanted = state.request.query_params.get(AS) or "wget"
-    if wanted not in scripts.SCRIPTS:
+def _begin_download(
+    page_context: PageContext, keys: Sequence[str]
+) -> tuple[QueryResult, Format, dict[str, str], list[InfoElement], str]:
+    table_view = _check_understood(_build_marked_view(page_context, keys))
+    file_format, options = formats.select_format(page_context.request.query_params.get(FORMAT_PARAMETER) or "votable")
+    query = _select_columns(table_view, page_context).build_query()
+    result = table_view.runner.run_query(
+        query, row_limit=page_context.context.site.settings.limits.maxrec_hard, timeout_seconds=QUERY_TIMEOUT_SECONDS
+    )
+    infos = [InfoElement(name="QUERY", value=write_adql(query))]
+    return result, file_format, options, infos, f"{build_file_stem(table_view)}.{file_format.extension.lstrip('.')}"
+
+
+def _begin_script(
+    page_context: PageContext, keys: Sequence[str]
+) -> tuple[QueryResult, Format, dict[str, str], list[InfoElement], str]:
+    table_view = _check_understood(_build_marked_view(page_context, keys))
+    script_kind = page_context.request.query_params.get(FORMAT_PARAMETER) or "wget"
+    if script_kind not in scripts.SCRIPT_FORMATS:
         raise ParamError(
-            say("{name}={value} is not known", AS, wanted[:40]),
-            name=AS,
-            remedy=say("one of {names}", ", ".join(scripts.SCRIPTS)),
+            format_message("{name}={value} is not known", FORMAT_PARAMETER, script_kind[:40]),
+            name=FORMAT_PARAMETER,
+            remedy=format_message("one of {names}", ", ".join(scripts.SCRIPT_FORMATS)),
         )
-    column = _link(list_link_columns(seen.table), state)
+    column = _choose_link_column(list_link_columns(table_view.table), page_context)
     if column is None:
-        raise ParamError("no column of this table leads to files", name=LINK, remedy="download its rows instead")
-    found = cart.count(seen.search, column, seen.asking)
+        raise ParamError(
+            "no column of this table leads to files", name=LINK_PARAMETER, remedy="download its rows instead"
+        )
+    file_summary = row_files.count_files(table_view.search, column, table_view.runner)
     size = (
         ""
-        if found.size is None
-        else f", {said_bytes(found.size)}{'' if found.sized >= found.files else ' and more'} as the table estimates"
+        if file_summary.total_bytes is None
+        else f", {format_bytes(file_summary.total_bytes)}{'' if file_summary.sized_file_count >= file_summary.file_count else ' and more'} as the table estimates"
     )
     infos = [
-        Info(name="Files", value=f"{found.files:,} of {seen.table.qualified}, column {column.name}{size}"),
-        Info(name="Query", value=write(seen.search.query())),
-        Info(name="Written", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} by {state.base}"),
+        InfoElement(
+            name="Files",
+            value=f"{file_summary.file_count:,} of {table_view.table.qualified_name}, column {column.name}{size}",
+        ),
+        InfoElement(name="Query", value=write_adql(table_view.search.build_query())),
+        InfoElement(name="Written", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} by {page_context.base}"),
     ]
-    if found.rows > found.files:
-        infos.append(Info(name="Without a link", value=f"{found.rows - found.files:,} rows"))
-    result = seen.asking.run(cart.query(seen.search, column), most=scripts.MOST, seconds=SECONDS)
-    fmt = scripts.scripts(state.around.signing(state.request) or str)[wanted]
-    return result, fmt, cart.options(column), infos, f"{called(seen)}-{wanted}{fmt.extension}"
+    if file_summary.row_count > file_summary.file_count:
+        infos.append(
+            InfoElement(name="Without a link", value=f"{file_summary.row_count - file_summary.file_count:,} rows")
+        )
+    result = table_view.runner.run_query(
+        row_files.build_link_query(table_view.search, column),
+        row_limit=scripts.MAX_SCRIPT_FILES,
+        timeout_seconds=QUERY_TIMEOUT_SECONDS,
+    )
+    script_format = scripts.create_script_formats(page_context.context.build_url_signer(page_context.request) or str)[
+        script_kind
+    ]
+    return (
+        result,
+        script_format,
+        row_files.build_script_options(column),
+        infos,
+        f"{build_file_stem(table_view)}-{script_kind}{script_format.extension}",
+    )
 
 
-def said_bytes(size: float) -> str:
+def format_bytes(byte_count: float) -> str:
     """Format a size as people do, in powers of 1000."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 999.5 or unit == "TB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
-        size /= 1000
+        if byte_count < 999.5 or unit == "TB":
+            return f"{byte_count:.0f} {unit}" if unit == "B" else f"{byte_count:.3g} {unit}"
+        byte_count /= 1000
     raise AssertionError
 
 
-def called(seen: View) -> str:
+def build_file_stem(table_view: TableView) -> str:
     """Name a file after its table: in a header that old browsers read, too."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{seen.table.schema}.{seen.table.name}").strip(".") or "rows"
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{table_view.table.schema}.{table_view.table.name}").strip(".") or "rows"

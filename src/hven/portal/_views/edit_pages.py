@@ -11,213 +11,248 @@ from starlette.routing import Route
 
 from hven import services as dali
 from hven.model.errors import (
-    Conflict,
+    ConflictError,
     DescriptorError,
-    Forbidden,
+    ForbiddenError,
     HvenError,
-    NotFound,
+    NotFoundError,
     ServiceError,
-    Unauthenticated,
+    UnauthenticatedError,
     UserError,
-    say,
+    format_message,
 )
-from hven.portal._pages.editors import edits_portal
-from hven.portal._pages.markdown import shown
+from hven.portal._pages.editing_rights import can_edit_portal
+from hven.portal._pages.markdown import render_markdown
 from hven.portal._views import editable_texts as editing
 from hven.portal._views import file_history
-from hven.portal._views.page_formats import Asked, Page, moved, page
-from hven.services.address import from_elsewhere
+from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
+from hven.services.addresses import is_cross_site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.portal._views.editable_texts import Editable, Part
-    from hven.services.face import Surroundings
+    from hven.portal._views.editable_texts import EditableText, EditableTextPart
+    from hven.services.face import ServiceContext
 
-PATHS = {"home": "/edit/home", "news": "/edit/news/{name}", "collection": "/edit/collections/{name}"}
-LONGEST = 8 << 20  # bytes of what is sent
-WAIT = 10.0  # seconds for somebody else who publishes at this moment
-LEASE = "texts"  # one writes at a time, on all machines
-QUIET = {"cache-control": "private, no-store"}
+EDIT_PATHS = {"home": "/edit/home", "news": "/edit/news/{name}", "collection": "/edit/collections/{name}"}
+MAX_FORM_BYTES = 8 << 20  # bytes of what is sent
+LEASE_TIMEOUT_SECONDS = 10.0  # seconds for somebody else who publishes at this moment
+PUBLISHING_LEASE = "texts"  # one writes at a time, on all machines
+PRIVATE_HEADERS = {"cache-control": "private, no-store"}
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/edit``, ``/edit/home``, ``/edit/news/NAME`` and ``/edit/collections/NAME``."""
-    site = around.site
+    site = context.site
     settings = site.settings
 
-    def admitted(state: Asked) -> None:
-        if state.who.anonymous:
-            raise Unauthenticated("only who is logged in can ask this", remedy="log in at /login")
+    def check_logged_in(page_context: PageContext) -> None:
+        if page_context.principal.is_anonymous:
+            raise UnauthenticatedError("only who is logged in can ask this", remedy="log in at /login")
 
-    def portal(state: Asked, file: str) -> None:
+    def check_portal_editor(page_context: PageContext, file_name: str) -> None:
         """Refuse whoever does not edit what stands in a file of this portal."""
-        admitted(state)
-        if not edits_portal(state.who, around, state.brand):
-            raise Forbidden("only who administers this portal edits its texts", remedy="administrators of the portal in hven.toml, and health.operators, name them")  # fmt: skip
-        if not around.operates(state.who) and editing.shared(file, state.brand, settings):
-            raise Forbidden("this text is not of this portal alone", remedy="operators of the site edit it; or give the portal a file of its own in hven.toml")  # fmt: skip
+        check_logged_in(page_context)
+        if not can_edit_portal(page_context.principal, context, page_context.brand):
+            raise ForbiddenError("only who administers this portal edits its texts", remedy="administrators of the portal in hven.toml, and health.operators, name them")  # fmt: skip
+        if not context.is_operator(page_context.principal) and editing.is_shared_file(
+            file_name, page_context.brand, settings
+        ):
+            raise ForbiddenError("this text is not of this portal alone", remedy="operators of the site edit it; or give the portal a file of its own in hven.toml")  # fmt: skip
 
-    def text_of(state: Asked, kind: str) -> Editable:
+    def find_editable_text(page_context: PageContext, kind: str) -> EditableText:
         """Return the text that an address names, for who may edit it."""
-        name = state.request.path_params.get("name", "").removesuffix(".json")
+        name = page_context.request.path_params.get("name", "").removesuffix(".json")
         if kind == "home":
-            portal(state, state.brand.text)
-            return editing.home(state)
+            check_portal_editor(page_context, page_context.brand.text)
+            return editing.build_home_text(page_context)
         if kind == "news":
-            portal(state, state.brand.news)
-            return editing.news(state, name)
-        admitted(state)
-        if name in {one.name for one in editing.collections(state)}:
-            return editing.collection(state, name)
-        if any(one.name == name for one in state.catalogue.schemas if one.name in state.holdings.resources):
-            raise Forbidden("only its curators edit the texts of a collection", remedy="health.operators, administrators of its portal, and curators of its project do")  # fmt: skip
-        raise NotFound(say("there is no collection {name!r} here", name[:80]), remedy="the first page lists what is here")  # fmt: skip
+            check_portal_editor(page_context, page_context.brand.news)
+            return editing.build_news_text(page_context, name)
+        check_logged_in(page_context)
+        if name in {resource.name for resource in editing.list_editable_collections(page_context)}:
+            return editing.build_collection_text(page_context, name)
+        if any(
+            resource.name == name
+            for resource in page_context.catalogue.schemas
+            if resource.name in page_context.published_state.resources
+        ):
+            raise ForbiddenError("only its curators edit the texts of a collection", remedy="health.operators, administrators of its portal, and curators of its project do")  # fmt: skip
+        raise NotFoundError(format_message("there is no collection {name!r} here", name[:80]), remedy="the first page lists what is here")  # fmt: skip
 
-    async def every(state: Asked) -> Page:
-        admitted(state)
-        return await anyio.to_thread.run_sync(_every, state)
+    async def show_overview(page_context: PageContext) -> PageContent:
+        check_logged_in(page_context)
+        return await anyio.to_thread.run_sync(_build_overview, page_context)
 
-    def _every(state: Asked) -> Page:
-        mine = edits_portal(state.who, around, state.brand)
-        operates = around.operates(state.who)
-        found = editing.collections(state)
-        if not mine and not found:
-            raise Forbidden("only curators edit texts here", remedy="health.operators, administrators of portals, and curators of projects do")  # fmt: skip
-        home = mine and (operates or not editing.shared(state.brand.text, state.brand, settings))
-        news = mine and (operates or not editing.shared(state.brand.news, state.brand, settings))
-        subjects = {f"collections/{one.name}": f"/edit/collections/{quote(one.name)}" for one in found}
-        begin = f"{state.brand.portal}:"
+    def _build_overview(page_context: PageContext) -> PageContent:
+        is_portal_editor = can_edit_portal(page_context.principal, context, page_context.brand)
+        operates = context.is_operator(page_context.principal)
+        editable_collections = editing.list_editable_collections(page_context)
+        if not is_portal_editor and not editable_collections:
+            raise ForbiddenError("only curators edit texts here", remedy="health.operators, administrators of portals, and curators of projects do")  # fmt: skip
+        home = is_portal_editor and (
+            operates or not editing.is_shared_file(page_context.brand.text, page_context.brand, settings)
+        )
+        news = is_portal_editor and (
+            operates or not editing.is_shared_file(page_context.brand.news, page_context.brand, settings)
+        )
+        subjects = {
+            f"collections/{resource.name}": f"/edit/collections/{quote(resource.name)}"
+            for resource in editable_collections
+        }
+        subject_prefix = f"{page_context.brand.portal}:"
         drafts = [
-            {"url": f"{state.base}{subjects.get(subject) or f'/edit/{subject.removeprefix(begin)}'}", "name": subject.removeprefix(begin), "by": owner, "at": at[:16].replace("T", " ")}
-            for subject, owner, at in site.store.drafts.all()
-            if subject in subjects or (home and subject == f"{begin}home") or (news and subject.startswith(f"{begin}news/"))
+            {"url": f"{page_context.base}{subjects.get(subject) or f'/edit/{subject.removeprefix(subject_prefix)}'}", "name": subject.removeprefix(subject_prefix), "by": owner, "at": at[:16].replace("T", " ")}
+            for subject, owner, at in site.store.drafts.list_drafts()
+            if subject in subjects or (home and subject == f"{subject_prefix}home") or (news and subject.startswith(f"{subject_prefix}news/"))
         ]  # fmt: skip
         content = {
-            "home": f"{state.base}/edit/home" if home else "",
-            "new": f"{state.base}/edit/news/{editing.NEW}" if news else "",
-            "news": editing.titles(state) if news else [],
-            "collections": [{"title": one.title or one.name, "url": f"{state.base}/edit/collections/{quote(one.name)}"} for one in found],
+            "home": f"{page_context.base}/edit/home" if home else "",
+            "new": f"{page_context.base}/edit/news/{editing.NEW_NAME}" if news else "",
+            "news": editing.list_news_titles(page_context) if news else [],
+            "collections": [{"title": resource.title or resource.name, "url": f"{page_context.base}/edit/collections/{quote(resource.name)}"} for resource in editable_collections],
             "drafts": drafts,
         }  # fmt: skip
-        return Page(template="edit.html", content={**content, "one": None}, twin=content, headers=QUIET)
+        return PageContent(
+            template="edit.html",
+            template_values={**content, "one": None},
+            json_content=content,
+            headers=PRIVATE_HEADERS,
+        )
 
-    async def one(kind: str, state: Asked) -> Page:
-        return await anyio.to_thread.run_sync(lambda: _page(text_of(state, kind), state))
+    async def show_text(kind: str, page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(lambda: _build_page(find_editable_text(page_context, kind), page_context))
 
-    async def change(kind: str, state: Asked) -> Page:
-        await anyio.to_thread.run_sync(text_of, state, kind)
-        if from_elsewhere(state.request, settings):
-            raise Forbidden("a page of another site asks this", remedy="use the form on this page")
-        params = await dali.read(state.request, LONGEST)
-        return await anyio.to_thread.run_sync(_change, state, kind, params)
+    async def change_text(kind: str, page_context: PageContext) -> PageContent:
+        await anyio.to_thread.run_sync(find_editable_text, page_context, kind)
+        if is_cross_site(page_context.request, settings):
+            raise ForbiddenError("a page of another site asks this", remedy="use the form on this page")
+        params = await dali.read_params(page_context.request, MAX_FORM_BYTES)
+        return await anyio.to_thread.run_sync(_apply_change, page_context, kind, params)
 
-    def _change(state: Asked, kind: str, params: dali.Params) -> Page:
-        text, act = text_of(state, kind), (params.one("ACT") or "save").lower()
-        name, day = str(state.who.name), params.one("DAY") or ""
-        if act == "discard":
-            site.store.drafts.end(name, text.subject)
-            return moved(f"{state.base}{text.path}")
+    def _apply_change(page_context: PageContext, kind: str, params: dali.RequestParams) -> PageContent:
+        text, action = find_editable_text(page_context, kind), (params.read_one("ACT") or "save").lower()
+        name, day = str(page_context.principal.name), params.read_one("DAY") or ""
+        if action == "discard":
+            site.store.drafts.delete_draft(name, text.subject)
+            return build_redirect(f"{page_context.base}{text.edit_path}")
         texts, bases = {}, {}
         for part in text.parts:
             if part.name.upper() not in params.values:
                 continue
-            base = part.digest if act == "mine" else params.one(f"BASE.{part.name.upper()}") or part.digest
-            mine = editing.cleaned(part, params.one(part.name.upper()) or "")
-            if editing.digest(mine) != base:
-                texts[part.name], bases[part.name] = mine, base
+            base = part.digest if action == "mine" else params.read_one(f"BASE.{part.name.upper()}") or part.digest
+            new_text = editing.clean_text(part, params.read_one(part.name.upper()) or "")
+            if editing.compute_digest(new_text) != base:
+                texts[part.name], bases[part.name] = new_text, base
         if not texts:
-            site.store.drafts.end(name, text.subject)
-            return moved(f"{state.base}{text.path}")
-        site.store.drafts.save(name, text.subject, texts, bases)  # whatever happens now: what was written is kept
-        if act != "publish":
-            return moved(f"{state.base}{text.path}{f'?day={quote(day)}' if day else ''}#preview")
+            site.store.drafts.delete_draft(name, text.subject)
+            return build_redirect(f"{page_context.base}{text.edit_path}")
+        site.store.drafts.save_draft(name, text.subject, texts, bases)  # whatever happens now: what was written is kept
+        if action != "publish":
+            return build_redirect(f"{page_context.base}{text.edit_path}{f'?day={quote(day)}' if day else ''}#preview")
         try:
-            with site.store.leases.held(LEASE, what="a text that is published", wait=WAIT):
-                done = _publish(text_of(state, kind), state, texts, bases, day)
+            with site.store.leases.hold_lease(
+                PUBLISHING_LEASE, description="a text that is published", wait_seconds=LEASE_TIMEOUT_SECONDS
+            ):
+                published_text = _publish_text(find_editable_text(page_context, kind), page_context, texts, bases, day)
         except (UserError, ServiceError) as error:
-            return _page(text_of(state, kind), state, problem=error, day=day)
-        return moved(f"{state.base}{done.path}?published=1")
+            return _build_page(find_editable_text(page_context, kind), page_context, problem=error, day=day)
+        return build_redirect(f"{page_context.base}{published_text.edit_path}?published=1")
 
-    def _publish(
-        text: Editable, state: Asked, texts: Mapping[str, str], bases: Mapping[str, str], day: str
-    ) -> Editable:
+    def _publish_text(
+        text: EditableText, page_context: PageContext, texts: Mapping[str, str], bases: Mapping[str, str], day: str
+    ) -> EditableText:
         """Write what is a draft into its files, if these are what they were when it began."""
-        name, subject = str(state.who.name), text.subject
-        wanted = {part.name: texts[part.name] for part in text.parts if part.name in texts}
-        if any(_clashes(part, texts, bases) for part in text.parts):
-            raise Conflict("the text was changed since you began", remedy="look at both, and publish yours again")
-        if text.subject.endswith(f":news/{editing.NEW}"):
-            text = editing.dated(text, wanted, day)
-        elif ":news/" in text.subject and wanted.get(text.parts[0].name) == "":
-            wanted = {part.name: "" for part in text.parts}  # a translation alone is shown to nobody
-        made = editing.files(text, wanted, settings)
-        file_history.write(made, settings.directory, name)
-        site.store.drafts.end(name, subject)
-        names = sorted(path.relative_to(settings.directory).as_posix() for path in made)
-        site.store.grants.note(name, "text published", text.path.removeprefix("/edit/"), {"files": names, "portal": state.brand.portal})  # fmt: skip
+        name, subject = str(page_context.principal.name), text.subject
+        new_texts = {part.name: texts[part.name] for part in text.parts if part.name in texts}
+        if any(_has_conflict(part, texts, bases) for part in text.parts):
+            raise ConflictError("the text was changed since you began", remedy="look at both, and publish yours again")
+        if text.subject.endswith(f":news/{editing.NEW_NAME}"):
+            text = editing.assign_news_file(text, new_texts, day)
+        elif ":news/" in text.subject and new_texts.get(text.parts[0].name) == "":
+            new_texts = {part.name: "" for part in text.parts}  # a translation alone is shown to nobody
+        new_files = editing.build_files(text, new_texts, settings)
+        file_history.write_files(new_files, settings.directory, name)
+        site.store.drafts.delete_draft(name, subject)
+        names = sorted(path.relative_to(settings.directory).as_posix() for path in new_files)
+        site.store.grants.log_event(name, "text published", text.edit_path.removeprefix("/edit/"), {"files": names, "portal": page_context.brand.portal})  # fmt: skip
         return text
 
-    def _page(text: Editable, state: Asked, problem: HvenError | None = None, day: str = "") -> Page:
-        draft = site.store.drafts.get(str(state.who.name), text.subject)
-        pictures = f"{state.base}/help/{quote(text.subject.removeprefix('collections/'))}/" if text.subject.startswith("collections/") else ""  # fmt: skip
+    def _build_page(
+        text: EditableText, page_context: PageContext, problem: HvenError | None = None, day: str = ""
+    ) -> PageContent:
+        draft = site.store.drafts.find_draft(str(page_context.principal.name), text.subject)
+        pictures = f"{page_context.base}/help/{quote(text.subject.removeprefix('collections/'))}/" if text.subject.startswith("collections/") else ""  # fmt: skip
         texts, bases = (draft.texts, draft.bases) if draft is not None else ({}, {})
-        parts = [_part(part, texts, bases, pictures) for part in text.parts]
-        others = [
+        parts = [_describe_part(part, texts, bases, pictures) for part in text.parts]
+        other_drafts = [
             {"by": owner, "at": at[:16].replace("T", " ")}
-            for subject, owner, at in site.store.drafts.all()
-            if subject == text.subject and owner != state.who.name
+            for subject, owner, at in site.store.drafts.list_drafts()
+            if subject == text.subject and owner != page_context.principal.name
         ]
         files = list(dict.fromkeys(part.file for part in text.parts))
-        changes = [] if text.path.endswith(f"/{editing.NEW}") else [change for file in files for change in file_history.history(file, settings.directory)]  # fmt: skip
-        told = state.told
+        changes = [] if text.edit_path.endswith(f"/{editing.NEW_NAME}") else [change for file in files for change in file_history.list_changes(file, settings.directory)]  # fmt: skip
+        translate = page_context.translator
         faults = problem.faults if isinstance(problem, DescriptorError) else ()
         content: dict[str, Any] = {
             "title": text.title,
-            "path": text.path,
-            "shows": f"{state.base}{text.shows}",
+            "path": text.edit_path,
+            "shows": f"{page_context.base}{text.view_path}",
             "parts": parts,
             "draft": draft.at[:16].replace("T", " ") if draft is not None else None,
-            "others": others,
-            "day": (day or state.request.query_params.get("day", ""))[:10],
-            "new": text.path.endswith(f"/{editing.NEW}"),
-            "published": state.request.query_params.get("published") == "1" and draft is None,
-            "history": sorted(({"at": one.at, "by": one.by, "diff": one.diff} for one in changes), key=lambda one: one["at"], reverse=True)[: file_history.SHOWN],
-            "problem": None if problem is None or faults else told(problem.message),
-            "remedy": told(problem.remedy) if problem is not None else "",
+            "others": other_drafts,
+            "day": (day or page_context.request.query_params.get("day", ""))[:10],
+            "new": text.edit_path.endswith(f"/{editing.NEW_NAME}"),
+            "published": page_context.request.query_params.get("published") == "1" and draft is None,
+            "history": sorted(({"at": file_change.at, "by": file_change.by, "diff": file_change.diff} for file_change in changes), key=lambda file_change: file_change["at"], reverse=True)[: file_history.MAX_SHOWN_CHANGES],
+            "problem": None if problem is None or faults else translate(problem.message),
+            "remedy": translate(problem.remedy) if problem is not None else "",
             "faults": [str(fault) for fault in faults],
         }  # fmt: skip
-        twin = {**content, "parts": [{key: value for key, value in part.items() if key != "html"} for part in parts]}
-        status = 200 if problem is None else dali.status_of(problem)
-        return Page(template="edit.html", content={"one": content}, twin=twin, status=status, headers=QUIET)
+        json_content = {
+            **content,
+            "parts": [{key: value for key, value in part.items() if key != "html"} for part in parts],
+        }
+        status = 200 if problem is None else dali.find_http_status(problem)
+        return PageContent(
+            template="edit.html",
+            template_values={"one": content},
+            json_content=json_content,
+            status=status,
+            headers=PRIVATE_HEADERS,
+        )
 
     return [
-        Route("/edit", page(every, around), methods=["GET"]),
+        Route("/edit", build_page_endpoint(show_overview, context), methods=["GET"]),
         *(
-            Route(path, page(partial(make, kind), around), methods=[method])
-            for kind, path in PATHS.items()
-            for make, method in ((one, "GET"), (change, "POST"))
+            Route(path, build_page_endpoint(partial(handler, kind), context), methods=[method])
+            for kind, path in EDIT_PATHS.items()
+            for handler, method in ((show_text, "GET"), (change_text, "POST"))
         ),
     ]
 
 
-def _clashes(part: Part, texts: Mapping[str, str], bases: Mapping[str, str]) -> bool:
+def _has_conflict(part: EditableTextPart, texts: Mapping[str, str], bases: Mapping[str, str]) -> bool:
     """Return whether somebody else changed what a draft changes, otherwise."""
-    mine = texts.get(part.name)
-    return mine is not None and mine != part.text and bases.get(part.name, part.digest) != part.digest
+    draft_text = texts.get(part.name)
+    return draft_text is not None and draft_text != part.text and bases.get(part.name, part.digest) != part.digest
 
 
-def _part(part: Part, texts: Mapping[str, str], bases: Mapping[str, str], pictures: str) -> Mapping[str, Any]:
+def _describe_part(
+    part: EditableTextPart, texts: Mapping[str, str], bases: Mapping[str, str], pictures: str
+) -> Mapping[str, Any]:
     text = texts.get(part.name, part.text)
     return {
         "name": part.name,
         "kind": part.kind,
-        "about": part.about,
+        "about": part.table_name,
         "language": part.language,
         "text": text,
         "now": part.text,
         "base": bases.get(part.name, part.digest),
         "changed": text != part.text,
-        "clash": file_history.diff(part.text, text, part.file.name) if _clashes(part, texts, bases) else "",
-        "html": shown(text, pictures=pictures) if part.kind == "text" else None,
+        "clash": file_history.compare_texts(part.text, text, part.file.name)
+        if _has_conflict(part, texts, bases)
+        else "",
+        "html": render_markdown(text, base_address=pictures) if part.kind == "text" else None,
     }

@@ -10,15 +10,15 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.descriptor import check, read_texts, with_texts
-from hven.descriptor.written import BINARY_OR_CONTROL
-from hven.formats.votable import legal
-from hven.model.errors import DescriptorError, NotFound, ParamError, TooLarge, UserError, say
-from hven.portal._pages.editors import edits_collection
-from hven.portal._pages.markdown import LONGEST, first_heading
-from hven.portal._pages.texts import languages
-from hven.portal._views.file_history import read
-from hven.portal._views.notes import NEWS, Shelf
+from hven.descriptor import check_descriptor, read_texts, replace_texts
+from hven.descriptor.written_yaml import CONTROL_CHARACTER_PATTERN
+from hven.formats.votable import replace_illegal_characters
+from hven.model.errors import DescriptorError, NotFoundError, ParamError, TooLargeError, UserError, format_message
+from hven.portal._pages.editing_rights import can_edit_collection
+from hven.portal._pages.markdown import MAX_FILE_BYTES, split_first_heading
+from hven.portal._pages.texts import list_languages
+from hven.portal._views.file_history import read_file
+from hven.portal._views.notes import NEWS_FILE_PATTERN, NoteCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
     from hven.model.resource import Resource
     from hven.model.settings import Settings
-    from hven.portal._pages import Brand
-    from hven.portal._views.page_formats import Asked
+    from hven.portal._pages import PortalBrand
+    from hven.portal._views.page_formats import PageContext
 
-HOME, NEW = "home", "new"
-TITLE, DESCRIPTION = 500, 100_000  # characters of what stands in a descriptor
-SHELF = Shelf()
+HOME_NAME, NEW_NAME = "home", "new"
+MAX_TITLE_CHARACTERS, MAX_DESCRIPTION_CHARACTERS = 500, 100_000  # characters of what stands in a descriptor
+NOTE_CACHE = NoteCache()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class EditableTextPart:
     """One part of a text: in one language, at one place.
 
     Attributes
@@ -46,7 +46,7 @@ class Part:
         Where it stands.
     key
         In a descriptor; empty: the file is the text, as Markdown.
-    about
+    table_name
         What it is of: a table's name, or nothing.
     text
         As it stands there now.
@@ -56,7 +56,7 @@ class Part:
     file: Path
     language: str
     key: tuple[str, ...] = ()
-    about: str = ""
+    table_name: str = ""
     text: str = ""
 
     @property
@@ -67,116 +67,131 @@ class Part:
     @property
     def digest(self) -> str:
         """Of the text."""
-        return digest(self.text)
+        return compute_digest(self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Editable:
+class EditableText:
     """A text with all its parts.
 
     Attributes
     ----------
     subject
         Its name in the state of the site: no two portals' are one.
-    path, shows
+    edit_path, view_path
         Addresses below the pages: where it is edited, and where it is read.
     """
 
     subject: str
     title: str
-    path: str
-    shows: str
-    parts: tuple[Part, ...]
+    edit_path: str
+    view_path: str
+    parts: tuple[EditableTextPart, ...]
 
 
-def digest(text: str) -> str:
+def compute_digest(text: str) -> str:
     """Name a text as it stands."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def collections(state: Asked) -> list[Resource]:
+def list_editable_collections(page_context: PageContext) -> list[Resource]:
     """List the collections of this portal whose texts the reader edits: also those of which they see no row."""
-    found = state.holdings.resources
-    shown = state.brand.collections or found
-    return [found[name] for name in sorted(found) if name in shown and edits_collection(state.who, state.around, found[name])]  # fmt: skip
+    resources = page_context.published_state.resources
+    portal_collections = page_context.brand.collections or resources
+    return [resources[name] for name in sorted(resources) if name in portal_collections and can_edit_collection(page_context.principal, page_context.context, resources[name])]  # fmt: skip
 
 
-def home(state: Asked) -> Editable:
+def build_home_text(page_context: PageContext) -> EditableText:
     """Return the text of the first page."""
-    file = state.around.site.settings.directory / state.brand.text
-    return Editable(subject=_of(state.brand, HOME), title="", path="/edit/home", shows="/", parts=_markdown(file, state))  # fmt: skip
+    file = page_context.context.site.settings.directory / page_context.brand.text
+    return EditableText(subject=_build_subject(page_context.brand, HOME_NAME), title="", edit_path="/edit/home", view_path="/", parts=_list_markdown_parts(file, page_context))  # fmt: skip
 
 
-def news(state: Asked, name: str) -> Editable:
+def build_news_text(page_context: PageContext, name: str) -> EditableText:
     """Return a piece of news, or an empty one that is ``new``; one that is gone for whoever has a draft of it."""
-    folder = state.around.site.settings.directory / state.brand.news
+    folder = page_context.context.site.settings.directory / page_context.brand.news
     file = folder / f"{name}.md"
-    subject = _of(state.brand, f"news/{name}")
-    if name != NEW and (NEWS.fullmatch(file.name) is None or not file.is_file()):
-        drafts = state.around.site.store.drafts
-        if NEWS.fullmatch(file.name) is None or drafts.get(str(state.who.name), subject) is None:
-            raise NotFound(say("there are no news {name!r} here", name[:80]), remedy="/news lists them")
-    parts = _markdown(file, state)
-    title = "" if name == NEW else first_heading(parts[0].text)[0] or name
-    shows = "/news" if name == NEW else f"/news/{quote(name)}"
-    return Editable(subject=subject, title=title, path=f"/edit/news/{quote(name)}", shows=shows, parts=parts)  # fmt: skip
+    subject = _build_subject(page_context.brand, f"news/{name}")
+    if name != NEW_NAME and (NEWS_FILE_PATTERN.fullmatch(file.name) is None or not file.is_file()):
+        drafts = page_context.context.site.store.drafts
+        if (
+            NEWS_FILE_PATTERN.fullmatch(file.name) is None
+            or drafts.find_draft(str(page_context.principal.name), subject) is None
+        ):
+            raise NotFoundError(format_message("there are no news {name!r} here", name[:80]), remedy="/news lists them")
+    parts = _list_markdown_parts(file, page_context)
+    title = "" if name == NEW_NAME else split_first_heading(parts[0].text)[0] or name
+    shows = "/news" if name == NEW_NAME else f"/news/{quote(name)}"
+    return EditableText(subject=subject, title=title, edit_path=f"/edit/news/{quote(name)}", view_path=shows, parts=parts)  # fmt: skip
 
 
-def collection(state: Asked, name: str) -> Editable:
+def build_collection_text(page_context: PageContext, name: str) -> EditableText:
     """Return the texts of a collection: titles and descriptions of its descriptor, and its help page."""
-    resource = state.holdings.resources[name]
-    settings = state.around.site.settings
-    data = read(resource.path) or b""
-    said = read_texts(data, resource.path.name, settings.language)
-    order = (settings.language, *(one for one in languages() if one != settings.language))
+    resource = page_context.published_state.resources[name]
+    settings = page_context.context.site.settings
+    data = read_file(resource.path) or b""
+    descriptor_texts = read_texts(data, resource.path.name, settings.language)
+    order = (
+        settings.language,
+        *(other_language for other_language in list_languages() if other_language != settings.language),
+    )
     parts = [
-        Part(
+        EditableTextPart(
             name=".".join((*key, language)), file=resource.path, language=language, key=key,
-            about=key[1] if len(key) > 1 else "", text=said[key].get(language, ""),
+            table_name=key[1] if len(key) > 1 else "", text=descriptor_texts[key].get(language, ""),
         )
-        for key in said for language in order
+        for key in descriptor_texts for language in order
     ]  # fmt: skip
-    parts += _markdown(resource.path.parent / settings.help / "index.md", state, settings.language)
+    parts += _list_markdown_parts(resource.path.parent / settings.help / "index.md", page_context, settings.language)
     shows = f"/collections/{quote(name)}"
-    return Editable(subject=f"collections/{name}", title=resource.title or name, path=f"/edit{shows}", shows=shows, parts=tuple(parts))  # fmt: skip
+    return EditableText(subject=f"collections/{name}", title=resource.title or name, edit_path=f"/edit{shows}", view_path=shows, parts=tuple(parts))  # fmt: skip
 
 
-def shared(folder_or_file: str, brand: Brand, settings: Settings) -> bool:
+def is_shared_file(folder_or_file: str, brand: PortalBrand, settings: Settings) -> bool:
     """Return whether a portal's file is also that of the site, or of another portal: then only who operates the site changes it."""
     if not brand.portal:
         return False
-    others = {settings.text, settings.news, settings.help}
-    for one in settings.portals:
-        if one.name != brand.portal:
-            others |= {one.text or f"{one.name}.md", one.news or settings.news, one.help or settings.help}
-    mine = folder_or_file.strip("/")
-    return any(mine == one.strip("/") or f"{mine}/".startswith(f"{one.strip('/')}/") for one in others)
+    other_files = {settings.text, settings.news, settings.help}
+    for other_portal in settings.portals:
+        if other_portal.name != brand.portal:
+            other_files |= {
+                other_portal.text or f"{other_portal.name}.md",
+                other_portal.news or settings.news,
+                other_portal.help or settings.help,
+            }
+    own_path = folder_or_file.strip("/")
+    return any(
+        own_path == other_portal.strip("/") or f"{own_path}/".startswith(f"{other_portal.strip('/')}/")
+        for other_portal in other_files
+    )
 
 
-def cleaned(part: Part, text: str) -> str:
+def clean_text(part: EditableTextPart, text: str) -> str:
     """Return what somebody wrote as it is kept.
 
     Raises
     ------
     ParamError
         It has signs that no text has.
-    TooLarge
+    TooLargeError
         It is longer than a page takes.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
     if part.kind == "title":
         text = " ".join(text.split())
-    if BINARY_OR_CONTROL.search(text) or text != legal(text):
-        raise ParamError(say("{name} has a control character", part.name), name=part.name, remedy="write it without")
-    if part.kind == "text" and len(text.encode()) > LONGEST:
-        raise TooLarge(say("{name} has {size:,} bytes; it may have {most:,}", part.name, len(text.encode()), LONGEST), remedy="write less, or several pages")  # fmt: skip
-    most = TITLE if part.kind == "title" else DESCRIPTION
-    if part.kind != "text" and len(text) > most:
-        raise TooLarge(say("{name} has {size:,} characters; it may have {most:,}", part.name, len(text), most), remedy="write less, or a help page")  # fmt: skip
+    if CONTROL_CHARACTER_PATTERN.search(text) or text != replace_illegal_characters(text):
+        raise ParamError(
+            format_message("{name} has a control character", part.name), name=part.name, remedy="write it without"
+        )
+    if part.kind == "text" and len(text.encode()) > MAX_FILE_BYTES:
+        raise TooLargeError(format_message("{name} has {size:,} bytes; it may have {most:,}", part.name, len(text.encode()), MAX_FILE_BYTES), remedy="write less, or several pages")  # fmt: skip
+    max_characters = MAX_TITLE_CHARACTERS if part.kind == "title" else MAX_DESCRIPTION_CHARACTERS
+    if part.kind != "text" and len(text) > max_characters:
+        raise TooLargeError(format_message("{name} has {size:,} characters; it may have {most:,}", part.name, len(text), max_characters), remedy="write less, or a help page")  # fmt: skip
     return text
 
 
-def files(text: Editable, wanted: Mapping[str, str], settings: Settings) -> dict[Path, bytes | None]:
+def build_files(text: EditableText, new_texts: Mapping[str, str], settings: Settings) -> dict[Path, bytes | None]:
     """Make the files that are to be written, of the parts that are to be others.
 
     Raises
@@ -186,28 +201,28 @@ def files(text: Editable, wanted: Mapping[str, str], settings: Settings) -> dict
     UserError
         A text stands in its file in a way in which it cannot be changed by itself.
     """
-    made: dict[Path, bytes | None] = {}
-    changed = [part for part in text.parts if part.name in wanted]
-    for part in changed:
+    file_contents: dict[Path, bytes | None] = {}
+    changed_parts = [part for part in text.parts if part.name in new_texts]
+    for part in changed_parts:
         if not part.key:
-            made[part.file] = f"{wanted[part.name]}\n".encode() if wanted[part.name] else None
+            file_contents[part.file] = f"{new_texts[part.name]}\n".encode() if new_texts[part.name] else None
     keys: dict[Path, set[tuple[str, ...]]] = {}
-    for part in changed:
+    for part in changed_parts:
         if part.key:
             keys.setdefault(part.file, set()).add(part.key)
-    for file, some in keys.items():
-        said: dict[tuple[str, ...], dict[str, str]] = {}
+    for file, changed_keys in keys.items():
+        texts_by_key: dict[tuple[str, ...], dict[str, str]] = {}
         for part in text.parts:
-            if part.key in some:
-                said.setdefault(part.key, {})[part.language] = wanted.get(part.name, part.text)
-        made[file] = data = with_texts(read(file) or b"", file.name, said, settings.language)
-        faults = [fault for fault in check(file, settings, data=data) if fault.severity == "error"]
+            if part.key in changed_keys:
+                texts_by_key.setdefault(part.key, {})[part.language] = new_texts.get(part.name, part.text)
+        file_contents[file] = data = replace_texts(read_file(file) or b"", file.name, texts_by_key, settings.language)
+        faults = [fault for fault in check_descriptor(file, settings, data=data) if fault.severity == "error"]
         if faults:
             raise DescriptorError(faults)
-    return made
+    return file_contents
 
 
-def dated(text: Editable, wanted: Mapping[str, str], day: str) -> Editable:
+def assign_news_file(text: EditableText, new_texts: Mapping[str, str], day: str) -> EditableText:
     """Give new news their file: by their day and title.
 
     Raises
@@ -216,59 +231,68 @@ def dated(text: Editable, wanted: Mapping[str, str], day: str) -> Editable:
         They have no day, or no title.
     """
     try:
-        when = date.fromisoformat(day) if day else datetime.now(UTC).date()
+        news_date = date.fromisoformat(day) if day else datetime.now(UTC).date()
     except ValueError:
-        raise ParamError(say("{day!r} is no day", day[:40]), name="DAY", remedy="write it as 2026-11-20") from None
-    first = text.parts[0]
-    title, _ = first_heading(wanted.get(first.name, ""))
+        raise ParamError(
+            format_message("{day!r} is no day", day[:40]), name="DAY", remedy="write it as 2026-11-20"
+        ) from None
+    first_part = text.parts[0]
+    title, _ = split_first_heading(new_texts.get(first_part.name, ""))
     if not title:
         raise UserError("the news have no title", remedy="the text begins with a line '# Title'")
     words = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:60].rstrip("-") or "news"
-    name = f"{when.isoformat()}-{slug}"
+    name = f"{news_date.isoformat()}-{slug}"
     number = 1
-    while (first.file.parent / f"{name}.md").exists():
+    while (first_part.file.parent / f"{name}.md").exists():
         number += 1
-        name = f"{when.isoformat()}-{slug}-{number}"
+        name = f"{news_date.isoformat()}-{slug}-{number}"
     parts = tuple(
-        Part(name=part.name, language=part.language, file=part.file.with_name(part.file.name.replace(f"{NEW}.", f"{name}.", 1)))
+        EditableTextPart(name=part.name, language=part.language, file=part.file.with_name(part.file.name.replace(f"{NEW_NAME}.", f"{name}.", 1)))
         for part in text.parts
     )  # fmt: skip
-    return Editable(subject=text.subject, title=title, path=f"/edit/news/{name}", shows=f"/news/{name}", parts=parts)
-
-
-def titles(state: Asked) -> list[dict[str, str]]:
-    """List the news of this portal."""
-    root = state.around.site.settings.directory
-    return [
-        {"title": note.title, "day": str(note.day or ""), "url": f"{state.base}/edit/news/{quote(note.name)}"}
-        for note in SHELF.news(root / state.brand.news, root, state.language)
-    ]
-
-
-def _of(brand: Brand, name: str) -> str:
-    return f"{brand.portal}:{name}"
-
-
-def _markdown(file: Path, state: Asked, language: str = "") -> tuple[Part, ...]:
-    """Return a file in all languages of the pages: the one without a language is for all who have none of their own."""
-    first = language or state.brand.language
-    places: Iterable[tuple[str, Path]] = [(first, file)]
-    for one in languages():
-        other = file.with_name(f"{file.stem}.{one}{file.suffix}")
-        if one != first or other.is_file():
-            places = [*places, (one, other)]
-    return tuple(
-        Part(name=f"text.{number}.{one}" if number else f"text.{one}", file=path, language=one, text=_read(path))
-        for number, (one, path) in enumerate(places)
+    return EditableText(
+        subject=text.subject, title=title, edit_path=f"/edit/news/{name}", view_path=f"/news/{name}", parts=parts
     )
 
 
-def _read(path: Path) -> str:
-    data = read(path, LONGEST + 1) or b""
-    if len(data) > LONGEST:
-        raise TooLarge(say("{file} has more than {most:,} bytes: no page shows it", path.name, LONGEST), remedy="change the file itself")  # fmt: skip
+def list_news_titles(page_context: PageContext) -> list[dict[str, str]]:
+    """List the news of this portal."""
+    root = page_context.context.site.settings.directory
+    return [
+        {"title": note.title, "day": str(note.day or ""), "url": f"{page_context.base}/edit/news/{quote(note.name)}"}
+        for note in NOTE_CACHE.list_news(root / page_context.brand.news, root, page_context.language)
+    ]
+
+
+def _build_subject(brand: PortalBrand, name: str) -> str:
+    return f"{brand.portal}:{name}"
+
+
+def _list_markdown_parts(file: Path, page_context: PageContext, language: str = "") -> tuple[EditableTextPart, ...]:
+    """Return a file in all languages of the pages: the one without a language is for all who have none of their own."""
+    first_language = language or page_context.brand.language
+    language_files: Iterable[tuple[str, Path]] = [(first_language, file)]
+    for other_language in list_languages():
+        translated_file = file.with_name(f"{file.stem}.{other_language}{file.suffix}")
+        if other_language != first_language or translated_file.is_file():
+            language_files = [*language_files, (other_language, translated_file)]
+    return tuple(
+        EditableTextPart(
+            name=f"text.{number}.{other_language}" if number else f"text.{other_language}",
+            file=path,
+            language=other_language,
+            text=_read_text_file(path),
+        )
+        for number, (other_language, path) in enumerate(language_files)
+    )
+
+
+def _read_text_file(path: Path) -> str:
+    data = read_file(path, MAX_FILE_BYTES + 1) or b""
+    if len(data) > MAX_FILE_BYTES:
+        raise TooLargeError(format_message("{file} has more than {most:,} bytes: no page shows it", path.name, MAX_FILE_BYTES), remedy="change the file itself")  # fmt: skip
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n").strip()
     except UnicodeDecodeError:
-        raise UserError(say("{file} is not UTF-8", path.name), remedy="save it as UTF-8") from None
+        raise UserError(format_message("{file} is not UTF-8", path.name), remedy="save it as UTF-8") from None

@@ -17,87 +17,109 @@ from starlette.routing import Route
 from hven import formats, query
 from hven import services as dali
 from hven import site as holdings
-from hven.adql.functions import QUERY
-from hven.adql.reserved import RESERVED
-from hven.adql.text import quote
-from hven.model.errors import ParamError, QueryError, Timeout, UserError, say
+from hven.adql.adql_writer import quote_name
+from hven.adql.functions import QUERY_FUNCTIONS
+from hven.adql.reserved_words import RESERVED_WORDS
+from hven.model.errors import ParamError, QueryError, TimeLimitError, UserError, format_message
 from hven.model.table import Table
-from hven.portal._explore.cell_text import cells, headings
-from hven.portal._explore.plots import plotted
-from hven.portal._explore.plots_json import axes
-from hven.portal._explore.query_answers import answer
-from hven.portal._explore.rows import Page as Rows
-from hven.portal._pages import HUB
-from hven.portal._pages.texts import texts
+from hven.portal._explore.cell_text import build_headings, format_cells
+from hven.portal._explore.plots import is_plottable
+from hven.portal._explore.plots_json import axes_to_json
+from hven.portal._explore.query_answers import build_answer_search
+from hven.portal._explore.row_pages import RowPage as Rows
+from hven.portal._pages import SAMP_HUB_ORIGINS
+from hven.portal._pages.texts import load_texts
 from hven.portal._views import plot_data as drawn
-from hven.portal._views.disconnect import Waiting, attended
-from hven.portal._views.downloads import lines
-from hven.portal._views.page_formats import Asked, Page, json_page, page, wants_json
-from hven.portal._views.table_page import asking, cell, columns
+from hven.portal._views.disconnect import RunningQueries, run_while_connected
+from hven.portal._views.downloads import write_client_lines
+from hven.portal._views.page_formats import (
+    PageContent,
+    PageContext,
+    build_json_endpoint,
+    build_page_endpoint,
+    wants_json,
+)
+from hven.portal._views.table_view import build_runner, cell_to_json, columns_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hven.services.face import Surroundings
+    from hven.services.face import ServiceContext
 
-SHOWN = 1000  # rows that a page shows of an answer
-LONGEST = 60_000  # characters of an address
-ADDRESS = 8_000  # characters of one that other programs are given
-SOON = 2.0  # seconds that the page waits for an answer; longer ones are asked for by its script
-WAIT = "_wait"
+MAX_SHOWN_ROWS = 1000  # rows that a page shows of an answer
+MAX_QUERY_CHARACTERS = 60_000  # characters of an address
+MAX_ADDRESS_CHARACTERS = 8_000  # characters of one that other programs are given
+ANSWER_WAIT_SECONDS = 2.0  # seconds that the page waits for an answer; longer ones are asked for by its script
+WAIT_PARAMETER = "_wait"
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Return the page and what its editor asks for."""
 
-    def threaded(make: Callable[[Asked], dict[str, Any]]) -> Callable[[Asked], Any]:
-        async def one(state: Asked) -> Page:
-            return Page(template="", content=await anyio.to_thread.run_sync(make, state))
+    def run_in_thread(build_content: Callable[[PageContext], dict[str, Any]]) -> Callable[[PageContext], Any]:
+        async def answer_in_thread(page_context: PageContext) -> PageContent:
+            return PageContent(template="", template_values=await anyio.to_thread.run_sync(build_content, page_context))
 
-        return one
+        return answer_in_thread
 
-    def attending(make: Callable[[Asked, Waiting], dict[str, Any]]) -> Callable[[Asked], Any]:
-        async def one(state: Asked) -> Page:
-            return Page(template="", content=await attended(state.request, lambda waiting: make(state, waiting)))
+    def run_cancellable(
+        build_content: Callable[[PageContext, RunningQueries], dict[str, Any]],
+    ) -> Callable[[PageContext], Any]:
+        async def answer_cancellable(page_context: PageContext) -> PageContent:
+            return PageContent(
+                template="",
+                template_values=await run_while_connected(
+                    page_context.request, lambda waiting: build_content(page_context, waiting)
+                ),
+            )
 
-        return one
+        return answer_cancellable
 
-    async def editor(state: Asked) -> Page:
-        return await attended(state.request, lambda waiting: _page(state, waiting))
+    async def show_editor(page_context: PageContext) -> PageContent:
+        return await run_while_connected(page_context.request, lambda waiting: _build_page(page_context, waiting))
 
-    async def alone(state: Asked) -> Page:
-        return await attended(state.request, lambda waiting: _alone(state, waiting))
+    async def show_answer(page_context: PageContext) -> PageContent:
+        return await run_while_connected(
+            page_context.request, lambda waiting: _build_answer_page(page_context, waiting)
+        )
 
     return [
-        Route("/adql", page(editor, around, guards={"styles": True, "connect": HUB})),
-        Route("/adql/answer", page(alone, around)),
-        Route("/adql/check", json_page(threaded(_check), around)),
-        Route("/adql/explain", json_page(threaded(_explain), around)),
-        Route("/adql/words", json_page(threaded(_words), around)),
-        Route("/adql/rows", json_page(attending(_rows), around)),
-        Route("/adql/histogram", json_page(attending(_histogram), around)),
-        Route("/adql/points", json_page(attending(_points), around)),
+        Route(
+            "/adql",
+            build_page_endpoint(
+                show_editor, context, header_options={"allow_inline_styles": True, "connect_origins": SAMP_HUB_ORIGINS}
+            ),
+        ),
+        Route("/adql/answer", build_page_endpoint(show_answer, context)),
+        Route("/adql/check", build_json_endpoint(run_in_thread(_check_query), context)),
+        Route("/adql/explain", build_json_endpoint(run_in_thread(_explain_query), context)),
+        Route("/adql/words", build_json_endpoint(run_in_thread(_list_completions), context)),
+        Route("/adql/rows", build_json_endpoint(run_cancellable(_answer_rows), context)),
+        Route("/adql/histogram", build_json_endpoint(run_cancellable(_answer_histogram), context)),
+        Route("/adql/points", build_json_endpoint(run_cancellable(_answer_points), context)),
     ]
 
 
-def _asked(state: Asked) -> str:
-    text = state.request.query_params.get("QUERY") or state.request.query_params.get("query") or ""
-    if len(text) > LONGEST:
+def _read_query(page_context: PageContext) -> str:
+    text = page_context.request.query_params.get("QUERY") or page_context.request.query_params.get("query") or ""
+    if len(text) > MAX_QUERY_CHARACTERS:
         raise ParamError(
-            say("a query of {count:,} characters", len(text)),
+            format_message("a query of {count:,} characters", len(text)),
             name="QUERY",
             remedy="send it to /tap/sync by POST, or as a job",
         )
     return text.strip()
 
 
-def _page(state: Asked, waiting: Waiting) -> Page:
+def _build_page(page_context: PageContext, running_queries: RunningQueries) -> PageContent:
     """Show the editor; with a query in the address its answer, if that comes soon: else the editor's script asks for it."""
-    text = _asked(state)
-    wait = bool(state.request.query_params.get(WAIT))
-    found = [
-        {"name": one.name, "query": one.query, "description": one.description or ""}
-        for one in holdings.examples(state.holdings, state.who, state.around.policies)
+    text = _read_query(page_context)
+    should_wait = bool(page_context.request.query_params.get(WAIT_PARAMETER))
+    examples = [
+        {"name": example.name, "query": example.query, "description": example.description or ""}
+        for example in holdings.list_example_queries(
+            page_context.published_state, page_context.principal, page_context.context.policies
+        )
     ]
     tables = [
         {
@@ -105,166 +127,196 @@ def _page(state: Asked, waiting: Waiting) -> Page:
             "title": schema.title or "",
             "tables": [
                 {
-                    "name": f"{quote(table.schema)}.{quote(table.name)}",
+                    "name": f"{quote_name(table.schema)}.{quote_name(table.name)}",
                     "title": table.title or table.description or "",
-                    "columns": _columns(table),
+                    "columns": _list_columns(table),
                 }
                 for table in schema.tables
             ],
         }
-        for schema in state.catalogue.schemas
+        for schema in page_context.catalogue.schemas
     ]
     content: dict[str, Any] = {
         "text": text,
-        "examples": found,
+        "examples": examples,
         "schemas": tables,
-        "formats": formats.menu_entries(),
+        "formats": formats.list_menu_entries(),
         "answer": None,
         "fault": None,
         "slow": False,
     }
     if text:
         try:
-            content["answer"] = _answer(
-                text, state, waiting, seconds=None if wait or wants_json(state.request) else SOON
+            content["answer"] = _run_query(
+                text,
+                page_context,
+                running_queries,
+                timeout_seconds=None if should_wait or wants_json(page_context.request) else ANSWER_WAIT_SECONDS,
             )
-        except Timeout:
-            if wait or wants_json(state.request):
+        except TimeLimitError:
+            if should_wait or wants_json(page_context.request):
                 raise
             content["slow"] = True
         except UserError as error:
-            content["fault"] = _fault(error, state)
-    return Page(
+            content["fault"] = _describe_fault(error, page_context)
+    return PageContent(
         template="adql.html",
-        content=content,
-        twin={"query": text, "examples": found, "fault": content["fault"], "answer": content["answer"]},
+        template_values=content,
+        json_content={"query": text, "examples": examples, "fault": content["fault"], "answer": content["answer"]},
     )
 
 
-def _alone(state: Asked, waiting: Waiting) -> Page:
+def _build_answer_page(page_context: PageContext, running_queries: RunningQueries) -> PageContent:
     """Return the answer as the page shows it, and nothing around it: what the editor's script puts below the query."""
     try:
-        return Page(template="answer.html", content={"answer": _answer(_given(state), state, waiting), "fault": None})
-    except UserError as error:
-        return Page(
+        return PageContent(
             template="answer.html",
-            content={"answer": None, "fault": _fault(error, state)},
-            status=dali.status_of(error),
+            template_values={
+                "answer": _run_query(_require_query(page_context), page_context, running_queries),
+                "fault": None,
+            },
+        )
+    except UserError as error:
+        return PageContent(
+            template="answer.html",
+            template_values={"answer": None, "fault": _describe_fault(error, page_context)},
+            status=dali.find_http_status(error),
         )
 
 
-def _columns(table: Table) -> list[dict[str, str]]:
+def _list_columns(table: Table) -> list[dict[str, str]]:
     return [
-        {"name": quote(column.name), "unit": column.unit or "", "description": column.description or ""}
+        {"name": quote_name(column.name), "unit": column.unit or "", "description": column.description or ""}
         for column in table.columns
         if not column.hidden
     ]
 
 
-def _check(state: Asked) -> dict[str, Any]:
+def _check_query(page_context: PageContext) -> dict[str, Any]:
     """Check whether a query can be run, and if not where and why."""
-    text = _asked(state)
+    text = _read_query(page_context)
     if not text:
         return {"fault": None, "columns": []}
     try:
-        with asking(state).run(text, most=0, seconds=None) as result:
+        with build_runner(page_context).run_query(text, row_limit=0, timeout_seconds=None) as result:
             return {
                 "fault": None,
                 "columns": [{"name": column.name, "unit": column.unit or ""} for column in result.columns],
             }
     except UserError as error:
-        return {"fault": _fault(error, state), "columns": []}
+        return {"fault": _describe_fault(error, page_context), "columns": []}
 
 
-def _fault(error: UserError, state: Asked) -> dict[str, Any]:
-    found: dict[str, Any] = dict(state.told.fault(error))
-    remedy = say(error.remedy)
-    if remedy.code.startswith("did you mean {name"):
-        found["meant"] = remedy.values["name"]
+def _describe_fault(error: UserError, page_context: PageContext) -> dict[str, Any]:
+    fault_facts: dict[str, Any] = dict(page_context.translator.translate_fault(error))
+    remedy = format_message(error.remedy)
+    if remedy.template.startswith("did you mean {name"):
+        fault_facts["meant"] = remedy.values["name"]
     if isinstance(error, QueryError):
-        found |= {"offset": error.offset, "line": error.line, "column": error.column}
-    return found
+        fault_facts |= {"offset": error.offset, "line": error.line, "column": error.column}
+    return fault_facts
 
 
-def _words(state: Asked) -> dict[str, Any]:
+def _list_completions(page_context: PageContext) -> dict[str, Any]:
     """Return what the editor completes: tables with their columns, functions with their forms, the words of the language."""
     tables = [
         {
-            "name": f"{quote(table.schema)}.{quote(table.name)}",
+            "name": f"{quote_name(table.schema)}.{quote_name(table.name)}",
             "title": table.title or table.description or "",
-            "columns": _columns(table),
+            "columns": _list_columns(table),
         }
-        for table in state.catalogue.tables()
+        for table in page_context.catalogue.iterate_tables()
     ]
-    said = texts(state.language)
+    translations = load_texts(page_context.language)
     functions = [
         {
             "name": entry.name,
             "forms": [str(form.text) for form in entry.signatures],
-            "description": said.get(entry.doc, entry.doc),
+            "description": translations.get(entry.doc, entry.doc),
         }
-        for entry in QUERY
+        for entry in QUERY_FUNCTIONS
     ]
-    return {"tables": tables, "functions": functions, "words": sorted(RESERVED)}
+    return {"tables": tables, "functions": functions, "words": sorted(RESERVED_WORDS)}
 
 
-def _explain(state: Asked) -> dict[str, Any]:
+def _explain_query(page_context: PageContext) -> dict[str, Any]:
     """Explain which road a query would take, and how many rows it would read."""
-    return {"plan": query.explain(_given(state), state.who, site=state.around.site, policies=state.around.policies)}
+    return {
+        "plan": query.explain_query(
+            _require_query(page_context),
+            page_context.principal,
+            site=page_context.context.site,
+            policies=page_context.context.policies,
+        )
+    }
 
 
-def _given(state: Asked) -> str:
-    text = _asked(state)
+def _require_query(page_context: PageContext) -> str:
+    text = _read_query(page_context)
     if not text:
         raise ParamError("there is no query", name="QUERY", remedy="write one, or begin with an example")
     return text
 
 
-def _rows(state: Asked, waiting: Waiting) -> dict[str, Any]:
-    return _answer(_given(state), state, waiting)
+def _answer_rows(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:
+    return _run_query(_require_query(page_context), page_context, running_queries)
 
 
-def _answer(text: str, state: Asked, waiting: Waiting, *, seconds: float | None = None) -> dict[str, Any]:
+def _run_query(
+    text: str, page_context: PageContext, running_queries: RunningQueries, *, timeout_seconds: float | None = None
+) -> dict[str, Any]:
     """Run a query and return its first rows, with the ways to take all of them."""
-    begun = time.perf_counter()
-    with asking(state).attended(waiting.begun).run(text, most=SHOWN, seconds=seconds) as result:
-        rows = result.table()
-        found = Rows(columns=result.columns, rows=rows, keys=("",) * rows.num_rows, offset=0, more=result.overflow)
-        every = Table(
+    start_time = time.perf_counter()
+    with (
+        build_runner(page_context)
+        .with_start_callback(running_queries.add_query)
+        .run_query(text, row_limit=MAX_SHOWN_ROWS, timeout_seconds=timeout_seconds) as result
+    ):
+        rows = result.read_table()
+        row_page = Rows(
+            columns=result.columns, rows=rows, keys=("",) * rows.num_rows, offset=0, has_more=result.overflow
+        )
+        answer_table = Table(
             schema="",
             name="answer",
             columns=result.columns,
-            enums={name: words for one in result.tables for name, words in one.enums.items()},
+            enums={name: words for result_table in result.tables for name, words in result_table.enums.items()},
         )
     return {
-        "columns": columns(headings(found, every)),
-        "rows": [[cell(one) for one in row] for row in cells(found, every)],
-        "more": found.more,
-        "shown": SHOWN,
-        "seconds": round(time.perf_counter() - begun, 3),
+        "columns": columns_to_json(build_headings(row_page, answer_table)),
+        "rows": [[cell_to_json(result_table) for result_table in row] for row in format_cells(row_page, answer_table)],
+        "more": row_page.has_more,
+        "shown": MAX_SHOWN_ROWS,
+        "seconds": round(time.perf_counter() - start_time, 3),
         "adql": text,
-        **_taken(text, state),
-        "plotted": axes([one for one in every.columns if plotted(one)]),
+        **_describe_downloads(text, page_context),
+        "plotted": axes_to_json([result_table for result_table in answer_table.columns if is_plottable(result_table)]),
     }
 
 
-def _taken(text: str, state: Asked) -> dict[str, Any]:
+def _describe_downloads(text: str, page_context: PageContext) -> dict[str, Any]:
     """Return the ways out of an answer: its address for other programs, lines to copy."""
-    most = str(state.around.site.settings.limits.maxrec_hard)
-    asked = {"LANG": "ADQL", "REQUEST": "doQuery", "MAXREC": most}
-    address = f"{state.base}/tap/sync?{urlencode({**asked, 'RESPONSEFORMAT': 'votable', 'QUERY': text})}"
+    row_limit = str(page_context.context.site.settings.limits.maxrec_hard)
+    parameters = {"LANG": "ADQL", "REQUEST": "doQuery", "MAXREC": row_limit}
+    address = f"{page_context.base}/tap/sync?{urlencode({**parameters, 'RESPONSEFORMAT': 'votable', 'QUERY': text})}"
     return {
-        "here": f"{state.base}/adql",
-        "table": address if len(address) <= ADDRESS else "",
-        "download": f"{state.base}/tap/sync?{urlencode(asked)}",
-        "formats": formats.menu_entries(),
-        "lines": lines(text, state.base),
+        "here": f"{page_context.base}/adql",
+        "table": address if len(address) <= MAX_ADDRESS_CHARACTERS else "",
+        "download": f"{page_context.base}/tap/sync?{urlencode(parameters)}",
+        "formats": formats.list_menu_entries(),
+        "lines": write_client_lines(text, page_context.base),
     }
 
 
-def _histogram(state: Asked, waiting: Waiting) -> dict[str, Any]:
-    return drawn.histogram(*answer(_given(state), asking(state), waiting.begun), state)
+def _answer_histogram(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:
+    return drawn.build_histogram_json(
+        *build_answer_search(_require_query(page_context), build_runner(page_context), running_queries.add_query),
+        page_context,
+    )
 
 
-def _points(state: Asked, waiting: Waiting) -> dict[str, Any]:
-    return drawn.points(*answer(_given(state), asking(state), waiting.begun), state)
+def _answer_points(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:
+    return drawn.build_points_json(
+        *build_answer_search(_require_query(page_context), build_runner(page_context), running_queries.add_query),
+        page_context,
+    )

@@ -14,26 +14,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from hven.model.errors import Forbidden, StorageError, say
+from hven.model.errors import ForbiddenError, StorageError, format_message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-SECONDS = 20.0  # that Git may take
-SHOWN = 20  # changes of a file that pages show
-READ = 512 * 1024  # bytes of them
-COMPARED = 4_000_000  # pairs of lines; of more the whole middle is told as gone and come
-FOLDER = (
+GIT_TIMEOUT_SECONDS = 20.0  # that Git may take
+MAX_SHOWN_CHANGES = 20  # changes of a file that pages show
+MAX_READ_BYTES = 512 * 1024  # bytes of them
+MAX_COMPARED_PAIRS = 4_000_000  # pairs of lines; of more the whole middle is told as gone and come
+HISTORY_FOLDER = (
     "history"  # of the site: below it as the file below the site, so that no pattern of a collection's files meets it
 )
-_ENTRY = re.compile(r"^=== (\S+) (.+)\n", re.MULTILINE)
-_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
+_ENTRY_PATTERN = re.compile(r"^=== (\S+) (.+)\n", re.MULTILINE)
+_GIT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 log = logging.getLogger("hven.portal")
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FileChange:
     """One change of a file: when, by whom, and its lines as a unified diff."""
 
     at: str
@@ -41,7 +41,7 @@ class Change:
     diff: str
 
 
-def write(changes: Mapping[Path, bytes | None], root: Path, by: str) -> None:
+def write_files(changes: Mapping[Path, bytes | None], root: Path, account: str) -> None:
     """Write files of a site, and keep what they were.
 
     Parameters
@@ -50,98 +50,111 @@ def write(changes: Mapping[Path, bytes | None], root: Path, by: str) -> None:
         File -> its bytes; None takes it away.
     root
         Directory of the site: nothing outside of it is written.
-    by
+    account
         The account that does.
 
     Raises
     ------
-    Forbidden
+    ForbiddenError
         A file may not be written, or lies outside of the site.
     StorageError
         There is no room, or the disk fails; a file that is not written whole is what it was.
     """
     staged: dict[Path, Path | None] = {}
     before: dict[Path, bytes | None] = {}
-    git = _repository(root)
+    has_repository = _is_git_repository(root)
     try:
         for path, data in changes.items():
-            _may(path, root)
-            before[path] = read(path)
-            staged[path] = None if data is None else _beside(path, data)
-        if git:
-            _commit([path for path in changes if path.exists()], root, "hven", "What was changed by hand")
-        for path, part in staged.items():
-            size = None if git else _noted(path, before[path], changes[path], root, by)
+            _check_writable(path, root)
+            before[path] = read_file(path)
+            staged[path] = None if data is None else _stage_file(path, data)
+        if has_repository:
+            _commit_files([path for path in changes if path.exists()], root, "hven", "What was changed by hand")
+        for path, staged_file in staged.items():
+            size = None if has_repository else _append_history(path, before[path], changes[path], root, account)
             try:
-                _placed(part, path)
+                _replace_file(staged_file, path)
             except OSError:
                 if size is not None:
-                    os.truncate(_history(path, root), size)
+                    os.truncate(_build_history_path(path, root), size)
                 raise
     except OSError as error:
-        raise _failed(error) from error
+        raise _build_write_error(error) from error
     finally:
-        for part in staged.values():
-            if part is not None:
-                part.unlink(missing_ok=True)
-    if git and not _commit(list(changes), root, by, f"Texts: {', '.join(_name(path, root) for path in changes)}"):
-        for path, old in before.items():
+        for staged_file in staged.values():
+            if staged_file is not None:
+                staged_file.unlink(missing_ok=True)
+    if has_repository and not _commit_files(
+        list(changes), root, account, f"Texts: {', '.join(_build_relative_name(path, root) for path in changes)}"
+    ):
+        for path, old_data in before.items():
             try:
-                _noted(path, old, changes[path], root, by)
+                _append_history(path, old_data, changes[path], root, account)
             except OSError:
                 log.exception("the history of %s could not be written", path)
 
 
-def read(path: Path, most: int = -1) -> bytes | None:
+def read_file(path: Path, max_bytes: int = -1) -> bytes | None:
     """Read a file, or so many of its bytes; None: there is none."""
     try:
         with path.open("rb") as file:
-            return file.read(most)
+            return file.read(max_bytes)
     except FileNotFoundError:
         return None
 
 
-def history(path: Path, root: Path) -> list[Change]:
+def list_changes(path: Path, root: Path) -> list[FileChange]:
     """List the last changes of a file, the newest first: those that Git knows, and those written down beside."""
-    found = _committed(path, root) if _repository(root) else []
+    changes = _list_commits(path, root) if _is_git_repository(root) else []
     try:
-        with _history(path, root).open("rb") as file:
-            file.seek(max(file.seek(0, 2) - READ, 0))
+        with _build_history_path(path, root).open("rb") as file:
+            file.seek(max(file.seek(0, 2) - MAX_READ_BYTES, 0))
             text = file.read().decode("utf-8", "replace")
     except OSError:
         text = ""
-    parts = _ENTRY.split(text)[1:]
-    found += [Change(at, by, diff.strip("\n")) for at, by, diff in zip(parts[::3], parts[1::3], parts[2::3], strict=True)]  # fmt: skip
-    return sorted(found, key=lambda one: one.at, reverse=True)[:SHOWN]
+    parts = _ENTRY_PATTERN.split(text)[1:]
+    changes += [FileChange(at, by, diff.strip("\n")) for at, by, diff in zip(parts[::3], parts[1::3], parts[2::3], strict=True)]  # fmt: skip
+    return sorted(changes, key=lambda one: one.at, reverse=True)[:MAX_SHOWN_CHANGES]
 
 
-def diff(before: str, after: str, name: str) -> str:
+def compare_texts(before: str, after: str, name: str) -> str:
     """Compare two texts by lines, as a unified diff; how long that takes has a bound."""
     old, new = before.splitlines(), after.splitlines()
-    first = next((at for at, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), min(len(old), len(new)))  # fmt: skip
-    left, right = old[first:], new[first:]
-    while left and right and left[-1] == right[-1]:
-        left.pop(), right.pop()
-    if len(left) * len(right) <= COMPARED:
+    first_difference = next((at for at, (old_line, other) in enumerate(zip(old, new, strict=False)) if old_line != other), min(len(old), len(new)))  # fmt: skip
+    old_lines, new_lines = old[first_difference:], new[first_difference:]
+    while old_lines and new_lines and old_lines[-1] == new_lines[-1]:
+        old_lines.pop(), new_lines.pop()
+    if len(old_lines) * len(new_lines) <= MAX_COMPARED_PAIRS:
         return "\n".join(difflib.unified_diff(old, new, name, name, lineterm="", n=2))
-    head = f"@@ -{first + 1},{len(left)} +{first + 1},{len(right)} @@"
-    return "\n".join([f"--- {name}", f"+++ {name}", head, *(f"-{one}" for one in left), *(f"+{one}" for one in right)])
+    hunk_header = f"@@ -{first_difference + 1},{len(old_lines)} +{first_difference + 1},{len(new_lines)} @@"
+    return "\n".join(
+        [
+            f"--- {name}",
+            f"+++ {name}",
+            hunk_header,
+            *(f"-{old_line}" for old_line in old_lines),
+            *(f"+{old_line}" for old_line in new_lines),
+        ]
+    )
 
 
-def _may(path: Path, root: Path) -> None:
+def _check_writable(path: Path, root: Path) -> None:
     """Refuse a file that lies elsewhere, or that its owner has shut."""
-    real = path.resolve()
-    if not real.is_relative_to(root.resolve()) or path.is_symlink():
-        raise Forbidden(say("{file} lies outside of the site, or is a link", _name(path, root)), remedy="change the file where it is")  # fmt: skip
+    resolved_path = path.resolve()
+    if not resolved_path.is_relative_to(root.resolve()) or path.is_symlink():
+        raise ForbiddenError(format_message("{file} lies outside of the site, or is a link", _build_relative_name(path, root)), remedy="change the file where it is")  # fmt: skip
     if path.exists() and (not path.is_file() or not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK)):
-        raise Forbidden(say("{file} is read-only", _name(path, root)), remedy="the owner of the site may change that")
+        raise ForbiddenError(
+            format_message("{file} is read-only", _build_relative_name(path, root)),
+            remedy="the owner of the site may change that",
+        )
 
 
-def _beside(path: Path, data: bytes) -> Path:
+def _stage_file(path: Path, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    staged_file = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with part.open("xb") as file:
+        with staged_file.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -149,99 +162,99 @@ def _beside(path: Path, data: bytes) -> Path:
         if facts is not None:
             for owner in ((-1, facts.st_gid), (facts.st_uid, -1)):
                 with suppress(OSError):  # who edits by hand can go on, as far as the server may say so
-                    os.chown(part, *owner)
-        part.chmod(facts.st_mode & 0o777 if facts is not None else 0o644)
+                    os.chown(staged_file, *owner)
+        staged_file.chmod(facts.st_mode & 0o777 if facts is not None else 0o644)
     except OSError:
-        part.unlink(missing_ok=True)
+        staged_file.unlink(missing_ok=True)
         raise
-    return part
+    return staged_file
 
 
-def _placed(part: Path | None, path: Path) -> None:
-    if part is None:
+def _replace_file(staged_file: Path | None, path: Path) -> None:
+    if staged_file is None:
         path.unlink(missing_ok=True)
     else:
-        part.replace(path)
+        staged_file.replace(path)
 
 
-def _history(path: Path, root: Path) -> Path:
-    return root / FOLDER / f"{_name(path, root)}.diff"
+def _build_history_path(path: Path, root: Path) -> Path:
+    return root / HISTORY_FOLDER / f"{_build_relative_name(path, root)}.diff"
 
 
-def _noted(path: Path, before: bytes | None, after: bytes | None, root: Path, by: str) -> int:
+def _append_history(path: Path, before: bytes | None, after: bytes | None, root: Path, account: str) -> int:
     """Append a change to the history of a file; return how long that was before."""
-    old, new = ((one or b"").decode("utf-8", "replace") for one in (before, after))
-    text = diff(old, new, _name(path, root))
-    place = _history(path, root)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("ab") as file:
+    old, new = ((data or b"").decode("utf-8", "replace") for data in (before, after))
+    text = compare_texts(old, new, _build_relative_name(path, root))
+    history_file = _build_history_path(path, root)
+    history_file.parent.mkdir(parents=True, exist_ok=True)
+    with history_file.open("ab") as file:
         size = file.tell()
         try:
-            file.write(f"=== {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {by}\n{text}\n\n".encode())
+            file.write(f"=== {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {account}\n{text}\n\n".encode())
             file.flush()
             os.fsync(file.fileno())
         except OSError:
-            os.truncate(place, size)
+            os.truncate(history_file, size)
             raise
     return size
 
 
-def _failed(error: OSError) -> Forbidden | StorageError:
-    why = (error.strerror or str(error)).lower()
+def _build_write_error(error: OSError) -> ForbiddenError | StorageError:
+    reason = (error.strerror or str(error)).lower()
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return Forbidden(say("the files of the site cannot be written: {why}", why), remedy="the owner of the site may change that")  # fmt: skip
-    return StorageError(say("the text cannot be written: {why}", why), remedy="it is kept as a draft: publish it when there is room")  # fmt: skip
+        return ForbiddenError(format_message("the files of the site cannot be written: {why}", reason), remedy="the owner of the site may change that")  # fmt: skip
+    return StorageError(format_message("the text cannot be written: {why}", reason), remedy="it is kept as a draft: publish it when there is room")  # fmt: skip
 
 
-def _name(path: Path, root: Path) -> str:
+def _build_relative_name(path: Path, root: Path) -> str:
     try:
         return path.relative_to(root).as_posix()
     except ValueError:
         return path.name
 
 
-def _git(root: Path, *words: str) -> str | None:
+def _run_git(root: Path, *arguments: str) -> str | None:
     """Run Git in a site's directory; None: it is not there, refuses, or takes too long."""
-    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    quiet = ("-c", "commit.gpgsign=false", "-c", "core.fsmonitor=false", "-c", "core.quotepath=false", "-c", "gc.auto=0")  # fmt: skip
+    environment = {name: os.environ[name] for name in _GIT_ENVIRONMENT if name in os.environ}
+    options = ("-c", "commit.gpgsign=false", "-c", "core.fsmonitor=false", "-c", "core.quotepath=false", "-c", "gc.auto=0")  # fmt: skip
     try:
-        done = subprocess.run(  # noqa: S603  (words of ours, and files behind --)
-            ["git", "-C", str(root), *quiet, *words],  # noqa: S607
+        completed = subprocess.run(  # noqa: S603  (words of ours, and files behind --)
+            ["git", "-C", str(root), *options, *arguments],  # noqa: S607
             env={**environment, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"},
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=GIT_TIMEOUT_SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        log.info("git %s: %s", words[0], error)
+        log.info("git %s: %s", arguments[0], error)
         return None
-    if done.returncode:
-        log.info("git %s: %s", words[0], done.stderr.decode("utf-8", "replace").strip()[:500])
+    if completed.returncode:
+        log.info("git %s: %s", arguments[0], completed.stderr.decode("utf-8", "replace").strip()[:500])
         return None
-    return done.stdout[:READ].decode("utf-8", "replace")
+    return completed.stdout[:MAX_READ_BYTES].decode("utf-8", "replace")
 
 
-def _repository(root: Path) -> bool:
+def _is_git_repository(root: Path) -> bool:
     """Return whether a site's directory is kept in Git; a directory that only lies below another project's is not."""
-    return (root / ".git").exists() and _git(root, "rev-parse", "--git-dir") is not None
+    return (root / ".git").exists() and _run_git(root, "rev-parse", "--git-dir") is not None
 
 
-def _commit(paths: Sequence[Path], root: Path, by: str, message: str) -> bool:
+def _commit_files(paths: Sequence[Path], root: Path, author: str, message: str) -> bool:
     """Commit these files and nothing else; True: it is done, or nothing was to do."""
-    names = [_name(path, root) for path in paths]
-    if not names or not _git(root, "status", "--porcelain", "--", *names):
+    names = [_build_relative_name(path, root) for path in paths]
+    if not names or not _run_git(root, "status", "--porcelain", "--", *names):
         return True
-    by = re.sub(r"[<>\x00-\x1f]", "", by)
-    who = ("-c", "user.name=Hven", "-c", "user.email=hven@localhost")
-    there = [_name(path, root) for path in paths if path.exists()]
-    if there and _git(root, "add", "--", *there) is None:
+    author = re.sub(r"[<>\x00-\x1f]", "", author)
+    committer = ("-c", "user.name=Hven", "-c", "user.email=hven@localhost")
+    existing_names = [_build_relative_name(path, root) for path in paths if path.exists()]
+    if existing_names and _run_git(root, "add", "--", *existing_names) is None:
         return False
-    words = ("commit", "--quiet", "--no-verify", f"--author={by} <{by}@localhost>", f"--message={message}", "--only", "--", *names)  # fmt: skip
-    return _git(root, *who, *words) is not None
+    arguments = ("commit", "--quiet", "--no-verify", f"--author={author} <{author}@localhost>", f"--message={message}", "--only", "--", *names)  # fmt: skip
+    return _run_git(root, *committer, *arguments) is not None
 
 
-def _committed(path: Path, root: Path) -> list[Change]:
-    told = _git(root, "log", f"--max-count={SHOWN}", "--patch", "--no-color", "--no-ext-diff", "--format=%x00%aI%x00%an%x00", "--", _name(path, root)) or ""  # fmt: skip
-    parts = told.split("\0")[1:]
+def _list_commits(path: Path, root: Path) -> list[FileChange]:
+    git_log = _run_git(root, "log", f"--max-count={MAX_SHOWN_CHANGES}", "--patch", "--no-color", "--no-ext-diff", "--format=%x00%aI%x00%an%x00", "--", _build_relative_name(path, root)) or ""  # fmt: skip
+    parts = git_log.split("\0")[1:]
     return [
-        Change(datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), by, text.strip("\n"))
+        FileChange(datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), by, text.strip("\n"))
         for at, by, text in zip(parts[::3], parts[1::3], parts[2::3], strict=False)
     ]

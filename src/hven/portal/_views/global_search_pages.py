@@ -13,21 +13,28 @@ import anyio.to_thread
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hven.model.errors import NotFound, ParamError, UserError, say
-from hven.portal._explore import fields, names, read
+from hven.model.errors import NotFoundError, ParamError, UserError, format_message
 from hven.portal._explore import global_search as everywhere
-from hven.portal._explore.global_search import STANDARDS, standard
-from hven.portal._explore.search import NEAR
-from hven.portal._pages import SWITCHES
-from hven.portal._pages.texts import texts
-from hven.portal._views import far_pictures, found_places, found_rows
-from hven.portal._views.form import chips, form
-from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import Asked, Page, json_page, moved, page, refused
-from hven.portal._views.table_page import asking, said
-from hven.portal._views.workspace import mapping
+from hven.portal._explore import parse_search, place_names, search_fields
+from hven.portal._explore.global_search import STANDARD_FILES, load_standard_table
+from hven.portal._explore.search import NEAR_PARAMETER
+from hven.portal._pages import SWITCH_PARAMETERS
+from hven.portal._pages.texts import load_texts
+from hven.portal._views import global_search_map, global_search_rows, remote_thumbnails
+from hven.portal._views.page_addresses import build_table_address
+from hven.portal._views.page_formats import (
+    PageContent,
+    PageContext,
+    build_error_responder,
+    build_json_endpoint,
+    build_page_endpoint,
+    build_redirect,
+)
+from hven.portal._views.search_form import build_chips, build_form
+from hven.portal._views.table_view import build_runner, translate_faults
+from hven.portal._views.workspace import build_map_header_options
 from hven.query import resolver
-from hven.services.face import careful
+from hven.services.face import answer_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,297 +42,409 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.model.table import Table
-    from hven.portal._explore import Search
-    from hven.portal._explore.global_search import Target, Told
-    from hven.portal._explore.page_queries import Asking
-    from hven.services.face import Surroundings
+    from hven.portal._explore import TableSearch
+    from hven.portal._explore.global_search import SearchTarget, TargetResult
+    from hven.portal._explore.page_queries import QueryRunner
+    from hven.services.face import ServiceContext
 
-OF, WAIT = "_of", "_wait"
-MAPS = ("_view_at", "_c", "_map")  # of the map alone
-QUICK = 2.0  # seconds that a page waits for tables of its own site, if scripts may fill the rest
-TITLES = everywhere.TITLES
-PICTURE = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
+TABLE_PARAMETER, WAIT_PARAMETER = "_of", "_wait"
+MAP_PARAMETERS = ("_view_at", "_c", "_map")  # of the map alone
+LOCAL_TIMEOUT_SECONDS = 2.0  # seconds that a page waits for tables of its own site, if scripts may fill the rest
+TITLES = everywhere.STANDARD_TITLES
+PICTURE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Return the page of each kind, and what fills one of its lines."""
 
-    async def whole(state: Asked) -> Page:
-        return await anyio.to_thread.run_sync(_page, state)
+    async def show_search(page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(_build_page, page_context)
 
-    async def one(state: Asked) -> Page:
-        return await anyio.to_thread.run_sync(_one, state)
+    async def search_table(page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(_search_one_table, page_context)
 
-    async def where(state: Asked) -> Page:
-        return await anyio.to_thread.run_sync(_places, state)
+    async def show_places(page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(_search_places, page_context)
 
-    async def offers(state: Asked) -> Page:
-        return await anyio.to_thread.run_sync(_values, state)
+    async def list_values(page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(_list_completions, page_context)
 
-    few = anyio.CapacityLimiter(4)  # pictures are fetched at a time
+    fetch_limiter = anyio.CapacityLimiter(4)  # pictures are fetched at a time
 
-    async def picture(request: Request) -> Response:
-        given = request.query_params
+    async def send_picture(request: Request) -> Response:
+        query_params = request.query_params
         body = await anyio.to_thread.run_sync(
-            far_pictures.picture, given.get("url", ""), given.get("sign", ""), around, limiter=few
+            remote_thumbnails.fetch_thumbnail,
+            query_params.get("url", ""),
+            query_params.get("sign", ""),
+            context,
+            limiter=fetch_limiter,
         )
-        return Response(body, headers={"cache-control": "public, max-age=86400", **PICTURE}, media_type="image/png")
+        return Response(
+            body, headers={"cache-control": "public, max-age=86400", **PICTURE_HEADERS}, media_type="image/png"
+        )
 
     return [
-        Route("/search/{kind}/picture", careful(picture, refused(around, scripted=True))),
-        Route("/search/{kind}/ask", json_page(one, around)),
-        Route("/search/{kind}/places", json_page(where, around)),
-        Route("/search/{kind}/facets", json_page(offers, around)),
-        Route("/search/{kind}", page(whole, around, guards=mapping(around.site.settings))),
+        Route("/search/{kind}/picture", answer_errors(send_picture, build_error_responder(context, always_json=True))),
+        Route("/search/{kind}/ask", build_json_endpoint(search_table, context)),
+        Route("/search/{kind}/places", build_json_endpoint(show_places, context)),
+        Route("/search/{kind}/facets", build_json_endpoint(list_values, context)),
+        Route(
+            "/search/{kind}",
+            build_page_endpoint(show_search, context, header_options=build_map_header_options(context.site.settings)),
+        ),
     ]
 
 
-def _kind(state: Asked) -> str:
-    kind = str(state.request.path_params["kind"]).removesuffix(".json")
-    if kind not in everywhere.KINDS:
-        raise NotFound(say("there is no form {kind!r:.40}", kind), remedy="/search/epn or /search/obscore")
+def _read_standard_kind(page_context: PageContext) -> str:
+    kind = str(page_context.request.path_params["kind"]).removesuffix(".json")
+    if kind not in everywhere.STANDARD_KINDS:
+        raise NotFoundError(
+            format_message("there is no form {kind!r:.40}", kind), remedy="/search/epn or /search/obscore"
+        )
     return kind
 
 
-def _pairs(state: Asked) -> list[tuple[str, str]]:
-    return _given(state)[0]
+def _read_conditions(page_context: PageContext) -> list[tuple[str, str]]:
+    return _read_form(page_context)[0]
 
 
-def _given(state: Asked) -> tuple[list[tuple[str, str]], bool]:
+def _read_form(page_context: PageContext) -> tuple[list[tuple[str, str]], bool]:
     """Read what is asked; return whether it came in the parts of a form."""
-    given = [
-        (name, value) for name, value in state.request.query_params.multi_items() if name not in {*SWITCHES, OF, WAIT}
+    parameters = [
+        (name, value)
+        for name, value in page_context.request.query_params.multi_items()
+        if name not in {*SWITCH_PARAMETERS, TABLE_PARAMETER, WAIT_PARAMETER}
     ]
-    return fields.joined(given)
+    return search_fields.join_field_parts(parameters)
 
 
-def _read(pairs: Sequence[tuple[str, str]], kind: str, state: Asked) -> tuple[Search, list[tuple[str, str]]]:
+def _parse_search(
+    pairs: Sequence[tuple[str, str]], kind: str, page_context: PageContext
+) -> tuple[TableSearch, list[tuple[str, str]]]:
     """Read what is asked, and return it as it goes to the tables: names of places as positions, faults left out."""
-    around = state.around
-    search = said(
-        read(
+    context = page_context.context
+    search = translate_faults(
+        parse_search(
             pairs,
-            standard(kind),
-            locate=lambda name: resolver.position(name, site=around.site, policies=around.policies),
+            load_standard_table(kind),
+            locate=lambda name: resolver.resolve_position(name, site=context.site, policies=context.policies),
         ),
-        state,
+        page_context,
     )
-    sent = [(name, value) for name, value in search.pairs() if not name.startswith("_") or name in {"_q", "_in"}]
+    sent_conditions = [
+        (name, value) for name, value in search.list_parameters() if not name.startswith("_") or name in {"_q", "_in"}
+    ]
     if search.near is not None:
-        sent.append((NEAR, f"{search.near.lon!r},{search.near.lat!r},{search.near.radius!r}"))
-    return search, sent
-
-
-def _page(state: Asked) -> Page:
-    kind, road = _kind(state), asking(state)
-    pairs, parted = _given(state)
-    search, sent = _read(pairs, kind, state)
-    if parted:  # a form was sent: what it asks for has an address of its own
-        kept = [
-            (name, value) for name, value in state.request.query_params.multi_items() if name in {*SWITCHES, OF, WAIT}
-        ]
-        there = urlencode([*search.pairs(), *search.wrong, *kept])
-        return moved(f"{state.base}/search/{kind}{'?' * bool(there)}{there}")
-    every = everywhere.targets(kind, road, list(state.catalogue.tables()))
-    waits = state.request.query_params.get(WAIT) == "1"
-    shown = state.request.query_params.get(OF, "")
-    asked = bool(sent)
-    now = [target for target in every if target.service is None or (waits and asked)]
-    rows = everywhere.ROWS
-
-    def ask(target: Target) -> Told:
-        wanted = (
-            0 if not asked or shown not in {"", "*", target.key} else rows if shown == target.key else everywhere.SHARE
+        sent_conditions.append(
+            (NEAR_PARAMETER, f"{search.near.longitude!r},{search.near.latitude!r},{search.near.radius_degrees!r}")
         )
-        return everywhere.ask(target, sent, kind, road, rows=wanted, seconds=_seconds(target, quick=not waits))
+    return search, sent_conditions
 
-    told = {
-        one.target.key: one
-        for one in everywhere.ask_all(now, ask, seconds=everywhere.SECONDS if waits else QUICK + 0.5)
+
+def _build_page(page_context: PageContext) -> PageContent:
+    kind, runner = _read_standard_kind(page_context), build_runner(page_context)
+    pairs, was_form = _read_form(page_context)
+    search, sent = _parse_search(pairs, kind, page_context)
+    if was_form:  # a form was sent: what it asks for has an address of its own
+        switches = [
+            (name, value)
+            for name, value in page_context.request.query_params.multi_items()
+            if name in {*SWITCH_PARAMETERS, TABLE_PARAMETER, WAIT_PARAMETER}
+        ]
+        query = urlencode([*search.list_parameters(), *search.wrong, *switches])
+        return build_redirect(f"{page_context.base}/search/{kind}{'?' * bool(query)}{query}")
+    targets = everywhere.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
+    should_wait = page_context.request.query_params.get(WAIT_PARAMETER) == "1"
+    chosen_target = page_context.request.query_params.get(TABLE_PARAMETER, "")
+    has_conditions = bool(sent)
+    immediate_targets = [target for target in targets if target.service is None or (should_wait and has_conditions)]
+    rows = everywhere.MAX_SINGLE_TABLE_ROWS
+
+    def query_one(target: SearchTarget) -> TargetResult:
+        row_limit = (
+            0
+            if not has_conditions or chosen_target not in {"", "*", target.key}
+            else rows
+            if chosen_target == target.key
+            else everywhere.MAX_SHARED_TABLE_ROWS
+        )
+        return everywhere.query_target(
+            target,
+            sent,
+            kind,
+            runner,
+            row_limit=row_limit,
+            timeout_seconds=_choose_timeout(target, is_quick=not should_wait),
+        )
+
+    results_by_key = {
+        result.target.key: result
+        for result in everywhere.query_targets(
+            immediate_targets,
+            query_one,
+            timeout_seconds=everywhere.SEARCH_TIMEOUT_SECONDS if should_wait else LOCAL_TIMEOUT_SECONDS + 0.5,
+        )
     }
     lines = [
-        _line(told.get(target.key) or everywhere.Told(target=target, status="waiting"), state, search, kind)
-        for target in every
+        _describe_result(
+            results_by_key.get(target.key) or everywhere.TargetResult(target=target, status="waiting"),
+            page_context,
+            search,
+            kind,
+        )
+        for target in targets
     ]
-    locals_ = [
-        one
-        for one in told.values()
-        if one.target.service is None and one.status == "ok" and one.target.table is not None
+    local_results = [
+        result
+        for result in results_by_key.values()
+        if result.target.service is None and result.status == "ok" and result.target.table is not None
     ]
     adql = (
-        everywhere.union([read(sent, one.target.table) for one in locals_ if one.target.table is not None], kind)
-        if locals_
-        else search.adql()
+        everywhere.write_union_query(
+            [parse_search(sent, result.target.table) for result in local_results if result.target.table is not None],
+            kind,
+        )
+        if local_results
+        else search.write_adql()
     )
-    sections = everywhere.SECTIONS[kind]
-    labels = state.labels(search.table)
-    asks = form(search, None, labels, names=[name for names in sections.values() for name in names])
-    by_name = {one["name"].lower(): one for one in asks["fields"]}
-    here = f"{state.base}/search/{kind}"
+    sections = everywhere.FORM_SECTIONS[kind]
+    labels = page_context.build_labels(search.table)
+    search_form = build_form(search, None, labels, column_names=[name for names in sections.values() for name in names])
+    by_name = {result["name"].lower(): result for result in search_form["fields"]}
+    page_address = f"{page_context.base}/search/{kind}"
     content: dict[str, Any] = {
         "kind": kind,
         "heading": TITLES[kind],
-        "here": here,
-        "form": asks,
+        "here": page_address,
+        "form": search_form,
         "sections": [
             {
                 "name": name,
-                "open": name in {"main", "time"} or any(by_name[one]["asked"] for one in names if one in by_name),
-                "fields": [by_name[one] for one in names if one in by_name],
+                "open": name in {"main", "time"}
+                or any(by_name[result]["asked"] for result in names if result in by_name),
+                "fields": [by_name[result] for result in names if result in by_name],
             }
             for name, names in sections.items()
         ],
-        "chips": chips(search, labels),
+        "chips": build_chips(search, labels),
         "examples": []
-        if asked
-        else _examples(kind, road, [one.table for one in every if one.table is not None], state),
-        "lines": [line for line in lines if not _folded(line)],
-        "folded": [line for line in lines if _folded(line)],
-        "asked": asked,
+        if has_conditions
+        else _list_examples(
+            kind, runner, [result.table for result in targets if result.table is not None], page_context
+        ),
+        "lines": [line for line in lines if not _is_folded(line)],
+        "folded": [line for line in lines if _is_folded(line)],
+        "asked": has_conditions,
         "total": sum(line["rows"] or 0 for line in lines),
         "complete": all(line["status"] in {"ok", "other"} for line in lines),
         "missing": sum(line["status"] in {"late", "failed", "busy"} for line in lines),
-        "waiting": asked and any(line["status"] == "waiting" for line in lines),
-        "wait_url": f"{here}?{urlencode([*search.pairs(), (WAIT, '1')])}",
-        "all_url": f"{here}?{urlencode([*search.pairs(), (OF, '*'), (WAIT, '1')])}",
-        "state": urlencode(search.pairs()),
+        "waiting": has_conditions and any(line["status"] == "waiting" for line in lines),
+        "wait_url": f"{page_address}?{urlencode([*search.list_parameters(), (WAIT_PARAMETER, '1')])}",
+        "all_url": f"{page_address}?{urlencode([*search.list_parameters(), (TABLE_PARAMETER, '*'), (WAIT_PARAMETER, '1')])}",
+        "state": urlencode(search.list_parameters()),
         "adql": adql,
-        "adql_url": f"{state.base}/adql?{urlencode({'QUERY': adql})}" if locals_ else "",
-        "answer": found_rows.rows(list(told.values()), kind, STANDARDS[kind], state, alone=shown not in {"", "*"})
-        if asked
+        "adql_url": f"{page_context.base}/adql?{urlencode({'QUERY': adql})}" if local_results else "",
+        "answer": global_search_rows.merge_rows(
+            list(results_by_key.values()),
+            kind,
+            STANDARD_FILES[kind],
+            page_context,
+            is_single_table=chosen_target not in {"", "*"},
+        )
+        if has_conditions
         else None,
-        "faults": [{"field": one.field, "message": one.message, "remedy": one.remedy} for one in search.faults],
-        "map": found_places.mapped(kind, search) if asked else "",
-        "has_map": state.request.query_params.get("_map") is not None,
-        "surveys": " ".join(state.around.site.settings.surveys),
-        "shown": shown not in {"", "*"},
-        "unlisted": state.told(everywhere.lists(road.site).fault) if road.site.settings.everywhere.registry else "",
+        "faults": [
+            {"field": result.field, "message": result.message, "remedy": result.remedy} for result in search.faults
+        ],
+        "map": global_search_map.classify_map(kind, search) if has_conditions else "",
+        "has_map": page_context.request.query_params.get("_map") is not None,
+        "surveys": " ".join(page_context.context.site.settings.surveys),
+        "shown": chosen_target not in {"", "*"},
+        "unlisted": page_context.translator(everywhere.get_service_lists(runner.site).fault)
+        if runner.site.settings.everywhere.registry
+        else "",
         "other": "obscore" if kind == "epn" else "epn",
         "other_title": TITLES["obscore" if kind == "epn" else "epn"],
     }
-    twin = {name: content[name] for name in ("kind", "total", "complete", "adql", "faults", "answer")} | {
+    json_content = {name: content[name] for name in ("kind", "total", "complete", "adql", "faults", "answer")} | {
         "lines": lines
     }
-    return Page(template="everywhere.html", content=content, twin=twin)
+    return PageContent(template="everywhere.html", template_values=content, json_content=json_content)
 
 
-def _folded(line: dict[str, Any]) -> bool:
+def _is_folded(line: dict[str, Any]) -> bool:
     """Return whether a line is of a table without rows for this search: it was asked, or cannot be."""
     return bool(line["status"] == "other" or (line["status"] == "ok" and not line["rows"]))
 
 
-def _examples(kind: str, road: Asking, tables: Sequence[Table], state: Asked) -> list[dict[str, Any]]:
+def _list_examples(
+    kind: str, runner: QueryRunner, tables: Sequence[Table], page_context: PageContext
+) -> list[dict[str, Any]]:
     """Return searches that find something here, with their rows; of a site without rows of its own, those that may."""
-    here, shape = f"{state.base}/search/{kind}", standard(kind)
-    labels = state.labels(shape)
-    made = [
+    page_address, standard_table = f"{page_context.base}/search/{kind}", load_standard_table(kind)
+    labels = page_context.build_labels(standard_table)
+    examples = [
         {
-            "label": labels.value(shape.column(name), value),
+            "label": labels.translate_code(standard_table.find_column(name), value),
             "rows": rows,
-            "address": f"{here}?{urlencode({name: value})}",
+            "address": f"{page_address}?{urlencode({name: value})}",
         }
-        for name, value, rows in everywhere.examples(road, tables)
+        for name, value, rows in everywhere.list_example_values(runner, tables)
     ]
-    return made or [
+    return examples or [
         {
-            "label": texts(state.language).get(label, label),
+            "label": load_texts(page_context.language).get(label, label),
             "rows": None,
-            "address": f"{here}?{urlencode(parse_qsl(text))}",
+            "address": f"{page_address}?{urlencode(parse_qsl(text))}",
         }
-        for label, text in everywhere.EXAMPLES[kind]
+        for label, text in everywhere.EXAMPLE_SEARCHES[kind]
     ]
 
 
-def _seconds(target: Target, *, quick: bool) -> float:
+def _choose_timeout(target: SearchTarget, *, is_quick: bool) -> float:
     if target.service is not None:
-        return min(target.service.seconds, everywhere.SECONDS)
-    return QUICK if quick else everywhere.SECONDS
+        return min(target.service.seconds, everywhere.SEARCH_TIMEOUT_SECONDS)
+    return LOCAL_TIMEOUT_SECONDS if is_quick else everywhere.SEARCH_TIMEOUT_SECONDS
 
 
-def _one(state: Asked) -> Page:
+def _search_one_table(page_context: PageContext) -> PageContent:
     """Ask one table, for a line of the page."""
-    kind, road = _kind(state), asking(state)
-    search, sent = _read(_pairs(state), kind, state)
-    key = state.request.query_params.get(OF, "")
+    kind, runner = _read_standard_kind(page_context), build_runner(page_context)
+    search, sent = _parse_search(_read_conditions(page_context), kind, page_context)
+    key = page_context.request.query_params.get(TABLE_PARAMETER, "")
     target = next(
-        (one for one in everywhere.targets(kind, road, list(state.catalogue.tables())) if one.key == key), None
+        (
+            candidate
+            for candidate in everywhere.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
+            if candidate.key == key
+        ),
+        None,
     )
     if target is None:
         raise ParamError(
-            say("there is no table {key!r} to ask", key[:80]), name=OF, remedy=say("/search/{kind} lists them", kind)
+            format_message("there is no table {key!r} to ask", key[:80]),
+            name=TABLE_PARAMETER,
+            remedy=format_message("/search/{kind} lists them", kind),
         )
     if not sent and target.service is not None:
         raise UserError(
             "nothing is asked", remedy="give at least one condition: services elsewhere are not asked for everything"
         )
-    seconds = _seconds(target, quick=False)
-    (told,) = everywhere.ask_all(
+    seconds = _choose_timeout(target, is_quick=False)
+    (target_result,) = everywhere.query_targets(
         [target],
-        lambda one: everywhere.ask(one, sent, kind, road, rows=everywhere.SHARE if sent else 0, seconds=seconds),
-        seconds=seconds + 1,
+        lambda candidate: everywhere.query_target(
+            candidate,
+            sent,
+            kind,
+            runner,
+            row_limit=everywhere.MAX_SHARED_TABLE_ROWS if sent else 0,
+            timeout_seconds=seconds,
+        ),
+        timeout_seconds=seconds + 1,
     )
-    answer = found_rows.rows([told], kind, STANDARDS[kind], state)
-    return Page(template="", content={**_line(told, state, search, kind), "answer": answer})
+    answer = global_search_rows.merge_rows([target_result], kind, STANDARD_FILES[kind], page_context)
+    return PageContent(
+        template="", template_values={**_describe_result(target_result, page_context, search, kind), "answer": answer}
+    )
 
 
-def _places(state: Asked) -> Page:
+def _search_places(page_context: PageContext) -> PageContent:
     """Ask all tables where their rows are, for the map."""
-    kind, road = _kind(state), asking(state)
-    search, sent = _read([(name, value) for name, value in _pairs(state) if name not in MAPS], kind, state)
-    every = everywhere.targets(kind, road, list(state.catalogue.tables()))
-    chosen = [one for one in every if found_places.has_places(one, kind)] if sent else []
+    kind, runner = _read_standard_kind(page_context), build_runner(page_context)
+    search, sent = _parse_search(
+        [(name, value) for name, value in _read_conditions(page_context) if name not in MAP_PARAMETERS],
+        kind,
+        page_context,
+    )
+    targets = everywhere.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
+    chosen_targets = (
+        [candidate for candidate in targets if global_search_map.has_places(candidate, kind)] if sent else []
+    )
 
-    def ask(target: Target) -> Told:
-        columns, seconds = found_places.COLUMNS[kind], _seconds(target, quick=False)
-        return everywhere.ask(target, sent, kind, road, rows=found_places.MOST, columns=columns, seconds=seconds)
+    def query_one(target: SearchTarget) -> TargetResult:
+        columns, seconds = global_search_map.POSITION_COLUMNS[kind], _choose_timeout(target, is_quick=False)
+        return everywhere.query_target(
+            target,
+            sent,
+            kind,
+            runner,
+            row_limit=global_search_map.MAX_TABLE_ROWS,
+            columns=columns,
+            timeout_seconds=seconds,
+        )
 
-    told = everywhere.ask_all(chosen, ask)
-    return Page(template="", content=found_places.places(told, kind, search, state, road))
+    target_results = everywhere.query_targets(chosen_targets, query_one)
+    return PageContent(
+        template="", template_values=global_search_map.build_map(target_results, kind, search, page_context, runner)
+    )
 
 
-def _values(state: Asked) -> Page:
+def _list_completions(page_context: PageContext) -> PageContent:
     """Return what a field may be completed to: values of the tables here, and names of planets and moons."""
-    kind, road = _kind(state), asking(state)
-    name, like = state.request.query_params.get(OF, ""), state.request.query_params.get("_like", "").strip()[:100]
-    column = next((one for one in standard(kind).columns if one.name == name), None)
+    kind, runner = _read_standard_kind(page_context), build_runner(page_context)
+    name, search_text = (
+        page_context.request.query_params.get(TABLE_PARAMETER, ""),
+        page_context.request.query_params.get("_like", "").strip()[:100],
+    )
+    column = next((choice for choice in load_standard_table(kind).columns if choice.name == name), None)
     if column is None:
         raise ParamError(
-            say("there is no column {name!r}", name[:60]), name=OF, remedy="choose one of the standard's columns"
+            format_message("there is no column {name!r}", name[:60]),
+            name=TABLE_PARAMETER,
+            remedy="choose one of the standard's columns",
         )
     tables = [
-        one.table for one in everywhere.targets(kind, road, list(state.catalogue.tables())) if one.table is not None
+        choice.table
+        for choice in everywhere.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
+        if choice.table is not None
     ]
-    found = everywhere.values(name, like, road, tables)
-    choices: list[dict[str, Any]] = [{"value": one.value, "label": one.label, "rows": one.rows} for one in found]
-    if name == "target_name" and like:
-        known = {str(one["value"]).casefold() for one in choices}
+    value_choices = everywhere.count_column_values(name, search_text, runner, tables)
+    choices: list[dict[str, Any]] = [
+        {"value": choice.value, "label": choice.label, "rows": choice.row_count} for choice in value_choices
+    ]
+    if name == "target_name" and search_text:
+        known_values = {str(choice["value"]).casefold() for choice in choices}
         choices += [
-            {"value": one.name, "label": f"{one.name} ({one.note})", "rows": None}
-            for one in names.objects(like)
-            if one.name.casefold() not in known
+            {"value": choice.name, "label": f"{choice.name} ({choice.note})", "rows": None}
+            for choice in place_names.complete_body_name(search_text)
+            if choice.name.casefold() not in known_values
         ]
-    return Page(
+    return PageContent(
         template="",
-        content={"facets": [{"column": name, "label": state.labels(standard(kind)).name(name), "choices": choices}]},
+        template_values={
+            "facets": [
+                {
+                    "column": name,
+                    "label": page_context.build_labels(load_standard_table(kind)).label_field(name),
+                    "choices": choices,
+                }
+            ]
+        },
     )
 
 
-def _line(told: Told, state: Asked, search: Search, kind: str) -> dict[str, Any]:
+def _describe_result(
+    target_result: TargetResult, page_context: PageContext, search: TableSearch, kind: str
+) -> dict[str, Any]:
     """Return what a page says of one table."""
-    target = told.target
-    here = f"{state.base}/search/{kind}"
-    rows_url = f"{here}?{urlencode([*search.pairs(), (OF, target.key), (WAIT, '1')])}"
+    target = target_result.target
+    page_address = f"{page_context.base}/search/{kind}"
+    rows_url = (
+        f"{page_address}?{urlencode([*search.list_parameters(), (TABLE_PARAMETER, target.key), (WAIT_PARAMETER, '1')])}"
+    )
     if target.table is not None:
-        rows_url = f"{address(state.base, target.table)}?{search.address()}"
+        rows_url = f"{build_table_address(page_context.base, target.table)}?{search.write_address()}"
     return {
         "key": target.key,
         "title": target.title,
         "table": target.name,
         "service": target.service.url if target.service is not None else "",
-        "status": told.status,
-        "rows": told.rows,
-        "message": state.told(told.message),
-        "adql": told.adql,
-        "seconds": told.seconds,
-        "rows_url": rows_url if told.rows else "",
+        "status": target_result.status,
+        "rows": target_result.row_count,
+        "message": page_context.translator(target_result.message),
+        "adql": target_result.adql,
+        "seconds": target_result.elapsed_seconds,
+        "rows_url": rows_url if target_result.row_count else "",
     }

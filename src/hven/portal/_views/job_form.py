@@ -7,37 +7,40 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.jobs import Type
-    from hven.model.params import Param, Params, Upload
-    from hven.site.auth import Reader
+    from hven.jobs import JobDefinition
+    from hven.model.params import Param, RequestParams, Upload
+    from hven.site.auth import Principal
 
 
-def form(
-    kind: Type, who: Reader, given: Params | None = None, fault: Mapping[str, str] | None = None
+def build_job_form(
+    job_type: JobDefinition,
+    principal: Principal,
+    sent_params: RequestParams | None = None,
+    fault: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return what the page shows of the form of a kind.
 
     Parameters
     ----------
-    given
+    sent_params
         What was sent and could not be taken: it stays in the fields.
     fault
         Why: ``name`` of the parameter, ``message``, ``remedy``.
     """
     return {
-        "kind": kind.name,
-        "title": kind.title,
-        "description": kind.description or "",
-        "params": [_field(param, kind, given) for param in kind.params],
-        "files": bool(kind.files),
-        "closed": kind.access != "public" and who.name is None,
+        "kind": job_type.name,
+        "title": job_type.title,
+        "description": job_type.description or "",
+        "params": [_describe_param(param, job_type, sent_params) for param in job_type.params],
+        "files": bool(job_type.files),
+        "closed": job_type.access != "public" and principal.name is None,
         "fault": fault,
     }
 
 
-def _field(param: Param, kind: Type, given: Params | None) -> dict[str, Any]:
-    file = param.name in kind.files
-    texts = () if given is None or file else given.all(param.name)
+def _describe_param(param: Param, job_type: JobDefinition, sent_params: RequestParams | None) -> dict[str, Any]:
+    is_file = param.name in job_type.files
+    texts = () if sent_params is None or is_file else sent_params.read_all(param.name)
     return {
         "name": param.name,
         "unit": param.unit,
@@ -48,7 +51,7 @@ def _field(param: Param, kind: Type, given: Params | None) -> dict[str, Any]:
         "allowed": param.allowed,
         "minimum": param.minimum,
         "maximum": param.maximum,
-        "file": file,
+        "file": is_file,
         "value": "\n".join(texts) if texts else param.default or "",
         "chosen": texts or ((param.default,) if param.default else ()),
         "kind": "number" if param.type.is_numeric and not param.type.is_array else "text",
@@ -57,13 +60,19 @@ def _field(param: Param, kind: Type, given: Params | None) -> dict[str, Any]:
     }
 
 
-def sent(kind: Type, given: Params) -> tuple[list[tuple[str, str]], dict[str, Upload]]:
+def read_job_params(
+    job_type: JobDefinition, sent_params: RequestParams
+) -> tuple[list[tuple[str, str]], dict[str, Upload]]:
     """Return what a form gave for a job: fields that were left empty are none, lines are values of what may be several, files are those of the kind."""
     pairs: list[tuple[str, str]] = []
-    for param in kind.params:
-        texts = given.all(param.name)
-        several = param.many and not param.allowed
-        values = (line for text in texts for line in text.splitlines()) if several else iter(texts)
+    for param in job_type.params:
+        texts = sent_params.read_all(param.name)
+        is_multiline = param.many and not param.allowed
+        values = (line for text in texts for line in text.splitlines()) if is_multiline else iter(texts)
         pairs += [(param.name, value.strip()) for value in values if value.strip()]
-    files = {name: file for name, file in given.files.items() if name in kind.files and (file.filename or file.size)}
+    files = {
+        name: file
+        for name, file in sent_params.files.items()
+        if name in job_type.files and (file.filename or file.size)
+    }
     return pairs, files

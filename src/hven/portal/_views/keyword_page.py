@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from hven.portal._views.page_formats import asked, of_file, sent
+from hven.portal._views.page_formats import build_page_context, describe_file, render_response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,21 +13,23 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from hven.services.face import Surroundings
+    from hven.services.face import ServiceContext
 
 
-def keyword_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -> Response:
+def render_keyword_page(request: Request, context: ServiceContext, header_facts: Mapping[str, Any]) -> Response:
     """Write the page of a header.
 
     Parameters
     ----------
-    request, around
+    request, context
         Of the face.
-    told
+    header_facts
         Its ``rows``, with the columns of the face's table.
     """
-    state = asked(request, around)
-    file = of_file(state)
-    filled = {row["hdu"] for row in told["rows"] if row["keyword"] == "NAXIS" and row["number"]}
+    page_context = build_page_context(request, context)
+    file = describe_file(page_context)
+    filled_hdus = {row["hdu"] for row in header_facts["rows"] if row["keyword"] == "NAXIS" and row["number"]}
     address = f"{file['above']}/files/{quote(file['file'])}"
-    return sent(state, "keywords.html", **file, address=address, filled=filled, rows=told["rows"])
+    return render_response(
+        page_context, "keywords.html", **file, address=address, filled=filled_hdus, rows=header_facts["rows"]
+    )

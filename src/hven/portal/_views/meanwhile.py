@@ -13,158 +13,200 @@ import anyio.to_thread
 import numpy as np
 from starlette.routing import Route
 
-from hven.model.errors import HvenError, NotFound, ParamError, say
+from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
 from hven.model.sky import region_files
-from hven.model.table import begins_and_ends
+from hven.model.table import find_begin_and_end_columns
+from hven.portal._explore import concurrent_rows, parse_search, plots
 from hven.portal._explore import global_search as everywhere
-from hven.portal._explore import plots, read, what_else
-from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import Asked, Page, json_page
-from hven.portal._views.table_page import asking
-from hven.services.series import iso, micros
+from hven.portal._views.page_addresses import build_table_address
+from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint
+from hven.portal._views.table_view import build_runner
+from hven.services.series import format_instant, parse_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.table import Table
-    from hven.portal._explore.global_search import Target, Told
-    from hven.portal._explore.page_queries import Asking
-    from hven.services.face import Surroundings
+    from hven.portal._explore.global_search import SearchTarget, TargetResult
+    from hven.portal._explore.page_queries import QueryRunner
+    from hven.services.face import ServiceContext
 
 tfcat = region_files.tfcat
-QUICK = 2.0  # seconds for the tables of this site
-BINS = 120
-UNIX, DAY = 2_440_587.5, 86_400.0  # Julian date of 1970-01-01; seconds
-RANGES = {"time_min", "time_max", "spectral_range_min", "spectral_range_max"}
-TIMES = {"epn": "time", "obscore": "t"}  # what is asked of tables elsewhere
-BEGINS = {"epn": ("time_min", UNIX), "obscore": ("t_min", UNIX - 2_400_000.5)}  # when their rows begin, and 1970 there
-DRAWN = 2000  # rows elsewhere whose begins are asked for
+LOCAL_TIMEOUT_SECONDS = 2.0  # seconds for the tables of this site
+BIN_COUNT = 120
+UNIX_EPOCH_JULIAN_DATE, DAY_SECONDS = 2_440_587.5, 86_400.0  # Julian date of 1970-01-01; seconds
+TFCAT_COLUMNS = {"time_min", "time_max", "spectral_range_min", "spectral_range_max"}
+TIME_PARAMETERS = {"epn": "time", "obscore": "t"}  # what is asked of tables elsewhere
+BEGIN_COLUMNS = {
+    "epn": ("time_min", UNIX_EPOCH_JULIAN_DATE),
+    "obscore": ("t_min", UNIX_EPOCH_JULIAN_DATE - 2_400_000.5),
+}  # when their rows begin, and 1970 there
+MAX_DRAWN_ROWS = 2000  # rows elsewhere whose begins are asked for
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Return the one address."""
 
-    async def told(state: Asked) -> Page:
-        return await anyio.to_thread.run_sync(_told, state)
+    async def answer_meanwhile(page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(_answer_meanwhile, page_context)
 
-    return [Route("/meanwhile", json_page(told, around))]
+    return [Route("/meanwhile", build_json_endpoint(answer_meanwhile, context))]
 
 
-def _told(state: Asked) -> Page:
-    given = state.request.query_params
-    span = _moment(given.get("_from", ""), "_from"), _moment(given.get("_to", ""), "_to")
-    road = asking(state)
-    if "_elsewhere" in given:
-        return Page(template="", content={"lines": [_there(given["_elsewhere"], span, state)]})
-    drawn: dict[str, dict[str, Any]] = {}
+def _answer_meanwhile(page_context: PageContext) -> PageContent:
+    query_params = page_context.request.query_params
+    span = _parse_instant(query_params.get("_from", ""), "_from"), _parse_instant(query_params.get("_to", ""), "_to")
+    runner = build_runner(page_context)
+    if "_elsewhere" in query_params:
+        return PageContent(
+            template="", template_values={"lines": [_count_remote_rows(query_params["_elsewhere"], span, page_context)]}
+        )
+    bars_by_table: dict[str, dict[str, Any]] = {}
 
-    def bars(other: what_else.Other, told: Told) -> None:
-        drawn[told.target.key] = _bars(told, other.pairs, road)
+    def count_bars(related_table: concurrent_rows.RelatedTable, target_result: TargetResult) -> None:
+        bars_by_table[target_result.target.key] = _count_begin_times(target_result, related_table.conditions, runner)
 
     tables = [
         table
-        for table in state.catalogue.tables()
-        if table.qualified != given.get("_but")
-        and table.qualified in state.holdings.published
+        for table in page_context.catalogue.iterate_tables()
+        if table.qualified_name != query_params.get("_but")
+        and table.qualified_name in page_context.published_state.tables_by_name
         and table.release is None
     ]
-    where = what_else.Where(begin=micros(span[0]), end=micros(span[1]))
-    others = what_else.others(where, tables, road, titles=titles(state), places=False)
-    found = what_else.ask(others, road, seconds=QUICK, patience=QUICK + 0.5, then=bars)
+    time_and_place = concurrent_rows.TimeAndPlace(begin=parse_microseconds(span[0]), end=parse_microseconds(span[1]))
+    related_tables = concurrent_rows.list_related_tables(
+        time_and_place, tables, runner, titles=list_collection_titles(page_context), include_places=False
+    )
+    related_results = concurrent_rows.count_related_rows(
+        related_tables,
+        runner,
+        timeout_seconds=LOCAL_TIMEOUT_SECONDS,
+        wait_seconds=LOCAL_TIMEOUT_SECONDS + 0.5,
+        on_result=count_bars,
+    )
     lines = [
-        _line(one, state, other.pairs, drawn.get(one.target.key) or {})
-        for other, one in found
-        if one.status != "ok" or one.rows
+        _describe_line(target_result, page_context, other.conditions, bars_by_table.get(target_result.target.key) or {})
+        for other, target_result in related_results
+        if target_result.status != "ok" or target_result.row_count
     ]
-    return Page(
-        template="", content={"lines": lines, "asked": len(found), "left_out": max(len(others) - what_else.MOST, 0)}
+    return PageContent(
+        template="",
+        template_values={
+            "lines": lines,
+            "asked": len(related_results),
+            "left_out": max(len(related_tables) - concurrent_rows.MAX_TABLES, 0),
+        },
     )
 
 
-def titles(state: Asked) -> dict[str, str | None]:
+def list_collection_titles(page_context: PageContext) -> dict[str, str | None]:
     """Return the titles of the collections that there are."""
-    return {name: one.title for name, one in state.holdings.resources.items()}
+    return {name: resource.title for name, resource in page_context.published_state.resources.items()}
 
 
-def far(road: Asking) -> list[tuple[Target, str]]:
+def list_remote_targets(runner: QueryRunner) -> list[tuple[SearchTarget, str]]:
     """List the tables elsewhere that can be asked, with their kinds."""
-    every = ((target, kind) for kind in TIMES for target in everywhere.targets(kind, road, ()))
-    return [(target, kind) for target, kind in every if target.service is not None][: what_else.MOST]
+    targets = ((target, kind) for kind in TIME_PARAMETERS for target in everywhere.list_targets(kind, runner, ()))
+    return [(target, kind) for target, kind in targets if target.service is not None][: concurrent_rows.MAX_TABLES]
 
 
-def _there(key: str, span: tuple[str, str], state: Asked) -> dict[str, Any]:
+def _count_remote_rows(key: str, time_span: tuple[str, str], page_context: PageContext) -> dict[str, Any]:
     """Ask one table elsewhere how many rows it has, and when the first of them begin."""
-    road = asking(state)
-    known = {target.key: (target, kind) for target, kind in far(road)}
-    if key not in known:
-        raise NotFound(say("the site file names no service {name!r:.80}", key), remedy=" or ".join(known)[:300])
-    target, kind = known[key]
-    seconds = min(target.service.seconds if target.service else everywhere.SECONDS, everywhere.SECONDS)
-    name, origin = BEGINS[kind]
+    runner = build_runner(page_context)
+    remote_targets = {target.key: (target, kind) for target, kind in list_remote_targets(runner)}
+    if key not in remote_targets:
+        raise NotFoundError(
+            format_message("the site file names no service {name!r:.80}", key), remedy=" or ".join(remote_targets)[:300]
+        )
+    target, kind = remote_targets[key]
+    seconds = min(
+        target.service.seconds if target.service else everywhere.SEARCH_TIMEOUT_SECONDS,
+        everywhere.SEARCH_TIMEOUT_SECONDS,
+    )
+    name, origin = BEGIN_COLUMNS[kind]
 
-    def ask(one: Target) -> Told:
-        pairs = [(TIMES[kind], "..".join(span))]
-        return everywhere.ask(one, pairs, kind, road, rows=DRAWN, columns=(name,), seconds=seconds)
+    def query_one(target: SearchTarget) -> TargetResult:
+        pairs = [(TIME_PARAMETERS[kind], "..".join(time_span))]
+        return everywhere.query_target(
+            target, pairs, kind, runner, row_limit=MAX_DRAWN_ROWS, columns=(name,), timeout_seconds=seconds
+        )
 
-    (told,) = everywhere.ask_all([target], ask, seconds=seconds + 0.5)
-    begins = np.empty(0) if told.found is None else (np.asarray(told.found.column(0), np.float64) - origin) * DAY
+    (target_result,) = everywhere.query_targets([target], query_one, timeout_seconds=seconds + 0.5)
+    begins = (
+        np.empty(0)
+        if target_result.first_rows is None
+        else (np.asarray(target_result.first_rows.column(0), np.float64) - origin) * DAY_SECONDS
+    )
     begins = begins[np.isfinite(begins)]
     if not begins.size:
-        return _line(told, state, None, {})
+        return _describe_line(target_result, page_context, None, {})
     low, high = float(begins.min()), float(begins.max()) or 1.0
-    counts, _ = np.histogram(begins, BINS, (low, max(high, low + 1)))
+    counts, _ = np.histogram(begins, BIN_COUNT, (low, max(high, low + 1)))
     bars = {"low": low, "high": max(high, low + 1), "counts": counts.tolist(), "drawn": int(begins.size)}
-    return _line(told, state, None, bars)
+    return _describe_line(target_result, page_context, None, bars)
 
 
-def _moment(text: str, name: str) -> str:
+def _parse_instant(text: str, name: str) -> str:
     try:
-        return iso(micros(text))
+        return format_instant(parse_microseconds(text))
     except ValueError:
         raise ParamError(
-            say("{name}={text!r:.60} is no time", name, text), name=name, remedy="2003-10-28T11:00"
+            format_message("{name}={text!r:.60} is no time", name, text), name=name, remedy="2003-10-28T11:00"
         ) from None
 
 
-def _features(table: Table) -> bool:
+def _has_time_frequency_place(table: Table) -> bool:
     """Check whether rows have a place in time and frequency, that TFCat can say: their own, or the ranges of EPN-TAP."""
     names = {column.name for column in table.columns}
-    return any(column.utype == tfcat.GEOMETRY for column in table.columns) or names >= RANGES
+    return any(column.utype == tfcat.GEOMETRY_UTYPE for column in table.columns) or names >= TFCAT_COLUMNS
 
 
-def _bars(told: Told, pairs: Sequence[tuple[str, str]], road: Asking) -> dict[str, Any]:
+def _count_begin_times(
+    target_result: TargetResult, conditions: Sequence[tuple[str, str]], runner: QueryRunner
+) -> dict[str, Any]:
     """Count when the rows begin: seconds since 1970."""
-    table = told.target.table
-    begin = begins_and_ends(table)[0] if table is not None else None
+    table = target_result.target.table
+    begin = find_begin_and_end_columns(table)[0] if table is not None else None
     if table is None or begin is None:
         return {}
     try:
-        found = plots.histogram(read(pairs, table), begin, road, bins=BINS)
+        begin_histogram = plots.build_histogram(parse_search(conditions, table), begin, runner, bin_count=BIN_COUNT)
     except HvenError:  # how many they are is known, and is shown
         return {}
-    if found is None:
+    if begin_histogram is None:
         return {}
     origin = 0.0 if begin.type.is_timestamp else begin.epoch or 0.0  # days counted from elsewhere: MJD
-    low, high, counts = found.low + origin, found.high + origin, found.counts
+    low, high, counts = begin_histogram.low + origin, begin_histogram.high + origin, begin_histogram.counts
     if not any(counts[1:]):  # all at once: nothing tells how wide a bar would be
-        high, counts = low + 1 / DAY, (sum(counts),)
-    return {"low": (low - UNIX) * DAY, "high": (high - UNIX) * DAY, "counts": counts}
+        high, counts = low + 1 / DAY_SECONDS, (sum(counts),)
+    return {
+        "low": (low - UNIX_EPOCH_JULIAN_DATE) * DAY_SECONDS,
+        "high": (high - UNIX_EPOCH_JULIAN_DATE) * DAY_SECONDS,
+        "counts": counts,
+    }
 
 
-def _line(told: Told, state: Asked, pairs: Sequence[tuple[str, str]] | None, bars: dict[str, Any]) -> dict[str, Any]:
-    target: Target = told.target
-    here = address(state.base, target.table) if target.table is not None and pairs else ""
-    features = bool(here and target.table is not None and _features(target.table))
+def _describe_line(
+    target_result: TargetResult,
+    page_context: PageContext,
+    conditions: Sequence[tuple[str, str]] | None,
+    bars: dict[str, Any],
+) -> dict[str, Any]:
+    target: SearchTarget = target_result.target
+    table_address = (
+        build_table_address(page_context.base, target.table) if target.table is not None and conditions else ""
+    )
+    has_features = bool(table_address and target.table is not None and _has_time_frequency_place(target.table))
     return {
         "key": target.key,
         "title": target.title,
         "service": target.service.url if target.service is not None else "",
-        "status": told.status,
-        "rows": told.rows,
-        "message": state.told(told.message),
-        "url": f"{here}?{urlencode(pairs or ())}" if here else "",
-        "features": f"{here}/download?{urlencode([*(pairs or ()), ('_as', 'tfcat'), ('_all', '1')])}"
-        if features
+        "status": target_result.status,
+        "rows": target_result.row_count,
+        "message": page_context.translator(target_result.message),
+        "url": f"{table_address}?{urlencode(conditions or ())}" if table_address else "",
+        "features": f"{table_address}/download?{urlencode([*(conditions or ()), ('_as', 'tfcat'), ('_all', '1')])}"
+        if has_features
         else "",
         **bars,
     }

@@ -14,13 +14,13 @@ from starlette.routing import Route
 
 from hven import __version__
 from hven import services as dali
-from hven.formats.votable import legal
-from hven.model.errors import NotFound, say
-from hven.portal._pages import VARY, brand_of
-from hven.portal._pages.markdown import shown
-from hven.portal._pages.texts import spoken
-from hven.portal._views.notes import Shelf
-from hven.portal._views.page_formats import Asked, Page, page
+from hven.formats.votable import replace_illegal_characters
+from hven.model.errors import NotFoundError, format_message
+from hven.portal._pages import VARY_HEADERS, find_brand
+from hven.portal._pages.markdown import render_markdown
+from hven.portal._pages.texts import choose_language
+from hven.portal._views.notes import NoteCache
+from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,147 +29,174 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from hven.portal._pages import Brand
-    from hven.portal._views.notes import Note
-    from hven.services.face import Surroundings
+    from hven.portal._pages import PortalBrand
+    from hven.portal._views.notes import SiteNote
+    from hven.services.face import ServiceContext
 
-ATOM = "http://www.w3.org/2005/Atom"
-FED = 50  # entries of a feed
-_LINKING = re.compile(r'\b(href|src)="([^"]*)"')
+ATOM_NAMESPACE = "http://www.w3.org/2005/Atom"
+MAX_FEED_ENTRIES = 50  # entries of a feed
+_LINK_PATTERN = re.compile(r'\b(href|src)="([^"]*)"')
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/news``, ``/news/NAME``, ``/news.rss``, ``/news.atom``."""
-    shelf = Shelf()
-    root = around.site.settings.directory
+    note_cache = NoteCache()
+    site_directory = context.site.settings.directory
 
-    def notes(state: Asked) -> tuple[Note, ...]:
-        return shelf.news(root / state.brand.news, root, state.language)
+    def list_notes(page_context: PageContext) -> tuple[SiteNote, ...]:
+        return note_cache.list_news(site_directory / page_context.brand.news, site_directory, page_context.language)
 
-    async def stamp(state: Asked) -> object:
-        return shelf.state(root / state.brand.news)
+    async def compute_state(page_context: PageContext) -> object:
+        return note_cache.find_directory_state(site_directory / page_context.brand.news)
 
-    async def every(state: Asked) -> Page:
-        found = [(told(note, state.base), shown(note.text, opening=True)) for note in notes(state)]
-        content = {"notes": [{**facts, "html": body} for facts, body in found], "one": None}
-        return Page(template="news.html", content=content, twin={"news": [facts for facts, _ in found]})
-
-    async def one(state: Asked) -> Page:
-        name = state.request.path_params["name"].removesuffix(".json")
-        note = next((each for each in notes(state) if each.name == name), None)
-        if note is None:
-            raise NotFound(say("there are no news {name!r} here", name[:80]), remedy="/news lists them")
-        found = told(note, state.base)
-        html = shown(note.text)
-        return Page(
-            template="news.html",
-            content={"notes": [], "one": {**found, "html": html}},
-            twin={**found, "text": note.text},
+    async def list_news(page_context: PageContext) -> PageContent:
+        rendered_notes = [
+            (describe_note(note, page_context.base), render_markdown(note.text, first_paragraph_only=True))
+            for note in list_notes(page_context)
+        ]
+        content = {"notes": [{**facts, "html": body} for facts, body in rendered_notes], "one": None}
+        return PageContent(
+            template="news.html", template_values=content, json_content={"news": [facts for facts, _ in rendered_notes]}
         )
 
-    async def feed(request: Request) -> Response:
-        brand = brand_of(request, around.site.settings)
-        language = spoken(request, brand.language)
-        found = shelf.news(root / brand.news, root, language)[:FED]
-        atom = request.url.path.endswith(".atom")
-        body = _atom(found, brand, language) if atom else _rss(found, brand, language)
-        kind = "application/atom+xml" if atom else "application/rss+xml"
-        return dali.tagged(
-            request, dali.caching(dali.etag(body), public=True, vary=VARY), f"{kind}; charset=utf-8", body
+    async def show_note(page_context: PageContext) -> PageContent:
+        name = page_context.request.path_params["name"].removesuffix(".json")
+        note = next((other_note for other_note in list_notes(page_context) if other_note.name == name), None)
+        if note is None:
+            raise NotFoundError(format_message("there are no news {name!r} here", name[:80]), remedy="/news lists them")
+        note_facts = describe_note(note, page_context.base)
+        html = render_markdown(note.text)
+        return PageContent(
+            template="news.html",
+            template_values={"notes": [], "one": {**note_facts, "html": html}},
+            json_content={**note_facts, "text": note.text},
+        )
+
+    async def send_feed(request: Request) -> Response:
+        brand = find_brand(request, context.site.settings)
+        language = choose_language(request, brand.language)
+        latest_notes = note_cache.list_news(site_directory / brand.news, site_directory, language)[:MAX_FEED_ENTRIES]
+        is_atom = request.url.path.endswith(".atom")
+        body = _write_atom(latest_notes, brand, language) if is_atom else _write_rss(latest_notes, brand, language)
+        kind = "application/atom+xml" if is_atom else "application/rss+xml"
+        return dali.answer_with_etag(
+            request,
+            dali.build_cache_headers(dali.compute_etag(body), is_public=True, vary=VARY_HEADERS),
+            f"{kind}; charset=utf-8",
+            body,
         )
 
     return [
-        Route("/news", page(every, around, documents=dali.Documents(), state_of=stamp)),
-        Route("/news.json", page(every, around, documents=dali.Documents(), state_of=stamp)),
-        Route("/news.rss", feed),
-        Route("/news.atom", feed),
-        Route("/news/{name}", page(one, around, documents=dali.Documents(), state_of=stamp)),
+        Route(
+            "/news",
+            build_page_endpoint(list_news, context, documents=dali.DocumentCache(), compute_state=compute_state),
+        ),
+        Route(
+            "/news.json",
+            build_page_endpoint(list_news, context, documents=dali.DocumentCache(), compute_state=compute_state),
+        ),
+        Route("/news.rss", send_feed),
+        Route("/news.atom", send_feed),
+        Route(
+            "/news/{name}",
+            build_page_endpoint(show_note, context, documents=dali.DocumentCache(), compute_state=compute_state),
+        ),
     ]
 
 
-def told(note: Note, base: str) -> dict[str, Any]:
+def describe_note(note: SiteNote, base: str) -> dict[str, Any]:
     """Return what lists say of a piece of news."""
     day = note.day.isoformat() if note.day is not None else ""
     return {
         "name": note.name,
         "title": note.title,
         "day": day,
-        "begin": note.begin,
+        "begin": note.summary,
         "url": f"{base}/news/{quote(note.name)}",
     }
 
 
-def _rss(notes: Sequence[Note], brand: Brand, language: str) -> bytes:
-    root = etree.Element("rss", version="2.0", nsmap={"atom": ATOM})
+def _write_rss(notes: Sequence[SiteNote], brand: PortalBrand, language: str) -> bytes:
+    root = etree.Element("rss", version="2.0", nsmap={"atom": ATOM_NAMESPACE})
     channel = etree.SubElement(root, "channel")
     for name, value in (("title", brand.title), ("link", f"{brand.base}/news"), ("description", brand.about or brand.title), ("language", language), ("generator", f"Hven {__version__}")):  # fmt: skip
-        etree.SubElement(channel, name).text = legal(value)
-    etree.SubElement(channel, f"{{{ATOM}}}link", href=f"{brand.base}/news.rss", rel="self", type="application/rss+xml")
+        etree.SubElement(channel, name).text = replace_illegal_characters(value)
+    etree.SubElement(
+        channel, f"{{{ATOM_NAMESPACE}}}link", href=f"{brand.base}/news.rss", rel="self", type="application/rss+xml"
+    )
     for note in notes:
         item = etree.SubElement(channel, "item")
         address = f"{brand.base}/news/{quote(note.name)}"
         etree.SubElement(item, "title").text = note.title
         etree.SubElement(item, "link").text = address
         etree.SubElement(item, "guid", isPermaLink="true").text = address
-        etree.SubElement(item, "pubDate").text = format_datetime(_at(note), usegmt=True)
-        etree.SubElement(item, "description").text = _with_absolute_links(str(shown(note.text)), address)
+        etree.SubElement(item, "pubDate").text = format_datetime(_find_publication_time(note), usegmt=True)
+        etree.SubElement(item, "description").text = _make_links_absolute(str(render_markdown(note.text)), address)
     return bytes(etree.tostring(root, xml_declaration=True, encoding="utf-8"))
 
 
-def _atom(notes: Sequence[Note], brand: Brand, language: str) -> bytes:
-    names: Any = {None: ATOM}
-    root = etree.Element(f"{{{ATOM}}}feed", nsmap=names)
+def _write_atom(notes: Sequence[SiteNote], brand: PortalBrand, language: str) -> bytes:
+    names: Any = {None: ATOM_NAMESPACE}
+    root = etree.Element(f"{{{ATOM_NAMESPACE}}}feed", nsmap=names)
     root.set("{http://www.w3.org/XML/1998/namespace}lang", language)
 
-    def add(parent: Any, name: str, text: str | None = None, **attributes: str) -> Any:
-        made = etree.SubElement(parent, f"{{{ATOM}}}{name}", attributes)
-        made.text = text
-        return made
+    def add_element(parent: Any, name: str, text: str | None = None, **attributes: str) -> Any:
+        element = etree.SubElement(parent, f"{{{ATOM_NAMESPACE}}}{name}", attributes)
+        element.text = text
+        return element
 
     home = f"{brand.base}/news"
-    add(root, "id", home)
-    add(root, "title", legal(brand.title))
-    add(root, "updated", max((_written(note) for note in notes), default=datetime(1970, 1, 1, tzinfo=UTC)).isoformat())
-    add(add(root, "author"), "name", legal(brand.title))
-    add(root, "link", rel="self", type="application/atom+xml", href=f"{brand.base}/news.atom")
-    add(root, "link", rel="alternate", type="text/html", href=home)
-    add(root, "generator", "Hven", version=__version__)
+    add_element(root, "id", home)
+    add_element(root, "title", replace_illegal_characters(brand.title))
+    add_element(
+        root,
+        "updated",
+        max((_find_change_time(note) for note in notes), default=datetime(1970, 1, 1, tzinfo=UTC)).isoformat(),
+    )
+    add_element(add_element(root, "author"), "name", replace_illegal_characters(brand.title))
+    add_element(root, "link", rel="self", type="application/atom+xml", href=f"{brand.base}/news.atom")
+    add_element(root, "link", rel="alternate", type="text/html", href=home)
+    add_element(root, "generator", "Hven", version=__version__)
     host = urlsplit(brand.base).hostname or "localhost"
     for note in notes:
-        entry = add(root, "entry")
+        entry = add_element(root, "entry")
         day = note.day.isoformat() if note.day is not None else "1970-01-01"
         # RFC 4151: stays when addresses change
-        add(entry, "id", f"tag:{host},{day}:{brand.portal or 'site'}/{quote(note.name)}")
-        add(entry, "title", note.title)
-        add(entry, "published", _at(note).isoformat())
-        add(entry, "updated", _written(note).isoformat())
-        add(entry, "link", rel="alternate", type="text/html", href=f"{brand.base}/news/{quote(note.name)}")
+        add_element(entry, "id", f"tag:{host},{day}:{brand.portal or 'site'}/{quote(note.name)}")
+        add_element(entry, "title", note.title)
+        add_element(entry, "published", _find_publication_time(note).isoformat())
+        add_element(entry, "updated", _find_change_time(note).isoformat())
+        add_element(entry, "link", rel="alternate", type="text/html", href=f"{brand.base}/news/{quote(note.name)}")
         here = f"{brand.base}/news/{quote(note.name)}"
-        add(entry, "content", _with_absolute_links(str(shown(note.text)), here), type="html")
+        add_element(entry, "content", _make_links_absolute(str(render_markdown(note.text)), here), type="html")
     return bytes(etree.tostring(root, xml_declaration=True, encoding="utf-8"))
 
 
-def _with_absolute_links(text: str, here: str) -> str:
+def _make_links_absolute(text: str, page_address: str) -> str:
     """Make the links and pictures of a piece of news absolute: readers of feeds do not know where it stands.
 
     Parameters
     ----------
     text
         HTML of ours, in which attributes stand in double quotes.
-    here
+    page_address
         Address of its page.
     """
 
-    def absolute(found: re.Match[str]) -> str:
-        return f'{found[1]}="{html.escape(urljoin(here, html.unescape(found[2])))}"'
+    def replace_link(link_match: re.Match[str]) -> str:
+        return f'{link_match[1]}="{html.escape(urljoin(page_address, html.unescape(link_match[2])))}"'
 
-    return _LINKING.sub(absolute, text)
+    return _LINK_PATTERN.sub(replace_link, text)
 
 
-def _at(note: Note) -> datetime:
+def _find_publication_time(note: SiteNote) -> datetime:
     return datetime.combine(note.day or note.changed.date(), time(12), UTC)
 
 
-def _written(note: Note) -> datetime:
+def _find_change_time(note: SiteNote) -> datetime:
     """Return when a piece of news was last changed: no earlier than its day."""
-    return max(note.changed.replace(microsecond=0), _at(note)) if note.changed < datetime.now(UTC) else _at(note)
+    return (
+        max(note.changed.replace(microsecond=0), _find_publication_time(note))
+        if note.changed < datetime.now(UTC)
+        else _find_publication_time(note)
+    )

@@ -8,27 +8,27 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
-from hven.formats.votable import legal
-from hven.portal._pages.markdown import first_heading, plain, spoken
+from hven.formats.votable import replace_illegal_characters
+from hven.portal._pages.markdown import read_translated_file, split_first_heading, to_plain_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOOK = 1.0  # seconds between two looks at a directory
-MOST = 2_000  # files of a directory
-PICTURES = {
+MIN_CHECK_INTERVAL_SECONDS = 1.0  # seconds between two looks at a directory
+MAX_DIRECTORY_FILES = 2_000  # files of a directory
+PICTURE_MEDIA_TYPES = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
     ".gif": "image/gif",
     ".webp": "image/webp",
 }
-NEWS = re.compile(r"(\d{4}-\d{2}-\d{2})(?:-([A-Za-z0-9][A-Za-z0-9_-]*))?\.md")
-_PAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)\.md")
+NEWS_FILE_PATTERN = re.compile(r"(\d{4}-\d{2}-\d{2})(?:-([A-Za-z0-9][A-Za-z0-9_-]*))?\.md")
+_PAGE_FILE_PATTERN = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)\.md")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
+class SiteNote:
     """A page that somebody wrote: `name` in addresses, heading, Markdown without it; of news the day, too."""
 
     name: str
@@ -38,88 +38,93 @@ class Note:
     day: date | None = None
 
     @property
-    def begin(self) -> str:
+    def summary(self) -> str:
         """The first words."""
-        return plain(self.text)
+        return to_plain_text(self.text)
 
 
-class Shelf:
+class NoteCache:
     """What is in some directories, remembered until it changes; for the event loop and its threads."""
 
     def __init__(self) -> None:
-        self._looked: dict[Path, tuple[float, tuple[tuple[str, int, int], ...]]] = {}
-        self._notes: dict[tuple[Path, str, bool], tuple[tuple[tuple[str, int, int], ...], tuple[Note, ...]]] = {}
+        self._directory_states: dict[Path, tuple[float, tuple[tuple[str, int, int], ...]]] = {}
+        self._notes: dict[tuple[Path, str, bool], tuple[tuple[tuple[str, int, int], ...], tuple[SiteNote, ...]]] = {}
 
-    def state(self, directory: Path) -> tuple[tuple[str, int, int], ...]:
+    def find_directory_state(self, directory: Path) -> tuple[tuple[str, int, int], ...]:
         """Name the state of a directory: its files, with sizes and times; empty if there is none."""
-        known = self._looked.get(directory)
+        cached_state = self._directory_states.get(directory)
         now = time.monotonic()
-        if known is not None and now - known[0] < LOOK:
-            return known[1]
-        found = []
+        if cached_state is not None and now - cached_state[0] < MIN_CHECK_INTERVAL_SECONDS:
+            return cached_state[1]
+        file_states = []
         try:
-            for path in sorted(directory.iterdir())[:MOST]:
-                if path.suffix == ".md" or path.suffix.lower() in PICTURES:
+            for path in sorted(directory.iterdir())[:MAX_DIRECTORY_FILES]:
+                if path.suffix == ".md" or path.suffix.lower() in PICTURE_MEDIA_TYPES:
                     facts = path.stat()
-                    found.append((path.name, facts.st_mtime_ns, facts.st_size))
+                    file_states.append((path.name, facts.st_mtime_ns, facts.st_size))
         except OSError:
-            found = []
-        self._looked[directory] = (now, tuple(found))
-        return tuple(found)
+            file_states = []
+        self._directory_states[directory] = (now, tuple(file_states))
+        return tuple(file_states)
 
-    def news(self, directory: Path, root: Path, language: str) -> tuple[Note, ...]:
+    def list_news(self, directory: Path, site_directory: Path, language: str) -> tuple[SiteNote, ...]:
         """Return the news of a directory (``2026-11-20-new-maps.md``), the newest first."""
         return tuple(
             sorted(
-                self._all(directory, root, language, dated=True),
+                self._list_notes(directory, site_directory, language, is_news=True),
                 key=lambda note: (note.day or date.min, note.name),
                 reverse=True,
             )
         )
 
-    def pages(self, directory: Path, root: Path, language: str) -> tuple[Note, ...]:
+    def list_pages(self, directory: Path, site_directory: Path, language: str) -> tuple[SiteNote, ...]:
         """Return the help pages of a directory, by their names; ``index.md`` first."""
         return tuple(
             sorted(
-                self._all(directory, root, language, dated=False), key=lambda note: (note.name != "index", note.name)
+                self._list_notes(directory, site_directory, language, is_news=False),
+                key=lambda note: (note.name != "index", note.name),
             )
         )
 
-    def _all(self, directory: Path, root: Path, language: str, *, dated: bool) -> tuple[Note, ...]:
-        state = self.state(directory)
-        key = (directory, language, dated)
-        known = self._notes.get(key)
-        if known is not None and known[0] == state:
-            return known[1]
+    def _list_notes(
+        self, directory: Path, site_directory: Path, language: str, *, is_news: bool
+    ) -> tuple[SiteNote, ...]:
+        page_context = self.find_directory_state(directory)
+        key = (directory, language, is_news)
+        cached_notes = self._notes.get(key)
+        if cached_notes is not None and cached_notes[0] == page_context:
+            return cached_notes[1]
         notes = [
-            made
-            for name, when, _ in state
-            if (made := _note(directory, root, name, when, language, dated=dated)) is not None
+            note
+            for name, when, _ in page_context
+            if (note := _read_note(directory, site_directory, name, when, language, is_news=is_news)) is not None
         ]
-        self._notes[key] = (state, tuple(notes))
+        self._notes[key] = (page_context, tuple(notes))
         return tuple(notes)
 
 
-def _note(directory: Path, root: Path, file: str, when: int, language: str, *, dated: bool) -> Note | None:
-    found = (NEWS if dated else _PAGE).fullmatch(file)
-    if found is None:
+def _read_note(
+    directory: Path, site_directory: Path, file_name: str, changed_ns: int, language: str, *, is_news: bool
+) -> SiteNote | None:
+    name_match = (NEWS_FILE_PATTERN if is_news else _PAGE_FILE_PATTERN).fullmatch(file_name)
+    if name_match is None:
         return None  # another language of a page, or no page
     day = None
-    if dated:
+    if is_news:
         try:
-            day = date.fromisoformat(found[1])
+            day = date.fromisoformat(name_match[1])
         except ValueError:
             return None
-    text = spoken(directory / file, root, language)
+    text = read_translated_file(directory / file_name, site_directory, language)
     if text is None:
         return None
     # no sign that XML cannot have: feeds are made of it
-    title, rest = first_heading(legal(text))
-    name = file.removesuffix(".md")
-    return Note(
+    title, body = split_first_heading(replace_illegal_characters(text))
+    name = file_name.removesuffix(".md")
+    return SiteNote(
         name=name,
         title=title or name.replace("-", " "),
-        text=rest,
+        text=body,
         day=day,
-        changed=datetime.fromtimestamp(when / 1e9, UTC),
+        changed=datetime.fromtimestamp(changed_ns / 1e9, UTC),
     )

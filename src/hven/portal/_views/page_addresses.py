@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
 
 # what stands below a collection beside its tables
-TAKEN = frozenset(
+RESERVED_NAMES = frozenset(
     {
         "as",
         "files",
@@ -27,28 +27,28 @@ TAKEN = frozenset(
         "releases",
     }
 )
-_WRITTEN = re.compile(r"~([~-])")
+_ESCAPE_PATTERN = re.compile(r"~([~-])")
 
 
-def address(base: str, table: Table) -> str:
+def build_table_address(base: str, table: Table) -> str:
     """Return the address of a table's page: its names are one part of the path each, whatever their letters are.
 
     A name that stands for something else there (``/collections/NAME/files``), or that has a meaning in a path, goes between tildes.
     """
     name = table.name
-    if name in TAKEN or name.endswith(".json") or set(name) & set("~/") or not name.strip("."):
+    if name in RESERVED_NAMES or name.endswith(".json") or set(name) & set("~/") or not name.strip("."):
         name = f"~{name.replace('~', '~~').replace('/', '~-')}~"
     return f"{base}/collections/{quote(table.schema, safe='')}/{quote(name, safe='')}"
 
 
-def below(table: Table) -> str:
+def build_table_path(table: Table) -> str:
     """Return how addresses name a table below ``/collections/``."""
-    return address("", table).removeprefix("/collections/")
+    return build_table_address("", table).removeprefix("/collections/")
 
 
-def named_in(text: str) -> str:
+def parse_table_name(text: str) -> str:
     """Read the last part of such an address: the name of a table."""
     text = text.removesuffix(".json")
     if len(text) < 3 or text[0] != "~" or text[-1] != "~":
         return text
-    return _WRITTEN.sub(lambda found: "~" if found[1] == "~" else "/", text[1:-1])
+    return _ESCAPE_PATTERN.sub(lambda found: "~" if found[1] == "~" else "/", text[1:-1])

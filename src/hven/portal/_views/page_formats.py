@@ -13,15 +13,24 @@ import orjson
 from starlette.responses import Response
 
 from hven import services as dali
-from hven.model.errors import HvenError, NotFound, Unauthenticated, say
-from hven.portal._explore.column_labels import NAMES, RAW, Labels
-from hven.portal._pages import VARY, brand_of, error_page, frame, guarded, stripped, tagged, written
-from hven.portal._pages.texts import spoken, texts
-from hven.portal._pages.translation import Told, faults_in
-from hven.portal._views.page_addresses import address
-from hven.services.face import careful
-from hven.site import blind
-from hven.site.auth import row_filters
+from hven.model.errors import HvenError, NotFoundError, UnauthenticatedError, format_message
+from hven.portal._explore.column_labels import LABELS_PARAMETER, RAW_LABELS, ColumnLabels
+from hven.portal._pages import (
+    VARY_HEADERS,
+    build_frame,
+    build_frame_tag,
+    build_page_headers,
+    build_query_suffix,
+    find_brand,
+    render_error_page,
+    render_page,
+)
+from hven.portal._pages.texts import choose_language, load_texts
+from hven.portal._pages.translation import MessageTranslator, get_message_translator
+from hven.portal._views.page_addresses import build_table_address
+from hven.services.face import answer_errors
+from hven.site import anonymize_for_referee
+from hven.site.auth import collect_row_filters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -29,24 +38,24 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.model.table import Schema, Table
-    from hven.portal._pages import Brand
-    from hven.services.face import Surroundings
-    from hven.site import Catalogue, Holdings
-    from hven.site.auth import Reader
+    from hven.portal._pages import PortalBrand
+    from hven.services.face import ServiceContext
+    from hven.site import Catalogue, PublishedState
+    from hven.site.auth import Principal
 
-JSON = "application/json"
-LONGEST_RETURN_ADDRESS = 1000  # characters: a log-in elsewhere keeps it in a cookie
+JSON_MEDIA_TYPE = "application/json"
+MAX_RETURN_ADDRESS_CHARACTERS = 1000  # characters: a log-in elsewhere keeps it in a cookie
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class PageContext:
     """Who asks for a page, in which state of the holdings.
 
     Attributes
     ----------
     catalogue
         What the reader may know of: nothing else may be on the page.
-    reach
+    access_key
         Key of what they see; ``public`` for everybody.
     base
         The address that links of pages begin with: of the site, or of the portal that the reader came to.
@@ -55,126 +64,139 @@ class Asked:
     """
 
     request: Request
-    around: Surroundings
-    holdings: Holdings
+    context: ServiceContext
+    published_state: PublishedState
     catalogue: Catalogue
-    who: Reader
-    reach: str
+    principal: Principal
+    access_key: str
     base: str
-    brand: Brand
+    brand: PortalBrand
 
     @property
     def language(self) -> str:
         """The language of the answer."""
-        return spoken(self.request, self.brand.language)
+        return choose_language(self.request, self.brand.language)
 
-    def collection(self) -> Schema:
+    def find_collection(self) -> Schema:
         """Return the collection that the address names."""
         name = self.request.path_params["name"].removesuffix(".json")
         for schema in self.catalogue.schemas:
-            if schema.name == name and name in self.holdings.resources:
+            if schema.name == name and name in self.published_state.resources:
                 return schema
-        raise NotFound(
-            say("there is no collection {name!r} here", name[:80]), remedy="the first page lists what is here"
+        raise NotFoundError(
+            format_message("there is no collection {name!r} here", name[:80]),
+            remedy="the first page lists what is here",
         )
 
     @property
-    def told(self) -> Told:
+    def translator(self) -> MessageTranslator:
         """What is wrong, in that language."""
-        return faults_in(self.language)
+        return get_message_translator(self.language)
 
-    def labels(self, table: Table) -> Labels:
+    def build_labels(self, table: Table) -> ColumnLabels:
         """Return the words for a table's columns, in that language; names as queries write them, where the address wants those."""
-        item = self.holdings.published.get(table.qualified)
-        known = {} if item is None or row_filters([table], self.who, self.around.policies) else item.statistics
-        frame = known.get("spatial_frame_type", {})
+        item = self.published_state.tables_by_name.get(table.qualified_name)
+        statistics = (
+            {}
+            if item is None or collect_row_filters([table], self.principal, self.context.policies)
+            else item.statistics
+        )
+        frame = statistics.get("spatial_frame_type", {})
         low, high = frame.get("minimum"), frame.get("maximum")
-        return Labels(
+        return ColumnLabels(
             table=table,
             language=self.language,
-            known=texts(self.language, "columns"),
+            translations=load_texts(self.language, "columns"),
             frame=str(low) if low == high else "",
-            statistics=known,
-            raw=self.request.query_params.get(NAMES) == RAW,
+            statistics=statistics,
+            is_raw=self.request.query_params.get(LABELS_PARAMETER) == RAW_LABELS,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class PageContent:
     """What a page says.
 
     Attributes
     ----------
-    content
+    template_values
         Values of the template, by name; what of it is plain (text, numbers, lists, mappings) is the JSON twin.
-    twin
-        The JSON twin, where it is not `content`.
+    json_content
+        The JSON twin, where it is not `template_values`.
     """
 
     template: str
-    content: Mapping[str, Any]
-    twin: Any = None
+    template_values: Mapping[str, Any]
+    json_content: Any = None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def moved(address: str) -> Page:
+def build_redirect(address: str) -> PageContent:
     """Send the reader on to another address of the same page."""
     content = {"message": "", "status": 303, "near": (), "words": "", "path": "", "request_id": ""}
-    return Page(
-        template="error.html", content=content, twin={"location": address}, status=303, headers={"location": address}
+    return PageContent(
+        template="error.html",
+        template_values=content,
+        json_content={"location": address},
+        status=303,
+        headers={"location": address},
     )
 
 
-def asked(request: Request, around: Surroundings) -> Asked:
+def build_page_context(request: Request, context: ServiceContext) -> PageContext:
     """Find out who asks, and what they may know of."""
-    who = around.reader(request)
-    holdings = blind(around.site.current(), who)
-    brand = brand_of(request, around.site.settings)
-    catalogue = holdings.catalogue(who, around.policies)
+    principal = context.identify_principal(request)
+    published_state = anonymize_for_referee(context.site.get_published_state(), principal)
+    brand = find_brand(request, context.site.settings)
+    catalogue = published_state.get_catalogue(principal, context.policies)
     if brand.collections:
-        shown = tuple(
-            one for one in catalogue.schemas if one.name in brand.collections or one.name not in holdings.resources
+        portal_schemas = tuple(
+            schema
+            for schema in catalogue.schemas
+            if schema.name in brand.collections or schema.name not in published_state.resources
         )
-        catalogue = replace(catalogue, key=f"{catalogue.key}@{brand.portal}", schemas=shown)
-    return Asked(
+        catalogue = replace(catalogue, access_key=f"{catalogue.access_key}@{brand.portal}", schemas=portal_schemas)
+    return PageContext(
         request=request,
-        around=around,
-        holdings=holdings,
+        context=context,
+        published_state=published_state,
         catalogue=catalogue,
-        who=who,
-        reach=holdings.reach(who, around.policies),
+        principal=principal,
+        access_key=published_state.find_access_key(principal, context.policies),
         base=brand.base,
         brand=brand,
     )
 
 
-def of_file(state: Asked) -> dict[str, Any]:
+def describe_file(page_context: PageContext) -> dict[str, Any]:
     """Return what every page of a collection's file says: its path, and what is above it."""
-    name = state.request.path_params["name"]
-    resource = state.holdings.resources.get(name)
+    name = page_context.request.path_params["name"]
+    resource = page_context.published_state.resources.get(name)
     title = (resource.title if resource is not None else "") or name
     return {
-        "file": state.request.path_params["path"],
-        "above": f"{state.base}/collections/{quote(name)}",
+        "file": page_context.request.path_params["path"],
+        "above": f"{page_context.base}/collections/{quote(name)}",
         "collection": title,
     }
 
 
-def sent(state: Asked, template: str, **content: Any) -> Response:
+def render_response(page_context: PageContext, template: str, **content: Any) -> Response:
     """Send what a face answers as a page."""
-    request, around = state.request, state.around
-    body = written(template, {**frame(request, around), "switch": stripped(request)}, **content)
+    request, context = page_context.request, page_context.context
+    body = render_page(template, {**build_frame(request, context), "switch": build_query_suffix(request)}, **content)
     headers = {
-        **dali.caching(dali.etag(body), public=state.reach == "public", vary=VARY),
-        **guarded(origins=around.site.settings.origins),
+        **dali.build_cache_headers(
+            dali.compute_etag(body), is_public=page_context.access_key == "public", vary=VARY_HEADERS
+        ),
+        **build_page_headers(origins=context.site.settings.origins),
     }
-    return dali.tagged(request, headers, headers["content-type"], body)
+    return dali.answer_with_etag(request, headers, headers["content-type"], body)
 
 
-def kept_by(state: Asked) -> str:
+def build_cache_control(page_context: PageContext) -> str:
     """Return who may keep what this reader is shown."""
-    return f"{'public' if state.reach == 'public' else 'private'}, no-cache"
+    return f"{'public' if page_context.access_key == 'public' else 'private'}, no-cache"
 
 
 def wants_json(request: Request) -> bool:
@@ -182,132 +204,173 @@ def wants_json(request: Request) -> bool:
     if request.url.path.endswith(".json"):
         return True
     accept = request.headers.get("accept", "").lower()
-    return JSON in accept and "text/html" not in accept
+    return JSON_MEDIA_TYPE in accept and "text/html" not in accept
 
 
-def page(
-    make: Callable[[Asked], Awaitable[Page]],
-    around: Surroundings,
+def build_page_endpoint(
+    build_content: Callable[[PageContext], Awaitable[PageContent]],
+    context: ServiceContext,
     *,
-    documents: dali.Documents | None = None,
-    guards: Mapping[str, Any] | None = None,
-    varies: Sequence[str] = (),
-    state_of: Callable[[Asked], Awaitable[object]] | None = None,
-    headers_of: Callable[[Asked], Mapping[str, str]] | None = None,
+    documents: dali.DocumentCache | None = None,
+    header_options: Mapping[str, Any] | None = None,
+    varying_parameters: Sequence[str] = (),
+    compute_state: Callable[[PageContext], Awaitable[object]] | None = None,
+    build_headers: Callable[[PageContext], Mapping[str, str]] | None = None,
 ) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of a page.
 
     Parameters
     ----------
-    make
+    build_content
         Makes what the page says; its errors become pages with the right status.
     documents
-        Where pages are remembered that are made from metadata alone, and from nothing of the address but its path and `varies`.
-    guards
-        Of `hven.portal._pages.guarded`.
-    varies
+        Where pages are remembered that are made from metadata alone, and from nothing of the address but its path and `varying_parameters`.
+    header_options
+        Of `hven.portal._pages.build_page_headers`.
+    varying_parameters
         Names of parameters that change such a page.
-    state_of
+    compute_state
         What else it is made from: its `repr` goes into the tag.
-    headers_of
+    build_headers
         Makes further headers.
     """
-    policy = guarded(**{"origins": around.site.settings.origins, **(guards or {})})
+    policy = build_page_headers(**{"origins": context.site.settings.origins, **(header_options or {})})
 
-    async def endpoint(request: Request) -> Response:
-        facts = frame(request, around)
-        scripted = wants_json(request)
-        state = asked(request, around)
-        headers = {"cache-control": kept_by(state), "vary": VARY, **policy}
+    async def send_page(request: Request) -> Response:
+        facts = build_frame(request, context)
+        as_json = wants_json(request)
+        page_context = build_page_context(request, context)
+        headers = {"cache-control": build_cache_control(page_context), "vary": VARY_HEADERS, **policy}
         if documents is None:
-            facts["switch"] = stripped(request)
-            found = await make(state)
-            return _answer(request, found, _body(found, facts, scripted=scripted), headers, scripted=scripted)
+            facts["switch"] = build_query_suffix(request)
+            page_content = await build_content(page_context)
+            return _build_response(
+                request, page_content, _render_body(page_content, facts, as_json=as_json), headers, as_json=as_json
+            )
         # an hour of the tag's life: the page says how long ago things were
         hour = int(datetime.now(UTC).timestamp() // 3600)
-        parts = [request.query_params.get(name) for name in varies]
-        more = await state_of(state) if state_of is not None else None
-        made_from = (tagged(facts), request.url.path, parts, scripted, state.holdings.version, state.reach, hour, more)
-        headers["etag"] = tag = dali.etag(repr(made_from).encode())
-        if dali.unchanged(request, tag):
+        parts = [request.query_params.get(name) for name in varying_parameters]
+        extra_state = await compute_state(page_context) if compute_state is not None else None
+        made_from = (
+            build_frame_tag(facts),
+            request.url.path,
+            parts,
+            as_json,
+            page_context.published_state.version,
+            page_context.access_key,
+            hour,
+            extra_state,
+        )
+        headers["etag"] = tag = dali.compute_etag(repr(made_from).encode())
+        if dali.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
-        known = documents.find(tag)
-        if known is None:
-            found = await make(state)
-            if found.status != 200:
+        cached_body = documents.find(tag)
+        if cached_body is None:
+            page_content = await build_content(page_context)
+            if page_content.status != 200:
                 headers.pop("etag")
-                return _answer(request, found, _body(found, facts, scripted=scripted), headers, scripted=scripted)
-            known = documents.get(tag, lambda: _body(found, facts, scripted=scripted))
-        headers |= {} if headers_of is None else await anyio.to_thread.run_sync(headers_of, state)
-        return _answer(request, None, known, headers, scripted=scripted)
+                return _build_response(
+                    request, page_content, _render_body(page_content, facts, as_json=as_json), headers, as_json=as_json
+                )
+            cached_body = documents.get_or_build(tag, lambda: _render_body(page_content, facts, as_json=as_json))
+        headers |= {} if build_headers is None else await anyio.to_thread.run_sync(build_headers, page_context)
+        return _build_response(request, None, cached_body, headers, as_json=as_json)
 
-    return careful(endpoint, refused(around, page=True, switch=documents is None))
+    return answer_errors(send_page, build_error_responder(context, suggest_pages=True, with_switches=documents is None))
 
 
-def json_page(
-    make: Callable[[Asked], Awaitable[Page]], around: Surroundings
+def build_json_endpoint(
+    build_content: Callable[[PageContext], Awaitable[PageContent]], context: ServiceContext
 ) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of what only scripts ask for; tagged by its own content, so that nothing is sent twice."""
 
-    async def endpoint(request: Request) -> Response:
-        state = asked(request, around)
-        found = await make(state)
-        body = _body(found, {}, scripted=True)
-        headers = dali.caching(dali.etag(body), public=state.reach == "public", vary=VARY)
-        return dali.tagged(request, {**headers, "content-type": JSON, **found.headers}, JSON, body, found.status)
+    async def send_json(request: Request) -> Response:
+        page_context = build_page_context(request, context)
+        page_content = await build_content(page_context)
+        body = _render_body(page_content, {}, as_json=True)
+        headers = dali.build_cache_headers(
+            dali.compute_etag(body), is_public=page_context.access_key == "public", vary=VARY_HEADERS
+        )
+        return dali.answer_with_etag(
+            request,
+            {**headers, "content-type": JSON_MEDIA_TYPE, **page_content.headers},
+            JSON_MEDIA_TYPE,
+            body,
+            page_content.status,
+        )
 
-    return careful(endpoint, refused(around, scripted=True))
+    return answer_errors(send_json, build_error_responder(context, always_json=True))
 
 
-def refused(
-    around: Surroundings, *, scripted: bool = False, page: bool = False, switch: bool = False
+def build_error_responder(
+    context: ServiceContext, *, always_json: bool = False, suggest_pages: bool = False, with_switches: bool = False
 ) -> Callable[[Request, Exception], Response]:
-    """Make the page, or the JSON, of errors: what is wrong, and what helps; of a `page` also which others may have been meant."""
+    """Make the page, or the JSON, of errors: what is wrong, and what helps; of a `suggest_pages` also which others may have been meant."""
 
-    def told(request: Request, error: Exception) -> Response:
-        words = faults_in(spoken(request, brand_of(request, around.site.settings).language))
-        message = words.error(error, dali.request_id(request))
-        status, headers = dali.status_of(error), {**dali.headers_of(error), "cache-control": "no-store", "vary": VARY}
-        if isinstance(error, Unauthenticated) and _can_log_in(request):
-            return Response(status_code=303, headers={**headers, "location": _login_address(request, around)})
-        if scripted or wants_json(request):
+    def send_error(request: Request, error: Exception) -> Response:
+        translator = get_message_translator(
+            choose_language(request, find_brand(request, context.site.settings).language)
+        )
+        message = translator.translate_error(error, dali.get_request_id(request))
+        status, headers = (
+            dali.find_http_status(error),
+            {**dali.build_error_headers(error), "cache-control": "no-store", "vary": VARY_HEADERS},
+        )
+        if isinstance(error, UnauthenticatedError) and _can_log_in(request):
+            return Response(status_code=303, headers={**headers, "location": _build_login_address(request, context)})
+        if always_json or wants_json(request):
             body = {
                 "message": message,
-                "remedy": words(error.remedy if isinstance(error, HvenError) else ""),
+                "remedy": translator(error.remedy if isinstance(error, HvenError) else ""),
                 "status": status,
             }
-            return Response(orjson.dumps(body), status, {**headers, "content-type": JSON})
-        facts = {**frame(request, around), "switch": stripped(request) if switch else ""}
-        near = near_to(_wanted(request.url.path), asked(request, around)) if page and status == 404 else ()
-        return dali.whole(request, error_page(facts, status, message, near=near), {**guarded(), **headers}, status)
+            return Response(orjson.dumps(body), status, {**headers, "content-type": JSON_MEDIA_TYPE})
+        facts = {**build_frame(request, context), "switch": build_query_suffix(request) if with_switches else ""}
+        similar_pages = (
+            find_similar_pages(_split_path_words(request.url.path), build_page_context(request, context))
+            if suggest_pages and status == 404
+            else ()
+        )
+        return dali.answer_with_body(
+            request,
+            render_error_page(facts, status, message, near=similar_pages),
+            {**build_page_headers(), **headers},
+            status,
+        )
 
-    return told
+    return send_error
 
 
 def _can_log_in(request: Request) -> bool:
     """Return whether a person looks at a page: to these a browser would show a box of its own for name and password."""
-    wanted = request.headers.get("accept", "").lower()
-    browser = "text/html" in wanted and "application/xhtml+xml" in wanted  # Java's client sends the first alone
-    return request.method in {"GET", "HEAD"} and browser and not wants_json(request)
+    accepted_types = request.headers.get("accept", "").lower()
+    is_browser = (
+        "text/html" in accepted_types and "application/xhtml+xml" in accepted_types
+    )  # Java's client sends the first alone
+    return request.method in {"GET", "HEAD"} and is_browser and not wants_json(request)
 
 
-def _login_address(request: Request, around: Surroundings) -> str:
+def _build_login_address(request: Request, context: ServiceContext) -> str:
     """Return the page of the log-in, which leads back to the page that was asked for."""
-    facts = frame(request, around)
+    facts = build_frame(request, context)
     query = f"?{request.url.query}" if request.url.query else ""
-    back = f"{facts['own_path']}{query}"
-    following = f"?{urlencode({'next': back})}" if facts["own_path"] and len(back) <= LONGEST_RETURN_ADDRESS else ""
-    return f"{facts['base']}/login{following}"
+    return_address = f"{facts['own_path']}{query}"
+    login_query = (
+        f"?{urlencode({'next': return_address})}"
+        if facts["own_path"] and len(return_address) <= MAX_RETURN_ADDRESS_CHARACTERS
+        else ""
+    )
+    return f"{facts['base']}/login{login_query}"
 
 
-def nowhere(request: Request, around: Surroundings) -> Response:
+def send_not_found(request: Request, context: ServiceContext) -> Response:
     """Answer for an address that no page and no service has: as a page for people, as JSON or plain text for programs.
 
     Parameters
     ----------
     request
         For that address.
-    around
+    context
         Site, reader and faces.
 
     Returns
@@ -316,55 +379,67 @@ def nowhere(request: Request, around: Surroundings) -> Response:
         404.
     """
     path = request.url.path
-    told = f"there is nothing at {path}; / lists what is here"
-    ident = dali.request_id(request)
+    not_found_text = f"there is nothing at {path}; / lists what is here"
+    request_id = dali.get_request_id(request)
     if wants_json(request):
         remedy = "the first page lists what is here, /openapi.json what programs can ask"
-        answer = {"message": f"{told} [request {ident}]", "remedy": remedy, "status": 404}
-        return Response(orjson.dumps(answer), 404, {"content-type": JSON, "cache-control": "no-store", "vary": VARY})
+        answer = {"message": f"{not_found_text} [request {request_id}]", "remedy": remedy, "status": 404}
+        return Response(
+            orjson.dumps(answer),
+            404,
+            {"content-type": JSON_MEDIA_TYPE, "cache-control": "no-store", "vary": VARY_HEADERS},
+        )
     if "text/html" not in request.headers.get("accept", "").lower():
         return Response(
-            f"{told} [request {ident}]\n",
+            f"{not_found_text} [request {request_id}]\n",
             404,
-            {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store", "vary": VARY},
+            {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store", "vary": VARY_HEADERS},
         )
-    state = asked(request, around)
-    words = _wanted(path)
-    body = error_page(
-        frame(request, around),
+    page_context = build_page_context(request, context)
+    words = _split_path_words(path)
+    body = render_error_page(
+        build_frame(request, context),
         404,
         "",
         path=path if len(path) <= 200 else f"{path[:199]}…",
-        near=near_to(words, state),
+        near=find_similar_pages(words, page_context),
         words=" ".join(words)[:100],
-        request_id=ident,
+        request_id=request_id,
     )
-    return dali.whole(request, body, {**guarded(), "cache-control": "no-store", "vary": VARY}, 404)
+    return dali.answer_with_body(
+        request, body, {**build_page_headers(), "cache-control": "no-store", "vary": VARY_HEADERS}, 404
+    )
 
 
-def near_to(words: Sequence[str], state: Asked) -> list[dict[str, str]]:
+def find_similar_pages(words: Sequence[str], page_context: PageContext) -> list[dict[str, str]]:
     """Return the pages of collections and tables whose names are like one of some words."""
-    known: dict[str, dict[str, str]] = {}
-    for schema in state.catalogue.schemas:
-        resource = state.holdings.resources.get(schema.name)
+    pages_by_name: dict[str, dict[str, str]] = {}
+    for schema in page_context.catalogue.schemas:
+        resource = page_context.published_state.resources.get(schema.name)
         if resource is None:
             continue
-        above = resource.title or schema.name
-        known.setdefault(schema.name.lower(), {"title": above, "url": f"{state.base}/collections/{quote(schema.name)}"})
+        collection_title = resource.title or schema.name
+        pages_by_name.setdefault(
+            schema.name.lower(),
+            {"title": collection_title, "url": f"{page_context.base}/collections/{quote(schema.name)}"},
+        )
         for table in schema.tables:
-            if table.qualified in state.holdings.published:
-                url = address(state.base, table)
-                known.setdefault(
-                    table.qualified.lower(), {"title": f"{above}: {table.title or table.name}", "url": url}
+            if table.qualified_name in page_context.published_state.tables_by_name:
+                url = build_table_address(page_context.base, table)
+                pages_by_name.setdefault(
+                    table.qualified_name.lower(),
+                    {"title": f"{collection_title}: {table.title or table.name}", "url": url},
                 )
-                known.setdefault(
-                    f"{table.name.lower()} ", {"title": f"{above}: {table.title or table.name}", "url": url}
+                pages_by_name.setdefault(
+                    f"{table.name.lower()} ", {"title": f"{collection_title}: {table.title or table.name}", "url": url}
                 )
-    found = [name for word in words for name in difflib.get_close_matches(word.lower(), known, n=3, cutoff=0.6)]
-    return list({known[name]["url"]: known[name] for name in found}.values())[:5]
+    similar_names = [
+        name for word in words for name in difflib.get_close_matches(word.lower(), pages_by_name, n=3, cutoff=0.6)
+    ]
+    return list({pages_by_name[name]["url"]: pages_by_name[name] for name in similar_names}.values())[:5]
 
 
-def _wanted(path: str) -> list[str]:
+def _split_path_words(path: str) -> list[str]:
     """Split an address that leads nowhere into words."""
     parts = [
         part.removesuffix(".json").removesuffix(".html")
@@ -374,21 +449,21 @@ def _wanted(path: str) -> list[str]:
     return [part[:60] for part in parts[:6]]
 
 
-def _body(found: Page, facts: dict[str, Any], *, scripted: bool) -> bytes:
-    if scripted:
+def _render_body(page_content: PageContent, frame_values: dict[str, Any], *, as_json: bool) -> bytes:
+    if as_json:
         return orjson.dumps(
-            found.content if found.twin is None else found.twin,
+            page_content.template_values if page_content.json_content is None else page_content.json_content,
             default=str,
             option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS,
         )
-    return written(found.template, facts, **found.content)
+    return render_page(page_content.template, frame_values, **page_content.template_values)
 
 
-def _answer(
-    request: Request, found: Page | None, body: bytes, headers: Mapping[str, str], *, scripted: bool
+def _build_response(
+    request: Request, page_content: PageContent | None, body: bytes, headers: Mapping[str, str], *, as_json: bool
 ) -> Response:
-    every = {**headers, **(found.headers if found is not None else {})}
-    if scripted:
-        every = {**every, "content-type": JSON}
-        every.pop("content-security-policy", None)
-    return dali.whole(request, body, every, found.status if found is not None else 200)
+    all_headers = {**headers, **(page_content.headers if page_content is not None else {})}
+    if as_json:
+        all_headers = {**all_headers, "content-type": JSON_MEDIA_TYPE}
+        all_headers.pop("content-security-policy", None)
+    return dali.answer_with_body(request, body, all_headers, page_content.status if page_content is not None else 200)

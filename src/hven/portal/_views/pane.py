@@ -7,46 +7,69 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven.model.errors import NotFound, say
-from hven.portal._pages import pages
-from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import Asked, Page, page
-from hven.portal._views.table_page import faults, view
-from hven.portal.panes import known
+from hven.model.errors import NotFoundError, format_message
+from hven.portal._pages import load_templates
+from hven.portal._views.page_addresses import build_table_address
+from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
+from hven.portal._views.table_view import list_faults, read_table_view
+from hven.portal.panes import list_panes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.services.face import Surroundings
+    from hven.services.face import ServiceContext
 
-MOST = 10_000  # rows
+MAX_PANE_ROWS = 10_000  # rows
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the address of the panes."""
     return [
         Route(
             "/collections/{name}/{table}/panes/{pane}",
-            page(lambda state: anyio.to_thread.run_sync(_page, state), around),
+            build_page_endpoint(lambda state: anyio.to_thread.run_sync(_build_page, state), context),
         )
     ]
 
 
-def _page(state: Asked) -> Page:
-    seen, name = view(state, leave=("_all",)), state.request.path_params["pane"].removesuffix(".json")
-    pane = next((one for one in known() if one.name == name and one.applies(seen.table)), None)
+def _build_page(page_context: PageContext) -> PageContent:
+    table_view, name = (
+        read_table_view(page_context, ignored_parameters=("_all",)),
+        page_context.request.path_params["pane"].removesuffix(".json"),
+    )
+    pane = next(
+        (
+            installed_pane
+            for installed_pane in list_panes()
+            if installed_pane.name == name and installed_pane.applies(table_view.table)
+        ),
+        None,
+    )
     if pane is None:
-        raise NotFound(
-            say("there is no such service for {name}", seen.name),
+        raise NotFoundError(
+            format_message("there is no such service for {name}", table_view.quoted_name),
             remedy="the page of the collection says how its tables are asked",
         )
-    every = tuple(column.name for column in seen.table.columns if not column.hidden)
-    text = pane.ask(seen.table, f"({seen.search.having(order=(), row='', columns=every).adql()}) AS t")
-    with seen.asking.run(text, most=MOST) as found:
-        twin = {"adql": text, "rows": found.table().to_pylist(), "cut": found.overflow, "faults": faults(seen.search)}
-    inside = pages(state.language).from_string(pane.template)
-    return Page(
+    all_columns = tuple(column.name for column in table_view.table.columns if not column.hidden)
+    text = pane.ask(
+        table_view.table, f"({table_view.search.copy_with(order=(), row='', columns=all_columns).write_adql()}) AS t"
+    )
+    with table_view.runner.run_query(text, row_limit=MAX_PANE_ROWS) as result:
+        json_content = {
+            "adql": text,
+            "rows": result.read_table().to_pylist(),
+            "cut": result.overflow,
+            "faults": list_faults(table_view.search),
+        }
+    pane_template = load_templates(page_context.language).from_string(pane.template)
+    return PageContent(
         template="pane.html",
-        content={"pane": pane, "inside": inside, "seen": seen, "above": address(state.base, seen.table), **twin},
-        twin=twin,
+        template_values={
+            "pane": pane,
+            "inside": pane_template,
+            "seen": table_view,
+            "above": build_table_address(page_context.base, table_view.table),
+            **json_content,
+        },
+        json_content=json_content,
     )

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.model.errors import ParamError, say
+from hven.model.errors import ParamError, format_message
 from hven.portal._explore import plots
 from hven.portal._explore import plots_json as told
-from hven.portal._explore import rows as pages
+from hven.portal._explore import row_pages as pages
 
 if TYPE_CHECKING:
     from hven.model.table import Column, Table
-    from hven.portal._explore import Search
-    from hven.portal._explore.column_labels import Labels
-    from hven.portal._explore.page_queries import Asking
-    from hven.portal._views.page_formats import Asked
+    from hven.portal._explore import TableSearch
+    from hven.portal._explore.column_labels import ColumnLabels
+    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal._views.page_formats import PageContext
 
 
-def column(table: Table, state: Asked, name: str) -> Column | None:
+def find_plot_column(table: Table, page_context: PageContext, parameter: str) -> Column | None:
     """Find the column that a parameter names.
 
     Raises
@@ -25,18 +25,24 @@ def column(table: Table, state: Asked, name: str) -> Column | None:
     ParamError
         There is none of that name.
     """
-    given = state.request.query_params.get(name, "")
-    if not given:
+    column_name = page_context.request.query_params.get(parameter, "")
+    if not column_name:
         return None
-    found = next((one for one in table.columns if one.name == given and not one.hidden), None)
-    if found is None:
+    plot_column = next(
+        (candidate for candidate in table.columns if candidate.name == column_name and not candidate.hidden), None
+    )
+    if plot_column is None:
         raise ParamError(
-            say("there is no column {name!r}", given[:60]), name=name, remedy="choose one of the table's columns"
+            format_message("there is no column {name!r}", column_name[:60]),
+            name=parameter,
+            remedy="choose one of the table's columns",
         )
-    return found
+    return plot_column
 
 
-def histogram(search: Search, asking: Asking, state: Asked, labels: Labels | None = None) -> dict[str, Any]:
+def build_histogram_json(
+    search: TableSearch, runner: QueryRunner, page_context: PageContext, labels: ColumnLabels | None = None
+) -> dict[str, Any]:
     """Return the counts of the column ``_x``.
 
     Raises
@@ -44,14 +50,16 @@ def histogram(search: Search, asking: Asking, state: Asked, labels: Labels | Non
     ParamError
         None is named.
     """
-    named = column(search.table, state, "_x")
-    if named is None:
+    plot_column = find_plot_column(search.table, page_context, "_x")
+    if plot_column is None:
         raise ParamError("no column was named", name="_x", remedy="_x=COLUMN")
-    scale = told.scale(named, labels, search.units)
-    return told.histogram(plots.histogram(search, named, asking, scale=scale), named, labels)
+    scale = told.choose_plot_scale(plot_column, labels, search.units)
+    return told.histogram_to_json(plots.build_histogram(search, plot_column, runner, scale=scale), plot_column, labels)
 
 
-def points(search: Search, asking: Asking, state: Asked, labels: Labels | None = None) -> dict[str, Any]:
+def build_points_json(
+    search: TableSearch, runner: QueryRunner, page_context: PageContext, labels: ColumnLabels | None = None
+) -> dict[str, Any]:
     """Return points of the two or three columns ``_x``, ``_y``, ``_c``; a density instead, if they would be too many.
 
     Raises
@@ -59,12 +67,20 @@ def points(search: Search, asking: Asking, state: Asked, labels: Labels | None =
     ParamError
         None is named.
     """
-    named = [one for one in (column(search.table, state, name) for name in ("_x", "_y", "_c")) if one is not None]
-    if not named:
+    plot_columns = [
+        plot_column
+        for plot_column in (find_plot_column(search.table, page_context, name) for name in ("_x", "_y", "_c"))
+        if plot_column is not None
+    ]
+    if not plot_columns:
         raise ParamError("no columns were named", name="_x", remedy="_x=COLUMN&_y=COLUMN")
-    total = pages.count(search, asking)
-    if len(named) == 2 and (total.rows is None or total.rows > plots.POINTS) and all(map(plots.plotted, named)):
-        across, up = (told.scale(one, labels, search.units) for one in named)
-        cells = plots.density(search, named[0], named[1], asking, scales=(across, up))
-        return told.density(cells, named, total.rows, labels)
-    return told.points(plots.points(search, named, asking), total.rows, labels, search.units)
+    total = pages.count_rows(search, runner)
+    if (
+        len(plot_columns) == 2
+        and (total.rows is None or total.rows > plots.MAX_POINTS)
+        and all(map(plots.is_plottable, plot_columns))
+    ):
+        x_scale, y_scale = (told.choose_plot_scale(plot_column, labels, search.units) for plot_column in plot_columns)
+        density_grid = plots.build_density(search, plot_columns[0], plot_columns[1], runner, scales=(x_scale, y_scale))
+        return told.density_to_json(density_grid, plot_columns, total.rows, labels)
+    return told.points_to_json(plots.fetch_points(search, plot_columns, runner), total.rows, labels, search.units)

@@ -11,12 +11,19 @@ from starlette.routing import Route
 
 from hven import formats
 from hven import services as dali
-from hven.formats import Info
-from hven.model.errors import HvenError, NotFound, ParamError, say
-from hven.portal._views.facts import cited_at
-from hven.portal._views.page_formats import Asked, Page, asked, page, refused, wants_json
+from hven.formats import InfoElement
+from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
+from hven.portal._views.dataset_metadata import build_citation_at
+from hven.portal._views.page_formats import (
+    PageContent,
+    PageContext,
+    build_error_responder,
+    build_page_context,
+    build_page_endpoint,
+    wants_json,
+)
 from hven.query import cited_results
-from hven.services.face import careful
+from hven.services.face import answer_errors
 from hven.site.auth import kept_rights
 
 if TYPE_CHECKING:
@@ -25,78 +32,102 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.model.resource import CitedResult
-    from hven.query import Result
-    from hven.services.face import Surroundings
+    from hven.query import QueryResult
+    from hven.services.face import ServiceContext
 
-FORM = 1024**2  # bytes of a query
+MAX_FORM_BYTES = 1024**2  # bytes of a query
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the addresses of results."""
 
-    async def make(request: Request) -> Response:
-        state = asked(request, around)
-        params = await dali.read(request, FORM)
-        text = params.one("QUERY")
+    async def create_result(request: Request) -> Response:
+        page_context = build_page_context(request, context)
+        params = await dali.read_params(request, MAX_FORM_BYTES)
+        text = params.read_one("QUERY")
         if not text:
             raise ParamError("which query?", name="QUERY", remedy="send it by POST, as to /tap/sync")
-        host = state.who.name or (request.client.host if request.client is not None else "")
-        maxrec = params.whole("MAXREC")
-        found = await anyio.to_thread.run_sync(lambda: cited_results.make(text, state.who, site=around.site, policies=around.policies, maker=host, maxrec=maxrec))  # fmt: skip
-        url = f"{state.brand.root}/results/{found.id}"
+        host = page_context.principal.name or (request.client.host if request.client is not None else "")
+        maxrec = params.read_integer("MAXREC")
+        cited_result = await anyio.to_thread.run_sync(lambda: cited_results.create_cited_result(text, page_context.principal, site=context.site, policies=context.policies, maker_name=host, maxrec=maxrec))  # fmt: skip
+        url = f"{page_context.brand.root}/results/{cited_result.id}"
         if wants_json(request):
-            return Response(orjson.dumps({"url": url, **_plain(found)}), 201, {"location": url, "content-type": "application/json", "cache-control": "no-store"})  # fmt: skip
+            return Response(orjson.dumps({"url": url, **_cited_result_to_json(cited_result)}), 201, {"location": url, "content-type": "application/json", "cache-control": "no-store"})  # fmt: skip
         return Response(None, 303, {"location": url, "cache-control": "no-store"})
 
-    async def rows(request: Request) -> Response:
-        state = asked(request, around)
-        found = _wanted(state)
-        form = formats.select(request.query_params.get("RESPONSEFORMAT") or "votable")
-        result: Result = await anyio.to_thread.run_sync(lambda: cited_results.ask(found, state.who, site=around.site, policies=around.policies))  # fmt: skip
-        infos = [Info(name="QUERY", value=found.body["text"]), Info(name="result", value=f"{state.brand.root}/results/{found.id}")]  # fmt: skip
-        name = f'attachment; filename="{found.id}.{form[0].extension.lstrip(".")}"'
+    async def send_rows(request: Request) -> Response:
+        page_context = build_page_context(request, context)
+        cited_result = _find_cited_result(page_context)
+        form = formats.select_format(request.query_params.get("RESPONSEFORMAT") or "votable")
+        result: QueryResult = await anyio.to_thread.run_sync(lambda: cited_results.repeat_query(cited_result, page_context.principal, site=context.site, policies=context.policies))  # fmt: skip
+        infos = [InfoElement(name="QUERY", value=cited_result.body["text"]), InfoElement(name="result", value=f"{page_context.brand.root}/results/{cited_result.id}")]  # fmt: skip
+        name = f'attachment; filename="{cited_result.id}.{form[0].extension.lstrip(".")}"'
         headers = {"cache-control": "no-cache", "content-disposition": name, "x-content-type-options": "nosniff"}
-        return await dali.answer(request, result, form, headers=headers, infos=infos, base=dali.base(request, around.site.settings))  # fmt: skip
+        return await dali.answer_with_result(request, result, form, headers=headers, infos=infos, base_url=dali.get_base_url(request, context.site.settings))  # fmt: skip
 
-    async def shown(state: Asked) -> Page:
-        return await anyio.to_thread.run_sync(_page, state, _wanted(state))
+    async def show_result(page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(_build_page, page_context, _find_cited_result(page_context))
 
     return [
-        Route("/results", careful(make, refused(around)), methods=["POST"]),
-        Route("/results/{ident}/rows", careful(rows, refused(around))),
-        Route("/results/{ident}", page(shown, around)),
+        Route("/results", answer_errors(create_result, build_error_responder(context)), methods=["POST"]),
+        Route("/results/{ident}/rows", answer_errors(send_rows, build_error_responder(context))),
+        Route("/results/{ident}", build_page_endpoint(show_result, context)),
     ]
 
 
-def _wanted(state: Asked) -> CitedResult:
-    ident = state.request.path_params["ident"].removesuffix(".json")
-    found = state.around.site.store.results.find(ident)
-    if found is None:
-        raise NotFound(say("there is no result {ident!r} here", ident[:40]), remedy="addresses of results are kept as they were made: is it whole?")  # fmt: skip
-    return found
+def _find_cited_result(page_context: PageContext) -> CitedResult:
+    ident = page_context.request.path_params["ident"].removesuffix(".json")
+    cited_result = page_context.context.site.store.results.find_result(ident)
+    if cited_result is None:
+        raise NotFoundError(format_message("there is no result {ident!r} here", ident[:40]), remedy="addresses of results are kept as they were made: is it whole?")  # fmt: skip
+    return cited_result
 
 
-def _plain(found: CitedResult) -> dict[str, Any]:
-    body = found.body
-    return {"id": found.id, "made": found.made, "query": body["text"], "maxrec": body["maxrec"], "rows": body["rows"], "checksum": body["checksum"], "snapshots": body["snapshots"], "software": body["software"]}  # fmt: skip
+def _cited_result_to_json(cited_result: CitedResult) -> dict[str, Any]:
+    body = cited_result.body
+    return {"id": cited_result.id, "made": cited_result.made, "query": body["text"], "maxrec": body["maxrec"], "rows": body["rows"], "checksum": body["checksum"], "snapshots": body["snapshots"], "software": body["software"]}  # fmt: skip
 
 
-def _page(state: Asked, found: CitedResult) -> Page:
-    site, policies = state.around.site, state.around.policies
-    url = f"{state.brand.root}/results/{found.id}"
-    known = [state.holdings.resources[name] for name in found.body["collections"] if name in state.holdings.resources]
-    seen = {schema.name for schema in state.catalogue.schemas}
-    if not known or not all(one.name in seen for one in known) or len(known) < len(found.body["collections"]):
-        raise NotFound(say("there is no result {ident!r} here", found.id), remedy="its collections are not here any more, or not for everybody")  # fmt: skip
-    # of what was everybody's when it was counted: a table without a rule of then must be seen whole
-    if not kept_rights.is_open_still(
-        dict.fromkeys(found.body["snapshots"], ""), state.holdings.published, state.who, policies
+def _build_page(page_context: PageContext, cited_result: CitedResult) -> PageContent:
+    site, policies = page_context.context.site, page_context.context.policies
+    url = f"{page_context.brand.root}/results/{cited_result.id}"
+    resources = [
+        page_context.published_state.resources[name]
+        for name in cited_result.body["collections"]
+        if name in page_context.published_state.resources
+    ]
+    visible_schemas = {schema.name for schema in page_context.catalogue.schemas}
+    if (
+        not resources
+        or not all(resource.name in visible_schemas for resource in resources)
+        or len(resources) < len(cited_result.body["collections"])
     ):
-        raise NotFound(say("there is no result {ident!r} here", found.id), remedy="its collections are not here any more, or not for everybody")  # fmt: skip
-    kept = cited_results.state(found, site)
-    now = None if kept.kept else cited_results.compared(found, state.who, site=site, policies=policies, now=True)
-    if now is not None and isinstance(error := now.get("error"), HvenError):
-        now = {"error": error.message}
-    cites = [cited_at(one, url) for one in known]
-    content = {"found": _plain(found), "url": url, "kept": kept.kept, "lost": kept.lost, "now": now, "cites": cites}
-    return Page(template="result.html", content=content, twin={**_plain(found), "url": url, "kept": kept.kept, "lost": list(kept.lost), "now": now, "cite": cites})  # fmt: skip
+        raise NotFoundError(format_message("there is no result {ident!r} here", cited_result.id), remedy="its collections are not here any more, or not for everybody")  # fmt: skip
+    # of what was everybody's when it was counted: a table without a rule of then must be seen whole
+    if not kept_rights.is_still_accessible(
+        dict.fromkeys(cited_result.body["snapshots"], ""),
+        page_context.published_state.tables_by_name,
+        page_context.principal,
+        policies,
+    ):
+        raise NotFoundError(format_message("there is no result {ident!r} here", cited_result.id), remedy="its collections are not here any more, or not for everybody")  # fmt: skip
+    snapshot_state = cited_results.check_snapshots(cited_result, site)
+    comparison = (
+        None
+        if snapshot_state.all_kept
+        else cited_results.compare_with_current(
+            cited_result, page_context.principal, site=site, policies=policies, uses_current_state=True
+        )
+    )
+    if comparison is not None and isinstance(error := comparison.get("error"), HvenError):
+        comparison = {"error": error.message}
+    cites = [build_citation_at(resource, url) for resource in resources]
+    content = {
+        "found": _cited_result_to_json(cited_result),
+        "url": url,
+        "kept": snapshot_state.all_kept,
+        "lost": snapshot_state.lost_tables,
+        "now": comparison,
+        "cites": cites,
+    }
+    return PageContent(template="result.html", template_values=content, json_content={**_cited_result_to_json(cited_result), "url": url, "kept": snapshot_state.all_kept, "lost": list(snapshot_state.lost_tables), "now": comparison, "cite": cites})  # fmt: skip

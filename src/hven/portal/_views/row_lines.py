@@ -5,103 +5,133 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hven.model.table import begins_and_ends
-from hven.portal._explore import Search, observation_lines
-from hven.portal._explore import rows as pages
-from hven.portal._explore.cell_text import LONG, Cell
-from hven.portal._explore.constant_columns import constant
-from hven.portal._explore.first_columns import asked, first, title
-from hven.portal._pages.texts import texts
+from hven.model.table import find_begin_and_end_columns
+from hven.portal._explore import TableSearch, observation_lines
+from hven.portal._explore import row_pages as pages
+from hven.portal._explore.cell_text import MAX_CELL_CHARACTERS, TextCell
+from hven.portal._explore.constant_columns import find_constant_columns
+from hven.portal._explore.first_columns import choose_initial_columns, find_searched_columns, find_title_column
+from hven.portal._pages.texts import load_texts
 from hven.services.file_rows import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.portal._explore.observation_lines import File, Observed
-    from hven.portal._explore.rows import Page
-    from hven.portal._views.table_page import View
+    from hven.portal._explore.observation_lines import ObservationFile, ObservationKey
+    from hven.portal._explore.row_pages import RowPage
+    from hven.portal._views.table_view import TableView
 
-SEVERAL = "{count} different"  # values of the files of a line
-SORTED = 1_000_000  # rows of a table that are sorted by time for everybody
+DIFFERENT_VALUES_TEXT = "{count} different"  # values of the files of a line
+MAX_SORTED_ROWS = 1_000_000  # rows of a table that are sorted by time for everybody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lines:
+class LineView:
     """What a page asks for instead of the search itself.
 
     Attributes
     ----------
-    observed
+    observation_key
         Its lines are observations.
-    other
+    other_search
         The same search with the other lines, files for observations or these for files; None: there is no choice.
     """
 
-    search: Search
-    observed: Observed | None
-    other: Search | None
+    search: TableSearch
+    observation_key: ObservationKey | None
+    other_search: TableSearch | None
 
-    def every(self, seen: View) -> Search:
+    def search_all_lines(self, table_view: TableView) -> TableSearch:
         """Return the search of all lines of the table."""
-        whole = Search(table=seen.table)
-        return whole if self.observed is None else observation_lines.lines(whole, self.observed)
+        table_search = TableSearch(table=table_view.table)
+        return (
+            table_search
+            if self.observation_key is None
+            else observation_lines.build_line_search(table_search, self.observation_key)
+        )
 
-    def files(self, page: Page, seen: View, written: list[list[Cell | None]]) -> list[list[File]]:
-        """Return for each line the files of its observation; of texts that differ among them the line has their number, put into `written`, the cells of all lines."""
-        if self.observed is None:
+    def list_files(
+        self, page: RowPage, table_view: TableView, cell_rows: list[list[TextCell | None]]
+    ) -> list[list[ObservationFile]]:
+        """Return for each line the files of its observation; of texts that differ among them the line has their number, put into `cell_rows`, the cells of all lines."""
+        if self.observation_key is None:
             return []
-        called = title(seen.table)
-        drawn = {*self.drawn(seen)} - {*self.observed.columns, called.name if called is not None else ""}
-        said = {
-            at: one.name
-            for at, one in enumerate(page.columns)
-            if one.name in drawn and one.type.is_string and kind_of(one, seen.table) in {"text", "code"}
+        title_column = find_title_column(table_view.table)
+        summarized_names = {*self.list_shown_columns(table_view)} - {
+            *self.observation_key.columns,
+            title_column.name if title_column is not None else "",
         }
-        found = observation_lines.files(page, seen.search, self.observed, seen.asking, list(said.values()))
-        word = texts(seen.labels.language).get(SEVERAL, SEVERAL)
-        for line, some in zip(written, found, strict=True):
-            for at, values in zip(said, zip(*(one.values for one in some), strict=True), strict=False):
-                each = list(dict.fromkeys(values))
-                if len(each) > 1:
-                    line[at] = Cell(text=word.format(count=len(each)), title=", ".join(map(str, filter(None, each)))[:LONG])  # fmt: skip
-        return found
+        summarized_columns = {
+            at: column.name
+            for at, column in enumerate(page.columns)
+            if column.name in summarized_names
+            and column.type.is_string
+            and kind_of(column, table_view.table) in {"text", "code"}
+        }
+        line_files = observation_lines.list_line_files(
+            page, table_view.search, self.observation_key, table_view.runner, list(summarized_columns.values())
+        )
+        template_text = load_texts(table_view.labels.language).get(DIFFERENT_VALUES_TEXT, DIFFERENT_VALUES_TEXT)
+        for line, observation_files in zip(cell_rows, line_files, strict=True):
+            for at, values in zip(
+                summarized_columns, zip(*(column.values for column in observation_files), strict=True), strict=False
+            ):
+                distinct_values = list(dict.fromkeys(values))
+                if len(distinct_values) > 1:
+                    line[at] = TextCell(text=template_text.format(count=len(distinct_values)), title=", ".join(map(str, filter(None, distinct_values)))[:MAX_CELL_CHARACTERS])  # fmt: skip
+        return line_files
 
-    def told(self, found: Sequence[Sequence[File]], seen: View) -> dict[str, Any]:
+    def lines_to_json(self, line_files: Sequence[Sequence[ObservationFile]], table_view: TableView) -> dict[str, Any]:
         """Return what the JSON of a page says besides its rows: which columns are shown in which order, and the files of observations."""
-        said: dict[str, Any] = {"drawn": self.drawn(seen)}
-        if self.observed is not None:
-            said |= {"files": [[told(one) for one in files] for files in found], **self.counted(seen)}
-        return said
+        line_facts: dict[str, Any] = {"drawn": self.list_shown_columns(table_view)}
+        if self.observation_key is not None:
+            line_facts |= {
+                "files": [[file_to_json(observation_file) for observation_file in files] for files in line_files],
+                **self.count_rows(table_view),
+            }
+        return line_facts
 
-    def drawn(self, seen: View) -> list[str]:
+    def list_shown_columns(self, table_view: TableView) -> list[str]:
         """Return the names of the columns that are shown, in their order."""
-        return list(first(seen.search, constant(seen.search, seen.asking), self.observed))
+        return list(
+            choose_initial_columns(
+                table_view.search, find_constant_columns(table_view.search, table_view.runner), self.observation_key
+            )
+        )
 
-    def counted(self, seen: View) -> dict[str, Any]:
+    def count_rows(self, table_view: TableView) -> dict[str, Any]:
         """Return how many rows there are behind the lines."""
-        return {} if self.observed is None else {"of_rows": pages.count(seen.search, seen.asking).rows}
+        return (
+            {}
+            if self.observation_key is None
+            else {"of_rows": pages.count_rows(table_view.search, table_view.runner).rows}
+        )
 
 
-def lines(seen: View) -> Lines:
+def build_line_view(table_view: TableView) -> LineView:
     """Return the lines of a page."""
-    search = seen.search
-    known = observation_lines.observed(seen.table, seen.asking)
-    found = None if search.each else known
+    search = table_view.search
+    observation_key = observation_lines.find_observation_key(table_view.table, table_view.runner)
+    active_key = None if search.each else observation_key
     if not search.columns:  # lines are found by another condition, which names no columns
-        shown = (column.name for column in search.shown())
-        search = search.having(columns=tuple(dict.fromkeys([*shown, *asked(search)])))
+        shown_names = (column.name for column in search.list_shown_columns())
+        search = search.copy_with(columns=tuple(dict.fromkeys([*shown_names, *find_searched_columns(search)])))
     if not search.order:
-        begin, _ = begins_and_ends(seen.table)
-        if begin is not None and (seen.asking.published(seen.table).rows or SORTED + 1) <= SORTED:
-            search = search.having(order=((begin.name, False),))
-    return Lines(
-        search=search if found is None else observation_lines.lines(search, found),
-        observed=found,
-        other=None if known is None else seen.search.having(each=not seen.search.each),
+        begin, _ = find_begin_and_end_columns(table_view.table)
+        if (
+            begin is not None
+            and (table_view.runner.find_published_table(table_view.table).rows or MAX_SORTED_ROWS + 1)
+            <= MAX_SORTED_ROWS
+        ):
+            search = search.copy_with(order=((begin.name, False),))
+    return LineView(
+        search=search if active_key is None else observation_lines.build_line_search(search, active_key),
+        observation_key=active_key,
+        other_search=None if observation_key is None else table_view.search.copy_with(each=not table_view.search.each),
     )
 
 
-def told(file: observation_lines.File) -> dict[str, Any]:
+def file_to_json(file: observation_lines.ObservationFile) -> dict[str, Any]:
     """Return a file as JSON has it."""
     picture = {"picture": file.picture} if file.picture else {}
     return {"key": file.key, "href": file.address, "text": file.word, "bytes": file.size, **picture}

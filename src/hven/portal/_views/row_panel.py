@@ -6,31 +6,33 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from hven.portal._explore import Search, observation_lines
-from hven.portal._explore.first_columns import title
-from hven.portal._pages.texts import texts
-from hven.portal._views.page_addresses import address
-from hven.portal._views.row_lines import told
-from hven.services.citing import bibtex
-from hven.services.citing import sentence as cited
+from hven.portal._explore import TableSearch, observation_lines
+from hven.portal._explore.first_columns import find_title_column
+from hven.portal._pages.texts import load_texts
+from hven.portal._views.page_addresses import build_table_address
+from hven.portal._views.row_lines import file_to_json
+from hven.services.citations import write_bibtex
+from hven.services.citations import write_citation_sentence as cited
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.portal._explore.rows import Page
-    from hven.portal._views.page_formats import Asked
-    from hven.portal._views.table_page import View
+    from hven.portal._explore.row_pages import RowPage
+    from hven.portal._views.page_formats import PageContext
+    from hven.portal._views.table_view import TableView
 
 # what sections are called: those of standards, as the form has them; others are called as they are named
-SECTIONS = {
+SECTION_TITLES = {
     "identity": "Identity", "product": "Product", "target": "Target", "time": "Time", "spectrum": "Spectrum", "space": "Place in space", "illumination": "Illumination",
     "instrument": "Instrument", "service": "Service", "access": "Data and links", "provenance": "Provenance", "measurement": "Measurement", "polarisation": "Polarisation",
     "map": "Map", "event": "Event", "optional": "Optional",
 }  # fmt: skip
-OTHERS = "More columns"
+OTHER_SECTION_TITLE = "More columns"
 
 
-def panel(seen: View, state: Asked, page: Page, links: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def build_row_panel(
+    table_view: TableView, page_context: PageContext, page: RowPage, links: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """Return it for the one row of a page, as JSON.
 
     Parameters
@@ -39,47 +41,84 @@ def panel(seen: View, state: Asked, page: Page, links: Sequence[Mapping[str, Any
         What the row leads to.
     """
     row = {column.name: page.rows.column(at)[0].as_py() for at, column in enumerate(page.columns)}
-    named = title(seen.table)
-    known = observation_lines.observed(seen.table, seen.asking)
-    files = [] if known is None else observation_lines.files(page, Search(table=seen.table), known, seen.asking)[0]
-    own = next((one for one in files if one.key == seen.search.row), None)
-    file = {"href": own.address, "bytes": own.size} if own is not None and own.address else _file(row, seen, links)
+    title_column = find_title_column(table_view.table)
+    observation_key = observation_lines.find_observation_key(table_view.table, table_view.runner)
+    files = (
+        []
+        if observation_key is None
+        else observation_lines.list_line_files(
+            page, TableSearch(table=table_view.table), observation_key, table_view.runner
+        )[0]
+    )
+    own_file = next(
+        (observation_file for observation_file in files if observation_file.key == table_view.search.row), None
+    )
+    file = (
+        {"href": own_file.address, "bytes": own_file.size}
+        if own_file is not None and own_file.address
+        else _find_row_file(row, table_view, links)
+    )
     return {
-        "title": "" if named is None else str(row.get(named.name) or ""),
+        "title": "" if title_column is None else str(row.get(title_column.name) or ""),
         "file": file,
-        "cite": _cited(seen, state),
-        "files": [told(one) for one in files] if files[1:] else [],
-        "sections": _sections(page, state),
+        "cite": _build_row_citation(table_view, page_context),
+        "files": [file_to_json(observation_file) for observation_file in files] if files[1:] else [],
+        "sections": _group_columns(page, page_context),
     }
 
 
-def _file(row: Mapping[str, Any], seen: View, links: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _find_row_file(
+    row: Mapping[str, Any], table_view: TableView, links: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
     """Return where the row's file is: as its links say it, else its columns."""
-    this = next((one for one in links if one["semantics"] == "this" and not one["locked"]), None)
-    if this is not None:
-        return {"href": this["href"], "bytes": this["bytes"]}
-    one = observation_lines.file_of(row, seen.table)
-    return None if one is None else {"href": one.address, "bytes": one.size}
+    file_link = next(
+        (
+            observation_file
+            for observation_file in links
+            if observation_file["semantics"] == "this" and not observation_file["locked"]
+        ),
+        None,
+    )
+    if file_link is not None:
+        return {"href": file_link["href"], "bytes": file_link["bytes"]}
+    observation_file = observation_lines.find_row_file(row, table_view.table)
+    return None if observation_file is None else {"href": observation_file.address, "bytes": observation_file.size}
 
 
-def _cited(seen: View, state: Asked) -> dict[str, str] | None:
+def _build_row_citation(table_view: TableView, page_context: PageContext) -> dict[str, str] | None:
     """Return how a row is cited: its collection, and where and when it was seen."""
-    release = seen.published.release
-    resource = state.holdings.resources.get(seen.table.schema if release is None else release.collection)
+    release = table_view.published.release
+    resource = page_context.published_state.resources.get(
+        table_view.table.schema if release is None else release.collection
+    )
     if resource is None:
         return None
-    above = f"{state.brand.root}/collections/{quote(resource.name)}"
-    here = f"{address(state.brand.root, seen.table)}?{urlencode({'_row': seen.search.row})}"
+    collection_address = f"{page_context.brand.root}/collections/{quote(resource.name)}"
+    row_address = (
+        f"{build_table_address(page_context.brand.root, table_view.table)}?{urlencode({'_row': table_view.search.row})}"
+    )
     day = datetime.now(UTC).date().isoformat()
-    return {"text": f"{cited(resource)}. {here} ({day})", "bibtex": bibtex(resource, above)}
+    return {"text": f"{cited(resource)}. {row_address} ({day})", "bibtex": write_bibtex(resource, collection_address)}
 
 
-def _sections(page: Page, state: Asked) -> list[dict[str, Any]]:
+def _group_columns(page: RowPage, page_context: PageContext) -> list[dict[str, Any]]:
     """Group columns by their sections, in the order in which these come; what has none comes last."""
-    words = texts(state.language)
-    found: dict[str, list[int]] = {}
+    translations = load_texts(page_context.language)
+    columns_by_section: dict[str, list[int]] = {}
     for number, column in enumerate(page.columns):
-        found.setdefault(column.section or "", []).append(number)
-    some = [*(one for one in found if one), *([""] if "" in found else [])]
-    named = {one: SECTIONS.get(one, one.capitalize()) if one else OTHERS for one in some}
-    return [{"title": words.get(named[one], named[one]), "columns": found[one]} for one in some]
+        columns_by_section.setdefault(column.section or "", []).append(number)
+    section_names = [
+        *(section for section in columns_by_section if section),
+        *([""] if "" in columns_by_section else []),
+    ]
+    section_titles = {
+        section: SECTION_TITLES.get(section, section.capitalize()) if section else OTHER_SECTION_TITLE
+        for section in section_names
+    }
+    return [
+        {
+            "title": translations.get(section_titles[section], section_titles[section]),
+            "columns": columns_by_section[section],
+        }
+        for section in section_names
+    ]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from hven.model.table import begins_and_ends
-from hven.portal._explore.what_else import moment
-from hven.portal._views.meanwhile import far
-from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import asked, refused, sent
-from hven.portal._views.table_page import asking
-from hven.portal._views.tiles_ahead import ahead
-from hven.services.series import iso
+from hven.model.table import find_begin_and_end_columns
+from hven.portal._explore.concurrent_rows import to_instant
+from hven.portal._views.meanwhile import list_remote_targets
+from hven.portal._views.page_addresses import build_table_address
+from hven.portal._views.page_formats import build_error_responder, build_page_context, render_response
+from hven.portal._views.table_view import build_runner
+from hven.portal._views.tile_preloading import list_first_tiles
+from hven.services.series import format_instant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,85 +21,105 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hven.model.table import Table
-    from hven.portal._explore.rows import Page as Rows
-    from hven.portal._views.page_formats import Asked
-    from hven.services.face import Surroundings
+    from hven.portal._explore.row_pages import RowPage
+    from hven.portal._views.page_formats import PageContext
+    from hven.services.face import ServiceContext
 
-FACE = "timelines"
-LAST = 1000  # samples
+SERIES_FACE = "timelines"
+MAX_LAST_SAMPLES = 1000  # samples
 
 
-def series_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -> Response:
+def render_series_page(request: Request, context: ServiceContext, series_facts: Mapping[str, Any]) -> Response:
     """Write the page of the data sets that are known.
 
     Parameters
     ----------
-    request, around
+    request, context
         Of the face.
-    told
+    series_facts
         Its ``base``, and ``sets``: of each the ``id``, ``title``, ``table``, ``parameters``, ``start``, ``stop``, and an ``example`` of both.
     """
-    state = asked(request, around)
-    sets = [{**one, "page": address(state.base, one["table"])} for one in told["sets"]]
-    return sent(state, "series.html", sets=sets, at=told["base"])
+    page_context = build_page_context(request, context)
+    sets = [
+        {**series, "page": build_table_address(page_context.base, series["table"])} for series in series_facts["sets"]
+    ]
+    return render_response(page_context, "series.html", sets=sets, at=series_facts["base"])
 
 
-def timeline_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -> Response:
+def render_timeline_page(request: Request, context: ServiceContext, series_facts: Mapping[str, Any]) -> Response:
     """Write the page of one data set.
 
     Parameters
     ----------
-    request, around
+    request, context
         Of the face.
-    told
+    series_facts
         What the face tells programs, and its ``table``; or the ``fault`` why there is none.
     """
-    if "fault" in told:
-        return refused(around, page=True, switch=True)(request, told["fault"])
-    state = asked(request, around)
-    begins, ends = ("" if one is None else iso(one)[:16].replace("T", " ") for one in (told["start"], told["stop"]))
-    page = address(state.base, told["table"])
-    data, elsewhere = f"{state.base}/series/{quote(told['id'])}", [one.key for one, _ in far(asking(state))]
-    known = {name: value for name, value in told.items() if name != "table"}
+    if "fault" in series_facts:
+        return build_error_responder(context, suggest_pages=True, with_switches=True)(request, series_facts["fault"])
+    page_context = build_page_context(request, context)
+    begins, ends = (
+        "" if instant is None else format_instant(instant)[:16].replace("T", " ")
+        for instant in (series_facts["start"], series_facts["stop"])
+    )
+    page = build_table_address(page_context.base, series_facts["table"])
+    data, elsewhere = (
+        f"{page_context.base}/series/{quote(series_facts['id'])}",
+        [instant.key for instant, _ in list_remote_targets(build_runner(page_context))],
+    )
+    script_facts = {name: value for name, value in series_facts.items() if name != "table"}
     facts: dict[str, Any] = {"page": page, "begins": begins, "ends": ends, "data": data, "elsewhere": elsewhere}
-    facts["last"] = _last(told)
-    facts["tiles"] = ahead(told, request.query_params, data)
-    return sent(state, "timeline.html", of=told, known=known, **facts)
+    facts["last"] = _build_last_samples_address(series_facts)
+    facts["tiles"] = list_first_tiles(series_facts, request.query_params, data)
+    return render_response(page_context, "timeline.html", of=series_facts, known=script_facts, **facts)
 
 
-def _last(told: Mapping[str, Any]) -> str:
+def _build_last_samples_address(series_facts: Mapping[str, Any]) -> str:
     """Return how HAPI is asked for the last samples; empty: it is not, or there are none."""
-    if told["hapi"] is None or told["start"] is None or not told["cadence"]:
+    if series_facts["hapi"] is None or series_facts["start"] is None or not series_facts["cadence"]:
         return ""
-    begin = max(told["start"], told["stop"] - LAST * told["cadence"])
-    return f"{told['hapi']}/data?{urlencode({'dataset': told['id'], 'start': iso(begin), 'stop': iso(told['stop'])})}"
+    start_instant = max(series_facts["start"], series_facts["stop"] - MAX_LAST_SAMPLES * series_facts["cadence"])
+    return f"{series_facts['hapi']}/data?{urlencode({'dataset': series_facts['id'], 'start': format_instant(start_instant), 'stop': format_instant(series_facts['stop'])})}"
 
 
-def drawn(table: Table, state: Asked) -> list[dict[str, str]]:
+def list_drawn_series(table: Table, page_context: PageContext) -> list[dict[str, str]]:
     """List the data sets that a table has, or that its rows are spans of, with their pages."""
-    if not table.offers(FACE) or not (table.series or table.spanned):
+    if not table.is_served_by(SERIES_FACE) or not (table.series or table.spanned_series_ids):
         return []
-    every = [table]
-    if any(name not in {one.id for one in table.series} for name in table.spanned):
-        every += [other for other in state.catalogue.tables() if other.series and other.offers(FACE)]
-    known = {
-        one.id: one.title or (other.title if len(other.series) == 1 else "") or one.id
-        for other in reversed(every)
-        for one in other.series
+    series_tables = [table]
+    if any(name not in {series.id for series in table.series} for name in table.spanned_series_ids):
+        series_tables += [
+            other
+            for other in page_context.catalogue.iterate_tables()
+            if other.series and other.is_served_by(SERIES_FACE)
+        ]
+    titles_by_id = {
+        series.id: series.title or (other.title if len(other.series) == 1 else "") or series.id
+        for other in reversed(series_tables)
+        for series in other.series
     }
-    names = dict.fromkeys((*(one.id for one in table.series), *table.spanned))
+    names = dict.fromkeys((*(series.id for series in table.series), *table.spanned_series_ids))
     return [
-        {"id": name, "title": known[name], "url": f"{state.base}/series/{quote(name, safe='')}"}
+        {"id": name, "title": titles_by_id[name], "url": f"{page_context.base}/series/{quote(name, safe='')}"}
         for name in names
-        if name in known
+        if name in titles_by_id
     ]
 
 
-def times_of(row: Rows, table: Table) -> str:
+def build_time_query(row: RowPage, table: Table) -> str:
     """Say as parameters of such a page what a row is about: a span, or a moment; empty: it has no time."""
-    shown = {column.name: row.rows.column(at)[0].as_py() for at, column in enumerate(row.columns)} if row.keys else {}
-    begin, end = begins_and_ends(table)
-    low, high = (None if column is None else moment(shown.get(column.name), column) for column in (begin, end))
-    if low is None:
+    values_by_name = (
+        {column.name: row.rows.column(at)[0].as_py() for at, column in enumerate(row.columns)} if row.keys else {}
+    )
+    begin, end = find_begin_and_end_columns(table)
+    begin_instant, end_instant = (
+        None if column is None else to_instant(values_by_name.get(column.name), column) for column in (begin, end)
+    )
+    if begin_instant is None:
         return ""
-    return f"_at={iso(low)}" if high is None or high <= low else f"_from={iso(low)}&_to={iso(high)}"
+    return (
+        f"_at={format_instant(begin_instant)}"
+        if end_instant is None or end_instant <= begin_instant
+        else f"_from={format_instant(begin_instant)}&_to={format_instant(end_instant)}"
+    )

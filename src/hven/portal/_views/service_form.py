@@ -6,47 +6,50 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from hven.model.errors import NotFound, say
-from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import Asked, Page, page
-from hven.portal._views.table_page import view
-from hven.services.params import described
+from hven.model.errors import NotFoundError, format_message
+from hven.portal._views.page_addresses import build_table_address
+from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
+from hven.portal._views.table_view import read_table_view
+from hven.services.params import describe_param
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.services.face import Surroundings
+    from hven.services.face import ServiceContext
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the address of the forms."""
 
-    async def form(state: Asked) -> Page:
-        seen = view(state)
-        face = around.faces.get(state.request.path_params["face"].removesuffix(".json"))
-        if face is None or not (face.asked_of_a_table and face.applies(seen.table) and seen.table.offers(face.name)):
-            raise NotFound(
-                say("there is no such service for {name}", seen.name),
+    async def show_form(page_context: PageContext) -> PageContent:
+        table_view = read_table_view(page_context)
+        face = context.faces.get(page_context.request.path_params["face"].removesuffix(".json"))
+        if face is None or not (
+            face.is_table_service and face.applies(table_view.table) and table_view.table.is_served_by(face.name)
+        ):
+            raise NotFoundError(
+                format_message("there is no such service for {name}", table_view.quoted_name),
                 remedy="the page of the collection says how its tables are asked",
             )
-        root = state.brand.root
-        about = {
+        root = page_context.brand.root
+        service_facts = {
             "title": face.title,
             "description": face.description,
             "standards": list(face.standard_ids),
-            "url": face.url(seen.table, root),
+            "url": face.build_url(table_view.table, root),
             "openapi": f"{root}/openapi.json",
             "ways": [
-                {"title": way.title, "url": way.url, "example": way.example} for way in face.shown(seen.published, root)
+                {"title": usage_example.title, "url": usage_example.url, "example": usage_example.example}
+                for usage_example in face.list_all_examples(table_view.published, root)
             ],
         }
         content = {
-            "service": about,
-            "parameters": face.known,
-            "table": seen.name,
-            "above": address(state.base, seen.table),
+            "service": service_facts,
+            "parameters": face.all_params,
+            "table": table_view.quoted_name,
+            "above": build_table_address(page_context.base, table_view.table),
         }
-        twin = {**about, "parameters": [described(one) for one in face.known]}
-        return Page(template="service.html", content=content, twin=twin)
+        json_content = {**service_facts, "parameters": [describe_param(parameter) for parameter in face.all_params]}
+        return PageContent(template="service.html", template_values=content, json_content=json_content)
 
-    return [Route("/collections/{name}/{table}/services/{face}", page(form, around))]
+    return [Route("/collections/{name}/{table}/services/{face}", build_page_endpoint(show_form, context))]

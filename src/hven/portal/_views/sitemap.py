@@ -11,10 +11,10 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven import services as dali
-from hven.portal._views.guides import SHELF, of_collection, of_site, seen
-from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import asked
-from hven.site.auth import ANONYMOUS
+from hven.portal._views.help_pages import NOTE_CACHE, list_collection_pages, list_site_pages, list_visible_collections
+from hven.portal._views.page_addresses import build_table_address
+from hven.portal._views.page_formats import build_page_context
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,53 +22,64 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from hven.portal._views.page_formats import Asked
-    from hven.services.face import Surroundings
+    from hven.portal._views.page_formats import PageContext
+    from hven.services.face import ServiceContext
 
-MOST = 50_000  # addresses of one file: the protocol's own limit
-HEADERS = {"content-type": "application/xml; charset=utf-8", "cache-control": "public, max-age=3600"}
+MAX_ADDRESSES = 50_000  # addresses of one file: the protocol's own limit
+SITEMAP_HEADERS = {"content-type": "application/xml; charset=utf-8", "cache-control": "public, max-age=3600"}
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Return the one address."""
 
-    async def sitemap(request: Request) -> Response:
-        state = asked(request, around)
-        shown = {schema.name for schema in state.catalogue.schemas}  # of this portal
-        catalogue = state.holdings.catalogue(ANONYMOUS, around.policies)
-        public = tuple(one for one in catalogue.schemas if one.name in shown)
-        known = replace(state, who=ANONYMOUS, catalogue=replace(catalogue, schemas=public))
-        body = await anyio.to_thread.run_sync(lambda: _written(known))
-        return dali.whole(request, body, HEADERS)
+    async def send_sitemap(request: Request) -> Response:
+        page_context = build_page_context(request, context)
+        shown_schemas = {schema.name for schema in page_context.catalogue.schemas}  # of this portal
+        catalogue = page_context.published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
+        public = tuple(candidate for candidate in catalogue.schemas if candidate.name in shown_schemas)
+        public_context = replace(
+            page_context, principal=ANONYMOUS_PRINCIPAL, catalogue=replace(catalogue, schemas=public)
+        )
+        body = await anyio.to_thread.run_sync(lambda: _write_sitemap(public_context))
+        return dali.answer_with_body(request, body, SITEMAP_HEADERS)
 
-    return [Route("/sitemap.xml", sitemap)]
+    return [Route("/sitemap.xml", send_sitemap)]
 
 
-def _written(state: Asked) -> bytes:
+def _write_sitemap(page_context: PageContext) -> bytes:
     lines = [
         f"<url><loc>{escape(url)}</loc>{f'<lastmod>{day}</lastmod>' if day else ''}</url>"
-        for (url, day), _ in zip(_pages(state), range(MOST), strict=False)
+        for (url, day), _ in zip(_list_pages(page_context), range(MAX_ADDRESSES), strict=False)
     ]
     text = '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
     return (text + "\n".join(lines) + "\n</urlset>\n").encode()
 
 
-def _pages(state: Asked) -> Iterator[tuple[str, str]]:
+def _list_pages(page_context: PageContext) -> Iterator[tuple[str, str]]:
     """Yield addresses with their days, empty where none is known."""
-    settings, published = state.around.site.settings, state.holdings.published
-    yield f"{state.base}/", ""
-    for schema in state.catalogue.schemas:
-        if schema.name not in state.holdings.resources:
+    settings, published = page_context.context.site.settings, page_context.published_state.tables_by_name
+    yield f"{page_context.base}/", ""
+    for schema in page_context.catalogue.schemas:
+        if schema.name not in page_context.published_state.resources:
             continue
-        tables = [table for table in schema.tables if table.qualified in published]
-        days = {table.qualified: (published[table.qualified].updated or "")[:10] for table in tables}
-        here = f"{state.base}/collections/{quote(schema.name)}"
+        tables = [table for table in schema.tables if table.qualified_name in published]
+        days = {table.qualified_name: (published[table.qualified_name].updated or "")[:10] for table in tables}
+        collection_address = f"{page_context.base}/collections/{quote(schema.name)}"
         newest = max(days.values(), default="")
         for page in ("", "/columns", "/downloads"):
-            yield here + page, newest
+            yield collection_address + page, newest
         for table in tables:
-            yield address(state.base, table), days[table.qualified]
-    for guide in [*of_site(state), *(one for resource in seen(state) for one in of_collection(resource, state))]:
+            yield build_table_address(page_context.base, table), days[table.qualified_name]
+    for guide in [
+        *list_site_pages(page_context),
+        *(
+            one
+            for resource in list_visible_collections(page_context)
+            for one in list_collection_pages(resource, page_context)
+        ),
+    ]:
         yield guide["url"], ""
-    for note in SHELF.news(settings.directory / state.brand.news, settings.directory, state.language):
-        yield f"{state.base}/news/{quote(note.name)}", note.day.isoformat() if note.day is not None else ""
+    for note in NOTE_CACHE.list_news(
+        settings.directory / page_context.brand.news, settings.directory, page_context.language
+    ):
+        yield f"{page_context.base}/news/{quote(note.name)}", note.day.isoformat() if note.day is not None else ""

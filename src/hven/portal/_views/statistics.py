@@ -10,110 +10,128 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven import services as dali
-from hven.engines import Live
+from hven.engines import LiveRelation
 from hven.model.errors import HvenError
-from hven.portal._explore.facets import written
-from hven.portal._explore.summary import Summary, summary
-from hven.portal._views.counts import Counts, noun_of_rows, sum_amounts
-from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import Asked, Page, page
-from hven.portal._views.table_page import asking
-from hven.portal._views.validity import validity
+from hven.portal._explore.facets import write_choices
+from hven.portal._explore.table_summary import TableSummary, summarize_table
+from hven.portal._views.counts import VisibleRowCounts, find_row_noun, sum_amounts
+from hven.portal._views.data_validity import describe_validity
+from hven.portal._views.page_addresses import build_table_address
+from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
+from hven.portal._views.table_view import build_runner
 from hven.services.source_dates import find_source_date
-from hven.site.auth import row_filters
+from hven.site.auth import collect_row_filters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.table import Table
-    from hven.portal._explore.column_labels import Labels
-    from hven.services.face import Surroundings
+    from hven.portal._explore.column_labels import ColumnLabels
+    from hven.services.face import ServiceContext
 
-AT_ONCE = 2  # collections that are counted at the same time: the others' readers wait
+MAX_PARALLEL_COLLECTIONS = 2  # collections that are counted at the same time: the others' readers wait
 log = logging.getLogger("hven.portal")
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/statistics/{name}`` and its JSON twin."""
-    counts = Counts(around)
-    counting = anyio.CapacityLimiter(AT_ONCE)
+    counts = VisibleRowCounts(context)
+    count_limiter = anyio.CapacityLimiter(MAX_PARALLEL_COLLECTIONS)
 
-    async def statistics(state: Asked) -> Page:
-        schema = state.collection()
+    async def show_statistics(page_context: PageContext) -> PageContent:
+        schema = page_context.find_collection()
         name = schema.name
-        tables = [table for table in schema.tables if table.qualified in state.holdings.published]
-        rows = await counts.of(state.holdings, tables, state.who)
-        found = await anyio.to_thread.run_sync(
-            lambda: [_told(table, state, rows[table.qualified]) for table in tables], limiter=counting
+        tables = [
+            table for table in schema.tables if table.qualified_name in page_context.published_state.tables_by_name
+        ]
+        rows = await counts.count_tables(page_context.published_state, tables, page_context.principal)
+        table_statistics = await anyio.to_thread.run_sync(
+            lambda: [_describe_table(table, page_context, rows[table.qualified_name]) for table in tables],
+            limiter=count_limiter,
         )
-        observed = await counts.lines(state.holdings, tables, state.who)
+        line_counts = await counts.count_lines(page_context.published_state, tables, page_context.principal)
         amounts = sum_amounts(
-            (table, rows[table.qualified], table.qualified in observed, observed.get(table.qualified))
+            (
+                table,
+                rows[table.qualified_name],
+                table.qualified_name in line_counts,
+                line_counts.get(table.qualified_name),
+            )
             for table in tables
         )
-        resource = state.holdings.resources[name]
-        twin = {
+        resource = page_context.published_state.resources[name]
+        json_content = {
             "collection": name,
-            "rows": sum(one["rows"] or 0 for one in found),
-            "updated": max((one["updated"] for one in found), default=None),
-            "tables": found,
+            "rows": sum(statistics_entry["rows"] or 0 for statistics_entry in table_statistics),
+            "updated": max((statistics_entry["updated"] for statistics_entry in table_statistics), default=None),
+            "tables": table_statistics,
         }
-        return Page(template="statistics.html", content={"resource": resource, "amounts": amounts, **twin}, twin=twin)
+        return PageContent(
+            template="statistics.html",
+            template_values={"resource": resource, "amounts": amounts, **json_content},
+            json_content=json_content,
+        )
 
-    return [Route("/statistics/{name}", page(statistics, around, documents=dali.Documents()))]
+    return [Route("/statistics/{name}", build_page_endpoint(show_statistics, context, documents=dali.DocumentCache()))]
 
 
-def _told(table: Table, state: Asked, rows: int | None) -> dict[str, Any]:
-    item = state.holdings.published[table.qualified]
-    here = address(state.base, table)
-    told: dict[str, Any] = {
+def _describe_table(table: Table, page_context: PageContext, row_count: int | None) -> dict[str, Any]:
+    item = page_context.published_state.tables_by_name[table.qualified_name]
+    table_address = build_table_address(page_context.base, table)
+    table_facts: dict[str, Any] = {
         "name": table.name,
         "title": table.title or table.name,
-        "rows": rows,
-        "noun": noun_of_rows(table, asking(state)),
+        "rows": row_count,
+        "noun": find_row_noun(table, build_runner(page_context)),
         "updated": item.updated,
-        "modified": _modified(table, state),
-        "url": here,
+        "modified": _find_source_date(table, page_context),
+        "url": table_address,
         "begin": None,
         "end": None,
         "periods": [],
         "by": [],
-        "validity": validity(table, state),
+        "validity": describe_validity(table, page_context),
     }
-    if isinstance(item.relation, Live) or item.relation is None:
-        return told  # other programs write it, or it is a view of what is counted elsewhere
+    if isinstance(item.relation, LiveRelation) or item.relation is None:
+        return table_facts  # other programs write it, or it is a view of what is counted elsewhere
     try:
-        found = summary(table, asking(state), rows)
+        table_summary = summarize_table(table, build_runner(page_context), row_count)
     except HvenError as error:
-        log.info("no statistics of %s: %s", table.qualified, error)
-        return told
-    return told | {"begin": found.begin, "end": found.end, **_counted(found, here, state.labels(table))}
+        log.info("no statistics of %s: %s", table.qualified_name, error)
+        return table_facts
+    return table_facts | {
+        "begin": table_summary.begin,
+        "end": table_summary.end,
+        **_summary_to_json(table_summary, table_address, page_context.build_labels(table)),
+    }
 
 
-def _modified(table: Table, state: Asked) -> str | None:
+def _find_source_date(table: Table, page_context: PageContext) -> str | None:
     """Return when the source of a table was last changed, but not to readers from whom rows are hidden."""
-    if row_filters([table], state.who, state.around.policies):
+    if collect_row_filters([table], page_context.principal, page_context.context.policies):
         return None
-    return find_source_date(state.around.site, state.holdings.published[table.qualified])
+    return find_source_date(
+        page_context.context.site, page_context.published_state.tables_by_name[table.qualified_name]
+    )
 
 
-def _counted(found: Summary, here: str, labels: Labels) -> dict[str, Any]:
-    time = found.time.name if found.time is not None else ""
+def _summary_to_json(table_summary: TableSummary, table_address: str, labels: ColumnLabels) -> dict[str, Any]:
+    time = table_summary.time_column.name if table_summary.time_column is not None else ""
     return {
         "periods": [
-            {"name": one.name, "rows": one.rows, "url": f"{here}?{urlencode({time: one.name})}"} for one in found.periods
+            {"name": period.name, "rows": period.row_count, "url": f"{table_address}?{urlencode({time: period.name})}"} for period in table_summary.periods
         ],
         "by": [
             {
                 "column": facet.column.name,
-                "label": labels.column(facet.column),
-                "exact": facet.exact,
-                "more": facet.more,
+                "label": labels.label_column(facet.column),
+                "exact": facet.is_exact,
+                "more": facet.has_more,
                 "values": [
-                    {"name": labels.value(facet.column, one.label), "empty": one.value is None, "rows": one.rows, "url": f"{here}?{urlencode({facet.column.name: written([one.value])})}"}
-                    for one in facet.choices
+                    {"name": labels.translate_code(facet.column, period.label), "empty": period.value is None, "rows": period.row_count, "url": f"{table_address}?{urlencode({facet.column.name: write_choices([period.value])})}"}
+                    for period in facet.choices
                 ],
             }
-            for facet in found.choices
+            for facet in table_summary.choices
         ],
     }  # fmt: skip

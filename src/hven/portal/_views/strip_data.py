@@ -11,16 +11,15 @@ import numpy as np
 from starlette.routing import Route
 
 from hven.model.errors import HvenError
-from hven.portal._explore import rows as row_pages
-from hven.portal._explore import strip
-from hven.portal._explore.number_text import alone, unit_text
-from hven.portal._explore.search import PORTALS, Search
-from hven.portal._explore.strip_bins import values_of, written
-from hven.portal._pages import pages
-from hven.portal._views.disconnect import Waiting, attended
-from hven.portal._views.page_formats import Asked, Page, json_page
-from hven.portal._views.row_lines import lines
-from hven.portal._views.table_page import View, faults, view
+from hven.portal._explore import overview_strip, row_pages
+from hven.portal._explore.number_formatting import format_number, format_unit
+from hven.portal._explore.search import PORTAL_PARAMETERS, TableSearch
+from hven.portal._explore.strip_bins import format_bin_edge, to_float_values
+from hven.portal._pages import load_templates
+from hven.portal._views.disconnect import RunningQueries, run_while_connected
+from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint
+from hven.portal._views.row_lines import build_line_view
+from hven.portal._views.table_view import TableView, list_faults, read_table_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,267 +27,308 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.model.table import Column
-    from hven.portal._explore.column_labels import Labels
-    from hven.portal._explore.number_text import Scale
-    from hven.portal._explore.strip import Counts, Ground, Layout
-    from hven.portal._explore.strip_bins import Bins
-    from hven.services.face import Surroundings
+    from hven.portal._explore.column_labels import ColumnLabels
+    from hven.portal._explore.number_formatting import UnitScale
+    from hven.portal._explore.overview_strip import OverviewMap, StripCounts, StripLayout
+    from hven.portal._explore.strip_bins import ColumnBins
+    from hven.services.face import ServiceContext
 
-HIGH = 100  # of the bars' own units
-LEAST = 2.0  # of these: what is there at all is seen
-SHADES = 4
-COARSE = 6  # cells of the map that one link is for, across and up
-TICKS = 5  # of an axis of time
-TO = " \u2013 "
-SIGNS = "≥ ", "≤ "  # before the lower end of what has no upper one, and the other way round
-ONLY = "_only"
-NOW = "_strip"  # `now`: a page without scripts is to have it, however long it takes
-AT_ONCE = 200_000  # rows of a table that are counted while its page is made
+BAR_HEIGHT = 100  # of the bars' own units
+MIN_BAR_HEIGHT = 2.0  # of these: what is there at all is seen
+SHADE_COUNT = 4
+CELLS_PER_LINK = 6  # cells of the map that one link is for, across and up
+TIME_TICKS = 5  # of an axis of time
+RANGE_DASH = " \u2013 "
+COMPARISON_SIGNS = "≥ ", "≤ "  # before the lower end of what has no upper one, and the other way round
+PART_PARAMETER = "_only"
+STRIP_PARAMETER = "_strip"  # `now`: a page without scripts is to have it, however long it takes
+MAX_IMMEDIATE_ROWS = 200_000  # rows of a table that are counted while its page is made
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the address of the strip: its numbers; as it is drawn (``_only=drawn``); where one row stands in it (``_only=row&_row=KEY``)."""
 
-    async def one(state: Asked) -> Page:
-        def answer(waiting: Waiting) -> dict[str, Any]:
-            seen = view(state, leave=(ONLY,))
-            seen = replace(seen, asking=seen.asking.attended(waiting.begun))
-            only = state.request.query_params.get(ONLY, "")
-            if only == "row":
-                return _standing(seen)
-            found = content(seen)
-            if only == "drawn":
-                return {"html": pages(state.language).get_template("strip.html").render(strip=found)}
-            return _plain(found)
+    async def answer_strip(page_context: PageContext) -> PageContent:
+        def build_answer(running_queries: RunningQueries) -> dict[str, Any]:
+            table_view = read_table_view(page_context, ignored_parameters=(PART_PARAMETER,))
+            table_view = replace(table_view, runner=table_view.runner.with_start_callback(running_queries.add_query))
+            part_name = page_context.request.query_params.get(PART_PARAMETER, "")
+            if part_name == "row":
+                return _locate_row(table_view)
+            strip_content = build_strip_content(table_view)
+            if part_name == "drawn":
+                return {
+                    "html": load_templates(page_context.language).get_template("strip.html").render(strip=strip_content)
+                }
+            return _strip_to_json(strip_content)
 
-        return Page(template="", content=await attended(state.request, answer))
+        return PageContent(template="", template_values=await run_while_connected(page_context.request, build_answer))
 
-    return [Route("/collections/{name}/{table}/strip", json_page(one, around))]
+    return [Route("/collections/{name}/{table}/strip", build_json_endpoint(answer_strip, context))]
 
 
-def of_page(seen: View, *, now: bool = False) -> dict[str, Any] | None:
+def build_page_strip(table_view: TableView, *, immediately: bool = False) -> dict[str, Any] | None:
     """Return the strip as a page begins with it: counted where that is quick, else for its script to ask for; None: there is nothing to draw."""
     try:
-        chosen = strip.layout(seen.table, seen.asking)
-        if not chosen.columns:
+        strip_layout = overview_strip.find_strip_layout(table_view.table, table_view.runner)
+        if not strip_layout.column_names:
             return None
-        rows = seen.asking.published(seen.table).rows
-        if now or (rows is not None and rows <= AT_ONCE):
-            return {**content(seen), "rooms": _rooms(chosen)}
+        rows = table_view.runner.find_published_table(table_view.table).rows
+        if immediately or (rows is not None and rows <= MAX_IMMEDIATE_ROWS):
+            return {**build_strip_content(table_view), "rooms": _list_strip_parts(strip_layout)}
     except HvenError:
         return None  # a page is more than its first sight
-    return {"later": True, "parts": [], "time": None, "map": None, "rooms": _rooms(chosen)}
+    return {"later": True, "parts": [], "time": None, "map": None, "rooms": _list_strip_parts(strip_layout)}
 
 
-def first_plot(seen: View) -> str:
+def choose_first_plot(table_view: TableView) -> str:
     """Name what a plot shows before anybody chose: the two columns that tell most, else one with the time, else one alone."""
     try:
-        chosen = strip.layout(seen.table, seen.asking)
+        strip_layout = overview_strip.find_strip_layout(table_view.table, table_view.runner)
     except HvenError:
         return ""
-    names = [one.column.name for one in chosen.most_telling]
-    if len(names) < 2 and chosen.time is not None:
-        names = [chosen.time.column.name, *names]
+    names = [ranked.column.name for ranked in strip_layout.ranked_histograms]
+    if len(names) < 2 and strip_layout.time is not None:
+        names = [strip_layout.time.column.name, *names]
     return ";".join(names[:2])
 
 
-def _rooms(chosen: Layout) -> str:
+def _list_strip_parts(strip_layout: StripLayout) -> str:
     """Name what room is kept for, in the words of the styles."""
     return " ".join(
         name
-        for name, there in (("time", chosen.time), ("map", chosen.ground), ("parts", chosen.parts))
-        if there is not None and there != ()
+        for name, strip_part in (
+            ("time", strip_layout.time),
+            ("map", strip_layout.overview_map),
+            ("parts", strip_layout.histograms),
+        )
+        if strip_part is not None and strip_part != ()
     )
 
 
-def content(seen: View) -> dict[str, Any]:
+def build_strip_content(table_view: TableView) -> dict[str, Any]:
     """Return all that is drawn of a search."""
-    chosen = strip.layout(seen.table, seen.asking)
-    lined = lines(seen)
-    every = strip.counted(lined.every(seen), seen.asking, chosen) if chosen.columns else None
-    narrowed = seen.search.where() is not None
-    found = strip.counted(lined.search, seen.asking, chosen) if narrowed and every is not None else every
-    drawn: dict[str, Any] = {
+    strip_layout = overview_strip.find_strip_layout(table_view.table, table_view.runner)
+    line_view = build_line_view(table_view)
+    total_counts = (
+        overview_strip.count_strip(line_view.search_all_lines(table_view), table_view.runner, strip_layout)
+        if strip_layout.column_names
+        else None
+    )
+    is_narrowed = table_view.search.build_condition() is not None
+    matching_counts = (
+        overview_strip.count_strip(line_view.search, table_view.runner, strip_layout)
+        if is_narrowed and total_counts is not None
+        else total_counts
+    )
+    strip_facts: dict[str, Any] = {
         "later": False,
-        "late": found is None,
-        "exact": found is not None and found.exact,
-        "rows": None if found is None else found.rows,
-        "observations": lined.observed is not None,
-        "faults": faults(seen.search),
+        "late": matching_counts is None,
+        "exact": matching_counts is not None and matching_counts.is_exact,
+        "rows": None if matching_counts is None else matching_counts.rows,
+        "observations": line_view.observation_key is not None,
+        "faults": list_faults(table_view.search),
         "time": None,
         "map": None,
         "parts": [],
     }
-    if found is None or every is None:
-        return drawn
-    made = [
-        _part(one, found.counts[at], every.counts[at] if narrowed else None, seen) for at, one in enumerate(chosen.bins)
+    if matching_counts is None or total_counts is None:
+        return strip_facts
+    drawn_parts = [
+        _draw_part(
+            column_bins, matching_counts.counts[at], total_counts.counts[at] if is_narrowed else None, table_view
+        )
+        for at, column_bins in enumerate(strip_layout.bins)
     ]
-    if chosen.time is not None:
-        drawn["time"] = made.pop(0)
-    drawn["parts"] = made
-    if chosen.ground is not None:
-        drawn["map"] = _map(chosen.ground, found, every if narrowed else None, seen)
-    return drawn
+    if strip_layout.time is not None:
+        strip_facts["time"] = drawn_parts.pop(0)
+    strip_facts["parts"] = drawn_parts
+    if strip_layout.overview_map is not None:
+        strip_facts["map"] = _draw_map(
+            strip_layout.overview_map, matching_counts, total_counts if is_narrowed else None, table_view
+        )
+    return strip_facts
 
 
-def _part(one: Bins, counts: npt.NDArray[np.int64], every: npt.NDArray[np.int64] | None, seen: View) -> dict[str, Any]:
-    column, search = one.column, seen.search
-    scale = seen.labels.scale(column)
-    shown = _texts(one, scale)
-    name = _named(column.name)
-    asked = dict(search.conditions).get(column.name)
-    others = [(key, value) for key, value in search.pairs() if key not in {name, "_row"}]
-    band = None if asked is None else one.band(asked)
+def _draw_part(
+    column_bins: ColumnBins,
+    counts: npt.NDArray[np.int64],
+    total_counts: npt.NDArray[np.int64] | None,
+    table_view: TableView,
+) -> dict[str, Any]:
+    column, search = column_bins.column, table_view.search
+    scale = table_view.labels.find_scale(column)
+    end_texts = _format_bin_ends(column_bins, scale)
+    name = _quote_parameter_name(column.name)
+    written_values = dict(search.conditions).get(column.name)
+    other_parameters = [(key, value) for key, value in search.list_parameters() if key not in {name, "_row"}]
+    band = None if written_values is None else column_bins.find_selected_band(written_values)
     return {
         "column": column.name,
         "name": name,
-        "label": _label(column, seen.labels),
-        "unit": "" if one.time else unit_text(scale.unit),
-        "title": seen.labels.told(column),
-        "time": one.time,
-        "size": len(one),
-        "lows": one.lows,
-        "highs": one.highs,
+        "label": _label_bins(column, table_view.labels),
+        "unit": "" if column_bins.is_time else format_unit(scale.unit),
+        "title": table_view.labels.describe_column(column),
+        "time": column_bins.is_time,
+        "size": len(column_bins),
+        "lows": column_bins.lows,
+        "highs": column_bins.highs,
         "counts": counts[1:].tolist(),
         "missing": int(counts[0]),
         "total": int(counts[1:].sum()),
-        "drawn": _bars(counts[1:]),
-        "every": "" if every is None else _bars(every[1:]),
-        "ends": _ends(one, shown, scale),
-        "said": _said(shown[0][0] or shown[0][1], shown[-1][1] or shown[-1][0]),
-        "asked": asked is not None,
-        "band": None if band is None else [round(len(one) * band[0], 2), round(max(len(one) * (band[1] - band[0]), 0.1), 2)],
+        "drawn": _draw_bars(counts[1:]),
+        "every": "" if total_counts is None else _draw_bars(total_counts[1:]),
+        "ends": _format_axis_ends(column_bins, end_texts, scale),
+        "said": _format_bin_range(end_texts[0][0] or end_texts[0][1], end_texts[-1][1] or end_texts[-1][0]),
+        "asked": written_values is not None,
+        "band": None if band is None else [round(len(column_bins) * band[0], 2), round(max(len(column_bins) * (band[1] - band[0]), 0.1), 2)],
         "links": [
-            {"at": at, "said": _said(*shown[at], falls=scale.inverse), "rows": count, "address": urlencode([*others, (name, f"{low}..{high}")])}
-            for at, (low, high, count) in enumerate(zip(one.lows, one.highs, counts[1:].tolist(), strict=True))
+            {"at": at, "said": _format_bin_range(*end_texts[at], is_inverted=scale.is_inverse), "rows": count, "address": urlencode([*other_parameters, (name, f"{low}..{high}")])}
+            for at, (low, high, count) in enumerate(zip(column_bins.lows, column_bins.highs, counts[1:].tolist(), strict=True))
             if count
         ],
-        "without": urlencode(others),
+        "without": urlencode(other_parameters),
     }  # fmt: skip
 
 
-def _label(column: Column, labels: Labels) -> str:
+def _label_bins(column: Column, labels: ColumnLabels) -> str:
     """Call a column as its pair ``x_min``, ``x_max`` is called, where that has a word."""
-    stem = labels.pairs[column.name][0] if column.name in labels.pairs and not labels.raw else ""
-    said = labels.name(stem) if stem else ""
-    return said if said != stem else labels.column(column)
+    stem = labels.range_pairs[column.name][0] if column.name in labels.range_pairs and not labels.is_raw else ""
+    stem_label = labels.label_field(stem) if stem else ""
+    return stem_label if stem_label != stem else labels.label_column(column)
 
 
-def _named(name: str) -> str:
+def _quote_parameter_name(name: str) -> str:
     """Name a column as an address does."""
-    return f'"{name}"' if name in PORTALS else name
+    return f'"{name}"' if name in PORTAL_PARAMETERS else name
 
 
-def _bars(counts: npt.NDArray[np.int64]) -> str:
-    most = max(int(counts.max()), 1)
+def _draw_bars(counts: npt.NDArray[np.int64]) -> str:
+    max_count = max(int(counts.max()), 1)
     return "".join(
-        f"M{at} {HIGH}v-{max(HIGH * count / most, LEAST):.1f}h.9V{HIGH}z"
+        f"M{at} {BAR_HEIGHT}v-{max(BAR_HEIGHT * count / max_count, MIN_BAR_HEIGHT):.1f}h.9V{BAR_HEIGHT}z"
         for at, count in enumerate(counts.tolist())
         if count
     )
 
 
-def _said(low: str, high: str, *, falls: bool = False) -> str:
-    """Say what a bin has, in signs alone; `falls`: what is told grows as the values fall."""
+def _format_bin_range(low: str, high: str, *, is_inverted: bool = False) -> str:
+    """Say what a bin has, in signs alone; `is_inverted`: what is told grows as the values fall."""
     if low and high:
-        return low if low == high else f"{low}{TO}{high}"
-    return f"{SIGNS[falls]}{low}" if low else f"{SIGNS[not falls]}{high}"
+        return low if low == high else f"{low}{RANGE_DASH}{high}"
+    return f"{COMPARISON_SIGNS[is_inverted]}{low}" if low else f"{COMPARISON_SIGNS[not is_inverted]}{high}"
 
 
-def _texts(one: Bins, scale: Scale) -> list[tuple[str, str]]:
+def _format_bin_ends(column_bins: ColumnBins, scale: UnitScale) -> list[tuple[str, str]]:
     """Write the ends of each bin for people; nothing where it has none."""
-    if one.time:
-        return list(zip(one.lows, one.highs, strict=True))
+    if column_bins.is_time:
+        return list(zip(column_bins.lows, column_bins.highs, strict=True))
 
-    def text(end: str) -> str:
-        value = scale.of(float(end)) if end else math.inf
-        return alone(value) if math.isfinite(value) else ""  # the wavelength of a frequency of 0: there is no end
+    def format_end(end: str) -> str:
+        value = scale.convert(float(end)) if end else math.inf
+        return (
+            format_number(value) if math.isfinite(value) else ""
+        )  # the wavelength of a frequency of 0: there is no end
 
-    return [(text(low), text(high)) for low, high in zip(one.lows, one.highs, strict=True)]
+    return [(format_end(low), format_end(high)) for low, high in zip(column_bins.lows, column_bins.highs, strict=True)]
 
 
-def _ends(one: Bins, shown: Sequence[tuple[str, str]], scale: Scale) -> list[str]:
+def _format_axis_ends(column_bins: ColumnBins, end_texts: Sequence[tuple[str, str]], scale: UnitScale) -> list[str]:
     """Say where the bins begin and end, of times also what is between."""
-    if one.time:
-        places = [at * len(one) // TICKS for at in range(TICKS)]
-        found = [one.lows[at] or one.highs[at] for at in dict.fromkeys(places)]
-        days = [each.partition("T")[0] for each in found]
-        return found if len(set(days)) < len(days) else days
-    (low, after), (before, high) = shown[0], shown[-1]
-    if one.column.type.is_integer:
+    if column_bins.is_time:
+        tick_numbers = [at * len(column_bins) // TIME_TICKS for at in range(TIME_TICKS)]
+        tick_texts = [column_bins.lows[at] or column_bins.highs[at] for at in dict.fromkeys(tick_numbers)]
+        days = [tick_text.partition("T")[0] for tick_text in tick_texts]
+        return tick_texts if len(set(days)) < len(days) else days
+    (low, after), (before, high) = end_texts[0], end_texts[-1]
+    if column_bins.column.type.is_integer:
         first, last = low or after, high or before
     else:
-        told = [scale.of(float(edge)) for edge in one.edges]
-        first, last = alone(told[0] if math.isfinite(told[0]) else told[1]), alone(told[-1])
-    return [("" if low else SIGNS[not scale.inverse]) + first, ("" if high else SIGNS[scale.inverse]) + last]
+        scaled_edges = [scale.convert(float(edge)) for edge in column_bins.edges]
+        first, last = (
+            format_number(scaled_edges[0] if math.isfinite(scaled_edges[0]) else scaled_edges[1]),
+            format_number(scaled_edges[-1]),
+        )
+    return [
+        ("" if low else COMPARISON_SIGNS[not scale.is_inverse]) + first,
+        ("" if high else COMPARISON_SIGNS[scale.is_inverse]) + last,
+    ]
 
 
-def _map(ground: Ground, found: Counts, every: Counts | None, seen: View) -> dict[str, Any]:
-    wide, high = ground.shape
-    search, counts = seen.search, found.counts[-1]
-    mirrored = ground.kind == "sky"  # as one looks up
-    fields = [_named(one) for one in ground.fields]
-    others = [(key, value) for key, value in search.pairs() if key not in {*fields, "_row"}]
-    west, south, east, north = ground.box
-    side = (east - west) / wide, (north - south) / high
-    grid = counts[1:].reshape(high // COARSE, COARSE, wide // COARSE, COARSE).sum(axis=(1, 3))
+def _draw_map(
+    overview_map: OverviewMap, matching_counts: StripCounts, total_counts: StripCounts | None, table_view: TableView
+) -> dict[str, Any]:
+    column_count, row_count = overview_map.grid_shape
+    search, counts = table_view.search, matching_counts.counts[-1]
+    mirrored = overview_map.kind == "sky"  # as one looks up
+    fields = [_quote_parameter_name(field_name) for field_name in overview_map.fields]
+    other_parameters = [(key, value) for key, value in search.list_parameters() if key not in {*fields, "_row"}]
+    west, south, east, north = overview_map.box
+    side = (east - west) / column_count, (north - south) / row_count
+    grid = (
+        counts[1:]
+        .reshape(row_count // CELLS_PER_LINK, CELLS_PER_LINK, column_count // CELLS_PER_LINK, CELLS_PER_LINK)
+        .sum(axis=(1, 3))
+    )
     links = []
-    for up, across in zip(*(one.tolist() for one in np.nonzero(grid)), strict=True):
-        left, low = west + across * COARSE * side[0], south + up * COARSE * side[1]
-        ranges = [_range(left, left + COARSE * side[0]), _range(low, low + COARSE * side[1])]
+    for grid_row, grid_column in zip(*(field_name.tolist() for field_name in np.nonzero(grid)), strict=True):
+        west_edge, low = west + grid_column * CELLS_PER_LINK * side[0], south + grid_row * CELLS_PER_LINK * side[1]
+        ranges = [
+            _format_range(west_edge, west_edge + CELLS_PER_LINK * side[0]),
+            _format_range(low, low + CELLS_PER_LINK * side[1]),
+        ]
         links.append({
-            "x": wide - (across + 1) * COARSE if mirrored else across * COARSE, "y": high - (up + 1) * COARSE, "rows": int(grid[up, across]),
-            "said": ", ".join(one.replace("..", TO) for one in ranges),
-            "address": urlencode([*others, *zip(fields, ranges, strict=True)]),
+            "x": column_count - (grid_column + 1) * CELLS_PER_LINK if mirrored else grid_column * CELLS_PER_LINK, "y": row_count - (grid_row + 1) * CELLS_PER_LINK, "rows": int(grid[grid_row, grid_column]),
+            "said": ", ".join(field_name.replace("..", RANGE_DASH) for field_name in ranges),
+            "address": urlencode([*other_parameters, *zip(fields, ranges, strict=True)]),
         })  # fmt: skip
-    asked = dict(search.conditions)
+    conditions = dict(search.conditions)
     return {
-        "kind": ground.kind,
+        "kind": overview_map.kind,
         "fields": fields,
-        "labels": [seen.labels.name(one) for one in ground.fields],
-        "unit": unit_text(ground.unit),
-        "box": ground.box,
-        "wide": wide,
-        "high": high,
-        "coarse": COARSE,
+        "labels": [table_view.labels.label_field(field_name) for field_name in overview_map.fields],
+        "unit": format_unit(overview_map.unit),
+        "box": overview_map.box,
+        "wide": column_count,
+        "high": row_count,
+        "coarse": CELLS_PER_LINK,
         "mirrored": mirrored,
         "counts": counts[1:].tolist(),
         "missing": int(counts[0]),
         "total": int(counts[1:].sum()),
-        "drawn": _shaded(_dense(counts[1:].reshape(high, wide), ground), mirrored=mirrored),
-        "every": "".join(_shaded((every.counts[-1][1:] > 0).reshape(high, wide), mirrored=mirrored)) if every is not None else "",
+        "drawn": _draw_shades(_compute_density(counts[1:].reshape(row_count, column_count), overview_map), is_mirrored=mirrored),
+        "every": "".join(_draw_shades((total_counts.counts[-1][1:] > 0).reshape(row_count, column_count), is_mirrored=mirrored)) if total_counts is not None else "",
         "links": links,
-        "asked": any(name in asked for name in ground.fields),
-        "without": urlencode(others),
+        "asked": any(name in conditions for name in overview_map.fields),
+        "without": urlencode(other_parameters),
     }  # fmt: skip
 
 
-def _range(low: float, high: float) -> str:
-    return f"{written(round(low, 6))}..{written(round(high, 6))}"
+def _format_range(low: float, high: float) -> str:
+    return f"{format_bin_edge(round(low, 6))}..{format_bin_edge(round(high, 6))}"
 
 
-def _dense(counts: npt.NDArray[np.int64], ground: Ground) -> npt.NDArray[np.float64]:
+def _compute_density(counts: npt.NDArray[np.int64], overview_map: OverviewMap) -> npt.NDArray[np.float64]:
     """Return rows for each part of a sphere as large as a cell at its equator: cells near the poles are small."""
-    if not ground.round:
+    if not overview_map.is_periodic:
         return counts.astype(np.float64)
-    _, south, _, north = ground.box
+    _, south, _, north = overview_map.box
     side = (north - south) / len(counts)
     middles = south + side * (np.arange(len(counts)) + 0.5)
-    found: npt.NDArray[np.float64] = counts / np.maximum(np.cos(np.radians(middles)), 0.05)[:, None]
-    return found
+    density: npt.NDArray[np.float64] = counts / np.maximum(np.cos(np.radians(middles)), 0.05)[:, None]
+    return density
 
 
-def _shaded(counts: npt.NDArray[Any], *, mirrored: bool) -> list[str]:
+def _draw_shades(counts: npt.NDArray[Any], *, is_mirrored: bool) -> list[str]:
     """Draw cells in shades of their counts' logarithm, a path for each: runs of equal shade are one rectangle."""
-    there = counts > 0
+    is_filled = counts > 0
     level = np.zeros(counts.shape, np.int64)
-    logs = np.log1p(counts[there].astype(np.float64))
-    level[there] = 1 + np.minimum(
-        (SHADES * logs / ((logs.max() if len(logs) else 0) or 1.0)).astype(np.int64), SHADES - 1
+    logs = np.log1p(counts[is_filled].astype(np.float64))
+    level[is_filled] = 1 + np.minimum(
+        (SHADE_COUNT * logs / ((logs.max() if len(logs) else 0) or 1.0)).astype(np.int64), SHADE_COUNT - 1
     )
-    level = np.fliplr(np.flipud(level)) if mirrored else np.flipud(level)
-    paths = [""] * SHADES
+    level = np.fliplr(np.flipud(level)) if is_mirrored else np.flipud(level)
+    paths = [""] * SHADE_COUNT
     for row in range(len(level)):
         edges = np.flatnonzero(np.diff(level[row], prepend=-1, append=-1))
         for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
@@ -297,45 +337,52 @@ def _shaded(counts: npt.NDArray[Any], *, mirrored: bool) -> list[str]:
     return paths
 
 
-def _standing(seen: View) -> dict[str, Any]:
+def _locate_row(table_view: TableView) -> dict[str, Any]:
     """Return where one row stands: a share of each column's bins, and of the map's width and height."""
-    chosen = strip.layout(seen.table, seen.asking)
-    found: dict[str, Any] = {"at": {}, "map": None}
-    if not seen.search.row or not chosen.columns:
-        return found
-    row = row_pages.one(Search(table=seen.table), seen.asking, seen.search.row)
+    strip_layout = overview_strip.find_strip_layout(table_view.table, table_view.runner)
+    row_position: dict[str, Any] = {"at": {}, "map": None}
+    if not table_view.search.row or not strip_layout.column_names:
+        return row_position
+    row = row_pages.fetch_row(TableSearch(table=table_view.table), table_view.runner, table_view.search.row)
     if not row.rows.num_rows:
-        return found
-    by_name = {one.name: one for one in row.columns}
+        return row_position
+    by_name = {column_bins.name: column_bins for column_bins in row.columns}
     values = {
-        name: values_of(row.rows.column(name).combine_chunks(), by_name[name])
-        for name in chosen.columns
+        name: to_float_values(row.rows.column(name).combine_chunks(), by_name[name])
+        for name in strip_layout.column_names
         if name in by_name
     }
-    for one in chosen.bins:
-        value = float(values.get(one.column.name, np.array([np.nan]))[0])
+    for column_bins in strip_layout.bins:
+        value = float(values.get(column_bins.column.name, np.array([np.nan]))[0])
         if not np.isnan(value):
-            found["at"][_named(one.column.name)] = round(100 * one.share(value), 2)
-    ground = chosen.ground
-    if ground is not None and all(one.name in values for one in ground.bounds):
-        lon, lat = (float(one[0]) for one in ground.middles(values))
-        west, south, east, north = ground.box
+            row_position["at"][_quote_parameter_name(column_bins.column.name)] = round(
+                100 * column_bins.compute_share(value), 2
+            )
+    overview_map = strip_layout.overview_map
+    if overview_map is not None and all(column_bins.name in values for column_bins in overview_map.bounds):
+        lon, lat = (float(column_bins[0]) for column_bins in overview_map.compute_middles(values))
+        west, south, east, north = overview_map.box
         x, y = (lon - west) / (east - west), (lat - south) / (north - south)
         if 0 <= x <= 1 and 0 <= y <= 1:
-            found["map"] = [round(100 * (1 - x if ground.kind == "sky" else x), 2), round(100 * (1 - y), 2)]
-    return found
+            row_position["map"] = [
+                round(100 * (1 - x if overview_map.kind == "sky" else x), 2),
+                round(100 * (1 - y), 2),
+            ]
+    return row_position
 
 
-def _plain(found: dict[str, Any]) -> dict[str, Any]:
+def _strip_to_json(strip_content: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers alone."""
-    left = {"name", "drawn", "every", "links", "without", "band", "ends", "said", "asked", "coarse", "size"}
+    drawing_keys = {"name", "drawn", "every", "links", "without", "band", "ends", "said", "asked", "coarse", "size"}
 
-    def plain(one: dict[str, Any] | None) -> dict[str, Any] | None:
-        return None if one is None else {key: value for key, value in one.items() if key not in left}
+    def remove_drawing(strip_part: dict[str, Any] | None) -> dict[str, Any] | None:
+        return (
+            None if strip_part is None else {key: value for key, value in strip_part.items() if key not in drawing_keys}
+        )
 
     return {
-        **{key: found[key] for key in ("rows", "observations", "exact", "faults")},
-        "time": plain(found["time"]),
-        "map": plain(found["map"]),
-        "parts": [plain(one) for one in found["parts"]],
+        **{key: strip_content[key] for key in ("rows", "observations", "exact", "faults")},
+        "time": remove_drawing(strip_content["time"]),
+        "map": remove_drawing(strip_content["map"]),
+        "parts": [remove_drawing(strip_part) for strip_part in strip_content["parts"]],
     }

@@ -9,104 +9,151 @@ import orjson
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hven.model.errors import Forbidden, NotFound, Unauthenticated, say
-from hven.portal._pages.editors import edits_collection
-from hven.portal._views.page_formats import Asked, Page, asked, page, refused
-from hven.services import usage
-from hven.services.face import Surroundings, careful
-from hven.site import COUNTS
+from hven.model.errors import ForbiddenError, NotFoundError, UnauthenticatedError, format_message
+from hven.portal._pages.editing_rights import can_edit_collection
+from hven.portal._views.page_formats import (
+    PageContent,
+    PageContext,
+    build_error_responder,
+    build_page_context,
+    build_page_endpoint,
+)
+from hven.services import usage_reports
+from hven.services.face import ServiceContext, answer_errors
+from hven.site import COUNT_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from starlette.requests import Request
 
-QUIET = {"cache-control": "private, no-store"}
-FILES: dict[str, tuple[str, Callable[[usage.Report, Surroundings], str | bytes]]] = {
-    "usage.csv": ("text/csv; charset=utf-8", lambda report, _: usage.as_csv(report)),
-    "dsr.json": ("application/json", lambda report, around: orjson.dumps(usage.counter(report, around))),
-    "dsr.tsv": ("text/tab-separated-values; charset=utf-8", usage.tabular),
+PRIVATE_HEADERS = {"cache-control": "private, no-store"}
+REPORT_FILES: dict[str, tuple[str, Callable[[usage_reports.UsageReport, ServiceContext], str | bytes]]] = {
+    "usage.csv": ("text/csv; charset=utf-8", lambda report, _: usage_reports.write_csv(report)),
+    "dsr.json": (
+        "application/json",
+        lambda report, around: orjson.dumps(usage_reports.build_counter_report(report, around)),
+    ),
+    "dsr.tsv": ("text/tab-separated-values; charset=utf-8", usage_reports.write_counter_table),
 }
-TALL = 60  # pixels of the columns of a month
-SHOWN = 200  # collections on a page
+BAR_HEIGHT_PIXELS = 60  # pixels of the columns of a month
+MAX_SHOWN_COLLECTIONS = 200  # collections on a page
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/usage``, and its files: CSV of everything, COUNTER's report as JSON and as text."""
 
-    def report_of(state: Asked) -> usage.Report:
-        given = state.request.query_params
-        return usage.read(around, given.get("from") or None, given.get("to") or None, collections=_mine(state))
+    def read_report(page_context: PageContext) -> usage_reports.UsageReport:
+        query_params = page_context.request.query_params
+        return usage_reports.read_report(
+            context,
+            query_params.get("from") or None,
+            query_params.get("to") or None,
+            collections=_list_own_collections(page_context),
+        )
 
-    def made(state: Asked) -> Page:
-        report = report_of(state)
-        return Page(template="usage.html", content=_content(report, state), twin=usage.as_json(report), headers=QUIET)
+    def build_usage_page(page_context: PageContext) -> PageContent:
+        report = read_report(page_context)
+        return PageContent(
+            template="usage.html",
+            template_values=_build_content(report, page_context),
+            json_content=usage_reports.to_json(report),
+            headers=PRIVATE_HEADERS,
+        )
 
-    def written(request: Request) -> Response:
+    def write_report_file(request: Request) -> Response:
         name = request.path_params["file"]
-        if name not in FILES:
-            raise NotFound(say("there is no report {name!r} here", name[:80]), remedy=", ".join(FILES))
-        media_type, write = FILES[name]
-        report = report_of(asked(request, around))
-        called = f'attachment; filename="{report.since}-{report.until}-{name}"'
-        return Response(write(report, around), headers={**QUIET, "content-type": media_type, "content-disposition": called})  # fmt: skip
+        if name not in REPORT_FILES:
+            raise NotFoundError(
+                format_message("there is no report {name!r} here", name[:80]), remedy=", ".join(REPORT_FILES)
+            )
+        media_type, write = REPORT_FILES[name]
+        report = read_report(build_page_context(request, context))
+        content_disposition = f'attachment; filename="{report.since}-{report.until}-{name}"'
+        return Response(write(report, context), headers={**PRIVATE_HEADERS, "content-type": media_type, "content-disposition": content_disposition})  # fmt: skip
 
-    async def shown(state: Asked) -> Page:
-        return await anyio.to_thread.run_sync(made, state)
+    async def show_usage(page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(build_usage_page, page_context)
 
-    async def file(request: Request) -> Response:
-        return await anyio.to_thread.run_sync(written, request)
+    async def send_report_file(request: Request) -> Response:
+        return await anyio.to_thread.run_sync(write_report_file, request)
 
-    return [Route("/usage", page(shown, around)), Route("/usage/{file}", careful(file, refused(around)))]
+    return [
+        Route("/usage", build_page_endpoint(show_usage, context)),
+        Route("/usage/{file}", answer_errors(send_report_file, build_error_responder(context))),
+    ]
 
 
-def _mine(state: Asked) -> set[str] | None:
+def _list_own_collections(page_context: PageContext) -> set[str] | None:
     """Return the collections whose usage a reader is told; None: all, and those that are gone.
 
     Raises
     ------
-    Unauthenticated, Forbidden
+    UnauthenticatedError, ForbiddenError
         They curate nothing.
     """
-    who = state.who
-    if who.anonymous:
-        raise Unauthenticated("only curators see what is used", remedy="log in at /login")
-    if who.name is not None and not who.by and state.around.operates(who) and not state.brand.collections:
+    principal = page_context.principal
+    if principal.is_anonymous:
+        raise UnauthenticatedError("only curators see what is used", remedy="log in at /login")
+    if (
+        principal.name is not None
+        and not principal.impersonator
+        and page_context.context.is_operator(principal)
+        and not page_context.brand.collections
+    ):
         return None
-    found = state.holdings.resources
-    shown = state.brand.collections or found
-    mine = {name for name, one in found.items() if name in shown and edits_collection(who, state.around, one)}
-    if not mine:
-        raise Forbidden("only curators see what is used", remedy="health.operators, administrators of portals, and curators of projects do")  # fmt: skip
-    return mine
+    resources = page_context.published_state.resources
+    portal_collections = page_context.brand.collections or resources
+    own_collections = {
+        name
+        for name, resource in resources.items()
+        if name in portal_collections and can_edit_collection(principal, page_context.context, resource)
+    }
+    if not own_collections:
+        raise ForbiddenError("only curators see what is used", remedy="health.operators, administrators of portals, and curators of projects do")  # fmt: skip
+    return own_collections
 
 
-def _content(report: usage.Report, state: Asked) -> dict[str, Any]:
-    resources = state.holdings.resources
-    months = [month for month in report.months if month <= f"{report.made:%Y-%m}"]
-    found: list[dict[str, Any]] = []
-    for (name,), sums in report.by("collection").items():
-        own = report.by("month", "access", of=lambda one, name=name: one.collection == name)  # type: ignore[misc]
-        taken = {month: {access: own.get((month, access), {}).get("requests", 0) for access in ("regular", "machine")} for month in months}  # fmt: skip
-        people = report.by("access", of=lambda one, name=name: one.collection == name)  # type: ignore[misc]
-        most = max((sum(one.values()) for one in taken.values()), default=0) or 1
-        found.append({
+def _build_content(report: usage_reports.UsageReport, page_context: PageContext) -> dict[str, Any]:
+    resources = page_context.published_state.resources
+    months = [month for month in report.months if month <= f"{report.created_on:%Y-%m}"]
+    collection_usage: list[dict[str, Any]] = []
+    for (name,), sums in report.sum_by("collection").items():
+        monthly_sums = report.sum_by(
+            "month",
+            "access",
+            is_included=lambda month_requests, name=name: month_requests.collection == name,  # type: ignore[misc]
+        )
+        requests_by_month = {month: {access: monthly_sums.get((month, access), {}).get("requests", 0) for access in ("regular", "machine")} for month in months}  # fmt: skip
+        sums_by_access = report.sum_by(
+            "access",
+            is_included=lambda month_requests, name=name: month_requests.collection == name,  # type: ignore[misc]
+        )
+        max_requests = (
+            max((sum(month_requests.values()) for month_requests in requests_by_month.values()), default=0) or 1
+        )
+        collection_usage.append({
             "name": name,
             "title": resources[name].title if name in resources else name,
             "gone": name not in resources,
-            "bars": [{"month": month, "regular": one["regular"], "machine": one["machine"], "low": round(TALL * one["regular"] / most, 1), "high": round(TALL * one["machine"] / most, 1)} for month, one in taken.items()],
-            "sums": _people(people),
-            "robots": people.get(("robot",), {}).get("investigations", 0),
-            "services": [{"service": key[0], **one} for key, one in report.by("service", of=lambda one, name=name: one.collection == name and not one.table and one.access != "robot").items()],  # type: ignore[misc]
+            "bars": [{"month": month, "regular": month_requests["regular"], "machine": month_requests["machine"], "low": round(BAR_HEIGHT_PIXELS * month_requests["regular"] / max_requests, 1), "high": round(BAR_HEIGHT_PIXELS * month_requests["machine"] / max_requests, 1)} for month, month_requests in requests_by_month.items()],
+            "sums": _sum_human_usage(sums_by_access),
+            "robots": sums_by_access.get(("robot",), {}).get("investigations", 0),
+            "services": [{"service": key[0], **month_requests} for key, month_requests in report.sum_by("service", is_included=lambda month_requests, name=name: month_requests.collection == name and not month_requests.table and month_requests.access != "robot").items()],  # type: ignore[misc]
             "order": sums["bytes"],
         })  # fmt: skip
-    found.sort(key=lambda one: one["order"], reverse=True)
-    return {"report": report, "collections": found[:SHOWN], "left": max(len(found) - SHOWN, 0), "tall": TALL}
+    collection_usage.sort(key=lambda month_requests: month_requests["order"], reverse=True)
+    return {
+        "report": report,
+        "collections": collection_usage[:MAX_SHOWN_COLLECTIONS],
+        "left": max(len(collection_usage) - MAX_SHOWN_COLLECTIONS, 0),
+        "tall": BAR_HEIGHT_PIXELS,
+    }
 
 
-def _people(by_access: dict[tuple[str, ...], usage.Sums]) -> usage.Sums:
+def _sum_human_usage(by_access: dict[tuple[str, ...], usage_reports.UsageCounts]) -> usage_reports.UsageCounts:
     """Add up what people and their programs did: not robots."""
-    total = dict.fromkeys(COUNTS, 0)
+    total = dict.fromkeys(COUNT_COLUMNS, 0)
     for (access,), sums in by_access.items():
         if access != "robot":
             total = {name: total[name] + sums[name] for name in total}

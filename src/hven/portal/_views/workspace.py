@@ -13,300 +13,399 @@ from starlette.routing import Route
 
 from hven.portal import panes
 from hven.portal._explore import global_search as everywhere
-from hven.portal._explore import rows as pages
-from hven.portal._explore.cell_text import Cell, cells, headings
-from hven.portal._explore.collection_looks import origin_shown
-from hven.portal._explore.column_labels import NAMES, RAW
-from hven.portal._explore.column_pairs import Pair, joined, pairs, places
-from hven.portal._explore.constant_columns import constant, untelling, without
-from hven.portal._explore.fields import choices
-from hven.portal._explore.map_frames import frame, kind
-from hven.portal._explore.number_text import unit_text
-from hven.portal._explore.plots import plotted
-from hven.portal._explore.plots_json import axes, scale
-from hven.portal._explore.table_sentence import sentence
-from hven.portal._pages import HUB, SWITCHES
+from hven.portal._explore import row_pages as pages
+from hven.portal._explore.cell_text import TextCell, build_headings, format_cells
+from hven.portal._explore.collection_overviews import build_origin_check
+from hven.portal._explore.column_labels import LABELS_PARAMETER, RAW_LABELS
+from hven.portal._explore.column_pairs import ColumnPair, arrange_columns, find_column_pairs, join_cells
+from hven.portal._explore.constant_columns import find_constant_columns, find_uninformative_columns, has_only_nulls
+from hven.portal._explore.map_frames import classify_map, find_map_frame
+from hven.portal._explore.number_formatting import format_unit
+from hven.portal._explore.plots import is_plottable
+from hven.portal._explore.plots_json import axes_to_json, choose_plot_scale
+from hven.portal._explore.search_fields import list_display_units
+from hven.portal._explore.table_sentence import write_table_sentence
+from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS
 from hven.portal._views import strip_data
-from hven.portal._views.data import begin, known_choices, whole
-from hven.portal._views.downloads import offered
-from hven.portal._views.facts import table_dataset
-from hven.portal._views.form import chips, form, left_out
-from hven.portal._views.page_addresses import address, below
-from hven.portal._views.page_formats import Asked, Page, moved, page
-from hven.portal._views.row_lines import lines
-from hven.portal._views.series_page import drawn
-from hven.portal._views.table_page import AFTER, AS_OF, FROM, SIZE, View, columns, faults, said_once, view
+from hven.portal._views.data import find_page_offset, list_known_choices, read_whole_number
+from hven.portal._views.dataset_metadata import build_table_dataset
+from hven.portal._views.downloads import list_downloads
+from hven.portal._views.page_addresses import build_table_address, build_table_path
+from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
+from hven.portal._views.row_lines import build_line_view
+from hven.portal._views.search_form import build_chips, build_form, describe_relaxed_searches
+from hven.portal._views.series_page import list_drawn_series
+from hven.portal._views.table_view import (
+    AFTER_KEY_PARAMETER,
+    OFFSET_PARAMETER,
+    SIZE_PARAMETER,
+    STATE_PARAMETER,
+    TableView,
+    columns_to_json,
+    describe_constant_columns,
+    list_faults,
+    read_table_view,
+)
 from hven.services import surveys
-from hven.site.auth import ANONYMOUS
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from hven.model.settings import Settings
     from hven.model.table import Table
-    from hven.portal._explore import Search
-    from hven.portal._explore.cell_text import Heading
-    from hven.services.face import Surroundings
+    from hven.portal._explore import TableSearch
+    from hven.portal._explore.cell_text import ColumnHeading
+    from hven.services.face import ServiceContext
 
-ROWS = 50  # of the first page
-MAIN = "main"  # the name of a collection's only table, or its first
+ROWS_PER_PAGE = 50  # of the first page
+MAIN_TABLE = "main"  # the name of a collection's only table, or its first
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the page of each table."""
 
-    async def workspace(state: Asked) -> Page:
-        return await anyio.to_thread.run_sync(lambda: _page(view(state, leave=(strip_data.NOW,)), state))
+    async def show_workspace(page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(
+            lambda: _build_page(
+                read_table_view(page_context, ignored_parameters=(strip_data.STRIP_PARAMETER,)), page_context
+            )
+        )
 
-    return [Route("/collections/{name}/{table}", page(workspace, around, guards=mapping(around.site.settings)))]
+    return [
+        Route(
+            "/collections/{name}/{table}",
+            build_page_endpoint(
+                show_workspace, context, header_options=build_map_header_options(context.site.settings)
+            ),
+        )
+    ]
 
 
-def mapping(settings: Settings) -> dict[str, Any]:
+def build_map_header_options(settings: Settings) -> dict[str, Any]:
     """Return what a page may do that has a map."""
-    origins = tuple(dict.fromkeys([*settings.origins, *("/".join(one.split("/")[:3]) for one in settings.surveys)]))
-    return {"styles": True, "workers": True, "connect": HUB, "origins": origins}
-
-
-def _made(collection: str, state: Asked) -> list[str]:
-    """List the HiPS of its images that everybody may see: maps ask for these without saying who looks."""
-    found = surveys.made(state.around.site.settings, collection)
-    return [surveys.address(state.base, one) for one in found if surveys.visible(state.around, ANONYMOUS, one)]
-
-
-def _mapped(seen: View) -> str:
-    """Return what the map is of; nothing where no row has a place on a body."""
-    framed = frame(seen.table)
-    return "" if framed is not None and without(framed.bounds, seen.table, seen.asking) else kind(seen.table)
-
-
-def _page(seen: View, state: Asked) -> Page:
-    search = seen.search
-    if seen.parted:  # a form was sent: what it asks for has an address of its own, which all links and panes go on from
-        left = [(name, value) for name, value in state.request.query_params.multi_items() if name in SWITCHES]
-        sent = urlencode([*search.pairs(), *search.wrong, *left])
-        return moved(f"{_here(seen, state)}{'?' * bool(sent)}{sent}")
-    lined = lines(seen)
-    total = pages.count(lined.search, seen.asking)
-    every = pages.count(lined.every(seen), seen.asking)
-    offset, size = begin(seen, state), whole(state, SIZE, ROWS, pages.MOST) or ROWS
-    found = pages.page(lined.search, seen.asking, offset=offset, limit=size, total=total.rows)
-    shown = headings(found, seen.table, search.units, labels=seen.labels)
-    written = cells(found, seen.table, search.units, labels=seen.labels)
-    files_of = lined.files(found, seen, written)
-    alike, silent = constant(search, seen.asking), untelling(seen.table, seen.asking)
-    at = {one.column.name: number for number, one in enumerate(shown)}
-    drawn_first = [at[name] for name in lined.drawn(seen) if name in at]
-    measured = [one for one in seen.table.columns if plotted(one) and one.name not in silent]
-    release = seen.published.release
-    collection = seen.table.schema if release is None else release.collection
-    resource = state.holdings.resources.get(collection)
-    asks = form(search, seen.asking, seen.labels)
-    heads, side = side_by_side(
-        [shown[number] for number in drawn_first], [[row[number] for number in drawn_first] for row in written], seen
+    origins = tuple(
+        dict.fromkeys([*settings.origins, *("/".join(survey.split("/")[:3]) for survey in settings.surveys)])
     )
-    files = lined.told(files_of, seen)
+    return {"allow_inline_styles": True, "allow_workers": True, "connect_origins": SAMP_HUB_ORIGINS, "origins": origins}
+
+
+def _list_image_surveys(collection: str, page_context: PageContext) -> list[str]:
+    """List the HiPS of its images that everybody may see: maps ask for these without saying who looks."""
+    image_surveys = surveys.list_surveys(page_context.context.site.settings, collection)
+    return [
+        surveys.build_survey_url(page_context.base, survey)
+        for survey in image_surveys
+        if surveys.is_visible(page_context.context, ANONYMOUS_PRINCIPAL, survey)
+    ]
+
+
+def _classify_map(table_view: TableView) -> str:
+    """Return what the map is of; nothing where no row has a place on a body."""
+    map_frame = find_map_frame(table_view.table)
+    return (
+        ""
+        if map_frame is not None and has_only_nulls(map_frame.bounds, table_view.table, table_view.runner)
+        else classify_map(table_view.table)
+    )
+
+
+def _build_page(table_view: TableView, page_context: PageContext) -> PageContent:
+    search = table_view.search
+    if (
+        table_view.has_form_parts
+    ):  # a form was sent: what it asks for has an address of its own, which all links and panes go on from
+        switches = [
+            (name, value)
+            for name, value in page_context.request.query_params.multi_items()
+            if name in SWITCH_PARAMETERS
+        ]
+        query = urlencode([*search.list_parameters(), *search.wrong, *switches])
+        return build_redirect(f"{_build_table_address(table_view, page_context)}{'?' * bool(query)}{query}")
+    line_view = build_line_view(table_view)
+    total = pages.count_rows(line_view.search, table_view.runner)
+    total_count = pages.count_rows(line_view.search_all_lines(table_view), table_view.runner)
+    offset, size = (
+        find_page_offset(table_view, page_context),
+        read_whole_number(page_context, SIZE_PARAMETER, ROWS_PER_PAGE, pages.MAX_PAGE_ROWS) or ROWS_PER_PAGE,
+    )
+    row_page = pages.fetch_page(line_view.search, table_view.runner, offset=offset, limit=size, total_rows=total.rows)
+    column_headings = build_headings(row_page, table_view.table, search.units, labels=table_view.labels)
+    cell_rows = format_cells(row_page, table_view.table, search.units, labels=table_view.labels)
+    files_of = line_view.list_files(row_page, table_view, cell_rows)
+    constant_names, uninformative_names = (
+        find_constant_columns(search, table_view.runner),
+        find_uninformative_columns(table_view.table, table_view.runner),
+    )
+    heading_numbers = {heading.column.name: number for number, heading in enumerate(column_headings)}
+    shown_numbers = [
+        heading_numbers[name] for name in line_view.list_shown_columns(table_view) if name in heading_numbers
+    ]
+    plottable_columns = [
+        heading
+        for heading in table_view.table.columns
+        if is_plottable(heading) and heading.name not in uninformative_names
+    ]
+    release = table_view.published.release
+    collection = table_view.table.schema if release is None else release.collection
+    resource = page_context.published_state.resources.get(collection)
+    search_form = build_form(search, table_view.runner, table_view.labels)
+    heading_row, joined_cells = arrange_cells(
+        [column_headings[number] for number in shown_numbers],
+        [[row[number] for number in shown_numbers] for row in cell_rows],
+        table_view,
+    )
+    files = line_view.lines_to_json(files_of, table_view)
     content: dict[str, Any] = {
         "collection": collection,
         "described": resource is not None,
         "heading": (resource.title if resource is not None else None) or collection,
-        "releases": _releases(f"{collection}.{seen.table.name}", seen, state),
-        "table": seen.table,
-        "name": seen.name,
-        "headline": _headline(seen.table, None if resource is None else resource.title, seen.name),
-        "headings": heads,
-        "rows": list(zip(found.keys, side, strict=True)),
-        "stills": _stills(side, state),
-        "row": _row(seen),
+        "releases": _list_releases(f"{collection}.{table_view.table.name}", table_view, page_context),
+        "table": table_view.table,
+        "name": table_view.quoted_name,
+        "headline": _build_headline(
+            table_view.table, None if resource is None else resource.title, table_view.quoted_name
+        ),
+        "headings": heading_row,
+        "rows": list(zip(row_page.keys, joined_cells, strict=True)),
+        "stills": _list_static_pictures(joined_cells, page_context),
+        "row": _describe_row(table_view),
         "files": None,
         "of_rows": None,
         **files,
-        "ticks": _ticks(found.keys, files.get("files") or ()),
-        "other_lines": None if lined.other is None else lined.other.address(),
+        "ticks": _list_basket_keys(row_page.keys, files.get("files") or ()),
+        "other_lines": None if line_view.other_search is None else line_view.other_search.write_address(),
         "each": search.each,
-        "pictured": any(one.kind == "picture" for one in shown),
-        "sentence": sentence(seen.labels),
-        "alike": said_once(shown, written, alike),
+        "pictured": any(heading.kind == "picture" for heading in column_headings),
+        "sentence": write_table_sentence(table_view.labels),
+        "alike": describe_constant_columns(column_headings, cell_rows, constant_names),
         "total": total,
-        "every": every,
+        "every": total_count,
         "begin": offset + 1,
-        "end": offset + len(written),
-        "pages": _around(seen, found, size, total.rows),
-        "lost": seen.lost,
+        "end": offset + len(cell_rows),
+        "pages": _build_page_links(table_view, row_page, size, total.rows),
+        "lost": table_view.is_state_lost,
         "plotted": [
-            {name: told[name] for name in ("name", "label", "unit")}
-            for told in axes(measured, seen.labels, [scale(one, seen.labels, search.units) for one in measured])
+            {name: axis[name] for name in ("name", "label", "unit")}
+            for axis in axes_to_json(
+                plottable_columns,
+                table_view.labels,
+                [choose_plot_scale(heading, table_view.labels, search.units) for heading in plottable_columns],
+            )
         ],
-        "plot_first": strip_data.first_plot(seen),
+        "plot_first": strip_data.choose_first_plot(table_view),
         "has_plot": any(name == "_plot" for name, _ in search.rest),
-        "map": _mapped(seen),
-        "surveys": " ".join([*state.around.site.settings.surveys, *_made(collection, state)]),
-        "has_map": any(name == "_map" for name, _ in search.rest),
-        "form": asks,
-        "known_choices": known_choices(seen),
-        "kind": everywhere.kind_of(seen.table),
-        "known": {one["name"] for one in asks["fields"]}
-        | {"_q", *(["_near"] if asks["place"] else []), *(["_every"] if asks["every"] else [])},
-        "chips": chips(search, seen.labels),
-        "without": left_out(search, seen.asking, seen.labels, lined.observed) if total.rows == 0 else [],
-        "faults": faults(search),
-        "adql": search.adql(),
-        "state": search.address(),
-        "taken": offered(seen, state),
-        "panes": panes.known(),
-        "series": drawn(seen.table, state),
-        "strip": strip_data.of_page(seen, now=state.request.query_params.get(strip_data.NOW, "") == "now"),
-        "state_pairs": search.pairs(),
-        "choosable": _choosable(seen, lined.drawn(seen), silent),
-        "raw": seen.labels.raw,
-        "other_names": urlencode(
-            [*(one for one in search.pairs() if one[0] != NAMES), *([] if seen.labels.raw else [(NAMES, RAW)])]
+        "map": _classify_map(table_view),
+        "surveys": " ".join(
+            [*page_context.context.site.settings.surveys, *_list_image_surveys(collection, page_context)]
         ),
-        "here": _here(seen, state),
-        "below": below(seen.table),
-        "searched": search.having(row="", rest=(), order=(), columns=(), units=()).address(),
-        "dataset": table_dataset(
-            seen.table,
-            resource,
-            seen.published.updated,
-            state,
+        "has_map": any(name == "_map" for name, _ in search.rest),
+        "form": search_form,
+        "known_choices": list_known_choices(table_view),
+        "kind": everywhere.classify_table(table_view.table),
+        "known": {heading["name"] for heading in search_form["fields"]}
+        | {"_q", *(["_near"] if search_form["place"] else []), *(["_every"] if search_form["every"] else [])},
+        "chips": build_chips(search, table_view.labels),
+        "without": describe_relaxed_searches(search, table_view.runner, table_view.labels, line_view.observation_key)
+        if total.rows == 0
+        else [],
+        "faults": list_faults(search),
+        "adql": search.write_adql(),
+        "state": search.write_address(),
+        "taken": list_downloads(table_view, page_context),
+        "panes": panes.list_panes(),
+        "series": list_drawn_series(table_view.table, page_context),
+        "strip": strip_data.build_page_strip(
+            table_view, immediately=page_context.request.query_params.get(strip_data.STRIP_PARAMETER, "") == "now"
+        ),
+        "state_pairs": search.list_parameters(),
+        "choosable": _list_choosable_columns(table_view, line_view.list_shown_columns(table_view), uninformative_names),
+        "raw": table_view.labels.is_raw,
+        "other_names": urlencode(
             [
-                (kind, f"{_here(seen, state)}/download?_as={name}")
+                *(heading for heading in search.list_parameters() if heading[0] != LABELS_PARAMETER),
+                *([] if table_view.labels.is_raw else [(LABELS_PARAMETER, RAW_LABELS)]),
+            ]
+        ),
+        "here": _build_table_address(table_view, page_context),
+        "below": build_table_path(table_view.table),
+        "searched": search.copy_with(row="", rest=(), order=(), columns=(), units=()).write_address(),
+        "dataset": build_table_dataset(
+            table_view.table,
+            resource,
+            table_view.published.updated,
+            page_context,
+            [
+                (kind, f"{_build_table_address(table_view, page_context)}/download?_as={name}")
                 for name, kind in (("csv", "text/csv"), ("votable", "application/x-votable+xml"))
             ],
         ),
     }
-    twin = {
-        "table": seen.table.qualified,
-        "releases": [{name: one[name] for name in ("label", "day", "url")} for one in content["releases"]],
-        "columns": columns(shown),
+    json_content = {
+        "table": table_view.table.qualified_name,
+        "releases": [{name: heading[name] for name in ("label", "day", "url")} for heading in content["releases"]],
+        "columns": columns_to_json(column_headings),
         "total": total.rows,
-        "adql": search.adql(),
-        "faults": faults(search),
-        "rows_url": f"{content['here']}/rows?{search.address()}",
+        "adql": search.write_adql(),
+        "faults": list_faults(search),
+        "rows_url": f"{content['here']}/rows?{search.write_address()}",
     }
-    return Page(template="workspace.html", content=content, twin=twin)
+    return PageContent(template="workspace.html", template_values=content, json_content=json_content)
 
 
-def _stills(rows: list[list[Any]], state: Asked) -> list[str]:
+def _list_static_pictures(rows: list[list[Any]], page_context: PageContext) -> list[str]:
     """List the pictures that a page without scripts may show: of this site, and of origins that it names."""
-    own = "{0.scheme}://{0.netloc}".format(urlsplit(state.base))
-    may = origin_shown(state.around.site.settings.origins, own)
-    known = [cell.href for row in rows for cell in row if isinstance(cell, Cell) and cell.picture and cell.href]
-    return [href for href in dict.fromkeys(known) if may(href)]
+    site_origin = "{0.scheme}://{0.netloc}".format(urlsplit(page_context.base))
+    is_allowed = build_origin_check(page_context.context.site.settings.origins, site_origin)
+    picture_addresses = [
+        cell.href for row in rows for cell in row if isinstance(cell, TextCell) and cell.picture and cell.href
+    ]
+    return [href for href in dict.fromkeys(picture_addresses) if is_allowed(href)]
 
 
-def _releases(name: str, seen: View, state: Asked) -> list[dict[str, Any]]:
+def _list_releases(name: str, table_view: TableView, page_context: PageContext) -> list[dict[str, Any]]:
     """Return the states of a table that have a page: that of now, then its releases, the newest first; none if it was never released."""
-    known = {table.qualified: table for table in state.catalogue.tables()}
+    tables_by_name = {table.qualified_name: table for table in page_context.catalogue.iterate_tables()}
     states = [("", "", name)]
     states += [
-        (item.table.release or "", item.release.created[:10], item.table.qualified)
-        for item in state.holdings.releases.get(name, ())
+        (item.table.release or "", item.release.created[:10], item.table.qualified_name)
+        for item in page_context.published_state.tables_by_release.get(name, ())
         if item.release is not None
     ]
-    here = seen.table.qualified
-    found = [
-        {"label": label, "day": day, "url": address(state.base, known[one]), "here": one == here, "newest": at == 1}
-        for at, (label, day, one) in enumerate(states)
-        if one in known
+    current_name = table_view.table.qualified_name
+    release_links = [
+        {
+            "label": label,
+            "day": day,
+            "url": build_table_address(page_context.base, tables_by_name[release_name]),
+            "here": release_name == current_name,
+            "newest": state_number == 1,
+        }
+        for state_number, (label, day, release_name) in enumerate(states)
+        if release_name in tables_by_name
     ]
-    return found if found[1:] else []
+    return release_links if release_links[1:] else []
 
 
-def _headline(table: Table, title: str | None, name: str) -> str:
+def _build_headline(table: Table, title: str | None, name: str) -> str:
     """Return what a page of a table is called: as the table is, else as its collection."""
     if table.title or not title:
         return table.title or name
-    return title if table.name == MAIN else f"{title}: {table.name}"
+    return title if table.name == MAIN_TABLE else f"{title}: {table.name}"
 
 
-def _here(seen: View, state: Asked) -> str:
-    return address(state.base, seen.table)
+def _build_table_address(table_view: TableView, page_context: PageContext) -> str:
+    return build_table_address(page_context.base, table_view.table)
 
 
-def _ticks(keys: Sequence[str], files: Sequence[Sequence[dict[str, Any]]]) -> dict[str, str]:
+def _list_basket_keys(keys: Sequence[str], files: Sequence[Sequence[dict[str, Any]]]) -> dict[str, str]:
     """Return what a tick puts into the basket, for each line: its key, and those of the other files of its observation."""
-    every = files or [()] * len(keys)
+    line_files = files or [()] * len(keys)
     return {
-        key: "\t".join(dict.fromkeys([key, *(one["key"] for one in some)]))
-        for key, some in zip(keys, every, strict=True)
+        key: "\t".join(dict.fromkeys([key, *(file_facts["key"] for file_facts in files_of_line)]))
+        for key, files_of_line in zip(keys, line_files, strict=True)
     }
 
 
-def _choosable(seen: View, shown: Sequence[str], silent: Collection[str]) -> list[dict[str, Any]]:
+def _list_choosable_columns(
+    table_view: TableView, shown_names: Sequence[str], uninformative_names: Collection[str]
+) -> list[dict[str, Any]]:
     """Return the columns that can be shown, those that are first and in their order; with the units that each can be read in."""
-    units = dict(seen.search.units)
-    others = [one.name for one in seen.table.columns if not one.hidden and one.name not in {*shown, *silent}]
+    units = dict(table_view.search.units)
+    other_names = [
+        other_column.name
+        for other_column in table_view.table.columns
+        if not other_column.hidden and other_column.name not in {*shown_names, *uninformative_names}
+    ]
     return [
         {
             "name": name,
-            "label": seen.labels.column(column),
-            "shown": name in shown,
-            "units": choices(column),
-            "unit": units.get(name, seen.labels.scale(column).unit),
-            "usual": seen.labels.scale(column).unit,
-            "title": seen.labels.told(column),
+            "label": table_view.labels.label_column(column),
+            "shown": name in shown_names,
+            "units": list_display_units(column),
+            "unit": units.get(name, table_view.labels.find_scale(column).unit),
+            "usual": table_view.labels.find_scale(column).unit,
+            "title": table_view.labels.describe_column(column),
         }
-        for name in (*shown, *others)
-        for column in (seen.table.column(name),)
+        for name in (*shown_names, *other_names)
+        for column in (table_view.table.find_column(name),)
     ]
 
 
-def side_by_side(
-    shown: Sequence[Heading], written: Sequence[Sequence[Cell | None]], seen: View
-) -> tuple[list[dict[str, Any]], list[list[Cell | None]]]:
+def arrange_cells(
+    column_headings: Sequence[ColumnHeading], cell_rows: Sequence[Sequence[TextCell | None]], table_view: TableView
+) -> tuple[list[dict[str, Any]], list[list[TextCell | None]]]:
     """Return the heads and cells of a page, those of pairs as one."""
-    order = places(shown, pairs(shown, seen.labels))
-    heads = [
-        _heading(shown[one.low], seen.search, one) if isinstance(one, Pair) else _heading(shown[one], seen.search)
-        for one in order
+    order = arrange_columns(column_headings, find_column_pairs(column_headings, table_view.labels))
+    heading_row = [
+        _build_heading(column_headings[column_or_pair.low_number], table_view.search, column_or_pair)
+        if isinstance(column_or_pair, ColumnPair)
+        else _build_heading(column_headings[column_or_pair], table_view.search)
+        for column_or_pair in order
     ]
     lines = [
-        [joined(row[one.low], row[one.high]) if isinstance(one, Pair) else row[one] for one in order] for row in written
+        [
+            join_cells(row[column_or_pair.low_number], row[column_or_pair.high_number])
+            if isinstance(column_or_pair, ColumnPair)
+            else row[column_or_pair]
+            for column_or_pair in order
+        ]
+        for row in cell_rows
     ]
-    return heads, lines
+    return heading_row, lines
 
 
-def _row(seen: View) -> list[tuple[str, Cell, str]]:
+def _describe_row(table_view: TableView) -> list[tuple[str, TextCell, str]]:
     """Return what the row that the address names says: its panel is drawn by a script, and a link to a row is read without scripts too."""
-    if not seen.search.row:
+    if not table_view.search.row:
         return []
-    found = pages.one(seen.search, seen.asking, seen.search.row)
-    heads = headings(found, seen.table, seen.search.units, labels=seen.labels)
-    lines = cells(found, seen.table, seen.search.units, whole=True, labels=seen.labels)
-    said = zip(heads, lines[0], strict=True) if lines else ()
-    return [(head.label, one, unit_text(head.unit)) for head, one in said if one is not None]
+    row_page = pages.fetch_row(table_view.search, table_view.runner, table_view.search.row)
+    column_headings = build_headings(row_page, table_view.table, table_view.search.units, labels=table_view.labels)
+    lines = format_cells(row_page, table_view.table, table_view.search.units, is_full=True, labels=table_view.labels)
+    headed_cells = zip(column_headings, lines[0], strict=True) if lines else ()
+    return [
+        (heading.label, text_cell, format_unit(heading.unit))
+        for heading, text_cell in headed_cells
+        if text_cell is not None
+    ]
 
 
-def _heading(one: Heading, search: Search, pair: Pair | None = None) -> dict[str, Any]:
+def _build_heading(heading: ColumnHeading, search: TableSearch, pair: ColumnPair | None = None) -> dict[str, Any]:
     """Return a column's head: a click sorts by it, and the other way round at the second one."""
     sorted_by = dict(search.order)
-    name = one.column.name
-    following = [(name, name in sorted_by and not sorted_by[name])]
+    name = heading.column.name
+    next_order = [(name, name in sorted_by and not sorted_by[name])]
     return {
         "name": name,
-        "label": one.label if pair is None else pair.label,
-        "unit": unit_text(one.unit),
-        "title": one.title if pair is None else pair.title,
-        "numeric": one.numeric or one.kind == "time",
+        "label": heading.label if pair is None else pair.label,
+        "unit": format_unit(heading.unit),
+        "title": heading.title if pair is None else pair.title,
+        "numeric": heading.numeric or heading.kind == "time",
         "sorted": "" if name not in sorted_by else "descending" if sorted_by[name] else "ascending",
-        "address": search.having(order=tuple(following)).address(),
+        "address": search.copy_with(order=tuple(next_order)).write_address(),
     }
 
 
-def _around(seen: View, page: pages.Page, size: int, total: int | None) -> dict[str, str]:
+def _build_page_links(table_view: TableView, page: pages.RowPage, size: int, total_rows: int | None) -> dict[str, str]:
     """Return the addresses of the pages before and behind this one, of the same state."""
-    offset, more = page.offset, page.more
+    offset, has_more = page.offset, page.has_more
 
-    def at(place: int, after: str = "") -> str:
-        own = {FROM: place or "", SIZE: size if size != ROWS else "", AS_OF: seen.state if place else "", AFTER: after}
-        return urlencode([*seen.search.pairs(), *((name, value) for name, value in own.items() if value)])
+    def build_page_address(page_offset: int, after_key: str = "") -> str:
+        page_parameters = {
+            OFFSET_PARAMETER: page_offset or "",
+            SIZE_PARAMETER: size if size != ROWS_PER_PAGE else "",
+            STATE_PARAMETER: table_view.state if page_offset else "",
+            AFTER_KEY_PARAMETER: after_key,
+        }
+        return urlencode(
+            [*table_view.search.list_parameters(), *((name, value) for name, value in page_parameters.items() if value)]
+        )
 
-    found: dict[str, str] = {}
+    page_links: dict[str, str] = {}
     if offset:
-        found |= {"first": at(0), "previous": at(max(offset - size, 0))}
-    if more:
-        found["next"] = at(offset + size, page.keys[-1] if page.keys else "")
-        if total is not None:
-            found["last"] = at((total - 1) // size * size)
-    return found
+        page_links |= {"first": build_page_address(0), "previous": build_page_address(max(offset - size, 0))}
+    if has_more:
+        page_links["next"] = build_page_address(offset + size, page.keys[-1] if page.keys else "")
+        if total_rows is not None:
+            page_links["last"] = build_page_address((total_rows - 1) // size * size)
+    return page_links

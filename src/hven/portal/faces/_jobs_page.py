@@ -19,23 +19,40 @@ from starlette.responses import Response, StreamingResponse
 
 from hven import adql, formats
 from hven import services as dali
-from hven.adql import tree
-from hven.adql.tree import walk
-from hven.jobs.desk import ACTIVE, Asker, Desk, place
-from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, ParseError, recorded, say
-from hven.model.params import collect
+from hven.adql import syntax_tree
+from hven.adql.syntax_tree import walk_tree
+from hven.jobs.job_service import ACTIVE_PHASES, JobRequester, JobService, format_list_position
+from hven.model.errors import (
+    ForbiddenError,
+    HvenError,
+    NotFoundError,
+    ParamError,
+    ParseError,
+    format_message,
+    message_from_json,
+)
+from hven.model.params import collect_params
 from hven.portal._explore import job_results as kept
 from hven.portal._explore import plots_json as told
-from hven.portal._explore.cell_text import cells, headings
-from hven.portal._explore.plots import Points, plotted
-from hven.portal._explore.preview import first_rows
-from hven.portal._pages import HUB, VARY, brand_of, error_page, faults_in, frame, guarded, written
+from hven.portal._explore.cell_text import build_headings, format_cells
+from hven.portal._explore.file_preview import read_first_rows
+from hven.portal._explore.plots import PlotPoints, is_plottable
+from hven.portal._pages import (
+    SAMP_HUB_ORIGINS,
+    VARY_HEADERS,
+    build_frame,
+    build_page_headers,
+    find_brand,
+    get_message_translator,
+    render_error_page,
+    render_page,
+)
 from hven.portal._views import job_form
-from hven.services import uwsdoc
-from hven.services.address import caller, from_elsewhere, secure
-from hven.services.params import FORM_MOST
+from hven.services import uws_documents
+from hven.services.addresses import get_client_address, is_cross_site, is_https
+from hven.services.params import MAX_FORM_BYTES
 from hven.site.auth import kept_rights
-from hven.site.auth.session import visit, visitor_of
+from hven.site.auth.session import create_visitor_cookie, identify_visitor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,419 +60,475 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from hven.jobs import Type
-    from hven.model.params import Params, Upload
+    from hven.jobs import JobDefinition
+    from hven.model.params import RequestParams, Upload
     from hven.model.table import Table
-    from hven.portal._explore.rows import Page
-    from hven.services.face import Surroundings
-    from hven.site.store import Job, Ref
+    from hven.portal._explore.row_pages import RowPage
+    from hven.services.face import ServiceContext
+    from hven.site.store import JobRecord, JobRef
 
-TAP = "tap"
-LISTED = 200  # jobs of a page
-PREVIEWED = 100  # rows of a result
-AGAIN = 10.0  # seconds in which the same job, sent twice, is one
-NAMED = 3  # tables that a job is called by
-LONG = 2_000  # characters of a parameter that are shown
-TOPCAT = {"votable", "fits", "csv", "parquet"}  # what it reads
-UNKEPT = {"cache-control": "private, no-store", "vary": VARY}
-PAGE = {**guarded(styles=True, connect=HUB), **UNKEPT}
+TAP_JOB_TYPE = "tap"
+MAX_LISTED_JOBS = 200  # jobs of a page
+MAX_PREVIEW_ROWS = 100  # rows of a result
+DUPLICATE_SECONDS = 10.0  # seconds in which the same job, sent twice, is one
+MAX_NAMED_TABLES = 3  # tables that a job is called by
+MAX_PARAMETER_CHARACTERS = 2_000  # characters of a parameter that are shown
+TOPCAT_FORMATS = {"votable", "fits", "csv", "parquet"}  # what it reads
+PRIVATE_HEADERS = {"cache-control": "private, no-store", "vary": VARY_HEADERS}
+PAGE_HEADERS = {**build_page_headers(allow_inline_styles=True, connect_origins=SAMP_HUB_ORIGINS), **PRIVATE_HEADERS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobsPage:
-    """The page of jobs: `get` and `post` are its endpoints."""
+    """The page of jobs: `show_jobs` and `handle_form` are its endpoints."""
 
-    around: Surroundings
-    types: Mapping[str, Type]
+    context: ServiceContext
+    job_types: Mapping[str, JobDefinition]
 
-    async def get(self, request: Request) -> Response:
+    async def show_jobs(self, request: Request) -> Response:
         """Show the jobs of who asks, and one of them with everything: ``?job=ID``; ``?new=TYPE`` is the form of a kind."""
-        wanted = request.query_params.get("new", "")
-        form = job_form.form(self._kind(wanted), self.around.reader(request)) if wanted else None
-        return await self._page(request, form)
+        type_name = request.query_params.get("new", "")
+        job_form_facts = (
+            job_form.build_job_form(self._find_job_type(type_name), self.context.identify_principal(request))
+            if type_name
+            else None
+        )
+        return await self._render_page(request, job_form_facts)
 
-    async def _page(self, request: Request, form: Mapping[str, Any] | None, status: int = 200) -> Response:
-        content = {**await anyio.to_thread.run_sync(self._content, request), "form": form, "login": ""}
-        if form is not None and form["closed"]:
-            base = brand_of(request, self.around.site.settings).base
-            here = f"{urlsplit(base).path}/jobs?{urlencode({'new': form['kind']})}"
-            content["login"] = f"{base}/login?{urlencode({'next': here})}"
-        facts = frame(request, self.around)
+    async def _render_page(
+        self, request: Request, job_form_facts: Mapping[str, Any] | None, status: int = 200
+    ) -> Response:
+        content = {**await anyio.to_thread.run_sync(self._build_content, request), "form": job_form_facts, "login": ""}
+        if job_form_facts is not None and job_form_facts["closed"]:
+            base = find_brand(request, self.context.site.settings).base
+            form_path = f"{urlsplit(base).path}/jobs?{urlencode({'new': job_form_facts['kind']})}"
+            content["login"] = f"{base}/login?{urlencode({'next': form_path})}"
+        facts = build_frame(request, self.context)
         if content["shown"] is not None and content["shown"]["error"]:
-            content["shown"]["error"] = faults_in(facts["said"])(content["shown"]["error"])
-        return dali.whole(request, written("jobs.html", facts, **content), PAGE, 404 if content["gone"] else status)
+            content["shown"]["error"] = get_message_translator(facts["said"])(content["shown"]["error"])
+        return dali.answer_with_body(
+            request, render_page("jobs.html", facts, **content), PAGE_HEADERS, 404 if content["gone"] else status
+        )
 
-    def _kind(self, name: str) -> Type:
+    def _find_job_type(self, name: str) -> JobDefinition:
         """Find a kind of jobs that is begun here.
 
         Raises
         ------
-        NotFound
+        NotFoundError
             There is none.
         """
-        if name not in self.types:
-            raise NotFound(say("there is no kind of jobs {name!r} here", name[:40]), remedy="/jobs lists them")
-        return self.types[name]
+        if name not in self.job_types:
+            raise NotFoundError(
+                format_message("there is no kind of jobs {name!r} here", name[:40]), remedy="/jobs lists them"
+            )
+        return self.job_types[name]
 
-    async def post(self, request: Request) -> Response:
+    async def handle_form(self, request: Request) -> Response:
         """Begin a query as a job, or another kind (``TYPE``), or change one: ``ACTION`` abort or delete, ``JOB`` its id."""
-        if from_elsewhere(request, self.around.site.settings):
-            raise Forbidden("a page of another site asks this", remedy="use the forms of this site")
-        given = await dali.read(request, self.around.site.settings.limits.upload + FORM_MOST)
+        if is_cross_site(request, self.context.site.settings):
+            raise ForbiddenError("a page of another site asks this", remedy="use the forms of this site")
+        form_params = await dali.read_params(request, self.context.site.settings.limits.upload + MAX_FORM_BYTES)
         try:
-            return await self._done(request, given)
+            return await self._apply_form(request, form_params)
         finally:
-            given.close()
+            form_params.close()
 
-    async def _done(self, request: Request, given: Params) -> Response:
+    async def _apply_form(self, request: Request, form_params: RequestParams) -> Response:
         headers = {"cache-control": "no-store"}
-        action = given.one("ACTION")
+        action = form_params.read_one("ACTION")
         if action is None:
             try:
-                name, cookie = await anyio.to_thread.run_sync(self._begin, request, given)
+                name, cookie = await anyio.to_thread.run_sync(self._start_job, request, form_params)
             except ParamError as error:
-                kind = self.types.get(given.one("TYPE") or "")
+                kind = self.job_types.get(form_params.read_one("TYPE") or "")
                 if kind is None:
                     raise
-                words = faults_in(frame(request, self.around)["said"])
+                translator = get_message_translator(build_frame(request, self.context)["said"])
                 fault = {
                     "name": error.name or "",
-                    "message": words.error(error, dali.request_id(request)),
-                    "remedy": words(error.remedy),
+                    "message": translator.translate_error(error, dali.get_request_id(request)),
+                    "remedy": translator(error.remedy),
                 }
-                return await self._page(request, job_form.form(kind, self.around.reader(request), given, fault), 400)
+                return await self._render_page(
+                    request,
+                    job_form.build_job_form(kind, self.context.identify_principal(request), form_params, fault),
+                    400,
+                )
             if cookie:
                 headers["set-cookie"] = cookie
-            following = {"job": name}
+            next_query = {"job": name}
         else:
-            following = await anyio.to_thread.run_sync(self._change, request, action.lower(), given.one("JOB") or "")
-        base = brand_of(request, self.around.site.settings).base
-        there = f"{base}/jobs{f'?{urlencode(following)}' if following else ''}"
-        return Response(status_code=303, headers={**headers, "location": there})
+            next_query = await anyio.to_thread.run_sync(
+                self._change_job, request, action.lower(), form_params.read_one("JOB") or ""
+            )
+        base = find_brand(request, self.context.site.settings).base
+        next_address = f"{base}/jobs{f'?{urlencode(next_query)}' if next_query else ''}"
+        return Response(status_code=303, headers={**headers, "location": next_address})
 
-    async def plot(self, request: Request) -> Response:
+    async def send_plot(self, request: Request) -> Response:
         """Return what a plot of a result draws, as JSON: ``histogram`` of ``_x``, ``points`` of ``_x``, ``_y``, ``_c``."""
-        return await anyio.to_thread.run_sync(self._plotted, request)
+        return await anyio.to_thread.run_sync(self._build_plot, request)
 
-    async def download(self, request: Request) -> Response:
+    async def send_download(self, request: Request) -> Response:
         """Answer with a result in another format than it was asked in (``_as``)."""
-        return await anyio.to_thread.run_sync(self._again, request)
+        return await anyio.to_thread.run_sync(self._build_download, request)
 
-    def refused(self, request: Request, error: Exception) -> Response:
+    def send_error_page(self, request: Request, error: Exception) -> Response:
         """Answer with an error as a page."""
-        facts = frame(request, self.around)
-        body = error_page(facts, dali.status_of(error), faults_in(facts["said"]).error(error, dali.request_id(request)))
-        return dali.whole(request, body, {**PAGE, **dali.headers_of(error)}, dali.status_of(error))
+        facts = build_frame(request, self.context)
+        body = render_error_page(
+            facts,
+            dali.find_http_status(error),
+            get_message_translator(facts["said"]).translate_error(error, dali.get_request_id(request)),
+        )
+        return dali.answer_with_body(
+            request, body, {**PAGE_HEADERS, **dali.build_error_headers(error)}, dali.find_http_status(error)
+        )
 
-    def told(self, request: Request, error: Exception) -> Response:
+    def send_json_error(self, request: Request, error: Exception) -> Response:
         """Answer with an error as JSON."""
-        words = faults_in(frame(request, self.around)["said"])
-        message = words.error(error, dali.request_id(request))
-        body = orjson.dumps({"message": message, "remedy": words(error.remedy if isinstance(error, HvenError) else "")})
+        translator = get_message_translator(build_frame(request, self.context)["said"])
+        message = translator.translate_error(error, dali.get_request_id(request))
+        body = orjson.dumps(
+            {"message": message, "remedy": translator(error.remedy if isinstance(error, HvenError) else "")}
+        )
         return Response(
-            body, dali.status_of(error), {**dali.headers_of(error), **UNKEPT, "content-type": "application/json"}
+            body,
+            dali.find_http_status(error),
+            {**dali.build_error_headers(error), **PRIVATE_HEADERS, "content-type": "application/json"},
         )
 
     # --- changing --------------------------------------------------------------------------------------------
 
-    def _begin(self, request: Request, given: dali.Params) -> tuple[str, str]:
+    def _start_job(self, request: Request, form_params: dali.RequestParams) -> tuple[str, str]:
         """Make a job, or find the same one that was sent a moment ago: return its id, and a cookie for who has none yet."""
-        who, cookie = self._who(request), ""
-        if who.nobody and not who.visitor:
-            settings = self.around.site.settings
-            cookie, visitor = visit(path=settings.root_path, secure=secure(request, settings))
-            who = Asker(reader=who.reader, address=who.address, visitor=visitor)
-        other = self.types.get(given.one("TYPE") or "")
-        desk = Desk(self.around.site, TAP if other is None else other.name)
+        requester, cookie = self._find_requester(request), ""
+        if requester.is_ownerless and not requester.visitor:
+            settings = self.context.site.settings
+            cookie, visitor = create_visitor_cookie(path=settings.root_path, secure=is_https(request, settings))
+            requester = JobRequester(principal=requester.principal, address=requester.address, visitor=visitor)
+        job_type = self.job_types.get(form_params.read_one("TYPE") or "")
+        job_service = JobService(self.context.site, TAP_JOB_TYPE if job_type is None else job_type.name)
         files: Mapping[str, Upload] = {}
-        if other is None:
+        if job_type is None:
             names = ("QUERY", "RESPONSEFORMAT", "MAXREC")
-            wanted = [(name, value) for name in names for value in given.all(name) if value]
-            wanted = [("REQUEST", "doQuery"), ("LANG", "ADQL"), *wanted]
+            job_params = [(name, value) for name in names for value in form_params.read_all(name) if value]
+            job_params = [("REQUEST", "doQuery"), ("LANG", "ADQL"), *job_params]
         else:
-            wanted, files = job_form.sent(other, given)
-        if other is None and not given.one("QUERY"):
+            job_params, files = job_form.read_job_params(job_type, form_params)
+        if job_type is None and not form_params.read_one("QUERY"):
             raise ParamError("there is no query", name="QUERY", remedy="write one at /adql")
-        if not cookie and not files and (same := self._same(desk, who, wanted)):
-            return same, ""
-        return desk.create(collect([*wanted, ("PHASE", "RUN")], files), who).id, cookie
+        if not cookie and not files and (existing_job := self._find_duplicate(job_service, requester, job_params)):
+            return existing_job, ""
+        return job_service.create_job(collect_params([*job_params, ("PHASE", "RUN")], files), requester).id, cookie
 
-    def _same(self, desk: Desk, who: Asker, wanted: Sequence[tuple[str, str]]) -> str | None:
+    def _find_duplicate(
+        self, job_service: JobService, requester: JobRequester, job_params: Sequence[tuple[str, str]]
+    ) -> str | None:
         """Find the job of a button that was pressed twice."""
-        since = datetime.now(UTC) - timedelta(seconds=AGAIN)
-        for ref in desk.listed(collect([("AFTER", since.isoformat()), ("LAST", "5")]), who):
-            with contextlib.suppress(NotFound, Forbidden):
-                job = desk.one(ref.id, who)
-                if sorted(job.parameters) == sorted(wanted) and job.phase in {*ACTIVE, "HELD"}:
+        since = datetime.now(UTC) - timedelta(seconds=DUPLICATE_SECONDS)
+        for ref in job_service.list_jobs(collect_params([("AFTER", since.isoformat()), ("LAST", "5")]), requester):
+            with contextlib.suppress(NotFoundError, ForbiddenError):
+                job = job_service.get_job(ref.id, requester)
+                if sorted(job.parameters) == sorted(job_params) and job.phase in {*ACTIVE_PHASES, "HELD"}:
                     return job.id
         return None
 
-    def _change(self, request: Request, action: str, name: str) -> dict[str, str]:
-        who = self._who(request)
+    def _change_job(self, request: Request, action: str, name: str) -> dict[str, str]:
+        requester = self._find_requester(request)
         if action not in {"abort", "delete"}:
             raise ParamError(
-                say("{name}={value} is not known", "ACTION", action[:40]), name="ACTION", remedy="abort or delete"
+                format_message("{name}={value} is not known", "ACTION", action[:40]),
+                name="ACTION",
+                remedy="abort or delete",
             )
         try:
-            desk, job = self._found(name, who, to_read=action != "delete", to_change=True)
-        except NotFound:
+            job_service, job = self._find_job(name, requester, to_read=action != "delete", to_change=True)
+        except NotFoundError:
             if action == "delete":  # pressed twice, or from a page that is old: it is gone, as was wanted
                 return {}
             raise
         if action == "delete":
-            desk.remove(job)
+            job_service.destroy_job(job)
             return {}
-        desk.move(job, "ABORT")
+        job_service.change_phase(job, "ABORT")
         return {"job": job.id}
 
-    def _found(self, name: str, who: Asker, *, to_read: bool = True, to_change: bool = False) -> tuple[Desk, Job]:
-        job = self.around.site.store.jobs.one(name)
-        desk = Desk(self.around.site, job.type)
-        return desk, desk.one(name, who, to_read=to_read, to_change=to_change)
+    def _find_job(
+        self, name: str, requester: JobRequester, *, to_read: bool = True, to_change: bool = False
+    ) -> tuple[JobService, JobRecord]:
+        job = self.context.site.store.jobs.get_job(name)
+        job_service = JobService(self.context.site, job.type)
+        return job_service, job_service.get_job(name, requester, for_reading=to_read, for_change=to_change)
 
     # --- showing ---------------------------------------------------------------------------------------------
 
-    def _content(self, request: Request) -> dict[str, Any]:
-        who, name = self._who(request), request.query_params.get("job", "")
-        base = dali.base(request, self.around.site.settings)
-        shown, gone = None, ""
+    def _build_content(self, request: Request) -> dict[str, Any]:
+        requester, name = self._find_requester(request), request.query_params.get("job", "")
+        base = dali.get_base_url(request, self.context.site.settings)
+        job_facts, missing_job = None, ""
         if name:
             try:
-                desk, job = self._found(name, who)
-                shown = self._shown(desk, job, base)
-            except NotFound:
-                gone = name[:80]
-        found: list[Ref] = []
-        wanted = [("LAST", str(LISTED + 1)), ("BEFORE", before := request.query_params.get("before", ""))]
+                job_service, job = self._find_job(name, requester)
+                job_facts = self._describe_job_fully(job_service, job, base)
+            except NotFoundError:
+                missing_job = name[:80]
+        job_refs: list[JobRef] = []
+        list_params = [("LAST", str(MAX_LISTED_JOBS + 1)), ("BEFORE", before := request.query_params.get("before", ""))]
         # a browser without either began none: those of its address are programs
-        known = not who.nobody or who.visitor
-        for kind in (TAP, *self.types) if known else ():
-            found += Desk(self.around.site, kind).listed(collect(wanted), who)
-        found.sort(key=lambda ref: ref.id)
-        found.sort(key=lambda ref: ref.created, reverse=True)
+        is_known_user = not requester.is_ownerless or requester.visitor
+        for kind in (TAP_JOB_TYPE, *self.job_types) if is_known_user else ():
+            job_refs += JobService(self.context.site, kind).list_jobs(collect_params(list_params), requester)
+        job_refs.sort(key=lambda ref: ref.id)
+        job_refs.sort(key=lambda ref: ref.created, reverse=True)
         lines = []
-        for ref in found[:LISTED]:
-            with contextlib.suppress(NotFound):  # destroyed since a moment ago
-                job = self.around.site.store.jobs.one(ref.id)
-                closed = bool(kept_rights.missing_rights(job.groups, who.reader))
-                lines.append(self._line(replace(job, parameters=(), progress={}) if closed else job, base))
-        older = f"{base}/jobs?{urlencode({'before': place(found[LISTED - 1])})}" if len(found) > LISTED else ""
+        for ref in job_refs[:MAX_LISTED_JOBS]:
+            with contextlib.suppress(NotFoundError):  # destroyed since a moment ago
+                job = self.context.site.store.jobs.get_job(ref.id)
+                is_restricted = bool(kept_rights.find_missing_rights(job.groups, requester.principal))
+                lines.append(
+                    self._describe_job(replace(job, parameters=(), progress={}) if is_restricted else job, base)
+                )
+        older_address = (
+            f"{base}/jobs?{urlencode({'before': format_list_position(job_refs[MAX_LISTED_JOBS - 1])})}"
+            if len(job_refs) > MAX_LISTED_JOBS
+            else ""
+        )
         return {
             "jobs": lines,
-            "older": older,
+            "older": older_address,
             "newest": f"{base}/jobs" if before else "",
-            "shown": shown,
-            "gone": gone,
+            "shown": job_facts,
+            "gone": missing_job,
             "types": [
                 {
                     "name": kind.name,
                     "title": kind.title,
                     "description": kind.description,
-                    "closed": kind.access != "public" and who.reader.name is None,
+                    "closed": kind.access != "public" and requester.principal.name is None,
                 }
-                for kind in self.types.values()
+                for kind in self.job_types.values()
             ],
-            "who": who.reader.name,
-            "active": any(one["active"] for one in (*lines, *([shown] if shown else []))),
+            "who": requester.principal.name,
+            "active": any(job_entry["active"] for job_entry in (*lines, *([job_facts] if job_facts else []))),
         }
 
-    def _line(self, job: Job, base: str) -> dict[str, Any]:
+    def _describe_job(self, job: JobRecord, base: str) -> dict[str, Any]:
         """Return what the list says of a job."""
         text = next((value for name, value in job.parameters if name.upper() == "QUERY"), "") or ", ".join(
             f"{name}={value}" for name, value in job.parameters
         )
-        ended = job.ended is not None
-        begun = None if job.started is None else datetime.fromisoformat(job.started)
-        until = datetime.fromisoformat(job.ended) if job.ended else datetime.now(UTC)
+        is_ended = job.ended is not None
+        start_time = None if job.started is None else datetime.fromisoformat(job.started)
+        end_time = datetime.fromisoformat(job.ended) if job.ended else datetime.now(UTC)
         share = job.progress.get("share")
         return {
             "id": job.id,
             "type": job.type,
             "what": " ".join(text.split())[:160] or job.type,
             "phase": job.phase,
-            "active": job.phase in {*ACTIVE, "HELD"} and not ended,
+            "active": job.phase in {*ACTIVE_PHASES, "HELD"} and not is_ended,
             "running": job.phase == "EXECUTING",
-            "created": uwsdoc.time(job.created),
-            "elapsed": None if begun is None else _elapsed((until - begun).total_seconds()),
+            "created": uws_documents.format_time(job.created),
+            "elapsed": None if start_time is None else _format_elapsed((end_time - start_time).total_seconds()),
             "rows": job.progress.get("rows"),
             "percent": None if not isinstance(share, int | float) else max(0, min(100, round(100 * share))),
             "bytes": sum(int(item["bytes"] or 0) for item in job.results) or None,
             "url": f"{base}/jobs?{urlencode({'job': job.id})}",
         }
 
-    def _shown(self, desk: Desk, job: Job, base: str) -> dict[str, Any]:
+    def _describe_job_fully(self, job_service: JobService, job: JobRecord, base: str) -> dict[str, Any]:
         """Return everything of a job."""
-        here = f"{base}/{'tap/async' if job.type == TAP else f'jobs/{job.type}'}/{job.id}"
-        outlook = desk.outlook(job)
+        job_address = f"{base}/{'tap/async' if job.type == TAP_JOB_TYPE else f'jobs/{job.type}'}/{job.id}"
+        outlook = job_service.estimate_completion(job)
         text = next((value for name, value in job.parameters if name.upper() == "QUERY"), "")
         return {
-            **self._line(job, base),
-            "name": job.run_id or _tables(text) or (self.types[job.type].title if job.type in self.types else ""),
-            "uws": here,
+            **self._describe_job(job, base),
+            "name": job.run_id
+            or _list_query_tables(text)
+            or (self.job_types[job.type].title if job.type in self.job_types else ""),
+            "uws": job_address,
             "query": text,
             "again": f"{base}/adql?{urlencode({'QUERY': text})}"
-            if text and job.type == TAP and len(text) < 8_000
+            if text and job.type == TAP_JOB_TYPE and len(text) < 8_000
             else "",
             "parameters": [
-                (name, value[:LONG] + ("…" if len(value) > LONG else ""))
+                (name, value[:MAX_PARAMETER_CHARACTERS] + ("…" if len(value) > MAX_PARAMETER_CHARACTERS else ""))
                 for name, value in job.parameters
                 if name.upper() != "QUERY"
             ],
             "format": next((value for name, value in job.parameters if name.upper() == "RESPONSEFORMAT"), ""),
-            "started": uwsdoc.time(job.started),
-            "ended": uwsdoc.time(job.ended),
-            "destruction": uwsdoc.time(job.destruction),
+            "started": uws_documents.format_time(job.started),
+            "ended": uws_documents.format_time(job.ended),
+            "destruction": uws_documents.format_time(job.destruction),
             "duration": job.duration,
             "place": outlook.place,
-            "quote": uwsdoc.time(outlook.quote),
+            "quote": uws_documents.format_time(outlook.quote),
             "note": outlook.note or job.progress.get("note") or "",
-            "error": None if job.error is None else recorded(job.error.get("said") or [job.error["message"]]),
+            "error": None if job.error is None else message_from_json(job.error.get("said") or [job.error["message"]]),
             "overflow": bool(job.progress.get("overflow")),
-            "results": uwsdoc.results(job, here),
-            "preview": self._preview(desk, job, here, base) if job.phase == "COMPLETED" else None,
+            "results": uws_documents.describe_results(job, job_address),
+            "preview": self._build_preview(job_service, job, job_address, base) if job.phase == "COMPLETED" else None,
         }
 
-    def _preview(self, desk: Desk, job: Job, here: str, base: str) -> dict[str, Any] | None:
+    def _build_preview(
+        self, job_service: JobService, job: JobRecord, job_address: str, base: str
+    ) -> dict[str, Any] | None:
         """Read the first rows of a result, with the ways out of it; None if it is no table that can be read here."""
-        found = self._table(desk, job, PREVIEWED)
-        if found is None:
+        result_table = self._find_result_table(job_service, job, MAX_PREVIEW_ROWS)
+        if result_table is None:
             return None
-        item, _, media_type, (page, table) = found
-        address = f"{here}/results/{quote(item)}"
-        own, _ = formats.select(media_type)
+        item, _, media_type, (page, table) = result_table
+        address = f"{job_address}/results/{quote(item)}"
+        result_format, _ = formats.select_format(media_type)
         return {
-            "columns": headings(page, table),
-            "rows": cells(page, table),
-            "more": page.more,
+            "columns": build_headings(page, table),
+            "rows": format_cells(page, table),
+            "more": page.has_more,
             "here": f"{base}/jobs/shown",
             "table": address
-            if own.name == "votable"
+            if result_format.name == "votable"
             else f"{base}/jobs/shown/download?{urlencode({'job': job.id, '_as': 'votable'})}"
-            if own.read
+            if result_format.read
             else "",
             "formats": [
                 (label, f"{base}/jobs/shown/download?{urlencode({'job': job.id, '_as': name})}")
-                for name, label in formats.menu_entries()
-                if name != own.name
+                for name, label in formats.list_menu_entries()
+                if name != result_format.name
             ]
-            if own.read is not None
+            if result_format.read is not None
             else [],
-            "lines": _lines(address, here, own.name) if job.type == TAP else [],
-            "plotted": told.axes([one for one in table.columns if plotted(one)]),
+            "lines": _write_client_lines(address, job_address, result_format.name) if job.type == TAP_JOB_TYPE else [],
+            "plotted": told.axes_to_json([column for column in table.columns if is_plottable(column)]),
         }
 
-    def _table(self, desk: Desk, job: Job, rows: int) -> tuple[str, Path, str, tuple[Page, Table]] | None:
+    def _find_result_table(
+        self, job_service: JobService, job: JobRecord, row_limit: int
+    ) -> tuple[str, Path, str, tuple[RowPage, Table]] | None:
         """Find the first result that is a table: its name, file, media type and first rows."""
         for item in job.results:
             try:
-                path, media_type = desk.result(job, item["id"])
-            except NotFound:
+                path, media_type = job_service.find_result(job, item["id"])
+            except NotFoundError:
                 continue
-            if (found := first_rows(path, media_type, rows)) is not None:
-                return item["id"], path, media_type, found
+            if (first_rows_found := read_first_rows(path, media_type, row_limit)) is not None:
+                return item["id"], path, media_type, first_rows_found
         return None
 
-    def _result_of(self, request: Request) -> tuple[Path, str, Table]:
+    def _find_requested_result(self, request: Request) -> tuple[Path, str, Table]:
         """Find the table that a plot or a download is of.
 
         Raises
         ------
-        NotFound
+        NotFoundError
             There is no such job, or its result is no table.
         """
-        desk, job = self._found(request.query_params.get("job", ""), self._who(request))
-        found = self._table(desk, job, 1)
-        if found is None:
-            raise NotFound("this job has no result that is a table", remedy="run it again as VOTable")
-        _, path, media_type, (_, table) = found
+        job_service, job = self._find_job(request.query_params.get("job", ""), self._find_requester(request))
+        result_table = self._find_result_table(job_service, job, 1)
+        if result_table is None:
+            raise NotFoundError("this job has no result that is a table", remedy="run it again as VOTable")
+        _, path, media_type, (_, table) = result_table
         return path, media_type, table
 
-    def _plotted(self, request: Request) -> Response:
-        path, media_type, table = self._result_of(request)
-        named = []
+    def _build_plot(self, request: Request) -> Response:
+        path, media_type, table = self._find_requested_result(request)
+        plot_columns = []
         for name in ("_x", "_y", "_c"):
-            if given := request.query_params.get(name, ""):
-                column = next((one for one in table.columns if one.name == given), None)
+            if column_name := request.query_params.get(name, ""):
+                column = next((candidate for candidate in table.columns if candidate.name == column_name), None)
                 if column is None:
                     raise ParamError(
-                        say("there is no column {name!r}", given[:60]),
+                        format_message("there is no column {name!r}", column_name[:60]),
                         name=name,
                         remedy="choose one of the result's columns",
                     )
-                named.append(column)
-        if not named:
+                plot_columns.append(column)
+        if not plot_columns:
             raise ParamError("no column was named", name="_x", remedy="_x=COLUMN")
         if request.url.path.endswith("/histogram"):
-            told_ = told.histogram(kept.histogram(path, media_type, named[0]), named[0])
-        else:
-            found = kept.points(path, media_type, named, table)
-            told_ = (
-                told.points(found, None)
-                if isinstance(found, Points)
-                else told.density(found, named, None if found is None else int(found.counts.sum()))
+            plot_json = told.histogram_to_json(
+                kept.build_result_histogram(path, media_type, plot_columns[0]), plot_columns[0]
             )
-        return dali.whole(
+        else:
+            plot_points = kept.build_result_points(path, media_type, plot_columns, table)
+            plot_json = (
+                told.points_to_json(plot_points, None)
+                if isinstance(plot_points, PlotPoints)
+                else told.density_to_json(
+                    plot_points, plot_columns, None if plot_points is None else int(plot_points.counts.sum())
+                )
+            )
+        return dali.answer_with_body(
             request,
-            orjson.dumps(told_, option=orjson.OPT_SERIALIZE_NUMPY),
-            {**UNKEPT, "content-type": "application/json"},
+            orjson.dumps(plot_json, option=orjson.OPT_SERIALIZE_NUMPY),
+            {**PRIVATE_HEADERS, "content-type": "application/json"},
         )
 
-    def _again(self, request: Request) -> Response:
-        path, media_type, _ = self._result_of(request)
-        fmt, options = formats.select(request.query_params.get("_as") or "votable")
-        chunks = kept.again(path, media_type, fmt, options)
-        first = next(chunks, b"")  # what cannot be is said before the first byte
+    def _build_download(self, request: Request) -> Response:
+        path, media_type, _ = self._find_requested_result(request)
+        file_format, options = formats.select_format(request.query_params.get("_as") or "votable")
+        chunks = kept.convert_result(path, media_type, file_format, options)
+        first_chunk = next(chunks, b"")  # what cannot be is said before the first byte
         headers = {
-            **UNKEPT,
-            "content-disposition": f'attachment; filename="result.{fmt.extension.lstrip(".")}"',
+            **PRIVATE_HEADERS,
+            "content-disposition": f'attachment; filename="result.{file_format.extension.lstrip(".")}"',
             "x-content-type-options": "nosniff",
         }
-        return StreamingResponse(itertools.chain((first,), chunks), media_type=fmt.media_types[0], headers=headers)
+        return StreamingResponse(
+            itertools.chain((first_chunk,), chunks), media_type=file_format.media_types[0], headers=headers
+        )
 
     # --- manners ---------------------------------------------------------------------------------------------
 
-    def _who(self, request: Request) -> Asker:
-        return Asker(reader=self.around.reader(request), address=caller(request), visitor=visitor_of(request.headers))
+    def _find_requester(self, request: Request) -> JobRequester:
+        return JobRequester(
+            principal=self.context.identify_principal(request),
+            address=get_client_address(request),
+            visitor=identify_visitor(request.headers),
+        )
 
 
-def _lines(address: str, job: str, kind: str) -> list[dict[str, str]]:
+def _write_client_lines(address: str, job_address: str, format_name: str) -> list[dict[str, str]]:
     """Write how programs take a result."""
 
-    def line(name: str, text: str) -> dict[str, str]:
+    def build_line(name: str, text: str) -> dict[str, str]:
         return {"name": name, "text": text.format(url=shlex.quote(address)), "url": address, "signed": text}
 
     lines = [
-        line("curl", "curl -f -O -J {url}"),
+        build_line("curl", "curl -f -O -J {url}"),
         {
             "name": "pyvo",
-            "text": f"import pyvo\n\njob = pyvo.dal.AsyncTAPJob({job!r})\ntable = job.fetch_result().to_table()",
+            "text": f"import pyvo\n\njob = pyvo.dal.AsyncTAPJob({job_address!r})\ntable = job.fetch_result().to_table()",
         },
-        {"name": "STILTS", "text": f"stilts tapresume joburl={shlex.quote(job)} ofmt=votable out=answer.vot"},
+        {"name": "STILTS", "text": f"stilts tapresume joburl={shlex.quote(job_address)} ofmt=votable out=answer.vot"},
     ]
     return [
-        *(lines if kind == "votable" else lines[:1]),
-        *([line("TOPCAT", f"topcat -f {kind} {{url}}")] if kind in TOPCAT else []),
+        *(lines if format_name == "votable" else lines[:1]),
+        *([build_line("TOPCAT", f"topcat -f {format_name} {{url}}")] if format_name in TOPCAT_FORMATS else []),
     ]
 
 
-def _tables(text: str) -> str:
+def _list_query_tables(text: str) -> str:
     """Return the tables that a query asks, as it names them; nothing if it cannot be read."""
     try:
-        parsed = adql.parse(text) if text else None
+        parsed = adql.parse_query(text) if text else None
     except ParseError:
         return ""
     if parsed is None:
         return ""
-    nodes = list(walk(parsed))
-    own = {one.name.name.lower() for one in nodes if isinstance(one, tree.CommonTable)}
-    found = [".".join(part.name for part in one.parts) for one in nodes if isinstance(one, tree.TableRef)]
-    named = [name for name in dict.fromkeys(found) if name.lower() not in own]
-    return ", ".join(named[:NAMED]) + (" …" if len(named) > NAMED else "")
+    nodes = list(walk_tree(parsed))
+    common_table_names = {node.name.name.lower() for node in nodes if isinstance(node, syntax_tree.CommonTable)}
+    table_names = [
+        ".".join(part.name for part in node.parts) for node in nodes if isinstance(node, syntax_tree.TableRef)
+    ]
+    base_table_names = [name for name in dict.fromkeys(table_names) if name.lower() not in common_table_names]
+    return ", ".join(base_table_names[:MAX_NAMED_TABLES]) + (" …" if len(base_table_names) > MAX_NAMED_TABLES else "")
 
 
-def _elapsed(seconds: float) -> str:
-    if seconds < 60:
-        return f"{max(seconds, 0):.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
+def _format_elapsed(duration_seconds: float) -> str:
+    if duration_seconds < 60:
+        return f"{max(duration_seconds, 0):.1f} s"
+    minutes, remaining_seconds = divmod(round(duration_seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {remaining_seconds:02d} s"

@@ -16,12 +16,12 @@ import anyio.to_thread
 
 from hven import __version__, adql
 from hven import services as dali
-from hven.formats.votable import legal
-from hven.model.errors import NotFound
-from hven.services.face import Face, Surroundings, route
+from hven.formats.votable import replace_illegal_characters
+from hven.model.errors import NotFoundError
+from hven.services.face import Face, ServiceContext, create_route
 from hven.services.file_rows import Amount, noun_of_rows
-from hven.site import blind
-from hven.site.auth import row_filters
+from hven.site import anonymize_for_referee
+from hven.site.auth import collect_row_filters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -33,110 +33,130 @@ if TYPE_CHECKING:
 
     from hven.model.resource import Resource
     from hven.model.table import Table
-    from hven.site.store import Event
+    from hven.site.store import PointerEvent
 
-MEDIA_TYPE = "application/atom+xml; charset=utf-8"
-RSS_TYPE = "application/rss+xml; charset=utf-8"
-MOST = 50  # entries
-WORDS = {"publish": "published", "rollback": "set back", "remove": "removed"}
+ATOM_MEDIA_TYPE = "application/atom+xml; charset=utf-8"
+RSS_MEDIA_TYPE = "application/rss+xml; charset=utf-8"
+MAX_ENTRIES = 50  # entries
+ACTION_WORDS = {"publish": "published", "rollback": "set back", "remove": "removed"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class FeedEntry:
     """One publication, as a reader may know of it.
 
     Attributes
     ----------
     event
         What was published, and when.
-    tables, told
+    tables, shown_names
         The tables that it changed, and their names as feeds write them.
-    before
+    previous_states
         The state of each table that was there already.
     nouns
         What the rows of each table are: see `hven.services.file_rows`.
     """
 
-    event: Event
+    event: PointerEvent
     tables: tuple[str, ...]
-    told: tuple[str, ...]
-    before: Mapping[str, str]
+    shown_names: tuple[str, ...]
+    previous_states: Mapping[str, str]
     nouns: Mapping[str, str]
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/collections/<name>/changes.atom`` and ``changes.rss``."""
-    site = around.site
+    site = context.site
 
-    def written(request: Request, write: Callable[..., str]) -> tuple[bytes, bool]:
-        who = around.reader(request)
-        holdings = blind(site.current(), who)
+    def write_feed(request: Request, write_entries: Callable[..., str]) -> tuple[bytes, bool]:
+        principal = context.identify_principal(request)
+        published_state = anonymize_for_referee(site.get_published_state(), principal)
         name = request.path_params["name"]
-        resource = holdings.resources.get(name)
-        seen = {
-            table.qualified: table
-            for table in holdings.catalogue(who, around.policies).tables()
+        resource = published_state.resources.get(name)
+        visible_tables = {
+            table.qualified_name: table
+            for table in published_state.get_catalogue(principal, context.policies).iterate_tables()
             if table.schema == name
         }
-        if resource is None or not seen:
-            raise NotFound(f"there is no collection {name!r} here", remedy="the first page lists what is here")
-        whole = seen.keys() - row_filters(list(seen.values()), who, around.policies).keys()
-        entries = []
-        nouns = {name: noun_of_rows(table, holdings.published[name]) for name, table in seen.items()}
-        for entry in _entries(site.store.history(name), seen, nouns):
-            run = _summary(around, entry.event.run)
-            entries.append((entry, {table: counts for table, counts in run.items() if table in whole}))
-            if len(entries) == MOST:
-                break
-        text = write(
-            resource, name, entries, base=dali.base(request, site.settings), authority=site.settings.authority_of(name)
+        if resource is None or not visible_tables:
+            raise NotFoundError(f"there is no collection {name!r} here", remedy="the first page lists what is here")
+        unfiltered_names = (
+            visible_tables.keys()
+            - collect_row_filters(list(visible_tables.values()), principal, context.policies).keys()
         )
-        return text.encode(), holdings.reach(who, around.policies) == "public"
+        entries = []
+        nouns = {
+            name: noun_of_rows(table, published_state.tables_by_name[name]) for name, table in visible_tables.items()
+        }
+        for entry in _list_entries(site.store.list_events(name), visible_tables, nouns):
+            run = _read_run_summary(context, entry.event.run)
+            entries.append((entry, {table: counts for table, counts in run.items() if table in unfiltered_names}))
+            if len(entries) == MAX_ENTRIES:
+                break
+        text = write_entries(
+            resource,
+            name,
+            entries,
+            base=dali.get_base_url(request, site.settings),
+            authority=site.settings.find_authority(name),
+        )
+        return text.encode(), published_state.find_access_key(principal, context.policies) == "public"
 
-    def served(write: Callable[..., str], media_type: str) -> Callable[[Request], Awaitable[Response]]:
-        async def feed(request: Request) -> Response:
-            body, public = await anyio.to_thread.run_sync(written, request, write)
-            return dali.tagged(request, dali.caching(dali.etag(body), public=public), media_type, body)
+    def build_feed_endpoint(
+        write_entries: Callable[..., str], media_type: str
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def send_feed(request: Request) -> Response:
+            body, public = await anyio.to_thread.run_sync(write_feed, request, write_entries)
+            return dali.answer_with_etag(
+                request, dali.build_cache_headers(dali.compute_etag(body), is_public=public), media_type, body
+            )
 
-        return feed
+        return send_feed
 
     return [
-        route("/collections/{name}/changes.atom", served(_feed, MEDIA_TYPE)),
-        route("/collections/{name}/changes.rss", served(_write_rss, RSS_TYPE)),
+        create_route("/collections/{name}/changes.atom", build_feed_endpoint(_write_atom, ATOM_MEDIA_TYPE)),
+        create_route("/collections/{name}/changes.rss", build_feed_endpoint(_write_rss, RSS_MEDIA_TYPE)),
     ]
 
 
-def _entries(events: Sequence[Event], seen: Mapping[str, Table], nouns: Mapping[str, str]) -> Iterator[Entry]:
+def _list_entries(
+    events: Sequence[PointerEvent], visible_tables: Mapping[str, Table], nouns: Mapping[str, str]
+) -> Iterator[FeedEntry]:
     """Yield the publications that touched what the reader may know of, the newest first."""
-    for event, before in pairwise([*events, None]):
+    for event, previous_event in pairwise([*events, None]):
         assert event is not None  # noqa: S101  (None stands last)
-        old = {} if before is None else before.state
-        touched = tuple(sorted(name for name in seen if event.state.get(name) != old.get(name)))
-        if touched:
-            there = {name: old[name] for name in touched if name in old and name in event.state}
-            yield Entry(
+        previous_state = {} if previous_event is None else previous_event.state
+        changed_names = tuple(
+            sorted(name for name in visible_tables if event.state.get(name) != previous_state.get(name))
+        )
+        if changed_names:
+            previous_states = {
+                name: previous_state[name] for name in changed_names if name in previous_state and name in event.state
+            }
+            yield FeedEntry(
                 event=event,
-                tables=touched,
-                told=tuple(adql.quote(seen[name].name) for name in touched),
-                before=there,
+                tables=changed_names,
+                shown_names=tuple(adql.quote_name(visible_tables[name].name) for name in changed_names),
+                previous_states=previous_states,
                 nouns=nouns,
             )
 
 
-def _summary(around: Surroundings, run: str | None) -> Mapping[str, Any]:
+def _read_run_summary(context: ServiceContext, run_id: str | None) -> Mapping[str, Any]:
     """Return what a run counted, by table; a publication may have another origin than a run (a restored backup)."""
     try:
-        said = around.site.store.runs.get(run).summary if run else {}
-    except NotFound:
+        run_summary = context.site.store.runs.get_run(run_id).summary if run_id else {}
+    except NotFoundError:
         return {}
-    whole = {
-        name: {"new": True, "rows": counts.get("published")} for name, counts in (said.get("tables") or {}).items()
+    new_tables = {
+        name: {"new": True, "rows": counts.get("published")}
+        for name, counts in (run_summary.get("tables") or {}).items()
     }
-    return {**whole, **(said.get("changes") or {})}
+    return {**new_tables, **(run_summary.get("changes") or {})}
 
 
-def _feed(
-    resource: Resource, name: str, entries: Sequence[tuple[Entry, Mapping[str, Any]]], *, base: str, authority: str
+def _write_atom(
+    resource: Resource, name: str, entries: Sequence[tuple[FeedEntry, Mapping[str, Any]]], *, base: str, authority: str
 ) -> str:
     page = f"{base}/collections/{urlquote(name)}"
     title = resource.title or name
@@ -144,99 +164,111 @@ def _feed(
     updated = entries[0][0].event.at if entries else "1970-01-01T00:00:00Z"
     parts = [
         '<?xml version="1.0" encoding="UTF-8"?>\n<feed xmlns="http://www.w3.org/2005/Atom">\n',
-        _line("id", _urn(authority, name)),
-        _line("title", f"{title}: what changed"),
-        _line("updated", updated),
-        *(f"<author>{_tag('name', creator)}</author>\n" for creator in creators),
-        *([_line("rights", resource.licence)] if resource.licence else []),
-        _line("generator", "Hven", f' version="{__version__}"'),
-        _link("self", f"{page}/changes.atom", "application/atom+xml"),
-        _link("alternate", page, "text/html"),
+        _write_tag_line("id", _build_urn(authority, name)),
+        _write_tag_line("title", f"{title}: what changed"),
+        _write_tag_line("updated", updated),
+        *(f"<author>{_write_tag('name', creator)}</author>\n" for creator in creators),
+        *([_write_tag_line("rights", resource.licence)] if resource.licence else []),
+        _write_tag_line("generator", "Hven", f' version="{__version__}"'),
+        _write_link("self", f"{page}/changes.atom", "application/atom+xml"),
+        _write_link("alternate", page, "text/html"),
     ]
     for entry, counts in entries:
-        parts += _entry(entry, counts, title=title, page=page, base=base, urn=_urn(authority, name, entry.event.at))
+        parts += _write_atom_entry(
+            entry,
+            counts,
+            title=title,
+            page_address=page,
+            base_address=base,
+            urn=_build_urn(authority, name, entry.event.at),
+        )
     return "".join([*parts, "</feed>\n"])
 
 
 def _write_rss(
-    resource: Resource, name: str, entries: Sequence[tuple[Entry, Mapping[str, Any]]], *, base: str, authority: str
+    resource: Resource, name: str, entries: Sequence[tuple[FeedEntry, Mapping[str, Any]]], *, base: str, authority: str
 ) -> str:
     """Write the same entries as RSS 2.0."""
     page = f"{base}/collections/{urlquote(name)}"
     title = resource.title or name
     parts = [
         '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0" xmlns:atom="http://www.w3.org/2005/Atom">\n<channel>\n',
-        _line("title", f"{title}: what changed"),
-        _line("link", page),
-        _line("description", resource.description or title),
-        *([_line("copyright", resource.licence)] if resource.licence else []),
-        _line("generator", f"Hven {__version__}"),
+        _write_tag_line("title", f"{title}: what changed"),
+        _write_tag_line("link", page),
+        _write_tag_line("description", resource.description or title),
+        *([_write_tag_line("copyright", resource.licence)] if resource.licence else []),
+        _write_tag_line("generator", f"Hven {__version__}"),
         f'<atom:link rel="self" type="application/rss+xml" href={quoteattr(f"{page}/changes.rss")}/>\n',
     ]
     for entry, counts in entries:
-        when = datetime.fromisoformat(entry.event.at).astimezone(UTC)
-        action = WORDS.get(entry.event.action, entry.event.action)
+        publication_time = datetime.fromisoformat(entry.event.at).astimezone(UTC)
+        action = ACTION_WORDS.get(entry.event.action, entry.event.action)
         parts += [
             "<item>\n",
-            _line("title", f"{title} {action}: {', '.join(entry.told)}"),
-            _line("link", page),
-            _line("guid", _urn(authority, name, entry.event.at), ' isPermaLink="false"'),
-            _line("pubDate", format_datetime(when, usegmt=True)),
-            _line("description", "; ".join(_changed_tables(entry, counts))),
+            _write_tag_line("title", f"{title} {action}: {', '.join(entry.shown_names)}"),
+            _write_tag_line("link", page),
+            _write_tag_line("guid", _build_urn(authority, name, entry.event.at), ' isPermaLink="false"'),
+            _write_tag_line("pubDate", format_datetime(publication_time, usegmt=True)),
+            _write_tag_line("description", "; ".join(_describe_changed_tables(entry, counts))),
             "</item>\n",
         ]
     return "".join([*parts, "</channel>\n</rss>\n"])
 
 
-def _changed_tables(entry: Entry, counts: Mapping[str, Any]) -> list[str]:
+def _describe_changed_tables(entry: FeedEntry, counts: Mapping[str, Any]) -> list[str]:
     """Say of each table of a publication what changed."""
-    pairs = zip(entry.tables, entry.told, strict=True)
-    return [f"{told}: {_counted(counts.get(table), entry, table)}" for table, told in pairs]
+    pairs = zip(entry.tables, entry.shown_names, strict=True)
+    return [f"{shown_name}: {_describe_counts(counts.get(table), entry, table)}" for table, shown_name in pairs]
 
 
-def _entry(entry: Entry, counts: Mapping[str, Any], *, title: str, page: str, base: str, urn: str) -> Iterator[str]:
+def _write_atom_entry(
+    entry: FeedEntry, counts: Mapping[str, Any], *, title: str, page_address: str, base_address: str, urn: str
+) -> Iterator[str]:
     event = entry.event
-    action = WORDS.get(event.action, event.action)
+    action = ACTION_WORDS.get(event.action, event.action)
     yield "<entry>\n"
-    yield _line("id", urn)
-    yield _line("title", f"{title} {action}: {', '.join(entry.told)}")
-    yield _line("updated", event.at)
-    yield _link("alternate", page, "text/html")
-    for table, before in entry.before.items():
-        asked = urlencode({"since": before, "until": event.state[table]})
-        yield _link(
-            "related", f"{base}/changes/{urlquote(table)}?{asked}", "application/x-votable+xml", f"changes of {table}"
+    yield _write_tag_line("id", urn)
+    yield _write_tag_line("title", f"{title} {action}: {', '.join(entry.shown_names)}")
+    yield _write_tag_line("updated", event.at)
+    yield _write_link("alternate", page_address, "text/html")
+    for table, previous_state in entry.previous_states.items():
+        changes_query = urlencode({"since": previous_state, "until": event.state[table]})
+        yield _write_link(
+            "related",
+            f"{base_address}/changes/{urlquote(table)}?{changes_query}",
+            "application/x-votable+xml",
+            f"changes of {table}",
         )
-    yield _line("content", "\n".join(_changed_tables(entry, counts)), ' type="text"')
+    yield _write_tag_line("content", "\n".join(_describe_changed_tables(entry, counts)), ' type="text"')
     yield "</entry>\n"
 
 
-def _counted(counts: Mapping[str, Any] | None, entry: Entry, table: str) -> str:
+def _describe_counts(counts: Mapping[str, Any] | None, entry: FeedEntry, table: str) -> str:
     event = entry.event
     if counts is not None and event.action == "publish" and table in event.state:
         if counts.get("new"):
             return str(Amount(counts.get("rows") or 0, entry.nouns[table]))
         added = Amount(counts.get("added") or 0, entry.nouns[table])
         return f"{added} added, {counts.get('changed') or 0:,} changed, {counts.get('removed') or 0:,} removed"
-    return WORDS.get(event.action, event.action) if table in event.state else WORDS["remove"]
+    return ACTION_WORDS.get(event.action, event.action) if table in event.state else ACTION_WORDS["remove"]
 
 
-def _urn(authority: str, *parts: str) -> str:
+def _build_urn(authority: str, *parts: str) -> str:
     """Name a thing for ever, wherever the site moves."""
     return uuid.uuid5(uuid.NAMESPACE_URL, "/".join([f"ivo://{authority}", "changes", *parts])).urn
 
 
-def _tag(name: str, text: str, attributes: str = "") -> str:
-    return f"<{name}{attributes}>{escape(legal(text))}</{name}>"
+def _write_tag(name: str, text: str, attributes: str = "") -> str:
+    return f"<{name}{attributes}>{escape(replace_illegal_characters(text))}</{name}>"
 
 
-def _line(name: str, text: str, attributes: str = "") -> str:
-    return f"{_tag(name, text, attributes)}\n"
+def _write_tag_line(name: str, text: str, attributes: str = "") -> str:
+    return f"{_write_tag(name, text, attributes)}\n"
 
 
-def _link(rel: str, href: str, kind: str, title: str | None = None) -> str:
-    said = f" title={quoteattr(legal(title))}" if title else ""
-    return f'<link rel="{rel}" type={quoteattr(kind)} href={quoteattr(href)}{said}/>\n'
+def _write_link(rel: str, href: str, kind: str, title: str | None = None) -> str:
+    title_attribute = f" title={quoteattr(replace_illegal_characters(title))}" if title else ""
+    return f'<link rel="{rel}" type={quoteattr(kind)} href={quoteattr(href)}{title_attribute}/>\n'
 
 
-FACE = Face(name="atom", title="News", routes=routes)
+FACE = Face(name="atom", title="News", build_routes=build_routes)

@@ -14,12 +14,12 @@ import orjson
 
 from hven import __version__, descriptor
 from hven import services as dali
-from hven.jobs.health import FAILING, REASONS, STALE, Followed, Health, state_of
-from hven.jobs.metrics import CONTENT_TYPE, exposition
-from hven.portal._pages import frame, guarded, written
-from hven.services.errors import LINE
-from hven.services.face import Face, Surroundings, route
-from hven.site.auth import row_filters
+from hven.jobs.health import FAILING_STATE, STALE_STATE, STATE_REASONS, CollectionStatus, SiteHealth, find_worst_state
+from hven.jobs.metrics import METRICS_CONTENT_TYPE, format_metrics
+from hven.portal._pages import build_frame, build_page_headers, render_page
+from hven.services.errors import TEXT_LINE_ERRORS
+from hven.services.face import Face, ServiceContext, create_route
+from hven.site.auth import collect_row_filters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,112 +28,137 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from hven.jobs.health import Check, Picture
+    from hven.jobs.health import HealthCheck, SiteStatus
     from hven.model.settings import Settings
-    from hven.site import Holdings
-    from hven.site.auth import Reader
+    from hven.site import PublishedState
+    from hven.site.auth import Principal
 
-FOOT = 5  # reasons of a kind that stand in the foot of a page
-FRESH_STATUS = {STALE: 503}  # what `/health/fresh` answers; all else is 200
-HEADERS = {"cache-control": "no-store", "vary": "accept, accept-language, authorization, cookie"}
-JSON = {**HEADERS, "content-type": "application/json"}
-STATUS = {"ok": "ok", "warning": "degraded", "failed": "down"}
+MAX_FOOT_REASONS = 5  # reasons of a kind that stand in the foot of a page
+FRESHNESS_STATUS_CODES = {STALE_STATE: 503}  # what `/health/fresh` answers; all else is 200
+HEALTH_HEADERS = {"cache-control": "no-store", "vary": "accept, accept-language, authorization, cookie"}
+JSON_HEADERS = {**HEALTH_HEADERS, "content-type": "application/json"}
+STATUS_WORDS = {"ok": "ok", "warning": "degraded", "failed": "down"}
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/health`` with ``/live``, ``/ready`` and ``/fresh``, and ``/metrics``."""
-    site = around.site
-    health = Health(site)
-    since = around.started.strftime("%Y-%m-%dT%H:%M:%SZ")
+    site = context.site
+    health = SiteHealth(site)
+    start_time = context.start_time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    def told(who: Reader) -> dict[str, Any]:
+    def gather_health(principal: Principal) -> dict[str, Any]:
         """Return all that this reader may know."""
-        all_of_it = is_operator(who, around)
-        picture = health.picture()
-        checks = health.checks(picture)
+        sees_all = is_operator(principal, context)
+        picture = health.get_status()
+        checks = health.run_checks(picture)
         if len(checks) == 1:  # nothing is known of what is published
-            told_so = [_check(check, words=all_of_it) for check in checks]
+            check_list = [_check_to_json(check, with_messages=sees_all) for check in checks]
             return {
-                "status": STATUS["failed"],
+                "status": STATUS_WORDS["failed"],
                 "version": __version__,
-                "since": since,
+                "since": start_time,
                 "problems": 1,
-                "checks": told_so,
+                "checks": check_list,
                 "collections": [],
             }
-        holdings = site.current()
-        collections = picture.collections if all_of_it else _seen(picture.collections, holdings, who, around)
-        state = STATUS[state_of(checks)]
-        if state == "ok" and (holdings.problems or picture.worst in {STALE, FAILING}):
-            state = "degraded"
+        published_state = site.get_published_state()
+        collections = (
+            picture.collections
+            if sees_all
+            else _select_visible(picture.collections, published_state, principal, context)
+        )
+        page_context = STATUS_WORDS[find_worst_state(checks)]
+        if page_context == "ok" and (published_state.problems or picture.worst_state in {STALE_STATE, FAILING_STATE}):
+            page_context = "degraded"
         names = (
-            {table.qualified for table in holdings.catalogue(who, around.policies).tables()}
-            if not all_of_it
-            else holdings.published.keys()
+            {
+                table.qualified_name
+                for table in published_state.get_catalogue(principal, context.policies).iterate_tables()
+            }
+            if not sees_all
+            else published_state.tables_by_name.keys()
         )
         body: dict[str, Any] = {
-            "status": state,
+            "status": page_context,
             "version": __version__,
             "variant": site.settings.variant,
-            "since": since,
+            "since": start_time,
             "at": picture.at,
-            "tables": sum(name in names and item.release is None for name, item in holdings.published.items()),
-            "newest": max((item.updated for name, item in holdings.published.items() if name in names), default=None),
-            "problems": len(holdings.problems),
-            "checks": [_check(check, words=all_of_it) for check in checks],
+            "tables": sum(
+                name in names and item.release is None for name, item in published_state.tables_by_name.items()
+            ),
+            "newest": max(
+                (item.updated for name, item in published_state.tables_by_name.items() if name in names), default=None
+            ),
+            "problems": len(published_state.problems),
+            "checks": [_check_to_json(check, with_messages=sees_all) for check in checks],
             "collections": [item.to_json() for item in collections],
         }
-        if all_of_it:
+        if sees_all:
             body |= {
                 "words": list(picture.problems),
                 "scheduler": picture.scheduler,
                 "engines": picture.engines,
                 "collections": [
-                    {**item.to_json(), **_described(item.collection, site.settings, holdings)} for item in collections
+                    {**item.to_json(), **_score_metadata(item.collection, site.settings, published_state)}
+                    for item in collections
                 ],
-                "queries": site.counters.summary(),
+                "queries": site.counters.summarize(),
                 "alerts": [
                     {
                         "at": item.at,
                         "collection": item.collection,
                         "kind": item.kind,
                         "message": item.message,
-                        "undelivered": item.undelivered,
+                        "undelivered": item.delivery_problem,
                     }
                     for item in picture.alerts
                 ],
             }
         return {key: value for key, value in body.items() if value is not None}
 
-    async def overview(request: Request) -> Response:
-        kind = wanted(request)
-        if kind == "prometheus":
-            return await metrics(request)
-        body = await anyio.to_thread.run_sync(told, around.reader(request))
-        if kind == "foot":
-            part = written("health_foot.html", frame(request, around), health=body, reasons=REASONS, most=FOOT)
-            return dali.whole(request, part, {**HEADERS, **guarded()})
+    async def send_overview(request: Request) -> Response:
+        answer_format = choose_answer_format(request)
+        if answer_format == "prometheus":
+            return await send_metrics(request)
+        body = await anyio.to_thread.run_sync(gather_health, context.identify_principal(request))
+        if answer_format == "foot":
+            foot_html = render_page(
+                "health_foot.html",
+                build_frame(request, context),
+                health=body,
+                reasons=STATE_REASONS,
+                most=MAX_FOOT_REASONS,
+            )
+            return dali.answer_with_body(request, foot_html, {**HEALTH_HEADERS, **build_page_headers()})
         status = 503 if body["status"] == "down" else 200
-        if kind == "html":
-            page = written("health.html", frame(request, around), health=body, reasons=REASONS)
-            return dali.whole(request, page, {**HEADERS, **guarded()}, status)
-        return dali.whole(request, orjson.dumps(body), JSON, status)
+        if answer_format == "html":
+            page = render_page("health.html", build_frame(request, context), health=body, reasons=STATE_REASONS)
+            return dali.answer_with_body(request, page, {**HEALTH_HEADERS, **build_page_headers()}, status)
+        return dali.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, status)
 
-    async def live(request: Request) -> Response:
-        return dali.whole(request, b'{"status":"ok"}', JSON)
+    async def send_liveness(request: Request) -> Response:
+        return dali.answer_with_body(request, b'{"status":"ok"}', JSON_HEADERS)
 
-    async def ready(request: Request) -> Response:
-        checks = await anyio.to_thread.run_sync(health.checks)
-        words = is_operator(around.reader(request), around)
-        state = state_of(checks)
-        body = {"status": STATUS[state], "checks": [_check(check, words=words) for check in checks]}
-        return dali.whole(request, orjson.dumps(body), JSON, 503 if state == "failed" else 200)
+    async def send_readiness(request: Request) -> Response:
+        checks = await anyio.to_thread.run_sync(health.run_checks)
+        with_messages = is_operator(context.identify_principal(request), context)
+        page_context = find_worst_state(checks)
+        body = {
+            "status": STATUS_WORDS[page_context],
+            "checks": [_check_to_json(check, with_messages=with_messages) for check in checks],
+        }
+        return dali.answer_with_body(
+            request, orjson.dumps(body), JSON_HEADERS, 503 if page_context == "failed" else 200
+        )
 
-    async def fresh(request: Request) -> Response:
-        who = around.reader(request)
-        picture: Picture = await anyio.to_thread.run_sync(health.picture)
+    async def send_freshness(request: Request) -> Response:
+        principal = context.identify_principal(request)
+        picture: SiteStatus = await anyio.to_thread.run_sync(health.get_status)
         collections = (
-            picture.collections if is_operator(who, around) else _seen(picture.collections, site.current(), who, around)
+            picture.collections
+            if is_operator(principal, context)
+            else _select_visible(picture.collections, site.get_published_state(), principal, context)
         )
         keys = (
             "collection",
@@ -149,53 +174,65 @@ def routes(around: Surroundings) -> Sequence[Route]:
             "message",
         )
         body = {
-            "status": picture.worst if picture.worst == STALE else "degraded" if picture.worst == FAILING else "ok",
+            "status": picture.worst_state
+            if picture.worst_state == STALE_STATE
+            else "degraded"
+            if picture.worst_state == FAILING_STATE
+            else "ok",
             "collections": [
                 {key: value for key, value in item.to_json().items() if key in keys} for item in collections
             ],
         }
-        return dali.whole(request, orjson.dumps(body), JSON, FRESH_STATUS.get(picture.worst, 200))
+        return dali.answer_with_body(
+            request, orjson.dumps(body), JSON_HEADERS, FRESHNESS_STATUS_CODES.get(picture.worst_state, 200)
+        )
 
-    async def metrics(request: Request) -> Response:
-        who = around.reader(request)
+    async def send_metrics(request: Request) -> Response:
+        principal = context.identify_principal(request)
 
-        def text() -> str:
-            picture = health.picture()
-            checks = health.checks(picture)
-            operates = is_operator(who, around)
-            if not operates:
+        def write_metrics() -> str:
+            picture = health.get_status()
+            checks = health.run_checks(picture)
+            sees_all = is_operator(principal, context)
+            if not sees_all:
                 picture = replace(
-                    picture, collections=tuple(_seen(picture.collections, site.current(), who, around)), engines={}
+                    picture,
+                    collections=tuple(
+                        _select_visible(picture.collections, site.get_published_state(), principal, context)
+                    ),
+                    engines={},
                 )
-            return exposition(
+            return format_metrics(
                 picture,
                 checks,
                 site.counters,
                 version=__version__,
-                variant=site.settings.variant,
-                started=around.started,
-                sizes=operates,
+                site_variant=site.settings.variant,
+                start_time=context.start_time,
+                include_sizes=sees_all,
             )
 
-        return dali.whole(
-            request, (await anyio.to_thread.run_sync(text)).encode(), {**HEADERS, "content-type": CONTENT_TYPE}
+        return dali.answer_with_body(
+            request,
+            (await anyio.to_thread.run_sync(write_metrics)).encode(),
+            {**HEALTH_HEADERS, "content-type": METRICS_CONTENT_TYPE},
         )
 
     return [
-        route("/health", overview, LINE),
-        route("/health.json", overview, LINE),
-        route("/health/live", live, LINE),
-        route("/health/ready", ready, LINE),
-        route("/health/fresh", fresh, LINE),
-        route("/metrics", metrics, LINE),
+        create_route("/health", send_overview, TEXT_LINE_ERRORS),
+        create_route("/health.json", send_overview, TEXT_LINE_ERRORS),
+        create_route("/health/live", send_liveness, TEXT_LINE_ERRORS),
+        create_route("/health/ready", send_readiness, TEXT_LINE_ERRORS),
+        create_route("/health/fresh", send_freshness, TEXT_LINE_ERRORS),
+        create_route("/metrics", send_metrics, TEXT_LINE_ERRORS),
     ]
 
 
-def wanted(request: Request) -> str:
+def choose_answer_format(request: Request) -> str:
     """Return in which form a reader wants it: ``html``, ``json``, ``prometheus``, ``foot``; by ``format``, the address, or Accept."""
-    given = {key.lower(): value.lower() for key, value in request.query_params.items()}.get("format")
-    if given in {"html", "json", "prometheus", "foot"}:
-        return given
+    requested_format = {key.lower(): value.lower() for key, value in request.query_params.items()}.get("format")
+    if requested_format in {"html", "json", "prometheus", "foot"}:
+        return requested_format
     if request.url.path.endswith(".json"):
         return "json"
     accept = request.headers.get("accept", "").lower()
@@ -204,64 +241,76 @@ def wanted(request: Request) -> str:
     return "prometheus" if "openmetrics" in accept or "version=0.0.4" in accept else "json"
 
 
-def is_operator(who: Reader, around: Surroundings) -> bool:
+def is_operator(principal: Principal, context: ServiceContext) -> bool:
     """Return whether somebody may see everything here."""
-    said = around.site.settings.health
-    return said.open or "owner" in who.groups or (who.name is not None and who.name in said.operators)
+    health_settings = context.site.settings.health
+    return (
+        health_settings.open
+        or "owner" in principal.groups
+        or (principal.name is not None and principal.name in health_settings.operators)
+    )
 
 
-def _seen(collections: Sequence[Followed], holdings: Holdings, who: Reader, around: Surroundings) -> list[Followed]:
+def _select_visible(
+    collections: Sequence[CollectionStatus],
+    published_state: PublishedState,
+    principal: Principal,
+    context: ServiceContext,
+) -> list[CollectionStatus]:
     """Return what a reader may know: their tables, counts that no policy narrows, no words; all of what they administer."""
-    administered = around.site.settings.administered(who.name)
-    known = {table.qualified: table for table in holdings.catalogue(who, around.policies).tables()}
-    narrowed = set(row_filters(list(known.values()), who, around.policies))
-    found = []
+    administered = context.site.settings.list_administered_collections(principal.name)
+    visible_tables = {
+        table.qualified_name: table
+        for table in published_state.get_catalogue(principal, context.policies).iterate_tables()
+    }
+    filtered_names = set(collect_row_filters(list(visible_tables.values()), principal, context.policies))
+    visible_collections = []
     for item in collections:
         if item.collection in administered:
-            found.append(item)
+            visible_collections.append(item)
             continue
         tables = {
-            name: {**facts, "rows": None if name in narrowed else facts["rows"]}
+            name: {**facts, "rows": None if name in filtered_names else facts["rows"]}
             for name, facts in item.tables.items()
-            if name in known
+            if name in visible_tables
         }
         if not tables:
             continue
         rows = [facts["rows"] for facts in tables.values()]
-        whole = len(tables) == len(item.tables)
-        found.append(
+        is_complete = len(tables) == len(item.tables)
+        visible_collections.append(
             replace(
                 item,
                 tables=tables,
                 rows=None if None in rows else sum(rows),
                 snapshot=max((facts["snapshot"] for facts in tables.values() if facts["snapshot"]), default=None),
-                modified=item.modified if whole and not narrowed & tables.keys() else None,
+                modified=item.modified if is_complete and not filtered_names & tables.keys() else None,
                 message=None,
                 behind=(),
                 descriptor=None,
             )
         )
-    return found
+    return visible_collections
 
 
-def _described(collection: str, settings: Settings, holdings: Holdings) -> dict[str, int]:
+def _score_metadata(collection: str, settings: Settings, published_state: PublishedState) -> dict[str, int]:
     """Score what a collection's descriptor says of it, of 100; nothing where it has none, or one with faults."""
-    resource = holdings.resources.get(collection)
+    resource = published_state.resources.get(collection)
     if resource is None:
         return {}
     names = [f"{collection}.{spec.table.name}" for spec in resource.tables]
-    tables = [holdings.published[name].table for name in names if name in holdings.published]
-    return {"metadata": descriptor.score(resource, settings, tables).total}
+    tables = [published_state.tables_by_name[name].table for name in names if name in published_state.tables_by_name]
+    return {"metadata": descriptor.score_collection(resource, settings, tables).total}
 
 
-def _check(check: Check, *, words: bool) -> dict[str, Any]:
-    made = {
+def _check_to_json(check: HealthCheck, *, with_messages: bool) -> dict[str, Any]:
+    check_facts = {
         "name": check.name,
         "state": check.state,
-        "message": check.message if words else None,
+        "message": check.message if with_messages else None,
         "reason": check.reason,
     }
-    return {key: value for key, value in made.items() if value}
+    return {key: value for key, value in check_facts.items() if value}
 
 
-FACE = Face(name="health", title="Health", routes=routes)
+FACE = Face(name="health", title="Health", build_routes=build_routes)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse
 
 from hven import services as dali
-from hven.jobs import declared
+from hven.jobs import declared_types
 from hven.portal.faces._jobs_page import JobsPage
 from hven.services import uws
-from hven.services.face import Face, Surroundings, route
-from hven.services.params import FORM_MOST, described
+from hven.services.face import Face, ServiceContext, create_route
+from hven.services.params import MAX_FORM_BYTES, describe_param
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,47 +23,57 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from hven.jobs import Type
+    from hven.jobs import JobDefinition
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Return the resources of each type, as they are declared when the server starts."""
-    settings = around.site.settings
-    types = {name: kind for name, kind in declared.offered(settings).items() if kind.served}
-    limit = settings.limits.upload + FORM_MOST
+    settings = context.site.settings
+    types = {name: kind for name, kind in declared_types.load_all_job_types(settings).items() if kind.is_served}
+    limit = settings.limits.upload + MAX_FORM_BYTES
 
-    page = JobsPage(around=around, types=types)
+    page = JobsPage(context=context, job_types=types)
 
-    async def listed(request: Request) -> Response:
+    async def list_types(request: Request) -> Response:
         accept = request.headers.get("accept", "").lower()
         if "text/html" in accept and "application/json" not in accept:
-            return await page.get(request)
-        here = f"{dali.base(request, settings)}/jobs"
-        seen = [kind for kind in types.values() if kind.access == "public" or around.reader(request).name is not None]
-        told = {"types": [_described(kind, f"{here}/{kind.name}") for kind in seen]}
-        return JSONResponse(told, headers={"cache-control": "no-store", "vary": "accept, authorization, cookie"})
+            return await page.show_jobs(request)
+        jobs_address = f"{dali.get_base_url(request, settings)}/jobs"
+        visible_types = [
+            kind
+            for kind in types.values()
+            if kind.access == "public" or context.identify_principal(request).name is not None
+        ]
+        type_list = {"types": [_describe_type(kind, f"{jobs_address}/{kind.name}") for kind in visible_types]}
+        return JSONResponse(type_list, headers={"cache-control": "no-store", "vary": "accept, authorization, cookie"})
 
-    made = [
-        route("/jobs", listed, page.refused),
-        route("/jobs", page.post, page.refused, ["POST"]),
-        *(route(f"/jobs/shown/{what}", page.plot, page.told) for what in ("histogram", "points")),
-        route("/jobs/shown/download", page.download, page.told),
+    route_list = [
+        create_route("/jobs", list_types, page.send_error_page),
+        create_route("/jobs", page.handle_form, page.send_error_page, ["POST"]),
+        *(
+            create_route(f"/jobs/shown/{plot_kind}", page.send_plot, page.send_json_error)
+            for plot_kind in ("histogram", "points")
+        ),
+        create_route("/jobs/shown/download", page.send_download, page.send_json_error),
     ]
     for name in types:
-        made += uws.routes(f"/jobs/{name}", name, around.site, around.reader, limit=limit)
-    return made
+        route_list += uws.build_job_routes(
+            f"/jobs/{name}", name, context.site, context.identify_principal, byte_limit=limit
+        )
+    return route_list
 
 
-def _described(kind: Type, url: str) -> dict[str, Any]:
+def _describe_type(job_type: JobDefinition, url: str) -> dict[str, Any]:
     return {
-        "name": kind.name,
-        "title": kind.title,
-        "description": kind.description,
+        "name": job_type.name,
+        "title": job_type.title,
+        "description": job_type.description,
         "url": url,
         "parameters": [
-            described(param) | ({"type": "file"} if param.name in kind.files else {}) for param in kind.params
+            describe_param(param) | ({"type": "file"} if param.name in job_type.files else {})
+            for param in job_type.params
         ],
     }
 
 
-FACE = Face(name="jobs", title="Jobs", standard_ids=("ivo://ivoa.net/std/UWS",), routes=routes)
+FACE = Face(name="jobs", title="Jobs", standard_ids=("ivo://ivoa.net/std/UWS",), build_routes=build_routes)

@@ -16,14 +16,30 @@ import orjson
 from starlette.responses import Response
 
 from hven import services as dali
-from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, TooOften, Unauthenticated, UserError, say
-from hven.portal._pages import faults_in, frame, guarded, written
+from hven.model.errors import (
+    ForbiddenError,
+    HvenError,
+    NotFoundError,
+    ParamError,
+    TooManyRequestsError,
+    UnauthenticatedError,
+    UserError,
+    format_message,
+)
+from hven.portal._pages import build_frame, build_page_headers, get_message_translator, render_page
 from hven.portal._views import access_page
-from hven.services.address import door, from_elsewhere, keeping
-from hven.services.face import Face, Surroundings, route
+from hven.services.addresses import build_session_cookie, get_host_url, is_cross_site
+from hven.services.face import Face, ServiceContext, create_route
 from hven.site.auth import change_password, looks
-from hven.site.auth.local import SCOPES, Local, credentials, end_token, give_token, named
-from hven.site.auth.session import SECONDS, proof_of
+from hven.site.auth.local import (
+    TOKEN_SCOPE_GROUPS,
+    LocalIdentityProvider,
+    create_personal_token,
+    get_token_account,
+    parse_authorization,
+    revoke_personal_token,
+)
+from hven.site.auth.session import SESSION_SECONDS, find_session_cookie
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,244 +47,293 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.site.auth import OpenID
+    from hven.site.auth import OpenIdProvider
     from hven.site.store import Grant
 
-PENDING = "hven_oidc"  # a cookie: a log-in that is under way
-LONGEST = 8192  # bytes of what is sent
-JSON = "application/json"
-USUAL = 90  # days that a token holds
+PENDING_LOGIN_COOKIE = "hven_oidc"  # a cookie: a log-in that is under way
+MAX_BODY_BYTES = 8192  # bytes of what is sent
+JSON_MEDIA_TYPE = "application/json"
+DEFAULT_TOKEN_DAYS = 90  # days that a token holds
 # an address on this site, whatever browsers make of it, as a header can say it
-_LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+_LOCAL_PATH_PATTERN = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Return ``/login`` (GET: who one is, and the form; POST: begin a session) and ``/logout`` (POST)."""
-    site = around.site
-    accounts = Local(site.store, site.settings)
+    site = context.site
+    accounts = LocalIdentityProvider(site.store, site.settings)
 
-    async def show(request: Request) -> Response:
-        seen = around.reader(request)
-        who = seen.by or seen.name
-        given = request.headers.get("authorization", "")
-        if who is not None and given[:6].lower() == "basic " and request.method == "GET" and not _seen(request):
-            begin = partial(accounts.begin, *credentials(given))
-            return _begun(request, *await anyio.to_thread.run_sync(begin))  # SSO 2.0: #BasicAA
-        if _scripted(request):
-            return _json({"name": who})
-        following = request.query_params.get("next", "")
-        return shown(request, next=following if _LOCAL.fullmatch(following) else "")
+    async def show_login(request: Request) -> Response:
+        current_principal = context.identify_principal(request)
+        principal = current_principal.impersonator or current_principal.name
+        authorization = request.headers.get("authorization", "")
+        if (
+            principal is not None
+            and authorization[:6].lower() == "basic "
+            and request.method == "GET"
+            and not _is_browser(request)
+        ):
+            begin_session = partial(accounts.begin_session, *parse_authorization(authorization))
+            return answer_session(request, *await anyio.to_thread.run_sync(begin_session))  # SSO 2.0: #BasicAA
+        if _is_json_client(request):
+            return _send_json({"name": principal})
+        next_path = request.query_params.get("next", "")
+        return render_login(request, next=next_path if _LOCAL_PATH_PATTERN.fullmatch(next_path) else "")
 
-    async def login(request: Request) -> Response:
-        _at_home(request)
-        given = await _given(request)
-        program = _scripted(request) or "username" in given  # SSO 2.0: #tls-with-password
-        claimed = (given.get("name") or given.get("username", "")).strip()
-        token = (given.get("token") or given.get("password", "")).strip()
-        following = given.get("next", "")
-        following = following if _LOCAL.fullmatch(following) else ""
-        prove = partial(accounts.begin, claimed or None, token)
+    async def log_in(request: Request) -> Response:
+        check_same_site(request)
+        form_values = await _read_short_form(request)
+        is_program = _is_json_client(request) or "username" in form_values  # SSO 2.0: #tls-with-password
+        claimed_name = (form_values.get("name") or form_values.get("username", "")).strip()
+        token = (form_values.get("token") or form_values.get("password", "")).strip()
+        next_path = form_values.get("next", "")
+        next_path = next_path if _LOCAL_PATH_PATTERN.fullmatch(next_path) else ""
+        check_token = partial(accounts.begin_session, claimed_name or None, token)
         try:
-            by_token = partial(prove, passwords_too=False) if claimed else prove  # without a name it is no password
-            account = claimed or named(token)
-            name, proof = await dali.proven(request, site.store, account, prove, by_token=by_token, slow=True)
-        except (Unauthenticated, TooOften) as error:
-            if program:
+            check_token_only = (
+                partial(check_token, passwords_too=False) if claimed_name else check_token
+            )  # without a name it is no password
+            account = claimed_name or get_token_account(token)
+            name, proof = await dali.verify_proof(
+                request, site.store, account, check_token, verify_token=check_token_only, may_be_password=True
+            )
+        except (UnauthenticatedError, TooManyRequestsError) as error:
+            if is_program:
                 raise
-            return _page(request, around, error=error, given=claimed, next=following)
-        if program:
-            return _begun(request, name, proof)
-        return _sent(request, {"set-cookie": _cookie(request, proof)}, following)
+            return _render_page(request, context, error=error, given=claimed_name, next=next_path)
+        if is_program:
+            return answer_session(request, name, proof)
+        return redirect(request, {"set-cookie": build_login_cookie(request, proof)}, next_path)
 
-    def _begun(request: Request, name: str, proof: str) -> Response:
+    def answer_session(request: Request, name: str, proof: str) -> Response:
         """Give a program its session, as a cookie and as a bearer token."""
-        headers = {"set-cookie": _cookie(request, proof), "x-vo-bearer": proof, "x-vo-authenticated": name}
-        if _scripted(request):
-            return _json({"name": name, "seconds": round(SECONDS)}, headers)
+        headers = {"set-cookie": build_login_cookie(request, proof), "x-vo-bearer": proof, "x-vo-authenticated": name}
+        if _is_json_client(request):
+            return _send_json({"name": name, "seconds": round(SESSION_SECONDS)}, headers)
         return Response(
             f"logged in as {name}\n", headers={**headers, "cache-control": "no-store"}, media_type="text/plain"
         )
 
-    async def away(request: Request) -> Response:
+    async def redirect_to_provider(request: Request) -> Response:
         """Send a browser to a provider of OpenID Connect."""
         try:
-            one, back = _provider(request)
-            address, kept = await anyio.to_thread.run_sync(one.begin, back)
+            provider, return_address = find_provider(request)
+            address, pending_state = await anyio.to_thread.run_sync(provider.begin_login, return_address)
         except HvenError as error:
-            return _page(request, around, problem=error)
-        following = request.query_params.get("next", "")
-        kept = f"{one.said.name}|{kept}|{following if _LOCAL.fullmatch(following) else ''}"
+            return _render_page(request, context, problem=error)
+        next_path = request.query_params.get("next", "")
+        pending_state = f"{provider.provider_settings.name}|{pending_state}|{next_path if _LOCAL_PATH_PATTERN.fullmatch(next_path) else ''}"
         return Response(
-            None, 303, {"location": address, "set-cookie": _pending(request, kept), "cache-control": "no-store"}
+            None,
+            303,
+            {
+                "location": address,
+                "set-cookie": build_pending_cookie(request, pending_state),
+                "cache-control": "no-store",
+            },
         )
 
-    async def back(request: Request) -> Response:
+    async def finish_provider_login(request: Request) -> Response:
         """Begin the session of who comes back from there."""
         try:
-            one, here = _provider(request)
-            name, _, kept = unquote(request.cookies.get(PENDING, "")).partition("|")
-            kept, _, following = kept.partition("|")
-            given = dict(request.query_params)
-            finish = partial(one.finish, site.store, here, given, kept if name == one.said.name else "")
-            account = await dali.proven(request, site.store, given.get("state", "")[:128], finish, slow=True)
-            proof = await anyio.to_thread.run_sync(site.store.sessions.begin, account, SECONDS)
+            provider, return_address = find_provider(request)
+            name, _, pending_state = unquote(request.cookies.get(PENDING_LOGIN_COOKIE, "")).partition("|")
+            pending_state, _, next_path = pending_state.partition("|")
+            query_params = dict(request.query_params)
+            finish_login = partial(
+                provider.finish_login,
+                site.store,
+                return_address,
+                query_params,
+                pending_state if name == provider.provider_settings.name else "",
+            )
+            account = await dali.verify_proof(
+                request, site.store, query_params.get("state", "")[:128], finish_login, may_be_password=True
+            )
+            proof = await anyio.to_thread.run_sync(site.store.sessions.begin_session, account, SESSION_SECONDS)
         except HvenError as error:
-            shown = _page(request, around, problem=error)
+            response = _render_page(request, context, problem=error)
         else:
-            following = following if _LOCAL.fullmatch(following) else ""
-            shown = _sent(request, {"set-cookie": _cookie(request, proof)}, following)
-        shown.headers.append("set-cookie", _pending(request, None))
-        return shown
+            next_path = next_path if _LOCAL_PATH_PATTERN.fullmatch(next_path) else ""
+            response = redirect(request, {"set-cookie": build_login_cookie(request, proof)}, next_path)
+        response.headers.append("set-cookie", build_pending_cookie(request, None))
+        return response
 
-    def _provider(request: Request) -> tuple[OpenID, str]:
-        one = accounts.providers.get(request.path_params["name"])
-        if one is None:
-            raise NotFound("there is no such provider", remedy="/login has those that there are")
-        return one, f"{door(request, site.settings)}/login/oidc/{one.said.name}/back"
+    def find_provider(request: Request) -> tuple[OpenIdProvider, str]:
+        provider = accounts.openid_providers.get(request.path_params["name"])
+        if provider is None:
+            raise NotFoundError("there is no such provider", remedy="/login has those that there are")
+        return provider, f"{get_host_url(request, site.settings)}/login/oidc/{provider.provider_settings.name}/back"
 
-    def _pending(request: Request, kept: str | None) -> str:
-        return keeping(request, site.settings, kept, "/login/oidc", name=PENDING, seconds=600)
-
-    async def give(request: Request) -> Response:
-        by, given = await _owner(request)
-        try:
-            days = float(given.get("days") or USUAL)
-        except ValueError:
-            raise ParamError(say("{days!r:.40} is no number of days", given["days"]), name="days") from None
-        make = partial(
-            give_token, site.store, by, given.get("scope", "read"), days, by=by, purpose=given.get("purpose", "")
+    def build_pending_cookie(request: Request, pending_state: str | None) -> str:
+        return build_session_cookie(
+            request, site.settings, pending_state, "/login/oidc", cookie_name=PENDING_LOGIN_COOKIE, max_age_seconds=600
         )
-        grant, token = await anyio.to_thread.run_sync(make)
-        if _scripted(request):
-            return _json({"token": token, **_facts(grant)})
-        return shown(request, made=token)
 
-    async def end(request: Request) -> Response:
-        by, given = await _owner(request)
-        await anyio.to_thread.run_sync(partial(end_token, site.store, given.get("id", ""), by=by, name=by))
-        return _json({"id": given["id"]}) if _scripted(request) else _sent(request, {})
+    async def create_token(request: Request) -> Response:
+        account, form_values = await require_account(request)
+        try:
+            days = float(form_values.get("days") or DEFAULT_TOKEN_DAYS)
+        except ValueError:
+            raise ParamError(
+                format_message("{days!r:.40} is no number of days", form_values["days"]), name="days"
+            ) from None
+        make_token = partial(
+            create_personal_token,
+            site.store,
+            account,
+            form_values.get("scope", "read"),
+            days,
+            created_by=account,
+            purpose=form_values.get("purpose", ""),
+        )
+        grant, token = await anyio.to_thread.run_sync(make_token)
+        if _is_json_client(request):
+            return _send_json({"token": token, **_token_to_json(grant)})
+        return render_login(request, made=token)
 
-    async def word(request: Request) -> Response:
+    async def revoke_token(request: Request) -> Response:
+        account, form_values = await require_account(request)
+        await anyio.to_thread.run_sync(
+            partial(revoke_personal_token, site.store, form_values.get("id", ""), revoked_by=account, account=account)
+        )
+        return _send_json({"id": form_values["id"]}) if _is_json_client(request) else redirect(request, {})
+
+    async def set_password(request: Request) -> Response:
         """Set a password, for who knows the one of before, or the account's token; all other sessions end."""
-        by, given = await _owner(request)
-        new = given.get("new", "").strip()
+        account, form_values = await require_account(request)
+        new_password = form_values.get("new", "").strip()
         try:
             if not site.settings.login.own_passwords:
-                raise Forbidden("passwords are set by the site's owner here", remedy="ask them for one")
-            if new != given.get("again", new).strip():
+                raise ForbiddenError("passwords are set by the site's owner here", remedy="ask them for one")
+            if new_password != form_values.get("again", new_password).strip():
                 raise UserError("the new password was written in two ways", remedy="write it again")
-            prove = partial(accounts.proves, by, given.get("old", "").strip())
-            by_token = partial(prove, passwords_too=False)
-            await dali.proven(request, site.store, by, prove, by_token=by_token, slow=True)
-            change = partial(change_password, site.store, by, new or "-", by=by)  # to have none is the owner's matter
-            await anyio.to_thread.run_sync(change)
+            check_password = partial(accounts.check_account_secret, account, form_values.get("old", "").strip())
+            check_token_only = partial(check_password, passwords_too=False)
+            await dali.verify_proof(
+                request, site.store, account, check_password, verify_token=check_token_only, may_be_password=True
+            )
+            apply_change = partial(
+                change_password, site.store, account, new_password or "-", changed_by=account
+            )  # to have none is the owner's matter
+            await anyio.to_thread.run_sync(apply_change)
         except HvenError as error:
-            if _scripted(request):
+            if _is_json_client(request):
                 raise
-            return shown(request, problem=error)
-        found = _json({"name": by}) if _scripted(request) else shown(request, changed=True)
-        if proof_of(request.headers) is not None:
-            proof = await anyio.to_thread.run_sync(site.store.sessions.begin, by, SECONDS)
-            found.headers["set-cookie"] = _cookie(request, proof)
-        return found
+            return render_login(request, problem=error)
+        response = _send_json({"name": account}) if _is_json_client(request) else render_login(request, changed=True)
+        if find_session_cookie(request.headers) is not None:
+            proof = await anyio.to_thread.run_sync(site.store.sessions.begin_session, account, SESSION_SECONDS)
+            response.headers["set-cookie"] = build_login_cookie(request, proof)
+        return response
 
-    async def _owner(request: Request) -> tuple[str, Mapping[str, str]]:
-        _at_home(request)
-        who = around.reader(request)
-        if who.name is None:
-            raise Unauthenticated("only who is logged in can ask this", remedy="log in at /login")
-        if who.groups & {*SCOPES.values()}:
-            raise Forbidden(
+    async def require_account(request: Request) -> tuple[str, Mapping[str, str]]:
+        check_same_site(request)
+        principal = context.identify_principal(request)
+        if principal.name is None:
+            raise UnauthenticatedError("only who is logged in can ask this", remedy="log in at /login")
+        if principal.groups & {*TOKEN_SCOPE_GROUPS.values()}:
+            raise ForbiddenError(
                 "a token makes and ends no tokens, and sets no password",
                 remedy="log in with the account's own token, or a password",
             )
-        return who.name, await _given(request)
+        return principal.name, await _read_short_form(request)
 
-    def shown(request: Request, **facts: Any) -> Response:
-        who = around.reader(request)
-        name = who.by or who.name
-        tokens = [_facts(one) for one in site.store.grants.all("token", subject=name)] if name is not None else []
-        return _page(request, around, name=name, tokens=tokens, **facts)
+    def render_login(request: Request, **facts: Any) -> Response:
+        principal = context.identify_principal(request)
+        name = principal.impersonator or principal.name
+        tokens = (
+            [_token_to_json(grant) for grant in site.store.grants.list_grants("token", subject=name)]
+            if name is not None
+            else []
+        )
+        return _render_page(request, context, name=name, tokens=tokens, **facts)
 
-    def _sent(request: Request, headers: Mapping[str, str], path: str = "") -> Response:
-        above = door(request, site.settings).removesuffix(site.settings.root_path)
-        there = f"{above}{path}" if path else f"{dali.base(request, site.settings)}/login"
-        return Response(status_code=303, headers={"cache-control": "no-store", **headers, "location": there})
+    def redirect(request: Request, headers: Mapping[str, str], path: str = "") -> Response:
+        site_prefix = get_host_url(request, site.settings).removesuffix(site.settings.root_path)
+        location = f"{site_prefix}{path}" if path else f"{dali.get_base_url(request, site.settings)}/login"
+        return Response(status_code=303, headers={"cache-control": "no-store", **headers, "location": location})
 
-    async def logout(request: Request) -> Response:
-        _at_home(request)
-        proof = proof_of(request.headers)
+    async def log_out(request: Request) -> Response:
+        check_same_site(request)
+        proof = find_session_cookie(request.headers)
         if proof is not None:
-            await anyio.to_thread.run_sync(site.store.sessions.end, proof)
-        headers = {"set-cookie": _cookie(request, None)}
-        found = _json({"name": None}, headers) if _scripted(request) else _sent(request, headers)
-        if looks.COOKIE in request.cookies:
-            found.headers.append("set-cookie", keeping(request, site.settings, None, name=looks.COOKIE))
-        return found
+            await anyio.to_thread.run_sync(site.store.sessions.end_session, proof)
+        headers = {"set-cookie": build_login_cookie(request, None)}
+        response = _send_json({"name": None}, headers) if _is_json_client(request) else redirect(request, headers)
+        if looks.IMPERSONATION_COOKIE in request.cookies:
+            response.headers.append(
+                "set-cookie", build_session_cookie(request, site.settings, None, cookie_name=looks.IMPERSONATION_COOKIE)
+            )
+        return response
 
-    def _at_home(request: Request) -> None:
-        if from_elsewhere(request, site.settings):
-            raise Forbidden(
+    def check_same_site(request: Request) -> None:
+        if is_cross_site(request, site.settings):
+            raise ForbiddenError(
                 "a page of another site asks this", remedy="use the form at /login, or send a token with each request"
             )
 
-    def _cookie(request: Request, proof: str | None) -> str:
-        return keeping(request, site.settings, proof)
+    def build_login_cookie(request: Request, proof: str | None) -> str:
+        return build_session_cookie(request, site.settings, proof)
 
     return [
-        *access_page.routes(around),
-        route("/login", show, _told),
-        route("/login", login, _told, ["POST"]),
-        route("/login/oidc/{name}", away, _told),
-        route("/login/oidc/{name}/back", back, _told),
-        route("/login/tokens", give, _told, ["POST"]),
-        route("/login/tokens/end", end, _told, ["POST"]),
-        route("/login/password", word, _told, ["POST"]),
-        route("/logout", logout, _told, ["POST"]),
+        *access_page.build_routes(context),
+        create_route("/login", show_login, _send_error),
+        create_route("/login", log_in, _send_error, ["POST"]),
+        create_route("/login/oidc/{name}", redirect_to_provider, _send_error),
+        create_route("/login/oidc/{name}/back", finish_provider_login, _send_error),
+        create_route("/login/tokens", create_token, _send_error, ["POST"]),
+        create_route("/login/tokens/end", revoke_token, _send_error, ["POST"]),
+        create_route("/login/password", set_password, _send_error, ["POST"]),
+        create_route("/logout", log_out, _send_error, ["POST"]),
     ]
 
 
-async def _given(request: Request) -> Mapping[str, str]:
+async def _read_short_form(request: Request) -> Mapping[str, str]:
     """Read a form or a JSON object of a few short texts."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
-        params = await dali.read(request, LONGEST)
-        return {name.lower(): params.one(name) or "" for name in params.values}
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON_MEDIA_TYPE:
+        params = await dali.read_params(request, MAX_BODY_BYTES)
+        return {name.lower(): params.read_one(name) or "" for name in params.values}
     try:
-        found = orjson.loads(await dali.body(request, LONGEST))
+        json_values = orjson.loads(await dali.body(request, MAX_BODY_BYTES))
     except orjson.JSONDecodeError as error:
         raise ParamError(
-            say("the body is not JSON: {message}", error), remedy='{"name": "anna", "token": "..."}'
+            format_message("the body is not JSON: {message}", error), remedy='{"name": "anna", "token": "..."}'
         ) from None
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+    if not isinstance(json_values, dict) or not all(isinstance(value, str) for value in json_values.values()):
         raise ParamError("the body is no JSON object of texts", remedy='{"name": "anna", "token": "..."}')
-    return found
+    return json_values
 
 
-def _told(request: Request, error: Exception) -> Response:
-    status, message = dali.status_of(error), dali.message_of(error, dali.request_id(request))
-    headers = {**dali.headers_of(error), **_quiet(error), "cache-control": "no-store"}
-    if _scripted(request):
-        return Response(dali.json_error(message, status), status, headers, media_type=JSON)
+def _send_error(request: Request, error: Exception) -> Response:
+    status, message = dali.find_http_status(error), dali.write_error_message(error, dali.get_request_id(request))
+    headers = {**dali.build_error_headers(error), **_build_challenge(error), "cache-control": "no-store"}
+    if _is_json_client(request):
+        return Response(dali.write_json_error(message, status), status, headers, media_type=JSON_MEDIA_TYPE)
     return Response(f"{message}\n", status, headers, media_type="text/plain; charset=utf-8")
 
 
-def _quiet(error: BaseException) -> Mapping[str, str]:
+def _build_challenge(error: BaseException) -> Mapping[str, str]:
     """Ask for a token in a way that makes no browser open a window of its own."""
-    return {"www-authenticate": 'Bearer realm="hven"'} if isinstance(error, Unauthenticated) else {}
+    return {"www-authenticate": 'Bearer realm="hven"'} if isinstance(error, UnauthenticatedError) else {}
 
 
-def _page(
+def _render_page(
     request: Request,
-    around: Surroundings,
+    context: ServiceContext,
     *,
-    error: Unauthenticated | TooOften | None = None,
+    error: UnauthenticatedError | TooManyRequestsError | None = None,
     problem: HvenError | None = None,
     **facts: Any,
 ) -> Response:
-    made = frame(request, around)
-    failed = None if error is None else "often" if isinstance(error, TooOften) else "wrong"
-    told = "" if problem is None else faults_in(made["said"]).error(problem, dali.request_id(request))
-    providers = [(one.name, one.title or one.name) for one in around.site.settings.identity]
+    frame_values = build_frame(request, context)
+    failure_kind = None if error is None else "often" if isinstance(error, TooManyRequestsError) else "wrong"
+    problem_text = (
+        ""
+        if problem is None
+        else get_message_translator(frame_values["said"]).translate_error(problem, dali.get_request_id(request))
+    )
+    providers = [(provider.name, provider.title or provider.name) for provider in context.site.settings.identity]
     facts = {
         "name": None,
         "given": "",
@@ -276,37 +341,44 @@ def _page(
         "tokens": [],
         "made": "",
         "changed": False,
-        "own_passwords": around.site.settings.login.own_passwords,
-        "problem": told,
+        "own_passwords": context.site.settings.login.own_passwords,
+        "problem": problem_text,
         "providers": providers,
         **facts,
     }
-    body = written("login.html", made, failed=failed, **facts)
-    headers = {**guarded(), "cache-control": "no-store"}
-    wrong = error or problem
-    if wrong is None:
-        return dali.whole(request, body, headers)
-    return dali.whole(request, body, {**headers, **dali.headers_of(wrong), **_quiet(wrong)}, dali.status_of(wrong))
+    body = render_page("login.html", frame_values, failed=failure_kind, **facts)
+    headers = {**build_page_headers(), "cache-control": "no-store"}
+    shown_error = error or problem
+    if shown_error is None:
+        return dali.answer_with_body(request, body, headers)
+    return dali.answer_with_body(
+        request,
+        body,
+        {**headers, **dali.build_error_headers(shown_error), **_build_challenge(shown_error)},
+        dali.find_http_status(shown_error),
+    )
 
 
-def _facts(grant: Grant) -> dict[str, Any]:
+def _token_to_json(grant: Grant) -> dict[str, Any]:
     """Return what its owner is told of a token."""
-    until = datetime.fromtimestamp(grant.until or 0, UTC).isoformat(timespec="seconds")
-    return {"id": grant.id, "purpose": grant.facts.get("purpose", ""), "scope": grant.role, "until": until}
+    end_time = datetime.fromtimestamp(grant.until or 0, UTC).isoformat(timespec="seconds")
+    return {"id": grant.id, "purpose": grant.facts.get("purpose", ""), "scope": grant.role, "until": end_time}
 
 
-def _json(value: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(value), headers={"cache-control": "no-store", **(headers or {})}, media_type=JSON)
+def _send_json(value: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        orjson.dumps(value), headers={"cache-control": "no-store", **(headers or {})}, media_type=JSON_MEDIA_TYPE
+    )
 
 
-def _seen(request: Request) -> bool:
+def _is_browser(request: Request) -> bool:
     """Return whether somebody looks at the page."""
     return "text/html" in request.headers.get("accept", "")
 
 
-def _scripted(request: Request) -> bool:
-    kinds = request.headers.get("accept", "") + request.headers.get("content-type", "")
-    return JSON in kinds.lower()
+def _is_json_client(request: Request) -> bool:
+    media_types = request.headers.get("accept", "") + request.headers.get("content-type", "")
+    return JSON_MEDIA_TYPE in media_types.lower()
 
 
-FACE = Face(name="login", title="Sessions", routes=routes)
+FACE = Face(name="login", title="Sessions", build_routes=build_routes)

@@ -9,26 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.portal._pages.basket_shelf import BASKETS, Shelf
+from hven.portal._pages.basket_store import BASKET_DIRECTORY, BasketStore
 from hven.portal._views import (
     assets,
     basket_page,
     citation,
     collection,
     collection_parts,
+    concurrent_rows_data,
     data,
     downloads,
     edit_pages,
     editor,
-    finding,
     global_search_pages,
-    guides,
+    help_pages,
     home,
     meanwhile,
     news,
     pane,
     result_page,
-    row_surroundings,
+    search_page,
     service_form,
     sitemap,
     statistics,
@@ -37,12 +37,12 @@ from hven.portal._views import (
     usage_page,
     workspace,
 )
-from hven.portal._views.cube_page import cube_page
-from hven.portal._views.keyword_page import keyword_page
-from hven.portal._views.link_page import link_page
-from hven.portal._views.page_formats import nowhere
-from hven.portal._views.series_page import series_page, timeline_page
-from hven.services.face import Capability, Face, Surroundings
+from hven.portal._views.cube_page import render_cube_page
+from hven.portal._views.keyword_page import render_keyword_page
+from hven.portal._views.link_page import render_link_page
+from hven.portal._views.page_formats import send_not_found
+from hven.portal._views.series_page import render_series_page, render_timeline_page
+from hven.services.face import Capability, Face, ServiceContext
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,15 +52,15 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.model.table import Schema
 
-__all__ = ["FACE", "nowhere"]
+__all__ = ["FACE", "send_not_found"]
 
-PAGES = (
+PAGE_MODULES = (
     sitemap,
     collection_parts,
     home,
-    finding,
+    search_page,
     news,
-    guides,
+    help_pages,
     statistics,
     citation,
     collection,
@@ -73,7 +73,7 @@ PAGES = (
     meanwhile,
     service_form,
     pane,
-    row_surroundings,
+    concurrent_rows_data,
     trial_page,
     edit_pages,
     usage_page,
@@ -83,12 +83,12 @@ PAGES = (
 )
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """List the routes of all pages.
 
     Parameters
     ----------
-    around
+    context
         Site, reader and faces.
 
     Returns
@@ -96,10 +96,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
     routes
         For Starlette.
     """
-    return [route for page in PAGES for route in page.routes(around)]
+    return [route for page_module in PAGE_MODULES for route in page_module.build_routes(context)]
 
 
-def forget(settings: Settings, name: str) -> None:
+def forget_account(settings: Settings, name: str) -> None:
     """Remove what pages keep of an account that is no more: its basket.
 
     Parameters
@@ -109,14 +109,14 @@ def forget(settings: Settings, name: str) -> None:
     name
         Of the account.
     """
-    Shelf(settings.kept / BASKETS).forget(name)
+    BasketStore(settings.data_directory / BASKET_DIRECTORY).remove_basket(name)
 
 
-def _capable(around: Surroundings, base: str, schema: Schema | None) -> Sequence[Capability]:
+def _list_capabilities(context: ServiceContext, base: str, schema: Schema | None) -> Sequence[Capability]:
     """Name the page of a collection; without one, the first page of the site."""
     if schema is None:
         return [Capability(standard_id=None, url=f"{base}/", interface="vr:WebBrowser")]
-    if schema.name not in around.site.current().resources:
+    if schema.name not in context.site.get_published_state().resources:
         return []
     return [Capability(standard_id=None, url=f"{base}/collections/{quote(schema.name)}", interface="vr:WebBrowser")]
 
@@ -126,13 +126,13 @@ FACE = Face(
     title="Pages for people",
     description="What is published here, in a browser: found, shown, drawn and taken along.",
     applies=lambda _: True,
-    routes=routes,
-    capable=_capable,
-    pages={
-        "cubes": cube_page,
-        "datalink": link_page,
-        "hapi": series_page,
-        "keywords": keyword_page,
-        "timelines": timeline_page,
+    build_routes=build_routes,
+    list_capabilities=_list_capabilities,
+    page_writers={
+        "cubes": render_cube_page,
+        "datalink": render_link_page,
+        "hapi": render_series_page,
+        "keywords": render_keyword_page,
+        "timelines": render_timeline_page,
     },
 )

@@ -9,32 +9,39 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven import services as dali
-from hven.model.errors import Conflict, Forbidden, NotFound, ParamError, Unauthenticated, say
-from hven.portal._pages import projects_of
-from hven.portal._pages.markdown import shown
-from hven.portal._views.facts import released
-from hven.portal._views.guides import SHELF
-from hven.portal._views.page_formats import Asked, Page, moved, page
-from hven.services.address import from_elsewhere
-from hven.services.face import Face, Surroundings
-from hven.site.auth import ROLES
+from hven.model.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    ParamError,
+    UnauthenticatedError,
+    format_message,
+)
+from hven.portal._pages import list_visible_projects
+from hven.portal._pages.markdown import render_markdown
+from hven.portal._views.dataset_metadata import list_releases
+from hven.portal._views.help_pages import NOTE_CACHE
+from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
+from hven.services.addresses import is_cross_site
+from hven.services.face import Face, ServiceContext
+from hven.site.auth import PROJECT_ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.settings import Project
 
-LONGEST = 4096  # bytes of what is sent
-WORDS = 500  # characters of what somebody says who asks
-QUIET = {"cache-control": "private, no-store"}  # it is of one reader
+MAX_FORM_BYTES = 4096  # bytes of what is sent
+MAX_REQUEST_CHARACTERS = 500  # characters of what somebody says who asks
+PRIVATE_HEADERS = {"cache-control": "private, no-store"}  # it is of one reader
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/projects`` and ``/projects/NAME``.
 
     Parameters
     ----------
-    around
+    context
         Site, reader and faces.
 
     Returns
@@ -42,118 +49,139 @@ def routes(around: Surroundings) -> Sequence[Route]:
     routes
         For Starlette.
     """
-    site = around.site
+    site = context.site
 
-    def named(state: Asked) -> tuple[Project, str | None]:
-        name = state.request.path_params["name"].removesuffix(".json")
-        for project, mine in projects_of(state.who, site.settings):
+    def find_project(page_context: PageContext) -> tuple[Project, str | None]:
+        name = page_context.request.path_params["name"].removesuffix(".json")
+        for project, own_role in list_visible_projects(page_context.principal, site.settings):
             if project.name == name:
-                return project, mine
-        raise NotFound(
-            say("there is no project {name!r} here", name[:80]), remedy="/projects lists those that are known"
+                return project, own_role
+        raise NotFoundError(
+            format_message("there is no project {name!r} here", name[:80]),
+            remedy="/projects lists those that are known",
         )
 
-    def told(project: Project, state: Asked) -> dict[str, Any]:
-        url = f"{state.base}/projects/{quote(project.name)}"
+    def describe_project(project: Project, page_context: PageContext) -> dict[str, Any]:
+        url = f"{page_context.base}/projects/{quote(project.name)}"
         texts = {"title": project.title or project.name, "description": project.description, "contact": project.contact}
         return {"name": project.name, "url": url, "path": urlsplit(url).path, **texts}
 
-    async def every(state: Asked) -> Page:
-        found = [told(project, state) for project, _ in projects_of(state.who, site.settings)]
-        return Page(
-            template="project.html", content={"projects": found, "one": None}, twin={"projects": found}, headers=QUIET
+    async def list_projects(page_context: PageContext) -> PageContent:
+        project_list = [
+            describe_project(project, page_context)
+            for project, _ in list_visible_projects(page_context.principal, site.settings)
+        ]
+        return PageContent(
+            template="project.html",
+            template_values={"projects": project_list, "one": None},
+            json_content={"projects": project_list},
+            headers=PRIVATE_HEADERS,
         )
 
-    async def one(state: Asked) -> Page:
-        project, mine = named(state)
-        return await anyio.to_thread.run_sync(_page, project, mine, state)
+    async def show_project(page_context: PageContext) -> PageContent:
+        project, own_role = find_project(page_context)
+        return await anyio.to_thread.run_sync(build_page, project, own_role, page_context)
 
-    def _page(project: Project, mine: str | None, state: Asked) -> Page:
-        grants, who = site.store.grants, state.who
-        may = mine is not None and ROLES.index(mine) >= ROLES.index("curator")
+    def build_page(project: Project, own_role: str | None, page_context: PageContext) -> PageContent:
+        grants, principal = site.store.grants, page_context.principal
+        is_curator = own_role is not None and PROJECT_ROLES.index(own_role) >= PROJECT_ROLES.index("curator")
         members: dict[str, list[str]] = {}
-        for grant in grants.all("member", object=project.name) if mine else ():
-            if grant.role in ROLES:
+        for grant in grants.list_grants("member", object=project.name) if own_role else ():
+            if grant.role in PROJECT_ROLES:
                 members.setdefault(grant.subject, []).append(grant.role)
         content = {
-            **told(project, state),
-            "role": mine,
-            "members": [{"name": name, "role": min(roles, key=ROLES.index)} for name, roles in sorted(members.items())],
+            **describe_project(project, page_context),
+            "role": own_role,
+            "members": [
+                {"name": name, "role": min(roles, key=PROJECT_ROLES.index)} for name, roles in sorted(members.items())
+            ],
             "asked": [
                 {"id": grant.id, "name": grant.subject, "at": grant.created[:10], "words": grant.facts.get("words", "")}
-                for grant in (grants.all("asked", object=project.name) if may else ())
+                for grant in (grants.list_grants("asked", object=project.name) if is_curator else ())
             ],
-            "pending": bool(who.name and grants.all("asked", subject=who.name, object=project.name)),
-            **_shared(project, state),
+            "pending": bool(
+                principal.name and grants.list_grants("asked", subject=principal.name, object=project.name)
+            ),
+            **_list_shared_data(project, page_context),
         }
         news = [
-            {"title": note.title, "day": str(note.day), "html": shown(note.text)}
-            for note in _notes(project, mine, state)
+            {"title": note.title, "day": str(note.day), "html": render_markdown(note.text)}
+            for note in list_notes(project, own_role, page_context)
         ]
-        twin = {**content, "news": [{name: item[name] for name in ("title", "day")} for item in news]}
-        return Page(
+        json_content = {**content, "news": [{name: item[name] for name in ("title", "day")} for item in news]}
+        return PageContent(
             template="project.html",
-            content={"projects": [], "one": {**content, "news": news}},
-            twin=twin,
-            headers=QUIET,
+            template_values={"projects": [], "one": {**content, "news": news}},
+            json_content=json_content,
+            headers=PRIVATE_HEADERS,
         )
 
-    def _notes(project: Project, mine: str | None, state: Asked) -> list[Any]:
+    def list_notes(project: Project, own_role: str | None, page_context: PageContext) -> list[Any]:
         root = site.settings.directory
-        places = (
-            [] if project.news is None else [root / project.news / "public", *([root / project.news] if mine else [])]
+        news_folders = (
+            []
+            if project.news is None
+            else [root / project.news / "public", *([root / project.news] if own_role else [])]
         )
-        notes = [note for place in places for note in SHELF.news(place, root, state.language)]
+        notes = [note for place in news_folders for note in NOTE_CACHE.list_news(place, root, page_context.language)]
         return sorted(notes, key=lambda note: str(note.day), reverse=True)
 
-    async def change(state: Asked) -> Page:
-        project, mine = named(state)
-        if from_elsewhere(state.request, site.settings):
-            raise Forbidden("a page of another site asks this", remedy="use the form on the page of the project")
-        params = await dali.read(state.request, LONGEST)
-        await anyio.to_thread.run_sync(_change, project, mine, state, params)
-        return moved(told(project, state)["url"])
+    async def change_project(page_context: PageContext) -> PageContent:
+        project, own_role = find_project(page_context)
+        if is_cross_site(page_context.request, site.settings):
+            raise ForbiddenError("a page of another site asks this", remedy="use the form on the page of the project")
+        params = await dali.read_params(page_context.request, MAX_FORM_BYTES)
+        await anyio.to_thread.run_sync(apply_change, project, own_role, page_context, params)
+        return build_redirect(describe_project(project, page_context)["url"])
 
-    def _change(project: Project, mine: str | None, state: Asked, params: dali.Params) -> None:
-        grants, name = site.store.grants, state.who.name
+    def apply_change(
+        project: Project, own_role: str | None, page_context: PageContext, params: dali.RequestParams
+    ) -> None:
+        grants, name = site.store.grants, page_context.principal.name
         if name is None:
-            raise Unauthenticated("only who is logged in can ask this", remedy="log in at /login")
-        if params.one("ASK") is not None:
-            if mine or grants.all("asked", subject=name, object=project.name):
-                raise Conflict("you are a member, or have asked already", remedy="wait for an answer")
-            words = (params.one("WORDS") or "")[:WORDS]
-            grants.add("asked", subject=name, object=project.name, by=name, facts={"words": words})
+            raise UnauthenticatedError("only who is logged in can ask this", remedy="log in at /login")
+        if params.read_one("ASK") is not None:
+            if own_role or grants.list_grants("asked", subject=name, object=project.name):
+                raise ConflictError("you are a member, or have asked already", remedy="wait for an answer")
+            request_text = (params.read_one("WORDS") or "")[:MAX_REQUEST_CHARACTERS]
+            grants.add_grant("asked", subject=name, object=project.name, actor=name, facts={"words": request_text})
             return
-        if mine is None or ROLES.index(mine) < ROLES.index("curator"):
-            raise Forbidden("only curators and owners of a project answer those who ask")
-        ident = params.one("ACCEPT") or params.one("REFUSE")
-        found = next((one for one in grants.all("asked", object=project.name) if one.id == ident), None)
-        if found is None:
+        if own_role is None or PROJECT_ROLES.index(own_role) < PROJECT_ROLES.index("curator"):
+            raise ForbiddenError("only curators and owners of a project answer those who ask")
+        request_id = params.read_one("ACCEPT") or params.read_one("REFUSE")
+        request_grant = next(
+            (grant for grant in grants.list_grants("asked", object=project.name) if grant.id == request_id), None
+        )
+        if request_grant is None:
             raise ParamError("nobody asks this any more", name="ACCEPT", remedy="look at the page again")
-        grants.end(found.id, by=name)
-        if params.one("ACCEPT"):
-            grants.add("member", subject=found.subject, object=project.name, role=ROLES[0], by=name)
+        grants.revoke_grant(request_grant.id, actor=name)
+        if params.read_one("ACCEPT"):
+            grants.add_grant(
+                "member", subject=request_grant.subject, object=project.name, role=PROJECT_ROLES[0], actor=name
+            )
 
     return [
-        Route("/projects", page(every, around)),
-        Route("/projects.json", page(every, around)),
-        Route("/projects/{name}", page(one, around)),
-        Route("/projects/{name}", page(change, around), methods=["POST"]),
+        Route("/projects", build_page_endpoint(list_projects, context)),
+        Route("/projects.json", build_page_endpoint(list_projects, context)),
+        Route("/projects/{name}", build_page_endpoint(show_project, context)),
+        Route("/projects/{name}", build_page_endpoint(change_project, context), methods=["POST"]),
     ]
 
 
-def _shared(project: Project, state: Asked) -> dict[str, Any]:
+def _list_shared_data(project: Project, page_context: PageContext) -> dict[str, Any]:
     """List the collections of a project, and their releases, that this reader sees."""
     collections: dict[str, dict[str, Any]] = {}
-    for table in state.catalogue.tables():
-        item = state.holdings.published.get(table.qualified)
+    for table in page_context.catalogue.iterate_tables():
+        item = page_context.published_state.tables_by_name.get(table.qualified_name)
         if item is None or table.project != project.name or item.resource is None or item.release is not None:
             continue
-        one = collections.setdefault(table.schema, {"title": item.resource.title or table.schema, "members": True})
-        one["url"] = f"{state.base}/collections/{quote(table.schema)}"
-        one["members"] &= table.access != "public"
-    releases = released(state, lambda item: item.table.project == project.name)
+        collection_facts = collections.setdefault(
+            table.schema, {"title": item.resource.title or table.schema, "members": True}
+        )
+        collection_facts["url"] = f"{page_context.base}/collections/{quote(table.schema)}"
+        collection_facts["members"] &= table.access != "public"
+    releases = list_releases(page_context, lambda item: item.table.project == project.name)
     return {"collections": list(collections.values()), "releases": releases}
 
 
-FACE = Face(name="projects", title="Projects", routes=routes)
+FACE = Face(name="projects", title="Projects", build_routes=build_routes)

@@ -10,12 +10,12 @@ import anyio.to_thread
 from starlette.responses import Response
 
 from hven import services as dali
-from hven.model.errors import NotFound
-from hven.services.address import keeping
-from hven.services.errors import LINE
-from hven.services.face import Face, Surroundings, route
+from hven.model.errors import NotFoundError
+from hven.services.addresses import build_session_cookie
+from hven.services.errors import TEXT_LINE_ERRORS
+from hven.services.face import Face, ServiceContext, create_route
 from hven.site.auth import invitations
-from hven.site.auth.session import SECONDS
+from hven.site.auth.session import SESSION_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,26 +24,30 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/referee/SECRET``."""
-    site = around.site
+    site = context.site
 
-    async def come(request: Request) -> Response:
+    async def admit_referee(request: Request) -> Response:
         secret = request.path_params["secret"]
-        grant = await anyio.to_thread.run_sync(site.store.grants.holds, "referee", secret)
+        grant = await anyio.to_thread.run_sync(site.store.grants.verify_proof, "referee", secret)
         if grant is None:
-            raise NotFound("this address is not known here, or its time is over", remedy="ask whoever gave it to you")
-        left = SECONDS if grant.until is None else grant.until - time.time()
-        made = keeping(request, site.settings, secret, name=invitations.COOKIE, seconds=left)
+            raise NotFoundError(
+                "this address is not known here, or its time is over", remedy="ask whoever gave it to you"
+            )
+        remaining_seconds = SESSION_SECONDS if grant.until is None else grant.until - time.time()
+        cookie = build_session_cookie(
+            request, site.settings, secret, cookie_name=invitations.REFEREE_COOKIE, max_age_seconds=remaining_seconds
+        )
         headers = {
-            "set-cookie": made,
-            "location": f"{dali.base(request, site.settings)}/collections/{quote(grant.object)}",
+            "set-cookie": cookie,
+            "location": f"{dali.get_base_url(request, site.settings)}/collections/{quote(grant.object)}",
             "cache-control": "no-store",
             "referrer-policy": "no-referrer",
         }
         return Response(status_code=303, headers=headers)
 
-    return [route("/referee/{secret}", come, LINE)]
+    return [create_route("/referee/{secret}", admit_referee, TEXT_LINE_ERRORS)]
 
 
-FACE = Face(name="referee", title="Referees", routes=routes)
+FACE = Face(name="referee", title="Referees", build_routes=build_routes)

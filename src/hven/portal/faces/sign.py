@@ -11,10 +11,10 @@ from starlette.routing import Route
 
 from hven import services as dali
 from hven.model import join_address
-from hven.model.errors import Forbidden, ParamError, Unauthenticated
-from hven.services.address import bases, from_elsewhere
-from hven.services.errors import Faults
-from hven.services.face import Face, Surroundings, careful
+from hven.model.errors import ForbiddenError, ParamError, UnauthenticatedError
+from hven.services.addresses import is_cross_site, list_base_urls
+from hven.services.errors import ErrorResponder
+from hven.services.face import Face, ServiceContext, answer_errors
 from hven.site.auth import signed
 
 if TYPE_CHECKING:
@@ -23,38 +23,42 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from hven.model.params import Params
+    from hven.model.params import RequestParams
 
-LONGEST = 64 * 1024  # bytes of what is sent
-FAULTS = Faults(write=lambda message: orjson.dumps({"message": message}), kind="application/json")
+MAX_BODY_BYTES = 64 * 1024  # bytes of what is sent
+ERROR_DOCUMENT = ErrorResponder(
+    write_document=lambda message: orjson.dumps({"message": message}), media_type="application/json"
+)
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/sign``."""
-    site = around.site
+    site = context.site
 
-    async def sign(request: Request, params: Params) -> Response:
-        who = around.reader(request)
-        if from_elsewhere(request, site.settings):
-            raise Forbidden("a page of another site asks this", remedy="ask it from a page of this site")
-        if who.anonymous:
-            raise Unauthenticated("an address is signed for somebody", remedy="log in, or send a token")
-        base = dali.base(request, site.settings)
-        url = join_address(f"{base}/", params.one("URL") or "")
-        known, minutes = bases(request, site.settings), site.settings.limits.signed_minutes
-        made = await anyio.to_thread.run_sync(signed.signer, site.store, who, known, minutes)
-        if made is None:
-            raise Forbidden("only accounts of this site sign addresses", remedy="ask the site's owner for one")
-        given, url = url, made(url)
-        if url == given:
+    async def sign_address(request: Request, params: RequestParams) -> Response:
+        principal = context.identify_principal(request)
+        if is_cross_site(request, site.settings):
+            raise ForbiddenError("a page of another site asks this", remedy="ask it from a page of this site")
+        if principal.is_anonymous:
+            raise UnauthenticatedError("an address is signed for somebody", remedy="log in, or send a token")
+        base = dali.get_base_url(request, site.settings)
+        url = join_address(f"{base}/", params.read_one("URL") or "")
+        site_addresses, minutes = list_base_urls(request, site.settings), site.settings.limits.signed_minutes
+        sign_url = await anyio.to_thread.run_sync(
+            signed.create_url_signer, site.store, principal, site_addresses, minutes
+        )
+        if sign_url is None:
+            raise ForbiddenError("only accounts of this site sign addresses", remedy="ask the site's owner for one")
+        original_url, url = url, sign_url(url)
+        if url == original_url:
             raise ParamError(
                 f"{url!r:.200} is no address of this site", name="URL", remedy=f"one that begins with {base}/"
             )
-        until = datetime.fromtimestamp(int(url.rpartition("=")[2].partition(".")[0]), UTC)
-        body = orjson.dumps({"url": url, "until": f"{until:%Y-%m-%dT%H:%M:%SZ}"})
-        return dali.whole(request, body, {"content-type": "application/json", "cache-control": "no-store"})
+        expiry_time = datetime.fromtimestamp(int(url.rpartition("=")[2].partition(".")[0]), UTC)
+        body = orjson.dumps({"url": url, "until": f"{expiry_time:%Y-%m-%dT%H:%M:%SZ}"})
+        return dali.answer_with_body(request, body, {"content-type": "application/json", "cache-control": "no-store"})
 
-    return [Route("/sign", careful(sign, FAULTS, LONGEST), methods=["POST"])]
+    return [Route("/sign", answer_errors(sign_address, ERROR_DOCUMENT, MAX_BODY_BYTES), methods=["POST"])]
 
 
-FACE = Face(name="sign", title="Signed addresses", routes=routes)
+FACE = Face(name="sign", title="Signed addresses", build_routes=build_routes)

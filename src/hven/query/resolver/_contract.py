@@ -1,4 +1,4 @@
-"""What a resolver answers (`Resolved`), what it is asked (`Asked`), what a provider is (`Provider`); when two names are one (`key`)."""
+"""What a resolver answers (`ResolvedName`), what it is asked (`NameRequest`), what a provider is (`NameProvider`); when two names are one (`normalize_name`)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
     from hven.site import Site
-    from hven.site.auth import Policy
+    from hven.site.auth import AccessPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resolved:
+class ResolvedName:
     """What is known of a name.
 
     Attributes
@@ -58,8 +58,8 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A question to a provider: the name as it was given, its `key`, and who asks for whom.
+class NameRequest:
+    """A question to a provider: the name as it was given, its `name_key`, and who asks for whom.
 
     Attributes
     ----------
@@ -70,13 +70,13 @@ class Asked:
     """
 
     name: str
-    key: str
+    name_key: str
     site: Site
-    policies: Sequence[Policy]
+    policies: Sequence[AccessPolicy]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
+class NameProvider:
     """Somebody who knows names.
 
     Attributes
@@ -102,11 +102,11 @@ class Provider:
     offered: Callable[[Settings], bool]
     place: Callable[[Settings], str]
     remedy: str
-    find: Callable[[Asked], Sequence[Resolved]]
+    find: Callable[[NameRequest], Sequence[ResolvedName]]
     remote: bool = False
 
 
-def key(name: str) -> str:
+def normalize_name(name: str) -> str:
     """Normalize a name: ``M31``, ``M 31`` and ``m31`` are one (case and blanks do not count).
 
     Parameters
@@ -119,10 +119,10 @@ def key(name: str) -> str:
     key
         What its spellings have in common.
     """
-    return str(keys(pa.array([name], pa.string()))[0].as_py())
+    return str(normalize_names(pa.array([name], pa.string()))[0].as_py())
 
 
-def keys(names: pa.ChunkedArray | pa.Array) -> Any:
-    """Normalize whole columns as `key` does."""
+def normalize_names(names: pa.ChunkedArray | pa.Array) -> Any:
+    """Normalize whole columns as `normalize_name` does."""
     text = pc.utf8_upper(pc.utf8_normalize(names, form="NFKC"))
     return pc.replace_substring_regex(text, r"[\s\p{Z}]+", "")

@@ -8,52 +8,62 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hven.model import Cache, plugins
-from hven.model.errors import HvenError, NotFound, Overloaded, ParamError, UserError, joined, say
-from hven.model.sky import distance
-from hven.query.resolver._contract import Asked, Provider, Resolved, key
-from hven.site.auth import DEFAULT
+from hven.model.errors import (
+    HvenError,
+    NotFoundError,
+    OverloadedError,
+    ParamError,
+    UserError,
+    format_message,
+    join_messages,
+)
+from hven.model.sky import compute_distance
+from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_name
+from hven.site.auth import DEFAULT_POLICIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.settings import Settings
     from hven.site import Site
-    from hven.site.auth import Policy
+    from hven.site.auth import AccessPolicy
 
-MOST = 10_000  # answers of remote providers that a process remembers
-LONGEST = 200  # characters of a name
-UNKNOWN = 86_400.0  # seconds for which "there is no such name" is believed at most
-SULK = 30.0  # seconds for which a provider that could not be reached is not asked again
-SAME = 1.0  # arcsec: places nearer than that are one
+MAX_CACHED_ANSWERS = 10_000  # answers of remote providers that a process remembers
+MAX_NAME_CHARACTERS = 200  # characters of a name
+MAX_UNKNOWN_AGE_SECONDS = 86_400.0  # seconds for which "there is no such name" is believed at most
+RETRY_DELAY_SECONDS = 30.0  # seconds for which a provider that could not be reached is not asked again
+MAX_SAME_POSITION_ARCSEC = 1.0  # arcsec: places nearer than that are one
 
 
-class Unresolved(NotFound):
+class UnresolvedNameError(NotFoundError):
     """Nobody knows the name, or it has no fixed place."""
 
 
-class Ambiguous(UserError):
+class AmbiguousNameError(UserError):
     """Several objects have the name."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _CachedAnswer:
     """What a remote provider said, and when by the monotonic clock."""
 
-    at: float
-    found: tuple[Resolved, ...]
+    answer_time: float
+    resolved_names: tuple[ResolvedName, ...]
 
 
 @dataclass(slots=True)
-class _State:
+class _ResolverState:
     """What a process remembers for a site."""
 
-    kept: Cache[_Known] = field(default_factory=lambda: Cache(MOST))
-    asking: dict[tuple[str, str], threading.Lock] = field(default_factory=dict)
-    failed: dict[str, tuple[float, HvenError]] = field(default_factory=dict)
+    answer_cache: Cache[_CachedAnswer] = field(default_factory=lambda: Cache(MAX_CACHED_ANSWERS))
+    name_locks: dict[tuple[str, str], threading.Lock] = field(default_factory=dict)
+    failures: dict[str, tuple[float, HvenError]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def resolve(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT, remote: bool = True) -> Resolved:
+def resolve_name(
+    name: str, *, site: Site, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES, includes_remote: bool = True
+) -> ResolvedName:
     """Resolve a name: find what it stands for.
 
     Parameters
@@ -64,7 +74,7 @@ def resolve(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT, remo
         Whose providers are asked.
     policies
         What readers may see: a name is looked up in the rows that everybody may see, whoever asks.
-    remote
+    includes_remote
         False: only those are asked that are here.
 
     Returns
@@ -76,46 +86,58 @@ def resolve(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT, remo
     ------
     ParamError
         It cannot be a name.
-    Unresolved
+    UnresolvedNameError
         Nobody who was asked knows it; the message says who that was, and how others can be asked.
-    Ambiguous
+    AmbiguousNameError
         Several objects at different places have it.
-    Overloaded
+    OverloadedError
         Those who were asked do not know it, and one who may could not be reached.
     """
-    asked = Asked(name=name, key=_checked(name), site=site, policies=policies)
-    providers = [item for item in _providers(site.settings) if remote or not item.remote]
+    request = NameRequest(name=name, name_key=_parse_name(name), site=site, policies=policies)
+    providers = [item for item in _list_offered_providers(site.settings) if includes_remote or not item.remote]
     failures: list[str] = []
     for provider in providers:
         try:
-            found = _remembered(provider, asked) if provider.remote else tuple(provider.find(asked))
+            candidates = _ask_remote_provider(provider, request) if provider.remote else tuple(provider.find(request))
         except HvenError as error:
             failures.append(
-                say("{place} could not be asked: {message}", say(provider.place(site.settings)), error.message)
+                format_message(
+                    "{place} could not be asked: {message}",
+                    format_message(provider.place(site.settings)),
+                    error.message,
+                )
             )
             continue
-        if found:
-            return _one(name, found)
-    where = [say(provider.place(site.settings)) for provider in providers]
+        if candidates:
+            return _choose_best(name, candidates)
+    provider_places = [format_message(provider.place(site.settings)) for provider in providers]
     if failures:
-        raise Overloaded(
-            say("{name!r} is not known here, and {failures}", name, joined("{one}; {other}", failures)),
+        raise OverloadedError(
+            format_message(
+                "{name!r} is not known here, and {failures}", name, join_messages("{one}; {other}", failures)
+            ),
             remedy="try again later, or give the position itself",
         )
-    others = [item.remedy for item in _all() if item not in providers]
-    raise Unresolved(
-        say("nobody knows the name {name!r}; asked: {places}", name, joined("{one}, {other}", where) or say("nobody")),
-        remedy=joined(
+    other_remedies = [item.remedy for item in _list_providers() if item not in providers]
+    raise UnresolvedNameError(
+        format_message(
+            "nobody knows the name {name!r}; asked: {places}",
+            name,
+            join_messages("{one}, {other}", provider_places) or format_message("nobody"),
+        ),
+        remedy=join_messages(
             "{one}; {other}",
             [
-                say("look at its spelling, or give the position itself"),
-                *(say("the site's owner can {remedy}", say(remedy)) for remedy in others),
+                format_message("look at its spelling, or give the position itself"),
+                *(format_message("the site's owner can {remedy}", format_message(remedy)) for remedy in other_remedies),
             ],
         ),
     )
 
 
-def position(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> tuple[float, float]:
+def resolve_position(
+    name: str, *, site: Site, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES
+) -> tuple[float, float]:
     """Resolve a name to a position.
 
     Parameters
@@ -125,7 +147,7 @@ def position(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> 
     site
         Whose providers are asked.
     policies
-        As for `resolve`.
+        As for `resolve_name`.
 
     Returns
     -------
@@ -134,21 +156,23 @@ def position(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> 
 
     Raises
     ------
-    Unresolved
+    UnresolvedNameError
         Also: the object has no fixed place.
-    ParamError, Ambiguous, Overloaded
-        As `resolve`.
+    ParamError, AmbiguousNameError, OverloadedError
+        As `resolve_name`.
     """
-    found = resolve(name, site=site, policies=policies)
-    if found.position is None:
-        raise Unresolved(
-            say("{name} ({kind}) moves across the sky: its name alone gives no position", found.name, found.kind),
-            remedy=found.note or "give the position",
+    resolved = resolve_name(name, site=site, policies=policies)
+    if resolved.position is None:
+        raise UnresolvedNameError(
+            format_message(
+                "{name} ({kind}) moves across the sky: its name alone gives no position", resolved.name, resolved.kind
+            ),
+            remedy=resolved.note or "give the position",
         )
-    return found.position
+    return resolved.position
 
 
-def offered(settings: Settings) -> bool:
+def can_resolve_names(settings: Settings) -> bool:
     """Return whether this site can resolve any name to a position.
 
     Parameters
@@ -159,100 +183,109 @@ def offered(settings: Settings) -> bool:
     return (
         settings.resolver.table is not None
         or settings.resolver.remote
-        or any(item.name not in _BUILT_IN for item in _providers(settings))
+        or any(item.name not in _BUILT_IN_PROVIDERS for item in _list_offered_providers(settings))
     )
 
 
-_BUILT_IN = ("bright", "local", "sesame", "solar")
+_BUILT_IN_PROVIDERS = ("bright", "local", "sesame", "solar")
 
 
-def _all() -> list[Provider]:
-    return sorted(plugins.records("resolvers").values(), key=lambda item: (item.order, item.name))
+def _list_providers() -> list[NameProvider]:
+    return sorted(plugins.load_records("resolvers").values(), key=lambda item: (item.order, item.name))
 
 
-def _providers(settings: Settings) -> list[Provider]:
-    return [item for item in _all() if item.offered(settings)]
+def _list_offered_providers(settings: Settings) -> list[NameProvider]:
+    return [item for item in _list_providers() if item.offered(settings)]
 
 
-def _checked(name: str) -> str:
-    found = key(name)
-    if not found or len(name) > LONGEST or not name.isprintable():
+def _parse_name(name: str) -> str:
+    normalized = normalize_name(name)
+    if not normalized or len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
         raise ParamError(
-            say("{name!r:.80} cannot be the name of an object", name),
+            format_message("{name!r:.80} cannot be the name of an object", name),
             name="name",
-            remedy=say("1 to {most} printable characters", LONGEST),
+            remedy=format_message("1 to {most} printable characters", MAX_NAME_CHARACTERS),
         )
-    return found
+    return normalized
 
 
-def _one(name: str, found: Sequence[Resolved]) -> Resolved:
+def _choose_best(name: str, candidates: Sequence[ResolvedName]) -> ResolvedName:
     """Choose the surest, unless several are as sure and elsewhere."""
-    best = max(item.confidence for item in found)
-    sure = sorted(
-        (item for item in found if item.confidence == best), key=lambda item: (item.name, item.position or (0.0, 0.0))
+    highest_confidence = max(item.confidence for item in candidates)
+    surest = sorted(
+        (item for item in candidates if item.confidence == highest_confidence),
+        key=lambda item: (item.name, item.position or (0.0, 0.0)),
     )
-    first = sure[0]
-    others = [item for item in sure[1:] if not _same(first, item)]
-    if others:
-        shown = "; ".join(_shown(item) for item in (first, *others)[:5])
-        shown = say("{shown} and {count} more", shown, len(others) - 4) if len(others) > 4 else shown
-        raise Ambiguous(
-            say("{name!r} is the name of {count} objects: {shown}", name, len(others) + 1, shown),
+    first = surest[0]
+    conflicting = [item for item in surest[1:] if not _is_same_object(first, item)]
+    if conflicting:
+        candidate_list = "; ".join(_format_candidate(item) for item in (first, *conflicting)[:5])
+        candidate_list = (
+            format_message("{shown} and {count} more", candidate_list, len(conflicting) - 4)
+            if len(conflicting) > 4
+            else candidate_list
+        )
+        raise AmbiguousNameError(
+            format_message(
+                "{name!r} is the name of {count} objects: {shown}", name, len(conflicting) + 1, candidate_list
+            ),
             remedy="use a name that only one of them has",
         )
     return first
 
 
-def _same(one: Resolved, two: Resolved) -> bool:
-    if one.position is None or two.position is None:
-        return one.position == two.position and one.name == two.name
-    return float(distance(*one.position, *two.position)) * 3600 <= SAME
+def _is_same_object(first_object: ResolvedName, second_object: ResolvedName) -> bool:
+    if first_object.position is None or second_object.position is None:
+        return first_object.position == second_object.position and first_object.name == second_object.name
+    return float(compute_distance(*first_object.position, *second_object.position)) * 3600 <= MAX_SAME_POSITION_ARCSEC
 
 
-def _shown(item: Resolved) -> str:
-    where = "" if item.position is None else f" at {item.position[0]:.5f} {item.position[1]:+.5f}"
-    return f"{item.name}{f' ({item.kind})' if item.kind else ''}{where}"
+def _format_candidate(candidate: ResolvedName) -> str:
+    where = "" if candidate.position is None else f" at {candidate.position[0]:.5f} {candidate.position[1]:+.5f}"
+    return f"{candidate.name}{f' ({candidate.kind})' if candidate.kind else ''}{where}"
 
 
 # --- remembering what others said ----------------------------------------------------------------------------
 
 
-def _remembered(provider: Provider, asked: Asked) -> tuple[Resolved, ...]:
+def _ask_remote_provider(provider: NameProvider, request: NameRequest) -> tuple[ResolvedName, ...]:
     """Ask a remote provider, or return what it said: one question at a time for a name, none for a while after a failure."""
-    state = asked.site.kept(_State)
-    what = (provider.name, asked.key)
-    known = _known(state, what, asked)
-    if known is not None:
-        return known
+    state = request.site.get_or_create(_ResolverState)
+    cache_key = (provider.name, request.name_key)
+    cached_answer = _find_cached_answer(state, cache_key, request)
+    if cached_answer is not None:
+        return cached_answer
     with state.lock:
-        mine = state.asking.setdefault(what, threading.Lock())
-    with mine:
+        name_lock = state.name_locks.setdefault(cache_key, threading.Lock())
+    with name_lock:
         try:
-            known = _known(state, what, asked)  # somebody else may have asked meanwhile
-            if known is not None:
-                return known
-            failed = state.failed.get(provider.name)
-            if failed is not None and time.monotonic() - failed[0] < SULK:
-                raise failed[1]
+            cached_answer = _find_cached_answer(state, cache_key, request)  # somebody else may have asked meanwhile
+            if cached_answer is not None:
+                return cached_answer
+            failure = state.failures.get(provider.name)
+            if failure is not None and time.monotonic() - failure[0] < RETRY_DELAY_SECONDS:
+                raise failure[1]
             try:
-                found = tuple(provider.find(asked))
+                resolved_names = tuple(provider.find(request))
             except HvenError as error:
-                state.failed[provider.name] = (time.monotonic(), error)
+                state.failures[provider.name] = (time.monotonic(), error)
                 raise
-            state.failed.pop(provider.name, None)
-            state.kept.keep(what, _Known(time.monotonic(), found))
-            return found
+            state.failures.pop(provider.name, None)
+            state.answer_cache.store(cache_key, _CachedAnswer(time.monotonic(), resolved_names))
+            return resolved_names
         finally:
             with state.lock:
-                state.asking.pop(what, None)
+                state.name_locks.pop(cache_key, None)
 
 
-def _known(state: _State, what: tuple[str, str], asked: Asked) -> tuple[Resolved, ...] | None:
-    known = state.kept.find(what)
-    if known is None:
+def _find_cached_answer(
+    state: _ResolverState, cache_key: tuple[str, str], request: NameRequest
+) -> tuple[ResolvedName, ...] | None:
+    cached = state.answer_cache.find(cache_key)
+    if cached is None:
         return None
-    age = time.monotonic() - known.at
-    keep = asked.site.settings.resolver.keep_days * 86_400
-    if age > (keep if known.found else min(keep, UNKNOWN)):
+    age = time.monotonic() - cached.answer_time
+    max_age_seconds = request.site.settings.resolver.keep_days * 86_400
+    if age > (max_age_seconds if cached.resolved_names else min(max_age_seconds, MAX_UNKNOWN_AGE_SECONDS)):
         return None
-    return tuple(replace(item, age=item.age + age) for item in known.found)
+    return tuple(replace(item, age=item.age + age) for item in cached.resolved_names)

@@ -11,20 +11,20 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.model.errors import say
-from hven.query.resolver._contract import Asked, Provider, Resolved, key
+from hven.model.errors import format_message
+from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.model.settings import Settings
 
-SOURCE = "Hven's list of bright objects"
-ALIAS = 0.9  # how sure another name is
+SOURCE_NAME = "Hven's list of bright objects"
+ALIAS_CONFIDENCE = 0.9  # how sure another name is
 
 
 @cache
-def objects() -> tuple[tuple[Resolved, float], ...]:
+def load_objects() -> tuple[tuple[ResolvedName, float], ...]:
     """Return every object.
 
     Returns
@@ -32,39 +32,45 @@ def objects() -> tuple[tuple[Resolved, float], ...]:
     objects
         Each with its radius in degrees, 0 for points.
     """
-    found = []
+    objects_with_radius = []
     with Path(__file__).with_suffix(".csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             ids = tuple(filter(None, row["aliases"].split("|")))
-            place = float(row["ra"]), float(row["dec"])
-            one = Resolved(name=row["name"], position=place, epoch=2000.0, ids=ids, kind=row["kind"], source=SOURCE)
-            found.append((one, float(row["radius"])))
-    return tuple(found)
+            position = float(row["ra"]), float(row["dec"])
+            resolved = ResolvedName(
+                name=row["name"], position=position, epoch=2000.0, ids=ids, kind=row["kind"], source=SOURCE_NAME
+            )
+            objects_with_radius.append((resolved, float(row["radius"])))
+    return tuple(objects_with_radius)
 
 
 @cache
-def _by_key() -> Mapping[str, Resolved]:
+def _index_by_key() -> Mapping[str, ResolvedName]:
     """Return the objects by the keys of their names; an object's own name goes before another one's alias."""
-    found = {key(one.name): one for one, _ in objects()}
-    for one, _ in objects():
-        for name in one.ids:
-            found.setdefault(key(name), one)
-    return found
+    objects_by_key = {normalize_name(resolved.name): resolved for resolved, _ in load_objects()}
+    for resolved, _ in load_objects():
+        for name in resolved.ids:
+            objects_by_key.setdefault(normalize_name(name), resolved)
+    return objects_by_key
 
 
 @cache
-def _begins() -> tuple[tuple[str, str, Resolved, float], ...]:
-    return tuple((key(name), name, one, size) for one, size in objects() for name in (one.name, *one.ids))
+def _list_name_prefixes() -> tuple[tuple[str, str, ResolvedName, float], ...]:
+    return tuple(
+        (normalize_name(name), name, resolved, radius)
+        for resolved, radius in load_objects()
+        for name in (resolved.name, *resolved.ids)
+    )
 
 
-def completed(like: str, most: int) -> list[tuple[str, Resolved, float]]:
+def complete_name(typed_text: str, max_names: int) -> list[tuple[str, ResolvedName, float]]:
     """Return the names that begin with what somebody writes.
 
     Parameters
     ----------
-    like
+    typed_text
         What is written.
-    most
+    max_names
         Names at most; those that are the whole word come first.
 
     Returns
@@ -72,18 +78,20 @@ def completed(like: str, most: int) -> list[tuple[str, Resolved, float]]:
     names
         Each with its object and its radius in degrees.
     """
-    begin = key(like)
-    found = [one for one in _begins() if begin and one[0].startswith(begin)]
-    found.sort(key=lambda one: (one[0] != begin, one[1] != one[2].name))
-    return list({id(what): (name, what, size) for _, name, what, size in reversed(found)}.values())[::-1][:most]
+    prefix_key = normalize_name(typed_text)
+    matches = [entry for entry in _list_name_prefixes() if prefix_key and entry[0].startswith(prefix_key)]
+    matches.sort(key=lambda entry: (entry[0] != prefix_key, entry[1] != entry[2].name))
+    return list({id(resolved): (name, resolved, radius) for _, name, resolved, radius in reversed(matches)}.values())[
+        ::-1
+    ][:max_names]
 
 
-def find(asked: Asked) -> Sequence[Resolved]:
+def find_object(request: NameRequest) -> Sequence[ResolvedName]:
     """Look the name up.
 
     Parameters
     ----------
-    asked
+    request
         The name.
 
     Returns
@@ -91,16 +99,18 @@ def find(asked: Asked) -> Sequence[Resolved]:
     found
         The object, or nothing.
     """
-    found = _by_key().get(asked.key)
-    return () if found is None else (found,)
+    resolved = _index_by_key().get(request.name_key)
+    return () if resolved is None else (resolved,)
 
 
-def _always(_: Settings) -> bool:
+def _is_offered(_: Settings) -> bool:
     return True
 
 
-def _place(_: Settings) -> str:
-    return say("a list of bright objects")
+def _describe_place(_: Settings) -> str:
+    return format_message("a list of bright objects")
 
 
-PROVIDER = Provider(name="bright", order=90, offered=_always, place=_place, remedy="", find=find)
+PROVIDER = NameProvider(
+    name="bright", order=90, offered=_is_offered, place=_describe_place, remedy="", find=find_object
+)

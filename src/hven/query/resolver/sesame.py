@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 from xml.etree import ElementTree as ET  # documents with a DTD are refused before: no entities
 
-from hven.model.errors import SourceError, say
-from hven.query.resolver._contract import Asked, Provider, Resolved, key
-from hven.sources import remote
+from hven.model.errors import SourceError, format_message
+from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_name
+from hven.sources import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.settings import Settings
 
-LIMIT = 2 * 1024**2  # bytes of an answer: an object with thousands of names
-IDS = 500  # other names that are kept
-NOTHING = re.compile(
+MAX_ANSWER_BYTES = 2 * 1024**2  # bytes of an answer: an object with thousands of names
+MAX_ALIASES = 500  # other names that are kept
+NOTHING_FOUND_PATTERN = re.compile(
     r"nothing found|not found|zero \(0\) answers|no (?:known|astronomical) object|unknown object", re.IGNORECASE
 )
-_J = re.compile(r"%J\s+([0-9.]+)\s+([+-]?[0-9.]+)")
+_POSITION_PATTERN = re.compile(r"%J\s+([0-9.]+)\s+([+-]?[0-9.]+)")
 
 
-def find(asked: Asked) -> Sequence[Resolved]:
+def find_object(request: NameRequest) -> Sequence[ResolvedName]:
     """Ask Sesame for one name.
 
     Raises
@@ -33,16 +33,20 @@ def find(asked: Asked) -> Sequence[Resolved]:
     UserError, SourceError
         It cannot be reached, or says something that is no answer.
     """
-    given = asked.site.settings
-    settings = given.resolver
-    url = f"{settings.url.rstrip('/')}/-oxpI/S?{quote(asked.name.strip(), safe='')}"
-    body = remote.fetch(
-        url, limit=LIMIT, seconds=settings.seconds, total=settings.seconds, allow_private=given.allow_private
+    site_settings = request.site.settings
+    resolver_settings = site_settings.resolver
+    url = f"{resolver_settings.url.rstrip('/')}/-oxpI/S?{quote(request.name.strip(), safe='')}"
+    body = http_client.fetch_bytes(
+        url,
+        byte_limit=MAX_ANSWER_BYTES,
+        timeout_seconds=resolver_settings.seconds,
+        total_timeout_seconds=resolver_settings.seconds,
+        allow_private=site_settings.allow_private,
     )
-    return read(body, asked.name)
+    return parse_answer(body, request.name)
 
 
-def read(body: bytes, name: str) -> Sequence[Resolved]:
+def parse_answer(body: bytes, name: str) -> Sequence[ResolvedName]:
     """Read an answer: XML (``-ox``) or text (``-o``), told apart by content.
 
     Raises
@@ -52,64 +56,68 @@ def read(body: bytes, name: str) -> Sequence[Resolved]:
     """
     text = body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     if text.startswith("<"):
-        return _xml(body, text, name)
+        return _parse_xml(body, text, name)
     if text.startswith(("#", "%")):
-        return _text(text, name)
-    raise _garbage("neither XML nor Sesame's text")
+        return _parse_text(text, name)
+    raise _build_answer_error("neither XML nor Sesame's text")
 
 
-def _xml(body: bytes, text: str, name: str) -> Sequence[Resolved]:
+def _parse_xml(body: bytes, text: str, name: str) -> Sequence[ResolvedName]:
     if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
-        raise _garbage("a page, or a document with entities")
+        raise _build_answer_error("a page, or a document with entities")
     try:
         root = ET.fromstring(body)  # noqa: S314  (see above)
     except ET.ParseError as error:
-        raise _garbage(say("XML that breaks off or is wrong ({message})", str(error))) from error
+        raise _build_answer_error(format_message("XML that breaks off or is wrong ({message})", str(error))) from error
     if root.tag.rpartition("}")[2] != "Sesame":
-        raise _garbage(say("an XML document <{tag:.40}>", root.tag.rpartition("}")[2]))
+        raise _build_answer_error(format_message("an XML document <{tag:.40}>", root.tag.rpartition("}")[2]))
     answers = root.findall(".//Resolver")
     for answer in answers:
         if answer.find("jradeg") is not None or answer.find("jdedeg") is not None:
-            motion = _pair(answer.findtext("pm/pmRA"), answer.findtext("pm/pmDE"))
+            proper_motion = _parse_motion(answer.findtext("pm/pmRA"), answer.findtext("pm/pmDE"))
             ids = [" ".join((item.text or "").split()) for item in answer.findall("alias")]
-            main = answer.findtext("oname") or name
-            place = (_number(answer.findtext("jradeg")), _number(answer.findtext("jdedeg")))
-            return [_resolved(name, main, place, motion, ids, answer.findtext("otype"), answer.get("name", ""))]
-    said = " ".join((item.text or "") for item in root.iter("INFO"))
+            main_name = answer.findtext("oname") or name
+            position = (_parse_coordinate(answer.findtext("jradeg")), _parse_coordinate(answer.findtext("jdedeg")))
+            return [
+                _build_resolved(
+                    name, main_name, position, proper_motion, ids, answer.findtext("otype"), answer.get("name", "")
+                )
+            ]
+    info_text = " ".join((item.text or "") for item in root.iter("INFO"))
     if any(answer.findtext("oname") for answer in answers):
-        raise SourceError(say("Sesame knows {name!r:.80}, but gives no position", name))
-    if answers and not NOTHING.search(said) and "*" in said:
-        raise _garbage(say("an error: {text}", " ".join(said.split())[:120]))
+        raise SourceError(format_message("Sesame knows {name!r:.80}, but gives no position", name))
+    if answers and not NOTHING_FOUND_PATTERN.search(info_text) and "*" in info_text:
+        raise _build_answer_error(format_message("an error: {text}", " ".join(info_text.split())[:120]))
     return []
 
 
-def _text(text: str, name: str) -> Sequence[Resolved]:
-    place = _J.search(text)
+def _parse_text(text: str, name: str) -> Sequence[ResolvedName]:
+    position_match = _POSITION_PATTERN.search(text)
     lines = text.splitlines()
-    if place is None:
-        if NOTHING.search(text) or any(line.startswith("#!") for line in lines):
+    if position_match is None:
+        if NOTHING_FOUND_PATTERN.search(text) or any(line.startswith("#!") for line in lines):
             return []
         if any(line.startswith("#====Done") for line in lines):
             return []
-        raise _garbage("text that breaks off")
+        raise _build_answer_error("text that breaks off")
     fields: dict[str, list[str]] = {}
     for line in lines:
-        word, _, rest = line.partition(" ")
+        word, _, field_text = line.partition(" ")
         if word.startswith("%"):
-            fields.setdefault(word, []).append(" ".join(rest.split()))
+            fields.setdefault(word, []).append(" ".join(field_text.split()))
     numbers = (fields.get("%P") or [""])[0].split()
-    motion = _pair(numbers[0], numbers[1]) if len(numbers) >= 2 else None
-    main = (fields.get("%I.0") or [name])[0]
+    proper_motion = _parse_motion(numbers[0], numbers[1]) if len(numbers) >= 2 else None
+    main_name = (fields.get("%I.0") or [name])[0]
     source = next(
         (line.partition("=")[2].rstrip(": 0123456789").partition(":")[0] for line in lines if line.startswith("#=")), ""
     )
     kind = (fields.get("%C.0") or [""])[0]
     return [
-        _resolved(
+        _build_resolved(
             name,
-            main,
-            (_number(place[1]), _number(place[2])),
-            motion,
+            main_name,
+            (_parse_coordinate(position_match[1]), _parse_coordinate(position_match[2])),
+            proper_motion,
             fields.get("%I", []),
             kind,
             source.partition("=")[2] or source,
@@ -117,69 +125,70 @@ def _text(text: str, name: str) -> Sequence[Resolved]:
     ]
 
 
-def _resolved(
+def _build_resolved(
     name: str,
-    main: str,
-    place: tuple[float, float],
-    motion: tuple[float, float] | None,
+    main_name: str,
+    position: tuple[float, float],
+    proper_motion: tuple[float, float] | None,
     ids: Sequence[str],
     kind: str | None,
-    who: str,
-) -> Resolved:
-    if not (0 <= place[0] <= 360 and -90 <= place[1] <= 90):
-        raise _garbage(say("a position that cannot be: {lon} {lat}", *place))
-    main = " ".join(main.split())
-    who = who.partition("=")[2] or who
-    return Resolved(
-        name=main,
-        position=(place[0] % 360.0, place[1]),
+    source_name: str,
+) -> ResolvedName:
+    if not (0 <= position[0] <= 360 and -90 <= position[1] <= 90):
+        raise _build_answer_error(format_message("a position that cannot be: {lon} {lat}", *position))
+    main_name = " ".join(main_name.split())
+    source_name = source_name.partition("=")[2] or source_name
+    return ResolvedName(
+        name=main_name,
+        position=(position[0] % 360.0, position[1]),
         epoch=2000.0,  # SIMBAD gives ICRS positions at epoch 2000
-        proper_motion=motion,
-        ids=tuple(dict.fromkeys(item for item in ids if item and item != main))[:IDS],
+        proper_motion=proper_motion,
+        ids=tuple(dict.fromkeys(item for item in ids if item and item != main_name))[:MAX_ALIASES],
         kind=kind.strip() if kind else None,
-        confidence=1.0 if key(main) == key(name) else 0.95,
-        source=f"Sesame: {who.strip() or 'SIMBAD'}",
+        confidence=1.0 if normalize_name(main_name) == normalize_name(name) else 0.95,
+        source=f"Sesame: {source_name.strip() or 'SIMBAD'}",
     )
 
 
-def _pair(one: str | None, two: str | None) -> tuple[float, float] | None:
+def _parse_motion(longitude_text: str | None, latitude_text: str | None) -> tuple[float, float] | None:
     try:
-        found = (float(one or "nan"), float(two or "nan"))
+        motion = (float(longitude_text or "nan"), float(latitude_text or "nan"))
     except ValueError:
         return None
-    return found if all(math.isfinite(item) for item in found) else None
+    return motion if all(math.isfinite(item) for item in motion) else None
 
 
-def _number(text: str | None) -> float:
+def _parse_coordinate(text: str | None) -> float:
     try:
         value = float((text or "").strip())
     except ValueError:
-        raise _garbage(say("a coordinate {text!r:.40}", text)) from None
+        raise _build_answer_error(format_message("a coordinate {text!r:.40}", text)) from None
     if not math.isfinite(value):
-        raise _garbage(say("a coordinate {text!r:.40}", text))
+        raise _build_answer_error(format_message("a coordinate {text!r:.40}", text))
     return value
 
 
-def _garbage(what: str) -> SourceError:
+def _build_answer_error(description: str) -> SourceError:
     return SourceError(
-        say("Sesame answers with {what}", say(what)), remedy="look at resolver.url in hven.toml, or try again later"
+        format_message("Sesame answers with {what}", format_message(description)),
+        remedy="look at resolver.url in hven.toml, or try again later",
     )
 
 
-def _offered(settings: Settings) -> bool:
+def _is_offered(settings: Settings) -> bool:
     return settings.resolver.remote
 
 
-def _place(settings: Settings) -> str:
-    return say("SIMBAD through Sesame ({url})", settings.resolver.url)
+def _describe_place(settings: Settings) -> str:
+    return format_message("SIMBAD through Sesame ({url})", settings.resolver.url)
 
 
-PROVIDER = Provider(
+PROVIDER = NameProvider(
     name="sesame",
     order=50,
-    offered=_offered,
-    place=_place,
+    offered=_is_offered,
+    place=_describe_place,
     remedy="let SIMBAD be asked too: resolver.remote = true in hven.toml",
-    find=find,
+    find=find_object,
     remote=True,
 )

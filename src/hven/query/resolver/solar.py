@@ -5,43 +5,51 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from hven.model.errors import say
+from hven.model.errors import format_message
 from hven.model.sky import bodies as table
-from hven.query.resolver._contract import Asked, Provider, Resolved, key
+from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.model.settings import Settings
 
-SOURCE = "Hven's list of Solar-System bodies (NAIF codes, IAU designations)"
-NOTE = (
+SOURCE_NAME = "Hven's list of Solar-System bodies (NAIF codes, IAU designations)"
+MOVING_BODY_NOTE = (
     "it moves: compute its position for a time and an observer with an ephemeris service (IMCCE Miriade, JPL Horizons)"
 )
 
 
 @cache
-def bodies() -> Mapping[str, tuple[Resolved, ...]]:
+def load_bodies() -> Mapping[str, tuple[ResolvedName, ...]]:
     """Return every body by the keys of its names."""
-    found: dict[str, list[Resolved]] = {}
-    for one in table.bodies():
-        body = Resolved(name=one.name, kind=one.kind, ids=one.ids, frame="", confidence=1.0, source=SOURCE, note=NOTE)
-        for word in dict.fromkeys((key(body.name), *(key(other) for other in body.ids))):
-            found.setdefault(word, []).append(body)
-    return {word: tuple(items) for word, items in found.items()}
+    bodies_by_key: dict[str, list[ResolvedName]] = {}
+    for table_row in table.iterate_bodies():
+        body = ResolvedName(
+            name=table_row.name,
+            kind=table_row.kind,
+            ids=table_row.ids,
+            frame="",
+            confidence=1.0,
+            source=SOURCE_NAME,
+            note=MOVING_BODY_NOTE,
+        )
+        for word in dict.fromkeys((normalize_name(body.name), *(normalize_name(alias) for alias in body.ids))):
+            bodies_by_key.setdefault(word, []).append(body)
+    return {word: tuple(items) for word, items in bodies_by_key.items()}
 
 
-def find(asked: Asked) -> Sequence[Resolved]:
+def find_body(request: NameRequest) -> Sequence[ResolvedName]:
     """Look the name up."""
-    return bodies().get(asked.key, ())
+    return load_bodies().get(request.name_key, ())
 
 
-def _always(_: Settings) -> bool:
+def _is_offered(_: Settings) -> bool:
     return True
 
 
-def _place(_: Settings) -> str:
-    return say("the bodies of the Solar System")
+def _describe_place(_: Settings) -> str:
+    return format_message("the bodies of the Solar System")
 
 
-PROVIDER = Provider(name="solar", order=20, offered=_always, place=_place, remedy="", find=find)
+PROVIDER = NameProvider(name="solar", order=20, offered=_is_offered, place=_describe_place, remedy="", find=find_body)

@@ -10,185 +10,196 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model import literal
-from hven.services.series import layout, stamps
+from hven.services.series import build_time_dtype, write_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.services.series import Parameter
+    from hven.services.series import SampleParameter
 
-ROWS = 50_000  # that are written at once
-RECORDS = 20_000  # of binary: what is made stays in the processor's cache
-_STRING = pa.string()
+MAX_CHUNK_ROWS = 50_000  # that are written at once
+MAX_BINARY_CHUNK_ROWS = 20_000  # of binary: what is made stays in the processor's cache
+_STRING_TYPE = pa.string()
 
 
-def csv(
-    batches: Iterator[pa.RecordBatch], parameters: Sequence[Parameter], head: Mapping[str, Any] | None
+def write_csv(
+    batches: Iterator[pa.RecordBatch], parameters: Sequence[SampleParameter], header: Mapping[str, Any] | None
 ) -> Iterator[bytes]:
     """Write a line a sample, without a line of names; the header stands before, each of its lines behind a ``#``."""
-    if head is not None:
-        yield _commented(head)
-    for part in _parts(batches, parameters):
-        cells = [_cells(part.column(at), one, _quoted) for at, one in enumerate(parameters)]
-        cells[-1] = literal.joined(cells[-1], "\n")
-        yield literal.characters(literal.joined(*cells, between=",")).tobytes()
+    if header is not None:
+        yield _write_header_comment(header)
+    for part in _split_batches(batches, parameters):
+        cells = [_write_cells(part.column(at), parameter, _quote_csv_texts) for at, parameter in enumerate(parameters)]
+        cells[-1] = literal.join_columns(cells[-1], "\n")
+        yield literal.view_bytes(literal.join_columns(*cells, separator=",")).tobytes()
 
 
-def binary(
-    batches: Iterator[pa.RecordBatch], parameters: Sequence[Parameter], head: Mapping[str, Any] | None
+def write_binary(
+    batches: Iterator[pa.RecordBatch], parameters: Sequence[SampleParameter], header: Mapping[str, Any] | None
 ) -> Iterator[bytes]:
     """Write samples one behind the other: little-endian doubles and integers of 4 bytes, texts filled up with NUL."""
-    if head is not None:
-        yield _commented(head)
-    kind = np.dtype([(f"f{at}", *_stored(one)) for at, one in enumerate(parameters)])
-    whole = np.empty(0, kind)
-    for part in _parts(batches, parameters, RECORDS):
-        whole = whole if len(whole) >= part.num_rows else np.empty(part.num_rows, kind)
-        rows = whole[: part.num_rows]
-        for at, one in enumerate(parameters):
-            if one.kind == "isotime":
-                _stamped(part.column(at), one, rows[f"f{at}"])
+    if header is not None:
+        yield _write_header_comment(header)
+    kind = np.dtype([(f"f{at}", *_choose_binary_type(parameter)) for at, parameter in enumerate(parameters)])
+    record_buffer = np.empty(0, kind)
+    for part in _split_batches(batches, parameters, MAX_BINARY_CHUNK_ROWS):
+        record_buffer = record_buffer if len(record_buffer) >= part.num_rows else np.empty(part.num_rows, kind)
+        rows = record_buffer[: part.num_rows]
+        for at, parameter in enumerate(parameters):
+            if parameter.value_kind == "isotime":
+                _write_time_stamps(part.column(at), parameter, rows[f"f{at}"])
             else:
-                rows[f"f{at}"] = _values(part.column(at), one)
+                rows[f"f{at}"] = _convert_binary_values(part.column(at), parameter)
         yield rows.tobytes()
 
 
-def as_json(
-    batches: Iterator[pa.RecordBatch], parameters: Sequence[Parameter], head: Mapping[str, Any] | None
+def write_json(
+    batches: Iterator[pa.RecordBatch], parameters: Sequence[SampleParameter], header: Mapping[str, Any] | None
 ) -> Iterator[bytes]:
     """Write the header's object, the last of whose keys is ``data``."""
-    start = json.dumps(head or {}, ensure_ascii=False).encode()
+    start = json.dumps(header or {}, ensure_ascii=False).encode()
     yield start[:-1] + (b', "data": [' if len(start) > 2 else b'"data": [')
     between = "\n"
-    for part in _parts(batches, parameters):
-        cells = [_cells(part.column(at), one, literal.json_strings, nested=True) for at, one in enumerate(parameters)]
-        lines = literal.joined("[", literal.joined(*cells, between=","), "],\n")
-        yield between.encode() + literal.characters(lines).tobytes()[:-2]
+    for part in _split_batches(batches, parameters):
+        cells = [
+            _write_cells(part.column(at), parameter, literal.quote_json_strings, as_json=True)
+            for at, parameter in enumerate(parameters)
+        ]
+        lines = literal.join_columns("[", literal.join_columns(*cells, separator=","), "],\n")
+        yield between.encode() + literal.view_bytes(lines).tobytes()[:-2]
         between = ",\n"
     yield b"\n]}\n"
 
 
-FORMATS: dict[str, tuple[str, Callable[..., Iterator[bytes]]]] = {
-    "csv": ("text/csv; charset=utf-8", csv),
-    "binary": ("application/octet-stream", binary),
-    "json": ("application/json", as_json),
+OUTPUT_FORMATS: dict[str, tuple[str, Callable[..., Iterator[bytes]]]] = {
+    "csv": ("text/csv; charset=utf-8", write_csv),
+    "binary": ("application/octet-stream", write_binary),
+    "json": ("application/json", write_json),
 }
 
 
-def _commented(head: Mapping[str, Any]) -> bytes:
-    lines = json.dumps(head, indent=1, ensure_ascii=False).splitlines()
+def _write_header_comment(header: Mapping[str, Any]) -> bytes:
+    lines = json.dumps(header, indent=1, ensure_ascii=False).splitlines()
     return "".join(f"#{line}\n" for line in lines).encode()
 
 
-def _parts(
-    batches: Iterator[pa.RecordBatch], parameters: Sequence[Parameter], rows: int = ROWS
+def _split_batches(
+    batches: Iterator[pa.RecordBatch], parameters: Sequence[SampleParameter], max_rows: int = MAX_CHUNK_ROWS
 ) -> Iterator[pa.RecordBatch]:
-    width = sum(int(np.prod(one.size or (1,))) for one in parameters)
-    most = max(rows // max(width // 8, 1), 1)
+    width = sum(int(np.prod(parameter.dimensions or (1,))) for parameter in parameters)
+    batch_rows = max(max_rows // max(width // 8, 1), 1)
     for batch in batches:
-        for start in range(0, batch.num_rows, most):
-            yield batch.slice(start, most)
+        for start in range(0, batch.num_rows, batch_rows):
+            yield batch.slice(start, batch_rows)
 
 
-def _flat(array: pa.Array, one: Parameter) -> pa.Array:
+def _flatten_elements(array: pa.Array, parameter: SampleParameter) -> pa.Array:
     """Return the elements of all samples, one behind the other; those of a missing array are missing."""
-    if not one.size:
+    if not parameter.dimensions:
         return array
-    count = int(np.prod(one.size))
+    count = int(np.prod(parameter.dimensions))
     if pa.types.is_fixed_size_list(array.type) and not array.null_count:
         return array.flatten()
-    offsets, values = literal.flat(literal.variable(array))
+    offsets, values = literal.flatten_lists(literal.to_variable_lists(array))
     sizes = np.diff(offsets)
     if ((sizes != count) & (sizes != 0)).any():
-        message = f"{one.name} has arrays of {sizes.min()} to {sizes.max()} elements, not of {count}"
+        message = f"{parameter.name} has arrays of {sizes.min()} to {sizes.max()} elements, not of {count}"
         raise ValueError(message)
     where = np.where(sizes == count, offsets[:-1], -1)[:, None] + np.arange(count)
     where = np.where(np.repeat(sizes == 0, count).reshape(-1, count), -1, where).ravel()
     return values.take(pa.array(where, mask=where < 0))
 
 
-def _cells(array: pa.Array, one: Parameter, quote: Callable[[pa.Array], pa.Array], *, nested: bool = False) -> pa.Array:
+def _write_cells(
+    array: pa.Array, parameter: SampleParameter, quote_texts: Callable[[pa.Array], pa.Array], *, as_json: bool = False
+) -> pa.Array:
     """Write a column's values, texts in quotes where the format has them; elements of arrays in their order, for JSON in brackets for each dimension."""
-    if one.kind == "isotime":
-        times = _times(array, one)
-        return quote(times) if nested else times
-    flat = _flat(array, one)
-    if one.kind == "string":
-        shown = quote(literal.filled(flat.cast(_STRING), one.fill or ""))
+    if parameter.value_kind == "isotime":
+        times = _write_times(array, parameter)
+        return quote_texts(times) if as_json else times
+    flat = _flatten_elements(array, parameter)
+    if parameter.value_kind == "string":
+        cell_texts = quote_texts(literal.fill_nulls(flat.cast(_STRING_TYPE), parameter.fill or ""))
     else:
-        shown = _write_numbers(flat, one, nested=nested)
-    for size in reversed(one.size):
-        offsets = np.arange(0, len(shown) + 1, size, dtype=np.int32)
-        shown = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), shown), ",")
-        if nested:
-            shown = literal.joined("[", shown, "]")
-    return shown
+        cell_texts = _write_numbers(flat, parameter, as_json=as_json)
+    for size in reversed(parameter.dimensions):
+        offsets = np.arange(0, len(cell_texts) + 1, size, dtype=np.int32)
+        cell_texts = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), cell_texts), ",")
+        if as_json:
+            cell_texts = literal.join_columns("[", cell_texts, "]")
+    return cell_texts
 
 
-def _write_numbers(flat: pa.Array, one: Parameter, *, nested: bool) -> pa.Array:
+def _write_numbers(flat: pa.Array, parameter: SampleParameter, *, as_json: bool) -> pa.Array:
     if pa.types.is_boolean(flat.type):
         flat = flat.cast(pa.int8())
     # binary has doubles: 0.1 of single precision is 0.10000000149011612 in every format
-    shown = (flat.cast(pa.float64()) if pa.types.is_floating(flat.type) else flat).cast(_STRING)
+    number_texts = (flat.cast(pa.float64()) if pa.types.is_floating(flat.type) else flat).cast(_STRING_TYPE)
     if pa.types.is_floating(flat.type):
         odd = pc.is_nan(flat)
         if pc.any(odd).as_py():
-            shown = pc.if_else(odd, literal.NULL, shown)
+            number_texts = pc.if_else(odd, literal.NULL_STRING, number_texts)
     # what JSON has no word for is null there: NaN
-    return literal.filled(shown, "null" if nested and one.kind == "double" else (one.fill or ""))
+    return literal.fill_nulls(
+        number_texts, "null" if as_json and parameter.value_kind == "double" else (parameter.fill or "")
+    )
 
 
-def _times(array: pa.Array, one: Parameter) -> pa.Array:
+def _write_times(array: pa.Array, parameter: SampleParameter) -> pa.Array:
     """Write times, all of one length."""
-    texts = _stamped(array, one)
-    offsets = np.arange(0, one.length * len(texts) + 1, one.length, dtype=np.int32)
+    texts = _write_time_stamps(array, parameter)
+    offsets = np.arange(0, parameter.byte_length * len(texts) + 1, parameter.byte_length, dtype=np.int32)
     return pa.StringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(texts)))
 
 
-def _stamped(array: pa.Array, one: Parameter, out: Any = None) -> Any:
-    if array.type == pa.timestamp("ns") and one.length == 30:  # of which none is missing
-        found = np.asarray(array.cast(pa.int64()))
-        whole = found // 1000
-        return stamps(whole, one.length, out, found - whole * 1000)
+def _write_time_stamps(array: pa.Array, parameter: SampleParameter, target: Any = None) -> Any:
+    if array.type == pa.timestamp("ns") and parameter.byte_length == 30:  # of which none is missing
+        nanosecond_instants = np.asarray(array.cast(pa.int64()))
+        microsecond_instants = nanosecond_instants // 1000
+        return write_times(
+            microsecond_instants, parameter.byte_length, target, nanosecond_instants - microsecond_instants * 1000
+        )
     moments = array.cast(pa.timestamp("us")).cast(pa.int64()) if pa.types.is_timestamp(array.type) else array
-    gone = np.asarray(moments.is_null()) if moments.null_count else None
-    known = moments if gone is None else pc.fill_null(moments, 0)
-    texts = stamps(np.asarray(known, np.int64), one.length, out)
-    if gone is not None:
-        fill = np.array((one.fill or "").encode(), f"S{one.length}")
-        texts[gone] = fill if out is None else fill.view(out.dtype)
+    is_missing = np.asarray(moments.is_null()) if moments.null_count else None
+    filled_instants = moments if is_missing is None else pc.fill_null(moments, 0)
+    texts = write_times(np.asarray(filled_instants, np.int64), parameter.byte_length, target)
+    if is_missing is not None:
+        fill = np.array((parameter.fill or "").encode(), f"S{parameter.byte_length}")
+        texts[is_missing] = fill if target is None else fill.view(target.dtype)
     return texts
 
 
-def _stored(one: Parameter) -> tuple[Any, tuple[int, ...]]:
-    if one.kind == "isotime":
-        return layout(one.length), ()
+def _choose_binary_type(parameter: SampleParameter) -> tuple[Any, tuple[int, ...]]:
+    if parameter.value_kind == "isotime":
+        return build_time_dtype(parameter.byte_length), ()
     kinds = {"double": "<f8", "integer": "<i4"}
-    return kinds.get(one.kind, f"S{one.length}"), one.size
+    return kinds.get(parameter.value_kind, f"S{parameter.byte_length}"), parameter.dimensions
 
 
-def _values(array: pa.Array, one: Parameter) -> Any:
-    flat = _flat(array, one)
-    if one.kind == "string":
-        texts = np.asarray(literal.filled(flat.cast(_STRING), one.fill or "").cast(pa.binary()), "S")
-        if texts.dtype.itemsize > one.length:
-            message = f"{one.name} has texts of {texts.dtype.itemsize} bytes, and {one.length} were told"
+def _convert_binary_values(array: pa.Array, parameter: SampleParameter) -> Any:
+    flat = _flatten_elements(array, parameter)
+    if parameter.value_kind == "string":
+        texts = np.asarray(literal.fill_nulls(flat.cast(_STRING_TYPE), parameter.fill or "").cast(pa.binary()), "S")
+        if texts.dtype.itemsize > parameter.byte_length:
+            message = (
+                f"{parameter.name} has texts of {texts.dtype.itemsize} bytes, and {parameter.byte_length} were told"
+            )
             raise ValueError(message)
-        return texts.reshape(-1, *one.size)
-    if one.kind == "double":
+        return texts.reshape(-1, *parameter.dimensions)
+    if parameter.value_kind == "double":
         values = np.asarray(flat.cast(pa.float64()).fill_null(np.nan) if flat.null_count else flat.cast(pa.float64()))
     else:
-        whole = flat.cast(pa.int32())
-        values = np.asarray(whole.fill_null(int(one.fill or 0)) if whole.null_count else whole)
-    return values.reshape(-1, *one.size)
+        integers = flat.cast(pa.int32())
+        values = np.asarray(integers.fill_null(int(parameter.fill or 0)) if integers.null_count else integers)
+    return values.reshape(-1, *parameter.dimensions)
 
 
-def _quoted(cells: pa.Array) -> pa.Array:
+def _quote_csv_texts(cells: pa.Array) -> pa.Array:
     """Quote texts where a reader of CSV needs it (RFC 4180)."""
     odd = pc.match_substring_regex(cells, '[",\r\n]')
     if not pc.any(odd).as_py():
         return cells
-    return pc.if_else(odd, literal.joined('"', pc.replace_substring(cells, '"', '""'), '"'), cells)
+    return pc.if_else(odd, literal.join_columns('"', pc.replace_substring(cells, '"', '""'), '"'), cells)
 
 
-__all__ = ["FORMATS"]
+__all__ = ["OUTPUT_FORMATS"]

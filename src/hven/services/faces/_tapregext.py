@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
 from hven import formats
-from hven.adql.functions import NAMED, QUERY
+from hven.adql.functions import NAME_RESOLVING_FUNCTIONS, QUERY_FUNCTIONS
 from hven.query import resolver
 
 if TYPE_CHECKING:
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
 
-REG = "ivo://ivoa.net/std/TAPRegExt"
+TAPREGEXT_ID = "ivo://ivoa.net/std/TAPRegExt"
 # feature types of ADQL 2.1 section 4 are lower case
-FEATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
+LANGUAGE_FEATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ivo://ivoa.net/std/tapregext#features-adql-string", ("LOWER", "UPPER", "ILIKE")),
     ("ivo://ivoa.net/std/tapregext#features-adql-common-table", ("WITH",)),
     ("ivo://ivoa.net/std/tapregext#features-adql-sets", ("UNION", "EXCEPT", "INTERSECT")),
@@ -26,29 +26,29 @@ FEATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ivo://ivoa.net/std/tapregext#features-adql-offset", ("OFFSET",)),
 )
 #: What pyvo looks for before it searches a registry by place; of no service else, for validators do not know it.
-REGISTRY, KEYWORDS = "rr.stc_spatial", ("ivo://org.gavo.dc/std/exts#extra-adql-keywords", ("MOC",))
+REGISTRY_TABLE, KEYWORD_FEATURES = "rr.stc_spatial", ("ivo://org.gavo.dc/std/exts#extra-adql-keywords", ("MOC",))
 
 # table -> the data model that it is of
-MODELS = {"ivoa.obscore": ("ivo://ivoa.net/std/ObsCore#core-1.1", "ObsCore-1.1")}
+DATA_MODELS = {"ivoa.obscore": ("ivo://ivoa.net/std/ObsCore#core-1.1", "ObsCore-1.1")}
 
 
-def table_access(settings: Settings, tables: Collection[str] = ()) -> str:
+def write_table_access(settings: Settings, tables: Collection[str] = ()) -> str:
     """Write the elements of ``tr:TableAccess`` after its interface; `tables` are the names of those that the reader sees."""
     limits, jobs = settings.limits, settings.jobs
     keep, keep_hard = (round(days * 86400) for days in (jobs.keep_days, jobs.keep_days_hard))
     return (
-        f"{''.join(f'<dataModel ivo-id={quoteattr(MODELS[name][0])}>{MODELS[name][1]}</dataModel>' for name in tables if name in MODELS)}"
-        f"{_language(settings, REGISTRY in tables)}{''.join(_formats())}{_upload_methods(limits.upload)}"
+        f"{''.join(f'<dataModel ivo-id={quoteattr(DATA_MODELS[name][0])}>{DATA_MODELS[name][1]}</dataModel>' for name in tables if name in DATA_MODELS)}"
+        f"{_write_language(settings, REGISTRY_TABLE in tables)}{''.join(_write_output_formats())}{_write_upload_methods(limits.upload)}"
         f"<retentionPeriod><default>{keep}</default><hard>{keep_hard}</hard></retentionPeriod>"
         f"<executionDuration><default>{jobs.seconds}</default><hard>{jobs.seconds_hard}</hard></executionDuration>"
-        f"{_output_limits(settings)}{_upload_limit(limits.upload)}"
+        f"{_write_output_limits(settings)}{_write_upload_limit(limits.upload)}"
     )
 
 
-def described(settings: Settings) -> str:
+def describe_limits(settings: Settings) -> str:
     """Describe in words what the elements cannot: TAPRegExt 1.0 knows one executionDuration, which is that of jobs."""
     limits, jobs = settings.limits, settings.jobs
-    default, hard = settings.job_rows
+    default, hard = settings.job_row_limits
     return (
         f"A synchronous query may run {limits.seconds:g} seconds and gives at most {limits.maxrec_hard} rows, {limits.maxrec_default} without MAXREC. "
         f"A job may run {jobs.seconds} seconds, or up to {jobs.seconds_hard} if EXECUTIONDURATION asks for it, "
@@ -57,60 +57,68 @@ def described(settings: Settings) -> str:
     )
 
 
-def _output_limits(settings: Settings) -> str:
+def _write_output_limits(settings: Settings) -> str:
     """Write one limit where both modes share it; else one for each, as TAPRegExt 1.1 has them (``forMode``)."""
     sync = (settings.limits.maxrec_default, settings.limits.maxrec_hard)
-    found = (
-        {"": sync} if settings.job_rows == sync else {' forMode="async"': settings.job_rows, ' forMode="sync"': sync}
+    limits_by_mode = (
+        {"": sync}
+        if settings.job_row_limits == sync
+        else {' forMode="async"': settings.job_row_limits, ' forMode="sync"': sync}
     )
     return "".join(
         f'<outputLimit{mode}><default unit="row">{default}</default><hard unit="row">{hard}</hard></outputLimit>'
-        for mode, (default, hard) in found.items()
+        for mode, (default, hard) in limits_by_mode.items()
     )
 
 
-def _upload_methods(limit: int) -> str:
-    return "".join(f'<uploadMethod ivo-id="{REG}#upload-{method}"/>' for method in ("inline", "http", "https") if limit)
+def _write_upload_methods(byte_limit: int) -> str:
+    return "".join(
+        f'<uploadMethod ivo-id="{TAPREGEXT_ID}#upload-{method}"/>'
+        for method in ("inline", "http", "https")
+        if byte_limit
+    )
 
 
-def _upload_limit(limit: int) -> str:
+def _write_upload_limit(byte_limit: int) -> str:
     return (
-        f'<uploadLimit><default unit="byte">{limit}</default><hard unit="byte">{limit}</hard></uploadLimit>'
-        if limit
+        f'<uploadLimit><default unit="byte">{byte_limit}</default><hard unit="byte">{byte_limit}</hard></uploadLimit>'
+        if byte_limit
         else ""
     )
 
 
-def _language(settings: Settings, registry: bool) -> str:
-    named = tuple(NAMED.values()) if resolver.offered(settings) else ()
-    udfs = _features(
-        f"{REG}#features-udf", [(form, entry.doc) for entry in (*QUERY.udfs, *named) for form in entry.declared]
+def _write_language(settings: Settings, has_registry: bool) -> str:
+    named = tuple(NAME_RESOLVING_FUNCTIONS.values()) if resolver.can_resolve_names(settings) else ()
+    udfs = _write_features(
+        f"{TAPREGEXT_ID}#features-udf",
+        [(form, entry.doc) for entry in (*QUERY_FUNCTIONS.udfs, *named) for form in entry.declared_forms],
     )
-    geometry = _features(
-        f"{REG}#features-adqlgeo", [(entry.name, None) for entry in QUERY if entry.group == "geometry"]
+    geometry = _write_features(
+        f"{TAPREGEXT_ID}#features-adqlgeo",
+        [(entry.name, None) for entry in QUERY_FUNCTIONS if entry.group == "geometry"],
     )
-    others = "".join(
-        _features(kind, [(form, None) for form in forms])
-        for kind, forms in (*FEATURES, *([KEYWORDS] if registry else []))
+    other_features = "".join(
+        _write_features(kind, [(form, None) for form in forms])
+        for kind, forms in (*LANGUAGE_FEATURES, *([KEYWORD_FEATURES] if has_registry else []))
     )
     return (
         "<language><name>ADQL</name>"
         '<version ivo-id="ivo://ivoa.net/std/ADQL#v2.0">2.0</version><version ivo-id="ivo://ivoa.net/std/ADQL#v2.1">2.1</version>'
         "<description>ADQL 2.1. Extensions: CASE, %, bitwise operators, scalar subqueries, window functions with frames, elements of arrays, WITH RECURSIVE, MOC in CONTAINS and INTERSECTS, no FROM</description>"
-        f"{geometry}{udfs}{others}</language>"
+        f"{geometry}{udfs}{other_features}</language>"
     )
 
 
-def _features(kind: str, forms: Iterable[tuple[str, str | None]]) -> str:
+def _write_features(feature_type: str, forms: Iterable[tuple[str, str | None]]) -> str:
     inside = "".join(
         f"<feature><form>{escape(form)}</form>{f'<description>{escape(text)}</description>' if text else ''}</feature>"
         for form, text in forms
     )
-    return f"<languageFeatures type={quoteattr(kind)}>{inside}</languageFeatures>" if inside else ""
+    return f"<languageFeatures type={quoteattr(feature_type)}>{inside}</languageFeatures>" if inside else ""
 
 
-def _formats() -> Iterable[str]:
-    for fmt in formats.offered():
+def _write_output_formats() -> Iterable[str]:
+    for fmt in formats.load_formats():
         aliases = "".join(f"<alias>{escape(alias)}</alias>" for alias in (fmt.name, *fmt.aliases))
         yield f"<outputFormat><mime>{escape(fmt.media_types[0])}</mime>{aliases}</outputFormat>"
         for media_type, ivoid in fmt.ivoids.items():  # the serialisations of VOTable have IVOIDs of their own

@@ -15,14 +15,14 @@ from starlette.responses import Response
 
 from hven import adql
 from hven import services as dali
-from hven.model.errors import StorageError, TooLarge, Unauthenticated
+from hven.model.errors import StorageError, TooLargeError, UnauthenticatedError
 from hven.query import user_tables as own
 from hven.services import _vosi as vosi
 from hven.services import _vosi_table as vosi_table
 from hven.services import uws
-from hven.services.errors import LINE
-from hven.services.face import route
-from hven.services.params import FORM_MOST
+from hven.services.errors import TEXT_LINE_ERRORS
+from hven.services.face import create_route
+from hven.services.params import MAX_FORM_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,113 +32,115 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
     from hven.model.table import Table
-    from hven.services.face import Surroundings
+    from hven.services.face import ServiceContext
     from hven.site import Site
-    from hven.site.auth import Reader
+    from hven.site.auth import Principal
 
-READ = 2  # bodies that are read at once
+MAX_CONCURRENT_READS = 2  # bodies that are read at once
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """List the addresses of user tables."""
-    site = around.site
-    reading = anyio.CapacityLimiter(READ)
+    site = context.site
+    reading = anyio.CapacityLimiter(MAX_CONCURRENT_READS)
 
-    async def put(request: Request) -> Response:
-        return await _written(request, _keep, 201)
+    async def answer_put(request: Request) -> Response:
+        return await _store_body(request, _store_user_table, 201)
 
-    async def load(request: Request) -> Response:
-        return await _written(request, own.append, 200)
+    async def answer_load(request: Request) -> Response:
+        return await _store_body(request, own.append_rows, 200)
 
-    async def _written(request: Request, how: Callable[..., Table], status: int) -> Response:
-        who, name = _asked(request)
-        with _place() as place:
+    async def _store_body(request: Request, store_table: Callable[..., Table], status: int) -> Response:
+        principal, name = _find_owner_and_name(request)
+        with _create_upload_directory() as place:
             path = Path(place) / "body"
-            await _received(request, path, site.settings.limits.upload)
-            table = await anyio.to_thread.run_sync(how, site, who, name, path, limiter=reading)
-        text = f"Query this table as {adql.quote(table.schema)}.{adql.quote(table.name)}\n"
+            await _write_body(request, path, site.settings.limits.upload)
+            table = await anyio.to_thread.run_sync(store_table, site, principal, name, path, limiter=reading)
+        text = f"Query this table as {adql.quote_name(table.schema)}.{adql.quote_name(table.name)}\n"
         return Response(text, status, {"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
 
-    async def get(request: Request) -> Response:
-        who, name = _asked(request)
-        record = await anyio.to_thread.run_sync(own.found, site, who, name)
-        body = vosi.table(record.table, quote=adql.quote)
-        return dali.whole(request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "private, no-store"})
+    async def answer_get(request: Request) -> Response:
+        principal, name = _find_owner_and_name(request)
+        record = await anyio.to_thread.run_sync(own.find_table, site, principal, name)
+        body = vosi.write_table(record.table, quote_name=adql.quote_name)
+        return dali.answer_with_body(
+            request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "private, no-store"}
+        )
 
-    async def delete(request: Request) -> Response:
-        who, name = _asked(request)
-        await anyio.to_thread.run_sync(own.drop, site, who, name)
+    async def answer_delete(request: Request) -> Response:
+        principal, name = _find_owner_and_name(request)
+        await anyio.to_thread.run_sync(own.delete_table, site, principal, name)
         return Response(
             f"Dropped user table {name}\n",
             headers={"cache-control": "no-store"},
             media_type="text/plain; charset=utf-8",
         )
 
-    async def how(request: Request) -> Response:
-        _known(request)
+    async def explain_load(request: Request) -> Response:
+        _require_account(request)
         return Response(
             "POST a table to load/NAME\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8"
         )
 
-    def _asked(request: Request) -> tuple[Reader, str]:
-        return _known(request), own.name_of(request.path_params["table"])
+    def _find_owner_and_name(request: Request) -> tuple[Principal, str]:
+        return _require_account(request), own.parse_table_name(request.path_params["table"])
 
-    def _known(request: Request) -> Reader:
-        who = around.reader(request)
-        if who.name is None:
-            raise Unauthenticated(
+    def _require_account(request: Request) -> Principal:
+        principal = context.identify_principal(request)
+        if principal.name is None:
+            raise UnauthenticatedError(
                 "only who has an account here can keep tables",
                 remedy="send the header Authorization: Bearer TOKEN, or log in at /login",
             )
-        return who
+        return principal
 
     return [
-        route("/tap/user_tables/{table}", put, LINE, ["PUT"]),
-        route("/tap/user_tables/{table}", get, LINE, ["GET"]),
-        route("/tap/user_tables/{table}", delete, LINE, ["DELETE"]),
-        route("/tap/tables/{table}", put, LINE, ["PUT"]),
-        route("/tap/tables/{table}", delete, LINE, ["DELETE"]),
-        route("/tap/load", how, LINE, ["GET"]),
-        route("/tap/load/{table}", load, LINE, ["POST"]),
-        *uws.routes("/tap/table-update", "table_update", site, _known, limit=FORM_MOST),
+        create_route("/tap/user_tables/{table}", answer_put, TEXT_LINE_ERRORS, ["PUT"]),
+        create_route("/tap/user_tables/{table}", answer_get, TEXT_LINE_ERRORS, ["GET"]),
+        create_route("/tap/user_tables/{table}", answer_delete, TEXT_LINE_ERRORS, ["DELETE"]),
+        create_route("/tap/tables/{table}", answer_put, TEXT_LINE_ERRORS, ["PUT"]),
+        create_route("/tap/tables/{table}", answer_delete, TEXT_LINE_ERRORS, ["DELETE"]),
+        create_route("/tap/load", explain_load, TEXT_LINE_ERRORS, ["GET"]),
+        create_route("/tap/load/{table}", answer_load, TEXT_LINE_ERRORS, ["POST"]),
+        *uws.build_job_routes("/tap/table-update", "table_update", site, _require_account, byte_limit=MAX_FORM_BYTES),
     ]
 
 
-def capabilities(here: str, settings: Settings) -> list[vosi.Capability]:
+def list_capabilities(tap_url: str, settings: Settings) -> list[vosi.Capability]:
     """Announce what no standard has yet by the identifiers that CADC's YouCat, the first to have it, gives it."""
     if not settings.limits.user_tables:
         return []
     return [
         vosi.Capability(
             standard_id=f"ivo://ivoa.net/std/VOSI#{name}",
-            url=f"{here}/{place}",
+            url=f"{tap_url}/{place}",
             use="base",
-            security=vosi.security(settings, needed=True),
+            security_methods=vosi.list_security_methods(settings, login_required=True),
         )
         for name, place in (("table-load-sync-1.x", "load"), ("table-update-async-1.x", "table-update"))
     ]
 
 
-def _keep(site: Site, who: Reader, name: str, path: Path) -> Table:
-    return own.keep(site, who, name, path, vosi_table.described(path))
+def _store_user_table(site: Site, principal: Principal, name: str, path: Path) -> Table:
+    return own.store_table(site, principal, name, path, vosi_table.read_vosi_table(path))
 
 
-def _place() -> tempfile.TemporaryDirectory[str]:
+def _create_upload_directory() -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="hven-table-", ignore_cleanup_errors=True)
     except OSError as error:
         raise StorageError(f"there is no place for tables: {error.strerror}", remedy="try again later") from error
 
 
-async def _received(request: Request, path: Path, limit: int) -> None:
+async def _write_body(request: Request, path: Path, byte_limit: int) -> None:
     """Write the body to a file."""
     try:
         async with await anyio.open_file(path, "wb") as file:
-            async for chunk in dali.chunks(request, limit):
+            async for chunk in dali.read_chunks(request, byte_limit):
                 await file.write(chunk)
-    except TooLarge:
-        raise TooLarge(
-            f"the table has more than {limit:,} bytes, which is the limit", remedy="load it in parts"
+    except TooLargeError:
+        raise TooLargeError(
+            f"the table has more than {byte_limit:,} bytes, which is the limit", remedy="load it in parts"
         ) from None
     except OSError as error:
         raise StorageError(f"the table cannot be kept: {error.strerror}", remedy="try again later") from error

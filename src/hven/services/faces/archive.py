@@ -12,14 +12,14 @@ import pyarrow as pa
 
 from hven import adql, query
 from hven import services as dali
-from hven.formats import End, Head, Info
-from hven.jobs.tap import query_of
+from hven.formats import InfoElement, ResultStatus, TableMetadata
+from hven.jobs.tap import read_query
 from hven.model.params import Param
-from hven.model.table import SITE, Hole, Link
+from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, TemplateExpression
 from hven.services import archives, scripts
-from hven.services.errors import PLAIN
-from hven.services.face import Face, Surroundings, Way, asking
-from hven.services.params import value
+from hven.services.errors import PLAIN_TEXT_ERRORS
+from hven.services.face import Face, ServiceContext, UsageExample, create_query_route
+from hven.services.params import parse_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,112 +29,137 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.model.table import Table
-    from hven.site import Published
+    from hven.site import PublishedTable
 
-FORMAT = Param(
+FORMAT_PARAM = Param(
     name="FORMAT",
-    allowed=(*archives.KINDS, *scripts.SCRIPTS),
+    allowed=(*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS),
     default="zip",
     description="zip or tar; or a list of the files: wget, curl, aria2, links",
 )
-TABLE = Param(name="TABLE", ucd="meta.id;meta.table", description="instead of a query: the table of rows, schema.table")
-ID = Param(
+TABLE_PARAM = Param(
+    name="TABLE", ucd="meta.id;meta.table", description="instead of a query: the table of rows, schema.table"
+)
+ID_PARAM = Param(
     name="ID", ucd="meta.id;meta.main", many=True, description="and their identifiers: all of the collection's files that these lead to"
 )  # fmt: skip
-PARAMS = (
+ARCHIVE_PARAMS = (
     Param(name="QUERY", description="rows whose files are wanted, in ADQL"),
     Param(name="LANG", description="ADQL"),
     Param(name="COLUMN", description="the column that leads to files; default: the one that says it does"),
-    FORMAT,
-    TABLE,
-    ID,
+    FORMAT_PARAM,
+    TABLE_PARAM,
+    ID_PARAM,
 )
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/archive``."""
-    site = around.site
+    site = context.site
 
-    def made(request: Request, params: dali.Params) -> Response:
-        kind, name, base = str(value(params, FORMAT)), params.one("TABLE"), dali.base(request, site.settings)
-        packed = kind in archives.KINDS
-        most = site.settings.limits.archive_files if packed else scripts.MOST
-        who, overflow = around.reader(request), False
-        ids = () if params.one("QUERY") else value(params, ID)
+    def build_response(request: Request, params: dali.RequestParams) -> Response:
+        kind, name, base = (
+            str(parse_value(params, FORMAT_PARAM)),
+            params.read_one("TABLE"),
+            dali.get_base_url(request, site.settings),
+        )
+        packed = kind in archives.ARCHIVE_KINDS
+        row_limit = site.settings.limits.archive_files if packed else scripts.MAX_SCRIPT_FILES
+        principal, overflow = context.identify_principal(request), False
+        ids = () if params.read_one("QUERY") else parse_value(params, ID_PARAM)
         if name is not None and ids:
-            table = dali.table_named(name, site.current().catalogue(who, around.policies))
-            called = table.qualified
+            table = dali.find_table(name, site.get_published_state().get_catalogue(principal, context.policies))
+            called = table.qualified_name
             about = [("Rows", f"{called} {', '.join(ids)}")]
-            addresses = [archives.links_of(table, base) + quote(one, safe="") for one in ids]
+            addresses = [archives.build_datalink_url(table, base) + quote(item, safe="") for item in ids]
         else:
-            text = query_of(params)
+            text = read_query(params)
             about = [("Query", text)]
-            with query.run(text, who, site=site, policies=around.policies, maxrec=most) as result:
-                addresses = archives.addresses(result, archives.leading(result, params.one("COLUMN")), base)
-                called, overflow = result.tables[0].qualified if len(result.tables) == 1 else "files", result.overflow
+            with query.run_query(text, principal, site=site, policies=context.policies, maxrec=row_limit) as result:
+                addresses = archives.read_addresses(
+                    result, archives.choose_address_column(result, params.read_one("COLUMN")), base
+                )
+                called, overflow = (
+                    result.tables[0].qualified_name if len(result.tables) == 1 else "files",
+                    result.overflow,
+                )
             if overflow and packed:
-                raise archives.too_large(around)
+                raise archives.build_too_large_error(context)
         title = site.settings.title or site.settings.name
-        about += [("Asked at", base), *((one.name, one.value) for one in dali.unused(params, PARAMS))]
+        about += [
+            ("Asked at", base),
+            *((item.name, item.value) for item in dali.warn_unused_parameters(params, ARCHIVE_PARAMS)),
+        ]
         if packed:
-            plan = archives.planned(around, request, addresses, every=bool(ids))
-            return archives.answer(request, plan, kind=kind, called=_called(called), title=title, about=about)
-        found, _ = archives.followed(around, request, addresses, every=bool(ids))
-        fmt = scripts.scripts(around.signing(request) or str)[kind]
-        head = Head(columns=(), infos=tuple(Info(name=name, value=said) for name, said in about))
-        end = End(overflow=overflow, rows=len(found))
-        rows = pa.record_batch({"url": pa.array(found, pa.string())})
+            plan = archives.plan_archive(context, request, addresses, include_all=bool(ids))
+            return archives.answer_archive(
+                request,
+                plan,
+                archive_kind=kind,
+                archive_name=_make_archive_name(called),
+                site_title=title,
+                readme_lines=about,
+            )
+        resolved_addresses, _ = archives.resolve_addresses(context, request, addresses, include_all=bool(ids))
+        fmt = scripts.create_script_formats(context.build_url_signer(request) or str)[kind]
+        head = TableMetadata(
+            columns=(), infos=tuple(InfoElement(name=name, value=info_value) for name, info_value in about)
+        )
+        end = ResultStatus(overflow=overflow, row_count=len(resolved_addresses))
+        rows = pa.record_batch({"url": pa.array(resolved_addresses, pa.string())})
         body = b"".join(fmt.write(head, iter((rows,)), lambda: end, {}))
-        reach = site.current().reach(who, around.policies)
-        headers = dali.caching(dali.etag(body), public=reach == "public" and who.anonymous)
-        return dali.tagged(request, headers, fmt.media_types[0], body)
+        access_key = site.get_published_state().find_access_key(principal, context.policies)
+        headers = dali.build_cache_headers(
+            dali.compute_etag(body), is_public=access_key == "public" and principal.is_anonymous
+        )
+        return dali.answer_with_etag(request, headers, fmt.media_types[0], body)
 
-    async def answered(request: Request, params: dali.Params) -> Response:
-        found: Response = await anyio.to_thread.run_sync(made, request, params)
-        return found
+    async def answer_request(request: Request, params: dali.RequestParams) -> Response:
+        response: Response = await anyio.to_thread.run_sync(build_response, request, params)
+        return response
 
-    return [asking(FACE.path, answered, FACE.faults)]
+    return [create_query_route(FACE.path, answer_request, FACE.error_responder)]
 
 
-def links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG001
+def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:  # noqa: ARG001
     """Lead to an archive of a row's files, where it may have several and its descriptor names none."""
-    files = [link for link in table.links if link.file]
-    key = table.identifier
+    files = [link for link in table.links if link.is_file]
+    key = table.identifier_column
     if (
         key is None
         or any(link.semantics == "#package" for link in table.links)
         or not (len(files) > 1 or any(link.source for link in files))
     ):
         return ()
-    row = Hole(f"target.{adql.quote(key.name)}")
-    address = (SITE, f"{FACE.path}?TABLE={quote(table.qualified)}&ID=", row)
-    return (Link(semantics="#package", address=address, type=("application/zip",), description=("All files",), local=("files",), packed=True),)  # fmt: skip
+    row = TemplateExpression(f"target.{adql.quote_name(key.name)}")
+    address = (SITE_URL_EXPRESSION, f"{FACE.path}?TABLE={quote(table.qualified_name)}&ID=", row)
+    return (LinkTemplate(semantics="#package", address=address, type=("application/zip",), description=("All files",), local_semantics=("files",), needs_file_access=True),)  # fmt: skip
 
 
-def _called(name: str) -> str:
+def _make_archive_name(name: str) -> str:
     """Name an archive in a header that old browsers read, too."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("._") or "files"
 
 
-def _ways(published: Published, base: str) -> Sequence[Way]:
+def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how the files of rows are taken."""
-    text = f"SELECT TOP 10 * FROM {published.table.qualified}"
-    url = f"{base}{FACE.path}"
+    text = f"SELECT TOP 10 * FROM {published.table.qualified_name}"
+    url = f"{base_url}{FACE.path}"
     example = f"curl -C - -o files.zip -G {shlex.quote(url)} --data-urlencode {shlex.quote(f'QUERY={text}')}"
-    return [Way(title="Files of rows as one archive", url=url, example=example)]
+    return [UsageExample(title="Files of rows as one archive", url=url, example=example)]
 
 
 FACE = Face(
     name="archive",
     title="Archives",
     description="The files that rows lead to, as one ZIP or TAR, or as a list for wget, curl or aria2.",
-    params=PARAMS,
+    params=ARCHIVE_PARAMS,
     path="/archive",
-    faults=PLAIN,
+    error_responder=PLAIN_TEXT_ERRORS,
     example="QUERY=SELECT access_url FROM ivoa.obscore WHERE obs_id = 'x'",
-    applies=lambda table: bool(table.leads),
-    lacking="links of its rows",
-    links=links,
-    ways=_ways,
-    routes=routes,
+    applies=lambda table: bool(table.effective_links),
+    missing_requirement="links of its rows",
+    build_links=build_links,
+    list_usage_examples=_list_usage_examples,
+    build_routes=build_routes,
 )

@@ -17,13 +17,13 @@ from starlette.responses import Response
 from hven import __version__, formats
 from hven import services as dali
 from hven.engines import Snapshot
-from hven.formats import Info
-from hven.ingest.sync import feed
+from hven.formats import InfoElement
+from hven.ingest.sync import change_feeds
 from hven.model.errors import ParamError
 from hven.model.params import Param
 from hven.model.types import INT32
-from hven.services.errors import Faults, votable_error
-from hven.services.face import DALI, Face, Surroundings, Way, asking
+from hven.services.errors import ErrorResponder, write_votable_error
+from hven.services.face import DALI_PARAMS, Face, ServiceContext, UsageExample, create_query_route
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,115 +32,151 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.model.table import Table
-    from hven.query import Result
-    from hven.site import Published
+    from hven.query import QueryResult
+    from hven.site import PublishedTable
 
-AT_ONCE = 4  # feeds that are worked out at the same time
-KEYS, VALUES = "keys", "values"
-PARAMS = (
+MAX_CONCURRENT_FEEDS = 4  # feeds that are worked out at the same time
+KEYS_MODE, VALUES_MODE = "keys", "values"
+CHANGES_PARAMS = (
     Param(name="SINCE", description="a state's name as the feed gives it, a snapshot, or a time (ISO 8601, UTC); none: no rows, but the name of the present state"),
     Param(name="UNTIL", description="the same; default: what is published"),
-    Param(name="ROWS", default=KEYS, allowed=(KEYS, VALUES), description="keys of the rows (default), or their other columns too"),
+    Param(name="ROWS", default=KEYS_MODE, allowed=(KEYS_MODE, VALUES_MODE), description="keys of the rows (default), or their other columns too"),
     Param(name="OFFSET", type=INT32, description="rows to leave out: for pages, whose links are given"),
-    *DALI,
+    *DALI_PARAMS,
 )  # fmt: skip
 
 
-def applies(table: Table) -> bool:
+def has_changes(table: Table) -> bool:
     """Check whether changes of a table can be told: it is stored, and its rows have a key."""
     return bool(table.primary) and table.view is None and table.owner is None and table.schema.upper() != "TAP_SCHEMA"
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/changes/<schema.table>``."""
-    site = around.site
-    feeds = feed.Feeds(site)
-    looking, working = anyio.CapacityLimiter(AT_ONCE), anyio.CapacityLimiter(AT_ONCE)
+    site = context.site
+    feeds = change_feeds.ChangeFeeds(site)
+    looking, working = anyio.CapacityLimiter(MAX_CONCURRENT_FEEDS), anyio.CapacityLimiter(MAX_CONCURRENT_FEEDS)
 
-    async def changes(request: Request, params: dali.Params) -> Response:
-        who = around.reader(request)
-        holdings = site.current()
-        table = dali.table_named(request.path_params["table"], holdings.catalogue(who, around.policies))
-        fmt, options = form = formats.select(params.one("RESPONSEFORMAT"), request.headers.get("accept"))
-        maxrec, offset = params.whole("MAXREC"), params.whole("OFFSET") or 0
-        rows = (params.one("ROWS") or KEYS).lower()
-        if rows not in {KEYS, VALUES}:
-            raise ParamError(f"ROWS={rows!r:.40} is not known", name="ROWS", remedy=f"{KEYS} or {VALUES}")
-        since, until = params.one("SINCE"), params.one("UNTIL")
+    async def answer_changes(request: Request, params: dali.RequestParams) -> Response:
+        principal = context.identify_principal(request)
+        published_state = site.get_published_state()
+        table = dali.find_table(
+            request.path_params["table"], published_state.get_catalogue(principal, context.policies)
+        )
+        fmt, options = form = formats.select_format(params.read_one("RESPONSEFORMAT"), request.headers.get("accept"))
+        maxrec, offset = params.read_integer("MAXREC"), params.read_integer("OFFSET") or 0
+        rows = (params.read_one("ROWS") or KEYS_MODE).lower()
+        if rows not in {KEYS_MODE, VALUES_MODE}:
+            raise ParamError(f"ROWS={rows!r:.40} is not known", name="ROWS", remedy=f"{KEYS_MODE} or {VALUES_MODE}")
+        since, until = params.read_one("SINCE"), params.read_one("UNTIL")
 
-        def found() -> feed.Asked:
-            return feed.asked(site, table, since, until, who=who, policies=around.policies, holdings=holdings)
+        def find_changes() -> change_feeds.ChangeFeedRequest:
+            return change_feeds.create_feed_request(
+                site,
+                table,
+                since,
+                until,
+                principal=principal,
+                policies=context.policies,
+                published_state=published_state,
+            )
 
-        wanted = await anyio.to_thread.run_sync(found, limiter=looking)
-        warnings = dali.unused(params, PARAMS)
-        url = FACE.url(table, dali.base(request, site.settings))
-        headers = _headers(wanted, _tag(wanted, rows, maxrec, offset, fmt.name, sorted(options.items()), warnings), url)
-        if dali.unchanged(request, headers["etag"]):
+        feed_request = await anyio.to_thread.run_sync(find_changes, limiter=looking)
+        warnings = dali.warn_unused_parameters(params, CHANGES_PARAMS)
+        url = FACE.build_url(table, dali.get_base_url(request, site.settings))
+        headers = _build_headers(
+            feed_request,
+            _compute_feed_etag(feed_request, rows, maxrec, offset, fmt.name, sorted(options.items()), warnings),
+            url,
+        )
+        if dali.is_unchanged(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
 
-        def ask() -> tuple[Result, int]:
-            total = feeds.rows(wanted).num_rows
-            return feeds.result(wanted, offset=offset, maxrec=maxrec, values=rows == VALUES), total
+        def run_feed() -> tuple[QueryResult, int]:
+            total = feeds.find_changed_rows(feed_request).num_rows
+            return feeds.query_changes(
+                feed_request, offset=offset, maxrec=maxrec, include_values=rows == VALUES_MODE
+            ), total
 
-        result, total = await anyio.to_thread.run_sync(ask, limiter=working)
-        if maxrec and offset + maxrec < total and wanted.since is not None:
+        result, total = await anyio.to_thread.run_sync(run_feed, limiter=working)
+        if maxrec and offset + maxrec < total and feed_request.since is not None:
             # the next page is one of the same answer, whatever is published meanwhile
             again = {
-                "since": wanted.state(wanted.since),
-                "until": wanted.state(wanted.until),
+                "since": feed_request.format_state_name(feed_request.since),
+                "until": feed_request.format_state_name(feed_request.until),
                 "OFFSET": offset + maxrec,
                 "MAXREC": maxrec,
             }
-            kept = {name: value for name in ("ROWS", "RESPONSEFORMAT") if (value := params.one(name)) is not None}
-            headers["link"] = f'<{url}?{urlencode({**again, **kept})}>; rel="next", {headers["link"]}'
+            repeated_params = {
+                name: value for name in ("ROWS", "RESPONSEFORMAT") if (value := params.read_one(name)) is not None
+            }
+            headers["link"] = f'<{url}?{urlencode({**again, **repeated_params})}>; rel="next", {headers["link"]}'
         infos = [
-            Info(
+            InfoElement(
                 name="snapshot",
-                value=wanted.state(wanted.until),
+                value=feed_request.format_state_name(feed_request.until),
                 content="the state that this leads to: ask with since= it next time",
             ),
-            *([Info(name="since", value=wanted.state(wanted.since))] if wanted.since is not None else []),
-            Info(name="changes", value=str(total), content="rows that changed between these states, on all pages"),
+            *(
+                [InfoElement(name="since", value=feed_request.format_state_name(feed_request.since))]
+                if feed_request.since is not None
+                else []
+            ),
+            InfoElement(
+                name="changes", value=str(total), content="rows that changed between these states, on all pages"
+            ),
             *warnings,
         ]
-        return await dali.answer(request, result, form, headers=headers, infos=infos, name=table.qualified)
+        return await dali.answer_with_result(
+            request, result, form, headers=headers, infos=infos, name=table.qualified_name
+        )
 
-    return [asking(FACE.path, changes, FACE.faults)]
+    return [create_query_route(FACE.path, answer_changes, FACE.error_responder)]
 
 
-def _tag(wanted: feed.Asked, *parts: object) -> str:
+def _compute_feed_etag(feed_request: change_feeds.ChangeFeedRequest, *parts: object) -> str:
     """Name an answer. It is the same whatever else is published: between two states changed what changed."""
-    shown = [
+    column_facts = [
         (column.name, column.type, column.unit, column.ucd, column.description, column.hidden)
-        for column in wanted.table.columns
+        for column in feed_request.table.columns
     ]
-    return dali.etag(*map(repr, [__version__, wanted.key, shown, *parts]))
+    return dali.compute_etag(*map(repr, [__version__, feed_request.cache_key, column_facts, *parts]))
 
 
-def _headers(wanted: feed.Asked, tag: str, url: str) -> dict[str, str]:
+def _build_headers(feed_request: change_feeds.ChangeFeedRequest, etag: str, url: str) -> dict[str, str]:
     base = url.rpartition("/changes/")[0]
     return {
-        **dali.caching(tag, public=wanted.scope.public, vary="accept, accept-encoding, authorization, cookie"),
-        "hven-snapshot": wanted.state(wanted.until),
-        "link": f'<{base}/collections/{urlquote(wanted.table.schema)}>; rel="collection"',  # RFC 6573
+        **dali.build_cache_headers(
+            etag, is_public=feed_request.scope.is_public, vary="accept, accept-encoding, authorization, cookie"
+        ),
+        "hven-snapshot": feed_request.format_state_name(feed_request.until),
+        "link": f'<{base}/collections/{urlquote(feed_request.table.schema)}>; rel="collection"',  # RFC 6573
     }
 
 
-def _ways(published: Published, base: str) -> Sequence[Way]:
+def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how to follow a table."""
     if not isinstance(published.relation, Snapshot):
         return []
-    url = FACE.url(published.table, base)
-    return [Way(title="Changes", url=url, example=f"curl '{url}?since={published.updated[:10]}&RESPONSEFORMAT=csv'")]
+    url = FACE.build_url(published.table, base_url)
+    return [
+        UsageExample(
+            title="Changes", url=url, example=f"curl '{url}?since={published.updated[:10]}&RESPONSEFORMAT=csv'"
+        )
+    ]
 
 
 FACE = Face(
     name="changes",
     title="Changes",
-    params=PARAMS,
+    params=CHANGES_PARAMS,
     path="/changes/{table}",
-    applies=applies,
-    faults=Faults(write=votable_error, kind="application/x-votable+xml", headers={"cache-control": "no-store"}),
-    ways=_ways,
-    routes=routes,
+    applies=has_changes,
+    error_responder=ErrorResponder(
+        write_document=write_votable_error,
+        media_type="application/x-votable+xml",
+        headers={"cache-control": "no-store"},
+    ),
+    list_usage_examples=_list_usage_examples,
+    build_routes=build_routes,
 )

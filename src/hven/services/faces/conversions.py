@@ -11,13 +11,13 @@ from starlette.responses import Response
 
 from hven import __version__
 from hven import services as dali
-from hven.formats.media import as_fits, as_votable, media, open_product
-from hven.model.errors import NotFound, say
+from hven.formats.media import list_media, open_product, write_fits_file, write_votable_file
+from hven.model.errors import NotFoundError, format_message
 from hven.model.params import Param
-from hven.model.table import SITE, Hole, Link
-from hven.services import cutouts, filed
-from hven.services.errors import PLAIN
-from hven.services.face import Face, Surroundings, Way, asking
+from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, TemplateExpression
+from hven.services import collection_files, cutouts
+from hven.services.errors import PLAIN_TEXT_ERRORS
+from hven.services.face import Face, ServiceContext, UsageExample, create_query_route
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from hven.formats.media import Cut, Product
+    from hven.formats.media import Product, StreamedFile
     from hven.model.table import Table, Template
-    from hven.site import Published
+    from hven.site import PublishedTable
 
-PART = Param(
+PART_PARAM = Param(
     name="PART",
     ucd="meta.id.part",
     description="index or name of a part of the file: an HDU, a variable; all of them without it",
 )
-LIMIT = 64 * 1024  # bytes of parameters
-AT_ONCE = 4  # files that are opened at a time
-ENDINGS = {"fits": "fits", "votable": "vot"}  # of what is written: the forms
-READ = ("fits",)  # media that need no other form
-KINDS = {
+MAX_PARAMETER_BYTES = 64 * 1024  # bytes of parameters
+MAX_OPEN_FILES = 4  # files that are opened at a time
+EXTENSIONS_BY_FORM = {"fits": "fits", "votable": "vot"}  # of what is written: the forms
+UNCONVERTED_MEDIA = ("fits",)  # media that need no other form
+QUALIFIERS_BY_EXTENSION = {
     "oifits": "#visibility",
     "qub": "#spectral-cube",
     "img": "#image",
@@ -46,77 +46,106 @@ KINDS = {
 }  # what files are, by their names
 
 
-def routes(around: Surroundings) -> Sequence[BaseRoute]:
+def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Route ``/collections/<name>/as/<form>/<path>``."""
-    few = anyio.CapacityLimiter(AT_ONCE)
+    file_limiter = anyio.CapacityLimiter(MAX_OPEN_FILES)
 
-    async def one(request: Request, params: dali.Params) -> Response:
+    async def answer_conversion(request: Request, params: dali.RequestParams) -> Response:
         name, form, path = (request.path_params[key] for key in ("name", "form", "path"))
-        if form not in ENDINGS:
-            raise NotFound(
-                say("files are not written as {form!r}", form[:40]), remedy=say("known: {known}", ", ".join(ENDINGS))
+        if form not in EXTENSIONS_BY_FORM:
+            raise NotFoundError(
+                format_message("files are not written as {form!r}", form[:40]),
+                remedy=format_message("known: {known}", ", ".join(EXTENSIONS_BY_FORM)),
             )
-        part, who, base = params.one("PART"), around.reader(request), dali.base(request, around.site.settings)
-        found = await anyio.to_thread.run_sync(filed.taken, around, who, name, path)
-        headers = dali.caching(dali.etag(__version__, found.etag, form, part, base), public=found.public)
-        if dali.unchanged(request, headers["etag"]):
+        part, principal, base = (
+            params.read_one("PART"),
+            context.identify_principal(request),
+            dali.get_base_url(request, context.site.settings),
+        )
+        original_file = await anyio.to_thread.run_sync(collection_files.take_file, context, principal, name, path)
+        headers = dali.build_cache_headers(
+            dali.compute_etag(__version__, original_file.etag, form, part, base), is_public=original_file.is_public
+        )
+        if dali.is_unchanged(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
 
-        def made() -> tuple[Product, Cut]:
-            product = open_product(found.path, found.name)
+        def open_converted_file() -> tuple[Product, StreamedFile]:
+            product = open_product(original_file.path, original_file.name)
             try:
                 history = (f"{path} of {base}/collections/{quote(name)}",)
-                return product, as_votable(product, part) if form == "votable" else as_fits(
-                    product, part, history=history, most=cutouts.LARGEST
+                return product, write_votable_file(product, part) if form == "votable" else write_fits_file(
+                    product, part, history=history, byte_limit=cutouts.MAX_CUTOUT_BYTES
                 )
             except BaseException:
-                product.closing()
+                product.close()
                 raise
 
-        product, piece = await anyio.to_thread.run_sync(made, limiter=few)
-        return cutouts.sent(request, product, piece, f"{cutouts.stem(found.name)}.{ENDINGS[form]}", headers)
+        product, piece = await anyio.to_thread.run_sync(open_converted_file, limiter=file_limiter)
+        return cutouts.send_cutout(
+            request, product, piece, f"{cutouts.make_file_stem(original_file.name)}.{EXTENSIONS_BY_FORM[form]}", headers
+        )
 
-    return [asking("/collections/{name}/as/{form}/{path:path}", one, PLAIN, LIMIT)]
+    return [
+        create_query_route(
+            "/collections/{name}/as/{form}/{path:path}", answer_conversion, PLAIN_TEXT_ERRORS, MAX_PARAMETER_BYTES
+        )
+    ]
 
 
-def links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG001
+def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:  # noqa: ARG001
     """List rows' own files as FITS, where they are of another kind that can be read: the same data in another format."""
-    made = []
-    endings = sorted({ending for one in media().values() if one.name not in READ for ending in one.endings})
-    for link in table.own_files:
+    file_links = []
+    endings = sorted(
+        {ending for item in list_media().values() if item.name not in UNCONVERTED_MEDIA for ending in item.extensions}
+    )
+    for link in table.row_file_links:
         path, about, last = link.address, link.description, link.address[-1]
-        fitting = [one for one in endings if not isinstance(last, str) or last.lower().endswith(f".{one}")]
+        fitting = [item for item in endings if not isinstance(last, str) or last.lower().endswith(f".{item}")]
         if fitting:
-            address = (SITE, f"/collections/{quote(table.schema)}/as/fits/", *path)
+            address = (SITE_URL_EXPRESSION, f"/collections/{quote(table.schema)}/as/fits/", *path)
             words = (*about, " (as FITS)") if about else ("As FITS",)
-            made.append(Link(semantics="#this", address=address, description=words, local=("fits",), endings=tuple((one, "application/fits") for one in fitting), qualifier=_kind(link)))  # fmt: skip
-    return made
+            file_links.append(LinkTemplate(semantics="#this", address=address, description=words, local_semantics=("fits",), extension_media_types=tuple((item, "application/fits") for item in fitting), content_qualifier=_build_content_qualifier(link)))  # fmt: skip
+    return file_links
 
 
-def _kind(link: Link) -> Template:
+def _build_content_qualifier(link: LinkTemplate) -> Template:
     """Say what kind of product a file is: what its link or its row says, else its name, where all of that name are of one kind."""
-    last, said = link.address[-1], link.qualifier
+    last, declared_qualifier = link.address[-1], link.content_qualifier
     if isinstance(last, str):
-        return said or tuple(kind for ending, kind in KINDS.items() if last.lower().endswith(f".{ending}"))[:1]
-    cases = " ".join(f"WHEN LOWER({last.text}) LIKE '%.{ending}' THEN '{kind}'" for ending, kind in KINDS.items())
+        return (
+            declared_qualifier
+            or tuple(kind for ending, kind in QUALIFIERS_BY_EXTENSION.items() if last.lower().endswith(f".{ending}"))[
+                :1
+            ]
+        )
+    cases = " ".join(
+        f"WHEN LOWER({last.expression}) LIKE '%.{ending}' THEN '{kind}'"
+        for ending, kind in QUALIFIERS_BY_EXTENSION.items()
+    )
     named = f"CASE {cases} END"
-    whole = [part.text for part in said if not isinstance(part, str) and len(said) == 1]
-    return (Hole(f"COALESCE({whole[0]}, {named})"),) if whole else said or (Hole(named),)
+    qualifier_expressions = [
+        part.expression for part in declared_qualifier if not isinstance(part, str) and len(declared_qualifier) == 1
+    ]
+    return (
+        (TemplateExpression(f"COALESCE({qualifier_expressions[0]}, {named})"),)
+        if qualifier_expressions
+        else declared_qualifier or (TemplateExpression(named),)
+    )
 
 
-def _ways(published: Published, base: str) -> Sequence[Way]:
+def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how a file is taken in another format."""
-    url = f"{base}/collections/{quote(published.table.schema)}/as/fits/"
-    return [Way(title=FACE.title, url=url, example=f"curl -OJ '{url}PATH'")]
+    url = f"{base_url}/collections/{quote(published.table.schema)}/as/fits/"
+    return [UsageExample(title=FACE.title, url=url, example=f"curl -OJ '{url}PATH'")]
 
 
 FACE = Face(
     name="conversions",
     title="Files as FITS",
     description="Files of other kinds as FITS or VOTable, and parts of files.",
-    applies=lambda table: bool(table.own_files),
-    lacking="files of its rows",
-    links=links,
-    ways=_ways,
-    routes=routes,
+    applies=lambda table: bool(table.row_file_links),
+    missing_requirement="files of its rows",
+    build_links=build_links,
+    list_usage_examples=_list_usage_examples,
+    build_routes=build_routes,
 )

@@ -8,13 +8,13 @@ import anyio.to_thread
 
 from hven import formats
 from hven import services as dali
-from hven.formats import DEFAULT, End, Head, Info
-from hven.model.errors import NotFound
+from hven.formats import DEFAULT_FORMAT, InfoElement, ResultStatus, TableMetadata
+from hven.model.errors import NotFoundError
 from hven.model.params import Param
-from hven.model.table import DATALINK, LINKS, Link
+from hven.model.table import DATALINK_MEDIA_TYPE, DATALINK_STANDARD_ID, LinkTemplate
 from hven.services import datalinks
-from hven.services.errors import LABELLED
-from hven.services.face import DALI, Face, Surroundings, Way, asking, this
+from hven.services.errors import LABELLED_VOTABLE_ERRORS
+from hven.services.face import DALI_PARAMS, Face, ServiceContext, UsageExample, create_query_route, describe_own_service
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,96 +25,107 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.model.table import Table
-    from hven.site import Published
+    from hven.site import PublishedTable
 
-LONGEST = 8 * 1024**2  # bytes of a form: as many identifiers as a form may have parameters
-ID = Param(
+MAX_FORM_BYTES = 8 * 1024**2  # bytes of a form: as many identifiers as a form may have parameters
+ID_PARAM = Param(
     name="ID", ucd="meta.id;meta.main", description="identifiers of rows, as results have them; as many as you like"
 )
-PARAMS = (ID, *DALI)
+DATALINK_PARAMS = (ID_PARAM, *DALI_PARAMS)
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/datalink/<schema.table>``."""
-    site = around.site
+    site = context.site
 
-    async def listed(request: Request, params: dali.Params) -> Response:
-        who, holdings = around.reader(request), site.current()
-        table = dali.table_named(request.path_params["table"], holdings.catalogue(who, around.policies))
+    async def answer_links(request: Request, params: dali.RequestParams) -> Response:
+        principal, published_state = context.identify_principal(request), site.get_published_state()
+        table = dali.find_table(
+            request.path_params["table"], published_state.get_catalogue(principal, context.policies)
+        )
         if not FACE.applies(table):
-            raise NotFound(f"{table.qualified} has no {FACE.lacking}", remedy="ask it by TAP")
-        page = around.page(FACE.name, request, params)
-        said = None if page else params.one("RESPONSEFORMAT")
-        fmt, options = formats.select(said, None if page else request.headers.get("accept"))
-        if fmt.name == DEFAULT:
+            raise NotFoundError(f"{table.qualified_name} has no {FACE.missing_requirement}", remedy="ask it by TAP")
+        page = context.find_page_writer(FACE.name, request, params)
+        response_format = None if page else params.read_one("RESPONSEFORMAT")
+        fmt, options = formats.select_format(response_format, None if page else request.headers.get("accept"))
+        if fmt.name == DEFAULT_FORMAT:
             options = {**options, "serialization": options.get("serialization", "TABLEDATA")}
-        most, ids = params.whole("MAXREC"), params.values.get("ID", ())
-        base = dali.base(request, site.settings)
+        row_limit, ids = params.read_integer("MAXREC"), params.values.get("ID", ())
+        base = dali.get_base_url(request, site.settings)
 
-        def links(of: Table, some: Sequence[str]) -> pa.Table:
-            return datalinks.rows(
-                of, some, who=who, site=site, policies=around.policies, holdings=holdings, base=base,
-                more=around.leads(of),
+        def list_links(linked_table: Table, identifiers: Sequence[str]) -> pa.Table:
+            return datalinks.list_row_links(
+                linked_table, identifiers, principal=principal, site=site, policies=context.policies, published_state=published_state, base_url=base,
+                face_links=context.list_links(linked_table),
             )  # fmt: skip
 
-        def asked() -> pa.Table:
-            found = links(table, ids)
-            if not table.observations:
-                return found
-            known, here = holdings.catalogue(who, around.policies), site.settings.url
-            return datalinks.followed(found, here, lambda name, some: links(dali.table_named(name, known), some))
+        def list_requested_links() -> pa.Table:
+            link_rows = list_links(table, ids)
+            if not table.is_observation_view:
+                return link_rows
+            catalogue, site_url = published_state.get_catalogue(principal, context.policies), site.settings.site_url
+            return datalinks.expand_link_lists(
+                link_rows, site_url, lambda name, some: list_links(dali.find_table(name, catalogue), some)
+            )
 
-        def made() -> bytes:
-            found = asked()
-            kept, services = datalinks.described(_within(found, most))
-            infos = (Info(name="standardID", value=LINKS), *dali.unused(params, PARAMS))
-            head = Head(
-                columns=datalinks.COLUMNS,
+        def write_document() -> bytes:
+            link_rows = list_requested_links()
+            limited_links, services = datalinks.extract_descriptors(_limit_links(link_rows, row_limit))
+            infos = (
+                InfoElement(name="standardID", value=DATALINK_STANDARD_ID),
+                *dali.warn_unused_parameters(params, DATALINK_PARAMS),
+            )
+            head = TableMetadata(
+                columns=datalinks.LINK_COLUMNS,
                 name="links",
                 infos=infos,
-                descriptors=services if ids else (this(FACE, FACE.url(table, base)),),
+                descriptors_xml=services if ids else (describe_own_service(FACE, FACE.build_url(table, base)),),
             )
-            end = End(overflow=kept.num_rows < found.num_rows, rows=kept.num_rows)
-            return b"".join(fmt.write(head, iter(kept.to_batches()), lambda: end, options))
+            end = ResultStatus(overflow=limited_links.num_rows < link_rows.num_rows, row_count=limited_links.num_rows)
+            return b"".join(fmt.write(head, iter(limited_links.to_batches()), lambda: end, options))
 
         if page is not None:
-            found = await anyio.to_thread.run_sync(asked)
-            shown = _within(found, most)
-            return page(request, around, {"table": table, "ids": ids, "links": shown, "all": found.num_rows})
-        body = await anyio.to_thread.run_sync(made)
-        kind = options.get(formats.MEDIA_TYPE) or fmt.media_types[0]
-        if fmt.name == DEFAULT and not params.one("RESPONSEFORMAT"):
-            kind = DATALINK
-        reach = holdings.reach(who, around.policies)
-        return dali.tagged(request, dali.caching(dali.etag(body), public=reach == "public"), kind, body)
+            link_rows = await anyio.to_thread.run_sync(list_requested_links)
+            limited_links = _limit_links(link_rows, row_limit)
+            return page(
+                request, context, {"table": table, "ids": ids, "links": limited_links, "all": link_rows.num_rows}
+            )
+        body = await anyio.to_thread.run_sync(write_document)
+        kind = options.get(formats.MEDIA_TYPE_OPTION) or fmt.media_types[0]
+        if fmt.name == DEFAULT_FORMAT and not params.read_one("RESPONSEFORMAT"):
+            kind = DATALINK_MEDIA_TYPE
+        access_key = published_state.find_access_key(principal, context.policies)
+        return dali.answer_with_etag(
+            request, dali.build_cache_headers(dali.compute_etag(body), is_public=access_key == "public"), kind, body
+        )
 
-    return [asking(FACE.path, listed, FACE.faults, LONGEST)]
+    return [create_query_route(FACE.path, answer_links, FACE.error_responder, MAX_FORM_BYTES)]
 
 
-def _within(found: pa.Table, most: int | None) -> pa.Table:
+def _limit_links(links: pa.Table, row_limit: int | None) -> pa.Table:
     """Leave out what is beyond MAXREC, and never a part of the rows of an identifier (DataLink 1.1 section 2.1)."""
-    if most is None or found.num_rows <= most:
-        return found
-    ids = found["ID"].to_pylist()
-    while most and ids[most] == ids[most - 1]:
-        most -= 1
-    return found.slice(0, most)
+    if row_limit is None or links.num_rows <= row_limit:
+        return links
+    ids = links["ID"].to_pylist()
+    while row_limit and ids[row_limit] == ids[row_limit - 1]:
+        row_limit -= 1
+    return links.slice(0, row_limit)
 
 
-def _links(table: Table, _: Surroundings) -> Sequence[Link]:
+def _links(table: Table, _: ServiceContext) -> Sequence[LinkTemplate]:
     """Lead to the files in which the samples of rows stand, where the collection publishes these."""
-    return [Link(semantics=datalinks.THIS, address=path, file=True) for path in table.sample_files]
+    return [LinkTemplate(semantics=datalinks.THIS_SEMANTICS, address=path, is_file=True) for path in table.sample_files]
 
 
-def _ways(published: Published, base: str) -> Sequence[Way]:
+def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how the links of one row are asked for."""
-    url = FACE.url(published.table, base)
-    key = published.table.identifier
+    url = FACE.build_url(published.table, base_url)
+    key = published.table.identifier_column
     name = "ID" if key is None else key.name
     python = f'from pyvo.dal.adhoc import DatalinkResults\n\nlinks = DatalinkResults.from_result_url("{url}?ID=" + row["{name}"])\nprint(links.to_table())'
     return [
-        Way(title="Links of a row", url=url, example=f"curl '{url}?ID=..&RESPONSEFORMAT=csv'"),
-        Way(title="Links of a row in Python", url=url, language="python", example=python),
+        UsageExample(title="Links of a row", url=url, example=f"curl '{url}?ID=..&RESPONSEFORMAT=csv'"),
+        UsageExample(title="Links of a row in Python", url=url, language="python", example=python),
     ]
 
 
@@ -122,13 +133,13 @@ FACE = Face(
     name="datalink",
     title="DataLink",
     description="What rows lead to: files, previews, what they were made from.",
-    standard_ids=(LINKS,),
-    params=PARAMS,
-    applies=lambda table: bool(table.leads or table.spanned),
-    lacking="links of its rows",
+    standard_ids=(DATALINK_STANDARD_ID,),
+    params=DATALINK_PARAMS,
+    applies=lambda table: bool(table.effective_links or table.spanned_series_ids),
+    missing_requirement="links of its rows",
     path="/datalink/{table}",
-    faults=LABELLED,
-    ways=_ways,
-    routes=routes,
-    links=_links,
+    error_responder=LABELLED_VOTABLE_ERRORS,
+    list_usage_examples=_list_usage_examples,
+    build_routes=build_routes,
+    build_links=_links,
 )

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from hven import services as dali
 from hven.descriptor import mirroring
-from hven.descriptor.computed import Computed
-from hven.descriptor.observations import OBSCORE, RADIO
-from hven.model.errors import NotFound
-from hven.services.face import Face, Surroundings, route
+from hven.descriptor.observations import OBSCORE_RADIO_VIEW, OBSCORE_VIEW
+from hven.descriptor.public_metadata import PublicMetadata
+from hven.model.errors import NotFoundError
+from hven.services.face import Face, ServiceContext, create_route
 from hven.site import UnionView
-from hven.site.auth import ANONYMOUS
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,36 +23,45 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "application/yaml"  # RFC 9512
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/collections/<name>/descriptor``."""
 
-    def written(request: Request) -> bytes:
+    def write_descriptor(request: Request) -> bytes:
         name = request.path_params["name"]
-        holdings = around.site.current()
+        published_state = context.site.get_published_state()
         # a copy is public: who asks does not matter, only what everybody may know
-        tables = list(holdings.catalogue(ANONYMOUS, around.policies).tables())
-        resource = holdings.resources.get(name)
+        tables = list(published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies).iterate_tables())
+        resource = published_state.resources.get(name)
         if resource is None or not any(table.schema == name for table in tables):
-            raise NotFound(f"there is no public collection {name!r} here", remedy="the first page lists what is here")
-        observed = {kind: holdings.published.get(f"ivoa.{kind}") for kind in (OBSCORE, RADIO)}
-        also = Computed(
-            members={
+            raise NotFoundError(
+                f"there is no public collection {name!r} here", remedy="the first page lists what is here"
+            )
+        observed = {
+            kind: published_state.tables_by_name.get(f"ivoa.{kind}") for kind in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW)
+        }
+        also = PublicMetadata(
+            view_members={
                 kind: view.members
                 for kind, view in observed.items()
                 if view is not None and isinstance(view.members, UnionView)
             },
-            specs={spec.table.name: spec for spec in resource.tables},
+            table_specs={spec.table.name: spec for spec in resource.tables},
             examples=resource.examples,
         )
-        return mirroring.public(resource, tables, url=dali.base(request, around.site.settings), also=also).encode()
+        return mirroring.write_public_descriptor(
+            resource, tables, url=dali.get_base_url(request, context.site.settings), metadata=also
+        ).encode()
 
-    async def descriptor(request: Request) -> Response:
-        body = written(request)
-        return dali.tagged(
-            request, dali.caching(dali.etag(body), public=True, vary="accept-encoding"), MEDIA_TYPE, body
+    async def answer_descriptor(request: Request) -> Response:
+        body = write_descriptor(request)
+        return dali.answer_with_etag(
+            request,
+            dali.build_cache_headers(dali.compute_etag(body), is_public=True, vary="accept-encoding"),
+            MEDIA_TYPE,
+            body,
         )
 
-    return [route("/collections/{name}/descriptor", descriptor)]
+    return [create_route("/collections/{name}/descriptor", answer_descriptor)]
 
 
-FACE = Face(name="descriptors", title="Mirror", routes=routes)
+FACE = Face(name="descriptors", title="Mirror", build_routes=build_routes)

@@ -17,16 +17,25 @@ from starlette.responses import Response
 
 from hven import adql, formats, query
 from hven import services as dali
-from hven.adql import tree
-from hven.jobs.tap import MAXREC
+from hven.adql import syntax_tree
+from hven.jobs.tap import MAXREC_PARAM
 from hven.model import units
-from hven.model.errors import BindError, HvenError, NotFound, ParamError, ParseError, ServiceError, nearest, say
+from hven.model.errors import (
+    BindError,
+    HvenError,
+    NotFoundError,
+    ParamError,
+    ParseError,
+    ServiceError,
+    format_message,
+    suggest_spelling,
+)
 from hven.model.table import Column
 from hven.model.types import STRING
 from hven.services import _sitools2 as sitools2
-from hven.services.errors import VOTABLE, votable_error
-from hven.services.face import DALI, Face, Surroundings, Way, asking
-from hven.services.params import utc, value
+from hven.services.errors import VOTABLE_ERRORS, write_votable_error
+from hven.services.face import DALI_PARAMS, Face, ServiceContext, UsageExample, create_query_route
+from hven.services.params import parse_utc_time, parse_value
 from hven.services.source_dates import find_source_date
 
 if TYPE_CHECKING:
@@ -35,264 +44,324 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from hven.model.params import Param, Params
-    from hven.model.table import Endpoint, Given, Table
-    from hven.site import Published, Site
+    from hven.model.params import Param, RequestParams
+    from hven.model.table import Endpoint, EndpointParameter, Table
+    from hven.site import PublishedTable, Site
 
-PARAM = "param"  # what conditions call the values of a request
-KEPT = 500  # trees
+PARAM_QUALIFIER = "param"  # what conditions call the values of a request
+MAX_CACHED_QUERIES = 500  # trees
 
 
-class Made(NamedTuple):
+class EndpointQuery(NamedTuple):
     """The query of some parameters: which of them stand in its slots, each with what it is multiplied by."""
 
     table: Table
-    query: tree.Query
+    query: syntax_tree.Query
     slots: tuple[tuple[str, float], ...]
 
 
-def routes(around: Surroundings) -> Sequence[BaseRoute]:
+def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Route the endpoints of all tables, and the list of SITools2's projects."""
-    known: dict[tuple[Any, ...], Made] = {}
+    query_cache: dict[tuple[Any, ...], EndpointQuery] = {}
 
-    async def answered(request: Request, params: Params) -> Response:
-        holdings = around.site.current()  # one state for the tree and for the query
-        table = dali.table_named(
-            request.path_params["table"], holdings.catalogue(around.reader(request), around.policies)
+    async def answer_request(request: Request, params: RequestParams) -> Response:
+        published_state = context.site.get_published_state()  # one state for the tree and for the query
+        table = dali.find_table(
+            request.path_params["table"],
+            published_state.get_catalogue(context.identify_principal(request), context.policies),
         )
         name = request.path_params["name"]
-        one = next((one for one in table.endpoints if one.name == name), None)
-        rest = request.path_params.get("rest", "")
-        if one is None or (rest and one.kind == "query"):
-            names = [one.name for one in table.endpoints]
-            raise NotFound(
-                say("{table} has no endpoint {name}", table.qualified, f"{name}/{rest}" if rest else name),
-                remedy=nearest(name, names) or "its page lists them",
+        endpoint = next((endpoint for endpoint in table.endpoints if endpoint.name == name), None)
+        subpath = request.path_params.get("rest", "")
+        if endpoint is None or (subpath and endpoint.kind == "query"):
+            names = [endpoint.name for endpoint in table.endpoints]
+            raise NotFoundError(
+                format_message(
+                    "{table} has no endpoint {name}", table.qualified_name, f"{name}/{subpath}" if subpath else name
+                ),
+                remedy=suggest_spelling(name, names) or "its page lists them",
             )
-        asked = sitools2.Asking(around, request, params, holdings, table, one)
-        if one.kind == "query":
+        sitools_request = sitools2.SitoolsRequest(context, request, params, published_state, table, endpoint)
+        if endpoint.kind == "query":
             try:
-                return await _rows(asked, known)
+                return await _answer_rows(sitools_request, query_cache)
             except HvenError as error:
-                if params.one("RESPONSEFORMAT"):  # the client says what it reads
+                if params.read_one("RESPONSEFORMAT"):  # the client says what it reads
                     raise
-                return _fault(one, request, error)
-        return await anyio.to_thread.run_sync(_page if one.kind == "page" else sitools2.answer, asked, rest)
+                return _respond_to_error(endpoint, request, error)
+        return await anyio.to_thread.run_sync(
+            _redirect_to_row_page if endpoint.kind == "page" else sitools2.answer_request, sitools_request, subpath
+        )
 
-    async def projects(request: Request, params: Params) -> Response:  # noqa: ARG001
-        return await anyio.to_thread.run_sync(sitools2.projects, around, request, request.path_params.get("name", ""))
+    async def answer_projects(request: Request, params: RequestParams) -> Response:  # noqa: ARG001
+        return await anyio.to_thread.run_sync(
+            sitools2.list_projects, context, request, request.path_params.get("name", "")
+        )
 
     return [
-        asking("/endpoints/{table}/{name}", answered, FACE.faults),
-        asking("/endpoints/{table}/{name}/{rest:path}", answered, FACE.faults),
-        asking(sitools2.PROJECTS, projects, sitools2.FAULTS),
-        asking(f"{sitools2.PROJECTS}/{{name:path}}", projects, sitools2.FAULTS),
+        create_query_route("/endpoints/{table}/{name}", answer_request, FACE.error_responder),
+        create_query_route("/endpoints/{table}/{name}/{rest:path}", answer_request, FACE.error_responder),
+        create_query_route(sitools2.PROJECTS_PATH, answer_projects, sitools2.ERROR_RESPONDER),
+        create_query_route(f"{sitools2.PROJECTS_PATH}/{{name:path}}", answer_projects, sitools2.ERROR_RESPONDER),
     ]
 
 
-def _fault(one: Endpoint, request: Request, error: HvenError) -> Response:
+def _respond_to_error(endpoint: Endpoint, request: Request, error: HvenError) -> Response:
     """Answer an error in the namespace and under the media type of the rows: old clients read no other."""
-    write = partial(votable_error, namespace=one.options.get("namespace"))
-    return replace(FACE.faults, write=write, kind=one.options.get("type") or FACE.faults.kind)(request, error)
+    write = partial(write_votable_error, namespace=endpoint.options.get("namespace"))
+    return replace(
+        FACE.error_responder,
+        write_document=write,
+        media_type=endpoint.options.get("type") or FACE.error_responder.media_type,
+    )(request, error)
 
 
-async def _rows(asking: sitools2.Asking, known: dict[tuple[Any, ...], Made]) -> Response:
+async def _answer_rows(
+    sitools_request: sitools2.SitoolsRequest, query_cache: dict[tuple[Any, ...], EndpointQuery]
+) -> Response:
     """Answer with rows."""
-    around, request, params, holdings, table, one = asking
-    given = {each.param.name: _value(params, each.param) for each in one.params}
-    active = _active(one, given)
+    context, request, params, published_state, table, endpoint = sitools_request
+    param_values = {each.param.name: _read_value(params, each.param) for each in endpoint.params}
+    active = _choose_active_params(endpoint, param_values)
     columns = next(
-        (each.columns[said] for each in one.params if (said := _said(given[each.param.name])) in each.columns),
-        one.columns,
+        (
+            each.columns[choice]
+            for each in endpoint.params
+            if (choice := _normalize_choice(param_values[each.param.name])) in each.columns
+        ),
+        endpoint.columns,
     )
-    fixed = tuple((name, found) for name, found in given.items() if isinstance(found, bool))
-    key = (FACE.name, table.qualified, one.name, tuple(each.said for each in active), columns, fixed)
-    made = known.get(key)
-    if made is None or made.table is not table:
-        if len(known) >= KEPT:
-            known.clear()
-        made = known[key] = _made(table, one, active, columns, given)
-    values = [given[name] * factor if factor != 1.0 else given[name] for name, factor in made.slots]
-    asked = params.one("RESPONSEFORMAT")
-    fmt, options = formats.select(
-        asked or _form(one), None if one.form or one.options else request.headers.get("accept")
+    fixed = tuple((name, param_value) for name, param_value in param_values.items() if isinstance(param_value, bool))
+    key = (FACE.name, table.qualified_name, endpoint.name, tuple(each.client_name for each in active), columns, fixed)
+    endpoint_query = query_cache.get(key)
+    if endpoint_query is None or endpoint_query.table is not table:
+        if len(query_cache) >= MAX_CACHED_QUERIES:
+            query_cache.clear()
+        endpoint_query = query_cache[key] = _build_query(table, endpoint, active, columns, param_values)
+    values = [
+        param_values[name] * factor if factor != 1.0 else param_values[name] for name, factor in endpoint_query.slots
+    ]
+    response_format = params.read_one("RESPONSEFORMAT")
+    fmt, options = formats.select_format(
+        response_format or _choose_default_format(endpoint),
+        None if endpoint.format_name or endpoint.options else request.headers.get("accept"),
     )
-    if not asked:
+    if not response_format:
         options = {
             **options,
-            formats.MEDIA_TYPE: one.options.get("type") or options[formats.MEDIA_TYPE].partition(";namespace")[0],
+            formats.MEDIA_TYPE_OPTION: endpoint.options.get("type")
+            or options[formats.MEDIA_TYPE_OPTION].partition(";namespace")[0],
         }
-    most = value(params, MAXREC)
-    most = one.most or around.site.settings.limits.maxrec_hard if most is None else most
-    who = around.reader(request)
+    row_limit = parse_value(params, MAXREC_PARAM)
+    row_limit = endpoint.row_limit or context.site.settings.limits.maxrec_hard if row_limit is None else row_limit
+    principal = context.identify_principal(request)
     try:
-        result = query.run(
-            made.query, who, site=around.site, maxrec=most, policies=around.policies, values=values, key=key, holdings=holdings
+        result = query.run_query(
+            endpoint_query.query, principal, site=context.site, maxrec=row_limit, policies=context.policies, literal_values=values, plan_key=key, published_state=published_state
         )  # fmt: skip
     except BindError as error:  # the reader has written none of it
-        raise ServiceError(f"{table.qualified}.{one.name} makes a query that cannot be asked: {error}") from error
+        raise ServiceError(
+            f"{table.qualified_name}.{endpoint.name} makes a query that cannot be asked: {error}"
+        ) from error
     result.descriptors = ()  # further RESOURCEs, which such clients take for rows
-    warnings = query.unused(params, (*(each.param for each in one.params), *DALI))
-    return await dali.answer(
+    warnings = query.warn_unused_parameters(params, (*(each.param for each in endpoint.params), *DALI_PARAMS))
+    return await dali.answer_with_result(
         request,
         result,
         (fmt, options),
-        tag=(*key, *values, most, fmt.name, sorted(options.items()), warnings),
+        etag_parts=(*key, *values, row_limit, fmt.name, sorted(options.items()), warnings),
         infos=warnings,
         name=table.name,
-        base=dali.base(request, around.site.settings),
-        params=_constants(one, holdings.published[table.qualified], around.site),
+        base_url=dali.get_base_url(request, context.site.settings),
+        constants=_fill_constants(endpoint, published_state.tables_by_name[table.qualified_name], context.site),
     )
 
 
-def _form(one: Endpoint) -> str | None:
+def _choose_default_format(endpoint: Endpoint) -> str | None:
     """Write what is answered if nobody says it, as RESPONSEFORMAT."""
-    chosen = "".join(f";{key}={said}" for key, said in one.options.items() if key != "type")
-    return f"{formats.DEFAULT}{chosen}" if one.options else one.form
+    chosen = "".join(f";{key}={option_value}" for key, option_value in endpoint.options.items() if key != "type")
+    return f"{formats.DEFAULT_FORMAT}{chosen}" if endpoint.options else endpoint.format_name
 
 
-def _value(params: Params, param: Param) -> Any:
+def _read_value(params: RequestParams, param: Param) -> Any:
     """Read a parameter; of times the zone may be there or not."""
     if not param.type.is_timestamp:
-        return value(params, param)
-    said = params.one(param.name) or param.default
-    if said is None:
-        return value(params, param)
-    found = utc(said)
-    if found is None:
-        message = say("{name}={value} is no time", param.name, said[:60])
+        return parse_value(params, param)
+    value_text = params.read_one(param.name) or param.default
+    if value_text is None:
+        return parse_value(params, param)
+    parsed_time = parse_utc_time(value_text)
+    if parsed_time is None:
+        message = format_message("{name}={value} is no time", param.name, value_text[:60])
         raise ParamError(message, name=param.name, remedy="2026-11-20T10:15:00, with a zone or without")
-    return found
+    return parsed_time
 
 
-def _said(found: object) -> str:
-    return str(found).lower()
+def _normalize_choice(value: object) -> str:
+    return str(value).lower()
 
 
-def _active(one: Endpoint, given: Mapping[str, object]) -> list[Given]:
+def _choose_active_params(endpoint: Endpoint, values: Mapping[str, object]) -> list[EndpointParameter]:
     """Choose the parameters whose conditions hold; all that these name must be there, and none may be given for nothing."""
-    active = [each for each in one.params if each.condition is not None and given[each.param.name] is not None]
-    used = {name: each for each in active for name in _named(each.condition or "")}
+    active = [each for each in endpoint.params if each.condition is not None and values[each.param.name] is not None]
+    used = {name: each for each in active for name in _list_condition_params(each.condition or "")}
     for name, each in used.items():
-        if given.get(name) is None:
-            needed = next(other for other in one.params if other.param.name == name)
+        if values.get(name) is None:
+            needed = next(other_param for other_param in endpoint.params if other_param.param.name == name)
             raise ParamError(
-                say("{name} is missing: it goes with {other}", needed.said, each.said),
-                name=needed.said,
+                format_message("{name} is missing: it goes with {other}", needed.client_name, each.client_name),
+                name=needed.client_name,
                 remedy=f"give the {needed.param.description or 'value'}",
             )
-    for each in one.params:
-        others = [other.said for other in one.params if each.param.name in _named(other.condition or "")]
+    for each in endpoint.params:
+        other_names = [
+            other_param.client_name
+            for other_param in endpoint.params
+            if each.param.name in _list_condition_params(other_param.condition or "")
+        ]
         name = each.param.name
-        alone = given[name] is not None and each.param.default is None and each.condition is None and not each.columns
-        if alone and others and name not in used:
+        alone = values[name] is not None and each.param.default is None and each.condition is None and not each.columns
+        if alone and other_names and name not in used:
             raise ParamError(
-                say("{name} is missing: it goes with {other}", others[0], each.said),
-                name=others[0],
-                remedy=f"give {others[0]}, too",
+                format_message("{name} is missing: it goes with {other}", other_names[0], each.client_name),
+                name=other_names[0],
+                remedy=f"give {other_names[0]}, too",
             )
     return active
 
 
 @lru_cache(1000)
-def _named(condition: str) -> frozenset[str]:
+def _list_condition_params(condition: str) -> frozenset[str]:
     """List the parameters in a condition."""
     if not condition:
         return frozenset()
-    names = (node for node in tree.walk(adql.parse_condition(condition)) if isinstance(node, tree.ColumnRef))
-    return frozenset(node.name.name.upper() for node in names if _is_param(node))
+    names = (
+        node
+        for node in syntax_tree.walk_tree(adql.parse_condition(condition))
+        if isinstance(node, syntax_tree.ColumnRef)
+    )
+    return frozenset(node.name.name.upper() for node in names if _is_param_reference(node))
 
 
-def _is_param(node: tree.ColumnRef) -> bool:
-    return len(node.qualifier) == 1 and node.qualifier[0].name.lower() == PARAM
+def _is_param_reference(node: syntax_tree.ColumnRef) -> bool:
+    return len(node.qualifier) == 1 and node.qualifier[0].name.lower() == PARAM_QUALIFIER
 
 
-def _made(
-    table: Table, one: Endpoint, active: Sequence[Given], columns: Sequence[str], given: Mapping[str, Any]
-) -> Made:
+def _build_query(
+    table: Table,
+    endpoint: Endpoint,
+    active_params: Sequence[EndpointParameter],
+    columns: Sequence[str],
+    values: Mapping[str, Any],
+) -> EndpointQuery:
     """Write the query, and put the parameters into slots of it."""
-    listed = columns or [adql.quote(column.name) for column in table.columns if not column.hidden]
-    conditions = [f"({said})" for said in (one.condition, *(each.condition for each in active)) if said]
-    text = f"SELECT {', '.join(listed)} FROM {adql.quote(table.schema)}.{adql.quote(table.name)}"
+    listed = columns or [adql.quote_name(column.name) for column in table.columns if not column.hidden]
+    conditions = [
+        f"({condition_text})"
+        for condition_text in (endpoint.condition, *(each.condition for each in active_params))
+        if condition_text
+    ]
+    text = f"SELECT {', '.join(listed)} FROM {adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
     text += f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    text += f" ORDER BY {', '.join(one.order)}" if one.order else ""
-    factors = {each.param.name: _factor(each) for each in one.params}
+    text += f" ORDER BY {', '.join(endpoint.order_by)}" if endpoint.order_by else ""
+    factors = {each.param.name: _compute_unit_factor(each) for each in endpoint.params}
     slots: list[tuple[str, float]] = []
 
-    def put(node: Any) -> Any:
-        if isinstance(node, tree.Literal) and node.slot >= 0:
-            return tree.Literal(node.value)
-        if not isinstance(node, tree.ColumnRef) or not _is_param(node):
+    def replace_parameter(node: Any) -> Any:
+        if isinstance(node, syntax_tree.Literal) and node.slot >= 0:
+            return syntax_tree.Literal(node.value)
+        if not isinstance(node, syntax_tree.ColumnRef) or not _is_param_reference(node):
             return node
         name = node.name.name.upper()
-        found = given.get(name)
-        if found is None or isinstance(found, bool):
-            return tree.Literal(found)
+        param_value = values.get(name)
+        if param_value is None or isinstance(param_value, bool):
+            return syntax_tree.Literal(param_value)
         slots.append((name, factors[name]))
-        return tree.Literal(found * factors[name] if factors[name] != 1.0 else found, slot=len(slots) - 1)
+        return syntax_tree.Literal(
+            param_value * factors[name] if factors[name] != 1.0 else param_value, slot=len(slots) - 1
+        )
 
     try:
-        parsed = adql.parse(text)
+        parsed = adql.parse_query(text)
     except ParseError as error:
-        raise ServiceError(f"{table.qualified}.{one.name} makes a query that cannot be asked: {error}") from error
-    return Made(table, tree.transform(parsed, put), tuple(slots))
+        raise ServiceError(
+            f"{table.qualified_name}.{endpoint.name} makes a query that cannot be asked: {error}"
+        ) from error
+    return EndpointQuery(table, syntax_tree.transform_tree(parsed, replace_parameter), tuple(slots))
 
 
-def _factor(one: Given) -> float:
-    return 1.0 if one.within is None else units.factor(one.param.unit, one.within)
+def _compute_unit_factor(endpoint_param: EndpointParameter) -> float:
+    return 1.0 if endpoint_param.unit is None else units.compute_factor(endpoint_param.param.unit, endpoint_param.unit)
 
 
-def _constants(one: Endpoint, item: Published, site: Site) -> tuple[tuple[Column, object], ...]:
+def _fill_constants(endpoint: Endpoint, item: PublishedTable, site: Site) -> tuple[tuple[Column, object], ...]:
     """Fill the PARAMs of the answer."""
     # a view has no time of its own, and a database tells none of its source
     times = {
         "{updated}": item.updated or "",
         "{source_updated}": find_source_date(site, item) or "",
     }
-    shown = {key: f"{at[:19].replace('T', ' ')}+00:00" if at else "" for key, at in times.items()}
+    display_times = {key: f"{at[:19].replace('T', ' ')}+00:00" if at else "" for key, at in times.items()}
     return tuple(
-        (Column(name=name, type=STRING), re.sub("|".join(shown), lambda key: shown[key[0]], said))
-        for name, said in one.constants.items()
+        (
+            Column(name=name, type=STRING),
+            re.sub("|".join(display_times), lambda key: display_times[key[0]], constant_text),
+        )
+        for name, constant_text in endpoint.constants.items()
     )
 
 
-def _page(asking: sitools2.Asking, rest: str) -> Response:
+def _redirect_to_row_page(sitools_request: sitools2.SitoolsRequest, key_text: str) -> Response:
     """Lead to the page of a row, if there is such a row."""
-    table, one = asking.table, asking.one
-    key = table.column(one.column or "")
-    wanted = rest if key.type.is_string else _whole(rest)
-    made = tree.select(table, [key.name], tree.Compare("=", tree.ref(key.name), tree.Literal(wanted)))
-    with asking.run(made, 1) as result:
-        there = wanted is not None and any(batch.num_rows for batch in result.batches())
-    if not there:
-        raise NotFound(say("no row of {table} has the {column} {value}", table.qualified, key.name, rest[:200]))
-    asked = {key.name: f"={rest}"} | ({"_row": json.dumps([wanted])} if table.primary == (key.name,) else {})
-    page = f"/collections/{quote(table.schema, safe='')}/{quote(table.name, safe='')}?{urlencode(asked)}"
-    base = dali.base(asking.request, asking.around.site.settings)
+    table, endpoint = sitools_request.table, sitools_request.endpoint
+    key = table.find_column(endpoint.column or "")
+    key_value = key_text if key.type.is_string else _parse_integer(key_text)
+    query_tree = syntax_tree.build_table_query(
+        table,
+        [key.name],
+        syntax_tree.Comparison("=", syntax_tree.build_column_ref(key.name), syntax_tree.Literal(key_value)),
+    )
+    with sitools_request.run_query(query_tree, 1) as result:
+        row_exists = key_value is not None and any(batch.num_rows for batch in result.iterate_batches())
+    if not row_exists:
+        raise NotFoundError(
+            format_message("no row of {table} has the {column} {value}", table.qualified_name, key.name, key_text[:200])
+        )
+    page_params = {key.name: f"={key_text}"} | (
+        {"_row": json.dumps([key_value])} if table.primary == (key.name,) else {}
+    )
+    page = f"/collections/{quote(table.schema, safe='')}/{quote(table.name, safe='')}?{urlencode(page_params)}"
+    base = dali.get_base_url(sitools_request.request, sitools_request.context.site.settings)
     return Response(None, 303, {"location": base + page, "cache-control": "no-cache"})
 
 
-def _whole(text: str) -> int | None:
+def _parse_integer(text: str) -> int | None:
     return int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
 
 
-def _ways(published: Published, base: str) -> Sequence[Way]:
+def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Tell of each address what it understands, and how it is asked."""
-    found = []
-    for one in published.table.endpoints:
-        own = f"/endpoints/{quote(published.table.qualified)}/{one.name}"
-        url = f"{base}{one.path or own}"
-        lines = [f"# {line}" for line in (one.description or "").splitlines()] + [
-            f"# {_told(each)}" for each in one.params
+    usage_examples = []
+    for endpoint in published.table.endpoints:
+        endpoint_path = f"/endpoints/{quote(published.table.qualified_name)}/{endpoint.name}"
+        url = f"{base_url}{endpoint.path or endpoint_path}"
+        lines = [f"# {line}" for line in (endpoint.description or "").splitlines()] + [
+            f"# {_describe_param(each)}" for each in endpoint.params
         ]
-        lines.append(sitools2.example(published.table, url) if one.kind == "sitools2" else _example(one, url))
-        found.append(Way(title=one.title or one.path or one.name, url=url, example="\n".join(lines)))
-    return found
+        lines.append(
+            sitools2.write_example_request(published.table, url)
+            if endpoint.kind == "sitools2"
+            else _write_example(endpoint, url)
+        )
+        usage_examples.append(
+            UsageExample(title=endpoint.title or endpoint.path or endpoint.name, url=url, example="\n".join(lines))
+        )
+    return usage_examples
 
 
-def _told(one: Given) -> str:
+def _describe_param(endpoint_param: EndpointParameter) -> str:
     """Tell of a parameter in a line."""
-    param = one.param
+    param = endpoint_param.param
     kind = "text" if param.type == STRING else str(param.type)
     parts = [
         kind,
@@ -300,19 +369,23 @@ def _told(one: Given) -> str:
         "required" if param.required else "",
         f"default {param.default}" if param.default else "",
     ]
-    said = f"{one.said} ({', '.join(part for part in parts if part)})"
-    said += f": {param.description}" if param.description else ""
-    return said + (f"; one of {', '.join(param.allowed)}" if param.allowed else "")
+    param_text = f"{endpoint_param.client_name} ({', '.join(part for part in parts if part)})"
+    param_text += f": {param.description}" if param.description else ""
+    return param_text + (f"; one of {', '.join(param.allowed)}" if param.allowed else "")
 
 
-def _example(one: Endpoint, url: str) -> str:
-    if one.kind == "page":
-        return f"curl -L '{url}{(one.column or '').upper()}'"
-    first = next((each for each in one.params if each.condition), None)
-    named = _named(first.condition or "") if first is not None else ()
-    wanted = [each for each in one.params if each.param.required or each is first or each.param.name in named]
-    asked = "&".join(f"{each.said}={each.param.default or each.said.upper()}" for each in wanted)
-    return f"curl '{url}{'?' if asked else ''}{asked}'"
+def _write_example(endpoint: Endpoint, url: str) -> str:
+    if endpoint.kind == "page":
+        return f"curl -L '{url}{(endpoint.column or '').upper()}'"
+    first = next((each for each in endpoint.params if each.condition), None)
+    named = _list_condition_params(first.condition or "") if first is not None else ()
+    example_params = [
+        each for each in endpoint.params if each.param.required or each is first or each.param.name in named
+    ]
+    query_text = "&".join(
+        f"{each.client_name}={each.param.default or each.client_name.upper()}" for each in example_params
+    )
+    return f"curl '{url}{'?' if query_text else ''}{query_text}'"
 
 
 FACE = Face(
@@ -320,8 +393,8 @@ FACE = Face(
     title="Endpoints",
     description="Addresses that a table had on another server, with parameters of their own.",
     applies=lambda table: bool(table.endpoints),
-    lacking="endpoints",
-    faults=VOTABLE,
-    ways=_ways,
-    routes=routes,
+    missing_requirement="endpoints",
+    error_responder=VOTABLE_ERRORS,
+    list_usage_examples=_list_usage_examples,
+    build_routes=build_routes,
 )

@@ -11,13 +11,13 @@ from starlette.responses import RedirectResponse, Response
 
 from hven import services as dali
 from hven.model.errors import HvenError
-from hven.model.table import FILES, rooted
-from hven.services import elsewhere, filed
-from hven.services._ranges import described, flowing, given
-from hven.services._user_content import SANDBOX, guard_media_type
-from hven.services.face import Face, Surroundings, Way, route
-from hven.services.filed import PIECE
-from hven.site import sends
+from hven.model.table import FILES_UTYPE, find_root
+from hven.services import collection_files, remote_files
+from hven.services._byte_ranges import answer_file, build_file_headers, stream_pieces
+from hven.services._user_content import SANDBOX_HEADERS, guard_media_type
+from hven.services.collection_files import PIECE_BYTES
+from hven.services.face import Face, ServiceContext, UsageExample, create_route
+from hven.site import record_sent_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,120 +26,146 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.model.table import Table
-    from hven.site import Published
+    from hven.site import PublishedTable
 
 # a page or an image among the files may hold scripts: they must not run as if they were this site's
-HEADERS = {**SANDBOX, "vary": "authorization, cookie"}
+FILE_HEADERS = {**SANDBOX_HEADERS, "vary": "authorization, cookie"}
 
 
-class Taken(NamedTuple):
+class RequestedFile(NamedTuple):
     """A file as it was asked for: who may keep the answer, what stands for it now, where it lies here, all of a small one, and why it cannot be had."""
 
     row: dict[str, Any]
-    reach: str
-    newer: str | None
-    place: str | None
+    access_key: str
+    successor_url: str | None
+    path: str | None
     body: bytes | None
-    lost: HvenError | None
+    error: HvenError | None
 
 
-def applies(table: Table) -> bool:
+def has_files(table: Table) -> bool:
     """Serve tables that a descriptor's ``files`` made."""
-    return table.utype == FILES
+    return table.utype == FILES_UTYPE
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/collections/<name>/files`` and what is below."""
-    far = elsewhere.far_blocks(around)
+    block_cache = remote_files.get_remote_block_cache(context)
 
-    def found(request: Request, name: str, path: str) -> Taken:
+    def find_requested_file(request: Request, name: str, path: str) -> RequestedFile:
         """Ask for a file; a small one is read here and now: to find another thread for that takes longer."""
-        who = around.reader(request)
-        taken = filed.asked(around, who, name, [path])
-        row = taken.one(path)
-        taken.note("file taken" if request.method == "GET" else "file asked about", path)
-        newer = filed.successor(around, row["url"], row["release"], who) if row["release"] else None
-        root = rooted(path, row["roots"])[0]
+        principal = context.identify_principal(request)
+        found_files = collection_files.find_files(context, principal, name, [path])
+        row = found_files.get_row(path)
+        found_files.record_access("file taken" if request.method == "GET" else "file asked about", path)
+        newer = (
+            collection_files.find_successor_url(context, row["url"], row["release"], principal)
+            if row["release"]
+            else None
+        )
+        root = find_root(path, row["roots"])[0]
         place = body = lost = None
-        if root.scheme is None and not root.direct:
+        if root.scheme is None and not root.redirects_clients:
             try:
-                place = filed.place_of(around.site.settings, row)
-                if request.method == "GET" and row["bytes"] <= PIECE:
-                    read = filed.reading(around, row, place)(0, row["bytes"])
+                place = collection_files.find_file_path(context.site.settings, row)
+                if request.method == "GET" and row["bytes"] <= PIECE_BYTES:
+                    read = collection_files.create_file_reader(context, row, place)(0, row["bytes"])
                     body = b"".join(piece for piece in read if piece is not None)
             except HvenError as error:  # of who has it already nothing is asked
                 lost = error
-        return Taken(row, taken.reach, newer, place, body, lost)
+        return RequestedFile(row, found_files.access_key, newer, place, body, lost)
 
-    async def one(request: Request) -> Response:
+    async def answer_file_request(request: Request) -> Response:
         name, path = request.path_params["name"], request.path_params["path"]
-        if b"hdu=" in request.scope["query_string"].lower() and (part := _part(request)):
-            here = f"{dali.base(request, around.site.settings)}/collections/{urlquote(name)}"
-            return RedirectResponse(f"{here}/as/fits/{urlquote(path)}?PART={urlquote(part, safe='')}", headers=HEADERS)
-        taken = await anyio.to_thread.run_sync(found, request, name, path)
-        row, newer = taken.row, taken.newer
-        root, below = rooted(path, row["roots"])
+        if b"hdu=" in request.scope["query_string"].lower() and (part := _find_hdu_param(request)):
+            collection_url = f"{dali.get_base_url(request, context.site.settings)}/collections/{urlquote(name)}"
+            return RedirectResponse(
+                f"{collection_url}/as/fits/{urlquote(path)}?PART={urlquote(part, safe='')}", headers=FILE_HEADERS
+            )
+        requested_file = await anyio.to_thread.run_sync(find_requested_file, request, name, path)
+        row, newer = requested_file.row, requested_file.successor_url
+        root, below = find_root(path, row["roots"])
         link = {}
         if row["release"] is not None:
             newer = (
-                newer or f"{dali.base(request, around.site.settings)}/collections/{urlquote(row['collection'])}/files"
+                newer
+                or f"{dali.get_base_url(request, context.site.settings)}/collections/{urlquote(row['collection'])}/files"
             )
             link = {"link": f'<{newer}>; rel="latest-version"'}
-        if root.direct:
-            kept = {"cache-control": "no-cache" if taken.reach == "public" else "private, no-store", **HEADERS, **link}
-            return RedirectResponse(f"{root.address}/{urlquote(below)}", headers=kept)
-        sends(files=[row["collection"]])
+        if root.redirects_clients:
+            redirect_headers = {
+                "cache-control": "no-cache" if requested_file.access_key == "public" else "private, no-store",
+                **FILE_HEADERS,
+                **link,
+            }
+            return RedirectResponse(f"{root.address}/{urlquote(below)}", headers=redirect_headers)
+        record_sent_data(file_collections=[row["collection"]])
         far_file = None
         if root.scheme is not None:
-            with elsewhere.told(row):
-                far_file = elsewhere.published(row, await far.file(root, below))
+            with remote_files.name_failed_file(row):
+                far_file = remote_files.check_published_state(row, await block_cache.get_file_state(root, below))
         tag = f'"{row["tag"]}"' if far_file is None else f'"{far_file.key}"'
-        headers = {**dali.caching(tag, public=taken.reach == "public"), **HEADERS, **link}
-        headers |= described(path, elsewhere.moment(row) if far_file is None else far_file.fact.modified, row["sha256"])
+        headers = {
+            **dali.build_cache_headers(tag, is_public=requested_file.access_key == "public"),
+            **FILE_HEADERS,
+            **link,
+        }
+        headers |= build_file_headers(
+            path,
+            remote_files.get_modification_time(row) if far_file is None else far_file.file_fact.modified,
+            row["sha256"],
+        )
         kind, loaded = guard_media_type(row["media_type"])
         if loaded:
             headers["content-disposition"] = headers["content-disposition"].replace("inline", "attachment", 1)
-        if dali.unchanged(request, tag):
+        if dali.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)
         same = request.headers.get("if-range", tag) == tag
         if far_file is not None:
-            pieces = partial(far.pieces, far_file)
-            return given(request, far_file.bytes, pieces, kind, headers, same=same)
-        if taken.lost is not None:  # before anything is promised
-            raise taken.lost
-        read = filed.reading(around, row, taken.place)
-        return given(
-            request, row["bytes"], lambda begin, end: flowing(read(begin, end)), kind, headers, same=same, body=taken.body
+            pieces = partial(block_cache.stream_pieces, far_file)
+            return answer_file(request, far_file.bytes, pieces, kind, headers, allows_range=same)
+        if requested_file.error is not None:  # before anything is promised
+            raise requested_file.error
+        read = collection_files.create_file_reader(context, row, requested_file.path)
+        return answer_file(
+            request, row["bytes"], lambda begin, end: stream_pieces(read(begin, end)), kind, headers, allows_range=same, body=requested_file.body
         )  # fmt: skip
 
-    async def listed(request: Request) -> Response:
-        found = await anyio.to_thread.run_sync(
-            filed.listed, around, around.reader(request), request.path_params["name"]
+    async def answer_list(request: Request) -> Response:
+        file_rows = await anyio.to_thread.run_sync(
+            collection_files.list_files, context, context.identify_principal(request), request.path_params["name"]
         )
-        sign = await anyio.to_thread.run_sync(around.signing, request) or str
+        sign = await anyio.to_thread.run_sync(context.build_url_signer, request) or str
         lines = [
             f"{row['sha256'] or '-'}  {row['url'] if row['direct'] else sign(row['url'])}  {'-' if row['bytes'] is None else row['bytes']}  {row['title']}\n"
-            for row in found
+            for row in file_rows
         ]
-        kept = "no-cache" if sign is str else "private, no-store"
-        headers = {"content-type": "text/plain; charset=utf-8", "cache-control": kept, **HEADERS}
-        return dali.whole(request, "".join(lines).encode(), headers)
+        cache_control = "no-cache" if sign is str else "private, no-store"
+        headers = {"content-type": "text/plain; charset=utf-8", "cache-control": cache_control, **FILE_HEADERS}
+        return dali.answer_with_body(request, "".join(lines).encode(), headers)
 
-    return [route("/collections/{name}/files", listed), route("/collections/{name}/files/{path:path}", one)]
+    return [
+        create_route("/collections/{name}/files", answer_list),
+        create_route("/collections/{name}/files/{path:path}", answer_file_request),
+    ]
 
 
-def _part(request: Request) -> str | None:
+def _find_hdu_param(request: Request) -> str | None:
     """Return which HDU of a file is wanted alone: its number or name."""
     return next((value for key, value in request.query_params.items() if key.lower() == "hdu" and value), None)
 
 
-def ways(published: Published, base: str) -> Sequence[Way]:
+def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show the list, and how to get one and check it."""
-    url = f"{base}/collections/{urlquote(published.table.schema)}/files"
+    url = f"{base_url}/collections/{urlquote(published.table.schema)}/files"
     return [
-        Way(title="Files", url=url, example=f"curl -s '{url}' | while read sum url rest; do curl -sO \"$url\"; done")
+        UsageExample(
+            title="Files", url=url, example=f"curl -s '{url}' | while read sum url rest; do curl -sO \"$url\"; done"
+        )
     ]
 
 
-FACE = Face(name="files", title="Files", applies=applies, routes=routes, ways=ways)
+FACE = Face(
+    name="files", title="Files", applies=has_files, build_routes=build_routes, list_usage_examples=list_usage_examples
+)

@@ -19,14 +19,14 @@ from starlette.responses import Response
 
 from hven import __version__
 from hven import services as dali
-from hven.model.errors import FarFault, UserError, say
+from hven.model.errors import UpstreamError, UserError, format_message
 from hven.model.params import Param
 from hven.services import _derived_sets as derived
 from hven.services import series
-from hven.services._spans import applies, links
-from hven.services.face import Capability, Face, Surroundings, Way, route
-from hven.services.faces._hapi_rows import FORMATS
-from hven.site import sends
+from hven.services._span_links import build_span_links, has_data_sets
+from hven.services.face import Capability, Face, ServiceContext, UsageExample, create_route
+from hven.services.faces._hapi_rows import OUTPUT_FORMATS
+from hven.site import record_sent_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.table import Bins, Link, Schema, Series, Table
-    from hven.services.series import DataSet, Parameter
-    from hven.site import Published
+    from hven.model.table import LinkTemplate, ParameterBins, Schema, Table, TimeSeries
+    from hven.services.series import DataSet, SampleParameter
+    from hven.site import PublishedTable
 
-VERSION = "3.3"
+HAPI_VERSION = "3.3"
 # code -> HTTP status, words (section 3.8.1)
-CODES = {
+STATUS_CODES = {
     1200: (200, "OK"),
     1201: (200, "OK - no data for time range"),
     1400: (400, "Bad request - user input error"),
@@ -60,8 +60,12 @@ CODES = {
     1500: (500, "Internal server error"),
     1501: (500, "Internal server error - upstream request error"),
 }
-OLD = {"id": "dataset", "time.min": "start", "time.max": "stop"}  # of HAPI 2, which 3 must take, too (section 3.2)
-KNOWN = {
+PARAMETER_ALIASES = {
+    "id": "dataset",
+    "time.min": "start",
+    "time.max": "stop",
+}  # of HAPI 2, which 3 must take, too (section 3.2)
+ENDPOINT_PARAMETERS = {
     "about": frozenset[str](),
     "capabilities": frozenset[str](),
     "catalog": frozenset({"depth", "resolve_references"}),
@@ -69,173 +73,194 @@ KNOWN = {
     "data": frozenset({"dataset", "parameters", "start", "stop", "include", "format"}),
 }
 # of coordinates, as SPASE 2.4.1 calls them: of others no schema is told
-SYSTEMS = frozenset((
+COORDINATE_SYSTEMS = frozenset((
     "Carrington", "CGM", "CSO", "DM", "ECEF", "ENP", "GEI", "GEO", "GPHIO", "GSE", "GSEQ", "GSM", "HAE", "HCC",
     "HCI", "HCR", "HEE", "HEEQ", "HG", "HGI", "HPC", "HPR", "HSM", "J2000", "JSM", "JSO", "KSM", "KSO", "LGM", "MAG",
     "MFA", "MSO", "RTN", "SC", "SE", "SM", "SR", "SR2", "SSE", "SSE_L", "SpacecraftOrbitPlane", "WGS84",
 ))  # fmt: skip
-MILLISECOND = 1000  # microseconds
-SAMPLES = 50  # that are told as a sample, about
-TRIED = 1000  # samples of an example, about
-TOO_MUCH = (408, 413)  # of HTTP
-BUSY = 503  # of HTTP
-SHORT = {"cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie"}
+MILLISECOND_MICROSECONDS = 1000  # microseconds
+SAMPLE_RECORDS = 50  # that are told as a sample, about
+EXAMPLE_SAMPLES = 1000  # samples of an example, about
+TOO_MUCH_STATUSES = (408, 413)  # of HTTP
+BUSY_STATUS = 503  # of HTTP
+CACHE_HEADERS = {"cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie"}
 
 
-class Refused(UserError):
+class HapiError(UserError):
     """A request that HAPI has a code for."""
 
-    def __init__(self, code: int, more: str = "") -> None:
-        super().__init__(f"HAPI error {code}: {CODES[code][1]}" + (f"; {more}" if more else ""))
+    def __init__(self, code: int, details: str = "") -> None:
+        super().__init__(f"HAPI error {code}: {STATUS_CODES[code][1]}" + (f"; {details}" if details else ""))
         self.code = code
 
 
-def _status(code: int, message: str = "") -> dict[str, Any]:
-    return {"HAPI": VERSION, "status": {"code": code, "message": message or CODES[code][1]}}
+def _build_status(code: int, message: str = "") -> dict[str, Any]:
+    return {"HAPI": HAPI_VERSION, "status": {"code": code, "message": message or STATUS_CODES[code][1]}}
 
 
-def _faults(request: Request, error: Exception) -> Response:
+def _respond_to_error(request: Request, error: Exception) -> Response:
     """Answer an error as HAPI has it; what a reader sent is not said again (section 3.8.2)."""
-    if isinstance(error, Refused):
-        return _sent(request, _status(error.code, str(error)), CODES[error.code][0])
-    status = dali.status_of(error)
-    code = 1501 if isinstance(error, FarFault) else 1500 if status >= 500 else 1408 if status in TOO_MUCH else 1400
-    message = f"HAPI error {code}: {CODES[code][1]}; {dali.message_of(error, dali.request_id(request))}"
+    if isinstance(error, HapiError):
+        return _answer_json(request, _build_status(error.code, str(error)), STATUS_CODES[error.code][0])
+    status = dali.find_http_status(error)
+    code = (
+        1501
+        if isinstance(error, UpstreamError)
+        else 1500
+        if status >= 500
+        else 1408
+        if status in TOO_MUCH_STATUSES
+        else 1400
+    )
+    message = (
+        f"HAPI error {code}: {STATUS_CODES[code][1]}; {dali.write_error_message(error, dali.get_request_id(request))}"
+    )
     # who must log in, ask less often or come again is told so by HTTP; all else by the status that HAPI's code goes with
-    own = code == 1400 or (code == 1500 and status == BUSY)
-    return _sent(request, _status(code, message), status if own else CODES[code][0], dali.headers_of(error))
+    keeps_http_status = code == 1400 or (code == 1500 and status == BUSY_STATUS)
+    return _answer_json(
+        request,
+        _build_status(code, message),
+        status if keeps_http_status else STATUS_CODES[code][0],
+        dali.build_error_headers(error),
+    )
 
 
-def _modified(moment: str) -> dict[str, str]:
+def _build_modified_header(update_time: str) -> dict[str, str]:
     """Make the header that says when something was changed last."""
-    when = datetime.fromisoformat(moment)
+    when = datetime.fromisoformat(update_time)
     when = when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
     return {"last-modified": format_datetime(when, usegmt=True)}
 
 
-def _sent(
-    request: Request, body: Mapping[str, Any], status: int = 200, more: Mapping[str, str] | None = None
+def _answer_json(
+    request: Request, body: Mapping[str, Any], status: int = 200, extra_headers: Mapping[str, str] | None = None
 ) -> Response:
-    headers = {**SHORT, "content-type": "application/json", **(more or {})}
-    return dali.whole(request, orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE), headers, status)
+    headers = {**CACHE_HEADERS, "content-type": "application/json", **(extra_headers or {})}
+    return dali.answer_with_body(request, orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE), headers, status)
 
 
-def _given(request: Request, endpoint: str) -> dict[str, str]:
+def _read_params(request: Request, endpoint: str) -> dict[str, str]:
     """Read the parameters of a request: names in small letters, as the standard has them; each once."""
-    found: dict[str, str] = {}
+    read_values: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
-        name = OLD.get(name, name)  # noqa: PLW2901
-        if name not in KNOWN[endpoint]:
-            known = ", ".join(sorted(KNOWN[endpoint])) or "none"
-            raise Refused(1401, f"those of {endpoint} are {known}")
-        if name in found:
-            raise Refused(1400, f"{name} stands there twice")
-        found[name] = value
-    if "resolve_references" in found and found["resolve_references"] not in {"true", "false"}:
-        raise Refused(1412, "true or false")
-    return found
+        name = PARAMETER_ALIASES.get(name, name)  # noqa: PLW2901
+        if name not in ENDPOINT_PARAMETERS[endpoint]:
+            known_names = ", ".join(sorted(ENDPOINT_PARAMETERS[endpoint])) or "none"
+            raise HapiError(1401, f"those of {endpoint} are {known_names}")
+        if name in read_values:
+            raise HapiError(1400, f"{name} stands there twice")
+        read_values[name] = value
+    if "resolve_references" in read_values and read_values["resolve_references"] not in {"true", "false"}:
+        raise HapiError(1412, "true or false")
+    return read_values
 
 
-def _bins(one: Bins, known: set[str]) -> dict[str, Any]:
+def _describe_bins(bins: ParameterBins, parameter_names: set[str]) -> dict[str, Any]:
     """Describe bins; those of a column are its name, whether it is asked for or not (section 3.6.18)."""
-    made: dict[str, Any] = {"name": one.name, "units": one.unit}
-    for key, values in (("centers", one.centers), ("ranges", one.ranges)):
+    description: dict[str, Any] = {"name": bins.name, "units": bins.unit}
+    for key, values in (("centers", bins.centers), ("ranges", bins.ranges)):
         if isinstance(values, str):
-            made[key] = values if values in known else None
+            description[key] = values if values in parameter_names else None
         elif values:
-            made[key] = [list(value) if isinstance(value, tuple) else value for value in values]
-    made.setdefault("centers", None)
-    if made["centers"] is not None or made.get("ranges") is None:
-        made = {key: value for key, value in made.items() if key != "ranges" or value is not None}
-    made |= {key: value for key, value in (("label", one.label), ("description", one.description)) if value}
-    return made
+            description[key] = [list(value) if isinstance(value, tuple) else value for value in values]
+    description.setdefault("centers", None)
+    if description["centers"] is not None or description.get("ranges") is None:
+        description = {key: value for key, value in description.items() if key != "ranges" or value is not None}
+    description |= {key: value for key, value in (("label", bins.label), ("description", bins.description)) if value}
+    return description
 
 
-def _parameter(one: Parameter, known: set[str]) -> dict[str, Any]:
-    column = one.column
-    made: dict[str, Any] = {"name": column.name, "type": one.kind}
-    if one.kind in {"string", "isotime"}:
-        made["length"] = one.length
-    if one.size:
-        made["size"] = list(one.size)
-    made["units"] = "UTC" if one.kind == "isotime" else (column.unit or None)
-    made["fill"] = one.fill
-    made |= {"description": column.description} if column.description else {}
-    made |= {"label": column.label, "x_label": column.label} if column.label else {}
-    if one.leads:
-        made["stringType"] = "uri"
-    if one.bins:
-        made["bins"] = [_bins(each, known) for each in one.bins]
-    return made
+def _describe_parameter(parameter: SampleParameter, parameter_names: set[str]) -> dict[str, Any]:
+    column = parameter.column
+    description: dict[str, Any] = {"name": column.name, "type": parameter.value_kind}
+    if parameter.value_kind in {"string", "isotime"}:
+        description["length"] = parameter.byte_length
+    if parameter.dimensions:
+        description["size"] = list(parameter.dimensions)
+    description["units"] = "UTC" if parameter.value_kind == "isotime" else (column.unit or None)
+    description["fill"] = parameter.fill
+    description |= {"description": column.description} if column.description else {}
+    description |= {"label": column.label, "x_label": column.label} if column.label else {}
+    if parameter.has_addresses:
+        description["stringType"] = "uri"
+    if parameter.bins:
+        description["bins"] = [_describe_bins(each, parameter_names) for each in parameter.bins]
+    return description
 
 
-def _vector(said: Series, shown: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_vector(time_series: TimeSeries, parameter_description: Mapping[str, Any]) -> dict[str, Any]:
     """Say which coordinates a parameter has (section 3.6.11)."""
-    system, elements = said.vectors.get(shown["name"].lower(), ("", ()))
-    size = shown.get("size", [])
+    system, elements = time_series.vectors.get(parameter_description["name"].lower(), ("", ()))
+    size = parameter_description.get("size", [])
     elements = elements or (("x", "y", "z") if size == [3] else ())
-    made: dict[str, Any] = {"coordinateSystemName": system} if system else {}
+    description: dict[str, Any] = {"coordinateSystemName": system} if system else {}
     if size == [len(elements)]:
-        made["vectorComponents"] = list(elements)
+        description["vectorComponents"] = list(elements)
     elif elements and not size:
-        made["vectorComponents"] = elements[0]
-    return made if system else {}
+        description["vectorComponents"] = elements[0]
+    return description if system else {}
 
 
-def _wanted(one: DataSet, text: str) -> list[Parameter]:
+def _choose_parameters(data_set: DataSet, text: str) -> list[SampleParameter]:
     """Find the parameters that are asked for; the time need not be."""
     if not text:
-        return list(one.parameters)
-    names = {name: at for at, name in enumerate((one.time.name, *(each.name for each in one.parameters)))}
+        return list(data_set.parameters)
+    names = {name: at for at, name in enumerate((data_set.time.name, *(each.name for each in data_set.parameters)))}
     places = []
     for name in text.split(","):
         if name not in names:
-            raise Refused(1407, f"this data set has {', '.join(names)[:500]}")
+            raise HapiError(1407, f"this data set has {', '.join(names)[:500]}")
         places.append(names[name])
     if any(after <= before for before, after in pairwise(places)):
-        raise Refused(1411, f"their order is {', '.join(names)[:500]}")
-    return [one.parameters[at - 1] for at in places if at]
+        raise HapiError(1411, f"their order is {', '.join(names)[:500]}")
+    return [data_set.parameters[at - 1] for at in places if at]
 
 
-def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: str) -> dict[str, Any]:
+def _build_info(
+    data_set: DataSet, extent: series.TimeExtent, parameters: Sequence[SampleParameter], base_url: str
+) -> dict[str, Any]:
     """Describe a data set (section 3.6), without HAPI's status."""
-    said, resource, length = one.series, one.published.resource, one.time.length
-    shown = {parameter.name for parameter in chosen}
-    known = {parameter.name for parameter in one.parameters}
-    listed = [_parameter(parameter, known) for parameter in (one.time, *chosen)]
+    time_series, resource, length = data_set.series, data_set.published.resource, data_set.time.byte_length
+    parameter_names = {parameter.name for parameter in parameters}
+    all_names = {parameter.name for parameter in data_set.parameters}
+    listed = [_describe_parameter(parameter, all_names) for parameter in (data_set.time, *parameters)]
     for each in listed:
-        if colors := said.colors.get(each["name"].lower()):
+        if colors := time_series.colors.get(each["name"].lower()):
             each["x_colorLookup"] = dict(colors)
-        each.update(_vector(said, each))
-        if one.how == derived.LISTED and each["type"] == "string":
-            each["stringType"] = {"uri": {"base": f"{base}/collections/{quote(one.table.schema)}/files/"}}
-        if each["name"] == one.stop:
+        each.update(_describe_vector(time_series, each))
+        if data_set.derivation == derived.FILE_LISTING_KIND and each["type"] == "string":
+            each["stringType"] = {"uri": {"base": f"{base_url}/collections/{quote(data_set.table.schema)}/files/"}}
+        if each["name"] == data_set.stop_column:
             each["x_stopTime"] = True
-    made: dict[str, Any] = {
+    info: dict[str, Any] = {
         "parameters": listed,
-        "startDate": _date(span.start or 0, length),
-        "stopDate": _date(_last(one, span), length),
-        "timeStampLocation": "begin" if one.stop and "stamp" not in said.places else said.stamp,
+        "startDate": _format_date(extent.start or 0, length),
+        "stopDate": _format_date(_find_request_end(data_set, extent), length),
+        "timeStampLocation": "begin"
+        if data_set.stop_column and "stamp" not in time_series.places
+        else time_series.stamp,
         "unitsSchema": "vounits1.1",
-        "resourceURL": f"{base}/collections/{quote(one.table.schema)}#{quote(one.table.name)}",
-        "modificationDate": _date(series.micros(one.published.updated.partition("+")[0].rstrip("Z")), 20),
+        "resourceURL": f"{base_url}/collections/{quote(data_set.table.schema)}#{quote(data_set.table.name)}",
+        "modificationDate": _format_date(
+            series.parse_microseconds(data_set.published.updated.partition("+")[0].rstrip("Z")), 20
+        ),
     }
     if (
-        said.vectors and {system for system, _ in said.vectors.values()} <= SYSTEMS
+        time_series.vectors and {system for system, _ in time_series.vectors.values()} <= COORDINATE_SYSTEMS
     ):  # whichever parameters are asked for
-        made["coordinateSystemSchema"] = "spase2.4.1"
-    if said.cadence:
-        made["cadence"] = derived.duration(said.cadence)
-    elif span.start is not None and span.stop is not None:  # clients cannot tell how much to ask for
-        some = max((span.stop - span.start) * SAMPLES // max(span.rows, 1), 1000)
-        end = min(span.start + some, _last(one, span))
-        made |= {"sampleStartDate": _date(span.start, length), "sampleStopDate": _date(end, length)}
-    if one.stop in shown:
-        made["x_intervalBasedRecords"] = True
-    description = said.description or one.table.description or (resource.description if resource else None)
-    notes = [*(f"{name} is left out: {why}" for name, why in one.left_out), *one.notes]
+        info["coordinateSystemSchema"] = "spase2.4.1"
+    if time_series.cadence:
+        info["cadence"] = derived.format_duration(time_series.cadence)
+    elif extent.start is not None and extent.stop is not None:  # clients cannot tell how much to ask for
+        sample_span = max((extent.stop - extent.start) * SAMPLE_RECORDS // max(extent.row_count, 1), 1000)
+        end = min(extent.start + sample_span, _find_request_end(data_set, extent))
+        info |= {"sampleStartDate": _format_date(extent.start, length), "sampleStopDate": _format_date(end, length)}
+    if data_set.stop_column in parameter_names:
+        info["x_intervalBasedRecords"] = True
+    description = time_series.description or data_set.table.description or (resource.description if resource else None)
+    notes = [*(f"{name} is left out: {why}" for name, why in data_set.left_out), *data_set.notes]
     contact = resource.contact if resource is not None else None
-    more = {
+    resource_info = {
         "description": description,
         "note": notes or None,
         "contact": contact.name if contact else None,
@@ -244,234 +269,270 @@ def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: st
         "licenseURL": resource.licence_url if resource else None,
         "resourceID": f"doi:{resource.doi}" if resource and resource.doi else None,
     }
-    return made | {key: value for key, value in more.items() if value}
+    return info | {key: value for key, value in resource_info.items() if value}
 
 
-def _last(one: DataSet, span: series.Span) -> int:
+def _find_request_end(data_set: DataSet, extent: series.TimeExtent) -> int:
     """Find until when a data set may be asked for: of live ones beyond what there is (section 3.8.1, of 1405).
 
     Without a cadence, the end is the microsecond behind the last sample: it is rounded up to a millisecond, so that clients whose times have no
     more digits (JavaScript) and ask until then get that sample, too.
     """
-    stop = span.stop or 1
-    stop = stop if one.series.cadence else -(-stop // MILLISECOND) * MILLISECOND
-    return stop + (round(one.series.ahead * 1_000_000) if one.series.ahead and span.stop else 0)
+    stop = extent.stop or 1
+    stop = stop if data_set.series.cadence else -(-stop // MILLISECOND_MICROSECONDS) * MILLISECOND_MICROSECONDS
+    return stop + (round(data_set.series.ahead * 1_000_000) if data_set.series.ahead and extent.stop else 0)
 
 
-def _date(moment: int, length: int) -> str:
-    written = series.iso(moment)[:-1] + "000"
-    return written[: length - 1] + "Z" if length > 20 else written[:19] + "Z"
+def _format_date(instant: int, text_length: int) -> str:
+    written = series.format_instant(instant)[:-1] + "000"
+    return written[: text_length - 1] + "Z" if text_length > 20 else written[:19] + "Z"
 
 
-class _Asked(series.Asked):
+class _HapiRequest(series.SeriesRequest):
     face = "hapi"
 
-    def updated(self) -> str:
-        return max((one.published.updated for one in self.known.values()), default=self.around.started.isoformat())
+    def find_update_time(self) -> str:
+        return max(
+            (data_set.published.updated for data_set in self.data_sets.values()),
+            default=self.context.start_time.isoformat(),
+        )
 
-    def found(self) -> dict[str, DataSet]:
+    def list_data_sets(self) -> dict[str, DataSet]:
         """Find the reader's data sets, and those that are made of them."""
-        return derived.with_derived(self.around, self.who, super().found(), self.holdings)
+        return derived.add_derived_sets(self.context, self.principal, super().list_data_sets(), self.published_state)
 
-    def span(self, one: DataSet) -> series.Span:
+    def find_time_extent(self, data_set: DataSet) -> series.TimeExtent:
         """Find from when to when the reader has samples."""
-        whole = super().span(one.of or one)
-        return whole if one.of is None else derived.span(one, whole)
+        whole = super().find_time_extent(data_set.base_set or data_set)
+        return whole if data_set.base_set is None else derived.derive_time_extent(data_set, whole)
 
-    def info(self, one: DataSet, chosen: Sequence[Parameter]) -> dict[str, Any]:
+    def build_info(self, data_set: DataSet, parameters: Sequence[SampleParameter]) -> dict[str, Any]:
         """Describe a data set, with what is made of it."""
-        return _info(one, self.span(one), chosen, self.base) | derived.links(one, self.known)
+        return _build_info(
+            data_set, self.find_time_extent(data_set), parameters, self.base_url
+        ) | derived.describe_relations(data_set, self.data_sets)
 
-    def one(self, given: Mapping[str, str]) -> DataSet:
-        if "dataset" not in given:
-            raise Refused(1400, "dataset is missing; the catalog lists them")
-        found = self.named(given["dataset"])
-        if found is None:
-            raise Refused(1406, "the catalog lists them")
-        return found
+    def require_data_set(self, params: Mapping[str, str]) -> DataSet:
+        if "dataset" not in params:
+            raise HapiError(1400, "dataset is missing; the catalog lists them")
+        data_set = self.find_data_set(params["dataset"])
+        if data_set is None:
+            raise HapiError(1406, "the catalog lists them")
+        return data_set
 
 
-def _about(asked: _Asked) -> Mapping[str, Any]:
-    settings = asked.around.site.settings
+def _build_about(hapi_request: _HapiRequest) -> Mapping[str, Any]:
+    settings = hapi_request.context.site.settings
     contact = settings.contact_email or settings.contact_name or "not said"
     return {
-        **_status(1200),
+        **_build_status(1200),
         "id": settings.authority or settings.name,
         "title": settings.title or settings.name,
         "contact": contact,
-        "description": settings.description or f"Hven {__version__} at {asked.base}",
+        "description": settings.description or f"Hven {__version__} at {hapi_request.base_url}",
     }
 
 
-def _capabilities(_: _Asked) -> Mapping[str, Any]:
-    return {**_status(1200), "outputFormats": list(FORMATS), "catalogDepthOptions": ["dataset", "all"]}
+def _build_capabilities(_: _HapiRequest) -> Mapping[str, Any]:
+    return {**_build_status(1200), "outputFormats": list(OUTPUT_FORMATS), "catalogDepthOptions": ["dataset", "all"]}
 
 
-def _catalog(asked: _Asked) -> Mapping[str, Any]:
-    depth = _given(asked.request, "catalog").get("depth", "dataset")
+def _build_catalog(hapi_request: _HapiRequest) -> Mapping[str, Any]:
+    depth = _read_params(hapi_request.request, "catalog").get("depth", "dataset")
     if depth not in {"dataset", "all"}:
-        raise Refused(1413, "dataset or all")
+        raise HapiError(1413, "dataset or all")
     listed = []
-    for one in asked.known.values():
-        item: dict[str, Any] = {"id": one.id, "title": one.series.title or one.table.title or one.id}
+    for data_set in hapi_request.data_sets.values():
+        item: dict[str, Any] = {
+            "id": data_set.id,
+            "title": data_set.series.title or data_set.table.title or data_set.id,
+        }
         if depth == "all":
-            item["info"] = asked.info(one, one.parameters)
+            item["info"] = hapi_request.build_info(data_set, data_set.parameters)
         listed.append(item)
-    return {**_status(1200), "catalog": listed}
+    return {**_build_status(1200), "catalog": listed}
 
 
-def _described(asked: _Asked) -> Mapping[str, Any]:
-    given = _given(asked.request, "info")
-    one = asked.one(given)
-    return {**_status(1200), **asked.info(one, _wanted(one, given.get("parameters", "")))}
+def _build_info_document(hapi_request: _HapiRequest) -> Mapping[str, Any]:
+    params = _read_params(hapi_request.request, "info")
+    data_set = hapi_request.require_data_set(params)
+    return {
+        **_build_status(1200),
+        **hapi_request.build_info(data_set, _choose_parameters(data_set, params.get("parameters", ""))),
+    }
 
 
-def _moment(given: Mapping[str, str], name: str, code: int) -> int:
-    if name not in given:
-        raise Refused(1400, f"{name} is missing")
+def _parse_time(params: Mapping[str, str], name: str, code: int) -> int:
+    if name not in params:
+        raise HapiError(1400, f"{name} is missing")
     try:
-        return series.nanos(given[name])
+        return series.parse_nanoseconds(params[name])
     except ValueError:
-        raise Refused(code, "write 2003-05-21T10:30:00Z or 2003-141T10:30Z") from None
+        raise HapiError(code, "write 2003-05-21T10:30:00Z or 2003-141T10:30Z") from None
 
 
-def _shown(asked: _Asked) -> list[dict[str, Any]]:
+def _list_page_data_sets(hapi_request: _HapiRequest) -> list[dict[str, Any]]:
     """List the data sets for people: each with a day of samples, or less, to try."""
-    shown = []
-    for one in (one for one in asked.known.values() if one.of is None):
-        span = asked.span(one)
-        length = one.time.length
+    page_items = []
+    for data_set in (data_set for data_set in hapi_request.data_sets.values() if data_set.base_set is None):
+        span = hapi_request.find_time_extent(data_set)
+        length = data_set.time.byte_length
         item = {
-            "id": one.id, "title": one.series.title or one.table.title or one.id, "table": one.table, "start": "", "stop": "", "example": "",
-            "parameters": [{"name": each.name, "unit": each.column.unit, "description": each.column.description} for each in one.parameters],
+            "id": data_set.id, "title": data_set.series.title or data_set.table.title or data_set.id, "table": data_set.table, "start": "", "stop": "", "example": "",
+            "parameters": [{"name": each.name, "unit": each.column.unit, "description": each.column.description} for each in data_set.parameters],
         }  # fmt: skip
         if span.start is not None and span.stop is not None:
-            some = max(min(span.stop - span.start, (span.stop - span.start) * TRIED // max(span.rows, 1)), 1)
-            begin, end = _date(span.stop - some, length), _date(_last(one, span), length)
-            item |= {"start": _date(span.start, length), "stop": end, "from": begin, "to": end}
-            item["example"] = urlencode({"dataset": one.id, "start": begin, "stop": end})
-        shown.append(item)
-    return shown
+            example_span = max(
+                min(span.stop - span.start, (span.stop - span.start) * EXAMPLE_SAMPLES // max(span.row_count, 1)), 1
+            )
+            begin, end = (
+                _format_date(span.stop - example_span, length),
+                _format_date(_find_request_end(data_set, span), length),
+            )
+            item |= {"start": _format_date(span.start, length), "stop": end, "from": begin, "to": end}
+            item["example"] = urlencode({"dataset": data_set.id, "start": begin, "stop": end})
+        page_items.append(item)
+    return page_items
 
 
-async def _data(asked: _Asked) -> Response:
-    given = _given(asked.request, "data")
-    one: DataSet = await anyio.to_thread.run_sync(asked.one, given)
-    chosen = _wanted(one, given.get("parameters", ""))
-    began, ended = _moment(given, "start", 1402), _moment(given, "stop", 1403)
+async def _answer_data(hapi_request: _HapiRequest) -> Response:
+    params = _read_params(hapi_request.request, "data")
+    data_set: DataSet = await anyio.to_thread.run_sync(hapi_request.require_data_set, params)
+    chosen = _choose_parameters(data_set, params.get("parameters", ""))
+    began, ended = _parse_time(params, "start", 1402), _parse_time(params, "stop", 1403)
     start, stop = (
         -(-began // 1000),
         -(-ended // 1000),
     )  # a sample at the microsecond before is not behind what is asked for
     if began >= ended:
-        raise Refused(1404)
-    if given.get("include", "header") != "header":
-        raise Refused(1410, "header")
-    kind = given.get("format", "csv")
-    if kind not in FORMATS:
-        raise Refused(1409, ", ".join(FORMATS))
-    span: series.Span = await anyio.to_thread.run_sync(asked.span, one)
-    first, last = span.start or 0, _last(one, span)
+        raise HapiError(1404)
+    if params.get("include", "header") != "header":
+        raise HapiError(1410, "header")
+    kind = params.get("format", "csv")
+    if kind not in OUTPUT_FORMATS:
+        raise HapiError(1409, ", ".join(OUTPUT_FORMATS))
+    span: series.TimeExtent = await anyio.to_thread.run_sync(hapi_request.find_time_extent, data_set)
+    first, last = span.start or 0, _find_request_end(data_set, span)
     if span.start is not None and (began < first * 1000 or ended > last * 1000):
-        raise Refused(1405, f"this data set has {_date(first, one.time.length)} to {_date(last, one.time.length)}")
-    headers = dali.caching(
-        dali.etag(__version__, asked.holdings.version, asked.reach, asked.base, one.changing, *sorted(given.items())),
-        public=asked.reach == "public" and asked.who.anonymous,
+        raise HapiError(
+            1405,
+            f"this data set has {_format_date(first, data_set.time.byte_length)} to {_format_date(last, data_set.time.byte_length)}",
+        )
+    headers = dali.build_cache_headers(
+        dali.compute_etag(__version__, hapi_request.published_state.version, hapi_request.access_key, hapi_request.base_url, data_set.change_token, *sorted(params.items())),
+        is_public=hapi_request.access_key == "public" and hapi_request.principal.is_anonymous,
     )  # fmt: skip
-    media_type, write = FORMATS[kind]
-    table = one.table.qualified
-    sends(tables={table: 0})
-    if dali.unchanged(asked.request, headers["etag"]):
+    media_type, write = OUTPUT_FORMATS[kind]
+    table = data_set.table.qualified_name
+    record_sent_data(rows_by_table={table: 0})
+    if dali.is_unchanged(hapi_request.request, headers["etag"]):
         return Response(status_code=304, headers=headers)
     headers["content-type"] = media_type
-    headers["content-disposition"] = f'inline; filename="{quote(one.id)}.{ {"binary": "bin"}.get(kind, kind) }"'
-    if asked.request.method == "HEAD":  # which reads nothing
+    headers["content-disposition"] = f'inline; filename="{quote(data_set.id)}.{ {"binary": "bin"}.get(kind, kind) }"'
+    if hapi_request.request.method == "HEAD":  # which reads nothing
         return Response(None, 200, headers)
-    place = (asked.around, asked.who, one, [each.name for each in chosen])
-    if one.of is None and one.fine:
-        batches = series.fine_samples(*place, began, ended, asked.holdings)
+    place = (hapi_request.context, hapi_request.principal, data_set, [each.name for each in chosen])
+    if data_set.base_set is None and data_set.has_nanoseconds:
+        batches = series.read_nanosecond_samples(*place, began, ended, hapi_request.published_state)
     else:
-        batches = (series.samples if one.of is None else derived.records)(*place, start, stop, asked.holdings)
+        batches = (series.read_samples if data_set.base_set is None else derived.read_derived_set)(
+            *place, start, stop, hapi_request.published_state
+        )
     before = await anyio.to_thread.run_sync(next, batches, None)
     head = None
-    if "include" in given or kind == "json":
-        head = {**_status(1200 if before is not None else 1201), **asked.info(one, chosen), "format": kind}
+    if "include" in params or kind == "json":
+        head = {
+            **_build_status(1200 if before is not None else 1201),
+            **hapi_request.build_info(data_set, chosen),
+            "format": kind,
+        }
 
-    def chunks() -> Any:
-        def every() -> Any:
+    def iterate_chunks() -> Any:
+        def count_batches() -> Any:
             for batch in itertools.chain([] if before is None else [before], batches):
-                sends(tables={table: batch.num_rows})
+                record_sent_data(rows_by_table={table: batch.num_rows})
                 yield batch
 
-        return write(every(), [one.time, *chosen], head)
+        return write(count_batches(), [data_set.time, *chosen], head)
 
-    return await series.streamed(asked.request, chunks, headers)
+    return await series.answer_with_stream(hapi_request.request, iterate_chunks, headers)
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/hapi`` with its five endpoints; of others, and other methods, HAPI's words."""
 
-    async def document(request: Request, make: Any, endpoint: str) -> Response:
-        _given(request, endpoint)
-        asked = _Asked(request, around)
-        body, updated = await anyio.to_thread.run_sync(lambda: (make(asked), asked.updated()))
-        return _sent(request, body, more=_modified(updated))
+    async def answer_document(request: Request, build_document: Any, endpoint: str) -> Response:
+        _read_params(request, endpoint)
+        hapi_request = _HapiRequest(request, context)
+        body, updated = await anyio.to_thread.run_sync(
+            lambda: (build_document(hapi_request), hapi_request.find_update_time())
+        )
+        return _answer_json(request, body, extra_headers=_build_modified_header(updated))
 
-    async def data(request: Request) -> Response:
-        return await _data(_Asked(request, around))
+    async def answer_data(request: Request) -> Response:
+        return await _answer_data(_HapiRequest(request, context))
 
-    async def front(request: Request) -> Response:
-        page = next((face.pages[FACE.name] for face in around.faces.values() if FACE.name in face.pages), None)
-        asked = _Asked(request, around)
+    async def answer_front_page(request: Request) -> Response:
+        page = next(
+            (face.page_writers[FACE.name] for face in context.faces.values() if FACE.name in face.page_writers), None
+        )
+        hapi_request = _HapiRequest(request, context)
         if page is None or "json" in request.headers.get("accept", ""):
-            return _sent(request, _about(asked))
-        shown = await anyio.to_thread.run_sync(_shown, asked)
-        return page(request, around, {"base": f"{asked.base}/hapi", "sets": shown})
+            return _answer_json(request, _build_about(hapi_request))
+        page_items = await anyio.to_thread.run_sync(_list_page_data_sets, hapi_request)
+        return page(request, context, {"base": f"{hapi_request.base_url}/hapi", "sets": page_items})
 
-    async def unknown(_: Request) -> Response:
-        raise Refused(1400, f"the endpoints are {', '.join(KNOWN)}")
+    async def refuse_unknown_endpoint(_: Request) -> Response:
+        raise HapiError(1400, f"the endpoints are {', '.join(ENDPOINT_PARAMETERS)}")
 
-    made = {"about": _about, "capabilities": _capabilities, "catalog": _catalog, "info": _described}
-    found = {name: partial(document, make=make, endpoint=name) for name, make in made.items()}
+    document_builders = {
+        "about": _build_about,
+        "capabilities": _build_capabilities,
+        "catalog": _build_catalog,
+        "info": _build_info_document,
+    }
+    endpoints_by_name = {
+        name: partial(answer_document, build_document=make, endpoint=name) for name, make in document_builders.items()
+    }
     return [
-        *(route(f"/hapi/{name}", call, _faults) for name, call in found.items()),
-        route("/hapi/data", data, _faults),
-        route("/hapi", front, _faults),
-        route("/hapi/", front, _faults),
-        route("/hapi/{path:path}", unknown, _faults),
+        *(create_route(f"/hapi/{name}", call, _respond_to_error) for name, call in endpoints_by_name.items()),
+        create_route("/hapi/data", answer_data, _respond_to_error),
+        create_route("/hapi", answer_front_page, _respond_to_error),
+        create_route("/hapi/", answer_front_page, _respond_to_error),
+        create_route("/hapi/{path:path}", refuse_unknown_endpoint, _respond_to_error),
     ]
 
 
-def _ways(published: Published, base: str) -> Sequence[Way]:
+def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how samples are asked for."""
-    made = []
-    for one in published.table.series:
-        python = f'from hapiclient import hapi\n\ndata, meta = hapi("{base}/hapi", "{one.id}", "", "{{start}}", "{{stop}}")\nprint(data)'
-        made.append(Way(title=say("Samples of {name} in Python", one.id), url=f"{base}/hapi/info?dataset={one.id}", language="python", example=python))  # fmt: skip
-    return made
+    usage_examples = []
+    for table_series in published.table.series:
+        python = f'from hapiclient import hapi\n\ndata, meta = hapi("{base_url}/hapi", "{table_series.id}", "", "{{start}}", "{{stop}}")\nprint(data)'
+        usage_examples.append(UsageExample(title=format_message("Samples of {name} in Python", table_series.id), url=f"{base_url}/hapi/info?dataset={table_series.id}", language="python", example=python))  # fmt: skip
+    return usage_examples
 
 
-def _links(table: Table, around: Surroundings) -> Sequence[Link]:
+def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
     """Describe how samples of rows are asked for that are spans of data sets."""
-    kinds = Param(name="format", allowed=tuple(FORMATS), default="csv", description="how they are written")
-    return links(
-        table, around, FACE.name, "/hapi/data", lambda one: {"dataset": one.id}, ("start", "stop"), (kinds,), "text/csv", "/hapi/info?",
+    kinds = Param(name="format", allowed=tuple(OUTPUT_FORMATS), default="csv", description="how they are written")
+    return build_span_links(
+        table, context, FACE.name, "/hapi/data", lambda one: {"dataset": one.id}, ("start", "stop"), (kinds,), "text/csv", "/hapi/info?",
     )  # fmt: skip
 
 
-def _capable(_: Surroundings, base: str, schema: Schema | None) -> Sequence[Capability]:
+def _list_capabilities(_: ServiceContext, base_url: str, schema: Schema | None) -> Sequence[Capability]:
     """Name its page: the IVOA has no identifier for it."""
-    return [] if schema else [Capability(standard_id=None, url=f"{base}/hapi", interface="vr:WebBrowser")]
+    return [] if schema else [Capability(standard_id=None, url=f"{base_url}/hapi", interface="vr:WebBrowser")]
 
 
 FACE = Face(
     name="hapi",
     title="HAPI",
     description="Samples in time, for clients of heliophysics: HAPI 3.3.",
-    applies=applies,
-    lacking="data sets of samples in time (`series`)",
-    ways=_ways,
-    routes=routes,
-    links=_links,
-    capable=_capable,
+    applies=has_data_sets,
+    missing_requirement="data sets of samples in time (`series`)",
+    list_usage_examples=_list_usage_examples,
+    build_routes=build_routes,
+    build_links=_build_links,
+    list_capabilities=_list_capabilities,
 )

@@ -19,12 +19,12 @@ from starlette.responses import RedirectResponse, Response
 from hven import services as dali
 from hven.engines import Snapshot
 from hven.formats import hats_layout as hats
-from hven.model.errors import NotFound, say
+from hven.model.errors import NotFoundError, format_message
 from hven.services import tilings
-from hven.services._ranges import flowing, given
-from hven.services._tiles import read
-from hven.services.errors import PLAIN
-from hven.services.face import Face, Surroundings, Way, route
+from hven.services._byte_ranges import answer_file, stream_pieces
+from hven.services._tile_files import read_tile_range
+from hven.services.errors import PLAIN_TEXT_ERRORS
+from hven.services.face import Face, ServiceContext, UsageExample, create_route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,181 +33,210 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.services.tilings import Tiling
-    from hven.site import Published
+    from hven.site import PublishedTable
 
-AT_ONCE = 4  # partitions that are made at the same time
-MAP = "point_map.fits"
-PARQUET, HTML = "application/vnd.apache.parquet", "text/html"
+MAX_CONCURRENT_PARTITIONS = 4  # partitions that are made at the same time
+POINT_MAP_FILE = "point_map.fits"
+PARQUET_MEDIA_TYPE, HTML_MEDIA_TYPE = "application/vnd.apache.parquet", "text/html"
 
 
-class Found(NamedTuple):
+class CatalogueFile(NamedTuple):
     """What an address means: a body, or a file; its tag, media type, and whether everybody gets it."""
 
     body: bytes | None
-    place: Path | None
+    path: Path | None
     size: int
-    tag: str
-    kind: str
-    public: bool
+    etag: str
+    media_type: str
+    is_public: bool
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/hats/`` and all below."""
-    looking, making = anyio.CapacityLimiter(AT_ONCE), anyio.CapacityLimiter(AT_ONCE)
+    looking, making = anyio.CapacityLimiter(MAX_CONCURRENT_PARTITIONS), anyio.CapacityLimiter(MAX_CONCURRENT_PARTITIONS)
 
-    def found(request: Request, text: str, path: str) -> Found | str:
-        state, _, rest = path.partition("/")
-        made = tilings.tiling(around, around.reader(request), text, None if state in {"", hats.COLLECTION} else state)
-        if state in {"", hats.COLLECTION}:
-            if rest:
-                raise NotFound(
-                    say("there is no {path} in {state}", path[:200], text),
-                    remedy=f"{hats.COLLECTION} names the newest state",
+    def find_file(request: Request, text: str, path: str) -> CatalogueFile | str:
+        state, _, state_path = path.partition("/")
+        tiling = tilings.find_tiling(
+            context, context.identify_principal(request), text, None if state in {"", hats.COLLECTION_FILE} else state
+        )
+        if state in {"", hats.COLLECTION_FILE}:
+            if state_path:
+                raise NotFoundError(
+                    format_message("there is no {path} in {state}", path[:200], text),
+                    remedy=f"{hats.COLLECTION_FILE} names the newest state",
                 )
-            return whole(made, *((made.collection(), "text/plain") if state else (listing(places(made)), HTML)))
-        address = f"{made.name}.{made.part}".rstrip(".")
-        if address != state:
-            return f"{address}/{rest}"
-        if (made.part == tilings.MARGIN and made.layout().margin < 0) or (
-            made.part == tilings.INDEX and made.indexed is None
-        ):
-            raise NotFound(
-                say("{table} has no {part}", made.table.qualified, made.part),
-                remedy=f"{hats.COLLECTION} names what there is",
+            return build_body_file(
+                tiling,
+                *(
+                    (tiling.write_collection_properties(), "text/plain")
+                    if state
+                    else (write_directory_listing(list_entries(tiling)), HTML_MEDIA_TYPE)
+                ),
             )
-        pixel = None if made.part == tilings.INDEX else hats.partition_of(rest)
-        if pixel is not None and rest == hats.partition_path(*pixel):
-            said = {name.lower(): value for name, value in request.query_params.items()}
-            tag, place = made.file(*pixel, columns=said.get("columns"), filters=said.get("filters"))
-        elif made.part == tilings.INDEX and rest == f"{hats.DATASET}/{tilings.INDEXES}":
-            tag, place = made.index()
+        address = f"{tiling.name}.{tiling.part}".rstrip(".")
+        if address != state:
+            return f"{address}/{state_path}"
+        if (tiling.part == tilings.MARGIN_PART and tiling.get_layout().margin_rows < 0) or (
+            tiling.part == tilings.INDEX_PART and tiling.indexed_column is None
+        ):
+            raise NotFoundError(
+                format_message("{table} has no {part}", tiling.table.qualified_name, tiling.part),
+                remedy=f"{hats.COLLECTION_FILE} names what there is",
+            )
+        pixel = None if tiling.part == tilings.INDEX_PART else hats.parse_partition_path(state_path)
+        if pixel is not None and state_path == hats.format_partition_path(*pixel):
+            partition_params = {name.lower(): value for name, value in request.query_params.items()}
+            tag, place = tiling.get_partition_file(
+                *pixel, columns=partition_params.get("columns"), filters=partition_params.get("filters")
+            )
+        elif tiling.part == tilings.INDEX_PART and state_path == f"{hats.DATASET_DIRECTORY}/{tilings.INDEX_FILE}":
+            tag, place = tiling.get_index_file()
         else:
-            return whole(made, *document(made, rest))
-        return Found(None, place, place.stat().st_size, tag, PARQUET, made.scope.public)
+            return build_body_file(tiling, *write_document(tiling, state_path))
+        return CatalogueFile(None, place, place.stat().st_size, tag, PARQUET_MEDIA_TYPE, tiling.scope.is_public)
 
-    async def one(request: Request) -> Response:
+    async def answer_file_request(request: Request) -> Response:
         text, path = request.path_params["table"], request.path_params.get("path", "")
-        partition = hats.partition_of(path) is not None
-        got = await anyio.to_thread.run_sync(found, request, text, path, limiter=making if partition else looking)
+        partition = hats.parse_partition_path(path) is not None
+        got = await anyio.to_thread.run_sync(find_file, request, text, path, limiter=making if partition else looking)
         if isinstance(got, str):
             query = f"?{request.url.query}" if request.url.query else ""
-            here = f"{dali.base(request, around.site.settings)}/hats/{quote(text)}/{quote(got)}{query}"
-            return RedirectResponse(here, headers={"cache-control": "no-cache", "vary": "authorization, cookie"})
-        tag = f'"{got.tag}"'
-        headers = dali.caching(tag, public=got.public, vary="authorization, cookie") | {
+            redirect_url = f"{dali.get_base_url(request, context.site.settings)}/hats/{quote(text)}/{quote(got)}{query}"
+            return RedirectResponse(
+                redirect_url, headers={"cache-control": "no-cache", "vary": "authorization, cookie"}
+            )
+        tag = f'"{got.etag}"'
+        headers = dali.build_cache_headers(tag, is_public=got.is_public, vary="authorization, cookie") | {
             "accept-ranges": "bytes",
             "x-content-type-options": "nosniff",
         }
-        if dali.unchanged(request, tag):
+        if dali.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         same = request.headers.get("if-range", tag) == tag
-        place = got.place or Path()
-        return given(
-            request, got.size, lambda begin, end: flowing(read(place, begin, end)), got.kind, headers, same=same, body=got.body
+        place = got.path or Path()
+        return answer_file(
+            request, got.size, lambda begin, end: stream_pieces(read_tile_range(place, begin, end)), got.media_type, headers, allows_range=same, body=got.body
         )  # fmt: skip
 
-    return [route("/hats/{table}", one), route("/hats/{table}/{path:path}", one)]
+    return [
+        create_route("/hats/{table}", answer_file_request),
+        create_route("/hats/{table}/{path:path}", answer_file_request),
+    ]
 
 
-def whole(made: Tiling, body: bytes, kind: str) -> Found:
+def build_body_file(tiling: Tiling, body: bytes, media_type: str) -> CatalogueFile:
     """Answer with a body that is there."""
-    return Found(body, None, len(body), made.key(body), kind, made.scope.public)
+    return CatalogueFile(body, None, len(body), tiling.make_key(body), media_type, tiling.scope.is_public)
 
 
-def document(made: Tiling, path: str) -> tuple[bytes, str]:
+def write_document(tiling: Tiling, path: str) -> tuple[bytes, str]:
     """Write what tells of a state, or list a directory of it; and its media type."""
     written: dict[str, tuple[Callable[[], bytes], str]] = {
-        hats.PROPERTIES: (made.properties, "text/plain"),
-        hats.PROPERTIES_TOO: (made.properties, "text/plain"),
-        hats.COMMON: (made.common, PARQUET),
+        hats.PROPERTIES_FILE: (tiling.write_properties, "text/plain"),
+        hats.OLD_PROPERTIES_FILE: (tiling.write_properties, "text/plain"),
+        hats.COMMON_METADATA_FILE: (tiling.write_common_metadata, PARQUET_MEDIA_TYPE),
     }
-    if made.part == tilings.INDEX:
-        written[hats.METADATA] = made.index_metadata, PARQUET
+    if tiling.part == tilings.INDEX_PART:
+        written[hats.METADATA_FILE] = tiling.write_index_metadata, PARQUET_MEDIA_TYPE
     else:
-        written[hats.PARTITIONS] = made.partitions, "text/csv"
-    if not made.part:
-        written |= {hats.SKYMAP: (made.skymap, "application/fits"), MAP: (made.map, "application/fits")}
+        written[hats.PARTITION_INFO_FILE] = tiling.write_partition_info, "text/csv"
+    if not tiling.part:
+        written |= {
+            hats.SKYMAP_FILE: (tiling.write_skymap, "application/fits"),
+            POINT_MAP_FILE: (tiling.write_point_map, "application/fits"),
+        }
     if path in written:
         write, kind = written[path]
         return write(), kind
-    rows = (hats.partition_path(*pixel) for pixel in made.layout().pixels)
-    every = [*written, *([f"{hats.DATASET}/{tilings.INDEXES}"] if made.part == tilings.INDEX else rows)]
+    rows = (hats.format_partition_path(*pixel) for pixel in tiling.get_layout().pixels)
+    all_paths = [
+        *written,
+        *([f"{hats.DATASET_DIRECTORY}/{tilings.INDEX_FILE}"] if tiling.part == tilings.INDEX_PART else rows),
+    ]
     folder = f"{path.rstrip('/')}/" if path else ""
-    below = [one.removeprefix(folder).partition("/") for one in every if one.startswith(folder)]
-    if not below and path not in {hats.DATASET, f"{hats.DATASET}/"}:
-        message = say("there is no {path} in {state}", path[:200], made.name)
-        raise NotFound(message, remedy=f"{hats.PARTITIONS} lists the partitions")
-    return listing(list(dict.fromkeys(f"{name}{slash}" for name, slash, _ in below))), HTML
+    below = [file_path.removeprefix(folder).partition("/") for file_path in all_paths if file_path.startswith(folder)]
+    if not below and path not in {hats.DATASET_DIRECTORY, f"{hats.DATASET_DIRECTORY}/"}:
+        message = format_message("there is no {path} in {state}", path[:200], tiling.name)
+        raise NotFoundError(message, remedy=f"{hats.PARTITION_INFO_FILE} lists the partitions")
+    return write_directory_listing(list(dict.fromkeys(f"{name}{slash}" for name, slash, _ in below))), HTML_MEDIA_TYPE
 
 
-def places(made: Tiling) -> list[str]:
+def list_entries(tiling: Tiling) -> list[str]:
     """List what is at the address of a table."""
     parts = [
         "",
-        *([f".{tilings.MARGIN}"] * (made.layout().margin >= 0)),
-        *([f".{tilings.INDEX}"] * (made.indexed is not None)),
+        *([f".{tilings.MARGIN_PART}"] * (tiling.get_layout().margin_rows >= 0)),
+        *([f".{tilings.INDEX_PART}"] * (tiling.indexed_column is not None)),
     ]
-    return [hats.COLLECTION, *(f"{made.name}{part}/" for part in parts)]
+    return [hats.COLLECTION_FILE, *(f"{tiling.name}{part}/" for part in parts)]
 
 
-def listing(names: Sequence[str]) -> bytes:
+def write_directory_listing(names: Sequence[str]) -> bytes:
     """Write a directory as web servers list theirs: clients find files by the links."""
     links = "".join(f'<li><a href="{quote(name)}">{escape(name)}</a></li>\n' for name in names)
     return f"<!DOCTYPE html>\n<title>HATS</title>\n<ul>\n{links}</ul>\n".encode()
 
 
-def ways(published: Published, base: str) -> Sequence[Way]:
+def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how the table is read as a whole, or a part of it, by libraries."""
     if not isinstance(published.relation, Snapshot):
         return []
-    url = FACE.url(published.table, base)
+    url = FACE.build_url(published.table, base_url)
     lon, lat = published.table.position or ("", "")
     lsdb = f'import lsdb\nstars = lsdb.open_catalog("{url}")\nprint(stars.cone_search(83.63, 22.01, radius_arcsec=3600).compute())'
     state = f"{url}/{published.relation.id}"
     duckdb = (
         "SET VARIABLE files = (SELECT list(format('{}/dataset/Norder={}/Dir={}/Npix={}.parquet', "
-        f"'{state}', Norder, Npix // 10000 * 10000, Npix)) FROM read_csv('{state}/{hats.PARTITIONS}'));\n"
+        f"'{state}', Norder, Npix // 10000 * 10000, Npix)) FROM read_csv('{state}/{hats.PARTITION_INFO_FILE}'));\n"
         f"SELECT count(*), avg({lon}), avg({lat}) FROM read_parquet(getvariable('files'));"
     )
     return [
-        Way(title="The whole table in Python (LSDB)", url=url, language="python", example=lsdb),
-        Way(title="The whole table in DuckDB", url=state, language="sql", example=duckdb),
+        UsageExample(title="The whole table in Python (LSDB)", url=url, language="python", example=lsdb),
+        UsageExample(title="The whole table in DuckDB", url=state, language="sql", example=duckdb),
     ]
 
 
-def _described() -> dict[str, Any]:
+def _describe_paths() -> dict[str, Any]:
     """Describe the addresses as OpenAPI has it."""
     words = {200: "the file", 206: "a range of it", 304: "it is the same", 404: "no such table or file", 410: "the state is not kept any more, or is not what this reader sees"}  # fmt: skip
     about = {
         "table": "a table: schema.name, or a collection",
         "state": "as collection.properties names it",
-        "document": f"{hats.PROPERTIES}, {hats.PARTITIONS}, {hats.SKYMAP}, {MAP}, {hats.COMMON}",
+        "document": f"{hats.PROPERTIES_FILE}, {hats.PARTITION_INFO_FILE}, {hats.SKYMAP_FILE}, {POINT_MAP_FILE}, {hats.COMMON_METADATA_FILE}",
         "order": "HEALPix order",
         "dir": "its number, in ten thousands",
         "pixel": "nested index",
     }
-    asked = {
+    query_params = {
         "columns": "names, with commas between: these alone are sent",
-        "filters": f"{hats.CELL}>=1,{hats.CELL}<2: cells of order 29 whose rows are sent; all else in it is passed over",
+        "filters": f"{hats.CELL_COLUMN}>=1,{hats.CELL_COLUMN}<2: cells of order 29 whose rows are sent; all else in it is passed over",
     }
 
-    def operation(name: str, summary: str, kind: str, path: str, known: dict[str, str]) -> tuple[str, dict[str, Any]]:
-        places = [("path", one) for one in re.findall(r"\{(\w+)\}", path)] + [("query", one) for one in known]
-        given = [
-            {"name": one, "in": place, "required": place == "path", "description": (about | known)[one], "schema": {"type": "integer" if one in {"order", "dir", "pixel"} else "string"}}
-            for place, one in places
+    def describe_operation(
+        name: str, summary: str, media_type: str, path: str, query_params: dict[str, str]
+    ) -> tuple[str, dict[str, Any]]:
+        places = [("path", param_name) for param_name in re.findall(r"\{(\w+)\}", path)] + [
+            ("query", param_name) for param_name in query_params
+        ]
+        parameters = [
+            {"name": param_name, "in": place, "required": place == "path", "description": (about | query_params)[param_name], "schema": {"type": "integer" if param_name in {"order", "dir", "pixel"} else "string"}}
+            for place, param_name in places
         ]  # fmt: skip
-        told: dict[str, Any] = {str(status): {"description": text} for status, text in words.items()}
-        told["200"]["content"] = {kind: {}}
-        said = {"summary": summary, "parameters": given, "responses": told}
-        return path, {"get": {**said, "operationId": name}, "head": {**said, "operationId": f"{name}-head"}}
+        responses: dict[str, Any] = {str(status): {"description": text} for status, text in words.items()}
+        responses["200"]["content"] = {media_type: {}}
+        operation_facts = {"summary": summary, "parameters": parameters, "responses": responses}
+        return path, {
+            "get": {**operation_facts, "operationId": name},
+            "head": {**operation_facts, "operationId": f"{name}-head"},
+        }
 
     state = "/hats/{table}/{state}"
     return dict(
         [
-            operation("hats-collection", "Which state of a table is the newest, and what there is of it", "text/plain", f"/hats/{{table}}/{hats.COLLECTION}", {}),
-            operation("hats-document", "What tells of a state", "text/plain", f"{state}/{{document}}", {}),
-            operation("hats-partition", "Rows of a pixel of the sky", PARQUET, f"{state}/{hats.DATASET}/Norder={{order}}/Dir={{dir}}/Npix={{pixel}}.parquet", asked),
+            describe_operation("hats-collection", "Which state of a table is the newest, and what there is of it", "text/plain", f"/hats/{{table}}/{hats.COLLECTION_FILE}", {}),
+            describe_operation("hats-document", "What tells of a state", "text/plain", f"{state}/{{document}}", {}),
+            describe_operation("hats-partition", "Rows of a pixel of the sky", PARQUET_MEDIA_TYPE, f"{state}/{hats.DATASET_DIRECTORY}/Norder={{order}}/Dir={{dir}}/Npix={{pixel}}.parquet", query_params),
         ]
     )  # fmt: skip
 
@@ -216,11 +245,11 @@ FACE = Face(
     name="hats",
     title="HATS",
     description="Whole tables as Parquet files by cells of the sky (HATS), for LSDB, DuckDB, pandas.",
-    applies=tilings.applies,
-    lacking="positions",
+    applies=tilings.can_tile,
+    missing_requirement="positions",
     path="/hats/{table}",
-    faults=PLAIN,
-    ways=ways,
-    routes=routes,
-    described=_described(),
+    error_responder=PLAIN_TEXT_ERRORS,
+    list_usage_examples=list_usage_examples,
+    build_routes=build_routes,
+    openapi_paths=_describe_paths(),
 )

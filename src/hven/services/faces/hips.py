@@ -10,11 +10,11 @@ import anyio.to_thread
 from starlette.responses import FileResponse, Response
 
 from hven import services as dali
-from hven.model.errors import HvenError, NotFound, say
-from hven.model.table import FILES
-from hven.services import filed, surveys
-from hven.services.face import Capability, Face, Surroundings, route
-from hven.site.auth import ANONYMOUS
+from hven.model.errors import HvenError, NotFoundError, format_message
+from hven.model.table import FILES_UTYPE
+from hven.services import collection_files, surveys
+from hven.services.face import Capability, Face, ServiceContext, create_route
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,125 +23,164 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.model.table import Schema, Table
-    from hven.site.auth import Reader
+    from hven.site.auth import Principal
 
-STANDARD = "ivo://ivoa.net/std/hips#hips-1.0"
-NAME = "properties"
-LONGEST = 64 * 1024  # bytes of properties that are read
+STANDARD_ID = "ivo://ivoa.net/std/hips#hips-1.0"
+PROPERTIES_FILE = "properties"
+MAX_PROPERTIES_BYTES = 64 * 1024  # bytes of properties that are read
 
 
-def applies(table: Table) -> bool:
+def has_files(table: Table) -> bool:
     """Serve collections with files."""
-    return table.utype == FILES
+    return table.utype == FILES_UTYPE
 
 
-def records(around: Surroundings, who: Reader, base: str) -> list[str]:
+def list_records(context: ServiceContext, principal: Principal, base_url: str) -> list[str]:
     """Read what the HiPS that a reader may know of say of themselves; their address is the one here."""
-    made = [one for one in surveys.made(around.site.settings) if surveys.visible(around, who, one)]
-    settings = around.site.settings
-    found = [
-        _record(one.properties, surveys.address(base, one), base, settings.authority_of(one.collection)) for one in made
+    made_surveys = [
+        survey
+        for survey in surveys.list_surveys(context.site.settings)
+        if surveys.is_visible(context, principal, survey)
     ]
-    for table in around.site.current().catalogue(who, around.policies).tables():
-        if not applies(table) or not table.offers("hips"):
+    settings = context.site.settings
+    record_texts = [
+        _write_record(
+            survey.properties,
+            surveys.build_survey_url(base_url, survey),
+            base_url,
+            settings.find_authority(survey.collection),
+        )
+        for survey in made_surveys
+    ]
+    for table in context.site.get_published_state().get_catalogue(principal, context.policies).iterate_tables():
+        if not has_files(table) or not table.is_served_by("hips"):
             continue
         try:
-            paths = filed.named(around, who, table.schema, NAME)
-            taken = filed.asked(around, who, table.schema, paths)
+            paths = collection_files.find_paths_by_name(context, principal, table.schema, PROPERTIES_FILE)
+            found_files = collection_files.find_files(context, principal, table.schema, paths)
         except HvenError:  # a list that is not for this reader
             continue
         for path in paths:
             try:
-                row = taken.one(path)
-                body = b"".join(filter(None, filed.reading(around, row)(0, min(row["bytes"], LONGEST))))
+                row = found_files.get_row(path)
+                body = b"".join(
+                    filter(
+                        None,
+                        collection_files.create_file_reader(context, row)(0, min(row["bytes"], MAX_PROPERTIES_BYTES)),
+                    )
+                )
             except HvenError:
                 continue
-            said = _read(body.decode("utf-8", "replace"))
-            if "hips_order" not in said and "hips_tile_format" not in said:
+            properties = _parse_properties(body.decode("utf-8", "replace"))
+            if "hips_order" not in properties and "hips_tile_format" not in properties:
                 continue  # a file that has that name by chance
-            folder = path.removesuffix(f"/{NAME}") if "/" in path else ""
-            at = f"{base}/collections/{quote(table.schema)}/files/{quote(folder)}".rstrip("/")
-            found.append(
-                _record({"hips_release_date": _date(row), **said}, at, base, settings.authority_of(table.schema))
+            folder = path.removesuffix(f"/{PROPERTIES_FILE}") if "/" in path else ""
+            at = f"{base_url}/collections/{quote(table.schema)}/files/{quote(folder)}".rstrip("/")
+            record_texts.append(
+                _write_record(
+                    {"hips_release_date": _format_modification_date(row), **properties},
+                    at,
+                    base_url,
+                    settings.find_authority(table.schema),
+                )
             )
-    return found
+    return record_texts
 
 
-def _record(said: Mapping[str, str], at: str, base: str, authority: str) -> str:
+def _write_record(properties: Mapping[str, str], service_url: str, base_url: str, authority_id: str) -> str:
     """Write what a HiPS says of itself, with the address here; these names every record must have (HiPS 1.0 section 4.4.2)."""
-    did = f"ivo://{authority}{at.removeprefix(base).removeprefix('/collections')}"
-    own = {"creator_did": did, **said, "hips_service_url": at}
-    whole = own | {"hips_status": said.get("hips_status", "public master clonableOnce")}
-    return "\n".join(f"{name:<20} = {value}" for name, value in whole.items())
+    did = f"ivo://{authority_id}{service_url.removeprefix(base_url).removeprefix('/collections')}"
+    record_values = {"creator_did": did, **properties, "hips_service_url": service_url}
+    all_values = record_values | {"hips_status": properties.get("hips_status", "public master clonableOnce")}
+    return "\n".join(f"{name:<20} = {value}" for name, value in all_values.items())
 
 
-def _date(row: dict[str, Any]) -> str:
+def _format_modification_date(row: dict[str, Any]) -> str:
     """Write when a file was changed, as HiPS have it: 2024-01-31T12:00Z."""
     return datetime.fromtimestamp(row["modified"], UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 
-def _read(text: str) -> dict[str, str]:
+def _parse_properties(text: str) -> dict[str, str]:
     """Read lines ``name = value``; # begins a comment (HiPS 1.0 section 4.4.1)."""
     lines = (line.partition("=") for line in text.splitlines() if "=" in line and not line.lstrip().startswith("#"))
     return {name.strip(): value.strip() for name, _, value in lines if name.strip()}
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/hipslist``."""
 
-    async def listed(request: Request) -> Response:
-        base = dali.base(request, around.site.settings)
-        found = await anyio.to_thread.run_sync(records, around, around.reader(request), base)
-        body = "\n\n".join(found) + "\n" * bool(found)
+    async def answer_list(request: Request) -> Response:
+        base = dali.get_base_url(request, context.site.settings)
+        record_texts = await anyio.to_thread.run_sync(list_records, context, context.identify_principal(request), base)
+        body = "\n\n".join(record_texts) + "\n" * bool(record_texts)
         headers = {
             "content-type": "text/plain; charset=utf-8",
             "cache-control": "no-cache",
             "vary": "authorization, cookie, host",
         }
-        return dali.whole(request, body.encode(), headers)
+        return dali.answer_with_body(request, body.encode(), headers)
 
-    async def one(request: Request) -> Response:
-        name, which, file = (request.path_params[part] for part in ("name", "hips", "path"))
+    async def answer_survey_file(request: Request) -> Response:
+        name, survey_name, file = (request.path_params[part] for part in ("name", "hips", "path"))
 
-        def asked() -> tuple[surveys.Made, bool]:
-            found, who = surveys.one(around.site.settings, name, which), around.reader(request)
-            if found is None or not surveys.FILE.fullmatch(file) or not surveys.visible(around, who, found):
-                raise NotFound(say("the collection {collection} has no HiPS {name}", name, f"{which}/{file}"[:200]))
-            return found, surveys.visible(around, ANONYMOUS, found)
+        def find_survey() -> tuple[surveys.PublishedSurvey, bool]:
+            survey, principal = (
+                surveys.find_survey(context.site.settings, name, survey_name),
+                context.identify_principal(request),
+            )
+            if (
+                survey is None
+                or not surveys.SURVEY_FILE_PATTERN.fullmatch(file)
+                or not surveys.is_visible(context, principal, survey)
+            ):
+                raise NotFoundError(
+                    format_message(
+                        "the collection {collection} has no HiPS {name}", name, f"{survey_name}/{file}"[:200]
+                    )
+                )
+            return survey, surveys.is_visible(context, ANONYMOUS_PRINCIPAL, survey)
 
-        found, public = await anyio.to_thread.run_sync(asked)
-        tag = dali.etag(found.place.name, file, dali.base(request, around.site.settings))
+        survey, public = await anyio.to_thread.run_sync(find_survey)
+        tag = dali.compute_etag(survey.place.name, file, dali.get_base_url(request, context.site.settings))
         vary = "accept-encoding, authorization, cookie, host"
-        headers = {**dali.caching(tag, public=public, vary=vary), "x-content-type-options": "nosniff"}
-        if dali.unchanged(request, tag):
+        headers = {**dali.build_cache_headers(tag, is_public=public, vary=vary), "x-content-type-options": "nosniff"}
+        if dali.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         if file == "properties":
-            at = surveys.address(dali.base(request, around.site.settings), found)
-            told = f"{_record(found.properties, at, dali.base(request, around.site.settings), around.site.settings.authority_of(name))}\n"
-            return dali.whole(request, told.encode(), {**headers, "content-type": "text/plain; charset=utf-8"})
-        place = found.place / file
+            at = surveys.build_survey_url(dali.get_base_url(request, context.site.settings), survey)
+            properties_text = f"{_write_record(survey.properties, at, dali.get_base_url(request, context.site.settings), context.site.settings.find_authority(name))}\n"
+            return dali.answer_with_body(
+                request, properties_text.encode(), {**headers, "content-type": "text/plain; charset=utf-8"}
+            )
+        place = survey.place / file
         if not place.is_file():
-            raise NotFound(say("there is no tile {path}", file))
+            raise NotFoundError(format_message("there is no tile {path}", file))
         kind = "image/png" if file.endswith(".png") else "application/fits"
         return FileResponse(place, headers=headers, media_type=kind)
 
-    return [route("/hipslist", listed), route("/collections/{name}/hips/{hips}/{path:path}", one)]
+    return [
+        create_route("/hipslist", answer_list),
+        create_route("/collections/{name}/hips/{hips}/{path:path}", answer_survey_file),
+    ]
 
 
-def _capable(around: Surroundings, base: str, schema: Schema | None) -> Sequence[Capability]:
+def _list_capabilities(context: ServiceContext, base_url: str, schema: Schema | None) -> Sequence[Capability]:
     """Name the list, once there is something in it that was made here for everybody."""
-    if schema or not any(surveys.visible(around, ANONYMOUS, one) for one in surveys.made(around.site.settings)):
+    if schema or not any(
+        surveys.is_visible(context, ANONYMOUS_PRINCIPAL, survey)
+        for survey in surveys.list_surveys(context.site.settings)
+    ):
         return []
-    return [Capability(standard_id="ivo://ivoa.net/std/hips#hipslist-1.0", url=f"{base}/hipslist", role="std")]
+    return [Capability(standard_id="ivo://ivoa.net/std/hips#hipslist-1.0", url=f"{base_url}/hipslist", role="std")]
 
 
 FACE = Face(
     name="hips",
     title="HiPS",
     description="The HiPS that were made here, and those among the files: hierarchical progressive surveys, for Aladin and others.",
-    standard_ids=(STANDARD,),
-    applies=applies,
-    lacking="files",
-    routes=routes,
-    capable=_capable,
+    standard_ids=(STANDARD_ID,),
+    applies=has_files,
+    missing_requirement="files",
+    build_routes=build_routes,
+    list_capabilities=_list_capabilities,
 )

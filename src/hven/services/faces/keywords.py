@@ -11,15 +11,15 @@ import pyarrow.compute as pc
 
 from hven import formats
 from hven import services as dali
-from hven.formats import End, Head, Info
-from hven.jobs.tap import RESPONSEFORMAT
-from hven.model.errors import FarFault, HvenError, NotFound, say
+from hven.formats import InfoElement, ResultStatus, TableMetadata
+from hven.jobs.tap import RESPONSEFORMAT_PARAM
+from hven.model.errors import HvenError, NotFoundError, UpstreamError, format_message
 from hven.model.params import Param
-from hven.model.table import FILES, written_columns
-from hven.services import filed
-from hven.services.errors import PLAIN
-from hven.services.face import Face, Surroundings, Way, asking
-from hven.sources.cards import headers, lines, written
+from hven.model.table import FILES_UTYPE, parse_columns
+from hven.services import collection_files
+from hven.services.errors import PLAIN_TEXT_ERRORS
+from hven.services.face import Face, ServiceContext, UsageExample, create_query_route
+from hven.sources.fits_headers import format_value, iterate_cards, read_headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from hven.formats.media import Place
-    from hven.site import Published
+    from hven.site import PublishedTable
 
-COLUMNS = written_columns("""
+CARD_COLUMNS = parse_columns("""
     hdu       | int32   |  | meta.number       | Number of the HDU, from 0
     extension | string  |  | meta.id           | Name of the HDU
     keyword   | string  |  | meta.id;meta.main | Keyword
@@ -40,81 +40,102 @@ COLUMNS = written_columns("""
     number    | float64 |  |                   | Value, if it is a number
     comment   | string  |  | meta.note         | Comment of the card
 """)
-SCHEMA = pa.schema([column.arrow for column in COLUMNS])
-MOST = 10_000  # HDUs
-HDU = Param(name="HDU", ucd="meta.number", description="number or name of an HDU; all of them without it")
+CARD_SCHEMA = pa.schema([column.arrow_field for column in CARD_COLUMNS])
+MAX_HDUS = 10_000  # HDUs
+HDU_PARAM = Param(name="HDU", ucd="meta.number", description="number or name of an HDU; all of them without it")
 
 
-def routes(around: Surroundings) -> Sequence[BaseRoute]:
+def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Route ``/collections/<name>/headers/<path>``."""
 
-    def made(request: Request, params: dali.Params) -> Response:
+    def build_response(request: Request, params: dali.RequestParams) -> Response:
         name, path = request.path_params["name"], request.path_params["path"]
-        taken = filed.asked(around, around.reader(request), name, [path])
-        row = taken.one(path)
-        taken.note("header seen", path)
-        table = _of(
-            _table(filed.opened_at(around, around.reader(request), name, row), path), params.one(HDU.name), path
+        found_files = collection_files.find_files(context, context.identify_principal(request), name, [path])
+        row = found_files.get_row(path)
+        found_files.record_access("header seen", path)
+        table = _select_hdu(
+            _read_cards(
+                collection_files.open_file_place(context, context.identify_principal(request), name, row), path
+            ),
+            params.read_one(HDU_PARAM.name),
+            path,
         )
-        page = around.page(FACE.name, request, params)
+        page = context.find_page_writer(FACE.name, request, params)
         if page is not None:
-            return page(request, around, {"rows": table.to_pylist()})
-        fmt, options = formats.select(params.one("RESPONSEFORMAT"), request.headers.get("accept"))
-        kind = options.get(formats.MEDIA_TYPE) or fmt.media_types[0]
-        infos = (Info(name="file", value=str(row["url"])), *dali.unused(params, (HDU, RESPONSEFORMAT)))
-        head = Head(columns=COLUMNS, name="header", infos=infos)
-        body = b"".join(fmt.write(head, iter(table.to_batches()), lambda: End(rows=table.num_rows), options))
-        kept = dali.caching(
-            dali.etag(body), public=taken.reach == "public", vary="accept, accept-encoding, authorization, cookie"
+            return page(request, context, {"rows": table.to_pylist()})
+        fmt, options = formats.select_format(params.read_one("RESPONSEFORMAT"), request.headers.get("accept"))
+        kind = options.get(formats.MEDIA_TYPE_OPTION) or fmt.media_types[0]
+        infos = (
+            InfoElement(name="file", value=str(row["url"])),
+            *dali.warn_unused_parameters(params, (HDU_PARAM, RESPONSEFORMAT_PARAM)),
+        )
+        head = TableMetadata(columns=CARD_COLUMNS, name="header", infos=infos)
+        body = b"".join(
+            fmt.write(head, iter(table.to_batches()), lambda: ResultStatus(row_count=table.num_rows), options)
+        )
+        cache_headers = dali.build_cache_headers(
+            dali.compute_etag(body),
+            is_public=found_files.access_key == "public",
+            vary="accept, accept-encoding, authorization, cookie",
         )
         guarded = {"content-security-policy": "default-src 'none'", "x-content-type-options": "nosniff"}
-        return dali.tagged(request, {**kept, **guarded}, kind, body)
+        return dali.answer_with_etag(request, {**cache_headers, **guarded}, kind, body)
 
-    async def answered(request: Request, params: dali.Params) -> Response:
-        found: Response = await anyio.to_thread.run_sync(made, request, params)
-        return found
+    async def answer_request(request: Request, params: dali.RequestParams) -> Response:
+        response: Response = await anyio.to_thread.run_sync(build_response, request, params)
+        return response
 
-    return [asking("/collections/{name}/headers/{path:path}", answered, PLAIN)]
+    return [create_query_route("/collections/{name}/headers/{path:path}", answer_request, PLAIN_TEXT_ERRORS)]
 
 
-def _of(table: pa.Table, hdu: str | None, path: str) -> pa.Table:
+def _select_hdu(table: pa.Table, hdu: str | None, path: str) -> pa.Table:
     """Keep the cards of an HDU, which is said by its number or name."""
     if not hdu:
         return table
     named = pc.equal(pc.utf8_upper(pc.coalesce(table["extension"], pa.scalar(""))), hdu.upper())
-    kept = table.filter(pc.or_(named, pc.equal(table["hdu"].cast(pa.string()), hdu)))
-    if not kept.num_rows:
-        raise NotFound(say("the file {name} has no HDU {hdu}", path, hdu[:60]))
-    return kept
+    hdu_rows = table.filter(pc.or_(named, pc.equal(table["hdu"].cast(pa.string()), hdu)))
+    if not hdu_rows.num_rows:
+        raise NotFoundError(format_message("the file {name} has no HDU {hdu}", path, hdu[:60]))
+    return hdu_rows
 
 
-def _table(place: Place, path: str) -> pa.Table:
+def _read_cards(path: Place, file_name: str) -> pa.Table:
     """Read the cards; a file that is no FITS is none that has a header."""
     try:
-        found = headers(cast("Path", place), most=MOST)  # of which it asks what both have
-    except FarFault:
+        hdu_headers = read_headers(cast("Path", path), hdu_limit=MAX_HDUS)  # of which it asks what both have
+    except UpstreamError:
         raise
     except (HvenError, OSError, EOFError, ValueError):
-        found = []
-    if not found:
-        raise NotFound(f"the file {path!r} has no FITS header that can be read", remedy="take the file itself")
+        hdu_headers = []
+    if not hdu_headers:
+        raise NotFoundError(
+            f"the file {file_name!r} has no FITS header that can be read", remedy="take the file itself"
+        )
     rows = [
-        (one.index, one.name or None, keyword, written(value), value if _is_number(value) else None, comment or None)
-        for one in found
-        for keyword, value, comment in lines(one)
+        (item.index, item.name or None, keyword, format_value(value), value if _is_number(value) else None, comment or None)
+        for item in hdu_headers
+        for keyword, value, comment in iterate_cards(item)
     ]  # fmt: skip
-    columns = zip(*rows, strict=True) if rows else ((),) * len(SCHEMA)
-    return pa.table([pa.array(list(one), kind) for one, kind in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA)
+    columns = zip(*rows, strict=True) if rows else ((),) * len(CARD_SCHEMA)
+    return pa.table(
+        [pa.array(list(item), kind) for item, kind in zip(columns, CARD_SCHEMA.types, strict=True)], schema=CARD_SCHEMA
+    )
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def ways(published: Published, base: str) -> Sequence[Way]:
+def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how one is asked for."""
-    url = f"{base}/collections/{quote(published.table.schema)}/headers/PATH"
-    return [Way(title="FITS header of a file", url=url, example=f"curl '{url}?RESPONSEFORMAT=csv'")]
+    url = f"{base_url}/collections/{quote(published.table.schema)}/headers/PATH"
+    return [UsageExample(title="FITS header of a file", url=url, example=f"curl '{url}?RESPONSEFORMAT=csv'")]
 
 
-FACE = Face(name="keywords", title="FITS headers", applies=lambda table: table.utype == FILES, routes=routes, ways=ways)
+FACE = Face(
+    name="keywords",
+    title="FITS headers",
+    applies=lambda table: table.utype == FILES_UTYPE,
+    build_routes=build_routes,
+    list_usage_examples=list_usage_examples,
+)

@@ -10,9 +10,9 @@ import orjson
 from hven import __version__, formats
 from hven import services as dali
 from hven.services import _vosi as vosi
-from hven.services.errors import VOTABLE
-from hven.services.face import DALI, Face, Surroundings, route
-from hven.site.auth import ANONYMOUS
+from hven.services.errors import VOTABLE_ERRORS
+from hven.services.face import DALI_PARAMS, Face, ServiceContext, create_route
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from hven.model.params import Param
     from hven.model.table import Table
 
-SHARED = ("MAXREC", "RESPONSEFORMAT", "RUNID", "UPLOAD")  # of DALI
-TABLE = {
+SHARED_PARAM_NAMES = ("MAXREC", "RESPONSEFORMAT", "RUNID", "UPLOAD")  # of DALI
+TABLE_PATH_PARAMETER = {
     "name": "table",
     "in": "path",
     "required": True,
@@ -34,107 +34,129 @@ TABLE = {
 }
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/openapi.json``."""
 
-    async def described(request: Request) -> Response:
-        settings = around.site.settings
+    async def answer_document(request: Request) -> Response:
+        settings = context.site.settings
         # the document is public: of tables it tells what everybody may know
-        tables = around.site.current().catalogue(ANONYMOUS, around.policies).tables()
+        tables = (
+            context.site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, context.policies).iterate_tables()
+        )
         body = orjson.dumps(
-            document(around.faces.values(), settings.title or settings.name, dali.base(request, settings), tables)
+            build_document(
+                context.faces.values(), settings.title or settings.name, dali.get_base_url(request, settings), tables
+            )
         )
-        return dali.tagged(
-            request, dali.caching(dali.etag(body), public=True, vary="accept-encoding, host"), "application/json", body
+        return dali.answer_with_etag(
+            request,
+            dali.build_cache_headers(dali.compute_etag(body), is_public=True, vary="accept-encoding, host"),
+            "application/json",
+            body,
         )
 
-    return [route("/openapi.json", described)]
+    return [create_route("/openapi.json", answer_document)]
 
 
-def document(faces: Iterable[Face], title: str, base: str, tables: Iterable[Table]) -> dict[str, Any]:
+def build_document(faces: Iterable[Face], title: str, base_url: str, tables: Iterable[Table]) -> dict[str, Any]:
     """Describe the faces that understand parameters, and addresses of tables with parameters of their own."""
-    every = list(faces)
-    faces = [face for face in every if face.params]
-    described = {path: one for face in every for path, one in face.described.items()}
+    all_faces = list(faces)
+    faces = [face for face in all_faces if face.params]
+    described = {path: item for face in all_faces for path, item in face.openapi_paths.items()}
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": __version__},
-        "servers": [{"url": base}],
-        "paths": {face.path: _face(face) for face in faces} | described | dict(_endpoints(tables)),
+        "servers": [{"url": base_url}],
+        "paths": {face.path: _describe_face(face) for face in faces} | described | dict(_describe_endpoints(tables)),
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-            "parameters": {one.name: _parameter(one) for face in faces for one in face.known if one.name in SHARED},
+            "parameters": {
+                item.name: _describe_parameter(item)
+                for face in faces
+                for item in face.all_params
+                if item.name in SHARED_PARAM_NAMES
+            },
         },
     }
 
 
-def _face(face: Face) -> dict[str, Any]:
-    said = _asked(face.name, face.title, face.description, face.known, face.faults.kind)
-    return {"parameters": [TABLE] if "{table}" in face.path else [], **said}
+def _describe_face(face: Face) -> dict[str, Any]:
+    operations = _describe_operation(
+        face.name, face.title, face.description, face.all_params, face.error_responder.media_type
+    )
+    return {"parameters": [TABLE_PATH_PARAMETER] if "{table}" in face.path else [], **operations}
 
 
-def _endpoints(tables: Iterable[Table]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _describe_endpoints(tables: Iterable[Table]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Describe the endpoints of tables that answer with rows, at their old paths, too."""
     for table in tables:
-        for one in table.endpoints if table.offers("endpoints") else ():
-            if one.kind != "query":
+        for endpoint in table.endpoints if table.is_served_by("endpoints") else ():
+            if endpoint.kind != "query":
                 continue
-            known = [
-                *(replace(given.param, name=given.said) for given in one.params),
-                *(each for each in DALI if each.name in SHARED),
+            all_params = [
+                *(replace(endpoint_param.param, name=endpoint_param.client_name) for endpoint_param in endpoint.params),
+                *(each for each in DALI_PARAMS if each.name in SHARED_PARAM_NAMES),
             ]
-            own = f"{table.qualified}/{one.name}"
-            title = one.title or f"{one.name} of {table.title or table.qualified}"
-            for number, path in enumerate([f"/endpoints/{own}", *one.paths]):
-                name = f"endpoints/{own}" + (f"-{number + 1}" if number else "")
-                yield path, _asked(name, title, one.description, known, VOTABLE.kind)
+            endpoint_name = f"{table.qualified_name}/{endpoint.name}"
+            title = endpoint.title or f"{endpoint.name} of {table.title or table.qualified_name}"
+            for number, path in enumerate([f"/endpoints/{endpoint_name}", *endpoint.paths]):
+                name = f"endpoints/{endpoint_name}" + (f"-{number + 1}" if number else "")
+                yield (
+                    path,
+                    _describe_operation(name, title, endpoint.description, all_params, VOTABLE_ERRORS.media_type),
+                )
 
 
-def _asked(name: str, title: str, description: str | None, known: Sequence[Param], faults: str) -> dict[str, Any]:
-    fields = {one.name: _schema(one) for one in known}
-    form = {"type": "object", "properties": fields, "required": [one.name for one in known if one.required]}
+def _describe_operation(
+    name: str, title: str, description: str | None, params: Sequence[Param], error_media_type: str
+) -> dict[str, Any]:
+    fields = {item.name: _describe_schema(item) for item in params}
+    form = {"type": "object", "properties": fields, "required": [item.name for item in params if item.required]}
     about = {
         "summary": title,
         "description": description or "",
         "responses": {
-            "200": {"description": "the rows", "content": {one.media_types[0]: {} for one in formats.offered()}},
-            "default": {"description": "what is wrong", "content": {faults: {}}},
+            "200": {"description": "the rows", "content": {item.media_types[0]: {} for item in formats.load_formats()}},
+            "default": {"description": "what is wrong", "content": {error_media_type: {}}},
         },
     }
-    given = [
-        {"$ref": f"#/components/parameters/{one.name}"} if one.name in SHARED else _parameter(one) for one in known
+    parameters = [
+        {"$ref": f"#/components/parameters/{item.name}"}
+        if item.name in SHARED_PARAM_NAMES
+        else _describe_parameter(item)
+        for item in params
     ]
     body = {"content": {"application/x-www-form-urlencoded": {"schema": form}}}
     return {
-        "get": {**about, "operationId": name, "parameters": given},
+        "get": {**about, "operationId": name, "parameters": parameters},
         "post": {**about, "operationId": f"{name}-post", "requestBody": body},
     }
 
 
-def _parameter(one: Param) -> dict[str, Any]:
+def _describe_parameter(param: Param) -> dict[str, Any]:
     return {
-        "name": one.name,
+        "name": param.name,
         "in": "query",
-        "required": one.required,
-        "description": one.description or "",
-        "schema": _schema(one),
+        "required": param.required,
+        "description": param.description or "",
+        "schema": _describe_schema(param),
     }
 
 
-def _schema(one: Param) -> dict[str, Any]:
-    kind = vosi.simple(one.type).replace("real", "number")
-    made: type[Any] = {"integer": int, "number": float}.get(kind, str)
-    told = {
+def _describe_schema(param: Param) -> dict[str, Any]:
+    kind = vosi.name_simple_type(param.type).replace("real", "number")
+    python_type: type[Any] = {"integer": int, "number": float}.get(kind, str)
+    schema_values = {
         "type": kind,
         "format": "int64" if kind == "integer" else None,
-        "enum": [made(word) for word in one.allowed] or None,
-        "default": None if one.default is None else made(one.default),
-        "minimum": one.minimum,
-        "maximum": one.maximum,
-        "x-unit": one.unit,
-        "x-ucd": one.ucd,
+        "enum": [python_type(word) for word in param.allowed] or None,
+        "default": None if param.default is None else python_type(param.default),
+        "minimum": param.minimum,
+        "maximum": param.maximum,
+        "x-unit": param.unit,
+        "x-ucd": param.ucd,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in schema_values.items() if value is not None}
 
 
-FACE = Face(name="openapi", title="OpenAPI", routes=routes)
+FACE = Face(name="openapi", title="OpenAPI", build_routes=build_routes)

@@ -9,15 +9,24 @@ import anyio
 from starlette.responses import Response
 
 from hven import services as dali
-from hven.formats.pictures import COLOURS, FILMS, SIZES, STRETCHES, Look, draw_sign, films, refusal
-from hven.model.errors import NotFound, ParamError, SourceError, say
+from hven.formats.pictures import (
+    COLOUR_MAPS,
+    FILM_MEDIA_TYPES,
+    PICTURE_SIZE_RANGE,
+    STRETCH_NAMES,
+    Look,
+    can_read_films,
+    draw_no_picture_sign,
+    draw_refusal,
+)
+from hven.model.errors import NotFoundError, ParamError, SourceError, format_message
 from hven.model.params import Param
-from hven.model.table import SITE, Hole, Link, drawn
+from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, TemplateExpression, list_drawable_extensions
 from hven.model.types import BOOLEAN, FLOAT64, INT64, Type
-from hven.services import drawings, filed
-from hven.services.errors import PLAIN
-from hven.services.face import MOST, Face, Surroundings, Way, route
-from hven.services.params import value, values
+from hven.services import collection_files, drawings
+from hven.services.errors import PLAIN_TEXT_ERRORS
+from hven.services.face import MAX_PARAMETER_BODY_BYTES, Face, ServiceContext, UsageExample, create_route
+from hven.services.params import parse_value, parse_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,73 +34,77 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.params import Params
+    from hven.model.params import RequestParams
     from hven.model.table import Table
-    from hven.site import Published
+    from hven.site import PublishedTable
 
-BESIDE, NIGHT = 8, 64  # files of one picture; of one that is of a night's calibrators
-VARY = "accept, accept-encoding, authorization, cookie"
-UNIFORM = "all of this picture has one colour"
-FULL = 400  # pixels from which on there is room for axes
-INTERVAL = Type("double", "2", "interval")
-HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
-PARAMS = (
-    Param(name="SIZE", type=INT64, default="800", minimum=SIZES[0], maximum=SIZES[1], description="pixels of the longer side"),
+MAX_FILES, MAX_CALIBRATOR_FILES = 8, 64  # files of one picture; of one that is of a night's calibrators
+VARY_HEADER = "accept, accept-encoding, authorization, cookie"
+UNIFORM_PICTURE_MESSAGE = "all of this picture has one colour"
+MIN_AXES_PIXELS = 400  # pixels from which on there is room for axes
+INTERVAL_TYPE = Type("double", "2", "interval")
+PICTURE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
+PICTURE_PARAMS = (
+    Param(name="SIZE", type=INT64, default="800", minimum=PICTURE_SIZE_RANGE[0], maximum=PICTURE_SIZE_RANGE[1], description="pixels of the longer side"),
     Param(name="AXES", type=BOOLEAN, description="axes and a line that says what is shown, or the picture alone; usual from 400 pixels on"),
-    Param(name="STRETCH", allowed=STRETCHES, description="stretch from values to colours"),
-    Param(name="PERCENTILE", type=INTERVAL, description="two percentages: of the values that become the first and the last colour"),
-    Param(name="COLOURS", allowed=tuple(COLOURS), description="colours"),
+    Param(name="STRETCH", allowed=STRETCH_NAMES, description="stretch from values to colours"),
+    Param(name="PERCENTILE", type=INTERVAL_TYPE, description="two percentages: of the values that become the first and the last colour"),
+    Param(name="COLOURS", allowed=tuple(COLOUR_MAPS), description="colours"),
     Param(name="PART", description="index or name of the part of the file: an HDU"),
     Param(name="PLANE", type=INT64, minimum=1, description="plane of a cube, from 1"),
     Param(name="SHOW", allowed=("vis2", "t3phi", "uv", "transfer", "spectrum", "image"), description="kind of picture, where a file has several"),
-    Param(name="WITHOUT", type=INTERVAL, unit="MHz", many=True, description="frequencies of planes that are not chosen by themselves"),
+    Param(name="WITHOUT", type=INTERVAL_TYPE, unit="MHz", many=True, description="frequencies of planes that are not chosen by themselves"),
     Param(name="DIAMETER", type=FLOAT64, unit="mas", many=True, minimum=0, maximum=1000, description="diameters of calibrators, in the order of the files and of their targets"),
     Param(name="STAR", many=True, description="name of a calibrator, where not all targets of the files are some"),
     Param(name="BESIDE", many=True, description="paths of further files that are drawn beside it"),
 )  # fmt: skip
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/collections/<name>/preview/<path>``."""
-    few = anyio.CapacityLimiter(2)  # are drawn at a time: queries go first
+    drawing_limiter = anyio.CapacityLimiter(2)  # are drawn at a time: queries go first
 
-    def found(request: Request, name: str, paths: Sequence[str]) -> list[filed.Original]:
-        who = around.reader(request)
-        taken = filed.asked(around, who, name, paths)
+    def find_files(request: Request, name: str, paths: Sequence[str]) -> list[collection_files.OriginalFile]:
+        principal = context.identify_principal(request)
+        found_files = collection_files.find_files(context, principal, name, paths)
         for path in paths:
-            taken.one(path)
-            taken.note("preview taken", path)
-        return [filed.original(around, who, taken, path) for path in paths]
+            found_files.get_row(path)
+            found_files.record_access("preview taken", path)
+        return [collection_files.open_original(context, principal, found_files, path) for path in paths]
 
-    async def one(request: Request) -> Response:
-        params = await dali.read(request, MOST)
+    async def answer_picture(request: Request) -> Response:
+        params = await dali.read_params(request, MAX_PARAMETER_BODY_BYTES)
         name, path = request.path_params["name"], request.path_params["path"]
-        look = _look(params)
-        paths = list(dict.fromkeys([path, *(value(params, PARAMS[-1]) or ())]))
-        most = NIGHT if look.show == "transfer" else BESIDE
-        if len(paths) > most:
-            raise ParamError(say("at most {most} files are drawn beside one another", most), name="BESIDE")
-        files = await anyio.to_thread.run_sync(found, request, name, paths)
-        look = drawings.credited(around, name, look)
-        key = drawings.key_of(files, look)
-        public = all(file.public for file in files)
-        judged = look.size <= drawings.THUMBNAIL and _is_shown_on_page(request)
+        look = _read_look(params)
+        paths = list(dict.fromkeys([path, *(parse_value(params, PICTURE_PARAMS[-1]) or ())]))
+        max_files = MAX_CALIBRATOR_FILES if look.show == "transfer" else MAX_FILES
+        if len(paths) > max_files:
+            raise ParamError(
+                format_message("at most {most} files are drawn beside one another", max_files), name="BESIDE"
+            )
+        files = await anyio.to_thread.run_sync(find_files, request, name, paths)
+        look = drawings.add_credit(context, name, look)
+        key = drawings.make_picture_key(files, look)
+        public = all(file.is_public for file in files)
+        judged = look.size <= drawings.THUMBNAIL_PIXELS and _is_shown_on_page(request)
         tag = f'"{key}-judged"' if judged else f'"{key}"'
-        headers = {**dali.caching(tag, public=public, vary=VARY), **HEADERS}
-        if dali.unchanged(request, tag):
+        headers = {**dali.build_cache_headers(tag, is_public=public, vary=VARY_HEADER), **PICTURE_HEADERS}
+        if dali.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
-        shelf, places = drawings.shelf(around), [(file.path, file.name) for file in files]
+        shelf, places = drawings.get_picture_store(context), [(file.path, file.name) for file in files]
         try:
-            body = await anyio.to_thread.run_sync(drawings.find, shelf, key)
+            body = await anyio.to_thread.run_sync(drawings.find_picture, shelf, key)
             if body is None:
-                body = await anyio.to_thread.run_sync(drawings.drawn, shelf, key, places, look, limiter=few)
+                body = await anyio.to_thread.run_sync(
+                    drawings.get_or_draw_picture, shelf, key, places, look, limiter=drawing_limiter
+                )
         except SourceError as fault:
-            raise NotFound(str(fault)) from None
-        if judged and not await anyio.to_thread.run_sync(drawings.shows_something, around, key, body):
-            body = draw_sign(look.size, UNIFORM)
+            raise NotFoundError(str(fault)) from None
+        if judged and not await anyio.to_thread.run_sync(drawings.is_informative, context, key, body):
+            body = draw_no_picture_sign(look.size, UNIFORM_PICTURE_MESSAGE)
         return Response(body, headers=headers, media_type="image/png")
 
-    return [route("/collections/{name}/preview/{path:path}", one, _told)]
+    return [create_route("/collections/{name}/preview/{path:path}", answer_picture, _respond_to_error)]
 
 
 def _is_shown_on_page(request: Request) -> bool:
@@ -105,82 +118,94 @@ def _wants_image(request: Request) -> bool:
     return "image/" in request.headers.get("accept", "")
 
 
-def _told(request: Request, error: Exception) -> Response:
+def _respond_to_error(request: Request, error: Exception) -> Response:
     """Say why there is no picture: by one, where a page asks for an image, else in words.
 
     Of a fault of the service the picture is a sign: readers can do nothing about it, and the request's id is for its owner, who finds it in the picture's text.
     """
-    words = PLAIN(request, error)
+    words = PLAIN_TEXT_ERRORS(request, error)
     if not _wants_image(request):
         return words
-    given = next((text for name, text in request.query_params.items() if name.upper() == "SIZE"), "")
-    size = int(given) if given.isdecimal() and len(given) < 5 else 800
-    size, reason = min(max(size, SIZES[0]), SIZES[1]), bytes(words.body).decode()
-    body = (draw_sign if words.status_code >= 500 else refusal)(size, reason)
-    kept = {name: words.headers[name] for name in ("retry-after",) if name in words.headers}
-    return Response(body, words.status_code, {"cache-control": "no-store", **kept, **HEADERS}, "image/png")
+    size_text = next((text for name, text in request.query_params.items() if name.upper() == "SIZE"), "")
+    size = int(size_text) if size_text.isdecimal() and len(size_text) < 5 else 800
+    size, reason = min(max(size, PICTURE_SIZE_RANGE[0]), PICTURE_SIZE_RANGE[1]), bytes(words.body).decode()
+    body = (draw_no_picture_sign if words.status_code >= 500 else draw_refusal)(size, reason)
+    repeated_headers = {name: words.headers[name] for name in ("retry-after",) if name in words.headers}
+    return Response(
+        body, words.status_code, {"cache-control": "no-store", **repeated_headers, **PICTURE_HEADERS}, "image/png"
+    )
 
 
-def _look(params: Params) -> Look:
+def _read_look(params: RequestParams) -> Look:
     """Read how a picture is to look; what is not said is chosen by what is in the file."""
-    given = values(params, PARAMS[:-1])
-    percentile = given["PERCENTILE"]
+    parsed_values = parse_values(params, PICTURE_PARAMS[:-1])
+    percentile = parsed_values["PERCENTILE"]
     if percentile is not None and not 0.0 <= percentile[0] < percentile[1] <= 100.0:
-        message = say("PERCENTILE={low:g} {high:g} are no two percentages", *percentile)
-        raise ParamError(message, name="PERCENTILE", remedy=say("write two numbers from 0 to 100, such as 1 99"))
-    size, axes = given["SIZE"], given["AXES"]
+        message = format_message("PERCENTILE={low:g} {high:g} are no two percentages", *percentile)
+        raise ParamError(
+            message, name="PERCENTILE", remedy=format_message("write two numbers from 0 to 100, such as 1 99")
+        )
+    size, axes = parsed_values["SIZE"], parsed_values["AXES"]
     return Look(
-        size=size, axes=size >= FULL if axes is None else axes, stretch=given["STRETCH"] or "", percentile=percentile,
-        colours=given["COLOURS"] or "", part=given["PART"], plane=given["PLANE"], show=given["SHOW"] or "", without=given["WITHOUT"] or (), diameters=given["DIAMETER"] or (),
-        stars=given["STAR"] or (),
+        size=size, axes=size >= MIN_AXES_PIXELS if axes is None else axes, stretch=parsed_values["STRETCH"] or "", percentile=percentile,
+        colours=parsed_values["COLOURS"] or "", part=parsed_values["PART"], plane=parsed_values["PLANE"], show=parsed_values["SHOW"] or "", without=parsed_values["WITHOUT"] or (), diameters=parsed_values["DIAMETER"] or (),
+        stars=parsed_values["STAR"] or (),
     )  # fmt: skip
 
 
-def _links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG001
+def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:  # noqa: ARG001
     """List the pictures of rows' own files, where the descriptor says nothing of these; of films, they are the preview themselves."""
-    said = {link.semantics for link in table.leads}
-    moving = {"gif": "image/gif", **FILMS}
-    pictured = {one.removeprefix("."): "image/png" for one in drawn()}
+    known_semantics = {link.semantics for link in table.effective_links}
+    moving = {"gif": "image/gif", **FILM_MEDIA_TYPES}
+    pictured = {extension_text.removeprefix("."): "image/png" for extension_text in list_drawable_extensions()}
     still = {ending: kind for ending, kind in pictured.items() if ending not in moving}
-    home = (SITE, f"/collections/{quote(table.schema)}/")
-    for path, about in filed.own_paths(table):
-        made = [
-            Link(semantics=semantics, address=(*home, *address), description=about, endings=endings)
+    home = (SITE_URL_EXPRESSION, f"/collections/{quote(table.schema)}/")
+    for path, about in collection_files.list_own_paths(table):
+        preview_links = [
+            LinkTemplate(
+                semantics=semantics, address=(*home, *address), description=about, extension_media_types=endings
+            )
             for semantics, kinds, address in (
                 ("#preview", still, ("preview/", *path)),
                 ("#preview", moving, ("files/", *path)),
                 (
                     "#thumbnail",
-                    pictured | (dict.fromkeys(FILMS, "image/png") if films() else {}),
-                    ("preview/", *path, f"?size={drawings.THUMBNAIL}"),
+                    pictured | (dict.fromkeys(FILM_MEDIA_TYPES, "image/png") if can_read_films() else {}),
+                    ("preview/", *path, f"?size={drawings.THUMBNAIL_PIXELS}"),
                 ),
             )
-            if semantics not in said and (endings := _ends(path[-1], kinds))
+            if semantics not in known_semantics and (endings := _list_fitting_extensions(path[-1], kinds))
         ]
-        if made:
-            return made
+        if preview_links:
+            return preview_links
     return []
 
 
-def _ends(last: str | Hole, kinds: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _list_fitting_extensions(
+    last_part: str | TemplateExpression, media_types: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
     """List endings that a path may have of these, by its last part; of a text it is known."""
-    ending = last.lower().rpartition(".")[2] if isinstance(last, str) else None
-    return tuple((one, kind) for one, kind in sorted(kinds.items()) if ending in {None, one})
+    ending = last_part.lower().rpartition(".")[2] if isinstance(last_part, str) else None
+    return tuple(
+        (extension_text, kind)
+        for extension_text, kind in sorted(media_types.items())
+        if ending in {None, extension_text}
+    )
 
 
-def _ways(published: Published, base: str) -> Sequence[Way]:
+def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how a picture is asked for."""
-    url = f"{base}/collections/{quote(published.table.schema)}/preview/"
-    return [Way(title=FACE.title, url=url, example=f"curl -o picture.png '{url}PATH?size=800&stretch=asinh'")]
+    url = f"{base_url}/collections/{quote(published.table.schema)}/preview/"
+    return [UsageExample(title=FACE.title, url=url, example=f"curl -o picture.png '{url}PATH?size=800&stretch=asinh'")]
 
 
 FACE = Face(
     name="previews",
     title="Previews",
     description="Pictures of what files hold.",
-    applies=lambda table: any(filed.own_paths(table)),
-    lacking="files that can be drawn",
-    links=_links,
-    ways=_ways,
-    routes=routes,
+    applies=lambda table: any(collection_files.list_own_paths(table)),
+    missing_requirement="files that can be drawn",
+    build_links=_build_links,
+    list_usage_examples=_list_usage_examples,
+    build_routes=build_routes,
 )

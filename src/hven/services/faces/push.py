@@ -19,8 +19,16 @@ from starlette.responses import Response
 
 from hven import services as dali
 from hven.ingest import push as pushing
-from hven.model.errors import Forbidden, NotFound, ParamError, StorageError, TooLarge, Unauthenticated, say
-from hven.services.face import Face, Surroundings, route
+from hven.model.errors import (
+    ForbiddenError,
+    NotFoundError,
+    ParamError,
+    StorageError,
+    TooLargeError,
+    UnauthenticatedError,
+    format_message,
+)
+from hven.services.face import Face, ServiceContext, create_route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,122 +36,136 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.ingest import Report
+    from hven.ingest import IngestReport
     from hven.site import Catalogue
-    from hven.site.auth import Reader
+    from hven.site.auth import Principal
 
-AT_ONCE = 4  # writes that are received and carried out at once, in a process; the others wait
-TOKEN = 200  # characters of an Idempotency-Key
-PAGE = 100  # writes of the history in one answer
-JSON = "application/json"
-TRUE, FALSE = {"true", "1", "yes"}, {"", "false", "0", "no"}
+MAX_CONCURRENT_WRITES = 4  # writes that are received and carried out at once, in a process; the others wait
+MAX_IDEMPOTENCY_KEY_CHARACTERS = 200  # characters of an Idempotency-Key
+HISTORY_PAGE_ROWS = 100  # writes of the history in one answer
+JSON_MEDIA_TYPE = "application/json"
+TRUE_WORDS, FALSE_WORDS = {"true", "1", "yes"}, {"", "false", "0", "no"}
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the tables that take rows, and their rows."""
-    site = around.site
-    working = anyio.CapacityLimiter(AT_ONCE)
-    fault = partial(_fault, around)
+    site = context.site
+    working = anyio.CapacityLimiter(MAX_CONCURRENT_WRITES)
+    fault = partial(_respond_to_error, context)
 
-    def key_of(request: Request) -> tuple[str, ...] | None:
+    def read_row_key(request: Request) -> tuple[str, ...] | None:
         """Read the key of a row, or the path of a file: the rest of the address; of a file that is posted its name."""
         text, name = request.path_params.get("key"), request.query_params.get("filename", "")
-        if text is None and name and request.method == pushing.POST:
-            text = pushing.filed(site, request.path_params["table"], name) or None
+        if text is None and name and request.method == pushing.POST_ACTION:
+            text = pushing.choose_upload_path(site, request.path_params["table"], name) or None
         return None if text is None else (text,)
 
-    def known(request: Request) -> tuple[Reader, str]:
+    def authorize_write(request: Request) -> tuple[Principal, str]:
         """Find out who writes where; who may not see a table is not told that there is one."""
-        who, name = around.reader(request), request.path_params["table"]
-        found = pushing.target(site, name, "/".join(key_of(request) or ()))
-        if found is not None and pushing.may(found[0], found[2], who):
-            return who, found[1].table.qualified
-        if who.name is None:
-            raise Unauthenticated(
+        principal, name = context.identify_principal(request), request.path_params["table"]
+        push_target = pushing.find_push_target(site, name, "/".join(read_row_key(request) or ()))
+        if push_target is not None and pushing.can_push(push_target[0], push_target[2], principal):
+            return principal, push_target[1].table.qualified_name
+        if principal.name is None:
+            raise UnauthenticatedError(
                 "only who has an account here can write", remedy="send the header Authorization: Bearer TOKEN"
             )
-        table = dali.table_named(name, site.current().catalogue(who, around.policies))
-        if found is None:
-            raise NotFound(
-                say("{table} takes no rows", table.qualified), remedy="its descriptor says so: source: {kind: push}"
+        table = dali.find_table(name, site.get_published_state().get_catalogue(principal, context.policies))
+        if push_target is None:
+            raise NotFoundError(
+                format_message("{table} takes no rows", table.qualified_name),
+                remedy="its descriptor says so: source: {kind: push}",
             )
-        raise Forbidden(
-            say("{who} may not write into {table}", who.name, table.qualified),
+        raise ForbiddenError(
+            format_message("{who} may not write into {table}", principal.name, table.qualified_name),
             remedy="its descriptor says who may: writers",
         )
 
-    async def write(request: Request) -> Response:
-        who, name = known(request)
-        with _place() as place:
-            body = await _received(request, Path(place) / "body", site.settings.limits.upload)
-            wanted = pushing.Write(
-                action=request.method, body=body, media=_media(request), key=key_of(request), token=_token(request),
-                match=request.headers.get("if-match"), dry_run=_said(request, "dry_run"),
-                given={name: value for name, value in request.query_params.items() if name not in {"dry_run", "filename"}},
+    async def answer_write(request: Request) -> Response:
+        principal, name = authorize_write(request)
+        with _create_upload_directory() as place:
+            body = await _write_body(request, Path(place) / "body", site.settings.limits.upload)
+            write_request = pushing.WriteRequest(
+                action=request.method, body=body, media_type=_get_media_type(request), key=read_row_key(request), idempotency_key=_read_idempotency_key(request),
+                expected_state=request.headers.get("if-match"), dry_run=_read_flag(request, "dry_run"),
+                address_values={name: value for name, value in request.query_params.items() if name not in {"dry_run", "filename"}},
             )  # fmt: skip
-            done = await anyio.to_thread.run_sync(pushing.push, site, name, wanted, who, limiter=working)
-        here = f"{dali.base(request, site.settings)}/push/{quote(name)}"
-        return _answer(request, wanted, done, here, site.current().catalogue(who, around.policies))
+            write_result = await anyio.to_thread.run_sync(
+                pushing.execute_write, site, name, write_request, principal, limiter=working
+            )
+        table_url = f"{dali.get_base_url(request, site.settings)}/push/{quote(name)}"
+        return _build_write_response(
+            request,
+            write_request,
+            write_result,
+            table_url,
+            site.get_published_state().get_catalogue(principal, context.policies),
+        )
 
-    async def look(request: Request) -> Response:
-        _, name = known(request)
-        key = key_of(request)
+    async def answer_read(request: Request) -> Response:
+        _, name = authorize_write(request)
+        key = read_row_key(request)
         if key is None:
             text = request.query_params.get("before", "")
             before = int(text) if text.isdigit() and len(text) < 18 else None
-            told, state = await anyio.to_thread.run_sync(_about, around, name, before)
+            document, state = await anyio.to_thread.run_sync(_describe_table, context, name, before)
         else:
-            told, state = await anyio.to_thread.run_sync(pushing.row, site, name, key)
+            document, state = await anyio.to_thread.run_sync(pushing.find_pushed_row, site, name, key)
         headers = {"cache-control": "private, no-store", "etag": f'"{state}"'}
-        return dali.whole(request, _json(told), {"content-type": JSON, **headers})
+        return dali.answer_with_body(request, _write_json(document), {"content-type": JSON_MEDIA_TYPE, **headers})
 
     return [
-        route("/push/{table}", write, fault, ["POST", "PUT", "DELETE"]),
-        route("/push/{table}", look, fault),
-        route("/push/{table}/{key:path}", write, fault, ["PUT", "DELETE"]),
-        route("/push/{table}/{key:path}", look, fault),
+        create_route("/push/{table}", answer_write, fault, ["POST", "PUT", "DELETE"]),
+        create_route("/push/{table}", answer_read, fault),
+        create_route("/push/{table}/{key:path}", answer_write, fault, ["PUT", "DELETE"]),
+        create_route("/push/{table}/{key:path}", answer_read, fault),
     ]
 
 
 # --- what is asked ------------------------------------------------------------------------------------------------
 
 
-def _media(request: Request) -> str:
+def _get_media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _token(request: Request) -> str:
+def _read_idempotency_key(request: Request) -> str:
     text = request.headers.get("idempotency-key", "").strip()
-    if len(text) > TOKEN:
-        raise ParamError(say("an Idempotency-Key has {most} characters at most", TOKEN), remedy="send a UUID")
+    if len(text) > MAX_IDEMPOTENCY_KEY_CHARACTERS:
+        raise ParamError(
+            format_message("an Idempotency-Key has {most} characters at most", MAX_IDEMPOTENCY_KEY_CHARACTERS),
+            remedy="send a UUID",
+        )
     return text
 
 
-def _said(request: Request, name: str) -> bool:
+def _read_flag(request: Request, name: str) -> bool:
     text = request.query_params.get(name, "").strip().lower()
-    if text not in TRUE | FALSE:
-        raise ParamError(say("{name}={value!r:.40} is not known", name, text), name=name, remedy="true or false")
-    return text in TRUE
+    if text not in TRUE_WORDS | FALSE_WORDS:
+        raise ParamError(
+            format_message("{name}={value!r:.40} is not known", name, text), name=name, remedy="true or false"
+        )
+    return text in TRUE_WORDS
 
 
-def _place() -> tempfile.TemporaryDirectory[str]:
+def _create_upload_directory() -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="hven-push-", ignore_cleanup_errors=True)
     except OSError as error:
         raise StorageError(f"there is no place for what is sent: {error.strerror}", remedy="try again later") from error
 
 
-async def _received(request: Request, path: Path, limit: int) -> Path | None:
+async def _write_body(request: Request, path: Path, byte_limit: int) -> Path | None:
     """Write the body to a file; None: there is none."""
     size = 0
     try:
         async with await anyio.open_file(path, "wb") as file:
-            async for chunk in dali.chunks(request, limit):
+            async for chunk in dali.read_chunks(request, byte_limit):
                 size += len(chunk)
                 await file.write(chunk)
-    except TooLarge:
-        raise TooLarge(
-            say("more than {most:,} bytes are not taken at once", limit), remedy="send it in parts"
+    except TooLargeError:
+        raise TooLargeError(
+            format_message("more than {most:,} bytes are not taken at once", byte_limit), remedy="send it in parts"
         ) from None
     except OSError as error:
         raise StorageError(f"what is sent cannot be kept: {error.strerror}", remedy="try again later") from error
@@ -153,48 +175,48 @@ async def _received(request: Request, path: Path, limit: int) -> Path | None:
 # --- what is told -------------------------------------------------------------------------------------------------
 
 
-def _about(around: Surroundings, name: str, before: int | None) -> tuple[dict[str, Any], str]:
+def _describe_table(context: ServiceContext, name: str, before_number: int | None) -> tuple[dict[str, Any], str]:
     """Describe what a table takes, and who wrote what."""
-    store = around.site.store.pushes
-    found = pushing.target(around.site, name)
-    options = found[2].options if found is not None else {}
-    history = store.history(name, most=PAGE, before=before)
+    store = context.site.store.pushes
+    push_target = pushing.find_push_target(context.site, name)
+    options = push_target[2].options if push_target is not None else {}
+    history = store.list_pushes(name, row_limit=HISTORY_PAGE_ROWS, before_number=before_number)
     names = ("number", "run", "at", "by", "action", "rows", "removed")
-    told = {
+    description = {
         "table": name,
         "columns": options.get("columns"),
         "ids": options.get("ids"),
-        "history": [{key: getattr(one, key) for key in names} for one in history],
-        "before": history[-1].number if len(history) == PAGE else None,
+        "history": [{key: getattr(history_entry, key) for key in names} for history_entry in history],
+        "before": history[-1].number if len(history) == HISTORY_PAGE_ROWS else None,
     }
-    return told, store.state(name)
+    return description, store.find_state_name(name)
 
 
-def report_of(report: Report, known: Catalogue) -> dict[str, Any]:
+def build_public_report(report: IngestReport, catalogue: Catalogue) -> dict[str, Any]:
     """Return what a report says to a client: without places on this machine, rows of other tables, and tables that they may not know of.
 
     Parameters
     ----------
     report
         Of a push.
-    known
+    catalogue
         What the client may know of.
     """
-    seen = {table.qualified for table in known.tables()}
-    hidden = {*report.tables, *report.changes, *report.followers} - seen
+    visible_names = {table.qualified_name for table in catalogue.iterate_tables()}
+    hidden = {*report.tables, *report.changes, *report.followers} - visible_names
     tables = {
         name: {
             **{key: getattr(table, key) for key in ("read", "skipped", "rejected", "published")},
             "findings": [
                 {
-                    **{key: getattr(one, key) for key in ("rule", "message", "severity", "count")},
-                    "rows": [{key: getattr(row, key) for key in ("row", "column", "value")} for row in one.offenders],
+                    **{key: getattr(item, key) for key in ("rule", "message", "severity", "count")},
+                    "rows": [{key: getattr(row, key) for key in ("row", "column", "value")} for row in item.offenders],
                 }
-                for one in table.findings.values()
+                for item in table.findings.values()
             ],
         }
         for name, table in report.tables.items()
-        if name in seen
+        if name in visible_names
     }
     return {
         "run": report.run,
@@ -202,104 +224,144 @@ def report_of(report: Report, known: Catalogue) -> dict[str, Any]:
         "dry_run": report.dry_run,
         "seconds": round(report.seconds, 3),
         "tables": tables,
-        "changes": {name: change.counts() for name, change in report.changes.items() if name in seen},
+        "changes": {name: change.collect_counts() for name, change in report.changes.items() if name in visible_names},
         "warnings": [text for text in report.warnings if not any(name in text for name in hidden)],
-        "tests": [{"name": one.name, "passed": one.passed} for one in report.tests],
+        "tests": [{"name": item.name, "passed": item.passed} for item in report.tests],
     }
 
 
-def _answer(request: Request, wanted: pushing.Write, done: pushing.Written, here: str, known: Catalogue) -> Response:
+def _build_write_response(
+    request: Request,
+    write_request: pushing.WriteRequest,
+    write_result: pushing.WriteResult,
+    table_url: str,
+    catalogue: Catalogue,
+) -> Response:
     """Tell what was written: 201 new rows, 204 of one row, 200 of several; with the report, where it is not left out."""
-    headers = {"cache-control": "no-store", "hven-push": done.run}
-    if not wanted.dry_run:
-        headers["etag"] = f'"{done.state}"'
-    if done.replayed:
+    headers = {"cache-control": "no-store", "hven-push": write_result.run}
+    if not write_request.dry_run:
+        headers["etag"] = f'"{write_result.state}"'
+    if write_result.is_replayed:
         headers["idempotency-replayed"] = "true"
-    status = 201 if not wanted.dry_run and (wanted.action == pushing.POST or done.new) else 200
-    if status == 201 and len(done.ids) == 1:
-        key = done.ids[0] if isinstance(done.ids[0], list) else [done.ids[0]]
-        headers["location"] = f"{here}/{'/'.join(quote(str(part)) for part in key)}"
-    asked = request.headers.get("prefer", "").lower()
-    brief = "return=minimal" in asked or (
-        wanted.key is not None and wanted.action != pushing.POST and "return=representation" not in asked
+    status = (
+        201
+        if not write_request.dry_run and (write_request.action == pushing.POST_ACTION or write_result.is_new_file)
+        else 200
     )
-    if brief and not wanted.dry_run:
+    if status == 201 and len(write_result.ids) == 1:
+        key = write_result.ids[0] if isinstance(write_result.ids[0], list) else [write_result.ids[0]]
+        headers["location"] = f"{table_url}/{'/'.join(quote(str(part)) for part in key)}"
+    prefer_header = request.headers.get("prefer", "").lower()
+    brief = "return=minimal" in prefer_header or (
+        write_request.key is not None
+        and write_request.action != pushing.POST_ACTION
+        and "return=representation" not in prefer_header
+    )
+    if brief and not write_request.dry_run:
         return Response(None, status if status == 201 else 204, headers)
-    told: dict[str, Any] = {"run": done.run, "ids": done.ids, "rows": done.rows, "removed": done.removed}
-    if done.report is not None:
-        told["report"] = report_of(done.report, known)
+    document: dict[str, Any] = {
+        "run": write_result.run,
+        "ids": write_result.ids,
+        "rows": write_result.rows,
+        "removed": write_result.removed_rows,
+    }
+    if write_result.report is not None:
+        document["report"] = build_public_report(write_result.report, catalogue)
     if request.headers.get("accept", "").partition(",")[0].strip().lower() in {"application/xml", "text/xml"}:
         return Response(
-            _xml(done, told.get("report", {}).get("warnings", ())), status, headers, media_type="application/xml"
+            _write_xml(write_result, document.get("report", {}).get("warnings", ())),
+            status,
+            headers,
+            media_type="application/xml",
         )
-    return Response(_json(told), status, headers, media_type=JSON)
+    return Response(_write_json(document), status, headers, media_type=JSON_MEDIA_TYPE)
 
 
-def _xml(done: pushing.Written, warnings: Sequence[str]) -> bytes:
+def _write_xml(write_result: pushing.WriteResult, warnings: Sequence[str]) -> bytes:
     """Write keys and warnings for clients that read XML alone."""
-    ids = "".join(f"<id>{escape(str(one))}</id>" for one in done.ids)
-    said = "".join(f"<warning>{escape(one)}</warning>" for one in warnings)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n<push run="{done.run}" rows="{done.rows}" removed="{done.removed}">{ids}{said}</push>\n'.encode()
+    ids = "".join(f"<id>{escape(str(item))}</id>" for item in write_result.ids)
+    warning_elements = "".join(f"<warning>{escape(item)}</warning>" for item in warnings)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<push run="{write_result.run}" rows="{write_result.rows}" removed="{write_result.removed_rows}">{ids}{warning_elements}</push>\n'.encode()
 
 
-def _json(told: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(told, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)
+def _write_json(document: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(document, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)
 
 
-def _fault(around: Surroundings, request: Request, error: Exception) -> Response:
+def _respond_to_error(context: ServiceContext, request: Request, error: Exception) -> Response:
     """Tell what is wrong, with the report or the rows at fault."""
-    status = dali.status_of(error)
-    more: dict[str, Any] = {}
-    if isinstance(error, pushing.Refused):
-        more["report"] = report_of(
-            error.report, around.site.current().catalogue(around.reader(request), around.policies)
+    status = dali.find_http_status(error)
+    error_details: dict[str, Any] = {}
+    if isinstance(error, pushing.RowsRefusedError):
+        error_details["report"] = build_public_report(
+            error.report,
+            context.site.get_published_state().get_catalogue(context.identify_principal(request), context.policies),
         )
-    elif isinstance(error, pushing.Unfit):
-        more["faults"] = error.faults
-    said = dali.message_of(error, dali.request_id(request))
-    body = _json({"error": said, "status": status, **more})
-    return Response(body, status, {**dali.headers_of(error), "cache-control": "no-store"}, media_type=JSON)
+    elif isinstance(error, pushing.InvalidRowsError):
+        error_details["faults"] = error.faults
+    message = dali.write_error_message(error, dali.get_request_id(request))
+    body = _write_json({"error": message, "status": status, **error_details})
+    return Response(
+        body, status, {**dali.build_error_headers(error), "cache-control": "no-store"}, media_type=JSON_MEDIA_TYPE
+    )
 
 
-def _described() -> dict[str, Any]:
+def _describe_paths() -> dict[str, Any]:
     """Describe the addresses as OpenAPI has it."""
     words = {201: "written", 200: "written", 204: "written", 400: "what was sent is wrong: faults, or the report", 401: "log in", 403: "not allowed",
              404: "no such table or row", 409: "a key is there, or a token was used", 412: "another state than If-Match says", 413: "too much", 503: "try again later"}  # fmt: skip
 
-    def given(place: str, name: str, about: str, kind: str = "string", *, needed: bool = False) -> dict[str, Any]:
-        return {"name": name, "in": place, "required": needed, "description": about, "schema": {"type": kind}}
+    def describe_parameter(
+        location: str, name: str, description: str, value_type: str = "string", *, is_required: bool = False
+    ) -> dict[str, Any]:
+        return {
+            "name": name,
+            "in": location,
+            "required": is_required,
+            "description": description,
+            "schema": {"type": value_type},
+        }
 
-    def operation(summary: str, *good: int, body: bool = True) -> dict[str, Any]:
-        said: dict[str, Any] = {"summary": summary, "security": [{"bearer": []}]}
-        said["responses"] = {str(one): {"description": words[one]} for one in (*good, *sorted(words)[3:])}
-        if good != (200,) or body:
-            said["parameters"] = [
-                given("query", "dry_run", "do all but write", "boolean"),
-                given("header", "If-Match", "write only if this is the state"),
-                given("header", "Idempotency-Key", "one word for one request"),
+    def describe_operation(summary: str, *success_statuses: int, has_body: bool = True) -> dict[str, Any]:
+        operation_facts: dict[str, Any] = {"summary": summary, "security": [{"bearer": []}]}
+        operation_facts["responses"] = {
+            str(status_code): {"description": words[status_code]}
+            for status_code in (*success_statuses, *sorted(words)[3:])
+        }
+        if success_statuses != (200,) or has_body:
+            operation_facts["parameters"] = [
+                describe_parameter("query", "dry_run", "do all but write", "boolean"),
+                describe_parameter("header", "If-Match", "write only if this is the state"),
+                describe_parameter("header", "Idempotency-Key", "one word for one request"),
             ]
-        if body:
+        if has_body:
             row = {"type": "object"}
-            said["requestBody"] = {"content": {JSON: {"schema": {"oneOf": [row, {"type": "array", "items": row}]}}, "text/csv": {}, "application/x-votable+xml": {}, "application/xml": {}}}  # fmt: skip
-        return said
+            operation_facts["requestBody"] = {"content": {JSON_MEDIA_TYPE: {"schema": {"oneOf": [row, {"type": "array", "items": row}]}}, "text/csv": {}, "application/x-votable+xml": {}, "application/xml": {}}}  # fmt: skip
+        return operation_facts
 
-    table = given("path", "table", "a table that takes rows: schema.name", needed=True)
-    key = given("path", "key", "the key of a row, or the path of a file", needed=True)
+    table = describe_parameter("path", "table", "a table that takes rows: schema.name", is_required=True)
+    key = describe_parameter("path", "key", "the key of a row, or the path of a file", is_required=True)
     return {
         "/push/{table}": {
             "parameters": [table],
-            "get": operation("What may be written, and who wrote what", 200, body=False),
-            "post": operation("Write new rows", 201),
-            "put": operation("Change the named columns of rows", 200),
-            "delete": operation("Delete rows", 200),
+            "get": describe_operation("What may be written, and who wrote what", 200, has_body=False),
+            "post": describe_operation("Write new rows", 201),
+            "put": describe_operation("Change the named columns of rows", 200),
+            "delete": describe_operation("Delete rows", 200),
         },
         "/push/{table}/{key}": {
             "parameters": [table, key],
-            "get": operation("A row as it was written", 200, body=False),
-            "put": operation("Change the named columns of a row, or put a file", 201, 204),
-            "delete": operation("Delete a row or a file", 204, body=False),
+            "get": describe_operation("A row as it was written", 200, has_body=False),
+            "put": describe_operation("Change the named columns of a row, or put a file", 201, 204),
+            "delete": describe_operation("Delete a row or a file", 204, has_body=False),
         },
     }
 
 
-FACE = Face(name="push", title="Push", description="Rows that clients write.", routes=routes, described=_described())
+FACE = Face(
+    name="push",
+    title="Push",
+    description="Rows that clients write.",
+    build_routes=build_routes,
+    openapi_paths=_describe_paths(),
+)

@@ -18,21 +18,26 @@ import pyarrow as pa
 
 from hven import formats, query
 from hven import services as dali
-from hven.adql.text import literal
-from hven.formats import End, Head, Info
+from hven.adql.adql_writer import write_literal
+from hven.formats import InfoElement, ResultStatus, TableMetadata
 from hven.formats.media import Selection
-from hven.jobs.tap import MAXREC
-from hven.model.errors import HvenError, NotFound, ParamError
-from hven.model.params import Param, wrap
+from hven.jobs.tap import MAXREC_PARAM
+from hven.model.errors import HvenError, NotFoundError, ParamError
+from hven.model.params import Param, wrap_angle
 from hven.model.sky import shape_text
 from hven.model.table import Column
 from hven.model.types import INT32, Type
-from hven.services import cutouts, elsewhere, filed
-from hven.services.errors import Faults, votable_error
-from hven.services.face import DALI, Asked, Face, Surroundings, Way, asking
-from hven.services.observed import OBSERVED, inputs, inside, observed
-from hven.services.params import value, values
-from hven.site.auth import alone
+from hven.services import collection_files, cutouts, remote_files
+from hven.services.errors import ErrorResponder, write_votable_error
+from hven.services.face import DALI_PARAMS, Face, ServiceContext, ServiceQuery, UsageExample, create_query_route
+from hven.services.observation_conditions import (
+    OBSCORE_TABLE,
+    create_applies_test,
+    describe_input_params,
+    write_region_condition,
+)
+from hven.services.params import parse_value, parse_values
+from hven.site.auth import add_single_table_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -42,46 +47,46 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from hven.model.table import Table
-    from hven.site import Published
-    from hven.site.auth import Reader
+    from hven.site import PublishedTable
+    from hven.site.auth import Principal
 
-KIND = "text/xml;content=x-votable"
-GRAPHIC = {"png": "image/png", "jpeg": "image/jpeg", "gif": "image/gif"}
-INTEGERS, DOUBLES = Type("int", "*"), Type("double", "*")
-GRID = "of an image made on demand; these here are as they were taken"
-PARAMS = (
+MEDIA_TYPE = "text/xml;content=x-votable"
+GRAPHIC_MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "gif": "image/gif"}
+INTEGER_ARRAY_TYPE, DOUBLE_ARRAY_TYPE = Type("int", "*"), Type("double", "*")
+GRID_DESCRIPTION = "of an image made on demand; these here are as they were taken"
+SIA_PARAMS = (
     Param(name="POS", unit="deg", ucd="pos.eq", description="right ascension and declination, ICRS: 83.63,22.01"),
     Param(name="SIZE", unit="deg", description="width and height of the box around POS, or one number for both; 0: images that hold POS"),
     Param(name="INTERSECT", default="OVERLAPS", allowed=("OVERLAPS", "COVERS", "ENCLOSED", "CENTER"), description="how images go with the box: touch it, hold all of it, lie within it, hold its centre"),
     Param(name="FORMAT", default="ALL", description="ALL, GRAPHIC, GRAPHIC-ALL, GRAPHIC-png,jpeg,gif, media types with commas between, or METADATA: the columns alone"),
-    Param(name="NAXIS", description=f"pixels, {GRID}"),
-    Param(name="CFRAME", description=f"frame, {GRID}"),
-    Param(name="EQUINOX", description=f"equinox, {GRID}"),
-    Param(name="CRPIX", description=f"reference pixel, {GRID}"),
-    Param(name="CRVAL", description=f"position of that pixel, {GRID}"),
-    Param(name="CDELT", description=f"degrees from pixel to pixel, {GRID}"),
-    Param(name="ROTANG", description=f"rotation, {GRID}"),
-    Param(name="PROJ", description=f"projection, {GRID}"),
+    Param(name="NAXIS", description=f"pixels, {GRID_DESCRIPTION}"),
+    Param(name="CFRAME", description=f"frame, {GRID_DESCRIPTION}"),
+    Param(name="EQUINOX", description=f"equinox, {GRID_DESCRIPTION}"),
+    Param(name="CRPIX", description=f"reference pixel, {GRID_DESCRIPTION}"),
+    Param(name="CRVAL", description=f"position of that pixel, {GRID_DESCRIPTION}"),
+    Param(name="CDELT", description=f"degrees from pixel to pixel, {GRID_DESCRIPTION}"),
+    Param(name="ROTANG", description=f"rotation, {GRID_DESCRIPTION}"),
+    Param(name="PROJ", description=f"projection, {GRID_DESCRIPTION}"),
     Param(name="VERB", type=INT32, default="2", minimum=0, maximum=3, description="how many columns: 0 those that must be, 1 those that should be, 2 and 3 all"),
 )  # fmt: skip
-RECORD = ("sia:SimpleImageAccess", "http://www.ivoa.net/xml/SIA/v1.1")
-MOST = 200  # images whose files are looked into for one answer
-WCS = (
+CAPABILITY_TYPE = ("sia:SimpleImageAccess", "http://www.ivoa.net/xml/SIA/v1.1")
+MAX_CUTOUT_ROWS = 200  # images whose files are looked into for one answer
+WCS_COLUMNS = (
     Column(name="projection", type=Type("char", "3"), ucd="VOX:WCS_CoordProjection"),
-    Column(name="crpix", type=DOUBLES, unit="pix", ucd="VOX:WCS_CoordRefPixel"),
-    Column(name="crval", type=DOUBLES, unit="deg", ucd="VOX:WCS_CoordRefValue"),
-    Column(name="cd", type=DOUBLES, unit="deg/pix", ucd="VOX:WCS_CDMatrix"),
+    Column(name="crpix", type=DOUBLE_ARRAY_TYPE, unit="pix", ucd="VOX:WCS_CoordRefPixel"),
+    Column(name="crval", type=DOUBLE_ARRAY_TYPE, unit="deg", ucd="VOX:WCS_CoordRefValue"),
+    Column(name="cd", type=DOUBLE_ARRAY_TYPE, unit="deg/pix", ucd="VOX:WCS_CDMatrix"),
 )
-_SCALE = "COALESCE({pixel}s_fov / SQRT(CAST(s_xel1 AS DOUBLE PRECISION) * s_xel1 + CAST(s_xel2 AS DOUBLE PRECISION) * s_xel2))"
+_SCALE_EXPRESSION = "COALESCE({pixel}s_fov / SQRT(CAST(s_xel1 AS DOUBLE PRECISION) * s_xel1 + CAST(s_xel2 AS DOUBLE PRECISION) * s_xel2))"
 # name, UCD, expression over ObsCore, unit, type where it is not that of the expression, smallest VERB
-COLUMNS: tuple[tuple[str, str, str, str | None, Type | None, int], ...] = (
+SIA_COLUMNS: tuple[tuple[str, str, str, str | None, Type | None, int], ...] = (
     ("title", "VOX:Image_Title", "COALESCE({title}obs_id, '')", None, None, 0),
     ("obs_publisher_did", "meta.ref.ivoid", "obs_publisher_did", None, None, 0),
     ("ra", "POS_EQ_RA_MAIN", "s_ra", "deg", None, 0),
     ("dec", "POS_EQ_DEC_MAIN", "s_dec", "deg", None, 0),
     ("naxes", "VOX:Image_Naxes", "CASE WHEN dataproduct_type = 'cube' THEN 3 ELSE 2 END", None, INT32, 0),
-    ("naxis", "VOX:Image_Naxis", "{xel1} || ' ' || {xel2} || CASE WHEN dataproduct_type = 'cube' THEN ' ' || COALESCE({em}, '1') ELSE '' END", "pix", INTEGERS, 0),
-    ("scale", "VOX:Image_Scale", "CAST(" + _SCALE + " AS VARCHAR) || ' ' || CAST(" + _SCALE + " AS VARCHAR)", "deg/pix", DOUBLES, 0),
+    ("naxis", "VOX:Image_Naxis", "{xel1} || ' ' || {xel2} || CASE WHEN dataproduct_type = 'cube' THEN ' ' || COALESCE({em}, '1') ELSE '' END", "pix", INTEGER_ARRAY_TYPE, 0),
+    ("scale", "VOX:Image_Scale", "CAST(" + _SCALE_EXPRESSION + " AS VARCHAR) || ' ' || CAST(" + _SCALE_EXPRESSION + " AS VARCHAR)", "deg/pix", DOUBLE_ARRAY_TYPE, 0),
     ("format", "VOX:Image_Format", "hven_format", None, None, 0),
     ("url", "VOX:Image_AccessReference", "hven_url", None, None, 0),
     ("instrument", "INST_ID", "instrument_name", None, None, 1),
@@ -98,31 +103,31 @@ COLUMNS: tuple[tuple[str, str, str, str | None, Type | None, int], ...] = (
 )  # fmt: skip
 
 
-def _numbers(given: Mapping[str, Any], name: str, most: int, low: float, high: float) -> list[float]:
+def _parse_numbers(values: Mapping[str, Any], name: str, max_count: int, low: float, high: float) -> list[float]:
     """Read numbers with commas between."""
-    text = given[name] or ""
+    text = values[name] or ""
     try:
-        found = [float(word) for word in text.replace(",", " ").split()]
+        parsed_numbers = [float(word) for word in text.replace(",", " ").split()]
     except ValueError:
-        found = []
-    if not 0 < len(found) <= most or not all(low <= one <= high for one in found):
+        parsed_numbers = []
+    if not 0 < len(parsed_numbers) <= max_count or not all(low <= number <= high for number in parsed_numbers):
         remedy = {
             "POS": "write right ascension and declination in degrees, ICRS: 83.63,22.01",
             "SIZE": "write degrees: 0.5, or 0.5,0.25",
         }[name]
         raise ParamError(f"{name}={text!r:.60} is none" if text else f"{name} is missing", name=name, remedy=remedy)
-    return found
+    return parsed_numbers
 
 
-def _asked(given: Mapping[str, Any]) -> tuple[float, float, str | None]:
+def _parse_region(values: Mapping[str, Any]) -> tuple[float, float, str | None]:
     """Read POS and SIZE: a place, and the box around it, whose width is a true angle at its centre; None: the place alone."""
-    lon, *rest = _numbers(given, "POS", 2, -360, 720)
-    lon = wrap(lon, 0, 360)
-    size = _numbers(given, "SIZE", 2, 0, 360)
-    if len(rest) != 1 or not -90 <= rest[0] <= 90 or lon < 0:
+    lon, *latitudes = _parse_numbers(values, "POS", 2, -360, 720)
+    lon = wrap_angle(lon, 0, 360)
+    size = _parse_numbers(values, "SIZE", 2, 0, 360)
+    if len(latitudes) != 1 or not -90 <= latitudes[0] <= 90 or lon < 0:
         remedy = "write right ascension and declination in degrees, ICRS: 83.63,22.01"
-        raise ParamError(f"POS={given['POS']!r:.60} is no position", name="POS", remedy=remedy)
-    lat, width, height = rest[0], size[0] / 2, size[-1] / 2
+        raise ParamError(f"POS={values['POS']!r:.60} is no position", name="POS", remedy=remedy)
+    lat, width, height = latitudes[0], size[0] / 2, size[-1] / 2
     if not (width and height):
         return lon, lat, None
     south, north = max(-90.0, lat - height), min(90.0, lat + height)
@@ -131,140 +136,186 @@ def _asked(given: Mapping[str, Any]) -> tuple[float, float, str | None]:
     return lon, lat, f"RANGE {west!r} {east!r} {south!r} {north!r}"
 
 
-def _place(given: Mapping[str, Any]) -> Iterator[str]:
+def _write_region_conditions(values: Mapping[str, Any]) -> Iterator[str]:
     """Write how images go with a box."""
-    lon, lat, box = _asked(given)
-    if given["INTERSECT"] == "CENTER" or box is None:
+    lon, lat, box = _parse_region(values)
+    if values["INTERSECT"] == "CENTER" or box is None:
         yield f"1 = CONTAINS(POINT({lon!r}, {lat!r}), s_region)"
         return
-    region = f"REGION({literal(box)})"
-    if given["INTERSECT"] == "OVERLAPS":
-        yield inside(box)
-    elif given["INTERSECT"] == "COVERS":
+    region = f"REGION({write_literal(box)})"
+    if values["INTERSECT"] == "OVERLAPS":
+        yield write_region_condition(box)
+    elif values["INTERSECT"] == "COVERS":
         yield f"1 = CONTAINS({region}, s_region)"
     else:
         yield f"(1 = CONTAINS(s_region, {region}) OR (s_region IS NULL AND 1 = CONTAINS(POINT(s_ra, s_dec), {region})))"
 
 
-def _formats(text: str) -> Iterator[str]:
+def _write_format_conditions(text: str) -> Iterator[str]:
     word = text.strip().lower()
     head, _, listed = word.partition("-")
-    kinds = [one.strip() for one in word.split(",") if one.strip()]
+    kinds = [format_name.strip() for format_name in word.split(",") if format_name.strip()]
     if head == "graphic":
-        names = [one.strip() for one in listed.split(",") if one.strip() not in {"", "all"}]
-        kinds = [GRAPHIC.get(one, f"image/{one}") for one in names or GRAPHIC]
+        names = [format_name.strip() for format_name in listed.split(",") if format_name.strip() not in {"", "all"}]
+        kinds = [
+            GRAPHIC_MEDIA_TYPES.get(format_name, f"image/{format_name}") for format_name in names or GRAPHIC_MEDIA_TYPES
+        ]
     if "all" not in kinds and kinds:
-        yield f"LOWER(hven_format) IN ({', '.join(map(literal, dict.fromkeys(kinds)))})"
+        yield f"LOWER(hven_format) IN ({', '.join(map(write_literal, dict.fromkeys(kinds)))})"
 
 
-def _presented(columns: Sequence[Column]) -> tuple[Column, ...]:
-    said = {name: (ucd, unit, kind) for name, ucd, _, unit, kind, _ in COLUMNS}
-    found = []
+def _adapt_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
+    column_facts = {name: (ucd, unit, kind) for name, ucd, _, unit, kind, _ in SIA_COLUMNS}
+    adapted_columns = []
     for column in columns:
-        ucd, unit, kind = said[column.name]
-        found.append(column.having(ucd=ucd or column.ucd, utype=None, unit=unit, type=kind or column.type, frame=None))
-    return tuple(found)
+        ucd, unit, kind = column_facts[column.name]
+        adapted_columns.append(
+            column.copy_with(ucd=ucd or column.ucd, utype=None, unit=unit, type=kind or column.type, frame=None)
+        )
+    return tuple(adapted_columns)
 
 
-def _ask(table: Table, given: Mapping[str, Any]) -> Asked:
-    metadata = (given["FORMAT"] or "").strip().lower() == "metadata"
-    seen = {column.name for column in table.columns} if table.qualified == OBSERVED else set()
+def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
+    metadata = (values["FORMAT"] or "").strip().lower() == "metadata"
+    table_columns = {column.name for column in table.columns} if table.qualified_name == OBSCORE_TABLE else set()
     words = {
-        "title": "obs_title, " if "obs_title" in seen else "",
-        "pixel": "s_pixel_scale / 3600, " if "s_pixel_scale" in seen else "",
+        "title": "obs_title, " if "obs_title" in table_columns else "",
+        "pixel": "s_pixel_scale / 3600, " if "s_pixel_scale" in table_columns else "",
         **{name: f"CASE WHEN {of} > 0 THEN CAST({of} AS VARCHAR) END" for name, of in (("xel1", "s_xel1"), ("xel2", "s_xel2"), ("em", "em_xel"))},
     }  # fmt: skip
-    items = [f'{text.format(**words)} AS "{name}"' for name, _, text, _, _, least in COLUMNS if least <= given["VERB"]]
+    items = [
+        f'{text.format(**words)} AS "{name}"'
+        for name, _, text, _, _, min_verbosity in SIA_COLUMNS
+        if min_verbosity <= values["VERB"]
+    ]
     where = (
-        ["1 = 0"] if metadata else ["dataproduct_type IN ('image', 'cube')", *_place(given), *_formats(given["FORMAT"])]
+        ["1 = 0"]
+        if metadata
+        else [
+            "dataproduct_type IN ('image', 'cube')",
+            *_write_region_conditions(values),
+            *_write_format_conditions(values["FORMAT"]),
+        ]
     )
-    return Asked(
-        query=f"SELECT {', '.join(items)} FROM {OBSERVED} WHERE {' AND '.join(where)}",
-        alone=table.qualified,
-        present=_presented,
-        infos=(Info(name="SERVICE_PROTOCOL", value="1.0", content="SIAP"),),
-        params=inputs(PARAMS) if metadata else (),
+    return ServiceQuery(
+        query=f"SELECT {', '.join(items)} FROM {OBSCORE_TABLE} WHERE {' AND '.join(where)}",
+        only_table=table.qualified_name,
+        adapt_columns=_adapt_columns,
+        infos=(InfoElement(name="SERVICE_PROTOCOL", value="1.0", content="SIAP"),),
+        params=describe_input_params(SIA_PARAMS) if metadata else (),
     )
 
 
-def routes(around: Surroundings) -> Sequence[BaseRoute]:
+def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Route ``/sia/<schema.table>/cutouts`` and what is below."""
-    few = anyio.CapacityLimiter(2)
+    cutout_limiter = anyio.CapacityLimiter(2)
 
-    def made(request: Request, params: dali.Params) -> Response:
-        who, holdings, base = around.reader(request), around.site.current(), dali.base(request, around.site.settings)
-        table = dali.table_named(request.path_params["table"], holdings.catalogue(who, around.policies))
-        if not CUTOUTS.applies(table):
-            raise NotFound(f"{table.qualified} has no {CUTOUTS.lacking}", remedy="ask it by TAP")
-        given = values(params, PARAMS)
-        said = str(given["FORMAT"]).strip().lower()
-        box = None if said == "metadata" else _asked(given)[2]
-        cuts = said in {"", "all"} or "fits" in said  # which are FITS
-        asked = _ask(table, {**given, "INTERSECT": "OVERLAPS", "FORMAT": "ALL" if cuts else "METADATA"})
-        inputs = asked.params if said == "metadata" else ()
-        most = min(MOST if (most := value(params, MAXREC)) is None else most, MOST)
-        with query.run(
-            str(asked.query), who, site=around.site, maxrec=most, holdings=holdings, policies=alone(around.policies, asked.alone)
+    def build_response(request: Request, params: dali.RequestParams) -> Response:
+        principal, published_state, base = (
+            context.identify_principal(request),
+            context.site.get_published_state(),
+            dali.get_base_url(request, context.site.settings),
+        )
+        table = dali.find_table(
+            request.path_params["table"], published_state.get_catalogue(principal, context.policies)
+        )
+        if not CUTOUTS_FACE.applies(table):
+            raise NotFoundError(
+                f"{table.qualified_name} has no {CUTOUTS_FACE.missing_requirement}", remedy="ask it by TAP"
+            )
+        parsed_values = parse_values(params, SIA_PARAMS)
+        format_text = str(parsed_values["FORMAT"]).strip().lower()
+        box = None if format_text == "metadata" else _parse_region(parsed_values)[2]
+        cuts = format_text in {"", "all"} or "fits" in format_text  # which are FITS
+        service_query = _build_query(
+            table, {**parsed_values, "INTERSECT": "OVERLAPS", "FORMAT": "ALL" if cuts else "METADATA"}
+        )
+        inputs = service_query.params if format_text == "metadata" else ()
+        row_limit = min(
+            MAX_CUTOUT_ROWS if (row_limit := parse_value(params, MAXREC_PARAM)) is None else row_limit, MAX_CUTOUT_ROWS
+        )
+        with query.run_query(
+            str(service_query.query), principal, site=context.site, maxrec=row_limit, published_state=published_state, policies=add_single_table_policy(context.policies, service_query.only_table)
         ) as result:  # fmt: skip
-            rows = [row for batch in result.batches() for row in batch.to_pylist()]
-            columns = (*_presented(result.columns), *(WCS if given["VERB"] else ()))
-        found = list(_cuts(around, who, table, rows, box, base))
-        body = pa.Table.from_pylist(found, pa.schema([one.arrow for one in columns]))
-        fmt, options = formats.select(params.one("RESPONSEFORMAT") or KIND)
-        head = Head(
+            rows = [row for batch in result.iterate_batches() for row in batch.to_pylist()]
+            columns = (*_adapt_columns(result.columns), *(WCS_COLUMNS if parsed_values["VERB"] else ()))
+        cutout_rows = list(_list_cutouts(context, principal, table, rows, box, base))
+        body = pa.Table.from_pylist(cutout_rows, pa.schema([item.arrow_field for item in columns]))
+        fmt, options = formats.select_format(params.read_one("RESPONSEFORMAT") or MEDIA_TYPE)
+        head = TableMetadata(
             columns=columns, name=table.name, params=inputs,
-            infos=(*asked.infos, *dali.unused(params, CUTOUTS.params)),
-            enums={f"INPUT:{one.name}": dict.fromkeys(one.allowed, "") for one in PARAMS} if inputs else {},
+            infos=(*service_query.infos, *dali.warn_unused_parameters(params, CUTOUTS_FACE.params)),
+            enums={f"INPUT:{item.name}": dict.fromkeys(item.allowed, "") for item in SIA_PARAMS} if inputs else {},
         )  # fmt: skip
-        end = End(overflow=result.overflow, rows=len(found))
+        end = ResultStatus(overflow=result.overflow, row_count=len(cutout_rows))
         text = b"".join(fmt.write(head, iter(body.to_batches()), lambda: end, options))
-        public = holdings.reach(who, around.policies) == "public"
-        kind = options.get(formats.MEDIA_TYPE) or fmt.media_types[0]
-        return dali.tagged(request, dali.caching(dali.etag(text), public=public), kind, text)
+        public = published_state.find_access_key(principal, context.policies) == "public"
+        kind = options.get(formats.MEDIA_TYPE_OPTION) or fmt.media_types[0]
+        return dali.answer_with_etag(
+            request, dali.build_cache_headers(dali.compute_etag(text), is_public=public), kind, text
+        )
 
-    async def answered(request: Request, params: dali.Params) -> Response:
-        return await anyio.to_thread.run_sync(made, request, params, limiter=few)
+    async def answer_request(request: Request, params: dali.RequestParams) -> Response:
+        return await anyio.to_thread.run_sync(build_response, request, params, limiter=cutout_limiter)
 
-    return [asking(CUTOUTS.path, answered, FACE.faults), *CUTOUTS.addresses(around)]
+    return [
+        create_query_route(CUTOUTS_FACE.path, answer_request, FACE.error_responder),
+        *CUTOUTS_FACE.build_all_routes(context),
+    ]
 
 
-def _cuts(
-    around: Surroundings, who: Reader, table: Table, rows: Sequence[dict[str, Any]], box: str | None, base: str
+def _list_cutouts(
+    context: ServiceContext,
+    principal: Principal,
+    table: Table,
+    rows: Sequence[dict[str, Any]],
+    box: str | None,
+    base_url: str,
 ) -> Iterator[dict[str, Any]]:
     """Make of rows of images those that would be cut of them: what the reader may not take, or has nothing there, is left out."""
     by = {row["obs_publisher_did"]: row for row in rows if row["obs_publisher_did"]}
     files: dict[str, list[tuple[str, str]]] = {}
-    for link in cutouts.led(around, who, table, list(by)) if by else ():
+    for link in cutouts.list_row_links(context, principal, table, list(by)) if by else ():
         if link["file"] is not None and link["link_authorized"] is not False:
             files.setdefault(link["file"][0], []).append((link["ID"], link["file"][1]))
-    shape = None if box is None else shape_text.parse("pos", box)
-    for collection, some in files.items():
-        paths = [path for _, path in some]
-        looked = partial(_looked, around, who, filed.asked(around, who, collection, paths), Selection(shape=shape))
-        for (ident, _), told in zip(some, elsewhere.together(looked, paths), strict=True):
-            if told is not None:
+    shape = None if box is None else shape_text.parse_shape("pos", box)
+    for collection, row_files in files.items():
+        paths = [path for _, path in row_files]
+        looked = partial(
+            _describe_cutout,
+            context,
+            principal,
+            collection_files.find_files(context, principal, collection, paths),
+            Selection(shape=shape),
+        )
+        for (ident, _), cutout_facts in zip(row_files, remote_files.call_concurrently(looked, paths), strict=True):
+            if cutout_facts is not None:
                 pos = "" if box is None else f"&POS={quote(box)}"
-                url = f"{base}/soda/sync?TABLE={quote(table.qualified)}&ID={quote(ident, safe='')}{pos}"
-                yield {**by[ident], **told, "format": "image/fits", "url": url}
+                url = f"{base_url}/soda/sync?TABLE={quote(table.qualified_name)}&ID={quote(ident, safe='')}{pos}"
+                yield {**by[ident], **cutout_facts, "format": "image/fits", "url": url}
 
 
-def _looked(
-    around: Surroundings, who: Reader, known: filed.Found, wanted: Selection, path: str
+def _describe_cutout(
+    context: ServiceContext,
+    principal: Principal,
+    found_files: collection_files.FoundFiles,
+    selection: Selection,
+    path: str,
 ) -> dict[str, Any] | None:
     try:
-        file = filed.original(around, who, known, path)
-        return cutouts.described(file.path, file.name, wanted)
+        file = collection_files.open_original(context, principal, found_files, path)
+        return cutouts.describe_image_cutout(file.path, file.name, selection)
     except HvenError as error:  # closed, gone, or nothing that is cut by places on the sky
-        if elsewhere.away(error):
+        if remote_files.is_temporary_failure(error):
             raise
         return None
 
 
-def _ways(published: Published, base: str) -> Sequence[Way]:
+def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how images of a place are asked for."""
-    url = FACE.url(published.table, base)
+    url = FACE.build_url(published.table, base_url)
     python = f'import pyvo\n\nimages = pyvo.dal.SIAService("{url}")\nprint(images.search(pos=(83.63, 22.01), size=0.5).to_table())'
-    return [Way(title="Images in Python", url=url, language="python", example=python)]
+    return [UsageExample(title="Images in Python", url=url, language="python", example=python)]
 
 
 FACE = Face(
@@ -272,32 +323,35 @@ FACE = Face(
     title="Images (SIA 1)",
     description="Images by position and size, for programs that do not know SIA 2.",
     standard_ids=("ivo://ivoa.net/std/SIA",),
-    params=PARAMS,
-    applies=observed("sia"),
-    lacking="observations (ivoa.obscore has, and tables with `obscore` whose `services` name sia)",
-    ask=_ask,
+    params=SIA_PARAMS,
+    applies=create_applies_test("sia"),
+    missing_requirement="observations (ivoa.obscore has, and tables with `obscore` whose `services` name sia)",
+    build_query=_build_query,
     path="/sia/{table}",
-    faults=Faults(write=votable_error, kind=KIND, patient=True),
-    form=KIND,
-    kind=(*RECORD, "<imageServiceType>Pointed</imageServiceType><maxRecords>{most}</maxRecords>"),
+    error_responder=ErrorResponder(write_document=write_votable_error, media_type=MEDIA_TYPE, answers_with_200=True),
+    default_format=MEDIA_TYPE,
+    capability_type=(*CAPABILITY_TYPE, "<imageServiceType>Pointed</imageServiceType><maxRecords>{most}</maxRecords>"),
     example="POS=83.63,22.01&SIZE=1&RESPONSEFORMAT=csv",
-    trial=(
+    test_query=(
         "POS={lon},{lat}&SIZE={size}",
         "<testQuery><pos><long>{lon}</long><lat>{lat}</lat></pos><size><long>{size}</long><lat>{size}</lat></size></testQuery>",
     ),
-    ways=_ways,
-    routes=routes,
+    list_usage_examples=_list_usage_examples,
+    build_routes=build_routes,
 )
-CUTOUTS = replace(
+CUTOUTS_FACE = replace(
     FACE,
     name="sia-cutouts",
     title="Images (SIA 1), cut out",
-    applies=lambda table: FACE.applies(table) and table.filed and table.offers("soda"),
-    lacking="files that could be cut",
-    params=(*PARAMS, *DALI),
-    ask=None,
+    applies=lambda table: FACE.applies(table) and table.has_row_files and table.is_served_by("soda"),
+    missing_requirement="files that could be cut",
+    params=(*SIA_PARAMS, *DALI_PARAMS),
+    build_query=None,
     path="/sia/{table}/cutouts",
-    kind=(*RECORD, f"<imageServiceType>Cutout</imageServiceType><maxRecords>{MOST}</maxRecords>"),
-    routes=lambda _: (),
+    capability_type=(
+        *CAPABILITY_TYPE,
+        f"<imageServiceType>Cutout</imageServiceType><maxRecords>{MAX_CUTOUT_ROWS}</maxRecords>",
+    ),
+    build_routes=lambda _: (),
 )
-FACE = replace(FACE, further=(CUTOUTS,))
+FACE = replace(FACE, additional_faces=(CUTOUTS_FACE,))

@@ -5,23 +5,28 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.text import literal
+from hven.adql.adql_writer import write_literal
 from hven.model.params import Param
 from hven.model.types import INT32, Type
-from hven.services.errors import LABELLED
-from hven.services.face import Asked, Face, Way
-from hven.services.observed import OBSERVED, between, inside, observed
+from hven.services.errors import LABELLED_VOTABLE_ERRORS
+from hven.services.face import Face, ServiceQuery, UsageExample
+from hven.services.observation_conditions import (
+    OBSCORE_TABLE,
+    create_applies_test,
+    write_interval_condition,
+    write_region_condition,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hven.model.table import Table
-    from hven.site import Published
+    from hven.site import PublishedTable
 
-INTERVAL = Type("double", "2", "interval")
-IMAGES = ("image", "cube")
+INTERVAL_TYPE = Type("double", "2", "interval")
+IMAGE_PRODUCT_TYPES = ("image", "cube")
 # parameter -> the columns where an interval begins and ends; a value that is not known matches nothing (SIA 2.0 section 2.1)
-BETWEEN = {
+INTERVAL_COLUMNS = {
     "BAND": ("em_min", "em_max"),
     "TIME": ("t_min", "t_max"),
     "FOV": ("s_fov", "s_fov"),
@@ -30,7 +35,7 @@ BETWEEN = {
     "EXPTIME": ("t_exptime", "t_exptime"),
     "TIMERES": ("t_resolution", "t_resolution"),
 }
-EQUAL = {
+EQUALITY_COLUMNS = {
     "ID": "obs_publisher_did",
     "COLLECTION": "obs_collection",
     "FACILITY": "facility_name",
@@ -40,53 +45,56 @@ EQUAL = {
     "TARGET": "target_name",
     "FORMAT": "access_format",
 }
-PARAMS = (
+SIA2_PARAMS = (
     Param(name="POS", many=True, type=Type("char", "*", "shape"), unit="deg", ucd="phys.angArea;obs.field", description="where: CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 .., ICRS"),
-    Param(name="BAND", many=True, type=INTERVAL, unit="m", ucd="em.wl;stat.interval", description="wavelengths: two, or one, in vacuum"),
-    Param(name="TIME", many=True, type=INTERVAL, unit="d", ucd="time.interval", description="times: two modified Julian dates (UTC), or one"),
+    Param(name="BAND", many=True, type=INTERVAL_TYPE, unit="m", ucd="em.wl;stat.interval", description="wavelengths: two, or one, in vacuum"),
+    Param(name="TIME", many=True, type=INTERVAL_TYPE, unit="d", ucd="time.interval", description="times: two modified Julian dates (UTC), or one"),
     Param(name="POL", many=True, ucd="phys.polarization", allowed=("I", "Q", "U", "V", "RR", "LL", "RL", "LR", "XX", "YY", "XY", "YX", "POLI", "POLA"), description="states of polarisation"),
-    Param(name="FOV", many=True, type=INTERVAL, unit="deg", ucd="phys.angSize;instr.fov", description="diameters of what is covered"),
-    Param(name="SPATRES", many=True, type=INTERVAL, unit="arcsec", ucd="pos.angResolution", description="angular resolutions"),
-    Param(name="SPECRP", many=True, type=INTERVAL, ucd="spect.resolution", description="resolving powers"),
-    Param(name="EXPTIME", many=True, type=INTERVAL, unit="s", ucd="time.duration;obs.exposure", description="exposure times"),
-    Param(name="TIMERES", many=True, type=INTERVAL, unit="s", ucd="time.resolution", description="resolutions in time"),
+    Param(name="FOV", many=True, type=INTERVAL_TYPE, unit="deg", ucd="phys.angSize;instr.fov", description="diameters of what is covered"),
+    Param(name="SPATRES", many=True, type=INTERVAL_TYPE, unit="arcsec", ucd="pos.angResolution", description="angular resolutions"),
+    Param(name="SPECRP", many=True, type=INTERVAL_TYPE, ucd="spect.resolution", description="resolving powers"),
+    Param(name="EXPTIME", many=True, type=INTERVAL_TYPE, unit="s", ucd="time.duration;obs.exposure", description="exposure times"),
+    Param(name="TIMERES", many=True, type=INTERVAL_TYPE, unit="s", ucd="time.resolution", description="resolutions in time"),
     Param(name="ID", many=True, ucd="meta.ref.uri;meta.curation", description="identifiers of datasets: ivo://.."),
     Param(name="COLLECTION", many=True, ucd="meta.id", description="names of collections"),
     Param(name="FACILITY", many=True, ucd="meta.id;instr.tel", description="observatories, telescopes or spacecraft"),
     Param(name="INSTRUMENT", many=True, ucd="meta.id;instr", description="instruments"),
-    Param(name="DPTYPE", many=True, ucd="meta.code.class", allowed=IMAGES, description="image or cube; both if nothing is said"),
+    Param(name="DPTYPE", many=True, ucd="meta.code.class", allowed=IMAGE_PRODUCT_TYPES, description="image or cube; both if nothing is said"),
     Param(name="CALIB", many=True, type=INT32, ucd="meta.code;obs.calib", minimum=0, maximum=4, description="levels of calibration, 0 (raw) to 4 (analysed)"),
     Param(name="TARGET", many=True, ucd="meta.id;src", description="names of what was observed"),
     Param(name="FORMAT", many=True, ucd="meta.code.mime", description="media types of the files"),
 )  # fmt: skip
 
 
-def _conditions(given: Mapping[str, Any]) -> Iterator[str]:
+def _write_conditions(param_values: Mapping[str, Any]) -> Iterator[str]:
     """Write the condition of each parameter: values of one are alternatives."""
 
-    def one_of(name: str, write: Callable[[Any], str]) -> Iterator[str]:
-        if given[name]:
-            yield f"({' OR '.join(dict.fromkeys(map(write, given[name])))})"
+    def write_alternatives(name: str, write_condition: Callable[[Any], str]) -> Iterator[str]:
+        if param_values[name]:
+            yield f"({' OR '.join(dict.fromkeys(map(write_condition, param_values[name])))})"
 
-    yield from one_of("POS", inside)
-    for name, columns in BETWEEN.items():
-        yield from one_of(name, partial(between, *columns))
-    yield from one_of("POL", lambda state: f"pol_states LIKE '%/{state}/%'")
-    for name, column in EQUAL.items():
-        values = given[name] or (IMAGES if name == "DPTYPE" else ())
+    yield from write_alternatives("POS", write_region_condition)
+    for name, columns in INTERVAL_COLUMNS.items():
+        yield from write_alternatives(name, partial(write_interval_condition, *columns))
+    yield from write_alternatives("POL", lambda state: f"pol_states LIKE '%/{state}/%'")
+    for name, column in EQUALITY_COLUMNS.items():
+        values = param_values[name] or (IMAGE_PRODUCT_TYPES if name == "DPTYPE" else ())
         if values:
-            yield f"{column} IN ({', '.join(map(literal, dict.fromkeys(values)))})"
+            yield f"{column} IN ({', '.join(map(write_literal, dict.fromkeys(values)))})"
 
 
-def _ask(table: Table, given: Mapping[str, Any]) -> Asked:
-    return Asked(query=f"SELECT * FROM {OBSERVED} WHERE {' AND '.join(_conditions(given))}", alone=table.qualified)
+def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
+    return ServiceQuery(
+        query=f"SELECT * FROM {OBSCORE_TABLE} WHERE {' AND '.join(_write_conditions(values))}",
+        only_table=table.qualified_name,
+    )
 
 
-def _ways(published: Published, base: str) -> Sequence[Way]:
+def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how images of a place are asked for."""
-    url = FACE.url(published.table, base)
+    url = FACE.build_url(published.table, base_url)
     python = f'import pyvo\nfrom astropy.coordinates import SkyCoord\n\nimages = pyvo.dal.SIA2Service("{url}")\nprint(images.search(pos=(SkyCoord("83.63 22.01", unit="deg"), 0.1)).to_table())'
-    return [Way(title="Images in Python", url=url, language="python", example=python)]
+    return [UsageExample(title="Images in Python", url=url, language="python", example=python)]
 
 
 FACE = Face(
@@ -94,14 +102,14 @@ FACE = Face(
     title="Images (SIA 2)",
     description="Images and cubes of all collections, by position, wavelength, time and what else is known of them.",
     standard_ids=("ivo://ivoa.net/std/SIA#query-2.0",),
-    params=PARAMS,
-    applies=observed("sia2"),
-    lacking="observations (ivoa.obscore has, and tables with `obscore` whose `services` name sia2)",
-    ask=_ask,
+    params=SIA2_PARAMS,
+    applies=create_applies_test("sia2"),
+    missing_requirement="observations (ivoa.obscore has, and tables with `obscore` whose `services` name sia2)",
+    build_query=_build_query,
     path="/sia2/{table}",
-    faults=LABELLED,
+    error_responder=LABELLED_VOTABLE_ERRORS,
     example="POS=CIRCLE 83.63 22.01 1&RESPONSEFORMAT=csv",
-    trial=("POS=CIRCLE {lon} {lat} {size}", ""),
-    ways=_ways,
-    itself=True,
+    test_query=("POS=CIRCLE {lon} {lat} {size}", ""),
+    list_usage_examples=_list_usage_examples,
+    describes_itself=True,
 )

@@ -10,12 +10,19 @@ from starlette.responses import Response
 
 from hven import services as dali
 from hven.formats.media import selecting
-from hven.model.table import SITE, Hole, Input, Link, Service, rooted
-from hven.query.turns import Turns
+from hven.model.table import (
+    SITE_URL_EXPRESSION,
+    LinkTemplate,
+    ServiceDescriptor,
+    ServiceParameter,
+    TemplateExpression,
+    find_root,
+)
+from hven.query.query_queue import QueryQueue
 from hven.services import _vosi as vosi
-from hven.services import cutouts, filed, uws
-from hven.services._threads import computed, in_turn
-from hven.services.face import Face, Surroundings, Way, asking, route
+from hven.services import collection_files, cutouts, uws
+from hven.services._threads import call_in_thread, hold_turn
+from hven.services.face import Face, ServiceContext, UsageExample, create_query_route, create_route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,131 +31,161 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from hven.model.table import Schema, Table, Template
-    from hven.site import Published
+    from hven.site import PublishedTable
 
-SYNC, ASYNC = selecting.STANDARD, "ivo://ivoa.net/std/SODA#async-1.0"
-NARROWED = 20  # rows of one list of links whose files are looked into
-LIMIT = 1 << 20  # bytes of parameters
-AT_ONCE = 2
-WAITING = 64  # that may wait for these; more are told to come again
+SYNC_STANDARD_ID, ASYNC_STANDARD_ID = selecting.SODA_STANDARD_ID, "ivo://ivoa.net/std/SODA#async-1.0"
+MAX_NARROWED_ROWS = 20  # rows of one list of links whose files are looked into
+MAX_PARAMETER_BYTES = 1 << 20  # bytes of parameters
+MAX_CONCURRENT_CUTOUTS = 2
+MAX_WAITING_CUTOUTS = 64  # that may wait for these; more are told to come again
 
 
-def routes(around: Surroundings) -> Sequence[BaseRoute]:
+def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Route ``/soda/sync``, ``/soda/async`` and ``/soda/capabilities``."""
-    cutting = Turns(AT_ONCE, places=WAITING)
+    cutting = QueryQueue(MAX_CONCURRENT_CUTOUTS, places=MAX_WAITING_CUTOUTS)
 
-    async def sync(request: Request, params: dali.Params) -> Response:
-        def made() -> Response:
-            who, base = around.reader(request), dali.base(request, around.site.settings)
-            (one,) = cutouts.wanted(params, single=True)
-            history = [f"{one.ident} of {base}"]
-            if ignored := params.unused(cutouts.PARAMS):
+    async def answer_sync(request: Request, params: dali.RequestParams) -> Response:
+        def build_response() -> Response:
+            principal, base = context.identify_principal(request), dali.get_base_url(request, context.site.settings)
+            (cutout_request,) = cutouts.parse_cutout_requests(params, single_only=True)
+            history = [f"{cutout_request.row_identifier} of {base}"]
+            if ignored := params.list_unused(cutouts.CUTOUT_PARAMS):
                 history.append(f"not understood, and left out: {', '.join(ignored)}")
-            found = cutouts.original(around, who, one.ident, params.one("TABLE"))
+            original_file = cutouts.find_original_file(
+                context, principal, cutout_request.row_identifier, params.read_one("TABLE")
+            )
             # a file and what is asked of it make the same bytes, but for the base in its history
-            kept = dali.caching(dali.etag(found.etag, repr(one), history), public=found.public)
-            if dali.unchanged(request, kept["etag"]):
-                return Response(status_code=304, headers=kept)
-            product, piece = cutouts.opened(found, one, history)
+            cache_headers = dali.build_cache_headers(
+                dali.compute_etag(original_file.etag, repr(cutout_request), history), is_public=original_file.is_public
+            )
+            if dali.is_unchanged(request, cache_headers["etag"]):
+                return Response(status_code=304, headers=cache_headers)
+            product, piece = cutouts.open_cutout(original_file, cutout_request, history)
             if piece is None:
-                product.closing()
+                product.close()
                 return Response(status_code=204)
-            return cutouts.sent(request, product, piece, f"{cutouts.stem(found.name)}_cut.fits", kept)
+            return cutouts.send_cutout(
+                request, product, piece, f"{cutouts.make_file_stem(original_file.name)}_cut.fits", cache_headers
+            )
 
-        async with in_turn(cutting):
-            answer: Response = await computed(made, first=True)
+        async with hold_turn(cutting):
+            answer: Response = await call_in_thread(build_response, is_first_batch=True)
         return answer
 
-    async def capabilities(request: Request) -> Response:
-        body = vosi.capabilities(capable(around, dali.base(request, around.site.settings), None))
-        return dali.tagged(
+    async def answer_capabilities(request: Request) -> Response:
+        body = vosi.write_capabilities(
+            list_capabilities(context, dali.get_base_url(request, context.site.settings), None)
+        )
+        return dali.answer_with_etag(
             request,
-            dali.caching(dali.etag(body), public=True, vary="accept-encoding, authorization, cookie, host"),
+            dali.build_cache_headers(
+                dali.compute_etag(body), is_public=True, vary="accept-encoding, authorization, cookie, host"
+            ),
             vosi.MEDIA_TYPE,
             body,
         )
 
     return [
-        asking("/soda/sync", sync, cutouts.FAULTS, LIMIT),
-        route("/soda/capabilities", capabilities),
-        *uws.routes("/soda/async", "soda", around.site, around.reader, limit=LIMIT),
+        create_query_route("/soda/sync", answer_sync, cutouts.ERROR_RESPONDER, MAX_PARAMETER_BYTES),
+        create_route("/soda/capabilities", answer_capabilities),
+        *uws.build_job_routes(
+            "/soda/async", "soda", context.site, context.identify_principal, byte_limit=MAX_PARAMETER_BYTES
+        ),
     ]
 
 
-def capable(around: Surroundings, base: str, schema: Schema | None) -> Sequence[vosi.Capability]:
+def list_capabilities(context: ServiceContext, base_url: str, schema: Schema | None) -> Sequence[vosi.Capability]:
     """List both services, which are the site's."""
     if schema is not None:
         return []
-    here = f"{base}/soda"
+    soda_url = f"{base_url}/soda"
     return [
-        vosi.Capability(standard_id="ivo://ivoa.net/std/VOSI#capabilities", url=f"{here}/capabilities", role="std"),
+        vosi.Capability(standard_id="ivo://ivoa.net/std/VOSI#capabilities", url=f"{soda_url}/capabilities", role="std"),
         *(
             vosi.Capability(
-                standard_id=standard, url=f"{here}/{name}", use="base", role="std", version="1.0", description=FACE.description,
-                params=(*cutouts.PARAMS, *more), security=vosi.security(around.site.settings),
+                standard_id=standard, url=f"{soda_url}/{name}", use="base", role="std", version="1.0", description=FACE.description,
+                params=(*cutouts.CUTOUT_PARAMS, *extra_params), security_methods=vosi.list_security_methods(context.site.settings),
             )
-            for name, standard, more in (("sync", SYNC, ()), ("async", ASYNC, (cutouts.PACKAGE,)))
+            for name, standard, extra_params in (("sync", SYNC_STANDARD_ID, ()), ("async", ASYNC_STANDARD_ID, (cutouts.PACKAGE_PARAM,)))
         ),
     ]  # fmt: skip
 
 
-def links(table: Table, around: Surroundings) -> Sequence[Link]:
+def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
     """Describe the service for each row, with the bounds of the row's file; of the first rows of a list, whose files are looked into."""
 
-    def narrowed(service: Service, path: str | None, looked: dict[str, Mapping[str, Input]]) -> Service | None:
+    def narrow_service(
+        service: ServiceDescriptor, path: str | None, inputs_by_path: dict[str, Mapping[str, ServiceParameter]]
+    ) -> ServiceDescriptor | None:
         if path is None or files is None:
             return None
-        if path not in looked:
-            if len(looked) >= NARROWED:
+        if path not in inputs_by_path:
+            if len(inputs_by_path) >= MAX_NARROWED_ROWS:
                 return service
-            place = filed.lying(around, files, path)
+            place = collection_files.find_local_path(context, files, path)
             if place is None:  # other servers are not asked for a list
-                return None if rooted(path, files.table.roots)[0].scheme is None else service
-            looked[path] = cutouts.fitted(bare, place, around.site.kept(cutouts.Fits))
-        fit = looked[path]
-        own = []
-        for one in service.inputs:
-            known = one if one.param is cutouts.PACKAGE else fit.get(one.param.name)
-            if known is not None and one.value:
-                same = known.param is one.param and not known.low and not known.high
-                own.append(one if same else replace(one, param=known.param, low=known.low, high=known.high))
-            elif known is not None:  # the same object for all lists: it is written once
-                own.append(known)
-        return replace(service, inputs=tuple(own)) if fit else None
+                return None if find_root(path, files.table.roots)[0].scheme is None else service
+            inputs_by_path[path] = cutouts.fit_parameters(
+                bare, place, context.site.get_or_create(cutouts.CutoutParameterCache)
+            )
+        fit = inputs_by_path[path]
+        narrowed_inputs = []
+        for service_input in service.inputs:
+            fitted_input = (
+                service_input if service_input.param is cutouts.PACKAGE_PARAM else fit.get(service_input.param.name)
+            )
+            if fitted_input is not None and service_input.value:
+                same = fitted_input.param is service_input.param and not fitted_input.low and not fitted_input.high
+                narrowed_inputs.append(
+                    service_input
+                    if same
+                    else replace(service_input, param=fitted_input.param, low=fitted_input.low, high=fitted_input.high)
+                )
+            elif fitted_input is not None:  # the same object for all lists: it is written once
+                narrowed_inputs.append(fitted_input)
+        return replace(service, inputs=tuple(narrowed_inputs)) if fit else None
 
-    files = around.site.current().published.get(f"{table.schema}.files")
-    key = table.identifier
+    files = context.site.get_published_state().tables_by_name.get(f"{table.schema}.files")
+    key = table.identifier_column
     assert key is not None  # noqa: S101  (tables without one have no links)
-    bare, inputs, several = _inputs(key.name, table.qualified)
-    kind: Template = next((one.qualifier for one in table.own_files), ())  # a part is what the whole is
+    bare, inputs, several = _build_inputs(key.name, table.qualified_name)
+    kind: Template = next(
+        (own_file_link.content_qualifier for own_file_link in table.row_file_links), ()
+    )  # a part is what the whole is
     return [
-        Link(
-            semantics="#cutout", local=(local,), address=(), description=(words,), type=("application/fits",), narrowed=narrowed, qualifier=kind,
-            service=Service(address=(SITE, f"/soda/{path}"), inputs=taken, standard=standard),
+        LinkTemplate(
+            semantics="#cutout", local_semantics=(local,), address=(), description=(words,), type=("application/fits",), adapt_service=narrow_service, content_qualifier=kind,
+            service=ServiceDescriptor(address=(SITE_URL_EXPRESSION, f"/soda/{path}"), inputs=service_inputs, standard_id=standard),
         )
-        for path, standard, local, words, taken in (
-            ("sync", SYNC, "cut", "Cut-out", inputs),
-            ("async", ASYNC, "cuts", "Cut-outs, many at once", several),
+        for path, standard, local, words, service_inputs in (
+            ("sync", SYNC_STANDARD_ID, "cut", "Cut-out", inputs),
+            ("async", ASYNC_STANDARD_ID, "cuts", "Cut-outs, many at once", several),
         )
     ]  # fmt: skip
 
 
 @lru_cache(maxsize=256)
-def _inputs(key: str, table: str) -> tuple[tuple[Input, ...], ...]:
+def _build_inputs(key: str, table: str) -> tuple[tuple[ServiceParameter, ...], ...]:
     """Return the parameters of any file, those of a row of a table, and these for several cuts."""
     quoted = key.replace('"', '""')
-    always: dict[str, Template] = {"ID": (Hole(f'target."{quoted}"'),), "TABLE": (table,)}
-    inputs = tuple(Input(param=param, value=always.get(param.name, ())) for param in cutouts.PARAMS)
-    return tuple(Input(param=param) for param in cutouts.PARAMS), inputs, (*inputs, Input(param=cutouts.PACKAGE))
+    always: dict[str, Template] = {"ID": (TemplateExpression(f'target."{quoted}"'),), "TABLE": (table,)}
+    inputs = tuple(ServiceParameter(param=param, value=always.get(param.name, ())) for param in cutouts.CUTOUT_PARAMS)
+    return (
+        tuple(ServiceParameter(param=param) for param in cutouts.CUTOUT_PARAMS),
+        inputs,
+        (*inputs, ServiceParameter(param=cutouts.PACKAGE_PARAM)),
+    )
 
 
-def _ways(published: Published, base: str) -> Sequence[Way]:
+def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how a row's file is cut."""
-    url, name = f"{base}/soda/sync", published.table.qualified
-    python = f'import pyvo\n\nrow = pyvo.dal.TAPService("{base}/tap").search("SELECT TOP 1 * FROM {name}")[0]\nlinks = row.getdatalink()\ncut = links.get_first_proc().process(circle=(83.63, 22.01, 0.1))'
+    url, name = f"{base_url}/soda/sync", published.table.qualified_name
+    python = f'import pyvo\n\nrow = pyvo.dal.TAPService("{base_url}/tap").search("SELECT TOP 1 * FROM {name}")[0]\nlinks = row.getdatalink()\ncut = links.get_first_proc().process(circle=(83.63, 22.01, 0.1))'
     return [
-        Way(title="A cut-out", url=url, example=f"curl -o cut.fits '{url}?TABLE={name}&ID=..&CIRCLE=83.63+22.01+0.1'"),
-        Way(title="Cut-outs in Python", url=url, language="python", example=python),
+        UsageExample(
+            title="A cut-out", url=url, example=f"curl -o cut.fits '{url}?TABLE={name}&ID=..&CIRCLE=83.63+22.01+0.1'"
+        ),
+        UsageExample(title="Cut-outs in Python", url=url, language="python", example=python),
     ]
 
 
@@ -156,14 +193,14 @@ FACE = Face(
     name="soda",
     title="Cut-outs (SODA)",
     description="Parts of the files of rows: by a shape on the sky, wavelengths, times, polarizations, or pixels; as FITS.",
-    standard_ids=(SYNC, ASYNC),
-    params=cutouts.PARAMS,
-    applies=lambda table: table.filed,
-    lacking="files of its rows",
+    standard_ids=(SYNC_STANDARD_ID, ASYNC_STANDARD_ID),
+    params=cutouts.CUTOUT_PARAMS,
+    applies=lambda table: table.has_row_files,
+    missing_requirement="files of its rows",
     path="/soda/sync",
-    faults=cutouts.FAULTS,
-    ways=_ways,
-    routes=routes,
-    links=links,
-    capable=capable,
+    error_responder=cutouts.ERROR_RESPONDER,
+    list_usage_examples=_list_usage_examples,
+    build_routes=build_routes,
+    build_links=build_links,
+    list_capabilities=list_capabilities,
 )

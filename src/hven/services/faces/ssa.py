@@ -8,32 +8,38 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.text import literal
-from hven.formats import Info
+from hven.adql.adql_writer import write_literal
+from hven.formats import InfoElement
 from hven.model.errors import ParamError
-from hven.model.params import Param, wrap
+from hven.model.params import Param, wrap_angle
 from hven.model.types import FLOAT64, INT32, Type
-from hven.services.errors import Faults, votable_error
-from hven.services.face import Asked, Face, Way
-from hven.services.observed import OBSERVED, between, inputs, inside, observed
+from hven.services.errors import ErrorResponder, write_votable_error
+from hven.services.face import Face, ServiceQuery, UsageExample
+from hven.services.observation_conditions import (
+    OBSCORE_TABLE,
+    create_applies_test,
+    describe_input_params,
+    write_interval_condition,
+    write_region_condition,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hven.model.table import Column, Table
-    from hven.site import Published
+    from hven.site import PublishedTable
 
-SIZE = 0.1  # degrees, of the circle around a position where no diameter is said
-MJD = datetime(1858, 11, 17, tzinfo=UTC)
-_TIME = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d(?:\.\d+)?))?)?)?)?)?Z?")
+DEFAULT_DIAMETER_DEGREES = 0.1  # degrees, of the circle around a position where no diameter is said
+MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
+_TIME_PATTERN = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d(?:\.\d+)?))?)?)?)?)?Z?")
 # name of a band -> wavelengths in metres (SSA 1.1 section 4.1.3 leaves it to the service: those of VODataService's wavebands)
-BANDS = {
+BAND_WAVELENGTHS_METRES = {
     "radio": (0.01, math.inf), "millimeter": (1e-4, 0.01), "infrared": (1e-6, 1e-4), "optical": (3e-7, 1e-6), "uv": (1e-8, 3e-7),
     "euv": (1e-8, 1e-7), "x-ray": (1.2e-11, 1e-8), "gamma-ray": (0.0, 1.2e-11),
 }  # fmt: skip
 # FORMAT -> what media types contain; others are media types themselves
-FORMATS: dict[str, tuple[str, ...]] = {"all": (), "native": (), "compliant": ("votable", "fits"), "votable": ("votable",), "fits": ("fits",), "graphic": ("image/",), "xml": ("xml",)}  # fmt: skip
-PARAMS = (
+FORMAT_MEDIA_TYPES: dict[str, tuple[str, ...]] = {"all": (), "native": (), "compliant": ("votable", "fits"), "votable": ("votable",), "fits": ("fits",), "graphic": ("image/",), "xml": ("xml",)}  # fmt: skip
+SSA_PARAMS = (
     Param(name="REQUEST", description="queryData"),
     Param(name="VERSION", description="of the protocol: 1.1"),
     Param(name="POS", unit="deg", ucd="pos.eq", description="right ascension and declination, ICRS: 83.63,22.01"),
@@ -49,7 +55,7 @@ PARAMS = (
     Param(name="TOP", type=INT32, minimum=0, description="how many rows at most"),
 )  # fmt: skip
 # utype, expression over ObsCore, UCD, unit, type where it is not that of the expression
-COLUMNS: tuple[tuple[str, str, str, str | None], ...] = (
+SSA_COLUMNS: tuple[tuple[str, str, str, str | None], ...] = (
     ("Access.Reference", "hven_url", "meta.ref.url", None),
     ("Access.Format", "hven_format", "meta.code.mime", None),
     ("Access.Size", "access_estsize", "phys.size;meta.file", "kbyte"),
@@ -79,118 +85,120 @@ COLUMNS: tuple[tuple[str, str, str, str | None], ...] = (
 )
 
 
-def _listed(text: str | None) -> list[str]:
+def _split_list(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
-def _range(text: str, name: str) -> tuple[float, float]:
+def _parse_wavelength_range(text: str, name: str) -> tuple[float, float]:
     """Read a wavelength, two with a slash between, or a band's name."""
     word = text.partition(";")[0].strip()  # ;source or ;observer: ObsCore knows one
-    if word.lower() in BANDS:
-        return BANDS[word.lower()]
+    if word.lower() in BAND_WAVELENGTHS_METRES:
+        return BAND_WAVELENGTHS_METRES[word.lower()]
     low, slash, high = word.partition("/")
     try:
         numbers = (float(low) if low else -math.inf, (float(high) if high else math.inf) if slash else float(low))
     except ValueError:
-        remedy = f"write metres, such as 4e-7/7e-7, or one of {', '.join(BANDS)}"
+        remedy = f"write metres, such as 4e-7/7e-7, or one of {', '.join(BAND_WAVELENGTHS_METRES)}"
         raise ParamError(f"{name}={text!r:.60} is no range of wavelengths", name=name, remedy=remedy) from None
     if not numbers[0] <= numbers[1]:
         raise ParamError(f"{name}={text!r:.60} is empty: its end is before its beginning", name=name)
     return numbers
 
 
-def _times(text: str) -> tuple[float, float]:
+def _parse_time_range(text: str) -> tuple[float, float]:
     """Read a time, of which a year or a day alone is all of it, or two with a slash between, as modified Julian dates."""
     low, slash, high = text.partition("/")
-    begin = _time(low.strip(), text)[0] if low.strip() else -math.inf
-    end = _time((high if slash else low).strip(), text)[1] if (high if slash else low).strip() else math.inf
+    begin = _parse_time(low.strip(), text)[0] if low.strip() else -math.inf
+    end = _parse_time((high if slash else low).strip(), text)[1] if (high if slash else low).strip() else math.inf
     if not begin <= end:
         raise ParamError(f"TIME={text!r:.60} is empty: its end is before its beginning", name="TIME")
     return begin, end
 
 
-def _time(word: str, text: str) -> tuple[float, float]:
+def _parse_time(time_text: str, range_text: str) -> tuple[float, float]:
     """Return when a time begins and ends: a year lasts a year, a second no time."""
-    found = _TIME.fullmatch(word)
+    time_match = _TIME_PATTERN.fullmatch(time_text)
     remedy = "write UTC as 2003, 2003-05-21 or 2003-05-21T10:30:00, ranges with a slash"
-    fault = ParamError(f"TIME={text!r:.60} is no time", name="TIME", remedy=remedy)
-    if found is None:
+    fault = ParamError(f"TIME={range_text!r:.60} is no time", name="TIME", remedy=remedy)
+    if time_match is None:
         raise fault
-    year, month, day, hour, minute = (int(part) if part else None for part in found.groups()[:5])
-    seconds = float(found[6] or 0.0)
+    year, month, day, hour, minute = (int(part) if part else None for part in time_match.groups()[:5])
+    seconds = float(time_match[6] or 0.0)
     try:
         start = datetime(year or 0, month or 1, day or 1, hour or 0, minute or 0, int(seconds), tzinfo=UTC)
         after = datetime((year or 0) + (month in {None, 12}), (month or 12) % 12 + 1, 1, tzinfo=UTC)
     except ValueError:
         raise fault from None
-    begin = (start - MJD).total_seconds() / 86400 + seconds % 1 / 86400
+    begin = (start - MJD_EPOCH).total_seconds() / 86400 + seconds % 1 / 86400
     if day is None:
-        return begin, (after - MJD).total_seconds() / 86400
-    return begin, begin + (0 if found[6] else 1 if hour is None else 1 / 24 if minute is None else 1 / 1440)
+        return begin, (after - MJD_EPOCH).total_seconds() / 86400
+    return begin, begin + (0 if time_match[6] else 1 if hour is None else 1 / 24 if minute is None else 1 / 1440)
 
 
-def _conditions(given: Mapping[str, Any]) -> Iterator[str]:
+def _write_conditions(values: Mapping[str, Any]) -> Iterator[str]:
     yield "dataproduct_type IN ('spectrum', 'sed')"
-    if given["POS"]:
-        position, _, frame = given["POS"].partition(";")
+    if values["POS"]:
+        position, _, frame = values["POS"].partition(";")
         words = position.replace(",", " ").split()
         if len(words) != 2 or frame.strip().upper() not in {"", "ICRS"}:
             remedy = "write right ascension and declination in degrees, ICRS: 83.63,22.01"
-            raise ParamError(f"POS={given['POS']!r:.60} is no position", name="POS", remedy=remedy)
-        size = SIZE if given["SIZE"] is None else given["SIZE"]
+            raise ParamError(f"POS={values['POS']!r:.60} is no position", name="POS", remedy=remedy)
+        size = DEFAULT_DIAMETER_DEGREES if values["SIZE"] is None else values["SIZE"]
         try:
-            lon = repr(wrap(float(words[0]), 0, 360))
+            lon = repr(wrap_angle(float(words[0]), 0, 360))
         except ValueError:
             lon = words[0]  # the reader of regions says what is wrong with it
-        yield inside(f"CIRCLE {lon} {words[1]} {min(size / 2, 180.0)!r}")
-    for name, columns, read in (("BAND", ("em_min", "em_max"), partial(_range, name="BAND")), ("TIME", ("t_min", "t_max"), _times)):  # fmt: skip
-        if words := _listed(given[name]):
-            yield f"({' OR '.join(between(*columns, read(word)) for word in words)})"
+        yield write_region_condition(f"CIRCLE {lon} {words[1]} {min(size / 2, 180.0)!r}")
+    for name, columns, read in (("BAND", ("em_min", "em_max"), partial(_parse_wavelength_range, name="BAND")), ("TIME", ("t_min", "t_max"), _parse_time_range)):  # fmt: skip
+        if words := _split_list(values[name]):
+            yield f"({' OR '.join(write_interval_condition(*columns, read(word)) for word in words)})"
     for name, column in {"TARGETNAME": "target_name", "COLLECTION": "obs_collection", "PUBDID": "obs_publisher_did"}.items():  # fmt: skip
-        if words := _listed(given[name]):
-            yield f"{column} IN ({', '.join(map(literal, words))})"
-    if given["SPECRP"] is not None:
-        yield f"em_res_power >= {given['SPECRP']!r}"
-    if given["SPATRES"] is not None:
-        yield f"s_resolution <= {given['SPATRES'] * 3600!r}"
-    kinds = [part for word in _listed(given["FORMAT"].lower()) for part in FORMATS.get(word, (word,))]
-    if kinds and "all" not in _listed(given["FORMAT"].lower()):
-        alike = (f"LOWER(hven_format) LIKE {literal('%' + kind + '%')}" for kind in kinds)
+        if words := _split_list(values[name]):
+            yield f"{column} IN ({', '.join(map(write_literal, words))})"
+    if values["SPECRP"] is not None:
+        yield f"em_res_power >= {values['SPECRP']!r}"
+    if values["SPATRES"] is not None:
+        yield f"s_resolution <= {values['SPATRES'] * 3600!r}"
+    kinds = [part for word in _split_list(values["FORMAT"].lower()) for part in FORMAT_MEDIA_TYPES.get(word, (word,))]
+    if kinds and "all" not in _split_list(values["FORMAT"].lower()):
+        alike = (f"LOWER(hven_format) LIKE {write_literal('%' + kind + '%')}" for kind in kinds)
         yield f"({' OR '.join(alike)})"
 
 
-def _presented(columns: Sequence[Column]) -> tuple[Column, ...]:
-    found = []
-    for column, (utype, _, ucd, unit) in zip(columns, COLUMNS, strict=True):
+def _adapt_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
+    adapted_columns = []
+    for column, (utype, _, ucd, unit) in zip(columns, SSA_COLUMNS, strict=True):
         kind = Type("double", "2") if column.type.xtype == "point" else column.type
-        found.append(column.having(utype=f"ssa:{utype}", ucd=ucd or None, unit=unit, type=kind, frame=None))
-    return tuple(found)
+        adapted_columns.append(
+            column.copy_with(utype=f"ssa:{utype}", ucd=ucd or None, unit=unit, type=kind, frame=None)
+        )
+    return tuple(adapted_columns)
 
 
-def _ask(table: Table, given: Mapping[str, Any]) -> Asked:
-    if (given["REQUEST"] or "queryData").lower() != "querydata":
-        raise ParamError(f"REQUEST={given['REQUEST']!r:.40} is not known", name="REQUEST", remedy="write queryData")
+def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
+    if (values["REQUEST"] or "queryData").lower() != "querydata":
+        raise ParamError(f"REQUEST={values['REQUEST']!r:.40} is not known", name="REQUEST", remedy="write queryData")
     names = {column.name for column in table.columns}
     words = {"title": "obs_title, " if "obs_title" in names else ""}
-    items = [f'{text.format(**words) if "{" in text else text} AS "{utype.replace(".", "_")}"' for utype, text, *_ in COLUMNS]  # fmt: skip
-    metadata = given["FORMAT"].strip().lower() == "metadata"
-    where = ["1 = 0"] if metadata else _conditions(given)
-    top = "" if given["TOP"] is None else f"TOP {given['TOP']} "
-    return Asked(
-        query=f"SELECT {top}{', '.join(items)} FROM {OBSERVED} WHERE {' AND '.join(where)}",
-        alone=table.qualified,
-        empty=given["TOP"] == 0,
-        present=_presented,
-        infos=(Info(name="SERVICE_PROTOCOL", value="1.1", content="SSAP"),),
-        params=inputs(PARAMS) if metadata else (),
+    items = [f'{text.format(**words) if "{" in text else text} AS "{utype.replace(".", "_")}"' for utype, text, *_ in SSA_COLUMNS]  # fmt: skip
+    metadata = values["FORMAT"].strip().lower() == "metadata"
+    where = ["1 = 0"] if metadata else _write_conditions(values)
+    top = "" if values["TOP"] is None else f"TOP {values['TOP']} "
+    return ServiceQuery(
+        query=f"SELECT {top}{', '.join(items)} FROM {OBSCORE_TABLE} WHERE {' AND '.join(where)}",
+        only_table=table.qualified_name,
+        columns_only=values["TOP"] == 0,
+        adapt_columns=_adapt_columns,
+        infos=(InfoElement(name="SERVICE_PROTOCOL", value="1.1", content="SSAP"),),
+        params=describe_input_params(SSA_PARAMS) if metadata else (),
     )
 
 
-def _ways(published: Published, base: str) -> Sequence[Way]:
+def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how spectra of a place are asked for."""
-    url = FACE.url(published.table, base)
+    url = FACE.build_url(published.table, base_url)
     python = f'import pyvo\nfrom astropy.coordinates import SkyCoord\n\nspectra = pyvo.dal.SSAService("{url}")\nprint(spectra.search(pos=SkyCoord("83.63 22.01", unit="deg"), diameter=0.1).to_table())'
-    return [Way(title="Spectra in Python", url=url, language="python", example=python)]
+    return [UsageExample(title="Spectra in Python", url=url, language="python", example=python)]
 
 
 FACE = Face(
@@ -198,13 +206,15 @@ FACE = Face(
     title="Spectra (SSA)",
     description="Spectra of all collections, by position, wavelength and time.",
     standard_ids=("ivo://ivoa.net/std/SSA",),
-    params=PARAMS,
-    applies=observed("ssa"),
-    lacking="observations (ivoa.obscore has, and tables with `obscore` whose `services` name ssa)",
-    ask=_ask,
+    params=SSA_PARAMS,
+    applies=create_applies_test("ssa"),
+    missing_requirement="observations (ivoa.obscore has, and tables with `obscore` whose `services` name ssa)",
+    build_query=_build_query,
     path="/ssa/{table}",
-    faults=Faults(write=votable_error, kind="application/x-votable+xml", patient=True),
-    kind=(
+    error_responder=ErrorResponder(
+        write_document=write_votable_error, media_type="application/x-votable+xml", answers_with_200=True
+    ),
+    capability_type=(
         "ssap:SimpleSpectralAccess",
         "http://www.ivoa.net/xml/SSA/v1.1",
         (
@@ -213,9 +223,9 @@ FACE = Face(
         ),
     ),
     example="REQUEST=queryData&POS=83.63,22.01&SIZE=1&RESPONSEFORMAT=csv",
-    trial=(
+    test_query=(
         "REQUEST=queryData&POS={lon},{lat}&SIZE={size}",
         "<testQuery><pos><long>{lon}</long><lat>{lat}</lat></pos><size>{size}</size></testQuery>",
     ),
-    ways=_ways,
+    list_usage_examples=_list_usage_examples,
 )

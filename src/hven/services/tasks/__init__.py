@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.model.errors import Forbidden, say
-from hven.services.face import Surroundings
-from hven.services.params import values
+from hven.model.errors import ForbiddenError, format_message
+from hven.services.face import ServiceContext
+from hven.services.params import parse_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.jobs import Work
+    from hven.jobs import RunningJob
     from hven.model.params import Param
 
 
-def read_operator_request(work: Work, params: Sequence[Param], refusal: str) -> tuple[Surroundings, dict[str, Any]]:
+def read_operator_request(
+    work: RunningJob, params: Sequence[Param], refusal: str
+) -> tuple[ServiceContext, dict[str, Any]]:
     """Read what an operator of the site asks for.
 
     Parameters
@@ -34,13 +36,13 @@ def read_operator_request(work: Work, params: Sequence[Param], refusal: str) -> 
 
     Raises
     ------
-    Forbidden
+    ForbiddenError
         Who asks is no operator of that collection.
     ParamError
         A value is none of its parameter.
     """
-    around = Surroundings.of(work.site, work.who, work.policies)
-    given = values(work.params, params)
-    if not around.operates(work.who, given["COLLECTION"]):
-        raise Forbidden(refusal, remedy=say("health.operators names them"))
+    around = ServiceContext.for_principal(work.site, work.principal, work.policies)
+    given = parse_values(work.params, params)
+    if not around.is_operator(work.principal, given["COLLECTION"]):
+        raise ForbiddenError(refusal, remedy=format_message("health.operators names them"))
     return around, given

@@ -6,34 +6,34 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from hven.formats.pictures import COLOURS, STRETCHES, Look
-from hven.jobs import Quota, Type
-from hven.model.errors import say
+from hven.formats.pictures import COLOUR_MAPS, STRETCH_NAMES, Look
+from hven.jobs import JobDefinition, JobQuota
+from hven.model.errors import format_message
 from hven.model.params import Param
 from hven.model.types import INT64
 from hven.services import surveys
-from hven.services.params import values
+from hven.services.params import parse_values
 from hven.services.tasks import read_operator_request
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from hven.jobs import Work
-    from hven.model.params import Params
+    from hven.jobs import RunningJob
+    from hven.model.params import RequestParams
 
-PARAMS = (
+HIPS_PARAMS = (
     Param(name="COLLECTION", required=True, description="whose images"),
     Param(name="NAME", required=True, description="under which it is published: collections/COLLECTION/hips/NAME"),
     Param(name="FILES", many=True, description="patterns of paths: images/*.fits; without any, all that can be looked into"),
     Param(name="TITLE", description="for people"),
     Param(name="ORDER", type=INT64, minimum=3, maximum=20, description="of the finest tiles; without it as fine as the finest image"),
-    Param(name="STRETCH", allowed=STRETCHES, description="stretch from values to colours"),
-    Param(name="COLOURS", allowed=tuple(COLOURS), description="colours"),
+    Param(name="STRETCH", allowed=STRETCH_NAMES, description="stretch from values to colours"),
+    Param(name="COLOURS", allowed=tuple(COLOUR_MAPS), description="colours"),
     Param(name="PROGRAM", allowed=("hven", "hipsgen"), description="what makes it; without it Hipsgen for more than 2 GB, where it is installed"),
 )  # fmt: skip
 
 
-def run(work: Work) -> None:
+def run_job(work: RunningJob) -> None:
     """Make it.
 
     Parameters
@@ -43,30 +43,30 @@ def run(work: Work) -> None:
 
     Raises
     ------
-    Forbidden
+    ForbiddenError
         Who asks is no operator.
     HvenError
         It cannot be made.
     """
-    around, given = read_operator_request(work, PARAMS, say("operators of the site make HiPS"))
-    found = surveys.make(
-        around,
-        work.who,
-        given["COLLECTION"],
-        given["NAME"],
-        patterns=given["FILES"] or (),
-        title=given["TITLE"] or "",
-        order=given["ORDER"],
-        look=Look(stretch=given["STRETCH"] or "", colours=given["COLOURS"] or ""),
-        program=given["PROGRAM"],
-        task=work.task,
+    context, parsed_values = read_operator_request(work, HIPS_PARAMS, format_message("operators of the site make HiPS"))
+    survey = surveys.create_survey(
+        context,
+        work.principal,
+        parsed_values["COLLECTION"],
+        parsed_values["NAME"],
+        patterns=parsed_values["FILES"] or (),
+        title=parsed_values["TITLE"] or "",
+        order=parsed_values["ORDER"],
+        look=Look(stretch=parsed_values["STRETCH"] or "", colours=parsed_values["COLOURS"] or ""),
+        program=parsed_values["PROGRAM"],
+        progress=work.progress_monitor,
     )
-    with work.writing("made", media_type="application/json", extension=".json") as file:
-        facts = {"images": len(found.files), "tiles": found.tiles, "left_out": found.left_out}
-        file.write(orjson.dumps({"collection": found.collection, "name": found.name, **facts}))
+    with work.write_result("made", media_type="application/json", extension=".json") as file:
+        facts = {"images": len(survey.files), "tiles": survey.tiles, "left_out": survey.left_out}
+        file.write(orjson.dumps({"collection": survey.collection, "name": survey.name, **facts}))
 
 
-def check(params: Params, _: Collection[str]) -> None:
+def check_params(params: RequestParams, _: Collection[str]) -> None:
     """Look at what is asked for.
 
     Parameters
@@ -79,10 +79,10 @@ def check(params: Params, _: Collection[str]) -> None:
     ParamError
         A value is wrong, or missing.
     """
-    values(params, PARAMS)
+    parse_values(params, HIPS_PARAMS)
 
 
-JOB = Type(
-    name="hips", title="HiPS of images", params=PARAMS, run=run, check=check, access="private", served=True,
-    quota=Quota(running=1, seconds=7 * 86_400),
+JOB = JobDefinition(
+    name="hips", title="HiPS of images", params=HIPS_PARAMS, run=run_job, check=check_params, access="private", is_served=True,
+    quota=JobQuota(running_limit=1, duration_limit_seconds=7 * 86_400),
 )  # fmt: skip

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from hven.jobs import Quota, Type
-from hven.model import clock
-from hven.model.errors import say
+from hven.jobs import JobDefinition, JobQuota
+from hven.model import deadlines
+from hven.model.errors import format_message
 from hven.model.params import Param
 from hven.model.types import BOOLEAN, INT32
-from hven.services import preparing
-from hven.services.params import values
+from hven.services import file_preparation
+from hven.services.params import parse_values
 from hven.services.tasks import read_operator_request
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from hven.jobs import Work
-    from hven.model.params import Params
+    from hven.jobs import RunningJob
+    from hven.model.params import RequestParams
 
-PARAMS = (
+PREPARE_PARAMS = (
     Param(name="COLLECTION", required=True, description="whose files"),
-    Param(name="WHAT", many=True, allowed=preparing.WHAT, description="previews: thumbnails and quicklooks; spectra: copies of cubes from which spectra are read at once, which take as much disk again; without any, only copies of what is no more are removed"),
+    Param(name="WHAT", many=True, allowed=file_preparation.PRODUCT_KINDS, description="previews: thumbnails and quicklooks; spectra: copies of cubes from which spectra are read at once, which take as much disk again; without any, only copies of what is no more are removed"),
     Param(name="FILES", many=True, description="patterns of paths: cubes/*.fits; without any, all that can be looked into"),
     Param(name="PART", description="index or name of the part of the file, for spectra"),
     Param(name="THROUGH", type=INT32, minimum=1, description="number of the axis along which spectra are read"),
@@ -32,7 +32,7 @@ PARAMS = (
 )  # fmt: skip
 
 
-def run(work: Work) -> None:
+def run_job(work: RunningJob) -> None:
     """Make it.
 
     Parameters
@@ -42,29 +42,31 @@ def run(work: Work) -> None:
 
     Raises
     ------
-    Forbidden
+    ForbiddenError
         Who asks is no operator.
     HvenError
         It cannot be made.
     """
-    around, given = read_operator_request(work, PARAMS, say("operators of the site prepare files"))
-    clock.lower(clock.JOB)
-    made = preparing.prepare(
-        around,
-        work.who,
-        given["COLLECTION"],
-        given["WHAT"] or (),
-        patterns=given["FILES"] or (),
-        part=given["PART"],
-        through=given["THROUGH"],
-        again=bool(given["AGAIN"]),
-        task=work.task,
+    context, parsed_values = read_operator_request(
+        work, PREPARE_PARAMS, format_message("operators of the site prepare files")
     )
-    with work.writing("made", media_type="application/json", extension=".json") as file:
-        file.write(orjson.dumps({"collection": given["COLLECTION"], **asdict(made)}))
+    deadlines.lower_thread_priority(deadlines.JOB_NICENESS)
+    report = file_preparation.prepare_files(
+        context,
+        work.principal,
+        parsed_values["COLLECTION"],
+        parsed_values["WHAT"] or (),
+        patterns=parsed_values["FILES"] or (),
+        part=parsed_values["PART"],
+        depth_axis=parsed_values["THROUGH"],
+        redo=bool(parsed_values["AGAIN"]),
+        progress=work.progress_monitor,
+    )
+    with work.write_result("made", media_type="application/json", extension=".json") as file:
+        file.write(orjson.dumps({"collection": parsed_values["COLLECTION"], **asdict(report)}))
 
 
-def check(params: Params, _: Collection[str]) -> None:
+def check_params(params: RequestParams, _: Collection[str]) -> None:
     """Look at what is asked for.
 
     Parameters
@@ -77,10 +79,10 @@ def check(params: Params, _: Collection[str]) -> None:
     ParamError
         A value is wrong, or missing.
     """
-    values(params, PARAMS)
+    parse_values(params, PREPARE_PARAMS)
 
 
-JOB = Type(
-    name="prepare", title="Pictures and copies of files", params=PARAMS, run=run, check=check, access="private", served=True,
-    quota=Quota(running=1, seconds=7 * 86_400),
+JOB = JobDefinition(
+    name="prepare", title="Pictures and copies of files", params=PREPARE_PARAMS, run=run_job, check=check_params, access="private", is_served=True,
+    quota=JobQuota(running_limit=1, duration_limit_seconds=7 * 86_400),
 )  # fmt: skip

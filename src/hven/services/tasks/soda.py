@@ -5,25 +5,25 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hven.jobs import Type
-from hven.model.errors import Cancelled, HvenError
+from hven.jobs import JobDefinition
+from hven.model.errors import HvenError, OperationCancelledError
 from hven.services import cutouts
-from hven.services._packing import Member
-from hven.services._sums import Sums
-from hven.services.archives import KINDS
-from hven.services.face import Surroundings
-from hven.services.filed import PIECE
-from hven.services.params import value
+from hven.services._archive_layouts import ArchiveMember
+from hven.services._checksums import CrcCache
+from hven.services.archives import ARCHIVE_KINDS
+from hven.services.collection_files import PIECE_BYTES
+from hven.services.face import ServiceContext
+from hven.services.params import parse_value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-    from hven.jobs import Work
-    from hven.model.params import Params
+    from hven.jobs import RunningJob
+    from hven.model.params import RequestParams
 
 
-def run(work: Work) -> None:
+def run_job(work: RunningJob) -> None:
     """Cut all that is asked for; of what cannot be cut, a result says why.
 
     Parameters
@@ -36,75 +36,79 @@ def run(work: Work) -> None:
     HvenError
         Nothing could be cut.
     """
-    around = Surroundings.of(work.site, work.who, work.policies)
-    every = cutouts.wanted(work.params)
-    table, package, faults = work.params.one("TABLE"), value(work.params, cutouts.PACKAGE), 0
+    context = ServiceContext.for_principal(work.site, work.principal, work.policies)
+    cutout_requests = cutouts.parse_cutout_requests(work.params)
+    table, package, faults = work.params.read_one("TABLE"), parse_value(work.params, cutouts.PACKAGE_PARAM), 0
     every_public = True
     cuts: list[tuple[str, str]] = []  # of the results: the names that they have in a package
-    for number, one in enumerate(every, 1):
-        work.told(share=round((number - 1) / len(every), 4))
-        name = "result" if len(every) == 1 else f"cut{number}"
+    for number, cutout_request in enumerate(cutout_requests, 1):
+        work.report_progress(share=round((number - 1) / len(cutout_requests), 4))
+        name = "result" if len(cutout_requests) == 1 else f"cut{number}"
         try:
-            found = cutouts.original(around, work.who, one.ident, table)
-            work.tell_tables([f"{found.collection}.files", *([table] if table else [])])
-            every_public = every_public and found.public
-            product, piece = cutouts.opened(found, one, (one.ident,))
+            original_file = cutouts.find_original_file(context, work.principal, cutout_request.row_identifier, table)
+            work.record_tables([f"{original_file.collection}.files", *([table] if table else [])])
+            every_public = every_public and original_file.is_public
+            product, piece = cutouts.open_cutout(original_file, cutout_request, (cutout_request.row_identifier,))
         except HvenError as error:
-            if len(every) == 1:
+            if len(cutout_requests) == 1:
                 raise
             faults += 1
-            _say(work, name, f"{cutouts.word(error)}: {one.ident}: {error}")
-            if faults == len(every):
+            _write_message(work, name, f"{cutouts.name_soda_error(error)}: {cutout_request.row_identifier}: {error}")
+            if faults == len(cutout_requests):
                 raise
             continue
         with product:
             if piece is None:
-                _say(work, name, f"Error: {one.ident}: nothing of what was asked for is in it")
+                _write_message(
+                    work, name, f"Error: {cutout_request.row_identifier}: nothing of what was asked for is in it"
+                )
                 continue
-            with work.writing(name, media_type=piece.media_type, extension=".fits") as file:
-                for chunk in piece.chunks():
+            with work.write_result(name, media_type=piece.media_type, extension=".fits") as file:
+                for chunk in piece.read_chunks():
                     if work.stopped.is_set():
-                        raise Cancelled("the job was stopped")
+                        raise OperationCancelledError("the job was stopped")
                     file.write(chunk)
-        cuts.append((work.results[-1]["file"], f"{name}_{cutouts.stem(found.name)}.fits"))
+        cuts.append((work.results[-1]["file"], f"{name}_{cutouts.make_file_stem(original_file.name)}.fits"))
     if every_public and not faults:  # a fault may tell of rows by the reader's rights
-        work.tell_public()
+        work.mark_public()
     if package:
-        _pack(work, package, cuts)
+        _write_package(work, package, cuts)
 
 
-def _pack(work: Work, kind: str, cuts: Sequence[tuple[str, str]]) -> None:
+def _write_package(work: RunningJob, archive_kind: str, cuts: Sequence[tuple[str, str]]) -> None:
     """Write an archive of the results, with what could not be cut."""
     names, members = dict(cuts), []
-    for one in work.results:
-        place = work.directory / one["file"]
-        seen = place.stat()
-        name = names.get(one["file"]) or f"{one['id']}{place.suffix}"
-        members.append(Member(f"cuts/{name}", seen.st_size, seen.st_mtime, "", partial(_read, place)))
-    packing, media_type = KINDS[kind]
-    packed = packing(members, Sums())
-    with work.writing("package", media_type=media_type, extension=f".{kind}") as file:
-        for chunk in packed.part(0, packed.size):
+    for job_result in work.results:
+        place = work.directory / job_result["file"]
+        file_stat = place.stat()
+        name = names.get(job_result["file"]) or f"{job_result['id']}{place.suffix}"
+        members.append(
+            ArchiveMember(f"cuts/{name}", file_stat.st_size, file_stat.st_mtime, "", partial(_read_range, place))
+        )
+    packing, media_type = ARCHIVE_KINDS[archive_kind]
+    packed = packing(members, CrcCache())
+    with work.write_result("package", media_type=media_type, extension=f".{archive_kind}") as file:
+        for chunk in packed.write_range(0, packed.size):
             if work.stopped.is_set():
-                raise Cancelled("the job was stopped")
+                raise OperationCancelledError("the job was stopped")
             if chunk is not None:  # None: the next takes a while
                 file.write(chunk)
 
 
-def _read(place: Path, start: int, stop: int) -> Iterator[bytes]:
-    with place.open("rb") as file:
+def _read_range(path: Path, start: int, stop: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
         file.seek(start)
-        while start < stop and (piece := file.read(min(PIECE, stop - start))):
+        while start < stop and (piece := file.read(min(PIECE_BYTES, stop - start))):
             start += len(piece)
             yield piece
 
 
-def _say(work: Work, name: str, text: str) -> None:
-    with work.writing(name, media_type="text/plain; charset=utf-8", extension=".txt") as file:
+def _write_message(work: RunningJob, name: str, text: str) -> None:
+    with work.write_result(name, media_type="text/plain; charset=utf-8", extension=".txt") as file:
         file.write(f"{text}\n".encode())
 
 
-def check(params: Params, _: Collection[str]) -> None:
+def check_params(params: RequestParams, _: Collection[str]) -> None:
     """Look at what is asked for.
 
     Parameters
@@ -114,11 +118,17 @@ def check(params: Params, _: Collection[str]) -> None:
 
     Raises
     ------
-    ParamError, TooLarge
+    ParamError, TooLargeError
         A value is wrong, or there are too many.
     """
-    cutouts.wanted(params)
-    value(params, cutouts.PACKAGE)
+    cutouts.parse_cutout_requests(params)
+    parse_value(params, cutouts.PACKAGE_PARAM)
 
 
-JOB = Type(name="soda", title="Cut-outs", params=(*cutouts.PARAMS, cutouts.PACKAGE), run=run, check=check)
+JOB = JobDefinition(
+    name="soda",
+    title="Cut-outs",
+    params=(*cutouts.CUTOUT_PARAMS, cutouts.PACKAGE_PARAM),
+    run=run_job,
+    check=check_params,
+)

@@ -1,59 +1,59 @@
-"""Who asks, what they may see, and how much. `permit` filters a bound query and names the reader's scope."""
+"""Who asks, what they may see, and how much. `apply_access_control` filters a bound query and names the reader's scope."""
 
 from __future__ import annotations
 
-from hven.site.auth import _invitations as invitations
-from hven.site.auth import _kept_rights as kept_rights
-from hven.site.auth import _looks as looks
-from hven.site.auth import _signed as signed
-from hven.site.auth._openid import OpenID
-from hven.site.auth._passwords import change_password
-from hven.site.auth._permit import (
-    ANONYMOUS,
-    DEFAULT,
-    OWNER,
-    ROLES,
-    Access,
+from hven.site.auth import _impersonation as looks
+from hven.site.auth import _recorded_rights as kept_rights
+from hven.site.auth import _referee_invitations as invitations
+from hven.site.auth import _signed_addresses as signed
+from hven.site.auth._access_control import (
+    ANONYMOUS_PRINCIPAL,
+    DEFAULT_POLICIES,
+    OWNER_PRINCIPAL,
+    PROJECT_ROLES,
+    AccessPolicy,
+    AccessScope,
+    DescriptorAccessPolicy,
     People,
-    Policy,
-    Reader,
-    Scope,
-    alike,
-    alone,
-    masks,
-    offered,
-    permit,
-    recognised,
-    row_filters,
-    scope_of,
-    visible,
-    whole,
+    Principal,
+    add_known_groups,
+    add_service_policies,
+    add_single_table_policy,
+    apply_access_control,
+    build_access_scope,
+    collect_column_masks,
+    collect_row_filters,
+    has_public_access,
+    is_table_visible,
+    sees_whole_collection,
 )
+from hven.site.auth._openid_connect import OpenIdProvider
+from hven.site.auth._passwords import change_password
 
 __all__ = [
-    "ANONYMOUS",
-    "DEFAULT",
-    "OWNER",
-    "ROLES",
-    "Access",
-    "OpenID",
+    "ANONYMOUS_PRINCIPAL",
+    "DEFAULT_POLICIES",
+    "OWNER_PRINCIPAL",
+    "PROJECT_ROLES",
+    "AccessPolicy",
+    "AccessScope",
+    "DescriptorAccessPolicy",
+    "OpenIdProvider",
     "People",
-    "Policy",
-    "Reader",
-    "Scope",
-    "alike",
-    "alone",
+    "Principal",
+    "add_known_groups",
+    "add_service_policies",
+    "add_single_table_policy",
+    "apply_access_control",
+    "build_access_scope",
     "change_password",
+    "collect_column_masks",
+    "collect_row_filters",
+    "has_public_access",
     "invitations",
+    "is_table_visible",
     "kept_rights",
     "looks",
-    "masks",
-    "offered",
-    "permit",
-    "recognised",
-    "row_filters",
-    "scope_of",
+    "sees_whole_collection",
     "signed",
-    "visible",
-    "whole",
 ]

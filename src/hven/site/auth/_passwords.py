@@ -8,110 +8,124 @@ import threading
 from functools import cache
 from typing import TYPE_CHECKING
 
-from hven.model.errors import NotFound, TooOften, UserError
+from hven.model.errors import NotFoundError, TooManyRequestsError, UserError
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
-    from hven.site.store import Store
+    from hven.site.store import StateStore
 
-SHORTEST, LONGEST = 10, 1024  # characters
-KIND, HASH = "password", "_hash"  # what begins with _ is in no log
-WAIT = 3.0  # seconds that one waits for another
-_turn = threading.BoundedSemaphore(1)
-_right: dict[bytes, str] = {}  # keyed digest of what was right -> its hash: a program sends it with each request
-_KEY = secrets.token_bytes(32)
-_MOST = 1024
+MIN_PASSWORD_CHARACTERS, MAX_PASSWORD_CHARACTERS = 10, 1024  # characters
+PASSWORD_GRANT_KIND, PASSWORD_HASH_FACT = "password", "_hash"  # what begins with _ is in no log
+CHECK_WAIT_SECONDS = 3.0  # seconds that one waits for another
+_CHECK_SEMAPHORE = threading.BoundedSemaphore(1)
+_VERIFIED_HASHES: dict[
+    bytes, str
+] = {}  # keyed digest of what was right -> its hash: a program sends it with each request
+_DIGEST_KEY = secrets.token_bytes(32)
+_MAX_VERIFIED_HASHES = 1024
 
 
-def change_password(store: Store, name: str, password: str, *, by: str) -> None:
+def change_password(store: StateStore, account: str, password: str, *, changed_by: str) -> None:
     """Give an account another password; its sessions end.
 
     Parameters
     ----------
     store
         Of the site.
-    name
+    account
         Of the account.
     password
         Empty: it has none any more.
-    by
+    changed_by
         Who does.
 
     Raises
     ------
     UserError
         It is too short or too long.
-    NotFound
+    NotFoundError
         There is no such account.
     """
-    if not store.users.there(name):
-        raise NotFound(f"there is no account {name!r:.80}", remedy="hven user list shows them")
+    if not store.users.has_account(account):
+        raise NotFoundError(f"there is no account {account!r:.80}", remedy="hven user list shows them")
     password = password.strip()
-    if password and not SHORTEST <= len(password) <= LONGEST:
-        raise UserError(f"a password has {SHORTEST} to {LONGEST} characters", remedy="several words are easy to keep")
-    old = store.grants.all(KIND, subject=name)
+    if password and not MIN_PASSWORD_CHARACTERS <= len(password) <= MAX_PASSWORD_CHARACTERS:
+        raise UserError(
+            f"a password has {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters",
+            remedy="several words are easy to keep",
+        )
+    old = store.grants.list_grants(PASSWORD_GRANT_KIND, subject=account)
     if password:
-        store.grants.add(KIND, subject=name, by=by, facts={HASH: _argon().hash(password)})
+        store.grants.add_grant(
+            PASSWORD_GRANT_KIND,
+            subject=account,
+            actor=changed_by,
+            facts={PASSWORD_HASH_FACT: _get_password_hasher().hash(password)},
+        )
     for grant in old:
-        store.grants.end(grant.id, by=by)
-    store.sessions.end_of(name)
+        store.grants.revoke_grant(grant.id, actor=changed_by)
+    store.sessions.end_account_sessions(account)
 
 
-def right(store: Store, name: str, password: str) -> bool:
+def check_password(store: StateStore, account: str, password: str) -> bool:
     """Return whether this is the password of an account. It takes as long where there is no such account; nothing where no account has one.
 
     Parameters
     ----------
     store
         Of the site.
-    name
+    account
         That is claimed.
     password
         That is given.
 
     Raises
     ------
-    TooOften
+    TooManyRequestsError
         Too many are checked.
     """
-    if not store.grants.all(KIND):
+    if not store.grants.list_grants(PASSWORD_GRANT_KIND):
         return False
-    kept = [str(grant.facts[HASH]) for grant in store.grants.all(KIND, subject=name)]
-    given = password.strip().encode("utf-8", "replace")
-    digest = hashlib.blake2b(given, key=_KEY, digest_size=32).digest()
-    if _right.get(digest) in kept:
+    stored_hashes = [
+        str(grant.facts[PASSWORD_HASH_FACT]) for grant in store.grants.list_grants(PASSWORD_GRANT_KIND, subject=account)
+    ]
+    password_bytes = password.strip().encode("utf-8", "replace")
+    digest = hashlib.blake2b(password_bytes, key=_DIGEST_KEY, digest_size=32).digest()
+    if _VERIFIED_HASHES.get(digest) in stored_hashes:
         return True
-    if not _turn.acquire(timeout=WAIT):
-        raise TooOften("there are too many attempts to log in", remedy="wait a minute")
+    if not _CHECK_SEMAPHORE.acquire(timeout=CHECK_WAIT_SECONDS):
+        raise TooManyRequestsError("there are too many attempts to log in", remedy="wait a minute")
     try:
-        same = any(_same(one, given) for one in kept or [_nobody()])
+        is_match = any(
+            _matches_hash(stored_hash, password_bytes) for stored_hash in stored_hashes or [_get_dummy_hash()]
+        )
     finally:
-        _turn.release()
-    if same and kept:
-        if len(_right) >= _MOST:
-            _right.clear()
-        _right[digest] = kept[0]
-    return same and bool(kept)
+        _CHECK_SEMAPHORE.release()
+    if is_match and stored_hashes:
+        if len(_VERIFIED_HASHES) >= _MAX_VERIFIED_HASHES:
+            _VERIFIED_HASHES.clear()
+        _VERIFIED_HASHES[digest] = stored_hashes[0]
+    return is_match and bool(stored_hashes)
 
 
-def _same(kept: str, given: bytes) -> bool:
+def _matches_hash(stored_hash: str, password_bytes: bytes) -> bool:
     from argon2.exceptions import VerificationError  # noqa: PLC0415  (only where somebody has a password)
 
     try:
-        return _argon().verify(kept, given)
+        return _get_password_hasher().verify(stored_hash, password_bytes)
     except VerificationError:
         return False
 
 
 @cache
-def _argon() -> PasswordHasher:
+def _get_password_hasher() -> PasswordHasher:
     from argon2 import PasswordHasher  # noqa: PLC0415  (only where somebody has a password)
 
     return PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)  # what OWASP asks for at least
 
 
 @cache
-def _nobody() -> str:
+def _get_dummy_hash() -> str:
     """Return the hash that is compared with where there is no such account."""
-    return _argon().hash(secrets.token_urlsafe())
+    return _get_password_hasher().hash(secrets.token_urlsafe())

@@ -10,32 +10,37 @@ import binascii
 import time
 from typing import TYPE_CHECKING
 
-from hven.model.errors import NotFound, Unauthenticated, UserError
+from hven.model.errors import NotFoundError, UnauthenticatedError, UserError
 from hven.site.auth import _passwords as passwords
-from hven.site.auth._openid import OpenID, groups_of, issuer_of
-from hven.site.auth._permit import ANONYMOUS, Reader
-from hven.site.auth.session import SECONDS, proof_of
+from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, Principal
+from hven.site.auth._openid_connect import OpenIdProvider, list_provider_groups, read_issuer
+from hven.site.auth.session import SESSION_SECONDS, find_session_cookie
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.model.settings import Settings
-    from hven.site.store import Grant, Store
+    from hven.site.store import Grant, StateStore
 
-LONGEST = 1024  # characters of a secret: what has more is none
-SCOPES = {"read": "scope:read", "all": "scope:all"}  # what a personal token is for, and the group that says so
-DAYS = 366.0  # that one holds at most
-TOKENS = 100  # of one account
+MAX_SECRET_CHARACTERS = 1024  # characters of a secret: what has more is none
+TOKEN_SCOPE_GROUPS = {
+    "read": "scope:read",
+    "all": "scope:all",
+}  # what a personal token is for, and the group that says so
+MAX_TOKEN_DAYS = 366.0  # that one holds at most
+MAX_TOKENS_PER_ACCOUNT = 100  # of one account
 
 
-class Local:
+class LocalIdentityProvider:
     """Identify readers by local accounts. Thread-safe."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: StateStore, settings: Settings) -> None:
         self._store, self._settings = store, settings
-        self.providers = {one.name: OpenID(settings, n) for n, one in enumerate(settings.identity)}
+        self.openid_providers = {
+            provider_settings.name: OpenIdProvider(settings, n) for n, provider_settings in enumerate(settings.identity)
+        }
 
-    def identify(self, headers: Mapping[str, str]) -> Reader | None:
+    def identify(self, headers: Mapping[str, str]) -> Principal | None:
         """Identify the reader that a request's headers prove.
 
         Parameters
@@ -50,16 +55,16 @@ class Local:
 
         Raises
         ------
-        Unauthenticated
+        UnauthenticatedError
             They name somebody, and do not prove it.
         """
-        given = headers.get("authorization")
-        if given is None:
-            proof = proof_of(headers)
-            return None if proof is None else self._lasting(proof) or ANONYMOUS
-        return self.found(*credentials(given))
+        authorization = headers.get("authorization")
+        if authorization is None:
+            proof = find_session_cookie(headers)
+            return None if proof is None else self._find_session_or_token(proof) or ANONYMOUS_PRINCIPAL
+        return self.verify_credentials(*parse_authorization(authorization))
 
-    def identify_by_token(self, headers: Mapping[str, str]) -> Reader | None:
+    def identify_by_token(self, headers: Mapping[str, str]) -> Principal | None:
         """Identify the reader as `identify` does, but by tokens and sessions alone: no password is looked at.
 
         Parameters
@@ -74,18 +79,22 @@ class Local:
 
         Raises
         ------
-        Unauthenticated
+        UnauthenticatedError
             It is no token or session that holds.
         """
-        given = headers.get("authorization")
-        return None if given is None else self.found(*credentials(given), passwords_too=False)
+        authorization = headers.get("authorization")
+        return (
+            None
+            if authorization is None
+            else self.verify_credentials(*parse_authorization(authorization), passwords_too=False)
+        )
 
-    def found(self, name: str | None, secret: str, *, passwords_too: bool = True) -> Reader:
+    def verify_credentials(self, account: str | None, secret: str, *, passwords_too: bool = True) -> Principal:
         """Return whom a secret proves.
 
         Parameters
         ----------
-        name
+        account
             The account that is claimed; None: whose the secret is.
         secret
             A token, a session's, or, with a name, a password.
@@ -94,58 +103,64 @@ class Local:
 
         Raises
         ------
-        Unauthenticated
+        UnauthenticatedError
             It is wrong, or holds no more.
         """
-        who = None
-        if name is None and secret.count(".") == 2:
-            return self._vouched(secret)
-        if len(secret) <= LONGEST:
-            who = self._lasting(secret)
-            if who is None:
-                holder = self._store.users.holds(secret)
-                if passwords_too and holder is None and name is not None and passwords.right(self._store, name, secret):
-                    holder = name
-                who = None if holder is None else self.reader(holder)
-        if who is None or name not in {None, who.name}:
-            raise Unauthenticated(
+        principal = None
+        if account is None and secret.count(".") == 2:
+            return self._verify_provider_token(secret)
+        if len(secret) <= MAX_SECRET_CHARACTERS:
+            principal = self._find_session_or_token(secret)
+            if principal is None:
+                holder = self._store.users.verify_token(secret)
+                if (
+                    passwords_too
+                    and holder is None
+                    and account is not None
+                    and passwords.check_password(self._store, account, secret)
+                ):
+                    holder = account
+                principal = None if holder is None else self.build_principal(holder)
+        if principal is None or account not in {None, principal.name}:
+            raise UnauthenticatedError(
                 "these credentials are not valid here",
                 remedy="check the account's name and the token or password; one that had an end may be over",
             )
-        return who
+        return principal
 
-    def proves(self, name: str, secret: str, *, passwords_too: bool = True) -> None:
+    def check_account_secret(self, account: str, secret: str, *, passwords_too: bool = True) -> None:
         """Check that a secret is the password of an account, or its token: what lasts, no session's and no personal token's.
 
         Parameters
         ----------
-        name
+        account
             Of the account.
         secret
             That is given.
         passwords_too
-            As for `found`.
+            As for `verify_credentials`.
 
         Raises
         ------
-        Unauthenticated
+        UnauthenticatedError
             It is neither.
         """
-        known = len(secret) <= LONGEST and (
-            self._store.users.holds(secret) == name or (passwords_too and passwords.right(self._store, name, secret))
+        is_valid = len(secret) <= MAX_SECRET_CHARACTERS and (
+            self._store.users.verify_token(secret) == account
+            or (passwords_too and passwords.check_password(self._store, account, secret))
         )
-        if not known:
-            raise Unauthenticated(
+        if not is_valid:
+            raise UnauthenticatedError(
                 "this is neither the account's password nor its token", remedy="the site's owner can set another one"
             )
 
-    def begin(self, name: str | None, secret: str, *, passwords_too: bool = True) -> tuple[str, str]:
+    def begin_session(self, account: str | None, secret: str, *, passwords_too: bool = True) -> tuple[str, str]:
         """Begin a session.
 
         Parameters
         ----------
-        name, secret, passwords_too
-            As for `found`.
+        account, secret, passwords_too
+            As for `verify_credentials`.
 
         Returns
         -------
@@ -156,73 +171,79 @@ class Local:
 
         Raises
         ------
-        Unauthenticated
-            As `found`.
+        UnauthenticatedError
+            As `verify_credentials`.
         """
-        who = self.found(name, secret, passwords_too=passwords_too)
-        assert who.name is not None  # noqa: S101
-        return who.name, secret if self._lasting(secret) else self._store.sessions.begin(who.name, SECONDS)
+        principal = self.verify_credentials(account, secret, passwords_too=passwords_too)
+        assert principal.name is not None  # noqa: S101
+        return principal.name, secret if self._find_session_or_token(secret) else self._store.sessions.begin_session(
+            principal.name, SESSION_SECONDS
+        )
 
-    def _lasting(self, proof: str) -> Reader | None:
+    def _find_session_or_token(self, proof: str) -> Principal | None:
         """Return whose session or personal token this is."""
-        grant = self._store.grants.holds("token", proof)
+        grant = self._store.grants.verify_proof("token", proof)
         if grant is not None:
-            return self.reader(grant.subject, SCOPES[grant.role])
-        owner = self._store.sessions.holder(proof)
-        return None if owner is None else self.reader(owner)
+            return self.build_principal(grant.subject, TOKEN_SCOPE_GROUPS[grant.role])
+        owner = self._store.sessions.find_session_owner(proof)
+        return None if owner is None else self.build_principal(owner)
 
-    def _vouched(self, token: str) -> Reader:
+    def _verify_provider_token(self, token: str) -> Principal:
         """Return for whom a provider made a token."""
-        issuer = issuer_of(token)
-        for one in self.providers.values():
-            if one.said.issuer == issuer:
-                claims = one.claims(token)
-                return self.reader(one.account(self._store, claims), *one.groups(claims))
-        raise Unauthenticated(
+        issuer = read_issuer(token)
+        for openid_provider in self.openid_providers.values():
+            if openid_provider.provider_settings.issuer == issuer:
+                claims = openid_provider.verify_token(token)
+                return self.build_principal(
+                    openid_provider.find_or_create_account(self._store, claims), *openid_provider.list_groups(claims)
+                )
+        raise UnauthenticatedError(
             "this token is of nobody whom this site believes", remedy="log in at /login, and make one"
         )
 
-    def reader(self, name: str, *groups: str) -> Reader:
+    def build_principal(self, account: str, *groups: str) -> Principal:
         """Return the reader behind an account, with the groups that its provider said.
 
         Parameters
         ----------
-        name, groups
-            As for `reader`.
+        account, groups
+            As for `build_principal`.
         """
-        return reader(name, self._store, self._settings, *groups)
+        return build_principal(account, self._store, self._settings, *groups)
 
 
-def reader(name: str, store: Store, settings: Settings, *groups: str) -> Reader:
+def build_principal(account: str, store: StateStore, settings: Settings, *groups: str) -> Principal:
     """Return the reader behind an account, with the groups that its provider said.
 
     Parameters
     ----------
-    name
+    account
         Of the account.
     store, settings
         Of the site.
     groups
         Of how they came.
     """
-    said = groups_of(store.grants.all(subject=name), settings)
-    return Reader(name=name, groups=frozenset({f"user:{name}", *groups, *said}))
+    provider_groups = list_provider_groups(store.grants.list_grants(subject=account), settings)
+    return Principal(name=account, groups=frozenset({f"user:{account}", *groups, *provider_groups}))
 
 
-def give_token(store: Store, name: str, scope: str, days: float, *, by: str, purpose: str = "") -> tuple[Grant, str]:
+def create_personal_token(
+    store: StateStore, account: str, scope: str, validity_days: float, *, created_by: str, purpose: str = ""
+) -> tuple[Grant, str]:
     """Make a personal token, which serves as Bearer and as the password of Basic.
 
     Parameters
     ----------
     store
         Of the site.
-    name
+    account
         Of the account.
     scope
-        A key of `SCOPES`: ``read`` asks queries and changes nothing.
-    days
+        A key of `TOKEN_SCOPE_GROUPS`: ``read`` asks queries and changes nothing.
+    validity_days
         That it holds.
-    by
+    created_by
         Who makes it.
     purpose
         What it is for, in a few words.
@@ -238,47 +259,57 @@ def give_token(store: Store, name: str, scope: str, days: float, *, by: str, pur
     ------
     UserError
         There is no such scope, or it would hold for too long; there are too many.
-    NotFound
+    NotFoundError
         There is no such account.
     """
-    if scope not in SCOPES:
+    if scope not in TOKEN_SCOPE_GROUPS:
         raise UserError(f"a token has no scope {scope!r:.40}", remedy="read or all")
-    if not 0 < days <= DAYS:
-        raise UserError(f"a token holds for {DAYS:g} days at most, not {days:g}", remedy="make another one then")
-    if not store.users.there(name):
-        raise NotFound(f"there is no account {name!r:.80}", remedy="hven user list shows them")
-    if len(store.grants.all("token", subject=name)) >= TOKENS:
-        raise UserError(f"{name} has {TOKENS} tokens", remedy="end one that is not used")
-    until = time.time() + days * 86400
+    if not 0 < validity_days <= MAX_TOKEN_DAYS:
+        raise UserError(
+            f"a token holds for {MAX_TOKEN_DAYS:g} days at most, not {validity_days:g}", remedy="make another one then"
+        )
+    if not store.users.has_account(account):
+        raise NotFoundError(f"there is no account {account!r:.80}", remedy="hven user list shows them")
+    if len(store.grants.list_grants("token", subject=account)) >= MAX_TOKENS_PER_ACCOUNT:
+        raise UserError(f"{account} has {MAX_TOKENS_PER_ACCOUNT} tokens", remedy="end one that is not used")
+    expiry_timestamp = time.time() + validity_days * 86400
     facts = {"purpose": purpose.strip()[:100]}
-    return store.grants.add("token", subject=name, role=scope, until=until, by=by, facts=facts, secret=True)
+    return store.grants.add_grant(
+        "token",
+        subject=account,
+        role=scope,
+        expiry_time=expiry_timestamp,
+        actor=created_by,
+        facts=facts,
+        with_secret=True,
+    )
 
 
-def end_token(store: Store, ident: str, *, by: str, name: str | None = None) -> None:
+def revoke_personal_token(store: StateStore, grant_id: str, *, revoked_by: str, account: str | None = None) -> None:
     """End a personal token, within a second in every process.
 
     Parameters
     ----------
     store
         Of the site.
-    ident
+    grant_id
         Of the grant.
-    by
+    revoked_by
         Who does.
-    name
+    account
         Of the account whose it must be.
 
     Raises
     ------
-    NotFound
+    NotFoundError
         There is none.
     """
-    if ident not in {grant.id for grant in store.grants.all("token", subject=name)}:
-        raise NotFound(f"there is no token {ident!r:.40}", remedy="the list has their numbers")
-    store.grants.end(ident, by=by)
+    if grant_id not in {grant.id for grant in store.grants.list_grants("token", subject=account)}:
+        raise NotFoundError(f"there is no token {grant_id!r:.40}", remedy="the list has their numbers")
+    store.grants.revoke_grant(grant_id, actor=revoked_by)
 
 
-def named(token: str) -> str:
+def get_token_account(token: str) -> str:
     """Return the account that a token names, or what stands for it: attempts are counted for it.
 
     Parameters
@@ -290,27 +321,27 @@ def named(token: str) -> str:
     return token[:128] if "." in secret else name[:128]
 
 
-def claimed(given: str) -> str:
+def get_claimed_account(authorization: str) -> str:
     """Return the account that a header Authorization names, right or wrong; empty: it cannot be read.
 
     Parameters
     ----------
-    given
+    authorization
         The header's value.
     """
     try:
-        name, token = credentials(given)
-    except Unauthenticated:
+        name, token = parse_authorization(authorization)
+    except UnauthenticatedError:
         return ""
-    return named(token) if name is None else name[:128]
+    return get_token_account(token) if name is None else name[:128]
 
 
-def credentials(given: str) -> tuple[str | None, str]:
+def parse_authorization(authorization: str) -> tuple[str | None, str]:
     """Read a header Authorization.
 
     Parameters
     ----------
-    given
+    authorization
         Its value.
 
     Returns
@@ -322,25 +353,25 @@ def credentials(given: str) -> tuple[str | None, str]:
 
     Raises
     ------
-    Unauthenticated
+    UnauthenticatedError
         It is neither Bearer nor Basic.
     """
-    scheme, _, rest = given.strip().partition(" ")
+    scheme, _, encoded_credentials = authorization.strip().partition(" ")
     if scheme.lower() == "bearer":
-        return None, rest.strip()
+        return None, encoded_credentials.strip()
     if scheme.lower() == "basic":
         try:
-            name, colon, token = base64.b64decode(rest.strip(), validate=True).decode().partition(":")
+            name, colon, token = base64.b64decode(encoded_credentials.strip(), validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             colon = ""
         if colon:
             return name, token
-    raise Unauthenticated(
+    raise UnauthenticatedError(
         "the header Authorization cannot be read", remedy="Bearer TOKEN, or Basic with the account's name and the token"
     )
 
 
-def provider(store: Store, settings: Settings) -> Local:
+def provider(store: StateStore, settings: Settings) -> LocalIdentityProvider:
     """Open the provider for a site: what every identity plug-in has.
 
     Parameters
@@ -355,4 +386,4 @@ def provider(store: Store, settings: Settings) -> Local:
     provider
         Identifies readers.
     """
-    return Local(store, settings)
+    return LocalIdentityProvider(store, settings)

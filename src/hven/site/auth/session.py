@@ -15,32 +15,35 @@ from weakref import WeakKeyDictionary
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from hven.site.store import Store
+    from hven.site.store import StateStore
 
-COOKIE = "hven_session"
-VISITOR = "hven_visitor"  # of a browser without an account: its own jobs
-YEAR = 365 * 86400
-SECONDS = 14 * 86400.0  # that a session lasts
-SAFE = {"GET", "HEAD", "OPTIONS", "TRACE"}  # RFC 9110 section 9.2.1
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
-FREE, CROWD = (
+SESSION_COOKIE = "hven_session"
+VISITOR_COOKIE = "hven_visitor"  # of a browser without an account: its own jobs
+YEAR_SECONDS = 365 * 86400
+SESSION_SECONDS = 14 * 86400.0  # that a session lasts
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}  # RFC 9110 section 9.2.1
+_VISITOR_TOKEN_PATTERN = re.compile(r"[A-Za-z0-9_-]{43}")
+FREE_ACCOUNT_FAILURES, FREE_ADDRESS_FAILURES = (
     5,
     20,
 )  # failures for one account, and of one address (or of one address by one token), that are told at once
-FIRST, LONGEST = 0.5, 8.0  # seconds that the next one is told later, twice as long each time, and at most
-WINDOW = 600.0  # seconds without a failure after which all are forgotten
-HELD = 4  # answers to one address about one account that are held back at once: others are not looked at
-KEPT = 20_000  # addresses and accounts
+FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS = (
+    0.5,
+    8.0,
+)  # seconds that the next one is told later, twice as long each time, and at most
+FAILURE_WINDOW_SECONDS = 600.0  # seconds without a failure after which all are forgotten
+MAX_DELAYED_ANSWERS = 4  # answers to one address about one account that are held back at once: others are not looked at
+MAX_TRACKED_KEYS = 20_000  # addresses and accounts
 
 
-def proof_of(headers: Mapping[str, str], cookie: str = COOKIE) -> str | None:
+def find_session_cookie(headers: Mapping[str, str], cookie_name: str = SESSION_COOKIE) -> str | None:
     """Find the session in a request's headers (RFC 6265, 4.2).
 
     Parameters
     ----------
     headers
         Names in lower case.
-    cookie
+    cookie_name
         Its name.
 
     Returns
@@ -50,13 +53,19 @@ def proof_of(headers: Mapping[str, str], cookie: str = COOKIE) -> str | None:
     """
     for part in headers.get("cookie", "").split(";"):
         name, _, value = part.strip().partition("=")
-        if name == cookie and value:
+        if name == cookie_name and value:
             return value.strip('"')
     return None
 
 
-def cookie(
-    proof: str | None, *, path: str, secure: bool, name: str = COOKIE, seconds: float = SECONDS, domain: str = ""
+def format_session_cookie(
+    secret: str | None,
+    *,
+    path: str,
+    secure: bool,
+    cookie_name: str = SESSION_COOKIE,
+    max_age_seconds: float = SESSION_SECONDS,
+    domain: str = "",
 ) -> str:
     """Serialize the header Set-Cookie of a session, or of what is as secret.
 
@@ -64,13 +73,13 @@ def cookie(
 
     Parameters
     ----------
-    proof
+    secret
         Of the session; None ends it.
     path
         Of the site.
     secure
         The site is behind https.
-    name, seconds
+    cookie_name, max_age_seconds
         Of the cookie.
     domain
         To whose hosts it goes, too; empty: to the one that gave it alone.
@@ -80,12 +89,12 @@ def cookie(
     header
         Its value.
     """
-    below = f"; Domain={domain}" if domain else ""
-    age = round(seconds) if proof is not None else 0
-    return f"{name}={quote(proof or '')}; Path={path or '/'}{below}; Max-Age={age}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
+    domain_attribute = f"; Domain={domain}" if domain else ""
+    age = round(max_age_seconds) if secret is not None else 0
+    return f"{cookie_name}={quote(secret or '')}; Path={path or '/'}{domain_attribute}; Max-Age={age}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
 
 
-def visitor_of(headers: Mapping[str, str]) -> str:
+def identify_visitor(headers: Mapping[str, str]) -> str:
     """Identify which visitor without an account asks.
 
     Parameters
@@ -100,12 +109,12 @@ def visitor_of(headers: Mapping[str, str]) -> str:
     """
     for part in headers.get("cookie", "").split(";"):
         name, _, value = part.strip().partition("=")
-        if name == VISITOR and _TOKEN.fullmatch(value):
+        if name == VISITOR_COOKIE and _VISITOR_TOKEN_PATTERN.fullmatch(value):
             return hashlib.sha256(value.encode()).hexdigest()
     return ""
 
 
-def visit(*, path: str, secure: bool) -> tuple[str, str]:
+def create_visitor_cookie(*, path: str, secure: bool) -> tuple[str, str]:
     """Create a visitor. Nobody can guess it, no script can read it.
 
     Parameters
@@ -120,16 +129,14 @@ def visit(*, path: str, secure: bool) -> tuple[str, str]:
     header
         Set-Cookie.
     visitor
-        What `visitor_of` will return for it.
+        What `identify_visitor` will return for it.
     """
     token = secrets.token_urlsafe(32)
-    header = (
-        f"{VISITOR}={token}; Path={path or '/'}; Max-Age={YEAR}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
-    )
+    header = f"{VISITOR_COOKIE}={token}; Path={path or '/'}; Max-Age={YEAR_SECONDS}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
     return header, hashlib.sha256(token.encode()).hexdigest()
 
 
-def foreign(method: str, headers: Mapping[str, str], trusted: Collection[str]) -> bool:
+def is_cross_site_change(method: str, headers: Mapping[str, str], trusted_origins: Collection[str]) -> bool:
     """Return whether a page of somebody else makes a browser send a request that changes something: its cookies then prove nothing.
 
     Parameters
@@ -138,13 +145,13 @@ def foreign(method: str, headers: Mapping[str, str], trusted: Collection[str]) -
         Of HTTP.
     headers
         Names in lower case.
-    trusted
+    trusted_origins
         Origins, ``https://vo.example.org``, whose pages may act for the reader: the site's own, and those that it names.
     """
-    if method in SAFE:
+    if method in SAFE_METHODS:
         return False
     origin = headers.get("origin")
-    if origin is not None and origin.lower() in trusted:
+    if origin is not None and origin.lower() in trusted_origins:
         return False
     site = headers.get("sec-fetch-site")
     if site is not None:
@@ -152,38 +159,40 @@ def foreign(method: str, headers: Mapping[str, str], trusted: Collection[str]) -
     return origin is not None  # programs send neither header, browsers of the last ten years one at least
 
 
-class Attempts:
+class LoginAttempts:
     """Counts failures of each address and for each account, in one process, and says how much later each is told. Thread-safe.
 
     Passwords can be guessed: their failures are counted for the account, wherever they come from, and for the address, whatever it tries. Tokens and
     sessions have 256 random bits and cannot: their failures are counted for the address and the token together, and for nothing else.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._failed: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()  # how often, and when last
-        self._held: Counter[tuple[str, str]] = Counter()  # answers that are held back, by address and account
+    def __init__(self, get_time: Callable[[], float] = time.monotonic) -> None:
+        self._get_time = get_time
+        self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()  # how often, and when last
+        self._delayed_answers: Counter[tuple[str, str]] = (
+            Counter()
+        )  # answers that are held back, by address and account
         self._lock = threading.Lock()
 
-    def allowed(self, address: str, account: str) -> bool:
+    def is_attempt_allowed(self, address: str, account: str) -> bool:
         """Return whether a password is looked at; not while the answers to many wrong ones of this address for this account are held back.
 
         Parameters
         ----------
         address
-            As `hven.services.network` returns it.
+            As `hven.services.find_client_network` returns it.
         account
             The one that is claimed.
         """
-        return self._held[address, account] < HELD
+        return self._delayed_answers[address, account] < MAX_DELAYED_ANSWERS
 
-    def failed(self, address: str, account: str, *, guessable: bool = True) -> float:
-        """Count a failure; its answer is held back, then `answered` is called.
+    def count_failure(self, address: str, account: str, *, guessable: bool = True) -> float:
+        """Count a failure; its answer is held back, then `count_answer` is called.
 
         Parameters
         ----------
         address, account
-            As for `allowed`.
+            As for `is_attempt_allowed`.
         guessable
             It may have been a password; False: a token alone.
 
@@ -194,38 +203,48 @@ class Attempts:
         """
         with self._lock:
             if guessable:
-                pause = max(self._pause(("address", address), CROWD), self._pause(("account", account), FREE))
+                pause = max(
+                    self._compute_delay(("address", address), FREE_ADDRESS_FAILURES),
+                    self._compute_delay(("account", account), FREE_ACCOUNT_FAILURES),
+                )
             else:
-                pause = self._pause((address, account), CROWD)
-            self._held[address, account] += 1
+                pause = self._compute_delay((address, account), FREE_ADDRESS_FAILURES)
+            self._delayed_answers[address, account] += 1
         return pause
 
-    def answered(self, address: str, account: str) -> None:
+    def count_answer(self, address: str, account: str) -> None:
         """Count that the answer to a failure leaves.
 
         Parameters
         ----------
         address, account
-            As for `allowed`.
+            As for `is_attempt_allowed`.
         """
         with self._lock:
-            self._held[address, account] -= 1
-            self._held += Counter()  # none is kept of which there is none
+            self._delayed_answers[address, account] -= 1
+            self._delayed_answers += Counter()  # none is kept of which there is none
 
-    def _pause(self, key: tuple[str, str], free: int) -> float:
-        moment = self._clock()
-        times, last = self._failed.pop(key, (0, moment))
-        times = times + 1 if moment - last < WINDOW else 1
-        self._failed[key] = times, moment
-        while len(self._failed) > KEPT or moment - next(iter(self._failed.values()))[1] > WINDOW:
-            self._failed.popitem(last=False)
-        return 0.0 if times <= free else float(min(FIRST * 2.0 ** min(times - free - 1, 30), LONGEST))
+    def _compute_delay(self, key: tuple[str, str], free_failures: int) -> float:
+        current_time = self._get_time()
+        failure_count, last_time = self._failures.pop(key, (0, current_time))
+        failure_count = failure_count + 1 if current_time - last_time < FAILURE_WINDOW_SECONDS else 1
+        self._failures[key] = failure_count, current_time
+        while (
+            len(self._failures) > MAX_TRACKED_KEYS
+            or current_time - next(iter(self._failures.values()))[1] > FAILURE_WINDOW_SECONDS
+        ):
+            self._failures.popitem(last=False)
+        return (
+            0.0
+            if failure_count <= free_failures
+            else float(min(FIRST_DELAY_SECONDS * 2.0 ** min(failure_count - free_failures - 1, 30), MAX_DELAY_SECONDS))
+        )
 
 
-_attempts: WeakKeyDictionary[Store, Attempts] = WeakKeyDictionary()
+_ATTEMPTS_BY_STORE: WeakKeyDictionary[StateStore, LoginAttempts] = WeakKeyDictionary()
 
 
-def attempts_of(store: Store) -> Attempts:
+def get_login_attempts(store: StateStore) -> LoginAttempts:
     """Return the attempts to log in to a site, of this process.
 
     Parameters
@@ -233,4 +252,4 @@ def attempts_of(store: Store) -> Attempts:
     store
         Of the site.
     """
-    return _attempts.setdefault(store, Attempts())
+    return _ATTEMPTS_BY_STORE.setdefault(store, LoginAttempts())

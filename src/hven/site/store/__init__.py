@@ -5,43 +5,43 @@ What readers see is decided by one table here, `pointers`; it changes in one tra
 
 from __future__ import annotations
 
-from hven.site.store._database import now, stand
-from hven.site.store._grants import Grant, Grants
-from hven.site.store._job_records import REMOTE, Job, Jobs, Past, Ref
-from hven.site.store._leases import Lease, dead, holder
-from hven.site.store._pushes import Push, Pushes
+from hven.site.store._database import expect_state, format_current_time
+from hven.site.store._grants import Grant, GrantStore
+from hven.site.store._job_records import REMOTE_PROGRESS_KEY, CompletedJob, JobRecord, JobRef, JobStore
+from hven.site.store._leases import Lease, get_process_holder, is_holder_dead
+from hven.site.store._pushes import ClientPush, PushStore
 from hven.site.store._releases import Release
-from hven.site.store._schedules import Alert, Schedule, alert
-from hven.site.store._snapshots import Event, Record
-from hven.site.store._state import Store, lease_name
-from hven.site.store._user_table_records import check_room
+from hven.site.store._schedules import Alert, SyncScheduleRecord, create_alert
+from hven.site.store._snapshots import PointerEvent, SnapshotRecord
+from hven.site.store._state_store import StateStore, build_lease_name
+from hven.site.store._user_table_records import check_quota
 from hven.site.store._verifications import Verification
-from hven.site.store.runs import Run
+from hven.site.store.ingest_runs import IngestRun
 
 __all__ = [
-    "REMOTE",
+    "REMOTE_PROGRESS_KEY",
     "Alert",
-    "Event",
+    "ClientPush",
+    "CompletedJob",
     "Grant",
-    "Grants",
-    "Job",
-    "Jobs",
+    "GrantStore",
+    "IngestRun",
+    "JobRecord",
+    "JobRef",
+    "JobStore",
     "Lease",
-    "Past",
-    "Push",
-    "Pushes",
-    "Record",
-    "Ref",
+    "PointerEvent",
+    "PushStore",
     "Release",
-    "Run",
-    "Schedule",
-    "Store",
+    "SnapshotRecord",
+    "StateStore",
+    "SyncScheduleRecord",
     "Verification",
-    "alert",
-    "check_room",
-    "dead",
-    "holder",
-    "lease_name",
-    "now",
-    "stand",
+    "build_lease_name",
+    "check_quota",
+    "create_alert",
+    "expect_state",
+    "format_current_time",
+    "get_process_holder",
+    "is_holder_dead",
 ]

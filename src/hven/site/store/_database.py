@@ -15,56 +15,60 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from hven.model import plugins
-from hven.model.errors import Overloaded, StorageError, Unavailable
+from hven.model.errors import OverloadedError, StorageError, StorageUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-FORMAT = 14
-ONE_WRITER = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
-BUSY = 15.0  # seconds that a writer waits for another one
+STATE_FORMAT = 14
+WRITER_LOCK_KEY = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
+LOCK_TIMEOUT_SECONDS = 15.0  # seconds that a writer waits for another one
 
-LOOKED = 5.0  # seconds that a server may take to answer at all
+CONNECT_TIMEOUT_SECONDS = 5.0  # seconds that a server may take to answer at all
 # a machine that vanishes in the middle of a transaction must not hold the lock for ever
-POSTGRES = {
-    "connect_timeout": int(LOOKED),
+POSTGRES_OPTIONS = {
+    "connect_timeout": int(CONNECT_TIMEOUT_SECONDS),
     "application_name": "hven store",
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
-    "options": f"-c lock_timeout={int(BUSY * 1000)} -c idle_in_transaction_session_timeout={int(2 * BUSY * 1000)}",
+    "options": f"-c lock_timeout={int(LOCK_TIMEOUT_SECONDS * 1000)} -c idle_in_transaction_session_timeout={int(2 * LOCK_TIMEOUT_SECONDS * 1000)}",
 }
 
-FIXED = "make its disk writable again, or check the owner and the rights of var/: the server goes on by itself then"
-AWAY_NOW = "bring its directory back, or mount its disk again: the server goes on by itself then"
-_standing: set[str] = (
+READ_ONLY_REMEDY = (
+    "make its disk writable again, or check the owner and the rights of var/: the server goes on by itself then"
+)
+MISSING_STATE_REMEDY = "bring its directory back, or mount its disk again: the server goes on by itself then"
+_EXPECTED_ADDRESSES: set[str] = (
     set()
 )  # addresses of states that a server of this process, or of the one it was forked from, has found: none is made anew
 
 metadata = sa.MetaData()
-KINDS = {"text": sa.Text, "int": sa.Integer, "big": sa.BigInteger, "float": sa.Float}
+COLUMN_TYPES = {"text": sa.Text, "int": sa.Integer, "big": sa.BigInteger, "float": sa.Float}
 
 
-def _table(name: str, columns: str, *more: sa.Index) -> sa.Table:
+def _define_table(name: str, columns: str, *indexes: sa.Index) -> sa.Table:
     """Declare a table by its columns, one a line: name, type, what else holds for it; there is a value in each, but for those with `null`."""
-    made: list[sa.Column[Any]] = []
+    table_columns: list[sa.Column[Any]] = []
     for line in columns.strip().splitlines():
-        column, kind, *said = line.partition("--")[0].split()
-        leads = [sa.ForeignKey(said[-1])] if "->" in said else []
-        key, none, unique, index = (word in said or None for word in ("key", "null", "unique", "index"))
-        start = sa.text(said[-1]) if "default" in said else None
-        made.append(sa.Column(column, KINDS[kind], *leads, primary_key=bool(key), nullable=bool(none), unique=unique, index=index, server_default=start, autoincrement=bool(key) and kind == "int"))  # fmt: skip
-    return sa.Table(name, metadata, *made, *more)
+        column, kind, *column_options = line.partition("--")[0].split()
+        foreign_keys = [sa.ForeignKey(column_options[-1])] if "->" in column_options else []
+        key, is_nullable, unique, index = (
+            word in column_options or None for word in ("key", "null", "unique", "index")
+        )
+        server_default = sa.text(column_options[-1]) if "default" in column_options else None
+        table_columns.append(sa.Column(column, COLUMN_TYPES[kind], *foreign_keys, primary_key=bool(key), nullable=bool(is_nullable), unique=unique, index=index, server_default=server_default, autoincrement=bool(key) and kind == "int"))  # fmt: skip
+    return sa.Table(name, metadata, *table_columns, *indexes)
 
 
-meta = _table(
+meta = _define_table(
     "meta",
     """
     key   text key
     value text
     """,
 )
-snapshots = _table(
+snapshots = _define_table(
     "snapshots",
     """
     id         text key
@@ -78,7 +82,7 @@ snapshots = _table(
     number     big default 0  -- grows with each publication: what came later, whatever the clock said
     """,
 )
-pointers = _table(
+pointers = _define_table(
     "pointers",
     """
     table_name text key
@@ -87,7 +91,7 @@ pointers = _table(
     since      text
     """,
 )
-events = _table(
+events = _define_table(
     "events",
     """
     number     int key
@@ -98,7 +102,7 @@ events = _table(
     state      text
     """,
 )
-runs = _table(
+runs = _define_table(
     "runs",
     """
     id         text key
@@ -114,7 +118,7 @@ runs = _table(
     number     big default 0  -- grows with each run
     """,
 )
-leases = _table(
+leases = _define_table(
     "leases",
     """
     name    text key
@@ -124,7 +128,7 @@ leases = _table(
     expires float
     """,
 )
-releases = _table(
+releases = _define_table(
     "releases",
     """
     collection  text key
@@ -136,7 +140,7 @@ releases = _table(
     """,
 )
 
-jobs = _table(
+jobs = _define_table(
     "jobs",
     """
     id          text key
@@ -171,7 +175,7 @@ bound_jobs = sa.text(
     "CREATE INDEX IF NOT EXISTS ix_jobs_bound ON jobs (phase, queued) WHERE phase = 'QUEUED' AND queued IS NULL"
 )
 sa.event.listen(jobs, "after_create", lambda _, connection, **_more: connection.execute(bound_jobs))
-visits = _table(  # jobs that a browser without an account began, by its cookie: nobody else's list has them
+visits = _define_table(  # jobs that a browser without an account began, by its cookie: nobody else's list has them
     "visits",
     """
     job     text key
@@ -179,7 +183,7 @@ visits = _table(  # jobs that a browser without an account began, by its cookie:
     """,
 )
 
-users = _table(
+users = _define_table(
     "users",
     """
     name    text key
@@ -188,7 +192,7 @@ users = _table(
     created text
     """,
 )
-user_tables = _table(
+user_tables = _define_table(
     "user_tables",
     """
     owner    text key
@@ -203,17 +207,19 @@ user_tables = _table(
     """,
 )
 
-retired = _table(  # tables of users that were replaced or deleted a moment ago: queries may still begin to read them
-    "retired",
-    """
+retired = (
+    _define_table(  # tables of users that were replaced or deleted a moment ago: queries may still begin to read them
+        "retired",
+        """
     path   text key
     owner  text
     name   text
     until  text index
     record text
     """,
+    )
 )
-sessions = _table(
+sessions = _define_table(
     "sessions",
     """
     hash    text key
@@ -223,7 +229,7 @@ sessions = _table(
 )
 
 # what the next sync of a table must know; it belongs to a snapshot, so that a rollback finds the older one's
-sync_state = _table(
+sync_state = _define_table(
     "sync_state",
     """
     snapshot   text key
@@ -235,7 +241,7 @@ sync_state = _table(
 )
 
 # of collections that are synchronised by themselves; times are seconds since 1970 by the store's own clock
-schedules = _table(
+schedules = _define_table(
     "schedules",
     """
     collection text key
@@ -254,7 +260,7 @@ schedules = _table(
     told       text        -- JSON: what alerts have said
     """,
 )
-alerts = _table(
+alerts = _define_table(
     "alerts",
     """
     id         text key
@@ -267,7 +273,7 @@ alerts = _table(
     due        float null index  -- of the next attempt; null: none is left
     """,
 )
-verifications = _table(  # of snapshots: whether their files are what was written
+verifications = _define_table(  # of snapshots: whether their files are what was written
     "verifications",
     """
     snapshot   text key
@@ -280,7 +286,7 @@ verifications = _table(  # of snapshots: whether their files are what was writte
     """,
 )
 
-grants = _table(  # what somebody gave to somebody: see `_grants`
+grants = _define_table(  # what somebody gave to somebody: see `_grants`
     "grants",
     """
     id      text key
@@ -295,7 +301,7 @@ grants = _table(  # what somebody gave to somebody: see `_grants`
     facts   text  -- JSON
     """,
 )
-audit = _table(
+audit = _define_table(
     "audit",
     """
     number big key
@@ -307,7 +313,7 @@ audit = _table(
     """,
 )
 
-pushes = _table(  # every write by a client into a table that takes them: see `_pushes`
+pushes = _define_table(  # every write by a client into a table that takes them: see `_pushes`
     "pushes",
     """
     number     big key
@@ -327,7 +333,7 @@ pushes = _table(  # every write by a client into a table that takes them: see `_
     sa.Index("ix_pushes_numbers", "table_name", "number"),
     sa.Index("ix_pushes_digests", "table_name", "digest"),
 )
-pushed = _table(  # their rows, which are nowhere else
+pushed = _define_table(  # their rows, which are nowhere else
     "pushed",
     """
     table_name text key
@@ -338,7 +344,7 @@ pushed = _table(  # their rows, which are nowhere else
     """,
 )
 
-drafts = _table(  # texts that curators write in the page: see `_drafts`
+drafts = _define_table(  # texts that curators write in the page: see `_drafts`
     "drafts",
     """
     owner   text key
@@ -348,7 +354,7 @@ drafts = _table(  # texts that curators write in the page: see `_drafts`
     bases   text  -- JSON: part -> digest of what stood there when the draft began
     """,
 )
-registered = _table(  # records of the publishing registry: see `_registered`
+registered = _define_table(  # records of the publishing registry: see `_registered`
     "registered",
     """
     id         text key       -- IVOID in lower case
@@ -364,7 +370,7 @@ registered = _table(  # records of the publishing registry: see `_registered`
     """,
     sa.Index("ix_registered_number", "number"),
 )
-citations = _table(  # DOIs, and what is said of what was withdrawn: see `_citations`
+citations = _define_table(  # DOIs, and what is said of what was withdrawn: see `_citations`
     "citations",
     """
     id         text key       -- collection, @ and label of the release in small letters
@@ -378,7 +384,7 @@ citations = _table(  # DOIs, and what is said of what was withdrawn: see `_citat
     reason     text null      -- why it was withdrawn
     """,
 )
-results = _table(  # persistent addresses of results
+results = _define_table(  # persistent addresses of results
     "results",
     """
     id     text key       -- digest of what it is
@@ -387,14 +393,14 @@ results = _table(  # persistent addresses of results
     body   text           -- query, snapshots, count, checksum
     """,
 )
-parts = _table(  # what the records of a collection were made of
+parts = _define_table(  # what the records of a collection were made of
     "registered_parts",
     """
     part text key
     made text
     """,
 )
-uses = _table(  # what was used how often: see `_uses`
+uses = _define_table(  # what was used how often: see `_uses`
     "uses",
     """
     month                 text key
@@ -413,7 +419,7 @@ uses = _table(  # what was used how often: see `_uses`
 )
 
 
-descriptors = _table(  # as each collection's was read last without faults: see `_descriptors`
+descriptors = _define_table(  # as each collection's was read last without faults: see `_descriptors`
     "descriptors",
     """
     collection text key
@@ -429,29 +435,29 @@ def _create_descriptors(connection: sa.Connection) -> None:
     descriptors.create(connection, checkfirst=True)
 
 
-def following(connection: sa.Connection, table: sa.Table) -> int:
+def get_next_number(connection: sa.Connection, table: sa.Table) -> int:
     """Return the next number of a table: the one writer there is takes it."""
     return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.number), 0))).scalar_one()) + 1
 
 
-UPGRADES: dict[int, Callable[[sa.Connection], None]] = {
+UPGRADE_STEPS: dict[int, Callable[[sa.Connection], None]] = {
     13: _create_descriptors
 }  # format n -> the step that makes it n + 1
 
 
-_FORMAT = sa.select(meta.c.value).where(meta.c.key == "format")
-AWAY = (  # what psycopg says of a server that is not there, or goes
+_FORMAT_QUERY = sa.select(meta.c.value).where(meta.c.key == "format")
+SERVER_UNAVAILABLE_PHRASES = (  # what psycopg says of a server that is not there, or goes
     "connection failed", "connection is bad", "could not connect", "connection refused", "server closed the connection", "terminating connection",
     "the connection is closed", "the database system is", "connection timeout", "consuming input failed", "connection is lost",
 )  # fmt: skip
 
 
-def address(directory: Path, url: str | None) -> str:
+def build_state_address(directory: Path, url: str | None) -> str:
     """Return where the state of a site is: `url`, or a file in its directory."""
     return url or f"sqlite:///{directory / 'hven.sqlite'}"
 
 
-def stand(directory: Path, url: str | None) -> None:
+def expect_state(directory: Path, url: str | None) -> None:
     """Mark a state as one that a server found: where it is away from now on it is waited for, and no empty one is made in its place.
 
     Parameters
@@ -461,37 +467,37 @@ def stand(directory: Path, url: str | None) -> None:
     url
         Of its database; None: SQLite in the directory.
     """
-    _standing.add(address(directory, url))
+    _EXPECTED_ADDRESSES.add(build_state_address(directory, url))
 
 
-def stands(directory: Path, url: str | None) -> bool:
+def is_state_expected(directory: Path, url: str | None) -> bool:
     """Return whether a server found this state."""
-    return address(directory, url) in _standing
+    return build_state_address(directory, url) in _EXPECTED_ADDRESSES
 
 
-def now() -> str:
+def format_current_time() -> str:
     """Return the time as ISO text in UTC, with microseconds: sorts as text."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-class Database:
+class StateDatabase:
     """A connection pool with the two kinds of transaction that the store needs."""
 
     def __init__(self, url: str) -> None:
         try:
-            self._address = url
+            self._state_address = url
             self.url = sa.make_url(url)
-            self.sqlite = self.url.get_backend_name() == "sqlite"
+            self.is_sqlite = self.url.get_backend_name() == "sqlite"
             if self.url.get_driver_name() == "psycopg":
-                plugins.need("a store in PostgreSQL", "psycopg", error=StorageError)
+                plugins.require_modules("a store in PostgreSQL", "psycopg", error_class=StorageError)
             # a connection that broke is noticed before it is used again: a restart of PostgreSQL needs none of Hven
             options: dict[str, Any] = (
-                {"creator": self._connect}
-                if self.sqlite
-                else {"pool_pre_ping": True, "pool_timeout": BUSY, "connect_args": POSTGRES}
+                {"creator": self._connect_sqlite}
+                if self.is_sqlite
+                else {"pool_pre_ping": True, "pool_timeout": LOCK_TIMEOUT_SECONDS, "connect_args": POSTGRES_OPTIONS}
             )
-            self._file = self.url.database if self.sqlite else None
-            self._known: tuple[int, int] | None = None  # which file that was when it was looked at last
+            self._file = self.url.database if self.is_sqlite else None
+            self._known_file_id: tuple[int, int] | None = None  # which file that was when it was looked at last
             self.engine = sa.create_engine(self.url, **options)
         except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
             message = (
@@ -500,217 +506,237 @@ class Database:
             raise StorageError(
                 message, remedy="set store to sqlite:///path or postgresql+psycopg://user@host/database"
             ) from error
-        if not self.sqlite and self.url.get_backend_name() != "postgresql":
+        if not self.is_sqlite and self.url.get_backend_name() != "postgresql":
             message = f"the store cannot be kept in {self.url.get_backend_name()}"
             raise StorageError(message, remedy="sqlite or postgresql+psycopg")
-        if self.sqlite:
-            sa.event.listen(self.engine, "connect", _pragmas)
-            sa.event.listen(self.engine, "begin", _begin)
+        if self.is_sqlite:
+            sa.event.listen(self.engine, "connect", _set_pragmas)
+            sa.event.listen(self.engine, "begin", _begin_transaction)
         try:
-            self._open()
+            self._open_or_create()
         except BaseException:
             self.close()
             raise
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect_sqlite(self) -> sqlite3.Connection:
         """Connect to the file that is there: SQLite by itself would make an empty one where the site was."""
         address = f"file:{quote(self._file)}?mode=rw" if self._file else ":memory:"
-        return sqlite3.connect(address, uri=True, timeout=BUSY, check_same_thread=False)
+        return sqlite3.connect(address, uri=True, timeout=LOCK_TIMEOUT_SECONDS, check_same_thread=False)
 
-    def _there(self) -> None:
+    def _check_file(self) -> None:
         """Check that the file is where it was; if it is another one, ask that.
 
         Raises
         ------
-        Unavailable
+        StorageUnavailableError
             It is gone: the site was renamed or unmounted.
         """
         if not self._file:
             return
         try:
-            found = Path(self._file).stat()
+            file_stat = Path(self._file).stat()
         except OSError as error:
-            if self._known is None and self._address not in _standing:
-                return  # `_open` makes it, or tells why it cannot be
-            raise Unavailable(
-                f"the system state {self.shown} is not there: {(error.strerror or '').lower()}", remedy=AWAY_NOW
+            if self._known_file_id is None and self._state_address not in _EXPECTED_ADDRESSES:
+                return  # `_open_or_create` makes it, or tells why it cannot be
+            raise StorageUnavailableError(
+                f"the system state {self.display_address} is not there: {(error.strerror or '').lower()}",
+                remedy=MISSING_STATE_REMEDY,
             ) from error
-        known, self._known = self._known, (found.st_dev, found.st_ino)
-        if known not in {None, self._known}:  # mounted again
+        old_file_id, self._known_file_id = self._known_file_id, (file_stat.st_dev, file_stat.st_ino)
+        if old_file_id not in {None, self._known_file_id}:  # mounted again
             self.engine.dispose()
 
     @property
-    def shown(self) -> str:
+    def display_address(self) -> str:
         """Its address, for a person: without a password."""
         return self.url.render_as_string(hide_password=True)
 
-    def _open(self) -> None:
-        self._there()
-        if self._file and self._known is None:
+    def _open_or_create(self) -> None:
+        self._check_file()
+        if self._file and self._known_file_id is None:
             with suppress(OSError):  # SQLite says it in words
                 os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o644))
-        with self._alone() as connection:
+        with self._begin_exclusive_write() as connection:
             if not sa.inspect(connection).has_table("meta"):
                 metadata.create_all(connection)
                 if connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar() is None:
                     connection.execute(
                         sa.insert(meta),
                         [
-                            {"key": "format", "value": str(FORMAT)},
+                            {"key": "format", "value": str(STATE_FORMAT)},
                             {"key": "version", "value": "0"},
                             {"key": "jobs", "value": "0"},
                         ],
                     )
                 return
-            self._upgrade(connection)
+            self._upgrade_format(connection)
 
-    def _upgrade(self, connection: sa.Connection) -> None:
-        found = connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar()
-        number = int(found) if found and found.isdigit() else -1
-        if number > FORMAT:
-            message = f"the system state {self.shown} has format {number}, this Hven knows formats up to {FORMAT}"
+    def _upgrade_format(self, connection: sa.Connection) -> None:
+        format_text = connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar()
+        format_number = int(format_text) if format_text and format_text.isdigit() else -1
+        if format_number > STATE_FORMAT:
+            message = f"the system state {self.display_address} has format {format_number}, this Hven knows formats up to {STATE_FORMAT}"
             raise StorageError(
                 message, remedy="run the newer Hven that wrote it, or restore the backup made before the upgrade"
             )
-        if number < 1:
-            message = f"the system state {self.shown} says format {found!r}, which no Hven wrote"
+        if format_number < 1:
+            message = f"the system state {self.display_address} says format {format_text!r}, which no Hven wrote"
             raise StorageError(message, remedy="restore it from a backup, or move it away and ingest again")
-        steps = range(number, FORMAT)
-        if any(step not in UPGRADES for step in steps):
-            message = f"the system state {self.shown} has format {number} of a Hven before 0.1.0, which this one does not upgrade"
+        steps = range(format_number, STATE_FORMAT)
+        if any(step not in UPGRADE_STEPS for step in steps):
+            message = f"the system state {self.display_address} has format {format_number} of a Hven before 0.1.0, which this one does not upgrade"
             raise StorageError(message, remedy="move it away and ingest again")
         for step in steps:
-            UPGRADES[step](connection)
+            UPGRADE_STEPS[step](connection)
             connection.execute(sa.update(meta).where(meta.c.key == "format").values(value=str(step + 1)))
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
+    def begin_write(self) -> Iterator[sa.Connection]:
         """Begin a transaction that writes: all or nothing, one writer at a time.
 
         Raises
         ------
         StorageError
             Another Hven has changed the format since this process began: nothing is written.
-        Unavailable
+        StorageUnavailableError
             The state can only be read.
         """
-        self._there()
+        self._check_file()
         # asked before: where a disk takes nothing any more, to touch the memory that SQLite's users share kills the process (SIGBUS)
         if self._file and not os.access(self._file, os.W_OK):
-            raise Unavailable(f"the system state {self.shown} can only be read", remedy=FIXED)
-        with self._alone() as connection:
-            self._unchanged(connection.execute(_FORMAT).scalar())
+            raise StorageUnavailableError(
+                f"the system state {self.display_address} can only be read", remedy=READ_ONLY_REMEDY
+            )
+        with self._begin_exclusive_write() as connection:
+            self._check_format(connection.execute(_FORMAT_QUERY).scalar())
             yield connection
 
     @contextmanager
-    def _alone(self) -> Iterator[sa.Connection]:
-        with self._plain(), self.engine.connect().execution_options(hven_write=True) as connection, connection.begin():
-            if not self.sqlite:
-                connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({ONE_WRITER}, hashtext(current_schema()))"))
+    def _begin_exclusive_write(self) -> Iterator[sa.Connection]:
+        with (
+            self._translate_errors(),
+            self.engine.connect().execution_options(hven_write=True) as connection,
+            connection.begin(),
+        ):
+            if not self.is_sqlite:
+                connection.execute(
+                    sa.text(f"SELECT pg_advisory_xact_lock({WRITER_LOCK_KEY}, hashtext(current_schema()))")
+                )
             yield connection
 
-    def counter(self, name: str) -> int:
+    def read_counter(self, name: str) -> int:
         """Return a counter of `meta` in one statement: this is asked many times a second by every process."""
-        options: dict[str, Any] = {} if self.sqlite else {"isolation_level": "AUTOCOMMIT"}
+        options: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(("format", name)))
-        with self._plain(), self.engine.connect().execution_options(**options) as connection:
-            found = {row[0]: row[1] for row in connection.execute(query)}
-        self._unchanged(found.get("format"))
-        return int(found[name])
+        with self._translate_errors(), self.engine.connect().execution_options(**options) as connection:
+            counter_values = {row[0]: row[1] for row in connection.execute(query)}
+        self._check_format(counter_values.get("format"))
+        return int(counter_values[name])
 
-    def _unchanged(self, found: str | None) -> None:
-        if found != str(FORMAT):
-            message = f"another Hven has made the format of the system state {self.shown} {found}; this process knows {FORMAT}"
+    def _check_format(self, format_text: str | None) -> None:
+        if format_text != str(STATE_FORMAT):
+            message = f"another Hven has made the format of the system state {self.display_address} {format_text}; this process knows {STATE_FORMAT}"
             raise StorageError(
                 message,
                 remedy="let all machines and processes run the same version: stop the older ones, then start again",
             )
 
     @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
+    def begin_read(self) -> Iterator[sa.Connection]:
         """Begin a transaction that sees one state."""
-        options = {} if self.sqlite else {"isolation_level": "REPEATABLE READ"}
-        with self._plain(), self.engine.connect().execution_options(**options) as connection, connection.begin():
+        options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with (
+            self._translate_errors(),
+            self.engine.connect().execution_options(**options) as connection,
+            connection.begin(),
+        ):
             yield connection
 
-    def first(self, text: str, *values: str) -> Sequence[Any] | None:
+    def fetch_first_row(self, text: str, *values: str) -> Sequence[Any] | None:
         """Ask for one row in one statement, in which values are ``?``; of SQLite past SQLAlchemy, which would take most of the time."""
-        if not self.sqlite:
-            with self.reading() as connection:
+        if not self.is_sqlite:
+            with self.begin_read() as connection:
                 return connection.exec_driver_sql(text.replace("?", "%s"), values).first()
-        with self._plain():
+        with self._translate_errors():
             try:
                 with closing(self.engine.raw_connection()) as raw:
-                    found: Sequence[Any] | None = raw.cursor().execute(text, values).fetchone()
+                    first_row: Sequence[Any] | None = raw.cursor().execute(text, values).fetchone()
             except sqlite3.Error as error:
                 raise exc.DBAPIError(text, values, error) from error
-        return found
+        return first_row
 
     def close(self) -> None:
         """Close the connections."""
         self.engine.dispose()
 
     @contextmanager
-    def _plain(self) -> Iterator[None]:
-        self._there()
+    def _translate_errors(self) -> Iterator[None]:
+        self._check_file()
         try:
             yield
         except exc.DBAPIError as error:
-            raise self._explained(error) from error
+            raise self._build_storage_error(error) from error
 
-    def _explained(self, error: exc.DBAPIError) -> StorageError | Overloaded:
-        why = str(error.orig)
-        low = why.lower()
-        where = f"the system state {self.shown}"
-        if not self.sqlite and any(word in low for word in AWAY):
-            first = why.strip().splitlines()[0]
+    def _build_storage_error(self, error: exc.DBAPIError) -> StorageError | OverloadedError:
+        reason = str(error.orig)
+        lowercase_reason = reason.lower()
+        state_label = f"the system state {self.display_address}"
+        if not self.is_sqlite and any(word in lowercase_reason for word in SERVER_UNAVAILABLE_PHRASES):
+            first_line = reason.strip().splitlines()[0]
             return StorageError(
-                f"{where} does not answer: {first}", remedy="start PostgreSQL; Hven goes on by itself then"
+                f"{state_label} does not answer: {first_line}", remedy="start PostgreSQL; Hven goes on by itself then"
             )
-        if "lock timeout" in low:
-            why, low = "busy", "busy"
-        if "full" in low or "no space" in low or "disk i/o" in low:
-            return StorageError(f"{where} cannot be written: {why}", remedy="make room on the disk of var/")
-        if "locked" in low or "busy" in low:
-            return Overloaded(
-                f"{where} has been busy for {BUSY:g} seconds",
+        if "lock timeout" in lowercase_reason:
+            reason, lowercase_reason = "busy", "busy"
+        if "full" in lowercase_reason or "no space" in lowercase_reason or "disk i/o" in lowercase_reason:
+            return StorageError(f"{state_label} cannot be written: {reason}", remedy="make room on the disk of var/")
+        if "locked" in lowercase_reason or "busy" in lowercase_reason:
+            return OverloadedError(
+                f"{state_label} has been busy for {LOCK_TIMEOUT_SECONDS:g} seconds",
                 remedy="try again; if it stays so, look for a process that hangs",
             )
-        if "malformed" in low or "not a database" in low or "corrupt" in low:
+        if "malformed" in lowercase_reason or "not a database" in lowercase_reason or "corrupt" in lowercase_reason:
             return StorageError(
-                f"{where} is damaged: {why}",
+                f"{state_label} is damaged: {reason}",
                 remedy="restore it from a backup, or move it away and ingest the collections again",
             )
-        if "readonly" in low:  # SQLite has opened it for reading alone, and would never try again
+        if "readonly" in lowercase_reason:  # SQLite has opened it for reading alone, and would never try again
             self.engine.dispose()
-        if "readonly" in low or "unable to open" in low or "permission" in low:
-            return StorageError(f"{where} cannot be opened: {why}", remedy="check the owner and the rights of var/")
-        return StorageError(f"{where}: {why}")
+        if "readonly" in lowercase_reason or "unable to open" in lowercase_reason or "permission" in lowercase_reason:
+            return StorageError(
+                f"{state_label} cannot be opened: {reason}", remedy="check the owner and the rights of var/"
+            )
+        return StorageError(f"{state_label}: {reason}")
 
 
-def turn(connection: sa.Connection) -> int:
+def increment_version(connection: sa.Connection) -> int:
     """Count one more state, so that every process looks anew."""
     version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one()) + 1
     connection.execute(sa.update(meta).where(meta.c.key == "version").values(value=str(version)))
     return version
 
 
-def clock(connection: sa.Connection) -> float:
+def read_shared_clock(connection: sa.Connection) -> float:
     """Return the seconds since 1970 by the one clock that all users of the store share."""
     if connection.dialect.name == "sqlite":
         return time.time()
     return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
 
 
-def _pragmas(connection: Any, _record: object) -> None:
+def _set_pragmas(connection: Any, _record: object) -> None:
     # transactions are begun by hand below, so that a writer takes its lock at once and never fails half way
     connection.isolation_level = None
     cursor = connection.cursor()
-    for line in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={int(BUSY * 1000)}"):
+    for line in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={int(LOCK_TIMEOUT_SECONDS * 1000)}",
+    ):
         cursor.execute(f"PRAGMA {line}")
     cursor.close()
 
 
-def _begin(connection: sa.Connection) -> None:
+def _begin_transaction(connection: sa.Connection) -> None:
     write = connection.get_execution_options().get("hven_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

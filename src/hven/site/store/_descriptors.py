@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from hven.site.store._database import descriptors, now
+from hven.site.store._database import descriptors, format_current_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.site.store._database import Database
+    from hven.site.store._database import StateDatabase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptDescriptor:
+class StoredDescriptor:
     """A descriptor as it was read without faults.
 
     Attributes
@@ -42,40 +42,42 @@ class KeptDescriptor:
     read_at: str = ""
 
 
-class KeptDescriptors:
+class DescriptorStore:
     """The last good descriptors of a site."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: StateDatabase) -> None:
         self._database = database
         self._digests: dict[str, str] = {}  # of what this process knows to be kept
 
-    def save(self, collection: str, kept: KeptDescriptor) -> None:
+    def save_descriptor(self, collection: str, stored_descriptor: StoredDescriptor) -> None:
         """Keep a descriptor in the place of the one of before, if it differs.
 
         Parameters
         ----------
         collection
             Whose it is.
-        kept
+        stored_descriptor
             The descriptor; its time is set here.
         """
-        said = asdict(kept)
-        del said["read_at"]
-        body = json.dumps(said, sort_keys=True, default=str)
+        descriptor_fields = asdict(stored_descriptor)
+        del descriptor_fields["read_at"]
+        body = json.dumps(descriptor_fields, sort_keys=True, default=str)
         digest = hashlib.sha256(body.encode()).hexdigest()
         if self._digests.get(collection) == digest:
             return
-        which = descriptors.c.collection == collection
-        with self._database.reading() as connection:  # several processes read the same descriptor: one of them writes
-            same = connection.execute(sa.select(descriptors.c.digest).where(which)).scalar() == digest
-        if not same:
-            values = {"read_at": now(), "digest": digest, "body": body}
-            with self._database.writing() as connection:
-                if not connection.execute(sa.update(descriptors).where(which).values(**values)).rowcount:
+        row_condition = descriptors.c.collection == collection
+        with (
+            self._database.begin_read() as connection
+        ):  # several processes read the same descriptor: one of them writes
+            is_same = connection.execute(sa.select(descriptors.c.digest).where(row_condition)).scalar() == digest
+        if not is_same:
+            values = {"read_at": format_current_time(), "digest": digest, "body": body}
+            with self._database.begin_write() as connection:
+                if not connection.execute(sa.update(descriptors).where(row_condition).values(**values)).rowcount:
                     connection.execute(sa.insert(descriptors).values(collection=collection, **values))
         self._digests[collection] = digest
 
-    def get(self, collection: str) -> KeptDescriptor | None:
+    def load_descriptor(self, collection: str) -> StoredDescriptor | None:
         """Return the last good descriptor of a collection, or None.
 
         Parameters
@@ -84,6 +86,6 @@ class KeptDescriptors:
             Its name.
         """
         query = sa.select(descriptors).where(descriptors.c.collection == collection)
-        with self._database.reading() as connection:
+        with self._database.begin_read() as connection:
             row = connection.execute(query).first()
-        return None if row is None else KeptDescriptor(**json.loads(row.body), read_at=row.read_at)
+        return None if row is None else StoredDescriptor(**json.loads(row.body), read_at=row.read_at)

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from hven.model.errors import TooLarge, say
-from hven.site.store._database import drafts, now
+from hven.model.errors import TooLargeError, format_message
+from hven.site.store._database import drafts, format_current_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.site.store._database import Database
+    from hven.site.store._database import StateDatabase
 
-MOST = 50  # drafts of an account
+MAX_DRAFTS_PER_ACCOUNT = 50  # drafts of an account
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class TextDraft:
     """A text that somebody writes.
 
     Attributes
@@ -44,43 +44,46 @@ class Draft:
     bases: Mapping[str, str]
 
 
-class Drafts:
+class DraftStore:
     """The drafts of a site."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def save(self, owner: str, subject: str, texts: Mapping[str, str], bases: Mapping[str, str]) -> None:
+    def save_draft(self, owner: str, subject: str, texts: Mapping[str, str], bases: Mapping[str, str]) -> None:
         """Keep a draft in the place of the one of before.
 
         Parameters
         ----------
         owner, subject, texts, bases
-            As `Draft` has them.
+            As `TextDraft` has them.
 
         Raises
         ------
-        TooLarge
+        TooLargeError
             The account has too many others.
         """
-        values = {"at": now(), "texts": json.dumps(dict(texts)), "bases": json.dumps(dict(bases))}
-        with self._database.writing() as connection:
-            which = (drafts.c.owner == owner) & (drafts.c.subject == subject)
-            if connection.execute(sa.update(drafts).where(which).values(**values)).rowcount:
+        values = {"at": format_current_time(), "texts": json.dumps(dict(texts)), "bases": json.dumps(dict(bases))}
+        with self._database.begin_write() as connection:
+            row_condition = (drafts.c.owner == owner) & (drafts.c.subject == subject)
+            if connection.execute(sa.update(drafts).where(row_condition).values(**values)).rowcount:
                 return
             count = sa.select(sa.func.count()).select_from(drafts).where(drafts.c.owner == owner)
-            if connection.execute(count).scalar_one() >= MOST:
-                raise TooLarge(say("there are {count} drafts of yours already", MOST), remedy="publish or give up some")
+            if connection.execute(count).scalar_one() >= MAX_DRAFTS_PER_ACCOUNT:
+                raise TooLargeError(
+                    format_message("there are {count} drafts of yours already", MAX_DRAFTS_PER_ACCOUNT),
+                    remedy="publish or give up some",
+                )
             connection.execute(sa.insert(drafts).values(owner=owner, subject=subject, **values))
 
-    def get(self, owner: str, subject: str) -> Draft | None:
+    def find_draft(self, owner: str, subject: str) -> TextDraft | None:
         """Return somebody's draft of a text, or None."""
-        which = (drafts.c.owner == owner) & (drafts.c.subject == subject)
-        with self._database.reading() as connection:
-            row = connection.execute(sa.select(drafts).where(which)).first()
+        row_condition = (drafts.c.owner == owner) & (drafts.c.subject == subject)
+        with self._database.begin_read() as connection:
+            row = connection.execute(sa.select(drafts).where(row_condition)).first()
         if row is None:
             return None
-        return Draft(
+        return TextDraft(
             owner=row.owner,
             subject=row.subject,
             at=row.at,
@@ -88,13 +91,13 @@ class Drafts:
             bases=json.loads(row.bases),
         )
 
-    def all(self) -> list[tuple[str, str, str]]:
+    def list_drafts(self) -> list[tuple[str, str, str]]:
         """List subject, owner and time of every draft, the newest first."""
         query = sa.select(drafts.c.subject, drafts.c.owner, drafts.c.at).order_by(drafts.c.at.desc())
-        with self._database.reading() as connection:
+        with self._database.begin_read() as connection:
             return [(row.subject, row.owner, row.at) for row in connection.execute(query)]
 
-    def end(self, owner: str, subject: str) -> None:
+    def delete_draft(self, owner: str, subject: str) -> None:
         """Remove a draft, if there is one."""
-        with self._database.writing() as connection:
+        with self._database.begin_write() as connection:
             connection.execute(sa.delete(drafts).where(drafts.c.owner == owner, drafts.c.subject == subject))

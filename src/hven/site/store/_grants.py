@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from hven.model.errors import NotFound
-from hven.site.store._database import audit, following, grants, meta, now
+from hven.model.errors import NotFoundError
+from hven.site.store._database import audit, format_current_time, get_next_number, grants, meta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from hven.site.store._database import Database
+    from hven.site.store._database import StateDatabase
 
-VERSION = "grants"  # in `meta`: rises with each change
-LOOK = 0.25  # seconds between two looks at it
+GRANTS_VERSION_KEY = "grants"  # in `meta`: rises with each change
+POLL_INTERVAL_SECONDS = 0.25  # seconds between two looks at it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class AuditEntry:
     """A line of the log: when, who, did what, with what, and its particulars."""
 
     number: int
@@ -75,44 +75,44 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _GrantsSnapshot:
     """All grants at one version."""
 
     version: int
-    every: Mapping[str, tuple[Grant, str]]  # with the digest of its secret
-    subjects: Mapping[str, tuple[Grant, ...]]
+    grants_by_id: Mapping[str, tuple[Grant, str]]  # with the digest of its secret
+    grants_by_subject: Mapping[str, tuple[Grant, ...]]
 
 
-class Grants:
-    """The grants of a site. Thread-safe; each process sees a change of another one within `LOOK`."""
+class GrantStore:
+    """The grants of a site. Thread-safe; each process sees a change of another one within `POLL_INTERVAL_SECONDS`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: StateDatabase) -> None:
         self._database = database
-        self._known = _Known(-1, {}, {})
-        self._looked = 0.0
+        self._snapshot = _GrantsSnapshot(-1, {}, {})
+        self._last_poll = 0.0
         self._lock = threading.Lock()
 
-    def add(
+    def add_grant(
         self,
-        kind: str,
+        grant_kind: str,
         *,
         subject: str = "",
         object: str = "",  # noqa: A002  (as the field is called)
         role: str = "",
-        until: float | None = None,
-        by: str,
+        expiry_time: float | None = None,
+        actor: str,
         facts: Mapping[str, Any] | None = None,
-        secret: bool = False,
+        with_secret: bool = False,
     ) -> tuple[Grant, str]:
         """Give something to somebody, and write it down.
 
         Parameters
         ----------
-        kind, subject, object, role, by, facts
+        grant_kind, subject, object, role, actor, facts
             As `Grant` has them.
-        until
+        expiry_time
             Seconds since 1970; None: it has no end.
-        secret
+        with_secret
             It is proved by a secret, of which a digest alone is kept.
 
         Returns
@@ -122,27 +122,27 @@ class Grants:
         proof
             ``ID.SECRET``, or empty; nobody can read it again.
         """
-        ident, word = secrets.token_hex(6), secrets.token_urlsafe(32) if secret else ""
-        made = Grant(
-            id=ident, kind=kind, subject=subject, object=object, role=role, by=by, created=now(), until=until,
+        grant_id, secret_text = secrets.token_hex(6), secrets.token_urlsafe(32) if with_secret else ""
+        new_grant = Grant(
+            id=grant_id, kind=grant_kind, subject=subject, object=object, role=role, by=actor, created=format_current_time(), until=expiry_time,
             facts=dict(facts or {}),
         )  # fmt: skip
-        values = {name: getattr(made, name) for name in Grant.__slots__}
-        with self._database.writing() as connection:
-            values |= {"facts": json.dumps(made.facts), "hash": _digest(word) if secret else ""}
+        values = {name: getattr(new_grant, name) for name in Grant.__slots__}
+        with self._database.begin_write() as connection:
+            values |= {"facts": json.dumps(new_grant.facts), "hash": _hash_secret(secret_text) if with_secret else ""}
             connection.execute(sa.insert(grants).values(values))
-            changed(connection, f"{kind} given", made, by)
-        self._looked = 0.0
-        return made, f"{ident}.{word}" if secret else ""
+            record_change(connection, f"{grant_kind} given", new_grant, actor)
+        self._last_poll = 0.0
+        return new_grant, f"{grant_id}.{secret_text}" if with_secret else ""
 
-    def end(self, ident: str, *, by: str) -> Grant:
+    def revoke_grant(self, grant_id: str, *, actor: str) -> Grant:
         """Take a grant back, and write it down.
 
         Parameters
         ----------
-        ident
+        grant_id
             Its id.
-        by
+        actor
             Who does.
 
         Returns
@@ -152,22 +152,22 @@ class Grants:
 
         Raises
         ------
-        NotFound
+        NotFoundError
             There is none.
         """
-        with self._database.writing() as connection:
-            row = connection.execute(sa.select(grants).where(grants.c.id == ident)).first()
+        with self._database.begin_write() as connection:
+            row = connection.execute(sa.select(grants).where(grants.c.id == grant_id)).first()
             if row is None:
-                raise NotFound(f"nothing of the number {ident!r:.40} was given to anybody")
-            gone = _read(row)
-            connection.execute(sa.delete(grants).where(grants.c.id == ident))
-            changed(connection, f"{gone.kind} ended", gone, by)
-        self._looked = 0.0
-        return gone
+                raise NotFoundError(f"nothing of the number {grant_id!r:.40} was given to anybody")
+            revoked_grant = _grant_from_row(row)
+            connection.execute(sa.delete(grants).where(grants.c.id == grant_id))
+            record_change(connection, f"{revoked_grant.kind} ended", revoked_grant, actor)
+        self._last_poll = 0.0
+        return revoked_grant
 
-    def all(
+    def list_grants(
         self,
-        kind: str | None = None,
+        grant_kind: str | None = None,
         *,
         subject: str | None = None,
         object: str | None = None,  # noqa: A002
@@ -176,7 +176,7 @@ class Grants:
 
         Parameters
         ----------
-        kind, subject, object
+        grant_kind, subject, object
             Those alone.
 
         Returns
@@ -184,52 +184,65 @@ class Grants:
         grants
             In the order in which they were given.
         """
-        known, moment = self._now(), time.time()
-        some: Iterable[Grant] = (
-            (one for one, _ in known.every.values()) if subject is None else known.subjects.get(subject, ())
+        current_grants, current_time = self._load_current_grants(), time.time()
+        candidates: Iterable[Grant] = (
+            (grant for grant, _ in current_grants.grants_by_id.values())
+            if subject is None
+            else current_grants.grants_by_subject.get(subject, ())
         )
         return [
-            one
-            for one in some
-            if kind in {None, one.kind} and object in {None, one.object} and (one.until is None or moment < one.until)
+            grant
+            for grant in candidates
+            if grant_kind in {None, grant.kind}
+            and object in {None, grant.object}
+            and (grant.until is None or current_time < grant.until)
         ]
 
-    def holds(self, kind: str, proof: str) -> Grant | None:
+    def verify_proof(self, grant_kind: str, proof: str) -> Grant | None:
         """Return the grant that a proof is of; None: none of this kind, or none any more. The comparison takes the same time either way.
 
         Parameters
         ----------
-        kind
+        grant_kind
             Of the grant.
         proof
             ``ID.SECRET``.
         """
-        ident, _, word = proof.partition(".")
-        one, kept = self._now().every.get(ident, (None, ""))
-        same = hmac.compare_digest(_digest(word), kept or "0" * 64)
-        if one is None or not same or one.kind != kind or (one.until is not None and time.time() >= one.until):
+        grant_id, _, secret_text = proof.partition(".")
+        grant, stored_digest = self._load_current_grants().grants_by_id.get(grant_id, (None, ""))
+        is_match = hmac.compare_digest(_hash_secret(secret_text), stored_digest or "0" * 64)
+        if (
+            grant is None
+            or not is_match
+            or grant.kind != grant_kind
+            or (grant.until is not None and time.time() >= grant.until)
+        ):
             return None
-        return one
+        return grant
 
-    def find(self, kind: str, ident: str) -> Grant | None:
+    def find_grant(self, grant_kind: str, grant_id: str) -> Grant | None:
         """Return a grant that is in force by its id; None: there is none of this kind, or none any more.
 
         Parameters
         ----------
-        kind
+        grant_kind
             Of the grant.
-        ident
+        grant_id
             Its id.
         """
-        one, _ = self._now().every.get(ident, (None, ""))
-        return one if one is not None and one.kind == kind and (one.until is None or time.time() < one.until) else None
+        grant, _ = self._load_current_grants().grants_by_id.get(grant_id, (None, ""))
+        return (
+            grant
+            if grant is not None and grant.kind == grant_kind and (grant.until is None or time.time() < grant.until)
+            else None
+        )
 
-    def sweep(self, before: float) -> int:
+    def delete_expired_grants(self, expired_before: float) -> int:
         """Remove grants that have long been over; the log keeps that they were, and how many went.
 
         Parameters
         ----------
-        before
+        expired_before
             Seconds since 1970: those that were over by then.
 
         Returns
@@ -237,45 +250,48 @@ class Grants:
         gone
             How many.
         """
-        if not any(one.until is not None and one.until <= before for one, _ in self._now().every.values()):
+        if not any(
+            grant.until is not None and grant.until <= expired_before
+            for grant, _ in self._load_current_grants().grants_by_id.values()
+        ):
             return 0
-        with self._database.writing() as connection:
-            gone = connection.execute(sa.delete(grants).where(grants.c.until <= before)).rowcount
-            if gone:
-                made = Grant(id="", kind="grants", object="grants", facts={"count": gone})
-                changed(connection, "removed, long over", made, "hven")
-        self._looked = 0.0
-        return gone
+        with self._database.begin_write() as connection:
+            deleted_count = connection.execute(sa.delete(grants).where(grants.c.until <= expired_before)).rowcount
+            if deleted_count:
+                log_grant = Grant(id="", kind="grants", object="grants", facts={"count": deleted_count})
+                record_change(connection, "removed, long over", log_grant, "hven")
+        self._last_poll = 0.0
+        return deleted_count
 
-    def version(self) -> int:
+    def get_version(self) -> int:
         """Return a number that rises with each change, in every process."""
-        return self._now().version
+        return self._load_current_grants().version
 
-    def note(self, by: str, what: str, object: str, facts: Mapping[str, Any] | None = None) -> None:  # noqa: A002
+    def log_event(self, actor: str, action: str, object: str, facts: Mapping[str, Any] | None = None) -> None:  # noqa: A002
         """Write a line of the log that changes nothing.
 
         Parameters
         ----------
-        by, what, object, facts
-            As `Line` has them.
+        actor, action, object, facts
+            As `AuditEntry` has them.
         """
-        with self._database.writing() as connection:
-            _note(connection, by, what, object, facts or {})
+        with self._database.begin_write() as connection:
+            _insert_audit_entry(connection, actor, action, object, facts or {})
 
-    def audit(
+    def list_audit_entries(
         self,
         *,
         object: str | None = None,  # noqa: A002
         by: str | None = None,
-        most: int = 1000,
-    ) -> list[Line]:
+        row_limit: int = 1000,
+    ) -> list[AuditEntry]:
         """Read the log, newest first.
 
         Parameters
         ----------
         object, by
             Those lines alone.
-        most
+        row_limit
             Lines.
 
         Returns
@@ -283,68 +299,76 @@ class Grants:
         lines
             At most so many.
         """
-        query = sa.select(audit).order_by(audit.c.number.desc()).limit(most)
+        query = sa.select(audit).order_by(audit.c.number.desc()).limit(row_limit)
         if object is not None:
             query = query.where(audit.c.object == object)
         if by is not None:
             query = query.where(audit.c.by == by)
-        with self._database.reading() as connection:
+        with self._database.begin_read() as connection:
             return [
-                Line(row.number, row.at, row.by, row.what, row.object, json.loads(row.facts))
+                AuditEntry(row.number, row.at, row.by, row.what, row.object, json.loads(row.facts))
                 for row in connection.execute(query)
             ]
 
-    def _now(self) -> _Known:
-        if time.monotonic() - self._looked < LOOK:
-            return self._known
-        with self._lock, self._database.reading() as connection:
-            version = int(connection.execute(_VERSION).scalar() or 0)
-            if version != self._known.version:
+    def _load_current_grants(self) -> _GrantsSnapshot:
+        if time.monotonic() - self._last_poll < POLL_INTERVAL_SECONDS:
+            return self._snapshot
+        with self._lock, self._database.begin_read() as connection:
+            version = int(connection.execute(_VERSION_QUERY).scalar() or 0)
+            if version != self._snapshot.version:
                 rows = connection.execute(sa.select(grants).order_by(grants.c.created)).all()
-                every = {row.id: (_read(row), row.hash) for row in rows}
-                subjects: dict[str, list[Grant]] = {}
-                for one, _ in every.values():
-                    subjects.setdefault(one.subject, []).append(one)
-                self._known = _Known(version, every, {name: tuple(some) for name, some in subjects.items()})
-            self._looked = time.monotonic()
-        return self._known
+                grants_by_id = {row.id: (_grant_from_row(row), row.hash) for row in rows}
+                grants_by_subject: dict[str, list[Grant]] = {}
+                for grant, _ in grants_by_id.values():
+                    grants_by_subject.setdefault(grant.subject, []).append(grant)
+                self._snapshot = _GrantsSnapshot(
+                    version,
+                    grants_by_id,
+                    {name: tuple(subject_grants) for name, subject_grants in grants_by_subject.items()},
+                )
+            self._last_poll = time.monotonic()
+        return self._snapshot
 
 
-def leave(connection: sa.Connection, account: str) -> None:
+def delete_account_grants(connection: sa.Connection, account: str) -> None:
     """Remove what an account was given, and what it gave as its own."""
-    gone = (grants.c.subject == account) | ((grants.c.kind == "delegation") & (grants.c.by == account))
-    if connection.execute(sa.delete(grants).where(gone)).rowcount:
-        changed(connection, "account removed", Grant(id="", kind="account", subject=account), "owner")
+    row_condition = (grants.c.subject == account) | ((grants.c.kind == "delegation") & (grants.c.by == account))
+    if connection.execute(sa.delete(grants).where(row_condition)).rowcount:
+        record_change(connection, "account removed", Grant(id="", kind="account", subject=account), "owner")
 
 
-def changed(connection: sa.Connection, what: str, grant: Grant, by: str) -> None:
+def record_change(connection: sa.Connection, action: str, grant: Grant, actor: str) -> None:
     """Write down a change, and let all processes see that there is one."""
-    found = connection.execute(_VERSION).scalar()
-    values = {"key": VERSION, "value": str(int(found or 0) + 1)}
-    query = sa.insert(meta) if found is None else sa.update(meta).where(meta.c.key == VERSION)
+    version_text = connection.execute(_VERSION_QUERY).scalar()
+    values = {"key": GRANTS_VERSION_KEY, "value": str(int(version_text or 0) + 1)}
+    query = sa.insert(meta) if version_text is None else sa.update(meta).where(meta.c.key == GRANTS_VERSION_KEY)
     connection.execute(query.values(values))
-    told = {"id": grant.id, "subject": grant.subject, "role": grant.role, "until": grant.until, **grant.facts}
+    logged_facts = {"id": grant.id, "subject": grant.subject, "role": grant.role, "until": grant.until, **grant.facts}
     # what begins with _ is a digest, or such: in no log
-    told = {name: one for name, one in told.items() if one and name[0] != "_"}
-    _note(connection, by, what, grant.object or grant.subject, told)
+    logged_facts = {name: fact_value for name, fact_value in logged_facts.items() if fact_value and name[0] != "_"}
+    _insert_audit_entry(connection, actor, action, grant.object or grant.subject, logged_facts)
 
 
-def _note(connection: sa.Connection, by: str, what: str, about: str, facts: Mapping[str, Any]) -> None:
-    number = following(connection, audit)
+def _insert_audit_entry(
+    connection: sa.Connection, actor: str, action: str, object_name: str, facts: Mapping[str, Any]
+) -> None:
+    number = get_next_number(connection, audit)
     connection.execute(
-        sa.insert(audit).values(number=number, at=now(), by=by, what=what, object=about, facts=json.dumps(facts))
+        sa.insert(audit).values(
+            number=number, at=format_current_time(), by=actor, what=action, object=object_name, facts=json.dumps(facts)
+        )
     )
 
 
-def _read(row: sa.Row[Any]) -> Grant:
+def _grant_from_row(row: sa.Row[Any]) -> Grant:
     return Grant(
         **{name: getattr(row, name) for name in Grant.__slots__ if name != "facts"}, facts=json.loads(row.facts)
     )
 
 
-_VERSION = sa.select(meta.c.value).where(meta.c.key == VERSION)
+_VERSION_QUERY = sa.select(meta.c.value).where(meta.c.key == GRANTS_VERSION_KEY)
 
 
-def _digest(secret: str) -> str:
+def _hash_secret(secret: str) -> str:
     # the secret has 256 random bits: a slow hash would protect nothing more
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from hven.site.store._database import jobs, now
+from hven.site.store._database import format_current_time, jobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ENDED = ("COMPLETED", "ERROR", "ABORTED", "ARCHIVED")
-DEEPEST = 100  # generations of jobs
-CHUNK = 500  # values of one statement: databases have their limits
-BOUND = "phase = 'QUEUED' AND queued IS NULL"  # as the index has it, so that it is used
-_EACH = {
+ENDED_PHASES = ("COMPLETED", "ERROR", "ABORTED", "ARCHIVED")
+MAX_JOB_GENERATIONS = 100  # generations of jobs
+MAX_VALUES_PER_STATEMENT = 500  # values of one statement: databases have their limits
+WAITING_JOBS_CONDITION = "phase = 'QUEUED' AND queued IS NULL"  # as the index has it, so that it is used
+_DEPENDENCY_EXPANSIONS = {
     "sqlite": "json_each(t.depends_on) AS d",
     "postgresql": "jsonb_array_elements_text(CAST(t.depends_on AS jsonb)) AS d(value)",
 }
 
 
-def settle(connection: sa.Connection) -> bool:
+def resolve_dependencies(connection: sa.Connection) -> bool:
     """Check the jobs that wait for others (QUEUED, without a time since when): let those begin whose time has come, end those whose never will.
 
     Many wait for the same others, so they are looked at together, and only if one of those others has ended.
@@ -37,93 +37,109 @@ def settle(connection: sa.Connection) -> bool:
     """
     changed = False
     while True:
-        again = False
-        texts = connection.execute(_touched(connection.dialect.name)).scalars().all()
-        phases = _phases(connection, {other for text in texts for other in json.loads(text)})
-        for text in texts:
-            others = json.loads(text)
-            which = sa.update(jobs).where(sa.text(BOUND), jobs.c.depends_on == text)
-            failed = next(
+        has_ended_jobs = False
+        dependency_texts = connection.execute(_build_resolvable_query(connection.dialect.name)).scalars().all()
+        phases = _find_phases(
+            connection, {dependency_id for text in dependency_texts for dependency_id in json.loads(text)}
+        )
+        for text in dependency_texts:
+            dependency_ids = json.loads(text)
+            update_statement = sa.update(jobs).where(sa.text(WAITING_JOBS_CONDITION), jobs.c.depends_on == text)
+            failed_dependency = next(
                 (
-                    other
-                    for other in others
-                    if phases.get(other, "ARCHIVED") in ENDED and phases.get(other) != "COMPLETED"
+                    dependency_id
+                    for dependency_id in dependency_ids
+                    if phases.get(dependency_id, "ARCHIVED") in ENDED_PHASES
+                    and phases.get(dependency_id) != "COMPLETED"
                 ),
                 None,
             )
-            if failed is not None:
-                how = {"ERROR": "ended in an error", "ABORTED": "was aborted"}.get(
-                    phases.get(failed, ""), "has been destroyed"
+            if failed_dependency is not None:
+                failure_text = {"ERROR": "ended in an error", "ABORTED": "was aborted"}.get(
+                    phases.get(failed_dependency, ""), "has been destroyed"
                 )
                 error = {
                     "kind": "fatal",
-                    "message": f"it waited for the job {failed}, which {how}; run that again, then this",
+                    "message": f"it waited for the job {failed_dependency}, which {failure_text}; run that again, then this",
                 }
-                connection.execute(which.values(phase="ERROR", queued=now(), ended=now(), error=json.dumps(error)))
-                changed = again = True
-            elif all(phases.get(other) == "COMPLETED" for other in others):
-                connection.execute(which.values(queued=now()))
+                connection.execute(
+                    update_statement.values(
+                        phase="ERROR",
+                        queued=format_current_time(),
+                        ended=format_current_time(),
+                        error=json.dumps(error),
+                    )
+                )
+                changed = has_ended_jobs = True
+            elif all(phases.get(dependency_id) == "COMPLETED" for dependency_id in dependency_ids):
+                connection.execute(update_statement.values(queued=format_current_time()))
                 changed = True
-        if not again:  # what ended may be waited for itself
+        if not has_ended_jobs:  # what ended may be waited for itself
             return changed
 
 
-def _touched(name: str) -> sa.TextClause:
+def _build_resolvable_query(dialect: str) -> sa.TextClause:
     """Write the query for what is waited for, as the jobs have it, where one of it has ended or is gone, or nothing is waited for."""
-    ended = ", ".join(f"'{phase}'" for phase in ENDED)
+    ended = ", ".join(f"'{phase}'" for phase in ENDED_PHASES)
     return sa.text(
-        f"SELECT DISTINCT t.depends_on FROM (SELECT DISTINCT depends_on FROM jobs WHERE {BOUND}) AS t"
-        f" LEFT JOIN {_EACH[name]} ON {'TRUE' if name == 'postgresql' else '1'} LEFT JOIN jobs AS o ON o.id = d.value"
+        f"SELECT DISTINCT t.depends_on FROM (SELECT DISTINCT depends_on FROM jobs WHERE {WAITING_JOBS_CONDITION}) AS t"
+        f" LEFT JOIN {_DEPENDENCY_EXPANSIONS[dialect]} ON {'TRUE' if dialect == 'postgresql' else '1'} LEFT JOIN jobs AS o ON o.id = d.value"
         f" WHERE o.phase IS NULL OR o.phase IN ({ended})"
     )
 
 
-def _phases(connection: sa.Connection, names: set[str]) -> dict[str, str]:
+def _find_phases(connection: sa.Connection, job_ids: set[str]) -> dict[str, str]:
     """Return the phases of jobs; those that are gone have none."""
-    ordered = sorted(names)
-    found: dict[str, str] = {}
-    for begin in range(0, len(ordered), CHUNK):
-        which = jobs.c.id.in_(ordered[begin : begin + CHUNK])
-        found |= {row[0]: row[1] for row in connection.execute(sa.select(jobs.c.id, jobs.c.phase).where(which))}
-    return found
+    ordered = sorted(job_ids)
+    phases_by_id: dict[str, str] = {}
+    for start in range(0, len(ordered), MAX_VALUES_PER_STATEMENT):
+        row_condition = jobs.c.id.in_(ordered[start : start + MAX_VALUES_PER_STATEMENT])
+        phases_by_id |= {
+            row[0]: row[1] for row in connection.execute(sa.select(jobs.c.id, jobs.c.phase).where(row_condition))
+        }
+    return phases_by_id
 
 
-def circle(connection: sa.Connection, name: str, others: Sequence[str]) -> list[str]:
-    """Return the jobs by which `name` would wait for itself if it waited for `others`; empty: it would not."""
-    paths = [[other] for other in others]
-    seen: set[str] = set()
+def find_dependency_cycle(connection: sa.Connection, job_id: str, dependency_ids: Sequence[str]) -> list[str]:
+    """Return the jobs by which `job_id` would wait for itself if it waited for `dependency_ids`; empty: it would not."""
+    paths = [[other] for other in dependency_ids]
+    visited_ids: set[str] = set()
     while paths:
         path = paths.pop()
-        if path[-1] == name:
-            return [name, *path]
-        if path[-1] in seen:
+        if path[-1] == job_id:
+            return [job_id, *path]
+        if path[-1] in visited_ids:
             continue
-        seen.add(path[-1])
+        visited_ids.add(path[-1])
         text = connection.execute(sa.select(jobs.c.depends_on).where(jobs.c.id == path[-1])).scalar()
         paths += [[*path, other] for other in json.loads(text or "[]")]
     return []
 
 
-def below(connection: sa.Connection, names: Sequence[str]) -> list[str]:
+def list_descendants(connection: sa.Connection, job_ids: Sequence[str]) -> list[str]:
     """Return the children of jobs, and theirs."""
-    found: list[str] = []
-    level = list(names)
-    for _ in range(DEEPEST):
-        level = [
+    descendants: list[str] = []
+    generation = list(job_ids)
+    for _ in range(MAX_JOB_GENERATIONS):
+        generation = [
             name
-            for name in connection.execute(sa.select(jobs.c.id).where(jobs.c.parent.in_(level))).scalars()
-            if name not in found
+            for name in connection.execute(sa.select(jobs.c.id).where(jobs.c.parent.in_(generation))).scalars()
+            if name not in descendants
         ]
-        if not level:
+        if not generation:
             break
-        found += level
-    return found
+        descendants += generation
+    return descendants
 
 
-def abort(connection: sa.Connection, name: str) -> None:
+def abort_descendants(connection: sa.Connection, job_id: str) -> None:
     """Abort everything below a job that has not ended."""
-    children = below(connection, [name])
+    children = list_descendants(connection, [job_id])
     if children:
-        which = sa.and_(jobs.c.id.in_(children), jobs.c.phase.not_in(ENDED))
-        error = json.dumps({"kind": "fatal", "message": f"the job {name}, which this is part of, was aborted"})
-        connection.execute(sa.update(jobs).where(which).values(phase="ABORTED", ended=now(), holder=None, error=error))
+        row_condition = sa.and_(jobs.c.id.in_(children), jobs.c.phase.not_in(ENDED_PHASES))
+        error = json.dumps({"kind": "fatal", "message": f"the job {job_id}, which this is part of, was aborted"})
+        connection.execute(
+            sa.update(jobs)
+            .where(row_condition)
+            .values(phase="ABORTED", ended=format_current_time(), holder=None, error=error)
+        )

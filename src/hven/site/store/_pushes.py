@@ -18,20 +18,20 @@ import sqlalchemy as sa
 
 from hven.model.errors import StorageError
 from hven.site.store import _leases as leasing
-from hven.site.store._database import following, now, pushed, pushes
+from hven.site.store._database import format_current_time, get_next_number, pushed, pushes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.site.store._database import Database
+    from hven.site.store._database import StateDatabase
     from hven.site.store._leases import Lease
 
-REMEMBERED = 64 * 1024**2  # bytes of pieces that a process keeps in memory
-NOTHING = "none"  # the state of a table into which nothing was pushed
+MAX_CACHED_PIECE_BYTES = 64 * 1024**2  # bytes of pieces that a process keeps in memory
+EMPTY_STATE = "none"  # the state of a table into which nothing was pushed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Push:
+class ClientPush:
     """One write by a client.
 
     Attributes
@@ -79,13 +79,13 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _PushedPiece:
     first: int
     last: int
     rows: int
 
 
-class Pushes:
+class PushStore:
     """The pushes of a store.
 
     Common
@@ -94,29 +94,29 @@ class Pushes:
         ``schema.table``.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: StateDatabase) -> None:
         self._database = database
-        self._read: OrderedDict[tuple[str, int, int], pa.Table] = OrderedDict()
+        self._cached_pieces: OrderedDict[tuple[str, int, int], pa.Table] = OrderedDict()
         self._lock = threading.Lock()
 
-    def state(self, table: str) -> str:
+    def find_state_name(self, table: str) -> str:
         """Return the name of the state that a table's pushed rows are in."""
         query = sa.select(pushes.c.run).where(pushes.c.table_name == table).order_by(pushes.c.number.desc()).limit(1)
-        with self._database.reading() as connection:
-            return connection.execute(query).scalar() or NOTHING
+        with self._database.begin_read() as connection:
+            return connection.execute(query).scalar() or EMPTY_STATE
 
-    def top(self, table: str) -> int:
+    def find_largest_key(self, table: str) -> int:
         """Return the largest number that was given as a key."""
-        with self._database.reading() as connection:
+        with self._database.begin_read() as connection:
             query = sa.select(sa.func.max(pushes.c.top)).where(pushes.c.table_name == table)
             return int(connection.execute(query).scalar() or 0)
 
-    def pieces(self, table: str, since: str = NOTHING) -> list[pa.Table] | None:
+    def read_pieces(self, table: str, since_state: str = EMPTY_STATE) -> list[pa.Table] | None:
         """Return the rows and keys that were pushed.
 
         Parameters
         ----------
-        since
+        since_state
             A state: what came after it, and perhaps some of what came before.
 
         Returns
@@ -124,68 +124,82 @@ class Pushes:
         pieces
             The oldest first; None: there was no such state, or what came after it is not told apart any more.
         """
-        with self._database.reading() as connection:
-            known = _pieces(connection, table)
-            after = 0
-            if since != NOTHING:
-                query = sa.select(pushes.c.number).where(pushes.c.table_name == table, pushes.c.run == since)
-                found = connection.execute(query).scalar()
-                if found is None:
+        with self._database.begin_read() as connection:
+            stored_pieces = _list_pieces(connection, table)
+            last_number = 0
+            if since_state != EMPTY_STATE:
+                query = sa.select(pushes.c.number).where(pushes.c.table_name == table, pushes.c.run == since_state)
+                push_number = connection.execute(query).scalar()
+                if push_number is None:
                     return None
-                after = int(found)
+                last_number = int(push_number)
                 # keys that went are not kept in the lowest piece
-                if known and known[0].first < known[0].last > after:
+                if stored_pieces and stored_pieces[0].first < stored_pieces[0].last > last_number:
                     return None
-            return [self._piece(connection, table, one) for one in known if one.last > after]
+            return [
+                self._read_piece(connection, table, stored_piece)
+                for stored_piece in stored_pieces
+                if stored_piece.last > last_number
+            ]
 
-    def _piece(self, connection: sa.Connection, table: str, one: _Piece) -> pa.Table:
-        key = (table, one.first, one.last)
+    def _read_piece(self, connection: sa.Connection, table: str, stored_piece: _PushedPiece) -> pa.Table:
+        key = (table, stored_piece.first, stored_piece.last)
         with self._lock:
-            found = self._read.get(key)
-        if found is None:
-            query = sa.select(pushed.c.body).where(pushed.c.table_name == table, pushed.c.last == one.last)
+            piece_rows = self._cached_pieces.get(key)
+        if piece_rows is None:
+            query = sa.select(pushed.c.body).where(pushed.c.table_name == table, pushed.c.last == stored_piece.last)
             body = connection.execute(query).scalar_one()
             try:
                 with pa.ipc.open_stream(base64.b64decode(body)) as stream:
-                    found = stream.read_all()
+                    piece_rows = stream.read_all()
             except (ValueError, pa.ArrowException) as error:
                 raise StorageError(
                     f"rows that were pushed into {table} are damaged: {error}", remedy="restore a backup of the site"
                 ) from error
         with self._lock:
-            self._read[key] = found
-            self._read.move_to_end(key)
-            while len(self._read) > 1 and sum(piece.nbytes for piece in self._read.values()) > REMEMBERED:
-                self._read.popitem(last=False)
-        return found
+            self._cached_pieces[key] = piece_rows
+            self._cached_pieces.move_to_end(key)
+            while (
+                len(self._cached_pieces) > 1
+                and sum(piece.nbytes for piece in self._cached_pieces.values()) > MAX_CACHED_PIECE_BYTES
+            ):
+                self._cached_pieces.popitem(last=False)
+        return piece_rows
 
-    def found(self, table: str, *, run: str = "", token: str = "", digest: str = "") -> Push | None:
+    def find_push(self, table: str, *, run_id: str = "", token: str = "", digest: str = "") -> ClientPush | None:
         """Find a push by its run; the last one with an Idempotency-Key; without one, the last one that asked the same.
 
         Parameters
         ----------
-        run, token, digest
-            As `Push` has them.
+        run_id, token, digest
+            As `ClientPush` has them.
 
         Returns
         -------
         push
             Without its rows; None: there is none.
         """
-        which = pushes.c.run == run if run else pushes.c.token == token if token else pushes.c.digest == digest
-        query = sa.select(pushes).where(pushes.c.table_name == table, which).order_by(pushes.c.number.desc()).limit(1)
-        with self._database.reading() as connection:
+        row_condition = (
+            pushes.c.run == run_id if run_id else pushes.c.token == token if token else pushes.c.digest == digest
+        )
+        query = (
+            sa.select(pushes)
+            .where(pushes.c.table_name == table, row_condition)
+            .order_by(pushes.c.number.desc())
+            .limit(1)
+        )
+        with self._database.begin_read() as connection:
             row = connection.execute(query).first()
-        return None if row is None else _push(row)
+        return None if row is None else _push_from_row(row)
 
-    def history(self, table: str, *, most: int = 100, before: int | None = None) -> list[Push]:
+    def list_pushes(self, table: str, *, row_limit: int = 100, before_number: int | None = None) -> list[ClientPush]:
         """List the writes of a table, the newest first.
 
         Parameters
         ----------
-        most
+        row_limit
             So many.
-        before
+        before_number
             Only those with a smaller number.
 
         Returns
@@ -194,12 +208,15 @@ class Pushes:
             Without their rows.
         """
         query = sa.select(pushes).where(pushes.c.table_name == table)
-        if before is not None:
-            query = query.where(pushes.c.number < before)
-        with self._database.reading() as connection:
-            return [_push(row) for row in connection.execute(query.order_by(pushes.c.number.desc()).limit(most))]
+        if before_number is not None:
+            query = query.where(pushes.c.number < before_number)
+        with self._database.begin_read() as connection:
+            return [
+                _push_from_row(row)
+                for row in connection.execute(query.order_by(pushes.c.number.desc()).limit(row_limit))
+            ]
 
-    def add(self, push: Push, lease: Lease) -> None:
+    def commit_push(self, push: ClientPush, lease: Lease) -> None:
         """Commit a push that changes nothing of what is published.
 
         Parameters
@@ -211,74 +228,83 @@ class Pushes:
 
         Raises
         ------
-        Conflict
+        ConflictError
             The lease was lost.
         """
-        with self._database.writing() as connection:
-            leasing.check(connection, lease)
-            insert(connection, push)
+        with self._database.begin_write() as connection:
+            leasing.check_lease_held(connection, lease)
+            insert_push(connection, push)
 
-    def compact(self, table: str, fold: Callable[[Sequence[pa.Table], bool], pa.Table], lease: Lease) -> None:
+    def compact_pieces(
+        self, table: str, merge_pieces: Callable[[Sequence[pa.Table], bool], pa.Table], lease: Lease
+    ) -> None:
         """Put small pieces together, so that there are few: each row is written anew a few times in all.
 
         Parameters
         ----------
-        fold
+        merge_pieces
             Makes one piece of several, the oldest first; True: nothing lies below, keys that went need not be kept.
         lease
             Of the collection.
         """
-        with self._database.reading() as connection:
-            known = _pieces(connection, table)
-            at = len(known) - 1
-            size = known[at].rows if known else 0
-            while at > 0 and known[at - 1].rows <= 2 * size:
-                at -= 1
-                size += known[at].rows
-            some = known[at:]
-            if len(some) < 2:
+        with self._database.begin_read() as connection:
+            stored_pieces = _list_pieces(connection, table)
+            piece_index = len(stored_pieces) - 1
+            size = stored_pieces[piece_index].rows if stored_pieces else 0
+            while piece_index > 0 and stored_pieces[piece_index - 1].rows <= 2 * size:
+                piece_index -= 1
+                size += stored_pieces[piece_index].rows
+            small_pieces = stored_pieces[piece_index:]
+            if len(small_pieces) < 2:
                 return
-            parts = [self._piece(connection, table, one) for one in some]
-        made = fold(parts, at == 0)
-        with self._database.writing() as connection:
-            leasing.check(connection, lease)
-            gone = pushed.c.last.in_([one.last for one in some])
-            connection.execute(sa.delete(pushed).where(pushed.c.table_name == table, gone))
-            _put(connection, table, _Piece(some[0].first, some[-1].last, made.num_rows), made)
+            parts = [self._read_piece(connection, table, stored_piece) for stored_piece in small_pieces]
+        merged_rows = merge_pieces(parts, piece_index == 0)
+        with self._database.begin_write() as connection:
+            leasing.check_lease_held(connection, lease)
+            merged_condition = pushed.c.last.in_([stored_piece.last for stored_piece in small_pieces])
+            connection.execute(sa.delete(pushed).where(pushed.c.table_name == table, merged_condition))
+            _insert_piece(
+                connection,
+                table,
+                _PushedPiece(small_pieces[0].first, small_pieces[-1].last, merged_rows.num_rows),
+                merged_rows,
+            )
 
 
-def insert(connection: sa.Connection, push: Push) -> None:
+def insert_push(connection: sa.Connection, push: ClientPush) -> None:
     """Commit a push: part of the transaction that publishes it."""
-    number = following(connection, pushes)
+    number = get_next_number(connection, pushes)
     names = ("run", "by", "action", "rows", "removed", "token", "digest", "top", "collection")
     values = {name: getattr(push, name) for name in names}
-    said = json.dumps(dict(push.answer), default=str)
+    answer_text = json.dumps(dict(push.answer), default=str)
     connection.execute(
-        sa.insert(pushes).values(number=number, table_name=push.table, at=push.at or now(), answer=said, **values)
+        sa.insert(pushes).values(
+            number=number, table_name=push.table, at=push.at or format_current_time(), answer=answer_text, **values
+        )
     )
     if push.piece is not None:
-        _put(connection, push.table, _Piece(number, number, push.piece.num_rows), push.piece)
+        _insert_piece(connection, push.table, _PushedPiece(number, number, push.piece.num_rows), push.piece)
 
 
-def _put(connection: sa.Connection, table: str, one: _Piece, rows: pa.Table) -> None:
+def _insert_piece(connection: sa.Connection, table: str, stored_piece: _PushedPiece, rows: pa.Table) -> None:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_table(rows)
     body = base64.b64encode(sink.getvalue()).decode("ascii")
-    values = {"first": one.first, "last": one.last, "rows": one.rows, "body": body}
+    values = {"first": stored_piece.first, "last": stored_piece.last, "rows": stored_piece.rows, "body": body}
     connection.execute(sa.insert(pushed).values(table_name=table, **values))
 
 
-def _pieces(connection: sa.Connection, table: str) -> list[_Piece]:
+def _list_pieces(connection: sa.Connection, table: str) -> list[_PushedPiece]:
     columns = (pushed.c.first, pushed.c.last, pushed.c.rows)
     query = sa.select(*columns).where(pushed.c.table_name == table).order_by(pushed.c.last)
-    return [_Piece(row.first, row.last, row.rows) for row in connection.execute(query)]
+    return [_PushedPiece(row.first, row.last, row.rows) for row in connection.execute(query)]
 
 
-def _push(row: Any) -> Push:
+def _push_from_row(row: Any) -> ClientPush:
     names = ("number", "run", "collection", "at", "by", "action", "rows", "removed", "token", "digest", "top")
     values = {name: getattr(row, name) for name in names}
-    return Push(**values, table=row.table_name, answer=json.loads(row.answer))
+    return ClientPush(**values, table=row.table_name, answer=json.loads(row.answer))
 
 
-__all__ = ["NOTHING", "Push", "Pushes", "insert"]
+__all__ = ["EMPTY_STATE", "ClientPush", "PushStore", "insert_push"]

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from hven.model.errors import Conflict, NotFound, UsageError
-from hven.site.store._database import now, releases, snapshots, turn
-from hven.site.store._moves import state_of
-from hven.site.store._snapshots import Record, from_row
+from hven.model.errors import ConflictError, NotFoundError, UsageError
+from hven.site.store._database import format_current_time, increment_version, releases, snapshots
+from hven.site.store._pointer_moves import read_pointers
+from hven.site.store._snapshots import SnapshotRecord, record_from_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.site.store._database import Database
+    from hven.site.store._database import StateDatabase
 
-PIN = "backup in progress "  # a label that keeps snapshots while they are copied
-LATEST = "latest"
-TAKEN = frozenset({LATEST, "add", "diff", "list", "remove", "show"})  # words of the command line
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}")
+PIN_LABEL_PREFIX = "backup in progress "  # a label that keeps snapshots while they are copied
+LATEST_LABEL = "latest"
+RESERVED_LABELS = frozenset({LATEST_LABEL, "add", "diff", "list", "remove", "show"})  # words of the command line
+_LABEL_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,18 +45,18 @@ class Release:
     description: str | None = None
 
     @property
-    def schema(self) -> str:
+    def schema_name(self) -> str:
         """The schema in which its tables are asked."""
         return f"{self.collection}_{re.sub('[.-]', '_', self.label.lower())}"
 
 
-class Releases:
+class ReleaseStore:
     """The releases of a site."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def add(self, label: str, collections: Sequence[str], description: str | None = None) -> list[Release]:
+    def add_releases(self, label: str, collections: Sequence[str], description: str | None = None) -> list[Release]:
         """Label what is published of some collections now, of all at one moment.
 
         Parameters
@@ -77,41 +77,48 @@ class Releases:
         ------
         UsageError
             It is no label.
-        NotFound
+        NotFoundError
             Nothing of a collection is published.
-        Conflict
+        ConflictError
             A collection has that label, or one that is the same without case and signs: releases never change.
         """
-        if not _LABEL.fullmatch(label) or label.lower() in TAKEN:
+        if not _LABEL_PATTERN.fullmatch(label) or label.lower() in RESERVED_LABELS:
             raise UsageError(
                 f"{label!r:.60} is no label of a release",
-                remedy=f"at most 40 letters, digits, dots and dashes: R4, DR1.2; and none of {', '.join(sorted(TAKEN))}",
+                remedy=f"at most 40 letters, digits, dots and dashes: R4, DR1.2; and none of {', '.join(sorted(RESERVED_LABELS))}",
             )
-        made = [
-            Release(collection=name, label=label, created=now(), snapshots={}, description=description)
+        new_releases = [
+            Release(collection=name, label=label, created=format_current_time(), snapshots={}, description=description)
             for name in dict.fromkeys(collections)
         ]
-        with self._database.writing() as connection:
-            there = {one.schema.lower(): one for one in self._read(connection)}
-            for number, one in enumerate(made):
-                if (known := there.get(one.schema.lower())) is not None:
-                    raise Conflict(
-                        f"{known.collection} has a release {known.label!r} already",
+        with self._database.begin_write() as connection:
+            releases_by_schema = {
+                new_release.schema_name.lower(): new_release for new_release in self._read_releases(connection)
+            }
+            for number, new_release in enumerate(new_releases):
+                if (conflicting_release := releases_by_schema.get(new_release.schema_name.lower())) is not None:
+                    raise ConflictError(
+                        f"{conflicting_release.collection} has a release {conflicting_release.label!r} already",
                         remedy="take another label; a release never changes",
                     )
-                state = state_of(connection, one.collection)
+                state = read_pointers(connection, new_release.collection)
                 if not state:
-                    raise NotFound(f"nothing of {one.collection!r} is published")
-                made[number] = replace(one, created=made[0].created, snapshots=state)
+                    raise NotFoundError(f"nothing of {new_release.collection!r} is published")
+                new_releases[number] = replace(new_release, created=new_releases[0].created, snapshots=state)
                 for table, snapshot in state.items():
-                    values = {"collection": one.collection, "label": label, "table_name": table, "snapshot": snapshot}
+                    values = {
+                        "collection": new_release.collection,
+                        "label": label,
+                        "table_name": table,
+                        "snapshot": snapshot,
+                    }
                     connection.execute(
-                        sa.insert(releases).values(**values, created=made[0].created, description=description)
+                        sa.insert(releases).values(**values, created=new_releases[0].created, description=description)
                     )
-            turn(connection)
-        return made
+            increment_version(connection)
+        return new_releases
 
-    def all(self, collection: str | None = None, label: str | None = None) -> list[Release]:
+    def list_releases(self, collection: str | None = None, label: str | None = None) -> list[Release]:
         """List releases.
 
         Parameters
@@ -126,24 +133,27 @@ class Releases:
         releases
             The newest first.
         """
-        with self._database.reading() as connection:
-            found = self._read(connection)
-        if label is not None and label.lower() == LATEST:
-            found = list({one.collection: one for one in reversed(found)}.values())
+        with self._database.begin_read() as connection:
+            stored_releases = self._read_releases(connection)
+        if label is not None and label.lower() == LATEST_LABEL:
+            stored_releases = list({release.collection: release for release in reversed(stored_releases)}.values())
         elif label is not None:
-            found = [one for one in found if one.label.lower() == label.lower()]
-        return [one for one in found if collection in {None, one.collection}]
+            stored_releases = [release for release in stored_releases if release.label.lower() == label.lower()]
+        return [release for release in stored_releases if collection in {None, release.collection}]
 
-    def records(self) -> list[tuple[Release, list[Record]]]:
+    def list_release_records(self) -> list[tuple[Release, list[SnapshotRecord]]]:
         """List all releases with the records of their snapshots, the newest first."""
-        with self._database.reading() as connection:
-            found = self._read(connection)
-            pinned = sa.select(releases.c.snapshot).where(~releases.c.label.startswith(PIN))
-            rows = connection.execute(sa.select(snapshots).where(snapshots.c.id.in_(pinned)))
-            records = {row.id: from_row(row) for row in rows}
-        return [(one, [records[ident] for ident in one.snapshots.values()]) for one in found]
+        with self._database.begin_read() as connection:
+            stored_releases = self._read_releases(connection)
+            snapshot_query = sa.select(releases.c.snapshot).where(~releases.c.label.startswith(PIN_LABEL_PREFIX))
+            rows = connection.execute(sa.select(snapshots).where(snapshots.c.id.in_(snapshot_query)))
+            records = {row.id: record_from_row(row) for row in rows}
+        return [
+            (release, [records[snapshot_id] for snapshot_id in release.snapshots.values()])
+            for release in stored_releases
+        ]
 
-    def remove(self, label: str, collections: Sequence[str] = ()) -> list[Release]:
+    def remove_label(self, label: str, collections: Sequence[str] = ()) -> list[Release]:
         """Take a label off: its snapshots go with the next pruning.
 
         Parameters
@@ -160,33 +170,35 @@ class Releases:
 
         Raises
         ------
-        NotFound
+        NotFoundError
             There is no such release.
         """
-        with self._database.writing() as connection:
-            there = {one.collection: one for one in self._read(connection) if one.label == label}
-            wanted = list(dict.fromkeys(collections or there)) or ["nothing"]
-            for name in wanted:
-                if name not in there:
-                    raise NotFound(f"{name} has no release {label!r:.60}", remedy="hven release list shows them")
-            gone = [there[name] for name in wanted]
-            which = releases.c.collection.in_([one.collection for one in gone])
-            connection.execute(sa.delete(releases).where(which, releases.c.label == label))
-            turn(connection)
-        return gone
+        with self._database.begin_write() as connection:
+            releases_by_collection = {
+                release.collection: release for release in self._read_releases(connection) if release.label == label
+            }
+            collection_names = list(dict.fromkeys(collections or releases_by_collection)) or ["nothing"]
+            for name in collection_names:
+                if name not in releases_by_collection:
+                    raise NotFoundError(f"{name} has no release {label!r:.60}", remedy="hven release list shows them")
+            removed_releases = [releases_by_collection[name] for name in collection_names]
+            row_condition = releases.c.collection.in_([release.collection for release in removed_releases])
+            connection.execute(sa.delete(releases).where(row_condition, releases.c.label == label))
+            increment_version(connection)
+        return removed_releases
 
-    def _read(self, connection: sa.Connection) -> list[Release]:
+    def _read_releases(self, connection: sa.Connection) -> list[Release]:
         query = (
             sa.select(releases)
-            .where(~releases.c.label.startswith(PIN))
+            .where(~releases.c.label.startswith(PIN_LABEL_PREFIX))
             .order_by(releases.c.created.desc(), releases.c.collection, releases.c.table_name)
         )
-        found: dict[tuple[str, str], Release] = {}
+        releases_by_key: dict[tuple[str, str], Release] = {}
         for row in connection.execute(query):
-            known = found.get((row.collection, row.label))
-            state = {**(known.snapshots if known is not None else {}), row.table_name: row.snapshot}
-            found[row.collection, row.label] = Release(
+            known_release = releases_by_key.get((row.collection, row.label))
+            state = {**(known_release.snapshots if known_release is not None else {}), row.table_name: row.snapshot}
+            releases_by_key[row.collection, row.label] = Release(
                 collection=row.collection, label=row.label, created=row.created, snapshots=state,
                 description=row.description,
             )  # fmt: skip
-        return list(found.values())
+        return list(releases_by_key.values())

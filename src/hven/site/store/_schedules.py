@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from hven.model.errors import NotFound
-from hven.site.store._database import alerts, clock, now, schedules
+from hven.model.errors import NotFoundError
+from hven.site.store._database import alerts, format_current_time, read_shared_clock, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from hven.site.store._database import Database
+    from hven.site.store._database import StateDatabase
 
-KEPT = 200  # alerts that are remembered
-DAY = 86_400.0
+MAX_STORED_ALERTS = 200  # alerts that are remembered
+DAY_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """When a collection is synchronised, and how that went. Times are seconds since 1970, by `Schedules.moment`.
+class SyncScheduleRecord:
+    """When a collection is synchronised, and how that went. Times are seconds since 1970, by `ScheduleStore.get_current_time`.
 
     Attributes
     ----------
@@ -93,30 +93,32 @@ class Alert:
     due: float | None = None
 
     @property
-    def undelivered(self) -> str | None:
+    def delivery_problem(self) -> str | None:
         """What keeps it from being delivered, or None."""
-        found = [
-            f"{way}: {facts['error']}"
-            for way, facts in self.ways.items()
+        problems = [
+            f"{channel}: {facts['error']}"
+            for channel, facts in self.ways.items()
             if facts.get("error") and not facts.get("sent")
         ]
-        return "; ".join(found) or None
+        return "; ".join(problems) or None
 
 
-def alert(collection: str, kind: str, message: str, ways: Sequence[str], moment: float, **details: Any) -> Alert:
+def create_alert(
+    collection: str, alert_kind: str, message: str, channels: Sequence[str], due_time: float, **details: Any
+) -> Alert:
     """Make an alert that is due now.
 
     Parameters
     ----------
     collection
         Its name.
-    kind
+    alert_kind
         Of the trouble.
     message
         For people.
-    ways
+    channels
         Names of the ways to send it.
-    moment
+    due_time
         Seconds since 1970.
     details
         Further facts.
@@ -126,61 +128,63 @@ def alert(collection: str, kind: str, message: str, ways: Sequence[str], moment:
     alert
         Not stored yet.
     """
-    stamp = now()
+    stamp = format_current_time()
     return Alert(
         id=f"{stamp}-{secrets.token_hex(3)}",
         collection=collection,
-        kind=kind,
+        kind=alert_kind,
         at=stamp,
         message=message,
         details=details,
-        ways={way: {"attempts": 0} for way in ways},
-        due=moment if ways else None,
+        ways={channel: {"attempts": 0} for channel in channels},
+        due=due_time if channels else None,
     )
 
 
-class Schedules:
+class ScheduleStore:
     """The schedules of a store, and its alerts."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def moment(self) -> float:
+    def get_current_time(self) -> float:
         """Return the time, by the clock that all users of the store share."""
-        with self._database.reading() as connection:
-            return clock(connection)
+        with self._database.begin_read() as connection:
+            return read_shared_clock(connection)
 
-    def all(self) -> tuple[float, dict[str, Schedule]]:
+    def list_schedules(self) -> tuple[float, dict[str, SyncScheduleRecord]]:
         """Return the time, and every schedule by collection."""
-        with self._database.reading() as connection:
+        with self._database.begin_read() as connection:
             rows = connection.execute(sa.select(schedules).order_by(schedules.c.collection))
-            return clock(connection), {row.collection: _schedule(row) for row in rows}
+            return read_shared_clock(connection), {row.collection: _schedule_from_row(row) for row in rows}
 
-    def get(self, collection: str) -> Schedule:
+    def get_schedule(self, collection: str) -> SyncScheduleRecord:
         """Return one schedule.
 
         Raises
         ------
-        NotFound
+        NotFoundError
             The collection has no schedule.
         """
-        with self._database.reading() as connection:
+        with self._database.begin_read() as connection:
             row = connection.execute(sa.select(schedules).where(schedules.c.collection == collection)).first()
         if row is None:
-            raise NotFound(
+            raise NotFoundError(
                 f"{collection!r} has no schedule",
                 remedy="say `sync: {every: 1 h}` in its descriptor, and serve the site",
             )
-        return _schedule(row)
+        return _schedule_from_row(row)
 
-    def change(
-        self, collection: str, step: Callable[[Schedule | None, float], tuple[Schedule | None, Iterable[Alert]]]
-    ) -> tuple[Schedule | None, Schedule | None]:
-        """Make a schedule what `step` makes of it, in one transaction with the alerts that it gives.
+    def update_schedule(
+        self,
+        collection: str,
+        transition: Callable[[SyncScheduleRecord | None, float], tuple[SyncScheduleRecord | None, Iterable[Alert]]],
+    ) -> tuple[SyncScheduleRecord | None, SyncScheduleRecord | None]:
+        """Make a schedule what `transition` makes of it, in one transaction with the alerts that it gives.
 
         Parameters
         ----------
-        step
+        transition
             Given the schedule as it is (None: there is none) and the time; gives what it becomes (None: it goes), and alerts.
 
         Returns
@@ -188,77 +192,84 @@ class Schedules:
         before, after
             The schedule before and afterwards.
         """
-        where = schedules.c.collection == collection
-        with self._database.writing() as connection:
-            row = connection.execute(sa.select(schedules).where(where)).first()
-            before = None if row is None else _schedule(row)
-            after, told = step(before, clock(connection))
+        row_condition = schedules.c.collection == collection
+        with self._database.begin_write() as connection:
+            row = connection.execute(sa.select(schedules).where(row_condition)).first()
+            before = None if row is None else _schedule_from_row(row)
+            after, new_alerts = transition(before, read_shared_clock(connection))
             if after != before:
                 if after is None:
-                    connection.execute(sa.delete(schedules).where(where))
+                    connection.execute(sa.delete(schedules).where(row_condition))
                 elif before is None:
-                    connection.execute(sa.insert(schedules).values(**_row(after)))
+                    connection.execute(sa.insert(schedules).values(**_schedule_to_row(after)))
                 else:
-                    connection.execute(sa.update(schedules).where(where).values(**_row(after)))
-            insert_alerts(connection, told)
+                    connection.execute(sa.update(schedules).where(row_condition).values(**_schedule_to_row(after)))
+            insert_alerts(connection, new_alerts)
         return before, after
 
     # --- alerts ----------------------------------------------------------------------------------------------
 
-    def alerts(self, limit: int = 50) -> list[Alert]:
+    def list_alerts(self, row_limit: int = 50) -> list[Alert]:
         """List alerts, the newest first."""
-        with self._database.reading() as connection:
+        with self._database.begin_read() as connection:
             return [
-                _alert(row) for row in connection.execute(sa.select(alerts).order_by(alerts.c.id.desc()).limit(limit))
+                _alert_from_row(row)
+                for row in connection.execute(sa.select(alerts).order_by(alerts.c.id.desc()).limit(row_limit))
             ]
 
-    def pending(self) -> list[Alert]:
+    def list_due_alerts(self) -> list[Alert]:
         """List the alerts that an attempt is due for, the oldest first."""
-        with self._database.reading() as connection:
-            moment = clock(connection)
+        with self._database.begin_read() as connection:
+            current_time = read_shared_clock(connection)
             # nothing waits for a day: the clock was ahead then
-            which = sa.or_(alerts.c.due <= moment, alerts.c.due > moment + DAY)
-            query = sa.select(alerts).where(which).order_by(alerts.c.id)
-            return [_alert(row) for row in connection.execute(query)]
+            due_condition = sa.or_(alerts.c.due <= current_time, alerts.c.due > current_time + DAY_SECONDS)
+            query = sa.select(alerts).where(due_condition).order_by(alerts.c.id)
+            return [_alert_from_row(row) for row in connection.execute(query)]
 
-    def claim(self, item: Alert, seconds: float) -> bool:
+    def claim_alert(self, alert_record: Alert, claim_seconds: float) -> bool:
         """Claim an alert for delivery; after so many seconds it is due again, should nobody say how it went. False: others have it."""
-        with self._database.writing() as connection:
-            mine = sa.and_(alerts.c.id == item.id, alerts.c.due == item.due)
-            done = connection.execute(sa.update(alerts).where(mine).values(due=clock(connection) + seconds))
-        return done.rowcount == 1
+        with self._database.begin_write() as connection:
+            own_condition = sa.and_(alerts.c.id == alert_record.id, alerts.c.due == alert_record.due)
+            update_result = connection.execute(
+                sa.update(alerts).where(own_condition).values(due=read_shared_clock(connection) + claim_seconds)
+            )
+        return update_result.rowcount == 1
 
-    def delivered(self, item: Alert, ways: Mapping[str, Mapping[str, Any]], wait: float | None) -> None:
-        """Write down how a delivery went; `wait`: seconds to the next attempt, None: there is none."""
-        with self._database.writing() as connection:
-            due = None if wait is None else clock(connection) + wait
-            connection.execute(sa.update(alerts).where(alerts.c.id == item.id).values(ways=json.dumps(ways), due=due))
-            old = sa.select(alerts.c.id).order_by(alerts.c.id.desc()).offset(KEPT)
-            gone = list(connection.execute(old).scalars())
-            if gone:
-                connection.execute(sa.delete(alerts).where(alerts.c.id.in_(gone), alerts.c.due.is_(None)))
+    def record_delivery(
+        self, alert_record: Alert, channels: Mapping[str, Mapping[str, Any]], retry_seconds: float | None
+    ) -> None:
+        """Write down how a delivery went; `retry_seconds`: seconds to the next attempt, None: there is none."""
+        with self._database.begin_write() as connection:
+            due = None if retry_seconds is None else read_shared_clock(connection) + retry_seconds
+            connection.execute(
+                sa.update(alerts).where(alerts.c.id == alert_record.id).values(ways=json.dumps(channels), due=due)
+            )
+            old_ids_query = sa.select(alerts.c.id).order_by(alerts.c.id.desc()).offset(MAX_STORED_ALERTS)
+            removed_ids = list(connection.execute(old_ids_query).scalars())
+            if removed_ids:
+                connection.execute(sa.delete(alerts).where(alerts.c.id.in_(removed_ids), alerts.c.due.is_(None)))
 
 
-def insert_alerts(connection: sa.Connection, told: Iterable[Alert]) -> None:
+def insert_alerts(connection: sa.Connection, new_alerts: Iterable[Alert]) -> None:
     """Write down what people are to be told, in the transaction of what it is about."""
-    for item in told:
-        connection.execute(sa.insert(alerts).values(**_alert_row(item)))
+    for new_alert in new_alerts:
+        connection.execute(sa.insert(alerts).values(**_alert_to_row(new_alert)))
 
 
-def _row(item: Schedule) -> dict[str, Any]:
-    return {**asdict(replace(item, told={})), "told": json.dumps(dict(item.told))}
+def _schedule_to_row(schedule: SyncScheduleRecord) -> dict[str, Any]:
+    return {**asdict(replace(schedule, told={})), "told": json.dumps(dict(schedule.told))}
 
 
-def _alert_row(item: Alert) -> dict[str, Any]:
-    data = asdict(item)
+def _alert_to_row(alert_record: Alert) -> dict[str, Any]:
+    data = asdict(alert_record)
     return {**data, "details": json.dumps(data["details"]), "ways": json.dumps(data["ways"])}
 
 
-def _schedule(row: Any) -> Schedule:
+def _schedule_from_row(row: Any) -> SyncScheduleRecord:
     data = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
-    return Schedule(**{**data, "told": json.loads(data["told"])})
+    return SyncScheduleRecord(**{**data, "told": json.loads(data["told"])})
 
 
-def _alert(row: Any) -> Alert:
+def _alert_from_row(row: Any) -> Alert:
     data = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
     return Alert(**{**data, "details": json.loads(data["details"]), "ways": json.loads(data["ways"])})

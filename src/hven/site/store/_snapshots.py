@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from hven.model.table import Table
 
-_BEGINS = '{"snapshot": '
+_RECORD_PREFIX = '{"snapshot": '
 _DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class SnapshotRecord:
     """A snapshot with all that is known of how it came to be.
 
     Attributes
@@ -54,7 +54,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class PointerEvent:
     """Something that moved pointers: ``publish``, ``rollback`` or ``remove``; `state` is qualified table -> snapshot id afterwards.
 
     Attributes
@@ -79,22 +79,22 @@ class Event:
     state: Mapping[str, str]
 
 
-def to_row(record: Record) -> dict[str, Any]:
+def record_to_row(record: SnapshotRecord) -> dict[str, Any]:
     """Make the row of `snapshots`."""
     body = {"snapshot": asdict(record.snapshot), "table": table_to_json(record.table), "provenance": record.provenance}
     return {
         "id": record.id,
         "collection": record.collection,
-        "table_name": record.table.qualified,
+        "table_name": record.table.qualified_name,
         "run": record.run,
         "created": record.created,
         "rows": record.snapshot.rows,
         "bytes": record.snapshot.bytes,
-        "record": json.dumps(body, default=_plain),
+        "record": json.dumps(body, default=_to_json_value),
     }
 
 
-def from_row(row: Any) -> Record:
+def record_from_row(row: Any) -> SnapshotRecord:
     """Read a row of `snapshots`.
 
     Raises
@@ -104,14 +104,14 @@ def from_row(row: Any) -> Record:
     """
     try:
         body = json.loads(row.record)
-        said = body["snapshot"]
-        parts = tuple((name, count) for name, count in said["parts"])
-        snapshot = Snapshot(**{**said, "parts": parts, "regions": tuple(said.get("regions", ()))})
+        snapshot_fields = body["snapshot"]
+        parts = tuple((name, count) for name, count in snapshot_fields["parts"])
+        snapshot = Snapshot(**{**snapshot_fields, "parts": parts, "regions": tuple(snapshot_fields.get("regions", ()))})
         table = table_from_json(body["table"])
     except (ValueError, KeyError, TypeError) as error:
         message = f"the record of snapshot {row.id} cannot be read: {error}"
         raise StorageError(message, remedy="run the Hven that wrote it, or ingest the collection again") from error
-    return Record(
+    return SnapshotRecord(
         snapshot=snapshot,
         table=table,
         collection=row.collection,
@@ -121,23 +121,23 @@ def from_row(row: Any) -> Record:
     )
 
 
-def place_of(row: Any) -> tuple[str, str]:
+def read_engine_and_path(row: Any) -> tuple[str, str]:
     """Read engine and path of a row of `snapshots`; of what it was made from there may be megabytes behind them, which are not read.
 
     Raises
     ------
     StorageError
-        As `from_row`.
+        As `record_from_row`.
     """
-    if row.record.startswith(_BEGINS):
+    if row.record.startswith(_RECORD_PREFIX):
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            said, _ = _DECODER.raw_decode(row.record, len(_BEGINS))
-            return str(said["engine"]), str(said["path"])
-    found = from_row(row).snapshot
-    return found.engine, found.path
+            snapshot_fields, _ = _DECODER.raw_decode(row.record, len(_RECORD_PREFIX))
+            return str(snapshot_fields["engine"]), str(snapshot_fields["path"])
+    snapshot = record_from_row(row).snapshot
+    return snapshot.engine, snapshot.path
 
 
-def _plain(value: object) -> object:
+def _to_json_value(value: object) -> object:
     """Write what JSON has no word for: numpy scalars, dates, bytes."""
     item = getattr(value, "item", None)
     if callable(item):

@@ -9,17 +9,26 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from hven.site.store._database import meta, now, snapshots, turn, user_tables, verifications
+from hven.site.store._database import (
+    format_current_time,
+    increment_version,
+    meta,
+    snapshots,
+    user_tables,
+    verifications,
+)
 from hven.site.store._schedules import insert_alerts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from hven.site.store._database import Database
+    from hven.site.store._database import StateDatabase
     from hven.site.store._schedules import Alert
 
-ASKED = "verify"  # key of `meta`: since when everything that is published is to be verified soon
-PAUSE = timedelta(minutes=10)  # a process that dies again and again has everything verified no more often
+REQUEST_META_KEY = "verify"  # key of `meta`: since when everything that is published is to be verified soon
+MIN_REQUEST_INTERVAL = timedelta(
+    minutes=10
+)  # a process that dies again and again has everything verified no more often
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,81 +60,94 @@ class Verification:
     unknown: int = 0
 
     @property
-    def why(self) -> str | None:
+    def damage_text(self) -> str | None:
         """What is wrong; None: nothing is."""
-        more = f" and {len(self.faults) - 1} more" if len(self.faults) > 1 else ""
-        return next((f"{name}: {text}{more}" for name, text in self.faults.items()), None)
+        more_text = f" and {len(self.faults) - 1} more" if len(self.faults) > 1 else ""
+        return next((f"{name}: {text}{more_text}" for name, text in self.faults.items()), None)
 
 
-class Verifications:
+class VerificationStore:
     """The verifications of a store."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def all(self) -> dict[str, Verification]:
+    def list_verifications(self) -> dict[str, Verification]:
         """Return the last of each snapshot."""
-        with self._database.reading() as connection:
-            return {row.snapshot: _read(row) for row in connection.execute(sa.select(verifications))}
+        with self._database.begin_read() as connection:
+            return {row.snapshot: _verification_from_row(row) for row in connection.execute(sa.select(verifications))}
 
-    def damaged(self) -> dict[str, Verification]:
+    def list_damaged(self) -> dict[str, Verification]:
         """Return those of damaged snapshots, by their ids."""
-        with self._database.reading() as connection:
+        with self._database.begin_read() as connection:
             rows = connection.execute(sa.select(verifications).where(verifications.c.faults != "{}"))
-            return {row.snapshot: _read(row) for row in rows}
+            return {row.snapshot: _verification_from_row(row) for row in rows}
 
-    def note(self, found: Iterable[Verification], told: Iterable[Alert] = ()) -> None:
+    def record_verifications(self, new_verifications: Iterable[Verification], new_alerts: Iterable[Alert] = ()) -> None:
         """Write down what was found, all at once; every process sees at once which snapshots are damaged now, or are no more."""
-        with self._database.writing() as connection:
+        with self._database.begin_write() as connection:
             changed = False
-            for one in found:
-                kept = (snapshots.c.id, user_tables.c.snapshot)
-                if not any(connection.execute(sa.select(ident).where(ident == one.snapshot)).first() for ident in kept):
+            for verification in new_verifications:
+                id_columns = (snapshots.c.id, user_tables.c.snapshot)
+                if not any(
+                    connection.execute(sa.select(id_column).where(id_column == verification.snapshot)).first()
+                    for id_column in id_columns
+                ):
                     continue  # it was removed meanwhile
-                where = verifications.c.snapshot == one.snapshot
-                before = connection.execute(sa.select(verifications.c.faults).where(where)).scalar()
-                faults = json.dumps(dict(one.faults))
-                changed |= faults != (before or "{}")
-                connection.execute(sa.delete(verifications).where(where))
+                row_condition = verifications.c.snapshot == verification.snapshot
+                old_faults = connection.execute(sa.select(verifications.c.faults).where(row_condition)).scalar()
+                faults = json.dumps(dict(verification.faults))
+                changed |= faults != (old_faults or "{}")
+                connection.execute(sa.delete(verifications).where(row_condition))
                 values = {
-                    "table_name": one.table,
-                    "collection": one.collection,
-                    "bytes": one.bytes,
-                    "unknown": one.unknown,
+                    "table_name": verification.table,
+                    "collection": verification.collection,
+                    "bytes": verification.bytes,
+                    "unknown": verification.unknown,
                 }
                 connection.execute(
-                    sa.insert(verifications).values(snapshot=one.snapshot, at=one.at or now(), faults=faults, **values)
+                    sa.insert(verifications).values(
+                        snapshot=verification.snapshot,
+                        at=verification.at or format_current_time(),
+                        faults=faults,
+                        **values,
+                    )
                 )
-            insert_alerts(connection, told)
+            insert_alerts(connection, new_alerts)
             if changed:
-                turn(connection)
+                increment_version(connection)
 
-    def ask(self) -> None:
+    def request_verification(self) -> None:
         """Request that everything published is verified as soon as may be: a process died of what it read."""
-        with self._database.writing() as connection:
-            before = connection.execute(sa.select(meta.c.value).where(meta.c.key == ASKED)).scalar()
-            if before is None or abs(datetime.now(UTC) - datetime.fromisoformat(before)) > PAUSE:
-                connection.execute(sa.delete(meta).where(meta.c.key == ASKED))
-                connection.execute(sa.insert(meta).values(key=ASKED, value=now()))
+        with self._database.begin_write() as connection:
+            last_request = connection.execute(sa.select(meta.c.value).where(meta.c.key == REQUEST_META_KEY)).scalar()
+            if (
+                last_request is None
+                or abs(datetime.now(UTC) - datetime.fromisoformat(last_request)) > MIN_REQUEST_INTERVAL
+            ):
+                connection.execute(sa.delete(meta).where(meta.c.key == REQUEST_META_KEY))
+                connection.execute(sa.insert(meta).values(key=REQUEST_META_KEY, value=format_current_time()))
 
-    def asked(self) -> str:
+    def find_request_time(self) -> str:
         """Return when somebody asked for it last; empty: nobody did, or the clock was ahead then, and no answer would ever be newer."""
-        with self._database.reading() as connection:
-            found = str(connection.execute(sa.select(meta.c.value).where(meta.c.key == ASKED)).scalar() or "")
-        return found if found <= now() else ""
+        with self._database.begin_read() as connection:
+            request_time = str(
+                connection.execute(sa.select(meta.c.value).where(meta.c.key == REQUEST_META_KEY)).scalar() or ""
+            )
+        return request_time if request_time <= format_current_time() else ""
 
 
-def _read(row: sa.Row[tuple[object, ...]]) -> Verification:
-    said = row._mapping  # noqa: SLF001  (SQLAlchemy's public name)
+def _verification_from_row(row: sa.Row[tuple[object, ...]]) -> Verification:
+    columns = row._mapping  # noqa: SLF001  (SQLAlchemy's public name)
     return Verification(
-        snapshot=said["snapshot"],
-        table=said["table_name"],
-        collection=said["collection"],
-        at=said["at"],
-        bytes=said["bytes"],
-        faults=json.loads(said["faults"]),
-        unknown=said["unknown"],
+        snapshot=columns["snapshot"],
+        table=columns["table_name"],
+        collection=columns["collection"],
+        at=columns["at"],
+        bytes=columns["bytes"],
+        faults=json.loads(columns["faults"]),
+        unknown=columns["unknown"],
     )
 
 
-__all__ = ["Verification", "Verifications"]
+__all__ = ["Verification", "VerificationStore"]

@@ -10,11 +10,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hven.model.errors import Forbidden, SourceError, UserError
-from hven.sources._documents.document_store import BROKEN, FAILED, HERE, MISSING, REFUSED, Fetched
-from hven.sources._documents.document_values import Wrong, take
-from hven.sources._reading.listing import check_link
-from hven.sources._reading.service import Service, words
+from hven.model.errors import ForbiddenError, SourceError, UserError
+from hven.sources._documents.document_store import (
+    STATE_BROKEN,
+    STATE_FAILED,
+    STATE_HERE,
+    STATE_MISSING,
+    STATE_REFUSED,
+    FetchedDocument,
+)
+from hven.sources._documents.document_values import InvalidDocumentError, extract_values
+from hven.sources._reading.file_listing import check_link
+from hven.sources._reading.service_client import ServiceClient, extract_error_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,108 +30,131 @@ if TYPE_CHECKING:
 
     from hven.sources._documents.document_store import DocumentStore
 
-ENOUGH = 20  # documents in a row that could not be fetched for the service's own reasons: it is left in peace
-AHEAD = 8  # documents that are under way, for each that is fetched at a time
-EVERY = 2.0  # seconds after which what came is written down
-MANY = 500  # or so many
-SHOWN = 10  # documents from which a rate is told
-END = b"END" + b" " * 77
+MAX_CONSECUTIVE_FAILURES = (
+    20  # documents in a row that could not be fetched for the service's own reasons: it is left in peace
+)
+PREFETCH_FACTOR = 8  # documents that are under way, for each that is fetched at a time
+SAVE_INTERVAL_SECONDS = 2.0  # seconds after which what came is written down
+SAVE_BATCH_SIZE = 500  # or so many
+MIN_COUNT_FOR_RATE = 10  # documents from which a rate is told
+END_CARD = b"END" + b" " * 77
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class DocumentFetcher:
     """How one document is fetched and read."""
 
-    service: Service | None
+    service: ServiceClient | None
     directory: Path
     roots: Sequence[Path]
-    form: str
+    document_form: str
     columns: Sequence[tuple[Sequence[str], str, bool]]
-    most: int
-    age: float | None
-    again: float
+    byte_limit: int
+    max_age_seconds: float | None
+    retry_after_seconds: float
 
-    def one(self, name: str, modified: Any, address: str) -> Fetched:
+    def fetch_document(self, name: str, modified: Any, address: str) -> FetchedDocument:
         """Fetch a document, and take its values."""
         try:
-            body = self._read(address) if self.service is None else self._asked(self.service, address)
-            taken, doubt = take(body, self.form, self.columns)
-        except _Not as error:
-            later = time.time() + (self.again if error.state != FAILED else 0.0)
-            return Fetched(id=name, modified=modified, state=error.state, note=str(error), due=later)
-        except Wrong as error:
-            return Fetched(id=name, modified=modified, state=BROKEN, note=str(error), due=time.time() + self.again)
-        due = None if self.age is None else time.time() + self.age
-        return Fetched(id=name, modified=modified, state=HERE, note=doubt, due=due, taken=taken, body=body)
+            body = (
+                self._read_local_file(address)
+                if self.service is None
+                else self._request_document(self.service, address)
+            )
+            values, doubt = extract_values(body, self.document_form, self.columns)
+        except _NoDocumentError as error:
+            retry_time = time.time() + (self.retry_after_seconds if error.state != STATE_FAILED else 0.0)
+            return FetchedDocument(id=name, modified=modified, state=error.state, note=str(error), due_time=retry_time)
+        except InvalidDocumentError as error:
+            return FetchedDocument(
+                id=name,
+                modified=modified,
+                state=STATE_BROKEN,
+                note=str(error),
+                due_time=time.time() + self.retry_after_seconds,
+            )
+        due = None if self.max_age_seconds is None else time.time() + self.max_age_seconds
+        return FetchedDocument(
+            id=name, modified=modified, state=STATE_HERE, note=doubt, due_time=due, values=values, body=body
+        )
 
-    def _read(self, name: str) -> bytes:
+    def _read_local_file(self, name: str) -> bytes:
         path = self.directory / name
         try:
             check_link(path, name, (self.directory, *self.roots))
             with path.open("rb") as file:
-                return self._parts(iter(lambda: file.read(1 << 16), b""))
+                return self._collect_document(iter(lambda: file.read(1 << 16), b""))
         except SourceError as error:
-            raise _Not(REFUSED, error.message) from None
+            raise _NoDocumentError(STATE_REFUSED, error.message) from None
         except OSError as error:
-            state = MISSING if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError) else FAILED
-            raise _Not(state, error.strerror or type(error).__name__) from None
+            state = (
+                STATE_MISSING
+                if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+                else STATE_FAILED
+            )
+            raise _NoDocumentError(state, error.strerror or type(error).__name__) from None
 
-    def _asked(self, service: Service, url: str) -> bytes:
-        def ask() -> bytes:
-            with service.asked("GET", url) as answer:
+    def _request_document(self, service: ServiceClient, url: str) -> bytes:
+        def request_once() -> bytes:
+            with service.request("GET", url) as answer:
                 if answer.status in {404, 410}:
-                    raise _Not(MISSING, f"{service.host} answers {answer.status}")
+                    raise _NoDocumentError(STATE_MISSING, f"{service.host} answers {answer.status}")
                 if answer.status != 200:
-                    state = FAILED if answer.status >= 500 else REFUSED
-                    raise _Not(
-                        state, f"{service.host} answers {answer.status}: {words(answer)[:80] or 'it does not say why'}"
+                    state = STATE_FAILED if answer.status >= 500 else STATE_REFUSED
+                    raise _NoDocumentError(
+                        state,
+                        f"{service.host} answers {answer.status}: {extract_error_text(answer)[:80] or 'it does not say why'}",
                     )
-                return self._parts(answer.parts)
+                return self._collect_document(answer.parts)
 
         try:
-            return service.tried(ask)
-        except Forbidden as error:  # it leads to where nobody may be led
-            raise _Not(REFUSED, error.message) from None
+            return service.retry(request_once)
+        except ForbiddenError as error:  # it leads to where nobody may be led
+            raise _NoDocumentError(STATE_REFUSED, error.message) from None
         except UserError as error:
-            raise _Not(FAILED, error.message) from None
+            raise _NoDocumentError(STATE_FAILED, error.message) from None
 
-    def _parts(self, parts: Iterable[bytes]) -> bytes:
+    def _collect_document(self, parts: Iterable[bytes]) -> bytes:
         """Read a document; of a FITS file its first header alone."""
-        found = bytearray()
+        document = bytearray()
         for part in parts:
-            found += part
-            if self.form == "header" and found.startswith(b"SIMPLE  =") and (at := _end(found)):
-                return bytes(found[:at])
-            if len(found) > self.most:
-                raise _Not(BROKEN, f"it has more than {self.most:,} bytes")
-        return bytes(found)
+            document += part
+            if (
+                self.document_form == "header"
+                and document.startswith(b"SIMPLE  =")
+                and (at := _find_header_end(document))
+            ):
+                return bytes(document[:at])
+            if len(document) > self.byte_limit:
+                raise _NoDocumentError(STATE_BROKEN, f"it has more than {self.byte_limit:,} bytes")
+        return bytes(document)
 
 
-class _Not(Exception):
+class _NoDocumentError(Exception):
     """There is no document: its state, and why."""
 
-    def __init__(self, state: str, why: str) -> None:
-        super().__init__(why)
+    def __init__(self, state: str, reason: str) -> None:
+        super().__init__(reason)
         self.state = state
 
 
-def _end(found: bytearray) -> int:
+def _find_header_end(document: bytearray) -> int:
     """Find where a header of 80 columns ends; 0: not yet, or it is one of lines."""
-    at = found.find(END)
+    at = document.find(END_CARD)
     while at >= 0 and at % 80:
-        at = found.find(END, at + 1)
+        at = document.find(END_CARD, at + 1)
     return at + 80 if at >= 0 else 0
 
 
-def fetch(
+def fetch_documents(
     store: DocumentStore,
-    asking: Asking,
+    fetcher: DocumentFetcher,
     *,
-    at_once: int,
-    seconds: float,
-    most: int | None,
-    tell: Callable[[str], None] | None,
-    shows: Callable[[int, int], None] | None = None,
+    concurrency: int,
+    duration_seconds: float,
+    document_limit: int | None,
+    on_notice: Callable[[str], None] | None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[None]:
     """Fetch what is to be fetched, newest first, for so many seconds; say what came and what is left, meanwhile how far it is.
 
@@ -135,78 +165,87 @@ def fetch(
 
     Raises
     ------
-    Private
+    PrivateAddressError
         The service is not on the public internet.
     StorageError
         The disk is full.
     """
-    begun, last = time.monotonic(), time.monotonic()
-    came, away, done = 0, 0, list[Fetched]()
+    start_time, last = time.monotonic(), time.monotonic()
+    fetched_count, failure_streak, unsaved = 0, 0, list[FetchedDocument]()
     given_up = ""
-    total = store.left() if shows is not None else 0
+    total = store.count_pending() if on_progress is not None else 0
     with ExitStack() as stack:
-        if asking.service is not None:
-            asking.service.check()
-            stack.enter_context(asking.service.connected())
-        pool = ThreadPoolExecutor(at_once, thread_name_prefix="documents")
+        if fetcher.service is not None:
+            fetcher.service.check_address()
+            stack.enter_context(fetcher.service.keep_connections())
+        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="documents")
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        stack.callback(lambda: store.put(done))
-        under_way: deque[Future[Fetched]] = deque()
-        queue = iter(store.to_fetch())
-        more = True
-        while more or under_way:
-            while more and len(under_way) < AHEAD * at_once:
-                over = time.monotonic() - begun > seconds or (most is not None and came + len(under_way) >= most)
-                one = None if over or given_up else next(queue, None)
-                if one is None:
-                    more = False
+        stack.callback(lambda: store.save_documents(unsaved))
+        under_way: deque[Future[FetchedDocument]] = deque()
+        queue = iter(store.iterate_pending())
+        has_more = True
+        while has_more or under_way:
+            while has_more and len(under_way) < PREFETCH_FACTOR * concurrency:
+                is_over = time.monotonic() - start_time > duration_seconds or (
+                    document_limit is not None and fetched_count + len(under_way) >= document_limit
+                )
+                request = None if is_over or given_up else next(queue, None)
+                if request is None:
+                    has_more = False
                 else:
-                    under_way.append(pool.submit(asking.one, *one))
+                    under_way.append(pool.submit(fetcher.fetch_document, *request))
             if not under_way:
                 break
-            found = under_way.popleft().result()
-            done.append(found)
-            came += 1
-            away = away + 1 if found.state == FAILED else 0
-            if away >= ENOUGH and not given_up:
-                given_up, more = found.note, False
+            document = under_way.popleft().result()
+            unsaved.append(document)
+            fetched_count += 1
+            failure_streak = failure_streak + 1 if document.state == STATE_FAILED else 0
+            if failure_streak >= MAX_CONSECUTIVE_FAILURES and not given_up:
+                given_up, has_more = document.note, False
                 for future in under_way:
                     future.cancel()
                 under_way = deque(future for future in under_way if not future.cancelled())
-            if len(done) >= MANY or time.monotonic() - last > EVERY:
-                store.put(done)
-                done.clear()
+            if len(unsaved) >= SAVE_BATCH_SIZE or time.monotonic() - last > SAVE_INTERVAL_SECONDS:
+                store.save_documents(unsaved)
+                unsaved.clear()
                 last = time.monotonic()
-                if shows is not None:
-                    shows(came, total)
+                if on_progress is not None:
+                    on_progress(fetched_count, total)
                 yield
-    if tell is not None:
-        _tell(store, asking, came, time.monotonic() - begun, given_up, tell)
+    if on_notice is not None:
+        _report_fetch(store, fetcher, fetched_count, time.monotonic() - start_time, given_up, on_notice)
 
 
-def _tell(
-    store: DocumentStore, asking: Asking, came: int, seconds: float, given_up: str, tell: Callable[[str], None]
+def _report_fetch(
+    store: DocumentStore,
+    fetcher: DocumentFetcher,
+    fetched_count: int,
+    duration_seconds: float,
+    given_up: str,
+    on_notice: Callable[[str], None],
 ) -> None:
-    left = store.left()
-    host = asking.service.host if asking.service is not None else "the disk"
+    remaining = store.count_pending()
+    host = fetcher.service.host if fetcher.service is not None else "the disk"
     if given_up:
-        tell(f"documents: {host} is left in peace, after {ENOUGH} in a row that could not be fetched: {given_up}")
-    if left:
-        text = f"documents: {came:,} were fetched from {host}, {left:,} are still to come"
-        if came >= SHOWN and not given_up:
-            rate = came / max(seconds, 1e-6)
-            end = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=min(left / rate, 3e9))
-            text += f": {_long(left / rate)} of fetching at {rate:,.3g} a second, until {end:%Y-%m-%d %H:%M} UTC if it went on without a pause"
-        tell(f"{text}; each sync goes on, with the newest first")
-    for state, note, count, first in store.told():
-        what = "1 document is" if count == 1 else f"{count:,} documents are"
-        if state == HERE:
-            tell(f"{what} here, but {note} (first: {first})")
+        on_notice(
+            f"documents: {host} is left in peace, after {MAX_CONSECUTIVE_FAILURES} in a row that could not be fetched: {given_up}"
+        )
+    if remaining:
+        text = f"documents: {fetched_count:,} were fetched from {host}, {remaining:,} are still to come"
+        if fetched_count >= MIN_COUNT_FOR_RATE and not given_up:
+            rate = fetched_count / max(duration_seconds, 1e-6)
+            end = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=min(remaining / rate, 3e9))
+            text += f": {_format_duration(remaining / rate)} of fetching at {rate:,.3g} a second, until {end:%Y-%m-%d %H:%M} UTC if it went on without a pause"
+        on_notice(f"{text}; each sync goes on, with the newest first")
+    for state, note, count, first in store.summarize_problems():
+        subject = "1 document is" if count == 1 else f"{count:,} documents are"
+        if state == STATE_HERE:
+            on_notice(f"{subject} here, but {note} (first: {first})")
         else:
-            tell(f"{what} {state}: {note} (first: {first})")
+            on_notice(f"{subject} {state}: {note} (first: {first})")
 
 
-def _long(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"

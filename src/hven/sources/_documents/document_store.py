@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-HERE, OLD, WAITING = "here", "old", "waiting"
-MISSING, REFUSED, BROKEN, FAILED = "missing", "refused", "broken", "failed"
-AT_ONCE = 500  # ids of one question
-_SCHEMA = """
+STATE_HERE, STATE_OLD, STATE_WAITING = "here", "old", "waiting"
+STATE_MISSING, STATE_REFUSED, STATE_BROKEN, STATE_FAILED = "missing", "refused", "broken", "failed"
+IDS_PER_QUERY = 500  # ids of one question
+_CREATE_TABLES_SQL = """
 CREATE TABLE IF NOT EXISTS documents (
     id TEXT PRIMARY KEY, -- value of the row's column
     modified, -- of the row for which it was fetched; no affinity: times are texts or numbers
@@ -33,19 +33,19 @@ CREATE TABLE IF NOT EXISTS documents (
 );
 CREATE TEMP TABLE wanted (id TEXT PRIMARY KEY, modified, address TEXT NOT NULL);
 """
-_TO_FETCH = """
+_PENDING_SQL = """
 FROM wanted AS w LEFT JOIN documents AS d ON d.id = w.id
 WHERE d.id IS NULL OR d.tried IS NOT w.modified OR d.due <= ?
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class FetchedDocument:
     """What came of one document.
 
     Attributes
     ----------
-    due
+    due_time
         When to ask again; None: never.
     """
 
@@ -53,8 +53,8 @@ class Fetched:
     modified: Any
     state: str
     note: str = ""
-    due: float | None = None
-    taken: Sequence[Any] | None = None
+    due_time: float | None = None
+    values: Sequence[Any] | None = None
     body: bytes | None = None
 
 
@@ -65,123 +65,127 @@ class DocumentStore:
     ----------
     path
         Of the file; None: nothing is kept.
-    form
+    document_form
         What is taken of each document, and how, in words: what was taken otherwise is taken anew.
     """
 
-    def __init__(self, path: Path | None, form: str) -> None:
-        self._form, self._path = form, path
+    def __init__(self, path: Path | None, document_form: str) -> None:
+        self._document_form, self._path = document_form, path
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
             # another thread reads ahead, one at a time
-            self._file = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
-            self._file.execute("PRAGMA synchronous = NORMAL")
-            self._file.execute("PRAGMA temp_store = FILE")
-            self._file.executescript(_SCHEMA)
+            self._connection = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute("PRAGMA temp_store = FILE")
+            self._connection.executescript(_CREATE_TABLES_SQL)
         except (OSError, sqlite3.Error) as error:
-            raise self._fault(error) from error
+            raise self._build_storage_error(error) from error
 
-    def _fault(self, error: Exception) -> StorageError:
+    def _build_storage_error(self, error: Exception) -> StorageError:
         return StorageError(
             f"{self._path} cannot be written: {error}",
             remedy="make room on the disk of var/; if the file is damaged, remove it: its documents are fetched again",
         )
 
-    def want(self, wanted: Iterable[tuple[str, Any, str]]) -> None:
+    def request_documents(self, documents: Iterable[tuple[str, Any, str]]) -> None:
         """Say which documents the rows name: id, modification, address; of several modifications the latest counts."""
-        self._write(
+        self._write_rows(
             "INSERT INTO wanted VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET modified = excluded.modified, address = excluded.address WHERE excluded.modified > wanted.modified",
-            wanted,
+            documents,
         )
 
-    def left(self) -> int:
+    def count_pending(self) -> int:
         """Count the documents that are to be fetched."""
-        return int(self._read(f"SELECT count(*) {_TO_FETCH}", time.time()).fetchone()[0])
+        return int(self._execute_query(f"SELECT count(*) {_PENDING_SQL}", time.time()).fetchone()[0])
 
-    def to_fetch(self) -> Iterator[tuple[str, Any, str]]:
+    def iterate_pending(self) -> Iterator[tuple[str, Any, str]]:
         """Yield what is to be fetched, newest first, as it is known now: id, modification, address."""
-        found = self._read(
-            f"SELECT w.id, w.modified, w.address {_TO_FETCH} ORDER BY w.modified DESC, w.rowid DESC", time.time()
+        pending = self._execute_query(
+            f"SELECT w.id, w.modified, w.address {_PENDING_SQL} ORDER BY w.modified DESC, w.rowid DESC", time.time()
         )
-        queue = self._file.execute("CREATE TEMP TABLE IF NOT EXISTS queue (id, modified, address)")
+        queue = self._connection.execute("CREATE TEMP TABLE IF NOT EXISTS queue (id, modified, address)")
         queue.execute("DELETE FROM queue")
-        self._write("INSERT INTO queue VALUES (?, ?, ?)", found)
+        self._write_rows("INSERT INTO queue VALUES (?, ?, ?)", pending)
         last = 0
-        while rows := self._read(
+        while rows := self._execute_query(
             "SELECT rowid, id, modified, address FROM queue WHERE rowid > ? ORDER BY rowid LIMIT 1000", last
         ).fetchall():
             last = rows[-1][0]
             yield from (row[1:] for row in rows)
 
-    def put(self, some: Sequence[Fetched]) -> None:
+    def save_documents(self, documents: Sequence[FetchedDocument]) -> None:
         """Write down what came; a document that is here stays so until a newer one is."""
         now = time.time()
-        good = [one for one in some if one.state == HERE]
-        self._write(
+        available = [document for document in documents if document.state == STATE_HERE]
+        self._write_rows(
             "INSERT OR REPLACE INTO documents VALUES (?, ?, 'here', ?, ?, ?, ?, ?, ?, ?)",
             (
-                (one.id, one.modified, one.note, now, one.modified, one.due, self._form, json.dumps(one.taken), zlib.compress(one.body or b"", 3))
-                for one in good
+                (document.id, document.modified, document.note, now, document.modified, document.due_time, self._document_form, json.dumps(document.values), zlib.compress(document.body or b"", 3))
+                for document in available
             ),
         )  # fmt: skip
-        self._write(
+        self._write_rows(
             """INSERT INTO documents (id, modified, state, note, tried, due) VALUES (?, ?, ?, ?, ?, ?)
             ON CONFLICT (id) DO UPDATE SET note = excluded.note, tried = excluded.tried, due = excluded.due,
             state = CASE documents.state WHEN 'here' THEN 'here' ELSE excluded.state END""",
-            ((one.id, one.modified, one.state, one.note, one.modified, one.due) for one in some if one.state != HERE),
+            (
+                (document.id, document.modified, document.state, document.note, document.modified, document.due_time)
+                for document in documents
+                if document.state != STATE_HERE
+            ),
         )
 
-    def known(self, ids: Sequence[str]) -> dict[str, tuple[str, Any, float | None, str | None, str | None]]:
+    def find_documents(self, ids: Sequence[str]) -> dict[str, tuple[str, Any, float | None, str | None, str | None]]:
         """Return what is known of documents: state, modification, when it was fetched, what was taken and how."""
-        found = {}
-        for at in range(0, len(ids), AT_ONCE):
-            some = ids[at : at + AT_ONCE]
-            marks = ", ".join("?" * len(some))
-            for name, *facts in self._read(
-                f"SELECT id, state, modified, fetched, form, taken FROM documents WHERE id IN ({marks})", *some
+        facts_by_id = {}
+        for at in range(0, len(ids), IDS_PER_QUERY):
+            id_batch = ids[at : at + IDS_PER_QUERY]
+            marks = ", ".join("?" * len(id_batch))
+            for name, *facts in self._execute_query(
+                f"SELECT id, state, modified, fetched, form, taken FROM documents WHERE id IN ({marks})", *id_batch
             ):
-                found[name] = tuple(facts)
-        return found
+                facts_by_id[name] = tuple(facts)
+        return facts_by_id
 
-    def body(self, name: str) -> bytes:
+    def read_body(self, name: str) -> bytes:
         """Return a document as it came."""
-        row = self._read("SELECT body FROM documents WHERE id = ?", name).fetchone()
+        row = self._execute_query("SELECT body FROM documents WHERE id = ?", name).fetchone()
         return b"" if row is None or row[0] is None else zlib.decompress(row[0])
 
-    def retaken(self, some: Iterable[tuple[str, Sequence[Any] | None]]) -> None:
+    def update_values(self, values_by_id: Iterable[tuple[str, Sequence[Any] | None]]) -> None:
         """Write down values that were taken anew."""
-        self._write(
+        self._write_rows(
             "UPDATE documents SET form = ?, taken = ? WHERE id = ?",
-            ((self._form, json.dumps(taken), name) for name, taken in some),
+            ((self._document_form, json.dumps(values), name) for name, values in values_by_id),
         )
 
-    def told(self) -> Iterator[tuple[str, str, int, str]]:
+    def summarize_problems(self) -> Iterator[tuple[str, str, int, str]]:
         """Yield how many of the wanted documents are not here, or not as they should be: state, note, count, first id."""
-        yield from self._read(
+        yield from self._execute_query(
             """SELECT d.state, d.note, count(*), min(d.id) FROM wanted AS w JOIN documents AS d ON d.id = w.id
             WHERE d.note <> '' GROUP BY d.state, d.note ORDER BY count(*) DESC"""
         )
 
-    def _read(self, text: str, *values: Any) -> sqlite3.Cursor:
+    def _execute_query(self, text: str, *values: Any) -> sqlite3.Cursor:
         try:
-            return self._file.execute(text, values)
+            return self._connection.execute(text, values)
         except sqlite3.Error as error:
-            raise self._fault(error) from error
+            raise self._build_storage_error(error) from error
 
-    def _write(self, text: str, rows: Iterable[Sequence[Any]]) -> None:
+    def _write_rows(self, text: str, rows: Iterable[Sequence[Any]]) -> None:
         """Write rows in one transaction: after a crash all of them are there, or none."""
         try:
-            self._file.execute("BEGIN")
+            self._connection.execute("BEGIN")
             try:
-                self._file.executemany(text, rows)
+                self._connection.executemany(text, rows)
             except BaseException:
-                self._file.execute("ROLLBACK")
+                self._connection.execute("ROLLBACK")
                 raise
-            self._file.execute("COMMIT")
+            self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            raise self._fault(error) from error
+            raise self._build_storage_error(error) from error
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._connection.close()

@@ -8,168 +8,174 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from hven.formats.media import read_label
+from hven.formats.media import read_label_cards
 from hven.model.errors import SourceError
-from hven.sources import cards
+from hven.sources import fits_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-WHOLE = "*"  # the key of the whole text
-_CARD = re.compile(r"(?:HIERARCH\s+)?([A-Z][A-Z0-9_. -]*?)\s*=(?:\s|$)(.*)", re.DOTALL)
-_PAGE = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|body|pre)\b", re.IGNORECASE)
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
-_END = re.compile(rb"(?:^|\r?\n)END[ \t]*\r?(?:\n|$)")
-_NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?\s*")
+WHOLE_TEXT_KEY = "*"  # the key of the whole text
+_CARD_PATTERN = re.compile(r"(?:HIERARCH\s+)?([A-Z][A-Z0-9_. -]*?)\s*=(?:\s|$)(.*)", re.DOTALL)
+_HTML_PATTERN = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|body|pre)\b", re.IGNORECASE)
+_HTML_TAG_PATTERN = re.compile(r"</?[A-Za-z][^<>]*>")
+_END_LINE_PATTERN = re.compile(rb"(?:^|\r?\n)END[ \t]*\r?(?:\n|$)")
+_NUMBER_PATTERN = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?\s*")
 
 
-class Wrong(Exception):
+class InvalidDocumentError(Exception):
     """It is no such document; the text says why."""
 
 
-def _header(body: bytes, wanted: Collection[str]) -> Callable[[str], object]:
-    return cards.parse_cards(_picked(_lines(body), wanted), wanted).values.get
+def _open_header(body: bytes, keywords: Collection[str]) -> Callable[[str], object]:
+    return fits_headers.parse_cards(_select_cards(_split_header_lines(body), keywords), keywords).card_values.get
 
 
-def _picked(lines: list[str], wanted: Collection[str]) -> list[str]:
+def _select_cards(lines: list[str], keywords: Collection[str]) -> list[str]:
     """Find the cards of some keywords, with those that continue them."""
-    found: list[str] = []
-    goes_on = False
+    cards: list[str] = []
+    is_continued = False
     for line in lines:
         key = " ".join(line.partition("=")[0].removeprefix("HIERARCH").split())
-        goes_on = key in wanted or (goes_on and line.startswith("CONTINUE"))
-        if goes_on and (card := _card(line)) is not None:
-            found.append(card)
-    return found
+        is_continued = key in keywords or (is_continued and line.startswith("CONTINUE"))
+        if is_continued and (card := _format_card(line)) is not None:
+            cards.append(card)
+    return cards
 
 
-def _lines(body: bytes) -> list[str]:
+def _split_header_lines(body: bytes) -> list[str]:
     """Cut a header into lines.
 
     Raises
     ------
-    Wrong
+    InvalidDocumentError
         It is none, or has no end.
     """
     if body.startswith(b"SIMPLE  =") and not re.search(rb"[\r\n]", body[:81]):
         text = body.decode("latin-1")
-        found = [text[at : at + 80] for at in range(0, len(text), 80)]
-        end = next((at for at, card in enumerate(found) if card.rstrip() == "END"), None)
+        lines = [text[at : at + 80] for at in range(0, len(text), 80)]
+        end = next((at for at, card in enumerate(lines) if card.rstrip() == "END"), None)
         if end is None:
-            raise Wrong("it ends within the header")
-        return found[:end]
+            raise InvalidDocumentError("it ends within the header")
+        return lines[:end]
     text = body.decode("utf-8", "replace")
-    page = _PAGE.match(body) is not None
+    page = _HTML_PATTERN.match(body) is not None
     if page:
-        text = html.unescape(_TAG.sub("", _preformatted(text)))
-    found = text.splitlines()
-    if not any(_card(line) for line in found):
-        raise Wrong("it is a page without a header" if page else "it is no header")
-    if not page and _END.search(body) is None:
-        raise Wrong("it ends within the header")
-    return found
+        text = html.unescape(_HTML_TAG_PATTERN.sub("", _extract_preformatted(text)))
+    lines = text.splitlines()
+    if not any(_format_card(line) for line in lines):
+        raise InvalidDocumentError("it is a page without a header" if page else "it is no header")
+    if not page and _END_LINE_PATTERN.search(body) is None:
+        raise InvalidDocumentError("it ends within the header")
+    return lines
 
 
-def _preformatted(text: str) -> str:
+def _extract_preformatted(text: str) -> str:
     """Return what stands in the `<pre>` of a page, all of them."""
-    found, lower, at = [], text.lower(), 0
+    sections, lower, at = [], text.lower(), 0
     while (begin := lower.find("<pre", at)) >= 0:
         begin = lower.find(">", begin) + 1
         at = lower.find("</pre", begin)
         if not begin or at < 0:
-            raise Wrong("it ends within the header")
-        found.append(text[begin:at])
-    return "\n".join(found)
+            raise InvalidDocumentError("it ends within the header")
+        sections.append(text[begin:at])
+    return "\n".join(sections)
 
 
-def _card(line: str) -> str | None:
+def _format_card(line: str) -> str | None:
     """Write a line as a card has it: keywords in their eight columns, longer ones behind HIERARCH."""
     line = line.rstrip()
     if line[8:10] == "= " or line.startswith(("CONTINUE", "COMMENT ", "HISTORY ")):
         return line
-    found = _CARD.match(line.lstrip())
-    if found is None:
+    match = _CARD_PATTERN.match(line.lstrip())
+    if match is None:
         return None
-    key, rest = " ".join(found[1].split()), found[2]
-    return f"{key:8}= {rest}" if len(key) <= 8 and " " not in key else f"HIERARCH {key} = {rest}"
+    key, value_text = " ".join(match[1].split()), match[2]
+    return f"{key:8}= {value_text}" if len(key) <= 8 and " " not in key else f"HIERARCH {key} = {value_text}"
 
 
-def _json(body: bytes, wanted: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (all of it is parsed)
+def _open_json(body: bytes, keys: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (all of it is parsed)
     try:
         record = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Wrong("it is a page, and no JSON" if _PAGE.match(body) else f"it is no JSON: {error}") from None
+        raise InvalidDocumentError(
+            "it is a page, and no JSON" if _HTML_PATTERN.match(body) else f"it is no JSON: {error}"
+        ) from None
     if not isinstance(record, dict):
-        raise Wrong("it is no object of JSON")
+        raise InvalidDocumentError("it is no object of JSON")
 
-    def says(key: str) -> object:
+    def find_value(key: str) -> object:
         if key in record:
             return record[key]
-        found: object = record
+        value: object = record
         for step in key.split("."):
-            if isinstance(found, dict):
-                found = found.get(step)
-            elif isinstance(found, list) and step.isdigit() and int(step) < len(found):
-                found = found[int(step)]
+            if isinstance(value, dict):
+                value = value.get(step)
+            elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+                value = value[int(step)]
             else:
                 return None
-        return found
+        return value
 
-    return says
+    return find_value
 
 
-def _label(body: bytes, wanted: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (all of it is parsed)
-    if _PAGE.match(body):
-        raise Wrong("it is a page, and no label")
+def _open_label(body: bytes, keywords: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (all of it is parsed)
+    if _HTML_PATTERN.match(body):
+        raise InvalidDocumentError("it is a page, and no label")
     try:
-        return {one.keyword: one.value for one in read_label(body)}.get
+        return {card.keyword: card.value for card in read_label_cards(body)}.get
     except SourceError as error:
-        raise Wrong(error.message) from None
+        raise InvalidDocumentError(error.message) from None
 
 
-def _xml(body: bytes, wanted: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (all of it is parsed)
+def _open_xml(body: bytes, paths: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (all of it is parsed)
     from lxml import etree  # noqa: PLC0415  (only for those who have such documents)
 
     try:
         root = etree.fromstring(body, etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False))
     except etree.XMLSyntaxError as error:
-        raise Wrong("it is a page, and no XML" if _PAGE.match(body) else f"it is no XML: {error}") from None
+        raise InvalidDocumentError(
+            "it is a page, and no XML" if _HTML_PATTERN.match(body) else f"it is no XML: {error}"
+        ) from None
 
     if etree.QName(root).localname == "VOTABLE":
-        _check_status(root)
+        _check_query_status(root)
 
-    def says(key: str) -> object:
+    def find_value(key: str) -> object:
         path, at, attribute = key.partition("@")
         steps = [f"{{*}}{step}" for step in path.strip("/").split("/") if step]
-        found = root.find("/".join(steps)) if steps else root
-        if found is None:
+        element = root.find("/".join(steps)) if steps else root
+        if element is None:
             return None
-        return found.get(attribute) if at else (found.text or "").strip() or None
+        return element.get(attribute) if at else (element.text or "").strip() or None
 
-    return says
+    return find_value
 
 
-def _check_status(root: Any) -> None:
+def _check_query_status(root: Any) -> None:
     """Refuse a VOTable that its service cut off, or that says an error (DALI 1.1, section 4.4.1)."""
     for info in root.iterfind(".//{*}INFO"):
         if (info.get("name") or "").upper() != "QUERY_STATUS":
             continue
         status = (info.get("value") or "").upper()
         if status == "OVERFLOW":
-            raise Wrong("it is a VOTable that was cut off (QUERY_STATUS=OVERFLOW)")
+            raise InvalidDocumentError("it is a VOTable that was cut off (QUERY_STATUS=OVERFLOW)")
         if status == "ERROR":
-            raise Wrong(f"it is a VOTable with an error: {' '.join((info.text or '').split())[:200]}")
+            raise InvalidDocumentError(f"it is a VOTable with an error: {' '.join((info.text or '').split())[:200]}")
 
 
-FORMS: dict[str, Callable[[bytes, Collection[str]], Callable[[str], object]]] = {
-    "header": _header,
-    "json": _json,
-    "label": _label,
-    "xml": _xml,
+DOCUMENT_FORMS: dict[str, Callable[[bytes, Collection[str]], Callable[[str], object]]] = {
+    "header": _open_header,
+    "json": _open_json,
+    "label": _open_label,
+    "xml": _open_xml,
 }
 
 
-def take(body: bytes, form: str, columns: Sequence[tuple[Sequence[str], str, bool]]) -> tuple[list[Any], str]:
+def extract_values(
+    body: bytes, document_form: str, columns: Sequence[tuple[Sequence[str], str, bool]]
+) -> tuple[list[Any], str]:
     """Take the values of columns from a document.
 
     Parameters
@@ -184,41 +190,46 @@ def take(body: bytes, form: str, columns: Sequence[tuple[Sequence[str], str, boo
 
     Raises
     ------
-    Wrong
+    InvalidDocumentError
         It is no document of this form.
     """
-    keys = {key for some, _, _ in columns for key in some}
-    says = FORMS[form](body, keys)
+    keys = {key for keys_of_column, _, _ in columns for key in keys_of_column}
+    find_value = DOCUMENT_FORMS[document_form](body, keys)
     doubts: list[str] = []
     values = []
-    for some, kind, array in columns:
-        found = [
-            body.decode("utf-8", "replace") if key == WHOLE else _value(says(key), kind, key, doubts) for key in some
+    for keys_of_column, kind, array in columns:
+        cells = [
+            body.decode("utf-8", "replace")
+            if key == WHOLE_TEXT_KEY
+            else _convert_value(find_value(key), kind, key, doubts)
+            for key in keys_of_column
         ]
-        values.append(found if array else found[0])
+        values.append(cells if array else cells[0])
     return values, "; ".join(doubts)
 
 
-def _value(found: object, kind: str, key: str, doubts: list[str]) -> object:
+def _convert_value(raw_value: object, kind: str, key: str, doubts: list[str]) -> object:
     """Convert what is said to what was wanted; what cannot be is none, and told."""
-    if found is None or found == "":
+    if raw_value is None or raw_value == "":
         return None
     if kind == "text":
-        if isinstance(found, (dict, list)):
-            return json.dumps(found, ensure_ascii=False)
-        return cards.written(found) if isinstance(found, (bool, str, int, float)) else str(found)
-    if isinstance(found, str) and kind != "bool" and _NUMBER.fullmatch(found):
-        found = (
-            float(found.upper().replace("D", "E"))
-            if kind == "float" or not found.strip(" +-").isdigit()
-            else int(found)
+        if isinstance(raw_value, (dict, list)):
+            return json.dumps(raw_value, ensure_ascii=False)
+        return (
+            fits_headers.format_value(raw_value) if isinstance(raw_value, (bool, str, int, float)) else str(raw_value)
         )
-    if kind == "bool" and (isinstance(found, bool) or found in {"T", "F", "true", "false"}):
-        return found in {True, "T", "true"}
-    if isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found):
+    if isinstance(raw_value, str) and kind != "bool" and _NUMBER_PATTERN.fullmatch(raw_value):
+        raw_value = (
+            float(raw_value.upper().replace("D", "E"))
+            if kind == "float" or not raw_value.strip(" +-").isdigit()
+            else int(raw_value)
+        )
+    if kind == "bool" and (isinstance(raw_value, bool) or raw_value in {"T", "F", "true", "false"}):
+        return raw_value in {True, "T", "true"}
+    if isinstance(raw_value, (int, float)) and not isinstance(raw_value, bool) and math.isfinite(raw_value):
         if kind == "float":
-            return float(found)
-        if kind == "int" and float(found).is_integer() and abs(found) < 2**63:
-            return int(found)
-    doubts.append(f"{key} is {str(found)[:40]!r}, no {'number' if kind != 'bool' else 'truth value'}")
+            return float(raw_value)
+        if kind == "int" and float(raw_value).is_integer() and abs(raw_value) < 2**63:
+            return int(raw_value)
+    doubts.append(f"{key} is {str(raw_value)[:40]!r}, no {'number' if kind != 'bool' else 'truth value'}")
     return None

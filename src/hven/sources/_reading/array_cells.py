@@ -8,25 +8,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.sources._reading.cells import convert, nulled, trimmed
+from hven.sources._reading.cells import parse_cells, replace_null_words, trim_blanks
 
-_NUMBERS = r"^\[[\[\],\s\w.+-]*\]$"
-_TEXTS = r"(?s)^\[.*\]$"
-
-
-def is_list(kind: pa.DataType) -> bool:
-    """Check whether `read_arrays` makes values of a type."""
-    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind))
+_NUMBER_ARRAY_PATTERN = r"^\[[\[\],\s\w.+-]*\]$"
+_TEXT_ARRAY_PATTERN = r"(?s)^\[.*\]$"
 
 
-def read_arrays(cells: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+def is_list_type(arrow_type: pa.DataType) -> bool:
+    """Check whether `parse_arrays` makes values of a type."""
+    return bool(pa.types.is_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type))
+
+
+def parse_arrays(cells: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
     """Read arrays of numbers, truth values or texts; those of several dimensions are laid out in the order of the text.
 
     Parameters
     ----------
     cells
         Texts, as ``[1.0, NaN, null]``, ``[[1, 2], [3, 4]]``, ``["a", "b"]``.
-    kind
+    arrow_type
         A list, or one of fixed size.
 
     Returns
@@ -34,21 +34,21 @@ def read_arrays(cells: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array 
     values, bad
         `values` has null where `bad` (a boolean array, or None if every cell fits) is true.
     """
-    text = nulled(trimmed(cells), ["null"])
-    is_text = pa.types.is_string(kind.value_type)
-    fits = pc.match_substring_regex(text, _TEXTS if is_text else _NUMBERS)
+    text = replace_null_words(trim_blanks(cells), ["null"])
+    is_text = pa.types.is_string(arrow_type.value_type)
+    fits = pc.match_substring_regex(text, _TEXT_ARRAY_PATTERN if is_text else _NUMBER_ARRAY_PATTERN)
     bad = np.asarray(pc.fill_null(pc.invert(fits), False))
     text = pc.if_else(pa.array(bad), pa.scalar(None, text.type), text)
-    counts, items, wrong = _read_texts(text) if is_text else _read_numbers(text, kind.value_type)
+    counts, items, wrong = _parse_text_arrays(text) if is_text else _parse_number_arrays(text, arrow_type.value_type)
     bad |= wrong
-    if pa.types.is_fixed_size_list(kind):
-        bad |= np.asarray(pc.is_valid(text)) & (counts != kind.list_size)
+    if pa.types.is_fixed_size_list(arrow_type):
+        bad |= np.asarray(pc.is_valid(text)) & (counts != arrow_type.list_size)
     missing = np.asarray(pc.is_null(text)) | bad
-    values = _join(counts, items, missing, kind)
+    values = _build_lists(counts, items, missing, arrow_type)
     return values, pa.array(bad) if bad.any() else None
 
 
-def _read_numbers(text: pa.Array, kind: pa.DataType) -> tuple[np.ndarray, pa.Array, np.ndarray]:
+def _parse_number_arrays(text: pa.Array, item_type: pa.DataType) -> tuple[np.ndarray, pa.Array, np.ndarray]:
     """Return how many items each cell has, all of them, and which cells have an item that is none."""
     flat = pc.replace_substring_regex(pc.fill_null(text, ""), r"[\[\]\s]", "")
     parts = pc.split_pattern(flat, ",")
@@ -56,7 +56,7 @@ def _read_numbers(text: pa.Array, kind: pa.DataType) -> tuple[np.ndarray, pa.Arr
     lengths = np.asarray(pc.list_value_length(parts))
     owners = np.repeat(np.arange(len(text)), lengths)
     words = parts.flatten().filter(pa.array(~empty[owners]))
-    items, odd = convert(words, kind)
+    items, odd = parse_cells(words, item_type)
     owners = owners[~empty[owners]]
     odd_items = np.zeros(len(words), bool) if odd is None else np.asarray(odd)
     odd_items |= np.asarray(pc.equal(words, ""))  # [1,,2]
@@ -65,7 +65,7 @@ def _read_numbers(text: pa.Array, kind: pa.DataType) -> tuple[np.ndarray, pa.Arr
     return np.where(empty, 0, lengths), items, wrong
 
 
-def _read_texts(text: pa.Array) -> tuple[np.ndarray, pa.Array, np.ndarray]:
+def _parse_text_arrays(text: pa.Array) -> tuple[np.ndarray, pa.Array, np.ndarray]:
     from pyarrow import json  # noqa: PLC0415  (asked by few)
 
     lines = pc.binary_join_element_wise('{"a":', pc.fill_null(text, "[]"), "}", "")
@@ -83,15 +83,17 @@ def _read_texts(text: pa.Array) -> tuple[np.ndarray, pa.Array, np.ndarray]:
     return np.asarray(pc.list_value_length(lists)), lists.flatten(), np.zeros(len(text), bool)
 
 
-def _join(counts: np.ndarray, items: pa.Array, missing: np.ndarray, kind: pa.DataType) -> pa.Array:
+def _build_lists(counts: np.ndarray, items: pa.Array, missing: np.ndarray, arrow_type: pa.DataType) -> pa.Array:
     """Build lists of the items of all cells; cells without a value keep none."""
     starts = np.cumsum(counts) - counts
-    if pa.types.is_fixed_size_list(kind):
-        size = kind.list_size
+    if pa.types.is_fixed_size_list(arrow_type):
+        size = arrow_type.list_size
         places = np.where(missing, 0, starts)[:, None] + np.arange(size)
-        taken = items.take(pa.array(places.ravel(), mask=np.repeat(missing, size)))
-        return pa.FixedSizeListArray.from_arrays(taken, type=kind, mask=pa.array(missing))
-    kept = np.where(missing, 0, counts)
+        picked_items = items.take(pa.array(places.ravel(), mask=np.repeat(missing, size)))
+        return pa.FixedSizeListArray.from_arrays(picked_items, type=arrow_type, mask=pa.array(missing))
+    item_counts = np.where(missing, 0, counts)
     items = items.filter(pa.array(np.repeat(~missing, counts)))
-    offsets = np.concatenate([[0], np.cumsum(kept)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), items.cast(kind.value_type), type=kind, mask=pa.array(missing))
+    offsets = np.concatenate([[0], np.cumsum(item_counts)]).astype(np.int32)
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), items.cast(arrow_type.value_type), type=arrow_type, mask=pa.array(missing)
+    )

@@ -16,80 +16,80 @@ from pyarrow import csv
 
 from hven.model import Deviation, DeviationKind
 from hven.model.errors import Place, SourceError
-from hven.model.literal import TIME_FORM, find_rounded, may_lose_digits
-from hven.model.types import from_arrow
-from hven.sources import Reject
-from hven.sources._reading.array_cells import is_list, read_arrays
+from hven.model.literal import TIME_SYNTAX_HELP, can_lose_digits, find_rounded_integers
+from hven.model.types import type_from_arrow
+from hven.sources import RejectedRow
+from hven.sources._reading.array_cells import is_list_type, parse_arrays
 from hven.sources._reading.cells import (
-    MINUS,
+    MINUS_SIGN,
     NULL_WORDS,
-    RESPELT,
-    convert,
-    decoded,
+    RESPELT_NUMBER_PATTERN,
+    decode_json_strings,
     is_number,
-    no_nan,
-    nulled,
-    trimmed,
-    without,
+    parse_cells,
+    replace_nan,
+    replace_null_numbers,
+    replace_null_words,
+    trim_blanks,
 )
-from hven.sources._reading.text import check_utf8
+from hven.sources._reading.text_blocks import check_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
-    from hven.sources._reading.text import Block
+    from hven.sources._reading.text_blocks import TextBlock
 
-_COLUMN = re.compile(r"CSV column #(\d+)")
-NUL = "holds a NUL byte"
-TOO_LARGE = "too large for {}"
-_PADDED = tuple(" " * n for n in range(1, 33))
+_COLUMN_NUMBER_PATTERN = re.compile(r"CSV column #(\d+)")
+NUL_REASON = "holds a NUL byte"
+TOO_LARGE_REASON = "too large for {}"
+_PADDED_EMPTY_CELLS = tuple(" " * n for n in range(1, 33))
 
 
 @dataclass(kw_only=True)
-class Shape:
+class RecordLayout:
     """How a file's records are to be read.
 
     Attributes
     ----------
-    names, kinds
+    names, column_types
         All columns of the file in order, and what each becomes.
-    nulls
+    null_words
         Null words of the user, by column name; ``*`` holds those of all.
     transform
         Makes a block delimited before it is parsed (runs of blanks, fixed columns), or None.
-    as_text
+    text_first_columns
         Columns that the quick parser can't read (padded null words, plus signs); learnt on the way.
-    encoded
+    json_columns
         Columns whose text is JSON strings (ECSV).
-    faults
-        Rows and values at fault that are told of each block and column, at least; None: all (`hven.sources.Context`).
+    reject_limit
+        Rows and values at fault that are told of each block and column, at least; None: all (`hven.sources.SourceContext`).
     """
 
     names: list[str]
-    kinds: dict[str, pa.DataType]
+    column_types: dict[str, pa.DataType]
     delimiter: str = ","
     quote: str | None = '"'
     decimal: str = "."
     thousands: str | None = None
-    nulls: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    null_words: Mapping[str, Sequence[str]] = field(default_factory=dict)
     transform: Callable[[bytes], bytes] | None = None
-    as_text: set[str] = field(default_factory=set)
-    encoded: frozenset[str] = frozenset()
-    faults: int | None = None
+    text_first_columns: set[str] = field(default_factory=set)
+    json_columns: frozenset[str] = frozenset()
+    reject_limit: int | None = None
 
-    def words(self, name: str) -> tuple[str, ...]:
+    def list_null_words(self, name: str) -> tuple[str, ...]:
         """List null words that hold for a column."""
-        return (*self.nulls.get("*", ()), *self.nulls.get(name, ()))
+        return (*self.null_words.get("*", ()), *self.null_words.get(name, ()))
 
 
 @dataclass(slots=True)
-class Parsed:
+class ParsedBlock:
     """A block's rows: `positions` are 0-based among all rows of the block (None = all are good)."""
 
     arrays: dict[str, pa.Array]
-    good: int
-    total: int
+    good_count: int
+    total_count: int
     positions: np.ndarray | None = None
     rejects: list[tuple[int, str | None, str | None, str, str | None]] = field(default_factory=list)
     rounded: dict[str, tuple[int, int, str]] = field(
@@ -98,7 +98,7 @@ class Parsed:
     respelt: dict[str, tuple[int, int, str]] = field(default_factory=dict)  # the same
 
 
-def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parsed:
+def parse_block(block: TextBlock, layout: RecordLayout, column_names: Sequence[str], file: str) -> ParsedBlock:
     """Parse one block (thread-safe).
 
     Raises
@@ -106,129 +106,145 @@ def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parse
     SourceError
         The text is not UTF-8.
     """
-    data = shape.transform(block.data) if shape.transform else block.data
-    wanted = list(wanted) or shape.names[:1]  # somebody must count the rows
-    texts = {name for name in wanted if name in shape.as_text}
+    data = layout.transform(block.data) if layout.transform else block.data
+    column_names = list(column_names) or layout.names[:1]  # somebody must count the rows
+    texts = {name for name in column_names if name in layout.text_first_columns}
     if b"\0" in data:
-        texts = set(wanted)
-    learnt: set[str] = set()
+        texts = set(column_names)
+    newly_as_text: set[str] = set()
     while True:
         ragged: list[csv.InvalidRow] = []
         try:
-            table = _read(data, shape, wanted, texts, ragged)
-            large = {name for name in wanted if name not in texts and _may_lose_digits(table.column(name))}
+            table = _read_csv(data, layout, column_names, texts, ragged)
+            large = {name for name in column_names if name not in texts and _can_lose_digits(table.column(name))}
             if not large:
                 break
-            texts, learnt = {*texts, *large}, {*learnt, *large}  # their texts are looked at
+            texts, newly_as_text = {*texts, *large}, {*newly_as_text, *large}  # their texts are looked at
         except pa.ArrowInvalid as error:
-            if _enough(ragged, shape):
-                return Parsed({}, 0, ragged[-1].number, None, [_ragged(row) for row in ragged])
+            if _has_enough_rejects(ragged, layout):
+                return ParsedBlock({}, 0, ragged[-1].number, None, [_describe_ragged_row(row) for row in ragged])
             check_utf8(block, file)
-            match = _COLUMN.search(str(error))
-            name = shape.names[int(match.group(1))] if match else None
+            match = _COLUMN_NUMBER_PATTERN.search(str(error))
+            name = layout.names[int(match.group(1))] if match else None
             if name is None or name in texts:
-                if texts >= set(wanted):
+                if texts >= set(column_names):
                     raise SourceError(
                         f"this block of text cannot be parsed: {error}", place=Place(file=file, line=block.line)
                     ) from error
-                texts = set(wanted)
+                texts = set(column_names)
             else:
-                learnt.add(name)
-                texts = {*texts, name} if len(learnt) <= 3 else set(wanted)
+                newly_as_text.add(name)
+                texts = {*texts, name} if len(newly_as_text) <= 3 else set(column_names)
     total = table.num_rows + len(ragged)
-    padded = b" " in data or b"\t" in data or (shape.quote is not None and shape.quote.encode() in data)
+    padded = b" " in data or b"\t" in data or (layout.quote is not None and layout.quote.encode() in data)
     arrays: dict[str, pa.Array] = {}
     faults: dict[str, tuple[pa.Array, pa.Array, str]] = {}
     rounded: dict[str, tuple[int, int, str]] = {}
     respelt: dict[str, tuple[int, int, str]] = {}
-    may_be_respelt = MINUS.encode() in data or b"D" in data or b"d" in data
-    for name in wanted:
-        cells, kind, words = _whole(table.column(name)), shape.kinds[name], shape.words(name)
-        if is_list(kind):
-            arrays[name], bad = read_arrays(cells, kind)
+    may_be_respelt = MINUS_SIGN.encode() in data or b"D" in data or b"d" in data
+    for name in column_names:
+        cells, kind, words = (
+            _combine_chunks(table.column(name)),
+            layout.column_types[name],
+            layout.list_null_words(name),
+        )
+        if is_list_type(kind):
+            arrays[name], bad = parse_arrays(cells, kind)
             if bad is not None:
-                faults[name] = (bad, cells, reason_of(kind))
+                faults[name] = (bad, cells, explain_unparsed(kind))
         elif name in texts:
-            values, bad = convert(cells, kind, nulls=words, decimal=shape.decimal, thousands=shape.thousands)
+            values, bad = parse_cells(cells, kind, null_words=words, decimal=layout.decimal, thousands=layout.thousands)
             if b"\0" in data:
                 nul = pc.fill_null(pc.match_substring(cells, "\0"), False)
                 bad = nul if bad is None else pc.or_(bad, nul)
                 bad = bad if pc.any(bad).as_py() else None
             if bad is not None:
-                faults[name] = (bad, cells, reason_of(kind))
-            elif name in learnt:
-                shape.as_text.add(name)
+                faults[name] = (bad, cells, explain_unparsed(kind))
+            elif name in newly_as_text:
+                layout.text_first_columns.add(name)
             arrays[name] = values
             if may_be_respelt and (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
                 changed = np.asarray(
-                    pc.and_(pc.fill_null(pc.match_substring_regex(cells, RESPELT), False), pc.is_valid(values))
+                    pc.and_(
+                        pc.fill_null(pc.match_substring_regex(cells, RESPELT_NUMBER_PATTERN), False),
+                        pc.is_valid(values),
+                    )
                 )
                 if changed.any():
                     first = int(np.argmax(changed))
                     respelt[name] = (int(changed.sum()), first, cells[first].as_py())
-            if pa.types.is_float64(kind) and (flags := find_rounded(_plain(cells, shape), values)) is not None:
+            if (
+                pa.types.is_float64(kind)
+                and (flags := find_rounded_integers(_remove_thousands(cells, layout), values)) is not None
+            ):
                 first = int(np.argmax(flags))
                 rounded[name] = (int(flags.sum()), first, cells[first].as_py())
         elif pa.types.is_string(kind):
-            cells = trimmed(cells) if padded else cells
-            arrays[name] = nulled(decoded(cells) if name in shape.encoded else cells, words)
+            cells = trim_blanks(cells) if padded else cells
+            arrays[name] = replace_null_words(
+                decode_json_strings(cells) if name in layout.json_columns else cells, words
+            )
         else:
-            arrays[name] = without(cells, words) if words else cells
-            arrays[name] = no_nan(arrays[name])
+            arrays[name] = replace_null_numbers(cells, words) if words else cells
+            arrays[name] = replace_nan(arrays[name])
     if not ragged and not faults:
-        return Parsed(arrays, total, total, rounded=rounded, respelt=respelt)
-    parsed = _sorted_out(arrays, ragged, faults, total, data, shape, len(table))
+        return ParsedBlock(arrays, total, total, rounded=rounded, respelt=respelt)
+    parsed = _separate_rejects(arrays, ragged, faults, total, data, layout, len(table))
     places = np.delete(np.arange(total), [row.number - 1 for row in ragged])
     parsed.rounded = {name: (count, int(places[first]), text) for name, (count, first, text) in rounded.items()}
     parsed.respelt = {name: (count, int(places[first]), text) for name, (count, first, text) in respelt.items()}
     return parsed
 
 
-def _may_lose_digits(column: pa.ChunkedArray) -> bool:
-    return pa.types.is_floating(column.type) and any(map(may_lose_digits, column.chunks))
+def _can_lose_digits(column: pa.ChunkedArray) -> bool:
+    return pa.types.is_floating(column.type) and any(map(can_lose_digits, column.chunks))
 
 
-def _plain(cells: pa.Array, shape: Shape) -> pa.Array:
+def _remove_thousands(cells: pa.Array, layout: RecordLayout) -> pa.Array:
     """Write numbers without their thousands separators."""
-    return pc.replace_substring(cells, shape.thousands, "") if shape.thousands else cells
+    return pc.replace_substring(cells, layout.thousands, "") if layout.thousands else cells
 
 
-def _read(data: bytes, shape: Shape, wanted: Sequence[str], texts: set[str], ragged: list[csv.InvalidRow]) -> pa.Table:
-    def keep(row: csv.InvalidRow) -> str:
+def _read_csv(
+    data: bytes, layout: RecordLayout, column_names: Sequence[str], texts: set[str], ragged: list[csv.InvalidRow]
+) -> pa.Table:
+    def handle_invalid_row(row: csv.InvalidRow) -> str:
         ragged.append(row)  # the parser asks row by row, and nobody else has the interpreter meanwhile
-        return "error" if _enough(ragged, shape) else "skip"
+        return "error" if _has_enough_rejects(ragged, layout) else "skip"
 
-    quoted = shape.quote is not None and shape.quote.encode() in data
+    quoted = layout.quote is not None and layout.quote.encode() in data
     return csv.read_csv(
         pa.BufferReader(data),
-        read_options=csv.ReadOptions(column_names=shape.names, use_threads=False, block_size=max(len(data), 1) + 1),
+        read_options=csv.ReadOptions(column_names=layout.names, use_threads=False, block_size=max(len(data), 1) + 1),
         parse_options=csv.ParseOptions(
-            delimiter=shape.delimiter,
-            quote_char=shape.quote if quoted else False,
+            delimiter=layout.delimiter,
+            quote_char=layout.quote if quoted else False,
             double_quote=quoted,
             newlines_in_values=quoted,
-            invalid_row_handler=keep,
+            invalid_row_handler=handle_invalid_row,
         ),
         convert_options=csv.ConvertOptions(
             column_types={
-                name: pa.string() if name in texts or is_list(shape.kinds[name]) else shape.kinds[name]
-                for name in wanted
+                name: pa.string()
+                if name in texts or is_list_type(layout.column_types[name])
+                else layout.column_types[name]
+                for name in column_names
             },
-            include_columns=list(wanted),
-            null_values=[*NULL_WORDS, *_PADDED, *shape.nulls.get("*", ())],
+            include_columns=list(column_names),
+            null_values=[*NULL_WORDS, *_PADDED_EMPTY_CELLS, *layout.null_words.get("*", ())],
             true_values=["true", "True", "TRUE", "T", "t", "1"],
             false_values=["false", "False", "FALSE", "F", "f", "0"],
             strings_can_be_null=False,
-            decimal_point=shape.decimal,
+            decimal_point=layout.decimal,
         ),
     )
 
 
-def _enough(ragged: list[csv.InvalidRow], shape: Shape) -> bool:
-    return shape.faults is not None and len(ragged) >= shape.faults
+def _has_enough_rejects(ragged: list[csv.InvalidRow], layout: RecordLayout) -> bool:
+    return layout.reject_limit is not None and len(ragged) >= layout.reject_limit
 
 
-def _ragged(row: csv.InvalidRow) -> tuple[int, str | None, str | None, str, str | None]:
+def _describe_ragged_row(row: csv.InvalidRow) -> tuple[int, str | None, str | None, str, str | None]:
     return (
         row.number - 1,
         None,
@@ -238,7 +254,7 @@ def _ragged(row: csv.InvalidRow) -> tuple[int, str | None, str | None, str, str 
     )
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
+def _combine_chunks(column: pa.ChunkedArray) -> pa.Array:
     return (
         column.chunk(0)
         if column.num_chunks == 1
@@ -248,29 +264,29 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     )
 
 
-def reason_of(kind: pa.DataType) -> str:
+def explain_unparsed(arrow_type: pa.DataType) -> str:
     """Phrase why text is no value of a type."""
-    if pa.types.is_integer(kind):
-        return f"not a whole number that fits {kind}"
-    if pa.types.is_floating(kind):
+    if pa.types.is_integer(arrow_type):
+        return f"not a whole number that fits {arrow_type}"
+    if pa.types.is_floating(arrow_type):
         return "not a number"
-    if pa.types.is_boolean(kind):
+    if pa.types.is_boolean(arrow_type):
         return "neither true nor false"
-    if is_list(kind):
-        return f"no JSON array of {from_arrow(kind)}"
-    if pa.types.is_timestamp(kind):
-        return f"not a time of the form {TIME_FORM}"
-    return NUL
+    if is_list_type(arrow_type):
+        return f"no JSON array of {type_from_arrow(arrow_type)}"
+    if pa.types.is_timestamp(arrow_type):
+        return f"not a time of the form {TIME_SYNTAX_HELP}"
+    return NUL_REASON
 
 
-def reason_for(value: str | None, kind: pa.DataType, reason: str) -> str:
+def explain_value(value: str | None, arrow_type: pa.DataType, reason: str) -> str:
     """Phrase why a text is no value of a type; a number may be too large for it."""
-    if value is not None and pa.types.is_floating(kind) and is_number(value):
-        return TOO_LARGE.format(from_arrow(kind))
+    if value is not None and pa.types.is_floating(arrow_type) and is_number(value):
+        return TOO_LARGE_REASON.format(type_from_arrow(arrow_type))
     return reason
 
 
-def rounded_deviation(column: str, count: int, file: str, row: int | None, value: str) -> Deviation:
+def build_rounding_deviation(column: str, count: int, file: str, row: int | None, value: str) -> Deviation:
     """Describe whole numbers that a floating-point column does not hold exactly.
 
     Parameters
@@ -292,35 +308,37 @@ def rounded_deviation(column: str, count: int, file: str, row: int | None, value
     )
 
 
-def report_rounded(parsed: Parsed, first: int, file: str, report: Callable[[Deviation], None]) -> None:
+def report_rounded_numbers(
+    parsed_block: ParsedBlock, first_row: int, file: str, report: Callable[[Deviation], None]
+) -> None:
     """Report the whole numbers of a block that a floating-point column does not hold exactly.
 
     Parameters
     ----------
-    first
+    first_row
         Number of the first row of the block.
     report
         Takes the deviations.
     """
-    for name, (count, position, value) in parsed.rounded.items():
-        report(rounded_deviation(name, count, file, first + position, value))
+    for name, (count, position, value) in parsed_block.rounded.items():
+        report(build_rounding_deviation(name, count, file, first_row + position, value))
 
 
-def report_respelt(
-    parsed: Parsed, first: int, file: str, declared: Collection[str], report: Callable[[Deviation], None]
+def report_respelt_numbers(
+    parsed_block: ParsedBlock, first_row: int, file: str, declared: Collection[str], report: Callable[[Deviation], None]
 ) -> None:
     """Report the numbers of a block that are written with Unicode's minus sign, or with an exponent of Fortran.
 
     Parameters
     ----------
-    first
+    first_row
         Number of the first row of the block.
     declared
         Columns whose type the file or the descriptor's source says: that they are numbers is no guess.
     report
         Takes the deviations.
     """
-    for name, (count, position, value) in parsed.respelt.items():
+    for name, (count, position, value) in parsed_block.respelt.items():
         if name not in declared:
             message = "numbers with a Unicode minus sign, or an exponent of Fortran (1.5D+03), are read as numbers"
             report(
@@ -329,25 +347,25 @@ def report_respelt(
                     column=name,
                     count=count,
                     file=file,
-                    row=first + position,
+                    row=first_row + position,
                     value=value,
                     message=message,
                 )
             )
 
 
-def _sorted_out(
+def _separate_rejects(
     arrays: dict[str, pa.Array],
     ragged: list[csv.InvalidRow],
-    faults: dict[str, tuple[pa.Array, pa.Array, str]],
+    bad_cells: dict[str, tuple[pa.Array, pa.Array, str]],
     total: int,
     data: bytes,
-    shape: Shape,
-    parsed: int,
-) -> Parsed:
+    layout: RecordLayout,
+    parsed_count: int,
+) -> ParsedBlock:
     """Separate the rows at fault, each with its number, column, value and text."""
     lines = (
-        None if shape.quote and shape.quote.encode() in data else [line for line in data.splitlines() if line.strip()]
+        None if layout.quote and layout.quote.encode() in data else [line for line in data.splitlines() if line.strip()]
     )
     if lines is not None and len(lines) != total:
         lines = None
@@ -355,32 +373,38 @@ def _sorted_out(
     rejects: list[tuple[int, str | None, str | None, str, str | None]] = []
     for row in ragged:
         positions[row.number - 1] = False
-        rejects.append(_ragged(row))
+        rejects.append(_describe_ragged_row(row))
     places = np.flatnonzero(positions)  # of the rows that were parsed
-    out = np.zeros(parsed, bool)
-    for name, (bad, cells, reason) in faults.items():
-        mask = np.asarray(bad) & ~out
-        out |= mask
-        for at in np.flatnonzero(mask)[: shape.faults]:
+    is_rejected = np.zeros(parsed_count, bool)
+    for name, (bad, cells, reason) in bad_cells.items():
+        mask = np.asarray(bad) & ~is_rejected
+        is_rejected |= mask
+        for at in np.flatnonzero(mask)[: layout.reject_limit]:
             place = int(places[at])
             text = lines[place].decode(errors="replace") if lines is not None else None
             value = cells[int(at)].as_py()
-            rejects.append((place, name, value, reason_for(value, shape.kinds[name], reason), text))
-    keep = pa.array(~out)
+            rejects.append((place, name, value, explain_value(value, layout.column_types[name], reason), text))
+    keep = pa.array(~is_rejected)
     rejects.sort(key=lambda item: item[0])
-    return Parsed(
-        {name: array.filter(keep) for name, array in arrays.items()}, int((~out).sum()), total, places[~out], rejects
+    return ParsedBlock(
+        {name: array.filter(keep) for name, array in arrays.items()},
+        int((~is_rejected).sum()),
+        total,
+        places[~is_rejected],
+        rejects,
     )
 
 
-def run(blocks: Iterator[Block], shape: Shape, wanted: Sequence[str], file: str) -> Iterator[Parsed]:
+def parse_blocks(
+    blocks: Iterator[TextBlock], layout: RecordLayout, column_names: Sequence[str], file: str
+) -> Iterator[ParsedBlock]:
     """Parse blocks on all cores, in order, with few of them in memory."""
     workers = max(1, min(os.cpu_count() or 1, 8))
-    queue: deque[Future[Parsed]] = deque()
+    queue: deque[Future[ParsedBlock]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="hven-csv") as pool:
         try:
             for block in blocks:
-                queue.append(pool.submit(parse, block, shape, wanted, file))
+                queue.append(pool.submit(parse_block, block, layout, column_names, file))
                 while len(queue) > workers:
                     yield queue.popleft().result()
             while queue:
@@ -390,13 +414,15 @@ def run(blocks: Iterator[Block], shape: Shape, wanted: Sequence[str], file: str)
                 future.cancel()
 
 
-def rejects_of(parsed: Parsed, first: int, file: str, declared: Mapping[str, pa.DataType]) -> Iterator[Reject]:
+def iterate_rejects(
+    parsed_block: ParsedBlock, first_row: int, file: str, declared: Mapping[str, pa.DataType]
+) -> Iterator[RejectedRow]:
     """Yield each fault with its row number in the file, and the remedy where the type was only guessed."""
-    for at, column, value, reason, text in parsed.rejects:
-        guessed = column is not None and column not in declared and reason != NUL
+    for at, column, value, reason, text in parsed_block.rejects:
+        guessed = column is not None and column not in declared and reason != NUL_REASON
         hint = (
             f"; the type was guessed from a sample: if this value is right, declare {column} as string"
             if guessed
             else ""
         )
-        yield Reject(file=file, row=first + at, column=column, value=value, reason=reason + hint, text=text)
+        yield RejectedRow(file=file, row=first_row + at, column=column, value=value, reason=reason + hint, text=text)

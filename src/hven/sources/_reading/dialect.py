@@ -14,10 +14,10 @@ from hven.model import units as units_
 from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import Type, parse_type
-from hven.sources._reading import catalogue_headers, foreign
+from hven.sources._reading import catalogue_headers, format_detection
 from hven.sources._reading.cells import NULL_WORDS
-from hven.sources._reading.repeated_names import find_renamed, number_names
-from hven.sources._reading.unit_words import NO_UNIT, bare_unit, units_of
+from hven.sources._reading.repeated_names import deduplicate_names, list_renamed
+from hven.sources._reading.text_units import NON_UNITS, parse_units, strip_unit_brackets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,27 +25,38 @@ if TYPE_CHECKING:
     import yaml
 
 WHITESPACE = "whitespace"
-WIDEST = 10_000  # columns
-LONGEST = 50_000  # characters of one record in the sample
-WORDS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ", "\\t": "\t", WHITESPACE: WHITESPACE}
-_CANDIDATES = ("\t", ";", "|", ",")
-_NUMBER = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eEdD][+-]?\d+)?\s*")
+MAX_COLUMNS = 10_000  # columns
+MAX_RECORD_CHARACTERS = 50_000  # characters of one record in the sample
+DELIMITERS_BY_WORD = {
+    "tab": "\t",
+    "comma": ",",
+    "semicolon": ";",
+    "pipe": "|",
+    "space": " ",
+    "\\t": "\t",
+    WHITESPACE: WHITESPACE,
+}
+_CANDIDATE_DELIMITERS = ("\t", ";", "|", ",")
+_NUMBER_PATTERN = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eEdD][+-]?\d+)?\s*")
 # a number or a time is no column's name
-is_value = re.compile(rf"{_NUMBER.pattern}|\s*\d{{4}}-\d\d-\d\d.*|\s*\d\d?:\d\d.*").fullmatch
-_RUN = re.compile(r"[ \t]+")
-DRAWN = re.compile(r"[-=+\s,;|:\"]*(?:-{3}|={3})[-=+\s,;|:\"]*")  # a line below a head
-_FRAME = re.compile(r"\s*\+[-+=]+\+\s*")  # around a table
-_HEADER, _DEEPEST = 1 << 19, 200  # of an ECSV header: characters, and depth (of indentation, too)
-_HEAD = 4  # records at the top among which such lines are looked for
-_NUMBERED = re.compile(r"\s*(?:column|col\.?)?\s*(\d{1,3})\s*[:.)=-]\s+(\S.*)", re.IGNORECASE)
+matches_value = re.compile(rf"{_NUMBER_PATTERN.pattern}|\s*\d{{4}}-\d\d-\d\d.*|\s*\d\d?:\d\d.*").fullmatch
+_BLANK_RUN_PATTERN = re.compile(r"[ \t]+")
+RULE_LINE_PATTERN = re.compile(r"[-=+\s,;|:\"]*(?:-{3}|={3})[-=+\s,;|:\"]*")  # a line below a head
+_TABLE_BORDER_PATTERN = re.compile(r"\s*\+[-+=]+\+\s*")  # around a table
+_MAX_ECSV_HEADER_CHARACTERS, _MAX_ECSV_DEPTH = (
+    1 << 19,
+    200,
+)  # of an ECSV header: characters, and depth (of indentation, too)
+_TOP_RECORD_COUNT = 4  # records at the top among which such lines are looked for
+_NUMBERED_COMMENT_PATTERN = re.compile(r"\s*(?:column|col\.?)?\s*(\d{1,3})\s*[:.)=-]\s+(\S.*)", re.IGNORECASE)
 # the NASA Exoplanet Archive names each column in a comment
-_COLUMN_COMMENT = re.compile(r"\s*COLUMN\s+(\w+)\s*:\s*(\S.*)")
-_ECSV = {"bool": "boolean", "int8": "short", "uint8": "unsignedByte", "int16": "short", "uint16": "int", "int32": "int", "uint32": "long",
+_COLUMN_COMMENT_PATTERN = re.compile(r"\s*COLUMN\s+(\w+)\s*:\s*(\S.*)")
+_ECSV_DATATYPES = {"bool": "boolean", "int8": "short", "uint8": "unsignedByte", "int16": "short", "uint16": "int", "int32": "int", "uint32": "long",
          "int64": "long", "uint64": "long", "float16": "float", "float32": "float", "float64": "double", "float128": "double"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class TextDialect:
     """What the beginning of a file says.
 
     Attributes
@@ -54,23 +65,23 @@ class Look:
         Bytes before the first data row.
     title, authors, description
         What the file says of itself.
-    described
+    columns_by_name
         Columns with metadata, if the file carries any (ECSV, numbered comments).
-    typed
+    is_typed
         True if these say types, too.
-    encoded
+    json_columns
         Columns of JSON strings.
-    header
+    has_header
         True if the names were read from the file.
-    units
+    has_units
         True if the record below the names holds units.
-    types, nulls
+    types, null_words
         What the header of a known format declares for single columns (`catalogue_headers.TextHeader`).
-    ranges, counts_bytes, continued
+    ranges, counts_bytes, has_continuation_lines
         How its records are cut.
-    barred
+    is_barred
         True if each line begins and ends with a bar, which bounds no further column.
-    renamed
+    renamed_columns
         Names that occurred twice in the header, each with its new one.
     """
 
@@ -78,31 +89,31 @@ class Look:
     delimiter: str
     comment: str | None
     offset: int
-    header: bool
-    described: dict[str, Column]
+    has_header: bool
+    columns_by_name: dict[str, Column]
     title: str | None = None
     authors: Sequence[str] = ()
     description: str | None = None
-    typed: bool = False
-    encoded: frozenset[str] = frozenset()
-    units: bool = False
+    is_typed: bool = False
+    json_columns: frozenset[str] = frozenset()
+    has_units: bool = False
     types: Mapping[str, Type] = field(default_factory=dict)
-    nulls: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    null_words: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ranges: Sequence[tuple[int, int]] = ()
     counts_bytes: bool = False
-    continued: bool = False
-    barred: bool = False
-    renamed: Sequence[tuple[str, str]] = ()
+    has_continuation_lines: bool = False
+    is_barred: bool = False
+    renamed_columns: Sequence[tuple[str, str]] = ()
 
-    def split(self, lines: Sequence[str], quote: str | None = None) -> list[list[str]]:
+    def split_records(self, lines: Sequence[str], quote: str | None = None) -> list[list[str]]:
         """Split lines into the values of records."""
-        if self.continued:
-            lines = catalogue_headers.join_continued("\n".join(lines).encode()).decode().split("\n")
+        if self.has_continuation_lines:
+            lines = catalogue_headers.join_continuation_lines("\n".join(lines).encode()).decode().split("\n")
         if self.ranges:
             return [[line[start:end].strip() for start, end in self.ranges] for line in lines]
-        if self.barred:
+        if self.is_barred:
             lines = [strip_bars(line) for line in lines]
-        return records([line for line in lines if line.strip()], self.delimiter, quote)
+        return split_fields([line for line in lines if line.strip()], self.delimiter, quote)
 
 
 def strip_bars(line: str) -> str:
@@ -115,17 +126,17 @@ def _is_barred(lines: Sequence[str]) -> bool:
     return bool(bare) and all(len(line) > 2 and line[0] == line[-1] == "|" for line in bare)
 
 
-def records(lines: Sequence[str], delimiter: str, quote: str | None) -> list[list[str]]:
+def split_fields(lines: Sequence[str], delimiter: str, quote: str | None) -> list[list[str]]:
     """Split records, blanks around fields taken off."""
     if delimiter == WHITESPACE:
-        lines, delimiter = [_RUN.sub(" ", line.strip()) for line in lines], " "
+        lines, delimiter = [_BLANK_RUN_PATTERN.sub(" ", line.strip()) for line in lines], " "
     return [
-        [*map(str.strip, _quoted(line, delimiter, quote) if quote and quote in line else line.split(delimiter))]
+        [*map(str.strip, _split_quoted(line, delimiter, quote) if quote and quote in line else line.split(delimiter))]
         for line in lines
     ]
 
 
-def _quoted(line: str, delimiter: str, quote: str) -> list[str]:
+def _split_quoted(line: str, delimiter: str, quote: str) -> list[str]:
     try:
         return next(csv.reader([line], delimiter=delimiter, quotechar=quote), [])
     except csv.Error:  # quotes that mean nothing with this delimiter
@@ -146,16 +157,16 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: Place) -> st
     lines = [line for line in lines if line.strip()]
     scores: dict[str, int] = {}
     spread: dict[str, Counter[int]] = {}
-    for delimiter in (*_CANDIDATES, WHITESPACE):
-        counts = Counter(map(len, records(lines, delimiter, quote)))
+    for delimiter in (*_CANDIDATE_DELIMITERS, WHITESPACE):
+        counts = Counter(map(len, split_fields(lines, delimiter, quote)))
         if not counts:
             break
         spread[delimiter] = counts
         number, times = counts.most_common(1)[0]
         if number > 1 and times >= 0.9 * len(lines):
             scores[delimiter] = number
-    best = max((scores.get(delimiter, 0) for delimiter in _CANDIDATES), default=0)
-    for delimiter in _CANDIDATES:
+    best = max((scores.get(delimiter, 0) for delimiter in _CANDIDATE_DELIMITERS), default=0)
+    for delimiter in _CANDIDATE_DELIMITERS:
         if best and scores.get(delimiter, 0) * 2 >= best:
             return delimiter
     if WHITESPACE in scores:
@@ -165,7 +176,7 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: Place) -> st
         if sum(times for number, times in counts.items() if number > (3 if delimiter == WHITESPACE else 1)) > 0.5 * len(
             lines
         ):
-            word = next(word for word, value in WORDS.items() if value == delimiter)
+            word = next(word for word, value in DELIMITERS_BY_WORD.items() if value == delimiter)
             raise SourceError(
                 f"no delimiter cuts the lines into equal numbers of fields ({word}: {min(counts)} to {max(counts)})",
                 place=place,
@@ -175,28 +186,32 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: Place) -> st
     return ","
 
 
-def looks_like_header(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
+def looks_like_header(first_record: Sequence[str], records: Sequence[Sequence[str]]) -> bool:
     """Guess whether the first record names the columns."""
-    if any(map(is_value, first)) or not any(first) or first.count("") > 1 + len(first) // 10:
+    if (
+        any(map(matches_value, first_record))
+        or not any(first_record)
+        or first_record.count("") > 1 + len(first_record) // 10
+    ):
         return False
-    if not rest:
+    if not records:
         return True
-    for index in range(len(first)):
-        column = [row[index] for row in rest if index < len(row) and row[index]]
-        if column and _count(is_value, column) >= 0.5 * len(column):
+    for index in range(len(first_record)):
+        column = [row[index] for row in records if index < len(row) and row[index]]
+        if column and _count_matches(matches_value, column) >= 0.5 * len(column):
             return True  # a word above numbers
-    names = [cell.lower() for cell in first if cell]
-    plain = all(re.fullmatch(r"[^\W\d][\w .:/()\[\]%+*#-]{0,60}", cell) for cell in first if cell)
-    again = any(cell in {row[i] for row in rest if i < len(row)} for i, cell in enumerate(first) if cell)
+    names = [cell.lower() for cell in first_record if cell]
+    plain = all(re.fullmatch(r"[^\W\d][\w .:/()\[\]%+*#-]{0,60}", cell) for cell in first_record if cell)
+    again = any(cell in {row[i] for row in records if i < len(row)} for i, cell in enumerate(first_record) if cell)
     return plain and len(set(names)) == len(names) and not again
 
 
-def _count(form: Callable[[str], object], cells: Sequence[str]) -> int:
-    return sum(map(bool, map(form, cells)))
+def _count_matches(matcher: Callable[[str], object], cells: Sequence[str]) -> int:
+    return sum(map(bool, map(matcher, cells)))
 
 
-def look(
-    head: bytes,
+def detect_dialect(
+    first_bytes: bytes,
     *,
     file: str,
     delimiter: str | None = None,
@@ -206,7 +221,7 @@ def look(
     names: Sequence[str] | None = None,
     skip: int = 0,
     units: bool | None = None,
-) -> Look:
+) -> TextDialect:
     """Read the beginning of a file (UTF-8).
 
     Raises
@@ -214,47 +229,51 @@ def look(
     SourceError
         Names that occur twice, a delimiter that cuts nothing.
     """
-    lines = _Lines(head)
-    lines.take(skip)
+    lines = _LineCursor(first_bytes)
+    lines.take_lines(skip)
     if delimiter is None:
-        foreign.check_text(*lines.filled(file))
-    if lines.peek().startswith("# %ECSV"):
-        return _ecsv(lines, file)
+        format_detection.check_text(*lines.peek_filled_line(file))
+    if lines.peek_line().startswith("# %ECSV"):
+        return _read_ecsv_header(lines, file)
     if delimiter is None and header is None and units is None and comment in {None, "#", "\\"}:
-        known = catalogue_headers.read_text_header(head, lines.at, file)
-        if known is not None:
-            return _known_look(known, names, file)
-    sign = comment if comment is not None else "#" if lines.peek().startswith("#") else None
+        text_header = catalogue_headers.read_text_header(first_bytes, lines.offset, file)
+        if text_header is not None:
+            return _dialect_of_header(text_header, names, file)
+    sign = comment if comment is not None else "#" if lines.peek_line().startswith("#") else None
     last_comment, ruled = "", False  # whether a line is drawn below it
     numbered: dict[int, str] = {}
     by_name: dict[str, str] = {}
-    while lines.more() and (not (line := lines.peek()).strip() or (sign and line.lstrip().startswith(sign))):
-        lines.take(1)
+    while lines.has_more() and (not (line := lines.peek_line()).strip() or (sign and line.lstrip().startswith(sign))):
+        lines.take_lines(1)
         if sign and line.strip(sign + " \t\r-=_*~"):
             last_comment, ruled = line.lstrip()[len(sign) :], False
-            if match := _NUMBERED.fullmatch(last_comment):
+            if match := _NUMBERED_COMMENT_PATTERN.fullmatch(last_comment):
                 numbered[int(match.group(1))] = match.group(2).strip()
-            elif match := _COLUMN_COMMENT.fullmatch(last_comment):
+            elif match := _COLUMN_COMMENT_PATTERN.fullmatch(last_comment):
                 by_name[match.group(1)], last_comment = match.group(2).strip(), ""
         elif sign:
             ruled = ruled or "---" in line
-    start = lines.at
-    sample = [line for line in lines.sample(400, 100) if line.strip() and not (sign and line.lstrip().startswith(sign))]
+    start = lines.offset
+    sample = [
+        line for line in lines.sample_lines(400, 100) if line.strip() and not (sign and line.lstrip().startswith(sign))
+    ]
     sample = [
         line
         for number, line in enumerate(sample)
-        if not (_FRAME.fullmatch(line) or (number <= _HEAD and DRAWN.fullmatch(line)))
+        if not (
+            _TABLE_BORDER_PATTERN.fullmatch(line) or (number <= _TOP_RECORD_COUNT and RULE_LINE_PATTERN.fullmatch(line))
+        )
     ]
     cut = (
-        WORDS.get(delimiter, delimiter)
+        DELIMITERS_BY_WORD.get(delimiter, delimiter)
         if delimiter is not None
         else guess_delimiter(sample, quote, Place(file=file, line=lines.line))
     )
     barred = cut == "|" and _is_barred(sample) and (names is None or len(names) < sample[0].count("|") + 1)
     if barred:
         sample = [strip_bars(line) for line in sample]
-    rows = records(sample, cut, quote)
-    if rows and len(rows[0]) > WIDEST:
+    rows = split_fields(sample, cut, quote)
+    if rows and len(rows[0]) > MAX_COLUMNS:
         raise SourceError(
             f"a record of {len(rows[0]):,} fields",
             place=Place(file=file, line=lines.line),
@@ -262,121 +281,123 @@ def look(
         )
     width = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
     if width == 1 and delimiter is None and names is None and header is None:
-        foreign.check_lines(sample, sum(len(row) > 1 for row in rows), Place(file=file, line=lines.line))
+        format_detection.check_lines(sample, sum(len(row) > 1 for row in rows), Place(file=file, line=lines.line))
     if delimiter is not None and width == 1:
         try:
             other = guess_delimiter(sample, quote, Place(file=file))
         except SourceError:
             other = cut
-        parts = len(records(sample[-1:], other, quote)[0])
+        parts = len(split_fields(sample[-1:], other, quote)[0])
         if other not in {cut, WHITESPACE} and parts > 2:
-            word = next((word for word, value in WORDS.items() if value == other), other)
+            word = next((word for word, value in DELIMITERS_BY_WORD.items() if value == other), other)
             raise SourceError(
                 f"the delimiter {delimiter!r} finds a single column",
                 place=Place(file=file, line=lines.line),
                 remedy=f"{word} would give {parts}: `delimiter: {word}`",
             )
-    found: list[str] | None = None
+    header_cells: list[str] | None = None
     if header is not False and rows:
-        above = records([last_comment], cut, quote)[0] if last_comment else []
-        if ruled and len(above) == 1:  # names between blanks above values between tabs
-            above = last_comment.split()
-        if len(above) > width:  # tabs that make names stand above their values
-            above = [cell for cell in above if cell]
-        if header is not True and len(above) == width > 1 and not any(map(is_value, above)):
-            found = above
+        comment_cells = split_fields([last_comment], cut, quote)[0] if last_comment else []
+        if ruled and len(comment_cells) == 1:  # names between blanks above values between tabs
+            comment_cells = last_comment.split()
+        if len(comment_cells) > width:  # tabs that make names stand above their values
+            comment_cells = [cell for cell in comment_cells if cell]
+        if header is not True and len(comment_cells) == width > 1 and not any(map(matches_value, comment_cells)):
+            header_cells = comment_cells
         elif header or (header is None and names is None and looks_like_header(rows[0], rows[1:200])):
-            found = rows[0]
-        named = found is rows[0] or (
+            header_cells = rows[0]
+        named = header_cells is rows[0] or (
             header is None
             and names is not None
             and [cell.lower() for cell in rows[0]] == [name.lower() for name in names]
         )
         if named:
-            lines.record(sign, quote)
-            start, rows = lines.at, rows[1:]
-    at = lines.line
-    top = found is not None or names is not None
-    told: Sequence[str] = ()
-    if units and rows and (value := next(filter(is_value, rows[0]), None)):
+            lines.skip_record(sign, quote)
+            start, rows = lines.offset, rows[1:]
+    line_number = lines.line
+    top = header_cells is not None or names is not None
+    unit_cells: Sequence[str] = ()
+    if units and rows and (value := next(filter(matches_value, rows[0]), None)):
         raise SourceError(
             f"the record below the names holds {value!r}, and `units: true` says that it holds units",
-            place=Place(file=file, line=at),
+            place=Place(file=file, line=line_number),
             remedy="leave `units` out: then each file is looked at",
         )
     if rows and (units or (units is None and top and looks_like_units(rows[0], rows[1:]))):
-        lines.record(sign, quote)
-        told, start, rows = rows[0], lines.at, rows[1:]
+        lines.skip_record(sign, quote)
+        unit_cells, start, rows = rows[0], lines.offset, rows[1:]
     if top:
-        start = lines.past(sign)
+        start = lines.skip_blank_lines(sign)
     renamed: Sequence[tuple[str, str]] = ()
     if names is not None:
         final = list(names)
-        if found is not None and len(found) != len(final):
+        if header_cells is not None and len(header_cells) != len(final):
             raise SourceError(
-                f"`names` has {len(final)} names, but the header has {len(found)} fields",
+                f"`names` has {len(final)} names, but the header has {len(header_cells)} fields",
                 place=Place(file=file),
                 remedy="give one name per field",
             )
     else:
-        final = number_names(own := _named(found, width, rows))
-        renamed = find_renamed(own, final)
-    described = _described(final, numbered, told) | _described_by_name(final, by_name)
-    return Look(
+        final = deduplicate_names(stated_names := _choose_names(header_cells, width, rows))
+        renamed = list_renamed(stated_names, final)
+    described = _describe_columns(final, numbered, unit_cells) | _describe_commented_columns(final, by_name)
+    return TextDialect(
         names=final,
         delimiter=cut,
         comment=sign,
         offset=start,
-        header=found is not None,
-        described=described,
-        units=bool(told),
-        barred=barred,
-        renamed=renamed,
+        has_header=header_cells is not None,
+        columns_by_name=described,
+        has_units=bool(unit_cells),
+        is_barred=barred,
+        renamed_columns=renamed,
     )
 
 
-def _known_look(known: catalogue_headers.TextHeader, names: Sequence[str] | None, file: str) -> Look:
+def _dialect_of_header(
+    text_header: catalogue_headers.TextHeader, names: Sequence[str] | None, file: str
+) -> TextDialect:
     if names is not None:
-        known = catalogue_headers.rename_columns(known, names, file)
-    return Look(
-        names=known.names,
-        delimiter=known.delimiter,
-        comment=known.comment,
-        offset=known.offset,
-        header=True,
-        described=dict(known.columns),
-        title=known.title,
-        authors=known.authors,
-        renamed=known.renamed,
-        types=known.types,
-        nulls=known.nulls,
-        ranges=known.ranges,
-        counts_bytes=known.counts_bytes,
-        continued=known.continued,
+        text_header = catalogue_headers.rename_columns(text_header, names, file)
+    return TextDialect(
+        names=text_header.names,
+        delimiter=text_header.delimiter,
+        comment=text_header.comment,
+        offset=text_header.offset,
+        has_header=True,
+        columns_by_name=dict(text_header.columns),
+        title=text_header.title,
+        authors=text_header.authors,
+        renamed_columns=text_header.renamed,
+        types=text_header.types,
+        null_words=text_header.nulls,
+        ranges=text_header.ranges,
+        counts_bytes=text_header.counts_bytes,
+        has_continuation_lines=text_header.has_continuation_lines,
     )
 
 
-def looks_like_units(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
+def looks_like_units(first_record: Sequence[str], records: Sequence[Sequence[str]]) -> bool:
     """Guess whether the record below the names holds units: no value, and above numbers, which would all be text with it, mostly units."""
-    found = strange = 0
-    for index, cell in enumerate(first):
-        column = [row[index] for row in rest if index < len(row) and row[index] and row[index] not in NULL_WORDS]
-        numbers = _count(_NUMBER.fullmatch, column)
-        if is_value(cell) or (cell and cell in column):
+    known_count = strange = 0
+    for index, cell in enumerate(first_record):
+        column = [row[index] for row in records if index < len(row) and row[index] and row[index] not in NULL_WORDS]
+        numbers = _count_matches(_NUMBER_PATTERN.fullmatch, column)
+        if matches_value(cell) or (cell and cell in column):
             return False
         # words, as notes on how a date is written
-        if len(cell) > 20 and bare_unit(cell) == cell and not units_.written(cell):
+        if len(cell) > 20 and strip_unit_brackets(cell) == cell and not units_.is_unit_like(cell):
             return False
-        if column and numbers >= 0.95 * len(column) and cell and cell not in NO_UNIT:
-            known = bare_unit(cell) != cell or units_.written(cell)
-            found, strange = found + known, strange + (not known)
-    return found > 0 and found >= strange
+        if column and numbers >= 0.95 * len(column) and cell and cell not in NON_UNITS:
+            is_known_unit = strip_unit_brackets(cell) != cell or units_.is_unit_like(cell)
+            known_count, strange = known_count + is_known_unit, strange + (not is_known_unit)
+    return known_count > 0 and known_count >= strange
 
 
-def _described(names: Sequence[str], numbered: dict[int, str], told: Sequence[str]) -> dict[str, Column]:
+def _describe_columns(names: Sequence[str], numbered: dict[int, str], unit_cells: Sequence[str]) -> dict[str, Column]:
     """Read descriptions from comments that number the columns (``#  3: Planetary mass [Jupiter masses]``), and units from the record below the names."""
     about = numbered if set(numbered) == set(range(1, len(names) + 1)) else {}
-    units = units_of(names, told)
+    units = parse_units(names, unit_cells)
     return {
         name: Column(name=name, type=Type("char", "*"), description=about.get(number), unit=units.get(name))
         for number, name in enumerate(names, 1)
@@ -384,29 +405,29 @@ def _described(names: Sequence[str], numbered: dict[int, str], told: Sequence[st
     }
 
 
-def _described_by_name(names: Sequence[str], texts: Mapping[str, str]) -> dict[str, Column]:
+def _describe_commented_columns(names: Sequence[str], texts: Mapping[str, str]) -> dict[str, Column]:
     """Read comments ``COLUMN name: text [unit]``; what no unit is, such as ``[sexagesimal]``, stays in the text."""
-    return {name: _column_of_comment(name, texts[name]) for name in names if name in texts}
+    return {name: _parse_column_comment(name, texts[name]) for name in names if name in texts}
 
 
-def _column_of_comment(name: str, text: str) -> Column:
+def _parse_column_comment(name: str, text: str) -> Column:
     match = re.fullmatch(r"(.*\S)\s*\[([^\[\]]+)\]", text)
-    unit = units_.meant(match.group(2)) if match is not None else None
+    unit = units_.normalize_unit(match.group(2)) if match is not None else None
     about = match.group(1) if match is not None and unit is not None else text
     return Column(name=name, type=Type("char", "*"), description=about, unit=unit)
 
 
-def _named(found: list[str] | None, width: int, records: Sequence[Sequence[str]]) -> list[str]:
-    if found is None:
+def _choose_names(header_cells: list[str] | None, width: int, records: Sequence[Sequence[str]]) -> list[str]:
+    if header_cells is None:
         return [f"column_{number}" for number in range(1, width + 1)]
-    names = [cell or f"column_{number}" for number, cell in enumerate(found, 1)]
+    names = [cell or f"column_{number}" for number, cell in enumerate(header_cells, 1)]
     names[0] = names[0].lstrip("#").strip() or "column_1"
     if records and width == len(names) + 1:  # R writes no name above the row names
         names = ["row_name", *names]
     return names
 
 
-def _opens(line: str, quote: str) -> bool:
+def _opens_quoted_value(line: str, quote: str) -> bool:
     """Check whether a quoted value begins here and goes on in the next line; a quote within a word, as in ``Sep (")``, begins none."""
     sign = re.escape(quote)
     begin = rf"(?<![\w(\[{{.'\"°)\]]){sign}"
@@ -417,102 +438,104 @@ def _opens(line: str, quote: str) -> bool:
     )
 
 
-class _Lines:
+class _LineCursor:
     """Lines of the head, with the byte offset of the next one."""
 
     def __init__(self, head: bytes) -> None:
         self.head = head
-        self.at = 0
+        self.offset = 0
         self.line = 1
 
-    def more(self) -> bool:
-        return self.at < len(self.head)
+    def has_more(self) -> bool:
+        return self.offset < len(self.head)
 
-    def _end(self, at: int) -> int:
-        end = self.head.find(b"\n", at)
+    def _find_line_end(self, offset: int) -> int:
+        end = self.head.find(b"\n", offset)
         return len(self.head) if end < 0 else end + 1
 
-    def peek(self) -> str:
-        return self.head[self.at : self._end(self.at)].decode(errors="replace").rstrip("\r\n")
+    def peek_line(self) -> str:
+        return self.head[self.offset : self._find_line_end(self.offset)].decode(errors="replace").rstrip("\r\n")
 
-    def filled(self, file: str) -> tuple[str, Place]:
+    def peek_filled_line(self, file: str) -> tuple[str, Place]:
         """Peek at the first line that holds anything, and where it stands."""
-        rest = self.head[self.at :]
-        blank = len(rest) - len(rest.lstrip())
-        line = self.line + rest.count(b"\n", 0, blank)
-        return rest[blank : blank + LONGEST].decode(errors="replace").partition("\n")[0].rstrip("\r"), Place(
-            file=file, line=line
-        )
+        remaining_bytes = self.head[self.offset :]
+        blank = len(remaining_bytes) - len(remaining_bytes.lstrip())
+        line = self.line + remaining_bytes.count(b"\n", 0, blank)
+        return remaining_bytes[blank : blank + MAX_RECORD_CHARACTERS].decode(errors="replace").partition("\n")[
+            0
+        ].rstrip("\r"), Place(file=file, line=line)
 
-    def take(self, number: int) -> str:
+    def take_lines(self, line_count: int) -> str:
         text = ""
-        for _ in range(number):
-            text = self.peek()
-            self.at = self._end(self.at)
+        for _ in range(line_count):
+            text = self.peek_line()
+            self.offset = self._find_line_end(self.offset)
             self.line += 1
         return text
 
-    def record(self, comment: str | None, quote: str | None) -> None:
+    def skip_record(self, comment: str | None, quote: str | None) -> None:
         """Skip one record, whose quoted values may hold line ends, and what is none above it."""
-        self.past(comment)
+        self.skip_blank_lines(comment)
         inside = False
-        while self.more():
-            text = self.take(1)
-            inside = quote is not None and _opens(quote * inside + text, quote)
+        while self.has_more():
+            text = self.take_lines(1)
+            inside = quote is not None and _opens_quoted_value(quote * inside + text, quote)
             if not inside:
                 break
 
-    def past(self, comment: str | None) -> int:
+    def skip_blank_lines(self, comment: str | None) -> int:
         """Skip lines that are blank, comments, or drawn below a head; return the place of the next record."""
-        while self.more() and (
-            not (line := self.peek()).strip()
+        while self.has_more() and (
+            not (line := self.peek_line()).strip()
             or (comment and line.lstrip().startswith(comment))
-            or DRAWN.fullmatch(line)
+            or RULE_LINE_PATTERN.fullmatch(line)
         ):
-            self.take(1)
-        return self.at
+            self.take_lines(1)
+        return self.offset
 
-    def sample(self, number: int, more: int) -> list[str]:
+    def sample_lines(self, line_count: int, tail_count: int) -> list[str]:
         """Peek at the next lines; those inside quoted values are joined roughly."""
-        text = self.head[self.at : self.at + 400_000].decode(errors="replace")
+        text = self.head[self.offset : self.offset + 400_000].decode(errors="replace")
         lines = [line.rstrip("\r") for line in text.split("\n")]
-        if len(self.head) > self.at + 400_000 and len(lines) > 1:
+        if len(self.head) > self.offset + 400_000 and len(lines) > 1:
             lines.pop()
         joined: list[str] = []
         inside = False  # of a quoted value
         for line in lines:
-            if inside and len(joined[-1]) < LONGEST:
+            if inside and len(joined[-1]) < MAX_RECORD_CHARACTERS:
                 joined[-1] += "\n" + line
-            elif len(joined) >= number:
+            elif len(joined) >= line_count:
                 break
             else:
                 joined.append(line)
                 inside = False
-            inside = (inside or '"' in line) and _opens('"' * inside + line, '"')
-        later = self.head[max(self.at + 400_000, len(self.head) - 100_000) :].decode(errors="replace").split("\n")[1:-1]
-        return joined + [line.rstrip("\r") for line in later[-more:] if '"' not in line]
+            inside = (inside or '"' in line) and _opens_quoted_value('"' * inside + line, '"')
+        last_lines = (
+            self.head[max(self.offset + 400_000, len(self.head) - 100_000) :].decode(errors="replace").split("\n")[1:-1]
+        )
+        return joined + [line.rstrip("\r") for line in last_lines[-tail_count:] if '"' not in line]
 
 
-def _ecsv(lines: _Lines, file: str) -> Look:
+def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
     """Read the header of an Enhanced CSV file (APE 6): names, types, units, descriptions, delimiter."""
     import yaml  # noqa: PLC0415  (for descriptors alone)
 
     line = lines.line
     text = io.StringIO()
-    lines.take(1)
-    while lines.more() and lines.peek().startswith("#"):
-        text.write(lines.take(1).removeprefix("#").removeprefix(" ") + "\n")
-    if text.tell() > _HEADER or _nested(text.getvalue()) > _DEEPEST:
+    lines.take_lines(1)
+    while lines.has_more() and lines.peek_line().startswith("#"):
+        text.write(lines.take_lines(1).removeprefix("#").removeprefix(" ") + "\n")
+    if text.tell() > _MAX_ECSV_HEADER_CHARACTERS or _estimate_depth(text.getvalue()) > _MAX_ECSV_DEPTH:
         message = (
-            f"the ECSV header has more than {_HEADER >> 10} KiB"
-            if text.tell() > _HEADER
-            else f"the ECSV header is nested more than {_DEEPEST} deep"
+            f"the ECSV header has more than {_MAX_ECSV_HEADER_CHARACTERS >> 10} KiB"
+            if text.tell() > _MAX_ECSV_HEADER_CHARACTERS
+            else f"the ECSV header is nested more than {_MAX_ECSV_DEPTH} deep"
         )
         raise SourceError(message, place=Place(file=file, line=line), remedy="check it with astropy")
     try:
-        head = yaml.load(text.getvalue(), _Tolerant)  # noqa: S506  (a SafeLoader)
+        head = yaml.load(text.getvalue(), _TolerantYamlLoader)  # noqa: S506  (a SafeLoader)
         cut = str(head.get("delimiter", " "))
-        described = {str(item["name"]): _ecsv_column(item) for item in head["datatype"]}
+        described = {str(item["name"]): _build_ecsv_column(item) for item in head["datatype"]}
         encoded = frozenset(str(item["name"]) for item in head["datatype"] if item.get("subtype"))
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise SourceError(
@@ -521,18 +544,18 @@ def _ecsv(lines: _Lines, file: str) -> Look:
             remedy="check it with astropy",
         ) from error
     cut = cut if cut != " " else WHITESPACE
-    names = records([lines.take(1)], cut, '"')[0]
+    names = split_fields([lines.take_lines(1)], cut, '"')[0]
     meta = head.get("meta")
     if isinstance(meta, list):  # !!omap
         meta = {key: value for item in meta if isinstance(item, dict) for key, value in item.items()}
     described_as = meta.get("description") if isinstance(meta, dict) else None
-    return Look(
-        names=names, delimiter=cut, comment="#", offset=lines.at, header=True, described=described, typed=True, encoded=encoded,
+    return TextDialect(
+        names=names, delimiter=cut, comment="#", offset=lines.offset, has_header=True, columns_by_name=described, is_typed=True, json_columns=encoded,
         description=str(described_as) if described_as else None,
     )  # fmt: skip
 
 
-def _nested(text: str) -> int:
+def _estimate_depth(text: str) -> int:
     """Estimate how deep YAML can be nested at most: by brackets, and by lists and keys that stand further to the right."""
     brackets = sum(text.count(sign) for sign in "[{")
     return min(brackets, max(accumulate((char in "[{") - (char in "]}") for char in text), default=0)) + max(
@@ -540,15 +563,15 @@ def _nested(text: str) -> int:
     )
 
 
-def _ecsv_column(item: dict[str, Any]) -> Column:
+def _build_ecsv_column(item: dict[str, Any]) -> Column:
     datatype = str(item.get("datatype", "string"))
     subtype = str(item.get("subtype", ""))
-    kind = _ecsv_array(subtype)
+    kind = _parse_ecsv_shape(subtype)
     if kind is None:
         kind = (
             Type("char", "*")
             if datatype == "string" or subtype
-            else Type(_ECSV.get(datatype, "char"), None if datatype in _ECSV else "*")
+            else Type(_ECSV_DATATYPES.get(datatype, "char"), None if datatype in _ECSV_DATATYPES else "*")
         )
     meta = item.get("meta")
     meta = meta if isinstance(meta, dict) else {}
@@ -558,7 +581,7 @@ def _ecsv_column(item: dict[str, Any]) -> Column:
     )  # fmt: skip
 
 
-def _ecsv_array(subtype: str) -> Type | None:
+def _parse_ecsv_shape(subtype: str) -> Type | None:
     """Read the type of a column that has a shape: ``float64[3]``, ``int32[2,4]``, ``float64[null]``; None: it is read as JSON text.
 
     The last number changes fastest there, the first one in VOTable.
@@ -570,28 +593,28 @@ def _ecsv_array(subtype: str) -> Type | None:
     shape = "*" if sizes == ["null"] else "x".join(reversed(sizes))
     if match.group(1) == "string":
         return parse_type("string[*x*]") if len(sizes) == 1 else None
-    return Type(_ECSV[match.group(1)], shape) if match.group(1) in _ECSV else None
+    return Type(_ECSV_DATATYPES[match.group(1)], shape) if match.group(1) in _ECSV_DATATYPES else None
 
 
-def _loader() -> Any:
+def _build_yaml_loader() -> Any:
     import yaml  # noqa: PLC0415  (for descriptors alone)
 
-    class Tolerant(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # that of C is ten times as fast
+    class TolerantLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # that of C is ten times as fast
         """Reads !astropy... tags as plain mappings: nothing is built from them."""
 
-    def plain(loader: Any, _suffix: str, node: Any) -> object:
+    def construct_plain_value(loader: Any, _suffix: str, node: Any) -> object:
         if isinstance(node, yaml.MappingNode):
             return loader.construct_mapping(node, deep=True)
         if isinstance(node, yaml.SequenceNode):
             return loader.construct_sequence(node, deep=True)
         return loader.construct_scalar(node)
 
-    Tolerant.add_multi_constructor("!", plain)
-    Tolerant.add_constructor(
+    TolerantLoader.add_multi_constructor("!", construct_plain_value)
+    TolerantLoader.add_constructor(
         "tag:yaml.org,2002:omap",
         lambda loader, node: list(loader.construct_sequence(cast("yaml.SequenceNode", node), deep=True)),
     )
-    return Tolerant
+    return TolerantLoader
 
 
-_Tolerant = _loader()
+_TolerantYamlLoader = _build_yaml_loader()

@@ -15,17 +15,19 @@ from hven.model.types import Type
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FIELD = re.compile(r"^\s{0,8}(?:(\d+)\s*-\s*)?(\d+)\s+([AIFED]\S*|\d+[AIFEDX]\S*)\s+(\S+)\s+(\S+)\s*(.*)$")
-_HEAD = re.compile(r"^Byte-(?:by|per)-byte Description of file\s*:\s*(.*)$", re.IGNORECASE)
-_NULL = re.compile(r"^(?:[\[\]][^\[\]]*[\[\]])?\s*\?(?:=(\S+))?\s*")
-_RANGE = re.compile(r"^([\[\]])([^\[\]]*)[\[\]]\s*")
+_FIELD_LINE_PATTERN = re.compile(
+    r"^\s{0,8}(?:(\d+)\s*-\s*)?(\d+)\s+([AIFED]\S*|\d+[AIFEDX]\S*)\s+(\S+)\s+(\S+)\s*(.*)$"
+)
+_DESCRIPTION_HEADING_PATTERN = re.compile(r"^Byte-(?:by|per)-byte Description of file\s*:\s*(.*)$", re.IGNORECASE)
+_NULL_VALUE_PATTERN = re.compile(r"^(?:[\[\]][^\[\]]*[\[\]])?\s*\?(?:=(\S+))?\s*")
+_LIMITS_PATTERN = re.compile(r"^([\[\]])([^\[\]]*)[\[\]]\s*")
 # initials: `E.`, `J.-P.`, `F. R.`; without dots one or two capitals
-_INITIALS = r"(?:[^\W\d_]{1,2}\.[ -]?)+(?:,? ?(?:Jr|Sr)\.?)?|[A-Z]{1,2}(?:-[A-Z])?"
-_SUFFIX = re.compile(r"(?:Jr|Sr)\.?|I{2,3}")
-_NAME = re.compile(rf"(?P<family>\S.*?[^\W\d_]{{2}}.*?)\s+(?P<given>{_INITIALS})")
-_KEY = re.compile(r"(Title|Authors?)\s*:\s*(.*)")
-_RULE = re.compile(r"={4,}|-{4,}")
-_NUMBER = re.compile(r"[+-]?\d*\.?\d+(?:[eE][+-]?\d+)?$")
+_INITIALS_PATTERN = r"(?:[^\W\d_]{1,2}\.[ -]?)+(?:,? ?(?:Jr|Sr)\.?)?|[A-Z]{1,2}(?:-[A-Z])?"
+_NAME_SUFFIX_PATTERN = re.compile(r"(?:Jr|Sr)\.?|I{2,3}")
+_PERSON_NAME_PATTERN = re.compile(rf"(?P<family>\S.*?[^\W\d_]{{2}}.*?)\s+(?P<given>{_INITIALS_PATTERN})")
+_MRT_KEY_PATTERN = re.compile(r"(Title|Authors?)\s*:\s*(.*)")
+_RULE_PATTERN = re.compile(r"={4,}|-{4,}")
+_NUMBER_PATTERN = re.compile(r"[+-]?\d*\.?\d+(?:[eE][+-]?\d+)?$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ class ByteField:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadMe:
+class CatalogueReadMe:
     """What a ReadMe says.
 
     Attributes
@@ -48,9 +50,9 @@ class ReadMe:
         The long one, whole; else that of the first line.
     authors
         One name each, `Rossetti, E.`
-    summaries, records
+    summaries_by_file, record_counts
         Of each file: its explanation, and how many records it has.
-    tables
+    fields_by_table
         Of each file: its columns.
     """
 
@@ -58,12 +60,12 @@ class ReadMe:
     authors: tuple[str, ...] = ()
     bibcode: str | None = None
     abstract: str | None = None
-    summaries: dict[str, str] = field(default_factory=dict)
-    records: dict[str, int] = field(default_factory=dict)
-    tables: dict[str, list[ByteField]] = field(default_factory=dict)
+    summaries_by_file: dict[str, str] = field(default_factory=dict)
+    record_counts: dict[str, int] = field(default_factory=dict)
+    fields_by_table: dict[str, list[ByteField]] = field(default_factory=dict)
 
 
-def read(path: Path) -> ReadMe:
+def read_readme(path: Path) -> CatalogueReadMe:
     """Read a ReadMe.
 
     Raises
@@ -72,7 +74,7 @@ def read(path: Path) -> ReadMe:
         The file is not there.
     """
     try:
-        return parse(path.read_text("latin-1").splitlines())
+        return parse_readme(path.read_text("latin-1").splitlines())
     except OSError as error:
         raise SourceError(
             f"the ReadMe cannot be read: {error.strerror}",
@@ -81,32 +83,32 @@ def read(path: Path) -> ReadMe:
         ) from error
 
 
-def is_description(line: str) -> bool:
+def starts_description(line: str) -> bool:
     """Check whether a byte-by-byte description begins with a line."""
-    return _HEAD.match(line) is not None
+    return _DESCRIPTION_HEADING_PATTERN.match(line) is not None
 
 
-def parse(lines: list[str]) -> ReadMe:
+def parse_readme(lines: list[str]) -> CatalogueReadMe:
     """Parse the lines of a ReadMe."""
     tables: dict[str, list[ByteField]] = {}
     at = 0
     while at < len(lines):
-        match = _HEAD.match(lines[at])
+        match = _DESCRIPTION_HEADING_PATTERN.match(lines[at])
         at += 1
         if not match:
             continue
-        named = match.group(1)
+        file_names_text = match.group(1)
         while at < len(lines) and not lines[at].startswith("---"):  # names may go on in the next line
-            named += " " + lines[at].strip()
+            file_names_text += " " + lines[at].strip()
             at += 1
-        fields, at = _fields(lines, at)
-        for name in re.split(r"[\s,]+", named):
+        fields, at = _parse_fields(lines, at)
+        for name in re.split(r"[\s,]+", file_names_text):
             if name:
                 tables[name] = fields
-    summaries, records = _summaries(lines)
-    return ReadMe(
-        title=_title(lines),
-        authors=tuple(split_authors(_authors(lines))),
+    summaries, records = _parse_file_summary(lines)
+    return CatalogueReadMe(
+        title=_find_title(lines),
+        authors=tuple(split_authors(_find_author_lines(lines))),
         bibcode=next(
             (
                 match.group(1)
@@ -115,35 +117,41 @@ def parse(lines: list[str]) -> ReadMe:
             ),
             None,
         ),
-        abstract=_section(lines, ("Abstract:", "Description:")),
-        summaries=summaries,
-        records=records,
-        tables=tables,
+        abstract=_find_section(lines, ("Abstract:", "Description:")),
+        summaries_by_file=summaries,
+        record_counts=records,
+        fields_by_table=tables,
     )
 
 
-def _is_called(name: str, known: str) -> bool:
+def _matches_file_name(name: str, stated_name: str) -> bool:
     """Check whether a file is the one that a ReadMe names, perhaps with a pattern."""
-    pattern = known.replace("*", "")
-    return known == name or PurePath(name).match(known) or bool(pattern and PurePath(name).name.startswith(pattern))
+    pattern = stated_name.replace("*", "")
+    return (
+        stated_name == name
+        or PurePath(name).match(stated_name)
+        or bool(pattern and PurePath(name).name.startswith(pattern))
+    )
 
 
-def count_records(readme: ReadMe, name: str) -> int | None:
+def find_record_count(readme: CatalogueReadMe, name: str) -> int | None:
     """Return how many records a file has as the ReadMe says; None: it does not say."""
-    return next((count for known, count in readme.records.items() if _is_called(name, known)), None)
+    return next(
+        (count for file_pattern, count in readme.record_counts.items() if _matches_file_name(name, file_pattern)), None
+    )
 
 
-def null_words(item: ByteField) -> tuple[str, ...]:
+def list_null_words(byte_field: ByteField) -> tuple[str, ...]:
     """List the words that stand for no value in a column: a null word of one repeated sign (``---``) also means any other run of it that fits."""
-    word = item.null
+    word = byte_field.null
     if not word:
         return ()
     if word.strip(word[0]) or word[0].isalnum():
         return (word,)
-    return tuple(word[0] * length for length in range(1, item.end - item.start + 1))
+    return tuple(word[0] * length for length in range(1, byte_field.end - byte_field.start + 1))
 
 
-def table(readme: ReadMe, name: str, where: str) -> list[ByteField]:
+def find_table_fields(readme: CatalogueReadMe, name: str, readme_name: str) -> list[ByteField]:
     """Find the columns of a table; ``tyc2.dat`` also serves ``tyc2.dat.07`` and ``tyc2.dat.gz``.
 
     Raises
@@ -151,29 +159,31 @@ def table(readme: ReadMe, name: str, where: str) -> list[ByteField]:
     SourceError
         The ReadMe doesn't describe it.
     """
-    if not readme.tables:
+    if not readme.fields_by_table:
         raise SourceError(
-            "no byte-by-byte description is in it", place=Place(file=where), remedy="give the columns with `fields`"
+            "no byte-by-byte description is in it",
+            place=Place(file=readme_name),
+            remedy="give the columns with `fields`",
         )
-    for known, fields in readme.tables.items():
-        if _is_called(name, known):
+    for table_name, fields in readme.fields_by_table.items():
+        if _matches_file_name(name, table_name):
             return fields
     raise SourceError(
         f"no byte-by-byte description of {name!r}",
-        place=Place(file=where),
-        remedy=f"`table:` is one of {', '.join(readme.tables)}",
+        place=Place(file=readme_name),
+        remedy=f"`table:` is one of {', '.join(readme.fields_by_table)}",
     )
 
 
-def _fields(lines: list[str], at: int) -> tuple[list[ByteField], int]:
+def _parse_fields(lines: list[str], line_index: int) -> tuple[list[ByteField], int]:
     """Read from the line above ``Bytes Format Units`` to the closing rule."""
-    found: list[ByteField] = []
+    fields: list[ByteField] = []
     texts: list[list[str]] = []
     rules = 0
     indent = 0
-    while at < len(lines):
-        line = lines[at]
-        at += 1
+    while line_index < len(lines):
+        line = lines[line_index]
+        line_index += 1
         if line.startswith("---"):
             rules += 1
             if rules == 3:
@@ -181,19 +191,19 @@ def _fields(lines: list[str], at: int) -> tuple[list[ByteField], int]:
             continue
         if rules < 2:
             continue
-        match = _FIELD.match(line)
-        if match and (not found or int(match.group(1) or match.group(2)) > found[-1].start):
+        match = _FIELD_LINE_PATTERN.match(line)
+        if match and (not fields or int(match.group(1) or match.group(2)) > fields[-1].start):
             start = int(match.group(1) or match.group(2)) - 1
-            found.append(_byte_field(start, int(match.group(2)), match.group(3), match.group(4), match.group(5)))
+            fields.append(_build_byte_field(start, int(match.group(2)), match.group(3), match.group(4), match.group(5)))
             texts.append([match.group(6)])
             indent = match.start(6)
         elif texts and line[: max(indent - 4, 20)].strip() == "":
             texts[-1].append(line.strip())
-    return [_explained(item, " ".join(text)) for item, text in zip(found, texts, strict=True)], at
+    return [_parse_explanation(item, " ".join(text)) for item, text in zip(fields, texts, strict=True)], line_index
 
 
-def _byte_field(start: int, end: int, form: str, unit: str, label: str) -> ByteField:
-    letter = form[0]
+def _build_byte_field(start: int, end: int, format_text: str, unit: str, label: str) -> ByteField:
+    letter = format_text[0]
     width = end - start
     kind = (
         Type("char", f"{width}*")
@@ -207,63 +217,63 @@ def _byte_field(start: int, end: int, form: str, unit: str, label: str) -> ByteF
     )
 
 
-def _explained(item: ByteField, text: str) -> ByteField:
+def _parse_explanation(byte_field: ByteField, text: str) -> ByteField:
     """Split limits and null values off the front of an explanation."""
     text = text.strip()
-    null = _NULL.match(text)
-    limits = _RANGE.match(text)
+    null = _NULL_VALUE_PATTERN.match(text)
+    limits = _LIMITS_PATTERN.match(text)
     low = high = None
     if limits:
         parts = re.split(r"[,/]", limits.group(2))
-        if len(parts) == 2 and item.column.type.is_numeric:
-            low, high = (literal.number(part) if _NUMBER.match(part.strip()) else None for part in parts)
-    rest = text[null.end() :] if null else text[limits.end() :] if limits else text
-    rest = re.sub(r"^\+=\s*|^[+-]\s+", "", rest)  # "+=": values in increasing order
-    rest = re.sub(r"\s*\((?:\d+|G\d+)\)\s*$", "", rest).strip()
+        if len(parts) == 2 and byte_field.column.type.is_numeric:
+            low, high = (literal.parse_number(part) if _NUMBER_PATTERN.match(part.strip()) else None for part in parts)
+    description = text[null.end() :] if null else text[limits.end() :] if limits else text
+    description = re.sub(r"^\+=\s*|^[+-]\s+", "", description)  # "+=": values in increasing order
+    description = re.sub(r"\s*\((?:\d+|G\d+)\)\s*$", "", description).strip()
     word = null.group(1) if null else None
-    column = item.column.having(description=rest or None, minimum=low, maximum=high, null=word)
-    return ByteField(start=item.start, end=item.end, null=word, column=column)
+    column = byte_field.column.copy_with(description=description or None, minimum=low, maximum=high, null=word)
+    return ByteField(start=byte_field.start, end=byte_field.end, null=word, column=column)
 
 
-def _head(lines: list[str]) -> list[str]:
+def _list_head_lines(lines: list[str]) -> list[str]:
     """List the lines between the first two rules: title, authors, references."""
-    if len(lines) < 3 or not _RULE.match(lines[1]):
+    if len(lines) < 3 or not _RULE_PATTERN.match(lines[1]):
         return []
-    end = next((number for number, line in enumerate(lines[2:], 2) if _RULE.match(line)), len(lines))
+    end = next((number for number, line in enumerate(lines[2:], 2) if _RULE_PATTERN.match(line)), len(lines))
     return lines[2 : min(end, 200)]
 
 
-def _title(lines: list[str]) -> str | None:
+def _find_title(lines: list[str]) -> str | None:
     match = re.match(r"^(\S+)\s{2,}(.*?)\s*(?:\(([^()]*\d{4})\))?\s*$", lines[0]) if lines else None
     full: list[str] = []
-    for line in _head(lines):
+    for line in _list_head_lines(lines):
         if not line.strip() or line[0].isspace() or line.startswith(("(", "<", "=")):  # a remark, or the authors
             break
         full.append(line.strip())
-    return " ".join(full) or _keyed(lines, "Title") or (match.group(2) if match else None)
+    return " ".join(full) or _find_mrt_value(lines, "Title") or (match.group(2) if match else None)
 
 
-def _authors(lines: list[str]) -> str:
+def _find_author_lines(lines: list[str]) -> str:
     """Return the lines of authors: those that are indented, before the references."""
-    found: list[str] = []
-    for line in _head(lines):
+    author_lines: list[str] = []
+    for line in _list_head_lines(lines):
         if line.strip().startswith(("<", "=")):
             break
         if line[:1].isspace() and line.strip():
-            found.append(line.strip())
-    return " ".join(found) or _keyed(lines, "Author")
+            author_lines.append(line.strip())
+    return " ".join(author_lines) or _find_mrt_value(lines, "Author")
 
 
-def _keyed(lines: list[str], key: str) -> str:
+def _find_mrt_value(lines: list[str], key: str) -> str:
     """Return what the head of a machine-readable table of the AAS journals says: `Title: ..`, `Authors: ..`, perhaps over several lines."""
-    found: list[str] = []
+    value_lines: list[str] = []
     for line in lines[:200]:
-        match = _KEY.match(line)
-        if found and (match or not line.strip() or _RULE.match(line) or re.match(r"\w+\s*:", line)):
+        match = _MRT_KEY_PATTERN.match(line)
+        if value_lines and (match or not line.strip() or _RULE_PATTERN.match(line) or re.match(r"\w+\s*:", line)):
             break
-        if found or (match is not None and match.group(1).startswith(key)):
-            found.append(match.group(2).strip() if match is not None else line.strip())
-    return " ".join(found)
+        if value_lines or (match is not None and match.group(1).startswith(key)):
+            value_lines.append(match.group(2).strip() if match is not None else line.strip())
+    return " ".join(value_lines)
 
 
 def split_authors(text: str) -> list[str]:
@@ -284,35 +294,41 @@ def split_authors(text: str) -> list[str]:
     groups = re.split(r"\s*;\s*|,?\s+and\s+|,?\s+&\s+", text)
     for group in groups:
         parts = [part.strip(" ,") for part in re.split(r",(?![^()]*\))", group)]
-        if len(parts) == 2 and not _NAME.fullmatch(parts[0]) and (len(groups) > 1 or " " not in parts[0]):
+        if (
+            len(parts) == 2
+            and not _PERSON_NAME_PATTERN.fullmatch(parts[0])
+            and (len(groups) > 1 or " " not in parts[0])
+        ):
             names.append(", ".join(filter(None, parts)))  # Brahe, Tycho
             continue
         for part in parts:
-            if names and (_SUFFIX.fullmatch(part) or ("," not in names[-1] and re.fullmatch(_INITIALS, part))):
+            if names and (
+                _NAME_SUFFIX_PATTERN.fullmatch(part) or ("," not in names[-1] and re.fullmatch(_INITIALS_PATTERN, part))
+            ):
                 names[-1] += f", {part}"
-            elif match := _NAME.fullmatch(part):
+            elif match := _PERSON_NAME_PATTERN.fullmatch(part):
                 names.append(f"{match['family']}, {match['given'].strip()}")
             elif part:
                 names.append(part)
     return names
 
 
-def _section(lines: list[str], heads: tuple[str, ...]) -> str | None:
+def _find_section(lines: list[str], heads: tuple[str, ...]) -> str | None:
     for at, line in enumerate(lines):
         if line.strip() in heads:
             text: list[str] = []
-            for more in lines[at + 1 :]:
-                if more.strip() and not more.startswith(" "):
+            for following_line in lines[at + 1 :]:
+                if following_line.strip() and not following_line.startswith(" "):
                     break
-                text.append(more.strip())
+                text.append(following_line.strip())
             paragraphs = " ".join(word or "\n" for word in text).split("\n")
             return "\n\n".join(" ".join(part.split()) for part in paragraphs if part.strip()) or None
     return None
 
 
-def _summaries(lines: list[str]) -> tuple[dict[str, str], dict[str, int]]:
+def _parse_file_summary(lines: list[str]) -> tuple[dict[str, str], dict[str, int]]:
     """Read the file summary: name -> explanation, name -> number of records."""
-    found: dict[str, str] = {}
+    summaries: dict[str, str] = {}
     records: dict[str, int] = {}
     inside = 0
     for line in lines:
@@ -323,7 +339,7 @@ def _summaries(lines: list[str]) -> tuple[dict[str, str], dict[str, int]]:
             if inside > 3:
                 break
         elif inside == 3 and (match := re.match(r"^(\S+)\s+\d+\s+(\S+)\s+\*?(.*)$", line)):
-            found[match.group(1)] = match.group(3).strip()
+            summaries[match.group(1)] = match.group(3).strip()
             if match.group(2).isdecimal():
                 records[match.group(1)] = int(match.group(2))
-    return found, records
+    return summaries, records

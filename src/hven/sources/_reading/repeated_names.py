@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def number_names(names: Sequence[str]) -> list[str]:
+def deduplicate_names(names: Sequence[str]) -> list[str]:
     """Give names that occur again a number: ``flux, flux`` are ``flux, flux_2``.
 
     Parameters
@@ -21,20 +21,20 @@ def number_names(names: Sequence[str]) -> list[str]:
     names
         Each once; a name that occurs once stays, also where it is that of a number: ``flux, flux, flux_2`` are ``flux, flux_3, flux_2``.
     """
-    own = set(names)
-    taken: set[str] = set()
-    found: list[str] = []
-    following: dict[str, int] = {}  # thousands may have one name
+    original_names = set(names)
+    taken_names: set[str] = set()
+    unique_names: list[str] = []
+    next_numbers: dict[str, int] = {}  # thousands may have one name
     for name in names:
-        new, number = name, following.get(name, 2)
-        while new in taken or (new != name and new in own):
+        new, number = name, next_numbers.get(name, 2)
+        while new in taken_names or (new != name and new in original_names):
             new, number = f"{name}_{number}", number + 1
-        following[name] = number
-        taken.add(new)
-        found.append(new)
-    return found
+        next_numbers[name] = number
+        taken_names.add(new)
+        unique_names.append(new)
+    return unique_names
 
 
-def find_renamed(names: Sequence[str], numbered: Sequence[str]) -> list[tuple[str, str]]:
-    """List the names that `number_names` changed, each with its new one."""
+def list_renamed(names: Sequence[str], numbered: Sequence[str]) -> list[tuple[str, str]]:
+    """List the names that `deduplicate_names` changed, each with its new one."""
     return [(name, new) for name, new in zip(names, numbered, strict=True) if name != new]

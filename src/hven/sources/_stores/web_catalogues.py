@@ -12,49 +12,49 @@ from dataclasses import dataclass
 
 from hven.formats import hats_catalogues as catalogues
 from hven.formats import hats_layout as layout
-from hven.model.errors import FarFault, HvenError, Place, SourceError, StorageError, say
-from hven.sources._stores._facts import CHANGED, Fact, Whole
-from hven.sources._stores.web import Web
+from hven.model.errors import HvenError, Place, SourceError, StorageError, UpstreamError, format_message
+from hven.sources._stores.file_facts import CHANGED_MESSAGE, NoRangesError, RemoteFileFacts
+from hven.sources._stores.web_store import WebStore
 
-SILENT = 20.0  # seconds without a byte after which a server does not answer
-TOTAL = 120.0  # seconds for one range
-SMALL = 64 << 20  # bytes of what is not Parquet
-RANGES = "its server must answer ranges of bytes (HTTP 206), by which Parquet is read; or fetch the catalogue, and name its directory"
-SLOW = "{path}: its server sends too slowly"
-OTHER = "the file {path} of a catalogue is another one now: its server tells another size, time or ETag"
-AGAIN = "ingest the collection anew, or roll back to an older snapshot"
-SHORT = "{path} ends too early"
+IDLE_TIMEOUT_SECONDS = 20.0  # seconds without a byte after which a server does not answer
+RANGE_TIMEOUT_SECONDS = 120.0  # seconds for one range
+MAX_SMALL_FILE_BYTES = 64 << 20  # bytes of what is not Parquet
+RANGES_REMEDY = "its server must answer ranges of bytes (HTTP 206), by which Parquet is read; or fetch the catalogue, and name its directory"
+SLOW_MESSAGE = "{path}: its server sends too slowly"
+CHANGED_FILE_MESSAGE = "the file {path} of a catalogue is another one now: its server tells another size, time or ETag"
+REINGEST_REMEDY = "ingest the collection anew, or roll back to an older snapshot"
+TRUNCATED_MESSAGE = "{path} ends too early"
 
 
 @dataclass(frozen=True, slots=True)
-class WebFolder:
-    """A catalogue behind an address (`hven.formats.hats_catalogues.Folder`)."""
+class WebCatalogueFolder:
+    """A catalogue behind an address (`hven.formats.hats_catalogues.CatalogueFolder`)."""
 
     address: str
-    store: Web
+    store: WebStore
 
-    def read(self, name: str) -> bytes | None:
-        """See `hats_catalogues.Folder.read`."""
+    def read_file(self, name: str) -> bytes | None:
+        """See `hats_catalogues.CatalogueFolder.read`."""
         try:
-            return self.store.whole(name, SMALL)
+            return self.store.read_whole(name, MAX_SMALL_FILE_BYTES)
         except HvenError as error:
-            why = WebCatalogues.reason(error)
+            why = WebCatalogueClient.find_cause(error)
             raise SourceError(
-                say("a catalogue cannot be read: {why}", why.message),
+                format_message("a catalogue cannot be read: {why}", why.message),
                 place=Place(file=f"{self.address}/{name}"),
                 remedy=why.remedy or "look at the address",
             ) from error
 
-    def has(self, name: str) -> bool:  # noqa: ARG002  (the contract)
+    def has_file(self, name: str) -> bool:  # noqa: ARG002  (the contract)
         """Return True: each file is asked for when its footer is read."""
         return True
 
-    def files(self, name: str) -> list[str]:
-        """See `hats_catalogues.Folder.files`."""
-        return catalogues.linked(self.read(f"{name}/") or b"", name)
+    def list_files(self, name: str) -> list[str]:
+        """See `hats_catalogues.CatalogueFolder.list_files`."""
+        return catalogues.list_linked_files(self.read_file(f"{name}/") or b"", name)
 
 
-class WebCatalogues:
+class WebCatalogueClient:
     """Asks for catalogues behind addresses. Thread-safe.
 
     Parameters
@@ -66,11 +66,11 @@ class WebCatalogues:
     """
 
     def __init__(self, *, allow_private: bool, secret: str | None = None) -> None:
-        self._private, self._secret = allow_private, secret
-        self._stores: dict[str, Web] = {}
+        self._allow_private, self._secret = allow_private, secret
+        self._stores: dict[str, WebStore] = {}
 
     @staticmethod
-    def reason(error: HvenError) -> HvenError:
+    def find_cause(error: HvenError) -> HvenError:
         """Return what curators are told: the cause, which readers are spared.
 
         Parameters
@@ -80,13 +80,13 @@ class WebCatalogues:
         """
         return error.__cause__ if isinstance(error.__cause__, HvenError) else error
 
-    def _store(self, address: str) -> Web:
-        found = self._stores.get(address)
-        if found is None:
-            found = self._stores[address] = Web(address, {} if self._secret is None else {"authorization": self._secret}, allow_private=self._private, seconds=SILENT)  # fmt: skip
-        return found
+    def _find_store(self, address: str) -> WebStore:
+        store = self._stores.get(address)
+        if store is None:
+            store = self._stores[address] = WebStore(address, {} if self._secret is None else {"authorization": self._secret}, allow_private=self._allow_private, timeout_seconds=IDLE_TIMEOUT_SECONDS)  # fmt: skip
+        return store
 
-    def folder(self, address: str) -> WebFolder:
+    def open_folder(self, address: str) -> WebCatalogueFolder:
         """Return what is behind an address.
 
         Parameters
@@ -94,14 +94,14 @@ class WebCatalogues:
         address
             Of a catalogue.
         """
-        return WebFolder(address, self._store(address))
+        return WebCatalogueFolder(address, self._find_store(address))
 
-    def _placed(self, path: str) -> tuple[Web, str]:
+    def _locate_file(self, path: str) -> tuple[WebStore, str]:
         """Return who is asked for a file, and its name there."""
-        address, dataset, name = path.rpartition(f"/{layout.DATASET}/")
-        return self._store(address), f"{dataset[1:]}{name}"
+        address, dataset, name = path.rpartition(f"/{layout.DATASET_DIRECTORY}/")
+        return self._find_store(address), f"{dataset[1:]}{name}"
 
-    def state(self, path: str) -> tuple[int, str]:
+    def read_state(self, path: str) -> tuple[int, str]:
         """Ask for the size of a file, and for what tells that it changed.
 
         Parameters
@@ -116,20 +116,22 @@ class WebCatalogues:
 
         Raises
         ------
-        FarFault
+        UpstreamError
             Its server is away, refuses, has it no more, or does not say its size.
         """
-        store, name = self._placed(path)
-        fact = store.fact(name)
+        store, name = self._locate_file(path)
+        fact = store.fetch_facts(name)
         if fact.bytes is None:
-            raise FarFault(say("the server of {path} does not say its size", path), remedy=RANGES)
+            raise UpstreamError(
+                format_message("the server of {path} does not say its size", path), remedy=RANGES_REMEDY
+            )
         return (
             fact.bytes,
             "" if fact.modified is None and fact.tag is None else f"{fact.modified or ''}|{fact.tag or ''}",
         )
 
-    def opened(self, path: str, size: int, stamp: str) -> Ranges:
-        """Open a file in the state that `state` told.
+    def open_file(self, path: str, size: int, stamp: str) -> RangedWebFile:
+        """Open a file in the state that `read_state` told.
 
         Parameters
         ----------
@@ -141,18 +143,18 @@ class WebCatalogues:
         file
             Asked for ranges as it is read.
         """
-        store, name = self._placed(path)
-        return Ranges(store, name, path, size, stamp)
+        store, name = self._locate_file(path)
+        return RangedWebFile(store, name, path, size, stamp)
 
 
-class Ranges(io.RawIOBase):
+class RangedWebFile(io.RawIOBase):
     """A file that is read by ranges, as Arrow asks for it."""
 
-    def __init__(self, store: Web, name: str, path: str, size: int, stamp: str) -> None:
+    def __init__(self, store: WebStore, name: str, path: str, size: int, stamp: str) -> None:
         modified, _, tag = stamp.partition("|")
         when = dt.datetime.fromisoformat(modified) if modified else None
-        self._store, self._name, self._path, self._size, self._at = store, name, path, size, 0
-        self._fact = Fact(bytes=size, modified=when, tag=tag or None)
+        self._store, self._name, self._path, self._size, self._position = store, name, path, size, 0
+        self._fact = RemoteFileFacts(bytes=size, modified=when, tag=tag or None)
 
     def readable(self) -> bool:
         """Return True."""
@@ -164,44 +166,44 @@ class Ranges(io.RawIOBase):
 
     def tell(self) -> int:
         """Return the place of the next byte."""
-        return self._at
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Move there."""
-        self._at = offset + (0, self._at, self._size)[whence]
-        return self._at
+        self._position = offset + (0, self._position, self._size)[whence]
+        return self._position
 
     def read(self, size: int = -1, /) -> bytes:
         """Read so many bytes; fewer at the end of the file alone.
 
         Raises
         ------
-        FarFault
+        UpstreamError
             It ends too early, or its server is away, refuses, or is too slow.
         StorageError
             It is another file now.
         """
-        begin, end = self._at, self._size if size is None or size < 0 else min(self._at + size, self._size)
+        begin, end = self._position, self._size if size is None or size < 0 else min(self._position + size, self._size)
         if end <= begin:
             return b""
-        late, parts = time.monotonic() + TOTAL, []
+        deadline_time, parts = time.monotonic() + RANGE_TIMEOUT_SECONDS, []
         try:
-            for part in self._store.read(self._name, begin, end, self._fact):
+            for part in self._store.read_range(self._name, begin, end, self._fact):
                 parts.append(part)
-                if time.monotonic() > late:
+                if time.monotonic() > deadline_time:
                     break
-        except Whole as error:
-            raise Whole(error.message, remedy=RANGES) from None
-        except FarFault as error:
-            if error.message == CHANGED:
-                raise StorageError(say(OTHER, self._path), remedy=AGAIN) from error
+        except NoRangesError as error:
+            raise NoRangesError(error.message, remedy=RANGES_REMEDY) from None
+        except UpstreamError as error:
+            if error.message == CHANGED_MESSAGE:
+                raise StorageError(format_message(CHANGED_FILE_MESSAGE, self._path), remedy=REINGEST_REMEDY) from error
             raise
-        found = b"".join(parts)
-        if len(found) < end - begin:
-            why = SLOW if time.monotonic() > late else SHORT
-            raise FarFault(say(why, self._path), remedy="try again later")
-        self._at = end
-        return found
+        data = b"".join(parts)
+        if len(data) < end - begin:
+            why = SLOW_MESSAGE if time.monotonic() > deadline_time else TRUNCATED_MESSAGE
+            raise UpstreamError(format_message(why, self._path), remedy="try again later")
+        self._position = end
+        return data
 
 
-__all__ = ["Ranges", "WebCatalogues", "WebFolder"]
+__all__ = ["RangedWebFile", "WebCatalogueClient", "WebCatalogueFolder"]

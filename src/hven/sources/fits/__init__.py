@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from hven.sources import FileKind, Offer
-from hven.sources._reading.headrows import HeadOptions
-from hven.sources._reading.listing import data_files
-from hven.sources.fits.cardrows import CardRows
-from hven.sources.fits.header import HeaderRows
-from hven.sources.fits.rows import TableRows, listed
-from hven.sources.stores import meant, on_disk_alone
+from hven.sources import AvailableTable, FileSignature
+from hven.sources._reading.file_listing import find_data_files
+from hven.sources._reading.header_rows import HeaderOptions
+from hven.sources.fits.card_rows import FitsCardSource
+from hven.sources.fits.header_rows import FitsHeaderSource
+from hven.sources.fits.table_rows import FitsTableSource, list_table_hdus
+from hven.sources.remote_stores import check_local_files, find_header_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.sources import Context, Source
+    from hven.sources import Source, SourceContext
 
 
-FILES = FileKind(endings=("fits", "fit", "fts"), begins=rb"SIMPLE  =")
+FILES = FileSignature(extensions=("fits", "fit", "fts"), leading_pattern=rb"SIMPLE  =")
 
 
-class Options(HeadOptions):
+class Options(HeaderOptions):
     """What a descriptor may say of FITS files."""
 
     mode: Literal["table", "header", "cards"] = Field(
@@ -41,7 +41,7 @@ class Options(HeadOptions):
     )
 
 
-def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the table HDUs of the first file, in its order; none is the default if they hold but the axes of images.
 
     Raises
@@ -49,12 +49,17 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     SourceError
         No such file; it is no FITS file.
     """
-    found = listed(data_files(Options.model_validate(dict(options)), context.directory, context.roots)[0])
-    default = next((index for index, _, _, axes in found if not axes), None)
-    return [Offer(choice=index, name=name, rows=rows, default=index == default) for index, name, rows, _ in found]
+    table_hdus = list_table_hdus(
+        find_data_files(Options.model_validate(dict(options)), context.directory, context.allowed_roots)[0]
+    )
+    default = next((index for index, _, _, axes in table_hdus if not axes), None)
+    return [
+        AvailableTable(option_value=index, name=name, row_count=rows, is_default=index == default)
+        for index, name, rows, _ in table_hdus
+    ]
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open FITS files.
 
     Raises
@@ -63,17 +68,20 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
         No such file.
     """
     if options.mode == "cards":
-        return CardRows(
-            options, [] if options.hdu is None else options.hdu, context, meant(options, context, FILES.endings)
+        return FitsCardSource(
+            options,
+            [] if options.hdu is None else options.hdu,
+            context,
+            find_header_files(options, context, FILES.extensions),
         )
     if options.mode == "header":
-        return HeaderRows(
+        return FitsHeaderSource(
             options,
             options.hdu,
             context,
-            meant(options, context, FILES.endings),
+            find_header_files(options, context, FILES.extensions),
             stonyhurst=options.longitudes == "stonyhurst",
-            west=options.longitudes == "west",
+            west_positive=options.longitudes == "west",
         )
-    on_disk_alone(options)
-    return TableRows(options, options.hdu, context, options.null)
+    check_local_files(options)
+    return FitsTableSource(options, options.hdu, context, options.null)

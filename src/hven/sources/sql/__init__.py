@@ -5,24 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import SourceError
-from hven.sources import FileKind
-from hven.sources.sql.mariadb import SCHEMES, MariadbRows
-from hven.sources.sql.odbc import OdbcRows, line_of
+from hven.sources import FileSignature
+from hven.sources.sql.mariadb import URL_SCHEMES, MariadbSource
+from hven.sources.sql.odbc import OdbcSource, find_connection_line
 from hven.sources.sql.options import Options
-from hven.sources.sql.other import AnyRows
-from hven.sources.sql.postgres import PostgresRows
-from hven.sources.sql.sqlite import SqliteRows
+from hven.sources.sql.postgres import PostgresSource
+from hven.sources.sql.sqlalchemy_rows import SqlalchemySource
+from hven.sources.sql.sqlite import SqliteSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.sources import Context, Offer, Source
+    from hven.sources import AvailableTable, Source, SourceContext
 
 
-FILES = FileKind(endings=("sqlite", "sqlite3", "db"), begins=rb"SQLite format 3\0")
+FILES = FileSignature(extensions=("sqlite", "sqlite3", "db"), leading_pattern=rb"SQLite format 3\0")
 
 
-def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
     """Open a table or query; nothing is read yet.
 
     Raises
@@ -30,10 +30,10 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         An unknown secret, a URL that is none (it is never shown), a missing file.
     """
-    return _opened(options, context)
+    return _open_database(options, context)
 
 
-def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the tables and views of a database, with numbers of rows where they are soon told.
 
     Raises
@@ -41,29 +41,43 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     SourceError
         As `open`; no such database, no right to look.
     """
-    known = {key: options[key] for key in ("url", "file") if options.get(key) is not None}
-    return _opened(Options.model_validate({**known, "query": "SELECT 1"}), context).offers()
+    connection_options = {key: options[key] for key in ("url", "file") if options.get(key) is not None}
+    return _open_database(
+        Options.model_validate({**connection_options, "query": "SELECT 1"}), context
+    ).list_available_tables()
 
 
-def _opened(options: Options, context: Context) -> SqliteRows | PostgresRows | MariadbRows | OdbcRows | AnyRows:
+def _open_database(
+    options: Options, context: SourceContext
+) -> SqliteSource | PostgresSource | MariadbSource | OdbcSource | SqlalchemySource:
     if options.file is not None:
-        return SqliteRows(options, context.directory / options.file, context)
+        return SqliteSource(options, context.directory / options.file, context)
     url = options.url or ""
     if url.startswith("$"):
-        if context.secret is None:
+        if context.resolve_secret is None:
             raise SourceError(f"the secret {url} can't be resolved here", remedy="ingest it with `hven ingest`")
-        url = context.secret(url)
-    line = line_of(url)
+        url = context.resolve_secret(url)
+    line = find_connection_line(url)
     if line is not None:
-        return OdbcRows(options, line, context)
+        return OdbcSource(options, line, context)
     scheme = url.partition(":")[0].partition("+")[0]
     if scheme == "sqlite":
-        return SqliteRows(options, context.directory / url.partition(":///")[2], context)
+        return SqliteSource(options, context.directory / url.partition(":///")[2], context)
     if scheme in {"postgresql", "postgres"}:
-        return PostgresRows(options, url, context)
-    if scheme in SCHEMES:
-        return MariadbRows(options, url, context)
-    return AnyRows(options, url, context)
+        return PostgresSource(options, url, context)
+    if scheme in URL_SCHEMES:
+        return MariadbSource(options, url, context)
+    return SqlalchemySource(options, url, context)
 
 
-__all__ = ["AnyRows", "MariadbRows", "OdbcRows", "Options", "PostgresRows", "SqliteRows", "line_of", "open", "tables"]
+__all__ = [
+    "MariadbSource",
+    "OdbcSource",
+    "Options",
+    "PostgresSource",
+    "SqlalchemySource",
+    "SqliteSource",
+    "find_connection_line",
+    "open",
+    "tables",
+]

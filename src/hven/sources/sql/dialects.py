@@ -5,51 +5,51 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hven.sources.sql import blocks
+from hven.sources.sql import block_checksums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-WHOLE, SINGLE, DOUBLE, DECIMAL, TEXT, TIME, CLOCK, BYTES, BITS, SHAPE = (
+KIND_WHOLE, KIND_SINGLE, KIND_DOUBLE, KIND_DECIMAL, KIND_TEXT, KIND_TIME, KIND_TIME_OF_DAY, KIND_BYTES, KIND_BITS, KIND_GEOMETRY = (
     "whole", "single", "double", "decimal", "text", "time", "clock", "bytes", "bits", "shape",
 )  # fmt: skip
-REALS = {SINGLE, DOUBLE, DECIMAL}
-_AS_IS: Mapping[str, str] = {}
+REAL_KINDS = {KIND_SINGLE, KIND_DOUBLE, KIND_DECIMAL}
+_NO_TEMPLATES: Mapping[str, str] = {}
 
 
-def doubled(value: str) -> str:
+def quote_text(value: str) -> str:
     """Write a text as standard SQL has it."""
     return "'" + value.replace("'", "''") + "'"
 
 
-def hexadecimal(value: str) -> str:
+def write_hex_text(value: str) -> str:
     """Write a text that no mode of MariaDB reads otherwise: a backslash may be an escape there, or not."""
     return f"_utf8mb4 X'{value.encode().hex()}'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
+class SqlSourceDialect:
     """How one database writes what others write otherwise; ``{}`` is a column, or a value.
 
     Attributes
     ----------
-    begin
+    begin_statements
         What begins a session: one state of the data, nothing written, times in UTC.
-    sent
+    sent_templates
         How values of a kind are asked for; as they are where nothing is said.
-    compared, added
+    comparison_templates, sum_templates
         How they compare in the order of what is read from them; as a term of a sum.
-    missing
+    null_templates
         The condition that there is none, where it is more than IS NULL.
-    text, bytes_, time, double
+    write_text, write_bytes, time_template, double_template
         Literals: of a text, of one that compares byte by byte, of a time in UTC, of a number of double precision.
-    tuples
+    has_tuples
         Whether ``(a, b) IN ((1, 2), ..)`` is known.
-    tables
+    tables_sql
         Lists schema (null: what needs no saying), name, whether it is a view, about how many rows.
-    comments
+    comments_sql
         Lists columns with their comments; ``{0}`` is the schema or ``NULL``, ``{1}`` the table.
-    recoded
+    recoding_template
         A text (``{0}``) whose bytes are of another encoding (``{1}``) than the column says; empty: it cannot be said.
     summing
         How blocks of keys are summed up; None: that cannot be told.
@@ -57,98 +57,112 @@ class Dialect:
 
     name: str
     quote: str = '"'
-    begin: tuple[str, ...] = ()
-    sent: Mapping[str, str] = field(default_factory=lambda: _AS_IS)
-    compared: Mapping[str, str] = field(default_factory=lambda: _AS_IS)
-    added: Mapping[str, str] = field(default_factory=lambda: _AS_IS)
-    missing: Mapping[str, str] = field(default_factory=lambda: _AS_IS)
-    text: Callable[[str], str] = doubled
-    bytes_: Callable[[str], str] = doubled
-    time: str = "TIMESTAMP '{}'"
-    double: str = "{}"
-    tuples: bool = False
-    tables: str = ""
-    comments: str = ""
-    recoded: str = ""
-    summing: blocks.Summing | None = None
+    begin_statements: tuple[str, ...] = ()
+    sent_templates: Mapping[str, str] = field(default_factory=lambda: _NO_TEMPLATES)
+    comparison_templates: Mapping[str, str] = field(default_factory=lambda: _NO_TEMPLATES)
+    sum_templates: Mapping[str, str] = field(default_factory=lambda: _NO_TEMPLATES)
+    null_templates: Mapping[str, str] = field(default_factory=lambda: _NO_TEMPLATES)
+    write_text: Callable[[str], str] = quote_text
+    write_bytes: Callable[[str], str] = quote_text
+    time_template: str = "TIMESTAMP '{}'"
+    double_template: str = "{}"
+    has_tuples: bool = False
+    tables_sql: str = ""
+    comments_sql: str = ""
+    recoding_template: str = ""
+    summing: block_checksums.BlockChecksumWriter | None = None
 
-    def quoted(self, name: str) -> str:
+    def quote_name(self, name: str) -> str:
         """Write a name."""
         return f"{self.quote}{name.replace(self.quote, self.quote * 2)}{self.quote}"
 
 
-PLAIN = Dialect(name="a database")
+PLAIN_DIALECT = SqlSourceDialect(name="a database")
 
-MARIADB = Dialect(
+MARIADB_DIALECT = SqlSourceDialect(
     name="MariaDB",
     quote="`",
-    begin=(
+    begin_statements=(
         "SET time_zone = '+00:00'",
         # MySQL compares nothing with a day that it would not take
         "SET SESSION sql_mode = REPLACE(REPLACE(@@sql_mode, 'NO_ZERO_DATE', ''), 'NO_ZERO_IN_DATE', '')",
         "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
     ),
-    sent={
-        CLOCK: "CAST({} AS CHAR)",
-        WHOLE: "CAST({} AS CHAR(20))",  # of those without a sign, ODBC's driver makes negative ones
-        BITS: "{} + 0",
-        TIME: "CAST({} AS CHAR(26))",  # zero dates, which drivers make other things of
-        BYTES: "CONCAT(CHAR(92 USING ascii), 'x', LOWER(HEX({})))",  # as PostgreSQL writes them
-        SHAPE: "ST_AsText({})",
+    sent_templates={
+        KIND_TIME_OF_DAY: "CAST({} AS CHAR)",
+        KIND_WHOLE: "CAST({} AS CHAR(20))",  # of those without a sign, ODBC's driver makes negative ones
+        KIND_BITS: "{} + 0",
+        KIND_TIME: "CAST({} AS CHAR(26))",  # zero dates, which drivers make other things of
+        KIND_BYTES: "CONCAT(CHAR(92 USING ascii), 'x', LOWER(HEX({})))",  # as PostgreSQL writes them
+        KIND_GEOMETRY: "ST_AsText({})",
     },
-    compared={
-        **dict.fromkeys(REALS, "({} + 0e0)"),
-        TEXT: "CAST(CONVERT({} USING utf8mb4) AS BINARY)",
-        BITS: "({} + 0)",
+    comparison_templates={
+        **dict.fromkeys(REAL_KINDS, "({} + 0e0)"),
+        KIND_TEXT: "CAST(CONVERT({} USING utf8mb4) AS BINARY)",
+        KIND_BITS: "({} + 0)",
     },
-    added={WHOLE: "CAST({} AS SIGNED)", BITS: "CAST({} AS SIGNED)"},
-    missing={TIME: "({0} IS NULL OR {0} = 0)"},
-    text=hexadecimal,
-    bytes_=lambda value: f"X'{value.encode().hex()}'",
-    tuples=True,
-    tables=(
+    sum_templates={KIND_WHOLE: "CAST({} AS SIGNED)", KIND_BITS: "CAST({} AS SIGNED)"},
+    null_templates={KIND_TIME: "({0} IS NULL OR {0} = 0)"},
+    write_text=write_hex_text,
+    write_bytes=lambda value: f"X'{value.encode().hex()}'",
+    has_tuples=True,
+    tables_sql=(
         "SELECT IF(table_schema = DATABASE(), NULL, table_schema), table_name, table_type LIKE '%VIEW', table_rows FROM information_schema.tables"
         " WHERE table_schema NOT IN ('information_schema', 'performance_schema', 'mysql', 'sys') ORDER BY table_schema <=> DATABASE() DESC, 1, 2"
     ),
-    comments="SELECT column_name, column_comment FROM information_schema.columns WHERE table_schema = COALESCE({0}, DATABASE()) AND table_name = {1}",
-    recoded="CONVERT(CAST({0} AS BINARY) USING {1})",
-    summing=blocks.MARIADB,
+    comments_sql="SELECT column_name, column_comment FROM information_schema.columns WHERE table_schema = COALESCE({0}, DATABASE()) AND table_name = {1}",
+    recoding_template="CONVERT(CAST({0} AS BINARY) USING {1})",
+    summing=block_checksums.MARIADB_CHECKSUMS,
 )
 
-POSTGRESQL = Dialect(
+POSTGRESQL_DIALECT = SqlSourceDialect(
     name="PostgreSQL",
-    begin=(
+    begin_statements=(
         "SET datestyle = ISO", "SET timezone = 'UTC'", "SET extra_float_digits = 3", "SET intervalstyle = postgres", "SET bytea_output = hex",
         "SET standard_conforming_strings = on", "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY", "BEGIN",
     ),
-    sent={TIME: "CAST({} AS varchar(32))", CLOCK: "CAST({} AS varchar(32))", BYTES: "CAST({} AS text)"},
-    compared={**dict.fromkeys(REALS, "CAST({} AS double precision)"), TEXT: 'CAST({} AS text) COLLATE "C"'},
-    added={WHOLE: "CAST({} AS bigint)"},
-    missing=dict.fromkeys(REALS, "({0} IS NULL OR {0} = 'NaN')"),
-    double="CAST('{}' AS double precision)",
-    tuples=True,
-    tables=(
+    sent_templates={KIND_TIME: "CAST({} AS varchar(32))", KIND_TIME_OF_DAY: "CAST({} AS varchar(32))", KIND_BYTES: "CAST({} AS text)"},
+    comparison_templates={**dict.fromkeys(REAL_KINDS, "CAST({} AS double precision)"), KIND_TEXT: 'CAST({} AS text) COLLATE "C"'},
+    sum_templates={KIND_WHOLE: "CAST({} AS bigint)"},
+    null_templates=dict.fromkeys(REAL_KINDS, "({0} IS NULL OR {0} = 'NaN')"),
+    double_template="CAST('{}' AS double precision)",
+    has_tuples=True,
+    tables_sql=(
         "SELECT CASE WHEN table_schema = current_schema() THEN NULL ELSE CAST(table_schema AS text) END, CAST(table_name AS text), table_type LIKE '%VIEW', NULL"
         " FROM information_schema.tables WHERE table_schema NOT IN ('information_schema', 'pg_catalog') ORDER BY 1 NULLS FIRST, 2"
     ),
-    comments=(
+    comments_sql=(
         "SELECT CAST(a.attname AS text), col_description(a.attrelid, a.attnum) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
         " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = COALESCE({0}, current_schema()) AND c.relname = {1} AND a.attnum > 0"
     ),
-    summing=blocks.POSTGRESQL,
+    summing=block_checksums.POSTGRESQL_CHECKSUMS,
 )  # fmt: skip
 
-SQLITE = Dialect(
+SQLITE_DIALECT = SqlSourceDialect(
     name="SQLite",
-    compared={TEXT: "CAST({} AS TEXT) COLLATE BINARY"},
-    time="'{}'",
-    tables=(
+    comparison_templates={KIND_TEXT: "CAST({} AS TEXT) COLLATE BINARY"},
+    time_template="'{}'",
+    tables_sql=(
         "SELECT NULL, name, type = 'view', NULL FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
     ),
 )
 
 __all__ = [
-    "BITS", "BYTES", "CLOCK", "DECIMAL", "DOUBLE", "MARIADB", "PLAIN", "POSTGRESQL", "REALS", "SHAPE", "SINGLE", "SQLITE", "TEXT", "TIME", "WHOLE",
-    "Dialect",
+    "KIND_BITS",
+    "KIND_BYTES",
+    "KIND_DECIMAL",
+    "KIND_DOUBLE",
+    "KIND_GEOMETRY",
+    "KIND_SINGLE",
+    "KIND_TEXT",
+    "KIND_TIME",
+    "KIND_TIME_OF_DAY",
+    "KIND_WHOLE",
+    "MARIADB_DIALECT",
+    "PLAIN_DIALECT",
+    "POSTGRESQL_DIALECT",
+    "REAL_KINDS",
+    "SQLITE_DIALECT",
+    "SqlSourceDialect",
 ]  # fmt: skip

@@ -29,7 +29,7 @@ class Options(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _one_of_each(self) -> Options:
+    def _check_options(self) -> Options:
         if (self.url is None) == (self.file is None):
             raise ValueError("give either `url` or `file`")
         if (self.table is None) == (self.query is None):

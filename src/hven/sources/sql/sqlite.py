@@ -11,10 +11,21 @@ import pyarrow as pa
 
 from hven.model.errors import SourceError
 from hven.model.table import Column
-from hven.model.types import from_arrow
-from hven.sources import Context, Offer, Pin
-from hven.sources._reading.files import DataFile, check_names
-from hven.sources.sql.rows import ALIAS, PLACE, SAMPLE, Condition, Paged, Spelling, Statement, left, quoted, spelled
+from hven.model.types import type_from_arrow
+from hven.sources import AvailableTable, InputVersion, SourceContext
+from hven.sources._reading.data_files import DataFile, check_column_names
+from hven.sources.sql.database_rows import (
+    PLACEHOLDER,
+    SAMPLE_ROWS,
+    SOURCE_ALIAS,
+    KeyPagedDatabaseSource,
+    SelectStatement,
+    SqlCondition,
+    SqlConditionWriter,
+    count_rows_to_fetch,
+    quote_name,
+    write_table_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,14 +33,14 @@ if TYPE_CHECKING:
 
     from hven.sources.sql.options import Options
 
-COUNTING = 2.0  # seconds for the numbers of rows in a list of tables
-VALUES = 30_000  # of one statement: SQLite has places for 32,766
+COUNT_TIMEOUT_SECONDS = 2.0  # seconds for the numbers of rows in a list of tables
+MAX_VALUES_PER_STATEMENT = 30_000  # of one statement: SQLite has places for 32,766
 
 
-class SqliteRows(Paged):
+class SqliteSource(KeyPagedDatabaseSource):
     """A table or query of a SQLite file, opened read-only."""
 
-    def __init__(self, options: Options, path: Path, context: Context) -> None:
+    def __init__(self, options: Options, path: Path, context: SourceContext) -> None:
         super().__init__(options, context)
         self.path = path
         self.file = DataFile(path=path, name=options.file or path.name)
@@ -38,87 +49,107 @@ class SqliteRows(Paged):
                 f"no file {path.name} in {path.parent}", remedy="paths start at the descriptor's directory"
             )
 
-    def _described(self) -> list[Column]:
-        with self._open() as connection:
-            cursor = self._execute(connection, f"SELECT * FROM ({self._select()}) LIMIT {SAMPLE}")
+    def _describe_columns(self) -> list[Column]:
+        with self._open_connection() as connection:
+            cursor = self._execute_statement(connection, f"SELECT * FROM ({self._write_select()}) LIMIT {SAMPLE_ROWS}")
             names = [item[0] for item in cursor.description]
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
-                raise SourceError(f"{self.what} has two columns {twice!r}", remedy="name them apart with AS")
+                raise SourceError(f"{self.source_name} has two columns {twice!r}", remedy="name them apart with AS")
             rows = cursor.fetchall()
-            declared = self._declared
+            declared = self._declared_types
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
         return [
-            Column(name=name, type=from_arrow(_sqlite_type(declared.get(name, ""), values)))
+            Column(name=name, type=type_from_arrow(_choose_type(declared.get(name, ""), values)))
             for name, values in zip(names, columns, strict=True)
         ]
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield rows as SQLite gives them."""
-        yield from self._read(self._statements(limit), self._checked(columns), limit=limit)
-        if limit is None:
-            self.file.hash_whole()
-
-    def _checked(self, columns: Sequence[str] | None) -> list[str]:
-        return check_names(columns, list(self._columns), self.what)
-
-    def _read(
-        self, statements: Sequence[Statement], names: Sequence[str], number: int = 1, limit: int | None = None
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        last = None if limit is None else number + limit - 1
-        with self._open() as connection:
+        """Yield rows as SQLite gives them."""
+        yield from self._read_statements(
+            self._build_statements(row_limit), self._check_column_names(column_names), limit=row_limit
+        )
+        if row_limit is None:
+            self.file.compute_sha256()
+
+    def _check_column_names(self, columns: Sequence[str] | None) -> list[str]:
+        return check_column_names(columns, list(self._columns), self.source_name)
+
+    def _read_statements(
+        self,
+        statements: Sequence[SelectStatement],
+        names: Sequence[str],
+        first_row_number: int = 1,
+        limit: int | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        last = None if limit is None else first_row_number + limit - 1
+        with self._open_connection() as connection:
             connection.execute("BEGIN")  # one picture of the data for all statements
             for statement in statements:
-                plain = not statement.conditions and not statement.order
+                plain = not statement.conditions and not statement.order_by
                 text = (
-                    self._select()
+                    self._write_select()
                     if plain
-                    else f"SELECT * FROM ({self._select()}) AS {ALIAS}{statement.clause()}".replace(PLACE, "?")
+                    else f"SELECT * FROM ({self._write_select()}) AS {SOURCE_ALIAS}{statement.write_clause()}".replace(
+                        PLACEHOLDER, "?"
+                    )
                 )
-                cursor = self._execute(connection, text, statement.values)
+                cursor = self._execute_statement(connection, text, statement.values)
                 connection.text_factory = bytes  # Arrow reads UTF-8 itself
-                while (size := left(last, number)) and (rows := cursor.fetchmany(size)):
-                    yield self._assembled(rows, names, number)
-                    number += len(rows)
+                while (size := count_rows_to_fetch(last, first_row_number)) and (rows := cursor.fetchmany(size)):
+                    yield self._assemble_rows(rows, names, first_row_number)
+                    first_row_number += len(rows)
 
-    def pins(self) -> list[Pin]:
+    def list_input_versions(self) -> list[InputVersion]:
         """Name the file with its checksum, and what was asked of it."""
-        pin = self.file.pin()
-        return [Pin(name=pin.name, bytes=pin.bytes, modified=pin.modified, sha256=pin.sha256, detail=self._select())]
+        pin = self.file.build_input_version()
+        return [
+            InputVersion(
+                name=pin.name, bytes=pin.bytes, modified=pin.modified, sha256=pin.sha256, detail=self._write_select()
+            )
+        ]
 
-    def offers(self) -> list[Offer]:
+    def list_available_tables(self) -> list[AvailableTable]:
         """List tables and views; counting takes two seconds at most, in the order of names."""
-        until = time.monotonic() + COUNTING
-        with self._open() as connection:
-            rows = self._execute(
+        until = time.monotonic() + COUNT_TIMEOUT_SECONDS
+        with self._open_connection() as connection:
+            rows = self._execute_statement(
                 connection,
                 "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
             ).fetchall()
             connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
             return [
-                Offer(choice=spelled(name), rows=self._count(connection, name), view=kind == "view")
+                AvailableTable(
+                    option_value=write_table_option(name),
+                    row_count=self._count_rows(connection, name),
+                    is_view=kind == "view",
+                )
                 for name, kind in rows
             ]
 
-    def _count(self, connection: sqlite3.Connection, name: str) -> int | None:
+    def _count_rows(self, connection: sqlite3.Connection, name: str) -> int | None:
         try:
-            return int(connection.execute(f"SELECT count(*) FROM {quoted(name)}").fetchone()[0])
+            return int(connection.execute(f"SELECT count(*) FROM {quote_name(name)}").fetchone()[0])
         except sqlite3.Error:  # it takes too long, or a view that is broken
             return None
 
-    def _open(self) -> _Closing:
-        return _Closing(self.path)
+    def _open_connection(self) -> _SqliteConnection:
+        return _SqliteConnection(self.path)
 
     @cached_property
-    def _declared(self) -> dict[str, str]:
+    def _declared_types(self) -> dict[str, str]:
         if not self.options.table:
             return {}
-        with self._open() as connection:
+        with self._open_connection() as connection:
             name = (self.options.table or "").split(".")[-1].strip('"')
             rows = connection.execute("SELECT name, type FROM pragma_table_info(?)", (name,)).fetchall()
         return {str(name): str(kind) for name, kind in rows}
 
-    def _execute(self, connection: sqlite3.Connection, text: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+    def _execute_statement(
+        self, connection: sqlite3.Connection, text: str, values: Sequence[object] = ()
+    ) -> sqlite3.Cursor:
         try:
             return connection.execute(text, values)
         except sqlite3.Error as error:
@@ -134,41 +165,46 @@ class SqliteRows(Paged):
             tables = [name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in tables]
             raise SourceError(f"{self.path.name}: {error}", remedy=f"its tables are {', '.join(tables)}") from error
 
-    def _words(self) -> Spelling:
-        return _Spelling(self)
+    def _build_writer(self) -> SqlConditionWriter:
+        return _SqliteConditionWriter(self)
 
-    def _comparable(self, name: str) -> bool:
+    def _is_comparable(self, name: str) -> bool:
         kind = self._columns[name].type
         return (not kind.is_array and kind.xtype is None) or kind.is_timestamp
 
-    def _portion(self, columns: int) -> int:
-        return VALUES // columns
+    def _count_keys_per_statement(self, column_count: int) -> int:
+        return MAX_VALUES_PER_STATEMENT // column_count
 
-    def _among(self, columns: Sequence[str], keys: pa.Table) -> Condition:
-        words = self._words()
-        names = [words.plain(name) if self._is_text(name) else words.column(name, computed=False) for name in columns]
-        one = f"({', '.join([PLACE] * len(columns))})"
+    def _write_key_condition(self, columns: Sequence[str], keys: pa.Table) -> SqlCondition:
+        words = self._build_writer()
+        names = [
+            words.write_plain_column(name)
+            if self._has_text_affinity(name)
+            else words.write_column(name, is_computed=False)
+            for name in columns
+        ]
+        one = f"({', '.join([PLACEHOLDER] * len(columns))})"
         left_side = names[0] if len(names) == 1 else f"({', '.join(names)})"
         values = tuple(
             value for row in zip(*(keys.column(name).to_pylist() for name in columns), strict=True) for value in row
         )
-        return Condition(sql=f"{left_side} IN (VALUES {', '.join([one] * keys.num_rows)})", values=values)
+        return SqlCondition(sql=f"{left_side} IN (VALUES {', '.join([one] * keys.num_rows)})", values=values)
 
-    def _is_text(self, name: str) -> bool:
+    def _has_text_affinity(self, name: str) -> bool:
         """Check whether the column has text affinity, so that an index serves."""
-        return any(word in self._declared.get(name, "").upper() for word in ("CHAR", "CLOB", "TEXT"))
+        return any(word in self._declared_types.get(name, "").upper() for word in ("CHAR", "CLOB", "TEXT"))
 
 
-class _Spelling(Spelling):
-    def column(self, name: str, *, computed: bool) -> str:  # noqa: ARG002  (sums are wide enough)
+class _SqliteConditionWriter(SqlConditionWriter):
+    def write_column(self, name: str, *, is_computed: bool) -> str:  # noqa: ARG002  (sums are wide enough)
         """Compare texts byte by byte, and what is text here as text there, whatever it is stored as."""
         kind = self.rows._columns[name].type  # noqa: SLF001  (two halves of one thing)
         if not kind.is_string:
-            return quoted(name)
-        return f"CAST({quoted(name)} AS TEXT) COLLATE BINARY"
+            return quote_name(name)
+        return f"CAST({quote_name(name)} AS TEXT) COLLATE BINARY"
 
 
-class _Closing:
+class _SqliteConnection:
     """A read-only connection that is closed at the end."""
 
     def __init__(self, path: Path) -> None:
@@ -185,7 +221,7 @@ class _Closing:
         self.connection.close()
 
 
-def _sqlite_type(declared: str, values: Sequence[Any]) -> pa.DataType:
+def _choose_type(declared: str, values: Sequence[Any]) -> pa.DataType:
     """Choose a type: what the values are counts more than what the column is declared (SQLite promises nothing)."""
     kinds = {type(value) for value in values if value is not None}
     word = declared.upper()

@@ -1,0 +1,223 @@
+"""What is said about a text that is not ADQL: found, expected, the nearest right word, the remedy."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from hven.adql.reserved_words import RESERVED_WORDS
+from hven.model.errors import ParseError, find_close_match, format_message
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Words of other dialects: what to say and to do instead.
+FOREIGN_KEYWORDS: Final[dict[str, tuple[str, str]]] = {
+    "LIMIT": ("ADQL has no LIMIT", "write SELECT TOP n ... instead"),
+    "FETCH": ("ADQL has no FETCH FIRST", "write SELECT TOP n ... instead"),
+    "ROWNUM": ("ADQL has no ROWNUM", "write SELECT TOP n ... instead"),
+    "MINUS": ("ADQL has no MINUS between queries", "write EXCEPT"),
+    "OVER": ("window functions (OVER) are an extension of ADQL 2.1 queries", "use GROUP BY in a subquery and join it"),
+    "WINDOW": (
+        "WINDOW names windows: WINDOW w AS (...)",
+        "write it behind FROM, WHERE, GROUP BY and HAVING, and then OVER w",
+    ),
+    "QUALIFY": ("ADQL has no QUALIFY", "put the query into a subquery and filter it with WHERE"),
+    "REGEXP": ("ADQL has no REGEXP operator", "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1"),
+    "RLIKE": ("ADQL has no RLIKE operator", "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1"),
+    "SIMILAR": ("ADQL has no SIMILAR TO", "use LIKE or ILIKE, with % and _"),
+    "NULLS": (
+        "ADQL has no NULLS FIRST or NULLS LAST",
+        "leave it out, or order by CASE WHEN x IS NULL THEN 1 ELSE 0 END first",
+    ),
+    "ESCAPE": ("ADQL's LIKE has no ESCAPE", "leave it out"),
+    "LATERAL": ("ADQL has no LATERAL", "join with ON"),
+    "SEMI": ("ADQL has no SEMI JOIN", "write WHERE EXISTS (SELECT ...)"),
+    "ANTI": ("ADQL has no ANTI JOIN", "write WHERE NOT EXISTS (SELECT ...)"),
+    "TABLESAMPLE": ("ADQL has no TABLESAMPLE", "use TOP, or a condition on RAND()"),
+    "ASCENDING": ("ADQL has no ASCENDING", "write ASC, or leave it out"),
+    "DESCENDING": ("ADQL has no DESCENDING", "write DESC"),
+    "CURRENT_TIMESTAMP": ("ADQL has no CURRENT_TIMESTAMP", "write the time as a string: '2000-01-01T12:00:00'"),
+    "CURRENT_DATE": ("ADQL has no CURRENT_DATE", "write the time as a string: '2000-01-01T12:00:00'"),
+    "DIV": ("ADQL has no DIV operator", "write FLOOR(a / b)"),
+    "WITHIN": (
+        "ADQL has no WITHIN GROUP",
+        "MEDIAN(x) is the middle value; for others number the rows with NTILE(n) OVER (ORDER BY x)",
+    ),
+}
+
+#: Two signs in a row that other languages have: what to write instead.
+FOREIGN_OPERATORS: Final[dict[tuple[str, str], str]] = {
+    ("=", "="): "write a single =",
+    ("=", ">"): "write >=",
+    ("=", "<"): "write <=",
+    ("&", "&"): "write AND",
+    ("|", "||"): "write OR",
+    ("-", ">"): "ADQL has no parts of values",
+    ("*", "*"): "write POWER(a, b)",
+    ("<", "<"): "write a * POWER(2, n)",
+    (">", ">"): "write FLOOR(a / POWER(2, n))",
+    ("/", "/"): "write FLOOR(a / b); comments begin with two hyphens: --",
+}
+
+_STATEMENT_KEYWORDS: Final = frozenset((
+    "INSERT", "UPDATE", "DELETE", "DROP", "CREATE", "ALTER", "GRANT", "REVOKE", "COMMIT", "ROLLBACK", "SET", "EXEC", "EXECUTE",
+    "DECLARE", "BEGIN", "CALL", "MERGE", "TRUNCATE", "PRAGMA", "ATTACH", "COPY", "INSTALL", "LOAD", "EXPLAIN", "SHOW", "DESCRIBE",
+    "USE", "VALUES",
+))  # fmt: skip
+
+#: What is said about square brackets where no element of an array is read.
+BRACKET_FAULT: Final = (
+    "square brackets are not ADQL here",
+    'write special names in double quotes: "name"; the element of an array is a[1]',
+)
+
+_FOREIGN_CHARACTERS: Final[dict[str, tuple[str, str]]] = {
+    "`": ("a backtick is not ADQL", 'write special names in double quotes: "name"'),
+    ":": ("a colon is not ADQL", "write a cast as CAST(x AS type), and values in place of :parameters"),
+    "?": ("a question mark is not ADQL", "write the value itself"),
+    "$": ("a dollar sign is not ADQL", "write the value itself, strings in single quotes"),
+    "@": ("an at sign is not ADQL", 'write special names in double quotes: "name"'),
+    "#": ("a number sign is not ADQL", "comments begin with two hyphens: --"),
+    "!": ("an exclamation mark alone is not ADQL", "write NOT, or <> for 'not equal'"),
+    "\\": ("a backslash is not ADQL", "a quote inside a string is doubled: 'it''s'"),
+    "{": ("braces are not ADQL", "in a descriptor, templates with {names} belong under `text:`"),
+    "}": ("braces are not ADQL", "in a descriptor, templates with {names} belong under `text:`"),
+    "\0": ("the text has a NUL character", "take it out"),
+}
+_TYPOGRAPHIC_CHARACTERS: Final[dict[str, tuple[str, str]]] = {
+    **dict.fromkeys(
+        "\u2018\u2019\u201a\u201b\u2032\u00b4", ("a typographic quote", "write a straight single quote: '")
+    ),
+    **dict.fromkeys(
+        "\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb",
+        ("a typographic double quote", "write a straight quote: ' for strings, \" for names"),
+    ),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", ("a typographic dash", "write a plain hyphen: -")),
+    **dict.fromkeys(
+        "\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\u3000",
+        ("a special space", "write a plain space (such ones come from web pages and PDFs)"),
+    ),
+    **dict.fromkeys(
+        "\u200b\u200c\u200d\u2060\ufeff",
+        ("an invisible character", "delete it (such ones come from web pages and PDFs)"),
+    ),
+    "\u00d7": ("a multiplication sign", "write *"),
+    "\u2264": ("a 'less or equal' sign", "write <="),
+    "\u2265": ("a 'greater or equal' sign", "write >="),
+    "\u2260": ("a 'not equal' sign", "write <>"),
+    "\uff0c": ("a full-width comma", "write a plain comma"),
+    "\uff08": ("a full-width parenthesis", "write a plain parenthesis"),
+    "\uff09": ("a full-width parenthesis", "write a plain parenthesis"),
+}
+
+
+def check_characters(query_text: str) -> None:
+    """Refuse NUL and half surrogates, wherever they stand, strings and comments included."""
+    text_offset = query_text.find("\0")
+    if text_offset >= 0:
+        raise ParseError("the text has a NUL character", text=query_text, offset=text_offset, remedy="take it out")
+    try:
+        query_text.encode()
+    except UnicodeEncodeError as fault:
+        raise ParseError(
+            "the text is not valid Unicode here (half of a surrogate pair)",
+            text=query_text,
+            offset=fault.start,
+            remedy="send the query as UTF-8",
+        ) from None
+
+
+def raise_lexical_error(query_text: str, text_offset: int) -> NoReturn:
+    """Fail with why no word can begin at this offset.
+
+    Raises
+    ------
+    ParseError
+        Always.
+    """
+    char = query_text[text_offset]
+    if char == "'":
+        message, remedy = (
+            "this string has no end",
+            "close it with a single quote; a quote inside a string is doubled: 'it''s'",
+        )
+    elif char == '"':
+        if query_text.startswith('""', text_offset):
+            message, remedy = "an empty name", "write a name between the double quotes; the empty string is ''"
+        else:
+            message, remedy = (
+                "this name in double quotes has no end",
+                "close it with a double quote (strings take single quotes)",
+            )
+    elif char.isascii() and (char.isdigit() or char == "."):
+        piece = re.compile(r"[\w.]*").match(query_text, text_offset)
+        quoted = shorten_quoted(piece[0]) if piece else char
+        if re.fullmatch(r"0[xX][0-9a-fA-F]+", quoted):
+            message, remedy = (
+                format_message("ADQL 2.0 has no hexadecimal numbers: {found}", quoted),
+                format_message("write {number}", int(quoted, 16)),
+            )
+        elif re.fullmatch(r"[0-9.]*([eE][0-9]*)?\.*", quoted):
+            message, remedy = (
+                format_message("the number {found} is too large or too long", quoted),
+                "write it with at most 400 digits, within 1.8E308",
+            )
+        else:
+            message, remedy = (
+                format_message("'{found}' is neither a number nor a name", quoted),
+                format_message('a name that begins with a digit is written "{found}"', quoted),
+            )
+    elif char == "_":
+        piece = re.compile(r"\w*").match(query_text, text_offset)
+        quoted = shorten_quoted(piece[0]) if piece else char
+        message, remedy = (
+            format_message("a name may not begin with an underscore: {found}", quoted),
+            format_message('write it in double quotes: "{found}"', quoted),
+        )
+    elif query_text.startswith("::", text_offset):
+        message, remedy = "ADQL has no :: casts", "write CAST(x AS type)"
+    elif char in _FOREIGN_CHARACTERS:
+        message, remedy = _FOREIGN_CHARACTERS[char]
+    elif char in _TYPOGRAPHIC_CHARACTERS:
+        character_name, remedy = _TYPOGRAPHIC_CHARACTERS[char]
+        message = format_message(
+            "{what} ({char!r}, U+{number:04X}) is not ADQL", format_message(character_name), char, ord(char)
+        )
+    elif char.isalpha():
+        message = format_message("the letter '{char}' may not stand in a name without quotes", char)
+        remedy = "names have A-Z, a-z, 0-9 and _; write others in double quotes"
+    else:
+        message, remedy = (
+            format_message("the character {char!r} (U+{number:04X}) is not ADQL", char, ord(char)),
+            "take it out, or put it into quotes",
+        )
+    raise ParseError(message, text=query_text, offset=text_offset, remedy=remedy)
+
+
+def shorten_quoted(quoted: str, max_characters: int = 40) -> str:
+    """Cut what is quoted in a message; control characters are spelt out, since messages travel in XML and headers."""
+    if len(quoted) > max_characters:
+        quoted = quoted[: max_characters - 3] + "..."
+    return (
+        quoted if quoted.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in quoted)
+    )
+
+
+def find_nearest_keyword(word: str, choices: Sequence[str]) -> str | None:
+    """Find the keyword that a mistyped word was probably meant to be."""
+    if len(word) > 30:
+        return None
+    word = word.upper()
+    swapped = [choice for choice in choices if sorted(choice) == sorted(word)]  # ADN, FORM
+    return swapped[0] if swapped else find_close_match(word, choices, 0.7)
+
+
+def is_statement(word: str) -> bool:
+    """Return whether a word begins a statement of SQL that is not a query."""
+    return word.upper() in _STATEMENT_KEYWORDS
+
+
+def is_reserved(word: str) -> bool:
+    """Return whether a word is reserved in ADQL 2.1."""
+    return word.upper() in RESERVED_WORDS

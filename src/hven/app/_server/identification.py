@@ -1,0 +1,382 @@
+"""Who asks: identity providers look at each request before any face does; bad credentials get no further. Answers say how one may log in, and as whom one is.
+
+What browsers add by themselves, cookies and remembered passwords, is kept from them if a foreign page makes the browser send a request
+that changes something (`hven.site.auth.session`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import logging
+import secrets
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import anyio.to_thread
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse, Response
+
+from hven import services as dali
+from hven.model import plugins
+from hven.model.errors import ForbiddenError, HvenError, StorageError, UnauthenticatedError
+from hven.query.query_queue import current_requester
+from hven.services.addresses import build_session_cookie
+from hven.services.face import load_faces
+from hven.site.auth import add_known_groups, invitations, looks, signed
+from hven.site.auth.local import TOKEN_SCOPE_GROUPS, LocalIdentityProvider, build_principal, get_claimed_account
+from hven.site.auth.session import SAFE_METHODS, is_cross_site_change
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
+    Address = IPv4Address | IPv6Address
+    from collections.abc import Mapping
+
+    from starlette.types import Scope
+
+    from hven.model.settings import Settings
+    from hven.site.auth import People, Principal
+    from hven.site.store import StateStore
+
+log = logging.getLogger("hven")
+PRINCIPAL_SCOPE_KEY = "hven.reader"
+CREDENTIAL_CACHE_SECONDS = 0.5  # seconds after which it is looked again whether credentials hold
+MAX_CACHED_CREDENTIALS = 4096  # of those that are remembered
+SESSION_OVER_SCOPE_KEY = "hven.over"  # its cookie is of a session that is over
+PASSWORD_STANDARD_ID = "ivo://ivoa.net/sso#tls-with-password"  # noqa: S105  (a way to log in)
+CAPABILITIES_SUFFIX = "/capabilities"
+# what a site that is closed shows all the same, so that one can see that it is there, and log in
+QUERY_PATHS = (
+    "/tap/sync",
+    "/tap/async",
+)  # what a token that may only read changes, besides the addresses of faces that ask
+IMPERSONATION_EXIT_PATHS = ("/access/as", "/logout")  # the ways back of who sees the site as somebody else
+PUBLIC_PATHS = (
+    "/login",
+    "/referee/",
+    "/assets",
+    "/logo",
+    "/health/live",
+    "/tap/availability",
+    *IMPERSONATION_EXIT_PATHS,
+)
+REFEREE_PREFIX = "/referee/"  # behind it a secret
+ROW_DOWNLOAD_SUFFIXES = ("/take", "/script", "/download")  # rows of a table, by POST where many are marked
+SIGNATURE_SCOPE_KEY = "hven.signed"  # what an address was signed with
+
+
+class Identification:
+    """Puts the reader into the request's scope, or answers 401."""
+
+    def __init__(self, store: StateStore, settings: Settings, people: People | None = None) -> None:
+        self._store, self._settings, self._people = store, settings, people
+        # whom credentials proved a moment ago: asked without a way to a thread. Of a session nothing is remembered: a logout holds at once
+        self._principals: dict[bytes, tuple[Principal, float]] = {}
+        self._key = secrets.token_bytes(32)  # memory holds keyed digests, of which nobody can guess a password
+        self._origins = {origin.lower() for origin in settings.cors if origin != "*"}
+        if settings.public_url:
+            self._origins.add("/".join(settings.public_url.lower().split("/")[:3]))
+        self._providers = [
+            plugins.load_plugin("identity", name).provider(store, settings) for name in plugins.list_plugins("identity")
+        ]
+        asked = (face.path.partition("{")[0] for face in load_faces().values() if face.build_query is not None)
+        self._query_paths = (*QUERY_PATHS, *asked)
+        self._proxy_header = (settings.login.proxy_header or "").lower().encode()
+        self._proxies = [ipaddress.ip_network(network) for network in settings.login.proxies]
+        open_schemes = settings.login.schemes
+        self._refused_schemes = {
+            name
+            for name, those in {"basic": {"Basic"}, "bearer": {"Bearer", "ivoa_bearer"}}.items()
+            if not those & {*open_schemes}
+        }
+
+    async def identify_or_refuse(self, scope: Scope, headers_by_name: Mapping[bytes, bytes]) -> Response | None:
+        """Look who asks; those without credentials among the headers cost nothing."""
+        if (
+            b"authorization" in headers_by_name
+            or b"cookie" in headers_by_name
+            or self._proxy_header in headers_by_name
+            or SIGNATURE_SCOPE_KEY in scope
+        ):
+            try:
+                trusted_headers = self._select_trusted_headers(scope)
+                proxy_account = (
+                    self._read_proxy_account(scope, trusted_headers) if self._proxy_header in headers_by_name else ""
+                )
+                credentials = proxy_account or trusted_headers.get("authorization", "")
+                if not proxy_account and credentials.partition(" ")[0].lower() in self._refused_schemes:
+                    raise UnauthenticatedError("this way to log in is not open here", remedy="see the challenges")
+                # what a proxy says is never found by what a reader sends
+                credential_bytes = credentials.encode("latin-1", "replace")
+                digest_context = b"proxy" if proxy_account else b"header"
+                digest = hashlib.blake2b(
+                    credential_bytes, key=self._key, digest_size=32, person=digest_context
+                ).digest()
+                principal, until = self._principals.get(digest, (None, 0.0)) if credentials else (None, 0.0)
+                if SIGNATURE_SCOPE_KEY in scope:
+                    check_credentials = partial(self._identify_by_signature, scope)
+                    principal = await dali.verify_proof(
+                        HTTPConnection(scope),
+                        self._store,
+                        get_claimed_account(credentials),
+                        check_credentials,
+                        verify_token=check_credentials,
+                    )
+                elif time.monotonic() >= until:
+                    slow = credentials[:6].lower() == "basic " or credentials.count(".") > 1
+                    check_credentials = (
+                        partial(self._get_or_create_account, proxy_account)
+                        if proxy_account
+                        else partial(self._identify_by_providers, trusted_headers)
+                    )
+                    # only Basic may have a password
+                    by_token = (
+                        partial(self._identify_by_token, trusted_headers)
+                        if credentials[:6].lower() == "basic "
+                        else check_credentials
+                    )
+                    account = get_claimed_account(credentials)
+                    principal = await dali.verify_proof(
+                        HTTPConnection(scope),
+                        self._store,
+                        account,
+                        check_credentials,
+                        verify_token=by_token,
+                        may_be_password=slow,
+                    )
+                    if credentials and principal is not None:
+                        if len(self._principals) >= MAX_CACHED_CREDENTIALS:
+                            self._principals.clear()
+                        self._principals[digest] = principal, time.monotonic() + CREDENTIAL_CACHE_SECONDS
+                session_over = principal is not None and principal.is_anonymous
+                principal = invitations.add_invitation_groups(
+                    None if session_over else principal, trusted_headers, self._store
+                )
+                if principal is None and session_over:
+                    scope[SESSION_OVER_SCOPE_KEY] = True
+                    # a page says that nobody is logged in; what a program gets would pass for all that it may see
+                    if not _is_page_request(scope) and not scope["path"].rstrip("/").endswith(("/login", "/logout")):
+                        raise UnauthenticatedError("this session is over", remedy="log in again, or send no cookie")
+                elif principal is not None:
+                    if (
+                        principal.name is not None
+                        and SIGNATURE_SCOPE_KEY not in scope
+                        and looks.IMPERSONATION_COOKIE in trusted_headers.get("cookie", "")
+                    ):
+                        identity_sources = self._store, self._settings, self._people
+                        principal = await anyio.to_thread.run_sync(
+                            looks.apply_impersonation_cookie, principal, trusted_headers, *identity_sources
+                        )
+                    scope[PRINCIPAL_SCOPE_KEY] = principal
+            except HvenError as error:
+                return _build_error_response(scope, error)
+        current_requester.set(partial(_find_requester, scope))
+        return None
+
+    def refuse_access(self, scope: Scope) -> Response | None:
+        """Refuse a request, under its present address, to who may not come in at all, or may only read; browsers are shown the way."""
+        path, principal = scope["path"], scope.get(PRINCIPAL_SCOPE_KEY)
+        if (
+            principal is not None
+            and principal.impersonator
+            and scope["method"] not in SAFE_METHODS
+            and not self._is_harmless_post(scope["method"], path)
+        ):
+            return _build_error_response(
+                scope,
+                ForbiddenError("who sees this site as somebody else changes nothing", remedy="be yourself again first"),
+            )
+        if principal is not None and not (principal.impersonator and principal.is_anonymous):
+            if (
+                TOKEN_SCOPE_GROUPS["read"] not in principal.groups
+                or scope["method"] in SAFE_METHODS
+                or path.startswith(self._query_paths)
+            ):
+                return None
+            return _build_error_response(
+                scope, ForbiddenError("this token may only read", remedy="a token with the scope all may change things")
+            )
+        if not self._settings.login.required or path.startswith(PUBLIC_PATHS) or _is_capabilities_path(path):
+            return None
+        request = HTTPConnection(scope)
+        if _is_page_request(scope):
+            return_path = quote(
+                f"{self._settings.root_path}{path}?{scope['query_string'].decode('latin-1')}".rstrip("?")
+            )
+            headers = {
+                "location": f"{dali.get_base_url(request, self._settings)}/login?next={return_path}",
+                "cache-control": "no-store",
+            }
+            return Response(None, 303, headers)
+        return _build_error_response(
+            scope,
+            UnauthenticatedError(
+                "only who has an account sees this site", remedy="send credentials, or log in at /login"
+            ),
+        )
+
+    def _is_harmless_post(self, method: str, path: str) -> bool:
+        """Return whether a request that is none to read changes nothing all the same, or leads back to oneself."""
+        is_query = path.startswith((*self._query_paths, *IMPERSONATION_EXIT_PATHS)) and not path.startswith(
+            QUERY_PATHS[1]
+        )
+        return method == "POST" and (
+            is_query or (path.startswith("/collections/") and path.endswith(ROW_DOWNLOAD_SUFFIXES))
+        )
+
+    async def add_identity_headers(
+        self, scope: Scope, status: int, headers: list[tuple[bytes, bytes]]
+    ) -> list[tuple[bytes, bytes]]:
+        """Add to an answer how one may log in (AuthVO), or as whom one is; what is told to one reader is not for shared caches."""
+        principal: Principal | None = scope.get(PRINCIPAL_SCOPE_KEY)
+        if principal is not None:
+            headers = _mark_private(headers, (principal.impersonator or principal.name or "").encode())
+        elif SESSION_OVER_SCOPE_KEY in scope and all(name != b"set-cookie" for name, _ in headers):
+            expired_cookie = build_session_cookie(HTTPConnection(scope), self._settings, None)
+            headers = [*headers, (b"set-cookie", expired_cookie.encode())]
+        if status == 401:
+            wants_challenge = all(name != b"www-authenticate" for name, _ in headers)
+        else:
+            wants_challenge = (
+                status in {200, 304} and _is_capabilities_path(scope["path"]) and await self._has_accounts()
+            )
+        if not wants_challenge:
+            return headers
+        url = f"{dali.get_base_url(HTTPConnection(scope), self._settings)}/login"
+        challenge_parameters = {
+            "Basic": 'realm="hven", charset="UTF-8"',
+            "Bearer": 'realm="hven"',
+        }
+        signing = f'standard_id="{PASSWORD_STANDARD_ID}", access_url="{url}"'
+        return [
+            *headers,
+            *(
+                (b"www-authenticate", f"{scheme} {challenge_parameters.get(scheme, signing)}".encode())
+                for scheme in self._settings.login.schemes
+            ),
+        ]
+
+    async def _has_accounts(self) -> bool:
+        """Return whether anybody can log in at all."""
+        try:
+            return await anyio.to_thread.run_sync(self._store.users.has_account)
+        except StorageError:
+            return True
+
+    def _select_trusted_headers(self, scope: Scope) -> Headers:
+        """Return the headers that may prove something."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "").lower()
+        # a proxy may have taken https off: the host is what tells sites apart, and a page served by plain http under our name is lost anyway
+        if is_cross_site_change(scope["method"], headers, self._origins | {f"https://{host}", f"http://{host}"}):
+            return Headers(
+                raw=[
+                    (name, value)
+                    for name, value in scope["headers"]
+                    if name != self._proxy_header and not _is_ambient_credential(name, value)
+                ]
+            )
+        return headers
+
+    def _identify_by_signature(self, scope: Scope) -> Principal | None:
+        path, query = scope["path"].removeprefix(self._settings.root_path.rstrip("/")), scope["query_string"]
+        return self._load_principal(
+            signed.verify_signed_address(
+                self._store, scope["method"], path, query.decode("latin-1"), scope[SIGNATURE_SCOPE_KEY]
+            )
+        )
+
+    def _read_proxy_account(self, scope: Scope, headers: Headers) -> str:
+        """Return whom a proxy before us names; empty: nobody. From others it is refused: who sends it would else be somebody, or see a part for all."""
+        values = [value.strip() for name, value in scope["headers"] if name == self._proxy_header]
+        try:
+            address: Address | None = ipaddress.ip_address((scope.get("client") or ("",))[0])
+        except ValueError:  # a socket of this machine has none
+            address = None
+        if isinstance(address, ipaddress.IPv6Address):
+            address = address.ipv4_mapped or address
+        if len(values) != 1 or address is None or not any(address in network for network in self._proxies):
+            log.warning("%s, sent by %s, is not believed: see login.proxies", self._proxy_header.decode(), address)
+            raise UnauthenticatedError("only the site's proxy says who is logged in there", remedy="ask by its address")
+        return headers.get(self._proxy_header.decode(), "").strip().lower()
+
+    def _get_or_create_account(self, name: str) -> Principal | None:
+        """Return the reader whom a proxy names, with an account from the first time on."""
+        if not self._store.users.has_account(name):
+            self._store.users.add_account(name)
+        return self._load_principal(name)
+
+    def _load_principal(self, name: str) -> Principal:
+        principal = build_principal(name, self._store, self._settings)
+        return add_known_groups(principal, self._settings, self._store.grants, self._people)
+
+    def _identify_by_providers(self, headers: Headers) -> Principal | None:
+        principals = (provider.identify(headers) for provider in self._providers)
+        principal = next((candidate for candidate in principals if candidate is not None), None)
+        return (
+            None if principal is None else add_known_groups(principal, self._settings, self._store.grants, self._people)
+        )
+
+    def _identify_by_token(self, headers: Headers) -> Principal | None:
+        """Identify who shows a token or a session of an account here, without a look at passwords."""
+        accounts = (provider for provider in self._providers if isinstance(provider, LocalIdentityProvider))
+        principals = (provider.identify_by_token(headers) for provider in accounts)
+        principal = next((provider for provider in principals if provider is not None), None)
+        if principal is None:
+            raise UnauthenticatedError(
+                "these credentials are no token that holds here", remedy="send the account's token"
+            )
+        return add_known_groups(principal, self._settings, self._store.grants, self._people)
+
+
+def _is_capabilities_path(path: str) -> bool:
+    """Return whether this is where a service says what it can; a file may be called so, too."""
+    return path.endswith(CAPABILITIES_SUFFIX) and not path.startswith("/collections/")
+
+
+def _is_page_request(scope: Scope) -> bool:
+    """Return whether a browser asks for a page."""
+    return scope["method"] in SAFE_METHODS and "text/html" in Headers(scope=scope).get("accept", "")
+
+
+def _build_error_response(scope: Scope, error: HvenError) -> Response:
+    text = dali.write_error_message(error, scope.get("hven.request_id", ""))
+    headers = {**dali.build_error_headers(error), "cache-control": "no-store"}
+    return PlainTextResponse(f"{text}\n", dali.find_http_status(error), headers)
+
+
+def _mark_private(headers: list[tuple[bytes, bytes]], name: bytes) -> list[tuple[bytes, bytes]]:
+    """Name the reader in an answer, once: a login says itself who one is from now on."""
+    headers_by_name = dict(headers)
+    cache_control = headers_by_name.get(b"cache-control", b"private")
+    headers = [header for header in headers if header[0] != b"cache-control"]
+    if name and b"x-vo-authenticated" not in headers_by_name:
+        headers.append((b"x-vo-authenticated", name))
+    if b"cookie" not in headers_by_name.get(b"vary", b"").lower():
+        headers.append((b"vary", b"authorization, cookie"))
+    return [*headers, (b"cache-control", cache_control.replace(b"public", b"private"))]
+
+
+def is_anonymous_referee(scope: Scope) -> bool:
+    """Return whether the log shall not say from where somebody came: who comes in as a referee, or judges without being seen."""
+    principal: Principal | None = scope.get(PRINCIPAL_SCOPE_KEY)
+    return REFEREE_PREFIX in scope["path"] or (
+        principal is not None
+        and any(group.startswith(invitations.BLIND_REVIEW_GROUP_PREFIX) for group in principal.groups)
+    )
+
+
+def _find_requester(scope: Scope) -> str:
+    """Name whose queries are counted together: an account's, else an address's."""
+    principal: Principal | None = scope.get(PRINCIPAL_SCOPE_KEY)
+    name = (principal.impersonator or principal.name) if principal is not None else None
+    return f"account {name}" if name else dali.find_client_network(HTTPConnection(scope))
+
+
+def _is_ambient_credential(name: bytes, value: bytes) -> bool:
+    """Return whether a header is what browsers add to requests to a site that they know, whoever's page asks; bearer tokens they do not."""
+    return name == b"cookie" or (name == b"authorization" and value[:6].lower() == b"basic ")

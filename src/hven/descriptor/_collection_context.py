@@ -1,0 +1,59 @@
+"""What the tables of a descriptor take from their collection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from hven.descriptor._file_contents import FileContents
+    from hven.descriptor.value_schema import KeyValues
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionContext:
+    """What a table takes from its collection.
+
+    Attributes
+    ----------
+    schema
+        The collection's name.
+    access
+        Of tables that say nothing.
+    contact
+        Whom to ask for what is locked.
+    constants
+        The collection's ``let``.
+    site
+        What ``{site.name}`` and its like are.
+    publishes_files
+        Whether it publishes files.
+    directory
+        Where the descriptor stands.
+    contents
+        Reads the files that tables use.
+    hashes
+        Takes the SHA-256 of files that tables use.
+    project
+        To which it belongs.
+    reader_names
+        Programs of hven.toml that read files.
+    is_standard
+        True while a standard itself is read: tables need no source.
+    """
+
+    schema: str
+    access: KeyValues | None
+    contact: str | None
+    constants: Mapping[str, Any]
+    site: Mapping[str, str]
+    publishes_files: bool
+    directory: Path
+    contents: FileContents
+    hashes: dict[str, str]
+    is_standard: bool = False
+    project: str | None = None
+    reader_names: tuple[str, ...] = ()

@@ -1,0 +1,133 @@
+"""Tables made by queries, before anything is published: their columns follow from those of the tables that they read, which are looked at first."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticCatalogue
+from hven.adql.syntax_tree import CommonTable, TableRef, walk_tree
+from hven.descriptor.live_queries import is_live
+from hven.descriptor.mapping import compile_mapping
+from hven.model import plugins
+from hven.model.errors import HvenError
+from hven.sources import SourceContext
+from hven.sources.document_enrichment import add_document_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hven.adql.syntax_tree import Query
+    from hven.model.resource import Resource, SourceSpec, TableSpec
+    from hven.model.settings import Settings
+    from hven.model.table import Column, Table
+    from hven.sources import Source
+
+# kinds that can be looked at without secrets or other tables
+FILE_SOURCE_KINDS = ("csv", "files", "fixed", "fits", "json", "oifits", "parquet", "product", "votable")
+QUERY_SOURCE_KIND = "query"
+
+
+def is_local_file_source(source: SourceSpec) -> bool:
+    """Check whether a source is files that are here."""
+    return source.kind in FILE_SOURCE_KINDS and "url" not in source.options
+
+
+def open_file_source(source: SourceSpec, resource: Resource, settings: Settings) -> Source:
+    """Open a source that is a file, or files."""
+    module = plugins.load_plugin("sources", source.kind)
+    options = module.Options.model_validate(dict(source.options))
+    opened_source: Source = module.open(
+        options,
+        SourceContext(
+            directory=resource.path.parent, on_reject=lambda _row: None, allowed_roots=settings.allowed_directories
+        ),
+    )
+    return opened_source
+
+
+class DerivedTables:
+    """The tables of a collection as its descriptor will make them, and those of others that its queries read.
+
+    Parameters
+    ----------
+    load_resource
+        Gives another collection by its name; None if there is none that can be read.
+    """
+
+    def __init__(self, resource: Resource, settings: Settings, load_resource: Callable[[str], Resource | None]) -> None:
+        self.settings = settings
+        self._load_resource = load_resource
+        self._resources: dict[str, Resource | None] = {resource.name.lower(): resource}
+        self._tables: dict[str, Table | None] = {}
+
+    def find_query_columns(self, text: str | Query, resource: Resource) -> tuple[Column, ...] | None:
+        """Find the columns of a query's answer; None if a table that it reads is known only when it is published.
+
+        Raises
+        ------
+        HvenError
+            The query does not fit the tables.
+        """
+        tree = parse_query(text) if isinstance(text, str) else text
+        common_table_names = {node.name.name.lower() for node in walk_tree(tree) if isinstance(node, CommonTable)}
+        tables = {}
+        for node in walk_tree(tree):
+            if not isinstance(node, TableRef) or (
+                len(node.parts) == 1 and node.parts[0].name.lower() in common_table_names
+            ):
+                continue
+            schema = node.parts[-2].name if len(node.parts) > 1 else resource.name
+            table = self._find_table(schema.lower(), node.parts[-1].name.lower())
+            if table is None:
+                return None
+            tables[table.qualified_name] = table
+        return bind_query(tree, StaticCatalogue(tables.values())).columns
+
+    def list_table_names(self, schema: str) -> list[str] | None:
+        """List the tables of a collection; None: there is none that can be read."""
+        if schema.lower() not in self._resources:
+            self._resources[schema.lower()] = self._load_resource(schema)
+        resource = self._resources[schema.lower()]
+        return None if resource is None else [spec.table.name for spec in resource.tables]
+
+    def _find_table(self, schema: str, name: str) -> Table | None:
+        key = f"{schema}.{name}"
+        if key not in self._tables:
+            self._tables[key] = None  # also what a circle finds: ingest tells it
+            if schema not in self._resources:
+                self._resources[schema] = self._load_resource(schema)
+            resource = self._resources[schema]
+            spec = (
+                next(
+                    (candidate_spec for candidate_spec in resource.tables if candidate_spec.table.name.lower() == name),
+                    None,
+                )
+                if resource is not None
+                else None
+            )
+            if resource is not None and spec is not None and not is_live(spec):
+                with suppress(HvenError, ValueError):  # its own check tells it
+                    self._tables[key] = self._build_table(spec, resource)
+        return self._tables[key]
+
+    def _build_table(self, spec: TableSpec, resource: Resource) -> Table | None:
+        if spec.table.view is not None:
+            query_columns = self.find_query_columns(spec.table.view, resource)
+            return None if query_columns is None else spec.table.copy_with(columns=query_columns, view=None)
+        if spec.has_declared_columns:
+            return spec.table
+        source = spec.sources[0]
+        columns = None
+        if is_local_file_source(source):
+            columns = add_document_columns(
+                open_file_source(source, resource, self.settings).list_columns(), source.enrich
+            )
+        elif source.kind == QUERY_SOURCE_KIND:
+            query_columns = self.find_query_columns(str(source.options["adql"]), resource)
+            columns = None if query_columns is None else add_document_columns(query_columns, source.enrich)
+        return None if columns is None else compile_mapping(spec, columns, resource).table
+
+
+__all__ = ["QUERY_SOURCE_KIND", "DerivedTables", "is_local_file_source", "open_file_source"]

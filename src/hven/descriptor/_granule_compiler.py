@@ -1,0 +1,510 @@
+"""The values of all columns of a table, for one granule: what sets each, conversions inserted, metadata completed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hven.adql.syntax_tree import (
+    BinaryOperation,
+    Cast,
+    ColumnRef,
+    Comparison,
+    Conjunction,
+    Expr,
+    FunctionCall,
+    Ident,
+    Literal,
+    Negation,
+    NullPredicate,
+    ValueMetadata,
+)
+from hven.descriptor import _contour_columns as regions
+from hven.descriptor import _expression_trees as trees
+from hven.descriptor._column_expressions import TemplatePlaceholder, parse_placeholder, split_template
+from hven.descriptor._constants import build_constant_literal
+from hven.descriptor._embargo import build_release_expression
+from hven.descriptor._lookups import join_key_expressions
+from hven.descriptor._manual_conversions import find_manual_conversion
+from hven.descriptor._name_resolution import (
+    ExpressionNames,
+    format_name_list,
+    is_run_time_value,
+    parse_heading_unit,
+    place_text,
+)
+from hven.descriptor.compiled_mapping import FaultReportedError
+from hven.model import units
+from hven.model.errors import suggest_spelling
+from hven.model.resource import ColumnMapping
+from hven.model.sky import frames
+from hven.model.table import Column, is_time_format
+from hven.model.types import FLOAT64, STRING
+from hven.model.units import modernize_ucd
+
+if TYPE_CHECKING:
+    from hven.descriptor._lookups import LookupSet
+    from hven.descriptor.written_yaml import WrittenScalar
+    from hven.model.errors import Place
+    from hven.model.resource import GranuleSpec
+
+INHERITED_ATTRIBUTES = ("ucd", "utype", "description", "label", "display", "link", "minimum", "maximum")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextConversion:
+    """Text that is read as something else: rows where something was `source_expression` and nothing `converted_expression` of it are told."""
+
+    name: str
+    message: str
+    severity: str
+    source_expression: Expr
+    converted_expression: Expr
+    source: str
+    place: Place
+    is_region: bool = False  # not any text, and so never an empty one
+
+    def build_failure_condition(self) -> Expr:
+        """Build the condition of those rows."""
+        words = () if self.is_region else (Negation(Comparison("=", self.source_expression, Literal(""))),)
+        return Conjunction(
+            (NullPredicate(self.source_expression, negated=True), *words, NullPredicate(self.converted_expression))
+        )
+
+
+class GranuleCompiler:
+    """The values of all target columns for one granule (or for the table, if it has none)."""
+
+    def __init__(
+        self,
+        expression_names: ExpressionNames,
+        lookups: LookupSet,
+        granule: GranuleSpec | None,
+        first_granule: GranuleCompiler | None = None,
+    ) -> None:
+        self.expression_names, self.lookups = expression_names, lookups
+        self.first_granule = first_granule  # the first granule, which decides on types
+        self.spec = expression_names.spec
+        self.granule = granule
+        self.settings: dict[str, ColumnMapping] = {
+            setting.column: setting for setting in expression_names.spec.settings
+        }
+        self.defaults = expression_names.spec.defaults
+        self.declared = {column.name: column for column in self.spec.table.columns}
+        if granule is not None:
+            self.settings |= {setting.column: setting for setting in granule.settings}
+            if "granule_gid" in self.declared and "granule_gid" not in self.settings:
+                self.settings["granule_gid"] = ColumnMapping(
+                    column="granule_gid", how="set", value=place_text(granule.gid, granule.place), place=granule.place
+                )
+        self.column_order = self._order_columns()
+        self.expressions: dict[str, Expr | None] = {}
+        self.columns: dict[str, Column] = {}
+        self.origins: dict[str, frozenset[str]] = {}
+        self.copies: dict[str, str] = {}
+        self.conversions: dict[str, str] = {}
+        self.condition: Expr | None = None
+        self.column_chain: list[str] = []
+        self.text_conversions: list[TextConversion] = []
+        self.outline_contour: tuple[Expr, str] | None = None  # that s_region is made of, and which of its parts
+
+    def _order_columns(self) -> list[str]:
+        """Order the columns: those of the source, if they are followed (refined ones stay where they are), then the others."""
+        names_by_lower_case = {name.lower(): name for name in (*self.settings, *self.declared)}
+        source_column_names = (
+            [
+                names_by_lower_case.get(column.name.lower(), column.name)
+                for column in self.expression_names.source_columns
+            ]
+            if self.spec.follows_source
+            else []
+        )
+        return list(dict.fromkeys([*source_column_names, *self.declared, *self.settings]))
+
+    def compile_columns(self) -> None:
+        """Compile every column; faults are collected."""
+        for name in self.column_order:
+            try:
+                self.compile_column(name, None, "")
+            except FaultReportedError:
+                continue
+        if self.granule is not None and self.granule.condition is not None:
+            key_path = f"{self.expression_names.key_path}.granules[{self.granule.gid}].if"
+            self.condition = self.expression_names.bind_condition_text(*self.granule.condition, key_path, self)
+
+    def list_column_expressions(self) -> list[tuple[str, Expr]]:
+        """List name and tree of every column, in order."""
+        return [(name, tree) for name in self.column_order if (tree := self.expressions.get(name)) is not None]
+
+    def list_contour_columns(self) -> set[str]:
+        """List the columns that are empty where the contour of `s_region` has no region, as they are made of it."""
+        return {
+            name
+            for name, tree in self.list_column_expressions()
+            if self.outline_contour is not None and regions.has_contour_call(tree)
+        }
+
+    def list_run_time_columns(self) -> set[str]:
+        """List the columns that are made of the time of this run and of nothing else that could differ between rows."""
+        return {name for name, tree in self.list_column_expressions() if is_run_time_value(tree)}
+
+    def compile_column(self, name: str, reference_place: Place | None, key_path: str) -> Expr:
+        """Compile the final tree of a target column, once."""
+        if name in self.expressions:
+            tree = self.expressions[name]
+            if tree is None:
+                raise FaultReportedError
+            return tree
+        faults = self.expression_names.faults
+        if name in self.column_chain:
+            cycle = [*self.column_chain[self.column_chain.index(name) :], name]
+            if reference_place is not None:
+                faults.add_error(
+                    f"{key_path}: {' needs '.join('target.' + step for step in cycle)}: a cycle", reference_place
+                )
+            raise FaultReportedError
+        if (
+            reference_place is not None
+            and self.spec.flags is not None
+            and not self.spec.flags.is_supplied
+            and name == self.spec.flags.column
+        ):
+            faults.add_error(
+                f"{key_path}: {name} is not known before all other columns are: rules set it",
+                reference_place,
+                "say the condition itself",
+            )
+            raise FaultReportedError
+        if name not in self.column_order:
+            if reference_place is not None:
+                faults.add_error(
+                    f"{key_path}: the table has no column {name!r}",
+                    reference_place,
+                    suggest_spelling(name, self.column_order),
+                )
+            raise FaultReportedError
+        self.column_chain.append(name)
+        self.expressions[name] = None
+        try:
+            del self.expressions[name]
+            tree = self._compile_value(name)
+        except FaultReportedError:
+            self.expressions[name] = None
+            raise
+        finally:
+            self.column_chain.pop()
+        self.expressions[name] = tree
+        return tree
+
+    def _compile_value(self, name: str) -> Expr:
+        names = self.expression_names
+        setting = self.settings.get(name)
+        if setting is None and name in self.defaults and self.expression_names.find_column(Ident(name)) is None:
+            setting = self.defaults[name]
+        column = self.declared.get(name)
+        granule_key_path = (
+            f".granules[{self.granule.gid}]" if self.granule is not None and setting in self.granule.settings else ""
+        )
+        key_path = (
+            f"{names.key_path}{granule_key_path}.{setting.how}.{name}"
+            if setting is not None
+            else f"{names.key_path}.columns.{name}"
+        )
+        place = setting.place if setting is not None else self.spec.column_places.get(name, self.spec.place)
+        tree, meta, copied_column = self._compile_unconverted(name, setting, column, key_path, place)
+        if self.spec.embargo is not None and self.spec.embargo.column == name:
+            tree, meta = build_release_expression(self.spec.embargo, names, self, tree, meta)
+        column = self._complete_column(name, column, meta, copied_column)
+        self.columns[name] = column
+        self.origins[name] = names.find_source_origins(meta)
+        converted = self._convert_value(tree, meta, column, key_path, place)
+        self._record_conversion(name, tree, converted, meta, column, place)
+        return converted
+
+    def _compile_unconverted(
+        self, name: str, setting: ColumnMapping | None, column: Column | None, key_path: str, place: Place
+    ) -> tuple[Expr, ValueMetadata, Column | None]:
+        """Find the value before conversion, its metadata, and the source column if it is one unchanged."""
+        names = self.expression_names
+        if setting is None or (setting is self.defaults.get(name) and name in regions.CONTOUR_COLUMNS):
+            source = names.find_column(Ident(name))
+            if source is None and name in regions.CONTOUR_COLUMNS and self._has_contour():
+                contour_value = regions.build_contour_value(name, *self.outline_contour)  # type: ignore[misc]
+                return contour_value, names.derive_expression_meta(contour_value, place_text("", place), key_path), None
+        if setting is None:
+            if source is None:
+                return self._compile_missing_column(name, column, key_path, place)
+            tree: Expr = trees.build_column_ref(source.name)
+            return tree, names.derive_expression_meta(tree, place_text("", place), key_path), source
+        if setting.how == "set":
+            tree = self._compile_constant(setting, column, key_path)
+        elif setting.how == "text":
+            tree = self._compile_template(place_text(setting.value, setting.place), key_path)
+        elif setting.how == "lookup":
+            tree = self._compile_lookup(setting, column, key_path)
+        else:
+            tree, meta = names.bind_expression_text(place_text(setting.value, setting.place), key_path, self)
+            if name == regions.OUTLINE_COLUMN:
+                self.outline_contour = regions.find_contour(tree, meta)
+            if (
+                contour_expression := regions.convert_contour_for_column(
+                    tree, meta, column.type if column is not None else None
+                )
+            ) is not None:
+                return (
+                    contour_expression,
+                    names.derive_expression_meta(contour_expression, place_text("", place), key_path),
+                    None,
+                )
+            return tree, meta, meta.column if isinstance(tree, ColumnRef) else None
+        return tree, names.derive_expression_meta(tree, place_text("", place), key_path), None
+
+    def _has_contour(self) -> bool:
+        """Check whether the table's outline is made of a contour."""
+        if (
+            regions.OUTLINE_COLUMN in self.column_order
+            and regions.OUTLINE_COLUMN not in self.column_chain
+            and self.outline_contour is None
+        ):
+            self.compile_column(regions.OUTLINE_COLUMN, None, "")
+        return self.outline_contour is not None
+
+    def _compile_missing_column(
+        self, name: str, column: Column | None, key_path: str, place: Place
+    ) -> tuple[Expr, ValueMetadata, None]:
+        embargo = self.spec.embargo  # makes a date for rows that have none themselves
+        if column is not None and (
+            (column.std and not column.required) or (embargo is not None and embargo.column == name)
+        ):
+            return trees.NULL_LITERAL, ValueMetadata(column.type, constant=True), None
+        names = self.expression_names
+        source_names = [item.name for item in names.source_columns]
+        remedy = suggest_spelling(name, source_names)
+        remedy = (
+            f"write under 'map': {name}: {remedy[14:-2]}"
+            if remedy
+            else f"set it under set, text, map or lookup; the source has: {format_name_list(source_names)}"
+        )
+        names.faults.add_error(
+            f"{key_path}: nothing gives this column a value, and the source has no column {name!r}", place, remedy
+        )
+        raise FaultReportedError
+
+    def _compile_constant(self, setting: ColumnMapping, column: Column | None, key_path: str) -> Expr:
+        value = place_text(setting.value, setting.place)
+        if column is None or "type" not in self.spec.explicit_attributes.get(column.name, ()):
+            source = self.expression_names.find_column(Ident(setting.column))
+            column = Column(name=setting.column, type=source.type if source is not None else STRING)
+        tree = build_constant_literal(value, column, key_path, self.expression_names.faults)
+        if tree is None:
+            raise FaultReportedError
+        return tree
+
+    def _compile_lookup(self, setting: ColumnMapping, column: Column | None, key_path: str) -> Expr:
+        names = self.expression_names
+        if "from" not in setting.value:
+            raise FaultReportedError
+        keys = [
+            names.bind_expression_text(place_text(text, setting.place), f"{key_path}.from", self)
+            for text in setting.value["from"]
+        ]
+        key, meta = keys[0]
+        origins = names.find_source_origins(meta)
+        if len(keys) > 1:
+            for _, key_meta in keys:
+                if not (key_meta.type.is_string or key_meta.type.is_integer):
+                    names.faults.add_error(
+                        f"{key_path}.from: one of several keys is text or a whole number, not {key_meta.type}",
+                        setting.place,
+                    )
+                    raise FaultReportedError
+            origins = frozenset().union(*(names.find_source_origins(key_meta) for _, key_meta in keys))
+            key = join_key_expressions([trees.convert_to_text(tree, key_meta) for tree, key_meta in keys])
+            meta = ValueMetadata(STRING)
+        names.used |= origins
+        typed_column = (
+            column if column is not None and "type" in self.spec.explicit_attributes.get(column.name, ()) else None
+        )
+        tree = self.lookups.build_lookup_expression(setting, key, meta, origins, typed_column, key_path)
+        if tree is None:
+            raise FaultReportedError
+        return tree
+
+    def _compile_template(self, template: WrittenScalar, key_path: str) -> Expr:
+        names = self.expression_names
+        parts: list[Expr] = []
+        for part in split_template(template, key_path, names.faults):
+            if isinstance(part, str):
+                parts.append(Literal(part))
+                continue
+            tree = self._compile_placeholder(part, template, key_path)
+            meta = names.derive_expression_meta(tree, template, key_path, part.offset)
+            if part.format_spec and is_time_format(part.format_spec):
+                if not meta.type.is_timestamp:
+                    names.faults.add_error(
+                        f"{key_path}: {{{part.expression_text}:{part.format_spec}}} needs a timestamp, not {meta.type}",
+                        template.locate_character(part.offset),
+                        f"write {{FROM_JD({part.expression_text}):{part.format_spec}}}, FROM_MJD or parse_time, as the value is",
+                    )
+                    raise FaultReportedError
+                parts.append(trees.format_time(tree, part.format_spec))
+            elif part.format_spec:
+                if not meta.type.is_numeric:
+                    names.faults.add_error(
+                        f"{key_path}: {{{part.expression_text}:{part.format_spec}}} needs a number, not {meta.type}",
+                        template.locate_character(part.offset),
+                        f"write {{CAST({part.expression_text} AS BIGINT):{part.format_spec}}}"
+                        if part.format_spec.endswith("d")
+                        else "",
+                    )
+                    raise FaultReportedError
+                parts.append(trees.format_number(tree, part.format_spec))
+            else:
+                parts.append(trees.convert_to_text(tree, meta))
+        return trees.concatenate_texts(parts) if parts else Literal("")
+
+    def _compile_placeholder(self, placeholder: TemplatePlaceholder, template: WrittenScalar, key_path: str) -> Expr:
+        names = self.expression_names
+        if placeholder.name is not None:
+            exact = names.find_column(Ident(placeholder.name, quoted=True))  # DATE-OBS, file.path
+            if exact is not None:
+                return trees.build_column_ref(exact.name, 0)
+        tree = parse_placeholder(template, placeholder, key_path, names.faults)
+        if tree is None:
+            raise FaultReportedError
+        return names.expand_names(tree, template, key_path, self, placeholder.offset)
+
+    def _complete_column(
+        self, name: str, column: Column | None, meta: ValueMetadata, copied_column: Column | None
+    ) -> Column:
+        """Complete what the descriptor says by what the value brings along."""
+        if column is None:
+            column = Column(name=name)
+        given_attributes = self.spec.explicit_attributes.get(name, frozenset())
+        changes: dict[str, Any] = {}
+        alternative_types = self.spec.xtypes_by_column.get(name)
+        if alternative_types is not None and self.first_granule is not None:
+            changes["type"] = self.first_granule.columns[name].type
+        elif "type" not in given_attributes or (alternative_types is not None and meta.type.xtype in alternative_types):
+            changes["type"] = meta.type
+        if "unit" not in given_attributes and alternative_types is None:
+            changes["unit"] = _normalize_unit(meta.unit)
+        if copied_column is not None:
+            for key in INHERITED_ATTRIBUTES:
+                # roles of a standard's columns are the standard's
+                if key not in given_attributes and getattr(column, key) is None and not (key == "utype" and column.std):
+                    changes[key] = getattr(copied_column, key)
+            if changes.get("ucd"):
+                changes["ucd"] = (
+                    modernize_ucd(changes["ucd"]) or changes["ucd"]
+                )  # UCD1 of old tables; what is none stays as the source says, and is told
+        elif "ucd" not in given_attributes and column.ucd is None and meta.column is not None:
+            changes["ucd"] = meta.ucd
+        return column.copy_with(**changes)
+
+    def _convert_value(self, tree: Expr, meta: ValueMetadata, column: Column, key_path: str, place: Place) -> Expr:
+        """Insert the conversion of unit and type."""
+        faults = self.expression_names.faults
+        if meta.unit and column.unit and meta.type.is_numeric and not units.is_same_unit(meta.unit, column.unit):
+            if not units.is_convertible(meta.unit, column.unit):
+                faults.add_error(
+                    f"{key_path}: a value in {meta.unit} cannot be converted to {column.unit}",
+                    place,
+                    f"correct the unit, or convert it in an expression; where a formula's factor does that: without_unit(x), {column.unit} is then taken as said",
+                )
+                raise FaultReportedError
+            self._warn_double_conversion(tree, meta.unit, column.unit, key_path, place)
+            # a descriptor may write m.s-1, a query may not
+            tree = FunctionCall("IN_UNIT", (tree, Literal(units.validate_unit(column.unit))))
+            meta = self.expression_names.derive_expression_meta(tree, place_text("", place), key_path)
+        elif column.unit and meta.unit is None and isinstance(tree, ColumnRef):
+            heading_unit = parse_heading_unit(tree.name.name)
+            if (
+                heading_unit is not None
+                and units.is_convertible(heading_unit, column.unit)
+                and not units.is_same_unit(heading_unit, column.unit)
+            ):
+                tree = BinaryOperation(
+                    "*",
+                    trees.cast_to_type(tree, meta, FLOAT64),
+                    Literal(units.compute_factor(heading_unit, column.unit)),
+                )
+                meta = self.expression_names.derive_expression_meta(tree, place_text("", place), key_path)
+        try:
+            return trees.cast_to_type(tree, meta, column.type, self._find_celestial_frame(column))
+        except trees.UnsupportedCastError as error:
+            faults.add_error(f"{key_path}: {error.message}", place, error.remedy)
+            raise FaultReportedError from None
+
+    def _find_celestial_frame(self, column: Column) -> str:
+        """Name the celestial frame of a column as STC-S does; empty for others, which it has no word for."""
+        system = next((frame.system for frame in self.spec.table.frames if frame.id == column.frame), None)
+        return system if system in frames.ASTROPY_FRAMES else ""
+
+    def _warn_double_conversion(
+        self, tree: Expr, source_unit: str, target_unit: str, key_path: str, place: Place
+    ) -> None:
+        """Warn of ``x / 3600`` where x is in arcsec and the column in deg: the value would be divided twice."""
+        node = find_manual_conversion(tree, source_unit, target_unit)
+        if node is not None:
+            number = node.right.value if isinstance(node.right, Literal) else ""
+            self.expression_names.faults.add_warning(
+                f"{key_path}: the value is in {source_unit} and becomes {target_unit} by itself; {node.op} {number} does it once more",
+                place,
+                f"leave {node.op} {number} out",
+            )
+
+    def _record_conversion(
+        self, name: str, tree: Expr, converted: Expr, meta: ValueMetadata, column: Column, place: Place
+    ) -> None:
+        """Remember plain copies and single conversions; everything else reads its columns in the query."""
+        source = meta.column.name if isinstance(tree, ColumnRef) and meta.column is not None else None
+        if isinstance(converted, FunctionCall) and converted.name == "POLYGON_OF" and converted.args[0] is tree:
+            message = f"{name}: this is not one polygon in the column's frame; with columns: {{{name}: {{type: 'adql:REGION'}}}} all regions are kept as text"
+            source_name = source or min(self.origins[name], default=name)
+            self.text_conversions.append(
+                TextConversion(
+                    name=f"read.{name}",
+                    message=message,
+                    severity="error",
+                    source_expression=tree,
+                    converted_expression=converted,
+                    source=source_name,
+                    place=place,
+                    is_region=meta.type.xtype is not None,
+                )
+            )
+            self.expression_names.used |= self.origins[name]
+            return
+        is_plain_conversion = (meta.type.is_numeric or meta.type.is_string) and (
+            column.type.is_numeric or column.type.is_string
+        )
+        if source is None or source in self.expression_names.call_origins:
+            self.expression_names.used |= self.origins[name]
+        elif converted is tree or (is_plain_conversion and isinstance(converted, Cast) and converted.operand is tree):
+            self.copies[name] = source
+        else:
+            self.conversions[name] = source
+            self.expression_names.used.add(source)
+            if meta.type.is_string:
+                message = f"{name}: the text cannot be read as {column.type}"
+                self.text_conversions.append(
+                    TextConversion(
+                        name=f"read.{name}",
+                        message=message,
+                        severity="error",
+                        source_expression=tree,
+                        converted_expression=converted,
+                        source=source,
+                        place=place,
+                    )
+                )
+
+
+def _normalize_unit(unit: str | None) -> str | None:
+    if unit is None:
+        return None
+    try:
+        return units.validate_unit(unit) or None
+    except ValueError:
+        return unit

@@ -1,0 +1,178 @@
+"""`files`: the files that a collection publishes as they are, as one more table of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from hven.descriptor._file_roots import build_source_options, read_file_root, write_file_query
+from hven.descriptor._name_resolution import place_text
+from hven.descriptor.tables import read_access
+from hven.model.resource import ColumnMapping, SourceSpec, TableSpec
+from hven.model.table import FILES_UTYPE, Column, Table
+from hven.model.types import parse_type
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from hven.descriptor._collection_context import CollectionContext
+    from hven.descriptor.value_schema import FaultCollector, KeyValues
+    from hven.descriptor.written_yaml import WrittenScalar
+    from hven.model.table import FileRoot
+
+FILES_TABLE_NAME = "files"
+_FILES_TABLE_COLUMNS = (
+    ("path", "string", None, "meta.id;meta.file", "Path of the file within the collection", 1),
+    ("title", "string", None, "meta.title", "What the file is", 2),
+    ("description", "string", None, "meta.note", "What is in it", 3),
+    ("url", "string", None, "meta.ref.url;meta.file", "Where the file is had", 1),
+    ("media_type", "string", None, "meta.code.mime", "Media type", 4),
+    ("bytes", "int64", "byte", "phys.size;meta.file", "Size", 4),
+    ("sha256", "string", None, "meta.checksum;meta.file", "SHA-256 of the file", 20),
+    ("modified", "timestamp", None, "time.processing;meta.file", "When the file was last changed", 10),
+)
+
+
+def build_files_table(
+    file_entries: Sequence[KeyValues],
+    collection_context: CollectionContext,
+    allowed_directories: Sequence[Path],
+    faults: FaultCollector,
+    *,
+    is_restricted: bool,
+) -> TableSpec | None:
+    """Build the table of a collection's files, which is ingested like any other; None if there are none, or faults.
+
+    `is_restricted`: rows say who may have them.
+    """
+    if not file_entries:
+        return None
+    access, policy = read_access(collection_context.access, "access", faults)
+    is_restricted = is_restricted or access != "public" or policy is not None
+    sources: list[SourceSpec] = []
+    roots: list[FileRoot] = []
+    has_known_checksums = True  # whether size and checksum of all are known
+    for file_fields in file_entries:
+        if ("files" in file_fields) == ("from" in file_fields):
+            faults.add_error(
+                "files: one of files and from says which files are meant",
+                file_fields.place,
+                "files: data/*.fits, or from: a table whose rows name them",
+            )
+            return None
+        file_root = read_file_root(
+            file_fields, collection_context, allowed_directories, faults, is_restricted=is_restricted
+        )
+        if file_root is None or any(_check_path_escape(pattern, faults) for pattern in file_fields.get("files", ())):
+            return None
+        if "writers" in file_fields and ("from" in file_fields or file_root.scheme is not None):
+            faults.add_error(
+                "files.writers: files are sent to directories of this machine, by patterns",
+                file_fields.places["writers"],
+                "leave it out here",
+            )
+            return None
+        text = write_file_query(file_fields, collection_context, faults) if "from" in file_fields else None
+        if "from" in file_fields and text is None:
+            return None
+        if (fault := _find_root_conflict(file_root, roots)) is not None:
+            faults.add_error(
+                f"files.at: {fault}",
+                file_fields.places.get("at", file_fields.place),
+                "at: raw, another word for each root",
+            )
+            return None
+        if file_root not in roots:
+            roots.append(file_root)
+        has_known_checksums = (
+            has_known_checksums
+            and file_root.scheme is None
+            and ("checksums" not in file_fields or bool(file_fields["checksums"]))
+        )
+        sources.append(
+            SourceSpec(
+                kind="files", options=build_source_options(file_fields, file_root, text), place=file_fields.place
+            )
+        )
+    if not sources:
+        return None
+    place = sources[0].place
+    columns = tuple(
+        Column(
+            name=name,
+            type=parse_type(type_name),
+            unit=unit,
+            ucd=ucd,
+            description=text,
+            rank=rank,
+            required=name in ({"path", "url", "bytes", "sha256"} if has_known_checksums else {"path", "url"}),
+        )
+        for name, type_name, unit, ucd, text, rank in _FILES_TABLE_COLUMNS
+    )
+    table = Table(
+        schema=collection_context.schema,
+        name=FILES_TABLE_NAME,
+        columns=columns,
+        title="Files",
+        description="The files of this collection, with their sizes and checksums.",
+        utype=FILES_UTYPE,
+        primary=("path",),
+        access=access,
+        project=collection_context.project,
+        policy=replace(policy, path="path") if policy is not None else None,
+        roots=tuple(roots),
+    )
+    url_mapping = ColumnMapping(
+        column="url",
+        how="text",
+        value=place_text("{site.url}/collections/" + collection_context.schema + "/files/{quoted}", place),
+        place=place,
+    )
+    if any(any_root.redirects_clients for any_root in roots):
+        value = f"COALESCE(direct, site.url || '/collections/{collection_context.schema}/files/' || quoted)"
+        url_mapping = ColumnMapping(column="url", how="map", value=place_text(value, place), place=place)
+    return TableSpec(
+        table=table,
+        sources=tuple(sources),
+        settings=(url_mapping,),
+        declared_columns=columns,
+        explicit_attributes={column.name: frozenset({"type", "unit", "ucd", "description"}) for column in columns},
+        place=place,
+    )
+
+
+def find_restricting_table(
+    file_entries: Sequence[KeyValues], schema: str, table_specs: Sequence[TableSpec], files_spec: TableSpec
+) -> str | None:
+    """Find a table that names files, and that not everybody sees who sees their list; None: there is none."""
+    tables_by_name = {f"{schema}.{spec.table.name}".lower(): spec.table for spec in table_specs}
+    for item in file_entries:
+        name_parts = str(item.get("from", "")).lower().split(".")
+        table = tables_by_name.get(".".join(name_parts if len(name_parts) > 1 else [schema.lower(), *name_parts]))
+        if table is None or files_spec.table.policy is not None:
+            continue
+        if table.policy is not None or table.access not in {"public", files_spec.table.access}:
+            return table.qualified_name
+    return None
+
+
+def _check_path_escape(pattern: WrittenScalar, faults: FaultCollector) -> bool:
+    path = PurePosixPath(pattern)
+    if path.is_absolute() or ".." in path.parts:
+        faults.add_error(
+            f"files: {pattern} does not stand below the descriptor's directory",
+            pattern.place,
+            "put the files beside the descriptor, or say root: where they are",
+        )
+        return True
+    return False
+
+
+def _find_root_conflict(file_root: FileRoot, other_roots: Sequence[FileRoot]) -> str | None:
+    """Say which other root has the same paths; None: none."""
+    for other_root in other_roots:
+        if other_root.path_prefix == file_root.path_prefix and other_root != file_root:
+            return f"two roots have paths that begin with {file_root.path_prefix or 'nothing'}"
+    return None

@@ -1,0 +1,266 @@
+"""``sync:`` of a table and of a collection: how changes of the source are followed, and when."""
+
+from __future__ import annotations
+
+import math
+import re
+import zoneinfo
+from functools import cache, partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from hven.descriptor.value_schema import describe_value
+from hven.descriptor.written_yaml import WrittenMap, WrittenScalar
+from hven.model.errors import suggest_spelling
+from hven.model.resource import Recurrence, SyncPolicy, SyncSchedule
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.descriptor.value_schema import FaultCollector, KeyValues
+    from hven.model.errors import Place
+
+SECONDS_BY_UNIT = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+UNIT_ALIASES = {
+    "sec": "s", "second": "s", "seconds": "s", "m": "min", "minute": "min", "minutes": "min", "hour": "h", "hours": "h", "day": "d", "days": "d",
+    "week": "w", "weeks": "w",
+}  # fmt: skip
+_DURATION_PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
+_NUMBER_PATTERN = re.compile(r"\s*[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\s*")
+_PERCENT_PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
+UNIT_LIST_TEXT = "s, min, h, d, w"
+WATERMARK_SOURCE_KINDS = {"sql", "tap"}  # kinds that give the rows behind a watermark alone
+
+
+def _read_duration(value: Any, key_path: str, faults: FaultCollector, *, allow_unitless: bool = False) -> Any:
+    """Convert to seconds: ``2 d``, ``1 h``, ``30 min``; if `allow_unitless`, a number without a unit is right, too, and stays so."""
+    if not isinstance(value, WrittenScalar) or value.is_null:
+        faults.add_error(
+            f"{key_path} must be a length of time, not {describe_value(value)}", value.place, "2 d, 1 h, 30 min"
+        )
+        return None
+    if _NUMBER_PATTERN.fullmatch(value):
+        if allow_unitless:
+            return value
+        faults.add_error(
+            f"{key_path}: {str(value)!r} has no unit", value.place, f"one of {UNIT_LIST_TEXT}: {str(value).strip()} h"
+        )
+        return None
+    match = _DURATION_PATTERN.fullmatch(value)
+    unit = match[2].lower() if match else ""
+    unit = UNIT_ALIASES.get(unit, unit)
+    if match is None or unit not in SECONDS_BY_UNIT:
+        remedy = f"{match[1]} and one of {UNIT_LIST_TEXT}" if match else "2 d, 1 h, 30 min"
+        faults.add_error(f"{key_path}: {str(value)!r} is no length of time", value.place, remedy)
+        return None
+    return float(match[1]) * SECONDS_BY_UNIT[unit]
+
+
+def _read_full_interval(value: Any, key_path: str, faults: FaultCollector) -> Any:
+    """Convert to seconds; ``never`` is infinity."""
+    return (
+        math.inf
+        if isinstance(value, WrittenScalar) and value.strip().lower() == "never"
+        else _read_duration(value, key_path, faults)
+    )
+
+
+def _read_share(value: Any, key_path: str, faults: FaultCollector) -> float | None:
+    """Convert ``10 %`` to a fraction."""
+    match = _PERCENT_PATTERN.fullmatch(value) if isinstance(value, WrittenScalar) else None
+    if match is None or float(match[1]) > 100:
+        faults.add_error(
+            f"{key_path} must be a share of the rows in percent, not {describe_value(value)}", value.place, "10 %"
+        )
+        return None
+    return float(match[1]) / 100
+
+
+Duration = Annotated[str, _read_duration, Field(pattern=r"^\s*[0-9]+(\.[0-9]+)?\s*[A-Za-z]+\s*$")]
+Overlap = Annotated[Duration | Annotated[float, Field(ge=0)], partial(_read_duration, allow_unitless=True)]
+Full = Annotated[Duration | Literal["never"], _read_full_interval]
+Share = Annotated[str, _read_share, Field(pattern=r"^\s*[0-9]+(\.[0-9]+)?\s*%\s*$")]
+
+
+def read_sync_policy(
+    key_path: str, fields: KeyValues, primary_key_columns: Sequence[str], faults: FaultCollector
+) -> SyncPolicy | None:
+    """Read ``sync:`` of a table.
+
+    Parameters
+    ----------
+    primary_key_columns
+        Columns of the primary key.
+    """
+    sync_fields = fields.get("sync")
+    if sync_fields is None:
+        return None
+    where = f"{key_path}.sync"
+    watermark, overlap, deletions = (
+        sync_fields.get("watermark"),
+        sync_fields.get("overlap"),
+        sync_fields.get("deletions", "compare"),
+    )
+    if watermark is None and "overlap" in sync_fields:
+        faults.add_error(
+            f"{where}: 'overlap' means nothing without a watermark",
+            sync_fields.places["overlap"],
+            "everything is read each time: remove it, or say watermark",
+        )
+    deletion_method = deletions if isinstance(deletions, str) else "column"
+    if deletion_method in {"none", "column"} and watermark is None and "deletions" in sync_fields.places:
+        faults.add_warning(
+            f"{where}: without a watermark everything is read, and rows that are not there any more go",
+            sync_fields.places["deletions"],
+            "say watermark, or leave deletions out",
+        )
+    if (
+        watermark is not None
+        and not primary_key_columns
+        and "primary" not in fields.places
+        and not fields.get("standard")
+    ):
+        faults.add_error(
+            f"{where}: a table that is read in part needs a primary key",
+            sync_fields.places["watermark"],
+            "say primary: [column, ..]",
+        )
+    source_kinds = {
+        str(source_entry.get("kind", ""))  # type: ignore[call-overload]
+        for source_entry in fields.get("source", ())
+        if isinstance(source_entry, WrittenMap)
+    }  # keys are Written
+    if (
+        watermark is not None
+        and deletion_method != "blocks"
+        and "full" not in sync_fields.places
+        and source_kinds & WATERMARK_SOURCE_KINDS
+    ):
+        faults.add_warning(
+            f"{where}: an edit that leaves the watermark as it was is found when everything is read, and nothing says how often",
+            sync_fields.places["watermark"],
+            "say full: 7 d; or deletions: blocks (PostgreSQL), which finds every edit; or full: never, if every write moves the watermark",
+        )
+    guard = sync_fields.get("guard", {})
+    return SyncPolicy(
+        watermark=None if watermark is None else (str(watermark), watermark.place),
+        overlap_seconds=overlap if isinstance(overlap, float) else None,
+        overlap_amount=float(overlap) if isinstance(overlap, WrittenScalar) else None,
+        deletion_method=str(deletion_method),
+        deleted_condition=None
+        if isinstance(deletions, str) or "column" not in deletions
+        else (deletions["column"], deletions["column"].place),
+        full_interval_seconds=sync_fields.get("full"),
+        page_row_count=None if "page" not in sync_fields else int(sync_fields["page"]),
+        max_requests_per_second=sync_fields.get("rate"),
+        max_removed_share=guard.get("removed", SyncPolicy.DEFAULT_MAX_REMOVED_SHARE),
+        max_changed_share=guard.get("changed", SyncPolicy.DEFAULT_MAX_CHANGED_SHARE),
+        place=sync_fields.place,
+    )
+
+
+@cache
+def _list_time_zones() -> set[str]:
+    """List all time zones, once: each is a file that is opened for it."""
+    return zoneinfo.available_timezones()
+
+
+def read_sync_schedule(fields: KeyValues, faults: FaultCollector) -> SyncSchedule | None:
+    """Read ``sync:`` of a collection."""
+    sync_fields = fields.get("sync")
+    if sync_fields is None:
+        return None
+    cron, zone = sync_fields.get("cron"), sync_fields.get("zone")
+    fault_count = len(faults.faults)
+    if "every" in sync_fields.places and "cron" in sync_fields.places:
+        faults.add_error("sync says both 'every' and 'cron'", sync_fields.places["cron"], "keep one")
+    if "every" not in sync_fields.places and "cron" not in sync_fields.places:
+        faults.add_error("sync does not say when", sync_fields.place, "every: 1 h")
+    if cron is not None:
+        _check_cron(str(cron), cron.place, faults)
+    if zone is not None:
+        time_zones = _list_time_zones()
+        if zone not in time_zones:
+            faults.add_error(
+                f"sync.zone: there is no time zone {str(zone)!r}",
+                zone.place,
+                suggest_spelling(zone, time_zones) or "Europe/Vienna, UTC",
+            )
+        if cron is None:
+            faults.add_warning("sync.zone means nothing without cron", zone.place, "remove it")
+    if sync_fields.get("every") == 0:
+        faults.add_error("sync.every is no time at all", sync_fields.places["every"], "every: 1 h")
+        return None
+    sync_schedule = SyncSchedule(
+        interval_seconds=sync_fields.get("every"),
+        cron=None if cron is None else " ".join(str(cron).split()),
+        max_jitter_seconds=sync_fields.get("jitter", 0.0),
+        time_zone="UTC" if zone is None else str(zone),
+        place=sync_fields.place,
+    )
+    if all(fault.severity != "error" for fault in faults.faults[fault_count:]):
+        try:  # what each part for itself may be, and together may not: the 30th of February
+            Recurrence(
+                interval_seconds=sync_schedule.interval_seconds,
+                cron=sync_schedule.cron,
+                max_jitter_seconds=sync_schedule.max_jitter_seconds,
+                time_zone=sync_schedule.time_zone,
+            )
+        except ValueError as error:
+            faults.add_error(
+                f"sync: {error}",
+                sync_fields.places["cron" if cron is not None else "every"],
+                "it must come to be some time",
+            )
+            return None
+    return sync_schedule
+
+
+_CRON_FIELDS = (
+    ("minute", 0, 59),
+    ("hour", 0, 23),
+    ("day of the month", 1, 31),
+    ("month", 1, 12),
+    ("day of the week", 0, 7),
+)
+_CRON_NAMES_BY_FIELD = {
+    3: ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
+    4: ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
+}
+
+
+def _check_cron(text: str, place: Place, faults: FaultCollector) -> None:
+    """Check each of the five fields."""
+    parts = text.split()
+    if len(parts) != len(_CRON_FIELDS):
+        faults.add_error(
+            f"sync.cron has {len(parts)} fields instead of 5", place, 'minute, hour, day, month, weekday: "15 3 * * *"'
+        )
+        return
+    for number, (part, (name, low, high)) in enumerate(zip(parts, _CRON_FIELDS, strict=True)):
+        for item in part.split(","):
+            body, slash, step = item.partition("/")
+            range_ends = [] if body == "*" else body.split("-", 1)
+            values = [_parse_cron_value(end, number) for end in range_ends]
+            invalid_ends = [
+                end for end, value in zip(range_ends, values, strict=True) if value is None or not low <= value <= high
+            ]
+            if invalid_ends or (slash and (not step.isdigit() or int(step) == 0)):
+                faults.add_error(
+                    f"sync.cron: {item!r} is no {name}", place, f"{low} to {high}, *, */2, {low}-{low + 3}"
+                )
+                return
+            if len(values) == 2 and values[0] is not None and values[1] is not None and values[0] > values[1]:
+                faults.add_error(f"sync.cron: {item!r} ends before it begins", place, f"{values[1]}-{values[0]}")
+                return
+
+
+def _parse_cron_value(text: str, number: int) -> int | None:
+    if text.isdigit():
+        return int(text)
+    names = _CRON_NAMES_BY_FIELD.get(number, ())
+    return names.index(text.lower()) + (1 if number == 3 else 0) if text.lower() in names else None
+
+
+__all__ = ["Duration", "Full", "Overlap", "Share", "read_sync_policy", "read_sync_schedule"]

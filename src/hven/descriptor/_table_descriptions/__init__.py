@@ -1,0 +1,414 @@
+"""What others say of their tables - schemas, configurations, ReadMes, collections - as first descriptors: a file for each kind of description, found by its name.
+
+A kind says in ``DESCRIPTION`` how its documents are told from others, and in ``read`` what they say of which tables; how that is written stands here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hven.descriptor._column_guesses import (
+    ColumnGuess,
+    describe_guesses,
+    guess_columns,
+    is_reserved,
+    quote_source_name,
+    to_identifier,
+)
+from hven.descriptor._position_guesses import (
+    convert_positions,
+    describe_body_position,
+    find_body_position,
+    find_sky_position,
+)
+from hven.descriptor._yaml_text import format_comment, format_flow_value, format_folded_text, format_scalar
+from hven.model.errors import SourceError, UsageError, suggest_spelling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import ModuleType
+
+    from hven.model.table import Column
+    from hven.sources import SourceContext
+
+SIGNATURE_BYTES = 256 << 10  # bytes that are looked at to know a description
+MAX_DOCUMENT_BYTES = 32 << 20  # bytes of one that is read
+MAX_TABLES = 500  # tables of one descriptor
+MAX_LISTED_TABLES = 12  # tables that a message lists
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescriptionKind:
+    """How descriptions of a kind are told from other documents.
+
+    Attributes
+    ----------
+    signature_pattern
+        A regular expression that is searched for in the first `SIGNATURE_BYTES` bytes; empty: nothing tells them.
+    address_pattern
+        One for whole addresses of services that describe their tables; these are meant where several tables are asked for (``--table 'schema.*'``).
+    """
+
+    signature_pattern: bytes = b""
+    address_pattern: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescriptionRequest:
+    """What a description is read from.
+
+    Attributes
+    ----------
+    name
+        Of the collection to be.
+    path, address
+        Of the document; one of them.
+    table
+        What the curator chose: a name, or a pattern with ``*``; None: all.
+    format_path
+        Writes a path as the descriptor will name it.
+    context
+        Opens sources.
+    """
+
+    name: str
+    path: Path = Path()
+    address: str = ""
+    table: str | None = None
+    format_path: Callable[[Path], str] = str
+    context: SourceContext
+
+    def read_document(self) -> bytes:
+        """Read the document.
+
+        Raises
+        ------
+        SourceError
+            It cannot be read, or is too long.
+        """
+        try:
+            with self.path.open("rb") as file:
+                data = file.read(MAX_DOCUMENT_BYTES + 1)
+        except OSError as error:
+            raise SourceError(
+                f"{self.path.name} cannot be read: {error.strerror}", remedy="look at its permissions"
+            ) from error
+        if len(data) > MAX_DOCUMENT_BYTES:
+            raise SourceError(
+                f"{self.path.name} has more than {MAX_DOCUMENT_BYTES >> 20} MiB: it is no description of tables",
+                remedy="say --kind if it holds data",
+            )
+        return data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRelation:
+    """A foreign key: names of columns here and in the table `target`."""
+
+    target: str
+    columns: Sequence[str]
+    target_columns: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedTable:
+    """What a description says of a table.
+
+    Attributes
+    ----------
+    source
+        As it will stand in the descriptor.
+    columns
+        By their names in the source.
+    names
+        What columns shall be called, where it is not after their names in the source.
+    primary, keys, indexes
+        By their names in the source, too.
+    constants
+        Columns that are not in the source, with their one value.
+    notes
+        For the curator.
+    """
+
+    name: str
+    source: Mapping[str, Any]
+    columns: Sequence[Column]
+    title: str | None = None
+    description: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    primary: Sequence[str] = ()
+    keys: Mapping[str, TableRelation] = field(default_factory=dict)
+    indexes: Sequence[Sequence[str]] = ()
+    constants: Sequence[tuple[Column, str]] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSetDescription:
+    """What a description says. `collection_keys`: keys of the collection, as descriptors have them."""
+
+    kind: str
+    tables: Sequence[DescribedTable]
+    title: str | None = None
+    description: str | None = None
+    collection_keys: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+def read_description_file(request: DescriptionRequest) -> TableSetDescription | None:
+    """Read a file if it is a description of some kind; None: it is none.
+
+    Raises
+    ------
+    SourceError
+        It is one, and has faults, or describes what is not there.
+    UsageError
+        It has no table of the name that was chosen.
+    """
+    module = _recognize_description(request.path)
+    return None if module is None else _select_tables(module.read(request), request)
+
+
+def is_description(path: Path) -> bool:
+    """Check whether a file is a description of some kind.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    """
+    return _recognize_description(path) is not None
+
+
+def _recognize_description(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            head = file.read(SIGNATURE_BYTES)
+    except OSError:
+        return None
+    patterns = ((module, module.DESCRIPTION.signature_pattern) for module in _load_description_modules())
+    return next((module for module, pattern in patterns if pattern and re.search(pattern, head)), None)
+
+
+def read_service_description(request: DescriptionRequest) -> TableSetDescription | None:
+    """Ask a service for what it says of several tables; None: none of them is known, or one table is meant.
+
+    Raises
+    ------
+    SourceError
+        It does not answer.
+    UsageError
+        It has no such tables.
+    """
+    if "*" not in (request.table or ""):
+        return None
+    for module in _load_description_modules():
+        if module.DESCRIPTION.address_pattern and re.fullmatch(
+            module.DESCRIPTION.address_pattern, request.address, re.IGNORECASE
+        ):
+            description: TableSetDescription = module.read(request)
+            return description
+    return None
+
+
+def _load_description_modules() -> list[ModuleType]:
+    module_names = (
+        module_info.name for module_info in pkgutil.iter_modules(__path__) if not module_info.name.startswith("_")
+    )
+    return [importlib.import_module(f"{__name__}.{name}") for name in module_names]
+
+
+def _select_tables(description: TableSetDescription, request: DescriptionRequest) -> TableSetDescription:
+    """Keep the table that was asked for."""
+    tables = description.tables
+    if request.table is not None:
+        tables = [table for table in tables if name_matches_pattern(request.table, table.name)]
+        if not tables:
+            table_names = [table.name for table in description.tables]
+            raise UsageError(
+                f"the {description.kind} describes no table {request.table}",
+                remedy=suggest_spelling(request.table, table_names)
+                or f"it has {', '.join(table_names[:MAX_LISTED_TABLES])}",
+            )
+    if not tables:
+        raise SourceError(f"the {description.kind} describes no table", remedy="look at the file")
+    if len(tables) > MAX_TABLES:
+        raise UsageError(
+            f"the {description.kind} describes {len(tables):,} tables, and a collection takes {MAX_TABLES} at once",
+            remedy="say which with --table 'NAME*'",
+        )
+    return replace(description, tables=tables)
+
+
+def name_matches_pattern(pattern: str, name: str) -> bool:
+    """Check a name against what was chosen; ``*`` stands for anything, and case does not matter."""
+    parts = (re.escape(part) for part in pattern.split("*"))
+    return re.fullmatch(".*".join(parts), name, re.IGNORECASE) is not None
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write_collection_descriptor(name: str, origin: str, description: TableSetDescription) -> str:
+    """Write the descriptor of a collection with all its tables."""
+    target_names = _assign_table_names(description.tables)
+    guesses = {table.name: _guess_table_columns(table) for table in description.tables}
+    first_name = next(iter(target_names.values()))
+    lines = [
+        f"# A first descriptor, from the {description.kind} {format_comment(origin)}. Look it over and change what is wrong;",
+        f"# `hven check {name}` tells every fault, `hven ingest {name}` publishes {name}.{first_name}{' and the others' if len(target_names) > 1 else ''}.",
+        f"collection: {format_scalar(name)}",
+        f"title: {format_scalar(description.title or name.replace('_', ' ').capitalize())}"
+        + ("" if description.title else "  # one line for people"),
+        *(
+            format_folded_text("description", description.description)
+            if description.description
+            else ["# description: some sentences - what, from where, how good"]
+        ),
+        *(f"{key}: {format_flow_value(value)}" for key, value in description.collection_keys.items()),
+        *(f"# {format_comment(note)}" for note in description.notes),
+        "tables:",
+    ]
+    for table in description.tables:
+        lines += _write_table(table, target_names, guesses)
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _guess_table_columns(table: DescribedTable) -> list[ColumnGuess]:
+    """Name columns, and guess units and UCDs where nothing is said."""
+    guesses = guess_columns(table.columns, {}, is_complete=False, may_narrow=False)
+    used_names = {item.column.name for item in guesses}
+    for guess_index, item in enumerate(guesses):
+        name = to_identifier(table.names.get(item.source, item.source))
+        if item.source in table.names and name != item.column.name and name not in used_names:
+            used_names.add(name)
+            label = table.names[item.source] if is_reserved(table.names[item.source]) else None
+            guesses[guess_index] = replace(item, column=item.column.copy_with(name=name, label=label), expression=item.expression or quote_source_name(item.source))  # fmt: skip
+    return guesses + convert_positions(guesses)
+
+
+def _assign_table_names(tables: Sequence[DescribedTable]) -> dict[str, str]:
+    """Name tables as the collection does: regular, and none twice."""
+    target_names: dict[str, str] = {}
+    for table in tables:
+        base_name = unique_name = to_identifier(table.name, "table")
+        number = 2
+        while unique_name in target_names.values():
+            unique_name, number = f"{base_name}_{number}", number + 1
+        target_names[table.name] = unique_name
+    return target_names
+
+
+def _write_table(
+    table: DescribedTable, target_names: Mapping[str, str], guesses: Mapping[str, Sequence[ColumnGuess]]
+) -> list[str]:
+    own_guesses = guesses[table.name]
+    target_names_by_source = {item.source: item.column.name for item in own_guesses if item.source}
+    lines = [f"  {format_scalar(target_names[table.name])}:"]
+    if table.title:
+        lines.append(f"    title: {format_scalar(table.title)}")
+    if table.description:
+        lines += [f"    {line}" for line in format_folded_text("description", table.description)]
+    lines += [f"    # {format_comment(note)}" for note in table.notes]
+    undescribed_count = sum(1 for item in own_guesses if not item.column.description)
+    if undescribed_count > len(own_guesses) / 2:
+        lines.append(
+            f"    # {undescribed_count} of {len(own_guesses)} columns have no description: readers look for it first"
+        )
+    primary = [target_names_by_source[name] for name in table.primary if name in target_names_by_source]
+    if primary and len(primary) == len(table.primary):
+        lines.append(f"    primary: {format_flow_value(primary)}")
+    keys, unresolved_keys = _write_foreign_keys(table, target_names, guesses)
+    lines += [f"    # {format_comment(text)}" for text in unresolved_keys]
+    if keys:
+        lines += [
+            "    keys:",
+            *(f"      {format_scalar(name)}: {format_flow_value(key)}" for name, key in keys.items()),
+        ]
+    composite_indexes = [
+        [target_names_by_source[name] for name in group]
+        for group in table.indexes
+        if len(group) > 1 and set(group) <= set(target_names_by_source)
+    ]
+    if composite_indexes:
+        lines.append(f"    indexes: {format_flow_value(composite_indexes)}")
+    single_indexed_columns = {group[0] for group in table.indexes if len(group) == 1}
+    if position_columns := find_sky_position(own_guesses):
+        lines.append(
+            f"    position: [{format_scalar(position_columns[0])}, {format_scalar(position_columns[1])}]  # guessed: degrees; searches by position use it"
+        )
+    elif position_columns := find_body_position(own_guesses):
+        lines.append(f"    # {format_comment(describe_body_position(position_columns))}")
+    lines.append("    source: " + format_flow_value(dict(table.source)))
+    lines.append("    columns:")
+    constants = [ColumnGuess(source="", column=_rename_constant_column(column)) for column, _ in table.constants]
+    width = min(max(len(format_scalar(item.column.name)) for item in (*own_guesses, *constants)), 28)
+    lines += [
+        _write_column(item, width, is_indexed=item.source in single_indexed_columns)
+        for item in (*own_guesses, *constants)
+    ]
+    mapped = [(item.column.name, item.expression) for item in own_guesses if item.expression]
+    if mapped:
+        lines.append("    map:  # source columns that are called otherwise")
+        lines += [f"      {format_scalar(name)}:".ljust(width + 7) + " " + format_scalar(text) for name, text in mapped]
+    if table.constants:
+        lines.append("    set:")
+        lines += [
+            f"      {format_scalar(to_identifier(column.name))}: {format_scalar(value)}"
+            for column, value in table.constants
+        ]
+    return lines
+
+
+def _rename_constant_column(column: Column) -> Column:
+    label = column.name if is_reserved(column.name) else column.label
+    return column.copy_with(name=to_identifier(column.name), label=label)
+
+
+def _write_column(guess: ColumnGuess, width: int, *, is_indexed: bool) -> str:
+    column = guess.column
+    attributes: dict[str, Any] = {
+        "type": "string" if column.type.is_string and column.type.xtype is None else str(column.type)
+    }
+    attributes |= {
+        key: value
+        for key in ("label", "unit", "ucd", "utype", "description", "display")
+        if (value := getattr(column, key))
+    }
+    attributes |= {key: True for key in ("required", "std") if getattr(column, key)}
+    attributes |= {"indexed": True} if is_indexed or column.indexed else {}
+    attributes |= {"rank": column.rank} if column.rank != 10 else {}
+    line = f"      {format_scalar(column.name)}:".ljust(width + 7) + " " + format_flow_value(attributes)
+    guess_note = describe_guesses(guess)
+    return line + (f"  # {format_comment(guess_note)}" if guess_note else "")
+
+
+def _write_foreign_keys(
+    table: DescribedTable, target_names: Mapping[str, str], guesses: Mapping[str, Sequence[ColumnGuess]]
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Write foreign keys to tables of this collection, and note the others."""
+    foreign_keys: dict[str, dict[str, Any]] = {}
+    unresolved_keys: list[str] = []
+    for name, key in table.keys.items():
+        own_names = {item.source: item.column.name for item in guesses[table.name]}
+        target_column_names = {item.source: item.column.name for item in guesses.get(key.target, ())}
+        if (
+            key.target in target_names
+            and set(key.columns) <= set(own_names)
+            and set(key.target_columns) <= set(target_column_names)
+        ):
+            foreign_keys[to_identifier(name, "key")] = {
+                "columns": [own_names[column] for column in key.columns],
+                "target": target_names[key.target],
+                "target_columns": [target_column_names[column] for column in key.target_columns],
+            }
+        else:
+            unresolved_keys.append(
+                f"{', '.join(key.columns)} leads to {', '.join(key.target_columns)} of {key.target}, which is not described here"
+            )
+    return foreign_keys, unresolved_keys

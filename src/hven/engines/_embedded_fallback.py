@@ -1,0 +1,179 @@
+"""Queries with a function that another engine does not compute: it gives the rows that their conditions leave, the embedded engine does the rest.
+
+Only the columns that are read travel, and only rows that meet those conditions on single tables which that engine does know; its
+indexes are used for them. What is too much for this road is refused with words.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from hven.adql.grouping import depends_on_own_row, is_false_for_null
+from hven.adql.syntax_tree import ColumnRef, TableRef, walk_tree
+from hven.engines import ExecutionLimits, MemoryRelation, QueryExecution, QueryPlan
+from hven.engines._query_analysis.column_usage import list_read_columns, list_selects
+from hven.engines._query_analysis.narrowable_selects import analyse_select
+from hven.engines.row_fetching import FetchBudget, FetchingExecution, build_fetch_query
+from hven.model.errors import StorageError, TooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from hven.adql.syntax_tree import BoundQuery, Expr
+    from hven.engines import Relation, StorageEngine
+    from hven.model.table import Table
+
+    Values = Sequence[float | str | None]
+
+MAX_FETCHED_ROWS = 5_000_000  # rows of one table that may travel
+
+
+class FallbackPlan(QueryPlan):
+    """The plan of such a query: what is read from PostgreSQL, and the embedded engine's own plan.
+
+    Parameters
+    ----------
+    reason
+        What the engine does not compute.
+    reads
+        Plans the query for the rows of one table, which may give too many; None for a row filter that it does not know.
+    takes
+        Tells whether the engine computes a condition.
+    giver
+        How the engine is called.
+    max_fetched_bytes
+        Of rows that may travel.
+    """
+
+    small = False
+
+    def __init__(
+        self,
+        embedded: StorageEngine,
+        bound: BoundQuery,
+        reason: str,
+        reads: Callable[[BoundQuery], QueryPlan | None],
+        *,
+        takes: Callable[[Expr], bool] = lambda _: True,
+        giver: str = "PostgreSQL",
+        bytes: float = float("inf"),  # noqa: A002  (as `FetchBudget` calls them)
+    ) -> None:
+        self.reason, self._source_engine_name, self.max_fetched_bytes = reason, giver, bytes
+        self.embedded_plan = embedded.plan_query(bound)
+        self.schema = self.embedded_plan.schema
+        columns = list_read_columns(bound)
+        table_refs: dict[int, TableRef] = {}
+        conditions: dict[int, list[Expr]] = {}
+        for select in list_selects(bound.query):
+            narrowable = analyse_select(select)
+            table_refs.update(narrowable.table_refs)
+            for condition, numbers in narrowable.conditions:
+                for number in numbers:
+                    is_pushable = (id(condition), number) not in narrowable.null_filled_conditions or is_false_for_null(
+                        condition
+                    )
+                    if is_pushable and _reads_only_table(condition, number) and takes(condition):
+                        conditions.setdefault(number, []).append(condition)
+        self.table_fetches: dict[str, tuple[Table, QueryPlan]] = {}
+        for table in bound.tables:
+            table_uses = [
+                leaf
+                for leaf in table_refs.values()
+                if leaf.table is not None and leaf.table.qualified_name == table.qualified_name
+            ]
+            column_names = dict.fromkeys(name for leaf in table_uses for name in columns.get(leaf.number, ()))
+            columns_to_read = tuple(table.find_column(name) for name in column_names) or table.columns[:1]
+            full_table_ref = TableRef((), number=0, table=table)
+            plan = None
+            if len(table_uses) == 1:  # several references share what is read, so they have no condition in common
+                plan = reads(
+                    build_fetch_query(bound, table_uses[0], columns_to_read, conditions.get(table_uses[0].number, ()))
+                )
+            plan = plan or reads(
+                build_fetch_query(bound, full_table_ref, columns_to_read, ())
+            )  # no condition may look at rows that the reader may not see
+            if plan is None:
+                raise TypeError(f"{giver} cannot give the rows of {table.qualified_name}")
+            self.table_fetches[table.qualified_name] = table, plan
+
+    def execute(
+        self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
+    ) -> QueryExecution:
+        """Run: nothing happens before somebody iterates."""
+        return FallbackExecution(self, literal_values, relations, limits)
+
+    def explain(self) -> str:
+        """Describe what is read and what is computed where."""
+        return f"{self.reason} is computed in the embedded engine, over rows that {self._source_engine_name} gives\n{self.embedded_plan.explain()}"
+
+    def estimate_row_counts(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
+        """Return the engine's own estimate."""
+        return [
+            f"{name}, to the embedded engine: {line}"
+            for name, (_, plan) in self.table_fetches.items()
+            if not isinstance(require_relation(relations, name), MemoryRelation)
+            for line in plan.estimate_row_counts(literal_values, relations)[-1:]
+        ]
+
+
+class FallbackExecution(FetchingExecution):
+    """A running detour (`hven.engines.QueryExecution`)."""
+
+    def __init__(
+        self, detour: FallbackPlan, values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
+    ) -> None:
+        super().__init__(detour.embedded_plan, detour.table_fetches, values, relations, limits)
+        self._fallback_plan = detour
+
+    @property
+    def _fetch_limit_text(self) -> str:
+        return (
+            f"{MAX_FETCHED_ROWS:,} rows"
+            if self._fallback_plan.max_fetched_bytes > MAX_FETCHED_ROWS * 1000
+            else f"{self._fallback_plan.max_fetched_bytes:,.0f} bytes"
+        )
+
+    def _fetch_tables(self) -> Iterator[tuple[str, pa.Table]]:
+        for name, (table, plan) in self._fallback_plan.table_fetches.items():
+            if not isinstance(require_relation(self._relations, name), MemoryRelation):
+                message = f"{self._fallback_plan.reason} cannot be computed by the database, and more than {self._fetch_limit_text} of {name} would have to be fetched for it"
+                too_many = TooLargeError(
+                    message, remedy="narrow the table by a condition (position, key, time) beside it"
+                )
+                yield (
+                    name,
+                    _add_missing_columns(
+                        self._fetch_rows(
+                            plan, [name], FetchBudget(MAX_FETCHED_ROWS, self._fallback_plan.max_fetched_bytes), too_many
+                        ),
+                        table,
+                    ),
+                )
+
+
+def _add_missing_columns(rows: pa.Table, table: Table) -> pa.Table:
+    """Return all columns of the table: those that nobody reads are null."""
+    columns = [
+        rows.column(item.name) if item.name in rows.schema.names else pa.nulls(rows.num_rows, item.type)
+        for item in table.arrow_schema
+    ]
+    return pa.Table.from_arrays(
+        columns, schema=pa.schema([pa.field(item.name, item.type) for item in table.arrow_schema])
+    )
+
+
+def _reads_only_table(condition: Expr, table_number: int) -> bool:
+    """Return whether a condition reads one table reference and nothing else."""
+    return depends_on_own_row(condition) and all(
+        node.source == table_number for node in walk_tree(condition) if isinstance(node, ColumnRef)
+    )
+
+
+def require_relation(relations: Mapping[str, Relation], qualified_name: str) -> Relation:
+    """Return where the rows of a table are."""
+    if qualified_name not in relations:
+        message = f"nobody said where the rows of {qualified_name} are"
+        raise StorageError(message)
+    return relations[qualified_name]

@@ -1,0 +1,163 @@
+"""What stagings of the engines that keep files have in common: rows wait, a full run is put in order and spooled, and what goes wrong leaves nothing."""
+
+from __future__ import annotations
+
+import shutil
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from hven.engines._row_order import build_sort_key_function, take_columns
+from hven.engines._row_preparation import compute_stable_order, conform_batch
+from hven.engines._snapshot_files import create_locked_directory, sync_file, translate_disk_errors
+from hven.model.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from hven.model.table import Table
+
+    Keys = npt.NDArray[np.int64]
+
+MAX_WAITING_BYTES = 256 * 1024**2
+MAX_BATCH_ROWS = 131_072
+TARGET_BATCH_BYTES = 48 * 1024**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SortedRows:
+    """Sorted rows that wait to be merged: a mapped table and its keys."""
+
+    table: pa.Table
+    keys: Keys
+
+
+class FileStaging(ABC):
+    """A snapshot that is being written into a directory of its own; engines add `finish` (`hven.engines.SnapshotStaging`).
+
+    Parameters
+    ----------
+    final_directory, relative
+        Directory of the snapshot, and as records name it.
+    seal
+        Called once when nothing more will be written.
+    """
+
+    def __init__(self, table: Table, snapshot: str, final: Path, relative: str, seal: Callable[[Any], None]) -> None:
+        self.table = table
+        self.snapshot = snapshot
+        self.final_directory = final
+        self._relative = relative
+        self._on_sealed = seal
+        self._work_directory = final.with_name(f"{final.name}.staging")
+        self._schema = table.arrow_schema
+        self._waiting_batches: list[pa.RecordBatch] = []
+        self._waiting_bytes = 0
+        self._sorted_runs: list[SortedRows] = []
+        self._row_count = self._written_bytes = 0  # that were written, with their bytes
+        self._is_closed = False
+        self._compute_sort_keys = build_sort_key_function(table)
+        self._max_waiting_bytes = MAX_WAITING_BYTES  # bytes that wait
+        with translate_disk_errors("staging", final):
+            self.lock_descriptor = create_locked_directory(self._work_directory)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows; columns are found by name and must have the types of the table."""
+        self._check_open()
+        batch = conform_batch(batch, self._schema)
+        if not batch.num_rows:
+            return
+        self._row_count += batch.num_rows
+        self._waiting_batches.append(batch)
+        self._waiting_bytes += batch.nbytes
+        self._written_bytes += batch.nbytes
+        if self._waiting_bytes >= self._max_waiting_bytes:
+            with self._abandon_on_error():
+                self._spill_run()
+
+    def abandon(self) -> None:
+        """Remove everything written; see `hven.engines.SnapshotStaging.abandon`."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._waiting_batches, self._sorted_runs = [], []
+        shutil.rmtree(self._work_directory, ignore_errors=True)
+        self._on_sealed(self)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            message = "this staging is finished or abandoned"
+            raise StorageError(message)
+
+    def _close(self) -> None:
+        """Note that nothing more is written."""
+        self._is_closed = True
+        self._on_sealed(self)
+
+    @contextmanager
+    def _abandon_on_error(self) -> Iterator[None]:
+        """Abandon the staging when something goes wrong."""
+        try:
+            with translate_disk_errors("writing", self._work_directory):
+                yield
+        except BaseException:
+            self.abandon()
+            raise
+
+    # --- runs ------------------------------------------------------------------------------------------------
+
+    def _sort_waiting_rows(self) -> SortedRows:
+        """Return what waits, sorted by its keys."""
+        table = pa.Table.from_batches(self._waiting_batches, schema=self._schema)
+        self._waiting_batches, self._waiting_bytes = [], 0
+        if self._compute_sort_keys is None:
+            return self._keep_arrival_order(table)
+        keys = self._compute_sort_keys(table)
+        order = compute_stable_order(keys)
+        columns = table.columns
+        del table
+        return SortedRows(
+            table=pa.Table.from_arrays(take_columns(columns, order), schema=self._schema), keys=keys[order]
+        )
+
+    @abstractmethod
+    def _keep_arrival_order(self, table: pa.Table) -> SortedRows:
+        """Return rows of a table without a key, as they came."""
+
+    def _spill_run(self) -> None:
+        run = self._sort_waiting_rows()
+        path = self._work_directory / f"run-{len(self._sorted_runs):04d}"
+        write_ipc_file(path.with_suffix(".arrow"), run.table, sync_to_disk=False)
+        np.save(path.with_suffix(".npy"), run.keys)
+        mapped = pa.ipc.open_file(pa.memory_map(str(path.with_suffix(".arrow")))).read_all()
+        pa.default_memory_pool().release_unused()
+        self._sorted_runs.append(SortedRows(table=mapped, keys=np.load(path.with_suffix(".npy"), mmap_mode="r")))
+
+    def _remove_runs(self) -> None:
+        """Remove the runs: their rows are where they belong."""
+        self._sorted_runs = []
+        for path in self._work_directory.glob("run-*"):
+            path.unlink()
+
+
+def write_ipc_file(path: Path, table: pa.Table, *, sync_to_disk: bool) -> None:
+    """Write rows: record batches of a moderate size."""
+    bytes_per_row = max(table.nbytes / max(table.num_rows, 1), 1)
+    batch_rows = int(np.clip(TARGET_BATCH_BYTES / bytes_per_row, 1024, MAX_BATCH_ROWS))
+    # names and types only: descriptions follow the descriptor, not the snapshot
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        if table.num_rows:
+            writer.write_table(table, max_chunksize=batch_rows)
+        else:
+            writer.write_batch(
+                pa.RecordBatch.from_arrays([pa.array([], item.type) for item in table.schema], schema=table.schema)
+            )
+    if sync_to_disk:
+        sync_file(path)

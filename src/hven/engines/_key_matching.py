@@ -1,0 +1,106 @@
+"""Rows of the same primary key in two tables: vectorised, for keys of one column or several, of any type that can be a key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    Rows = npt.NDArray[np.int64]
+
+
+class KeyLookup:
+    """Primary keys that are looked for, page by page.
+
+    Parameters
+    ----------
+    keys
+        Columns of the primary key, in the types of the table; no nulls.
+    names
+        The columns' names, in order.
+    """
+
+    def __init__(self, keys: pa.Table, names: Sequence[str]) -> None:
+        self._names = list(names)
+        self.key_count = keys.num_rows
+        self._distinct_values: list[pa.Array] = []
+        self._pair_codes: list[
+            Rows
+        ] = []  # after each column but the first: the pairs (place so far, value) that there are
+        codes = np.zeros(keys.num_rows, np.int64)
+        for number, name in enumerate(self._names):
+            column = to_single_array(keys.column(name))
+            values = pc.unique(column)
+            self._distinct_values.append(values)
+            column_codes = (
+                np.arange(keys.num_rows)
+                if len(values) == keys.num_rows
+                else np.asarray(pc.index_in(column, value_set=values), np.int64)
+            )
+            if not number:
+                codes = column_codes
+                continue
+            pairs = codes * len(values) + column_codes
+            pair_codes, codes = np.unique(pairs, return_inverse=True)
+            self._pair_codes.append(pair_codes)
+        # the place of a key in what was found -> the first row that has it
+        self.first_rows = np.full(int(codes.max()) + 1 if len(codes) else 0, -1, np.int64)
+        self.first_rows[codes[::-1]] = np.arange(keys.num_rows)[::-1]
+        self.duplicate_count = keys.num_rows - int((self.first_rows >= 0).sum())  # keys that stand before
+
+    def find_rows(self, page: pa.Table) -> Rows:
+        """Return for each row of a page the row of the wanted keys with the same key, -1 if there is none.
+
+        Every call begins with a hash table of the wanted keys: pages should have as many rows (see `group_into_pages`).
+        """
+        if not self.key_count or not page.num_rows:
+            return np.full(page.num_rows, -1, np.int64)
+        codes = np.zeros(page.num_rows, np.int64)
+        for number, (name, values) in enumerate(zip(self._names, self._distinct_values, strict=True)):
+            column_codes = _fill_missing_codes(pc.index_in(_normalize_zeros(page.column(name)), value_set=values))
+            if not number:
+                codes = column_codes
+                continue
+            pair_codes = self._pair_codes[number - 1]
+            pairs = codes * len(values) + column_codes
+            pair_index = np.minimum(np.searchsorted(pair_codes, pairs), len(pair_codes) - 1)
+            codes = np.where((codes >= 0) & (column_codes >= 0) & (pair_codes[pair_index] == pairs), pair_index, -1)
+        return np.where(codes >= 0, self.first_rows[codes], -1)
+
+
+def group_into_pages(batches: Iterable[pa.RecordBatch], page_rows: int) -> Iterator[pa.Table]:
+    """Yield batches together, so many rows at a time; the last page has fewer."""
+    waiting: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        waiting.append(batch)
+        count += batch.num_rows
+        if count >= page_rows:
+            yield pa.Table.from_batches(waiting)
+            waiting, count = [], 0
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def to_single_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array; -0.0 is 0.0."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.chunks)
+    return _normalize_zeros(column)
+
+
+def _normalize_zeros(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    return pc.add(column, pa.scalar(0.0, column.type)) if pa.types.is_floating(column.type) else column
+
+
+def _fill_missing_codes(codes: pa.ChunkedArray) -> Rows:
+    return np.asarray(pc.fill_null(codes, -1)).astype(np.int64)

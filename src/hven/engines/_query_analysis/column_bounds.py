@@ -1,0 +1,69 @@
+"""What a condition says of the values of one column: that they lie between constants, or are among some."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from hven.adql.syntax_tree import BetweenPredicate, Comparison, InPredicate, Subquery
+from hven.engines._query_analysis.constants import compile_constant, compile_constant_list
+from hven.engines._query_analysis.geometry import list_comparison_sides
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hven.adql.syntax_tree import Expr
+    from hven.engines._query_analysis.constants import Constant, Listed
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRange(Generic[C]):
+    """Between constants, one and the same if it is equal to it; None: no bound."""
+
+    column: C
+    low: Constant | None = None
+    high: Constant | None = None
+    low_open: bool = False
+    high_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ValueChoices(Generic[C]):
+    """Among so many constants."""
+
+    column: C
+    values: Listed
+    choice_count: int
+
+
+def analyse_column_bounds(
+    condition: Expr, find_column: Callable[[Expr], C | None], free_slots: frozenset[int]
+) -> ValueRange[C] | ValueChoices[C] | None:
+    """Recognise such a condition; `find_column` tells whether an expression is a column that is asked about."""
+    if isinstance(condition, Comparison):
+        for side, op, other in list_comparison_sides(condition):
+            bound_column, value = find_column(side), compile_constant(other, free_slots)
+            if bound_column is None or value is None or op == "<>":
+                continue
+            low, high = (value if sign in op else None for sign in (">", "<"))
+            return (
+                ValueRange(bound_column, value, value)
+                if op == "="
+                else ValueRange(bound_column, low, high, op == ">", op == "<")
+            )
+    elif isinstance(condition, BetweenPredicate) and not condition.negated:
+        bound_column = find_column(condition.operand)
+        low, high = compile_constant(condition.low, free_slots), compile_constant(condition.high, free_slots)
+        if bound_column is not None and low is not None and high is not None:
+            return ValueRange(bound_column, low, high)
+    elif isinstance(condition, InPredicate) and not condition.negated and not isinstance(condition.choices, Subquery):
+        bound_column = find_column(condition.operand)
+        choice_values = None if bound_column is None else compile_constant_list(condition.choices, free_slots)
+        if bound_column is not None and choice_values is not None:
+            return ValueChoices(bound_column, choice_values, len(condition.choices))
+    return None
+
+
+__all__ = ["ValueChoices", "ValueRange", "analyse_column_bounds"]

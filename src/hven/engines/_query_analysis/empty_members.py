@@ -1,0 +1,167 @@
+"""A bound query without what has no rows: members of a union whose tables are empty need not be written, planned or computed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hven.adql.syntax_tree import (
+    ColumnRef,
+    DerivedTable,
+    Join,
+    Query,
+    Select,
+    SelectItem,
+    SetOperation,
+    TableRef,
+    split_chain,
+    transform_tree,
+    walk_tree,
+)
+from hven.adql.value_kinds import find_output_types
+from hven.engines._query_analysis.narrowable_selects import find_row_select
+
+if TYPE_CHECKING:
+    from hven.adql.syntax_tree import BoundQuery, FromItem
+
+
+def remove_empty_members(bound_query: BoundQuery, empty_numbers: frozenset[int]) -> BoundQuery | None:
+    """Return the same query without the members of UNION ALL that have no rows; None if the answer has none.
+
+    Parameters
+    ----------
+    empty_numbers
+        Numbers of the table references (and derived tables) that have no rows.
+
+    Notes
+    -----
+    Columns of a union keep their names and types, which are those that hold the values of all its members.
+    """
+    if not empty_numbers:
+        return bound_query
+
+    def change_node(node: Any) -> Any:
+        return _remove_union_members(node, empty_numbers) if isinstance(node, SetOperation) else node
+
+    if is_certainly_empty(bound_query.query, empty_numbers):
+        return None
+    query = transform_tree(transform_tree(bound_query.query, change_node), _merge_select_layer)
+    if query is bound_query.query:
+        return bound_query
+    table_names = {
+        node.table.qualified_name for node in walk_tree(query) if isinstance(node, TableRef) and node.table is not None
+    }
+    return replace(
+        bound_query,
+        query=query,
+        tables=tuple(table for table in bound_query.tables if table.qualified_name in table_names),
+    )
+
+
+def _remove_union_members(union: SetOperation, empty_numbers: frozenset[int]) -> Any:
+    """Return a union with fewer members, one at least."""
+    first_member, links = split_chain(union, SetOperation, lambda link: link.op == "UNION" and link.all)
+    members = [first_member, *(link.right for link in links)]
+    remaining_members = [member for member in members if not is_certainly_empty(member, empty_numbers)] or members[:1]
+    if (
+        len(remaining_members) == len(members)
+        or not links
+        or any(_find_select(member) is None for member in (members[0], *remaining_members))
+    ):
+        return union
+    columns = [
+        item.column.copy_with(type=type_)
+        for item, type_ in zip(_find_select(members[0]).items, find_output_types(union), strict=True)  # type: ignore[union-attr]
+        if isinstance(item, SelectItem) and item.column is not None
+    ]
+    union_node: Any = _replace_output_columns(remaining_members[0], columns)
+    for member in remaining_members[1:]:
+        union_node = SetOperation("UNION", union_node, _replace_output_columns(member, columns), all=True)
+    return union_node
+
+
+def _merge_select_layer(node: Any) -> Any:
+    """Remove the layer that a union with one member left is: ``SELECT x FROM (SELECT a AS x ..)`` is ``SELECT a AS x``."""
+    if (
+        not isinstance(node, Select)
+        or node.where is not None
+        or node.group_by
+        or node.having is not None
+        or node.distinct
+    ):
+        return node
+    union = node.source
+    inner = find_row_select(union.query) if isinstance(union, DerivedTable) else None
+    if inner is None or not isinstance(union, DerivedTable):
+        return node
+    inner_expressions = {
+        column.name: item.expr
+        for column, item in zip(union.columns, inner.items, strict=True)
+        if isinstance(item, SelectItem)
+    }
+    items = []
+    for item in node.items:
+        column = item.expr.column if isinstance(item, SelectItem) and isinstance(item.expr, ColumnRef) else None
+        if not isinstance(item, SelectItem) or column is None or column.name not in inner_expressions:
+            return node
+        items.append(replace(item, expr=inner_expressions[column.name]))
+    return replace(inner, items=tuple(items), top=node.top)
+
+
+def _find_select(member: Any) -> Select | None:
+    return member if isinstance(member, Select) else _find_select(member.body) if isinstance(member, Query) else None
+
+
+def _replace_output_columns(member: Any, columns: Any) -> Any:
+    """Return a member whose output is described by these columns."""
+    if isinstance(member, Query):
+        return replace(member, body=_replace_output_columns(member.body, columns))
+    return replace(
+        member, items=tuple(replace(item, column=column) for item, column in zip(member.items, columns, strict=True))
+    )
+
+
+def is_certainly_empty(node: Any, empty_numbers: frozenset[int]) -> bool:
+    """Return whether a query, or a part of one, has no rows for sure, if these table references have none."""
+    if isinstance(node, SetOperation):
+        is_left_empty, is_right_empty = (
+            is_certainly_empty(node.left, empty_numbers),
+            is_certainly_empty(node.right, empty_numbers),
+        )
+        return (
+            (is_left_empty or is_right_empty)
+            if node.op == "INTERSECT"
+            else is_left_empty
+            if node.op == "EXCEPT"
+            else is_left_empty and is_right_empty
+        )
+    if isinstance(node, Query):
+        return is_certainly_empty(node.body, empty_numbers)
+    if node.source is None or not (node.group_by or find_row_select(Query(replace(node, top=None, distinct=False)))):
+        return False  # COUNT(*) over nothing is a row
+    return _is_source_empty(node.source, empty_numbers)
+
+
+def _is_source_empty(from_item: FromItem, empty_numbers: frozenset[int]) -> bool:
+    """Return whether an item of FROM has no rows for sure."""
+    if isinstance(from_item, Join):
+        is_left_empty, is_right_empty = (
+            _is_source_empty(from_item.left, empty_numbers),
+            _is_source_empty(from_item.right, empty_numbers),
+        )
+        kind = from_item.kind.upper()
+        return (
+            is_left_empty
+            if kind == "LEFT"
+            else is_right_empty
+            if kind == "RIGHT"
+            else is_left_empty and is_right_empty
+            if kind == "FULL"
+            else is_left_empty or is_right_empty
+        )
+    if isinstance(from_item, DerivedTable):
+        return from_item.number in empty_numbers or is_certainly_empty(from_item.query, empty_numbers)
+    return isinstance(from_item, TableRef) and not from_item.cte and from_item.number in empty_numbers
+
+
+__all__ = ["is_certainly_empty", "remove_empty_members"]

@@ -1,0 +1,186 @@
+"""Geometry in a bound tree: points made of columns, and the test of one shape against the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hven.adql.syntax_tree import (
+    BinaryOperation,
+    Cast,
+    ColumnRef,
+    Comparison,
+    Expr,
+    FunctionCall,
+    Literal,
+    transform_tree,
+    walk_tree,
+)
+from hven.engines._query_analysis.constant_shapes import (
+    ConstantShape,
+    list_shape_arguments,
+    match_constant_shape,
+    match_point_coordinates,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from hven.adql.syntax_tree import BoundQuery
+
+    Pair = tuple[Expr, Expr]
+
+__all__ = [
+    "ConstantShape",
+    "list_comparison_sides",
+    "list_shape_arguments",
+    "match_circle_parts",
+    "match_column_pair",
+    "match_constant_shape",
+    "match_distance_conditions",
+    "match_distance_points",
+    "match_point_coordinates",
+    "match_point_in_shape",
+    "match_shape_predicate",
+    "replace_shape_texts",
+]
+
+_MIRRORED_OPERATORS = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "<>": "<>"}
+
+
+SHAPE_PREDICATES = {"CONTAINS", "INTERSECTS"}
+STC_SHAPE_PREFIXES = {
+    f"{word} {frame}" for word in ("Circle", "Polygon") for frame in ("ICRS ", "")
+}  # of STC-S, before numbers in ICRS
+
+
+def replace_shape_texts(bound_query: BoundQuery) -> BoundQuery:
+    """Return the same query with shapes compared as they are, and not as the texts that a view writes of them: ``'Circle ICRS ' || CAST(c AS VARCHAR)``."""
+    if not any(
+        isinstance(node, FunctionCall) and node.name in SHAPE_PREDICATES for node in walk_tree(bound_query.query)
+    ):
+        return bound_query
+    query = transform_tree(bound_query.query, _replace_predicate_texts)
+    return bound_query if query is bound_query.query else replace(bound_query, query=query)
+
+
+def _replace_predicate_texts(node: Any) -> Any:
+    if not isinstance(node, FunctionCall) or node.name not in SHAPE_PREDICATES:
+        return node
+    args = tuple(map(_unwrap_shape_text, node.args))
+    return (
+        node
+        if all(new_arg is old_arg for new_arg, old_arg in zip(args, node.args, strict=True))
+        else replace(node, args=args)
+    )
+
+
+def _unwrap_shape_text(expression: Expr) -> Expr:
+    """Return the shape of which an expression is the text, else the expression."""
+    if (
+        not isinstance(expression, BinaryOperation)
+        or not isinstance(expression.left, Literal)
+        or not isinstance(expression.right, Cast)
+    ):
+        return expression
+    shape = expression.right.operand
+    is_shape_text = (
+        expression.op == "||"
+        and expression.left.value in STC_SHAPE_PREFIXES
+        and isinstance(shape, ColumnRef)
+        and shape.meta is not None
+    )
+    return shape if is_shape_text and shape.meta is not None and shape.meta.type.is_geometry else expression
+
+
+def match_column_pair(expressions: tuple[Expr, Expr] | None) -> tuple[ColumnRef, ColumnRef] | None:
+    """Return both as columns, if they are."""
+    if expressions is not None and isinstance(expressions[0], ColumnRef) and isinstance(expressions[1], ColumnRef):
+        return expressions[0], expressions[1]
+    return None
+
+
+def match_distance_points(expression: Expr) -> tuple[tuple[Expr, Expr], tuple[Expr, Expr]] | None:
+    """Return the two points of ``DISTANCE(p, q)`` or ``DISTANCE(lon, lat, lon, lat)``."""
+    if not isinstance(expression, FunctionCall) or expression.name != "DISTANCE":
+        return None
+    args = expression.args
+    if len(args) == 4:
+        return (args[0], args[1]), (args[2], args[3])
+    if len(args) == 2:
+        first_point, second_point = match_point_coordinates(args[0]), match_point_coordinates(args[1])
+        if first_point is not None and second_point is not None:
+            return first_point, second_point
+    return None
+
+
+def list_comparison_sides(condition: Comparison) -> tuple[tuple[Expr, str, Expr], tuple[Expr, str, Expr]]:
+    """Return a comparison as it stands, and read from its other side: ``a < b``, ``b > a``."""
+    left, right = condition.left, condition.right
+    return (left, condition.op, right), (right, _MIRRORED_OPERATORS[condition.op], left)
+
+
+def match_distance_conditions(
+    condition: Expr, signs: Collection[str] = ("<", "<=")
+) -> Iterator[tuple[Pair, Pair, Expr, str]]:
+    """Yield the two points, their greatest distance in degrees and the sign of a condition that they are near: ``DISTANCE(p, q) < r``, or ``r > DISTANCE(p, q)``."""
+    if isinstance(condition, Comparison):
+        for call, sign, limit in list_comparison_sides(condition):
+            points = match_distance_points(call)
+            if points is not None and sign in signs:
+                yield *points, limit, sign
+
+
+def match_circle_parts(expression: Expr) -> tuple[Expr, Expr, Expr] | None:
+    """Return longitude, latitude and radius of ``CIRCLE(..)``."""
+    if not isinstance(expression, FunctionCall) or expression.name != "CIRCLE":
+        return None
+    args = list_shape_arguments(expression)
+    if len(args) == 3:
+        return args[0], args[1], args[2]
+    if len(args) == 2:
+        centre = match_point_coordinates(args[0])
+        if centre is not None:
+            return *centre, args[1]
+    return None
+
+
+def match_shape_predicate(expression: Expr) -> tuple[Expr, Expr, Literal] | None:
+    """Return the two shapes and the 1 of ``CONTAINS(a, b) = 1`` or ``INTERSECTS(a, b) = 1``: either way the shapes touch."""
+    if not isinstance(expression, Comparison) or expression.op != "=":
+        return None
+    call, literal = (
+        (expression.left, expression.right)
+        if isinstance(expression.left, FunctionCall)
+        else (expression.right, expression.left)
+    )
+    if (
+        isinstance(call, FunctionCall)
+        and isinstance(literal, Literal)
+        and call.name in {"CONTAINS", "INTERSECTS"}
+        and len(call.args) == 2
+    ):
+        return call.args[0], call.args[1], literal
+    return None
+
+
+def match_point_in_shape(expression: Expr) -> tuple[Expr, Expr, Literal] | None:
+    """Return point, shape and the 1 of ``CONTAINS(point, shape) = 1``, or of INTERSECTS, either way round.
+
+    The 1 may be a literal that another run of the plan replaces by 0: whoever uses this looks at it again then.
+    """
+    if not isinstance(expression, Comparison) or expression.op != "=":
+        return None
+    call, literal = (
+        (expression.left, expression.right)
+        if isinstance(expression.left, FunctionCall)
+        else (expression.right, expression.left)
+    )
+    if not isinstance(call, FunctionCall) or not isinstance(literal, Literal):
+        return None
+    if call.name == "CONTAINS" and len(call.args) == 2:
+        return call.args[0], call.args[1], literal
+    if call.name == "INTERSECTS" and len(call.args) == 2:
+        a, b = call.args
+        return (a, b, literal) if match_point_coordinates(a) is not None else (b, a, literal)
+    return None

@@ -1,0 +1,186 @@
+"""One SELECT of a bound query: the stored tables that its conditions may narrow, and those conditions.
+
+A condition may narrow a table to candidates if no row that fails it can reach the answer: conjuncts of WHERE and of ON of
+inner joins, of ON of an outer join for the side that is filled up with nulls, and the reader's own row filter. Where an outer
+join below may fill the table up with nulls (`loose`) that holds for what is false for them: `s.id IS NULL` is not. The
+condition itself stays in the query, so candidates may be too many, never too few.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from hven.adql.syntax_tree import (
+    ColumnRef,
+    DerivedTable,
+    Expr,
+    FromItem,
+    Join,
+    Query,
+    Select,
+    SelectItem,
+    TableRef,
+    WindowExpression,
+    split_conjuncts,
+    transform_tree,
+    walk_tree,
+)
+from hven.engines._query_analysis.geometry import match_column_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Values = Sequence[float | str | None]
+
+
+@dataclass(slots=True)
+class NarrowableSelect:
+    """One SELECT: the stored tables that conditions may narrow, and the conditions."""
+
+    select: Select
+    table_refs: dict[int, TableRef] = field(default_factory=dict)
+    direct_numbers: set[int] = field(default_factory=set)  # leaves that are not inside a derived table
+    conditions: list[tuple[Expr, frozenset[int]]] = field(default_factory=list)  # (conjunct, leaves it may narrow)
+    outer_join_conditions: set[int] = field(
+        default_factory=set
+    )  # id of the conjuncts that stand in ON of an outer join
+    derived_expressions: dict[tuple[int, str], Expr] = field(
+        default_factory=dict
+    )  # column of a derived table -> expression inside
+    null_filled_numbers: set[int] = field(default_factory=set)  # leaves that outer joins fill up with nulls
+    null_filled_conditions: set[tuple[int, int]] = field(
+        default_factory=set
+    )  # (id of a conjunct, such a leaf below it): only what is false for nulls narrows it
+    # conditions of `TableRef.where`, whose columns are those of row 0
+    policy_conditions: list[tuple[Expr, int]] = field(default_factory=list)
+    derived_tables: dict[int, DerivedTable] = field(default_factory=dict)  # those that stand in FROM
+
+    def find_stored_column(self, expression: Expr) -> ColumnRef | None:
+        """Follow a column through derived tables to the stored table it comes from."""
+        while isinstance(expression, ColumnRef) and expression.column is not None:
+            if expression.source in self.table_refs:
+                return expression
+            inner = self.derived_expressions.get((expression.source, expression.column.name))
+            if inner is None:
+                return None
+            expression = inner
+        return None
+
+    def add_conditions(self, condition: Expr | None, table_numbers: frozenset[int]) -> None:
+        """Note a condition over leaves that were entered."""
+        for part in split_conjuncts(condition):
+            self.conditions.append((part, table_numbers))
+            self.null_filled_conditions.update(
+                (id(part), number) for number in table_numbers & self.null_filled_numbers
+            )
+
+
+def analyse_select(select: Select) -> NarrowableSelect:
+    """Gather what conditions of one SELECT say about its tables."""
+    narrowable = NarrowableSelect(select)
+    table_numbers = (
+        _collect_tables(select.source, narrowable, is_direct=True) if select.source is not None else frozenset()
+    )
+    narrowable.add_conditions(select.where, table_numbers)
+    return narrowable
+
+
+def _collect_tables(from_item: FromItem, narrowable: NarrowableSelect, *, is_direct: bool) -> frozenset[int]:
+    """Enter the leaves below a FROM item; return those that WHERE may narrow."""
+    if isinstance(from_item, TableRef):
+        if from_item.table is None or from_item.cte:
+            return frozenset()
+        narrowable.table_refs[from_item.number] = from_item
+        if is_direct:
+            narrowable.direct_numbers.add(from_item.number)
+        leaf = frozenset({from_item.number})
+        narrowable.add_conditions(from_item.where, leaf)
+        narrowable.policy_conditions += [(part, from_item.number) for part in split_conjuncts(from_item.where)]
+        return leaf
+    if isinstance(from_item, DerivedTable):
+        derived_numbers = frozenset({from_item.number} if is_direct else ())
+        if is_direct:
+            narrowable.derived_tables[from_item.number] = from_item
+        select = find_row_select(from_item.query)
+        if select is None or select.source is None:
+            return derived_numbers
+        inner_numbers = _collect_tables(select.source, narrowable, is_direct=False)
+        narrowable.add_conditions(select.where, inner_numbers)
+        for column, inner in zip(from_item.columns, select.items, strict=True):
+            if isinstance(inner, SelectItem):
+                narrowable.derived_expressions[from_item.number, column.name] = inner.expr
+        return inner_numbers | derived_numbers
+    if isinstance(from_item, Join):
+        left_numbers, right_numbers = (
+            _collect_tables(from_item.left, narrowable, is_direct=is_direct),
+            _collect_tables(from_item.right, narrowable, is_direct=is_direct),
+        )
+        kind = from_item.kind.upper()
+        narrowed_numbers = {"LEFT": right_numbers, "RIGHT": left_numbers}.get(kind, left_numbers | right_numbers)
+        narrowable.add_conditions(from_item.on, frozenset() if kind == "FULL" else narrowed_numbers)
+        if kind not in {"INNER", "CROSS"}:
+            narrowable.outer_join_conditions.update(id(part) for part in split_conjuncts(from_item.on))
+            narrowable.null_filled_numbers |= narrowed_numbers
+        return left_numbers | right_numbers
+    return frozenset()
+
+
+def bind_policy_condition(condition: Expr, table_number: int) -> Expr:
+    """Return a condition of `TableRef.where`, where columns are those of row 0, over the columns of that reference."""
+
+    def change_node(node: Any) -> Any:
+        return replace(node, source=table_number) if isinstance(node, ColumnRef) and node.source == 0 else node
+
+    return transform_tree(condition, change_node)
+
+
+def find_row_select(query: Query) -> Select | None:
+    """Return the SELECT of a derived table whose rows are single rows of its FROM: no groups, limits or set operations."""
+    body = query.body
+    while isinstance(body, Query) and not (body.order_by or body.offset or body.ctes):
+        body = body.body
+    if query.order_by or query.offset is not None or query.ctes or not isinstance(body, Select):
+        return None
+    if body.group_by or body.having is not None or body.distinct or body.top is not None or _has_aggregates(body):
+        return None
+    return body
+
+
+def _has_aggregates(select: Select) -> bool:
+    if any(
+        isinstance(item, SelectItem) and (item.expr.meta is None or item.expr.meta.aggregate) for item in select.items
+    ):
+        return True
+    return any(
+        isinstance(node, WindowExpression) for node in walk_tree(select.items)
+    )  # what is left out changes what the others get
+
+
+def match_indexed_position(
+    narrowable: NarrowableSelect, table_number: int, position_pair: tuple[Expr, Expr] | None
+) -> tuple[str, str] | None:
+    """Return the names of longitude and latitude if a pair of expressions is the indexed position of a leaf."""
+    columns = match_column_pair(position_pair)
+    table = narrowable.table_refs[table_number].table if table_number in narrowable.table_refs else None
+    if columns is None or table is None or table.position is None:
+        return None
+    lon, lat = narrowable.find_stored_column(columns[0]), narrowable.find_stored_column(columns[1])
+    if (
+        lon is None
+        or lat is None
+        or lon.column is None
+        or lat.column is None
+        or not lon.source == table_number == lat.source
+    ):
+        return None
+    return table.position if (lon.column.name, lat.column.name) == table.position else None
+
+
+def match_indexed_column(narrowable: NarrowableSelect, table_number: int, expression: Expr) -> str | None:
+    """Return the name of an indexed column of a leaf if `expression` is one."""
+    column = narrowable.find_stored_column(expression)
+    table = narrowable.table_refs[table_number].table if table_number in narrowable.table_refs else None
+    if column is None or column.source != table_number or column.column is None or table is None:
+        return None
+    return column.column.name if column.column.name in table.indexed_column_names else None

@@ -1,0 +1,185 @@
+"""Conditions on a union, or on a view of one table, put into each of its queries: there they are conditions on tables, which indexes serve.
+
+``SELECT .. FROM (SELECT a AS x FROM t UNION ALL SELECT b + 1 FROM u) AS v WHERE x = 3`` reads the rows of `t` with ``a = 3`` and those of `u`
+with ``b + 1 = 3``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hven.adql.syntax_tree import (
+    BinaryOperation,
+    ColumnRef,
+    DerivedTable,
+    Expr,
+    FunctionCall,
+    Join,
+    Literal,
+    Query,
+    Select,
+    SelectItem,
+    SetOperation,
+    WindowExpression,
+    join_conditions,
+    split_chain,
+    split_conjuncts,
+    transform_tree,
+    walk_tree,
+)
+from hven.adql.value_kinds import is_null
+from hven.engines._query_analysis.narrowable_selects import find_row_select
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.adql.syntax_tree import BoundQuery, FromItem
+
+# functions that are NULL where one of their last arguments is, whose types a NULL does not tell: POINT and CIRCLE may have a frame before them
+_NULL_PROPAGATING_ARGUMENTS = {
+    "CONTAINS": 2,
+    "INTERSECTS": 2,
+    "DISTANCE": 4,
+    "AREA": 1,
+    "CENTROID": 1,
+    "COORD1": 1,
+    "COORD2": 1,
+    "POINT": 2,
+    "CIRCLE": 3,
+}
+
+
+def push_into_unions(bound_query: BoundQuery) -> BoundQuery:
+    """Return the same query with conditions on unions put into their members; the same object if there are none."""
+    if bound_query.volatile or not any(isinstance(node, DerivedTable) for node in walk_tree(bound_query.query)):
+        return bound_query
+    query = transform_tree(bound_query.query, _push_conditions)
+    return bound_query if query is bound_query.query else replace(bound_query, query=query)
+
+
+def _push_conditions(node: Any) -> Any:
+    if not isinstance(node, Select) or node.where is None or node.source is None:
+        return node
+    parts = list(split_conjuncts(node.where))
+    moved_conditions: set[int] = set()
+    source = _push_into_item(node.source, [part for part in parts if _is_row_condition(part)], moved_conditions)
+    if source is node.source:
+        return node
+    return replace(
+        node, source=source, where=join_conditions(*(part for part in parts if id(part) not in moved_conditions))
+    )
+
+
+def _is_row_condition(condition: Expr) -> bool:
+    """Return whether a condition is one over single rows, without queries of its own."""
+    return not any(isinstance(part, Query | Select | WindowExpression) for part in walk_tree(condition))
+
+
+def _push_into_item(from_item: FromItem, conditions: Sequence[Expr], moved_conditions: set[int]) -> FromItem:
+    """Enter the unions below a FROM item, but not the side of an outer join that is filled up; `moved_conditions` takes the `id` of conditions."""
+    if isinstance(from_item, Join):
+        left_item = (
+            _push_into_item(from_item.left, conditions, moved_conditions)
+            if from_item.kind.upper() in {"INNER", "CROSS", "LEFT"}
+            else from_item.left
+        )
+        right_item = (
+            _push_into_item(from_item.right, conditions, moved_conditions)
+            if from_item.kind.upper() in {"INNER", "CROSS", "RIGHT"}
+            else from_item.right
+        )
+        return (
+            from_item
+            if left_item is from_item.left and right_item is from_item.right
+            else replace(from_item, left=left_item, right=right_item)
+        )
+    if (
+        not isinstance(from_item, DerivedTable)
+        or from_item.query.order_by
+        or from_item.query.offset is not None
+        or from_item.query.ctes
+    ):
+        return from_item
+    own_conditions = [part for part in conditions if _list_source_numbers(part) == {from_item.number}]
+    members = _list_union_members(from_item.query.body)
+    if not own_conditions or not members:
+        return from_item
+    moved_conditions.update(id(part) for part in own_conditions)
+    body = _push_into_members(from_item.query.body, from_item, own_conditions)
+    return replace(from_item, query=replace(from_item.query, body=body))
+
+
+def _list_source_numbers(condition: Expr) -> set[int]:
+    return {part.source for part in walk_tree(condition) if isinstance(part, ColumnRef)}
+
+
+def _list_union_members(body: Any) -> list[Select]:
+    """Return the queries of a UNION ALL; none if it is anything else."""
+    members: list[Select] = []
+    while isinstance(body, SetOperation):
+        right = find_row_select(body.right if isinstance(body.right, Query) else Query(body.right))
+        if body.op != "UNION" or not body.all or right is None:
+            return []
+        members.append(right)
+        body = body.left
+    first_member = find_row_select(body if isinstance(body, Query) else Query(body))
+    return [] if first_member is None else [*members, first_member]
+
+
+def _push_into_members(body: Any, union: DerivedTable, conditions: Sequence[Expr]) -> Any:
+    """Push conditions into each member, over its own expressions."""
+    first_member, links = split_chain(body, SetOperation)
+    union_node = _add_member_conditions(first_member, union, conditions)
+    for link in links:
+        union_node = replace(link, left=union_node, right=_add_member_conditions(link.right, union, conditions))
+    return union_node
+
+
+def _add_member_conditions(member: Any, union: DerivedTable, conditions: Sequence[Expr]) -> Any:
+    if isinstance(member, Query):
+        return replace(member, body=_add_member_conditions(member.body, union, conditions))
+    inner_expressions = {
+        column.name: item.expr
+        for column, item in zip(union.columns, member.items, strict=True)
+        if isinstance(item, SelectItem)
+    }
+
+    def change_node(node: Any) -> Any:
+        if isinstance(node, FunctionCall) and node.name in _NULL_PROPAGATING_ARGUMENTS:
+            args = tuple([transform_tree(arg, change_node) for arg in node.args])
+            if any(
+                is_null(arg) for arg in args[-_NULL_PROPAGATING_ARGUMENTS[node.name] :]
+            ):  # of a member that has no such column
+                return Literal(None, text_offset=node.text_offset, meta=node.meta)
+            return node if all(new_arg is old_arg for new_arg, old_arg in zip(args, node.args, strict=True)) else replace(node, args=args)  # fmt: skip
+        if not isinstance(node, ColumnRef) or node.source != union.number or node.column is None:
+            return node
+        inner_expression = inner_expressions[node.column.name]
+        if (
+            inner_expression.meta is not None
+            and node.column.type.is_geometry
+            and not inner_expression.meta.type.is_geometry
+        ):
+            inner_expression = replace(
+                inner_expression, meta=replace(inner_expression.meta, type=node.column.type)
+            )  # a text that the view calls a region
+        return inner_expression
+
+    own_conditions = [transform_tree(part, change_node) for part in conditions]
+    return replace(member, where=join_conditions(*split_conjuncts(member.where), *own_conditions))
+
+
+def match_prefixed_column(expression: Expr) -> tuple[str, ColumnRef] | None:
+    """Recognise ``'ivo://authority/collection?' || column``: a text that begins always alike."""
+    if (
+        isinstance(expression, BinaryOperation)
+        and expression.op == "||"
+        and isinstance(expression.left, Literal)
+        and isinstance(expression.right, ColumnRef)
+    ):
+        return str(expression.left.value), expression.right
+    return None
+
+
+__all__ = ["match_prefixed_column", "push_into_unions"]

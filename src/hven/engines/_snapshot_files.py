@@ -1,0 +1,208 @@
+"""Files of snapshots: locks of those who write, sizes and checksums, and what a disk says, in our words. Shared by the engines that keep files."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import xxhash
+
+from hven.model.errors import StorageError, StorageUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+LOCK_FILE_NAME = ".lock"
+TRANSIENT_ERRNOS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ESTALE,
+    errno.EAGAIN,
+    errno.EINTR,
+}
+READ_CHUNK_BYTES = 1 << 20
+# file systems of this machine alone
+LOCAL_FILE_SYSTEMS = {"ext2", "ext3", "ext4", "xfs", "btrfs", "bcachefs", "zfs", "f2fs", "jfs", "tmpfs", "overlay"}
+Known = dict[tuple[int, int], tuple[int, str]]
+"""Files of the system (device, inode) that were read already, with their size and checksum: snapshots share files."""
+
+
+def is_on_local_disk(directory: str) -> bool:
+    """Return whether a directory is on a disk of this machine: other mounts may hang whoever reads them, and whoever asks this."""
+    if not directory.startswith("/"):
+        return False
+    mount_point, file_system, real_path = "", "", os.path.realpath(directory)
+    with suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8") as mounts:  # noqa: PTH123  (of Linux; elsewhere nothing is known)
+        for line in mounts:
+            mount_fields, _, file_system_fields = line.partition(" - ")
+            line_mount_point = mount_fields.split(" ")[4].encode().decode("unicode_escape")
+            if len(line_mount_point) >= len(mount_point) and f"{real_path}/".startswith(
+                f"{line_mount_point.rstrip('/')}/"
+            ):
+                mount_point, file_system = line_mount_point, file_system_fields.partition(" ")[0]
+    return file_system in LOCAL_FILE_SYSTEMS
+
+
+def compute_file_checksum(path: Path, report_bytes: Callable[[int], object] | None = None) -> tuple[int, str]:
+    """Read a file; return its size and checksum."""
+    hasher, size, buffer = xxhash.xxh3_128(), 0, memoryview(bytearray(READ_CHUNK_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            hasher.update(buffer[:count])
+            size += count
+            if report_bytes is not None:
+                report_bytes(count)
+    return size, hasher.hexdigest()
+
+
+def compute_text_checksum(text: bytes) -> str:
+    """Return the checksum of a text in memory, as that of a file."""
+    return str(xxhash.xxh3_128_hexdigest(text))
+
+
+def find_file_fault(
+    path: Path, recorded: tuple[int, str], known_checksums: Known, report_bytes: Callable[[int], object] | None
+) -> str | None:
+    """Return what is wrong with a file; without `report_bytes` it is not read."""
+    size, recorded_checksum = recorded
+    try:
+        if (size_fault := find_size_fault(path, size)) is not None:
+            return size_fault
+        file_status = path.stat()
+        actual = known_checksums.get((file_status.st_dev, file_status.st_ino))
+        if actual is None and report_bytes is not None:
+            actual = known_checksums[file_status.st_dev, file_status.st_ino] = compute_file_checksum(path, report_bytes)
+    except OSError as error:
+        raise_if_transient(path, error)
+        return os.strerror(error.errno).lower() if error.errno else str(error)
+    return (
+        "its rows are not those that were written"
+        if actual is not None and recorded_checksum and actual != (size, recorded_checksum)
+        else None
+    )
+
+
+def find_size_fault(path: Path, recorded_bytes: int) -> str | None:
+    """Return how the size of a file differs from what was written; None: it has that size.
+
+    Raises
+    ------
+    OSError
+        It cannot be looked at.
+    """
+    actual_bytes = path.stat().st_size
+    return (
+        None
+        if actual_bytes == recorded_bytes
+        else f"it has {actual_bytes:,} bytes, and {recorded_bytes:,} were written"
+    )
+
+
+def raise_if_transient(path: Path, error: Exception) -> None:
+    """Refuse for now where the machine does not let us read a file: that says nothing of what is in it.
+
+    Raises
+    ------
+    StorageUnavailableError
+        It is so.
+    """
+    if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
+        message = f"the snapshot file {path} cannot be read now: {os.strerror(error.errno).lower()}"
+        raise StorageUnavailableError(
+            message, remedy="see that the server may read it, and has files to open left"
+        ) from error
+
+
+def sync_file(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def create_locked_directory(directory: Path) -> int:
+    """Create the directory of a staging, and return its lock: one that can be taken belongs to a process that died, and `sweep` removes it.
+
+    A sweep may come before the lock is held. Then it is begun again.
+    """
+    while True:
+        directory.parent.parent.stat()  # where the site is gone, it is not made anew
+        try:
+            directory.mkdir(parents=True, exist_ok=False)
+            lock = os.open(directory / LOCK_FILE_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a sweep holds it until all is gone
+        if os.fstat(lock).st_nlink:
+            return lock
+        os.close(lock)
+
+
+@contextmanager
+def translate_disk_errors(activity: str, path: Path) -> Iterator[None]:
+    """Translate what the disk said into our words."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        error_number = error.errno if isinstance(error, OSError) else None
+        is_disk_full = (
+            error_number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+            or "No space left" in str(error)
+            or "File too large" in str(error)
+        )
+        if is_disk_full:
+            message = f"the disk is full ({activity} {path})"
+            raise StorageError(
+                message, remedy="free some space, or let Hven keep fewer snapshots (keep_snapshots)"
+            ) from error
+        if not isinstance(error, OSError):
+            raise
+        message = f"{activity} {path} failed: {error}"
+        raise StorageError(message, remedy="look at the disk and its rights") from error
+
+
+def build_folder_name(qualified_name: str) -> str:
+    """Return the directory name of a table: its qualified name, with everything unusual written as ``%XX``."""
+    return (
+        re.sub(
+            r"[^a-z0-9_.-]", lambda match: "".join(f"%{byte:02X}" for byte in match.group().encode()), qualified_name
+        )
+        if qualified_name[:1] != "."
+        else "%2E" + build_folder_name(qualified_name[1:])
+    )
+
+
+def is_absent(path: Path) -> bool:
+    """Return whether a directory is certainly not there: not only that we may not look."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno in {errno.ENOENT, errno.ENOTDIR}
+    return False
+
+
+def remove_abandoned_directory(path: Path) -> bool:
+    """Remove a directory whose writer is gone: its lock can be taken. It is kept meanwhile, for the writer may be about to take it (`staging`)."""
+    try:
+        handle = os.open(path / LOCK_FILE_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True

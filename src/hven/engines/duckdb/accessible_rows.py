@@ -1,0 +1,334 @@
+"""What a reader reaches of a snapshot: the rows that meet a policy's condition, found once and read as if there were no others.
+
+Decision 015 says why. The condition is tried on each row when it is first asked; from then on columns, indexes and numbers of rows are those of
+the rows that meet it, so that neither an answer nor the time that it takes depends on the others. A condition holds its reader's names and the
+moment of the last release: with another one, everything is made anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+import numpy as np
+import pyarrow as pa
+
+from hven.adql.syntax_tree import transform_tree
+from hven.engines import ExecutionLimits, Snapshot
+from hven.engines._deferred_execution import DeferredExecution
+from hven.engines._prerequisites import PlanWithPrerequisite
+from hven.engines._query_analysis.row_policies import is_filtered_table
+from hven.engines.duckdb.query_plan import DuckPlan, quote_identifier
+from hven.engines.duckdb.region_index import RegionIndex
+from hven.engines.duckdb.snapshot_files import ROW_NUMBER_COLUMN, OpenSnapshot, Projection
+from hven.model.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    import numpy.typing as npt
+
+    from hven.adql.syntax_tree import BoundQuery
+    from hven.engines import QueryExecution, Relation
+    from hven.engines.duckdb.engine_protocol import DuckEngineProtocol
+    from hven.engines.duckdb.key_index import KeyIndex
+    from hven.engines.duckdb.snapshot_files import Rows
+
+    Values = Sequence[float | str | None]
+
+FILTERED_BATCH_ROWS = 131_072  # rows that DuckDB is given at a time: of more in one piece it reads texts slowly
+COPIED_BATCH_ROWS = 65_536  # rows that are copied at a time
+SAMPLE_ROWS = 1_000  # rows that tell what one takes
+MIN_BYTES_PER_ROW = 16  # bytes that are kept for a row, at least
+
+
+class ColumnsTooLargeError(Exception):
+    """Signals that the columns of a reach are too much to be copied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotSubset(Snapshot):
+    """The rows of a snapshot that meet a condition.
+
+    Attributes
+    ----------
+    condition
+        SQL, over ``t0``.
+    condition_columns
+        The columns that it reads.
+    """
+
+    condition: str
+    condition_columns: tuple[str, ...]
+
+    @property
+    def cache_key(self) -> tuple[str, str]:
+        """What it is kept under."""
+        return self.path, self.condition
+
+    @property
+    def full_snapshot(self) -> Snapshot:
+        """All rows."""
+        return Snapshot(id=self.id, table=self.table, path=self.path, rows=self.rows)
+
+
+class AccessibleRows(OpenSnapshot):
+    """The rows of a snapshot that meet a condition, by numbers of their own; columns and indexes are copied when they are first read."""
+
+    def __init__(self, whole: OpenSnapshot, rows: Rows, room: int) -> None:
+        self.full_snapshot, self._max_bytes = whole, room
+        self._row_numbers = np.sort(rows).astype(np.int32 if whole.rows < 2**31 else np.int64)
+        bits = np.zeros(whole.rows, np.bool_)
+        bits[rows] = True
+        self._is_accessible = pa.array(bits)
+        positioned = int(np.searchsorted(self._row_numbers, whole.manifest.positioned))
+        self.manifest = replace(whole.manifest, parts=(), rows=len(self._row_numbers), positioned=positioned)
+        self.path, self._key_indexes, self._region_indexes, self._projections = whole.path, {}, {}, {}
+        self._columns: dict[str, pa.ChunkedArray] = {}
+        self.bytes = self._is_accessible.nbytes + self._row_numbers.nbytes
+
+    @property
+    def _accessible_bits(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(self._is_accessible.to_numpy(zero_copy_only=False))
+
+    def _renumber_rows(self, row_numbers: npt.NDArray[Any]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
+        """Return which of these rows are met, and their numbers here."""
+        bits = self._accessible_bits
+        is_kept = bits[row_numbers]
+        return is_kept, (np.cumsum(bits, dtype=self._row_numbers.dtype) - 1)[row_numbers[is_kept]]
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """See `OpenSnapshot`."""
+        return self.full_snapshot.schema
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """See `OpenSnapshot`."""
+        return self.select_columns(None)
+
+    def select_columns(self, column_names: tuple[str, ...] | None) -> pa.Table:
+        """Return some columns of all rows, one at least."""
+        if column_names is not None and ROW_NUMBER_COLUMN in column_names:
+            return super().select_columns(column_names)
+        names = self.schema.names if column_names is None else column_names or (self._narrowest_column,)
+        cached = {}
+        for name in names:
+            column = self._columns.get(name)
+            if column is None:
+                met = self.full_snapshot.table.select([name]).filter(self._is_accessible).combine_chunks()
+                column = pa.Table.from_batches(met.to_batches(FILTERED_BATCH_ROWS), met.schema).column(0)
+                if self.bytes + column.nbytes <= self._max_bytes:
+                    self._columns[name] = column
+                    self.bytes += column.nbytes
+            cached[name] = column
+        return pa.table(cached, schema=pa.schema([self.schema.field(name) for name in names]))
+
+    def check_columns(self, column_names: tuple[str, ...] | None) -> None:
+        """Raise if some columns are too much to be copied."""
+        sample = self.full_snapshot.select_columns(column_names).slice(0, SAMPLE_ROWS)
+        if sample.nbytes * self.rows > self._max_bytes * max(sample.num_rows, 1):
+            raise ColumnsTooLargeError
+
+    @cached_property
+    def cell_indexes(self) -> Rows:
+        """See `OpenSnapshot`."""
+        found: Rows = self.full_snapshot.cell_indexes[self._accessible_bits[: self.full_snapshot.manifest.positioned]]
+        self.bytes += found.nbytes
+        return found
+
+    def get_key_index(self, column_name: str) -> KeyIndex | None:
+        """Return the index of a column, None if there is none, or no room for it."""
+        cached, whole = self._key_indexes.get(column_name), self.full_snapshot.get_key_index(column_name)
+        if cached is not None or whole is None or self.bytes > self._max_bytes:
+            return cached
+        kept, rows = self._renumber_rows(np.arange(whole.count) if whole.rows is None else whole.rows)
+        values = None if whole.values is None else whole.values[kept]
+        self.bytes += rows.nbytes + (0 if values is None else values.nbytes)
+        cached = self._key_indexes[column_name] = replace(
+            whole,
+            count=len(rows),
+            values=values,
+            rows=None if whole.rows is None else rows,
+            get_text=partial(self.get_value, column_number=self.schema.get_field_index(column_name)),
+            get_texts=lambda rows: self.get_projection((column_name,)).take_rows(rows).column(0),
+        )
+        return cached
+
+    def get_region_index(self, column_name: str) -> RegionIndex | None:
+        """Return the position index of a column of shapes, None if there is none, or no room for it."""
+        index, whole = self._region_indexes.get(column_name), self.full_snapshot.get_region_index(column_name)
+        if index is not None or whole is None or self.bytes > self._max_bytes:
+            return index
+        kept, rows = self._renumber_rows(whole.rows)
+        caps = None if whole.caps is None else whole.caps[self._row_numbers]
+        index = self._region_indexes[column_name] = RegionIndex.from_cells(whole.cells[kept], rows, caps)
+        self.bytes += rows.nbytes + index.cells.nbytes + (0 if caps is None else caps.nbytes)
+        return index
+
+    def get_value(self, row_number: int, column_number: int) -> Any:
+        """Return one value as a Python object."""
+        return self.full_snapshot.get_value(int(self._row_numbers[row_number]), column_number)
+
+    def get_projection(self, column_names: tuple[str, ...]) -> Projection:
+        """Return these columns, in this order, for reading by row number."""
+        return AccessibleProjection(self.full_snapshot.get_projection(column_names), self._row_numbers)
+
+
+class AccessibleProjection(Projection):
+    """Some columns by row number, read where all rows are."""
+
+    def __init__(self, whole: Projection, numbers: npt.NDArray[Any]) -> None:
+        self._full_projection, self._rows, self.schema = whole, numbers, whole.schema
+
+    def iterate_range(self, first_row: int, end_row: int) -> Iterator[pa.RecordBatch]:
+        """Yield copies of rows begin..end."""
+        for at in range(first_row, end_row, COPIED_BATCH_ROWS):
+            yield self._full_projection.take_ascending(self._rows[at : min(at + COPIED_BATCH_ROWS, end_row)])
+
+    def take_ascending(self, row_numbers: Rows) -> pa.RecordBatch:
+        """Copy rows by ascending number."""
+        return self._full_projection.take_ascending(self._rows[row_numbers])
+
+
+class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
+    """A query under policies (`hven.engines.QueryPlan`): over what its reader reaches, or, where that cannot be kept, over all rows with the conditions."""
+
+    count_description = "the rows that the reader sees are counted, once for each snapshot"
+
+    def __init__(
+        self, engine: DuckEngineProtocol, bound: BoundQuery, where: Mapping[str, tuple[str, tuple[str, ...]]]
+    ) -> None:
+        super().__init__(engine, replace(bound, query=transform_tree(bound.query, _remove_policy_condition)))
+        self._build_filtered_plan, self._policy_conditions = partial(DuckPlan, engine, bound), where
+        self._indexed_rows: WeakSet[AccessibleRows] = (
+            WeakSet()
+        )  # whose indexes are there, as far as this plan reads them
+
+    @cached_property
+    def _filtered_plan(self) -> DuckPlan:
+        return self._build_filtered_plan()
+
+    def _list_subsets(self, relations: Mapping[str, Relation]) -> dict[str, SnapshotSubset] | None:
+        """Return the part of each table that the reader reaches; None: it is not kept."""
+        subsets = {}
+        for name, (condition, condition_columns) in self._policy_conditions.items():
+            relation = relations.get(name)
+            if (
+                not isinstance(relation, Snapshot)
+                or relation.rows * MIN_BYTES_PER_ROW > self._engine.access_cache_bytes
+                or not self._engine.uses_indexes
+            ):
+                return None
+            subsets[name] = SnapshotSubset(
+                id=relation.id,
+                table=relation.table,
+                path=relation.path,
+                rows=relation.rows,
+                condition=condition,
+                condition_columns=condition_columns,
+            )
+        return subsets
+
+    def find_prerequisite(self, relations: Mapping[str, Relation]) -> Hashable:
+        """Name the reaches that are not known yet; see `hven.engines.PlanWithPrerequisite`."""
+        parts = self._list_subsets(relations) or {}
+        return (
+            tuple(
+                sorted(
+                    part.cache_key
+                    for part in parts.values()
+                    if self._engine.accessible_rows_cache.find(part.cache_key) is None
+                )
+            )
+            or None
+        )
+
+    def execute(
+        self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
+    ) -> QueryExecution:
+        """Run; see `hven.engines.QueryPlan.execute`."""
+        parts = self._list_subsets(relations)
+        if parts is None:
+            return self._filtered_plan.execute(literal_values, relations, limits)
+        known = {self._engine.accessible_rows_cache.find(part.cache_key) for part in parts.values()}
+        if self.small and known <= {*self._indexed_rows}:
+            execution = super().execute(literal_values, {**relations, **parts}, limits)
+            if execution.small:
+                return execution
+        return DeferredExecution(
+            self.schema, lambda begun: self._execute_over_subsets(parts, literal_values, relations, limits, begun)
+        )
+
+    def _execute_over_subsets(
+        self,
+        subsets: Mapping[str, SnapshotSubset],
+        literal_values: Values,
+        relations: Mapping[str, Relation],
+        limits: ExecutionLimits,
+        set_running: Callable[[QueryExecution | None], None],
+    ) -> QueryExecution:
+        rows_by_table = {}
+        try:
+            for name, part in subsets.items():
+                rows_by_table[name] = find_accessible_rows(self._engine, part, limits, set_running)
+        except EvaluationError:  # of a row that a query may leave out
+            return self._filtered_plan.execute_long(literal_values, relations, limits, set_running)
+        subsets_by_table = {name: replace(part, rows=rows_by_table[name].rows) for name, part in subsets.items()}
+        try:
+            execution = self.execute_long(literal_values, {**relations, **subsets_by_table}, limits, set_running)
+        except ColumnsTooLargeError:
+            return self._filtered_plan.execute_long(literal_values, relations, limits, set_running)
+        self._indexed_rows.update(rows_by_table.values())
+        return execution
+
+    def execute_over(
+        self,
+        tables_by_number: dict[int, pa.Table],
+        literal_values: Values,
+        relations: Mapping[str, Relation],
+        limits: ExecutionLimits,
+    ) -> QueryExecution:
+        """Run with these rows in place of table references, by their numbers: nobody knows whether they meet the conditions."""
+        return self._filtered_plan.execute_over(tables_by_number, literal_values, relations, limits)
+
+
+def find_accessible_rows(
+    engine: DuckEngineProtocol,
+    subset: SnapshotSubset,
+    limits: ExecutionLimits | None = None,
+    set_running: Callable[[QueryExecution | None], None] | None = None,
+) -> AccessibleRows:
+    """Find what meets a condition; `set_running` is told of the query that runs meanwhile."""
+    accessible_rows = engine.accessible_rows_cache.find(subset.cache_key)
+    if accessible_rows is None:
+        # rows tell their numbers: IN with five values is a join in DuckDB, which loses their order
+        sql = f'SELECT "{ROW_NUMBER_COLUMN}" FROM {quote_identifier(subset.table)} AS t0 WHERE {subset.condition}'
+        schema = pa.schema([pa.field(ROW_NUMBER_COLUMN, pa.int64())])
+        tested_rows = {
+            subset.table: engine.read_relation(subset.full_snapshot, (*subset.condition_columns, ROW_NUMBER_COLUMN))
+        }
+        execution = engine.run_sql(
+            sql, (), tested_rows, schema, ExecutionLimits(deadline=limits.deadline if limits is not None else None)
+        )
+        if set_running is not None:
+            set_running(execution)
+        try:
+            rows = pa.Table.from_batches(execution, schema=schema).column(0).to_numpy()
+        finally:
+            execution.close()
+        accessible_rows = AccessibleRows(engine.open_snapshot(subset.full_snapshot), rows, engine.access_cache_bytes)
+    engine.accessible_rows_cache.store(
+        subset.cache_key, accessible_rows, min(accessible_rows.bytes, engine.access_cache_bytes)
+    )  # it grows
+    return accessible_rows
+
+
+def _remove_policy_condition(node: Any) -> Any:
+    return replace(node, where=None) if is_filtered_table(node) else node
+
+
+__all__ = ["AccessPolicyPlan", "AccessibleRows", "ColumnsTooLargeError", "SnapshotSubset", "find_accessible_rows"]

@@ -1,0 +1,140 @@
+"""What DuckDB's errors mean to the person who asked."""
+
+from __future__ import annotations
+
+import re
+
+import duckdb
+import pyarrow as pa
+
+from hven.model.deadlines import build_time_limit_error
+from hven.model.errors import (
+    EvaluationError,
+    HvenError,
+    OperationCancelledError,
+    ServiceError,
+    StorageError,
+    TooLargeError,
+)
+
+_EVALUATION_ERROR_WORDS = (
+    "Conversion Error",
+    "Out of Range Error",
+    "Invalid Input Error",
+    "Constraint Error",
+    "Decimal Error",
+    "Mismatch Type Error",
+)
+_ENGINE_ERRORS = (duckdb.Error, pa.ArrowException, OSError, RuntimeError)
+ENGINE_ERRORS: tuple[type[Exception], ...] = _ENGINE_ERRORS
+"""The classes of error that DuckDB and Arrow raise while a query runs."""
+
+_MESSAGE_PATTERNS = (
+    (
+        re.compile(r"Could not convert string '(?P<v>.*?)' to (?P<t>\w+)", re.DOTALL),
+        "the text '{v}' cannot be read as {t}",
+    ),
+    (
+        re.compile(
+            r"Type (?P<f>\w+) with value (?P<v>\S+) can't be cast .* out of range for the destination type (?P<t>\w+)"
+        ),
+        "{v} is out of the range of {t}",
+    ),
+    (re.compile(r"Overflow in (?P<o>\w+) of (?P<t>\w+) \((?P<e>[^)]*)\)"), "{e} is out of the range of {t}"),
+    (
+        re.compile(r"[cC]annot take (?P<w>square root|logarithm) of (?P<n>a negative number|zero)"),
+        "there is no {w} of {n}",
+    ),
+    (re.compile(r"executing the UDF: ValueError: (?P<v>[^\n]*)"), "{v}"),
+    (
+        re.compile(r"Cannot cast list with length (?P<v>\d+) to array with length (?P<n>\d+)"),
+        "the text has {v} numbers, and such a shape {n}",
+    ),
+    (re.compile(r"More than one row returned by a subquery"), "a subquery that stands for one value gave several rows"),
+    (
+        re.compile(r"invalid timestamp field format: \"(?P<v>[^\"]*)\"|[tT]imestamp .*\"(?P<w>[^\"]*)\""),
+        "'{v}{w}' is no timestamp",
+    ),
+)
+_ADQL_TYPE_NAMES = {
+    "INT8": "BYTE", "UINT8": "BYTE", "INT16": "SMALLINT", "INT32": "INTEGER", "INT64": "BIGINT", "FLOAT": "REAL", "DOUBLE": "DOUBLE PRECISION",
+}  # fmt: skip
+
+
+def translate_error(
+    error: Exception, *, stop_reason: str | None = None, timeout_seconds: float | None = None, memory_limit: str = ""
+) -> HvenError:
+    """Translate an error of DuckDB or Arrow into one of ours.
+
+    Parameters
+    ----------
+    stop_reason
+        ``timeout`` or ``cancel`` if somebody interrupted the query.
+    timeout_seconds, memory_limit
+        The limits that were in force.
+    """
+    if isinstance(error, HvenError):
+        return error
+    text = str(error)
+    if "INTERRUPT" in text or isinstance(error, duckdb.InterruptException):
+        if stop_reason == "timeout":
+            return build_time_limit_error(timeout_seconds)
+        return OperationCancelledError("the query was cancelled")
+    if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in text:
+        limit = f" (limit: {memory_limit})" if memory_limit else ""
+        remedy = "select fewer columns, group by fewer distinct values, or sort fewer rows"
+        return TooLargeError(f"the query needs more memory than one query may use{limit}", remedy=remedy)
+    if "No space left" in text:
+        return StorageError(
+            "the disk is full: no room for the query's temporary data",
+            remedy="free some space in the site's var directory",
+        )
+    if "non-inner join on subquery" in text:
+        return EvaluationError(
+            "a subquery in the condition of an outer join reads columns of the tables that are joined, which the engine cannot compute",
+            remedy="put the subquery into FROM, or the condition into WHERE",
+        )
+    if "flattening correlated subquery" in text:
+        return EvaluationError(
+            "a subquery joins its tables in a way that the engine cannot compute for each row outside (a FULL JOIN)",
+            remedy="let it read no columns of the query around it, or join it in FROM",
+        )
+    if "Max expression depth" in text:
+        return TooLargeError(
+            "the query has a longer chain of operations than the engine takes",
+            remedy="put parentheses around groups of a hundred",
+        )
+    if isinstance(error, duckdb.DataError) or any(word in text for word in _EVALUATION_ERROR_WORDS):
+        message = phrase_evaluation_error(text)
+        is_bigint_overflow = message.endswith("out of the range of BIGINT")
+        return EvaluationError(
+            message, remedy="compute in floating point: CAST(.. AS DOUBLE PRECISION)" if is_bigint_overflow else ""
+        )
+    return ServiceError(
+        f"the engine could not run the query: {extract_first_line(text)}",
+        remedy="please report this: it is a fault of the program, not of the query",
+    )
+
+
+def phrase_evaluation_error(error_text: str) -> str:
+    """Phrase an evaluation error without DuckDB's vocabulary."""
+    line = extract_first_line(error_text)
+    for pattern, words in _MESSAGE_PATTERNS:
+        match = pattern.search(error_text)
+        if match:
+            values = {name: value or "" for name, value in match.groupdict().items()}
+            if "t" in values:
+                values["t"] = _ADQL_TYPE_NAMES.get(values["t"], values["t"])
+            return "a value cannot be computed: " + words.format_map(_EmptyDefaultDict(values))
+    return "a value cannot be computed: " + line
+
+
+class _EmptyDefaultDict(dict[str, str]):
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
+def extract_first_line(error_text: str) -> str:
+    """Return the first line without the name of the class of error and without hints for SQL authors."""
+    line = error_text.strip().split("\n", 1)[0]
+    return re.sub(r"^(?:[A-Z]\w*(?: [A-Z]\w*)* Error|INTERRUPT Error): ", "", line)

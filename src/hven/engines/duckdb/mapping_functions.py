@@ -1,0 +1,348 @@
+"""How DuckDB computes the functions of `hven.adql._mapping_functions`: templates, and vectorised functions of `hven.model.sky` and of files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.adql.value_kinds import classify_type
+from hven.model import shape_columns
+from hven.model.sky import bodies, clocks, footprints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DOUBLE_ARGUMENT = "CAST({0} AS DOUBLE)"
+_DOUBLE_ARGUMENT_PAIR = "CAST({0} AS DOUBLE), CAST({1} AS DOUBLE)"
+
+MAPPING_MACROS: tuple[str, ...] = (
+    # a double of a Julian date resolves 40 microseconds: of one in one part, tenths of a millisecond are shown
+    "CREATE OR REPLACE MACRO hven_of_jd(day, zero) AS make_timestamp(CAST(round((day - zero) * 864000000e0) AS BIGINT) * 100)",
+    """CREATE OR REPLACE MACRO hven_of_parts(day, fraction, zero) AS make_timestamp(
+       CAST(floor(day - zero) AS BIGINT) * 86400000000 + CAST(round((day - zero - floor(day - zero) + fraction) * 86400000000e0) AS BIGINT))""",
+    # the least numbers below 0 are none when they are divided
+    "CREATE OR REPLACE MACRO hven_lon(x) AS CASE WHEN x < 0 AND x > -1e-300 THEN 0e0 ELSE x - 360 * floor(x / 360) END",
+    "CREATE OR REPLACE MACRO hven_lon_360(x) AS CASE WHEN x >= 0 AND x <= 360 THEN x ELSE hven_lon(x) END",
+    "CREATE OR REPLACE MACRO hven_lon_180(x) AS CASE WHEN x >= -180 AND x <= 180 THEN x ELSE hven_lon(x + 180) - 180 END",
+    "CREATE OR REPLACE MACRO hven_east_min(low, high) AS CASE WHEN high - low >= 360 THEN 0e0 ELSE hven_lon(-high) END",
+    "CREATE OR REPLACE MACRO hven_east_max(low, high) AS CASE WHEN high - low >= 360 THEN 360e0 WHEN hven_lon(-low) = 0 AND high <> low THEN 360e0 ELSE hven_lon(-low) END",
+    """CREATE OR REPLACE MACRO hven_hashlist(items) AS nullif(array_to_string(list_filter(items, lambda w, i: w <> '' AND list_position(items, w) = i), '#'), '')""",
+    "CREATE OR REPLACE MACRO hven_numbers(text) AS list_transform(string_split(text, '#'), lambda w: TRY_CAST(w AS DOUBLE))",
+    r"""CREATE OR REPLACE MACRO hven_clean(s) AS trim(regexp_replace(regexp_replace(strip_accents(s), '\s+', ' ', 'g'), '[^A-Za-z0-9 ._:/+()*,;=%@?-]', '_', 'g'))""",
+)
+
+_NO_VALUE_SQL = {
+    "tai": str(clocks.NO_TIME),
+    "utc": str(clocks.NO_TIME),
+    "polar_ratio": "0e0",
+    "target_class": "''",
+    "target_name": "''",
+}
+MAPPING_MACROS += (
+    *(
+        f"CREATE OR REPLACE MACRO hven_{name}(x) AS nullif(hven_{name}_(x), {value})"
+        for name, value in _NO_VALUE_SQL.items()
+    ),
+    # light that was on its way during a leap second took that second, too; before 1972 nobody knows of any
+    "CREATE OR REPLACE MACRO hven_left(t, light) AS coalesce(make_timestamp(hven_utc(hven_tai(epoch_us(t)) - light)), t - to_microseconds(light))",
+    "CREATE OR REPLACE MACRO hven_file_size(x, d) AS nullif(hven_file_size_(x, d), -1)",
+    "CREATE OR REPLACE MACRO hven_file_md5(x, d) AS nullif(hven_file_md5_(x, d), '')",
+)
+
+MAPPING_TEMPLATES: dict[str, str] = {
+    "LIGHT_TIME": f"({_DOUBLE_ARGUMENT} / 299792.458e0)",
+    "TARGET_TIME": ".write_target_time", "FROM_JD": ".write_from_jd", "FROM_MJD": ".write_from_jd",
+    "FROM_DAY": "(make_timestamp(CAST({0} AS BIGINT), 1, 1, 0, 0, 0e0) + to_microseconds(CAST(round((CAST({1} AS DOUBLE) - 1) * 86400000000e0) AS BIGINT)))",
+    "FROM_UNIX": f"make_timestamp(CAST(round({_DOUBLE_ARGUMENT} * 1000000e0) AS BIGINT))",
+    "FROM_CCSDS": ".write_from_ccsds",
+    "FROM_TT2000": "make_timestamp(hven_utc(CAST({0} AS BIGINT) // 1000 + 946727967816000))",  # J2000 in TAI
+    "TAI_TO_UTC": "make_timestamp(hven_utc(epoch_us({0})))", "UTC_TO_TAI": "make_timestamp(hven_tai(epoch_us({0})))",
+    "TT_TO_UTC": "make_timestamp(hven_utc(epoch_us({0}) - 32184000))",
+    "MARS_LS": ".write_mars_ls",
+    "LON_360": f"hven_lon_360({_DOUBLE_ARGUMENT})", "LON_180": f"hven_lon_180({_DOUBLE_ARGUMENT})", "EAST_LON": f"hven_lon(-{_DOUBLE_ARGUMENT})",
+    "EAST_MIN": f"hven_east_min({_DOUBLE_ARGUMENT_PAIR})", "EAST_MAX": f"hven_east_max({_DOUBLE_ARGUMENT_PAIR})",
+    "PLANETOCENTRIC": f"CASE WHEN abs({_DOUBLE_ARGUMENT}) <= 90 THEN degrees(atan2(pow(hven_polar_ratio({{1}}), 2) * sin(radians({_DOUBLE_ARGUMENT})), cos(radians({_DOUBLE_ARGUMENT})))) END",
+    "TARGET_CLASS": "hven_target_class({0})", "TARGET_NAME": "hven_target_name({0})",
+    "HASHLIST": ".write_hashlist", "CLEAN": "hven_clean({0})", "EPN_TEXT": "lower(hven_clean({0}))",
+    "URL_ENCODE": "url_encode({0})", "URL_PATH": "replace(url_encode({0}), '%2F', '/')",
+    "FIRST_NOT_IN": ".write_first_not_in", "HIGHEST_NOT_IN": ".write_first_not_in",
+    "PRODUCT_SIZE": ".write_product_function", "PRODUCT_MD5": ".write_product_function",
+    "ORIENTED": ".write_oriented", "POLYGON_OF": ".write_polygon_of", "LONLAT_BOX": ".write_lonlat_box", "WCS_FOOTPRINT": ".write_wcs_footprint",
+}  # fmt: skip
+
+#: What has no answer is told by a value, which a macro turns into NULL: DuckDB takes no NULL from a function that was given none.
+MAPPING_SIGNATURES: dict[str, tuple[tuple[str, ...], str]] = {
+    "hven_tai_": (("BIGINT",), "BIGINT"),  # microseconds since 1970, as their own clocks show
+    "hven_utc_": (("BIGINT",), "BIGINT"),
+    "hven_mars_ls": (("BIGINT",), "DOUBLE"),
+    "hven_polar_ratio_": (("VARCHAR",), "DOUBLE"),
+    "hven_target_class_": (("VARCHAR",), "VARCHAR"),
+    "hven_target_name_": (("VARCHAR",), "VARCHAR"),
+    "hven_file_size_": (("VARCHAR", "VARCHAR"), "BIGINT"),  # (path, directory that relative ones start from)
+    "hven_file_md5_": (("VARCHAR", "VARCHAR"), "VARCHAR"),
+    "hven_oriented": (("DOUBLE[]", "VARCHAR"), "DOUBLE[]"),
+    "hven_oriented_text": (("VARCHAR", "VARCHAR"), "VARCHAR"),
+    "hven_polygon_of": (("VARCHAR", "VARCHAR"), "DOUBLE[]"),
+    "hven_wcs_": (("VARCHAR", "VARCHAR", *("DOUBLE",) * 10), "DOUBLE[]"),
+}
+
+
+_STC_FRAMES = {"ICRS", "FK4", "FK5", "GALACTIC", "ECLIPTIC", "UNKNOWNFRAME"}  # words of STC-S that `outlines` reads
+
+
+def to_single_array(column: Any) -> Any:
+    """Return an Arrow array of what may be in chunks."""
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def to_numpy(column: Any) -> Any:
+    """Return a column without nulls as NumPy has it."""
+    return np.asarray(to_single_array(column).to_numpy(zero_copy_only=False))
+
+
+def _wrap_time_function(function: Callable[[Any], Any]) -> Callable[[Any], pa.Array]:
+    def evaluate_times(column: Any) -> pa.Array:
+        result = function(to_numpy(column))
+        return pa.array(result)
+
+    return evaluate_times
+
+
+def _wrap_name_function(
+    function: Callable[[str], Any], arrow_type: pa.DataType, no_value: float | str
+) -> Callable[[Any], pa.Array]:
+    """Look up each distinct word once."""
+
+    def evaluate_names(column: Any) -> pa.Array:
+        coded = to_single_array(column).dictionary_encode()
+        return pa.array(
+            [no_value if (result := function(word)) is None else result for word in coded.dictionary.to_pylist()],
+            arrow_type,
+        ).take(coded.indices)
+
+    return evaluate_names
+
+
+def _wrap_file_function(
+    function: Callable[[Path], Any], arrow_type: pa.DataType, no_value: float | str
+) -> Callable[[Any, Any], pa.Array]:
+    def evaluate_paths(path: Any, directory: Any) -> pa.Array:
+        start = Path(to_single_array(directory)[0].as_py()) if len(directory) else Path()
+
+        def evaluate_path(path_text: str) -> Any:
+            try:
+                return function(start / path_text)
+            except (OSError, ValueError):  # no such file, or no name of one: NULL, which the report counts
+                return None
+
+        return _wrap_name_function(evaluate_path, arrow_type, no_value)(path)
+
+    return evaluate_paths
+
+
+def _measure_file(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def _compute_md5(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _orient_polygons(polygon: Any, view: Any) -> pa.Array:
+    polygon_lists = to_single_array(polygon)
+    starts = np.asarray(polygon_lists.offsets.to_numpy(), dtype=np.int64)
+    numbers = np.asarray(polygon_lists.values.to_numpy(zero_copy_only=False), dtype=np.float64)[starts[0] : starts[-1]]
+    is_from_outside = bool(pc.all(pc.equal(view, "body")).as_py())
+    starts = starts - starts[0]
+    return pa.ListArray.from_arrays(
+        pa.array(starts.astype(np.int32)),
+        pa.array(footprints.orient_polygons(starts, numbers, from_outside=is_from_outside)),
+    )
+
+
+def _orient_region_texts(region: Any, view: Any) -> pa.Array:
+    return shape_columns.orient_polygons(
+        to_single_array(region), seen_from_outside=bool(pc.all(pc.equal(view, "body")).as_py())
+    )
+
+
+def _extract_polygons(region: Any, frame: Any) -> pa.Array:
+    """Find the corners of regions; of one that is no polygon, or in another frame, there are none."""
+    texts = to_single_array(region)
+    words = pc.ascii_upper(texts)
+    outlines = shape_columns.parse_simple_shapes(texts)
+    frame_names = {
+        word for name in pc.unique(to_single_array(frame)).to_pylist() for word in (name.upper(), "UNKNOWNFRAME")
+    }
+    is_other_frame = np.zeros(len(texts), bool)
+    for name in _STC_FRAMES - frame_names:
+        is_other_frame |= np.asarray(pc.match_substring(words, f" {name} "))
+    polygon_outlines = outlines.select_rows(~outlines.is_circle & ~is_other_frame[outlines.rows])
+    sizes = np.zeros(len(texts), np.int32)
+    sizes[polygon_outlines.rows] = polygon_outlines.lengths
+    return pa.ListArray.from_arrays(
+        pa.array(np.concatenate([[0], np.cumsum(sizes, dtype=np.int32)])), pa.array(polygon_outlines.numbers)
+    )
+
+
+def _classify_axes(column: Any) -> tuple[Any, Any, Any]:
+    """Classify CTYPEs: whether they are right ascensions, whether declinations, and their projection."""
+    coded = to_single_array(column).dictionary_encode()
+    words = [word.upper() for word in coded.dictionary.to_pylist()]
+    word_numbers = to_numpy(coded.indices)
+    projections = np.array([word[4:].strip("-")[:3] for word in words], dtype="U3").reshape(-1)
+    return (
+        np.array([word.startswith("RA") for word in words], bool)[word_numbers],
+        np.array([word.startswith("DEC") for word in words], bool)[word_numbers],
+        projections[word_numbers],
+    )
+
+
+def _compute_wcs_footprints(  # DuckDB counts the parameters
+    ctype1: Any,
+    ctype2: Any,
+    val1: Any,
+    val2: Any,
+    pix1: Any,
+    pix2: Any,
+    m11: Any,
+    m12: Any,
+    m21: Any,
+    m22: Any,
+    size1: Any,
+    size2: Any,
+) -> pa.Array:
+    """Compute the corners of images; those whose axes are not RA and Dec, in one order or the other, have none."""
+    (ra1, dec1, projection), (ra2, dec2, _) = _classify_axes(ctype1), _classify_axes(ctype2)
+    card_columns = (val1, val2, pix1, pix2, m11, m12, m21, m22, size1, size2)
+    crval1, crval2, crpix1, crpix2, cd11, cd12, cd21, cd22, naxis1, naxis2 = (
+        to_numpy(column).astype(np.float64) for column in card_columns
+    )
+    swapped = dec1 & ra2
+    has_sky_axes = ra1 & dec2 | swapped
+    crval = np.where(swapped[:, None], np.stack([crval2, crval1], -1), np.stack([crval1, crval2], -1))
+    cd = np.stack([np.stack([cd11, cd12], -1), np.stack([cd21, cd22], -1)], -2)
+    cd = np.where(swapped[:, None, None], cd[:, ::-1, :], cd)
+    corners = footprints.compute_wcs_corners(
+        projection, crval, np.stack([crpix1, crpix2], -1), cd, np.stack([naxis1, naxis2], -1)
+    )
+    is_valid = has_sky_axes & np.isfinite(corners).all(axis=1)
+    starts = np.concatenate([[0], np.cumsum(np.where(is_valid, 8, 0))])
+    oriented = footprints.orient_polygons(starts, corners[is_valid].ravel(), from_outside=False)
+    return pa.ListArray.from_arrays(pa.array(starts.astype(np.int32)), pa.array(oriented))
+
+
+MAPPING_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
+    "hven_tai_": _wrap_time_function(clocks.utc_to_tai),
+    "hven_utc_": _wrap_time_function(clocks.tai_to_utc),
+    "hven_mars_ls": lambda column: pa.array(clocks.compute_mars_ls_from_utc(to_numpy(column))),
+    "hven_polar_ratio_": _wrap_name_function(bodies.compute_polar_ratio, pa.float64(), 0.0),
+    "hven_target_class_": _wrap_name_function(bodies.classify_target, pa.string(), ""),
+    "hven_target_name_": _wrap_name_function(bodies.find_iau_name, pa.string(), ""),
+    "hven_file_size_": _wrap_file_function(_measure_file, pa.int64(), -1),
+    "hven_file_md5_": _wrap_file_function(_compute_md5, pa.string(), ""),
+    "hven_oriented": _orient_polygons,
+    "hven_oriented_text": _orient_region_texts,
+    "hven_polygon_of": _extract_polygons,
+    "hven_wcs_": _compute_wcs_footprints,
+}
+
+
+class MappingDialect:
+    """The dialect's methods for those functions whose text depends on their arguments."""
+
+    def write_target_time(self: Any, writer: Any, node: Any) -> str:
+        """TARGET_TIME(jd or t, distance)."""
+        return f"hven_left({self._write_time(writer, node.args[0])}, CAST(round(CAST({writer.write_expression(node.args[1])} AS DOUBLE) / 299792.458e0 * 1000000) AS BIGINT))"
+
+    def _write_time(self: Any, writer: Any, node: Any) -> str:
+        """Write a time that may be a Julian date as a timestamp."""
+        text: str = writer.write_expression(node)
+        return f"hven_of_jd(CAST({text} AS DOUBLE), 2440587.5e0)" if node.meta.type.is_numeric else text
+
+    def write_mars_ls(self: Any, writer: Any, node: Any) -> str:
+        """MARS_LS(jd or t)."""
+        return f"hven_mars_ls(epoch_us({self._write_time(writer, node.args[0])}))"
+
+    def write_from_jd(self: Any, writer: Any, node: Any) -> str:
+        """FROM_JD and FROM_MJD, of one part or two."""
+        zero = "2440587.5e0" if node.name == "FROM_JD" else "40587e0"
+        parts = self.write_doubles(writer, node.args)
+        return (
+            f"hven_of_jd({parts[0]}, {zero})" if len(parts) == 1 else f"hven_of_parts({parts[0]}, {parts[1]}, {zero})"
+        )
+
+    def write_from_ccsds(self: Any, writer: Any, node: Any) -> str:
+        """FROM_CCSDS: TAI seconds since 1958-01-01, 378691200 before 1970; the whole and the fraction each on its own."""
+        parts = self.write_doubles(writer, node.args)
+        microseconds_sql = " + ".join(f"CAST(round({part} * 1000000) AS BIGINT)" for part in parts)
+        return f"make_timestamp(hven_utc({microseconds_sql} - 378691200000000))"
+
+    def write_hashlist(self: Any, writer: Any, node: Any) -> str:
+        """HASHLIST: one text of all, taken apart again, so that lists among them are too."""
+        if classify_type(node.args[0].meta.type) == "array":
+            items = f"CAST({writer.write_expression(node.args[0])} AS VARCHAR[])"
+            return f"hven_hashlist(list_transform(string_split(array_to_string({items}, '#'), '#'), lambda w: trim(w)))"
+        items = ", ".join(self.write_as_text(writer.write_expression(arg), arg) for arg in node.args)
+        return f"hven_hashlist(list_transform(string_split(concat_ws('#', {items}), '#'), lambda w: trim(w)))"
+
+    def write_first_not_in(self: Any, writer: Any, node: Any) -> str:
+        """FIRST_NOT_IN and HIGHEST_NOT_IN, of lists in text or arrays."""
+        first_list, second_list = node.args
+        highest = node.name == "HIGHEST_NOT_IN"
+        if not first_list.meta.type.is_string:
+            first, second = self.write_flat_list(writer, first_list), self.write_flat_list(writer, second_list)
+        elif highest:
+            first, second = (f"hven_numbers({writer.write_expression(arg)})" for arg in node.args)
+        else:
+            first, second = (
+                f"list_transform(string_split({writer.write_expression(arg)}, '#'), lambda w: trim(w))"
+                for arg in node.args
+            )
+        missing_sql = f"list_filter({first}, lambda w: w IS NOT NULL AND NOT list_contains(coalesce({second}, []), w))"
+        return f"CAST({f'list_max({missing_sql})' if highest else f'list_extract({missing_sql}, 1)'} AS {node.meta.type.duckdb})"
+
+    def write_product_function(self: Any, writer: Any, node: Any) -> str:
+        """PRODUCT_SIZE and PRODUCT_MD5: the second argument is the descriptor's directory."""
+        name = "hven_file_size" if node.name == "PRODUCT_SIZE" else "hven_file_md5"
+        return f"{name}({writer.write_expression(node.args[0])}, {writer.write_expression(node.args[1]) if len(node.args) > 1 else self.quote_string('.')})"
+
+    def write_oriented(self: Any, writer: Any, node: Any) -> str:
+        """ORIENTED(polygon or region, view)."""
+        if classify_type(node.args[0].meta.type) == "region":
+            return (
+                f"hven_oriented_text({writer.write_expression(node.args[0])}, {writer.write_expression(node.args[1])})"
+            )
+        return (
+            f"hven_oriented({self.write_shape_numbers(writer, node.args[0])}, {writer.write_expression(node.args[1])})"
+        )
+
+    def write_polygon_of(self: Any, writer: Any, node: Any) -> str:
+        """POLYGON_OF(region, frame)."""
+        frame = writer.write_expression(node.args[1]) if len(node.args) > 1 else "''"
+        return f"nullif(hven_polygon_of({writer.write_expression(node.args[0])}, {frame}), CAST([] AS DOUBLE[]))"
+
+    def write_lonlat_box(self: Any, writer: Any, node: Any) -> str:
+        """LONLAT_BOX: from the south-west corner on, eastwards for a body."""
+        west, east, south, north = self.write_doubles(writer, node.args[:4])
+        corners = [(west, south), (east, south), (east, north), (west, north)]
+        corner_lists = {
+            view: f"list_value({', '.join(number for corner in order for number in corner)})"
+            for view, order in (("body", corners), ("sky", [corners[0], *reversed(corners[1:])]))
+        }
+        condition_sql = f"{west} + {east} + {south} + {north} IS NOT NULL AND hven_lon({east} - {west}) < 180 AND {west} <> {east} AND {south} < {north}"
+        return f"CASE WHEN {condition_sql} THEN {corner_lists[node.args[4].value]} END"
+
+    def write_wcs_footprint(self: Any, writer: Any, node: Any) -> str:
+        """WCS_FOOTPRINT of all its cards."""
+        texts = [writer.write_expression(arg) for arg in node.args[:2]]
+        corners_sql = f"hven_wcs_({', '.join([*texts, *self.write_doubles(writer, node.args[2:])])})"
+        return f"nullif({corners_sql}, CAST([] AS DOUBLE[]))"

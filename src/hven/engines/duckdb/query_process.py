@@ -1,0 +1,400 @@
+"""A process of its own for queries that compute for long: what it does holds no lock of the process that answers, and its death is one query's.
+
+`computing` is what runs there. docs/decisions/011-computing.md says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from hven.engines._query_deadlines import TimedExecution, build_weak_callback
+from hven.model import deadlines, errors
+from hven.model.deadlines import build_time_limit_error
+from hven.model.errors import HvenError, OperationCancelledError, OverloadedError, ServiceError, StorageUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import TypeAlias
+
+    from hven.engines import ExecutionLimits, QueryExecution
+    from hven.engines._query_deadlines import DeadlineWatcher
+    from hven.engines.duckdb.engine_protocol import RelationRows
+
+    Process: TypeAlias = subprocess.Popen[bytes]
+
+FRAME_HEADER = struct.Struct("!cQ")
+REQUEST_FRAME, TABLE_FRAME, BATCH_FRAME, END_FRAME, ERROR_FRAME, CRASH_FRAME = b"R", b"T", b"B", b"E", b"X", b"!"
+MIN_EXPENSIVE_ROWS = 50_000  # rows that are read at once, where they are
+MIN_EXPENSIVE_PAIRS = 10_000_000  # combinations of rows
+MIN_EXPENSIVE_SQL_CHARACTERS = 4_000  # characters of SQL: longer ones take their time to be planned
+MAX_SENT_BYTES = 128 * 1024**2  # bytes of rows that are sent along; for more it is not worth it
+IDLE_TIMEOUT_SECONDS = 20.0  # seconds without a query after which the process ends
+START_TIMEOUT_SECONDS = 60.0  # seconds that it may take to begin
+EXIT_TIMEOUT_SECONDS = 1.0  # seconds that it may take to go, when the process that began it goes
+RESTART_DELAY_SECONDS = 30.0  # seconds until another one begins where one could not
+MAX_FREE_CHANNELS = 16  # channels that are kept
+PROCESS_ENDED_REMEDY = "ask again; where that does not help, ask for less: fewer rows, fewer groups"
+
+logger = logging.getLogger("hven")
+
+
+def send_frame(channel: socket.socket, frame_kind: bytes, body: bytes | memoryview) -> None:
+    """Send a frame: its kind, its length, its bytes."""
+    channel.sendall(FRAME_HEADER.pack(frame_kind, len(body)))
+    if len(body):
+        channel.sendall(body)
+
+
+def receive_frame(channel: socket.socket) -> tuple[bytes, pa.Buffer]:
+    """Wait for a frame, without the interpreter's lock.
+
+    Raises
+    ------
+    EOFError
+        The other side is gone.
+    """
+    kind, length = FRAME_HEADER.unpack(_receive_exactly(channel, bytearray(FRAME_HEADER.size)))
+    return kind, pa.py_buffer(_receive_exactly(channel, bytearray(length)))
+
+
+def _receive_exactly(channel: socket.socket, buffer: bytearray) -> bytearray:
+    view = memoryview(buffer)
+    while view:
+        byte_count = channel.recv_into(view)
+        if not byte_count:
+            raise EOFError
+        view = view[byte_count:]
+    return buffer
+
+
+def serialize_rows(rows: pa.Table) -> memoryview:
+    """Write rows as an Arrow stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return memoryview(sink.getvalue())
+
+
+def is_expensive(sql: str, relations: Mapping[str, RelationRows]) -> bool:
+    """Return whether a query may compute for long, and the rows that must be sent along are not too many."""
+    if sum(relation.table.nbytes for relation in relations.values() if relation.source is None) > MAX_SENT_BYTES:
+        return False
+    pairs = 1
+    for name, relation in relations.items():
+        quoted = name.replace('"', '""')
+        pairs *= max(len(relation), 1) ** max(sql.count(f'"{quoted}"'), 1)
+    return (
+        len(sql) > MIN_EXPENSIVE_SQL_CHARACTERS
+        or pairs > MIN_EXPENSIVE_PAIRS
+        or sum(map(len, relations.values())) > MIN_EXPENSIVE_ROWS
+    )
+
+
+def describe_exit(process: Process) -> str | None:
+    """Describe how a process died; None: it ended in peace, or is there."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(1.0)
+    code = process.poll()
+    if not code:
+        return None
+    return signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
+
+
+class QueryProcess:
+    """The process, which begins when it is first wanted, ends when nobody wants it for a while, and with the process that began it."""
+
+    def __init__(self, watch: DeadlineWatcher, settings: Mapping[str, Any]) -> None:
+        self._deadline_watcher = watch
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._process: Process | None = None
+        self._control: socket.socket | None = None
+        self._free_channels: list[socket.socket] = []
+        self._taken_count = 0
+        self._last_request_time = 0.0
+        self._next_start_time = 0.0  # when another one may begin
+        self._initial_bytes = 0
+        self._is_starting = False
+        self._is_closed = False
+
+    def list_processes(self) -> dict[int, int]:
+        """Return the process, if there is one, and the bytes that it held before the first query."""
+        process = self._process
+        return {} if process is None or process.poll() is not None else {process.pid: self._initial_bytes}
+
+    def take_channel(self) -> tuple[Process, socket.socket] | None:
+        """Return a channel to it; None: it is about to begin, or could not, and who asks computes by itself."""
+        with self._lock:
+            self._last_request_time = time.monotonic()
+            if self._is_closed:
+                return None
+            if self._process is not None and self._process.poll() is not None:
+                self._detach_in_thread()
+            if self._process is None or self._control is None:
+                if not self._is_starting and time.monotonic() >= self._next_start_time:
+                    self._is_starting = True
+                    threading.Thread(target=self._start_process, name="hven-computer", daemon=True).start()
+                return None
+            self._taken_count += 1
+            if self._free_channels:
+                return self._process, self._free_channels.pop()
+            parent_socket, child_socket = socket.socketpair()
+            with child_socket, contextlib.suppress(OSError):
+                socket.send_fds(self._control, [b"c"], [child_socket.fileno()])
+            return self._process, parent_socket
+
+    def return_channel(self, process: Process, channel: socket.socket, *, is_drained: bool) -> None:
+        """Put a channel back; `is_drained`: its answer was read to the end."""
+        with self._lock:
+            self._taken_count -= 1
+            self._last_request_time = time.monotonic()
+            if is_drained and process is self._process and len(self._free_channels) < MAX_FREE_CHANNELS:
+                self._free_channels.append(channel)
+                return
+        channel.close()
+
+    def _start_process(self) -> None:
+        parent_socket, child_socket = socket.socketpair()
+        process = None
+        try:
+            with child_socket:
+                path, steps, number = sys.path, deadlines.QUERY_NICENESS, child_socket.fileno()
+                program = f"import os, sys; os.nice({steps}); sys.path[:] = {path!r}; from hven.engines.duckdb.query_worker import run_worker; run_worker({number})"
+                process = subprocess.Popen(  # noqa: S603  (this interpreter, and our own module)
+                    [sys.executable, "-P", "-c", program],
+                    env={
+                        **os.environ,
+                        "ARROW_DEFAULT_MEMORY_POOL": "system",
+                        "MALLOC_ARENA_MAX": "4",
+                        "MALLOC_MMAP_THRESHOLD_": str(1024**2),
+                    },
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=(child_socket.fileno(),),
+                    start_new_session=True,
+                )
+            parent_socket.settimeout(START_TIMEOUT_SECONDS)
+            send_frame(parent_socket, REQUEST_FRAME, pickle.dumps(dict(self._settings)))
+            self._initial_bytes = int(receive_frame(parent_socket)[1].to_pybytes())
+            parent_socket.settimeout(None)
+        except (OSError, EOFError) as error:
+            logger.warning(
+                "queries are computed where they are answered, for no process begins for them: %s", error or "it ended"
+            )
+            parent_socket.close()
+            if process is not None:
+                process.kill()
+                process.wait()
+            with self._lock:
+                self._is_starting, self._next_start_time = False, time.monotonic() + RESTART_DELAY_SECONDS
+            return
+        with self._lock:
+            self._process, self._control, self._is_starting = process, parent_socket, False
+            if self._is_closed:
+                self._detach_in_thread()
+        self._stop_if_idle()
+
+    def _stop_if_idle(self) -> None:
+        """End the process if nobody has wanted it for a while."""
+        with self._lock:
+            if self._control is None:
+                return
+            idle_until = self._last_request_time + IDLE_TIMEOUT_SECONDS
+            if not self._taken_count and time.monotonic() >= idle_until:
+                self._detach_in_thread()
+                return
+        self._deadline_watcher.call_at(
+            max(idle_until, time.monotonic() + 1.0), build_weak_callback(self, QueryProcess._stop_if_idle)
+        )
+
+    def _detach_process(self) -> Process | None:
+        """Release the process, and return it: it ends when nobody holds the other end of its socket."""
+        for channel in self._free_channels:
+            channel.close()
+        self._free_channels = []
+        if self._control is not None:
+            self._control.close()
+        process, self._process, self._control = self._process, None, None
+        return process
+
+    def _detach_in_thread(self) -> None:
+        """Release the process, and wait for its end in a thread."""
+        if (process := self._detach_process()) is not None:
+            threading.Thread(target=process.wait, name="hven-computer", daemon=True).start()
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._is_closed = True
+            process = self._detach_process()
+        if process is not None:
+            try:
+                process.wait(EXIT_TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(EXIT_TIMEOUT_SECONDS)
+
+    def __del__(self) -> None:
+        if not self._is_closed:
+            self.close()
+
+
+class ProcessExecution(TimedExecution):
+    """A query that runs there (`hven.engines.QueryExecution`)."""
+
+    def __init__(
+        self,
+        computer: QueryProcess,
+        process: Process,
+        channel: socket.socket,
+        watch: DeadlineWatcher,
+        *,
+        sql: str,
+        arguments: Sequence[Any],
+        relations: Mapping[str, RelationRows],
+        schema: pa.Schema,
+        limits: ExecutionLimits,
+        here: Callable[[], QueryExecution],
+    ) -> None:
+        self.schema = schema
+        self._query_process = computer
+        self._process = process
+        self._deadline_watcher = watch
+        self._limits = limits
+        self._run_locally = here
+        self._lock = threading.Lock()
+        self._channel: socket.socket | None = channel
+        self._local_execution: QueryExecution | None = None
+        self._stop_reason: str | None = None
+        self._is_drained = True  # nothing is under way in the channel
+        self._sent_tables = [relation.table for relation in relations.values() if relation.source is None]
+        self._request = pickle.dumps(
+            {
+                "sql": sql,
+                "arguments": list(arguments),
+                "relations": {name: relation.source for name, relation in relations.items()},
+                "schema": schema.serialize().to_pybytes(),
+                "limits": {"row_limit": limits.row_limit, "batch_rows": limits.batch_rows},
+            }
+        )
+        self._start_deadline()
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        given = False
+        try:
+            for batch in self._receive_batches():
+                given = True
+                yield batch
+        except StorageUnavailableError:  # a snapshot that is removed, and mapped here
+            if given:
+                raise
+        else:
+            return
+        self.close()
+        with self._lock:
+            if self._stop_reason is None:
+                self._local_execution = self._run_locally()
+        if self._local_execution is None:
+            raise self._build_missing_answer_error()
+        yield from self._local_execution
+
+    def _receive_batches(self) -> Iterator[pa.RecordBatch]:
+        channel = self._channel
+        try:
+            if channel is None or self._stop_reason is not None:
+                raise self._build_missing_answer_error()
+            self._is_drained = False
+            try:
+                send_frame(channel, REQUEST_FRAME, self._request)
+                for table in self._sent_tables:
+                    send_frame(channel, TABLE_FRAME, serialize_rows(table))
+                self._sent_tables = []
+                while True:
+                    kind, body = receive_frame(channel)
+                    if kind != BATCH_FRAME:
+                        break
+                    yield pa.ipc.read_record_batch(body, self.schema)
+                    if self._stop_reason is not None:
+                        raise self._build_missing_answer_error()
+            except (EOFError, OSError):
+                raise self._build_missing_answer_error() from None
+            self._is_drained = True
+            if kind != END_FRAME:
+                raise _decode_error(kind, body)
+            if self._stop_reason is not None:
+                raise self._build_missing_answer_error()
+        finally:
+            self.close()
+
+    def _build_missing_answer_error(self) -> HvenError:
+        """Make the error of a missing answer: it was stopped, or the process ended."""
+        if self._stop_reason == "timeout":
+            return build_time_limit_error(
+                None if self._limits.deadline is None else self._limits.deadline.limit_seconds
+            )
+        if self._stop_reason is not None or self._channel is None:
+            return OperationCancelledError("the query was cancelled")
+        code = describe_exit(self._process)
+        if code is None:  # it ended because nobody wanted it, a moment ago
+            return StorageUnavailableError("the process that computes queries ended")
+        logger.error("the process that computed a query ended (%s)", code)
+        return OverloadedError(
+            f"the process that computed the query ended ({code}), perhaps for want of memory",
+            remedy=PROCESS_ENDED_REMEDY,
+        )
+
+    @property
+    def is_running(self) -> bool:
+        """See `TimedExecution`."""
+        return self._channel is not None
+
+    def stop(self, reason: str) -> None:
+        """See `TimedExecution`."""
+        with self._lock:
+            if self._local_execution is not None:
+                self._local_execution.cancel()
+                return
+            if self._channel is None or self._stop_reason is not None:
+                return
+            self._stop_reason = reason
+            with contextlib.suppress(OSError):
+                self._channel.shutdown(socket.SHUT_RDWR)  # both sides hear of it
+
+    def close(self) -> None:
+        """Free everything; see `hven.engines.QueryExecution.close`."""
+        with self._lock:
+            channel, self._channel = self._channel, None
+            other = self._local_execution
+        if channel is not None:
+            self._query_process.return_channel(
+                self._process, channel, is_drained=self._is_drained and self._stop_reason is None
+            )
+        if other is not None:
+            other.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _decode_error(frame_kind: bytes, body: pa.Buffer) -> Exception:
+    """Return the error that was raised there."""
+    if frame_kind == ERROR_FRAME:
+        name, message, remedy = pickle.loads(body)  # noqa: S301  (of our own process)
+        error = vars(errors)[name](message, remedy=remedy)
+        return error if isinstance(error, Exception) else ServiceError(message)
+    return RuntimeError(f"in the process that computes queries:\n{body.to_pybytes().decode(errors='replace')}")
+
+
+__all__ = ["ProcessExecution", "QueryProcess", "is_expensive"]

@@ -1,0 +1,195 @@
+"""The process that computes queries for another one (`computer`): it reads the same snapshots, and hears and answers by pairs of sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pickle
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from hven.engines import ExecutionLimits
+from hven.engines.duckdb.engine import DuckEngine
+from hven.engines.duckdb.engine_protocol import RelationRows
+from hven.engines.duckdb.query_process import (
+    BATCH_FRAME,
+    CRASH_FRAME,
+    END_FRAME,
+    ERROR_FRAME,
+    receive_frame,
+    send_frame,
+)
+from hven.model import deadlines
+from hven.model.errors import HvenError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from hven.engines import QueryExecution
+
+CHECK_INTERVAL_SECONDS = 1.0  # seconds between two looks at what was removed and what is free
+STOP_TIMEOUT_SECONDS = 0.5  # seconds that queries get to stop, at the end
+SWITCH_INTERVAL_SECONDS = 0.0002  # seconds, as in the server's workers
+TIME_SLICE_NANOSECONDS = 100_000  # nanoseconds
+SCHED_SETATTR_NUMBERS = {"x86_64": 314, "aarch64": 274}  # the C library itself calls it since glibc 2.41
+
+
+class ChannelWorker:
+    """One channel, and the thread that computes what is asked there, one query after the other."""
+
+    def __init__(self, engine: DuckEngine, channel: socket.socket) -> None:
+        self._engine = engine
+        self.channel = channel
+        self._lock = threading.Lock()
+        self._running_execution: QueryExecution | None = None
+        self._is_abandoned = False
+        self.last_answer_time = 0.0  # when the last query was over
+        threading.Thread(target=self._serve_channel, daemon=True).start()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a query is being computed."""
+        return self._running_execution is not None
+
+    def stop_query(self) -> None:
+        """Stop what is computed: nobody waits for it any more."""
+        with self._lock:
+            self._is_abandoned = True
+            if self._running_execution is not None:
+                self._running_execution.cancel()
+
+    def _serve_channel(self) -> None:
+        try:
+            while True:
+                self._answer_query()
+                self.last_answer_time = time.monotonic()
+        except (EOFError, OSError):  # who asked is gone
+            pass
+        finally:
+            self.last_answer_time = time.monotonic()
+            with contextlib.suppress(OSError):
+                self.channel.shutdown(socket.SHUT_RDWR)  # whoever waits there hears of it, too
+            self.channel.close()
+
+    def _answer_query(self) -> None:
+        request = self._receive_request()
+        try:
+            self._compute_answer(*request)
+        except HvenError as error:
+            send_frame(self.channel, ERROR_FRAME, pickle.dumps((type(error).__name__, error.message, error.remedy)))
+        except ConnectionError:
+            raise
+        except Exception:  # noqa: BLE001  (told where the query came from, whose log has it)
+            send_frame(self.channel, CRASH_FRAME, traceback.format_exc().encode())
+        else:
+            send_frame(self.channel, END_FRAME, b"")
+
+    def _compute_answer(self, request: dict[str, Any], sent_tables: dict[str, pa.Table]) -> None:
+        relations = {
+            name: RelationRows(sent_tables[name], is_reusable=False)
+            if source is None
+            else self._engine.read_relation(*source)
+            for name, source in request["relations"].items()
+        }
+        schema = pa.ipc.read_schema(pa.py_buffer(request["schema"]))
+        execution = self._engine.run_sql(
+            request["sql"], request["arguments"], relations, schema, ExecutionLimits(**request["limits"])
+        )
+        with self._lock:
+            self._running_execution = execution
+            if self._is_abandoned:
+                execution.cancel()
+        try:
+            for batch in execution:
+                send_frame(self.channel, BATCH_FRAME, memoryview(batch.serialize()))
+        finally:
+            with self._lock:
+                self._running_execution = None
+            execution.close()
+
+    def _receive_request(self) -> tuple[dict[str, Any], dict[str, pa.Table]]:
+        """Read a query, and the rows that are sent along."""
+        _, body = receive_frame(self.channel)
+        request = pickle.loads(body)  # noqa: S301  (of the process that began this one)
+        sent_names = [name for name, source in request["relations"].items() if source is None]
+        return request, {name: pa.ipc.open_stream(receive_frame(self.channel)[1]).read_all() for name in sent_names}
+
+
+def run_worker(socket_number: int) -> None:
+    """Compute for the process at the other end of a socket, until it is gone."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a server that ends lets its answers end first
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")  # if one must go, this one
+    # Queries get less than who answers. Where that one is raised, a usual share is less, and the queries that were let in end sooner.
+    deadlines.lower_session_priority(0 if deadlines.is_raised(os.getppid()) else deadlines.QUERY_SESSION_NICENESS)
+    _shorten_time_slices()
+    control = socket.socket(fileno=socket_number)
+    engine_settings = pickle.loads(receive_frame(control)[1])  # noqa: S301  (of the process that began this one)
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    engine = DuckEngine(
+        engine_settings["directory"], memory=engine_settings["memory"], threads=engine_settings["threads"]
+    )
+    resident, shared = Path("/proc/self/statm").read_text().split()[1:3] if sys.platform == "linux" else (0, 0)
+    send_frame(control, END_FRAME, b"%d" % ((int(resident) - int(shared)) * os.sysconf("SC_PAGESIZE")))
+    workers = _serve_channels(engine, control)
+    for worker in workers:
+        worker.stop_query()
+    stop_deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+    while any(worker.is_busy for worker in workers) and time.monotonic() < stop_deadline:
+        time.sleep(CHECK_INTERVAL_SECONDS / 10)
+    if not any(worker.is_busy for worker in workers):
+        engine.close()
+    os._exit(0)  # whatever a thread still does, nobody wants it
+
+
+def _serve_channels(engine: DuckEngine, control: socket.socket) -> Collection[ChannelWorker]:
+    """Accept channels until the other process is gone; return what is left."""
+    poller = select.poll()
+    poller.register(control, select.POLLIN)
+    workers: dict[int, ChannelWorker] = {}
+    trim = _find_malloc_trim()
+    trimmed = 0.0
+    while True:
+        for file, _ in poller.poll(CHECK_INTERVAL_SECONDS * 1000):
+            if file != control.fileno():
+                poller.unregister(file)
+                os.close(file)
+                workers.pop(file).stop_query()
+                continue
+            message, files, _, _ = socket.recv_fds(control, 1, 1)
+            if not message:
+                return workers.values()
+            for channel_file in files:
+                workers[channel_file] = ChannelWorker(engine, socket.socket(fileno=os.dup(channel_file)))
+                poller.register(channel_file, 0)  # tells of its end alone
+        engine.release_removed()
+        last = max((worker.last_answer_time for worker in workers.values()), default=0.0)
+        if trim is not None and last > trimmed and not any(worker.is_busy for worker in workers.values()):
+            trim(0)
+            trimmed = time.monotonic()
+
+
+def _shorten_time_slices() -> None:
+    """Shorten the time slices of this thread, and of those it will start, to a `TIME_SLICE_NANOSECONDS`: who wakes up runs sooner (Linux 6.12; usual are 3 ms)."""
+    if sys.platform == "linux" and os.uname().machine in SCHED_SETATTR_NUMBERS:
+        attributes = struct.pack(
+            "IIQiIQQQ", 48, os.SCHED_OTHER, 0, os.getpriority(os.PRIO_PROCESS, 0), 0, TIME_SLICE_NANOSECONDS, 0, 0
+        )
+        ctypes.CDLL(None).syscall(SCHED_SETATTR_NUMBERS[os.uname().machine], 0, attributes, 0)
+
+
+def _find_malloc_trim() -> Any:
+    with contextlib.suppress(OSError, AttributeError):
+        return ctypes.CDLL(None).malloc_trim
+    return None

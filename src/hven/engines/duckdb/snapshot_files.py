@@ -1,0 +1,487 @@
+"""Snapshots on disk: the names and the reading of part files and indexes, all memory-mapped and opened when first needed.
+
+A snapshot is a directory: ``00000.arrow`` ... (parts: uncompressed Arrow IPC files, in stored order), ``position.npy``
+(HEALPix index of order 29 of every row that has a position, ascending; those rows come first), one or two files for each
+indexed column, and ``snapshot.json`` (what is where; see `SnapshotManifest`). Nothing in it changes once it is published.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from hven.engines._snapshot_files import find_size_fault, raise_if_transient
+from hven.engines.duckdb.key_index import KeyIndex
+from hven.engines.duckdb.region_index import RegionIndex
+from hven.model import Cache
+from hven.model.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Rows = npt.NDArray[np.int64]
+
+MANIFEST_FILE_NAME = "snapshot.json"
+POSITION_FILE_NAME = "position.npy"
+ROW_NUMBER_COLUMN = "hven:row"  # a column that tables have on demand: the number of each row
+MANIFEST_VERSION = 1
+SIZE_CHECK_INTERVAL_SECONDS = 0.25  # seconds between two looks at the sizes of files that are read
+_MAX_CACHED_PROJECTIONS = 256  # sets of columns that are remembered
+# rows that follow each other in a sample: equal values stand together, and many stretches must meet each of them
+_SAMPLE_STRETCH_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFiles:
+    """Where the index of one column is.
+
+    Attributes
+    ----------
+    values
+        Sorted values (``.npy``), None for text: it is read through `rows`.
+    rows
+        Row numbers in the order of the values, None if the stored order is the order of the values.
+    count
+        Rows that have a value; the others are not in the index.
+    """
+
+    column: str
+    count: int
+    values: str | None = None
+    rows: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionFiles:
+    """Where the position index of a column of shapes is.
+
+    Attributes
+    ----------
+    cells
+        Ascending numbers of the cells that shapes may touch, of all orders (``.npy``; see `regions`).
+    rows
+        The row whose shape each of them is of.
+    count
+        How many they are.
+    caps
+        A circle around the shape of each row; older snapshots have none.
+    """
+
+    column: str
+    count: int
+    cells: str
+    rows: str
+    caps: str | None = None
+
+    @classmethod
+    def from_number(cls, column_name: str, cell_count: int, index_number: int) -> RegionFiles:
+        """Name the files of the index of one column among several."""
+        cells, rows, caps = (f"region{index_number:03d}.{part}.npy" for part in ("cells", "rows", "caps"))
+        return cls(column=column_name, count=cell_count, cells=cells, rows=rows, caps=caps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotManifest:
+    """What is in a snapshot's directory.
+
+    Attributes
+    ----------
+    parts
+        File name, rows and bytes of each part, in order.
+    position
+        Names of longitude and latitude if there is a position index, and how many rows are in it.
+    primary
+        The primary key that was found to be unique; None in snapshots of older versions.
+    order
+        Column whose order the rows have, if it is not that of their positions; empty if they are as they came, None in snapshots of older versions.
+    revised
+        Rows that were changed since the numbers of distinct values were estimated from all rows (see `merging`).
+    checksums
+        Size and checksum (XXH3, 128 bits) of every other file; empty in snapshots of older versions.
+    """
+
+    rows: int
+    parts: tuple[tuple[str, int, int], ...]
+    position: tuple[str, str] | None = None
+    positioned: int = 0
+    keys: tuple[KeyFiles, ...] = ()
+    regions: tuple[RegionFiles, ...] = ()
+    version: int = MANIFEST_VERSION
+    statistics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    coverage: str | None = None
+    primary: tuple[str, ...] | None = None
+    order: str | None = None
+    revised: int = 0
+    checksums: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file, as far as they were written down: of older snapshots those of the parts."""
+        return {name: size for name, _, size in self.parts} | {name: size for name, (size, _) in self.checksums.items()}
+
+    def to_json(self) -> str:
+        """Write it as JSON."""
+        return json.dumps(asdict(self), indent=1, default=str)
+
+    @staticmethod
+    def read_file(path: Path) -> SnapshotManifest:
+        """Read ``snapshot.json``.
+
+        Raises
+        ------
+        StorageError
+            Missing, damaged, or written by a newer version.
+        """
+        try:
+            data = json.loads(path.read_text())
+            if data["version"] > MANIFEST_VERSION:
+                message = f"{path} was written by a newer Hven"
+                raise StorageError(message, remedy="upgrade Hven, or ingest the collection anew")
+            return SnapshotManifest(
+                rows=data["rows"],
+                parts=tuple((name, rows, size) for name, rows, size in data["parts"]),
+                position=tuple(data["position"]) if data["position"] else None,
+                positioned=data["positioned"],
+                keys=tuple(KeyFiles(**item) for item in data["keys"]),
+                regions=tuple(RegionFiles(**item) for item in data.get("regions", ())),  # older snapshots have none
+                statistics=data["statistics"],
+                coverage=data["coverage"],
+                primary=tuple(data["primary"]) if data.get("primary") is not None else None,
+                order=data.get("order"),
+                revised=data.get("revised", 0),
+                checksums={
+                    name: (size, file_checksum) for name, (size, file_checksum) in data.get("checksums", {}).items()
+                },
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise_if_transient(path, error)
+            message = f"the snapshot in {path.parent} cannot be read: {path.name}: {error}"
+            raise StorageError(
+                message, remedy="ingest the collection anew, or roll back to an older snapshot"
+            ) from error
+
+
+def build_damage_error(path: Path, reason: object) -> StorageError:
+    """Make the error for a file of a snapshot that is not what it was when it was written."""
+    message = f"the snapshot file {path} cannot be read: {reason}"
+    return StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot")
+
+
+def map_part_batches(path: Path) -> list[pa.RecordBatch]:
+    """Map a part."""
+    try:
+        # a map that is opened by Arrow keeps itself alive as long as any buffer of it is used
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        return [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    except (OSError, pa.ArrowException) as error:
+        raise_if_transient(path, error)
+        raise build_damage_error(path, error) from error
+
+
+class OpenSnapshot:
+    """An open snapshot. Immutable and shared by threads; opening costs the reading of the manifest, the rest is lazy."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest = SnapshotManifest.read_file(path / MANIFEST_FILE_NAME)
+        self._lock = threading.RLock()
+        self._key_indexes: dict[str, KeyIndex] = {}
+        self._region_indexes: dict[str, RegionIndex] = {}
+        self._projections: dict[tuple[str, ...], Projection] = {}
+        self._column_tables: dict[tuple[str, ...], pa.Table] = {}
+        self._samples: dict[tuple[int, str], pa.Array] = {}
+        self._file_sizes = self.manifest.sizes
+        self._last_check_time = time.monotonic()
+        for name, size in self._file_sizes.items():
+            self._check_size(path / name, size)
+
+    @staticmethod
+    def _check_size(path: Path, size: int) -> None:
+        try:
+            size_fault = find_size_fault(path, size)
+        except OSError as error:
+            raise_if_transient(path, error)
+            raise build_damage_error(path, error.strerror) from error
+        if size_fault is not None:
+            raise build_damage_error(path, size_fault)
+
+    def check_file_sizes(self) -> None:
+        """Check now and then that no file was cut off: whoever reads behind its end by a map is killed. What is removed, or not to be looked at any more, stays mapped.
+
+        Raises
+        ------
+        StorageError
+            A file has another size.
+        """
+        now = time.monotonic()
+        if now - self._last_check_time > SIZE_CHECK_INTERVAL_SECONDS:
+            for name, size in self._file_sizes.items():
+                with suppress(OSError):
+                    if (size_fault := find_size_fault(self.path / name, size)) is not None:
+                        raise build_damage_error(self.path / name, size_fault)
+            self._last_check_time = now
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return self.manifest.rows
+
+    @cached_property
+    def batches(self) -> tuple[pa.RecordBatch, ...]:
+        """All record batches, in stored order, mapped and not read."""
+        with self._lock:
+            all_batches: list[pa.RecordBatch] = []
+            for name, rows, _ in self.manifest.parts:
+                path = self.path / name
+                part = map_part_batches(path)
+                if sum(batch.num_rows for batch in part) != rows:
+                    raise build_damage_error(path, f"it should have {rows:,} rows")
+                all_batches += part
+            return tuple(all_batches)
+
+    @cached_property
+    def files(self) -> dict[tuple[int, int], str]:
+        """The parts as files of the system (device, inode), which other snapshots may share."""
+        names_by_file = {}
+        for name, _, _ in self.manifest.parts:
+            status = (self.path / name).stat()
+            names_by_file[status.st_dev, status.st_ino] = name
+        return names_by_file
+
+    def read_batches(
+        self, excluded_files: AbstractSet[tuple[int, int]], column_names: Sequence[str] | None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of all parts but some."""
+        for file, name in self.files.items():
+            if file not in excluded_files:
+                for batch in map_part_batches(self.path / name):
+                    if batch.num_rows:
+                        yield batch if column_names is None else batch.select(list(column_names))
+
+    @cached_property
+    def starts(self) -> Rows:
+        """Number of the first row of each batch, and the number of rows at the end."""
+        return _compute_batch_starts(self.batches)
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The stored columns."""
+        return self.batches[0].schema
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All rows, for DuckDB: no copy, no reading ahead."""
+        return pa.Table.from_batches(self.batches)
+
+    @cached_property
+    def nearest_rows_cache(self) -> Cache[Any]:
+        """The rows of cadences that were asked for (see `nearest_rows_cache`)."""
+        return Cache(16 * 1024**2)
+
+    def select_columns(self, column_names: tuple[str, ...] | None) -> pa.Table:
+        """Return some columns of all rows, one at least; the same table each time, as long as it is not forgotten among many."""
+        if column_names is not None and ROW_NUMBER_COLUMN in column_names:
+            rows = pa.array(np.arange(self.rows))
+            return self.select_columns(tuple(name for name in column_names if name != ROW_NUMBER_COLUMN)).append_column(
+                ROW_NUMBER_COLUMN, rows
+            )
+        if column_names is None or len(column_names) == len(self.schema):
+            return self.table
+        cached = self._column_tables.get(column_names)
+        if cached is None:
+            cached = self.table.select(list(column_names or (self._narrowest_column,)))
+            if len(self._column_tables) >= _MAX_CACHED_PROJECTIONS:
+                self._column_tables.clear()
+            self._column_tables[column_names] = cached
+        return cached
+
+    def sample_rows(self, row_count: int, column_names: Collection[str]) -> pa.Table:
+        """Return about so many rows of some columns, in short stretches from all over. All rows, if there are no more."""
+        if row_count >= self.rows:
+            return self.table
+        names = tuple(name for name in self.schema.names if name in column_names) or (self._narrowest_column,)
+        stretch_rows = min(_SAMPLE_STRETCH_ROWS, row_count)
+        starts = np.linspace(0, self.rows - stretch_rows, max(row_count // stretch_rows, 1)).astype(np.int64)
+        for name in names:
+            if (row_count, name) not in self._samples:  # copied together: thousands of short pieces are slow to read
+                column = self.table.column(name)
+                pieces = [chunk for at in starts for chunk in column.slice(int(at), stretch_rows).chunks]
+                self._samples[row_count, name] = pa.concat_arrays(pieces)
+        return pa.table(
+            {name: self._samples[row_count, name] for name in names},
+            schema=pa.schema([self.schema.field(name) for name in names]),
+        )
+
+    @cached_property
+    def _narrowest_column(self) -> str:
+        """The column whose rows are counted where none is read."""
+        narrowest: pa.Field = min(
+            self.schema, key=lambda item: item.type.bit_width if pa.types.is_primitive(item.type) else 10_000
+        )
+        return str(narrowest.name)
+
+    @cached_property
+    def cell_indexes(self) -> Rows:
+        """HEALPix indexes (order 29) of the rows that have a position; index i is row i."""
+        return map_array(self.path / POSITION_FILE_NAME)
+
+    def get_key_index(self, column_name: str) -> KeyIndex | None:
+        """Return the index of a column, None if there is none."""
+        cached = self._key_indexes.get(column_name)
+        if cached is not None:
+            return cached
+        for files in self.manifest.keys:
+            if files.column == column_name:
+                values = map_array(self.path / files.values) if files.values else None
+                rows = map_array(self.path / files.rows) if files.rows else None
+                number = self.schema.get_field_index(column_name)
+                index = KeyIndex(
+                    arrow_type=self.schema.field(number).type,
+                    count=files.count,
+                    values=values,
+                    rows=rows,
+                    get_text=partial(self.get_value, column_number=number),
+                    get_texts=lambda rows: self.get_projection((column_name,)).take_rows(rows).column(0),
+                )
+                self._key_indexes[column_name] = index
+                return index
+        return None
+
+    def get_region_index(self, column_name: str) -> RegionIndex | None:
+        """Return the position index of a column of shapes, None if there is none."""
+        index = self._region_indexes.get(column_name)
+        if index is None:
+            for files in self.manifest.regions:
+                if files.column == column_name:
+                    index = self._region_indexes[column_name] = RegionIndex.from_cells(
+                        map_array(self.path / files.cells),
+                        map_array(self.path / files.rows),
+                        None if files.caps is None else map_array(self.path / files.caps),
+                    )
+        return index
+
+    def get_value(self, row_number: int, column_number: int) -> Any:
+        """Return one value as a Python object."""
+        if len(self.batches) == 1:
+            return self.batches[0].column(column_number)[row_number].as_py()
+        batch_number = int(np.searchsorted(self.starts, row_number, side="right")) - 1
+        return self.batches[batch_number].column(column_number)[row_number - int(self.starts[batch_number])].as_py()
+
+    def get_projection(self, column_names: tuple[str, ...]) -> Projection:
+        """Return these columns, in this order, for reading by row number."""
+        return _get_projection(self, self._projections, column_names)
+
+
+class TableRows:
+    """Rows in memory (TAP_SCHEMA, uploads), read by row number as those of a snapshot are."""
+
+    __slots__ = ("_projections", "batches", "rows", "schema", "starts")
+
+    def __init__(self, table: pa.Table) -> None:
+        self.schema = table.schema
+        self.rows = table.num_rows
+        self.batches = tuple(table.to_batches())
+        self.starts = _compute_batch_starts(self.batches)
+        self._projections: dict[tuple[str, ...], Projection] = {}
+
+    def get_projection(self, column_names: tuple[str, ...]) -> Projection:
+        """Return these columns, in this order, for reading by row number."""
+        return _get_projection(self, self._projections, column_names)
+
+
+Readable: TypeAlias = OpenSnapshot | TableRows
+"""What can be read by row number."""
+
+
+def _compute_batch_starts(batches: Sequence[pa.RecordBatch]) -> Rows:
+    return np.array([0, *accumulate(batch.num_rows for batch in batches)], np.int64)
+
+
+def _get_projection(
+    readable: Readable, cached_projections: dict[tuple[str, ...], Projection], column_names: tuple[str, ...]
+) -> Projection:
+    projection = cached_projections.get(column_names)
+    if projection is None:
+        projection = Projection(readable, column_names)
+        if len(cached_projections) >= _MAX_CACHED_PROJECTIONS:
+            cached_projections.clear()
+        cached_projections[column_names] = projection
+    return projection
+
+
+class Projection:
+    """Some columns by row number. Record batches are cut down to the columns when first needed."""
+
+    def __init__(self, stored: Readable, columns: tuple[str, ...]) -> None:
+        self._all_batches, self._starts = stored.batches, stored.starts  # not what is read itself, which keeps this
+        self._column_numbers = [stored.schema.get_field_index(name) for name in columns]
+        self.schema = pa.schema([stored.schema.field(number).with_nullable(True) for number in self._column_numbers])
+        self._projected_batches: dict[int, pa.RecordBatch] = {}
+
+    def get_batch(self, batch_number: int) -> pa.RecordBatch:
+        """Return one stored batch."""
+        projected = self._projected_batches.get(batch_number)
+        if projected is None:
+            stored_batch = self._all_batches[batch_number]
+            projected = pa.RecordBatch.from_arrays(
+                [stored_batch.column(at) for at in self._column_numbers], schema=self.schema
+            )
+            self._projected_batches[batch_number] = projected
+        return projected
+
+    def iterate_range(self, first_row: int, end_row: int) -> Iterator[pa.RecordBatch]:
+        """Yield rows begin..end without copying: one piece for each stored batch they touch."""
+        starts = self._starts
+        number = int(starts.searchsorted(first_row, side="right")) - 1
+        while first_row < end_row:
+            batch_start, stop = int(starts[number]), min(end_row, int(starts[number + 1]))
+            if stop > first_row:
+                yield self.get_batch(number).slice(first_row - batch_start, stop - first_row)
+            first_row = stop
+            number += 1
+
+    def take_ascending(self, row_numbers: Rows) -> pa.RecordBatch:
+        """Copy rows by ascending number."""
+        if not len(row_numbers):
+            return pa.RecordBatch.from_arrays([pa.array([], item.type) for item in self.schema], schema=self.schema)
+        starts = self._starts
+        number = int(starts.searchsorted(row_numbers[0], side="right")) - 1
+        if row_numbers[-1] < starts[number + 1]:
+            return self.get_batch(number).take(pa.array(row_numbers - starts[number]))
+        cuts = row_numbers.searchsorted(starts)
+        return pa.concat_batches(
+            [
+                self.get_batch(at).take(pa.array(row_numbers[cuts[at] : cuts[at + 1]] - starts[at]))
+                for at in np.flatnonzero(cuts[1:] > cuts[:-1]).tolist()
+            ]
+        )
+
+    def take_rows(self, row_numbers: Rows) -> pa.RecordBatch:
+        """Copy rows by number, in the order given."""
+        order = np.argsort(row_numbers, kind="stable")
+        original_order = np.empty(len(order), np.int64)
+        original_order[order] = np.arange(len(order))
+        return self.take_ascending(row_numbers[order]).take(pa.array(original_order))
+
+
+def map_array(path: Path) -> npt.NDArray[Any]:
+    """Map an array, read-only."""
+    try:
+        mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise build_damage_error(path, error) from error
+    # a plain array over the map: numpy's memmap class makes every slice several times slower
+    return np.asarray(mapped)

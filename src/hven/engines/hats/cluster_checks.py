@@ -1,0 +1,133 @@
+"""``hven check`` of the engine hats: the cluster's version, the Python and the Hven of its workers, who does not see the roots; and what is wrong with catalogues of others."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import hven
+from hven.engines.hats.foreign_catalogues import describe_foreign_catalogue
+from hven.engines.hats.row_group_reader import RowGroupReader
+from hven.engines.hats.servers import SERVER_NAME
+from hven.engines.hats.settings import get_hats_settings
+from hven.formats.hats_layout import is_web_address
+from hven.model import plugins
+from hven.model.errors import Fault, HvenError, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from hven.engines.hats.cluster import ClusterFacts
+    from hven.model.settings import Settings
+    from hven.model.table import Table
+
+
+def check_cluster(settings: Settings) -> Iterator[Fault | str]:
+    """Ask the cluster that ``[hats]`` names, if it names one.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+
+    Yields
+    ------
+    said
+        What is wrong; a text says what is there.
+    """
+    hats_settings = get_hats_settings(settings)
+    if hats_settings.spark is None:
+        return
+    place = Place(file="hven.toml")
+    try:
+        cluster = plugins.import_hven_module("hven.engines.hats.cluster", "the cluster").SparkCluster(
+            settings.resolve_address(hats_settings.spark)
+        )
+        try:
+            facts = cluster.inspect_cluster([str(settings.directory / root) for root in hats_settings.roots])
+        finally:
+            cluster.close()
+    except HvenError as error:  # it may be away today: the site is right nevertheless
+        yield Fault(message=error.message, remedy=error.remedy or "", place=place, severity="warning")
+        return
+    yield f"the cluster at {cluster.server_name}: {SERVER_NAME} {facts.version}{_describe_workers(facts)}"
+    yield from (
+        Fault(message=text, remedy=remedy, place=place, severity="warning")
+        for text, remedy in list_cluster_problems(facts)
+    )
+
+
+def _describe_workers(facts: ClusterFacts) -> str:
+    """Tell of the workers, if they said something."""
+    hosts = sorted({host for host_lists in facts.pythons.values() for host in host_lists})
+    if not hosts:
+        return ""
+    versions = " and ".join(f"Python {version}" for version in sorted(facts.pythons))
+    hven_versions = " and ".join(f"Hven {version}" if version else "no Hven" for version in sorted(facts.hvens))
+    return f", {versions} with {hven_versions} on {len(hosts)} host{'s' * (len(hosts) != 1)}"
+
+
+def list_cluster_problems(facts: ClusterFacts) -> Iterator[tuple[str, str]]:
+    """Say what of a cluster will fail queries: text and remedy of each.
+
+    Parameters
+    ----------
+    facts
+        Of the cluster.
+    """
+    if facts.fault:
+        yield (
+            f"the workers of the cluster cannot compute functions of ours: {facts.fault}",
+            "plain SQL goes on without them",
+        )
+    local_python = ".".join(map(str, sys.version_info[:2]))
+    for python, hosts in facts.pythons.items():
+        if python.rpartition(".")[0] != local_python:
+            yield (
+                f"the workers {_format_hosts(hosts)} have Python {python}, and here is {local_python}",
+                "give them the same minor version (spark.pyspark.python)",
+            )
+    for version, hosts in facts.hvens.items():
+        if version != hven.__version__:
+            yield (
+                f"the workers {_format_hosts(hosts)} have {f'Hven {version}' if version else 'no Hven'}, and here is {hven.__version__}: functions of ours fail there",
+                f"pip install hven=={hven.__version__} in their Python; plain SQL goes on without it",
+            )
+    for root, hosts in facts.unseen.items():
+        yield (
+            f"the root {root} of [hats] is not seen by {_format_hosts(hosts)} of the cluster",
+            "mount it at the same path on all nodes, readable for who runs Spark",
+        )
+
+
+def _format_hosts(hosts: Sequence[str], host_limit: int = 5) -> str:
+    return ", ".join(hosts[:host_limit]) + (f" and {len(hosts) - host_limit} more" if len(hosts) > host_limit else "")
+
+
+def check_foreign_catalogue(table: Table, location: str, column_names: Mapping[str, str]) -> None:
+    """Look at a catalogue of others, down to the footers of its files; what is behind an address is left to the ingest.
+
+    Parameters
+    ----------
+    table
+        As the descriptor has it.
+    location
+        Its directory, or its address.
+    column_names
+        What columns of the table are called there.
+
+    Raises
+    ------
+    SourceError
+        It cannot be served where it is.
+    """
+    if is_web_address(location):
+        return
+    reader = RowGroupReader(None)
+    try:
+        describe_foreign_catalogue(table, location, reader, column_names)
+    finally:
+        reader.close()
+
+
+__all__ = ["check_cluster", "check_foreign_catalogue", "list_cluster_problems"]

@@ -1,0 +1,234 @@
+"""What errors of Spark and of the way to it mean to the person who asked, and to the one who runs the cluster."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from hven.engines.hats.servers import build_missing_file_error
+from hven.engines.hats.shape_dialect import UnsupportedBySparkError
+from hven.model.deadlines import build_time_limit_error
+from hven.model.errors import (
+    EvaluationError,
+    HvenError,
+    OperationCancelledError,
+    ServiceError,
+    StorageError,
+    StorageUnavailableError,
+    TooLargeError,
+)
+
+_SPARK_ERROR_PATTERN = re.compile(
+    r"\[(?P<kind>[A-Z][A-Z0-9_.]+)\]\s*(?P<text>.*?)\s*(?:SQLSTATE: (?P<state>\w{5})|$)", re.DOTALL
+)
+_VALUE_ERROR_PATTERNS = (
+    # class of error, what is said of it
+    (re.compile(r"CAST_INVALID_INPUT"), re.compile(r"The value '(?P<v>.*)' of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL), "the text '{v}' cannot be read as {t}"),
+    (re.compile(r"CAST_INVALID_INPUT"), re.compile(r"The value (?P<v>.*) of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL), "{v} is out of the range of {t}"),
+    (re.compile(r"CAST_OVERFLOW"), re.compile(r"The value (?P<v>\S+) of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL), "{v} is out of the range of {t}"),
+    (re.compile(r"(BINARY_)?ARITHMETIC_OVERFLOW"), re.compile(r"(?P<v>)(?P<t>(?:long|integer|short)(?= overflow)|^overflow(?=\. Use))|\d(?P<u>L)\b|$"), "a number is out of the range of {t}"),
+    (re.compile(r"SCALAR_SUBQUERY_TOO_MANY_ROWS"), re.compile(r"(?P<v>)(?P<t>)"), "a subquery that stands for one value gave several rows"),
+    (re.compile(r"INVALID_PARAMETER_VALUE\.(PATTERN|REGEX_GROUP_INDEX)|INVALID_REGEXP_REPLACE"), re.compile(r"(?P<v>.*)(?P<t>)", re.DOTALL), "the pattern cannot be read: {v}"),
+)  # fmt: skip
+_ADQL_TYPE_NAMES = {
+    "long": "BIGINT",
+    "L": "BIGINT",
+    "LONG": "BIGINT",
+    "integer": "INTEGER",
+    "INT": "INTEGER",
+    "short": "SMALLINT",
+    "overflow": "BIGINT",  # of sums
+    "STRING": "VARCHAR",
+}
+MAX_REASON_CHARACTERS = 120  # characters of why a query is not known
+_OVERFLOW_REMEDY = "compute in floating point: CAST(.. AS DOUBLE PRECISION)"
+_SESSION_LOST_CLASSES = {
+    "INVALID_HANDLE.SESSION_CHANGED",
+    "INVALID_HANDLE.SESSION_CLOSED",
+    "INVALID_HANDLE.SESSION_NOT_FOUND",
+}
+_OPERATION_LOST_CLASSES = {
+    "INVALID_HANDLE.OPERATION_ABANDONED",
+    "INVALID_HANDLE.OPERATION_NOT_FOUND",
+    "INVALID_CURSOR.POSITION_NOT_AVAILABLE",
+}
+
+
+def parse_spark_error(error: BaseException) -> tuple[str, str, str]:
+    """Return the class of an error of Spark, its text, and its SQLSTATE; empty where there is none."""
+    text = str(_call_error_method(error, "details") or error)
+    match = _SPARK_ERROR_PATTERN.search(text)
+    return ("", text, "") if match is None else (match["kind"], match["text"].strip(), match["state"] or "")
+
+
+def get_grpc_status(error: BaseException) -> str:
+    """Return the status of a call, empty if it is none."""
+    code = _call_error_method(error, "code")
+    return "" if code is None else str(code.name)
+
+
+def _call_error_method(error: BaseException, method_name: str) -> Any:
+    """Return what an error of gRPC tells of itself; None if it is another one."""
+    call = getattr(error, method_name, None)
+    return call() if callable(call) else None
+
+
+def is_session_lost(error: BaseException) -> bool:
+    """Return whether the session is gone, so that the query may be asked once more in another one: the server began anew, or closed it."""
+    return parse_spark_error(error)[0] in _SESSION_LOST_CLASSES
+
+
+def is_operation_lost(error: BaseException) -> bool:
+    """Return whether the server has forgotten a query, but not the session: nothing of ours was heard of for longer than it waits."""
+    return parse_spark_error(error)[0] in _OPERATION_LOST_CLASSES
+
+
+def is_server_away(error: BaseException) -> bool:
+    """Return whether nobody answers at the address."""
+    return get_grpc_status(error) == "UNAVAILABLE" or isinstance(error, ConnectionError)
+
+
+def build_no_answer_error(server_name: str) -> StorageUnavailableError:
+    """Make the error of a server that does not answer."""
+    return StorageUnavailableError(
+        f"the Spark cluster{_format_server(server_name)} does not answer",
+        remedy="try again in some seconds; if it lasts, look at its Connect server (spark in [hats])",
+    )
+
+
+def translate_error(
+    error: BaseException, *, server_name: str = "", stop_reason: str | None = None, timeout_seconds: float | None = None
+) -> HvenError | UnsupportedBySparkError:
+    """Translate an error of the cluster into one of ours, or into `UnsupportedBySparkError` if Spark knows no such query.
+
+    Parameters
+    ----------
+    server_name
+        The server, as it may be shown.
+    stop_reason
+        ``timeout`` or ``cancel`` if somebody stopped the query.
+    """
+    if isinstance(error, HvenError):
+        return error
+    error_class, text, state = parse_spark_error(error)
+    if stop_reason == "timeout":
+        return build_time_limit_error(timeout_seconds)
+    if stop_reason == "cancel" or error_class == "OPERATION_CANCELED" or get_grpc_status(error) == "CANCELLED":
+        return OperationCancelledError("the query was cancelled")
+    if is_server_away(error) or get_grpc_status(error) == "DEADLINE_EXCEEDED":
+        return build_no_answer_error(server_name)
+    if is_session_lost(error) or is_operation_lost(error):
+        return StorageUnavailableError(
+            f"the Spark cluster{_format_server(server_name)} has forgotten the query: its Connect server began anew, or this site was not heard of for a while",
+            remedy="ask again; if it lasts, look at the server's log, and at spark.connect.execute.manager.detachedTimeout",
+        )
+    if get_grpc_status(error) in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
+        return StorageError(
+            f"the Spark cluster{_format_server(server_name)} refuses this site",
+            remedy="look at the token of spark in [hats]",
+        )
+    return (
+        _translate_worker_error(text, server_name)
+        or _translate_file_error(error_class, text)
+        or _translate_size_error(error_class, text)
+        or _translate_value_error(error_class, text, state)
+    )
+
+
+def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
+    """Translate what is wrong with the functions of ours on the workers."""
+    python = re.search(r"PYTHON_VERSION_MISMATCH|Python in worker has different version:? ?(?P<v>[^.]*\.\d+)", text)
+    if "No module named 'hven'" in text:
+        return StorageError(
+            f"the workers of the Spark cluster{_format_server(server_name)} have no Hven, which computes shapes and matches there",
+            remedy="install hven in the Python of the workers (spark.pyspark.python); plain SQL goes on without it",
+        )
+    version_match = re.search(r"hven (?P<there>\S+) is on the workers, and here is (?P<here>[^\s']+)", text)
+    if version_match is not None:
+        return StorageError(
+            f"the workers of the Spark cluster{_format_server(server_name)} have Hven {version_match['there']}, and here is {version_match['here']}",
+            remedy="install the same version in the Python of the workers",
+        )
+    missing = re.search(r"ModuleNotFoundError: (?P<what>No module named '[^']*')", text)
+    if missing is not None or python is not None:
+        reason = "another Python than this one" if missing is None else f"an incomplete Python: {missing['what']}"
+        return StorageError(
+            f"the workers of the Spark cluster{_format_server(server_name)} have {reason}",
+            remedy="give them the same minor version of Python with hven (spark.pyspark.python); hven check shows both",
+        )
+    return None
+
+
+def _translate_file_error(error_class: str, text: str) -> HvenError | None:
+    if error_class.startswith("FAILED_READ_FILE") or error_class in {"PATH_NOT_FOUND", "CANNOT_READ_FILE_FOOTER"}:
+        path = re.search(r"(?:file|hdfs|s3a?):/*(?P<p>/[^\s,]+?)\.?(?:\s|$)", text)
+        name = "" if path is None else path["p"]
+        if error_class == "PATH_NOT_FOUND" or "NOT_EXIST" in error_class or "FileNotFoundException" in text:
+            return build_missing_file_error(name)
+        return StorageError(
+            f"the cluster cannot read a file of the table:{name and ' '}{name}",
+            remedy="hven verify says which files are damaged; ingest or adopt the catalogue anew",
+        )
+    if "No space left on device" in text:
+        return StorageError("the disk of a worker is full", remedy="give spark.local.dir more room")
+    return None
+
+
+def _translate_size_error(error_class: str, text: str) -> HvenError | None:
+    if "maxResultSize" in text:
+        return TooLargeError(
+            "the answer is larger than the cluster's driver takes",
+            remedy="select fewer rows or columns, or raise spark.driver.maxResultSize",
+        )
+    if "OutOfMemoryError" in text or error_class.startswith("UNABLE_TO_ACQUIRE_MEMORY") or "larger than max (" in text:
+        return TooLargeError(
+            "the query needs more memory than the cluster's workers have",
+            remedy="select fewer columns, group by fewer distinct values, or sort fewer rows",
+        )
+    return None
+
+
+def _find_type_name(match: re.Match[str]) -> str:
+    name = match["t"] or match.groupdict().get("u") or ""
+    return _ADQL_TYPE_NAMES.get(name, name or "its type")
+
+
+def _translate_value_error(error_class: str, text: str, sqlstate: str) -> HvenError | UnsupportedBySparkError:
+    for class_pattern, pattern, words in _VALUE_ERROR_PATTERNS:
+        match = pattern.search(text) if class_pattern.match(error_class) else None
+        if match is not None:
+            message = words.format(v=match["v"] or "", t=_find_type_name(match))
+            return EvaluationError(
+                f"a value cannot be computed: {message}", remedy=_OVERFLOW_REMEDY if "range of" in message else ""
+            )
+    pattern_error = re.search(r"PatternSyntaxException: (.*?)(?: near index|$)", text, re.MULTILINE)
+    if pattern_error is not None:
+        return EvaluationError(f"a value cannot be computed: the pattern cannot be read: {pattern_error[1]}")
+    python = re.search(r"^\s*ValueError: (.*)", text, re.MULTILINE)
+    if python is not None:
+        return EvaluationError(f"a value cannot be computed: {python[1]}")
+    line = text.split("\n", 1)[0]
+    if error_class in {"USER_RAISED_EXCEPTION", "USER_RAISED_EXCEPTION_PARAMETER_MISMATCH"} or sqlstate[:2] in {
+        "22",
+        "21",
+    }:
+        return EvaluationError(f"a value cannot be computed: {line}")
+    if "Invalid PythonUDF" in text:  # of ours, in a condition that reads two tables
+        return UnsupportedBySparkError("a function of ours over two tables, where Spark knows none")
+    if error_class.startswith(("UNSUPPORTED_", "INVALID_NON_DETERMINISTIC", "PYTHON_UDF_IN_ON_CLAUSE", "RECURSIVE_CTE", "INVALID_RECURSIVE")) or sqlstate[:2] in {"0A", "42"}:  # fmt: skip
+        return UnsupportedBySparkError(
+            f"a query that the cluster does not know ({error_class.lower().replace('_', ' ')}: {line[:MAX_REASON_CHARACTERS]})"
+        )
+    return build_unexpected_error(f"{f'[{error_class}] ' if error_class else ''}{line}")
+
+
+def build_unexpected_error(reason: str) -> ServiceError:
+    """Make the error of what nobody knows better."""
+    return ServiceError(
+        f"the Spark cluster could not run the query: {reason}",
+        remedy="please report this: it is a fault of the program, not of the query",
+    )
+
+
+def _format_server(server_name: str) -> str:
+    return f" at {server_name}" if server_name else ""

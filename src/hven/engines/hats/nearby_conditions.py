@@ -1,0 +1,134 @@
+"""Matches with rows in memory, such as an upload: the cells around their positions are those of a table of which rows are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from hven.engines import MemoryRelation
+from hven.engines._query_analysis.constants import compile_constant
+from hven.engines._query_analysis.geometry import (
+    match_circle_parts,
+    match_column_pair,
+    match_distance_conditions,
+    match_point_coordinates,
+    match_point_in_shape,
+)
+from hven.engines._query_analysis.narrowable_selects import match_indexed_position
+from hven.model.sky import healpix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from hven.adql.syntax_tree import Expr
+    from hven.engines import Relation
+    from hven.engines._query_analysis.constants import Constant
+    from hven.engines._query_analysis.narrowable_selects import NarrowableSelect
+
+    Pair = tuple[Expr, Expr]
+    Rows = npt.NDArray[np.int64]
+    Values = Sequence[float | str | None]
+
+MAX_POSITIONS = 2_000_000  # positions whose surroundings are looked up
+POSITION_BATCH_COUNT = 200_000  # of them at a time
+
+
+@dataclass(frozen=True, slots=True)
+class NearbyCondition:
+    """The position of a table's row is near that of a row in memory.
+
+    Attributes
+    ----------
+    position
+        Columns of the table.
+    memory_table, centre_columns
+        Qualified name of the table in memory, and its columns of longitude and latitude.
+    radius
+        Degrees, or a column of that table.
+    required_one
+        Must be 1 when the plan runs; None: there is no such.
+    """
+
+    position: tuple[str, str]
+    memory_table: str
+    centre_columns: tuple[str, str]
+    radius: Constant | str
+    required_one: Constant | None
+
+    def find_cells(self, relations: Mapping[str, Relation], literal_values: Values) -> Rows | None:
+        """Return the cells of order 29 around the positions, half-open, sorted, disjoint; None: they are not in memory, or too many."""
+        memory_relation = relations.get(self.memory_table)
+        if not isinstance(memory_relation, MemoryRelation) or memory_relation.rows.num_rows > MAX_POSITIONS or (self.required_one is not None and self.required_one(literal_values) != 1):  # fmt: skip
+            return None
+        size = None if isinstance(self.radius, str) else self.radius(literal_values)
+        if not isinstance(self.radius, str) and not isinstance(size, int | float):
+            return None
+        lon, lat = (_read_double_column(memory_relation.rows, name) for name in self.centre_columns)
+        radius = _read_double_column(memory_relation.rows, self.radius) if isinstance(self.radius, str) else np.full(len(lon), float(size or 0))  # fmt: skip
+        cell_ranges = healpix.EMPTY_RANGES
+        for begin in range(0, len(lon), POSITION_BATCH_COUNT):
+            part = slice(begin, begin + POSITION_BATCH_COUNT)
+            cell_ranges = healpix.merge_ranges(
+                np.concatenate([cell_ranges, healpix.cover_cones(lon[part], lat[part], radius[part])[1]])
+            )
+        return cell_ranges
+
+    def describe_condition(self) -> str:
+        """Say in words what is used."""
+        return f"cells around the positions of {self.memory_table}, where that is in memory"
+
+
+def match_nearby_condition(
+    condition: Expr, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
+) -> NearbyCondition | None:
+    """Recognise a condition that the position of a table reference is near another one's."""
+    for first_position, second_position, size, required_one in _iterate_position_pairs(condition, free_slots):
+        for table_position, memory_position in ((first_position, second_position), (second_position, first_position)):
+            position, pair = (
+                match_indexed_position(narrowable, table_number, table_position),
+                match_column_pair(memory_position),
+            )
+            centre = None if pair is None else [narrowable.find_stored_column(item) for item in pair]
+            if position is None or centre is None or centre[0] is None or centre[1] is None:
+                continue
+            source = centre[0].source
+            table = None if source in {table_number, None} else narrowable.table_refs[source].table
+            if table is None or centre[1].source != source or centre[0].column is None or centre[1].column is None:
+                continue
+            radius: Constant | str | None = compile_constant(size, free_slots)
+            column = narrowable.find_stored_column(size)
+            if radius is None and column is not None and column.source == source and column.column is not None:
+                radius = column.column.name
+            if radius is not None:
+                return NearbyCondition(
+                    position, table.qualified_name, (centre[0].column.name, centre[1].column.name), radius, required_one
+                )
+    return None
+
+
+def _iterate_position_pairs(
+    condition: Expr, free_slots: frozenset[int]
+) -> Iterator[tuple[Pair | None, Pair | None, Expr, Constant | None]]:
+    """Yield the positions that a condition compares, the distance in degrees, and what must be 1."""
+    point_in_shape = match_point_in_shape(condition)
+    if point_in_shape is not None:
+        point, shape, literal = point_in_shape
+        circle = match_circle_parts(shape)
+        if circle is not None:
+            yield match_point_coordinates(point), circle[:2], circle[2], compile_constant(literal, free_slots)
+    for first, second, limit, _ in match_distance_conditions(condition):
+        yield first, second, limit, None
+
+
+def _read_double_column(rows: pa.Table, column_name: str) -> npt.NDArray[np.float64]:
+    """Return a column as doubles; NaN where there is no value."""
+    values: npt.NDArray[np.float64] = rows.column(column_name).cast(pa.float64()).to_numpy()
+    return values
+
+
+__all__ = ["NearbyCondition", "match_nearby_condition"]

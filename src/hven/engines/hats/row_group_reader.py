@@ -1,0 +1,313 @@
+"""Rows of Parquet files by row groups: footers are kept, files are opened for each read, and a mount or a server that hangs does not hang its reader."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hven.engines._snapshot_files import TRANSIENT_ERRNOS
+from hven.engines.hats.plain_pages import NotInMemoryError, PlainValueIndex, read_rows_in_cells, take_rows
+from hven.formats.hats_layout import is_web_address
+from hven.model import Cache
+from hven.model.errors import StorageError, StorageUnavailableError, UpstreamError, format_message
+from hven.model.types import select_leaf_column
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hven.formats.hats_catalogues import CatalogueFolder
+    from hven.model.errors import HvenError
+
+FOOTER_CACHE_BYTES = 64 * 1024**2  # bytes of footers that are kept
+READ_NOWAIT_FLAG = os.RWF_NOWAIT if sys.platform == "linux" else -1  # elsewhere no disk is known to be of this machine
+COLUMN_CACHE_BYTES = 32 * 1024**2  # bytes of columns of row groups that are decoded, for cones that come back
+MAX_CACHED_GROUPS = 16  # row groups of a file whose decoded columns are kept
+MAX_SINGLE_THREAD_ROWS = 262_144  # rows up to which one thread decodes
+READER_THREADS = 8
+CANCEL_CHECK_INTERVAL_SECONDS = 0.05  # seconds between two looks whether the reader was stopped, or has no time left
+_FOOTER_COLUMN_BYTES = 160  # bytes of a column of a row group in a footer, about
+_CELL_MARKS_BYTES = 1200  # bytes of the cells that are kept of a row group
+
+
+class WebCatalogueProtocol(Protocol):
+    """Asks for files behind addresses (`hven.sources.remote_stores.WebCatalogueClient`)."""
+
+    def open_folder(self, address: str) -> CatalogueFolder:
+        """Return what is behind an address."""
+
+    def read_state(self, path: str) -> tuple[int, str]:
+        """Ask for the size of a file, and for what tells that it changed."""
+
+    def open_file(self, path: str, size: int, stamp: str) -> Any:
+        """Open a file in the state that `read_state` told."""
+
+    def find_cause(self, error: HvenError) -> HvenError:
+        """Return what curators are told of an error, which readers are spared."""
+
+
+class RowGroupReader:
+    """Reads row groups. Thread-safe.
+
+    Parameters
+    ----------
+    web_catalogues
+        Asks for files behind addresses; None: there are none.
+    """
+
+    def __init__(self, webs: WebCatalogueProtocol | None) -> None:
+        self._web_catalogues = webs
+        self._footer_cache: Cache[tuple[tuple[int, str], PlainValueIndex]] = Cache(FOOTER_CACHE_BYTES)
+        self._column_cache: Cache[pa.Array] = Cache(COLUMN_CACHE_BYTES, COLUMN_CACHE_BYTES // 16)
+        # who waits for a server keeps nobody from reading here
+        self._thread_pools = tuple(ThreadPoolExecutor(max_workers=READER_THREADS, thread_name_prefix=name) for name in ("hats-reader", "hats-web"))  # fmt: skip
+
+    @property
+    def web_catalogues(self) -> WebCatalogueProtocol:
+        """What asks for files behind addresses."""
+        if self._web_catalogues is None:
+            raise StorageError(format_message("files behind addresses are not read here"), remedy="name a directory")
+        return self._web_catalogues
+
+    def read_file_state(self, path: str) -> tuple[int, str]:
+        """Return the size of a file, and what tells that it changed."""
+        if is_web_address(path):
+            return self.web_catalogues.read_state(path)
+        file_status = os.stat(path)  # noqa: PTH116  (a text, asked for each query)
+        return file_status.st_size, str(file_status.st_mtime_ns)
+
+    def get_source(self, path: str, size: int, change_stamp: str) -> Any:
+        """Return what Arrow opens; of a file behind an address, in that state alone."""
+        return self.web_catalogues.open_file(path, size, change_stamp) if is_web_address(path) else path
+
+    def get_footer(self, path: str, file_state: tuple[int, str]) -> PlainValueIndex:
+        """Return the footer of a file in a state, as `read_file_state` tells it, and where its values stand.
+
+        Raises
+        ------
+        FarFault, OSError, pyarrow.ArrowException
+            It cannot be read, or is no Parquet.
+        """
+        if (cached := self._find_cached_footer(path, file_state)) is not None:
+            return cached
+        source = self.get_source(path, *file_state)
+        if source is not path:  # of a small file Arrow would read all, which servers without ranges give
+            source.read(4)
+        value_index = PlainValueIndex(pq.read_metadata(source))
+        weight = (
+            _FOOTER_COLUMN_BYTES * value_index.footer.num_columns + _CELL_MARKS_BYTES
+        ) * value_index.footer.num_row_groups
+        self._footer_cache.store(path, (file_state, value_index), weight)
+        return value_index
+
+    def _find_cached_footer(self, path: str, file_state: tuple[int, str]) -> PlainValueIndex | None:
+        cached = self._footer_cache.find(path)
+        return cached[1] if cached is not None and cached[0] == file_state else None
+
+    def _check_file_state(self, path: str, written_state: tuple[int, str] | None) -> tuple[int, str]:
+        """Return the state of a file, which must be that in which it was written."""
+        file_state = written_state if written_state is not None and is_web_address(path) else self.read_file_state(path)
+        if written_state is not None and (
+            file_state[0] != written_state[0] or written_state[1] not in {"", file_state[1]}
+        ):
+            raise build_changed_error(path, file_state[0], written_state[0])
+        return file_state
+
+    def read_groups(
+        self,
+        path: str,
+        group_numbers: Sequence[int],
+        column_names: Sequence[str] | None = None,
+        written_state: tuple[int, str] | None = None,
+        leaf_paths: Mapping[str, str] | None = None,
+    ) -> pa.Table:
+        """Read some row groups of a file.
+
+        Parameters
+        ----------
+        written_state
+            Of how many bytes it was, and if that is told when it was changed.
+        leaf_paths
+            Columns that stand in structs, and where.
+
+        Raises
+        ------
+        StorageError
+            It is not there any more, cut off, or no such file.
+        StorageUnavailableError
+            The machine, or its server, does not let us read it now.
+        """
+        paths = None if column_names is None else [(leaf_paths or {}).get(name, name) for name in column_names]
+        try:
+            file_state = self._check_file_state(path, written_state)
+            rows = self._read_groups(path, file_state, group_numbers, paths)
+        except (UpstreamError, OSError, pa.ArrowException, IndexError) as error:
+            raise build_read_error(path, error) from error
+        if not leaf_paths or column_names is None or paths is None:
+            return rows
+        return pa.table([select_leaf_column(rows, path) for path in paths], list(column_names))
+
+    def _read_groups(
+        self, path: str, file_state: tuple[int, str], group_numbers: Sequence[int], column_paths: Sequence[str] | None
+    ) -> pa.Table:
+        footer, source = self.get_footer(path, file_state).footer, self.get_source(path, *file_state)
+        # without pre_buffer, which asks for ranges together: it keeps every row group that was read until the file is closed
+        with pq.ParquetFile(source, metadata=footer, pre_buffer=source is not path) as parquet_file:
+            rows = sum(footer.row_group(number).num_rows for number in group_numbers)
+            group_rows: pa.Table = parquet_file.read_row_groups(
+                list(group_numbers), columns=column_paths, use_threads=rows > MAX_SINGLE_THREAD_ROWS
+            )
+        return group_rows
+
+    def _read_cached_columns(
+        self,
+        path: str,
+        file_state: tuple[int, str],
+        group_numbers: Sequence[int],
+        column_names: Sequence[str],
+        *,
+        only_cached: bool,
+    ) -> pa.Table:
+        """Read columns that do not stand there as they are; of few row groups, that next readers ask for as well, they are kept."""
+        if len(group_numbers) > MAX_CACHED_GROUPS:
+            return self._read_groups(path, file_state, group_numbers, column_names)
+        parts = []
+        for group in group_numbers:
+            columns_by_name = {name: self._column_cache.find((path, file_state, group, name)) for name in column_names}
+            if missing_names := [name for name in column_names if columns_by_name[name] is None]:
+                if only_cached:
+                    raise NotInMemoryError
+                group_rows = self._read_groups(path, file_state, [group], missing_names)
+                for name in missing_names:
+                    columns_by_name[name] = column = group_rows.column(name).combine_chunks()
+                    self._column_cache.store((path, file_state, group, name), column, column.nbytes)
+            parts.append(pa.table(list(columns_by_name.values()), list(columns_by_name)))
+        return parts[0] if len(parts) == 1 else pa.concat_tables(parts)
+
+    def _is_cached(
+        self, path: str, file_state: tuple[int, str], group_numbers: Sequence[int], column_names: Sequence[str]
+    ) -> bool:
+        """Return whether columns of row groups are kept."""
+        return all(
+            self._column_cache.find((path, file_state, group, name)) is not None
+            for group in group_numbers
+            for name in column_names
+        )
+
+    def read_rows_in_cells(
+        self,
+        path: str,
+        group_numbers: Sequence[int],
+        schema: pa.Schema,
+        written_state: tuple[int, str],
+        cell_ranges: Any,
+        *,
+        only_cached: bool = False,
+    ) -> pa.RecordBatch | None:
+        """Read the rows of some row groups in some cells, without the others: see `hven.engines.hats.plain_pages`.
+
+        Parameters
+        ----------
+        schema
+            What is wanted.
+        written_state
+            As of `read_groups`.
+        cell_ranges
+            Cells of order 29, half-open, ascending, shape (r, 2).
+        only_cached
+            Nothing is waited for.
+
+        Returns
+        -------
+        rows
+            None: whole row groups have to be read, or something must be waited for.
+
+        Raises
+        ------
+        StorageError, StorageUnavailableError
+            As of `read_groups`.
+        """
+        try:
+            file_state = self._check_file_state(path, written_state)
+            value_index = (
+                self._find_cached_footer(path, file_state) if only_cached else self.get_footer(path, file_state)
+            )
+            if value_index is None:
+                return None
+            are_cached = partial(self._is_cached, path, file_state, group_numbers) if only_cached else None
+            rows_in_cells = read_rows_in_cells(
+                path,
+                value_index,
+                group_numbers,
+                schema,
+                cell_ranges,
+                READ_NOWAIT_FLAG if only_cached else 0,
+                are_cached,
+            )
+            if rows_in_cells is None:
+                return None
+            columns = dict(rows_in_cells.columns)
+            if other_names := [name for name in schema.names if name not in columns]:
+                other_columns = self._read_cached_columns(
+                    path, file_state, group_numbers, other_names, only_cached=only_cached
+                )
+                columns |= {name: take_rows(other_columns.column(name), rows_in_cells.rows) for name in other_names}
+        except NotInMemoryError:
+            return None
+        except (OSError, pa.ArrowException, IndexError) as error:
+            if only_cached:  # who may wait says what it is
+                return None
+            raise build_read_error(path, error) from error
+        return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+    def submit_read(self, function: Callable[..., Any], *arguments: Any, is_on_web: bool = False) -> Future[Any]:
+        """Begin to read in another thread; `is_on_web`: from a server."""
+        return self._thread_pools[is_on_web].submit(function, *arguments)
+
+    def close(self) -> None:
+        """Let go of what is kept; who reads from a mount that hangs is not waited for."""
+        for pool in self._thread_pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def wait_for_read(future: Future[Any], check_running: Callable[[], None]) -> Any:
+    """Return what a reader gives; `check_running` raises when nobody wants it any more."""
+    while True:
+        try:
+            return future.result(CANCEL_CHECK_INTERVAL_SECONDS)
+        except TimeoutError:
+            if future.done():
+                raise
+            check_running()
+
+
+def build_changed_error(path: str, size: int, written_bytes: int) -> StorageError:
+    """Say that a file is another one than the manifest knows."""
+    reason = (
+        f"it has {size:,} bytes, and {written_bytes:,} were written"
+        if size != written_bytes
+        else "it was changed since it was looked at"
+    )
+    message = f"the file {path} of a catalogue is another one now: {reason}"
+    return StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot")
+
+
+def build_read_error(path: str, error: BaseException) -> StorageError:
+    """Say what is wrong with a file."""
+    if isinstance(error, UpstreamError):
+        return StorageUnavailableError(
+            format_message("the file {path} of a catalogue cannot be read now: {why}", path, error.message),
+            remedy=error.remedy,
+        )
+    if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
+        message = f"the file {path} cannot be read now: {os.strerror(error.errno).lower()}"
+        return StorageUnavailableError(message, remedy="see that the server may read it, and has files to open left")
+    reason = "it is not there any more" if isinstance(error, OSError) and error.errno == errno.ENOENT else str(error)
+    message = f"the file {path} of a catalogue cannot be read: {reason}"
+    return StorageError(message, remedy="bring it back, ingest the collection anew, or roll back to an older snapshot")

@@ -1,0 +1,427 @@
+"""Which row groups the conditions of a query leave of each table: found when the plan is made, looked up in the manifest when it runs.
+
+Groups may be too many, never too few: every condition stays in the query.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from hven.adql.syntax_tree import Conjunction, Disjunction, TableRef
+from hven.engines._query_analysis.column_bounds import ValueRange, analyse_column_bounds
+from hven.engines._query_analysis.column_usage import list_read_columns, list_selects
+from hven.engines._query_analysis.constants import parse_microseconds
+from hven.engines._query_analysis.narrowable_selects import analyse_select, bind_policy_condition
+from hven.engines._query_analysis.shape_conditions import has_null_position, match_position_in_shape
+from hven.engines._query_analysis.shape_covers import cover_shape
+from hven.engines.hats.nearby_conditions import match_nearby_condition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from hven.adql.syntax_tree import BoundQuery, Expr
+    from hven.engines import Relation
+    from hven.engines._query_analysis.constants import Constant, Listed
+    from hven.engines._query_analysis.geometry import ConstantShape
+    from hven.engines._query_analysis.narrowable_selects import NarrowableSelect
+    from hven.engines.hats.key_index import CatalogueKeyIndex
+    from hven.engines.hats.manifest import CatalogueManifest
+    from hven.engines.hats.nearby_conditions import NearbyCondition
+    from hven.model.table import Column
+
+    Rows = npt.NDArray[np.int64]
+    Values = Sequence[float | str | None]
+
+_cover_cached = lru_cache(maxsize=8)(cover_shape)
+MAX_LISTED_VALUES = 10_000  # values of a list that are looked up
+MAX_SEPARATE_RANGES = 64  # values of a list that are looked up one by one in the ranges of a column
+
+
+@dataclass(frozen=True, slots=True)
+class LookupContext:
+    """What is asked: a manifest, the index of its key, the literals of the plan, and the tables that are in memory.
+
+    Attributes
+    ----------
+    cells_by_test
+        Cells that were looked up already, by the `id` of what asked for them.
+    """
+
+    manifest: CatalogueManifest
+    index: CatalogueKeyIndex | None
+    values: Values
+    relations: Mapping[str, Relation] = field(default_factory=dict)
+    cells_by_test: dict[int, Rows | None] = field(default_factory=dict)
+
+    def find_cells_once(self, test: RowGroupTest, find_cells: Callable[[], Rows | None]) -> Rows | None:
+        """Return the cells of a test, which are looked up when it asks for the first time."""
+        if id(test) not in self.cells_by_test:
+            self.cells_by_test[id(test)] = find_cells()
+        return self.cells_by_test[id(test)]
+
+
+class RowGroupTest(Protocol):
+    """A condition on one table that tells of row groups."""
+
+    def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:
+        """Return the numbers of the row groups, `candidate_groups` some or all, that may have rows that meet it, ascending; None: for these values it does not tell."""
+
+    def describe_test(self) -> str:
+        """Say in words what is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeTest:
+    """The position lies in a shape of constants; `required_one` must be 1 when the plan runs."""
+
+    columns: tuple[str, str]
+    shape: ConstantShape
+    required_one: Constant | None = None
+
+    def find_cells(self, context: LookupContext) -> Rows | None:
+        """Return the cells that the shape touches."""
+        return context.find_cells_once(self, lambda: self._cover_shape(context))
+
+    def _cover_shape(self, context: LookupContext) -> Rows | None:
+        if context.manifest.head.position != self.columns or (
+            self.required_one is not None and self.required_one(context.values) != 1
+        ):
+            return None
+        shape = self.shape.build_shape(context.values)
+        return None if shape is None else _cover_cached(shape)
+
+    def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:
+        """See `RowGroupTest.find_groups`."""
+        cells = self.find_cells(context)
+        return (
+            None if cells is None else _intersect_groups(candidate_groups, context.manifest.find_groups_in_cells(cells))
+        )
+
+    def describe_test(self) -> str:
+        """See `RowGroupTest.describe_test`."""
+        return f"cells ({self.shape.kind.lower()})"
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourTest:
+    """The position is near that of a row in memory."""
+
+    nearby_condition: NearbyCondition
+
+    def find_cells(self, context: LookupContext) -> Rows | None:
+        """Return the cells around these rows."""
+        if context.manifest.head.position != self.nearby_condition.position:
+            return None
+        return context.find_cells_once(
+            self, lambda: self.nearby_condition.find_cells(context.relations, context.values)
+        )
+
+    def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:
+        """See `RowGroupTest.find_groups`."""
+        cells = self.find_cells(context)
+        return (
+            None if cells is None else _intersect_groups(candidate_groups, context.manifest.find_groups_in_cells(cells))
+        )
+
+    def describe_test(self) -> str:
+        """See `RowGroupTest.describe_test`."""
+        return self.nearby_condition.describe_condition()
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyTest:
+    """No row meets the condition."""
+
+    def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:  # noqa: ARG002  (the contract)
+        """See `RowGroupTest.find_groups`."""
+        return np.empty(0, np.int64)
+
+    def describe_test(self) -> str:
+        """See `RowGroupTest.describe_test`."""
+        return "nothing: there is no position"
+
+
+@dataclass(frozen=True, slots=True)
+class RangeTest:
+    """The value of a column lies between constants; None: no bound."""
+
+    column: Column
+    low: Constant | None = None
+    high: Constant | None = None
+
+    def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:
+        """See `RowGroupTest.find_groups`."""
+        bounds: list[Any] = []
+        for bound_constant, outward in ((self.low, -1), (self.high, 1)):
+            value = (
+                None if bound_constant is None else _compute_bound(bound_constant(context.values), self.column, outward)
+            )
+            if bound_constant is not None and value is None:
+                return None
+            bounds.append(value)
+        if self.low is self.high and self.low is not None:
+            candidate_groups = _intersect_groups(
+                candidate_groups, _find_groups_by_key(context, self.column, [self.low(context.values)])
+            )
+        return context.manifest.find_groups_between(self.column.name, bounds[0], bounds[1], candidate_groups)
+
+    def describe_test(self) -> str:
+        """See `RowGroupTest.describe_test`."""
+        return f"ranges of {self.column.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ListTest:
+    """The value of a column is one of a list of constants."""
+
+    column: Column
+    values: Listed
+
+    def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:
+        """See `RowGroupTest.find_groups`."""
+        list_values = [value for value in self.values(context.values) if value is not None]
+        if len(list_values) > MAX_LISTED_VALUES:
+            return None
+        if not list_values:
+            return np.empty(0, np.int64)
+        index_groups = _find_groups_by_key(context, self.column, list_values)
+        candidate_groups = _intersect_groups(candidate_groups, index_groups)
+        low, high = ([_compute_bound(value, self.column, outward) for value in list_values] for outward in (-1, 1))
+        if any(value is None for value in low):
+            return None if index_groups is None else candidate_groups
+        if len(list_values) > MAX_SEPARATE_RANGES:
+            return context.manifest.find_groups_between(self.column.name, min(low), max(high), candidate_groups)
+        range_groups = [
+            context.manifest.find_groups_between(self.column.name, *bounds, candidate_groups)
+            for bounds in zip(low, high, strict=True)
+        ]
+        return _merge_groups(range_groups)
+
+    def describe_test(self) -> str:
+        """See `RowGroupTest.describe_test`."""
+        return f"ranges of {self.column.name} (a list)"
+
+
+@dataclass(frozen=True, slots=True)
+class AllTest:
+    """All of several conditions hold."""
+
+    parts: tuple[RowGroupTest, ...]
+
+    def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:
+        """See `RowGroupTest.find_groups`."""
+        remaining_groups = candidate_groups
+        for part in sorted(
+            self.parts, key=lambda one: not isinstance(one, ShapeTest | NeighbourTest)
+        ):  # what leaves few comes first
+            part_groups = part.find_groups(context, remaining_groups)
+            remaining_groups = remaining_groups if part_groups is None else part_groups
+        return remaining_groups
+
+    def describe_test(self) -> str:
+        """See `RowGroupTest.describe_test`."""
+        return " and ".join(part.describe_test() for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class AnyTest:
+    """One of several conditions holds, and each tells."""
+
+    parts: tuple[RowGroupTest, ...]
+
+    def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:
+        """See `RowGroupTest.find_groups`."""
+        return _merge_groups([part.find_groups(context, candidate_groups) for part in self.parts])
+
+    def describe_test(self) -> str:
+        """See `RowGroupTest.describe_test`."""
+        return " or ".join(part.describe_test() for part in self.parts)
+
+
+def _intersect_groups(left_groups: Rows | None, right_groups: Rows | None) -> Rows | None:
+    return (
+        right_groups
+        if left_groups is None
+        else left_groups
+        if right_groups is None
+        else np.intersect1d(left_groups, right_groups, assume_unique=True)
+    )
+
+
+def _merge_groups(part_groups: Sequence[Rows | None]) -> Rows | None:
+    known_parts = [part for part in part_groups if part is not None]
+    if len(known_parts) < len(part_groups):
+        return None
+    return known_parts[0] if len(known_parts) == 1 else np.unique(np.concatenate(known_parts))
+
+
+def _find_groups_by_key(context: LookupContext, column: Column, values: list[Any]) -> Rows | None:
+    """Ask the index of the primary key."""
+    if (
+        context.index is None
+        or context.manifest.head.index != column.name
+        or any(isinstance(value, float) for value in values)
+    ):
+        return None
+    stored_values = [parse_microseconds(value) for value in values] if column.type.is_timestamp else values
+    try:
+        key_values = pa.array(stored_values, pa.int64() if column.type.is_timestamp else column.type.arrow).cast(
+            column.type.arrow
+        )
+    except (pa.ArrowException, OverflowError):
+        return None
+    return context.index.find_groups(key_values.drop_null())
+
+
+def _compute_bound(value: Any, column: Column, rounding_direction: int) -> Any:
+    """Return a bound as ranges are kept; None: it does not tell. What rounds, rounds outwards."""
+    if column.type.is_string:
+        return value if isinstance(value, str) else None
+    if column.type.is_timestamp:
+        return parse_microseconds(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    if column.type.arrow == pa.float32():
+        with np.errstate(over="ignore"):
+            return float(np.nextafter(np.float32(value), np.float32(math.inf * rounding_direction)))
+    if column.type.is_integer:
+        rounded = math.floor(value) if rounding_direction < 0 else math.ceil(value)  # compared as doubles, in part
+        margin = abs(rounded) >> 52
+        return int(np.clip(rounded + rounding_direction * margin, -(2**63), 2**63 - 1))
+    return float(value) if abs(value) < 2**53 else float(np.nextafter(float(value), math.inf * rounding_direction))
+
+
+# --- analysis ------------------------------------------------------------------------------------------------------
+
+
+class RowGroupChooser:
+    """The tables of a query: what it reads of each reference, and which conditions tell of row groups.
+
+    Attributes
+    ----------
+    table_refs
+        References to tables, by number.
+    read_columns
+        The columns that are read, by number.
+    tests_by_number
+        By number, of those that have one.
+    """
+
+    def __init__(self, bound: BoundQuery) -> None:
+        self.table_refs: dict[int, TableRef] = {}
+        self.read_columns = list_read_columns(bound)
+        parts: dict[int, dict[int, RowGroupTest]] = {}
+        for select in list_selects(bound.query):
+            narrowable = analyse_select(select)
+            self.table_refs.update(narrowable.table_refs)
+            rows = [
+                (bind_policy_condition(condition, number), frozenset({number}))
+                for condition, number in narrowable.policy_conditions
+            ]
+            for condition, leaves in (*narrowable.conditions, *rows):
+                for number in leaves & narrowable.table_refs.keys():
+                    test = _build_test(condition, narrowable, number, bound.free_slots)
+                    if test is not None:
+                        parts.setdefault(number, {}).setdefault(id(condition), test)
+        self.tests_by_number: dict[int, RowGroupTest] = {
+            number: number_tests[0]
+            if len(number_tests := tuple(tests_by_condition.values())) == 1
+            else AllTest(number_tests)
+            for number, tests_by_condition in parts.items()
+        }
+
+    def find_groups(self, qualified_name: str, context: LookupContext) -> Rows:
+        """Return the numbers of the row groups that the references to a table may need."""
+        tests = [self.tests_by_number.get(number) for number in self._list_reference_numbers(qualified_name)]
+        merged_groups = (
+            _merge_groups([None if test is None else test.find_groups(context, None) for test in tests])
+            if tests
+            else None
+        )
+        return np.arange(context.manifest.group_count) if merged_groups is None else merged_groups
+
+    def _list_reference_numbers(self, qualified_name: str) -> list[int]:
+        """Return the numbers of the references to a table."""
+        return [
+            number
+            for number, table_ref in self.table_refs.items()
+            if table_ref.table is not None and table_ref.table.qualified_name == qualified_name
+        ]
+
+    def find_cells(self, qualified_name: str, context: LookupContext) -> Rows | None:
+        """Return the cells in which all rows lie that the query needs of a table; None: rows of any."""
+        reference_numbers = self._list_reference_numbers(qualified_name)
+        if len(reference_numbers) != 1 or (test := self.tests_by_number.get(reference_numbers[0])) is None:
+            return None
+        for part in test.parts if isinstance(test, AllTest) else (test,):
+            if isinstance(part, ShapeTest | NeighbourTest) and (part_cells := part.find_cells(context)) is not None:
+                return part_cells
+        return None
+
+    def list_columns(self, qualified_name: str) -> list[str]:
+        """List the columns of a table that are read."""
+        column_names: dict[str, None] = {}
+        for number in self._list_reference_numbers(qualified_name):
+            column_names.update(dict.fromkeys(self.read_columns.get(number, ())))
+        return list(column_names)
+
+
+def _build_test(
+    condition: Expr, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
+) -> RowGroupTest | None:
+    if isinstance(condition, Conjunction | Disjunction):
+        parts = [
+            _build_test(condition_part, narrowable, table_number, free_slots) for condition_part in condition.parts
+        ]
+        known_tests = tuple(part for part in parts if part is not None)
+        if isinstance(condition, Disjunction):
+            return AnyTest(known_tests) if len(known_tests) == len(parts) else None
+        return None if not known_tests else known_tests[0] if len(known_tests) == 1 else AllTest(known_tests)
+    return (
+        _build_shape_test(condition, narrowable, table_number, free_slots)
+        or _build_neighbour_test(condition, narrowable, table_number, free_slots)
+        or _build_column_test(condition, narrowable, table_number, free_slots)
+    )
+
+
+def _build_shape_test(
+    condition: Expr, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
+) -> RowGroupTest | None:
+    if has_null_position(condition):
+        return EmptyTest()
+    position_match = match_position_in_shape(condition, narrowable, table_number, free_slots)
+    return None if position_match is None else ShapeTest(*position_match)
+
+
+def _build_neighbour_test(
+    condition: Expr, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
+) -> RowGroupTest | None:
+    nearby_condition = match_nearby_condition(condition, narrowable, table_number, free_slots)
+    return None if nearby_condition is None else NeighbourTest(nearby_condition)
+
+
+def _build_column_test(
+    condition: Expr, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
+) -> RowGroupTest | None:
+    column_bounds = analyse_column_bounds(
+        condition, lambda expr: _find_table_column(narrowable, table_number, expr), free_slots
+    )
+    if isinstance(column_bounds, ValueRange):
+        return RangeTest(column_bounds.column, column_bounds.low, column_bounds.high)
+    return None if column_bounds is None else ListTest(column_bounds.column, column_bounds.values)
+
+
+def _find_table_column(narrowable: NarrowableSelect, table_number: int, expression: Expr) -> Column | None:
+    column_ref = narrowable.find_stored_column(expression)
+    return None if column_ref is None or column_ref.source != table_number else column_ref.column
+
+
+__all__ = ["LookupContext", "RowGroupChooser"]

@@ -1,0 +1,251 @@
+"""Geometry in Spark's dialect: cones, distances and cells in SQL, which Spark compiles; other shapes by functions of ours on the workers (`SIGNATURES`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from hven.adql import value_kinds
+from hven.adql.syntax_tree import ColumnRef, Comparison, FunctionCall, TableRef, walk_tree
+from hven.adql.value_kinds import require_meta
+from hven.engines._dialect import TOLERANCE_DEGREES, EngineDialect
+from hven.engines._row_preparation import MISSING_KEY
+from hven.engines.hats.cell_matches import (
+    CELL_COLUMN,
+    PROBE_CELL_COLUMN,
+    QUERY_NAME_MARK,
+    SPREAD_CELL_COLUMN,
+    SPREAD_SUFFIX,
+    CellMatch,
+    find_cell_matches,
+)
+
+if TYPE_CHECKING:
+    from hven.adql.sql_writer import SqlWriter
+    from hven.adql.syntax_tree import BoundQuery, Expr
+
+_TEXT_SHAPE_KINDS = {"region", "moc"}
+
+
+class UnsupportedBySparkError(Exception):
+    """Something that Spark does not compute, in words."""
+
+
+class SparkShapeDialect(EngineDialect):
+    """What the dialect says about geometry.
+
+    Attributes
+    ----------
+    view_names
+        Qualified table name -> the name that stands for its rows.
+    cell_views
+        Those of them whose cells of order 29 are read.
+    spread_matches
+        Number of a table reference -> the match for which its rows are spread.
+    probe_matches
+        Name that stands for rows -> the match for which the cells of another position are computed.
+    raise_template
+        Template of what fails with a text.
+    """
+
+    raise_template: ClassVar[str]
+
+    def __init__(self, bound: BoundQuery) -> None:
+        super().__init__()
+        self.view_names = {
+            table.qualified_name: f"r{number}{QUERY_NAME_MARK}" for number, table in enumerate(bound.tables)
+        }
+        self.cell_views: set[str] = set()
+        self._table_refs = {
+            node.number: node
+            for node in walk_tree(bound.query)
+            if isinstance(node, TableRef) and node.table is not None
+        }
+        self._cell_matches = find_cell_matches(bound)
+        self.spread_matches: dict[int, CellMatch] = {
+            match.spread_table.number: match for match in self._cell_matches.values()
+        }
+        self.probe_matches: dict[str, CellMatch] = {}
+        for match in self.spread_matches.values():
+            if match.is_indexed:
+                self._write_cell(match.probe_columns[0])
+            else:
+                self.probe_matches[self.view_names[match.probe_table]] = match
+
+    def name_spread_view(self, view_name: str) -> str:
+        """Name the rows of a table that are spread over cells."""
+        return view_name + SPREAD_SUFFIX
+
+    def _write_cell(self, column: ColumnRef) -> str:
+        """Write the cell of order 29 of a row of a table with a position."""
+        table = self._table_refs[column.source].table
+        if table is not None:
+            self.cell_views.add(self.view_names[table.qualified_name])
+        return f"t{column.source}.{self.quote_identifier(CELL_COLUMN)}"
+
+    def _write_cell_condition(self, node: Expr) -> str:
+        """Write the equality of cells that stands beside an exact test; empty if there is none."""
+        match = self._cell_matches.get(id(node))
+        if match is None:
+            return ""
+        number, lon = match.spread_table.number, match.probe_columns[0]
+        order = f"CAST(:m{number} AS INT)"
+        cell_sql = (
+            self._write_cell(lon) if match.is_indexed else f"t{lon.source}.{self.quote_identifier(PROBE_CELL_COLUMN)}"
+        )
+        return f"shiftright({cell_sql}, 58 - 2 * {order}) = t{number}.{self.quote_identifier(SPREAD_CELL_COLUMN)} AND "
+
+    def write_comparison(self, writer: SqlWriter, node: Comparison) -> str:
+        """Compare; ``DISTANCE(..) < r`` looks at the latitudes first, which costs a tenth."""
+        plain = super().write_comparison(writer, node)
+        beside = self._write_cell_condition(node)
+        near, limit = (node.left, node.right) if node.op in {"<", "<="} else (node.right, node.left)
+        called = isinstance(near, FunctionCall) and near.name == "DISTANCE" and len(near.args) == 4
+        if (
+            called
+            and node.op in {"<", "<=", ">", ">="}
+            and isinstance(near, FunctionCall)
+            and require_meta(limit).constant
+        ):
+            lon1, lat1, lon2, lat2 = self.write_doubles(writer, near.args)
+            plain = f"((abs({lat1} - {lat2}) <= {writer.write_expression(limit)} + 1e-9D OR {lon1} + {lon2} IS NULL) AND {plain})"
+        return f"({beside}{plain})" if beside else plain
+
+    # --- pieces
+
+    def write_coordinate(self, shape_sql: str, number: int) -> str:
+        """Write one number of a shape."""
+        return f"get({shape_sql}, {number - 1})"
+
+    def write_number_list(self, numbers_sql: str) -> str:
+        """Write a list of doubles."""
+        return f"array({numbers_sql})"
+
+    def write_shape_numbers(self, writer: SqlWriter, node: Expr) -> str:
+        """Write a shape as the list of doubles that the functions take."""
+        return self.write_constructed_shape(writer, node) or f"CAST({writer.write_expression(node)} AS ARRAY<DOUBLE>)"
+
+    def write_distance(self, writer: SqlWriter, node: FunctionCall) -> str:
+        """DISTANCE in degrees: sqrt(h) and sqrt(1 - h) are both accurate, so the angle is at every separation."""
+        if len(node.args) == 4:
+            lon1, lat1, lon2, lat2 = self.write_doubles(writer, node.args)
+        else:
+            lon1, lat1, lon2, lat2 = (
+                *self.write_point_coordinates(writer, node.args[0]),
+                *self.write_point_coordinates(writer, node.args[1]),
+            )
+        near, far = (
+            _write_haversine(lon1, lat1, lon2, lat2),
+            _write_haversine(f"({lon1} + 180)", f"(-({lat1}))", lon2, lat2),
+        )
+        return f"degrees(2 * atan2(sqrt(abs({near})), sqrt(abs({far}))))"
+
+    def write_healpix_index(self, writer: SqlWriter, node: FunctionCall) -> str:
+        """IVO_HEALPIX_INDEX: of a table's own position it is stored."""
+        args = node.args[1:]
+        inner = (
+            args[0].args if len(args) == 1 and isinstance(args[0], FunctionCall) and args[0].name == "POINT" else args
+        )
+        if len(inner) == 2 and isinstance(inner[0], ColumnRef) and isinstance(inner[1], ColumnRef):
+            leaf = self._table_refs.get(inner[0].source) if inner[0].source == inner[1].source else None
+            names = tuple(item.column.name for item in inner if isinstance(item, ColumnRef) and item.column is not None)
+            if leaf is not None and leaf.table is not None and leaf.table.position == names:
+                order = f"CAST({writer.write_expression(node.args[0])} AS INT)"
+                return f"CASE WHEN {order} BETWEEN 0 AND 29 THEN shiftright(nullif({self._write_cell(inner[0])}, {MISSING_KEY}L), 58 - 2 * {order}) END"
+        return super().write_healpix_index(writer, node).replace("AS INTEGER", "AS INT")
+
+    def write_proper_motion(self, writer: SqlWriter, node: FunctionCall) -> str:
+        """GAVO_APPLY_PM: proper motions in degrees per year."""
+        ra, dec, pm_ra, pm_dec, years = self.write_doubles(writer, node.args)
+        return f"hven_moved({ra}, {dec}, {years}, 3.6e6D * {pm_ra}, 3.6e6D * {pm_dec}, 0D, 0D)"
+
+    def write_epoch_propagation(self, writer: SqlWriter, node: FunctionCall) -> str:
+        """IVO_EPOCH_PROP_POS: what may be NULL stands for 0, what may not is an error."""
+        ra, dec, parallax, pm_ra, pm_dec, velocity, start, end = self.write_doubles(writer, node.args)
+        names = ("ra", "dec", "ref_epoch", "out_epoch")
+        error_texts = (f"'IVO_EPOCH_PROP_POS: {name} is NULL; leave such rows out'" for name in names)
+        required_sql = [
+            f"CASE WHEN {text} IS NULL THEN CAST({self.raise_template.format(error_text)} AS DOUBLE) ELSE {text} END"
+            for error_text, text in zip(error_texts, (ra, dec, start, end), strict=True)
+        ]
+        optional_sql = ", ".join(f"coalesce({text}, 0D)" for text in (pm_ra, pm_dec, parallax, velocity))
+        return (
+            f"hven_moved({required_sql[0]}, {required_sql[1]}, {required_sql[3]} - {required_sql[2]}, {optional_sql})"
+        )
+
+    def write_frame_transform(self, writer: SqlWriter, node: FunctionCall) -> str:
+        """IVO_GEOM_TRANSFORM: a rotation."""
+        source, target, shape = node.args
+        return f"hven_turned({writer.write_expression(source)}, {writer.write_expression(target)}, {self.write_shape_numbers(writer, shape)})"
+
+    def write_moc(self, writer: SqlWriter, node: FunctionCall) -> str:
+        """MOC of text, which it is already, or of a shape."""
+        if len(node.args) == 1:
+            return writer.write_expression(node.args[0])
+        return f"hven_moc(CAST({writer.write_expression(node.args[0])} AS INT), {self.write_shape_text(writer, node.args[1])})"
+
+    def write_shape_text(self, writer: SqlWriter, node: Expr) -> str:
+        """Write a shape as text."""
+        kind = value_kinds.classify_type(require_meta(node).type)
+        if kind in _TEXT_SHAPE_KINDS:
+            return writer.write_expression(node)
+        if kind == "point":
+            lon, lat = self.write_point_coordinates(writer, node)
+            return f"('point ' || CAST({lon} AS STRING) || ' ' || CAST({lat} AS STRING))"
+        return f"hven_text({self.write_shape_numbers(writer, node)})"
+
+    def write_area(self, writer: SqlWriter, node: FunctionCall) -> str:
+        """AREA in square degrees."""
+        if value_kinds.classify_type(require_meta(node.args[0]).type) in _TEXT_SHAPE_KINDS:
+            return f"hven_area_text({writer.write_expression(node.args[0])})"
+        return f"hven_area({self.write_shape_numbers(writer, node.args[0])})"
+
+    def write_centroid(self, writer: SqlWriter, node: FunctionCall) -> str:
+        """CENTROID, a point."""
+        if value_kinds.classify_type(require_meta(node.args[0]).type) in _TEXT_SHAPE_KINDS:
+            return f"hven_centroid_text({writer.write_expression(node.args[0])})"
+        return f"hven_centroid({self.write_shape_numbers(writer, node.args[0])})"
+
+    # --- one shape against the other
+
+    def write_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
+        """CONTAINS and INTERSECTS as a condition."""
+        one, two = node.args
+        first, second = (
+            value_kinds.classify_type(require_meta(one).type),
+            value_kinds.classify_type(require_meta(two).type),
+        )
+        if node.name == "CONTAINS" and first == "point" and second in _TEXT_SHAPE_KINDS:
+            lon, lat = self.write_point_coordinates(writer, one)
+            return f"hven_in_text({lon}, {lat}, {writer.write_expression(two)})"
+        if {first, second} & _TEXT_SHAPE_KINDS:
+            return f"hven_{node.name.lower()}_text({self.write_shape_text(writer, one)}, {self.write_shape_text(writer, two)})"
+        if node.name == "INTERSECTS" and second == "point" and first != "point":
+            one, two, first, second = two, one, second, first
+        if first == "point" and second == "circle":
+            test = _write_in_circle(*self.write_point_coordinates(writer, one), *self.write_circle_numbers(writer, two))
+            return f"({self._write_cell_condition(node)}{test})"
+        if first == "point" and second == "polygon":
+            lon, lat = self.write_point_coordinates(writer, one)
+            return f"hven_in_polygon({lon}, {lat}, {self.write_shape_numbers(writer, two)})"
+        return f"hven_{node.name.lower()}({self.write_shape_numbers(writer, node.args[0])}, {self.write_shape_numbers(writer, node.args[1])})"
+
+
+def _write_haversine(lon1: str, lat1: str, lon2: str, lat2: str) -> str:
+    return f"(pow(sin(radians({lat1} - ({lat2})) / 2), 2) + cos(radians({lat1})) * cos(radians({lat2})) * pow(sin(radians({lon1} - ({lon2})) / 2), 2))"
+
+
+def _write_in_circle(lon_sql: str, lat_sql: str, lon0: str, lat0: str, radius_sql: str) -> str:
+    """Write whether a position lies in a circle; first a test that costs little: the latitudes. It must not make FALSE of what is NULL.
+
+    Beyond a quarter turn the haversine loses digits: the antipode's circle is asked instead.
+    """
+    near_sql = f"{_write_haversine(lon_sql, lat_sql, lon0, lat0)} <= pow(sin(radians({radius_sql} + {TOLERANCE_DEGREES}D) / 2), 2)"
+    limit_sql = f"CASE WHEN {radius_sql} >= 180 THEN -1D ELSE pow(sin(radians(180 - {radius_sql} - {TOLERANCE_DEGREES}D) / 2), 2) END"
+    far_sql = f"{_write_haversine(lon_sql, lat_sql, f'({lon0} + 180)', f'(-({lat0}))')} >= {limit_sql}"
+    return (
+        f"((abs({lat_sql} - {lat0}) <= {radius_sql} + 1e-9D OR {lon_sql} + {lon0} IS NULL) AND {radius_sql} >= 0"
+        f" AND CASE WHEN {radius_sql} <= 90 THEN {near_sql} ELSE {far_sql} END)"
+    )
+
+
+__all__ = ["SparkShapeDialect", "UnsupportedBySparkError"]

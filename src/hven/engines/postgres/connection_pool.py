@@ -1,0 +1,387 @@
+"""Connections to one PostgreSQL server: kept, limited in number, made anew after the server was away.
+
+Two drivers: psycopg for small prepared queries and everything that writes, ADBC where many rows travel as Arrow batches. A query
+reads in a session that cannot write, as the role that was named for reading.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from collections import OrderedDict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.adapt import Transformer
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.generators import execute
+from psycopg.pq import DiagnosticField, ExecStatus, Format
+
+from hven.engines.postgres import error_translation
+from hven.engines.postgres.timestamp_decoding import register_timestamp_loader
+from hven.model.errors import OverloadedError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from psycopg.pq.abc import PGresult
+
+SESSION_SETTINGS = {  # what the SQL text relies on, whatever the server's configuration says
+    "DateStyle": "ISO", "TimeZone": "UTC", "IntervalStyle": "postgres", "extra_float_digits": "1", "standard_conforming_strings": "on",
+    "client_encoding": "UTF8", "jit": "off", "statement_timeout": "0", "idle_in_transaction_session_timeout": "0",
+    "client_min_messages": "error", "synchronize_seqscans": "off",
+}  # fmt: skip
+CONNECTION_TIMEOUT_SECONDS = 10.0  # seconds that a query waits for a connection
+CONNECT_TIMEOUT_SECONDS = 5  # seconds
+MAX_PREPARED_STATEMENTS = 100  # statements that a connection keeps
+MAX_IDLE_SECONDS = 600.0  # seconds after which an idle connection is closed
+
+
+class StatementSession(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that remembers what it has prepared."""
+
+    _statement_names: OrderedDict[str, bytes] | None = None
+    _statement_count = 0
+    _partial_result: PGresult | None = None  # of an answer whose end has not come yet
+
+    def fetch_all(self, sql: str, parameters: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Return all rows of a statement that is prepared once; in autocommit only.
+
+        psycopg's cursor waits in Python, several times for each statement, and each time other threads have the interpreter; this
+        waits once, in libpq. Values are psycopg's own, in binary.
+        """
+        values = [argument.encode() for argument in parameters]
+        try:
+            result = self._execute_prepared(self._prepare_statement(sql), values)
+        except MemoryError:  # that is what no result at all is called
+            raise self._build_lost_error() from None
+        return self.decode_rows(result)
+
+    def send_statement(self, sql: str, parameters: Sequence[str]) -> bool:
+        """Send a statement and do not wait; False: it was never prepared here, and nothing is sent."""
+        if self._statement_names is None or sql not in self._statement_names:
+            return False
+        self.pgconn.send_query_prepared(
+            self._prepare_statement(sql), [argument.encode() for argument in parameters], None, Format.BINARY
+        )
+        return True
+
+    def receive_result(self) -> PGresult | None:
+        """Return the answer to what was sent, for `decode_rows`; None: it has not come. Never waits."""
+        connection = self.pgconn
+        connection.consume_input()
+        while not (connection.flush() or connection.is_busy()):
+            result = connection.get_result()
+            if result is None:
+                complete_result, self._partial_result = self._partial_result, None
+                if complete_result is None:
+                    raise self._build_lost_error()
+                return complete_result
+            self._partial_result = result
+        return None
+
+    def wait_for_result(self) -> PGresult:
+        """Wait for the answer to what was sent, for `decode_rows`."""
+        poller = select.poll()
+        while (result := self.receive_result()) is None:
+            poller.register(
+                self.pgconn.socket, select.POLLIN | select.POLLOUT if self.pgconn.flush() else select.POLLIN
+            )
+            poller.poll()
+        return result
+
+    def decode_rows(self, result: PGresult) -> list[tuple[Any, ...]]:
+        """Decode an answer."""
+        if result.status != ExecStatus.TUPLES_OK:
+            raise _build_result_error(result)
+        if not result.ntuples:
+            return []
+        transformer = Transformer(self)
+        transformer.set_pgresult(result)
+        return transformer.load_rows(0, result.ntuples, tuple)
+
+    def _build_lost_error(self) -> psycopg.OperationalError:
+        return psycopg.OperationalError(f"the connection is lost: {self.pgconn.get_error_message()}")
+
+    def _execute_prepared(self, statement_name: bytes, values: Sequence[bytes]) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            return self.pgconn.exec_prepared(statement_name, values, None, Format.BINARY)
+        self.pgconn.send_query_prepared(statement_name, values, None, Format.BINARY)  # Ctrl-C is heard meanwhile
+        return self.wait(execute(self.pgconn))[-1]
+
+    def _prepare_statement(self, sql: str) -> bytes:
+        """Return the name of a prepared statement; of those that were asked long ago the server is relieved."""
+        if self._statement_names is None:
+            self._statement_names = OrderedDict()
+        statement_name = self._statement_names.get(sql)
+        if statement_name is not None:
+            self._statement_names.move_to_end(sql)
+            return statement_name
+        self._statement_count += 1
+        statement_name = b"hven_%d" % self._statement_count
+        result = self.pgconn.prepare(statement_name, sql.encode())
+        if result.status != ExecStatus.COMMAND_OK:
+            raise _build_result_error(result)
+        self._statement_names[sql] = statement_name
+        if len(self._statement_names) > MAX_PREPARED_STATEMENTS:
+            self.pgconn.exec_(b"DEALLOCATE " + self._statement_names.popitem(last=False)[1])
+        return statement_name
+
+
+def _build_result_error(result: PGresult) -> psycopg.Error:
+    """Return the error of a statement; what the server has not said itself is a lost connection."""
+    if result.error_field(DiagnosticField.SQLSTATE) is None:
+        return psycopg.OperationalError(result.get_error_message())
+    return psycopg.errors.error_from_result(result, encoding="utf-8")
+
+
+def build_application_name(schema: str, site_identity: str) -> str:
+    """Name the sessions of an engine, as pg_stat_activity shows them: in a schema of ours, whose they are."""
+    # as the server would have it
+    return f"hven: {schema} {site_identity}".strip().encode("ascii", "replace").decode()[:63] if schema else "hven"
+
+
+class DatabaseServer:
+    """How to reach one server, and as whom."""
+
+    def __init__(
+        self, url: str, *, schema: str, path: str, role: str | None = None, writing: bool = False, site: str = ""
+    ) -> None:
+        connection_info = conninfo_to_dict(url)
+        self.server_name = f"at {connection_info.get('host') or connection_info.get('hostaddr') or 'localhost'} (database {connection_info.get('dbname') or connection_info.get('user') or '?'})"
+        settings = SESSION_SETTINGS | {"search_path": path, "default_transaction_read_only": "off" if writing else "on"}
+        if role and not writing:
+            settings["role"] = role
+        options = " ".join(
+            f"-c {name}={value.replace(chr(92), chr(92) * 2).replace(' ', chr(92) + ' ')}"
+            for name, value in settings.items()
+        )
+        given_options = connection_info.get("options")
+        self.conninfo = make_conninfo(
+            url,
+            options=f"{given_options} {options}" if given_options else options,
+            application_name=build_application_name(schema, site),
+            connect_timeout=connection_info.get("connect_timeout") or CONNECT_TIMEOUT_SECONDS,
+        )
+        self.schema = schema
+
+    def open_psycopg_connection(self) -> Any:
+        """Open a connection for small and for writing things."""
+        try:
+            return register_timestamp_loader(
+                StatementSession.connect(
+                    self.conninfo, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor
+                )
+            )
+        except psycopg.Error as error:
+            raise error_translation.translate_error(error, server_name=self.server_name) from error
+
+    def open_adbc_connection(self) -> Any:
+        """Open a connection for Arrow batches."""
+        import adbc_driver_postgresql.dbapi as driver  # noqa: PLC0415  (0.08 s, which small answers do not wait for)
+
+        try:
+            return driver.connect(self.conninfo, autocommit=True)
+        except error_translation.list_driver_errors() as error:
+            raise error_translation.translate_error(error, server_name=self.server_name) from error
+
+
+def count_pool_connections(pools: Iterable[ConnectionPool], pool_size: int) -> dict[str, int]:
+    """Count the connections of pools that share their slots: how many there may be, are in use, are kept."""
+    states = [pool.connection_counts for pool in pools]
+    return {
+        "size": pool_size,
+        "used": sum(used_count for used_count, _ in states),
+        "kept": sum(kept_count for _, kept_count in states),
+    }
+
+
+class ConnectionSlots:
+    """So many connections at once, of all pools of a server together. Who waits for one is served before those who come by.
+
+    Parameters
+    ----------
+    number
+        How many.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._free_count = number
+        self._waiting_count = 0
+        self._slot_returned = threading.Condition()
+
+    def take_slot(self, timeout_seconds: float = 0.0) -> bool:
+        """Take a slot, and wait so long for one; False: there was none."""
+        with self._slot_returned:
+            if self._free_count > self._waiting_count:
+                self._free_count -= 1
+                return True
+            if timeout_seconds <= 0:
+                return False
+            self._waiting_count += 1
+            try:
+                was_taken = self._slot_returned.wait_for(lambda: self._free_count > 0, timeout_seconds)
+            finally:
+                self._waiting_count -= 1
+            self._free_count -= was_taken
+            return was_taken
+
+    def return_slot(self) -> None:
+        """Return a slot."""
+        with self._slot_returned:
+            self._free_count += 1
+            self._slot_returned.notify()
+
+
+class ConnectionPool:
+    """Connections of one kind.
+
+    Parameters
+    ----------
+    slots
+        Shared by the pools of a server, so that they are limited together.
+    asked
+        True if a kept connection is asked whether it is alive before it is given away: what writes cannot simply be tried again.
+    """
+
+    def __init__(self, connect: Callable[[], Any], slots: ConnectionSlots, size: int, *, asked: bool = False) -> None:
+        self._checks_connections = asked
+        self._open_connection = connect
+        self._slots = slots
+        self._max_kept = size
+        self._lock = threading.Lock()
+        self._free_connections: list[tuple[float, Any]] = []
+        self._borrowed_count = 0
+        self._is_closed = False
+
+    def take_connection(self, timeout_seconds: float = CONNECTION_TIMEOUT_SECONDS) -> Any:
+        """Take a connection; return it with `return_connection`.
+
+        Parameters
+        ----------
+        timeout_seconds
+            How long to wait for one.
+
+        Raises
+        ------
+        OverloadedError
+            None became free in time.
+        StorageError
+            The server cannot be reached.
+        """
+        if self._is_closed:
+            raise StorageError("the engine is closed")
+        if not self._slots.take_slot(timeout_seconds):
+            message = "all connections to the database are busy"
+            raise OverloadedError(
+                message, remedy="ask again in a moment; the engine's pool setting says how many there are"
+            )
+        try:
+            with self._lock:
+                idle_connections = [
+                    item for item in self._free_connections if time.monotonic() - item[0] > MAX_IDLE_SECONDS
+                ]
+                self._free_connections = [
+                    item for item in self._free_connections if time.monotonic() - item[0] <= MAX_IDLE_SECONDS
+                ]
+                kept_connection = self._free_connections.pop()[1] if self._free_connections else None
+                self._borrowed_count += 1
+            for _, connection in idle_connections:
+                _close_quietly(connection)
+            if kept_connection is not None and self._checks_connections and not is_alive(kept_connection):
+                self._discard_connection(kept_connection)
+                kept_connection = None
+            return self._open_connection() if kept_connection is None else kept_connection
+        except BaseException:
+            with self._lock:
+                self._borrowed_count -= 1
+            self._slots.return_slot()
+            raise
+
+    @property
+    def borrowed_count(self) -> int:
+        """How many connections are in use."""
+        return self._borrowed_count
+
+    def take_free_connection(self) -> Any:
+        """Take a connection that is kept and free; None if there is none: nobody waits, and none is made."""
+        if self._checks_connections or not self._slots.take_slot():
+            return None
+        with self._lock:
+            if self._free_connections and not self._is_closed:
+                self._borrowed_count += 1
+                return self._free_connections.pop()[1]
+        self._slots.return_slot()
+        return None
+
+    def return_connection(self, connection: Any, *, is_broken: bool = False, is_used_up: bool = False) -> None:
+        """Put a connection back.
+
+        A broken one is closed, and with it those that waited: the server was away. One that is `is_used_up` is closed alone.
+        """
+        discarded = []
+        with self._lock:
+            self._borrowed_count -= 1
+            if is_broken or self._is_closed:
+                discarded, self._free_connections = [item[1] for item in self._free_connections], []
+            elif not is_used_up and len(self._free_connections) < self._max_kept:
+                self._free_connections.append((time.monotonic(), connection))
+                connection = None
+        self._slots.return_slot()
+        for item in (connection, *discarded):
+            if item is not None:
+                _close_quietly(item)
+
+    def _discard_connection(self, connection: Any) -> None:
+        """Close a connection whose server was away, and those that waited with it."""
+        with self._lock:
+            discarded, self._free_connections = [item[1] for item in self._free_connections], []
+        for item in (connection, *discarded):
+            _close_quietly(item)
+
+    @contextmanager
+    def borrow_connection(self) -> Iterator[Any]:
+        """Borrow a connection for a block."""
+        connection = self.take_connection()
+        is_broken = False
+        try:
+            yield connection
+        except BaseException as error:
+            is_broken = error_translation.is_connection_lost(error) or not isinstance(error, Exception)
+            raise
+        finally:
+            self.return_connection(connection, is_broken=is_broken)
+
+    @property
+    def connection_counts(self) -> tuple[int, int]:
+        """How many are in use, and how many are kept."""
+        with self._lock:
+            return self._borrowed_count, len(self._free_connections)
+
+    def close(self) -> None:
+        """Close those that are free; the others as they come back."""
+        with self._lock:
+            self._is_closed = True
+            free_connections, self._free_connections = self._free_connections, []
+        for _, connection in free_connections:
+            _close_quietly(connection)
+
+
+def is_alive(connection: Any) -> bool:
+    """Return whether a connection still answers."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            cursor.fetchall()
+    except error_translation.list_driver_errors():
+        return False
+    return True
+
+
+def _close_quietly(connection: Any) -> None:
+    try:
+        connection.close()
+    except error_translation.list_driver_errors():
+        return  # it is gone already

@@ -1,0 +1,249 @@
+"""Databases that other programs write: their tables are read in place, and nothing is ever written there.
+
+One engine for each database. Sessions cannot write, statements have a time limit, and take no lock beyond that of reading. What a
+database without our functions cannot compute is computed by the embedded engine, over the rows that the conditions leave.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from hven.engines._query_deadlines import DeadlineWatcher
+from hven.engines.postgres import error_translation
+from hven.engines.postgres.connection_pool import (
+    ConnectionPool,
+    ConnectionSlots,
+    DatabaseServer,
+    count_pool_connections,
+)
+from hven.engines.postgres.connection_turns import StatementTurnstile
+from hven.engines.postgres.live_dialect import find_unsupported_function
+from hven.engines.postgres.live_query_plan import LivePlan
+from hven.engines.postgres.query_engine import DatabaseQueryEngine
+from hven.engines.postgres.schema_installation import CASE_COLLATIONS, DatabaseFeatures, quote_identifier
+from hven.engines.postgres.settings import DRIVER_MODULES
+from hven.model import plugins
+from hven.model.errors import StorageError, StorageUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from hven.adql.syntax_tree import BoundQuery
+    from hven.engines import Snapshot
+    from hven.engines.postgres.staging import TableStaging
+    from hven.model.table import Table
+
+LOCK_TIMEOUT_SECONDS = 2.0  # seconds that a statement waits for somebody who alters the table
+_FEATURES_SQL = (
+    "SELECT (SELECT array_agg(collname::text) FROM pg_collation WHERE collname = ANY(%s)), ARRAY(SELECT DISTINCT ON (p.proname) CASE p.proname WHEN 'scircle' THEN 'pgsphere' ELSE 'q3c' END || ' ' || n.nspname"
+    " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.proname IN ('scircle', 'q3c_radial_query')"
+    " AND has_schema_privilege(n.oid, 'USAGE') ORDER BY p.proname, n.nspname)"
+)
+
+
+class LiveServer(DatabaseServer):
+    """A server where we read only, for a limited time."""
+
+    def __init__(self, url: str, *, path: str, seconds: float) -> None:
+        super().__init__(re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", url), schema="", path=path)
+        connection_info = conninfo_to_dict(self.conninfo)
+        limits = f"-c statement_timeout={round(seconds * 1000)} -c lock_timeout={round(LOCK_TIMEOUT_SECONDS * 1000)} -c idle_in_transaction_session_timeout=10000"
+        self.conninfo = make_conninfo(self.conninfo, options=f"{connection_info.get('options') or ''} {limits}")
+
+    def open_psycopg_connection(self) -> Any:
+        """Open a connection for small things."""
+        return self._connect_or_raise_unavailable(super().open_psycopg_connection)
+
+    def open_adbc_connection(self) -> Any:
+        """Open a connection for Arrow batches."""
+        return self._connect_or_raise_unavailable(super().open_adbc_connection)
+
+    @staticmethod
+    def _connect_or_raise_unavailable(open_connection: Callable[[], Any]) -> Any:
+        try:
+            return open_connection()
+        except StorageError as error:
+            raise StorageUnavailableError(
+                error.message, remedy="its tables are served again as soon as it answers"
+            ) from error
+
+
+class LiveEngine(DatabaseQueryEngine):
+    """The engine of one database that is read in place (`hven.engines.StorageEngine`, without what writes). Thread-safe."""
+
+    schema = ""
+    uses_indexes = True
+    reader_roles: Sequence[str] = ()
+    accessible_copies = None
+
+    def __init__(
+        self, directory: Path, *, name: str, memory: int, url: str, pool: int, seconds: float, at_once: int
+    ) -> None:
+        super().__init__(directory, memory=memory, threads=None, lock=threading.RLock())
+        self.name = name
+        self.timeout_seconds = seconds
+        self.deadline_watcher = DeadlineWatcher()
+        self._url, self._pool_size = url, pool
+        self._connection_slots = ConnectionSlots(pool)
+        self.turnstile = StatementTurnstile(at_once)
+        self._pools: tuple[ConnectionPool, ConnectionPool] | None = None
+        self._database_features: DatabaseFeatures | None = None
+        self._is_closed = False
+        self.server_name = LiveServer(url, path="pg_catalog", seconds=seconds).server_name
+
+    @property
+    def database_features(self) -> DatabaseFeatures:
+        """What the database offers; looked at when first needed."""
+        if self._database_features is None:
+            with self._lock:
+                if self._database_features is None:
+                    connection = LiveServer(
+                        self._url, path="pg_catalog", seconds=self.timeout_seconds
+                    ).open_psycopg_connection()
+                    try:
+                        row = connection.execute(
+                            _FEATURES_SQL.replace("%s", "$1::name[]"), [list(CASE_COLLATIONS)]
+                        ).fetchone()
+                    except error_translation.list_driver_errors() as error:
+                        raise error_translation.translate_error(error, server_name=self.server_name) from error
+                    finally:
+                        connection.close()
+                    letters = next((name for name in CASE_COLLATIONS if name in (row[0] or ())), "C")
+                    homes = [tuple(text.split(" ", 1)) for text in row[1]]
+                    path = ", ".join(dict.fromkeys(["pg_catalog", *(quote_identifier(home) for _, home in homes)]))
+                    self._database_features = DatabaseFeatures(
+                        search_path=path, position_method=" ".join(name for name, _ in homes), case_collation=letters
+                    )
+        return self._database_features
+
+    def ensure_extension(self, extension: str) -> None:
+        """Look at the database anew, unless it has this extension: it may have come since."""
+        if extension and extension not in self.database_features.position_method.split():
+            with self._lock:
+                pools, self._pools, self._database_features = self._pools, None, None
+            for pool in pools or ():
+                pool.close()
+
+    def _open_read_pools(self) -> tuple[ConnectionPool, ConnectionPool]:
+        if self._pools is None:
+            path = self.database_features.search_path
+            with self._lock:
+                if self._pools is None:
+                    server = LiveServer(self._url, path=path, seconds=self.timeout_seconds)
+                    self._pools = (
+                        ConnectionPool(server.open_psycopg_connection, self._connection_slots, self._pool_size),
+                        ConnectionPool(server.open_adbc_connection, self._connection_slots, self._pool_size),
+                    )
+        return self._pools
+
+    def count_connections(self) -> dict[str, int]:
+        """Count the connections of this process, for the health page: how many there may be, are in use, are kept."""
+        return count_pool_connections(self._pools or (), self._pool_size)
+
+    @property
+    def query_pool(self) -> ConnectionPool:
+        """Connections of psycopg for small queries."""
+        return self._open_read_pools()[0]
+
+    @property
+    def stream_pool(self) -> ConnectionPool:
+        """Connections of ADBC for answers of any size."""
+        return self._open_read_pools()[1]
+
+    @property
+    def write_pool(self) -> ConnectionPool:
+        """There are none: see `query_pool`."""
+        raise StorageError("nothing is written to a database that is read in place")
+
+    @property
+    def bulk_write_pool(self) -> ConnectionPool:
+        """There are none."""
+        return self.write_pool
+
+    def plan_bound_query(self, bound_query: BoundQuery) -> LivePlan:
+        """Plan a bound query."""
+        return LivePlan(self, bound_query)
+
+    # --- what writes
+
+    def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> TableStaging:  # noqa: ARG002  (the contract's signature)
+        """Refuse: nothing is written there."""
+        message = f"{table.qualified_name} cannot be kept in a database that is read in place"
+        raise StorageError(message, remedy="choose duckdb or postgres")
+
+    def stage_merge(
+        self,
+        table: Table,
+        snapshot_id: str,
+        base_snapshot: Snapshot,  # noqa: ARG002
+        deleted_keys: pa.Table | None = None,  # noqa: ARG002
+    ) -> TableStaging:
+        """Refuse: nothing is written there."""
+        return self.stage_snapshot(table, snapshot_id)
+
+    def read_rows(self, snapshot: Snapshot, column_names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
+        """Refuse: there are no snapshots here."""
+        raise StorageError(f"{snapshot.table} has no snapshot in a database that is read in place")
+
+    def read_differing_rows(
+        self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
+    ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
+        """Refuse: there are no snapshots here."""
+        return self.read_rows(old_snapshot, column_names), self.read_rows(new_snapshot, column_names)
+
+    def remove_snapshot(self, snapshot: Snapshot) -> None:
+        """Do nothing: there are no snapshots here."""
+
+    def note_published(self, snapshot: Snapshot) -> None:
+        """Do nothing."""
+
+    def reread_features(self) -> bool:
+        """Do nothing."""
+        return False
+
+    def remove_table(self, table_name: str) -> bool:  # noqa: ARG002  (the machine's signature)
+        """Do nothing."""
+        return True
+
+    def remove_leftovers(self, known_paths: set[str]) -> list[str]:  # noqa: ARG002
+        """Do nothing: what is there is not ours."""
+        return []
+
+    def close(self) -> None:
+        """Free everything."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self.deadline_watcher.close()
+            for pool in self._pools or ():
+                pool.close()
+            self.close_embedded()
+
+
+def open(  # noqa: A001  (as engines are)
+    directory: Path, *, name: str, memory: int, url: str, pool: int = 4, seconds: float = 60.0, at_once: int = 2
+) -> LiveEngine:
+    """Open the engine of a database that is read in place; the server is reached when it is first needed.
+
+    Parameters
+    ----------
+    pool
+        Connections of this process at most.
+    at_once
+        Short statements of this process that run at once; the others wait here, where they hold no lock.
+    seconds
+        Time limit of a statement.
+    """
+    plugins.require_modules("what reads databases in place", *DRIVER_MODULES, error_class=StorageError)
+    return LiveEngine(directory, name=name, memory=memory, url=url, pool=pool, seconds=seconds, at_once=at_once)
+
+
+__all__ = ["LiveEngine", "find_unsupported_function", "open"]

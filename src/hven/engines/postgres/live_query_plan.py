@@ -1,0 +1,154 @@
+"""LivePlan: a bound query over tables that are read in place; rows in memory travel as constants, what cannot be said is computed here."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.adql.syntax_tree import TableRef, walk_tree
+from hven.engines import LiveRelation, MemoryRelation
+from hven.engines._query_analysis.column_usage import list_read_columns
+from hven.engines.postgres.dialect import get_storage_type
+from hven.engines.postgres.live_dialect import (
+    LATITUDE_BAND,
+    LivePositionConditions,
+    LivePostgresDialect,
+    LiveSqlWriter,
+    LiveTableWriter,
+    RawColumns,
+    find_raw_columns,
+    write_live_rows,
+)
+from hven.engines.postgres.live_execution import LiveExecution
+from hven.engines.postgres.query_plan import PostgresPlan
+from hven.engines.postgres.schema_installation import quote_identifier
+from hven.model.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from hven.adql.syntax_tree import BoundQuery
+    from hven.engines import ExecutionLimits, QueryExecution, Relation
+    from hven.engines.postgres.engine_protocol import LiveEngineProtocol
+    from hven.engines.postgres.position_search import PositionConditions
+    from hven.engines.postgres.query_execution import QueryWork
+    from hven.model.table import Table
+
+    Values = Sequence[float | str | None]
+
+MAX_SENT_BYTES = (
+    32 * 1024**2
+)  # bytes of rows in memory that travel with a query; with more, the rows of the database travel here
+
+
+class LivePlan(PostgresPlan):
+    """A prepared query (`hven.engines.QueryPlan`)."""
+
+    small = False
+    conditions_class, table_writer_class, dialect_class, sql_writer_class = (
+        LivePositionConditions,
+        LiveTableWriter,
+        LivePostgresDialect,
+        LiveSqlWriter,
+    )
+    _engine: LiveEngineProtocol
+
+    def __init__(
+        self, engine: LiveEngineProtocol, bound: BoundQuery, reading: PositionConditions | None = None
+    ) -> None:
+        self._needed_columns = list_needed_columns(bound)
+        super().__init__(engine, bound, reading)
+
+    def execute(
+        self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
+    ) -> QueryExecution:
+        """Run; see `hven.engines.QueryPlan.execute`."""
+        memory = [one.rows for one in relations.values() if isinstance(one, MemoryRelation)]
+        if self._fallback_plan is None and any(
+            one.nbytes > MAX_SENT_BYTES or any(pa.types.is_nested(item.type) for item in one.schema) for one in memory
+        ):
+            return self._build_fallback("the join with rows in memory").execute(literal_values, relations, limits)
+        return super().execute(literal_values, relations, limits)
+
+    def _start_execution(
+        self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
+    ) -> LiveExecution:
+        return LiveExecution(self._engine, self.schema, lambda: self._build_work(literal_values, relations), limits)
+
+    def _build_work(self, literal_values: Values, relations: Mapping[str, Relation]) -> QueryWork:
+        work = super()._build_work(literal_values, relations)
+        for name, table, rows in work.uploads:
+            token, text = f"pg_temp.{quote_identifier(name)}", write_rows_as_constants(table, rows)
+            work.prepared_sql, work.copy_sql = (
+                work.prepared_sql.replace(token, text),
+                work.copy_sql.replace(token, text),
+            )
+        work.uploads = ()
+        return work
+
+    def _locate_rows(self, table: Table, relation: Relation) -> tuple[str, RawColumns]:
+        if not isinstance(relation, LiveRelation):
+            message = f"{type(relation).__name__.removesuffix('Relation')} is not read in place"
+            raise StorageError(message)
+        self._engine.ensure_extension(relation.position)
+        return write_live_rows(relation, self._needed_columns.get(table.qualified_name, frozenset())), find_raw_columns(
+            relation
+        )
+
+    def _list_position_methods(self) -> Iterable[str]:
+        return (LATITUDE_BAND,)
+
+    def explain(self) -> str:
+        """Describe which road is taken; see `hven.engines.QueryPlan.explain`."""
+        head = f"read in place {self._engine.server_name}, as the rows are now"
+        return f"{head}\n{self._fallback_plan.explain() if self._fallback_plan is not None else f'PostgreSQL: {self._first_statement.prepared_sql}'}"
+
+    def _list_stored_names(self, relations: Mapping[str, Relation]) -> dict[str, str]:
+        return {
+            extract_table_name(relation.table): name
+            for name, relation in relations.items()
+            if isinstance(relation, LiveRelation)
+        }
+
+
+def extract_table_name(quoted_table: str) -> str:
+    """Return the name of a table without its schema and quotes."""
+    return re.sub(r'^.*"((?:[^"]|"")+)"$', r"\1", quoted_table).replace('""', '"')
+
+
+def list_needed_columns(bound_query: BoundQuery) -> dict[str, frozenset[str]]:
+    """Return the columns of each table that a query reads, in any place."""
+    columns_by_number = list_read_columns(bound_query)
+    columns_by_table: dict[str, set[str]] = {}
+    for node in walk_tree(bound_query.query):
+        if isinstance(node, TableRef) and node.table is not None and not node.cte:
+            columns_by_table.setdefault(node.table.qualified_name, set()).update(columns_by_number.get(node.number, ()))
+    return {name: frozenset(columns) for name, columns in columns_by_table.items()}
+
+
+def write_rows_as_constants(table: Table, rows: pa.Table) -> str:
+    """Write rows in memory as constants: the database needs no table for them."""
+    arrays = [
+        f"'{_write_array(rows.column(column.name).combine_chunks())}'::{get_storage_type(column.type)}[]"
+        for column in table.columns
+    ]
+    names = ", ".join(quote_identifier(column.name) for column in table.columns)
+    return f"(SELECT * FROM unnest({', '.join(arrays)}) AS r({names}))"
+
+
+def _write_array(values: pa.Array | pa.ChunkedArray) -> str:
+    """Write an array in PostgreSQL's text, ready to stand in quotes."""
+    arrow_type = values.type
+    texts = values.cast(pa.string())
+    if not (pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type) or pa.types.is_boolean(arrow_type)):
+        for character, replacement in (("\0", "\ufffe"), ("\\", "\\\\"), ('"', '\\"'), ("'", "''")):
+            texts = pc.replace_substring(texts, character, replacement)
+        texts = pc.binary_join_element_wise('"', texts, '"', "")
+    joined = ",".join(pc.fill_null(texts, "NULL").to_pylist())
+    return "{" + joined + "}"
+
+
+__all__ = ["LivePlan", "write_rows_as_constants"]

@@ -1,0 +1,112 @@
+"""Floating-point arithmetic beyond its range: an error in PostgreSQL, infinite or 0 (IEEE 754) in the embedded engine and in every answer of ours.
+
+PostgreSQL has no operators that do not look, and to test every operand would slow every query. So a query whose arithmetic might get
+there is asked as it stands; if it fails for that reason, the embedded engine computes it over the rows that its other conditions leave.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hven.adql.syntax_tree import BinaryOperation, Cast, FunctionCall, walk_tree
+from hven.engines import RelayExecution
+from hven.engines.postgres import error_translation
+from hven.model.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from hven.engines import ExecutionLimits, QueryExecution, QueryPlan, Relation
+
+    Values = Sequence[float | str | None]
+
+OUT_OF_RANGE_REASON = "arithmetic beyond the range of floating-point numbers"
+_OVERFLOWING_FUNCTIONS = frozenset({"DEGREES", "SUM", "AVG", "STDDEV", "VARIANCE", "POWER", "EXP"})
+
+
+def may_overflow(node: object) -> bool:
+    """Return whether something in a query or expression may compute a floating-point number that is out of range."""
+    return any(
+        isinstance(part, BinaryOperation | Cast | FunctionCall)
+        and (not isinstance(part, FunctionCall) or part.name in _OVERFLOWING_FUNCTIONS)
+        and part.meta is not None
+        and part.meta.type.is_numeric
+        and not part.meta.type.is_integer
+        for part in walk_tree(node)
+    )
+
+
+class RangeFallback:
+    """How a plan answers queries that may leave the range.
+
+    Parameters
+    ----------
+    detour
+        Makes the plan by which the embedded engine computes.
+    """
+
+    def __init__(self, detour: Callable[[], QueryPlan]) -> None:
+        self._build_fallback = detour
+        # made when the range was left for the first time: rows of the same tables will leave it again
+        self._fallback_plan: QueryPlan | None = None
+
+    def execute(
+        self,
+        start_first: Callable[[], QueryExecution],
+        literal_values: Values,
+        relations: Mapping[str, Relation],
+        limits: ExecutionLimits,
+    ) -> QueryExecution:
+        """Run: by PostgreSQL, unless that failed once."""
+        if self._fallback_plan is not None:
+            return self._fallback_plan.execute(literal_values, relations, limits)
+        return RangeFallbackExecution(self, start_first(), literal_values, relations, limits)
+
+    def execute_fallback(
+        self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
+    ) -> QueryExecution:
+        """Run by the embedded engine, now and from now on."""
+        if self._fallback_plan is None:
+            self._fallback_plan = self._build_fallback()
+        return self._fallback_plan.execute(literal_values, relations, limits)
+
+
+class RangeFallbackExecution(RelayExecution):
+    """A running query (`hven.engines.QueryExecution`): PostgreSQL's, and if that leaves the range before it gave rows, the embedded engine's."""
+
+    def __init__(
+        self,
+        ranged: RangeFallback,
+        first: QueryExecution,
+        values: Values,
+        relations: Mapping[str, Relation],
+        limits: ExecutionLimits,
+    ) -> None:
+        super().__init__(first.schema, first)
+        self._range_fallback = ranged
+        self._first_execution = first
+        self._execution_arguments = (values, relations, limits)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        given = False
+        try:
+            for batch in self._first_execution:
+                given = True
+                yield batch
+        except EvaluationError as error:
+            if not error_translation.is_float_out_of_range(error.__cause__):
+                raise
+            values, relations, limits = self._execution_arguments
+            self._first_execution.close()
+            again = self._begin_execution(self._range_fallback.execute_fallback(values, relations, limits))
+            if given:  # rows come in any order: nobody knows which are missing
+                remedy = "ask again: it is then computed in another way, where such a number is infinite or 0"
+                raise EvaluationError(f"{error.message}, after rows had been given", remedy=remedy) from error
+        else:
+            return
+        yield from again
+
+
+__all__ = ["OUT_OF_RANGE_REASON", "RangeFallback", "may_overflow"]

@@ -1,0 +1,208 @@
+"""What the engine needs in a database: its schema, its functions, and which of the extensions, collations and roles are there."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from hven.engines.postgres import error_translation
+from hven.engines.postgres.connection_pool import build_application_name
+from hven.engines.postgres.functions import AGGREGATE_DEFINITIONS, FUNCTION_DEFINITIONS
+from hven.engines.postgres.position_search import HEALPIX, PGSPHERE, Q3C
+from hven.model.errors import StorageError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FUNCTIONS_VERSION = hashlib.sha256(
+    "\n".join([*FUNCTION_DEFINITIONS, *(text for _, text in AGGREGATE_DEFINITIONS)]).encode()
+).hexdigest()[:16]
+# collations that know upper and lower case, the most like DuckDB's first
+CASE_COLLATIONS = ("pg_c_utf8", "C.utf8", "C.UTF-8", "und-x-icu")
+MIN_SERVER_VERSION, MAX_SERVER_VERSION = 140000, 180000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseFeatures:
+    """What a database offers.
+
+    Attributes
+    ----------
+    search_path
+        ``search_path`` for queries: what is built in, ours, and where the extensions are.
+    position_method
+        How positions are found: pgsphere, q3c or healpix.
+    """
+
+    search_path: str
+    position_method: str
+    case_collation: str
+
+
+def quote_identifier(name: str) -> str:
+    """Write a delimited identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_literal(text: str) -> str:
+    """Write a string constant."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def prepare_schema(connection: Any, schema: str, reader_roles: Sequence[str], wanted_method: str) -> DatabaseFeatures:
+    """Create the schema and the functions, unless they are there, and look around.
+
+    Raises
+    ------
+    StorageError
+        The server is too old, the role may not make the schema, or what `wanted_method` names is not there.
+    """
+    server_version = connection.info.server_version
+    if server_version < MIN_SERVER_VERSION:
+        message = f"the database server is PostgreSQL {server_version // 10000}, and the engine needs 14 or later"
+        raise StorageError(message, remedy="upgrade the server, or keep the collection in the embedded engine")
+    quoted_schema = quote_identifier(schema)
+    comment_row = connection.execute(
+        "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = $1", [schema]
+    ).fetchone()
+    if comment_row is None or f"hven functions {FUNCTIONS_VERSION}" != comment_row[0]:
+        _install_functions(connection, schema)
+    for reader in reader_roles:
+        privilege_row = connection.execute(
+            "SELECT has_schema_privilege($1::text, $2::text, 'USAGE')", [reader, schema]
+        ).fetchone()
+        if privilege_row is not None and not privilege_row[0]:
+            connection.execute(f"GRANT USAGE ON SCHEMA {quoted_schema} TO {quote_identifier(reader)}")
+    function_schemas = dict(
+        connection.execute(
+            "SELECT DISTINCT ON (p.proname) p.proname, n.nspname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
+            "WHERE p.proname IN ('scircle', 'q3c_radial_query') ORDER BY p.proname, n.nspname"
+        ).fetchall()
+    )
+    methods = (
+        [PGSPHERE] * ("scircle" in function_schemas) + [Q3C] * ("q3c_radial_query" in function_schemas) + [HEALPIX]
+    )
+    if wanted_method and wanted_method not in methods:
+        message = f"the database has no {wanted_method}"
+        raise StorageError(
+            message, remedy=f"install it (CREATE EXTENSION), or set position to one of: {', '.join(methods)}"
+        )
+    collations = {
+        row[0]
+        for row in connection.execute(
+            "SELECT collname FROM pg_collation WHERE collname = ANY($1::text[])", [list(CASE_COLLATIONS)]
+        ).fetchall()
+    }
+    case_collation = next((name for name in CASE_COLLATIONS if name in collations), "C")
+    path = ", ".join(
+        dict.fromkeys(["pg_catalog", quoted_schema, *(quote_identifier(name) for name in function_schemas.values())])
+    )
+    return DatabaseFeatures(
+        search_path=path, position_method=wanted_method or methods[0], case_collation=case_collation
+    )
+
+
+def claim_schema(connection: Any, schema: str, site_identity: str, *, is_writing: bool) -> bool:
+    """Check that a schema is no other site's; two sites in one would sweep each other's snapshots. Whoever writes makes it its own.
+
+    Returns
+    -------
+    bool
+        It is this site's. Who only looks may find that it is nobody's yet.
+
+    Raises
+    ------
+    StorageError
+        It is another site's.
+    """
+    if not site_identity:
+        return True
+    quoted_table = f"{quote_identifier(schema)}.site"
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))", [f"hven install {schema}"])
+        is_present = connection.execute("SELECT to_regclass($1::text)", [quoted_table]).fetchone()[0] is not None
+        if is_writing and not is_present:
+            connection.execute(f"CREATE TABLE {quoted_table} (id text NOT NULL)")
+        owner_row = (
+            connection.execute(f"SELECT id FROM {quoted_table}").fetchone() if is_present or is_writing else None
+        )
+        if owner_row is None and is_writing:
+            connection.execute(f"INSERT INTO {quoted_table} VALUES ($1::text)", [site_identity])
+    if owner_row is not None and owner_row[0] != site_identity:
+        message = f"the schema {schema!r} of the database belongs to another site, {owner_row[0]} (this one is {site_identity})"
+        raise StorageError(
+            message,
+            remedy=f"give this site a schema of its own: namespace under [postgres] in hven.toml; if that site is gone for good: hven adopt {owner_row[0]}",
+        )
+    return is_writing or owner_row is not None
+
+
+def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: str) -> list[str]:
+    """Take over the schema of a site that is gone; return its snapshots' tables, which a later sweep removes.
+
+    Raises
+    ------
+    UserError
+        The schema is not that site's, or a process of that site has it open.
+    """
+    quoted_table = f"{quote_identifier(schema)}.site"
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))", [f"hven install {schema}"])
+        is_present = connection.execute("SELECT to_regclass($1::text)", [quoted_table]).fetchone()[0] is not None
+        owner_row = connection.execute(f"SELECT id FROM {quoted_table}").fetchone() if is_present else None
+        if owner_row is None or owner_row[0] == site_identity:
+            message = (
+                f"the schema {schema!r} of the database is {'nobody' if owner_row is None else 'this site'}'s already"
+            )
+            raise UserError(message, remedy="there is nothing to adopt")
+        if owner_row[0] != former_site:
+            message = f"the schema {schema!r} of the database belongs to the site {owner_row[0]}, not to {former_site}"
+            raise UserError(message, remedy=f"if that one is gone for good: hven adopt {owner_row[0]}")
+        session_row = connection.execute(
+            "SELECT count(*), min(client_addr::text) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = $1 AND pid <> pg_backend_pid()",
+            [build_application_name(schema, former_site)],
+        ).fetchone()
+        if session_row[0]:
+            place = f" from {session_row[1]}" if session_row[1] else ""
+            message = f"the site {former_site} is not gone: it has {session_row[0]} session{'s' * (session_row[0] > 1)}{place} in the schema {schema!r}"
+            raise UserError(
+                message,
+                remedy="stop its servers and workers, or give this site a schema of its own (namespace under [postgres])",
+            )
+        connection.execute(f"UPDATE {quoted_table} SET id = $1::text", [site_identity])
+        rows = connection.execute(
+            "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v') AND c.relname ~ '^s_' ORDER BY 1",
+            [schema],
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _install_functions(connection: Any, schema: str) -> None:
+    quoted_schema = quote_identifier(schema)
+    try:
+        with connection.transaction():
+            connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))", [f"hven install {schema}"]
+            )
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted_schema}")
+            connection.execute("SET LOCAL check_function_bodies = off")
+            connection.execute(f"SET LOCAL search_path = {quoted_schema}, pg_catalog")
+            for text in FUNCTION_DEFINITIONS:
+                connection.execute(f"CREATE OR REPLACE {text}", prepare=False)
+            for name, text in AGGREGATE_DEFINITIONS:
+                procedure_row = connection.execute(
+                    "SELECT to_regprocedure($1::text)", [f"{quoted_schema}.{name}"]
+                ).fetchone()
+                if procedure_row is None or procedure_row[0] is None:
+                    connection.execute(f"CREATE {text}", prepare=False)
+            connection.execute(f"COMMENT ON SCHEMA {quoted_schema} IS 'hven functions {FUNCTIONS_VERSION}'")
+    except psycopg.errors.InsufficientPrivilege as error:
+        message = f"the role of the engine's url may not make the schema {schema!r}: {error_translation.extract_message(error)}"
+        raise StorageError(
+            message, remedy=f"as an administrator: CREATE SCHEMA {quoted_schema} AUTHORIZATION that_role"
+        ) from error

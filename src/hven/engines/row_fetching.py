@@ -1,0 +1,154 @@
+"""What one engine cannot compute alone: plans are asked for rows of single tables, and another plan computes over what they gave."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from hven.adql.syntax_tree import ColumnRef, Ident, Query, Select, SelectItem, TableRef, ValueMetadata, join_conditions
+from hven.engines import MemoryRelation, RelayExecution
+from hven.model.errors import OperationCancelledError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from hven.adql.syntax_tree import BoundQuery, Expr, Join
+    from hven.engines import ExecutionLimits, QueryPlan, Relation
+    from hven.model.errors import HvenError
+    from hven.model.table import Column
+
+
+@dataclass(slots=True)
+class FetchBudget:
+    """How many rows and bytes may still be fetched: `remaining_rows` and `remaining_bytes`, which count down."""
+
+    remaining_rows: int
+    remaining_bytes: float = float("inf")
+
+
+class FetchingExecution(RelayExecution):
+    """A running query over rows that are fetched first (`hven.engines.QueryExecution`). Nothing is asked before the first batch is.
+
+    Parameters
+    ----------
+    rest, left
+        What computes over them, and the tables that it reads, by qualified name.
+    """
+
+    def __init__(
+        self,
+        rest: QueryPlan,
+        left: Iterable[str],
+        values: Sequence[float | str | None],
+        relations: Mapping[str, Relation],
+        limits: ExecutionLimits,
+    ) -> None:
+        super().__init__(rest.schema)
+        self._final_plan = rest
+        self._final_table_names = left
+        self._literal_values = values
+        self._relations = dict(relations)
+        self._limits = limits
+
+    @abstractmethod
+    def _fetch_tables(self) -> Iterator[tuple[str, pa.Table]]:
+        """Fetch the rows of one table after the other, each with the name under which the rest reads them."""
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for name, rows in self._fetch_tables():
+                self._relations[name] = MemoryRelation(rows)
+            yield from self._run_plan(self._final_plan, self._final_table_names, self._limits.row_limit)
+        finally:
+            self.close()
+            self._relations.clear()
+
+    def _run_plan(self, plan: QueryPlan, table_names: Iterable[str], row_limit: int | None) -> Iterator[pa.RecordBatch]:
+        """Run one plan over these tables; whoever cancels or closes meets it, and its time is that of the whole."""
+        if self._is_stopped():
+            raise OperationCancelledError("the query was stopped")
+        if self._limits.deadline is not None:
+            self._limits.deadline.check()
+        relations = {name: self._relations[name] for name in table_names}
+        execution = self._begin_execution(
+            plan.execute(self._literal_values, relations, replace(self._limits, row_limit=row_limit))
+        )
+        try:
+            yield from execution
+        finally:
+            self._set_current(None)
+            execution.close()
+
+    def _fetch_rows(
+        self, plan: QueryPlan, table_names: Iterable[str], budget: FetchBudget, budget_error: HvenError
+    ) -> pa.Table:
+        """Fetch what a plan gives; raises `budget_error` if there is no room for it."""
+        batches: list[pa.RecordBatch] = []
+        for batch in self._run_plan(plan, table_names, budget.remaining_rows):
+            budget.remaining_rows -= batch.num_rows
+            budget.remaining_bytes -= batch.nbytes
+            if budget.remaining_rows < 0 or budget.remaining_bytes < 0:
+                raise budget_error
+            batches.append(batch)
+        return pa.Table.from_batches(batches, batches[0].schema if batches else plan.schema)
+
+
+def build_column_ref(column: Column, table_number: int) -> ColumnRef:
+    """Refer to a column of a table reference.
+
+    Parameters
+    ----------
+    column
+        Of its table.
+    table_number
+        Of the reference, as the binder counts them.
+
+    Returns
+    -------
+    reference
+        Bound.
+    """
+    meta = ValueMetadata(column.type, column.unit, column.ucd, column=column)
+    return ColumnRef(Ident(column.name, quoted=True), source=table_number, column=column, meta=meta)
+
+
+def build_fetch_query(
+    bound_query: BoundQuery,
+    table_ref: TableRef,
+    columns: tuple[Column, ...],
+    conditions: Iterable[Expr],
+    join: Join | None = None,
+    *,
+    distinct: bool = False,
+) -> BoundQuery:
+    """Make the query for these columns of the rows of a table reference that meet conditions on it alone.
+
+    Parameters
+    ----------
+    bound_query
+        The whole query.
+    table_ref
+        The reference.
+    columns
+        Those to read.
+    conditions
+        Bound, over this reference.
+    join
+        Of the reference with another table, whose rows are keys.
+    distinct
+        Each row once.
+
+    Returns
+    -------
+    bound
+        Of one table, or of the join.
+    """
+    items = tuple(SelectItem(build_column_ref(column, table_ref.number), column=column) for column in columns)
+    body = Select(items, join or table_ref, join_conditions(*conditions), distinct=distinct)
+    tables = tuple(
+        item.table for item in (table_ref, join and join.right) if isinstance(item, TableRef) and item.table is not None
+    )
+    return replace(bound_query, query=Query(body), columns=columns, tables=tables, volatile=False)

@@ -1,0 +1,139 @@
+"""What an Arrow file or stream promises: bytes of its buffers in memory, counted by the heads of its messages before any is unpacked.
+
+A compressed buffer begins with its length; messages and the footer of a file are tables of FlatBuffers (Apache Arrow, Message.fbs, File.fbs).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from hven.model import deadlines
+from hven.model.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_MESSAGE_HEADER_BYTES = 64 << 20  # bytes of a message without its buffers
+_DICTIONARY_MESSAGE, _RECORD_BATCH_MESSAGE = 2, 3
+_DAMAGED_MESSAGE = "no readable Arrow data: the head of a message is damaged"
+
+
+def count_unpacked_bytes(file: BinaryIO) -> int:
+    """Count the bytes of all buffers; the file is left at its beginning.
+
+    Raises
+    ------
+    SourceError
+        Damaged.
+    """
+    try:
+        size = file.seek(0, 2)
+        file.seek(0)
+        file_bytes = np.memmap(file, np.uint8, "r") if size else np.zeros(0, np.uint8)
+        byte_count = sum(_count_buffer_bytes(file_bytes, head, body) for head, body in _read_messages(file_bytes, size))
+    except (struct.error, ValueError, OverflowError, IndexError) as error:
+        raise SourceError(_DAMAGED_MESSAGE) from error
+    file.seek(0)
+    return byte_count
+
+
+def _read_messages(file_bytes: np.ndarray[tuple[int], np.dtype[np.uint8]], size: int) -> Iterator[tuple[bytes, int]]:
+    """Yield the head of each message, and where its buffers begin."""
+    at = 0
+    if bytes(file_bytes[:6]) == b"ARROW1":
+        length = struct.unpack("<i", bytes(file_bytes[size - 10 : size - 6]))[0]
+        footer = _FlatBufferTable.from_root(bytes(file_bytes[max(size - 10 - length, 0) : size - 10]))
+        for number in (2, 3):  # dictionaries, batches
+            for block in np.frombuffer(footer.read_vector(number, 24), "<i8").reshape(-1, 3):
+                length = int(block[1]) & 0xFFFFFFFF
+                yield _read_message_header(file_bytes, int(block[0]))[0], int(block[0]) + length
+        return
+    while at + 8 <= size:
+        head, at = _read_message_header(file_bytes, at)
+        if not head:
+            return
+        yield head, at
+        at += max(_FlatBufferTable.from_root(head).read_number(3, "<q"), 0)
+
+
+def _read_message_header(file_bytes: np.ndarray[tuple[int], np.dtype[np.uint8]], offset: int) -> tuple[bytes, int]:
+    deadlines.check_deadline()
+    mark, length = struct.unpack("<Ii", bytes(file_bytes[offset : offset + 8]))
+    start = offset + 8
+    if mark != 0xFFFFFFFF:  # as before version 0.15
+        length, start = mark, offset + 4
+    if not 0 <= length <= MAX_MESSAGE_HEADER_BYTES:
+        raise ValueError(length)
+    return bytes(file_bytes[start : start + length]), start + length
+
+
+def _count_buffer_bytes(file_bytes: np.ndarray[tuple[int], np.dtype[np.uint8]], header: bytes, body_offset: int) -> int:
+    """Count the bytes of the buffers of a batch, or of a dictionary."""
+    message = _FlatBufferTable.from_root(header)
+    kind = message.read_number(1, "<B")
+    if kind not in {_DICTIONARY_MESSAGE, _RECORD_BATCH_MESSAGE}:
+        return 0
+    batch = message.read_table(2)
+    batch = batch.read_table(1) if kind == _DICTIONARY_MESSAGE and batch is not None else batch
+    if batch is None:
+        raise ValueError(kind)
+    places = np.frombuffer(batch.read_vector(2, 16), "<i8").reshape(-1, 2)
+    lengths = places[:, 1]
+    if batch.read_table(3) is not None:  # compressed: each begins with its length, or -1
+        has_length = lengths >= 8
+        starts = body_offset + places[has_length, 0]
+        if len(starts) and not (starts.min() >= 0 and starts.max() + 8 <= len(file_bytes)):
+            raise ValueError(body_offset)
+        declared_lengths = file_bytes[starts[:, None] + np.arange(8)].view("<i8")[:, 0] if len(starts) else starts
+        lengths = np.where(declared_lengths == -1, lengths[has_length] - 8, declared_lengths)
+    if (lengths < 0).any():
+        raise ValueError(body_offset)
+    return int(lengths.astype(np.float64).sum())  # lengths that are made up may add up to more than a long
+
+
+class _FlatBufferTable:
+    """A table of FlatBuffers: fields by number."""
+
+    __slots__ = ("data", "offsets", "position")
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self.data, self.position = data, at
+        start = at - self._read_value("<i", at)
+        size = self._read_value("<H", start)
+        self.offsets = [self._read_value("<H", place) for place in range(start + 4, start + size, 2)]
+
+    @classmethod
+    def from_root(cls, data: bytes) -> _FlatBufferTable:
+        return cls(data, struct.unpack_from("<I", data)[0])
+
+    def _read_value(self, form: str, offset: int) -> int:
+        if offset < 0:
+            raise ValueError(offset)
+        return int(struct.unpack_from(form, self.data, offset)[0])
+
+    def _find_field(self, field_number: int) -> int:
+        """Find the place of a field; 0: it is not there."""
+        offset = self.offsets[field_number] if field_number < len(self.offsets) else 0
+        return self.position + offset if offset else 0
+
+    def read_number(self, field_number: int, form: str) -> int:
+        place = self._find_field(field_number)
+        return self._read_value(form, place) if place else 0
+
+    def read_table(self, field_number: int) -> _FlatBufferTable | None:
+        place = self._find_field(field_number)
+        return _FlatBufferTable(self.data, place + self._read_value("<I", place)) if place else None
+
+    def read_vector(self, field_number: int, width: int) -> bytes:
+        """Return the bytes of a vector of structures, each so many bytes wide."""
+        place = self._find_field(field_number)
+        if not place:
+            return b""
+        start = place + self._read_value("<I", place)
+        vector_bytes = self.data[start + 4 : start + 4 + width * self._read_value("<I", start)]
+        if len(vector_bytes) % width:
+            raise ValueError(field_number)
+        return vector_bytes

@@ -1,0 +1,157 @@
+"""What a Parquet file promises: bytes of its values in memory, counted by the heads of its pages before any is unpacked.
+
+The footer says it, too, but a footer may lie, and of a damaged one pyarrow ends the process; the heads of the pages are what a reader goes by.
+They are structures of Thrift's compact protocol (Apache Parquet, parquet.thrift).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import Any, BinaryIO
+
+from hven.model import deadlines
+from hven.model.errors import SourceError
+
+MAX_PAGES = 200_000
+MAX_FOOTER_BYTES = 16 << 20
+_PAGE_HEADER_BYTES = 1 << 12  # bytes that the head of a page has, but for statistics
+_MAX_PAGE_HEADER_BYTES = 1 << 20
+_MAX_NESTING_DEPTH = 20
+# bytes of a value by physical type; of texts without their characters
+_PHYSICAL_TYPE_BYTES = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8, 6: 4, 7: 32}
+_DICTIONARY_PAGE = 2
+_DAMAGED_MESSAGE = "no readable Parquet file: its footer, or the head of a page, is damaged"
+
+Fields = dict[int, Any]
+
+
+def count_unpacked_bytes(file: BinaryIO) -> int:
+    """Count the bytes that the values of a file take, texts that stand in a dictionary once.
+
+    Raises
+    ------
+    SourceError
+        Damaged; a footer or pages without end.
+    """
+    handle = file.fileno()
+    size = os.fstat(handle).st_size
+    length = struct.unpack("<I", os.pread(handle, 4, max(size - 8, 0)).ljust(4, b"\0"))[0]
+    if length > min(MAX_FOOTER_BYTES, size - 12):
+        raise SourceError(f"no readable Parquet file: a footer of {length:,} bytes")
+    try:
+        groups = _read_struct(_ThriftBuffer(os.pread(handle, length, size - 8 - length)), 0).get(4, [])
+        byte_count = pages = 0
+        for column in [column[3] for group in groups for column in group[1]]:
+            column_bytes, column_pages = _scan_column_chunk(handle, column, size, MAX_PAGES - pages)
+            byte_count, pages = byte_count + column_bytes, pages + column_pages
+    except (IndexError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise SourceError(_DAMAGED_MESSAGE) from error
+    return byte_count
+
+
+def _scan_column_chunk(handle: int, column_metadata: Fields, size: int, page_limit: int) -> tuple[int, int]:
+    """Walk along the pages of a column chunk; -> bytes, pages."""
+    width = _PHYSICAL_TYPE_BYTES[column_metadata[1]]
+    first = column_metadata.get(11, 0)
+    at = first if 0 < first < column_metadata[9] else column_metadata[9]
+    end = min(at + column_metadata[7], size)
+    byte_count = pages = 0
+    while 0 < at < end:
+        deadlines.check_deadline()
+        page_header, header_bytes = _read_page_header(handle, at)
+        pages += 1
+        if pages > page_limit:
+            raise SourceError(f"it has more than {MAX_PAGES:,} pages", remedy="write it in larger pages")
+        if page_header[2] < 0 or page_header[3] < 0:
+            raise SourceError(_DAMAGED_MESSAGE)
+        values = 0 if page_header[1] == _DICTIONARY_PAGE else (page_header.get(5) or page_header.get(8) or {}).get(1, 0)
+        byte_count += max(page_header[2], values * width)
+        at += header_bytes + page_header[3]
+    return byte_count, pages
+
+
+def _read_page_header(handle: int, offset: int) -> tuple[Fields, int]:
+    """Read the head of a page; -> its fields, and its bytes."""
+    size = _PAGE_HEADER_BYTES
+    while True:
+        data = _ThriftBuffer(os.pread(handle, size, offset))
+        try:
+            return _read_struct(data, 0), data.at
+        except IndexError:
+            if len(data.data) < size or size >= _MAX_PAGE_HEADER_BYTES:
+                raise
+            size *= 16
+
+
+class _ThriftBuffer:
+    """Bytes, and how far they are read."""
+
+    __slots__ = ("at", "data")
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def read_byte(self) -> int:
+        self.at += 1
+        return self.data[self.at - 1]
+
+    def read_varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self.read_byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+            if shift > 70:
+                raise IndexError
+
+    def read_integer(self) -> int:
+        value = self.read_varint()
+        return (value >> 1) ^ -(value & 1)
+
+
+def _read_struct(data: _ThriftBuffer, depth: int) -> Fields:
+    """Read a structure: number of a field -> its value. Texts are passed over."""
+    if depth > _MAX_NESTING_DEPTH:
+        raise IndexError
+    field_values: Fields = {}
+    number = 0
+    while (head := data.read_byte()) != 0:
+        kind = head & 0x0F
+        number = number + (head >> 4) if head >> 4 else data.read_integer()
+        field_values[number] = kind == 1 if kind in {1, 2} else _read_value(data, kind, depth)
+    return field_values
+
+
+def _read_value(data: _ThriftBuffer, thrift_type: int, depth: int) -> Any:
+    if thrift_type in {1, 2, 3}:  # in lists; a byte
+        return data.read_byte()
+    if thrift_type in {4, 5, 6}:
+        return data.read_integer()
+    if thrift_type == 7:
+        data.at += 8
+        return None
+    if thrift_type == 8:
+        size = data.read_varint()
+        data.at += size
+        return None
+    if thrift_type in {9, 10}:
+        head = data.read_byte()
+        size = head >> 4 if head >> 4 < 15 else data.read_varint()
+        if depth > _MAX_NESTING_DEPTH or size > len(data.data) - data.at:  # each takes a byte at least
+            raise IndexError
+        return [_read_value(data, head & 0x0F, depth + 1) for _ in range(size)]
+    if thrift_type == 11:
+        size = data.read_varint()
+        kinds = data.read_byte() if size else 0
+        if depth > _MAX_NESTING_DEPTH or size > len(data.data) - data.at:
+            raise IndexError
+        for _ in range(size):
+            _read_value(data, kinds >> 4, depth + 1)
+            _read_value(data, kinds & 0x0F, depth + 1)
+        return None
+    if thrift_type == 12:
+        return _read_struct(data, depth + 1)
+    raise IndexError

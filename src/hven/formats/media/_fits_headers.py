@@ -1,0 +1,217 @@
+"""Headers of FITS files that keep to the plain forms of the standard, read without astropy (FITS 4.0, sections 3 and 4); all others are left to it."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hven.formats.media._product import HeaderCard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+BLOCK_BYTES = 2880  # bytes (section 3.1)
+CARD_CHARACTERS = 80  # characters of a card
+MAX_AXES = 999  # axes (section 4.4.1.1)
+MAX_HEADER_BYTES = 4 << 20  # bytes of a header that is read here: fifty thousand cards
+COMMENTARY_KEYWORDS = frozenset(["", "COMMENT", "HISTORY"])
+_END_CARD = b"END".ljust(CARD_CHARACTERS)
+_KEYWORD_PATTERN = re.compile(r"([A-Z0-9_-]{1,8}) *")
+_HIERARCH_PATTERN = re.compile(r"HIERARCH ([A-Z0-9_ -]*[A-Z0-9_-]) *=")
+# text, truth, whole number, another one; comment. Complex numbers are left to astropy, as is what stands closer or wider than the standard has it
+_VALUE_PATTERN = re.compile(
+    r" *(?:'((?:[^']|'')*)'|([TF])|([+-]?[0-9]+)|([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[EeDd][+-]?[0-9]+)?)|) *(?:/ *(.*))?"
+)
+_RECORD_VALUE_PATTERN = re.compile(
+    r"[a-zA-Z_][\w.]*: +[+-]?[0-9.]"
+)  # a value that has a name of its own (distortion paper): one more keyword
+_STRUCTURAL_KEYWORDS = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS[0-9]*|[PG]COUNT")
+_BITPIX_VALUES = frozenset([8, 16, 32, 64, -32, -64])
+
+
+class NonStandardHeaderError(Exception):
+    """Something that is not written in the plain form, or damaged."""
+
+
+class FitsHeader(NamedTuple):
+    """A header, and where its data are.
+
+    Attributes
+    ----------
+    text
+        The cards before END as they stand, `CARD_CHARACTERS` characters each.
+    cards, values
+        The same, read; values by keyword, of several cards the first.
+    sizes
+        NAXISn.
+    data_offset, end_offset
+        The first byte of the data; of what comes behind them.
+    is_image
+        It is an image, or nothing; else a table, or what only astropy knows.
+    """
+
+    text: str
+    cards: tuple[HeaderCard, ...]
+    values: dict[str, Any]
+    sizes: tuple[int, ...]
+    data_offset: int
+    end_offset: int
+    is_image: bool
+
+
+def map_first_values(cards: tuple[HeaderCard, ...]) -> dict[str, Any]:
+    """Return the values of cards by their keywords: of several the first, of notes none."""
+    return {card.keyword: card.value for card in reversed(cards) if card.keyword not in COMMENTARY_KEYWORDS}
+
+
+def read_headers(file: BinaryIO, size: int) -> Iterator[FitsHeader]:
+    """Read the headers of a file, one after the other.
+
+    Parameters
+    ----------
+    file
+        An open one.
+    size
+        Its bytes.
+
+    Yields
+    ------
+    head
+        Of each HDU, until one is asked for no more, or the file ends.
+
+    Raises
+    ------
+    NonStandardHeaderError
+        The next one is not written in the plain form, or damaged.
+    """
+    offset = 0
+    while not offset or offset < size:
+        text, data = _read_header_text(file, offset)
+        header = _parse_header(text, data, first=not offset)
+        yield header
+        offset = header.end_offset
+
+
+def _read_header_text(file: BinaryIO, start: int) -> tuple[str, int]:
+    """Read the cards of a header, and where it ends."""
+    file.seek(start)
+    header_bytes = b""
+    while len(header_bytes) < MAX_HEADER_BYTES:
+        block = file.read(BLOCK_BYTES)
+        if len(block) < BLOCK_BYTES:
+            break
+        ends = [offset for offset in range(0, BLOCK_BYTES, CARD_CHARACTERS) if block.startswith(b"END ", offset)]
+        if ends:
+            if block[ends[0] : ends[0] + CARD_CHARACTERS] != _END_CARD or block[ends[0] + CARD_CHARACTERS :].strip(
+                b" "
+            ):
+                break
+            complete_header = header_bytes + block[: ends[0]]
+            if not complete_header.isascii() or not (text := complete_header.decode("ascii")).isprintable():
+                break
+            return text, start + len(header_bytes) + BLOCK_BYTES
+        header_bytes += block
+    raise NonStandardHeaderError
+
+
+def _parse_header(text: str, data: int, *, first: bool) -> FitsHeader:
+    """Find out what a header is of (sections 4.4.1 and 7): the cards that say it stand in their order, and once."""
+    cards = tuple(_parse_cards(text))
+    values, begin = map_first_values(cards), "SIMPLE" if first else "XTENSION"
+    count, bits, kind = values.get("NAXIS"), values.get("BITPIX"), values.get(begin)
+    if type(count) is not int or not 0 <= count <= MAX_AXES or type(bits) is not int or bits not in _BITPIX_VALUES:
+        raise NonStandardHeaderError
+    axes = [f"NAXIS{number}" for number in range(1, count + 1)]
+    order = [card.keyword for card in cards if _STRUCTURAL_KEYWORDS.fullmatch(card.keyword)]
+    if order[: count + 3] != [begin, "BITPIX", "NAXIS", *axes] or cards[count + 2].keyword != order[count + 2]:
+        raise NonStandardHeaderError
+    if sorted(order[count + 3 :]) not in ([], ["GCOUNT", "PCOUNT"], ["GCOUNT"], ["PCOUNT"]):
+        raise NonStandardHeaderError
+    structural_values = [*map(values.get, axes), values.get("PCOUNT", 0), values.get("GCOUNT", 1)]
+    sizes = [
+        structural_value
+        for structural_value in structural_values
+        if type(structural_value) is int and 0 <= structural_value < 1 << 60
+    ]
+    if len(sizes) < len(structural_values):
+        raise NonStandardHeaderError
+    *sizes, parameters, groups = sizes
+    image = (first or kind == "IMAGE") and (parameters, groups) == (0, 1)
+    if first and (kind is not True or not image or "GROUPS" in values):
+        raise NonStandardHeaderError
+    size = abs(bits) // 8 * groups * (parameters + (math.prod(sizes) if sizes else 0))
+    return FitsHeader(text, cards, values, tuple(sizes), data, data + -(-size // BLOCK_BYTES) * BLOCK_BYTES, image)
+
+
+def _parse_cards(text: str) -> Iterator[HeaderCard]:
+    """Read cards; long texts go on in those called CONTINUE (section 4.2.1.2)."""
+    images = [text[position : position + CARD_CHARACTERS] for position in range(0, len(text), CARD_CHARACTERS)]
+    position = 0
+    while position < len(images):
+        image = images[position]
+        position += 1
+        keyword = image[:8].rstrip()
+        if keyword in COMMENTARY_KEYWORDS:
+            yield HeaderCard(keyword, image[8:].rstrip(), "")
+            continue
+        begin = 10
+        if keyword == "HIERARCH":
+            if (long := _HIERARCH_PATTERN.match(image)) is None:
+                raise NonStandardHeaderError
+            keyword, begin = long[1].strip(), long.end()
+        elif image[8:10] != "= " or _KEYWORD_PATTERN.fullmatch(image, 0, 8) is None:
+            raise NonStandardHeaderError
+        value, comment = _parse_value(image, begin)
+        continue_cards = []
+        while position < len(images) and images[position].startswith("CONTINUE"):
+            continue_cards.append(images[position])
+            position += 1
+        if continue_cards:
+            value, comment = _join_continued_text(value, comment, continue_cards)
+        yield HeaderCard(keyword, value, comment)
+
+
+def _join_continued_text(value: object, comment: str, continue_cards: list[str]) -> tuple[str, str]:
+    """Put a text together that goes on in further cards."""
+    pieces, comments = [value], [comment]
+    for image in continue_cards:
+        if image[8:10] != "  ":
+            raise NonStandardHeaderError
+        continued_text, continued_comment = _parse_value(image, 10)
+        pieces.append(continued_text)
+        comments.append(continued_comment)
+    texts = [text_piece for text_piece in pieces if isinstance(text_piece, str)]
+    # where a piece ends in a quote the whole would be read otherwise than its pieces
+    if (
+        len(texts) < len(pieces)
+        or not all(text_piece.endswith("&") for text_piece in texts[:-1])
+        or texts[-1].endswith("&")
+        or any("'" in text_piece for text_piece in texts)
+    ):
+        raise NonStandardHeaderError
+    return "".join([*(text_piece[:-1] for text_piece in texts[:-1]), texts[-1]]).rstrip(), " ".join(
+        filter(None, comments)
+    )
+
+
+def _parse_value(image: str, begin: int) -> tuple[str | float | bool | None, str]:
+    """Read value and comment of a card."""
+    match = _VALUE_PATTERN.fullmatch(image, begin)
+    if match is None:
+        raise NonStandardHeaderError
+    text, logical_text, integer_text, number, comment = match.groups()
+    stripped_comment = (comment or "").rstrip()
+    if text is not None:
+        if ": " in text and _RECORD_VALUE_PATTERN.match(text):
+            raise NonStandardHeaderError
+        return text.replace("''", "'").rstrip(), stripped_comment
+    if logical_text is not None:
+        return logical_text == "T", stripped_comment
+    if integer_text is not None:
+        return int(integer_text), stripped_comment
+    return None if number is None else float(number.upper().replace("D", "E")), stripped_comment
+
+
+__all__ = ["BLOCK_BYTES", "FitsHeader", "NonStandardHeaderError", "map_first_values", "read_headers"]

@@ -1,0 +1,231 @@
+"""Labels in PVL and ODL (PDS3, ISIS): keywords, objects and units, read in milliseconds; pvl takes a second for a label of an image."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from hven.formats.media._product import HeaderCard
+from hven.formats.media._stored_arrays import BitPattern
+from hven.model.errors import SourceError, format_message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hven.formats.media._remote_files import Place
+
+MAX_LABEL_BYTES = 4 << 20  # bytes of a label
+MAX_NESTING_DEPTH = 50  # objects in each other
+_TOKEN_PATTERN = re.compile(r"""\s+|/\*.*?\*/|\#[^\n]*\n|"(?P<text>[^"]*)"|'(?P<symbol>[^']*)'|<(?P<unit>[^>]*)>|(?P<mark>[=(){},;])|(?P<word>[^\s=(){},;<>"']+)""", re.DOTALL)  # fmt: skip
+_END_PATTERN = re.compile(r"^[ \t]*END[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
+_BASED_INTEGER_PATTERN = re.compile(r"([+-]?)(\d+)#([+-]?)([0-9A-Fa-f]+)#")
+
+
+class PvlLabel(dict[str, Any]):
+    """What is said between the begin and the end of an object; keywords in capitals, the first of several.
+
+    Attributes
+    ----------
+    objects
+        Those in it, in order, with their names.
+    units
+        Of values, where they are said.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects: list[tuple[str, PvlLabel]] = []
+        self.units: dict[str, str] = {}
+
+    def find_objects(self, *names: str) -> Iterator[tuple[str, PvlLabel]]:
+        """Yield the objects whose names are these, or end so: ``IMAGE``, ``BROWSE_IMAGE``; of any depth."""
+        for name, inner_object in self.objects:
+            if any(name == searched_name or name.endswith(f"_{searched_name}") for searched_name in names):
+                yield name, inner_object
+            else:
+                yield from inner_object.find_objects(*names)
+
+    def find_number(self, *keywords: str) -> float | None:
+        """Return the first of these that is a number."""
+        for keyword in keywords:
+            value = self.get(keyword)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return value
+        return None
+
+    def list_values(self, keyword: str) -> list[Any]:
+        """Return a value as a list."""
+        value = self.get(keyword, [])
+        return value if isinstance(value, list) else [value]
+
+    def list_cards(self, group: str = "") -> Iterator[HeaderCard]:
+        """Yield all that it says as cards, of groups in it with their names before it."""
+        for keyword, value in self.items():
+            if isinstance(value, list) and len(value) > 40:  # a table of its own
+                continue
+            value_text = (
+                value
+                if isinstance(value, str | int | float)
+                else ", ".join(str(item_or_object) for item_or_object in value)
+            )
+            yield HeaderCard(f"{group}{keyword.lstrip('^')}", value_text, self.units.get(keyword, ""))
+        for name, item_or_object in self.objects:
+            if name not in {"COLUMN", "FIELD", "CONTAINER", "HISTORY"}:
+                yield from item_or_object.list_cards() if name in {"QUBE", "SPECTRAL_QUBE", "IMAGE", "BAND_BIN", "ISISCUBE"} else item_or_object.list_cards(f"{name} ")  # fmt: skip
+
+
+def read_label(path: Place, start_byte: int = 0) -> PvlLabel:
+    """Read the label that a file is, or begins with.
+
+    Parameters
+    ----------
+    path
+        Of a file.
+    start_byte
+        Byte at which it begins.
+
+    Returns
+    -------
+    label
+        Up to its END.
+
+    Raises
+    ------
+    SourceError
+        It has no end, or is no label.
+    """
+    with path.open("rb") as file:
+        file.seek(start_byte)
+        body = file.read(65_536)
+        while (
+            _END_PATTERN.search(body.decode("latin-1")) is None
+            and len(body) < MAX_LABEL_BYTES
+            and (next_bytes := file.read(len(body)))
+        ):
+            body += next_bytes
+    text = body.decode("latin-1")
+    end = _END_PATTERN.search(text)
+    if end is None and (b"\0" in body[: len(body) // 2] or len(body) >= MAX_LABEL_BYTES):
+        raise SourceError(format_message("the label of {name} has no end", path.name))
+    return parse_label(text[: end.start()] if end else text.rstrip("\0"), path.name)
+
+
+def parse_label(text: str, name: str = "the label") -> PvlLabel:
+    """Parse a label.
+
+    Parameters
+    ----------
+    text
+        Without its END.
+    name
+        For messages.
+
+    Returns
+    -------
+    label
+        Its keywords and objects.
+
+    Raises
+    ------
+    SourceError
+        It is none.
+    """
+    tokens = _TokenReader(re.sub(r"-[ \t]*\r?\n[ \t]*", "", text), name)
+    stack = [PvlLabel()]
+    while (key := tokens.read_token()) is not None:
+        kind, word = key
+        if kind == "mark" and word == ";":
+            continue
+        if kind not in {"word", "symbol", "text"}:
+            raise tokens.create_error(word)
+        upper = word.upper()
+        if upper in {"END_OBJECT", "END_GROUP", "ENDOBJECT", "ENDGROUP"}:
+            if tokens.peek_token() == ("mark", "="):
+                tokens.read_token()
+                tokens.read_token()
+            if len(stack) > 1:
+                stack.pop()
+            continue
+        if tokens.read_token() != ("mark", "="):
+            raise tokens.create_error(word)
+        value, unit = tokens.read_value()
+        if upper in {"OBJECT", "GROUP", "BEGIN_OBJECT", "BEGIN_GROUP"}:
+            if len(stack) > MAX_NESTING_DEPTH:
+                raise tokens.create_error(word)
+            inner = PvlLabel()
+            stack[-1].objects.append((str(value).upper(), inner))
+            stack.append(inner)
+        else:
+            stack[-1].setdefault(upper, value)
+            if unit:
+                stack[-1].units.setdefault(upper, unit)
+    return stack[0]
+
+
+class _TokenReader:
+    def __init__(self, text: str, name: str) -> None:
+        self.text, self.name, self.position = text, name, 0
+        self.peeked_token: tuple[str, str] | None = None
+
+    def create_error(self, word: str) -> SourceError:
+        line = self.text.count("\n", 0, self.position) + 1
+        return SourceError(format_message("{name} is no label: line {line}, at {word!r}", self.name, line, word[:40]))
+
+    def read_token(self) -> tuple[str, str] | None:
+        if self.peeked_token is not None:
+            token, self.peeked_token = self.peeked_token, None
+            return token
+        while self.position < len(self.text):
+            match = _TOKEN_PATTERN.match(self.text, self.position)
+            if match is None:
+                raise self.create_error(self.text[self.position : self.position + 20])
+            self.position = match.end()
+            if match.lastgroup is not None:
+                return match.lastgroup, match[match.lastgroup]
+        return None
+
+    def peek_token(self) -> tuple[str, str] | None:
+        self.peeked_token = self.read_token()
+        return self.peeked_token
+
+    def read_value(self, depth: int = 0) -> tuple[Any, str]:
+        kind, word = self.read_token() or ("", "")
+        unit = ""
+        parsed_value: Any
+        if kind == "mark" and word in "({" and depth < MAX_NESTING_DEPTH:
+            parsed_value = []
+            while (next_token := self.peek_token()) is not None and next_token not in {("mark", ")"), ("mark", "}")}:
+                if next_token == ("mark", ","):
+                    self.read_token()
+                    continue
+                item, item_unit = self.read_value(depth + 1)
+                unit = unit or item_unit
+                parsed_value.append(item)
+            self.read_token()
+        elif kind == "text":
+            parsed_value = " ".join(word.split())
+        elif kind == "symbol":
+            parsed_value = word
+        elif kind == "word":
+            parsed_value = _parse_word(word)
+        else:
+            raise self.create_error(word)
+        if (self.peek_token() or ("", ""))[0] == "unit":
+            unit = (self.read_token() or ("", ""))[1].strip()
+        return parsed_value, unit
+
+
+def _parse_word(word: str) -> int | float | str:
+    radix_match = _BASED_INTEGER_PATTERN.fullmatch(word)
+    try:
+        if radix_match:
+            number = int(radix_match[1] + radix_match[3] + radix_match[4], int(radix_match[2]))
+            return number if number < 0 else BitPattern(number)
+        return (
+            int(word) if re.fullmatch(r"[+-]?\d{1,18}", word) else float(word) if word[-1:] in "0123456789." else word
+        )
+    except ValueError:
+        return word
+
+
+__all__ = ["PvlLabel", "parse_label", "read_label"]

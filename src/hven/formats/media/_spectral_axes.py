@@ -1,0 +1,292 @@
+"""What pixels of spectral, time and polarization axes stand for: wavelengths in vacuum (m), MJD, words (FITS WCS III and IV)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hven.model.errors import SourceError, format_message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.float64]
+
+LIGHT_SPEED_METRES_PER_SECOND = 299_792_458.0  # m/s
+PLANCK_EV_SECONDS = 6.62607015e-34 / 1.602176634e-19  # eV s
+UNIX_EPOCH_MJD = 40_587.0  # MJD of 1970-01-01
+STOKES_WORDS = {
+    1: "I",
+    2: "Q",
+    3: "U",
+    4: "V",
+    5: "POLI",
+    -1: "RR",
+    -2: "LL",
+    -3: "RL",
+    -4: "LR",
+    -5: "XX",
+    -6: "YY",
+    -7: "XY",
+    -8: "YX",
+}
+_LENGTH_METRES = {
+    "m": 1.0,
+    "mm": 1e-3,
+    "um": 1e-6,
+    "micron": 1e-6,
+    "nm": 1e-9,
+    "angstrom": 1e-10,
+    "cm": 1e-2,
+    "pm": 1e-12,
+    "km": 1e3,
+}
+_FREQUENCY_HERTZ = {"hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9, "thz": 1e12, "phz": 1e15}
+_ENERGY_EV = {"ev": 1.0, "kev": 1e3, "mev": 1e6, "gev": 1e9, "j": 1.0 / 1.602176634e-19}
+_WAVENUMBER_SCALES = {
+    "1/m": 1.0,
+    "m-1": 1.0,
+    "m**-1": 1.0,
+    "m^-1": 1.0,
+    "cm-1": 1e2,
+    "1/cm": 1e2,
+    "cm**-1": 1e2,
+    "cm^-1": 1e2,
+}
+_SPEED_SCALES = {
+    "m/s": 1.0,
+    "m s-1": 1.0,
+    "m.s-1": 1.0,
+    "m s^-1": 1.0,
+    "m s**-1": 1.0,
+    "km/s": 1e3,
+    "km s-1": 1e3,
+    "km.s-1": 1e3,
+    "km s^-1": 1e3,
+    "km s**-1": 1e3,
+}
+_TIME_UNIT_SECONDS = {
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "min": 60.0,
+    "h": 3600.0,
+    "hr": 3600.0,
+    "d": 86_400.0,
+    "day": 86_400.0,
+    "days": 86_400.0,
+    "a": 31_557_600.0,
+    "yr": 31_557_600.0,
+    "seconds": 1.0,
+    "sec": 1.0,
+}
+_UNIT_SPELLINGS = {
+    "angstroms": "angstrom",
+    "a": "angstrom",
+    "microns": "micron",
+    "micrometer": "um",
+    "micrometers": "um",
+    "nanometer": "nm",
+    "µm": "um",
+    "μm": "um",
+    "å": "angstrom",
+    "nanometers": "nm",
+}
+
+
+def normalize_unit(unit: str) -> str:
+    """Write a unit of lengths as VOUnits has it: of ``MICROMETER`` ``um``.
+
+    Parameters
+    ----------
+    unit
+        As a file has it.
+
+    Returns
+    -------
+    unit
+        The same, where nothing is known of it.
+    """
+    lower_case_unit = unit.strip().lower()
+    unit_name = _UNIT_SPELLINGS.get(lower_case_unit, lower_case_unit)
+    return (
+        {"angstrom": "Angstrom", "micron": "um"}.get(unit_name, unit_name)
+        if unit_name in _LENGTH_METRES
+        else unit.strip()
+    )
+
+
+def convert_to_wavelengths(
+    values: Numbers, quantity: str, unit: str, cards: Mapping[str, Any] | None = None
+) -> Numbers:
+    """Turn spectral values into wavelengths in vacuum.
+
+    Parameters
+    ----------
+    values
+        In `unit`, shape (n,).
+    quantity
+        What they are, as CTYPE has it: ``WAVE``, ``AWAV``, ``FREQ``, ``ENER``, ``VRAD``, ``VOPT-F2W`` .., else the unit tells.
+    unit
+        As written; empty: the standard's (m, Hz, m/s, eV).
+    cards
+        A header with RESTFRQ or RESTWAV, where they are velocities.
+
+    Returns
+    -------
+    wavelengths
+        m, shape (n,).
+
+    Raises
+    ------
+    SourceError
+        The unit is none of these; a velocity without what it is relative to.
+    """
+    kind, unit_name = quantity.upper()[:4].strip("-"), unit.strip().lower()
+    unit_name = _UNIT_SPELLINGS.get(unit_name, unit_name)
+    kinds: tuple[tuple[dict[str, float], set[str], Callable[[Numbers], Numbers]], ...] = (
+        (_LENGTH_METRES, {"WAVE", "AWAV", "LAMB"}, lambda x: x),
+        (_FREQUENCY_HERTZ, {"FREQ"}, lambda x: LIGHT_SPEED_METRES_PER_SECOND / x),
+        (_ENERGY_EV, {"ENER"}, lambda x: PLANCK_EV_SECONDS * LIGHT_SPEED_METRES_PER_SECOND / x),
+        (_WAVENUMBER_SCALES, {"WAVN"}, lambda x: 1.0 / x),
+    )
+    for scales, default, convert in kinds:
+        if unit_name in scales or (not unit_name and kind in default):
+            with np.errstate(all="ignore"):
+                wavelengths_in_metres = np.asarray(
+                    convert(np.asarray(values, np.float64) * scales.get(unit_name, 1.0)), np.float64
+                )
+            return _convert_air_to_vacuum(wavelengths_in_metres) if kind == "AWAV" else wavelengths_in_metres
+    if unit_name in _SPEED_SCALES or kind in {"VRAD", "VOPT", "VELO", "FELO", "ZOPT", "BETA"}:
+        return _convert_velocities(np.asarray(values, np.float64), kind, _SPEED_SCALES.get(unit_name, 1.0), cards or {})
+    raise SourceError(
+        format_message("the unit {unit!r} of a spectral axis is not known", unit),
+        remedy=format_message("a length, a frequency, an energy or a velocity"),
+    )
+
+
+def _convert_air_to_vacuum(air: Numbers) -> Numbers:
+    """Turn wavelengths in air into those in vacuum (FITS WCS III, equation 65)."""
+    micron = np.where(air > 0.0, air, np.nan) * 1e6
+    return air * (1.0 + 1e-6 * (287.6155 + 1.62887 / micron**2 + 0.01360 / micron**4))
+
+
+def _convert_velocities(values: Numbers, quantity: str, scale: float, cards: Mapping[str, Any]) -> Numbers:
+    frequency, length = (cards.get(name) for name in ("RESTFRQ", "RESTWAV"))
+    frequency = frequency or cards.get("RESTFREQ")
+    rest_wavelength = (
+        length
+        if isinstance(length, int | float) and length
+        else LIGHT_SPEED_METRES_PER_SECOND / frequency
+        if isinstance(frequency, int | float) and frequency
+        else None
+    )
+    if rest_wavelength is None:
+        raise SourceError(
+            format_message("velocities have no rest frequency"),
+            remedy=format_message("RESTFRQ or RESTWAV of the header"),
+        )
+    velocity_ratio = values if quantity in {"ZOPT", "BETA"} else values * scale / LIGHT_SPEED_METRES_PER_SECOND
+    with np.errstate(all="ignore"):
+        if quantity == "VRAD":
+            return np.asarray(rest_wavelength / (1.0 - velocity_ratio))
+        if quantity in {"VOPT", "ZOPT", "FELO"}:
+            return np.asarray(rest_wavelength * (1.0 + velocity_ratio))
+        return np.asarray(rest_wavelength * np.sqrt((1.0 + velocity_ratio) / (1.0 - velocity_ratio)))
+
+
+def convert_to_mjd(values: Numbers, unit: str, cards: Mapping[str, Any]) -> Numbers:
+    """Turn times along an axis into MJD (FITS WCS IV, section 4.1: MJDREF, JDREF, DATEREF; without them, since DATE-OBS).
+
+    Parameters
+    ----------
+    values
+        In `unit`, shape (n,).
+    unit
+        As written; empty: s.
+    cards
+        The header.
+
+    Returns
+    -------
+    times
+        MJD in the header's own time scale, shape (n,).
+
+    Raises
+    ------
+    SourceError
+        The unit is none of time, or nothing says since when.
+    """
+    scale = _TIME_UNIT_SECONDS.get(unit.strip().lower() or "s")
+    if scale is None:
+        raise SourceError(format_message("the unit {unit!r} of a time axis is not known", unit), remedy="s, min, h, d")
+    days = np.asarray(values, np.float64) * (scale / 86_400.0)
+    reference_day, part = cards.get("MJDREFI"), cards.get("MJDREFF", 0.0)
+    reference_mjd = cards.get("MJDREF", None if reference_day is None else float(reference_day) + float(part or 0.0))
+    if reference_mjd is None and isinstance(cards.get("JDREF"), int | float):
+        reference_mjd = float(cards["JDREF"]) - 2_400_000.5
+    reference_mjd = find_observation_start(cards) if reference_mjd is None else reference_mjd
+    if not isinstance(reference_mjd, int | float):
+        raise SourceError(
+            format_message("nothing says since when times are counted"),
+            remedy=format_message("MJDREF or DATE-OBS of the header"),
+        )
+    return days + float(reference_mjd)
+
+
+def find_observation_start(cards: Mapping[str, Any]) -> float | None:
+    """Tell since when a header counts times that it says nothing else of: DATEREF, the date of the observation.
+
+    Parameters
+    ----------
+    cards
+        The header.
+
+    Returns
+    -------
+    time
+        MJD; None: it does not say it.
+    """
+    clock_keywords = {"DATEREF": "", "DATE-OBS": "TIME-OBS", "DATE_OBS": "TIME_OBS", "DATE-BEG": "", "STARTOBS": ""}
+    for name, clock in clock_keywords.items():
+        date_text = str(cards.get(name) or "").strip().rstrip("Z").replace("/", "-")
+        hour = str(cards.get(clock) or "").strip().rstrip("Z")
+        try:
+            start_time = np.datetime64(f"{date_text}T{hour}" if hour and len(date_text) == 10 else date_text, "us")
+        except ValueError:
+            continue
+        if not np.isnat(start_time):  # which an empty text is
+            return float(start_time.astype(np.int64) / 86_400e6 + UNIX_EPOCH_MJD)
+    return None
+
+
+def name_polarizations(values: Numbers) -> npt.NDArray[np.str_]:
+    """Turn numbers of an axis STOKES into words.
+
+    Parameters
+    ----------
+    values
+        1 (I) to 4 (V), -1 (RR) to -8 (YX); shape (n,).
+
+    Returns
+    -------
+    words
+        Empty for other numbers; shape (n,).
+    """
+    return np.array(
+        [STOKES_WORDS.get(round(float(value)), "") if np.isfinite(value) else "" for value in values], np.str_
+    )
+
+
+__all__ = [
+    "LIGHT_SPEED_METRES_PER_SECOND",
+    "STOKES_WORDS",
+    "convert_to_mjd",
+    "convert_to_wavelengths",
+    "find_observation_start",
+    "name_polarizations",
+    "normalize_unit",
+]

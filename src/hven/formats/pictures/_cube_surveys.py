@@ -1,0 +1,326 @@
+"""A HiPS of a cube (HiPS3D, draft of HiPS 2.0): tiles of 64 x 64 pixels in HEALPix order and 16 channels, whose widths are equal in the logarithm of frequency."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hven.formats.media import open_product
+from hven.formats.pictures._appearance import Look, choose_stretch
+from hven.formats.pictures._sky_surveys import (
+    HEADER_BYTES,
+    ORDER_0_TILE_DEGREES,
+    SAMPLE_STEP,
+    SkySurvey,
+    _average_parts,
+    _create_sky_mapping,
+    _interpolate_image,
+    _is_near_image,
+    _list_nested_cells,
+    _SkyImage,
+)
+from hven.model.deadlines import ProgressMonitor
+from hven.model.errors import SourceError, TooLargeError, format_message
+from hven.model.sky import healpix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from hven.formats.media import Place, Product
+
+    Numbers = npt.NDArray[np.float64]
+    Box = npt.NDArray[np.float32]  # channels, x, y of HEALPix
+
+LIGHT_SPEED_METRES_PER_SECOND = 299_792_458.0  # m/s
+TILE_PIXEL_ORDERS = 6  # orders from a tile to its pixels
+TILE_WIDTH_PIXELS, TILE_CHANNELS = 1 << TILE_PIXEL_ORDERS, 16
+LOWEST_LOG_FREQUENCY, LOG_FREQUENCY_DECADES = (
+    -18.0,
+    56.0,
+)  # of frequencies (log10 of Hz), as MOCs of frequency number them
+MAX_FREQUENCY_ORDER = 51  # order of frequencies
+MAX_SPATIAL_ORDER = 20
+MAX_FINEST_TILES = 20_000  # tiles of the finest orders, about: 5 GB
+MAX_CACHED_PLANES = 24  # planes that are kept for the next channels
+
+
+def write_cube_survey(
+    file: tuple[Place, str],
+    directory: Path,
+    properties: Mapping[str, str],
+    *,
+    order: int | None = None,
+    look: Look | None = None,
+    progress: ProgressMonitor = ProgressMonitor(),  # noqa: B008  (it is frozen)
+) -> SkySurvey | None:
+    """Make a HiPS3D of a cube of the sky; between its pixels and planes, values are interpolated.
+
+    Parameters
+    ----------
+    file
+        With its name.
+    directory
+        A directory that is there, and empty.
+    properties
+        Properties besides.
+    order
+        Of the finest tiles; None: no coarser than the cube's pixels.
+    look
+        Stretch and percentages of the values that programs show first.
+    progress
+        What it is told to.
+
+    Returns
+    -------
+    survey
+        What it is; None: it is no cube of the sky with wavelengths, and no tile was written.
+
+    Raises
+    ------
+    SourceError
+        It is damaged, or has no value.
+    TooLargeError
+        It would have too many tiles.
+    OperationCancelledError, UpstreamError
+        It was stopped; a server with the cube is away.
+    """
+    path, name = file
+    try:
+        product = open_product(path, name)
+    except SourceError:
+        return None
+    with product:
+        cube = _find_spectral_cube(product)
+        if cube is None:
+            return None
+        survey_and_values = _CubeTileWriter(cube, directory, progress).write_all_tiles(order)
+        if survey_and_values is None:
+            raise SourceError(format_message("{name} has no value", name))
+        survey, values = survey_and_values
+        stretch = choose_stretch(values.astype(np.float64), look or Look())
+        survey.used_images = [name]
+        survey.properties = {**properties, **survey.properties, "hips_pixel_cut": f"{stretch.low:g} {stretch.high:g}"}
+        return survey
+
+
+class _SpectralCube:
+    """A cube, its planes in the order of their frequencies."""
+
+    def __init__(self, image: _SkyImage, axis: int, frequencies: Numbers) -> None:
+        self.image, self.axis = image, axis
+        self.order = np.argsort(frequencies)
+        self.log_frequencies = np.log10(frequencies[self.order])
+        self._cached_planes: OrderedDict[tuple[int, int], Numbers] = OrderedDict()
+
+    def interpolate_plane(self, number: int, tile: int, lon: Numbers, lat: Numbers) -> Numbers:
+        """Interpolate a plane at the places of a tile."""
+        key = tile, number
+        if key not in self._cached_planes:
+            while len(self._cached_planes) >= MAX_CACHED_PLANES:
+                self._cached_planes.popitem(last=False)
+            self.image.fixed_pixels = {self.axis: int(self.order[number])}
+            self._cached_planes[key] = _interpolate_image(self.image, lon, lat)
+        return self._cached_planes[key]
+
+    def interpolate_channel(self, log_frequency: float, tile: int, lon: Numbers, lat: Numbers) -> Numbers | None:
+        """Interpolate between planes; None: the channel is beyond all of them."""
+        logs = self.log_frequencies
+        half_steps = (logs[1] - logs[0]) / 2.0, (logs[-1] - logs[-2]) / 2.0
+        if not logs[0] - half_steps[0] <= log_frequency <= logs[-1] + half_steps[1]:
+            return None
+        plane_position = float(np.interp(log_frequency, logs, np.arange(len(logs))))
+        low, share = int(plane_position), plane_position - int(plane_position)
+        first = self.interpolate_plane(low, tile, lon, lat)
+        if share == 0.0:
+            return first
+        second = self.interpolate_plane(low + 1, tile, lon, lat)
+        mixed_values = (1.0 - share) * first + share * second
+        return np.where(np.isfinite(mixed_values), mixed_values, first if share < 0.5 else second)
+
+
+def _find_spectral_cube(product: Product) -> _SpectralCube | None:
+    """Find a cube of the sky whose planes have wavelengths."""
+    for array in product.arrays:
+        kinds = [axis.kind for axis in array.axes]
+        axis = next(
+            (
+                axis_number
+                for axis_number, axis_item in enumerate(array.axes)
+                if axis_item.kind == "spectral" and axis_item.size > 1
+            ),
+            None,
+        )
+        sky_mapping = None if array.create_sky_mapping is None or array.role != "data" else _create_sky_mapping(array)
+        read_wavelengths = None if axis is None else array.axes[axis].read_values
+        if sky_mapping is None or axis is None or read_wavelengths is None or sky_mapping.image_axes.kind != "sky":
+            continue
+        with np.errstate(all="ignore"):
+            frequencies = LIGHT_SPEED_METRES_PER_SECOND / np.asarray(read_wavelengths(), np.float64)
+        if np.isfinite(frequencies).all() and frequencies.min() > 0.0 and np.unique(frequencies).size == len(frequencies):  # fmt: skip
+            up, across = sorted((kinds.index("longitude"), kinds.index("latitude")))
+            return _SpectralCube(_SkyImage(array, sky_mapping, across, up, product.close), axis, frequencies)
+    return None
+
+
+class _CubeTileWriter:
+    """Tiles of a cube, from the finest up."""
+
+    def __init__(self, cube: _SpectralCube, place: Path, task: ProgressMonitor) -> None:
+        self.cube, self.directory, self.progress = cube, place, task
+        self.order = self.frequency_order = 0
+
+    def write_all_tiles(self, order: int | None) -> tuple[SkySurvey, Box] | None:
+        """Write all; return what they are and some of their values, or None: there is no value."""
+        cube, scale = self.cube, max(self.cube.image.sky_mapping.scale, 1e-7)
+        wanted_order = (
+            int(np.ceil(np.log2(ORDER_0_TILE_DEGREES / TILE_WIDTH_PIXELS / scale))) if order is None else order
+        )
+        self.order = int(np.clip(wanted_order, 0, MAX_SPATIAL_ORDER))
+        step = float(np.median(np.diff(cube.log_frequencies)))
+        self.frequency_order = int(
+            np.clip(np.ceil(np.log2(LOG_FREQUENCY_DECADES / (step * TILE_CHANNELS))) - 1, 0, MAX_FREQUENCY_ORDER)
+        )
+        width = LOG_FREQUENCY_DECADES / 2 ** (self.frequency_order + 1)  # of a tile
+        low, high = (
+            int((log - LOWEST_LOG_FREQUENCY) / width)
+            for log in (cube.log_frequencies[0] - step, cube.log_frequencies[-1] + step)
+        )
+        tile_numbers = self._find_tiles()
+        if len(tile_numbers) * (high - low + 1) > MAX_FINEST_TILES:
+            raise TooLargeError(
+                format_message("at order {order} it has more than {most} tiles", self.order, MAX_FINEST_TILES),
+                remedy=format_message("say a lower order, or leave out the finest images"),
+            )
+        count, sample = 0, []
+        written_tiles: set[tuple[int, int]] = set()
+        for tile_position, tile in enumerate(tile_numbers):
+            lon, lat = healpix.compute_cell_centers(
+                self.order + TILE_PIXEL_ORDERS, (tile << 2 * TILE_PIXEL_ORDERS) + _list_nested_cells(TILE_PIXEL_ORDERS)
+            )
+            for number in range(low, high + 1):
+                self.progress.report_progress(
+                    0.9 * (tile_position + (number - low) / (high - low + 1)) / len(tile_numbers)
+                )
+                box = self._sample_tile(tile, number, width, lon, lat)
+                if box is not None:
+                    self._write_tile(box, self.order, self.frequency_order, tile, number)
+                    written_tiles.add((tile, number))
+                    sample.append(box[np.isfinite(box)][::SAMPLE_STEP])
+        if not written_tiles:
+            return None
+        count = len(written_tiles) + sum(self._write_coarser_orders(written_tiles))
+        survey = SkySurvey(order=self.order, tiles=count, properties=self._build_properties(tile_numbers))
+        return survey, np.concatenate(sample)
+
+    def _find_tiles(self) -> list[int]:
+        """Find the tiles that the cube may be in: those of its pixels, and around."""
+        image = self.cube.image
+        step = max(1, int(ORDER_0_TILE_DEGREES / 2**self.order / max(image.sky_mapping.scale, 1e-7) / 4))
+        x, y = (grid_axis.ravel() for grid_axis in np.meshgrid(*(np.unique(np.append(np.arange(1.0, size, step), size)) for size in image.size)))  # fmt: skip
+        lon, lat = image.sky_mapping(np.stack([x, y], 1)).T
+        is_known = np.isfinite(lon) & np.isfinite(lat)
+        shift = 2 * (healpix.MAX_ORDER - self.order)
+        first_tiles = np.unique(healpix.compute_cell_indexes(self.order, lon[is_known], lat[is_known])) << shift
+        if not len(first_tiles):
+            return []
+        cells = (
+            healpix.add_neighbours(
+                healpix.merge_ranges(np.stack([first_tiles, first_tiles + (1 << shift)], 1)), self.order
+            )
+            >> shift
+        )
+        return [
+            tile
+            for start, stop in cells.tolist()
+            for tile in range(start, stop)
+            if _is_near_image(image, self.order, tile)
+        ]
+
+    def _sample_tile(self, tile: int, number: int, width: float, longitudes: Numbers, latitudes: Numbers) -> Box | None:
+        box = np.full((TILE_CHANNELS, TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS), np.nan, np.float32)
+        for channel in range(TILE_CHANNELS):
+            log_frequency = LOWEST_LOG_FREQUENCY + (number + (channel + 0.5) / TILE_CHANNELS) * width
+            values = self.cube.interpolate_channel(log_frequency, tile, longitudes, latitudes)
+            if values is not None:
+                box[channel] = values.reshape(TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)
+        return box if np.isfinite(box).any() else None
+
+    def _write_coarser_orders(self, finer_tiles: set[tuple[int, int]]) -> Iterator[int]:
+        """Write each order above by means of the one below, half as fine in frequencies, too, down to order 0 of these."""
+        half_width, frequency_order = TILE_WIDTH_PIXELS // 2, self.frequency_order
+        for order in range(self.order - 1, -1, -1):
+            self.progress.report_progress(0.9 + 0.1 * (self.order - order) / (self.order + 1))
+            frequency_factor = 2 if frequency_order else 1
+            frequency_order = max(0, frequency_order - 1)
+            finer_by_coarser: dict[tuple[int, int], list[tuple[int, int]]] = {}
+            for tile, number in sorted(finer_tiles):
+                finer_by_coarser.setdefault((tile >> 2, number // frequency_factor), []).append((tile, number))
+            for (tile, number), parts in finer_by_coarser.items():
+                box = np.full((TILE_CHANNELS, TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS), np.nan, np.float32)
+                for part in parts:
+                    finer_box = self._read_tile(order + 1, frequency_order + frequency_factor - 1, *part)
+                    split_values = finer_box.reshape(
+                        TILE_CHANNELS // frequency_factor, frequency_factor, half_width, 2, half_width, 2
+                    ).transpose(1, 3, 5, 0, 2, 4)
+                    x, y, first = (
+                        (part[0] & 1) * half_width,
+                        (part[0] >> 1 & 1) * half_width,
+                        part[1] % frequency_factor * TILE_CHANNELS // frequency_factor,
+                    )
+                    box[first : first + TILE_CHANNELS // frequency_factor, x : x + half_width, y : y + half_width] = _average_parts(split_values.reshape(4 * frequency_factor, TILE_CHANNELS // frequency_factor, half_width, half_width))  # fmt: skip
+                self._write_tile(box, order, frequency_order, tile, number)
+            finer_tiles = set(finer_by_coarser)
+            yield len(finer_tiles)
+
+    def _build_tile_path(self, order: int, frequency_order: int, tile: int, number: int) -> Path:
+        folder = f"Dir{tile // 10_000 * 10_000}_{number // 10 * 10}"
+        return self.directory / f"Norder{order}_{frequency_order}" / folder / f"Npix{tile}_{number}.fits"
+
+    def _read_tile(self, order: int, frequency_order: int, tile: int, number: int) -> Box:
+        body = self._build_tile_path(order, frequency_order, tile, number).read_bytes()
+        values = np.frombuffer(body, ">f4", TILE_CHANNELS * TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS, HEADER_BYTES)
+        return values.reshape(TILE_CHANNELS, TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)[:, ::-1].astype(np.float32)
+
+    def _write_tile(self, box: Box, order: int, frequency_order: int, tile: int, number: int) -> None:
+        cards = {"SIMPLE": "T", "BITPIX": "-32", "NAXIS": "3", "NAXIS1": TILE_WIDTH_PIXELS, "NAXIS2": TILE_WIDTH_PIXELS, "NAXIS3": TILE_CHANNELS, "ORDER": order, "NPIX": tile, "FORDER": frequency_order, "FPIX": number}  # fmt: skip
+        head = "".join(f"{name:<8}= {value:>20}".ljust(80) for name, value in cards.items()) + "END".ljust(80)
+        body = box[:, ::-1].astype(">f4").tobytes()
+        path = self._build_tile_path(order, frequency_order, tile, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(head.ljust(HEADER_BYTES).encode() + body + bytes(-len(body) % HEADER_BYTES))
+
+    def _build_properties(self, tile_numbers: list[int]) -> dict[str, str]:
+        cube, now = self.cube, datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")
+        size, logs = cube.image.size, cube.log_frequencies
+        middle = cube.image.sky_mapping(np.array([[(size[0] + 1) / 2, (size[1] + 1) / 2]]))[0]
+        rest_frequency = next((card.value for card in cube.image.array.cards if card.keyword in {"RESTFRQ", "RESTFREQ"} and isinstance(card.value, float) and card.value > 0), None)  # fmt: skip
+        return {
+            "hips_version": "1.4",
+            "hips_builder": "Hven",
+            "hips_creation_date": now,
+            "hips_release_date": now,
+            "hips_frame": "equatorial",
+            "hips_order": str(self.order),
+            "hips_order_min": "0",
+            "hips_order_freq": str(self.frequency_order),
+            "hips_tile_width": str(TILE_WIDTH_PIXELS),
+            "hips_tile_depth": str(TILE_CHANNELS),
+            "hips_tile_format": "fits",
+            "hips_pixel_bitpix": "-32",
+            "hips_initial_ra": f"{middle[0]:.6f}",
+            "hips_initial_dec": f"{middle[1]:.6f}",
+            "hips_initial_fov": f"{min(60.0, max(size) * cube.image.sky_mapping.scale * 1.2):.6g}",
+            "hips_sampling": "bilinear",
+            "hips_hierarchy": "mean",
+            "dataproduct_type": "spectral-cube",
+            "em_min": f"{LIGHT_SPEED_METRES_PER_SECOND / 10 ** logs[-1]:.12g}",
+            "em_max": f"{LIGHT_SPEED_METRES_PER_SECOND / 10 ** logs[0]:.12g}",
+            "moc_sky_fraction": f"{len(tile_numbers) / (12 * 4**self.order):.6g}",
+            **({"obs_restfreq": f"{rest_frequency:.12g}"} if rest_frequency else {}),
+        }

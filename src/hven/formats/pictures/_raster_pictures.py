@@ -1,0 +1,180 @@
+"""Stills: pictures of files that are pictures or films already, and several pictures beside one another."""
+
+from __future__ import annotations
+
+import io
+import time
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hven.formats.pictures._canvas import PictureCanvas, RenderedPicture, encode_png
+from hven.model.errors import SourceError, format_message
+from hven.model.table import RASTER_EXTENSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.formats.media import Place
+    from hven.formats.pictures._appearance import Look
+
+RASTER_FORMATS = {
+    one: {"jpg": "JPEG", "tif": "TIFF", "jp2": "JPEG2000"}.get(one, one.upper()) for one in RASTER_EXTENSIONS
+}
+MAX_PIXELS = 170_000_000  # pixels that a file may unpack to; Pillow's own limit is a little more
+MAX_SEARCHED_FRAMES = 200  # frames of a film among which the one in the middle is shown
+FILM_MEDIA_TYPES = {"mp4": "video/mp4", "m4v": "video/mp4", "mov": "video/quicktime", "avi": "video/x-msvideo", "mkv": "video/x-matroska", "webm": "video/webm", "mpg": "video/mpeg", "mpeg": "video/mpeg"}  # fmt: skip
+# what opens each: FFmpeg would also open a list of addresses, whatever the file is called
+_FILM_DEMUXERS = {"mp4": "mov", "m4v": "mov", "mov": "mov", "avi": "avi", "mkv": "matroska", "webm": "matroska", "mpg": "mpeg", "mpeg": "mpeg"}  # fmt: skip
+FILM_TIMEOUT_SECONDS = 10.0  # that a still may take
+
+
+def is_picture_or_film(name: str) -> bool:
+    """Return whether a file is a picture or a film, by its name."""
+    extension = name.lower().rpartition(".")[2]
+    return extension in RASTER_FORMATS or extension in FILM_MEDIA_TYPES
+
+
+def draw_still(path: Place, name: str, look: Look) -> RenderedPicture:
+    """Make a picture smaller; of a film, take the frame in its middle.
+
+    Parameters
+    ----------
+    path, name
+        Of the file.
+    look
+        Its size.
+
+    Raises
+    ------
+    SourceError
+        It is damaged, too large, or of a kind that cannot be read here.
+    """
+    extension = name.lower().rpartition(".")[2]
+    image, description = (
+        _read_film_frame(path, name, extension)
+        if extension in FILM_MEDIA_TYPES
+        else _read_raster(path, name, extension, look)
+    )
+    image.thumbnail((look.size, look.size), reducing_gap=2.0)
+    notes = {"Title": name, "Description": description, "Copyright": look.note, "Software": "Hven"}
+    return RenderedPicture(encode_png(image, notes), description)
+
+
+def _read_raster(path: Place, name: str, extension: str, look: Look) -> tuple[Any, str]:
+    from PIL import Image, ImageSequence, UnidentifiedImageError  # noqa: PLC0415  (loaded for pictures alone)
+
+    try:
+        with Image.open(
+            path if isinstance(path, Path) else path.open("rb"), formats=(RASTER_FORMATS[extension],)
+        ) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise SourceError(format_message("{name} is too large to be unpacked for a picture", name))
+            frames = min(
+                sum(1 for _ in zip(ImageSequence.Iterator(image), range(MAX_SEARCHED_FRAMES), strict=False)),
+                MAX_SEARCHED_FRAMES,
+            )
+            description = f"{image.width} x {image.height} pixels"
+            if frames > 1:
+                image.seek(frames // 2)
+                description = f"frame {frames // 2 + 1} of {frames}, {description}"
+            image.draft("RGB", (look.size, look.size))
+            return image.convert("RGBA" if image.mode in {"RGBA", "LA", "P", "PA"} else "RGB"), description
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as fault:
+        reason = " ".join(str(fault).split()).replace(str(path), name)[:200] or type(fault).__name__
+        raise SourceError(format_message("{name} is damaged: {reason}", name, reason)) from None
+
+
+@cache
+def can_read_films() -> bool:
+    """Return whether stills can be made of films here."""
+    return find_spec("av") is not None
+
+
+def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
+    """Decode the frame from which one in the middle can be reached: PyAV, which is FFmpeg."""
+    if path.stat().st_size == 0:
+        raise SourceError(format_message("{name} is empty", name))
+    if not can_read_films():
+        raise SourceError(
+            format_message("of a film of the kind {kind} no still is made here", extension.upper()),
+            remedy=format_message("pip install 'hven[films]' where Hven runs, or publish a still beside it, and say semantics: thumbnail"),
+        )  # fmt: skip
+    import av  # noqa: PLC0415  (asked by few)
+
+    end_time = time.monotonic() + FILM_TIMEOUT_SECONDS
+    try:
+        with (
+            path.open("rb") as file,
+            av.open(file, "r", format=_FILM_DEMUXERS[extension], metadata_errors="replace") as film,
+        ):
+            if not film.streams.video:
+                raise SourceError(format_message("{name} is damaged: {reason}", name, "it has no pictures"))
+            stream = film.streams.video[0]
+            context = stream.codec_context
+            if context.width * context.height > MAX_PIXELS:
+                raise SourceError(format_message("{name} is too large to be unpacked for a picture", name))
+            context.options = {"max_pixels": str(MAX_PIXELS)}  # what a frame itself says counts, too
+            context.thread_count = 1
+            length = film.duration or 0  # microseconds
+            if length > 0:
+                film.seek(length // 2)
+            for packet in film.demux(stream):
+                for frame in packet.decode():
+                    seconds = (
+                        f", {frame.time:.1f} s of {length / 1e6:.1f} s" if frame.time is not None and length else ""
+                    )
+                    return frame.to_image(), f"{frame.width} x {frame.height} pixels{seconds}"  # type: ignore[no-untyped-call]
+                if time.monotonic() > end_time:
+                    raise SourceError(format_message("{name} takes too long to be unpacked for a picture", name))
+    except (av.error.FFmpegError, OSError, ValueError, MemoryError) as fault:
+        raise SourceError(format_message("{name} is damaged: {reason}", name, str(fault.strerror if isinstance(fault, OSError) and fault.strerror else type(fault).__name__))) from None  # fmt: skip
+    raise SourceError(format_message("{name} is damaged: {reason}", name, "no frame of it can be read"))
+
+
+def combine_pictures(pictures: Sequence[RenderedPicture], names: Sequence[str], look: Look) -> bytes:
+    """Lay pictures beside one another, with their names.
+
+    Parameters
+    ----------
+    pictures, names
+        Two to eight.
+    look
+        Its size; and what is said.
+    """
+    from PIL import Image  # noqa: PLC0415  (loaded already)
+
+    images = [Image.open(io.BytesIO(picture.body)).convert("RGBA") for picture in pictures]
+    columns = 2 if len(images) <= 4 else 3
+    rows = -(-len(images) // columns)
+    sheet = PictureCanvas(16, 16)
+    letters = max(8, look.size // 70)
+    label = int(1.7 * letters) if look.axes else 0
+    gap = max(2, look.size // 150)
+    column_width = max(image.width for image in images)
+    row_height = max(image.height for image in images) + label
+    scale = min(1.0, look.size / (columns * (column_width + gap) - gap), look.size / (rows * (row_height + gap) - gap))
+    column_width, row_height = int(column_width * scale), int((row_height - label) * scale) + label
+    sheet = PictureCanvas(
+        columns * (column_width + gap) - gap, rows * (row_height + gap) - gap + (label if look.axes else 0)
+    )
+    sheet.letter_pixels = letters
+    for picture_number, (image, name) in enumerate(zip(images, names, strict=True)):
+        left, top = (picture_number % columns) * (column_width + gap), (picture_number // columns) * (row_height + gap)
+        if scale < 1.0:
+            image.thumbnail((column_width, row_height - label))
+        sheet.image.paste(image, (left + (column_width - image.width) // 2, top + label), image)
+        if label:
+            sheet.draw_text((left + column_width / 2, top + label / 2), sheet.shorten_text(name, column_width), "mm")
+    if label:
+        sheet.draw_text(
+            (4, sheet.size[1] - label / 2),
+            sheet.shorten_text(look.note, sheet.size[0] - 8),
+            "lm",
+            colour=(105, 112, 122),
+        )
+    descriptions = "; ".join(f"{name}: {picture.description}" for name, picture in zip(names, pictures, strict=True))
+    return sheet.to_png(
+        {"Title": ", ".join(names), "Description": descriptions, "Copyright": look.note, "Software": "Hven"}
+    )

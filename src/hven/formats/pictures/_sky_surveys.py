@@ -1,0 +1,522 @@
+"""A HiPS of images: tiles of 512 x 512 pixels in HEALPix order, FITS and PNG, each level half as fine as the one below (HiPS 1.0)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hven.formats.media import open_product
+from hven.formats.pictures._appearance import ColourStretch, Look, choose_stretch
+from hven.model.deadlines import ProgressMonitor
+from hven.model.errors import HvenError, SourceError, TooLargeError, format_message
+from hven.model.sky import Moc, healpix, region_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from hven.formats.media import ArrayPart, Place, Product
+    from hven.model.sky import footprints
+
+    Numbers = npt.NDArray[np.float64]
+    Tile = npt.NDArray[np.float32]
+
+TILE_PIXEL_ORDERS = 9  # orders from a tile to its pixels
+TILE_WIDTH_PIXELS = 1 << TILE_PIXEL_ORDERS
+MIN_ORDER, MAX_ORDER = 3, 20  # orders: programs begin at 3
+ORDER_0_TILE_DEGREES = 58.6323  # degrees: the square root of the area of a tile of order 0
+MAX_FINEST_TILES = 200_000  # tiles of the finest order, about
+NEAR_PIXELS = 40.0  # pixels about an image within which a tile may still have some of it
+MAX_OPEN_IMAGES = 16  # images at once
+MAX_READ_PIXELS = 64 << 20  # pixels of an image that are read for a tile
+COVERAGE_ORDERS = 3  # orders by which the coverage is finer than the tiles
+SAMPLE_STEP = 997  # each such value of a tile counts for the colours
+HEADER_BYTES = 2880
+
+
+@dataclass(slots=True, kw_only=True)
+class SkySurvey:
+    """What was made.
+
+    Attributes
+    ----------
+    order
+        Of the finest tiles.
+    tiles
+        Of all orders.
+    used_images
+        Names of the images that are in it.
+    omitted_images
+        Why others are not, by name.
+    properties
+        What it says of itself.
+    """
+
+    order: int
+    tiles: int = 0
+    used_images: list[str] = field(default_factory=list)
+    omitted_images: dict[str, str] = field(default_factory=dict)
+    properties: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _SkyImage:
+    """An image of the sky, and how its pixels are found."""
+
+    array: ArrayPart
+    sky_mapping: footprints.ImageWcs
+    horizontal_axis: int
+    vertical_axis: int
+    close: Callable[[], None]
+    fixed_pixels: Mapping[int, int] = field(default_factory=dict)  # of other axes their pixel, from 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.array.shape[self.horizontal_axis], self.array.shape[self.vertical_axis]
+
+    def read_window(self, x: tuple[int, int], y: tuple[int, int]) -> Tile:
+        """Read a window: shape (y, x)."""
+        window = [
+            slice(self.fixed_pixels.get(axis_number, 0), self.fixed_pixels.get(axis_number, 0) + 1)
+            for axis_number in range(len(self.array.shape))
+        ]
+        window[self.horizontal_axis], window[self.vertical_axis] = slice(*x), slice(*y)
+        values = np.moveaxis(self.array.read(window), (self.vertical_axis, self.horizontal_axis), (-2, -1))
+        return np.asarray(values, np.float32).reshape(y[1] - y[0], x[1] - x[0])
+
+
+def open_sky_image(path: Place, name: str) -> _SkyImage:
+    """Open an image of the sky, and see that it is there to its last pixel.
+
+    Parameters
+    ----------
+    path, name
+        Of the file.
+
+    Returns
+    -------
+    image
+        To be closed.
+
+    Raises
+    ------
+    SourceError
+        It is none, or damaged.
+    """
+    product = open_product(path, name)
+    try:
+        return _find_sky_image(product)
+    except BaseException as error:
+        product.close()
+        if isinstance(error, OSError | ValueError | IndexError):
+            raise SourceError(
+                format_message("it is damaged: {reason}", str(error)[:100] or type(error).__name__)
+            ) from None
+        raise
+
+
+def _find_sky_image(product: Product) -> _SkyImage:
+    image_arrays = [
+        array_item
+        for array_item in product.arrays
+        if array_item.role == "data" and sum(size > 1 for size in array_item.shape) >= 2
+    ]
+    array = next((array_item for array_item in image_arrays if array_item.create_sky_mapping is not None), None)
+    sky_mapping = None if array is None or array.create_sky_mapping is None else _create_sky_mapping(array)
+    if array is None or sky_mapping is None:
+        raise SourceError(format_message("it has no image whose header says where it is on the sky"))
+    if sky_mapping.image_axes.kind != "sky":
+        raise SourceError(format_message("it shows a body or the Sun's disc, and not the sky"))
+    kinds = [axis.kind for axis in array.axes]
+    up, across = sorted((kinds.index("longitude"), kinds.index("latitude")))
+    image = _SkyImage(array, sky_mapping, across, up, product.close)
+    if int(np.prod(image.size)) != int(np.prod(array.shape)):
+        raise SourceError(format_message("it is a cube: make a HiPS of it alone"))
+    width, height = image.size
+    image.read_window((width - 1, width), (height - 1, height))
+    return image
+
+
+def _create_sky_mapping(array: ArrayPart) -> footprints.ImageWcs | None:
+    try:
+        return array.create_sky_mapping() if array.create_sky_mapping is not None else None
+    except Exception:  # noqa: BLE001  (wcslib has a class for each of its faults, of no common kind)
+        return None
+
+
+def write_survey(
+    files: Sequence[tuple[Place, str]],
+    directory: Path,
+    properties: Mapping[str, str],
+    *,
+    order: int | None = None,
+    look: Look | None = None,
+    progress: ProgressMonitor = ProgressMonitor(),  # noqa: B008  (it is frozen)
+) -> SkySurvey:
+    """Make a HiPS of images. Where several have a value, it is their mean; between pixels, values are interpolated.
+
+    Parameters
+    ----------
+    files
+        Each with its name.
+    directory
+        A directory that is there, and empty.
+    properties
+        Properties besides.
+    order
+        Of the finest tiles; None: no coarser than the finest image.
+    look
+        Stretch, percentages, colours of the PNG tiles.
+    progress
+        What it is told to.
+
+    Returns
+    -------
+    survey
+        What it is, and which images are not in it.
+
+    Raises
+    ------
+    SourceError
+        None can be used.
+    TooLargeError
+        It would have too many tiles.
+    OperationCancelledError, UpstreamError
+        It was stopped; a server with images is away.
+    """
+    builder = _SurveyBuilder({name: path for path, name in files}, directory, progress)
+    builder.find_tiles(order)
+    stretch = builder.write_tiles(look or Look())
+    return builder.write_metadata(properties, stretch)
+
+
+class _SurveyBuilder:
+    """Images, the tiles that they are in, and how far it is."""
+
+    def __init__(self, files: Mapping[str, Place], place: Path, task: ProgressMonitor) -> None:
+        self.files, self.directory, self.progress = files, place, task
+        self.survey = SkySurvey(order=0)
+        self.open_images: OrderedDict[str, _SkyImage] = OrderedDict()
+        self.images_by_tile: dict[int, list[str]] = {}  # finest tile -> images
+        self.tiles_by_order: list[set[int]] = []  # by order
+        self.coverage_cells: list[npt.NDArray[np.int64]] = []
+        self.sampled_values: list[Tile] = []
+        self.initial_view: tuple[float, float, float] = (0.0, 0.0, 60.0)
+        self.finished_tiles = 0
+
+    def open_image(self, name: str) -> _SkyImage:
+        sky_image = self.open_images.pop(name, None)
+        if sky_image is None:
+            sky_image = open_sky_image(self.files[name], name)
+            while len(self.open_images) >= MAX_OPEN_IMAGES:
+                self.open_images.popitem(last=False)[1].close()
+        self.open_images[name] = sky_image
+        return sky_image
+
+    def close_images(self) -> None:
+        while self.open_images:
+            self.open_images.popitem()[1].close()
+
+    def report_progress(self, share: float) -> None:
+        try:
+            self.progress.report_progress(share)
+        except HvenError:
+            self.close_images()
+            raise
+
+    def find_tiles(self, order: int | None) -> None:
+        """Find which tiles the images are in."""
+        scales = {}
+        for number_or_order, name in enumerate(self.files):
+            self.report_progress(0.05 * number_or_order / len(self.files))
+            try:
+                image = self.open_image(name)
+                scales[name] = max(image.sky_mapping.scale, 1e-7)
+            except SourceError as fault:
+                self.survey.omitted_images[name] = str(fault)
+        if not scales:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in list(self.survey.omitted_images.items())[:3])
+            raise SourceError(
+                format_message("none of {count} images can be in a HiPS: {reason}", len(self.files), reasons)
+            )
+        finest = min(scales.values())
+        if order is None:
+            order = int(np.ceil(np.log2(ORDER_0_TILE_DEGREES / TILE_WIDTH_PIXELS / finest)))
+        order = self.survey.order = int(np.clip(order, MIN_ORDER, MAX_ORDER))
+        tile = ORDER_0_TILE_DEGREES / 2**order
+        if (
+            sum(np.prod(self.open_image(name).size) * (scale / tile) ** 2 for name, scale in scales.items())
+            > MAX_FINEST_TILES
+        ):
+            self.close_images()
+            raise TooLargeError(
+                format_message("at order {order} it has more than {most} tiles", order, MAX_FINEST_TILES),
+                remedy=format_message("say a lower order, or leave out the finest images"),
+            )
+        for name, scale in scales.items():
+            self.report_progress(0.05)
+            first_order = int(
+                np.clip(np.log2(ORDER_0_TILE_DEGREES / TILE_WIDTH_PIXELS / scale), 0, order)
+            )  # tiles about as large as the image's pixels have it
+            for tile_number in self._find_image_tiles(self.open_image(name), first_order, order):
+                self.images_by_tile.setdefault(tile_number, []).append(name)
+        self.tiles_by_order = [
+            {tile >> 2 * (order - number_or_order) for tile in self.images_by_tile}
+            for number_or_order in range(order + 1)
+        ]
+
+    def _find_image_tiles(self, image: _SkyImage, first_order: int, order: int) -> list[int]:
+        """Find the tiles that an image may be in: from about its own pixels' order down."""
+        steps = [np.unique(np.append(np.arange(1, size, TILE_WIDTH_PIXELS // 8), [1, size])) for size in image.size]
+        x, y = (grid_axis.ravel().astype(float) for grid_axis in np.meshgrid(*steps))
+        lon, lat = image.sky_mapping(np.stack([x, y], 1)).T
+        is_known = np.isfinite(lon) & np.isfinite(lat)
+        if not is_known.any():
+            return []
+        middle = int(is_known.sum()) // 2
+        field_degrees = min(60.0, max(image.size) * image.sky_mapping.scale * 1.2)
+        self.initial_view = float(lon[is_known][middle]), float(lat[is_known][middle]), field_degrees
+        first_tiles = np.unique(healpix.compute_cell_indexes(first_order, lon[is_known], lat[is_known]))
+        shift = 2 * (healpix.MAX_ORDER - first_order)
+        ranges = np.stack([first_tiles << shift, (first_tiles + 1) << shift], 1)
+        around = healpix.add_neighbours(healpix.merge_ranges(ranges), first_order) >> shift
+        tile_numbers = [
+            tile
+            for start, stop in around.tolist()
+            for tile in range(start, stop)
+            if _is_near_image(image, first_order, tile)
+        ]
+        for at in range(first_order + 1, order + 1):
+            tile_numbers = [
+                tile
+                for parent_tile in tile_numbers
+                for tile in range(4 * parent_tile, 4 * parent_tile + 4)
+                if _is_near_image(image, at, tile)
+            ]
+        return tile_numbers
+
+    def write_tiles(self, look: Look) -> ColourStretch:
+        """Write all tiles: FITS from the finest on, then PNG in colours of all."""
+        used: set[str] = set()
+        try:
+            for base in sorted(self.tiles_by_order[0]):
+                self._write_tile(0, base, used)
+        finally:
+            self.close_images()
+        if not self.coverage_cells:
+            raise SourceError(format_message("none of {count} images has a value", len(self.files)))
+        self.survey.used_images = sorted(used)
+        for name in self.files.keys() - used - self.survey.omitted_images.keys():
+            self.survey.omitted_images[name] = str(format_message("it has no value"))
+        stretch = choose_stretch(np.concatenate(self.sampled_values).astype(np.float64), look)
+        tile_paths = sorted(self.directory.rglob("Npix*.fits"))
+        for path_number, path in enumerate(tile_paths):
+            self.report_progress(0.75 + 0.24 * path_number / len(tile_paths))
+            values = np.frombuffer(
+                path.read_bytes(), ">f4", TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS, HEADER_BYTES
+            ).reshape(TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)
+            _paint_tile(values[::-1], stretch).save(path.with_suffix(".png"))
+        self.survey.tiles = len(tile_paths)
+        return stretch
+
+    def _write_tile(self, order: int, tile: int, used: set[str]) -> Tile | None:
+        """Make a tile: of images, or of the four below; pixels by x and y of HEALPix."""
+        if order == self.survey.order:
+            self.report_progress(0.05 + 0.7 * self.finished_tiles / len(self.images_by_tile))
+            self.finished_tiles += 1
+            tile_values = self._sample_tile(tile, used)
+        else:
+            tile_values = None
+            for child in range(4):
+                child_tile = 4 * tile + child
+                part = (
+                    self._write_tile(order + 1, child_tile, used)
+                    if child_tile in self.tiles_by_order[order + 1]
+                    else None
+                )
+                if part is not None:
+                    tile_values = (
+                        np.full((TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS), np.nan, np.float32)
+                        if tile_values is None
+                        else tile_values
+                    )
+                    x, y = ((child & 1) * TILE_WIDTH_PIXELS // 2, (child >> 1) * TILE_WIDTH_PIXELS // 2)
+                    tile_values[x : x + TILE_WIDTH_PIXELS // 2, y : y + TILE_WIDTH_PIXELS // 2] = _average_parts(
+                        part.reshape(TILE_WIDTH_PIXELS // 2, 2, TILE_WIDTH_PIXELS // 2, 2)
+                        .transpose(1, 3, 0, 2)
+                        .reshape(4, TILE_WIDTH_PIXELS // 2, -1)
+                    )
+        if tile_values is not None:
+            folder = self.directory / f"Norder{order}" / f"Dir{tile // 10_000 * 10_000}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"Npix{tile}.fits").write_bytes(_write_fits_tile(tile_values[::-1], order, tile))
+        return tile_values
+
+    def _sample_tile(self, tile: int, used: set[str]) -> Tile | None:
+        total, value_counts = (
+            np.zeros(TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS),
+            np.zeros(TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS, np.int32),
+        )
+        lon, lat = healpix.compute_cell_centers(
+            self.survey.order + TILE_PIXEL_ORDERS,
+            (tile << 2 * TILE_PIXEL_ORDERS) + _list_nested_cells(TILE_PIXEL_ORDERS),
+        )
+        for name in self.images_by_tile[tile]:
+            if name in self.survey.omitted_images:
+                continue
+            try:
+                values = _interpolate_image(self.open_image(name), lon, lat)
+            except (SourceError, OSError, ValueError) as fault:
+                self.survey.omitted_images[name] = str(format_message("it is damaged: {reason}", str(fault)[:100]))
+                continue
+            has_value = np.isfinite(values)
+            if has_value.any():
+                used.add(name)
+                total[has_value] += values[has_value]
+                value_counts += has_value
+        if not value_counts.any():
+            return None
+        with np.errstate(invalid="ignore"):
+            mean_values = (
+                (total / np.where(value_counts, value_counts, np.nan))
+                .astype(np.float32)
+                .reshape(TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)
+            )
+        cells = (
+            np.isfinite(mean_values)
+            .reshape(1 << COVERAGE_ORDERS, -1, 1 << COVERAGE_ORDERS, TILE_WIDTH_PIXELS >> COVERAGE_ORDERS)
+            .any((1, 3))
+            .ravel()
+        )
+        self.coverage_cells.append((tile << 2 * COVERAGE_ORDERS) + _list_nested_cells(COVERAGE_ORDERS)[cells])
+        self.sampled_values.append(mean_values[np.isfinite(mean_values)][::SAMPLE_STEP])
+        return mean_values
+
+    def write_metadata(self, properties: Mapping[str, str], stretch: ColourStretch) -> SkySurvey:
+        """Write what tells of the tiles."""
+        order = self.survey.order
+        _write_allsky(self.directory, sorted(self.tiles_by_order[MIN_ORDER]))
+        moc = Moc.from_cells(np.concatenate(self.coverage_cells), order + COVERAGE_ORDERS)
+        (self.directory / "Moc.fits").write_bytes(region_files.write_moc(moc))
+        lon, lat, field_degrees = self.initial_view
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")
+        self.survey.properties = {
+            **properties,
+            "hips_version": "1.4",
+            "hips_builder": "Hven",
+            "hips_creation_date": now,
+            "hips_release_date": now,
+            "hips_frame": "equatorial",
+            "hips_order": str(order),
+            "hips_order_min": "0",
+            "hips_tile_width": str(TILE_WIDTH_PIXELS),
+            "hips_tile_format": "png fits",
+            "hips_pixel_bitpix": "-32",
+            "hips_pixel_cut": f"{stretch.low:g} {stretch.high:g}",
+            "hips_initial_ra": f"{lon:.6f}",
+            "hips_initial_dec": f"{lat:.6f}",
+            "hips_initial_fov": f"{field_degrees:.6g}",
+            "hips_overlay": "mean",
+            "hips_sampling": "bilinear",
+            "hips_hierarchy": "mean",
+            "dataproduct_type": "image",
+            "moc_sky_fraction": f"{moc.fraction:.6g}",
+        }
+        return self.survey
+
+
+@cache
+def _list_nested_cells(order_difference: int) -> npt.NDArray[np.int64]:
+    """Return the nested numbers of the cells in one that is `order_difference` orders coarser, by x (to the north-east), then y."""
+    axis = np.arange(1 << order_difference, dtype=np.int64)
+    spread_bits = np.array([(axis >> bit & 1) << 2 * bit for bit in range(order_difference)]).sum(0)
+    return np.asarray((spread_bits[:, None] + 2 * spread_bits[None, :]).ravel())
+
+
+def _average_parts(parts: npt.NDArray[np.float32]) -> Tile:
+    """Average those of the first axis that have a value."""
+    is_finite = np.isfinite(parts)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(
+            np.where(is_finite, parts, 0).sum(0) / np.where(is_finite.any(0), is_finite.sum(0), np.nan), np.float32
+        )
+
+
+def _is_near_image(image: _SkyImage, order: int, tile: int) -> bool:
+    """Tell whether a tile may have some of an image."""
+    xy = image.sky_mapping.to_pixels(*healpix.compute_cell_centers(order + 5, np.arange(tile << 10, (tile + 1) << 10)))
+    with np.errstate(invalid="ignore"):
+        return bool(((xy > -NEAR_PIXELS) & (xy < np.array(image.size) + NEAR_PIXELS)).all(1).any())
+
+
+def _interpolate_image(image: _SkyImage, lon: Numbers, lat: Numbers) -> Numbers:
+    """Interpolate an image at places: of the four pixels around, those that have a value, where the nearest one has."""
+    width, height = image.size
+    xy = image.sky_mapping.to_pixels(lon, lat) - 1.0
+    with np.errstate(invalid="ignore"):
+        inside = ((xy >= -0.5) & (xy <= [width - 0.5, height - 0.5])).all(1)
+    interpolated = np.full(len(lon), np.nan)
+    if not inside.any():
+        return interpolated
+    x, y = xy[inside].T
+    low = np.floor([x.min(), y.min()]).astype(int).clip(0)
+    high = np.minimum(np.ceil([x.max(), y.max()]).astype(int) + 1, [width, height])
+    if int(np.prod(high - low)) > MAX_READ_PIXELS:
+        raise SourceError(format_message("its pixels are much finer than the tiles"))
+    values = image.read_window((low[0], high[0]), (low[1], high[1]))
+    x, y = x - low[0], y - low[1]
+    last_pixels = values.shape[1] - 1, values.shape[0] - 1
+    total, weights = np.zeros(len(x)), np.zeros(len(x))
+    left_columns, lower_rows = np.floor(x).astype(int), np.floor(y).astype(int)
+    for horizontal_step, vertical_step in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        part = values[
+            (lower_rows + vertical_step).clip(0, last_pixels[1]),
+            (left_columns + horizontal_step).clip(0, last_pixels[0]),
+        ]
+        weight = (
+            np.abs(1 - horizontal_step - (x - left_columns))
+            * np.abs(1 - vertical_step - (y - lower_rows))
+            * np.isfinite(part)
+        )
+        total += np.where(weight > 0, part, 0.0) * weight
+        weights += weight
+    with np.errstate(invalid="ignore", divide="ignore"):
+        interpolated[inside] = np.where(weights >= 0.25, total / weights, np.nan)
+    return interpolated
+
+
+def _write_fits_tile(values: Tile, order: int, tile: int) -> bytes:
+    """Write a tile: one HDU, as programs of HiPS read it."""
+    cards = {"SIMPLE": "T", "BITPIX": "-32", "NAXIS": "2", "NAXIS1": str(TILE_WIDTH_PIXELS), "NAXIS2": str(TILE_WIDTH_PIXELS), "ORDER": str(order), "NPIX": str(tile)}  # fmt: skip
+    header = "".join(f"{name:<8}= {value:>20}".ljust(80) for name, value in cards.items()) + "END".ljust(80)
+    body = values.astype(">f4").tobytes()
+    return header.ljust(HEADER_BYTES).encode() + body + bytes(-len(body) % HEADER_BYTES)
+
+
+def _paint_tile(values: npt.NDArray[Any], stretch: ColourStretch) -> Any:
+    from PIL import Image  # noqa: PLC0415  (loaded for pictures alone)
+
+    return Image.fromarray(stretch.paint_values(values.astype(np.float64)), "RGBA")
+
+
+def _write_allsky(directory: Path, tiles: Sequence[int]) -> None:
+    """Draw all tiles of order 3 in one picture, each as 64 x 64 pixels, 27 in a row (HiPS 1.0 section 4.3.2)."""
+    from PIL import Image  # noqa: PLC0415  (loaded already)
+
+    tiles_per_row = 27
+    allsky_image = Image.new("RGBA", (64 * tiles_per_row, 64 * -(-768 // tiles_per_row)))
+    for tile in tiles:
+        path = directory / f"Norder{MIN_ORDER}" / "Dir0" / f"Npix{tile}.png"
+        if path.exists():
+            with Image.open(path) as tile_image:
+                allsky_image.paste(
+                    tile_image.resize((64, 64)), (64 * (tile % tiles_per_row), 64 * (tile // tiles_per_row))
+                )
+    allsky_image.save(directory / f"Norder{MIN_ORDER}" / "Allsky.png")

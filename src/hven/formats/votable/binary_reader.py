@@ -1,0 +1,337 @@
+"""BINARY and BINARY2 bytes into Arrow columns (VOTable 1.4 sections 5.3, 5.4)."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.formats.votable.binary_writer import describe_fixed_cell
+from hven.model import literal
+from hven.model.errors import SourceError
+from hven.model.literal import NULL_STRING, to_string_scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.model.table import Column
+    from hven.model.types import Type
+
+    Array = np.ndarray[Any, Any]
+
+_MAX_ROW_BYTES = 256 << 20
+_ITEM_BYTES = {
+    "unsignedByte": 1,
+    "short": 2,
+    "int": 4,
+    "long": 8,
+    "float": 4,
+    "double": 8,
+    "floatComplex": 8,
+    "doubleComplex": 16,
+    "boolean": 1,
+    "char": 1,
+    "unicodeChar": 2,
+}
+_unpack_length = struct.Struct(">i").unpack_from
+
+
+class BinaryDecoder:
+    """Decoder for one set of columns.
+
+    Rows of fixed size are one numpy view. Where cells have variable size, the start of a row is known only from the length
+    words before it: one tight loop follows them (the format allows no other way); everything else is done by whole columns.
+    """
+
+    def __init__(self, columns: Sequence[Column], serialization: str) -> None:
+        self._columns = tuple(columns)
+        self._flag_byte_count = (len(columns) + 7) // 8 if serialization == "BINARY2" else 0
+        self._fixed_formats = [describe_fixed_cell(column) for column in columns]
+        self._before: list[int] = []  # bytes before each variable cell's length word, since the last variable cell
+        self._record_dtypes: list[np.dtype[Any]] = []
+        fields: list[Any] = [("flags", "u1", (self._flag_byte_count,))] if self._flag_byte_count else []
+        self._variable_columns: list[int] = []
+        self._record_numbers: list[int] = []
+        for number, fixed_format in enumerate(self._fixed_formats):
+            self._record_numbers.append(len(self._record_dtypes))
+            if fixed_format is None:
+                self._record_dtypes.append(np.dtype(fields))
+                self._variable_columns.append(number)
+                fields = []
+            else:
+                fields.append((f"c{number}", *fixed_format))
+        self._record_dtypes.append(np.dtype(fields))
+        if sum(record.itemsize for record in self._record_dtypes) > _MAX_ROW_BYTES:
+            raise SourceError(f"a row of the table has more than {_MAX_ROW_BYTES >> 20} MiB")
+
+    def decode_rows(self, data: bytes, rows_before: int) -> tuple[list[pa.Array], int, int]:
+        """Decode as many whole rows as there are.
+
+        Parameters
+        ----------
+        rows_before
+            Number of rows before these, for messages.
+
+        Returns
+        -------
+        The columns, the number of rows, and the number of bytes used.
+
+        Raises
+        ------
+        SourceError
+            A length word is negative, or a value cannot be.
+        """
+        raw = np.frombuffer(data, np.uint8)
+        if not self._variable_columns:
+            record = self._record_dtypes[0]
+            rows = len(raw) // record.itemsize if record.itemsize else 0
+            byte_count = rows * record.itemsize
+            return (
+                self._decode_columns([np.frombuffer(data, record, rows)], [], raw, rows, rows_before),
+                rows,
+                byte_count,
+            )
+        starts, counts, byte_count = self._scan_row_starts(data, rows_before)
+        rows = len(starts)
+        records = []
+        for number, record in enumerate(self._record_dtypes):
+            byte_positions = starts[:, number, None] + np.arange(record.itemsize)
+            records.append(raw[byte_positions].reshape(-1).view(record) if record.itemsize else np.zeros(rows, record))
+        cells = [
+            (starts[:, number] + self._record_dtypes[number].itemsize + 4, counts[:, number])
+            for number in range(len(self._variable_columns))
+        ]
+        return self._decode_columns(records, cells, raw, rows, rows_before), rows, byte_count
+
+    def _scan_row_starts(self, data: bytes, rows_before: int) -> tuple[Array, Array, int]:
+        """Follow the length words; return the start of each fixed stretch and each cell's count, row by row."""
+        gaps = [record.itemsize for record in self._record_dtypes]
+        bits = [self._columns[number].type.datatype == "bit" for number in self._variable_columns]
+        sizes = [_ITEM_BYTES.get(self._columns[number].type.datatype, 1) for number in self._variable_columns]
+        steps = list(zip(gaps[:-1], sizes, bits, strict=True))
+        tail, end, position, byte_count = gaps[-1], len(data), 0, 0
+        starts: list[int] = []
+        counts: list[int] = []
+        while True:
+            row_starts, row_counts = [], []
+            for gap, size, bit in steps:
+                row_starts.append(position)
+                position += gap
+                if position + 4 > end:
+                    break
+                (count,) = _unpack_length(data, position)
+                if count < 0:
+                    message = f"row {rows_before + len(starts) // len(gaps) + 1} has a cell of negative length: the stream is corrupt"
+                    raise SourceError(message)
+                row_counts.append(count)
+                position += 4 + ((count + 7) // 8 if bit else count * size)
+            else:
+                row_starts.append(position)
+                position += tail
+                if position <= end:
+                    starts += row_starts
+                    counts += row_counts
+                    byte_count = position
+                    continue
+            break
+        return (
+            np.array(starts, np.int64).reshape(-1, len(gaps)),
+            np.array(counts, np.int64).reshape(-1, len(steps)),
+            byte_count,
+        )
+
+    def _decode_columns(
+        self, records: list[Array], cells: list[tuple[Array, Array]], raw: Array, row_count: int, rows_before: int
+    ) -> list[pa.Array]:
+        if not row_count:
+            return [pa.array([], column.type.arrow) for column in self._columns]
+        arrays = []
+        variable = iter(cells)
+        for number, column in enumerate(self._columns):
+            null = self._read_null_flags(records[0], number) if self._flag_byte_count else None
+            try:
+                if self._fixed_formats[number] is None:
+                    array = self._decode_variable_column(column, raw, *next(variable), null)
+                else:
+                    array = self._decode_fixed_column(
+                        column, records[self._record_numbers[number]][f"c{number}"], row_count, null
+                    )
+            except literal.InvalidLiteralError as error:
+                message = f"row {rows_before + error.row + 1}, column {column.name!r}: {error}"
+                raise SourceError(message) from error
+            arrays.append(array)
+        return arrays
+
+    def _read_null_flags(self, record: Array, number: int) -> Array:
+        return ((record["flags"][:, number // 8] >> np.uint8(7 - number % 8)) & 1).astype(bool)
+
+    def _decode_fixed_column(self, column: Column, values: Array, row_count: int, null: Array | None) -> pa.Array:
+        kind = column.type
+        if kind.datatype in {"char", "unicodeChar"}:
+            width = values.dtype.itemsize
+            flat = np.ascontiguousarray(values).view(np.uint8).reshape(row_count, width)
+            return self._decode_strings(
+                flat.reshape(-1), np.arange(row_count + 1, dtype=np.int64) * width, column, null
+            )
+        if kind.datatype == "bit":
+            if kind.arraysize is None:  # writers do not agree which of the eight bits it is
+                return pa.array(values != 0, mask=null)
+            size = _count_items(kind)
+            bit_values = (
+                np.unpackbits(np.ascontiguousarray(values).reshape(row_count, -1), axis=1)[:, :size]
+                .astype(bool)
+                .reshape(-1)
+            )
+            return literal.fold_values(
+                np.arange(row_count + 1, dtype=np.int64) * size, pa.array(bit_values), null, kind
+            )
+        items = values.reshape(-1)
+        items_per_row = len(items) // row_count
+        nested = pa.types.is_nested(kind.arrow)
+        decoded_items = self._convert_items(items, column, None if nested else null)
+        if not nested:
+            return decoded_items
+        if null is None:  # BINARY has no other null than an array of nothing but nulls
+            null_items = (
+                np.isnan(items)
+                if pa.types.is_floating(decoded_items.type)
+                else decoded_items.is_null().to_numpy(zero_copy_only=False)
+            )
+            null = np.asarray(null_items.reshape(row_count, items_per_row).all(axis=1))
+        return literal.fold_values(np.arange(row_count + 1, dtype=np.int64) * items_per_row, decoded_items, null, kind)
+
+    def _convert_items(self, items: Array, column: Column, null: Array | None) -> pa.Array:
+        """Convert flat values to Arrow; what VALUES/@null or the format itself calls null is null."""
+        kind = column.type
+        if kind.datatype == "boolean":
+            true, false = np.isin(items, _TRUE_CODES), np.isin(items, _FALSE_CODES)
+            null_items = ~(true | false)
+            invalid_items = null_items & ~np.isin(items, _NULL_BOOLEAN_CODES)
+            if invalid_items.any():
+                raise literal.InvalidLiteralError(0, repr(chr(items[int(np.argmax(invalid_items))])), kind)
+            return pa.array(true, mask=null_items if null is None else null_items | null)
+        native = items.astype(items.dtype.newbyteorder("="))
+        if native.dtype.kind == "f" and not self._flag_byte_count and kind.arraysize is None:
+            null = np.asarray(np.isnan(native))
+        if column.null is not None:
+            try:
+                null_items_by_value = native == native.dtype.type(column.null)
+                null = null_items_by_value if null is None else null | null_items_by_value
+            except (ValueError, OverflowError):
+                pass  # a word that no value of this type can equal
+        return pa.array(native, mask=null if null is not None and null.any() else None)
+
+    def _decode_variable_column(
+        self, column: Column, raw: Array, starts: Array, counts: Array, null: Array | None
+    ) -> pa.Array:
+        kind = column.type
+        bit = kind.datatype == "bit"
+        lengths = (counts + 7) // 8 if bit else counts * _ITEM_BYTES[kind.datatype]
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        data = _gather_bytes(raw, starts, offsets)
+        if kind.datatype in {"char", "unicodeChar"}:
+            return self._decode_strings(data, offsets, column, null)
+        ends = np.zeros(len(counts) + 1, np.int64)
+        np.cumsum(counts, out=ends[1:])
+        null_rows = (counts == 0) if not self._flag_byte_count else null  # BINARY has no other null
+        if bit:
+            unpacked_bits = np.unpackbits(data).astype(bool)
+            decoded_items = pa.array(
+                unpacked_bits[np.arange(int(ends[-1])) + np.repeat(offsets[:-1] * 8 - ends[:-1], counts)]
+            )
+        elif kind.datatype in {"floatComplex", "doubleComplex"}:
+            decoded_items, ends = (
+                self._convert_items(data.view(">f4" if kind.datatype == "floatComplex" else ">f8"), column, None),
+                ends * 2,
+            )
+        else:
+            decoded_items = self._convert_items(
+                data.view("u1" if kind.datatype == "boolean" else kind.scalar.numpy), column, None
+            )
+        return literal.fold_values(ends, decoded_items, null_rows, kind)
+
+    def _decode_strings(self, data: Array, offsets: Array, column: Column, null: Array | None) -> pa.Array:
+        """Decode strings: up to the first NUL each."""
+        kind = column.type
+        is_utf16 = kind.datatype == "unicodeChar"
+        texts = decode_unicode_cells(data, offsets) if is_utf16 else decode_char_cells(data, offsets)
+        if pa.types.is_nested(kind.arrow):
+            padded = pc.replace_substring(texts, "\0", " ")
+            null_rows = (
+                pc.equal(pc.utf8_trim(texts, characters="\0"), to_string_scalar("")) if null is None else pa.array(null)
+            )
+            padded = pc.if_else(null_rows, NULL_STRING, padded)
+            return literal.split_string_arrays(padded, kind)
+        if (data == 0).any():
+            texts = pc.replace_substring_regex(texts, r"(?s)\x00.*", "")
+        null_rows = (
+            pc.equal(texts, to_string_scalar("")) if null is None else pa.array(null)
+        )  # BINARY has no other null
+        if column.null is not None:
+            null_rows = pc.or_(null_rows, pc.equal(texts, to_string_scalar(column.null)))
+        texts = pc.if_else(null_rows, NULL_STRING, texts) if pc.any(null_rows).as_py() else texts
+        return literal.parse_column(texts, kind) if kind.is_timestamp else texts
+
+
+_TRUE_CODES, _FALSE_CODES, _NULL_BOOLEAN_CODES = (
+    np.frombuffer(b"Tt1", np.uint8),
+    np.frombuffer(b"Ff0", np.uint8),
+    np.frombuffer(b"\0 ?", np.uint8),
+)
+
+
+def _count_items(column_type: Type) -> int:
+    return int(np.prod([length or 1 for length in column_type.shape])) if column_type.arraysize is not None else 1
+
+
+def _gather_bytes(raw: Array, starts: Array, offsets: Array) -> Array:
+    """Copy stretches that lie apart into one."""
+    total = int(offsets[-1])
+    index = np.arange(total) + np.repeat(starts - offsets[:-1], np.diff(offsets))
+    gathered: Array = raw[index]
+    return gathered
+
+
+def _build_string_array(data: Array, offsets: Array) -> pa.Array:
+    return pa.Array.from_buffers(
+        pa.string(),
+        len(offsets) - 1,
+        [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(data))],
+    )
+
+
+def decode_char_cells(data: Array, offsets: Array) -> pa.Array:
+    """Read ``char`` cells: ASCII, or UTF-8 as VOTable 1.6 has it, or else Latin-1, which any byte is."""
+    if (data < 0x80).all():
+        return _build_string_array(data, offsets)
+    texts = _build_string_array(data, offsets)
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        is_not_ascii = data >= 0x80
+        utf8_offsets = np.zeros(len(data) + 1, np.int64)
+        np.cumsum(is_not_ascii + 1, out=utf8_offsets[1:])
+        return _build_string_array(
+            np.frombuffer(data.tobytes().decode("latin-1").encode(), np.uint8), utf8_offsets[offsets]
+        )
+    return texts
+
+
+def decode_unicode_cells(data: Array, offsets: Array) -> pa.Array:
+    """Read ``unicodeChar`` cells: UTF-16BE; half of a surrogate pair becomes U+FFFD."""
+    units = data.view(">u2").astype(np.uint16)
+    high, low = (units & 0xFC00) == 0xD800, (units & 0xFC00) == 0xDC00
+    paired = np.zeros(len(units), bool)
+    paired[:-1] |= high[:-1] & low[1:]
+    paired[1:] |= low[1:] & high[:-1]
+    units[(high | low) & ~paired] = 0xFFFD
+    lengths = np.where(paired, 2, np.where(units < 0x80, 1, np.where(units < 0x800, 2, 3)))
+    utf8_offsets = np.zeros(len(units) + 1, np.int64)
+    np.cumsum(lengths, out=utf8_offsets[1:])
+    return _build_string_array(
+        np.frombuffer(units.astype("<u2").tobytes().decode("utf-16-le").encode(), np.uint8), utf8_offsets[offsets // 2]
+    )

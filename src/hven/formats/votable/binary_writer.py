@@ -1,0 +1,402 @@
+"""Rows as BINARY and BINARY2 bytes, whole batches at a time (VOTable 1.4 sections 5.3, 5.4)."""
+
+from __future__ import annotations
+
+import binascii
+import math
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.formats.votable.document import choose_null_value
+from hven.model import literal
+from hven.model.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from hven.model.table import Column
+    from hven.model.types import Type
+
+    Array = np.ndarray[Any, Any]
+
+_FALSE_SCALAR, _EMPTY_BINARY = pa.scalar(False, pa.bool_()), pa.scalar(b"", pa.binary())
+MAX_SMALL_BATCH_ROWS = 16  # rows that are written one by one, in less time than numpy and Arrow take to get ready
+_BASE64_LINE_BYTES = 3 * 65_536  # bytes per base64 line: a multiple of three, so that lines join without padding
+
+
+class Base64Encoder:
+    """Bytes in, base64 text out; what does not fill three bytes waits for the next call."""
+
+    def __init__(self) -> None:
+        self._pending_bytes = b""
+
+    def encode(self, data: memoryview) -> Iterator[bytes]:
+        """Encode as much as fills whole triples."""
+        start = 0
+        if self._pending_bytes:
+            start = min(3 - len(self._pending_bytes), len(data))
+            self._pending_bytes += bytes(data[:start])
+            if len(self._pending_bytes) < 3:
+                return
+            yield binascii.b2a_base64(self._pending_bytes, newline=False)
+            self._pending_bytes = b""
+        encodable_end = start + (len(data) - start) // 3 * 3
+        for offset in range(start, encodable_end, _BASE64_LINE_BYTES):
+            yield binascii.b2a_base64(data[offset : min(offset + _BASE64_LINE_BYTES, encodable_end)])
+        self._pending_bytes = bytes(data[encodable_end:])
+
+    def finish(self) -> bytes:
+        """Encode what is left, with padding."""
+        pending_bytes, self._pending_bytes = self._pending_bytes, b""
+        return binascii.b2a_base64(pending_bytes) if pending_bytes else b""
+
+
+class BinaryEncoder:
+    """Encoder for one set of columns.
+
+    Cells of fixed size between two cells of variable size form one packed numpy record; variable cells are Arrow binary
+    columns; Arrow's element-wise join puts both together. Nothing here loops over rows.
+    """
+
+    def __init__(self, columns: Sequence[Column], serialization: str) -> None:
+        self._columns = tuple(columns)
+        self._flag_byte_count = (len(columns) + 7) // 8 if serialization == "BINARY2" else 0
+        self._null_values = [choose_null_value(column, serialization) for column in columns]
+        self._record_dtypes: list[np.dtype[Any]] = []
+        self._column_layout: list[
+            tuple[int, str | None]
+        ] = []  # per column: its record, and its field there (None: variable)
+        fields: list[tuple[str, str, tuple[int, ...]]] = (
+            [("flags", "u1", (self._flag_byte_count,))] if self._flag_byte_count else []
+        )
+        for number, column in enumerate(self._columns):
+            fixed_format = describe_fixed_cell(column)
+            if fixed_format is None:
+                fields.append(("count", ">i4", ()))
+                self._column_layout.append((len(self._record_dtypes), None))
+                self._record_dtypes.append(np.dtype(fields))
+                fields = []
+            else:
+                fields.append((f"c{number}", *fixed_format))
+                self._column_layout.append((len(self._record_dtypes), f"c{number}"))
+        self._has_trailing_record = bool(fields)
+        if fields:
+            self._record_dtypes.append(np.dtype(fields))
+        self._row_bytes = sum(record.itemsize for record in self._record_dtypes)
+        cell_encoders = [_create_cell_encoder(column.type) for column in self._columns] if self._flag_byte_count else []
+        self._cell_encoders = [cell for cell in cell_encoders if cell is not None] if None not in cell_encoders else []
+        self._char_columns = [number for number, column in enumerate(self._columns) if column.type.datatype == "char"]
+
+    def encode_batch(self, batch: pa.RecordBatch) -> Iterator[memoryview]:
+        """Encode all rows, in pieces of bounded size."""
+        if self._columns:
+            for part in literal.split_batch(batch, self._row_bytes):
+                yield (
+                    self._encode_small_batch(part)
+                    if part.num_rows <= MAX_SMALL_BATCH_ROWS and self._cell_encoders
+                    else self._encode_piece(part)
+                )
+
+    def encode_small_rows(self, rows: Sequence[tuple[Any, ...]]) -> bytes | None:
+        """Encode a few rows; None if they are many, not of plain numbers and text, or have a text that no ``char`` can hold."""
+        if len(rows) > MAX_SMALL_BATCH_ROWS or not self._cell_encoders:
+            return None
+        if any(not (row[number] or "").isascii() for number in self._char_columns for row in rows):
+            return None
+        return self._encode_rows(rows)
+
+    def _encode_small_batch(self, batch: pa.RecordBatch) -> memoryview:
+        """Write some rows of plain numbers and text, cell by cell: the same bytes as `_encode_piece`."""
+        columns = [
+            literal.cast_to_storage(array, column.type).to_pylist()
+            for array, column in zip(batch.columns, self._columns, strict=True)
+        ]
+        return memoryview(self._encode_rows(zip(*columns, strict=True)))
+
+    def _encode_rows(self, rows: Iterable[tuple[Any, ...]]) -> bytes:
+        padding_bits = 8 * self._flag_byte_count - len(self._columns)
+        parts = []
+        for row in rows:
+            flags = 0
+            for value in row:
+                flags = flags << 1 | (value is None)
+            parts.append((flags << padding_bits).to_bytes(self._flag_byte_count, "big"))
+            parts += [cell(value) for cell, value in zip(self._cell_encoders, row, strict=True)]
+        return b"".join(parts)
+
+    def _encode_piece(self, batch: pa.RecordBatch) -> memoryview:
+        row_count = batch.num_rows
+        records = [np.zeros(row_count, record) for record in self._record_dtypes]
+        variable: list[pa.Array] = []
+        for number, column in enumerate(self._columns):
+            array = literal.cast_to_storage(batch.column(number), column.type)
+            if array.null_count and self._flag_byte_count:
+                flags = records[0]["flags"][:, number // 8]
+                flags |= array.is_null().to_numpy(zero_copy_only=False).view(np.uint8) << np.uint8(7 - number % 8)
+            record_number, field = self._column_layout[number]
+            if field is not None:
+                self._fill_fixed_cells(records[record_number][field], array, number)
+            else:
+                cells, counts = self._encode_variable_cells(array, number)
+                records[record_number]["count"] = counts
+                variable.append(cells)
+        if not variable:
+            return _view_bytes(records[0])
+        parts: list[pa.Array] = []
+        for number, record in enumerate(records):
+            parts.append(
+                _build_binary_array(record.view(np.uint8).reshape(-1), np.arange(row_count + 1) * record.dtype.itemsize)
+            )
+            if number < len(variable):
+                parts.append(variable[number])
+        joined = pc.binary_join_element_wise(*parts, _EMPTY_BINARY)
+        return literal.view_bytes(joined)
+
+    def _fill_fixed_cells(self, target: Array, array: pa.Array, number: int) -> None:
+        """Write one column of fixed-size cells."""
+        column = self._columns[number]
+        kind = column.type
+        if kind.datatype in {"char", "unicodeChar"}:
+            (_fill_string_array_cells if pa.types.is_nested(array.type) else _fill_text_cells)(target, array, column)
+            return
+        if kind.arraysize is None and not pa.types.is_nested(array.type):
+            target[...] = self._convert_numbers(array, number, null_row=None)
+            return
+        _, values = literal.flatten_lists(array)
+        null = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
+        size = len(values) // len(array) if len(array) else 0
+        numbers = self._convert_numbers(values, number, null_row=None if null is None else np.repeat(null, size))
+        if kind.datatype == "bit":
+            target[...] = np.packbits(numbers.reshape(len(array), size), axis=1)
+        else:
+            target[...] = numbers.reshape(target.shape) if numbers.dtype.kind != "c" else numbers
+            if null is not None:
+                target[null] = self._choose_fill_value(number)
+
+    def _choose_fill_value(self, number: int) -> Any:
+        kind = self._columns[number].type
+        if kind.datatype in {"float", "double", "floatComplex", "doubleComplex"}:
+            return np.nan
+        if kind.datatype == "boolean":
+            return ord("?")
+        return 0 if self._flag_byte_count else int(self._require_null_value(number))
+
+    def _require_null_value(self, number: int) -> str:
+        null_value = self._null_values[number]
+        if null_value is None:
+            message = f"column {self._columns[number].name!r} has no value to stand for null, but holds a null"
+            raise DataError(message, remedy="use BINARY2 or TABLEDATA, or declare the column's `null`")
+        return null_value
+
+    def _convert_numbers(self, values: pa.Array, number: int, null_row: Array | None) -> Any:
+        """Return flat values as numpy, nulls filled. `null_row` marks elements of rows that are null as a whole."""
+        kind = self._columns[number].type
+        if kind.datatype in {"boolean", "bit"}:
+            boolean_values = pc.fill_null(values, _FALSE_SCALAR).to_numpy(zero_copy_only=False)
+            if kind.datatype == "bit":
+                lost_null_count = values.null_count - (
+                    0 if null_row is None or not self._flag_byte_count else int(null_row.sum())
+                )
+                if lost_null_count > 0 and (kind.arraysize is not None or not self._flag_byte_count):
+                    self._require_null_value(number)
+                return boolean_values
+            character_codes = np.where(boolean_values, np.uint8(ord("T")), np.uint8(ord("F")))
+            if values.null_count:
+                character_codes[values.is_null().to_numpy(zero_copy_only=False)] = ord("?")
+            return character_codes
+        if not values.null_count:
+            return values.to_numpy(zero_copy_only=False)
+        if pa.types.is_floating(values.type):
+            return values.to_numpy(zero_copy_only=False)  # nulls become NaN
+        whole_row_nulls = 0 if null_row is None else int(null_row.sum())
+        fill = (
+            0
+            if (kind.arraysize is None and self._flag_byte_count) or values.null_count <= whole_row_nulls
+            else int(self._require_null_value(number))
+        )
+        return pc.fill_null(values, pa.scalar(fill, values.type)).to_numpy(zero_copy_only=False)
+
+    def _encode_variable_cells(self, array: pa.Array, number: int) -> tuple[pa.Array, Array]:
+        """Encode one column of variable cells as binary, with the item counts."""
+        column = self._columns[number]
+        kind = column.type
+        if pa.types.is_string(array.type) or kind.is_timestamp:
+            text = _replace_nul_characters(literal.format_column(array, kind) if kind.is_timestamp else array)
+            return _encode_utf16(text) if kind.datatype == "unicodeChar" else _encode_utf8(text)
+        offsets, values = literal.flatten_lists(array)
+        if pa.types.is_string(values.type):
+            width = kind.shape[0] or 1
+            cells = np.zeros(len(values), _format_text_cell(kind.datatype, width))
+            _fill_text_cells(cells, values, column)
+            raw = cells.view(np.uint8).reshape(-1)
+            return _build_binary_array(raw, offsets * cells.dtype.itemsize), np.diff(offsets) * width
+        numbers = self._convert_numbers(values, number, None)
+        if kind.datatype == "bit":
+            return _pack_bits(numbers, offsets)
+        element_values = numbers.astype(_ELEMENT_FORMATS.get(kind.datatype, kind.scalar.numpy), copy=False)
+        items_per_value = 2 if kind.datatype in {"floatComplex", "doubleComplex"} else 1
+        return _build_binary_array(element_values.view(np.uint8), offsets * element_values.itemsize), np.diff(
+            offsets
+        ) // items_per_value
+
+
+_ELEMENT_FORMATS = {"floatComplex": ">f4", "doubleComplex": ">f8", "boolean": "u1"}
+
+
+_SCALAR_FORMATS = {"unsignedByte": "B", "short": ">h", "int": ">i", "long": ">q", "float": ">f", "double": ">d"}
+
+
+def _create_cell_encoder(column_type: Type) -> Callable[[Any], bytes] | None:
+    """Return what writes one cell of BINARY2, null or not, of a plain number or of text of any length; None for any other column."""
+    if column_type.datatype in _SCALAR_FORMATS and column_type.arraysize is None and column_type.stored_xtype is None:
+        pack = struct.Struct(_SCALAR_FORMATS[column_type.datatype]).pack
+        null = pack(math.nan if column_type.datatype in {"float", "double"} else 0)
+        return lambda value: null if value is None else pack(value)
+    if (
+        column_type.shape == (None,)
+        and column_type.datatype in {"char", "unicodeChar"}
+        and pa.types.is_string(column_type.arrow)
+    ):
+        encoding, unit = ("utf-16-be", 2) if column_type.datatype == "unicodeChar" else ("utf-8", 1)
+
+        def encode_text(value: str | None) -> bytes:
+            raw = (value or "").replace("\0", "\ufffd").encode(encoding)
+            return (len(raw) // unit).to_bytes(4, "big") + raw
+
+        return encode_text
+    return None
+
+
+def describe_fixed_cell(column: Column) -> tuple[str, tuple[int, ...]] | None:
+    """Return the numpy format and shape of a fixed-size cell; None if its size varies."""
+    kind = column.type
+    size = 1
+    for length in kind.shape:
+        if length is None:
+            return None
+        size *= length
+    shape = () if kind.arraysize is None else (size,)
+    if kind.datatype == "char":
+        return f"S{size}", ()
+    if kind.datatype == "unicodeChar":
+        return f"V{2 * size}", ()
+    if kind.datatype == "bit":
+        return "u1", ((size + 7) // 8,) if shape else ()
+    if kind.datatype in {"floatComplex", "doubleComplex"}:
+        return _ELEMENT_FORMATS[kind.datatype], (2 * size,)
+    return _ELEMENT_FORMATS.get(kind.datatype, kind.scalar.numpy), shape
+
+
+def _format_text_cell(datatype: str, width: int) -> str:
+    return f"S{width}" if datatype == "char" else f"V{2 * width}"
+
+
+def _view_bytes(records: Array) -> memoryview:
+    return records.view(np.uint8).reshape(-1).data
+
+
+def _build_binary_array(raw: Array, offsets: Array) -> pa.Array:
+    return pa.Array.from_buffers(
+        pa.binary(),
+        len(offsets) - 1,
+        [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(raw))],
+    )
+
+
+def _replace_nul_characters(text: pa.Array) -> pa.Array:
+    """Fill nulls; a NUL character would end the string for every reader, so it becomes U+FFFD."""
+    text = literal.fill_nulls(text)
+    if b"\0" in literal.view_bytes(text).tobytes():
+        return pc.replace_substring(text, "\0", "\ufffd")
+    return text
+
+
+def _read_offsets(array: pa.Array) -> Array:
+    return np.frombuffer(array.buffers()[1], np.int32)[array.offset : array.offset + len(array) + 1]
+
+
+def _encode_utf8(text: pa.Array) -> tuple[pa.Array, Array]:
+    return text.cast(pa.binary()), np.diff(_read_offsets(text))
+
+
+def _encode_utf16(text: pa.Array) -> tuple[pa.Array, Array]:
+    """Encode as UTF-16BE: one conversion for the whole column, offsets counted from the UTF-8 bytes."""
+    offsets = _read_offsets(text).astype(np.int64)
+    data = text.buffers()[2]
+    raw = memoryview(data)[offsets[0] : offsets[-1]] if data is not None else memoryview(b"")
+    utf8_bytes = np.frombuffer(raw, np.uint8)
+    units = np.zeros(len(utf8_bytes) + 1, np.int64)
+    np.cumsum(((utf8_bytes & 0xC0) != 0x80).astype(np.int8) + (utf8_bytes >= 0xF0), out=units[1:])
+    starts = units[offsets - offsets[0]]
+    utf16_bytes = np.frombuffer(bytes(raw).decode("utf-8").encode("utf-16-be"), np.uint8)
+    return _build_binary_array(utf16_bytes, starts * 2), np.diff(starts)
+
+
+def _fill_text_cells(target: Array, array: pa.Array, column: Column) -> None:
+    """Write strings into NUL-padded cells.
+
+    Raises
+    ------
+    DataError
+        A string is longer than its cell.
+    """
+    kind = column.type
+    if kind.is_timestamp:
+        array = literal.format_column(array, kind)
+    text = _replace_nul_characters(array)
+    cells, counts = (_encode_utf16 if kind.datatype == "unicodeChar" else _encode_utf8)(text)
+    cell_bytes = target.dtype.itemsize
+    lengths = counts * (2 if kind.datatype == "unicodeChar" else 1)
+    if len(lengths) and int(lengths.max()) > cell_bytes:
+        message = f"column {column.name!r} is declared with arraysize {kind.arraysize or 1}, but a value has {int(counts.max())} characters"
+        raise DataError(message, remedy="declare the column's real length, or `*`")
+    offsets = _read_offsets(cells).astype(np.int64)
+    raw = (
+        np.frombuffer(cells.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+        if len(cells) and offsets[-1]
+        else np.zeros(0, np.uint8)
+    )
+    if len(lengths) and int(lengths.min()) == cell_bytes:
+        target[...] = raw.view(target.dtype)
+        return
+    padded_cells = np.zeros((len(text), cell_bytes), np.uint8)
+    rows = np.repeat(np.arange(len(text)), lengths)
+    column_offsets = np.arange(len(raw)) - np.repeat(offsets[:-1] - offsets[0], lengths)
+    padded_cells[rows, column_offsets] = raw
+    target[...] = padded_cells.reshape(-1).view(target.dtype)
+
+
+def _fill_string_array_cells(target: Array, array: pa.Array, column: Column) -> None:
+    """Write arrays of strings into cells of fixed size; missing strings are empty.
+
+    Raises
+    ------
+    DataError
+        More strings, or longer ones, than the cell has room for.
+    """
+    kind = column.type
+    width, string_capacity = kind.shape[0] or 1, int(np.prod([length or 1 for length in kind.shape[1:]]))
+    offsets, values = literal.flatten_lists(array)
+    counts = np.diff(offsets)
+    if len(counts) and int(counts.max()) > string_capacity:
+        message = f"column {column.name!r} is declared with arraysize {kind.arraysize}, but a value has {int(counts.max())} strings"
+        raise DataError(message, remedy="declare the column's real length, or `*`")
+    grid = np.zeros(len(array) * string_capacity, _format_text_cell(kind.datatype, width))
+    cells = np.zeros(len(values), grid.dtype)
+    _fill_text_cells(cells, values, column)
+    grid[np.arange(len(values)) + np.repeat(np.arange(len(array)) * string_capacity - offsets[:-1], counts)] = cells
+    target[...] = grid.view(target.dtype)
+
+
+def _pack_bits(bit_values: Array, offsets: Array) -> tuple[pa.Array, Array]:
+    """Pack each row's bits, most significant first, padded with zeros to whole bytes."""
+    counts = np.diff(offsets)
+    lengths = (counts + 7) // 8
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    padded_bits = np.zeros(int(starts[-1]) * 8, np.bool_)
+    padded_bits[np.arange(len(bit_values)) + np.repeat(starts[:-1] * 8 - offsets[:-1], counts)] = bit_values
+    return _build_binary_array(np.packbits(padded_bits), starts), counts

@@ -1,0 +1,458 @@
+"""The VOTable document around the rows: FIELDs, GROUPs, COOSYS, INFOs, descriptors (VOTable 1.4 sections 3 to 4)."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from hven.formats.votable.xml import escape_text, quote_attribute_value, replace_illegal_characters, write_attribute
+from hven.model import Cache, cache_results
+from hven.model.table import HIDDEN_DISPLAY
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from hven.formats import InfoElement, TableMetadata
+    from hven.model.table import Column, ColumnGroup, FrameRef
+    from hven.model.types import Type
+
+NAMESPACE_PREFIX = "http://www.ivoa.net/xml/VOTable/v"
+NAMESPACE = f"{NAMESPACE_PREFIX}1.3"  # of all versions since 1.3
+NAMESPACE_VERSIONS = ("1.1", "1.2", "1.3", "1.4", "1.5")  # what clients are known to want instead
+DEFAULT_VERSION, LATEST_VERSION = "1.4", "1.5"  # unless asked otherwise; what has words for every frame
+DOCUMENT_OPENING = (
+    f'<?xml version="1.0" encoding="UTF-8"?>\n<VOTABLE version="{DEFAULT_VERSION}" xmlns="{NAMESPACE}">\n'
+)
+MAX_CACHED_INFO_CHARACTERS = 300  # characters of an INFO that is kept
+MAX_CACHE_BYTES = 2 * 1024**2  # bytes of heads
+INTEGER_LIMITS = {
+    "unsignedByte": (0, 255),
+    "short": (-(2**15), 2**15 - 1),
+    "int": (-(2**31), 2**31 - 1),
+    "long": (-(2**63), 2**63 - 1),
+}
+
+# the refframe vocabulary's words of VOTable 1.5 in those of 1.4, which has a closed list
+_VERSION_1_4_SYSTEMS = {
+    "FK4": "eq_FK4",
+    "FK5": "eq_FK5",
+    "ECLIPTIC": "ecl_FK5",
+    "GALACTIC": "galactic",
+    "GALACTIC_II": "galactic",
+    "SUPER_GALACTIC": "supergalactic",
+}
+# how VOTables say a frame that 1.4 has no COOSYS for (IVOA Note "Referencing STC in VOTable", 2010)
+_STC_SPACE_FRAME_PREFIX = "stc:AstroCoordSystem.SpaceFrame."
+# Aladin Desktop takes a system that it does not know for the name of a body, and draws nothing over a HiPS of another name; this it reads after the system
+_BODY_SYSTEM, _STC_COORD_SYSTEM_ID = "BODY", "stc:AstroCoords.coord_system_id"
+UNKNOWN_TERM = "UNKNOWN"
+_VERSION_1_4_ALLOWED_SYSTEMS = {*_VERSION_1_4_SYSTEMS.values(), "ICRS", "ecl_FK4", "xy", "barycentric", "geo_app"}
+
+_NON_NAME_CHARACTERS = re.compile(r"[^A-Za-z0-9_.\-]")
+_DISPLAY_PATTERN = re.compile(
+    r"%?(?P<width>\d{0,3})\.(?P<digits>\d{1,2})(?P<python>[feFE])|(?P<fits>[FED])(?P<wide>\d{1,3})\.(?P<decimals>\d{1,2})"
+)
+_TEMPLATE_PATTERN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+
+
+@cache_results(4096)
+def assign_field_ids(names: tuple[str, ...]) -> tuple[str, ...]:
+    """List XML IDs of the FIELDs of columns with these names, in order: what a descriptor's PARAM may refer to.
+
+    A name that is an XML name is its own ID; others are made so; equal ones are told apart by ``_2``, ``_3``.
+    """
+    used: set[str] = set()
+    ids = []
+    for name in names:
+        ident = _NON_NAME_CHARACTERS.sub("_", name) or "_"
+        if not (ident[0].isalpha() or ident[0] == "_"):
+            ident = f"_{ident}"
+        unique, n = ident, 1
+        while unique in used:
+            n += 1
+            unique = f"{ident}_{n}"
+        used.add(unique)
+        ids.append(unique)
+    return tuple(ids)
+
+
+@lru_cache(maxsize=4096)
+def choose_null_value(column: Column, serialization: str) -> str | None:
+    """Choose the whole number that stands for null in this column (VALUES/@null), or None if none is needed or possible.
+
+    Scalars need it in BINARY only; elements of arrays everywhere (VOTable 1.4 section 2.3).
+    """
+    kind = column.type
+    limits = INTEGER_LIMITS.get(kind.datatype)
+    if limits is None or kind.stored_xtype is not None:
+        return None
+    if kind.arraysize is None and (serialization != "BINARY" or column.required):
+        return None
+    lowest, highest = limits
+    try:
+        if column.null is not None and lowest <= int(column.null) <= highest:
+            return str(int(column.null))
+    except ValueError:
+        pass  # the carrier's null was a word
+    if column.minimum is not None and column.minimum > lowest:
+        return str(lowest)
+    if column.maximum is not None and column.maximum < highest:
+        return str(highest)
+    return str(lowest) if lowest else None
+
+
+@lru_cache(maxsize=4096)
+def write_field(
+    column: Column, ident: str, serialization: str, options: tuple[tuple[str, str], ...] = (), frame: str | None = None
+) -> str:
+    """Write one FIELD."""
+    inner = _write_values(column, choose_null_value(column, serialization), options)
+    if column.link:
+        inner += f"<LINK href={quote_attribute_value(_convert_link_template(column.link))}/>"
+    return _write_element(
+        "FIELD", _write_field_attributes(column, ident, frame), column.description or column.label, inner
+    )
+
+
+def _write_field_attributes(column: Column, ident: str | None, frame: str | None) -> str:
+    kind = column.type
+    return "".join(
+        (
+            f" name={quote_attribute_value(column.name)}",
+            write_attribute("ID", ident),
+            write_attribute("datatype", kind.datatype),
+            write_attribute("arraysize", kind.arraysize),
+            write_attribute("unit", column.unit),
+            write_attribute("ucd", column.ucd),
+            write_attribute("utype", column.utype),
+            write_attribute("xtype", kind.xtype),
+            write_attribute("ref", frame),
+            ' type="hidden"' if column.display == HIDDEN_DISPLAY else "",
+            _write_display_attributes(column),
+        )
+    )
+
+
+def _write_display_attributes(column: Column) -> str:
+    """Write how a number is displayed - ``.3f``, ``8.3f``, ``%.3f``, FITS's ``F8.3``, ``.2e`` - as width and precision."""
+    match = _DISPLAY_PATTERN.fullmatch(column.display or "")
+    if match is None or column.type.datatype not in {"float", "double"}:
+        return ""
+    word = (match["python"] or match["fits"]).upper()
+    digits = int(match["digits"] or match["decimals"])
+    width = int(match["width"] or match["wide"] or 0)
+    precision = f"F{digits}" if word == "F" else f"E{digits + 1}"
+    # the schema knows no F0
+    return (f' width="{width}"' if width else "") + (f' precision="{precision}"' if digits or word != "F" else "")
+
+
+def _write_element(tag: str, attributes: str, description: str | None, inner: str) -> str:
+    description_xml = f"<DESCRIPTION>{escape_text(description)}</DESCRIPTION>" if description else ""
+    return (
+        f"<{tag}{attributes}>{description_xml}{inner}</{tag}>\n"
+        if description_xml or inner
+        else f"<{tag}{attributes}/>\n"
+    )
+
+
+def _write_values(column: Column, null: str | None, options: tuple[tuple[str, str], ...]) -> str:
+    inner = ""
+    if column.type.is_numeric:
+        show = _format_integer if column.type.is_integer else _format_number
+        if column.minimum is not None:
+            inner += f'<MIN value="{show(column.minimum)}"/>'
+        if column.maximum is not None:
+            inner += f'<MAX value="{show(column.maximum)}"/>'
+    inner += "".join(
+        f"<OPTION{write_attribute('name', label)} value={quote_attribute_value(code)}/>" for code, label in options
+    )
+    if not inner:
+        return f"<VALUES{write_attribute('null', null)}/>" if null is not None else ""
+    return f"<VALUES{write_attribute('null', null)}>{inner}</VALUES>"
+
+
+def _format_integer(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else _format_number(value)
+
+
+def _format_number(value: float) -> str:
+    if np.isnan(value):
+        return "NaN"
+    if np.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return repr(float(value))
+
+
+def _convert_link_template(template: str) -> str:
+    """Convert our ``{column}`` to VOTable's ``${column}``."""
+    return _TEMPLATE_PATTERN.sub(
+        lambda match: f"${{{match.group(1)}}}" if match.group(1) is not None else match.group(0)[0], template
+    )
+
+
+def write_info(item: InfoElement) -> str:
+    """Write an INFO; short ones, which stand in answer after answer, are kept."""
+    return (
+        _write_short_info(item)
+        if len(item.value) + len(item.content or "") < MAX_CACHED_INFO_CHARACTERS
+        else _write_info_element(item)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _write_short_info(item: InfoElement) -> str:
+    return _write_info_element(item)
+
+
+def _write_info_element(item: InfoElement) -> str:
+    attributes = f" name={quote_attribute_value(item.name)} value={quote_attribute_value(item.value)}"
+    attributes += (
+        write_attribute("ID", item.id) + write_attribute("ucd", item.ucd) + write_attribute("utype", item.utype)
+    )
+    return f"<INFO{attributes}>{escape_text(item.content)}</INFO>\n" if item.content else f"<INFO{attributes}/>\n"
+
+
+def write_query_status(value: str, message: str | None = None) -> str:
+    """Write a QUERY_STATUS (DALI 1.1 section 4.4)."""
+    return (
+        f'<INFO name="QUERY_STATUS" value="{value}">{escape_text(message)}</INFO>\n'
+        if message
+        else f'<INFO name="QUERY_STATUS" value="{value}"/>\n'
+    )
+
+
+def _write_frame(item: FrameRef, ident: str, version: str) -> str:
+    if item.kind == "timesys":
+        # the schema wants both, and both vocabularies have a word for what nobody said
+        inner = write_attribute("timescale", item.timescale or UNKNOWN_TERM) + write_attribute(
+            "refposition", item.refposition or UNKNOWN_TERM
+        )
+        inner = write_attribute("timeorigin", item.timeorigin) + inner
+        return f"<TIMESYS{write_attribute('ID', ident)}{inner}/>\n"
+    inner = write_attribute("equinox", item.equinox) + write_attribute("epoch", item.epoch)
+    if version == LATEST_VERSION:
+        inner += write_attribute("refposition", item.refposition)
+    return (
+        f"<COOSYS{write_attribute('ID', ident)}{write_attribute('system', _translate_system(item, version))}{inner}/>\n"
+    )
+
+
+def _translate_system(item: FrameRef, version: str) -> str | None:
+    return item.system if version == LATEST_VERSION else _VERSION_1_4_SYSTEMS.get(item.system or "", item.system)
+
+
+def _can_express_frame(item: FrameRef, version: str) -> bool:
+    """Return whether a version has an element for a frame: the systems of a COOSYS are a closed list in 1.4."""
+    return (
+        item.kind == "timesys"
+        or version == LATEST_VERSION
+        or _translate_system(item, version) in {*_VERSION_1_4_ALLOWED_SYSTEMS, None}
+    )
+
+
+def choose_version(frames: Sequence[FrameRef]) -> str:
+    """Return the version that can say all frames whole: 1.4 has no refposition of a COOSYS."""
+    is_complete = all(
+        _can_express_frame(frame, DEFAULT_VERSION) and (frame.kind == "timesys" or frame.refposition is None)
+        for frame in frames
+    )
+    return DEFAULT_VERSION if is_complete else LATEST_VERSION
+
+
+def _write_frame_group(item: FrameRef, idents: Sequence[str]) -> str:
+    """Write a frame of the sky or of a body as a GROUP with the columns that are in it."""
+    frame_values = {"CoordRefFrame": item.system, "ReferencePosition": item.refposition, "CoordEquinox": item.equinox}
+    inner = "".join(
+        f'<PARAM name="{name}" datatype="char" arraysize="*"{write_attribute("utype", _STC_SPACE_FRAME_PREFIX + name)} value={quote_attribute_value(value)}/>'
+        for name, value in frame_values.items()
+        if value is not None
+    )
+    inner += _write_body_name_param(item) + "".join(
+        f"<FIELDref ref={quote_attribute_value(ident)}/>" for ident in idents
+    )
+    return f'<GROUP utype="stc:CatalogEntryLocation">{inner}</GROUP>\n'
+
+
+def _write_body_name_param(item: FrameRef) -> str:
+    """Name the body of a frame as HiPS of bodies name theirs (hips_frame): ``mars``."""
+    if item.system != _BODY_SYSTEM or not item.refposition:
+        return ""
+    return f'<PARAM name="coord_system_id" datatype="char" arraysize="*" utype="{_STC_COORD_SYSTEM_ID}" value={quote_attribute_value(item.refposition.lower())}/>'
+
+
+def _write_group(item: ColumnGroup, ids: Mapping[str, str], params: Collection[str]) -> str:
+    members = [(role if role != name else "", ids[name], name) for role, name in item.roles.items() if name in ids]
+    if not members:
+        return ""
+    attributes = (
+        write_attribute("name", item.name) + write_attribute("ucd", item.ucd) + write_attribute("utype", item.utype)
+    )
+    refs = "".join(
+        f"<{'PARAM' if name in params else 'FIELD'}ref ref={quote_attribute_value(ident)}{_write_role_utype(role)}/>"
+        for role, ident, name in members
+    )
+    return _write_element("GROUP", attributes, item.description, refs)
+
+
+def _write_role_utype(role: str) -> str:
+    """Write a role as a utype: a data model path as it is, our own words with a prefix."""
+    return write_attribute("utype", role if ":" in role else f"hven:{role}") if role else ""
+
+
+def write_param(
+    column: Column, value: object, ident: str | None = None, options: tuple[tuple[str, str], ...] = ()
+) -> str:
+    """Write a PARAM."""
+    attributes = (
+        _write_field_attributes(column, ident, None)
+        + f" value={quote_attribute_value(_format_param_value(column.type, value))}"
+    )
+    return _write_element("PARAM", attributes, column.description, _write_values(column, None, options))
+
+
+def _format_param_value(column_type: Type, value: object) -> str:
+    if value is None:
+        return "NaN" if column_type.datatype in {"float", "double"} and column_type.arraysize is None else ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _format_number(value)
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return " ".join(_format_param_value(column_type, item) for item in value)
+    return str(value)
+
+
+def write_document_start(
+    metadata: TableMetadata,
+    columns: Sequence[Column],
+    serialization: str,
+    version: str = DEFAULT_VERSION,
+    namespace: str | None = None,
+) -> str:
+    """Write everything up to the first row's container (DATA not included); `namespace`: the version whose namespace a client wants."""
+    systems, table = _find_or_write_table_xml(metadata, columns, serialization, version)
+    opening = (
+        DOCUMENT_OPENING
+        if version == DEFAULT_VERSION
+        else DOCUMENT_OPENING.replace(f'VOTABLE version="{DEFAULT_VERSION}"', f'VOTABLE version="{version}"')
+    )
+    opening = opening if namespace is None else opening.replace(NAMESPACE, NAMESPACE_PREFIX + namespace)
+    return "".join((
+        opening, '<RESOURCE type="results">\n', write_query_status("OK") if metadata.includes_query_status else "", *(write_info(item) for item in (*metadata.infos, *metadata.request_infos)), systems, table,
+    ))  # fmt: skip
+
+
+class CachedTableXml(NamedTuple):
+    """What was written about some columns; it keeps alive what it was written of, so that nothing else has its identity."""
+
+    cached_for: tuple[object, ...]
+    frames_xml: str
+    table_xml: str
+
+
+_table_xml_cache: Cache[CachedTableXml] = Cache(MAX_CACHE_BYTES, MAX_CACHE_BYTES // 4)
+
+
+def _find_or_write_table_xml(
+    metadata: TableMetadata, columns: Sequence[Column], serialization: str, version: str
+) -> tuple[str, str]:
+    """Write the frames, and the table up to its rows: once for the columns of a plan, which is asked again and again."""
+    described_objects = (columns, metadata.frames, metadata.groups, metadata.params, metadata.enums)
+    # what is fitted to its rows is another in each answer, and lists may change
+    is_cacheable = (
+        columns is metadata.columns
+        and isinstance(metadata.frames, tuple)
+        and isinstance(metadata.groups, tuple)
+        and isinstance(metadata.params, tuple)
+    )
+    key = (
+        *map(id, described_objects),
+        serialization,
+        version,
+        metadata.name,
+        metadata.id,
+        metadata.description,
+        tuple(metadata.links),
+    )
+    cached_xml = _table_xml_cache.find(key) if is_cacheable else None
+    if cached_xml is None:
+        cached_xml = CachedTableXml(described_objects, *_write_table_xml(metadata, columns, serialization, version))
+        if is_cacheable:
+            _table_xml_cache.store(key, cached_xml, len(cached_xml.frames_xml) + len(cached_xml.table_xml))
+    return cached_xml.frames_xml, cached_xml.table_xml
+
+
+def _write_table_xml(
+    metadata: TableMetadata, columns: Sequence[Column], serialization: str, version: str
+) -> tuple[str, str]:
+    names = tuple(column.name for column in columns)
+    # columns have the first choice of an ID, so that `assign_field_ids` says the same to everybody
+    table_ids = [metadata.id] if metadata.id else []
+    ids = assign_field_ids(
+        (*names, *(item.id for item in metadata.frames), *table_ids, *(column.name for column, _ in metadata.params))
+    )
+    frames = {item.id: ident for item, ident in zip(metadata.frames, ids[len(names) :], strict=False)}
+    expressible_frames = {item.id: frames[item.id] for item in metadata.frames if _can_express_frame(item, version)}
+    systems = "".join(
+        _write_frame(item, expressible_frames[item.id], version)
+        for item in metadata.frames
+        if item.id in expressible_frames
+    )
+    if (
+        version == LATEST_VERSION
+        and len(bodies := [body_param for body_param in map(_write_body_name_param, metadata.frames) if body_param])
+        == 1
+        and _BODY_SYSTEM not in ids
+    ):
+        systems += f'<GROUP ID="{_BODY_SYSTEM}" utype="stc:AstroCoordSystem">{bodies[0]}</GROUP>\n'  # the word of the COOSYS leads here
+    enums = metadata.enums
+    by_name = dict(zip(names, ids, strict=False))
+    params: set[str] = set()
+    grouped = {name for item in metadata.groups for name in item.roles.values()}
+    for (column, value), ident in zip(metadata.params, ids[len(ids) - len(metadata.params) :], strict=True):
+        if column.name in grouped and column.name not in by_name:
+            params.add(column.name)
+            by_name[column.name] = ident
+        systems += write_param(column, value, ident if column.name in params else None, _list_options(column, enums))
+    if not columns:  # a TABLE without FIELDs is not valid
+        return systems, ""
+    parts = [
+        f"<TABLE{write_attribute('ID', ids[len(names) + len(metadata.frames)] if table_ids else None)}{write_attribute('name', metadata.name)}>\n"
+    ]
+    if metadata.description:
+        parts.append(f"<DESCRIPTION>{escape_text(metadata.description)}</DESCRIPTION>\n")
+    for column, ident in zip(columns, ids, strict=False):
+        parts.append(
+            write_field(
+                column,
+                ident,
+                serialization,
+                _list_options(column, enums),
+                expressible_frames.get(column.frame) if column.frame else None,
+            )
+        )
+    parts += [_write_group(item, by_name, params) for item in metadata.groups]
+    for item in metadata.frames:
+        if version != choose_version([item]) == LATEST_VERSION:
+            parts.append(
+                _write_frame_group(item, [by_name[column.name] for column in columns if column.frame == item.id])
+            )
+    parts += [f"<LINK href={quote_attribute_value(link)}/>\n" for link in metadata.links]
+    return systems, "".join(parts)
+
+
+def _list_options(column: Column, enums: Mapping[str, Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(enums[column.enum].items()) if column.enum is not None and column.enum in enums else ()
+
+
+def write_document_end(metadata: TableMetadata, trailing: str) -> str:
+    """Write everything after DATA: the trailing QUERY_STATUS and the descriptors."""
+    return f"{'</TABLE>' if metadata.columns else ''}\n{trailing}</RESOURCE>\n{''.join(metadata.descriptors_xml)}</VOTABLE>\n"
+
+
+def write_error_document(message: str) -> str:
+    """Write a whole document that says that nothing came of it (DALI 1.1 section 4.4.3)."""
+    return f'{DOCUMENT_OPENING}<RESOURCE type="results">\n{write_query_status("ERROR", replace_illegal_characters(message) or "unknown error")}</RESOURCE>\n</VOTABLE>\n'

@@ -1,0 +1,102 @@
+"""Rows as TABLEDATA (VOTable 1.4 section 5.1): columns become text whole, and are joined whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.formats.votable.document import choose_null_value
+from hven.formats.votable.xml import escape_column
+from hven.model import literal
+from hven.model.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from hven.model.table import Column
+
+
+MAX_COMBINED_ROWS = 1024  # rows; Arrow takes longer to begin with a column of so many than to write its numbers
+
+
+class TabledataEncoder:
+    """Encoder for one set of columns."""
+
+    def __init__(self, columns: Sequence[Column], serialization: str) -> None:
+        self._columns = tuple(columns)
+        self._null_values = [choose_null_value(column, serialization) for column in columns]
+        columns_by_type: dict[pa.DataType, list[int]] = {}
+        for number, column in enumerate(self._columns):
+            kind = column.type
+            if kind.datatype != "bit" and (pa.types.is_floating(kind.arrow) or pa.types.is_integer(kind.arrow)):
+                columns_by_type.setdefault(kind.arrow, []).append(number)
+        self._same_typed_columns = [numbers for numbers in columns_by_type.values() if len(numbers) > 1]
+
+    def encode_batch(self, batch: pa.RecordBatch) -> Iterator[memoryview]:
+        """Write the text of all rows, in pieces of bounded size."""
+        if self._columns:
+            for part in literal.split_batch(batch, 9 * len(self._columns) + 24):
+                yield self._encode_piece(part)
+
+    def _encode_piece(self, batch: pa.RecordBatch) -> memoryview:
+        combined_cells = self._format_same_typed_columns(batch) if batch.num_rows <= MAX_COMBINED_ROWS else {}
+        cells = [
+            combined_cells[number] if number in combined_cells else self._format_cells(batch.column(number), number)
+            for number in range(len(self._columns))
+        ]
+        separated_cells = [item for cell in cells[1:] for item in ("</TD><TD>", cell)]
+        return literal.view_bytes(literal.join_columns("<TR><TD>", cells[0], *separated_cells, "</TD></TR>\n"))
+
+    def _format_same_typed_columns(self, batch: pa.RecordBatch) -> dict[int, pa.Array]:
+        """Write the numbers of columns of one type at once."""
+        cells_by_column, rows = {}, batch.num_rows
+        for numbers in self._same_typed_columns:
+            kind = self._columns[numbers[0]].type
+            combined_values = pa.concat_arrays(
+                [literal.cast_to_storage(batch.column(number), kind) for number in numbers]
+            )
+            combined_text = literal.fill_nulls(literal.format_column(combined_values, kind))
+            cells_by_column.update(
+                {number: combined_text.slice(position * rows, rows) for position, number in enumerate(numbers)}
+            )
+        return cells_by_column
+
+    def _format_cells(self, array: pa.Array, number: int) -> pa.Array:
+        column = self._columns[number]
+        kind = column.type
+        array = literal.cast_to_storage(array, kind)
+        if pa.types.is_string(array.type):
+            cell_texts = escape_column(array)
+        elif pa.types.is_nested(array.type) and kind.datatype in {"char", "unicodeChar"}:
+            cell_texts = escape_column(_join_string_arrays(array, column))
+        else:
+            try:
+                cell_texts = literal.format_column(array, kind, null_text=self._null_values[number])
+            except ValueError as error:
+                message = f"column {column.name!r}: {error}"
+                raise DataError(message, remedy="declare the column's `null`") from error
+        return literal.fill_nulls(cell_texts)
+
+
+def _join_string_arrays(array: pa.Array, column: Column) -> pa.Array:
+    """Write arrays of strings: each one padded with blanks to the width, without separators (section 2.2).
+
+    Raises
+    ------
+    DataError
+        A string is longer than the width.
+    """
+    width = column.type.shape[0] or 1
+    offsets, values = literal.flatten_lists(array)
+    padded = pc.utf8_rpad(literal.fill_nulls(values), width=width)
+    if len(padded) and pc.max(pc.utf8_length(padded)).as_py() > width:
+        message = (
+            f"column {column.name!r} is declared with arraysize {column.type.arraysize}, but holds a longer string"
+        )
+        raise DataError(message, remedy="declare the real length")
+    lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), padded)
+    joined = pc.binary_join(lists, literal.to_string_scalar(""))
+    return pc.if_else(array.is_valid(), joined, literal.NULL_STRING) if array.null_count else joined

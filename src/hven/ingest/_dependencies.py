@@ -1,0 +1,232 @@
+"""What tables are made from: the order in which those of a collection are filled, who follows whom elsewhere, circles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hven import adql
+from hven.adql.syntax_tree import CommonTable, TableRef, walk_tree
+from hven.descriptor.live_queries import is_live
+from hven.descriptor.tables import PUSH_SOURCE_KIND
+from hven.model.errors import DescriptorError, Fault, HvenError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.model.resource import Resource, TableSpec
+    from hven.site.store import SnapshotRecord
+
+QUERY_SOURCE_KIND = "query"
+QUERYING_SOURCE_KINDS = (QUERY_SOURCE_KIND, "files")  # kinds that may have a query over tables
+
+
+class DependencyGraph:
+    """All tables of some collections, with what each reads; names are qualified and in lower case."""
+
+    def __init__(self, resources: Mapping[str, Resource]) -> None:
+        self.specs: dict[str, tuple[Resource, TableSpec]] = {}
+        for resource in resources.values():
+            for spec in resource.tables:
+                self.specs[f"{resource.name}.{spec.table.name}".lower()] = (resource, spec)
+        named = {name: _list_read_tables(spec, resource) for name, (resource, spec) in self.specs.items()}
+        self.read_tables = {name: table_names & self.specs.keys() for name, table_names in named.items()}
+        # TAP_SCHEMA, ivoa.obscore ..
+        self.outside_tables = {name: table_names - self.specs.keys() for name, table_names in named.items()}
+
+    def find_stored_inputs(self, name: str) -> set[str]:
+        """Find the tables with rows of their own that a table or view is made from, through views."""
+        stored_tables: set[str] = set()
+        visited: set[str] = set()
+        pending = list(self.read_tables[name])
+        while pending:
+            table_name = pending.pop()
+            if table_name in visited:
+                continue
+            visited.add(table_name)
+            if self.specs[table_name][1].table.view is not None:
+                pending.extend(self.read_tables[table_name])
+            else:
+                stored_tables.add(table_name)
+        return stored_tables
+
+    def find_cycle(self, start: str) -> list[str]:
+        """Find the way from a table back to itself, by what it is made from; empty if there is none."""
+        paths = [[start]]
+        visited: set[str] = set()
+        while paths:
+            path = paths.pop()
+            for table_name in sorted(self.find_stored_inputs(path[-1])):
+                if table_name == start:
+                    return [*path, table_name]
+                if table_name not in visited:
+                    visited.add(table_name)
+                    paths.append([*path, table_name])
+        return []
+
+
+def receives_pushed_rows(resource: Resource, spec: TableSpec, other_resources: Mapping[str, Resource]) -> bool:
+    """Tell whether rows are pushed into a table, or into one that it is made from, directly or not: it may have none yet.
+
+    Parameters
+    ----------
+    resource
+        The collection.
+    spec
+        A table of it.
+    other_resources
+        The site's other collections, by name.
+    """
+    graph = DependencyGraph({**other_resources, resource.name: resource})
+    pending, visited = [f"{resource.name}.{spec.table.name}".lower()], set[str]()
+    while pending:
+        name = pending.pop()
+        if any(source.kind == PUSH_SOURCE_KIND for source in graph.specs[name][1].sources):
+            return True
+        visited.add(name)
+        pending += graph.find_stored_inputs(name) - visited
+    return False
+
+
+def sort_tables(resource: Resource, other_resources: Mapping[str, Resource] | None = None) -> list[TableSpec]:
+    """Sort the tables that have sources by what they are made from.
+
+    Parameters
+    ----------
+    other_resources
+        The site's other collections, by name.
+
+    Raises
+    ------
+    DescriptorError
+        Tables are made from each other in a circle, here or through other collections: file, line and column of each one's source.
+    """
+    graph = DependencyGraph({**(other_resources or {}), resource.name: resource})
+    specs = {
+        f"{resource.name}.{spec.table.name}".lower(): spec
+        for spec in resource.tables
+        if spec.sources and not is_live(spec)
+    }
+    faults = []
+    for name, spec in specs.items():
+        cycle = graph.find_cycle(name)
+        if cycle:
+            place = next((source.place for source in spec.sources if source.kind in QUERYING_SOURCE_KINDS), spec.place)
+            message = f"tables are made from each other: {' from '.join(cycle)}"
+            faults.append(Fault(message=message, place=place, remedy="one must come first"))
+    if faults:
+        raise DescriptorError(faults)
+    return [
+        specs[name]
+        for name in _sort_topologically({name: graph.find_stored_inputs(name) & specs.keys() for name in specs})
+    ]
+
+
+def find_dependent_tables(
+    resource: Resource, other_resources: Mapping[str, Resource]
+) -> list[tuple[Resource, list[TableSpec]]]:
+    """Find the tables of other collections that are made from this one's, directly or not.
+
+    Returns
+    -------
+    list of (Resource, tables)
+        In the order in which they can be filled; a collection may come twice.
+    """
+    graph = DependencyGraph({**other_resources, resource.name: resource})
+    own_tables = {name for name, (resource_of_table, _) in graph.specs.items() if resource_of_table is resource}
+    inputs_by_table = {
+        name: graph.find_stored_inputs(name)
+        for name, (_, spec) in graph.specs.items()
+        if spec.sources and name not in own_tables
+    }
+    affected_tables: set[str] = set(own_tables)
+    while True:
+        newly_affected = {
+            name for name, inputs in inputs_by_table.items() if inputs & affected_tables
+        } - affected_tables
+        if not newly_affected:
+            break
+        affected_tables |= newly_affected
+    ordered_inputs = {
+        name: inputs_by_table[name] & affected_tables - own_tables
+        for name in inputs_by_table
+        if name in affected_tables and not graph.find_cycle(name)
+    }
+    tables_by_resource: list[tuple[Resource, list[TableSpec]]] = []
+    for name in _sort_topologically({name: inputs & ordered_inputs.keys() for name, inputs in ordered_inputs.items()}):
+        resource_of_table, spec = graph.specs[name]
+        if tables_by_resource and tables_by_resource[-1][0] is resource_of_table:
+            tables_by_resource[-1][1].append(spec)
+        else:
+            tables_by_resource.append((resource_of_table, [spec]))
+    return tables_by_resource
+
+
+def list_input_states(record: SnapshotRecord) -> list[Mapping[str, str]]:
+    """Return the states of its inputs from which the rows of a snapshot come out, the newest first: qualified table -> snapshot."""
+    provenance = record.provenance
+    return [provenance.get("inputs", {}), *provenance.get("alike", ())]
+
+
+def find_stale_tables(records: Mapping[str, SnapshotRecord]) -> list[str]:
+    """Find the published tables that were made from rows which are not the published ones any more.
+
+    Parameters
+    ----------
+    records
+        What is published, by qualified name.
+
+    Returns
+    -------
+    warnings
+        A sentence with its remedy for each.
+    """
+    warnings = []
+    ids = {name: record.id for name, record in records.items()}
+    for name, record in sorted(records.items()):
+        if any(
+            all(ids.get(source) == snapshot for source, snapshot in inputs.items())
+            for inputs in list_input_states(record)
+        ):
+            continue
+        for source, snapshot in sorted(record.provenance.get("inputs", {}).items()):
+            current_record = records.get(source)
+            if current_record is None:
+                warnings.append(f"{name} was made from {source}, which is published no more: look at its query")
+            elif current_record.id != snapshot:
+                warnings.append(
+                    f"{name} was made from {source} as it was before {current_record.created}: hven ingest {record.collection}"
+                )
+    return warnings
+
+
+def _sort_topologically(dependencies: Mapping[str, set[str]]) -> list[str]:
+    sorted_names: list[str] = []
+    while len(sorted_names) < len(dependencies):
+        ready_names = [
+            name for name in dependencies if name not in sorted_names and dependencies[name] <= set(sorted_names)
+        ]
+        if not ready_names:  # circles were told before
+            break
+        sorted_names.extend(ready_names)
+    return sorted_names
+
+
+def _list_read_tables(spec: TableSpec, resource: Resource) -> set[str]:
+    """Return the qualified names that a table's queries, or a view's, read."""
+    texts = [source.options.get("adql") for source in spec.sources if source.kind in QUERYING_SOURCE_KINDS]
+    table_names: set[str] = set()
+    for text in (*texts, spec.table.view):
+        if not isinstance(text, str):
+            continue
+        try:
+            parsed = adql.parse_query(text)
+        except HvenError:
+            continue  # the source itself tells what is wrong, with its place
+        nodes = list(walk_tree(parsed))
+        common_table_names = {node.name.name.lower() for node in nodes if isinstance(node, CommonTable)}
+        for parts in ([part.name for part in node.parts] for node in nodes if isinstance(node, TableRef)):
+            if len(parts) > 1:
+                table_names.add(".".join(parts[-2:]).lower())
+            elif parts[-1].lower() not in common_table_names:
+                table_names.add(f"{resource.name}.{parts[-1]}".lower())
+    return table_names

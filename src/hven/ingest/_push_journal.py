@@ -1,0 +1,46 @@
+"""What clients pushed into one table, with what is not committed yet: the journal that the source kind ``push`` reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from hven.site.store import ClientPush, PushStore
+
+
+class PendingPushJournal:
+    """The pushed rows of a table as they will be.
+
+    Parameters
+    ----------
+    pending
+        Pushes of whatever tables that are to be committed with what is made now.
+    """
+
+    def __init__(self, pushes: PushStore, table: str, pending: Sequence[ClientPush] = ()) -> None:
+        self._push_store, self._table = pushes, table
+        self._pending = [pending_push for pending_push in pending if pending_push.table == table]
+
+    def read_state_name(self) -> str:
+        """Name the state: that of the last push."""
+        return self._pending[-1].run if self._pending else self._push_store.find_state_name(self._table)
+
+    def list_pieces(self, since_state: str | None = None) -> Sequence[pa.Table] | None:
+        """Return the pieces since a state, the oldest first; None: it is not known."""
+        stored_pieces = (
+            self._push_store.read_pieces(self._table, since_state)
+            if since_state is not None
+            else self._push_store.read_pieces(self._table)
+        )
+        return (
+            None
+            if stored_pieces is None
+            else [
+                *stored_pieces,
+                *(pending_push.piece for pending_push in self._pending if pending_push.piece is not None),
+            ]
+        )

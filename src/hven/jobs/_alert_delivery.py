@@ -1,0 +1,207 @@
+"""Alerts to people: a webhook, a mail, a program. What cannot be told now is tried again for a day; nothing of it holds up a run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import smtplib
+import ssl
+import subprocess
+import tempfile
+from contextlib import suppress
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hven
+from hven.jobs._redaction import SecretRedactor
+from hven.model.errors import HvenError, ServiceError, UserError
+from hven.site.store import format_current_time
+from hven.sources import http_client
+from hven.sources.site_programs import find_program, start_supervised
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hven.model.settings import Settings
+    from hven.site.store import Alert, StateStore
+
+log = logging.getLogger("hven.alerts")
+
+DELIVERY_TIMEOUT_SECONDS = 20.0  # that a webhook or a mail server may take
+PROGRAM_TIMEOUT_SECONDS = 60.0  # seconds that a program may take
+CLAIM_SECONDS = 300.0  # seconds after which an alert is due again, should who had it have died
+# seconds between attempts, twice as long each time: a day and a half in all
+FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS, MAX_ATTEMPTS = 30.0, 4 * 3600.0, 14
+MAX_QUOTED_CHARACTERS = 200  # characters of a program's last words
+
+
+def list_channels(settings: Settings) -> list[str]:
+    """List the ways in which a site tells people: ``webhook``, ``mail``, ``command``."""
+    alert_settings = settings.alerts
+    return [
+        channel
+        for channel, setting in (
+            ("webhook", alert_settings.webhook),
+            ("mail", alert_settings.mail_to),
+            ("command", alert_settings.command),
+        )
+        if setting
+    ]
+
+
+def deliver_alerts(settings: Settings, store: StateStore) -> int:
+    """Send every alert that is due; return how many went out whole."""
+    delivered_count = 0
+    for due_alert in store.schedules.list_due_alerts():
+        if not store.schedules.claim_alert(due_alert, CLAIM_SECONDS):
+            continue
+        channels, is_incomplete = _attempt_delivery(settings, due_alert)
+        attempts = max((facts["attempts"] for facts in channels.values()), default=0)
+        retry_seconds = (
+            min(FIRST_RETRY_SECONDS * 2.0 ** (attempts - 1), MAX_RETRY_SECONDS)
+            if is_incomplete and attempts < MAX_ATTEMPTS
+            else None
+        )
+        store.schedules.record_delivery(due_alert, channels, retry_seconds)
+        delivered_count += not is_incomplete
+    return delivered_count
+
+
+def _attempt_delivery(settings: Settings, alert_record: Alert) -> tuple[dict[str, dict[str, Any]], bool]:
+    """Send what was not sent yet; return how it went, and whether something is left."""
+    redactor = SecretRedactor(settings.directory)
+    available_channels = list_channels(settings)
+    channels: dict[str, dict[str, Any]] = {}
+    is_incomplete = False
+    for channel, facts in alert_record.ways.items():
+        channels[channel] = dict(facts)
+        if facts.get("sent") or channel not in available_channels:  # a way that the settings have no more
+            continue
+        channels[channel]["attempts"] = facts["attempts"] + 1
+        try:
+            _CHANNEL_SENDERS[channel](settings, build_alert_document(settings, alert_record, redactor))
+        except Exception as error:  # noqa: BLE001  (a way of telling that fails must not stop the others)
+            reason = redactor.redact_text(
+                str(error) if isinstance(error, HvenError) else f"{type(error).__name__}: {error}"
+            )
+            channels[channel]["error"] = reason
+            is_incomplete = True
+            log.warning("the alert about %s could not be told by %s: %s", alert_record.collection, channel, reason)
+        else:
+            channels[channel] = {"attempts": channels[channel]["attempts"], "sent": format_current_time()}
+    return channels, is_incomplete
+
+
+def build_alert_document(settings: Settings, alert_record: Alert, redactor: SecretRedactor) -> dict[str, Any]:
+    """Return what is told, as JSON: without secrets."""
+    alert_fields = {
+        "id": alert_record.id,
+        "site": settings.name,
+        "variant": settings.variant,
+        "url": settings.public_url,
+        "collection": alert_record.collection,
+        "kind": alert_record.kind,
+        "at": alert_record.at,
+        "message": alert_record.message,
+        **alert_record.details,
+        "software": f"Hven {hven.__version__}",
+    }
+    redacted: dict[str, Any] = redactor.redact_data(
+        {key: value for key, value in alert_fields.items() if value is not None}
+    )
+    return redacted
+
+
+def _send_to_webhook(settings: Settings, alert_document: Mapping[str, Any]) -> None:
+    """POST it as JSON; any answer of 2xx will do. Redirects are not followed."""
+    url = settings.resolve_address(settings.alerts.webhook or "")
+    body = json.dumps({"text": _format_subject(alert_document), **alert_document}, ensure_ascii=False).encode()
+    headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"Hven/{hven.__version__}"}
+    answer = http_client.exchange_once(
+        "POST",
+        url,
+        content=body,
+        headers=headers,
+        timeout_seconds=DELIVERY_TIMEOUT_SECONDS,
+        total_timeout_seconds=DELIVERY_TIMEOUT_SECONDS,
+        byte_limit=64 * 1024,
+        allow_private=settings.allow_private,
+    )
+    if not 200 <= answer.status < 300:
+        raise UserError(f"the webhook answers {answer.status}")
+
+
+def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
+    """Send it by SMTP.
+
+    Raises
+    ------
+    UserError
+        A password would go over an open line, or there is no server.
+    """
+    alert_settings = settings.alerts
+    if not alert_settings.smtp_host or not alert_settings.mail_from:
+        raise UserError("alerts.smtp_host and alerts.mail_from are needed for mail")
+    message = EmailMessage()
+    message["Subject"] = _format_subject(alert_document)[:200]
+    message["From"] = alert_settings.mail_from
+    message["To"] = ", ".join(alert_settings.mail_to)
+    message["Date"] = formatdate()
+    message["Message-ID"] = make_msgid(domain=alert_settings.mail_from.partition("@")[2] or None)
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday answers it
+    message.set_content("\n".join(f"{key}: {value}" for key, value in alert_document.items()) + "\n")
+    password = None if alert_settings.smtp_password is None else settings.resolve_address(alert_settings.smtp_password)
+    if password is not None and alert_settings.smtp_tls == "none":
+        raise UserError("a password is not sent over an open line", remedy='say smtp_tls = "starttls" or "tls"')
+    context = ssl.create_default_context()
+    port = alert_settings.smtp_port or {"tls": 465, "starttls": 587, "none": 25}[alert_settings.smtp_tls]
+    connection = (
+        smtplib.SMTP_SSL(alert_settings.smtp_host, port, timeout=DELIVERY_TIMEOUT_SECONDS, context=context)
+        if alert_settings.smtp_tls == "tls"
+        else smtplib.SMTP(alert_settings.smtp_host, port, timeout=DELIVERY_TIMEOUT_SECONDS)
+    )
+    with connection as server:
+        if alert_settings.smtp_tls == "starttls":
+            server.starttls(context=context)
+        if alert_settings.smtp_user is not None:
+            server.login(alert_settings.smtp_user, password or "")
+        refused = server.send_message(message)
+    if refused:
+        raise ServiceError(f"the mail server refuses {', '.join(refused)}")
+
+
+def _run_alert_program(settings: Settings, alert_document: Mapping[str, Any]) -> None:
+    """Run the site's program with it as JSON on standard input; it is killed with all that came of it after a minute."""
+    with tempfile.TemporaryDirectory(prefix="hven-alert-") as temporary_directory:
+        input_path, errors = Path(temporary_directory) / "alert.json", Path(temporary_directory) / "errors"
+        input_path.write_text(json.dumps(alert_document, ensure_ascii=False) + "\n", encoding="utf-8")
+        argv = [find_program(settings.directory, settings.alerts.command[0]), *settings.alerts.command[1:]]
+        with errors.open("wb") as output_file:
+            process = start_supervised(argv, Path(temporary_directory), output_file, output_file, stdin=input_path)
+            try:
+                exit_code = process.wait(PROGRAM_TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise ServiceError(f"the program did not end within {PROGRAM_TIMEOUT_SECONDS:g} s") from None
+            finally:
+                if process.stdin is not None:
+                    with suppress(OSError):
+                        process.stdin.close()  # the warden kills what is left
+                process.wait()
+        if exit_code:
+            last_output = " ".join(errors.read_text(encoding="utf-8", errors="replace").split())[
+                -MAX_QUOTED_CHARACTERS:
+            ]
+            raise ServiceError(f"the program ended with code {exit_code}" + (f": {last_output}" if last_output else ""))
+
+
+def _format_subject(alert_document: Mapping[str, Any]) -> str:
+    return " ".join(f"[{alert_document['site']}] {alert_document['message']}".split())
+
+
+_CHANNEL_SENDERS: dict[str, Callable[[Settings, Mapping[str, Any]], None]] = {
+    "webhook": _send_to_webhook,
+    "mail": _send_mail,
+    "command": _run_alert_program,
+}

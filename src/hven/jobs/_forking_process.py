@@ -1,0 +1,72 @@
+"""A process that looks and acts in one thread, so that it may fork: the keeper of the jobs, the scheduler."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from hven.jobs import child_processes
+from hven.model.settings import ReloadableSettings
+from hven.site.store import StateStore
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+    from types import FrameType
+
+    from hven.model.settings import Settings
+
+
+class ForkingProcess:
+    """What such processes do alike: they end when they are told to or their parent has gone, and no fork has their connections.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+    parent
+        Id of a process whose end is ours too; None: there is none.
+    """
+
+    def __init__(self, settings: Settings, parent: int | None) -> None:
+        self._settings = settings
+        self._reloadable_settings = ReloadableSettings(settings)
+        self._parent = parent
+        self._stopping = False
+        self._store: StateStore | None = None
+
+    def _set_up_process(self, name: str) -> None:
+        """Name this process, and let SIGTERM and SIGINT end it."""
+        child_processes.set_process_name(name)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._request_stop)
+
+    def _request_stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _should_continue(self) -> bool:
+        child_processes.send_heartbeat()
+        return not self._stopping and (self._parent is None or os.getppid() == self._parent)
+
+    def _apply_changed_settings(self) -> bool:
+        """Apply what changed in hven.toml; servers tell what cannot be."""
+        changed = self._reloadable_settings.reload_if_changed()
+        if changed:
+            self._settings = self._reloadable_settings.current
+        return changed
+
+    def _get_store(self) -> StateStore:
+        if self._store is None:
+            self._store = StateStore(self._settings.var_directory, self._settings.store).expect_state()
+        return self._store
+
+    def _close_store(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _fork_child(self, run_child: Callable[[int], object], description: str, log: logging.Logger) -> int:
+        """Run something in a fork; see `child_processes.fork_process`."""
+        self._close_store()
+        return child_processes.fork_process(run_child, description, log)

@@ -1,0 +1,190 @@
+"""One run of a schedule, in a process of its own: takes it, follows the source, writes down how it ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from hven.ingest import sync as syncing
+from hven.jobs.run_results import record_run_end
+from hven.jobs.schedule_planning import (
+    BUSY_OUTCOME,
+    FAILED_OUTCOME,
+    GOOD_OUTCOME,
+    GUARD_OUTCOME,
+    STOPPED_OUTCOME,
+    RunOutcome,
+    is_due,
+)
+from hven.model import plugins
+from hven.model.errors import ChangeGuardError, ConflictError, HvenError
+from hven.site import Site
+from hven.site.store import StateStore, SyncScheduleRecord, build_lease_name, get_process_holder
+from hven.site.store.ingest_runs import ABORTED_PHASE, COMPLETED_PHASE, ERROR_PHASE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import FrameType
+
+    from hven.model.settings import Settings
+    from hven.site.store import Alert
+
+log = logging.getLogger("hven.schedule")
+
+PARENT_POLL_SECONDS = 0.5  # seconds between two looks whether the scheduler lives
+RUN_LEASE_SECONDS = 60.0  # seconds after which a run that nobody sees any more counts as dead
+
+
+class RunStoppedError(BaseException):
+    """The run is to end: it is no error, and nothing on its way may take it for one."""
+
+
+class _StopSignalHandler:
+    """Raises `RunStoppedError` in the main thread when the process is told to end while a run is in it; not while its end is written down."""
+
+    def __init__(self) -> None:
+        self.is_running = False
+        self.stop_requested = False
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        self.stop_requested = True
+        if self.is_running:
+            self.is_running = False  # once is enough: what is tidied up then is not broken off
+            raise RunStoppedError
+
+
+def build_run_lease_name(collection: str) -> str:
+    """Name the lease that a run holds as long as it lives."""
+    return f"schedule {collection}"
+
+
+def run_schedule(
+    settings: Settings,
+    collection: str,
+    parent_pid: int,
+    *,
+    synchronize: Callable[[Site, str], str | None] | None = None,
+    lease_seconds: float = RUN_LEASE_SECONDS,
+) -> None:
+    """Run a collection's schedule once, if it is due and nobody else does; the main thread of a process of its own.
+
+    Parameters
+    ----------
+    parent_pid
+        Id of the scheduler; when it is gone, the run ends as if it were told to.
+    synchronize
+        What follows the source, and gives a line about it; None: `hven.ingest.sync`.
+    lease_seconds
+        Seconds after which other machines take this run for dead.
+    """
+    stop_handler = _StopSignalHandler()
+    signal.signal(signal.SIGTERM, stop_handler)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the scheduler says when to go
+    threading.Thread(target=_end_with_parent, args=(parent_pid,), name="parent", daemon=True).start()
+    store = StateStore(settings.var_directory, settings.store)
+    try:
+        with store.leases.hold_lease(
+            build_run_lease_name(collection),
+            duration_seconds=lease_seconds,
+            description=f"the scheduled sync of {collection}",
+        ):
+            before, claimed_schedule = store.schedules.update_schedule(
+                collection, partial(_claim_schedule, is_held=collection in store.list_held_collections())
+            )
+            if before is None or claimed_schedule is None or claimed_schedule.holder != get_process_holder():
+                return
+            outcome = _run_sync(
+                settings,
+                collection,
+                synchronize or partial(synchronize_collection, unless_held=before.asked is None),
+                stop_handler,
+            )
+            record_run_end(store, settings, collection, outcome, own_holder=get_process_holder())
+    except ConflictError:  # another scheduler's run of it has begun
+        return
+    finally:
+        store.close()
+
+
+def _claim_schedule(
+    schedule: SyncScheduleRecord | None, now: float, *, is_held: bool
+) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
+    if schedule is None or not is_due(schedule, now, is_held=is_held):
+        return schedule, ()
+    return replace(schedule, holder=get_process_holder(), began=now, asked=None), ()
+
+
+def _run_sync(
+    settings: Settings,
+    collection: str,
+    synchronize: Callable[[Site, str], str | None],
+    stop_handler: _StopSignalHandler,
+) -> RunOutcome:
+    """Follow the source once; whatever happens is an outcome."""
+    try:
+        stop_handler.is_running = not stop_handler.stop_requested
+        if stop_handler.stop_requested:
+            raise RunStoppedError  # noqa: TRY301  (told while it began)
+        return _attempt_sync(settings, collection, synchronize)
+    except RunStoppedError:  # wherever it was, in what it says of a failure, too
+        return RunOutcome(
+            kind=STOPPED_OUTCOME, phase=ABORTED_PHASE, message="the server was stopped; it goes on with the next one"
+        )
+    finally:
+        stop_handler.is_running = False
+
+
+def _attempt_sync(settings: Settings, collection: str, synchronize: Callable[[Site, str], str | None]) -> RunOutcome:
+    try:
+        with Site(settings) as site:
+            try:
+                return RunOutcome(kind=GOOD_OUTCOME, phase=COMPLETED_PHASE, message=synchronize(site, collection))
+            except ConflictError as error:
+                is_busy = (
+                    _is_changed_elsewhere(site, collection) or syncing.find_sync_conflict(site, collection) is not None
+                )
+                return RunOutcome(
+                    kind=BUSY_OUTCOME if is_busy else FAILED_OUTCOME, phase=ERROR_PHASE, message=str(error)
+                )
+    except HvenError as error:
+        return RunOutcome(
+            kind=GUARD_OUTCOME if isinstance(error, ChangeGuardError) else FAILED_OUTCOME,
+            phase=ERROR_PHASE,
+            message=str(error),
+        )
+    except MemoryError:
+        return RunOutcome(kind=FAILED_OUTCOME, phase=ERROR_PHASE, message="it needs more memory than there is")
+    except Exception as error:
+        error_location = plugins.locate_error(error)
+        log.exception("the sync of %s failed in %s", collection, error_location)
+        message = f"something went wrong in {error_location} ({type(error).__name__}: {error}); please report it"
+        return RunOutcome(kind=FAILED_OUTCOME, phase=ERROR_PHASE, message=message)
+
+
+def synchronize_collection(site: Site, collection: str, *, unless_held: bool = False) -> str | None:
+    """Follow the source of a collection, `unless_held`: unless it rests; return a line about what changed."""
+    report = syncing.sync_collection(site, collection, only_if_unheld=unless_held)
+    if not report.has_changes:
+        return "no change"
+    return "; ".join(change.format_text() for change in report.changes.values() if change.has_changes)
+
+
+def _is_changed_elsewhere(site: Site, collection: str) -> bool:
+    """Return whether somebody else changes the collection now."""
+    return any(
+        lease.name == build_lease_name(collection) and lease.holder != get_process_holder()
+        for lease in site.store.leases.list_leases()
+    )
+
+
+def _end_with_parent(parent_pid: int) -> None:
+    """End the run when the process is gone that began it."""
+    wait_event = threading.Event()
+    while os.getppid() == parent_pid:
+        wait_event.wait(PARENT_POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,594 @@
+"""Where a job type is found: a module, a plug-in, or the site's ``jobs/NAME.yaml``, which names a program or a service elsewhere."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from hven.descriptor.value_schema import FaultCollector, KeyModel, KeyValues, Loose, Many, Needed, Text, describe_value
+from hven.descriptor.written_yaml import WrittenList, WrittenMap, WrittenScalar, parse_page, read_page
+from hven.jobs._command import PLACEHOLDER_PATTERN, OutputFile, ProgramRunner
+from hven.jobs._job_types import JobDefinition, JobQuota
+from hven.jobs._remote_jobs import RemoteJobRunner
+from hven.model import plugins
+from hven.model.errors import DescriptorError, Fault, NotFoundError, ParamError, Place, suggest_spelling
+from hven.model.params import Param, RequestParams, collect_params
+from hven.model.settings import URL_PATTERN, Settings, parse_byte_size
+from hven.model.types import parse_type
+from hven.sources.site_programs import PROGRAM_PATH
+
+JOBS_DIRECTORY = "jobs"
+TYPE_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+PARAMETER_NAME_PATTERN = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
+RESULT_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+RESERVED_PARAMETERS = ("PHASE", "RUNID", "ACTION", "DESTRUCTION", "EXECUTIONDURATION", "WAIT", "DEPENDS_ON", "PARENT")
+
+
+def _read_arguments(value: Any, key_path: str, faults: FaultCollector) -> tuple[Any, ...] | None:
+    """Read a program and its arguments; a list inside the list stays or goes as a whole."""
+    if not isinstance(value, WrittenList):
+        faults.add_error(
+            f"{key_path} must be a list of the program and its arguments, not {describe_value(value)}",
+            value.place,
+            "[bin/program, '{NAME}']",
+        )
+        return None
+    read_arguments: list[Any] = []
+    for item in value:
+        if isinstance(item, WrittenList):
+            read_arguments.append(
+                tuple(argument for part in item if (argument := _read_argument(part, key_path, faults)) is not None)
+            )
+        elif (argument := _read_argument(item, key_path, faults)) is not None:
+            read_arguments.append(argument)
+    if not read_arguments or isinstance(read_arguments[0], tuple):
+        faults.add_error(f"{key_path} must begin with the program", value.place)
+        return None
+    return tuple(read_arguments)
+
+
+def _read_argument(value: Any, key_path: str, faults: FaultCollector) -> WrittenScalar | None:
+    if isinstance(value, WrittenScalar) and not value.is_null:
+        return value
+    remedy = "put it in quotes: '{...}'" if isinstance(value, WrittenMap) else ""
+    faults.add_error(f"{key_path}: an argument must be text, not {describe_value(value)}", value.place, remedy)
+    return None
+
+
+class JobParameterKeys(KeyModel, empty=True):
+    """A parameter of the job."""
+
+    type: Literal["int16", "int32", "int64", "float32", "float64", "string", "timestamp", "bool"]
+    "type of its value; string if not said"
+    file: bool
+    "true: its value is a file that comes with the request, in the part of this name"
+    required: bool
+    "true: a job without it is refused"
+    many: bool
+    "true: it may come several times"
+    default: Loose
+    "its value if it is not given"
+    allowed: Many[Loose]
+    "the only values that it may have"
+    minimum: float
+    "of a number"
+    maximum: float
+    "of a number"
+    pattern: Text
+    "regular expression that the whole text must match"
+    unit: Text
+    "of a number"
+    description: Text
+    "what it means"
+
+
+class JobResultKeys(KeyModel):
+    """A file that the program makes."""
+
+    file: Needed[Text]
+    "its path below the program's directory"
+    type: Needed[Text]
+    "its media type"
+    optional: bool
+    "true: it may be missing"
+
+
+class JobLimitKeys(KeyModel):
+    """What a job of this type may use."""
+
+    seconds: Annotated[int, Field(ge=1)]
+    "time limit of a job"
+    cpu: Annotated[int, Field(ge=1)]
+    "seconds of processor time, of each process of the program"
+    memory: Loose
+    "address space of each process of the program: 2 GiB"
+    disk: Loose
+    "bytes of any one file that it writes, or of any one result that is fetched: 1 GiB"
+    running: Annotated[int, Field(ge=1)]
+    "jobs that run at once, in the whole site"
+    waiting: Annotated[int, Field(ge=1)]
+    "jobs of one user or address that wait and run; further ones are HELD"
+
+
+class JobTypeKeys(KeyModel):
+    """A type of job."""
+
+    title: Needed[Text]
+    "one line for people"
+    description: Text
+    "what it does"
+    access: Literal["public", "private"]
+    "private: for those who are logged in"
+    command: Annotated[list[str], _read_arguments]
+    "the program and its arguments; {NAME} stands for a parameter"
+    remote: Text
+    "address of a job list elsewhere: https://other.example/tap/async"
+    send: dict[str, Loose]
+    "parameters that are always sent there"
+    params: dict[str, JobParameterKeys]
+    "what a job is asked with"
+    results: dict[str, JobResultKeys]
+    "name of a result: the file that becomes it"
+    environment: dict[str, Loose]
+    "variables that the program sees; $NAME is that of the service"
+    limits: JobLimitKeys
+    "what a job may use"
+
+
+def find_job_type(settings: Settings, type_name: str) -> JobDefinition:
+    """Find a type: a module of this room or a plug-in, else one that the site declares.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+    type_name
+        Of the type.
+
+    Returns
+    -------
+    type
+        Its record.
+
+    Raises
+    ------
+    NotFoundError
+        There is none.
+    DescriptorError
+        The site's declaration has faults.
+    """
+    if type_name in plugins.list_plugins("jobs"):
+        plugin_type: JobDefinition = plugins.load_plugin("jobs", type_name).JOB
+        return plugin_type
+    return load_declared_type(settings, type_name)
+
+
+def load_all_job_types(settings: Settings) -> dict[str, JobDefinition]:
+    """Load every type: built-in, plugged in, and declared by the site.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+
+    Returns
+    -------
+    types
+        By name.
+
+    Raises
+    ------
+    DescriptorError
+        Declarations have faults: all of them.
+    """
+    return {name: find_job_type(settings, name) for name in plugins.list_plugins("jobs")} | load_declared_types(
+        settings
+    )
+
+
+def map_running_limits(settings: Settings) -> dict[str, int]:
+    """Count how many jobs of a type may run at once, for those types that limit it. A declaration that has faults limits nothing: its jobs end at once.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+
+    Returns
+    -------
+    bounds
+        By the name of the type.
+    """
+    limits_by_type = {}
+    for name in (*plugins.list_plugins("jobs"), *(path.stem for path in _list_declaration_files(settings))):
+        try:
+            running_limit = find_job_type(settings, name).quota.running_limit
+        except (DescriptorError, NotFoundError):
+            continue
+        if running_limit is not None:
+            limits_by_type[name] = running_limit
+    return limits_by_type
+
+
+def load_declared_type(settings: Settings, type_name: str) -> JobDefinition:
+    """Load one declaration.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+    type_name
+        ``jobs/NAME.yaml``.
+
+    Returns
+    -------
+    type
+        Its record.
+
+    Raises
+    ------
+    NotFoundError
+        There is none of that name.
+    DescriptorError
+        It has faults: all of them, with file:line:column.
+    """
+    path = settings.directory / JOBS_DIRECTORY / f"{type_name}.yaml"
+    if not TYPE_NAME_PATTERN.fullmatch(type_name) or not path.is_file():
+        raise NotFoundError(f"no type of job is called {type_name!r:.60}")
+    declared_type, faults = _read_declaration(path, settings)
+    if declared_type is None or faults:
+        raise DescriptorError(faults)
+    return declared_type
+
+
+def load_declared_types(settings: Settings) -> dict[str, JobDefinition]:
+    """Load all declarations.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+
+    Returns
+    -------
+    types
+        By name.
+
+    Raises
+    ------
+    DescriptorError
+        There are faults: all of all files.
+    """
+    types_by_name: dict[str, JobDefinition] = {}
+    faults: list[Fault] = []
+    for path in _list_declaration_files(settings):
+        declared_type, file_faults = _read_declaration(path, settings)
+        faults += file_faults
+        if declared_type is not None:
+            types_by_name[declared_type.name] = declared_type
+    if faults:
+        raise DescriptorError(faults)
+    return types_by_name
+
+
+def find_declaration_faults(settings: Settings) -> list[Fault]:
+    """Validate all declarations.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+
+    Returns
+    -------
+    faults
+        Of all files, with file:line:column.
+    """
+    return [fault for path in _list_declaration_files(settings) for fault in _read_declaration(path, settings)[1]]
+
+
+def _list_declaration_files(settings: Settings) -> list[Path]:
+    declarations_directory = settings.directory / JOBS_DIRECTORY
+    return sorted(declarations_directory.glob("*.yaml")) if declarations_directory.is_dir() else []
+
+
+def _read_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
+    """Read a file, or return what was read when it was the same."""
+    try:
+        file_stat = path.stat()
+    except OSError:
+        return None, [Fault(message="the file has gone", place=Place(file=f"{JOBS_DIRECTORY}/{path.name}"))]
+    file_stamp = (file_stat.st_mtime_ns, file_stat.st_size, file_stat.st_ino)
+    cached_reading = _DECLARATION_CACHE.get(path)
+    # what was wrong may be cured elsewhere: a program that is there now
+    if cached_reading is None or cached_reading[0] != file_stamp or cached_reading[2]:
+        cached_reading = _DECLARATION_CACHE[path] = (file_stamp, *_parse_declaration(path, settings))
+    return cached_reading[1:]
+
+
+_DECLARATION_CACHE: dict[Path, tuple[tuple[int, int, int], JobDefinition | None, list[Fault]]] = {}
+
+
+def _parse_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
+    display_path = f"{JOBS_DIRECTORY}/{path.name}"
+    faults = FaultCollector()
+    page = read_page(path, display_path, faults.faults)
+    root = None if page is None else parse_page(page, faults.faults)
+    if root is None:
+        if page is not None and not faults.faults:
+            faults.add_error("the file is empty", page.locate_index(0), "title: ..., command: [...]")
+        return None, faults.list_sorted()
+    fields = JobTypeKeys.record.read_map(root, "", faults)
+    if fields is None:
+        return None, faults.list_sorted()
+    name = path.stem
+    if not TYPE_NAME_PATTERN.fullmatch(name):
+        faults.add_error(
+            f"the type is called {name!r}, after its file", fields.place, "lower-case letters, digits, - and _"
+        )
+    elif name in plugins.list_plugins("jobs"):
+        faults.add_error(f"there is a type {name!r} already", fields.place, "give the file another name")
+    job_type = _build_job_type(name, fields, settings, faults)
+    found_faults = faults.list_sorted()
+    return (None if found_faults else job_type), found_faults
+
+
+def _build_job_type(name: str, fields: KeyValues, settings: Settings, faults: FaultCollector) -> JobDefinition | None:
+    params, files, patterns = _read_params(fields, faults)
+    limits: Mapping[str, Any] = fields.get("limits", {})
+    sizes = {key: _read_byte_size(limits.get(key), f"limits.{key}", faults) for key in ("memory", "disk")}
+    if ("command" in fields.places) == ("remote" in fields.places):
+        faults.add_error(
+            "a type has either a command or a remote", fields.place, "command: [bin/program] or remote: https://..."
+        )
+        return None
+    for key in ("results", "environment") if "remote" in fields else ("send",):
+        if key in fields.places:
+            faults.add_error(
+                f"'{key}' does not go with '{'remote' if 'remote' in fields else 'command'}'",
+                fields.places[key],
+                "remove it",
+            )
+    run: ProgramRunner | RemoteJobRunner | None
+    if "command" in fields:
+        run = _build_command(fields, params, files, limits, sizes, settings, faults)
+    else:
+        run = _build_remote(fields, params, files, sizes, faults) if "remote" in fields else None
+    if run is None:
+        return None
+    return JobDefinition(
+        name=name,
+        title=str(fields.get("title", name)),
+        description=str(fields["description"]).strip() if "description" in fields else None,
+        params=tuple(params.values()),
+        files=files,
+        run=run,
+        check=_build_parameter_check(tuple(params.values()), files, patterns),
+        on_drop=run.forward_drop if isinstance(run, RemoteJobRunner) else None,
+        quota=JobQuota(
+            running_limit=limits.get("running"),
+            waiting_limit=limits.get("waiting"),
+            duration_limit_seconds=limits.get("seconds"),
+        ),
+        access=fields.get("access", "public"),
+        is_served=True,
+    )
+
+
+def _read_params(
+    fields: KeyValues, faults: FaultCollector
+) -> tuple[dict[str, Param], tuple[str, ...], dict[str, re.Pattern[str]]]:
+    params_by_name: dict[str, Param] = {}
+    files: list[str] = []
+    patterns: dict[str, re.Pattern[str]] = {}
+    for key, item in fields.get("params", {}).items():
+        key_path = f"params.{key}"
+        if not PARAMETER_NAME_PATTERN.fullmatch(key):
+            faults.add_error(
+                f"{key_path}: a parameter is called in capitals: {str(key).upper()!r}",
+                key.place,
+                "letters, digits and _",
+            )
+            continue
+        if key in RESERVED_PARAMETERS:
+            faults.add_error(f"{key_path}: {key} is a word of every job", key.place, "choose another name")
+            continue
+        name = str(key)
+        if item.get("file"):
+            files.append(name)
+            for excluded_key in ("type", "default", "allowed", "minimum", "maximum", "pattern", "many"):
+                if excluded_key in item.places:
+                    faults.add_error(
+                        f"{key_path}: a file has no '{excluded_key}'", item.places[excluded_key], "remove it"
+                    )
+        type_ = parse_type(item.get("type", "string"))
+        for limit_key in ("minimum", "maximum"):
+            if limit_key in item.places and not type_.is_numeric:
+                faults.add_error(
+                    f"{key_path}.{limit_key} is for numbers, and this is a {item.get('type', 'string')}",
+                    item.places[limit_key],
+                )
+        if "pattern" in item:
+            try:
+                patterns[name] = re.compile(item["pattern"])
+            except re.error as error:
+                faults.add_error(f"{key_path}.pattern is no regular expression: {error}", item.places["pattern"])
+        params_by_name[name] = Param(
+            name=name,
+            type=type_,
+            unit=str(item["unit"]) if "unit" in item else None,
+            description=str(item["description"]) if "description" in item else None,
+            default=str(item["default"]) if "default" in item else None,
+            required=bool(item.get("required")),
+            many=bool(item.get("many")),
+            allowed=tuple(str(word) for word in item.get("allowed", ())),
+            minimum=item.get("minimum"),
+            maximum=item.get("maximum"),
+        )
+        if "default" in item:
+            try:
+                _check_parameter_value(params_by_name[name], str(item["default"]), patterns.get(name))
+            except ParamError as error:
+                faults.add_error(f"{key_path}.default: {error.message}", item.places["default"], error.remedy)
+    return params_by_name, tuple(files), patterns
+
+
+def _read_byte_size(text: WrittenScalar | None, key_path: str, faults: FaultCollector) -> int | None:
+    if text is None:
+        return None
+    byte_count = parse_byte_size(str(text))
+    if isinstance(byte_count, int) and byte_count > 0:
+        return byte_count
+    faults.add_error(f"{key_path} must be a number of bytes, not {describe_value(text)}", text.place, "2 GiB, 500M")
+    return None
+
+
+def _build_command(
+    fields: KeyValues,
+    params: Mapping[str, Param],
+    files: Sequence[str],
+    limits: Mapping[str, Any],
+    sizes: Mapping[str, int | None],
+    settings: Settings,
+    faults: FaultCollector,
+) -> ProgramRunner | None:
+    argv: tuple[Any, ...] = fields["command"]
+    for part in (part for item in argv for part in (item if isinstance(item, tuple) else (item,))):
+        for placeholder in PLACEHOLDER_PATTERN.finditer(part):
+            if placeholder[1] not in params:
+                faults.add_error(
+                    f"command: there is no parameter {placeholder[1]}",
+                    part.locate_character(placeholder.start()),
+                    suggest_spelling(placeholder[1], params) or "add it to 'params'",
+                )
+    program = _find_program(argv[0], settings, faults)
+    outputs: dict[str, OutputFile] = {}
+    for key, item in fields.get("results", {}).items():
+        if not RESULT_NAME_PATTERN.fullmatch(key) or key in {"stdout", "stderr"}:
+            faults.add_error(
+                f"results.{key} cannot be the name of a result",
+                key.place,
+                "letters, digits, - and _; not stdout or stderr",
+            )
+        file = item.get("file")
+        if file is not None and (Path(file).is_absolute() or ".." in Path(file).parts):
+            faults.add_error(
+                f"results.{key}.file must be below the program's directory",
+                file.place,
+                "a path without / at its beginning and without ..",
+            )
+        if file is not None and "type" in item:
+            outputs[str(key)] = OutputFile(
+                file=str(file), media_type=str(item["type"]), required=not item.get("optional", False)
+            )
+    if program is None:
+        return None
+    plain_arguments = tuple(
+        tuple(str(part) for part in item) if isinstance(item, tuple) else str(item) for item in argv[1:]
+    )
+    return ProgramRunner(
+        argv=(program, *plain_arguments),
+        params=tuple(params.values()),
+        files=files,
+        outputs=outputs,
+        environment={str(key): str(value) for key, value in fields.get("environment", {}).items()},
+        cpu_limit_seconds=limits.get("cpu"),
+        memory_limit_bytes=sizes["memory"],
+        file_limit_bytes=sizes["disk"],
+    )
+
+
+def _find_program(program_word: WrittenScalar, settings: Settings, faults: FaultCollector) -> str | None:
+    """Find the program: a path from the declaration's directory, or a name that PATH knows."""
+    if PLACEHOLDER_PATTERN.search(program_word):
+        faults.add_error("command: the program itself cannot be a parameter", program_word.place, "write its path")
+        return None
+    if "/" in program_word:
+        path = (settings.directory / JOBS_DIRECTORY / str(program_word)).resolve()
+        if path.is_file() and os.access(path, os.X_OK):
+            return str(path)
+        reason = "is no program that may be run" if path.exists() else "does not exist"
+        faults.add_error(
+            f"command: {program_word} {reason}",
+            program_word.place,
+            f"looked at {JOBS_DIRECTORY}/{program_word}; chmod +x makes a file a program",
+        )
+        return None
+    program_path = shutil.which(program_word, path=PROGRAM_PATH)
+    if program_path is None:
+        faults.add_error(
+            f"command: no program {program_word} in {PROGRAM_PATH}",
+            program_word.place,
+            f"for one of your own write ./{program_word}, a path below {JOBS_DIRECTORY}/",
+        )
+    return program_path
+
+
+def _build_remote(
+    fields: KeyValues,
+    params: Mapping[str, Param],
+    files: Sequence[str],
+    sizes: Mapping[str, int | None],
+    faults: FaultCollector,
+) -> RemoteJobRunner | None:
+    url: WrittenScalar = fields["remote"]
+    if not re.match(URL_PATTERN, url):
+        faults.add_error(
+            f"remote must be an address, not {describe_value(url)}", url.place, "https://other.example/tap/async"
+        )
+        return None
+    declared = None if "params" not in fields.places else frozenset(params) - frozenset(files)
+    size = {} if sizes["disk"] is None else {"result_limit_bytes": sizes["disk"]}
+    return RemoteJobRunner(
+        url=url.rstrip("/"),
+        fixed_parameters={str(key): str(value) for key, value in fields.get("send", {}).items()},
+        forwarded_parameters=declared,
+        **size,
+    )
+
+
+# --- what is asked for ---------------------------------------------------------------------------------------
+
+
+def _build_parameter_check(
+    declared_params: Sequence[Param], files: Sequence[str], patterns: Mapping[str, re.Pattern[str]]
+) -> Callable[[RequestParams, Collection[str]], None]:
+    """Build the check of a job's parameters, and of the files that came with it."""
+
+    def check_parameters(params: RequestParams, given_files: Collection[str]) -> None:
+        for param in declared_params:
+            values = [value for value in params.read_all(param.name) if value != ""]
+            if param.name in files:
+                if param.required and param.name not in given_files:
+                    remedy = f"send it as the part {param.name} of a multipart request"
+                    raise ParamError(f"the file {param.name} is missing", name=param.name, remedy=remedy)
+                continue
+            if param.required and not values and param.default is None:
+                raise ParamError(
+                    f"{param.name} is missing", name=param.name, remedy=param.description or "give it a value"
+                )
+            if not param.many:
+                params.read_one(param.name)
+            for value in values:
+                _check_parameter_value(param, value, patterns.get(param.name))
+
+    return check_parameters
+
+
+def _check_parameter_value(param: Param, value: str, pattern: re.Pattern[str] | None) -> None:
+    single_params = collect_params([(param.name, value)])
+    single_params.check_values([param])
+    if param.type.is_integer:
+        single_params.read_integer(param.name, minimum=-(10**18))
+    if param.type.is_numeric:
+        single_params.read_number(param.name, minimum=param.minimum, maximum=param.maximum)
+    if pattern is not None and not pattern.fullmatch(value):
+        raise ParamError(
+            f"{param.name}={value!r:.60} does not look right",
+            name=param.name,
+            remedy=f"it must match {pattern.pattern}",
+        )

@@ -1,0 +1,22 @@
+"""A group of checks: made together, because they need the same answers of the service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hven.lint.findings import FindingCollector, LintCheck
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckGroup:
+    """Checks that are made together, of services of one `protocol`: `run` may tell its own `checks` only."""
+
+    name: str
+    title: str
+    checks: tuple[LintCheck, ...]
+    run: Callable[[Any, FindingCollector], None]
+    protocol: str = "tap"

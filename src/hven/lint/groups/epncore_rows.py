@@ -1,0 +1,325 @@
+"""The rows of an EPN-TAP table: what must be filled, vocabularies, intervals, times, places, products. Part of the group epn."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import TYPE_CHECKING, Any
+
+from hven.adql.vocabularies import load_vocabularies
+from hven.lint import row_rules
+from hven.lint.facts import load_standard_columns
+from hven.lint.findings import build_checks
+from hven.model import units
+
+if TYPE_CHECKING:
+    from hven.lint.findings import FindingCollector
+    from hven.lint.row_rules import Record, RowRule
+    from hven.lint.tap_service import DeclaredTable, ExaminedTapService
+
+STANDARD_NAME = "EPN-TAP 2.0"
+EPNCORE_ROW_CHECKS = build_checks(
+    ("epn.condition", "error", "TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2", "a condition of plain ADQL on a column fails", "see the service's own message, and the column's type", "E_QERR E_QERX"),
+    ("epn.null", "error", f"{STANDARD_NAME} sec. 2", "a column that must have a value in each row is empty", "fill it", "E_PNUL"),
+    ("epn.half-interval", "error", f"{STANDARD_NAME} sec. 2", "one end of an interval is empty", "write the known value into both", "E_PNMM"),
+    ("epn.interval-order", "error", f"{STANDARD_NAME} sec. 2", "an interval's minimum is above its maximum", "swap them", "E_PNMM"),
+    ("epn.product-type", "error", f"{STANDARD_NAME} sec. 2.1.4", "a dataproduct_type is not of the list", "two-letter codes, joined by #", "E_PNDP"),
+    ("epn.target-class", "error", f"{STANDARD_NAME} sec. 2.2", "a target_class is not of the list", "use the standard's classes, joined by #", "E_PNTG"),
+    ("epn.frame", "error", f"{STANDARD_NAME} sec. 2.4", "a spatial_frame_type is not of the list", "celestial, body, cartesian, spherical, cylindrical, none", "E_PNFT"),
+    ("epn.processing-level", "error", f"{STANDARD_NAME} sec. 2.1.6", "a processing_level is outside 1..6", "1 telemetry, 2 raw, 3 calibrated, 5 derived, 6 ancillary", "E_PNPL"),
+    ("epn.level-four", "warning", f"{STANDARD_NAME} sec. 2.1.6", "processing_level 4 is not used", "resampled data are level 5", ""),
+    ("epn.service-title", "error", f"{STANDARD_NAME} sec. 3", "service_title is not the name of the schema", "write the schema's name in each row", "E_PNST"),
+    ("epn.timestamp", "error", f"{STANDARD_NAME} sec. 3; DALI 1.1 sec. 3.3.3", "a date is no ISO time", "YYYY-MM-DD[Thh:mm:ss[.s][Z]]", "E_PN86"),
+    ("epn.local-time", "error", f"{STANDARD_NAME} sec. 2", "a local time is outside 0..24 h", "hours since local midnight", "E_PNLT"),
+    ("epn.messenger", "error", f"{STANDARD_NAME} sec. 2; vocabulary messenger", "a messenger is not of the vocabulary", "use its terms, in their case", "E_PNMG"),
+    ("epn.time-scale", "warning", f"{STANDARD_NAME} sec. 2.3; vocabulary timescale", "a time_scale is not of the vocabulary", "use its terms, in their case", "W_PNTS"),
+    ("epn.geometry-type", "error", f"{STANDARD_NAME} sec. 5", "a geometry_type is not of the list", "use the standard's terms", "E_PNGT"),
+    ("epn.particle-type", "error", f"{STANDARD_NAME} sec. 5", "a particle_spectral_type is not of the list", "energy, mass or mass/charge", "E_PPST"),
+    ("epn.inchikey", "error", f"{STANDARD_NAME} sec. 5", "a species_inchikey is none", "27 characters of A-Z and -, joined by #", "E_PNIK"),
+    ("epn.julian-date", "warning", f"{STANDARD_NAME} sec. 2.3", "a time is no plausible Julian Date", "Julian Dates, not MJD: add 2400000.5", "W_PNJD"),
+    ("epn.duplicate", "error", f"{STANDARD_NAME} sec. 2", "a granule_uid occurs twice", "make it unique", ""),
+    ("epn.uid-form", "error", f"{STANDARD_NAME} sec. 2", "a granule_uid has a # or is not ASCII", "# separates items of lists that refer to it", ""),
+    ("epn.text", "warning", f"{STANDARD_NAME} sec. 3", "a text begins or ends with a blank", "strip it", ""),
+    ("epn.quotes", "warning", f"{STANDARD_NAME} sec. 3", "a value holds quotes", "replace them by _", ""),
+    ("epn.list", "warning", f"{STANDARD_NAME} sec. 3", "a list has blanks around # or an empty item", "join items by # alone", ""),
+    ("epn.lower-case", "warning", f"{STANDARD_NAME} sec. 3", "a value is not in lower case", "write it in lower case", ""),
+    ("epn.longitude", "error", f"{STANDARD_NAME} sec. 2.4", "a longitude is outside 0..360", "east longitude in 0..360; c1min is the westernmost", ""),
+    ("epn.latitude", "error", f"{STANDARD_NAME} sec. 2.4", "a latitude is outside -90..90", "see whether c1 and c2 are swapped", ""),
+    ("epn.radius", "error", f"{STANDARD_NAME} sec. 2.4", "a radius or colatitude is impossible", "radius >= 0, colatitude 0..180", ""),
+    ("epn.no-frame", "error", f"{STANDARD_NAME} sec. 2.4", "there are coordinates without a frame", "say the frame, or leave c1..c3 empty", ""),
+    ("epn.angle", "warning", f"{STANDARD_NAME} sec. 2.5", "an angle is impossible", "incidence and emergence 0..180, phase -180..180", ""),
+    ("epn.negative", "error", f"{STANDARD_NAME} sec. 2", "a quantity is negative", "steps, exposures, resolutions, distances and sizes are not", ""),
+    ("epn.access", "error", f"{STANDARD_NAME} sec. 3", "there is an access_url without access_format or access_estsize", "say what it delivers, and how much", ""),
+    ("epn.media-type", "error", f"{STANDARD_NAME} sec. 3", "an access_format is no media type in lower case", "application/fits, image/png, ...", ""),
+    ("epn.url", "error", f"{STANDARD_NAME} sec. 3", "an address is no URL", "write it whole, with https://", ""),
+    ("epn.measurement", "warning", f"{STANDARD_NAME} sec. 2.1.5; UCDList 1.6", "a measurement_type is no UCD", "use UCD1+ of the quantities, joined by #", ""),
+    ("epn.date-order", "warning", f"{STANDARD_NAME} sec. 3", "a granule was changed before it was made", "see the two dates", ""),
+    ("epn.md5", "warning", f"{STANDARD_NAME} sec. 3", "an access_md5 is none", "32 hexadecimal digits", ""),
+    ("epn.file-name", "warning", f"{STANDARD_NAME} sec. 3", "a file_name has a path", "name and ending only", ""),
+    ("epn.reference", "warning", f"{STANDARD_NAME} sec. 3", "an internal_reference names a granule that is not there", "use granule_uids of this table", ""),
+    ("epn.target-time", "warning", f"{STANDARD_NAME} sec. 2.3", "light arrived before it left", "target_time is the earlier: time minus distance over c", ""),
+)  # fmt: skip
+PRODUCT_TYPES = ["im", "ma", "sp", "ds", "sc", "pr", "pf", "vo", "mo", "cu", "ts", "ca", "ci", "sv", "ev"]
+TARGET_CLASSES = [
+    "asteroid",
+    "dwarf_planet",
+    "planet",
+    "satellite",
+    "comet",
+    "exoplanet",
+    "interplanetary_medium",
+    "sample",
+    "sky",
+    "spacecraft",
+    "spacejunk",
+    "star",
+    "calibration",
+]
+FRAME_TYPES = ["celestial", "body", "cartesian", "spherical", "cylindrical", "none", "healpix"]
+GEOMETRY_TYPES = (
+    "direct", "specular", "bidirectional", "directional-conical", "conical-directional", "biconical", "directional-hemispherical",
+    "conical-hemispherical", "hemispherical-directional", "hemispherical-conical", "bihemispherical", "directional", "conical",
+    "hemispherical", "other geometry", "unknown",
+)  # fmt: skip
+WRAPPING_COLUMNS = {
+    "c1",
+    "c2",
+    "c3",
+    "subobserver_longitude",
+    "subsolar_longitude",
+    "solar_longitude",
+    "azimuth",
+    "local_time",
+}
+TIMESTAMP_PATTERN = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])(T([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d+)?)?Z?)?"
+POSITIVE_COLUMN_PATTERN = re.compile(
+    r"time_sampling_step|time_exp|spectral_range|spectral_sampling_step|spectral_resolution|_resol_|_distance_|access_estsize|radius|diameter|pixelscale|map_(height|width)|grain_size|pressure|mass$"
+)
+LOWER_CASE_COLUMNS = ("dataproduct_type", "target_class", "spatial_frame_type", "access_format")
+URL_COLUMNS = ("access_url", "thumbnail_url", "datalink_url", "external_link")
+KEY_COLUMNS = ("granule_uid", "obs_id")
+MJD_EPOCH_JD = 2400000.5
+
+
+def judge_epn_rows(service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable) -> None:
+    """Judge the rows of one table."""
+    schema = table.comparison_name.rpartition(".")[0].rpartition(".")[2]
+    row_rules.judge_rules(
+        service,
+        collector,
+        table,
+        [
+            *_build_filled_rules(),
+            *_build_interval_rules(),
+            *_build_list_rules(schema),
+            *_build_time_rules(),
+            *_build_position_rules(),
+            *_build_product_rules(),
+            *_build_text_rules(),
+        ],
+        KEY_COLUMNS,
+    )
+    row_rules.check_unique(service, collector, table, "epn.duplicate", "granule_uid")
+    _check_references(service, collector, table)
+
+
+def _build_filled_rules() -> list[RowRule]:
+    return [
+        row_rules.require_filled("epn.null", fact.name)
+        for fact in load_standard_columns("epncore").values()
+        if fact.is_filled
+    ]
+
+
+def _build_interval_rules() -> list[RowRule]:
+    interval_rules = []
+    for fact in load_standard_columns("epncore").values():
+        if fact.paired_column and fact.name.endswith("min"):
+            interval_rules.append(row_rules.require_together("epn.half-interval", fact.name, fact.paired_column))
+            if fact.name.removesuffix("min").rstrip("_") not in WRAPPING_COLUMNS:
+                interval_rules.append(row_rules.require_order("epn.interval-order", fact.name, fact.paired_column))
+    return interval_rules
+
+
+def _build_list_rules(schema_name: str) -> list[RowRule]:
+    words = load_vocabularies()
+    return [
+        row_rules.require_list_items("epn.product-type", "dataproduct_type", PRODUCT_TYPES),
+        row_rules.require_list_items("epn.target-class", "target_class", TARGET_CLASSES),
+        row_rules.require_one_of("epn.frame", "spatial_frame_type", FRAME_TYPES),
+        row_rules.require_between("epn.processing-level", "processing_level", 1, 6),
+        row_rules.require_value_check("epn.level-four", "processing_level", lambda said: said == 4, distinct=True),
+        row_rules.require_value_check(
+            "epn.service-title", "service_title", lambda said: str(said).lower() != schema_name, distinct=True
+        ),
+        row_rules.require_one_of("epn.messenger", "messenger", words["messenger"]),
+        row_rules.require_one_of("epn.time-scale", "time_scale", words["timescale"]),
+        row_rules.require_list_items("epn.geometry-type", "geometry_type", GEOMETRY_TYPES),
+        row_rules.require_one_of("epn.particle-type", "particle_spectral_type", ("energy", "mass", "mass/charge")),
+        row_rules.require_pattern("epn.inchikey", "species_inchikey", r"[-A-Z]{27}(#[-A-Z]{27})*"),
+        row_rules.require_value_check("epn.measurement", "measurement_type", _has_invalid_ucd, distinct=True),
+    ]
+
+
+def _has_invalid_ucd(list_text: Any) -> bool:
+    return any(not ucd.strip() or units.check_ucd(ucd.strip()) for ucd in str(list_text).split("#"))
+
+
+def _build_time_rules() -> list[RowRule]:
+    dates = [fact.name for fact in load_standard_columns("epncore").values() if fact.type == "timestamp"]
+    return [
+        *(row_rules.require_pattern("epn.timestamp", name, TIMESTAMP_PATTERN) for name in dates),
+        *(row_rules.require_between("epn.julian-date", name, 2086000, 2817000) for name in ("time_min", "time_max")),
+        *(row_rules.require_between("epn.local-time", name, 0, 24) for name in ("local_time_min", "local_time_max")),
+        row_rules.RowRule(
+            code="epn.date-order", columns=("modification_date", "creation_date"), is_broken=_is_modified_before_created
+        ),
+        row_rules.RowRule(
+            code="epn.target-time", columns=("target_time_min", "time_min"), is_broken=_is_target_time_late
+        ),
+    ]
+
+
+def _is_modified_before_created(row: Record) -> bool:
+    creation_date, modification_date = str(row["creation_date"] or "")[:10], str(row["modification_date"] or "")[:10]
+    return (
+        bool(creation_date and modification_date)
+        and re.fullmatch(TIMESTAMP_PATTERN, creation_date) is not None
+        and re.fullmatch(TIMESTAMP_PATTERN, modification_date) is not None
+        and modification_date < creation_date
+    )
+
+
+def _is_target_time_late(row: Record) -> bool:
+    """Return whether the time at the target is more than a minute after the time at the observer (UTC or not)."""
+    target_time, observer_time = row["target_time_min"], row["time_min"]
+    if (
+        target_time is None
+        or observer_time is None
+        or not re.fullmatch(TIMESTAMP_PATTERN, str(target_time))
+        or not 2086000 < observer_time < 2817000
+    ):
+        return False
+    try:
+        parsed_time = dt.datetime.fromisoformat(str(target_time).rstrip("Z")).replace(tzinfo=dt.UTC)
+    except ValueError:
+        return False
+    days = (parsed_time - dt.datetime(1858, 11, 17, tzinfo=dt.UTC)).total_seconds() / 86400
+    return bool(days + MJD_EPOCH_JD > observer_time + 120 / 86400)
+
+
+def _build_position_rules() -> list[RowRule]:
+    position_rules = [
+        *(_require_in_frame("epn.longitude", {"celestial", "body"}, name, 0, 360) for name in ("c1min", "c1max")),
+        *(_require_in_frame("epn.latitude", {"celestial", "body"}, name, -90, 90) for name in ("c2min", "c2max")),
+        *(_require_in_frame("epn.radius", {"spherical", "cylindrical"}, name, 0, float("inf")) for name in ("c1min", "c1max")),
+        *(_require_in_frame("epn.radius", {"spherical"}, name, 0, 180) for name in ("c2min", "c2max")),
+        *(_require_frame(name) for name in ("c1min", "c2min", "c3min")),
+        *(row_rules.require_between("epn.longitude", name, 0, 360) for name in (
+            "subobserver_longitude_min", "subobserver_longitude_max", "subsolar_longitude_min", "subsolar_longitude_max",
+            "solar_longitude_min", "solar_longitude_max", "ra",
+        )),
+        *(row_rules.require_between("epn.latitude", name, -90, 90) for name in (
+            "subobserver_latitude_min", "subobserver_latitude_max", "subsolar_latitude_min", "subsolar_latitude_max", "dec",
+        )),
+        *(row_rules.require_between("epn.angle", f"{kind}_{end}", 0, 180) for kind in ("incidence", "emergence") for end in ("min", "max")),
+        *(row_rules.require_between("epn.angle", f"phase_{end}", -180, 180) for end in ("min", "max")),
+    ]  # fmt: skip
+    positive_columns = [
+        fact.name
+        for fact in load_standard_columns("epncore").values()
+        if POSITIVE_COLUMN_PATTERN.search(fact.name) and fact.type in {"double", "integer"}
+    ]
+    return position_rules + [row_rules.require_between("epn.negative", name, 0, 1e300) for name in positive_columns]
+
+
+def _require_in_frame(code: str, frames: set[str], name: str, low: float, high: float) -> RowRule:
+    frame_list = ", ".join(f"'{frame_type}'" for frame_type in sorted(frames))
+    outside_condition = f"{name} < {low:g}" + (f" OR {name} > {high:g}" if high < 1e300 else "")
+
+    def is_out_of_range(row: Record) -> bool:
+        value = row[name]
+        return row["spatial_frame_type"] in frames and isinstance(value, int | float) and not low <= value <= high
+
+    return row_rules.RowRule(
+        code=code,
+        columns=(name, "spatial_frame_type"),
+        is_broken=is_out_of_range,
+        broken_condition=f"spatial_frame_type IN ({frame_list}) AND ({outside_condition})",
+    )
+
+
+def _require_frame(name: str) -> RowRule:
+    return row_rules.RowRule(
+        code="epn.no-frame", columns=(name, "spatial_frame_type"), is_broken=lambda row: row["spatial_frame_type"] == "none" and row[name] is not None,
+        broken_condition=f"spatial_frame_type = 'none' AND {name} IS NOT NULL",
+    )  # fmt: skip
+
+
+def _build_product_rules() -> list[RowRule]:
+    return [
+        row_rules.require_companion("epn.access", "access_url", "access_format"),
+        row_rules.require_companion("epn.access", "access_url", "access_estsize"),
+        row_rules.require_pattern(
+            "epn.media-type", "access_format", r"[a-z0-9.+-]+/[a-z0-9.+-]+(\s*;.*)?", distinct=True
+        ),
+        *(row_rules.require_pattern("epn.url", name, r"(https?|ftp)://[^\s/]+\S*") for name in URL_COLUMNS),
+        row_rules.require_pattern("epn.md5", "access_md5", r"[0-9a-fA-F]{32}"),
+        row_rules.require_pattern("epn.file-name", "file_name", r"[^/\\]+"),
+        row_rules.require_value_check(
+            "epn.uid-form", "granule_uid", lambda said: "#" in str(said) or not str(said).isascii()
+        ),
+    ]
+
+
+def _build_text_rules() -> list[RowRule]:
+    text_rules = []
+    for fact in load_standard_columns("epncore").values():
+        if fact.type != "text":
+            continue
+        if fact.name not in URL_COLUMNS:
+            text_rules.append(
+                row_rules.require_value_check("epn.text", fact.name, lambda said: str(said) != str(said).strip())
+            )
+        if fact.name not in URL_COLUMNS and not fact.name.endswith(
+            ("_desc", "_title", "description", "bib_reference", "map_projection")
+        ):
+            text_rules.append(row_rules.require_value_check("epn.quotes", fact.name, lambda said: '"' in str(said)))
+        if fact.is_list:
+            text_rules.append(
+                row_rules.require_pattern(
+                    "epn.list", fact.name, r"[^\s#]([^#]*[^\s#])?(#[^\s#]([^#]*[^\s#])?)*|\s.*|.*\s"
+                )
+            )
+    text_rules += [
+        row_rules.require_value_check(
+            "epn.lower-case", name, lambda said: str(said) != str(said).lower(), distinct=True
+        )
+        for name in LOWER_CASE_COLUMNS
+    ]
+    return text_rules
+
+
+def _check_references(service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable) -> None:
+    """Check whether internal references lead somewhere, where all rows are known."""
+    row_sample = row_rules.fetch_sample(service, table)
+    if not row_sample.is_complete:
+        return
+    granule_ids = {str(record.get("granule_uid")) for record in row_sample.records}
+    for record in row_sample.records:
+        reference_text = record.get("internal_reference")
+        missing_references = (
+            [reference for reference in str(reference_text).split("#") if reference and reference not in granule_ids]
+            if reference_text is not None
+            else []
+        )
+        if missing_references:
+            key = f"granule_uid = {record.get('granule_uid')}"
+            collector.add_finding(
+                "epn.reference",
+                table=table.name,
+                column="internal_reference",
+                key=key,
+                value=missing_references[0],
+                row_count=row_sample.total_rows,
+            )

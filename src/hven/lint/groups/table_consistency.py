@@ -1,0 +1,178 @@
+"""Group tables: /tables and TAP_SCHEMA say the same, and answers have the columns that both promise."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from hven.lint.check_groups import CheckGroup
+from hven.lint.findings import FindingCollector, build_checks
+from hven.model.errors import UserError
+
+if TYPE_CHECKING:
+    from hven.lint.tap_service import DeclaredColumn, DeclaredTable, ExaminedTapService
+    from hven.lint.votable import VOTableField
+
+METADATA_SOURCE = "TAP 1.1 sec. 4; VOSI 1.1 sec. 4"
+ANSWER_SOURCE = "TAP 1.1 sec. 2.7.3, 4.3"
+CONSISTENCY_CHECKS = build_checks(
+    ("tables.only-in-schema", "warning", METADATA_SOURCE, "a table or column is in TAP_SCHEMA but not in /tables", "make both from one source", "E_CM21 E_TM21"),
+    ("tables.only-in-tables", "warning", METADATA_SOURCE, "a table or column is in /tables but not in TAP_SCHEMA", "make both from one source", "E_CM12 E_TM12"),
+    ("tables.type", "warning", METADATA_SOURCE, "/tables and TAP_SCHEMA give different types", "make both from one source", "W_CTYP"),
+    ("tables.unit", "warning", METADATA_SOURCE, "/tables and TAP_SCHEMA give different units", "make both from one source", "W_CUNI"),
+    ("tables.ucd", "warning", METADATA_SOURCE, "/tables and TAP_SCHEMA give different UCDs", "make both from one source", "W_CUCD"),
+    ("tables.utype", "warning", METADATA_SOURCE, "/tables and TAP_SCHEMA give different utypes", "make both from one source", "W_CUTP"),
+    ("tables.indexed", "warning", METADATA_SOURCE, "/tables and TAP_SCHEMA disagree about the index of a column", "make both from one source", "W_CIDX"),
+    ("tables.foreign-key", "warning", METADATA_SOURCE, "/tables and TAP_SCHEMA give different foreign keys", "make both from one source", "E_FM21 E_FM12 W_FM21 W_FM12"),
+    ("tables.unreadable", "error", "TAP 1.1 sec. 2", "a declared table cannot be queried", "serve it, or take it out of TAP_SCHEMA", "E_QERR E_QERX"),
+    ("tables.field-missing", "error", ANSWER_SOURCE, "SELECT * does not give a declared column", "declare what there is", "E_CLDR"),
+    ("tables.field-undeclared", "error", ANSWER_SOURCE, "SELECT * gives a column that is not declared", "declare it", "E_CLRD"),
+    ("tables.field-type", "error", ANSWER_SOURCE, "an answer's FIELD has another datatype than declared", "declare what is sent", "E_CTYP"),
+    ("tables.field-unit", "warning", ANSWER_SOURCE, "an answer's FIELD has another unit than declared", "send the declared metadata", "W_DRUN"),
+    ("tables.field-ucd", "warning", ANSWER_SOURCE, "an answer's FIELD has another UCD than declared", "send the declared metadata", "W_DRUC"),
+    ("tables.field-utype", "warning", ANSWER_SOURCE, "an answer's FIELD has another utype than declared", "send the declared metadata", "W_DRUT"),
+    ("tables.field-xtype", "warning", ANSWER_SOURCE, "an answer's FIELD has another xtype than declared", "send the declared metadata", "W_DRXT"),
+    ("tables.cell", "error", "VOTable 1.4 sec. 5; 6", "a cell is not of its FIELD's datatype", "send what the FIELD promises", ""),
+)  # fmt: skip
+MAX_TABLES = 200  # asked for a row at most
+TAP_1_0_DATATYPES = {
+    "smallint": "short", "integer": "int", "bigint": "long", "real": "float", "double": "double", "char": "char", "varchar": "char",
+    "timestamp": "char", "point": "char", "region": "char", "clob": "char", "blob": "unsignedByte", "binary": "unsignedByte", "varbinary": "unsignedByte",
+}  # fmt: skip
+GEOMETRY_DATATYPES = {"point", "region"}  # TAP 1.0's types that newer services send as arrays
+
+
+def _check_consistency(service: ExaminedTapService, collector: FindingCollector) -> None:
+    listed = service.listed_tables
+    if listed is None:
+        collector.add_unjudged("there is no readable /tables to compare with")
+    elif "tables" in service.tap_schema_rows and "columns" in service.tap_schema_rows:
+        _compare_tables(service.declared_tables, listed, collector)
+        for key in sorted(service.declared_tables.keys() & listed.keys()):
+            for foreign_key in sorted(service.foreign_keys.get(key, frozenset()) ^ listed[key].foreign_keys):
+                place_name = "TAP_SCHEMA" if foreign_key in service.foreign_keys.get(key, ()) else "/tables"
+                collector.add_finding(
+                    "tables.foreign-key", f"only in {place_name}", table=listed[key].name, value=foreign_key
+                )
+    tables = service.list_tables(without_tap_schema=False)
+    if len(tables) > MAX_TABLES:
+        collector.add_unjudged(f"{len(tables):,} tables: the first {MAX_TABLES} were asked for a row")
+    for table in tables[:MAX_TABLES]:
+        _check_answer(service, collector, table)
+
+
+def _compare_tables(
+    schema_tables: dict[str, DeclaredTable], listed_tables: dict[str, DeclaredTable], collector: FindingCollector
+) -> None:
+    for key in schema_tables.keys() | listed_tables.keys():
+        if key not in listed_tables or key not in schema_tables:
+            check_code = "tables.only-in-schema" if key in schema_tables else "tables.only-in-tables"
+            collector.add_finding(check_code, table=(schema_tables.get(key) or listed_tables[key]).name)
+            continue
+        schema_columns, listed_columns = (
+            {column.comparison_name: column for column in schema_tables[key].columns},
+            {column.comparison_name: column for column in listed_tables[key].columns},
+        )
+        if not listed_columns:
+            continue  # a list without columns is allowed
+        for name in sorted(schema_columns.keys() | listed_columns.keys()):
+            if name not in schema_columns or name not in listed_columns:
+                collector.add_finding(
+                    "tables.only-in-schema" if name in schema_columns else "tables.only-in-tables",
+                    table=schema_tables[key].name,
+                    column=name,
+                )
+                continue
+            _compare_columns(schema_columns[name], listed_columns[name], schema_tables[key].name, collector)
+
+
+def _compare_columns(
+    schema_column: DeclaredColumn, listed_column: DeclaredColumn, table_name: str, collector: FindingCollector
+) -> None:
+    if _normalize_datatype(schema_column.datatype) != _normalize_datatype(listed_column.datatype):
+        collector.add_finding(
+            "tables.type",
+            f"{schema_column.datatype} in TAP_SCHEMA, {listed_column.datatype} in /tables",
+            table=table_name,
+            column=schema_column.name,
+            value=listed_column.datatype,
+        )
+    for name, schema_value, listed_value in (
+        ("unit", schema_column.unit, listed_column.unit),
+        ("ucd", schema_column.ucd.lower(), listed_column.ucd.lower()),
+        ("utype", schema_column.utype.lower(), listed_column.utype.lower()),
+    ):
+        if schema_value != listed_value:
+            collector.add_finding(
+                f"tables.{name}",
+                f"{schema_value!r} in TAP_SCHEMA, {listed_value!r} in /tables",
+                table=table_name,
+                column=schema_column.name,
+                value=listed_value,
+            )
+    if ("indexed" in schema_column.flags) != ("indexed" in listed_column.flags):
+        collector.add_finding("tables.indexed", table=table_name, column=schema_column.name)
+
+
+def _normalize_datatype(datatype: str) -> str:
+    """Write a type as VOTable does, whatever TAP's version."""
+    name = re.sub(r"\(.*", "", datatype.lower().removeprefix("adql:").removeprefix("vs:")).strip()
+    votable_datatype = TAP_1_0_DATATYPES.get(name, datatype)
+    return "char" if votable_datatype == "unicodeChar" else votable_datatype
+
+
+def _check_answer(service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable) -> None:
+    if not table.columns:
+        return
+    try:
+        result = service.run_query(f"SELECT TOP 1 * FROM {table.name}", 1)
+    except UserError as error:
+        collector.add_finding("tables.unreadable", error.message, table=table.name)
+        return
+    fields = {answer_field.name.replace('"', "").lower(): answer_field for answer_field in result.fields}
+    for column in table.columns:
+        field = fields.get(column.comparison_name)
+        if field is None:
+            collector.add_finding("tables.field-missing", table=table.name, column=column.name)
+        else:
+            _compare_field(column, field, table, collector)
+    for name, field in fields.items():
+        if name not in table.column_names:
+            collector.add_finding("tables.field-undeclared", table=table.name, column=field.name)
+    for kind, name, anomaly_text in result.anomalies:
+        if kind in {"cell", "row", "stream"}:
+            collector.add_finding("tables.cell", anomaly_text, table=table.name, column=name)
+
+
+def _compare_field(
+    column: DeclaredColumn, field: VOTableField, table: DeclaredTable, collector: FindingCollector
+) -> None:
+    location: dict[str, Any] = {"table": table.name, "column": column.name}
+    is_geometry = column.datatype.lower().removeprefix("adql:") in GEOMETRY_DATATYPES
+    if _normalize_datatype(column.datatype) != _normalize_datatype(field.datatype) and not is_geometry:
+        collector.add_finding(
+            "tables.field-type", f"{column.datatype} declared, {field.datatype} sent", **location, value=field.datatype
+        )
+    if column.unit != field.unit:
+        collector.add_finding(
+            "tables.field-unit", f"{column.unit!r} declared, {field.unit!r} sent", **location, value=field.unit
+        )
+    if column.ucd.lower() != field.ucd.lower():
+        collector.add_finding(
+            "tables.field-ucd", f"{column.ucd!r} declared, {field.ucd!r} sent", **location, value=field.ucd
+        )
+    if column.utype.lower() != field.utype.lower():
+        collector.add_finding(
+            "tables.field-utype", f"{column.utype!r} declared, {field.utype!r} sent", **location, value=field.utype
+        )
+    if column.xtype.lower() != field.xtype.lower() and not (
+        not column.xtype and field.xtype.lower().startswith("adql:")
+    ):
+        collector.add_finding(
+            "tables.field-xtype", f"{column.xtype!r} declared, {field.xtype!r} sent", **location, value=field.xtype
+        )
+
+
+GROUP = CheckGroup(
+    name="tables", title="TAP_SCHEMA, /tables and answers", checks=CONSISTENCY_CHECKS, run=_check_consistency
+)

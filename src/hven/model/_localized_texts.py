@@ -1,0 +1,63 @@
+"""Texts of curators in several languages: a text as any other to programs, in the site's own language, which pages tell in the reader's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class LocalizedText(str):
+    """A text that is known in several languages; `localize_text` makes them. As a text it is that of the site's language.
+
+    Attributes
+    ----------
+    texts
+        Language (``en``, ``fr``) -> text; the site's own comes first.
+    """
+
+    __slots__ = ("texts",)
+    texts: Mapping[str, str]
+
+    def __str__(self) -> str:
+        """Return it with all that it knows."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep all languages in other processes, too."""
+        return localize_text, (dict(self.texts),)
+
+
+def localize_text(texts: Mapping[str, str], language: str = "") -> LocalizedText:
+    """Make one text of several languages.
+
+    Parameters
+    ----------
+    texts
+        Language -> text; at least one.
+    language
+        The one that stands for all where nobody is asked which: the site's. Where there is no text of it, the first is.
+
+    Returns
+    -------
+    text
+        Equal to the text in that language.
+    """
+    default_language = language if language in texts else next(iter(texts))
+    text = LocalizedText(texts[default_language])
+    text.texts = {default_language: texts[default_language], **texts}
+    return text
+
+
+def translate_text(language: str, text: str) -> str:
+    """Return a text in a language, or as it is where it is not known in it.
+
+    Parameters
+    ----------
+    language
+        ``en``, ``fr``.
+    text
+        Any.
+    """
+    return text.texts.get(language, str.__str__(text)) if isinstance(text, LocalizedText) else text

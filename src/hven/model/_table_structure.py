@@ -1,0 +1,762 @@
+"""Column, Key, Table, Schema: said once, from which every face derives its own words; all of it as JSON and back."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
+
+from hven.model import _access_policies, _links, _roots, _table_endpoints, _time_series
+from hven.model._localized_texts import LocalizedText, localize_text
+from hven.model.types import FLOAT64, Type, parse_type, type_from_arrow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+MONTHS_PER_UNIT = {"month": 1, "year": 12}
+HIDDEN_DISPLAY = "hidden"  # display of a column that is for programs, not for people (VOTable's type="hidden")
+TAP_COMPANION_SERVICES = ("tap", "changes", "descriptors")  # faces that are there for those who ask TAP
+RELEASE_SERVICES = ("tap", "files", "portal")  # faces that answer for a release
+DATASET_ID_UTYPE = "obscore:Curation.publisherDID"  # utype of an identifier that no other row of any table has
+# units of time that columns may have
+SECONDS_PER_UNIT = {"d": 86_400.0, "h": 3_600.0, "min": 60.0, "s": 1.0, "yr": 31_557_600.0, "a": 31_557_600.0}
+_PARTITION_STEP_PATTERN = re.compile(
+    r"\s*([1-9][0-9]{0,5})\s*(days?|hours?|months?|years?|d|h|min|s|yr)\s*", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column, described once.
+
+    Attributes
+    ----------
+    name
+        As a query writes it, without quotes; `quoted` says whether a query must quote it.
+    type
+        VOTable's datatype, arraysize and xtype.
+    unit
+        VOUnits; None: it has none.
+    ucd
+        UCD1+.
+    utype
+        Role in a data model.
+    description
+        One sentence or more, for people.
+    label
+        Heading on pages, where the name says little.
+    null
+        A literal that stands for "no value" in the carrier format (VOTable VALUES/@null); in our own
+        storage nulls are always Arrow nulls.
+    rank
+        1 (essential) to 30 (technical). Gives VERB of cone search (1-10: VERB=1, 11-20: 2, 21-30: 3)
+        and TAP_SCHEMA's `is_principal` (rank <= 10).
+    std
+        The column is one of a standard's (TAP 1.1, 4.3).
+    required
+        No row is without a value.
+    indexed
+        Conditions on it are looked up in an index.
+    unique
+        No value stands twice.
+    hidden
+        Neither pages nor metadata show it; queries may name it.
+    section
+        Heading under which pages show it.
+    display
+        How pages write it: ``.3f``, ``sexagesimal``, ``iso``; `HIDDEN_DISPLAY`: it is for programs.
+    frame
+        Name of a COOSYS or TIMESYS of the table (`Table.frames`), or None.
+    epoch
+        Julian date at which a time in days is 0: 0 for Julian dates, 2400000.5 for modified ones; None: no such time. Made by `model.times`.
+    link
+        URL template over this row's columns: ``https://x/{obs_id}``.
+    enum
+        Name of an entry of `Table.enums`.
+    minimum, maximum
+        Inclusive bounds of its values, in its unit; None: none is known.
+    origins
+        Source columns this one came from (filled from the bound mapping, kept as provenance).
+    """
+
+    name: str
+    type: Type = FLOAT64
+    unit: str | None = None
+    ucd: str | None = None
+    utype: str | None = None
+    description: str | None = None
+    label: str | None = None
+    null: str | None = None
+    rank: int = 10
+    std: bool = False
+    required: bool = False
+    indexed: bool = False
+    unique: bool = False
+    hidden: bool = False
+    section: str | None = None
+    display: str | None = None
+    frame: str | None = None
+    epoch: float | None = field(default=None, compare=False)
+    link: str | None = None
+    enum: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    origins: tuple[str, ...] = ()
+
+    @property
+    def is_principal(self) -> bool:
+        """TAP_SCHEMA principal flag."""
+        return self.rank <= 10
+
+    @property
+    def verbosity(self) -> int:
+        """The smallest VERB of cone search that shows this column (SCS 1.03 section 2.1)."""
+        return 1 if self.rank <= 10 else 2 if self.rank <= 20 else 3
+
+    @property
+    def arrow_field(self) -> pa.Field:
+        """The Arrow field of the storage."""
+        return pa.field(self.name, self.type.arrow, nullable=not self.required)
+
+    def copy_with(self, **changes: object) -> Column:
+        """Return a copy with other attributes.
+
+        Parameters
+        ----------
+        changes
+            Attributes and their new values.
+        """
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constant(Column):
+    """What holds for all rows, described as a column is (VOTable's PARAM); `value` is its literal."""
+
+    value: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnGroup:
+    """Columns, or constants, that belong together by role: value, error, lower, upper, origin, confidence; one without a role has its own name for it.
+
+    Attributes
+    ----------
+    roles
+        Role -> name of a column or constant.
+    description
+        For people.
+    utype, ucd
+        Of the group as a whole.
+    """
+
+    name: str
+    roles: Mapping[str, str]
+    description: str | None = None
+    utype: str | None = None
+    ucd: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignKey:
+    """A foreign key (TAP_SCHEMA.keys, key_columns).
+
+    Attributes
+    ----------
+    id
+        Unique within the schema.
+    columns
+        Names, of the table that refers.
+    target
+        Qualified name of the table that is referred to.
+    target_columns
+        Names there, in the order of `columns`.
+    description, utype
+        Of TAP_SCHEMA.keys.
+    """
+
+    id: str
+    columns: tuple[str, ...]
+    target: str
+    target_columns: tuple[str, ...]
+    description: str | None = None
+    utype: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameRef:
+    """A COOSYS or TIMESYS that columns refer to (VOTable 1.4 sections 3.1, 3.2).
+
+    Attributes
+    ----------
+    id
+        What `Column.frame` names.
+    system
+        Of a COOSYS: ``ICRS``, ``FK5`` ...
+    epoch
+        Of the positions: ``J2015.5``.
+    equinox
+        Of a COOSYS: ``J2000``.
+    refposition
+        ``BARYCENTER``, ``GEOCENTER`` ...
+    timescale
+        Of a TIMESYS: ``UTC``, ``TT`` ...
+    timeorigin
+        Of a TIMESYS: a Julian date, ``JD-origin`` or ``MJD-origin``.
+    """
+
+    id: str
+    kind: str  # "coosys" or "timesys"
+    system: str | None = None
+    epoch: str | None = None
+    equinox: str | None = None
+    refposition: str | None = None
+    timescale: str | None = None
+    timeorigin: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """How the rows of a big table are cut into pieces, of which a query reads the few that it needs.
+
+    Attributes
+    ----------
+    by
+        ``time`` or ``healpix``.
+    column
+        For time: a timestamp, or a number of days, seconds or years.
+    every
+        For time: the length of a piece, ``1 month``, ``10 d``; None: a month, or 30 days.
+    order
+        For HEALPix: 12 * 4**order pieces.
+    """
+
+    by: str
+    column: str | None = None
+    every: str | None = None
+    order: int = 1
+
+    @property
+    def step(self) -> tuple[int, str] | None:
+        """The length as a number of ``month``, ``year`` or a unit of `SECONDS_PER_UNIT`; None if it cannot be read."""
+        match = _PARTITION_STEP_PATTERN.fullmatch(self.every or "")
+        if match is None:
+            return None
+        unit = match[2].lower()
+        unit = {"day": "d", "days": "d", "hour": "h", "hours": "h", "months": "month", "years": "year"}.get(unit, unit)
+        return int(match[1]), unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One table or view.
+
+    Attributes
+    ----------
+    schema
+        Name of its schema: the collection; empty of the pseudo tables of mappings.
+    name
+        Without the schema.
+    title, description
+        For people.
+    utype
+        Of a standard that it keeps.
+    primary
+        Names of the primary key's columns; empty if there is none.
+    keys
+        Foreign keys.
+    groups
+        Of columns that belong together.
+    frames
+        What `Column.frame` may name.
+    enums
+        Name -> value -> label.
+    position
+        Names of longitude and latitude (degrees) that the position index covers, or None.
+    view
+        ADQL text if this is a view, else None.
+    access
+        ``public``, ``members`` (of its project) or ``private``; what is not public is invisible until a policy grants it.
+    policy
+        Who sees which rows and takes their files; None: who sees the table does.
+    rights
+        The policy, bound to the rows that are published.
+    standard
+        Name of the standard that it keeps, with its version: ``epn-tap-2.0``.
+    owner
+        Name of the reader whose own table it is: nobody else may know of it, whatever other policies say. None: the site's.
+    indexes
+        Columns that are searched together, beside those that are `indexed` alone.
+    partition
+        How the rows are cut into pieces, or None.
+    params
+        What holds for all rows.
+    services
+        The faces that answer for it, as its collection's descriptor says; empty: all that can.
+    project
+        Whose members see it; None: none's.
+    links
+        What its rows lead to, as its collection's descriptor says.
+    roots
+        Of a table of files: where these lie, as its collection's descriptor says.
+    release
+        Label of the release whose state this is, in a schema of its own: asked by TAP. None: it is of now.
+    observed
+        Its rows are in ivoa.obscore.
+    series
+        Its data sets of samples in time, as its collection's descriptor says.
+    spans
+        Ids of data sets of other tables, of which its rows are spans.
+    endpoints
+        Its addresses with parameters of their own, as its collection's descriptor says.
+    form
+        Fields that the form of its page begins with, in order: columns, or pairs ``x_min``, ``x_max`` as ``x``.
+    observation
+        Columns that name an observation, of which rows that are alike in them are the files; empty: each row is one. None: what its
+        rows are like says it.
+    """
+
+    schema: str
+    name: str
+    columns: tuple[Column, ...]
+    description: str | None = None
+    title: str | None = None
+    utype: str | None = None
+    primary: tuple[str, ...] = ()
+    keys: tuple[ForeignKey, ...] = ()
+    groups: tuple[ColumnGroup, ...] = ()
+    frames: tuple[FrameRef, ...] = ()
+    enums: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    position: tuple[str, str] | None = None
+    view: str | None = None
+    access: str = "public"
+    policy: _access_policies.RowAccessPolicy | None = None
+    rights: _access_policies.BoundAccessPolicy | None = field(default=None, compare=False, repr=False)
+    index: int | None = None
+    standard: str | None = None
+    owner: str | None = None
+    indexes: tuple[tuple[str, ...], ...] = ()
+    partition: Partition | None = None
+    params: tuple[Constant, ...] = ()
+    services: tuple[str, ...] = ()
+    project: str | None = None
+    links: tuple[_links.LinkTemplate, ...] = field(default=(), repr=False)
+    roots: tuple[_roots.FileRoot, ...] = field(default=(), repr=False)
+    series: tuple[_time_series.TimeSeries, ...] = field(default=(), repr=False)
+    spans: tuple[str, ...] = field(default=(), repr=False)
+    endpoints: tuple[_table_endpoints.Endpoint, ...] = field(default=(), repr=False)
+    form: tuple[str, ...] = ()
+    observation: tuple[str, ...] | None = None
+    release: str | None = field(default=None, repr=False)
+    observed: bool = field(default=False, compare=False, repr=False)
+
+    def is_served_by(self, service: str) -> bool:
+        """Return whether a face answers for it. EPN-TAP and ObsCore are asked by TAP, which therefore comes with them; and mirrors with it.
+
+        Parameters
+        ----------
+        service
+            Name of the face: ``tap``, ``cone`` ...
+        """
+        if self.release is not None and service not in RELEASE_SERVICES:
+            return False
+        if not self.services or service in self.services:
+            return True
+        return service in TAP_COMPANION_SERVICES and not {"tap", "epn-tap", "obscore"}.isdisjoint(self.services)
+
+    @property
+    def file_column_names(self) -> frozenset[str]:
+        """Names of the columns that tell of files: null for who may not know of these."""
+        columns = ((column.name, column.ucd or "") for column in self.columns)
+        return frozenset() if self.policy is None else self.policy.list_file_columns(columns) - {*self.primary}
+
+    @property
+    def is_fully_public(self) -> bool:
+        """Whether everybody sees all of it: only then is told what was counted over its rows."""
+        return self.policy is None and self.access == "public"
+
+    @property
+    def indexed_column_names(self) -> frozenset[str]:
+        """Names of the columns that have an index, or a part in one; the position is beside these."""
+        names = {column.name for column in self.columns if column.indexed or column.unique}
+        names.update(self.primary, *self.indexes)
+        if self.partition is not None and self.partition.column is not None:
+            names.add(self.partition.column)
+        return frozenset(names)
+
+    @property
+    def qualified_name(self) -> str:
+        """``schema.table``, unquoted: the key under which everything about the table is found.
+
+        The pseudo tables of mappings (``source``, ``target``) have no schema and are found by their bare name.
+        """
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+    def find_column(self, name: str) -> Column:
+        """Return a column by its exact name.
+
+        Parameters
+        ----------
+        name
+            As it stands in `Column.name`, case matters.
+
+        Raises
+        ------
+        KeyError
+            There is none.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """The Arrow schema of the storage."""
+        return pa.schema([column.arrow_field for column in self.columns])
+
+    @property
+    def identifier_column(self) -> Column | None:
+        """The column that names a row: meta.id;meta.main, else a one-column primary key, a publisher's dataset identifier, the first meta.id; None: there is none."""
+        main = self.find_column_by_ucd("meta.id;meta.main")
+        if main is not None or len(self.primary) == 1:
+            return main or self.find_column(self.primary[0])
+        columns_by_utype = {column.utype: column for column in self.columns}.get(DATASET_ID_UTYPE)
+        return columns_by_utype or next(
+            (column for column in self.columns if (column.ucd or "").lower().split(";")[0] == "meta.id"), None
+        )
+
+    @property
+    def is_observation_view(self) -> bool:
+        """Whether its rows are those of other tables, named as publishers name datasets: a view such as ivoa.obscore."""
+        return (
+            self.view is not None
+            and self.identifier_column is not None
+            and self.identifier_column.utype == DATASET_ID_UTYPE
+        )
+
+    @property
+    def effective_links(self) -> tuple[_links.LinkTemplate, ...]:
+        """What its rows lead to: its links, and what columns of standards lead to, where these say nothing of that kind; none if rows have no identifier."""
+        if self.identifier_column is None:
+            return ()
+        units_by_column = {item.name: item.unit for item in self.columns if item.type.is_string or item.type.is_numeric}
+        described_semantics = {link.semantics for link in self.links}
+        links = (
+            *(
+                item
+                for item in _links.list_standard_links(self.utype, units_by_column)
+                if item.semantics not in described_semantics
+            ),
+            *self.links,
+        )
+        if "dataproduct_type" not in units_by_column:
+            return links
+        qualifier = (_links.TemplateExpression(f'{_links.TARGET_ALIAS}."dataproduct_type"'),)
+        return tuple(replace(item, content_qualifier=qualifier) if item.semantics == _links.THIS_SEMANTICS and not item.content_qualifier else item for item in links)  # fmt: skip
+
+    @property
+    def spanned_series_ids(self) -> tuple[str, ...]:
+        """Ids of the data sets of which a row is a span: those that its links name, and its own whose samples stand in its rows' files."""
+        own_ids = (series.id for series in self.series if series.file)
+        return () if self.identifier_column is None else tuple(dict.fromkeys((*self.spans, *own_ids)))
+
+    @property
+    def has_row_files(self) -> bool:
+        """Whether its rows have files of their own among the collection's: what can be cut and drawn."""
+        return any(link.semantics == _links.THIS_SEMANTICS and link.is_file for link in self.effective_links)
+
+    @property
+    def row_file_links(self) -> tuple[_links.LinkTemplate, ...]:
+        """Links to those of these files that are told by the row alone, whose addresses are templates of paths."""
+        return tuple(
+            link
+            for link in self.effective_links or self.links
+            if link.is_file and link.semantics == _links.THIS_SEMANTICS and link.source is None and link.address
+        )
+
+    @property
+    def sample_files(self) -> tuple[_links.Template, ...]:
+        """Paths of the files in which the samples of its rows stand, in templates; none where its links say which file a row is, or rows have no identifier."""
+        if self.identifier_column is None or any(
+            link.semantics == _links.THIS_SEMANTICS for link in self.effective_links
+        ):
+            return ()
+        return tuple(dict.fromkeys(one.file for one in self.series if one.file))
+
+    def find_column_by_ucd(self, ucd: str) -> Column | None:
+        """Return the first column whose UCD is `ucd` (compared without case).
+
+        Parameters
+        ----------
+        ucd
+            The whole UCD, with all its words.
+        """
+        for column in self.columns:
+            if column.ucd is not None and column.ucd.lower() == ucd.lower():
+                return column
+        return None
+
+    def copy_with(self, **changes: object) -> Table:
+        """Return a copy with other attributes.
+
+        Parameters
+        ----------
+        changes
+            Attributes and their new values.
+        """
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """A schema of TAP_SCHEMA: one collection.
+
+    Attributes
+    ----------
+    name
+        As a query writes it.
+    tables
+        In the order in which they are shown.
+    title, description
+        For people.
+    utype
+        Of a standard.
+    index
+        Place among the schemas; None: by name.
+    """
+
+    name: str
+    tables: tuple[Table, ...]
+    title: str | None = None
+    description: str | None = None
+    utype: str | None = None
+    index: int | None = None
+
+
+def columns_from_arrow(arrow_schema: pa.Schema, described_columns: Sequence[Column] = ()) -> list[Column]:
+    """Describe an Arrow schema as columns.
+
+    Parameters
+    ----------
+    arrow_schema
+        Of storage or of a batch.
+    described_columns
+        Columns that lend their metadata by name.
+
+    Returns
+    -------
+    columns
+        In the order of the schema.
+    """
+    described_by_name = {column.name: column for column in described_columns}
+    return [
+        described_by_name.get(item.name) or Column(name=item.name, type=type_from_arrow(item.type))
+        for item in arrow_schema
+    ]
+
+
+def parse_columns(text: str) -> tuple[Column, ...]:
+    """Read columns that are written as a table, a line for each.
+
+    Parameters
+    ----------
+    text
+        ``name | type | unit | UCD | description``, types as descriptors name them; unit and UCD may be empty.
+
+    Returns
+    -------
+    columns
+        In their order.
+    """
+    rows = ([word.strip() for word in line.split("|")] for line in text.strip().splitlines())
+    return tuple(
+        Column(name=name, type=parse_type(kind), unit=unit or None, ucd=ucd or None, description=description)
+        for name, kind, unit, ucd, description in rows
+    )
+
+
+N = TypeVar("N", Column, ColumnGroup)
+
+
+def deduplicate_names(items: Sequence[N], reserved_names: Iterable[str] = ()) -> list[N]:
+    """Rename columns (or groups) that have the name of another one, but for case, by a number: files allow that, tables of a database do not.
+
+    The name that a column had becomes its label.
+
+    Parameters
+    ----------
+    items
+        In their order.
+    reserved_names
+        Names in lower case that are taken already.
+
+    Returns
+    -------
+    named
+        Those whose name was free are the same objects; ``flux``, ``FLUX`` become ``flux``, ``FLUX_2``.
+    """
+    used_names = set(reserved_names)
+    next_numbers: dict[str, int] = {}  # the number that is tried next: thousands may have one name
+    result: list[N] = []
+    for item in items:
+        name, number = item.name, next_numbers.get(item.name, 2)
+        while name.lower() in used_names:
+            name, number = f"{item.name}_{number}", number + 1
+        next_numbers[item.name] = number
+        used_names.add(name.lower())
+        if name != item.name:
+            item = (  # noqa: PLW2901
+                replace(item, name=name, label=item.label or item.name)
+                if isinstance(item, Column)
+                else replace(item, name=name)
+            )
+        result.append(item)
+    return result
+
+
+TABLE_JSON_VERSION = 1
+_CLASSES_BY_FIELD: dict[str, type] = {
+    "columns": Column,
+    "keys": ForeignKey,
+    "groups": ColumnGroup,
+    "frames": FrameRef,
+    "params": Constant,
+}
+_TRANSLATED_FIELDS = {"title", "description", "label"}
+_TUPLE_FIELDS = {"primary", "position", "origins", "target_columns", "form", "observation"}
+
+
+def table_to_json(table: Table) -> dict[str, Any]:
+    """Serialize a table as a JSON object; attributes that have their default are left out.
+
+    Parameters
+    ----------
+    table
+        Any.
+
+    Returns
+    -------
+    data
+        With the version of the form, for `table_from_json`.
+    """
+    return {"version": TABLE_JSON_VERSION, **_to_json(table)}
+
+
+def table_from_json(data: Mapping[str, Any]) -> Table:
+    """Deserialize what `table_to_json` wrote.
+
+    Parameters
+    ----------
+    data
+        The object.
+
+    Returns
+    -------
+    table
+        Equal to the one that was written.
+
+    Raises
+    ------
+    ValueError
+        It was written by a newer version, or is no such record.
+    TypeError
+        It is a record of something else.
+    """
+    version = data.get("version")
+    if version != TABLE_JSON_VERSION:
+        message = f"a table record of version {version!r}; this Hven reads version {TABLE_JSON_VERSION}"
+        raise ValueError(message)
+    table = _from_json(Table, {name: value for name, value in data.items() if name != "version"})
+    if not isinstance(table, Table):
+        message = "no table record"
+        raise TypeError(message)
+    return table
+
+
+def columns_to_json(columns: tuple[Column, ...] | list[Column]) -> list[dict[str, Any]]:
+    """Serialize columns as JSON objects.
+
+    Parameters
+    ----------
+    columns
+        Any.
+
+    Returns
+    -------
+    data
+        One object for each, attributes with their default left out.
+    """
+    return [_to_json(column) for column in columns]
+
+
+def _to_json(record: Any) -> dict[str, Any]:
+    out = {}
+    for item in fields(record):
+        if not item.repr:  # of this process alone
+            continue
+        value = getattr(record, item.name)
+        default = item.default_factory() if item.default_factory is not MISSING else item.default
+        if default is not MISSING and value == default:
+            continue
+        out[item.name] = _value_to_json(item.name, value)
+    return out
+
+
+def _value_to_json(field_name: str, value: Any) -> Any:
+    if isinstance(value, Type):
+        return [value.datatype, value.arraysize, value.xtype]
+    if field_name in _CLASSES_BY_FIELD and value and not isinstance(value[0], str):
+        return [_to_json(part) for part in value]
+    if isinstance(value, Partition | _access_policies.RowAccessPolicy):
+        return _to_json(value)
+    if isinstance(value, LocalizedText):
+        return dict(value.texts)
+    if isinstance(value, tuple):
+        return [list(item) if isinstance(item, tuple) else item for item in value]
+    if field_name == "enums":
+        return {
+            key: {code: _value_to_json("", label) for code, label in labels.items()} for key, labels in value.items()
+        }
+    if field_name == "roles":
+        return dict(value)
+    return value
+
+
+def _from_json(record_class: type, data: Mapping[str, Any]) -> Any:
+    field_names = {item.name for item in fields(record_class)}
+    unknown_names = sorted(set(data) - field_names)
+    if unknown_names:
+        message = f"a {record_class.__name__} record with {', '.join(unknown_names)}: it was written by a newer Hven"
+        raise ValueError(message)
+    return record_class(**{name: _value_from_json(record_class, name, value) for name, value in data.items()})
+
+
+def _value_from_json(record_class: type, field_name: str, value: Any) -> Any:
+    if field_name == "type" and issubclass(record_class, Column):
+        return Type(*value)
+    if field_name == "enums":
+        return {
+            key: {code: localize_text(label) if isinstance(label, dict) else label for code, label in labels.items()}
+            for key, labels in value.items()
+        }
+    if field_name in _TRANSLATED_FIELDS and isinstance(value, dict):
+        return localize_text(value)
+    if record_class is Table and field_name == "partition":
+        return _from_json(Partition, value)
+    if record_class is Table and field_name == "policy":
+        return (
+            _access_policies.RowAccessPolicy(rows=value)
+            if isinstance(value, str)
+            else _from_json(_access_policies.RowAccessPolicy, value)
+        )
+    if record_class is Table and field_name == "indexes":
+        return tuple(tuple(item) for item in value)
+    if record_class is Table and field_name in _CLASSES_BY_FIELD:
+        return tuple(_from_json(_CLASSES_BY_FIELD[field_name], part) for part in value)
+    if isinstance(value, list) and (field_name in _TUPLE_FIELDS or field_name == "columns"):
+        return tuple(value)
+    return value

@@ -1,0 +1,106 @@
+"""What of hven.toml a running process takes up when the file changes, and what waits for a restart."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from hven.model.errors import HvenError
+from hven.model.settings._site_file import SETTINGS_FILE, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from hven.model.settings._site_settings import Settings
+
+# processes, sockets, connections and memory are made of these when a server begins
+RESTART_SETTINGS = (
+    "host", "port", "workers", "job_workers", "store", "data", "live", "limits.memory", "limits.concurrent", "jobs.idle", "schedule.runs",
+)  # fmt: skip
+
+
+class ReloadableSettings:
+    """The settings of a site as they are in force in this process.
+
+    Parameters
+    ----------
+    settings
+        As they were when the process began.
+
+    Attributes
+    ----------
+    current
+        In force.
+    pending_restart
+        Settings that the file has otherwise: they wait for a restart.
+    problem
+        Why the file cannot be taken up; None: it can.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.current = settings
+        self.pending_restart: tuple[str, ...] = ()
+        self.problem: str | None = None
+        self._last_stamp = self._read_stamp()
+
+    def reload_if_changed(self, more_restart_settings: Iterable[str] = ()) -> bool:
+        """Reload the file if it changed since the last look.
+
+        Parameters
+        ----------
+        more_restart_settings
+            What is fixed for now besides `RESTART_SETTINGS`: the section of a database that is open, as its engine brings it.
+
+        Returns
+        -------
+        changed
+            Whether anything that is in force did.
+        """
+        stamp = self._read_stamp()
+        if stamp == self._last_stamp:
+            return False
+        self._last_stamp = stamp  # of before it is read: a change while we read is seen at the next look
+        try:
+            new_settings = load_settings(self.current.directory)
+        except (HvenError, OSError) as error:
+            self.problem = f"{SETTINGS_FILE} cannot be taken up, and the settings of before are in force: {error}"
+            return False
+        old_settings, waiting = self.current, list[str]()
+        for name in RESTART_SETTINGS:
+            section, _, key = name.rpartition(".")
+            old, new = (
+                getattr(settings, section) if section else settings for settings in (old_settings, new_settings)
+            )
+            waiting += _list_differences(name, getattr(old, key), getattr(new, key))
+            value = getattr(old, key)
+            new_settings = replace(
+                new_settings,
+                **({section: replace(getattr(new_settings, section), **{key: value})} if section else {key: value}),
+            )
+        for name in more_restart_settings:
+            waiting += _list_differences(name, old_settings.brought[name], new_settings.brought[name])
+            new_settings = replace(new_settings, brought={**new_settings.brought, name: old_settings.brought[name]})
+        self.problem, self.pending_restart = None, tuple(waiting)
+        changed = new_settings != old_settings
+        self.current = new_settings
+        return changed
+
+    def _read_stamp(self) -> tuple[int, ...]:
+        try:
+            status = (self.current.directory / SETTINGS_FILE).stat()
+        except OSError:
+            return ()
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _list_differences(setting_name: str, old: Any, new: Any) -> Iterator[str]:
+    """Yield what differs: of a section its settings."""
+    if is_dataclass(old):
+        yield from (
+            f"{setting_name}.{item.name}" for item in fields(old) if getattr(old, item.name) != getattr(new, item.name)
+        )
+    elif old != new:
+        yield setting_name
+
+
+__all__ = ["RESTART_SETTINGS", "ReloadableSettings"]

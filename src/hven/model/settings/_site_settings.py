@@ -1,0 +1,338 @@
+"""Settings: everything that a site's owner may set, as a frozen dataclass with its defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003  (types of fields are read when they are checked)
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from hven.model.settings._secrets import resolve_secret
+from hven.model.settings._sections import (
+    AUTHORITY_PATTERN,
+    COLOUR_PATTERN,
+    PICTURE_PATH_PATTERN,
+    RELATIVE_PATH_PATTERN,
+    URL_PATTERN,
+    AddressAlias,
+    AlertSettings,
+    CitedResultSettings,
+    DoiSettings,
+    FederatedSearchSettings,
+    HealthSettings,
+    IdentityProvider,
+    JobLimits,
+    LiveLimits,
+    LoginSettings,
+    PeopleSettings,
+    Portal,
+    Project,
+    PythonLimits,
+    QueryLimits,
+    ReaderProgram,
+    RegistrySettings,
+    RemoteFileSettings,
+    RemoteService,
+    ResolverSettings,
+    ScheduleSettings,
+    TreeSettings,
+    define_setting,
+)  # fmt: skip
+
+if TYPE_CHECKING:  # as in `_sections`
+    from pydantic import Field
+
+ORIGIN_PATTERN = (
+    r"^https?://(?:\*\.)?[A-Za-z0-9.-]+(?::[0-9]{1,5})?$"  # goes into the content security policy as it stands
+)
+SURVEY_URL_PATTERN = r"^https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/[A-Za-z0-9._~%/+-]*$"  # its origin does, too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a site's owner may set. Read by :func:`load` from ``hven.toml`` and ``HVEN_*``.
+
+    Attributes
+    ----------
+    directory
+        The site's directory (hven.toml, collections/, var/).
+    public_url
+        What readers see: ``https://vo.example.org/hven``; every link is made from it. None: the request's own.
+    root_path
+        Prefix that a reverse proxy leaves in place; taken from `public_url` if not given.
+    defaults
+        ``[defaults]``: merged below every descriptor.
+    brought
+        What sections say that engines bring (`SettingsSection`), by their names.
+    """
+
+    directory: Path
+    name: str = define_setting("Hven site", "short name of the site")
+    title: str | None = define_setting(None, "heading of its first page")
+    description: str | None = define_setting(None, "one paragraph about the site")
+    authority: str = define_setting(
+        "example.org",
+        "the IVOA authority (ivo://authority/...)",
+        pattern=AUTHORITY_PATTERN,
+        example="an IVOA authority such as 'example.org'",
+    )
+    contact_name: str | None = define_setting(
+        None, "who answers questions; also the contact of collections that name none"
+    )
+    contact_email: str | None = define_setting(
+        None, "their address", pattern="^[^@\\s]+@[^@\\s]+$", example="an address such as 'vo@example.org'"
+    )
+    public_url: str | None = define_setting(
+        None,
+        "what readers see: https://vo.example.org/hven; every link is made from it",
+        pattern=URL_PATTERN,
+        example="an address such as 'https://vo.example.org/hven'",
+        placed="every link leads there",
+    )
+    root_path: str = define_setting(
+        "",
+        "prefix that a reverse proxy leaves in place; default: the path of public_url",
+        pattern="^(/[^\\s?#]*[^/\\s?#])?$",
+        example="a path such as '/hven', without a slash at its end",
+    )
+    host: str = define_setting("127.0.0.1", "address to listen on", placed="the address to listen at")
+    port: int = define_setting(8080, "port to listen on", placed="another site may have it", ge=1, le=65535)
+    workers: int = define_setting(2, "server processes", ge=1, le=256)
+    job_workers: int = define_setting(
+        1,
+        "processes for asynchronous jobs, started when they are needed; 0: none here, `hven work` runs elsewhere",
+        ge=0,
+        le=256,
+    )
+    engine: str = define_setting(
+        "duckdb", "which engine keeps the rows of collections that do not say it: duckdb (embedded), postgres or hats"
+    )
+    store: str | None = define_setting(
+        None,
+        "system store: postgresql+psycopg://user@host/database, or $NAME of a secret that holds it; default: var/hven.sqlite",
+        placed="the database of the system state",
+    )
+    data: str | None = define_setting(
+        None,
+        "directory of snapshots and jobs, for machines that share one store; default: var/",
+        placed="the directory of rows and jobs",
+    )
+    python: PythonLimits = define_setting(
+        PythonLimits, "what Python beside a descriptor (`functions:`, `source: python`) may use, in its own process"
+    )
+    readers: tuple[ReaderProgram, ...] = define_setting(
+        (), "programs that read files of samples (`reader:` of a data set), each with its own name"
+    )
+    live: LiveLimits = define_setting(
+        LiveLimits, "what one process may ask of each database whose tables are read in place"
+    )
+    files: RemoteFileSettings = define_setting(
+        RemoteFileSettings,
+        "what published files take that lie on servers elsewhere (`root:` of `files:`) and are given through this one",
+    )
+    limits: QueryLimits = define_setting(QueryLimits, "what one query may use")
+    jobs: JobLimits = define_setting(JobLimits, "what one asynchronous job may use, and how long it is kept")
+    resolver: ResolverSettings = define_setting(ResolverSettings, "where names of objects are looked up")
+    schedule: ScheduleSettings = define_setting(
+        ScheduleSettings, "how collections are synchronised by themselves (`sync: {every: 1 h}` in a descriptor)"
+    )
+    alerts: AlertSettings = define_setting(AlertSettings, "who is told when a collection does not follow its source")
+    health: HealthSettings = define_setting(
+        HealthSettings,
+        "who sees on the health page what not every reader may know; when the files of snapshots are verified",
+    )
+    variant: str | None = define_setting(
+        None,
+        "name of this server among several for one service, as in blue and green; shown by the health page",
+        pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,40}$",
+        example="a word such as 'blue'",
+    )
+    keep_snapshots: int = define_setting(3, "how many states of a table are kept for rollback", ge=1)
+    keep_changes: int = define_setting(
+        30, "days for which it is kept what each sync changed, for /changes and hven diff", ge=0
+    )
+    disk_budget: int | None = define_setting(
+        None, "bytes that var/ may take: 200 GiB; default: what the disk has", ge=1, size=True
+    )
+    allow_private: bool = define_setting(
+        False,
+        "true: files may also be fetched from addresses that are not on the public internet (the institute's own network)",
+    )
+    ceilings: Mapping[str, Annotated[float, Field(gt=0, le=10_000)]] = define_setting(
+        dict,
+        'host elsewhere = requests a second at most, by all processes together: "simbad.cds.unistra.fr" = 8, "ned.ipac.caltech.edu" = 1 (SIMBAD and NED have these without it)',
+    )
+    cors: tuple[str, ...] = define_setting(("*",), "web origins that may call the services from a browser")
+    roots: tuple[Annotated[str, Field(min_length=1)], ...] = define_setting(
+        (),
+        "directories outside the site that links among its data files, published files and included descriptors may lead into; a link that leads elsewhere is refused",
+        max_length=50,
+    )
+    origins: tuple[Annotated[str, Field(pattern=ORIGIN_PATTERN)], ...] = define_setting(
+        (),
+        "other web origins whose images (previews, thumbnails) and surveys pages may load: https://img.example.org, https://*.example.org; without any, pages ask nobody else",
+        max_length=50,
+    )
+    surveys: tuple[Annotated[str, Field(pattern=SURVEY_URL_PATTERN)], ...] = define_setting(
+        (),
+        "addresses of HiPS that maps of the sky may show below the rows, the first one at once: https://hips.example.org/DSSColor; without any, or where it does not come, a drawn sky that asks nobody",
+        max_length=20,
+    )
+    alias: tuple[AddressAlias, ...] = define_setting((), "old addresses answered by one of our faces")
+    remote: tuple[RemoteService, ...] = define_setting(
+        (),
+        "TAP services elsewhere that the form over all EPN-TAP or ObsCore tables asks, too; without one nothing is sent anywhere",
+    )
+    everywhere: FederatedSearchSettings = define_setting(
+        FederatedSearchSettings,
+        "which services a registry lists that the form over all EPN-TAP or ObsCore tables asks, too",
+    )
+    defaults: Mapping[str, Any] = define_setting(dict, "merged below every descriptor")
+    rules: Mapping[str, Literal["error", "warning", "info", "off"]] = define_setting(
+        dict, "name of a rule = error, warning, info or off: for all collections that do not say it themselves"
+    )
+    accent: str | None = define_setting(
+        None,
+        "colour of the pages: #0b5cad; one too light, or too dark for dark pages, is changed until text in it can be read",
+        pattern=COLOUR_PATTERN,
+        example="a colour such as '#0b5cad'",
+    )
+    highlight: str | None = define_setting(
+        None,
+        "colour of what is chosen, written as accent is",
+        pattern=COLOUR_PATTERN,
+        example="a colour such as '#b3541e'",
+    )
+    logo: str | None = define_setting(
+        None,
+        "picture at the head of all pages, beside hven.toml: logo.svg (.png, .jpg, .webp)",
+        pattern=PICTURE_PATH_PATTERN,
+        example="a picture beside hven.toml, such as 'logo.svg'",
+    )
+    text: str = define_setting(
+        "home.md",
+        "Markdown file beside hven.toml that stands on the first page; home.fr.md beside home.md is read by readers of French",
+        pattern=RELATIVE_PATH_PATTERN,
+        example="a file beside hven.toml, such as 'home.md'",
+    )
+    news: str = define_setting(
+        "news",
+        "directory of news beside hven.toml: Markdown files such as 2026-11-20-new-maps.md",
+        pattern=RELATIVE_PATH_PATTERN,
+        example="a directory beside hven.toml, such as 'news'",
+    )
+    help: str = define_setting(
+        "help",
+        "directory of help pages beside hven.toml, and beside each descriptor: Markdown files, and pictures for them",
+        pattern=RELATIVE_PATH_PATTERN,
+        example="a name such as 'help'",
+    )
+    credit: str | None = define_setting(None, "one line at the foot of all pages: who pays, whom to thank")
+    language: Literal["en", "fr"] = define_setting(
+        "en", "of pages for readers who ask for none that there is: en or fr"
+    )
+    access: Literal["public", "private"] = define_setting(
+        "public", "of collections that say nothing of it: public or private"
+    )
+    people: PeopleSettings = define_setting(PeopleSettings, "groups and other names of accounts, for policies")
+    login: LoginSettings = define_setting(LoginSettings, "how readers may say who they are")
+    identity: tuple[IdentityProvider, ...] = define_setting(
+        (), "providers of OpenID Connect by whom readers log in, each with its own name"
+    )
+    tree: TreeSettings = define_setting(TreeSettings, "the tree with counts on the first page")
+    registry: RegistrySettings = define_setting(
+        RegistrySettings, "what registries of the Virtual Observatory are told of the site (/oai)"
+    )
+    doi: DoiSettings = define_setting(DoiSettings, "where DOIs are registered (`hven doi`)")
+    results: CitedResultSettings = define_setting(CitedResultSettings, "persistent addresses of results")
+    portals: tuple[Portal, ...] = define_setting(
+        (), "several portals over the same collections, each with its own name"
+    )
+    projects: tuple[Project, ...] = define_setting((), "people who share collections, each with its own name")
+    brought: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def job_row_limits(self) -> tuple[int, int]:
+        """Rows of a job's answer: without MAXREC, and at most."""
+        hard_limit = self.limits.maxrec_hard if self.jobs.maxrec_hard is None else self.jobs.maxrec_hard
+        default_limit = self.limits.maxrec_default if self.jobs.maxrec_default is None else self.jobs.maxrec_default
+        return min(default_limit, hard_limit), hard_limit
+
+    @property
+    def site_url(self) -> str:
+        """What ``{site.url}`` is: where readers find the site, without a slash at the end."""
+        return (self.public_url or f"http://{self.host}:{self.port}{self.root_path}").rstrip("/")
+
+    def find_authority(self, collection: str) -> str:
+        """Return the authority of a collection's ids: that of the first portal which has it and says one, else the site's.
+
+        Parameters
+        ----------
+        collection
+            Its name.
+        """
+        return next(
+            (portal.authority for portal in self.portals if portal.authority and collection in portal.collections),
+            self.authority,
+        )
+
+    @property
+    def authorities(self) -> tuple[str, ...]:
+        """The IVOA authorities that are this site's, its own first; each once, without case."""
+        names = (
+            self.authority,
+            *(entry.authority for entry in self.portals if entry.authority),
+            *self.registry.authorities,
+        )
+        return tuple(
+            name
+            for position, name in enumerate(names)
+            if name.lower() not in {entry.lower() for entry in names[:position]}
+        )
+
+    def list_administered_collections(self, account: str | None) -> frozenset[str]:
+        """Return the collections of the portals that an account administers.
+
+        Parameters
+        ----------
+        account
+            Its name; None: nobody's.
+        """
+        return frozenset(
+            name for portal in self.portals if account in portal.administrators for name in portal.collections
+        )
+
+    @property
+    def collections_directory(self) -> Path:
+        """Where descriptors live: ``collections/<name>/<name>.yaml``."""
+        return self.directory / "collections"
+
+    @property
+    def var_directory(self) -> Path:
+        """Snapshots, system state, cache: rebuildable."""
+        return self.directory / "var"
+
+    @property
+    def allowed_directories(self) -> tuple[Path, ...]:
+        """Where files of the site may really lie: the site itself, and what `roots` names."""
+        return (self.directory, *(self.directory / Path(root).expanduser() for root in self.roots))
+
+    def resolve_address(self, address: str) -> str:
+        """Resolve an address that may be a secret's name.
+
+        Parameters
+        ----------
+        address
+            An address, or ``$NAME``.
+
+        Returns
+        -------
+        address
+            `address` itself, or what the secret holds.
+        """
+        return resolve_secret(self.directory, address) if address.startswith("$") else address
+
+    @property
+    def data_directory(self) -> Path:
+        """Where snapshots and the files of jobs are: ``var/``, or what `data` says, which machines with one store share."""
+        return self.var_directory if self.data is None else self.directory / self.data

@@ -1,0 +1,304 @@
+"""Disc: images of a body's disc, and where on the sphere what they show is.
+
+Lengths in the plane of the image count in radii of the disc: u to the right, v to the north of the body's axis, 1 at the limb.
+A straight line of the image is a small circle on the sphere: the plane through the observer and the line cuts it out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hven.model.sky._sphere import DEGREES_PER_RADIAN, wrap_single_turn
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.float64]
+    Whole = npt.NDArray[np.int64]
+    Flags = npt.NDArray[np.bool_]
+
+RADIANS_PER_ARCSECOND = np.pi / 648_000.0
+"""Radians."""
+MAX_UNCLIPPED_SQUARED_RADIUS = 0.99
+"""Squared radii: what is farther in than that is not cut at the limb."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscImage:
+    """Images of a sphere: where its disc is, and who sees it from where. Numbers, or arrays of one length: an image for each row.
+
+    Attributes
+    ----------
+    x, y
+        Centre of the disc, pixels; the first pixel's centre is 0.
+    scale_x, scale_y
+        Arcseconds per pixel, negative where the image is mirrored.
+    radius
+        Of the disc in the plane of the image, arcseconds: of this observation, not of an ephemeris.
+    lon, lat
+        Of the point of the sphere below the observer, degrees: (0, B0) gives Stonyhurst's coordinates to observers at the Earth, (L0, B0) Carrington's.
+    roll
+        Degrees by which the image is turned (CROTA2).
+    """
+
+    x: Numbers
+    y: Numbers
+    scale_x: Numbers
+    scale_y: Numbers
+    radius: Numbers
+    lon: Numbers
+    lat: Numbers
+    roll: Numbers = field(default_factory=lambda: np.zeros(1))
+
+    def __post_init__(self) -> None:
+        """Make arrays of one length."""
+        broadcast_image_fields(self)
+
+    @property
+    def is_mirrored(self) -> Flags:
+        """Whether each image is seen in a mirror: x or y runs backwards; shape (n,)."""
+        return self.scale_x * self.scale_y < 0.0
+
+    def to_plane(self, row: Whole, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> tuple[Numbers, Numbers]:
+        """Compute places in the plane of the image.
+
+        Parameters
+        ----------
+        row, x, y
+            Row of the image, pixels; shape (n,).
+
+        Returns
+        -------
+        u, v
+            Radii, shape (n,).
+        """
+        a = (x - self.x[row]) * (self.scale_x / self.radius)[row]
+        b = (y - self.y[row]) * (self.scale_y / self.radius)[row]
+        if not self.roll.any():
+            return a, b
+        turn = np.radians(self.roll)
+        cos, sin = np.cos(turn)[row], np.sin(turn)[row]
+        return a * cos - b * sin, a * sin + b * cos
+
+    def is_inside_limb(self, x: tuple[Whole, Whole], y: tuple[Whole, Whole]) -> Flags:
+        """Tell which boxes of pixels are surely nowhere near the limb.
+
+        Parameters
+        ----------
+        x, y
+            The first and the last pixel of a box in each image, shape (n,).
+
+        Returns
+        -------
+        within
+            Shape (n,).
+        """
+        row = np.arange(len(x[0]))
+        corners = [self.to_plane(row, a, b) for a in (x[0] - 1, x[1] + 1) for b in (y[0] - 1, y[1] + 1)]
+        is_inside: Flags = np.max([u * u + v * v for u, v in corners], axis=0) < MAX_UNCLIPPED_SQUARED_RADIUS
+        return is_inside
+
+    def to_pixels(self, row: Whole, u: Numbers, v: Numbers) -> tuple[Numbers, Numbers]:
+        """Compute the pixels of places in the plane: `to_plane` back.
+
+        Parameters
+        ----------
+        row, u, v
+            Row of the image, radii; shape (n,).
+
+        Returns
+        -------
+        x, y
+            Pixels, shape (n,).
+        """
+        turn = np.radians(self.roll)
+        cos, sin = np.cos(turn)[row], np.sin(turn)[row]
+        a, b = u * cos + v * sin, v * cos - u * sin
+        return self.x[row] + a * (self.radius / self.scale_x)[row], self.y[row] + b * (self.radius / self.scale_y)[row]
+
+    def compute_pixel_area(self, row: Whole) -> Numbers:
+        """Compute the area of a pixel in the plane.
+
+        Parameters
+        ----------
+        row
+            Row of the image, shape (n,).
+
+        Returns
+        -------
+        area
+            Squared radii, shape (n,).
+        """
+        return np.abs(self.scale_x * self.scale_y / self.radius**2)[row]
+
+    def measure_edges(
+        self, row: Whole, u: Numbers, v: Numbers, successor: Whole, on_limb: Flags
+    ) -> tuple[Numbers, Numbers, Numbers, tuple[Numbers, ...]]:
+        """Measure edges on the sphere.
+
+        Parameters
+        ----------
+        row, u, v
+            Nodes, shape (n,).
+        successor
+            The node at which the edge of each ends, shape (n,).
+        on_limb
+            Whether it follows the limb, shape (n,).
+
+        Returns
+        -------
+        angle, length, bend
+            Of the small circle of each edge: its part of a turn and its length in radians, and its geodesic curvature; shape (n,).
+        points
+            The nodes on the sphere, for `locate_edge_points`.
+        """
+        tan = np.tan(self.radius * RADIANS_PER_ARCSECOND)[row]
+        to_u, to_v = u[successor], v[successor]
+        du, dv, cross = to_u - u, to_v - v, u * to_v - v * to_u
+        height = np.abs(cross) * np.sqrt((1.0 + tan * tan) / np.maximum(du * du + dv * dv + (tan * cross) ** 2, 1e-300))
+        height = np.minimum(height, 1.0)
+        if on_limb.any():
+            height = np.where(on_limb, tan / np.sqrt(1.0 + tan * tan), height)
+        size = np.sqrt(np.maximum(1.0 - height * height, 1e-30))
+        points = project_to_sphere(u, v, tan)
+        chord = np.sqrt(sum((coordinate[successor] - coordinate) ** 2 for coordinate in points))
+        angle = 2.0 * np.arcsin(np.minimum(chord / (2.0 * size), 1.0))
+        if on_limb.any():
+            angle = np.where(on_limb, compute_sweep_angles(u, v, successor), angle)
+        return angle, angle * size, height / size, points
+
+    def locate_edge_points(
+        self, row: Whole, u: Numbers, v: Numbers, successor: Whole, on_limb: Flags, angle: Numbers, points: tuple[Numbers, ...], edge: Whole, share: Numbers,
+    ) -> tuple[Numbers, Numbers]:  # fmt: skip
+        """Compute points of edges on the sphere.
+
+        Parameters
+        ----------
+        row, u, v, successor, on_limb, angle, points
+            Edges, as in `measure_edges`, shape (n,).
+        edge
+            Of which edge each point is, shape (m,).
+        share
+            How much of the edge lies before it, 0 to 1, shape (m,).
+
+        Returns
+        -------
+        lon, lat
+            Degrees, shape (m,), longitudes in [0, 360).
+        """
+        lon, lat = self._to_lon_lat(row, *points)
+        lon, lat = lon[edge], lat[edge]
+        interior = np.flatnonzero(share > 0.0)
+        if len(interior):
+            edge, share = edge[interior], share[interior]
+            row, turn, on, tan = (
+                row[edge],
+                share * angle[edge],
+                on_limb[edge],
+                np.tan(self.radius * RADIANS_PER_ARCSECOND)[row[edge]],
+            )
+            x, y, z = (coordinate[edge] for coordinate in points)
+            arc, inner = np.flatnonzero(on), np.flatnonzero(~on)
+            theta = np.arctan2(v[edge[arc]], u[edge[arc]]) + turn[arc]
+            x[arc], y[arc], z[arc] = project_to_sphere(np.cos(theta), np.sin(theta), tan[arc])
+            begin, end = edge[inner], successor[edge[inner]]
+            a, b, c, d = u[begin], v[begin], u[end], v[end]
+            n = np.stack([d - b, a - c, tan[inner] * (a * d - b * c)])
+            n /= np.sqrt(np.sum(n**2, axis=0))
+            p = np.stack([x, y, z])[:, inner]
+            centre = n * np.sum(n * p, axis=0)
+            p -= centre
+            across = p[[1, 2, 0]] * n[[2, 0, 1]] - p[[2, 0, 1]] * n[[1, 2, 0]]  # ahead on the observer's side
+            x[inner], y[inner], z[inner] = centre + p * np.cos(turn[inner]) + across * np.sin(turn[inner])
+            lon[interior], lat[interior] = self._to_lon_lat(row, x, y, z)
+        return lon, lat
+
+    def _to_lon_lat(self, row: Whole, x: Numbers, y: Numbers, z: Numbers) -> tuple[Numbers, Numbers]:
+        """Compute longitudes and latitudes of what is to the right, to the north and to the observer."""
+        tilt = np.radians(self.lat)
+        cos, sin = np.cos(tilt)[row], np.sin(tilt)[row]
+        out = z * cos - y * sin
+        lon = wrap_single_turn((self.lon % 360.0)[row] + np.arctan2(x, out) * DEGREES_PER_RADIAN)
+        return lon, np.arctan2(y * cos + z * sin, np.sqrt(x * x + out * out)) * DEGREES_PER_RADIAN
+
+
+def broadcast_image_fields(images: Any) -> None:
+    """Make the numbers of images arrays of one length.
+
+    Parameters
+    ----------
+    images
+        Disc or chart.
+    """
+    names = [each.name for each in fields(images) if each.type != "bool"]
+    values = np.broadcast_arrays(
+        *(np.atleast_1d(np.asarray(getattr(images, name), dtype=np.float64)) for name in names)
+    )
+    for name, value in zip(names, values, strict=True):
+        object.__setattr__(images, name, value)
+
+
+def take_images(image_geometry: Any, rows: Whole) -> Any:
+    """Take images out of many.
+
+    Parameters
+    ----------
+    image_geometry
+        Disc or chart.
+    rows
+        Indexes, shape (n,); of one image, it is taken for all.
+
+    Returns
+    -------
+    grid
+        Of the same kind, n of them.
+    """
+    if len(image_geometry.x) == 1:
+        rows = np.zeros_like(rows)
+    arrays = {field.name: getattr(image_geometry, field.name) for field in fields(image_geometry)}
+    return replace(
+        image_geometry, **{name: array[rows] for name, array in arrays.items() if isinstance(array, np.ndarray)}
+    )
+
+
+def project_to_sphere(u: Numbers, v: Numbers, tan: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """Compute the points of the unit sphere that are seen at places of the plane.
+
+    Parameters
+    ----------
+    u, v
+        Radii of the disc, any shape; beyond the limb, the place is taken for one on it.
+    tan
+        Tangent of the disc's radius, broadcast; 0: from infinitely far.
+
+    Returns
+    -------
+    x, y, z
+        To the right, to the north, to the observer; in radii of the sphere.
+    """
+    w = np.minimum(u * u + v * v, 1.0)
+    cos = 1.0 / np.sqrt(1.0 + tan * tan * w)
+    secant = np.sqrt(1.0 + tan * tan)
+    depth = np.sqrt(1.0 - w) * cos
+    out = cos * (cos * secant - depth * tan)
+    return u * out, v * out, cos * (cos * secant * tan * w + depth)
+
+
+def compute_sweep_angles(u: Numbers, v: Numbers, successor: Whole) -> Numbers:
+    """Compute the angle from each node anticlockwise to the next one; to itself it is a whole turn.
+
+    Parameters
+    ----------
+    u, v, successor
+        Nodes on the limb, shape (n,).
+
+    Returns
+    -------
+    angle
+        Radians in (0, 2 pi].
+    """
+    angle = np.arctan2(v[successor], u[successor]) - np.arctan2(v, u)
+    return np.where(angle <= 0.0, angle + 2.0 * np.pi, angle)

@@ -1,0 +1,176 @@
+"""Lattice: the exact outlines of sets of pixels, for many regions at once.
+
+A pixel (x, y) is the square between the corners (x, y) and (x + 1, y + 1); y goes up. A region is the union of its squares. Where two
+squares touch at a corner alone they are separate, so that each ring passes a corner once: parts and holes may touch at
+corners, and no ring touches itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hven.model.sky._pixel_runs import COORDINATE_BITS, KEYS_PER_LINE, PixelRuns, compose_keys
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Whole = npt.NDArray[np.int64]
+    Flags = npt.NDArray[np.bool_]
+
+_HALF_WORD_BITS = 32  # bits
+
+
+@dataclass(frozen=True, slots=True)
+class OutlineCorners:
+    """Corners of outlines; each is followed by the next one, with the region to the left.
+
+    Attributes
+    ----------
+    row, x, y
+        Region and place, shape (n,).
+    after
+        Index of the next corner; edges along x and along y take turns.
+    twin
+        Indexes at which `twin` and `twin + 1` are at one place: two squares touch there, each with its own.
+    level
+        Whether the edge of each runs along x.
+    """
+
+    row: Whole
+    x: Whole
+    y: Whole
+    after: Whole
+    twin: Whole
+    level: Flags
+    vertical_keys: Whole  # keys by region, x, y ..
+    vertical_order: Whole  # .. and the corners in their order: each two are the ends of an edge along y
+
+    def find_edge_starts(self, row: Whole, x: Whole, y: Whole) -> Whole:
+        """Find edges along y.
+
+        Parameters
+        ----------
+        row, x, y
+            Region and place of the lower end of a side of a pixel that belongs to an outline.
+
+        Returns
+        -------
+        corner
+            Index of the corner at which the edge with that side begins.
+        """
+        lower = np.searchsorted(self.vertical_keys, compose_keys(row, x, y) << 1 | 1, "right") - 1
+        ends = self.vertical_order[lower], self.vertical_order[lower ^ 1]
+        return np.where(self.after[ends[0]] == ends[1], *ends)
+
+
+def trace_outlines(runs: PixelRuns) -> OutlineCorners:
+    """Outline sets of pixels.
+
+    Parameters
+    ----------
+    runs
+        Of at least one pixel each.
+
+    Returns
+    -------
+    corners
+        Where the outlines turn.
+    """
+    begin, end = runs.begin << 2, runs.end << 2
+    up = KEYS_PER_LINE << 2
+    # ends of the runs below each horizontal line (0 begins, 1 ends) and above it (2, 3); what is in both is no corner
+    line_ends = np.sort(np.concatenate([begin | 2, end | 3, begin + up, (end + up) | 1]))
+    keep = np.ones(len(line_ends), dtype=np.bool_)
+    straight = np.flatnonzero((line_ends[1:] ^ line_ends[:-1]) == 2)
+    keep[straight] = keep[straight + 1] = False
+    line_ends = line_ends[keep]
+    place, tag = line_ends >> 2, line_ends & 3
+    row, y, x = (
+        place >> 2 * COORDINATE_BITS,
+        place >> COORDINATE_BITS & (KEYS_PER_LINE - 1),
+        place & (KEYS_PER_LINE - 1),
+    )
+    # corners of one horizontal line are the ends of its edges in turn; those of one vertical line as well
+    starts = 1 - (tag & 1)
+    column = compose_keys(row, x, y) << 1 | starts
+    order = np.argsort(column)
+    vertical_partner = np.empty_like(order)
+    vertical_partner[order] = order.reshape(-1, 2)[:, ::-1].ravel()
+    number = np.arange(len(place))
+    first_tags = tag.reshape(-1, 2)[:, 0]
+    rightward = np.repeat(
+        (first_tags == 1) | (first_tags == 2), 2
+    )  # only the upper row is there: the edge is its lower one
+    leaves = rightward ^ (number & 1).astype(np.bool_)
+    after = np.where(leaves, number ^ 1, vertical_partner)
+    return OutlineCorners(row, x, y, after, np.flatnonzero(place[1:] == place[:-1]), leaves, column[order], order)
+
+
+def follow_rings(successor: Whole, twin: Whole | None = None, level: Flags | None = None) -> tuple[Whole, Whole]:
+    """Follow outlines round.
+
+    Parameters
+    ----------
+    successor
+        Index of the next node, a permutation, shape (n,). Changed where a ring would come to one place twice: it is cut into two there.
+    twin, level
+        As in `OutlineCorners`. Edges along x and along y take turns where `level` is given: then each two are followed as one.
+
+    Returns
+    -------
+    root
+        The least index of each node's ring, shape (n,).
+    rank
+        How many steps it is from there, shape (n,).
+    """
+    root, rank = _rank_nodes(successor, level)
+    if twin is not None and len(twin):
+        touch = twin[root[twin] == root[twin + 1]]
+        if len(touch):
+            successor[touch], successor[touch + 1] = successor[touch + 1], successor[touch]
+            changed = np.zeros(len(successor), dtype=np.bool_)
+            changed[root[touch]] = True
+            changed_nodes = np.flatnonzero(changed[root])
+            index = np.empty(len(successor), dtype=np.int64)
+            index[changed_nodes] = np.arange(len(changed_nodes))
+            lowest, rank[changed_nodes] = _rank_nodes(
+                index[successor[changed_nodes]], None if level is None else level[changed_nodes]
+            )
+            root[changed_nodes] = changed_nodes[lowest]
+    return root, rank
+
+
+def _rank_nodes(successor: Whole, level: Flags | None) -> tuple[Whole, Whole]:
+    """Find the least index of each ring, and how many steps behind it each node is, by steps of 1, 2, 4 .."""
+    count = len(successor)
+    if level is None:
+        first = second = np.arange(count)
+        node_ahead = successor
+    else:
+        first = np.flatnonzero(level)
+        second = successor[first]
+        place = np.empty(count, dtype=np.int64)
+        place[first] = np.arange(len(first))
+        node_ahead = place[successor[second]]
+    lowest = np.minimum(first, second)
+    best, step = lowest << _HALF_WORD_BITS, 1  # the least index in so many steps, and after how many it comes
+    while True:
+        better = np.minimum(best, best[node_ahead] + step)
+        if np.array_equal(better, best):
+            break
+        best, node_ahead, step = better, node_ahead[node_ahead], 2 * step
+    root, step_count = best >> _HALF_WORD_BITS, best & ((1 << _HALF_WORD_BITS) - 1)
+    size = np.bincount(root, minlength=count)[root]
+    number = np.where(step_count == 0, 0, size - step_count)
+    if level is None:
+        return root, number
+    is_second = np.zeros(count, dtype=np.int64)  # whether the least is the second of its two
+    is_second[root[step_count == 0]] = (lowest == second)[step_count == 0]
+    roots, ranks = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    roots[first] = roots[second] = root
+    number = 2 * number - is_second[root]
+    ranks[first], ranks[second] = np.where(number < 0, 2 * size - 1, number), number + 1
+    return roots, ranks

@@ -1,0 +1,422 @@
+"""Units: strings checked, translated from what curators write, multiplied, and converted through astropy.
+
+``''`` and None both mean *no unit*; functions that give the unit of an expression give None for it. Nothing here imports
+astropy before the first conversion between different symbols.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from fractions import Fraction
+from typing import Any
+
+from hven.model import cache_results
+from hven.model.errors import format_message
+from hven.model.units._idl_markup import strip_idl_markup
+from hven.model.units._vounits import (
+    BINARY_PREFIX_EXPONENTS,
+    BINARY_SYMBOLS,
+    PREFIXABLE_SYMBOLS,
+    REJECTED_PATTERNS,
+    SI_PREFIX_EXPONENTS,
+    UNIT_SYMBOLS,
+    UNPREFIXED_SYMBOLS,
+    combine_factors,
+    parse_unit,
+    write_unit,
+)
+
+# bodies of quoted (custom) units that astropy can convert
+_CUSTOM_UNITS = {"hourangle", "electron", "dex", "jupiterMass", "jupiterRad", "earthMass", "earthRad"}
+_COUNT_UNIT_NAMES = {"ct": "count", "ph": "photon", "pix": "pixel", "B": "byte"}
+_OPAQUE_UNITS = frozenset({"count", "photon", "pixel", "voxel", "bin", "chan", "beam", "adu", "mag", "dB"})
+
+
+def validate_unit(text: str | None) -> str:
+    """Validate a unit and return its VOUnits spelling.
+
+    Parameters
+    ----------
+    text
+        As a curator wrote it.
+
+    Returns
+    -------
+    unit
+        What is VOUnits already comes back unchanged, no unit as ``''``.
+
+    Raises
+    ------
+    ValueError
+        Not a unit: the message names the word, and the nearest right one.
+    """
+    return parse_unit(text).text
+
+
+@cache_results(1024)
+def _decompose_symbol(symbol: str) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
+    """Decompose a symbol into base units: a scale and powers. What counts things, and logarithms, stand for themselves."""
+    if symbol.startswith("'"):
+        name = symbol.strip("'")
+        return (
+            _decompose_with_astropy(name, None)
+            if name in _CUSTOM_UNITS - {"dex", "electron"}
+            else (1.0, ((symbol, Fraction(1)),))
+        )
+    if "(" in symbol:
+        return 1.0, ((symbol, Fraction(1)),)
+    if symbol == "%":
+        return 0.01, ()
+    if symbol not in UNPREFIXED_SYMBOLS:
+        for size in (2, 1):
+            prefix, base_symbol = symbol[:size], symbol[size:]
+            if (
+                symbol not in UNIT_SYMBOLS
+                and base_symbol in PREFIXABLE_SYMBOLS
+                and (
+                    prefix in SI_PREFIX_EXPONENTS
+                    or (prefix in BINARY_PREFIX_EXPONENTS and base_symbol in BINARY_SYMBOLS)
+                )
+            ):
+                scale, bases = _decompose_symbol(base_symbol)
+                return scale * (
+                    2.0 ** BINARY_PREFIX_EXPONENTS[prefix]
+                    if prefix in BINARY_PREFIX_EXPONENTS
+                    else float(f"1e{SI_PREFIX_EXPONENTS[prefix]}")
+                ), bases
+    symbol = _COUNT_UNIT_NAMES.get(symbol, symbol)
+    if symbol in _OPAQUE_UNITS:
+        return 1.0, ((symbol, Fraction(1)),)
+    return _decompose_with_astropy(symbol, "vounit")
+
+
+def _decompose_with_astropy(symbol: str, unit_format: str | None) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
+    from astropy import units  # noqa: PLC0415  (a second to load, asked by few)
+
+    with warnings.catch_warnings():  # of deprecated symbols: they convert all the same
+        warnings.simplefilter("ignore")
+        unit: Any = units.Unit(symbol, format=unit_format).decompose()
+    return float(unit.scale), tuple(
+        (str(base), Fraction(power).limit_denominator(12)) for base, power in zip(unit.bases, unit.powers, strict=True)
+    )
+
+
+@cache_results(4096)
+def _decompose_unit(text: str) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
+    unit = parse_unit(text)
+    scale, bases = unit.scale, []
+    for symbol, power in unit.factors:
+        symbol_scale, parts = _decompose_symbol(symbol)
+        scale *= symbol_scale ** float(power) if power.denominator != 1 else symbol_scale ** int(power)
+        bases += [(base, each * power) for base, each in parts]
+    return scale, tuple(sorted(combine_factors(bases)))
+
+
+@cache_results(4096)
+def compute_factor(source_unit: str | None, target_unit: str | None) -> float:
+    """Return what values in `source_unit` are multiplied by to be in `target_unit`.
+
+    Parameters
+    ----------
+    source_unit, target_unit
+        Units as `parse_unit` reads them.
+
+    Returns
+    -------
+    factor
+        Rounded to 12 digits where that changes no more than the last bits: 3600 is 3600.
+
+    Raises
+    ------
+    ValueError
+        One is not a unit, or they measure different things.
+    """
+    if source_unit == target_unit:
+        return 1.0
+    source, target = parse_unit(source_unit), parse_unit(target_unit)
+    if source.scale == target.scale and sorted(source.factors) == sorted(target.factors):
+        return 1.0
+    (scale1, bases1), (scale2, bases2) = _decompose_unit(source.text), _decompose_unit(target.text)
+    if bases1 != bases2:
+        message = format_message(
+            "{one} cannot be converted to {other}: {measure} is not {its_measure}",
+            source.text or format_message("no unit"),
+            target.text or format_message("no unit"),
+            _describe_dimension(bases1),
+            _describe_dimension(bases2),
+        )
+        if any("(" in symbol or symbol in {"mag", "dB", "'dex'"} for symbol, _ in (*bases1, *bases2)):
+            message = format_message("{message} (a logarithm has no factor)", message)
+        raise ValueError(message)
+    ratio = scale1 / scale2
+    round_one = float(f"{ratio:.12g}")  # 3600, not 3600.0000000000005
+    return round_one if abs(ratio - round_one) <= 2e-15 * abs(ratio) else ratio
+
+
+def _describe_dimension(bases: tuple[tuple[str, Fraction], ...]) -> str:
+    return write_unit(1.0, bases) or format_message("a plain number")
+
+
+_SYMBOLS_BY_NAME = {
+    "degree": "deg", "arcsecond": "arcsec", "arcminute": "arcmin", "milliarcsecond": "mas", "radian": "rad", "sec": "s", "second": "s",
+    "minute": "min", "hour": "h", "hr": "h", "day": "d", "year": "yr", "meter": "m", "metre": "m", "kilometer": "km", "kilometre": "km",
+    "parsec": "pc", "kiloparsec": "kpc", "megaparsec": "Mpc", "lightyear": "lyr", "micron": "um", "microns": "um", "angstrom": "Angstrom",
+    "magnitude": "mag", "kelvin": "K", "jansky": "Jy", "hertz": "Hz", "electronvolt": "eV", "joule": "J", "watt": "W", "gram": "g",
+    "kilogram": "kg", "astronomicalunit": "AU", "nanometer": "nm", "nanometre": "nm", "percent": "%",
+    "jupitermass": "jupiterMass", "jupitermasse": "jupiterMass", "jupiterradii": "jupiterRad", "earthmass": "earthMass", "earthmasse": "earthMass", "earthradii": "earthRad",
+    "earthradiu": "earthRad", "jupiterradiu": "jupiterRad", "solarradiu": "solRad", "decimaldegree": "deg",
+    "solarmass": "solMass", "solarmasse": "solMass", "solarradii": "solRad", "solarluminositie": "solLum", "solarluminosity": "solLum",
+}  # fmt: skip
+
+
+def find_unit_symbol(name: str) -> str:
+    """Return the VOUnits symbol of a unit's English name (``degrees``: ``deg``).
+
+    Parameters
+    ----------
+    name
+        The name, in the singular or plural.
+
+    Returns
+    -------
+    symbol
+        Empty if it is none.
+    """
+    word = "".join(name.lower().split())
+    return _SYMBOLS_BY_NAME.get(word) or _SYMBOLS_BY_NAME.get(word.removesuffix("s"), "")
+
+
+def normalize_unit(text: str | None) -> str | None:
+    """Normalize what somebody wrote as a unit, names in English included.
+
+    Parameters
+    ----------
+    text
+        ``degrees``, ``km s^-1``, ``mag``.
+
+    Returns
+    -------
+    unit
+        VOUnits; None if it is none.
+    """
+    if not text or not text.strip():
+        return None
+    text = strip_idl_markup(text, is_unit=True)
+    try:
+        return validate_unit(text.strip()) or None
+    except ValueError:
+        return validate_unit(find_unit_symbol(text)) or None
+
+
+def is_unit_like(text: str) -> bool:
+    """Return whether somebody may write this where a unit stands: a unit, one that VOUnits has not (``°C``), or how an angle or a date is written.
+
+    Parameters
+    ----------
+    text
+        From a header or a descriptor.
+    """
+    return normalize_unit(text) is not None or any(pattern.match(text.strip()) for pattern, _ in REJECTED_PATTERNS)
+
+
+def is_convertible(source_unit: str | None, target_unit: str | None) -> bool:
+    """Return whether values can be converted; False too if either is not a unit.
+
+    Parameters
+    ----------
+    source_unit, target_unit
+        Units as `parse_unit` reads them.
+    """
+    try:
+        compute_factor(source_unit, target_unit)
+    except ValueError:
+        return False
+    return True
+
+
+_LIGHT_SPEED_METERS_PER_SECOND, _PLANCK_JOULE_SECONDS = 299_792_458.0, 6.626_070_15e-34  # m/s and J s, both exact
+# unit -> hertz for one of it; 0: a wavelength
+_SPECTRAL_UNITS = (
+    ("m", 0.0),
+    ("Hz", 1.0),
+    ("J", 1.0 / _PLANCK_JOULE_SECONDS),
+    ("m**-1", _LIGHT_SPEED_METERS_PER_SECOND),
+)
+
+
+def compute_spectral_conversion(source_unit: str, target_unit: str) -> tuple[float, bool]:
+    """Return how a wavelength, frequency, energy or wave number becomes another of these.
+
+    Parameters
+    ----------
+    source_unit, target_unit
+        Units of the value and of the result.
+
+    Returns
+    -------
+    tuple of float and bool
+        The factor, and whether it is divided by the value (else multiplied with it).
+
+    Raises
+    ------
+    ValueError
+        A unit is none of these.
+    """
+    (source_scale, source_hertz), (target_scale, target_hertz) = (
+        _find_spectral_base(source_unit),
+        _find_spectral_base(target_unit),
+    )
+    if (source_hertz == 0.0) == (target_hertz == 0.0):
+        return (
+            source_scale / target_scale
+            if source_hertz == 0.0
+            else source_scale * source_hertz / (target_scale * target_hertz)
+        ), False
+    return _LIGHT_SPEED_METERS_PER_SECOND / (
+        source_scale * (source_hertz or 1.0) * target_scale * (target_hertz or 1.0)
+    ), True
+
+
+def _find_spectral_base(unit: str) -> tuple[float, float]:
+    for base, hertz in _SPECTRAL_UNITS:
+        if is_convertible(unit, base):
+            return compute_factor(unit, base), hertz
+    message = format_message("{unit!r} is no unit of wavelength, frequency, energy or wave number", unit)
+    raise ValueError(message)
+
+
+def is_same_unit(first: str | None, second: str | None) -> bool:
+    """Return whether two strings mean one unit (``km/s`` and ``km.s**-1``).
+
+    Parameters
+    ----------
+    first, second
+        As `parse_unit` reads them.
+    """
+    if first == second:
+        return True
+    try:
+        return math.isclose(compute_factor(first, second), 1.0, rel_tol=1e-14)
+    except ValueError:
+        return False
+
+
+@cache_results(4096)
+def multiply_units(first: str | None, second: str | None) -> str | None:
+    """Multiply units.
+
+    Parameters
+    ----------
+    first, second
+        Of the factors.
+
+    Returns
+    -------
+    unit
+        Of the product; None is no unit, and so is what cannot be read.
+    """
+    return _combine_units(first, second, 1)
+
+
+@cache_results(4096)
+def divide_units(dividend: str | None, divisor: str | None) -> str | None:
+    """Divide units.
+
+    Parameters
+    ----------
+    dividend
+        Of the dividend.
+    divisor
+        Of the divisor.
+
+    Returns
+    -------
+    unit
+        Of the quotient; None is no unit, and so is what cannot be read.
+    """
+    return _combine_units(dividend, divisor, -1)
+
+
+def _combine_units(first: str | None, second: str | None, exponent: int) -> str | None:
+    if not second:
+        return first or None
+    try:
+        first_unit, second_unit = parse_unit(first), parse_unit(second)
+    except ValueError:
+        return None
+    scale = first_unit.scale * second_unit.scale**exponent
+    return (
+        write_unit(
+            scale,
+            combine_factors(
+                [*first_unit.factors, *((symbol, power * exponent) for symbol, power in second_unit.factors)]
+            ),
+        )
+        or None
+    )
+
+
+@cache_results(4096)
+def raise_to_power(text: str | None, exponent: float) -> str | None:
+    """Raise a unit to a power.
+
+    Parameters
+    ----------
+    text
+        The unit.
+    exponent
+        Dimensionless, any number; of a square root 0.5.
+
+    Returns
+    -------
+    unit
+        None if it has none that can be written.
+    """
+    if not text:
+        return None
+    raised = Fraction(exponent).limit_denominator(12) if math.isfinite(exponent) else Fraction(0)
+    if abs(float(raised) - exponent) > 1e-9 or abs(raised) > 64:
+        return None
+    try:
+        unit = parse_unit(text)
+    except ValueError:
+        return None
+    scale = unit.scale ** float(raised)
+    return write_unit(scale, tuple((symbol, each * raised) for symbol, each in unit.factors if raised)) or None
+
+
+def to_astropy_unit(text: str | None) -> Any:
+    """Convert a unit to an `astropy.units.Unit`, for those who compute with quantities.
+
+    Parameters
+    ----------
+    text
+        As `parse_unit` reads it; None and ``''`` are dimensionless.
+
+    Returns
+    -------
+    unit
+        With its scale.
+
+    Raises
+    ------
+    ValueError
+        Not a unit, or one that astropy does not know.
+    """
+    from astropy import units  # noqa: PLC0415  (a second to load, asked by few)
+
+    unit = parse_unit(text)
+    product: Any = units.dimensionless_unscaled * unit.scale
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for symbol, power_ in unit.factors:
+            symbol_unit = (
+                units.percent
+                if symbol == "%"
+                else units.Unit(symbol.strip("'"))
+                if symbol.strip("'") in _CUSTOM_UNITS
+                else units.Unit(symbol, format="vounit")
+            )
+            product = product * symbol_unit ** (int(power_) if power_.denominator == 1 else power_)
+    return units.Unit(product)

@@ -1,0 +1,205 @@
+"""What a card says of a collection at first sight: pictures of its rows, its years, its targets; from statistics, and one small question a table."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hven.adql import syntax_tree
+from hven.engines import LiveRelation
+from hven.model import Cache, FailureLog, split_address_or_none
+from hven.model.errors import HvenError
+from hven.portal._explore.cell_text import ADDRESS_PATTERN
+from hven.portal._explore.row_pages import format_keys
+from hven.portal._explore.search import TableSearch, build_column_ref
+from hven.portal._explore.table_summary import find_time_range
+from hven.services.file_rows import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hven.model.table import Table
+    from hven.portal._explore.page_queries import QueryRunner
+
+MAX_PICTURES = 12  # pictures of a collection
+MAX_SAMPLED_ROWS = 60  # rows that are looked at for pictures that differ
+TABLE_TIMEOUT_SECONDS = 1.0  # seconds for one table
+PICTURE_CHECK_SECONDS = 8.0  # for finding pictures of one table that show something; they are drawn for that
+MAX_PARALLEL_COLLECTIONS = 4
+MAX_CACHED_OVERVIEWS = 2_000  # collections in different states that are remembered
+TARGET_COLUMNS = ("target_name", "target", "body")
+MAX_NAMED_TARGETS = 1  # different targets that statistics can name
+log = logging.getLogger("hven.portal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowPicture:
+    """A small picture of a row: its address, its table, and the key of the row as an address has it."""
+
+    address: str
+    table: Table
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionOverview:
+    """What is said of a collection at first sight; `years` as the first and the last one."""
+
+    pictures: tuple[RowPicture, ...] = ()
+    years: tuple[str, str] | None = None
+    targets: tuple[str, ...] = ()
+
+
+class CollectionOverviews:
+    """Looks at collections, remembered by the state of their tables. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._complete: Cache[CollectionOverview] = Cache(MAX_CACHED_OVERVIEWS)
+        self._partial: Cache[CollectionOverview] = Cache(
+            MAX_CACHED_OVERVIEWS
+        )  # where some tables could not be asked, until the next attempt
+        self._lock = threading.Lock()
+
+    def is_ready(self, collections: Sequence[Sequence[Table]], runner: QueryRunner, access_key: str) -> bool:
+        """Return whether nobody has to be asked now: all is known, or it is too soon to try again what failed."""
+        failures = runner.site.get_or_create(FailureLog)
+        keys = [("look", *_build_cache_key(tables, runner, access_key)) for tables in collections]
+        return all(self._complete.find(key) is not None or failures.is_paused(key) for key in keys)
+
+    def summarize_collections(
+        self,
+        collections: Sequence[Sequence[Table]],
+        runner: QueryRunner,
+        access_key: str,
+        is_allowed: Callable[[str], bool],
+        is_informative: Callable[[str], bool] = lambda _: True,
+    ) -> list[CollectionOverview]:
+        """Look at the tables of collections, as one reader sees them.
+
+        Parameters
+        ----------
+        access_key
+            Of the reader.
+        is_allowed
+            Whether pages may show the picture of an address.
+        is_informative
+            Whether the picture of an address shows something; may take a while.
+        """
+
+        def summarize_cached(tables: Sequence[Table]) -> CollectionOverview:
+            failures, key = (
+                runner.site.get_or_create(FailureLog),
+                ("look", *_build_cache_key(tables, runner, access_key)),
+            )
+            overview = self._complete.find(key)
+            if overview is not None:
+                return overview
+            if failures.is_paused(key):
+                return self._partial.find(key) or CollectionOverview()
+            overview, fault = _summarize_tables(tables, runner, is_allowed, is_informative)
+            if fault:
+                failures.record_failure(key, f"the card of {tables[0].schema}", fault)
+                self._partial.store(key, overview)
+            else:
+                failures.record_success(key)
+                self._complete.store(key, overview)
+            return overview
+
+        if self.is_ready(collections, runner, access_key):
+            return [summarize_cached(tables) for tables in collections]
+        with self._lock, ThreadPoolExecutor(MAX_PARALLEL_COLLECTIONS) as pool:
+            return list(pool.map(summarize_cached, collections))
+
+
+def build_origin_check(origins: Sequence[str], site_origin: str) -> Callable[[str], bool]:
+    """Return what says whether pages may show a picture: of their own origin, or of one that the site file names (``https://*.example.org``)."""
+
+    def is_allowed(address: str) -> bool:
+        if address.startswith("/"):
+            return True
+        parts = split_address_or_none(address)
+        picture_origin = f"{parts.scheme}://{parts.netloc}"
+        wildcard_origins = [origin.split("*", 1) for origin in origins if "://*." in origin]
+        return picture_origin in {site_origin, *origins} or any(
+            picture_origin.startswith(begin) and picture_origin.endswith(end) for begin, end in wildcard_origins
+        )
+
+    return is_allowed
+
+
+def _build_cache_key(tables: Sequence[Table], runner: QueryRunner, access_key: str) -> tuple[object, ...]:
+    items = [runner.published_state.tables_by_name[table.qualified_name] for table in tables]
+    row_scope = access_key if any(runner.hides_rows(table) for table in tables) else "public"
+    return (row_scope, *((item.table.qualified_name, item.run_id, item.updated) for item in items))
+
+
+def _summarize_tables(
+    tables: Sequence[Table],
+    runner: QueryRunner,
+    is_allowed: Callable[[str], bool],
+    is_informative: Callable[[str], bool],
+) -> tuple[CollectionOverview, str]:
+    """Look at the tables of a collection; return also why some could not be asked, or nothing."""
+    fault = ""
+    pictures: list[RowPicture] = []
+    times: list[tuple[str, str]] = []
+    targets: dict[str, None] = {}
+    for table in tables:
+        item = runner.find_published_table(table)
+        if table.view is not None or item.relation is None or isinstance(item.relation, LiveRelation):
+            continue
+        try:
+            pictures += (
+                _find_pictures(table, runner, is_allowed, is_informative) if len(pictures) < MAX_PICTURES else []
+            )
+            times += [period] if (period := find_time_range(table, runner)) is not None else []
+        except HvenError as error:  # a card without them is better than no card
+            log.info("the card of %s goes without a look at its rows: %s", table.qualified_name, error)
+            fault = f"{table.qualified_name}: {error}"
+        for column in table.columns:
+            column_statistics = item.statistics.get(column.name, {})
+            if (
+                column.name.lower() in TARGET_COLUMNS
+                and column_statistics.get("distinct") == MAX_NAMED_TARGETS
+                and column_statistics.get("minimum")
+            ):
+                targets[str(column_statistics["minimum"])] = None
+    years = (
+        (min(known_period[0] for known_period in times)[:4], max(known_period[1] for known_period in times)[:4])
+        if times
+        else None
+    )
+    return CollectionOverview(pictures=tuple(pictures[:MAX_PICTURES]), years=years, targets=tuple(targets)), fault
+
+
+def _find_pictures(
+    table: Table, runner: QueryRunner, is_allowed: Callable[[str], bool], is_informative: Callable[[str], bool]
+) -> list[RowPicture]:
+    """Find pictures of some rows that differ, and show something."""
+    columns = [column for column in table.columns if not column.hidden and kind_of(column, table) == "picture"]
+    if not columns:
+        return []
+    name = columns[0].name
+    items = tuple(syntax_tree.SelectItem(build_column_ref(column)) for column in dict.fromkeys([name, *table.primary]))
+    is_present = syntax_tree.NullPredicate(build_column_ref(name), negated=True)
+    select = syntax_tree.Select(
+        items, TableSearch(table=table).build_source(), where=is_present, top=syntax_tree.Literal(MAX_SAMPLED_ROWS)
+    )
+    rows = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=TABLE_TIMEOUT_SECONDS)
+    pictures_by_address: dict[str, RowPicture] = {}
+    for address, key in zip(rows.column(name).to_pylist(), format_keys(rows, table.primary), strict=True):
+        address_match = ADDRESS_PATTERN.fullmatch(str(address).strip())
+        if address_match is not None and address_match[0].lower().startswith("http") and is_allowed(address_match[0]):
+            pictures_by_address.setdefault(address_match[0], RowPicture(address=address_match[0], table=table, key=key))
+    until = time.monotonic() + PICTURE_CHECK_SECONDS
+    chosen: list[RowPicture] = []
+    for picture in pictures_by_address.values():
+        if len(chosen) == MAX_PICTURES or time.monotonic() > until:
+            break
+        if is_informative(picture.address):
+            chosen.append(picture)
+    return chosen

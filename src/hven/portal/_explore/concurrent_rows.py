@@ -1,0 +1,296 @@
+"""What else there is at a time and a place: of every table that a reader may see, how many rows overlap them, and the conditions that say so.
+
+Tables have in common with what is asked a time, a place on the sky, a place on the same body, or several of these; all that they have in
+common must meet. A table that has nothing in common is not asked.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hven.model.table import find_begin_and_end_columns
+from hven.portal._explore import global_search as everywhere
+from hven.portal._explore.map_frames import classify_map, find_map_frame
+from hven.portal._explore.place_names import BODY_COLUMNS, find_single_body
+from hven.portal._explore.search import NEAR_PARAMETER, PORTAL_PARAMETERS, REGION_PARAMETER, find_footprint_column
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hven.model.table import Column, Table
+    from hven.portal._explore.global_search import SearchTarget, TargetResult
+    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal._explore.row_pages import RowPage
+
+MAX_TABLES = 60  # tables that are asked
+MIN_MARGIN_MICROSECONDS = (
+    1_800_000_000  # microseconds before and behind a moment: what is shorter is never overlapped by other moments
+)
+SKY_RADIUS_DEGREES, BODY_MARGIN_DEGREES = 0.1, 0.5  # degrees round a point of the sky, and of a body
+MAX_RADIUS_DEGREES = 30.0  # degrees of a field of view round a point
+MAX_OUTLINE_CHARACTERS = 2_000  # characters of an outline that is asked for as it is
+UNIX_EPOCH_JULIAN_DATE = 2_440_587.5  # Julian date of 1970-01-01
+DAY_MICROSECONDS = 86_400_000_000  # microseconds
+OUTLINE_PATTERN = re.compile(r"(POLYGON|CIRCLE)((?:\s+[-+0-9.eE]+)+)\s*", re.IGNORECASE)
+BODY_NAME_PATTERN = re.compile(r"[\w /'-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeAndPlace:
+    """A time and a place.
+
+    Attributes
+    ----------
+    begin, end
+        Microseconds since 1970 in UTC; None: no time.
+    sky_condition
+        A condition on places of the sky: its name and value.
+    body, body_box
+        The name of a body, and west, south, east and north on it, in degrees.
+    """
+
+    begin: int | None = None
+    end: int | None = None
+    sky_condition: tuple[str, str] | None = None
+    body: str = ""
+    body_box: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelatedTable:
+    """A table to be asked, by these conditions; `common_aspects`: what it has in common with what is asked, of ``time`` and ``place``."""
+
+    target: SearchTarget
+    conditions: tuple[tuple[str, str], ...]
+    common_aspects: tuple[str, ...]
+
+
+def locate_row(page: RowPage, table: Table, runner: QueryRunner) -> TimeAndPlace:
+    """Return when and where one row is, by all of its columns; a moment becomes an hour, a point a small circle."""
+    if not page.rows.num_rows:
+        return TimeAndPlace()
+    row = {column.name: page.rows.column(at)[0].as_py() for at, column in enumerate(page.columns)}
+    low, high = (
+        None if column is None else to_instant(row.get(column.name), column)
+        for column in find_begin_and_end_columns(table)
+    )
+    if low is not None:
+        high = max(low, low if high is None else high)
+        margin = max(MIN_MARGIN_MICROSECONDS - (high - low) // 2, 0)
+        low, high = low - margin, high + margin
+    located = TimeAndPlace(begin=low, end=high)
+    return replace(
+        located,
+        **(_locate_on_sky(row, table) if classify_map(table) == "sky" else _locate_on_body(row, table, runner)),  # type: ignore[arg-type]
+    )
+
+
+def list_related_tables(
+    time_and_place: TimeAndPlace,
+    tables: Sequence[Table],
+    runner: QueryRunner,
+    *,
+    titles: Mapping[str, str | None],
+    include_places: bool = True,
+) -> list[RelatedTable]:
+    """List the tables that can be asked what they have there; those whose times are known to lie elsewhere are left out.
+
+    Parameters
+    ----------
+    titles
+        Of collections.
+    include_places
+        Tables that have a place in common alone are asked, too.
+    """
+    related = []
+    for table in tables:
+        time_conditions = _build_time_conditions(table, time_and_place)
+        place_conditions = _build_place_conditions(table, time_and_place, runner) if include_places else []
+        if (time_conditions or place_conditions) and not (
+            time_conditions and _is_at_other_time(table, time_and_place, runner)
+        ):
+            title = " - ".join(
+                dict.fromkeys(text for text in (titles.get(table.schema), table.title or table.name) if text)
+            )
+            common_aspects = tuple(
+                name for name, pairs in (("time", time_conditions), ("place", place_conditions)) if pairs
+            )
+            target = everywhere.SearchTarget(name=table.qualified_name, title=title, table=table)
+            related.append(
+                RelatedTable(
+                    target=target, conditions=(*time_conditions, *place_conditions), common_aspects=common_aspects
+                )
+            )
+    return related
+
+
+def count_related_rows(
+    related_tables: Sequence[RelatedTable],
+    runner: QueryRunner,
+    *,
+    timeout_seconds: float,
+    wait_seconds: float | None = None,
+    on_result: Callable[[RelatedTable, TargetResult], None] | None = None,
+) -> list[tuple[RelatedTable, TargetResult]]:
+    """Count the rows of these tables at once, most first; those that are not counted in time are told to be late.
+
+    Parameters
+    ----------
+    timeout_seconds
+        That a table may take.
+    wait_seconds
+        That the answer waits: what takes longer is counted all the same, and remembered.
+    on_result
+        Called with what has rows, in the thread that counted them.
+    """
+    related_by_key = {one.target.key: one for one in related_tables[:MAX_TABLES]}
+
+    def count_one(target: SearchTarget) -> TargetResult:
+        other = related_by_key[target.key]
+        target_result = everywhere.query_target(
+            target, other.conditions, "epn", runner, timeout_seconds=timeout_seconds
+        )
+        if target_result.row_count and on_result is not None:
+            on_result(other, target_result)
+        return target_result
+
+    answers = everywhere.query_targets(
+        [other.target for other in related_by_key.values()],
+        count_one,
+        timeout_seconds=timeout_seconds if wait_seconds is None else wait_seconds,
+    )
+    return sorted(
+        ((related_by_key[target_result.target.key], target_result) for target_result in answers),
+        key=lambda pair: -(pair[1].row_count or 0),
+    )
+
+
+def to_instant(value: object, column: Column) -> int | None:
+    """Return a time of a row as microseconds since 1970; None: there is none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if column.epoch is None:
+        text = str(value).replace(" ", "T").removesuffix("Z").removesuffix("+00:00")
+        return int(np.datetime64(text).astype("datetime64[us]").astype(np.int64))
+    return round((float(str(value)) + column.epoch - UNIX_EPOCH_JULIAN_DATE) * 86_400_000) * 1000
+
+
+def format_instant(instant: int) -> str:
+    """Write microseconds since 1970."""
+    return f"{np.datetime64(instant, 'us')}Z"
+
+
+def _build_time_conditions(table: Table, time_and_place: TimeAndPlace) -> list[tuple[str, str]]:
+    """Write as conditions that something overlaps a time; none: the table has no times."""
+    begin, end = find_begin_and_end_columns(table)
+    if begin is None or end is None or time_and_place.begin is None or time_and_place.end is None:
+        return []
+    start, stop = format_instant(time_and_place.begin), format_instant(time_and_place.end)
+    if begin.name == end.name:
+        return [(_quote_parameter_name(begin.name), f"{start}..{stop}")]
+    return [(_quote_parameter_name(begin.name), f"..{stop}"), (_quote_parameter_name(end.name), f"{start}..")]
+
+
+def _build_place_conditions(table: Table, time_and_place: TimeAndPlace, runner: QueryRunner) -> list[tuple[str, str]]:
+    """Write as conditions that something meets a place; none: the table is not about such places."""
+    if time_and_place.sky_condition is not None:
+        return [time_and_place.sky_condition] if classify_map(table) == "sky" else []
+    map_frame = find_map_frame(table)
+    if time_and_place.body_box is None or map_frame is None or map_frame.radius or not time_and_place.body:
+        return []
+    west, south, east, north = time_and_place.body_box
+    box = [
+        (_quote_parameter_name(map_frame.fields[0]), f"{west:.6g}..{east:.6g}"),
+        (_quote_parameter_name(map_frame.fields[1]), f"{south:.6g}..{north:.6g}"),
+    ]
+    if east - west >= 360:
+        box = box[1:]
+    column = _find_body_column(table)
+    if column is not None:
+        return [(_quote_parameter_name(column.name), time_and_place.body), *box]
+    return box if find_single_body(table, (), runner) == time_and_place.body else []
+
+
+def _is_at_other_time(table: Table, time_and_place: TimeAndPlace, runner: QueryRunner) -> bool:
+    """Check whether all rows of a table are known to lie before or behind a time."""
+    statistics = runner.find_published_table(table).statistics
+    begin, end = find_begin_and_end_columns(table)
+    if begin is None or end is None or time_and_place.begin is None or time_and_place.end is None:
+        return False
+    low, high = (
+        _to_instant_or_none(statistics.get(column.name, {}).get(name), column)
+        for column, name in ((begin, "minimum"), (end, "maximum"))
+    )
+    return (low is not None and low > time_and_place.end) or (high is not None and high < time_and_place.begin)
+
+
+def _to_instant_or_none(value: object, column: Column) -> int | None:
+    try:
+        return to_instant(value, column)
+    except ValueError:
+        return None
+
+
+def _locate_on_sky(row: Mapping[str, object], table: Table) -> dict[str, object]:
+    """Return what is asked of the sky: a circle round the position, as wide as the field of view; else the outline."""
+    region = find_footprint_column(table)
+    outline = (
+        OUTLINE_PATTERN.fullmatch(str(row.get(region.name) or "")[: MAX_OUTLINE_CHARACTERS + 1])
+        if region is not None
+        else None
+    )
+    if table.position is not None:
+        lon, lat = (_to_finite_float(row.get(name)) for name in table.position)
+        if lon is not None and lat is not None:
+            field_of_view = _to_finite_float(
+                next((value for name, value in row.items() if name.lower() == "s_fov"), None)
+            )
+            radius = (
+                min(max(field_of_view / 2, SKY_RADIUS_DEGREES), MAX_RADIUS_DEGREES)
+                if field_of_view is not None
+                else SKY_RADIUS_DEGREES
+            )
+            return {"sky_condition": (NEAR_PARAMETER, f"{lon!r},{lat!r},{radius:.6g}")}
+    if outline is not None:
+        return {"sky_condition": (REGION_PARAMETER, f"{outline[1].upper()} {' '.join(outline[2].split())}")}
+    return {}
+
+
+def _locate_on_body(row: Mapping[str, object], table: Table, runner: QueryRunner) -> dict[str, object]:
+    """Return the body that a row is about, and its box there; none on the disc of the Sun, whose places turn away."""
+    map_frame, column = find_map_frame(table), _find_body_column(table)
+    if map_frame is None or map_frame.radius:
+        return {}
+    body = str(row.get(column.name) or "") if column is not None else find_single_body(table, (), runner)
+    west, south, east, north = (_to_finite_float(row.get(name)) for name in map_frame.bounds)
+    if not BODY_NAME_PATTERN.fullmatch(body) or west is None or south is None or east is None or north is None:
+        return {}
+    if west == east and south == north:
+        longitude_margin = BODY_MARGIN_DEGREES / max(math.cos(math.radians(south)), 0.05)
+        west, east, south, north = (
+            west - longitude_margin,
+            east + longitude_margin,
+            max(south - BODY_MARGIN_DEGREES, -90.0),
+            min(north + BODY_MARGIN_DEGREES, 90.0),
+        )
+    return {"body": body, "body_box": (west, south, east, north)}
+
+
+def _find_body_column(table: Table) -> Column | None:
+    body_columns = (
+        column for column_name in BODY_COLUMNS for column in table.columns if column.name.lower() == column_name
+    )
+    return next((column for column in body_columns if column.type.is_string and not column.hidden), None)
+
+
+def _to_finite_float(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _quote_parameter_name(name: str) -> str:
+    return f'"{name}"' if name in PORTAL_PARAMETERS else name

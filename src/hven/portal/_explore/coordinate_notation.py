@@ -1,0 +1,137 @@
+"""Positions and angles as people write them: degrees, ``05:31:00 +22:00:00``, ``5h31m 22d``, ``12h30m49.4s +12d23m28s``, ``30 arcmin``, ``2'``."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from hven.model import units
+from hven.model.errors import UserError, format_message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NUMBER_PATTERN = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_DECIMAL_PATTERN = re.compile(
+    rf"({NUMBER_PATTERN})\s*(?:°|deg|d)?\s*[,;\s]\s*({NUMBER_PATTERN})\s*(?:°|deg|d)?", re.IGNORECASE
+)
+_LONGITUDE_PATTERN = r"(\d{1,3})(?:\s*h\s*|\s*:\s*|\s+)(\d{1,2}(?:\.\d*)?)(?:\s*m\s*|\s*'\s*|\s*:\s*|\s+|(?=[-+,]))(?:(\d{1,2}(?:\.\d*)?)\s*(?:s|\"|''|(?=[\s,;+-])))?"
+_LATITUDE_PATTERN = r"([-+]?)\s*(\d{1,2})(?:\s*[d°]\s*|\s*:\s*|\s+)(?:(\d{1,2}(?:\.\d*)?)(?:\s*[m'\u2032]\s*|\s*:\s*|\s+|$)(?:(\d{1,2}(?:\.\d*)?)\s*(?:s|\"|''|\u2033)?)?)?"
+_SEXAGESIMAL_PATTERN = re.compile(rf"\s*{_LONGITUDE_PATTERN}\s*[,;]?\s*{_LATITUDE_PATTERN}\s*", re.IGNORECASE)
+_PACKED_PATTERN = re.compile(
+    r"(?:[A-Za-z0-9]+\s)?J?(\d{2})(\d{2})(\d{2}(?:\.\d+)?)([-+])(\d{2})(\d{2})(\d{2}(?:\.\d+)?)?"
+)
+_ANGLE_PATTERN = re.compile(rf"\s*({NUMBER_PATTERN})\s*(.*?)\s*")
+MAX_POSITION_CHARACTERS = 200  # characters of a position
+_UNIT_ALIASES = {"": "deg", "°": "deg", "d": "deg", "degree": "deg", "degrees": "deg", "'": "arcmin", "\u2032": "arcmin", "m": "arcmin", '"': "arcsec", "\u2033": "arcsec", "''": "arcsec", "s": "arcsec"}  # fmt: skip
+
+
+def parse_position(text: str) -> tuple[float, float] | None:
+    """Read a position: longitude and latitude in degrees; None: it is none, and may be a name.
+
+    Two plain numbers are degrees; hours, minutes and seconds stand with ``h``, ``:`` or as six (or four) numbers with blanks.
+
+    Raises
+    ------
+    UserError
+        It has the form of a position, and cannot be one.
+    """
+    normalized = " ".join(text.replace("\u2212", "-").split())
+    if (
+        len(normalized) > MAX_POSITION_CHARACTERS
+    ):  # a row of 5,000 digits can be two numbers in as many ways, which takes seconds to try
+        return None
+    decimal_match = _DECIMAL_PATTERN.fullmatch(normalized)
+    if decimal_match is not None:
+        return _check_position(float(decimal_match[1]), float(decimal_match[2]), normalized, max_longitude=360.0)
+    packed_match = _PACKED_PATTERN.fullmatch(normalized)
+    if packed_match is not None:
+        first, second = packed_match.group(1, 2, 3), packed_match.group(5, 6, 7)
+        return _convert_sexagesimal(first, packed_match[4], second, normalized)
+    sexagesimal_match = _SEXAGESIMAL_PATTERN.fullmatch(normalized)
+    if sexagesimal_match is None:
+        return None
+    return _convert_sexagesimal(
+        sexagesimal_match.group(1, 2, 3), sexagesimal_match[4], sexagesimal_match.group(5, 6, 7), normalized
+    )
+
+
+def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = None) -> float:
+    """Read an angle: degrees, or with its unit; on a body also a length on the ground (``200 km``).
+
+    Parameters
+    ----------
+    find_radius_km
+        Gives the radius in km of the body that the angle is on, if there is one and it is known.
+
+    Raises
+    ------
+    UserError
+        It is none, or not from 0 to 180 degrees, or a length where no body is known.
+    """
+    value, unit = _split_quantity(text)
+    if is_length(text):
+        radius_km = find_radius_km() if find_radius_km is not None else None
+        if radius_km is None:
+            raise UserError(
+                format_message("a radius of {text} on no body that is known", text[:40]),
+                remedy="choose one body (a planet or moon), or write an angle: 0.5 (degrees), 30 arcmin",
+            )
+        value = math.degrees(value * units.compute_factor(unit, "km") / radius_km)
+    else:
+        value = value * units.compute_factor(unit, "deg") if units.is_convertible(unit, "deg") else math.nan
+    if math.isnan(value):
+        raise UserError(
+            format_message("{text!r} is no radius", text[:40]),
+            remedy="write longitude,latitude,radius or name,radius; a radius is 0.5 (degrees), 30 arcmin, 10 arcsec",
+        )
+    if not 0 <= value <= 180:
+        raise UserError(format_message("a radius of {value:g} degrees", value), remedy="0 to 180 degrees")
+    return value
+
+
+def is_length(text: str) -> bool:
+    """Return whether a radius is a length, not an angle."""
+    return units.is_convertible(_split_quantity(text)[1], "km")
+
+
+def _split_quantity(text: str) -> tuple[float, str]:
+    """Take a number and its unit apart; not a number: there is none."""
+    quantity_match = _ANGLE_PATTERN.fullmatch(text)
+    return (
+        (math.nan, "")
+        if quantity_match is None
+        else (float(quantity_match[1]), _UNIT_ALIASES.get(quantity_match[2].lower(), quantity_match[2]))
+    )
+
+
+def format_radius(radius_degrees: float) -> tuple[str, str]:
+    """Write a radius in the unit that suits it: number and unit."""
+    for unit, factor in (("deg", 1.0), ("arcmin", 60.0), ("arcsec", 3600.0)):
+        if radius_degrees * factor >= 1 or unit == "arcsec":
+            return f"{radius_degrees * factor:.8g}", unit
+    raise AssertionError
+
+
+def _convert_sexagesimal(
+    longitude_parts: tuple[str | None, ...], latitude_sign: str, latitude_parts: tuple[str | None, ...], text: str
+) -> tuple[float, float]:
+    hours, degrees = [float(part or 0) for part in longitude_parts], [float(part or 0) for part in latitude_parts]
+    if any(part >= 60 for part in (*hours[1:], *degrees[1:])):
+        raise UserError(
+            format_message("{text!r} is no position: minutes and seconds are less than 60", text[:60]),
+            remedy="05:31:00 +22:00:00, or degrees",
+        )
+    lon = 15 * (hours[0] + hours[1] / 60 + hours[2] / 3600)
+    lat = (-1 if latitude_sign == "-" else 1) * (degrees[0] + degrees[1] / 60 + degrees[2] / 3600)
+    return _check_position(lon, lat, text, max_longitude=360.0)
+
+
+def _check_position(longitude: float, latitude: float, text: str, *, max_longitude: float) -> tuple[float, float]:
+    if not (-max_longitude <= longitude <= max_longitude and -90 <= latitude <= 90):
+        raise UserError(
+            format_message("({lon:g}, {lat:g}) is no position: {text!r}", longitude, latitude, text[:60]),
+            remedy="longitude 0 to 360, latitude -90 to 90 degrees",
+        )
+    return longitude % 360, latitude

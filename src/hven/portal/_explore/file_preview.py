@@ -1,0 +1,141 @@
+"""The first rows of a file that was written for somebody: what it says of its columns, and nothing that comes after them is read."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from hven import formats
+from hven.model.errors import HvenError
+from hven.model.table import Table
+from hven.portal._explore.row_pages import RowPage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+TEXT_BLOCK_BYTES = 1 << 20  # bytes of text that are looked at
+
+
+def read_first_rows(path: Path, media_type: str, row_limit: int) -> tuple[RowPage, Table] | None:
+    """Read the first rows of a table in a file; None: it is none, or of a format that is not read from its beginning.
+
+    Parameters
+    ----------
+    media_type
+        As the file's writer said it.
+    row_limit
+        At most.
+    """
+    try:
+        file_format, _ = formats.select_format(media_type)
+        with path.open("rb") as file:
+            if file_format.read is not None:
+                table_stream = file_format.read(file, batch=row_limit)
+                batch = next(iter(table_stream.batches), None)
+                columns, enums = tuple(table_stream.metadata.columns), table_stream.metadata.enums
+            else:
+                rows_table = _PREVIEW_READERS[file_format.name](path, row_limit)
+                read_arrow = formats.select_format("arrow")[0].read
+                if read_arrow is None:
+                    return None
+                arrow_stream = read_arrow(_write_arrow_stream(rows_table), batch=row_limit)
+                batch = next(iter(arrow_stream.batches), None)
+                columns, enums = tuple(arrow_stream.metadata.columns), {}
+    except (HvenError, OSError, ValueError, KeyError, pa.ArrowException):  # its link is all there is to show
+        return None
+    table = Table(schema="", name="answer", columns=columns, enums=enums)
+    shown_rows = (
+        table.arrow_schema.empty_table() if batch is None else pa.Table.from_batches([batch.slice(0, row_limit)])
+    )
+    has_more = batch is not None and batch.num_rows >= row_limit
+    return RowPage(
+        columns=columns, rows=shown_rows, keys=("",) * shown_rows.num_rows, offset=0, has_more=has_more
+    ), table
+
+
+def _write_arrow_stream(table: pa.Table) -> io.BytesIO:
+    file = io.BytesIO()
+    with pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table.combine_chunks())
+    file.seek(0)
+    return file
+
+
+def _read_parquet(path: Path, row_limit: int) -> pa.Table:
+    from pyarrow import parquet  # noqa: PLC0415  (slow to load, asked by few)
+
+    with parquet.ParquetFile(path) as file:
+        batch = next(file.iter_batches(batch_size=row_limit), None)
+        return file.schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
+
+
+def _read_separated(path: Path, row_limit: int, delimiter: str) -> pa.Table:
+    from pyarrow import csv  # noqa: PLC0415  (slow to load, asked by few)
+
+    with csv.open_csv(
+        path,
+        read_options=csv.ReadOptions(block_size=TEXT_BLOCK_BYTES),
+        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+    ) as reader:
+        batch = next(_iterate_batches(reader), None)
+        table = reader.schema.empty_table() if batch is None else pa.Table.from_batches([batch.slice(0, row_limit)])
+    return table.cast(
+        pa.schema(
+            [
+                (field.name, pa.string() if pa.types.is_null(field.type) else _to_plain_type(field.type))
+                for field in table.schema
+            ]
+        )
+    )
+
+
+def _to_plain_type(arrow_type: pa.DataType) -> pa.DataType:
+    return (
+        pa.timestamp("us")
+        if pa.types.is_timestamp(arrow_type)
+        else pa.string()
+        if pa.types.is_temporal(arrow_type)
+        else arrow_type
+    )
+
+
+def _iterate_batches(reader: pa.csv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
+    yield from reader
+
+
+def _read_fits(path: Path, row_limit: int) -> pa.Table:
+    from astropy.io import fits  # noqa: PLC0415  (a second to load, asked by few)
+
+    with fits.open(path, memmap=True) as file:
+        table = file[1]
+        arrays: dict[str, pa.Array] = {}
+        units: dict[str, str] = {}
+        for column in table.columns:
+            raw = np.asarray(table.data[:row_limit].view(np.ndarray)[column.name])
+            if raw.dtype.kind == "S":
+                arrays[column.name] = pa.array([value.decode(errors="replace") for value in raw.tolist()], pa.string())
+                units[column.name] = ""
+                continue
+            values = table.data[column.name][:row_limit]
+            if values.ndim == 1 and values.dtype.kind in "iufb":
+                arrays[column.name] = pa.array(values.astype(values.dtype.newbyteorder("=")), from_pandas=True)
+            else:
+                arrays[column.name] = pa.array([str(value) for value in values], pa.string())
+            units[column.name] = column.unit or ""
+    names = list(arrays)
+    schema = pa.schema(
+        [pa.field(name, arrays[name].type, metadata={"unit": units[name]} if units[name] else None) for name in names]
+    )
+    return pa.Table.from_arrays([arrays[name] for name in names], schema=schema)
+
+
+_PREVIEW_READERS: dict[str, Callable[[Path, int], pa.Table]] = {
+    "parquet": _read_parquet,
+    "fits": _read_fits,
+    "csv": lambda path, rows: _read_separated(path, rows, ","),
+    "tsv": lambda path, rows: _read_separated(path, rows, "\t"),
+}

@@ -1,0 +1,465 @@
+"""A table at first sight: how its rows spread in time, over a map, and in the columns that tell most; all of it counted in one pass over the rows that are found."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from hven.adql import syntax_tree
+from hven.engines import LiveRelation
+from hven.model import Cache, FailureLog
+from hven.model.errors import TimeLimitError, TooLargeError
+from hven.model.table import find_begin_and_end_columns
+from hven.portal._explore.map_frames import find_map_frame
+from hven.portal._explore.plots import find_value_range, is_plottable
+from hven.portal._explore.search import TableSearch, build_column_ref
+from hven.portal._explore.strip_bins import (
+    MAX_TIME_BINS,
+    UNIX_EPOCH_JULIAN_DATE,
+    ColumnBins,
+    choose_bins,
+    round_up_width,
+    to_float_values,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from hven.model.table import Column, Table
+    from hven.portal._explore.page_queries import QueryRunner
+    from hven.site import PublishedTable
+
+    _Values = Mapping[str, npt.NDArray[np.float64]]
+
+MAX_HISTOGRAMS = 6  # histograms beside time and map
+SAMPLE_ROWS = 20_000  # rows that columns and bins are chosen by
+MAX_READ_ROWS = 50_000  # of them at most, where an engine has no samples
+MAX_CANDIDATE_COLUMNS = 60  # columns that are looked at
+MAX_EXACT_ROWS = 2_000_000  # rows of a table up to which all are counted
+COUNT_SAMPLE_ROWS = 500_000  # rows of larger ones
+MAX_RECOUNTED_ROWS = 200_000  # rows of a larger one, about: so few are counted one by one
+LAYOUT_TIMEOUT_SECONDS = 2.0  # seconds that choosing may take
+COUNT_TIMEOUT_SECONDS = 10.0  # seconds that counting may take, which no page waits for
+MIN_DUPLICATE_CORRELATION = 0.98  # correlation of ranks, from which one column says what another one did
+MAX_RANKED_ROWS = 4_000  # rows that ranks are compared of
+MIN_KEY_DISTINCT_SHARE = 0.95  # different values for each row, from which whole numbers are names
+MAP_COLUMNS, MAP_ROWS = 72, 36  # cells of a map
+MIN_ZOOM = 3  # times smaller than all there is: then the map shows that part alone
+MAX_CACHE_BYTES = 4 * 1024**2  # bytes of choices that a process remembers
+_IDENTIFIER_PATTERN = re.compile(
+    r"(?:^|_)(?:id|uid|gid|index|no|size|estsize|healpix|hpx\w*|version|checksum|md5)$", re.IGNORECASE
+)
+_EXCLUDED_UCDS = ("meta.id", "meta.record", "meta.ref", "meta.file", "meta.code", "meta.version", "meta.checksum", "stat.error", "pos.wcs",
+          "time.creation", "time.release", "time.processing")  # fmt: skip
+_BYTE_UNITS = frozenset({"byte", "kbyte", "Mbyte", "Gbyte", "kB", "MB", "B", "KiB", "MiB"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverviewMap:
+    """A small map of counts: cells of a grid over `box` (west, south, east, north), `MAP_COLUMNS` by `MAP_ROWS`, or as many as it is wide of a disc.
+
+    Attributes
+    ----------
+    bounds
+        Columns of west, south, east and north; of places the first two are the last ones, too.
+    fields
+        What a search calls longitude and latitude.
+    is_periodic
+        Longitudes go round.
+    """
+
+    kind: str
+    bounds: tuple[Column, Column, Column, Column]
+    fields: tuple[str, str]
+    box: tuple[float, float, float, float]
+    unit: str
+    is_periodic: bool
+
+    @property
+    def grid_shape(self) -> tuple[int, int]:
+        """Cells across and up."""
+        return (MAP_COLUMNS, MAP_ROWS) if self.is_periodic else (MAP_ROWS, MAP_ROWS)
+
+    def compute_middles(self, values: _Values) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the longitudes and latitudes of the middles of rows; an interval may go across 0."""
+        west, south, east, north = (values[column.name] for column in self.bounds)
+        if east is west:
+            return _wrap_longitudes(west) if self.is_periodic else west, south
+        width = east - west
+        lon = west + (width % 360.0 if self.is_periodic else width) / 2
+        return _wrap_longitudes(lon) if self.is_periodic else lon, (south + north) / 2
+
+    def count_cells(self, values: _Values) -> npt.NDArray[np.int64]:
+        """Count rows by cell, from the south west eastwards; the first number is of those that are beside the map, or have no place."""
+        lon, lat = self.compute_middles(values)
+        column_count, row_count = self.grid_shape
+        west, south, east, north = self.box
+        x, y = lon - west, lat - south
+        x *= column_count / (east - west)
+        y *= row_count / (north - south)
+        inside = (x >= 0) & (x <= column_count) & (y >= 0) & (y <= row_count)
+        if not inside.all():
+            x, y = x[inside], y[inside]
+        cells = np.minimum(y.astype(np.intp), row_count - 1)
+        cells *= column_count
+        cells += np.minimum(x.astype(np.intp), column_count - 1)
+        cells += 1
+        cell_counts = np.bincount(cells, minlength=column_count * row_count + 1)
+        cell_counts[0] = len(lon) - len(cells)
+        return cell_counts
+
+
+def _wrap_longitudes(longitudes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return longitudes from 0 to 360; those that are so as they are: a remainder takes longer than all else."""
+    return longitudes if len(longitudes) and longitudes.min() >= 0 and longitudes.max() < 360 else longitudes % 360.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StripLayout:
+    """What the strip of a table has, whatever is searched: bins of its time and of the columns that tell most, and a map.
+
+    The parts stand in the order of the table's columns; `ranked_names` names them in that of what they tell.
+    """
+
+    time: ColumnBins | None = None
+    overview_map: OverviewMap | None = None
+    histograms: tuple[ColumnBins, ...] = ()
+    ranked_names: tuple[str, ...] = ()
+
+    @property
+    def ranked_histograms(self) -> tuple[ColumnBins, ...]:
+        """The parts, those first that tell most."""
+        return tuple(sorted(self.histograms, key=lambda one: self.ranked_names.index(one.column.name)))
+
+    @property
+    def bins(self) -> tuple[ColumnBins, ...]:
+        """All bins, those of time first."""
+        return self.histograms if self.time is None else (self.time, *self.histograms)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        map_columns = () if self.overview_map is None else self.overview_map.bounds
+        return tuple(
+            dict.fromkeys(
+                [
+                    *(column_bins.column.name for column_bins in self.bins),
+                    *(column_bins.name for column_bins in map_columns),
+                ]
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StripCounts:
+    """Rows of each bin, in the order of `StripLayout.bins`, then of each cell of the map; the first number of each is of rows without a value.
+
+    `share` of the table's rows were looked at: below 1 these are estimates.
+    """
+
+    rows: int
+    counts: tuple[npt.NDArray[np.int64], ...]
+    share: float = 1.0
+
+    @property
+    def is_exact(self) -> bool:
+        """All rows were looked at."""
+        return self.share == 1.0
+
+
+def find_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
+    """Choose what the strip of a table shows: once for each state of the table, and for all who see the same rows."""
+    item = runner.published_state.tables_by_name[table.qualified_name]
+    reach = runner.published_state.find_access_key(runner.principal, runner.policies)
+    key = (table.qualified_name, item.run_id, item.updated, reach)
+    layouts = runner.site.get_or_create(StripLayoutCache)
+    strip_layout = layouts.find(key)
+    failures = runner.site.get_or_create(FailureLog)
+    if strip_layout is None and not failures.is_paused(key):
+        try:
+            strip_layout = _build_strip_layout(table, runner)
+        except (TimeLimitError, TooLargeError) as error:  # it is tried again: a failure is no layout
+            failures.record_failure(key, f"the strip of {table.qualified_name}", str(error))
+        else:
+            failures.record_success(key)
+            layouts.store(key, strip_layout, 40_000)
+    return strip_layout or StripLayout()
+
+
+class StripLayoutCache(Cache[StripLayout]):
+    """What strips show, by table and state."""
+
+    def __init__(self) -> None:
+        super().__init__(MAX_CACHE_BYTES)
+
+
+def _build_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
+    item = runner.find_published_table(table)
+    begin, end = find_begin_and_end_columns(table)
+    time = next(
+        (strip_column for strip_column in (begin, end) if strip_column is not None and not strip_column.hidden), None
+    )
+    overview_map = _build_overview_map(table)
+    map_columns = {
+        strip_column.name: strip_column for strip_column in (overview_map.bounds if overview_map is not None else ())
+    }
+    candidate_columns = [strip_column for strip_column in _list_candidate_columns(table, item) if strip_column.name not in {*map_columns, *(time_column.name for time_column in (begin, end) if time_column is not None)}]  # fmt: skip
+    columns = [*([time] if time is not None else []), *map_columns.values(), *candidate_columns]
+    if not columns:
+        return StripLayout()
+    items = tuple(syntax_tree.SelectItem(build_column_ref(strip_column.name)) for strip_column in columns)
+    search = TableSearch(table=table)
+    query = syntax_tree.Query(syntax_tree.Select(items, search.build_source()))
+    with runner.run_query(
+        query, row_limit=MAX_READ_ROWS, timeout_seconds=LAYOUT_TIMEOUT_SECONDS, sample_rows=SAMPLE_ROWS
+    ) as result:
+        batches = list(result.iterate_batches())
+        is_complete = result.sampled_fraction == 1.0 and not result.overflow
+    if not batches:
+        return StripLayout()
+    rows = pa.Table.from_batches(batches)
+    values = {
+        strip_column.name: to_float_values(rows.column(at).combine_chunks(), strip_column)
+        for at, strip_column in enumerate(columns)
+    }
+    value_bounds = {
+        strip_column.name: _find_value_bounds(
+            strip_column, search, values[strip_column.name], runner, is_complete=is_complete
+        )
+        for strip_column in columns
+    }
+    time_bins = (
+        None if time is None else choose_bins(time, values[time.name], value_bounds[time.name], max_bins=MAX_TIME_BINS)
+    )
+    fitted_map = None if overview_map is None else _zoom_to_rows(overview_map, values)
+    used_values = [*([values[time.name]] if time_bins is not None and time is not None else []), *([*fitted_map.compute_middles(values)] if fitted_map is not None else [])]  # fmt: skip
+    chosen_bins = _choose_histograms(candidate_columns, values, value_bounds, used_values)
+    order = {column.name: at for at, column in enumerate(candidate_columns)}
+    parts = sorted(chosen_bins, key=lambda strip_column: order[strip_column.column.name])
+    return StripLayout(
+        time=time_bins,
+        overview_map=fitted_map,
+        histograms=tuple(parts),
+        ranked_names=tuple(strip_column.column.name for strip_column in chosen_bins),
+    )
+
+
+def _list_candidate_columns(table: Table, published_table: PublishedTable) -> list[Column]:
+    """List the columns that may tell something: numbers that differ, and are no names, sizes, errors or dates of processing."""
+    candidates = []
+    lower = {candidate.name.lower() for candidate in table.columns}
+    for column in table.columns:
+        ucd, name = (column.ucd or "").lower(), column.name.lower()
+        facts = published_table.statistics.get(column.name, {})
+        distinct, low = facts.get("distinct"), facts.get("minimum")
+        if not is_plottable(column) or column.enum or column.name in table.primary or column.unique:
+            continue
+        if (
+            any(word in ucd for word in _EXCLUDED_UCDS)
+            or _IDENTIFIER_PATTERN.search(name)
+            or column.unit in _BYTE_UNITS
+        ):
+            continue
+        if name.endswith("max") and f"{name[:-3]}min" in lower:
+            continue  # a pair: its begin is enough
+        if (low is not None and low == facts.get("maximum")) or (
+            published_table.rows and facts.get("nulls") == published_table.rows
+        ):
+            continue
+        if isinstance(distinct, int | float) and published_table.rows:
+            filled_count = published_table.rows - int(str(facts.get("nulls") or 0))
+            if distinct < 3 < filled_count or (
+                column.type.is_integer and filled_count > 50 and distinct > MIN_KEY_DISTINCT_SHARE * filled_count
+            ):
+                continue
+        candidates.append(column)
+    return sorted(candidates, key=lambda candidate: candidate.rank)[:MAX_CANDIDATE_COLUMNS]
+
+
+def _find_value_bounds(
+    column: Column, search: TableSearch, values: npt.NDArray[np.float64], runner: QueryRunner, *, is_complete: bool
+) -> tuple[float, float] | None:
+    """Return the extremes of all values, if they are known without asking."""
+    finite = values[np.isfinite(values)]
+    if isinstance(runner.published_state.tables_by_name[search.table.qualified_name].relation, LiveRelation):
+        return None  # there may be others by now
+    if is_complete and len(finite):
+        return (float(finite.min()), float(finite.max())) if not np.isinf(values).any() else None
+    facts = runner.find_published_table(search.table).statistics.get(column.name, {})
+    if facts.get("minimum") is None or facts.get("maximum") is None:
+        return None
+    value_range = find_value_range(search, column, runner)
+    if value_range is None:
+        return None
+    epoch_offset = (
+        -UNIX_EPOCH_JULIAN_DATE
+        if column.type.is_timestamp
+        else 0.0
+        if column.epoch is None
+        else column.epoch - UNIX_EPOCH_JULIAN_DATE
+    )
+    return value_range[0] + epoch_offset, value_range[1] + epoch_offset
+
+
+def _choose_histograms(
+    columns: Sequence[Column],
+    values: _Values,
+    value_bounds: Mapping[str, tuple[float, float] | None],
+    used_values: Sequence[npt.NDArray[np.float64]],
+) -> list[ColumnBins]:
+    """Choose the columns whose values spread over many bins, and that do not say what another one did; what tells most first."""
+    weighted_bins = []
+    for column in columns:
+        column_bins = choose_bins(column, values[column.name], value_bounds[column.name])
+        if column_bins is None:
+            continue
+        counts = column_bins.count_values(values[column.name])
+        filled_count = counts[1:].sum()
+        parts = counts[1:][counts[1:] > 0] / max(filled_count, 1)
+        if len(parts) < 2:
+            continue
+        spread = float(-(parts * np.log(parts)).sum() / np.log(40))
+        weighted_bins.append(
+            (spread * np.sqrt(filled_count / max(counts.sum(), 1)) * (1.3 - 0.03 * column.rank), column_bins)
+        )
+    weighted_bins.sort(key=lambda values_used: -values_used[0])
+    ranks = [_compute_ranks(values_used) for values_used in used_values]
+    chosen_bins: list[ColumnBins] = []
+    for _, column_bins in weighted_bins:
+        own_ranks = _compute_ranks(values[column_bins.column.name])
+        if any(_is_correlated(own_ranks, other) for other in ranks):
+            continue
+        ranks.append(own_ranks)
+        chosen_bins.append(column_bins)
+        if len(chosen_bins) == MAX_HISTOGRAMS:
+            break
+    return chosen_bins
+
+
+def _compute_ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    sampled = values[:: max(len(values) // MAX_RANKED_ROWS, 1)]
+    ranks = np.argsort(np.argsort(sampled)).astype(np.float64)
+    ranks[~np.isfinite(sampled)] = np.nan
+    return ranks
+
+
+def _is_correlated(first_ranks: npt.NDArray[np.float64], second_ranks: npt.NDArray[np.float64]) -> bool:
+    is_finite = np.isfinite(first_ranks) & np.isfinite(second_ranks)
+    if is_finite.sum() < 20:
+        return False
+    x, y = (
+        first_ranks[is_finite] - first_ranks[is_finite].mean(),
+        second_ranks[is_finite] - second_ranks[is_finite].mean(),
+    )
+    size = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    return size > 0 and abs(float((x * y).sum())) > MIN_DUPLICATE_CORRELATION * size
+
+
+def _build_overview_map(table: Table) -> OverviewMap | None:
+    map_frame = find_map_frame(table)
+    by_name = {column.name: column for column in table.columns}
+    if map_frame is not None:
+        west, south, east, north = (by_name[name] for name in map_frame.bounds)
+        return OverviewMap(
+            kind="disc" if map_frame.radius else "body",
+            bounds=(west, south, east, north),
+            fields=map_frame.fields,
+            box=map_frame.box,
+            unit=map_frame.unit,
+            is_periodic=not map_frame.radius,
+        )
+    if table.position is None:
+        return None
+    lon, lat = (by_name[name] for name in table.position)
+    if lon.hidden or lat.hidden:
+        return None
+    full_box = (0.0, -90.0, 360.0, 90.0)
+    return OverviewMap(
+        kind="sky", bounds=(lon, lat, lon, lat), fields=(lon.name, lat.name), box=full_box, unit="deg", is_periodic=True
+    )
+
+
+def _zoom_to_rows(overview_map: OverviewMap, values: _Values) -> OverviewMap | None:
+    """Show the part of a map that rows are in, where that is a small one; None: they are nowhere."""
+    lon, lat = overview_map.compute_middles(values)
+    is_finite = np.isfinite(lon) & np.isfinite(lat)
+    if not is_finite.any():
+        return None
+    if not overview_map.is_periodic:
+        return overview_map
+    ends = [(float(coordinates[is_finite].min()), float(coordinates[is_finite].max())) for coordinates in (lon, lat)]
+    wide, high = (high - low for low, high in ends)
+    if wide > 360.0 / MIN_ZOOM or high > 180.0 / MIN_ZOOM:
+        return overview_map
+    side = round_up_width(max(wide * 1.1 / MAP_COLUMNS, high * 1.1 / MAP_ROWS, 0.001), 0.0)
+    west, south = (
+        side * np.floor(((low + high) / 2 - side * cells / 2) / side)
+        for (low, high), cells in zip(ends, (MAP_COLUMNS, MAP_ROWS), strict=True)
+    )
+    if west < 0 or west + side * MAP_COLUMNS > 360:
+        return overview_map  # across 0
+    return replace(
+        overview_map, box=(float(west), float(south), float(west + side * MAP_COLUMNS), float(south + side * MAP_ROWS))
+    )
+
+
+def count_strip(search: TableSearch, runner: QueryRunner, strip_layout: StripLayout) -> StripCounts | None:
+    """Count the rows of a search in all bins and cells, in one pass; of a large table by a sample, unless it finds few. None: it took too long."""
+    where = search.build_condition()
+    rows = runner.find_published_table(search.table).rows
+    is_large = rows is None or rows > MAX_EXACT_ROWS
+    try:
+        strip_counts = _count_in_one_pass(
+            search, runner, strip_layout, sample_rows=COUNT_SAMPLE_ROWS if is_large else None
+        )
+        if strip_counts.is_exact or where is None or strip_counts.rows > MAX_RECOUNTED_ROWS:
+            return strip_counts
+    except (TimeLimitError, TooLargeError):
+        return None
+    try:
+        return _count_in_one_pass(search, runner, strip_layout, sample_rows=None)
+    except (TimeLimitError, TooLargeError):
+        return strip_counts
+
+
+def _count_in_one_pass(
+    search: TableSearch, runner: QueryRunner, strip_layout: StripLayout, *, sample_rows: int | None
+) -> StripCounts:
+    names = strip_layout.column_names
+    items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in names)
+    query = syntax_tree.Query(syntax_tree.Select(items, search.build_source(), where=search.build_condition()))
+    by_name = {bins.name: bins for bins in search.table.columns}
+
+    def sum_batches(batches: Iterator[pa.RecordBatch]) -> pa.Table:
+        sums = [np.zeros(len(bins) + 1, np.int64) for bins in strip_layout.bins]
+        if strip_layout.overview_map is not None:
+            wide, high = strip_layout.overview_map.grid_shape
+            sums.append(np.zeros(wide * high + 1, np.int64))
+        for batch in batches:
+            values = {name: to_float_values(batch.column(at), by_name[name]) for at, name in enumerate(names)}
+            for bins_number, bins in enumerate(strip_layout.bins):
+                sums[bins_number] += bins.count_values(values[bins.column.name])
+            if strip_layout.overview_map is not None:
+                sums[-1] += strip_layout.overview_map.count_cells(values)
+        return pa.table({"counts": pa.array([bins.tolist() for bins in sums], pa.list_(pa.int64()))})
+
+    sums_table, share = runner.fetch_folded(
+        query,
+        search.table,
+        sum_batches,
+        fold_name=("strip", *(len(bins) for bins in strip_layout.bins)),
+        timeout_seconds=COUNT_TIMEOUT_SECONDS,
+        sample_rows=sample_rows,
+    )
+    counts = [np.asarray(bins, np.int64) for bins in sums_table.column(0).to_pylist()]
+    rows = int(counts[0].sum())
+    if share < 1.0:
+        counts = [np.round(bins / share).astype(np.int64) for bins in counts]
+        rows = round(rows / share)
+    return StripCounts(rows=rows, counts=tuple(counts), share=share)

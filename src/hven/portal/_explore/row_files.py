@@ -1,0 +1,128 @@
+"""The files behind the rows of a search: which columns lead to them, how many there are, and how big."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hven.adql import syntax_tree
+from hven.model import units
+from hven.portal._explore.row_pages import build_key_condition
+from hven.portal._explore.search import build_column_ref
+from hven.services.file_rows import list_template_columns
+from hven.services.scripts import TEMPLATE_OPTION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.model.table import Column, Table
+    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal._explore.search import TableSearch
+
+MAX_ROW_KEYS = 5_000  # rows that may be named one by one
+SIZE_COLUMN = "access_estsize"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSummary:
+    """Files of a search.
+
+    Attributes
+    ----------
+    row_count, file_count
+        Rows found, and those that have a link.
+    total_bytes
+        Bytes as the table estimates them; None where it does not. `sized_file_count`: files that say their size.
+    """
+
+    column: Column
+    row_count: int
+    file_count: int
+    total_bytes: float | None = None
+    sized_file_count: int = 0
+
+
+def find_size_column(table: Table) -> Column | None:
+    """Return the column of the files' sizes: ObsCore's and EPN-TAP's ``access_estsize``, or what a UCD says is one."""
+    for column in table.columns:
+        plain_number = not column.hidden and column.type.is_numeric and not column.type.is_array
+        is_size = column.name.lower() == SIZE_COLUMN or (column.ucd or "").lower().startswith("phys.size;meta.file")
+        if plain_number and is_size and units.is_convertible(column.unit, "byte"):
+            return column
+    return None
+
+
+def select_row_keys(search: TableSearch, keys: Sequence[str]) -> TableSearch:
+    """Return the search of some rows, by their keys as `rows.Page.keys` writes them; keys of other tables find nothing."""
+    tests = [test for test in (build_key_condition(search, key) for key in keys[:MAX_ROW_KEYS]) if test is not None]
+    primary = search.table.primary
+    if len(primary) == 1 and tests:
+        values = tuple(test.right for test in tests if isinstance(test, syntax_tree.Comparison))
+        test: syntax_tree.Expr = syntax_tree.InPredicate(build_column_ref(primary[0]), values)
+    else:
+        test = (
+            syntax_tree.Disjunction(tuple(tests))
+            if len(tests) > 1
+            else tests[0]
+            if tests
+            else syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
+        )
+    return search.copy_with(conditions=(("", ()),), tests=(test,), words="", near=None, inside="", faults=())
+
+
+def count_files(search: TableSearch, column: Column, runner: QueryRunner) -> FileSummary:
+    """Count the files of a search and add up their sizes."""
+    size = find_size_column(search.table)
+
+    def count_item(*arguments: syntax_tree.Expr, name: str, function: str = "COUNT") -> syntax_tree.SelectItem:
+        return syntax_tree.SelectItem(
+            syntax_tree.FunctionCall(function, arguments, star=not arguments), syntax_tree.Ident(name)
+        )
+
+    items = [count_item(name="n"), count_item(build_column_ref(column.name), name="files")]
+    if size is not None:
+        items += [
+            count_item(build_column_ref(size.name), name="size", function="SUM"),
+            count_item(build_column_ref(size.name), name="sized"),
+        ]
+    sums = runner.fetch_table(
+        syntax_tree.Query(syntax_tree.Select(tuple(items), search.build_source(), where=search.build_condition()))
+    ).to_pylist()[0]
+    total = sums.get("size")
+    return FileSummary(
+        column=column,
+        row_count=int(sums["n"]),
+        file_count=int(sums["files"]),
+        total_bytes=None if size is None or total is None else float(total) * units.compute_factor(size.unit, "byte"),
+        sized_file_count=int(sums.get("sized") or 0),
+    )
+
+
+def build_link_query(search: TableSearch, column: Column) -> syntax_tree.Query:
+    """Ask for the links of a search, in its order, for what a template makes them of, and for what files may be called."""
+    template_columns = [name for name in list_template_columns(column, search.table) if name is not None]
+    file_name_column = next(
+        (
+            other_column.name
+            for other_column in search.table.columns
+            if other_column.name.lower() == "file_name" and other_column.type.is_string and not other_column.hidden
+        ),
+        "",
+    )
+    ordered_search = search.copy_with(order=search.order or tuple((name, False) for name in search.table.primary))
+    return ordered_search.build_query(
+        columns=list(
+            dict.fromkeys(
+                [
+                    column.name,
+                    *template_columns,
+                    *([file_name_column] if file_name_column and not template_columns else []),
+                ]
+            )
+        )
+    )
+
+
+def build_script_options(column: Column) -> dict[str, str]:
+    """Return what a script's writer must know of a column: the template of its links."""
+    return {TEMPLATE_OPTION: column.link} if column.link else {}

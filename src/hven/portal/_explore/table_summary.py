@@ -1,0 +1,186 @@
+"""What a table has, in a few numbers: its range in time, its sky drawn small, rows by year, and by the values of its telling columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hven.adql import syntax_tree
+from hven.model.table import find_begin_and_end_columns
+from hven.portal._explore import facets
+from hven.portal._explore.plots import find_value_range
+from hven.portal._explore.search import COUNT_ITEM, TableSearch, build_column_ref
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from hven.model.table import Column, Table
+    from hven.portal._explore.facets import Facet
+    from hven.portal._explore.page_queries import QueryRunner
+
+MAX_DAYS = 200_000  # different days at most
+QUERY_TIMEOUT_SECONDS = 15.0  # seconds
+MAX_SHOWN_VALUES = 20  # values of a column
+SUMMARY_COLUMNS = ("instrument_name", "instrument", "processing_level", "calib_level", "target_name", "dataproduct_type", "measurement_type", "facility_name",
+           "instrument_host_name", "obs_collection", "target_class", "filter", "telescope")  # fmt: skip
+UNIX_EPOCH_JULIAN_DAY = 2_440_588  # Julian day number of 1970-01-01
+MAX_SKY_CELLS = 800  # of a sky drawn small
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodCount:
+    """Rows of one year, or month (``2004-03``), or day."""
+
+    name: str
+    row_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSummary:
+    """Numbers of one table, as one reader sees it. `begin`, `end`: ISO days."""
+
+    table: Table
+    row_count: int | None
+    time_column: Column | None = None
+    begin: str | None = None
+    end: str | None = None
+    periods: tuple[PeriodCount, ...] = ()
+    choices: tuple[Facet, ...] = ()
+
+
+def summarize_table(table: Table, runner: QueryRunner, row_count: int | None) -> TableSummary:
+    """Count a table by time and by its telling columns."""
+    search = TableSearch(table=table)
+    begin, end = find_begin_and_end_columns(table)
+    time_range = find_time_range(table, runner) if begin is not None else None
+    return TableSummary(
+        table=table,
+        row_count=row_count,
+        time_column=begin or end,
+        begin=time_range[0] if time_range is not None else None,
+        end=time_range[1] if time_range is not None else None,
+        periods=_count_periods(search, begin, runner) if begin is not None else (),
+        choices=tuple(column_facet for column in choose_summary_columns(table, runner) if (column_facet := facets.count_facet(search, column, runner, shown_count=MAX_SHOWN_VALUES)) is not None and column_facet.choices),
+    )  # fmt: skip
+
+
+def choose_summary_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
+    """Choose the columns that rows are counted by: those of well-known names first, then the ones of highest rank with few values."""
+    facet_columns = {column.name: column for column in facets.find_facet_columns(table, runner)}
+    known_columns = [
+        column
+        for name in SUMMARY_COLUMNS
+        for column in table.columns
+        if column.name.lower() == name and not column.hidden and column.name in facet_columns
+    ]
+    other_columns = [
+        column
+        for column in facet_columns.values()
+        if column not in known_columns and (column.type.is_string or column.enum)
+    ]
+    return tuple([*known_columns, *other_columns][:6])  # fmt: skip
+
+
+def find_time_range(table: Table, runner: QueryRunner) -> tuple[str, str] | None:
+    """Return the first and last day of a table's rows; None: it has no times."""
+    begin, end = find_begin_and_end_columns(table)
+    if begin is None or end is None:
+        return None
+    search = TableSearch(table=table)
+    first, last = find_value_range(search, begin, runner), find_value_range(search, end, runner)
+    if first is None or last is None:
+        return None
+    low, high = _format_day(first[0] + (begin.epoch or 0.0)), _format_day(last[1] + (end.epoch or 0.0))
+    return None if low is None or high is None else (low, high)
+
+
+def _format_day(julian_date: float) -> str | None:
+    try:
+        return (
+            (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=julian_date - UNIX_EPOCH_JULIAN_DAY + 0.5))
+            .strftime("%Y-%m-%d")
+            .rjust(10, "0")
+        )
+    except (OverflowError, ValueError):
+        return None
+
+
+def _count_periods(search: TableSearch, column: Column, runner: QueryRunner) -> tuple[PeriodCount, ...]:
+    """Count rows by day, and put the days together: by year, by month where there are few years."""
+    value: syntax_tree.Expr = build_column_ref(column.name)
+    value = (
+        syntax_tree.FunctionCall("IVO_TO_JD", (value,))
+        if column.type.is_timestamp
+        else syntax_tree.Cast(value, "DOUBLE PRECISION")
+    )
+    day = syntax_tree.FunctionCall(
+        "FLOOR", (syntax_tree.BinaryOperation("+", value, syntax_tree.Literal(0.5 + (column.epoch or 0.0))),)
+    )
+    items = (syntax_tree.SelectItem(day, syntax_tree.Ident("d")), COUNT_ITEM)
+    query = syntax_tree.Query(
+        syntax_tree.Select(items, search.build_source(), group_by=(day,), top=syntax_tree.Literal(MAX_DAYS))
+    )
+    day_counts = runner.fetch_table(query, timeout_seconds=QUERY_TIMEOUT_SECONDS)
+    days = np.asarray(day_counts.column(0).cast("float64").to_numpy(), np.float64)
+    counts = np.asarray(day_counts.column(1).to_numpy(), np.int64)
+    is_valid = np.isfinite(days) & (days > 1_721_425) & (days < 5_373_485)  # years 1 to 9999
+    if not is_valid.any():
+        return ()
+    dates = (days[is_valid].astype(np.int64) - UNIX_EPOCH_JULIAN_DAY).astype("datetime64[D]")
+    is_monthly = np.unique(dates.astype("datetime64[Y]")).size <= 2
+    names, period_numbers = np.unique(
+        dates.astype("datetime64[M]" if is_monthly else "datetime64[Y]"), return_inverse=True
+    )
+    sums = np.zeros(names.size, np.int64)
+    np.add.at(sums, period_numbers, counts[is_valid])
+    return tuple(PeriodCount(name=str(name), row_count=int(rows)) for name, rows in zip(names, sums, strict=True))
+
+
+def draw_sky_path(moc: str) -> str:
+    """Draw a MOC (ASCII) on the whole sky, in Hammer's projection: an SVG path in a box of 5.66 by 2.83 around 0, east to the left."""
+    if not moc.strip():
+        return ""
+    from cdshealpix import nested  # noqa: PLC0415  (slow to load, asked by few)
+    from mocpy import MOC  # noqa: PLC0415  (slow to load, asked by few)
+
+    ranges = np.asarray(MOC.from_string(moc).to_depth29_ranges, np.int64)
+    cells, order = np.empty(0, np.int64), 4
+    for order in (4, 3, 2):
+        cell_width = 1 << 2 * (29 - order)
+        cells = np.unique(
+            np.concatenate(
+                [np.arange(begin // cell_width, -(-end // cell_width)) for begin, end in ranges.tolist()] or [cells]
+            )
+        )
+        if cells.size <= MAX_SKY_CELLS:
+            break
+    if not cells.size:
+        return ""
+    lon, lat = nested.vertices(cells.astype(np.uint64), np.uint8(order))
+    return "".join(
+        path
+        for longitudes, latitudes in zip(np.asarray(lon.deg), np.asarray(lat.deg), strict=True)
+        for path in _draw_cell(longitudes, latitudes)
+    )
+
+
+def _draw_cell(longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
+    """Draw one cell; one that lies on the edge of the map is drawn at both sides."""
+    wrapped = (longitudes + 180) % 360 - 180
+    if np.ptp(wrapped) <= 180:
+        return [_project_path(wrapped, latitudes)]
+    east = np.where(wrapped < 0, wrapped + 360, wrapped)
+    return [
+        _project_path(np.clip(east, -180, 180), latitudes),
+        _project_path(np.clip(east - 360, -180, 180), latitudes),
+    ]
+
+
+def _project_path(longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> str:
+    half_longitude, latitude = np.radians(-longitudes) / 2, np.radians(latitudes)
+    root = np.sqrt(1 + np.cos(latitude) * np.cos(half_longitude))
+    x, y = 2 * np.sqrt(2) * np.cos(latitude) * np.sin(half_longitude) / root, -np.sqrt(2) * np.sin(latitude) / root
+    return "M" + "L".join(f"{a:.2f} {b:.2f}" for a, b in zip(x, y, strict=True)) + "z"

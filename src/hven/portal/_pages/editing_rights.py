@@ -1,0 +1,63 @@
+"""Who edits which texts in the page: operators all, curators of a project those of its collections, administrators those of their portal that they see as readers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hven.model.resource import Resource
+    from hven.portal._pages.brand import PortalBrand
+    from hven.services.face import ServiceContext
+    from hven.site.auth import Principal
+
+CURATOR_ROLE = "curator"
+
+
+def can_edit_portal(principal: Principal, context: ServiceContext, brand: PortalBrand) -> bool:
+    """Return whether a reader edits the first page and the news of a portal (or of the site): they operate the site, or administer the portal."""
+    if principal.impersonator or principal.name is None:
+        return False
+    own_portal = next(
+        (portal_settings for portal_settings in context.site.settings.portals if portal_settings.name == brand.portal),
+        None,
+    )
+    return context.is_operator(principal) or (own_portal is not None and principal.name in own_portal.administrators)
+
+
+def can_edit_collection(principal: Principal, context: ServiceContext, resource: Resource) -> bool:
+    """Return whether a reader edits the texts of a collection: they operate the site, curate its project, or administer its portal and know of it.
+
+    An administrator gets no right to see anything: titles and descriptions of a collection that is hidden from them are its members' and the operators'.
+    """
+    if principal.impersonator or principal.name is None:
+        return False
+    if context.is_operator(principal) or f"project:{resource.project}:{CURATOR_ROLE}" in principal.groups:
+        return True
+    return resource.name in context.site.settings.list_administered_collections(principal.name) and _can_see_collection(
+        principal, context, resource
+    )
+
+
+def _can_see_collection(principal: Principal, context: ServiceContext, resource: Resource) -> bool:
+    """Return whether a reader knows of a collection: sees a table of it, or would if one were published."""
+    published_state = context.site.get_published_state()
+    if any(item.table.schema == resource.name for item in published_state.tables_by_name.values()):
+        return any(
+            schema.name == resource.name
+            for schema in published_state.get_catalogue(principal, context.policies).schemas
+        )
+    project = next((schema for schema in context.site.settings.projects if schema.name == resource.project), None)
+    if resource.project and not (project is not None and project.open):
+        return f"project:{resource.project}" in principal.groups
+    return resource.access == "public"
+
+
+def list_editing_rights(principal: Principal, context: ServiceContext, brand: PortalBrand) -> tuple[str, ...]:
+    """Return what pages depend on of all that: nothing for most readers."""
+    if principal.impersonator or principal.name is None:
+        return ()
+    curator_groups = sorted(
+        group for group in principal.groups if group.startswith("project:") and group.endswith(f":{CURATOR_ROLE}")
+    )
+    administered = sorted(context.site.settings.list_administered_collections(principal.name))
+    return (*(["portal"] if can_edit_portal(principal, context, brand) else []), *curator_groups, *administered)

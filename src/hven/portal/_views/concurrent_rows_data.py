@@ -1,0 +1,94 @@
+"""``/collections/NAME/TABLE/else?_row=KEY``: what else there is at the time and place of a row, of each table how many rows, with the address that shows them.
+
+Who reads the page waits 200 ms; with ``_wait=1`` for tables that take longer, which are told to be late before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from starlette.routing import Route
+
+from hven.portal._explore import concurrent_rows
+from hven.portal._explore import row_pages as pages
+from hven.portal._views.disconnect import RunningQueries, run_while_connected
+from hven.portal._views.meanwhile import list_collection_titles
+from hven.portal._views.page_addresses import build_table_address
+from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint
+from hven.portal._views.table_view import TableView, read_table_view
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.portal._explore.global_search import TargetResult
+    from hven.services.face import ServiceContext
+
+QUICK_TIMEOUT_SECONDS, COUNT_TIMEOUT_SECONDS = 0.2, 5.0  # seconds
+
+
+def build_routes(context: ServiceContext) -> Sequence[Route]:
+    """Return the one address."""
+
+    async def answer_surroundings(page_context: PageContext) -> PageContent:
+        def build_answer(running_queries: RunningQueries) -> dict[str, Any]:
+            table_view = read_table_view(page_context, ignored_parameters=("_wait",))
+            return _list_concurrent_rows(
+                replace(table_view, runner=table_view.runner.with_start_callback(running_queries.add_query)),
+                page_context,
+            )
+
+        return PageContent(template="", template_values=await run_while_connected(page_context.request, build_answer))
+
+    return [Route("/collections/{name}/{table}/else", build_json_endpoint(answer_surroundings, context))]
+
+
+def _list_concurrent_rows(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
+    runner = table_view.runner
+    time_and_place = concurrent_rows.locate_row(
+        pages.fetch_row(table_view.search, runner, table_view.search.row), table_view.table, runner
+    )
+    tables = [
+        table
+        for table in page_context.catalogue.iterate_tables()
+        if table.qualified_name in page_context.published_state.tables_by_name
+        and table.release is None
+        and table.schema
+        in page_context.published_state.resources  # what is made of other tables' rows would count them again
+    ]
+    related_tables = concurrent_rows.list_related_tables(
+        time_and_place, tables, runner, titles=list_collection_titles(page_context)
+    )
+    wait_seconds = COUNT_TIMEOUT_SECONDS if page_context.request.query_params.get("_wait") else QUICK_TIMEOUT_SECONDS
+    related_results = concurrent_rows.count_related_rows(
+        related_tables, runner, timeout_seconds=COUNT_TIMEOUT_SECONDS, wait_seconds=wait_seconds
+    )
+    lines = [
+        _describe_line(other, target_result, page_context)
+        for other, target_result in related_results
+        if target_result.status == "late" or (target_result.row_count or 0) > (other.target.table == table_view.table)
+    ]
+    return {
+        "begin": "" if time_and_place.begin is None else concurrent_rows.format_instant(time_and_place.begin),
+        "end": "" if time_and_place.end is None else concurrent_rows.format_instant(time_and_place.end),
+        "place": time_and_place.sky_condition is not None or time_and_place.body_box is not None,
+        "lines": lines,
+        "asked": len(related_results),
+        "left_out": max(len(related_tables) - concurrent_rows.MAX_TABLES, 0),
+    }
+
+
+def _describe_line(
+    related_table: concurrent_rows.RelatedTable, target_result: TargetResult, page_context: PageContext
+) -> dict[str, Any]:
+    table = related_table.target.table
+    table_address = build_table_address(page_context.base, table) if table is not None else ""
+    return {
+        "key": related_table.target.key,
+        "title": related_table.target.title,
+        "rows": target_result.row_count,
+        "late": target_result.status == "late",
+        "common": list(related_table.common_aspects),
+        "url": f"{table_address}?{urlencode(related_table.conditions)}",
+    }

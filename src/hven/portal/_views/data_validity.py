@@ -1,0 +1,80 @@
+"""What the flags of a table say, for people: how many rows break each rule, by what they are counted by, and how that was in earlier publications."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hven.ingest.quality import format_percent, quality_from_json
+from hven.site.auth import collect_row_filters
+
+if TYPE_CHECKING:
+    from hven.ingest.quality import FlagStatistics, QualityGroup
+    from hven.model.table import Table
+    from hven.portal._views.page_formats import PageContext
+    from hven.site.store.ingest_runs import IngestRun
+
+MAX_TREND_RUNS = 20  # publications that a trend shows
+
+
+def describe_validity(table: Table, page_context: PageContext) -> dict[str, Any] | None:
+    """Count; None if nothing is flagged, or if the reader sees some rows only: the counts are of all."""
+    item = page_context.published_state.tables_by_name[table.qualified_name]
+    if item.resource is None or collect_row_filters([table], page_context.principal, page_context.context.policies):
+        return None
+    current_quality = quality_from_json(item.provenance.get("quality"))
+    if current_quality is None:
+        return None
+    store = page_context.context.site.store
+    published_runs = {earlier_quality.run for earlier_quality in store.list_events(table.schema)}
+    run_qualities = [
+        (run, _find_run_quality(run, table)) for run in store.runs.list_runs(table.schema) if run.id in published_runs
+    ]
+    known_qualities = [(run, quality) for run, quality in run_qualities if quality is not None]
+    table_spec = next(
+        (earlier_quality for earlier_quality in item.resource.tables if earlier_quality.table.name == table.name), None
+    )
+    rules = {rule.name: rule for rule in table_spec.rules} if table_spec is not None else {}
+    return {
+        "rows": current_quality.rows,
+        "valid": current_quality.rows - current_quality.flagged,
+        "share": current_quality.clean_share_text,
+        "rules": [
+            {
+                "name": name,
+                "bit": bit,
+                "severity": rules[name].severity if name in rules else None,
+                "message": rules[name].message if name in rules else None,
+                "rows": current_quality.rules.get(name, 0),
+            }
+            for name, bit in current_quality.bits.items()
+        ],
+        "by": list(current_quality.by),
+        "groups": [_group_to_json(earlier_quality, current_quality) for earlier_quality in current_quality.groups],
+        "trend": [
+            {
+                "published": run.ended or run.started,
+                "run": run.id,
+                "rows": earlier_quality.rows,
+                "share": earlier_quality.clean_share_text,
+                "rules": earlier_quality.rules,
+            }
+            for run, earlier_quality in known_qualities[:MAX_TREND_RUNS]
+        ],
+    }
+
+
+def _find_run_quality(run: IngestRun, table: Table) -> FlagStatistics | None:
+    tables = run.summary.get("tables", {})
+    return quality_from_json((tables.get(table.qualified_name) or tables.get(table.name) or {}).get("quality"))
+
+
+def _group_to_json(quality_group: QualityGroup, current_quality: FlagStatistics) -> dict[str, Any]:
+    return {
+        "of": quality_group.of,
+        "rows": quality_group.rows,
+        "share": format_percent(quality_group.rows - quality_group.flagged, quality_group.rows),
+        "rules": {name: quality_group.rules.get(name, 0) for name in current_quality.bits},
+    }
+
+
+__all__ = ["MAX_TREND_RUNS", "describe_validity"]

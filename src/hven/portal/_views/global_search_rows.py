@@ -1,0 +1,128 @@
+"""Rows of several tables, here and elsewhere, as one list: each with its picture, where it is from, and where it leads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.model.table import Table, set_column_epochs
+from hven.portal._explore import global_search as everywhere
+from hven.portal._explore.cell_text import build_headings, format_cells
+from hven.portal._explore.row_pages import RowPage as Rows
+from hven.portal._views import remote_thumbnails
+from hven.portal._views.page_addresses import build_table_address
+from hven.portal._views.table_view import cell_to_json
+from hven.portal._views.table_view import columns_to_json as described
+from hven.services.addresses import list_base_urls
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hven.portal._explore.cell_text import TextCell
+    from hven.portal._explore.global_search import TargetResult
+    from hven.portal._views.page_formats import PageContext
+
+PICTURE_COLUMN = "thumbnail_url"
+
+
+def merge_rows(
+    target_results: Sequence[TargetResult],
+    kind: str,
+    standard: str,
+    page_context: PageContext,
+    *,
+    is_single_table: bool = False,
+) -> dict[str, Any]:
+    """Join the rows of several tables under the columns that any of them has, in the order of the standard; what a table has not is empty.
+
+    Parameters
+    ----------
+    standard
+        Full name of the tables' standard.
+    is_single_table
+        One of them is looked at alone.
+    """
+    results_with_rows = [
+        target_result
+        for target_result in target_results
+        if target_result.first_rows is not None and target_result.first_rows.num_rows
+    ]
+    present_names = {column.name for target_result in results_with_rows for column in target_result.columns}
+    names = [name for name in everywhere.SHOWN_COLUMNS[kind] if name in present_names and name != PICTURE_COLUMN]
+    headings_by_name: dict[str, Any] = {}
+    merged_rows: list[dict[str, Any]] = []
+    for target_result in results_with_rows:
+        if target_result.first_rows is None:
+            continue
+        result_table = set_column_epochs(
+            Table(schema="", name="answer", columns=target_result.columns, standard=standard),
+            _compute_extremes(target_result.first_rows),
+        )
+        labels = page_context.build_labels(result_table)
+        page = Rows(
+            columns=result_table.columns,
+            rows=target_result.first_rows,
+            keys=("",) * target_result.first_rows.num_rows,
+            offset=0,
+            has_more=False,
+        )
+        for head in described(build_headings(page, result_table, labels=labels)):
+            headings_by_name.setdefault(head["name"], head)
+        order = [column.name for column in target_result.columns]
+        for row_number, values in enumerate(format_cells(page, result_table, labels=labels)):
+            cells_by_name = dict(zip(order, values, strict=True))
+            merged_rows.append(
+                {
+                    "from": target_result.target.title,
+                    "key": target_result.target.key,
+                    "row": target_result.keys[row_number] if target_result.keys else "",
+                    "table": build_table_address(page_context.base, target_result.target.table)
+                    if target_result.target.table is not None and target_result.keys
+                    else "",
+                    "url": _build_row_address(target_result, row_number, page_context),
+                    "picture": _build_picture_address(cells_by_name, kind, page_context),
+                    "cells": [
+                        None if cells_by_name.get(name) is None else cell_to_json(cells_by_name[name]) for name in names
+                    ],
+                }
+            )
+    return {
+        "columns": [headings_by_name[name] for name in names],
+        "rows": merged_rows,
+        "most": everywhere.MAX_SINGLE_TABLE_ROWS if is_single_table else everywhere.MAX_SHARED_TABLE_ROWS,
+        "pictured": any(target_result["picture"] for target_result in merged_rows),
+    }
+
+
+def _compute_extremes(rows: pa.Table) -> dict[str, dict[str, object]]:
+    """Return the least and the greatest number of each column: they tell Julian dates from modified ones, which services elsewhere do not say."""
+    extremes = {}
+    for name in rows.column_names:
+        values = rows.column(name)
+        if pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
+            minimum_maximum = pc.min_max(values)
+            extremes[name] = {"minimum": minimum_maximum["min"].as_py(), "maximum": minimum_maximum["max"].as_py()}
+    return extremes
+
+
+def _build_row_address(target_result: TargetResult, row_number: int, page_context: PageContext) -> str:
+    """Return the page of a row of this site."""
+    if target_result.target.table is None or not target_result.keys:
+        return ""
+    return f"{build_table_address(page_context.base, target_result.target.table)}?{urlencode({'_row': target_result.keys[row_number]})}"
+
+
+def _build_picture_address(cells_by_name: Mapping[str, TextCell | None], kind: str, page_context: PageContext) -> str:
+    """Return where the page gets a row's picture: from this site, whoever has it."""
+    picture_cell = cells_by_name.get(PICTURE_COLUMN)
+    if picture_cell is None or not picture_cell.href:
+        return ""
+    settings = page_context.context.site.settings
+    if any(picture_cell.href.startswith(f"{base}/") for base in list_base_urls(page_context.request, settings)):
+        return str(picture_cell.href)
+    return remote_thumbnails.build_picture_address(
+        f"{page_context.base}/search/{kind}", picture_cell.href, page_context.context.site
+    )

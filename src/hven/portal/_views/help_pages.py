@@ -1,0 +1,196 @@
+"""``/help``: Markdown pages that are written beside the site and beside each descriptor, with their pictures; and ``/logo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from hven import services as dali
+from hven.model.errors import NotFoundError, format_message
+from hven.portal._pages import find_brand
+from hven.portal._pages.markdown import render_markdown
+from hven.portal._views.notes import PICTURE_MEDIA_TYPES, NoteCache
+from hven.portal._views.page_formats import PageContent, PageContext, build_page_context, build_page_endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+
+    from hven.model.resource import Resource
+    from hven.services.face import ServiceContext
+
+LOGO_MEDIA_TYPES = {**PICTURE_MEDIA_TYPES, ".svg": "image/svg+xml"}
+# an SVG that is opened by itself is a document: nothing in it runs, nothing is fetched
+INERT_HEADERS = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    "x-content-type-options": "nosniff",
+}
+NOTE_CACHE = NoteCache()
+
+
+def list_collection_pages(resource: Resource, page_context: PageContext) -> list[dict[str, str]]:
+    """List the help pages of a collection."""
+    folder = resource.path.parent / page_context.context.site.settings.help
+    notes = NOTE_CACHE.list_pages(folder, page_context.context.site.settings.directory, page_context.language)
+    return [
+        {"title": note.title, "url": f"{page_context.base}/help/{quote(resource.name)}/{quote(note.name)}"}
+        for note in notes
+    ]
+
+
+def find_thumbnail(resource: Resource, page_context: PageContext) -> str:
+    """Return the address of the picture on a collection's card (``help/thumbnail.png`` beside its descriptor); empty if there is none."""
+    files = NOTE_CACHE.find_directory_state(resource.path.parent / page_context.context.site.settings.help)
+    name = next(
+        (
+            name
+            for name, _, _ in files
+            if Path(name).stem == "thumbnail" and Path(name).suffix.lower() in PICTURE_MEDIA_TYPES
+        ),
+        None,
+    )
+    return f"{page_context.base}/help/{quote(resource.name)}/{quote(name)}" if name is not None else ""
+
+
+def list_site_pages(page_context: PageContext) -> list[dict[str, str]]:
+    """List the help pages of the site."""
+    directory = page_context.context.site.settings.directory
+    notes = NOTE_CACHE.list_pages(directory / page_context.brand.help, directory, page_context.language)
+    return [{"title": note.title, "url": f"{page_context.base}/help/{quote(note.name)}"} for note in notes]
+
+
+def list_visible_collections(page_context: PageContext) -> list[Resource]:
+    """Return the collections that the reader may know of and that the portal shows."""
+    return [
+        page_context.published_state.resources[schema.name]
+        for schema in page_context.catalogue.schemas
+        if schema.name in page_context.published_state.resources
+    ]
+
+
+async def compute_help_state(page_context: PageContext) -> object:
+    """Name the state of all help pages that a reader may see."""
+    settings = page_context.context.site.settings
+    return [
+        NOTE_CACHE.find_directory_state(settings.directory / page_context.brand.help),
+        *(
+            NOTE_CACHE.find_directory_state(resource.path.parent / settings.help)
+            for resource in list_visible_collections(page_context)
+        ),
+    ]
+
+
+def build_routes(context: ServiceContext) -> Sequence[Route]:
+    """Route ``/help``, ``/help/PAGE``, ``/help/COLLECTION/PAGE`` and ``/logo``."""
+    settings = context.site.settings
+
+    def find_resource(page_context: PageContext) -> Resource | None:
+        return (
+            page_context.published_state.resources[page_context.find_collection().name]
+            if "name" in page_context.request.path_params
+            else None
+        )
+
+    def find_folder(resource: Resource | None, page_context: PageContext) -> Path:
+        return (
+            settings.directory / page_context.brand.help if resource is None else resource.path.parent / settings.help
+        )
+
+    async def show_index(page_context: PageContext) -> PageContent:
+        groups = [
+            {
+                "title": resource.title or resource.name,
+                "url": f"{page_context.base}/collections/{quote(resource.name)}",
+                "pages": pages,
+            }
+            for resource in list_visible_collections(page_context)
+            if (pages := list_collection_pages(resource, page_context))
+        ]
+        help_contents: dict[str, Any] = {"pages": list_site_pages(page_context), "groups": groups}
+        return PageContent(
+            template="help.html", template_values={**help_contents, "one": None}, json_content=help_contents
+        )
+
+    async def show_page(page_context: PageContext) -> PageContent:
+        resource = find_resource(page_context)
+        name = page_context.request.path_params["page"].removesuffix(".json")
+        note = next(
+            (
+                candidate
+                for candidate in NOTE_CACHE.list_pages(
+                    find_folder(resource, page_context), settings.directory, page_context.language
+                )
+                if candidate.name == name
+            ),
+            None,
+        )
+        if note is None:
+            raise NotFoundError(format_message("there is no help page {name!r}", name[:80]), remedy="/help lists them")
+        pictures = (
+            f"{page_context.base}/help/{quote(resource.name)}/"
+            if resource is not None
+            else f"{page_context.base}/help/"
+        )
+        collection_link = (
+            {"title": resource.title or resource.name, "url": f"{page_context.base}/collections/{quote(resource.name)}"}
+            if resource
+            else None
+        )
+        content: dict[str, Any] = {
+            "one": {"title": note.title, "html": render_markdown(note.text, base_address=pictures)},
+            "above": collection_link,
+            "pages": [],
+            "groups": [],
+        }
+        return PageContent(
+            template="help.html", template_values=content, json_content={"title": note.title, "text": note.text}
+        )
+
+    page_of = build_page_endpoint(show_page, context, documents=dali.DocumentCache(), compute_state=compute_help_state)
+
+    async def send_page_or_picture(request: Request) -> Response:
+        name = request.path_params["page"]
+        kind = PICTURE_MEDIA_TYPES.get(Path(name).suffix.lower())
+        if kind is None:
+            return await page_of(request)
+        try:
+            page_context = build_page_context(request, context)
+            help_folder = find_folder(find_resource(page_context), page_context)
+        except NotFoundError as error:
+            return PlainTextResponse(f"{error}\n", 404)
+        return _send_picture(help_folder / name, settings.directory, kind)
+
+    async def send_logo(request: Request) -> Response:
+        name = find_brand(request, settings).logo
+        if name is None:
+            return PlainTextResponse("there is no logo\n", 404)
+        return _send_picture(
+            settings.directory / name,
+            settings.directory,
+            LOGO_MEDIA_TYPES[Path(name).suffix.lower()],
+            cache_scope="public",
+        )
+
+    return [
+        Route(
+            "/help",
+            build_page_endpoint(show_index, context, documents=dali.DocumentCache(), compute_state=compute_help_state),
+        ),
+        Route("/help/{page}", send_page_or_picture),
+        Route("/help/{name}/{page}", send_page_or_picture),
+        Route("/logo", send_logo),
+    ]
+
+
+def _send_picture(path: Path, site_directory: Path, kind: str, *, cache_scope: str = "private") -> Response:
+    resolved_path = path.resolve()
+    if "/" in path.name or not resolved_path.is_relative_to(site_directory.resolve()) or not resolved_path.is_file():
+        return PlainTextResponse("there is no such picture\n", 404)
+    return FileResponse(
+        resolved_path, headers={"content-type": kind, "cache-control": f"{cache_scope}, max-age=3600", **INERT_HEADERS}
+    )

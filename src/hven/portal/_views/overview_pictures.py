@@ -1,0 +1,74 @@
+"""Looks at collections for cards and strips of pictures: only pictures that can be drawn for the reader, and show something."""
+
+from __future__ import annotations
+
+import re
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import anyio
+import anyio.to_thread
+
+from hven.formats.pictures import is_drawable
+from hven.portal._explore.collection_overviews import CollectionOverview, CollectionOverviews, build_origin_check
+from hven.portal._views.table_view import build_runner
+from hven.services import drawings
+from hven.services.addresses import list_base_urls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hven.model.table import Table
+    from hven.portal._views.page_formats import PageContext
+
+OVERVIEW_WAIT_SECONDS = 1.0  # that a page waits; then it goes without, and the looks are there the next time
+OWN_PICTURE = re.compile(r"/collections/(?P<collection>[^/]+)/(?:preview|files)/(?P<path>.+)")
+_one_drawing = threading.Lock()  # queries and the pictures that readers ask for go first
+
+
+async def load_overviews(
+    page_context: PageContext, table_groups: Sequence[Sequence[Table]]
+) -> list[CollectionOverview] | None:
+    """Look at the tables of collections; None: that takes longer than a page waits."""
+    overviews: CollectionOverviews = page_context.context.site.get_or_create(CollectionOverviews)
+    site_origin = "{0.scheme}://{0.netloc}".format(urlsplit(page_context.base))
+    is_allowed = build_origin_check(page_context.context.site.settings.origins, site_origin)
+    summarize = partial(
+        overviews.summarize_collections,
+        table_groups,
+        build_runner(page_context),
+        page_context.access_key,
+        is_allowed,
+        build_picture_check(page_context),
+    )
+    if await anyio.to_thread.run_sync(has_overviews, page_context, table_groups):
+        return summarize()
+    with anyio.move_on_after(OVERVIEW_WAIT_SECONDS):
+        return await anyio.to_thread.run_sync(summarize, abandon_on_cancel=True)
+    return None
+
+
+def has_overviews(page_context: PageContext, table_groups: Sequence[Sequence[Table]]) -> bool:
+    """Return whether collections were looked at already, as this reader sees them."""
+    overviews: CollectionOverviews = page_context.context.site.get_or_create(CollectionOverviews)
+    return overviews.is_ready(table_groups, build_runner(page_context), page_context.access_key)
+
+
+def build_picture_check(page_context: PageContext) -> Callable[[str], bool]:
+    """Return what says whether a picture shows something: one of this site's files is drawn for that; of others nobody knows it."""
+    homes = list_base_urls(page_context.request, page_context.context.site.settings)
+
+    def is_informative(address: str) -> bool:
+        home = next((base_address for base_address in homes if address.startswith(f"{base_address}/")), None)
+        path_match = None if home is None else OWN_PICTURE.fullmatch(urlsplit(address[len(home) :]).path)
+        if path_match is None:
+            return True
+        collection, path = unquote(path_match["collection"]), unquote(path_match["path"])
+        if not is_drawable(path):
+            return True
+        with _one_drawing:
+            return drawings.has_informative_thumbnail(page_context.context, page_context.principal, collection, path)
+
+    return is_informative

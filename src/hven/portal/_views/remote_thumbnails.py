@@ -1,0 +1,104 @@
+"""Small pictures of other sites, by way of this one: pages show none of theirs, and theirs learn nothing of who looks.
+
+Only addresses that this site itself has written into a page are fetched, which their signature shows: it is no proxy for whoever wants one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from hven.model import Cache
+from hven.model.errors import ForbiddenError, HvenError, NotFoundError, format_message
+from hven.services import drawings
+from hven.sources import http_client
+
+if TYPE_CHECKING:
+    from hven.services.face import ServiceContext
+    from hven.site import Site
+
+MAX_PICTURE_BYTES = 8 << 20  # bytes of a picture
+IDLE_TIMEOUT_SECONDS, TOTAL_TIMEOUT_SECONDS = 10.0, 20.0  # without a byte; in all
+MAX_CACHED_FAILURES, RETRY_SECONDS = 2000, 600.0  # pictures that could not be had are remembered, for so many seconds
+PICTURE_SIGNATURES = ((b"\xff\xd8\xff", "jpg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif"), (b"RIFF", "webp"))
+
+
+def build_picture_address(base_address: str, url: str, site: Site) -> str:
+    """Write the address at which this site gives the picture of another one; empty: that is no address."""
+    if not url.lower().startswith(("http://", "https://")) or len(url) > 2000:
+        return ""
+    return f"{base_address}/picture?{urlencode({'url': url, 'sign': _sign_address(url, site)})}"
+
+
+def fetch_thumbnail(url: str, signature: str, context: ServiceContext) -> bytes:
+    """Fetch a picture, make it small, and keep it.
+
+    Raises
+    ------
+    ForbiddenError
+        Nobody here wrote that address, or it is a private one.
+    NotFoundError
+        There is no picture there, or it is too large.
+    """
+    if not hmac.compare_digest(signature.encode(), _sign_address(url, context.site).encode()):
+        raise ForbiddenError("this picture is on no page of ours", remedy="ask for it where it is")
+    shelf, key = drawings.get_picture_store(context), hashlib.sha256(f"elsewhere {url}".encode()).hexdigest()
+    if (cached_picture := drawings.find_picture(shelf, key)) is not None:
+        return cached_picture
+    failure_cache: Cache[float] = context.site.get_or_create(_create_failure_cache)
+    if (failure_time := failure_cache.find(url)) is not None and time.monotonic() - failure_time < RETRY_SECONDS:
+        raise NotFoundError("the picture could not be had a moment ago", remedy="try again later")
+    try:
+        body = http_client.fetch_bytes(
+            url,
+            byte_limit=MAX_PICTURE_BYTES,
+            timeout_seconds=IDLE_TIMEOUT_SECONDS,
+            total_timeout_seconds=TOTAL_TIMEOUT_SECONDS,
+            allow_private=context.site.settings.allow_private,
+            max_attempts=1,
+        )
+        kind = next((kind for begin, kind in PICTURE_SIGNATURES if body.startswith(begin)), "")
+        if not kind:
+            raise NotFoundError(format_message("{url} is no picture", url[:200]), remedy="look at it there")
+        with tempfile.TemporaryDirectory(prefix="hven-picture-") as directory:
+            file = Path(directory) / f"picture.{kind}"
+            file.write_bytes(body)
+            return drawings.get_or_draw_picture(shelf, key, [(file, file.name)], drawings.DEFAULT_LOOKS[0])
+    except HvenError as error:
+        failure_cache.store(url, time.monotonic())
+        raise (
+            error
+            if isinstance(error, ForbiddenError | NotFoundError)
+            else NotFoundError(error.message, remedy=error.remedy)
+        ) from error
+
+
+def _create_failure_cache() -> Cache[float]:
+    return Cache(MAX_CACHED_FAILURES)
+
+
+def _sign_address(url: str, site: Site) -> str:
+    return hmac.new(
+        site.get_or_create(_read_signing_key, site.settings.var_directory / "pictures.key"), url.encode(), "sha256"
+    ).hexdigest()[:32]
+
+
+def _read_signing_key(path: Path) -> bytes:
+    """Read the key that all processes of the site share; the first one makes it."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial_file = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        with os.fdopen(os.open(partial_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+        with suppress(FileExistsError):
+            os.link(partial_file, path)  # who came first has it
+        partial_file.unlink()
+    return path.read_bytes()

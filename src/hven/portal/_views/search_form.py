@@ -1,0 +1,376 @@
+"""The form of a search as its page shows it: fields with what stands in them, their faults, and what is asked as a list of its own."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from hven.portal._explore import cadence, coordinate_notation, facets, search_fields
+from hven.portal._explore import row_pages as pages
+from hven.portal._explore.cell_text import build_headings, format_cells
+from hven.portal._explore.column_labels import ColumnLabels
+from hven.portal._explore.column_pairs import join_cells
+from hven.portal._explore.constant_columns import find_uninformative_columns
+from hven.portal._explore.number_formatting import format_unit, is_spectral
+from hven.portal._explore.observation_lines import build_line_search
+from hven.portal._explore.place_names import is_on_body
+from hven.portal._explore.search import (
+    CADENCE_PARAMETER,
+    NEAR_PARAMETER,
+    REGION_PARAMETER,
+    WORDS_PARAMETER,
+    find_position_columns,
+)
+from hven.services.file_rows import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from hven.model.table import Table
+    from hven.portal._explore import TableSearch
+    from hven.portal._explore.observation_lines import ObservationKey
+    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal._explore.search import SearchCircle
+    from hven.portal._explore.search_fields import FormField
+
+FORM_PARAMETERS = (WORDS_PARAMETER, NEAR_PARAMETER, CADENCE_PARAMETER)  # fields of the form that are no columns
+MAX_LISTED_CODES = 60  # codes that a list shows
+MIN_INITIAL_FIELDS = 5  # fields that a form begins with: it has room for one more
+
+
+def build_form(
+    search: TableSearch, runner: QueryRunner | None, labels: ColumnLabels, *, column_names: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """Return the form of a search; `column_names` are the only columns that it has."""
+    written_values = list_written_values(search)
+    wanted_names = None if column_names is None else {name.lower() for name in column_names}
+    constant_names = find_uninformative_columns(search.table, runner) if runner is not None else frozenset[str]()
+    choice_columns = _find_choice_columns(search.table, runner)
+    form_fields = [
+        {
+            **describe_field(form_field, written_values.get(form_field.name, ()), labels),
+            "choices": form_field.column.name in choice_columns and not form_field.is_pair,
+        }
+        for form_field in search_fields.build_form_fields(
+            search.table, [name for name in written_values if not name.startswith("_")]
+        )
+        if (wanted_names is None or form_field.name.lower() in wanted_names)
+        and (
+            form_field.name in written_values
+            or not (
+                _is_constant_field(form_field, constant_names, labels) or _is_picture_field(form_field, search.table)
+            )
+        )
+    ]
+    return {
+        "fields": form_fields,
+        "sections": _group_sections(
+            form_fields, _choose_initial_fields(form_fields, search.table) if wanted_names is None else ()
+        ),
+        "words": search.words or dict(search.wrong).get(WORDS_PARAMETER, ""),
+        "place": describe_place(search),
+        "every": describe_cadence(search, runner, labels),
+        "faults": {
+            form_field.field: {"message": form_field.message, "remedy": form_field.remedy}
+            for form_field in search.faults
+        },
+        "kept": [
+            (name, value)
+            for name, value in search.list_parameters()
+            if name.startswith("_") and name not in FORM_PARAMETERS and not _has_column(search.table, name)
+        ],
+    }
+
+
+def _choose_initial_fields(form_fields: Sequence[dict[str, Any]], table: Table) -> tuple[str, ...]:
+    """Return the fields that a form begins with; where the usual ones of a table are few, and none is of light, that one is, too."""
+    initial_names = search_fields.list_initial_fields(table)
+    initial_fields = [form_field for form_field in form_fields if _is_initial_field(form_field, initial_names)]
+    if (
+        table.form
+        or not initial_names
+        or len(initial_fields) >= MIN_INITIAL_FIELDS
+        or any(form_field["light"] for form_field in initial_fields)
+    ):
+        return initial_names
+    return (*initial_names, *(form_field["name"].lower() for form_field in form_fields if form_field["light"]))
+
+
+def _is_initial_field(form_field: Mapping[str, Any], initial_names: Sequence[str]) -> bool:
+    """Return whether a field is among the first ones, or of a column of the table's own."""
+    return form_field["name"].lower() in {name.lower() for name in initial_names} or (
+        not form_field["section"] and form_field["principal"]
+    )
+
+
+def _is_constant_field(form_field: FormField, constant_names: Collection[str], labels: ColumnLabels) -> bool:
+    """Return whether nothing is found by a field, as all rows say the same."""
+    if not form_field.is_pair:
+        return form_field.column.name in constant_names
+    _, low, high = labels.range_pairs[form_field.column.name]
+    return low.name in constant_names and high.name in constant_names
+
+
+def _is_picture_field(form_field: FormField, table: Table) -> bool:
+    """Return whether a field is of addresses of pictures, which nobody searches by unless the descriptor says so."""
+    return kind_of(form_field.column, table) == "picture" and form_field.name not in table.form
+
+
+def _find_choice_columns(table: Table, runner: QueryRunner | None) -> set[str]:
+    """Return the columns whose choices stand in their field."""
+    if runner is None:
+        return set()
+    return {
+        column.name
+        for column in facets.find_facet_columns(table, runner)
+        if facets.fits_in_field(column, runner, table)
+    }
+
+
+def list_written_values(search: TableSearch) -> dict[str, tuple[str, ...]]:
+    """Return what was written into each field, understood or not."""
+    values_by_field = dict(search.conditions)
+    for name, value in search.wrong:
+        values_by_field[name] = (*values_by_field.get(name, ()), value)
+    return values_by_field
+
+
+def describe_field(form_field: FormField, values: Sequence[str], labels: ColumnLabels) -> dict[str, Any]:
+    """Return a field with what stands in it."""
+    column = form_field.column
+    parts = (
+        search_fields.split_condition(values, is_time=form_field.kind == "time")
+        if form_field.kind in {"time", "range"}
+        else search_fields.FieldParts(low=",".join(values))
+    )
+    codes = list(labels.find_code_words(column).items()) if form_field.kind == "code" else []
+    usual_unit = labels.find_scale(column).unit
+    usual_unit = usual_unit if usual_unit in form_field.units[1:] else ""
+    kind = "text" if form_field.kind == "code" and not 0 < len(codes) <= MAX_LISTED_CODES else form_field.kind
+    options = dict(codes) if kind == "code" else {"true": "", "false": ""}
+    if kind in {"code", "flag"} and parts.low and parts.low.lower() not in {*options, "null"}:
+        kind = "text"  # several of them, or a condition that a list has no line for
+    return {
+        "name": form_field.name,
+        "label": labels.label_field(form_field.name),
+        "unit": labels.find_unit(column),
+        "description": labels.describe_column(column, form_field.name),
+        "kind": kind,
+        "low": parts.low,
+        "high": parts.high,
+        "around": parts.margin,
+        "given": parts.unit or ("" if values else usual_unit),
+        "usual": usual_unit,
+        "units": search_fields.MARGIN_UNITS
+        if kind == "time"
+        else tuple(dict.fromkeys([*form_field.units, *([parts.unit] if parts.unit else [])])),
+        "codes": codes,
+        "round": column.unit == "deg"
+        and kind == "range"
+        and any(word in (column.ucd or "") for word in (".lon", "pos.eq.ra", ".azi")),
+        "light": kind == "range" and is_spectral(column),
+        "principal": column.is_principal,
+        "section": column.section or "",
+        "asked": bool(values),
+    }
+
+
+def describe_place(search: TableSearch) -> dict[str, Any] | None:
+    """Return the fields of a place; None: the table has no positions."""
+    if find_position_columns(search.table) is None and not any(
+        column.name.lower() == "s_region" for column in search.table.columns
+    ):
+        return None
+    place_fields = _describe_place_values(search)
+    return {**place_fields, "body": is_on_body(search.table)}
+
+
+def _format_radius(circle: SearchCircle) -> tuple[str, str]:
+    """Return a radius as it was written, if that is a length, else in the unit that suits it: number and unit."""
+    radius_match = re.fullmatch(r"(\S*?)\s*([A-Za-z]+)", circle.radius_text)
+    return (
+        (radius_match[1], radius_match[2])
+        if radius_match is not None
+        else coordinate_notation.format_radius(circle.radius_degrees)
+    )
+
+
+def _describe_place_values(search: TableSearch) -> dict[str, Any]:
+    invalid_text = dict(search.wrong).get(NEAR_PARAMETER)
+    if invalid_text is not None:
+        centre, _, radius = invalid_text.rpartition(",") if "," in invalid_text else (invalid_text, "", "1")
+        number, _, unit = radius.strip().partition(" ")
+        return {"centre": centre, "size": number, "unit": unit or "deg", "found": ""}
+    if search.near is None:
+        return {"centre": "", "size": "", "unit": "deg", "found": ""}
+    circle = search.near
+    number, unit = _format_radius(circle)
+    position_text = f"{circle.longitude:.6g}, {circle.latitude:.6g}"
+    return {
+        "centre": circle.name or f"{circle.longitude!r},{circle.latitude!r}",
+        "size": number,
+        "unit": unit,
+        "found": position_text if circle.name else "",
+    }
+
+
+def describe_cadence(search: TableSearch, runner: QueryRunner | None, labels: ColumnLabels) -> dict[str, Any] | None:
+    """Return the fields of a cadence; None: rows of this table cannot be thinned."""
+    table = search.table
+    if cadence.find_time_column(table) is None or len(table.primary) != 1:
+        return None
+    invalid_text = dict(search.wrong).get(CADENCE_PARAMETER)
+    length, _, group_column = (invalid_text or ("" if search.every is None else str(search.every))).partition(",")
+    names = [column.name for column in facets.find_facet_columns(table, runner)] if runner is not None else []
+    names = list(dict.fromkeys([*names, *([group_column] if group_column else [])]))
+    return {
+        "length": length,
+        "each": group_column,
+        "names": [(name, labels.label_field(name)) for name in names],
+        "lengths": cadence.OFFERED_STEPS,
+    }
+
+
+def build_chips(search: TableSearch, labels: ColumnLabels) -> list[dict[str, str]]:
+    """Return what is asked, each with the address that asks for all else."""
+    condition_chips = []
+    columns_by_name = {column.name: column for column in search.table.columns}
+    for name, values in search.conditions:
+        other_parameters = [
+            (parameter_name, value) for parameter_name, value in search.list_parameters() if parameter_name != name
+        ]
+        value_text = ", ".join(
+            labels.translate_code(columns_by_name[name], value) if name in columns_by_name else value
+            for value in values
+        )
+        chip = {**_build_chip(name, value_text, other_parameters), "label": labels.label_field(name)}
+        condition_chips.append({**chip, **_describe_period(search.table, name, values)})
+    own_conditions = {
+        WORDS_PARAMETER: search.words,
+        REGION_PARAMETER: search.inside,
+        CADENCE_PARAMETER: "" if search.every is None else str(search.every),
+        NEAR_PARAMETER: "",
+    }
+    if search.near is not None:
+        own_conditions[NEAR_PARAMETER] = (
+            f"{search.near.name or f'{search.near.longitude:.6g}, {search.near.latitude:.6g}'}, {' '.join(_format_radius(search.near))}"
+        )
+    condition_chips += [
+        _build_chip(name, value, [pair for pair in search.list_parameters() if pair[0] != name])
+        for name, value in own_conditions.items()
+        if value
+    ]
+    return condition_chips
+
+
+def describe_field_parts(search: TableSearch) -> dict[str, dict[str, str]]:
+    """Return what stands in the fields of columns, for scripts."""
+    described_fields = [
+        describe_field(form_field, values, ColumnLabels(table=search.table))
+        for form_field in search_fields.build_form_fields(search.table, list_written_values(search))
+        if (values := list_written_values(search).get(form_field.name))
+    ]
+    return {
+        form_field["name"]: {
+            "low": form_field["low"],
+            "high": form_field["high"],
+            "around": form_field["around"],
+            "unit": form_field["given"],
+        }
+        for form_field in described_fields
+    }
+
+
+def _describe_period(table: Table, name: str, values: Sequence[str]) -> dict[str, str]:
+    """Rephrase a time as one day, month or year: what reads better than from and to."""
+    if len(values) != 1 or not any(
+        form_field.name == name and form_field.kind == "time"
+        for form_field in search_fields.build_form_fields(table, [name])
+    ):
+        return {}
+    parts = search_fields.split_condition(values, is_time=True)
+    if parts.margin or parts.high or not (date_match := search_fields.DATE_PATTERN.fullmatch(parts.low)):
+        return {}
+    return {"when": "day" if date_match[2] else "month" if date_match[1] else "year", "value": parts.low}
+
+
+def _build_chip(name: str, value: str, other_parameters: Sequence[tuple[str, str]]) -> dict[str, str]:
+    return {
+        "name": name,
+        "label": name,
+        "value": value if len(value) <= 80 else f"{value[:79]}…",
+        "address": urlencode([pair for pair in other_parameters if pair[0] != "_row"]),
+    }
+
+
+def _group_sections(form_fields: Sequence[dict[str, Any]], initial_names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Group fields into sections: what the form begins with, those of the descriptor or its standard, the others."""
+    order = {name.lower(): place for place, name in enumerate(initial_names)}
+    fields_by_section: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+    has_sections = any(form_field["section"] for form_field in form_fields)
+    for form_field in form_fields:
+        is_initial = _is_initial_field(form_field, initial_names)
+        key = (
+            ("", True)
+            if is_initial
+            else (form_field["section"], form_field["principal"] or bool(has_sections and form_field["section"]))
+        )
+        fields_by_section.setdefault(key, []).append(form_field)
+    fields_by_section.get(("", True), []).sort(key=lambda form_field: order.get(form_field["name"].lower(), len(order)))
+    listed = [
+        {
+            "name": name or ("main" if principal else "more"),
+            "fields": section_fields,
+            "open": (not name and principal)
+            or (not order and name in {"target", "time"})
+            or any(form_field["asked"] for form_field in section_fields),
+        }
+        for (name, principal), section_fields in fields_by_section.items()
+    ]
+    return sorted(listed, key=lambda form_field: {"main": -1, "more": 1}.get(form_field["name"], 0))
+
+
+def describe_relaxed_searches(
+    search: TableSearch, runner: QueryRunner, labels: ColumnLabels, observation_key: ObservationKey | None = None
+) -> list[dict[str, Any]]:
+    """Return what would be found without each condition, where all together find nothing; `observation_key`: lines are observations."""
+    chips_by_name = {relaxed_search["name"]: relaxed_search for relaxed_search in build_chips(search, labels)}
+    relaxed = (
+        pages.relax_search(search, runner)
+        if observation_key is None
+        else pages.relax_search(
+            search, runner, to_lines=lambda relaxed_search: build_line_search(relaxed_search, observation_key)
+        )
+    )
+    return [
+        {
+            "left": [
+                {**chips_by_name[name], "range": _format_value_range(ends, labels)}
+                for name, ends in relaxed_search.value_ranges.items()
+            ],
+            "rows": relaxed_search.row_count,
+            "observations": observation_key is not None,
+            "address": relaxed_search.search.write_address(),
+        }
+        for relaxed_search in relaxed
+        if relaxed_search.value_ranges.keys() <= chips_by_name.keys()
+    ]
+
+
+def _format_value_range(extremes: pages.RowPage | None, labels: ColumnLabels) -> str:
+    """Say from where to where the values of a condition are that finds nothing; nothing where they have no range."""
+    if extremes is None:
+        return ""
+    (column_heading,) = build_headings(extremes, labels.table, labels=labels)
+    single_rows = [replace(extremes, rows=extremes.rows.slice(at, 1)) for at in (0, 1)]  # each with its own decimals
+    ends = [format_cells(row_page, labels.table, labels=labels)[0][0] for row_page in single_rows]
+    if column_heading.kind == "code" or any(row_page is None for row_page in ends):
+        return ""
+    joined_cell = join_cells(*(ends[::-1] if column_heading.scale.is_inverse else ends))
+    return "" if joined_cell is None else f"{joined_cell.text} {format_unit(column_heading.unit)}".rstrip()
+
+
+def _has_column(table: Table, name: str) -> bool:
+    return any(column.name == name for column in table.columns)

@@ -1,0 +1,220 @@
+"""``/search?q=``: data, collections, tables and columns by words, as a page and as JSON; ``/search/suggest`` while they are written."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import anyio.to_thread
+from starlette.routing import Route
+
+from hven.adql.adql_writer import quote_name as spelled
+from hven.portal._explore import data_search, word_search
+from hven.portal._explore.page_queries import QueryRunner
+from hven.portal._explore.value_index import ValueIndex
+from hven.portal._pages.texts import DEFAULT_LANGUAGE, list_languages, load_texts
+from hven.portal._views.counts import find_row_noun
+from hven.portal._views.page_addresses import build_table_address
+from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint, build_page_endpoint
+from hven.portal._views.table_view import build_runner
+from hven.site.auth import ANONYMOUS_PRINCIPAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from hven.model.table import Table
+    from hven.portal._explore.value_index import ValueMatch
+    from hven.portal._explore.word_search import MetadataHit
+    from hven.services.face import ServiceContext
+    from hven.site import PublishedState
+
+MAX_SEARCH_CHARACTERS = 200  # characters of a question
+MAX_SUGGESTIONS = 8
+COUNT_WAIT_SECONDS = 0.3  # seconds that a page waits for numbers that nobody has counted yet
+MAX_COLUMN_HITS = 40  # of all columns that are found
+MIN_EXACT_SCORE = 100.0  # a value that is the words themselves goes before collections that have them
+log = logging.getLogger("hven.portal")
+
+
+def build_routes(context: ServiceContext) -> Sequence[Route]:
+    """Route ``/search`` and ``/search/suggest``."""
+
+    async def show_search(page_context: PageContext) -> PageContent:
+        words = _read_search_words(page_context)
+        search_result = await anyio.to_thread.run_sync(_find_hits, words, page_context, COUNT_WAIT_SECONDS)
+        return PageContent(
+            template="search.html",
+            template_values={"words": words, **search_result},
+            json_content={"query": words, **search_result},
+        )
+
+    async def suggest_hits(page_context: PageContext) -> PageContent:
+        words = _read_search_words(page_context)
+        search_result = await anyio.to_thread.run_sync(_find_hits, words, page_context, data_search.COUNT_WAIT_SECONDS)
+        return PageContent(
+            template="",
+            template_values={"hits": search_result["hits"][:MAX_SUGGESTIONS], "late": search_result["late"]},
+        )
+
+    def count_public_values(published_state: PublishedState) -> None:
+        """Count what everybody may look for, before somebody does."""
+        runner = QueryRunner(
+            site=context.site, principal=ANONYMOUS_PRINCIPAL, policies=context.policies, published_state=published_state
+        )
+        searchable_tables = _select_searchable_tables(
+            published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies).iterate_tables(), published_state
+        )
+        try:
+            context.site.get_or_create(ValueIndex).count_values(searchable_tables, runner)
+        except Exception:  # the site may just be closing; whoever looks for something has it counted
+            log.info("the values of tables could not be counted ahead", exc_info=True)
+
+    context.site.get_or_create(ValueIndex).catalogues = tuple(
+        load_texts(language, "columns") for language in list_languages() if language != DEFAULT_LANGUAGE
+    )
+    context.site.add_change_listener(
+        lambda holdings: threading.Thread(
+            target=count_public_values, args=(holdings,), name="words", daemon=True
+        ).start()
+    )
+    endpoint = build_page_endpoint(show_search, context)
+    return [
+        Route("/search", endpoint),
+        Route("/search.json", endpoint),
+        Route("/search/suggest", build_json_endpoint(suggest_hits, context)),
+    ]
+
+
+def _read_search_words(page_context: PageContext) -> str:
+    return " ".join(page_context.request.query_params.get("q", "").split())[:MAX_SEARCH_CHARACTERS]
+
+
+def _select_searchable_tables(tables: Iterable[Table], published_state: PublishedState) -> list[Table]:
+    """Return the tables of collections that are published now: those of releases and of users are not searched."""
+    return [
+        table
+        for table in tables
+        if table.qualified_name in published_state.tables_by_name
+        and table.release is None
+        and table.schema in published_state.resources
+    ]
+
+
+def _find_hits(words: str, page_context: PageContext, wait_seconds: float) -> dict[str, Any]:
+    """Find data and what tells of it, the best first."""
+    published_state, tables = (
+        page_context.published_state,
+        _select_searchable_tables(page_context.catalogue.iterate_tables(), page_context.published_state),
+    )
+    table_texts = word_search.collect_table_texts(page_context.catalogue.schemas, published_state.resources)
+    key = (published_state.version, page_context.catalogue.access_key, page_context.access_key)
+    data = data_search.search_data(
+        words, tables, build_runner(page_context), table_texts, cache_key=key, wait_seconds=wait_seconds
+    )
+    values = [_describe_value_match(value_hit, page_context) for value_hit in data.values]
+    exact_hits = [
+        value_hit for value_hit, match in zip(values, data.values, strict=True) if match.score >= MIN_EXACT_SCORE
+    ]
+    context = [_describe_place_match(spot, match, page_context) for spot, match in data.place_matches]
+    hits = [
+        hit
+        for hit in word_search.find_metadata(words, page_context.catalogue.schemas, published_state.resources)
+        if hit.table is None or hit.table.qualified_name in published_state.tables_by_name
+    ]
+    metadata_hits = [_describe_metadata_hit(hit, page_context) for hit in hits if hit.column is None]
+    columns = [_describe_metadata_hit(hit, page_context) for hit in hits if hit.column is not None][:MAX_COLUMN_HITS]
+    other_hits = [value_hit for value_hit in values if value_hit not in exact_hits]
+    places = [
+        {
+            "name": value_hit.name,
+            "note": value_hit.note,
+            "target": value_hit.target,
+            "lon": value_hit.longitude,
+            "lat": value_hit.latitude,
+        }
+        for value_hit in data.places
+    ]
+    return {
+        "hits": [*exact_hits, *context, *metadata_hits, *other_hits, *columns],
+        "places": places,
+        "late": data.is_incomplete,
+    }
+
+
+def _describe_table(table: Table, page_context: PageContext) -> dict[str, Any]:
+    resource = page_context.published_state.resources[table.schema]
+    collection_title = resource.title or table.schema
+    return {
+        "table": table.title or f"{collection_title}: {table.name}",
+        "collection": table.schema,
+        "collection_title": collection_title,
+        "noun": find_row_noun(table, build_runner(page_context)),
+    }
+
+
+def _describe_value_match(match: ValueMatch, page_context: PageContext) -> dict[str, Any]:
+    """Tell of rows that have a value."""
+    labels = page_context.build_labels(match.table)
+    columns = [match.table.find_column(name) for name, _ in match.conditions]
+    text = ", ".join(
+        labels.translate_code(column, value, is_plural=True)
+        for column, value in zip(columns, match.values, strict=True)
+    )
+    return {
+        "kind": "value",
+        "title": text,
+        "rows": match.row_count,
+        "columns": [labels.label_column(column) for column in columns],
+        # one row opens its panel
+        "url": f"{build_table_address(page_context.base, match.table)}?{urlencode(match.conditions)}{'#row' if match.row_count == 1 else ''}",
+        "text": "",
+        **_describe_table(match.table, page_context),
+    }
+
+
+def _describe_place_match(
+    place: data_search.NamedPlace, match: ValueMatch, page_context: PageContext
+) -> dict[str, Any]:
+    """Tell of rows around a place."""
+    return {
+        "kind": "place",
+        "title": place.name,
+        "note": place.note,
+        "rows": match.row_count,
+        "radius": place.radius_degrees,
+        "url": f"{build_table_address(page_context.base, match.table)}?{urlencode(match.conditions)}",
+        "text": "",
+        **_describe_table(match.table, page_context),
+    }
+
+
+def _describe_metadata_hit(hit: MetadataHit, page_context: PageContext) -> dict[str, Any]:
+    schema, table, column = hit.schema, hit.table, hit.column
+    resource = page_context.published_state.resources[schema.name]
+    collection_facts = {"collection": schema.name, "collection_title": resource.title or schema.name}
+    if table is None:
+        url = f"{page_context.base}/collections/{quote(schema.name)}"
+        return {
+            "kind": "collection",
+            "title": resource.title or schema.name,
+            "text": resource.description or "",
+            "url": url,
+            **collection_facts,
+        }
+    url = build_table_address(page_context.base, table)
+    name = f"{spelled(schema.name)}.{spelled(table.name)}"
+    if column is None:
+        return {
+            "kind": "table",
+            "title": table.title or name,
+            "name": name,
+            "text": table.description or "",
+            "url": url,
+            **collection_facts,
+        }
+    return {
+        "kind": "column", "title": page_context.build_labels(table).label_column(column), "name": f"{name}.{spelled(column.name)}", "unit": column.unit or "",
+        "ucd": column.ucd or "", "text": column.description or "", "url": url, **collection_facts,
+    }  # fmt: skip

@@ -1,0 +1,359 @@
+"""What a query over several engines asks of each table alone: its columns, its conditions, and the keys that lead to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from hven.adql.grouping import depends_on_own_row, is_false_for_null
+from hven.adql.syntax_tree import (
+    ColumnRef,
+    Comparison,
+    DerivedTable,
+    Expr,
+    FromItem,
+    FunctionCall,
+    InPredicate,
+    Join,
+    Query,
+    Select,
+    Subquery,
+    TableRef,
+    join_conditions,
+    split_conjuncts,
+    transform_tree,
+    walk_tree,
+)
+from hven.engines import MemoryRelation, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.adql.syntax_tree import BoundQuery
+    from hven.engines import Relation
+    from hven.model.table import Column, Table
+
+ASSUMED_TABLE_ROWS = 1_000_000  # rows of a table that is read in place
+ASSUMED_ROWS_PER_KEY = 10.0  # rows of one key, where nothing is known
+# shares of the rows that a region, a value, another condition leaves, where nothing is known
+REGION_SELECTIVITY, EQUALITY_SELECTIVITY, DEFAULT_SELECTIVITY = 0.001, 0.001, 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinKey:
+    """A join by key that can narrow `target_number`: its `target_column` must be one of the values of `driver_column` in `driver_number`."""
+
+    target_number: int
+    target_column: Column
+    driver_number: int
+    driver_column: Column
+
+
+@dataclass(slots=True, kw_only=True)
+class TableUse:
+    """One table of the query, where it stands in FROM.
+
+    Attributes
+    ----------
+    engine
+        None: its rows are in memory.
+    conditions
+        Those on this table alone that may be asked in its own engine.
+    pushed_conditions
+        Those of them that need not be asked again afterwards.
+    columns
+        What the rest of the query reads of it.
+    row_count, estimated_row_count
+        How many rows it has; how many are left, about, after the conditions and the best key that leads to it (`join_key`).
+    """
+
+    number: int
+    node: TableRef
+    engine: str | None
+    row_count: int
+    conditions: tuple[Expr, ...] = ()
+    pushed_conditions: tuple[Expr, ...] = ()
+    columns: tuple[Column, ...] = ()
+    estimated_row_count: float = 0.0
+    join_key: JoinKey | None = None
+    statistics: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class FederationAnalysis:
+    """All tables of a query by number; `from_item_numbers` are those of every item of FROM."""
+
+    table_uses: dict[int, TableUse]
+    from_item_numbers: frozenset[int]
+
+    def order_by_dependency(self) -> list[TableUse]:
+        """Return the tables so that each comes after the one whose keys narrow it."""
+        ordered: dict[int, TableUse] = {}
+
+        def add_after_driver(table_use: TableUse) -> None:
+            if table_use.number in ordered:
+                return
+            if table_use.join_key is not None:
+                add_after_driver(self.table_uses[table_use.join_key.driver_number])
+            ordered[table_use.number] = table_use
+
+        for table_use in sorted(self.table_uses.values(), key=lambda table_use: table_use.estimated_row_count):
+            add_after_driver(table_use)
+        return list(ordered.values())
+
+
+def analyse_query(
+    bound: BoundQuery, homes: Mapping[str, str], relations: Mapping[str, Relation], max_keys: int
+) -> FederationAnalysis:
+    """Analyse a bound query.
+
+    Parameters
+    ----------
+    homes
+        Qualified table name -> engine; those that are missing are in memory.
+    max_keys
+        Keys that may be sent to another engine.
+    """
+    table_uses: dict[int, TableUse] = {}
+    numbers = set()
+    for node in walk_tree(bound.query):
+        if isinstance(node, (TableRef, DerivedTable)):
+            numbers.add(node.number)
+        if isinstance(node, TableRef) and node.table is not None and not node.cte:
+            name = node.table.qualified_name
+            relation = relations[name]
+            table_uses[node.number] = TableUse(
+                number=node.number,
+                node=node,
+                engine=homes.get(name),
+                row_count=_estimate_row_count(relation),
+                statistics=relation.statistics if isinstance(relation, Snapshot) else {},
+            )
+    join_keys: list[JoinKey] = []
+    for node in walk_tree(bound.query):
+        if isinstance(node, Select) and node.source is not None:
+            _SelectAnalyzer(table_uses, join_keys).analyse_select(node)
+    for table_use in table_uses.values():
+        table_use.columns = _find_needed_columns(bound.query, table_use)
+        table_use.estimated_row_count = float(table_use.row_count)
+        for condition in table_use.conditions:
+            table_use.estimated_row_count *= _estimate_selectivity(condition, table_use)
+    _propagate_join_keys(table_uses, join_keys, max_keys)
+    return FederationAnalysis(table_uses=table_uses, from_item_numbers=frozenset(numbers))
+
+
+def _estimate_row_count(relation: Relation) -> int:
+    if isinstance(relation, Snapshot):
+        return relation.rows
+    if isinstance(relation, MemoryRelation):
+        return int(relation.rows.num_rows)
+    return relation.rows if relation.rows is not None else ASSUMED_TABLE_ROWS
+
+
+def _propagate_join_keys(table_uses: Mapping[int, TableUse], join_keys: list[JoinKey], max_keys: int) -> None:
+    """Follow the joins by key from small tables to large ones; a table that a key narrows may narrow the next."""
+    for _ in range(len(table_uses)):
+        changed = False
+        for join_key in join_keys:
+            target, driver = table_uses[join_key.target_number], table_uses[join_key.driver_number]
+            remaining_rows = driver.estimated_row_count * _estimate_rows_per_key(target, join_key.target_column)
+            if (
+                driver.estimated_row_count <= max_keys
+                and remaining_rows < target.estimated_row_count * 0.5
+                and not _depends_on(table_uses, driver, target.number)
+            ):
+                target.estimated_row_count, target.join_key, changed = remaining_rows, join_key, True
+        if not changed:
+            return
+
+
+def _depends_on(table_uses: Mapping[int, TableUse], table_use: TableUse, table_number: int) -> bool:
+    while table_use.join_key is not None:
+        if table_use.join_key.driver_number == table_number:
+            return True
+        table_use = table_uses[table_use.join_key.driver_number]
+    return False
+
+
+def _estimate_rows_per_key(table_use: TableUse, column: Column) -> float:
+    distinct = _count_distinct(table_use, column.name)
+    return max(table_use.row_count / distinct, 1.0) if distinct else ASSUMED_ROWS_PER_KEY
+
+
+def _count_distinct(table_use: TableUse, name: str) -> float | None:
+    distinct_count = table_use.statistics.get(name, {}).get("distinct")
+    return float(distinct_count) if isinstance(distinct_count, int | float) and distinct_count > 0 else None
+
+
+def _estimate_selectivity(condition: Expr, table_use: TableUse) -> float:
+    """Guess what share of the rows meets a condition."""
+    if any(
+        isinstance(node, FunctionCall) and node.name in {"CONTAINS", "INTERSECTS", "DISTANCE"}
+        for node in walk_tree(condition)
+    ):
+        return REGION_SELECTIVITY
+    column = next(
+        (node.column for node in walk_tree(condition) if isinstance(node, ColumnRef) and node.column is not None), None
+    )
+    distinct = _count_distinct(table_use, column.name) if column is not None else None
+    equality_share = 1 / distinct if distinct else EQUALITY_SELECTIVITY
+    if isinstance(condition, Comparison) and condition.op == "=":
+        return equality_share
+    if isinstance(condition, InPredicate) and not condition.negated and not isinstance(condition.choices, Subquery):
+        return min(len(condition.choices) * equality_share, 1.0)
+    return DEFAULT_SELECTIVITY
+
+
+class _SelectAnalyzer:
+    """One SELECT: which conditions of its WHERE and ON are on one table alone, and which join two by key.
+
+    A table on the side of an outer join that is filled up with nulls keeps a condition of WHERE in its place, too: rows that fail
+    it must not come back as nulls.
+    """
+
+    def __init__(self, refs: Mapping[int, TableUse], edges: list[JoinKey]) -> None:
+        self.table_uses = refs
+        self.join_keys = edges
+
+    def analyse_select(self, select: Select) -> None:
+        if select.source is None:
+            return
+        preserved_tables, nullable_tables = self.find_join_sides(select.source)
+        if select.where is not None:
+            self.sort_conditions(select.where, preserved_tables, nullable_tables, preserved_tables, may_push=True)
+
+    def find_join_sides(self, item: FromItem) -> tuple[set[int], set[int]]:
+        """Return the numbers of the tables whose rows all reach the SELECT, and of those that an outer join may fill up with nulls."""
+        if not isinstance(item, Join):
+            return {item.number} if isinstance(item, (TableRef, DerivedTable)) else set(), set()
+        (left_tables, left_nullable), (right_tables, right_nullable) = (
+            self.find_join_sides(item.left),
+            self.find_join_sides(item.right),
+        )
+        nullable_tables = left_nullable | right_nullable
+        if item.kind in {"INNER", "CROSS"}:
+            preserved_tables = left_tables | right_tables
+            if item.on is not None:
+                self.sort_conditions(item.on, preserved_tables, nullable_tables, preserved_tables, may_push=True)
+            return preserved_tables, nullable_tables
+        if item.kind == "FULL" or item.on is None:
+            return set(), nullable_tables | left_tables | right_tables
+        preserved_side, filled_side, filled_nullable = (
+            (left_tables, right_tables, right_nullable)
+            if item.kind == "LEFT"
+            else (right_tables, left_tables, left_nullable)
+        )
+        self.sort_conditions(item.on, filled_side, filled_nullable, preserved_side, may_push=False)
+        return preserved_side, nullable_tables | filled_side
+
+    def sort_conditions(
+        self,
+        condition: Expr,
+        preserved_tables: set[int],
+        nullable_tables: set[int],
+        driver_tables: set[int],
+        *,
+        may_push: bool,
+    ) -> None:
+        """Sort the conjuncts: `preserved_tables` tables may be asked them, `nullable_tables` ones only what is false for nulls."""
+        for part in split_conjuncts(condition):
+            sources = {node.source for node in walk_tree(part) if isinstance(node, ColumnRef)}
+            if not depends_on_own_row(part):
+                continue
+            if len(sources) == 1:
+                table_use = self.table_uses.get(next(iter(sources)))
+                if table_use is not None and (
+                    table_use.number in preserved_tables
+                    or (table_use.number in nullable_tables and is_false_for_null(part))
+                ):
+                    table_use.conditions = (*table_use.conditions, part)
+                    if may_push and table_use.number in preserved_tables:
+                        table_use.pushed_conditions = (*table_use.pushed_conditions, part)
+            elif len(sources) == 2:
+                self._add_join_keys(part, preserved_tables, driver_tables)
+
+    def _add_join_keys(self, condition: Expr, preserved_tables: set[int], driver_tables: set[int]) -> None:
+        if not (
+            isinstance(condition, Comparison)
+            and condition.op == "="
+            and isinstance(condition.left, ColumnRef)
+            and isinstance(condition.right, ColumnRef)
+        ):
+            return
+        for target_ref, driver_ref in ((condition.left, condition.right), (condition.right, condition.left)):
+            if (
+                target_ref.source not in preserved_tables
+                or driver_ref.source not in driver_tables
+                or not {target_ref.source, driver_ref.source} <= set(self.table_uses)
+            ):
+                continue
+            if (
+                target_ref.column is not None
+                and driver_ref.column is not None
+                and _is_comparable(target_ref.column, driver_ref.column)
+            ):
+                self.join_keys.append(
+                    JoinKey(
+                        target_number=target_ref.source,
+                        target_column=target_ref.column,
+                        driver_number=driver_ref.source,
+                        driver_column=driver_ref.column,
+                    )
+                )
+
+
+def _is_comparable(left_column: Column, right_column: Column) -> bool:
+    return (left_column.type.is_integer and right_column.type.is_integer) or (
+        left_column.type.is_string and right_column.type.is_string
+    )
+
+
+def _find_needed_columns(query: Query, table_use: TableUse) -> tuple[Column, ...]:
+    """Return the columns of a table that are read elsewhere than in the conditions that moved to it; at least one."""
+    table = table_use.node.table
+    if table is None:
+        return ()
+    pushed_ids = {id(node) for node in walk_tree(table_use.pushed_conditions)}
+    names = {
+        node.column.name
+        for node in walk_tree(query)
+        if isinstance(node, ColumnRef)
+        and node.source == table_use.number
+        and node.column
+        and id(node) not in pushed_ids
+    }
+    needed_columns = tuple(column for column in table.columns if column.name in names)
+    return needed_columns or (
+        min(table.columns, key=lambda column: (column.type.is_string, column.type.arraysize is not None)),
+    )
+
+
+def replace_foreign_tables(
+    query: Query, foreign_numbers: set[int], copies_by_name: Mapping[str, Table], pushed_ids: set[int]
+) -> Query:
+    """Copy a query with other tables in place of the `foreign_numbers` ones, without the conditions (by `id`) that have moved."""
+
+    def change_node(node: Any) -> Any:
+        if isinstance(node, TableRef):
+            if node.number not in foreign_numbers or node.cte:
+                return node
+            table = next(table for table in copies_by_name.values() if table.name == f"t{node.number}")
+            return replace(node, table=table, where=None)
+        if isinstance(node, Select) and (where := _remove_conditions(node.where, pushed_ids)) is not node.where:
+            return transform_tree(replace(node, where=where), change_node)
+        if isinstance(node, Join) and (on := _remove_conditions(node.on, pushed_ids)) is not node.on:
+            return transform_tree(
+                replace(node, on=on, kind="CROSS" if node.kind == "INNER" and on is None else node.kind), change_node
+            )
+        return node
+
+    return transform_tree(query, change_node)
+
+
+def _remove_conditions(condition: Expr | None, pushed_ids: set[int]) -> Expr | None:
+    remaining_conditions = [part for part in split_conjuncts(condition) if id(part) not in pushed_ids]
+    return (
+        condition
+        if len(remaining_conditions) == sum(1 for _ in split_conjuncts(condition))
+        else join_conditions(*remaining_conditions)
+    )

@@ -1,0 +1,357 @@
+"""Result: the columns and batches of one answer; it counts rows, cuts at MAXREC and knows the overflow at its end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.adql import locate_evaluation_error
+from hven.formats import ResultStatus
+from hven.model.errors import EvaluationError, HvenError, OperationCancelledError, ServiceError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from hven.adql.syntax_tree import Query
+    from hven.engines import QueryExecution
+    from hven.formats import InfoElement
+    from hven.model.deadlines import Deadline
+    from hven.model.table import Column, Table
+    from hven.site.auth import AccessScope
+    from hven.site.counters import ProcessCounters
+
+
+MIN_PIECE_ROWS = 1024  # rows of a piece, if there are more
+MAX_PIECE_CELLS = 2**20  # of a piece at most: before each one the clock is looked at
+# bytes of rows in memory, about, that are written at once: text is several times as big, and readers are many
+MAX_PIECE_BYTES = 2 * 1024**2
+
+
+@dataclass(slots=True, kw_only=True)
+class QueryResult:
+    """One answer. Iterate `iterate_batches` once, then ask `build_status`; always `close` it (it is a context manager).
+
+    Attributes
+    ----------
+    columns
+        What each column means, in order.
+    tables
+        The stored tables that were read.
+    scope
+        Under which the answer may be remembered.
+    version
+        Of the holdings that were asked; with `scope` and the query it makes an ETag.
+    row_limit
+        MAXREC in force, or None.
+    row_count
+        The rows read so far.
+    small
+        True if `begin_execution` costs well below a millisecond: a face may call it on the event loop. After `begin_execution`: true if the
+        answer itself is ready, or nearly.
+    volatile
+        True if asking again may give other rows (RAND): never answered from a cache.
+    overflow
+        There are more rows than `row_limit`; known at the end.
+    error, failure
+        What broke the rows off: for the reader, and for the log.
+    request_id
+        Id that is told with an error.
+    hides_rows
+        True if a policy hides rows: an engine may look at a value before it drops its row, so no error may quote one.
+    sampled_fraction
+        Of the rows of its table that are read; below 1 if a sample was asked for.
+    deadline
+        What counts it, until its last row is written; None: nothing does.
+    renamed_columns
+        Columns that the answer calls otherwise: name in the table, name in the answer.
+    origins, descriptors
+        Where the rows come from, and the services that take their values, for the head.
+    site_url
+        Of the site, where a reader does not ask it at another one.
+    """
+
+    columns: tuple[Column, ...]
+    tables: tuple[Table, ...]
+    scope: AccessScope
+    version: str
+    row_limit: int | None
+    small: bool
+    volatile: bool = False
+    row_count: int = 0
+    overflow: bool = False
+    error: str | None = None
+    failure: Exception | None = None
+    request_id: str = ""
+    hides_rows: bool = False
+    sampled_fraction: float = 1.0
+    deadline: Deadline | None = None
+    origins: tuple[InfoElement, ...] = ()
+    renamed_columns: tuple[tuple[str, str], ...] = ()
+    descriptors: tuple[str, ...] = ()
+    site_url: str = ""
+    _start_execution: Callable[[], QueryExecution] | None = field(default=None, repr=False)
+    _count_rows: Callable[[], int | None] | None = field(default=None, repr=False)
+    _explain_storage_error: Callable[[StorageError], HvenError] | None = field(default=None, repr=False)
+    _query_text: str = field(default="", repr=False)
+    _bound_query: Query | None = field(default=None, repr=False)
+    _counters: ProcessCounters | None = field(default=None, repr=False)
+    _execution: QueryExecution | None = field(default=None, repr=False)
+    _cancelled: bool = field(default=False, repr=False)
+    _closed: bool = field(default=False, repr=False)
+    _casts_by_column: Mapping[int, pa.DataType] = field(default_factory=dict, repr=False)
+
+    def iterate_batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows as Arrow batches, at most `row_limit` of them.
+
+        Raises
+        ------
+        EvaluationError, TimeLimitError, OperationCancelledError, OverloadedError, TooLargeError, StorageError
+            At the first batch or later; `build_status` then says so too. Nothing runs before the first batch is asked for.
+        ServiceError
+            Anything unforeseen, which is its cause and `failure`; its own words are fit for readers.
+        """
+        if self._start_execution is None:  # MAXREC=0: metadata only (DALI 1.1 section 3.4.4)
+            self.overflow = True
+            return
+        started = time.perf_counter()
+        if self._counters is not None:
+            self._counters.count_query_start()
+        try:
+            for batch in self.begin_execution():
+                if self.deadline is not None:
+                    self.deadline.check()
+                if self.row_limit is not None and self.row_count + batch.num_rows > self.row_limit:
+                    remaining_rows = self.row_limit - self.row_count
+                    self.row_count = self.row_limit
+                    self.overflow = True
+                    if remaining_rows:
+                        yield from _split_batch(self._cast_batch(batch.slice(0, remaining_rows)))
+                    return
+                self.row_count += batch.num_rows
+                yield from _split_batch(self._cast_batch(batch))
+        except HvenError as error:
+            phrased_error = self._phrase_error(error)
+            self.error, self.failure = str(phrased_error), phrased_error
+            raise phrased_error from None if phrased_error is not error else error.__cause__
+        except Exception as error:
+            service_error = ServiceError(
+                "the rows broke off", remedy="this is a fault of the service; its owner finds it in the log"
+            )
+            self.error, self.failure = str(service_error), error
+            raise service_error from error
+        finally:
+            self.close()
+            if self._counters is not None:
+                kind = (
+                    None
+                    if self.failure is None
+                    else self.failure.label
+                    if isinstance(self.failure, HvenError)
+                    else type(self.failure).__name__
+                )
+                self._counters.count_query_end(self.row_count, time.perf_counter() - started, kind)
+
+    def write_small_answer(self, write_rows: Callable[[Sequence[tuple[Any, ...]]], bytes | None]) -> bytes | None:
+        """Write all rows at once, if they are here and the engine has them as values; then the answer is over.
+
+        Parameters
+        ----------
+        write_rows
+            Makes the body of all rows, tuples of Python values; None if it cannot.
+
+        Returns
+        -------
+        body
+            None: nothing was used up, and the rows must be read from `iterate_batches`.
+        """
+        if self._execution is None or not self.small or self._casts_by_column or self._is_stopped():
+            return None
+        started = time.perf_counter()
+        rows = self._execution.read_small_answer()
+        if rows is None or (self.row_limit is not None and len(rows) > self.row_limit):
+            return None
+        body = write_rows(rows)
+        if body is not None:
+            self.row_count = len(rows)
+            self.close()
+            if self._counters is not None:
+                self._counters.count_query_start()
+                self._counters.count_query_end(self.row_count, time.perf_counter() - started, None)
+        return body
+
+    def present_columns(self, columns: tuple[Column, ...]) -> None:
+        """Present the same columns with other metadata; those of another type are converted, batch by batch.
+
+        Parameters
+        ----------
+        columns
+            As many as there are, in their order.
+        """
+        pairs = zip(columns, self.columns, strict=True)
+        self._casts_by_column = {
+            number: new.type.arrow for number, (new, old) in enumerate(pairs) if new.type.arrow != old.type.arrow
+        }
+        self.columns = columns
+
+    def _cast_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        for number, arrow_type in self._casts_by_column.items():
+            values = batch.column(number)
+            if pa.types.is_list(arrow_type) and pa.types.is_string(values.type):  # numbers with spaces between
+                values = pc.split_pattern(values, " ")
+            batch = batch.set_column(number, batch.schema.names[number], values.cast(arrow_type))
+        return batch
+
+    def _phrase_error(self, error: HvenError) -> HvenError:
+        """Phrase an error as its reader may and should hear it."""
+        if isinstance(error, StorageError) and self._explain_storage_error is not None:
+            return self._explain_storage_error(error)
+        if self.hides_rows and isinstance(error, EvaluationError):
+            return EvaluationError(
+                "a value cannot be computed", remedy="look at the casts, divisions and functions of the query"
+            )
+        return (
+            locate_evaluation_error(error, self._query_text, self._bound_query)
+            if isinstance(error, EvaluationError)
+            else error
+        )
+
+    def begin_execution(self) -> QueryExecution:
+        """Begin to run, if that has not happened; afterwards `small` says whether the answer is ready, or nearly.
+
+        Returns
+        -------
+        execution
+            Running; the same one at each call.
+
+        Raises
+        ------
+        OperationCancelledError
+            It was stopped or closed before.
+        """
+        execution = self._execution
+        if execution is None:
+            if self._start_execution is None or self._is_stopped():
+                raise OperationCancelledError("the query was stopped before it began")
+            try:
+                execution = self._execution = self._start_execution()
+            except (EvaluationError, StorageError) as error:
+                raise self._phrase_error(error) from None
+            self.small = self.small and execution.small
+            # another thread may have stopped it meanwhile, and seen nothing to stop
+            if self._is_stopped():
+                self._execution = None
+                execution.close()
+                raise OperationCancelledError("the query was stopped before it began")
+        return execution
+
+    def enter_queue(self, notify: Callable[[], object]) -> None:
+        """Queue for a turn: costs no time, and who would wait in vain is told at once.
+
+        Parameters
+        ----------
+        notify
+            Called, in any thread, when it is worth a look whether it is `is_ready`.
+
+        Raises
+        ------
+        OverloadedError
+            The turn would not come in time.
+        """
+        self.begin_execution().enter_queue(notify)
+
+    def is_ready(self) -> bool:
+        """Check whether the turn has come.
+
+        Raises
+        ------
+        OverloadedError
+            It did not come in time.
+        OperationCancelledError
+            It was stopped or closed before.
+        """
+        return self.begin_execution().is_ready()
+
+    @property
+    def awaited_file_descriptor(self) -> int | None:
+        """The file descriptor at which the answer will show for which `begin_execution` has asked; None: it is here, or only a thread can wait for it."""
+        return None if self._execution is None else self._execution.awaited_file_descriptor
+
+    def has_arrived(self) -> bool:
+        """Return whether the answer that is `awaited_file_descriptor` has come, without waiting; then it is `small`."""
+        self.small = self._execution is not None and self._execution.has_arrived()
+        return self.small
+
+    def _is_stopped(self) -> bool:
+        return self._cancelled or self._closed
+
+    @property
+    def is_computed(self) -> bool:
+        """True once every row is in memory: what is left is to write them."""
+        execution = self._execution
+        return self._closed if execution is None else execution.is_computed
+
+    @property
+    def total_row_count(self) -> int | None:
+        """How many rows there will be, if that is known without running; None: nobody can tell."""
+        return self._count_rows() if self._count_rows is not None else None
+
+    def build_status(self) -> ResultStatus:
+        """Return how it ended; for `Format.write`."""
+        error = (
+            f"{self.error} [request {self.request_id}]" if self.error is not None and self.request_id else self.error
+        )
+        return ResultStatus(overflow=self.overflow, error_message=error, row_count=self.row_count)
+
+    def read_table(self) -> pa.Table:
+        """Read everything into one Arrow table (small answers, tests).
+
+        Returns
+        -------
+        rows
+            All of them, in memory.
+        """
+        schema = pa.schema([column.arrow_field.with_nullable(True) for column in self.columns])
+        batches = list(self.iterate_batches())
+        return pa.Table.from_batches(batches, schema=batches[0].schema if batches else schema)
+
+    def cancel(self) -> None:
+        """Stop the query from any thread, whether it runs already or not."""
+        self._cancelled = True
+        execution = self._execution
+        if execution is not None:
+            execution.cancel()
+
+    def close(self) -> None:
+        """Free everything, from any thread; may be called twice."""
+        self._closed = True
+        execution, self._execution = self._execution, None
+        if execution is not None:
+            execution.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _split_batch(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Cut a batch that is big, without copying."""
+    max_piece_rows = max(1, MAX_PIECE_CELLS // max(batch.num_columns, 1))
+    if batch.num_rows <= min(MIN_PIECE_ROWS, max_piece_rows):  # to weigh it takes longer than to write a row
+        yield batch
+        return
+    size = batch.nbytes
+    step = min(
+        max(MIN_PIECE_ROWS, MAX_PIECE_BYTES * batch.num_rows // size) if size > MAX_PIECE_BYTES else batch.num_rows,
+        max_piece_rows,
+    )
+    if step >= batch.num_rows:
+        yield batch
+        return
+    for start in range(0, batch.num_rows, step):
+        yield batch.slice(start, step)

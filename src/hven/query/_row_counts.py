@@ -1,0 +1,89 @@
+"""How many rows an answer will have, where that is known before it runs: whole tables, views of them, TOP and OFFSET."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hven.adql import syntax_tree
+from hven.adql.grouping import has_local_aggregate
+from hven.engines import MemoryRelation, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from hven.engines import Relation
+
+
+def count_answer_rows(
+    query: syntax_tree.Query, literal_values: Sequence[Any], relations: Mapping[str, Relation], row_limit: int | None
+) -> int | None:
+    """Count the rows of an answer from what is stored about its tables; None: only the query itself can tell.
+
+    Parameters
+    ----------
+    literal_values
+        Of the literals, by slot.
+    row_limit
+        MAXREC in force.
+    """
+    rows = _count_query_rows(query, literal_values, relations)
+    return rows if rows is None or row_limit is None else min(rows, row_limit)
+
+
+def _count_query_rows(
+    query: syntax_tree.Query, literal_values: Sequence[Any], relations: Mapping[str, Relation]
+) -> int | None:
+    offset_rows = 0 if query.offset is None else _evaluate_integer(query.offset, literal_values)
+    if offset_rows is None:
+        return None
+    if isinstance(query.body, syntax_tree.Query):
+        rows = _count_query_rows(query.body, literal_values, relations)
+        return None if rows is None else max(rows - offset_rows, 0)
+    return _count_select_rows(query.body, offset_rows, literal_values, relations)
+
+
+def _count_select_rows(
+    select: syntax_tree.Select | syntax_tree.SetOperation,
+    offset_rows: int,
+    literal_values: Sequence[Any],
+    relations: Mapping[str, Relation],
+) -> int | None:
+    if (
+        isinstance(select, syntax_tree.SetOperation)
+        or select.where is not None
+        or select.group_by
+        or select.having is not None
+        or select.distinct
+    ):
+        return None
+    if has_local_aggregate([item for item in select.items if isinstance(item, syntax_tree.SelectItem)]):
+        return None
+    rows = _count_source_rows(select.source, literal_values, relations)
+    if rows is None:
+        return None
+    rows = max(rows - offset_rows, 0)  # OFFSET comes before TOP (ADQL 2.1 section 4.11)
+    if select.top is None:
+        return rows
+    top = _evaluate_integer(select.top, literal_values)
+    return None if top is None else min(rows, top)
+
+
+def _count_source_rows(
+    item: syntax_tree.FromItem | None, literal_values: Sequence[Any], relations: Mapping[str, Relation]
+) -> int | None:
+    if isinstance(item, syntax_tree.DerivedTable):
+        return _count_query_rows(item.query, literal_values, relations)
+    if not isinstance(item, syntax_tree.TableRef) or item.where is not None or item.cte or item.table is None:
+        return None
+    match relations.get(item.table.qualified_name):
+        case Snapshot(rows=rows):
+            return rows
+        case MemoryRelation(rows=table):
+            return int(table.num_rows)
+    return None
+
+
+def _evaluate_integer(literal: syntax_tree.Literal, literal_values: Sequence[Any]) -> int | None:
+    value = literal_values[literal.slot] if 0 <= literal.slot < len(literal_values) else literal.value
+    return int(value) if isinstance(value, int | float) else None

@@ -1,0 +1,240 @@
+"""What table a file holds, told by its first bytes: VOTable, FITS, Parquet, Arrow, or delimited text."""
+
+from __future__ import annotations
+
+import math
+import re
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import pyarrow as pa
+
+from hven import formats
+from hven.model import add_deviation, plugins
+from hven.model.errors import SourceError, TooLargeError, format_message
+from hven.model.table import Constant, Table
+from hven.sources import RejectedRow, SourceContext, file_kinds
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+    from pathlib import Path
+
+    from hven.model import Deviation
+    from hven.model.table import Column
+    from hven.sources import Source
+
+_SNIFFED_BYTES = 4096
+_MAX_UNPACKED_BYTES = 4 * 1024**3
+_HTML_PATTERN = re.compile(rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+)?html[\s>]", re.IGNORECASE | re.DOTALL)
+_UTF16_SIGNATURES = (b"\xff\xfe", b"\xfe\xff", b"\0<", b"<\0")  # UTF-16, which XML may be written in
+_TEXT_SOURCE_KINDS = ("csv", "fits", "json", "parquet", "tfcat")  # kinds of sources that are told apart
+
+
+def detect_table_format(path: Path) -> str:
+    """Detect what a file is: ``votable``, ``fits``, ``parquet``, ``arrow`` or ``csv``, whatever it is called.
+
+    Raises
+    ------
+    SourceError
+        Empty, or nothing that holds a table.
+    """
+    with path.open("rb") as file:
+        first_bytes = file.read(_SNIFFED_BYTES)
+    text = first_bytes.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not text:
+        raise SourceError("it is empty")
+    if first_bytes.startswith((b"ARROW1\0", b"\xff\xff\xff\xff")):
+        return "arrow"
+    detected_kind = file_kinds.find_kind_by_content(first_bytes, _TEXT_SOURCE_KINDS)
+    if detected_kind and detected_kind in {"fits", "parquet", "tfcat"}:
+        return detected_kind
+    if _HTML_PATTERN.match(text):
+        raise SourceError("it is an HTML page", remedy="give the address of the file itself, not of a page about it")
+    if text.startswith(b"<") or (first_bytes.startswith(_UTF16_SIGNATURES) and b"<" in first_bytes[:16]):
+        return "votable"
+    foreign_kind = (
+        "compressed twice"
+        if first_bytes.startswith(b"\x1f\x8b")
+        else "JSON"
+        if detected_kind == "json"
+        else file_kinds.other(first_bytes)
+    )
+    if foreign_kind:
+        raise SourceError(
+            format_message("it is {what}, not a table", format_message(foreign_kind)),
+            remedy="save the table as VOTable, FITS, Parquet or CSV, compressed once at most",
+        )
+    if detected_kind is None:
+        raise SourceError(
+            "it is no table of a known kind", remedy="VOTable, FITS, Parquet, Arrow, TFCat, CSV or other delimited text"
+        )
+    return "csv"
+
+
+@contextmanager
+def open_table_file(
+    path: Path,
+    expected_columns: Iterable[Column] = (),
+    max_bytes: int = _MAX_UNPACKED_BYTES,
+    deviations: list[Deviation] | None = None,
+) -> Iterator[tuple[Table, Iterator[pa.RecordBatch]]]:
+    """Open the (first) table of a file.
+
+    Parameters
+    ----------
+    expected_columns
+        Columns that are expected: text of that name, without case, is read as their type and not as what it looks like.
+    max_bytes
+        Bytes that the values of a Parquet or Arrow file may take, as its heads promise them before any is unpacked.
+    deviations
+        Takes what the reader narrows, drops or reinterprets; complete when the rows are read.
+
+    Yields
+    ------
+    The table, without schema and name, and its rows.
+
+    Raises
+    ------
+    SourceError
+        Nothing that holds a table, a broken one; also while iterating.
+    TooLargeError
+        More than `max_bytes`.
+    """
+    kind = detect_table_format(path)
+    _check_promised_bytes(path, kind, max_bytes)
+    if kind in {"votable", "arrow"}:
+        reader = formats.load_format(kind).read
+        if reader is None:  # pragma: no cover  (both have one)
+            raise SourceError(format_message("{kind} cannot be read", kind))
+        with path.open("rb") as file:
+            table_stream = reader(file)
+            head = table_stream.metadata
+            table = Table(
+                schema="", name="", columns=tuple([column.copy_with(type=column.type.unbounded_text_type) for column in head.columns]), description=head.description, groups=tuple(head.groups),
+                frames=tuple(head.frames), enums=head.enums, params=tuple(param for param, _ in head.params if isinstance(param, Constant)),
+            )  # fmt: skip
+            yield table, table_stream.read_complete_batches()
+            if deviations is not None:
+                deviations += table_stream.deviations
+        return
+    names = _read_parquet_names(path) if kind == "parquet" else ()
+    try:
+        reported_deviations: list[Deviation] = []
+        context = SourceContext(
+            on_notice=lambda item: None if isinstance(item, str) else add_deviation(reported_deviations, item)
+        )
+        source = (
+            _open_fitting_csv(path, expected_columns, context) if kind == "csv" else _open_source(kind, path, context)
+        )
+        table, rows = Table(schema="", name="", columns=tuple(source.list_columns())), source.read_batches()
+        reported_deviations[:] = [
+            item for item in reported_deviations if item.count is None
+        ]  # values were counted while types were looked for
+        _check_no_column_dropped(names, table)
+        with closing(cast("Generator[pa.RecordBatch]", rows)):
+            yield table, rows
+        if deviations is not None:
+            deviations += reported_deviations
+    except SourceError as error:  # the remedies of sources speak of descriptors
+        raise SourceError(error.message, place=error.place) from error
+
+
+def _check_no_column_dropped(column_names: Iterable[str], table: Table) -> None:
+    for name in column_names:
+        if all(column.name != name for column in table.columns):
+            raise SourceError(
+                format_message("column {name!r} is of a type that a table cannot hold", name),
+                remedy="leave it out, or take it apart",
+            )
+
+
+def _open_source(kind: str, path: Path, context: SourceContext, **options: object) -> Source:
+    module = plugins.load_plugin("sources", kind)
+    source: Source = module.open(module.Options(files=[path.name], **options), replace(context, directory=path.parent))
+    return source
+
+
+def _open_fitting_csv(path: Path, expected_columns: Iterable[Column], context: SourceContext) -> Source:
+    """Open text with types that hold all values: where later ones do not fit what a sample suggests, it is read again as something wider."""
+    types: dict[str, str] = {}
+    expected = {column.name.lower(): str(column.type) for column in expected_columns}
+    if expected:
+        sampled_source = _open_source("csv", path, SourceContext())
+        expected_types = {
+            column.name: expected[column.name.lower()]
+            for column in sampled_source.list_columns()
+            if column.name.lower() in expected
+        }
+        types.update(expected_types)
+        if len(expected_types) == len(
+            sampled_source.list_columns()
+        ):  # a value that does not fit is a fault, told with its row
+            return _open_source("csv", path, context, types=types)
+    for _ in range(_MAX_TYPE_PASSES):
+        wider_types: dict[str, str] = {}
+        source = _open_source(
+            "csv",
+            path,
+            replace(context, on_reject=partial(_note_misfit, wider_types), reject_limit=_MAX_FAULTS_PER_BLOCK),
+            types=types,
+        )
+        for _batch in source.read_batches():
+            pass
+        if not wider_types:
+            return source
+        for column in source.list_columns():
+            if column.name in wider_types:
+                types[column.name] = (
+                    "float64" if column.type.is_integer and wider_types[column.name] == "float64" else "string"
+                )
+    return _open_source("csv", path, context, types={column.name: "string" for column in source.list_columns()})
+
+
+def _note_misfit(wider_types: dict[str, str], rejected_value: RejectedRow) -> None:
+    """Keep which column a value does not fit (of a row one at least), and what would hold it."""
+    if rejected_value.column is None:
+        raise SourceError(
+            format_message("row {row}: {reason}", rejected_value.row, format_message(rejected_value.reason))
+        )
+    if wider_types.get(rejected_value.column) != "string":
+        wider_types[rejected_value.column] = "float64" if _is_number(rejected_value.value or "") else "string"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text)) or "inf" in text.lower()  # 1e400 is too large for a float64
+    except ValueError:
+        return False
+
+
+def _check_promised_bytes(path: Path, kind: str, max_bytes: int) -> None:
+    promised = formats.load_format(kind).count_unpacked_bytes
+    if promised is None:
+        return
+    with path.open("rb") as file:
+        size = promised(file)
+    if size > max_bytes:
+        raise TooLargeError(
+            format_message("the upload's values take {size:,} bytes unpacked; the limit is {most:,}", size, max_bytes),
+            remedy="send fewer columns or rows at a time",
+        )
+
+
+def _read_parquet_names(path: Path) -> list[str]:
+    """Return the names of the columns."""
+    import pyarrow.parquet as pq  # noqa: PLC0415  (0.04 s, for who sends such a file)
+
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, ValueError, OSError) as error:  # names may be no UTF-8
+        raise SourceError(format_message("no readable Parquet file: {message}", error)) from error
+
+
+_MAX_TYPE_PASSES = 6  # over text, to find types that fit; then every column is text
+_MAX_FAULTS_PER_BLOCK = (
+    100  # values of a column that are looked at in each block of text, to find a type that holds them
+)
+
+__all__ = ["detect_table_format", "open_table_file"]

@@ -1,0 +1,176 @@
+"""The memory of a process: what engines do not count shows here. The query that began last is ended before all of them are, or, at last, the process."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+CHECK_INTERVAL_SECONDS = 0.05  # seconds between two looks while queries run
+RELEASE_WAIT_SECONDS = 1.0  # seconds that an ended query gets to give its memory back
+MAX_OVERRUN_SECONDS = 10.0  # seconds above the ceiling, whatever was ended, after which the process is
+TRIM_DELAY_SECONDS = 1.0  # seconds after which what is over is given back, with all else that is over until then
+_STATM_PATH = "/proc/{}/statm"
+
+
+#: What to do when ending queries does not help: a worker of the server ends, and another is begun. None: nothing, as where a program asks.
+end_process: Callable[[int], None] | None = None
+
+
+def measure_process_bytes(process_id: int | str = "self") -> int:
+    """Measure the bytes that a process holds for itself; files that it has mapped are not counted.
+
+    Parameters
+    ----------
+    process_id
+        Its number; by default this one.
+
+    Returns
+    -------
+    bytes
+        0 where that is not known.
+    """
+    try:
+        pages = Path(_STATM_PATH.format(process_id)).read_bytes().split()
+    except OSError:
+        return 0
+    return (int(pages[1]) - int(pages[2])) * 4096
+
+
+def _find_malloc_trim() -> Callable[[int], int] | None:
+    """Find glibc's malloc_trim; other C libraries have none."""
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return None
+
+
+_malloc_trim = _find_malloc_trim()
+_trim_lock = threading.Lock()
+_trim_thread: threading.Thread | None = None
+_trim_requested = False
+
+
+def schedule_memory_trim() -> None:
+    """Return freed memory to the system, soon and in a thread of its own: the C library keeps what is free otherwise, more with every thread.
+
+    To be called when something that held much is over: big queries, big bodies, long texts that were refused.
+    """
+    global _trim_thread, _trim_requested  # noqa: PLW0603  (of the process, as its memory is)
+    with _trim_lock:
+        _trim_requested = True
+        if _malloc_trim is None or (
+            _trim_thread is not None and _trim_thread.is_alive()
+        ):  # in a fork it is not, whatever it was before
+            return
+        _trim_thread = threading.Thread(target=_run_trim_thread, name="hven-tidy", daemon=True)
+        _trim_thread.start()
+
+
+def _run_trim_thread() -> None:
+    """Trim a moment after the end: until then what was used is let go of."""
+    global _trim_thread, _trim_requested  # noqa: PLW0603
+    while True:
+        with _trim_lock:
+            if not _trim_requested:
+                _trim_thread = None
+                return
+            _trim_requested = False
+        time.sleep(TRIM_DELAY_SECONDS)
+        if _malloc_trim is not None:
+            _malloc_trim(0)
+
+
+class MemoryWatchdog:
+    """Ends queries when the process holds too much; its thread lives as long as any runs.
+
+    Parameters
+    ----------
+    memory
+        What the engine may use; an eighth more is the ceiling, above what was held before the first query. Twice as much, or more than the
+        ceiling for long, is a case for `end_process`.
+    others
+        Names the processes that compute for this one, and what each held at first: what they hold besides counts.
+    """
+
+    def __init__(self, memory: int, others: Callable[[], Mapping[int, int]] = dict) -> None:
+        self._memory_limit_bytes = memory
+        self._list_helper_processes = others
+        self._lock = threading.Lock()
+        self._running_queries: dict[object, Callable[[], None]] = {}
+        self._is_watching = False
+
+    def watch_query(self, query: object, end_query: Callable[[], None]) -> None:
+        """Watch a query.
+
+        Parameters
+        ----------
+        query
+            What it is known by.
+        end_query
+            Called, from another thread, if it is the one to be ended.
+        """
+        with self._lock:
+            self._running_queries[query] = end_query
+            if self._is_watching:
+                return
+            self._is_watching = True
+        threading.Thread(
+            target=self._watch_memory, args=(self._measure_held_bytes(),), name="hven-ceiling", daemon=True
+        ).start()
+
+    def unwatch_query(self, query: object) -> None:
+        """Watch a query no more.
+
+        Parameters
+        ----------
+        query
+            As it was entered.
+        """
+        with self._lock:
+            self._running_queries.pop(query, None)
+
+    def _measure_held_bytes(self) -> int:
+        return measure_process_bytes() + sum(
+            max(measure_process_bytes(process_id) - initial_bytes, 0)
+            for process_id, initial_bytes in self._list_helper_processes().items()
+        )
+
+    def _watch_memory(self, initial_bytes: int) -> None:
+        limit_bytes = initial_bytes + self._memory_limit_bytes + self._memory_limit_bytes // 8
+        idle_checks = 0
+        above_since: float | None = None  # since when
+        last_ended = 0.0
+        while True:
+            time.sleep(CHECK_INTERVAL_SECONDS)
+            held_bytes, instant = self._measure_held_bytes(), time.monotonic()
+            above_since = None if held_bytes <= limit_bytes else instant if above_since is None else above_since
+            if (
+                above_since is not None
+                and end_process is not None
+                and (
+                    held_bytes > initial_bytes + 2 * self._memory_limit_bytes
+                    or instant - above_since > MAX_OVERRUN_SECONDS
+                )
+            ):
+                end_process(held_bytes)
+            end_query = None
+            with self._lock:
+                idle_checks = (
+                    0
+                    if self._running_queries or (above_since is not None and end_process is not None)
+                    else idle_checks + 1
+                )
+                if idle_checks > 40:  # the next query is hardly ever far
+                    self._is_watching = False
+                    return
+                if self._running_queries and above_since is not None and instant - last_ended > RELEASE_WAIT_SECONDS:
+                    end_query = self._running_queries.pop(next(reversed(self._running_queries)))
+            if end_query is not None:
+                end_query()
+                last_ended = instant

@@ -1,0 +1,185 @@
+"""Result -> the head of an answer: columns, the frames and groups they refer to, INFO lines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from hven import __version__
+from hven.formats import InfoElement, TableMetadata
+from hven.model import Cache
+from hven.model.sky import frames
+from hven.query._service_descriptors import SITE_URL_PLACEHOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from hven.model.params import Param, RequestParams
+    from hven.model.table import Column, ColumnGroup, FrameRef, Table
+    from hven.query._query_result import QueryResult
+
+SERVER_SOFTWARE = f"Hven/{__version__}"
+WARNING_INFO_NAME = "warning"  # name of the INFO that says what of a request was not used
+MAX_NAMED_PARAMETERS, MAX_PARAMETER_NAME_CHARACTERS = 10, 60  # parameters that it names, and characters of each
+CONTEXT_CACHE_BYTES, COLUMN_CONTEXT_BYTES = 1024**2, 200  # bytes of what is kept about columns, and of one, about
+_SOFTWARE_INFO = InfoElement(name="server_software", value=SERVER_SOFTWARE)
+
+
+class ColumnContext(NamedTuple):
+    """What columns refer to. It keeps them alive, so that no other ones have their identity.
+
+    Attributes
+    ----------
+    tables
+        Of the columns.
+    frames, groups, enums, params
+        Of these tables, as far as columns refer to them.
+    """
+
+    columns: tuple[Column, ...]
+    tables: tuple[Table, ...]
+    frames: tuple[FrameRef, ...]
+    groups: tuple[ColumnGroup, ...]
+    enums: Mapping[str, Mapping[str, str]]
+    params: tuple[tuple[Column, object], ...]
+
+
+_context_cache: Cache[ColumnContext] = Cache(CONTEXT_CACHE_BYTES, CONTEXT_CACHE_BYTES // 4)
+
+
+def _find_column_context(
+    columns: tuple[Column, ...], tables: tuple[Table, ...], renamed_columns: tuple[tuple[str, str], ...] = ()
+) -> ColumnContext:
+    """Gather it once for the columns of a plan, which is asked again and again."""
+    context = _context_cache.find(id(columns))
+    if context is None or context.tables is not tables:
+        frame_ids = {column.frame for column in columns if column.frame}
+        params = {param.name: param for table in tables for param in table.params}
+        all_params = [param for table in tables for param in table.params]
+        params = {
+            name: param
+            for name, param in params.items()
+            if all(candidate == param for candidate in all_params if candidate.name == name)
+        }
+        enums = {column.enum for column in (*columns, *params.values()) if column.enum}
+        available_names = {column.name for column in columns} | params.keys()
+        context = ColumnContext(
+            columns=columns,
+            tables=tables,
+            frames=_select_frames(tables, frame_ids),
+            groups=_select_groups(tables, available_names, dict(renamed_columns)),
+            enums={name: words for table in tables for name, words in table.enums.items() if name in enums},
+            params=tuple((param, param.value) for param in params.values()),
+        )
+        _context_cache.store(id(columns), context, COLUMN_CONTEXT_BYTES * len(columns))
+    return context
+
+
+def _select_groups(
+    tables: tuple[Table, ...], answer_columns: set[str], names_in_answer: Mapping[str, str]
+) -> tuple[ColumnGroup, ...]:
+    """Return the groups whose members are all in the answer, under the names that they have there."""
+    groups = []
+    for group in (group for table in tables for group in table.groups):
+        roles = {
+            role: name if name in answer_columns else names_in_answer.get(name, name)
+            for role, name in group.roles.items()
+        }
+        if answer_columns.issuperset(roles.values()):
+            groups.append(group if roles == group.roles else replace(group, roles=roles))
+    return tuple(groups)
+
+
+def _select_frames(tables: tuple[Table, ...], frame_ids: set[str]) -> tuple[FrameRef, ...]:
+    """Return the frames of the columns. Of two bodies that are both called ``body`` remains that it is one; what else disagrees is left out."""
+    frames_by_id: dict[str, FrameRef | None] = {}
+    for frame in (frame for table in tables for frame in table.frames if frame.id in frame_ids):
+        agreed_frame = frames_by_id.get(frame.id, frame)
+        if agreed_frame is not None and agreed_frame != frame:
+            agreed_frame = replace(agreed_frame, refposition=None)
+            agreed_frame = (
+                agreed_frame
+                if agreed_frame == replace(frame, refposition=None) and agreed_frame.system == frames.BODY_FRAME_NAME
+                else None
+            )
+        frames_by_id[frame.id] = agreed_frame
+    return tuple(frame for frame in frames_by_id.values() if frame is not None)
+
+
+def warn_unused_parameters(
+    request_params: RequestParams, declared_params: Iterable[Param], *undeclared_names: str
+) -> tuple[InfoElement, ...]:
+    """Warn of parameters of a request that this service does not know: DALI has it ignore them, and nobody shall take the answer for one to them.
+
+    Parameters
+    ----------
+    request_params
+        Of the request.
+    declared_params
+        What the service declares.
+    undeclared_names
+        Names that are read and not declared.
+
+    Returns
+    -------
+    infos
+        One warning, or none.
+    """
+    declared_params = tuple(declared_params)
+    names = request_params.list_unused(declared_params, *undeclared_names)
+    if not names:
+        return ()
+    unused_names = ", ".join(
+        ascii(name[:MAX_PARAMETER_NAME_CHARACTERS]).strip("'\"") for name in names[:MAX_NAMED_PARAMETERS]
+    ) + (f" and {len(names) - MAX_NAMED_PARAMETERS} more" if len(names) > MAX_NAMED_PARAMETERS else "")
+    return (
+        InfoElement(
+            name=WARNING_INFO_NAME,
+            value=f"not used: {unused_names}; known parameters: {', '.join(param.name for param in declared_params)}",
+        ),
+    )
+
+
+def build_result_head(
+    query_result: QueryResult,
+    *,
+    infos: Sequence[InfoElement] = (),
+    name: str | None = None,
+    has_query_status: bool = True,
+    site_url: str = "",
+) -> TableMetadata:
+    """Describe a result for a format.
+
+    Parameters
+    ----------
+    query_result
+        With its columns.
+    infos
+        Further lines of the head, first.
+    name
+        Of the table in the document.
+    has_query_status
+        Whether QUERY_STATUS is told (DALI 1.1, 4.4).
+    site_url
+        Address of the site as its reader asks it; empty: as its settings say.
+
+    Returns
+    -------
+    head
+        Columns, the frames, groups and constants that they refer to, and where the rows come from.
+    """
+    context = _find_column_context(query_result.columns, query_result.tables, query_result.renamed_columns)
+    return TableMetadata(
+        columns=query_result.columns,
+        name=name,
+        infos=(*infos, _SOFTWARE_INFO, *query_result.origins),
+        frames=context.frames,
+        groups=context.groups,
+        enums=context.enums,
+        params=context.params,
+        descriptors_xml=tuple(
+            descriptor.replace(SITE_URL_PLACEHOLDER, site_url or query_result.site_url)
+            for descriptor in query_result.descriptors
+        ),
+        includes_query_status=has_query_status,
+    )

@@ -1,0 +1,49 @@
+"""Files that were made of tables: where the site keeps them, and how they are read as they are asked for."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from hven.model.errors import StorageError, format_message
+from hven.services._derived_files import DerivedFileStore
+from hven.services.collection_files import READ_BYTES, read_cached
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from hven.services.collection_files import FilePiece
+    from hven.services.face import ServiceContext
+
+_READ_GRACE_SECONDS = 600.0  # seconds in which one that was asked for may be read
+
+
+def get_tile_store(context: ServiceContext) -> DerivedFileStore:
+    """Return where the site keeps them."""
+    settings = context.site.settings
+    tile_store: DerivedFileStore = context.site.get_or_create(
+        DerivedFileStore, settings.var_directory / "tiles", settings.files.partitions, _READ_GRACE_SECONDS
+    )
+    return tile_store
+
+
+def read_tile_range(path: Path, begin: int, end: int) -> Generator[FilePiece]:
+    """Read bytes of a file, from one place to before another: what is in memory at once."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        while begin < end:
+            byte_count = min(READ_BYTES, end - begin)
+            piece: FilePiece = read_cached(file, byte_count, begin)
+            if not piece:
+                yield None
+                piece = os.pread(file, byte_count, begin)
+                if not piece:
+                    raise StorageError(format_message("{path} is shorter than it was", path.name), remedy="ask again")
+            begin += len(piece)
+            yield piece
+    finally:
+        os.close(file)
+
+
+__all__ = ["get_tile_store", "read_tile_range"]

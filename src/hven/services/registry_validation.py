@@ -1,0 +1,346 @@
+"""What the validators of registries would say of the records of a site: the codes of the registry of registries, and VOResource's and VODataService's rules, each with the line that mends it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lxml import etree
+
+from hven.adql.vocabularies import load_vocabularies
+from hven.model.errors import Fault, Place, suggest_spelling
+from hven.model.settings import SETTINGS_FILE
+from hven.services import _registry_records as registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from hven.model.resource import RegistryRecord, Resource
+    from hven.model.settings import Settings
+    from hven.services.face import ServiceContext
+
+XSI_TYPE_ATTRIBUTE = "{http://www.w3.org/2001/XMLSchema-instance}type"
+IVOID_PATTERN = re.compile(r"ivo://[A-Za-z0-9][A-Za-z0-9.\-_!~*'()+=]{2,}(/[A-Za-z0-9.\-_!~*'()+=]+)*")
+EXAMPLE_AUTHORITY = "example.org"  # the authority of a site that says none
+LOCAL_URL_PATTERN = re.compile(r"https?://(localhost|127\.|10\.|192\.168\.|0\.0\.0\.0|\[::1?\])", re.IGNORECASE)
+STANDARDS_PREFIX = "ivo://ivoa.net/std/"
+SEARCH_RULE_CODES = {
+    f"{STANDARDS_PREFIX}conesearch": "CS4.0",
+    f"{STANDARDS_PREFIX}sia": "SIA7.0",
+}  # capability -> codes of what it must have
+EXAMPLE_TEST_QUERIES = {  # type of capability -> a test as descriptors write it, for the face
+    "cs:ConeSearch": "RA=83.6&DEC=22&SR=0.1",
+    "sia:SimpleImageAccess": "POS=83.6,22&SIZE=0.1",
+    "ssap:SimpleSpectralAccess": "REQUEST=queryData&POS=83.6,22&SIZE=0.1",
+}
+# key of hven.toml -> what is to be written there, and what it is for; of all records
+REQUIRED_SETTINGS = {
+    "authority": ("your-institute.example", "first part of all identifiers, for ever: a name of your own that no registry has"),
+    "public_url": ("https://vo.your-institute.example", "the address in all records, and of the registry itself"),
+    "contact_email": ("vo@your-institute.example", "whom harvesters and readers write to; without it there is no registry"),
+    "registry.organisation": ("Your institute", "who publishes"),
+}  # fmt: skip
+# key of descriptors -> what is to be written there, and what its lack means
+RECOMMENDED_KEYS = {
+    "description": ("description: What was measured, by whom, and what for", "nobody learns what it is"),
+    "subjects": ("subjects: [solar-physics]", "it stands among virtual observatories, not under its subject"),
+    "creators": ('creators: [{name: "Brahe, T.", orcid: 0000-0002-1825-0097}]', "nobody is named who made it"),
+    "licence": ("licence: CC-BY-4.0", "nobody knows what may be done with it"),
+}
+PROSE_CODES = {"VOResource", "VODataService"}
+KEY_VOCABULARIES = {
+    "waveband": "messenger",
+    "content_level": "voresource/content_level",
+    "type": "voresource/content_type",
+}
+
+
+def list_missing_settings(settings: Settings) -> dict[str, str]:
+    """List what hven.toml must say before registries are told of a site.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+
+    Returns
+    -------
+    keys
+        Key -> the line to write; keys of a section have its name before them.
+    """
+    here = not settings.public_url or LOCAL_URL_PATTERN.match(settings.public_url)
+    wrong = {
+        "authority": settings.authority.lower() == EXAMPLE_AUTHORITY,
+        "public_url": bool(here),
+        "contact_email": not registry.EMAIL_PATTERN.fullmatch(settings.contact_email or ""),
+        "registry.organisation": not settings.registry.organisation,
+    }
+    return {key: write_setting_line(key, REQUIRED_SETTINGS[key][0]) for key, is_wrong in wrong.items() if is_wrong}
+
+
+def write_setting_line(key: str, value: str) -> str:
+    """Return a line of hven.toml.
+
+    Parameters
+    ----------
+    key
+        With the name of its section before it, if it has one.
+    value
+        What it shall say.
+    """
+    return f"{key.rpartition('.')[2]} = {json.dumps(value, ensure_ascii=False)}"
+
+
+def draft_records(context: ServiceContext) -> Mapping[str, Sequence[RegistryRecord]]:
+    """Make all records as they would be told now, by collection; empty: the site's own. Nothing is told by it.
+
+    Parameters
+    ----------
+    context
+        The site, and its faces.
+
+    Returns
+    -------
+    records
+        Those that were told have the dates that they were told with.
+    """
+    return registry.draft_records(context)
+
+
+def format_record(record: RegistryRecord) -> str:
+    """Return a record as registries get it, for people: each element on a line.
+
+    Parameters
+    ----------
+    record
+        The record.
+    """
+    root = etree.fromstring(registry.write_record(record))
+    etree.indent(root)
+    return etree.tostring(root, encoding="unicode")
+
+
+def check_records(context: ServiceContext, records: Mapping[str, Sequence[RegistryRecord]]) -> list[Fault]:
+    """Judge records as validators do; errors are what these refuse.
+
+    Parameters
+    ----------
+    context
+        The site.
+    records
+        All that it would tell, as `draft_records` makes them.
+
+    Returns
+    -------
+    faults
+        Each with its code, at the line of the descriptor, or of hven.toml, that is to be mended.
+    """
+    return list(_RecordChecker(context, records).iterate_faults())
+
+
+class _RecordChecker:
+    def __init__(self, context: ServiceContext, records: Mapping[str, Sequence[RegistryRecord]]) -> None:
+        self._settings, self._records = context.site.settings, records
+        self._resources = context.site.get_published_state().resources
+        self._current_time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        self._lines_by_path: dict[Path, list[str]] = {}
+
+    def iterate_faults(self) -> Iterator[Fault]:
+        """Judge the site, its list, each collection, each record."""
+        for key, added in list_missing_settings(self._settings).items():
+            code, severity = {
+                "authority": ("RI3.1.4b", "error"), "public_url": ("RI3.1.5a", "error"), "contact_email": ("RI3.1.1", "error"),
+            }.get(key, ("VOResource", "warning"))  # fmt: skip
+            message = f"{code}: {SETTINGS_FILE} has no {key} that others can use: {REQUIRED_SETTINGS[key][1]}"
+            yield Fault(
+                message=message,
+                place=self._find_key_place("", key),
+                remedy=_write_remedy("", key, added),
+                severity=severity,
+            )
+        roots = {
+            part: [etree.fromstring(registry.write_record(record)) for record in part_records]
+            for part, part_records in self._records.items()
+        }
+        yield from self._check_record_list([root for part_records in roots.values() for root in part_records])
+        for part, part_records in roots.items():
+            about = self._resources.get(part)
+            if about is not None:
+                yield from self._check_description(part, about)
+            whose: dict[
+                RuleViolation, list[str]
+            ] = {}  # what several records of a collection have in common is said once
+            for root in part_records:
+                for violation in (
+                    *_check_record(root, self._current_time),
+                    *(_check_tableset(root) if about is not None else ()),
+                ):
+                    whose.setdefault(violation, []).append(_get_element_text(root, "identifier"))
+            for (code, message, key, remedy, severity), (first, *other_ids) in whose.items():
+                if about is None and code in PROSE_CODES:
+                    continue  # what hven.toml lacks is said already; without a descriptor nobody can say more
+                where = f"{first} and {len(other_ids)} more" if other_ids else first
+                yield Fault(message=f"{code}: {where}: {message}", place=self._find_key_place(part, key), remedy=remedy, severity=severity)  # fmt: skip
+
+    def _check_record_list(self, roots: Sequence[etree._Element]) -> Iterator[Fault]:
+        """Judge what all records are together: one registry, with an authority for each identifier."""
+        kinds: dict[str, set[str]] = {}
+        ids = Counter(_get_element_text(root, "identifier").lower() for root in roots)
+        for root in roots:
+            kinds.setdefault(str(root.get(XSI_TYPE_ATTRIBUTE)), set()).add(
+                _get_element_text(root, "identifier").lower()
+            )
+        managed = {str(item.text).lower() for root in roots for item in root.iterfind("managedAuthority")}
+        where = self._find_key_place("", "authority")
+        if len(kinds.get("vg:Registry", ())) != 1:
+            yield Fault(message="RI3.1.4a: the registry's own record is not among the records", place=where, remedy="do two keys of registry.ids say the same?")  # fmt: skip
+        for name in sorted(managed - {item.removeprefix("ivo://") for item in kinds.get("vg:Authority", ())}):
+            yield Fault(message=f"RI3.1.4c: there is no record of the authority {name}", place=where, remedy=f"do registry.ids say ivo://{name}?")  # fmt: skip
+        for name in sorted({item[6:].partition("/")[0] for item in ids} - managed):
+            yield Fault(message=f"RI3.1.4b: {name} is no authority of this registry, and records have it", place=self._find_key_place("", "registry.authorities"), remedy=f'under [registry]: authorities = ["{name}"]')  # fmt: skip
+        for part, part_records in self._records.items():
+            for item in part_records:
+                if ids[item.ivoid.lower()] > 1:
+                    yield Fault(message=f"RI3.1.3: {item.ivoid} is the id of {ids[item.ivoid.lower()]} records: only the first one is told", place=self._find_key_place(part, "registry" if part else "registry.ids"), remedy=_write_remedy(part, "registry", "registry: {id: ..}" if part else "ids = {..}"))  # fmt: skip
+
+    def _check_description(self, collection: str, resource: Resource) -> Iterator[Fault]:
+        """Judge what a descriptor says of its collection."""
+        for key, (added, why) in RECOMMENDED_KEYS.items():
+            if not getattr(resource, key):
+                yield Fault(message=f"VOResource: {collection} has no {key}: {why}", place=self._find_key_place(collection, key), remedy=f"add: {added}", severity="warning")  # fmt: skip
+        for key, vocabulary in KEY_VOCABULARIES.items():
+            terms = load_vocabularies()[vocabulary]
+            for word in getattr(resource, key):
+                if word not in terms:
+                    remedy = suggest_spelling(word, terms) or f"known: {', '.join(terms)}"
+                    code = "VODataService" if key == "waveband" else "VOResource"
+                    yield Fault(message=f"{code}: {word!r} is no term of the vocabulary {vocabulary}", place=self._find_key_place(collection, key), remedy=remedy, severity="warning")  # fmt: skip
+
+    def _find_key_place(self, collection: str, key: str) -> Place:
+        """Find the line of a key in a descriptor, or in hven.toml; where it is not there, that of its section, else the first one."""
+        about = self._resources.get(collection) if collection else None
+        path = about.path if about is not None else self._settings.directory / SETTINGS_FILE
+        if path not in self._lines_by_path:
+            self._lines_by_path[path] = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        section, _, name = key.rpartition(".") if about is None else ("", "", key)
+        number = _find_key_line(self._lines_by_path[path], name, section)
+        return Place(file=str(path), line=number)
+
+
+def _find_key_line(lines: Sequence[str], name: str, section: str) -> int:
+    """Return where a key stands, in the one or the other language: in them keys of the whole stand at the margin."""
+    inside, at = "", 1
+    for number, text in enumerate(lines, start=1):
+        if head := re.match(r"\[+\s*([\w.]+)\s*\]+", text):
+            inside = head[1]
+            at = number if inside == section else at
+        elif inside == section and re.match(rf"['\"]?{re.escape(name)}['\"]?\s*[:=]", text):
+            return number
+    return at
+
+
+def _write_remedy(collection: str, key: str, text: str) -> str:
+    if collection:
+        return f"add: {text}"
+    return f"add under [{key.partition('.')[0]}]: {text}" if "." in key else f"write before the first section: {text}"
+
+
+RuleViolation = tuple[str, str, str, str, str]  # code, message, key to mend, remedy, severity
+
+
+def _check_record(root: etree._Element, current_time: str) -> Iterator[RuleViolation]:
+    """Judge one record."""
+    if not IVOID_PATTERN.fullmatch(_get_element_text(root, "identifier")):
+        yield "VOResource", "this is no identifier: letters, digits and . - _ ! ~ * ' ( ) + = stand there", "registry", "registry: {id: ..}", "error"  # fmt: skip
+    if not _get_element_text(root, "title"):
+        yield "VOResource", "it has no title", "title", "add: title: ..", "error"
+    if not root.xpath("curation/contact[normalize-space(email)]"):
+        yield "VOResource", "nobody can write to its contact", "contact", "add: contact: {name: .., email: ..}", "warning"  # fmt: skip
+    dates = {"created": root.get("created"), "updated": root.get("updated")}
+    dates |= {f"its date {each.get('role')}": each.text for each in root.iterfind("curation/date")}
+    for date_name, text in dates.items():
+        if not _is_date(text or ""):
+            yield "VRdate", f"{date_name} is no date: {text}", "created", "write created: 2026-11-20", "error"
+        elif text and text[:19] > current_time[: len(text[:19])]:
+            yield "VRdate", f"{date_name} is {text}, which has not been yet", "created", "write the day when it was first published", "error"  # fmt: skip
+    relation_types = {term.lower() for term in load_vocabularies()["voresource/relationship_type"]}
+    for kind in (str(each.text) for each in root.iterfind("content/relationship/relationshipType")):
+        if kind.lower() not in relation_types:
+            yield "VR3.1.3a", f"{kind!r} is no relation of the vocabulary", "registry", f"known: {', '.join(load_vocabularies()['voresource/relationship_type'])}", "error"  # fmt: skip
+    yield from _check_capabilities(root)
+
+
+def _check_capabilities(root: etree._Element) -> Iterator[RuleViolation]:
+    """Judge what a record says that is asked, and how."""
+    sort = root.get(XSI_TYPE_ATTRIBUTE)
+    capabilities = root.findall("capability")
+    service = sort in {"vs:CatalogService", "vs:DataService", "vg:Registry"}
+    if service and not capabilities:
+        yield "VR3.2.2a", "it is a service without a capability", "services", "is its face a plug-in? it has none to tell", "warning"  # fmt: skip
+    for each in capabilities:
+        standard = (each.get("standardID") or "").lower()
+        if not each.findall("interface/accessURL"):
+            yield "VR3.2.2a", f"the capability {standard or 'of its pages'} has no interface", "services", "the face does not say its address", "warning"  # fmt: skip
+        if code := SEARCH_RULE_CODES.get(standard):
+            if sort != "vs:CatalogService":
+                yield f"{code}a", "a search is a vs:CatalogService", "services", "the face says no search", "warning"
+            if not any(interface.get(XSI_TYPE_ATTRIBUTE) == "vs:ParamHTTP" and interface.get("role") == "std" for interface in each.iterfind("interface")):  # fmt: skip
+                yield f"{code}b", 'it has no interface vs:ParamHTTP with role="std"', "services", "the face says no search", "error"  # fmt: skip
+        if each.get(XSI_TYPE_ATTRIBUTE) in EXAMPLE_TEST_QUERIES and each.find("testQuery") is None:
+            test = f'registry: {{services: {{TABLE.FACE: {{test: "{EXAMPLE_TEST_QUERIES[str(each.get(XSI_TYPE_ATTRIBUTE))]}"}}}}}}'
+            if not each.findtext("interface/testQueryString"):
+                yield "VODataService", "it has no test query: nobody can try whether it is well", "registry", f"add: {test}", "warning"  # fmt: skip
+    if sort == "vg:Registry":
+        ways = root.xpath("capability[@xsi:type='vg:Harvest']/interface[@xsi:type='vg:OAIHTTP'][@role='std'][@version='1.0']", namespaces={"xsi": XSI_TYPE_ATTRIBUTE[1:].partition("}")[0]})  # fmt: skip
+        if not ways:
+            yield "RI4.0a", 'it has no vg:Harvest with vg:OAIHTTP, role="std", version 1.0', "authority", "", "error"
+    epn = [table for table in root.iterfind("tableset/schema/table") if _get_element_text(table, "utype").lower().startswith(registry.EPN_TAP_UTYPE_PREFIX)]  # fmt: skip
+    if sort == "vs:CatalogResource" and epn and not any((each.get("standardID") or "").lower().startswith(registry.TAP_STANDARD_ID.lower()) for each in capabilities):  # fmt: skip
+        yield "EPN-TAP", "the table has no TAP#aux: VESPA's clients find it by nothing else", "services", "add tap to its services", "error"  # fmt: skip
+
+
+def _check_tableset(root: etree._Element) -> Iterator[RuleViolation]:
+    """Judge what a record says that is there: coverage, tables, columns."""
+    for axis_name, low in (("temporal", -1e7), ("spectral", 0.0)):
+        for text in (str(each.text) for each in root.iterfind(f"coverage/{axis_name}")):
+            begin, end = (float(word) for word in text.split())
+            if not low < begin <= end < (1e7 if axis_name == "temporal" else 1.0):
+                unit = "days (MJD)" if axis_name == "temporal" else "joules"
+                yield "VODataService", f"it covers {text} {unit}: that cannot be", "tables", "is the unit of the column right? do fill values stand for nothing?", "warning"  # fmt: skip
+    for table in root.iterfind("tableset/schema/table"):
+        name = _get_element_text(table, "name")
+        if not _get_element_text(table, "description"):
+            yield "VODataService", f"the table {name} has no description", "tables", f"under {name.rpartition('.')[2]}: description: ..", "warning"  # fmt: skip
+        bare = [
+            _get_element_text(column, "name").strip('"')
+            for column in table.iterfind("column")
+            if not _get_element_text(column, "description")
+        ]
+        if bare:
+            yield "VODataService", f"columns of {name} without a description ({len(bare)}): {', '.join(bare[:5])}{', ..' * (len(bare) > 5)}", "tables", f"under columns: {bare[0]}: {{description: ..}}", "warning"  # fmt: skip
+
+
+def _is_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _get_element_text(root: etree._Element, name: str) -> str:
+    return (root.findtext(name) or "").strip()
+
+
+__all__ = [
+    "REQUIRED_SETTINGS",
+    "check_records",
+    "draft_records",
+    "format_record",
+    "list_missing_settings",
+    "write_setting_line",
+]

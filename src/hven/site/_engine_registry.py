@@ -1,0 +1,334 @@
+"""`EngineRegistry`: the engines of a site, opened when they are first needed; one that is away stops its own tables only."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from hven.engines import MemoryRelation, load_engine_record, load_live_module
+from hven.model import plugins
+from hven.model.errors import HvenError, StorageError, StorageUnavailableError
+from hven.sources.remote_stores import WebCatalogueClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from hven.engines import Relation, Snapshot, StorageEngine
+    from hven.model.settings import Settings
+
+EMBEDDED_ENGINE = "duckdb"
+LIVE_ENGINE_PREFIX = (
+    "live "  # begins the names of the engines of databases that are read in place; the database's url follows
+)
+HINDERED_MESSAGE = "its tables are served, and large queries of them refused"
+REOPEN_DELAY_SECONDS = (
+    2.0  # seconds before an engine that could not be opened is tried again: nobody waits for it meanwhile
+)
+
+
+def _create_directory(directory: Path, site_directory: Path) -> None:
+    """Make a directory; below the site's own, not that one: a site that is renamed under a process is not begun anew in its place.
+
+    Raises
+    ------
+    StorageError
+        It cannot be made, or the site is gone.
+    """
+    try:
+        if directory.is_relative_to(site_directory):
+            for parent_directory in reversed([directory, *directory.parents]):
+                if parent_directory != site_directory and parent_directory.is_relative_to(site_directory):
+                    parent_directory.mkdir(exist_ok=True, mode=0o700)
+        else:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        message = f"the directory {directory} cannot be made: {error.strerror}"
+        raise StorageError(
+            message, remedy="look at the rights of the site's directory, and whether its disk is mounted"
+        ) from error
+
+
+class EngineRegistry:
+    """The engines of a site in this process. Thread-safe.
+
+    Parameters
+    ----------
+    memory_bytes
+        Bytes for each; None = `settings.limits.memory`.
+    get_site_id
+        Gives the identity of the site, by which a database knows its own; None = nobody asks.
+    """
+
+    def __init__(
+        self, settings: Settings, *, memory_bytes: int | None = None, get_site_id: Callable[[], str] | None = None
+    ) -> None:
+        self._get_site_id = get_site_id
+        self.default_engine = settings.engine
+        self._settings = settings
+        self._memory_bytes = memory_bytes or settings.limits.memory
+        self._lock = threading.Lock()
+        self._opening_locks: dict[str, threading.Lock] = {}
+        self._open_engines: dict[str, StorageEngine] = {}
+        self._open_failures: dict[str, tuple[float, HvenError]] = {}
+        self.statement_limits_seconds: dict[str, float] = {}
+        self.embedded_engine = self.get_engine(EMBEDDED_ENGINE)
+
+    def get_engine(self, engine_name: str) -> StorageEngine:
+        """Return an engine; open it if that has not happened.
+
+        Parameters
+        ----------
+        engine_name
+            ``duckdb``, ``postgres``, or a database that is read in place.
+
+        Returns
+        -------
+        engine
+            Open, the same at each call.
+
+        Raises
+        ------
+        UserError
+            No engine is called so.
+        StorageError
+            It cannot be opened now; the tables of the others are served all the same.
+        """
+        engine = self._open_engines.get(engine_name)
+        if engine is not None:
+            return engine
+        with self._lock:
+            opening_lock = self._opening_locks.setdefault(engine_name, threading.Lock())
+        with opening_lock:  # one at a time for each engine: who waits for a database keeps nobody else waiting
+            engine = self._open_engines.get(engine_name)
+            if engine is not None:
+                return engine
+            last_failure = self._open_failures.get(engine_name)
+            if last_failure is not None and time.monotonic() - last_failure[0] < REOPEN_DELAY_SECONDS:
+                raise StorageError(last_failure[1].message, remedy=last_failure[1].remedy)
+            try:
+                engine = self._open_engine(engine_name)
+            except HvenError as error:
+                self._open_failures[engine_name] = (time.monotonic(), error)
+                raise
+            self._open_failures.pop(engine_name, None)
+            self._open_engines[engine_name] = engine
+            return engine
+
+    def _open_engine(self, engine_name: str) -> StorageEngine:
+        if engine_name.startswith(LIVE_ENGINE_PREFIX):  # a database that is read in place: one engine for each
+            url, live_settings = (
+                self._settings.resolve_address(engine_name.removeprefix(LIVE_ENGINE_PREFIX)),
+                self._settings.live,
+            )
+            engine_directory, timeout_seconds = (
+                self._settings.data_directory / "engine-live",
+                self.statement_limits_seconds.get(engine_name, 60.0),
+            )
+            live_engine: StorageEngine = load_live_module().open(
+                engine_directory,
+                name=engine_name,
+                memory=self._memory_bytes,
+                url=url,
+                pool=live_settings.pool,
+                at_once=live_settings.at_once,
+                seconds=timeout_seconds,
+            )
+            return live_engine
+        data_directory = self._settings.data_directory / (
+            "snapshots" if engine_name == EMBEDDED_ENGINE else f"engine-{engine_name}"
+        )
+        engine_kind = load_engine_record(engine_name)
+        options = {**engine_kind.options(self._settings, self._get_site_id or str)}
+        if engine_kind.webs:
+            options["webs"] = WebCatalogueClient(allow_private=self._settings.allow_private)
+        _create_directory(data_directory.parent, self._settings.directory)
+        engine: StorageEngine = plugins.load_plugin("engines", engine_name).open(
+            data_directory, memory=self._memory_bytes, **options
+        )
+        return engine
+
+    def find_missing_file(self, snapshot: Snapshot) -> str | None:
+        """Check that the files of a snapshot are there, as far as its engine can tell at once.
+
+        Parameters
+        ----------
+        snapshot
+            Of any engine.
+
+        Returns
+        -------
+        file
+            The first that is not; None: all are, or the engine is not open.
+        """
+        engine = self._open_engines.get(snapshot.engine)
+        return None if engine is None else engine.find_missing_file(snapshot)
+
+    def list_damaged_snapshots(self) -> Mapping[str, str]:
+        """Return the paths of snapshots of which files are missing or cut off, as this process found them, and which."""
+        return self.embedded_engine.file_faults
+
+    def refuse_snapshots(self, reasons_by_path: Mapping[str, str]) -> None:
+        """Refuse the rows of damaged snapshots to everybody.
+
+        Parameters
+        ----------
+        reasons_by_path
+            `Snapshot.path` -> the reason.
+        """
+        self.embedded_engine.refuse_snapshots(reasons_by_path)
+
+    def release_removed_snapshots(self) -> None:
+        """Release snapshots that were removed."""
+        for engine in self.list_open_engines():
+            engine.release_removed()
+
+    def apply_settings(self, settings: Settings) -> None:
+        """Apply other settings: what is not open yet is opened with them.
+
+        Parameters
+        ----------
+        settings
+            Of the site.
+        """
+        self._settings, self.default_engine = settings, settings.engine
+
+    def list_sections_in_use(self) -> list[str]:
+        """List the sections of the settings with which something is open."""
+        return [
+            section
+            for name in self.map_open_engines()
+            if not name.startswith(LIVE_ENGINE_PREFIX) and (section := load_engine_record(name).section)
+        ]
+
+    def find_engine_problem(self, engine_name: str) -> str | None:
+        """Return why the rows of an engine cannot be read here.
+
+        Parameters
+        ----------
+        engine_name
+            Of the engine.
+
+        Returns
+        -------
+        trouble
+            None: they can, or nobody has asked for them yet.
+        """
+        engine_kind = load_engine_record(engine_name)
+        return engine_kind.lacks(self._settings) or (
+            self._probe_engine(engine_name) if engine_kind.section or engine_name in self._open_engines else None
+        )
+
+    def _probe_engine(self, engine_name: str) -> str | None:
+        try:
+            return self.get_engine(engine_name).find_outage()
+        except HvenError as error:
+            return str(error)
+
+    def limit_statement_time(self, engine_name: str, limit_seconds: float) -> None:
+        """Limit how long a statement may take in a database that is read in place; the shortest of all limits counts.
+
+        Parameters
+        ----------
+        engine_name
+            Of the database.
+        limit_seconds
+            At most.
+        """
+        self.statement_limits_seconds[engine_name] = min(
+            limit_seconds, self.statement_limits_seconds.get(engine_name, limit_seconds)
+        )
+
+    def find_engine(self, relation: Relation) -> StorageEngine:
+        """Return the engine that has some rows; rows in memory are the embedded one's.
+
+        Parameters
+        ----------
+        relation
+            A snapshot, or rows in memory.
+        """
+        return self.embedded_engine if isinstance(relation, MemoryRelation) else self.get_engine(relation.engine)
+
+    def get_engine_for_users(self, engine_name: str) -> StorageEngine:
+        """Return an engine to readers: what keeps it from being opened is its owner's business, who finds it in the log and at /health.
+
+        Parameters
+        ----------
+        engine_name
+            Of the engine.
+
+        Raises
+        ------
+        StorageUnavailableError
+            It cannot be opened now.
+        """
+        try:
+            return self.get_engine(engine_name)
+        except StorageUnavailableError:
+            raise
+        except HvenError as error:
+            database_label = (
+                "their database" if engine_name.startswith(LIVE_ENGINE_PREFIX) else f"the engine {engine_name}"
+            )
+            raise StorageUnavailableError(
+                f"these rows are in {database_label}, which does not answer here", remedy="try again later"
+            ) from error
+
+    def list_open_engines(self) -> list[StorageEngine]:
+        """List those that are open."""
+        return list(self._open_engines.values())
+
+    def map_open_engines(self) -> dict[str, StorageEngine]:
+        """Return those that are open, by name."""
+        return dict(self._open_engines)
+
+    def drop_snapshots(self, snapshots: Iterable[Snapshot]) -> list[str]:
+        """Remove snapshots, each from its engine. What cannot be removed now goes with the next sweep.
+
+        Parameters
+        ----------
+        snapshots
+            Of any engines.
+
+        Returns
+        -------
+        troubles
+            Why some could not be removed.
+        """
+        problems: dict[str, None] = {}
+        for snapshot in snapshots:
+            try:
+                self.get_engine(snapshot.engine).remove_snapshot(snapshot)
+            except HvenError as error:
+                problems[f"the snapshot {snapshot.id} cannot be removed now: {error}"] = None
+        return list(problems)
+
+    def probe_engines(self, engine_names: Iterable[str]) -> list[str]:
+        """Open the engines that tables need. May take a while: not for who must answer.
+
+        Parameters
+        ----------
+        engine_names
+            Of engines.
+
+        Returns
+        -------
+        troubles
+            A sentence for each that cannot be opened, or does not answer everything.
+        """
+        problems = []
+        for name in sorted(set(engine_names)):
+            if problem := self._probe_engine(name):
+                problems.append(f"engine {name}: {problem}; its tables are not served")
+            elif problem := self.get_engine(name).find_degradation():
+                problems.append(f"engine {name}: {problem}; {HINDERED_MESSAGE}")
+        return problems
+
+    def close_engines(self) -> None:
+        """Close them all."""
+        for engine in self.list_open_engines():
+            engine.close()
+
+
+__all__ = ["EMBEDDED_ENGINE", "HINDERED_MESSAGE", "LIVE_ENGINE_PREFIX", "EngineRegistry"]

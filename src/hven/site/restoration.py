@@ -1,0 +1,386 @@
+"""`restore_archive`: an archive of `backup` back into an empty directory and an empty store, after all of it was checked."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+import tarfile
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from hven.model import settings as settings_room
+from hven.model.errors import ConflictError, HvenError, SourceError, StorageError, UserError
+from hven.model.settings import SECRETS_FILE
+from hven.site._site import Site
+from hven.site.archive import ARCHIVE_FORMAT, CHECKSUMS_MEMBER, HEADER_MEMBER, ChecksumReader
+from hven.site.store import StateStore
+from hven.site.store._database import STATE_FORMAT
+from hven.site.store._snapshots import record_from_row
+from hven.site.store._state_copies import read_user_table_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from hven.model.settings import Settings
+    from hven.site.store import SnapshotRecord
+
+_CHUNK_BYTES = 1 << 20
+_ENGINE_SETTING_PATTERN = re.compile(r"^(\s*engine\s*=\s*)([\"'])[^\"'\n]*\2", re.MULTILINE)
+
+
+def verify_archive(path: Path) -> dict[str, Any]:
+    """Verify an archive from end to end.
+
+    Parameters
+    ----------
+    path
+        Of the archive.
+
+    Returns
+    -------
+    about
+        What it says of itself.
+
+    Raises
+    ------
+    SourceError
+        No archive of Hven, one that is cut off, or altered.
+    UserError
+        A newer Hven wrote it.
+    """
+    with _explain_archive_errors(path):
+        return _read_and_verify(path)
+
+
+def _read_and_verify(path: Path) -> dict[str, Any]:
+    member_checksums: dict[str, list[Any]] = {}
+    header: dict[str, Any] = {}
+    expected_checksums: dict[str, Any] | None = None
+    for member, file in _iterate_members(path):
+        name = member.name
+        if expected_checksums is not None:
+            raise SourceError(f"{path} is altered: {name} stands behind its end")
+        if not header and name != HEADER_MEMBER:
+            raise SourceError(f"{path} is no backup of Hven", remedy="hven backup FILE writes one")
+        if name in member_checksums or not _is_valid_member_name(name):
+            raise SourceError(f"{path} is altered: it has a member {name!r:.120} that no backup has")
+        checksum_reader = ChecksumReader(file)
+        if name == CHECKSUMS_MEMBER:
+            expected_checksums = _parse_json_member(path, name, checksum_reader.read())
+            continue
+        if name == HEADER_MEMBER:
+            header = _parse_json_member(path, name, checksum_reader.read())
+            _check_archive_version(path, header)
+        while checksum_reader.read(_CHUNK_BYTES):
+            pass
+        member_checksums[name] = [member.size, checksum_reader.digest]
+    if not header:
+        raise SourceError(f"{path} is no backup of Hven", remedy="hven backup FILE writes one")
+    if expected_checksums is None:
+        raise SourceError(
+            f"{path} is cut off: its end is missing",
+            remedy="copy it again; if that is all there is, it cannot be restored",
+        )
+    for name in sorted({*member_checksums, *expected_checksums}):
+        if member_checksums.get(name) != expected_checksums.get(name):
+            difference = (
+                "is missing"
+                if name not in member_checksums
+                else "is not what was written"
+                if name in expected_checksums
+                else "was added"
+            )
+            raise SourceError(f"{path} is altered: {name} {difference}", remedy="copy it again from where it was made")
+    return {**header, "members": len(member_checksums), "bytes": path.stat().st_size}
+
+
+def _check_archive_version(path: Path, header: Mapping[str, Any]) -> None:
+    archive_format, store_format = header.get("backup"), header.get("store")
+    if not isinstance(archive_format, int) or not isinstance(store_format, int):
+        raise SourceError(f"{path} is no backup of Hven", remedy="hven backup FILE writes one")
+    if archive_format > ARCHIVE_FORMAT or store_format > STATE_FORMAT:
+        raise UserError(
+            f"{path} was written by Hven {header.get('hven')} (format {archive_format}, system state {store_format}); this Hven knows {ARCHIVE_FORMAT} and {STATE_FORMAT}",
+            remedy=f"restore it with Hven {header.get('hven')} or a newer one",
+        )
+
+
+def _parse_json_member(path: Path, name: str, body: bytes) -> dict[str, Any]:
+    try:
+        parsed_member = json.loads(body)
+    except ValueError as error:
+        raise SourceError(f"{path} is altered: {name} cannot be read") from error
+    if not isinstance(parsed_member, dict):
+        raise SourceError(f"{path} is altered: {name} cannot be read")
+    return parsed_member
+
+
+def _is_valid_member_name(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return (
+        bool(parts)
+        and not name.startswith("/")
+        and ".." not in parts
+        and (name in {HEADER_MEMBER, CHECKSUMS_MEMBER} or parts[0] in {"site", "state", "rows", "jobs"})
+    )
+
+
+@contextmanager
+def _explain_archive_errors(path: Path) -> Iterator[None]:
+    """Translate what is wrong with an archive into plain words, wherever it breaks off."""
+    try:
+        yield
+    except (tarfile.TarError, EOFError) as error:
+        if "not a" in str(error) or "invalid header" in str(error) or "empty" in str(error):
+            raise SourceError(
+                f"{path} is no backup of Hven, or is damaged: {error}", remedy="hven backup FILE writes one"
+            ) from error
+        raise SourceError(
+            f"{path} is cut off: {error}", remedy="copy it again; if that is all there is, it cannot be restored"
+        ) from error
+
+
+def _iterate_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
+    """Yield the files of an archive, one after the other."""
+    try:
+        opened = path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
+    with opened, tarfile.open(fileobj=opened, mode="r|") as tar:
+        for member in tar:
+            file = tar.extractfile(member) if member.isreg() else None
+            if file is None:
+                raise SourceError(f"{path} is altered: {member.name!r:.120} is no file")
+            yield member, file
+
+
+def restore_archive(
+    path: Path, directory: Path, *, engine: str | None = None, on_table: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Restore a site from an archive.
+
+    Parameters
+    ----------
+    path
+        Of the archive.
+    directory
+        One that is not there, or has nothing in it but ``secrets.toml``. It is a site when everything is in it.
+    engine
+        Keep all rows in this engine, whatever they were in.
+    on_table
+        Told each table, from this thread.
+
+    Returns
+    -------
+    dict
+        What the archive says of itself, the ``collections`` that must be ingested, as their rows are not in it, and in words what is
+        ``yours`` to look at: settings that belong to the place where the site was.
+
+    Raises
+    ------
+    ConflictError
+        The directory, or the database of the system state, is not empty.
+    SourceError, UserError
+        The archive; see `verify_archive`.
+    StorageError
+        The disk, or a database. What was there before is as it was.
+    """
+    if directory.exists() and (
+        not directory.is_dir() or any(item.name != SECRETS_FILE for item in directory.iterdir())
+    ):
+        raise ConflictError(
+            f"{directory} is not empty", remedy=f"name a directory that is empty (but for {SECRETS_FILE}) or not there"
+        )
+    header = verify_archive(path)
+    # within it: who restores may have no right to what is above, or it may be a mount
+    partial_directory = directory / f".{secrets.token_hex(3)}.part"
+    is_new_directory = not directory.exists()
+    moved_items: list[Path] = []
+    try:
+        partial_directory.mkdir(parents=True)
+        if (directory / SECRETS_FILE).is_file():
+            shutil.copy2(directory / SECRETS_FILE, partial_directory / SECRETS_FILE)
+        restoration = _Restoration(path, partial_directory, engine, on_table or (lambda _: None))
+        with _explain_archive_errors(path):
+            collections = restoration.restore_site()
+        # with its settings it is a site
+        for item in sorted(partial_directory.iterdir(), key=lambda item: item.name == settings_room.SETTINGS_FILE):
+            if item.name != SECRETS_FILE:
+                moved_items.append(item.rename(directory / item.name))  # noqa: PERF401  (what has gone up is known if one fails)
+        moved_items.clear()
+    except HvenError as error:  # where it was made is gone when somebody reads this
+        error.message, error.remedy = (
+            text.replace(str(partial_directory), str(directory)) for text in (error.message, error.remedy)
+        )
+        raise
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StorageError(
+            f"{directory} cannot be made: {reason}", remedy="make room, or name another place"
+        ) from error
+    finally:
+        for item in moved_items:
+            item.rename(partial_directory / item.name)
+        shutil.rmtree(partial_directory, ignore_errors=True)
+        if is_new_directory and directory.exists() and not any(directory.iterdir()):
+            directory.rmdir()
+    return {
+        **header,
+        "collections": [] if header["data"] else collections,
+        "yours": [*restoration.notices, *_list_local_settings(settings_room.load_settings(directory))],
+    }
+
+
+def _list_local_settings(settings: Settings) -> Iterator[str]:
+    """List what of a restored hven.toml belongs to the place where the site was."""
+    for name, value, reason in settings_room.iterate_local_settings(settings):
+        value_text = ", ".join(value) if isinstance(value, tuple) else value
+        yield f"{settings_room.SETTINGS_FILE} says {name} = {value_text}, as it was there: {reason}"
+
+
+class _Restoration:
+    """One restoration, in a directory whose contents go up at the end."""
+
+    def __init__(self, path: Path, directory: Path, engine: str | None, on_table: Callable[[str], None]) -> None:
+        self.path = path
+        self.directory = directory
+        self.engine = engine
+        self.on_table = on_table
+        self.rows_by_table: dict[str, list[dict[str, Any]]] = {}
+        self.restored_records: dict[str, SnapshotRecord] = {}
+        self.notices: list[str] = []
+
+    def restore_site(self) -> list[str]:
+        """Restore; return the collections that have a descriptor."""
+        for member, file in _iterate_members(self.path):  # all files and the state come before the rows
+            if member.name.startswith("site/"):
+                self._write_member(self.directory, member, file, member.name.removeprefix("site/"))
+            elif member.name.startswith("state/"):
+                lines = [line for line in file.read().decode().splitlines() if line]
+                self.rows_by_table[PurePosixPath(member.name).stem] = [json.loads(line) for line in lines]
+            elif member.name.startswith(("rows/", "jobs/")):
+                break
+        settings = self._set_engine(settings_room.load_settings(self.directory))
+        data_directory = settings.data_directory
+        with closing(StateStore(settings.var_directory, settings.store)) as store:
+            store.check_empty()
+        with Site(settings) as site:
+            try:
+                self._restore_rows_and_jobs(site, data_directory)
+                site.store.import_rows(self.rows_by_table, self.restored_records)
+            except BaseException:
+                site.engines.drop_snapshots(record.snapshot for record in self.restored_records.values())
+                site.store.release_data_directory()
+                raise
+            for record in self.restored_records.values():
+                site.engines.find_engine(record.snapshot).note_published(record.snapshot)
+        return sorted(
+            path.parent.name
+            for path in settings.collections_directory.glob("*/*.yaml")
+            if path.stem == path.parent.name
+        )
+
+    def _set_engine(self, settings: Settings) -> Settings:
+        """Set hven.toml to the engine in which the rows are now."""
+        if self.engine is None or settings.engine == self.engine:
+            return settings
+        file = self.directory / settings_room.SETTINGS_FILE
+        text = file.read_text(encoding="utf-8-sig")
+        first_section, separator, other_sections = text.partition("\n[")
+        new_text, replacement_count = _ENGINE_SETTING_PATTERN.subn(rf'\g<1>"{self.engine}"', first_section, count=1)
+        file.write_text(
+            (new_text if replacement_count else f'engine = "{self.engine}"\n{first_section}')
+            + separator
+            + other_sections,
+            encoding="utf-8",
+        )
+        self.notices.append(f"{settings_room.SETTINGS_FILE} says engine = {self.engine} now; it was {settings.engine}")
+        return settings_room.load_settings(self.directory)
+
+    def _restore_rows_and_jobs(self, site: Site, data_directory: Path) -> None:
+        records = self._read_records()
+        for name in sorted(
+            {self.engine or record.snapshot.engine for record in records.values() if record.table.owner is None}
+        ):
+            site.engines.get_engine(name)  # what it lacks is told before anything is written
+        if self.engine is not None:
+            engines_by_collection = {
+                name: resource.engine
+                for name, resource in site.get_published_state().resources.items()
+                if resource.engine not in {None, self.engine}
+            }
+            self.notices += [
+                f"the descriptor of {name} says `engine: {descriptor_engine}`: the next ingest puts its rows there"
+                for name, descriptor_engine in engines_by_collection.items()
+            ]
+        for member, file in _iterate_members(self.path):
+            if member.name.startswith("rows/"):
+                record = records.get(PurePosixPath(member.name).stem)
+                if record is None:
+                    raise SourceError(f"{self.path} is altered: nothing says what {member.name} is")
+                self.on_table(record.table.qualified_name)
+                self._restore_snapshot(site, record, file)
+            elif member.name.startswith("jobs/"):
+                self._write_member(data_directory, member, file, member.name)
+        missing_snapshots = sorted(set(records) - set(self.restored_records))
+        if missing_snapshots:
+            raise SourceError(
+                f"{self.path} is altered: the rows of {records[missing_snapshots[0]].table.qualified_name} are missing"
+            )
+
+    def _read_records(self) -> dict[str, SnapshotRecord]:
+        stored_records = [record_from_row(_ArchivedRow(row)) for row in self.rows_by_table.get("snapshots", ())]
+        stored_records += [
+            read_user_table_record(_ArchivedRow(row)) for row in self.rows_by_table.get("user_tables", ())
+        ]
+        return {record.id: record for record in stored_records}
+
+    def _restore_snapshot(self, site: Site, record: SnapshotRecord, file: Any) -> None:
+        """Write the rows of a snapshot through the engine's door: indexes and statistics are made anew."""
+        is_user_table = record.table.owner is not None
+        engine = (
+            site.embedded_engine if is_user_table else site.engines.get_engine(self.engine or record.snapshot.engine)
+        )
+        schema = record.table.arrow_schema
+        staging = engine.stage_snapshot(record.table, record.id)
+        try:
+            with pa.ipc.open_stream(file) as reader:
+                for batch in reader:
+                    staging.write(batch.select(schema.names).cast(schema))
+            snapshot = replace(staging.finish(), engine=engine.name)
+        except pa.ArrowException as error:
+            staging.abandon()
+            raise SourceError(
+                f"{self.path} is altered: the rows of {record.table.qualified_name} cannot be read: {error}"
+            ) from error
+        except BaseException:
+            staging.abandon()
+            raise
+        self.restored_records[record.id] = replace(record, snapshot=snapshot)
+        if snapshot.rows != record.snapshot.rows:
+            raise SourceError(
+                f"{self.path} is altered: {record.table.qualified_name} has {snapshot.rows:,} rows, not {record.snapshot.rows:,}"
+            )
+
+    def _write_member(self, root: Path, member: tarfile.TarInfo, file: Any, name: str) -> None:
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as out:
+            shutil.copyfileobj(file, out, _CHUNK_BYTES)
+        target.chmod(member.mode & 0o777)
+
+
+class _ArchivedRow:
+    """A row of an archive, as one of the store."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.__dict__.update(values)
+
+
+__all__ = ["restore_archive", "verify_archive"]

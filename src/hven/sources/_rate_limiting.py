@@ -1,0 +1,169 @@
+"""Whose turn it is at a host elsewhere: how often it may be asked, by all that run here together, and when it is asked again."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import email.utils
+import os
+import random
+import re
+import threading
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from hven.model.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+T = TypeVar("T")
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0  # seconds before the second try, and at most
+RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})  # statuses that a pause may mend
+MAX_TURN_AHEAD_SECONDS = 3600.0  # seconds; a turn later than that was written by a clock that was wrong
+# requests a second that these services bear, by their own word: who asks more often is locked out for an hour
+HOST_REQUESTS_PER_SECOND: Mapping[str, float] = {
+    "simbad.cds.unistra.fr": 8.0,
+    "simbad.u-strasbg.fr": 8.0,
+    "simbad.cfa.harvard.edu": 8.0,
+    "cds.unistra.fr": 8.0,
+    "cdsweb.u-strasbg.fr": 8.0,
+    "ned.ipac.caltech.edu": 1.0,
+}
+_UNSAFE_FILENAME_PATTERN = re.compile(r"[^a-z0-9.-]")
+
+
+class UnreachableError(UserError):
+    """No answer, or none to its end: trying again may help."""
+
+
+class ServiceBusyError(UnreachableError):
+    """The service has too much to do, or trouble of its own; `retry_after_seconds`: when it wants to be asked again."""
+
+    def __init__(
+        self, message: str, retry_after_seconds: float | None = None, *, remedy: str = "try again later"
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class HostRateLimiter:
+    """Gives turns at hosts, one after the other at equal distances.
+
+    Parameters
+    ----------
+    rates_by_host
+        Host -> requests a second, over `HOST_REQUESTS_PER_SECOND`.
+    directory
+        Where the next turn of each host is written, for other processes; None: this one alone.
+    """
+
+    def __init__(self, rates_by_host: Mapping[str, float] | None = None, directory: Path | None = None) -> None:
+        self._rates_by_host = {
+            **HOST_REQUESTS_PER_SECOND,
+            **{host.lower(): rate for host, rate in (rates_by_host or {}).items()},
+        }
+        self._directory = directory
+        self._next_turns: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def wait_for_turn(self, host: str, max_wait_seconds: float) -> None:
+        """Wait for the next turn at a host.
+
+        Raises
+        ------
+        ServiceBusyError
+            It would come later than in `max_wait_seconds` seconds; it is left to others.
+        """
+        rate = self._rates_by_host.get(host.lower())
+        if rate is None:
+            return
+        with self._lock:
+            pause = self._reserve_turn(host.lower(), 1 / rate, max_wait_seconds)
+        if pause > max_wait_seconds:
+            raise ServiceBusyError(
+                f"{host} is asked {rate:g} times a second at most, and others are before us for {pause:.0f} s",
+                pause,
+                remedy="try again later, or say another rate under [ceilings] in hven.toml",
+            )
+        if pause > 0:
+            time.sleep(pause)
+
+    def _reserve_turn(self, host: str, interval_seconds: float, max_wait_seconds: float) -> float:
+        """Take the next turn, if it is soon enough; return in how many seconds it is."""
+        with contextlib.ExitStack() as stack:
+            file = None
+            if self._directory is not None:
+                with contextlib.suppress(OSError):  # a full disk: each process counts for itself
+                    file = stack.enter_context(_open_locked(self._directory / _UNSAFE_FILENAME_PATTERN.sub("_", host)))
+            now = time.time()
+            next_turn = self._next_turns.get(host, 0.0) if file is None else _read_turn_time(file)
+            turn_time = max(next_turn, now) if next_turn < now + MAX_TURN_AHEAD_SECONDS else now
+            if turn_time - now <= max_wait_seconds:
+                self._next_turns[host] = turn_time + interval_seconds
+                if file is not None:
+                    os.pwrite(file, f"{turn_time + interval_seconds:020.6f}".encode(), 0)
+            return turn_time - now
+
+
+@contextlib.contextmanager
+def _open_locked(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202  (yields a file's number)
+    import fcntl  # noqa: PLC0415  (where there is none, processes count for themselves)
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        yield number
+    finally:
+        os.close(number)
+
+
+def _read_turn_time(descriptor: int) -> float:
+    try:
+        return float(os.pread(descriptor, 32, 0) or 0)
+    except ValueError:
+        return 0.0
+
+
+def compute_backoff(attempt: int) -> float:
+    """Return how many seconds to wait after so many tries: twice as long each time, and not all at once."""
+    return min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  (so that not all come back at once)
+
+
+def retry_busy(operation: Callable[[], T], max_attempts: int, end_time: float | None) -> T:
+    """Ask again what a pause may mend, while there is time.
+
+    Parameters
+    ----------
+    max_attempts
+        At most.
+    end_time
+        When it must be over, by `time.monotonic`; None: a pause has a limit of its own.
+    """
+    for number in range(1, max_attempts + 1):
+        try:
+            return operation()
+        except ServiceBusyError as error:
+            wait = compute_backoff(number) if error.retry_after_seconds is None else error.retry_after_seconds
+            remaining_seconds = MAX_PAUSE_SECONDS if end_time is None else end_time - time.monotonic()
+            if number == max_attempts or wait >= remaining_seconds:
+                raise
+            time.sleep(wait)
+    raise AssertionError("it is tried once at least")
+
+
+def parse_retry_after(text: str | None) -> float | None:
+    """Parse Retry-After: seconds, or a date (RFC 9110 section 10.2.3)."""
+    if not text:
+        return None
+    if text.strip().isdigit():
+        return float(text)
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    return max(0.0, (moment - dt.datetime.now(dt.UTC)).total_seconds())

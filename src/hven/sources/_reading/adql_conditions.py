@@ -1,0 +1,81 @@
+"""Conditions in ADQL, as a service elsewhere understands them: names as its TAP_SCHEMA writes them, plain literals, nothing of ADQL 2.1."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+
+from hven.adql import quote_name
+from hven.model.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+_QUALIFIED_NAME_PATTERN = re.compile(
+    r'(?:"(?:[^"]|"")+"|[A-Za-z][A-Za-z0-9_]*)(?:\.(?:"(?:[^"]|"")+"|[A-Za-z][A-Za-z0-9_]*))*'
+)
+
+
+class AdqlConditionWriter:
+    """How ADQL writes columns and values (see `hven.sources._reading.watermarks.ConditionWriter`).
+
+    Parameters
+    ----------
+    service_names
+        Names that the service writes otherwise than `hven.adql.quote_name` does.
+    """
+
+    def __init__(self, service_names: Mapping[str, str]) -> None:
+        self.service_names = service_names
+
+    def write_column(self, name: str, *, is_computed: bool = False) -> str:  # noqa: ARG002  (sums are the service's)
+        """Write a column's name."""
+        return self.service_names.get(name) or quote_name(name)
+
+    def write_is_null(self, name: str) -> str:
+        """Write that there is no value."""
+        return f"{self.write_column(name)} IS NULL"
+
+    def write_literal(self, value: object) -> str:
+        """Write a literal; a time as text in ISO 8601, which services compare with times."""
+        if isinstance(value, str):
+            return "'" + value.replace("'", "''") + "'"
+        if isinstance(value, dt.datetime):
+            return f"'{value.isoformat(timespec='microseconds' if value.microsecond % 1000 else 'milliseconds')}'"
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return repr(value)
+        raise SourceError(f"{value!r} cannot be asked for by TAP", remedy="choose a key of numbers, texts or times")
+
+    def write_key_conditions(self, columns: Sequence[str], keys: pa.Table, portion: int) -> Iterator[tuple[str, ...]]:
+        """Write conditions for keys, some at a time: each is true for one or more of them."""
+        if len(columns) == 1:
+            values = keys.column(columns[0])
+            if values.null_count:
+                yield (self.write_is_null(columns[0]),)
+            values_present = list(dict.fromkeys(pc.drop_null(values).to_pylist()))
+            for at in range(0, len(values_present), portion):
+                yield tuple(self.write_literal(value) for value in values_present[at : at + portion])
+            return
+        rows = list(dict.fromkeys(zip(*(keys.column(name).to_pylist() for name in columns), strict=True)))
+        step = max(1, portion // len(columns))
+        for at in range(0, len(rows), step):
+            yield tuple(
+                f"({' AND '.join(self.write_is_null(name) if value is None else f'{self.write_column(name)} = {self.write_literal(value)}' for name, value in zip(columns, row, strict=True))})"
+                for row in rows[at : at + step]
+            )
+
+    def join_conditions(self, columns: Sequence[str], parts: Sequence[str]) -> str:
+        """Join what `write_key_conditions` wrote."""
+        if len(columns) == 1 and parts != (self.write_is_null(columns[0]),):
+            return f"{self.write_column(columns[0])} IN ({', '.join(parts)})"
+        return f"({' OR '.join(parts)})"
+
+
+def write_table_name(text: str) -> str:
+    """Write a table as a query does: quoted as a whole if it is no name (``J/A+A/1/2``)."""
+    return text if _QUALIFIED_NAME_PATTERN.fullmatch(text) else '"' + text.replace('"', '""') + '"'

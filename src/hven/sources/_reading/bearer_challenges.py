@@ -1,0 +1,77 @@
+"""The challenge ``ivoa_bearer`` (SSO 2.0): a service that says where a password becomes a token is answered so."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING
+
+from hven.model import split_address
+from hven.model.errors import SourceError
+from hven.sources import http_client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TLS_WITH_PASSWORD, BASIC_AUTH = "ivo://ivoa.net/sso#tls-with-password", "ivo://ivoa.net/sso#BasicAA"
+_CHALLENGE_PATTERN = re.compile(r"""\bivoa_bearer\s+((?:[\w-]+\s*=\s*(?:"[^"]*"|[^\s,"]+)\s*,?\s*)+)""", re.IGNORECASE)
+_PARAMETER_PATTERN = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))""")
+
+
+def parse_challenges(text: str) -> Iterator[tuple[str, str]]:
+    """Find where a token may be had, in a header WWW-Authenticate: the standard, and the address."""
+    for match in _CHALLENGE_PATTERN.finditer(text):
+        parameters = {name.lower(): quoted or word for name, quoted, word in _PARAMETER_PATTERN.findall(match[1])}
+        if "standard_id" in parameters and "access_url" in parameters:
+            yield parameters["standard_id"], parameters["access_url"]
+
+
+def request_token(challenge_header: str, login: str, *, timeout_seconds: float, allow_private: bool) -> str | None:
+    """Log in as a challenge says.
+
+    Parameters
+    ----------
+    challenge_header
+        WWW-Authenticate of the answer 401.
+    login
+        ``user:password``.
+
+    Returns
+    -------
+    authorization
+        The header for what is asked from now on; None: there is no challenge that a password answers.
+
+    Raises
+    ------
+    SourceError
+        The password would go over http, or it is not the right one.
+    """
+    for standard, url in parse_challenges(challenge_header):
+        if standard not in {TLS_WITH_PASSWORD, BASIC_AUTH}:
+            continue
+        host = split_address(url).hostname or url[:80]
+        if split_address(url).scheme != "https" and not allow_private:
+            raise SourceError(
+                f"the service sends us to {host} for a token, over http, where all can read the password",
+                remedy="ask its owner for an https address, or for a token of your own: `token: $NAME`",
+            )
+        user, _, password = login.partition(":")
+        form = [("username", user), ("password", password)] if standard == TLS_WITH_PASSWORD else []
+        basic = (
+            {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if standard == BASIC_AUTH else {}
+        )
+        answer = http_client.exchange_once(
+            "POST" if form else "GET",
+            url,
+            form_fields=form,
+            headers=basic,
+            timeout_seconds=timeout_seconds,
+            allow_private=allow_private,
+        )
+        token_text = answer.headers.get("x-vo-bearer", "").strip()
+        if answer.status != 200 or not token_text or not token_text.isprintable():
+            raise SourceError(
+                f"{host} gives no token: it answers {answer.status}", remedy="look at user and password of `login`"
+            )
+        return f"Bearer {token_text}"
+    return None

@@ -1,0 +1,497 @@
+"""Files as sources see them: their bytes decompressed and checksummed, their facts as columns."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import datetime as dt
+import gzip
+import hashlib
+import io
+import lzma
+import mimetypes
+import sys
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
+
+import numpy as np
+import pyarrow as pa
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+
+from hven.model.errors import SourceError, suggest_spelling
+from hven.model.types import CONTOUR
+from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from hven.formats.media import Place as MediaPlace
+
+CHUNK_BYTES = 1 << 20
+_COMPRESSION_MAGIC = (
+    (b"\x1f\x8b", "gz"),
+    *((b"BZh%d1AY&SY" % level, "bz2") for level in range(1, 10)),  # `BZh...` alone may head a text
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zst"),
+)
+COMPRESSED_EXTENSIONS = ("gz", "bz2", "xz", "zst", "zip")  # endings of packed files' names
+_MEDIA_TYPES = {".fits": "application/fits", ".fit": "application/fits", ".fts": "application/fits", ".oifits": "application/oifits", ".vot": "application/x-votable+xml", ".parquet": "application/vnd.apache.parquet",
+          ".csv": "text/csv", ".md": "text/markdown", ".cdf": "application/x-cdf", ".nc": "application/x-netcdf"}  # fmt: skip
+
+
+def _to_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Texts = Annotated[list[str], BeforeValidator(_to_list)]
+
+
+class FileOptions(BaseModel):
+    """What every source that reads files understands."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    files: Texts = Field(
+        validation_alias=AliasChoices("files", "file"),
+        min_length=1,
+        description="File or files, relative to the descriptor; `*`, `?`, `[abc]` and `**` are patterns. Compressed ones (gz, bz2, xz, zst) are read as they are.",
+    )
+    ignore: Texts = Field(default_factory=list, description="Patterns of files to leave out.")
+
+
+class _HashingReader(io.RawIOBase):
+    """The file's bytes as they are on disk, counted and hashed while somebody reads them in order."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("rb", buffering=0)
+        self.sha256 = hashlib.sha256()
+        self.byte_count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        n = self.file.readinto(buffer) or 0
+        self.sha256.update(memoryview(buffer)[:n])
+        self.byte_count += n
+        return n
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+@dataclass(kw_only=True)
+class DataFile:
+    """One file: its name as people know it, its bytes, its facts, and its checksum once it was read to the end.
+
+    Attributes
+    ----------
+    path
+        Where it lies.
+    sha256
+        Hexadecimal; None: it was not read to the end.
+    bytes_read
+        Bytes that were read.
+    """
+
+    path: Path
+    name: str
+    sha256: str | None = None
+    bytes_read: int = 0
+    _raw: _HashingReader | None = field(default=None, repr=False)
+
+    @cached_property
+    def stat(self) -> os.stat_result:
+        """What the file system says (once, so that size and time belong together)."""
+        return self.path.stat()
+
+    def open_stream(self) -> DecompressedStream:
+        """Open for one pass in order, decompressed.
+
+        Returns
+        -------
+        stream
+            Reads bytes; the checksum is complete when it was read to its end.
+
+        Raises
+        ------
+        SourceError
+            It cannot be read.
+        """
+        try:
+            self._raw = _HashingReader(self.path)
+        except OSError as error:
+            raise SourceError(
+                f"{self.name} cannot be read: {error.strerror}", remedy="look at its permissions"
+            ) from error
+        return DecompressedStream(self, self._raw)
+
+    def refresh_stat(self) -> bool:
+        """Look at size and time anew.
+
+        Returns
+        -------
+        there
+            False: it is gone, or cannot be looked at.
+        """
+        self.__dict__.pop("stat", None)
+        try:
+            return bool(self.stat)
+        except OSError:
+            return False
+
+    def open_unhashed(self, buffer_bytes: int = CHUNK_BYTES) -> DecompressedStream:
+        """Open to look at parts of it, decompressed: nothing is hashed or counted.
+
+        Parameters
+        ----------
+        buffer_bytes
+            Bytes that are read at a time.
+
+        Returns
+        -------
+        stream
+            Reads bytes.
+
+        Raises
+        ------
+        SourceError
+            It cannot be read.
+        """
+        try:
+            return DecompressedStream(self, io.FileIO(self.path), buffer_bytes)
+        except OSError as error:
+            raise SourceError(
+                f"{self.name} cannot be read: {error.strerror}", remedy="look at its permissions"
+            ) from error
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return self.stat.st_size
+
+    @property
+    def progress(self) -> int:
+        """Bytes of the file on disk read so far."""
+        return self._raw.byte_count if self._raw is not None else self.bytes_read
+
+    def read_to_end(self) -> None:
+        """Read what is left unread (a trailer) so that the checksum covers the whole file."""
+        raw = self._raw
+        if raw is None or raw.closed:
+            return
+        buffer = bytearray(CHUNK_BYTES)
+        while raw.readinto(buffer):
+            pass
+        self.sha256 = raw.sha256.hexdigest()
+        self.bytes_read = raw.byte_count
+        raw.close()
+
+    def compute_sha256(self) -> str:
+        """Compute the checksum of the file in a pass of its own (for readers that jump about in it).
+
+        Returns
+        -------
+        sha256
+            hexadecimal.
+        """
+        if self.sha256 is None:
+            with self.path.open("rb") as file:
+                self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return self.sha256
+
+    @property
+    def product_path(self) -> MediaPlace:
+        """What readers of media open."""
+        return self.path
+
+    def read_size_and_mtime(self) -> tuple[int, int]:
+        """Return size and time as they are now; raise OSError if it is gone."""
+        now = self.path.stat()
+        return now.st_size, now.st_mtime_ns
+
+    @property
+    def modified(self) -> dt.datetime:
+        """Time of the last change, UTC."""
+        return dt.datetime.fromtimestamp(self.stat.st_mtime, dt.UTC)
+
+    @cached_property
+    def md5(self) -> str:
+        """MD5 of the file on disk: EPN-TAP's access_md5 wants it; computed only if asked for."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+    def find_fact(self, name: str) -> object:
+        """Return a fact of the file as the value of a column.
+
+        Parameters
+        ----------
+        name
+            One of `FILE_FACT_COLUMNS`.
+
+        Returns
+        -------
+        value
+            A text, bytes as a number, or a time in UTC without a zone.
+        """
+        match name:
+            case "file.path":
+                return self.name
+            case "file.name":
+                return self.path.name
+            case "file.stem":
+                return (
+                    self.path.name.partition(".")[0]
+                    if self.path.suffix in {".gz", ".bz2", ".xz", ".zst"}
+                    else self.path.stem
+                )
+            case "file.size":
+                return self.stat.st_size
+            case "file.mtime":
+                return self.modified.replace(tzinfo=None)
+            case "file.md5":
+                return self.md5
+            case "file.sha256":
+                return self.compute_sha256()
+            case "file.media_type":
+                return guess_media_type(self.path.name)
+            case "file.footprint":  # which those know who read headers
+                return None
+            case _:
+                return self.path.resolve().as_uri()
+
+    def copy_unread(self) -> DataFile:
+        """Return the same file, to be looked at and read anew."""
+        return DataFile(path=self.path, name=self.name)
+
+    def describe_version(self) -> InputVersion:
+        """Describe which file it is without reading it: its time is exact, so that two changes within a second are two.
+
+        Returns
+        -------
+        pin
+            Without a checksum.
+
+        Raises
+        ------
+        SourceError
+            It cannot be read.
+        """
+        try:
+            file_stat = self.stat
+        except OSError as error:
+            raise SourceError(
+                f"{self.name} cannot be read: {error.strerror}", remedy="look at its permissions"
+            ) from error
+        seconds, nanoseconds = divmod(file_stat.st_mtime_ns, 1_000_000_000)
+        moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
+        return InputVersion(
+            name=self.name, bytes=file_stat.st_size, modified=f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+        )
+
+    def build_input_version(self) -> InputVersion:
+        """Describe what was read, for the record."""
+        return InputVersion(
+            name=self.name,
+            bytes=self.stat.st_size,
+            modified=self.modified.isoformat(timespec="seconds"),
+            sha256=self.sha256,
+        )
+
+
+class DecompressedStream(io.BufferedIOBase):
+    """Decompressed bytes of a file, in order, as a binary file that is read once; damage becomes a `SourceError`."""
+
+    def __init__(self, file: DataFile, raw_stream: io.RawIOBase, buffer_bytes: int = CHUNK_BYTES) -> None:
+        self.file = file
+        self._buffered = buffered = io.BufferedReader(raw_stream, buffer_bytes)
+        start = buffered.peek(16)[:16]
+        self.compression = next((kind for magic, kind in _COMPRESSION_MAGIC if start.startswith(magic)), None)
+        self._inner: BinaryIO = _open_decompressor(buffered, self.compression)
+
+    def readable(self) -> bool:
+        """Tell programs that take a file that this one can be read."""
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to `size` bytes, fewer only at the end; all that is left for -1 or None."""
+        parts: list[bytes] = []
+        remaining_bytes = sys.maxsize if size is None or size < 0 else size
+        try:
+            while remaining_bytes > 0:
+                part = self._inner.read(
+                    min(remaining_bytes, CHUNK_BYTES) if size is None or size < 0 else remaining_bytes
+                )
+                if not part:
+                    break
+                parts.append(part)
+                remaining_bytes -= len(part)
+        except (EOFError, lzma.LZMAError, zlib.error, OSError, ValueError) as error:
+            raise self._build_damage_error(error) from error
+        except Exception as error:
+            if type(error).__name__ != "ZstdError":
+                raise
+            raise self._build_damage_error(error) from error
+        return b"".join(parts) if len(parts) != 1 else parts[0]
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """Read what one step gives, as text layers do."""
+        return self.read(CHUNK_BYTES if size < 0 else size)
+
+    def skip_bytes(self, size: int) -> None:
+        """Skip bytes; on a plain file without reading (and so without hashing) them."""
+        if self.compression is None:
+            self._buffered.seek(size, 1)
+            return
+        while size > 0:
+            part = self.read(min(size, CHUNK_BYTES))
+            if not part:
+                return
+            size -= len(part)
+
+    def close(self) -> None:
+        """Close the file; what was hashed stays known."""
+        if not self.closed:
+            with contextlib.suppress(AttributeError):  # of a file that could not even be begun
+                self._inner.close()
+            self._buffered.close()
+        super().close()
+
+    def _build_damage_error(self, error: Exception) -> SourceError:
+        damage = f"damaged or cut short ({self.compression})" if self.compression else "unreadable"
+        return SourceError(f"{self.file.name} is {damage}: {error}", remedy="get the file anew")
+
+
+def _open_decompressor(raw_stream: io.BufferedIOBase, compression: str | None) -> BinaryIO:
+    if compression == "gz":
+        return cast("BinaryIO", gzip.GzipFile(fileobj=cast("BinaryIO", raw_stream)))
+    if compression == "bz2":
+        return cast("BinaryIO", bz2.BZ2File(cast("BinaryIO", raw_stream)))
+    if compression == "xz":
+        return cast("BinaryIO", lzma.LZMAFile(cast("BinaryIO", raw_stream)))
+    if compression == "zst":
+        return cast("BinaryIO", _ZstandardReader(raw_stream))
+    return cast("BinaryIO", raw_stream)
+
+
+class _ZstandardReader(io.RawIOBase):
+    """Frames of Zstandard, one after the other; unlike the library's own reader it notices a missing end."""
+
+    def __init__(self, raw: io.BufferedIOBase) -> None:
+        import zstandard  # noqa: PLC0415  (few files are packed so)
+
+        self.build_decompressor = zstandard.ZstdDecompressor().decompressobj
+        self.frame = self.build_decompressor()
+        self.raw = raw
+        self.is_frame_open = False
+        self.ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while not self.ready:
+            data = self.frame.unused_data if self.frame.eof else b""
+            if self.frame.eof:
+                self.frame, self.is_frame_open = self.build_decompressor(), False
+            data = data or self.raw.read(CHUNK_BYTES)
+            if not data:
+                if self.is_frame_open:
+                    raise EOFError("the last frame is not complete")
+                return b""
+            self.is_frame_open = True
+            self.ready = self.frame.decompress(data)
+        part, self.ready = (self.ready, b"") if size < 0 else (self.ready[:size], self.ready[size:])
+        return part
+
+
+_FILE_FACT_TYPES: dict[str, pa.DataType] = {
+    "file.size": pa.int64(),
+    "file.mtime": pa.timestamp("us"),
+    "file.footprint": CONTOUR.arrow,
+}
+
+
+def find_fact_type(name: str) -> pa.DataType:
+    """Look up the type of one of `FILE_FACT_COLUMNS`."""
+    return _FILE_FACT_TYPES.get(name, pa.string())
+
+
+def check_column_names(columns: Sequence[str] | None, available_names: Sequence[str], source_name: str) -> list[str]:
+    """Check the wanted names, all real ones for None.
+
+    Raises
+    ------
+    SourceError
+        A name is not there; the remedy has the nearest.
+    """
+    if columns is None:
+        return list(available_names)
+    allowed_names = {*available_names, ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}
+    for name in columns:
+        if name not in allowed_names:
+            remedy = (
+                suggest_spelling(name, available_names)
+                or f"it has {', '.join(available_names[:12])}{' ...' if len(available_names) > 12 else ''}"
+            )
+            raise SourceError(f"{source_name} has no column {name!r}", remedy=remedy)
+    return list(columns)
+
+
+def assemble_batch(
+    column_names: Sequence[str],
+    arrays: Mapping[str, pa.Array],
+    row_count: int,
+    first_row_number: pa.Array | int,
+    file: DataFile | None,
+) -> pa.RecordBatch:
+    """Assemble a batch: real columns, row numbers (`first_row_number`: an array, or the first one), file facts.
+
+    Facts are constant arrays: one value, repeated.
+    """
+    out: list[pa.Array] = []
+    for name in column_names:
+        if name == ROW_NUMBER_COLUMN:
+            out.append(
+                pa.array(np.arange(first_row_number, first_row_number + row_count, dtype=np.int64))
+                if isinstance(first_row_number, int)
+                else first_row_number
+            )
+        elif name in FILE_FACT_COLUMNS:
+            out.append(pa.repeat(pa.scalar(file.find_fact(name) if file else None, find_fact_type(name)), row_count))
+        else:
+            out.append(arrays[name])
+    if not out:  # a batch without columns forgets how many rows it has
+        out, column_names = [pa.array(np.arange(row_count))], [ROW_NUMBER_COLUMN]
+    return pa.RecordBatch.from_arrays(out, names=list(column_names))
+
+
+def guess_media_type(name: str) -> str:
+    """Guess the media type of a file by its name."""
+    lower = name.lower()
+    packed = {
+        ".gz": "application/gzip",
+        ".zst": "application/zstd",
+        ".xz": "application/x-xz",
+        ".bz2": "application/x-bzip2",
+    }
+    for ending, kind in (*packed.items(), *_MEDIA_TYPES.items()):
+        if lower.endswith(ending):
+            return kind
+    if lower.rpartition("/")[2] in {"properties", "readme", "license", "sha256sums"}:  # the first is a HiPS's
+        return "text/plain"
+    return mimetypes.guess_type(lower)[0] or "application/octet-stream"

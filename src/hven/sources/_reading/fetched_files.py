@@ -1,0 +1,174 @@
+"""A file behind an address: looked at in a stream, fetched once for all of it, known again by its tag."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import os
+import tempfile
+import weakref
+from contextlib import ExitStack
+from email.utils import parsedate_to_datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from hven.model import split_address
+from hven.model.errors import SourceError, StorageError
+from hven.sources import InputVersion
+from hven.sources._reading.data_files import CHUNK_BYTES, DataFile, DecompressedStream
+from hven.sources._reading.service_client import BrokenAnswerError, ServiceClient, extract_error_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from hven.sources.http_client import StreamedAnswer
+
+
+class FetchedFile(DataFile):
+    """A file that a server gives by http.
+
+    What is said of it (`describe_version`) is never newer than what is read of it afterwards: a change between the two is read again the next time.
+    """
+
+    def __init__(self, service: ServiceClient) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="hven-far-", ignore_cleanup_errors=True)
+        weakref.finalize(self, self._directory.cleanup)
+        last = PurePosixPath(unquote(split_address(service.url).path)).name
+        super().__init__(path=Path(self._directory.name, last.replace("\0", "")[:200] or "data"), name=service.url)
+        self._service = service
+        self._headers: Mapping[str, str] | None = None
+
+    def open_stream(self) -> DecompressedStream:
+        """Fetch it, unless it is here, and open it."""
+        if not self.path.exists():
+            self._service.retry(self._download)
+        return super().open_stream()
+
+    def open_unhashed(self, buffer_bytes: int = CHUNK_BYTES) -> DecompressedStream:
+        """Open its beginning: what is not read is not fetched, where it is not here."""
+        if self.path.exists():
+            return super().open_unhashed(buffer_bytes)
+        return self._service.retry(
+            lambda: DecompressedStream(self, _AnswerStream(self._service, self._accept_answer), buffer_bytes)
+        )
+
+    def copy_unread(self) -> FetchedFile:
+        """Return the same file: within one run it is fetched once."""
+        return self
+
+    def find_fact(self, name: str) -> object:
+        """Return a fact of the file as the value of a column."""
+        return self.name if name == "file.url" else super().find_fact(name)
+
+    @property
+    def size(self) -> int:
+        """Bytes, as far as they are known."""
+        length = (self._headers or {}).get("content-length", "")
+        return self.path.stat().st_size if self.path.exists() else int(length) if length.isdigit() else 0
+
+    def describe_version(self) -> InputVersion:
+        """Ask for size, time and tag, unless they were said when its beginning was read."""
+        if self._headers is None:
+            self._service.retry(self._request_headers)
+        said = self._headers or {}
+        length, moment = said.get("content-length", ""), _parse_last_modified(said)
+        return InputVersion(
+            name=self.name,
+            bytes=int(length) if length.isdigit() and "content-encoding" not in said else None,
+            modified=None if moment is None else moment.isoformat(timespec="seconds"),
+            detail=said.get("etag"),
+        )
+
+    def build_input_version(self) -> InputVersion:
+        """Describe what was read, for the record."""
+        tag = (self._headers or {}).get("etag")
+        if not self.path.exists():
+            return InputVersion(name=self.name, detail=tag)
+        found = super().build_input_version()
+        modified = found.modified if self._headers and _parse_last_modified(self._headers) is not None else None
+        return InputVersion(name=found.name, bytes=found.bytes, modified=modified, sha256=found.sha256, detail=tag)
+
+    def _request_headers(self) -> None:
+        with self._service.request("HEAD", self._service.url) as answer:
+            if answer.status < 400:
+                self._headers = answer.headers
+                return
+        with self._service.request("GET", self._service.url) as answer:  # some say 405 to HEAD
+            self._accept_answer(answer)
+
+    def _download(self) -> None:
+        part = self.path.with_name(".part")
+        try:
+            with self._service.request("GET", self._service.url) as answer:
+                self._accept_answer(answer)
+                with part.open("wb") as file:
+                    for data in answer.parts:
+                        file.write(data)
+            length = answer.headers.get("content-length", "")
+            is_complete = (
+                "content-encoding" in answer.headers or not length.isdigit() or part.stat().st_size == int(length)
+            )
+            if not is_complete:
+                raise BrokenAnswerError(f"broke off after {part.stat().st_size:,} of {int(length):,} bytes")
+            if moment := _parse_last_modified(answer.headers):
+                os.utime(part, (moment.timestamp(), moment.timestamp()))
+            part.replace(self.path)
+        except OSError as error:
+            raise StorageError(
+                f"{self.name} cannot be kept: {error.strerror}", remedy="make room for temporary files"
+            ) from error
+
+    def _accept_answer(self, answer: StreamedAnswer) -> None:
+        """Take what an answer says of the file; others than the file are errors."""
+        if answer.status in {500, 408}:
+            raise BrokenAnswerError(f"answers {answer.status}: {extract_error_text(answer)}")
+        if answer.status != 200:
+            remedy = {
+                401: "say `token` or `login`: a secret that lets us in",
+                403: "ask its owners",
+                404: "look at the address",
+            }
+            raise SourceError(
+                f"{self.name} answers {answer.status}: {extract_error_text(answer) or 'it does not say why'}",
+                remedy=remedy.get(answer.status, "open it in a browser and look"),
+            )
+        self._headers = answer.headers
+
+
+class _AnswerStream(io.RawIOBase):
+    """The bytes of an answer as they come; closed, the rest is not fetched."""
+
+    def __init__(self, service: ServiceClient, check_answer: Any) -> None:
+        self._stack = ExitStack()
+        answer = self._stack.enter_context(service.request("GET", service.url))
+        try:
+            check_answer(answer)
+        except BaseException:
+            self._stack.close()
+            raise
+        self._parts: Iterator[bytes] = answer.parts
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        while not self._rest:
+            self._rest = next(self._parts, b"")
+            if not self._rest:
+                return 0
+        count = min(len(buffer), len(self._rest))
+        buffer[:count], self._rest = self._rest[:count], self._rest[count:]
+        return count
+
+    def close(self) -> None:
+        self._stack.close()
+        super().close()
+
+
+def _parse_last_modified(headers: Mapping[str, str]) -> dt.datetime | None:
+    try:
+        return parsedate_to_datetime(headers["last-modified"]).astimezone(dt.UTC)
+    except (KeyError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,155 @@
+"""Rows of one or more files, one file after the other: what all kinds that read whole files do alike."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+from hven.model import units
+from hven.model.errors import Place, SourceError
+from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, SourceContext, build_file_list
+from hven.sources._reading.batch_slicing import split_batches
+from hven.sources._reading.data_files import DataFile, FileOptions, check_column_names
+from hven.sources._reading.file_listing import FileListing, find_data_files
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    import pyarrow as pa
+
+    from hven.model.table import Column
+
+
+class FileSource(ABC):
+    """What a `Source` knows of its files, however it reads them.
+
+    Parameters
+    ----------
+    options, context
+        Of the kind.
+    files
+        Those that are meant; None: what `options` say.
+
+    Raises
+    ------
+    SourceError
+        No such file.
+    """
+
+    def __init__(self, options: FileOptions, context: SourceContext, files: Sequence[DataFile] | None = None) -> None:
+        self.context = context
+        self.files: Sequence[DataFile] = (
+            find_data_files(options, context.directory, context.allowed_roots, context.run_name)
+            if files is None
+            else [*files]
+        )
+        self.read_count = 0  # rows or files, of kinds that count those instead of bytes
+
+    @abstractmethod
+    def list_columns(self) -> list[Column]:
+        """List the columns."""
+
+    def list_files(self) -> pa.Table:
+        """List the files with size and time, as they are now, or as this run saw them."""
+        if isinstance(self.files, FileListing):
+            return (self.files if self.context.run_name else self.files.refresh_stats()).to_arrow_table()
+        return build_file_list(file.copy_unread().describe_version() for file in self.files)
+
+    def select_files(self, file_names: Collection[str]) -> Self:
+        """Select the rows of these files; what was guessed stays."""
+        self.list_columns()  # what is guessed is kept, and goes along
+        selection = copy.copy(self)
+        selection.read_count = 0
+        wanted_names = set(file_names)
+        selection.files = (
+            self.files.select_files(wanted_names)
+            if isinstance(self.files, FileListing)
+            else [file.copy_unread() for file in self.files if file.name in wanted_names]
+        )
+        return selection
+
+    def list_input_versions(self) -> list[InputVersion]:
+        """List the files with their checksums."""
+        return [file.build_input_version() for file in self.files]
+
+    def estimate_size(self) -> int:
+        """Count the bytes on disk."""
+        return self.files.total_bytes if isinstance(self.files, FileListing) else sum(file.size for file in self.files)
+
+    def count_bytes_read(self) -> int:
+        """Count the bytes on disk read so far."""
+        return (
+            self.files.bytes_read if isinstance(self.files, FileListing) else sum(file.progress for file in self.files)
+        )
+
+
+class FileListingRows(FileSource):
+    """What kinds know whose rows are files: they are listed once, and none is a link that leads elsewhere.
+
+    Such rows are given to everybody: a link that somebody else may have put in the place of a file is no word of the curator's.
+    """
+
+    def __init__(self, options: FileOptions, context: SourceContext) -> None:
+        super().__init__(options, context)
+        if isinstance(self.files, FileListing):
+            self.files.check_links((context.directory, *context.allowed_roots))
+
+    def with_context(self, context: SourceContext) -> Self:
+        """Return the same files in another context."""
+        rebound = copy.copy(self)
+        rebound.context = replace(context, directory=self.context.directory)
+        return rebound
+
+    def count_bytes_read(self) -> int:
+        """Count the bytes read so far."""
+        return self.read_count
+
+
+class FileRows(FileSource):
+    """The half of a `Source` that reads file by file; a kind says which columns there are and how the rows of one file are read."""
+
+    @abstractmethod
+    def _list_column_names(self) -> Sequence[str]:
+        """List all columns' names."""
+
+    @abstractmethod
+    def _read_rows(
+        self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], row_limit: int | None
+    ) -> Iterator[pa.RecordBatch]:
+        """Read the rows of one file: `column_names` in their order, of which `file_column_names` stand in the file; a few more than `row_limit` do no harm."""
+
+    def _check_same_units(self, file: DataFile, columns: Sequence[Column], file_column_names: Sequence[str]) -> None:
+        """Refuse a file whose values are in other units than those of the first, whose units are said for all."""
+        first = {column.name: column.unit for column in self.list_columns()}
+        for column in columns:
+            unit_here, unit_first = units.normalize_unit(column.unit), units.normalize_unit(first.get(column.name))
+            if (
+                column.name in file_column_names
+                and unit_here
+                and unit_first
+                and not units.is_same_unit(unit_here, unit_first)
+            ):
+                raise SourceError(
+                    f"{column.name} is in {unit_here}, and in {unit_first} in {self.files[0].name}",
+                    place=Place(file=file.name),
+                    remedy="make it a source entry of its own: then its values are converted",
+                )
+
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield rows file by file, in batches of the wanted length at most."""
+        if not self.files:  # none of them was asked for
+            return
+        requested_names = check_column_names(column_names, self._list_column_names(), self.files[0].name)
+        file_column_names = [
+            name for name in requested_names if name != ROW_NUMBER_COLUMN and name not in FILE_FACT_COLUMNS
+        ]
+        batches = (
+            batch
+            for file in self.files
+            for batch in self._read_rows(file, requested_names, file_column_names, row_limit)
+        )
+        yield from split_batches(batches, self.context.batch_row_limit, row_limit)

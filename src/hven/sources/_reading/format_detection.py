@@ -1,0 +1,202 @@
+"""Files that are no table of text: known by how they begin, by bytes that are no text, or by lines that nothing cuts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from hven.model.errors import Place, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_OTHER_KINDS_REMEDY = "`kind: python` reads anything, and `files:` of a collection publishes files as they are"
+_DELIMITER_REMEDY = "; if it is a table all the same, say its `delimiter:`"
+# an opening tag: with attributes, at a line's end, or with something but a delimiter behind it (`<TICKER>,<DATE>` are names of columns)
+_OPENING_TAG_PATTERN = r"<(?:[?!]|[A-Za-z_][\w:.-]*(?:\s+[\w:.-]+\s*=|\s*$|\s*/?>(?!\s*[,;|\t])))"
+_DACHS_DESCRIPTOR = (
+    "a resource descriptor of DaCHS (q.rd)",
+    "give `hven new` the data that its grammar reads, or the address of the service's TAP with `--table`: docs/howto/from-dachs.md",
+)
+_CONVERSION_REMEDY = (
+    "astropy reads it: `Table.read('FILE', format='ascii.{format}').write('table.ecsv')`, and publish that file"
+)
+_TEXT_FORMATS = (
+    (r"<resource\b[^>]*\sschema\s*=", *_DACHS_DESCRIPTOR),
+    (
+        r"<HEADER>|<DATA>",
+        "HEASARC's TDAT format",
+        _CONVERSION_REMEDY.format(format="tdat"),
+    ),
+    (
+        r"\\(?:begin|documentclass|tablehead)\b",
+        "LaTeX",
+        _CONVERSION_REMEDY.format(format="latex") + " (AASTeX's deluxetable: `ascii.aastex`)",
+    ),
+    (r"READ [TS]ERR\b", "a QDP file", _CONVERSION_REMEDY.format(format="qdp")),
+    (
+        _OPENING_TAG_PATTERN,
+        "XML or HTML",
+        f"a VOTable is of `kind: votable`, other XML of `kind: xml`; {_OTHER_KINDS_REMEDY}",
+    ),
+    (r"\{\s*[\"}]|\[\s*[\[{]", "JSON", "it is of `kind: json`"),
+    (r"\|[A-Z][a-z]?\|\d*\|\d*\||\[[0-9xX]{2}\]\d{6}", "a das2 or das3 stream", _OTHER_KINDS_REMEDY),
+    (
+        r"(?:Object|Group|ODL_VERSION_ID|PDS_VERSION_ID)\s*=|CCSD3ZF",
+        "an ISIS or PDS3 product with its label",
+        f"it is of `kind: product`; {_OTHER_KINDS_REMEDY}",
+    ),
+)
+_OLD_OFFICE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_BINARY_MAGIC = (
+    (b"\x89HDF\r\n", "an HDF5 file (netCDF 4, too)"),
+    (b"CDF\x01", "a netCDF file"),
+    (b"CDF\x02", "a netCDF file"),
+    (b"\xcd\xf3\x00", "a CDF file"),
+    (b"\xcd\xf2\x60", "a CDF file"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"\x00\x00\x00\x0cjP", "a JPEG 2000 image"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"PK\x03\x04", "a ZIP archive or an office document"),
+    (_OLD_OFFICE_MAGIC, "an old office document"),
+    (b"%PDF-", "a PDF document"),
+)
+_SPREADSHEET_MARKS = (  # what stands in the first bytes of an archive, or where its list of members does
+    (b"xl/", "an Excel workbook (.xlsx)"),
+    (b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet", "an OpenDocument spreadsheet (.ods)"),
+)
+_SPREADSHEET_REMEDY = (
+    "save the sheet as CSV UTF-8 in the program that made it, or "
+    "`python -c \"import pandas; pandas.read_excel('{file}', sheet_name=0).to_csv('{stem}.csv', index=False)\"`, and look whether dates and long numbers are what the sheet shows"
+)
+_CONTROL_BYTES = bytes(code for code in range(32) if code not in b"\t\n\v\f\r\x1b\x1a\x1e")
+_KEY_VALUE_LINE_PATTERN = re.compile(r"\s*(?:[\w:.^-]+\s*=(?:\s|$).*|(?i:end(?:_object|_group)?)\s*)")
+
+
+def recognize_binary_format(first_bytes: bytes) -> str | None:
+    """Recognise a file that begins as some other format does.
+
+    Parameters
+    ----------
+    first_bytes
+        Its first bytes; 262 tell a tar archive.
+
+    Returns
+    -------
+    what
+        In words with an article; None: it begins as none of them.
+    """
+    return (
+        "a tar archive"
+        if first_bytes[257:262] == b"ustar"
+        else next((format_name for magic, format_name in _BINARY_MAGIC if first_bytes.startswith(magic)), None)
+    )
+
+
+def recognize_spreadsheet(first_bytes: bytes, file: str) -> str | None:
+    """Recognise a workbook of a spreadsheet program by the beginning of its archive; None: it is none.
+
+    Parameters
+    ----------
+    first_bytes
+        Its first bytes.
+    file
+        Its name, whose ending decides where the bytes do not.
+    """
+    if first_bytes.startswith(_OLD_OFFICE_MAGIC):
+        return "an old Excel workbook (.xls)" if file.lower().endswith((".xls", ".xlt")) else None
+    if not first_bytes.startswith(b"PK\x03\x04"):
+        return None
+    format_name = next((mark_name for mark, mark_name in _SPREADSHEET_MARKS if mark in first_bytes[:4096]), None)
+    names_by_suffix = {
+        ".xlsx": "an Excel workbook (.xlsx)",
+        ".xlsm": "an Excel workbook (.xlsm)",
+        ".ods": "an OpenDocument spreadsheet (.ods)",
+    }
+    return format_name or names_by_suffix.get(PurePath(file.lower()).suffix)
+
+
+def check_bytes(first_bytes: bytes, file: str) -> None:
+    """Refuse what is no text.
+
+    Raises
+    ------
+    SourceError
+        With what it is, if it begins as a known format does.
+    """
+    if sheet := recognize_spreadsheet(first_bytes, file):
+        name = PurePath(file).name
+        remedy = _SPREADSHEET_REMEDY.format(file=name, stem=PurePath(file).stem)
+        raise SourceError(f"{file} is {sheet}, no table of text", remedy=remedy)
+    if format_name := recognize_binary_format(first_bytes):
+        raise SourceError(f"{file} is {format_name}, no table of text", remedy=_OTHER_KINDS_REMEDY)
+    if b"\0" in first_bytes[:4096]:
+        place = Place(file=file, line=first_bytes.count(b"\n", 0, first_bytes.find(b"\0")) + 1)
+        is_utf16 = first_bytes[:2] in {b"\xff\xfe", b"\xfe\xff"} or re.match(
+            rb"(?:[^\0]\0){8}|(?:\0[^\0]){8}", first_bytes
+        )
+        remedy = (
+            "say `encoding: utf-16`"
+            if is_utf16
+            else f"this is no text file: is its kind fits, parquet or votable (`--kind` of `hven new`)? {_OTHER_KINDS_REMEDY}"
+        )
+        raise SourceError("NUL bytes in a text file", place=place, remedy=remedy)
+    if len(first_bytes.translate(None, delete=_CONTROL_BYTES)) < 0.99 * len(first_bytes):
+        raise SourceError(
+            f"{file} is binary: {len(first_bytes):,} bytes with more than one control character in a hundred",
+            remedy=_OTHER_KINDS_REMEDY,
+        )
+
+
+def check_text(line: str, place: Place) -> None:
+    """Refuse text of another kind by its first line that holds anything.
+
+    Raises
+    ------
+    SourceError
+        With what it looks like, and which kind reads it.
+    """
+    # a file of DaCHS may begin with an XML declaration or a comment
+    texts = (
+        [(_OPENING_TAG_PATTERN, *_DACHS_DESCRIPTOR), *_TEXT_FORMATS]
+        if (place.file or "").endswith(".rd")
+        else _TEXT_FORMATS
+    )
+    for pattern, format_name, remedy in texts:
+        if re.match(pattern, line.lstrip(), re.IGNORECASE if format_name.startswith("XML") else 0):
+            raise SourceError(
+                f"this looks like {format_name}, not like delimited text",
+                place=place,
+                remedy=remedy + _DELIMITER_REMEDY,
+            )
+
+
+def check_lines(lines: Sequence[str], uneven: int, place: Place) -> None:
+    """Refuse lines of prose, markup or settings that would become a table of one column.
+
+    Parameters
+    ----------
+    lines
+        Of a sample in which no delimiter was found.
+    uneven
+        How many of them hold a comma, and would be refused.
+
+    Raises
+    ------
+    SourceError
+        With what they look like.
+    """
+    for content, count in (
+        ("markup", sum(line.lstrip().startswith("<") for line in lines)),
+        ("lines of `key = value`", sum(_KEY_VALUE_LINE_PATTERN.fullmatch(line) is not None for line in lines)),
+        ("running text or a program", 10 * uneven),
+    ):
+        if len(lines) > 3 and 2 * count > len(lines):
+            raise SourceError(
+                f"no delimiter cuts the lines: this looks like {content}, not like a table",
+                place=place,
+                remedy=f"{_OTHER_KINDS_REMEDY}; if it is a table of one column, name it: `names: [word]`, or say its `delimiter:`",
+            )

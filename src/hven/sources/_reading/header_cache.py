@@ -1,0 +1,254 @@
+"""What was read of the heads of files: read side by side where a disk makes wait, and kept by size and time, so that the next run reads what changed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zstandard
+
+from hven.model.errors import Place, SourceError, TooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from hven.sources._reading.data_files import DataFile
+
+FILES_PER_LOOKUP = 512  # files that are looked up, and written down, together
+FILES_BEFORE_DECISION = 16  # files after which it is seen whether one waits for them
+RECENT_CHANGE_SECONDS = 2.0  # seconds: what changed so lately may change again without another time
+MAX_UNUSED_DAYS = 100  # after which what nobody asked for is forgotten
+MAX_DATABASE_BYTES = 4 << 30  # bytes of the database
+_MAX_ENTRY_BYTES = 16 << 20  # bytes of what is kept of a file
+_CREATE_TABLE_SQL = "CREATE TABLE IF NOT EXISTS heads (what TEXT, path TEXT, size INTEGER, modified INTEGER, said BLOB, asked INTEGER, PRIMARY KEY (what, path)) WITHOUT ROWID"
+_semaphores: dict[tuple[int, int], threading.BoundedSemaphore] = {}
+_semaphores_lock = threading.Lock()
+
+
+@dataclass(slots=True)
+class FileHeader:
+    """What is said at the head of a file.
+
+    Attributes
+    ----------
+    rows
+        One or more, by keyword; texts, numbers, true and false, None, lists and maps of these.
+    comments
+        By keyword.
+    """
+
+    rows: list[dict[str, Any]]
+    comments: dict[str, str] = field(default_factory=dict)
+
+
+class HeaderCache:
+    """A database of heads below ``var/``; where it cannot be read or written, everything is read anew.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    reader_key
+        Which heads they are: the same file may be read in several ways.
+    """
+
+    def __init__(self, path: Path, reader_key: str) -> None:
+        self._reader_key, self._compressor, self._decompressor = (
+            reader_key,
+            zstandard.ZstdCompressor(1),
+            zstandard.ZstdDecompressor(),
+        )
+        self._connection: sqlite3.Connection | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=5.0)
+            self._connection.executescript(f"PRAGMA journal_mode=TRUNCATE; PRAGMA synchronous=OFF; {_CREATE_TABLE_SQL}")
+            self._is_full = path.stat().st_size > MAX_DATABASE_BYTES
+        except (sqlite3.Error, OSError):
+            self.close()
+
+    def find_headers(self, files: Sequence[DataFile]) -> dict[Path, FileHeader]:
+        """Look files up, as they are now."""
+        if self._connection is None:
+            return {}
+        by_path = {str(file.path): file for file in files}
+        marks = ", ".join("?" * len(by_path))
+        headers_by_path: dict[Path, FileHeader] = {}
+        try:
+            rows = self._connection.execute(
+                f"SELECT path, size, modified, said FROM heads WHERE what = ? AND path IN ({marks})",
+                (self._reader_key, *by_path),
+            )
+            for path, size, modified, header_bytes in rows:
+                file = by_path[path]
+                if (size, modified) == (file.stat.st_size, file.stat.st_mtime_ns):
+                    stored_header = json.loads(self._decompressor.decompress(header_bytes, _MAX_ENTRY_BYTES))
+                    headers_by_path[file.path] = FileHeader(stored_header["rows"], stored_header["comments"])
+        except (sqlite3.Error, OSError, ValueError, KeyError, zstandard.ZstdError):
+            return {}
+        return headers_by_path
+
+    def store_headers(self, new_headers: Sequence[tuple[DataFile, FileHeader]], used_files: Sequence[DataFile]) -> None:
+        """Write down what was read, and what was asked for."""
+        if self._connection is None:
+            return
+        now = time.time()
+        lines = []
+        for file, heads in new_headers:
+            header_bytes = json.dumps({"rows": heads.rows, "comments": heads.comments}, separators=(",", ":")).encode()
+            if (
+                len(header_bytes) <= _MAX_ENTRY_BYTES
+                and file.stat.st_mtime < now - RECENT_CHANGE_SECONDS
+                and not self._is_full
+            ):
+                fact = (file.stat.st_size, file.stat.st_mtime_ns)
+                lines.append(
+                    (self._reader_key, str(file.path), *fact, self._compressor.compress(header_bytes), int(now))
+                )
+        day = int(now) - 86_400
+        try:
+            with self._connection:
+                self._connection.executemany("INSERT OR REPLACE INTO heads VALUES (?, ?, ?, ?, ?, ?)", lines)
+                self._connection.executemany(
+                    "UPDATE heads SET asked = ? WHERE what = ? AND path = ? AND asked < ?",
+                    [(int(now), self._reader_key, str(file.path), day) for file in used_files],
+                )
+        except sqlite3.Error:
+            self.close()
+
+    def delete_unused(self) -> None:
+        """Forget what nobody asked for in a long time."""
+        if self._connection is not None:
+            try:
+                with self._connection:
+                    self._connection.execute(
+                        "DELETE FROM heads WHERE asked < ?", (int(time.time()) - MAX_UNUSED_DAYS * 86_400,)
+                    )
+            except sqlite3.Error:
+                self.close()
+
+    def close(self) -> None:
+        """Close the database."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def read_headers(
+    files: Sequence[DataFile],
+    read_header: Callable[[DataFile], FileHeader],
+    concurrency: int,
+    cache: HeaderCache | None,
+) -> Iterator[tuple[DataFile, FileHeader | SourceError]]:
+    """Read the heads of files, each as it is now.
+
+    Parameters
+    ----------
+    read_header
+        Reads one; `SourceError` where it cannot be read.
+    concurrency
+        Files of one mount that are read at the same time, if one waits for them more than one works on them.
+    cache
+        What was read before.
+
+    Yields
+    ------
+    file, heads
+        In the order of the files; what is wrong with it, of one that cannot be read or that was changed meanwhile.
+    """
+    remaining_files = iter(files)
+    pace = _AdaptiveReader()
+    while lot := list(islice(remaining_files, FILES_PER_LOOKUP)):
+        existing_files = pace.list_existing(lot, concurrency)
+        cached_headers = cache.find_headers(existing_files) if cache is not None else {}
+        uncached_files = [file for file in lot if file.path not in cached_headers]
+        headers_by_path = dict(
+            zip(
+                (file.path for file in uncached_files),
+                pace.read_all(uncached_files, read_header, concurrency),
+                strict=True,
+            )
+        )
+        if cache is not None:
+            new_headers = [
+                (file, header)
+                for file in uncached_files
+                if isinstance(header := headers_by_path[file.path], FileHeader)
+            ]
+            cache.store_headers(new_headers, [file for file in existing_files if file.path in cached_headers])
+        for file in lot:
+            yield file, cached_headers.get(file.path) or headers_by_path[file.path]
+
+
+class _AdaptiveReader:
+    """Reads one after the other, or side by side if that helps: threads only help who waits."""
+
+    def __init__(self) -> None:
+        self.file_count, self.wall_seconds, self.cpu_seconds = 0, 0.0, 0.0
+
+    @property
+    def is_io_bound(self) -> bool:
+        """One waited longer than one worked."""
+        return self.file_count >= FILES_BEFORE_DECISION and self.wall_seconds >= 2.0 * self.cpu_seconds
+
+    def list_existing(self, files: Sequence[DataFile], concurrency: int) -> list[DataFile]:
+        """Look at files: those of other servers side by side."""
+        if isinstance(files[0].product_path, Path):
+            return [file for file in files if file.refresh_stat()]
+        with ThreadPoolExecutor(concurrency, "hven-heads") as pool:
+            return [
+                file
+                for file, exists in zip(files, pool.map(lambda file: file.refresh_stat(), files), strict=True)
+                if exists
+            ]
+
+    def read_all(self, files: Sequence[DataFile], read_header: Callable[[DataFile], FileHeader], concurrency: int) -> list[FileHeader | SourceError]:  # fmt: skip
+        headers: list[FileHeader | SourceError] = []
+        while len(headers) < len(files) and (concurrency < 2 or not self.is_io_bound):
+            start_time, start_cpu_time = time.monotonic(), time.thread_time()
+            headers.append(_read_one_file(files[len(headers)], read_header))
+            self.file_count += 1
+            self.wall_seconds += time.monotonic() - start_time
+            self.cpu_seconds += time.thread_time() - start_cpu_time
+        if remaining_files := files[len(headers) :]:
+            with ThreadPoolExecutor(concurrency, "hven-heads") as pool:
+                headers += pool.map(lambda file: _read_when_free(file, read_header, concurrency), remaining_files)
+        return headers
+
+
+def _read_when_free(
+    file: DataFile, read_header: Callable[[DataFile], FileHeader], concurrency: int
+) -> FileHeader | SourceError:
+    """Read one when fewer than so many of its mount are being read, by whichever source."""
+    try:
+        key = (file.stat.st_dev, concurrency)
+    except OSError:
+        return _read_one_file(file, read_header)
+    with _semaphores_lock:
+        gate = _semaphores.setdefault(key, threading.BoundedSemaphore(concurrency))
+    with gate:
+        return _read_one_file(file, read_header)
+
+
+def _read_one_file(file: DataFile, read_header: Callable[[DataFile], FileHeader]) -> FileHeader | SourceError:
+    try:
+        before = (file.stat.st_size, file.stat.st_mtime_ns)
+        header = read_header(file)
+        state_after = file.read_size_and_mtime()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        return SourceError(f"cannot be read: {reason}", place=Place(file=file.name), remedy="look at its permissions")
+    except SourceError as error:
+        return error
+    except TooLargeError as error:
+        return SourceError(error.message, place=Place(file=file.name), remedy=error.remedy)
+    if state_after != before:
+        return SourceError("was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole")  # fmt: skip
+    return header

@@ -1,0 +1,294 @@
+"""Rows made of what the heads of many files say: keywords become columns, typed after a sample of the files; their data are not read."""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pydantic import Field
+
+import hven
+from hven.model import units
+from hven.model.errors import SourceError, UpstreamError
+from hven.model.sky import footprints
+from hven.model.table import Column
+from hven.model.types import CONTOUR, type_from_arrow
+from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, RejectedRow, SourceContext
+from hven.sources._reading.cells import replace_null_values
+from hven.sources._reading.data_files import DataFile, FileOptions, Texts, check_column_names, find_fact_type
+from hven.sources._reading.file_rows import FileSource
+from hven.sources._reading.header_cache import FileHeader, HeaderCache, read_headers
+from hven.sources._reading.text_rows import Nulls, list_null_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from hven.sources.fits_headers import Value
+
+_UNIT_PATTERN = re.compile(r"\[([^\]]{1,20})\]\s*")
+_TRUNCATED_UNIT_PATTERN = re.compile(r"\[([^\[\]]{1,20})")  # a comment that ends where the card of 80 characters does
+# what labels of ISIS write where a unit stands, for a value of each detector: `ExposureDuration = 640.0 <IR>`
+_DETECTOR_CHANNELS = {"IR", "VIS", "UV", "VNIR", "SWIR", "NIR"}
+SAMPLE_FILE_COUNT = 200
+BATCH_ROW_COUNT = 1000  # of a batch
+FOOTPRINT_COLUMN = "file.footprint"
+
+
+class HeaderOptions(FileOptions):
+    """What every source understands that reads the heads of files."""
+
+    cards: list[str] | None = Field(
+        None, description="Header, cards: the keywords wanted; default all that occur. A missing card is null."
+    )
+    null: Nulls = Field(
+        default_factory=dict,
+        description="Values that stand for none, besides TNULL and NaN: a list, or by column name (`*` = all).",
+    )
+    root: str = Field("", description="Header modes: where they lie: https://.., ftp://.., s3://..; default: beside the descriptor.")  # fmt: skip
+    options: dict[str, str] = Field(default_factory=dict, description="How another server is asked; $NAME is a secret.")
+    members: Texts | None = Field(None, description="Header modes, of archives (zip, tar) among the files: patterns of members; default: what the kind reads, by its names.")  # fmt: skip
+    at_once: int = Field(
+        8, ge=1, le=64, description="Files of one mount that are read at the same time, where one waits for them."
+    )
+
+
+class HeaderSource(FileSource):
+    """One row for each file, or several, of what its head says.
+
+    Parameters
+    ----------
+    options, context
+        Of the kind.
+    structure_keywords
+        Keywords that are no columns, unless they are asked for.
+    stonyhurst, west_positive
+        What longitudes of footprints are (`hven.model.sky.footprints.build_regions_from_headers`).
+    """
+
+    #: The remedy where no card is found: how one looks for cards in files of the kind.
+    cards_remedy = "`mode: cards` lists the cards and attributes of the first files, with their names"
+
+    def __init__(
+        self, options: HeaderOptions, context: SourceContext, files: Sequence[DataFile] | None = None, *, structure_keywords: frozenset[str] = frozenset(), stonyhurst: bool = False, west_positive: bool = False
+    ) -> None:  # fmt: skip
+        super().__init__(options, context, files)
+        self.stonyhurst, self.west_positive, self._structure = stonyhurst, west_positive, structure_keywords
+        self.cards = list(options.cards) if options.cards is not None else None
+        self.nulls, self.concurrency = options.null, options.at_once
+
+    @abstractmethod
+    def read_header(self, file: DataFile) -> FileHeader:
+        """Read what the head of a file says; `SourceError` if it cannot be read."""
+
+    @abstractmethod
+    def find_cache_key(self) -> str:
+        """Name what `read_header` reads: what was read in another way is not taken for it."""
+
+    def list_fixed_columns(self) -> Sequence[Column]:
+        """List columns that all rows have, whatever the files say; they stand first."""
+        return ()
+
+    def list_columns(self) -> list[Column]:
+        """List a column per keyword, typed after up to 200 of the files."""
+        return list(self._columns.values())
+
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of one file after the other."""
+        names = check_column_names(column_names, list(self._columns), "the headers")
+        rows: list[tuple[int, DataFile, dict[str, Value]]] = []
+        count, remaining_rows = min(BATCH_ROW_COUNT, self.context.batch_row_limit), row_limit
+        number = 0
+        for place, (file, header) in enumerate(
+            self._read_headers(self.files if row_limit is None else self.files[:row_limit]), 1
+        ):
+            self.read_count = place
+            if isinstance(header, SourceError):
+                number += 1
+                reject = RejectedRow(file=file.name, row=number, column=None, value=None, reason=header.message)
+                self._reject_row(reject, header)
+                continue
+            for row in header.rows[:remaining_rows]:
+                number += 1
+                rows.append((number, file, row))
+            remaining_rows = None if remaining_rows is None else remaining_rows - len(header.rows)
+            while len(rows) >= count:
+                yield from self._build_batch(rows[:count], names)
+                rows = rows[count:]
+            if remaining_rows is not None and remaining_rows <= 0:
+                break
+        if rows:
+            yield from self._build_batch(rows, names)
+
+    def _read_headers(self, files: Sequence[DataFile]) -> Iterator[tuple[DataFile, FileHeader | SourceError]]:
+        cache = (
+            None
+            if self.context.cache_directory is None
+            else HeaderCache(
+                self.context.cache_directory / "heads.sqlite", f"{hven.__version__} {self.find_cache_key()}"
+            )
+        )
+        try:
+            yield from read_headers(files, self.read_header, self.concurrency, cache)
+            if cache is not None:
+                cache.delete_unused()
+        except UpstreamError as fault:  # its server does not answer: nothing is known of any file
+            raise SourceError(fault.message, remedy=fault.remedy) from fault
+        finally:
+            if cache is not None:
+                cache.close()
+
+    def list_input_versions(self) -> list[InputVersion]:
+        """List the files; only their headers were read, so there is no checksum."""
+        return [
+            InputVersion(
+                name=file.name,
+                bytes=file.stat.st_size,
+                modified=file.modified.isoformat(timespec="seconds"),
+                detail="header only",
+            )
+            for file in self.files
+        ]
+
+    def estimate_size(self) -> int:
+        """Count the files."""
+        return len(self.files)
+
+    def count_bytes_read(self) -> int:
+        """Count the files read so far."""
+        return self.read_count
+
+    @cached_property
+    def _columns(self) -> dict[str, Column]:
+        fixed = {column.name: column for column in self.list_fixed_columns()}
+        types_by_key: dict[str, pa.DataType | None] = dict.fromkeys(self.cards or ())
+        comments: dict[str, str] = {}
+        last_error: SourceError | None = None
+        good_count = 0
+        for _, heads in self._read_headers(self.files[:: max(1, len(self.files) // SAMPLE_FILE_COUNT)]):
+            if isinstance(heads, SourceError):
+                last_error = heads
+                continue
+            good_count += 1
+            for key, comment in heads.comments.items():
+                comments.setdefault(key, comment)
+            for key, value in (pair for row in heads.rows for pair in row.items()):
+                if key not in fixed and (key in types_by_key if self.cards is not None else key not in self._structure):
+                    types_by_key[key] = _widen_type(types_by_key.get(key), value)
+        if not good_count and last_error is not None:
+            raise last_error
+        missing = [key for key, kind in types_by_key.items() if kind is None and key in (self.cards or ())]
+        if missing and len(missing) == len(types_by_key):
+            raise SourceError(f"no file has any of the cards {', '.join(missing)}", remedy=self.cards_remedy)
+        types_by_key.pop(FOOTPRINT_COLUMN, None)
+        if not types_by_key and not fixed:
+            raise SourceError("the headers have no cards but those of structure", remedy=self.cards_remedy)
+        return fixed | {
+            key: _build_column(key, kind or pa.string(), comments.get(key, "")) for key, kind in types_by_key.items()
+        }
+
+    def _build_batch(
+        self, rows: Sequence[tuple[int, DataFile, dict[str, Value]]], names: Sequence[str]
+    ) -> Iterator[pa.RecordBatch]:
+        """Assemble a batch of the rows of many files; those with a value that is not of its column's type are refused."""
+        arrays: dict[str, pa.Array] = {}
+        rejects: dict[int, RejectedRow] = {}
+        for name in dict.fromkeys(names):
+            if name == ROW_NUMBER_COLUMN:
+                arrays[name] = pa.array([number for number, _, _ in rows], pa.int64())
+            elif name == FOOTPRINT_COLUMN:
+                arrays[name] = self._compute_footprints([row.get(FOOTPRINT_COLUMN, row) for _, _, row in rows])  # type: ignore[misc]
+            elif name in FILE_FACT_COLUMNS:
+                arrays[name] = pa.array([file.find_fact(name) for _, file, _ in rows], find_fact_type(name))
+            else:
+                kind = self._columns[name].type.arrow
+                values = [row.get(name) for _, _, row in rows]
+                try:
+                    cells = pa.array([_fit_value(value, kind) for value in values], kind)
+                except (ValueError, TypeError, pa.ArrowException, OverflowError):
+                    cells = pa.array(
+                        [self._fit_or_reject(name, kind, *rows[at], at, rejects) for at in range(len(rows))], kind
+                    )
+                arrays[name] = replace_null_values(cells, list_null_words(self.nulls, name))
+        batch = pa.RecordBatch.from_arrays([arrays[name] for name in names], names=list(names))
+        for at in sorted(rejects):
+            self._reject_row(rejects[at], None)
+        if rejects:
+            batch = batch.filter(pa.array([at not in rejects for at in range(len(rows))]))
+        if batch.num_rows:
+            yield batch
+
+    def _fit_or_reject(
+        self, name: str, arrow_type: pa.DataType, row_number: int, file: DataFile, row: dict[str, Value], batch_index: int, rejects: dict[int, RejectedRow]
+    ) -> Value:  # fmt: skip
+        """Return a value of the column's type; note why there is none."""
+        value = row.get(name)
+        try:
+            fitted: Value = _fit_value(value, arrow_type)
+            pa.scalar(fitted, arrow_type)
+        except (ValueError, TypeError, pa.ArrowException, OverflowError):
+            reason = f"not {self._columns[name].type} as in the other files"
+            rejects.setdefault(
+                batch_index, RejectedRow(file=file.name, row=row_number, column=name, value=str(value), reason=reason)
+            )
+            return None
+        return fitted
+
+    def _compute_footprints(self, headers: Sequence[Mapping[str, Value]]) -> pa.Array:
+        """Make what images cover of their WCS cards."""
+        footprints_found = footprints.build_regions_from_headers(
+            headers, stonyhurst=self.stonyhurst, west_positive=self.west_positive
+        )
+        return footprints_found.to_arrow(CONTOUR.arrow)
+
+    def _reject_row(self, reject: RejectedRow, error: SourceError | None) -> None:
+        if self.context.on_reject is None:
+            raise error or SourceError(f"{reject.file}: card {reject.column} = {reject.value!r} is {reject.reason}")
+        self.context.on_reject(reject)
+
+
+def _widen_type(arrow_type: pa.DataType | None, value: Any) -> pa.DataType | None:
+    if value is None or value == "" or isinstance(value, dict):
+        return arrow_type
+    kind = (
+        pa.bool_()
+        if isinstance(value, bool)
+        else pa.int64()
+        if isinstance(value, int)
+        else pa.float64()
+        if isinstance(value, float)
+        else pa.string()
+    )
+    if arrow_type is None or arrow_type == kind:
+        return kind
+    return pa.float64() if {arrow_type, kind} == {pa.int64(), pa.float64()} else pa.string()
+
+
+def _fit_value(value: Any, arrow_type: pa.DataType) -> Any:
+    if value is None or value == "":
+        return None
+    if pa.types.is_string(arrow_type):
+        return {True: "T", False: "F"}[value] if isinstance(value, bool) else str(value)
+    if pa.types.is_floating(arrow_type):
+        return float(value)
+    if pa.types.is_integer(arrow_type) and isinstance(value, float):
+        return int(value) if value == int(value) else value
+    return value
+
+
+def _build_column(key: str, arrow_type: pa.DataType, comment: str) -> Column:
+    match = _UNIT_PATTERN.search(comment)
+    if (
+        match is None
+        and (cut := _TRUNCATED_UNIT_PATTERN.fullmatch(comment.strip())) is not None
+        and units.normalize_unit(cut.group(1))
+    ):
+        match = cut
+    unit_text = match.group(1).strip() if match else ""
+    unit = None if not unit_text or unit_text.isdigit() or unit_text in _DETECTOR_CHANNELS else unit_text
+    text = comment.replace(match.group(0), "", 1).strip() if match and unit else comment
+    return Column(name=key, type=type_from_arrow(arrow_type), unit=unit, description=text or None)

@@ -1,0 +1,525 @@
+"""JSON text -> records, a few megabytes at a time: lines, arrays, a list inside a document. Structure is found with numpy, nothing is parsed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from hven.model.errors import Place, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from hven.sources._reading.data_files import DataFile
+
+BLOCK_BYTES = 4 << 20
+HEAD_BYTES = 1 << 20
+MAX_RECORD_BYTES = 64 << 20  # a record longer than this is a bracket or a quote that never closes
+
+FORM_LINES, FORM_LIST, FORM_WHOLE = "lines", "list", "whole"
+_QUOTE_CODE, _OPEN_CODE, _CLOSE_CODE, _COMMA_CODE = 1, 2, 3, 4
+_STRUCTURE_CODES = np.zeros(256, np.uint8)
+for _signs, _code in ((b'"', _QUOTE_CODE), (b"{[", _OPEN_CODE), (b"}]", _CLOSE_CODE), (b",", _COMMA_CODE)):
+    _STRUCTURE_CODES[list(_signs)] = _code
+_DEPTH_STEPS = np.zeros(5, np.int8)
+_DEPTH_STEPS[_OPEN_CODE], _DEPTH_STEPS[_CLOSE_CODE] = 1, -1
+_IS_BLANK = np.zeros(256, bool)
+_IS_BLANK[list(b" \t\r\n\x1e")] = True  # 0x1e begins a record of RFC 7464
+_TOKEN_PATTERN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
+_KNOWN_LIST_PATHS = (("features",), ("hits", "hits"))  # GeoJSON and STAC, Elasticsearch
+_ROWS_AND_FIELDS_KEYS = ("data", "fields")  # rows as arrays, with their names beside them
+
+
+class ReadableStream(Protocol):
+    """Bytes in order."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read up to `size` bytes; none at the end."""
+
+    def close(self) -> object:
+        """Let go."""
+
+
+class JsonDocument(Protocol):
+    """A text that records stand in: a file, or a page of a service."""
+
+    name: str
+
+    def open_stream(self) -> ReadableStream:
+        """Open it for one pass in order."""
+
+    def read_to_end(self) -> None:
+        """Read what is left unread."""
+
+    def find_fact(self, name: str) -> object:
+        """Return a fact of a file (`hven.sources.FILE_FACT_COLUMNS`); None where it is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordForm:
+    """How a file's records stand in it.
+
+    Attributes
+    ----------
+    kind
+        ``lines``: one in each line; ``list``: the elements of the array at `path`; ``whole``: documents one after the other.
+    names
+        Path of the array that names the elements of records which are arrays themselves.
+    """
+
+    kind: str
+    path: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JsonRecords:
+    """Some records of one file.
+
+    Attributes
+    ----------
+    texts
+        The records, with blanks around them.
+    first_number
+        Number of the first, from 1.
+    data, starts
+        The bytes, and where each record begins in them.
+    line
+        1-based line of the file in which `data` begins.
+    """
+
+    texts: pa.Array
+    first_number: int
+    data: bytes
+    starts: npt.NDArray[np.int64]
+    line: int
+
+    def find_line(self, record_index: int) -> int:
+        """Find the line in which a record begins."""
+        start = int(self.starts[record_index])
+        remaining_text = self.data[start:]
+        return self.line + self.data.count(b"\n", 0, start + len(remaining_text) - len(remaining_text.lstrip()))
+
+
+def detect_form(file: JsonDocument, path: Sequence[str] | None) -> RecordForm:
+    """Detect how records stand in a file, by its beginning.
+
+    Parameters
+    ----------
+    path
+        What the descriptor says of the place of the records; None: nothing.
+
+    Raises
+    ------
+    SourceError
+        Empty, or no JSON at all.
+    """
+    stream = file.open_stream()
+    try:
+        head = stream.read(HEAD_BYTES)
+    finally:
+        stream.close()
+    text = _strip_byte_order_mark(head, file).lstrip(b" \t\r\n\x1e")
+    if not text:
+        raise SourceError("there is nothing in the file", place=Place(file=file.name), remedy="`ignore:` it")
+    if text[:1] not in b"[{":
+        shown_text = text[:20].split(b"\n")[0].decode(errors="replace")
+        raise SourceError(
+            f"JSON begins with {{ or [, not with {shown_text!r}",
+            place=Place(file=file.name, line=1),
+            remedy="look at the file's kind",
+        )
+    if path is not None:
+        return RecordForm(FORM_LIST, tuple(path)) if path else RecordForm(FORM_WHOLE)
+    lines = text.split(b"\n", 21)
+    complete = lines[:-1] if len(lines) > 1 else []
+    objects = [line for line in complete if line.strip(b" \t\r\x1e")]
+    if len(objects) > 1 and sum(_is_json_record(line) for line in objects) * 2 > len(objects):
+        return RecordForm(FORM_LINES)
+    if text[:1] == b"[":
+        return RecordForm(FORM_LIST)
+    return _detect_document_form(text)
+
+
+def read_surroundings(file: JsonDocument, path: Sequence[str]) -> tuple[bytes, bytes, int]:
+    """Read a document without the records of its list.
+
+    Returns
+    -------
+    before, behind, line
+        What stands before the records, and behind them; the line in which that begins.
+
+    Raises
+    ------
+    SourceError
+        As `read_records`; what is behind is too long.
+    """
+    before, behind, line, _ = divide_document(file, path, keep_records=False)
+    return before, behind, line
+
+
+def divide_document(
+    file: JsonDocument, path: Sequence[str], *, keep_records: bool = True
+) -> tuple[bytes, bytes, int, list[JsonRecords]]:
+    """Read a document in one pass: what stands around its list as `read_surroundings` does, and the records of it, unless they are not to be kept.
+
+    Raises
+    ------
+    SourceError
+        As `read_surroundings`.
+    """
+    records_found: list[JsonRecords] = []
+    stream = file.open_stream()
+    try:
+        cutter = _RecordCutter(file, RecordForm(FORM_LIST, tuple(path)))
+        while not cutter.is_over:
+            for part in cutter.cut_records(stream.read(max(BLOCK_BYTES, len(cutter.remainder)))):
+                records_found += [part] if keep_records else []
+        behind = cutter.text_behind + stream.read(MAX_RECORD_BYTES)
+    finally:
+        stream.close()
+    if len(behind) > MAX_RECORD_BYTES:
+        complaint = f"there are more than {MAX_RECORD_BYTES >> 20} MB behind the list {'.'.join(path)!r}"
+        raise SourceError(complaint, place=Place(file=file.name, line=cutter.line), remedy="look at the file")
+    return cutter.text_before, behind, cutter.line, records_found
+
+
+def find_document_crs(file: DataFile, record_form: RecordForm) -> str | None:
+    """Find the frame that a GeoJSON document says of all its features (``crs``), before or behind them.
+
+    Returns
+    -------
+    crs
+        Its name; None where none is said, or the form has no room for it.
+    """
+    if record_form.kind != FORM_LIST or len(record_form.path) != 1:
+        return None
+    stream, last, has_crs = file.copy_unread().open_stream(), b"", False
+    try:
+        while not has_crs and (block := stream.read(BLOCK_BYTES)):
+            has_crs, last = b'"crs"' in last + block, block[-5:]
+    finally:
+        stream.close()
+    if not has_crs:
+        return None
+    before, behind, _ = read_surroundings(file.copy_unread(), record_form.path)
+    try:
+        crs_value = orjson.loads(before + behind).get("crs")
+    except orjson.JSONDecodeError:  # which is told where the records are read
+        return None
+    name = crs_value.get("properties", {}).get("name") if isinstance(crs_value, dict) else crs_value
+    return name if isinstance(name, str) else None
+
+
+def _is_json_record(line: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(line.strip(b"\x1e")), dict | list)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _detect_document_form(text: bytes) -> RecordForm:
+    """Find the list in a document of a known look; else it is one record."""
+    lists: set[tuple[str, ...]] = set()
+    for path, sign in _walk_brackets(text):
+        if sign == b"[":
+            lists.add(path)
+            if path in _KNOWN_LIST_PATHS:
+                return RecordForm(FORM_LIST, path)
+            rows, names = _ROWS_AND_FIELDS_KEYS
+            if lists >= {(rows,), (names,)}:
+                return RecordForm(FORM_LIST, (rows,), (names,))
+    return RecordForm(FORM_WHOLE)
+
+
+def _walk_brackets(text: bytes) -> Iterator[tuple[tuple[str, ...], bytes]]:
+    """Yield each bracket of a document that opens outside of arrays, with its path."""
+    stack: list[str | None] = []  # the key at each level; None within an array
+    key: bytes | None = None
+    value = False
+    for match in _TOKEN_PATTERN.finditer(text):
+        token = match.group()
+        if token == b":":
+            value = True
+        elif token in {b"{", b"["}:
+            inside = None in stack
+            if stack and value and key is not None:
+                stack[-1] = _unquote_key(key)
+            if not inside:
+                yield tuple(part for part in stack if part is not None), token
+            stack.append(None if token == b"[" else "")
+            key, value = None, False
+        elif token in {b"}", b"]"}:
+            if not stack:
+                return
+            stack.pop()
+            key, value = None, False
+        elif token == b",":
+            key, value = None, False
+        elif not value:
+            key = token
+
+
+def _unquote_key(key: bytes) -> str:
+    try:
+        return str(orjson.loads(key))
+    except orjson.JSONDecodeError:
+        return key.decode(errors="replace")
+
+
+def _strip_byte_order_mark(data: bytes, file: JsonDocument) -> bytes:
+    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        raise SourceError(
+            "the file is UTF-16, and JSON is UTF-8", place=Place(file=file.name, line=1), remedy="save it as UTF-8"
+        )
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def read_records(file: JsonDocument, record_form: RecordForm) -> Iterator[JsonRecords]:
+    """Read the records of a file, once, from front to end.
+
+    Raises
+    ------
+    SourceError
+        It ends in the middle of a record or before its list is closed; it has no list at the path; a record has no end. With the line.
+    """
+    stream = file.open_stream()
+    try:
+        cutter = _RecordCutter(file, record_form)
+        while True:
+            data = stream.read(
+                max(BLOCK_BYTES, len(cutter.remainder))
+            )  # a record longer than a block: twice as much each time
+            yield from cutter.cut_records(data)
+            if not data or cutter.is_over:
+                break
+        while stream.read(1 << 20):
+            pass
+        file.read_to_end()
+    finally:
+        stream.close()
+
+
+class _RecordCutter:
+    """Cuts bytes into records, whatever the pieces they come in."""
+
+    def __init__(self, file: JsonDocument, form: RecordForm) -> None:
+        self.file, self.form = file, form
+        self.remainder = b""
+        self.line = 1
+        self.number = 1
+        self.is_over = False
+        self.has_begun = False
+        self.is_inside_list = form.kind != FORM_LIST
+        self.text_before = self.text_behind = b""  # of the list
+
+    def cut_records(self, data: bytes) -> Iterator[JsonRecords]:
+        """Yield the records that are whole by now; `data` empty: this is the end."""
+        end = not data
+        data = self.remainder + data
+        if not self.has_begun:
+            data, self.has_begun = _strip_byte_order_mark(data, self.file), True
+        if not self.is_inside_list:
+            start = find_list_start(data, self.form.path)
+            if start is None:
+                self.remainder = data
+                self._check_list_missing(is_end=end)
+                return
+            self.line += data.count(b"\n", 0, start)
+            self.text_before, data, self.is_inside_list = data[:start], data[start:], True
+        if self.form.kind == FORM_LINES:
+            yield from self._cut_lines(data, is_end=end)
+        else:
+            yield from self._cut_by_structure(data, is_end=end)
+        if len(self.remainder) > MAX_RECORD_BYTES:
+            raise self._build_error(
+                f"record {self.number:,} is longer than {MAX_RECORD_BYTES >> 20} MB",
+                "a bracket or a quote is not closed, or `records:` must name the list",
+            )
+
+    def _check_list_missing(self, *, is_end: bool) -> None:
+        path = ".".join(self.form.path)
+        if is_end or len(self.remainder) > MAX_RECORD_BYTES:
+            list_paths = sorted(
+                {
+                    ".".join(path_found)
+                    for path_found, sign in _walk_brackets(self.remainder)
+                    if sign == b"[" and path_found
+                }
+            )
+            complaint = f"has no list {path!r}" if path else "is no list"
+            raise SourceError(
+                f"the document {complaint}",
+                place=Place(file=self.file.name),
+                remedy=f"`records:` names one of {', '.join(list_paths[:8])}" if list_paths else "look at the file",
+            )
+
+    def _cut_lines(self, data: bytes, *, is_end: bool) -> Iterator[JsonRecords]:
+        stop = len(data) if is_end else data.rfind(b"\n") + 1
+        complete_lines, self.remainder = data[:stop], data[stop:]
+        if not complete_lines:
+            return
+        marks = np.flatnonzero(np.frombuffer(complete_lines, np.uint8) == 10) + 1
+        if is_end and complete_lines[-1:] != b"\n":
+            self._check_last_line(complete_lines[marks[-1] if len(marks) else 0 :])
+            marks = np.append(marks, len(complete_lines))
+        starts = np.concatenate([[0], marks[:-1]])
+        short = np.flatnonzero(marks - starts <= 8)
+        empty = [at for at in short if not complete_lines[starts[at] : marks[at]].strip(b" \t\r\n\x1e")]
+        yield from self._build_records(complete_lines, starts, marks, empty)
+
+    def _check_last_line(self, last: bytes) -> None:
+        """Refuse a last line without an end that breaks off in a record."""
+        text = last.strip(b" \t\r\x1e")
+        if (
+            text
+            and not _is_json_record(text)
+            and text.count(b"{") + text.count(b"[") > text.count(b"}") + text.count(b"]")
+        ):
+            self.line += self.remainder.count(b"\n")
+            raise SourceError(
+                f"the file ends in the middle of its last record: {text[-40:].decode(errors='replace')!r}",
+                place=Place(file=self.file.name),
+                remedy="it was cut short: get it anew",
+            )
+
+    def _cut_by_structure(self, data: bytes, *, is_end: bool) -> Iterator[JsonRecords]:
+        array = np.frombuffer(data, np.uint8)
+        places, codes, depth = _scan_structure(array)
+        if self.form.kind == FORM_LIST:
+            closed = np.flatnonzero(depth < 0)[:1]
+            stop = int(closed[0]) if len(closed) else len(places)
+            ends = places[:stop][(codes[:stop] == _COMMA_CODE) & (depth[:stop] == 0)]
+            if len(closed):
+                self.is_over = True
+                self.text_behind = data[places[stop] :]
+                ends = np.append(ends, places[stop])
+            elif is_end:
+                raise self._build_error(
+                    f"the file ends within its list, in record {self.number + len(ends):,}",
+                    "it was cut short: get it anew",
+                )
+            starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else np.zeros(0, np.int64)
+            consumed = int(ends[-1]) + 1 if len(ends) else 0
+        else:
+            if len(depth) and depth.min() < 0:
+                raise self._build_error("a bracket is closed that was not opened", "look at the file")
+            ends = places[(codes == _CLOSE_CODE) & (depth == 0)] + 1
+            starts = np.concatenate([[0], ends[:-1]]) if len(ends) else np.zeros(0, np.int64)
+            consumed = int(ends[-1]) if len(ends) else 0
+            if is_end and data[consumed:].strip(b" \t\r\n\x1e,"):
+                raise self._build_error(
+                    f"the file ends in the middle of record {self.number + len(ends):,}",
+                    "it was cut short: get it anew",
+                )
+        self.remainder = b"" if self.is_over else data[consumed:]
+        if not len(ends):
+            return
+        empty = [0] if self.is_over and len(ends) == 1 and not data[: ends[0]].strip(b" \t\r\n") else []  # []
+        yield from self._build_records(data[:consumed], starts, ends, empty)
+
+    def _build_records(self, data: bytes, starts: Any, ends: Any, empty: Sequence[Any]) -> Iterator[JsonRecords]:
+        """Lay an array of texts over the bytes; separators between records become blanks."""
+        line = self.line
+        self.line += data.count(b"\n")
+        offsets = np.append(starts, ends[-1]).astype(np.int32)
+        bytes_ = np.frombuffer(data, np.uint8)
+        if self.form.kind != FORM_LINES:
+            bytes_ = bytes_.copy()
+            bytes_[ends[:-1]] = np.where(bytes_[ends[:-1]] == ord(","), ord(" "), bytes_[ends[:-1]])
+        if data.find(b"\x1e") >= 0:
+            bytes_ = np.where(bytes_ == 0x1E, np.uint8(32), bytes_)
+        texts = pa.StringArray.from_buffers(len(starts), pa.py_buffer(offsets), pa.py_buffer(bytes_.tobytes()))
+        if len(empty):
+            keep = np.ones(len(starts), bool)
+            keep[list(empty)] = False
+            texts, starts = texts.filter(pa.array(keep)), starts[keep]
+        if len(texts):
+            first, self.number = self.number, self.number + len(texts)
+            yield JsonRecords(texts, first, data, np.asarray(starts, np.int64), line)
+
+    def _build_error(self, message: str, remedy: str) -> SourceError:
+        blank = len(self.remainder) - len(self.remainder.lstrip())
+        return SourceError(
+            message,
+            place=Place(file=self.file.name, line=self.line + self.remainder.count(b"\n", 0, blank)),
+            remedy=remedy,
+        )
+
+
+def _scan_structure(array: npt.NDArray[np.uint8]) -> tuple[Any, Any, Any]:
+    """Find brackets and commas outside of strings, and the depth after each; the text begins outside of any."""
+    codes = np.take(_STRUCTURE_CODES, array)
+    places = np.flatnonzero(codes != 0)
+    codes = codes[places]
+    quotes = real = codes == _QUOTE_CODE
+    if (array == 0x5C).any():
+        at = places[quotes]
+        escaped = np.zeros(len(at), bool)
+        after = at > 0
+        escaped[after] = array[at[after] - 1] == 0x5C
+        if escaped.any():  # by an odd number of backslashes
+            last = np.maximum.accumulate(np.where(array == 0x5C, -1, np.arange(len(array))))
+            before = at[escaped] - 1
+            escaped[escaped] = (before - last[before]) % 2 == 1
+        real = quotes.copy()
+        real[quotes] = ~escaped
+    outside = (
+        np.cumsum(real, dtype=np.uint8) & 1 == 0
+    ) & ~quotes  # an even number of quotes before, counted modulo 256
+    places, codes = places[outside], codes[outside]
+    depth = np.cumsum(np.take(_DEPTH_STEPS, codes), dtype=np.int64)
+    return places, codes, depth
+
+
+def find_list_start(data: bytes, path: Sequence[str]) -> int | None:
+    """Find where the list at a path begins: the place behind its bracket; None if it is not there (yet)."""
+    list_path = tuple(path)
+    stack: list[str | None] = []
+    key: bytes | None = None
+    value = False
+    for match in _TOKEN_PATTERN.finditer(data):
+        token = match.group()
+        if token == b":":
+            value = True
+        elif token in {b"{", b"["}:
+            if stack and value and key is not None and stack[-1] is not None:
+                stack[-1] = _unquote_key(key)
+            if token == b"[" and None not in stack and tuple(stack) == list_path:
+                return match.end()
+            stack.append(None if token == b"[" else "")
+            key, value = None, False
+        elif token in {b"}", b"]"}:
+            if not stack:
+                return None
+            stack.pop()
+            key, value = None, False
+        elif token == b",":
+            key, value = None, False
+        elif not value:
+            key = token
+    return None
+
+
+def read_names(file: JsonDocument, path: Sequence[str]) -> list[str]:
+    """Read the list of names that stands beside the records of a document."""
+    stream = file.open_stream()
+    try:
+        head = _strip_byte_order_mark(stream.read(HEAD_BYTES), file)
+    finally:
+        stream.close()
+    start = find_list_start(head, path)
+    stop = head.find(b"]", start or 0)
+    try:
+        names_found = orjson.loads(b"[" + head[start:stop] + b"]") if start is not None and stop > 0 else []
+    except orjson.JSONDecodeError:
+        names_found = []
+    names = [item.get("name") if isinstance(item, dict) else item for item in names_found]
+    return [str(name) for name in names if name is not None]

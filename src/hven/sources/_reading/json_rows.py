@@ -1,0 +1,418 @@
+"""Records of JSON as rows, wherever they come from: files, or pages of a service."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, Field
+
+from hven.model import Deviation, DeviationKind
+from hven.model.errors import Place, SourceError
+from hven.model.table import Column
+from hven.model.types import Type, parse_type, type_from_arrow
+from hven.sources import FILE_FACT_COLUMNS, RejectedRow, SourceContext
+from hven.sources._reading.batch_slicing import split_batches
+from hven.sources._reading.data_files import Texts, assemble_batch, check_column_names, find_fact_type
+from hven.sources._reading.file_rows import FileSource
+from hven.sources._reading.json_cells import JsonRecordReader, ParsedRecords
+from hven.sources._reading.json_records import BLOCK_BYTES
+from hven.sources._reading.json_schema import (
+    LEAF_CELL,
+    LEAF_LIST,
+    LEAF_PART,
+    LEAF_REGION,
+    LEAF_TEXT,
+    JsonLeaf,
+    JsonNode,
+    list_leaves,
+)
+from hven.sources._reading.text_rows import Nulls, list_null_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+
+    from hven.sources._reading.data_files import DataFile
+    from hven.sources._reading.json_records import JsonDocument, JsonRecords
+
+SAMPLE_BYTES = 8 << 20  # bytes of records that are looked at to know the columns
+MAX_SHOWN_CHARACTERS = 200  # characters of a value at fault; the whole record is in the rejects file
+RECORDS_PER_BLOCK_LOOK = 64  # records of each block that are looked at for keys that the sample did not have
+
+
+def split_path(value: object) -> object:
+    """Split a dotted path into its names."""
+    if isinstance(value, str):
+        return [part for part in value.split(".") if part]
+    return value
+
+
+class JsonOptions(BaseModel):
+    """What a descriptor may say of records, wherever they come from."""
+
+    whole: Texts = Field(default_factory=list, description="Paths whose objects are left together as JSON text.")
+    null: Nulls = Field(
+        default_factory=dict, description="Words that stand for no value: a list, or by column name (`*` = all)."
+    )
+    types: dict[str, str] = Field(
+        default_factory=dict,
+        description="Types by dotted name, where the guess is wrong or the sample did not have it.",
+    )
+
+
+class JsonSource(ABC):
+    """The half of a `Source` that makes rows of records; a kind says where they come from, and shows a sample."""
+
+    options: JsonOptions
+    context: SourceContext
+    _reported: set[str | Deviation]
+
+    @abstractmethod
+    def _read_records(self, row_limit: int | None) -> Iterator[tuple[JsonDocument, JsonRecords]]:
+        """Read the records, from the first."""
+
+    @property
+    @abstractmethod
+    def _sample(self) -> tuple[JsonNode, bool]:
+        """What is there in the first records, and whether there is more."""
+
+    @property
+    @abstractmethod
+    def _title(self) -> str:
+        """What is read, for messages: a file's name, a service's address."""
+
+    _element_names: Sequence[str] = ()  # of records that are arrays themselves
+    _ignored_columns: frozenset[str] = frozenset()  # what a service adds to its records, and is none of them
+    _has_unique_keys = False  # that no key stands twice in an object
+
+    def list_columns(self) -> list[Column]:
+        """List the columns: dotted names, types that the sample fits (or that were said)."""
+        return [Column(name=leaf.name, type=_find_leaf_type(leaf)) for leaf in self._leaves]
+
+    def _list_column_names(self) -> list[str]:
+        return [leaf.name for leaf in self._leaves]
+
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield rows; small files are put together into one batch."""
+        names = check_column_names(column_names, self._list_column_names(), self._title)
+        # groups end before their reader does: DuckDB waits for ever where a connection is closed under its query
+        with self._build_reader(names) as reader, contextlib.closing(self._parse_groups(reader, row_limit)) as groups:
+            batches = (self._build_batch(parsed, names) for parsed in self._report_groups(groups))
+            yield from split_batches(batches, self.context.batch_row_limit, row_limit)
+
+    @contextlib.contextmanager
+    def _open_group_reader(
+        self, names: Sequence[str]
+    ) -> Iterator[Callable[[Sequence[tuple[JsonDocument, JsonRecords]]], pa.RecordBatch]]:
+        """Read groups of records one by one."""
+        with self._build_reader(names) as reader:
+
+            def read_group(group: Sequence[tuple[JsonDocument, JsonRecords]]) -> pa.RecordBatch:
+                parsed = reader.parse_records(group)
+                self._report_parsed(parsed)
+                return self._build_batch(parsed, names)
+
+            yield read_group
+
+    def _build_reader(self, names: Sequence[str]) -> JsonRecordReader:
+        selected_leaves = [leaf for leaf in self._leaves if leaf.name in names]
+        kinds = {leaf.name: self._choose_type(leaf) for leaf in selected_leaves}
+        return JsonRecordReader(
+            selected_leaves,
+            kinds,
+            partial(list_null_words, self.options.null),
+            self._find_document_crs,
+            has_unique_keys=self._has_unique_keys,
+        )
+
+    def _find_document_crs(self, document: JsonDocument) -> str | None:  # noqa: ARG002  (a document may say one)
+        """Return the frame that a document says of all its geometries."""
+        return None
+
+    def _parse_groups(self, reader: JsonRecordReader, row_limit: int | None) -> Generator[ParsedRecords, None, None]:
+        """Parse groups of records on all cores, in order, with few of them in memory."""
+        workers = max(1, min(os.cpu_count() or 1, 4)) if row_limit is None else 1
+        queue: deque[Future[ParsedRecords]] = deque()
+        groups = self._group_records(row_limit)
+        with ThreadPoolExecutor(workers, thread_name_prefix="hven-json") as pool:
+            try:
+                for group in groups:
+                    self._report_new_keys(group)
+                    queue.append(pool.submit(reader.parse_records, group))
+                    while len(queue) > workers:
+                        yield queue.popleft().result()
+                while queue:
+                    yield queue.popleft().result()
+            finally:
+                groups.close()  # type: ignore[attr-defined]  # a generator
+                for future in queue:
+                    future.cancel()
+
+    def _group_records(self, row_limit: int | None) -> Iterator[list[tuple[JsonDocument, JsonRecords]]]:
+        """Group records of several files, up to a block."""
+        group: list[tuple[JsonDocument, JsonRecords]] = []
+        size = rows = 0
+        for file, part in self._read_records(row_limit):
+            group.append((file, part))
+            size += len(part.data)
+            rows += len(part.texts)
+            if (
+                size >= BLOCK_BYTES
+                or rows >= self.context.batch_row_limit
+                or (row_limit is not None and rows >= row_limit)
+            ):
+                yield group
+                group, size, rows = [], 0, 0
+        if group:
+            yield group
+
+    def _build_batch(self, parsed_records: ParsedRecords, column_names: Sequence[str]) -> pa.RecordBatch:
+        facts = [name for name in column_names if name in FILE_FACT_COLUMNS]
+        arrays = dict(parsed_records.arrays)
+        number = np.concatenate(
+            [
+                np.arange(part.first_number, part.first_number + len(part.texts))
+                for _, part in parsed_records.record_group
+            ]
+        )[parsed_records.good_indexes]
+        batch = assemble_batch(
+            [name for name in column_names if name not in FILE_FACT_COLUMNS],
+            arrays,
+            len(number),
+            pa.array(number, pa.int64()),
+            None,
+        )
+        if not facts:
+            return batch
+        owner = np.repeat(
+            np.arange(len(parsed_records.record_group)), [len(part.texts) for _, part in parsed_records.record_group]
+        )[parsed_records.good_indexes]
+        for name in facts:
+            values = pa.array([file.find_fact(name) for file, _ in parsed_records.record_group], find_fact_type(name))
+            arrays[name] = values.take(pa.array(owner))
+        columns = [arrays[name] if name in arrays else batch.column(name) for name in column_names]
+        return pa.RecordBatch.from_arrays(columns, names=list(column_names))
+
+    # --- what is told ----------------------------------------------------------------------------------------
+
+    def _report_groups(self, groups: Iterable[ParsedRecords]) -> Iterator[ParsedRecords]:
+        """Report what cannot be read, and go on."""
+        for parsed in groups:
+            self._report_parsed(parsed)
+            yield parsed
+
+    def _report_parsed(self, parsed_records: ParsedRecords) -> None:
+        for deviation in parsed_records.deviations:
+            self._report_once(deviation)
+        for at, column, value, reason, text in parsed_records.rejects:
+            file, part, row = parsed_records.locate_record(at)
+            guessed = (
+                column is not None and column not in self.options.types and column not in self.context.target_types
+            )
+            hint = (
+                f"; the type was guessed from a sample: if this value is right, say types: {{{column}: string}}"
+                if guessed
+                else ""
+            )
+            location = f"line {part.find_line(row):,}"
+            shown_value = f"{location}: {value[:MAX_SHOWN_CHARACTERS]}" if value is not None else location
+            if self.context.on_reject is None:
+                subject = f"column {column}: {value!r} is" if column else "the record is"
+                place = Place(file=file.name, line=part.find_line(row))
+                raise SourceError(f"row {part.first_number + row}: {subject} {reason}", place=place)
+            number = part.first_number + row
+            self.context.on_reject(
+                RejectedRow(
+                    file=file.name, row=number, column=column, value=shown_value, reason=reason + hint, text=text
+                )
+            )
+
+    def _report_once(self, notice: str | Deviation) -> None:
+        """Report what is counted each time, and what concerns a whole column or the source once."""
+        if isinstance(notice, str) or notice.count is None:
+            if notice in self._reported:
+                return
+            self._reported.add(notice)
+        if self.context.on_notice is not None:
+            self.context.on_notice(notice)
+
+    def _report_new_keys(self, group: list[tuple[JsonDocument, JsonRecords]]) -> None:
+        """Report keys that come only after the sample, looked for in some records of each block."""
+        if self.context.on_notice is None or not self._is_partial:
+            return
+        node = JsonNode()
+        for _, part in group[:: max(1, len(group) // RECORDS_PER_BLOCK_LOOK)]:
+            for at in range(0, len(part.texts), max(1, len(part.texts) * len(group) // RECORDS_PER_BLOCK_LOOK)):
+                add_to_node(node, part.texts[at])
+        known_pointers = {leaf.pointer + leaf.inner_pointer for leaf in self._leaves}
+        for leaf in list_leaves(node, self.options.whole, self._element_names):
+            if (
+                leaf.leaf_kind != LEAF_TEXT
+                and leaf.name not in self._ignored_columns
+                and leaf.pointer + leaf.inner_pointer not in known_pointers
+                and not any(leaf.pointer.startswith(f"{pointer}/") for pointer in known_pointers)
+            ):
+                kind = str(parse_type("string") if leaf.leaf_kind != LEAF_CELL else type_from_arrow(leaf.arrow_type))
+                self._report_once(
+                    Deviation(
+                        kind=DeviationKind.DROPPED_COLUMN,
+                        column=leaf.name,
+                        file=group[0][0].name,
+                        message="the key was not in the sample, and is not read",
+                        remedy=f"say types: {{{leaf.name}: {kind}}}",
+                    )
+                )
+
+    # --- what there is ---------------------------------------------------------------------------------------
+
+    def _choose_type(self, leaf: JsonLeaf) -> pa.DataType:
+        """Choose the type a column is read as: what the target wants, if this is a single value."""
+        target_type = self.context.target_types.get(leaf.name)
+        simple = target_type is not None and (
+            pa.types.is_integer(target_type) or pa.types.is_floating(target_type) or pa.types.is_string(target_type)
+        )
+        return (
+            target_type
+            if simple and leaf.leaf_kind == LEAF_CELL and leaf.name not in self.options.types
+            else leaf.arrow_type
+        )
+
+    @property
+    def _is_partial(self) -> bool:
+        return self._sample[1]
+
+    @cached_property
+    def _leaves(self) -> list[JsonLeaf]:
+        node = self._sample[0]
+        sampled_leaves = [
+            leaf
+            for leaf in list_leaves(node, self.options.whole, self._element_names)
+            if leaf.name not in self._ignored_columns
+        ]
+        if not sampled_leaves or not node.value_kinds:
+            raise SourceError(
+                "no records to see the columns from",
+                place=Place(file=self._title),
+                remedy="`records:` names their list",
+            )
+        declared_types = {name: self._parse_declared_type(name, text) for name, text in self.options.types.items()}
+        sampled_names = {leaf.name for leaf in sampled_leaves}
+        result = [
+            _retype_leaf(leaf, declared_types[leaf.name]) if leaf.name in declared_types else leaf
+            for leaf in sampled_leaves
+        ]
+        for name, kind in declared_types.items():
+            if name not in sampled_names:
+                pointer = "".join("/" + part for part in name.split("."))
+                how = LEAF_LIST if kind.is_array else LEAF_CELL
+                result.append(
+                    _retype_leaf(JsonLeaf(name=name, pointer=pointer, leaf_kind=how, arrow_type=pa.string()), kind)
+                )
+        for leaf in result:
+            if leaf.mixed_kinds is not None and leaf.name not in declared_types:
+                message = f"it holds {leaf.mixed_kinds}: it is read as text"
+                self._report_once(Deviation(kind=DeviationKind.TYPE, column=leaf.name, message=message))
+            elif (
+                leaf.is_quoted_number and leaf.name not in declared_types and leaf.name not in self.context.target_types
+            ):
+                self._report_once(
+                    Deviation(
+                        kind=DeviationKind.TYPE,
+                        column=leaf.name,
+                        message="its numbers are written as texts: they are read as numbers",
+                        remedy=f"say types: {{{leaf.name}: string}} if it is text",
+                    )
+                )
+        return result
+
+    def _parse_declared_type(self, name: str, text: str) -> Type:
+        try:
+            return parse_type(text)
+        except ValueError as error:
+            raise SourceError(
+                f"types.{name}: {error}", remedy="float64, int32, string, timestamp, float64[*] ..."
+            ) from error
+
+
+class JsonFileSource(JsonSource, FileSource):
+    """Records of one or more files."""
+
+    @abstractmethod
+    def _sample_file(self, file: DataFile, node: JsonNode) -> Iterator[int]:
+        """Add the records of a file to what was seen, and give the bytes of each."""
+
+    def _build_root_node(self) -> JsonNode:
+        """Make the node that records are added to."""
+        return JsonNode()
+
+    @property
+    def _title(self) -> str:
+        return self.files[0].name
+
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield rows; none where no file was asked for."""
+        if self.files:
+            yield from super().read_batches(column_names, row_limit)
+
+    @cached_property
+    def _sample(self) -> tuple[JsonNode, bool]:
+        node, left = self._build_root_node(), SAMPLE_BYTES
+        share = max(SAMPLE_BYTES // len(self.files), 1 << 12)
+        for file in self.files:
+            if left <= 0:
+                return node, True
+            quota = min(left, share) if len(self.files) <= RECORDS_PER_BLOCK_LOOK else left
+            for size in self._sample_file(file, node):
+                quota, left = quota - size, left - size
+                if quota <= 0:
+                    break
+        return node, left <= 0 or sum(file.stat.st_size for file in self.files) > SAMPLE_BYTES
+
+
+def add_to_node(node: JsonNode, text: pa.Scalar) -> int:
+    """Add a record to what was seen; return its size. One that is broken is told when it is read."""
+    data: bytes = text.as_buffer().to_pybytes()
+    with contextlib.suppress(ValueError, RecursionError):
+        node.add_value(json.loads(data))
+    return len(data)
+
+
+def _find_leaf_type(leaf: JsonLeaf) -> Type:
+    if leaf.leaf_kind == LEAF_REGION:
+        return parse_type("multishape")
+    if leaf.leaf_kind in {LEAF_LIST, LEAF_PART}:
+        return type_from_arrow(pa.list_(leaf.arrow_type))
+    return type_from_arrow(leaf.arrow_type)
+
+
+def _retype_leaf(leaf: JsonLeaf, declared_type: Type) -> JsonLeaf:
+    single = declared_type.arrow
+    how = leaf.leaf_kind
+    if pa.types.is_list(single) or pa.types.is_fixed_size_list(single):
+        single = single.value_type
+        how = LEAF_LIST if how in {LEAF_CELL, LEAF_TEXT} else how
+    elif how in {LEAF_LIST, LEAF_PART, LEAF_REGION}:
+        how = LEAF_TEXT  # an array that shall be text
+    elif how == LEAF_TEXT and not pa.types.is_string(single):
+        how = LEAF_CELL
+    return JsonLeaf(
+        name=leaf.name,
+        pointer=leaf.pointer,
+        leaf_kind=how,
+        arrow_type=single,
+        inner_pointer=leaf.inner_pointer,
+        is_drawable=leaf.is_drawable,
+    )

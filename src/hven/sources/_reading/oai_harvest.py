@@ -1,0 +1,411 @@
+"""Harvests of OAI-PMH 2.0: what changed in repositories since the last time, taken as a whole or not at all, and kept as files of records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from lxml import etree
+from pydantic import Field
+
+from hven.model import split_address
+from hven.model.errors import SourceError, UserError
+from hven.sources._reading.data_files import DataFile, Texts
+from hven.sources._reading.service_client import (
+    BrokenAnswerError,
+    RequestOptions,
+    RunBudget,
+    ServiceClient,
+    extract_error_text,
+    resolve_authorization,
+)
+from hven.sources._reading.xml_rows import find_local_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from hven.sources import SourceContext
+
+OAI_NAMESPACE = "{http://www.openarchives.org/OAI/2.0/}"
+RESOURCE_ELEMENT = "{http://www.ivoa.net/xml/RegistryInterface/v1.0}Resource"
+XSI_TYPE_ATTRIBUTE = "{http://www.w3.org/2001/XMLSchema-instance}type"
+VOLUME_COUNT = 256  # files of a harvest: a record that changes lets a 256th be read again
+MAX_ANSWER_BYTES = 64 << 20  # bytes of one answer: it is held in memory
+MAX_ANSWERS = 1_000_000  # answers of one list, at most
+SAFE_PARSER_OPTIONS: dict[str, Any] = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False, "remove_comments": True, "remove_pis": True}  # fmt: skip
+NUMBERED_ELEMENTS = (
+    "capability",
+    "interface",
+    "schema",
+    "table",
+)  # of which a record has several, told apart by nothing else
+CANONICAL_PREFIXES = {
+    "ConeSearch": "cs", "RegistryInterface": "ri", "SIA": "sia", "SLAP": "slap", "SSA": "ssap", "TAPRegExt": "tr", "VORegistry": "vg",
+    "VOResource": "vr", "VODataService": "vs", "StandardsRegExt": "vstd", "DocRegExt": "doc",
+}  # fmt: skip
+_IVOA_NAMESPACE_PATTERN = re.compile(r"http://www\.ivoa\.net/xml/(\w+)/v[\d.]+")
+UNCHANGED_REMARK = "nothing of this harvest was taken: what was there before stays"
+
+
+class HarvestOptions(RequestOptions):
+    """What a descriptor may say of repositories."""
+
+    url: Texts = Field(min_length=1, description="Address of the repository, without `?verb=`; or several: of a record that more than one has, that of the first counts.")  # fmt: skip
+    prefix: str = Field("ivo_vor", description="In which form records are asked for (`metadataPrefix`): `ivo_vor`, `oai_dc`.")  # fmt: skip
+    set: str | None = Field(None, description="Only records of this set: `ivo_managed`, those that are a registry's own.")  # fmt: skip
+    overlap: float = Field(86_400.0, ge=0, description="Seconds before the last harvest that are asked for again: clocks differ.")  # fmt: skip
+    full: float = Field(30 * 86_400.0, ge=0, description="Seconds after which everything is asked for again: not every repository tells of every change.")  # fmt: skip
+
+
+class OaiHarvest:
+    """The records of some repositories, in a directory.
+
+    Parameters
+    ----------
+    options, context
+        Of the source.
+    directory
+        Where they are kept.
+    first_page_only
+        Only the first answer of each repository is asked for: somebody looks what there is.
+    """
+
+    def __init__(
+        self, options: HarvestOptions, context: SourceContext, directory: Path, *, first: bool = False
+    ) -> None:
+        identity_text = json.dumps([sorted(options.url), options.prefix, options.set])
+        self.directory = directory / f"oai-{hashlib.sha256(identity_text.encode()).hexdigest()[:12]}"
+        self.options, self.context, self.first_page_only = options, context, first
+        hosts = ", ".join(dict.fromkeys(split_address(url).netloc.rpartition("@")[2] for url in options.url))
+        self._budget = RunBudget(options, f"the harvest of {hosts:.200}", "or harvest fewer registries at once")
+        self._secret = resolve_authorization(
+            options.token or options.login, context, "Bearer" if options.token else "Basic"
+        )
+
+    # --- files ---------------------------------------------------------------------------------------------------
+
+    def list_files(self) -> list[DataFile]:
+        """List the files of records; what is new is fetched first, once in a run."""
+        state = self._read_state()
+        if not self.context.run_name or state.get("run") != self.context.run_name:
+            self._update_repositories(state)
+        paths = sorted(self.directory.glob("*.xml"))
+        return [DataFile(path=path, name=f"{self.directory.name}/{path.name}") for path in paths]
+
+    def _read_state(self) -> dict[str, Any]:
+        try:
+            stored_state = json.loads((self.directory / "state.json").read_bytes())
+        except (OSError, ValueError):  # none yet; or the disk was full then: everything is fetched anew
+            return {"repositories": {}}
+        return (
+            stored_state
+            if isinstance(stored_state, dict) and isinstance(stored_state.get("repositories"), dict)
+            else {"repositories": {}}
+        )
+
+    def _write_state(self, state: Mapping[str, Any]) -> None:
+        path = self.directory / "state.json"
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(state, indent=1), encoding="utf-8")
+        part.replace(path)
+
+    def _update_repositories(self, state: dict[str, Any]) -> None:
+        """Harvest one repository after the other; one that fails is told, and the others go on."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        failed: list[UserError] = []
+        for url in self.options.url:
+            try:
+                state["repositories"][url] = self._harvest_repository(url, state["repositories"].get(url))
+            except UserError as error:
+                failed.append(error)
+                if self.context.on_notice is not None:
+                    remark = (
+                        "its records of last time stay" if url in state["repositories"] else "there is nothing of it"
+                    )
+                    self.context.on_notice(f"{url} was not harvested, and {remark}: {error.message}")
+            else:
+                self._write_state(state)
+        if len(failed) == len(self.options.url):
+            raise failed[0]
+        state["run"] = self.context.run_name
+        self._write_state(state)
+
+    # --- one repository ------------------------------------------------------------------------------------------
+
+    def _harvest_repository(self, url: str, harvest_state: Mapping[str, str] | None) -> dict[str, str]:
+        options = self.options
+        service = ServiceClient(
+            url,
+            self.context,
+            timeout_seconds=options.seconds,
+            max_attempts=options.tries,
+            requests_per_second=options.rate,
+            authorization=self._secret,
+            budget=self._budget,
+        )
+        repository = _Repository(url, service, self._budget)
+        incoming = self.directory / "incoming"
+        with service.keep_connections():
+            repository.identify()
+            begun = repository.response_time or datetime.now(UTC)
+            is_full_harvest = (
+                harvest_state is None
+                or repository.forgets_deletions
+                or begun - _parse_timestamp(harvest_state["full"]) >= timedelta(seconds=options.full)
+            )
+            since = (
+                None
+                if harvest_state is None or is_full_harvest
+                else _parse_timestamp(harvest_state["since"]) - timedelta(seconds=options.overlap)
+            )
+            try:
+                shutil.rmtree(incoming, ignore_errors=True)
+                incoming.mkdir()
+                self._fetch_records(repository, since, incoming)
+                self._merge_incoming(url, incoming, replaces_all=is_full_harvest)
+            finally:
+                shutil.rmtree(incoming, ignore_errors=True)
+        for skip_reason, count in repository.skipped_counts.items():
+            if self.context.on_notice is not None:
+                self.context.on_notice(f"{url}: {count:,} records were left out: {skip_reason}")
+        moment = begun.isoformat(timespec="seconds")
+        return {"since": moment, "full": moment if is_full_harvest or harvest_state is None else harvest_state["full"]}
+
+    def _fetch_records(self, repository: _Repository, start_time: datetime | None, incoming: Path) -> None:
+        """Write what a repository gives into pieces, one for each file that it will change."""
+        count = 0
+        for records in repository.list_records(self.options.prefix, self.options.set, start_time):
+            pieces: dict[str, list[bytes]] = defaultdict(list)
+            for name, record in records:
+                pieces[_choose_volume(name)].append(etree.tostring(record, encoding="utf-8", with_tail=False))
+                count += 1
+            for volume, texts in pieces.items():
+                with (incoming / volume).open("ab") as file:
+                    file.writelines(texts)
+            if self.context.on_progress is not None:
+                self.context.on_progress(count, max(repository.stated_record_count, count))
+            if self.first_page_only:
+                return
+
+    def _merge_incoming(self, url: str, incoming: Path, *, replaces_all: bool) -> None:
+        """Put what came into the files; those whose records are as they were stay untouched."""
+        incoming_volumes = {path.name for path in incoming.iterdir()}
+        for volume in sorted(
+            incoming_volumes | ({path.name for path in self.directory.glob("*.xml")} if replaces_all else set())
+        ):
+            path = self.directory / volume
+            before = path.read_bytes() if path.exists() else b""
+            records = {_find_record_key(record): record for record in _parse_records(before)}
+            if replaces_all:
+                records = {key: record for key, record in records.items() if key[1] != url}
+            piece = incoming / volume
+            for record in (
+                _parse_records(b"<records>" + piece.read_bytes() + b"</records>") if volume in incoming_volumes else ()
+            ):
+                record.set("repository", url)
+                records.pop(_find_record_key(record), None)  # the last word counts
+                if record.get("status") != "deleted":
+                    records[_find_record_key(record)] = record
+            after = self._serialize_records(records)
+            if after == before:
+                continue
+            if not after:
+                path.unlink()
+                continue
+            part = path.with_suffix(".part")
+            part.write_bytes(after)
+            part.replace(path)
+
+    def _serialize_records(self, records: Mapping[tuple[str, str], etree._Element]) -> bytes:
+        """Write a file: of the records of one name that of the first repository, the others under another word, for the day that it is gone."""
+        order = {url: at for at, url in enumerate(self.options.url)}
+        ordered = sorted((name, order[url], record) for (name, url), record in records.items() if url in order)
+        seen_names: set[str] = set()
+        texts = []
+        for name, _, record in ordered:
+            record.tag = "other" if name in seen_names else "record"
+            seen_names.add(name)
+            texts.append(etree.tostring(record, encoding="utf-8", with_tail=False))
+        return b"<records>\n" + b"\n".join(texts) + b"\n</records>\n" if texts else b""
+
+
+class _Repository:
+    """A repository that is asked, and what it says of itself."""
+
+    def __init__(self, url: str, service: ServiceClient, budget: RunBudget) -> None:
+        self.url, self.service, self.budget = url, service, budget
+        self.forgets_deletions = True  # records that are gone are not told
+        self.has_day_granularity = False  # its times are days
+        self.response_time: datetime | None = None  # by its clock
+        self.stated_record_count = 0
+        self.skipped_counts: dict[str, int] = defaultdict(int)
+
+    def identify(self) -> None:
+        """Ask what it is."""
+        answer = self._request({"verb": "Identify"})
+        identify_element = answer.find(f"{OAI_NAMESPACE}Identify")
+        if identify_element is None:
+            raise self._build_invalid_answer_error("it does not say what it is (Identify)")
+        version = (identify_element.findtext(f"{OAI_NAMESPACE}protocolVersion") or "").strip()
+        if version != "2.0":
+            raise self._build_invalid_answer_error(f"it speaks version {version or '?'} of OAI-PMH, not 2.0")
+        self.forgets_deletions = (identify_element.findtext(f"{OAI_NAMESPACE}deletedRecord") or "no").strip() == "no"
+        self.has_day_granularity = "T" not in (identify_element.findtext(f"{OAI_NAMESPACE}granularity") or "")
+        self.response_time = _parse_response_date(answer.findtext(f"{OAI_NAMESPACE}responseDate"))
+
+    def list_records(
+        self, prefix: str, set_name: str | None, start_time: datetime | None
+    ) -> Iterator[list[tuple[str, etree._Element]]]:
+        """Give the records of one answer after the other, each with its name; a token that is not known any more begins the list anew, once."""
+        first = {"verb": "ListRecords", "metadataPrefix": prefix, **({"set": set_name} if set_name else {})}
+        if start_time is not None:
+            first["from"] = start_time.strftime("%Y-%m-%d" if self.has_day_granularity else "%Y-%m-%dT%H:%M:%SZ")
+        arguments, tokens, may_restart = first, set[str](), True
+        for _ in range(MAX_ANSWERS):
+            answer = self._request(arguments)
+            error = answer.find(f"{OAI_NAMESPACE}error")
+            code = error.get("code", "") if error is not None else ""
+            if code == "noRecordsMatch":
+                return
+            if code == "badResumptionToken" and may_restart and arguments is not first:
+                arguments, may_restart = first, False
+                tokens.clear()
+                continue
+            if error is not None:
+                raise SourceError(
+                    f"{self.url} refuses: {code} {_read_text(error)}",
+                    remedy=f"look at `prefix` and `set`; {UNCHANGED_REMARK}",
+                )
+            records_element = answer.find(f"{OAI_NAMESPACE}ListRecords")
+            if records_element is None:
+                raise self._build_invalid_answer_error("it answers a request for records with none")
+            yield [
+                parsed_record
+                for record in records_element.iterfind(f"{OAI_NAMESPACE}record")
+                if (parsed_record := self._parse_record(record)) is not None
+            ]
+            token = records_element.find(f"{OAI_NAMESPACE}resumptionToken")
+            text = _read_text(token)
+            if not text:
+                return
+            if token is not None and (size := token.get("completeListSize", "")).isdigit():
+                self.stated_record_count = int(size)
+            if text in tokens:
+                raise self._build_invalid_answer_error("it leads round and round: a token comes again")
+            tokens.add(text)
+            arguments = {"verb": "ListRecords", "resumptionToken": text}
+        raise self._build_invalid_answer_error(f"its list has no end after {MAX_ANSWERS:,} answers")
+
+    def _parse_record(self, element: etree._Element) -> tuple[str, etree._Element] | None:
+        header = element.find(f"{OAI_NAMESPACE}header")
+        name = _read_text(header.find(f"{OAI_NAMESPACE}identifier")) if header is not None else ""
+        if header is None or not name:
+            raise self._build_invalid_answer_error("a record has no identifier")
+        metadata = element.find(f"{OAI_NAMESPACE}metadata")
+        content = next(metadata.iterchildren(etree.Element), None) if metadata is not None else None
+        record = etree.Element(
+            "record", identifier=name, datestamp=_read_text(header.find(f"{OAI_NAMESPACE}datestamp"))
+        )
+        ivoid = name.casefold()
+        if header.get("status") == "deleted":
+            record.set("status", "deleted")
+        elif content is None:
+            self.skipped_counts["they hold nothing"] += 1
+            return None
+        elif content.tag == RESOURCE_ELEMENT:
+            if _read_text(content.find("{*}identifier")).casefold() != ivoid:
+                self.skipped_counts["their header has another identifier than they have"] += 1
+                return None
+            if content.get("status", "active") != "active":
+                record.set("status", "deleted")
+            else:
+                _canonicalize_resource(content)
+        if record.get("status") != "deleted" and content is not None:
+            record.append(content)
+            content.tail = None
+        return ivoid, record
+
+    def _request(self, arguments: Mapping[str, str]) -> etree._Element:
+        url = f"{self.url}{'&' if '?' in self.url else '?'}{urlencode(arguments)}"
+
+        def request_once() -> bytes:
+            with self.service.request("GET", url, headers={"Accept": "text/xml, application/xml"}) as answer:
+                if answer.status in {500, 408}:
+                    raise BrokenAnswerError(f"answers {answer.status}: {extract_error_text(answer)}")
+                if answer.status != 200:
+                    raise SourceError(
+                        f"{self.url} answers {answer.status}: {extract_error_text(answer)}",
+                        remedy=f"look at its address; {UNCHANGED_REMARK}",
+                    )
+                return self.budget.read_answer(answer.parts, MAX_ANSWER_BYTES)
+
+        data = self.service.retry(request_once)
+        try:
+            root = etree.fromstring(data, etree.XMLParser(**SAFE_PARSER_OPTIONS))
+        except etree.XMLSyntaxError as error:
+            raise self._build_invalid_answer_error(
+                f"its answer to {arguments['verb']} is no XML: {error.msg}: {extract_error_text(data)[:200]}"
+            ) from error
+        if root.tag != f"{OAI_NAMESPACE}OAI-PMH":
+            raise self._build_invalid_answer_error(f"its answer to {arguments['verb']} is no OAI-PMH, but {root.tag}")
+        return root
+
+    def _build_invalid_answer_error(self, why: str) -> SourceError:
+        return SourceError(
+            f"{self.url} is not harvested: {why}",
+            remedy=f"look at its address, and tell its owners; {UNCHANGED_REMARK}",
+        )
+
+
+def _canonicalize_resource(resource: etree._Element) -> None:
+    """Give the types in a record of the Virtual Observatory their canonical prefixes (RegTAP 1.2 sec. 5), and its parts a `number` (sec. 3)."""
+    counts: dict[str, int] = defaultdict(int)
+    for element in resource.iter(etree.Element):
+        if (kind := element.get(XSI_TYPE_ATTRIBUTE)) is not None:
+            prefix, _, name = kind.strip().rpartition(":")
+            namespace_match = _IVOA_NAMESPACE_PATTERN.fullmatch(element.nsmap.get(prefix or None) or "")
+            if namespace_match is not None and namespace_match[1] in CANONICAL_PREFIXES:
+                element.set(XSI_TYPE_ATTRIBUTE, f"{CANONICAL_PREFIXES[namespace_match[1]]}:{name}")
+        if (tag := find_local_name(element.tag)) in NUMBERED_ELEMENTS:
+            counts[tag] += 1
+            element.set("number", str(counts[tag]))
+
+
+def _parse_records(data: bytes) -> Iterator[etree._Element]:
+    if not data:
+        return
+    root = etree.fromstring(data, etree.XMLParser(remove_blank_text=False, huge_tree=True, resolve_entities=False))
+    for record in root.iterchildren("record", "other"):
+        record.tail = None
+        yield record
+
+
+def _find_record_key(record: etree._Element) -> tuple[str, str]:
+    return record.get("identifier", "").casefold(), record.get("repository", "")
+
+
+def _choose_volume(name: str) -> str:
+    return f"{hashlib.sha256(name.encode()).digest()[0] % VOLUME_COUNT:02x}.xml"
+
+
+def _read_text(element: Any) -> str:
+    return "".join(element.itertext()).strip() if element is not None else ""
+
+
+def _parse_timestamp(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _parse_response_date(text: str | None) -> datetime | None:
+    try:
+        timestamp = datetime.fromisoformat((text or "").strip())
+    except ValueError:
+        return None
+    return timestamp if timestamp.tzinfo is not None else timestamp.replace(tzinfo=UTC)

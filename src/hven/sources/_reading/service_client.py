@@ -1,0 +1,383 @@
+"""A service that is asked many times: at a certain rate, again after a pause if it has too much to do or does not answer."""
+
+from __future__ import annotations
+
+import base64
+import re
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from hven.model import split_address
+from hven.model.errors import SourceError, TooLargeError, UserError
+from hven.sources import http_client
+from hven.sources._rate_limiting import RETRYABLE_STATUSES, ServiceBusyError, compute_backoff, parse_retry_after
+from hven.sources._reading.bearer_challenges import request_token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+
+    from hven.sources import SourceContext
+    from hven.sources.http_client import StreamedAnswer
+
+MAX_RETRY_AFTER_SECONDS = 600.0  # seconds that a service may ask us to wait (Retry-After)
+MAX_ANSWER_BYTES = 256 << 20  # of an answer that is held in memory
+MAX_CACHED_ANSWER_BYTES = 32 << 20  # bytes of an answer that is kept, where they are
+MAX_ERROR_TEXT_CHARACTERS = 400  # characters of an answer that is no document
+USER_AGENT_HEADERS = {"User-Agent": "hven (sync)"}
+_HTML_TAG_PATTERN = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_SECRET_NAME_PATTERN = re.compile(r"\$\w+")
+T = TypeVar("T")
+
+
+def _check_secret_name(value: str) -> str:
+    if not _SECRET_NAME_PATTERN.fullmatch(value):
+        raise ValueError("a token belongs into a secret: write $NAME here")
+    return value
+
+
+Secret = Annotated[str, AfterValidator(_check_secret_name)]
+
+
+class BudgetOptions(BaseModel):
+    """What a descriptor may say of how much a run may cost."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bytes: int = Field(10 << 30, gt=0, description="Bytes of all answers of one run, at most.")
+    total: float = Field(86_400.0, gt=0, description="Seconds of one run, at most.")
+
+
+class RequestOptions(BudgetOptions):
+    """What a descriptor may say of how something elsewhere is asked for."""
+
+    token: Secret | None = Field(None, description="`$NAME` of a secret that lets us in as a bearer token.")
+    login: Secret | None = Field(None, description="`$NAME` of a secret `user:password`, instead of `token`.")
+    rate: float | None = Field(None, gt=0, le=1000, description="Requests a second at most.")
+    seconds: float = Field(120.0, gt=0, le=86_400, description="Without a byte for that long, an answer is given up.")
+    tries: int = Field(6, ge=1, le=20, description="How often something is tried that a pause may mend.")
+
+
+class ServiceOptions(RequestOptions):
+    """What a descriptor may say of every service that is asked many times."""
+
+    url: str = Field(pattern=r"^https?://", description="Address of the server.")
+
+
+class RunBudget:
+    """Bytes and seconds that a run may still cost. Its `ServiceClient` counts what it is sent, so that no answer is left out."""
+
+    def __init__(self, options: BudgetOptions, source_name: str, remedy: str) -> None:
+        self.options, self.source_name, self.remedy = options, source_name, remedy
+        self.byte_count, self._start_time = 0, time.monotonic()
+
+    def reset(self) -> None:
+        """Begin another run."""
+        self.byte_count, self._start_time = 0, time.monotonic()
+
+    def count_parts(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+        """Pass an answer on, and count it.
+
+        Raises
+        ------
+        TooLargeError, SourceError
+            As `add_bytes`.
+        """
+        for part in parts:
+            self.add_bytes(len(part))
+            yield part
+
+    def read_answer(self, parts: Iterable[bytes], byte_limit: int | None = None) -> bytes:
+        """Read an answer of a service into memory.
+
+        Raises
+        ------
+        TooLargeError
+            It has more bytes than `byte_limit`, or `MAX_ANSWER_BYTES`.
+        """
+        byte_limit = MAX_ANSWER_BYTES if byte_limit is None else byte_limit
+        answer = bytearray()
+        for part in parts:
+            answer += part
+            if len(answer) > byte_limit:
+                raise TooLargeError(
+                    f"{self.source_name} sends more than {byte_limit:,} bytes at once",
+                    remedy="ask for fewer at once: `page`",
+                )
+        return bytes(answer)
+
+    def add_bytes(self, byte_count: int) -> None:
+        """Count bytes that came.
+
+        Raises
+        ------
+        TooLargeError
+            More bytes.
+        SourceError
+            More seconds.
+        """
+        self.byte_count += byte_count
+        if self.byte_count > self.options.bytes:
+            raise TooLargeError(
+                f"{self.source_name} sends more than {self.options.bytes:,} bytes",
+                remedy=f"say more `bytes`, {self.remedy}",
+            )
+        if time.monotonic() - self._start_time > self.options.total:
+            raise SourceError(
+                f"{self.source_name} is not read within {self.options.total:g} s",
+                remedy="say a longer `total`, or sync again: what can be gone on with goes on where it was",
+            )
+
+
+class BrokenAnswerError(SourceError):
+    """An answer that broke off: trying again may help."""
+
+
+class ServiceClient:
+    """A service elsewhere.
+
+    Parameters
+    ----------
+    url
+        Where it is.
+    timeout_seconds
+        Without a byte for that long, an answer is given up.
+    max_attempts
+        How often something is tried that a pause may mend.
+    requests_per_second
+        Requests a second at most.
+    authorization
+        The header ``Authorization``.
+    budget
+        What a run may cost: all that the service sends counts.
+
+    Attributes
+    ----------
+    on_wait
+        Called whenever a request is on its way, and before each pause: what is done then holds up nothing.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        context: SourceContext,
+        *,
+        timeout_seconds: float,
+        max_attempts: int,
+        requests_per_second: float | None,
+        authorization: str | None = None,
+        budget: RunBudget | None = None,
+    ) -> None:
+        self.budget = budget
+        self.url = url.rstrip("/")
+        self.host = split_address(url).hostname or url
+        self.timeout_seconds = timeout_seconds
+        self.max_attempts = max_attempts
+        self.authorization = authorization
+        kind, _, login = (authorization or "").partition(" ")
+        self._login = base64.b64decode(login).decode() if kind == "Basic" else None
+        self._min_interval_seconds = 0.0
+        self.limit_rate(requests_per_second)
+        self.limit_rate(context.requests_per_second)
+        self._next_request_time, self._pacing_lock = 0.0, threading.Lock()
+        self._allow_private = context.allow_private
+        self._on_notice = context.on_notice
+        self._answer_cache = context.answer_cache
+        self._connections: http_client.HttpConnections | None = None
+        self.on_wait: Callable[[], object] | None = None
+        if authorization is not None and split_address(url).scheme != "https" and not self._allow_private:
+            raise SourceError(
+                "a token would go over http, where all can read it", remedy="give the https address of the service"
+            )
+
+    def check_address(self) -> None:
+        """Check that the service may be asked; one that cannot be found now may be later.
+
+        Raises
+        ------
+        PrivateAddressError
+            It is not on the public internet.
+        """
+        try:
+            http_client.resolve_url(self.url, allow_private=self._allow_private)
+        except http_client.PrivateAddressError:
+            raise
+        except UserError:
+            return
+
+    def reset_budget(self) -> None:
+        """Begin another run, which may cost as much as the one before."""
+        if self.budget is not None:
+            self.budget.reset()
+
+    def limit_rate(self, requests_per_second: float | None) -> None:
+        """Limit requests to so many a second; None: as before."""
+        self._min_interval_seconds = max(
+            self._min_interval_seconds, 1 / requests_per_second if requests_per_second else 0.0
+        )
+
+    def retry(self, operation: Callable[[], T]) -> T:
+        """Try something, again and again if a pause may mend it.
+
+        Raises
+        ------
+        SourceError
+            It never answered as it should.
+        """
+        for number in range(1, self.max_attempts + 1):
+            try:
+                return operation()
+            except (http_client.UnreachableError, BrokenAnswerError) as error:
+                retry_after_seconds = error.retry_after_seconds if isinstance(error, ServiceBusyError) else None
+                if number == self.max_attempts or (
+                    retry_after_seconds is not None and retry_after_seconds > MAX_RETRY_AFTER_SECONDS
+                ):
+                    retry_text = (
+                        f" (it asks to be left alone for {retry_after_seconds:.0f} s)"
+                        if retry_after_seconds is not None and retry_after_seconds > MAX_RETRY_AFTER_SECONDS
+                        else ""
+                    )
+                    message = (
+                        f"{self.host}: {error.message}{retry_text}, after {number} tries"
+                        if number > 1
+                        else f"{self.host}: {error.message}{retry_text}"
+                    )
+                    raise SourceError(message, remedy="what was published stays; try again later") from error
+                self._wait(compute_backoff(number) if retry_after_seconds is None else retry_after_seconds)
+        raise AssertionError("a service is tried once at least")
+
+    def _wait(self, duration_seconds: float) -> None:
+        if self.on_wait is not None:
+            self.on_wait()
+        time.sleep(duration_seconds)
+
+    @contextmanager
+    def keep_connections(self) -> Iterator[None]:
+        """Keep connections open between requests, of which there will be many."""
+        with http_client.HttpConnections(self.timeout_seconds) as connections:
+            self._connections = connections
+            try:
+                yield
+            finally:
+                self._connections = None
+
+    @contextmanager
+    def request(
+        self,
+        method: str,
+        url: str,
+        form_fields: Sequence[tuple[str, str]] = (),
+        *,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        follow_redirects: bool = True,
+        timeout_seconds: float | None = None,
+    ) -> Iterator[StreamedAnswer]:
+        """Ask once, in its turn; statuses that a pause may mend become `ServiceBusyError`.
+
+        Raises
+        ------
+        ServiceBusyError
+            429, 502, 503, 504.
+        UnreachableError, ForbiddenError, UserError
+            As `hven.sources.http_client.stream_answer`.
+        """
+        key = (url, tuple((headers or {}).items())) if method == "GET" else None
+        if key is not None and self._answer_cache is not None and (cached_answer := self._answer_cache.find(key)):
+            yield replace(cached_answer[0], parts=iter(cached_answer[1]))
+            return
+        with self._pacing_lock:
+            now = time.monotonic()
+            begin, self._next_request_time = (
+                max(self._next_request_time, now),
+                max(self._next_request_time, now) + self._min_interval_seconds,
+            )
+        if begin > now:
+            self._wait(begin - now)
+        is_own_server = split_address(url)[:2] == split_address(self.url)[:2]
+        for first in (True, False):
+            with http_client.stream_answer(
+                method,
+                url,
+                form_fields=form_fields,
+                content=content,
+                headers={**USER_AGENT_HEADERS, **(headers or {})},
+                authorization=self.authorization if is_own_server else None,
+                timeout_seconds=timeout_seconds or self.timeout_seconds,
+                follow_redirects=follow_redirects,
+                allow_private=self._allow_private,
+                connections=self._connections,
+                on_sent=self.on_wait,
+            ) as answer:
+                if first and is_own_server and answer.status == 401 and self._request_token(answer):
+                    continue
+                if answer.status in RETRYABLE_STATUSES:
+                    raise ServiceBusyError(
+                        f"answers {answer.status}: {extract_error_text(answer) or 'it does not say why'}",
+                        parse_retry_after(answer.headers.get("retry-after")),
+                    )
+                if self.budget is not None:
+                    answer = replace(answer, parts=self.budget.count_parts(answer.parts))  # noqa: PLW2901
+                keeps = self._answer_cache is not None and key is not None and answer.status == 200
+                yield replace(answer, parts=self._cache_answer(key, answer)) if keeps else answer
+                return
+
+    def _cache_answer(self, key: Hashable, answer: StreamedAnswer) -> Iterator[bytes]:
+        """Pass an answer on, and keep it once it was read to its end."""
+        parts: list[bytes] = []
+        size = 0
+        for part in answer.parts:
+            yield part
+            size += len(part)
+            if size <= MAX_CACHED_ANSWER_BYTES:
+                parts.append(part)
+        if self._answer_cache is not None and size <= MAX_CACHED_ANSWER_BYTES:
+            self._answer_cache.store(key, (replace(answer, parts=iter(())), parts), size)
+
+    def _request_token(self, answer: StreamedAnswer) -> bool:
+        """Get a token for our password, if the service says where (``ivoa_bearer``)."""
+        if self._login is None:
+            return False
+        bearer_token = request_token(
+            answer.headers.get("www-authenticate", ""),
+            self._login,
+            timeout_seconds=self.timeout_seconds,
+            allow_private=self._allow_private,
+        )
+        self.authorization = bearer_token or self.authorization
+        return bearer_token is not None
+
+
+def extract_error_text(answer: StreamedAnswer | bytes) -> str:
+    """Read the beginning of an answer as plain words."""
+    data = answer if isinstance(answer, bytes) else b""
+    try:
+        for part in () if isinstance(answer, bytes) else answer.parts:
+            data += part
+            if len(data) > 1 << 16:
+                break
+    except UserError:  # what came is enough for a message
+        pass
+    return " ".join(_HTML_TAG_PATTERN.sub(" ", data.decode("utf-8", "replace")).split())[:MAX_ERROR_TEXT_CHARACTERS]
+
+
+def resolve_authorization(secret_name: str | None, context: SourceContext, scheme: str) -> str | None:
+    """Resolve a secret that lets us in.
+
+    Raises
+    ------
+    SourceError
+        Nobody here knows secrets.
+    """
+    if secret_name is None:
+        return None
+    if context.resolve_secret is None:
+        raise SourceError(f"the secret {secret_name} can't be resolved here", remedy="ingest it with `hven ingest`")
+    value = context.resolve_secret(secret_name)
+    if scheme == "Basic":
+        value = base64.b64encode(value.encode()).decode()
+    return f"{scheme} {value}"

@@ -1,0 +1,98 @@
+"""Rows of text files in batches: what delimited and fixed-width text do alike, once it is known how records look."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pyarrow as pa
+from pydantic import BeforeValidator
+
+from hven.model.errors import Place, SourceError
+from hven.sources._reading.data_files import DataFile, assemble_batch
+from hven.sources._reading.delimited import (
+    ParsedBlock,
+    RecordLayout,
+    iterate_rejects,
+    parse_blocks,
+    report_respelt_numbers,
+    report_rounded_numbers,
+)
+from hven.sources._reading.file_rows import FileRows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from hven.sources._reading.text_blocks import TextFile
+
+
+def _normalize_nulls(value: object) -> object:
+    if isinstance(value, (str, int, float)):
+        value = [value]
+    if isinstance(value, list):
+        value = {"*": value}
+    if isinstance(value, dict):
+        return {
+            str(key): [str(word) for word in (words if isinstance(words, list) else [words])]
+            for key, words in value.items()
+        }
+    return value
+
+
+Nulls = Annotated[dict[str, list[str]], BeforeValidator(_normalize_nulls)]
+
+
+def list_null_words(nulls: Mapping[str, Sequence[str]], name: str) -> tuple[str, ...]:
+    """List the words that stand for no value in a column."""
+    return (*nulls.get("*", ()), *nulls.get(name, ()))
+
+
+class TextFileSource(FileRows):
+    """The rows of one or more text files."""
+
+    @abstractmethod
+    def _open_at_first_record(self, file: DataFile, file_column_names: Sequence[str]) -> tuple[TextFile, RecordLayout]:
+        """Open a file, stand at its first record, and return how records look."""
+
+    @abstractmethod
+    def _find_declared_types(self) -> Mapping[str, Any]:
+        """Return the columns whose type somebody said: the others were guessed."""
+
+    def _read_rows(
+        self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], _limit: int | None
+    ) -> Iterator[pa.RecordBatch]:
+        text, shape = self._open_at_first_record(file, file_column_names)
+        first = 1
+        try:
+            for parsed in parse_blocks(text.read_blocks(), shape, file_column_names, file.name):
+                self._report_parsed(parsed, first, file)
+                if not parsed.arrays:  # given up in the middle of it
+                    at = first + parsed.rejects[0][0]
+                    raise SourceError(
+                        f"from row {at} on rows have too few or too many fields", place=Place(file=file.name)
+                    )
+                number: pa.Array | int = (
+                    first if parsed.positions is None else pa.array(parsed.positions + first, pa.int64())
+                )
+                if parsed.good_count:
+                    yield assemble_batch(column_names, parsed.arrays, parsed.good_count, number, file)
+                first += parsed.total_count
+        finally:
+            text.close()
+
+    def _report_parsed(self, parsed_block: ParsedBlock, first_row: int, file: DataFile) -> None:
+        report_rounded_numbers(parsed_block, first_row, file.name, self.context.report_deviation)
+        if parsed_block.respelt:
+            report_respelt_numbers(
+                parsed_block, first_row, file.name, self._find_declared_types(), self.context.report_deviation
+            )
+        if not parsed_block.rejects:
+            return
+        declared = {**self.context.target_types, **self._find_declared_types()}
+        for reject in iterate_rejects(parsed_block, first_row, file.name, declared):
+            if self.context.on_reject is None:
+                location = f"row {reject.row}" + (
+                    f", column {reject.column}: {reject.value!r} is" if reject.column else ":"
+                )
+                raise SourceError(f"{location} {reject.reason}", place=Place(file=file.name))
+            self.context.on_reject(reject)

@@ -1,0 +1,82 @@
+"""Whole numbers of other types than int64 (unsigned, decimal): `int64` as long as they fit, else decimal text; a value is never rounded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.model import Deviation, DeviationKind
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+MIN_INT64, MAX_INT64 = -(2**63), 2**63 - 1
+MAX_UINT64_DIGITS = 20  # of 2**64 - 1
+INT64_REASON = "not a whole number that fits int64; if this value is right, declare the column as string"
+
+
+def exceeds_int64(values: pa.Array | pa.ChunkedArray) -> bool:
+    """Return whether a whole number is outside of what an `int64` can be.
+
+    Parameters
+    ----------
+    values
+        Of type uint64 or decimal.
+    """
+    limits = pc.min_max(values)
+    low, high = limits["min"].as_py(), limits["max"].as_py()
+    return low is not None and (low < MIN_INT64 or high > MAX_INT64)
+
+
+def convert_unsigned(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, npt.NDArray[np.bool_] | None]:
+    """Convert unsigned 64-bit integers, and decimals without a fraction, to `int64` or to decimal text.
+
+    Parameters
+    ----------
+    values
+        Of type uint64 or decimal, shape (n,).
+    arrow_type
+        ``int64`` or ``string``.
+
+    Returns
+    -------
+    values, bad
+        `bad` marks values that do not fit, which are null; None: all fit.
+    """
+    if pa.types.is_string(arrow_type) or not exceeds_int64(values):
+        return values.cast(arrow_type), None
+    is_beyond = pc.fill_null(pc.greater(values, pa.scalar(MAX_INT64, pa.uint64()).cast(values.type)), False)
+    if not pa.types.is_uint64(values.type):
+        is_beyond = pc.or_(is_beyond, pc.fill_null(pc.less(values, pa.scalar(MIN_INT64).cast(values.type)), False))
+    fitting_values = pc.if_else(is_beyond, pa.scalar(None, values.type), values)
+    return fitting_values.cast(arrow_type), np.asarray(is_beyond)
+
+
+def build_text_deviation(column: str, file: str) -> Deviation:
+    """Describe a column of whole numbers that is read as decimal text.
+
+    Parameters
+    ----------
+    column, file
+        Names.
+    """
+    return Deviation(
+        kind=DeviationKind.WHOLE_NUMBER,
+        column=column,
+        file=file,
+        message="whole numbers do not fit int64: the column is read as decimal text",
+    )
+
+
+__all__ = [
+    "INT64_REASON",
+    "MAX_INT64",
+    "MAX_UINT64_DIGITS",
+    "MIN_INT64",
+    "build_text_deviation",
+    "convert_unsigned",
+    "exceeds_int64",
+]

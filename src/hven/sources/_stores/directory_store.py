@@ -1,0 +1,81 @@
+"""Files of a directory, listed without opening them: a million in half a minute."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from hven.model.errors import SourceError
+from hven.sources._reading.file_listing import check_link
+from hven.sources._stores.file_facts import RemoteFileFacts, find_fixed_directory, matches_patterns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+
+class DirectoryStore:
+    """A directory.
+
+    Parameters
+    ----------
+    roots
+        Directories that links may lead into, beside itself.
+    """
+
+    def __init__(self, directory: Path, roots: Sequence[Path]) -> None:
+        self._directory, self._roots = directory, (directory, *roots)
+
+    def list_files(
+        self, patterns: Sequence[str], ignore_patterns: Sequence[str]
+    ) -> Iterator[tuple[str, RemoteFileFacts]]:
+        """List what patterns mean, directory by directory; links to directories are not followed.
+
+        Raises
+        ------
+        SourceError
+            None is there, or a link leads out of the roots.
+        """
+        begin = (
+            os.path.commonpath([find_fixed_directory(glob) for glob in patterns])
+            if all(map(find_fixed_directory, patterns))
+            else ""
+        )
+        deep = None if any("**" in glob for glob in patterns) else max(glob.count("/") for glob in patterns)
+        has_match = False
+        for path, file_stat, link in self._walk_files(begin, deep):
+            if matches_patterns(path, patterns, ignore_patterns):
+                has_match = True
+                if link:
+                    check_link(self._directory / path, path, self._roots)
+                moment = dt.datetime.fromtimestamp(file_stat.st_mtime, dt.UTC).replace(tzinfo=None)
+                yield path, RemoteFileFacts(bytes=file_stat.st_size, modified=moment)
+        if not has_match:
+            raise SourceError(f"no file matches {', '.join(patterns)}", remedy=f"look into {self._directory}")
+
+    def _walk_files(self, subdirectory: str, max_depth: int | None) -> Iterator[tuple[str, os.stat_result, bool]]:
+        """Yield all files, and whether they are links."""
+        begin = f"{subdirectory}/" if subdirectory else ""
+        try:
+            entries = sorted(os.scandir(self._directory / subdirectory), key=lambda entry: entry.name)
+        except OSError as error:
+            raise SourceError(
+                f"{subdirectory or self._directory.name} cannot be listed: {error.strerror}",
+                remedy="look at its permissions",
+            ) from error
+        for entry in entries:
+            path = begin + entry.name
+            try:
+                entry_stat = entry.stat()
+            except OSError:  # a link to nothing, or gone since
+                continue
+            if stat.S_ISREG(entry_stat.st_mode):
+                yield path, entry_stat, entry.is_symlink()
+            elif (
+                stat.S_ISDIR(entry_stat.st_mode)
+                and not entry.is_symlink()
+                and (max_depth is None or path.count("/") < max_depth)
+            ):
+                yield from self._walk_files(path, max_depth)

@@ -1,0 +1,121 @@
+"""What a server says of a file, and the words for what it does not give."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from hven.model.errors import UpstreamError, UpstreamTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+MEBIBYTE = 1 << 20
+UNREACHABLE_MESSAGE = "the server that keeps it cannot be reached"
+TIMEOUT_MESSAGE = "the server that keeps it does not answer in time"
+MISSING_MESSAGE = "the server that keeps it has it no more"
+REFUSED_MESSAGE = "the server that keeps it does not give it"
+CHANGED_MESSAGE = "it was changed while it was read"
+REDIRECTED_MESSAGE = "the server that keeps it sends us somewhere else"
+_PATTERN_SIGN_PATTERN = re.compile(r"\[[^\]/]+\]|.", re.DOTALL)
+LATER_REMEDY, OWNER_REMEDY = "try again later", "tell its owner"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFileFacts:
+    """A file as its server knows it.
+
+    Attributes
+    ----------
+    bytes, modified
+        Size; time of the last change, UTC without a zone. None: not said.
+    tag
+        What else tells this state from others: an ETag, a version.
+    """
+
+    bytes: int | None = None
+    modified: datetime | None = None
+    tag: str | None = None
+
+
+class NoRangesError(UpstreamError):
+    """The server gives files from their begin to their end, and no parts of them."""
+
+
+def build_missing_error() -> UpstreamError:
+    """Make the error of a file that is gone."""
+    return UpstreamError(MISSING_MESSAGE, remedy=OWNER_REMEDY)
+
+
+def build_changed_error() -> UpstreamError:
+    """Make the error of a file that is another one now."""
+    return UpstreamError(CHANGED_MESSAGE, remedy=LATER_REMEDY)
+
+
+def build_timeout_error() -> UpstreamTimeoutError:
+    """Make the error of a server that takes too long."""
+    return UpstreamTimeoutError(TIMEOUT_MESSAGE, remedy=LATER_REMEDY)
+
+
+def build_unreachable_error() -> UpstreamError:
+    """Make the error of a server that is not there."""
+    return UpstreamError(UNREACHABLE_MESSAGE, remedy=LATER_REMEDY)
+
+
+@cache
+def compile_glob(text: str) -> re.Pattern[str]:
+    """Read a pattern: ``*``, ``?``, ``[abc]`` within a name; ``**`` between slashes stands for any directories."""
+    parts = [
+        (r"(?:[^/]+/)*" if part == "**" else "".join(map(_translate_sign, _PATTERN_SIGN_PATTERN.findall(part))) + "/")
+        for part in text.split("/")
+    ]
+    return re.compile("".join(parts).removesuffix("/") if parts[-1].endswith("/") else "".join(parts) + "[^/]+")
+
+
+def _translate_sign(text: str) -> str:
+    if text in {"*", "?"}:
+        return "[^/]*" if text == "*" else "[^/]"
+    if len(text) > 1:  # [abc], [!a-f]
+        return "[" + re.sub(r"([\\^\[\]])", r"\\\1", text[1:-1]).replace("!", "^", text[1] == "!") + "]"
+    return re.escape(text)
+
+
+def find_fixed_directory(text: str) -> str:
+    """Return the directories that a pattern names before its first sign.
+
+    Parameters
+    ----------
+    text
+        A pattern: ``data/*/a.fits``.
+
+    Returns
+    -------
+    directories
+        ``data``; empty: none.
+    """
+    fixed_parts = []
+    for part in text.split("/")[:-1]:
+        if set("*?[") & {*part}:
+            break
+        fixed_parts.append(part)
+    return "/".join(fixed_parts)
+
+
+def matches_patterns(path: str, patterns: Sequence[str], ignore_patterns: Sequence[str]) -> bool:
+    """Return whether patterns mean a path.
+
+    Parameters
+    ----------
+    path
+        Below a root, with ``/`` between its parts.
+    patterns, ignore_patterns
+        Those of which one must mean it, and those of which none may, by path or name.
+    """
+    name = path.rpartition("/")[2]
+    is_ignored = any(
+        compile_glob(glob).fullmatch(path) or compile_glob(glob).fullmatch(name) for glob in ignore_patterns
+    )
+    return not is_ignored and any(compile_glob(glob).fullmatch(path) for glob in patterns)

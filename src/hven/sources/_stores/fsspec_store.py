@@ -1,0 +1,148 @@
+"""Files in stores that fsspec speaks: Azure, Google, sftp, SMB; S3 has a way of its own."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from hven.model import split_address
+from hven.model.errors import SourceError, UpstreamError, UserError
+from hven.sources import http_client
+from hven.sources._stores.file_facts import (
+    MEBIBYTE,
+    OWNER_REMEDY,
+    REFUSED_MESSAGE,
+    RemoteFileFacts,
+    build_changed_error,
+    build_missing_error,
+    build_timeout_error,
+    build_unreachable_error,
+    find_fixed_directory,
+    matches_patterns,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+# what reads this machine's disk (file, dir, zip, git ..) or goes past our guards (http, ftp) is not among them
+FSSPEC_SCHEMES = ("gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "tos", "oci", "hdfs", "webhdfs", "sftp", "ssh", "smb", "hf", "memory")  # fmt: skip
+
+
+class FsspecStore:
+    """A bucket, or a directory of it.
+
+    Parameters
+    ----------
+    options
+        Of the file system; an `endpoint_url` is checked as every address is.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        options: Mapping[str, str],
+        *,
+        allow_private: bool,
+        timeout_seconds: float,  # noqa: ARG002  (each has a setting of its own for it)
+    ) -> None:
+        try:
+            import fsspec  # noqa: PLC0415  (an extra)
+        except ImportError as error:
+            raise SourceError(
+                "files in stores such as gs:// need fsspec", remedy="pip install 'hven[stores]'"
+            ) from error
+        if "endpoint_url" in options:
+            http_client.resolve_url(options["endpoint_url"], allow_private=allow_private)
+        scheme = split_address(address).scheme
+        host = split_address(address).hostname
+        if scheme in {"hdfs", "webhdfs", "sftp", "ssh", "smb"} and host is not None:
+            http_client.resolve_host(host, split_address(address).port or 22, allow_private=allow_private)
+        try:
+            words: dict[str, Any] = {
+                key: {"true": True, "false": False}.get(value, value) for key, value in options.items()
+            }
+            self._filesystem, self._root = fsspec.core.url_to_fs(address, use_listings_cache=False, **words)
+        except ImportError as error:
+            raise SourceError(f"{scheme}:// needs another package: {error}", remedy=f"install it: {error}") from error
+        self._root = str(self._root).rstrip("/")
+
+    def fetch_facts(self, path: str) -> RemoteFileFacts:
+        """Ask for size, time and version."""
+        try:
+            return _parse_info(self._filesystem.info(f"{self._root}/{path}"))
+        except Exception as error:  # each store has its own
+            raise _translate_error(error) from error
+
+    def read_beginning(self, path: str, _size: int) -> tuple[RemoteFileFacts, bytes]:
+        """Ask for size and time, and for no bytes yet."""
+        return self.fetch_facts(path), b""
+
+    def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
+        """Read bytes, a MiB with each request; changes between two are seen at the next look at the file."""
+        if self.fetch_facts(path) != fact:
+            raise build_changed_error()
+        while start_offset < end_offset:
+            until = min(start_offset + MEBIBYTE, end_offset)
+            try:
+                part = self._filesystem.cat_file(f"{self._root}/{path}", start=start_offset, end=until)
+            except Exception as error:
+                raise _translate_error(error) from error
+            if len(part) != until - start_offset:
+                raise build_changed_error()
+            yield part
+            start_offset = until
+
+    def list_files(
+        self, patterns: Sequence[str], ignore_patterns: Sequence[str]
+    ) -> Iterator[tuple[str, RemoteFileFacts]]:
+        """List what patterns mean."""
+        facts_by_path: dict[str, RemoteFileFacts] = {}
+        for pattern in patterns:
+            deep = (
+                None
+                if "**" in pattern
+                else pattern.count("/")
+                - (find_fixed_directory(pattern).count("/") + 1 if find_fixed_directory(pattern) else 0)
+                + 1
+            )
+            try:
+                infos_by_name = self._filesystem.find(
+                    f"{self._root}/{find_fixed_directory(pattern)}".rstrip("/"), maxdepth=deep, detail=True
+                )
+            except Exception as error:
+                raise _translate_error(error) from error
+            facts_by_path |= {
+                name.removeprefix(self._root).lstrip("/"): _parse_info(info) for name, info in infos_by_name.items()
+            }
+        yield from (
+            (path, fact)
+            for path, fact in sorted(facts_by_path.items())
+            if matches_patterns(path, patterns, ignore_patterns)
+        )
+
+
+def _parse_info(info: Mapping[str, Any]) -> RemoteFileFacts:
+    """Read what a file system says; each has words of its own."""
+    moment = next(
+        (info[key] for key in ("LastModified", "mtime", "updated", "last_modified", "created") if info.get(key)), None
+    )
+    if isinstance(moment, int | float):
+        moment = dt.datetime.fromtimestamp(moment, dt.UTC)
+    modified = moment.astimezone(dt.UTC).replace(tzinfo=None) if isinstance(moment, dt.datetime) else None
+    tag = next((str(info[key]) for key in ("ETag", "etag", "md5Hash", "checksum") if info.get(key)), None)
+    if info.get("type") == "directory":
+        raise build_missing_error()
+    return RemoteFileFacts(bytes=info.get("size"), modified=modified, tag=tag)
+
+
+def _translate_error(error: Exception) -> Exception:
+    """Say what a file system's error means to a reader."""
+    if isinstance(error, UpstreamError | UserError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return build_missing_error()
+    if isinstance(error, TimeoutError) or "timeout" in type(error).__name__.lower():
+        return build_timeout_error()
+    if isinstance(error, PermissionError):
+        return UpstreamError(REFUSED_MESSAGE, remedy=OWNER_REMEDY)
+    return build_unreachable_error()

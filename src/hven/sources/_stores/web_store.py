@@ -1,0 +1,215 @@
+"""Files behind http and https: asked by the one outward client, never past the root's address."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import re
+import time
+import weakref
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+from hven.model import split_address
+from hven.model.errors import UpstreamError, UserError
+from hven.sources import http_client
+from hven.sources._stores.file_facts import (
+    LATER_REMEDY,
+    OWNER_REMEDY,
+    REDIRECTED_MESSAGE,
+    REFUSED_MESSAGE,
+    NoRangesError,
+    RemoteFileFacts,
+    build_changed_error,
+    build_missing_error,
+    build_timeout_error,
+    build_unreachable_error,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from hven.sources.http_client import StreamedAnswer
+
+MAX_REDIRECTS = 3  # redirects, all below the root
+_CONTENT_RANGE_PATTERN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+class WebStore:
+    """A directory of a web server.
+
+    Parameters
+    ----------
+    options
+        `user` and `password`, or `token`, or the header `authorization` as it is.
+    """
+
+    def __init__(
+        self, address: str, options: Mapping[str, str], *, allow_private: bool, timeout_seconds: float
+    ) -> None:
+        self._address, self._allow_private, self._timeout_seconds = address.rstrip("/"), allow_private, timeout_seconds
+        credentials = f"{options.get('user', '')}:{options.get('password', '')}"
+        basic = f"Basic {base64.b64encode(credentials.encode()).decode()}" if "user" in options else None
+        self._secret = f"Bearer {options['token']}" if "token" in options else options.get("authorization", basic)
+        self._connections = http_client.HttpConnections(timeout_seconds)
+        weakref.finalize(self, self._connections.close)
+
+    def fetch_facts(self, path: str) -> RemoteFileFacts:
+        """Ask for size, time and tag."""
+        with self._request("HEAD", path, {}) as answer:
+            if answer.status in {200, 204}:
+                return _parse_headers(answer.headers, answer.headers.get("content-length", ""))
+            if answer.status not in {400, 403, 405, 501}:  # which some say to HEAD alone
+                raise build_refusal_error(answer.status)
+        with self._request("GET", path, {"Range": "bytes=0-0"}) as answer:
+            range_match = _CONTENT_RANGE_PATTERN.fullmatch(answer.headers.get("content-range", ""))
+            if answer.status not in {200, 206, 416}:
+                raise build_refusal_error(answer.status)
+            return _parse_headers(
+                answer.headers, range_match[3] if range_match else answer.headers.get("content-length", "")
+            )
+
+    def read_beginning(self, path: str, size: int) -> tuple[RemoteFileFacts, bytes]:
+        """Ask for size, time and tag with the first bytes of it; none of these, where parts are not given."""
+        with self._request("GET", path, {"Range": f"bytes=0-{size - 1}"}) as answer:
+            range_match = _CONTENT_RANGE_PATTERN.fullmatch(answer.headers.get("content-range", ""))
+            if answer.status == 206 and range_match is not None and range_match[1] == "0":
+                body = bytearray()
+                for part in self._limit_duration(answer.parts):
+                    body += part
+                    if len(body) > size:
+                        break
+                return _parse_headers(answer.headers, range_match[3]), bytes(body[:size])
+        return self.fetch_facts(path), b""
+
+    def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
+        """Read bytes of that state of the file."""
+        tag = {} if fact.tag is None or fact.tag.startswith("W/") else {"If-Match": fact.tag}
+        with self._request("GET", path, {"Range": f"bytes={start_offset}-{end_offset - 1}", **tag}) as answer:
+            if answer.status in {412, 416}:
+                raise build_changed_error()
+            if answer.status not in {200, 206}:
+                raise build_refusal_error(answer.status)
+            length = answer.headers.get("content-length", "")
+            if answer.status == 206:
+                range_match = _CONTENT_RANGE_PATTERN.fullmatch(answer.headers.get("content-range", ""))
+                if range_match is None or int(range_match[1]) != start_offset:
+                    raise UpstreamError(REFUSED_MESSAGE, remedy=OWNER_REMEDY)
+                length = range_match[3]
+            elif (start_offset, end_offset) != (0, fact.bytes):
+                raise NoRangesError(REFUSED_MESSAGE, remedy=OWNER_REMEDY)
+            if _parse_headers(answer.headers, length) != fact:
+                raise build_changed_error()
+            remaining_bytes = end_offset - start_offset
+            for part in answer.parts:  # to its end, so that the connection stays open for the next
+                yield part[:remaining_bytes]
+                remaining_bytes -= len(part)
+                if remaining_bytes < 0:
+                    return
+
+    def read_whole(self, path: str, byte_limit: int) -> bytes | None:
+        """Read a small file; None: there is none.
+
+        Parameters
+        ----------
+        path
+            Below the root.
+        byte_limit
+            Bytes.
+
+        Raises
+        ------
+        UpstreamError
+            See `hven.sources.remote_stores.RemoteStore`; it has more bytes.
+        """
+        with self._request("GET", path, {}) as answer:
+            if answer.status in {404, 410}:
+                return None
+            if answer.status != 200:
+                raise build_refusal_error(answer.status)
+            content = bytearray()
+            for part in self._limit_duration(answer.parts):
+                content += part
+                if len(content) > byte_limit:
+                    raise UpstreamError(
+                        f"{REFUSED_MESSAGE}: it sends more than {byte_limit:,} bytes", remedy=OWNER_REMEDY
+                    )
+            return bytes(content)
+
+    def _limit_duration(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+        """Pass on what is small: all of it comes within the time that a server may be silent, or a server that drips would hold its reader for ever."""
+        end = time.monotonic() + self._timeout_seconds
+        for part in parts:
+            if time.monotonic() > end:
+                raise build_timeout_error()
+            yield part
+
+    def list_files(self, _patterns: Sequence[str], _ignore: Sequence[str]) -> Iterator[tuple[str, RemoteFileFacts]]:
+        """Refuse: a web server lists nothing that programs could rely on."""
+        raise UserError(
+            "a web server does not list its files",
+            remedy="name them by the rows of a table: from: TABLE, path: '{file}'",
+        )
+
+    @contextmanager
+    def _request(self, method: str, path: str, headers: Mapping[str, str]) -> Iterator[StreamedAnswer]:
+        """Ask, and follow within the root."""
+        with self._request_url(method, f"{self._address}/{quote(path)}", headers) as answer:
+            yield answer
+
+    def _sign_request(self, method: str, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:  # noqa: ARG002
+        """Add what says who asks, for one address."""
+        return headers
+
+    @contextmanager
+    def _request_url(self, method: str, url: str, headers: Mapping[str, str]) -> Iterator[StreamedAnswer]:
+        import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
+
+        try:
+            for _ in range(MAX_REDIRECTS + 1):
+                with http_client.stream_answer(
+                    method,
+                    url,
+                    headers=self._sign_request(method, url, headers),
+                    authorization=self._secret,
+                    timeout_seconds=self._timeout_seconds,
+                    follow_redirects=False,
+                    allow_private=self._allow_private,
+                    is_raw=True,
+                    connections=self._connections,
+                ) as answer:
+                    if answer.status not in {301, 302, 303, 307, 308}:
+                        yield answer
+                        return
+                    url = answer.location
+                    if not self._is_below_root(url):
+                        raise UpstreamError(REDIRECTED_MESSAGE, remedy=OWNER_REMEDY)
+        except (UserError, httpx.HTTPError) as error:
+            is_timeout = isinstance(error, http_client.NoAnswerError) or isinstance(
+                error.__cause__ or error, httpx.TimeoutException
+            )
+            raise (build_timeout_error() if is_timeout else build_unreachable_error()) from error
+        raise UpstreamError(REDIRECTED_MESSAGE, remedy=OWNER_REMEDY)
+
+    def _is_below_root(self, url: str) -> bool:
+        inside = url.startswith(f"{self._address}/")
+        return inside and ".." not in unquote(split_address(url).path).split("/")
+
+
+def _parse_headers(headers: Mapping[str, str], length: str) -> RemoteFileFacts:
+    try:
+        modified = parsedate_to_datetime(headers["last-modified"]).astimezone(dt.UTC).replace(tzinfo=None)
+    except (KeyError, ValueError, OverflowError):
+        modified = None
+    return RemoteFileFacts(bytes=int(length) if length.isdigit() else None, modified=modified, tag=headers.get("etag"))
+
+
+def build_refusal_error(status: int) -> UpstreamError:
+    """Make the error of an answer without the file."""
+    if status in {404, 410}:
+        return build_missing_error()
+    return UpstreamError(
+        f"{REFUSED_MESSAGE}: it answers {status}", remedy=LATER_REMEDY if status >= 429 else OWNER_REMEDY
+    )

@@ -1,0 +1,315 @@
+"""Python of a curator's, in a process of its own: limits of time and memory, and whatever it does is a fault that can be told.
+
+The process is a plain interpreter (`_curator_worker.py`). Columns go and come as Arrow IPC over a pair of sockets; nothing that it says is unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import pickle
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from hven.model import deadlines
+from hven.model.settings import PythonLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+STARTUP_TIMEOUT_SECONDS = 60.0  # seconds for an interpreter to begin, on a busy machine
+# what of our environment the process has: where things are, and in which language and time; nothing that may be a secret
+PASSED_VARIABLES_PATTERN = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH|SSL_CERT_(FILE|DIR)|[A-Z]+_NUM_THREADS"
+)
+PROCESS_MARK_VARIABLE = "HVEN_BESIDE"  # variable of the environment that what the process starts inherits
+MAX_KILL_ROUNDS = 50
+WORKER_SCRIPT = Path(__file__).with_name("_curator_worker.py")
+
+
+class CuratorCodeError(Exception):
+    """What the code did instead of answering, in words.
+
+    Attributes
+    ----------
+    line
+        Of the curator's file, if it raised.
+    was_answered
+        False: it went on beyond its time.
+    """
+
+    def __init__(self, text: str, line: int | None = None, *, was_answered: bool = True) -> None:
+        super().__init__(text)
+        self.line, self.was_answered = line, was_answered
+
+
+def find_first_failing_row(fails: Callable[[int, int], bool], row_count: int) -> int | None:
+    """Find the first row without which a function does not fail, by bisection.
+
+    Parameters
+    ----------
+    fails
+        Whether it fails for the rows from one number to another.
+    row_count
+        Their number.
+
+    Returns
+    -------
+    row
+        From 0; None: no row does it alone.
+    """
+    low, high = 0, row_count
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fails(low, middle) else (middle, high)
+    return low if row_count and fails(low, high) else None
+
+
+class PythonProcess:
+    """An interpreter for curators' code; it begins when it is asked first, and anew after it ended. It ends with this object."""
+
+    def __init__(self, limits: PythonLimits | None = None, support_module: str | None = None) -> None:
+        self._module = support_module  # that the process needs beside the curator's file
+        self.limits = limits or PythonLimits()
+        self._lock = threading.RLock()
+        self._finalizer: weakref.finalize[Any, PythonProcess] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Connection | None = None
+        self._row_counter = mmap.mmap(-1, 8)
+        self._loaded_functions: set[tuple[str, str]] = set()
+
+    @property
+    def row_count(self) -> int:
+        """How many rows a source has given."""
+        return int.from_bytes(self._row_counter[:8], sys.byteorder)
+
+    def load_function(self, path: Path, name: str) -> None:
+        """Import a file, and find its function.
+
+        Parameters
+        ----------
+        path
+            Of the file.
+        name
+            Of the function.
+
+        Raises
+        ------
+        CuratorCodeError
+            It cannot be imported, or has none of that name.
+        """
+        with self._lock:
+            self.send_request(("load", str(path), name))
+            self.receive_answer(self.limits.seconds)
+            self._loaded_functions.add((str(path), name))
+
+    def call_function(
+        self, path: Path, name: str, arrays: Sequence[pa.Array], *, timeout_seconds: float | None = None
+    ) -> pa.Array | str:
+        """Call a function with columns.
+
+        Parameters
+        ----------
+        path
+            Of the file.
+        name
+            Of the function.
+        arrays
+            Its arguments, each of shape (n,).
+        timeout_seconds
+            At most; None: what the limits say.
+
+        Returns
+        -------
+        column
+            Of shape (n,); or the name of the type of what is no column.
+
+        Raises
+        ------
+        CuratorCodeError
+            It raised, took too long or too much memory, or ended the process.
+        """
+        with self._lock:
+            if self._process is None or (str(path), name) not in self._loaded_functions:
+                self.load_function(path, name)
+            self.send_request(("call", str(path), name), _encode_arrays(arrays))
+            kind, body = self.receive_answer(min(self.limits.seconds, timeout_seconds or self.limits.seconds))
+        return pa.ipc.open_stream(body).read_next_batch().column(0) if kind == b"A" else body.decode()
+
+    def send_request(self, request: tuple[Any, ...], *buffers: pa.Buffer) -> None:
+        """Send a request; begin the process if there is none.
+
+        Parameters
+        ----------
+        request
+            What is to be done, and with what.
+        buffers
+            Further parts, as they are.
+        """
+        if self._process is None:
+            self._start_process()
+        if self._channel is None:
+            raise AssertionError
+        try:
+            self._channel.send_bytes(pickle.dumps(request))
+            for buffer in buffers:
+                self._channel.send_bytes(buffer)
+        except OSError:
+            raise self._build_exit_error() from None
+
+    def receive_answer(self, timeout_seconds: float) -> tuple[bytes, bytes]:
+        """Wait for an answer.
+
+        Parameters
+        ----------
+        timeout_seconds
+            At most; a source that yields rows has them anew with each.
+
+        Returns
+        -------
+        kind
+            A letter.
+        body
+            What belongs to it.
+
+        Raises
+        ------
+        CuratorCodeError
+            An error of the code; no answer; or the end of the process.
+        """
+        if self._channel is None:
+            raise AssertionError
+        try:
+            last_row_count = self.row_count
+            while not self._channel.poll(timeout_seconds):
+                if self.row_count > last_row_count:  # a source that gives rows is at work
+                    last_row_count = self.row_count
+                    continue
+                self.stop_process()
+                raise CuratorCodeError(
+                    f"it gave no answer within {timeout_seconds:g} s and was stopped (python.seconds in hven.toml)",
+                    was_answered=False,
+                )
+            message = self._channel.recv_bytes()
+        except (EOFError, OSError):
+            raise self._build_exit_error() from None
+        if message[:1] == b"E":
+            error = json.loads(message[1:])
+            if error["memory"]:
+                self.stop_process()  # what is left of it is not to be trusted
+                raise CuratorCodeError(
+                    f"it wanted more than {self.limits.memory:,} bytes of memory (python.memory in hven.toml)",
+                    error["line"],
+                )
+            raise CuratorCodeError(error["text"], error["line"])
+        return message[:1], message[1:]
+
+    def stop_process(self) -> None:
+        """End the process and what it has started."""
+        if self._finalizer is not None:
+            self._finalizer()
+        self._finalizer, self._process, self._channel = None, None, None
+        self._loaded_functions.clear()
+
+    def _build_exit_error(self) -> CuratorCodeError:
+        """Find out how the process ended by itself."""
+        process = self._process
+        if process is None:
+            raise AssertionError
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5.0)
+        code = process.poll()
+        self.stop_process()
+        if code is None:
+            return CuratorCodeError("it closed the way to its process, which was stopped")
+        if code >= 0:
+            return CuratorCodeError(f"it ended its process, with exit code {code} (os._exit, perhaps)")
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+        why = (
+            ": the machine may have had no memory left"
+            if name == "SIGKILL"
+            else ": a fault in compiled code, perhaps for want of memory"
+        )
+        return CuratorCodeError(f"its process died of {name}{why}")
+
+    def _start_process(self) -> None:
+        ours, theirs = socket.socketpair()
+        mark = secrets.token_hex(16)
+        with theirs, tempfile.TemporaryFile() as shared:
+            shared.write(bytes(8))
+            shared.flush()
+            self._row_counter = mmap.mmap(shared.fileno(), 8)
+            os.set_inheritable(shared.fileno(), True)
+            self._process = subprocess.Popen(  # noqa: S603  (this interpreter, and our own file)
+                [sys.executable, "-P", str(WORKER_SCRIPT), str(theirs.fileno()), str(shared.fileno())],
+                env={
+                    **{name: value for name, value in os.environ.items() if PASSED_VARIABLES_PATTERN.fullmatch(name)},
+                    **self.limits.environment,
+                    "ARROW_DEFAULT_MEMORY_POOL": "system",
+                    PROCESS_MARK_VARIABLE: mark,
+                },
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), shared.fileno()),
+                start_new_session=True,
+            )
+        # it is as low as ours
+        deadlines.lower_session_priority(
+            min(deadlines.SESSION_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)), self._process.pid
+        )
+        self._channel = Connection(ours.detach())
+        self._finalizer = weakref.finalize(self, _end_process, self._process, self._channel, mark)
+        self._loaded_functions.clear()
+        main = threading.current_thread() is threading.main_thread()  # Linux ties such an end to the thread
+        self.send_request(("begin", os.getpid(), main, list(sys.path), self.limits.memory, self._module))
+        self.receive_answer(STARTUP_TIMEOUT_SECONDS)
+
+
+def _end_process(process: subprocess.Popen[bytes], channel: Connection, mark: str) -> None:
+    with contextlib.suppress(OSError):
+        channel.close()
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for _ in range(MAX_KILL_ROUNDS):  # what was about to start another one has done so
+        if not (remaining_pids := _find_marked_processes(f"{PROCESS_MARK_VARIABLE}={mark}".encode())):
+            return
+        for pid in remaining_pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _find_marked_processes(mark: bytes) -> list[int]:
+    """Find what the process has started by its environment, whatever session and parent it has now."""
+    pids = []
+    for place in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # others' processes, and those that are gone
+            if mark in place.read_bytes().split(b"\0"):
+                pids.append(int(place.parent.name))
+    return pids
+
+
+def _encode_arrays(arrays: Sequence[pa.Array]) -> pa.Buffer:
+    batch = pa.RecordBatch.from_arrays(list(arrays), names=[str(number) for number in range(len(arrays))])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue()
+
+
+__all__ = ["PythonProcess"]

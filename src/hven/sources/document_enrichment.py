@@ -1,0 +1,618 @@
+"""`enrich:` of any source: each row has a document elsewhere (a FITS header, a label, a record), whose values become columns beside its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from hven.model.errors import SourceError, suggest_spelling
+from hven.model.table import Column
+from hven.model.types import STRING, TIMESTAMP, Type, parse_type
+from hven.sources import (
+    DescribedSource,
+    DoubtfulTypesSource,
+    FileListSource,
+    IncrementalSource,
+    InputVersion,
+    KeyLookupSource,
+    MetadataSource,
+    ProgressSource,
+    Source,
+    SourceContext,
+)
+from hven.sources._documents.document_fetch import DocumentFetcher, fetch_documents
+from hven.sources._documents.document_store import STATE_HERE, STATE_MISSING, STATE_OLD, STATE_WAITING, DocumentStore
+from hven.sources._documents.document_values import DOCUMENT_FORMS, WHOLE_TEXT_KEY, InvalidDocumentError, extract_values
+from hven.sources._reading.service_client import Secret, ServiceClient, resolve_authorization
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+STATE_COLUMN, TIME_COLUMN, ADDRESS_COLUMN = "document.state", "document.time", "document.address"
+DOCUMENT_FACT_COLUMNS = (
+    Column(name=STATE_COLUMN, type=STRING, ucd="meta.code", description="here, old (a newer one could not be fetched yet), waiting, missing, refused, broken, failed"),
+    Column(name=TIME_COLUMN, type=TIMESTAMP, ucd="time.processing", description="When the document was fetched (UTC)"),
+    Column(name=ADDRESS_COLUMN, type=STRING, ucd="meta.ref", description="Where it is"),
+)  # fmt: skip
+FIRST_LOOK_DOCUMENTS, FIRST_LOOK_SECONDS = 10, 20.0  # documents that are fetched for a first look, and seconds
+ROWS_PER_LOOKUP = 10_000  # rows whose documents are looked up together
+_PLACEHOLDER_PATTERN = re.compile(r"\{([^{}]+)\}")
+_BRACE_LIST_PATTERN = re.compile(r"\{([^{}]*,[^{}]*)\}")
+_URL_HOST_PATTERN = re.compile(r"https?://[^/{}?#]+/")
+
+
+def _wrap_key(value: object) -> object:
+    return {"key": value} if isinstance(value, str | list) else value
+
+
+def _expand_keys(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = _BRACE_LIST_PATTERN.search(value)
+    if match is None:
+        return [value]
+    return [value[: match.start()] + word.strip() + value[match.end() :] for word in match[1].split(",")]
+
+
+class DocumentColumn(BaseModel):
+    """A column that is taken of a document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: Annotated[list[str], BeforeValidator(_expand_keys)] = Field(
+        min_length=1,
+        description="Keyword of the header or label (HIERARCH is left out), path in the record (`a.b.0`; of XML `a/b/@c`), `*` for the whole text. A list of them, or `PBL{12,13,23} START`, makes an array.",
+    )
+    type: str = Field("string", description="Of a value: string, float64, int32, boolean ...")
+    unit: str | None = Field(None, description="VOUnit.")
+    ucd: str | None = Field(None, description="UCD1+.")
+    description: str | None = Field(None, description="One sentence for readers.")
+    array: bool = Field(False, description="True: an array also of one key.")
+
+    @field_validator("type")
+    @classmethod
+    def _check_type(cls, value: str) -> str:
+        kind = parse_type(value)
+        if kind.is_array or not (kind.is_numeric or kind.is_string or str(kind) == "boolean"):
+            raise ValueError(f"{value} is no number, text or boolean: a list of keys makes an array, `map` a time")
+        return value
+
+    @property
+    def is_array(self) -> bool:
+        """Whether its values are arrays."""
+        return self.array or len(self.key) > 1
+
+    @property
+    def column_type(self) -> Type:
+        """The type of the column."""
+        if not self.is_array:
+            return parse_type(self.type)
+        word = self.type if not parse_type(self.type).is_string else "string"
+        return parse_type(f"string[64x{len(self.key)}]" if word == "string" else f"{word}[{len(self.key)}]")
+
+    @property
+    def value_kind(self) -> str:
+        """What its values are, as `extract_values` knows them."""
+        kind = parse_type(self.type)
+        if kind.is_string:
+            return "text"
+        return "bool" if pa.types.is_boolean(kind.arrow) else "float" if pa.types.is_floating(kind.arrow) else "int"
+
+
+class EnrichOptions(BaseModel):
+    """What a descriptor may say of the documents of its rows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str | None = Field(
+        None,
+        description="Their address, with columns of the source in braces: `https://archive.example/hdr?id={dp_id}`.",
+    )
+    file: str | None = Field(None, description="Or their path, relative to the descriptor: `headers/{dp_id}.hdr`.")
+    id: str = Field(description="Column that names the document: under it, it is kept.")
+    modified: str | None = Field(
+        None,
+        description="Column that is larger in rows whose document is newer: it is fetched again, and the newest first.",
+    )
+    format: Literal["header", "json", "label", "xml"] = Field(
+        "header",
+        description="header: of FITS, as it is, as lines, or in the `<pre>` of a page; of a whole FITS file the beginning is fetched. label: PVL, ODL. json, xml: one record.",
+    )
+    columns: dict[str, Annotated[DocumentColumn, BeforeValidator(_wrap_key)]] = Field(
+        min_length=1, description="What is taken of each: `name: KEYWORD`, or `name: {key: .., type: .., unit: ..}`."
+    )
+    rate: float | None = Field(None, gt=0, le=10_000, description="Documents a second at most.")
+    at_once: int = Field(4, ge=1, le=64, description="How many are fetched at the same time.")
+    total: float = Field(600.0, gt=0, description="Seconds of one run for fetching; what is left comes in the next.")
+    again: float = Field(
+        86_400.0, ge=0, description="Seconds after which one is asked for again that was missing, refused or broken."
+    )
+    age: float | None = Field(
+        None, gt=0, description="Seconds after which one is fetched again though its row says nothing of it."
+    )
+    bytes: int = Field(4 << 20, gt=0, le=1 << 30, description="Of one document, at most.")
+    seconds: float = Field(30.0, gt=0, description="Without a byte for that long, an answer is given up.")
+    tries: int = Field(3, ge=1, le=20, description="How often something is tried in a run that a pause may mend.")
+    token: Secret | None = Field(None, description="`$NAME` of a secret that lets us in as a bearer token.")
+    login: Secret | None = Field(None, description="`$NAME` of a secret `user:password`, instead of `token`.")
+
+    @model_validator(mode="after")
+    def _check_location(self) -> EnrichOptions:
+        if (self.url is None) == (self.file is None):
+            raise ValueError("say either `url` or `file`")
+        if self.url is not None and not _URL_HOST_PATTERN.match(self.url):
+            raise ValueError("`url` begins with https://host/: no column says which host is asked")
+        if not _PLACEHOLDER_PATTERN.search(self.template):
+            raise ValueError("no column of the source stands in braces: all rows would have one document")
+        return self
+
+    @property
+    def template(self) -> str:
+        """Where documents are."""
+        return self.url or self.file or ""
+
+    @property
+    def required_columns(self) -> list[str]:
+        """Columns of the source that it needs."""
+        return list(
+            dict.fromkeys(
+                [self.id, *([self.modified] if self.modified else []), *_PLACEHOLDER_PATTERN.findall(self.template)]
+            )
+        )
+
+
+def add_document_columns(
+    source_columns: Sequence[Column], enrich_options: Mapping[str, Any] | None
+) -> tuple[Column, ...]:
+    """Add the columns of documents to those of a source, before anything is fetched.
+
+    Parameters
+    ----------
+    source_columns
+        Columns of the source.
+    enrich_options
+        `enrich` of the source; None: it has no documents.
+
+    Returns
+    -------
+    columns
+        The source's own first.
+
+    Raises
+    ------
+    SourceError
+        As of `RowDocuments`.
+    """
+    if enrich_options is None:
+        return tuple(source_columns)
+    return (
+        *source_columns,
+        *RowDocuments(EnrichOptions.model_validate(dict(enrich_options)), source_columns, SourceContext()).columns,
+    )
+
+
+class RowDocuments:
+    """The documents of one source's rows.
+
+    Parameters
+    ----------
+    options
+        What the descriptor says.
+    source_columns
+        Columns of the source.
+    context
+        As of the source.
+
+    Attributes
+    ----------
+    columns
+        What is taken of them, and `DOCUMENT_FACT_COLUMNS`.
+
+    Raises
+    ------
+    SourceError
+        The source has no such column, or one of the same name.
+    """
+
+    def __init__(self, options: EnrichOptions, source_columns: Sequence[Column], context: SourceContext) -> None:
+        self.options, self.context = options, context
+        names = [column.name for column in source_columns]
+        for name in options.required_columns:
+            if name not in names:
+                raise SourceError(
+                    f"enrich: the source has no column {name!r}",
+                    remedy=suggest_spelling(name, names) or f"known: {', '.join(names[:12])}",
+                )
+        self.columns = (
+            *(
+                Column(
+                    name=name,
+                    type=document_column.column_type,
+                    unit=document_column.unit,
+                    ucd=document_column.ucd,
+                    description=document_column.description,
+                )
+                for name, document_column in options.columns.items()
+            ),
+            *DOCUMENT_FACT_COLUMNS,
+        )
+        twice = [column.name for column in self.columns if column.name in names]
+        if twice:
+            raise SourceError(f"enrich: the source has a column {twice[0]!r} already", remedy="give it another name")
+        self._specs = [
+            (document_column.key, document_column.value_kind, document_column.is_array)
+            for document_column in options.columns.values()
+        ]
+        self._form = json.dumps([options.format, self._specs])
+        self._store: DocumentStore | None = None
+        self._has_begun = False
+
+    @property
+    def pending_count(self) -> int:
+        """How many documents of the rows that were read are still to be fetched."""
+        return 0 if self._store is None else self._store.count_pending()
+
+    @property
+    def path(self) -> Path | None:
+        """The file in which they are kept: another address has another one."""
+        if self.context.cache_directory is None:
+            return None
+        return (
+            self.context.cache_directory / f"{hashlib.sha256(self.options.template.encode()).hexdigest()[:16]}.sqlite"
+        )
+
+    @property
+    def store(self) -> DocumentStore:
+        """Where they are kept."""
+        if self._store is None:
+            self._store = DocumentStore(self.path, self._form)
+        return self._store
+
+    def request_documents(self, batch: pa.RecordBatch) -> None:
+        """Say of which rows the documents are wanted.
+
+        Parameters
+        ----------
+        batch
+            Rows of the source, with the columns of `EnrichOptions.required_columns`.
+        """
+        names = batch.column(self.options.id).cast(pa.string()).to_pylist()
+        when = _to_sqlite_values(batch.column(self.options.modified)) if self.options.modified else [None] * len(names)
+        self.store.request_documents(
+            (name, moment, address)
+            for name, moment, address in zip(names, when, self._build_addresses(batch), strict=True)
+            if name and address
+        )
+
+    def _build_addresses(self, batch: pa.RecordBatch) -> list[str | None]:
+        parts = _PLACEHOLDER_PATTERN.split(self.options.template)
+        columns = [batch.column(name).cast(pa.string()).to_pylist() for name in parts[1::2]]
+        literal = parts[::2]
+        filled = self._fill_url if self.options.url is not None else self._fill_path
+        return [filled(literal, values) for values in zip(*columns, strict=True)]
+
+    @staticmethod
+    def _fill_url(literal: Sequence[str], values: Sequence[str | None]) -> str | None:
+        """Fill an address: a value is a part of it, and leads nowhere else; None: there is no value."""
+        if any(not value for value in values):
+            return None
+        text = literal[0] + "".join(
+            quote(str(value), safe=":") + literal_text for value, literal_text in zip(values, literal[1:], strict=True)
+        )
+        path = text.partition("?")[0].partition("#")[0]
+        return None if any(unquote(step) in {".", ".."} for step in path.split("/")[3:]) else text
+
+    @staticmethod
+    def _fill_path(literal: Sequence[str], values: Sequence[str | None]) -> str | None:
+        """Fill a path, which stays below where the descriptor is."""
+        if any(not value or "\0" in value or ".." in value.split("/") or value.startswith("/") for value in values):
+            return None
+        return literal[0] + "".join(
+            str(value) + literal_text for value, literal_text in zip(values, literal[1:], strict=True)
+        )
+
+    def fetch_pending(self) -> Iterator[None]:
+        """Fetch what is wanted and not here, for as long as a run may; once.
+
+        Yields
+        ------
+        nothing
+            Every now and then, so that who reads the rows can stop it.
+        """
+        if self._has_begun:
+            return
+        self._has_begun = True
+        options, context = self.options, self.context
+        service = None
+        if options.url is not None:
+            secret = resolve_authorization(
+                options.token or options.login, context, "Bearer" if options.token else "Basic"
+            )
+            host = _URL_HOST_PATTERN.match(options.url)
+            service = ServiceClient(
+                host[0] if host else options.url,
+                context,
+                timeout_seconds=options.seconds,
+                max_attempts=options.tries,
+                requests_per_second=options.rate,
+                authorization=secret,
+            )
+        fetcher = DocumentFetcher(
+            service=service, directory=context.directory, roots=context.allowed_roots, document_form=options.format, columns=self._specs,
+            byte_limit=options.bytes, max_age_seconds=options.age, retry_after_seconds=options.again,
+        )  # fmt: skip
+        first = context.cache_directory is None  # a first look
+        yield from fetch_documents(
+            self.store, fetcher, concurrency=options.at_once, duration_seconds=min(options.total, FIRST_LOOK_SECONDS) if first else options.total,
+            document_limit=FIRST_LOOK_DOCUMENTS if first else None, on_notice=context.on_notice, on_progress=context.on_progress,
+        )  # fmt: skip
+
+    def build_document_columns(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
+        """Return the columns that documents give to rows.
+
+        Parameters
+        ----------
+        batch
+            As of `request_documents`.
+
+        Returns
+        -------
+        columns
+            By name, Arrow arrays of shape (rows,).
+        """
+        names = batch.column(self.options.id).cast(pa.string()).to_pylist()
+        when = _to_sqlite_values(batch.column(self.options.modified)) if self.options.modified else [None] * len(names)
+        facts_by_id = self.store.find_documents(list({name for name in names if name}))
+        values = self._collect_values({name: facts[3:] for name, facts in facts_by_id.items() if facts[2] is not None})
+        empty = [None] * len(self._specs)
+        rows = [values.get(name, empty) for name in names]
+        arrays = {
+            column.name: pa.array([row[at] for row in rows], column.type.arrow)
+            for at, column in enumerate(self.columns[: len(self._specs)])
+        }
+        addresses = self._build_addresses(batch)
+        states, times = [], []
+        for name, moment, address in zip(names, when, addresses, strict=True):
+            state, modified, fetched, *_ = facts_by_id.get(
+                name, (STATE_WAITING if address else STATE_MISSING, None, None)
+            )
+            states.append(STATE_OLD if state == STATE_HERE and modified != moment else state)
+            times.append(None if fetched is None else datetime.fromtimestamp(fetched, UTC).replace(tzinfo=None))
+        arrays[STATE_COLUMN] = pa.array(states, pa.string())
+        arrays[TIME_COLUMN] = pa.array(times, TIMESTAMP.arrow)
+        arrays[ADDRESS_COLUMN] = pa.array(addresses, pa.string())
+        return arrays
+
+    def _collect_values(self, stored_values: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        """Return what was taken of documents; what was taken otherwise is taken anew."""
+        values_by_id: dict[str, Sequence[Any]] = {}
+        new_values: dict[str, Sequence[Any]] = {}
+        for name, (form, values) in stored_values.items():
+            if form == self._form and values is not None:
+                values_by_id[name] = json.loads(values)
+                continue
+            try:
+                new_values[name], _ = extract_values(self.store.read_body(name), self.options.format, self._specs)
+            except InvalidDocumentError:
+                new_values[name] = [None] * len(self._specs)
+        if new_values:
+            self.store.update_values(new_values.items())
+        return values_by_id | new_values
+
+    def enrich_source(self, source: Source) -> EnrichedSource:
+        """Put the documents' columns beside those of a source; what the source can, the result can.
+
+        Parameters
+        ----------
+        source
+            Of the rows.
+
+        Returns
+        -------
+        source
+            With more columns.
+        """
+        abilities = tuple(kind for contract, kind in _ENRICHED_CLASSES.items() if isinstance(source, contract))
+        kind = type("Enriched", (*abilities, EnrichedSource), {}) if abilities else EnrichedSource
+        enriched: EnrichedSource = kind(self, source)
+        return enriched
+
+
+def _to_sqlite_values(column: pa.Array) -> list[Any]:
+    """Return moments as SQLite keeps them: numbers, or texts that are ordered as they are."""
+    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    values: list[Any] = (column if number else column.cast(pa.string())).to_pylist()
+    return [None if cell != cell else cell for cell in values]  # NaN is no moment  # noqa: PLR0124
+
+
+class EnrichedSource:
+    """A source whose rows have the columns of their documents, too.
+
+    Parameters
+    ----------
+    documents
+        Of its rows.
+    source
+        The source.
+    """
+
+    def __init__(self, documents: RowDocuments, source: Any) -> None:
+        self.documents, self.source = documents, source
+
+    def list_columns(self) -> list[Column]:
+        """List the columns of the source, and those of the documents."""
+        return [*self.source.list_columns(), *self.documents.columns]
+
+    def read_batches(
+        self, column_names: Sequence[str] | None = None, row_limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield rows: all are read first, so that the newest documents are fetched first.
+
+        Parameters
+        ----------
+        column_names, row_limit
+            As of `hven.sources.Source`.
+        """
+        document_names = [column.name for column in self.documents.columns]
+        requested_names = (
+            [column.name for column in self.list_columns()] if column_names is None else list(column_names)
+        )
+        if not set(requested_names) & set(document_names):
+            yield from self.source.read_batches(column_names, row_limit)
+            return
+        source_names = list(
+            dict.fromkeys(
+                [
+                    *(name for name in requested_names if name not in document_names),
+                    *self.documents.options.required_columns,
+                ]
+            )
+        )
+        cache_directory = self.documents.context.cache_directory
+        if cache_directory is not None:
+            cache_directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache_directory) as spool:
+            schema = self._spool_rows(self.source.read_batches(source_names, row_limit), spool)
+            if schema is None:
+                return
+            kinds = {column.name: column.type.arrow for column in self.documents.columns}
+            empty = [pa.array([], kinds.get(name) or schema.field(name).type) for name in requested_names]
+            for _ in self.documents.fetch_pending():
+                yield pa.RecordBatch.from_arrays(empty, names=requested_names)
+            spool.seek(0)
+            for batch in pa.ipc.open_stream(spool):
+                for at in range(0, batch.num_rows, ROWS_PER_LOOKUP):
+                    part = batch.slice(at, ROWS_PER_LOOKUP)
+                    document_arrays = self.documents.build_document_columns(part)
+                    yield pa.RecordBatch.from_arrays(
+                        [
+                            document_arrays[name] if name in document_arrays else part.column(name)
+                            for name in requested_names
+                        ],
+                        names=requested_names,
+                    )
+
+    def _spool_rows(self, batches: Iterator[pa.RecordBatch], spool: Any) -> pa.Schema | None:
+        """Write rows to a file, and say which documents they want; None: there are none."""
+        writer = schema = None
+        try:
+            for batch in batches:
+                schema = batch.schema
+                writer = writer or pa.ipc.new_stream(spool, schema)
+                writer.write_batch(batch)
+                self.documents.request_documents(batch)
+        finally:
+            if writer is not None:
+                writer.close()
+        return schema
+
+    def list_input_versions(self) -> list[InputVersion]:
+        """List what was read of the source.
+
+        Returns
+        -------
+        pins
+            The source's own.
+        """
+        versions: list[InputVersion] = self.source.list_input_versions()
+        return versions
+
+    def estimate_size(self) -> int | None:
+        """Return what the source says."""
+        size: int | None = self.source.estimate_size()
+        return size
+
+
+class _EnrichedIncremental(EnrichedSource):
+    """Of a source that narrows itself."""
+
+    def can_filter_by(self, expression: str) -> bool:
+        """Ask the source; what documents say it does not know."""
+        ours = (column.name for column in self.documents.columns)
+        return not any(name in expression for name in ours) and bool(self.source.can_filter_by(expression))
+
+    def select_since(self, expression: str, watermark: object | None) -> Source:
+        """Open its newer rows, with their documents."""
+        return self.documents.enrich_source(self.source.select_since(expression, watermark))
+
+
+class _EnrichedKeyLookup(EnrichedSource):
+    """Of a source that gives rows by key."""
+
+    def select_keys(self, key_columns: Sequence[str], keys: pa.Table) -> Source:
+        """Open these rows, with their documents."""
+        return self.documents.enrich_source(self.source.select_keys(key_columns, keys))
+
+
+class _EnrichedFileList(EnrichedSource):
+    """Of a source of files."""
+
+    def list_files(self) -> pa.Table:
+        """List its files."""
+        return self.source.list_files()
+
+    def select_files(self, file_names: Collection[str]) -> Source:
+        """Open the rows of some files, with their documents."""
+        return self.documents.enrich_source(self.source.select_files(file_names))
+
+
+class _EnrichedProgress(EnrichedSource):
+    """Of a source that counts bytes."""
+
+    def count_bytes_read(self) -> int:
+        """Return the bytes read so far."""
+        return int(self.source.count_bytes_read())
+
+
+class _EnrichedDoubtfulTypes(EnrichedSource):
+    """Of a source that is not sure of types."""
+
+    def list_type_doubts(self) -> dict[str, tuple[str, str]]:
+        """Return its doubts."""
+        type_doubts: dict[str, tuple[str, str]] = self.source.list_type_doubts()
+        return type_doubts
+
+
+class _EnrichedDescribed(EnrichedSource):
+    """Of a source that says what it is about."""
+
+    def read_title_and_description(self) -> tuple[str | None, str | None]:
+        """Return its title and description."""
+        title_and_description: tuple[str | None, str | None] = self.source.read_title_and_description()
+        return title_and_description
+
+
+class _EnrichedMetadata(EnrichedSource):
+    """Of a source that says more around its rows."""
+
+    def read_metadata(self) -> Any:
+        """Return its head."""
+        return self.source.read_metadata()
+
+
+_ENRICHED_CLASSES: Mapping[Any, type[EnrichedSource]] = {
+    IncrementalSource: _EnrichedIncremental, KeyLookupSource: _EnrichedKeyLookup, FileListSource: _EnrichedFileList, ProgressSource: _EnrichedProgress, DoubtfulTypesSource: _EnrichedDoubtfulTypes, DescribedSource: _EnrichedDescribed, MetadataSource: _EnrichedMetadata,
+}  # fmt: skip
+
+__all__ = [
+    "ADDRESS_COLUMN",
+    "DOCUMENT_FACT_COLUMNS",
+    "DOCUMENT_FORMS",
+    "STATE_COLUMN",
+    "TIME_COLUMN",
+    "WHOLE_TEXT_KEY",
+    "DocumentColumn",
+    "EnrichOptions",
+    "EnrichedSource",
+    "RowDocuments",
+    "add_document_columns",
+]

@@ -1,0 +1,83 @@
+"""One row per FITS file, made from header cards; only headers are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hven.model.errors import Place, SourceError
+from hven.sources._reading.header_cache import FileHeader
+from hven.sources._reading.header_rows import HeaderOptions, HeaderSource
+from hven.sources.fits_headers import BLOCK_BYTES, HduHeader, Value, read_header
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.sources import SourceContext
+    from hven.sources._reading.data_files import DataFile
+
+_STRUCTURE_KEYWORDS = frozenset({"SIMPLE", "XTENSION", "EXTEND", "END", "CHECKSUM", "DATASUM", "PCOUNT", "GCOUNT", "TFIELDS", ""})  # fmt: skip
+BUFFER_BYTES = 4 * BLOCK_BYTES  # bytes that are read at a time: most headers
+
+
+class FitsHeaderSource(HeaderSource):
+    """The cards of many files, one row each."""
+
+    cards_remedy = "look at another `hdu`; `mode: cards` lists the cards of all"
+
+    def __init__(
+        self,
+        options: HeaderOptions,
+        hdu: int | str | list[int | str] | None,
+        context: SourceContext,
+        files: Sequence[DataFile] | None = None,
+        *,
+        stonyhurst: bool = False,
+        west_positive: bool = False,
+    ) -> None:
+        super().__init__(
+            options,
+            context,
+            files,
+            structure_keywords=_STRUCTURE_KEYWORDS,
+            stonyhurst=stonyhurst,
+            west_positive=west_positive,
+        )
+        self.hdus: list[int | str] = [0] if hdu is None else hdu if isinstance(hdu, list) else [hdu]
+
+    def find_cache_key(self) -> str:
+        """Name the HDUs whose cards are read."""
+        return f"fits {self.hdus}"
+
+    def read_header(self, file: DataFile) -> FileHeader:
+        """Read the cards of the wanted HDUs; the first HDU in the list that has a card gives it."""
+        last = max((item for item in self.hdus if isinstance(item, int)), default=0)
+        all_needed = any(isinstance(item, str) for item in self.hdus)
+        headers: list[HduHeader] = []
+        stream = file.open_unhashed(BUFFER_BYTES)
+        try:
+            index = 0
+            while all_needed or index <= last:
+                header = read_header(stream.read, index, file.name)
+                if header is None:
+                    break
+                headers.append(header)
+                index += 1
+                if not all_needed and index > last:
+                    break
+                stream.skip_bytes(header.data_bytes)
+        finally:
+            stream.close()
+        if not headers:
+            raise SourceError("has no header of FITS", place=Place(file=file.name), remedy="look what it is, or `ignore:` it")  # fmt: skip
+        if len(headers) == 1 and self.hdus == [0]:
+            return FileHeader([headers[0].card_values], headers[0].comments)
+        values: dict[str, Value] = {}
+        comments: dict[str, str] = {}
+        for item in self.hdus:
+            for header in headers:
+                if item == header.index or (isinstance(item, str) and item.lower() == header.name.lower()):
+                    for key, value in header.card_values.items():
+                        if values.get(key) is None:
+                            values[key] = value
+                            comments.setdefault(key, header.comments.get(key, ""))
+        return FileHeader([values], comments)

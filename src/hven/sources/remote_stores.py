@@ -1,0 +1,289 @@
+"""Where files are kept elsewhere: one way to ask for facts, bytes and lists, whatever the server speaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hven.model.errors import SourceError
+from hven.model.table import FileRoot
+from hven.sources._reading.data_files import COMPRESSED_EXTENSIONS
+from hven.sources._reading.file_listing import find_data_files
+from hven.sources._stores.directory_store import DirectoryStore
+from hven.sources._stores.file_facts import (
+    CHANGED_MESSAGE,
+    LATER_REMEDY,
+    MEBIBYTE,
+    OWNER_REMEDY,
+    NoRangesError,
+    RemoteFileFacts,
+    build_changed_error,
+    build_timeout_error,
+    find_fixed_directory,
+    matches_patterns,
+)
+from hven.sources._stores.fsspec_store import FSSPEC_SCHEMES, FsspecStore
+from hven.sources._stores.ftp_store import FtpStore
+from hven.sources._stores.remote_files import ARCHIVE_EXTENSIONS, expand_archives, list_remote_files
+from hven.sources._stores.s3_store import S3Store
+from hven.sources._stores.web_catalogues import WebCatalogueClient
+from hven.sources._stores.web_store import WebStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from hven.sources import SourceContext
+    from hven.sources._reading.data_files import DataFile
+    from hven.sources._reading.header_rows import HeaderOptions
+
+__all__ = [
+    "ARCHIVE_EXTENSIONS",
+    "CHANGED_MESSAGE",
+    "LATER_REMEDY",
+    "MEBIBYTE",
+    "OWNER_REMEDY",
+    "REMOTE_SCHEMES",
+    "DirectoryStore",
+    "NoRangesError",
+    "RemoteFileFacts",
+    "RemoteStore",
+    "WebCatalogueClient",
+    "build_changed_error",
+    "build_timeout_error",
+    "can_open_scheme",
+    "check_local_files",
+    "find_fixed_directory",
+    "find_header_files",
+    "matches_patterns",
+    "open_store",
+]
+IDLE_TIMEOUT_SECONDS = 60.0  # that a server may be silent while heads are read
+REMOTE_SCHEMES = ("http", "https", "ftp", "s3", "s3a", *FSSPEC_SCHEMES)
+
+
+class RemoteStore(Protocol):
+    """Files below a root elsewhere.
+
+    Raises
+    ------
+    UpstreamError
+        The server is away, refuses, has no such file, or has another one than `fetch_facts` says; words for readers, without its name.
+    UpstreamTimeoutError
+        It does not answer in time.
+    NoRangesError
+        It gives whole files alone.
+    """
+
+    def fetch_facts(self, path: str) -> RemoteFileFacts:
+        """Ask for size, time and tag.
+
+        Parameters
+        ----------
+        path
+            Below the root, without a slash at its begin.
+
+        Returns
+        -------
+        fact
+            What is not said is None.
+
+        Raises
+        ------
+        UpstreamError
+            See above.
+        """
+
+    def read_beginning(self, path: str, size: int, /) -> tuple[RemoteFileFacts, bytes]:
+        """Ask for size, time and tag, and for the first bytes where one request gives both.
+
+        Parameters
+        ----------
+        path
+            Below the root.
+        size
+            Bytes at most.
+
+        Returns
+        -------
+        fact, bytes
+            What is not said is None; empty: they are to be asked for.
+
+        Raises
+        ------
+        UpstreamError
+            See above.
+        """
+
+    def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
+        """Read a part of a file.
+
+        Parameters
+        ----------
+        path
+            Below the root.
+        start_offset, end_offset
+            The first byte, and that behind the last.
+        fact
+            What was said of the file: of another state nothing is given.
+
+        Yields
+        ------
+        part
+            Some bytes.
+
+        Raises
+        ------
+        UpstreamError
+            See above.
+        """
+
+    def list_files(
+        self, patterns: Sequence[str], ignore_patterns: Sequence[str], /
+    ) -> Iterator[tuple[str, RemoteFileFacts]]:
+        """List files.
+
+        Parameters
+        ----------
+        patterns, ignore_patterns
+            Of paths: those that one of the first means, and none of the second.
+
+        Yields
+        ------
+        path, fact
+            In the order of the paths.
+
+        Raises
+        ------
+        UserError
+            The server lists nothing.
+        """
+
+
+def can_open_scheme(scheme: str) -> bool:
+    """Return whether files can be had by a scheme.
+
+    Parameters
+    ----------
+    scheme
+        ``https``, ``ftp``, ``s3`` ..
+    """
+    return scheme in REMOTE_SCHEMES
+
+
+def open_store(
+    root: FileRoot, *, resolve_secret: Callable[[str], str] | None, allow_private: bool, timeout_seconds: float
+) -> RemoteStore:
+    """Make the way to a root elsewhere; nothing is asked yet.
+
+    Parameters
+    ----------
+    root
+        With an address.
+    resolve_secret
+        Resolves ``$NAME`` of options.
+    allow_private
+        True lets addresses through that are not on the public internet.
+    timeout_seconds
+        Without a byte for that long, a server does not answer.
+
+    Returns
+    -------
+    store
+        For threads.
+
+    Raises
+    ------
+    SourceError
+        A library is missing.
+    UserError
+        A secret, or a host, is not known.
+    ForbiddenError
+        Its address is private.
+    """
+    options: Mapping[str, str] = {
+        key: resolve_secret(value) if value.startswith("$") and resolve_secret is not None else value
+        for key, value in root.options.items()
+    }
+    kinds: dict[str, Any] = {"http": WebStore, "https": WebStore, "ftp": FtpStore, "s3": S3Store, "s3a": S3Store}
+    kind = kinds.get(str(root.scheme), FsspecStore)
+    opened_store: RemoteStore = kind(
+        root.address, options, allow_private=allow_private, timeout_seconds=timeout_seconds
+    )
+    return opened_store
+
+
+def find_header_files(
+    options: HeaderOptions, context: SourceContext, extensions: Sequence[str]
+) -> list[DataFile] | None:
+    """Find the files of a source that reads heads, where they are elsewhere, or in archives.
+
+    Parameters
+    ----------
+    options, context
+        Of the source.
+    extensions
+        Of members of archives, if it is not said which are meant.
+
+    Returns
+    -------
+    files
+        None: all are files of this machine.
+
+    Raises
+    ------
+    SourceError
+        There is none; an archive cannot be read.
+    UserError
+        The server lists no files.
+    """
+    has_archives = options.members is not None or any(
+        pattern.lower().endswith(ARCHIVE_EXTENSIONS) for pattern in options.files
+    )
+    files: Sequence[DataFile]
+    if options.root:
+        root = FileRoot(
+            address=options.root.rstrip("/"), path_prefix="", options=options.options, redirects_clients=False
+        )
+        if root.scheme is None or not can_open_scheme(root.scheme):
+            raise SourceError(
+                f"nobody knows how to ask {options.root}", remedy=f"root: one of {', '.join(REMOTE_SCHEMES)}"
+            )
+        remote_store = open_store(
+            root,
+            resolve_secret=context.resolve_secret,
+            allow_private=context.allow_private,
+            timeout_seconds=IDLE_TIMEOUT_SECONDS,
+        )
+        files = list_remote_files(remote_store, root.address, options.files, options.ignore)
+        if not has_archives:
+            return files
+    elif not has_archives:
+        return None
+    else:
+        files = find_data_files(options, context.directory, context.allowed_roots)
+    member_patterns = (
+        f"**/*.{ending}{packed_extension}"
+        for ending in extensions
+        for packed_extension in ("", *(f".{pattern}" for pattern in COMPRESSED_EXTENSIONS))
+    )
+    return expand_archives(files, options.members or [*member_patterns], options.ignore)
+
+
+def check_local_files(options: HeaderOptions) -> None:
+    """Refuse a root and members where whole tables are read.
+
+    Parameters
+    ----------
+    options
+        Of the source.
+
+    Raises
+    ------
+    SourceError
+        There is one of them.
+    """
+    if (
+        options.root
+        or options.members is not None
+        or any(pattern.lower().endswith(ARCHIVE_EXTENSIONS) for pattern in options.files)
+    ):
+        raise SourceError("rows of tables are read of files beside the descriptor", remedy="`root` and `members` are for headers: take them out, or say the mode")  # fmt: skip

@@ -1,0 +1,213 @@
+"""Rows of MariaDB's and MySQL's protocol -> Arrow: the places of all values of a column are found at once, and no value is a Python object.
+
+A row of a prepared statement is a packet: three bytes of length, one that counts, a zero, a bit for each value that is null, then the others:
+numbers as memory has them, all else behind its length. Packets are counted off one by one (a sum for each row); what is in them is found by
+numpy, column by column.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+PACKET_HEADER_BYTES = 4
+LENGTH_2_MARK, LENGTH_3_MARK, LENGTH_8_MARK = 0xFC, 0xFD, 0xFE  # how a length is written that is no number below 251
+EOF_MARK, ERROR_MARK = 0xFE, 0xFF  # how a packet begins that is no row
+MAX_PACKET_BYTES = 0xFFFFFF  # a packet of this length goes on in the next one
+MAX_NARROW_BYTES = 64  # bytes: values up to here are copied as a rectangle
+MAX_BATCH_ROWS = 65_536  # of a batch, at most
+UNSIGNED_FLAG = 32  # a flag of a column
+ZERO_DATETIME = "0000-00-00 00:00:00"
+MAX_TIME_BYTES = 11  # bytes of the longest time
+# types by their numbers: how a value lies in memory
+_NUMBER_CODES = {1: "i1", 2: "i2", 13: "i2", 9: "i4", 3: "i4", 8: "i8", 4: "f4", 5: "f8"}
+_TIME_TYPE_CODES = {7, 10, 12}
+_PACKET_HEADER = struct.Struct("<IB")
+
+
+class ServerError(Exception):
+    """The server ended the rows with an error: its packet."""
+
+
+class ConnectionLostError(Exception):
+    """The connection ended amid the rows, or what came cannot be read."""
+
+
+def read_packet_rows(stream: BinaryIO, columns: Sequence[tuple[int, int]], read_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Yield rows until their end: numbers, times (texts, where one is no day), texts (bytes, where one is no UTF-8).
+
+    Parameters
+    ----------
+    stream
+        Behind the descriptions of the columns.
+    columns
+        Type and flags of each.
+    read_bytes
+        Bytes of a batch, about.
+
+    Raises
+    ------
+    ServerError
+        An error of the server.
+    ConnectionLostError
+        The connection was lost, a row has more than 16 MB, or what came is none of the protocol.
+    """
+    data = bytearray()
+    frames: list[int] = []
+    offset = 0
+    while True:
+        size = len(data)
+        first = 0
+        while offset + _PACKET_HEADER.size <= size and len(frames) < MAX_BATCH_ROWS:
+            word, first = _PACKET_HEADER.unpack_from(data, offset)
+            length = word & MAX_PACKET_BYTES
+            end = offset + PACKET_HEADER_BYTES + length
+            if length == MAX_PACKET_BYTES:
+                raise ConnectionLostError("a row has more than 16 MB")
+            if end > size:
+                first = 0
+                break
+            if first >= EOF_MARK:
+                break
+            frames.append(offset + PACKET_HEADER_BYTES)
+            offset = end
+            first = 0
+        ended = first >= EOF_MARK
+        if frames and (ended or offset >= read_bytes or len(frames) >= MAX_BATCH_ROWS):
+            yield _build_batch(data, frames, offset, columns)
+            if not ended:
+                data, offset, frames = data[offset:], 0, []
+                continue
+        if ended:
+            if first == ERROR_MARK:
+                raise ServerError(bytes(data[offset + PACKET_HEADER_BYTES :]))
+            return
+        chunk = stream.read1(read_bytes)  # type: ignore[attr-defined]
+        if not chunk:
+            raise ConnectionLostError("the connection was lost amid the rows")
+        data += chunk
+
+
+def _build_batch(
+    data: bytearray, row_offsets: list[int], used_bytes: int, columns: Sequence[tuple[int, int]]
+) -> pa.RecordBatch:
+    raw = np.zeros(used_bytes + MAX_NARROW_BYTES, np.uint8)
+    raw[:used_bytes] = np.frombuffer(data, np.uint8, used_bytes)
+    begin = np.array(row_offsets, np.int64)
+    ends = np.append(begin[1:] - PACKET_HEADER_BYTES, used_bytes)
+    at = begin + 1 + (len(columns) + 9) // 8
+    arrays = []
+    for number, (kind, flags) in enumerate(columns):
+        null = (raw[begin + 1 + (number + 2) // 8] >> ((number + 2) % 8) & 1).astype(bool)
+        if (at > ends).any() or (at[~null] >= ends[~null]).any():
+            _raise_protocol_error()
+        if kind in _NUMBER_CODES:
+            code = np.dtype(
+                "<" + (_NUMBER_CODES[kind].replace("i", "u") if flags & UNSIGNED_FLAG else _NUMBER_CODES[kind])
+            )
+            arrays.append(_build_number_array(_read_at_offsets(raw, at, code), null))
+            at = at + np.where(null, 0, code.itemsize)
+            continue
+        start, length = _find_values(raw, at, null)
+        at = start + length
+        if (length < 0).any() or (at > ends).any():
+            _raise_protocol_error()
+        arrays.append(
+            _build_time_array(raw, start, length, null)
+            if kind in _TIME_TYPE_CODES
+            else _build_text_array(raw, start, length, null)
+        )
+    if (at != ends).any():
+        _raise_protocol_error()
+    return pa.RecordBatch.from_arrays(arrays, [str(number) for number in range(len(columns))])
+
+
+def _raise_protocol_error() -> NoReturn:
+    raise ConnectionLostError("a row came that is none of the protocol")
+
+
+def _read_at_offsets(packet_bytes: Any, offsets: Any, code: np.dtype[Any]) -> Any:
+    """Read a value at each place, wherever it lies."""
+    return np.ndarray((len(packet_bytes) - code.itemsize + 1,), code, packet_bytes, strides=(1,))[offsets]
+
+
+def _build_number_array(values: Any, is_null: Any) -> pa.Array:
+    if values.dtype == np.uint64:  # what no whole number here holds stays a text, and is judged
+        return (
+            pa.array(values, mask=is_null).cast(pa.string())
+            if (values >> 63).any()
+            else pa.array(values.view("<i8"), mask=is_null)
+        )
+    return pa.array(values, mask=is_null)
+
+
+def _find_values(packet_bytes: Any, offsets: Any, is_null: Any) -> tuple[Any, Any]:
+    """Find where values begin that stand behind their lengths, and how long they are."""
+    first = packet_bytes[offsets]
+    start, length = offsets + ~is_null, np.where(is_null, 0, first).astype(np.int64)
+    for sign, size in ((LENGTH_2_MARK, 2), (LENGTH_3_MARK, 3), (LENGTH_8_MARK, 8)):
+        wide = np.flatnonzero((first == sign) & ~is_null)
+        if len(wide):
+            places = start[wide]
+            length[wide] = sum(packet_bytes[places + byte].astype(np.int64) << (8 * byte) for byte in range(size))
+            start[wide] += size
+    return start, length
+
+
+def _build_text_array(packet_bytes: Any, start: Any, length: Any, is_null: Any) -> pa.Array:
+    """Copy values together."""
+    offsets = np.zeros(len(start) + 1, np.int32)
+    np.cumsum(length, out=offsets[1:])
+    longest = int(length.max())
+    if 0 < longest <= MAX_NARROW_BYTES:
+        cells = _read_at_offsets(packet_bytes, start, np.dtype(f"V{longest}")).view(np.uint8).reshape(-1, longest)
+        values = cells[np.arange(longest) < length[:, None]]
+    else:
+        values = packet_bytes[np.repeat(start - offsets[:-1], length) + np.arange(offsets[-1])]
+    valid = pa.py_buffer(np.packbits(~is_null, bitorder="little")) if is_null.any() else None
+    binary_array = pa.Array.from_buffers(pa.binary(), len(start), [valid, pa.py_buffer(offsets), pa.py_buffer(values)])
+    try:
+        return binary_array.cast(pa.string())
+    except pa.ArrowInvalid:
+        return binary_array
+
+
+def _build_time_array(packet_bytes: Any, start: Any, length: Any, is_null: Any) -> pa.Array:
+    """Read dates and times; what is no day makes texts of them all."""
+    cells = (
+        _read_at_offsets(packet_bytes, start, np.dtype(f"V{MAX_TIME_BYTES}"))
+        .view(np.uint8)
+        .reshape(-1, MAX_TIME_BYTES)
+        .astype(np.int64)
+    )
+    cells[np.arange(MAX_TIME_BYTES) >= length[:, None]] = 0  # what is not sent is zero
+    year, month, day = cells[:, 0] | cells[:, 1] << 8, cells[:, 2], cells[:, 3]
+    micro = cells[:, 7] | cells[:, 8] << 8 | cells[:, 9] << 16 | cells[:, 10] << 24
+    months = (year - 1970).astype("M8[Y]").astype("M8[M]") + (month - 1)
+    days = months.astype("M8[D]") + (day - 1)
+    clock = ((cells[:, 4] * 60 + cells[:, 5]) * 60 + cells[:, 6]) * 1_000_000 + micro
+    values = pa.array((days.astype("M8[us]").astype(np.int64) + clock).view("M8[us]"), mask=is_null)
+    wrong = ~is_null & ((month < 1) | (month > 12) | (day < 1) | (days.astype("M8[M]") != months))
+    if not wrong.any():
+        return values
+    texts = pc.replace_substring(values.cast(pa.string()), "T", " ")
+    zero = wrong & (year == 0) & (month == 0) & (day == 0)
+    texts = pc.if_else(pa.array(zero), ZERO_DATETIME, texts)
+    odd_rows = np.flatnonzero(wrong & ~zero)
+    if len(odd_rows):
+        written = [
+            "{:04}-{:02}-{:02} {:02}:{:02}:{:02}".format(*row)
+            for row in np.column_stack([year, month, day, *cells[:, 4:7].T])[odd_rows].tolist()
+        ]
+        texts = pc.replace_with_mask(texts, pa.array(wrong & ~zero), pa.array(written))
+    return texts
+
+
+__all__ = ["ConnectionLostError", "ServerError", "read_packet_rows"]
