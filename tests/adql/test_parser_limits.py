@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hven.adql import lexer, parse_condition, parse_expression, parse_query
@@ -250,6 +250,7 @@ def test_word_soup_gives_a_tree_or_a_parse_error(soup):
 
 
 @given(SOUP)
+@example("PI")
 def test_word_soup_in_mappings(soup):
     for read in (parse_expression, parse_condition):
         try:

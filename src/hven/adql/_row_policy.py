@@ -17,7 +17,7 @@ from itertools import chain, combinations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hven.adql._parser import parse_condition, parse_expression
-from hven.adql.adql_writer import write_adql
+from hven.adql.adql_writer import quote_identifier, write_adql
 from hven.adql.binder import bind_condition
 from hven.adql.functions import QUERY_FUNCTIONS
 from hven.adql.syntax_tree import (
@@ -562,7 +562,7 @@ def _describe_alternative(alternative: Expr) -> str:
     reader_phrases, time_phrases, row_phrases = [], [], []
     for part in alternative.parts if isinstance(alternative, Conjunction) else (alternative,):
         if isinstance(part, InPredicate) and find_policy_word(part.operand) == READER_WORD:
-            reader_phrases.append(f"whoever is named in {' or '.join(map(write_adql, list_in_values(part)))}")
+            reader_phrases.append(f"whoever is named in {' or '.join(map(_write_source, list_in_values(part)))}")
         elif isinstance(part, InPredicate) and any(
             find_policy_word(value) == GROUPS_WORD for value in list_in_values(part)
         ):
@@ -579,6 +579,11 @@ def _describe_alternative(alternative: Expr) -> str:
         else:
             row_phrases.append(f"where {write_adql(part)}")
     return ", ".join([" who is also ".join(reader_phrases) or "everybody", *time_phrases, *row_phrases])
+
+
+def _write_source(value: Expr) -> str:
+    """Write where people are named; a column as queries must write it."""
+    return quote_identifier(value.name) if isinstance(value, ColumnRef) and not value.qualifier else write_adql(value)
 
 
 def decide_for_everybody(tree: Expr) -> bool | None:

@@ -275,6 +275,8 @@ class _AdqlWriter:
 
     def write_column(self, node: ColumnRef) -> str:
         first, *later_parts = (*node.qualifier, node.name)
+        if self.is_mapping and not later_parts and not first.quoted and first.name.upper() == "PI":
+            return first.name  # a mapping reads it as a column: the principal investigator of an observation
         may_be_bare = [
             self.is_mapping and not part.quoted and _REGULAR_IDENTIFIER.fullmatch(part.name) for part in later_parts
         ]
