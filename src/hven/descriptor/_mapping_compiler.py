@@ -1,4 +1,4 @@
-"""The work behind `mapping.compile`: one table's settings over one source, put together into bound queries."""
+"""The work behind `mapping.compile_mapping`: one table's settings over one source, put together into bound queries."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.model.types import Type
 
-SOURCE_RELATION = "source"  # names of the relations that `engine.compute` is given
+SOURCE_RELATION = "source"  # names of the relations that `engine.evaluate_query` is given
 TARGET_RELATION = "target"
 WATERMARK_COLUMN = "watermark"  # the column of `CompiledMapping.watermark_query`
 
@@ -34,7 +34,7 @@ class FaultReportedError(Exception):
 class PythonCall:
     """A Python function beside the descriptor, called with whole Arrow arrays before the mapping.
 
-    For each batch, in order: ``arrays = engine.compute(call.argument_query, {"source": batch}).columns``,
+    For each batch, in order: ``arrays = engine.evaluate_query(call.argument_query, {"source": batch}).columns``,
     ``batch = batch.append_column(call.output_column, call.load()(*arrays))``.
 
     Without a `path` it is a function of our own that looks outward (`name`); the caller has it.
@@ -185,7 +185,7 @@ class CompiledMapping:
     queries
         SELECTs over ``source`` (and `lookups`), already filtered by `row_filter_query`; one per granule, one without granules. Output: the table's
         columns in order, then `ROW` (int64). Rows of a batch that a query leaves out were skipped by `row_filter_query`.
-        Numbers come as computed: the caller casts to ``table.arrow`` *safely*, so that 3.7 in an int column is found.
+        Numbers come as computed: the caller casts to ``table.arrow_schema`` *safely*, so that 3.7 in an int column is found.
     row_filter_query
         ``SELECT ROW FROM source WHERE ..`` alone, or None.
     checks
@@ -203,7 +203,7 @@ class CompiledMapping:
     warnings
         Of what was compiled.
     lookups
-        Further relations for `engine.compute`.
+        Further relations for `engine.evaluate_query`.
     calls
         Python functions to run first, in this order.
     combined_rule_query

@@ -398,7 +398,7 @@ def write_table_draft(
     Returns
     -------
     str
-        YAML that `descriptor.load_plugin` accepts.
+        YAML that `descriptor.load_descriptor` accepts.
 
     Raises
     ------

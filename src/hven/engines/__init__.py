@@ -719,7 +719,7 @@ class EngineRecord:
     section
         The section of hven.toml that it is opened with. An engine without one is always at hand.
     settings
-        The sections of hven.toml that it brings, `section` among them; what they say is in `Settings.list_engine_sections`.
+        The sections of hven.toml that it brings, `section` among them; what they say is in `Settings.brought`.
     options
         ``options(settings, identity) -> dict`` for `open`; raises what keeps it from being opened.
     lacks

@@ -173,7 +173,7 @@ def cover_shape_ranges(shape: Shape) -> Indexes:
 
 
 def _cover_shape_coarsely(shape: Shape | Moc) -> Indexes:
-    """Return a few cells that hold a shape, of one order; a MOC may be anywhere (see `RegionIndex.touched`)."""
+    """Return a few cells that hold a shape, of one order; a MOC may be anywhere (see `RegionIndex.find_touching_rows`)."""
     if isinstance(shape, Moc):
         return np.arange(12, dtype=np.int64) + 4
     ranges = cover_shape_ranges(shape)

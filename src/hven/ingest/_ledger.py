@@ -169,7 +169,7 @@ class SyncState:
     files
         ``[entry, name]`` of what the lines' `file` counts.
     listed
-        Entry number -> files as they were, of sources that read file by file (`FileListSource.listed`); written as Arrow's IPC, packed, for there may be very many.
+        Entry number -> files as they were, of sources that read file by file (`FileListSource.list_files`); written as Arrow's IPC, packed, for there may be very many.
     contended
         Rows that were rejected because another one had their key.
     lines, rejected

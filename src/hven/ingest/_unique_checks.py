@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class SeenHashes:
-    """Hashes of earlier rows (`hven.model.hashes`)."""
+    """Hashes of earlier rows (`hven.model.literal.hash_rows`)."""
 
     def __init__(self) -> None:
         self._sorted_runs: list[Hashes] = []

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from hven.site.store import JobRecord
 
 
-ACCESS_RULES_KEY = "rules"  # in a job's progress: who saw the tables of its results (`hven.site.auth.rules_of`)
+# in a job's progress: who saw the tables of its results (`hven.site.auth.digest_access_rules`)
+ACCESS_RULES_KEY = "rules"
 INPUT_FILES_DIRECTORY = "given"  # below a job's directory: the files that came with it, by their percent-encoded names
 
 
@@ -154,7 +155,7 @@ class RunningJob:
 
     @property
     def required_rights(self) -> list[str]:
-        """What must be had by whoever reads the job: see `hven.site.auth.missing_rights`."""
+        """What must be had by whoever reads the job: see `hven.site.auth.find_missing_rights`."""
         non_rights = {right for right in self.job.groups if right.startswith(kept_rights.NON_RIGHT_PREFIXES)}
         return sorted(non_rights if self._public else non_rights | self._rights)
 

@@ -71,7 +71,7 @@ class Column:
     frame
         Name of a COOSYS or TIMESYS of the table (`Table.frames`), or None.
     epoch
-        Julian date at which a time in days is 0: 0 for Julian dates, 2400000.5 for modified ones; None: no such time. Made by `model.times`.
+        Julian date at which a time in days is 0: 0 for Julian dates, 2400000.5 for modified ones; None: no such time. Set by `set_column_epochs`.
     link
         URL template over this row's columns: ``https://x/{obs_id}``.
     enum

@@ -75,7 +75,7 @@ class RemoteFileState:
 
 @dataclass(frozen=True, slots=True)
 class RemoteFileRanges:
-    """A state of a file elsewhere, read by ranges (`hven.formats.media.Ranges`)."""
+    """A state of a file elsewhere, read by ranges (`hven.formats.media.ByteRanges`)."""
 
     blocks: RemoteBlockCache
     file: RemoteFileState

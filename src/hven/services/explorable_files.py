@@ -48,7 +48,7 @@ def list_explorable_extensions() -> tuple[tuple[str, str], ...]:
     Returns
     -------
     endings
-        Without the dot, as `hven.model.table.Link` has them.
+        Without the dot, as `hven.model.table.LinkTemplate` has them.
     """
     endings = {ending for medium in list_media().values() for ending in medium.extensions if "." not in ending}
     return tuple((ending, PAGE_MEDIA_TYPE) for ending in sorted(endings))

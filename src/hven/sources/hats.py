@@ -246,7 +246,7 @@ class _RemoteCatalogueFolder:
         self._ranges = WebCatalogueClient(allow_private=context.allow_private, secret=self._secret)
 
     def read_file(self, name: str) -> bytes | None:
-        """See `hats_catalogues.CatalogueFolder.read`."""
+        """See `hats_catalogues.CatalogueFolder.read_file`."""
         service = self._build_client(name)
 
         def request_once() -> bytes | None:
@@ -267,7 +267,7 @@ class _RemoteCatalogueFolder:
         return True
 
     def list_files(self, name: str) -> list[str]:
-        """See `hats_catalogues.CatalogueFolder.files`."""
+        """See `hats_catalogues.CatalogueFolder.list_files`."""
         return catalogues.list_linked_files(self.read_file(f"{name}/") or b"", name)
 
     def open_file(self, name: str) -> FetchedFile:

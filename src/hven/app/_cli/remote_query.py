@@ -27,7 +27,7 @@ MAX_REDIRECTS = 5
 
 @dataclass(slots=True, kw_only=True)
 class RemoteResult:
-    """An answer from elsewhere, as `query.Result`: iterate `iterate_batches` once, then ask `build_status`."""
+    """An answer from elsewhere, as a `QueryResult`: iterate `iterate_batches` once, then ask `build_status`."""
 
     table_stream: TableStream
     row_count: int = 0

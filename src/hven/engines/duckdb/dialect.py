@@ -184,7 +184,7 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
         return f"{'TRY_CAST' if self.lenient else 'CAST'}({sql} AS {type_.duckdb})"
 
     def write_adql_cast(self, writer: SqlWriter, node: Cast) -> str:
-        """Write ADQL's CAST; a literal is a time that DuckDB reads as it stands (`TypeChecker.as_time`)."""
+        """Write ADQL's CAST; a literal is a time that DuckDB reads as it stands (`TypeChecker.convert_to_time`)."""
         if isinstance(node.operand, Literal) and require_meta(node).type.is_timestamp:
             return self.write_cast(writer.write_expression(node.operand), require_meta(node).type)
         return super().write_adql_cast(writer, node)

@@ -1,4 +1,4 @@
-"""The functions that a DuckDB is given: those of the sky (`engines._functions`), and those that mappings have beside (`dialect.UDFS` lists them)."""
+"""The functions that a DuckDB is given: those of the sky (`engines._sky_functions`), and those that mappings have beside (`dialect.UDF_SIGNATURES` lists them)."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def describe_foreign_catalogue(
     Parameters
     ----------
     column_names
-        What columns of the table are called there, as `model.types.leaves` names them; None: as here.
+        What columns of the table are called there, as `model.types.list_leaf_columns` names them; None: as here.
 
     Raises
     ------

@@ -303,9 +303,9 @@ class SampleTimes(NamedTuple):
     record_numbers
         Which record of a clock each sample is (-1: none), by clock; None: they stand so in the file.
     omitted_count
-        Samples that were left out, as of `Samples`.
+        Samples that were left out, as of `FileSamples`.
     has_truncated_times
-        As of `Samples`.
+        As of `FileSamples`.
     """
 
     scale: int

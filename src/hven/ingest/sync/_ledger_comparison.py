@@ -57,7 +57,7 @@ class LedgerComparison:
         self._max_unknown_rows = max(MIN_MAPPED_ROWS_LIMIT, int(MAX_MAPPED_SHARE * ledger.num_rows))
 
     def select_unknown_rows(self, entry: int, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Drop the rows that are known (for `Filling`)."""
+        """Drop the rows that are known (for `TableLoader`)."""
         self.read_count += batch.num_rows
         first, second = compute_row_words(batch, entry, self.ledger_writer.hashed_columns[entry])
         claimed_lines = self.line_index.claim_lines(first, second)

@@ -111,7 +111,7 @@ def _split_into_cells(ranges: Indexes, row: Indexes) -> tuple[Indexes, Indexes, 
 
 
 def compute_moc_areas(texts: pa.Array) -> Numbers:
-    """Sum the areas of the cells of each; see `Moc.compute_moc_areas`."""
+    """Sum the areas of the cells of each; see `Moc.compute_text_areas`."""
     sky_shares = np.zeros(len(texts))
     for part in split_into_blocks(np.asarray(pc.binary_length(texts)), 16 * _BLOCK_RANGES):
         sky_shares[part] = _compute_block_areas(texts[part.start : part.stop])

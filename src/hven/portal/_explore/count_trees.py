@@ -110,7 +110,7 @@ class CountTrees:
         Parameters
         ----------
         levels
-            As in the setting ``syntax_tree.levels``.
+            As in the setting ``tree.levels``.
         max_branches
             Values of one column at most.
         access_key

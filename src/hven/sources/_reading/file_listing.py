@@ -121,7 +121,7 @@ class FileListing(Sequence[DataFile]):
         return FileListing(refreshed, self._path_prefix)
 
     def to_arrow_table(self) -> pa.Table:
-        """List them as `FileListSource.listed` does."""
+        """List them as `FileListSource.list_files` does."""
         if not self._listed_files:
             return build_file_list([])
         _, _, sizes, moments, _ = zip(*self._listed_files, strict=True)

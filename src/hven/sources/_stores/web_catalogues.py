@@ -34,7 +34,7 @@ class WebCatalogueFolder:
     store: WebStore
 
     def read_file(self, name: str) -> bytes | None:
-        """See `hats_catalogues.CatalogueFolder.read`."""
+        """See `hats_catalogues.CatalogueFolder.read_file`."""
         try:
             return self.store.read_whole(name, MAX_SMALL_FILE_BYTES)
         except HvenError as error:
