@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from hven.engines._prerequisites import PlanWithPrerequisite as PlanWithPrerequisite
 from hven.model import plugins
@@ -54,6 +54,7 @@ class Snapshot:
         Of the engine's own list of the snapshot's files and their checksums; empty: it keeps none, or did not when this was written.
     """
 
+    kind_name: ClassVar[str] = "snapshot"  # for messages
     id: str
     table: str
     path: str
@@ -99,6 +100,7 @@ class MemoryRelation:
         True if they are rows of a snapshot: there is no NaN in them.
     """
 
+    kind_name: ClassVar[str] = "memory"  # for messages
     rows: pa.Table
     is_reused: bool = False
     is_stored: bool = False
@@ -152,6 +154,7 @@ class LiveRelation:
         Changes whenever anything above does.
     """
 
+    kind_name: ClassVar[str] = "live"  # for messages
     url: str
     table: str
     engine: str = "postgres"

@@ -241,7 +241,7 @@ class DuckEngine(StorageEngine):
                 if relation.is_reused
                 else RelationRows(replace_nan_values(relation.rows), is_reusable=False)
             )
-        message = f"the embedded engine cannot read {type(relation).__name__.removesuffix('Relation').lower()} tables in place"
+        message = f"the embedded engine cannot read {relation.kind_name} tables in place"
         raise StorageError(message, remedy="serve this table with the engine postgres")
 
     def get_readable_rows(self, relation: MemoryRelation) -> TableRows:

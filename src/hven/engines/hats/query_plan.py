@@ -163,7 +163,7 @@ class HatsPlan(QueryPlan):
             if isinstance(relation, MemoryRelation):
                 continue
             if not isinstance(relation, Snapshot):
-                message = f"the engine hats cannot read {type(relation).__name__.removesuffix('Relation').lower()} tables in place"
+                message = f"the engine hats cannot read {relation.kind_name} tables in place"
                 raise StorageError(message)
             manifest = self._engine.open_manifest(relation)
             context = LookupContext(manifest, self._engine.get_key_index(relation), literal_values, relations)

@@ -91,7 +91,7 @@ class LivePlan(PostgresPlan):
 
     def _locate_rows(self, table: Table, relation: Relation) -> tuple[str, RawColumns]:
         if not isinstance(relation, LiveRelation):
-            message = f"{type(relation).__name__.removesuffix('Relation')} is not read in place"
+            message = f"{relation.kind_name.capitalize()} is not read in place"
             raise StorageError(message)
         self._engine.ensure_extension(relation.position)
         return write_live_rows(relation, self._needed_columns.get(table.qualified_name, frozenset())), find_raw_columns(

@@ -207,7 +207,7 @@ class PostgresPlan(QueryPlan):
     def _locate_rows(self, table: Table, relation: Relation) -> tuple[str, Any]:  # noqa: ARG002  (of tables in place, too)
         """Write where the rows of a table are, and return what of it is indexed, for `table_writer_class`."""
         if not isinstance(relation, Snapshot):
-            message = f"{type(relation).__name__.removesuffix('Relation')} is no table of the database"
+            message = f"{relation.kind_name.capitalize()} is no table of the database"
             raise StorageError(message)
         return f"{quote_identifier(self._engine.schema)}.{quote_identifier(relation.path)}", relation.regions
 
