@@ -27,6 +27,14 @@ class Answer:
         return re.sub(rb'<INFO name="request(_date)?" value="[^"]*"/>\n?', b"", self.body)
 
 
+def find_router(application: Any) -> Any:
+    """Find the router of an application of Hven: within its middleware, and of a site with portals the one for all collections."""
+    inner = application._application
+    while not hasattr(inner, "router"):
+        inner = inner._default_application if hasattr(inner, "_default_application") else inner._app
+    return inner.router
+
+
 class Client:
     """A reader without a socket."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 from urllib.parse import quote, quote_from_bytes, unquote
 
+from asking import find_router
 from starlette.datastructures import FormData, QueryParams
 from starlette.routing import Route
 
@@ -144,7 +145,7 @@ class Asker:
     def __post_init__(self) -> None:
         self.app = create_application(self.site)
         self.loop = asyncio.new_event_loop()
-        paths = [route for route in _router(self.app).routes if isinstance(route, Route)]
+        paths = [route for route in find_router(self.app).routes if isinstance(route, Route)]
         self.routes = [route for route in paths if not route.path.endswith("/") or route.path == "/"]
         self._learn()
 
@@ -253,13 +254,6 @@ class Asker:
         }  # fmt: skip
         await self.app(scope, receive, send)  # type: ignore[arg-type]
         return sent[0]["status"], dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent[1:])
-
-
-def _router(app: Any) -> Any:
-    inner = app._application
-    while not hasattr(inner, "router"):
-        inner = inner._default_application if hasattr(inner, "_default_application") else inner._app
-    return inner.router
 
 
 def _with(good: bytes, given: list[bytes]) -> bytes:

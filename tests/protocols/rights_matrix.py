@@ -13,11 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 from unittest import mock
 from urllib.parse import quote, urlencode
 
-from asking import Answer, Client
+from asking import Answer, Client, find_router
 from rights_clock import stopped_clock
 from starlette.routing import Route
 
@@ -432,11 +431,7 @@ def addresses(path: str) -> list[str]:
 
 def routes(site: Site) -> set[str]:
     """List the paths of the application, without those that only have a slash more."""
-    inner: Any = create_application(site)
-    inner = inner._application
-    while not hasattr(inner, "router"):
-        inner = inner._default_application if hasattr(inner, "_default_application") else inner._app
-    found = {route.path for route in inner.router.routes if isinstance(route, Route)}
+    found = {route.path for route in find_router(create_application(site)).routes if isinstance(route, Route)}
     return {path for path in found if path == "/" or not path.endswith("/")}
 
 

@@ -22,7 +22,7 @@ from urllib.parse import quote, urlencode
 
 import rights_matrix
 import yaml
-from asking import Answer, Client
+from asking import Answer, Client, find_router
 from fixed_time import INSTANT_SECONDS
 from normal_form import describe_answer, mask_text
 from rights_clock import stopped_clock
@@ -124,12 +124,8 @@ def quick_requests() -> Iterator[None]:
 
 def list_routes(site: Site) -> dict[str, set[str]]:
     """List the paths of the application with their methods, without those that only have a slash more."""
-    inner: Any = create_application(site)
-    inner = inner._application
-    while not hasattr(inner, "router"):
-        inner = inner._default_application if hasattr(inner, "_default_application") else inner._app
     found: dict[str, set[str]] = {}
-    for route in inner.router.routes:
+    for route in find_router(create_application(site)).routes:
         if isinstance(route, Route) and (route.path == "/" or not route.path.endswith("/")):
             found.setdefault(route.path, set()).update(route.methods or {"GET", "HEAD", "POST"})
     return found
