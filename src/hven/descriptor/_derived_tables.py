@@ -118,6 +118,8 @@ class DerivedTables:
             return None if query_columns is None else spec.table.copy_with(columns=query_columns, view=None)
         if spec.has_declared_columns:
             return spec.table
+        if not spec.sources:  # a fault that its own check tells
+            return None
         source = spec.sources[0]
         columns = None
         if is_local_file_source(source):
